@@ -1,0 +1,22 @@
+//! The checked vocabulary that every other crate of the mirror speaks. No I/O.
+//!
+//! - [`CrateName`], [`VersionText`], [`ReleaseId`]: text that is safe to put into a path or a URL.
+//! - [`Sha256`]: a checksum, as in the `cksum` field of the index.
+//! - [`IndexRecord`]: what the mirror needs to know of one line of the index.
+//! - [`Layout`]: where a release lies below the mirror root.
+//! - [`upstream`]: the product's defaults for the registry that it mirrors.
+
+mod layout;
+mod name;
+mod record;
+mod sha256;
+mod text;
+pub mod upstream;
+
+pub use layout::{Layout, UnknownLayout, index_path, index_prefix};
+pub use name::{
+    CrateName, InvalidName, InvalidVersion, MAX_NAME_BYTES, MAX_VERSION_BYTES, ReleaseId, VersionText,
+};
+pub use record::IndexRecord;
+pub use sha256::{InvalidSha256, Sha256};
+pub use text::{Printable, human_bytes};

@@ -1,0 +1,29 @@
+//! The product's own upstream defaults. They stand here and nowhere else, composed from the
+//! registry's domain.
+
+/// The registry's domain.
+pub const REGISTRY: &str = "crates.io";
+
+/// Repository of the git index.
+#[must_use]
+pub fn git_index_url() -> String {
+    format!("https://github.com/rust-lang/{REGISTRY}-index")
+}
+
+/// Root of the sparse index, without the `sparse+` prefix, with a final slash.
+#[must_use]
+pub fn sparse_index_url() -> String {
+    format!("https://index.{REGISTRY}/")
+}
+
+/// Base of the download URLs of a git index: `{base}/{name}/{name}-{version}.crate`.
+#[must_use]
+pub fn crates_base_url() -> String {
+    format!("https://static.{REGISTRY}/crates")
+}
+
+/// The `source` strings by which a `Cargo.lock` names this registry.
+#[must_use]
+pub fn lock_sources() -> Vec<String> {
+    vec![format!("registry+{}", git_index_url()), format!("sparse+{}", sparse_index_url())]
+}
