@@ -1,1 +1,28 @@
-//! Placeholder.
+//! A job in, verified bytes out.
+//!
+//! [`Fetcher`] holds a small pool of HTTP/2 connections per origin (HTTP/1.1 keep-alive where HTTP/2 is
+//! not spoken), follows redirects inside an origin, hashes bodies while they stream, resumes spooled bodies,
+//! and owns the only retry layer. It writes no files: large bodies go to a [`Spool`] the caller provides.
+//!
+//! Memory: bodies held in memory count against [`FetchOptions::memory_budget_bytes`] until the [`Fetched`] is
+//! dropped; bodies that do not fit are spooled. Nothing here blocks except the caller's [`Spool`].
+
+mod attempt;
+mod body;
+mod connect;
+mod failure;
+mod fetcher;
+mod limit;
+mod options;
+mod pool;
+mod proxy;
+mod redirect;
+mod request;
+mod retry;
+mod run;
+mod watch;
+
+pub use failure::{Failure, FailureKind, FetchSetupError, RetryKind};
+pub use fetcher::Fetcher;
+pub use options::{FetchObserver, FetchOptions};
+pub use request::{Body, FetchRequest, Fetched, Spool, SpoolFactory};

@@ -1,0 +1,342 @@
+//! One attempt: a connection, a request, redirects, a verified body.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
+};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use mirror_types::Sha256;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use url::{Position, Url};
+
+use crate::body::{Resume, Sink, permits_for, validator};
+use crate::failure::{FailureKind, Fault};
+use crate::fetcher::{Core, RESERVE_BYTES};
+use crate::pool::Origin;
+use crate::redirect::{MAX_HOPS, follow, is_local_host};
+use crate::request::{Body, FetchRequest};
+use crate::watch::Watch;
+
+/// Longest wait an origin can ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
+/// An error body up to this size is read, so that its connection stays usable.
+const DRAIN_BYTES: usize = 16 << 10;
+
+/// What a successful attempt yields.
+pub(crate) struct Done {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+    pub(crate) sha256: Sha256,
+    pub(crate) size: u64,
+    pub(crate) hold: Option<OwnedSemaphorePermit>,
+}
+
+/// What attempts at one request share.
+pub(crate) struct Ctx<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) req: &'a FetchRequest,
+    /// Kept from an attempt that broke off.
+    pub(crate) resume: Option<Resume>,
+    /// The slot in use, for whoever hedges.
+    pub(crate) slot: &'a AtomicUsize,
+    pub(crate) avoid: usize,
+}
+
+pub(crate) async fn attempt(ctx: &mut Ctx<'_>) -> Result<Done, Fault> {
+    let mut moved: Option<Url> = None;
+    for _ in 0..=MAX_HOPS {
+        let req = ctx.req;
+        let url = moved.as_ref().unwrap_or(&req.url);
+        let guarded = req.guarded || (moved.is_some() && !is_local_host(&req.url));
+        let origin = ctx.core.pool.origin(url, guarded)?;
+        match exchange(ctx, &origin, url).await? {
+            Ok(done) => return Ok(done),
+            Err(location) => {
+                let cross = ctx.core.options.allow_cross_origin_redirects;
+                let next = follow(&req.url, url, location.as_ref().map(HeaderValue::as_bytes), cross)?;
+                moved = Some(next);
+            }
+        }
+    }
+    Err(Fault::new(FailureKind::Redirect, format_args!("more than {MAX_HOPS} redirects")))
+}
+
+/// Sends one request. The inner error is the `Location` of a redirect.
+async fn exchange(
+    ctx: &mut Ctx<'_>,
+    origin: &std::sync::Arc<Origin>,
+    url: &Url,
+) -> Result<Result<Done, Option<HeaderValue>>, Fault> {
+    let core = ctx.core;
+    origin.wait_until_welcome().await;
+    if let Some(rate) = &core.request_rate {
+        rate.take(1).await;
+    }
+    // Memory is reserved before anything is sent, so a slow consumer holds back new requests.
+    let hold = core
+        .budget
+        .clone()
+        .acquire_many_owned(permits_for(RESERVE_BYTES))
+        .await
+        .map_err(|_| Fault::new(FailureKind::Cancelled, "the fetcher is closed"))?;
+    let mut lease = core.pool.lease(origin, ctx.avoid).await?;
+    ctx.slot.store(lease.slot(), Ordering::Relaxed);
+    let request = build(ctx, origin, url, lease.is_h2())?;
+    let now = Instant::now();
+    let (total, idle) = (core.options.total_timeout, core.options.idle_timeout);
+    let sleep = pin!(tokio::time::sleep_until(Watch::first_alarm(now, total, idle)));
+    let mut watch = Watch::new(sleep, now, total, idle);
+    let outcome = match watch.guard(lease.send(request)).await {
+        Ok(Ok(response)) => {
+            watch.mark();
+            receive(ctx, origin, response, hold, &mut watch).await
+        }
+        Ok(Err(fault)) | Err(fault) => Err(fault),
+    };
+    match &outcome {
+        Ok(_) => lease.give_back(),
+        Err(fault) => {
+            ctx.avoid = lease.slot();
+            if fault.unsent || matches!(fault.kind, FailureKind::Protocol) {
+                lease.retire();
+            } else if fault.kind == FailureKind::HttpStatus {
+                lease.give_back();
+            }
+        }
+    }
+    outcome
+}
+
+fn build(ctx: &Ctx<'_>, origin: &Origin, url: &Url, h2: bool) -> Result<Request<Empty<Bytes>>, Fault> {
+    let bad = |e: http::uri::InvalidUri| Fault::new(FailureKind::Address, e);
+    // HTTP/2 and plain proxies want the whole address, an HTTP/1.1 origin its own part.
+    let absolute = h2 || (origin.target.proxy.is_some() && !origin.target.https);
+    let uri: Uri = if absolute {
+        url[..Position::AfterQuery].parse().map_err(bad)?
+    } else {
+        url[Position::BeforePath..Position::AfterQuery].parse().map_err(bad)?
+    };
+    let mut request = Request::new(Empty::new());
+    *request.uri_mut() = uri;
+    let headers = request.headers_mut();
+    headers.clone_from(&ctx.core.headers);
+    if !h2 {
+        let host = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])
+            .map_err(|e| Fault::new(FailureKind::Address, e))?;
+        headers.insert(HOST, host);
+    }
+    if let Some(value) = origin.target.proxy.as_ref().and_then(|p| p.authorization.as_ref())
+        && !origin.target.https
+    {
+        headers.insert(http::header::PROXY_AUTHORIZATION, value.clone());
+    }
+    // Credentials and validators of the caller belong to the origin it named.
+    if url.origin() == ctx.req.url.origin() {
+        for (name, value) in &ctx.req.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    if let Some(resume) = &ctx.resume
+        && let Ok(range) = HeaderValue::try_from(format!("bytes={}-", resume.sink.size()))
+    {
+        headers.insert(RANGE, range);
+        headers.insert(IF_RANGE, resume.validator.clone());
+    }
+    Ok(request)
+}
+
+async fn receive(
+    ctx: &mut Ctx<'_>,
+    origin: &Origin,
+    response: Response<Incoming>,
+    hold: OwnedSemaphorePermit,
+    watch: &mut Watch<'_>,
+) -> Result<Result<Done, Option<HeaderValue>>, Fault> {
+    let core = ctx.core;
+    let (parts, body) = response.into_parts();
+    let status = parts.status;
+    let with_status = |mut fault: Fault| {
+        fault.status = Some(status.as_u16());
+        fault
+    };
+    if status == StatusCode::NOT_MODIFIED {
+        let (body, sha256, size, hold) = Sink::empty();
+        let status = status.as_u16();
+        return Ok(Ok(Done { status, headers: parts.headers, body, sha256, size, hold }));
+    }
+    if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        drain(body, watch).await;
+        return Ok(Err(parts.headers.get(LOCATION).cloned()));
+    }
+    let resume = ctx.resume.take();
+    let resumed = status == StatusCode::PARTIAL_CONTENT && resume.is_some();
+    if status != StatusCode::OK && !resumed {
+        drain(body, watch).await;
+        return Err(with_status(status_fault(origin, status, &parts.headers)));
+    }
+    check_encoding(&parts.headers).map_err(with_status)?;
+    let length = body.size_hint().exact().or_else(|| content_length(&parts.headers));
+    if length.is_some_and(|n| n > core.options.max_body_bytes) {
+        let cap = core.options.max_body_bytes;
+        let text = format_args!("the body is announced as larger than {cap} bytes");
+        return Err(with_status(Fault::new(FailureKind::TooLarge, text)));
+    }
+    let mut sink = match resume {
+        Some(resume) if resumed => {
+            if !resume.continues(&parts.headers) {
+                let text = "the origin continued the body with another range or version";
+                return Err(with_status(Fault::new(FailureKind::Truncated, text)));
+            }
+            resume.sink
+        }
+        Some(Resume { mut sink, .. }) => {
+            sink.restart()?;
+            sink
+        }
+        None => Sink::new(core, length, hold)?,
+    };
+    let total = length.map(|n| n + sink.size());
+    if let Err(fault) = read_body(core, body, &mut sink, total, watch).await {
+        if !matches!(fault.kind, FailureKind::TooLarge | FailureKind::Spool) {
+            ctx.resume = Resume::of(sink, validator(&parts.headers), total);
+        }
+        return Err(with_status(fault));
+    }
+    let (body, sha256, size, hold) = sink.finish();
+    if let Some(expect) = ctx.req.expect
+        && expect != sha256
+    {
+        let kind =
+            parts.headers.get(CONTENT_TYPE).map_or("none".into(), |v| String::from_utf8_lossy(v.as_bytes()));
+        return Err(with_status(Fault::new(
+            FailureKind::WrongHash,
+            format_args!("SHA-256 is {sha256}, not {expect} ({size} bytes, content-type {kind})"),
+        )));
+    }
+    Ok(Ok(Done { status: 200, headers: parts.headers, body, sha256, size, hold }))
+}
+
+async fn read_body(
+    core: &Core,
+    mut body: Incoming,
+    sink: &mut Sink,
+    total: Option<u64>,
+    watch: &mut Watch<'_>,
+) -> Result<(), Fault> {
+    loop {
+        let frame = match watch.guard(body.frame()).await? {
+            None => break,
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                let mut fault = Fault::of_hyper(&error, "reading the body");
+                // Whatever the reason, part of an answer has arrived: this was an attempt.
+                fault.unsent = false;
+                return Err(fault);
+            }
+        };
+        let Some(data) = frame.data_ref() else { continue };
+        if data.is_empty() {
+            // A flood of empty frames is always ready, so the timer never gets its turn.
+            watch.check()?;
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let n = data.len() as u64;
+        core.observer.bytes(n);
+        watch.bytes(n);
+        sink.push(core, data)?;
+        if let Some(rate) = &core.byte_rate
+            && rate.take(n).await
+        {
+            watch.mark();
+        }
+    }
+    match total {
+        Some(total) if total != sink.size() => {
+            let size = sink.size();
+            Err(Fault::new(FailureKind::Truncated, format_args!("the body has {size} of {total} bytes")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn check_encoding(headers: &HeaderMap) -> Result<(), Fault> {
+    match headers.get(CONTENT_ENCODING) {
+        Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            Err(Fault::new(FailureKind::Encoding, format_args!("unasked content encoding {text}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn status_fault(origin: &Origin, status: StatusCode, headers: &HeaderMap) -> Fault {
+    let mut fault = Fault::new(FailureKind::HttpStatus, format_args!("HTTP status {}", status.as_u16()));
+    fault.congested = matches!(status.as_u16(), 429 | 503);
+    fault.retry_after = headers.get(RETRY_AFTER).and_then(|v| retry_after(v, SystemTime::now()));
+    if status == StatusCode::TOO_MANY_REQUESTS
+        && let Some(wait) = fault.retry_after
+    {
+        origin.hold_until(Instant::now() + wait);
+    }
+    fault
+}
+
+/// Seconds or an HTTP date, capped.
+fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
+    let text = value.to_str().ok()?.trim();
+    let wait = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
+    } else {
+        httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+/// Reads a short error body, so that HTTP/2 needs no reset and HTTP/1.1 keeps its connection.
+async fn drain(mut body: Incoming, watch: &mut Watch<'_>) {
+    let mut left = DRAIN_BYTES;
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let n = frame.data_ref().map_or(0, Bytes::len).max(1);
+            if n > left {
+                break;
+            }
+            left -= n;
+        }
+    };
+    let limited = tokio::time::timeout(Duration::from_millis(500), read);
+    if !matches!(watch.guard(limited).await, Ok(Ok(()))) {
+        tracing::trace!("an error body was cut short");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_and_capped() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let of = |text: &str| retry_after(&HeaderValue::from_str(text).unwrap(), now).map(|d| d.as_secs());
+        assert_eq!(of("7"), Some(7));
+        assert_eq!(of("99999999999999999999999"), Some(120));
+        assert_eq!(of(&httpdate::fmt_http_date(now + Duration::from_secs(30))), Some(30));
+        assert_eq!(of(&httpdate::fmt_http_date(now - Duration::from_secs(30))), Some(0));
+        assert_eq!(of("soon"), None);
+        assert_eq!(of("-1"), None);
+    }
+}

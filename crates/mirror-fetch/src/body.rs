@@ -1,0 +1,205 @@
+//! Where body bytes go: counted, hashed, kept in memory or spooled.
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::{CONTENT_RANGE, ETAG, HeaderValue, LAST_MODIFIED};
+use mirror_types::Sha256;
+use sha2::Digest as _;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::failure::{FailureKind, Fault};
+use crate::fetcher::Core;
+use crate::request::{Body, Spool};
+
+/// One permit of the memory budget.
+pub(crate) const PERMIT_BYTES: u64 = 1024;
+
+/// Permits for `bytes`.
+pub(crate) fn permits_for(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX)
+}
+
+enum Store {
+    Memory(BytesMut),
+    Spooled(Box<dyn Spool>),
+}
+
+/// Takes chunks.
+pub(crate) struct Sink {
+    store: Store,
+    hasher: sha2::Sha256,
+    size: u64,
+    hold: Option<OwnedSemaphorePermit>,
+}
+
+impl Sink {
+    /// `hold` is what was reserved before the request left; `length` is what the origin announced.
+    pub(crate) fn new(core: &Core, length: Option<u64>, hold: OwnedSemaphorePermit) -> Result<Self, Fault> {
+        let mut sink = Self {
+            store: Store::Memory(BytesMut::new()),
+            hasher: sha2::Sha256::new(),
+            size: 0,
+            hold: Some(hold),
+        };
+        let capacity = length.unwrap_or(0);
+        if !sink.reserve(core, capacity) {
+            sink.spill(core)?;
+        } else if let Store::Memory(bytes) = &mut sink.store {
+            bytes.reserve(usize::try_from(capacity).unwrap_or(0));
+        }
+        Ok(sink)
+    }
+
+    /// Grows the share of the memory budget to `total` bytes. Never waits: a request that waits for memory
+    /// while it fills the connection's window would starve those that would free it.
+    fn reserve(&mut self, core: &Core, total: u64) -> bool {
+        if total > core.options.spool_above_bytes {
+            return false;
+        }
+        let Some(hold) = &mut self.hold else { return false };
+        let have = hold.num_permits();
+        let need = permits_for(total) as usize;
+        if need <= have {
+            return true;
+        }
+        let Ok(more) = u32::try_from(need - have) else { return false };
+        match core.budget.clone().try_acquire_many_owned(more) {
+            Ok(more) => {
+                hold.merge(more);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Moves from memory to a spool.
+    fn spill(&mut self, core: &Core) -> Result<(), Fault> {
+        let mut spool = core.spools.create().map_err(|e| spool_fault(&e))?;
+        if let Store::Memory(bytes) = &self.store {
+            if !bytes.is_empty() {
+                spool.write(bytes).map_err(|e| spool_fault(&e))?;
+            }
+            self.store = Store::Spooled(spool);
+        }
+        self.hold = None;
+        Ok(())
+    }
+
+    pub(crate) fn push(&mut self, core: &Core, chunk: &[u8]) -> Result<(), Fault> {
+        let size = self.size + chunk.len() as u64;
+        if size > core.options.max_body_bytes {
+            let cap = core.options.max_body_bytes;
+            return Err(Fault::new(
+                FailureKind::TooLarge,
+                format_args!("the body is larger than {cap} bytes"),
+            ));
+        }
+        if matches!(self.store, Store::Memory(_)) && !self.reserve(core, size) {
+            self.spill(core)?;
+        }
+        match &mut self.store {
+            Store::Memory(bytes) => bytes.extend_from_slice(chunk),
+            Store::Spooled(spool) => spool.write(chunk).map_err(|e| spool_fault(&e))?,
+        }
+        self.hasher.update(chunk);
+        self.size = size;
+        Ok(())
+    }
+
+    /// Begins again from nothing.
+    pub(crate) fn restart(&mut self) -> Result<(), Fault> {
+        match &mut self.store {
+            Store::Memory(bytes) => bytes.clear(),
+            Store::Spooled(spool) => spool.restart().map_err(|e| spool_fault(&e))?,
+        }
+        self.hasher = sha2::Sha256::new();
+        self.size = 0;
+        Ok(())
+    }
+
+    pub(crate) const fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) const fn is_spooled(&self) -> bool {
+        matches!(self.store, Store::Spooled(_))
+    }
+
+    pub(crate) fn finish(self) -> (Body, Sha256, u64, Option<OwnedSemaphorePermit>) {
+        let sum = Sha256::from_bytes(self.hasher.finalize().into());
+        let body = match self.store {
+            Store::Memory(bytes) => Body::Memory(bytes.freeze()),
+            Store::Spooled(spool) => Body::Spooled(spool),
+        };
+        (body, sum, self.size, self.hold)
+    }
+
+    pub(crate) fn empty() -> (Body, Sha256, u64, Option<OwnedSemaphorePermit>) {
+        let sum = Sha256::from_bytes(sha2::Sha256::digest([]).into());
+        (Body::Memory(Bytes::new()), sum, 0, None)
+    }
+}
+
+fn spool_fault(error: &std::io::Error) -> Fault {
+    Fault::new(FailureKind::Spool, format_args!("spooling the body: {error}"))
+}
+
+/// A spooled body that broke off, and what proves that the rest belongs to it.
+pub(crate) struct Resume {
+    pub(crate) sink: Sink,
+    pub(crate) validator: HeaderValue,
+    pub(crate) total: Option<u64>,
+}
+
+impl Resume {
+    /// Keeps `sink` when it can be continued.
+    pub(crate) fn of(sink: Sink, validator: Option<HeaderValue>, total: Option<u64>) -> Option<Self> {
+        let validator = validator?;
+        (sink.is_spooled() && sink.size() > 0).then_some(Self { sink, validator, total })
+    }
+
+    /// Whether a 206 continues exactly where the spool ends.
+    pub(crate) fn continues(&self, headers: &HeaderMap) -> bool {
+        let range = headers.get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).and_then(parse_content_range);
+        let Some((first, last, total)) = range else { return false };
+        first == self.sink.size()
+            && last.checked_add(1) == Some(total)
+            && self.total.is_none_or(|known| known == total)
+            && validator(headers).as_ref() == Some(&self.validator)
+    }
+}
+
+/// A strong `ETag`, else `Last-Modified`: what `If-Range` may carry.
+pub(crate) fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
+    match headers.get(ETAG) {
+        Some(tag) if tag.as_bytes().starts_with(b"\"") => Some(tag.clone()),
+        _ => headers.get(LAST_MODIFIED).cloned(),
+    }
+}
+
+/// `bytes first-last/total`.
+fn parse_content_range(text: &str) -> Option<(u64, u64, u64)> {
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    Some((first.trim().parse().ok()?, last.trim().parse().ok()?, total.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn content_ranges_round_trip(first: u64, last: u64, total: u64) {
+            let text = format!("bytes {first}-{last}/{total}");
+            prop_assert_eq!(parse_content_range(&text), Some((first, last, total)));
+        }
+
+        #[test]
+        fn any_text_is_read_without_panic(text in "\\PC*") {
+            parse_content_range(&text);
+        }
+    }
+}

@@ -1,0 +1,299 @@
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use mirror_types::Printable;
+
+/// What went wrong with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// No TCP connection, or the proxy refused.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// The name does not resolve.
+    Dns,
+    /// The attempt took longer than allowed.
+    Timeout,
+    /// No progress for too long.
+    Idle,
+    /// The connection or the stream was reset.
+    Reset,
+    /// The body ended early.
+    Truncated,
+    /// The checksum of the body differs.
+    WrongHash,
+    /// The body is larger than allowed.
+    TooLarge,
+    /// A status other than 200 or 304.
+    HttpStatus,
+    /// A redirect that is not followed.
+    Redirect,
+    /// The peer does not speak HTTP as it should.
+    Protocol,
+    /// A content encoding nobody asked for.
+    Encoding,
+    /// The spool failed.
+    Spool,
+    /// The request was given up by its owner.
+    Cancelled,
+    /// The address cannot be requested.
+    Address,
+}
+
+/// Whether and how often a failure is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryKind {
+    /// Not at all.
+    Never,
+    /// At most this often, within the budget.
+    AtMost(u32),
+    /// As often as the budget allows.
+    Budget,
+}
+
+impl FailureKind {
+    /// A stable word for ledgers and counters.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Dns => "dns",
+            Self::Timeout => "timeout",
+            Self::Idle => "idle",
+            Self::Reset => "reset",
+            Self::Truncated => "truncated",
+            Self::WrongHash => "wrong_hash",
+            Self::TooLarge => "too_large",
+            Self::HttpStatus => "http_status",
+            Self::Redirect => "redirect",
+            Self::Protocol => "protocol",
+            Self::Encoding => "encoding",
+            Self::Spool => "spool",
+            Self::Cancelled => "cancelled",
+            Self::Address => "address",
+        }
+    }
+
+    /// The retry table. `http_status` matters for [`FailureKind::HttpStatus`] alone.
+    #[must_use]
+    pub const fn retry_kind(self, http_status: Option<u16>) -> RetryKind {
+        match self {
+            Self::Connect | Self::Dns | Self::Timeout | Self::Idle | Self::Reset | Self::Truncated => {
+                RetryKind::Budget
+            }
+            Self::WrongHash | Self::Protocol => RetryKind::AtMost(2),
+            Self::Tls | Self::Encoding => RetryKind::AtMost(1),
+            Self::HttpStatus => match http_status {
+                Some(408 | 425 | 429 | 500 | 502..=504 | 507..=599) => RetryKind::Budget,
+                Some(403) => RetryKind::AtMost(1),
+                _ => RetryKind::Never,
+            },
+            Self::TooLarge | Self::Redirect | Self::Spool | Self::Cancelled | Self::Address => {
+                RetryKind::Never
+            }
+        }
+    }
+}
+
+/// A request that failed for good.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What went wrong last.
+    pub kind: FailureKind,
+    /// The status, where a response arrived.
+    pub http_status: Option<u16>,
+    /// Attempts that failed before the last.
+    pub retries: u32,
+    /// One printable line.
+    pub message: String,
+    /// When the first attempt began.
+    pub started: SystemTime,
+    /// When the request was given up.
+    pub finished: SystemTime,
+}
+
+impl Failure {
+    /// The origin says it will not or cannot serve this: 403, 404, 410 or 451.
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self.kind, FailureKind::HttpStatus)
+            && matches!(self.http_status, Some(403 | 404 | 410 | 451))
+    }
+
+    /// The origin says this does not exist: 404, 410 or 451.
+    #[must_use]
+    pub const fn is_gone(&self) -> bool {
+        matches!(self.kind, FailureKind::HttpStatus) && matches!(self.http_status, Some(404 | 410 | 451))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Failure {}
+
+/// The fetcher could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchSetupError {
+    /// The extra roots cannot be read.
+    #[error("cannot read certificates from {path}", path = .path.display())]
+    CaCert {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The extra roots hold no usable certificate.
+    #[error("no usable certificate in {path}", path = .path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The TLS library refuses the configuration.
+    #[error("cannot set up TLS")]
+    Tls(#[from] rustls::Error),
+    /// The user agent is not a valid header value.
+    #[error("the user agent is not a valid header value")]
+    UserAgent,
+    /// A proxy variable cannot be used.
+    #[error("{variable}: only http:// proxies can be used")]
+    Proxy {
+        /// The environment variable.
+        variable: &'static str,
+    },
+}
+
+/// One failed attempt.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    pub(crate) kind: FailureKind,
+    pub(crate) status: Option<u16>,
+    pub(crate) message: String,
+    pub(crate) retry_after: Option<Duration>,
+    /// The peer never acted on the request: sending it again costs no retry.
+    pub(crate) unsent: bool,
+    /// The origin, the path or this machine is overloaded: send less.
+    pub(crate) congested: bool,
+}
+
+impl Fault {
+    pub(crate) fn new(kind: FailureKind, message: impl fmt::Display) -> Self {
+        let congested = matches!(kind, FailureKind::Reset | FailureKind::Timeout | FailureKind::Idle);
+        Self {
+            kind,
+            status: None,
+            message: Printable(message.to_string()).to_string(),
+            retry_after: None,
+            unsent: false,
+            congested,
+        }
+    }
+
+    pub(crate) fn unsent(mut self) -> Self {
+        self.unsent = true;
+        self.congested = false;
+        self
+    }
+
+    /// Names an error of the HTTP layer, while sending or while reading a body.
+    pub(crate) fn of_hyper(error: &hyper::Error, doing: &str) -> Self {
+        let mut text = String::new();
+        let mut kind = None;
+        let mut unsent = false;
+        let mut source: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(cause) = source {
+            text = cause.to_string();
+            if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+                unsent = (h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR))
+                    || h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+                kind = kind.or_else(|| h2_kind(h2));
+            }
+            if let Some(io) = cause.downcast_ref::<io::Error>() {
+                kind = Some(io_kind(io));
+            }
+            source = cause.source();
+        }
+        let kind = kind.unwrap_or(if error.is_incomplete_message() || error.is_body_write_aborted() {
+            FailureKind::Truncated
+        } else if error.is_parse() {
+            FailureKind::Protocol
+        } else {
+            FailureKind::Reset
+        });
+        let fault = Self::new(kind, format_args!("{doing}: {text}"));
+        if unsent || error.is_canceled() { fault.unsent() } else { fault }
+    }
+}
+
+fn h2_kind(error: &h2::Error) -> Option<FailureKind> {
+    if error.is_io() {
+        return error.get_io().map(io_kind);
+    }
+    Some(match error.reason() {
+        Some(h2::Reason::PROTOCOL_ERROR) if error.is_library() => FailureKind::Protocol,
+        Some(h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR) => FailureKind::Protocol,
+        _ => FailureKind::Reset,
+    })
+}
+
+fn io_kind(error: &io::Error) -> FailureKind {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => FailureKind::Truncated,
+        io::ErrorKind::TimedOut => FailureKind::Timeout,
+        io::ErrorKind::InvalidData => FailureKind::Protocol,
+        _ => FailureKind::Reset,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_retry_table() {
+        use FailureKind as K;
+        use RetryKind::{AtMost, Budget, Never};
+        let table = [
+            (K::Connect, None, Budget),
+            (K::Dns, None, Budget),
+            (K::Tls, None, AtMost(1)),
+            (K::Timeout, None, Budget),
+            (K::Idle, None, Budget),
+            (K::Reset, None, Budget),
+            (K::Truncated, Some(200), Budget),
+            (K::WrongHash, Some(200), AtMost(2)),
+            (K::TooLarge, Some(200), Never),
+            (K::HttpStatus, Some(403), AtMost(1)),
+            (K::HttpStatus, Some(404), Never),
+            (K::HttpStatus, Some(410), Never),
+            (K::HttpStatus, Some(451), Never),
+            (K::HttpStatus, Some(400), Never),
+            (K::HttpStatus, Some(408), Budget),
+            (K::HttpStatus, Some(429), Budget),
+            (K::HttpStatus, Some(500), Budget),
+            (K::HttpStatus, Some(501), Never),
+            (K::HttpStatus, Some(502), Budget),
+            (K::HttpStatus, Some(503), Budget),
+            (K::HttpStatus, Some(504), Budget),
+            (K::HttpStatus, Some(505), Never),
+            (K::Redirect, Some(302), Never),
+            (K::Protocol, None, AtMost(2)),
+            (K::Encoding, Some(200), AtMost(1)),
+            (K::Spool, None, Never),
+            (K::Cancelled, None, Never),
+            (K::Address, None, Never),
+        ];
+        for (kind, status, want) in table {
+            assert_eq!(kind.retry_kind(status), want, "{} {status:?}", kind.as_str());
+        }
+    }
+}

@@ -1,0 +1,86 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use http::header::{ACCEPT_ENCODING, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::body::permits_for;
+use crate::failure::{Failure, FetchSetupError};
+use crate::limit::{Bucket, Limiter};
+use crate::options::{FetchObserver, FetchOptions};
+use crate::pool::{NO_SLOT, Pool};
+use crate::request::{FetchRequest, Fetched, SpoolFactory};
+
+/// Reserved before a request leaves, so that full memory holds requests back.
+pub(crate) const RESERVE_BYTES: u64 = 16 << 10;
+
+/// Fetches. Clones share connections, limits and memory.
+#[derive(Clone)]
+pub struct Fetcher {
+    pub(crate) core: Arc<Core>,
+}
+
+pub(crate) struct Core {
+    pub(crate) options: FetchOptions,
+    pub(crate) observer: Arc<dyn FetchObserver>,
+    pub(crate) spools: Arc<dyn SpoolFactory>,
+    pub(crate) pool: Pool,
+    pub(crate) limiter: Limiter,
+    pub(crate) budget: Arc<Semaphore>,
+    pub(crate) request_rate: Option<Bucket>,
+    pub(crate) byte_rate: Option<Bucket>,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Fetcher {
+    /// Reads trusted roots and the proxy variables. Opens no connection.
+    ///
+    /// # Errors
+    /// When the roots, a proxy variable or the user agent cannot be used.
+    pub fn new(
+        options: FetchOptions,
+        observer: Arc<dyn FetchObserver>,
+        spools: Arc<dyn SpoolFactory>,
+    ) -> Result<Self, FetchSetupError> {
+        let mut headers = HeaderMap::new();
+        let agent = HeaderValue::from_str(&options.user_agent).map_err(|_| FetchSetupError::UserAgent)?;
+        headers.insert(USER_AGENT, agent);
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let budget = permits_for(options.memory_budget_bytes.max(4 * RESERVE_BYTES)) as usize;
+        let core = Core {
+            pool: Pool::new(&options)?,
+            limiter: Limiter::new(options.concurrency),
+            budget: Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS))),
+            request_rate: Bucket::new(options.max_requests_per_sec.into()),
+            byte_rate: Bucket::new(options.max_bytes_per_sec),
+            headers,
+            options,
+            observer,
+            spools,
+        };
+        core.observer.concurrency(core.limiter.current());
+        Ok(Self { core: Arc::new(core) })
+    }
+
+    /// Fetches one address, with retries. Waits for a connection but not for the adaptive limit.
+    ///
+    /// # Errors
+    /// When the last attempt failed.
+    pub async fn fetch(&self, req: FetchRequest) -> Result<Fetched, Failure> {
+        crate::retry::fetch(&self.core, &req, &AtomicUsize::new(NO_SLOT), false).await
+    }
+
+    /// Fetches every job below the adaptive limit; results come in order of completion. Returns when the
+    /// jobs are closed and every result is handed over, when `cancel` fires (requests in flight are
+    /// dropped), or when nobody receives results any more.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        jobs: mpsc::Receiver<(T, FetchRequest)>,
+        results: mpsc::Sender<(T, Result<Fetched, Failure>)>,
+        cancel: CancellationToken,
+    ) {
+        crate::run::run(&self.core, jobs, results, cancel).await;
+    }
+}

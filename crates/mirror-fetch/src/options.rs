@@ -1,0 +1,79 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a [`Fetcher`](crate::Fetcher) behaves. Every limit is the caller's; the defaults suit one mirror run.
+#[derive(Debug, Clone)]
+pub struct FetchOptions {
+    /// Most requests in flight; the adaptive limit stays at or below it. Default 128.
+    pub concurrency: usize,
+    /// Most retries after the first attempt. Default 6.
+    pub retries: u32,
+    /// First step of the exponential backoff. Default 500 ms.
+    pub retry_base: Duration,
+    /// Longest backoff step. Default 30 s.
+    pub retry_max: Duration,
+    /// Longest time one attempt may take, once it has a connection. Default 300 s.
+    pub total_timeout: Duration,
+    /// Longest time without real progress (1 KiB of body, or the response head). Default 30 s.
+    pub idle_timeout: Duration,
+    /// Longest time for name lookup, TCP, proxy and TLS together. Default 10 s.
+    pub connect_timeout: Duration,
+    /// The `User-Agent` sent.
+    pub user_agent: String,
+    /// A PEM file with further trusted roots.
+    pub cacert: Option<PathBuf>,
+    /// Requests started per second; 0 for no limit.
+    pub max_requests_per_sec: u32,
+    /// Body bytes received per second; 0 for no limit.
+    pub max_bytes_per_sec: u64,
+    /// Bytes of bodies held in memory until handed over. Default 48 MiB.
+    pub memory_budget_bytes: u64,
+    /// Bodies larger than this are spooled. Default 8 MiB.
+    pub spool_above_bytes: u64,
+    /// Bodies larger than this are refused. Default 512 MiB.
+    pub max_body_bytes: u64,
+    /// Connections per origin; 0 chooses from `concurrency`.
+    pub max_conns_per_host: usize,
+    /// Follow redirects to another origin. From https to http only with this as well. Default false.
+    pub allow_cross_origin_redirects: bool,
+}
+
+impl Default for FetchOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: 128,
+            retries: 6,
+            retry_base: Duration::from_millis(500),
+            retry_max: Duration::from_secs(30),
+            total_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            user_agent: concat!("mirror-fetch/", env!("CARGO_PKG_VERSION")).to_owned(),
+            cacert: None,
+            max_requests_per_sec: 0,
+            max_bytes_per_sec: 0,
+            memory_budget_bytes: 48 << 20,
+            spool_above_bytes: 8 << 20,
+            max_body_bytes: 512 << 20,
+            max_conns_per_host: 0,
+            allow_cross_origin_redirects: false,
+        }
+    }
+}
+
+/// Told what happens, for counters. Called on hot paths: must not block.
+#[expect(unused_variables, reason = "default bodies are empty, the names document the arguments")]
+pub trait FetchObserver: Send + Sync {
+    /// One attempt ended. `status` is `None` when no response arrived.
+    fn attempt(&self, status: Option<u16>, ok: bool, elapsed: Duration) {}
+    /// `n` bytes of body arrived.
+    fn bytes(&self, n: u64) {}
+    /// A request will be tried again.
+    fn retry(&self) {}
+    /// Requests in flight changed by `delta`.
+    fn inflight(&self, delta: i64) {}
+    /// The adaptive limit is now `limit`.
+    fn concurrency(&self, limit: usize) {}
+}
+
+impl FetchObserver for () {}

@@ -1,0 +1,138 @@
+//! The one retry layer: attempts, backoff, and what costs nothing.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use url::Position;
+
+use crate::attempt::{Ctx, Done, attempt};
+use crate::failure::{Failure, FailureKind, Fault, RetryKind};
+use crate::fetcher::Core;
+use crate::options::FetchOptions;
+use crate::pool::NO_SLOT;
+use crate::request::{FetchRequest, Fetched};
+
+/// Times a request may be handed back untouched before that counts as a failed attempt.
+const MAX_UNSENT: u32 = 64;
+
+/// Counts a request in flight for as long as it lives, also when it is dropped.
+struct InFlight<'a>(&'a Core);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.observer.inflight(-1);
+    }
+}
+
+pub(crate) async fn fetch(
+    core: &Core,
+    req: &FetchRequest,
+    slot: &AtomicUsize,
+    hedge: bool,
+) -> Result<Fetched, Failure> {
+    let started = SystemTime::now();
+    core.observer.inflight(1);
+    let _in_flight = InFlight(core);
+    let avoid = if hedge { slot.load(Ordering::Relaxed) } else { NO_SLOT };
+    let mut ctx = Ctx { core, req, resume: None, slot, avoid };
+    let mut retries = 0;
+    let mut unsent = 0;
+    let mut of_kind = [0_u32; 32];
+    loop {
+        let began = Instant::now();
+        let fault = match attempt(&mut ctx).await {
+            Ok(done) => {
+                core.observer.attempt(Some(done.status), true, began.elapsed());
+                note(core, done.size, true, false);
+                return Ok(fetched(done, retries, started));
+            }
+            Err(fault) => fault,
+        };
+        if fault.unsent && unsent < MAX_UNSENT {
+            unsent += 1;
+            if unsent > 4 {
+                tokio::time::sleep(jitter(Duration::from_millis(20))).await;
+            }
+            continue;
+        }
+        core.observer.attempt(fault.status, false, began.elapsed());
+        note(core, 0, false, fault.congested);
+        if fault.kind == FailureKind::WrongHash {
+            ctx.resume = None;
+        }
+        let seen = &mut of_kind[fault.kind as usize];
+        *seen += 1;
+        let allowed = match fault.kind.retry_kind(fault.status) {
+            RetryKind::Never => 0,
+            RetryKind::AtMost(n) => n,
+            RetryKind::Budget => u32::MAX,
+        };
+        if retries >= core.options.retries || *seen > allowed {
+            return Err(failed(req, &fault, retries, started));
+        }
+        retries += 1;
+        unsent = 0;
+        core.observer.retry();
+        let wait = pause(&core.options, retries, fault.retry_after);
+        tracing::debug!(url = req.url.as_str(), error = fault.message, ?wait, "trying again");
+        tokio::time::sleep(wait).await;
+    }
+}
+
+fn note(core: &Core, bytes: u64, ok: bool, congested: bool) {
+    if let Some(limit) = core.limiter.record(bytes, ok, congested) {
+        core.observer.concurrency(limit);
+    }
+}
+
+/// Full jitter under an exponential ceiling, never earlier than the origin asked for.
+fn pause(options: &FetchOptions, retry: u32, retry_after: Option<Duration>) -> Duration {
+    let factor = 1_u32.checked_shl(retry.saturating_sub(1)).unwrap_or(u32::MAX);
+    let ceiling = options.retry_base.saturating_mul(factor).min(options.retry_max);
+    match retry_after {
+        // The jitter keeps all who were sent away from coming back at once.
+        Some(asked) => asked + jitter(options.retry_base),
+        None => jitter(ceiling),
+    }
+}
+
+fn jitter(ceiling: Duration) -> Duration {
+    ceiling.mul_f64(fastrand::f64())
+}
+
+fn fetched(done: Done, retries: u32, started: SystemTime) -> Fetched {
+    let Done { status, headers, body, sha256, size, hold } = done;
+    Fetched { status, headers, body, sha256, size, retries, started, finished: SystemTime::now(), hold }
+}
+
+fn failed(req: &FetchRequest, fault: &Fault, retries: u32, started: SystemTime) -> Failure {
+    // Without the query and the user info, which may be secret.
+    let url = &req.url;
+    let place = &url[Position::BeforeHost..Position::AfterPath];
+    let message = format!("{}://{place}: {}", url.scheme(), fault.message);
+    Failure {
+        kind: fault.kind,
+        http_status: fault.status,
+        retries,
+        message,
+        started,
+        finished: SystemTime::now(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_stay_within_bounds() {
+        let options = FetchOptions::default();
+        for retry in 1..80 {
+            assert!(pause(&options, retry, None) <= options.retry_max);
+            let asked = Duration::from_secs(9);
+            let wait = pause(&options, retry, Some(asked));
+            assert!(wait >= asked && wait <= asked + options.retry_base);
+        }
+    }
+}

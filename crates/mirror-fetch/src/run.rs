@@ -1,0 +1,152 @@
+//! The driver: many requests in one task, and hedges for the last ones.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+use crate::fetcher::Core;
+use crate::pool::NO_SLOT;
+use crate::request::{FetchRequest, Fetched};
+
+/// Finished requests that may wait for the receiver before no more jobs are taken.
+const OUTBOX: usize = 16;
+/// Only this many last requests are hedged.
+const HEDGE_LAST: usize = 16;
+const HEDGE_TICK: Duration = Duration::from_millis(250);
+const HEDGE_AFTER: Duration = Duration::from_secs(2);
+
+type Outcome = Result<Fetched, Failure>;
+
+/// A request under way, maybe twice.
+struct Flight<T> {
+    job: T,
+    shared: Arc<Shared>,
+    began: Instant,
+    copies: u8,
+}
+
+struct Shared {
+    req: FetchRequest,
+    slot: AtomicUsize,
+}
+
+/// Reaches from the driver's loop to its end.
+struct Driver<'a, T, F> {
+    flights: HashMap<u64, Flight<T>>,
+    running: FuturesUnordered<Pin<Box<F>>>,
+    outbox: VecDeque<(T, Outcome)>,
+    results: &'a mpsc::Sender<(T, Outcome)>,
+    /// Smoothed time of a request.
+    typical: Duration,
+}
+
+async fn one(core: Arc<Core>, id: u64, shared: Arc<Shared>, hedge: bool) -> (u64, Outcome) {
+    (id, crate::retry::fetch(&core, &shared.req, &shared.slot, hedge).await)
+}
+
+impl<T: Send + 'static, F: Future<Output = (u64, Outcome)>> Driver<'_, T, F> {
+    /// Takes an outcome. `false` when nobody receives any more.
+    fn finish(&mut self, id: u64, outcome: Outcome) -> bool {
+        let Some(flight) = self.flights.get_mut(&id) else { return true };
+        flight.copies -= 1;
+        if outcome.is_err() && flight.copies > 0 {
+            return true;
+        }
+        let Some(flight) = self.flights.remove(&id) else { return true };
+        if outcome.is_ok() {
+            self.typical = (self.typical * 7 + flight.began.elapsed()) / 8;
+        }
+        let result = (flight.job, outcome);
+        if !self.outbox.is_empty() {
+            self.outbox.push_back(result);
+            return true;
+        }
+        match self.results.try_send(result) {
+            Ok(()) => true,
+            Err(TrySendError::Full(result)) => {
+                self.outbox.push_back(result);
+                true
+            }
+            Err(TrySendError::Closed(_)) => false,
+        }
+    }
+
+    /// Starts a second copy of what takes far longer than usual.
+    fn hedge(&mut self, start: impl Fn(u64, Arc<Shared>, bool) -> F) {
+        if self.flights.len() > HEDGE_LAST {
+            return;
+        }
+        let patience = HEDGE_AFTER.max(self.typical * 4);
+        for (id, flight) in &mut self.flights {
+            if flight.copies == 1 && flight.began.elapsed() > patience {
+                flight.copies = 2;
+                self.running.push(Box::pin(start(*id, Arc::clone(&flight.shared), true)));
+            }
+        }
+    }
+}
+
+pub(crate) async fn run<T: Send + 'static>(
+    core: &Arc<Core>,
+    mut jobs: mpsc::Receiver<(T, FetchRequest)>,
+    results: mpsc::Sender<(T, Outcome)>,
+    cancel: CancellationToken,
+) {
+    let start = |id, shared, hedge| one(Arc::clone(core), id, shared, hedge);
+    let mut driver = Driver {
+        flights: HashMap::new(),
+        running: FuturesUnordered::new(),
+        outbox: VecDeque::new(),
+        results: &results,
+        typical: Duration::ZERO,
+    };
+    let mut open = true;
+    let mut next_id = 0;
+    let mut cancelled = pin!(cancel.cancelled());
+    let mut tick = tokio::time::interval(HEDGE_TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let (flying, waiting) = (driver.flights.len(), driver.outbox.len());
+        if !open && flying == 0 && waiting == 0 {
+            return;
+        }
+        let room = open && waiting < OUTBOX && flying < core.limiter.current();
+        tokio::select! {
+            biased;
+            () = &mut cancelled => return,
+            permit = results.reserve(), if waiting > 0 => {
+                let Ok(permit) = permit else { return };
+                if let Some(result) = driver.outbox.pop_front() {
+                    permit.send(result);
+                }
+            }
+            Some((id, outcome)) = driver.running.next(), if !driver.running.is_empty() => {
+                if !driver.finish(id, outcome) {
+                    return;
+                }
+            }
+            job = jobs.recv(), if room => match job {
+                None => open = false,
+                Some((job, req)) => {
+                    let shared = Arc::new(Shared { req, slot: AtomicUsize::new(NO_SLOT) });
+                    let flight = Flight { job, shared: Arc::clone(&shared), began: Instant::now(), copies: 1 };
+                    driver.flights.insert(next_id, flight);
+                    driver.running.push(Box::pin(start(next_id, shared, false)));
+                    next_id += 1;
+                }
+            },
+            _ = tick.tick(), if !open && flying > 0 => driver.hedge(start),
+        }
+    }
+}

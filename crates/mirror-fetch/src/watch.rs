@@ -1,0 +1,78 @@
+//! Deadlines of one attempt: total time, and time without progress.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use crate::failure::{FailureKind, Fault};
+
+/// Fewer bytes than this within the idle time are no progress: a slow drip ends like a stall.
+const PROGRESS_BYTES: u64 = 1024;
+
+/// One timer for an attempt. Progress only moves a mark; the timer is set again when it fires.
+pub(crate) struct Watch<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    total: Instant,
+    idle: Duration,
+    mark: Instant,
+    since_mark: u64,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn first_alarm(now: Instant, total: Duration, idle: Duration) -> Instant {
+        now + total.min(idle)
+    }
+
+    pub(crate) fn new(sleep: Pin<&'a mut Sleep>, now: Instant, total: Duration, idle: Duration) -> Self {
+        Self { sleep, total: now + total, idle, mark: now, since_mark: 0 }
+    }
+
+    /// Something real happened.
+    pub(crate) fn mark(&mut self) {
+        self.mark = Instant::now();
+        self.since_mark = 0;
+    }
+
+    /// Counts body bytes.
+    pub(crate) fn bytes(&mut self, n: u64) {
+        self.since_mark += n;
+        if self.since_mark >= PROGRESS_BYTES {
+            self.mark();
+        }
+    }
+
+    /// The fault, when a deadline has passed.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        let now = Instant::now();
+        if now >= self.total {
+            return Err(Fault::new(FailureKind::Timeout, "the attempt took too long"));
+        }
+        if now >= self.mark + self.idle {
+            let idle = self.idle;
+            return Err(Fault::new(FailureKind::Idle, format_args!("no progress for {idle:?}")));
+        }
+        Ok(())
+    }
+
+    /// Runs `future` under the deadlines.
+    pub(crate) async fn guard<F: Future>(&mut self, future: F) -> Result<F::Output, Fault> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(out) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(out));
+            }
+            while self.sleep.as_mut().poll(cx).is_ready() {
+                if let Err(fault) = self.check() {
+                    return Poll::Ready(Err(fault));
+                }
+                let next = self.total.min(self.mark + self.idle);
+                self.sleep.as_mut().reset(next);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
