@@ -16,6 +16,7 @@ use crate::connect::{Conn, Connector, H1, H2, Target};
 use crate::failure::{FailureKind, Fault, FetchSetupError};
 use crate::limit::lock;
 use crate::options::FetchOptions;
+use crate::redirect::is_local_host;
 
 /// Streams a connection carries before another one is worth opening.
 const STREAMS_PER_CONN: usize = 64;
@@ -105,6 +106,11 @@ impl Pool {
             Some(host) => host.to_string(),
             None => return Err(Fault::new(FailureKind::Address, "an address without a host")),
         };
+        // A proxy resolves names itself, so what can be seen without a lookup is refused here.
+        if guarded && is_local_host(url) {
+            let text = format_args!("{host} is a local address nobody named");
+            return Err(Fault::new(FailureKind::Address, text));
+        }
         let port = url.port_or_known_default().unwrap_or(if https { 443 } else { 80 });
         let proxy = self.connector.proxy(https, &host, port);
         Ok(Origin {

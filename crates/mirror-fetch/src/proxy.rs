@@ -1,5 +1,7 @@
 //! Proxies from the environment, as curl and others read them.
 
+use std::net::IpAddr;
+
 use base64::Engine as _;
 use http::HeaderValue;
 use url::{Host, Url};
@@ -51,6 +53,8 @@ impl Proxies {
     pub(crate) fn of(&self, https: bool, host: &str, port: u16) -> Option<Proxy> {
         let proxy = if https { &self.https } else { &self.http };
         let host = host.trim_matches(['[', ']']).to_lowercase();
+        // Loopback is never proxied: the proxy's loopback is another machine.
+        let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         let bypassed = self.bypass.iter().any(|entry| {
             let entry = match entry.rsplit_once(':') {
                 Some((name, p)) if !name.contains(':') && p.parse() == Ok(port) => name,
@@ -59,7 +63,7 @@ impl Proxies {
             let entry = entry.trim_matches(['[', ']']);
             entry == "*" || host == entry || host.strip_suffix(entry).is_some_and(|rest| rest.ends_with('.'))
         });
-        proxy.clone().filter(|_| !bypassed)
+        proxy.clone().filter(|_| !bypassed && !loopback)
     }
 }
 
@@ -93,29 +97,22 @@ fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = text.bytes();
     let mut out = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
-        let pair = bytes.as_slice_pair();
-        if let (b'%', Some(value)) = (byte, pair) {
-            out.push(value);
-            bytes.nth(1);
-        } else {
-            out.push(byte);
+        match hex_pair(bytes.clone()) {
+            Some(value) if byte == b'%' => {
+                out.push(value);
+                bytes.nth(1);
+            }
+            _ => out.push(byte),
         }
     }
     out
 }
 
-/// Looks at the two hexadecimal digits that follow.
-trait HexPair {
-    fn as_slice_pair(&self) -> Option<u8>;
-}
-
-impl HexPair for std::str::Bytes<'_> {
-    fn as_slice_pair(&self) -> Option<u8> {
-        let mut ahead = self.clone();
-        let high = char::from(ahead.next()?).to_digit(16)?;
-        let low = char::from(ahead.next()?).to_digit(16)?;
-        u8::try_from(high * 16 + low).ok()
-    }
+/// The value of the two hexadecimal digits that come next.
+fn hex_pair(mut ahead: std::str::Bytes<'_>) -> Option<u8> {
+    let high = char::from(ahead.next()?).to_digit(16)?;
+    let low = char::from(ahead.next()?).to_digit(16)?;
+    u8::try_from(high * 16 + low).ok()
 }
 
 #[cfg(test)]

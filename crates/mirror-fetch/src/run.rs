@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -44,7 +44,7 @@ struct Shared {
 /// Reaches from the driver's loop to its end.
 struct Driver<'a, T, F> {
     flights: HashMap<u64, Flight<T>>,
-    running: FuturesUnordered<Pin<Box<F>>>,
+    running: FuturesUnordered<F>,
     outbox: VecDeque<(T, Outcome)>,
     results: &'a mpsc::Sender<(T, Outcome)>,
     /// Smoothed time of a request.
@@ -91,7 +91,7 @@ impl<T: Send + 'static, F: Future<Output = (u64, Outcome)>> Driver<'_, T, F> {
         for (id, flight) in &mut self.flights {
             if flight.copies == 1 && flight.began.elapsed() > patience {
                 flight.copies = 2;
-                self.running.push(Box::pin(start(*id, Arc::clone(&flight.shared), true)));
+                self.running.push(start(*id, Arc::clone(&flight.shared), true));
             }
         }
     }
@@ -142,7 +142,7 @@ pub(crate) async fn run<T: Send + 'static>(
                     let shared = Arc::new(Shared { req, slot: AtomicUsize::new(NO_SLOT) });
                     let flight = Flight { job, shared: Arc::clone(&shared), began: Instant::now(), copies: 1 };
                     driver.flights.insert(next_id, flight);
-                    driver.running.push(Box::pin(start(next_id, shared, false)));
+                    driver.running.push(start(next_id, shared, false));
                     next_id += 1;
                 }
             },

@@ -1,0 +1,163 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mirror_fetch::{Body, FailureKind, FetchOptions, Fetcher};
+
+use crate::origin::{Plain, Seen, Spools, Then, fetcher, ok, quick, response, sum};
+
+#[tokio::test]
+async fn a_body_arrives_verified_and_the_connection_is_used_again() {
+    let origin = Plain::start(|_, head| {
+        assert!(head.contains("accept-encoding: identity"), "{head}");
+        assert!(head.starts_with("get /some/file http/1.1"), "{head}");
+        ok(b"hello")
+    })
+    .await;
+    let seen = Arc::new(Seen::default());
+    let fetcher = Fetcher::new(quick(), Arc::clone(&seen) as _, Arc::new(Spools::default())).unwrap();
+    for _ in 0..3 {
+        let got = fetcher.fetch(origin.req().with_expect(sum(b"hello"))).await.unwrap();
+        assert!(matches!(&got.body, Body::Memory(b) if &b[..] == b"hello"));
+        assert_eq!((got.status, got.size, got.retries), (200, 5, 0));
+    }
+    assert_eq!(seen.bytes.load(Ordering::SeqCst), 15);
+    assert_eq!(*seen.inflight.lock().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn gone_is_asked_once_and_forbidden_twice() {
+    for (status, times) in [("404 Not Found", 1), ("410 Gone", 1), ("451 Legal", 1), ("403 Forbidden", 2)] {
+        let origin = Plain::start(move |_, _| (response(status, "", b"no"), Then::Keep)).await;
+        let failure = fetcher(quick()).fetch(origin.req()).await.unwrap_err();
+        assert!(failure.is_unavailable());
+        assert_eq!(origin.seen(), times, "{status}");
+        assert!(failure.message.contains(&status[..3]), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn retry_after_is_honoured() {
+    let origin = Plain::start(|n, _| match n {
+        0 => (response("429 Slow", "retry-after: 1\r\n", b""), Then::Keep),
+        _ => ok(b"x"),
+    })
+    .await;
+    let began = Instant::now();
+    let got = fetcher(quick()).fetch(origin.req()).await.unwrap();
+    assert_eq!(got.retries, 1);
+    assert!(began.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn storms_end_within_the_budget() {
+    let origin = Plain::start(|_, _| (response("503 Busy", "", b""), Then::Keep)).await;
+    let failure = fetcher(quick()).fetch(origin.req()).await.unwrap_err();
+    assert_eq!((failure.http_status, failure.retries, origin.seen()), (Some(503), 3, 4));
+}
+
+#[tokio::test]
+async fn a_wrong_hash_is_tried_three_times_and_explained() {
+    let origin =
+        Plain::start(|_, _| (response("200 OK", "content-type: text/html\r\n", b"<html>"), Then::Keep)).await;
+    let failure = fetcher(quick()).fetch(origin.req().with_expect(sum(b"x"))).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::WrongHash);
+    assert_eq!(origin.seen(), 3);
+    assert!(failure.message.contains("text/html"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_truncated_body_is_fetched_again() {
+    let origin = Plain::start(|n, _| match n {
+        0 => (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc".to_vec(), Then::Close),
+        1 => (b"".to_vec(), Then::Close),
+        _ => ok(b"abcdefghi"),
+    })
+    .await;
+    let got = fetcher(quick()).fetch(origin.req()).await.unwrap();
+    assert_eq!((got.size, got.retries), (9, 2));
+
+    let origin =
+        Plain::start(|_, _| (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc".to_vec(), Then::Close)).await;
+    let failure = fetcher(quick()).fetch(origin.req()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Truncated, "{failure}");
+}
+
+#[tokio::test]
+async fn stalls_and_drips_hit_the_idle_limit() {
+    for then in [Then::Stall, Then::Drip] {
+        let origin =
+            Plain::start(move |_, _| (b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\nabc".to_vec(), then))
+                .await;
+        let options = FetchOptions { retries: 0, idle_timeout: Duration::from_millis(300), ..quick() };
+        let began = Instant::now();
+        let failure = fetcher(options).fetch(origin.req()).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Idle, "{failure}");
+        assert!(began.elapsed() < Duration::from_secs(3));
+    }
+}
+
+#[tokio::test]
+async fn redirects_stay_inside_the_origin() {
+    let inside = Plain::start(|n, _| match n {
+        0 => (response("302 Found", "location: /moved\r\n", b""), Then::Keep),
+        _ => ok(b"x"),
+    })
+    .await;
+    assert_eq!(fetcher(quick()).fetch(inside.req()).await.unwrap().size, 1);
+
+    let other = Plain::start(|_, _| ok(b"other")).await;
+    let location = format!("location: {}\r\n", other.base);
+    let origin = Plain::start(move |_, _| (response("302 Found", &location, b""), Then::Keep)).await;
+    let failure = fetcher(quick()).fetch(origin.req()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Redirect);
+    assert_eq!((origin.seen(), other.seen()), (1, 0));
+    let allowed = FetchOptions { allow_cross_origin_redirects: true, ..quick() };
+    assert_eq!(fetcher(allowed).fetch(origin.req()).await.unwrap().size, 5);
+
+    let circle = Plain::start(|_, _| (response("302 Found", "location: /a\r\n", b""), Then::Keep)).await;
+    let failure = fetcher(quick()).fetch(circle.req()).await.unwrap_err();
+    assert_eq!((failure.kind, circle.seen()), (FailureKind::Redirect, 6));
+}
+
+#[tokio::test]
+async fn limits_and_encodings_are_refused() {
+    let big = Plain::start(|_, _| ok(&[0; 5000])).await;
+    let options = FetchOptions { max_body_bytes: 4999, ..quick() };
+    assert_eq!(fetcher(options).fetch(big.req()).await.unwrap_err().kind, FailureKind::TooLarge);
+
+    let endless = Plain::start(|_, _| {
+        let mut bytes = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+        bytes.resize(9000, b'x');
+        (bytes, Then::Close)
+    })
+    .await;
+    let options = FetchOptions { max_body_bytes: 4999, ..quick() };
+    assert_eq!(fetcher(options).fetch(endless.req()).await.unwrap_err().kind, FailureKind::TooLarge);
+
+    let packed =
+        Plain::start(|_, _| (response("200 OK", "content-encoding: gzip\r\n", b"x"), Then::Keep)).await;
+    assert_eq!(fetcher(quick()).fetch(packed.req()).await.unwrap_err().kind, FailureKind::Encoding);
+
+    let flood = Plain::start(|_, _| {
+        let headers = format!("x: {}\r\n", "y".repeat(1_000_000));
+        (response("200 OK", &headers, b"x"), Then::Keep)
+    })
+    .await;
+    assert!(fetcher(quick()).fetch(flood.req()).await.is_err());
+    assert!(flood.seen() <= 4);
+}
+
+#[tokio::test]
+async fn guarded_requests_never_reach_this_machine() {
+    let origin = Plain::start(|_, _| ok(b"x")).await;
+    let failure = fetcher(quick()).fetch(origin.req().guarded()).await.unwrap_err();
+    assert_eq!((failure.kind, origin.seen()), (FailureKind::Address, 0));
+}
+
+#[tokio::test]
+async fn not_modified_is_a_success() {
+    let origin = Plain::start(|_, _| (b"HTTP/1.1 304 Same\r\n\r\n".to_vec(), Then::Keep)).await;
+    let got = fetcher(quick()).fetch(origin.req()).await.unwrap();
+    assert_eq!((got.status, got.size), (304, 0));
+}

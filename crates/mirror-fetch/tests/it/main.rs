@@ -1,0 +1,8 @@
+//! The fetcher against scripted local origins.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod faults;
+mod origin;
+mod pool;
+mod resume;
