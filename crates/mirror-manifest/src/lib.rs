@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The JSONL audit log and the SQLite catalogue of what a mirror holds. Blocking code.
+//!
+//! The manifest is the truth about what was done, the catalogue an index over it: delete the
+//! catalogue, and [`Catalogue::replay`] makes it again.
+
+mod catalogue;
+mod error;
+mod record;
+mod writer;
+
+pub use catalogue::{Catalogue, CatalogueBatch, DirRow, FailureRow, Held, HeldRelease, ReplayReport};
+pub use error::{ManifestError, ManifestFault};
+pub use record::{ManifestRecord, SCHEMA_VERSION, rfc3339};
+pub use writer::{ManifestWriter, OpenReport, read_from};

@@ -1,1 +1,16 @@
-//! Placeholder.
+//! Durable bytes: staging, batched commit, the lock, listing, repair. Blocking code.
+//!
+//! A file gets its final name only after its bytes are durable. See [`Store::commit`].
+#![expect(clippy::disallowed_methods, reason = "this is the crate that writes mirror files")]
+
+#[cfg(test)]
+mod contract;
+mod error;
+mod path;
+mod stage;
+mod store;
+mod sync;
+
+pub use error::{StoreError, StoreFault};
+pub use stage::{Staged, StagedWriter};
+pub use store::{DirListing, Store};

@@ -1,0 +1,78 @@
+use std::io;
+use std::path::PathBuf;
+
+/// What kind of fault a [`ManifestError`] is; maps to an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManifestFault {
+    /// Manifest or catalogue are damaged.
+    Integrity,
+    /// The disk or the file system failed.
+    Storage,
+}
+
+/// Why manifest or catalogue could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// The operating system said no.
+    #[error("could not {doing} the manifest {}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The manifest.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A line that is not the last one is no record.
+    #[error(
+        "the manifest {} is damaged: the line at byte {offset} is no record ({reason}). Restore it from a copy, or \
+         cut that line out and run with --verify-existing",
+        path.display()
+    )]
+    BadLine {
+        /// The manifest.
+        path: PathBuf,
+        /// Where the line begins, in bytes.
+        offset: u64,
+        /// Why it is no record.
+        reason: String,
+    },
+    /// SQLite failed.
+    #[error("could not {doing} the catalogue {}; when it is damaged, delete it: the next run rebuilds it", path.display())]
+    Catalogue {
+        /// What was being done.
+        doing: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// The reason.
+        source: rusqlite::Error,
+    },
+    /// The catalogue was made by a newer version.
+    #[error("the catalogue {} has format {found}, this version knows {known}; use a newer version, or delete it", path.display())]
+    NewerCatalogue {
+        /// The database.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The newest known format.
+        known: i64,
+    },
+}
+
+impl ManifestError {
+    /// What kind of fault this is.
+    #[must_use]
+    pub fn kind(&self) -> ManifestFault {
+        match self {
+            Self::Io { .. } => ManifestFault::Storage,
+            Self::BadLine { .. } | Self::NewerCatalogue { .. } => ManifestFault::Integrity,
+            Self::Catalogue { source, .. } => match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                    ManifestFault::Integrity
+                }
+                _ => ManifestFault::Storage,
+            },
+        }
+    }
+}

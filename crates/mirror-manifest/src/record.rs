@@ -1,0 +1,70 @@
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+/// The schema that is written: that of the source system (1) plus additions.
+pub const SCHEMA_VERSION: u32 = 2;
+
+/// One line of the manifest. Readers accept schema 1 and 2 and ignore unknown fields.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ManifestRecord {
+    /// 1 or 2.
+    pub schema_version: u32,
+    /// Where it came from, `+` readable.
+    pub url: String,
+    /// File, as the run saw it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// `filesystem`, `bundle`, `filesystem+bundle` or `object`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub storage: String,
+    /// Bundle that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle_path: Option<String>,
+    /// Its name in the bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle_member: Option<String>,
+    /// Bytes.
+    pub size: u64,
+    /// Hash of the bytes, 64 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// RFC 3339, UTC.
+    pub finished_at: String,
+    /// Whether it is held now.
+    pub ok: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Attempts beyond the first.
+    pub retries: u32,
+    /// `downloaded`, `existing`, `verified_existing`, `error` or `unavailable`.
+    pub status: String,
+    /// Crate name (since 2).
+    #[serde(rename = "crate", skip_serializing_if = "Option::is_none")]
+    pub crate_name: Option<String>,
+    /// Version (since 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Checksum of the index (since 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cksum: Option<String>,
+    /// Last HTTP status (since 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    /// The run that wrote it (since 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+}
+
+/// A time as the manifest shows it: RFC 3339, UTC, milliseconds.
+#[must_use]
+pub fn rfc3339(time: SystemTime) -> String {
+    match jiff::Timestamp::try_from(time) {
+        Ok(time) => format!("{time:.3}"),
+        Err(_) => "1970-01-01T00:00:00.000Z".to_owned(),
+    }
+}

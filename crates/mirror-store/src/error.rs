@@ -1,0 +1,108 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mirror_types::Layout;
+
+/// What kind of fault a [`StoreError`] is; maps to an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreFault {
+    /// Another run holds the output.
+    Locked,
+    /// The output cannot be used as asked.
+    Usage,
+    /// What is held is not what it should be.
+    Integrity,
+    /// The disk or the file system failed.
+    Storage,
+}
+
+/// Why the store could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another run holds the lock.
+    #[error("{} is locked by another run{holder}; wait for it to end, or choose another --out", root.display())]
+    Locked {
+        /// The mirror root.
+        root: PathBuf,
+        /// ` (process N)` when known.
+        holder: String,
+    },
+    /// The mirror was made with another layout.
+    #[error(
+        "{} was made with --layout {}, {} was asked for; layouts cannot be mixed in one mirror",
+        root.display(), found.as_str(), asked.as_str()
+    )]
+    LayoutMismatch {
+        /// The mirror root.
+        root: PathBuf,
+        /// The layout of the mirror.
+        found: Layout,
+        /// The layout that was asked for.
+        asked: Layout,
+    },
+    /// `.mirror/mirror.json` cannot be understood.
+    #[error("{} cannot be understood ({reason}); it was made by a newer version, or damaged", path.display())]
+    BadRecord {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Something other than a regular file or a directory stands in the way.
+    #[error("{} is not {expected}; links and special files do not belong into a mirror, remove it", path.display())]
+    Strange {
+        /// Its path.
+        path: PathBuf,
+        /// What was expected there.
+        expected: &'static str,
+    },
+    /// The path would leave the mirror.
+    #[error("refusing the path {path:?}: it is not a plain relative path")]
+    UnsafePath {
+        /// The path.
+        path: String,
+    },
+    /// The operating system said no.
+    #[error("could not {doing} {}{}", path.display(), advice(source))]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+fn advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull => ": the disk is full; free space, then run the same command again",
+        io::ErrorKind::QuotaExceeded => ": the quota is used up; free space, then run the same command again",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            ": the file system is read-only; remount it or choose another --out"
+        }
+        io::ErrorKind::PermissionDenied => ": permission denied; check who owns it",
+        _ => "",
+    }
+}
+
+impl StoreError {
+    /// What kind of fault this is.
+    #[must_use]
+    pub const fn kind(&self) -> StoreFault {
+        match self {
+            Self::Locked { .. } => StoreFault::Locked,
+            Self::LayoutMismatch { .. } | Self::BadRecord { .. } | Self::UnsafePath { .. } => {
+                StoreFault::Usage
+            }
+            Self::Strange { .. } => StoreFault::Integrity,
+            Self::Io { .. } => StoreFault::Storage,
+        }
+    }
+}
+
+/// Says what was being done to which path.
+pub(crate) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
+    move |source| StoreError::Io { doing, path: path.to_owned(), source }
+}

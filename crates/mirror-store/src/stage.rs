@@ -1,0 +1,65 @@
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
+use std::path::PathBuf;
+
+use crate::error::{StoreError, at};
+
+/// Bytes below `.mirror/stage/`, without a final name. Dropped uncommitted, they are removed.
+#[derive(Debug)]
+pub struct Staged {
+    pub(crate) temp: PathBuf,
+    pub(crate) rel: String,
+    pub(crate) published: bool,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = std::fs::remove_file(&self.temp);
+        }
+    }
+}
+
+/// A large body on its way into the stage.
+#[derive(Debug)]
+pub struct StagedWriter {
+    pub(crate) file: File,
+    pub(crate) temp: PathBuf,
+    pub(crate) finished: bool,
+}
+
+impl StagedWriter {
+    /// Appends a chunk. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses it.
+    pub fn write(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
+        self.file.write_all(chunk).map_err(at("write", &self.temp))
+    }
+
+    /// Forgets what was written so far.
+    ///
+    /// # Errors
+    /// When the file cannot be cut.
+    pub fn restart(&mut self) -> Result<(), StoreError> {
+        self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(at("cut", &self.temp))
+    }
+
+    /// Hands the bytes over, to be published as `rel`.
+    ///
+    /// # Errors
+    /// When `rel` is not a plain relative path.
+    pub fn finish(mut self, rel: &str) -> Result<Staged, StoreError> {
+        crate::path::below(&self.temp, rel)?;
+        self.finished = true;
+        Ok(Staged { temp: self.temp.clone(), rel: rel.to_owned(), published: false })
+    }
+}
+
+impl Drop for StagedWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = std::fs::remove_file(&self.temp);
+        }
+    }
+}

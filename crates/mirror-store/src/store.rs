@@ -1,0 +1,363 @@
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mirror_types::{Layout, Sha256};
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+use crate::error::{StoreError, at};
+use crate::path::below;
+use crate::stage::{Staged, StagedWriter};
+use crate::sync::SyncMode;
+
+/// A mirror root. Clones share it. One process at a time may hold it for writing.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    layout: Layout,
+    sync: SyncMode,
+    next: AtomicU64,
+    /// Directories that exist and are no links.
+    dirs: Mutex<HashSet<String>>,
+    /// Held as long as the store lives; `None` when opened for reading.
+    _lock: Option<File>,
+}
+
+/// What `.mirror/mirror.json` says.
+#[derive(Serialize, Deserialize)]
+struct MirrorRecord {
+    format_version: u32,
+    layout: String,
+}
+
+/// The files of one directory.
+#[derive(Debug, Clone)]
+pub struct DirListing {
+    /// Names of the regular files that are valid UTF-8.
+    pub files: Vec<String>,
+    /// Modification time of the directory before it was listed, nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// When it was listed, nanoseconds since 1970.
+    pub listed_ns: i64,
+}
+
+impl Store {
+    /// Opens a mirror for writing, making it when it is not there. Takes the lock, checks the
+    /// layout, removes what an earlier run left in the stage.
+    ///
+    /// # Errors
+    /// When another run holds it, the layout differs, or the disk refuses.
+    pub fn open(root: &Path, layout: Layout, asked: bool) -> Result<Self, StoreError> {
+        let state = root.join(".mirror");
+        fs::create_dir_all(root).map_err(at("create", root))?;
+        plain_dir(&state)?;
+        let lock = lock(root, &state.join("lock"))?;
+        let record = state.join("mirror.json");
+        let layout = match read_record(&record)? {
+            Some(found) if asked && found != layout => {
+                return Err(StoreError::LayoutMismatch { root: root.to_owned(), found, asked: layout });
+            }
+            Some(found) => found,
+            None => layout,
+        };
+        let stage = state.join("stage");
+        match fs::remove_dir_all(&stage) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("empty", &stage)(error)),
+            _ => fs::create_dir(&stage).map_err(at("create", &stage))?,
+        }
+        let store = Self::new(root, layout, Some(lock));
+        if !record.exists() {
+            let json =
+                serde_json::json!(MirrorRecord { format_version: 1, layout: layout.as_str().to_owned() });
+            store.write_state("mirror.json", format!("{json}\n").as_bytes())?;
+        }
+        Ok(store)
+    }
+
+    /// Opens a mirror for reading; takes no lock, touches nothing. `None` when there is none.
+    ///
+    /// # Errors
+    /// When its record cannot be understood.
+    pub fn open_read_only(root: &Path, layout: Layout) -> Result<Option<Self>, StoreError> {
+        let found = read_record(&root.join(".mirror/mirror.json"))?;
+        Ok(match found {
+            Some(found) => Some(Self::new(root, found, None)),
+            None if root.is_dir() => Some(Self::new(root, layout, None)),
+            None => None,
+        })
+    }
+
+    fn new(root: &Path, layout: Layout, lock: Option<File>) -> Self {
+        let sync = if lock.is_some() { SyncMode::of(root) } else { SyncMode::EachFile };
+        Self(Arc::new(Inner {
+            root: root.to_owned(),
+            layout,
+            sync,
+            next: AtomicU64::new(0),
+            dirs: Mutex::default(),
+            _lock: lock,
+        }))
+    }
+
+    /// The layout of this mirror.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.0.layout
+    }
+
+    /// The mirror root.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// `.mirror` below the root.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.0.root.join(".mirror")
+    }
+
+    fn temp(&self) -> PathBuf {
+        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
+        self.0.root.join(format!(".mirror/stage/{number}"))
+    }
+
+    /// Writes `data` into the stage, to be published as `rel`. Not durable yet. Blocks.
+    ///
+    /// # Errors
+    /// When `rel` is not a plain relative path or the disk refuses.
+    pub fn stage(&self, rel: &str, data: &[u8]) -> Result<Staged, StoreError> {
+        below(&self.0.root, rel)?;
+        let temp = self.temp();
+        let mut file = File::create_new(&temp).map_err(at("create", &temp))?;
+        let staged = Staged { temp, rel: rel.to_owned(), published: false };
+        file.write_all(data).map_err(at("write", &staged.temp))?;
+        Ok(staged)
+    }
+
+    /// Opens a file in the stage for a large body.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn stage_file(&self) -> Result<StagedWriter, StoreError> {
+        let temp = self.temp();
+        let file = File::create_new(&temp).map_err(at("create", &temp))?;
+        Ok(StagedWriter { file, temp, finished: false })
+    }
+
+    /// Makes a batch durable and gives it its final names: data is synced, then renamed, then the
+    /// directories are synced. On return all of it survives a power cut. Blocks.
+    ///
+    /// # Errors
+    /// The first fault; what was renamed before it is whole, the rest is dropped.
+    pub fn commit(&self, mut batch: Vec<Staged>) -> Result<(), StoreError> {
+        let root = &self.0.root;
+        let temps: Vec<&Path> = batch.iter().map(|staged| staged.temp.as_path()).collect();
+        self.0.sync.files(root, &temps).map_err(at("make durable what is staged below", root))?;
+        let mut touched = BTreeSet::new();
+        for staged in &mut batch {
+            let path = below(root, &staged.rel)?;
+            if let Some((dir, _)) = staged.rel.rsplit_once('/') {
+                self.make_dirs(dir, &mut touched)?;
+                touched.insert(root.join(dir));
+            }
+            fs::rename(&staged.temp, &path).map_err(at("publish", &path))?;
+            staged.published = true;
+        }
+        let touched: Vec<PathBuf> = touched.into_iter().collect();
+        self.0.sync.dirs(root, &touched).map_err(at("make durable the directories below", root))
+    }
+
+    /// Makes the directory `rel` part by part; a link among them is refused.
+    fn make_dirs(&self, rel: &str, touched: &mut BTreeSet<PathBuf>) -> Result<(), StoreError> {
+        let mut known = self.0.dirs.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(rel) {
+            return Ok(());
+        }
+        let ends = rel.match_indices('/').map(|(at, _)| at).chain([rel.len()]);
+        for end in ends {
+            let part = &rel[..end];
+            if !known.contains(part) {
+                let path = below(&self.0.root, part)?;
+                if plain_dir(&path)? {
+                    touched.extend(path.parent().map(Path::to_owned));
+                }
+                known.insert(part.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Hashes a held file; `None` when there is none. Blocks.
+    ///
+    /// # Errors
+    /// When it is not a regular file or cannot be read.
+    pub fn hash(&self, rel: &str) -> Result<Option<(Sha256, u64)>, StoreError> {
+        let path = below(&self.0.root, rel)?;
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if !meta.is_file() => {
+                return Err(StoreError::Strange { path, expected: "a regular file" });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(at("look at", &path)(error)),
+        }
+        let mut file = File::open(&path).map_err(at("open", &path))?;
+        let mut hasher = sha2::Sha256::new();
+        let mut buffer = vec![0; 128 << 10];
+        let mut size = 0;
+        loop {
+            match file.read(&mut buffer).map_err(at("read", &path))? {
+                0 => break,
+                n => {
+                    hasher.update(&buffer[..n]);
+                    size += n as u64;
+                }
+            }
+        }
+        Ok(Some((Sha256::from_bytes(hasher.finalize().into()), size)))
+    }
+
+    /// Modification time of a directory, nanoseconds since 1970; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be looked at, or is not a directory.
+    pub fn dir_mtime_ns(&self, rel: &str) -> Result<Option<i64>, StoreError> {
+        let path = below(&self.0.root, rel)?;
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if !meta.is_dir() => Err(StoreError::Strange { path, expected: "a directory" }),
+            Ok(meta) => meta.modified().map(|time| Some(nanos(time))).map_err(at("look at", &path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at("look at", &path)(error)),
+        }
+    }
+
+    /// Lists a directory; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not a directory.
+    pub fn list_dir(&self, rel: &str) -> Result<Option<DirListing>, StoreError> {
+        let Some(mtime_ns) = self.dir_mtime_ns(rel)? else { return Ok(None) };
+        let path = below(&self.0.root, rel)?;
+        let listed_ns = nanos(SystemTime::now());
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&path).map_err(at("list", &path))? {
+            let entry = entry.map_err(at("list", &path))?;
+            let regular = entry.file_type().map_err(at("look at", &entry.path()))?.is_file();
+            if let (true, Ok(name)) = (regular, entry.file_name().into_string()) {
+                files.push(name);
+            }
+        }
+        Ok(Some(DirListing { files, mtime_ns, listed_ns }))
+    }
+
+    /// Moves a held file to `.mirror/{into}/{rel}.{suffix}`; its bytes are kept.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn set_aside(&self, rel: &str, into: &str, suffix: &str) -> Result<(), StoreError> {
+        let from = below(&self.0.root, rel)?;
+        let to = below(&self.state_dir(), &format!("{into}/{rel}.{suffix}"))?;
+        if let Some(dir) = to.parent() {
+            fs::create_dir_all(dir).map_err(at("create", dir))?;
+        }
+        fs::rename(&from, &to).map_err(at("set aside", &from))
+    }
+
+    /// Replaces a small file below `.mirror`, whole or not at all; not durable at once.
+    ///
+    /// # Errors
+    /// When the path is not plain or the disk refuses.
+    pub fn write_state(&self, rel: &str, data: &[u8]) -> Result<(), StoreError> {
+        let path = below(&self.state_dir(), rel)?;
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).map_err(at("create", dir))?;
+        }
+        let mut staged = self.stage(rel, data)?;
+        fs::rename(&staged.temp, &path).map_err(at("replace", &path))?;
+        staged.published = true;
+        Ok(())
+    }
+
+    /// Reads a small file below `.mirror`; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_state(&self, rel: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = below(&self.state_dir(), rel)?;
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at("read", &path)(error)),
+        }
+    }
+}
+
+/// Makes a directory unless it is there; says whether it was made. Links are refused.
+fn plain_dir(path: &Path) -> Result<bool, StoreError> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let meta = fs::symlink_metadata(path).map_err(at("look at", path))?;
+            if meta.is_dir() {
+                Ok(false)
+            } else {
+                Err(StoreError::Strange { path: path.to_owned(), expected: "a directory" })
+            }
+        }
+        Err(error) => Err(at("create", path)(error)),
+    }
+}
+
+fn read_record(path: &Path) -> Result<Option<Layout>, StoreError> {
+    let bad = |reason: String| StoreError::BadRecord { path: path.to_owned(), reason };
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at("read", path)(error)),
+    };
+    let record: MirrorRecord = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
+    if record.format_version != 1 {
+        return Err(bad(format!("format_version {}", record.format_version)));
+    }
+    record.layout.parse().map(Some).map_err(|error: mirror_types::UnknownLayout| bad(error.to_string()))
+}
+
+/// Takes the lock. It belongs to the open file, so that it ends with the process however that ends.
+fn lock(root: &Path, path: &Path) -> Result<File, StoreError> {
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(at("open the lock", path))?;
+    match file.try_lock() {
+        Ok(()) => {
+            let _ = file.set_len(0);
+            let _ = write!(file, "{}", std::process::id());
+            Ok(file)
+        }
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid);
+            let known = !pid.is_empty() && pid.len() < 12 && pid.bytes().all(|b| b.is_ascii_digit());
+            let holder = if known { format!(" (process {pid})") } else { String::new() };
+            Err(StoreError::Locked { root: root.to_owned(), holder })
+        }
+        Err(fs::TryLockError::Error(error)) => Err(at("lock", path)(error)),
+    }
+}
+
+fn nanos(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
