@@ -131,7 +131,13 @@ impl Sink {
             Store::Memory(bytes) => Body::Memory(bytes.freeze()),
             Store::Spooled(spool) => Body::Spooled(spool),
         };
-        (body, sum, self.size, self.hold)
+        let mut hold = self.hold;
+        if let Some(hold) = &mut hold {
+            // What was reserved beyond the true size goes back now, not when the body is dropped.
+            let needed = permits_for(self.size).max(1) as usize;
+            drop(hold.split(hold.num_permits().saturating_sub(needed)));
+        }
+        (body, sum, self.size, hold)
     }
 
     pub(crate) fn empty() -> (Body, Sha256, u64, Option<OwnedSemaphorePermit>) {
