@@ -161,3 +161,21 @@ async fn not_modified_is_a_success() {
     let got = fetcher(quick()).fetch(origin.req()).await.unwrap();
     assert_eq!((got.status, got.size), (304, 0));
 }
+
+#[tokio::test]
+async fn full_memory_spools_and_then_holds_back() {
+    let origin = Plain::start(|_, _| ok(&[7; 100_000])).await;
+    let fetcher = fetcher(FetchOptions { memory_budget_bytes: 64 << 10, ..quick() });
+    let got = fetcher.fetch(origin.req()).await.unwrap();
+    assert!(matches!(got.body, Body::Spooled(_)) && !got.holds_memory());
+
+    let small = Plain::start(|_, _| ok(&[7; 16 << 10])).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(fetcher.fetch(small.req()).await.unwrap());
+    }
+    let wait = Duration::from_millis(200);
+    assert!(tokio::time::timeout(wait, fetcher.fetch(small.req())).await.is_err());
+    held.pop();
+    assert_eq!(fetcher.fetch(small.req()).await.unwrap().size, 16 << 10);
+}
