@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Records out of a registry index: a git repository (bare or checked out, through its objects), a
+//! plain directory, or the responses of a sparse registry; and what of them is wanted.
+//!
+//! Blocking code without HTTP and without writes. Index lines stay byte for byte in
+//! [`IndexFile::data`].
+
+mod closure;
+mod dir;
+mod error;
+mod git;
+mod lockfile;
+mod record;
+mod selection;
+mod source;
+pub mod sparse;
+
+pub use closure::Closure;
+pub use error::{IndexError, LockError, SelectionError};
+pub use lockfile::LockSet;
+pub use record::{IndexFile, IndexLimits, LineFault, parse_file};
+pub use selection::{NameSet, Selected, Selection, Shard};
+pub use source::IndexSource;

@@ -1,0 +1,72 @@
+use std::path::PathBuf;
+
+/// Why an index could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// Nothing is there.
+    #[error("there is no index at {}; check --index-dir", path.display())]
+    Missing {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A directory or a file could not be read.
+    #[error("could not read {} of the index", path.display())]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The git repository could not be read.
+    #[error("could not {doing} the git index {}: {reason}. Run `git fsck` there, or clone it again", path.display())]
+    Git {
+        /// What was being done.
+        doing: &'static str,
+        /// The repository.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+}
+
+/// Why a lockfile could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// It is no `Cargo.lock`.
+    #[error("{label} is not a Cargo.lock that this program understands: {reason}")]
+    Parse {
+        /// The file.
+        label: String,
+        /// Why.
+        reason: String,
+    },
+    /// Two lockfiles, or two entries of one, disagree.
+    #[error("{label} gives {release} the checksum {second}, an earlier entry {first}; one of them is wrong")]
+    Conflict {
+        /// The file.
+        label: String,
+        /// Crate and version.
+        release: String,
+        /// The earlier checksum.
+        first: String,
+        /// The later one.
+        second: String,
+    },
+}
+
+/// Why a selection makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SelectionError {
+    /// Neither a name nor a glob.
+    #[error("{text} is neither a crate name nor a pattern with * or ?")]
+    Name {
+        /// The text, printable.
+        text: String,
+    },
+    /// Not `i/n`.
+    #[error("a share is i/n with 1 <= i <= n, for example 2/4")]
+    Shard,
+}

@@ -1,0 +1,228 @@
+use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use mirror_types::{CrateName, IndexRecord, Printable, ReleaseId, Sha256};
+use semver::Version;
+
+use crate::error::SelectionError;
+use crate::lockfile::LockSet;
+
+/// Crate names and globs. Names are compared as the registry does: case, `-` and `_` do not count.
+#[derive(Debug, Clone, Default)]
+pub struct NameSet {
+    exact: Vec<CrateName>,
+    canonical: HashSet<String>,
+    globs: GlobSet,
+}
+
+impl NameSet {
+    /// Takes names and globs (`*`, `?`, `[...]`).
+    ///
+    /// # Errors
+    /// When a text is neither.
+    pub fn parse(texts: &[String]) -> Result<Self, SelectionError> {
+        let mut set = Self::default();
+        let mut globs = GlobSetBuilder::new();
+        for text in texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+            let bad = || SelectionError::Name { text: Printable(text).to_string() };
+            if let Ok(name) = CrateName::new(text) {
+                set.canonical.insert(name.canonical());
+                set.exact.push(name);
+            } else if text.contains(['*', '?', '[']) {
+                let glob = GlobBuilder::new(&text.to_ascii_lowercase()).build().map_err(|_| bad())?;
+                globs.add(glob);
+            } else {
+                return Err(bad());
+            }
+        }
+        set.globs = globs.build().map_err(|error| SelectionError::Name { text: error.to_string() })?;
+        Ok(set)
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.globs.is_empty()
+    }
+
+    /// Whether a crate is in it.
+    #[must_use]
+    pub fn matches(&self, name: &CrateName) -> bool {
+        self.canonical.contains(&name.canonical())
+            || (!self.globs.is_empty() && self.globs.is_match(name.as_str().to_ascii_lowercase()))
+    }
+
+    /// The names, when there is no glob among them.
+    #[must_use]
+    pub fn exact_names(&self) -> Option<Vec<CrateName>> {
+        self.globs.is_empty().then(|| self.exact.clone())
+    }
+}
+
+/// One machine's share of the crates: `i` of `n`, by a stable hash of the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    index: u64,
+    of: u64,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self { index: 1, of: 1 }
+    }
+}
+
+impl Shard {
+    /// Whether a crate belongs to this share. All spellings of a name belong to the same one.
+    #[must_use]
+    pub fn contains(&self, name: &CrateName) -> bool {
+        // FNV-1a, 64 bits: the same on every machine and in every version.
+        let hash = name
+            .canonical()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        self.of == 1 || hash % self.of == self.index - 1
+    }
+}
+
+impl FromStr for Shard {
+    type Err = SelectionError;
+    fn from_str(text: &str) -> Result<Self, SelectionError> {
+        let (index, of) = text.split_once('/').ok_or(SelectionError::Shard)?;
+        match (index.parse(), of.parse()) {
+            (Ok(index), Ok(of)) if 1 <= index && index <= of => Ok(Self { index, of }),
+            _ => Err(SelectionError::Shard),
+        }
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.of)
+    }
+}
+
+/// What is wanted of an index.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Only these crates; empty means all.
+    pub include: NameSet,
+    /// Never these.
+    pub exclude: NameSet,
+    /// Only what lockfiles name.
+    pub locked: Option<LockSet>,
+    /// Only the newest N versions that are not yanked; 0 means all.
+    pub latest: usize,
+    /// Also yanked versions. What a lockfile names is wanted, yanked or not.
+    pub include_yanked: bool,
+    /// This machine's share.
+    pub shard: Shard,
+}
+
+/// What a selection took of one crate.
+#[derive(Debug, Default)]
+pub struct Selected {
+    /// In the order of the index.
+    pub records: Vec<IndexRecord>,
+    /// Versions left out because they are yanked.
+    pub yanked_skipped: usize,
+    /// Releases whose checksums disagree: lockfile's, index's.
+    pub checksum_conflicts: Vec<(ReleaseId, Sha256, Sha256)>,
+}
+
+impl Selection {
+    /// Whether anything of a crate may be wanted.
+    #[must_use]
+    pub fn wants_crate(&self, name: &CrateName) -> bool {
+        (self.include.is_empty() || self.include.matches(name))
+            && !self.exclude.matches(name)
+            && self.shard.contains(name)
+            && self.locked.as_ref().is_none_or(|locked| locked.has_crate(name))
+    }
+
+    /// Takes what is wanted of the records of one crate.
+    #[must_use]
+    pub fn select(&self, mut records: Vec<IndexRecord>) -> Selected {
+        let mut selected = Selected::default();
+        if let Some(locked) = &self.locked {
+            records.retain(|record| match locked.checksum(&record.id) {
+                Some(Some(lock)) if lock != record.cksum => {
+                    selected.checksum_conflicts.push((record.id.clone(), lock, record.cksum));
+                    false
+                }
+                found => found.is_some(),
+            });
+            selected.records = records;
+            return selected;
+        }
+        if !self.include_yanked || self.latest > 0 {
+            let before = records.len();
+            records.retain(|record| !record.yanked);
+            if !self.include_yanked {
+                selected.yanked_skipped = before - records.len();
+            }
+        }
+        if self.latest > 0 && records.len() > self.latest {
+            let mut order: Vec<_> = records
+                .iter()
+                .map(|record| (Version::parse(record.id.version.as_str()).ok(), record.id.clone()))
+                .collect();
+            order.sort_by(|a, b| b.cmp(a));
+            let newest: HashSet<_> = order.into_iter().take(self.latest).map(|(_, id)| id).collect();
+            records.retain(|record| newest.contains(&record.id));
+        }
+        selected.records = records;
+        selected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(version: &str, yanked: bool) -> IndexRecord {
+        let id = ReleaseId { name: "a-b".parse().expect("name"), version: version.parse().expect("version") };
+        IndexRecord { id, cksum: Sha256::from_bytes([0; 32]), yanked }
+    }
+
+    #[test]
+    fn latest_goes_by_semantic_version() {
+        let records = ["0.9.0", "0.10.0", "0.10.0-rc.1", "0.2.0"].map(|v| record(v, false)).to_vec();
+        let picked = Selection { latest: 2, ..Selection::default() }.select(records);
+        let versions: Vec<_> = picked.records.iter().map(|r| r.id.version.as_str()).collect();
+        assert_eq!(versions, ["0.10.0", "0.10.0-rc.1"]);
+    }
+
+    #[test]
+    fn yanked_versions_are_counted() {
+        let records = vec![record("1.0.0", true), record("1.0.1", false)];
+        let picked = Selection::default().select(records.clone());
+        assert_eq!((picked.records.len(), picked.yanked_skipped), (1, 1));
+        let all = Selection { include_yanked: true, ..Selection::default() }.select(records);
+        assert_eq!((all.records.len(), all.yanked_skipped), (2, 0));
+    }
+
+    #[test]
+    fn names_match_as_the_registry_compares_them() {
+        let set = NameSet::parse(&["A_B".into(), "serde*".into()]).expect("set");
+        for (name, wanted) in [("a-b", true), ("serde_json", true), ("Serde", true), ("other", false)] {
+            assert_eq!(set.matches(&name.parse().expect("name")), wanted, "{name}");
+        }
+        assert!(set.exact_names().is_none());
+        assert!(NameSet::parse(&["../x".into()]).is_err());
+    }
+
+    #[test]
+    fn shares_part_the_crates() {
+        let shards: Vec<Shard> = (1..=3).map(|i| format!("{i}/3").parse().expect("shard")).collect();
+        for n in 0..100 {
+            let name = format!("crate-{n}").parse().expect("name");
+            assert_eq!(shards.iter().filter(|shard| shard.contains(&name)).count(), 1);
+        }
+        for bad in ["0/1", "2/1", "1", "a/b", "1/0"] {
+            assert!(bad.parse::<Shard>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The sparse protocol without I/O: what to ask, how to read the answer, how to keep it.
+
+use mirror_types::{CrateName, Printable, ReleaseId, Sha256, index_path, index_prefix};
+use serde::Deserialize;
+use url::Url;
+
+/// Why a registry's configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Not the expected JSON.
+    #[error("the registry's config.json cannot be read: {0}")]
+    Json(String),
+    /// A marker that Cargo does not know.
+    #[error("the download address {template} has the unknown marker {marker}")]
+    Marker {
+        /// The template, printable.
+        template: String,
+        /// The marker.
+        marker: String,
+    },
+    /// Not http or https, or no URL at all.
+    #[error("the download address {template} is not an http or https URL")]
+    Url {
+        /// The template, printable.
+        template: String,
+    },
+}
+
+/// A registry's `config.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RegistryConfig {
+    dl: String,
+}
+
+impl RegistryConfig {
+    /// Reads `config.json`.
+    ///
+    /// # Errors
+    /// When it is not the expected JSON.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+        serde_json::from_slice(bytes).map_err(|error| ConfigError::Json(error.to_string()))
+    }
+
+    /// The template of download addresses.
+    #[must_use]
+    pub fn dl(&self) -> &str {
+        &self.dl
+    }
+}
+
+const MARKERS: [&str; 5] = ["{crate}", "{version}", "{prefix}", "{lowerprefix}", "{sha256-checksum}"];
+
+/// A template of download addresses, with Cargo's five markers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DlTemplate(String);
+
+impl DlTemplate {
+    /// Takes the `dl` of a registry; without a marker `/{crate}/{version}/download` is added, as
+    /// Cargo does.
+    ///
+    /// # Errors
+    /// When a marker or the scheme is not known.
+    pub fn parse(dl: &str) -> Result<Self, ConfigError> {
+        let mut template = dl.to_owned();
+        if !MARKERS.iter().any(|marker| dl.contains(marker)) {
+            template = format!("{}/{{crate}}/{{version}}/download", dl.trim_end_matches('/'));
+        }
+        Self::checked(template)
+    }
+
+    /// `{base}/{name}/{name}-{version}.crate`.
+    ///
+    /// # Errors
+    /// When the base is no http or https URL.
+    pub fn from_base(base: &str) -> Result<Self, ConfigError> {
+        Self::checked(format!("{}/{{crate}}/{{crate}}-{{version}}.crate", base.trim_end_matches('/')))
+    }
+
+    fn checked(template: String) -> Result<Self, ConfigError> {
+        let shown = || Printable(&template).to_string();
+        let bare = MARKERS.iter().fold(template.clone(), |text, marker| text.replace(marker, "x"));
+        if let Some(at) = bare.find('{') {
+            let marker = bare[at..].split_inclusive('}').next().unwrap_or_default();
+            return Err(ConfigError::Marker { template: shown(), marker: Printable(marker).to_string() });
+        }
+        match Url::parse(&bare) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Self(template)),
+            _ => Err(ConfigError::Url { template: shown() }),
+        }
+    }
+
+    /// The download URL of a release, `+` sent as `%2B`.
+    ///
+    /// # Errors
+    /// When the filled template is no URL.
+    pub fn url(&self, id: &ReleaseId, cksum: &Sha256) -> Result<Url, ConfigError> {
+        let text = self.fill(&id.version.as_str().replace('+', "%2B"), id, cksum);
+        Url::parse(&text).map_err(|_| ConfigError::Url { template: Printable(&self.0).to_string() })
+    }
+
+    /// The same for people and records: `+` stays readable.
+    #[must_use]
+    pub fn readable(&self, id: &ReleaseId, cksum: &Sha256) -> String {
+        self.fill(id.version.as_str(), id, cksum)
+    }
+
+    fn fill(&self, version: &str, id: &ReleaseId, cksum: &Sha256) -> String {
+        let name = id.name.as_str();
+        let prefix = index_prefix(name);
+        self.0
+            .replace("{crate}", name)
+            .replace("{version}", version)
+            .replace("{lowerprefix}", &prefix.to_ascii_lowercase())
+            .replace("{prefix}", &prefix)
+            .replace("{sha256-checksum}", &cksum.to_hex())
+    }
+}
+
+/// Whether a crate's index file is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheState {
+    /// Its bytes.
+    Present(Vec<u8>),
+    /// 404, 410 or 451.
+    Gone,
+}
+
+/// What is kept of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheEntry {
+    /// `ETag`
+    pub etag: Option<String>,
+    /// `Last-Modified`
+    pub last_modified: Option<String>,
+    /// The file.
+    pub state: CacheState,
+}
+
+/// A cache entry that cannot be used; ask again without conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the cache entry is torn or of another version")]
+pub struct BadCacheEntry;
+
+const MAGIC: &str = "mirror-sparse-cache 1";
+
+impl CacheEntry {
+    /// The entry as kept on disk: a line with the version, `etag`, `last-modified` and `length`
+    /// lines, an empty line, the bytes. A `length` of `gone` stands for a crate that is not there.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let line = |name: &str, value: &Option<String>| match value {
+            Some(value) if !value.contains(['\n', '\r']) => format!("{name}: {value}\n"),
+            _ => String::new(),
+        };
+        let (length, body): (String, &[u8]) = match &self.state {
+            CacheState::Present(bytes) => (bytes.len().to_string(), bytes),
+            CacheState::Gone => ("gone".to_owned(), &[]),
+        };
+        let head = format!(
+            "{MAGIC}\n{}{}length: {length}\n\n",
+            line("etag", &self.etag),
+            line("last-modified", &self.last_modified)
+        );
+        [head.as_bytes(), body].concat()
+    }
+
+    /// Reads an entry.
+    ///
+    /// # Errors
+    /// When it is torn or of another version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadCacheEntry> {
+        let end = bytes.windows(2).position(|pair| pair == b"\n\n").ok_or(BadCacheEntry)?;
+        let head = std::str::from_utf8(&bytes[..end]).map_err(|_| BadCacheEntry)?;
+        let body = &bytes[end + 2..];
+        let mut lines = head.split('\n');
+        if lines.next() != Some(MAGIC) {
+            return Err(BadCacheEntry);
+        }
+        let (mut etag, mut last_modified, mut length) = (None, None, None);
+        for line in lines {
+            match line.split_once(": ") {
+                Some(("etag", value)) => etag = Some(value.to_owned()),
+                Some(("last-modified", value)) => last_modified = Some(value.to_owned()),
+                Some(("length", value)) => length = Some(value),
+                _ => return Err(BadCacheEntry),
+            }
+        }
+        let state = match length {
+            Some("gone") if body.is_empty() => CacheState::Gone,
+            Some(text) if text.parse() == Ok(body.len()) => CacheState::Present(body.to_vec()),
+            _ => return Err(BadCacheEntry),
+        };
+        Ok(Self { etag, last_modified, state })
+    }
+}
+
+/// Where a crate's index file is.
+#[must_use]
+pub fn index_url(root: &Url, name: &CrateName) -> Url {
+    child(root, &index_path(name))
+}
+
+/// Where the registry's configuration is.
+#[must_use]
+pub fn config_url(root: &Url) -> Url {
+    child(root, "config.json")
+}
+
+fn child(root: &Url, path: &str) -> Url {
+    let mut url = root.clone();
+    url.set_path(&format!("{}/{path}", root.path().trim_end_matches('/')));
+    url
+}
+
+/// Headers that make a request conditional on what is kept.
+#[must_use]
+pub fn conditional_headers(entry: Option<&CacheEntry>) -> Vec<(&'static str, String)> {
+    match entry {
+        Some(CacheEntry { etag: Some(etag), state: CacheState::Present(_), .. }) => {
+            vec![("if-none-match", etag.clone())]
+        }
+        Some(CacheEntry { last_modified: Some(date), state: CacheState::Present(_), .. }) => {
+            vec![("if-modified-since", date.clone())]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What an answer means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// What is kept is still right.
+    Unchanged,
+    /// Keep this instead.
+    Updated(CacheEntry),
+    /// The crate is not there (any more); keep this.
+    Gone(CacheEntry),
+    /// No answer that means anything.
+    Failed,
+}
+
+/// Reads an answer.
+#[must_use]
+pub fn interpret(status: u16, etag: Option<&str>, last_modified: Option<&str>, body: Vec<u8>) -> Answer {
+    let entry = |state| CacheEntry {
+        etag: etag.map(str::to_owned),
+        last_modified: last_modified.map(str::to_owned),
+        state,
+    };
+    match status {
+        200 => Answer::Updated(entry(CacheState::Present(body))),
+        304 => Answer::Unchanged,
+        404 | 410 | 451 => Answer::Gone(entry(CacheState::Gone)),
+        _ => Answer::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id() -> ReleaseId {
+        ReleaseId { name: "Ab-cd".parse().expect("name"), version: "1.0.0+x".parse().expect("version") }
+    }
+
+    #[test]
+    fn templates_are_filled_as_cargo_does() {
+        let sum = Sha256::from_bytes([0xab; 32]);
+        for (dl, url) in [
+            ("https://h/dl", "https://h/dl/Ab-cd/1.0.0%2Bx/download".to_owned()),
+            ("https://h/{prefix}/{lowerprefix}/{crate}", "https://h/Ab/-c/ab/-c/Ab-cd".to_owned()),
+            ("https://h/{sha256-checksum}", format!("https://h/{}", "ab".repeat(32))),
+        ] {
+            assert_eq!(DlTemplate::parse(dl).expect(dl).url(&id(), &sum).expect(dl).as_str(), url);
+        }
+        for bad in ["ftp://h/{crate}", "https://h/{name}", "nonsense", "file:///x"] {
+            assert!(DlTemplate::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn urls_of_an_index_are_lower_case() {
+        let root = Url::parse("https://h/index/").expect("url");
+        assert_eq!(index_url(&root, &id().name).as_str(), "https://h/index/ab/-c/ab-cd");
+        assert_eq!(config_url(&root).as_str(), "https://h/index/config.json");
+    }
+
+    proptest! {
+        #[test]
+        fn cache_entries_round_trip_and_torn_ones_are_noticed(
+            etag in proptest::option::of("[!-~]{0,20}"),
+            body: Vec<u8>,
+            cut in 0_usize..300,
+        ) {
+            let entry = CacheEntry { etag, last_modified: None, state: CacheState::Present(body) };
+            let bytes = entry.encode();
+            prop_assert_eq!(CacheEntry::decode(&bytes), Ok(entry));
+            if cut < bytes.len() {
+                prop_assert_eq!(CacheEntry::decode(&bytes[..cut]), Err(BadCacheEntry));
+            }
+        }
+
+        #[test]
+        fn decoding_never_panics(bytes: Vec<u8>) {
+            let _ = CacheEntry::decode(&bytes);
+            let _ = RegistryConfig::parse(&bytes);
+        }
+    }
+}
