@@ -1,2 +1,109 @@
-//! Placeholder.
-fn main() {}
+//! `download-crates`: flags in, one run of the pipeline, an exit code out.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use mirror_pipeline::{ExitCode as Code, Outcome, PipelineError};
+use mirror_telemetry::{Listener, LogOptions, Progress, ProgressHandle, ProgressOptions, RunStats};
+use tokio_util::sync::CancellationToken;
+
+mod flags;
+mod resolve;
+mod signals;
+mod summary;
+
+use resolve::Settings;
+
+fn main() -> ExitCode {
+    let flags = match flags::parse(std::env::args_os()) {
+        Ok(flags) => flags,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Code::Usage as u8 } else { 0 });
+        }
+    };
+    let settings = match resolve::resolve(&flags) {
+        Ok(settings) => settings,
+        Err(error) => return complain(&error, Code::Usage),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error.into(), Code::Internal),
+    };
+    let code = runtime.block_on(run(settings));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    code
+}
+
+async fn run(settings: Settings) -> ExitCode {
+    let handle = ProgressHandle::new();
+    let log = LogOptions {
+        format: settings.log_format,
+        level: settings.log_level,
+        path: settings.log_path.clone(),
+    };
+    if let Err(error) = mirror_telemetry::init_logging(&log, &handle) {
+        return complain(&error.into(), Code::Usage);
+    }
+    let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
+    mirror_telemetry::install_metrics();
+    let listener = match &settings.listen {
+        Some(addr) if !settings.options.dry_run => match Listener::start(addr, stats.clone()).await {
+            Ok(listener) => Some(listener),
+            Err(error) if settings.listen_asked => return complain(&error.into(), Code::Usage),
+            Err(error) => {
+                tracing::warn!("no status listener: {error}; use --listen ADDR for another one");
+                None
+            }
+        },
+        _ => None,
+    };
+    let cancel = CancellationToken::new();
+    let signal = signals::watch(cancel.clone());
+    let progress = (!settings.options.dry_run).then(|| {
+        Progress::start(
+            stats.clone(),
+            ProgressOptions {
+                interval: settings.progress_interval,
+                every: settings.progress_every,
+                bar: std::io::stderr().is_terminal() && settings.bar,
+            },
+            &handle,
+        )
+    });
+    if settings.options.dry_run {
+        summary::print(&settings.effective);
+    }
+    let result = mirror_pipeline::download(settings.options.clone(), stats, cancel).await;
+    if let Some(progress) = progress {
+        progress.finish();
+    }
+    if let Some(listener) = listener {
+        listener.shutdown().await;
+    }
+    finish(result, &settings, signal.received())
+}
+
+fn finish(result: Result<Outcome, PipelineError>, settings: &Settings, signal: Option<u8>) -> ExitCode {
+    match result {
+        Ok(outcome) => {
+            summary::print(&summary::of(&outcome, &settings.options));
+            let code = outcome.exit_code();
+            match (code, signal) {
+                (Code::Interrupted, Some(number)) => ExitCode::from(128 + number),
+                (code, _) => ExitCode::from(code as u8),
+            }
+        }
+        Err(error) => {
+            let code = error.exit_code();
+            complain(&error.into(), code)
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where the program speaks of its own end")]
+fn complain(error: &anyhow::Error, code: Code) -> ExitCode {
+    let chain = format!("{error:#}");
+    eprintln!("download-crates: {}", chain.replace(|c: char| c.is_control() && c != '\n', "?"));
+    ExitCode::from(code as u8)
+}

@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Composes index, fetch, store, manifest and telemetry into a download run.
+//!
+//! One direction: records are planned on a thread of their own, fetched on the runtime, staged by
+//! a few writer threads and committed in batches by one committer. [`download`] is the only way
+//! in; it takes [`DownloadOptions`] and gives an [`Outcome`], which maps to an exit code.
+
+mod commit;
+mod download;
+mod error;
+mod list;
+mod options;
+mod outcome;
+mod plan;
+mod presence;
+mod sparse;
+
+pub use download::download;
+pub use error::PipelineError;
+pub use mirror_fetch::FetchOptions;
+pub use mirror_index::{NameSet, Shard};
+pub use mirror_types::{Layout, Printable, human_bytes, upstream};
+pub use options::{DownloadOptions, Upstream};
+pub use outcome::{ExitCode, FailedRecord, Outcome};

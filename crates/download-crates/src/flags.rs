@@ -1,0 +1,253 @@
+//! The command line, as it was typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Mirrors crates.io, all of it or a chosen part, into a verified tree.
+///
+/// Give `--cargo-lock` or `--crates` to mirror a part of the registry over HTTP, or `--index-dir`
+/// for a git index or a directory of index files. Run the same command again to bring the mirror
+/// up to date: only what is missing, failed before or changed upstream is fetched.
+///
+/// Exit codes: 0 complete; 1 internal error; 2 usage; 3 some records failed or are unavailable;
+/// 4 integrity fault in what is held; 5 the origin refused or never answered; 6 storage; 7 the
+/// output is locked by another run; 130, 143 stopped by a signal.
+#[derive(Debug, Parser)]
+#[command(name = "download-crates", version, max_term_width = 100)]
+pub(crate) struct Flags {
+    /// Local index: a checkout, a bare repository, or a plain directory of index files.
+    #[arg(long, value_name = "DIR", help_heading = "Source")]
+    pub(crate) index_dir: Option<PathBuf>,
+    /// A sparse registry, as `sparse+URL`; the default registry when only --cargo-lock or --crates is given.
+    #[arg(long, value_name = "URL", help_heading = "Source")]
+    pub(crate) index_url: Option<String>,
+    /// Answer index questions of a sparse registry from the cache alone.
+    #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) offline: bool,
+    /// Clone or update --index-dir first (not available yet).
+    #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) update_index: bool,
+    /// Use --index-dir as it is; this is what happens anyway.
+    #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) skip_index_update: bool,
+    /// Newline-delimited URLs; blank lines and # comments are ignored.
+    #[arg(long, value_name = "FILE", help_heading = "Source")]
+    pub(crate) list: Option<PathBuf>,
+    /// JSONL of {url, sha256}: checksums for --list, or a second opinion on the index.
+    #[arg(long, value_name = "FILE", help_heading = "Source")]
+    pub(crate) checksums: Option<PathBuf>,
+    /// Base of the download URLs: {base}/{name}/{name}-{version}.crate. Default: the registry's own.
+    #[arg(long, value_name = "URL", help_heading = "Source")]
+    pub(crate) crates_base_url: Option<String>,
+
+    /// Only what this lockfile names; may be given many times.
+    #[arg(long, value_name = "FILE", help_heading = "Selection")]
+    pub(crate) cargo_lock: Vec<PathBuf>,
+    /// Only these crates: names or globs, separated by commas; may be given many times.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Selection")]
+    pub(crate) crates: Vec<String>,
+    /// Only the crates in this file: a name or glob a line, # comments.
+    #[arg(long, value_name = "FILE", help_heading = "Selection")]
+    pub(crate) crates_file: Option<PathBuf>,
+    /// Never these crates: names or globs.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Selection")]
+    pub(crate) exclude: Vec<String>,
+    /// With a sparse registry: also every version that could satisfy a dependency, transitively.
+    #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) closure: bool,
+    /// Only the newest N non-yanked versions of each crate; 0 means all.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Selection")]
+    pub(crate) latest: usize,
+    /// Also yanked versions.
+    #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) include_yanked: bool,
+    /// First N records only; 0 means all.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Selection")]
+    pub(crate) limit: u64,
+    /// This machine's share, i of n.
+    #[arg(long, value_name = "i/n", default_value = "1/1", help_heading = "Selection")]
+    pub(crate) shard: String,
+
+    /// Mirror root.
+    #[arg(long, value_name = "DIR", default_value = "out", help_heading = "Output")]
+    pub(crate) out: PathBuf,
+    /// Layout below the root: `shard`, or `cargo` for plain file servers. Default: that of the mirror, else shard.
+    #[arg(long, value_name = "LAYOUT", help_heading = "Output")]
+    pub(crate) layout: Option<String>,
+    /// Audit log; appended to, never truncated.
+    #[arg(long, value_name = "FILE", default_value = "manifest.jsonl", help_heading = "Output")]
+    pub(crate) manifest: PathBuf,
+    /// Re-hash what is held, and repair it.
+    #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) verify_existing: bool,
+    /// Say what would be done; touch nothing.
+    #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) dry_run: bool,
+    /// Rolling tar.zst bundles (not available yet).
+    #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) bundle: bool,
+    /// only: bundles alone; add: loose files too (with --bundle).
+    #[arg(long, value_name = "MODE", help_heading = "Output")]
+    pub(crate) bundle_mode: Option<String>,
+    /// Target size of a bundle in GB of 2^30 bytes (with --bundle).
+    #[arg(long, value_name = "GB", help_heading = "Output")]
+    pub(crate) bundle_size_gb: Option<u64>,
+    /// Directory of the bundles (with --bundle).
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub(crate) bundles_out: Option<PathBuf>,
+
+    /// Upper bound of requests in flight; adaptive below it.
+    #[arg(long, value_name = "N", default_value_t = 128, help_heading = "Network")]
+    pub(crate) concurrency: usize,
+    /// Seconds for one request in total; stalls are noticed earlier.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, help_heading = "Network")]
+    pub(crate) timeout: u64,
+    /// Retries of a transient failure.
+    #[arg(long, value_name = "N", default_value_t = 6, help_heading = "Network")]
+    pub(crate) retries: u32,
+    /// First wait before a retry; doubles, with full jitter.
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration, help_heading = "Network")]
+    pub(crate) retry_base: Duration,
+    /// Longest wait before a retry.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Network")]
+    pub(crate) retry_max: Duration,
+    /// Connections per host; 0 chooses by concurrency.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Network")]
+    pub(crate) max_conns_per_host: usize,
+    /// Longest time without progress on a request; 0 means 30s.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, help_heading = "Network")]
+    pub(crate) idle_timeout: Duration,
+    /// Longest time for connecting, TLS included; 0 means 10s.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, help_heading = "Network")]
+    pub(crate) tls_timeout: Duration,
+    /// Accepted for the source system's scripts; HTTP/2 keeps its few connections open anyway.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Network")]
+    pub(crate) max_idle_conns: usize,
+    /// Accepted for the source system's scripts; see --max-conns-per-host.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Network")]
+    pub(crate) max_idle_per_host: usize,
+    /// Certificates to trust beside the system's (PEM).
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Upper bound of bytes per second; 0 means none.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Network")]
+    pub(crate) max_bytes_per_sec: u64,
+    /// Upper bound of requests per second; 0 means none.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Network")]
+    pub(crate) max_requests_per_sec: u32,
+    /// User agent in full, instead of the product's own.
+    #[arg(long, value_name = "TEXT", help_heading = "Network")]
+    pub(crate) user_agent: Option<String>,
+    /// How the registry's operators can reach you; becomes part of the user agent.
+    #[arg(long, value_name = "TEXT", env = "MIRROR_CONTACT", help_heading = "Network")]
+    pub(crate) contact: Option<String>,
+
+    /// Address of /metrics and /api/status; empty disables, `:9090` is all interfaces. Default 127.0.0.1:9090.
+    #[arg(long, value_name = "ADDR", help_heading = "Reports")]
+    pub(crate) listen: Option<String>,
+    /// Format of log lines.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Reports")]
+    pub(crate) log_format: LogFormat,
+    /// Least important level that is logged.
+    #[arg(long, value_enum, default_value_t = LogLevel::Info, help_heading = "Reports")]
+    pub(crate) log_level: LogLevel,
+    /// Log to this file instead of standard error.
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
+    pub(crate) log_path: Option<PathBuf>,
+    /// Log progress at this interval; 0 leaves it to the program.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, help_heading = "Reports")]
+    pub(crate) progress_interval: Duration,
+    /// Log progress every N records; 0 disables.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Reports")]
+    pub(crate) progress_every: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogLevel {
+    Debug,
+    Info,
+    #[value(alias = "warning")]
+    Warn,
+    Error,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 250ms, 5s or 1m30s"))
+}
+
+/// Parses the command line; `-flag` is taken as `--flag`.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, clap::Error> {
+    Flags::try_parse_from(
+        args.into_iter().enumerate().map(|(at, arg)| if at == 0 { arg } else { double_dash(arg) }),
+    )
+}
+
+/// The source system's flags have one dash.
+fn double_dash(arg: OsString) -> OsString {
+    match arg.to_str() {
+        Some(text)
+            if text.len() > 2
+                && text.starts_with('-')
+                && text.as_bytes()[1].is_ascii_lowercase()
+                && text.as_bytes()[2] != b'=' =>
+        {
+            OsString::from(format!("-{text}"))
+        }
+        _ => arg,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(line: &str) -> Flags {
+        let args = std::iter::once("download-crates").chain(line.split_whitespace()).map(OsString::from);
+        parse(args).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Flags::command().debug_assert();
+    }
+
+    /// Every downloader line that the source documents print, paths aside.
+    #[test]
+    fn the_lines_of_the_source_documents_are_accepted() {
+        for line in [
+            "-index-dir i -out o -concurrency 128 -dry-run -log-level info",
+            "-index-dir i -out o -concurrency 128 -include-yanked -progress-interval 5s -listen :9090 -log-format json",
+            "-index-dir i -out w -concurrency 128 -include-yanked -bundle -bundle-mode only -bundle-size-gb 8 -bundles-out b -manifest m -listen :9090 -log-format json",
+            "-index-dir i -out o -concurrency 256 -log-format text -log-level info -progress-interval 5s -progress-every 500",
+            "-index-dir i -limit 10000 -out out",
+            "-index-dir i -include-yanked -out out",
+            "-list urls.txt -out out -concurrency 256",
+            "-index-dir i -bundle -bundle-size-gb 8 -bundles-out bundles",
+            "-index-dir i -out o",
+            "-index-dir i -out out -listen :9090",
+            "-index-dir i -out o -concurrency 256 -include-yanked -progress-interval 5s -listen :9090",
+            "-index-dir i -out o -concurrency 256",
+            "-retries 3 -retry-base 250ms -retry-max 5s -timeout 300 -checksums c -crates-base-url http://h/crates",
+            "-index-dir=i -verify-existing=true -bundle=false",
+        ] {
+            flags(line);
+        }
+        assert_eq!(flags("-index-dir i").index_dir, Some("i".into()));
+        assert!(flags("-verify-existing").verify_existing);
+        assert!(!flags("-verify-existing=false").verify_existing);
+        assert_eq!(flags("--retry-max 1m30s").retry_max, Duration::from_secs(90));
+    }
+}

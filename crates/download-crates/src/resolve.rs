@@ -1,0 +1,184 @@
+//! Flags become settings; nothing is touched yet but the files that they name.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use mirror_pipeline::{DownloadOptions, FetchOptions, Layout, NameSet, Upstream, upstream};
+use mirror_telemetry as telemetry;
+
+use crate::flags::{Flags, LogFormat, LogLevel};
+
+/// What a run needs to know.
+pub(crate) struct Settings {
+    pub(crate) options: DownloadOptions,
+    pub(crate) listen: Option<String>,
+    pub(crate) listen_asked: bool,
+    pub(crate) log_format: telemetry::LogFormat,
+    pub(crate) log_level: telemetry::LogLevel,
+    pub(crate) log_path: Option<PathBuf>,
+    pub(crate) progress_interval: Option<Duration>,
+    pub(crate) progress_every: u64,
+    pub(crate) bar: bool,
+    /// The effective settings, for a dry run.
+    pub(crate) effective: String,
+}
+
+pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
+    if flags.bundle {
+        bail!("--bundle is not available in this version; run without it for a loose tree");
+    }
+    if flags.update_index && !flags.skip_index_update {
+        bail!(
+            "--update-index is not available in this version; update the clone with `git -C DIR fetch`, then run with --index-dir"
+        );
+    }
+    if flags.concurrency == 0 {
+        bail!("--concurrency must be at least 1");
+    }
+    let upstream = source(flags)?;
+    if flags.closure && !matches!(upstream, Upstream::Sparse(_)) {
+        bail!("--closure needs a sparse registry (--index-url sparse+URL)");
+    }
+    let layout = match &flags.layout {
+        Some(text) => text.parse().context("--layout")?,
+        None => Layout::default(),
+    };
+    let options = DownloadOptions {
+        upstream,
+        cargo_locks: flags.cargo_lock.clone(),
+        lock_sources: lock_sources(flags),
+        include: names(flags)?,
+        exclude: NameSet::parse(&flags.exclude).context("--exclude")?,
+        latest: flags.latest,
+        include_yanked: flags.include_yanked,
+        shard: flags.shard.parse().context("--shard")?,
+        closure: flags.closure,
+        limit: flags.limit,
+        checksums: flags.checksums.clone(),
+        crates_base_url: flags.crates_base_url.clone(),
+        offline: flags.offline,
+        out: flags.out.clone(),
+        layout,
+        layout_asked: flags.layout.is_some(),
+        manifest: flags.manifest.clone(),
+        verify_existing: flags.verify_existing,
+        dry_run: flags.dry_run,
+        fetch: fetch(flags),
+    };
+    let effective = effective(&options);
+    Ok(Settings {
+        options,
+        listen: match flags.listen.as_deref() {
+            None => Some("127.0.0.1:9090".to_owned()),
+            Some("") => None,
+            Some(addr) => Some(addr.to_owned()),
+        },
+        listen_asked: flags.listen.is_some(),
+        log_format: match flags.log_format {
+            LogFormat::Text => telemetry::LogFormat::Text,
+            LogFormat::Json => telemetry::LogFormat::Json,
+        },
+        log_level: match flags.log_level {
+            LogLevel::Debug => telemetry::LogLevel::Debug,
+            LogLevel::Info => telemetry::LogLevel::Info,
+            LogLevel::Warn => telemetry::LogLevel::Warn,
+            LogLevel::Error => telemetry::LogLevel::Error,
+        },
+        log_path: flags.log_path.clone(),
+        progress_interval: (!flags.progress_interval.is_zero()).then_some(flags.progress_interval),
+        progress_every: flags.progress_every,
+        bar: flags.progress_interval.is_zero() && flags.progress_every == 0,
+        effective,
+    })
+}
+
+fn source(flags: &Flags) -> Result<Upstream> {
+    let sparse = flags.index_url.as_deref().and_then(|url| url.strip_prefix("sparse+"));
+    match (&flags.list, &flags.index_dir, sparse, &flags.index_url) {
+        (Some(list), None, _, None) => Ok(Upstream::List(list.clone())),
+        (None, Some(dir), None, _) => Ok(Upstream::Local(dir.clone())),
+        (None, None, Some(url), _) => Ok(Upstream::Sparse(url.to_owned())),
+        (None, None, None, Some(_)) => {
+            bail!("--index-url needs the form sparse+URL; for a git index give --index-dir")
+        }
+        (None, None, None, None)
+            if !flags.cargo_lock.is_empty() || !flags.crates.is_empty() || flags.crates_file.is_some() =>
+        {
+            Ok(Upstream::Sparse(upstream::sparse_index_url()))
+        }
+        (None, None, None, None) => bail!(
+            "nothing to mirror: give --cargo-lock FILE or --crates NAMES for a part of the registry, --index-dir DIR \
+             for a git index, or --list FILE for URLs (--help shows all)"
+        ),
+        _ => bail!("--list, --index-dir and --index-url sparse+URL exclude each other"),
+    }
+}
+
+fn lock_sources(flags: &Flags) -> Vec<String> {
+    let mut sources = upstream::lock_sources();
+    if let Some(url) = &flags.index_url {
+        sources.push(url.clone());
+        sources.push(format!("registry+{}", url.strip_prefix("sparse+").unwrap_or(url)));
+    }
+    sources
+}
+
+fn names(flags: &Flags) -> Result<NameSet> {
+    let mut names = flags.crates.clone();
+    if let Some(path) = &flags.crates_file {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("reading --crates-file {}", path.display()))?;
+        names.extend(
+            text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned),
+        );
+    }
+    NameSet::parse(&names).context("--crates")
+}
+
+fn fetch(flags: &Flags) -> FetchOptions {
+    let defaults = FetchOptions::default();
+    let given = |time: Duration, or: Duration| if time.is_zero() { or } else { time };
+    FetchOptions {
+        concurrency: flags.concurrency,
+        retries: flags.retries,
+        retry_base: flags.retry_base,
+        retry_max: flags.retry_max,
+        total_timeout: Duration::from_secs(flags.timeout.max(1)),
+        idle_timeout: given(flags.idle_timeout, defaults.idle_timeout),
+        connect_timeout: given(flags.tls_timeout, defaults.connect_timeout),
+        user_agent: flags.user_agent.clone().unwrap_or_else(|| user_agent(flags.contact.as_deref())),
+        cacert: flags.cacert.clone(),
+        max_requests_per_sec: flags.max_requests_per_sec,
+        max_bytes_per_sec: flags.max_bytes_per_sec,
+        max_conns_per_host: flags.max_conns_per_host,
+        ..defaults
+    }
+}
+
+fn user_agent(contact: Option<&str>) -> String {
+    let base = concat!("mirror-rust-crates/", env!("CARGO_PKG_VERSION"), " (", env!("CARGO_PKG_REPOSITORY"));
+    match contact {
+        Some(contact) => format!("{base}; contact: {contact})"),
+        None => format!("{base})"),
+    }
+}
+
+fn effective(options: &DownloadOptions) -> String {
+    let source = match &options.upstream {
+        Upstream::Local(dir) => format!("index at {}", dir.display()),
+        Upstream::Sparse(url) => format!("sparse registry {url}"),
+        Upstream::List(path) => format!("URLs of {}", path.display()),
+    };
+    format!(
+        "dry run: nothing is written\n{:<19}{source}\n{:<19}{} ({} layout)\n{:<19}{}\n{:<19}{}\n",
+        "source",
+        "output",
+        options.out.display(),
+        options.layout.as_str(),
+        "manifest",
+        options.manifest.display(),
+        "concurrency",
+        options.fetch.concurrency
+    )
+}

@@ -1,0 +1,75 @@
+//! What a person reads at the end.
+
+use std::fmt::Write as _;
+
+use mirror_pipeline::{DownloadOptions, Outcome, human_bytes};
+
+/// Prints text to standard output; a closed pipe is no fault of the run.
+pub(crate) fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// The summary of a run.
+pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<19}{value}");
+    };
+    line("selected", outcome.selected.to_string());
+    if options.dry_run {
+        line("held", outcome.existing.to_string());
+        line("would fetch", outcome.would_fetch.to_string());
+        let estimate = match outcome.would_fetch_bytes {
+            Some(bytes) => format!("about {}", human_bytes(bytes)),
+            None => "unknown: nothing is held yet to judge by".to_owned(),
+        };
+        line("bytes", estimate);
+    } else {
+        line("downloaded", outcome.downloaded.to_string());
+        line("existing", outcome.existing.to_string());
+        if outcome.verified_existing > 0 {
+            line("verified existing", outcome.verified_existing.to_string());
+        }
+        line("unavailable", outcome.unavailable.to_string());
+        line("failed", outcome.failed.to_string());
+        line("bytes", human_bytes(outcome.bytes));
+        let seconds = outcome.elapsed.as_secs_f64().max(0.001);
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        line("rate", format!("{:.1}/s", outcome.downloaded as f64 / seconds));
+    }
+    line("elapsed", format!("{:.1}s", outcome.elapsed.as_secs_f64()));
+    if outcome.quarantined > 0 {
+        line("quarantined", format!("{} held files were wrong (.mirror/quarantine)", outcome.quarantined));
+    }
+    if outcome.yanked_skipped > 0 {
+        line(
+            "yanked, skipped",
+            format!("{} (old lockfiles may need them: --include-yanked)", outcome.yanked_skipped),
+        );
+    }
+    if outcome.foreign_packages > 0 {
+        line("other registries", format!("{} packages of the lockfiles, skipped", outcome.foreign_packages));
+    }
+    if outcome.bad_lines > 0 {
+        line("bad index lines", outcome.bad_lines.to_string());
+        for bad in &outcome.first_bad_lines {
+            let _ = writeln!(text, "  {bad}");
+        }
+    }
+    if !outcome.first_failures.is_empty() {
+        let _ = writeln!(text, "\nfirst failures:");
+        for failed in &outcome.first_failures {
+            let _ = writeln!(text, "  {}: {}", failed.what, mirror_pipeline::Printable(&failed.why));
+        }
+    }
+    if outcome.interrupted {
+        text.push_str("\nstopped early; run the same command again to go on from here.\n");
+    } else if outcome.failed + outcome.unavailable > 0 {
+        text.push_str(
+            "\nthe mirror is not complete: these releases stand in the failure ledger (.mirror/catalogue.sqlite, \
+             table failures) and are tried again by the next run of the same command.\n",
+        );
+    }
+    text
+}

@@ -1,0 +1,365 @@
+//! The end of the flow: writer threads stage verified bytes, one committer makes batches durable
+//! and only then speaks of them in manifest and catalogue.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use mirror_fetch::{Body, Failure, FailureKind, Fetched};
+use mirror_manifest::{
+    Catalogue, CatalogueBatch, DirRow, FailureRow, HeldRelease, ManifestRecord, ManifestWriter, rfc3339,
+};
+use mirror_store::{Staged, StagedWriter, Store};
+use mirror_telemetry::RunStats;
+use mirror_types::{Printable, ReleaseId, Sha256};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::PipelineError;
+use crate::outcome::Outcome;
+
+/// What travels with a job from plan to commit.
+#[derive(Debug, Clone)]
+pub(crate) struct Tag {
+    pub(crate) id: ReleaseId,
+    pub(crate) cksum: Option<Sha256>,
+    /// Readable URL, for the manifest.
+    pub(crate) url: String,
+    /// Path below the root.
+    pub(crate) path: String,
+}
+
+/// Why a record is not held.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) kind: &'static str,
+    pub(crate) message: String,
+    pub(crate) http_status: Option<u16>,
+    pub(crate) retries: u32,
+    pub(crate) unavailable: bool,
+    pub(crate) never_connected: bool,
+    pub(crate) started: SystemTime,
+    pub(crate) finished: SystemTime,
+}
+
+impl Problem {
+    /// A problem that was found before anything was asked of the origin.
+    pub(crate) fn planned(kind: &'static str, message: String) -> Self {
+        let now = SystemTime::now();
+        Self {
+            kind,
+            message,
+            http_status: None,
+            retries: 0,
+            unavailable: false,
+            never_connected: false,
+            started: now,
+            finished: now,
+        }
+    }
+
+    fn fetched(failure: &Failure) -> Self {
+        Self {
+            kind: failure.kind.as_str(),
+            message: failure.to_string(),
+            http_status: failure.http_status,
+            retries: failure.retries,
+            unavailable: failure.is_unavailable(),
+            never_connected: matches!(
+                failure.kind,
+                FailureKind::Connect | FailureKind::Tls | FailureKind::Dns
+            ),
+            started: failure.started,
+            finished: failure.finished,
+        }
+    }
+}
+
+/// Size, checksum and times of bytes that are right.
+#[derive(Debug)]
+pub(crate) struct Good {
+    pub(crate) size: u64,
+    pub(crate) sha256: Sha256,
+    pub(crate) retries: u32,
+    pub(crate) http_status: Option<u16>,
+    pub(crate) started: SystemTime,
+    pub(crate) finished: SystemTime,
+}
+
+/// What the committer is told.
+pub(crate) enum Event {
+    /// Bytes are staged, not yet durable.
+    Staged { tag: Box<Tag>, staged: Staged, good: Good },
+    /// A held file was hashed and is right.
+    Verified { tag: Box<Tag>, good: Good },
+    /// The record is not held.
+    Failed { tag: Box<Tag>, problem: Box<Problem> },
+    /// A row of the catalogue has no good file behind it.
+    Forgotten(ReleaseId),
+    /// Directories whose listing agreed with the catalogue.
+    Dirs(Vec<DirRow>),
+    /// A writer cannot go on.
+    Broken(PipelineError),
+}
+
+/// Results of the fetcher, shared by the writer threads.
+pub(crate) type Results = Arc<Mutex<mpsc::Receiver<(Box<Tag>, Result<Fetched, Failure>)>>>;
+
+/// Bodies that a writer takes at once.
+const TAKE: usize = 32;
+
+/// Stages what the fetcher yields until it ends. Runs on a thread of its own; blocks.
+pub(crate) fn write_staged(store: &Store, results: &Results, events: &Sender<Event>) {
+    let mut taken = Vec::with_capacity(TAKE);
+    loop {
+        let got = match results.lock() {
+            Ok(mut receiver) => receiver.blocking_recv_many(&mut taken, TAKE),
+            Err(_) => 0,
+        };
+        if got == 0 {
+            return;
+        }
+        for (tag, result) in taken.drain(..) {
+            let event = match result {
+                Ok(fetched) => stage(store, tag, fetched),
+                Err(failure) if failure.kind == FailureKind::Cancelled => continue,
+                Err(failure) => Event::Failed { problem: Box::new(Problem::fetched(&failure)), tag },
+            };
+            if events.send(event).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn stage(store: &Store, tag: Box<Tag>, fetched: Fetched) -> Event {
+    let good = Good {
+        size: fetched.size,
+        sha256: fetched.sha256,
+        retries: fetched.retries,
+        http_status: Some(fetched.status),
+        started: fetched.started,
+        finished: fetched.finished,
+    };
+    let staged = match fetched.body {
+        Body::Memory(bytes) => store.stage(&tag.path, &bytes),
+        Body::Spooled(spool) => match spool.into_any().downcast::<Spooled>() {
+            Ok(spooled) => spooled.0.finish(&tag.path),
+            Err(_) => {
+                let reason = "a spool came back that the store did not make".to_owned();
+                return Event::Broken(PipelineError::Internal(reason));
+            }
+        },
+    };
+    match staged {
+        Ok(staged) => Event::Staged { tag, staged, good },
+        Err(error) => Event::Broken(error.into()),
+    }
+}
+
+/// A large body on its way to disk.
+pub(crate) struct Spooled(pub(crate) StagedWriter);
+
+impl mirror_fetch::Spool for Spooled {
+    fn write(&mut self, chunk: &[u8]) -> std::io::Result<()> {
+        self.0.write(chunk).map_err(std::io::Error::other)
+    }
+    fn restart(&mut self) -> std::io::Result<()> {
+        self.0.restart().map_err(std::io::Error::other)
+    }
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+        self
+    }
+}
+
+/// Makes spools in the store.
+pub(crate) struct StoreSpools(pub(crate) Store);
+
+impl mirror_fetch::SpoolFactory for StoreSpools {
+    fn create(&self) -> std::io::Result<Box<dyn mirror_fetch::Spool>> {
+        let writer = self.0.stage_file().map_err(std::io::Error::other)?;
+        Ok(Box::new(Spooled(writer)))
+    }
+}
+
+/// Connections that may fail, with nothing ever fetched, before the run is given up.
+const DEAD_ORIGIN: u64 = 20;
+const BATCH_FILES: usize = 2_000;
+const BATCH_BYTES: u64 = 128 << 20;
+const BATCH_AGE: Duration = Duration::from_secs(1);
+
+/// The one thread that commits: publishes staged files, then records them.
+pub(crate) struct Committer {
+    pub(crate) store: Store,
+    pub(crate) manifest: ManifestWriter,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) stats: Arc<RunStats>,
+    pub(crate) run_id: String,
+    pub(crate) root: String,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Default)]
+struct Batch {
+    staged: Vec<Staged>,
+    records: Vec<ManifestRecord>,
+    catalogue: CatalogueBatch,
+    /// Sizes of the downloaded files, counted once they are durable.
+    downloaded: Vec<u64>,
+    bytes: u64,
+    began: Option<Instant>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.began.is_none()
+    }
+    fn is_full(&self) -> bool {
+        self.records.len() >= BATCH_FILES
+            || self.bytes >= BATCH_BYTES
+            || self.began.is_some_and(|began| began.elapsed() >= BATCH_AGE)
+    }
+}
+
+impl Committer {
+    /// Takes events until all senders are gone; gives the counters. Blocks.
+    pub(crate) fn run(mut self, events: &Receiver<Event>) -> Result<Outcome, PipelineError> {
+        let done = self.take_all(events);
+        if done.is_err() {
+            self.cancel.cancel();
+        }
+        done.map(|()| self.outcome)
+    }
+
+    fn take_all(&mut self, events: &Receiver<Event>) -> Result<(), PipelineError> {
+        let mut batch = Batch::default();
+        loop {
+            let event = match events.recv_timeout(BATCH_AGE) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            if let Some(event) = event {
+                self.take(event, &mut batch)?;
+            }
+            if batch.is_full() {
+                self.commit(std::mem::take(&mut batch))?;
+            }
+        }
+        if !batch.is_empty() {
+            self.commit(batch)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event, batch: &mut Batch) -> Result<(), PipelineError> {
+        batch.began.get_or_insert_with(Instant::now);
+        match event {
+            Event::Staged { tag, staged, good } => {
+                batch.staged.push(staged);
+                batch.bytes += good.size;
+                batch.downloaded.push(good.size);
+                self.held(*tag, &good, "downloaded", batch);
+            }
+            Event::Verified { tag, good } => {
+                self.stats.verified_existing();
+                self.outcome.verified_existing += 1;
+                self.held(*tag, &good, "verified_existing", batch);
+            }
+            Event::Failed { tag, problem } => self.failed(*tag, *problem, batch),
+            Event::Forgotten(id) => batch.catalogue.forgotten.push(id),
+            Event::Dirs(rows) => batch.catalogue.dirs.extend(rows),
+            Event::Broken(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn record(&self, tag: &Tag) -> ManifestRecord {
+        ManifestRecord {
+            schema_version: 2,
+            url: tag.url.clone(),
+            path: format!("{}/{}", self.root, tag.path),
+            storage: "filesystem".to_owned(),
+            crate_name: Some(tag.id.name.to_string()),
+            version: Some(tag.id.version.to_string()),
+            cksum: tag.cksum.map(Sha256::to_hex),
+            run_id: Some(self.run_id.clone()),
+            ..ManifestRecord::default()
+        }
+    }
+
+    fn held(&self, tag: Tag, good: &Good, status: &str, batch: &mut Batch) {
+        batch.records.push(ManifestRecord {
+            size: good.size,
+            sha256: Some(good.sha256.to_hex()),
+            started_at: rfc3339(good.started),
+            finished_at: rfc3339(good.finished),
+            ok: true,
+            retries: good.retries,
+            http_status: good.http_status,
+            status: status.to_owned(),
+            ..self.record(&tag)
+        });
+        batch.catalogue.healed.push(tag.id.clone());
+        batch.catalogue.held.push(HeldRelease { id: tag.id, sha256: good.sha256, size: good.size });
+    }
+
+    fn failed(&mut self, tag: Tag, problem: Problem, batch: &mut Batch) {
+        let status = if problem.unavailable { "unavailable" } else { "error" };
+        if problem.unavailable {
+            self.stats.unavailable();
+            self.outcome.unavailable += 1;
+        } else {
+            self.stats.error();
+            self.outcome.failed += 1;
+        }
+        self.outcome.connect_failures += u64::from(problem.never_connected);
+        if self.outcome.downloaded == 0 && self.outcome.connect_failures >= DEAD_ORIGIN {
+            self.cancel.cancel();
+        }
+        tracing::warn!(release = %tag.id, kind = problem.kind, "{}", Printable(&problem.message));
+        self.outcome.fail(tag.id.to_string(), problem.message.clone());
+        batch.records.push(ManifestRecord {
+            started_at: rfc3339(problem.started),
+            finished_at: rfc3339(problem.finished),
+            ok: false,
+            error: Some(problem.message.clone()),
+            retries: problem.retries,
+            http_status: problem.http_status,
+            status: status.to_owned(),
+            ..self.record(&tag)
+        });
+        let now = rfc3339(problem.finished);
+        batch.catalogue.failed.push(FailureRow {
+            id: tag.id,
+            cksum: tag.cksum,
+            url: tag.url,
+            kind: problem.kind.to_owned(),
+            error: problem.message,
+            http_status: problem.http_status,
+            attempts: problem.retries + 1,
+            first_seen: now.clone(),
+            last_seen: now,
+        });
+    }
+
+    /// Data first, then the records that speak of it, then the catalogue.
+    fn commit(&mut self, mut batch: Batch) -> Result<(), PipelineError> {
+        if !batch.staged.is_empty() {
+            self.store.commit(batch.staged)?;
+        }
+        if !batch.records.is_empty() {
+            let len = self.manifest.append(&batch.records)?;
+            self.manifest.sync()?;
+            batch.catalogue.manifest_len = Some(len);
+        }
+        self.catalogue.apply(&batch.catalogue)?;
+        for size in batch.downloaded {
+            self.stats.downloaded(size);
+            self.outcome.downloaded += 1;
+            self.outcome.bytes += size;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+use std::path::PathBuf;
+
+use crate::outcome::ExitCode;
+
+/// Why a run could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// The flags or the files that they name do not make sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A file that was named could not be read.
+    #[error("could not read {what} {}", path.display())]
+    Read {
+        /// What the file is.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The index could not be read.
+    #[error(transparent)]
+    Index(#[from] mirror_index::IndexError),
+    /// The fetcher could not be set up.
+    #[error(transparent)]
+    FetchSetup(#[from] mirror_fetch::FetchSetupError),
+    /// The origin refused or never answered.
+    #[error("{0}")]
+    Origin(String),
+    /// Storage failed.
+    #[error(transparent)]
+    Store(#[from] mirror_store::StoreError),
+    /// Manifest or catalogue failed.
+    #[error(transparent)]
+    Manifest(#[from] mirror_manifest::ManifestError),
+    /// A part of the pipeline ended without a word.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+impl PipelineError {
+    /// The exit code that this error maps to.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) | Self::Read { .. } | Self::Index(_) | Self::FetchSetup(_) => ExitCode::Usage,
+            Self::Origin(_) => ExitCode::Origin,
+            Self::Store(error) => match error.kind() {
+                mirror_store::StoreFault::Locked => ExitCode::Locked,
+                mirror_store::StoreFault::Usage => ExitCode::Usage,
+                mirror_store::StoreFault::Integrity => ExitCode::Integrity,
+                mirror_store::StoreFault::Storage => ExitCode::Storage,
+            },
+            Self::Manifest(error) => match error.kind() {
+                mirror_manifest::ManifestFault::Integrity => ExitCode::Integrity,
+                mirror_manifest::ManifestFault::Storage => ExitCode::Storage,
+            },
+            Self::Internal(_) => ExitCode::Internal,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+use std::collections::HashMap;
+use std::path::Path;
+
+use mirror_types::{CrateName, Printable, ReleaseId, Sha256, VersionText};
+use serde::Deserialize;
+use url::Url;
+
+use crate::error::PipelineError;
+
+/// Reads a newline-delimited list of URLs; blank lines and `#` comments are ignored. Lines that
+/// name no release are given to `fault`.
+pub(crate) fn read_list(
+    path: &Path,
+    fault: &mut dyn FnMut(String),
+) -> Result<Vec<(ReleaseId, Url)>, PipelineError> {
+    let text = std::fs::read_to_string(path).map_err(|source| PipelineError::Read {
+        what: "the list of URLs",
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut found = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match Url::parse(line).ok().and_then(|url| Some((release_of(&url)?, url))) {
+            Some(entry) => found.push(entry),
+            None => fault(format!(
+                "{}, line {}: {} does not end in {{name}}-{{version}}.crate",
+                path.display(),
+                at + 1,
+                Printable(line)
+            )),
+        }
+    }
+    Ok(found)
+}
+
+/// The release that a download URL names: by its directory when that is the crate's name, by
+/// `/{crate}/{version}/download`, or by the file name alone.
+fn release_of(url: &Url) -> Option<ReleaseId> {
+    if !matches!(url.scheme(), "http" | "https") {
+        return None;
+    }
+    let parts: Vec<String> =
+        url.path_segments()?.map(|part| part.replace("%2B", "+").replace("%2b", "+")).collect();
+    if let [.., name, version, last] = parts.as_slice()
+        && last == "download"
+    {
+        return Some(ReleaseId {
+            name: CrateName::new(name).ok()?,
+            version: VersionText::new(version).ok()?,
+        });
+    }
+    let file = parts.last()?;
+    let candidates = ReleaseId::candidates_of_file(file);
+    let parent = parts.len().checked_sub(2).map(|at| parts[at].as_str());
+    let by_parent = candidates.iter().find(|id| Some(id.name.as_str()) == parent);
+    by_parent.or_else(|| candidates.first()).cloned()
+}
+
+/// Checksums by URL (readable form: `+` not escaped).
+pub(crate) type Checksums = HashMap<String, Sha256>;
+
+#[derive(Deserialize)]
+struct ChecksumLine {
+    url: String,
+    sha256: Sha256,
+}
+
+/// Reads a JSONL file of `{url, sha256}`.
+pub(crate) fn read_checksums(path: &Path) -> Result<Checksums, PipelineError> {
+    let text = std::fs::read_to_string(path).map_err(|source| PipelineError::Read {
+        what: "the checksums",
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut sums = Checksums::new();
+    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let entry: ChecksumLine = serde_json::from_str(line).map_err(|error| {
+            PipelineError::Usage(format!("checksums {}, line {}: {error}", path.display(), at + 1))
+        })?;
+        sums.insert(readable(&entry.url), entry.sha256);
+    }
+    Ok(sums)
+}
+
+/// A URL with `%2B` shown as `+`.
+pub(crate) fn readable(url: &str) -> String {
+    url.replace("%2B", "+").replace("%2b", "+")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_releases() {
+        for (url, id) in [
+            ("https://h/crates/a-1/a-1-2.0.0.crate", "a-1 2.0.0"),
+            ("https://h/crates/a/a-1-2.0.0.crate", "a 1-2.0.0"),
+            ("https://h/crates/b/b-1.0.0%2Bx.crate", "b 1.0.0+x"),
+            ("https://h/api/v1/crates/serde/1.0.0/download", "serde 1.0.0"),
+        ] {
+            let release = release_of(&Url::parse(url).expect(url)).expect(url);
+            assert_eq!(release.to_string(), id);
+        }
+        for bad in
+            ["ftp://h/a/a-1.0.0.crate", "https://h/", "https://h/a/a.crate", "https://h/%2e%2e/..-1.crate"]
+        {
+            assert!(release_of(&Url::parse(bad).expect(bad)).is_none(), "{bad}");
+        }
+    }
+}

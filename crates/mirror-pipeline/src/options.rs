@@ -1,0 +1,61 @@
+use std::path::PathBuf;
+
+use mirror_fetch::FetchOptions;
+use mirror_index::{NameSet, Shard};
+use mirror_types::Layout;
+
+/// Where the records come from.
+#[derive(Debug, Clone)]
+pub enum Upstream {
+    /// A local index: a checkout, a bare repository or a plain directory.
+    Local(PathBuf),
+    /// The root of a sparse registry, without the `sparse+` prefix.
+    Sparse(String),
+    /// A file of URLs, one a line.
+    List(PathBuf),
+}
+
+/// What a download run is to do; resolved from flags by the caller.
+#[derive(Debug, Clone)]
+pub struct DownloadOptions {
+    /// Where the records come from.
+    pub upstream: Upstream,
+    /// Only what these lockfiles name.
+    pub cargo_locks: Vec<PathBuf>,
+    /// `source` strings by which lockfiles name this registry.
+    pub lock_sources: Vec<String>,
+    /// Only these crates; empty means all.
+    pub include: NameSet,
+    /// Never these crates.
+    pub exclude: NameSet,
+    /// Only the newest N non-yanked versions of a crate; 0 means all.
+    pub latest: usize,
+    /// Also yanked versions.
+    pub include_yanked: bool,
+    /// This machine's share.
+    pub shard: Shard,
+    /// With a sparse registry: everything that could satisfy a dependency, too.
+    pub closure: bool,
+    /// First N records only; 0 means all.
+    pub limit: u64,
+    /// JSONL of `{url, sha256}`.
+    pub checksums: Option<PathBuf>,
+    /// Base of download URLs; `None` takes the registry's own `dl`, or the product's default.
+    pub crates_base_url: Option<String>,
+    /// Sparse index from its cache alone.
+    pub offline: bool,
+    /// Mirror root.
+    pub out: PathBuf,
+    /// Layout below the root.
+    pub layout: Layout,
+    /// Whether the layout was asked for, not just the default.
+    pub layout_asked: bool,
+    /// Audit log.
+    pub manifest: PathBuf,
+    /// Re-hash what is held.
+    pub verify_existing: bool,
+    /// Plan only; touch nothing.
+    pub dry_run: bool,
+    /// How to fetch.
+    pub fetch: FetchOptions,
+}

@@ -1,0 +1,106 @@
+use std::time::Duration;
+
+/// Exit codes of the programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Every selected record is present and verified.
+    Complete = 0,
+    /// A fault of the program.
+    Internal = 1,
+    /// Flags or input files.
+    Usage = 2,
+    /// Some records failed or are unavailable.
+    Records = 3,
+    /// What is held is not what it should be.
+    Integrity = 4,
+    /// The origin refused or never answered.
+    Origin = 5,
+    /// Disk full, I/O error.
+    Storage = 6,
+    /// Another run holds the output.
+    Locked = 7,
+    /// Stopped by SIGINT.
+    Interrupted = 130,
+    /// Stopped by SIGTERM.
+    Terminated = 143,
+}
+
+/// One record that is not held at the end of the run.
+#[derive(Debug, Clone)]
+pub struct FailedRecord {
+    /// Crate and version, or what else failed.
+    pub what: String,
+    /// Why, in one line.
+    pub why: String,
+}
+
+/// What a run did. The counters add up: `selected` is the sum of `downloaded`, `existing`,
+/// `verified_existing`, `unavailable` and `failed`, unless the run was stopped.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Records that were selected.
+    pub selected: u64,
+    /// Fetched and durable.
+    pub downloaded: u64,
+    /// Held already.
+    pub existing: u64,
+    /// Held already and hashed in this run.
+    pub verified_existing: u64,
+    /// Not to be had upstream.
+    pub unavailable: u64,
+    /// Failed otherwise.
+    pub failed: u64,
+    /// Bytes of the downloaded files.
+    pub bytes: u64,
+    /// Yanked releases left out.
+    pub yanked_skipped: u64,
+    /// Bad lines of the index.
+    pub bad_lines: u64,
+    /// Packages of other registries in the lockfiles.
+    pub foreign_packages: u64,
+    /// Files that were held with wrong bytes and moved to quarantine.
+    pub quarantined: u64,
+    /// Failures that were connections never made.
+    pub connect_failures: u64,
+    /// The first failures, with reasons.
+    pub first_failures: Vec<FailedRecord>,
+    /// The first bad lines.
+    pub first_bad_lines: Vec<String>,
+    /// With `--dry-run`: releases that would be fetched.
+    pub would_fetch: u64,
+    /// With `--dry-run`: estimated bytes of those, when something is known.
+    pub would_fetch_bytes: Option<u64>,
+    /// Time taken.
+    pub elapsed: Duration,
+    /// Stopped before the end.
+    pub interrupted: bool,
+}
+
+/// Failures that are kept for the summary.
+pub(crate) const FIRST: usize = 10;
+
+impl Outcome {
+    /// The exit code of a run that came to this end.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        let missing = self.unavailable + self.failed;
+        if self.interrupted {
+            ExitCode::Interrupted
+        } else if missing == 0 {
+            ExitCode::Complete
+        } else if self.downloaded + self.unavailable == 0 && self.connect_failures == self.failed {
+            ExitCode::Origin
+        } else if self.quarantined > 0 && self.downloaded < self.quarantined {
+            ExitCode::Integrity
+        } else {
+            ExitCode::Records
+        }
+    }
+
+    pub(crate) fn fail(&mut self, what: String, why: String) {
+        if self.first_failures.len() < FIRST {
+            self.first_failures.push(FailedRecord { what, why });
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Records in, jobs out: what is wanted minus what is held.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use mirror_fetch::FetchRequest;
+use mirror_index::sparse::DlTemplate;
+use mirror_index::{IndexFile, IndexLimits, Selection, parse_file};
+use mirror_manifest::{Catalogue, Held};
+use mirror_store::Store;
+use mirror_telemetry::RunStats;
+use mirror_types::{IndexRecord, Layout, ReleaseId, Sha256};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::commit::{Event, Problem, Tag};
+use crate::error::PipelineError;
+use crate::list::Checksums;
+use crate::outcome::FIRST;
+use crate::presence::{DirState, Presence};
+
+/// One job for the fetcher.
+pub(crate) type Job = (Box<Tag>, FetchRequest);
+
+/// A held file to be hashed, with the URL to fetch it from when it is wrong.
+pub(crate) struct HashJob {
+    pub(crate) tag: Box<Tag>,
+    pub(crate) url: Url,
+}
+
+/// Where the planner's decisions go.
+pub(crate) struct Sinks {
+    pub(crate) jobs: mpsc::Sender<Job>,
+    pub(crate) hashes: Sender<HashJob>,
+    pub(crate) events: Sender<Event>,
+}
+
+/// Counters of planning.
+#[derive(Debug, Default)]
+pub(crate) struct PlanReport {
+    pub(crate) selected: u64,
+    pub(crate) existing: u64,
+    pub(crate) to_fetch: u64,
+    pub(crate) known_sizes: (u64, u64),
+    pub(crate) yanked_skipped: u64,
+    pub(crate) bad_lines: u64,
+    pub(crate) first_bad_lines: Vec<String>,
+}
+
+pub(crate) struct Planner {
+    pub(crate) selection: Selection,
+    pub(crate) limits: IndexLimits,
+    pub(crate) template: DlTemplate,
+    pub(crate) checksums: Option<Checksums>,
+    pub(crate) layout: Layout,
+    pub(crate) limit: u64,
+    pub(crate) verify_existing: bool,
+    /// Whether this run looks at every crate, so that listings may be recorded.
+    pub(crate) complete: bool,
+    pub(crate) catalogue: Option<Catalogue>,
+    pub(crate) presence: Presence,
+    pub(crate) stats: Arc<RunStats>,
+    pub(crate) cancel: CancellationToken,
+    /// `None` in a dry run.
+    pub(crate) sinks: Option<Sinks>,
+    pub(crate) seen: HashSet<ReleaseId>,
+    pub(crate) report: PlanReport,
+}
+
+/// The receiving side is gone or the run was stopped: planning ends, without an error of its own.
+pub(crate) struct Stopped;
+
+impl Planner {
+    pub(crate) fn bad_line(&mut self, text: String) {
+        tracing::warn!("bad index line: {text}");
+        self.report.bad_lines += 1;
+        if self.report.first_bad_lines.len() < FIRST {
+            self.report.first_bad_lines.push(text);
+        }
+    }
+
+    /// Plans one file of the index.
+    pub(crate) fn file(&mut self, file: &IndexFile) -> Result<Result<(), Stopped>, PipelineError> {
+        // The file's name is the crate's, in lower case; selection does not tell case apart.
+        let unwanted = file
+            .path
+            .rsplit('/')
+            .next()
+            .and_then(|name| name.parse().ok())
+            .is_some_and(|name| !self.selection.wants_crate(&name));
+        if unwanted {
+            return Ok(Ok(()));
+        }
+        let mut faults = Vec::new();
+        let records = parse_file(file, &self.limits, &mut |fault| faults.push(fault.to_string()));
+        for fault in faults {
+            self.bad_line(fault);
+        }
+        self.records(records)
+    }
+
+    /// Plans all records of one crate.
+    pub(crate) fn records(
+        &mut self,
+        records: Vec<IndexRecord>,
+    ) -> Result<Result<(), Stopped>, PipelineError> {
+        let Some(first) = records.first() else { return Ok(Ok(())) };
+        let name = first.id.name.clone();
+        if !self.selection.wants_crate(&name) {
+            return Ok(Ok(()));
+        }
+        let picked = self.selection.select(records);
+        self.report.yanked_skipped += picked.yanked_skipped as u64;
+        let held = self.held(&name)?;
+        let conflicts: HashMap<ReleaseId, (Sha256, Sha256)> =
+            picked.checksum_conflicts.into_iter().map(|(id, lock, index)| (id, (lock, index))).collect();
+        for (id, (lock, index)) in &conflicts {
+            if !self.begin(id) {
+                return Ok(Err(Stopped));
+            }
+            let why = format!(
+                "Cargo.lock says its checksum is {lock}, the index says {index}; one of them is wrong, so it \
+                 was not fetched. Run `cargo update -p {}` or look at where the lockfile comes from",
+                id.name
+            );
+            if self.fail(id, Some(*index), Problem::planned("checksum-conflict", why)).is_err() {
+                return Ok(Err(Stopped));
+            }
+        }
+        for record in picked.records {
+            if conflicts.contains_key(&record.id) {
+                continue;
+            }
+            if !self.begin(&record.id) {
+                return Ok(Err(Stopped));
+            }
+            let url = match self.template.url(&record.id, &record.cksum) {
+                Ok(url) => url,
+                Err(error) => return Err(PipelineError::Usage(error.to_string())),
+            };
+            let readable = self.template.readable(&record.id, &record.cksum);
+            if let Some(given) = self.checksums.as_ref().and_then(|sums| sums.get(&readable))
+                && *given != record.cksum
+            {
+                let why =
+                    format!("--checksums says {given}, the index says {}; it was not fetched", record.cksum);
+                if self
+                    .fail(&record.id, Some(record.cksum), Problem::planned("checksum-conflict", why))
+                    .is_err()
+                {
+                    return Ok(Err(Stopped));
+                }
+                continue;
+            }
+            if self.place(record.id, Some(record.cksum), url, readable, &held)?.is_err() {
+                return Ok(Err(Stopped));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Counts a selected record; false when the limit is reached or the run was stopped.
+    pub(crate) fn begin(&mut self, id: &ReleaseId) -> bool {
+        if self.cancel.is_cancelled() || (self.limit > 0 && self.report.selected >= self.limit) {
+            return false;
+        }
+        self.report.selected += 1;
+        self.stats.planned(1);
+        if self.selection.locked.is_some() {
+            self.seen.insert(id.clone());
+        }
+        true
+    }
+
+    /// Reports a record that cannot be fetched.
+    pub(crate) fn fail(
+        &self,
+        id: &ReleaseId,
+        cksum: Option<Sha256>,
+        problem: Problem,
+    ) -> Result<(), Stopped> {
+        let url = cksum.map_or_else(String::new, |sum| self.template.readable(id, &sum));
+        let tag = Box::new(Tag { id: id.clone(), cksum, url, path: self.layout.path(id) });
+        match &self.sinks {
+            Some(sinks) => {
+                sinks.events.send(Event::Failed { tag, problem: Box::new(problem) }).map_err(|_| Stopped)
+            }
+            None => {
+                tracing::warn!(release = %id, "{}", problem.message);
+                Ok(())
+            }
+        }
+    }
+
+    /// What the catalogue holds of a crate; rows without a file are forgotten.
+    pub(crate) fn held(
+        &mut self,
+        name: &mirror_types::CrateName,
+    ) -> Result<HashMap<String, Held>, PipelineError> {
+        let Some(catalogue) = &mut self.catalogue else { return Ok(HashMap::new()) };
+        let rows = catalogue.held_of(name)?;
+        if rows.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let state = self.presence.of(&self.layout.dir(name))?;
+        let mut held = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let present = match state {
+                DirState::Unchanged => true,
+                DirState::Listed(names) => names.contains(&format!("{name}-{}.crate", row.version)),
+            };
+            if present {
+                held.insert(row.version.clone(), row);
+            } else if let (Some(sinks), Ok(version)) = (&self.sinks, row.version.parse()) {
+                let id = ReleaseId { name: name.clone(), version };
+                tracing::info!(release = %id, "was held, but its file is gone");
+                let _ = sinks.events.send(Event::Forgotten(id));
+            }
+        }
+        Ok(held)
+    }
+
+    /// Decides what becomes of a selected record: existing, to be hashed, or to be fetched.
+    pub(crate) fn place(
+        &mut self,
+        id: ReleaseId,
+        cksum: Option<Sha256>,
+        url: Url,
+        readable: String,
+        held: &HashMap<String, Held>,
+    ) -> Result<Result<(), Stopped>, PipelineError> {
+        let row = held.get(id.version.as_str());
+        if let Some(row) = row {
+            self.report.known_sizes.0 += 1;
+            self.report.known_sizes.1 += row.size;
+        }
+        let path = self.layout.path(&id);
+        let known_good = row.is_some_and(|row| cksum.is_none_or(|sum| sum == row.sha256));
+        // A file that no row speaks of was put there by hand or by another program: hash it once.
+        let unknown = row.is_none()
+            && match self.presence.of(&self.layout.dir(&id.name))? {
+                DirState::Unchanged => false,
+                DirState::Listed(names) => names.contains(&id.file_name()),
+            };
+        if let Some(row) = row
+            && !known_good
+        {
+            tracing::warn!(release = %id, held = %row.sha256, "was republished upstream with other bytes");
+        }
+        if known_good && !self.verify_existing {
+            self.report.existing += 1;
+            self.stats.existing();
+            return Ok(Ok(()));
+        }
+        let expected = cksum.or_else(|| row.map(|row| row.sha256));
+        let tag = Box::new(Tag { id, cksum: expected, url: readable, path });
+        // Without a checksum there is nothing to compare an unknown file with.
+        let hash_it = known_good || (unknown && tag.cksum.is_some());
+        if !hash_it {
+            self.report.to_fetch += 1;
+        }
+        let Some(sinks) = &self.sinks else { return Ok(Ok(())) };
+        let sent = if hash_it {
+            sinks.hashes.send(HashJob { tag, url }).is_ok()
+        } else {
+            sinks.jobs.blocking_send(job(tag, url)).is_ok()
+        };
+        Ok(if sent { Ok(()) } else { Err(Stopped) })
+    }
+
+    /// Ends planning: records listings when every crate was compared.
+    pub(crate) fn finish(self) -> PlanReport {
+        self.stats.plan_finished();
+        if let Some(sinks) = &self.sinks
+            && self.complete
+            && !self.cancel.is_cancelled()
+        {
+            let rows = self.presence.into_rows();
+            if !rows.is_empty() {
+                let _ = sinks.events.send(Event::Dirs(rows));
+            }
+        }
+        self.report
+    }
+}
+
+/// The request for a planned release.
+pub(crate) fn job(tag: Box<Tag>, url: Url) -> Job {
+    let request = FetchRequest::new(url);
+    let request = match tag.cksum {
+        Some(sum) => request.with_expect(sum),
+        None => request,
+    };
+    (tag, request)
+}
+
+/// Hashes held files until the planner ends; what is wrong is moved aside and fetched again.
+/// Runs on a thread of its own; blocks. Gives the number of files moved aside.
+pub(crate) fn hash_held(
+    store: &Store,
+    work: &crossbeam_channel::Receiver<HashJob>,
+    jobs: &mpsc::Sender<Job>,
+    events: &Sender<Event>,
+    cancel: &CancellationToken,
+    run_id: &str,
+) -> Result<u64, PipelineError> {
+    let mut quarantined = 0;
+    for HashJob { tag, url } in work {
+        if cancel.is_cancelled() {
+            break;
+        }
+        let started = std::time::SystemTime::now();
+        let found = store.hash(&tag.path)?;
+        let sent = match found {
+            Some((sha256, size)) if tag.cksum.is_some_and(|sum| sum == sha256) => {
+                let good = crate::commit::Good {
+                    size,
+                    sha256,
+                    retries: 0,
+                    http_status: None,
+                    started,
+                    finished: std::time::SystemTime::now(),
+                };
+                events.send(Event::Verified { tag, good }).is_ok()
+            }
+            found => {
+                if let Some((sha256, _)) = found {
+                    tracing::warn!(release = %tag.id, held = %sha256, "held file is wrong; moved to .mirror/quarantine and fetched again");
+                    store.set_aside(&tag.path, "quarantine", run_id)?;
+                    quarantined += 1;
+                }
+                events.send(Event::Forgotten(tag.id.clone())).is_ok()
+                    && jobs.blocking_send(job(tag, url)).is_ok()
+            }
+        };
+        if !sent {
+            break;
+        }
+    }
+    Ok(quarantined)
+}

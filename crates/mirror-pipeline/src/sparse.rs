@@ -1,0 +1,219 @@
+//! A sparse registry: its index files are refreshed with conditional requests into a cache below
+//! `.mirror/sparse/`, and planned from there.
+
+use std::collections::HashMap;
+
+use http::{HeaderName, HeaderValue};
+use mirror_fetch::{Body, FetchRequest, Fetched, Fetcher};
+use mirror_index::sparse::{self, Answer, CacheEntry, DlTemplate, RegistryConfig};
+use mirror_index::{Closure, IndexFile, IndexLimits, LineFault};
+use mirror_store::Store;
+use mirror_types::{CrateName, Printable, index_path};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::error::PipelineError;
+
+/// The registry, as far as a run needs it.
+pub(crate) struct SparseRegistry {
+    root: Url,
+    cache_dir: String,
+    store: Option<Store>,
+    /// Whether answers may be written to the cache.
+    keep: bool,
+    offline: bool,
+    fetcher: Fetcher,
+    /// Fresh entries of a run that must not write.
+    memory: HashMap<String, CacheEntry>,
+    /// Crates whose index file could not be refreshed, with the reason.
+    pub(crate) failed: Vec<(CrateName, String)>,
+}
+
+impl SparseRegistry {
+    pub(crate) fn new(
+        root: &str,
+        store: Option<Store>,
+        keep: bool,
+        offline: bool,
+        fetcher: Fetcher,
+    ) -> Result<Self, PipelineError> {
+        let root = root.strip_prefix("sparse+").unwrap_or(root);
+        let with_slash = if root.ends_with('/') { root.to_owned() } else { format!("{root}/") };
+        let root = Url::parse(&with_slash)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| {
+                PipelineError::Usage(format!("--index-url {} is not an http or https URL", Printable(root)))
+            })?;
+        let safe: String = root
+            .as_str()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+            .collect();
+        let cache_dir = format!("sparse/{}", safe.trim_matches('-').replace("..", "-"));
+        Ok(Self {
+            root,
+            cache_dir,
+            store,
+            keep,
+            offline,
+            fetcher,
+            memory: HashMap::new(),
+            failed: Vec::new(),
+        })
+    }
+
+    fn load(&self, path: &str) -> Option<CacheEntry> {
+        if let Some(entry) = self.memory.get(path) {
+            return Some(entry.clone());
+        }
+        let bytes = self.store.as_ref()?.read_state(&format!("{}/{path}", self.cache_dir)).ok()??;
+        CacheEntry::decode(&bytes).ok()
+    }
+
+    fn save(&mut self, path: &str, entry: CacheEntry) -> Result<(), PipelineError> {
+        match &self.store {
+            Some(store) if self.keep => {
+                store.write_state(&format!("{}/{path}", self.cache_dir), &entry.encode())?;
+            }
+            _ => {
+                self.memory.insert(path.to_owned(), entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn request(url: Url, entry: Option<&CacheEntry>) -> FetchRequest {
+        sparse::conditional_headers(entry).into_iter().fold(
+            FetchRequest::new(url),
+            |request, (name, value)| match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                (Ok(name), Ok(value)) => request.with_header(name, value),
+                _ => request,
+            },
+        )
+    }
+
+    /// The registry's own `dl` template.
+    pub(crate) async fn template(&mut self) -> Result<DlTemplate, PipelineError> {
+        let cached = self.load("config.json");
+        let entry = if self.offline {
+            cached
+        } else {
+            let url = sparse::config_url(&self.root);
+            match self.fetcher.fetch(Self::request(url.clone(), cached.as_ref())).await {
+                Ok(fetched) => match answer(fetched) {
+                    Answer::Updated(entry) => {
+                        self.save("config.json", entry.clone())?;
+                        Some(entry)
+                    }
+                    Answer::Unchanged => cached,
+                    _ => None,
+                },
+                Err(failure) => {
+                    return Err(PipelineError::Origin(format!(
+                        "could not read the registry's configuration {url}: {failure}. Check --index-url and the \
+                         network, or use --offline to work from the cache"
+                    )));
+                }
+            }
+        };
+        let Some(CacheEntry { state: sparse::CacheState::Present(bytes), .. }) = entry else {
+            let hint = if self.offline { "run once without --offline" } else { "check --index-url" };
+            return Err(PipelineError::Origin(format!("there is no config.json of {}: {hint}", self.root)));
+        };
+        let config =
+            RegistryConfig::parse(&bytes).map_err(|error| PipelineError::Usage(error.to_string()))?;
+        DlTemplate::parse(config.dl()).map_err(|error| PipelineError::Usage(error.to_string()))
+    }
+
+    /// Brings the index files of `names` into the cache, many requests at a time.
+    pub(crate) async fn refresh(
+        &mut self,
+        names: Vec<CrateName>,
+        cancel: &CancellationToken,
+    ) -> Result<(), PipelineError> {
+        if self.offline || names.is_empty() {
+            return Ok(());
+        }
+        let (jobs, job_queue) = mpsc::channel(64);
+        let (results, mut answers) = mpsc::channel(64);
+        let requests: Vec<_> = names
+            .into_iter()
+            .map(|name| {
+                let request = Self::request(
+                    sparse::index_url(&self.root, &name),
+                    self.load(&index_path(&name)).as_ref(),
+                );
+                (name, request)
+            })
+            .collect();
+        let feed = tokio::spawn(async move {
+            for job in requests {
+                if jobs.send(job).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let fetcher = self.fetcher.clone();
+        let token = cancel.clone();
+        let run = tokio::spawn(async move { fetcher.run(job_queue, results, token).await });
+        while let Some((name, result)) = answers.recv().await {
+            let path = index_path(&name);
+            match result {
+                Ok(fetched) => match answer(fetched) {
+                    Answer::Updated(entry) => self.save(&path, entry)?,
+                    Answer::Unchanged => {}
+                    _ => self.failed.push((name, "the registry's answer makes no sense".to_owned())),
+                },
+                Err(failure) if failure.is_gone() => {
+                    self.save(
+                        &path,
+                        CacheEntry { etag: None, last_modified: None, state: sparse::CacheState::Gone },
+                    )?;
+                }
+                Err(failure) => self.failed.push((name, failure.to_string())),
+            }
+        }
+        for task in [feed, run] {
+            task.await.map_err(|error| PipelineError::Internal(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// The index file of a crate, from what was refreshed before; `None` when there is none.
+    pub(crate) fn file(&self, name: &CrateName) -> Option<IndexFile> {
+        let path = index_path(name);
+        match self.load(&path)?.state {
+            sparse::CacheState::Present(data) => Some(IndexFile { path, data }),
+            sparse::CacheState::Gone => None,
+        }
+    }
+
+    /// Everything that could satisfy a dependency of what `closure` begins with.
+    pub(crate) async fn close(
+        &mut self,
+        closure: &mut Closure,
+        faults: &mut (dyn FnMut(LineFault) + Send),
+        cancel: &CancellationToken,
+    ) -> Result<(), PipelineError> {
+        loop {
+            let names = closure.next_needed();
+            if names.is_empty() || cancel.is_cancelled() {
+                return Ok(());
+            }
+            self.refresh(names.clone(), cancel).await?;
+            for name in names {
+                closure.provide(&name, self.file(&name), &IndexLimits::default(), faults);
+            }
+        }
+    }
+}
+
+fn answer(fetched: Fetched) -> Answer {
+    let text =
+        |name: &str| fetched.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (etag, modified) = (text("etag"), text("last-modified"));
+    let Body::Memory(body) = fetched.body else { return Answer::Failed };
+    sparse::interpret(fetched.status, etag.as_deref(), modified.as_deref(), body.to_vec())
+}

@@ -1,0 +1,236 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a run is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Not yet begun.
+    Starting,
+    /// Reading the index.
+    Index,
+    /// Fetching.
+    Download,
+    /// Hashing what is held.
+    Verify,
+    /// Committing the rest.
+    Finishing,
+    /// Over.
+    Done,
+}
+
+impl Phase {
+    const ALL: [Self; 6] =
+        [Self::Starting, Self::Index, Self::Download, Self::Verify, Self::Finishing, Self::Done];
+
+    /// As shown in `/api/status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Index => "index",
+            Self::Download => "download",
+            Self::Verify => "verify",
+            Self::Finishing => "finishing",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// Upper bounds of the duration histogram, milliseconds: Prometheus' standard buckets.
+pub(crate) const BUCKETS_MS: [u64; 11] = [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000];
+
+/// Counters of one run, shared by all its threads.
+#[derive(Debug)]
+pub struct RunStats {
+    pub(crate) version: String,
+    begun: Instant,
+    phase: AtomicU8,
+    planned: AtomicU64,
+    plan_finished: AtomicU8,
+    downloaded: AtomicU64,
+    existing: AtomicU64,
+    verified_existing: AtomicU64,
+    unavailable: AtomicU64,
+    errors: AtomicU64,
+    bytes: AtomicU64,
+    received: AtomicU64,
+    retries: AtomicU64,
+    inflight: AtomicI64,
+    concurrency: AtomicU64,
+    pub(crate) requests: Mutex<BTreeMap<(bool, Option<u16>), u64>>,
+    pub(crate) buckets: [AtomicU64; BUCKETS_MS.len() + 1],
+    pub(crate) duration_micros: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// What the run is busy with.
+    pub phase: Phase,
+    /// Records that were planned so far.
+    pub planned: u64,
+    /// Whether `planned` is final.
+    pub plan_finished: bool,
+    /// Records that came to an end.
+    pub processed: u64,
+    /// Of those, held.
+    pub ok: u64,
+    /// Of those, failed.
+    pub errors: u64,
+    /// Fetched and durable.
+    pub downloaded: u64,
+    /// Held already.
+    pub existing: u64,
+    /// Held already and hashed.
+    pub verified_existing: u64,
+    /// Not to be had.
+    pub unavailable: u64,
+    /// Bytes of downloaded files.
+    pub bytes: u64,
+    /// Bytes of bodies received, failed attempts included.
+    pub received: u64,
+    /// Attempts beyond the first.
+    pub retries: u64,
+    /// Requests under way.
+    pub inflight: u64,
+    /// Requests that may be under way.
+    pub concurrency: u64,
+    /// Since the start.
+    pub uptime: Duration,
+    /// Records a second since the start.
+    pub rate_per_sec: f64,
+    /// Time left, when it can be told.
+    pub eta: Option<Duration>,
+}
+
+impl RunStats {
+    /// Counters of a run that begins now.
+    #[must_use]
+    pub fn new(version: &str) -> Arc<Self> {
+        Arc::new(Self {
+            version: version.to_owned(),
+            begun: Instant::now(),
+            phase: AtomicU8::new(0),
+            planned: AtomicU64::new(0),
+            plan_finished: AtomicU8::new(0),
+            downloaded: AtomicU64::new(0),
+            existing: AtomicU64::new(0),
+            verified_existing: AtomicU64::new(0),
+            unavailable: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            inflight: AtomicI64::new(0),
+            concurrency: AtomicU64::new(0),
+            requests: Mutex::default(),
+            buckets: std::array::from_fn(|_| AtomicU64::new(0)),
+            duration_micros: AtomicU64::new(0),
+        })
+    }
+
+    /// What the run is busy with now.
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+    }
+    /// `n` more records are wanted.
+    pub fn planned(&self, n: u64) {
+        self.planned.fetch_add(n, Relaxed);
+    }
+    /// No more records will be planned.
+    pub fn plan_finished(&self) {
+        self.plan_finished.store(1, Relaxed);
+    }
+    /// A file of `bytes` became durable.
+    pub fn downloaded(&self, bytes: u64) {
+        self.downloaded.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+    /// A record is held already.
+    pub fn existing(&self) {
+        self.existing.fetch_add(1, Relaxed);
+    }
+    /// A held record was hashed and is right.
+    pub fn verified_existing(&self) {
+        self.verified_existing.fetch_add(1, Relaxed);
+    }
+    /// A record is not to be had.
+    pub fn unavailable(&self) {
+        self.unavailable.fetch_add(1, Relaxed);
+    }
+    /// A record failed.
+    pub fn error(&self) {
+        self.errors.fetch_add(1, Relaxed);
+    }
+    /// A request ended; `None` is a transport error.
+    pub fn request(&self, status: Option<u16>, ok: bool, elapsed: Duration) {
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner).entry((ok, status)).or_default() += 1;
+        let millis = elapsed.as_secs_f64() * 1e3;
+        #[expect(clippy::cast_precision_loss, reason = "small constants")]
+        let at = BUCKETS_MS.iter().position(|&bound| millis <= bound as f64).unwrap_or(BUCKETS_MS.len());
+        self.buckets[at].fetch_add(1, Relaxed);
+        self.duration_micros.fetch_add(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+    /// Bytes of a body came in.
+    pub fn received(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Relaxed);
+    }
+    /// An attempt beyond the first begins.
+    pub fn retry(&self) {
+        self.retries.fetch_add(1, Relaxed);
+    }
+    /// Requests under way changed.
+    pub fn inflight(&self, delta: i64) {
+        self.inflight.fetch_add(delta, Relaxed);
+    }
+    /// The limit of requests under way changed.
+    pub fn concurrency(&self, limit: u64) {
+        self.concurrency.store(limit, Relaxed);
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let [downloaded, existing, verified_existing, unavailable, errors, planned] = [
+            &self.downloaded,
+            &self.existing,
+            &self.verified_existing,
+            &self.unavailable,
+            &self.errors,
+            &self.planned,
+        ]
+        .map(|counter| counter.load(Relaxed));
+        let ok = downloaded + existing + verified_existing;
+        let processed = ok + unavailable + errors;
+        let plan_finished = self.plan_finished.load(Relaxed) != 0;
+        let uptime = self.begun.elapsed();
+        #[expect(clippy::cast_precision_loss, reason = "rates for people")]
+        let (rate, left) =
+            (processed as f64 / uptime.as_secs_f64().max(1e-3), planned.saturating_sub(processed) as f64);
+        let eta =
+            (plan_finished && rate > 0.0).then(|| Duration::try_from_secs_f64(left / rate).ok()).flatten();
+        Snapshot {
+            phase: Phase::ALL[usize::from(self.phase.load(Relaxed))],
+            planned,
+            plan_finished,
+            processed,
+            ok,
+            errors,
+            downloaded,
+            existing,
+            verified_existing,
+            unavailable,
+            bytes: self.bytes.load(Relaxed),
+            received: self.received.load(Relaxed),
+            retries: self.retries.load(Relaxed),
+            inflight: u64::try_from(self.inflight.load(Relaxed)).unwrap_or(0),
+            concurrency: self.concurrency.load(Relaxed),
+            uptime,
+            rate_per_sec: rate,
+            eta,
+        }
+    }
+}
