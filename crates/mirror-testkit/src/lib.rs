@@ -1,1 +1,1 @@
-//! Placeholder.
+//! For tests: a local origin with scripted faults and registries of any size; code follows.
