@@ -90,6 +90,12 @@ impl DlTemplate {
         }
     }
 
+    /// The host that downloads go to; `None` when a marker is part of it.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        Url::parse(&self.0).ok()?.host_str().map(str::to_owned)
+    }
+
     /// The download URL of a release, `+` sent as `%2B`.
     ///
     /// # Errors

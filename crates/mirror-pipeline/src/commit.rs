@@ -27,6 +27,8 @@ pub(crate) struct Tag {
     pub(crate) url: String,
     /// Path below the root.
     pub(crate) path: String,
+    /// Whether a registry named the address: then it must not lead to this machine.
+    pub(crate) guarded: bool,
 }
 
 /// Why a record is not held.

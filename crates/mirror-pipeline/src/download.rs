@@ -252,6 +252,7 @@ impl Run {
         let mut faults = Vec::new();
         let mut unread = Vec::new();
         let mut complete = false;
+        let mut guarded = false;
         let records = match &options.upstream {
             Upstream::Local(dir) => {
                 let source = IndexSource::open(dir)?;
@@ -266,7 +267,9 @@ impl Run {
             Upstream::Sparse(url) => {
                 let mut registry = SparseRegistry::new(url, store, keep, options.offline, fetcher)?;
                 if template.is_none() {
-                    template = Some(registry.template().await?);
+                    let own = registry.template().await?;
+                    guarded = registry.leads_elsewhere(&own);
+                    template = Some(own);
                 }
                 if options.closure {
                     let mut closure = Closure::new(selection.clone());
@@ -294,6 +297,7 @@ impl Run {
             selection,
             limits: IndexLimits::default(),
             template,
+            guarded,
             checksums,
             layout: options.layout,
             limit: options.limit,

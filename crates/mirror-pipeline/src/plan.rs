@@ -53,6 +53,8 @@ pub(crate) struct Planner {
     pub(crate) selection: Selection,
     pub(crate) limits: IndexLimits,
     pub(crate) template: DlTemplate,
+    /// Whether the template leads to another host than the operator named.
+    pub(crate) guarded: bool,
     pub(crate) checksums: Option<Checksums>,
     pub(crate) layout: Layout,
     pub(crate) limit: u64,
@@ -182,7 +184,8 @@ impl Planner {
         problem: Problem,
     ) -> Result<(), Stopped> {
         let url = cksum.map_or_else(String::new, |sum| self.template.readable(id, &sum));
-        let tag = Box::new(Tag { id: id.clone(), cksum, url, path: self.layout.path(id) });
+        let tag =
+            Box::new(Tag { id: id.clone(), cksum, url, path: self.layout.path(id), guarded: self.guarded });
         match &self.sinks {
             Some(sinks) => {
                 sinks.events.send(Event::Failed { tag, problem: Box::new(problem) }).map_err(|_| Stopped)
@@ -255,7 +258,7 @@ impl Planner {
             return Ok(Ok(()));
         }
         let expected = cksum.or_else(|| row.map(|row| row.sha256));
-        let tag = Box::new(Tag { id, cksum: expected, url: readable, path });
+        let tag = Box::new(Tag { id, cksum: expected, url: readable, path, guarded: self.guarded });
         // Without a checksum there is nothing to compare an unknown file with.
         let hash_it = known_good || (unknown && tag.cksum.is_some());
         if !hash_it {
@@ -289,6 +292,7 @@ impl Planner {
 /// The request for a planned release.
 pub(crate) fn job(tag: Box<Tag>, url: Url) -> Job {
     let request = FetchRequest::new(url);
+    let request = if tag.guarded { request.guarded() } else { request };
     let request = match tag.cksum {
         Some(sum) => request.with_expect(sum),
         None => request,

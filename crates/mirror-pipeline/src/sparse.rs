@@ -127,6 +127,11 @@ impl SparseRegistry {
         DlTemplate::parse(config.dl()).map_err(|error| PipelineError::Usage(error.to_string()))
     }
 
+    /// Whether downloads go to another host than the index, which the operator did not name.
+    pub(crate) fn leads_elsewhere(&self, template: &DlTemplate) -> bool {
+        template.host() != self.root.host_str().map(str::to_owned)
+    }
+
     /// Brings the index files of `names` into the cache, many requests at a time.
     pub(crate) async fn refresh(
         &mut self,
