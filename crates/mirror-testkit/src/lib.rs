@@ -1,1 +1,17 @@
-//! For tests: a local origin with scripted faults and registries of any size; code follows.
+//! For tests and benchmarks: registries made from a seed, and a local origin that serves them over
+//! TLS + HTTP/2 or HTTP/1.1 and misbehaves as a script says. Never part of a release.
+#![expect(clippy::disallowed_methods, reason = "tests and benchmarks write their own files")]
+
+mod body;
+mod fault;
+mod origin;
+mod registry;
+mod serve;
+mod site;
+mod tls;
+
+pub use fault::{Ask, Fault};
+pub use origin::{Origin, OriginOptions, Protocol, Site};
+pub use registry::{TestRegistry, TestRelease};
+pub use serve::Served;
+pub use site::git;

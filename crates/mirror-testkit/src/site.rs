@@ -1,0 +1,102 @@
+//! A test registry as a site, as files, and as git repositories.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::origin::Site;
+use crate::registry::TestRegistry;
+use crate::serve::Served;
+
+impl TestRegistry {
+    /// Paths and bytes: the sparse index below `/index/`, releases below `/crates/`. `dl` is what
+    /// `config.json` says.
+    #[must_use]
+    pub fn site(&self, dl: &str) -> Site {
+        let mut files: HashMap<String, Served> = HashMap::new();
+        for (path, bytes) in self.index_files() {
+            files.insert(format!("/index/{path}"), Served::new(bytes.into()));
+        }
+        let config = serde_json::json!({"dl": dl, "api": null}).to_string();
+        files.insert("/index/config.json".to_owned(), Served::new(Bytes::from(config)));
+        for release in self.releases() {
+            files.insert(release.url_path(), Served::new(release.body.clone()));
+        }
+        Arc::new(move |path| files.get(path).cloned())
+    }
+
+    /// Writes the index as a plain directory.
+    ///
+    /// # Panics
+    /// When the disk refuses.
+    pub fn write_index(&self, dir: &Path) {
+        for (path, bytes) in self.index_files() {
+            put(&dir.join(path), &bytes);
+        }
+        put(&dir.join("config.json"), br#"{"dl":"https://localhost/"}"#);
+    }
+
+    /// Writes the releases as a web server's document root: `crates/{name}/{name}-{version}.crate`.
+    ///
+    /// # Panics
+    /// When the disk refuses.
+    pub fn write_crates(&self, root: &Path) {
+        for release in self.releases() {
+            put(&root.join(release.url_path().replace("%2B", "+").trim_start_matches('/')), &release.body);
+        }
+    }
+
+    /// Commits the index with the real `git`, as a checkout at `dir`; a repository that is there
+    /// gets a further commit.
+    ///
+    /// # Panics
+    /// When git fails.
+    pub fn commit_git(&self, dir: &Path) {
+        if !dir.join(".git").exists() {
+            std::fs::create_dir_all(dir).expect("directory");
+            git(dir, &["init", "--quiet", "--initial-branch=master"]);
+        }
+        for entry in std::fs::read_dir(dir).expect("list").flatten() {
+            if entry.file_name() != ".git" {
+                let path = entry.path();
+                let gone =
+                    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+                gone.expect("remove the old index");
+            }
+        }
+        self.write_index(dir);
+        git(dir, &["add", "--all"]);
+        git(dir, &["commit", "--quiet", "--allow-empty", "--message", "index"]);
+    }
+}
+
+/// Runs the real `git` in `dir`, without the settings of this machine.
+///
+/// # Panics
+/// When it fails.
+pub fn git(dir: &Path, arguments: &[&str]) {
+    let output = Command::new("git")
+        .args(arguments)
+        .current_dir(dir)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_AUTHOR_NAME", "test")
+        .env("GIT_AUTHOR_EMAIL", "test@localhost")
+        .env("GIT_COMMITTER_NAME", "test")
+        .env("GIT_COMMITTER_EMAIL", "test@localhost")
+        .output()
+        .expect("git runs");
+    assert!(
+        output.status.success(),
+        "git {arguments:?} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn put(path: &Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
+    std::fs::write(path, bytes).expect("write");
+}

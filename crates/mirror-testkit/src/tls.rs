@@ -1,0 +1,34 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::TlsAcceptor;
+
+/// A certificate authority of one test, a certificate for this machine, and the authority's PEM
+/// file below `dir`.
+pub(crate) fn acceptor(dir: &Path, alpn: &[&[u8]]) -> (TlsAcceptor, PathBuf) {
+    let ca_key = KeyPair::generate().expect("key");
+    let mut ca = CertificateParams::new(Vec::new()).expect("params");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_cert = ca.self_signed(&ca_key).expect("authority");
+    let key = KeyPair::generate().expect("key");
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let cert = CertificateParams::new(names)
+        .expect("params")
+        .signed_by(&key, &Issuer::new(ca, ca_key))
+        .expect("certificate");
+    let path = dir.join("ca.pem");
+    std::fs::write(&path, ca_cert.pem()).expect("write the authority");
+    std::fs::write(dir.join("cert.pem"), cert.pem()).expect("write the certificate");
+    std::fs::write(dir.join("key.pem"), key.serialize_pem()).expect("write the key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .expect("certificate");
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    (TlsAcceptor::from(Arc::new(config)), path)
+}
