@@ -1,2 +1,59 @@
-//! Maintainer commands; `tidy`, `bench` and `synth` get their code with the work that needs them.
-fn main() {}
+//! Maintainer commands: `cargo xtask <command>`.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a maintainer's command speaks to the person who ran it"
+)]
+
+mod ci;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+
+/// Maintainer commands of this workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    /// Check the rules that the compiler does not know: who uses whom, file lengths, upkeep.
+    Tidy,
+    /// Run what `.ci/run` runs, stopping at the first failure.
+    Ci(ci::Options),
+}
+
+fn main() -> ExitCode {
+    match run(&Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not by returning the error from `main`: a fault in the tree is no fault of ours, and with
+        // RUST_BACKTRACE set the list of faults would drown in a backtrace.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<()> {
+    let root = workspace_root()?;
+    match command {
+        Command::Tidy => tidy::run(&root),
+        Command::Ci(options) => ci::run(&root, options),
+    }
+}
+
+/// The directory of the root manifest. Taken from where this package stands, so that the commands
+/// work from any directory of the workspace.
+fn workspace_root() -> anyhow::Result<PathBuf> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = package.parent().context("the xtask package has no parent directory")?;
+    Ok(root.to_owned())
+}
+
+/// The cargo that started us, so that a toolchain chosen with `cargo +name` stays chosen.
+fn cargo() -> std::process::Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    std::process::Command::new(program)
+}

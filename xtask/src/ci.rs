@@ -1,0 +1,145 @@
+//! `cargo xtask ci`: the gate, step by step.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+
+use crate::{cargo, tidy};
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Run only these steps, in the order of the gate. Without any: all of them.
+    #[arg(value_enum)]
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Step {
+    Fmt,
+    Clippy,
+    Doc,
+    Deny,
+    Tidy,
+    Test,
+}
+
+/// How a step is done.
+enum Work {
+    Cargo { arguments: &'static [&'static str], environment: &'static [(&'static str, &'static str)] },
+    Tidy,
+}
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fmt => "fmt",
+            Self::Clippy => "clippy",
+            Self::Doc => "doc",
+            Self::Deny => "deny",
+            Self::Tidy => "tidy",
+            Self::Test => "test",
+        }
+    }
+
+    fn work(self) -> Work {
+        let plain = |arguments| Work::Cargo { arguments, environment: &[] };
+        match self {
+            Self::Fmt => plain(&["fmt", "--all", "--check"]),
+            Self::Clippy => {
+                plain(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+            }
+            Self::Doc => Work::Cargo {
+                arguments: &["doc", "--workspace", "--no-deps", "--locked"],
+                environment: &[("RUSTDOCFLAGS", "-D warnings")],
+            },
+            // `advisories` is left out: it needs a database from the internet, and a new advisory
+            // would fail a commit that changed nothing.
+            Self::Deny => plain(&["deny", "check", "bans", "licenses", "sources"]),
+            Self::Tidy => Work::Tidy,
+            Self::Test => plain(&["test", "--workspace", "--locked"]),
+        }
+    }
+
+    /// The step as a person would type it.
+    fn line(self) -> String {
+        match self.work() {
+            Work::Cargo { arguments, environment } => {
+                let mut line = String::new();
+                for (key, value) in environment {
+                    line.push_str(&format!("{key}=\"{value}\" "));
+                }
+                line + "cargo " + &arguments.join(" ")
+            }
+            Work::Tidy => "cargo xtask tidy".to_owned(),
+        }
+    }
+
+    fn run(self, root: &Path) -> anyhow::Result<()> {
+        match self.work() {
+            Work::Cargo { arguments, environment } => {
+                let mut command = cargo();
+                command.args(arguments).envs(environment.iter().copied()).current_dir(root);
+                let status = command.status().context("cargo could not be started")?;
+                if !status.success() {
+                    bail!("cargo ended with {status}; what it found stands above");
+                }
+                Ok(())
+            }
+            Work::Tidy => tidy::run(root),
+        }
+    }
+}
+
+/// The chosen steps in the order of the gate, cheap ones first; all of them when none is chosen.
+fn plan(chosen: &[Step]) -> Vec<Step> {
+    let all = Step::value_variants().iter().copied();
+    all.filter(|step| chosen.is_empty() || chosen.contains(step)).collect()
+}
+
+/// Runs the steps and stops at the first that fails.
+pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let steps = plan(&options.steps);
+    for step in &steps {
+        println!("\n== {}", step.line());
+        let step_started = Instant::now();
+        step.run(root).with_context(|| {
+            format!("the gate stopped at the step `{}`; to run it alone: {}", step.name(), step.line())
+        })?;
+        println!("== {}: {:.1} s", step.name(), step_started.elapsed().as_secs_f64());
+    }
+    println!("\n== the gate is open: {} steps in {:.1} s", steps.len(), started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_choice_means_every_step_once() {
+        let all = [Step::Fmt, Step::Clippy, Step::Doc, Step::Deny, Step::Tidy, Step::Test];
+        assert_eq!(plan(&[]), all);
+    }
+
+    #[test]
+    fn a_choice_keeps_the_order_of_the_gate() {
+        assert_eq!(plan(&[Step::Tidy, Step::Fmt, Step::Tidy]), [Step::Fmt, Step::Tidy]);
+    }
+
+    #[test]
+    fn names_are_what_the_command_line_takes() {
+        for step in Step::value_variants() {
+            assert_eq!(Step::from_str(step.name(), false), Ok(*step));
+        }
+    }
+
+    #[test]
+    fn lines_can_be_typed() {
+        assert_eq!(Step::Test.line(), "cargo test --workspace --locked");
+        assert_eq!(Step::Doc.line(), "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --no-deps --locked");
+    }
+}

@@ -1,0 +1,52 @@
+//! `cargo xtask tidy`: the rules that neither the compiler nor clippy knows.
+//!
+//! Reading the workspace happens once, in `workspace`. Each check is a pure function from what was
+//! read to a list of faults, so that a unit test shows it pass and fail.
+
+mod docs;
+mod edges;
+mod manifest;
+mod members;
+mod sources;
+mod upstream;
+mod workspace;
+
+use std::path::Path;
+
+use anyhow::bail;
+
+use workspace::Workspace;
+
+/// Runs every check and prints every fault, so that one run is enough to know them all.
+pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
+    let workspace = Workspace::read(root)?;
+    let faults = check(&workspace);
+    for fault in &faults {
+        println!("tidy: {fault}");
+    }
+    match faults.len() {
+        0 => {
+            let (members, files) = (workspace.members.len(), workspace.files.len());
+            println!("tidy: {members} packages and {files} tracked text files keep the rules");
+            Ok(())
+        }
+        1 => bail!("tidy found 1 fault"),
+        n => bail!("tidy found {n} faults"),
+    }
+}
+
+fn check(workspace: &Workspace) -> Vec<String> {
+    let Workspace { root, members, files, other_paths } = workspace;
+    let mut faults = Vec::new();
+    faults.extend(edges::table(members));
+    faults.extend(edges::blocking_crates(members));
+    faults.extend(members::package_sections(members));
+    faults.extend(members::inherited_dependencies(members));
+    faults.extend(members::used_dependencies(root, members));
+    faults.extend(sources::lengths(files));
+    faults.extend(sources::forbidden_text(files));
+    faults.extend(upstream::one_home(files));
+    faults.extend(docs::required_files(files, other_paths));
+    faults.extend(docs::architecture(files, members));
+    faults
+}

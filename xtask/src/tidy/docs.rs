@@ -1,0 +1,47 @@
+//! What a reader finds at the top level.
+
+use super::workspace::{File, Member};
+
+const ARCHITECTURE: &str = "docs/architecture.md";
+const REQUIRED: &[&str] = &["CHANGELOG.md", "README.md", ARCHITECTURE, "LICENSE", "deny.toml", ".ci/run"];
+
+/// The files that people and tools look for are there.
+pub(crate) fn required_files(files: &[File], other_paths: &[String]) -> Vec<String> {
+    let is_there = |path: &str| {
+        files.iter().any(|file| file.path == path) || other_paths.iter().any(|other| other == path)
+    };
+    let missing = REQUIRED.iter().filter(|path| !is_there(path));
+    missing.map(|path| format!("{path} is missing, or git does not track it")).collect()
+}
+
+/// The architecture names every package, in code font, so that no package is without a place.
+pub(crate) fn architecture(files: &[File], members: &[Member]) -> Vec<String> {
+    let text = files.iter().find(|file| file.path == ARCHITECTURE).map_or("", |file| file.text.as_str());
+    let unnamed = members.iter().filter(|member| !text.contains(&format!("`{}`", member.name)));
+    unnamed.map(|member| format!("{ARCHITECTURE} does not name `{}`", member.name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::workspace::build::{file, member};
+    use super::*;
+
+    #[test]
+    fn every_missing_file_is_named() {
+        let all: Vec<File> = REQUIRED.iter().map(|path| file(path, "")).collect();
+        assert_eq!(required_files(&all, &[]), Vec::<String>::new());
+        let faults = required_files(&all[1..], &[]);
+        assert_eq!(faults, ["CHANGELOG.md is missing, or git does not track it"]);
+        assert_eq!(required_files(&all[1..], &["CHANGELOG.md".to_owned()]), Vec::<String>::new());
+        assert_eq!(required_files(&[], &[]).len(), REQUIRED.len());
+    }
+
+    #[test]
+    fn every_package_is_named_in_full() {
+        let members = [member("mirror-a", &[]), member("mirror-b", &[])];
+        let good = file(ARCHITECTURE, "| `mirror-a` | x |\n| `mirror-b` | y |\n");
+        assert_eq!(architecture(&[good], &members), Vec::<String>::new());
+        let bad = file(ARCHITECTURE, "`mirror-a` and `mirror-b-more`\n");
+        assert_eq!(architecture(&[bad], &members), ["docs/architecture.md does not name `mirror-b`"]);
+    }
+}

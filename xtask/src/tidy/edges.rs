@@ -1,0 +1,173 @@
+//! Which package may use which: the table of `docs/architecture.md`, checked.
+
+use super::workspace::{Kind, Member};
+
+/// Tests of any package may use it.
+const TESTKIT: &str = "mirror-testkit";
+
+/// One row: a package and what it may use of this workspace. Siblings of the pipeline never meet:
+/// what two of them need stands in `mirror-types`.
+const TABLE: &[(&str, &[&str])] = &[
+    ("mirror-types", &[]),
+    ("mirror-index", &["mirror-types"]),
+    ("mirror-fetch", &["mirror-types"]),
+    ("mirror-store", &["mirror-types"]),
+    ("mirror-manifest", &["mirror-types"]),
+    ("mirror-sidecar", &["mirror-types"]),
+    ("mirror-telemetry", &["mirror-types"]),
+    (
+        "mirror-pipeline",
+        &[
+            "mirror-types",
+            "mirror-index",
+            "mirror-fetch",
+            "mirror-store",
+            "mirror-manifest",
+            "mirror-sidecar",
+            "mirror-telemetry",
+        ],
+    ),
+    ("download-crates", &["mirror-pipeline", "mirror-telemetry"]),
+    ("generate-sidecars", &["mirror-pipeline", "mirror-telemetry"]),
+    ("extract-bundles", &["mirror-pipeline", "mirror-telemetry"]),
+    (TESTKIT, &["mirror-types"]),
+    ("xtask", &[TESTKIT]),
+];
+
+/// Blocking code on threads of its own: an executor here would let a slow disk stop the network.
+const BLOCKING: &[&str] =
+    &["mirror-types", "mirror-index", "mirror-store", "mirror-manifest", "mirror-sidecar"];
+
+/// Each package uses only what its row allows; tests may use the testkit as well.
+pub(crate) fn table(members: &[Member]) -> Vec<String> {
+    let is_member = |name: &str| members.iter().any(|member| member.name == name);
+    let mut faults = Vec::new();
+    for member in members {
+        let name = &member.name;
+        let Some((_, allowed)) = TABLE.iter().find(|(row, _)| row == name) else {
+            faults.push(format!(
+                "{name} has no row in the dependency table: add it to xtask/src/tidy/edges.rs and to \
+                 docs/architecture.md"
+            ));
+            continue;
+        };
+        for dependency in member.dependencies.iter().filter(|dependency| is_member(&dependency.name)) {
+            let used = dependency.name.as_str();
+            let for_tests = dependency.kind == Kind::Dev && used == TESTKIT && name != TESTKIT;
+            if !allowed.contains(&used) && !for_tests {
+                let allowed = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(", ") };
+                let kind = kind_name(dependency.kind);
+                faults.push(format!(
+                    "{name} must not have {used} as a {kind}dependency; of this workspace it may use {allowed}"
+                ));
+            }
+        }
+    }
+    faults
+}
+
+/// Packages of blocking code do not ship async libraries. Their tests may use them.
+pub(crate) fn blocking_crates(members: &[Member]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for member in members.iter().filter(|member| BLOCKING.contains(&member.name.as_str())) {
+        for dependency in member.dependencies.iter().filter(|dependency| dependency.kind != Kind::Dev) {
+            if is_async(&dependency.name) {
+                faults.push(format!(
+                    "{} is blocking code and must not depend on {}; async belongs in fetch, telemetry and the \
+                     pipeline",
+                    member.name, dependency.name
+                ));
+            }
+        }
+    }
+    faults
+}
+
+fn is_async(name: &str) -> bool {
+    ["tokio", "futures"]
+        .iter()
+        .any(|family| name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')))
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Normal => "",
+        Kind::Build => "build ",
+        Kind::Dev => "dev-",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::workspace::build::member;
+    use super::*;
+
+    fn alone(name: &str) -> Member {
+        member(name, &[])
+    }
+
+    #[test]
+    fn what_the_table_allows_passes() {
+        let members = [
+            alone("mirror-types"),
+            alone(TESTKIT),
+            member("mirror-store", &[("mirror-types", Kind::Normal), (TESTKIT, Kind::Dev)]),
+            member("mirror-pipeline", &[("mirror-store", Kind::Normal), ("serde", Kind::Normal)]),
+            member("xtask", &[(TESTKIT, Kind::Normal)]),
+        ];
+        assert_eq!(table(&members), Vec::<String>::new());
+    }
+
+    #[test]
+    fn siblings_must_not_meet() {
+        let members = [alone("mirror-index"), member("mirror-store", &[("mirror-index", Kind::Normal)])];
+        assert_eq!(
+            table(&members),
+            [
+                "mirror-store must not have mirror-index as a dependency; of this workspace it may use mirror-types"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_testkit_is_for_tests_only() {
+        for kind in [Kind::Normal, Kind::Build] {
+            let members = [alone(TESTKIT), member("mirror-types", &[(TESTKIT, kind)])];
+            let faults = table(&members);
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert!(faults[0].contains("may use nothing"), "{faults:?}");
+        }
+        assert_eq!(table(&[member(TESTKIT, &[(TESTKIT, Kind::Dev)])]).len(), 1);
+    }
+
+    #[test]
+    fn tests_get_no_other_sibling() {
+        let members = [alone("mirror-store"), member("mirror-index", &[("mirror-store", Kind::Dev)])];
+        let faults = table(&members);
+        assert!(faults[0].contains("as a dev-dependency"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_new_package_needs_a_row() {
+        let faults = table(&[alone("mirror-novelty")]);
+        assert!(faults[0].contains("add it to"), "{faults:?}");
+    }
+
+    #[test]
+    fn rows_name_rows() {
+        for (name, allowed) in TABLE {
+            for used in *allowed {
+                assert!(TABLE.iter().any(|(row, _)| row == used), "{name} may use {used}, which has no row");
+            }
+        }
+    }
+
+    #[test]
+    fn async_stays_out_of_blocking_code() {
+        let shipped = |name| blocking_crates(&[member("mirror-index", &[(name, Kind::Normal)])]).len();
+        assert_eq!(["tokio", "tokio-util", "futures-util", "tokiox", "gix"].map(shipped), [1, 1, 1, 0, 0]);
+        let tests = member("mirror-index", &[("tokio", Kind::Dev)]);
+        let fetch = member("mirror-fetch", &[("tokio", Kind::Normal)]);
+        assert_eq!(blocking_crates(&[tests, fetch]), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,173 @@
+//! What the checks look at: packages from cargo, files from git.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+
+use super::manifest::Manifest;
+use crate::cargo;
+
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    /// The root manifest.
+    pub(crate) root: Manifest,
+    pub(crate) members: Vec<Member>,
+    /// Tracked text files.
+    pub(crate) files: Vec<File>,
+    /// Tracked files that are not text.
+    pub(crate) other_paths: Vec<String>,
+}
+
+/// One package of the workspace.
+#[derive(Debug, Default)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    /// Where cargo would let it be published: `None` is everywhere, an empty list is nowhere.
+    pub(crate) publish: Option<Vec<String>>,
+    pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) manifest: Manifest,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    #[serde(deserialize_with = "kind")]
+    pub(crate) kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Normal,
+    Build,
+    Dev,
+}
+
+/// One tracked text file; the path has forward slashes and starts at the root.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    description: Option<String>,
+    publish: Option<Vec<String>>,
+    dependencies: Vec<Dependency>,
+    manifest_path: String,
+}
+
+fn kind<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
+    match Option::<String>::deserialize(deserializer)?.as_deref() {
+        None => Ok(Kind::Normal),
+        Some("build") => Ok(Kind::Build),
+        Some("dev") => Ok(Kind::Dev),
+        Some(other) => Err(serde::de::Error::custom(format!("unknown kind of dependency: {other}"))),
+    }
+}
+
+impl Workspace {
+    pub(crate) fn read(root: &Path) -> anyhow::Result<Self> {
+        let (files, other_paths) = tracked_files(root)?;
+        Ok(Self {
+            root: manifest(&root.join("Cargo.toml"))?,
+            members: read_members(root)?,
+            files,
+            other_paths,
+        })
+    }
+}
+
+fn read_members(root: &Path) -> anyhow::Result<Vec<Member>> {
+    let mut command = cargo();
+    command.args(["metadata", "--format-version", "1", "--no-deps"]).current_dir(root);
+    let metadata: Metadata = serde_json::from_slice(&output(&mut command)?)
+        .context("what `cargo metadata` printed is not what this command knows")?;
+    metadata.packages.into_iter().map(member).collect()
+}
+
+fn member(package: Package) -> anyhow::Result<Member> {
+    Ok(Member {
+        manifest: manifest(Path::new(&package.manifest_path))?,
+        name: package.name,
+        description: package.description,
+        publish: package.publish,
+        dependencies: package.dependencies,
+    })
+}
+
+fn manifest(path: &Path) -> anyhow::Result<Manifest> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Manifest::parse(&text))
+}
+
+fn tracked_files(root: &Path) -> anyhow::Result<(Vec<File>, Vec<String>)> {
+    let listing = output(Command::new("git").args(["ls-files", "-z"]).current_dir(root))?;
+    let listing = String::from_utf8(listing).context("a tracked file has a name that is not UTF-8")?;
+    let (mut files, mut other_paths) = (Vec::new(), Vec::new());
+    for path in listing.split_terminator('\0') {
+        let bytes = match std::fs::read(root.join(path)) {
+            Ok(bytes) => bytes,
+            // Deleted in the working tree and not committed yet: the commit will not have it either.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(|| format!("cannot read {path}")),
+        };
+        match String::from_utf8(bytes) {
+            Ok(text) if !text.contains('\0') => files.push(File { path: path.to_owned(), text }),
+            _ => other_paths.push(path.to_owned()),
+        }
+    }
+    Ok((files, other_paths))
+}
+
+fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    if !output.status.success() {
+        let reason = String::from_utf8_lossy(&output.stderr);
+        bail!("{command:?} ended with {}: {}", output.status, reason.trim_end());
+    }
+    Ok(output.stdout)
+}
+
+/// Builders for the tests of the checks.
+#[cfg(test)]
+pub(crate) mod build {
+    use super::{Dependency, File, Kind, Manifest, Member};
+
+    pub(crate) fn file(path: &str, text: &str) -> File {
+        File { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    pub(crate) fn member(name: &str, dependencies: &[(&str, Kind)]) -> Member {
+        let dependencies =
+            dependencies.iter().map(|(name, kind)| Dependency { name: (*name).to_owned(), kind: *kind });
+        Member { name: name.to_owned(), dependencies: dependencies.collect(), ..Member::default() }
+    }
+
+    pub(crate) fn member_with_manifest(name: &str, text: &str) -> Member {
+        Member { manifest: Manifest::parse(text), ..member(name, &[]) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_dependencies_are_read() {
+        let text = r#"[{"name":"a","kind":null},{"name":"b","kind":"build"},{"name":"c","kind":"dev"}]"#;
+        let read: Vec<Dependency> = serde_json::from_str(text).unwrap();
+        let kinds: Vec<Kind> = read.iter().map(|dependency| dependency.kind).collect();
+        assert_eq!(kinds, [Kind::Normal, Kind::Build, Kind::Dev]);
+        assert!(serde_json::from_str::<Dependency>(r#"{"name":"d","kind":"odd"}"#).is_err());
+    }
+}
