@@ -10,6 +10,10 @@ pub(crate) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
+    std::time::Duration::from_secs(time.as_secs().max(1))
+}
+
 /// The summary of a run.
 pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     let mut text = String::new();
@@ -20,11 +24,23 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     if options.dry_run {
         line("held", outcome.existing.to_string());
         line("would fetch", outcome.would_fetch.to_string());
-        let estimate = match outcome.would_fetch_bytes {
-            Some(bytes) => format!("about {}", human_bytes(bytes)),
-            None => "unknown: nothing is held yet to judge by".to_owned(),
+        let (bytes, time) = match outcome.estimate {
+            Some(estimate) => (
+                format!(
+                    "about {} (by the sizes of {} releases)",
+                    human_bytes(estimate.bytes),
+                    estimate.sampled
+                ),
+                match estimate.time {
+                    Some(time) => format!("about {}", humantime::format_duration(whole_seconds(time))),
+                    None => "unknown: no earlier run gives a rate to judge by".to_owned(),
+                },
+            ),
+            None if outcome.would_fetch == 0 => ("none".to_owned(), "none".to_owned()),
+            None => ("unknown: the origin gave no lengths".to_owned(), "unknown".to_owned()),
         };
-        line("bytes", estimate);
+        line("bytes", bytes);
+        line("time", time);
     } else {
         line("downloaded", outcome.downloaded.to_string());
         line("existing", outcome.existing.to_string());
@@ -62,6 +78,16 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
         for failed in &outcome.first_failures {
             let _ = writeln!(text, "  {}: {}", failed.what, mirror_pipeline::Printable(&failed.why));
         }
+    }
+    if outcome.given_up {
+        text.push_str(
+            "\nthe origin refused every request or never answered, so the run was given up; check the network, \
+             --crates-base-url and --user-agent, then run the same command again.\n",
+        );
+    } else if outcome.unrepaired > 0 {
+        text.push_str(
+            "\nheld files were found damaged and could not be fetched again; they stand in .mirror/quarantine.\n",
+        );
     }
     if outcome.interrupted {
         text.push_str("\nstopped early; run the same command again to go on from here.\n");

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
 };
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -49,6 +49,8 @@ pub(crate) struct Ctx<'a> {
     /// The slot in use, for whoever hedges.
     pub(crate) slot: &'a AtomicUsize,
     pub(crate) avoid: usize,
+    /// Connections broke under this request more than once: it gets one of its own.
+    pub(crate) alone: bool,
 }
 
 pub(crate) async fn attempt(ctx: &mut Ctx<'_>) -> Result<Done, Fault> {
@@ -88,7 +90,10 @@ async fn exchange(
         .acquire_many_owned(permits_for(RESERVE_BYTES))
         .await
         .map_err(|_| Fault::new(FailureKind::Cancelled, "the fetcher is closed"))?;
-    let mut lease = core.pool.lease(origin, ctx.avoid).await?;
+    let mut lease = match ctx.alone {
+        true => core.pool.lease_alone(origin).await?,
+        false => core.pool.lease(origin, ctx.avoid).await?,
+    };
     ctx.slot.store(lease.slot(), Ordering::Relaxed);
     let request = build(ctx, origin, url, lease.is_h2())?;
     let now = Instant::now();
@@ -127,6 +132,9 @@ fn build(ctx: &Ctx<'_>, origin: &Origin, url: &Url, h2: bool) -> Result<Request<
     };
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = uri;
+    if ctx.req.head {
+        *request.method_mut() = Method::HEAD;
+    }
     let headers = request.headers_mut();
     headers.clone_from(&ctx.core.headers);
     if !h2 {
@@ -168,7 +176,7 @@ async fn receive(
         fault.status = Some(status.as_u16());
         fault
     };
-    if status == StatusCode::NOT_MODIFIED {
+    if status == StatusCode::NOT_MODIFIED || (ctx.req.head && status == StatusCode::OK) {
         let (body, sha256, size, hold) = Sink::empty();
         let status = status.as_u16();
         return Ok(Ok(Done { status, headers: parts.headers, body, sha256, size, hold }));

@@ -136,7 +136,10 @@ impl Connector {
             return Err(if all.is_empty() {
                 Fault::new(FailureKind::Dns, format_args!("{host} has no address"))
             } else {
-                Fault::new(FailureKind::Address, format_args!("{host} is a local address nobody named"))
+                Fault::new(
+                    FailureKind::Address,
+                    format_args!("{host} is a loopback or link-local address that the operator did not name"),
+                )
             });
         }
         let mut last = None;

@@ -181,6 +181,8 @@ pub(crate) struct Fault {
     pub(crate) retry_after: Option<Duration>,
     /// The peer never acted on the request: sending it again costs no retry.
     pub(crate) unsent: bool,
+    /// The connection broke under many requests at once: one of them may be the cause, most are not.
+    pub(crate) shared: bool,
     /// The origin, the path or this machine is overloaded: send less.
     pub(crate) congested: bool,
 }
@@ -194,6 +196,7 @@ impl Fault {
             message: Printable(message.to_string()).to_string(),
             retry_after: None,
             unsent: false,
+            shared: false,
             congested,
         }
     }
@@ -209,12 +212,14 @@ impl Fault {
         let mut text = String::new();
         let mut kind = None;
         let mut unsent = false;
+        let mut shared = false;
         let mut source: Option<&(dyn Error + 'static)> = Some(error);
         while let Some(cause) = source {
             text = cause.to_string();
             if let Some(h2) = cause.downcast_ref::<h2::Error>() {
                 unsent = (h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR))
                     || h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+                shared = h2.is_go_away() || h2.is_io();
                 kind = kind.or_else(|| h2_kind(h2));
             }
             if let Some(io) = cause.downcast_ref::<io::Error>() {
@@ -229,7 +234,8 @@ impl Fault {
         } else {
             FailureKind::Reset
         });
-        let fault = Self::new(kind, format_args!("{doing}: {text}"));
+        let mut fault = Self::new(kind, format_args!("{doing}: {text}"));
+        fault.shared = shared;
         if unsent || error.is_canceled() { fault.unsent() } else { fault }
     }
 }

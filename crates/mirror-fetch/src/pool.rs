@@ -23,6 +23,8 @@ const STREAMS_PER_CONN: usize = 64;
 /// A slot with fewer requests than this takes more before the next slot connects.
 const FILL_FIRST: usize = 8;
 const MAX_H1_CONNS: usize = 64;
+/// Requests at a time that have a connection of their own, because theirs broke again and again.
+const ALONE_CONNS: usize = 4;
 /// Marks "no slot".
 pub(crate) const NO_SLOT: usize = usize::MAX;
 
@@ -42,6 +44,7 @@ pub(crate) struct Origin {
     speaks_h1: AtomicBool,
     h1_idle: Mutex<Vec<H1>>,
     h1_conns: Arc<Semaphore>,
+    alone: Arc<Semaphore>,
     /// Set by 429: nothing is sent to this origin before.
     not_before: Mutex<Option<Instant>>,
     held: AtomicBool,
@@ -108,7 +111,8 @@ impl Pool {
         };
         // A proxy resolves names itself, so what can be seen without a lookup is refused here.
         if guarded && is_local_host(url) {
-            let text = format_args!("{host} is a local address nobody named");
+            let text =
+                format_args!("{host} is a loopback or link-local address that the operator did not name");
             return Err(Fault::new(FailureKind::Address, text));
         }
         let port = url.port_or_known_default().unwrap_or(if https { 443 } else { 80 });
@@ -120,6 +124,7 @@ impl Pool {
             speaks_h1: AtomicBool::new(!https),
             h1_idle: Mutex::default(),
             h1_conns: Arc::new(Semaphore::new(self.h1_conns)),
+            alone: Arc::new(Semaphore::new(ALONE_CONNS)),
             not_before: Mutex::default(),
             held: AtomicBool::new(false),
         })
@@ -187,6 +192,22 @@ impl Pool {
                 Err(fault)
             }
         }
+    }
+
+    /// A connection that carries this one request: if it breaks, nothing else does.
+    pub(crate) async fn lease_alone(&self, origin: &Arc<Origin>) -> Result<Lease, Fault> {
+        if origin.speaks_h1.load(Ordering::Acquire) {
+            return self.lease_h1(origin, None).await;
+        }
+        let permit = permit(&origin.alone).await?;
+        Ok(Lease {
+            origin: Arc::clone(origin),
+            conn: Some(self.connector.connect(&origin.target).await?),
+            slot: NO_SLOT,
+            generation: 0,
+            reused: false,
+            permit: Some(permit),
+        })
     }
 
     async fn lease_h1(&self, origin: &Arc<Origin>, fresh: Option<H1>) -> Result<Lease, Fault> {

@@ -47,13 +47,15 @@ pub struct FetchRequest {
     pub expect: Option<Sha256>,
     /// Refuse loopback and link-local addresses, for addresses the operator did not name.
     pub guarded: bool,
+    /// Ask for the headers only.
+    pub head: bool,
 }
 
 impl FetchRequest {
     /// A request without further headers and without a checksum.
     #[must_use]
     pub const fn new(url: Url) -> Self {
-        Self { url, headers: Vec::new(), expect: None, guarded: false }
+        Self { url, headers: Vec::new(), expect: None, guarded: false, head: false }
     }
 
     /// Requires the body to have this checksum.
@@ -67,6 +69,13 @@ impl FetchRequest {
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
+        self
+    }
+
+    /// Asks for the headers only; the body of the answer is empty.
+    #[must_use]
+    pub const fn head(mut self) -> Self {
+        self.head = true;
         self
     }
 

@@ -16,6 +16,11 @@ use crate::request::{FetchRequest, Fetched};
 /// Times a request may be handed back untouched before that counts as a failed attempt.
 const MAX_UNSENT: u32 = 64;
 
+/// Broken connections that are not held against a request that was on them; after that it travels
+/// alone. Without this, one answer that makes its connection unusable could use up the retries of
+/// everything beside it.
+const MAX_SHARED: u32 = 2;
+
 /// Counts a request in flight for as long as it lives, also when it is dropped.
 struct InFlight<'a>(&'a Core);
 
@@ -35,9 +40,10 @@ pub(crate) async fn fetch(
     core.observer.inflight(1);
     let _in_flight = InFlight(core);
     let avoid = if hedge { slot.load(Ordering::Relaxed) } else { NO_SLOT };
-    let mut ctx = Ctx { core, req, resume: None, slot, avoid };
+    let mut ctx = Ctx { core, req, resume: None, slot, avoid, alone: false };
     let mut retries = 0;
     let mut unsent = 0;
+    let mut shared = 0;
     let mut of_kind = [0_u32; 32];
     loop {
         let began = Instant::now();
@@ -60,6 +66,13 @@ pub(crate) async fn fetch(
         note(core, 0, false, fault.congested);
         if fault.kind == FailureKind::WrongHash {
             ctx.resume = None;
+        }
+        if fault.shared && shared < MAX_SHARED {
+            shared += 1;
+            ctx.alone = shared == MAX_SHARED;
+            core.observer.retry();
+            tokio::time::sleep(pause(&core.options, shared, None)).await;
+            continue;
         }
         let seen = &mut of_kind[fault.kind as usize];
         *seen += 1;

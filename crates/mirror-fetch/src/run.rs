@@ -34,6 +34,8 @@ struct Flight<T> {
     shared: Arc<Shared>,
     began: Instant,
     copies: u8,
+    /// Once only: a request that fails must come to its end.
+    hedged: bool,
 }
 
 struct Shared {
@@ -89,8 +91,9 @@ impl<T: Send + 'static, F: Future<Output = (u64, Outcome)>> Driver<'_, T, F> {
         }
         let patience = HEDGE_AFTER.max(self.typical * 4);
         for (id, flight) in &mut self.flights {
-            if flight.copies == 1 && flight.began.elapsed() > patience {
-                flight.copies = 2;
+            if !flight.hedged && flight.began.elapsed() > patience {
+                flight.hedged = true;
+                flight.copies += 1;
                 self.running.push(start(*id, Arc::clone(&flight.shared), true));
             }
         }
@@ -140,7 +143,7 @@ pub(crate) async fn run<T: Send + 'static>(
                 None => open = false,
                 Some((job, req)) => {
                     let shared = Arc::new(Shared { req, slot: AtomicUsize::new(NO_SLOT) });
-                    let flight = Flight { job, shared: Arc::clone(&shared), began: Instant::now(), copies: 1 };
+                    let flight = Flight { job, shared: Arc::clone(&shared), began: Instant::now(), copies: 1, hedged: false };
                     driver.flights.insert(next_id, flight);
                     driver.running.push(start(next_id, shared, false));
                     next_id += 1;

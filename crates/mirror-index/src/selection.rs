@@ -54,6 +54,12 @@ impl NameSet {
             || (!self.globs.is_empty() && self.globs.is_match(name.as_str().to_ascii_lowercase()))
     }
 
+    /// The names; globs left out.
+    #[must_use]
+    pub fn names(&self) -> &[CrateName] {
+        &self.exact
+    }
+
     /// The names, when there is no glob among them.
     #[must_use]
     pub fn exact_names(&self) -> Option<Vec<CrateName>> {
@@ -140,6 +146,15 @@ impl Selection {
             && !self.exclude.matches(name)
             && self.shard.contains(name)
             && self.locked.as_ref().is_none_or(|locked| locked.has_crate(name))
+    }
+
+    /// Whether no crate is left out.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.include.is_empty()
+            && self.exclude.is_empty()
+            && self.locked.is_none()
+            && self.shard == Shard::default()
     }
 
     /// Takes what is wanted of the records of one crate.

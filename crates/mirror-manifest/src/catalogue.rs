@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use mirror_types::{CrateName, ReleaseId, Sha256};
+use mirror_types::{CrateName, ReleaseId, Sha256, VersionText};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
 use crate::error::ManifestError;
@@ -76,8 +76,11 @@ pub struct DirRow {
 /// A line of the failure ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureRow {
-    /// Crate and version.
-    pub id: ReleaseId,
+    /// The crate.
+    pub name: CrateName,
+    /// Its version; `None` when nothing is known of the whole crate, because its index file could
+    /// not be had.
+    pub version: Option<VersionText>,
     /// Checksum of the index.
     pub cksum: Option<Sha256>,
     /// Readable URL.
@@ -105,6 +108,8 @@ pub struct CatalogueBatch {
     pub held: Vec<HeldRelease>,
     /// To be taken out of the ledger.
     pub healed: Vec<ReleaseId>,
+    /// Crates whose index file could be read: rows of the whole crate are taken out of the ledger.
+    pub healed_crates: Vec<CrateName>,
     /// To be put into the ledger.
     pub failed: Vec<FailureRow>,
     /// Directories whose listing agreed.
@@ -227,16 +232,45 @@ impl Catalogue {
         query().map_err(self.fail("read the failures of"))
     }
 
+    /// The crates that stand in the ledger as a whole.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn failed_crates(&self) -> Result<Vec<String>, ManifestError> {
+        let query = || {
+            let mut statement = self.db.prepare("SELECT crate FROM failures WHERE version = ''")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read the failures of"))
+    }
+
+    /// A value that an earlier run left behind.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn recall(&self, key: &str) -> Result<Option<String>, ManifestError> {
+        self.db
+            .query_row("SELECT value FROM state WHERE key = ?1", [key], |row| row.get(0))
+            .optional()
+            .map_err(self.fail("read the state of"))
+    }
+
+    /// Leaves a value behind for a later run.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn remember(&mut self, key: &str, value: &str) -> Result<(), ManifestError> {
+        let written = self.db.execute("INSERT OR REPLACE INTO state VALUES (?1, ?2)", [key, value]);
+        written.map(drop).map_err(self.fail("write to"))
+    }
+
     /// How many bytes of the manifest are taken in.
     ///
     /// # Errors
     /// When SQLite fails.
     pub fn manifest_len(&self) -> Result<u64, ManifestError> {
-        let text: Option<String> = self
-            .db
-            .query_row("SELECT value FROM state WHERE key = 'manifest_len'", [], |row| row.get(0))
-            .optional()
-            .map_err(self.fail("read the state of"))?;
+        let text = self.recall("manifest_len")?;
         Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
     }
 
@@ -284,19 +318,27 @@ impl Catalogue {
 /// What a record says of what is held. Records of schema 1 prove nothing: their writer kept files
 /// with wrong hashes.
 fn take(record: ManifestRecord, batch: &mut CatalogueBatch) {
-    let id = match (record.crate_name.as_deref().map(str::parse), record.version.as_deref().map(str::parse)) {
-        (Some(Ok(name)), Some(Ok(version))) if record.schema_version >= 2 => ReleaseId { name, version },
-        _ => return,
+    let Some(Ok(name)) = record.crate_name.as_deref().map(str::parse::<CrateName>) else { return };
+    let version = match record.version.as_deref().map(str::parse::<VersionText>) {
+        Some(Ok(version)) => Some(version),
+        Some(Err(_)) => return,
+        None => None,
     };
+    if record.schema_version < 2 {
+        return;
+    }
     if record.ok && record.storage.contains("filesystem") {
+        let Some(version) = version else { return };
+        let id = ReleaseId { name, version };
         let Some(Ok(sha256)) = record.sha256.as_deref().map(Sha256::from_hex) else { return };
         // A chunk is applied failures last: an earlier failure of the same release must go.
-        batch.failed.retain(|row| row.id != id);
+        batch.failed.retain(|row| row.name != id.name || row.version.as_ref() != Some(&id.version));
         batch.healed.push(id.clone());
         batch.held.push(HeldRelease { id, sha256, size: record.size });
     } else if !record.ok {
         batch.failed.push(FailureRow {
-            id,
+            name,
+            version,
             cksum: record.cksum.as_deref().and_then(|text| text.parse().ok()),
             url: record.url,
             kind: record.status,
@@ -335,6 +377,10 @@ fn apply(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
     for id in &batch.healed {
         heal.execute([id.name.as_str(), id.version.as_str()])?;
     }
+    let mut heal_crate = to.prepare_cached("DELETE FROM failures WHERE crate = ?1 AND version = ''")?;
+    for name in &batch.healed_crates {
+        heal_crate.execute([name.as_str()])?;
+    }
     let mut fail = to.prepare_cached(
         "INSERT INTO failures VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT DO UPDATE SET cksum = excluded.cksum, url = excluded.url, kind = excluded.kind,
@@ -343,8 +389,8 @@ fn apply(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
     )?;
     for row in &batch.failed {
         fail.execute(params![
-            row.id.name.as_str(),
-            row.id.version.as_str(),
+            row.name.as_str(),
+            row.version.as_ref().map_or("", VersionText::as_str),
             row.cksum.map(Sha256::to_hex),
             row.url,
             row.kind,

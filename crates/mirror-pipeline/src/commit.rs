@@ -9,14 +9,15 @@ use mirror_fetch::{Body, Failure, FailureKind, Fetched};
 use mirror_manifest::{
     Catalogue, CatalogueBatch, DirRow, FailureRow, HeldRelease, ManifestRecord, ManifestWriter, rfc3339,
 };
-use mirror_store::{Staged, StagedWriter, Store};
+use mirror_store::{Staged, Store};
 use mirror_telemetry::RunStats;
-use mirror_types::{Printable, ReleaseId, Sha256};
+use mirror_types::{CrateName, Printable, ReleaseId, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
 use crate::outcome::Outcome;
+use crate::spool::writer_of;
 
 /// What travels with a job from plan to commit.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub(crate) struct Tag {
     pub(crate) path: String,
     /// Whether a registry named the address: then it must not lead to this machine.
     pub(crate) guarded: bool,
+    /// Whether a held file was found to be wrong and moved aside.
+    pub(crate) was_wrong: bool,
 }
 
 /// Why a record is not held.
@@ -39,7 +42,10 @@ pub(crate) struct Problem {
     pub(crate) http_status: Option<u16>,
     pub(crate) retries: u32,
     pub(crate) unavailable: bool,
-    pub(crate) never_connected: bool,
+    /// Nobody answered.
+    pub(crate) unreached: bool,
+    /// The origin did not let us in.
+    pub(crate) denied: bool,
     pub(crate) started: SystemTime,
     pub(crate) finished: SystemTime,
 }
@@ -54,7 +60,8 @@ impl Problem {
             http_status: None,
             retries: 0,
             unavailable: false,
-            never_connected: false,
+            unreached: false,
+            denied: false,
             started: now,
             finished: now,
         }
@@ -67,10 +74,8 @@ impl Problem {
             http_status: failure.http_status,
             retries: failure.retries,
             unavailable: failure.is_unavailable(),
-            never_connected: matches!(
-                failure.kind,
-                FailureKind::Connect | FailureKind::Tls | FailureKind::Dns
-            ),
+            unreached: matches!(failure.kind, FailureKind::Connect | FailureKind::Tls | FailureKind::Dns),
+            denied: matches!(failure.http_status, Some(401 | 403 | 407)),
             started: failure.started,
             finished: failure.finished,
         }
@@ -96,6 +101,10 @@ pub(crate) enum Event {
     Verified { tag: Box<Tag>, good: Good },
     /// The record is not held.
     Failed { tag: Box<Tag>, problem: Box<Problem> },
+    /// Nothing is known of a crate that is wanted.
+    CrateFailed { name: CrateName, problem: Box<Problem> },
+    /// The index file of a crate was read that could not be had before.
+    CrateRead(CrateName),
     /// A row of the catalogue has no good file behind it.
     Forgotten(ReleaseId),
     /// Directories whose listing agreed with the catalogue.
@@ -145,12 +154,9 @@ fn stage(store: &Store, tag: Box<Tag>, fetched: Fetched) -> Event {
     };
     let staged = match fetched.body {
         Body::Memory(bytes) => store.stage(&tag.path, &bytes),
-        Body::Spooled(spool) => match spool.into_any().downcast::<Spooled>() {
-            Ok(spooled) => spooled.0.finish(&tag.path),
-            Err(_) => {
-                let reason = "a spool came back that the store did not make".to_owned();
-                return Event::Broken(PipelineError::Internal(reason));
-            }
+        Body::Spooled(spool) => match writer_of(spool) {
+            Ok(writer) => writer.finish(&tag.path),
+            Err(error) => return Event::Broken(error),
         },
     };
     match staged {
@@ -159,33 +165,10 @@ fn stage(store: &Store, tag: Box<Tag>, fetched: Fetched) -> Event {
     }
 }
 
-/// A large body on its way to disk.
-pub(crate) struct Spooled(pub(crate) StagedWriter);
-
-impl mirror_fetch::Spool for Spooled {
-    fn write(&mut self, chunk: &[u8]) -> std::io::Result<()> {
-        self.0.write(chunk).map_err(std::io::Error::other)
-    }
-    fn restart(&mut self) -> std::io::Result<()> {
-        self.0.restart().map_err(std::io::Error::other)
-    }
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
-        self
-    }
-}
-
-/// Makes spools in the store.
-pub(crate) struct StoreSpools(pub(crate) Store);
-
-impl mirror_fetch::SpoolFactory for StoreSpools {
-    fn create(&self) -> std::io::Result<Box<dyn mirror_fetch::Spool>> {
-        let writer = self.0.stage_file().map_err(std::io::Error::other)?;
-        Ok(Box::new(Spooled(writer)))
-    }
-}
-
-/// Connections that may fail, with nothing ever fetched, before the run is given up.
+/// Requests that may be refused, with none ever answered, before the run is given up.
 const DEAD_ORIGIN: u64 = 20;
+/// Downloads that say something about the rate of later ones.
+const TELLING: u64 = 100;
 const BATCH_FILES: usize = 2_000;
 const BATCH_BYTES: u64 = 128 << 20;
 const BATCH_AGE: Duration = Duration::from_secs(1);
@@ -235,6 +218,7 @@ impl Committer {
     }
 
     fn take_all(&mut self, events: &Receiver<Event>) -> Result<(), PipelineError> {
+        let began = Instant::now();
         let mut batch = Batch::default();
         loop {
             let event = match events.recv_timeout(BATCH_AGE) {
@@ -251,6 +235,12 @@ impl Committer {
         }
         if !batch.is_empty() {
             self.commit(batch)?;
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        if self.outcome.downloaded >= TELLING {
+            #[expect(clippy::cast_precision_loss, reason = "a rate")]
+            let rate = self.outcome.downloaded as f64 / seconds.max(0.001);
+            self.catalogue.remember("files_per_sec", &format!("{rate:.1}"))?;
         }
         Ok(())
     }
@@ -270,6 +260,8 @@ impl Committer {
                 self.held(*tag, &good, "verified_existing", batch);
             }
             Event::Failed { tag, problem } => self.failed(*tag, *problem, batch),
+            Event::CrateFailed { name, problem } => self.crate_failed(name, *problem, batch),
+            Event::CrateRead(name) => batch.catalogue.healed_crates.push(name),
             Event::Forgotten(id) => batch.catalogue.forgotten.push(id),
             Event::Dirs(rows) => batch.catalogue.dirs.extend(rows),
             Event::Broken(error) => return Err(error),
@@ -316,8 +308,11 @@ impl Committer {
             self.stats.error();
             self.outcome.failed += 1;
         }
-        self.outcome.connect_failures += u64::from(problem.never_connected);
-        if self.outcome.downloaded == 0 && self.outcome.connect_failures >= DEAD_ORIGIN {
+        self.outcome.unreached += u64::from(problem.unreached);
+        self.outcome.denied += u64::from(problem.denied);
+        self.outcome.unrepaired += u64::from(tag.was_wrong);
+        if batch.downloaded.is_empty() && self.is_hopeless() {
+            self.outcome.given_up = true;
             self.cancel.cancel();
         }
         tracing::warn!(release = %tag.id, kind = problem.kind, "{}", Printable(&problem.message));
@@ -334,13 +329,55 @@ impl Committer {
         });
         let now = rfc3339(problem.finished);
         batch.catalogue.failed.push(FailureRow {
-            id: tag.id,
+            name: tag.id.name,
+            version: Some(tag.id.version),
             cksum: tag.cksum,
             url: tag.url,
             kind: problem.kind.to_owned(),
             error: problem.message,
             http_status: problem.http_status,
             attempts: problem.retries + 1,
+            first_seen: now.clone(),
+            last_seen: now,
+        });
+    }
+
+    /// Whether to go on would only mean to knock at a closed door. Some origins answer 403 for a file
+    /// that is not there: that says nothing once they ever gave one.
+    fn is_hopeless(&self) -> bool {
+        let outcome = &self.outcome;
+        let (unreached, denied) = (outcome.unreached, outcome.denied);
+        let answered = outcome.failed + outcome.unavailable - unreached - denied;
+        let stranger = || self.stats.snapshot().existing + outcome.verified_existing == 0;
+        outcome.downloaded + answered == 0
+            && (unreached >= DEAD_ORIGIN || (unreached + denied >= DEAD_ORIGIN && stranger()))
+    }
+
+    fn crate_failed(&mut self, name: CrateName, problem: Problem, batch: &mut Batch) {
+        self.stats.error();
+        self.outcome.failed += 1;
+        tracing::warn!(crate_name = %name, kind = problem.kind, "{}", Printable(&problem.message));
+        self.outcome.fail(name.to_string(), problem.message.clone());
+        let now = rfc3339(problem.finished);
+        batch.records.push(ManifestRecord {
+            schema_version: 2,
+            started_at: rfc3339(problem.started),
+            finished_at: now.clone(),
+            error: Some(problem.message.clone()),
+            status: "error".to_owned(),
+            crate_name: Some(name.to_string()),
+            run_id: Some(self.run_id.clone()),
+            ..ManifestRecord::default()
+        });
+        batch.catalogue.failed.push(FailureRow {
+            name,
+            version: None,
+            cksum: None,
+            url: String::new(),
+            kind: problem.kind.to_owned(),
+            error: problem.message,
+            http_status: None,
+            attempts: 1,
             first_seen: now.clone(),
             last_seen: now,
         });

@@ -12,7 +12,10 @@ mod options;
 mod outcome;
 mod plan;
 mod presence;
+mod rehearse;
+mod source;
 mod sparse;
+mod spool;
 
 pub use download::download;
 pub use error::PipelineError;
@@ -20,4 +23,4 @@ pub use mirror_fetch::FetchOptions;
 pub use mirror_index::{NameSet, Shard};
 pub use mirror_types::{Layout, Printable, human_bytes, upstream};
 pub use options::{DownloadOptions, Upstream};
-pub use outcome::{ExitCode, FailedRecord, Outcome};
+pub use outcome::{Estimate, ExitCode, FailedRecord, Outcome};

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::error::PipelineError;
+
 /// Exit codes of the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -61,20 +63,37 @@ pub struct Outcome {
     pub foreign_packages: u64,
     /// Files that were held with wrong bytes and moved to quarantine.
     pub quarantined: u64,
-    /// Failures that were connections never made.
-    pub connect_failures: u64,
+    /// Of those, files that could not be fetched again.
+    pub unrepaired: u64,
+    /// Failures because nobody answered.
+    pub unreached: u64,
+    /// Failures because the origin did not let us in (401, 403, 407).
+    pub denied: u64,
+    /// Whether the run was given up because the origin refused or never answered.
+    pub given_up: bool,
     /// The first failures, with reasons.
     pub first_failures: Vec<FailedRecord>,
     /// The first bad lines.
     pub first_bad_lines: Vec<String>,
     /// With `--dry-run`: releases that would be fetched.
     pub would_fetch: u64,
-    /// With `--dry-run`: estimated bytes of those, when something is known.
-    pub would_fetch_bytes: Option<u64>,
+    /// With `--dry-run`: estimated bytes and time of those, when something is known.
+    pub estimate: Option<Estimate>,
     /// Time taken.
     pub elapsed: Duration,
     /// Stopped before the end.
     pub interrupted: bool,
+}
+
+/// What the downloads of a dry run would come to, by a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Releases whose size is known: held before, or asked for now.
+    pub sampled: u64,
+    /// Time that they would take, when the last run gives a rate to judge by.
+    pub time: Option<Duration>,
 }
 
 /// Failures that are kept for the summary.
@@ -87,15 +106,27 @@ impl Outcome {
         let missing = self.unavailable + self.failed;
         if self.interrupted {
             ExitCode::Interrupted
-        } else if missing == 0 {
-            ExitCode::Complete
-        } else if self.downloaded + self.unavailable == 0 && self.connect_failures == self.failed {
-            ExitCode::Origin
-        } else if self.quarantined > 0 && self.downloaded < self.quarantined {
+        } else if self.unrepaired > 0 {
             ExitCode::Integrity
-        } else {
+        } else if self.given_up || (missing > 0 && self.downloaded == 0 && self.unreached == missing) {
+            ExitCode::Origin
+        } else if missing > 0 || self.bad_lines > 0 {
             ExitCode::Records
+        } else {
+            ExitCode::Complete
         }
+    }
+
+    /// A run that came to its end has an answer for every selected record.
+    pub(crate) fn check(&self) -> Result<(), PipelineError> {
+        let told = self.downloaded + self.existing + self.verified_existing + self.unavailable + self.failed;
+        if self.interrupted || self.given_up || told == self.selected {
+            return Ok(());
+        }
+        Err(PipelineError::Internal(format!(
+            "{} records were selected, {told} came to an end; run again with --verify-existing",
+            self.selected
+        )))
     }
 
     pub(crate) fn fail(&mut self, what: String, why: String) {

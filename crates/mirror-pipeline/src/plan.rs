@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use mirror_fetch::FetchRequest;
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{IndexFile, IndexLimits, Selection, parse_file};
+use mirror_index::{IndexFile, IndexLimits, LockSet, Selection, parse_file};
 use mirror_manifest::{Catalogue, Held};
 use mirror_store::Store;
 use mirror_telemetry::RunStats;
-use mirror_types::{IndexRecord, Layout, ReleaseId, Sha256};
+use mirror_types::{CrateName, IndexRecord, Layout, ReleaseId, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -20,6 +20,7 @@ use crate::error::PipelineError;
 use crate::list::Checksums;
 use crate::outcome::FIRST;
 use crate::presence::{DirState, Presence};
+use crate::rehearse::Sample;
 
 /// One job for the fetcher.
 pub(crate) type Job = (Box<Tag>, FetchRequest);
@@ -43,7 +44,6 @@ pub(crate) struct PlanReport {
     pub(crate) selected: u64,
     pub(crate) existing: u64,
     pub(crate) to_fetch: u64,
-    pub(crate) known_sizes: (u64, u64),
     pub(crate) yanked_skipped: u64,
     pub(crate) bad_lines: u64,
     pub(crate) first_bad_lines: Vec<String>,
@@ -51,6 +51,12 @@ pub(crate) struct PlanReport {
 
 pub(crate) struct Planner {
     pub(crate) selection: Selection,
+    /// Releases that must be found.
+    pub(crate) must: Option<LockSet>,
+    /// Crates that must be found, by canonical name; those that were are taken out.
+    pub(crate) named: HashMap<String, CrateName>,
+    /// Crates that stand in the failure ledger as a whole.
+    pub(crate) ledgered: HashSet<String>,
     pub(crate) limits: IndexLimits,
     pub(crate) template: DlTemplate,
     /// Whether the template leads to another host than the operator named.
@@ -68,6 +74,8 @@ pub(crate) struct Planner {
     /// `None` in a dry run.
     pub(crate) sinks: Option<Sinks>,
     pub(crate) seen: HashSet<ReleaseId>,
+    /// What a dry run knows of sizes.
+    pub(crate) sample: Sample,
     pub(crate) report: PlanReport,
 }
 
@@ -112,6 +120,14 @@ impl Planner {
         let name = first.id.name.clone();
         if !self.selection.wants_crate(&name) {
             return Ok(Ok(()));
+        }
+        if !self.named.is_empty() {
+            self.named.remove(&name.canonical());
+        }
+        if let Some(sinks) = &self.sinks
+            && self.ledgered.remove(name.as_str())
+        {
+            let _ = sinks.events.send(Event::CrateRead(name.clone()));
         }
         let picked = self.selection.select(records);
         self.report.yanked_skipped += picked.yanked_skipped as u64;
@@ -170,7 +186,7 @@ impl Planner {
         }
         self.report.selected += 1;
         self.stats.planned(1);
-        if self.selection.locked.is_some() {
+        if self.must.is_some() {
             self.seen.insert(id.clone());
         }
         true
@@ -184,8 +200,14 @@ impl Planner {
         problem: Problem,
     ) -> Result<(), Stopped> {
         let url = cksum.map_or_else(String::new, |sum| self.template.readable(id, &sum));
-        let tag =
-            Box::new(Tag { id: id.clone(), cksum, url, path: self.layout.path(id), guarded: self.guarded });
+        let tag = Box::new(Tag {
+            id: id.clone(),
+            cksum,
+            url,
+            path: self.layout.path(id),
+            guarded: self.guarded,
+            was_wrong: false,
+        });
         match &self.sinks {
             Some(sinks) => {
                 sinks.events.send(Event::Failed { tag, problem: Box::new(problem) }).map_err(|_| Stopped)
@@ -198,10 +220,7 @@ impl Planner {
     }
 
     /// What the catalogue holds of a crate; rows without a file are forgotten.
-    pub(crate) fn held(
-        &mut self,
-        name: &mirror_types::CrateName,
-    ) -> Result<HashMap<String, Held>, PipelineError> {
+    pub(crate) fn held(&mut self, name: &CrateName) -> Result<HashMap<String, Held>, PipelineError> {
         let Some(catalogue) = &mut self.catalogue else { return Ok(HashMap::new()) };
         let rows = catalogue.held_of(name)?;
         if rows.is_empty() {
@@ -236,8 +255,7 @@ impl Planner {
     ) -> Result<Result<(), Stopped>, PipelineError> {
         let row = held.get(id.version.as_str());
         if let Some(row) = row {
-            self.report.known_sizes.0 += 1;
-            self.report.known_sizes.1 += row.size;
+            self.sample.held(row.size);
         }
         let path = self.layout.path(&id);
         let known_good = row.is_some_and(|row| cksum.is_none_or(|sum| sum == row.sha256));
@@ -258,13 +276,25 @@ impl Planner {
             return Ok(Ok(()));
         }
         let expected = cksum.or_else(|| row.map(|row| row.sha256));
-        let tag = Box::new(Tag { id, cksum: expected, url: readable, path, guarded: self.guarded });
+        let tag = Box::new(Tag {
+            id,
+            cksum: expected,
+            url: readable,
+            path,
+            guarded: self.guarded,
+            was_wrong: false,
+        });
         // Without a checksum there is nothing to compare an unknown file with.
         let hash_it = known_good || (unknown && tag.cksum.is_some());
         if !hash_it {
             self.report.to_fetch += 1;
         }
-        let Some(sinks) = &self.sinks else { return Ok(Ok(())) };
+        let Some(sinks) = &self.sinks else {
+            if !hash_it {
+                self.sample.wanted(&url);
+            }
+            return Ok(Ok(()));
+        };
         let sent = if hash_it {
             sinks.hashes.send(HashJob { tag, url }).is_ok()
         } else {
@@ -274,7 +304,7 @@ impl Planner {
     }
 
     /// Ends planning: records listings when every crate was compared.
-    pub(crate) fn finish(self) -> PlanReport {
+    pub(crate) fn finish(self) -> (PlanReport, Sample) {
         self.stats.plan_finished();
         if let Some(sinks) = &self.sinks
             && self.complete
@@ -285,7 +315,7 @@ impl Planner {
                 let _ = sinks.events.send(Event::Dirs(rows));
             }
         }
-        self.report
+        (self.report, self.sample)
     }
 }
 
@@ -311,7 +341,7 @@ pub(crate) fn hash_held(
     run_id: &str,
 ) -> Result<u64, PipelineError> {
     let mut quarantined = 0;
-    for HashJob { tag, url } in work {
+    for HashJob { mut tag, url } in work {
         if cancel.is_cancelled() {
             break;
         }
@@ -334,6 +364,7 @@ pub(crate) fn hash_held(
                     tracing::warn!(release = %tag.id, held = %sha256, "held file is wrong; moved to .mirror/quarantine and fetched again");
                     store.set_aside(&tag.path, "quarantine", run_id)?;
                     quarantined += 1;
+                    tag.was_wrong = true;
                 }
                 events.send(Event::Forgotten(tag.id.clone())).is_ok()
                     && jobs.blocking_send(job(tag, url)).is_ok()

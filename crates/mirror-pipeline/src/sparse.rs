@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::error::PipelineError;
+use crate::spool::read_spool;
 
 /// The registry, as far as a run needs it.
 pub(crate) struct SparseRegistry {
@@ -38,14 +39,7 @@ impl SparseRegistry {
         offline: bool,
         fetcher: Fetcher,
     ) -> Result<Self, PipelineError> {
-        let root = root.strip_prefix("sparse+").unwrap_or(root);
-        let with_slash = if root.ends_with('/') { root.to_owned() } else { format!("{root}/") };
-        let root = Url::parse(&with_slash)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| {
-                PipelineError::Usage(format!("--index-url {} is not an http or https URL", Printable(root)))
-            })?;
+        let root = Self::root(root)?;
         let safe: String = root
             .as_str()
             .chars()
@@ -62,6 +56,18 @@ impl SparseRegistry {
             memory: HashMap::new(),
             failed: Vec::new(),
         })
+    }
+
+    /// The address of a registry, `sparse+` or not, with a slash at the end.
+    pub(crate) fn root(text: &str) -> Result<Url, PipelineError> {
+        let text = text.strip_prefix("sparse+").unwrap_or(text);
+        let with_slash = if text.ends_with('/') { text.to_owned() } else { format!("{text}/") };
+        Url::parse(&with_slash)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| {
+                PipelineError::Usage(format!("--index-url {} is not an http or https URL", Printable(text)))
+            })
     }
 
     fn load(&self, path: &str) -> Option<CacheEntry> {
@@ -102,7 +108,7 @@ impl SparseRegistry {
         } else {
             let url = sparse::config_url(&self.root);
             match self.fetcher.fetch(Self::request(url.clone(), cached.as_ref())).await {
-                Ok(fetched) => match answer(fetched) {
+                Ok(fetched) => match answer(fetched)? {
                     Answer::Updated(entry) => {
                         self.save("config.json", entry.clone())?;
                         Some(entry)
@@ -166,7 +172,7 @@ impl SparseRegistry {
         while let Some((name, result)) = answers.recv().await {
             let path = index_path(&name);
             match result {
-                Ok(fetched) => match answer(fetched) {
+                Ok(fetched) => match answer(fetched)? {
                     Answer::Updated(entry) => self.save(&path, entry)?,
                     Answer::Unchanged => {}
                     _ => self.failed.push((name, "the registry's answer makes no sense".to_owned())),
@@ -215,10 +221,13 @@ impl SparseRegistry {
     }
 }
 
-fn answer(fetched: Fetched) -> Answer {
+fn answer(fetched: Fetched) -> Result<Answer, PipelineError> {
     let text =
         |name: &str| fetched.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (etag, modified) = (text("etag"), text("last-modified"));
-    let Body::Memory(body) = fetched.body else { return Answer::Failed };
-    sparse::interpret(fetched.status, etag.as_deref(), modified.as_deref(), body.to_vec())
+    let body = match fetched.body {
+        Body::Memory(bytes) => bytes.to_vec(),
+        Body::Spooled(spool) => read_spool(spool)?,
+    };
+    Ok(sparse::interpret(fetched.status, etag.as_deref(), modified.as_deref(), body))
 }

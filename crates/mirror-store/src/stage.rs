@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{Seek as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::path::PathBuf;
 
 use crate::error::{StoreError, at};
@@ -43,6 +43,17 @@ impl StagedWriter {
     /// When the file cannot be cut.
     pub fn restart(&mut self) -> Result<(), StoreError> {
         self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(at("cut", &self.temp))
+    }
+
+    /// Reads back what was written; the file is gone afterwards.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn into_bytes(mut self) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        let read = self.file.rewind().and_then(|()| self.file.read_to_end(&mut bytes));
+        read.map_err(at("read back", &self.temp))?;
+        Ok(bytes)
     }
 
     /// Hands the bytes over, to be published as `rel`.

@@ -149,7 +149,12 @@ impl Store {
     /// When the disk refuses.
     pub fn stage_file(&self) -> Result<StagedWriter, StoreError> {
         let temp = self.temp();
-        let file = File::create_new(&temp).map_err(at("create", &temp))?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&temp)
+            .map_err(at("create", &temp))?;
         Ok(StagedWriter { file, temp, finished: false })
     }
 

@@ -23,6 +23,8 @@ pub(crate) enum End {
     Drip(Bytes, Pin<Box<Sleep>>, Duration),
     /// The same chunk for ever.
     Repeat(Bytes),
+    /// Empty chunks for ever; with a pause, as nothing else holds the server back.
+    Empty(Pin<Box<Sleep>>),
 }
 
 pub(crate) struct ScriptedBody {
@@ -67,6 +69,11 @@ impl Body for ScriptedBody {
                 std::task::ready!(sleep.as_mut().poll(cx));
                 sleep.as_mut().reset(tokio::time::Instant::now() + *pause);
                 Poll::Ready(Some(Ok(Frame::data(rest.split_to(1)))))
+            }
+            End::Empty(sleep) => {
+                std::task::ready!(sleep.as_mut().poll(cx));
+                sleep.as_mut().reset(tokio::time::Instant::now() + Duration::from_millis(1));
+                Poll::Ready(Some(Ok(Frame::data(Bytes::new()))))
             }
             End::Repeat(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk.clone())))),
         }

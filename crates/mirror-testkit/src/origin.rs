@@ -245,9 +245,8 @@ async fn http1(stream: impl Stream, state: Arc<State>, close: CancellationToken)
     let last = CancellationToken::new();
     let served = Arc::new(AtomicU64::new(0));
     let (token, end) = (close.clone(), last.clone());
-    let service = service_fn(move |request| {
-        answer(request, state.clone(), token.clone(), end.clone(), served.clone())
-    });
+    let service =
+        service_fn(move |request| answer(request, state.clone(), token.clone(), end.clone(), served.clone()));
     let builder = hyper::server::conn::http1::Builder::new();
     let mut conn = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
@@ -269,9 +268,8 @@ async fn http2(stream: impl Stream, state: Arc<State>, close: CancellationToken)
     let (token, end) = (close.clone(), last.clone());
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).max_concurrent_streams(state.options.max_streams);
-    let service = service_fn(move |request| {
-        answer(request, state.clone(), token.clone(), end.clone(), served.clone())
-    });
+    let service =
+        service_fn(move |request| answer(request, state.clone(), token.clone(), end.clone(), served.clone()));
     let mut conn = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         () = close.cancelled() => {}

@@ -22,9 +22,9 @@ impl Served {
     /// Bytes with an ETag made of them.
     #[must_use]
     pub fn new(body: Bytes) -> Self {
-        let hash = body.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, b| {
-            (hash ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = body
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, b| (hash ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
         Self { body, etag: Some(format!("\"{hash:016x}\"")), last_modified: None }
     }
 }
@@ -144,7 +144,10 @@ pub(crate) fn respond(
             let chunk = Bytes::from(vec![b'x'; 16 << 10]);
             answer(200, ScriptedBody::broken(chunk.clone(), End::Repeat(chunk)))
         }
-        Fault::EmptyChunks => answer(200, ScriptedBody::broken(head(1), End::Repeat(Bytes::new()))),
+        Fault::EmptyChunks => {
+            let pause = Box::pin(tokio::time::sleep(std::time::Duration::ZERO));
+            answer(200, ScriptedBody::broken(head(1), End::Empty(pause)))
+        }
         Fault::Redirect(to) => {
             let mut response = text(302, "elsewhere\n");
             set(&mut response, header::LOCATION, &to);

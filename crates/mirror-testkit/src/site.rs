@@ -89,11 +89,7 @@ pub fn git(dir: &Path, arguments: &[&str]) {
         .env("GIT_COMMITTER_EMAIL", "test@localhost")
         .output()
         .expect("git runs");
-    assert!(
-        output.status.success(),
-        "git {arguments:?} failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "git {arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn put(path: &Path, bytes: &[u8]) {

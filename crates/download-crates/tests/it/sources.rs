@@ -1,0 +1,175 @@
+//! Every source of records gives the same tree.
+
+use mirror_testkit::{OriginOptions, Protocol, TestRegistry, git};
+
+use crate::world::{World, assert_same, run};
+
+#[test]
+fn directory_checkout_bare_clone_list_and_lockfile_give_the_same_tree() {
+    let world = World::new(TestRegistry::generate(1, 120, 400));
+    let base = format!("{}/crates", world.origin.base());
+    run(&mut world.mirroring("dir")).expect(0);
+    world.assert_whole("dir");
+
+    let checkout = world.path("checkout");
+    world.registry.commit_git(&checkout);
+    git(world.dir.path(), &["clone", "--quiet", "--bare", "checkout", "bare.git"]);
+    // What counts is HEAD's tree, never the work tree.
+    for entry in std::fs::read_dir(&checkout).unwrap().flatten() {
+        if entry.path().is_dir() && entry.file_name() != ".git" {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    for index in ["checkout", "bare.git"] {
+        let out = format!("from-{index}");
+        let mut command = world.command(&out);
+        run(command.args(["--index-dir", index, "--crates-base-url", &base])).expect(0);
+        world.assert_whole(&out);
+    }
+
+    std::fs::write(world.path("urls"), world.registry.url_list(&world.origin.base())).unwrap();
+    std::fs::write(world.path("sums"), world.registry.checksums(&world.origin.base())).unwrap();
+    run(world.command("list").args(["--list", "urls", "--checksums", "sums"])).expect(0);
+    world.assert_whole("list");
+
+    let url = format!("sparse+{}/index/", world.origin.base());
+    std::fs::write(world.path("Cargo.lock"), world.registry.lockfile(&url)).unwrap();
+    run(world.command("lock").args(["--cargo-lock", "Cargo.lock", "--index-url", &url])).expect(0);
+    world.assert_whole("lock");
+}
+
+#[test]
+fn plain_http_and_tls_without_h2_work_too() {
+    for protocol in [Protocol::Http1, Protocol::Http1Tls] {
+        let options = OriginOptions { protocol, ..OriginOptions::default() };
+        let world = World::with(TestRegistry::generate(2, 60, 300), options);
+        let ended = run(&mut world.mirroring("out")).expect(0);
+        assert_eq!(ended.count("downloaded"), 60);
+        world.assert_whole("out");
+        // Connections are used again.
+        assert!(world.origin.connections() <= 60, "{}", world.origin.connections());
+    }
+}
+
+#[test]
+fn a_sparse_registry_is_asked_conditionally_and_its_cache_serves_offline() {
+    let world = World::new(TestRegistry::generate(3, 40, 300));
+    let url = format!("sparse+{}/index/", world.origin.base());
+    std::fs::write(world.path("Cargo.lock"), world.registry.lockfile(&url)).unwrap();
+    let lock = ["--cargo-lock", "Cargo.lock", "--index-url", &url];
+    run(world.command("out").args(lock)).expect(0);
+    world.assert_whole("out");
+    let crates = world.origin.hits_below("/crates/");
+
+    let again = run(world.command("out").args(lock)).expect(0);
+    assert_eq!((again.count("existing"), again.count("downloaded")), (40, 0));
+    assert_eq!(world.origin.hits_below("/crates/"), crates, "nothing is fetched twice");
+
+    let before = world.origin.total();
+    let offline = run(world.command("out").args(lock).arg("--offline")).expect(0);
+    assert_eq!(offline.count("existing"), 40);
+    assert_eq!(world.origin.total(), before, "offline asks nobody");
+
+    let never = run(world.command("fresh").args(lock).arg("--offline")).expect(5);
+    assert!(never.stderr.contains("--offline"), "{}", never.stderr);
+}
+
+#[test]
+fn closure_takes_everything_that_a_build_could_need() {
+    let mut registry = TestRegistry::default();
+    let dep = |name: &str, req: &str, kind: &str| (name.to_owned(), req.to_owned(), kind.to_owned());
+    registry.add("top", "1.0.0", b"top").deps =
+        vec![dep("middle", "^1", "normal"), dep("tool", "1", "build"), dep("only-for-tests", "1", "dev")];
+    registry.add("middle", "1.0.0", b"m1").deps = vec![dep("leaf", "=2.0.0", "normal")];
+    registry.add("middle", "1.5.0", b"m15");
+    registry.add("middle", "2.0.0", b"m2");
+    registry.add("leaf", "2.0.0", b"l2");
+    registry.add("leaf", "2.0.1", b"l201");
+    registry.add("tool", "1.0.0", b"t");
+    registry.add("only-for-tests", "1.0.0", b"o");
+    registry.add("unrelated", "1.0.0", b"u");
+    let world = World::new(registry);
+    let url = format!("sparse+{}/index/", world.origin.base());
+    run(world.command("out").args(["--crates", "top", "--closure", "--index-url", &url])).expect(0);
+    let files: Vec<_> =
+        world.tree("out").into_keys().map(|path| path.rsplit('/').next().unwrap().to_owned()).collect();
+    let mut files = files;
+    files.sort();
+    assert_eq!(
+        files,
+        [
+            "leaf-2.0.0.crate",
+            "middle-1.0.0.crate",
+            "middle-1.5.0.crate",
+            "tool-1.0.0.crate",
+            "top-1.0.0.crate"
+        ]
+    );
+}
+
+#[test]
+fn selections_narrow_what_is_mirrored() {
+    let mut registry = TestRegistry::default();
+    for (name, version) in [
+        ("serde", "1.0.0"),
+        ("serde", "1.0.1"),
+        ("serde", "1.0.2"),
+        ("serde_json", "1.0.0"),
+        ("tokio", "1.0.0"),
+    ] {
+        registry.add(name, version, format!("{name}{version}").as_bytes());
+    }
+    registry.crates.get_mut("serde").unwrap()[2].yanked = true;
+    let world = World::new(registry);
+    let names = |out: &str, more: &[&str]| {
+        let ended = run(world.mirroring(out).args(more)).expect(0);
+        let mut files: Vec<_> = world
+            .tree(out)
+            .into_keys()
+            .map(|path| path.rsplit('/').next().unwrap().replace(".crate", ""))
+            .collect();
+        files.sort();
+        (files.join(" "), ended)
+    };
+    let (all, ended) = names("a", &[]);
+    assert_eq!(all, "serde-1.0.0 serde-1.0.1 serde_json-1.0.0 tokio-1.0.0");
+    assert!(ended.stdout.contains("--include-yanked"), "{}", ended.stdout);
+    assert_eq!(names("b", &["--latest", "1"]).0, "serde-1.0.1 serde_json-1.0.0 tokio-1.0.0");
+    assert_eq!(names("c", &["--crates", "serde*", "--exclude", "serde-json"]).0, "serde-1.0.0 serde-1.0.1");
+    assert_eq!(
+        names("d", &["--include-yanked", "--crates", "Serde"]).0,
+        "serde-1.0.0 serde-1.0.1 serde-1.0.2"
+    );
+    assert_eq!(names("e", &["--limit", "2"]).1.count("selected"), 2);
+    let (one, two) = (names("f", &["--shard", "1/2"]).0, names("g", &["--shard", "2/2"]).0);
+    let mut both: Vec<_> = one.split(' ').chain(two.split(' ')).filter(|name| !name.is_empty()).collect();
+    both.sort_unstable();
+    assert_eq!(both.join(" "), all);
+}
+
+#[test]
+fn both_layouts_hold_the_same_files_and_do_not_mix() {
+    let world = World::new(TestRegistry::generate(4, 30, 200));
+    run(world.mirroring("out").args(["--layout", "cargo"])).expect(0);
+    let expected = world
+        .registry
+        .releases()
+        .map(|release| (mirror_pipeline::Layout::Cargo.path(&release.id), release.cksum.to_hex()))
+        .collect();
+    assert_same(&world.tree("out"), &expected);
+    // The layout of a mirror is its own: it needs not be said again.
+    let again = run(&mut world.mirroring("out")).expect(0);
+    assert_eq!((again.count("existing"), again.count("downloaded")), (30, 0));
+    let mixed = run(world.mirroring("out").args(["--layout", "shard"])).expect(2);
+    assert!(mixed.stderr.contains("cannot be mixed"), "{}", mixed.stderr);
+}
+
+#[test]
+fn a_dry_run_touches_nothing_and_estimates() {
+    let world = World::new(TestRegistry::generate(5, 50, 1000));
+    let ended = run(world.mirroring("out").arg("--dry-run")).expect(0);
+    assert_eq!((ended.count("selected"), ended.count("would fetch")), (50, 50));
+    assert!(ended.stdout.contains("about"), "an estimate by samples: {}", ended.stdout);
+    assert!(!world.path("out").exists() && !world.path("out.jsonl").exists());
+    assert!(world.origin.hits_below("/crates/") <= 50);
+}

@@ -1,0 +1,163 @@
+//! A dry run: the same planning, nothing written, an estimate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mirror_fetch::{FetchRequest, Fetcher};
+use mirror_manifest::Catalogue;
+use mirror_store::Store;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::download::{Observer, Run, add_plan, join, spawn};
+use crate::error::PipelineError;
+use crate::outcome::{Estimate, Outcome};
+use crate::presence::Presence;
+use crate::source::{Surroundings, plan_all};
+use crate::spool::MemorySpools;
+
+/// Releases whose size is asked for.
+const ASKED: usize = 100;
+/// Held sizes that make asking unnecessary.
+const ENOUGH: u64 = 1_000;
+
+/// What is known of sizes: those of what is held, and some addresses to ask for others.
+#[derive(Debug, Default)]
+pub(crate) struct Sample {
+    held: u64,
+    held_bytes: u64,
+    seen: usize,
+    urls: Vec<Url>,
+}
+
+impl Sample {
+    pub(crate) fn held(&mut self, bytes: u64) {
+        self.held += 1;
+        self.held_bytes += bytes;
+    }
+
+    /// Takes every wanted address with the same chance, and few of them.
+    pub(crate) fn wanted(&mut self, url: &Url) {
+        self.seen += 1;
+        if self.urls.len() < ASKED {
+            self.urls.push(url.clone());
+        } else {
+            let at = fastrand::usize(..self.seen);
+            if let Some(place) = self.urls.get_mut(at) {
+                *place = url.clone();
+            }
+        }
+    }
+}
+
+impl Run {
+    /// What would be done; nothing is written.
+    pub(crate) async fn rehearse(self) -> Result<Outcome, PipelineError> {
+        let options = self.options.clone();
+        let (foreign, cancel) = (self.foreign, self.cancel.clone());
+        let store = Store::open_read_only(&options.out, options.layout)?;
+        let fetcher = Fetcher::new(
+            options.fetch.clone(),
+            Arc::new(Observer(self.stats.clone())),
+            Arc::new(MemorySpools),
+        )?;
+        let catalogue = match &store {
+            Some(store) => Catalogue::open_read_only(&store.state_dir().join("catalogue.sqlite"))?,
+            None => None,
+        };
+        let rate = match &catalogue {
+            Some(catalogue) => catalogue.recall("files_per_sec")?.and_then(|text| text.parse().ok()),
+            None => None,
+        };
+        let presence = Presence::new(store.clone(), catalogue.as_ref())?;
+        let around = Surroundings { store, fetcher: fetcher.clone(), catalogue, presence, sinks: None };
+        let (planner, records) = self.planner(around).await?;
+        let (report, mut sample) = join(spawn("plan", move || plan_all(planner, records))?).await??;
+        let mut outcome = Outcome { foreign_packages: foreign, ..Outcome::default() };
+        if !options.offline && sample.held < ENOUGH {
+            ask(&mut sample, &fetcher, &cancel).await?;
+        }
+        if let Some(mean) = sample.held_bytes.checked_div(sample.held) {
+            let bytes = mean * report.to_fetch;
+            outcome.estimate = Some(Estimate {
+                bytes,
+                sampled: sample.held,
+                time: time(report.to_fetch, bytes, rate, &options.fetch),
+            });
+        }
+        add_plan(&mut outcome, report);
+        outcome.interrupted = cancel.is_cancelled();
+        Ok(outcome)
+    }
+}
+
+/// By the rate of the last run, not faster than the caps allow.
+fn time(
+    files: u64,
+    bytes: u64,
+    files_per_sec: Option<f64>,
+    fetch: &mirror_fetch::FetchOptions,
+) -> Option<Duration> {
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    let (files, bytes) = (files as f64, bytes as f64);
+    let caps = [
+        (fetch.max_requests_per_sec > 0).then(|| files / f64::from(fetch.max_requests_per_sec)),
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        (fetch.max_bytes_per_sec > 0).then(|| bytes / fetch.max_bytes_per_sec as f64),
+        files_per_sec.filter(|rate| *rate > 0.0).map(|rate| files / rate),
+    ];
+    let seconds = caps.into_iter().flatten().reduce(f64::max)?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Asks the origin for the lengths of the sample.
+async fn ask(
+    sample: &mut Sample,
+    fetcher: &Fetcher,
+    cancel: &CancellationToken,
+) -> Result<(), PipelineError> {
+    let urls = std::mem::take(&mut sample.urls);
+    let (jobs, queue) = mpsc::channel(ASKED);
+    let (results, mut answers) = mpsc::channel(ASKED);
+    for url in urls {
+        let request = FetchRequest::new(url).head();
+        if jobs.try_send(((), request)).is_err() {
+            return Err(PipelineError::Internal("the sample is larger than its queue".to_owned()));
+        }
+    }
+    drop(jobs);
+    fetcher.run(queue, results, cancel.clone()).await;
+    while let Some(((), answer)) = answers.recv().await {
+        let length = answer
+            .ok()
+            .and_then(|got| got.headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok());
+        if let Some(length) = length {
+            sample.held(length);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_small_and_fair() {
+        let mut sample = Sample::default();
+        for n in 0..10_000 {
+            sample.wanted(&Url::parse(&format!("http://h/{n}")).expect("url"));
+        }
+        assert_eq!(sample.urls.len(), ASKED);
+        let late = sample.urls.iter().filter(|url| url.path().len() == 5).count();
+        assert!(late > 50, "most addresses come from the later nine tenths: {late}");
+    }
+
+    #[test]
+    fn caps_bound_the_time() {
+        let fetch = mirror_fetch::FetchOptions { max_requests_per_sec: 10, ..Default::default() };
+        assert_eq!(time(100, 1, Some(1000.0), &fetch), Some(Duration::from_secs(10)));
+        assert_eq!(time(100, 1, None, &mirror_fetch::FetchOptions::default()), None);
+    }
+}
