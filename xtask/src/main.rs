@@ -4,8 +4,11 @@
     clippy::print_stderr,
     reason = "a maintainer's command speaks to the person who ran it"
 )]
+#![expect(clippy::disallowed_methods, reason = "a maintainer's command writes no mirror files")]
 
+mod bench;
 mod ci;
+mod synth;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +25,14 @@ enum Command {
     Tidy,
     /// Run what `.ci/run` runs, stopping at the first failure.
     Ci(ci::Options),
+    /// Make a registry from a seed, as files.
+    Synth(synth::Synth),
+    /// Serve a registry from a seed on this machine, over TLS and HTTP/2.
+    Origin(synth::Serve),
+    /// Measure against public yardsticks: needs nginx, h2load, curl, wget2 and GNU time.
+    Bench(bench::Options),
+    #[command(hide = true)]
+    HashTwo(bench::HashTwo),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +52,10 @@ fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Tidy => tidy::run(&root),
         Command::Ci(options) => ci::run(&root, options),
+        Command::Synth(options) => synth::synth(options),
+        Command::Origin(options) => synth::serve(options),
+        Command::Bench(options) => bench::run(&root, options),
+        Command::HashTwo(options) => bench::hash_two(options),
     }
 }
 

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 
@@ -10,14 +10,15 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) fn acceptor(dir: &Path, alpn: &[&[u8]]) -> (TlsAcceptor, PathBuf) {
     let ca_key = KeyPair::generate().expect("key");
     let mut ca = CertificateParams::new(Vec::new()).expect("params");
+    // Two names: OpenSSL takes a certificate whose issuer is its own name for self-signed.
+    ca.distinguished_name.push(DnType::CommonName, "test authority");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_cert = ca.self_signed(&ca_key).expect("authority");
     let key = KeyPair::generate().expect("key");
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let cert = CertificateParams::new(names)
-        .expect("params")
-        .signed_by(&key, &Issuer::new(ca, ca_key))
-        .expect("certificate");
+    let mut params = CertificateParams::new(names).expect("params");
+    params.distinguished_name.push(DnType::CommonName, "localhost");
+    let cert = params.signed_by(&key, &Issuer::new(ca, ca_key)).expect("certificate");
     let path = dir.join("ca.pem");
     std::fs::write(&path, ca_cert.pem()).expect("write the authority");
     std::fs::write(dir.join("cert.pem"), cert.pem()).expect("write the certificate");

@@ -1,0 +1,115 @@
+//! `cargo xtask bench`: the product beside what a person would use instead, in one sitting.
+//!
+//! Ratios between programs that were run in turn count, and CPU seconds per unit of work; single wall
+//! times do not. Everything is written to a folder on tmpfs where there is one.
+
+mod download;
+mod measure;
+mod nginx;
+mod report;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+use report::Report;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// What to run: p1, p2, p6, p8; all when none is named.
+    only: Vec<String>,
+    /// Rounds; each runs every program once.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Releases of 20 kB on average.
+    #[arg(long, default_value_t = 20_000)]
+    releases: usize,
+    /// Folder to work in. Default: below /dev/shm when it is there.
+    #[arg(long)]
+    work: Option<PathBuf>,
+    /// Write the table to docs/benchmarks.md.
+    #[arg(long)]
+    write: bool,
+}
+
+/// What every benchmark needs.
+pub(crate) struct Bench<'a> {
+    pub(crate) work: &'a Path,
+    /// The program under test.
+    pub(crate) program: PathBuf,
+    pub(crate) rounds: usize,
+    pub(crate) releases: usize,
+}
+
+pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
+    if cfg!(debug_assertions) {
+        return again_in_release(root);
+    }
+    let built = crate::cargo()
+        .current_dir(root)
+        .args(["build", "--release", "--locked", "--bin", "download-crates"])
+        .status()
+        .context("running cargo build")?;
+    if !built.success() {
+        bail!("the release build failed");
+    }
+    let base = match &options.work {
+        Some(dir) => dir.clone(),
+        None if Path::new("/dev/shm").is_dir() => PathBuf::from("/dev/shm"),
+        None => std::env::temp_dir(),
+    };
+    let folder = tempfile::Builder::new()
+        .prefix("mirror-bench-")
+        .tempdir_in(&base)
+        .with_context(|| format!("making a folder below {}", base.display()))?;
+    let bench = Bench {
+        work: folder.path(),
+        program: program(root)?,
+        rounds: options.rounds,
+        releases: options.releases,
+    };
+    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+    let mut report = Report::begin(root)?;
+    if wanted("p1") {
+        download::loopback(&bench, &mut report)?;
+    }
+    if wanted("p2") {
+        download::far(&bench, &mut report)?;
+    }
+    if wanted("p6") {
+        verify::run(&bench, &mut report)?;
+    }
+    if wanted("p8") {
+        download::memory(&bench, &mut report)?;
+    }
+    println!("\n{}", report.text());
+    if options.write {
+        let path = root.join("docs/benchmarks.md");
+        std::fs::write(&path, report.text()).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Where the release build of the program is.
+fn program(root: &Path) -> anyhow::Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let program = target.join("release/download-crates");
+    program.canonicalize().with_context(|| format!("looking for {}", program.display()))
+}
+
+/// An origin or a yardstick without optimisation would measure itself.
+fn again_in_release(root: &Path) -> anyhow::Result<()> {
+    let status = crate::cargo()
+        .current_dir(root)
+        .args(["run", "--release", "--locked", "--quiet", "--package", "xtask", "--"])
+        .args(std::env::args_os().skip(1))
+        .status()
+        .context("running the release build of xtask")?;
+    if !status.success() {
+        bail!("the benchmark failed");
+    }
+    Ok(())
+}
+
+pub(crate) use verify::{HashTwo, hash_two};

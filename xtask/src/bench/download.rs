@@ -1,0 +1,218 @@
+//! P1, P2, P8: downloading from nginx on loopback, and from an origin that is far away.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use mirror_testkit::{Origin, OriginOptions, TestRegistry};
+
+use super::Bench;
+use super::measure::{Series, has, words};
+use super::nginx::Nginx;
+use super::report::Report;
+
+/// Releases as a web server's document root, with the lists that the programs want.
+struct Files {
+    registry: TestRegistry,
+    www: std::path::PathBuf,
+    index: std::path::PathBuf,
+}
+
+impl Files {
+    fn make(work: &Path, name: &str, releases: usize, mean_bytes: usize) -> Self {
+        println!("making {releases} releases of {mean_bytes} bytes on average");
+        let registry = TestRegistry::generate(1, releases, mean_bytes);
+        let dir = work.join(name);
+        let (www, index) = (dir.join("www"), dir.join("index"));
+        registry.write_crates(&www);
+        registry.write_index(&index);
+        Self { registry, www, index }
+    }
+}
+
+/// A new and empty output folder below `work`.
+fn fresh(work: &Path) -> anyhow::Result<String> {
+    let out = work.join("out");
+    if out.exists() {
+        std::fs::remove_dir_all(&out).context("emptying the output")?;
+    }
+    let manifest = work.join("manifest.jsonl");
+    if manifest.exists() {
+        std::fs::remove_file(manifest).context("removing the manifest")?;
+    }
+    Ok(out.display().to_string())
+}
+
+fn ours(
+    bench: &Bench<'_>,
+    files: &Files,
+    base: &str,
+    ca: &Path,
+    more: &[&str],
+) -> anyhow::Result<Vec<String>> {
+    let out = fresh(bench.work)?;
+    let mut arguments = words(&["--crates-base-url", &format!("{base}/crates"), "--out", &out]);
+    arguments.extend(words(&["--index-dir", &files.index.display().to_string(), "--listen", ""]));
+    arguments.extend(words(&["--cacert", &ca.display().to_string(), "--include-yanked"]));
+    arguments.extend(words(more));
+    Ok(arguments)
+}
+
+/// Every program must have fetched everything, or its figure means nothing.
+fn check_files(work: &Path, expected: usize) -> anyhow::Result<()> {
+    let mut found = 0;
+    let mut dirs = vec![work.join("out")];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))? {
+            let entry = entry.context("listing the output")?;
+            if entry.file_type().context("listing the output")?.is_dir() {
+                dirs.push(entry.path());
+            } else if entry.file_name().to_string_lossy().contains(".crate") {
+                found += 1;
+            }
+        }
+    }
+    if found != expected {
+        bail!("{found} files of {expected} were fetched");
+    }
+    Ok(())
+}
+
+/// P1: nginx on loopback.
+pub(crate) fn loopback(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let files = Files::make(bench.work, "p1", bench.releases, 20_000);
+    // For its certificate only.
+    let tls = Origin::start(OriginOptions::default(), Arc::new(|_| None));
+    let nginx = Nginx::start(bench.work, &files.www, tls.tls_dir())?;
+    let (base, ca) = (nginx.base(), tls.ca().display().to_string());
+    let count = files.registry.len();
+    let urls = bench.work.join("urls");
+    std::fs::write(&urls, files.registry.url_list(&base)).context("writing the URLs")?;
+    let curl = bench.work.join("curl.conf");
+    let text = files.registry.releases().fold(String::new(), |text, release| {
+        let path = release.url_path();
+        text + &format!("url = \"{base}{path}\"\noutput = \"out{path}\"\n")
+    });
+    std::fs::write(&curl, text).context("writing curl's configuration")?;
+
+    let (n, urls, curl) = (count.to_string(), urls.display().to_string(), curl.display().to_string());
+    let mut us = Series::new("download-crates, everything on");
+    let mut h2load = Series::new("h2load, 2 x 64 (no hash, no write)");
+    let mut by_curl = Series::new("curl --parallel, 128 (no hash)");
+    let mut by_wget = Series::new("wget2, 16 threads (no hash)");
+    for round in 0..bench.rounds {
+        println!("P1, round {} of {}", round + 1, bench.rounds);
+        let arguments = ours(bench, &files, &base, tls.ca(), &[])?;
+        us.run(bench.work, &bench.program.display().to_string(), &arguments)?;
+        check_files(bench.work, count)?;
+        h2load.run(
+            bench.work,
+            "h2load",
+            &words(&["-n", &n, "-c", "2", "-m", "64", "-t", "1", "-i", &urls]),
+        )?;
+        if has("curl") {
+            fresh(bench.work)?;
+            let line = ["--parallel", "--parallel-max", "128", "--http2", "--cacert", &ca];
+            let more = ["--silent", "--fail", "--create-dirs", "--config", &curl];
+            by_curl.run(bench.work, "curl", &words(&[&line[..], &more[..]].concat()))?;
+            check_files(bench.work, count)?;
+        }
+        if has("wget2") {
+            let out = fresh(bench.work)?;
+            let line = ["--input-file", &urls, "--max-threads=16", "--force-directories", "--no-robots"];
+            let more = ["--directory-prefix", &out, "--ca-certificate", &ca, "--quiet"];
+            by_wget.run(bench.work, "wget2", &words(&[&line[..], &more[..]].concat()))?;
+            check_files(bench.work, count)?;
+        }
+    }
+    fresh(bench.work)?;
+    let rivals: Vec<&Series> =
+        [&h2load, &by_curl, &by_wget].into_iter().filter(|s| !s.costs.is_empty()).collect();
+    report.downloads(
+        "P1: download, loopback",
+        &format!("{count} files of 20 kB on average from nginx over TLS + HTTP/2"),
+        count,
+        &us,
+        &rivals,
+    );
+    let cpu = us.median(|cost| cost.cpu_s) * 1000.0 / count as f64;
+    report.target("P1 files/s over h2load", us.speed_over(&h2load), "at least 0.6", |x| x >= 0.6);
+    report.target("P1 CPU s per 1,000 files", cpu, "at most 0.09", |x| x <= 0.09);
+    for rival in &rivals[1..] {
+        let name = format!("P1 files/s over {}", rival.name);
+        report.target(&name, us.speed_over(rival), "at least 2", |x| x >= 2.0);
+    }
+    report.target("P1 peak MiB", us.peak_mib(), "at most 96", |x| x <= 96.0);
+    Ok(())
+}
+
+/// P2: every answer comes 50 ms late.
+pub(crate) fn far(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
+    const DELAY_MS: u64 = 50;
+    let files = Files::make(bench.work, "p2", bench.releases, 2_000);
+    let options =
+        OriginOptions { delay: Duration::from_millis(DELAY_MS), workers: 2, ..OriginOptions::default() };
+    let origin = Origin::start(options, files.registry.site("https://localhost/"));
+    let base = origin.base();
+    let count = files.registry.len();
+    let urls = bench.work.join("urls");
+    std::fs::write(&urls, files.registry.url_list(&base)).context("writing the URLs")?;
+    let (n, urls) = (count.to_string(), urls.display().to_string());
+    let mut wide = Series::new("download-crates --concurrency 1024");
+    let mut usual = Series::new("download-crates (128)");
+    let mut h2load = Series::new("h2load, 8 x 128 (no hash, no write)");
+    for round in 0..bench.rounds {
+        println!("P2, round {} of {}", round + 1, bench.rounds);
+        let program = bench.program.display().to_string();
+        let arguments = ours(bench, &files, &base, origin.ca(), &["--concurrency", "1024"])?;
+        wide.run(bench.work, &program, &arguments)?;
+        check_files(bench.work, count)?;
+        h2load.run(
+            bench.work,
+            "h2load",
+            &words(&["-n", &n, "-c", "8", "-m", "128", "-t", "1", "-i", &urls]),
+        )?;
+        let arguments = ours(bench, &files, &base, origin.ca(), &[])?;
+        usual.run(bench.work, &program, &arguments)?;
+        check_files(bench.work, count)?;
+    }
+    fresh(bench.work)?;
+    report.downloads(
+        "P2: download, every answer 50 ms late",
+        &format!("{count} files of 2 kB on average from the test origin over TLS + HTTP/2"),
+        count,
+        &wide,
+        &[&h2load, &usual],
+    );
+    report.target("P2 files/s over h2load, 1024", wide.speed_over(&h2load), "at least 0.75", |x| x >= 0.75);
+    let bound = 128.0 * 1000.0 / DELAY_MS as f64;
+    let rate = count as f64 / usual.median(|cost| cost.wall_s) / bound;
+    report.target("P2 files/s over 128 / round trip, 128", rate, "at least 0.9", |x| x >= 0.9);
+    Ok(())
+}
+
+/// P8: memory does not grow with the registry.
+pub(crate) fn memory(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let tls = Origin::start(OriginOptions::default(), Arc::new(|_| None));
+    let mut rows = Vec::new();
+    for releases in [bench.releases, bench.releases * 10] {
+        let files = Files::make(bench.work, "p8", releases, 200);
+        let nginx = Nginx::start(bench.work, &files.www, tls.tls_dir())?;
+        let mut series = Series::new(&format!("{releases} releases"));
+        println!("P8, {releases} releases");
+        let arguments = ours(bench, &files, &nginx.base(), tls.ca(), &[])?;
+        let program = bench.program.display().to_string();
+        series.run(bench.work, &program, &arguments)?;
+        check_files(bench.work, files.registry.len())?;
+        let mut again = Series::new(&format!("{releases} releases, run again"));
+        again.run(bench.work, &program, &arguments)?;
+        rows.extend([series, again]);
+        std::fs::remove_dir_all(bench.work.join("p8")).context("removing the files of P8")?;
+    }
+    fresh(bench.work)?;
+    report.memory("P8: peak memory of a whole run", &rows);
+    let most = rows.iter().map(Series::peak_mib).fold(0.0, f64::max);
+    report.target("P8 peak MiB", most, "at most 256", |x| x <= 256.0);
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Runs programs and takes their wall time, CPU time and peak memory, with GNU time.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+/// What one run took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cost {
+    pub(crate) wall_s: f64,
+    pub(crate) cpu_s: f64,
+    pub(crate) peak_mib: f64,
+}
+
+/// The costs of one program over all rounds.
+#[derive(Debug, Clone)]
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) command: String,
+    pub(crate) costs: Vec<Cost>,
+}
+
+impl Series {
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), command: String::new(), costs: Vec::new() }
+    }
+
+    /// Runs the program once and adds what it took; its output goes to `log`.
+    pub(crate) fn run(&mut self, work: &Path, program: &str, arguments: &[String]) -> anyhow::Result<()> {
+        let line = std::iter::once(program.to_owned()).chain(arguments.iter().cloned()).collect::<Vec<_>>();
+        self.command = line.join(" ").replace(&work.display().to_string(), "$WORK");
+        let figures = work.join("time");
+        let log = std::fs::File::create(work.join("log")).context("making a log")?;
+        let status = Command::new("/usr/bin/time")
+            .args(["--format", "%e %U %S %M", "--output"])
+            .arg(&figures)
+            .args(&line)
+            .current_dir(work)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("sharing the log")?)
+            .stderr(log)
+            .status()
+            .context("running /usr/bin/time (Debian package time)")?;
+        if !status.success() {
+            let log = std::fs::read_to_string(work.join("log")).unwrap_or_default();
+            let tail: Vec<_> = log.lines().rev().take(20).collect();
+            bail!("{} failed: {}", self.command, tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
+        let text = std::fs::read_to_string(&figures).context("reading the figures of GNU time")?;
+        let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [wall_s, user, system, kib] = numbers[..] else { bail!("GNU time wrote {text:?}") };
+        self.costs.push(Cost { wall_s, cpu_s: user + system, peak_mib: kib / 1024.0 });
+        Ok(())
+    }
+
+    pub(crate) fn median(&self, of: impl Fn(&Cost) -> f64) -> f64 {
+        median(self.costs.iter().map(of).collect())
+    }
+
+    pub(crate) fn peak_mib(&self) -> f64 {
+        self.costs.iter().map(|cost| cost.peak_mib).fold(0.0, f64::max)
+    }
+
+    /// How many times as fast as `other`: the median over the rounds.
+    pub(crate) fn speed_over(&self, other: &Self) -> f64 {
+        median(self.costs.iter().zip(&other.costs).map(|(own, its)| its.wall_s / own.wall_s).collect())
+    }
+}
+
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Whether a program is there.
+pub(crate) fn has(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+pub(crate) fn words(text: &[&str]) -> Vec<String> {
+    text.iter().map(|word| (*word).to_owned()).collect()
+}
