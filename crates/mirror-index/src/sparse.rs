@@ -49,11 +49,31 @@ impl RegistryConfig {
     }
 }
 
-const MARKERS: [&str; 5] = ["{crate}", "{version}", "{prefix}", "{lowerprefix}", "{sha256-checksum}"];
+const MARKERS: [(&str, Part); 5] = [
+    ("{crate}", Part::Crate),
+    ("{version}", Part::Version),
+    ("{prefix}", Part::Prefix),
+    ("{lowerprefix}", Part::LowerPrefix),
+    ("{sha256-checksum}", Part::Checksum),
+];
+
+/// A piece of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Crate,
+    Version,
+    Prefix,
+    LowerPrefix,
+    Checksum,
+}
 
 /// A template of download addresses, with Cargo's five markers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DlTemplate(String);
+pub struct DlTemplate {
+    text: String,
+    parts: Vec<Part>,
+}
 
 impl DlTemplate {
     /// Takes the `dl` of a registry; without a marker `/{crate}/{version}/download` is added, as
@@ -63,7 +83,7 @@ impl DlTemplate {
     /// When a marker or the scheme is not known.
     pub fn parse(dl: &str) -> Result<Self, ConfigError> {
         let mut template = dl.to_owned();
-        if !MARKERS.iter().any(|marker| dl.contains(marker)) {
+        if !MARKERS.iter().any(|(marker, _)| dl.contains(marker)) {
             template = format!("{}/{{crate}}/{{version}}/download", dl.trim_end_matches('/'));
         }
         Self::checked(template)
@@ -79,13 +99,26 @@ impl DlTemplate {
 
     fn checked(template: String) -> Result<Self, ConfigError> {
         let shown = || Printable(&template).to_string();
-        let bare = MARKERS.iter().fold(template.clone(), |text, marker| text.replace(marker, "x"));
-        if let Some(at) = bare.find('{') {
-            let marker = bare[at..].split_inclusive('}').next().unwrap_or_default();
-            return Err(ConfigError::Marker { template: shown(), marker: Printable(marker).to_string() });
+        let mut parts = Vec::new();
+        let mut bare = String::new();
+        let mut rest = template.as_str();
+        while let Some(at) = rest.find('{') {
+            let (before, from) = rest.split_at(at);
+            let Some((marker, part)) = MARKERS.iter().find(|(marker, _)| from.starts_with(marker)) else {
+                let marker = from.split_inclusive('}').next().unwrap_or_default();
+                return Err(ConfigError::Marker { template: shown(), marker: Printable(marker).to_string() });
+            };
+            bare.push_str(before);
+            bare.push('x');
+            parts.extend([Part::Text(before.to_owned()), part.clone()]);
+            rest = &from[marker.len()..];
         }
+        bare.push_str(rest);
+        parts.push(Part::Text(rest.to_owned()));
         match Url::parse(&bare) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Self(template)),
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                Ok(Self { text: template, parts })
+            }
             _ => Err(ConfigError::Url { template: shown() }),
         }
     }
@@ -93,7 +126,7 @@ impl DlTemplate {
     /// The host that downloads go to; `None` when a marker is part of it.
     #[must_use]
     pub fn host(&self) -> Option<String> {
-        Url::parse(&self.0).ok()?.host_str().map(str::to_owned)
+        Url::parse(&self.text).ok()?.host_str().map(str::to_owned)
     }
 
     /// The download URL of a release, `+` sent as `%2B`.
@@ -102,7 +135,7 @@ impl DlTemplate {
     /// When the filled template is no URL.
     pub fn url(&self, id: &ReleaseId, cksum: &Sha256) -> Result<Url, ConfigError> {
         let text = self.fill(&id.version.as_str().replace('+', "%2B"), id, cksum);
-        Url::parse(&text).map_err(|_| ConfigError::Url { template: Printable(&self.0).to_string() })
+        Url::parse(&text).map_err(|_| ConfigError::Url { template: Printable(&self.text).to_string() })
     }
 
     /// The same for people and records: `+` stays readable.
@@ -113,13 +146,18 @@ impl DlTemplate {
 
     fn fill(&self, version: &str, id: &ReleaseId, cksum: &Sha256) -> String {
         let name = id.name.as_str();
-        let prefix = index_prefix(name);
-        self.0
-            .replace("{crate}", name)
-            .replace("{version}", version)
-            .replace("{lowerprefix}", &prefix.to_ascii_lowercase())
-            .replace("{prefix}", &prefix)
-            .replace("{sha256-checksum}", &cksum.to_hex())
+        let mut text = String::with_capacity(self.text.len() + 2 * name.len() + version.len());
+        for part in &self.parts {
+            match part {
+                Part::Text(piece) => text.push_str(piece),
+                Part::Crate => text.push_str(name),
+                Part::Version => text.push_str(version),
+                Part::Prefix => text.push_str(&index_prefix(name)),
+                Part::LowerPrefix => text.push_str(&index_prefix(name).to_ascii_lowercase()),
+                Part::Checksum => cksum.push_hex(&mut text),
+            }
+        }
+        text
     }
 }
 

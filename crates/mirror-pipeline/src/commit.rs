@@ -111,6 +111,8 @@ pub(crate) enum Event {
     Dirs(Vec<DirRow>),
     /// A writer cannot go on.
     Broken(PipelineError),
+    /// Several at once: one wake-up instead of many.
+    Many(Vec<Event>),
 }
 
 /// Results of the fetcher, shared by the writer threads.
@@ -130,15 +132,13 @@ pub(crate) fn write_staged(store: &Store, results: &Results, events: &Sender<Eve
         if got == 0 {
             return;
         }
-        for (tag, result) in taken.drain(..) {
-            let event = match result {
-                Ok(fetched) => stage(store, tag, fetched),
-                Err(failure) if failure.kind == FailureKind::Cancelled => continue,
-                Err(failure) => Event::Failed { problem: Box::new(Problem::fetched(&failure)), tag },
-            };
-            if events.send(event).is_err() {
-                return;
-            }
+        let made = taken.drain(..).filter_map(|(tag, result)| match result {
+            Ok(fetched) => Some(stage(store, tag, fetched)),
+            Err(failure) if failure.kind == FailureKind::Cancelled => None,
+            Err(failure) => Some(Event::Failed { problem: Box::new(Problem::fetched(&failure)), tag }),
+        });
+        if events.send(Event::Many(made.collect())).is_err() {
+            return;
         }
     }
 }
@@ -265,6 +265,11 @@ impl Committer {
             Event::Forgotten(id) => batch.catalogue.forgotten.push(id),
             Event::Dirs(rows) => batch.catalogue.dirs.extend(rows),
             Event::Broken(error) => return Err(error),
+            Event::Many(events) => {
+                for event in events {
+                    self.take(event, batch)?;
+                }
+            }
         }
         Ok(())
     }

@@ -145,7 +145,7 @@ impl Run {
         let (jobs, job_queue) = mpsc::channel(256);
         let (results, fetched) = mpsc::channel(256);
         let (hashes, hash_queue) = crossbeam_channel::bounded(256);
-        let (events, event_queue) = crossbeam_channel::bounded(1024);
+        let (events, event_queue) = crossbeam_channel::bounded(64);
         let run_id = run_id();
 
         let sinks = Sinks { jobs: jobs.clone(), hashes, events: events.clone() };
@@ -188,7 +188,10 @@ impl Run {
         drop((hash_queue, jobs, events));
         let plan = spawn("plan", move || plan_all(planner, records))?;
 
-        fetcher.run(job_queue, results, cancel.clone()).await;
+        // A task of the runtime: the thread that blocks on this future would have to be woken for
+        // every chunk.
+        let fetching = tokio::spawn(async move { fetcher.run(job_queue, results, cancel).await });
+        fetching.await.map_err(|error| PipelineError::Internal(error.to_string()))?;
         let planned = join(plan).await?;
         let mut quarantined = 0;
         let mut hash_error = None;

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -167,22 +167,24 @@ impl Store {
         let root = &self.0.root;
         let temps: Vec<&Path> = batch.iter().map(|staged| staged.temp.as_path()).collect();
         self.0.sync.files(root, &temps).map_err(at("make durable what is staged below", root))?;
-        let mut touched = BTreeSet::new();
+        let mut touched = HashSet::new();
         for staged in &mut batch {
             let path = below(root, &staged.rel)?;
             if let Some((dir, _)) = staged.rel.rsplit_once('/') {
                 self.make_dirs(dir, &mut touched)?;
-                touched.insert(root.join(dir));
+                if !touched.contains(dir) {
+                    touched.insert(dir.to_owned());
+                }
             }
             fs::rename(&staged.temp, &path).map_err(at("publish", &path))?;
             staged.published = true;
         }
-        let touched: Vec<PathBuf> = touched.into_iter().collect();
+        let touched: Vec<PathBuf> = touched.into_iter().map(|dir| root.join(dir)).collect();
         self.0.sync.dirs(root, &touched).map_err(at("make durable the directories below", root))
     }
 
     /// Makes the directory `rel` part by part; a link among them is refused.
-    fn make_dirs(&self, rel: &str, touched: &mut BTreeSet<PathBuf>) -> Result<(), StoreError> {
+    fn make_dirs(&self, rel: &str, touched: &mut HashSet<String>) -> Result<(), StoreError> {
         let mut known = self.0.dirs.lock().unwrap_or_else(PoisonError::into_inner);
         if known.contains(rel) {
             return Ok(());
@@ -193,7 +195,8 @@ impl Store {
             if !known.contains(part) {
                 let path = below(&self.0.root, part)?;
                 if plain_dir(&path)? {
-                    touched.extend(path.parent().map(Path::to_owned));
+                    // The entry of a new directory stands in its parent; `""` is the root.
+                    touched.insert(part.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned());
                 }
                 known.insert(part.to_owned());
             }
