@@ -98,7 +98,7 @@ pub(crate) enum Event {
     /// Bytes are staged, not yet durable.
     Staged { tag: Box<Tag>, staged: Staged, good: Good },
     /// A held file was hashed and is right.
-    Verified { tag: Box<Tag>, good: Good },
+    Verified { tag: Box<Tag>, good: Good, recorded: bool },
     /// The record is not held.
     Failed { tag: Box<Tag>, problem: Box<Problem> },
     /// Nothing is known of a crate that is wanted.
@@ -252,12 +252,12 @@ impl Committer {
                 batch.staged.push(staged);
                 batch.bytes += good.size;
                 batch.downloaded.push(good.size);
-                self.held(*tag, &good, "downloaded", batch);
+                self.held(*tag, &good, "downloaded", false, batch);
             }
-            Event::Verified { tag, good } => {
+            Event::Verified { tag, good, recorded } => {
                 self.stats.verified_existing();
                 self.outcome.verified_existing += 1;
-                self.held(*tag, &good, "verified_existing", batch);
+                self.held(*tag, &good, "verified_existing", recorded, batch);
             }
             Event::Failed { tag, problem } => self.failed(*tag, *problem, batch),
             Event::CrateFailed { name, problem } => self.crate_failed(name, *problem, batch),
@@ -288,18 +288,24 @@ impl Committer {
         }
     }
 
-    fn held(&self, tag: Tag, good: &Good, status: &str, batch: &mut Batch) {
+    /// `recorded`: the catalogue says so already.
+    fn held(&self, tag: Tag, good: &Good, status: &str, recorded: bool, batch: &mut Batch) {
+        let started_at = rfc3339(good.started);
+        let moment = good.finished.duration_since(good.started).is_ok_and(|took| took.as_micros() < 500);
         batch.records.push(ManifestRecord {
             size: good.size,
             sha256: Some(good.sha256.to_hex()),
-            started_at: rfc3339(good.started),
-            finished_at: rfc3339(good.finished),
+            finished_at: if moment { started_at.clone() } else { rfc3339(good.finished) },
+            started_at,
             ok: true,
             retries: good.retries,
             http_status: good.http_status,
             status: status.to_owned(),
             ..self.record(&tag)
         });
+        if recorded {
+            return;
+        }
         batch.catalogue.healed.push(tag.id.clone());
         batch.catalogue.held.push(HeldRelease { id: tag.id, sha256: good.sha256, size: good.size });
     }

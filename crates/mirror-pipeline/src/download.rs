@@ -144,7 +144,7 @@ impl Run {
 
         let (jobs, job_queue) = mpsc::channel(256);
         let (results, fetched) = mpsc::channel(256);
-        let (hashes, hash_queue) = crossbeam_channel::bounded(256);
+        let (hashes, hash_queue) = crossbeam_channel::bounded(16);
         let (events, event_queue) = crossbeam_channel::bounded(64);
         let run_id = run_id();
 

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::commit::{Event, Problem, Tag};
+use crate::commit::{Event, Good, Problem, Tag};
 use crate::error::PipelineError;
 use crate::list::Checksums;
 use crate::outcome::FIRST;
@@ -25,16 +25,38 @@ use crate::rehearse::Sample;
 /// One job for the fetcher.
 pub(crate) type Job = (Box<Tag>, FetchRequest);
 
-/// A held file to be hashed, with the URL to fetch it from when it is wrong.
+/// A held file to be hashed, with where to fetch it from when it is wrong.
 pub(crate) struct HashJob {
-    pub(crate) tag: Box<Tag>,
-    pub(crate) url: Url,
+    tag: Box<Tag>,
+    from: Address,
+    /// Whether the catalogue says of it what the hash should be.
+    recorded: bool,
+}
+
+/// Held files that one thread hashes before it takes more.
+const HASH_AT_ONCE: usize = 32;
+
+/// The address of a release. Most releases are held, and theirs is never made.
+pub(crate) enum Address {
+    Template(Arc<DlTemplate>, Sha256),
+    Given(Url),
+}
+
+impl Address {
+    fn url(&self, id: &ReleaseId) -> Result<Url, PipelineError> {
+        match self {
+            Self::Given(url) => Ok(url.clone()),
+            Self::Template(template, cksum) => {
+                template.url(id, cksum).map_err(|error| PipelineError::Usage(error.to_string()))
+            }
+        }
+    }
 }
 
 /// Where the planner's decisions go.
 pub(crate) struct Sinks {
     pub(crate) jobs: mpsc::Sender<Job>,
-    pub(crate) hashes: Sender<HashJob>,
+    pub(crate) hashes: Sender<Vec<HashJob>>,
     pub(crate) events: Sender<Event>,
 }
 
@@ -58,7 +80,7 @@ pub(crate) struct Planner {
     /// Crates that stand in the failure ledger as a whole.
     pub(crate) ledgered: HashSet<String>,
     pub(crate) limits: IndexLimits,
-    pub(crate) template: DlTemplate,
+    pub(crate) template: Arc<DlTemplate>,
     /// Whether the template leads to another host than the operator named.
     pub(crate) guarded: bool,
     pub(crate) checksums: Option<Checksums>,
@@ -74,6 +96,8 @@ pub(crate) struct Planner {
     /// `None` in a dry run.
     pub(crate) sinks: Option<Sinks>,
     pub(crate) seen: HashSet<ReleaseId>,
+    /// Held files that wait for company on their way to be hashed.
+    pub(crate) to_hash: Vec<HashJob>,
     /// What a dry run knows of sizes.
     pub(crate) sample: Sample,
     pub(crate) report: PlanReport,
@@ -154,10 +178,6 @@ impl Planner {
             if !self.begin(&record.id) {
                 return Ok(Err(Stopped));
             }
-            let url = match self.template.url(&record.id, &record.cksum) {
-                Ok(url) => url,
-                Err(error) => return Err(PipelineError::Usage(error.to_string())),
-            };
             let readable = self.template.readable(&record.id, &record.cksum);
             if let Some(given) = self.checksums.as_ref().and_then(|sums| sums.get(&readable))
                 && *given != record.cksum
@@ -172,7 +192,8 @@ impl Planner {
                 }
                 continue;
             }
-            if self.place(record.id, Some(record.cksum), url, readable, &held)?.is_err() {
+            let from = Address::Template(self.template.clone(), record.cksum);
+            if self.place(record.id, Some(record.cksum), from, readable, &held)?.is_err() {
                 return Ok(Err(Stopped));
             }
         }
@@ -249,7 +270,7 @@ impl Planner {
         &mut self,
         id: ReleaseId,
         cksum: Option<Sha256>,
-        url: Url,
+        from: Address,
         readable: String,
         held: &HashMap<String, Held>,
     ) -> Result<Result<(), Stopped>, PipelineError> {
@@ -291,13 +312,15 @@ impl Planner {
         }
         let Some(sinks) = &self.sinks else {
             if !hash_it {
-                self.sample.wanted(&url);
+                self.sample.wanted(&from.url(&tag.id)?);
             }
             return Ok(Ok(()));
         };
         let sent = if hash_it {
-            sinks.hashes.send(HashJob { tag, url }).is_ok()
+            self.to_hash.push(HashJob { tag, from, recorded: known_good });
+            self.to_hash.len() < HASH_AT_ONCE || sinks.hashes.send(std::mem::take(&mut self.to_hash)).is_ok()
         } else {
+            let url = from.url(&tag.id)?;
             sinks.jobs.blocking_send(job(tag, url)).is_ok()
         };
         Ok(if sent { Ok(()) } else { Err(Stopped) })
@@ -306,6 +329,11 @@ impl Planner {
     /// Ends planning: records listings when every crate was compared.
     pub(crate) fn finish(self) -> (PlanReport, Sample) {
         self.stats.plan_finished();
+        if let Some(sinks) = &self.sinks
+            && !self.to_hash.is_empty()
+        {
+            let _ = sinks.hashes.send(self.to_hash);
+        }
         if let Some(sinks) = &self.sinks
             && self.complete
             && !self.cancel.is_cancelled()
@@ -334,43 +362,44 @@ pub(crate) fn job(tag: Box<Tag>, url: Url) -> Job {
 /// Runs on a thread of its own; blocks. Gives the number of files moved aside.
 pub(crate) fn hash_held(
     store: &Store,
-    work: &crossbeam_channel::Receiver<HashJob>,
+    work: &crossbeam_channel::Receiver<Vec<HashJob>>,
     jobs: &mpsc::Sender<Job>,
     events: &Sender<Event>,
     cancel: &CancellationToken,
     run_id: &str,
 ) -> Result<u64, PipelineError> {
     let mut quarantined = 0;
-    for HashJob { mut tag, url } in work {
-        if cancel.is_cancelled() {
-            break;
+    for jobs_at_once in work {
+        let mut made = Vec::with_capacity(jobs_at_once.len());
+        for HashJob { mut tag, from, recorded } in jobs_at_once {
+            if cancel.is_cancelled() {
+                break;
+            }
+            let started = std::time::SystemTime::now();
+            let found = store.hash(&tag.path)?;
+            if let Some((sha256, size)) = found
+                && tag.cksum == Some(sha256)
+            {
+                let finished = std::time::SystemTime::now();
+                let good = Good { size, sha256, retries: 0, http_status: None, started, finished };
+                made.push(Event::Verified { tag, good, recorded });
+                continue;
+            }
+            if let Some((sha256, _)) = found {
+                tracing::warn!(release = %tag.id, held = %sha256, "held file is wrong; moved to .mirror/quarantine and fetched again");
+                store.set_aside(&tag.path, "quarantine", run_id)?;
+                quarantined += 1;
+                tag.was_wrong = true;
+            }
+            made.push(Event::Forgotten(tag.id.clone()));
+            let url = from.url(&tag.id)?;
+            // In this order: what is fetched must not be forgotten afterwards.
+            let told = events.send(Event::Many(std::mem::take(&mut made))).is_ok();
+            if !told || jobs.blocking_send(job(tag, url)).is_err() {
+                return Ok(quarantined);
+            }
         }
-        let started = std::time::SystemTime::now();
-        let found = store.hash(&tag.path)?;
-        let sent = match found {
-            Some((sha256, size)) if tag.cksum.is_some_and(|sum| sum == sha256) => {
-                let good = crate::commit::Good {
-                    size,
-                    sha256,
-                    retries: 0,
-                    http_status: None,
-                    started,
-                    finished: std::time::SystemTime::now(),
-                };
-                events.send(Event::Verified { tag, good }).is_ok()
-            }
-            found => {
-                if let Some((sha256, _)) = found {
-                    tracing::warn!(release = %tag.id, held = %sha256, "held file is wrong; moved to .mirror/quarantine and fetched again");
-                    store.set_aside(&tag.path, "quarantine", run_id)?;
-                    quarantined += 1;
-                    tag.was_wrong = true;
-                }
-                events.send(Event::Forgotten(tag.id.clone())).is_ok()
-                    && jobs.blocking_send(job(tag, url)).is_ok()
-            }
-        };
-        if !sent {
+        if events.send(Event::Many(made)).is_err() {
             break;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use mirror_fetch::Fetcher;
 use mirror_index::sparse::DlTemplate;
@@ -16,7 +17,7 @@ use crate::download::Run;
 use crate::error::PipelineError;
 use crate::list::{read_list, readable};
 use crate::options::{DownloadOptions, Upstream};
-use crate::plan::{PlanReport, Planner, Sinks};
+use crate::plan::{Address, PlanReport, Planner, Sinks};
 use crate::presence::Presence;
 use crate::rehearse::Sample;
 use crate::sparse::SparseRegistry;
@@ -125,7 +126,7 @@ impl Run {
             named: named.into_iter().map(|name| (name.canonical(), name)).collect(),
             ledgered,
             limits: IndexLimits::default(),
-            template,
+            template: Arc::new(template),
             guarded,
             checksums,
             layout,
@@ -137,6 +138,7 @@ impl Run {
             cancel,
             sinks,
             seen: HashSet::new(),
+            to_hash: Vec::new(),
             sample: Sample::default(),
             report: PlanReport::default(),
         };
@@ -235,7 +237,7 @@ fn plan_list(planner: &mut Planner, entries: Vec<(ReleaseId, Url)>) -> Result<()
             }
             let shown = readable(url.as_str());
             let cksum = planner.checksums.as_ref().and_then(|sums| sums.get(&shown)).copied();
-            if planner.place(id, cksum, url, shown, &held)?.is_err() {
+            if planner.place(id, cksum, Address::Given(url), shown, &held)?.is_err() {
                 return Ok(());
             }
         }

@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -36,6 +37,11 @@ struct Inner {
 struct MirrorRecord {
     format_version: u32,
     layout: String,
+}
+
+thread_local! {
+    /// Reading a small file must not cost a new buffer.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 128 << 10]);
 }
 
 /// The files of one directory.
@@ -210,27 +216,31 @@ impl Store {
     /// When it is not a regular file or cannot be read.
     pub fn hash(&self, rel: &str) -> Result<Option<(Sha256, u64)>, StoreError> {
         let path = below(&self.0.root, rel)?;
-        match fs::symlink_metadata(&path) {
-            Ok(meta) if !meta.is_file() => {
-                return Err(StoreError::Strange { path, expected: "a regular file" });
-            }
-            Ok(_) => {}
+        let strange = || StoreError::Strange { path: path.clone(), expected: "a regular file" };
+        let mut file = match open_plain(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(at("look at", &path)(error)),
+            Err(error) => {
+                let link = fs::symlink_metadata(&path).is_ok_and(|meta| !meta.is_file());
+                return Err(if link { strange() } else { at("open", &path)(error) });
+            }
+        };
+        if !file.metadata().map_err(at("look at", &path))?.is_file() {
+            return Err(strange());
         }
-        let mut file = File::open(&path).map_err(at("open", &path))?;
         let mut hasher = sha2::Sha256::new();
-        let mut buffer = vec![0; 128 << 10];
         let mut size = 0;
-        loop {
-            match file.read(&mut buffer).map_err(at("read", &path))? {
-                0 => break,
-                n => {
-                    hasher.update(&buffer[..n]);
-                    size += n as u64;
+        BUFFER.with_borrow_mut(|buffer| {
+            loop {
+                match file.read(buffer).map_err(at("read", &path))? {
+                    0 => return Ok(()),
+                    n => {
+                        hasher.update(&buffer[..n]);
+                        size += n as u64;
+                    }
                 }
             }
-        }
+        })?;
         Ok(Some((Sha256::from_bytes(hasher.finalize().into()), size)))
     }
 
@@ -322,6 +332,23 @@ fn plain_dir(path: &Path) -> Result<bool, StoreError> {
             }
         }
         Err(error) => Err(at("create", path)(error)),
+    }
+}
+
+/// Opens a file for reading; not through a link, and without waiting for a pipe's other end.
+#[cfg(unix)]
+fn open_plain(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+#[cfg(not(unix))]
+fn open_plain(path: &Path) -> io::Result<File> {
+    if fs::symlink_metadata(path)?.is_file() {
+        File::open(path)
+    } else {
+        Err(io::Error::other("not a regular file"))
     }
 }
 

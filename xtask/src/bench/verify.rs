@@ -26,14 +26,13 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
         registry.site("https://localhost/"),
     );
     let index = bench.work.join("p6-index");
-    registry.write_index(&index);
+    registry.commit_git(&index);
     let out = bench.work.join("p6-out").display().to_string();
     let mut arguments = words(&["--index-dir", &index.display().to_string(), "--out", &out, "--listen", ""]);
     arguments.extend(words(&["--crates-base-url", &format!("{}/crates", origin.base()), "--include-yanked"]));
     arguments.extend(words(&["--cacert", &origin.ca().display().to_string()]));
     let program = bench.program.display().to_string();
     Series::new("fill").run(bench.work, &program, &arguments)?;
-    drop(origin);
     arguments.push("--verify-existing".to_owned());
 
     let own = std::env::current_exe().context("finding this program")?.display().to_string();
