@@ -5,11 +5,13 @@
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod crash;
+mod disk;
 mod error;
 mod path;
 mod stage;
 mod store;
-mod sync;
 
 pub use error::{StoreError, StoreFault};
 pub use stage::{Staged, StagedWriter};

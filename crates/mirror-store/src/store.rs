@@ -11,10 +11,10 @@ use mirror_types::{Layout, Sha256};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use crate::disk::{Disk, SyncMode};
 use crate::error::{StoreError, at};
 use crate::path::below;
 use crate::stage::{Staged, StagedWriter};
-use crate::sync::SyncMode;
 
 /// A mirror root. Clones share it. One process at a time may hold it for writing.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     root: PathBuf,
     layout: Layout,
-    sync: SyncMode,
+    disk: Box<dyn Disk>,
     next: AtomicU64,
     /// Directories that exist and are no links.
     dirs: Mutex<HashSet<String>>,
@@ -64,7 +64,7 @@ impl Store {
     pub fn open(root: &Path, layout: Layout, asked: bool) -> Result<Self, StoreError> {
         let state = root.join(".mirror");
         fs::create_dir_all(root).map_err(at("create", root))?;
-        plain_dir(&state)?;
+        plain_dir(&SyncMode::EachFile, &state)?;
         let lock = lock(root, &state.join("lock"))?;
         let record = state.join("mirror.json");
         let layout = match read_record(&record)? {
@@ -83,7 +83,8 @@ impl Store {
         if !record.exists() {
             let json =
                 serde_json::json!(MirrorRecord { format_version: 1, layout: layout.as_str().to_owned() });
-            store.write_state("mirror.json", format!("{json}\n").as_bytes())?;
+            let staged = store.stage(".mirror/mirror.json", format!("{json}\n").as_bytes())?;
+            store.commit(vec![staged])?;
         }
         Ok(store)
     }
@@ -102,11 +103,15 @@ impl Store {
     }
 
     fn new(root: &Path, layout: Layout, lock: Option<File>) -> Self {
-        let sync = if lock.is_some() { SyncMode::of(root) } else { SyncMode::EachFile };
+        let mode = if lock.is_some() { SyncMode::of(root) } else { SyncMode::EachFile };
+        Self::on(Box::new(mode), root, layout, lock)
+    }
+
+    pub(crate) fn on(disk: Box<dyn Disk>, root: &Path, layout: Layout, lock: Option<File>) -> Self {
         Self(Arc::new(Inner {
             root: root.to_owned(),
             layout,
-            sync,
+            disk,
             next: AtomicU64::new(0),
             dirs: Mutex::default(),
             _lock: lock,
@@ -143,10 +148,8 @@ impl Store {
     pub fn stage(&self, rel: &str, data: &[u8]) -> Result<Staged, StoreError> {
         below(&self.0.root, rel)?;
         let temp = self.temp();
-        let mut file = File::create_new(&temp).map_err(at("create", &temp))?;
-        let staged = Staged { temp, rel: rel.to_owned(), published: false };
-        file.write_all(data).map_err(at("write", &staged.temp))?;
-        Ok(staged)
+        self.0.disk.write_new(&temp, data).map_err(at("write", &temp))?;
+        Ok(Staged { temp, rel: rel.to_owned(), published: false })
     }
 
     /// Opens a file in the stage for a large body.
@@ -172,7 +175,7 @@ impl Store {
     pub fn commit(&self, mut batch: Vec<Staged>) -> Result<(), StoreError> {
         let root = &self.0.root;
         let temps: Vec<&Path> = batch.iter().map(|staged| staged.temp.as_path()).collect();
-        self.0.sync.files(root, &temps).map_err(at("make durable what is staged below", root))?;
+        self.0.disk.sync_files(root, &temps).map_err(at("make durable what is staged below", root))?;
         let mut touched = HashSet::new();
         for staged in &mut batch {
             let path = below(root, &staged.rel)?;
@@ -182,11 +185,11 @@ impl Store {
                     touched.insert(dir.to_owned());
                 }
             }
-            fs::rename(&staged.temp, &path).map_err(at("publish", &path))?;
+            self.0.disk.rename(&staged.temp, &path).map_err(at("publish", &path))?;
             staged.published = true;
         }
         let touched: Vec<PathBuf> = touched.into_iter().map(|dir| root.join(dir)).collect();
-        self.0.sync.dirs(root, &touched).map_err(at("make durable the directories below", root))
+        self.0.disk.sync_dirs(root, &touched).map_err(at("make durable the directories below", root))
     }
 
     /// Makes the directory `rel` part by part; a link among them is refused.
@@ -200,7 +203,7 @@ impl Store {
             let part = &rel[..end];
             if !known.contains(part) {
                 let path = below(&self.0.root, part)?;
-                if plain_dir(&path)? {
+                if plain_dir(&*self.0.disk, &path)? {
                     // The entry of a new directory stands in its parent; `""` is the root.
                     touched.insert(part.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned());
                 }
@@ -320,8 +323,8 @@ impl Store {
 }
 
 /// Makes a directory unless it is there; says whether it was made. Links are refused.
-fn plain_dir(path: &Path) -> Result<bool, StoreError> {
-    match fs::create_dir(path) {
+fn plain_dir(disk: &dyn Disk, path: &Path) -> Result<bool, StoreError> {
+    match disk.create_dir(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let meta = fs::symlink_metadata(path).map_err(at("look at", path))?;

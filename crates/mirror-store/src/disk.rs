@@ -1,9 +1,47 @@
-//! Making bytes durable. A failed sync is never tried again: what the kernel dropped is gone.
+//! What a commit does to the disk, and how bytes are made durable. A failed sync is never tried
+//! again: what the kernel dropped is gone.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread;
+
+/// The changes that a commit consists of, so that tests can watch their order and make each of them
+/// fail.
+pub(crate) trait Disk: std::fmt::Debug + Send + Sync {
+    /// Makes a file that is not there yet.
+    fn write_new(&self, path: &Path, data: &[u8]) -> io::Result<()>;
+    /// Makes `files` (already written and closed) below `root` durable.
+    fn sync_files(&self, root: &Path, files: &[&Path]) -> io::Result<()>;
+    /// Makes a directory that is not there yet.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file its final name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes the entries of `dirs` below `root` durable.
+    fn sync_dirs(&self, root: &Path, dirs: &[PathBuf]) -> io::Result<()>;
+}
+
+impl Disk for SyncMode {
+    fn write_new(&self, path: &Path, data: &[u8]) -> io::Result<()> {
+        let written = File::create_new(path).and_then(|mut file| file.write_all(data));
+        if written.is_err() {
+            let _ = std::fs::remove_file(path);
+        }
+        written
+    }
+    fn sync_files(&self, root: &Path, files: &[&Path]) -> io::Result<()> {
+        self.files(root, files)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+    fn sync_dirs(&self, root: &Path, dirs: &[PathBuf]) -> io::Result<()> {
+        self.dirs(root, dirs)
+    }
+}
 
 /// How a store makes a batch durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +64,7 @@ impl SyncMode {
         Self::EachFile
     }
 
-    /// Makes `files` (already written and closed) durable.
-    pub(crate) fn files(self, root: &Path, files: &[&Path]) -> io::Result<()> {
+    fn files(self, root: &Path, files: &[&Path]) -> io::Result<()> {
         match self {
             #[cfg(target_os = "linux")]
             Self::FileSystem => whole(root),
@@ -35,8 +72,7 @@ impl SyncMode {
         }
     }
 
-    /// Makes the entries of `dirs` durable.
-    pub(crate) fn dirs(self, root: &Path, dirs: &[PathBuf]) -> io::Result<()> {
+    fn dirs(self, root: &Path, dirs: &[PathBuf]) -> io::Result<()> {
         match self {
             #[cfg(target_os = "linux")]
             Self::FileSystem => whole(root),
