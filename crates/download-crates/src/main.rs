@@ -8,6 +8,7 @@ use mirror_telemetry::{Listener, LogOptions, Progress, ProgressHandle, ProgressO
 use tokio_util::sync::CancellationToken;
 
 mod flags;
+mod open_files;
 mod resolve;
 mod signals;
 mod summary;
@@ -23,7 +24,10 @@ fn main() -> ExitCode {
         }
     };
     let settings = match resolve::resolve(&flags) {
-        Ok(settings) => settings,
+        Ok(mut settings) => {
+            settings.options.fetch.conns_bound = open_files::connections().unwrap_or(0);
+            settings
+        }
         Err(error) => return complain(&error, Code::Usage),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()

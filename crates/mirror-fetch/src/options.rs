@@ -34,6 +34,8 @@ pub struct FetchOptions {
     pub max_body_bytes: u64,
     /// Connections per origin; 0 chooses from `concurrency`.
     pub max_conns_per_host: usize,
+    /// Connections per origin that this machine can bear, whatever is asked for; 0 for no bound.
+    pub conns_bound: usize,
     /// Follow redirects to another origin. From https to http only with this as well. Default false.
     pub allow_cross_origin_redirects: bool,
 }
@@ -56,6 +58,7 @@ impl Default for FetchOptions {
             spool_above_bytes: 8 << 20,
             max_body_bytes: 512 << 20,
             max_conns_per_host: 0,
+            conns_bound: 0,
             allow_cross_origin_redirects: false,
         }
     }

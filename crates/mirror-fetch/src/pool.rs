@@ -75,6 +75,8 @@ impl Pool {
             0 => (auto, concurrency.min(MAX_H1_CONNS)),
             n => (n.min(256), n.min(concurrency)),
         };
+        let bound = if options.conns_bound == 0 { usize::MAX } else { options.conns_bound };
+        let (conns, h1_conns) = (conns.min(bound), h1_conns.min(bound));
         Ok(Self {
             connector: Connector::new(options)?,
             origins: Default::default(),

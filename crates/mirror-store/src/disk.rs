@@ -5,6 +5,24 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
+
+/// Tries again for a while when all files that this process may open are open: connections are given
+/// up meanwhile, and a run must not end for that.
+pub(crate) fn patient<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    const PAUSE: Duration = Duration::from_millis(50);
+    for _ in 0..200 {
+        match open() {
+            Err(error) if cfg!(unix) && matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => {
+                thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
+    open()
+}
 
 /// The changes that a commit consists of, so that tests can watch their order and make each of them
 /// fail.
@@ -23,7 +41,7 @@ pub(crate) trait Disk: std::fmt::Debug + Send + Sync {
 
 impl Disk for SyncMode {
     fn write_new(&self, path: &Path, data: &[u8]) -> io::Result<()> {
-        let written = File::create_new(path).and_then(|mut file| file.write_all(data));
+        let written = patient(|| File::create_new(path)).and_then(|mut file| file.write_all(data));
         if written.is_err() {
             let _ = std::fs::remove_file(path);
         }
@@ -68,7 +86,9 @@ impl SyncMode {
         match self {
             #[cfg(target_os = "linux")]
             Self::FileSystem => whole(root),
-            Self::EachFile => each(files, |path| File::options().write(true).open(path)?.sync_all()),
+            Self::EachFile => {
+                each(files, |path| patient(|| File::options().write(true).open(path))?.sync_all())
+            }
         }
     }
 
@@ -86,12 +106,12 @@ impl SyncMode {
 
 #[cfg(target_os = "linux")]
 fn whole(root: &Path) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(root)?)?)
+    Ok(rustix::fs::syncfs(patient(|| File::open(root))?)?)
 }
 
 #[cfg(unix)]
 fn one_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    patient(|| File::open(path))?.sync_all()
 }
 
 /// Directories cannot be synced here; the file system journals their entries.

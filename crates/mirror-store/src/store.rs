@@ -11,7 +11,7 @@ use mirror_types::{Layout, Sha256};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use crate::disk::{Disk, SyncMode};
+use crate::disk::{Disk, SyncMode, patient};
 use crate::error::{StoreError, at};
 use crate::path::below;
 use crate::stage::{Staged, StagedWriter};
@@ -158,11 +158,7 @@ impl Store {
     /// When the disk refuses.
     pub fn stage_file(&self) -> Result<StagedWriter, StoreError> {
         let temp = self.temp();
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&temp)
+        let file = patient(|| File::options().read(true).write(true).create_new(true).open(&temp))
             .map_err(at("create", &temp))?;
         Ok(StagedWriter { file, temp, finished: false })
     }
@@ -220,7 +216,7 @@ impl Store {
     pub fn hash(&self, rel: &str) -> Result<Option<(Sha256, u64)>, StoreError> {
         let path = below(&self.0.root, rel)?;
         let strange = || StoreError::Strange { path: path.clone(), expected: "a regular file" };
-        let mut file = match open_plain(&path) {
+        let mut file = match patient(|| open_plain(&path)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
@@ -270,7 +266,7 @@ impl Store {
         let path = below(&self.0.root, rel)?;
         let listed_ns = nanos(SystemTime::now());
         let mut files = Vec::new();
-        for entry in fs::read_dir(&path).map_err(at("list", &path))? {
+        for entry in patient(|| fs::read_dir(&path)).map_err(at("list", &path))? {
             let entry = entry.map_err(at("list", &path))?;
             let regular = entry.file_type().map_err(at("look at", &entry.path()))?.is_file();
             if let (true, Ok(name)) = (regular, entry.file_name().into_string()) {
@@ -314,7 +310,7 @@ impl Store {
     /// When it cannot be read.
     pub fn read_state(&self, rel: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let path = below(&self.state_dir(), rel)?;
-        match fs::read(&path) {
+        match patient(|| fs::read(&path)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(at("read", &path)(error)),

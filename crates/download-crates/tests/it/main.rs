@@ -7,4 +7,5 @@ mod faults;
 mod hostile;
 mod rerun;
 mod sources;
+mod storage;
 mod world;

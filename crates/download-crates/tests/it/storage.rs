@@ -1,0 +1,107 @@
+//! Disks that are full, out of inodes, or read-only; processes that may open few files.
+//!
+//! A small file system is mounted in a namespace of its own, which needs no rights where user
+//! namespaces are allowed. Where they are not, these tests say so and pass: the same faults are
+//! injected into every step of a commit by the tests of `mirror-store`.
+#![cfg(target_os = "linux")]
+
+use std::process::Command;
+
+use mirror_testkit::{OriginOptions, Protocol, TestRegistry};
+
+use crate::world::{BIN, Ended, World, run};
+
+fn may_mount() -> bool {
+    let probe = "d=$(mktemp -d) && mount -t tmpfs none $d";
+    let mounts = Command::new("unshare").args(["-Urm", "sh", "-c", probe]).output();
+    let may = mounts.is_ok_and(|output| output.status.success());
+    if !may {
+        #[expect(clippy::print_stderr, reason = "who reads the log of a test run wants to know")]
+        {
+            eprintln!("skipped: this machine does not let a test mount a file system");
+        }
+    }
+    may
+}
+
+/// Runs a shell script in which `RUN` is the program and `disk` a fresh folder to mount on.
+fn script(world: &World, text: &str) -> Ended {
+    let index = world.index();
+    std::fs::create_dir_all(world.path("disk")).unwrap();
+    let line = format!(
+        "{BIN} --index-dir {} --crates-base-url {}/crates --cacert {} --listen= --out disk/out --manifest disk/m.jsonl",
+        index.display(),
+        world.origin.base(),
+        world.origin.ca().display()
+    );
+    let text = format!("set -e\nRUN() {{ {line} \"$@\"; }}\n{text}");
+    run(Command::new("unshare").args(["-Urm", "sh", "-c", &text]).current_dir(world.dir.path()))
+}
+
+#[test]
+fn a_full_disk_ends_the_run_and_the_next_one_goes_on() {
+    if !may_mount() {
+        return;
+    }
+    let world = World::new(TestRegistry::generate(61, 400, 20_000));
+    let ended = script(
+        &world,
+        "mount -t tmpfs -o size=4m none disk\n\
+         code=0; RUN || code=$?\n\
+         [ $code = 6 ] || { echo first run: $code; exit 99; }\n\
+         grep -q crate disk/m.jsonl || echo nothing was committed\n\
+         mount -o remount,size=64m disk\n\
+         RUN\n\
+         cp -r disk/out disk/m.jsonl .",
+    )
+    .expect(0);
+    assert!(ended.stderr.contains("disk is full") || ended.stderr.contains("disk I/O"), "{}", ended.stderr);
+    world.assert_whole("out");
+}
+
+#[test]
+fn a_file_system_without_inodes_ends_the_run() {
+    if !may_mount() {
+        return;
+    }
+    let world = World::new(TestRegistry::generate(62, 400, 200));
+    script(
+        &world,
+        "mount -t tmpfs -o size=64m,nr_inodes=150 none disk\n\
+         code=0; RUN || code=$?\n\
+         [ $code = 6 ] || { echo first run: $code; exit 99; }\n\
+         mount -o remount,nr_inodes=5000 disk\n\
+         RUN\n\
+         cp -r disk/out disk/m.jsonl .",
+    )
+    .expect(0);
+    world.assert_whole("out");
+}
+
+#[test]
+fn a_read_only_file_system_is_named() {
+    if !may_mount() {
+        return;
+    }
+    let world = World::new(TestRegistry::generate(63, 10, 200));
+    let ended = script(
+        &world,
+        "mount -t tmpfs -o size=4m none disk\n\
+         mount -o remount,ro disk\n\
+         RUN",
+    )
+    .expect(6);
+    assert!(ended.stderr.contains("read-only"), "{}", ended.stderr);
+}
+
+#[test]
+fn few_open_files_mean_fewer_connections_and_no_failure() {
+    let options = OriginOptions { protocol: Protocol::Http1Tls, ..OriginOptions::default() };
+    let world = World::with(TestRegistry::generate(64, 300, 2_000), options);
+    let text = format!("ulimit -n 48; exec {BIN} \"$@\"");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &text, "sh"]).args(world.mirroring("out").get_args());
+    let ended = run(limited.current_dir(world.dir.path())).expect(0);
+    assert_eq!(ended.count("downloaded"), 300);
+    world.assert_whole("out");
+}
