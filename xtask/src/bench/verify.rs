@@ -18,9 +18,16 @@ pub(crate) struct HashTwo {
     dir: PathBuf,
 }
 
+/// With the sizes of the other benchmarks, and with the mean size of a real registry's releases.
 pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
-    println!("P6: making a mirror of {} releases", bench.releases);
-    let registry = TestRegistry::generate(6, bench.releases, 20_000);
+    one(bench, report, bench.releases, 20_000)?;
+    one(bench, report, bench.releases / 4, 160_000)
+}
+
+fn one(bench: &Bench<'_>, report: &mut Report, releases: usize, mean_bytes: usize) -> anyhow::Result<()> {
+    println!("P6: making a mirror of {releases} releases");
+    let registry = TestRegistry::generate(6, releases, mean_bytes);
+    let kb = mean_bytes / 1_000;
     let origin = Origin::start(
         OriginOptions { workers: 2, ..OriginOptions::default() },
         registry.site("https://localhost/"),
@@ -45,13 +52,19 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     }
     let count = registry.len();
     report.downloads(
-        "P6: verify what is held",
-        &format!("{count} files of 20 kB on average, warm"),
+        &format!("P6: verify what is held, {kb} kB"),
+        &format!("{count} files of {kb} kB on average, warm; the index is a git repository"),
         count,
         &us,
         &[&plain],
     );
-    report.target("P6 files/s over two plain threads", us.speed_over(&plain), "at least 0.85", |x| x >= 0.85);
+    report.target(
+        &format!("P6 files/s over two plain threads, {kb} kB"),
+        us.speed_over(&plain),
+        "at least 0.85",
+        |x| x >= 0.85,
+    );
+    std::fs::remove_dir_all(&index).context("removing the index of P6")?;
     std::fs::remove_dir_all(&out).context("removing the mirror of P6")?;
     std::fs::remove_file(bench.work.join("manifest.jsonl")).context("removing the manifest of P6")?;
     Ok(())
