@@ -61,7 +61,6 @@ async fn run(settings: Settings) -> ExitCode {
         return complain(&error.into(), Code::Usage);
     }
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
-    mirror_telemetry::install_metrics();
     let listener = match &settings.listen {
         Some(addr) if !settings.options.dry_run => match Listener::start(addr, stats.clone()).await {
             Ok(listener) => Some(listener),
@@ -94,7 +93,7 @@ async fn run(settings: Settings) -> ExitCode {
         progress.finish();
     }
     if let Some(listener) = listener {
-        listener.shutdown().await;
+        listener.shutdown();
     }
     finish(result, &settings, signal.received())
 }

@@ -231,12 +231,14 @@ impl Store {
         let mut size = 0;
         BUFFER.with_borrow_mut(|buffer| {
             loop {
-                match file.read(buffer).map_err(at("read", &path))? {
-                    0 => return Ok(()),
-                    n => {
+                match file.read(buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(n) => {
                         hasher.update(&buffer[..n]);
                         size += n as u64;
                     }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(at("read", &path)(error)),
                 }
             }
         })?;

@@ -1,11 +1,15 @@
-//! Logging, counters, the status listener, progress.
+//! Logging, counters, the listener (dashboard, metrics, status, profiles), progress.
 
+#[cfg(unix)]
+mod flame;
 mod listener;
 mod logging;
+mod metrics;
+mod profile;
 mod progress;
 mod stats;
 
-pub use listener::{ListenError, Listener, install_metrics};
+pub use listener::{ListenError, Listener};
 pub use logging::{LogFormat, LogLevel, LogOptions, ProgressHandle, TelemetryError, init_logging};
 pub use progress::{Progress, ProgressOptions};
 pub use stats::{Phase, RunStats, Snapshot};

@@ -1,22 +1,24 @@
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::stats::{BUCKETS_MS, RunStats};
+use crate::metrics::{metrics, status_json};
+use crate::profile;
+use crate::stats::RunStats;
 
 const MAX_CONNECTIONS: usize = 64;
+const DASHBOARD: &str = include_str!("dashboard.html");
+const INDEX: &str = include_str!("pprof.html");
 
 /// Why the listener could not start.
 #[derive(Debug, thiserror::Error)]
@@ -26,15 +28,14 @@ pub struct ListenError {
     source: std::io::Error,
 }
 
-/// Serves `/metrics` and `/api/status` over HTTP/1.1.
+/// Serves the dashboard, `/metrics`, `/api/status` and `/debug/pprof/` over HTTP/1.1, read-only.
+/// Bound to a loopback address it answers only requests that name this machine, so that no page
+/// in a browser can read it under another name.
 #[derive(Debug)]
 pub struct Listener {
     addr: SocketAddr,
     stop: CancellationToken,
 }
-
-/// Prepares the process for metrics; they are rendered from [`RunStats`] when asked for.
-pub fn install_metrics() {}
 
 impl Listener {
     /// Listens on `addr`; `:9090` means all interfaces. Inside a runtime.
@@ -47,7 +48,7 @@ impl Listener {
         let socket = TcpListener::bind(&full).await.map_err(fail)?;
         let bound = socket.local_addr().map_err(|source| ListenError { addr: addr.to_owned(), source })?;
         let stop = CancellationToken::new();
-        tokio::spawn(serve(socket, stats, stop.clone()));
+        tokio::spawn(accept(socket, bound, stats, stop.clone()));
         Ok(Self { addr: bound, stop })
     }
 
@@ -57,14 +58,13 @@ impl Listener {
         self.addr
     }
 
-    /// Stops listening.
-    #[expect(clippy::unused_async, reason = "callers wait for the end of open answers here")]
-    pub async fn shutdown(self) {
+    /// Stops listening and ends what is open.
+    pub fn shutdown(self) {
         self.stop.cancel();
     }
 }
 
-async fn serve(socket: TcpListener, stats: Arc<RunStats>, stop: CancellationToken) {
+async fn accept(socket: TcpListener, bound: SocketAddr, stats: Arc<RunStats>, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
@@ -78,17 +78,8 @@ async fn serve(socket: TcpListener, stats: Arc<RunStats>, stop: CancellationToke
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
         let (stats, stop) = (stats.clone(), stop.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let response = answer(&request, &stats);
-                async move { Ok::<_, Infallible>(response) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(10))
-                .max_buf_size(16 << 10)
-                .serve_connection(TokioIo::new(stream), service);
             tokio::select! {
-                _ = connection => {}
+                () = serve(stream, bound, stats) => {}
                 () = stop.cancelled() => {}
             }
             drop(place);
@@ -96,89 +87,121 @@ async fn serve(socket: TcpListener, stats: Arc<RunStats>, stop: CancellationToke
     }
 }
 
-fn answer(request: &Request<Incoming>, stats: &RunStats) -> Response<Full<Bytes>> {
-    let (status, kind, body) = if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET is answered\n".to_owned())
+async fn serve(stream: TcpStream, bound: SocketAddr, stats: Arc<RunStats>) {
+    let service = service_fn(move |request| {
+        let stats = stats.clone();
+        async move { Ok::<_, Infallible>(answer(&request, bound, &stats).await) }
+    });
+    let ended = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(10))
+        .max_buf_size(16 << 10)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = ended {
+        tracing::debug!("a client of the listener went away: {error}");
+    }
+}
+
+/// What a request is answered with.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) kind: &'static str,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn new(kind: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status: StatusCode::OK, kind, body: body.into() }
+    }
+
+    /// Says no, with the reason.
+    pub(crate) fn no(status: StatusCode, reason: &str) -> Self {
+        Self { status, kind: "text/plain; charset=utf-8", body: format!("{reason}\n").into_bytes() }
+    }
+}
+
+async fn answer(request: &Request<Incoming>, bound: SocketAddr, stats: &RunStats) -> Response<Full<Bytes>> {
+    let answer = if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        Answer::no(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered")
+    } else if !names_this_machine(request.headers(), bound) {
+        Answer::no(StatusCode::FORBIDDEN, "this listener answers under the name of this machine only")
     } else {
-        match request.uri().path() {
-            "/metrics" => (StatusCode::OK, "text/plain; version=0.0.4", metrics(stats)),
-            "/api/status" => (StatusCode::OK, "application/json", status_json(stats)),
-            _ => (StatusCode::NOT_FOUND, "text/plain", "see /metrics and /api/status\n".to_owned()),
-        }
+        route(request, stats).await
     };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, answer.kind),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+             frame-ancestors 'none'",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
-fn status_json(stats: &RunStats) -> String {
-    let now = stats.snapshot();
-    serde_json::json!({
-        "version": stats.version,
-        "processed": now.processed,
-        "ok": now.ok,
-        "errors": now.errors,
-        "downloaded": now.downloaded,
-        "existing": now.existing,
-        "verified_existing": now.verified_existing,
-        "uptime_sec": now.uptime.as_secs(),
-        "rate_per_sec": format!("{:.1}", now.rate_per_sec),
-        "planned": now.planned,
-        "unavailable": now.unavailable,
-        "bytes": now.bytes,
-        "inflight": now.inflight,
-        "concurrency": now.concurrency,
-        "eta_sec": now.eta.map(|eta| eta.as_secs()),
-        "phase": now.phase.as_str(),
-    })
-    .to_string()
+async fn route(request: &Request<Incoming>, stats: &RunStats) -> Answer {
+    const HTML: &str = "text/html; charset=utf-8";
+    let query = request.uri().query().unwrap_or_default();
+    match request.uri().path() {
+        "/" => Answer::new(HTML, DASHBOARD),
+        "/metrics" => Answer::new("text/plain; version=0.0.4; charset=utf-8", metrics(stats)),
+        "/api/status" => Answer::new("application/json", status_json(stats)),
+        "/debug/pprof" | "/debug/pprof/" => Answer::new(HTML, INDEX),
+        "/debug/pprof/cmdline" => Answer::new("text/plain; charset=utf-8", command_line()),
+        "/debug/pprof/profile" => profile::protobuf(query).await,
+        "/debug/pprof/flamegraph" => profile::flame_graph(query).await,
+        "/debug/pprof/heap" => {
+            Answer::no(StatusCode::NOT_IMPLEMENTED, "heap profiles are not built into this program")
+        }
+        _ => Answer::no(StatusCode::NOT_FOUND, "see /, /metrics, /api/status and /debug/pprof/"),
+    }
 }
 
-fn metrics(stats: &RunStats) -> String {
-    let now = stats.snapshot();
-    let mut text = String::new();
-    let head = |text: &mut String, name: &str, kind: &str, help: &str| {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+/// Arguments between NUL bytes, as Go's tools expect them.
+fn command_line() -> Vec<u8> {
+    let arguments: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    arguments.join("\0").into_bytes()
+}
+
+fn names_this_machine(headers: &HeaderMap, bound: SocketAddr) -> bool {
+    if !bound.ip().is_loopback() {
+        return true;
+    }
+    let Some(host) = headers.get(header::HOST) else { return true };
+    let host = host.to_str().unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => name,
+        _ => host,
     };
-    let name = "crates_download_requests_total";
-    head(&mut text, name, "counter", "Requests by result and HTTP status; net is a transport error.");
-    for ((ok, code), count) in stats.requests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        let status = if *ok { "ok" } else { "error" };
-        let code = code.map_or_else(|| "net".to_owned(), |code| code.to_string());
-        let _ = writeln!(text, "{name}{{status=\"{status}\",code=\"{code}\"}} {count}");
+    name.eq_ignore_ascii_case("localhost")
+        || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loopback_listener_has_no_other_name() {
+        let named = |host: &str, bound: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().expect("header"));
+            names_this_machine(&headers, bound.parse().expect("address"))
+        };
+        for host in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]:9090", "[::1]", "127.0.0.2"] {
+            assert!(named(host, "127.0.0.1:9090"), "{host}");
+        }
+        for host in ["attacker.test", "attacker.test:9090", "localhost.attacker.test", "10.0.0.1:9090", ""] {
+            assert!(!named(host, "127.0.0.1:9090"), "{host}");
+        }
+        assert!(named("mirror.lan:9090", "0.0.0.0:9090"));
     }
-    for (name, kind, help, value) in [
-        ("crates_download_bytes_total", "counter", "Bytes of bodies received.", now.received),
-        ("crates_download_retries_total", "counter", "Attempts beyond the first.", now.retries),
-        ("crates_download_inflight", "gauge", "Requests under way.", now.inflight),
-    ] {
-        head(&mut text, name, kind, help);
-        let _ = writeln!(text, "{name} {value}");
-    }
-    let name = "crates_download_duration_seconds";
-    head(&mut text, name, "histogram", "Duration of requests.");
-    let mut sum = 0;
-    for (at, bucket) in stats.buckets.iter().enumerate() {
-        sum += bucket.load(Relaxed);
-        let bound = BUCKETS_MS.get(at).map_or_else(
-            || "+Inf".to_owned(),
-            |&millis| Duration::from_millis(millis).as_secs_f64().to_string(),
-        );
-        let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {sum}");
-    }
-    let seconds = Duration::from_micros(stats.duration_micros.load(Relaxed)).as_secs_f64();
-    let _ = writeln!(text, "{name}_sum {seconds}\n{name}_count {sum}");
-    let name = "crates_processed_total";
-    head(&mut text, name, "counter", "Records by result.");
-    for (result, value) in [
-        ("downloaded", now.downloaded),
-        ("existing", now.existing),
-        ("verified_existing", now.verified_existing),
-        ("unavailable", now.unavailable),
-        ("error", now.errors),
-    ] {
-        let _ = writeln!(text, "{name}{{result=\"{result}\"}} {value}");
-    }
-    text
 }

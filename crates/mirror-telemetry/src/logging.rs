@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
@@ -70,7 +71,7 @@ struct AboveBar(MultiProgress);
 
 impl io::Write for AboveBar {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write_all(line)).map(|()| line.len())
+        self.0.suspend(|| io::stderr().write_all(clean(line).as_bytes())).map(|()| line.len())
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
@@ -82,6 +83,38 @@ impl<'a> MakeWriter<'a> for AboveBar {
     fn make_writer(&'a self) -> Self {
         self.clone()
     }
+}
+
+/// A log file.
+struct CleanFile(std::fs::File);
+
+impl io::Write for CleanFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(clean(line).as_bytes()).map(|()| line.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A record is one line, and nothing in it commands a terminal: control characters, whoever sent
+/// them, are written as JSON writes them.
+fn clean(record: &[u8]) -> String {
+    let text = String::from_utf8_lossy(record);
+    let (body, end) = text.strip_suffix('\n').map_or((&*text, ""), |body| (body, "\n"));
+    let mut out = String::with_capacity(text.len());
+    for c in body.chars() {
+        match c {
+            '\t' => out.push(' '),
+            // Beside control characters what turns the direction of text around.
+            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push_str(end);
+    out
 }
 
 /// Sets up logging for the process; a second call changes nothing.
@@ -104,7 +137,7 @@ pub fn init_logging(options: &LogOptions, terminal: &ProgressHandle) -> Result<(
                 .create(true)
                 .open(path)
                 .map_err(|source| TelemetryError::File { path: path.clone(), source })?;
-            let builder = builder.with_writer(std::sync::Mutex::new(file));
+            let builder = builder.with_writer(std::sync::Mutex::new(CleanFile(file)));
             match format {
                 LogFormat::Text => builder.try_init(),
                 LogFormat::Json => builder.json().try_init(),
@@ -114,4 +147,19 @@ pub fn init_logging(options: &LogOptions, terminal: &ProgressHandle) -> Result<(
         (None, LogFormat::Json) => builder.json().with_writer(AboveBar(terminal.0.clone())).try_init(),
     };
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_stays_one_harmless_line() {
+        let hostile = b"WARN \x1b[31mred\x1b[0m\r\nINFO forged \x07\xc2\x9b \xe2\x80\xae \xff end\n";
+        let line = clean(hostile);
+        assert_eq!(
+            line,
+            "WARN \\u001b[31mred\\u001b[0m\\u000d\\u000aINFO forged \\u0007\\u009b \\u202e \u{fffd} end\n"
+        );
+    }
 }

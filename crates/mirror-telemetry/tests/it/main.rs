@@ -1,0 +1,212 @@
+//! The listener as a browser, Prometheus and Go's tools see it.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::disallowed_methods, reason = "a test's own files")]
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mirror_telemetry::{Listener, Phase, RunStats};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+struct Got {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Got {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+async fn send(listener: &Listener, request: &str) -> Got {
+    let mut stream = TcpStream::connect(listener.local_addr()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.unwrap();
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Got { status, head, body: bytes[end + 4..].to_vec() }
+}
+
+async fn get(listener: &Listener, path: &str) -> Got {
+    send(listener, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await
+}
+
+async fn start() -> (Listener, Arc<RunStats>) {
+    let stats = RunStats::new("1.2.3");
+    (Listener::start("127.0.0.1:0", stats.clone()).await.unwrap(), stats)
+}
+
+fn there(program: &str, argument: &str) -> bool {
+    let run = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let there = run.is_ok_and(|status| status.success());
+    if !there {
+        #[expect(clippy::print_stderr, reason = "who reads the log of a test run wants to know")]
+        {
+            eprintln!("skipped: {program} is not there");
+        }
+    }
+    there
+}
+
+#[tokio::test]
+async fn status_has_the_fields_of_the_source_system_and_more() {
+    let (listener, stats) = start().await;
+    stats.set_phase(Phase::Download);
+    stats.planned(7);
+    stats.downloaded(100);
+    stats.existing();
+    stats.error();
+    let got = get(&listener, "/api/status").await;
+    assert!(got.head.contains("content-type: application/json"), "{}", got.head);
+    let json: serde_json::Value = serde_json::from_slice(&got.body).unwrap();
+    for (key, value) in [("processed", 3), ("ok", 2), ("errors", 1), ("downloaded", 1), ("existing", 1)] {
+        assert_eq!(json[key], value, "{key}");
+    }
+    assert_eq!(
+        (&json["version"], &json["planned"], &json["bytes"]),
+        (&"1.2.3".into(), &7.into(), &100.into())
+    );
+    let rate = json["rate_per_sec"].as_str().unwrap();
+    assert!(rate.split_once('.').is_some_and(|(_, decimals)| decimals.len() == 1), "{rate}");
+}
+
+#[tokio::test]
+async fn metrics_are_what_prometheus_expects() {
+    let (listener, stats) = start().await;
+    for millis in [1, 30, 700, 99_000] {
+        stats.request(Some(200), true, Duration::from_millis(millis));
+    }
+    stats.request(None, false, Duration::from_millis(3));
+    stats.downloaded(5);
+    let got = get(&listener, "/metrics").await;
+    assert!(got.head.contains("version=0.0.4"), "{}", got.head);
+    let text = got.text();
+    for line in [
+        "crates_download_requests_total{status=\"ok\",code=\"200\"} 4",
+        "crates_download_requests_total{status=\"error\",code=\"net\"} 1",
+        "crates_download_duration_seconds_bucket{le=\"+Inf\"} 5",
+        "crates_download_duration_seconds_count 5",
+        "crates_processed_total{result=\"downloaded\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    let buckets: Vec<u64> = text
+        .lines()
+        .filter(|line| line.contains("_bucket{"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+        .collect();
+    assert!(buckets.is_sorted() && buckets.len() > 5, "{buckets:?}");
+
+    if there("promtool", "--version") {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let checked = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(std::fs::File::open(file.path()).unwrap())
+            .output()
+            .unwrap();
+        let said = [checked.stdout, checked.stderr].concat();
+        assert!(checked.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    }
+}
+
+#[tokio::test]
+async fn only_reading_is_allowed_and_only_under_this_machines_name() {
+    let (listener, _stats) = start().await;
+    let get_as = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    assert_eq!(send(&listener, &get_as("attacker.test")).await.status, 403);
+    assert_eq!(send(&listener, &get_as(&listener.local_addr().to_string())).await.status, 200);
+    let post = "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    assert_eq!(send(&listener, post).await.status, 405);
+    assert_eq!(get(&listener, "/../etc/passwd").await.status, 404);
+    let head = send(&listener, "HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+}
+
+#[tokio::test]
+async fn the_dashboard_stands_alone() {
+    let (listener, _stats) = start().await;
+    let got = get(&listener, "/").await;
+    assert!(got.head.contains("content-security-policy: default-src 'none'"), "{}", got.head);
+    let page = got.text();
+    assert!(page.contains("/api/status") && page.contains("/debug/pprof/"));
+    for outside in ["http://", "https://", "innerHTML", "src="] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert!(get(&listener, "/debug/pprof/").await.text().contains("flamegraph"));
+    assert!(get(&listener, "/debug/pprof/cmdline").await.status == 200);
+    assert_eq!(get(&listener, "/debug/pprof/heap").await.status, 501);
+    assert_eq!(get(&listener, "/nowhere").await.status, 404);
+}
+
+#[cfg(unix)]
+mod profiles {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Burns CPU until told to stop; its name must be found in the profile.
+    #[inline(never)]
+    fn a_function_with_a_telling_name(stop: &AtomicBool) -> u64 {
+        let mut sum = 0_u64;
+        while !stop.load(Ordering::Relaxed) {
+            for n in 0..10_000_u64 {
+                sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(n));
+            }
+        }
+        sum
+    }
+
+    const NAME: &str = "a_function_with_a_telling_name";
+
+    /// One test for all: there is one profiler in a process.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_profile_under_load_has_stacks_that_tools_resolve() {
+        let (listener, _stats) = start().await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let burner = std::thread::spawn({
+            let stop = stop.clone();
+            move || a_function_with_a_telling_name(&stop)
+        });
+        // Asked for at the same time, one of them is refused.
+        let ask = || get(&listener, "/debug/pprof/profile?seconds=2");
+        let (one, other) = tokio::join!(ask(), ask());
+        let (profile, refused) = if one.status == 200 { (one, other) } else { (other, one) };
+        assert_eq!((profile.status, refused.status), (200, 409));
+        let raw = String::from_utf8_lossy(&profile.body);
+        assert!(
+            raw.contains(NAME),
+            "the profile has {} bytes and no stack with the name",
+            profile.body.len()
+        );
+
+        let flame = get(&listener, "/debug/pprof/flamegraph?seconds=1").await;
+        assert!(flame.head.contains("image/svg+xml"), "{}", flame.head);
+        assert!(flame.text().contains(NAME) && flame.text().ends_with("</svg>\n"));
+        assert_eq!(get(&listener, "/debug/pprof/profile?seconds=0").await.status, 400);
+        assert_eq!(get(&listener, "/debug/pprof/profile?seconds=x").await.status, 400);
+        stop.store(true, Ordering::Relaxed);
+        burner.join().unwrap();
+
+        if there("go", "version") {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &profile.body).unwrap();
+            let home = tempfile::tempdir().unwrap();
+            let top = Command::new("go")
+                .args(["tool", "pprof", "-top"])
+                .arg(file.path())
+                .env("HOME", home.path())
+                .env("PPROF_TMPDIR", home.path())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&top.stdout);
+            assert!(said.contains(NAME), "{said}{}", String::from_utf8_lossy(&top.stderr));
+        }
+    }
+}
