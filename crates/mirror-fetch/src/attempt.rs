@@ -125,10 +125,14 @@ fn build(ctx: &Ctx<'_>, origin: &Origin, url: &Url, h2: bool) -> Result<Request<
     let bad = |e: http::uri::InvalidUri| Fault::new(FailureKind::Address, e);
     // HTTP/2 and plain proxies want the whole address, an HTTP/1.1 origin its own part.
     let absolute = h2 || (origin.target.proxy.is_some() && !origin.target.https);
-    let uri: Uri = if absolute {
-        url[..Position::AfterQuery].parse().map_err(bad)?
-    } else {
-        url[Position::BeforePath..Position::AfterQuery].parse().map_err(bad)?
+    let named = !url.username().is_empty() || url.password().is_some();
+    let uri: Uri = match (absolute, named) {
+        (true, false) => url[..Position::AfterQuery].parse().map_err(bad)?,
+        // User info is no part of a target: proxies and origins write targets to their logs.
+        (true, true) => format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterQuery])
+            .parse()
+            .map_err(bad)?,
+        (false, _) => url[Position::BeforePath..Position::AfterQuery].parse().map_err(bad)?,
     };
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = uri;

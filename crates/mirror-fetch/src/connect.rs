@@ -74,7 +74,7 @@ impl Connector {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
-            proxies: Proxies::from_env()?,
+            proxies: Proxies::new(&options.proxies)?,
             timeout: options.connect_timeout,
         })
     }

@@ -35,7 +35,7 @@ pub(crate) struct Core {
 }
 
 impl Fetcher {
-    /// Reads trusted roots and the proxy variables. Opens no connection.
+    /// Reads trusted roots and the proxy settings. Opens no connection.
     ///
     /// # Errors
     /// When the roots, a proxy variable or the user agent cannot be used.

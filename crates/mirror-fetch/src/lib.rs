@@ -24,5 +24,5 @@ mod watch;
 
 pub use failure::{Failure, FailureKind, FetchSetupError, RetryKind};
 pub use fetcher::Fetcher;
-pub use options::{FetchObserver, FetchOptions};
+pub use options::{FetchObserver, FetchOptions, ProxySettings};
 pub use request::{Body, FetchRequest, Fetched, Spool, SpoolFactory};

@@ -38,6 +38,18 @@ pub struct FetchOptions {
     pub conns_bound: usize,
     /// Follow redirects to another origin. From https to http only with this as well. Default false.
     pub allow_cross_origin_redirects: bool,
+    /// Where proxies are named. Default: the environment.
+    pub proxies: ProxySettings,
+}
+
+/// Where the proxy variables (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`) are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ProxySettings {
+    /// The environment of the process.
+    #[default]
+    Environment,
+    /// These names and values alone, read by the same rules. None of them means no proxy.
+    Variables(Vec<(String, String)>),
 }
 
 impl Default for FetchOptions {
@@ -60,6 +72,7 @@ impl Default for FetchOptions {
             max_conns_per_host: 0,
             conns_bound: 0,
             allow_cross_origin_redirects: false,
+            proxies: ProxySettings::Environment,
         }
     }
 }

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use url::{Host, Url};
 
 use crate::failure::FetchSetupError;
+use crate::options::ProxySettings;
 
 /// One proxy spoken to over plain TCP.
 #[derive(Debug, Clone)]
@@ -25,8 +26,13 @@ pub(crate) struct Proxies {
 }
 
 impl Proxies {
-    pub(crate) fn from_env() -> Result<Self, FetchSetupError> {
-        Self::from_lookup(|name| std::env::var(name).ok())
+    pub(crate) fn new(settings: &ProxySettings) -> Result<Self, FetchSetupError> {
+        match settings {
+            ProxySettings::Environment => Self::from_lookup(|name| std::env::var(name).ok()),
+            ProxySettings::Variables(all) => {
+                Self::from_lookup(|name| all.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone()))
+            }
+        }
     }
 
     fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, FetchSetupError> {

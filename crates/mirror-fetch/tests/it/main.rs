@@ -5,4 +5,6 @@
 mod faults;
 mod origin;
 mod pool;
+mod proxy;
 mod resume;
+mod secure;

@@ -1,0 +1,196 @@
+//! Requests through an HTTP proxy. Host names end in `.test`, which no resolver knows: only the proxy
+//! can have found the way.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mirror_fetch::{FailureKind, FetchOptions, FetchRequest, Fetcher, ProxySettings};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use url::Url;
+
+use crate::origin::{fetcher, quick, response, sum};
+use crate::secure::secure;
+
+/// What a proxy does with `CONNECT`; anything else it answers itself, with what was asked.
+#[derive(Clone, Copy)]
+enum Tunnels {
+    /// Every host is at this address.
+    To(SocketAddr),
+    Refused,
+    Silence,
+    HangUp,
+}
+
+/// A proxy that keeps the head of every request.
+struct Proxy {
+    addr: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    async fn start(tunnels: Tunnels) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&heads);
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                tokio::spawn(serve(tcp, tunnels, Arc::clone(&kept)));
+            }
+        });
+        Self { addr, heads }
+    }
+
+    fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+
+    /// Options that name this proxy, with `user` as in `name:password@`.
+    fn options(&self, user: &str, base: FetchOptions) -> FetchOptions {
+        let address = format!("http://{user}{}", self.addr);
+        let proxies = ProxySettings::Variables(vec![("all_proxy".to_owned(), address)]);
+        FetchOptions { proxies, ..base }
+    }
+}
+
+async fn serve(mut tcp: TcpStream, tunnels: Tunnels, kept: Arc<Mutex<Vec<String>>>) {
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match tcp.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return,
+            }
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        kept.lock().unwrap().push(head.clone());
+        let connect = head.starts_with("CONNECT ");
+        let target = head.split(' ').nth(1).unwrap_or_default();
+        match tunnels {
+            _ if !connect => {
+                if tcp.write_all(&response("200 OK", "", target.as_bytes())).await.is_err() {
+                    return;
+                }
+            }
+            Tunnels::To(addr) => {
+                let mut far = TcpStream::connect(addr).await.unwrap();
+                tcp.write_all(b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n").await.unwrap();
+                tokio::io::copy_bidirectional(&mut tcp, &mut far).await.ok();
+                return;
+            }
+            Tunnels::Refused => {
+                tcp.write_all(&response("407 Who", "", b"")).await.ok();
+                return;
+            }
+            Tunnels::Silence => std::future::pending().await,
+            Tunnels::HangUp => return,
+        }
+    }
+}
+
+fn req(url: &str) -> FetchRequest {
+    FetchRequest::new(Url::parse(url).unwrap())
+}
+
+fn https() -> FetchRequest {
+    req("https://origin.test/file/1").with_expect(sum(b"/file/1"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn https_goes_through_a_tunnel_with_tls_end_to_end() {
+    let origin = secure(usize::MAX, |_| Duration::ZERO).await;
+    let proxy = Proxy::start(Tunnels::To(origin.addr())).await;
+    let fetcher = fetcher(proxy.options("us%3Aer:p%40ss@", origin.options()));
+    for _ in 0..3 {
+        let got = fetcher.fetch(https()).await.unwrap();
+        assert_eq!((got.status, got.retries), (200, 0));
+    }
+    let heads = proxy.heads();
+    // One tunnel: three requests share its HTTP/2 connection, and the proxy reads none of them.
+    let [head] = heads.as_slice() else { panic!("{heads:?}") };
+    assert!(head.starts_with("CONNECT origin.test:443 HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\nHost: origin.test:443\r\n"), "{head}");
+    // base64 of "us:er:p@ss"
+    assert!(head.contains("\r\nProxy-Authorization: Basic dXM6ZXI6cEBzcw==\r\n"), "{head}");
+    let seen = origin.heads.lock().unwrap().clone();
+    assert_eq!(seen.len(), 3);
+    assert!(seen.iter().all(|headers| !headers.contains_key("proxy-authorization")), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_does_not_weaken_the_check_of_the_certificate() {
+    let origin = secure(usize::MAX, |_| Duration::ZERO).await;
+    let proxy = Proxy::start(Tunnels::To(origin.addr())).await;
+    let fetcher = fetcher(proxy.options("", origin.options()));
+    let failure = fetcher.fetch(req("https://another.test/file/1")).await.unwrap_err();
+    assert_eq!((failure.kind, failure.retries), (FailureKind::Tls, 1), "{failure}");
+    assert!(origin.heads.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn http_goes_to_the_proxy_in_absolute_form() {
+    let proxy = Proxy::start(Tunnels::Refused).await;
+    let fetcher = fetcher(proxy.options("user:word@", quick()));
+    let url = "http://origin.test:8080/a/b%20c?d=e";
+    for _ in 0..2 {
+        let got = fetcher.fetch(req(url).with_expect(sum(url.as_bytes()))).await.unwrap();
+        assert_eq!(got.retries, 0);
+    }
+    for head in proxy.heads() {
+        let head = head.to_lowercase();
+        assert!(head.starts_with(&format!("get {url} http/1.1\r\n")), "{head}");
+        assert!(head.contains("\r\nhost: origin.test:8080\r\n"), "{head}");
+        assert!(head.contains("\r\nproxy-authorization: basic dxnlcjp3b3jk\r\n"), "{head}");
+    }
+    assert_eq!(proxy.heads().len(), 2);
+}
+
+#[tokio::test]
+async fn user_info_of_an_address_never_leaves_in_the_request_line() {
+    let proxy = Proxy::start(Tunnels::Refused).await;
+    let fetcher = fetcher(proxy.options("", quick()));
+    fetcher.fetch(req("http://user:word@origin.test/x")).await.unwrap();
+    let heads = proxy.heads();
+    assert!(heads[0].starts_with("GET http://origin.test/x HTTP/1.1\r\n"), "{heads:?}");
+    assert!(!heads[0].to_lowercase().contains("proxy-authorization"), "{heads:?}");
+}
+
+#[tokio::test]
+async fn loopback_and_excepted_hosts_are_asked_directly() {
+    let origin = crate::origin::Plain::start(|_, head| {
+        assert!(head.starts_with("get /some/file "), "{head}");
+        crate::origin::ok(b"direct")
+    })
+    .await;
+    let proxy = Proxy::start(Tunnels::Refused).await;
+    let fetcher = fetcher(proxy.options("", quick()));
+    assert_eq!(fetcher.fetch(origin.req()).await.unwrap().size, 6);
+    assert!(proxy.heads().is_empty());
+}
+
+#[tokio::test]
+async fn a_proxy_that_gives_no_tunnel_is_a_failed_connection() {
+    let table = [
+        (Tunnels::Refused, FailureKind::Connect, "407"),
+        (Tunnels::HangUp, FailureKind::Connect, "does not answer"),
+        (Tunnels::Silence, FailureKind::Timeout, "origin.test:443"),
+    ];
+    for (tunnels, kind, word) in table {
+        let proxy = Proxy::start(tunnels).await;
+        let options = FetchOptions { connect_timeout: Duration::from_millis(300), ..quick() };
+        let failure = fetcher(proxy.options("user:word@", options)).fetch(https()).await.unwrap_err();
+        assert_eq!((failure.kind, failure.retries), (kind, 3), "{failure}");
+        assert!(failure.message.contains(word) && !failure.message.contains("word@"), "{failure}");
+        assert_eq!(proxy.heads().len(), 4);
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_refused() {
+    let proxies = ProxySettings::Variables(vec![("https_proxy".to_owned(), "socks5://p.test".to_owned())]);
+    let options = FetchOptions { proxies, ..quick() };
+    let made = Fetcher::new(options, Arc::new(()), Arc::new(crate::origin::Spools::default()));
+    assert!(made.is_err_and(|error| error.to_string().contains("https_proxy")));
+}
