@@ -55,7 +55,8 @@ pub(crate) struct Flags {
     /// Never these crates: names or globs.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Selection")]
     pub(crate) exclude: Vec<String>,
-    /// With a sparse registry: also every version that could satisfy a dependency, transitively.
+    /// With a sparse registry: also every version that could satisfy a dependency, transitively; with --latest N
+    /// only the newest N that satisfy each requirement.
     #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) closure: bool,
     /// Only the newest N non-yanked versions of each crate; 0 means all.

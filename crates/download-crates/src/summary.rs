@@ -25,6 +25,7 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
         line("held", outcome.existing.to_string());
         line("would fetch", outcome.would_fetch.to_string());
         let (bytes, time) = match outcome.estimate {
+            _ if outcome.would_fetch == 0 => ("none".to_owned(), "none".to_owned()),
             Some(estimate) => (
                 format!(
                     "about {} (by the sizes of {} releases)",
@@ -36,7 +37,6 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
                     None => "unknown: no earlier run gives a rate to judge by".to_owned(),
                 },
             ),
-            None if outcome.would_fetch == 0 => ("none".to_owned(), "none".to_owned()),
             None => ("unknown: the origin gave no lengths".to_owned(), "unknown".to_owned()),
         };
         line("bytes", bytes);

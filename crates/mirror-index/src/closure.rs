@@ -133,14 +133,22 @@ impl Closure {
         }
         let Ok(req) = VersionReq::parse(req) else { return };
         let yanked = self.selection.include_yanked;
-        self.choose(
-            key,
-            |release| {
-                (yanked || !release.record.yanked)
-                    && release.version.as_ref().is_some_and(|version| req.matches(version))
-            },
-            work,
-        );
+        let fits = |release: &Release| {
+            (yanked || !release.record.yanked)
+                && release.version.as_ref().is_some_and(|version| req.matches(version))
+        };
+        // With `--latest N` the newest N that fit each requirement, not every one.
+        let oldest = match (self.selection.latest, self.files.get(key)) {
+            (1.., Some(found)) => {
+                let fitting = found.releases.iter().filter(|release| fits(release));
+                let mut versions: Vec<_> = fitting.filter_map(|release| release.version.clone()).collect();
+                versions.sort_by(|a, b| b.cmp(a));
+                versions.truncate(self.selection.latest);
+                versions.pop()
+            }
+            _ => None,
+        };
+        self.choose(key, |release| fits(release) && release.version >= oldest, work);
     }
 
     fn choose(&mut self, key: &str, wanted: impl Fn(&Release) -> bool, work: &mut Vec<(CrateName, String)>) {

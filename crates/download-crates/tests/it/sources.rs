@@ -91,12 +91,14 @@ fn closure_takes_everything_that_a_build_could_need() {
     let world = World::new(registry);
     let url = format!("sparse+{}/index/", world.origin.base());
     run(world.command("out").args(["--crates", "top", "--closure", "--index-url", &url])).expect(0);
-    let files: Vec<_> =
-        world.tree("out").into_keys().map(|path| path.rsplit('/').next().unwrap().to_owned()).collect();
-    let mut files = files;
-    files.sort();
+    let files = |out: &str| {
+        let tree = world.tree(out).into_keys();
+        let mut files: Vec<_> = tree.map(|path| path.rsplit('/').next().unwrap().to_owned()).collect();
+        files.sort();
+        files
+    };
     assert_eq!(
-        files,
+        files("out"),
         [
             "leaf-2.0.0.crate",
             "middle-1.0.0.crate",
@@ -105,6 +107,10 @@ fn closure_takes_everything_that_a_build_could_need() {
             "top-1.0.0.crate"
         ]
     );
+    let newest = ["--crates", "top", "--closure", "--latest", "1", "--index-url", &url];
+    run(world.command("newest").args(newest)).expect(0);
+    // What only an older version of `middle` needs is not wanted.
+    assert_eq!(files("newest"), ["middle-1.5.0.crate", "tool-1.0.0.crate", "top-1.0.0.crate"]);
 }
 
 #[test]
