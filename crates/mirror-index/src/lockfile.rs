@@ -89,6 +89,18 @@ impl LockSet {
         self.foreign
     }
 
+    /// Releases that are named.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.releases.len()
+    }
+
+    /// Whether none is named.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.releases.is_empty()
+    }
+
     /// Crates that are named, each once.
     #[must_use]
     pub fn names(&self) -> Vec<CrateName> {

@@ -12,6 +12,7 @@ use mirror_store::Store;
 use mirror_telemetry::RunStats;
 use mirror_types::{CrateName, IndexRecord, Layout, ReleaseId, Sha256};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -96,6 +97,8 @@ pub(crate) struct Planner {
     /// `None` in a dry run.
     pub(crate) sinks: Option<Sinks>,
     pub(crate) seen: HashSet<ReleaseId>,
+    /// Called when the downloads first hold planning back.
+    pub(crate) on_full: Option<Box<dyn FnOnce() + Send>>,
     /// Held files that wait for company on their way to be hashed.
     pub(crate) to_hash: Vec<HashJob>,
     /// What a dry run knows of sizes.
@@ -321,7 +324,16 @@ impl Planner {
             self.to_hash.len() < HASH_AT_ONCE || sinks.hashes.send(std::mem::take(&mut self.to_hash)).is_ok()
         } else {
             let url = from.url(&tag.id)?;
-            sinks.jobs.blocking_send(job(tag, url)).is_ok()
+            match sinks.jobs.try_send(job(tag, url)) {
+                Ok(()) => true,
+                Err(TrySendError::Closed(_)) => false,
+                Err(TrySendError::Full(job)) => {
+                    if let Some(call) = self.on_full.take() {
+                        call();
+                    }
+                    sinks.jobs.blocking_send(job).is_ok()
+                }
+            }
         };
         Ok(if sent { Ok(()) } else { Err(Stopped) })
     }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use mirror_fetch::Fetcher;
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{Closure, IndexLimits, IndexSource, Selection};
+use mirror_index::{Closure, IndexLimits, IndexSource, Selection, parse_file};
 use mirror_manifest::Catalogue;
 use mirror_store::Store;
+use mirror_telemetry::RunStats;
 use mirror_types::{CrateName, IndexRecord, ReleaseId, upstream};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::commit::{Event, Problem};
@@ -119,6 +121,16 @@ impl Run {
             None => HashSet::new(),
         };
         let must = selection.locked.clone();
+        let mut on_full = None;
+        match &records {
+            _ if options.limit > 0 => {}
+            Records::Closed(crates) => stats.expect(crates.iter().map(|records| records.len() as u64).sum()),
+            Records::List(entries) => stats.expect(entries.len() as u64),
+            Records::Sparse { .. } => {
+                stats.expect(selection.locked.as_ref().map_or(0, |locked| locked.len() as u64));
+            }
+            Records::Local(_) => on_full = Some(counting(&options.upstream, &selection, &stats, &cancel)),
+        }
         let mut planner = Planner {
             complete: matches!(records, Records::Local(_)) && selection.is_everything() && options.limit == 0,
             selection,
@@ -138,6 +150,7 @@ impl Run {
             cancel,
             sinks,
             seen: HashSet::new(),
+            on_full,
             to_hash: Vec::new(),
             sample: Sample::default(),
             report: PlanReport::default(),
@@ -154,6 +167,39 @@ impl Run {
         }
         Ok((planner, records))
     }
+}
+
+/// Counts what is selected, on a thread of its own: the planner cannot run ahead of the downloads,
+/// and a person wants to know how long they will take. Only done when they do take long.
+fn counting(
+    upstream: &Upstream,
+    selection: &Selection,
+    stats: &Arc<RunStats>,
+    cancel: &CancellationToken,
+) -> Box<dyn FnOnce() + Send> {
+    let (upstream, selection) = (upstream.clone(), selection.clone());
+    let (stats, cancel) = (stats.clone(), cancel.clone());
+    let count = move || {
+        let Upstream::Local(dir) = upstream else { return };
+        // What goes wrong here goes wrong in the planner too, which reports it.
+        let Ok(source) = IndexSource::open(&dir) else { return };
+        let mut selected = 0;
+        let scanned = source.scan(&mut |file| {
+            let records = parse_file(&file, &IndexLimits::default(), &mut |_| {});
+            if records.first().is_some_and(|record| selection.wants_crate(&record.id.name)) {
+                selected += selection.select(records).records.len() as u64;
+            }
+            if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if scanned.is_ok() && !cancel.is_cancelled() {
+            stats.expect(selected);
+        }
+    };
+    Box::new(move || {
+        if let Err(error) = std::thread::Builder::new().name("count".to_owned()).spawn(count) {
+            tracing::debug!("the whole is not counted: {error}");
+        }
+    })
 }
 
 /// The crates that a sparse registry is asked for: it cannot list what it has.

@@ -50,6 +50,7 @@ pub struct RunStats {
     phase: AtomicU8,
     planned: AtomicU64,
     plan_finished: AtomicU8,
+    expected: AtomicU64,
     downloaded: AtomicU64,
     existing: AtomicU64,
     verified_existing: AtomicU64,
@@ -70,9 +71,9 @@ pub struct RunStats {
 pub struct Snapshot {
     /// What the run is busy with.
     pub phase: Phase,
-    /// Records that were planned so far.
+    /// Records that are wanted, as far as that is known.
     pub planned: u64,
-    /// Whether `planned` is final.
+    /// Whether `planned` is the whole.
     pub plan_finished: bool,
     /// Records that came to an end.
     pub processed: u64,
@@ -116,6 +117,7 @@ impl RunStats {
             phase: AtomicU8::new(0),
             planned: AtomicU64::new(0),
             plan_finished: AtomicU8::new(0),
+            expected: AtomicU64::new(0),
             downloaded: AtomicU64::new(0),
             existing: AtomicU64::new(0),
             verified_existing: AtomicU64::new(0),
@@ -139,6 +141,11 @@ impl RunStats {
     /// `n` more records are wanted.
     pub fn planned(&self, n: u64) {
         self.planned.fetch_add(n, Relaxed);
+    }
+    /// `n` records in all will be wanted: planning is held back by the downloads, and progress needs
+    /// a whole.
+    pub fn expect(&self, n: u64) {
+        self.expected.store(n, Relaxed);
     }
     /// No more records will be planned.
     pub fn plan_finished(&self) {
@@ -205,7 +212,10 @@ impl RunStats {
         .map(|counter| counter.load(Relaxed));
         let ok = downloaded + existing + verified_existing;
         let processed = ok + unavailable + errors;
+        let expected = self.expected.load(Relaxed);
         let plan_finished = self.plan_finished.load(Relaxed) != 0;
+        let planned = if plan_finished { planned } else { planned.max(expected) };
+        let plan_finished = plan_finished || expected > 0;
         let uptime = self.begun.elapsed();
         #[expect(clippy::cast_precision_loss, reason = "rates for people")]
         let (rate, left) =

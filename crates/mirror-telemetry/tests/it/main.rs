@@ -72,6 +72,15 @@ async fn status_has_the_fields_of_the_source_system_and_more() {
         (&json["version"], &json["planned"], &json["bytes"]),
         (&"1.2.3".into(), &7.into(), &100.into())
     );
+    // The whole is known before the plan is finished, and time left with it.
+    assert!(json["eta_sec"].is_null());
+    stats.expect(70);
+    let json: serde_json::Value = serde_json::from_slice(&get(&listener, "/api/status").await.body).unwrap();
+    assert_eq!(json["planned"], 70);
+    assert!(json["eta_sec"].is_u64(), "{json}");
+    stats.plan_finished();
+    let json: serde_json::Value = serde_json::from_slice(&get(&listener, "/api/status").await.body).unwrap();
+    assert_eq!(json["planned"], 7, "what was planned counts");
     let rate = json["rate_per_sec"].as_str().unwrap();
     assert!(rate.split_once('.').is_some_and(|(_, decimals)| decimals.len() == 1), "{rate}");
 }
