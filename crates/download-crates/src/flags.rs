@@ -228,22 +228,8 @@ mod tests {
     /// Every downloader line that the source documents print, paths aside.
     #[test]
     fn the_lines_of_the_source_documents_are_accepted() {
-        for line in [
-            "-index-dir i -out o -concurrency 128 -dry-run -log-level info",
-            "-index-dir i -out o -concurrency 128 -include-yanked -progress-interval 5s -listen :9090 -log-format json",
-            "-index-dir i -out w -concurrency 128 -include-yanked -bundle -bundle-mode only -bundle-size-gb 8 -bundles-out b -manifest m -listen :9090 -log-format json",
-            "-index-dir i -out o -concurrency 256 -log-format text -log-level info -progress-interval 5s -progress-every 500",
-            "-index-dir i -limit 10000 -out out",
-            "-index-dir i -include-yanked -out out",
-            "-list urls.txt -out out -concurrency 256",
-            "-index-dir i -bundle -bundle-size-gb 8 -bundles-out bundles",
-            "-index-dir i -out o",
-            "-index-dir i -out out -listen :9090",
-            "-index-dir i -out o -concurrency 256 -include-yanked -progress-interval 5s -listen :9090",
-            "-index-dir i -out o -concurrency 256",
-            "-retries 3 -retry-base 250ms -retry-max 5s -timeout 300 -checksums c -crates-base-url http://h/crates",
-            "-index-dir=i -verify-existing=true -bundle=false",
-        ] {
+        let lines = include_str!("../../../testdata/command-lines.txt").lines();
+        for line in lines.filter(|line| !line.starts_with('#')) {
             flags(line);
         }
         assert_eq!(flags("-index-dir i").index_dir, Some("i".into()));

@@ -130,7 +130,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_forms_of_lockfiles_are_read() {
+    fn lockfiles_of_every_version_name_the_same_releases() {
+        let sources = ["registry+https://registry.test/index".to_owned()];
+        for (version, text, foreign) in [
+            (1, include_str!("../../../testdata/lockfiles/v1.lock"), 0),
+            (2, include_str!("../../../testdata/lockfiles/v2.lock"), 2),
+            (3, include_str!("../../../testdata/lockfiles/v3.lock"), 2),
+            (4, include_str!("../../../testdata/lockfiles/v4.lock"), 2),
+        ] {
+            let set = LockSet::parse(&[("lock".into(), text.into())], &sources).expect("a lockfile");
+            let ids: Vec<_> = set.releases.keys().map(ToString::to_string).collect();
+            assert_eq!(ids, ["alpha 1.0.0", "beta 0.2.0+build"], "version {version}");
+            assert_eq!(set.foreign(), foreign, "version {version}");
+            let sum = set.checksum(&id(("alpha", "1.0.0"))).flatten();
+            assert_eq!(sum, Some(Sha256::from_bytes([0x11; 32])), "version {version}");
+        }
+    }
+
+    fn id((name, version): (&str, &str)) -> ReleaseId {
+        ReleaseId { name: name.parse().expect("name"), version: version.parse().expect("version") }
+    }
+
+    #[test]
+    fn disagreeing_and_broken_lockfiles_are_named() {
         let sum = "ab".repeat(32);
         let new = format!(
             "version = 4\n[[package]]\nname = \"me\"\nversion = \"0.1.0\"\n[[package]]\nname = \"a\"\nversion = \
