@@ -20,7 +20,7 @@ use url::{Position, Url};
 use crate::body::{Resume, Sink, permits_for, validator};
 use crate::failure::{FailureKind, Fault};
 use crate::fetcher::{Core, RESERVE_BYTES};
-use crate::pool::Origin;
+use crate::pool::{Lease, Origin};
 use crate::redirect::{MAX_HOPS, follow, is_local_host};
 use crate::request::{Body, FetchRequest};
 use crate::watch::Watch;
@@ -79,20 +79,13 @@ async fn exchange(
     url: &Url,
 ) -> Result<Result<Done, Option<HeaderValue>>, Fault> {
     let core = ctx.core;
-    origin.wait_until_welcome().await;
-    if let Some(rate) = &core.request_rate {
-        rate.take(1).await;
-    }
-    // Memory is reserved before anything is sent, so a slow consumer holds back new requests.
-    let hold = core
-        .budget
-        .clone()
-        .acquire_many_owned(permits_for(RESERVE_BYTES))
-        .await
-        .map_err(|_| Fault::new(FailureKind::Cancelled, "the fetcher is closed"))?;
-    let mut lease = match ctx.alone {
-        true => core.pool.lease_alone(origin).await?,
-        false => core.pool.lease(origin, ctx.avoid).await?,
+    let (hold, mut lease) = loop {
+        let (hold, lease) = turn(core, origin, ctx.avoid, ctx.alone).await?;
+        if !origin.is_held() {
+            break (hold, lease);
+        }
+        // A 429 came while this request waited for its turn: it has not been sent yet.
+        lease.give_back();
     };
     ctx.slot.store(lease.slot(), Ordering::Relaxed);
     let request = build(ctx, origin, url, lease.is_h2())?;
@@ -119,6 +112,31 @@ async fn exchange(
         }
     }
     outcome
+}
+
+/// Waits until the origin, the rate limit, the memory and a connection have room for one request.
+async fn turn(
+    core: &Core,
+    origin: &std::sync::Arc<Origin>,
+    avoid: usize,
+    alone: bool,
+) -> Result<(OwnedSemaphorePermit, Lease), Fault> {
+    origin.wait_until_welcome().await;
+    if let Some(rate) = &core.request_rate {
+        rate.take(1).await;
+    }
+    // Memory is reserved before anything is sent, so a slow consumer holds back new requests.
+    let hold = core
+        .budget
+        .clone()
+        .acquire_many_owned(permits_for(RESERVE_BYTES))
+        .await
+        .map_err(|_| Fault::new(FailureKind::Cancelled, "the fetcher is closed"))?;
+    let lease = match alone {
+        true => core.pool.lease_alone(origin).await?,
+        false => core.pool.lease(origin, avoid).await?,
+    };
+    Ok((hold, lease))
 }
 
 fn build(ctx: &Ctx<'_>, origin: &Origin, url: &Url, h2: bool) -> Result<Request<Empty<Bytes>>, Fault> {
@@ -266,10 +284,11 @@ async fn read_body(
         core.observer.bytes(n);
         watch.bytes(n);
         sink.push(core, data)?;
-        if let Some(rate) = &core.byte_rate
-            && rate.take(n).await
-        {
-            watch.mark();
+        if let Some(rate) = &core.byte_rate {
+            let began = Instant::now();
+            if rate.take(n).await {
+                watch.excuse(began.elapsed());
+            }
         }
     }
     match total {

@@ -12,7 +12,8 @@ pub struct FetchOptions {
     pub retry_base: Duration,
     /// Longest backoff step. Default 30 s.
     pub retry_max: Duration,
-    /// Longest time one attempt may take, once it has a connection. Default 300 s.
+    /// Longest time one attempt may take, once it has a connection. Waiting for `max_bytes_per_sec` does not
+    /// count. Default 300 s.
     pub total_timeout: Duration,
     /// Longest time without real progress (1 KiB of body, or the response head). Default 30 s.
     pub idle_timeout: Duration,

@@ -1,6 +1,8 @@
 //! Connections per origin: slots of HTTP/2 connections, or a set of idle HTTP/1.1 ones.
 
 use std::collections::HashMap;
+use std::error::Error;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -262,6 +264,11 @@ impl Origin {
         self.held.store(true, Ordering::Release);
     }
 
+    /// Whether the origin asked for silence and the time may not be over.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
+    }
+
     /// Waits while the origin asked for silence.
     pub(crate) async fn wait_until_welcome(&self) {
         while self.held.load(Ordering::Acquire) {
@@ -312,6 +319,7 @@ impl Lease {
 
     /// Sends. A fault is `unsent` when the peer cannot have acted on the request.
     pub(crate) async fn send(&mut self, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, Fault> {
+        let is_h2 = self.is_h2();
         let outcome = match &mut self.conn {
             Some(Conn::H2(sender)) => sender.try_send_request(request).await,
             Some(Conn::H1(sender)) => sender.try_send_request(request).await,
@@ -319,7 +327,13 @@ impl Lease {
         };
         outcome.map_err(|mut error| {
             let recovered = error.take_message().is_some();
-            let fault = Fault::of_hyper(error.error(), "sending the request");
+            let mut fault = Fault::of_hyper(error.error(), "sending the request");
+            // No part of a body was there to be cut off.
+            if fault.kind == FailureKind::Truncated {
+                fault.kind = FailureKind::Reset;
+            }
+            // hyper takes the I/O error out of the HTTP/2 error: the connection broke under all its streams.
+            fault.shared |= is_h2 && error.error().source().is_some_and(<dyn Error>::is::<io::Error>);
             // A kept-alive HTTP/1.1 connection may close just as the next request leaves.
             let stale = self.slot == NO_SLOT && self.reused && error.error().is_incomplete_message();
             if recovered || stale { fault.unsent() } else { fault }

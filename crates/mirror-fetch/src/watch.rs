@@ -36,6 +36,12 @@ impl<'a> Watch<'a> {
         self.since_mark = 0;
     }
 
+    /// This wait was our own wish: no deadline counts it.
+    pub(crate) fn excuse(&mut self, waited: Duration) {
+        self.total += waited;
+        self.mark();
+    }
+
     /// Counts body bytes.
     pub(crate) fn bytes(&mut self, n: u64) {
         self.since_mark += n;

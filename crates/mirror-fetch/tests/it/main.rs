@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod answers;
+mod broken;
 mod faults;
+mod kit;
+mod limits;
 mod origin;
 mod pool;
 mod proxy;

@@ -1,0 +1,179 @@
+//! Limits on sizes and rates, and what an origin asks for with 429.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use mirror_fetch::{FailureKind, FetchOptions};
+use mirror_testkit::{Fault, Protocol, Served};
+
+use crate::kit::{BODY_BYTES, HANG, Kit, until};
+use crate::origin::quick;
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Http2, Protocol::Http1Tls, Protocol::Http1];
+
+/// The buckets let this much pass at once.
+const BURST: Duration = Duration::from_millis(50);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endless_body_ends_at_the_cap_and_is_not_asked_for_again() {
+    const CAP: u64 = 3 << 20;
+    for protocol in PROTOCOLS {
+        let kit = Kit::speaking(protocol);
+        kit.origin.script(|ask| if ask.path == "/endless" { Fault::Endless } else { Fault::None });
+        let options = FetchOptions { max_body_bytes: CAP, spool_above_bytes: 1 << 20, ..quick() };
+        let (fetcher, seen) = kit.fetcher(options);
+        let endless = mirror_fetch::FetchRequest::new(kit.url("/endless"));
+        let failure = tokio::time::timeout(HANG, fetcher.fetch(endless)).await.unwrap().unwrap_err();
+        assert_eq!((failure.kind, failure.retries), (FailureKind::TooLarge, 0), "{protocol:?}: {failure}");
+        // One frame may lie across the cap.
+        assert!((CAP..=CAP + (1 << 20)).contains(&seen.bytes()), "{protocol:?}: {}", seen.bytes());
+        assert_eq!((kit.origin.hits("/endless"), seen.retries()), (1, 0), "{protocol:?}");
+        // The window that the dropped body had filled is free again.
+        let windows = if protocol == Protocol::Http2 { 5 } else { 1 };
+        for _ in 0..windows {
+            let endless = mirror_fetch::FetchRequest::new(kit.url("/endless"));
+            assert_eq!(fetcher.fetch(endless).await.unwrap_err().kind, FailureKind::TooLarge);
+        }
+        assert_eq!(fetcher.fetch(kit.req("/1")).await.unwrap().retries, 0, "{protocol:?}");
+        if protocol == Protocol::Http2 {
+            assert_eq!(kit.origin.connections(), 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn empty_chunks_for_ever_are_no_progress() {
+    for protocol in PROTOCOLS {
+        let kit = Kit::speaking(protocol);
+        kit.origin.script(|_| Fault::EmptyChunks);
+        let options = FetchOptions { retries: 0, idle_timeout: Duration::from_millis(200), ..quick() };
+        let (fetcher, seen) = kit.fetcher(options);
+        let failure = tokio::time::timeout(HANG, fetcher.fetch(kit.req("/1"))).await.unwrap().unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Idle, "{protocol:?}: {failure}");
+        assert_eq!(seen.bytes(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_no_faster_than_allowed() {
+    const COUNT: u32 = 25;
+    for protocol in [Protocol::Http2, Protocol::Http1] {
+        let kit = Kit::speaking(protocol);
+        let (fetcher, _) = kit.fetcher(FetchOptions { max_requests_per_sec: 50, ..quick() });
+        let began = Instant::now();
+        for outcome in kit.run(&fetcher, COUNT as usize).await {
+            outcome.unwrap();
+        }
+        let least = Duration::from_secs(1) * (COUNT - 1) / 50 - BURST;
+        assert!(began.elapsed() >= least, "{protocol:?}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retries_and_redirects_count_as_requests() {
+    let kit = Kit::speaking(Protocol::Http2);
+    kit.origin.script(|ask| match (ask.path.as_str(), ask.nth) {
+        ("/1", 0..=2) => Fault::Status(503),
+        ("/1", _) => Fault::Redirect("/2".to_owned()),
+        _ => Fault::None,
+    });
+    let (fetcher, _) = kit.fetcher(FetchOptions { max_requests_per_sec: 10, ..quick() });
+    let began = Instant::now();
+    let got = fetcher.fetch(mirror_fetch::FetchRequest::new(kit.url("/1"))).await.unwrap();
+    assert_eq!((got.retries, kit.origin.total()), (3, 5));
+    assert!(began.elapsed() >= Duration::from_millis(400) - BURST, "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_are_no_faster_than_allowed() {
+    const COUNT: usize = 40;
+    for protocol in [Protocol::Http2, Protocol::Http1] {
+        let kit = Kit::speaking(protocol);
+        let (fetcher, seen) = kit.fetcher(FetchOptions { max_bytes_per_sec: 200_000, ..quick() });
+        let began = Instant::now();
+        for outcome in kit.run(&fetcher, COUNT).await {
+            outcome.unwrap();
+        }
+        assert_eq!(seen.bytes(), (COUNT * BODY_BYTES) as u64);
+        // What came last need not be earned before the end.
+        let least = Duration::from_secs_f64(((COUNT - 1) * BODY_BYTES) as f64 / 200_000.0) - BURST;
+        assert!(began.elapsed() >= least, "{protocol:?}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_the_byte_limit_is_no_fault_of_the_origin() {
+    for protocol in [Protocol::Http2, Protocol::Http1] {
+        let kit = Kit::speaking(protocol);
+        let body = bytes::Bytes::from(vec![1; 4 << 20]);
+        kit.origin.replace_site(Arc::new(move |_| Some(Served::new(body.clone()))));
+        let options = FetchOptions {
+            retries: 0,
+            total_timeout: Duration::from_millis(600),
+            max_bytes_per_sec: 3 << 20,
+            ..quick()
+        };
+        let (fetcher, _) = kit.fetcher(options);
+        let got = fetcher.fetch(mirror_fetch::FetchRequest::new(kit.url("/1"))).await.unwrap();
+        assert_eq!(got.size, 4 << 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_429_silences_every_request_to_its_origin_and_no_other() {
+    for protocol in PROTOCOLS {
+        let (busy, other) = (Kit::speaking(protocol), Kit::speaking(Protocol::Http1));
+        let arrivals = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&arrivals);
+        busy.origin.script(move |ask| {
+            kept.lock().unwrap().push(Instant::now());
+            if ask.total == 0 { Fault::RetryAfter(429, 1) } else { Fault::None }
+        });
+        // One request at a time: the others wait for their turn when the 429 comes.
+        let (fetcher, _) = busy.fetcher(FetchOptions { concurrency: 1, max_conns_per_host: 1, ..quick() });
+        let paths: Vec<_> = (0..20).map(|n| format!("/{n}")).collect();
+        let all = join_all(paths.iter().map(|path| fetcher.fetch(busy.req(path))));
+        let elsewhere = async {
+            until(|| busy.origin.total() > 0).await;
+            fetcher.fetch(other.req("/1")).await.unwrap();
+        };
+        let (all, ()) = tokio::join!(all, elsewhere);
+        assert_eq!(all.into_iter().map(|got| got.unwrap().retries).sum::<u32>(), 1);
+        let arrivals = arrivals.lock().unwrap().clone();
+        assert_eq!(arrivals.len(), 21);
+        // With HTTP/2 one more request may be on its way when the 429 is still coming back.
+        let on_its_way = if protocol == Protocol::Http2 { 1 } else { 0 };
+        for arrival in &arrivals[1 + on_its_way..] {
+            let after = *arrival - arrivals[0];
+            assert!(after >= Duration::from_secs(1), "{protocol:?}: {after:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_origin_does_not_hold_up_another() {
+    let (busy, other) = (Kit::speaking(Protocol::Http2), Kit::speaking(Protocol::Http1));
+    busy.origin.script(|_| Fault::RetryAfter(429, 120));
+    // Memory for four requests only.
+    let (fetcher, seen) = busy.fetcher(FetchOptions { memory_budget_bytes: 0, ..quick() });
+    let first = tokio::spawn({
+        let (fetcher, req) = (fetcher.clone(), busy.req("/0"));
+        async move { fetcher.fetch(req).await }
+    });
+    until(|| seen.retries() == 1).await;
+    let paths: Vec<_> = (1..20).map(|n| format!("/{n}")).collect();
+    let held = join_all(paths.iter().map(|path| fetcher.fetch(busy.req(path))));
+    let elsewhere = async {
+        for n in 0..20 {
+            fetcher.fetch(other.req(&format!("/{n}"))).await.unwrap();
+        }
+    };
+    tokio::select! {
+        biased;
+        outcome = held => panic!("{} requests did not wait", outcome.len()),
+        outcome = tokio::time::timeout(HANG, elsewhere) => outcome.unwrap(),
+    }
+    assert_eq!(busy.origin.total(), 1);
+    first.abort();
+}
