@@ -97,6 +97,8 @@ pub(crate) struct Planner {
     /// `None` in a dry run.
     pub(crate) sinks: Option<Sinks>,
     pub(crate) seen: HashSet<ReleaseId>,
+    /// Crates whose index file could not be had, with the reason.
+    pub(crate) unread: Vec<(CrateName, String)>,
     /// Called when the downloads first hold planning back.
     pub(crate) on_full: Option<Box<dyn FnOnce() + Send>>,
     /// Held files that wait for company on their way to be hashed.

@@ -150,6 +150,7 @@ impl Run {
             cancel,
             sinks,
             seen: HashSet::new(),
+            unread,
             on_full,
             to_hash: Vec::new(),
             sample: Sample::default(),
@@ -161,9 +162,6 @@ impl Run {
         }
         for fault in faults {
             planner.bad_line(fault);
-        }
-        for (name, why) in unread {
-            planner.unread(&name, &why);
         }
         Ok((planner, records))
     }
@@ -227,6 +225,9 @@ pub(crate) fn plan_all(
     mut planner: Planner,
     records: Records,
 ) -> Result<(PlanReport, Sample), PipelineError> {
+    for (name, why) in std::mem::take(&mut planner.unread) {
+        planner.unread(&name, &why);
+    }
     match records {
         Records::Local(source) => {
             let mut failed = None;

@@ -1,7 +1,7 @@
 //! A sparse registry: its index files are refreshed with conditional requests into a cache below
 //! `.mirror/sparse/`, and planned from there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use http::{HeaderName, HeaderValue};
 use mirror_fetch::{Body, FetchRequest, Fetched, Fetcher};
@@ -27,8 +27,10 @@ pub(crate) struct SparseRegistry {
     fetcher: Fetcher,
     /// Fresh entries of a run that must not write.
     memory: HashMap<String, CacheEntry>,
-    /// Crates whose index file could not be refreshed, with the reason.
+    /// Crates whose index file could not be refreshed, with the reason; taken by who reports them.
     pub(crate) failed: Vec<(CrateName, String)>,
+    /// The same crates.
+    stale: HashSet<CrateName>,
 }
 
 impl SparseRegistry {
@@ -55,6 +57,7 @@ impl SparseRegistry {
             fetcher,
             memory: HashMap::new(),
             failed: Vec::new(),
+            stale: HashSet::new(),
         })
     }
 
@@ -98,6 +101,11 @@ impl SparseRegistry {
                 _ => request,
             },
         )
+    }
+
+    fn give_up(&mut self, name: CrateName, why: String) {
+        self.stale.insert(name.clone());
+        self.failed.push((name, why));
     }
 
     /// The registry's own `dl` template.
@@ -175,7 +183,7 @@ impl SparseRegistry {
                 Ok(fetched) => match answer(fetched)? {
                     Answer::Updated(entry) => self.save(&path, entry)?,
                     Answer::Unchanged => {}
-                    _ => self.failed.push((name, "the registry's answer makes no sense".to_owned())),
+                    _ => self.give_up(name, "the registry's answer makes no sense".to_owned()),
                 },
                 Err(failure) if failure.is_gone() => {
                     self.save(
@@ -183,7 +191,7 @@ impl SparseRegistry {
                         CacheEntry { etag: None, last_modified: None, state: sparse::CacheState::Gone },
                     )?;
                 }
-                Err(failure) => self.failed.push((name, failure.to_string())),
+                Err(failure) => self.give_up(name, failure.to_string()),
             }
         }
         for task in [feed, run] {
@@ -192,8 +200,12 @@ impl SparseRegistry {
         Ok(())
     }
 
-    /// The index file of a crate, from what was refreshed before; `None` when there is none.
+    /// The index file of a crate, from what was refreshed before; `None` when there is none, or when
+    /// what is kept could not be refreshed: the crate is reported as failed then, whole.
     pub(crate) fn file(&self, name: &CrateName) -> Option<IndexFile> {
+        if self.stale.contains(name) {
+            return None;
+        }
         let path = index_path(name);
         match self.load(&path)?.state {
             sparse::CacheState::Present(data) => Some(IndexFile { path, data }),

@@ -121,6 +121,36 @@ fn an_index_file_that_cannot_be_had_is_a_failure_and_not_silence() {
     world.origin.heal();
     run(world.command("out").args(names)).expect(0);
     world.assert_whole("out");
+
+    // What the cache holds is old news once the registry cannot be asked: not silently enough.
+    world.origin.script(|ask| match ask.path.as_str() {
+        "/index/to/ki/tokio" => Fault::Status(500),
+        _ => Fault::None,
+    });
+    let ended = run(world.command("out").args(names)).expect(3);
+    assert_eq!((ended.count("selected"), ended.count("existing"), ended.count("failed")), (3, 2, 1));
+    world.assert_whole("out");
+}
+
+#[test]
+fn an_index_that_fails_as_a_whole_is_reported_crate_by_crate() {
+    let world = World::new(TestRegistry::generate(45, 900, 100));
+    world.origin.script(|ask| match ask.path.strip_prefix("/index/") {
+        Some(path) if path != "config.json" => Fault::Status(500),
+        _ => Fault::None,
+    });
+    let url = format!("sparse+{}/index/", world.origin.base());
+    std::fs::write(world.path("Cargo.lock"), world.registry.lockfile(&url)).unwrap();
+    let names: Vec<_> = world.registry.crates.keys().cloned().collect();
+    std::fs::write(world.path("names"), names.join("\n")).unwrap();
+    for (out, expected, arguments) in [
+        ("by-lock", 900, ["--cargo-lock", "Cargo.lock"]),
+        ("by-name", names.len() as u64, ["--crates-file", "names"]),
+    ] {
+        let mut command = world.command(out);
+        let ended = run(command.args(arguments).args(["--index-url", &url, "--retries", "0"])).expect(3);
+        assert_eq!((ended.count("selected"), ended.count("failed")), (expected, expected));
+    }
 }
 
 #[test]
