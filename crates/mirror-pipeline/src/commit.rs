@@ -135,6 +135,9 @@ pub(crate) fn write_staged(store: &Store, results: &Results, events: &Sender<Eve
         let made = taken.drain(..).filter_map(|(tag, result)| match result {
             Ok(fetched) => Some(stage(store, tag, fetched)),
             Err(failure) if failure.kind == FailureKind::Cancelled => None,
+            Err(failure) if failure.kind == FailureKind::Spool => {
+                Some(Event::Broken(PipelineError::Spool(failure.message)))
+            }
             Err(failure) => Some(Event::Failed { problem: Box::new(Problem::fetched(&failure)), tag }),
         });
         if events.send(Event::Many(made.collect())).is_err() {

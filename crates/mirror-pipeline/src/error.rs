@@ -28,6 +28,9 @@ pub enum PipelineError {
     /// The origin refused or never answered.
     #[error("{0}")]
     Origin(String),
+    /// A large body could not be written while it arrived.
+    #[error("{0}")]
+    Spool(String),
     /// Storage failed.
     #[error(transparent)]
     Store(#[from] mirror_store::StoreError),
@@ -46,6 +49,7 @@ impl PipelineError {
         match self {
             Self::Usage(_) | Self::Read { .. } | Self::Index(_) | Self::FetchSetup(_) => ExitCode::Usage,
             Self::Origin(_) => ExitCode::Origin,
+            Self::Spool(_) => ExitCode::Storage,
             Self::Store(error) => match error.kind() {
                 mirror_store::StoreFault::Locked => ExitCode::Locked,
                 mirror_store::StoreFault::Usage => ExitCode::Usage,

@@ -60,6 +60,28 @@ fn a_full_disk_ends_the_run_and_the_next_one_goes_on() {
 }
 
 #[test]
+fn a_disk_that_fills_up_under_a_large_body_ends_the_run_too() {
+    if !may_mount() {
+        return;
+    }
+    let mut registry = TestRegistry::default();
+    registry.add("large", "1.0.0", &vec![7; 12 << 20]);
+    let world = World::new(registry);
+    let ended = script(
+        &world,
+        "mount -t tmpfs -o size=6m none disk\n\
+         code=0; RUN || code=$?\n\
+         [ $code = 6 ] || { echo first run: $code; exit 99; }\n\
+         mount -o remount,size=64m disk\n\
+         RUN\n\
+         cp -r disk/out disk/m.jsonl .",
+    )
+    .expect(0);
+    assert!(ended.stderr.contains("disk is full"), "{}", ended.stderr);
+    world.assert_whole("out");
+}
+
+#[test]
 fn a_file_system_without_inodes_ends_the_run() {
     if !may_mount() {
         return;
