@@ -90,7 +90,7 @@ async fn a_reset_stream_is_asked_again_on_the_same_connection() {
     let kit = Kit::speaking(Protocol::Http2);
     kit.origin.script(|ask| if ask.nth == 0 { Fault::Reset(1000) } else { Fault::None });
     let (fetcher, seen) = kit.quick();
-    let all = tokio::time::timeout(HANG, kit.run(&fetcher, 200)).await.unwrap();
+    let all = kit.at_once(&fetcher, 200).await;
     assert!(all.into_iter().all(|outcome| outcome.unwrap().retries == 1));
     assert_eq!((seen.retries(), kit.origin.total()), (200, 400));
     assert!(kit.origin.connections() <= 2, "{}", kit.origin.connections());
@@ -102,7 +102,7 @@ async fn a_stream_that_is_always_reset_fails_alone() {
         let kit = Kit::speaking(protocol);
         kit.origin.script(|ask| if ask.path == "/7" { Fault::Reset(1000) } else { Fault::None });
         let (fetcher, _) = kit.quick();
-        let all = tokio::time::timeout(HANG, kit.run(&fetcher, 50)).await.unwrap();
+        let all = kit.at_once(&fetcher, 50).await;
         for (n, outcome) in all.into_iter().enumerate() {
             match outcome {
                 Ok(got) => assert_eq!((n == 7, got.retries), (false, 0)),
@@ -134,7 +134,7 @@ async fn one_request_that_kills_its_connection_fails_alone() {
     let kit = Kit::speaking(Protocol::Http2);
     kit.origin.script(|ask| if ask.path == "/7" { Fault::Drop(1000) } else { Fault::None });
     let (fetcher, _) = kit.quick();
-    let all = tokio::time::timeout(HANG, kit.run(&fetcher, 200)).await.unwrap();
+    let all = kit.at_once(&fetcher, 200).await;
     let failed: Vec<_> = all.iter().enumerate().filter(|(_, outcome)| outcome.is_err()).collect();
     assert!(matches!(failed.as_slice(), [(7, _)]), "{failed:?}");
     // Twice beside others, then on connections of its own.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use mirror_fetch::{Failure, FetchOptions, FetchRequest, Fetched, Fetcher};
 use mirror_testkit::{Origin, OriginOptions, Protocol, Served};
 use tokio::sync::mpsc;
@@ -65,6 +66,12 @@ impl Kit {
     /// A request that wants the right bytes.
     pub(crate) fn req(&self, path: &str) -> FetchRequest {
         FetchRequest::new(self.url(path)).with_expect(sum(&body(path)))
+    }
+
+    /// Fetches `/0` to `/{count - 1}` all at once, without the driver and its hedges.
+    pub(crate) async fn at_once(&self, fetcher: &Fetcher, count: usize) -> Vec<Result<Fetched, Failure>> {
+        let reqs = (0..count).map(|n| fetcher.fetch(self.req(&format!("/{n}"))));
+        tokio::time::timeout(HANG, join_all(reqs)).await.unwrap()
     }
 
     /// Runs `/0` to `/{count - 1}` through the driver; gives the outcomes by number.

@@ -44,15 +44,19 @@ async fn an_endless_body_ends_at_the_cap_and_is_not_asked_for_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn empty_chunks_for_ever_are_no_progress() {
-    for protocol in PROTOCOLS {
+    join_all(PROTOCOLS.map(|protocol| async move {
         let kit = Kit::speaking(protocol);
         kit.origin.script(|_| Fault::EmptyChunks);
-        let options = FetchOptions { retries: 0, idle_timeout: Duration::from_millis(200), ..quick() };
+        let options = FetchOptions { retries: 0, idle_timeout: Duration::from_secs(1), ..quick() };
         let (fetcher, seen) = kit.fetcher(options);
         let failure = tokio::time::timeout(HANG, fetcher.fetch(kit.req("/1"))).await.unwrap().unwrap_err();
-        assert_eq!(failure.kind, FailureKind::Idle, "{protocol:?}: {failure}");
-        assert_eq!(seen.bytes(), 1);
-    }
+        // The h2 library counts empty frames itself and may be the first to have enough:
+        // that ends the connection, which is forgiven twice.
+        let calm = protocol == Protocol::Http2 && failure.kind == FailureKind::Reset;
+        assert!(calm || failure.kind == FailureKind::Idle, "{protocol:?}: {failure}");
+        assert!((1..=3).contains(&seen.bytes()), "{}", seen.bytes());
+    }))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,20 +108,18 @@ async fn bytes_are_no_faster_than_allowed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_for_the_byte_limit_is_no_fault_of_the_origin() {
-    for protocol in [Protocol::Http2, Protocol::Http1] {
+    let slow = |protocol| async move {
         let kit = Kit::speaking(protocol);
-        let body = bytes::Bytes::from(vec![1; 4 << 20]);
+        let body = bytes::Bytes::from(vec![1; 3 << 20]);
         kit.origin.replace_site(Arc::new(move |_| Some(Served::new(body.clone()))));
-        let options = FetchOptions {
-            retries: 0,
-            total_timeout: Duration::from_millis(600),
-            max_bytes_per_sec: 3 << 20,
-            ..quick()
-        };
+        // Half of the time that the limit makes it take.
+        let total_timeout = Duration::from_millis(1500);
+        let options = FetchOptions { retries: 0, total_timeout, max_bytes_per_sec: 1 << 20, ..quick() };
         let (fetcher, _) = kit.fetcher(options);
         let got = fetcher.fetch(mirror_fetch::FetchRequest::new(kit.url("/1"))).await.unwrap();
-        assert_eq!(got.size, 4 << 20);
-    }
+        assert_eq!(got.size, 3 << 20);
+    };
+    tokio::join!(slow(Protocol::Http2), slow(Protocol::Http1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
