@@ -169,6 +169,7 @@ fn after_a_power_cut_no_name_is_without_its_bytes_and_what_was_promised_is_there
 }
 
 /// EIO: the kernel has dropped the bytes and will say so only once.
+#[cfg(unix)]
 #[test]
 fn a_step_that_fails_ends_the_commit_and_is_not_tried_again() {
     const EIO: i32 = 5;
