@@ -29,7 +29,7 @@ impl Series {
     /// Runs the program once and adds what it took; its output goes to `log`.
     pub(crate) fn run(&mut self, work: &Path, program: &str, arguments: &[String]) -> anyhow::Result<()> {
         let line = std::iter::once(program.to_owned()).chain(arguments.iter().cloned()).collect::<Vec<_>>();
-        self.command = line.join(" ").replace(&work.display().to_string(), "$WORK");
+        self.command = shown(&line).replace(&work.display().to_string(), "$WORK");
         let figures = work.join("time");
         let log = std::fs::File::create(work.join("log")).context("making a log")?;
         let status = Command::new("/usr/bin/time")
@@ -66,6 +66,18 @@ impl Series {
     pub(crate) fn speed_over(&self, other: &Self) -> f64 {
         median(self.costs.iter().zip(&other.costs).map(|(own, its)| its.wall_s / own.wall_s).collect())
     }
+}
+
+/// The command line without the paths of one machine.
+fn shown(line: &[String]) -> String {
+    let name = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let words = line.iter().enumerate().map(|(at, word)| match at {
+        0 => name(word),
+        _ if word.ends_with("/ca.pem") => "$CA".to_owned(),
+        _ if word.is_empty() => "''".to_owned(),
+        _ => word.clone(),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
