@@ -247,19 +247,8 @@ async fn http1(stream: impl Stream, state: Arc<State>, close: CancellationToken)
     let (token, end) = (close.clone(), last.clone());
     let service =
         service_fn(move |request| answer(request, state.clone(), token.clone(), end.clone(), served.clone()));
-    let builder = hyper::server::conn::http1::Builder::new();
-    let mut conn = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    tokio::select! {
-        () = close.cancelled() => {}
-        _ = conn.as_mut() => {}
-        () = last.cancelled() => {
-            conn.as_mut().graceful_shutdown();
-            tokio::select! {
-                () = close.cancelled() => {}
-                _ = conn.as_mut() => {}
-            }
-        }
-    }
+    let conn = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    drive(conn, hyper::server::conn::http1::Connection::graceful_shutdown, &close, &last).await;
 }
 
 async fn http2(stream: impl Stream, state: Arc<State>, close: CancellationToken) {
@@ -270,17 +259,26 @@ async fn http2(stream: impl Stream, state: Arc<State>, close: CancellationToken)
     builder.timer(TokioTimer::new()).max_concurrent_streams(state.options.max_streams);
     let service =
         service_fn(move |request| answer(request, state.clone(), token.clone(), end.clone(), served.clone()));
-    let mut conn = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let conn = builder.serve_connection(TokioIo::new(stream), service);
+    drive(conn, hyper::server::conn::http2::Connection::graceful_shutdown, &close, &last).await;
+}
+
+/// Serves until the client goes, `close` cuts the connection, or `last` has it end in good order.
+async fn drive<C: Future>(
+    conn: C,
+    end: impl FnOnce(std::pin::Pin<&mut C>),
+    close: &CancellationToken,
+    last: &CancellationToken,
+) {
+    let mut conn = std::pin::pin!(conn);
+    tokio::select! {
+        () = close.cancelled() => return,
+        _ = conn.as_mut() => return,
+        () = last.cancelled() => end(conn.as_mut()),
+    }
     tokio::select! {
         () = close.cancelled() => {}
-        _ = conn.as_mut() => {}
-        () = last.cancelled() => {
-            conn.as_mut().graceful_shutdown();
-            tokio::select! {
-                () = close.cancelled() => {}
-                _ = conn.as_mut() => {}
-            }
-        }
+        _ = conn => {}
     }
 }
 
