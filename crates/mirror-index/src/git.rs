@@ -12,13 +12,22 @@ use crate::source::skipped;
 pub struct GitIndex {
     repo: gix::Repository,
     path: PathBuf,
+    /// HEAD's tree when the index was opened: what is read, whatever HEAD becomes meanwhile.
+    tree: gix::ObjectId,
 }
 
 impl GitIndex {
     pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
         let mut repo = gix::open(path).map_err(|error| fail("open", path)(error.to_string()))?;
         repo.object_cache_size_if_unset(0);
-        Ok(Self { repo, path: path.to_owned() })
+        let commit = repo.head_commit().map_err(|error| fail("find HEAD of", path)(error.to_string()))?;
+        let tree = commit.tree_id().map_err(|error| fail("read HEAD of", path)(error.to_string()))?.detach();
+        drop(commit);
+        Ok(Self { repo, path: path.to_owned(), tree })
+    }
+
+    pub(crate) fn tree_id(&self) -> String {
+        self.tree.to_string()
     }
 
     pub(crate) fn describe(&self) -> String {
@@ -29,13 +38,7 @@ impl GitIndex {
     }
 
     pub(crate) fn scan(&self, visit: &mut dyn FnMut(IndexFile) -> ControlFlow<()>) -> Result<(), IndexError> {
-        let tree = self
-            .repo
-            .head_commit()
-            .map_err(|error| fail("find HEAD of", &self.path)(error.to_string()))?
-            .tree_id()
-            .map_err(|error| fail("read HEAD of", &self.path)(error.to_string()))?;
-        self.walk(tree.detach(), "", visit).map(|_| ())
+        self.walk(self.tree, "", visit).map(|_| ())
     }
 
     fn walk(

@@ -42,6 +42,16 @@ impl IndexSource {
         }
     }
 
+    /// The id of the tree that is read, when it has one: equal trees hold equal records. Histories
+    /// say nothing, because upstream squashes its own.
+    #[must_use]
+    pub fn tree_id(&self) -> Option<String> {
+        match self {
+            Self::Git(index) => Some(index.tree_id()),
+            Self::Dir(_) => None,
+        }
+    }
+
     /// Gives every file to `visit`, in bytewise order of paths, until it breaks. One file is in
     /// memory at a time. Blocks.
     ///

@@ -211,13 +211,13 @@ impl Batch {
 }
 
 impl Committer {
-    /// Takes events until all senders are gone; gives the counters. Blocks.
-    pub(crate) fn run(mut self, events: &Receiver<Event>) -> Result<Outcome, PipelineError> {
+    /// Takes events until all senders are gone; gives the counters, and the catalogue back. Blocks.
+    pub(crate) fn run(mut self, events: &Receiver<Event>) -> Result<(Outcome, Catalogue), PipelineError> {
         let done = self.take_all(events);
         if done.is_err() {
             self.cancel.cancel();
         }
-        done.map(|()| self.outcome)
+        done.map(|()| (self.outcome, self.catalogue))
     }
 
     fn take_all(&mut self, events: &Receiver<Event>) -> Result<(), PipelineError> {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::{Committer, write_staged};
+use crate::cursor::Cursor;
 use crate::error::PipelineError;
 use crate::list::{Checksums, read_checksums};
 use crate::options::DownloadOptions;
@@ -134,6 +135,10 @@ impl Run {
         let database = store.state_dir().join("catalogue.sqlite");
         let mut catalogue = Catalogue::open(&database)?;
         catalogue.replay(&options.manifest)?;
+        let cursor = Cursor::of(&self.input, &options);
+        if cursor.is_some() && cursor.as_ref() == Cursor::recall(&catalogue)?.as_ref() {
+            tracing::info!("the index has not changed since the last run that went through all of it");
+        }
         let reader = Catalogue::open_read_only(&database)?;
         let presence = Presence::new(Some(store.clone()), reader.as_ref())?;
         let fetcher = Fetcher::new(
@@ -205,14 +210,21 @@ impl Run {
             join(worker).await?;
         }
         stats.set_phase(Phase::Finishing);
-        let mut outcome = join(commit).await??;
+        let (mut outcome, mut catalogue) = join(commit).await??;
         if let Some(error) = hash_error {
             return Err(error);
         }
-        add_plan(&mut outcome, planned?.0);
+        let report = planned?.0;
+        let complete = report.complete;
+        add_plan(&mut outcome, report);
         outcome.quarantined = quarantined;
         outcome.interrupted = user_cancel.is_cancelled();
         outcome.check()?;
+        // What failed stands in the ledger; a bad line stands nowhere, so the cursor waits for it.
+        let through = complete && !outcome.interrupted && !outcome.given_up && outcome.bad_lines == 0;
+        if let (true, Some(cursor)) = (through, cursor) {
+            cursor.remember(&mut catalogue)?;
+        }
         stats.set_phase(Phase::Done);
         Ok(outcome)
     }

@@ -5,6 +5,7 @@
 //! in; it takes [`DownloadOptions`] and gives an [`Outcome`], which maps to an exit code.
 
 mod commit;
+mod cursor;
 mod download;
 mod error;
 mod list;

@@ -64,6 +64,8 @@ pub(crate) struct Sinks {
 /// Counters of planning.
 #[derive(Debug, Default)]
 pub(crate) struct PlanReport {
+    /// Whether every crate of the index was looked at.
+    pub(crate) complete: bool,
     pub(crate) selected: u64,
     pub(crate) existing: u64,
     pub(crate) to_fetch: u64,
@@ -341,16 +343,16 @@ impl Planner {
     }
 
     /// Ends planning: records listings when every crate was compared.
-    pub(crate) fn finish(self) -> (PlanReport, Sample) {
+    pub(crate) fn finish(mut self) -> (PlanReport, Sample) {
         self.stats.plan_finished();
+        self.report.complete = self.complete && !self.cancel.is_cancelled();
         if let Some(sinks) = &self.sinks
             && !self.to_hash.is_empty()
         {
             let _ = sinks.hashes.send(self.to_hash);
         }
         if let Some(sinks) = &self.sinks
-            && self.complete
-            && !self.cancel.is_cancelled()
+            && self.report.complete
         {
             let rows = self.presence.into_rows();
             if !rows.is_empty() {

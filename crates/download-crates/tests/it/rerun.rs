@@ -28,6 +28,36 @@ fn a_second_run_fetches_nothing_and_a_deleted_file_comes_back() {
     world.assert_whole("out");
 }
 
+/// The cursor names a tree, not a commit: upstream squashes its history. It waits for bad lines.
+#[test]
+fn the_cursor_moves_when_a_run_went_through_the_whole_index() {
+    let mut world = World::new(TestRegistry::generate(31, 30, 200));
+    let base = format!("{}/crates", world.origin.base());
+    let unchanged = "the index has not changed";
+    let go = |world: &World, more: &[&str]| {
+        run(world.command("out").args(["--index-dir", "checkout", "--crates-base-url", &base]).args(more))
+    };
+    let checkout = world.path("checkout");
+    world.registry.commit_git(&checkout);
+    let part = go(&world, &["--limit", "5"]).expect(0);
+    assert!(!part.stderr.contains(unchanged));
+    let all = go(&world, &[]).expect(0);
+    assert!(!all.stderr.contains(unchanged), "a part is not the whole: {}", all.stderr);
+    assert!(go(&world, &[]).expect(0).stderr.contains(unchanged));
+
+    // Squashed: another commit without parents, the same tree.
+    std::fs::remove_dir_all(checkout.join(".git")).unwrap();
+    world.registry.commit_git(&checkout);
+    assert!(go(&world, &[]).expect(0).stderr.contains(unchanged));
+
+    world.registry.add("newcomer", "1.0.0", b"new");
+    world.publish();
+    world.registry.commit_git(&checkout);
+    let grown = go(&world, &[]).expect(0);
+    assert_eq!((grown.count("downloaded"), grown.stderr.contains(unchanged)), (1, false));
+    assert!(!go(&world, &["--include-yanked"]).expect(0).stderr.contains(unchanged));
+}
+
 #[test]
 fn a_flipped_byte_is_found_and_repaired_by_verification() {
     let world = World::new(TestRegistry::generate(22, 100, 300));

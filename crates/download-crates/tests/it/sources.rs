@@ -38,6 +38,28 @@ fn directory_checkout_bare_clone_list_and_lockfile_give_the_same_tree() {
     world.assert_whole("lock");
 }
 
+/// SSL_CERT_FILE and SSL_CERT_DIR name the roots, as for every program of the system.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_systems_way_to_name_roots_is_honoured() {
+    let world = World::new(TestRegistry::generate(6, 5, 100));
+    let ca = world.origin.ca().to_owned();
+    let roots = |name: &str, value: &std::path::Path| {
+        let mut command = world.mirroring(name);
+        let arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
+        let at = arguments.iter().position(|word| word == "--cacert").unwrap();
+        let kept =
+            arguments.iter().enumerate().filter(|(n, _)| *n != at && *n != at + 1).map(|(_, word)| word);
+        command = std::process::Command::new(crate::world::BIN);
+        command.current_dir(world.dir.path()).args(kept).env_remove("SSL_CERT_FILE").env(name, value);
+        run(command.arg("--retries").arg("0"))
+    };
+    roots("SSL_CERT_FILE", &ca).expect(0);
+    world.assert_whole("SSL_CERT_FILE");
+    let strange = roots("NOT_A_VARIABLE", &ca).expect(5);
+    assert!(strange.stdout.contains("certificate"), "{}", strange.stdout);
+}
+
 #[test]
 fn plain_http_and_tls_without_h2_work_too() {
     for protocol in [Protocol::Http1, Protocol::Http1Tls] {
