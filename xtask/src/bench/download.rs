@@ -1,7 +1,8 @@
 //! P1, P2, P8: downloading from nginx on loopback, and from an origin that is far away.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -31,17 +32,26 @@ impl Files {
     }
 }
 
-/// A new and empty output folder below `work`.
-fn fresh(work: &Path) -> anyhow::Result<String> {
-    let out = work.join("out");
-    if out.exists() {
-        std::fs::remove_dir_all(&out).context("emptying the output")?;
-    }
+/// A new output folder below `work`. Old ones stay until [`clear`]: deleting a tree makes the next
+/// one dearer for a while.
+fn fresh(work: &Path) -> anyhow::Result<PathBuf> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     let manifest = work.join("manifest.jsonl");
     if manifest.exists() {
         std::fs::remove_file(manifest).context("removing the manifest")?;
     }
-    Ok(out.display().to_string())
+    Ok(work.join(format!("out-{}", NEXT.fetch_add(1, Ordering::Relaxed))))
+}
+
+/// Removes what all runs wrote.
+fn clear(work: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(work).context("listing the work folder")? {
+        let path = entry.context("listing the work folder")?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("out-")) {
+            std::fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn ours(
@@ -50,19 +60,20 @@ fn ours(
     base: &str,
     ca: &Path,
     more: &[&str],
-) -> anyhow::Result<Vec<String>> {
+) -> anyhow::Result<(Vec<String>, PathBuf)> {
     let out = fresh(bench.work)?;
-    let mut arguments = words(&["--crates-base-url", &format!("{base}/crates"), "--out", &out]);
+    let shown = out.display().to_string();
+    let mut arguments = words(&["--crates-base-url", &format!("{base}/crates"), "--out", &shown]);
     arguments.extend(words(&["--index-dir", &files.index.display().to_string(), "--listen", ""]));
     arguments.extend(words(&["--cacert", &ca.display().to_string(), "--include-yanked"]));
     arguments.extend(words(more));
-    Ok(arguments)
+    Ok((arguments, out))
 }
 
 /// Every program must have fetched everything, or its figure means nothing.
-fn check_files(work: &Path, expected: usize) -> anyhow::Result<()> {
+fn check_files(out: &Path, expected: usize) -> anyhow::Result<()> {
     let mut found = 0;
-    let mut dirs = vec![work.join("out")];
+    let mut dirs = vec![out.to_owned()];
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))? {
             let entry = entry.context("listing the output")?;
@@ -92,7 +103,7 @@ pub(crate) fn loopback(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result
     let curl = bench.work.join("curl.conf");
     let text = files.registry.releases().fold(String::new(), |text, release| {
         let path = release.url_path();
-        text + &format!("url = \"{base}{path}\"\noutput = \"out{path}\"\n")
+        text + &format!("url = \"{base}{path}\"\noutput = \"{}\"\n", path.trim_start_matches('/'))
     });
     std::fs::write(&curl, text).context("writing curl's configuration")?;
 
@@ -103,30 +114,33 @@ pub(crate) fn loopback(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result
     let mut by_wget = Series::new("wget2, 16 threads (no hash)");
     for round in 0..bench.rounds {
         println!("P1, round {} of {}", round + 1, bench.rounds);
-        let arguments = ours(bench, &files, &base, tls.ca(), &[])?;
+        let (arguments, out) = ours(bench, &files, &base, tls.ca(), &[])?;
         us.run(bench.work, &bench.program.display().to_string(), &arguments)?;
-        check_files(bench.work, count)?;
+        check_files(&out, count)?;
         h2load.run(
             bench.work,
             "h2load",
             &words(&["-n", &n, "-c", "2", "-m", "64", "-t", "1", "-i", &urls]),
         )?;
         if has("curl") {
-            fresh(bench.work)?;
-            let line = ["--parallel", "--parallel-max", "128", "--http2", "--cacert", &ca];
+            let out = fresh(bench.work)?;
+            let shown = out.display().to_string();
+            let line =
+                ["--output-dir", &shown, "--parallel", "--parallel-max", "128", "--http2", "--cacert", &ca];
             let more = ["--silent", "--fail", "--create-dirs", "--config", &curl];
             by_curl.run(bench.work, "curl", &words(&[&line[..], &more[..]].concat()))?;
-            check_files(bench.work, count)?;
+            check_files(&out, count)?;
         }
         if has("wget2") {
             let out = fresh(bench.work)?;
+            let shown = out.display().to_string();
             let line = ["--input-file", &urls, "--max-threads=16", "--force-directories", "--no-robots"];
-            let more = ["--directory-prefix", &out, "--ca-certificate", &ca, "--quiet"];
+            let more = ["--directory-prefix", &shown, "--ca-certificate", &ca, "--quiet"];
             by_wget.run(bench.work, "wget2", &words(&[&line[..], &more[..]].concat()))?;
-            check_files(bench.work, count)?;
+            check_files(&out, count)?;
         }
     }
-    fresh(bench.work)?;
+    clear(bench.work)?;
     let rivals: Vec<&Series> =
         [&h2load, &by_curl, &by_wget].into_iter().filter(|s| !s.costs.is_empty()).collect();
     report.downloads(
@@ -165,19 +179,19 @@ pub(crate) fn far(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     for round in 0..bench.rounds {
         println!("P2, round {} of {}", round + 1, bench.rounds);
         let program = bench.program.display().to_string();
-        let arguments = ours(bench, &files, &base, origin.ca(), &["--concurrency", "1024"])?;
+        let (arguments, out) = ours(bench, &files, &base, origin.ca(), &["--concurrency", "1024"])?;
         wide.run(bench.work, &program, &arguments)?;
-        check_files(bench.work, count)?;
+        check_files(&out, count)?;
         h2load.run(
             bench.work,
             "h2load",
             &words(&["-n", &n, "-c", "8", "-m", "128", "-t", "1", "-i", &urls]),
         )?;
-        let arguments = ours(bench, &files, &base, origin.ca(), &[])?;
+        let (arguments, out) = ours(bench, &files, &base, origin.ca(), &[])?;
         usual.run(bench.work, &program, &arguments)?;
-        check_files(bench.work, count)?;
+        check_files(&out, count)?;
     }
-    fresh(bench.work)?;
+    clear(bench.work)?;
     report.downloads(
         "P2: download, every answer 50 ms late",
         &format!("{count} files of 2 kB on average from the test origin over TLS + HTTP/2"),
@@ -201,16 +215,16 @@ pub(crate) fn memory(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<(
         let nginx = Nginx::start(bench.work, &files.www, tls.tls_dir())?;
         let mut series = Series::new(&format!("{releases} releases"));
         println!("P8, {releases} releases");
-        let arguments = ours(bench, &files, &nginx.base(), tls.ca(), &[])?;
+        let (arguments, out) = ours(bench, &files, &nginx.base(), tls.ca(), &[])?;
         let program = bench.program.display().to_string();
         series.run(bench.work, &program, &arguments)?;
-        check_files(bench.work, files.registry.len())?;
+        check_files(&out, files.registry.len())?;
         let mut again = Series::new(&format!("{releases} releases, run again"));
         again.run(bench.work, &program, &arguments)?;
         rows.extend([series, again]);
         std::fs::remove_dir_all(bench.work.join("p8")).context("removing the files of P8")?;
     }
-    fresh(bench.work)?;
+    clear(bench.work)?;
     report.memory("P8: peak memory of a whole run", &rows);
     let most = rows.iter().map(Series::peak_mib).fold(0.0, f64::max);
     report.target("P8 peak MiB", most, "at most 256", |x| x <= 256.0);
