@@ -146,7 +146,8 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "TEXT", env = "MIRROR_CONTACT", help_heading = "Network")]
     pub(crate) contact: Option<String>,
 
-    /// Address of /metrics and /api/status; empty disables, `:9090` is all interfaces. Default 127.0.0.1:9090.
+    /// Address of the dashboard, /metrics, /api/status and /debug/pprof/; empty disables, `:9090` is all
+    /// interfaces. Default 127.0.0.1:9090.
     #[arg(long, value_name = "ADDR", help_heading = "Reports")]
     pub(crate) listen: Option<String>,
     /// Format of log lines.

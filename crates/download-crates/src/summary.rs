@@ -58,6 +58,12 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     if outcome.quarantined > 0 {
         line("quarantined", format!("{} held files were wrong (.mirror/quarantine)", outcome.quarantined));
     }
+    if outcome.replaced > 0 {
+        line(
+            "replaced upstream",
+            format!("{} releases have other bytes now (.mirror/replaced keeps the old)", outcome.replaced),
+        );
+    }
     if outcome.yanked_skipped > 0 {
         line(
             "yanked, skipped",

@@ -32,6 +32,8 @@ pub(crate) struct Tag {
     pub(crate) guarded: bool,
     /// Whether a held file was found to be wrong and moved aside.
     pub(crate) was_wrong: bool,
+    /// Whether other bytes are held under this name, which upstream has replaced.
+    pub(crate) replaces: bool,
 }
 
 /// Why a record is not held.
@@ -191,6 +193,8 @@ pub(crate) struct Committer {
 #[derive(Default)]
 struct Batch {
     staged: Vec<Staged>,
+    /// Held files that upstream has replaced.
+    replaced: Vec<String>,
     records: Vec<ManifestRecord>,
     catalogue: CatalogueBatch,
     /// Sizes of the downloaded files, counted once they are durable.
@@ -252,6 +256,9 @@ impl Committer {
         batch.began.get_or_insert_with(Instant::now);
         match event {
             Event::Staged { tag, staged, good } => {
+                if tag.replaces {
+                    batch.replaced.push(tag.path.clone());
+                }
                 batch.staged.push(staged);
                 batch.bytes += good.size;
                 batch.downloaded.push(good.size);
@@ -399,6 +406,11 @@ impl Committer {
 
     /// Data first, then the records that speak of it, then the catalogue.
     fn commit(&mut self, mut batch: Batch) -> Result<(), PipelineError> {
+        // A crash in between leaves the name free: the next run notices and fetches again.
+        for path in batch.replaced {
+            self.store.set_aside(&path, "replaced", &self.run_id)?;
+            self.outcome.replaced += 1;
+        }
         if !batch.staged.is_empty() {
             self.store.commit(batch.staged)?;
         }

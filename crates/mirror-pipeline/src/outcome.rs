@@ -63,7 +63,9 @@ pub struct Outcome {
     pub foreign_packages: u64,
     /// Files that were held with wrong bytes and moved to quarantine.
     pub quarantined: u64,
-    /// Of those, files that could not be fetched again.
+    /// Held files that upstream has replaced by other bytes; kept under `.mirror/replaced`.
+    pub replaced: u64,
+    /// Of the quarantined, files that could not be fetched again.
     pub unrepaired: u64,
     /// Failures because nobody answered.
     pub unreached: u64,

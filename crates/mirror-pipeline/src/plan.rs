@@ -235,6 +235,7 @@ impl Planner {
             path: self.layout.path(id),
             guarded: self.guarded,
             was_wrong: false,
+            replaces: false,
         });
         match &self.sinks {
             Some(sinks) => {
@@ -311,6 +312,7 @@ impl Planner {
             path,
             guarded: self.guarded,
             was_wrong: false,
+            replaces: row.is_some() && !known_good,
         });
         // Without a checksum there is nothing to compare an unknown file with.
         let hash_it = known_good || (unknown && tag.cksum.is_some());

@@ -278,7 +278,7 @@ impl Store {
         Ok(Some(DirListing { files, mtime_ns, listed_ns }))
     }
 
-    /// Moves a held file to `.mirror/{into}/{rel}.{suffix}`; its bytes are kept.
+    /// Moves a held file to `.mirror/{into}/{rel}.{suffix}`; its bytes are kept. No file is no error.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -288,7 +288,10 @@ impl Store {
         if let Some(dir) = to.parent() {
             fs::create_dir_all(dir).map_err(at("create", dir))?;
         }
-        fs::rename(&from, &to).map_err(at("set aside", &from))
+        match fs::rename(&from, &to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("set aside", &from)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Replaces a small file below `.mirror`, whole or not at all; not durable at once.

@@ -82,6 +82,7 @@ fn a_flipped_byte_is_found_and_repaired_by_verification() {
 fn a_republished_release_is_noticed_without_hashing() {
     let mut world = World::new(TestRegistry::generate(23, 100, 300));
     run(&mut world.mirroring("out")).expect(0);
+    let before = world.expected();
     let ids: Vec<_> = world.registry.releases().step_by(10).map(|release| release.id.clone()).collect();
     for id in &ids {
         world.registry.republish(id.name.as_str(), id.version.as_str(), format!("new {id}").as_bytes());
@@ -89,7 +90,15 @@ fn a_republished_release_is_noticed_without_hashing() {
     world.publish();
     let ended = run(&mut world.mirroring("out")).expect(0);
     assert_eq!(ended.count("downloaded"), ids.len() as u64);
+    assert!(ended.stdout.contains("replaced upstream"), "{}", ended.stdout);
     world.assert_whole("out");
+    // The old bytes are kept, each beside its path.
+    let kept = crate::world::tree(&world.path("out/.mirror/replaced"));
+    assert_eq!(kept.len(), ids.len());
+    for (path, sum) in kept {
+        let (path, _run) = path.split_once(".crate.").unwrap();
+        assert_eq!(before[&format!("{path}.crate")], sum);
+    }
 }
 
 #[test]
