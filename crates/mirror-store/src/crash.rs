@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use mirror_types::Layout;
 
+use crate::Store;
+#[cfg(unix)]
+use crate::StoreFault;
 use crate::disk::{Disk, SyncMode};
-use crate::{Store, StoreFault};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
@@ -148,10 +150,11 @@ fn assert_safe(prefix: &[Step]) {
 }
 
 fn modes() -> Vec<SyncMode> {
-    let mut modes = vec![SyncMode::EachFile];
-    #[cfg(target_os = "linux")]
-    modes.push(SyncMode::FileSystem);
-    modes
+    vec![
+        SyncMode::EachFile,
+        #[cfg(target_os = "linux")]
+        SyncMode::FileSystem,
+    ]
 }
 
 #[test]

@@ -82,6 +82,7 @@ impl SyncMode {
         Self::EachFile
     }
 
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "only one sync takes the root"))]
     fn files(self, root: &Path, files: &[&Path]) -> io::Result<()> {
         match self {
             #[cfg(target_os = "linux")]
@@ -92,6 +93,7 @@ impl SyncMode {
         }
     }
 
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "only one sync takes the root"))]
     fn dirs(self, root: &Path, dirs: &[PathBuf]) -> io::Result<()> {
         match self {
             #[cfg(target_os = "linux")]
