@@ -63,13 +63,14 @@ pub fn parse_file(
     limits: &IndexLimits,
     faults: &mut dyn FnMut(LineFault),
 ) -> Vec<IndexRecord> {
-    let mut records = Vec::new();
+    let mut records: Vec<IndexRecord> = Vec::new();
     let mut versions = HashSet::new();
     for (at, line) in file.data.split(|&b| b == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let parsed = parse_line(line, &file.path, limits).and_then(|record| {
+        let known = records.last().map(|record| &record.id.name);
+        let parsed = parse_line(line, &file.path, known, limits).and_then(|record| {
             if versions.insert(record.id.version.clone()) {
                 Ok(record)
             } else {
@@ -84,15 +85,27 @@ pub fn parse_file(
     records
 }
 
-fn parse_line(line: &[u8], path: &str, limits: &IndexLimits) -> Result<IndexRecord, String> {
+/// `known`: the name of the line before, which most lines share.
+fn parse_line(
+    line: &[u8],
+    path: &str,
+    known: Option<&CrateName>,
+    limits: &IndexLimits,
+) -> Result<IndexRecord, String> {
     if line.len() > limits.max_line_bytes {
         return Err(format!("the line has {} bytes, {} are allowed", line.len(), limits.max_line_bytes));
     }
     let line: Line<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-    let name = CrateName::new(&line.name).map_err(|error| error.to_string())?;
-    if index_path(&name) != path {
-        return Err(format!("{name} does not belong into this file"));
-    }
+    let name = match known.filter(|known| known.as_str() == line.name) {
+        Some(known) => known.clone(),
+        None => {
+            let name = CrateName::new(&line.name).map_err(|error| error.to_string())?;
+            if index_path(&name) != path {
+                return Err(format!("{name} does not belong into this file"));
+            }
+            name
+        }
+    };
     let version = VersionText::new(&line.vers).map_err(|error| error.to_string())?;
     let cksum = Sha256::from_hex(&line.cksum).map_err(|error| error.to_string())?;
     Ok(IndexRecord { id: ReleaseId { name, version }, cksum, yanked: line.yanked.unwrap_or(false) })

@@ -42,7 +42,8 @@ impl Presence {
 
     /// The state of a directory, looked at once as long as it stays in use.
     pub(crate) fn of(&mut self, dir: &str) -> Result<&DirState, PipelineError> {
-        let at = match self.recent.iter().position(|(name, _)| name == dir) {
+        // The one in use is the last one.
+        let at = match self.recent.iter().rposition(|(name, _)| name == dir) {
             Some(at) => at,
             None => {
                 let state = self.look(dir)?;
