@@ -171,7 +171,7 @@ impl Pool {
             drop((connecting, lease));
             return self.lease_h1(origin, None).await;
         }
-        match self.connector.connect(&origin.target).await {
+        match self.connect(origin).await {
             Ok(Conn::H2(sender)) => {
                 let mut state = lock(&slot.state);
                 state.generation += 1;
@@ -206,12 +206,17 @@ impl Pool {
         let permit = permit(&origin.alone).await?;
         Ok(Lease {
             origin: Arc::clone(origin),
-            conn: Some(self.connector.connect(&origin.target).await?),
+            conn: Some(self.connect(origin).await?),
             slot: NO_SLOT,
             generation: 0,
             reused: false,
             permit: Some(permit),
         })
+    }
+
+    /// Boxed: connecting is rare, and its state would be part of that of every request.
+    async fn connect(&self, origin: &Origin) -> Result<Conn, Fault> {
+        Box::pin(self.connector.connect(&origin.target)).await
     }
 
     async fn lease_h1(&self, origin: &Arc<Origin>, fresh: Option<H1>) -> Result<Lease, Fault> {
@@ -232,7 +237,7 @@ impl Pool {
             }
         }
         if lease.conn.is_none() {
-            lease.conn = Some(self.connector.connect(&origin.target).await?);
+            lease.conn = Some(self.connect(origin).await?);
         }
         Ok(lease)
     }
