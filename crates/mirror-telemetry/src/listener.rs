@@ -16,7 +16,22 @@ use crate::metrics::{metrics, status_json};
 use crate::profile;
 use crate::stats::RunStats;
 
-const MAX_CONNECTIONS: usize = 64;
+/// What one client may hold.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    connections: usize,
+    /// For the head of a request, and between requests.
+    head: Duration,
+    /// After this a connection takes no more requests, and after twice this it is cut, whether or
+    /// not the client has read its answer.
+    lifetime: Duration,
+}
+
+const LIMITS: Limits = Limits {
+    connections: 64,
+    head: Duration::from_secs(10),
+    lifetime: Duration::from_secs(profile::LONGEST_S + 60),
+};
 const DASHBOARD: &str = include_str!("dashboard.html");
 const INDEX: &str = include_str!("pprof.html");
 
@@ -46,10 +61,14 @@ impl Listener {
         let full = if addr.starts_with(':') { format!("0.0.0.0{addr}") } else { addr.to_owned() };
         let fail = |source| ListenError { addr: addr.to_owned(), source };
         let socket = TcpListener::bind(&full).await.map_err(fail)?;
-        let bound = socket.local_addr().map_err(|source| ListenError { addr: addr.to_owned(), source })?;
+        let bound = socket.local_addr().map_err(fail)?;
+        Ok(Self::on(socket, bound, stats, LIMITS))
+    }
+
+    fn on(socket: TcpListener, addr: SocketAddr, stats: Arc<RunStats>, limits: Limits) -> Self {
         let stop = CancellationToken::new();
-        tokio::spawn(accept(socket, bound, stats, stop.clone()));
-        Ok(Self { addr: bound, stop })
+        tokio::spawn(accept(socket, addr, stats, limits, stop.clone()));
+        Self { addr, stop }
     }
 
     /// Where it listens.
@@ -64,8 +83,14 @@ impl Listener {
     }
 }
 
-async fn accept(socket: TcpListener, bound: SocketAddr, stats: Arc<RunStats>, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+async fn accept(
+    socket: TcpListener,
+    bound: SocketAddr,
+    stats: Arc<RunStats>,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -79,7 +104,7 @@ async fn accept(socket: TcpListener, bound: SocketAddr, stats: Arc<RunStats>, st
         let (stats, stop) = (stats.clone(), stop.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = serve(stream, bound, stats) => {}
+                () = serve(stream, bound, stats, limits) => {}
                 () = stop.cancelled() => {}
             }
             drop(place);
@@ -87,17 +112,24 @@ async fn accept(socket: TcpListener, bound: SocketAddr, stats: Arc<RunStats>, st
     }
 }
 
-async fn serve(stream: TcpStream, bound: SocketAddr, stats: Arc<RunStats>) {
+async fn serve(stream: TcpStream, bound: SocketAddr, stats: Arc<RunStats>, limits: Limits) {
     let service = service_fn(move |request| {
         let stats = stats.clone();
         async move { Ok::<_, Infallible>(answer(&request, bound, &stats).await) }
     });
-    let ended = hyper::server::conn::http1::Builder::new()
+    let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(10))
+        .header_read_timeout(limits.head)
         .max_buf_size(16 << 10)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = tokio::time::sleep(limits.lifetime) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(limits.lifetime, connection).await.unwrap_or(Ok(()))
+        }
+    };
     if let Err(error) = ended {
         tracing::debug!("a client of the listener went away: {error}");
     }
@@ -132,6 +164,9 @@ async fn answer(request: &Request<Incoming>, bound: SocketAddr, stats: &RunStats
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
+    if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
     for (name, value) in [
         (header::CONTENT_TYPE, answer.kind),
         (header::CACHE_CONTROL, "no-store"),
@@ -172,10 +207,11 @@ fn command_line() -> Vec<u8> {
 }
 
 fn names_this_machine(headers: &HeaderMap, bound: SocketAddr) -> bool {
-    if !bound.ip().is_loopback() {
+    if !bound.ip().to_canonical().is_loopback() {
         return true;
     }
-    let Some(host) = headers.get(header::HOST) else { return true };
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
     let host = host.to_str().unwrap_or_default();
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => name,
@@ -187,6 +223,8 @@ fn names_this_machine(headers: &HeaderMap, bound: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[test]
@@ -202,6 +240,70 @@ mod tests {
         for host in ["attacker.test", "attacker.test:9090", "localhost.attacker.test", "10.0.0.1:9090", ""] {
             assert!(!named(host, "127.0.0.1:9090"), "{host}");
         }
+        assert!(!named("attacker.test", "[::ffff:127.0.0.1]:9090"));
         assert!(named("mirror.lan:9090", "0.0.0.0:9090"));
+
+        let mut headers = HeaderMap::new();
+        let bound = "127.0.0.1:9090".parse().expect("address");
+        assert!(!names_this_machine(&headers, bound), "no name at all");
+        headers.append(header::HOST, HeaderValue::from_static("localhost"));
+        headers.append(header::HOST, HeaderValue::from_static("attacker.test"));
+        assert!(!names_this_machine(&headers, bound), "two names");
+    }
+
+    async fn limited(change: impl FnOnce(&mut Limits)) -> Listener {
+        let mut limits = LIMITS;
+        change(&mut limits);
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let addr = socket.local_addr().expect("address");
+        Listener::on(socket, addr, RunStats::new("0"), limits)
+    }
+
+    async fn connected(listener: &Listener) -> TcpStream {
+        TcpStream::connect(listener.local_addr()).await.expect("connect")
+    }
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+    /// Whether an answer begins to come; an error is a connection that was closed.
+    async fn answered(stream: &mut TcpStream) -> bool {
+        let mut byte = [0];
+        stream.write_all(GET).await.is_ok() && stream.read(&mut byte).await.is_ok_and(|n| n == 1)
+    }
+
+    #[tokio::test]
+    async fn who_never_ends_a_request_is_cut_off() {
+        let listener = limited(|limits| limits.head = Duration::from_millis(50)).await;
+        let mut stream = connected(&listener).await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: loc").await.expect("write");
+        let mut got = Vec::new();
+        // Ends, that is the point; with a reset or without.
+        let _ = stream.read_to_end(&mut got).await;
+        assert!(!got.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&got));
+    }
+
+    #[tokio::test]
+    async fn who_never_reads_is_cut_off() {
+        let listener = limited(|limits| limits.lifetime = Duration::from_millis(50)).await;
+        let mut stream = connected(&listener).await;
+        // Answers fill the buffers of both sides, then the server can neither write nor read.
+        while stream.write_all(GET).await.is_ok() {}
+    }
+
+    #[tokio::test]
+    async fn places_are_limited_and_given_back() {
+        let listener = limited(|limits| {
+            limits.connections = 2;
+            limits.head = Duration::from_secs(3600);
+        })
+        .await;
+        let (mut one, mut other) = (connected(&listener).await, connected(&listener).await);
+        assert!(answered(&mut one).await && answered(&mut other).await);
+        assert!(!answered(&mut connected(&listener).await).await);
+        drop(one);
+        // The server hears of it when it hears of it.
+        while !answered(&mut connected(&listener).await).await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }

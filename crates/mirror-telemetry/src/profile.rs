@@ -9,7 +9,8 @@ use crate::listener::Answer;
 /// Samples a second of CPU time; no divisor of common timers.
 #[cfg(unix)]
 const FREQUENCY_HZ: i32 = 199;
-const LONGEST_S: u64 = 300;
+/// The longest profile.
+pub(crate) const LONGEST_S: u64 = 300;
 
 /// `seconds=N` of a query.
 fn seconds(query: &str, default: u64) -> Result<Duration, Answer> {
@@ -39,32 +40,47 @@ pub(crate) async fn flame_graph(query: &str) -> Answer {
     }
 }
 
+/// The profiler at work. Dropped wherever it is, sampling ends and the next profile may begin, in
+/// this order.
+#[cfg(unix)]
+struct Sampling {
+    guard: pprof::ProfilerGuard<'static>,
+    _one: tokio::sync::MutexGuard<'static, ()>,
+}
+
 #[cfg(unix)]
 async fn sampled(time: Duration, render: fn(&pprof::Report) -> Result<Answer, String>) -> Answer {
     static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let Ok(_one) = ONE.try_lock() else {
+    let Ok(one) = ONE.try_lock() else {
         return Answer::no(StatusCode::CONFLICT, "another profile is being taken; try again when it is done");
     };
-    let failed = |why: &str| {
+    let taken = async {
+        // The first start reads the program's symbols, and so does the report: too long for a
+        // thread of the runtime.
+        let sampling = blocking(move || {
+            let guard = pprof::ProfilerGuardBuilder::default().frequency(FREQUENCY_HZ).build();
+            guard.map(|guard| Sampling { guard, _one: one }).map_err(|error| error.to_string())
+        })
+        .await?;
+        // When the client goes away, hyper drops all this.
+        tokio::time::sleep(time).await;
+        blocking(move || {
+            let report = sampling.guard.report().build().map_err(|error| error.to_string())?;
+            drop(sampling);
+            render(&report)
+        })
+        .await
+    };
+    taken.await.unwrap_or_else(|why| {
         Answer::no(StatusCode::INTERNAL_SERVER_ERROR, &format!("the profile could not be taken: {why}"))
-    };
-    // Dropped when the client goes away: sampling ends with it.
-    let guard = match pprof::ProfilerGuardBuilder::default().frequency(FREQUENCY_HZ).build() {
-        Ok(guard) => guard,
-        Err(error) => return failed(&error.to_string()),
-    };
-    tokio::time::sleep(time).await;
-    // Symbols are looked up here, which takes a while.
-    let rendered = tokio::task::spawn_blocking(move || {
-        let report = guard.report().build().map_err(|error| error.to_string())?;
-        drop(guard);
-        render(&report)
-    });
-    match rendered.await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(why)) => failed(&why),
-        Err(error) => failed(&error.to_string()),
-    }
+    })
+}
+
+#[cfg(unix)]
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 #[cfg(unix)]
