@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use indicatif::MultiProgress;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{DefaultFields, Format};
+use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
 
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,15 +86,15 @@ impl<'a> MakeWriter<'a> for AboveBar {
     }
 }
 
-/// A log file.
-struct CleanFile(std::fs::File);
+/// A log file, or what a test writes into.
+struct Clean<W>(W);
 
-impl io::Write for CleanFile {
+impl<W: io::Write> io::Write for Clean<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.write_all(clean(line).as_bytes()).map(|()| line.len())
     }
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.0.flush()
     }
 }
 
@@ -106,8 +107,8 @@ fn clean(record: &[u8]) -> String {
     for c in body.chars() {
         match c {
             '\t' => out.push(' '),
-            // Beside control characters what turns the direction of text around.
-            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+            // Beside control characters what ends a line or turns the direction of text around.
+            c if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
             c => out.push(c),
@@ -115,6 +116,11 @@ fn clean(record: &[u8]) -> String {
     }
     out.push_str(end);
     out
+}
+
+/// What all log records look like.
+fn records(level: LevelFilter) -> SubscriberBuilder<DefaultFields, Format, LevelFilter> {
+    tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false)
 }
 
 /// Sets up logging for the process; a second call changes nothing.
@@ -128,7 +134,7 @@ pub fn init_logging(options: &LogOptions, terminal: &ProgressHandle) -> Result<(
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false);
+    let builder = records(level);
     let _ = match (&options.path, options.format) {
         (Some(path), format) => {
             #[expect(clippy::disallowed_methods, reason = "a log file, not a mirror file")]
@@ -137,7 +143,7 @@ pub fn init_logging(options: &LogOptions, terminal: &ProgressHandle) -> Result<(
                 .create(true)
                 .open(path)
                 .map_err(|source| TelemetryError::File { path: path.clone(), source })?;
-            let builder = builder.with_writer(std::sync::Mutex::new(CleanFile(file)));
+            let builder = builder.with_writer(std::sync::Mutex::new(Clean(file)));
             match format {
                 LogFormat::Text => builder.try_init(),
                 LogFormat::Json => builder.json().try_init(),
@@ -151,6 +157,8 @@ pub fn init_logging(options: &LogOptions, terminal: &ProgressHandle) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     #[test]
@@ -161,5 +169,63 @@ mod tests {
             line,
             "WARN \\u001b[31mred\\u001b[0m\\u000d\\u000aINFO forged \\u0007\\u009b \\u202e \u{fffd} end\n"
         );
+    }
+
+    /// Shared, because the subscriber keeps what it writes into.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("lock").write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    const HOSTILE: &str =
+        "x\x1b[31mred\x1b[0m\r\n2026-01-01T00:00:00Z INFO forged\u{9b}1m\u{2028}\u{202e}\"}";
+
+    /// Hostile text in all the places that a record has.
+    fn logged(subscriber: impl tracing::Subscriber + Send + Sync, written: &Written) -> String {
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("span", of_span = HOSTILE);
+            let _inside = span.enter();
+            tracing::warn!("message {HOSTILE}");
+            tracing::warn!(as_str = HOSTILE, shown = %HOSTILE, debugged = ?HOSTILE, "fields");
+            let error: &(dyn std::error::Error + 'static) = &io::Error::other(HOSTILE);
+            tracing::error!(error, "an error");
+        });
+        let bytes = written.0.lock().expect("lock").clone();
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        assert_eq!(text.matches('\n').count(), 3, "a line for each record:\n{text}");
+        assert!(text.ends_with('\n'));
+        let harmless = |c: char| c == '\n' || !(c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c));
+        assert!(text.chars().all(harmless), "{text:?}");
+        text
+    }
+
+    #[test]
+    fn hostile_text_is_escaped_in_text_records() {
+        let written = Written::default();
+        let subscriber = records(LevelFilter::DEBUG).with_writer(Mutex::new(Clean(written.clone()))).finish();
+        let text = logged(subscriber, &written);
+        assert_eq!(text.matches("forged").count(), 8, "nothing is lost: {text}");
+    }
+
+    #[test]
+    fn hostile_text_survives_in_json_records() {
+        let written = Written::default();
+        let subscriber =
+            records(LevelFilter::DEBUG).json().with_writer(Mutex::new(Clean(written.clone()))).finish();
+        let text = logged(subscriber, &written);
+        let records: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(records[0]["fields"]["message"], format!("message {HOSTILE}"));
+        assert_eq!(records[1]["fields"]["as_str"], HOSTILE);
+        assert_eq!(records[1]["fields"]["shown"], HOSTILE);
+        assert_eq!(records[1]["span"]["of_span"], HOSTILE);
+        assert_eq!(records[2]["fields"]["error"], HOSTILE);
     }
 }
