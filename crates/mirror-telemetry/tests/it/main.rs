@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::disallowed_methods, reason = "a test's own files")]
 
+#[cfg(unix)]
+mod profiles;
+
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,16 +115,33 @@ async fn metrics_are_what_prometheus_expects() {
         .collect();
     assert!(buckets.is_sorted() && buckets.len() > 5, "{buckets:?}");
 
+    // Bounds in order, the last without an end, every bucket with all that the ones before it hold.
+    let bounds: Vec<&str> =
+        text.lines().filter_map(|line| line.split("_bucket{le=\"").nth(1)?.split('"').next()).collect();
+    let (last, finite) = bounds.split_last().unwrap();
+    assert_eq!(*last, "+Inf");
+    assert!(finite.iter().map(|bound| bound.parse::<f64>().unwrap()).is_sorted(), "{bounds:?}");
+    assert_eq!(buckets, [2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5]);
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find(|line| line.split(' ').next() == Some(name)).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert!((value("crates_download_duration_seconds_sum") - 99.734).abs() < 1e-6, "{text}");
+
+    let (idle, _stats) = start().await;
+    let nothing_yet = get(&idle, "/metrics").await;
     if there("promtool", "--version") {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        let checked = Command::new("promtool")
-            .args(["check", "metrics"])
-            .stdin(std::fs::File::open(file.path()).unwrap())
-            .output()
-            .unwrap();
-        let said = [checked.stdout, checked.stderr].concat();
-        assert!(checked.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+        for text in [text, nothing_yet.text()] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let checked = Command::new("promtool")
+                .args(["check", "metrics"])
+                .stdin(std::fs::File::open(file.path()).unwrap())
+                .output()
+                .unwrap();
+            let said = [checked.stdout, checked.stderr].concat();
+            assert!(checked.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+        }
     }
 }
 
@@ -132,7 +152,11 @@ async fn only_reading_is_allowed_and_only_under_this_machines_name() {
     assert_eq!(send(&listener, &get_as("attacker.test")).await.status, 403);
     assert_eq!(send(&listener, &get_as(&listener.local_addr().to_string())).await.status, 200);
     let post = "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    assert_eq!(send(&listener, post).await.status, 405);
+    let refused = send(&listener, post).await;
+    assert_eq!(refused.status, 405);
+    assert!(refused.head.contains("allow: get, head"), "{}", refused.head);
+    let nameless = send(&listener, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(nameless.status, 403);
     assert_eq!(get(&listener, "/../etc/passwd").await.status, 404);
     let head = send(&listener, "HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
     assert_eq!((head.status, head.body.len()), (200, 0));
@@ -143,79 +167,24 @@ async fn the_dashboard_stands_alone() {
     let (listener, _stats) = start().await;
     let got = get(&listener, "/").await;
     assert!(got.head.contains("content-security-policy: default-src 'none'"), "{}", got.head);
+    assert!(got.head.contains("x-content-type-options: nosniff"), "{}", got.head);
+    let status = get(&listener, "/api/status").await;
+    assert!(status.head.contains("cache-control: no-store"), "{}", status.head);
+    // What the page shows is what the status has.
+    let json: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
     let page = got.text();
+    for key in json.as_object().unwrap().keys().filter(|key| *key != "ok") {
+        assert!(page.contains(&format!("\"{key}\"")) || page.contains(&format!("now.{key}")), "{key}");
+    }
+    assert!(page.contains("href=\"/metrics\""));
     assert!(page.contains("/api/status") && page.contains("/debug/pprof/"));
     for outside in ["http://", "https://", "innerHTML", "src="] {
         assert!(!page.contains(outside), "{outside}");
     }
     assert!(get(&listener, "/debug/pprof/").await.text().contains("flamegraph"));
-    assert!(get(&listener, "/debug/pprof/cmdline").await.status == 200);
+    let command = get(&listener, "/debug/pprof/cmdline").await;
+    let arguments: Vec<String> = std::env::args().collect();
+    assert_eq!(command.text().split('\0').collect::<Vec<_>>(), arguments);
     assert_eq!(get(&listener, "/debug/pprof/heap").await.status, 501);
     assert_eq!(get(&listener, "/nowhere").await.status, 404);
-}
-
-#[cfg(unix)]
-mod profiles {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use super::*;
-
-    /// Burns CPU until told to stop; its name must be found in the profile.
-    #[inline(never)]
-    fn a_function_with_a_telling_name(stop: &AtomicBool) -> u64 {
-        let mut sum = 0_u64;
-        while !stop.load(Ordering::Relaxed) {
-            for n in 0..10_000_u64 {
-                sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(n));
-            }
-        }
-        sum
-    }
-
-    const NAME: &str = "a_function_with_a_telling_name";
-
-    /// One test for all: there is one profiler in a process.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_profile_under_load_has_stacks_that_tools_resolve() {
-        let (listener, _stats) = start().await;
-        let stop = Arc::new(AtomicBool::new(false));
-        let burner = std::thread::spawn({
-            let stop = stop.clone();
-            move || a_function_with_a_telling_name(&stop)
-        });
-        // Asked for at the same time, one of them is refused.
-        let ask = || get(&listener, "/debug/pprof/profile?seconds=2");
-        let (one, other) = tokio::join!(ask(), ask());
-        let (profile, refused) = if one.status == 200 { (one, other) } else { (other, one) };
-        assert_eq!((profile.status, refused.status), (200, 409));
-        let raw = String::from_utf8_lossy(&profile.body);
-        assert!(
-            raw.contains(NAME),
-            "the profile has {} bytes and no stack with the name",
-            profile.body.len()
-        );
-
-        let flame = get(&listener, "/debug/pprof/flamegraph?seconds=1").await;
-        assert!(flame.head.contains("image/svg+xml"), "{}", flame.head);
-        assert!(flame.text().contains(NAME) && flame.text().ends_with("</svg>\n"));
-        assert_eq!(get(&listener, "/debug/pprof/profile?seconds=0").await.status, 400);
-        assert_eq!(get(&listener, "/debug/pprof/profile?seconds=x").await.status, 400);
-        stop.store(true, Ordering::Relaxed);
-        burner.join().unwrap();
-
-        if there("go", "version") {
-            let file = tempfile::NamedTempFile::new().unwrap();
-            std::fs::write(file.path(), &profile.body).unwrap();
-            let home = tempfile::tempdir().unwrap();
-            let top = Command::new("go")
-                .args(["tool", "pprof", "-top"])
-                .arg(file.path())
-                .env("HOME", home.path())
-                .env("PPROF_TMPDIR", home.path())
-                .output()
-                .unwrap();
-            let said = String::from_utf8_lossy(&top.stdout);
-            assert!(said.contains(NAME), "{said}{}", String::from_utf8_lossy(&top.stderr));
-        }
-    }
 }
