@@ -11,7 +11,7 @@ use mirror_manifest::{
 };
 use mirror_store::{Staged, Store};
 use mirror_telemetry::RunStats;
-use mirror_types::{CrateName, Printable, ReleaseId, Sha256};
+use mirror_types::{CrateName, Printable, ReleaseId, Sha256, VersionText};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +53,29 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    /// The problem as the failure ledger keeps it.
+    fn ledger_row(
+        self,
+        name: CrateName,
+        version: Option<VersionText>,
+        cksum: Option<Sha256>,
+        url: String,
+    ) -> FailureRow {
+        let now = rfc3339(self.finished);
+        FailureRow {
+            name,
+            version,
+            cksum,
+            url,
+            kind: self.kind.to_owned(),
+            error: self.message,
+            http_status: self.http_status,
+            attempts: self.retries + 1,
+            first_seen: now.clone(),
+            last_seen: now,
+        }
+    }
+
     /// A problem that was found before anything was asked of the origin.
     pub(crate) fn planned(kind: &'static str, message: String) -> Self {
         let now = SystemTime::now();
@@ -348,19 +371,8 @@ impl Committer {
             status: status.to_owned(),
             ..self.record(&tag)
         });
-        let now = rfc3339(problem.finished);
-        batch.catalogue.failed.push(FailureRow {
-            name: tag.id.name,
-            version: Some(tag.id.version),
-            cksum: tag.cksum,
-            url: tag.url,
-            kind: problem.kind.to_owned(),
-            error: problem.message,
-            http_status: problem.http_status,
-            attempts: problem.retries + 1,
-            first_seen: now.clone(),
-            last_seen: now,
-        });
+        let row = problem.ledger_row(tag.id.name, Some(tag.id.version), tag.cksum, tag.url);
+        batch.catalogue.failed.push(row);
     }
 
     /// Whether to go on would only mean to knock at a closed door. Some origins answer 403 for a file
@@ -379,29 +391,17 @@ impl Committer {
         self.outcome.failed += 1;
         tracing::warn!(crate_name = %name, kind = problem.kind, "{}", Printable(&problem.message));
         self.outcome.fail(name.to_string(), problem.message.clone());
-        let now = rfc3339(problem.finished);
         batch.records.push(ManifestRecord {
             schema_version: 2,
             started_at: rfc3339(problem.started),
-            finished_at: now.clone(),
+            finished_at: rfc3339(problem.finished),
             error: Some(problem.message.clone()),
             status: "error".to_owned(),
             crate_name: Some(name.to_string()),
             run_id: Some(self.run_id.clone()),
             ..ManifestRecord::default()
         });
-        batch.catalogue.failed.push(FailureRow {
-            name,
-            version: None,
-            cksum: None,
-            url: String::new(),
-            kind: problem.kind.to_owned(),
-            error: problem.message,
-            http_status: None,
-            attempts: 1,
-            first_seen: now.clone(),
-            last_seen: now,
-        });
+        batch.catalogue.failed.push(problem.ledger_row(name, None, None, String::new()));
     }
 
     /// Data first, then the records that speak of it, then the catalogue.

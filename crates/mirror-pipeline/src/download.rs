@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -108,10 +109,7 @@ impl Run {
             shard: options.shard,
         };
         let input = Input::open(&options, &selection)?;
-        let base = match &options.crates_base_url {
-            Some(base) => Some(DlTemplate::from_base(base).map_err(|e| PipelineError::Usage(e.to_string()))?),
-            None => None,
-        };
+        let base = options.crates_base_url.as_deref().map(DlTemplate::from_base).transpose()?;
         let checksums = options.checksums.as_deref().map(read_checksums).transpose()?;
         Ok(Self { options, stats, cancel, selection, input, base, checksums, foreign })
     }
@@ -132,7 +130,7 @@ impl Run {
                 "the manifest ended in a torn record; it was cut"
             );
         }
-        let database = store.state_dir().join("catalogue.sqlite");
+        let database = database(&store);
         let mut catalogue = Catalogue::open(&database)?;
         catalogue.replay(&options.manifest)?;
         let cursor = Cursor::of(&self.input, &options);
@@ -228,6 +226,11 @@ impl Run {
         stats.set_phase(Phase::Done);
         Ok(outcome)
     }
+}
+
+/// Where a mirror keeps its catalogue.
+pub(crate) fn database(store: &Store) -> PathBuf {
+    store.state_dir().join("catalogue.sqlite")
 }
 
 pub(crate) fn add_plan(outcome: &mut Outcome, report: PlanReport) {

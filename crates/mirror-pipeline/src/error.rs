@@ -19,6 +19,9 @@ pub enum PipelineError {
         /// The reason.
         source: std::io::Error,
     },
+    /// The address of the downloads, or what the registry says of it, makes no sense.
+    #[error(transparent)]
+    Config(#[from] mirror_index::sparse::ConfigError),
     /// The index could not be read.
     #[error(transparent)]
     Index(#[from] mirror_index::IndexError),
@@ -47,7 +50,9 @@ impl PipelineError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) | Self::Read { .. } | Self::Index(_) | Self::FetchSetup(_) => ExitCode::Usage,
+            Self::Usage(_) | Self::Read { .. } | Self::Config(_) | Self::Index(_) | Self::FetchSetup(_) => {
+                ExitCode::Usage
+            }
             Self::Origin(_) => ExitCode::Origin,
             Self::Spool(_) => ExitCode::Storage,
             Self::Store(error) => match error.kind() {

@@ -47,9 +47,7 @@ impl Address {
     fn url(&self, id: &ReleaseId) -> Result<Url, PipelineError> {
         match self {
             Self::Given(url) => Ok(url.clone()),
-            Self::Template(template, cksum) => {
-                template.url(id, cksum).map_err(|error| PipelineError::Usage(error.to_string()))
-            }
+            Self::Template(template, cksum) => Ok(template.url(id, cksum)?),
         }
     }
 }
@@ -163,10 +161,8 @@ impl Planner {
         let picked = self.selection.select(records);
         self.report.yanked_skipped += picked.yanked_skipped as u64;
         let held = self.held(&name)?;
-        let conflicts: HashMap<ReleaseId, (Sha256, Sha256)> =
-            picked.checksum_conflicts.into_iter().map(|(id, lock, index)| (id, (lock, index))).collect();
-        for (id, (lock, index)) in &conflicts {
-            if !self.begin(id) {
+        for (id, lock, index) in picked.checksum_conflicts {
+            if !self.begin(&id) {
                 return Ok(Err(Stopped));
             }
             let why = format!(
@@ -174,14 +170,11 @@ impl Planner {
                  was not fetched. Run `cargo update -p {}` or look at where the lockfile comes from",
                 id.name
             );
-            if self.fail(id, Some(*index), Problem::planned("checksum-conflict", why)).is_err() {
+            if self.fail(&id, Some(index), Problem::planned("checksum-conflict", why)).is_err() {
                 return Ok(Err(Stopped));
             }
         }
         for record in picked.records {
-            if conflicts.contains_key(&record.id) {
-                continue;
-            }
             if !self.begin(&record.id) {
                 return Ok(Err(Stopped));
             }
@@ -220,6 +213,11 @@ impl Planner {
         true
     }
 
+    fn tag(&self, id: ReleaseId, cksum: Option<Sha256>, url: String) -> Box<Tag> {
+        let path = self.layout.path(&id);
+        Box::new(Tag { id, cksum, url, path, guarded: self.guarded, was_wrong: false, replaces: false })
+    }
+
     /// Reports a record that cannot be fetched.
     pub(crate) fn fail(
         &self,
@@ -228,15 +226,7 @@ impl Planner {
         problem: Problem,
     ) -> Result<(), Stopped> {
         let url = cksum.map_or_else(String::new, |sum| self.template.readable(id, &sum));
-        let tag = Box::new(Tag {
-            id: id.clone(),
-            cksum,
-            url,
-            path: self.layout.path(id),
-            guarded: self.guarded,
-            was_wrong: false,
-            replaces: false,
-        });
+        let tag = self.tag(id.clone(), cksum, url);
         match &self.sinks {
             Some(sinks) => {
                 sinks.events.send(Event::Failed { tag, problem: Box::new(problem) }).map_err(|_| Stopped)
@@ -286,7 +276,6 @@ impl Planner {
         if let Some(row) = row {
             self.sample.held(row.size);
         }
-        let path = self.layout.path(&id);
         let known_good = row.is_some_and(|row| cksum.is_none_or(|sum| sum == row.sha256));
         // A file that no row speaks of was put there by hand or by another program: hash it once.
         let unknown = row.is_none()
@@ -305,15 +294,8 @@ impl Planner {
             return Ok(Ok(()));
         }
         let expected = cksum.or_else(|| row.map(|row| row.sha256));
-        let tag = Box::new(Tag {
-            id,
-            cksum: expected,
-            url: readable,
-            path,
-            guarded: self.guarded,
-            was_wrong: false,
-            replaces: row.is_some() && !known_good,
-        });
+        let mut tag = self.tag(id, expected, readable);
+        tag.replaces = row.is_some() && !known_good;
         // Without a checksum there is nothing to compare an unknown file with.
         let hash_it = known_good || (unknown && tag.cksum.is_some());
         if !hash_it {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::download::{Observer, Run, add_plan, join, spawn};
+use crate::download::{Observer, Run, add_plan, database, join, spawn};
 use crate::error::PipelineError;
 use crate::outcome::{Estimate, Outcome};
 use crate::presence::Presence;
@@ -63,7 +63,7 @@ impl Run {
             Arc::new(MemorySpools),
         )?;
         let catalogue = match &store {
-            Some(store) => Catalogue::open_read_only(&store.state_dir().join("catalogue.sqlite"))?,
+            Some(store) => Catalogue::open_read_only(&database(store))?,
             None => None,
         };
         let rate = match &catalogue {

@@ -102,19 +102,18 @@ impl Run {
                     registry
                         .close(&mut closure, &mut |fault| faults.push(fault.to_string()), &cancel)
                         .await?;
-                    unread.append(&mut registry.failed);
+                    unread.extend(registry.failed);
                     Records::Closed(closure.finish())
                 } else {
                     registry.refresh(names.clone(), &cancel).await?;
-                    unread.append(&mut registry.failed);
+                    unread.extend(registry.failed.clone());
                     Records::Sparse { registry: Box::new(registry), names }
                 }
             }
         };
         let template = match template {
             Some(template) => template,
-            None => DlTemplate::from_base(&upstream::crates_base_url())
-                .map_err(|error| PipelineError::Usage(error.to_string()))?,
+            None => DlTemplate::from_base(&upstream::crates_base_url())?,
         };
         let ledgered = match &catalogue {
             Some(catalogue) => catalogue.failed_crates()?.into_iter().collect(),

@@ -1,7 +1,7 @@
 //! A sparse registry: its index files are refreshed with conditional requests into a cache below
 //! `.mirror/sparse/`, and planned from there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use http::{HeaderName, HeaderValue};
 use mirror_fetch::{Body, FetchRequest, Fetched, Fetcher};
@@ -27,10 +27,8 @@ pub(crate) struct SparseRegistry {
     fetcher: Fetcher,
     /// Fresh entries of a run that must not write.
     memory: HashMap<String, CacheEntry>,
-    /// Crates whose index file could not be refreshed, with the reason; taken by who reports them.
-    pub(crate) failed: Vec<(CrateName, String)>,
-    /// The same crates.
-    stale: HashSet<CrateName>,
+    /// Crates whose index file could not be refreshed, with the reason.
+    pub(crate) failed: BTreeMap<CrateName, String>,
 }
 
 impl SparseRegistry {
@@ -56,8 +54,7 @@ impl SparseRegistry {
             offline,
             fetcher,
             memory: HashMap::new(),
-            failed: Vec::new(),
-            stale: HashSet::new(),
+            failed: BTreeMap::new(),
         })
     }
 
@@ -103,11 +100,6 @@ impl SparseRegistry {
         )
     }
 
-    fn give_up(&mut self, name: CrateName, why: String) {
-        self.stale.insert(name.clone());
-        self.failed.push((name, why));
-    }
-
     /// The registry's own `dl` template.
     pub(crate) async fn template(&mut self) -> Result<DlTemplate, PipelineError> {
         let cached = self.load("config.json");
@@ -136,9 +128,7 @@ impl SparseRegistry {
             let hint = if self.offline { "run once without --offline" } else { "check --index-url" };
             return Err(PipelineError::Origin(format!("there is no config.json of {}: {hint}", self.root)));
         };
-        let config =
-            RegistryConfig::parse(&bytes).map_err(|error| PipelineError::Usage(error.to_string()))?;
-        DlTemplate::parse(config.dl()).map_err(|error| PipelineError::Usage(error.to_string()))
+        Ok(DlTemplate::parse(RegistryConfig::parse(&bytes)?.dl())?)
     }
 
     /// Whether downloads go to another host than the index, which the operator did not name.
@@ -183,7 +173,9 @@ impl SparseRegistry {
                 Ok(fetched) => match answer(fetched)? {
                     Answer::Updated(entry) => self.save(&path, entry)?,
                     Answer::Unchanged => {}
-                    _ => self.give_up(name, "the registry's answer makes no sense".to_owned()),
+                    _ => {
+                        self.failed.insert(name, "the registry's answer makes no sense".to_owned());
+                    }
                 },
                 Err(failure) if failure.is_gone() => {
                     self.save(
@@ -191,7 +183,9 @@ impl SparseRegistry {
                         CacheEntry { etag: None, last_modified: None, state: sparse::CacheState::Gone },
                     )?;
                 }
-                Err(failure) => self.give_up(name, failure.to_string()),
+                Err(failure) => {
+                    self.failed.insert(name, failure.to_string());
+                }
             }
         }
         for task in [feed, run] {
@@ -203,7 +197,7 @@ impl SparseRegistry {
     /// The index file of a crate, from what was refreshed before; `None` when there is none, or when
     /// what is kept could not be refreshed: the crate is reported as failed then, whole.
     pub(crate) fn file(&self, name: &CrateName) -> Option<IndexFile> {
-        if self.stale.contains(name) {
+        if self.failed.contains_key(name) {
             return None;
         }
         let path = index_path(name);

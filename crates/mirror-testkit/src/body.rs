@@ -1,6 +1,5 @@
 //! Bodies that end well, badly, or never.
 
-use std::convert::Infallible;
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
@@ -90,6 +89,3 @@ impl Body for ScriptedBody {
         }
     }
 }
-
-/// What a service that always answers says about errors.
-pub(crate) type Never = Infallible;

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::body::Never;
 use crate::fault::{Ask, Fault};
 use crate::serve::{Answer, Served, respond};
 
@@ -288,7 +288,7 @@ async fn answer(
     close: CancellationToken,
     last: CancellationToken,
     served: Arc<AtomicU64>,
-) -> Result<Answer, Never> {
+) -> Result<Answer, Infallible> {
     let path = request.uri().path().to_owned();
     let nth = {
         let mut hits = state.hits.lock().expect("lock");
