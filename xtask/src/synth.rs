@@ -1,10 +1,11 @@
 //! `cargo xtask synth` and `cargo xtask origin`: a registry made from a seed, as files or served.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use mirror_testkit::{Origin, OriginOptions, Protocol, TestRegistry};
+use mirror_testkit::{GitForm, News, Origin, OriginOptions, Protocol, Scale, Synthetic, TestRegistry, git};
 
 /// What registry to make.
 #[derive(Debug, clap::Args)]
@@ -22,17 +23,47 @@ pub(crate) struct Shape {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Synth {
-    #[command(flatten)]
-    shape: Shape,
-    /// Directory to fill: index/, www/crates/, urls.txt, checksums.jsonl.
+    /// The same seed makes the same registry.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Number of releases; the whole registry has 2500000.
+    #[arg(long, default_value_t = 5_000)]
+    releases: usize,
+    /// Number of crates; 0 takes a tenth of the releases.
+    #[arg(long, default_value_t = 0)]
+    crates: usize,
+    /// Also make the `.crate` files, of this mean size in bytes: www/crates/, urls.txt,
+    /// checksums.jsonl.
+    #[arg(long, default_value_t = 0)]
+    mean_bytes: usize,
+    /// Directory to fill: index/ (a work tree without git, and a sparse registry's root) unless
+    /// another form is asked for.
     #[arg(long)]
     out: PathBuf,
+    /// The index as a bare git repository at index.git/.
+    #[arg(long)]
+    bare: bool,
+    /// The index as a git repository with a work tree at index-git/.
+    #[arg(long)]
+    checkout: bool,
+    /// The index as a directory at index/, beside the git repositories.
+    #[arg(long)]
+    tree: bool,
+    /// Further commits of the bare repository: new versions, yanks, deletions, new crates.
+    #[arg(long, default_value_t = 0)]
+    days: usize,
+    /// Crates that change in each of these.
+    #[arg(long, default_value_t = 500)]
+    daily: usize,
+    /// At last a commit without parents that keeps the tree.
+    #[arg(long)]
+    squash: bool,
+    /// Pack the bare repository as a server does, with deltas.
+    #[arg(long)]
+    repack: bool,
     /// Base of the URLs in urls.txt and checksums.jsonl.
     #[arg(long, default_value = "https://localhost:8443")]
     base: String,
-    /// Also commit the index with git, as a checkout at index-git/.
-    #[arg(long)]
-    git: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -57,24 +88,81 @@ impl Shape {
 }
 
 pub(crate) fn synth(options: &Synth) -> anyhow::Result<()> {
-    let registry = options.shape.make();
-    registry.write_index(&options.out.join("index"));
-    registry.write_crates(&options.out.join("www"));
-    let write = |name: &str, text: String| {
-        let path = options.out.join(name);
-        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
-    };
-    write("urls.txt", registry.url_list(&options.base))?;
-    write("checksums.jsonl", registry.checksums(&options.base))?;
-    if options.git {
-        registry.commit_git(&options.out.join("index-git"));
+    let began = Instant::now();
+    let crates = if options.crates == 0 { options.releases.div_ceil(10) } else { options.crates };
+    let mut index = Synthetic::new(Scale {
+        seed: options.seed,
+        releases: options.releases,
+        crates,
+        mean_bytes: options.mean_bytes,
+    });
+    if options.tree || !(options.bare || options.checkout) {
+        index.write_tree(&options.out.join("index"));
+    }
+    if options.checkout {
+        index.create_git(&options.out.join("index-git"), GitForm::Checkout);
+    }
+    if options.mean_bytes > 0 {
+        index.write_crates(&options.out.join("www"));
+        write_lists(&index, options)?;
     }
     println!(
-        "{} releases of {} crates below {}",
-        registry.len(),
-        registry.crates.len(),
-        options.out.display()
+        "{} releases of {} crates below {}, {:.1} s",
+        index.releases(),
+        index.crates(),
+        options.out.display(),
+        began.elapsed().as_secs_f64()
     );
+    if !options.bare {
+        return Ok(());
+    }
+    let bare = options.out.join("index.git");
+    index.create_git(&bare, GitForm::Bare);
+    for _ in 0..options.days {
+        let some = options.daily / 10;
+        let news = News {
+            published: options.daily - 4 * some,
+            yanked: some,
+            deleted: some,
+            created: some,
+            removed: some,
+            republished: 0,
+        };
+        index.commit_day(&bare, &news);
+    }
+    if options.squash {
+        Synthetic::squash(&bare);
+    }
+    println!(
+        "{} releases at HEAD of {}, {:.1} s",
+        index.releases(),
+        bare.display(),
+        began.elapsed().as_secs_f64()
+    );
+    if options.repack {
+        git(&bare, &["repack", "-a", "-d", "-f", "--quiet", "--window=10", "--depth=50"]);
+        println!("repacked, {:.1} s", began.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+/// URLs, and checksums as JSONL.
+fn write_lists(index: &Synthetic, options: &Synth) -> anyhow::Result<()> {
+    let mut urls = String::new();
+    let mut sums = String::new();
+    for at in index.numbers() {
+        let name = index.name(at);
+        for release in index.releases_of(at) {
+            let url = format!("{}/crates/{name}/{name}-{}.crate", options.base, release.version);
+            writeln!(urls, "{}", url.replace('+', "%2B")).context("a text")?;
+            writeln!(sums, "{}", serde_json::json!({"url": url, "sha256": index.cksum(&release).to_hex()}))
+                .context("a text")?;
+        }
+    }
+    for (name, text) in [("urls.txt", urls), ("checksums.jsonl", sums)] {
+        let path = options.out.join(name);
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
     Ok(())
 }
 

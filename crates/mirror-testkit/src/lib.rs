@@ -8,10 +8,12 @@ mod origin;
 mod registry;
 mod serve;
 mod site;
+mod synthetic;
 mod tls;
 
 pub use fault::{Ask, Fault};
 pub use origin::{Origin, OriginOptions, Protocol, Site};
 pub use registry::{TestRegistry, TestRelease};
 pub use serve::Served;
-pub use site::git;
+pub use site::{git, git_output};
+pub use synthetic::{GitForm, News, Scale, Synthetic, SyntheticRelease};

@@ -59,7 +59,7 @@ pub struct TestRegistry {
 }
 
 /// The checksum of bytes.
-fn checksum(body: &[u8]) -> Sha256 {
+pub(crate) fn checksum(body: &[u8]) -> Sha256 {
     Sha256::from_bytes(sha2::Sha256::digest(body).into())
 }
 

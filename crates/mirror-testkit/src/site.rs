@@ -78,21 +78,31 @@ impl TestRegistry {
 /// # Panics
 /// When it fails.
 pub fn git(dir: &Path, arguments: &[&str]) {
-    let output = Command::new("git")
-        .args(arguments)
-        .current_dir(dir)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_AUTHOR_NAME", "test")
-        .env("GIT_AUTHOR_EMAIL", "test@localhost")
-        .env("GIT_COMMITTER_NAME", "test")
-        .env("GIT_COMMITTER_EMAIL", "test@localhost")
-        .output()
-        .expect("git runs");
-    assert!(output.status.success(), "git {arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    let _ = git_output(dir, arguments);
 }
 
-fn put(path: &Path, bytes: &[u8]) {
+/// Runs the real `git` in `dir` and gives what it prints.
+///
+/// # Panics
+/// When it fails.
+#[must_use]
+pub fn git_output(dir: &Path, arguments: &[&str]) -> String {
+    let output = plain_git(dir).args(arguments).output().expect("git runs");
+    assert!(output.status.success(), "git {arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// The real `git` in `dir`, without the settings of this machine.
+pub(crate) fn plain_git(dir: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.current_dir(dir).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    for role in ["AUTHOR", "COMMITTER"] {
+        command.env(format!("GIT_{role}_NAME"), "test").env(format!("GIT_{role}_EMAIL"), "test@localhost");
+    }
+    command
+}
+
+pub(crate) fn put(path: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
     std::fs::write(path, bytes).expect("write");
 }
