@@ -90,7 +90,7 @@ impl Closure {
     ) {
         let key = name.canonical();
         let Some(file) = file else { return };
-        let records = parse_file(&file, limits, faults);
+        let records = parse_file(&file.path, &file.data, limits, faults);
         let mut deps = dependencies(&file);
         let releases = records
             .iter()

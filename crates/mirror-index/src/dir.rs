@@ -1,10 +1,12 @@
 use std::fs;
+use std::io::{self, Read as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::IndexError;
 use crate::record::IndexFile;
-use crate::source::skipped;
+use crate::source::{Visit, skipped};
 
 /// A plain directory of index files.
 #[derive(Debug)]
@@ -18,21 +20,100 @@ impl DirIndex {
     }
 
     pub(crate) fn scan(&self, visit: &mut dyn FnMut(IndexFile) -> ControlFlow<()>) -> Result<(), IndexError> {
-        walk(&self.root, "", visit).map(|_| ())
+        walk(&self.root, "", &mut |path| {
+            let data = self.read(path)?;
+            Ok(visit(IndexFile { path: path.to_owned(), data }))
+        })
+        .map(drop)
+    }
+
+    /// On several threads, each of which takes directories at the top.
+    pub(crate) fn scan_unordered<'v>(
+        &self,
+        threads: usize,
+        visitor: &(dyn Fn() -> Visit<'v> + Sync),
+    ) -> Result<(), IndexError> {
+        let tops = list(&self.root)?;
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let work = || {
+            let mut visit = visitor();
+            let mut data = Vec::new();
+            let mut give = |path: &str| {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(ControlFlow::Break(()));
+                }
+                self.read_into(path, &mut data)?;
+                Ok(visit(path, &data))
+            };
+            while let Some(top) = tops.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let flow = match top.ends_with('/') {
+                    true => walk(&self.root.join(top), top, &mut give),
+                    false => give(top),
+                };
+                if !matches!(flow, Ok(ControlFlow::Continue(()))) {
+                    stop.store(true, Ordering::Relaxed);
+                    return flow.map(drop);
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let own = work();
+            others
+                .into_iter()
+                .fold(own, |done, other| done.and(other.join().unwrap_or_else(|_| Err(self.lost()))))
+        })
+    }
+
+    /// One file.
+    pub(crate) fn file(&self, path: &str) -> Result<Option<Vec<u8>>, IndexError> {
+        match self.read(path) {
+            Err(IndexError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    fn read(&self, path: &str) -> Result<Vec<u8>, IndexError> {
+        let mut data = Vec::new();
+        self.read_into(path, &mut data).map(|()| data)
+    }
+
+    fn read_into(&self, path: &str, data: &mut Vec<u8>) -> Result<(), IndexError> {
+        let path = self.root.join(path);
+        data.clear();
+        let read = fs::File::open(&path).and_then(|mut file| file.read_to_end(data));
+        read.map(drop).map_err(fail(&path))
+    }
+
+    fn lost(&self) -> IndexError {
+        fail(&self.root)(io::Error::other("a thread that read it ended badly"))
     }
 }
 
-/// Walks in the order of git's trees, in which a directory sorts as if its name ended in `/`.
-/// Links are not followed.
+fn fail(path: &Path) -> impl FnOnce(io::Error) -> IndexError {
+    let path = path.to_owned();
+    move |source| IndexError::Io { path, source }
+}
+
+/// Gives the path of every file below `dir`, in the order of git's trees. Links are not followed.
 fn walk(
     dir: &Path,
     prefix: &str,
-    visit: &mut dyn FnMut(IndexFile) -> ControlFlow<()>,
+    visit: &mut dyn FnMut(&str) -> Result<ControlFlow<()>, IndexError>,
 ) -> Result<ControlFlow<()>, IndexError> {
-    let fail = |path: &Path| {
-        let path = path.to_owned();
-        move |source| IndexError::Io { path, source }
-    };
+    for name in list(dir)? {
+        let shown = format!("{prefix}{name}");
+        let flow = if name.ends_with('/') { walk(&dir.join(&name), &shown, visit)? } else { visit(&shown)? };
+        if flow.is_break() {
+            return Ok(flow);
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// The names in a directory as git sorts them: a directory's as if it ended in `/`, and here it does.
+fn list(dir: &Path) -> Result<Vec<String>, IndexError> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(dir).map_err(fail(dir))? {
         let entry = entry.map_err(fail(dir))?;
@@ -47,18 +128,5 @@ fn walk(
         entries.push(name);
     }
     entries.sort_unstable();
-    for name in entries {
-        let path = dir.join(&name);
-        let shown = format!("{prefix}{name}");
-        let flow = if name.ends_with('/') {
-            walk(&path, &shown, visit)?
-        } else {
-            let data = fs::read(&path).map_err(fail(&path))?;
-            visit(IndexFile { path: shown, data })
-        };
-        if flow.is_break() {
-            return Ok(flow);
-        }
-    }
-    Ok(ControlFlow::Continue(()))
+    Ok(entries)
 }

@@ -7,6 +7,7 @@
 mod closure;
 mod dir;
 mod error;
+mod fields;
 mod git;
 mod lockfile;
 mod record;
@@ -19,4 +20,4 @@ pub use error::{IndexError, LockError, SelectionError};
 pub use lockfile::LockSet;
 pub use record::{IndexFile, IndexLimits, LineFault, parse_file};
 pub use selection::{NameSet, Selected, Selection, Shard};
-pub use source::IndexSource;
+pub use source::{BlobId, Change, IndexSource, Visit};

@@ -1,9 +1,9 @@
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
 use mirror_types::{CrateName, IndexRecord, Printable, ReleaseId, Sha256, VersionText, index_path};
-use serde::Deserialize;
+
+use crate::fields::Fields;
 
 /// Limits on what an index may hold.
 #[derive(Debug, Clone, Copy)]
@@ -44,34 +44,30 @@ pub struct IndexFile {
     pub data: Vec<u8>,
 }
 
-#[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(borrow)]
-    vers: Cow<'a, str>,
-    #[serde(borrow)]
-    cksum: Cow<'a, str>,
-    #[serde(default)]
-    yanked: Option<bool>,
-}
-
-/// The records of a file, in its order. Bad lines are given to `faults` and left out: no JSON, a
-/// field that is missing or wrong, a crate that belongs elsewhere, a version that was there before.
+/// The records of the file at `path` of the index, in its order. Bad lines are given to `faults` and
+/// left out: no JSON, a field that is missing or wrong, a crate that belongs elsewhere, a version that
+/// was there before. Fields that the mirror does not work with are not looked at.
 pub fn parse_file(
-    file: &IndexFile,
+    path: &str,
+    data: &[u8],
     limits: &IndexLimits,
     faults: &mut dyn FnMut(LineFault),
 ) -> Vec<IndexRecord> {
     let mut records: Vec<IndexRecord> = Vec::new();
-    let mut versions = HashSet::new();
-    for (at, line) in file.data.split(|&b| b == b'\n').enumerate() {
+    let mut many = HashSet::new();
+    let mut rest = data;
+    let mut number = 0;
+    while !rest.is_empty() {
+        let end = memchr::memchr(b'\n', rest);
+        let line = &rest[..end.unwrap_or(rest.len())];
+        rest = end.map_or(&[], |end| &rest[end + 1..]);
+        number += 1;
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
         let known = records.last().map(|record| &record.id.name);
-        let parsed = parse_line(line, &file.path, known, limits).and_then(|record| {
-            if versions.insert(record.id.version.clone()) {
+        let parsed = parse_line(line, path, known, limits).and_then(|record| {
+            if is_new(&record, &records, &mut many) {
                 Ok(record)
             } else {
                 Err(format!("{} stands in the file twice; the first line counts", record.id))
@@ -79,10 +75,24 @@ pub fn parse_file(
         });
         match parsed {
             Ok(record) => records.push(record),
-            Err(reason) => faults(LineFault { file: file.path.clone(), line: at + 1, reason }),
+            Err(reason) => faults(LineFault { file: path.to_owned(), line: number, reason }),
         }
     }
     records
+}
+
+/// Most crates have few versions, which are compared faster than hashed.
+const FEW: usize = 12;
+
+/// Whether the version of a record was not there before; `many` knows those of a long file.
+fn is_new(record: &IndexRecord, before: &[IndexRecord], many: &mut HashSet<VersionText>) -> bool {
+    if before.len() < FEW {
+        return before.iter().all(|other| other.id.version != record.id.version);
+    }
+    if many.is_empty() {
+        many.extend(before.iter().map(|other| other.id.version.clone()));
+    }
+    many.insert(record.id.version.clone())
 }
 
 /// `known`: the name of the line before, which most lines share.
@@ -95,7 +105,7 @@ fn parse_line(
     if line.len() > limits.max_line_bytes {
         return Err(format!("the line has {} bytes, {} are allowed", line.len(), limits.max_line_bytes));
     }
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let line = Fields::read(line).map_err(|error| error.to_string())?;
     let name = match known.filter(|known| known.as_str() == line.name) {
         Some(known) => known.clone(),
         None => {
@@ -126,9 +136,10 @@ mod tests {
              {{\"name\":\"Serde\",\"vers\":\"1.0.0\",\"cksum\":\"{sum}\"}}\n\
              {{\"name\":\"Serde\",\"vers\":\"1.0.0+x\",\"cksum\":\"{sum}\",\"yanked\":true}}"
         );
-        let file = IndexFile { path: "se/rd/serde".to_owned(), data: data.into_bytes() };
         let mut faults = Vec::new();
-        let records = parse_file(&file, &IndexLimits::default(), &mut |fault| faults.push(fault.line));
+        let records = parse_file("se/rd/serde", data.as_bytes(), &IndexLimits::default(), &mut |fault| {
+            faults.push(fault.line);
+        });
         let ids: Vec<_> = records.iter().map(|record| (record.id.to_string(), record.yanked)).collect();
         assert_eq!(ids, [("Serde 1.0.0".to_owned(), false), ("Serde 1.0.0+x".to_owned(), true)]);
         assert_eq!(faults, [2, 4, 5, 6, 7]);

@@ -1,10 +1,30 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use mirror_types::{CrateName, index_path};
+
 use crate::dir::DirIndex;
 use crate::error::IndexError;
 use crate::git::GitIndex;
 use crate::record::IndexFile;
+
+/// What takes a file of the index: its path and its bytes.
+pub type Visit<'v> = Box<dyn FnMut(&str, &[u8]) -> ControlFlow<()> + 'v>;
+
+/// The bytes of a file that differs, unread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobId(pub(crate) String);
+
+/// A file that differs between two trees of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// `se/rd/serde`
+    pub path: String,
+    /// What it was in the earlier tree; `None` when it is new.
+    pub before: Option<BlobId>,
+    /// What it is now; `None` when it is gone.
+    pub after: Option<BlobId>,
+}
 
 /// A local index.
 #[derive(Debug)]
@@ -62,6 +82,59 @@ impl IndexSource {
             Self::Git(index) => index.scan(visit),
             Self::Dir(index) => index.scan(visit),
         }
+    }
+
+    /// Gives every file to visitors, one of which `visitor` makes for each of `threads` threads, in
+    /// the order that is read fastest, until one of them breaks. Of a git repository each base in a
+    /// pack is inflated once; memory: the paths and object ids of all files, the packs mapped, and a
+    /// line of deltas for each thread. Blocks.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn scan_unordered<'v>(
+        &self,
+        threads: usize,
+        visitor: &(dyn Fn() -> Visit<'v> + Sync),
+    ) -> Result<(), IndexError> {
+        match self {
+            Self::Git(index) => index.scan_unordered(threads, visitor),
+            Self::Dir(index) => index.scan_unordered(threads, visitor),
+        }
+    }
+
+    /// The files that differ between an earlier tree ([`IndexSource::tree_id`]) and the one that is
+    /// read, in the order of the tree. `None` when the earlier one is not there to compare with. Takes
+    /// time and memory by what changed. Blocks.
+    #[must_use]
+    pub fn compare(&self, since: &str) -> Option<Vec<Change>> {
+        match self {
+            Self::Git(index) => index.compare(since),
+            Self::Dir(_) => None,
+        }
+    }
+
+    /// The bytes of a file that differs. Blocks.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn blob(&self, blob: &BlobId) -> Result<Vec<u8>, IndexError> {
+        match self {
+            Self::Git(index) => index.blob(blob),
+            Self::Dir(index) => index.file(&blob.0).map(Option::unwrap_or_default),
+        }
+    }
+
+    /// The file of a crate, if it is in the index. Blocks.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn file(&self, name: &CrateName) -> Result<Option<IndexFile>, IndexError> {
+        let path = index_path(name);
+        let data = match self {
+            Self::Git(index) => index.file(&path)?,
+            Self::Dir(index) => index.file(&path)?,
+        };
+        Ok(data.map(|data| IndexFile { path, data }))
     }
 }
 

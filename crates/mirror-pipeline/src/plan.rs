@@ -133,7 +133,8 @@ impl Planner {
             return Ok(Ok(()));
         }
         let mut faults = Vec::new();
-        let records = parse_file(file, &self.limits, &mut |fault| faults.push(fault.to_string()));
+        let records =
+            parse_file(&file.path, &file.data, &self.limits, &mut |fault| faults.push(fault.to_string()));
         for fault in faults {
             self.bad_line(fault);
         }

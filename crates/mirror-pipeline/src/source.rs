@@ -182,7 +182,7 @@ fn counting(
         let Ok(source) = IndexSource::open(&dir) else { return };
         let mut selected = 0;
         let scanned = source.scan(&mut |file| {
-            let records = parse_file(&file, &IndexLimits::default(), &mut |_| {});
+            let records = parse_file(&file.path, &file.data, &IndexLimits::default(), &mut |_| {});
             if records.first().is_some_and(|record| selection.wants_crate(&record.id.name)) {
                 selected += selection.select(records).records.len() as u64;
             }

@@ -1,0 +1,302 @@
+//! Blobs out of packs by delta family: a base is inflated once, and everything that is made of it
+//! while it is in memory. gix opens packs and their indexes, decodes entries and inflates.
+
+use std::ops::{ControlFlow, Range};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use gix::ObjectId;
+use gix::odb::pack;
+use gix::odb::pack::data::entry::Header;
+
+use super::{GitIndex, delta, tree};
+use crate::error::IndexError;
+use crate::source::Visit;
+
+/// Largest object that is read, bytes. The registry's largest index file has a few megabytes.
+const MAX_OBJECT_BYTES: usize = 256 << 20;
+/// Families that a thread takes at once.
+const AT_ONCE: usize = 64;
+const NONE: u32 = u32::MAX;
+
+/// The files of the index: paths one after another, and their blobs.
+#[derive(Default)]
+struct Files {
+    paths: String,
+    blobs: Vec<(Range<u32>, ObjectId)>,
+}
+
+impl Files {
+    fn path(&self, at: usize) -> &str {
+        let range = &self.blobs[at].0;
+        &self.paths[range.start as usize..range.end as usize]
+    }
+}
+
+/// A pack and its index.
+struct Pack {
+    index: pack::index::File,
+    data: pack::data::File,
+}
+
+/// An object of a pack that is wanted, or that wanted ones are made of.
+struct Node {
+    offset: u64,
+    /// Which file it is; [`NONE`] when it is only a base.
+    file: u32,
+    /// What is made of it: a list through `next`.
+    child: u32,
+    next: u32,
+}
+
+/// What is to be read of one pack: nodes by offset, and those that stand for themselves.
+struct Families<'a> {
+    pack: &'a Pack,
+    nodes: Vec<Node>,
+    roots: Vec<u32>,
+    /// How many of the nodes are files.
+    wanted: usize,
+}
+
+pub(super) fn scan<'v>(
+    index: &GitIndex,
+    threads: usize,
+    visitor: &(dyn Fn() -> Visit<'v> + Sync),
+) -> Result<(), IndexError> {
+    let mut files = Files::default();
+    let _ = tree::walk(index, index.tree, &mut String::new(), &mut |path, id| {
+        let start = files.paths.len();
+        files.paths.push_str(path);
+        let end =
+            u32::try_from(files.paths.len()).map_err(|error| index.fail("list the files of", &error))?;
+        #[expect(clippy::cast_possible_truncation, reason = "not after the end, which fits")]
+        files.blobs.push((start as u32..end, id));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let packs = packs(index)?;
+    let mut by_pack: Vec<Vec<(u64, u32)>> = packs.iter().map(|_| Vec::new()).collect();
+    let mut elsewhere = Vec::new();
+    for (at, (_, id)) in files.blobs.iter().enumerate() {
+        let found = packs.iter().zip(&mut by_pack).find_map(|(pack, wanted)| {
+            let entry = pack.index.lookup(id)?;
+            Some((wanted, pack.index.pack_offset_at_index(entry)))
+        });
+        let file = u32::try_from(at).map_err(|error| index.fail("list the files of", &error))?;
+        match found {
+            Some((wanted, offset)) => wanted.push((offset, file)),
+            None => elsewhere.push(file),
+        }
+    }
+    for (pack, wanted) in packs.iter().zip(by_pack) {
+        let families = Families::of(pack, wanted, &mut elsewhere)
+            .map_err(|reason| index.fail("read a pack of", &reason))?;
+        if read_all(index, &files, &families, threads, visitor)?.is_break() {
+            return Ok(());
+        }
+    }
+    let mut visit = visitor();
+    for file in elsewhere {
+        let file = file as usize;
+        if visit(files.path(file), &index.read(files.blobs[file].1)?).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The packs of the repository and of those that it borrows from. One that cannot be opened is left
+/// to gix, which says why if it is needed.
+fn packs(index: &GitIndex) -> Result<Vec<Pack>, IndexError> {
+    let store = index.repo.objects.store_ref();
+    let mut stores = vec![store.path().to_owned()];
+    stores.extend(store.alternate_db_paths().map_err(|error| index.fail("find the packs of", &error))?);
+    let mut packs = Vec::new();
+    for path in
+        stores.iter().filter_map(|store| std::fs::read_dir(store.join("pack")).ok()).flatten().flatten()
+    {
+        let path = path.path();
+        if path.extension().is_some_and(|extension| extension == "idx")
+            && let Some(pack) = open(&path, index.repo.object_hash())
+        {
+            packs.push(pack);
+        }
+    }
+    Ok(packs)
+}
+
+fn open(path: &Path, hash: gix::hash::Kind) -> Option<Pack> {
+    let index = pack::index::File::at(path, hash).ok()?;
+    let data = pack::data::File::at(path.with_extension("pack"), hash).ok()?;
+    Some(Pack { index, data })
+}
+
+impl<'a> Families<'a> {
+    /// Finds what the wanted objects of a pack are made of. Of two files that are equal, one goes to
+    /// `elsewhere`.
+    fn of(pack: &'a Pack, wanted: Vec<(u64, u32)>, elsewhere: &mut Vec<u32>) -> Result<Self, String> {
+        let mut nodes: Vec<Node> = Vec::with_capacity(wanted.len());
+        let mut places = std::collections::HashMap::with_capacity(wanted.len());
+        let mut add = |nodes: &mut Vec<Node>, offset: u64| {
+            *places.entry(offset).or_insert_with(|| {
+                nodes.push(Node { offset, file: NONE, child: NONE, next: NONE });
+                nodes.len() - 1
+            })
+        };
+        for (offset, file) in wanted {
+            let at = add(&mut nodes, offset);
+            if nodes[at].file == NONE {
+                nodes[at].file = file;
+            } else {
+                elsewhere.push(file);
+            }
+        }
+        let mut roots = Vec::new();
+        let mut at = 0;
+        // Bases are put behind, and looked at in their turn.
+        while at < nodes.len() {
+            let offset = nodes[at].offset;
+            let number = u32::try_from(at).map_err(|error| error.to_string())?;
+            let entry = pack.data.entry(offset).map_err(|error| error.to_string())?;
+            let base = match entry.header {
+                Header::OfsDelta { base_distance } => {
+                    let base = Header::verified_base_pack_offset(offset, base_distance);
+                    Some(
+                        base.ok_or_else(|| format!("the base of the object at {offset} is before the pack"))?,
+                    )
+                }
+                Header::RefDelta { base_id } => match pack.index.lookup(base_id) {
+                    Some(entry) => Some(pack.index.pack_offset_at_index(entry)),
+                    None => return Err(format!("the base {base_id} is not in the pack")),
+                },
+                _ => None,
+            };
+            match base {
+                None => roots.push(number),
+                Some(base) => {
+                    let parent = add(&mut nodes, base);
+                    nodes[at].next = std::mem::replace(&mut nodes[parent].child, number);
+                }
+            }
+            at += 1;
+        }
+        roots.sort_unstable_by_key(|root| nodes[*root as usize].offset);
+        let wanted = nodes.iter().filter(|node| node.file != NONE).count();
+        Ok(Self { pack, nodes, roots, wanted })
+    }
+}
+
+/// Shares the families of a pack among threads.
+fn read_all<'v>(
+    index: &GitIndex,
+    files: &Files,
+    families: &Families<'_>,
+    threads: usize,
+    visitor: &(dyn Fn() -> Visit<'v> + Sync),
+) -> Result<ControlFlow<()>, IndexError> {
+    let (next, given) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let stop = AtomicBool::new(false);
+    let work = || -> Result<(), String> {
+        let mut reader =
+            Reader { files, families, inflate: gix::zlib::Inflate::default(), free: Vec::new(), given: 0 };
+        let mut visit = visitor();
+        while !stop.load(Ordering::Relaxed) {
+            let start = next.fetch_add(AT_ONCE, Ordering::Relaxed);
+            let Some(roots) = families.roots.get(start..) else { break };
+            if roots.is_empty() {
+                break;
+            }
+            for root in roots.iter().take(AT_ONCE) {
+                if reader.family(*root, &mut visit)?.is_break() {
+                    stop.store(true, Ordering::Relaxed);
+                    break;
+                }
+            }
+        }
+        given.fetch_add(reader.given, Ordering::Relaxed);
+        Ok(())
+    };
+    let stopping = || work().inspect_err(|_| stop.store(true, Ordering::Relaxed));
+    let done = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(stopping)).collect();
+        let own = stopping();
+        others.into_iter().fold(own, |done, other| {
+            done.and(other.join().unwrap_or_else(|_| Err("a thread that read it ended badly".to_owned())))
+        })
+    });
+    done.map_err(|reason| index.fail("read a pack of", &reason))?;
+    if stop.into_inner() {
+        return Ok(ControlFlow::Break(()));
+    }
+    // Deltas that are made of each other are reached from no base.
+    if given.into_inner() != families.wanted {
+        return Err(index.fail("read a pack of", &"some of its deltas have no base"));
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// One thread's reading.
+struct Reader<'a> {
+    files: &'a Files,
+    families: &'a Families<'a>,
+    inflate: gix::zlib::Inflate,
+    /// Buffers to be used again.
+    free: Vec<Vec<u8>>,
+    given: usize,
+}
+
+impl Reader<'_> {
+    /// A base and everything made of it, depth first: only one line of ancestors is in memory.
+    fn family(&mut self, root: u32, visit: &mut Visit<'_>) -> Result<ControlFlow<()>, String> {
+        let data = self.inflated(root)?;
+        let mut line = vec![(self.families.nodes[root as usize].child, data)];
+        if self.give(root, &line[0].1, visit).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        while let Some((child, base)) = line.last_mut() {
+            if *child == NONE {
+                if let Some((_, data)) = line.pop() {
+                    self.free.push(data);
+                }
+                continue;
+            }
+            let node = *child;
+            *child = self.families.nodes[node as usize].next;
+            let delta = self.inflated(node)?;
+            let mut data = self.free.pop().unwrap_or_default();
+            let made = delta::apply(base, &delta, MAX_OBJECT_BYTES, &mut data);
+            made.map_err(|error| format!("{error}, at {}", self.families.nodes[node as usize].offset))?;
+            self.free.push(delta);
+            if self.give(node, &data, visit).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            line.push((self.families.nodes[node as usize].child, data));
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn give(&mut self, node: u32, data: &[u8], visit: &mut Visit<'_>) -> ControlFlow<()> {
+        match self.families.nodes[node as usize].file {
+            NONE => ControlFlow::Continue(()),
+            file => {
+                self.given += 1;
+                visit(self.files.path(file as usize), data)
+            }
+        }
+    }
+
+    /// What is stored at a node: an object, or a delta.
+    fn inflated(&mut self, node: u32) -> Result<Vec<u8>, String> {
+        let offset = self.families.nodes[node as usize].offset;
+        let fail = |reason: &dyn std::fmt::Display| format!("the object at {offset}: {reason}");
+        let pack = &self.families.pack.data;
+        let entry = pack.entry(offset).map_err(|error| fail(&error))?;
+        let size = usize::try_from(entry.decompressed_size).unwrap_or(usize::MAX);
+        if size > MAX_OBJECT_BYTES {
+            return Err(fail(&format_args!("it has {size} bytes")));
+        }
+        let mut out = self.free.pop().unwrap_or_default();
+        out.resize(size, 0);
+        pack.decompress_entry(&entry, &mut self.inflate, &mut out).map_err(|error| fail(&error))?;
+        Ok(out)
+    }
+}

@@ -1,0 +1,115 @@
+//! The git index: HEAD's tree through gix, and its blobs in the order that suits the packs.
+//!
+//! Only the modules here know gix.
+
+mod delta;
+mod family;
+mod tree;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use crate::error::IndexError;
+use crate::record::IndexFile;
+use crate::source::{BlobId, Change, Visit};
+
+/// A git repository, bare or checked out. Only the objects of HEAD's tree are read.
+#[derive(Debug)]
+pub struct GitIndex {
+    repo: gix::Repository,
+    path: PathBuf,
+    /// HEAD's tree when the index was opened: what is read, whatever HEAD becomes meanwhile.
+    tree: gix::ObjectId,
+}
+
+impl GitIndex {
+    pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
+        let mut repo = gix::open(path).map_err(|error| fail("open", path)(error.to_string()))?;
+        repo.object_cache_size_if_unset(0);
+        let commit = repo.head_commit().map_err(|error| fail("find HEAD of", path)(error.to_string()))?;
+        let tree = commit.tree_id().map_err(|error| fail("read HEAD of", path)(error.to_string()))?.detach();
+        drop(commit);
+        Ok(Self { repo, path: path.to_owned(), tree })
+    }
+
+    pub(crate) fn tree_id(&self) -> String {
+        self.tree.to_string()
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        let head =
+            self.repo.head_id().map_or_else(|_| "no commit".to_owned(), |id| id.shorten_or_id().to_string());
+        let form = if self.repo.is_bare() { "bare" } else { "checked out" };
+        format!("git, {form}, HEAD {head}")
+    }
+
+    /// All files in the order of the tree.
+    pub(crate) fn scan(&self, visit: &mut dyn FnMut(IndexFile) -> ControlFlow<()>) -> Result<(), IndexError> {
+        let mut path = String::new();
+        tree::walk(self, self.tree, &mut path, &mut |path, id| {
+            Ok(visit(IndexFile { path: path.to_owned(), data: self.read(id)? }))
+        })
+        .map(drop)
+    }
+
+    /// All files in the order of the packs, on several threads.
+    pub(crate) fn scan_unordered<'v>(
+        &self,
+        threads: usize,
+        visitor: &(dyn Fn() -> Visit<'v> + Sync),
+    ) -> Result<(), IndexError> {
+        family::scan(self, threads, visitor)
+    }
+
+    /// What differs from an earlier tree; `None` when that, or a part of it, is no longer there.
+    pub(crate) fn compare(&self, since: &str) -> Option<Vec<Change>> {
+        let old = gix::ObjectId::from_hex(since.as_bytes()).ok()?;
+        let mut changes = Vec::new();
+        tree::compare(self, old, self.tree, &mut String::new(), &mut |path, before, after| {
+            let blob = |id: gix::ObjectId| BlobId(id.to_string());
+            changes.push(Change { path: path.to_owned(), before: before.map(blob), after: after.map(blob) });
+        })
+        .ok()?;
+        // A tree may be there whose blobs are not, in a repository that was cut short.
+        let is_there = |blob: &BlobId| {
+            gix::ObjectId::from_hex(blob.0.as_bytes()).is_ok_and(|id| self.repo.has_object(id))
+        };
+        changes.iter().filter_map(|change| change.before.as_ref()).all(is_there).then_some(changes)
+    }
+
+    /// The bytes of a file that differs.
+    pub(crate) fn blob(&self, blob: &BlobId) -> Result<Vec<u8>, IndexError> {
+        let id = gix::ObjectId::from_hex(blob.0.as_bytes());
+        self.read(id.map_err(|error| self.fail("read an object of", &error))?)
+    }
+
+    /// One file.
+    pub(crate) fn file(&self, path: &str) -> Result<Option<Vec<u8>>, IndexError> {
+        let mut at = self.tree;
+        for part in path.split('/') {
+            let tree = self.read(at)?;
+            let found = tree::entries(self, &tree)
+                .find(|entry| entry.as_ref().map_or(true, |entry| entry.filename == part.as_bytes()));
+            match found {
+                Some(entry) => at = entry?.oid.to_owned(),
+                None => return Ok(None),
+            }
+        }
+        self.read(at).map(Some)
+    }
+
+    /// The bytes of an object.
+    fn read(&self, id: gix::ObjectId) -> Result<Vec<u8>, IndexError> {
+        let object = self.repo.find_object(id).map_err(|error| self.fail("read an object of", &error))?;
+        Ok(object.detach().data)
+    }
+
+    fn fail(&self, doing: &'static str, error: &dyn std::fmt::Display) -> IndexError {
+        fail(doing, &self.path)(error.to_string())
+    }
+}
+
+fn fail(doing: &'static str, path: &Path) -> impl FnOnce(String) -> IndexError {
+    let path = path.to_owned();
+    move |reason| IndexError::Git { doing, path, reason }
+}
