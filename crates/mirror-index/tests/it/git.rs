@@ -89,6 +89,7 @@ fn every_form_of_storage_gives_the_same_files() {
     git(dir.path(), &["clone", "--quiet", "--bare", "--depth=1", &url, "shallow.git"]);
     reads(&dir.path().join("shallow.git"), &now);
     // Every object in a file of its own.
+    git(&bare, &["repack", "-a", "-d", "--quiet"]);
     let loose = dir.path().join("loose.git");
     git(dir.path(), &["init", "--quiet", "--bare", "--initial-branch=master", "loose.git"]);
     let pack = std::fs::read_dir(bare.join("objects/pack")).unwrap().flatten().map(|entry| entry.path());
