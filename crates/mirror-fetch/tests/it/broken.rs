@@ -184,10 +184,10 @@ async fn cancelling_does_not_wait_for_hanging_requests() {
         let (driver, token) = (fetcher.clone(), cancel.clone());
         let driver = tokio::spawn(async move { driver.run(jobs, result, token).await });
         let most = if protocol == Protocol::Http2 { 100 } else { 30 };
-        until(|| kit.origin.total() >= 1000 + most).await;
+        // What was answered arrives; the rest hangs.
+        until(|| kit.origin.total() >= 1000 + most && results.len() >= 1000).await;
         cancel.cancel();
         tokio::time::timeout(HANG, driver).await.unwrap().unwrap();
-        assert!(results.len() >= 900, "{}", results.len());
         assert_eq!(*seen.inflight.lock().unwrap(), 0);
         // Nothing of the cancelled requests is in the way of the next.
         kit.origin.heal();
