@@ -84,6 +84,13 @@ pub(crate) struct Flags {
     /// Re-hash what is held, and repair it.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) verify_existing: bool,
+    /// Remove releases that upstream deleted; `--prune=yanked` also yanked ones. Only after a run through
+    /// the whole index, and never over 500 or 0.1% of what is held. With --dry-run: say which.
+    #[arg(long, value_name = "WHAT", help_heading = "Output", num_args = 0..=1, require_equals = true, default_missing_value = "deleted")]
+    pub(crate) prune: Option<PruneWhat>,
+    /// Let --prune remove more than that.
+    #[arg(long, help_heading = "Output", requires = "prune")]
+    pub(crate) allow_mass_prune: bool,
     /// Say what would be done; touch nothing.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) dry_run: bool,
@@ -165,6 +172,12 @@ pub(crate) struct Flags {
     /// Log progress every N records; 0 disables.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Reports")]
     pub(crate) progress_every: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum PruneWhat {
+    Deleted,
+    Yanked,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use mirror_pipeline::{DownloadOptions, FetchOptions, Layout, NameSet, Upstream, upstream};
+use mirror_pipeline::{DownloadOptions, FetchOptions, Layout, NameSet, Prune, Upstream, upstream};
 use mirror_telemetry as telemetry;
 
-use crate::flags::{Flags, LogFormat, LogLevel};
+use crate::flags::{Flags, LogFormat, LogLevel, PruneWhat};
 
 /// What a run needs to know.
 pub(crate) struct Settings {
@@ -63,6 +63,11 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         layout_asked: flags.layout.is_some(),
         manifest: flags.manifest.clone(),
         verify_existing: flags.verify_existing,
+        prune: flags.prune.map(|what| match what {
+            PruneWhat::Deleted => Prune::Deleted,
+            PruneWhat::Yanked => Prune::Yanked,
+        }),
+        allow_mass_prune: flags.allow_mass_prune,
         dry_run: flags.dry_run,
         fetch: fetch(flags),
     };

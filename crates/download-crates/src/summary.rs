@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use mirror_pipeline::{DownloadOptions, Outcome, human_bytes};
+use mirror_pipeline::{DownloadOptions, Outcome, Withdrawal, human_bytes};
 
 /// Prints text to standard output; a closed pipe is no fault of the run.
 pub(crate) fn print(text: &str) {
@@ -64,6 +64,22 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
             format!("{} releases have other bytes now (.mirror/replaced keeps the old)", outcome.replaced),
         );
     }
+    if !outcome.withdrawn.is_empty() {
+        let deleted = outcome.withdrawn.iter().filter(|(_, kind)| *kind == Withdrawal::Deleted).count();
+        line(
+            "withdrawn upstream",
+            format!(
+                "{deleted} releases deleted, {} yanked since the last look (table withdrawn has the dates)",
+                outcome.withdrawn.len() - deleted
+            ),
+        );
+    }
+    if outcome.pruned > 0 {
+        line("pruned", outcome.pruned.to_string());
+    }
+    if outcome.lost_while_running > 0 {
+        line("lost", format!("{} files were removed while the run went on", outcome.lost_while_running));
+    }
     if outcome.yanked_skipped > 0 {
         line(
             "yanked, skipped",
@@ -84,6 +100,20 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
         for failed in &outcome.first_failures {
             let _ = writeln!(text, "  {}: {}", failed.what, mirror_pipeline::Printable(&failed.why));
         }
+    }
+    if options.dry_run && options.prune.is_some() {
+        let _ = writeln!(text, "\nwould prune {} releases:", outcome.would_prune.len());
+        for id in &outcome.would_prune {
+            let _ = writeln!(text, "  {id}");
+        }
+    }
+    if outcome.prune_refused > 0 {
+        let _ = writeln!(
+            text,
+            "\nnothing was pruned: upstream withdrew {} releases, more than 500 or 0.1% of what is held. Look at them \
+             with --dry-run --prune; if that is how it should be, add --allow-mass-prune.",
+            outcome.prune_refused
+        );
     }
     if outcome.given_up {
         text.push_str(

@@ -148,13 +148,10 @@ impl Selection {
             && self.locked.as_ref().is_none_or(|locked| locked.has_crate(name))
     }
 
-    /// Whether no crate is left out.
+    /// Whether no crate is left out by its name; this machine's share may still be a part.
     #[must_use]
-    pub fn is_everything(&self) -> bool {
-        self.include.is_empty()
-            && self.exclude.is_empty()
-            && self.locked.is_none()
-            && self.shard == Shard::default()
+    pub fn is_open(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty() && self.locked.is_none()
     }
 
     /// Takes what is wanted of the records of one crate.

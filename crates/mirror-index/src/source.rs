@@ -1,8 +1,6 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use mirror_types::{CrateName, index_path};
-
 use crate::dir::DirIndex;
 use crate::error::IndexError;
 use crate::git::GitIndex;
@@ -124,17 +122,16 @@ impl IndexSource {
         }
     }
 
-    /// The file of a crate, if it is in the index. Blocks.
+    /// The file at a path ([`mirror_types::index_path`]), if it is in the index. Blocks.
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn file(&self, name: &CrateName) -> Result<Option<IndexFile>, IndexError> {
-        let path = index_path(name);
+    pub fn file(&self, path: &str) -> Result<Option<IndexFile>, IndexError> {
         let data = match self {
-            Self::Git(index) => index.file(&path)?,
-            Self::Dir(index) => index.file(&path)?,
+            Self::Git(index) => index.file(path)?,
+            Self::Dir(index) => index.file(path)?,
         };
-        Ok(data.map(|data| IndexFile { path, data }))
+        Ok(data.map(|data| IndexFile { path: path.to_owned(), data }))
     }
 }
 

@@ -8,7 +8,9 @@ mod error;
 mod record;
 mod writer;
 
-pub use catalogue::{Catalogue, CatalogueBatch, DirRow, FailureRow, Held, HeldRelease, ReplayReport};
+pub use catalogue::{
+    Catalogue, CatalogueBatch, DirRow, FailureRow, Held, HeldRelease, ReplayReport, Withdrawal,
+};
 pub use error::{ManifestError, ManifestFault};
-pub use record::{ManifestRecord, SCHEMA_VERSION, rfc3339};
+pub use record::{ManifestRecord, PRUNED, SCHEMA_VERSION, rfc3339};
 pub use writer::{ManifestWriter, OpenReport, read_from};

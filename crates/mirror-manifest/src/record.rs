@@ -41,7 +41,7 @@ pub struct ManifestRecord {
     pub error: Option<String>,
     /// Attempts beyond the first.
     pub retries: u32,
-    /// `downloaded`, `existing`, `verified_existing`, `error` or `unavailable`.
+    /// `downloaded`, `existing`, `verified_existing`, `error`, `unavailable`, or [`PRUNED`].
     pub status: String,
     /// Crate name (since 2).
     #[serde(rename = "crate", skip_serializing_if = "Option::is_none")]
@@ -59,6 +59,9 @@ pub struct ManifestRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
 }
+
+/// The status of a release that was removed because upstream withdrew it.
+pub const PRUNED: &str = "pruned";
 
 /// A time as the manifest shows it: RFC 3339, UTC, milliseconds.
 #[must_use]

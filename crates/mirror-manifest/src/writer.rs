@@ -22,7 +22,7 @@ pub struct OpenReport {
     pub len: u64,
 }
 
-fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ManifestError + 'a {
+pub(crate) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ManifestError + 'a {
     move |source| ManifestError::Io { doing, path: path.to_owned(), source }
 }
 

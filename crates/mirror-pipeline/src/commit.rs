@@ -1,13 +1,14 @@
 //! The end of the flow: writer threads stage verified bytes, one committer makes batches durable
 //! and only then speaks of them in manifest and catalogue.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use mirror_fetch::{Body, Failure, FailureKind, Fetched};
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, DirRow, FailureRow, HeldRelease, ManifestRecord, ManifestWriter, rfc3339,
+    Catalogue, CatalogueBatch, FailureRow, HeldRelease, ManifestRecord, ManifestWriter, Withdrawal, rfc3339,
 };
 use mirror_store::{Staged, Store};
 use mirror_telemetry::RunStats;
@@ -131,9 +132,13 @@ pub(crate) enum Event {
     /// The index file of a crate was read that could not be had before.
     CrateRead(CrateName),
     /// A row of the catalogue has no good file behind it.
-    Forgotten(ReleaseId),
-    /// Directories whose listing agreed with the catalogue.
-    Dirs(Vec<DirRow>),
+    Lost(ReleaseId),
+    /// What stands in the ledger is not wanted any more.
+    Unwanted(ReleaseId),
+    /// Upstream withdrew what is held.
+    Withdrawn(ReleaseId, Withdrawal),
+    /// Upstream offers again what it had withdrawn.
+    Returned(ReleaseId),
     /// A writer cannot go on.
     Broken(PipelineError),
     /// Several at once: one wake-up instead of many.
@@ -211,6 +216,15 @@ pub(crate) struct Committer {
     pub(crate) root: String,
     pub(crate) cancel: CancellationToken,
     pub(crate) outcome: Outcome,
+    /// Directories in which this run put files.
+    pub(crate) touched: HashSet<String>,
+}
+
+/// What is left when everything is committed.
+pub(crate) struct Committed {
+    pub(crate) outcome: Outcome,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) manifest: ManifestWriter,
 }
 
 #[derive(Default)]
@@ -239,12 +253,12 @@ impl Batch {
 
 impl Committer {
     /// Takes events until all senders are gone; gives the counters, and the catalogue back. Blocks.
-    pub(crate) fn run(mut self, events: &Receiver<Event>) -> Result<(Outcome, Catalogue), PipelineError> {
+    pub(crate) fn run(mut self, events: &Receiver<Event>) -> Result<Committed, PipelineError> {
         let done = self.take_all(events);
         if done.is_err() {
             self.cancel.cancel();
         }
-        done.map(|()| (self.outcome, self.catalogue))
+        done.map(|()| Committed { outcome: self.outcome, catalogue: self.catalogue, manifest: self.manifest })
     }
 
     fn take_all(&mut self, events: &Receiver<Event>) -> Result<(), PipelineError> {
@@ -295,8 +309,13 @@ impl Committer {
             Event::Failed { tag, problem } => self.failed(*tag, *problem, batch),
             Event::CrateFailed { name, problem } => self.crate_failed(name, *problem, batch),
             Event::CrateRead(name) => batch.catalogue.healed_crates.push(name),
-            Event::Forgotten(id) => batch.catalogue.forgotten.push(id),
-            Event::Dirs(rows) => batch.catalogue.dirs.extend(rows),
+            Event::Lost(id) => batch.catalogue.lost.push(id),
+            Event::Unwanted(id) => batch.catalogue.healed.push(id),
+            Event::Withdrawn(id, kind) => {
+                tracing::warn!(release = %id, "was {} upstream; it stays held", kind.as_str());
+                batch.catalogue.withdrawn.push((id, kind, rfc3339(SystemTime::now())));
+            }
+            Event::Returned(id) => batch.catalogue.returned.push(id),
             Event::Broken(error) => return Err(error),
             Event::Many(events) => {
                 for event in events {
@@ -322,7 +341,7 @@ impl Committer {
     }
 
     /// `recorded`: the catalogue says so already.
-    fn held(&self, tag: Tag, good: &Good, status: &str, recorded: bool, batch: &mut Batch) {
+    fn held(&mut self, tag: Tag, good: &Good, status: &str, recorded: bool, batch: &mut Batch) {
         let started_at = rfc3339(good.started);
         let moment = good.finished.duration_since(good.started).is_ok_and(|took| took.as_micros() < 500);
         batch.records.push(ManifestRecord {
@@ -338,6 +357,11 @@ impl Committer {
         });
         if recorded {
             return;
+        }
+        if let Some((dir, _)) = tag.path.rsplit_once('/')
+            && self.touched.insert(dir.to_owned())
+        {
+            batch.catalogue.touched.push(dir.to_owned());
         }
         batch.catalogue.healed.push(tag.id.clone());
         batch.catalogue.held.push(HeldRelease { id: tag.id, sha256: good.sha256, size: good.size });

@@ -1,39 +1,120 @@
 //! How far a mirror has come with its index: the tree that the last run went through as a whole.
+//!
+//! A later run compares trees and looks only at what differs, at what stands in the failure ledger,
+//! and at files whose lines were bad. That is sound because everything else was held or in the ledger
+//! when the cursor moved, and whatever is lost afterwards comes into the ledger first.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use mirror_index::{Change, IndexSource};
 use mirror_manifest::{Catalogue, ManifestError};
+use mirror_types::{CrateName, ReleaseId, index_path};
 use serde::{Deserialize, Serialize};
 
+use crate::error::PipelineError;
 use crate::options::DownloadOptions;
 use crate::source::Input;
 
 const KEY: &str = "index_cursor";
+const FORMAT_VERSION: u32 = 2;
+/// Files that differ; beyond these the whole is read faster in the order of the packs.
+const MANY: usize = 25_000;
+
+/// What was counted of an index.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Totals {
+    pub(crate) selected: u64,
+    pub(crate) yanked_skipped: u64,
+}
 
 /// The tree, and what was selected of it. Moves only when every selected record of the tree is held
 /// or stands in the failure ledger.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Cursor {
     format_version: u32,
     tree: String,
-    include_yanked: bool,
-    latest: usize,
+    selection: String,
+    pub(crate) totals: Totals,
+    /// Index files that had bad lines.
+    pub(crate) bad_files: BTreeSet<String>,
+}
+
+/// What a run has to look at.
+pub(crate) struct News {
+    pub(crate) changes: Vec<Change>,
+    /// Paths of index files that are looked at although they did not change, with the crate where it
+    /// is known.
+    pub(crate) also: BTreeMap<String, Option<CrateName>>,
+    /// Of the whole tree that the cursor names.
+    pub(crate) totals: Totals,
 }
 
 impl Cursor {
-    /// `None` when the index has no trees to compare.
-    pub(crate) fn of(input: &Input, options: &DownloadOptions) -> Option<Self> {
+    /// Where the cursor will be after this run; `None` when the index has no trees to compare, or the
+    /// run does not go through all of it.
+    pub(crate) fn of(input: &Input, options: &DownloadOptions, is_open: bool) -> Option<Self> {
         let Input::Local(source) = input else { return None };
-        let (include_yanked, latest) = (options.include_yanked, options.latest);
-        Some(Self { format_version: 1, tree: source.tree_id()?, include_yanked, latest })
+        if !is_open || options.limit > 0 || options.checksums.is_some() {
+            return None;
+        }
+        let selection =
+            format!("latest {}, yanked {}, shard {}", options.latest, options.include_yanked, options.shard);
+        Some(Self {
+            format_version: FORMAT_VERSION,
+            tree: source.tree_id()?,
+            selection,
+            totals: Totals::default(),
+            bad_files: BTreeSet::new(),
+        })
     }
 
     /// The one that an earlier run left; one that cannot be read counts as none.
-    pub(crate) fn recall(catalogue: &Catalogue) -> Result<Option<Self>, ManifestError> {
+    fn recall(catalogue: &Catalogue) -> Result<Option<Self>, ManifestError> {
         let text = catalogue.recall(KEY)?;
-        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+        Ok(text
+            .and_then(|text| serde_json::from_str::<Self>(&text).ok())
+            .filter(|cursor| cursor.format_version == FORMAT_VERSION))
     }
 
     pub(crate) fn remember(&self, catalogue: &mut Catalogue) -> Result<(), ManifestError> {
         let text = serde_json::to_string(self).unwrap_or_default();
         catalogue.remember(KEY, &text)
+    }
+
+    /// What differs from the cursor that an earlier run left; `None` when the whole index has to be
+    /// read.
+    pub(crate) fn news(
+        &self,
+        source: &IndexSource,
+        catalogue: &Catalogue,
+        lost: &[ReleaseId],
+    ) -> Result<Option<News>, PipelineError> {
+        let Some(old) = Self::recall(catalogue)?.filter(|old| old.selection == self.selection) else {
+            return Ok(None);
+        };
+        let Some(changes) = source.compare(&old.tree).filter(|changes| changes.len() <= MANY) else {
+            return Ok(None);
+        };
+        let mut also: BTreeMap<_, _> = old.bad_files.into_iter().map(|path| (path, None)).collect();
+        let ledger = catalogue.ledger_crates()?;
+        let ledger = ledger.iter().filter_map(|name| name.parse().ok());
+        also.extend(
+            lost.iter().map(|id| id.name.clone()).chain(ledger).map(|name| (index_path(&name), Some(name))),
+        );
+        for change in &changes {
+            also.remove(&change.path);
+        }
+        if changes.len() + also.len() > MANY {
+            return Ok(None);
+        }
+        if self.tree == old.tree {
+            tracing::info!("the index has not changed since the last run that went through all of it");
+        } else {
+            tracing::info!(
+                files = changes.len(),
+                "the index changed since the last run that went through all of it"
+            );
+        }
+        Ok(Some(News { changes, also, totals: old.totals }))
     }
 }

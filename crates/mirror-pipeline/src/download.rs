@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -12,19 +13,25 @@ use mirror_telemetry::{Phase, RunStats};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::commit::{Committer, write_staged};
-use crate::cursor::Cursor;
+use crate::commit::{Committed, Committer, write_staged};
+use crate::cursor::{Cursor, Totals};
 use crate::error::PipelineError;
 use crate::list::{Checksums, read_checksums};
 use crate::options::DownloadOptions;
 use crate::outcome::Outcome;
 use crate::plan::{PlanReport, Sinks, hash_held};
-use crate::presence::Presence;
+use crate::prune::Pruner;
 use crate::source::{Input, Surroundings, plan_all};
 use crate::spool::StoreSpools;
+use crate::sweep::sweep;
 
 /// Threads that write bodies; more only wait for the disk.
 const WRITERS: usize = 2;
+
+/// Files with bad lines that the cursor names; with more of them every run reads everything.
+const MOST_BAD: usize = 1_000;
+/// A run that takes longer ends with a look at all that it wrote.
+const LONG: Duration = Duration::from_secs(30);
 
 /// Mirrors what `options` select. Streams: memory does not grow with the registry. Stops cleanly
 /// when `cancel` fires; what was committed stays.
@@ -115,6 +122,7 @@ impl Run {
     }
 
     async fn perform(self) -> Result<Outcome, PipelineError> {
+        let began = Instant::now();
         let options = self.options.clone();
         let stats = self.stats.clone();
         let user_cancel = self.cancel.clone();
@@ -132,13 +140,11 @@ impl Run {
         }
         let database = database(&store);
         let mut catalogue = Catalogue::open(&database)?;
-        catalogue.replay(&options.manifest)?;
-        let cursor = Cursor::of(&self.input, &options);
-        if cursor.is_some() && cursor.as_ref() == Cursor::recall(&catalogue)?.as_ref() {
-            tracing::info!("the index has not changed since the last run that went through all of it");
-        }
+        catalogue.replay(&options.manifest, store.layout())?;
+        let swept = sweep(&store, &catalogue, &cancel)?;
+        swept.record(&mut catalogue)?;
+        let mut cursor = Cursor::of(&self.input, &options, self.selection.is_open());
         let reader = Catalogue::open_read_only(&database)?;
-        let presence = Presence::new(Some(store.clone()), reader.as_ref())?;
         let fetcher = Fetcher::new(
             options.fetch.clone(),
             Arc::new(Observer(stats.clone())),
@@ -157,7 +163,8 @@ impl Run {
             store: Some(store.clone()),
             fetcher: fetcher.clone(),
             catalogue: reader,
-            presence,
+            lost: Vec::new(),
+            cursor: cursor.clone(),
             sinks: Some(sinks),
         };
         let (planner, records) = layered.planner(around).await?;
@@ -172,6 +179,7 @@ impl Run {
             root: options.out.display().to_string(),
             cancel: cancel.clone(),
             outcome: Outcome { foreign_packages: foreign, ..Outcome::default() },
+            touched: HashSet::new(),
         };
         let commit = spawn("commit", move || committer.run(&event_queue))?;
         let fetched = Arc::new(Mutex::new(fetched));
@@ -208,20 +216,41 @@ impl Run {
             join(worker).await?;
         }
         stats.set_phase(Phase::Finishing);
-        let (mut outcome, mut catalogue) = join(commit).await??;
+        let Committed { mut outcome, mut catalogue, manifest } = join(commit).await??;
         if let Some(error) = hash_error {
             return Err(error);
         }
-        let report = planned?.0;
+        let mut report = planned?.0;
         let complete = report.complete;
+        let bad_files = std::mem::take(&mut report.bad_files);
         add_plan(&mut outcome, report);
         outcome.quarantined = quarantined;
         outcome.interrupted = user_cancel.is_cancelled();
         outcome.check()?;
-        // What failed stands in the ledger; a bad line stands nowhere, so the cursor waits for it.
-        let through = complete && !outcome.interrupted && !outcome.given_up && outcome.bad_lines == 0;
-        if let (true, Some(cursor)) = (through, cursor) {
+        // What failed stands in the ledger, and files with bad lines in the cursor.
+        let through = complete && !outcome.interrupted && !outcome.given_up;
+        if let (true, Some(cursor)) = (through && bad_files.len() <= MOST_BAD, &mut cursor) {
+            cursor.totals = Totals { selected: outcome.selected, yanked_skipped: outcome.yanked_skipped };
+            cursor.bad_files = bad_files;
             cursor.remember(&mut catalogue)?;
+        }
+        if began.elapsed() > LONG && !outcome.interrupted {
+            // The next run need not list what this one wrote.
+            let swept = sweep(&store, &catalogue, &user_cancel)?;
+            swept.record(&mut catalogue)?;
+            outcome.lost_while_running = swept.lost.len() as u64;
+        }
+        if let (Some(what), true) = (options.prune, through) {
+            let mut pruner = Pruner {
+                store: &store,
+                catalogue: &mut catalogue,
+                manifest,
+                run_id: &run_id,
+                root: &options.out,
+            };
+            pruner.prune(what, options.allow_mass_prune, &mut outcome)?;
+        } else if options.prune.is_some() {
+            tracing::warn!("nothing was pruned: the run did not go through the whole index");
         }
         stats.set_phase(Phase::Done);
         Ok(outcome)
@@ -240,6 +269,7 @@ pub(crate) fn add_plan(outcome: &mut Outcome, report: PlanReport) {
     outcome.yanked_skipped = report.yanked_skipped;
     outcome.bad_lines = report.bad_lines;
     outcome.first_bad_lines = report.first_bad_lines;
+    outcome.withdrawn = report.withdrawn;
 }
 
 fn run_id() -> String {

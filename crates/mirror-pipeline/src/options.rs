@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use mirror_fetch::FetchOptions;
 use mirror_index::{NameSet, Shard};
+use mirror_manifest::Withdrawal;
 use mirror_types::Layout;
 
 /// Where the records come from.
@@ -13,6 +14,23 @@ pub enum Upstream {
     Sparse(String),
     /// A file of URLs, one a line.
     List(PathBuf),
+}
+
+/// What to remove of what upstream withdrew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prune {
+    /// Releases that are not in the index any more.
+    Deleted,
+    /// Yanked ones too, which old lockfiles may need.
+    Yanked,
+}
+
+impl Prune {
+    /// Whether a release withdrawn in this way is removed.
+    #[must_use]
+    pub fn takes(self, kind: Withdrawal) -> bool {
+        self == Self::Yanked || kind == Withdrawal::Deleted
+    }
 }
 
 /// What a download run is to do; resolved from flags by the caller.
@@ -54,6 +72,10 @@ pub struct DownloadOptions {
     pub manifest: PathBuf,
     /// Re-hash what is held.
     pub verify_existing: bool,
+    /// Remove held releases that upstream withdrew.
+    pub prune: Option<Prune>,
+    /// Remove them even when they are suspiciously many.
+    pub allow_mass_prune: bool,
     /// Plan only; touch nothing.
     pub dry_run: bool,
     /// How to fetch.

@@ -1,5 +1,8 @@
 use std::time::Duration;
 
+use mirror_manifest::Withdrawal;
+use mirror_types::ReleaseId;
+
 use crate::error::PipelineError;
 
 /// Exit codes of the programs.
@@ -67,6 +70,16 @@ pub struct Outcome {
     pub replaced: u64,
     /// Of the quarantined, files that could not be fetched again.
     pub unrepaired: u64,
+    /// Held releases that upstream withdrew since the mirror last looked.
+    pub withdrawn: Vec<(ReleaseId, Withdrawal)>,
+    /// Withdrawn releases that were removed.
+    pub pruned: u64,
+    /// Withdrawn releases that were not removed, because they are suspiciously many.
+    pub prune_refused: u64,
+    /// With `--dry-run`: withdrawn releases that would be removed.
+    pub would_prune: Vec<ReleaseId>,
+    /// Files that were there and gone again before the run ended.
+    pub lost_while_running: u64,
     /// Failures because nobody answered.
     pub unreached: u64,
     /// Failures because the origin did not let us in (401, 403, 407).
@@ -108,12 +121,14 @@ impl Outcome {
         let missing = self.unavailable + self.failed;
         if self.interrupted {
             ExitCode::Interrupted
-        } else if self.unrepaired > 0 {
+        } else if self.unrepaired + self.lost_while_running > 0 {
             ExitCode::Integrity
         } else if self.given_up || (missing > 0 && self.downloaded == 0 && self.unreached == missing) {
             ExitCode::Origin
         } else if missing > 0 || self.bad_lines > 0 {
             ExitCode::Records
+        } else if self.prune_refused > 0 {
+            ExitCode::Usage
         } else {
             ExitCode::Complete
         }

@@ -1,13 +1,13 @@
 //! Records in, jobs out: what is wanted minus what is held.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use mirror_fetch::FetchRequest;
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{IndexFile, IndexLimits, LockSet, Selection, parse_file};
-use mirror_manifest::{Catalogue, Held};
+use mirror_index::{IndexLimits, LockSet, Selection, parse_file};
+use mirror_manifest::{Catalogue, Held, Withdrawal};
 use mirror_store::Store;
 use mirror_telemetry::RunStats;
 use mirror_types::{CrateName, IndexRecord, Layout, ReleaseId, Sha256};
@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::commit::{Event, Good, Problem, Tag};
+use crate::cursor::Totals;
 use crate::error::PipelineError;
-use crate::list::Checksums;
+use crate::list::{Checksums, readable};
 use crate::outcome::FIRST;
-use crate::presence::{DirState, Presence};
+use crate::presence::Presence;
 use crate::rehearse::Sample;
 
 /// One job for the fetcher.
@@ -50,6 +51,14 @@ impl Address {
             Self::Template(template, cksum) => Ok(template.url(id, cksum)?),
         }
     }
+
+    /// For people and records.
+    fn readable(&self, id: &ReleaseId) -> String {
+        match self {
+            Self::Given(url) => readable(url.as_str()),
+            Self::Template(template, cksum) => template.readable(id, cksum),
+        }
+    }
 }
 
 /// Where the planner's decisions go.
@@ -70,6 +79,47 @@ pub(crate) struct PlanReport {
     pub(crate) yanked_skipped: u64,
     pub(crate) bad_lines: u64,
     pub(crate) first_bad_lines: Vec<String>,
+    /// Index files that have bad lines.
+    pub(crate) bad_files: BTreeSet<String>,
+    /// Held releases that upstream withdrew since it was last looked.
+    pub(crate) withdrawn: Vec<(ReleaseId, Withdrawal)>,
+}
+
+/// What a reader made of one file of the index.
+pub(crate) struct Parsed {
+    path: String,
+    records: Vec<IndexRecord>,
+    faults: Vec<String>,
+}
+
+impl Parsed {
+    pub(crate) fn of(path: &str, data: &[u8], limits: &IndexLimits) -> Self {
+        let mut faults = Vec::new();
+        let records = parse_file(path, data, limits, &mut |fault| faults.push(fault.to_string()));
+        Self { path: path.to_owned(), records, faults }
+    }
+
+    /// The crate, when there is a good line.
+    pub(crate) fn name(&self) -> Option<CrateName> {
+        self.records.first().map(|record| record.id.name.clone())
+    }
+
+    /// What is selected of it.
+    pub(crate) fn totals(self, selection: &Selection) -> Totals {
+        if !self.records.first().is_some_and(|record| selection.wants_crate(&record.id.name)) {
+            return Totals::default();
+        }
+        let picked = selection.select(self.records);
+        let selected = picked.records.len() + picked.checksum_conflicts.len();
+        Totals { selected: selected as u64, yanked_skipped: picked.yanked_skipped as u64 }
+    }
+}
+
+/// Whether the file at `path` may hold a crate that is wanted: its name is the crate's, in lower
+/// case, and selection does not tell case apart.
+pub(crate) fn wants_file(selection: &Selection, path: &str) -> bool {
+    let name = path.rsplit('/').next().and_then(|name| name.parse().ok());
+    name.is_none_or(|name| selection.wants_crate(&name))
 }
 
 pub(crate) struct Planner {
@@ -78,8 +128,14 @@ pub(crate) struct Planner {
     pub(crate) must: Option<LockSet>,
     /// Crates that must be found, by canonical name; those that were are taken out.
     pub(crate) named: HashMap<String, CrateName>,
-    /// Crates that stand in the failure ledger as a whole.
-    pub(crate) ledgered: HashSet<String>,
+    /// Crates of the failure ledger.
+    pub(crate) ledger: HashSet<String>,
+    /// What is known to be withdrawn upstream.
+    pub(crate) withdrawn: HashMap<ReleaseId, Withdrawal>,
+    /// The files that were read, by a hash of the path, when all are.
+    pub(crate) read: Option<HashSet<u64>>,
+    /// Held releases whose files are gone; a dry run cannot have the catalogue forget them.
+    pub(crate) lost: HashSet<ReleaseId>,
     pub(crate) limits: IndexLimits,
     pub(crate) template: Arc<DlTemplate>,
     /// Whether the template leads to another host than the operator named.
@@ -88,7 +144,7 @@ pub(crate) struct Planner {
     pub(crate) layout: Layout,
     pub(crate) limit: u64,
     pub(crate) verify_existing: bool,
-    /// Whether this run looks at every crate, so that listings may be recorded.
+    /// Whether this run goes through the whole index.
     pub(crate) complete: bool,
     pub(crate) catalogue: Option<Catalogue>,
     pub(crate) presence: Presence,
@@ -121,30 +177,34 @@ impl Planner {
     }
 
     /// Plans one file of the index.
-    pub(crate) fn file(&mut self, file: &IndexFile) -> Result<Result<(), Stopped>, PipelineError> {
-        // The file's name is the crate's, in lower case; selection does not tell case apart.
-        let unwanted = file
-            .path
-            .rsplit('/')
-            .next()
-            .and_then(|name| name.parse().ok())
-            .is_some_and(|name| !self.selection.wants_crate(&name));
-        if unwanted {
+    pub(crate) fn file(&mut self, path: &str, data: &[u8]) -> Result<Result<(), Stopped>, PipelineError> {
+        if !wants_file(&self.selection, path) {
             return Ok(Ok(()));
         }
-        let mut faults = Vec::new();
-        let records =
-            parse_file(&file.path, &file.data, &self.limits, &mut |fault| faults.push(fault.to_string()));
-        for fault in faults {
-            self.bad_line(fault);
-        }
-        self.records(records)
+        self.parsed(Parsed::of(path, data, &self.limits))
     }
 
-    /// Plans all records of one crate.
+    /// Plans what a reader made of a file.
+    pub(crate) fn parsed(&mut self, parsed: Parsed) -> Result<Result<(), Stopped>, PipelineError> {
+        let faulty = !parsed.faults.is_empty();
+        if faulty {
+            self.report.bad_files.insert(parsed.path.clone());
+        }
+        for fault in parsed.faults {
+            self.bad_line(fault);
+        }
+        if let Some(read) = &mut self.read {
+            read.insert(hash(&parsed.path));
+        }
+        let whole = !faulty;
+        self.records(parsed.records, whole)
+    }
+
+    /// Plans all records of one crate. `whole`: none of its lines was bad.
     pub(crate) fn records(
         &mut self,
         records: Vec<IndexRecord>,
+        whole: bool,
     ) -> Result<Result<(), Stopped>, PipelineError> {
         let Some(first) = records.first() else { return Ok(Ok(())) };
         let name = first.id.name.clone();
@@ -154,24 +214,19 @@ impl Planner {
         if !self.named.is_empty() {
             self.named.remove(&name.canonical());
         }
-        if let Some(sinks) = &self.sinks
-            && self.ledgered.remove(name.as_str())
-        {
-            let _ = sinks.events.send(Event::CrateRead(name.clone()));
-        }
+        let held = self.held(&name)?;
+        self.compare_held(&name, &records, whole, &held);
         let picked = self.selection.select(records);
         self.report.yanked_skipped += picked.yanked_skipped as u64;
-        let held = self.held(&name)?;
+        let ids = picked.records.iter().map(|record| &record.id);
+        self.settle(&name, ids.chain(picked.checksum_conflicts.iter().map(|(id, ..)| id)))?;
         for (id, lock, index) in picked.checksum_conflicts {
-            if !self.begin(&id) {
-                return Ok(Err(Stopped));
-            }
             let why = format!(
                 "Cargo.lock says its checksum is {lock}, the index says {index}; one of them is wrong, so it \
                  was not fetched. Run `cargo update -p {}` or look at where the lockfile comes from",
                 id.name
             );
-            if self.fail(&id, Some(index), Problem::planned("checksum-conflict", why)).is_err() {
+            if !self.begin(&id) || self.conflict(&id, index, why).is_err() {
                 return Ok(Err(Stopped));
             }
         }
@@ -179,26 +234,44 @@ impl Planner {
             if !self.begin(&record.id) {
                 return Ok(Err(Stopped));
             }
-            let readable = self.template.readable(&record.id, &record.cksum);
-            if let Some(given) = self.checksums.as_ref().and_then(|sums| sums.get(&readable))
-                && *given != record.cksum
-            {
+            let from = Address::Template(self.template.clone(), record.cksum);
+            let given = self.checksums.as_ref().and_then(|sums| sums.get(&from.readable(&record.id)));
+            if let Some(given) = given.filter(|given| **given != record.cksum) {
                 let why =
                     format!("--checksums says {given}, the index says {}; it was not fetched", record.cksum);
-                if self
-                    .fail(&record.id, Some(record.cksum), Problem::planned("checksum-conflict", why))
-                    .is_err()
-                {
+                if self.conflict(&record.id, record.cksum, why).is_err() {
                     return Ok(Err(Stopped));
                 }
-                continue;
-            }
-            let from = Address::Template(self.template.clone(), record.cksum);
-            if self.place(record.id, Some(record.cksum), from, readable, &held)?.is_err() {
+            } else if self.place(record.id, Some(record.cksum), from, &held)?.is_err() {
                 return Ok(Err(Stopped));
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Takes out of the ledger what stands there of a crate and is not wanted any more: upstream has
+    /// withdrawn it. Only a run through the whole index may tell.
+    pub(crate) fn settle<'r>(
+        &mut self,
+        name: &CrateName,
+        wanted: impl Iterator<Item = &'r ReleaseId>,
+    ) -> Result<(), PipelineError> {
+        if !self.ledger.remove(name.as_str()) {
+            return Ok(());
+        }
+        let (Some(sinks), Some(catalogue)) = (&self.sinks, &self.catalogue) else { return Ok(()) };
+        let wanted: HashSet<&str> = wanted.map(|id| id.version.as_str()).collect();
+        for version in catalogue.ledger_of(name)? {
+            if version.is_empty() {
+                let _ = sinks.events.send(Event::CrateRead(name.clone()));
+            } else if self.complete
+                && !wanted.contains(version.as_str())
+                && let Ok(version) = version.parse()
+            {
+                let _ = sinks.events.send(Event::Unwanted(ReleaseId { name: name.clone(), version }));
+            }
+        }
+        Ok(())
     }
 
     /// Counts a selected record; false when the limit is reached or the run was stopped.
@@ -217,6 +290,10 @@ impl Planner {
     fn tag(&self, id: ReleaseId, cksum: Option<Sha256>, url: String) -> Box<Tag> {
         let path = self.layout.path(&id);
         Box::new(Tag { id, cksum, url, path, guarded: self.guarded, was_wrong: false, replaces: false })
+    }
+
+    fn conflict(&self, id: &ReleaseId, index: Sha256, why: String) -> Result<(), Stopped> {
+        self.fail(id, Some(index), Problem::planned("checksum-conflict", why))
     }
 
     /// Reports a record that cannot be fetched.
@@ -239,29 +316,18 @@ impl Planner {
         }
     }
 
-    /// What the catalogue holds of a crate; rows without a file are forgotten.
+    /// What the catalogue holds of a crate.
     pub(crate) fn held(&mut self, name: &CrateName) -> Result<HashMap<String, Held>, PipelineError> {
-        let Some(catalogue) = &mut self.catalogue else { return Ok(HashMap::new()) };
-        let rows = catalogue.held_of(name)?;
-        if rows.is_empty() {
-            return Ok(HashMap::new());
+        let Some(catalogue) = &self.catalogue else { return Ok(HashMap::new()) };
+        let mut rows = catalogue.held_of(name)?;
+        if !self.lost.is_empty() {
+            let lost = &self.lost;
+            rows.retain(|row| {
+                let version = row.version.parse();
+                version.is_ok_and(|version| !lost.contains(&ReleaseId { name: name.clone(), version }))
+            });
         }
-        let state = self.presence.of(&self.layout.dir(name))?;
-        let mut held = HashMap::with_capacity(rows.len());
-        for row in rows {
-            let present = match state {
-                DirState::Unchanged => true,
-                DirState::Listed(names) => names.contains(&format!("{name}-{}.crate", row.version)),
-            };
-            if present {
-                held.insert(row.version.clone(), row);
-            } else if let (Some(sinks), Ok(version)) = (&self.sinks, row.version.parse()) {
-                let id = ReleaseId { name: name.clone(), version };
-                tracing::info!(release = %id, "was held, but its file is gone");
-                let _ = sinks.events.send(Event::Forgotten(id));
-            }
-        }
-        Ok(held)
+        Ok(rows.into_iter().map(|row| (row.version.clone(), row)).collect())
     }
 
     /// Decides what becomes of a selected record: existing, to be hashed, or to be fetched.
@@ -270,7 +336,6 @@ impl Planner {
         id: ReleaseId,
         cksum: Option<Sha256>,
         from: Address,
-        readable: String,
         held: &HashMap<String, Held>,
     ) -> Result<Result<(), Stopped>, PipelineError> {
         let row = held.get(id.version.as_str());
@@ -279,11 +344,8 @@ impl Planner {
         }
         let known_good = row.is_some_and(|row| cksum.is_none_or(|sum| sum == row.sha256));
         // A file that no row speaks of was put there by hand or by another program: hash it once.
-        let unknown = row.is_none()
-            && match self.presence.of(&self.layout.dir(&id.name))? {
-                DirState::Unchanged => false,
-                DirState::Listed(names) => names.contains(&id.file_name()),
-            };
+        let unknown =
+            row.is_none() && self.presence.of(&self.layout.dir(&id.name))?.contains(&id.file_name());
         if let Some(row) = row
             && !known_good
         {
@@ -291,23 +353,24 @@ impl Planner {
         }
         if known_good && !self.verify_existing {
             self.report.existing += 1;
-            self.stats.existing();
+            self.stats.existing(1);
             return Ok(Ok(()));
         }
         let expected = cksum.or_else(|| row.map(|row| row.sha256));
-        let mut tag = self.tag(id, expected, readable);
-        tag.replaces = row.is_some() && !known_good;
         // Without a checksum there is nothing to compare an unknown file with.
-        let hash_it = known_good || (unknown && tag.cksum.is_some());
+        let hash_it = known_good || (unknown && expected.is_some());
         if !hash_it {
             self.report.to_fetch += 1;
         }
         let Some(sinks) = &self.sinks else {
-            if !hash_it {
-                self.sample.wanted(&from.url(&tag.id)?);
+            if !hash_it && self.sample.takes() {
+                self.sample.wanted(from.url(&id)?);
             }
             return Ok(Ok(()));
         };
+        let readable = from.readable(&id);
+        let mut tag = self.tag(id, expected, readable);
+        tag.replaces = row.is_some() && !known_good;
         let sent = if hash_it {
             self.to_hash.push(HashJob { tag, from, recorded: known_good });
             self.to_hash.len() < HASH_AT_ONCE || sinks.hashes.send(std::mem::take(&mut self.to_hash)).is_ok()
@@ -327,7 +390,16 @@ impl Planner {
         Ok(if sent { Ok(()) } else { Err(Stopped) })
     }
 
-    /// Ends planning: records listings when every crate was compared.
+    /// Counts what need not be looked at: it was selected and held by an earlier run.
+    pub(crate) fn carry(&mut self, totals: Totals) {
+        self.report.selected += totals.selected;
+        self.report.existing += totals.selected;
+        self.report.yanked_skipped += totals.yanked_skipped;
+        self.stats.planned(totals.selected);
+        self.stats.existing(totals.selected);
+    }
+
+    /// Ends planning.
     pub(crate) fn finish(mut self) -> (PlanReport, Sample) {
         self.stats.plan_finished();
         self.report.complete = self.complete && !self.cancel.is_cancelled();
@@ -336,16 +408,15 @@ impl Planner {
         {
             let _ = sinks.hashes.send(self.to_hash);
         }
-        if let Some(sinks) = &self.sinks
-            && self.report.complete
-        {
-            let rows = self.presence.into_rows();
-            if !rows.is_empty() {
-                let _ = sinks.events.send(Event::Dirs(rows));
-            }
-        }
         (self.report, self.sample)
     }
+}
+
+/// A hash of a text, the same within one run.
+pub(crate) fn hash(text: &str) -> u64 {
+    use std::hash::BuildHasher as _;
+    static STATE: std::sync::LazyLock<std::hash::RandomState> = std::sync::LazyLock::new(Default::default);
+    STATE.hash_one(text)
 }
 
 /// The request for a planned release.
@@ -392,7 +463,7 @@ pub(crate) fn hash_held(
                 quarantined += 1;
                 tag.was_wrong = true;
             }
-            made.push(Event::Forgotten(tag.id.clone()));
+            made.push(Event::Lost(tag.id.clone()));
             let url = from.url(&tag.id)?;
             // In this order: what is fetched must not be forgotten afterwards.
             let told = events.send(Event::Many(std::mem::take(&mut made))).is_ok();

@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::cursor::Cursor;
 use crate::download::{Observer, Run, add_plan, database, join, spawn};
 use crate::error::PipelineError;
 use crate::outcome::{Estimate, Outcome};
-use crate::presence::Presence;
 use crate::source::{Surroundings, plan_all};
 use crate::spool::MemorySpools;
+use crate::sweep::sweep;
 
 /// Releases whose size is asked for.
 const ASKED: usize = 100;
@@ -28,6 +29,8 @@ pub(crate) struct Sample {
     held: u64,
     held_bytes: u64,
     seen: usize,
+    /// Where the address goes that is taken next.
+    next: usize,
     urls: Vec<Url>,
 }
 
@@ -37,16 +40,19 @@ impl Sample {
         self.held_bytes += bytes;
     }
 
-    /// Takes every wanted address with the same chance, and few of them.
-    pub(crate) fn wanted(&mut self, url: &Url) {
+    /// Whether the next wanted address is taken: each has the same chance, and few are. Most are never
+    /// made.
+    pub(crate) fn takes(&mut self) -> bool {
         self.seen += 1;
-        if self.urls.len() < ASKED {
-            self.urls.push(url.clone());
-        } else {
-            let at = fastrand::usize(..self.seen);
-            if let Some(place) = self.urls.get_mut(at) {
-                *place = url.clone();
-            }
+        self.next = if self.urls.len() < ASKED { self.urls.len() } else { fastrand::usize(..self.seen) };
+        self.next < ASKED
+    }
+
+    /// Takes an address.
+    pub(crate) fn wanted(&mut self, url: Url) {
+        match self.urls.get_mut(self.next) {
+            Some(place) => *place = url,
+            None => self.urls.push(url),
         }
     }
 }
@@ -70,8 +76,13 @@ impl Run {
             Some(catalogue) => catalogue.recall("files_per_sec")?.and_then(|text| text.parse().ok()),
             None => None,
         };
-        let presence = Presence::new(store.clone(), catalogue.as_ref())?;
-        let around = Surroundings { store, fetcher: fetcher.clone(), catalogue, presence, sinks: None };
+        let lost = match (&store, &catalogue) {
+            (Some(store), Some(catalogue)) => sweep(store, catalogue, &cancel)?.lost,
+            _ => Vec::new(),
+        };
+        let known = catalogue.as_ref().map(Catalogue::withdrawn).transpose()?.unwrap_or_default();
+        let cursor = Cursor::of(&self.input, &options, self.selection.is_open());
+        let around = Surroundings { store, fetcher: fetcher.clone(), catalogue, lost, cursor, sinks: None };
         let (planner, records) = self.planner(around).await?;
         let (report, mut sample) = join(spawn("plan", move || plan_all(planner, records))?).await??;
         let mut outcome = Outcome { foreign_packages: foreign, ..Outcome::default() };
@@ -87,6 +98,16 @@ impl Run {
             });
         }
         add_plan(&mut outcome, report);
+        if let Some(what) = options.prune {
+            let known = known.into_iter().map(|(id, kind, _)| (id, kind));
+            outcome.would_prune = known
+                .chain(outcome.withdrawn.iter().cloned())
+                .filter(|(_, kind)| what.takes(*kind))
+                .map(|(id, _)| id)
+                .collect();
+            outcome.would_prune.sort();
+            outcome.would_prune.dedup();
+        }
         outcome.interrupted = cancel.is_cancelled();
         Ok(outcome)
     }
@@ -147,7 +168,9 @@ mod tests {
     fn a_sample_is_small_and_fair() {
         let mut sample = Sample::default();
         for n in 0..10_000 {
-            sample.wanted(&Url::parse(&format!("http://h/{n}")).expect("url"));
+            if sample.takes() {
+                sample.wanted(Url::parse(&format!("http://h/{n}")).expect("url"));
+            }
         }
         assert_eq!(sample.urls.len(), ASKED);
         let late = sample.urls.iter().filter(|url| url.path().len() == 5).count();

@@ -1,25 +1,27 @@
 //! Opens what the records come from, and plans all of it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mirror_fetch::Fetcher;
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{Closure, IndexLimits, IndexSource, Selection, parse_file};
+use mirror_index::{Closure, IndexFile, IndexLimits, IndexSource, Selection};
 use mirror_manifest::Catalogue;
 use mirror_store::Store;
 use mirror_telemetry::RunStats;
-use mirror_types::{CrateName, IndexRecord, ReleaseId, upstream};
+use mirror_types::{CrateName, IndexRecord, ReleaseId, index_path, upstream};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::commit::{Event, Problem};
+use crate::cursor::{Cursor, News, Totals};
 use crate::download::Run;
 use crate::error::PipelineError;
 use crate::list::{read_list, readable};
 use crate::options::{DownloadOptions, Upstream};
-use crate::plan::{Address, PlanReport, Planner, Sinks};
+use crate::plan::{Address, Parsed, PlanReport, Planner, Sinks, wants_file};
 use crate::presence::Presence;
 use crate::rehearse::Sample;
 use crate::sparse::SparseRegistry;
@@ -54,10 +56,23 @@ impl Input {
 
 /// Where planned records come from, once everything that needs the network is done.
 pub(crate) enum Records {
-    Local(IndexSource),
+    Local(IndexSource, Way),
     Sparse { registry: Box<SparseRegistry>, names: Vec<CrateName> },
     Closed(Vec<Vec<IndexRecord>>),
     List(Vec<(ReleaseId, Url)>),
+}
+
+/// How a local index is gone through.
+pub(crate) enum Way {
+    /// All of it in the order of its paths: files of a directory follow each other, and so do those of
+    /// a bundle.
+    Ordered,
+    /// All of it in the order that is read fastest.
+    Fastest,
+    /// What differs from the tree that an earlier run went through.
+    News(News),
+    /// The files of these crates; of each, its possible paths.
+    Named(Vec<Vec<String>>),
 }
 
 /// What a planner works with beside the source.
@@ -65,7 +80,10 @@ pub(crate) struct Surroundings {
     pub(crate) store: Option<Store>,
     pub(crate) fetcher: Fetcher,
     pub(crate) catalogue: Option<Catalogue>,
-    pub(crate) presence: Presence,
+    /// Held releases whose files are gone, when the catalogue does not know it yet.
+    pub(crate) lost: Vec<ReleaseId>,
+    /// Where the cursor will be.
+    pub(crate) cursor: Option<Cursor>,
     /// `None` in a dry run, which keeps nothing.
     pub(crate) sinks: Option<Sinks>,
 }
@@ -74,7 +92,8 @@ impl Run {
     /// Asks the registry what must be asked, and makes the planner.
     pub(crate) async fn planner(self, around: Surroundings) -> Result<(Planner, Records), PipelineError> {
         let Self { options, stats, cancel, selection, input, base, checksums, .. } = self;
-        let Surroundings { store, fetcher, catalogue, presence, sinks } = around;
+        let Surroundings { store, fetcher, catalogue, lost, cursor, sinks } = around;
+        let presence = Presence::new(store.clone());
         let layout = store.as_ref().map_or(options.layout, Store::layout);
         let mut template = base;
         let mut faults = Vec::new();
@@ -83,7 +102,10 @@ impl Run {
         let mut named: Vec<CrateName> = selection.include.names().to_vec();
         named.retain(|name| selection.wants_crate(name));
         let records = match input {
-            Input::Local(source) => Records::Local(source),
+            Input::Local(source) => {
+                let way = way(&source, &options, &selection, catalogue.as_ref(), cursor.as_ref(), &lost)?;
+                Records::Local(source, way)
+            }
             Input::List { entries, faults: bad } => {
                 faults = bad;
                 named.clear();
@@ -115,10 +137,11 @@ impl Run {
             Some(template) => template,
             None => DlTemplate::from_base(&upstream::crates_base_url())?,
         };
-        let ledgered = match &catalogue {
-            Some(catalogue) => catalogue.failed_crates()?.into_iter().collect(),
-            None => HashSet::new(),
-        };
+        let (mut ledger, mut withdrawn) = (HashSet::new(), HashMap::new());
+        if let Some(catalogue) = &catalogue {
+            ledger.extend(catalogue.ledger_crates()?);
+            withdrawn.extend(catalogue.withdrawn()?.into_iter().map(|(id, kind, _)| (id, kind)));
+        }
         let must = selection.locked.clone();
         let mut on_full = None;
         match &records {
@@ -128,14 +151,20 @@ impl Run {
             Records::Sparse { .. } => {
                 stats.expect(selection.locked.as_ref().map_or(0, |locked| locked.len() as u64));
             }
-            Records::Local(_) => on_full = Some(counting(&options.upstream, &selection, &stats, &cancel)),
+            Records::Local(_, Way::News(_)) => {}
+            Records::Local(..) => on_full = Some(counting(&options.upstream, &selection, &stats, &cancel)),
         }
+        let complete = matches!(records, Records::Local(..)) && selection.is_open() && options.limit == 0;
+        let all = complete && !matches!(records, Records::Local(_, Way::News(_)));
         let mut planner = Planner {
-            complete: matches!(records, Records::Local(_)) && selection.is_everything() && options.limit == 0,
+            complete,
+            read: (all && catalogue.is_some()).then(HashSet::new),
             selection,
             must,
             named: named.into_iter().map(|name| (name.canonical(), name)).collect(),
-            ledgered,
+            ledger,
+            withdrawn,
+            lost: lost.into_iter().collect(),
             limits: IndexLimits::default(),
             template: Arc::new(template),
             guarded,
@@ -166,6 +195,67 @@ impl Run {
     }
 }
 
+/// How to go through a local index.
+fn way(
+    source: &IndexSource,
+    options: &DownloadOptions,
+    selection: &Selection,
+    catalogue: Option<&Catalogue>,
+    cursor: Option<&Cursor>,
+    lost: &[ReleaseId],
+) -> Result<Way, PipelineError> {
+    if let (Some(catalogue), Some(cursor), false) = (catalogue, cursor, options.verify_existing)
+        && let Some(news) = cursor.news(source, catalogue, lost)?
+    {
+        return Ok(Way::News(news));
+    }
+    if options.limit > 0 {
+        return Ok(Way::Ordered);
+    }
+    if let Some(paths) = paths_of(selection) {
+        return Ok(Way::Named(paths));
+    }
+    let first = catalogue.is_none_or(|catalogue| catalogue.is_empty().unwrap_or(false));
+    Ok(if first && !options.dry_run { Way::Ordered } else { Way::Fastest })
+}
+
+/// Where the files of the selected crates can be, when they are named one by one and few.
+fn paths_of(selection: &Selection) -> Option<Vec<Vec<String>>> {
+    const FEW: usize = 20_000;
+    let names = match (&selection.locked, selection.include.exact_names()) {
+        (Some(locked), _) => locked.names(),
+        (None, Some(names)) if !names.is_empty() => names,
+        _ => return None,
+    };
+    if names.len() > FEW {
+        return None;
+    }
+    names.iter().map(spellings).collect()
+}
+
+/// The index paths of a name, for whom `-` and `_` are the same; `None` when there are too many.
+fn spellings(name: &CrateName) -> Option<Vec<String>> {
+    const MOST: usize = 6;
+    let places: Vec<usize> = name.as_str().match_indices(['-', '_']).map(|(at, _)| at).collect();
+    if places.len() > MOST {
+        return None;
+    }
+    let own = index_path(name);
+    let mut paths = vec![own];
+    for bits in 0..1_usize << places.len() {
+        let mut text = name.as_str().to_owned();
+        for (n, at) in places.iter().enumerate() {
+            text.replace_range(at..&(at + 1), if bits & 1 << n == 0 { "-" } else { "_" });
+        }
+        let Ok(name) = CrateName::new(&text) else { continue };
+        let path = index_path(&name);
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    Some(paths)
+}
+
 /// Counts what is selected, on a thread of its own: the planner cannot run ahead of the downloads,
 /// and a person wants to know how long they will take. Only done when they do take long.
 fn counting(
@@ -180,16 +270,18 @@ fn counting(
         let Upstream::Local(dir) = upstream else { return };
         // What goes wrong here goes wrong in the planner too, which reports it.
         let Ok(source) = IndexSource::open(&dir) else { return };
-        let mut selected = 0;
-        let scanned = source.scan(&mut |file| {
-            let records = parse_file(&file.path, &file.data, &IndexLimits::default(), &mut |_| {});
-            if records.first().is_some_and(|record| selection.wants_crate(&record.id.name)) {
-                selected += selection.select(records).records.len() as u64;
-            }
-            if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let (selected, limits) = (AtomicU64::new(0), IndexLimits::default());
+        let scanned = source.scan_unordered(1, &|| {
+            Box::new(|path, data| {
+                if wants_file(&selection, path) {
+                    let totals = Parsed::of(path, data, &limits).totals(&selection);
+                    selected.fetch_add(totals.selected, Ordering::Relaxed);
+                }
+                if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
         });
         if scanned.is_ok() && !cancel.is_cancelled() {
-            stats.expect(selected);
+            stats.expect(selected.into_inner());
         }
     };
     Box::new(move || {
@@ -228,31 +320,18 @@ pub(crate) fn plan_all(
         planner.unread(&name, &why);
     }
     match records {
-        Records::Local(source) => {
-            let mut failed = None;
-            source.scan(&mut |file| match planner.file(&file) {
-                Ok(Ok(())) => ControlFlow::Continue(()),
-                Ok(Err(_)) => ControlFlow::Break(()),
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            })?;
-            if let Some(error) = failed {
-                return Err(error);
-            }
-        }
+        Records::Local(source, way) => local(&mut planner, source, way)?,
         Records::Sparse { registry, names } => {
             for name in names {
                 let Some(file) = registry.file(&name) else { continue };
-                if planner.file(&file)?.is_err() {
+                if planner.file(&file.path, &file.data)?.is_err() {
                     break;
                 }
             }
         }
         Records::Closed(crates) => {
             for records in crates {
-                if planner.records(records)?.is_err() {
+                if planner.records(records, false)?.is_err() {
                     break;
                 }
             }
@@ -261,6 +340,144 @@ pub(crate) fn plan_all(
     }
     planner.missing();
     Ok(planner.finish())
+}
+
+/// Plans a local index.
+fn local(planner: &mut Planner, source: IndexSource, way: Way) -> Result<(), PipelineError> {
+    match way {
+        Way::Ordered => {
+            let mut failed = None;
+            source.scan(&mut |file| match planner.file(&file.path, &file.data) {
+                Ok(Ok(())) => ControlFlow::Continue(()),
+                Ok(Err(_)) => ControlFlow::Break(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            })?;
+            failed.map_or(Ok(()), Err)?;
+        }
+        Way::Fastest => fastest(planner, source)?,
+        Way::News(news) => plan_news(planner, &source, news)?,
+        Way::Named(crates) => {
+            for path in crates.iter().flatten() {
+                if let Some(file) = source.file(path)?
+                    && planner.file(&file.path, &file.data)?.is_err()
+                {
+                    break;
+                }
+            }
+        }
+    }
+    if !planner.cancel.is_cancelled() {
+        planner.gone_crates()?;
+    }
+    Ok(())
+}
+
+/// Files that a reader hands over at once.
+const HANDFUL: usize = 64;
+
+/// Reads and parses on as many threads as there are processors, and plans on this one.
+fn fastest(planner: &mut Planner, source: IndexSource) -> Result<(), PipelineError> {
+    let (send, receive) = crossbeam_channel::bounded::<Vec<Parsed>>(16);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let (selection, limits) = (planner.selection.clone(), planner.limits);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(move || {
+            source.scan_unordered(threads, &|| {
+                let mut handful = Handful { files: Vec::with_capacity(HANDFUL), to: send.clone() };
+                let (selection, limits) = (&selection, &limits);
+                Box::new(move |path, data| {
+                    if wants_file(selection, path) {
+                        handful.add(Parsed::of(path, data, limits))
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                })
+            })
+        });
+        let mut planned = Ok(Ok(()));
+        for parsed in receive.iter().flatten() {
+            planned = planner.parsed(parsed);
+            if !matches!(planned, Ok(Ok(()))) {
+                break;
+            }
+        }
+        drop(receive);
+        let read = reading.join();
+        planned?.ok();
+        Ok(read.map_err(|_| {
+            PipelineError::Internal("the thread that reads the index ended badly".to_owned())
+        })??)
+    })
+}
+
+/// Parsed files on their way to the planner: one wake-up for many.
+struct Handful {
+    files: Vec<Parsed>,
+    to: crossbeam_channel::Sender<Vec<Parsed>>,
+}
+
+impl Handful {
+    fn add(&mut self, parsed: Parsed) -> ControlFlow<()> {
+        self.files.push(parsed);
+        if self.files.len() < HANDFUL {
+            return ControlFlow::Continue(());
+        }
+        let full = std::mem::replace(&mut self.files, Vec::with_capacity(HANDFUL));
+        if self.to.send(full).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+}
+
+impl Drop for Handful {
+    fn drop(&mut self) {
+        let _ = self.to.send(std::mem::take(&mut self.files));
+    }
+}
+
+/// Plans what differs, and counts the rest as it was counted before.
+fn plan_news(planner: &mut Planner, source: &IndexSource, news: News) -> Result<(), PipelineError> {
+    let News { changes, also, totals } = news;
+    let mut before = Vec::new();
+    let limits = planner.limits;
+    let mut leave_out = |planner: &Planner, path: &str, data: &[u8]| {
+        if wants_file(&planner.selection, path) {
+            before.push(Parsed::of(path, data, &limits).totals(&planner.selection));
+        }
+    };
+    for change in changes {
+        if let Some(blob) = &change.before {
+            let file = IndexFile { path: change.path.clone(), data: source.blob(blob)? };
+            leave_out(planner, &file.path, &file.data);
+            if change.after.is_none() {
+                planner.gone_file(&file)?;
+            }
+        }
+        if let Some(blob) = &change.after
+            && planner.file(&change.path, &source.blob(blob)?)?.is_err()
+        {
+            return Ok(());
+        }
+    }
+    for (path, name) in also {
+        match (source.file(&path)?, name) {
+            (Some(file), _) => {
+                leave_out(planner, &path, &file.data);
+                if planner.file(&path, &file.data)?.is_err() {
+                    return Ok(());
+                }
+            }
+            (None, Some(name)) => planner.gone(&name)?,
+            (None, None) => {}
+        }
+    }
+    let less = |whole: u64, part: fn(&Totals) -> u64| whole.saturating_sub(before.iter().map(part).sum());
+    planner.carry(Totals {
+        selected: less(totals.selected, |totals| totals.selected),
+        yanked_skipped: less(totals.yanked_skipped, |totals| totals.yanked_skipped),
+    });
+    Ok(())
 }
 
 fn plan_list(planner: &mut Planner, entries: Vec<(ReleaseId, Url)>) -> Result<(), PipelineError> {
@@ -281,9 +498,9 @@ fn plan_list(planner: &mut Planner, entries: Vec<(ReleaseId, Url)>) -> Result<()
             if !planner.begin(&id) {
                 return Ok(());
             }
-            let shown = readable(url.as_str());
-            let cksum = planner.checksums.as_ref().and_then(|sums| sums.get(&shown)).copied();
-            if planner.place(id, cksum, Address::Given(url), shown, &held)?.is_err() {
+            let cksum =
+                planner.checksums.as_ref().and_then(|sums| sums.get(&readable(url.as_str()))).copied();
+            if planner.place(id, cksum, Address::Given(url), &held)?.is_err() {
                 return Ok(());
             }
         }

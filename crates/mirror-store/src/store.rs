@@ -294,6 +294,29 @@ impl Store {
         }
     }
 
+    /// Removes held files; on return they stay gone after a power cut. No file is no error. Blocks.
+    ///
+    /// # Errors
+    /// When a path is not plain or the disk refuses; some may be gone then.
+    pub fn remove(&self, rels: impl IntoIterator<Item = String>) -> Result<(), StoreError> {
+        let root = &self.0.root;
+        let mut touched = HashSet::new();
+        for rel in rels {
+            let path = below(root, &rel)?;
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(at("remove", &path)(error));
+                }
+                _ => {}
+            }
+            if let Some(dir) = path.parent().filter(|dir| dir.is_dir()) {
+                touched.insert(dir.to_owned());
+            }
+        }
+        let touched: Vec<PathBuf> = touched.into_iter().collect();
+        self.0.disk.sync_dirs(root, &touched).map_err(at("make durable the directories below", root))
+    }
+
     /// Replaces a small file below `.mirror`, whole or not at all; not durable at once.
     ///
     /// # Errors

@@ -157,8 +157,8 @@ impl RunStats {
         self.bytes.fetch_add(bytes, Relaxed);
     }
     /// A record is held already.
-    pub fn existing(&self) {
-        self.existing.fetch_add(1, Relaxed);
+    pub fn existing(&self, n: u64) {
+        self.existing.fetch_add(n, Relaxed);
     }
     /// A held record was hashed and is right.
     pub fn verified_existing(&self) {

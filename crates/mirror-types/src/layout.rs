@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::str::FromStr;
 
 use crate::{CrateName, ReleaseId};
@@ -48,6 +49,27 @@ impl Layout {
                 } else {
                     format!("{}/{}", &n[..1], &n[1..3])
                 }
+            }
+        }
+    }
+
+    /// The names among which all crates of a directory are, first and end, in bytewise order. Other
+    /// crates may be among them: [`Layout::dir`] tells.
+    #[must_use]
+    pub fn names_in(self, dir: &str) -> Range<String> {
+        match (self, dir.rsplit_once('/')) {
+            (Self::Shard, Some(_)) => {
+                let start = dir.replace('/', "");
+                // ASCII below 0x7f: the next letter is the next byte.
+                let mut end = start.clone();
+                if let Some(last) = end.pop() {
+                    end.push(char::from(last as u8 + 1));
+                }
+                start..end
+            }
+            (_, parts) => {
+                let name = parts.map_or(dir, |(_, name)| name);
+                name.to_owned()..format!("{name}\0")
             }
         }
     }

@@ -178,7 +178,10 @@ fn what_changed_between_two_trees() {
     assert!(source.compare(&old).is_none());
     assert!(source.compare("no tree").is_none());
     for at in synthetic.numbers() {
-        let file = source.file(synthetic.name(at)).unwrap().map(|file| (file.path, file.data));
+        let file = source
+            .file(&mirror_types::index_path(synthetic.name(at)))
+            .unwrap()
+            .map(|file| (file.path, file.data));
         assert!(file == synthetic.file(at), "{}", synthetic.name(at));
     }
 }

@@ -63,7 +63,7 @@ async fn status_has_the_fields_of_the_source_system_and_more() {
     stats.set_phase(Phase::Download);
     stats.planned(7);
     stats.downloaded(100);
-    stats.existing();
+    stats.existing(1);
     stats.error();
     let got = get(&listener, "/api/status").await;
     assert!(got.head.contains("content-type: application/json"), "{}", got.head);

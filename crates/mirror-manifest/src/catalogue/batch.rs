@@ -1,0 +1,229 @@
+//! What the catalogue is told, and how it is written down.
+
+use std::time::SystemTime;
+
+use mirror_types::{CrateName, ReleaseId, Sha256, VersionText};
+use rusqlite::{OptionalExtension as _, Transaction, params};
+
+use crate::record::rfc3339;
+
+/// One held version of a crate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Version text.
+    pub version: String,
+    /// Hash of the held bytes.
+    pub sha256: Sha256,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A release that is held from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldRelease {
+    /// Crate and version.
+    pub id: ReleaseId,
+    /// Hash of the held bytes.
+    pub sha256: Sha256,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A directory whose listing agreed with the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirRow {
+    /// Path below the root.
+    pub path: String,
+    /// Its modification time before it was listed, nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// When it was listed, nanoseconds since 1970.
+    pub listed_ns: i64,
+}
+
+/// How upstream withdrew a release that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Withdrawal {
+    /// Kept for old lockfiles, not offered to new ones.
+    Yanked,
+    /// Not in the index any more.
+    Deleted,
+}
+
+impl Withdrawal {
+    /// As in the catalogue's table `withdrawn`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Yanked => "yanked",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    pub(super) fn read(text: &str) -> Self {
+        if text == "yanked" { Self::Yanked } else { Self::Deleted }
+    }
+}
+
+/// A line of the failure ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureRow {
+    /// The crate.
+    pub name: CrateName,
+    /// Its version; `None` when nothing is known of the whole crate, because its index file could
+    /// not be had.
+    pub version: Option<VersionText>,
+    /// Checksum of the index.
+    pub cksum: Option<Sha256>,
+    /// Readable URL.
+    pub url: String,
+    /// Kind of the failure.
+    pub kind: String,
+    /// One line.
+    pub error: String,
+    /// Last HTTP status.
+    pub http_status: Option<u16>,
+    /// Attempts, over all runs.
+    pub attempts: u32,
+    /// RFC 3339.
+    pub first_seen: String,
+    /// RFC 3339.
+    pub last_seen: String,
+}
+
+/// Changes that are applied together, in this order.
+#[derive(Debug, Clone, Default)]
+pub struct CatalogueBatch {
+    /// Rows that have no good file behind them; they stand in the failure ledger until they are held
+    /// again.
+    pub lost: Vec<ReleaseId>,
+    /// Rows that were removed on purpose.
+    pub forgotten: Vec<ReleaseId>,
+    /// Rows that have one.
+    pub held: Vec<HeldRelease>,
+    /// To be taken out of the ledger.
+    pub healed: Vec<ReleaseId>,
+    /// Directories in which files were put: not to be trusted before they are listed again.
+    pub touched: Vec<String>,
+    /// Held releases that upstream has withdrawn, seen at this time (RFC 3339).
+    pub withdrawn: Vec<(ReleaseId, Withdrawal, String)>,
+    /// Releases that upstream offers again.
+    pub returned: Vec<ReleaseId>,
+    /// Crates whose index file could be read: rows of the whole crate are taken out of the ledger.
+    pub healed_crates: Vec<CrateName>,
+    /// To be put into the ledger.
+    pub failed: Vec<FailureRow>,
+    /// Directories whose listing agreed.
+    pub dirs: Vec<DirRow>,
+    /// Length of the manifest that is taken in with this.
+    pub manifest_len: Option<u64>,
+}
+
+pub(super) fn apply(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
+    forget(to, batch)?;
+    hold(to, batch)?;
+    heal(to, batch)?;
+    fail(to, batch)?;
+    withdraw(to, batch)?;
+    let mut touch = to.prepare_cached("INSERT OR REPLACE INTO dirs VALUES (?1, 0, 0)")?;
+    for path in &batch.touched {
+        touch.execute([path])?;
+    }
+    let mut dir = to.prepare_cached("INSERT OR REPLACE INTO dirs VALUES (?1, ?2, ?3)")?;
+    for row in &batch.dirs {
+        dir.execute(params![row.path, row.mtime_ns, row.listed_ns])?;
+    }
+    if let Some(len) = batch.manifest_len {
+        to.execute("INSERT OR REPLACE INTO state VALUES ('manifest_len', ?1)", [len.to_string()])?;
+    }
+    Ok(())
+}
+
+fn forget(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
+    let mut forget = to.prepare_cached(
+        "DELETE FROM releases WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2",
+    )?;
+    for id in batch.lost.iter().chain(&batch.forgotten) {
+        forget.execute([id.name.as_str(), id.version.as_str()])?;
+    }
+    let now = rfc3339(SystemTime::now());
+    let mut lose = to.prepare_cached(
+        "INSERT INTO failures VALUES (?1, ?2, NULL, '', 'lost', 'its file is gone or was wrong', NULL, 0, ?3, ?3)
+         ON CONFLICT DO NOTHING",
+    )?;
+    for id in &batch.lost {
+        lose.execute([id.name.as_str(), id.version.as_str(), now.as_str()])?;
+    }
+    Ok(())
+}
+
+fn hold(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
+    let mut find = to.prepare_cached("SELECT id FROM crates WHERE name = ?1")?;
+    let mut name = to.prepare_cached("INSERT INTO crates (name) VALUES (?1)")?;
+    let mut hold = to.prepare_cached(
+        "INSERT INTO releases (crate_id, version, sha256, size) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET sha256 = excluded.sha256, size = excluded.size",
+    )?;
+    for held in &batch.held {
+        let known = find.query_row([held.id.name.as_str()], |row| row.get::<_, i64>(0)).optional()?;
+        let id = match known {
+            Some(id) => id,
+            None => name.insert([held.id.name.as_str()])?,
+        };
+        let size = i64::try_from(held.size).unwrap_or(i64::MAX);
+        hold.execute(params![id, held.id.version.as_str(), held.sha256.as_bytes(), size])?;
+    }
+    Ok(())
+}
+
+fn heal(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
+    let mut heal = to.prepare_cached("DELETE FROM failures WHERE crate = ?1 AND version = ?2")?;
+    for id in &batch.healed {
+        heal.execute([id.name.as_str(), id.version.as_str()])?;
+    }
+    let mut heal_crate = to.prepare_cached("DELETE FROM failures WHERE crate = ?1 AND version = ''")?;
+    for name in &batch.healed_crates {
+        heal_crate.execute([name.as_str()])?;
+    }
+    Ok(())
+}
+
+fn fail(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
+    let mut fail = to.prepare_cached(
+        "INSERT INTO failures VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+         ON CONFLICT DO UPDATE SET cksum = excluded.cksum, url = excluded.url, kind = excluded.kind,
+             error = excluded.error, http_status = excluded.http_status,
+             attempts = attempts + excluded.attempts, last_seen = excluded.last_seen",
+    )?;
+    for row in &batch.failed {
+        fail.execute(params![
+            row.name.as_str(),
+            row.version.as_ref().map_or("", VersionText::as_str),
+            row.cksum.map(Sha256::to_hex),
+            row.url,
+            row.kind,
+            row.error,
+            row.http_status,
+            row.attempts,
+            row.first_seen,
+            row.last_seen
+        ])?;
+    }
+    Ok(())
+}
+
+fn withdraw(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
+    // The first sight counts, until it is withdrawn in another way.
+    let mut withdraw = to.prepare_cached(
+        "INSERT INTO withdrawn VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET kind = excluded.kind, first_seen = excluded.first_seen
+         WHERE kind <> excluded.kind",
+    )?;
+    for (id, kind, seen) in &batch.withdrawn {
+        withdraw.execute([id.name.as_str(), id.version.as_str(), kind.as_str(), seen])?;
+    }
+    let mut back = to.prepare_cached("DELETE FROM withdrawn WHERE crate = ?1 AND version = ?2")?;
+    for id in &batch.returned {
+        back.execute([id.name.as_str(), id.version.as_str()])?;
+    }
+    Ok(())
+}

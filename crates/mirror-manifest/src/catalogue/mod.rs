@@ -1,0 +1,338 @@
+mod batch;
+mod replay;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use mirror_types::{CrateName, ReleaseId, Sha256};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+
+pub use batch::{CatalogueBatch, DirRow, FailureRow, Held, HeldRelease, Withdrawal};
+pub use replay::ReplayReport;
+
+use crate::error::ManifestError;
+use crate::writer::at;
+
+const FORMAT: i64 = 2;
+
+const SCHEMA: &str = "
+CREATE TABLE crates (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE releases (
+    crate_id INTEGER NOT NULL REFERENCES crates(id),
+    version TEXT NOT NULL,
+    sha256 BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY (crate_id, version)
+) WITHOUT ROWID;
+CREATE TABLE dirs (path TEXT PRIMARY KEY, mtime_ns INTEGER NOT NULL, listed_ns INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE failures (
+    crate TEXT NOT NULL, version TEXT NOT NULL, cksum TEXT, url TEXT NOT NULL, kind TEXT NOT NULL,
+    error TEXT NOT NULL, http_status INTEGER, attempts INTEGER NOT NULL,
+    first_seen TEXT NOT NULL, last_seen TEXT NOT NULL,
+    PRIMARY KEY (crate, version)
+) WITHOUT ROWID;
+CREATE TABLE withdrawn (
+    crate TEXT NOT NULL, version TEXT NOT NULL, kind TEXT NOT NULL, first_seen TEXT NOT NULL,
+    PRIMARY KEY (crate, version)
+) WITHOUT ROWID;
+CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE VIEW held AS
+    SELECT crates.name AS crate, version, lower(hex(sha256)) AS sha256, size
+    FROM releases JOIN crates ON crates.id = crate_id;
+PRAGMA user_version = 2;
+";
+
+/// What a mirror holds, what failed, and how far the manifest was taken in: a SQLite database.
+/// An index over the manifest, never the only copy.
+#[derive(Debug)]
+pub struct Catalogue {
+    db: Connection,
+    path: PathBuf,
+}
+
+impl Catalogue {
+    /// Opens or makes the catalogue.
+    ///
+    /// # Errors
+    /// When SQLite fails or the format is newer.
+    pub fn open(path: &Path) -> Result<Self, ManifestError> {
+        let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
+        if format_of(path).map_err(fail)?.is_some_and(|found| 0 < found && found < FORMAT) {
+            // An index over the manifest, which makes it again.
+            for suffix in ["", "-wal", "-shm"] {
+                let mut file = path.as_os_str().to_owned();
+                file.push(suffix);
+                remove(Path::new(&file))?;
+            }
+        }
+        let db = Connection::open(path).map_err(fail)?;
+        db.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+        // What a power cut takes from the catalogue is taken in again from the manifest.
+        db.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
+        let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
+        match found {
+            0 => db.execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;")).map_err(fail)?,
+            FORMAT => {}
+            found => {
+                return Err(ManifestError::NewerCatalogue { path: path.to_owned(), found, known: FORMAT });
+            }
+        }
+        Ok(Self { db, path: path.to_owned() })
+    }
+
+    /// Opens the catalogue for reading; `None` when there is none.
+    ///
+    /// # Errors
+    /// When SQLite fails or the format is newer.
+    pub fn open_read_only(path: &Path) -> Result<Option<Self>, ManifestError> {
+        let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
+        let Some(found) = format_of(path).map_err(fail)? else { return Ok(None) };
+        let db = Connection::open_with_flags(path, READ_ONLY).map_err(fail)?;
+        if found < FORMAT {
+            // The next run that may write makes it again.
+            return Ok(None);
+        }
+        if found > FORMAT {
+            return Err(ManifestError::NewerCatalogue { path: path.to_owned(), found, known: FORMAT });
+        }
+        Ok(Some(Self { db, path: path.to_owned() }))
+    }
+
+    fn fail(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> ManifestError + use<> {
+        let path = self.path.clone();
+        move |source| ManifestError::Catalogue { doing, path: path.clone(), source }
+    }
+
+    /// The held versions of a crate.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn held_of(&self, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
+        let query = || {
+            let mut statement = self.db.prepare_cached(
+                "SELECT version, sha256, size FROM releases
+                 WHERE crate_id = (SELECT id FROM crates WHERE name = ?1)",
+            )?;
+            let rows = statement.query_map([name.as_str()], |row| {
+                Ok(Held {
+                    version: row.get(0)?,
+                    sha256: sha(row.get_ref(1)?.as_blob()?)?,
+                    size: size(row.get(2)?),
+                })
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read what is held from"))
+    }
+
+    /// Whether nothing is held.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn is_empty(&self) -> Result<bool, ManifestError> {
+        self.db
+            .query_row("SELECT NOT EXISTS (SELECT 1 FROM releases)", [], |row| row.get(0))
+            .map_err(self.fail("look into"))
+    }
+
+    /// Number of held releases; takes time by their number.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn count(&self) -> Result<u64, ManifestError> {
+        self.db
+            .query_row("SELECT count(*) FROM releases", [], |row| row.get(0))
+            .map(size)
+            .map_err(self.fail("count what is held in"))
+    }
+
+    /// Gives the directories whose listing agreed to `visit`.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn dirs(&self, visit: &mut dyn FnMut(DirRow)) -> Result<(), ManifestError> {
+        let mut query = || {
+            let mut statement = self.db.prepare("SELECT path, mtime_ns, listed_ns FROM dirs")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                visit(DirRow { path: row.get(0)?, mtime_ns: row.get(1)?, listed_ns: row.get(2)? });
+            }
+            Ok(())
+        };
+        query().map_err(self.fail("read the directories of"))
+    }
+
+    /// Gives the held releases of the crates from one name up to, not including, another.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn held_between(
+        &self,
+        names: &Range<String>,
+        visit: &mut dyn FnMut(&str, &str),
+    ) -> Result<(), ManifestError> {
+        let mut query = || {
+            let mut statement = self.db.prepare_cached(
+                "SELECT name, version FROM crates JOIN releases ON crate_id = crates.id
+                 WHERE name >= ?1 AND name < ?2",
+            )?;
+            let mut rows = statement.query([&names.start, &names.end])?;
+            while let Some(row) = rows.next()? {
+                visit(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+            }
+            Ok(())
+        };
+        query().map_err(self.fail("read what is held from"))
+    }
+
+    /// Gives the names of all crates of which something is or was held.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn crates(&self, visit: &mut dyn FnMut(&str)) -> Result<(), ManifestError> {
+        let mut query = || {
+            let mut statement = self.db.prepare("SELECT name FROM crates")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                visit(row.get_ref(0)?.as_str()?);
+            }
+            Ok(())
+        };
+        query().map_err(self.fail("read what is held from"))
+    }
+
+    /// Held releases that upstream withdrew, with the time when that was first seen.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn withdrawn(&self) -> Result<Vec<(ReleaseId, Withdrawal, String)>, ManifestError> {
+        let query = || {
+            let mut statement = self.db.prepare(
+                "SELECT crate, withdrawn.version, kind, first_seen FROM withdrawn
+                 JOIN crates ON name = crate JOIN releases ON crate_id = crates.id AND releases.version = withdrawn.version
+                 ORDER BY 1, 2",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (name, version) = (row.get_ref(0)?.as_str()?.parse(), row.get_ref(1)?.as_str()?.parse());
+                let (Ok(name), Ok(version)) = (name, version) else { continue };
+                let kind = Withdrawal::read(row.get_ref(2)?.as_str()?);
+                found.push((ReleaseId { name, version }, kind, row.get(3)?));
+            }
+            Ok(found)
+        };
+        query().map_err(self.fail("read what upstream withdrew from"))
+    }
+
+    /// The crates of the failure ledger.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn ledger_crates(&self) -> Result<Vec<String>, ManifestError> {
+        let query = || {
+            let mut statement = self.db.prepare("SELECT DISTINCT crate FROM failures")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read the failures of"))
+    }
+
+    /// The versions of a crate that stand in the failure ledger; an empty one is the whole crate.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn ledger_of(&self, name: &CrateName) -> Result<Vec<String>, ManifestError> {
+        let query = || {
+            let mut statement = self.db.prepare_cached("SELECT version FROM failures WHERE crate = ?1")?;
+            let rows = statement.query_map([name.as_str()], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read the failures of"))
+    }
+
+    /// The failure ledger, by crate and version.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn failures(&self) -> Result<Vec<(String, String, String)>, ManifestError> {
+        let query = || {
+            let mut statement = self.db.prepare("SELECT crate, version, kind FROM failures ORDER BY 1, 2")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read the failures of"))
+    }
+
+    /// A value that an earlier run left behind.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn recall(&self, key: &str) -> Result<Option<String>, ManifestError> {
+        self.db
+            .query_row("SELECT value FROM state WHERE key = ?1", [key], |row| row.get(0))
+            .optional()
+            .map_err(self.fail("read the state of"))
+    }
+
+    /// Leaves a value behind for a later run.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn remember(&mut self, key: &str, value: &str) -> Result<(), ManifestError> {
+        let written = self.db.execute("INSERT OR REPLACE INTO state VALUES (?1, ?2)", [key, value]);
+        written.map(drop).map_err(self.fail("write to"))
+    }
+
+    /// How many bytes of the manifest are taken in.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn manifest_len(&self) -> Result<u64, ManifestError> {
+        let text = self.recall("manifest_len")?;
+        Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
+    }
+
+    /// Applies a batch in one transaction.
+    ///
+    /// # Errors
+    /// When SQLite fails; then nothing of it is applied.
+    pub fn apply(&mut self, batch: &CatalogueBatch) -> Result<(), ManifestError> {
+        let fail = self.fail("write to");
+        let mut write = || {
+            let transaction = self.db.transaction()?;
+            batch::apply(&transaction, batch)?;
+            transaction.commit()
+        };
+        write().map_err(fail)
+    }
+}
+
+const READ_ONLY: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+/// The format of the catalogue at `path`; `None` when there is none.
+fn format_of(path: &Path) -> rusqlite::Result<Option<i64>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let db = Connection::open_with_flags(path, READ_ONLY)?;
+    db.pragma_query_value(None, "user_version", |row| row.get(0)).map(Some)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the catalogue is this crate's own file")]
+fn remove(path: &Path) -> Result<(), ManifestError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at("remove the old", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn sha(blob: &[u8]) -> rusqlite::Result<Sha256> {
+    Sha256::from_slice(blob).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Blob, error.into())
+    })
+}
+
+fn size(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

@@ -1,0 +1,136 @@
+//! What the manifest says of what is held.
+
+use std::path::Path;
+
+use mirror_types::{CrateName, Layout, ReleaseId, Sha256, VersionText};
+
+use super::{Catalogue, CatalogueBatch, FailureRow, HeldRelease};
+use crate::error::ManifestError;
+use crate::record::{ManifestRecord, PRUNED};
+use crate::writer::read_from;
+
+/// What a replay took in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReplayReport {
+    /// Records that were read.
+    pub records: u64,
+}
+
+impl Catalogue {
+    /// Takes in what the manifest says beyond what was taken in before. A manifest shorter than
+    /// that is another one, and is read from its beginning.
+    ///
+    /// # Errors
+    /// When the manifest is damaged or SQLite fails.
+    pub fn replay(&mut self, manifest: &Path, layout: Layout) -> Result<ReplayReport, ManifestError> {
+        const CHUNK: usize = 10_000;
+        let mut report = ReplayReport::default();
+        let known = self.manifest_len()?;
+        let len = std::fs::metadata(manifest).map_or(0, |meta| meta.len());
+        let mut batch = CatalogueBatch::default();
+        read_from::<ManifestError>(manifest, if len < known { 0 } else { known }, &mut |end, record| {
+            report.records += 1;
+            take(record, layout, &mut batch);
+            batch.manifest_len = Some(end);
+            if batch.held.len() + batch.failed.len() >= CHUNK {
+                self.apply(&std::mem::take(&mut batch))?;
+            }
+            Ok(())
+        })?;
+        if batch.manifest_len.is_some() {
+            self.apply(&batch)?;
+        }
+        Ok(report)
+    }
+}
+
+/// What a record says of what is held. Records of schema 1 prove nothing: their writer kept files
+/// with wrong hashes.
+fn take(record: ManifestRecord, layout: Layout, batch: &mut CatalogueBatch) {
+    let Some(Ok(name)) = record.crate_name.as_deref().map(str::parse::<CrateName>) else { return };
+    let version = match record.version.as_deref().map(str::parse::<VersionText>) {
+        Some(Ok(version)) => Some(version),
+        Some(Err(_)) => return,
+        None => None,
+    };
+    if record.schema_version < 2 {
+        return;
+    }
+    if record.status == PRUNED {
+        let Some(version) = version else { return };
+        let id = ReleaseId { name, version };
+        // A chunk is applied in the order of its kinds: what was held before goes here.
+        batch.held.retain(|held| held.id != id);
+        batch.forgotten.push(id);
+    } else if record.ok && record.storage.contains("filesystem") {
+        let Some(version) = version else { return };
+        let id = ReleaseId { name, version };
+        let Some(Ok(sha256)) = record.sha256.as_deref().map(Sha256::from_hex) else { return };
+        // A chunk is applied failures last: an earlier failure of the same release must go.
+        batch.failed.retain(|row| row.name != id.name || row.version.as_ref() != Some(&id.version));
+        batch.healed.push(id.clone());
+        let dir = layout.dir(&id.name);
+        if batch.touched.last() != Some(&dir) {
+            batch.touched.push(dir);
+        }
+        batch.held.push(HeldRelease { id, sha256, size: record.size });
+    } else if !record.ok {
+        batch.failed.push(FailureRow {
+            name,
+            version,
+            cksum: record.cksum.as_deref().and_then(|text| text.parse().ok()),
+            url: record.url,
+            kind: record.status,
+            error: record.error.unwrap_or_default(),
+            http_status: record.http_status,
+            attempts: record.retries + 1,
+            first_seen: record.finished_at.clone(),
+            last_seen: record.finished_at,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ManifestWriter;
+
+    fn record(name: &str, ok: bool) -> ManifestRecord {
+        ManifestRecord {
+            schema_version: 2,
+            storage: "filesystem".to_owned(),
+            crate_name: Some(name.to_owned()),
+            version: Some("1.0.0".to_owned()),
+            sha256: ok.then(|| "ab".repeat(32)),
+            size: 7,
+            ok,
+            status: if ok { "downloaded" } else { "error" }.to_owned(),
+            ..ManifestRecord::default()
+        }
+    }
+
+    #[test]
+    fn a_deleted_catalogue_is_made_again_from_the_manifest() {
+        let dir = tempfile::tempdir().expect("dir");
+        let manifest = dir.path().join("m.jsonl");
+        let (mut writer, _) = ManifestWriter::open(&manifest).expect("open");
+        let end = writer
+            .append(&[record("a", false), record("b", true), record("a", true), record("c", false)])
+            .expect("append");
+        let mut catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("open");
+        assert_eq!(catalogue.replay(&manifest, Layout::Shard).expect("replay").records, 4);
+        assert_eq!(catalogue.count().expect("count"), 2);
+        assert_eq!(catalogue.failures().expect("failures"), [("c".into(), "1.0.0".into(), "error".into())]);
+        assert_eq!(catalogue.manifest_len().expect("len"), end);
+        assert_eq!(catalogue.replay(&manifest, Layout::Shard).expect("replay").records, 0);
+        let held = catalogue.held_of(&"a".parse().expect("name")).expect("held");
+        assert_eq!((held.len(), held[0].size), (1, 7));
+    }
+
+    #[test]
+    fn records_of_the_source_system_prove_nothing() {
+        let mut batch = CatalogueBatch::default();
+        take(ManifestRecord { schema_version: 1, ..record("a", true) }, Layout::Shard, &mut batch);
+        assert!(batch.held.is_empty());
+    }
+}

@@ -1,0 +1,112 @@
+//! Removes what upstream withdrew, when the operator says so.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use mirror_manifest::{Catalogue, CatalogueBatch, ManifestRecord, ManifestWriter, PRUNED, rfc3339};
+use mirror_store::Store;
+use mirror_types::ReleaseId;
+
+use crate::error::PipelineError;
+use crate::options::Prune;
+use crate::outcome::Outcome;
+
+/// More than these at once look like a fault upstream, not like housekeeping.
+const MASS: u64 = 500;
+/// The same as a part of what is held: one in a thousand.
+const MASS_PART: u64 = 1_000;
+/// Releases removed between two commits.
+const BATCH: usize = 500;
+
+pub(crate) struct Pruner<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) catalogue: &'a mut Catalogue,
+    pub(crate) manifest: ManifestWriter,
+    pub(crate) run_id: &'a str,
+    pub(crate) root: &'a Path,
+}
+
+/// Whether so many of what is held are suspicious.
+fn is_mass(doomed: u64, held: u64) -> bool {
+    doomed > MASS || doomed.saturating_mul(MASS_PART) > held
+}
+
+impl Pruner<'_> {
+    /// Removes what `what` says, after it has been said in the log; refuses a mass of it unless that
+    /// is allowed.
+    pub(crate) fn prune(
+        &mut self,
+        what: Prune,
+        allow_mass: bool,
+        outcome: &mut Outcome,
+    ) -> Result<(), PipelineError> {
+        let withdrawn = self.catalogue.withdrawn()?;
+        let doomed: Vec<ReleaseId> =
+            withdrawn.into_iter().filter(|(_, kind, _)| what.takes(*kind)).map(|(id, ..)| id).collect();
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        for id in &doomed {
+            tracing::info!(release = %id, "is to be pruned: upstream withdrew it");
+        }
+        if !allow_mass && is_mass(doomed.len() as u64, self.catalogue.count()?) {
+            outcome.prune_refused = doomed.len() as u64;
+            return Ok(());
+        }
+        for batch in doomed.chunks(BATCH) {
+            self.remove(batch)?;
+            outcome.pruned += batch.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Files first, then the record of it, then the catalogue: what a crash leaves in between is
+    /// noticed as lost, and settled because upstream does not have it.
+    fn remove(&mut self, batch: &[ReleaseId]) -> Result<(), PipelineError> {
+        let layout = self.store.layout();
+        let now = rfc3339(SystemTime::now());
+        self.store.remove(batch.iter().map(|id| layout.path(id)))?;
+        let records: Vec<_> = batch
+            .iter()
+            .map(|id| ManifestRecord {
+                schema_version: 2,
+                path: format!("{}/{}", self.root.display(), layout.path(id)),
+                started_at: now.clone(),
+                finished_at: now.clone(),
+                ok: true,
+                status: PRUNED.to_owned(),
+                crate_name: Some(id.name.to_string()),
+                version: Some(id.version.to_string()),
+                run_id: Some(self.run_id.to_owned()),
+                ..ManifestRecord::default()
+            })
+            .collect();
+        let len = self.manifest.append(&records)?;
+        self.manifest.sync()?;
+        let batch = CatalogueBatch {
+            forgotten: batch.to_vec(),
+            returned: batch.to_vec(),
+            manifest_len: Some(len),
+            ..CatalogueBatch::default()
+        };
+        Ok(self.catalogue.apply(&batch)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mass_is_more_than_500_or_one_in_a_thousand() {
+        for (doomed, held, mass) in [
+            (1, 1_000, false),
+            (1, 999, true),
+            (500, 2_500_000, false),
+            (501, 2_500_000, true),
+            (51, 50_000, true),
+        ] {
+            assert_eq!(is_mass(doomed, held), mass, "{doomed} of {held}");
+        }
+    }
+}
