@@ -344,8 +344,7 @@ impl Planner {
         }
         let known_good = row.is_some_and(|row| cksum.is_none_or(|sum| sum == row.sha256));
         // A file that no row speaks of was put there by hand or by another program: hash it once.
-        let unknown =
-            row.is_none() && self.presence.of(&self.layout.dir(&id.name))?.contains(&id.file_name());
+        let unknown = row.is_none() && self.presence.has(self.layout, &id)?;
         if let Some(row) = row
             && !known_good
         {

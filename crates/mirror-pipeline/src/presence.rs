@@ -4,6 +4,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use mirror_store::Store;
+use mirror_types::{Layout, ReleaseId};
 
 use crate::error::PipelineError;
 
@@ -20,25 +21,24 @@ impl Presence {
         Self { store, recent: VecDeque::new() }
     }
 
-    /// The names of the files in a directory, which is listed once as long as it stays in use.
-    pub(crate) fn of(&mut self, dir: &str) -> Result<&HashSet<String>, PipelineError> {
+    /// Whether the file of a release is there. Its directory is listed once as long as it stays in use.
+    pub(crate) fn has(&mut self, layout: Layout, id: &ReleaseId) -> Result<bool, PipelineError> {
+        let Some(store) = &self.store else { return Ok(false) };
+        let dir = layout.dir(&id.name);
         // The one in use is the last one.
-        let at = match self.recent.iter().rposition(|(name, _)| name == dir) {
+        let at = match self.recent.iter().rposition(|(name, _)| *name == dir) {
             Some(at) => at,
             None => {
-                let files = match &self.store {
-                    Some(store) => store
-                        .list_dir(dir)?
-                        .map_or_else(HashSet::new, |listing| listing.files.into_iter().collect()),
-                    None => HashSet::new(),
-                };
+                let listing = store.list_dir(&dir)?;
+                let files = listing.map_or_else(HashSet::new, |listing| listing.files.into_iter().collect());
                 if self.recent.len() == KEPT {
                     self.recent.pop_front();
                 }
-                self.recent.push_back((dir.to_owned(), files));
+                self.recent.push_back((dir, files));
                 self.recent.len() - 1
             }
         };
-        Ok(&self.recent[at].1)
+        let files = &self.recent[at].1;
+        Ok(!files.is_empty() && files.contains(&id.file_name()))
     }
 }
