@@ -4,6 +4,7 @@
 //! times do not. Everything is written to a folder on tmpfs where there is one.
 
 mod download;
+mod index;
 mod measure;
 mod nginx;
 mod report;
@@ -17,7 +18,7 @@ use report::Report;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What to run: p1, p2, p6, p8; all when none is named.
+    /// What to run: p1, p2, p3, p4, p6, p8; all when none is named.
     only: Vec<String>,
     /// Rounds; each runs every program once.
     #[arg(long, default_value_t = 5)]
@@ -25,10 +26,16 @@ pub(crate) struct Options {
     /// Releases of 20 kB on average.
     #[arg(long, default_value_t = 20_000)]
     releases: usize,
+    /// Records of the index of P3.
+    #[arg(long, default_value_t = 2_500_000)]
+    index_releases: usize,
+    /// Releases that the mirror of P4 holds.
+    #[arg(long, default_value_t = 300_000)]
+    held_releases: usize,
     /// Folder to work in. Default: below /dev/shm when it is there.
     #[arg(long)]
     work: Option<PathBuf>,
-    /// Write the table to docs/benchmarks.md.
+    /// Write the tables to docs/benchmarks.md; those of benchmarks that were not run stay.
     #[arg(long)]
     write: bool,
 }
@@ -40,6 +47,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) program: PathBuf,
     pub(crate) rounds: usize,
     pub(crate) releases: usize,
+    pub(crate) index_releases: usize,
+    pub(crate) held_releases: usize,
 }
 
 pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
@@ -68,6 +77,8 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         program: program(root)?,
         rounds: options.rounds,
         releases: options.releases,
+        index_releases: options.index_releases,
+        held_releases: options.held_releases,
     };
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
     let mut report = Report::begin(root)?;
@@ -76,6 +87,12 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     if wanted("p2") {
         download::far(&bench, &mut report)?;
+    }
+    if wanted("p3") {
+        index::plan(&bench, &mut report)?;
+    }
+    if wanted("p4") {
+        index::nights(&bench, &mut report)?;
     }
     if wanted("p6") {
         verify::run(&bench, &mut report)?;
@@ -86,7 +103,8 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     println!("\n{}", report.text());
     if options.write {
         let path = root.join("docs/benchmarks.md");
-        std::fs::write(&path, report.text()).with_context(|| format!("writing {}", path.display()))?;
+        let old = std::fs::read_to_string(&path).unwrap_or_default();
+        std::fs::write(&path, report.merged(&old)).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
 }
@@ -112,4 +130,5 @@ fn again_in_release(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+pub(crate) use index::{WalkTwo, walk_two};
 pub(crate) use verify::{HashTwo, hash_two};

@@ -33,6 +33,8 @@ enum Command {
     Bench(bench::Options),
     #[command(hide = true)]
     HashTwo(bench::HashTwo),
+    #[command(hide = true)]
+    WalkTwo(bench::WalkTwo),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +58,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Origin(options) => synth::serve(options),
         Command::Bench(options) => bench::run(&root, options),
         Command::HashTwo(options) => bench::hash_two(options),
+        Command::WalkTwo(options) => bench::walk_two(options),
     }
 }
 

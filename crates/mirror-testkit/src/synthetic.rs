@@ -8,7 +8,7 @@ mod publish;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use mirror_types::{CrateName, Sha256, index_path};
+use mirror_types::{CrateName, ReleaseId, Sha256, VersionText, index_path};
 
 use crate::registry::checksum;
 
@@ -61,7 +61,7 @@ struct Edits {
 type Edit = fn(&mut Edits, usize);
 
 /// An index that is made on demand.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Synthetic {
     scale: Scale,
     names: Vec<CrateName>,
@@ -126,6 +126,16 @@ impl Synthetic {
     fn versions_of<'a>(&self, at: usize, edits: &'a Edits) -> impl Iterator<Item = usize> + use<'a> {
         let end = if edits.removed { 0 } else { usize::from(self.counts[at]) + edits.more };
         (0..end).filter(|version| !edits.deleted.contains(version))
+    }
+
+    /// Crate and version of a release.
+    ///
+    /// # Panics
+    /// Never: versions are made of what a version may be made of.
+    #[must_use]
+    pub fn id(&self, release: &SyntheticRelease) -> ReleaseId {
+        let version = VersionText::new(&release.version).expect("a version");
+        ReleaseId { name: self.names[release.place.0].clone(), version }
     }
 
     /// The releases of a crate, in the order of its index file; none when the crate was removed.

@@ -8,8 +8,12 @@ use super::measure::Series;
 
 pub(crate) struct Report {
     head: String,
-    targets: String,
-    body: String,
+    /// When, where and on which commit.
+    sitting: String,
+    /// Rows of the table, each with the benchmark that it belongs to in front.
+    targets: Vec<String>,
+    /// One for each table, the title in front.
+    sections: Vec<String>,
 }
 
 fn first_line(program: &str, argument: &str) -> String {
@@ -26,19 +30,27 @@ impl Report {
         let commit =
             commit.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned()).unwrap_or_default();
         let cpus = std::thread::available_parallelism().map_or(0, usize::from);
-        let head = format!(
-            "# Benchmarks\n\nWritten by `cargo xtask bench --write` on {date}, commit {commit}, {cpus} cores, {}.\n\n\
-             Programs were run in turn, round by round; a ratio is the median over the rounds of one wall time \
-             over the other. CPU is user and system time of the program alone, without the origin, which shares \
-             the cores with it. Output goes to tmpfs. `$WORK` is the folder of the run.\n\n\
-             Versions: {}; {}; {}; {}.\n\n",
+        let head = "# Benchmarks\n\nWritten by `cargo xtask bench --write`. Programs were run in turn, round by round; a ratio \
+                    is the median over the rounds of one wall time over the other. CPU is user and system time of \
+                    the program alone, without the origin, which shares the cores with it. Output goes to tmpfs. \
+                    `$WORK` is the folder of the run.\n\n";
+        let sitting = format!(
+            "{date}, commit {commit}, {cpus} cores, {}; {}; {}; {}; {}; {}.",
             first_line("uname", "-sr"),
             first_line("nginx", "-v"),
             first_line("h2load", "--version"),
             first_line("curl", "--version").split(" (").next().unwrap_or_default(),
             first_line("wget2", "--version").split(" - ").next().unwrap_or_default(),
+            first_line("git", "--version"),
         );
-        Ok(Self { head, targets: String::new(), body: String::new() })
+        Ok(Self { head: head.to_owned(), sitting, targets: Vec::new(), sections: Vec::new() })
+    }
+
+    /// Begins a table; what is written next belongs to it.
+    fn section(&mut self, title: &str, work: &str) -> &mut String {
+        self.sections.push(format!("## {title}\n\n{work}. {}\n\n", self.sitting));
+        let last = self.sections.len() - 1;
+        &mut self.sections[last]
     }
 
     pub(crate) fn downloads(
@@ -49,8 +61,7 @@ impl Report {
         us: &Series,
         rivals: &[&Series],
     ) {
-        let text = &mut self.body;
-        let _ = writeln!(text, "## {title}\n\n{work}; {} rounds.\n", us.costs.len());
+        let text = self.section(title, &format!("{work}; {} rounds", us.costs.len()));
         let _ = writeln!(text, "| Program | files/s | CPU s per 1,000 | Peak MiB | our speed over it |");
         let _ = writeln!(text, "|---|---|---|---|---|");
         for series in std::iter::once(us).chain(rivals.iter().copied()) {
@@ -68,11 +79,11 @@ impl Report {
     }
 
     pub(crate) fn memory(&mut self, title: &str, rows: &[Series]) {
-        let _ = writeln!(self.body, "## {title}\n\nFiles of 200 bytes on average from nginx; one round.\n");
-        let _ = writeln!(self.body, "| Run | Peak MiB | wall s | CPU s |\n|---|---|---|---|");
+        let text = self.section(title, "Files of 200 bytes on average from nginx; one round");
+        let _ = writeln!(text, "| Run | Peak MiB | wall s | CPU s |\n|---|---|---|---|");
         for series in rows {
             let _ = writeln!(
-                self.body,
+                text,
                 "| {} | {:.0} | {:.1} | {:.1} |",
                 series.name,
                 series.peak_mib(),
@@ -83,25 +94,110 @@ impl Report {
         self.commands(rows.iter().take(1));
     }
 
-    fn commands<'a>(&mut self, of: impl Iterator<Item = &'a Series>) {
-        self.body.push_str("\n```\n");
-        for series in of {
-            let _ = writeln!(self.body, "{}", series.command);
+    /// What each night took, and what the program reported of it.
+    pub(crate) fn nights(&mut self, title: &str, work: &str, rows: &[(&Series, &str)]) {
+        let text = self.section(title, work);
+        let _ = writeln!(
+            text,
+            "| Before the run | wall s | CPU s | Peak MiB | Reported, and checked |\n|---|---|---|---|---|"
+        );
+        for (series, noticed) in rows {
+            let _ = writeln!(
+                text,
+                "| {} | {:.2} | {:.2} | {:.0} | {noticed} |",
+                series.name,
+                series.median(|cost| cost.wall_s),
+                series.median(|cost| cost.cpu_s),
+                series.peak_mib(),
+            );
         }
-        self.body.push_str("```\n\n");
+        self.commands(rows.iter().take(1).map(|(series, _)| *series));
+    }
+
+    fn commands<'a>(&mut self, of: impl Iterator<Item = &'a Series>) {
+        let Some(text) = self.sections.last_mut() else { return };
+        text.push_str("\n```\n");
+        for series in of {
+            let _ = writeln!(text, "{}", series.command);
+        }
+        text.push_str("```\n");
     }
 
     pub(crate) fn target(&mut self, name: &str, value: f64, wanted: &str, met: impl Fn(f64) -> bool) {
         let verdict = if met(value) { "met" } else { "**missed**" };
-        let _ = writeln!(self.targets, "| {name} | {value:.3} | {wanted} | {verdict} |");
+        self.targets.push(format!("| {name} | {value:.3} | {wanted} | {verdict} |"));
     }
 
     pub(crate) fn text(&self) -> String {
+        self.merged("")
+    }
+
+    /// The whole document: what was measured now, and of an earlier one what was not measured again.
+    pub(crate) fn merged(&self, old: &str) -> String {
+        let again = |text: &str, all: &[String]| all.iter().any(|new| benchmark(new) == benchmark(text));
+        let mut targets: Vec<String> = old
+            .lines()
+            .filter(|line| line.starts_with("| P") && !again(line, &self.targets))
+            .map(str::to_owned)
+            .collect();
+        // Only the first table has targets.
+        if let Some(end) = old.find("\n## ") {
+            let first = &old[..end];
+            targets.retain(|row| first.contains(row.as_str()));
+        }
+        targets.extend(self.targets.iter().cloned());
+        let mut sections: Vec<String> = old
+            .split("\n## ")
+            .skip(1)
+            .map(|section| format!("## {}\n", section.trim_end()))
+            .filter(|section| !again(section, &self.sections))
+            .collect();
+        sections.extend(self.sections.iter().cloned());
+        targets.sort_by_key(|row| benchmark(row).to_owned());
+        sections.sort_by_key(|section| benchmark(section).to_owned());
         format!(
-            "{}| Target | Measured | Wanted | |\n|---|---|---|---|\n{}\n{}",
+            "{}| Target | Measured | Wanted | |\n|---|---|---|---|\n{}\n\n{}",
             self.head,
-            self.targets,
-            self.body.trim_end_matches('\n').to_owned() + "\n"
+            targets.join("\n"),
+            sections.join("\n")
         )
+    }
+}
+
+/// `P1` of a row or a title.
+fn benchmark(text: &str) -> &str {
+    text.trim_start_matches(['|', '#', ' ']).split([' ', ':']).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(targets: &[&str], sections: &[&str]) -> Report {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Report {
+            head: "# Head\n\n".to_owned(),
+            sitting: String::new(),
+            targets: owned(targets),
+            sections: owned(sections),
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_again_stays() {
+        let first = report(
+            &["| P1 x | 1 |", "| P6 z | 3 |"],
+            &["## P1: one\n\n| P1 no target |\n", "## P6: six\n\ntext\n"],
+        );
+        let old = first.merged("");
+        assert_eq!(first.merged(&old), old);
+        let new =
+            report(&["| P3 y | 2 |", "| P6 w | 4 |"], &["## P3: three\n\ntext\n", "## P6: other\n\ntext\n"])
+                .merged(&old);
+        assert_eq!(
+            new,
+            "# Head\n\n| Target | Measured | Wanted | |\n|---|---|---|---|\n| P1 x | 1 |\n| P3 y | 2 |\n| P6 w | 4 |\n\n\
+             ## P1: one\n\n| P1 no target |\n\n## P3: three\n\ntext\n\n## P6: other\n\ntext\n"
+        );
     }
 }

@@ -1,0 +1,343 @@
+//! P3: planning the whole index. P4 and the nights: what a run costs when little or nothing changed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, bail, ensure};
+use mirror_testkit::{GitForm, News, Origin, OriginOptions, Scale, Synthetic, SyntheticRelease, git};
+use serde::Deserialize;
+
+use super::Bench;
+use super::measure::{Series, words};
+use super::report::Report;
+
+/// The yardstick of P3: walks a checked-out index with two threads and reads every line with serde.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WalkTwo {
+    dir: PathBuf,
+}
+
+/// P3: planning into an empty mirror from a bare, repacked repository.
+pub(crate) fn plan(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let releases = bench.index_releases;
+    println!("P3: making an index of {releases} releases, as a repository and as a work tree");
+    let dir = bench.work.join("p3");
+    let bare = dir.join("index.git");
+    let mut index = Synthetic::new(Scale { seed: 3, releases, crates: releases.div_ceil(10), mean_bytes: 0 });
+    index.create_git(&bare, GitForm::Bare);
+    for _ in 0..3 {
+        index.commit_day(
+            &bare,
+            &News { published: 300, yanked: 50, deleted: 50, created: 50, removed: 50, ..News::default() },
+        );
+    }
+    git(&bare, &["repack", "-a", "-d", "-f", "--quiet", "--window=10", "--depth=50"]);
+    let tree = dir.join("tree");
+    index.write_tree(&tree);
+    let (program, own) = (bench.program.display().to_string(), own()?);
+    let (shown, tree) = (bare.display().to_string(), tree.display().to_string());
+    let none = dir.join("none").display().to_string();
+    let ours = words(&[
+        "--index-dir",
+        &shown,
+        "--out",
+        &none,
+        "--dry-run",
+        "--offline",
+        "--include-yanked",
+        "--listen",
+        "",
+    ]);
+    let cat = format!(
+        "git -C {shown} ls-tree -r --format='%(objectname)' HEAD | git -C {shown} cat-file --batch --buffer > /dev/null"
+    );
+    let mut us = Series::new("download-crates --dry-run");
+    let mut naive = Series::new("two plain threads over the work tree, serde (no planning)");
+    let mut by_git = Series::new("git ls-tree, git cat-file --batch (no parsing)");
+    for round in 0..bench.rounds {
+        println!("P3, round {} of {}", round + 1, bench.rounds);
+        us.run(bench.work, &program, &ours)?;
+        ensure!(
+            count(bench.work, "would fetch")? == index.releases() as u64,
+            "the dry run did not plan {} releases",
+            index.releases()
+        );
+        naive.run(bench.work, &own, &words(&["walk-two", &tree]))?;
+        by_git.run(bench.work, "sh", &words(&["-c", &cat]))?;
+    }
+    let pack_mib = pack_mib(&bare)?;
+    report.downloads(
+        "P3: plan the whole index",
+        &format!(
+            "{} records of {} crates; bare, repacked, warm; the pack has {pack_mib:.0} MiB, which count as memory when \
+             they are mapped",
+            index.releases(),
+            index.crates()
+        ),
+        index.releases(),
+        &us,
+        &[&naive, &by_git],
+    );
+    let scale = releases as f64 / 2_500_000.0;
+    report.target(
+        "P3 seconds for 2.5 million records",
+        us.median(|cost| cost.wall_s) / scale,
+        "at most 2.5",
+        |x| x <= 2.5,
+    );
+    report.target("P3 peak MiB beyond the pack", us.peak_mib() - pack_mib, "at most 256", |x| x <= 256.0);
+    std::fs::remove_dir_all(&dir).context("removing the index of P3")
+}
+
+fn own() -> anyhow::Result<String> {
+    Ok(std::env::current_exe().context("finding this program")?.display().to_string())
+}
+
+fn pack_mib(repository: &Path) -> anyhow::Result<f64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(repository.join("objects/pack")).context("listing the packs")? {
+        let entry = entry.context("listing the packs")?;
+        bytes += entry.metadata().context("looking at a pack")?.len();
+    }
+    Ok(bytes as f64 / f64::from(1 << 20))
+}
+
+/// A figure of the summary of the last run.
+fn count(work: &Path, name: &str) -> anyhow::Result<u64> {
+    let log = std::fs::read_to_string(work.join("log")).context("reading the log")?;
+    let found = log.lines().rev().find_map(|line| {
+        line.strip_prefix(name).filter(|rest| rest.starts_with(' '))?.split_whitespace().next()?.parse().ok()
+    });
+    found.with_context(|| format!("no {name:?} in the summary"))
+}
+
+/// A mirror over several nights.
+struct Nights<'a> {
+    bench: &'a Bench<'a>,
+    index: Synthetic,
+    origin: Origin,
+    bare: PathBuf,
+    out: PathBuf,
+    rows: Vec<(Series, String)>,
+}
+
+/// P4: a mirror that is held, over nights in which little or nothing happens. Every figure that the
+/// program reports is checked, and at last every file.
+pub(crate) fn nights(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let releases = bench.held_releases;
+    println!("P4: making a mirror of {releases} small crates");
+    let scale = Scale { seed: 4, releases, crates: releases.div_ceil(10), mean_bytes: 200 };
+    let mut nights = Nights {
+        bench,
+        index: Synthetic::new(scale),
+        origin: Origin::start(OriginOptions { workers: 2, ..OriginOptions::default() }, Arc::new(|_| None)),
+        bare: bench.work.join("p4.git"),
+        out: bench.work.join("out-p4"),
+        rows: Vec::new(),
+    };
+    nights.index.create_git(&nights.bare, GitForm::Bare);
+    nights.serve();
+    let held = releases as u64;
+    nights.run("everything is downloaded", &[("downloaded", held), ("selected", held)])?;
+    nights.run("the run after that: new directories are listed", &[("existing", held)])?;
+    for _ in 0..bench.rounds {
+        nights.run("nothing new", &[("downloaded", 0), ("existing", held)])?;
+    }
+    let published = nights.night(&News { published: 500, ..News::default() });
+    nights.run("500 crates published a version", &[("downloaded", published), ("selected", held + 500)])?;
+    let again = nights.night(&News { republished: 100, ..News::default() });
+    nights.run("100 releases got another checksum", &[("downloaded", again), ("replaced upstream", 100)])?;
+    nights.night(&News { deleted: 50, ..News::default() });
+    nights.run(
+        "50 releases were deleted upstream",
+        &[("downloaded", 0), ("selected", held + 450), ("withdrawn upstream", 50)],
+    )?;
+    nights.remove(20)?;
+    nights.run("20 files were removed by hand", &[("downloaded", 20), ("selected", held + 450)])?;
+    Synthetic::squash(&nights.bare);
+    nights.run("the index was squashed", &[("downloaded", 0), ("selected", held + 450)])?;
+    nights.check(held + 500)?;
+    report.nights(
+        "P4: nights of a mirror",
+        &format!("{releases} releases of 200 bytes on average, from the test origin on the same two cores"),
+        &nights.rows.iter().map(|(series, noticed)| (series, noticed.as_str())).collect::<Vec<_>>(),
+    );
+    let wall = |name: &str| nights.series(name).map_or(f64::NAN, |series| series.median(|cost| cost.wall_s));
+    let quiet = nights.series("nothing new").map_or(f64::NAN, Series::peak_mib);
+    report.target(
+        &format!("P4 seconds, nothing new, {releases} held"),
+        wall("nothing new"),
+        "at most 1",
+        |x| x <= 1.0,
+    );
+    report.target(&format!("P4 peak MiB, nothing new, {releases} held"), quiet, "at most 64", |x| x <= 64.0);
+    report.target(
+        &format!("P4 seconds, 500 crates changed, {releases} held, downloads counted"),
+        wall("500 crates published a version"),
+        "at most 2",
+        |x| x <= 2.0,
+    );
+    let most = nights.rows.iter().map(|(series, _)| series.peak_mib()).fold(0.0, f64::max);
+    report.target(&format!("P8 peak MiB of any night, {releases} held"), most, "at most 256", |x| x <= 256.0);
+    for path in [&nights.bare, &nights.out] {
+        std::fs::remove_dir_all(path).context("removing the mirror of P4")?;
+    }
+    std::fs::remove_file(bench.work.join("manifest.jsonl")).context("removing the manifest of P4")
+}
+
+impl Nights<'_> {
+    fn serve(&self) {
+        self.origin.replace_site(Arc::new(self.index.clone()).site());
+    }
+
+    /// What happens upstream between two runs; gives the number of crates.
+    fn night(&mut self, news: &News) -> u64 {
+        let changed = self.index.commit_day(&self.bare, news);
+        self.serve();
+        changed.len() as u64
+    }
+
+    fn series(&self, name: &str) -> Option<&Series> {
+        self.rows.iter().map(|(series, _)| series).find(|series| series.name == name)
+    }
+
+    /// Runs the program and compares its report with what is expected.
+    fn run(&mut self, name: &str, expected: &[(&str, u64)]) -> anyhow::Result<()> {
+        println!("P4: {name}");
+        let (index, out) = (self.bare.display().to_string(), self.out.display().to_string());
+        let mut line = words(&["--index-dir", &index, "--out", &out, "--listen", "", "--include-yanked"]);
+        line.extend(words(&["--crates-base-url", &format!("{}/crates", self.origin.base())]));
+        line.extend(words(&["--cacert", &self.origin.ca().display().to_string()]));
+        let at = self.rows.iter().position(|(series, _)| series.name == name).unwrap_or_else(|| {
+            self.rows.push((Series::new(name), String::new()));
+            self.rows.len() - 1
+        });
+        let (series, noticed) = &mut self.rows[at];
+        series.run(self.bench.work, &self.bench.program.display().to_string(), &line)?;
+        let mut said = Vec::new();
+        for (what, wanted) in expected {
+            let found = count(self.bench.work, what)?;
+            ensure!(found == *wanted, "{name}: {what} is {found}, {wanted} was expected");
+            said.push(format!("{what} {found}"));
+        }
+        *noticed = said.join(", ");
+        Ok(())
+    }
+
+    fn remove(&self, files: usize) -> anyhow::Result<()> {
+        let all = self.index.numbers().step_by(self.index.crates() / files / 2);
+        let mut left = files;
+        for at in all {
+            let Some(release) = self.index.releases_of(at).into_iter().next() else { continue };
+            let path = self.path(&release);
+            std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            left -= 1;
+            if left == 0 {
+                return Ok(());
+            }
+        }
+        bail!("too few crates to remove {files} files of")
+    }
+
+    /// By the rules of the shard layout, as the source documents state them.
+    fn path(&self, release: &SyntheticRelease) -> PathBuf {
+        let id = self.index.id(release);
+        let name = id.name.as_str();
+        let dir = match name.as_bytes() {
+            [_] | [_, _] | [_, _, _] => name.to_owned(),
+            [b'1'..=b'3', ..] => format!("{}/{}", &name[..1], &name[1..3]),
+            [_, b'-', ..] => format!("{}/{}", &name[..2], &name[2..name.len().min(4)]),
+            _ => format!("{}/{}", &name[..1], &name[1..3]),
+        };
+        self.out.join(dir).join(id.file_name())
+    }
+
+    /// Every file against the bytes that were published, with code that the program does not share.
+    fn check(&self, held: u64) -> anyhow::Result<()> {
+        let mut found = 0;
+        for at in self.index.numbers() {
+            for release in self.index.releases_of(at) {
+                let path = self.path(&release);
+                let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+                ensure!(bytes == self.index.body(&release), "{} has other bytes", path.display());
+                found += 1;
+            }
+        }
+        let files = files_below(&self.out)?;
+        ensure!(
+            files as u64 == held,
+            "{files} files are held, {held} were expected, {found} are in the index"
+        );
+        Ok(())
+    }
+}
+
+fn files_below(root: &Path) -> anyhow::Result<usize> {
+    let mut dirs = vec![root.to_owned()];
+    let mut files = 0;
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))? {
+            let entry = entry.context("listing")?;
+            if entry.file_name() == ".mirror" {
+                continue;
+            }
+            if entry.file_type().context("listing")?.is_dir() {
+                dirs.push(entry.path());
+            } else {
+                files += 1;
+            }
+        }
+    }
+    Ok(files)
+}
+
+#[derive(Deserialize)]
+struct Line {
+    name: String,
+    vers: String,
+    cksum: String,
+    #[serde(default)]
+    yanked: bool,
+}
+
+pub(crate) fn walk_two(options: &WalkTwo) -> anyhow::Result<()> {
+    let mut files = Vec::new();
+    let mut dirs = vec![options.dir.clone()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))? {
+            let entry = entry.context("listing")?;
+            if entry.file_type().context("listing")?.is_dir() {
+                dirs.push(entry.path());
+            } else if entry.file_name() != "config.json" {
+                files.push(entry.path());
+            }
+        }
+    }
+    let (files, next) = (Arc::new(files), Arc::new(AtomicUsize::new(0)));
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let (files, next) = (files.clone(), next.clone());
+            std::thread::spawn(move || -> anyhow::Result<usize> {
+                let mut records = 0;
+                while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+                    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                        let line: Line = serde_json::from_slice(line).context("reading a line")?;
+                        records += usize::from(
+                            !line.name.is_empty() && !line.vers.is_empty() && line.cksum.len() == 64,
+                        );
+                        std::hint::black_box(line.yanked);
+                    }
+                }
+                Ok(records)
+            })
+        })
+        .collect();
+    let mut records = 0;
+    for thread in threads {
+        records += thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+    }
+    println!("{records} records");
+    Ok(())
+}
