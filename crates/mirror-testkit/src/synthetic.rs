@@ -143,10 +143,9 @@ impl Synthetic {
     pub fn releases_of(&self, at: usize) -> Vec<SyntheticRelease> {
         let none = Edits::default();
         let edits = self.edits.get(&at).unwrap_or(&none);
-        let mut random = self.random(at, u64::MAX);
         self.versions_of(at, edits)
             .map(|n| SyntheticRelease {
-                version: line::version(&mut random, n),
+                version: line::version(&mut self.random(at, n as u64 | 1 << 43), n),
                 yanked: n % 29 == 28 || edits.yanked.contains(&n),
                 place: (at, n, edits.republished.contains(&n)),
             })
@@ -272,6 +271,8 @@ fn counts(random: &mut fastrand::Rng, scale: &Scale) -> Vec<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     const SMALL: Scale = Scale { seed: 3, releases: 2_000, crates: 200, mean_bytes: 50 };
@@ -316,5 +317,14 @@ mod tests {
             let same = before.get(at).is_some_and(|file| *file == index.file(at));
             assert_eq!(same, !changed.contains(&at), "{at}");
         }
+        let lines = |file: &Option<(String, Vec<u8>)>| -> HashSet<Vec<u8>> {
+            file.iter().flat_map(|(_, text)| text.split(|b| *b == b'\n')).map(<[u8]>::to_vec).collect()
+        };
+        let gone: usize = index
+            .numbers()
+            .filter_map(|at| Some((before.get(at)?, index.file(at)?)))
+            .map(|(was, is)| lines(was).difference(&lines(&Some(is))).count())
+            .sum();
+        assert_eq!(gone, 4 + 3 + 2, "a line differs for each that was yanked, deleted or republished");
     }
 }
