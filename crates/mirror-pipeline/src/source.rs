@@ -338,7 +338,7 @@ pub(crate) fn plan_all(
         }
         Records::List(entries) => plan_list(&mut planner, entries)?,
     }
-    planner.missing();
+    planner.missing()?;
     Ok(planner.finish())
 }
 
@@ -529,21 +529,23 @@ impl Planner {
     }
 
     /// Reports what was named, crate or release, and is not in the index.
-    fn missing(&mut self) {
+    fn missing(&mut self) -> Result<(), PipelineError> {
         if self.cancel.is_cancelled() || self.limit > 0 {
-            return;
+            return Ok(());
         }
         for (_, name) in std::mem::take(&mut self.named) {
+            self.gone(&name)?;
             let why = "the index has no such crate; check how it is spelled".to_owned();
             self.fail_crate(name, Problem::planned("not-in-index", why));
         }
-        let Some(must) = &self.must else { return };
+        let Some(must) = &self.must else { return Ok(()) };
         for id in must.missing(&self.seen) {
             if self.selection.wants_crate(&id.name) && self.begin(&id) {
                 let why = "the lockfile names it, the index does not have it".to_owned();
                 let _ = self.fail(&id, None, Problem::planned("not-in-index", why));
             }
         }
+        Ok(())
     }
 
     fn fail_crate(&mut self, name: CrateName, problem: Problem) {

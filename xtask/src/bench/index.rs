@@ -52,6 +52,17 @@ pub(crate) fn plan(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()>
     let cat = format!(
         "git -C {shown} ls-tree -r --format='%(objectname)' HEAD | git -C {shown} cat-file --batch --buffer > /dev/null"
     );
+    let lines = format!(
+        "git -C {shown} ls-tree -r --format='%(objectname)' HEAD | git -C {shown} cat-file --batch --buffer | \
+         grep '^{{\"name\"' | wc -l"
+    );
+    Series::new("count").run(bench.work, "sh", &words(&["-c", &lines]))?;
+    let counted = std::fs::read_to_string(bench.work.join("log")).context("reading what wc counted")?;
+    ensure!(
+        counted.trim() == index.releases().to_string(),
+        "git and wc count {counted} records, {} were made",
+        index.releases()
+    );
     let mut us = Series::new("download-crates --dry-run");
     let mut naive = Series::new("two plain threads over the work tree, serde (no planning)");
     let mut by_git = Series::new("git ls-tree, git cat-file --batch (no parsing)");

@@ -303,6 +303,23 @@ fn a_directory_tells_of_withdrawn_crates_too() {
     world.assert_whole("out");
 }
 
+/// A sparse registry says 404 for a crate that was deleted.
+#[test]
+fn a_sparse_registry_tells_of_withdrawn_crates_too() {
+    let mut world = World::new(TestRegistry::generate(52, 60, 200));
+    let url = format!("sparse+{}/index/", world.origin.base());
+    let names: Vec<_> = world.registry.crates.keys().cloned().collect();
+    let names = names.join(",");
+    let go = |world: &World| run(world.command("out").args(["--crates", &names, "--index-url", &url]));
+    go(&world).expect(0);
+    let (name, gone) = world.registry.crates.pop_first().unwrap();
+    world.publish();
+    let ended = go(&world).expect(3);
+    assert!(ended.stdout.contains(&format!("{} releases deleted, 0 yanked", gone.len())), "{}", ended.stdout);
+    assert!(ended.stdout.contains(&format!("{name}: the index has no such crate")), "{}", ended.stdout);
+    assert_eq!(world.tree("out").len(), 60, "nothing is removed");
+}
+
 #[test]
 fn withdrawn_and_offered_again() {
     let mut nightly = Nightly::new(51);
