@@ -2,27 +2,15 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use mirror_testkit::{GitForm, News, Origin, OriginOptions, Protocol, Scale, Synthetic, TestRegistry, git};
+use mirror_testkit::{GitForm, News, Origin, OriginOptions, Protocol, Scale, Synthetic, git};
 
 /// What registry to make.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Shape {
-    /// The same seed makes the same registry.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Number of releases.
-    #[arg(long, default_value_t = 5_000)]
-    releases: usize,
-    /// Mean size of a release in bytes.
-    #[arg(long, default_value_t = 20_000)]
-    mean_bytes: usize,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Synth {
     /// The same seed makes the same registry.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -32,6 +20,19 @@ pub(crate) struct Synth {
     /// Number of crates; 0 takes a tenth of the releases.
     #[arg(long, default_value_t = 0)]
     crates: usize,
+}
+
+impl Shape {
+    fn make(&self, mean_bytes: usize) -> Synthetic {
+        let crates = if self.crates == 0 { self.releases.div_ceil(10) } else { self.crates };
+        Synthetic::new(Scale { seed: self.seed, releases: self.releases, crates, mean_bytes })
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Synth {
+    #[command(flatten)]
+    shape: Shape,
     /// Also make the `.crate` files, of this mean size in bytes: www/crates/, urls.txt,
     /// checksums.jsonl.
     #[arg(long, default_value_t = 0)]
@@ -70,6 +71,9 @@ pub(crate) struct Synth {
 pub(crate) struct Serve {
     #[command(flatten)]
     shape: Shape,
+    /// Mean size of a release in bytes.
+    #[arg(long, default_value_t = 20_000)]
+    mean_bytes: usize,
     /// Every answer is this late, in milliseconds.
     #[arg(long, default_value_t = 0)]
     delay_ms: u64,
@@ -81,21 +85,9 @@ pub(crate) struct Serve {
     plain: bool,
 }
 
-impl Shape {
-    fn make(&self) -> TestRegistry {
-        TestRegistry::generate(self.seed, self.releases, self.mean_bytes)
-    }
-}
-
 pub(crate) fn synth(options: &Synth) -> anyhow::Result<()> {
     let began = Instant::now();
-    let crates = if options.crates == 0 { options.releases.div_ceil(10) } else { options.crates };
-    let mut index = Synthetic::new(Scale {
-        seed: options.seed,
-        releases: options.releases,
-        crates,
-        mean_bytes: options.mean_bytes,
-    });
+    let mut index = options.shape.make(options.mean_bytes);
     if options.tree || !(options.bare || options.checkout) {
         index.write_tree(&options.out.join("index"));
     }
@@ -167,7 +159,7 @@ fn write_lists(index: &Synthetic, options: &Synth) -> anyhow::Result<()> {
 }
 
 pub(crate) fn serve(options: &Serve) -> anyhow::Result<()> {
-    let registry = options.shape.make();
+    let registry = Arc::new(options.shape.make(options.mean_bytes));
     let origin = Origin::start(
         OriginOptions {
             protocol: if options.plain { Protocol::Http1 } else { Protocol::Http2 },
@@ -176,7 +168,7 @@ pub(crate) fn serve(options: &Serve) -> anyhow::Result<()> {
             workers: 2,
             ..OriginOptions::default()
         },
-        std::sync::Arc::new(|_| None),
+        Arc::new(|_| None),
     );
     let base = origin.base();
     origin.replace_site(registry.site(&format!("{base}/crates/{{crate}}/{{crate}}-{{version}}.crate")));

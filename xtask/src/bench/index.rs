@@ -199,7 +199,7 @@ pub(crate) fn nights(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<(
 
 impl Nights<'_> {
     fn serve(&self) {
-        self.origin.replace_site(Arc::new(self.index.clone()).site());
+        self.origin.replace_site(Arc::new(self.index.clone()).site("https://localhost/"));
     }
 
     /// What happens upstream between two runs; gives the number of crates.

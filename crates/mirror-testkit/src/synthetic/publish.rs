@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::Arc;
 
+use mirror_types::index_path;
+
 use super::{News, Synthetic};
 use crate::origin::Site;
 use crate::serve::Served;
@@ -47,13 +49,25 @@ impl Synthetic {
         }
     }
 
-    /// The downloads below `/crates/`, made when they are asked for.
+    /// The sparse index below `/index/` and the downloads below `/crates/`, made when they are asked
+    /// for. `dl` is what `config.json` says.
     #[must_use]
-    pub fn site(self: &Arc<Self>) -> Site {
+    pub fn site(self: &Arc<Self>, dl: &str) -> Site {
         let index = self.clone();
+        let config = serde_json::json!({"dl": dl, "api": null}).to_string();
         let by_name: HashMap<String, usize> =
             self.numbers().map(|at| (self.name(at).to_string(), at)).collect();
+        let by_path: HashMap<String, usize> =
+            self.numbers().map(|at| (index_path(self.name(at)), at)).collect();
         Arc::new(move |path| {
+            if let Some(path) = path.strip_prefix("/index/") {
+                let bytes = match by_path.get(path) {
+                    Some(at) => index.file(*at)?.1,
+                    None if path == "config.json" => config.clone().into_bytes(),
+                    None => return None,
+                };
+                return Some(Served::new(bytes.into()));
+            }
             let (name, file) = path.strip_prefix("/crates/")?.split_once('/')?;
             let version =
                 file.strip_prefix(name)?.strip_prefix('-')?.strip_suffix(".crate")?.replace("%2B", "+");
@@ -92,7 +106,7 @@ impl Synthetic {
         for at in &changed {
             match self.file(*at) {
                 Some((path, bytes)) => import.put(&path, &bytes),
-                None => import.remove(&mirror_types::index_path(self.name(*at))),
+                None => import.remove(&index_path(self.name(*at))),
             }
         }
         import.finish();
