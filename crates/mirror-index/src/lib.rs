@@ -13,6 +13,7 @@ mod record;
 mod selection;
 mod source;
 pub mod sparse;
+mod update;
 
 pub use closure::Closure;
 pub use error::{IndexError, LockError, SelectionError};
@@ -20,3 +21,7 @@ pub use lockfile::LockSet;
 pub use record::{IndexFile, IndexLimits, LineFault, parse_file};
 pub use selection::{NameSet, Selected, Selection, Shard};
 pub use source::IndexSource;
+pub use update::{
+    History, QuietWatch, UpdateError, UpdateEvent, UpdateFault, UpdateOptions, UpdatePhase, UpdateStatus,
+    UpdateWatch, Updated, update_index,
+};

@@ -17,11 +17,12 @@ mod rehearse;
 mod source;
 mod sparse;
 mod spool;
+mod update;
 
 pub use download::download;
 pub use error::PipelineError;
 pub use mirror_fetch::FetchOptions;
 pub use mirror_index::{NameSet, Shard};
 pub use mirror_types::{Layout, Printable, human_bytes, upstream};
-pub use options::{DownloadOptions, Upstream};
+pub use options::{DownloadOptions, IndexUpdate, Upstream};
 pub use outcome::{Estimate, ExitCode, FailedRecord, Outcome};

@@ -78,6 +78,14 @@ impl TestRegistry {
 /// # Panics
 /// When it fails.
 pub fn git(dir: &Path, arguments: &[&str]) {
+    git_says(dir, arguments);
+}
+
+/// The same; gives what it prints, without the newline at the end.
+///
+/// # Panics
+/// When it fails.
+pub fn git_says(dir: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .args(arguments)
         .current_dir(dir)
@@ -90,6 +98,7 @@ pub fn git(dir: &Path, arguments: &[&str]) {
         .output()
         .expect("git runs");
     assert!(output.status.success(), "git {arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 fn put(path: &Path, bytes: &[u8]) {

@@ -1,0 +1,344 @@
+//! What arrives: a repository of its own below the index, until it is whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use gix::ObjectId;
+use gix::protocol::handshake::Ref;
+use gix::remote::{Direction, fetch::Shallow, fetch::Tags};
+
+use super::disk;
+use super::error::{UpdateError, one_line};
+use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
+use super::supervise::{Halt, Meter, supervised};
+use super::transport;
+
+const PREFIX: &str = "mirror-incoming-";
+/// The remote's HEAD, whatever its branch is called.
+const SPEC: &str = "+HEAD:refs/heads/incoming";
+
+/// A commit that arrived whole, or that is there already.
+pub(crate) struct Incoming {
+    /// Where its files are.
+    pub(crate) git_dir: PathBuf,
+    pub(crate) tip: ObjectId,
+    /// The remote's default branch, in full.
+    pub(crate) branch: String,
+    pub(crate) bytes: u64,
+    pub(crate) objects: u64,
+    pub(crate) url: String,
+}
+
+/// Removes what an earlier run left. Under the lock.
+pub(crate) fn sweep(common_dir: &Path) -> Result<(), UpdateError> {
+    for entry in fs::read_dir(common_dir).map_err(UpdateError::storage("list", common_dir))? {
+        let entry = entry.map_err(UpdateError::storage("list", common_dir))?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+            disk::remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Why one attempt failed.
+enum Failure {
+    /// May go better in a moment.
+    Transient(String),
+    /// Will not.
+    Final(String),
+    Storage(String),
+}
+
+/// Everything an attempt needs; it may outlive the one who waits for it.
+#[derive(Clone)]
+struct Attempt {
+    common_dir: PathBuf,
+    incoming: PathBuf,
+    url: String,
+    old: Option<ObjectId>,
+    shallow: bool,
+    options: UpdateOptions,
+}
+
+/// Fetches the remote's default branch; tries again when the network fails.
+pub(crate) fn fetch(
+    dir: &Path,
+    repo: &gix::Repository,
+    url: &str,
+    options: &UpdateOptions,
+    watch: &dyn UpdateWatch,
+) -> Result<Incoming, UpdateError> {
+    let old = repo.head_id().ok().map(gix::Id::detach);
+    let shallow = match old {
+        Some(_) => super::state::is_shallow(repo),
+        None => options.history == super::History::Shallow,
+    };
+    watch.event(UpdateEvent::Started {
+        url: url.to_owned(),
+        clone: old.is_none(),
+        old: old.map(|id| id.to_string()),
+    });
+    let mut wait = options.retry_base;
+    for number in 0.. {
+        let attempt = Attempt {
+            common_dir: repo.common_dir().to_owned(),
+            incoming: repo.common_dir().join(format!("{PREFIX}{number}")),
+            url: url.to_owned(),
+            old,
+            shallow,
+            options: options.clone(),
+        };
+        let place = attempt.incoming.clone();
+        let halted =
+            supervised(watch, options.idle_timeout, move |meter, interrupt| attempt.make(meter, interrupt));
+        let why = match halted {
+            Ok(Ok(incoming)) => return Ok(incoming),
+            Ok(Err(Failure::Transient(why))) => why,
+            Ok(Err(Failure::Final(why))) => {
+                disk::remove_tree(&place)?;
+                return Err(origin(url, why, number + 1));
+            }
+            Ok(Err(Failure::Storage(reason))) => {
+                disk::remove_tree(&place)?;
+                return Err(UpdateError::Unstorable { dir: dir.to_owned(), reason });
+            }
+            Err(Halt::Stopped) => {
+                disk::remove_tree(&place)?;
+                return Err(UpdateError::Stopped);
+            }
+            Err(Halt::Stalled(after)) => format!("nothing came for {after:?}"),
+            Err(Halt::Broken(why)) => return Err(UpdateError::git("fetch into", dir)(why)),
+        };
+        disk::remove_tree(&place)?;
+        if number >= options.retries {
+            return Err(origin(url, why, number + 1));
+        }
+        let pause = wait.mul_f64(0.5 + f64::from(number % 2) / 2.0);
+        watch.event(UpdateEvent::Retrying { why, wait: pause });
+        if !sleep(pause, watch) {
+            return Err(UpdateError::Stopped);
+        }
+        wait = (wait * 2).min(options.retry_max);
+    }
+    Err(UpdateError::Stopped)
+}
+
+fn origin(url: &str, reason: String, attempts: u32) -> UpdateError {
+    UpdateError::Origin { url: url.to_owned(), reason, attempts }
+}
+
+/// Whether it was slept through.
+fn sleep(pause: Duration, watch: &dyn UpdateWatch) -> bool {
+    let until = std::time::Instant::now() + pause;
+    while std::time::Instant::now() < until {
+        if watch.stopped() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20).min(pause));
+    }
+    !watch.stopped()
+}
+
+impl Attempt {
+    fn make(self, meter: &Meter, interrupt: &AtomicBool) -> Result<Incoming, Failure> {
+        let repo = self.prepare()?;
+        let (tip, branch) = self.receive(&repo, meter, interrupt)?;
+        drop(repo);
+        let (bytes, objects) = meter.received();
+        if self.old != Some(tip) {
+            self.verify(tip, meter, interrupt)?;
+        }
+        Ok(Incoming { git_dir: self.incoming, tip, branch, bytes, objects, url: self.url })
+    }
+
+    /// An empty repository that sees the objects of the index and knows what it lacks.
+    fn prepare(&self) -> Result<gix::Repository, Failure> {
+        let stored = |error: UpdateError| Failure::Storage(chain(&error));
+        disk::remove_tree(&self.incoming).map_err(stored)?;
+        gix::init_bare(&self.incoming).map_err(classify)?;
+        let objects = self.common_dir.join("objects");
+        let objects = objects.canonicalize().map_err(|error| Failure::Storage(error.to_string()))?;
+        let alternates = self.incoming.join("objects/info/alternates");
+        let line = format!("{}\n", quoted(&objects));
+        disk::make_dir(&self.incoming.join("objects/info")).map_err(stored)?;
+        disk::replace(&alternates, &alternates.with_extension("new"), line.as_bytes()).map_err(stored)?;
+        if let Ok(shallow) = fs::read(self.common_dir.join("shallow")) {
+            let to = self.incoming.join("shallow");
+            disk::replace(&to, &to.with_extension("new"), &shallow).map_err(stored)?;
+        }
+        let options = gix::open::Options::default()
+            // Nobody may sit at the terminal.
+            .config_overrides(["gitoxide.credentials.terminalPrompt=false".to_owned(), self.agent()]);
+        let repo = gix::open_opts(&self.incoming, options).map_err(classify)?;
+        Ok(repo)
+    }
+
+    /// Words of printable ASCII is what the protocol has room for.
+    fn agent(&self) -> String {
+        let fair = |c: char| if c.is_ascii_graphic() { c } else { '.' };
+        format!("gitoxide.userAgent={}", self.options.user_agent.chars().map(fair).collect::<String>())
+    }
+
+    fn receive(
+        &self,
+        repo: &gix::Repository,
+        meter: &Meter,
+        interrupt: &AtomicBool,
+    ) -> Result<(ObjectId, String), Failure> {
+        let remote = repo.remote_at(self.url.as_str()).map_err(classify)?.with_fetch_tags(Tags::None);
+        let remote = remote.with_refspecs([SPEC], Direction::Fetch).map_err(classify)?;
+        let mut connection = remote.connect(Direction::Fetch).map_err(classify)?;
+        let http = transport::options(repo, &self.url, &self.options).map_err(Failure::Final)?;
+        if let Some(options) = http {
+            connection.set_transport_options(options);
+        }
+        let pending = connection.prepare_fetch(meter.root(), Default::default()).map_err(classify)?;
+        let (tip, branch) = default_branch(&pending.ref_map().remote_refs)?;
+        if self.old == Some(tip) {
+            return Ok((tip, branch));
+        }
+        let depth =
+            if self.shallow { Shallow::DepthAtRemote(std::num::NonZeroU32::MIN) } else { Shallow::NoChange };
+        pending.with_shallow(depth).receive(meter.root(), interrupt).map_err(classify)?;
+        Ok((tip, branch))
+    }
+
+    /// Every object of the new tree must be there; what the old tree has as well was there before.
+    fn verify(&self, tip: ObjectId, meter: &Meter, interrupt: &AtomicBool) -> Result<(), Failure> {
+        let repo = gix::open(&self.incoming).map_err(classify)?;
+        let tree = |id: ObjectId| -> gix::error::Result<ObjectId> {
+            Ok(repo.find_object(id)?.try_into_commit()?.tree_id()?.detach())
+        };
+        let lacking = |what: &dyn std::fmt::Display| {
+            Failure::Transient(one_line(&format!("what the remote sent is not whole: {what}")))
+        };
+        let new = tree(tip).map_err(|error| lacking(&error))?;
+        // An old tree that cannot be read vouches for nothing.
+        let old = self.old.and_then(|id| tree(id).ok());
+        complete(&repo, new, old, meter, interrupt).map_err(|why| lacking(&why))
+    }
+}
+
+/// The remote's HEAD and the branch it stands for.
+fn default_branch(refs: &[Ref]) -> Result<(ObjectId, String), Failure> {
+    let head = refs.iter().find(|r| match r {
+        Ref::Direct { full_ref_name, .. }
+        | Ref::Symbolic { full_ref_name, .. }
+        | Ref::Peeled { full_ref_name, .. }
+        | Ref::Unborn { full_ref_name, .. } => full_ref_name == "HEAD",
+    });
+    match head {
+        Some(Ref::Symbolic { target, object, .. }) => {
+            let branch = target.to_string();
+            let fair = gix::refs::FullName::try_from(branch.as_str()).is_ok();
+            if fair && branch.starts_with("refs/heads/") {
+                Ok((*object, branch))
+            } else {
+                Err(Failure::Final(one_line(&format!("its HEAD is at {branch}, which is no branch"))))
+            }
+        }
+        // Detached, or a server that does not say: what it was called when it had a name.
+        Some(Ref::Direct { object, .. }) => Ok((*object, named_like(refs, object))),
+        Some(Ref::Peeled { .. }) => Err(Failure::Final("its HEAD is a tag".to_owned())),
+        Some(Ref::Unborn { .. }) | None => Err(Failure::Final(
+            "it has no commit at HEAD: the repository is empty, or it is no index".to_owned(),
+        )),
+    }
+}
+
+fn named_like(refs: &[Ref], head: &ObjectId) -> String {
+    let branches = refs.iter().filter_map(|r| match r {
+        Ref::Direct { full_ref_name, object } if object == head => Some(full_ref_name.to_string()),
+        _ => None,
+    });
+    let mut branches: Vec<_> = branches.filter(|name| name.starts_with("refs/heads/")).collect();
+    branches.sort_by_key(|name| {
+        (!matches!(name.as_str(), "refs/heads/master" | "refs/heads/main"), name.clone())
+    });
+    branches.into_iter().next().unwrap_or_else(|| "refs/heads/master".to_owned())
+}
+
+/// Whether all of `new` is there. Subtrees that `old` has at the same place are not looked into.
+fn complete(
+    repo: &gix::Repository,
+    new: ObjectId,
+    old: Option<ObjectId>,
+    meter: &Meter,
+    interrupt: &AtomicBool,
+) -> Result<(), String> {
+    let read =
+        |id: ObjectId| repo.find_object(id).map(gix::Object::detach).map_err(|error| error.to_string());
+    let mut pairs = vec![(new, old)];
+    while let Some((new, old)) = pairs.pop() {
+        if interrupt.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err("stopped".to_owned());
+        }
+        meter.sign();
+        let (new, old) = (read(new)?, old.map(read).transpose()?);
+        let old = old.map(|tree| tree.data).unwrap_or_default();
+        let mut known = std::collections::HashMap::new();
+        for entry in gix::objs::TreeRefIter::from_bytes(&old, repo.object_hash()).flatten() {
+            known.insert(entry.filename.to_owned(), entry.oid.to_owned());
+        }
+        for entry in gix::objs::TreeRefIter::from_bytes(&new.data, repo.object_hash()) {
+            let entry = entry.map_err(|error| error.to_string())?;
+            let before = known.get(entry.filename).copied();
+            if before.as_deref() == Some(entry.oid) || entry.mode.is_commit() {
+                continue;
+            }
+            if entry.mode.is_tree() {
+                let before = before.filter(|id| repo.find_header(*id).is_ok_and(|h| h.kind().is_tree()));
+                pairs.push((entry.oid.to_owned(), before));
+            } else if !repo.has_object(entry.oid) {
+                return Err(format!("object {} is missing", entry.oid));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// git's alternates have one path a line; a path that begins with `"` is C-quoted.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.contains(['"', '\n', '\\']) {
+        format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+    } else {
+        text
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    one_line(&text)
+}
+
+/// What to make of an error of gix.
+fn classify(error: gix::error::Error) -> Failure {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let mut texts: Vec<String> = Vec::new();
+    let mut full = false;
+    for part in error.iter_errors() {
+        let text = one_line(&part.to_string());
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
+        }
+        if let Some(error) = part.downcast_ref::<std::io::Error>() {
+            full |= matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge);
+        }
+    }
+    let text = texts.join(": ");
+    if full {
+        Failure::Storage(text)
+    } else if error.can_retry_lenient() || error.is_corrupted() {
+        Failure::Transient(text)
+    } else {
+        Failure::Final(text)
+    }
+}

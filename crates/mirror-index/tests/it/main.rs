@@ -1,0 +1,7 @@
+//! Clones and updates, from the real `git daemon` and the real `git http-backend`.
+#![cfg(unix)]
+#![expect(clippy::disallowed_methods, reason = "tests write their own files")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod fixture;
+mod remotes;
