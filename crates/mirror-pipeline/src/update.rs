@@ -12,6 +12,9 @@ use crate::download::{join, spawn};
 use crate::error::PipelineError;
 use crate::options::{DownloadOptions, Upstream};
 
+/// Packs beside the largest that the index may have: three weeks of nightly runs.
+const PACKS_MOST: usize = 20;
+
 /// Does so when `options` ask for it. A dry run touches nothing, the index included.
 pub(crate) async fn update(
     options: &DownloadOptions,
@@ -41,6 +44,7 @@ pub(crate) async fn update(
         retries: options.fetch.retries,
         retry_base: options.fetch.retry_base,
         retry_max: options.fetch.retry_max,
+        packs_most: PACKS_MOST,
     };
     let watch = Watch { dir: dir.clone(), stats: stats.clone(), cancel: cancel.clone() };
     let updated = join(spawn("update", move || update_index(&watch.dir, &wanted, &watch))?).await;

@@ -7,7 +7,7 @@ use super::disk;
 use super::error::UpdateError;
 use super::incoming;
 use super::lock::Lock;
-use super::options::{History, UpdateOptions, UpdateWatch, Updated};
+use super::options::{UpdateOptions, UpdateWatch, Updated};
 use super::refs::Head;
 use super::settle::settle;
 use super::state::{self, State};
@@ -50,7 +50,7 @@ fn make(
     let mut repo = state::open(place)?;
     let nothing = Head { branch: None, commit: None };
     let incoming = incoming::fetch(dir, &repo, &url, options, watch)?;
-    let updated = settle(place, &mut repo, &nothing, incoming, None, options, watch)?;
+    let updated = settle(place, &mut repo, &nothing, incoming, None, watch)?;
     drop(repo);
     disk::sync_tree(place)?;
     if dir.exists() {
@@ -58,7 +58,6 @@ fn make(
         disk::remove_empty_dir(dir)?;
     }
     disk::rename(place, dir)?;
-    debug_assert_eq!(updated.shallow, options.history == History::Shallow || updated.shallow);
     Ok(updated)
 }
 

@@ -76,3 +76,7 @@ pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
 pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), UpdateError> {
     fs::remove_dir(path).map_err(UpdateError::storage("replace the directory", path))
 }
+
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    File::create(path)
+}

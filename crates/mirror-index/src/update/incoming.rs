@@ -15,7 +15,8 @@ use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
 use super::supervise::{Halt, Meter, supervised};
 use super::transport;
 
-const PREFIX: &str = "mirror-incoming-";
+/// Directories that are begun with this are removed by the next update.
+pub(crate) const PREFIX: &str = "mirror-incoming-";
 /// The remote's HEAD, whatever its branch is called.
 const SPEC: &str = "+HEAD:refs/heads/incoming";
 

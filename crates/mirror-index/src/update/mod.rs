@@ -15,6 +15,7 @@ mod error;
 mod incoming;
 mod lock;
 mod options;
+mod packs;
 mod refs;
 mod settle;
 mod state;
@@ -55,11 +56,16 @@ fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Resul
     let mut repo = state::open(dir)?;
     let lock = lock::Lock::of_repository(dir, repo.common_dir())?;
     incoming::sweep(repo.common_dir())?;
+    packs::finish(repo.common_dir())?;
     let mut work = checkout::Checkout::examine(dir, &repo, watch)?;
     let url = refs::url(&repo, options, watch)?;
     let head = refs::Head::of(dir, &repo)?;
     let incoming = incoming::fetch(dir, &repo, &url, options, watch)?;
-    let updated = settle::settle(dir, &mut repo, &head, incoming, work.as_mut(), options, watch)?;
+    let mut updated = settle::settle(dir, &mut repo, &head, incoming, work.as_mut(), watch)?;
+    updated.packs_replaced = packs::consolidate(&repo, options, watch);
+    if updated.packs_replaced > 0 {
+        settle::prune_boundary(&state::open(dir)?)?;
+    }
     drop(lock);
     Ok(updated)
 }

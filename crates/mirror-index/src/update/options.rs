@@ -34,6 +34,8 @@ pub struct UpdateOptions {
     pub retry_base: Duration,
     /// Longest wait.
     pub retry_max: Duration,
+    /// Packs beside the largest that are kept before they are put together.
+    pub packs_most: usize,
 }
 
 /// What an update is busy with.

@@ -10,7 +10,7 @@ use super::checkout::Checkout;
 use super::disk;
 use super::error::UpdateError;
 use super::incoming::Incoming;
-use super::options::{UpdateOptions, UpdateWatch, Updated};
+use super::options::{UpdateWatch, Updated};
 use super::refs::{self, Head};
 
 /// Moves the pack in, then the work tree, then the refs. Killed anywhere, the index is at the old
@@ -21,7 +21,6 @@ pub(crate) fn settle(
     head: &Head,
     incoming: Incoming,
     work: Option<&mut Checkout>,
-    _options: &UpdateOptions,
     watch: &dyn UpdateWatch,
 ) -> Result<Updated, UpdateError> {
     let Incoming { git_dir, tip, branch, bytes, objects, url } = incoming;
@@ -98,8 +97,17 @@ fn shallow(path: &Path, held: &BTreeSet<String>, more: &BTreeSet<String>) -> Res
     write_boundary(path, &held.union(more).cloned().collect())
 }
 
-/// Writes the boundary, under git's own lock for it.
-pub(crate) fn write_boundary(path: &Path, commits: &BTreeSet<String>) -> Result<(), UpdateError> {
+/// Forgets commits of the boundary whose objects are gone.
+pub(crate) fn prune_boundary(repo: &gix::Repository) -> Result<(), UpdateError> {
+    let path = repo.common_dir().join("shallow");
+    let held = boundary(&path)?;
+    let there = |line: &&String| ObjectId::from_hex(line.as_bytes()).is_ok_and(|id| repo.has_object(id));
+    let kept: BTreeSet<String> = held.iter().filter(there).cloned().collect();
+    if kept == held { Ok(()) } else { write_boundary(&path, &kept) }
+}
+
+/// Writes the boundary, whole or not at all.
+fn write_boundary(path: &Path, commits: &BTreeSet<String>) -> Result<(), UpdateError> {
     let text: String = commits.iter().map(|line| format!("{line}\n")).collect();
     disk::replace(path, &path.with_extension("lock"), text.as_bytes())?;
     path.parent().map_or(Ok(()), disk::sync)
