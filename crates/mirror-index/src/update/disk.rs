@@ -80,3 +80,14 @@ pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), UpdateError> {
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     File::create(path)
 }
+
+/// What never changes is for everybody to read and nobody to write, as git has it.
+pub(crate) fn seal(path: &Path) -> Result<(), UpdateError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o444))
+            .map_err(UpdateError::storage("set the permissions of", path))?;
+    }
+    sync(path)
+}

@@ -146,7 +146,7 @@ impl Work {
         }
         let path = bundle.data_path.ok_or("the pack got no name")?;
         for extension in ["pack", "idx"] {
-            disk::sync(&path.with_extension(extension)).map_err(told)?;
+            disk::seal(&path.with_extension(extension)).map_err(told)?;
         }
         Ok(path.with_extension(""))
     }

@@ -71,7 +71,7 @@ fn adopt(from: &Path, to: &Path) -> Result<(), UpdateError> {
         let name = entry.file_name();
         let Some(name) = name.to_str().filter(|name| name.starts_with("pack-")) else { continue };
         if name.ends_with(".idx") || name.ends_with(".pack") {
-            disk::sync(&entry.path())?;
+            disk::seal(&entry.path())?;
             names.insert((name.ends_with(".idx"), name.to_owned()));
         }
     }
