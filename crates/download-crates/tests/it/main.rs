@@ -8,4 +8,5 @@ mod hostile;
 mod rerun;
 mod sources;
 mod storage;
+mod update;
 mod world;

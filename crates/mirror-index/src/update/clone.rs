@@ -49,7 +49,7 @@ fn make(
     remember_origin(dir, place, &url)?;
     let mut repo = state::open(place)?;
     let nothing = Head { branch: None, commit: None };
-    let incoming = incoming::fetch(dir, &repo, &url, options, watch)?;
+    let incoming = incoming::fetch(dir, &repo, &nothing, &url, options, watch)?;
     let updated = settle(place, &mut repo, &nothing, incoming, None, watch)?;
     drop(repo);
     disk::sync_tree(place)?;

@@ -91,3 +91,31 @@ pub(crate) fn seal(path: &Path) -> Result<(), UpdateError> {
     }
     sync(path)
 }
+
+/// Fails when it exists.
+pub(crate) fn create_exclusively(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    File::create_new(path)?.write_all(bytes)
+}
+
+/// Like [`replace`], for what can be had again: not durable by itself.
+pub(crate) fn replace_unsynced(path: &Path, beside: &Path, bytes: &[u8]) -> Result<(), UpdateError> {
+    fs::write(beside, bytes)
+        .and_then(|()| fs::rename(beside, path))
+        .map_err(UpdateError::storage("write", path))
+}
+
+pub(crate) fn set_executable(path: &Path, executable: bool) -> Result<(), UpdateError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let fail = |error| UpdateError::storage("set the permissions of", path)(error);
+        let mode = fs::metadata(path).map_err(fail)?.permissions().mode();
+        let wanted = if executable { mode | (mode & 0o444) >> 2 } else { mode & !0o111 };
+        if wanted != mode {
+            fs::set_permissions(path, fs::Permissions::from_mode(wanted)).map_err(fail)?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (path, executable);
+    Ok(())
+}

@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use gix::ObjectId;
 use gix::protocol::handshake::Ref;
+use gix::protocol::transport::client::blocking_io::Transport;
 use gix::remote::{Direction, fetch::Shallow, fetch::Tags};
 
 use super::disk;
 use super::error::{UpdateError, one_line};
 use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
+use super::refs::Head;
 use super::supervise::{Halt, Meter, supervised};
 use super::transport;
+use super::trees::differences;
 
 /// Directories that are begun with this are removed by the next update.
 pub(crate) const PREFIX: &str = "mirror-incoming-";
@@ -30,6 +33,8 @@ pub(crate) struct Incoming {
     pub(crate) bytes: u64,
     pub(crate) objects: u64,
     pub(crate) url: String,
+    /// Whether the branch that HEAD is at is no more on the remote, or never was.
+    pub(crate) renamed: bool,
 }
 
 /// Removes what an earlier run left. Under the lock.
@@ -50,7 +55,11 @@ enum Failure {
     /// Will not.
     Final(String),
     Storage(String),
+    /// What is there must not be touched.
+    Refused(String),
 }
+
+type Pending<'a, 'r> = gix::remote::fetch::Prepare<'a, 'r, Box<dyn Transport + Send>>;
 
 /// Everything an attempt needs; it may outlive the one who waits for it.
 #[derive(Clone)]
@@ -59,6 +68,8 @@ struct Attempt {
     incoming: PathBuf,
     url: String,
     old: Option<ObjectId>,
+    branch: Option<String>,
+    bare: bool,
     shallow: bool,
     options: UpdateOptions,
 }
@@ -67,11 +78,12 @@ struct Attempt {
 pub(crate) fn fetch(
     dir: &Path,
     repo: &gix::Repository,
+    head: &Head,
     url: &str,
     options: &UpdateOptions,
     watch: &dyn UpdateWatch,
 ) -> Result<Incoming, UpdateError> {
-    let old = repo.head_id().ok().map(gix::Id::detach);
+    let old = head.commit;
     let shallow = match old {
         Some(_) => super::state::is_shallow(repo),
         None => options.history == super::History::Shallow,
@@ -88,6 +100,8 @@ pub(crate) fn fetch(
             incoming: repo.common_dir().join(format!("{PREFIX}{number}")),
             url: url.to_owned(),
             old,
+            branch: head.branch.clone(),
+            bare: repo.is_bare(),
             shallow,
             options: options.clone(),
         };
@@ -100,6 +114,10 @@ pub(crate) fn fetch(
             Ok(Err(Failure::Final(why))) => {
                 disk::remove_tree(&place)?;
                 return Err(origin(url, why, number + 1));
+            }
+            Ok(Err(Failure::Refused(why))) => {
+                disk::remove_tree(&place)?;
+                return Err(UpdateError::refused(dir, why));
             }
             Ok(Err(Failure::Storage(reason))) => {
                 disk::remove_tree(&place)?;
@@ -145,13 +163,13 @@ fn sleep(pause: Duration, watch: &dyn UpdateWatch) -> bool {
 impl Attempt {
     fn make(self, meter: &Meter, interrupt: &AtomicBool) -> Result<Incoming, Failure> {
         let repo = self.prepare()?;
-        let (tip, branch) = self.receive(&repo, meter, interrupt)?;
+        let (tip, branch, renamed) = self.receive(&repo, meter, interrupt)?;
         drop(repo);
         let (bytes, objects) = meter.received();
         if self.old != Some(tip) {
             self.verify(tip, meter, interrupt)?;
         }
-        Ok(Incoming { git_dir: self.incoming, tip, branch, bytes, objects, url: self.url })
+        Ok(Incoming { git_dir: self.incoming, tip, branch, bytes, objects, url: self.url, renamed })
     }
 
     /// An empty repository that sees the objects of the index and knows what it lacks.
@@ -182,28 +200,73 @@ impl Attempt {
         format!("gitoxide.userAgent={}", self.options.user_agent.chars().map(fair).collect::<String>())
     }
 
-    fn receive(
+    /// A connection that asks for `spec`.
+    fn connect<T>(
         &self,
         repo: &gix::Repository,
+        spec: &str,
         meter: &Meter,
-        interrupt: &AtomicBool,
-    ) -> Result<(ObjectId, String), Failure> {
+        then: impl FnOnce(Pending<'_, '_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let remote = repo.remote_at(self.url.as_str()).map_err(classify)?.with_fetch_tags(Tags::None);
-        let remote = remote.with_refspecs([SPEC], Direction::Fetch).map_err(classify)?;
+        let remote = remote.with_refspecs([spec], Direction::Fetch).map_err(classify)?;
         let mut connection = remote.connect(Direction::Fetch).map_err(classify)?;
         let http = transport::options(repo, &self.url, &self.options).map_err(Failure::Final)?;
         if let Some(options) = http {
             connection.set_transport_options(options);
         }
-        let pending = connection.prepare_fetch(meter.root(), Default::default()).map_err(classify)?;
-        let (tip, branch) = default_branch(&pending.ref_map().remote_refs)?;
-        if self.old == Some(tip) {
-            return Ok((tip, branch));
+        then(connection.prepare_fetch(meter.root(), Default::default()).map_err(classify)?)
+    }
+
+    fn receive(
+        &self,
+        repo: &gix::Repository,
+        meter: &Meter,
+        interrupt: &AtomicBool,
+    ) -> Result<(ObjectId, String, bool), Failure> {
+        self.connect(repo, SPEC, meter, |pending| {
+            let (tip, branch) = default_branch(&pending.ref_map().remote_refs)?;
+            let renamed = match &self.branch {
+                Some(own) if *own != branch => self.is_gone(repo, own, &branch, meter)?,
+                _ => false,
+            };
+            if self.old != Some(tip) {
+                let depth = if self.shallow {
+                    Shallow::DepthAtRemote(std::num::NonZeroU32::MIN)
+                } else {
+                    Shallow::NoChange
+                };
+                pending.with_shallow(depth).receive(meter.root(), interrupt).map_err(classify)?;
+            }
+            Ok((tip, branch, renamed))
+        })
+    }
+
+    /// Whether the remote has no branch `own` any more. A checkout of a branch that it does have is
+    /// somebody's choice.
+    fn is_gone(
+        &self,
+        repo: &gix::Repository,
+        own: &str,
+        default: &str,
+        meter: &Meter,
+    ) -> Result<bool, Failure> {
+        let spec = format!("+{own}:refs/heads/own");
+        let there = self.connect(repo, &spec, meter, |pending| {
+            Ok(pending.ref_map().remote_refs.iter().any(|found| match found {
+                Ref::Direct { full_ref_name, .. }
+                | Ref::Symbolic { full_ref_name, .. }
+                | Ref::Peeled { full_ref_name, .. }
+                | Ref::Unborn { full_ref_name, .. } => full_ref_name == own,
+            }))
+        })?;
+        if there && !self.bare {
+            return Err(Failure::Refused(format!(
+                "{own} is checked out there, but the index is {default} now. Run `git switch` to that, or give \
+                 --index-dir a bare clone"
+            )));
         }
-        let depth =
-            if self.shallow { Shallow::DepthAtRemote(std::num::NonZeroU32::MIN) } else { Shallow::NoChange };
-        pending.with_shallow(depth).receive(meter.root(), interrupt).map_err(classify)?;
-        Ok((tip, branch))
+        Ok(!there)
     }
 
     /// Every object of the new tree must be there; what the old tree has as well was there before.
@@ -269,35 +332,18 @@ fn complete(
     meter: &Meter,
     interrupt: &AtomicBool,
 ) -> Result<(), String> {
-    let read =
-        |id: ObjectId| repo.find_object(id).map(gix::Object::detach).map_err(|error| error.to_string());
-    let mut pairs = vec![(new, old)];
-    while let Some((new, old)) = pairs.pop() {
+    differences(repo, old, Some(new), &mut |change| {
+        meter.sign();
         if interrupt.load(std::sync::atomic::Ordering::Relaxed) {
             return Err("stopped".to_owned());
         }
-        meter.sign();
-        let (new, old) = (read(new)?, old.map(read).transpose()?);
-        let old = old.map(|tree| tree.data).unwrap_or_default();
-        let mut known = std::collections::HashMap::new();
-        for entry in gix::objs::TreeRefIter::from_bytes(&old, repo.object_hash()).flatten() {
-            known.insert(entry.filename.to_owned(), entry.oid.to_owned());
-        }
-        for entry in gix::objs::TreeRefIter::from_bytes(&new.data, repo.object_hash()) {
-            let entry = entry.map_err(|error| error.to_string())?;
-            let before = known.get(entry.filename).copied();
-            if before.as_deref() == Some(entry.oid) || entry.mode.is_commit() {
-                continue;
+        match change.new {
+            Some((mode, id)) if !mode.is_commit() && !repo.has_object(id) => {
+                Err(format!("object {id} is missing"))
             }
-            if entry.mode.is_tree() {
-                let before = before.filter(|id| repo.find_header(*id).is_ok_and(|h| h.kind().is_tree()));
-                pairs.push((entry.oid.to_owned(), before));
-            } else if !repo.has_object(entry.oid) {
-                return Err(format!("object {} is missing", entry.oid));
-            }
+            _ => Ok(()),
         }
-    }
-    Ok(())
+    })
 }
 
 /// git's alternates have one path a line; a path that begins with `"` is C-quoted.

@@ -21,6 +21,7 @@ mod settle;
 mod state;
 mod supervise;
 mod transport;
+mod trees;
 
 use std::path::Path;
 use std::time::Instant;
@@ -57,11 +58,13 @@ fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Resul
     let lock = lock::Lock::of_repository(dir, repo.common_dir())?;
     incoming::sweep(repo.common_dir())?;
     packs::finish(repo.common_dir())?;
-    let mut work = checkout::Checkout::examine(dir, &repo, watch)?;
-    let url = refs::url(&repo, options, watch)?;
+    checkout::Checkout::resume(dir, &repo, watch)?;
+    repo = state::open(dir)?;
     let head = refs::Head::of(dir, &repo)?;
-    let incoming = incoming::fetch(dir, &repo, &url, options, watch)?;
-    let mut updated = settle::settle(dir, &mut repo, &head, incoming, work.as_mut(), watch)?;
+    let work = checkout::Checkout::examine(dir, &repo, &head, watch)?;
+    let url = refs::url(&repo, options, watch)?;
+    let incoming = incoming::fetch(dir, &repo, &head, &url, options, watch)?;
+    let mut updated = settle::settle(dir, &mut repo, &head, incoming, work.as_ref(), watch)?;
     updated.packs_replaced = packs::consolidate(&repo, options, watch);
     if updated.packs_replaced > 0 {
         settle::prune_boundary(&state::open(dir)?)?;

@@ -57,14 +57,15 @@ pub(crate) fn url(
     Ok(url)
 }
 
-/// Sets the branch to `tip` and HEAD to the branch, in one transaction. A bare repository whose only
-/// branch was another one loses that name: the remote calls it differently now.
+/// Sets the branch to `tip` and HEAD to the branch. A bare repository loses the branch that HEAD was
+/// at when the remote has `renamed` it.
 pub(crate) fn advance(
     dir: &Path,
     repo: &gix::Repository,
     head: &Head,
     branch: &str,
     tip: ObjectId,
+    renamed: bool,
 ) -> Result<(), UpdateError> {
     let fail = UpdateError::git("set the branch of", dir);
     let name = FullName::try_from(branch).map_err(UpdateError::git("name the branch of", dir))?;
@@ -85,7 +86,7 @@ pub(crate) fn advance(
     let name_of_head = FullName::try_from("HEAD").map_err(UpdateError::git("name HEAD of", dir))?;
     repo.edit_reference(update(name_of_head, Target::Symbolic(name)))
         .map_err(UpdateError::git("set HEAD of", dir))?;
-    if let Some(gone) = head.branch.as_deref().filter(|_| repo.is_bare() && branches(repo) == 2) {
+    if let Some(gone) = head.branch.as_deref().filter(|_| repo.is_bare() && renamed) {
         let gone = FullName::try_from(gone).map_err(UpdateError::git("name the branch of", dir))?;
         let change = Change::Delete {
             expected: PreviousValue::Any,
@@ -95,10 +96,6 @@ pub(crate) fn advance(
         let _ = repo.edit_reference(RefEdit { change, name: gone, deref: false });
     }
     Ok(())
-}
-
-fn branches(repo: &gix::Repository) -> usize {
-    repo.references().ok().and_then(|refs| Some(refs.local_branches().ok()?.count())).unwrap_or(0)
 }
 
 /// The remote-tracking branch that a checkout has for a branch of its remote.

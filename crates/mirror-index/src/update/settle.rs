@@ -20,10 +20,10 @@ pub(crate) fn settle(
     repo: &mut gix::Repository,
     head: &Head,
     incoming: Incoming,
-    work: Option<&mut Checkout>,
+    work: Option<&Checkout>,
     watch: &dyn UpdateWatch,
 ) -> Result<Updated, UpdateError> {
-    let Incoming { git_dir, tip, branch, bytes, objects, url } = incoming;
+    let Incoming { git_dir, tip, branch, bytes, objects, url, renamed } = incoming;
     let moved = head.commit != Some(tip);
     if moved {
         adopt(&git_dir, repo.common_dir())?;
@@ -32,13 +32,15 @@ pub(crate) fn settle(
         drop(commit);
     }
     disk::remove_tree(&git_dir)?;
+    let advances = moved || head.branch.as_deref() != Some(branch.as_str());
     let checked_out = match work {
-        Some(work) => work.bring(dir, repo, tip, watch)?,
-        None => 0,
+        Some(work) if advances => work.bring(dir, repo, tip, &branch, watch)?,
+        _ => 0,
     };
-    if moved || head.branch.as_deref() != Some(branch.as_str()) {
-        refs::advance(dir, repo, head, &branch, tip)?;
+    if advances {
+        refs::advance(dir, repo, head, &branch, tip, renamed)?;
         sync_refs(repo, &branch)?;
+        work.map_or(Ok(()), Checkout::done)?;
     }
     let forced = match head.commit {
         Some(old) if moved => descends(repo, tip, old).map(|descends| !descends),

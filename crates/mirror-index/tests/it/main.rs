@@ -3,6 +3,9 @@
 #![expect(clippy::disallowed_methods, reason = "tests write their own files")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod checkouts;
 mod fixture;
+mod network;
 mod packing;
 mod remotes;
+mod repositories;
