@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, channel};
@@ -57,7 +57,7 @@ impl GitDaemon {
                     return;
                 }
                 let (Ok(client), state, root) = (client, state.clone(), root.clone()) else { continue };
-                std::thread::spawn(move || serve(client, &state, &root));
+                std::thread::spawn(move || serve(&client, &state, &root));
             }
         });
         Self { shared, addr, thread: Some(thread) }
@@ -104,7 +104,7 @@ impl Drop for GitDaemon {
     }
 }
 
-fn serve(client: TcpStream, shared: &Arc<Shared>, root: &PathBuf) {
+fn serve(client: &TcpStream, shared: &Shared, root: &Path) {
     shared.connections.fetch_add(1, SeqCst);
     let left = shared.faults_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
     let fault = if left.is_ok() { *shared.fault.lock().expect("lock") } else { GitFault::None };
@@ -133,7 +133,7 @@ fn serve(client: TcpStream, shared: &Arc<Shared>, root: &PathBuf) {
         }
         drop((asked, gone));
     });
-    answer(&client, &mut child, fault, shared, &leaving);
+    answer(client, &mut child, fault, shared, &leaving);
     let _ = client.shutdown(Shutdown::Both);
     let _ = child.kill();
     let _ = child.wait();

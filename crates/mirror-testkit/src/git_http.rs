@@ -150,7 +150,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
         return Ok(response);
     }
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let root = state.root.clone();
     let said = tokio::task::spawn_blocking(move || {
         backend(&root, &head.method, head.uri.path(), head.uri.query().unwrap_or(""), &head.headers, &body)

@@ -233,17 +233,19 @@ fn kills_leave_the_old_full_index_or_the_new_one() {
 /// A checkout may be half way between two commits after a kill; the next run goes on with it.
 #[test]
 fn a_killed_checkout_is_gone_on_with() {
-    let mut remote = Remote::new(77, 1_500);
+    let mut remote = Remote::new(77, 600);
     let index = remote.world.path("index");
     git(remote.world.dir.path(), &["clone", "--quiet", "remote", "index"]);
     let mut random = fastrand::Rng::with_seed(77);
     let (mut whole, mut between) = (Duration::ZERO, 0);
+    let mut published = vec![remote.tip()];
     for round in 0..21 {
         for release in remote.world.registry.crates.values_mut().flatten() {
             release.yanked = !release.yanked;
         }
-        let old = remote.head();
-        let new = remote.publish();
+        let place = |tip: Option<String>| published.iter().position(|one| Some(one) == tip.as_ref()).unwrap();
+        let old = place(remote.head());
+        published.push(remote.publish());
         let began = Instant::now();
         let mut command = remote.command("out");
         command.args(["--limit", "1"]).stdout(Stdio::null()).stderr(Stdio::null());
@@ -256,13 +258,14 @@ fn a_killed_checkout_is_gone_on_with() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        let found = remote.head();
-        assert!(found == old || found.as_ref() == Some(&new));
+        // The old one, the new one, or one in between that an earlier run was on its way to.
+        let place = |tip: Option<String>| published.iter().position(|one| Some(one) == tip.as_ref()).unwrap();
+        assert!(place(remote.head()) >= old);
         assert_sound(&index);
         between += usize::from(!git_says(&index, &["status", "--porcelain"]).is_empty());
     }
     run(remote.command("out").args(["--limit", "1"])).expect(0);
     assert_eq!(remote.head(), Some(remote.tip()));
     assert_eq!(git_says(&index, &["status", "--porcelain"]), "");
-    println!("{between} of 20 kills left files between two commits");
+    assert!(between > 0, "no kill met a run that wrote files");
 }

@@ -344,7 +344,7 @@ fn local_changes(repo: &gix::Repository) -> Result<Vec<String>, String> {
 fn as_recorded(file: &Path, entry: Option<&gix::index::Entry>) -> bool {
     let Some(entry) = entry else { return false };
     let found = gix::index::fs::Metadata::from_path_no_follow(file).ok();
-    let stat = found.filter(|found| found.is_file()).and_then(|found| Stat::from_fs(&found).ok());
+    let stat = found.filter(gix::index::fs::Metadata::is_file).and_then(|found| Stat::from_fs(&found).ok());
     stat.is_some_and(|stat| stat.matches(&entry.stat, gix::index::entry::stat::Options::default()))
 }
 

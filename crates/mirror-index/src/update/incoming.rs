@@ -367,6 +367,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// What to make of an error of gix.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` is given")]
 fn classify(error: gix::error::Error) -> Failure {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     let mut texts: Vec<String> = Vec::new();

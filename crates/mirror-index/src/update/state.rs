@@ -65,10 +65,8 @@ pub(crate) fn open(dir: &Path) -> Result<gix::Repository, UpdateError> {
             ));
         }
     }
-    let config = repo.config_snapshot();
-    let sparse = config.boolean("core.sparseCheckout").unwrap_or(false);
-    let partial = config.string("extensions.partialClone").is_some();
-    drop(config);
+    let sparse = repo.config_snapshot().boolean("core.sparseCheckout").unwrap_or(false);
+    let partial = repo.config_snapshot().string("extensions.partialClone").is_some();
     if sparse && !repo.is_bare() {
         return Err(UpdateError::refused(
             dir,
