@@ -107,6 +107,41 @@ fn history_is_cloned_on_request_and_https_takes_cacert() {
     assert_eq!(git_says(&remote.world.path("index"), &["rev-list", "--count", "--all"]), "2");
 }
 
+/// The ssh program, and a proxy by its variable, as git has them.
+#[test]
+fn ssh_and_a_proxy_lead_to_the_remote() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let remote = Remote::new(78, 10);
+    let ssh = remote.world.path("ssh");
+    // Options, the host, and the command for the other side.
+    let script = "#!/bin/sh\nwhile [ \"$1\" != index.invalid ]; do shift; done\nshift\nexec sh -c \"$*\"\n";
+    std::fs::write(&ssh, script).unwrap();
+    std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = remote.world.path("remote/.git").display().to_string();
+    let clone = |index: &str, url: &str, name: &str, value: &str| {
+        let mut command = remote.world.command("out");
+        command.args([
+            "--limit",
+            "1",
+            "--retries",
+            "0",
+            "--update-index",
+            "--index-dir",
+            index,
+            "--index-url",
+            url,
+        ]);
+        command.arg("--crates-base-url").arg(format!("{}/crates", remote.world.origin.base()));
+        run(command.env(name, value)).expect(0);
+        assert_eq!(git_says(&remote.world.path(index), &["rev-parse", "HEAD"]), remote.tip());
+    };
+    clone("by-ssh", &format!("ssh://index.invalid{path}"), "GIT_SSH_COMMAND", &ssh.display().to_string());
+    let proxy = GitHttp::start(remote.world.dir.path(), false);
+    let address = proxy.url("");
+    clone("by-proxy", "http://index.invalid/remote/.git", "http_proxy", address.trim_end_matches('/'));
+    assert!(proxy.requests() > 0);
+}
+
 #[test]
 fn ends_that_are_told_apart() {
     let remote = Remote::new(73, 10);

@@ -252,6 +252,9 @@ impl Checkout {
                 }
             }
             if done % 256 == 0 {
+                if watch.stopped() {
+                    return Err(UpdateError::Stopped);
+                }
                 let (phase, done) = (UpdatePhase::CheckingOut, done as u64);
                 watch.status(&UpdateStatus { phase, done, total: Some(total), bytes: 0 });
             }

@@ -22,18 +22,15 @@ pub(crate) fn clone(
     let lock = Lock::of_clone(dir, &beside)?;
     // Somebody else may have been faster.
     if let State::Repository = State::of(dir)? {
-        disk::remove_tree(&beside)?;
-        drop(lock);
+        lock.give_up(&beside);
         return super::update(dir, options, watch);
     }
-    let made = make(dir, &beside.join("repository"), options, watch);
-    if made.is_ok() {
-        disk::sync(&parent)?;
-    }
-    let swept = disk::remove_tree(&beside);
-    drop(lock);
+    let place = beside.join("repository");
+    let made = make(dir, &place, options, watch);
+    let swept = disk::remove_tree(&place);
+    lock.give_up(&beside);
     let updated = made?;
-    swept?;
+    swept.and_then(|()| disk::sync(&parent))?;
     Ok(updated)
 }
 

@@ -63,7 +63,9 @@ pub enum UpdateError {
         reason: String,
     },
     /// The caller's wish.
-    #[error("the update of the index was stopped; the index is as it was")]
+    #[error(
+        "the update of the index was stopped; its HEAD is where it was, and the next run goes on from there"
+    )]
     Stopped,
 }
 

@@ -57,6 +57,7 @@ enum Failure {
     Storage(String),
     /// What is there must not be touched.
     Refused(String),
+    Stopped,
 }
 
 type Pending<'a, 'r> = gix::remote::fetch::Prepare<'a, 'r, Box<dyn Transport + Send>>;
@@ -93,8 +94,12 @@ pub(crate) fn fetch(
         clone: old.is_none(),
         old: old.map(|id| id.to_string()),
     });
+    if options.history == super::History::Full && shallow {
+        let text = "the index is a shallow clone and stays one; --index-full says how a new clone is made";
+        watch.event(UpdateEvent::Notice(text.to_owned()));
+    }
     let mut wait = options.retry_base;
-    for number in 0.. {
+    for number in 0..=options.retries {
         let attempt = Attempt {
             common_dir: repo.common_dir().to_owned(),
             incoming: repo.common_dir().join(format!("{PREFIX}{number}")),
@@ -106,37 +111,22 @@ pub(crate) fn fetch(
             options: options.clone(),
         };
         let place = attempt.incoming.clone();
-        let halted =
+        let made =
             supervised(watch, options.idle_timeout, move |meter, interrupt| attempt.make(meter, interrupt));
-        let why = match halted {
+        let failure = match made {
             Ok(Ok(incoming)) => return Ok(incoming),
-            Ok(Err(Failure::Transient(why))) => why,
-            Ok(Err(Failure::Final(why))) => {
-                disk::remove_tree(&place)?;
-                return Err(origin(url, why, number + 1));
-            }
-            Ok(Err(Failure::Refused(why))) => {
-                disk::remove_tree(&place)?;
-                return Err(UpdateError::refused(dir, why));
-            }
-            Ok(Err(Failure::Storage(reason))) => {
-                disk::remove_tree(&place)?;
-                return Err(UpdateError::Unstorable { dir: dir.to_owned(), reason });
-            }
-            Err(Halt::Stopped) => {
-                disk::remove_tree(&place)?;
-                return Err(UpdateError::Stopped);
-            }
-            Err(Halt::Stalled(after)) => format!("nothing came for {after:?}"),
-            Err(Halt::Broken(why)) => return Err(UpdateError::git("fetch into", dir)(why)),
+            Ok(Err(failure)) => failure,
+            Err(Halt::Stopped) => Failure::Stopped,
+            Err(Halt::Stalled(after)) => Failure::Transient(format!("nothing came for {after:?}")),
+            Err(Halt::Broken(why)) => Failure::Final(why),
         };
         disk::remove_tree(&place)?;
-        if number >= options.retries {
-            return Err(origin(url, why, number + 1));
-        }
-        let pause = wait.mul_f64(0.5 + f64::from(number % 2) / 2.0);
-        watch.event(UpdateEvent::Retrying { why, wait: pause });
-        if !sleep(pause, watch) {
+        let why = match failure {
+            Failure::Transient(why) if number < options.retries => why,
+            failure => return Err(failure.told(dir, url, number + 1)),
+        };
+        watch.event(UpdateEvent::Retrying { why, wait });
+        if !sleep(wait, watch) {
             return Err(UpdateError::Stopped);
         }
         wait = (wait * 2).min(options.retry_max);
@@ -144,8 +134,18 @@ pub(crate) fn fetch(
     Err(UpdateError::Stopped)
 }
 
-fn origin(url: &str, reason: String, attempts: u32) -> UpdateError {
-    UpdateError::Origin { url: url.to_owned(), reason, attempts }
+impl Failure {
+    /// The end of it.
+    fn told(self, dir: &Path, url: &str, attempts: u32) -> UpdateError {
+        match self {
+            Self::Transient(reason) | Self::Final(reason) => {
+                UpdateError::Origin { url: url.to_owned(), reason, attempts }
+            }
+            Self::Storage(reason) => UpdateError::Unstorable { dir: dir.to_owned(), reason },
+            Self::Refused(why) => UpdateError::refused(dir, why),
+            Self::Stopped => UpdateError::Stopped,
+        }
+    }
 }
 
 /// Whether it was slept through.
@@ -382,9 +382,12 @@ fn classify(error: gix::error::Error) -> Failure {
         }
     }
     let text = texts.join(": ");
+    let unknown_host = text.contains("failed to lookup address");
     if full {
         Failure::Storage(text)
-    } else if error.can_retry_lenient() || error.is_corrupted() {
+    } else if text.contains("invalid peer certificate") {
+        Failure::Final(text)
+    } else if unknown_host || error.can_retry_lenient() || error.is_corrupted() {
         Failure::Transient(text)
     } else {
         Failure::Final(text)

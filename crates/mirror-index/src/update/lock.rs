@@ -39,6 +39,13 @@ impl Lock {
         }
     }
 
+    /// Ends it, with the directory that was made for it. Somebody may take the place of the file at
+    /// any moment; then the directory is his.
+    pub(crate) fn give_up(self, beside: &Path) {
+        let _ = disk::remove_file(&self.path);
+        let _ = disk::remove_empty_dir(beside);
+    }
+
     fn take(dir: &Path, path: &Path) -> Result<Self, UpdateError> {
         let mut file = disk::open_lock(path).map_err(UpdateError::storage("open the lock", path))?;
         match file.try_lock() {

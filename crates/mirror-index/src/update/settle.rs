@@ -119,9 +119,11 @@ fn write_boundary(path: &Path, commits: &BTreeSet<String>) -> Result<(), UpdateE
 fn sync_refs(repo: &gix::Repository, branch: &str) -> Result<(), UpdateError> {
     let (git_dir, common_dir) = (repo.git_dir(), repo.common_dir());
     let file = common_dir.join(branch);
-    disk::sync(&file)?;
-    for dir in file.ancestors().skip(1).take_while(|dir| dir.starts_with(common_dir)) {
-        disk::sync(dir)?;
+    // One that did not change may stand in packed-refs alone.
+    for path in file.ancestors().take_while(|path| path.starts_with(common_dir)) {
+        if path.exists() {
+            disk::sync(path)?;
+        }
     }
     disk::sync(&git_dir.join("HEAD"))?;
     disk::sync(git_dir)

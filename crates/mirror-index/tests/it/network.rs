@@ -184,9 +184,12 @@ fn http_errors_are_told_apart() {
 fn a_certificate_of_a_stranger_is_refused() {
     let upstream = Upstream::new(5);
     let server = GitHttp::start(upstream.dir.path(), true);
-    let refused = update(&upstream.path("clone"), &options(&server.url("remote/.git"))).unwrap_err();
+    let options = UpdateOptions { retries: 3, ..options(&server.url("remote/.git")) };
+    let watch = Stopper::new(|_| false);
+    let refused = update_index(&upstream.path("clone"), &options, &watch).unwrap_err();
     assert_eq!(refused.kind(), UpdateFault::Origin);
     assert!(refused.to_string().contains("certificate"), "{refused}");
+    assert_eq!(watch.retries.load(SeqCst), 0, "it would be refused again");
 }
 
 #[test]
