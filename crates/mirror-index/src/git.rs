@@ -1,4 +1,4 @@
-//! The one module that knows gix.
+//! Reads the index through gix, which only this module and those of `update` know.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

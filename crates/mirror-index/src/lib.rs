@@ -1,8 +1,8 @@
 //! Records out of a registry index: a git repository (bare or checked out, through its objects), a
 //! plain directory, or the responses of a sparse registry; and what of them is wanted.
 //!
-//! Blocking code without HTTP and without writes. Index lines stay byte for byte in
-//! [`IndexFile::data`].
+//! Blocking code; only [`update_index`] speaks with a network or writes. Index lines stay byte for
+//! byte in [`IndexFile::data`].
 
 mod closure;
 mod dir;

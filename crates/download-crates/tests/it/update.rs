@@ -107,9 +107,9 @@ fn history_is_cloned_on_request_and_https_takes_cacert() {
     assert_eq!(git_says(&remote.world.path("index"), &["rev-list", "--count", "--all"]), "2");
 }
 
-/// The ssh program, and a proxy by its variable, as git has them.
+/// The ssh program, a proxy and roots by their variables, as git has them.
 #[test]
-fn ssh_and_a_proxy_lead_to_the_remote() {
+fn gits_own_ways_lead_to_the_remote() {
     use std::os::unix::fs::PermissionsExt as _;
     let remote = Remote::new(78, 10);
     let ssh = remote.world.path("ssh");
@@ -140,6 +140,8 @@ fn ssh_and_a_proxy_lead_to_the_remote() {
     let address = proxy.url("");
     clone("by-proxy", "http://index.invalid/remote/.git", "http_proxy", address.trim_end_matches('/'));
     assert!(proxy.requests() > 0);
+    let https = GitHttp::start(remote.world.dir.path(), true);
+    clone("by-https", &https.url("remote/.git"), "GIT_SSL_CAINFO", &https.ca().display().to_string());
 }
 
 #[test]

@@ -72,6 +72,7 @@ struct Attempt {
     branch: Option<String>,
     bare: bool,
     shallow: bool,
+    settings: Vec<String>,
     options: UpdateOptions,
 }
 
@@ -108,6 +109,7 @@ pub(crate) fn fetch(
             branch: head.branch.clone(),
             bare: repo.is_bare(),
             shallow,
+            settings: transport::settings(repo),
             options: options.clone(),
         };
         let place = attempt.incoming.clone();
@@ -187,9 +189,10 @@ impl Attempt {
             let to = self.incoming.join("shallow");
             disk::replace(&to, &to.with_extension("new"), &shallow).map_err(stored)?;
         }
-        let options = gix::open::Options::default()
-            // Nobody may sit at the terminal.
-            .config_overrides(["gitoxide.credentials.terminalPrompt=false".to_owned(), self.agent()]);
+        // Nobody may sit at the terminal.
+        let own = ["gitoxide.credentials.terminalPrompt=false".to_owned(), self.agent()];
+        let options =
+            gix::open::Options::default().config_overrides(self.settings.iter().cloned().chain(own));
         let repo = gix::open_opts(&self.incoming, options).map_err(classify)?;
         Ok(repo)
     }

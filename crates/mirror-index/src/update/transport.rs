@@ -35,8 +35,37 @@ pub(crate) fn options(
     Ok(Some(http))
 }
 
+/// What the repository's own configuration says about getting to a remote, as `key=value`; the rest
+/// of git's configuration holds anyway.
+pub(crate) fn settings(repo: &gix::Repository) -> Vec<String> {
+    const SECTIONS: [&str; 5] = ["http", "url", "credential", "ssh", "protocol"];
+    let mut settings = Vec::new();
+    let config = repo.config_snapshot();
+    for section in config.plumbing().sections() {
+        let (header, body) = (section.header(), section.body());
+        let name = header.name().to_string().to_ascii_lowercase();
+        if section.meta().source != gix::config::Source::Local {
+            continue;
+        }
+        for key in body.value_names() {
+            let key = key.to_string();
+            if !(SECTIONS.contains(&name.as_str())
+                || name == "core" && key.eq_ignore_ascii_case("sshCommand"))
+            {
+                continue;
+            }
+            let prefix = match header.subsection_name() {
+                Some(sub) => format!("{name}.{sub}.{key}"),
+                None => format!("{name}.{key}"),
+            };
+            settings.extend(body.values(&key).into_iter().map(|value| format!("{prefix}={value}")));
+        }
+    }
+    settings
+}
+
 /// The system's roots (SSL_CERT_FILE and SSL_CERT_DIR are honoured), those of `--cacert`, and git's
-/// `http.sslCAInfo`.
+/// GIT_SSL_CAINFO or `http.sslCAInfo`.
 fn tls(
     options: &UpdateOptions,
     configured: Option<&std::path::Path>,

@@ -147,3 +147,18 @@ fn a_shallow_clone_is_made_anew_with_history_only_when_asked() {
     assert!(updated.shallow, "what is there stays as it is");
     assert_eq!(commits(&dir), 1);
 }
+
+/// What the repository's configuration says about remotes holds.
+#[test]
+fn settings_of_the_repository_are_honoured() {
+    let mut upstream = Upstream::new(10);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let dir = upstream.path("clone");
+    let url = daemon.url("remote/.git");
+    git(upstream.dir.path(), &["clone", "--quiet", "--bare", "remote", "clone"]);
+    let tip = upstream.publish();
+    git(&dir, &["config", &format!("url.{url}.insteadOf"), "the:index"]);
+    let asked = UpdateOptions { url: Some("the:index".to_owned()), ..options("unused") };
+    update(&dir, &asked).unwrap();
+    assert_at(&dir, &tip);
+}
