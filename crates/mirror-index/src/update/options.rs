@@ -142,7 +142,8 @@ pub struct Updated {
     pub new: String,
     /// The branch that HEAD is at, in full (`refs/heads/…`).
     pub branch: String,
-    /// Whether the old commit is no ancestor of the new one; `None` where history does not tell.
+    /// Whether the old commit is no ancestor of the new one; `None` where history does not tell. After a clone
+    /// there is no old one: `Some(false)`.
     pub forced: Option<bool>,
     /// Whether the repository has only the newest commits.
     pub shallow: bool,
