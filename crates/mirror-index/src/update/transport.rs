@@ -48,7 +48,6 @@ pub(crate) fn settings(repo: &gix::Repository) -> Vec<String> {
             continue;
         }
         for key in body.value_names() {
-            let key = key.to_string();
             if !(SECTIONS.contains(&name.as_str())
                 || name == "core" && key.eq_ignore_ascii_case("sshCommand"))
             {
