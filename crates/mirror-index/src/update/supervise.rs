@@ -15,7 +15,7 @@ use super::options::{UpdatePhase, UpdateStatus, UpdateWatch};
 const TICK: Duration = Duration::from_millis(50);
 /// How long work that was told to stop may take to do so. After that nobody waits for it: it writes
 /// only into a directory of its own.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Why supervised work gave no result.
 #[derive(Debug)]

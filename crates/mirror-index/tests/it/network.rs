@@ -113,12 +113,14 @@ fn a_silent_server_is_given_up() {
 
 #[test]
 fn a_wish_to_stop_is_honoured_at_once() {
-    let upstream = Upstream::new(300);
+    // Half of it is more than the 64 KiB that git sends in one piece.
+    let upstream = Upstream::new(2_500);
     let daemon = GitDaemon::start(upstream.dir.path());
     let options = options(&daemon.url("remote/.git"));
     let dir = upstream.path("clone");
     update(&dir, &options).unwrap();
     std::fs::remove_dir_all(&dir).unwrap();
+    assert!(daemon.sent() > 200_000, "{}", daemon.sent());
     for (at, phase) in [(0, UpdatePhase::Connecting), (daemon.sent() / 2, UpdatePhase::Receiving)] {
         daemon.misbehave(GitFault::Stall(at), 1);
         let watch = Stopper::new(|status| status.phase == phase);
