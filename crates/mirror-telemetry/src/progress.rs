@@ -80,8 +80,11 @@ fn log(stats: &RunStats, options: ProgressOptions, stopped: &Receiver<()>) {
         let due = interval.is_some_and(|interval| last.elapsed() >= interval);
         if let Some(Activity { text, done, total }) = stats.activity() {
             if due {
-                let of = total.map_or_else(String::new, |total| format!(" of {total}"));
-                tracing::info!("{text}: {done}{of}");
+                match total {
+                    Some(total) => tracing::info!("{text}: {done} of {total}"),
+                    None if done > 0 => tracing::info!("{text}: {done}"),
+                    None => tracing::info!("{text}"),
+                }
                 last = Instant::now();
             }
             continue;

@@ -44,7 +44,7 @@ pub struct UpdateOptions {
 pub enum UpdatePhase {
     /// Looking at what is there.
     Examining,
-    /// Asking the remote what it has.
+    /// Asking the remote what it has, and waiting while it makes a pack of it.
     Connecting,
     /// The pack arrives.
     Receiving,
@@ -62,7 +62,7 @@ impl UpdatePhase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Examining => "examining the index",
-            Self::Connecting => "connecting",
+            Self::Connecting => "waiting for the remote",
             Self::Receiving => "receiving",
             Self::Indexing => "indexing",
             Self::CheckingOut => "checking out",
