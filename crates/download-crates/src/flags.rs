@@ -21,16 +21,20 @@ pub(crate) struct Flags {
     /// Local index: a checkout, a bare repository, or a plain directory of index files.
     #[arg(long, value_name = "DIR", help_heading = "Source")]
     pub(crate) index_dir: Option<PathBuf>,
-    /// A sparse registry, as `sparse+URL`; the default registry when only --cargo-lock or --crates is given.
+    /// A sparse registry, as `sparse+URL`, instead of --index-dir; or where --update-index fetches the git index
+    /// from. Default: the registry's own, sparse when only --cargo-lock or --crates is given.
     #[arg(long, value_name = "URL", help_heading = "Source")]
     pub(crate) index_url: Option<String>,
     /// Answer index questions of a sparse registry from the cache alone.
     #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) offline: bool,
-    /// Clone or update --index-dir first (not available yet).
+    /// Clone --index-dir when nothing is there (bare, newest commit only), else bring it up to date; then go on.
     #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) update_index: bool,
-    /// Use --index-dir as it is; this is what happens anyway.
+    /// When --update-index makes a clone: with all of its history.
+    #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) index_full: bool,
+    /// Use --index-dir as it is; wins over --update-index.
     #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) skip_index_update: bool,
     /// Newline-delimited URLs; blank lines and # comments are ignored.
@@ -125,7 +129,7 @@ pub(crate) struct Flags {
     /// Connections per host; 0 chooses by concurrency.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Network")]
     pub(crate) max_conns_per_host: usize,
-    /// Longest time without progress on a request; 0 means 30s.
+    /// Longest time without progress on a request; 0 means 30s (2m for --update-index).
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, help_heading = "Network")]
     pub(crate) idle_timeout: Duration,
     /// Longest time for connecting, TLS included; 0 means 10s.

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use mirror_pipeline::{DownloadOptions, FetchOptions, Layout, NameSet, Prune, Upstream, upstream};
+use mirror_pipeline::{
+    DownloadOptions, FetchOptions, IndexUpdate, Layout, NameSet, Prune, Upstream, upstream,
+};
 use mirror_telemetry as telemetry;
 
 use crate::flags::{Flags, LogFormat, LogLevel, PruneWhat};
@@ -28,15 +30,11 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     if flags.bundle {
         bail!("--bundle is not available in this version; run without it for a loose tree");
     }
-    if flags.update_index && !flags.skip_index_update {
-        bail!(
-            "--update-index is not available in this version; update the clone with `git -C DIR fetch`, then run with --index-dir"
-        );
-    }
     if flags.concurrency == 0 {
         bail!("--concurrency must be at least 1");
     }
     let upstream = source(flags)?;
+    let update = update(flags, &upstream)?;
     if flags.closure && !matches!(upstream, Upstream::Sparse(_)) {
         bail!("--closure needs a sparse registry (--index-url sparse+URL)");
     }
@@ -46,6 +44,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     };
     let options = DownloadOptions {
         upstream,
+        update,
         cargo_locks: flags.cargo_lock.clone(),
         lock_sources: lock_sources(flags),
         include: names(flags)?,
@@ -105,7 +104,9 @@ fn source(flags: &Flags) -> Result<Upstream> {
         (None, Some(dir), None, _) => Ok(Upstream::Local(dir.clone())),
         (None, None, Some(url), _) => Ok(Upstream::Sparse(url.to_owned())),
         (None, None, None, Some(_)) => {
-            bail!("--index-url needs the form sparse+URL; for a git index give --index-dir")
+            bail!(
+                "--index-url needs the form sparse+URL, or --update-index with --index-dir DIR to clone a git index into"
+            )
         }
         (None, None, None, None)
             if !flags.cargo_lock.is_empty() || !flags.crates.is_empty() || flags.crates_file.is_some() =>
@@ -118,6 +119,34 @@ fn source(flags: &Flags) -> Result<Upstream> {
         ),
         _ => bail!("--list, --index-dir and --index-url sparse+URL exclude each other"),
     }
+}
+
+/// What --update-index, --index-full and --skip-index-update come to.
+fn update(flags: &Flags, upstream: &Upstream) -> Result<Option<IndexUpdate>> {
+    if flags.skip_index_update {
+        return Ok(None);
+    }
+    if !flags.update_index {
+        if flags.index_full {
+            bail!("--index-full says how --update-index clones; give that too");
+        }
+        return Ok(None);
+    }
+    match upstream {
+        Upstream::Local(_) => {}
+        Upstream::Sparse(_) => bail!(
+            "--update-index is for git indexes; a sparse registry is asked for news in every run. Leave it away, or \
+             give --index-dir DIR"
+        ),
+        Upstream::List(_) => bail!("--update-index needs --index-dir DIR; a list of URLs has no index"),
+    }
+    let idle = flags.idle_timeout;
+    Ok(Some(IndexUpdate {
+        url: flags.index_url.clone(),
+        full: flags.index_full,
+        // Servers may think for a while before they send a pack.
+        idle_timeout: if idle.is_zero() { Duration::from_secs(120) } else { idle },
+    }))
 }
 
 fn lock_sources(flags: &Flags) -> Vec<String> {

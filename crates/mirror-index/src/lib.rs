@@ -1,8 +1,8 @@
 //! Records out of a registry index: a git repository (bare or checked out, through its objects), a
 //! plain directory, or the responses of a sparse registry; and what of them is wanted.
 //!
-//! Blocking code without HTTP and without writes. Index lines stay byte for byte in
-//! [`IndexFile::data`].
+//! Blocking code; only [`update_index`] speaks with a network or writes. Index lines stay byte for
+//! byte in [`IndexFile::data`].
 
 mod closure;
 mod dir;
@@ -14,6 +14,7 @@ mod record;
 mod selection;
 mod source;
 pub mod sparse;
+mod update;
 
 pub use closure::Closure;
 pub use error::{IndexError, LockError, SelectionError};
@@ -21,3 +22,7 @@ pub use lockfile::LockSet;
 pub use record::{IndexFile, IndexLimits, LineFault, parse_file};
 pub use selection::{NameSet, Selected, Selection, Shard};
 pub use source::{BlobId, Change, IndexSource, Visit};
+pub use update::{
+    History, QuietWatch, UpdateError, UpdateEvent, UpdateFault, UpdateOptions, UpdatePhase, UpdateStatus,
+    UpdateWatch, Updated, update_index,
+};

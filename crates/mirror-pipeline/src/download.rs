@@ -45,7 +45,13 @@ pub async fn download(
     cancel: CancellationToken,
 ) -> Result<Outcome, PipelineError> {
     let began = Instant::now();
-    let run = Run::prepare(options, stats, cancel)?;
+    let run = match Run::prepare(options, stats, cancel).await {
+        // Stopped like a run that has begun: nothing is wrong.
+        Err(PipelineError::Update(mirror_index::UpdateError::Stopped)) => {
+            return Ok(Outcome { interrupted: true, elapsed: began.elapsed(), ..Outcome::default() });
+        }
+        prepared => prepared?,
+    };
     let mut outcome = if run.options.dry_run { run.rehearse().await? } else { run.perform().await? };
     outcome.elapsed = began.elapsed();
     Ok(outcome)
@@ -85,7 +91,7 @@ impl FetchObserver for Observer {
 }
 
 impl Run {
-    fn prepare(
+    async fn prepare(
         options: DownloadOptions,
         stats: Arc<RunStats>,
         cancel: CancellationToken,
@@ -115,9 +121,10 @@ impl Run {
             include_yanked: options.include_yanked,
             shard: options.shard,
         };
-        let input = Input::open(&options, &selection)?;
         let base = options.crates_base_url.as_deref().map(DlTemplate::from_base).transpose()?;
         let checksums = options.checksums.as_deref().map(read_checksums).transpose()?;
+        crate::update::update(&options, &stats, &cancel).await?;
+        let input = Input::open(&options, &selection)?;
         Ok(Self { options, stats, cancel, selection, input, base, checksums, foreign })
     }
 

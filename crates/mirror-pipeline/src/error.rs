@@ -25,6 +25,9 @@ pub enum PipelineError {
     /// The index could not be read.
     #[error(transparent)]
     Index(#[from] mirror_index::IndexError),
+    /// The index could not be cloned or updated.
+    #[error(transparent)]
+    Update(#[from] mirror_index::UpdateError),
     /// The fetcher could not be set up.
     #[error(transparent)]
     FetchSetup(#[from] mirror_fetch::FetchSetupError),
@@ -53,6 +56,13 @@ impl PipelineError {
             Self::Usage(_) | Self::Read { .. } | Self::Config(_) | Self::Index(_) | Self::FetchSetup(_) => {
                 ExitCode::Usage
             }
+            Self::Update(error) => match error.kind() {
+                mirror_index::UpdateFault::Usage => ExitCode::Usage,
+                mirror_index::UpdateFault::Locked => ExitCode::Locked,
+                mirror_index::UpdateFault::Origin => ExitCode::Origin,
+                mirror_index::UpdateFault::Storage => ExitCode::Storage,
+                mirror_index::UpdateFault::Stopped => ExitCode::Interrupted,
+            },
             Self::Origin(_) => ExitCode::Origin,
             Self::Spool(_) => ExitCode::Storage,
             Self::Store(error) => match error.kind() {

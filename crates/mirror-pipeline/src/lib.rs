@@ -19,6 +19,7 @@ mod source;
 mod sparse;
 mod spool;
 mod sweep;
+mod update;
 mod withdraw;
 
 pub use download::download;
@@ -27,5 +28,5 @@ pub use mirror_fetch::FetchOptions;
 pub use mirror_index::{NameSet, Shard};
 pub use mirror_manifest::Withdrawal;
 pub use mirror_types::{Layout, Printable, ReleaseId, human_bytes, upstream};
-pub use options::{DownloadOptions, Prune, Upstream};
+pub use options::{DownloadOptions, IndexUpdate, Prune, Upstream};
 pub use outcome::{Estimate, ExitCode, FailedRecord, Outcome};

@@ -33,11 +33,24 @@ impl Prune {
     }
 }
 
+/// How a local git index is cloned or updated before it is read.
+#[derive(Debug, Clone)]
+pub struct IndexUpdate {
+    /// Where from, when the operator says so; else its own origin, or the product's upstream.
+    pub url: Option<String>,
+    /// For a new clone: all of its history.
+    pub full: bool,
+    /// Longest time in which nothing arrives.
+    pub idle_timeout: std::time::Duration,
+}
+
 /// What a download run is to do; resolved from flags by the caller.
 #[derive(Debug, Clone)]
 pub struct DownloadOptions {
     /// Where the records come from.
     pub upstream: Upstream,
+    /// Clone or update the index first.
+    pub update: Option<IndexUpdate>,
     /// Only what these lockfiles name.
     pub cargo_locks: Vec<PathBuf>,
     /// `source` strings by which lockfiles name this registry.

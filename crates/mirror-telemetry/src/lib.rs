@@ -12,4 +12,4 @@ mod stats;
 pub use listener::{ListenError, Listener};
 pub use logging::{LogFormat, LogLevel, LogOptions, ProgressHandle, TelemetryError, init_logging};
 pub use progress::{Progress, ProgressOptions};
-pub use stats::{Phase, RunStats, Snapshot};
+pub use stats::{Activity, Phase, RunStats, Snapshot};

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mirror_types::human_bytes;
 
 use crate::logging::ProgressHandle;
-use crate::stats::{RunStats, Snapshot};
+use crate::stats::{Activity, RunStats, Snapshot};
 
 /// How to show progress.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +58,12 @@ impl Progress {
 
 fn draw(stats: &RunStats, bar: &ProgressBar, stopped: &Receiver<()>) {
     while stopped.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout) {
+        if let Some(Activity { text, done, total }) = stats.activity() {
+            bar.set_length(total.unwrap_or(done));
+            bar.set_position(done);
+            bar.set_message(text);
+            continue;
+        }
         let now = stats.snapshot();
         bar.set_length(now.planned);
         bar.set_position(now.processed);
@@ -71,8 +77,19 @@ fn log(stats: &RunStats, options: ProgressOptions, stopped: &Receiver<()>) {
     let interval = options.interval.or((!asked).then_some(Duration::from_secs(10)));
     let (mut last, mut shown) = (Instant::now(), 0);
     while stopped.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
-        let now = stats.snapshot();
         let due = interval.is_some_and(|interval| last.elapsed() >= interval);
+        if let Some(Activity { text, done, total }) = stats.activity() {
+            if due {
+                match total {
+                    Some(total) => tracing::info!("{text}: {done} of {total}"),
+                    None if done > 0 => tracing::info!("{text}: {done}"),
+                    None => tracing::info!("{text}"),
+                }
+                last = Instant::now();
+            }
+            continue;
+        }
+        let now = stats.snapshot();
         if due || (options.every > 0 && now.processed / options.every > shown / options.every) {
             tracing::info!("{} of {} records, {}", now.processed, now.planned, line(&now));
             (last, shown) = (Instant::now(), now.processed);

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 pub enum Phase {
     /// Not yet begun.
     Starting,
+    /// Cloning or updating the index.
+    UpdateIndex,
     /// Reading the index.
     Index,
     /// Fetching.
@@ -22,14 +24,22 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [Self; 6] =
-        [Self::Starting, Self::Index, Self::Download, Self::Verify, Self::Finishing, Self::Done];
+    const ALL: [Self; 7] = [
+        Self::Starting,
+        Self::UpdateIndex,
+        Self::Index,
+        Self::Download,
+        Self::Verify,
+        Self::Finishing,
+        Self::Done,
+    ];
 
     /// As shown in `/api/status`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::UpdateIndex => "update-index",
             Self::Index => "index",
             Self::Download => "download",
             Self::Verify => "verify",
@@ -37,6 +47,17 @@ impl Phase {
             Self::Done => "done",
         }
     }
+}
+
+/// Work that is not counted in records, shown in their place while it lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activity {
+    /// What it is and how far, in a few words.
+    pub text: String,
+    /// Steps done.
+    pub done: u64,
+    /// Steps in all, when that is known.
+    pub total: Option<u64>,
 }
 
 /// Upper bounds of the duration histogram, milliseconds: Prometheus' standard buckets.
@@ -61,6 +82,7 @@ pub struct RunStats {
     retries: AtomicU64,
     inflight: AtomicI64,
     concurrency: AtomicU64,
+    activity: Mutex<Option<Activity>>,
     pub(crate) requests: Mutex<BTreeMap<(bool, Option<u16>), u64>>,
     pub(crate) buckets: [AtomicU64; BUCKETS_MS.len() + 1],
     pub(crate) duration_micros: AtomicU64,
@@ -128,6 +150,7 @@ impl RunStats {
             retries: AtomicU64::new(0),
             inflight: AtomicI64::new(0),
             concurrency: AtomicU64::new(0),
+            activity: Mutex::default(),
             requests: Mutex::default(),
             buckets: std::array::from_fn(|_| AtomicU64::new(0)),
             duration_micros: AtomicU64::new(0),
@@ -137,6 +160,15 @@ impl RunStats {
     /// What the run is busy with now.
     pub fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
+    }
+    /// Other work than records; `None` when it is over.
+    pub fn set_activity(&self, activity: Option<Activity>) {
+        *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity;
+    }
+    /// What was set last.
+    #[must_use]
+    pub fn activity(&self) -> Option<Activity> {
+        self.activity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
     /// `n` more records are wanted.
     pub fn planned(&self, n: u64) {

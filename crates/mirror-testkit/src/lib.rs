@@ -4,6 +4,8 @@
 
 mod body;
 mod fault;
+mod git_daemon;
+mod git_http;
 mod origin;
 mod registry;
 mod serve;
@@ -12,8 +14,10 @@ mod synthetic;
 mod tls;
 
 pub use fault::{Ask, Fault};
+pub use git_daemon::{GitDaemon, GitFault};
+pub use git_http::GitHttp;
 pub use origin::{Origin, OriginOptions, Protocol, Site};
 pub use registry::{TestRegistry, TestRelease};
 pub use serve::Served;
-pub use site::{git, git_output};
+pub use site::{git, git_says};
 pub use synthetic::{GitForm, News, Scale, Synthetic, SyntheticRelease};

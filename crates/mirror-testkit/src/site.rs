@@ -78,18 +78,17 @@ impl TestRegistry {
 /// # Panics
 /// When it fails.
 pub fn git(dir: &Path, arguments: &[&str]) {
-    let _ = git_output(dir, arguments);
+    git_says(dir, arguments);
 }
 
-/// Runs the real `git` in `dir` and gives what it prints.
+/// The same; gives what it prints, without the newline at the end.
 ///
 /// # Panics
 /// When it fails.
-#[must_use]
-pub fn git_output(dir: &Path, arguments: &[&str]) -> String {
+pub fn git_says(dir: &Path, arguments: &[&str]) -> String {
     let output = plain_git(dir).args(arguments).output().expect("git runs");
     assert!(output.status.success(), "git {arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8")
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 /// The real `git` in `dir`, without the settings of this machine.

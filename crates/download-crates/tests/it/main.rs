@@ -9,4 +9,5 @@ mod nightly;
 mod rerun;
 mod sources;
 mod storage;
+mod update;
 mod world;

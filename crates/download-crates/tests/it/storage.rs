@@ -113,3 +113,32 @@ fn few_open_files_mean_fewer_connections_and_no_failure() {
     assert_eq!(ended.count("downloaded"), 300);
     world.assert_whole("out");
 }
+
+#[test]
+fn an_index_that_does_not_fit_leaves_nothing_and_is_cloned_when_it_does() {
+    if !may_mount() {
+        return;
+    }
+    let world = World::new(TestRegistry::generate(64, 4_000, 10));
+    world.registry.commit_git(&world.path("remote"));
+    let daemon = mirror_testkit::GitDaemon::start(world.dir.path());
+    std::fs::create_dir(world.path("disk")).unwrap();
+    let text = format!(
+        "set -e\n\
+         RUN() {{ {BIN} --index-dir disk/index --update-index --index-url {} --crates-base-url {}/crates \
+         --cacert {} --listen= --limit 1; }}\n\
+         mount -t tmpfs -o size=512k none disk\n\
+         code=0; RUN || code=$?\n\
+         [ $code = 6 ] || {{ echo first run: $code; exit 99; }}\n\
+         [ -z \"$(ls -A disk)\" ] || {{ ls -A disk; exit 98; }}\n\
+         mount -o remount,size=64m disk\n\
+         RUN\n\
+         git -C disk/index fsck --full",
+        daemon.url("remote/.git"),
+        world.origin.base(),
+        world.origin.ca().display()
+    );
+    let ended = run(Command::new("unshare").args(["-Urm", "sh", "-c", &text]).current_dir(world.dir.path()));
+    let ended = ended.expect(0);
+    assert!(ended.stderr.contains("could not store the index"), "{}", ended.stderr);
+}

@@ -1,6 +1,6 @@
 //! The git index: HEAD's tree through gix, and its blobs in the order that suits the packs.
 //!
-//! Only the modules here know gix.
+//! Only the modules here and in `update/` know gix.
 
 mod delta;
 mod family;

@@ -1,5 +1,13 @@
-//! The local index against repositories that the real git made.
-#![expect(clippy::disallowed_methods, reason = "tests make their own files")]
+//! The local index against repositories that the real git made; clones and updates, from the real
+//! `git daemon` and the real `git http-backend`.
+#![cfg(unix)]
+#![expect(clippy::disallowed_methods, reason = "tests write their own files")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod git;
+mod checkouts;
+mod fixture;
+mod network;
+mod packing;
+mod reading;
+mod remotes;
+mod repositories;

@@ -11,7 +11,7 @@ use mirror_types::index_path;
 use super::{News, Synthetic};
 use crate::origin::Site;
 use crate::serve::Served;
-use crate::site::{git, git_output, plain_git, put};
+use crate::site::{git, git_says, plain_git, put};
 
 /// What a git repository of an index looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,8 +120,8 @@ impl Synthetic {
     /// # Panics
     /// When git fails.
     pub fn squash(dir: &Path) {
-        let tree = git_output(dir, &["rev-parse", "HEAD^{tree}"]);
-        let commit = git_output(dir, &["commit-tree", "-m", "squashed", tree.trim()]);
+        let tree = git_says(dir, &["rev-parse", "HEAD^{tree}"]);
+        let commit = git_says(dir, &["commit-tree", "-m", "squashed", tree.trim()]);
         git(dir, &["update-ref", "refs/heads/master", commit.trim()]);
     }
 }

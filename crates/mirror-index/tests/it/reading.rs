@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use mirror_index::IndexSource;
-use mirror_testkit::{GitForm, News, Scale, Synthetic, git, git_output};
+use mirror_testkit::{GitForm, News, Scale, Synthetic, git, git_says};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -69,7 +69,7 @@ fn every_form_of_storage_gives_the_same_files() {
     let now = files(&synthetic);
     reads(&bare, &now);
     git(&bare, &["repack", "-a", "-d", "-f", "--quiet", "--window=50", "--depth=200"]);
-    let chains = git_output(&bare, &["cat-file", "--batch-all-objects", "--batch-check=%(deltabase)"]);
+    let chains = git_says(&bare, &["cat-file", "--batch-all-objects", "--batch-check=%(deltabase)"]);
     assert!(chains.lines().filter(|base| !base.starts_with("0000")).count() > 100, "the pack has deltas");
     reads(&bare, &now);
     // Deltas that name their bases instead of pointing at them.
@@ -100,7 +100,7 @@ fn every_form_of_storage_gives_the_same_files() {
         .stdin(std::fs::File::open(pack).unwrap())
         .status();
     assert!(unpack.unwrap().success());
-    git(&loose, &["update-ref", "refs/heads/master", git_output(&bare, &["rev-parse", "HEAD"]).trim()]);
+    git(&loose, &["update-ref", "refs/heads/master", git_says(&bare, &["rev-parse", "HEAD"]).trim()]);
     reads(&loose, &now);
     // And without git.
     let plain = dir.path().join("plain");

@@ -1,0 +1,382 @@
+//! The work tree of an index that is checked out.
+//!
+//! Only files that differ between the old and the new tree are touched, each written beside and
+//! renamed. A marker names the commit while that lasts: a run that is killed in between is gone on
+//! with by the next one. Nothing that is neither the old nor the new content is ever overwritten.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gix::ObjectId;
+use gix::bstr::{BStr, ByteSlice as _};
+use gix::index::entry::{Flags, Mode, Stat};
+use gix::objs::tree::{EntryKind, EntryMode};
+
+use super::disk;
+use super::error::UpdateError;
+use super::options::{UpdatePhase, UpdateStatus, UpdateWatch};
+use super::refs::{self, Head};
+use super::trees::{Difference, differences};
+
+const MARKER: &str = "mirror-checkout";
+/// What our hold on git's index says, so that it is known for ours when we were killed.
+const HOLD: &[u8] = b"mirror: update-index\n";
+const ADVICE: &str = "Commit or stash them with git, or give --index-dir a bare clone (a path where nothing \
+                      is, and one is made)";
+
+/// A work tree without local changes.
+pub(crate) struct Checkout {
+    root: PathBuf,
+    git_dir: PathBuf,
+}
+
+impl Checkout {
+    /// `None` for a bare repository. Refuses a work tree with changes of its own.
+    pub(crate) fn examine(
+        dir: &Path,
+        repo: &gix::Repository,
+        head: &Head,
+        watch: &dyn UpdateWatch,
+    ) -> Result<Option<Self>, UpdateError> {
+        let Some(checkout) = Self::of(dir, repo)? else { return Ok(None) };
+        let status = UpdateStatus { phase: UpdatePhase::Examining, done: 0, total: None, bytes: 0 };
+        watch.status(&status);
+        let Some(branch) = &head.branch else {
+            return Err(UpdateError::refused(
+                dir,
+                "its HEAD is detached. Run `git switch` to the branch of the index, or give --index-dir a bare clone",
+            ));
+        };
+        if let (Some(tip), Some(tracking)) = (head.commit, refs::tracking(repo, branch)) {
+            let known =
+                repo.find_reference(&tracking).ok().and_then(|found| found.into_fully_peeled_id().ok());
+            let own = match known {
+                Some(known) if known == tip => false,
+                Some(known) => super::settle::descends(repo, known.detach(), tip) != Some(true),
+                None => false,
+            };
+            if own {
+                return Err(UpdateError::refused(
+                    dir,
+                    format!(
+                        "{branch} has commits that the remote does not have. Run `git reset --hard {tracking}` there \
+                         to give them up, or give --index-dir a bare clone"
+                    ),
+                ));
+            }
+        }
+        let changed = local_changes(repo).map_err(UpdateError::git("compare the work tree of", dir))?;
+        if !changed.is_empty() {
+            return Err(local(dir, &changed));
+        }
+        Ok(Some(checkout))
+    }
+
+    fn of(dir: &Path, repo: &gix::Repository) -> Result<Option<Self>, UpdateError> {
+        let Some(root) = repo.workdir().filter(|_| !repo.is_bare()) else { return Ok(None) };
+        let (root, git_dir) = (root.to_owned(), repo.git_dir().to_owned());
+        if !same_device(&root, &git_dir) {
+            return Err(UpdateError::refused(
+                dir,
+                "its .git is on another disk than its files, which cannot be replaced safely then. Give \
+                 --index-dir a bare clone",
+            ));
+        }
+        Ok(Some(Self { root, git_dir }))
+    }
+
+    /// Goes on with what a killed run began.
+    pub(crate) fn resume(
+        dir: &Path,
+        repo: &gix::Repository,
+        watch: &dyn UpdateWatch,
+    ) -> Result<(), UpdateError> {
+        let marker = repo.git_dir().join(MARKER);
+        let text = match fs::read_to_string(&marker) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(UpdateError::storage("read", &marker)(error)),
+        };
+        let Some(checkout) = Self::of(dir, repo)? else { return disk::remove_file(&marker) };
+        let mut lines = text.lines();
+        let (commit, branch) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+        let fail = UpdateError::git("go on with the checkout of", dir);
+        let tip = ObjectId::from_hex(commit.as_bytes()).map_err(fail)?;
+        let lock = checkout.lock_path();
+        if fs::read(&lock).is_ok_and(|held| HOLD.starts_with(&held)) {
+            disk::remove_file(&lock)?;
+        }
+        let head = Head::of(dir, repo)?;
+        checkout.bring(dir, repo, tip, branch, watch)?;
+        refs::advance(dir, repo, &head, branch, tip, false)?;
+        checkout.done()
+    }
+
+    /// Makes files and git's index those of `tip`; gives how many changed. The refs are the caller's
+    /// next step, [`Checkout::done`] the last.
+    pub(crate) fn bring(
+        &self,
+        dir: &Path,
+        repo: &gix::Repository,
+        tip: ObjectId,
+        branch: &str,
+        watch: &dyn UpdateWatch,
+    ) -> Result<u64, UpdateError> {
+        let fail = |what: &'static str| move |error: String| UpdateError::git(what, dir)(error);
+        let new = tree_of(repo, tip).map_err(fail("find the new tree of"))?;
+        let old = repo.head_id().ok().map(|id| tree_of(repo, id.detach())).transpose();
+        let old = old.map_err(fail("find the old tree of"))?;
+        let mut changes = Vec::new();
+        differences(repo, old, Some(new), &mut |change| {
+            changes.push(change);
+            Ok::<_, String>(())
+        })
+        .map_err(fail("compare the trees of"))?;
+        let index = repo.index_or_empty().map_err(UpdateError::git("read the file list of", dir))?;
+        let mut index = gix::index::File::clone(&index);
+        self.check(dir, &changes, &index)?;
+        let marker = self.git_dir.join(MARKER);
+        let text = format!("{tip}\n{branch}\n");
+        disk::replace(&marker, &marker.with_extension("new"), text.as_bytes())?;
+        if let Err(error) = disk::create_exclusively(&self.lock_path(), HOLD) {
+            disk::remove_file(&marker)?;
+            return Err(match error.kind() {
+                std::io::ErrorKind::AlreadyExists => UpdateError::refused(
+                    dir,
+                    "git is at work there (index.lock). Wait for it; remove the file if no git is running",
+                ),
+                _ => UpdateError::storage("make", &self.lock_path())(error),
+            });
+        }
+        self.write(dir, repo, &changes, &mut index, watch)?;
+        Ok(changes.len() as u64)
+    }
+
+    /// The refs are set: lets go.
+    pub(crate) fn done(&self) -> Result<(), UpdateError> {
+        disk::remove_file(&self.lock_path())?;
+        disk::remove_file(&self.git_dir.join(MARKER))
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.git_dir.join("index.lock")
+    }
+
+    /// Before anything is touched: every path is fair, and what is there is what the old or the new
+    /// tree says.
+    fn check(&self, dir: &Path, changes: &[Difference], index: &gix::index::File) -> Result<(), UpdateError> {
+        let mut dirs = BTreeSet::new();
+        let mut strange = Vec::new();
+        for change in changes {
+            let Difference { path, old, new } = change;
+            let shown = || path.as_bstr().to_string();
+            let Some(file) = self.place(path) else {
+                return Err(UpdateError::refused(
+                    dir,
+                    format!("the new tree has a path that no index has: {:?}", shown()),
+                ));
+            };
+            for (mode, _) in old.iter().chain(new) {
+                if !matches!(mode.kind(), EntryKind::Blob | EntryKind::BlobExecutable) {
+                    return Err(UpdateError::refused(
+                        dir,
+                        format!("{:?} is no plain file. Give --index-dir a bare clone", shown()),
+                    ));
+                }
+            }
+            self.check_parents(dir, &file, &mut dirs)?;
+            let entry = index.entry_by_path(path.as_bstr());
+            let ids = [old.map(|(_, id)| id), new.map(|(_, id)| id)];
+            let staged = entry.map(|entry| entry.id);
+            if !ids.contains(&staged) || !(as_recorded(&file, entry) || ids.contains(&hash(&file)?)) {
+                strange.push(shown());
+            }
+        }
+        if strange.is_empty() { Ok(()) } else { Err(local(dir, &strange)) }
+    }
+
+    /// No directory on the way may be a link: it would lead out of the work tree.
+    fn check_parents(
+        &self,
+        dir: &Path,
+        file: &Path,
+        known: &mut BTreeSet<PathBuf>,
+    ) -> Result<(), UpdateError> {
+        for parent in file.ancestors().skip(1).take_while(|parent| *parent != self.root) {
+            if !known.insert(parent.to_owned()) {
+                return Ok(());
+            }
+            if fs::symlink_metadata(parent).is_ok_and(|found| found.is_symlink()) {
+                let why = format!("{} is a symbolic link. Give --index-dir a bare clone", parent.display());
+                return Err(UpdateError::refused(dir, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a path of the tree is on the disk; `None` when it must not be anywhere.
+    fn place(&self, path: &[u8]) -> Option<PathBuf> {
+        let mut place = self.root.clone();
+        for part in path.split(|b| *b == b'/') {
+            let options = gix::validate::path::component::Options {
+                protect_windows: cfg!(windows),
+                protect_hfs: true,
+                protect_ntfs: true,
+            };
+            gix::validate::path::component(BStr::new(part), None, options).ok()?;
+            place.push(std::str::from_utf8(part).ok()?);
+        }
+        Some(place)
+    }
+
+    fn write(
+        &self,
+        dir: &Path,
+        repo: &gix::Repository,
+        changes: &[Difference],
+        index: &mut gix::index::File,
+        watch: &dyn UpdateWatch,
+    ) -> Result<(), UpdateError> {
+        let total = changes.len() as u64;
+        let mut written = HashMap::new();
+        // What goes makes room for what comes: a file may become a directory.
+        let (gone, new): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.new.is_none());
+        for (done, change) in gone.into_iter().chain(new).enumerate() {
+            let Some(file) = self.place(&change.path) else { continue };
+            match change.new {
+                None => self.remove(&file)?,
+                Some((mode, id)) => {
+                    let stat = self.write_file(dir, repo, &file, mode, id)?;
+                    written.insert(change.path.clone(), (mode, id, stat));
+                }
+            }
+            if done % 256 == 0 {
+                if watch.stopped() {
+                    return Err(UpdateError::Stopped);
+                }
+                let (phase, done) = (UpdatePhase::CheckingOut, done as u64);
+                watch.status(&UpdateStatus { phase, done, total: Some(total), bytes: 0 });
+            }
+        }
+        let gone: BTreeSet<&[u8]> = changes.iter().map(|change| change.path.as_slice()).collect();
+        index.remove_entries(|_, path, _| gone.contains(path.as_bytes()));
+        for (path, (mode, id, stat)) in written {
+            let executable = mode.kind() == EntryKind::BlobExecutable;
+            let mode = if executable { Mode::FILE_EXECUTABLE } else { Mode::FILE };
+            index.dangerously_push_entry(stat, id, Flags::empty(), mode, path.as_bstr());
+        }
+        index.sort_entries();
+        index.remove_tree();
+        let mut bytes = Vec::new();
+        index
+            .write_to(&mut bytes, gix::index::write::Options::default())
+            .map_err(UpdateError::git("write the file list of", dir))?;
+        disk::replace(&self.git_dir.join("index"), &self.git_dir.join("mirror-index.new"), &bytes)
+    }
+
+    fn write_file(
+        &self,
+        dir: &Path,
+        repo: &gix::Repository,
+        file: &Path,
+        mode: EntryMode,
+        id: ObjectId,
+    ) -> Result<Stat, UpdateError> {
+        let fail = UpdateError::git("read an object of", dir);
+        if hash(file)? != Some(id) {
+            let blob = repo.find_object(id).map_err(fail)?;
+            if let Some(parent) = file.parent() {
+                disk::make_dir(parent)?;
+            }
+            disk::replace_unsynced(file, &self.git_dir.join("mirror-file.new"), &blob.data)?;
+        }
+        disk::set_executable(file, mode.kind() == EntryKind::BlobExecutable)?;
+        let found = gix::index::fs::Metadata::from_path_no_follow(file)
+            .map_err(UpdateError::storage("look at", file))?;
+        Stat::from_fs(&found).map_err(|error| UpdateError::git("date the files of", dir)(error))
+    }
+
+    /// With the directories that are empty then.
+    fn remove(&self, file: &Path) -> Result<(), UpdateError> {
+        disk::remove_file(file)?;
+        for parent in file.ancestors().skip(1).take_while(|parent| *parent != self.root) {
+            if disk::remove_empty_dir(parent).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn local(dir: &Path, paths: &[String]) -> UpdateError {
+    let shown: Vec<_> = paths.iter().take(3).map(|path| format!("{path:?}")).collect();
+    let more = if paths.len() > 3 { format!(" and {} more", paths.len() - 3) } else { String::new() };
+    UpdateError::refused(dir, format!("it has local changes: {}{more}. {ADVICE}", shown.join(", ")))
+}
+
+fn tree_of(repo: &gix::Repository, commit: ObjectId) -> Result<ObjectId, String> {
+    let object = repo.find_object(commit).map_err(|error| error.to_string())?;
+    let commit = object.try_into_commit().map_err(|error| error.to_string())?;
+    Ok(commit.tree_id().map_err(|error| error.to_string())?.detach())
+}
+
+/// Paths that are staged or modified. Files that git does not track are none of them; whether one
+/// is in the way is known when the new tree is.
+fn local_changes(repo: &gix::Repository) -> Result<Vec<String>, String> {
+    let told = |error: gix::error::Error| error.to_string();
+    if repo.head_id().is_err() {
+        let staged = repo.index_or_empty().map_err(told)?;
+        return Ok(staged.entries().iter().map(|entry| entry.path(&staged).to_string()).collect());
+    }
+    let status = repo
+        .status(gix::progress::Discard)
+        .map_err(told)?
+        .untracked_files(gix::status::UntrackedFiles::None)
+        .index_worktree_rewrites(None)
+        .tree_index_track_renames(gix::status::tree_index::TrackRenames::Disabled)
+        .index_worktree_submodules(None);
+    let mut changed = BTreeSet::new();
+    for item in status.into_iter(None).map_err(told)? {
+        changed.insert(item.map_err(told)?.location().to_string());
+    }
+    Ok(changed.into_iter().collect())
+}
+
+/// Whether the file is the one that git's index speaks of, by what the file system says.
+fn as_recorded(file: &Path, entry: Option<&gix::index::Entry>) -> bool {
+    let Some(entry) = entry else { return false };
+    let found = gix::index::fs::Metadata::from_path_no_follow(file).ok();
+    let stat = found.filter(gix::index::fs::Metadata::is_file).and_then(|found| Stat::from_fs(&found).ok());
+    stat.is_some_and(|stat| stat.matches(&entry.stat, gix::index::entry::stat::Options::default()))
+}
+
+/// The object that a file would be; `None` when nothing is there. A directory or a link is no
+/// object that any tree of an index has.
+fn hash(file: &Path) -> Result<Option<ObjectId>, UpdateError> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    let found = match fs::symlink_metadata(file) {
+        Ok(found) => found,
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(None),
+        Err(error) => return Err(UpdateError::storage("look at", file)(error)),
+    };
+    if !found.is_file() {
+        return Ok(Some(ObjectId::null(gix::hash::Kind::Sha1)));
+    }
+    let bytes = fs::read(file).map_err(UpdateError::storage("read", file))?;
+    gix::objs::compute_hash(gix::hash::Kind::Sha1, gix::objs::Kind::Blob, &bytes)
+        .map(Some)
+        .map_err(|error| UpdateError::storage("hash", file)(std::io::Error::other(error.to_string())))
+}
+
+#[cfg(unix)]
+fn same_device(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    device(one) == device(other)
+}
+
+#[cfg(not(unix))]
+fn same_device(_: &Path, _: &Path) -> bool {
+    true
+}

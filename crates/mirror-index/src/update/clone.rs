@@ -1,0 +1,85 @@
+//! A new clone: made beside its name, which it gets when it is whole.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::disk;
+use super::error::UpdateError;
+use super::incoming;
+use super::lock::Lock;
+use super::options::{UpdateOptions, UpdateWatch, Updated};
+use super::refs::Head;
+use super::settle::settle;
+use super::state::{self, State};
+
+pub(crate) fn clone(
+    dir: &Path,
+    options: &UpdateOptions,
+    watch: &dyn UpdateWatch,
+) -> Result<Updated, UpdateError> {
+    let (parent, beside) = places(dir)?;
+    disk::make_dir(&parent)?;
+    let lock = Lock::of_clone(dir, &beside)?;
+    // Somebody else may have been faster.
+    if let State::Repository = State::of(dir)? {
+        lock.give_up(&beside);
+        return super::update(dir, options, watch);
+    }
+    let place = beside.join("repository");
+    let made = make(dir, &place, options, watch);
+    let swept = disk::remove_tree(&place);
+    lock.give_up(&beside);
+    let updated = made?;
+    swept.and_then(|()| disk::sync(&parent))?;
+    Ok(updated)
+}
+
+fn make(
+    dir: &Path,
+    place: &Path,
+    options: &UpdateOptions,
+    watch: &dyn UpdateWatch,
+) -> Result<Updated, UpdateError> {
+    disk::remove_tree(place)?;
+    gix::init_bare(place).map_err(UpdateError::git("make", dir))?;
+    let url = options.url.clone().unwrap_or_else(|| options.default_url.clone());
+    remember_origin(dir, place, &url)?;
+    let mut repo = state::open(place)?;
+    let nothing = Head { branch: None, commit: None };
+    let incoming = incoming::fetch(dir, &repo, &nothing, &url, options, watch)?;
+    let updated = settle(place, &mut repo, &nothing, incoming, None, watch)?;
+    drop(repo);
+    disk::sync_tree(place)?;
+    if dir.exists() {
+        // An empty directory; anything else in it makes this fail, as it should.
+        disk::remove_empty_dir(dir)?;
+    }
+    disk::rename(place, dir)?;
+    Ok(updated)
+}
+
+/// The directory of `dir`, and a name in it for what is not whole yet.
+fn places(dir: &Path) -> Result<(PathBuf, PathBuf), UpdateError> {
+    let absolute = std::path::absolute(dir).map_err(UpdateError::storage("find", dir))?;
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(UpdateError::refused(
+            dir,
+            "it has no name of its own; give --index-dir a directory to make",
+        ));
+    };
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(".incoming");
+    Ok((parent.to_owned(), parent.join(hidden)))
+}
+
+/// So that the next update, and git, know where it came from.
+fn remember_origin(dir: &Path, place: &Path, url: &str) -> Result<(), UpdateError> {
+    let path = place.join("config");
+    let mut config = gix::config::File::from_path_no_includes(path.clone(), gix::config::Source::Local)
+        .map_err(UpdateError::git("read the settings of", dir))?;
+    config
+        .set_raw_value_by("remote", Some("origin".into()), "url", url)
+        .map_err(UpdateError::git("write the settings of", dir))?;
+    disk::replace(&path, &path.with_extension("new"), &config.to_bstring())
+}

@@ -1,0 +1,398 @@
+//! What arrives: a repository of its own below the index, until it is whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use gix::ObjectId;
+use gix::protocol::handshake::Ref;
+use gix::protocol::transport::client::blocking_io::Transport;
+use gix::remote::{Direction, fetch::Shallow, fetch::Tags};
+
+use super::disk;
+use super::error::{UpdateError, one_line};
+use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
+use super::refs::Head;
+use super::supervise::{Halt, Meter, supervised};
+use super::transport;
+use super::trees::differences;
+
+/// Directories that are begun with this are removed by the next update.
+pub(crate) const PREFIX: &str = "mirror-incoming-";
+/// The remote's HEAD, whatever its branch is called.
+const SPEC: &str = "+HEAD:refs/heads/incoming";
+
+/// A commit that arrived whole, or that is there already.
+pub(crate) struct Incoming {
+    /// Where its files are.
+    pub(crate) git_dir: PathBuf,
+    pub(crate) tip: ObjectId,
+    /// The remote's default branch, in full.
+    pub(crate) branch: String,
+    pub(crate) bytes: u64,
+    pub(crate) objects: u64,
+    pub(crate) url: String,
+    /// Whether the branch that HEAD is at is no more on the remote, or never was.
+    pub(crate) renamed: bool,
+}
+
+/// Removes what an earlier run left. Under the lock.
+pub(crate) fn sweep(common_dir: &Path) -> Result<(), UpdateError> {
+    for entry in fs::read_dir(common_dir).map_err(UpdateError::storage("list", common_dir))? {
+        let entry = entry.map_err(UpdateError::storage("list", common_dir))?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+            disk::remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Why one attempt failed.
+enum Failure {
+    /// May go better in a moment.
+    Transient(String),
+    /// Will not.
+    Final(String),
+    Storage(String),
+    /// What is there must not be touched.
+    Refused(String),
+    Stopped,
+}
+
+type Pending<'a, 'r> = gix::remote::fetch::Prepare<'a, 'r, Box<dyn Transport + Send>>;
+
+/// Everything an attempt needs; it may outlive the one who waits for it.
+#[derive(Clone)]
+struct Attempt {
+    common_dir: PathBuf,
+    incoming: PathBuf,
+    url: String,
+    old: Option<ObjectId>,
+    branch: Option<String>,
+    bare: bool,
+    shallow: bool,
+    settings: Vec<String>,
+    options: UpdateOptions,
+}
+
+/// Fetches the remote's default branch; tries again when the network fails.
+pub(crate) fn fetch(
+    dir: &Path,
+    repo: &gix::Repository,
+    head: &Head,
+    url: &str,
+    options: &UpdateOptions,
+    watch: &dyn UpdateWatch,
+) -> Result<Incoming, UpdateError> {
+    let old = head.commit;
+    let shallow = match old {
+        Some(_) => super::state::is_shallow(repo),
+        None => options.history == super::History::Shallow,
+    };
+    watch.event(UpdateEvent::Started {
+        url: url.to_owned(),
+        clone: old.is_none(),
+        old: old.map(|id| id.to_string()),
+    });
+    if options.history == super::History::Full && shallow {
+        let text = "the index is a shallow clone and stays one; --index-full says how a new clone is made";
+        watch.event(UpdateEvent::Notice(text.to_owned()));
+    }
+    let mut wait = options.retry_base;
+    for number in 0..=options.retries {
+        let attempt = Attempt {
+            common_dir: repo.common_dir().to_owned(),
+            incoming: repo.common_dir().join(format!("{PREFIX}{number}")),
+            url: url.to_owned(),
+            old,
+            branch: head.branch.clone(),
+            bare: repo.is_bare(),
+            shallow,
+            settings: transport::settings(repo),
+            options: options.clone(),
+        };
+        let place = attempt.incoming.clone();
+        let made =
+            supervised(watch, options.idle_timeout, move |meter, interrupt| attempt.make(meter, interrupt));
+        let failure = match made {
+            Ok(Ok(incoming)) => return Ok(incoming),
+            Ok(Err(failure)) => failure,
+            Err(Halt::Stopped) => Failure::Stopped,
+            Err(Halt::Stalled(after)) => Failure::Transient(format!("nothing came for {after:?}")),
+            Err(Halt::Broken(why)) => Failure::Final(why),
+        };
+        disk::remove_tree(&place)?;
+        let why = match failure {
+            Failure::Transient(why) if number < options.retries => why,
+            failure => return Err(failure.told(dir, url, number + 1)),
+        };
+        watch.event(UpdateEvent::Retrying { why, wait });
+        if !sleep(wait, watch) {
+            return Err(UpdateError::Stopped);
+        }
+        wait = (wait * 2).min(options.retry_max);
+    }
+    Err(UpdateError::Stopped)
+}
+
+impl Failure {
+    /// The end of it.
+    fn told(self, dir: &Path, url: &str, attempts: u32) -> UpdateError {
+        match self {
+            Self::Transient(reason) | Self::Final(reason) => {
+                UpdateError::Origin { url: url.to_owned(), reason, attempts }
+            }
+            Self::Storage(reason) => UpdateError::Unstorable { dir: dir.to_owned(), reason },
+            Self::Refused(why) => UpdateError::refused(dir, why),
+            Self::Stopped => UpdateError::Stopped,
+        }
+    }
+}
+
+/// Whether it was slept through.
+fn sleep(pause: Duration, watch: &dyn UpdateWatch) -> bool {
+    let until = std::time::Instant::now() + pause;
+    while std::time::Instant::now() < until {
+        if watch.stopped() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20).min(pause));
+    }
+    !watch.stopped()
+}
+
+impl Attempt {
+    fn make(self, meter: &Meter, interrupt: &AtomicBool) -> Result<Incoming, Failure> {
+        let repo = self.prepare()?;
+        let (tip, branch, renamed) = self.receive(&repo, meter, interrupt)?;
+        drop(repo);
+        let (bytes, objects) = meter.received();
+        if self.old != Some(tip) {
+            self.verify(tip, meter, interrupt)?;
+        }
+        Ok(Incoming { git_dir: self.incoming, tip, branch, bytes, objects, url: self.url, renamed })
+    }
+
+    /// An empty repository that sees the objects of the index and knows what it lacks.
+    fn prepare(&self) -> Result<gix::Repository, Failure> {
+        let stored = |error: UpdateError| Failure::Storage(chain(&error));
+        disk::remove_tree(&self.incoming).map_err(stored)?;
+        gix::init_bare(&self.incoming).map_err(classify)?;
+        let objects = self.common_dir.join("objects");
+        let objects = objects.canonicalize().map_err(|error| Failure::Storage(error.to_string()))?;
+        let alternates = self.incoming.join("objects/info/alternates");
+        let line = format!("{}\n", quoted(&objects));
+        disk::make_dir(&self.incoming.join("objects/info")).map_err(stored)?;
+        disk::replace(&alternates, &alternates.with_extension("new"), line.as_bytes()).map_err(stored)?;
+        if let Ok(shallow) = fs::read(self.common_dir.join("shallow")) {
+            let to = self.incoming.join("shallow");
+            disk::replace(&to, &to.with_extension("new"), &shallow).map_err(stored)?;
+        }
+        // Nobody may sit at the terminal.
+        let own = ["gitoxide.credentials.terminalPrompt=false".to_owned(), self.agent()];
+        let options =
+            gix::open::Options::default().config_overrides(self.settings.iter().cloned().chain(own));
+        let repo = gix::open_opts(&self.incoming, options).map_err(classify)?;
+        Ok(repo)
+    }
+
+    /// Words of printable ASCII is what the protocol has room for.
+    fn agent(&self) -> String {
+        let fair = |c: char| if c.is_ascii_graphic() { c } else { '.' };
+        format!("gitoxide.userAgent={}", self.options.user_agent.chars().map(fair).collect::<String>())
+    }
+
+    /// A connection that asks for `spec`.
+    fn connect<T>(
+        &self,
+        repo: &gix::Repository,
+        spec: &str,
+        meter: &Meter,
+        then: impl FnOnce(Pending<'_, '_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let remote = repo.remote_at(self.url.as_str()).map_err(classify)?.with_fetch_tags(Tags::None);
+        let remote = remote.with_refspecs([spec], Direction::Fetch).map_err(classify)?;
+        let mut connection = remote.connect(Direction::Fetch).map_err(classify)?;
+        let http = transport::options(repo, &self.url, &self.options).map_err(Failure::Final)?;
+        if let Some(options) = http {
+            connection.set_transport_options(options);
+        }
+        then(connection.prepare_fetch(meter.root(), Default::default()).map_err(classify)?)
+    }
+
+    fn receive(
+        &self,
+        repo: &gix::Repository,
+        meter: &Meter,
+        interrupt: &AtomicBool,
+    ) -> Result<(ObjectId, String, bool), Failure> {
+        self.connect(repo, SPEC, meter, |pending| {
+            let (tip, branch) = default_branch(&pending.ref_map().remote_refs)?;
+            let renamed = match &self.branch {
+                Some(own) if *own != branch => self.is_gone(repo, own, &branch, meter)?,
+                _ => false,
+            };
+            if self.old != Some(tip) {
+                let depth = if self.shallow {
+                    Shallow::DepthAtRemote(std::num::NonZeroU32::MIN)
+                } else {
+                    Shallow::NoChange
+                };
+                pending.with_shallow(depth).receive(meter.root(), interrupt).map_err(classify)?;
+            }
+            Ok((tip, branch, renamed))
+        })
+    }
+
+    /// Whether the remote has no branch `own` any more. A checkout of a branch that it does have is
+    /// somebody's choice.
+    fn is_gone(
+        &self,
+        repo: &gix::Repository,
+        own: &str,
+        default: &str,
+        meter: &Meter,
+    ) -> Result<bool, Failure> {
+        let spec = format!("+{own}:refs/heads/own");
+        let there = self.connect(repo, &spec, meter, |pending| {
+            Ok(pending.ref_map().remote_refs.iter().any(|found| match found {
+                Ref::Direct { full_ref_name, .. }
+                | Ref::Symbolic { full_ref_name, .. }
+                | Ref::Peeled { full_ref_name, .. }
+                | Ref::Unborn { full_ref_name, .. } => full_ref_name == own,
+            }))
+        })?;
+        if there && !self.bare {
+            return Err(Failure::Refused(format!(
+                "{own} is checked out there, but the index is {default} now. Run `git switch` to that, or give \
+                 --index-dir a bare clone"
+            )));
+        }
+        Ok(!there)
+    }
+
+    /// Every object of the new tree must be there; what the old tree has as well was there before.
+    fn verify(&self, tip: ObjectId, meter: &Meter, interrupt: &AtomicBool) -> Result<(), Failure> {
+        let repo = gix::open(&self.incoming).map_err(classify)?;
+        let tree = |id: ObjectId| -> gix::error::Result<ObjectId> {
+            Ok(repo.find_object(id)?.try_into_commit()?.tree_id()?.detach())
+        };
+        let lacking = |what: &dyn std::fmt::Display| {
+            Failure::Transient(one_line(&format!("what the remote sent is not whole: {what}")))
+        };
+        let new = tree(tip).map_err(|error| lacking(&error))?;
+        // An old tree that cannot be read vouches for nothing.
+        let old = self.old.and_then(|id| tree(id).ok());
+        complete(&repo, new, old, meter, interrupt).map_err(|why| lacking(&why))
+    }
+}
+
+/// The remote's HEAD and the branch it stands for.
+fn default_branch(refs: &[Ref]) -> Result<(ObjectId, String), Failure> {
+    let head = refs.iter().find(|r| match r {
+        Ref::Direct { full_ref_name, .. }
+        | Ref::Symbolic { full_ref_name, .. }
+        | Ref::Peeled { full_ref_name, .. }
+        | Ref::Unborn { full_ref_name, .. } => full_ref_name == "HEAD",
+    });
+    match head {
+        Some(Ref::Symbolic { target, object, .. }) => {
+            let branch = target.to_string();
+            let fair = gix::refs::FullName::try_from(branch.as_str()).is_ok();
+            if fair && branch.starts_with("refs/heads/") {
+                Ok((*object, branch))
+            } else {
+                Err(Failure::Final(one_line(&format!("its HEAD is at {branch}, which is no branch"))))
+            }
+        }
+        // Detached, or a server that does not say: what it was called when it had a name.
+        Some(Ref::Direct { object, .. }) => Ok((*object, named_like(refs, object))),
+        Some(Ref::Peeled { .. }) => Err(Failure::Final("its HEAD is a tag".to_owned())),
+        Some(Ref::Unborn { .. }) | None => Err(Failure::Final(
+            "it has no commit at HEAD: the repository is empty, or it is no index".to_owned(),
+        )),
+    }
+}
+
+fn named_like(refs: &[Ref], head: &ObjectId) -> String {
+    let branches = refs.iter().filter_map(|r| match r {
+        Ref::Direct { full_ref_name, object } if object == head => Some(full_ref_name.to_string()),
+        _ => None,
+    });
+    let mut branches: Vec<_> = branches.filter(|name| name.starts_with("refs/heads/")).collect();
+    branches.sort_by_key(|name| {
+        (!matches!(name.as_str(), "refs/heads/master" | "refs/heads/main"), name.clone())
+    });
+    branches.into_iter().next().unwrap_or_else(|| "refs/heads/master".to_owned())
+}
+
+/// Whether all of `new` is there. Subtrees that `old` has at the same place are not looked into.
+fn complete(
+    repo: &gix::Repository,
+    new: ObjectId,
+    old: Option<ObjectId>,
+    meter: &Meter,
+    interrupt: &AtomicBool,
+) -> Result<(), String> {
+    differences(repo, old, Some(new), &mut |change| {
+        meter.sign();
+        if interrupt.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err("stopped".to_owned());
+        }
+        match change.new {
+            Some((mode, id)) if !mode.is_commit() && !repo.has_object(id) => {
+                Err(format!("object {id} is missing"))
+            }
+            _ => Ok(()),
+        }
+    })
+}
+
+/// git's alternates have one path a line; a path that begins with `"` is C-quoted.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.contains(['"', '\n', '\\']) {
+        format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+    } else {
+        text
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    one_line(&text)
+}
+
+/// What to make of an error of gix.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` is given")]
+fn classify(error: gix::error::Error) -> Failure {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let mut texts: Vec<String> = Vec::new();
+    let mut full = false;
+    for part in error.iter_errors() {
+        let text = one_line(&part.to_string());
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
+        }
+        if let Some(error) = part.downcast_ref::<std::io::Error>() {
+            full |= matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge);
+        }
+    }
+    let text = texts.join(": ");
+    let unknown_host = text.contains("failed to lookup address");
+    if full {
+        Failure::Storage(text)
+    } else if text.contains("invalid peer certificate") {
+        Failure::Final(text)
+    } else if unknown_host || error.can_retry_lenient() || error.is_corrupted() {
+        Failure::Transient(text)
+    } else {
+        Failure::Final(text)
+    }
+}

@@ -1,0 +1,74 @@
+//! Clones and updates the git index.
+//!
+//! What arrives goes into a repository of its own below the index (`mirror-incoming-*`), which sees
+//! the objects of the index as alternates. Only when the pack is whole, indexed and its tree complete
+//! are its files moved into the index and the refs set, so that an update that is stopped, killed or
+//! cut off leaves the index as it was. A clone is the same in a directory beside `--index-dir`, which
+//! gets its name last. What a killed run leaves is removed by the next one, under a lock.
+//!
+//! Beside `git/`, the modules below are the ones that know gix.
+
+mod checkout;
+mod clone;
+mod disk;
+mod error;
+mod incoming;
+mod lock;
+mod options;
+mod packs;
+mod refs;
+mod settle;
+mod state;
+mod supervise;
+mod transport;
+mod trees;
+
+use std::path::Path;
+use std::time::Instant;
+
+pub use error::{UpdateError, UpdateFault};
+pub use options::{
+    History, QuietWatch, UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch, Updated,
+};
+
+use state::State;
+
+/// Clones the index into `dir` when nothing is there, else brings the git repository there up to
+/// date with its remote. Blocks; works on a thread of its own, of which it reports to `watch`. Memory
+/// grows with the number of objects that arrive (about 100 bytes each), not with their size.
+///
+/// # Errors
+/// See [`UpdateError`]. The index is then as it was, or absent if it was absent.
+pub fn update_index(
+    dir: &Path,
+    options: &UpdateOptions,
+    watch: &dyn UpdateWatch,
+) -> Result<Updated, UpdateError> {
+    let began = Instant::now();
+    let mut updated = match State::of(dir)? {
+        State::Absent => clone::clone(dir, options, watch)?,
+        State::Repository => update(dir, options, watch)?,
+    };
+    updated.elapsed = began.elapsed();
+    Ok(updated)
+}
+
+fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Result<Updated, UpdateError> {
+    let mut repo = state::open(dir)?;
+    let lock = lock::Lock::of_repository(dir, repo.common_dir())?;
+    incoming::sweep(repo.common_dir())?;
+    packs::finish(repo.common_dir())?;
+    checkout::Checkout::resume(dir, &repo, watch)?;
+    repo = state::open(dir)?;
+    let head = refs::Head::of(dir, &repo)?;
+    let work = checkout::Checkout::examine(dir, &repo, &head, watch)?;
+    let url = refs::url(&repo, options, watch)?;
+    let incoming = incoming::fetch(dir, &repo, &head, &url, options, watch)?;
+    let mut updated = settle::settle(dir, &mut repo, &head, incoming, work.as_ref(), watch)?;
+    updated.packs_replaced = packs::consolidate(&repo, options, watch);
+    if updated.packs_replaced > 0 {
+        settle::prune_boundary(&state::open(dir)?)?;
+    }
+    drop(lock);
+    Ok(updated)
+}

@@ -1,0 +1,160 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How much history a new clone has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum History {
+    /// The newest commit alone. A repository that is shallow stays so.
+    #[default]
+    Shallow,
+    /// All of it.
+    Full,
+}
+
+/// How to clone and update.
+#[derive(Debug, Clone)]
+pub struct UpdateOptions {
+    /// Where to fetch from, when the operator says so; else the repository's own origin.
+    pub url: Option<String>,
+    /// Where a new clone comes from when nobody says otherwise.
+    pub default_url: String,
+    /// For new clones.
+    pub history: History,
+    /// A PEM file of roots to trust beside the system's.
+    pub cacert: Option<PathBuf>,
+    /// Named to the remote in git's protocol. (The HTTP header of that name is gix's own.)
+    pub user_agent: String,
+    /// Longest time for connecting over HTTP. (git:// has 5 s; ssh as it is configured.)
+    pub connect_timeout: Duration,
+    /// Longest time in which nothing arrives and nothing is worked on.
+    pub idle_timeout: Duration,
+    /// Attempts after the first when the network fails.
+    pub retries: u32,
+    /// First wait before another attempt; doubles.
+    pub retry_base: Duration,
+    /// Longest wait.
+    pub retry_max: Duration,
+    /// Packs beside the largest that are kept before they are put together.
+    pub packs_most: usize,
+}
+
+/// What an update is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UpdatePhase {
+    /// Looking at what is there.
+    Examining,
+    /// Asking the remote what it has, and waiting while it makes a pack of it.
+    Connecting,
+    /// The pack arrives.
+    Receiving,
+    /// Deltas are resolved, the pack is indexed.
+    Indexing,
+    /// Files of a checkout are written.
+    CheckingOut,
+    /// Old packs become one.
+    Packing,
+}
+
+impl UpdatePhase {
+    /// For people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Examining => "examining the index",
+            Self::Connecting => "waiting for the remote",
+            Self::Receiving => "receiving",
+            Self::Indexing => "indexing",
+            Self::CheckingOut => "checking out",
+            Self::Packing => "packing",
+        }
+    }
+}
+
+/// How far an update is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpdateStatus {
+    /// What it is busy with.
+    pub phase: UpdatePhase,
+    /// Objects, or files, of this phase that are done.
+    pub done: u64,
+    /// How many there are, when that is known.
+    pub total: Option<u64>,
+    /// Bytes received so far.
+    pub bytes: u64,
+}
+
+/// What happens once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UpdateEvent {
+    /// The work begins.
+    Started {
+        /// Where from.
+        url: String,
+        /// Whether a clone is made.
+        clone: bool,
+        /// The commit that is there, in hex.
+        old: Option<String>,
+    },
+    /// The network failed; another attempt follows after a wait.
+    Retrying {
+        /// Why, in one line.
+        why: String,
+        /// How long from now.
+        wait: Duration,
+    },
+    /// Something a person may want to know.
+    Notice(String),
+}
+
+/// Told how an update does, and asked whether it shall go on. Called from the thread that called
+/// [`update_index`](crate::update_index), some ten times a second: must not block.
+pub trait UpdateWatch {
+    /// Whether to stop. Asked often.
+    fn stopped(&self) -> bool;
+    /// How far it is.
+    fn status(&self, status: &UpdateStatus);
+    /// What happened.
+    fn event(&self, event: UpdateEvent);
+}
+
+/// Says nothing and never stops.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct QuietWatch;
+
+impl UpdateWatch for QuietWatch {
+    fn stopped(&self) -> bool {
+        false
+    }
+    fn status(&self, _: &UpdateStatus) {}
+    fn event(&self, _: UpdateEvent) {}
+}
+
+/// What an update did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Updated {
+    /// Where from.
+    pub url: String,
+    /// The commit that was there, in hex; `None` after a clone.
+    pub old: Option<String>,
+    /// The commit that is there now.
+    pub new: String,
+    /// The branch that HEAD is at, in full (`refs/heads/…`).
+    pub branch: String,
+    /// Whether the old commit is no ancestor of the new one; `None` where history does not tell. After a clone
+    /// there is no old one: `Some(false)`.
+    pub forced: Option<bool>,
+    /// Whether the repository has only the newest commits.
+    pub shallow: bool,
+    /// Bytes of the pack that was received.
+    pub received_bytes: u64,
+    /// Objects in it.
+    pub received_objects: u64,
+    /// Files of a checkout that were written or removed.
+    pub checked_out: u64,
+    /// Packs that became one.
+    pub packs_replaced: u64,
+    /// Time taken.
+    pub elapsed: Duration,
+}

@@ -1,0 +1,283 @@
+//! Old packs become one. Every update adds a pack; without this a nightly run would leave hundreds.
+//!
+//! A bare shallow repository keeps what its refs reach: the snapshots of earlier nights go. Any other
+//! keeps every object of the packs that are put together, and its largest pack stays as it is.
+
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use gix::ObjectId;
+use gix_pack::data::output::{self, bytes::FromEntriesIter, count::objects::ObjectExpansion};
+
+use super::disk;
+use super::error::UpdateError;
+use super::incoming;
+use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
+use super::supervise::{Meter, supervised};
+
+/// Names the packs that a new one replaces, from before the first of them goes until after the last.
+const REPLACED: &str = "mirror-packs-replaced";
+/// Beside a pack with this name.
+const COMPANIONS: [&str; 3] = ["pack", "rev", "bitmap"];
+/// Local work that shows no sign of life for so long hangs.
+const PATIENCE: Duration = Duration::from_secs(600);
+const COPY_BYTES: usize = 256 << 10;
+
+struct Pack {
+    /// Without extension.
+    path: PathBuf,
+    bytes: u64,
+}
+
+/// Puts packs together when there are too many. Gives the number of those that are gone. What goes
+/// wrong is told and costs nothing: the packs stay as they were.
+pub(crate) fn consolidate(repo: &gix::Repository, options: &UpdateOptions, watch: &dyn UpdateWatch) -> u64 {
+    match attempt(repo, options, watch) {
+        Ok(replaced) => replaced,
+        Err(why) => {
+            let _ = incoming::sweep(repo.common_dir());
+            if !watch.stopped() {
+                watch.event(UpdateEvent::Notice(format!("the packs of the index stay as they are: {why}")));
+            }
+            0
+        }
+    }
+}
+
+fn attempt(repo: &gix::Repository, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Result<u64, String> {
+    let common = repo.common_dir().to_owned();
+    if ["gc.pid", "objects/info/alternates"].iter().any(|name| common.join(name).exists()) {
+        return Ok(0);
+    }
+    let mut packs = list(&common.join("objects/pack")).map_err(|error| error.to_string())?;
+    packs.sort_by_key(|pack| std::cmp::Reverse(pack.bytes));
+    let Some((largest, rest)) = packs.split_first() else { return Ok(0) };
+    let reachable_only = repo.is_bare() && super::state::is_shallow(repo);
+    let small: u64 = rest.iter().map(|pack| pack.bytes).sum();
+    let many = rest.len() >= options.packs_most;
+    if !(many || reachable_only && small > largest.bytes / 2) {
+        return Ok(0);
+    }
+    let work = Work {
+        incoming: common.join(format!("{}packs", incoming::PREFIX)),
+        objects: common.join("objects"),
+        what: if reachable_only {
+            What::Reachable(tips(repo)?)
+        } else {
+            What::Packs(rest.iter().map(|pack| pack.path.clone()).collect())
+        },
+    };
+    let replaced = if reachable_only { &packs[..] } else { rest };
+    let made = supervised(watch, PATIENCE, move |meter, interrupt| {
+        meter.packing();
+        work.make(meter, interrupt)
+    });
+    let made = made.map_err(|halt| format!("{halt:?}"))??;
+    replace(&common, &made, replaced).map_err(|error| error.to_string())?;
+    Ok(replaced.len() as u64)
+}
+
+/// Packs that may be replaced: with an index, not kept by anybody, not of a partial clone.
+fn list(dir: &Path) -> std::io::Result<Vec<Pack>> {
+    let mut packs = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let kept = ["keep", "promisor", "mtimes"].iter().any(|ext| path.with_extension(ext).exists());
+        if path.extension().is_some_and(|ext| ext == "idx") && !kept {
+            let bytes = fs::metadata(path.with_extension("pack"))?.len();
+            packs.push(Pack { path: path.with_extension(""), bytes });
+        }
+    }
+    Ok(packs)
+}
+
+/// What every ref and HEAD stand for.
+fn tips(repo: &gix::Repository) -> Result<Vec<ObjectId>, String> {
+    let fail = |error: gix::error::Error| error.to_string();
+    let mut tips = vec![repo.head_id().map_err(fail)?.detach()];
+    for reference in repo.references().map_err(fail)?.all().map_err(fail)? {
+        if let Some(id) = reference.map_err(fail)?.try_id() {
+            tips.push(id.detach());
+        }
+    }
+    tips.sort_unstable();
+    tips.dedup();
+    Ok(tips)
+}
+
+enum What {
+    Reachable(Vec<ObjectId>),
+    Packs(Vec<PathBuf>),
+}
+
+struct Work {
+    incoming: PathBuf,
+    objects: PathBuf,
+    what: What,
+}
+
+impl Work {
+    /// Writes the new pack and its index; gives the path without extension.
+    fn make(self, meter: &Meter, interrupt: &AtomicBool) -> Result<PathBuf, String> {
+        let told = |error: UpdateError| error.to_string();
+        disk::remove_tree(&self.incoming).map_err(told)?;
+        disk::make_dir(&self.incoming).map_err(told)?;
+        let stream = self.incoming.join("stream");
+        let count = self.write(&stream, meter, interrupt).map_err(|error| error.to_string())?;
+        let mut input =
+            BufReader::with_capacity(COPY_BYTES, File::open(&stream).map_err(|error| error.to_string())?);
+        // Reads every object back, and computes its id from what it says.
+        let bundle = gix_pack::Bundle::write_to_directory(
+            &mut input,
+            Some(&self.incoming),
+            &mut meter.root(),
+            interrupt,
+            None::<gix::odb::Handle>,
+            gix::hash::Kind::Sha1,
+            gix_pack::bundle::write::Options::default(),
+        )
+        .map_err(|error| error.to_string())?;
+        disk::remove_file(&stream).map_err(told)?;
+        if bundle.index.num_objects as usize != count {
+            return Err(format!("{} objects were written, not {count}", bundle.index.num_objects));
+        }
+        let path = bundle.data_path.ok_or("the pack got no name")?;
+        for extension in ["pack", "idx"] {
+            disk::seal(&path.with_extension(extension)).map_err(told)?;
+        }
+        Ok(path.with_extension(""))
+    }
+
+    /// Writes the objects as a pack, and says how many; deltas are taken over as they are.
+    fn write(&self, to: &Path, meter: &Meter, interrupt: &AtomicBool) -> gix::error::Result<usize> {
+        let db =
+            gix::odb::at(self.objects.clone(), gix::hash::Kind::Sha1).and_then(gix::odb::Handle::into_arc);
+        let mut db = db.map_err(gix::error::Error::from_error)?;
+        db.prevent_pack_unload();
+        let (ids, expansion) = self.ids()?;
+        let (counts, _) = output::count::objects_unthreaded(
+            &db,
+            &mut ids.into_iter().map(Ok),
+            &meter.root(),
+            interrupt,
+            expansion,
+        )?;
+        let count = counts.len();
+        let entries = output::entry::iter_from_counts(
+            counts,
+            db,
+            Box::new(meter.root()),
+            output::entry::iter_from_counts::Options::default(),
+        )?;
+        let input = gix::parallel::InOrderIter::from(entries);
+        let file = disk::create(to).map_err(gix::error::Error::from_error)?;
+        let entries = u32::try_from(count).map_err(gix::error::Error::from_error)?;
+        let mut written = FromEntriesIter::new(
+            input,
+            BufWriter::with_capacity(COPY_BYTES, file),
+            entries,
+            gix_pack::data::Version::V2,
+            gix::hash::Kind::Sha1,
+        );
+        for chunk in &mut written {
+            chunk?;
+            meter.sign();
+            if interrupt.load(std::sync::atomic::Ordering::Relaxed) {
+                return Err(gix::error::Error::from_error(std::io::Error::from(
+                    std::io::ErrorKind::Interrupted,
+                )));
+            }
+        }
+        written.into_write().flush().map_err(gix::error::Error::from_error)?;
+        Ok(count)
+    }
+
+    fn ids(&self) -> gix::error::Result<(Vec<ObjectId>, ObjectExpansion)> {
+        let mut ids = Vec::new();
+        match &self.what {
+            What::Packs(packs) => {
+                for pack in packs {
+                    let index = gix_pack::index::File::at(pack.with_extension("idx"), gix::hash::Kind::Sha1)?;
+                    ids.extend(index.iter().map(|entry| entry.oid));
+                }
+                ids.sort_unstable();
+                ids.dedup();
+                Ok((ids, ObjectExpansion::AsIs))
+            }
+            What::Reachable(tips) => {
+                let git_dir = self.objects.parent().unwrap_or(&self.objects);
+                let repo = gix::open(git_dir)?;
+                // Histories of tags begin at their commits; the tags themselves are objects too.
+                let mut commits = Vec::new();
+                for tip in tips {
+                    ids.push(*tip);
+                    let peeled = repo.find_object(*tip)?.peel_tags_to_end()?;
+                    if peeled.kind.is_commit() {
+                        commits.push(peeled.id);
+                    }
+                }
+                for commit in repo.rev_walk(commits).all()? {
+                    ids.push(commit?.id);
+                }
+                ids.sort_unstable();
+                ids.dedup();
+                Ok((ids, ObjectExpansion::TreeContents))
+            }
+        }
+    }
+}
+
+/// Moves the new pack in and removes the others, in an order that is safe to be killed in.
+fn replace(common: &Path, made: &Path, old: &[Pack]) -> Result<(), UpdateError> {
+    let dir = common.join("objects/pack");
+    let name = made.file_name().unwrap_or_default();
+    let target = dir.join(name);
+    let old: Vec<_> = old.iter().filter(|pack| pack.path != target).collect();
+    for extension in ["pack", "idx"] {
+        disk::rename(&made.with_extension(extension), &target.with_extension(extension))?;
+    }
+    disk::sync(&dir)?;
+    let names = old.iter().filter_map(|pack| pack.path.file_name()?.to_str());
+    let mut list = format!("{}\n", name.to_string_lossy());
+    names.for_each(|name| list += &format!("{name}\n"));
+    let path = common.join(REPLACED);
+    disk::replace(&path, &path.with_extension("new"), list.as_bytes())?;
+    disk::sync(common)?;
+    finish(common)?;
+    incoming::sweep(common)
+}
+
+/// Removes packs that were replaced, also those of a run that was killed while it did so.
+pub(crate) fn finish(common: &Path) -> Result<(), UpdateError> {
+    let list = common.join(REPLACED);
+    let text = match fs::read_to_string(&list) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(UpdateError::storage("read", &list)(error)),
+    };
+    let dir = common.join("objects/pack");
+    let mut names = text.lines().filter(|name| {
+        name.starts_with("pack-") && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    });
+    let stands = |name: &str| dir.join(name).with_extension("idx").exists();
+    if names.next().is_some_and(stands) {
+        // It names packs that are about to go.
+        disk::remove_file(&dir.join("multi-pack-index"))?;
+        for name in names {
+            let pack = dir.join(name);
+            if pack.with_extension("keep").exists() {
+                continue;
+            }
+            // Without its index nobody sees it.
+            disk::remove_file(&pack.with_extension("idx"))?;
+            for extension in COMPANIONS {
+                disk::remove_file(&pack.with_extension(extension))?;
+            }
+        }
+        disk::sync(&dir)?;
+    }
+    disk::remove_file(&list)
+}

@@ -1,0 +1,109 @@
+//! HEAD, branches, and where the index comes from.
+
+use std::path::Path;
+
+use gix::ObjectId;
+use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit};
+use gix::refs::{FullName, Target};
+use gix::remote::Direction;
+
+use super::error::UpdateError;
+use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
+
+/// Where HEAD is.
+pub(crate) struct Head {
+    /// Its branch in full; `None` when it is detached.
+    pub(crate) branch: Option<String>,
+    /// Its commit; `None` when there is none yet.
+    pub(crate) commit: Option<ObjectId>,
+}
+
+impl Head {
+    pub(crate) fn of(dir: &Path, repo: &gix::Repository) -> Result<Self, UpdateError> {
+        let branch = repo.head_name().map_err(UpdateError::git("find HEAD of", dir))?;
+        let commit = repo.head_id().ok().map(gix::Id::detach);
+        Ok(Self { branch: branch.map(|name| name.to_string()), commit })
+    }
+}
+
+/// The address to fetch from.
+pub(crate) fn url(
+    repo: &gix::Repository,
+    options: &UpdateOptions,
+    watch: &dyn UpdateWatch,
+) -> Result<String, UpdateError> {
+    let origin = repo.find_default_remote(Direction::Fetch).and_then(Result::ok);
+    let own = origin.and_then(|remote| Some(remote.url(Direction::Fetch)?.to_bstring().to_string()));
+    let url = match (&options.url, own) {
+        (Some(asked), Some(own)) => {
+            if *asked != own {
+                watch.event(UpdateEvent::Notice(format!(
+                    "the index was cloned from {own}; it is updated from {asked}, because --index-url says so"
+                )));
+            }
+            asked.clone()
+        }
+        (Some(asked), None) => asked.clone(),
+        (None, Some(own)) => {
+            if own != options.default_url {
+                watch.event(UpdateEvent::Notice(format!(
+                    "the index is updated from its own origin, {own}; --index-url gives another"
+                )));
+            }
+            own
+        }
+        (None, None) => options.default_url.clone(),
+    };
+    Ok(url)
+}
+
+/// Sets the branch to `tip` and HEAD to the branch. A bare repository loses the branch that HEAD was
+/// at when the remote has `renamed` it.
+pub(crate) fn advance(
+    dir: &Path,
+    repo: &gix::Repository,
+    head: &Head,
+    branch: &str,
+    tip: ObjectId,
+    renamed: bool,
+) -> Result<(), UpdateError> {
+    let fail = UpdateError::git("set the branch of", dir);
+    let name = FullName::try_from(branch).map_err(UpdateError::git("name the branch of", dir))?;
+    let log = LogChange { message: "update-index".into(), ..LogChange::default() };
+    let update = |name: FullName, new: Target| RefEdit {
+        change: Change::Update { log: log.clone(), expected: PreviousValue::Any, new },
+        name,
+        deref: false,
+    };
+    let mut edits = vec![update(name.clone(), Target::Object(tip))];
+    if let Some(tracking) = tracking(repo, branch) {
+        edits.push(update(tracking, Target::Object(tip)));
+    }
+    repo.edit_references(edits).map_err(fail)?;
+    if head.branch.as_deref() == Some(branch) {
+        return Ok(());
+    }
+    let name_of_head = FullName::try_from("HEAD").map_err(UpdateError::git("name HEAD of", dir))?;
+    repo.edit_reference(update(name_of_head, Target::Symbolic(name)))
+        .map_err(UpdateError::git("set HEAD of", dir))?;
+    if let Some(gone) = head.branch.as_deref().filter(|_| repo.is_bare() && renamed) {
+        let gone = FullName::try_from(gone).map_err(UpdateError::git("name the branch of", dir))?;
+        let change = Change::Delete {
+            expected: PreviousValue::Any,
+            log: gix::refs::transaction::RefLog::AndReference,
+        };
+        // It may never have had a commit.
+        let _ = repo.edit_reference(RefEdit { change, name: gone, deref: false });
+    }
+    Ok(())
+}
+
+/// The remote-tracking branch that a checkout has for a branch of its remote.
+pub(crate) fn tracking(repo: &gix::Repository, branch: &str) -> Option<FullName> {
+    if repo.is_bare() {
+        return None;
+    }
+    let remote = repo.remote_default_name(Direction::Fetch)?;
+    let short = branch.strip_prefix("refs/heads/")?;
+    FullName::try_from(format!("refs/remotes/{remote}/{short}")).ok()
+}

@@ -1,0 +1,143 @@
+//! What arrived becomes part of the index.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use gix::ObjectId;
+
+use super::checkout::Checkout;
+use super::disk;
+use super::error::UpdateError;
+use super::incoming::Incoming;
+use super::options::{UpdateWatch, Updated};
+use super::refs::{self, Head};
+
+/// Moves the pack in, then the work tree, then the refs. Killed anywhere, the index is at the old
+/// commit or at the new one, and the objects of both are there.
+pub(crate) fn settle(
+    dir: &Path,
+    repo: &mut gix::Repository,
+    head: &Head,
+    incoming: Incoming,
+    work: Option<&Checkout>,
+    watch: &dyn UpdateWatch,
+) -> Result<Updated, UpdateError> {
+    let Incoming { git_dir, tip, branch, bytes, objects, url, renamed } = incoming;
+    let moved = head.commit != Some(tip);
+    if moved {
+        adopt(&git_dir, repo.common_dir())?;
+        *repo = super::state::open(dir)?;
+        let commit = repo.find_object(tip).map_err(UpdateError::git("find the new commit in", dir))?;
+        drop(commit);
+    }
+    disk::remove_tree(&git_dir)?;
+    let advances = moved || head.branch.as_deref() != Some(branch.as_str());
+    let checked_out = match work {
+        Some(work) if advances => work.bring(dir, repo, tip, &branch, watch)?,
+        _ => 0,
+    };
+    if advances {
+        refs::advance(dir, repo, head, &branch, tip, renamed)?;
+        sync_refs(repo, &branch)?;
+        work.map_or(Ok(()), Checkout::done)?;
+    }
+    let forced = match head.commit {
+        Some(old) if moved => descends(repo, tip, old).map(|descends| !descends),
+        _ => Some(false),
+    };
+    Ok(Updated {
+        url,
+        old: head.commit.map(|id| id.to_string()),
+        new: tip.to_string(),
+        branch,
+        forced,
+        shallow: super::state::is_shallow(repo),
+        received_bytes: bytes,
+        received_objects: objects,
+        checked_out,
+        packs_replaced: 0,
+        elapsed: std::time::Duration::ZERO,
+    })
+}
+
+/// Moves packs and the shallow boundary from one repository to the other: the boundary first, because
+/// a commit without parents at hand is damage where nothing says so; a pack's index last, because it
+/// is what makes the pack be seen.
+fn adopt(from: &Path, to: &Path) -> Result<(), UpdateError> {
+    let (source, target) = (from.join("objects/pack"), to.join("objects/pack"));
+    disk::make_dir(&target)?;
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(&source).map_err(UpdateError::storage("list", &source))? {
+        let entry = entry.map_err(UpdateError::storage("list", &source))?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| name.starts_with("pack-")) else { continue };
+        if name.ends_with(".idx") || name.ends_with(".pack") {
+            disk::seal(&entry.path())?;
+            names.insert((name.ends_with(".idx"), name.to_owned()));
+        }
+    }
+    shallow(&to.join("shallow"), &boundary(&to.join("shallow"))?, &boundary(&from.join("shallow"))?)?;
+    for (_, name) in names {
+        disk::rename(&source.join(&name), &target.join(&name))?;
+    }
+    disk::sync(&target)
+}
+
+fn boundary(path: &Path) -> Result<BTreeSet<String>, UpdateError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(UpdateError::storage("read", path)(error)),
+    }
+}
+
+fn shallow(path: &Path, held: &BTreeSet<String>, more: &BTreeSet<String>) -> Result<(), UpdateError> {
+    if more.is_subset(held) {
+        return Ok(());
+    }
+    write_boundary(path, &held.union(more).cloned().collect())
+}
+
+/// Forgets commits of the boundary whose objects are gone.
+pub(crate) fn prune_boundary(repo: &gix::Repository) -> Result<(), UpdateError> {
+    let path = repo.common_dir().join("shallow");
+    let held = boundary(&path)?;
+    let there = |line: &&String| ObjectId::from_hex(line.as_bytes()).is_ok_and(|id| repo.has_object(id));
+    let kept: BTreeSet<String> = held.iter().filter(there).cloned().collect();
+    if kept == held { Ok(()) } else { write_boundary(&path, &kept) }
+}
+
+/// Writes the boundary, whole or not at all.
+fn write_boundary(path: &Path, commits: &BTreeSet<String>) -> Result<(), UpdateError> {
+    let text: String = commits.iter().map(|line| format!("{line}\n")).collect();
+    disk::replace(path, &path.with_extension("lock"), text.as_bytes())?;
+    path.parent().map_or(Ok(()), disk::sync)
+}
+
+/// The branch, HEAD, and the directories that name them.
+fn sync_refs(repo: &gix::Repository, branch: &str) -> Result<(), UpdateError> {
+    let (git_dir, common_dir) = (repo.git_dir(), repo.common_dir());
+    let file = common_dir.join(branch);
+    // One that did not change may stand in packed-refs alone.
+    for path in file.ancestors().take_while(|path| path.starts_with(common_dir)) {
+        if path.exists() {
+            disk::sync(path)?;
+        }
+    }
+    disk::sync(&git_dir.join("HEAD"))?;
+    disk::sync(git_dir)
+}
+
+/// Whether `old` is an ancestor of `new`; `None` when history ends before it tells.
+pub(crate) fn descends(repo: &gix::Repository, new: ObjectId, old: ObjectId) -> Option<bool> {
+    let cutoff = repo.find_object(old).ok()?.try_into_commit().ok()?.time().ok()?.seconds;
+    let order = gix::traverse::commit::simple::CommitTimeOrder::NewestFirst;
+    let sorting = gix::revision::walk::Sorting::ByCommitTimeCutoff { order, seconds: cutoff };
+    for commit in repo.rev_walk([new]).sorting(sorting).all().ok()? {
+        if commit.ok()?.id == old {
+            return Some(true);
+        }
+    }
+    (!super::state::is_shallow(repo)).then_some(false)
+}

@@ -1,0 +1,89 @@
+//! What is at `--index-dir`.
+
+use std::path::Path;
+
+use super::error::UpdateError;
+
+pub(crate) enum State {
+    /// Nothing, or an empty directory.
+    Absent,
+    Repository,
+}
+
+impl State {
+    pub(crate) fn of(dir: &Path) -> Result<Self, UpdateError> {
+        match std::fs::symlink_metadata(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::Absent),
+            Err(error) => return Err(UpdateError::storage("look at", dir)(error)),
+            Ok(_) if !dir.is_dir() => {
+                return Err(UpdateError::refused(dir, "it is no directory; give --index-dir another path"));
+            }
+            Ok(_) => {}
+        }
+        let bare = dir.join("objects").is_dir() && dir.join("HEAD").is_file();
+        if bare || dir.join(".git").exists() {
+            return Ok(Self::Repository);
+        }
+        let mut entries = std::fs::read_dir(dir).map_err(UpdateError::storage("list", dir))?;
+        if entries.next().is_none() {
+            return Ok(Self::Absent);
+        }
+        Err(UpdateError::refused(
+            dir,
+            "it is a plain directory, not a git repository, so there is nothing to update it from. Give \
+             --index-dir a path where nothing is, and a clone is made there; or run without --update-index",
+        ))
+    }
+}
+
+/// Opens the repository, and refuses one in the middle of something.
+pub(crate) fn open(dir: &Path) -> Result<gix::Repository, UpdateError> {
+    let mut repo = gix::open(dir).map_err(UpdateError::git("open", dir))?;
+    // Movements of an index are no history that anybody goes back in, and entries would keep the
+    // objects of every night alive.
+    repo.refs.write_reflog = gix::refs::store::WriteReflog::Disable;
+    if repo.git_dir() != repo.common_dir() {
+        return Err(UpdateError::refused(
+            dir,
+            "it is a linked work tree of another repository; give --index-dir the main one, or a path of its own",
+        ));
+    }
+    for (file, what) in [
+        ("MERGE_HEAD", "a merge"),
+        ("CHERRY_PICK_HEAD", "a cherry-pick"),
+        ("REVERT_HEAD", "a revert"),
+        ("BISECT_LOG", "a bisect"),
+        ("rebase-merge", "a rebase"),
+        ("rebase-apply", "a rebase or `git am`"),
+    ] {
+        if repo.git_dir().join(file).exists() {
+            return Err(UpdateError::refused(
+                dir,
+                format!(
+                    "{what} is in progress there. End or abort it with git, or give --index-dir a bare clone"
+                ),
+            ));
+        }
+    }
+    let sparse = repo.config_snapshot().boolean("core.sparseCheckout").unwrap_or(false);
+    let partial = repo.config_snapshot().string("extensions.partialClone").is_some();
+    if sparse && !repo.is_bare() {
+        return Err(UpdateError::refused(
+            dir,
+            "it is a sparse checkout. Run `git sparse-checkout disable` there, or give --index-dir a bare clone",
+        ));
+    }
+    if partial {
+        return Err(UpdateError::refused(
+            dir,
+            "it is a partial clone, which lacks objects that records are read from. Give --index-dir a path \
+             where nothing is, and a clone is made there",
+        ));
+    }
+    Ok(repo)
+}
+
+/// A boundary that cannot be read counts as one.
+pub(crate) fn is_shallow(repo: &gix::Repository) -> bool {
+    repo.is_shallow().unwrap_or(true)
+}

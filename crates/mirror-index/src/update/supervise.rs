@@ -1,0 +1,266 @@
+//! Work that may hang, watched from outside: whatever it waits for, it ends when the caller says so
+//! or when nothing has moved for too long.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gix::progress::prodash::Unit;
+use gix::progress::{Count, Id, MessageLevel, NestedProgress, Progress, Step, StepShared};
+
+use super::options::{UpdatePhase, UpdateStatus, UpdateWatch};
+
+/// How often it is looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// How long work that was told to stop may take to do so. After that nobody waits for it: it writes
+/// only into a directory of its own.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Why supervised work gave no result.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    Stopped,
+    Stalled(Duration),
+    Broken(String),
+}
+
+/// Does `work` on a thread of its own.
+pub(crate) fn supervised<T: Send + 'static>(
+    watch: &dyn UpdateWatch,
+    idle_timeout: Duration,
+    work: impl FnOnce(&Meter, &AtomicBool) -> T + Send + 'static,
+) -> Result<T, Halt> {
+    let (meter, interrupt) = (Meter::default(), Arc::new(AtomicBool::new(false)));
+    let (done, result) = sync_channel(1);
+    let (seen, flag) = (meter.clone(), interrupt.clone());
+    std::thread::Builder::new()
+        .name("update-index".to_owned())
+        .spawn(move || {
+            let _ = done.send(work(&seen, &flag));
+        })
+        .map_err(|error| Halt::Broken(format!("no thread could be started: {error}")))?;
+    let (mut beat, mut moved) = (0, Instant::now());
+    let halt = loop {
+        match result.recv_timeout(TICK) {
+            Ok(value) => return Ok(value),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Halt::Broken("its thread ended without a result".to_owned()));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let now = meter.beat();
+        if now != beat {
+            (beat, moved) = (now, Instant::now());
+        }
+        watch.status(&meter.status());
+        if watch.stopped() {
+            break Halt::Stopped;
+        }
+        if moved.elapsed() >= idle_timeout {
+            break Halt::Stalled(idle_timeout);
+        }
+    };
+    interrupt.store(true, Relaxed);
+    let _ = result.recv_timeout(GRACE);
+    Err(halt)
+}
+
+/// What gix tells of its progress.
+#[derive(Clone, Default)]
+pub(crate) struct Meter(Arc<Counters>);
+
+#[derive(Default)]
+struct Counters {
+    children: Mutex<Vec<Child>>,
+    /// Everything that shows life and is no number: names, messages.
+    signs: AtomicU64,
+    packing: AtomicBool,
+}
+
+struct Child {
+    id: Id,
+    step: StepShared,
+    max: Arc<AtomicUsize>,
+}
+
+/// Names that gix-pack gives to its progress.
+const READ_BYTES: Id = *b"BWRB";
+const READ_OBJECTS: Id = *b"IWIO";
+const RESOLVED_OBJECTS: Id = *b"IWRO";
+
+impl Meter {
+    /// Changes whenever anything moves.
+    fn beat(&self) -> u64 {
+        let children = self.0.children.lock().unwrap_or_else(PoisonError::into_inner);
+        let steps: usize = children.iter().map(|child| child.step.load(Relaxed)).fold(0, usize::wrapping_add);
+        (steps as u64).wrapping_add(self.0.signs.load(Relaxed))
+    }
+
+    fn sum(&self, id: Id) -> (u64, Option<u64>) {
+        let children = self.0.children.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = children.iter().filter(|child| child.id == id);
+        let (done, max) = of.fold((0, 0), |(done, max), child| {
+            (done + child.step.load(Relaxed), max + child.max.load(Relaxed))
+        });
+        (done as u64, (max > 0).then_some(max as u64))
+    }
+
+    /// Bytes and objects of the pack so far.
+    pub(crate) fn received(&self) -> (u64, u64) {
+        (self.sum(READ_BYTES).0, self.sum(READ_OBJECTS).0)
+    }
+
+    /// From now on it is packing that is shown.
+    pub(crate) fn packing(&self) {
+        self.0.packing.store(true, Relaxed);
+    }
+
+    /// A sign of life.
+    pub(crate) fn sign(&self) {
+        self.0.signs.fetch_add(1, Relaxed);
+    }
+
+    fn status(&self) -> UpdateStatus {
+        let (bytes, objects) = self.received();
+        let (resolved, to_resolve) = self.sum(RESOLVED_OBJECTS);
+        let packing = self.0.packing.load(Relaxed);
+        let (phase, done, total) = if packing {
+            (UpdatePhase::Packing, self.0.signs.load(Relaxed), None)
+        } else if resolved > 0 {
+            (UpdatePhase::Indexing, resolved, to_resolve)
+        } else if bytes > 0 {
+            (UpdatePhase::Receiving, objects, self.sum(READ_OBJECTS).1)
+        } else {
+            (UpdatePhase::Connecting, 0, None)
+        };
+        UpdateStatus { phase, done, total, bytes }
+    }
+
+    /// A place to count in.
+    pub(crate) fn root(&self) -> Part {
+        self.part(gix::progress::UNKNOWN)
+    }
+
+    fn part(&self, id: Id) -> Part {
+        let part = Part { meter: self.clone(), id, step: StepShared::default(), max: Arc::default() };
+        let child = Child { id, step: part.step.clone(), max: part.max.clone() };
+        self.0.children.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+        part
+    }
+}
+
+/// One counter of a [`Meter`].
+pub(crate) struct Part {
+    meter: Meter,
+    id: Id,
+    step: StepShared,
+    max: Arc<AtomicUsize>,
+}
+
+impl Count for Part {
+    fn set(&self, step: Step) {
+        self.step.store(step, Relaxed);
+    }
+    fn step(&self) -> Step {
+        self.step.load(Relaxed)
+    }
+    fn inc_by(&self, step: Step) {
+        self.step.fetch_add(step, Relaxed);
+    }
+    fn counter(&self) -> StepShared {
+        self.step.clone()
+    }
+}
+
+impl Progress for Part {
+    fn init(&mut self, max: Option<Step>, _: Option<Unit>) {
+        self.set_max(max);
+    }
+    fn max(&self) -> Option<Step> {
+        Some(self.max.load(Relaxed)).filter(|max| *max > 0)
+    }
+    fn set_max(&mut self, max: Option<Step>) -> Option<Step> {
+        Some(self.max.swap(max.unwrap_or(0), Relaxed)).filter(|max| *max > 0)
+    }
+    fn set_name(&mut self, _: String) {
+        self.meter.sign();
+    }
+    fn name(&self) -> Option<String> {
+        None
+    }
+    fn id(&self) -> Id {
+        self.id
+    }
+    fn message(&self, _: MessageLevel, _: String) {
+        self.meter.sign();
+    }
+}
+
+impl NestedProgress for Part {
+    type SubProgress = Self;
+    fn add_child(&mut self, _: impl Into<String>) -> Self {
+        self.meter.part(gix::progress::UNKNOWN)
+    }
+    fn add_child_with_id(&mut self, _: impl Into<String>, id: Id) -> Self {
+        self.meter.part(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::QuietWatch;
+    use super::*;
+
+    struct StopAtOnce;
+    impl UpdateWatch for StopAtOnce {
+        fn stopped(&self) -> bool {
+            true
+        }
+        fn status(&self, _: &UpdateStatus) {}
+        fn event(&self, _: super::super::UpdateEvent) {}
+    }
+
+    fn hang(_: &Meter, interrupt: &AtomicBool) {
+        while !interrupt.load(Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn work_that_hangs_is_ended() {
+        let short = Duration::from_millis(60);
+        assert!(matches!(supervised(&QuietWatch, short, hang), Err(Halt::Stalled(after)) if after == short));
+        assert!(matches!(supervised(&StopAtOnce, Duration::from_secs(60), hang), Err(Halt::Stopped)));
+    }
+
+    #[test]
+    fn work_that_moves_may_take_its_time() {
+        let slow = |meter: &Meter, interrupt: &AtomicBool| {
+            let part = meter.root();
+            for _ in 0..30 {
+                std::thread::sleep(Duration::from_millis(10));
+                part.inc();
+            }
+            !interrupt.load(Relaxed)
+        };
+        assert!(supervised(&QuietWatch, Duration::from_millis(250), slow).expect("no halt"));
+    }
+
+    #[test]
+    fn phases_follow_the_counters() {
+        let meter = Meter::default();
+        assert_eq!(meter.status().phase, UpdatePhase::Connecting);
+        let mut root = meter.root();
+        let bytes = root.add_child_with_id("read", READ_BYTES);
+        let mut objects = root.add_child_with_id("objects", READ_OBJECTS);
+        objects.init(Some(10), None);
+        bytes.inc_by(100);
+        objects.inc_by(4);
+        let status = meter.status();
+        assert_eq!((status.phase, status.done, status.total), (UpdatePhase::Receiving, 4, Some(10)));
+        assert_eq!((status.bytes, meter.received()), (100, (100, 4)));
+        root.add_child_with_id("resolve", RESOLVED_OBJECTS).inc();
+        assert_eq!(meter.status().phase, UpdatePhase::Indexing);
+    }
+}

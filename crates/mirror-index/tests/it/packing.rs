@@ -1,0 +1,150 @@
+//! Packs do not pile up.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use mirror_index::{History, UpdateOptions};
+use mirror_testkit::{GitDaemon, git, git_says};
+
+use crate::fixture::{Upstream, assert_at, options, update};
+
+fn packs(dir: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(dir.join("objects/pack")).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".pack"))
+        .collect()
+}
+
+/// Objects in packs, and objects that the refs reach.
+fn objects(dir: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
+    let listed = git_says(dir, &["cat-file", "--batch-all-objects", "--batch-check=%(objectname)"]);
+    let reached = git_says(dir, &["rev-list", "--objects", "--all"]);
+    let first = |line: &str| line.split(' ').next().unwrap().to_owned();
+    (listed.lines().map(first).collect(), reached.lines().map(first).collect())
+}
+
+#[test]
+fn a_shallow_clone_keeps_the_newest_snapshot_only() {
+    let mut upstream = Upstream::new(80);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let options = UpdateOptions { packs_most: 4, ..options(&daemon.url("remote/.git")) };
+    let dir = upstream.path("clone");
+    update(&dir, &options).unwrap();
+    let mut replaced = Vec::new();
+    for _ in 0..9 {
+        let tip = upstream.publish();
+        replaced.push(update(&dir, &options).unwrap().packs_replaced);
+        assert_at(&dir, &tip);
+        if replaced.last() > Some(&0) {
+            let (held, reached) = objects(&dir);
+            assert_eq!(held, reached, "what no ref reaches is gone");
+            assert_eq!(packs(&dir).len(), 1);
+            let boundary = std::fs::read_to_string(dir.join("shallow")).unwrap();
+            assert_eq!(boundary.trim(), tip);
+        }
+    }
+    assert_eq!(replaced, [0, 0, 0, 5, 0, 0, 0, 5, 0]);
+    // git works with it too.
+    git(&dir, &["gc", "--quiet", "--prune=now"]);
+    let tip = upstream.publish();
+    update(&dir, &options).unwrap();
+    assert_at(&dir, &tip);
+}
+
+#[test]
+fn a_full_clone_keeps_everything_and_its_largest_pack() {
+    let mut upstream = Upstream::new(1_000);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let url = daemon.url("remote/.git");
+    let options = UpdateOptions { packs_most: 3, history: History::Full, ..options(&url) };
+    let dir = upstream.path("clone");
+    update(&dir, &options).unwrap();
+    let first = packs(&dir);
+    for round in 0..7 {
+        if round == 5 {
+            upstream.squash();
+        }
+        let tip = upstream.publish();
+        update(&dir, &options).unwrap();
+        assert_at(&dir, &tip);
+        // After a squash the server sends the whole tree again: a full clone shows it no edge to cut at.
+        assert!(round >= 5 || packs(&dir).is_superset(&first), "the largest pack stays");
+        assert!(packs(&dir).len() <= 4, "{:?}", packs(&dir));
+    }
+    let (held, reached) = objects(&dir);
+    assert!(held.is_superset(&reached));
+    assert!(held.len() > reached.len(), "the squashed history is still there");
+}
+
+#[test]
+fn packs_are_readable_as_git_makes_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut upstream = Upstream::new(20);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let options = UpdateOptions { packs_most: 1, ..options(&daemon.url("remote/.git")) };
+    let dir = upstream.path("clone");
+    for _ in 0..2 {
+        update(&dir, &options).unwrap();
+        upstream.publish();
+        for entry in std::fs::read_dir(dir.join("objects/pack")).unwrap() {
+            let mode = entry.unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o444);
+        }
+    }
+}
+
+#[test]
+fn packs_that_somebody_keeps_stay_and_gc_is_left_alone() {
+    let mut upstream = Upstream::new(40);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let options = UpdateOptions { packs_most: 2, ..options(&daemon.url("remote/.git")) };
+    let dir = upstream.path("clone");
+    update(&dir, &options).unwrap();
+    let kept = packs(&dir).pop_first().unwrap();
+    std::fs::write(dir.join("objects/pack").join(kept.replace(".pack", ".keep")), "").unwrap();
+    std::fs::write(dir.join("gc.pid"), "1 localhost").unwrap();
+    for _ in 0..5 {
+        upstream.publish();
+        assert_eq!(update(&dir, &options).unwrap().packs_replaced, 0);
+    }
+    std::fs::remove_file(dir.join("gc.pid")).unwrap();
+    let tip = upstream.publish();
+    assert_eq!(update(&dir, &options).unwrap().packs_replaced, 6);
+    assert_at(&dir, &tip);
+    assert!(packs(&dir).contains(&kept));
+    assert_eq!(packs(&dir).len(), 2);
+}
+
+/// Killed after the new pack stood and before the old ones were gone.
+#[test]
+fn removal_that_was_cut_short_is_finished() {
+    let mut upstream = Upstream::new(40);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let options = options(&daemon.url("remote/.git"));
+    let dir = upstream.path("clone");
+    update(&dir, &options).unwrap();
+    upstream.publish();
+    update(&dir, &options).unwrap();
+    let old = packs(&dir);
+    git(&dir, &["repack", "-a", "--quiet"]);
+    let new: Vec<_> = packs(&dir).difference(&old).cloned().collect();
+    let list: Vec<_> = new.iter().chain(&old).map(|name| name.replace(".pack", "")).collect();
+    std::fs::write(dir.join("mirror-packs-replaced"), list.join("\n")).unwrap();
+    std::fs::remove_file(dir.join("objects/pack").join(old.first().unwrap().replace(".pack", ".idx")))
+        .unwrap();
+    let tip = upstream.publish();
+    update(&dir, &options).unwrap();
+    assert_at(&dir, &tip);
+    assert!(packs(&dir).is_disjoint(&old));
+    assert!(!dir.join("mirror-packs-replaced").exists());
+
+    // A list whose new pack is not there proves nothing.
+    let held = packs(&dir);
+    let lie: Vec<_> =
+        std::iter::once("pack-0000".to_owned()).chain(held.iter().map(|n| n.replace(".pack", ""))).collect();
+    std::fs::write(dir.join("mirror-packs-replaced"), lie.join("\n")).unwrap();
+    update(&dir, &options).unwrap();
+    assert_eq!(packs(&dir), held);
+    assert_at(&dir, &tip);
+}

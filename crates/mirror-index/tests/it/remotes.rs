@@ -1,0 +1,76 @@
+//! Every way to a remote, and what remotes do between two updates.
+
+use mirror_index::{History, UpdateOptions};
+use mirror_testkit::{GitDaemon, GitHttp, git, git_says};
+
+use crate::fixture::{Upstream, assert_at, commits, options, update};
+
+/// Clone, nothing new, news, force-push, squash: by one address.
+fn follow(upstream: &mut Upstream, name: &str, options: &UpdateOptions) {
+    let dir = upstream.path(name);
+    let full = options.history == History::Full;
+    upstream.publish();
+    let cloned = update(&dir, options).unwrap();
+    assert_eq!((cloned.old, &cloned.new), (None, &upstream.tip()));
+    assert!(cloned.received_bytes > 0 && cloned.received_objects > 10);
+    assert_at(&dir, &upstream.tip());
+    assert_eq!(commits(&dir) > 1, full);
+    assert_eq!(cloned.shallow, !full);
+
+    let same = update(&dir, options).unwrap();
+    assert_eq!((same.received_bytes, same.forced), (0, Some(false)));
+    assert_eq!(same.old.as_deref(), Some(same.new.as_str()));
+
+    let tip = upstream.publish();
+    let news = update(&dir, options).unwrap();
+    assert_at(&dir, &tip);
+    assert!(news.received_objects < 12, "only what is new: {}", news.received_objects);
+    assert_eq!(news.forced, full.then_some(false));
+    assert_eq!(commits(&dir) > 1, full);
+
+    let tip = upstream.squash();
+    let squashed = update(&dir, options).unwrap();
+    assert_at(&dir, &tip);
+    assert_eq!(squashed.forced, full.then_some(true));
+
+    git(&upstream.remote(), &["checkout", "--quiet", "--orphan", "other"]);
+    git(&upstream.remote(), &["branch", "-D", "--quiet", "master"]);
+    upstream.registry.crates.pop_first();
+    upstream.registry.commit_git(&upstream.remote());
+    git(&upstream.remote(), &["branch", "--move", "other", "master"]);
+    let tip = upstream.publish();
+    update(&dir, options).unwrap();
+    assert_at(&dir, &tip);
+    assert_eq!(git_says(&dir, &["rev-parse", "refs/heads/master"]), tip);
+}
+
+#[test]
+fn from_the_daemon() {
+    for (name, history) in [("shallow", History::Shallow), ("full", History::Full)] {
+        let mut upstream = Upstream::new(60);
+        let daemon = GitDaemon::start(upstream.dir.path());
+        let options = UpdateOptions { history, ..options(&daemon.url("remote/.git")) };
+        follow(&mut upstream, name, &options);
+    }
+}
+
+#[test]
+fn over_http_and_https() {
+    for (tls, history) in [(false, History::Shallow), (true, History::Full)] {
+        let mut upstream = Upstream::new(60);
+        let server = GitHttp::start(upstream.dir.path(), tls);
+        let cacert = tls.then(|| server.ca());
+        let options = UpdateOptions { history, cacert, ..options(&server.url("remote/.git")) };
+        follow(&mut upstream, "clone", &options);
+    }
+}
+
+#[test]
+fn from_a_path_and_a_file_address() {
+    let mut upstream = Upstream::new(30);
+    let path = upstream.remote().display().to_string();
+    follow(&mut upstream, "by-url", &options(&format!("file://{path}")));
+    let mut upstream = Upstream::new(30);
+    let path = upstream.remote().display().to_string();
+    follow(&mut upstream, "by-path", &options(&path));
+}

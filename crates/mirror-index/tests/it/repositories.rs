@@ -1,0 +1,164 @@
+//! Repositories that git made, in every shape, and remotes that change their branch.
+
+use mirror_index::{History, UpdateFault, UpdateOptions};
+use mirror_testkit::{GitDaemon, git, git_says};
+
+use crate::fixture::{Upstream, assert_at, commits, options, update};
+
+#[test]
+fn clones_that_git_made_are_updated() {
+    for arguments in [
+        &["--bare"][..],
+        &["--mirror"],
+        &["--bare", "--depth", "1"],
+        &["--mirror", "--depth", "2"],
+        &["--bare", "--single-branch"],
+    ] {
+        let mut upstream = Upstream::new(40);
+        upstream.publish();
+        git(&upstream.remote(), &["branch", "snapshot"]);
+        upstream.publish();
+        let daemon = GitDaemon::start(upstream.dir.path());
+        let url = daemon.url("remote/.git");
+        git(upstream.dir.path(), &[&["clone", "--quiet"], arguments, &[&url, "clone"]].concat());
+        let dir = upstream.path("clone");
+        let shallow = dir.join("shallow").exists();
+        let options = UpdateOptions { packs_most: 2, ..options("git://127.0.0.1:1/never-asked") };
+        for _ in 0..4 {
+            let tip = upstream.publish();
+            let updated = update(&dir, &options).unwrap();
+            assert_eq!((updated.url.as_str(), updated.shallow), (url.as_str(), shallow));
+            assert_at(&dir, &tip);
+            assert_eq!(dir.join("shallow").exists(), shallow, "{arguments:?}");
+        }
+        let tip = upstream.squash();
+        update(&dir, &options).unwrap();
+        assert_at(&dir, &tip);
+        if arguments.contains(&"--mirror") && !shallow {
+            git(&dir, &["rev-parse", "--quiet", "--verify", "refs/heads/snapshot"]);
+        }
+        git(&dir, &["fetch", "--quiet", "origin"]);
+    }
+}
+
+#[test]
+fn a_branch_that_is_renamed_upstream_is_followed() {
+    for (name, arguments) in [("bare", &["--bare"][..]), ("checkout", &[])] {
+        let mut upstream = Upstream::new(30);
+        let daemon = GitDaemon::start(upstream.dir.path());
+        let url = daemon.url("remote/.git");
+        git(upstream.dir.path(), &[&["clone", "--quiet"], arguments, &[&url, name]].concat());
+        let dir = upstream.path(name);
+        git(&upstream.remote(), &["branch", "--move", "master", "main"]);
+        let tip = upstream.publish();
+        let updated = update(&dir, &options(&url)).unwrap();
+        assert_eq!(updated.branch, "refs/heads/main");
+        assert_at(&dir, &tip);
+        assert_eq!(git_says(&dir, &["symbolic-ref", "HEAD"]), "refs/heads/main");
+        let tip = upstream.publish();
+        update(&dir, &options(&url)).unwrap();
+        assert_at(&dir, &tip);
+        if name == "bare" {
+            assert_eq!(git_says(&dir, &["for-each-ref", "--format=%(refname)"]), "refs/heads/main");
+        } else {
+            assert_eq!(git_says(&dir, &["status", "--porcelain"]), "");
+        }
+    }
+}
+
+/// In a bare clone HEAD follows the default branch; a branch that is still there stays.
+#[test]
+fn another_default_branch_is_followed() {
+    let mut upstream = Upstream::new(30);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let dir = upstream.path("clone");
+    let options = options(&daemon.url("remote/.git"));
+    update(&dir, &options).unwrap();
+    git(&upstream.remote(), &["checkout", "--quiet", "-b", "trunk/index"]);
+    let tip = upstream.publish();
+    update(&dir, &options).unwrap();
+    assert_at(&dir, &tip);
+    let branches = git_says(&dir, &["for-each-ref", "--format=%(refname)"]);
+    assert_eq!(branches, "refs/heads/master\nrefs/heads/trunk/index");
+    // A detached HEAD upstream is followed by commit.
+    git(&upstream.remote(), &["checkout", "--quiet", "--detach"]);
+    let tip = upstream.publish();
+    update(&dir, &options).unwrap();
+    assert_at(&dir, &tip);
+}
+
+#[test]
+fn what_cannot_be_updated_is_said() {
+    let upstream = Upstream::new(5);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let dir = upstream.path("clone");
+    git(upstream.dir.path(), &["init", "--quiet", "--bare", "empty"]);
+    let empty = update(&dir, &options(&daemon.url("empty"))).unwrap_err();
+    assert_eq!(empty.kind(), UpdateFault::Origin);
+    assert!(empty.to_string().contains("the repository is empty"), "{empty}");
+    let missing = update(&dir, &options(&daemon.url("nowhere"))).unwrap_err();
+    assert_eq!(missing.kind(), UpdateFault::Origin);
+    assert!(missing.to_string().contains("--skip-index-update"), "{missing}");
+    assert!(!dir.exists() && !upstream.path(".clone.incoming").exists());
+
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("a-file"), "").unwrap();
+    let plain = update(&dir, &options(&daemon.url("remote/.git"))).unwrap_err();
+    assert_eq!(plain.kind(), UpdateFault::Usage);
+    assert!(plain.to_string().contains("plain directory"), "{plain}");
+    std::fs::remove_file(dir.join("a-file")).unwrap();
+    // An empty directory is as good as none.
+    update(&dir, &options(&daemon.url("remote/.git"))).unwrap();
+    assert_at(&dir, &upstream.tip());
+    let file = upstream.path("file");
+    std::fs::write(&file, "").unwrap();
+    let file = update(&file, &options(&daemon.url("remote/.git"))).unwrap_err();
+    assert!(file.to_string().contains("no directory"), "{file}");
+}
+
+#[test]
+fn the_address_that_is_asked_for_wins() {
+    let mut upstream = Upstream::new(10);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let dir = upstream.path("clone");
+    update(&dir, &options(&daemon.url("remote/.git"))).unwrap();
+    git(upstream.dir.path(), &["clone", "--quiet", "remote", "second"]);
+    let tip = upstream.publish();
+    let second = daemon.url("second/.git");
+    let asked = UpdateOptions { url: Some(second.clone()), ..options("git://127.0.0.1:1/never-asked") };
+    let updated = update(&dir, &asked).unwrap();
+    assert_eq!((updated.url, updated.received_bytes), (second, 0));
+    // Its own origin stays what it was.
+    update(&dir, &options("git://127.0.0.1:1/never-asked")).unwrap();
+    assert_at(&dir, &tip);
+}
+
+#[test]
+fn a_shallow_clone_is_made_anew_with_history_only_when_asked() {
+    let mut upstream = Upstream::new(10);
+    upstream.publish();
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let dir = upstream.path("clone");
+    let shallow = options(&daemon.url("remote/.git"));
+    update(&dir, &shallow).unwrap();
+    upstream.publish();
+    let full = UpdateOptions { history: History::Full, ..shallow };
+    let updated = update(&dir, &full).unwrap();
+    assert!(updated.shallow, "what is there stays as it is");
+    assert_eq!(commits(&dir), 1);
+}
+
+/// What the repository's configuration says about remotes holds.
+#[test]
+fn settings_of_the_repository_are_honoured() {
+    let mut upstream = Upstream::new(10);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let dir = upstream.path("clone");
+    let url = daemon.url("remote/.git");
+    git(upstream.dir.path(), &["clone", "--quiet", "--bare", "remote", "clone"]);
+    let tip = upstream.publish();
+    git(&dir, &["config", &format!("url.{url}.insteadOf"), "the:index"]);
+    let asked = UpdateOptions { url: Some("the:index".to_owned()), ..options("unused") };
+    update(&dir, &asked).unwrap();
+    assert_at(&dir, &tip);
+}

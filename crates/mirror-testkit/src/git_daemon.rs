@@ -1,0 +1,170 @@
+//! The real `git daemon`, behind a listener that can cut and stall its answers.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+/// How a [`GitDaemon`] answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GitFault {
+    /// Well.
+    #[default]
+    None,
+    /// The connection ends after this many bytes of the answer.
+    Cut(u64),
+    /// Nothing more comes after this many bytes; the connection stays.
+    Stall(u64),
+}
+
+#[derive(Default)]
+struct Shared {
+    fault: Mutex<GitFault>,
+    /// Connections that the fault is still for.
+    faults_left: AtomicU64,
+    sent: AtomicU64,
+    connections: AtomicU64,
+    open: Mutex<Vec<TcpStream>>,
+    stop: AtomicBool,
+}
+
+/// Serves the repositories below a directory, by `git daemon --inetd` for each connection. Stopped when
+/// dropped.
+pub struct GitDaemon {
+    shared: Arc<Shared>,
+    addr: SocketAddr,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl GitDaemon {
+    /// Serves what is below `root`.
+    ///
+    /// # Panics
+    /// When no port can be had: this is test code.
+    #[must_use]
+    pub fn start(root: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port to listen at");
+        let addr = listener.local_addr().expect("address");
+        let shared = Arc::new(Shared::default());
+        let (state, root) = (shared.clone(), root.to_owned());
+        let thread = std::thread::spawn(move || {
+            for client in listener.incoming() {
+                if state.stop.load(SeqCst) {
+                    return;
+                }
+                let (Ok(client), state, root) = (client, state.clone(), root.clone()) else { continue };
+                std::thread::spawn(move || serve(&client, &state, &root));
+            }
+        });
+        Self { shared, addr, thread: Some(thread) }
+    }
+
+    /// The address of a repository below the root.
+    #[must_use]
+    pub fn url(&self, name: &str) -> String {
+        format!("git://{}/{name}", self.addr)
+    }
+
+    /// The next `connections` connections are answered so.
+    ///
+    /// # Panics
+    /// When another thread panicked.
+    pub fn misbehave(&self, fault: GitFault, connections: u64) {
+        *self.shared.fault.lock().expect("lock") = fault;
+        self.shared.faults_left.store(connections, SeqCst);
+    }
+
+    /// Bytes of answers so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(SeqCst)
+    }
+
+    /// Connections so far.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(SeqCst)
+    }
+}
+
+impl Drop for GitDaemon {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, SeqCst);
+        let _ = TcpStream::connect(self.addr);
+        for client in self.shared.open.lock().expect("lock").drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(client: &TcpStream, shared: &Shared, root: &Path) {
+    shared.connections.fetch_add(1, SeqCst);
+    let left = shared.faults_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+    let fault = if left.is_ok() { *shared.fault.lock().expect("lock") } else { GitFault::None };
+    let _ = client.set_nodelay(true);
+    shared.open.lock().expect("lock").push(client.try_clone().expect("a second handle"));
+    let mut child = Command::new("git")
+        .args(["-c", "uploadpack.allowFilter=true", "-c", "safe.directory=*"])
+        .args(["daemon", "--inetd", "--export-all", "--informative-errors"])
+        .arg(format!("--base-path={}", root.display()))
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("git runs");
+    let (gone, leaving) = channel::<()>();
+    let mut asked = child.stdin.take().expect("piped");
+    let mut asking = client.try_clone().expect("a second handle");
+    let requests = std::thread::spawn(move || {
+        let mut chunk = [0; 4096];
+        while let Ok(n @ 1..) = asking.read(&mut chunk) {
+            if asked.write_all(&chunk[..n]).is_err() {
+                break;
+            }
+        }
+        drop((asked, gone));
+    });
+    answer(client, &mut child, fault, shared, &leaving);
+    let _ = client.shutdown(Shutdown::Both);
+    let _ = child.kill();
+    let _ = child.wait();
+    let _ = requests.join();
+}
+
+/// Passes on what the child says, as far as the fault lets it.
+fn answer(
+    mut client: &TcpStream,
+    child: &mut Child,
+    fault: GitFault,
+    shared: &Shared,
+    leaving: &Receiver<()>,
+) {
+    let mut from = child.stdout.take().expect("piped");
+    let limit = match fault {
+        GitFault::None => u64::MAX,
+        GitFault::Cut(limit) | GitFault::Stall(limit) => limit,
+    };
+    let (mut passed, mut chunk) = (0, vec![0; 16 << 10]);
+    while passed < limit {
+        let Ok(n @ 1..) = from.read(&mut chunk) else { return };
+        let n = n.min(usize::try_from(limit - passed).unwrap_or(usize::MAX));
+        if client.write_all(&chunk[..n]).is_err() {
+            return;
+        }
+        passed += n as u64;
+        shared.sent.fetch_add(n as u64, SeqCst);
+    }
+    if let GitFault::Stall(_) = fault {
+        // Until the client goes.
+        let _ = leaving.recv();
+    }
+}
