@@ -149,7 +149,7 @@ impl Run {
         let mut catalogue = Catalogue::open(&database)?;
         catalogue.replay(&options.manifest, store.layout())?;
         let swept = sweep(&store, &catalogue, &cancel)?;
-        swept.record(&mut catalogue)?;
+        swept.record(&store, &mut catalogue)?;
         let mut cursor = Cursor::of(&self.input, &options, self.selection.is_open());
         let reader = Catalogue::open_read_only(&database)?;
         let fetcher = Fetcher::new(
@@ -244,7 +244,7 @@ impl Run {
         if began.elapsed() > LONG && !outcome.interrupted {
             // The next run need not list what this one wrote.
             let swept = sweep(&store, &catalogue, &user_cancel)?;
-            swept.record(&mut catalogue)?;
+            swept.record(&store, &mut catalogue)?;
             outcome.lost_while_running = swept.lost.len() as u64;
         }
         if let (Some(what), true) = (options.prune, through) {

@@ -2,7 +2,8 @@
 //!
 //! Removing a file changes its directory, so a directory whose modification time is the one recorded
 //! with its last listing has lost nothing. A listing taken within two seconds of the modification
-//! proves nothing about later changes in the same tick of a coarse file system, and is not trusted.
+//! proves nothing about later changes in the same tick of a coarse file system, and is not trusted. Nor
+//! are the times of a copied mirror: a copy may have the original's times and not its files.
 
 use std::collections::HashSet;
 
@@ -13,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
 
+/// Where the catalogue keeps which mirror the times are of.
+const PLACE: &str = "swept_place";
 const TICK_NS: i64 = 2_000_000_000;
 
 /// What a sweep found.
@@ -22,6 +25,8 @@ pub(crate) struct Swept {
     pub(crate) lost: Vec<ReleaseId>,
     /// Directories that were listed, the lost left out of account.
     listed: Vec<DirRow>,
+    /// Not every directory was looked at.
+    stopped: bool,
 }
 
 /// Lists the directories that changed since they were last listed, and compares them with the
@@ -33,8 +38,10 @@ pub(crate) fn sweep(
 ) -> Result<Swept, PipelineError> {
     let mut changed = Vec::new();
     let mut failed = None;
+    let here = catalogue.recall(PLACE)?.is_some_and(|place| place == store.identity());
     catalogue.dirs(&mut |row| match unchanged(store, &row) {
-        Ok(true) => {}
+        Ok(true) if here => {}
+        Ok(true) => changed.push(row.path),
         Ok(false) => changed.push(row.path),
         Err(error) => failed = Some(error),
     })?;
@@ -44,6 +51,7 @@ pub(crate) fn sweep(
     let mut swept = Swept::default();
     for dir in changed {
         if cancel.is_cancelled() {
+            swept.stopped = true;
             break;
         }
         look(store, catalogue, dir, &mut swept)?;
@@ -78,7 +86,7 @@ fn look(store: &Store, catalogue: &Catalogue, dir: String, swept: &mut Swept) ->
 impl Swept {
     /// Has the catalogue know it: the lost are in the failure ledger from now on, until they are held
     /// again, so that no crash can make them be forgotten.
-    pub(crate) fn record(&self, catalogue: &mut Catalogue) -> Result<(), PipelineError> {
+    pub(crate) fn record(&self, store: &Store, catalogue: &mut Catalogue) -> Result<(), PipelineError> {
         for id in &self.lost {
             tracing::warn!(release = %id, "was held, but its file is gone");
         }
@@ -87,6 +95,11 @@ impl Swept {
             dirs: self.listed.clone(),
             ..CatalogueBatch::default()
         };
-        Ok(catalogue.apply(&batch)?)
+        catalogue.apply(&batch)?;
+        let place = store.identity();
+        if !self.stopped && catalogue.recall(PLACE)?.as_ref() != Some(&place) {
+            catalogue.remember(PLACE, &place)?;
+        }
+        Ok(())
     }
 }

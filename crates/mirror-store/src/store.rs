@@ -259,6 +259,19 @@ impl Store {
         }
     }
 
+    /// What tells this mirror from a copy of it, whose directories may carry the times of the original
+    /// and not all of its files.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let Ok(meta) = fs::metadata(self.state_dir()) else { return "unknown".to_owned() };
+        let born = meta.created().map_or(0, nanos);
+        #[cfg(unix)]
+        let number = std::os::unix::fs::MetadataExt::ino(&meta);
+        #[cfg(not(unix))]
+        let number = 0;
+        format!("{number}, {born}")
+    }
+
     /// Lists a directory; `None` when there is none.
     ///
     /// # Errors

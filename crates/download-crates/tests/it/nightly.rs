@@ -119,6 +119,27 @@ fn a_file_removed_by_hand_comes_back_though_the_index_is_the_same() {
     assert_eq!(nightly.catalogue("SELECT crate FROM failures"), [""; 0]);
 }
 
+/// `cp --archive` keeps the times of directories, whatever it leaves out.
+#[test]
+fn a_copy_of_a_mirror_is_looked_at_anew() {
+    let nightly = Nightly::new(53);
+    let victim = nightly.file(30);
+    let dir = victim.parent().unwrap();
+    let before = std::fs::metadata(dir).unwrap().modified().unwrap();
+    std::fs::remove_file(&victim).unwrap();
+    std::fs::File::open(dir).unwrap().set_modified(before).unwrap();
+    let copied = std::process::Command::new("cp")
+        .args(["--archive", "out", "copy"])
+        .current_dir(nightly.world.dir.path())
+        .status();
+    assert!(copied.unwrap().success());
+    std::fs::copy(nightly.world.path("out.jsonl"), nightly.world.path("copy.jsonl")).unwrap();
+    let line = ["--index-dir", "checkout", "--crates-base-url", &nightly.base];
+    let ended = run(nightly.world.command("copy").args(line)).expect(0);
+    assert_eq!(ended.count("downloaded"), 1);
+    nightly.world.assert_whole("copy");
+}
+
 /// The row is gone before the file is there again: whatever stops the run in between, the next one
 /// knows.
 #[test]
