@@ -9,7 +9,7 @@ mod record;
 mod writer;
 
 pub use catalogue::{
-    Catalogue, CatalogueBatch, DirRow, FailureRow, Held, HeldRelease, ReplayReport, Withdrawal,
+    Catalogue, CatalogueBatch, DirRow, FailureRow, Frame, Held, HeldRelease, Place, ReplayReport, Withdrawal,
 };
 pub use error::{ManifestError, ManifestFault};
 pub use record::{ManifestRecord, PRUNED, SCHEMA_VERSION, rfc3339};

@@ -25,6 +25,12 @@ pub struct ManifestRecord {
     /// Its name in the bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle_member: Option<String>,
+    /// Offset of its frame in the bundle (since 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame_offset: Option<u64>,
+    /// Length of its frame in the bundle (since 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame_len: Option<u64>,
     /// Bytes.
     pub size: u64,
     /// Hash of the bytes, 64 hexadecimal digits.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use mirror_fetch::{Body, Failure, FailureKind, Fetched};
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, FailureRow, HeldRelease, ManifestRecord, ManifestWriter, Withdrawal, rfc3339,
+    Catalogue, CatalogueBatch, FailureRow, HeldRelease, ManifestRecord, ManifestWriter, Place, Withdrawal,
+    rfc3339,
 };
 use mirror_store::{Staged, Store};
 use mirror_telemetry::RunStats;
@@ -364,7 +365,12 @@ impl Committer {
             batch.catalogue.touched.push(dir.to_owned());
         }
         batch.catalogue.healed.push(tag.id.clone());
-        batch.catalogue.held.push(HeldRelease { id: tag.id, sha256: good.sha256, size: good.size });
+        batch.catalogue.held.push(HeldRelease {
+            id: tag.id,
+            sha256: good.sha256,
+            size: good.size,
+            place: Place::Loose,
+        });
     }
 
     fn failed(&mut self, tag: Tag, problem: Problem, batch: &mut Batch) {

@@ -68,7 +68,7 @@ fn look(store: &Store, catalogue: &Catalogue, dir: String, swept: &mut Swept) ->
     let listing = store.list_dir(&dir)?;
     let files: HashSet<&str> =
         listing.iter().flat_map(|listing| &listing.files).map(String::as_str).collect();
-    catalogue.held_between(&layout.names_in(&dir), &mut |name, version| {
+    catalogue.loose_between(&layout.names_in(&dir), &mut |name, version| {
         if files.contains(format!("{name}-{version}.crate").as_str()) {
             return;
         }

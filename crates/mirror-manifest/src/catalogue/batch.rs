@@ -7,6 +7,17 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use crate::record::rfc3339;
 
+/// Where a member is in a bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// The number in the bundle's name.
+    pub bundle: u32,
+    /// Offset of its frame in the bundle, bytes.
+    pub offset: u64,
+    /// Length of its frame, bytes.
+    pub len: u64,
+}
+
 /// One held version of a crate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -16,9 +27,37 @@ pub struct Held {
     pub sha256: Sha256,
     /// Bytes.
     pub size: u64,
+    /// Whether a file of its own holds it.
+    pub loose: bool,
+    /// Where a bundle holds it.
+    pub frame: Option<Frame>,
 }
 
-/// A release that is held from now on.
+/// Where a release is held from now on, beside where it was held before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a file of its own.
+    Loose,
+    /// In a bundle.
+    Bundle(Frame),
+    /// In both.
+    Both(Frame),
+}
+
+impl Place {
+    fn is_loose(self) -> bool {
+        !matches!(self, Self::Bundle(_))
+    }
+
+    fn frame(self) -> Option<Frame> {
+        match self {
+            Self::Loose => None,
+            Self::Bundle(frame) | Self::Both(frame) => Some(frame),
+        }
+    }
+}
+
+/// A release that is held from now on. With another hash than before, it is held nowhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldRelease {
     /// Crate and version.
@@ -27,6 +66,8 @@ pub struct HeldRelease {
     pub sha256: Sha256,
     /// Bytes.
     pub size: u64,
+    /// Where.
+    pub place: Place,
 }
 
 /// A directory whose listing agreed with the catalogue.
@@ -93,9 +134,11 @@ pub struct FailureRow {
 /// Changes that are applied together, in this order.
 #[derive(Debug, Clone, Default)]
 pub struct CatalogueBatch {
-    /// Rows that have no good file behind them; they stand in the failure ledger until they are held
+    /// Releases whose file is gone or was wrong; they stand in the failure ledger until they are held
     /// again.
     pub lost: Vec<ReleaseId>,
+    /// The same of members of bundles.
+    pub lost_members: Vec<ReleaseId>,
     /// Rows that were removed on purpose.
     pub forgotten: Vec<ReleaseId>,
     /// Rows that have one.
@@ -138,20 +181,29 @@ pub(super) fn apply(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::R
     Ok(())
 }
 
+/// The row of a release: crate and version.
+const ROW: &str = "crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2";
+
 fn forget(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
-    let mut forget = to.prepare_cached(
-        "DELETE FROM releases WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2",
-    )?;
-    for id in batch.lost.iter().chain(&batch.forgotten) {
+    let mut forget = to.prepare_cached(&format!("DELETE FROM releases WHERE {ROW}"))?;
+    for id in &batch.forgotten {
         forget.execute([id.name.as_str(), id.version.as_str()])?;
     }
     let now = rfc3339(SystemTime::now());
+    let mut drop =
+        to.prepare_cached(&format!("DELETE FROM releases WHERE {ROW} AND NOT loose AND bundle IS NULL"))?;
     let mut lose = to.prepare_cached(
         "INSERT INTO failures VALUES (?1, ?2, NULL, '', 'lost', 'its file is gone or was wrong', NULL, 0, ?3, ?3)
          ON CONFLICT DO NOTHING",
     )?;
-    for id in &batch.lost {
-        lose.execute([id.name.as_str(), id.version.as_str(), now.as_str()])?;
+    for (what, lost) in [("loose = 0", &batch.lost), ("bundle = NULL", &batch.lost_members)] {
+        let mut unmark = to.prepare_cached(&format!("UPDATE releases SET {what} WHERE {ROW}"))?;
+        for id in lost {
+            let key = [id.name.as_str(), id.version.as_str()];
+            unmark.execute(key)?;
+            drop.execute(key)?;
+            lose.execute([key[0], key[1], now.as_str()])?;
+        }
     }
     Ok(())
 }
@@ -160,8 +212,16 @@ fn hold(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
     let mut find = to.prepare_cached("SELECT id FROM crates WHERE name = ?1")?;
     let mut name = to.prepare_cached("INSERT INTO crates (name) VALUES (?1)")?;
     let mut hold = to.prepare_cached(
-        "INSERT INTO releases (crate_id, version, sha256, size) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET sha256 = excluded.sha256, size = excluded.size",
+        "INSERT INTO releases VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT DO UPDATE SET
+             loose = excluded.loose OR (loose AND sha256 = excluded.sha256),
+             bundle = coalesce(excluded.bundle, iif(sha256 = excluded.sha256, bundle, NULL)),
+             frame_offset = coalesce(excluded.frame_offset, frame_offset),
+             frame_len = coalesce(excluded.frame_len, frame_len),
+             sha256 = excluded.sha256, size = excluded.size",
+    )?;
+    let mut grow = to.prepare_cached(
+        "INSERT INTO bundles VALUES (?1, ?2) ON CONFLICT DO UPDATE SET end = max(end, excluded.end)",
     )?;
     for held in &batch.held {
         let known = find.query_row([held.id.name.as_str()], |row| row.get::<_, i64>(0)).optional()?;
@@ -169,10 +229,27 @@ fn hold(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
             Some(id) => id,
             None => name.insert([held.id.name.as_str()])?,
         };
-        let size = i64::try_from(held.size).unwrap_or(i64::MAX);
-        hold.execute(params![id, held.id.version.as_str(), held.sha256.as_bytes(), size])?;
+        let frame = held.place.frame();
+        hold.execute(params![
+            id,
+            held.id.version.as_str(),
+            held.sha256.as_bytes(),
+            number(held.size),
+            held.place.is_loose(),
+            frame.map(|frame| frame.bundle),
+            frame.map(|frame| number(frame.offset)),
+            frame.map(|frame| number(frame.len)),
+        ])?;
+        if let Some(frame) = frame {
+            grow.execute(params![frame.bundle, number(frame.offset + frame.len)])?;
+        }
     }
     Ok(())
+}
+
+/// As SQLite keeps numbers.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn heal(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use mirror_types::{CrateName, ReleaseId, Sha256};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-pub use batch::{CatalogueBatch, DirRow, FailureRow, Held, HeldRelease, Withdrawal};
+pub use batch::{CatalogueBatch, DirRow, FailureRow, Frame, Held, HeldRelease, Place, Withdrawal};
 pub use replay::ReplayReport;
 
 use crate::error::ManifestError;
 use crate::writer::at;
 
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE crates (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -22,8 +22,13 @@ CREATE TABLE releases (
     version TEXT NOT NULL,
     sha256 BLOB NOT NULL,
     size INTEGER NOT NULL,
+    loose INTEGER NOT NULL,
+    bundle INTEGER,
+    frame_offset INTEGER,
+    frame_len INTEGER,
     PRIMARY KEY (crate_id, version)
 ) WITHOUT ROWID;
+CREATE TABLE bundles (number INTEGER PRIMARY KEY, end INTEGER NOT NULL);
 CREATE TABLE dirs (path TEXT PRIMARY KEY, mtime_ns INTEGER NOT NULL, listed_ns INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE failures (
     crate TEXT NOT NULL, version TEXT NOT NULL, cksum TEXT, url TEXT NOT NULL, kind TEXT NOT NULL,
@@ -37,9 +42,9 @@ CREATE TABLE withdrawn (
 ) WITHOUT ROWID;
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE VIEW held AS
-    SELECT crates.name AS crate, version, lower(hex(sha256)) AS sha256, size
+    SELECT crates.name AS crate, version, lower(hex(sha256)) AS sha256, size, loose, bundle, frame_offset, frame_len
     FROM releases JOIN crates ON crates.id = crate_id;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 ";
 
 /// What a mirror holds, what failed, and how far the manifest was taken in: a SQLite database.
@@ -110,7 +115,7 @@ impl Catalogue {
     pub fn held_of(&self, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
         let query = || {
             let mut statement = self.db.prepare_cached(
-                "SELECT version, sha256, size FROM releases
+                "SELECT version, sha256, size, loose, bundle, frame_offset, frame_len FROM releases
                  WHERE crate_id = (SELECT id FROM crates WHERE name = ?1)",
             )?;
             let rows = statement.query_map([name.as_str()], |row| {
@@ -118,6 +123,8 @@ impl Catalogue {
                     version: row.get(0)?,
                     sha256: sha(row.get_ref(1)?.as_blob()?)?,
                     size: size(row.get(2)?),
+                    loose: row.get(3)?,
+                    frame: frame(row.get(4)?, row.get(5)?, row.get(6)?),
                 })
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
@@ -162,11 +169,12 @@ impl Catalogue {
         query().map_err(self.fail("read the directories of"))
     }
 
-    /// Gives the held releases of the crates from one name up to, not including, another.
+    /// Gives the releases that are held as loose files, of the crates from one name up to, not
+    /// including, another.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn held_between(
+    pub fn loose_between(
         &self,
         names: &Range<String>,
         visit: &mut dyn FnMut(&str, &str),
@@ -174,7 +182,7 @@ impl Catalogue {
         let mut query = || {
             let mut statement = self.db.prepare_cached(
                 "SELECT name, version FROM crates JOIN releases ON crate_id = crates.id
-                 WHERE name >= ?1 AND name < ?2",
+                 WHERE name >= ?1 AND name < ?2 AND loose",
             )?;
             let mut rows = statement.query([&names.start, &names.end])?;
             while let Some(row) = rows.next()? {
@@ -183,6 +191,19 @@ impl Catalogue {
             Ok(())
         };
         query().map_err(self.fail("read what is held from"))
+    }
+
+    /// The bundles in which something is held: their numbers, and where the last frame ends.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn bundles(&self) -> Result<Vec<(u32, u64)>, ManifestError> {
+        let query = || {
+            let mut statement = self.db.prepare("SELECT number, end FROM bundles ORDER BY number")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, size(row.get(1)?))))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read the bundles of"))
     }
 
     /// Gives the names of all crates of which something is or was held.
@@ -331,6 +352,10 @@ fn sha(blob: &[u8]) -> rusqlite::Result<Sha256> {
     Sha256::from_slice(blob).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Blob, error.into())
     })
+}
+
+fn frame(bundle: Option<u32>, offset: Option<i64>, len: Option<i64>) -> Option<Frame> {
+    Some(Frame { bundle: bundle?, offset: size(offset?), len: size(len?) })
 }
 
 fn size(value: i64) -> u64 {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mirror_types::{CrateName, Layout, ReleaseId, Sha256, VersionText};
 
-use super::{Catalogue, CatalogueBatch, FailureRow, HeldRelease};
+use super::{Catalogue, CatalogueBatch, FailureRow, Frame, HeldRelease, Place};
 use crate::error::ManifestError;
 use crate::record::{ManifestRecord, PRUNED};
 use crate::writer::read_from;
@@ -62,7 +62,9 @@ fn take(record: ManifestRecord, layout: Layout, batch: &mut CatalogueBatch) {
         // A chunk is applied in the order of its kinds: what was held before goes here.
         batch.held.retain(|held| held.id != id);
         batch.forgotten.push(id);
-    } else if record.ok && record.storage.contains("filesystem") {
+    } else if record.ok
+        && let Some(place) = place(&record)
+    {
         let Some(version) = version else { return };
         let id = ReleaseId { name, version };
         let Some(Ok(sha256)) = record.sha256.as_deref().map(Sha256::from_hex) else { return };
@@ -73,7 +75,7 @@ fn take(record: ManifestRecord, layout: Layout, batch: &mut CatalogueBatch) {
         if batch.touched.last() != Some(&dir) {
             batch.touched.push(dir);
         }
-        batch.held.push(HeldRelease { id, sha256, size: record.size });
+        batch.held.push(HeldRelease { id, sha256, size: record.size, place });
     } else if !record.ok {
         batch.failed.push(FailureRow {
             name,
@@ -88,6 +90,27 @@ fn take(record: ManifestRecord, layout: Layout, batch: &mut CatalogueBatch) {
             last_seen: record.finished_at,
         });
     }
+}
+
+/// Where a record says that its release is held; a member of a bundle without an offset is found by
+/// rebuilding.
+fn place(record: &ManifestRecord) -> Option<Place> {
+    let loose = record.storage.contains("filesystem");
+    let frame = || {
+        let bundle = bundle_number(record.bundle_path.as_deref()?)?;
+        Some(Frame { bundle, offset: record.frame_offset?, len: record.frame_len? })
+    };
+    match (loose, record.storage.contains("bundle").then(frame).flatten()) {
+        (true, None) => Some(Place::Loose),
+        (true, Some(frame)) => Some(Place::Both(frame)),
+        (false, frame) => frame.map(Place::Bundle),
+    }
+}
+
+/// The number in the name of a bundle, `bundle-0007.tar.zst`.
+fn bundle_number(path: &str) -> Option<u32> {
+    let name = path.rsplit(['/', '\\']).next()?;
+    name.strip_prefix("bundle-")?.strip_suffix(".tar.zst")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -125,6 +148,62 @@ mod tests {
         assert_eq!(catalogue.replay(&manifest, Layout::Shard).expect("replay").records, 0);
         let held = catalogue.held_of(&"a".parse().expect("name")).expect("held");
         assert_eq!((held.len(), held[0].size), (1, 7));
+    }
+
+    #[test]
+    fn members_of_bundles_are_held_where_the_record_says() {
+        let dir = tempfile::tempdir().expect("dir");
+        let manifest = dir.path().join("m.jsonl");
+        let (mut writer, _) = ManifestWriter::open(&manifest).expect("open");
+        let bundled = |name: &str, storage: &str, offset| ManifestRecord {
+            storage: storage.to_owned(),
+            bundle_path: Some("some/dir/bundle-0012.tar.zst".to_owned()),
+            frame_offset: Some(offset),
+            frame_len: Some(50),
+            ..record(name, true)
+        };
+        let records = [
+            bundled("a", "bundle", 100),
+            record("b", true),
+            bundled("b", "bundle", 150),
+            bundled("c", "filesystem+bundle", 200),
+        ];
+        writer.append(&records).expect("append");
+        let mut catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("open");
+        catalogue.replay(&manifest, Layout::Shard).expect("replay");
+        let held = |catalogue: &Catalogue, name: &str| {
+            let held = catalogue.held_of(&name.parse().expect("name")).expect("held");
+            held.first()
+                .map(|held| (held.loose, held.frame.map(|frame| (frame.bundle, frame.offset, frame.len))))
+        };
+        assert_eq!(held(&catalogue, "a"), Some((false, Some((12, 100, 50)))));
+        assert_eq!(
+            held(&catalogue, "b"),
+            Some((true, Some((12, 150, 50)))),
+            "one place does not end the other"
+        );
+        assert_eq!(held(&catalogue, "c"), Some((true, Some((12, 200, 50)))));
+        assert_eq!(catalogue.bundles().expect("bundles"), [(12, 250)]);
+
+        let id = |name: &str| ReleaseId {
+            name: name.parse().expect("name"),
+            version: "1.0.0".parse().expect("version"),
+        };
+        let lost = CatalogueBatch {
+            lost: vec![id("b")],
+            lost_members: vec![id("a"), id("c")],
+            ..CatalogueBatch::default()
+        };
+        catalogue.apply(&lost).expect("apply");
+        assert_eq!(held(&catalogue, "a"), None);
+        assert_eq!(held(&catalogue, "b"), Some((false, Some((12, 150, 50)))));
+        assert_eq!(held(&catalogue, "c"), Some((true, None)));
+        assert_eq!(catalogue.ledger_crates().expect("ledger"), ["a", "b", "c"]);
+        // Other bytes under the same name: nothing of the old is held any more.
+        let other =
+            HeldRelease { id: id("b"), sha256: Sha256::from_bytes([7; 32]), size: 1, place: Place::Loose };
+        catalogue.apply(&CatalogueBatch { held: vec![other], ..CatalogueBatch::default() }).expect("apply");
+        assert_eq!(held(&catalogue, "b"), Some((true, None)));
     }
 
     #[test]
