@@ -134,8 +134,8 @@ pub(crate) enum Event {
     CrateRead(CrateName),
     /// A row of the catalogue has no good file behind it.
     Lost(ReleaseId),
-    /// What stands in the ledger is not wanted any more.
-    Unwanted(ReleaseId),
+    /// What stands in the ledger is held, or not wanted any more.
+    Settled(ReleaseId),
     /// Upstream withdrew what is held.
     Withdrawn(ReleaseId, Withdrawal),
     /// Upstream offers again what it had withdrawn.
@@ -311,7 +311,7 @@ impl Committer {
             Event::CrateFailed { name, problem } => self.crate_failed(name, *problem, batch),
             Event::CrateRead(name) => batch.catalogue.healed_crates.push(name),
             Event::Lost(id) => batch.catalogue.lost.push(id),
-            Event::Unwanted(id) => batch.catalogue.healed.push(id),
+            Event::Settled(id) => batch.catalogue.healed.push(id),
             Event::Withdrawn(id, kind) => {
                 tracing::warn!(release = %id, "was {} upstream; it stays held", kind.as_str());
                 batch.catalogue.withdrawn.push((id, kind, rfc3339(SystemTime::now())));

@@ -218,8 +218,11 @@ impl Planner {
         self.compare_held(&name, &records, whole, &held);
         let picked = self.selection.select(records);
         self.report.yanked_skipped += picked.yanked_skipped as u64;
-        let ids = picked.records.iter().map(|record| &record.id);
-        self.settle(&name, ids.chain(picked.checksum_conflicts.iter().map(|(id, ..)| id)))?;
+        let good = |record: &IndexRecord| {
+            held.get(record.id.version.as_str()).is_some_and(|held| held.sha256 == record.cksum)
+        };
+        let wanted = picked.records.iter().map(|record| (&record.id, good(record)));
+        self.settle(&name, wanted.chain(picked.checksum_conflicts.iter().map(|(id, ..)| (id, false))))?;
         for (id, lock, index) in picked.checksum_conflicts {
             let why = format!(
                 "Cargo.lock says its checksum is {lock}, the index says {index}; one of them is wrong, so it \
@@ -249,26 +252,31 @@ impl Planner {
         Ok(Ok(()))
     }
 
-    /// Takes out of the ledger what stands there of a crate and is not wanted any more: upstream has
-    /// withdrawn it. Only a run through the whole index may tell.
+    /// Takes out of the ledger what stands there of a crate and is held after all (one of its two
+    /// places is gone), or is not wanted any more: upstream has withdrawn it. Only a run through the
+    /// whole index may tell that.
     pub(crate) fn settle<'r>(
         &mut self,
         name: &CrateName,
-        wanted: impl Iterator<Item = &'r ReleaseId>,
+        wanted: impl Iterator<Item = (&'r ReleaseId, bool)>,
     ) -> Result<(), PipelineError> {
         if !self.ledger.remove(name.as_str()) {
             return Ok(());
         }
         let (Some(sinks), Some(catalogue)) = (&self.sinks, &self.catalogue) else { return Ok(()) };
-        let wanted: HashSet<&str> = wanted.map(|id| id.version.as_str()).collect();
+        let wanted: HashMap<&str, bool> = wanted.map(|(id, held)| (id.version.as_str(), held)).collect();
         for version in catalogue.ledger_of(name)? {
             if version.is_empty() {
                 let _ = sinks.events.send(Event::CrateRead(name.clone()));
-            } else if self.complete
-                && !wanted.contains(version.as_str())
-                && let Ok(version) = version.parse()
-            {
-                let _ = sinks.events.send(Event::Unwanted(ReleaseId { name: name.clone(), version }));
+                continue;
+            }
+            // What is about to be hashed may turn out not to be held.
+            let settled = match wanted.get(version.as_str()) {
+                Some(held) => *held && !self.verify_existing,
+                None => self.complete,
+            };
+            if let (true, Ok(version)) = (settled, version.parse()) {
+                let _ = sinks.events.send(Event::Settled(ReleaseId { name: name.clone(), version }));
             }
         }
         Ok(())
