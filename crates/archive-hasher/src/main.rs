@@ -1,0 +1,2 @@
+//! `archive-hasher`.
+fn main() {}
