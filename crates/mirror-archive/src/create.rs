@@ -138,6 +138,7 @@ pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, Arc
         Ok(())
     })?;
     monitor.expect(files, bytes);
+    tracing::info!(files, bytes, "reading {}", dir.display());
 
     let now = Timestamp::now().as_second();
     let spooled = Temp::beside(&targets.path("entries"), true)?;
@@ -163,6 +164,7 @@ pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, Arc
         head.tar = Some(pack_metadata(*packer, &targets, &head, &mut spool, now)?);
     }
     monitor.check()?;
+    tracing::info!("writing the inventory");
     let documents = documents(&targets, &head, &mut spool, signer.as_ref(), monitor)?;
     if let Some(tar) = &tar {
         tar.sync()?;
@@ -180,6 +182,7 @@ impl Sink for Collector {
             let source = std::io::Error::other("its modification time is outside the years 0 to 9999");
             return Err(ArchiveError::Io { what: "recording", path: entry.path.clone(), source });
         }
+        tracing::debug!(path = %shown(&entry.path), bytes = entry.size_bytes, "archived");
         self.0.push(&Record::of(entry)?)
     }
 }

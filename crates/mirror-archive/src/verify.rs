@@ -184,6 +184,7 @@ pub fn verify(
     let mut findings = Findings { report, changed: 0, missing: 0, extra: 0, other: 0 };
     let signature = check_signature(options, &inventory, &mut findings)?;
     monitor.check()?;
+    tracing::info!(files = inventory.head.files, bytes = inventory.head.bytes, "comparing");
     let wanted: Vec<HashKind> = inventory.head.hashes.iter().map(|(kind, _)| *kind).collect();
     let kinds: Vec<_> = wanted.into_iter().filter(|kind| options.hashes.contains(kind)).collect();
     let (files, bytes, hashes) = match &options.against {
