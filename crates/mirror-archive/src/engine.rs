@@ -46,6 +46,12 @@ impl Block {
         Self { buffer: vec![0; BLOCK_BYTES], len: 0, pieces: Vec::new() }
     }
 
+    /// An empty one, outside of a run.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        Self::new()
+    }
+
     /// Everything in it.
     pub(crate) fn data(&self) -> &[u8] {
         &self.buffer[..self.len]

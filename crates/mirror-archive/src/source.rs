@@ -142,3 +142,6 @@ impl<S: Sink> Source for Tree<'_, S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,9 +34,10 @@ impl Header {
         let records = self.records();
         let mut out = Vec::with_capacity(UNIT_BYTES);
         if !records.is_empty() {
-            let name = [b"PaxHeaders/", plain(&self.name).as_slice()].concat();
+            let mut name = [b"PaxHeaders/", plain(&self.name).as_slice()].concat();
+            name.truncate(NAME_BYTES);
             let pax = Header {
-                name: name[..name.len().min(NAME_BYTES)].to_vec(),
+                name,
                 target: Vec::new(),
                 size_bytes: records.len() as u64,
                 modified_s: 0,
@@ -53,13 +54,12 @@ impl Header {
 
     fn records(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let needs = |text: &[u8]| text.len() > NAME_BYTES || !text.is_ascii();
         let texts = [("path", &self.name), ("linkpath", &self.target)];
         // PAX text is UTF-8 unless this record says otherwise; it must come first.
-        if texts.iter().any(|(_, text)| needs(text) && std::str::from_utf8(text).is_err()) {
+        if texts.iter().any(|(_, text)| needs_record(text) && std::str::from_utf8(text).is_err()) {
             record(&mut out, "hdrcharset", b"BINARY");
         }
-        for (key, text) in texts.into_iter().filter(|(_, text)| needs(text)) {
+        for (key, text) in texts.into_iter().filter(|(_, text)| needs_record(text)) {
             record(&mut out, key, text);
         }
         if self.size_bytes > MAX_NUMBER {
@@ -143,6 +143,13 @@ impl Header {
     }
 }
 
+/// Whether a text cannot stand in its field: it is too long, or UTF-8, which only PAX knows. What is
+/// not UTF-8 stands there as it is when it fits: all readers take it for bytes, while not all know the
+/// record that says so.
+fn needs_record(text: &[u8]) -> bool {
+    text.len() > NAME_BYTES || (!text.is_ascii() && std::str::from_utf8(text).is_ok())
+}
+
 fn field(modified_s: i64) -> Option<u64> {
     u64::try_from(modified_s).ok().filter(|seconds| *seconds <= MAX_NUMBER)
 }
@@ -162,6 +169,9 @@ fn record(out: &mut Vec<u8>, key: &str, value: &[u8]) {
 /// What stands in a field when the real text is in a PAX record: a hint for readers that do not know
 /// PAX.
 fn plain(text: &[u8]) -> Vec<u8> {
+    if !needs_record(text) {
+        return text.to_vec();
+    }
     let ascii = text.iter().map(|byte| if byte.is_ascii() { *byte } else { b'_' });
     ascii.take(NAME_BYTES).collect()
 }
