@@ -152,7 +152,7 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
 fn a_file_that_cannot_be_read_is_named() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = World::small();
-    std::fs::set_permissions(world.path("t/a"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(world.path("t/a"), std::fs::Permissions::from_mode(0o000)).unwrap();
     if std::fs::read(world.path("t/a")).is_ok() {
         eprintln!("skipped: this user reads everything");
         return;

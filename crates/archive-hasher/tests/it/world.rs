@@ -111,6 +111,7 @@ impl World {
 
 /// Whether a stock tool answers to this; without it a test says so and passes, unless all tools are
 /// required.
+#[expect(clippy::print_stderr, reason = "says what is skipped")]
 pub(crate) fn has(program: &str, arguments: &[&str]) -> bool {
     let status = Command::new(program)
         .args(arguments)
