@@ -95,6 +95,9 @@ pub struct UsedKey {
     pub new: bool,
 }
 
+/// Extensions of all files that a run may have under a temporary name.
+const OUTPUTS: [&str; 7] = ["entries", "tar", "unsigned", "yaml", "yaml.asc", "secret.asc", "public.asc"];
+
 /// The outputs of a run.
 struct Targets {
     directory: PathBuf,
@@ -122,10 +125,7 @@ pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, Arc
         return Err(ArchiveError::Usage(format!("--dir {} is no directory", options.dir.display())));
     }
     let targets = targets(options, &dir)?;
-    let (signer, key) = signer(options, &targets)?;
-    publish::make_directory(&targets.directory)?;
-    let _lock = Lock::take(&targets.directory, &targets.prefix)?;
-
+    let given = given_signer(options)?;
     let toml = targets.toml();
     let (files, bytes) = walk::survey(&dir, |path| {
         monitor.check()?;
@@ -138,6 +138,19 @@ pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, Arc
         Ok(())
     })?;
     monitor.expect(files, bytes);
+    publish::make_directory(&targets.directory)?;
+    let _lock = Lock::take(&targets.directory, &targets.prefix)?;
+    for extension in OUTPUTS {
+        publish::remove_leftover(&targets.path(extension))?;
+    }
+    // Under the lock: another run may just have made and kept a key.
+    let (signer, key) = match given {
+        Some(signer) => {
+            let key = UsedKey { fingerprint: signer.fingerprint(), own: None, new: false };
+            (Some(signer), Some(key))
+        }
+        None => own_signer(options, &targets)?,
+    };
     tracing::info!(files, bytes, "reading {}", dir.display());
 
     let now = Timestamp::now().as_second();
@@ -165,7 +178,7 @@ pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, Arc
     }
     monitor.check()?;
     tracing::info!("writing the inventory");
-    let documents = documents(&targets, &head, &mut spool, signer.as_ref(), monitor)?;
+    let documents = documents(&targets, &head, &mut spool, signer.as_ref().zip(key.as_ref()), monitor)?;
     if let Some(tar) = &tar {
         tar.sync()?;
     }
@@ -235,29 +248,29 @@ fn targets(options: &CreateOptions, dir: &Path) -> Result<Targets, ArchiveError>
     Ok(Targets { directory, prefix })
 }
 
-fn signer(
+/// A key that was named is tried before anything is read or written.
+fn given_signer(options: &CreateOptions) -> Result<Option<Signer>, ArchiveError> {
+    match &options.signing {
+        Signing::Key { file, passphrase } => Signer::load(file, passphrase.as_ref()).map(Some),
+        Signing::No | Signing::Own { .. } => Ok(None),
+    }
+}
+
+/// The key of an earlier run, or a new one; not yet kept.
+fn own_signer(
     options: &CreateOptions,
     targets: &Targets,
 ) -> Result<(Option<Signer>, Option<UsedKey>), ArchiveError> {
-    match &options.signing {
-        Signing::No => Ok((None, None)),
-        Signing::Key { file, passphrase } => {
-            let signer = Signer::load(file, passphrase.as_ref())?;
-            let key = UsedKey { fingerprint: signer.fingerprint(), own: None, new: false };
-            Ok((Some(signer), Some(key)))
-        }
-        Signing::Own { passphrase } => {
-            let (secret, public) = (targets.path("secret.asc"), targets.path("public.asc"));
-            let new = !secret.exists();
-            let signer = if new {
-                Signer::generate(&targets.prefix, passphrase.as_ref())?
-            } else {
-                Signer::load(&secret, passphrase.as_ref())?
-            };
-            let key = UsedKey { fingerprint: signer.fingerprint(), own: Some((secret, public)), new };
-            Ok((Some(signer), Some(key)))
-        }
-    }
+    let Signing::Own { passphrase } = &options.signing else { return Ok((None, None)) };
+    let (secret, public) = (targets.path("secret.asc"), targets.path("public.asc"));
+    let new = !secret.exists();
+    let signer = if new {
+        Signer::generate(&targets.prefix, passphrase.as_ref())?
+    } else {
+        Signer::load(&secret, passphrase.as_ref())?
+    };
+    let key = UsedKey { fingerprint: signer.fingerprint(), own: Some((secret, public)), new };
+    Ok((Some(signer), Some(key)))
 }
 
 fn head(dir: &Path, now: i64, spool: &Spool) -> Result<Head, ArchiveError> {
@@ -330,7 +343,7 @@ fn documents(
     targets: &Targets,
     head: &Head,
     spool: &mut Spool,
-    signer: Option<&Signer>,
+    signer: Option<(&Signer, &UsedKey)>,
     monitor: &Monitor,
 ) -> Result<Documents, ArchiveError> {
     let failed = || ArchiveError::io("writing", b"the inventory");
@@ -339,7 +352,7 @@ fn documents(
     let at = write_yaml(&mut out, head, spool)?;
     out.flush().map_err(failed())?;
     monitor.check()?;
-    let Some(signer) = signer else {
+    let Some((signer, key)) = signer else {
         plain.sync()?;
         return Ok(Documents { inventory: plain, signature: None, secret: None, public: None });
     };
@@ -358,13 +371,15 @@ fn documents(
     monitor.check()?;
     let armored = signer.sign(rewound(&inventory)?)?;
     let signature = small(&targets.path("yaml.asc"), &armored, false)?;
-    let secret = targets.path("secret.asc");
-    Ok(Documents {
-        inventory,
-        signature: Some(signature),
-        secret: Some(small(&secret, &signer.secret()?, true)?),
-        public: Some(small(&targets.path("public.asc"), &signer.public()?, false)?),
-    })
+    // A key that was given never touches the outputs.
+    let (mut secret, mut public) = (None, None);
+    if let Some((secret_at, public_at)) = &key.own {
+        if key.new {
+            secret = Some(small(secret_at, &signer.secret()?, true)?);
+        }
+        public = Some(small(public_at, &signer.public()?, false)?);
+    }
+    Ok(Documents { inventory, signature: Some(signature), secret, public })
 }
 
 fn small(target: &Path, text: &str, secret: bool) -> Result<Temp, ArchiveError> {
@@ -392,6 +407,13 @@ fn publish_all(
         {
             temp.publish(public)?;
         }
+    }
+    let own_public = targets.path("public.asc");
+    if key.as_ref().is_some_and(|key| key.own.is_none()) && own_public.exists() {
+        notes.push(format!(
+            "{} belongs to an earlier run, not to the key that signed; receivers need the public key of --gpgkey",
+            own_public.display()
+        ));
     }
     let tar_at = targets.path("tar");
     let packed = match tar {

@@ -22,8 +22,7 @@ pub(crate) struct Temp {
 impl Temp {
     /// A new file beside `target`, readable by its owner alone when it holds a secret.
     pub(crate) fn beside(target: &Path, secret: bool) -> Result<Self, ArchiveError> {
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let at = target.with_file_name(format!(".{name}.partial"));
+        let at = temporary(target);
         let failed = ArchiveError::io_at("creating", &at);
         let file = remove(&at).and_then(|()| options(secret).open(&at)).map_err(failed)?;
         Ok(Self { file, at, published: false })
@@ -53,6 +52,17 @@ impl Drop for Temp {
             let _ = remove(&self.at);
         }
     }
+}
+
+fn temporary(target: &Path) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    target.with_file_name(format!(".{name}.partial"))
+}
+
+/// Removes what a run that was killed left of this file.
+pub(crate) fn remove_leftover(target: &Path) -> Result<(), ArchiveError> {
+    let at = temporary(target);
+    remove(&at).map_err(ArchiveError::io_at("removing what an earlier run left at", &at))
 }
 
 fn options(secret: bool) -> OpenOptions {

@@ -254,7 +254,13 @@ fn check_signature(
             known_key,
             detached: detached.is_some(),
         }),
-        Err(why) => {
+        Err(mut why) => {
+            if !known_key {
+                why.push_str(&format!(
+                    "; it was checked by {}, give --public-key for another",
+                    file.display()
+                ));
+            }
             findings.add(&Finding::Signature(why));
             Ok(SignatureState::Bad)
         }

@@ -92,10 +92,46 @@ fn leftovers_of_a_killed_run_are_cleared_away() {
     let world = World::small();
     std::fs::create_dir(world.path("out")).unwrap();
     std::os::unix::fs::symlink("../t/a", world.path("out/.t.tar.partial")).unwrap();
-    std::fs::write(world.path("out/.t.yaml.partial"), "half").unwrap();
+    for name in [".t.yaml.partial", ".t.unsigned.partial", ".t.entries.partial", ".t.secret.asc.partial"] {
+        std::fs::write(world.path("out").join(name), "half").unwrap();
+    }
     world.create(&[]).expect(0);
     assert_eq!(std::fs::read(world.path("t/a")).unwrap(), b"first", "a link in the way is not followed");
     assert_eq!(world.outputs(), ["t.public.asc", "t.secret.asc", "t.tar", "t.yaml", "t.yaml.asc"]);
+}
+
+#[test]
+fn a_run_that_is_refused_leaves_no_directory() {
+    let world = World::small();
+    run(Command::new("mkfifo").arg(world.path("t/pipe"))).expect(0);
+    world.create(&[]).expect(2);
+    world.create(&["--gpgkey", "t/a"]).expect(2);
+    assert!(!world.path("out").exists());
+}
+
+/// What the operating system counted, of a run that hashes, packs and signs.
+#[cfg(target_os = "linux")]
+#[test]
+fn each_file_is_read_once() {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    const SIZE: u64 = 20_000_000;
+    let world = World::small();
+    std::fs::File::create(world.path("t/large")).unwrap().set_len(SIZE).unwrap();
+    let mut child = Command::new(BIN)
+        .current_dir(world.0.path())
+        .args(["--dir", "t", "--out-dir", "out"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let id = Pid::from_raw(child.id().cast_signed()).unwrap();
+    // Its figures can be read until it is waited for.
+    waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+    let figures = std::fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap();
+    assert!(child.wait().unwrap().success());
+    let read = figures.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+    let read: u64 = read.parse().unwrap();
+    assert!((SIZE..SIZE + 1_000_000).contains(&read), "{read} bytes were read");
 }
 
 /// A tree that takes long enough, of which the file system keeps nothing.

@@ -143,6 +143,20 @@ fn with_keys_that_gpg_made() {
     }
 }
 
+#[test]
+fn a_public_key_of_an_earlier_run_is_not_taken_for_the_senders() {
+    let Some(gpg) = Gpg::new() else { return };
+    let world = World::small();
+    world.create(&["--no-tar"]).expect(0);
+    gpg.generate(&world, "ed25519", "");
+    let ended = world.create(&["--no-tar", "--gpgkey", "secret.asc"]).expect(0);
+    assert!(ended.stdout.contains("t.public.asc belongs to an earlier run"), "{}", ended.stdout);
+    let ended = world.verify(&[]).expect(4);
+    assert!(ended.stdout.contains("made by another key (0x"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("give --public-key for another"), "{}", ended.stdout);
+    world.verify(&["--public-key", "public.asc"]).expect(0);
+}
+
 /// The usual shape of a person's key: the primary certifies, a subkey signs.
 #[test]
 fn with_a_subkey() {
