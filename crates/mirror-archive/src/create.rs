@@ -126,18 +126,7 @@ pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, Arc
     }
     let targets = targets(options, &dir)?;
     let given = given_signer(options)?;
-    let toml = targets.toml();
-    let (files, bytes) = walk::survey(&dir, |path| {
-        monitor.check()?;
-        if options.tar && path == toml.as_bytes() {
-            return Err(ArchiveError::Usage(format!(
-                "the directory holds a {}, and so will the tar: choose another --out-prefix",
-                shown(path)
-            )));
-        }
-        Ok(())
-    })?;
-    monitor.expect(files, bytes);
+    survey(&dir, options, &targets, monitor)?;
     publish::make_directory(&targets.directory)?;
     let _lock = Lock::take(&targets.directory, &targets.prefix)?;
     for extension in OUTPUTS {
@@ -151,31 +140,10 @@ pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, Arc
         }
         None => own_signer(options, &targets)?,
     };
-    tracing::info!(files, bytes, "reading {}", dir.display());
-
-    let now = Timestamp::now().as_second();
     let spooled = Temp::beside(&targets.path("entries"), true)?;
+    let mut spool = Spool::new(spooled.handle()?);
     let tar = if options.tar { Some(Temp::beside(&targets.path("tar"), false)?) } else { None };
-    let mut tasks: Vec<Work> = options.hashes.iter().map(|kind| Work::Whole(kind.hasher())).collect();
-    tasks.extend(Work::each());
-    if let Some(tar) = &tar {
-        tasks.push(Work::Pack(Box::new(Packer::new(tar.handle()?))));
-    }
-    let mut tree = Tree::new(&dir, monitor, Collector(Spool::new(spooled.handle()?)))?;
-    let done = engine::run(&mut tree, tasks, options.workers, monitor)?;
-    let Collector(mut spool) = tree.sink;
-    let mut head = head(&dir, now, &spool)?;
-    let mut packer = None;
-    for task in done {
-        match task {
-            Work::Whole(hasher) => head.hashes.push((hasher.kind(), hasher.finish())),
-            Work::Pack(pack) => packer = Some(pack),
-            Work::EachSha256(_) | Work::EachBlake3(_) | Work::Raw(_) => {}
-        }
-    }
-    if let Some(packer) = packer {
-        head.tar = Some(pack_metadata(*packer, &targets, &head, &mut spool, now)?);
-    }
+    let head = read_all(&dir, options, &targets, &mut spool, tar.as_ref(), monitor)?;
     monitor.check()?;
     tracing::info!("writing the inventory");
     let documents = documents(&targets, &head, &mut spool, signer.as_ref().zip(key.as_ref()), monitor)?;
@@ -186,10 +154,66 @@ pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, Arc
     publish_all(&targets, documents, tar, key, head)
 }
 
-/// Keeps what is through.
-struct Collector(Spool);
+/// Looks at names and sizes, so that what can be refused is refused before anything is written.
+fn survey(
+    dir: &Path,
+    options: &CreateOptions,
+    targets: &Targets,
+    monitor: &Monitor,
+) -> Result<(), ArchiveError> {
+    let toml = targets.toml();
+    let (files, bytes) = walk::survey(dir, |path| {
+        monitor.check()?;
+        if options.tar && path == toml.as_bytes() {
+            return Err(ArchiveError::Usage(format!(
+                "the directory holds a {}, and so will the tar: choose another --out-prefix",
+                shown(path)
+            )));
+        }
+        Ok(())
+    })?;
+    monitor.expect(files, bytes);
+    tracing::info!(files, bytes, "reading {}", dir.display());
+    Ok(())
+}
 
-impl Sink for Collector {
+/// The one pass: entries go to the spool, contents through all tasks, the tar to its end.
+fn read_all(
+    dir: &Path,
+    options: &CreateOptions,
+    targets: &Targets,
+    spool: &mut Spool,
+    tar: Option<&Temp>,
+    monitor: &Monitor,
+) -> Result<Head, ArchiveError> {
+    let now = Timestamp::now().as_second();
+    let mut tasks: Vec<Work> = options.hashes.iter().map(|kind| Work::Whole(kind.hasher())).collect();
+    tasks.extend(Work::each());
+    if let Some(tar) = tar {
+        tasks.push(Work::Pack(Box::new(Packer::new(tar.handle()?))));
+    }
+    let mut tree = Tree::new(dir, monitor, Collector(spool))?;
+    let done = engine::run(&mut tree, tasks, options.workers, monitor)?;
+    let Collector(spool) = tree.sink;
+    let mut head = head(dir, now, spool)?;
+    let mut packer = None;
+    for task in done {
+        match task {
+            Work::Whole(hasher) => head.hashes.push((hasher.kind(), hasher.finish())),
+            Work::Pack(pack) => packer = Some(pack),
+            Work::EachSha256(_) | Work::EachBlake3(_) | Work::Raw(_) => {}
+        }
+    }
+    if let Some(packer) = packer {
+        head.tar = Some(pack_metadata(*packer, targets, &head, spool, now)?);
+    }
+    Ok(head)
+}
+
+/// Keeps what is through.
+struct Collector<'a>(&'a mut Spool);
+
+impl Sink for Collector<'_> {
     fn entry(&mut self, entry: &Entry) -> Result<(), ArchiveError> {
         if entry.is_file() && date(entry.modified_s).is_none() {
             let source = std::io::Error::other("its modification time is outside the years 0 to 9999");
