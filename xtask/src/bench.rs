@@ -3,6 +3,7 @@
 //! Ratios between programs that were run in turn count, and CPU seconds per unit of work; single wall
 //! times do not. Everything is written to a folder on tmpfs where there is one.
 
+mod archive;
 mod download;
 mod index;
 mod measure;
@@ -18,7 +19,7 @@ use report::Report;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What to run: p1, p2, p3, p4, p6, p8; all when none is named.
+    /// What to run: p1, p2, p3, p4, p6, p8, archive; all when none is named.
     only: Vec<String>,
     /// Rounds; each runs every program once.
     #[arg(long, default_value_t = 5)]
@@ -32,6 +33,9 @@ pub(crate) struct Options {
     /// Releases that the mirror of P4 holds.
     #[arg(long, default_value_t = 300_000)]
     held_releases: usize,
+    /// MiB that archive-hasher reads.
+    #[arg(long, default_value_t = 1024)]
+    archive_mib: u64,
     /// Folder to work in. Default: below /dev/shm when it is there.
     #[arg(long)]
     work: Option<PathBuf>,
@@ -45,6 +49,10 @@ pub(crate) struct Bench<'a> {
     pub(crate) work: &'a Path,
     /// The program under test.
     pub(crate) program: PathBuf,
+    /// `archive-hasher`, and the example that times one digest.
+    pub(crate) archiver: PathBuf,
+    pub(crate) digest: PathBuf,
+    pub(crate) archive_mib: u64,
     pub(crate) rounds: usize,
     pub(crate) releases: usize,
     pub(crate) index_releases: usize,
@@ -57,7 +65,8 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     let built = crate::cargo()
         .current_dir(root)
-        .args(["build", "--release", "--locked", "--bin", "download-crates"])
+        .args(["build", "--release", "--locked", "--package", "download-crates"])
+        .args(["--package", "archive-hasher", "--package", "mirror-archive", "--bins", "--examples"])
         .status()
         .context("running cargo build")?;
     if !built.success() {
@@ -74,7 +83,10 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         .with_context(|| format!("making a folder below {}", base.display()))?;
     let bench = Bench {
         work: folder.path(),
-        program: program(root)?,
+        program: program(root, "download-crates")?,
+        archiver: program(root, "archive-hasher")?,
+        digest: program(root, "examples/digest")?,
+        archive_mib: options.archive_mib,
         rounds: options.rounds,
         releases: options.releases,
         index_releases: options.index_releases,
@@ -100,6 +112,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     if wanted("p8") {
         download::memory(&bench, &mut report)?;
     }
+    if wanted("archive") {
+        archive::run(&bench, &mut report)?;
+    }
     println!("\n{}", report.text());
     if options.write {
         let path = root.join("docs/benchmarks.md");
@@ -109,10 +124,10 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the release build of the program is.
-fn program(root: &Path) -> anyhow::Result<PathBuf> {
+/// Where the release build of a program is.
+fn program(root: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let program = target.join("release/download-crates");
+    let program = target.join("release").join(name);
     program.canonicalize().with_context(|| format!("looking for {}", program.display()))
 }
 

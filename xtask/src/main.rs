@@ -29,7 +29,7 @@ enum Command {
     Synth(synth::Synth),
     /// Serve a registry from a seed on this machine, over TLS and HTTP/2.
     Origin(synth::Serve),
-    /// Measure against public yardsticks: needs nginx, h2load, curl, wget2 and GNU time.
+    /// Measure against yardsticks: needs GNU time, and for downloads nginx, h2load, curl and wget2.
     Bench(bench::Options),
     #[command(hide = true)]
     HashTwo(bench::HashTwo),

@@ -8,8 +8,10 @@ mod metrics;
 mod profile;
 mod progress;
 mod stats;
+mod work;
 
 pub use listener::{ListenError, Listener};
 pub use logging::{LogFormat, LogLevel, LogOptions, ProgressHandle, TelemetryError, init_logging};
 pub use progress::{Progress, ProgressOptions};
 pub use stats::{Activity, Phase, RunStats, Snapshot};
+pub use work::{WorkDone, WorkProgress};

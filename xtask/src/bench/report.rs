@@ -114,6 +114,40 @@ impl Report {
         self.commands(rows.iter().take(1).map(|(series, _)| *series));
     }
 
+    /// What each digest costs alone, and runs of the program with how near to the bound they came.
+    pub(crate) fn archive(&mut self, mib: u64, alone: &[(String, f64)], runs: &[(&Series, f64)]) {
+        let bytes = (mib << 20) as f64;
+        let rounds = runs.first().map_or(0, |(series, _)| series.costs.len());
+        let work = format!(
+            "One file of {mib} MiB of noise, warm; {rounds} rounds; the bound is the sum of what each digest costs \
+             alone on one thread, reading aside, divided by two cores"
+        );
+        let text = self.section("Archive: eleven digests in one read", &work);
+        let _ = writeln!(text, "| Digest, alone on one thread | s | ns a byte | MB/s |\n|---|---|---|---|");
+        let sum: f64 = alone.iter().map(|(_, seconds)| seconds).sum();
+        let total = [("sum".to_owned(), sum), ("bound (sum / 2)".to_owned(), sum / 2.0)];
+        for (name, seconds) in alone.iter().chain(&total) {
+            let _ = writeln!(
+                text,
+                "| {name} | {seconds:.3} | {:.3} | {:.0} |",
+                seconds * 1e9 / bytes,
+                bytes / 1e6 / seconds
+            );
+        }
+        let _ = writeln!(text, "\n| Run | wall s | CPU s | bound / wall | Peak MiB |\n|---|---|---|---|---|");
+        for (series, ratio) in runs {
+            let _ = writeln!(
+                text,
+                "| {} | {:.2} | {:.2} | {ratio:.3} | {:.0} |",
+                series.name,
+                series.median(|cost| cost.wall_s),
+                series.median(|cost| cost.cpu_s),
+                series.peak_mib(),
+            );
+        }
+        self.commands(runs.iter().map(|(series, _)| *series));
+    }
+
     fn commands<'a>(&mut self, of: impl Iterator<Item = &'a Series>) {
         let Some(text) = self.sections.last_mut() else { return };
         text.push_str("\n```\n");
@@ -137,7 +171,8 @@ impl Report {
         let again = |text: &str, all: &[String]| all.iter().any(|new| benchmark(new) == benchmark(text));
         let mut targets: Vec<String> = old
             .lines()
-            .filter(|line| line.starts_with("| P") && !again(line, &self.targets))
+            .filter(|line| line.starts_with("| ") && !line.starts_with("| Target "))
+            .filter(|line| !again(line, &self.targets))
             .map(str::to_owned)
             .collect();
         // Only the first table has targets.

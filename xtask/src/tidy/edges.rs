@@ -30,13 +30,15 @@ const TABLE: &[(&str, &[&str])] = &[
     ("download-crates", &["mirror-pipeline", "mirror-telemetry"]),
     ("generate-sidecars", &["mirror-pipeline", "mirror-telemetry"]),
     ("extract-bundles", &["mirror-pipeline", "mirror-telemetry"]),
+    ("mirror-archive", &["mirror-types"]),
+    ("archive-hasher", &["mirror-archive", "mirror-telemetry"]),
     (TESTKIT, &["mirror-types"]),
     ("xtask", &[TESTKIT]),
 ];
 
 /// Blocking code on threads of its own: an executor here would let a slow disk stop the network.
 const BLOCKING: &[&str] =
-    &["mirror-types", "mirror-index", "mirror-store", "mirror-manifest", "mirror-sidecar"];
+    &["mirror-types", "mirror-index", "mirror-store", "mirror-manifest", "mirror-sidecar", "mirror-archive"];
 
 /// Each package uses only what its row allows; tests may use the testkit as well.
 pub(crate) fn table(members: &[Member]) -> Vec<String> {

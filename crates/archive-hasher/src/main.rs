@@ -1,0 +1,115 @@
+//! `archive-hasher`: flags in, one run of the library, an exit code out.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mirror_archive::{Against, ArchiveError, CreateOptions, Monitor, VerifyOptions};
+use mirror_telemetry::{ProgressHandle, WorkDone, WorkProgress};
+
+mod flags;
+mod resolve;
+mod signals;
+mod summary;
+
+use flags::{Command, Flags, Reports};
+
+const USAGE: u8 = 2;
+const INTEGRITY: u8 = 4;
+
+/// What to do.
+enum Order {
+    Create(CreateOptions),
+    Verify(VerifyOptions),
+}
+
+fn main() -> ExitCode {
+    let flags = match flags::parse(std::env::args_os()) {
+        Ok(flags) => flags,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let (order, reports) = match resolve(&flags) {
+        Ok(order) => order,
+        Err(error) => return complain(&error, USAGE),
+    };
+    let terminal = ProgressHandle::new();
+    if let Err(error) = mirror_telemetry::init_logging(&resolve::logging(&reports), &terminal) {
+        return complain(&error.into(), USAGE);
+    }
+    let monitor = Arc::new(Monitor::new());
+    let signal = match signals::watch(Arc::clone(&monitor)) {
+        Ok(signal) => signal,
+        Err(error) => return complain(&error.into(), 1),
+    };
+    let progress = reports.progress.then(|| progress(&monitor, &reports, &terminal));
+    let result = carry_out(&order, &monitor);
+    if let Some(progress) = progress {
+        progress.finish();
+    }
+    match result {
+        Ok((text, code)) => {
+            summary::print(&text);
+            ExitCode::from(code)
+        }
+        Err(error) => {
+            let code = match (&error, signal.received()) {
+                (ArchiveError::Interrupted, Some(number)) => 128 + number,
+                _ => error.exit_code(),
+            };
+            complain(&error.into(), code)
+        }
+    }
+}
+
+fn resolve(flags: &Flags) -> anyhow::Result<(Order, Reports)> {
+    match &flags.command {
+        Some(Command::Verify(verify)) => {
+            Ok((Order::Verify(resolve::verify(verify)?), verify.reports.clone()))
+        }
+        None => Ok((Order::Create(resolve::create(&flags.create)?), flags.create.reports.clone())),
+    }
+}
+
+/// The summary, and the exit code.
+fn carry_out(order: &Order, monitor: &Monitor) -> Result<(String, u8), ArchiveError> {
+    let begun = Instant::now();
+    match order {
+        Order::Create(options) => {
+            let created = mirror_archive::create(options, monitor)?;
+            Ok((summary::created(&created, begun.elapsed()), 0))
+        }
+        Order::Verify(options) => {
+            let verified = mirror_archive::verify(options, monitor, &mut |finding| {
+                summary::print(&format!("{finding}\n"));
+            })?;
+            let compared = !matches!(options.against, Against::Nothing);
+            let text = summary::verified(&verified, compared, begun.elapsed());
+            Ok((text, if verified.is_good() { 0 } else { INTEGRITY }))
+        }
+    }
+}
+
+fn progress(monitor: &Arc<Monitor>, reports: &Reports, terminal: &ProgressHandle) -> WorkProgress {
+    let monitor = Arc::clone(monitor);
+    let done = move || {
+        let done = monitor.done();
+        WorkDone {
+            files: done.files,
+            bytes: done.bytes,
+            total_files: done.total_files,
+            total_bytes: done.total_bytes,
+        }
+    };
+    WorkProgress::start(done, reports.progress_interval, std::io::stderr().is_terminal(), terminal)
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where the program speaks of its own end")]
+fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
+    let chain = format!("{error:#}");
+    eprintln!("archive-hasher: {}", chain.replace(|c: char| c.is_control() && c != '\n', "?"));
+    ExitCode::from(code)
+}

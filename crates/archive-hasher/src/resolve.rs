@@ -1,0 +1,93 @@
+//! Flags become options; nothing is touched yet but the file with the passphrase.
+
+use std::io::Read as _;
+
+use anyhow::{Context as _, Result, bail};
+use mirror_archive::{Against, CreateOptions, HashKind, Passphrase, Signing, VerifyOptions};
+use mirror_telemetry as telemetry;
+
+use crate::flags::{Create, LogFormat, LogLevel, Reports, Verify};
+
+/// Where a passphrase may stand when no file is named.
+const PASSPHRASE_VARIABLE: &str = "ARCHIVE_HASHER_PASSPHRASE";
+const MAX_PASSPHRASE_BYTES: u64 = 4096;
+
+pub(crate) fn create(flags: &Create) -> Result<CreateOptions> {
+    let Some(dir) = &flags.dir else {
+        bail!("give the directory to archive, --dir DIR, or `verify --inventory FILE` (--help shows all)");
+    };
+    if flags.no_sign && (flags.gpgkey.is_some() || flags.passphrase_file.is_some()) {
+        bail!("--no-sign and --gpgkey or --passphrase-file exclude each other");
+    }
+    let signing = if flags.no_sign {
+        Signing::No
+    } else {
+        let passphrase = passphrase(flags)?;
+        match &flags.gpgkey {
+            Some(file) => Signing::Key { file: file.clone(), passphrase },
+            None => Signing::Own { passphrase },
+        }
+    };
+    Ok(CreateOptions {
+        dir: dir.clone(),
+        out_dir: flags.out_dir.clone(),
+        prefix: flags.out_prefix.clone(),
+        hashes: HashKind::parse_list(&flags.hashes).context("--hashes")?,
+        workers: workers(flags.hash_workers),
+        tar: !flags.no_tar,
+        signing,
+    })
+}
+
+pub(crate) fn verify(flags: &Verify) -> Result<VerifyOptions> {
+    Ok(VerifyOptions {
+        inventory: flags.inventory.clone(),
+        against: match (&flags.dir, &flags.tar) {
+            (Some(dir), _) => Against::Dir(dir.clone()),
+            (None, Some(tar)) => Against::Tar(tar.clone()),
+            (None, None) => Against::Nothing,
+        },
+        public_key: flags.public_key.clone(),
+        skip_signature: flags.skip_signature,
+        hashes: HashKind::parse_list(&flags.hashes).context("--hashes")?,
+        workers: workers(flags.hash_workers),
+    })
+}
+
+pub(crate) fn logging(flags: &Reports) -> telemetry::LogOptions {
+    telemetry::LogOptions {
+        format: match flags.log_format {
+            LogFormat::Text => telemetry::LogFormat::Text,
+            LogFormat::Json => telemetry::LogFormat::Json,
+        },
+        level: match flags.log_level {
+            None if flags.verbose => telemetry::LogLevel::Debug,
+            Some(LogLevel::Debug) => telemetry::LogLevel::Debug,
+            None | Some(LogLevel::Info) => telemetry::LogLevel::Info,
+            Some(LogLevel::Warn) => telemetry::LogLevel::Warn,
+            Some(LogLevel::Error) => telemetry::LogLevel::Error,
+        },
+        path: None,
+    }
+}
+
+fn workers(asked: usize) -> usize {
+    if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, usize::from) }
+}
+
+fn passphrase(flags: &Create) -> Result<Option<Passphrase>> {
+    let Some(path) = &flags.passphrase_file else {
+        let value = std::env::var_os(PASSPHRASE_VARIABLE).filter(|value| !value.is_empty());
+        return Ok(value.map(|value| Passphrase::new(value.into_encoded_bytes())));
+    };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_PASSPHRASE_BYTES).read_to_end(&mut bytes))
+        .with_context(|| format!("reading --passphrase-file {}", path.display()))?;
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() {
+        bail!("the first line of --passphrase-file {} is empty", path.display());
+    }
+    Ok(Some(Passphrase::new(line)))
+}

@@ -1,0 +1,151 @@
+//! What `verify` finds and says.
+
+use crate::world::World;
+
+#[test]
+fn everything_that_differs_is_listed() {
+    let world = World::small();
+    world.create(&[]).expect(0);
+    world.write("a", b"First");
+    world.write("d/b", b"longer than before");
+    world.write("new\n", b"");
+    std::fs::remove_file(world.path("t/d/e/c")).unwrap();
+    std::fs::remove_dir(world.path("t/d/e")).unwrap();
+    std::fs::remove_file(world.path("t/link")).unwrap();
+    std::os::unix::fs::symlink("a", world.path("t/link")).unwrap();
+    std::fs::remove_file(world.path("t/z")).unwrap();
+    std::fs::create_dir(world.path("t/z")).unwrap();
+    let ended = world.verify(&["--dir", "t"]).expect(4);
+    let findings: Vec<&str> =
+        ended.stdout.lines().take_while(|line| !line.starts_with("signature")).collect();
+    assert_eq!(
+        findings,
+        [
+            "changed    a (contents)",
+            "changed    d/b (size)",
+            "missing    d/e",
+            "missing    d/e/c",
+            "changed    link (target)",
+            r"extra      new\n",
+            "changed    z (is of another kind)",
+        ]
+    );
+    assert_eq!((ended.value("changed"), ended.value("missing"), ended.value("extra")), ("4", "2", "1"));
+    assert!(ended.value("result").starts_with("NOT"));
+    // What was packed is as it was.
+    world.verify(&["--tar", "out/t.tar"]).expect(0);
+}
+
+#[test]
+fn a_touched_file_with_the_same_contents_is_the_same() {
+    let world = World::small();
+    world.create(&[]).expect(0);
+    let file = std::fs::File::options().write(true).open(world.path("t/a")).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    world.verify(&["--dir", "t", "--hashes", "all"]).expect(0);
+}
+
+#[test]
+fn nothing_is_written() {
+    let world = World::small();
+    world.create(&[]).expect(0);
+    let before = world.outputs();
+    world.verify(&["--dir", "t"]).expect(0);
+    world.verify(&["--tar", "out/t.tar"]).expect(0);
+    assert_eq!(world.outputs(), before);
+}
+
+#[test]
+fn a_member_that_changed_is_named() {
+    let world = World::small();
+    world.create(&[]).expect(0);
+    let path = world.path("out/t.tar");
+    let whole = std::fs::read(&path).unwrap();
+    let flipped = |text: &[u8]| {
+        let at = whole.windows(text.len()).position(|window| window == text).unwrap();
+        let mut tar = whole.clone();
+        tar[at] ^= 1;
+        std::fs::write(&path, tar).unwrap();
+        world.verify(&["--tar", "out/t.tar"]).expect(4).stdout
+    };
+    assert!(flipped(b"second").starts_with("changed    d/b (contents)\ntar        it is another"));
+    assert!(flipped(b"schemaVersion").starts_with("changed    t.toml (contents)\n"));
+    assert!(flipped(b"d/e/c\0").starts_with("tar        wrong checksum of a header, at byte "));
+}
+
+#[test]
+fn members_too_many_and_too_few() {
+    let world = World::small();
+    world.create(&["--out-prefix", "t"]).expect(0);
+    let smaller = std::fs::read(world.path("out/t.tar")).unwrap();
+    world.write("more", b"more");
+    std::fs::remove_file(world.path("t/a")).unwrap();
+    world.create(&[]).expect(0);
+    std::fs::write(world.path("other.tar"), smaller).unwrap();
+    let text = world.verify(&["--tar", "other.tar"]).expect(4).stdout;
+    let (extra, missing) = (text.contains("extra      a\n"), text.contains("missing    more\n"));
+    assert!(extra && missing && text.contains("changed    t.toml (contents)\n"), "{text}");
+}
+
+#[test]
+fn a_tar_that_was_cut_or_grew() {
+    let world = World::small();
+    world.create(&[]).expect(0);
+    let path = world.path("out/t.tar");
+    let whole = std::fs::read(&path).unwrap();
+    let mut cuts: Vec<usize> = (0..whole.len()).step_by(512).collect();
+    cuts.extend([1, 511, 513, whole.len() - 1]);
+    for len in cuts {
+        std::fs::write(&path, &whole[..len]).unwrap();
+        world.verify(&["--tar", "out/t.tar"]).expect(4);
+    }
+    for more in [&b"\0"[..], &[0; 512], b"x"] {
+        std::fs::write(&path, [&*whole, more].concat()).unwrap();
+        world.verify(&["--tar", "out/t.tar"]).expect(4);
+    }
+}
+
+#[test]
+fn what_cannot_be_checked_is_a_matter_of_usage() {
+    let world = World::small();
+    world.create(&["--no-tar"]).expect(0);
+    std::fs::write(world.path("some.tar"), b"").unwrap();
+    let ended = world.verify(&["--tar", "some.tar"]).expect(2);
+    assert!(ended.stderr.contains("without a tar"), "{}", ended.stderr);
+    world.verify(&["--dir", "nowhere"]).expect(2);
+    world.verify(&["--dir", "out/t.yaml"]).expect(2);
+    world.verify(&["--public-key", "out/t.yaml"]).expect(2);
+    std::fs::remove_file(world.path("out/t.yaml")).unwrap();
+    world.verify(&[]).expect(2);
+    std::fs::write(world.path("out/t.yaml"), "files: {}\n").unwrap();
+    let ended = world.verify(&[]).expect(4);
+    assert!(ended.stderr.contains("line 1: expected \"# Generated on:\""), "{}", ended.stderr);
+}
+
+/// A hostile archive may try to lead out of the directory, or to fill memory.
+#[test]
+fn hostile_tars_are_refused() {
+    let world = World::small();
+    world.create(&[]).expect(0);
+    let whole = std::fs::read(world.path("out/t.tar")).unwrap();
+    let header = |change: &dyn Fn(&mut [u8])| {
+        let mut tar = whole.clone();
+        change(&mut tar[..512]);
+        let sum: u32 =
+            tar[..148].iter().chain(&tar[156..512]).map(|byte| u32::from(*byte)).sum::<u32>() + 256;
+        tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        std::fs::write(world.path("hostile.tar"), tar).unwrap();
+        world.verify(&["--tar", "hostile.tar"]).expect(4).stdout
+    };
+    assert!(
+        header(&|header| header[..5].copy_from_slice(b"../ax")).contains("of a form that we do not write")
+    );
+    assert!(header(&|header| header[..2].copy_from_slice(b"/a")).contains("of a form that we do not write"));
+    assert!(header(&|header| header[156] = b'1').contains("of a kind that we do not write"));
+    assert!(header(&|header| header[156] = b'S').contains("of a kind that we do not write"));
+    let huge = header(&|header| {
+        header[156] = b'x';
+        header[124..135].copy_from_slice(b"77777777777");
+    });
+    assert!(huge.contains("PAX records of a size"), "{huge}");
+}

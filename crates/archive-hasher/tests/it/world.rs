@@ -1,0 +1,167 @@
+//! A folder with a directory to archive, the program, and stock tools.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_archive-hasher");
+
+pub(crate) struct World(pub(crate) tempfile::TempDir);
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// A value of the summary.
+    #[track_caller]
+    pub(crate) fn value(&self, name: &str) -> &str {
+        let mut lines = self.stdout.lines().rev();
+        let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("no {name} in\n{}", self.stdout)).trim()
+    }
+}
+
+pub(crate) fn run(command: &mut Command) -> Ended {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl World {
+    /// A folder with an empty directory `t`.
+    pub(crate) fn empty() -> Self {
+        let world = Self(tempfile::tempdir().unwrap());
+        std::fs::create_dir(world.path("t")).unwrap();
+        world
+    }
+
+    /// With some files, an empty one, an empty directory and links.
+    pub(crate) fn small() -> Self {
+        let world = Self::empty();
+        for directory in ["t/d", "t/d/e", "t/empty"] {
+            std::fs::create_dir(world.path(directory)).unwrap();
+        }
+        for (path, text) in
+            [("a", "first"), ("d/b", "second"), ("d/e/c", "third"), ("d-", "fourth"), ("z", "")]
+        {
+            world.write(path, text.as_bytes());
+        }
+        std::os::unix::fs::symlink("d/b", world.path("t/link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", world.path("t/broken")).unwrap();
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file of the directory.
+    pub(crate) fn write(&self, path: &str, data: &[u8]) {
+        std::fs::write(self.path("t").join(path), data).unwrap();
+    }
+
+    /// The program, in this folder, with these arguments.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(BIN);
+        command.current_dir(self.0.path()).args(arguments).env_remove("ARCHIVE_HASHER_PASSPHRASE");
+        command
+    }
+
+    /// Archives `t` into `out`.
+    pub(crate) fn create(&self, arguments: &[&str]) -> Ended {
+        run(self.command(&["--dir", "t", "--out-dir", "out"]).args(arguments))
+    }
+
+    pub(crate) fn verify(&self, arguments: &[&str]) -> Ended {
+        run(self.command(&["verify", "--inventory", "out/t.yaml"]).args(arguments))
+    }
+
+    /// What stands in `out`.
+    pub(crate) fn outputs(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.path("out")) else { return Vec::new() };
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// What Python's reader of YAML makes of the inventory, as far as these tests look at it.
+    pub(crate) fn digests(&self) -> BTreeMap<String, String> {
+        let text = std::fs::read_to_string(self.path("out/t.yaml")).unwrap();
+        let lines = text.lines().skip_while(|line| *line != "hashes:").skip(1);
+        let lines = lines.take_while(|line| line.starts_with("  "));
+        let pairs = lines.filter_map(|line| line.trim().split_once(": "));
+        pairs.map(|(key, value)| (key.to_owned(), value.trim_matches('"').to_owned())).collect()
+    }
+}
+
+/// Whether a stock tool answers to this; without it a test says so and passes, unless all tools are
+/// required.
+#[expect(clippy::print_stderr, reason = "says what is skipped")]
+pub(crate) fn has(program: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    let works = status.is_ok_and(|status| status.success());
+    if !works {
+        assert!(
+            std::env::var_os("MIRROR_REQUIRE_TOOLS").is_none(),
+            "{program} {} does not work here, and MIRROR_REQUIRE_TOOLS is set",
+            arguments.join(" ")
+        );
+        eprintln!("skipped: {program} {} does not work here", arguments.join(" "));
+    }
+    works
+}
+
+/// An interpreter with PyYAML and tomllib.
+pub(crate) fn python() -> Option<&'static str> {
+    const IMPORTS: [&str; 2] = ["-c", "import yaml, tomllib, tarfile, hashlib"];
+    let works = |program: &&str| {
+        let status = Command::new(program).args(IMPORTS).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    let found = ["python3", "/usr/bin/python3"].into_iter().find(works);
+    if found.is_none() {
+        has("python3", &IMPORTS);
+    }
+    found
+}
+
+/// Runs a script and gives its standard output.
+#[track_caller]
+pub(crate) fn script(interpreter: &str, text: &str, arguments: &[&Path]) -> String {
+    let ended = run(Command::new(interpreter).arg("-c").arg(text).args(arguments).env("PYTHONUTF8", "1"));
+    ended.expect(0).stdout
+}
+
+/// The first word that a stock tool prints.
+#[track_caller]
+pub(crate) fn first_word(program: &str, arguments: &[&str], file: &Path) -> String {
+    let ended = run(Command::new(program).args(arguments).arg(file)).expect(0);
+    ended.stdout.split_whitespace().next().unwrap().to_owned()
+}
+
+/// The last one, for tools that put the name before the sum.
+#[track_caller]
+pub(crate) fn last_word(program: &str, arguments: &[&str], file: &Path) -> String {
+    let ended = run(Command::new(program).args(arguments).arg(file)).expect(0);
+    ended.stdout.split_whitespace().next_back().unwrap().to_owned()
+}

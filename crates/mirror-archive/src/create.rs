@@ -1,0 +1,475 @@
+//! Making an inventory, a signature and a tar in one pass over a directory.
+
+use std::io::{BufWriter, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use sha2::Digest as _;
+
+use crate::engine;
+use crate::entry::Entry;
+use crate::error::ArchiveError;
+use crate::hashes::HashKind;
+use crate::inventory::{Head, TarFacts, date, insert_signature, write_toml, write_yaml};
+use crate::monitor::Monitor;
+use crate::names::shown;
+use crate::publish::{self, Lock, Temp};
+use crate::record::{Record, Spool};
+use crate::sign::{Passphrase, Signer};
+use crate::source::{Sink, Tree};
+use crate::tar::{Packed, Packer};
+use crate::tasks::Work;
+use crate::walk;
+
+/// What to make of a directory.
+#[derive(Debug, Clone)]
+pub struct CreateOptions {
+    /// The directory.
+    pub dir: PathBuf,
+    /// Where the outputs go; without one, beside the directory.
+    pub out_dir: Option<PathBuf>,
+    /// What the outputs are called; without one, as the directory.
+    pub prefix: Option<String>,
+    /// Digests of the whole directory.
+    pub hashes: Vec<HashKind>,
+    /// Threads that hash; at least 1 is used.
+    pub workers: usize,
+    /// Whether to pack it.
+    pub tar: bool,
+    /// Whether and with what to sign.
+    pub signing: Signing,
+}
+
+/// Whether and with what to sign.
+#[derive(Debug, Clone)]
+pub enum Signing {
+    /// Not at all.
+    No,
+    /// With an armored private key.
+    Key {
+        /// Its file.
+        file: PathBuf,
+        /// What unlocks it.
+        passphrase: Option<Passphrase>,
+    },
+    /// With `{prefix}.secret.asc`; when that is not there, a new Ed25519 key is made and kept there.
+    Own {
+        /// What unlocks it.
+        passphrase: Option<Passphrase>,
+    },
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Created {
+    /// The inventory.
+    pub inventory: PathBuf,
+    /// The detached signature.
+    pub signature: Option<PathBuf>,
+    /// The tar.
+    pub tar: Option<PathBuf>,
+    /// The key that signed.
+    pub key: Option<UsedKey>,
+    /// Regular files.
+    pub files: u64,
+    /// Directories below the directory.
+    pub directories: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// Bytes of all regular files.
+    pub bytes: u64,
+    /// Digests of the whole directory, hexadecimal.
+    pub hashes: Vec<(HashKind, String)>,
+    /// What a person should know beside.
+    pub notes: Vec<String>,
+}
+
+/// The key that signed.
+#[derive(Debug)]
+pub struct UsedKey {
+    /// Fingerprint of the primary key.
+    pub fingerprint: String,
+    /// The files of a key of our own: secret and public.
+    pub own: Option<(PathBuf, PathBuf)>,
+    /// Whether it was made in this run.
+    pub new: bool,
+}
+
+/// Extensions of all files that a run may have under a temporary name.
+const OUTPUTS: [&str; 7] = ["entries", "tar", "unsigned", "yaml", "yaml.asc", "secret.asc", "public.asc"];
+
+/// The outputs of a run.
+struct Targets {
+    directory: PathBuf,
+    prefix: String,
+}
+
+impl Targets {
+    fn path(&self, extension: &str) -> PathBuf {
+        self.directory.join(format!("{}.{extension}", self.prefix))
+    }
+
+    fn toml(&self) -> String {
+        format!("{}.toml", self.prefix)
+    }
+}
+
+/// Reads a directory once; hashes, inventories, and on demand packs and signs it. Blocks; uses
+/// `workers` threads beside its own. Publishes nothing unless all of it is whole.
+///
+/// # Errors
+/// See [`ArchiveError`]; nothing was published then, unless publishing itself failed.
+pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, ArchiveError> {
+    let dir = options.dir.canonicalize().map_err(ArchiveError::input("opening --dir", &options.dir))?;
+    if !dir.is_dir() {
+        return Err(ArchiveError::Usage(format!("--dir {} is no directory", options.dir.display())));
+    }
+    let targets = targets(options, &dir)?;
+    let given = given_signer(options)?;
+    survey(&dir, options, &targets, monitor)?;
+    publish::make_directory(&targets.directory)?;
+    let _lock = Lock::take(&targets.directory, &targets.prefix)?;
+    for extension in OUTPUTS {
+        publish::remove_leftover(&targets.path(extension))?;
+    }
+    // Under the lock: another run may just have made and kept a key.
+    let (signer, key) = match given {
+        Some(signer) => {
+            let key = UsedKey { fingerprint: signer.fingerprint(), own: None, new: false };
+            (Some(signer), Some(key))
+        }
+        None => own_signer(options, &targets)?,
+    };
+    let spooled = Temp::beside(&targets.path("entries"), true)?;
+    let mut spool = Spool::new(spooled.handle()?);
+    let tar = if options.tar { Some(Temp::beside(&targets.path("tar"), false)?) } else { None };
+    let head = read_all(&dir, options, &targets, &mut spool, tar.as_ref(), monitor)?;
+    monitor.check()?;
+    tracing::info!("writing the inventory");
+    let documents = documents(&targets, &head, &mut spool, signer.as_ref().zip(key.as_ref()), monitor)?;
+    if let Some(tar) = &tar {
+        tar.sync()?;
+    }
+    monitor.check()?;
+    publish_all(&targets, documents, tar, key, head)
+}
+
+/// Looks at names and sizes, so that what can be refused is refused before anything is written.
+fn survey(
+    dir: &Path,
+    options: &CreateOptions,
+    targets: &Targets,
+    monitor: &Monitor,
+) -> Result<(), ArchiveError> {
+    let toml = targets.toml();
+    let (files, bytes) = walk::survey(dir, |path| {
+        monitor.check()?;
+        if options.tar && path == toml.as_bytes() {
+            return Err(ArchiveError::Usage(format!(
+                "the directory holds a {}, and so will the tar: choose another --out-prefix",
+                shown(path)
+            )));
+        }
+        Ok(())
+    })?;
+    monitor.expect(files, bytes);
+    tracing::info!(files, bytes, "reading {}", dir.display());
+    Ok(())
+}
+
+/// The one pass: entries go to the spool, contents through all tasks, the tar to its end.
+fn read_all(
+    dir: &Path,
+    options: &CreateOptions,
+    targets: &Targets,
+    spool: &mut Spool,
+    tar: Option<&Temp>,
+    monitor: &Monitor,
+) -> Result<Head, ArchiveError> {
+    let now = Timestamp::now().as_second();
+    let mut tasks: Vec<Work> = options.hashes.iter().map(|kind| Work::Whole(kind.hasher())).collect();
+    tasks.extend(Work::each());
+    if let Some(tar) = tar {
+        tasks.push(Work::Pack(Box::new(Packer::new(tar.handle()?))));
+    }
+    let mut tree = Tree::new(dir, monitor, Collector(spool))?;
+    let done = engine::run(&mut tree, tasks, options.workers, monitor)?;
+    let Collector(spool) = tree.sink;
+    let mut head = head(dir, now, spool)?;
+    let mut packer = None;
+    for task in done {
+        match task {
+            Work::Whole(hasher) => head.hashes.push((hasher.kind(), hasher.finish())),
+            Work::Pack(pack) => packer = Some(pack),
+            Work::EachSha256(_) | Work::EachBlake3(_) | Work::Raw(_) => {}
+        }
+    }
+    if let Some(packer) = packer {
+        head.tar = Some(pack_metadata(*packer, targets, &head, spool, now)?);
+    }
+    Ok(head)
+}
+
+/// Keeps what is through.
+struct Collector<'a>(&'a mut Spool);
+
+impl Sink for Collector<'_> {
+    fn entry(&mut self, entry: &Entry) -> Result<(), ArchiveError> {
+        if entry.is_file() && date(entry.modified_s).is_none() {
+            let source = std::io::Error::other("its modification time is outside the years 0 to 9999");
+            return Err(ArchiveError::Io { what: "recording", path: entry.path.clone(), source });
+        }
+        tracing::debug!(path = %shown(&entry.path), bytes = entry.size_bytes, "archived");
+        self.0.push(&Record::of(entry)?)
+    }
+}
+
+fn targets(options: &CreateOptions, dir: &Path) -> Result<Targets, ArchiveError> {
+    let prefix = match &options.prefix {
+        Some(prefix) => prefix.clone(),
+        None => match dir.file_name().map(|name| name.to_str()) {
+            Some(Some(name)) => name.to_owned(),
+            Some(None) => {
+                return Err(ArchiveError::Usage(
+                    "the name of the directory is not UTF-8: give --out-prefix".to_owned(),
+                ));
+            }
+            None => {
+                return Err(ArchiveError::Usage("the directory has no name: give --out-prefix".to_owned()));
+            }
+        },
+    };
+    let has = |c: char| c == '/' || c == '\\' || c.is_control();
+    if prefix.is_empty()
+        || prefix.len() > 200
+        || prefix.contains(has)
+        || prefix.starts_with("..")
+        || prefix == "."
+    {
+        return Err(ArchiveError::Usage(format!(
+            "--out-prefix {prefix:?} is no plain file name of at most 200 bytes"
+        )));
+    }
+    let directory = match &options.out_dir {
+        Some(directory) => directory.clone(),
+        None => dir.parent().map(Path::to_owned).ok_or_else(|| {
+            ArchiveError::Usage(
+                "there is nothing beside the root of the file system: give --out-dir".to_owned(),
+            )
+        })?,
+    };
+    // Before it is made: its nearest parent that is there tells where it will be.
+    let mut there = std::path::absolute(&directory).map_err(ArchiveError::input("finding", &directory))?;
+    while !there.exists() && there.pop() {}
+    let real = there.canonicalize().map_err(ArchiveError::input("finding", &there))?;
+    if real.starts_with(dir) {
+        return Err(ArchiveError::Usage(format!(
+            "--out-dir {} lies inside --dir, so the outputs would become part of what is archived: choose a \
+             directory outside",
+            directory.display()
+        )));
+    }
+    Ok(Targets { directory, prefix })
+}
+
+/// A key that was named is tried before anything is read or written.
+fn given_signer(options: &CreateOptions) -> Result<Option<Signer>, ArchiveError> {
+    match &options.signing {
+        Signing::Key { file, passphrase } => Signer::load(file, passphrase.as_ref()).map(Some),
+        Signing::No | Signing::Own { .. } => Ok(None),
+    }
+}
+
+/// The key of an earlier run, or a new one; not yet kept.
+fn own_signer(
+    options: &CreateOptions,
+    targets: &Targets,
+) -> Result<(Option<Signer>, Option<UsedKey>), ArchiveError> {
+    let Signing::Own { passphrase } = &options.signing else { return Ok((None, None)) };
+    let (secret, public) = (targets.path("secret.asc"), targets.path("public.asc"));
+    let new = !secret.exists();
+    let signer = if new {
+        Signer::generate(&targets.prefix, passphrase.as_ref())?
+    } else {
+        Signer::load(&secret, passphrase.as_ref())?
+    };
+    let key = UsedKey { fingerprint: signer.fingerprint(), own: Some((secret, public)), new };
+    Ok((Some(signer), Some(key)))
+}
+
+fn head(dir: &Path, now: i64, spool: &Spool) -> Result<Head, ArchiveError> {
+    let name = dir.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
+    Ok(Head {
+        date: date(now).ok_or(ArchiveError::Internal("this machine's clock has no date"))?,
+        generator: concat!("archive-hasher ", env!("CARGO_PKG_VERSION")).to_owned(),
+        name,
+        files: spool.files,
+        directories: spool.directories,
+        symlinks: spool.symlinks,
+        bytes: spool.bytes,
+        hashes: Vec::new(),
+        tar: None,
+    })
+}
+
+/// Adds the legacy metadata to the tar and ends it.
+fn pack_metadata(
+    mut packer: Packer,
+    targets: &Targets,
+    head: &Head,
+    spool: &mut Spool,
+    now: i64,
+) -> Result<TarFacts, ArchiveError> {
+    let mut measure = Measure { sha256: sha2::Sha256::new(), size_bytes: 0 };
+    write_toml(&mut measure, head, spool)?;
+    let (toml, size_bytes) = (targets.toml(), measure.size_bytes);
+    packer.file(toml.as_bytes(), size_bytes, now, |out| {
+        let mut out = BufWriter::new(out);
+        write_toml(&mut out, head, spool)?;
+        out.flush().map_err(ArchiveError::io("writing the metadata to", b"the tar"))
+    })?;
+    let Packed { size_bytes, sha256 } = packer.finish()?;
+    Ok(TarFacts {
+        name: format!("{}.tar", targets.prefix),
+        size_bytes,
+        sha256,
+        toml,
+        toml_size_bytes: measure.size_bytes,
+        toml_sha256: measure.sha256.finalize().into(),
+    })
+}
+
+struct Measure {
+    sha256: sha2::Sha256,
+    size_bytes: u64,
+}
+
+impl std::io::Write for Measure {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        self.sha256.update(data);
+        self.size_bytes += data.len() as u64;
+        Ok(data.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The documents of a run, synced, under temporary names.
+struct Documents {
+    inventory: Temp,
+    signature: Option<Temp>,
+    secret: Option<Temp>,
+    public: Option<Temp>,
+}
+
+fn documents(
+    targets: &Targets,
+    head: &Head,
+    spool: &mut Spool,
+    signer: Option<(&Signer, &UsedKey)>,
+    monitor: &Monitor,
+) -> Result<Documents, ArchiveError> {
+    let failed = || ArchiveError::io("writing", b"the inventory");
+    let plain = Temp::beside(&targets.path(if signer.is_some() { "unsigned" } else { "yaml" }), false)?;
+    let mut out = BufWriter::new(plain.handle()?);
+    let at = write_yaml(&mut out, head, spool)?;
+    out.flush().map_err(failed())?;
+    monitor.check()?;
+    let Some((signer, key)) = signer else {
+        plain.sync()?;
+        return Ok(Documents { inventory: plain, signature: None, secret: None, public: None });
+    };
+    let rewound = |temp: &Temp| -> Result<std::io::BufReader<std::fs::File>, ArchiveError> {
+        let mut file = temp.handle()?;
+        file.rewind().map_err(failed())?;
+        Ok(std::io::BufReader::new(file))
+    };
+    let block = signer.sign(rewound(&plain)?)?;
+    let inventory = Temp::beside(&targets.path("yaml"), false)?;
+    let mut out = BufWriter::new(inventory.handle()?);
+    insert_signature(&mut rewound(&plain)?, at, &signer.key_id(), &signer.fingerprint(), &block, &mut out)
+        .and_then(|()| out.flush())
+        .map_err(failed())?;
+    inventory.sync()?;
+    monitor.check()?;
+    let armored = signer.sign(rewound(&inventory)?)?;
+    let signature = small(&targets.path("yaml.asc"), &armored, false)?;
+    // A key that was given never touches the outputs.
+    let (mut secret, mut public) = (None, None);
+    if let Some((secret_at, public_at)) = &key.own {
+        if key.new {
+            secret = Some(small(secret_at, &signer.secret()?, true)?);
+        }
+        public = Some(small(public_at, &signer.public()?, false)?);
+    }
+    Ok(Documents { inventory, signature: Some(signature), secret, public })
+}
+
+fn small(target: &Path, text: &str, secret: bool) -> Result<Temp, ArchiveError> {
+    let temp = Temp::beside(target, secret)?;
+    temp.handle()?.write_all(text.as_bytes()).map_err(ArchiveError::io_at("writing", target))?;
+    temp.sync()?;
+    Ok(temp)
+}
+
+/// The inventory comes last: while the old one is there, whoever checks finds out.
+fn publish_all(
+    targets: &Targets,
+    documents: Documents,
+    tar: Option<Temp>,
+    key: Option<UsedKey>,
+    head: Head,
+) -> Result<Created, ArchiveError> {
+    let mut notes = Vec::new();
+    if let Some(UsedKey { own: Some((secret, public)), new, .. }) = &key {
+        if *new && let Some(temp) = documents.secret {
+            temp.publish(secret)?;
+        }
+        if (*new || !public.exists())
+            && let Some(temp) = documents.public
+        {
+            temp.publish(public)?;
+        }
+    }
+    let own_public = targets.path("public.asc");
+    if key.as_ref().is_some_and(|key| key.own.is_none()) && own_public.exists() {
+        notes.push(format!(
+            "{} belongs to an earlier run, not to the key that signed; receivers need the public key of --gpgkey",
+            own_public.display()
+        ));
+    }
+    let tar_at = targets.path("tar");
+    let packed = match tar {
+        Some(temp) => {
+            temp.publish(&tar_at)?;
+            Some(tar_at)
+        }
+        None => {
+            if tar_at.exists() {
+                notes.push(format!(
+                    "{} is older than this inventory and not described by it",
+                    tar_at.display()
+                ));
+            }
+            None
+        }
+    };
+    let signature_at = targets.path("yaml.asc");
+    let signature = match documents.signature {
+        Some(temp) => {
+            temp.publish(&signature_at)?;
+            Some(signature_at)
+        }
+        None => {
+            publish::remove(&signature_at)
+                .map_err(ArchiveError::io_at("removing the outdated signature", &signature_at))?;
+            None
+        }
+    };
+    let inventory = targets.path("yaml");
+    documents.inventory.publish(&inventory)?;
+    publish::sync_directory(&targets.directory)?;
+    let Head { files, directories, symlinks, bytes, hashes, .. } = head;
+    Ok(Created { inventory, signature, tar: packed, key, files, directories, symlinks, bytes, hashes, notes })
+}

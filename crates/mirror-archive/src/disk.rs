@@ -1,0 +1,95 @@
+//! What differs between operating systems in looking at files.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// What must stay the same while a file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) size_bytes: u64,
+    modified: Option<SystemTime>,
+    identity: (u64, u64),
+}
+
+impl Stamp {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self { size_bytes: metadata.len(), modified: metadata.modified().ok(), identity: identity(metadata) }
+    }
+}
+
+/// Opens a file for reading; neither follows a symbolic link nor waits for a fifo's writer.
+#[cfg(unix)]
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+/// Opens a file for reading.
+#[cfg(not(unix))]
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt as _;
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> (u64, u64) {
+    (0, 0)
+}
+
+/// Permission bits, without set-user-id and its like.
+#[cfg(unix)]
+pub(crate) fn mode(metadata: &Metadata) -> u32 {
+    use std::os::unix::fs::MetadataExt as _;
+    metadata.mode() & 0o777
+}
+
+/// Permission bits.
+#[cfg(not(unix))]
+pub(crate) fn mode(metadata: &Metadata) -> u32 {
+    if metadata.is_dir() { 0o755 } else { 0o644 }
+}
+
+/// Whole seconds since 1970, rounded down.
+#[cfg(unix)]
+pub(crate) fn modified_s(metadata: &Metadata) -> i64 {
+    use std::os::unix::fs::MetadataExt as _;
+    metadata.mtime()
+}
+
+/// Whole seconds since 1970.
+#[cfg(not(unix))]
+pub(crate) fn modified_s(metadata: &Metadata) -> i64 {
+    let since = metadata.modified().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    since.and_then(|time| i64::try_from(time.as_secs()).ok()).unwrap_or(0)
+}
+
+/// What a file that is neither file, directory nor link is called.
+#[cfg(unix)]
+pub(crate) fn special(kind: std::fs::FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt as _;
+    if kind.is_fifo() {
+        "named pipe"
+    } else if kind.is_socket() {
+        "socket"
+    } else if kind.is_block_device() {
+        "block device"
+    } else if kind.is_char_device() {
+        "character device"
+    } else {
+        "special file"
+    }
+}
+
+/// What a file that is neither file, directory nor link is called.
+#[cfg(not(unix))]
+pub(crate) fn special(_: std::fs::FileType) -> &'static str {
+    "special file"
+}

@@ -1,0 +1,139 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::names::shown;
+
+/// Why a directory could not be archived, or an archive not be checked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A file that was named is not there, or is not what it should be.
+    #[error("{what} {}", path.display())]
+    Input {
+        /// What was to be done with it.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// Something that is neither file, directory nor symbolic link.
+    #[error(
+        "{} is a {kind}; only files, directories and symbolic links can be archived: remove it or choose another --dir",
+        shown(path)
+    )]
+    Special {
+        /// Path below the directory.
+        path: Vec<u8>,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// Something changed or vanished while it was being read.
+    #[error(
+        "{} {how} while it was being read; nothing was published, run again when nobody writes there",
+        shown(path)
+    )]
+    Changed {
+        /// Path below the directory.
+        path: Vec<u8>,
+        /// What was noticed.
+        how: &'static str,
+    },
+    /// Reading or writing failed.
+    #[error("{what} {}", shown(path))]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// To what.
+        path: Vec<u8>,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A key could not be read, unlocked or used.
+    #[error("{0}")]
+    Key(String),
+    /// The inventory is not one, or is damaged.
+    #[error("the inventory is damaged, or not one of ours: line {line}: {why}")]
+    Inventory {
+        /// Counted from 1.
+        line: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// Another run writes the same outputs.
+    #[error("another run holds {}; wait for it, or choose another --out-prefix", .0.display())]
+    Locked(PathBuf),
+    /// The caller asked to stop.
+    #[error("stopped before the end; nothing was published")]
+    Interrupted,
+    /// A fault of this program.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
+}
+
+impl ArchiveError {
+    /// The exit code that a program should end with: 1 internal, 2 usage, 4 integrity, 6 storage, 7
+    /// locked, 130 interrupted.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Internal(_) => 1,
+            Self::Usage(_) | Self::Input { .. } | Self::Special { .. } | Self::Key(_) => 2,
+            Self::Changed { .. } | Self::Inventory { .. } => 4,
+            Self::Io { .. } => 6,
+            Self::Locked(_) => 7,
+            Self::Interrupted => 130,
+        }
+    }
+
+    pub(crate) fn io(what: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, path: path.to_vec(), source }
+    }
+
+    /// The same for a path of the operating system.
+    pub(crate) fn io_at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, path: path.as_os_str().as_encoded_bytes().to_vec(), source }
+    }
+
+    pub(crate) fn input(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Input { what, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn changed(path: &[u8], how: &'static str) -> Self {
+        Self::Changed { path: path.to_vec(), how }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_exit_code() {
+        let io = || io::Error::other("x");
+        let table = [
+            (ArchiveError::Internal("x"), 1),
+            (ArchiveError::Usage("x".to_owned()), 2),
+            (ArchiveError::Input { what: "x", path: "p".into(), source: io() }, 2),
+            (ArchiveError::Special { path: b"p".to_vec(), kind: "fifo" }, 2),
+            (ArchiveError::Key("x".to_owned()), 2),
+            (ArchiveError::changed(b"p", "grew"), 4),
+            (ArchiveError::Inventory { line: 1, why: "x".to_owned() }, 4),
+            (ArchiveError::io("reading", b"p")(io()), 6),
+            (ArchiveError::Locked("p".into()), 7),
+            (ArchiveError::Interrupted, 130),
+        ];
+        for (error, code) in table {
+            assert_eq!(error.exit_code(), code, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn hostile_names_do_not_reach_the_terminal() {
+        let error = ArchiveError::changed(b"a\x1b[31m\n\xff", "grew");
+        assert!(error.to_string().chars().all(|c| !c.is_control()), "{error}");
+    }
+}

@@ -1,0 +1,32 @@
+//! Inventories a directory that is about to travel: many digests in one read of each file, an
+//! inventory in YAML, an OpenPGP signature, a tar; and checks all of that at the other end.
+//!
+//! [`create()`] makes, [`verify()`] checks. Both block, report through a [`Monitor`] and stop when it
+//! says so. Formats are described in `docs/archive-hasher.md`.
+
+mod create;
+mod disk;
+mod engine;
+mod entry;
+mod error;
+mod hashes;
+mod inventory;
+mod monitor;
+mod murmur3;
+mod names;
+mod publish;
+mod record;
+mod sign;
+mod source;
+mod tar;
+mod tasks;
+mod verify;
+mod walk;
+
+pub use create::{CreateOptions, Created, Signing, UsedKey, create};
+pub use error::ArchiveError;
+pub use hashes::{HashKind, Hasher};
+pub use monitor::{Done, Monitor};
+pub use names::shown;
+pub use sign::Passphrase;
+pub use verify::{Against, Finding, SignatureState, Verified, VerifyOptions, verify};

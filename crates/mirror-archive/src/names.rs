@@ -1,0 +1,262 @@
+//! Paths and how they are written in YAML, TOML and for people.
+//!
+//! A path is bytes, relative, with `/` between its components, as tar has it.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Longest path that is accepted, bytes. Linux allows 4,095.
+pub(crate) const MAX_PATH_BYTES: usize = 32 * 1024;
+/// What a path that is not UTF-8 begins with in an inventory; no other path does.
+const ESCAPED: &str = "./";
+
+/// The order of the walk: component by component, so that a directory is followed by what is in it.
+pub(crate) fn walk_order(a: &[u8], b: &[u8]) -> Ordering {
+    let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+    a.iter().map(key).cmp(b.iter().map(key))
+}
+
+/// `directory` and a name in it.
+pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() {
+        return name.to_vec();
+    }
+    [directory, b"/", name].concat()
+}
+
+/// Where a path is below a root of the file system.
+#[cfg(unix)]
+pub(crate) fn below(root: &Path, path: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+    root.join(std::ffi::OsStr::from_bytes(path))
+}
+
+/// Where a path is below a root of the file system.
+#[cfg(not(unix))]
+pub(crate) fn below(root: &Path, path: &[u8]) -> PathBuf {
+    root.join(&*String::from_utf8_lossy(path))
+}
+
+/// Whether a path stays below its root and has one form only: no empty, `.` or `..` component, no
+/// NUL, not absolute.
+pub(crate) fn is_plain(path: &[u8]) -> bool {
+    !path.is_empty()
+        && path.len() <= MAX_PATH_BYTES
+        && !path.contains(&0)
+        && path.split(|byte| *byte == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
+}
+
+/// Every byte that is not part of valid UTF-8, and every `%`, as `%XX`: what percent-decoding undoes.
+pub(crate) fn percent(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 8);
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c == '%' { out.push_str("%25") } else { out.push(c) }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// Undoes [`percent`]; `None` when this is not what it writes.
+pub(crate) fn unpercent(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'%' {
+            out.push(*byte);
+            continue;
+        }
+        let digits = std::str::from_utf8(after.get(..2)?).ok()?;
+        out.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = &after[2..];
+    }
+    (percent(&out) == text).then_some(out)
+}
+
+/// A path as it stands in an inventory, and whether it had to be escaped.
+pub(crate) fn key(path: &[u8]) -> (Cow<'_, str>, bool) {
+    match std::str::from_utf8(path) {
+        Ok(text) => (Cow::Borrowed(text), false),
+        Err(_) => (Cow::Owned(format!("{ESCAPED}{}", percent(path))), true),
+    }
+}
+
+/// The path that an inventory's key stands for; `None` when [`key`] does not write it.
+pub(crate) fn unkey(text: &str) -> Option<Vec<u8>> {
+    let path = match text.strip_prefix(ESCAPED) {
+        Some(escaped) => unpercent(escaped).filter(|path| std::str::from_utf8(path).is_err())?,
+        None => text.as_bytes().to_vec(),
+    };
+    is_plain(&path).then_some(path)
+}
+
+/// Text that is no path (a link's target, a directory's name), and whether it had to be escaped.
+pub(crate) fn text(bytes: &[u8]) -> (Cow<'_, str>, bool) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Cow::Borrowed(text), false),
+        Err(_) => (Cow::Owned(percent(bytes)), true),
+    }
+}
+
+/// What a terminal or an editor would not show as it is: control characters, ends of lines, marks
+/// that turn the direction of text around, byte order marks, noncharacters.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{ffff}'
+        )
+        || u32::from(c) & 0xfffe == 0xfffe
+}
+
+/// A double-quoted string that YAML and TOML read alike: both know these escapes.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if is_hidden(c) => {
+                let code = u32::from(c);
+                let _ =
+                    if code > 0xffff { write!(out, "\\U{code:08X}") } else { write!(out, "\\u{code:04X}") };
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Undoes [`quoted`]; `None` when this is not what it writes.
+pub(crate) fn unquoted(text: &str) -> Option<String> {
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    let mut out = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        out.push(match chars.next()? {
+            '"' => '"',
+            '\\' => '\\',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => code(&mut chars, 4)?,
+            'U' => code(&mut chars, 8)?,
+            _ => return None,
+        });
+    }
+    (quoted(&out) == text).then_some(out)
+}
+
+fn code(chars: &mut std::str::Chars<'_>, digits: usize) -> Option<char> {
+    let text = chars.as_str().get(..digits)?;
+    *chars = chars.as_str()[digits..].chars();
+    char::from_u32(u32::from_str_radix(text, 16).ok()?)
+}
+
+/// A path for people: nothing in it commands a terminal.
+#[must_use]
+pub fn shown(path: &[u8]) -> String {
+    let mut out = String::new();
+    for c in percent_invalid(path).chars() {
+        if is_hidden(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+fn percent_invalid(path: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(path) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(percent(path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_is_followed_by_what_is_in_it() {
+        let mut paths = ["a-b", "a", "a/z", "a/b/c", "a/b", "a.c", "b", "a/b-"];
+        paths.sort_by(|a, b| walk_order(a.as_bytes(), b.as_bytes()));
+        assert_eq!(paths, ["a", "a/b", "a/b/c", "a/b-", "a/z", "a-b", "a.c", "b"]);
+    }
+
+    #[test]
+    fn paths_that_leave_or_have_two_forms_are_refused() {
+        for path in ["", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a\0b"] {
+            assert!(!is_plain(path.as_bytes()), "{path:?}");
+        }
+        for path in ["a", "...", "a/b", "-a", ".a/..b"] {
+            assert!(is_plain(path.as_bytes()), "{path:?}");
+        }
+        assert!(!is_plain(&vec![b'a'; MAX_PATH_BYTES + 1]));
+    }
+
+    #[test]
+    fn escaped_names_never_meet_plain_ones() {
+        assert_eq!(key(b"a%FF"), ("a%FF".into(), false));
+        assert_eq!(key(b"a%\xff"), ("./a%25%FF".into(), true));
+        assert_eq!(unkey("./a%25%FF"), Some(b"a%\xff".to_vec()));
+        // Not what we write: a valid name escaped, small digits, a dangling sign.
+        for text in ["./a", "./a%41", "./a%ff", "./a%F", "./a%", "../a%FF", "./../%FF"] {
+            assert_eq!(unkey(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_ways_to_write_a_string_are_not_ours() {
+        for text in
+            ["\"\\u0041\"", "\"\\x41\"", "\"a", "a", "\"\\u00e\"", "\"\\uD800\"", "\"\n\"", "\"a\"b\""]
+        {
+            assert_eq!(unquoted(text), None, "{text}");
+        }
+        assert_eq!(quoted("a\u{85}\u{feff}\u{1fffe}\u{1f600}"), "\"a\\u0085\\uFEFF\\U0001FFFE\u{1f600}\"");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back(text in "\\PC*|[\\x00-\\x7f]*|.*") {
+            let written = quoted(&text);
+            prop_assert!(!written.contains('\n'));
+            prop_assert_eq!(unquoted(&written), Some(text));
+        }
+
+        #[test]
+        fn any_path_comes_back(path in proptest::collection::vec(any::<u8>(), 1..40)) {
+            let back = unkey(&key(&path).0);
+            prop_assert_eq!(back, is_plain(&path).then_some(path));
+        }
+
+        #[test]
+        fn quoted_is_read_by_toml(text in ".*") {
+            let document: toml::Table = format!("{0} = {0}", quoted(&text)).parse().unwrap();
+            prop_assert_eq!(document[&text].as_str(), Some(&*text));
+        }
+
+        #[test]
+        fn what_is_shown_is_harmless(path in proptest::collection::vec(any::<u8>(), 0..40)) {
+            prop_assert!(shown(&path).chars().all(|c| !is_hidden(c)));
+        }
+    }
+}

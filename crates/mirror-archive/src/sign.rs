@@ -1,0 +1,164 @@
+//! OpenPGP: signing an inventory, and checking who signed it.
+
+mod certificate;
+mod check;
+
+pub(crate) use check::Keys;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use pgp::composed::{
+    ArmorOptions, Deserializable as _, DetachedSignature, EncryptionCaps, KeyType, SecretKeyParamsBuilder,
+    SignedSecretKey,
+};
+use pgp::crypto::hash::HashAlgorithm;
+use pgp::types::{KeyDetails, Password, Timestamp};
+use rand::rngs::OsRng;
+
+use crate::error::ArchiveError;
+
+/// Longest key file that is read, bytes.
+const MAX_KEY_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What unlocks a private key. Never shown.
+#[derive(Clone)]
+pub struct Passphrase(Vec<u8>);
+
+impl Passphrase {
+    /// The bytes as they are.
+    #[must_use]
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl std::fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Passphrase(...)")
+    }
+}
+
+/// A private key that can sign.
+pub(crate) struct Signer {
+    key: SignedSecretKey,
+    password: Password,
+    /// The subkey that signs; the primary key when there is none.
+    subkey: Option<usize>,
+}
+
+fn fault(what: impl Into<String>) -> ArchiveError {
+    ArchiveError::Key(what.into())
+}
+
+fn read_bounded(path: &Path, what: &'static str) -> Result<Vec<u8>, ArchiveError> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(ArchiveError::input(what, path))?;
+    file.take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes).map_err(ArchiveError::input(what, path))?;
+    if bytes.len() as u64 > MAX_KEY_BYTES {
+        return Err(fault(format!("{} is too large for a key", path.display())));
+    }
+    Ok(bytes)
+}
+
+impl Signer {
+    /// Reads an armored private key, finds what can sign in it, and tries the passphrase.
+    pub(crate) fn load(path: &Path, passphrase: Option<&Passphrase>) -> Result<Self, ArchiveError> {
+        let bytes = read_bounded(path, "reading the private key")?;
+        let shown = path.display();
+        let (key, _) = SignedSecretKey::from_armor_single(&*bytes)
+            .map_err(|error| fault(format!("{shown} is no armored private key: {error}")))?;
+        let now = Timestamp::now();
+        let subkey = certificate::signing_subkey(&key, now);
+        if subkey.is_none() && !certificate::primary_signs(&key.to_public_key(), now) {
+            return Err(fault(format!(
+                "{shown} holds no private key that may sign today: it is revoked, expired, or for other uses"
+            )));
+        }
+        let password = passphrase.map_or_else(Password::empty, |text| Password::from(text.0.as_slice()));
+        let signer = Self { key, password, subkey };
+        signer.sign(&b""[..]).map_err(|_| match passphrase {
+            Some(_) => fault(format!("the passphrase does not unlock {shown}")),
+            None => fault(format!(
+                "{shown} needs a passphrase: give --passphrase-file, or the environment variable"
+            )),
+        })?;
+        Ok(signer)
+    }
+
+    /// A new Ed25519 key.
+    pub(crate) fn generate(name: &str, passphrase: Option<&Passphrase>) -> Result<Self, ArchiveError> {
+        let failed = |error: &dyn std::fmt::Display| fault(format!("making a key failed: {error}"));
+        let text = match passphrase {
+            Some(text) => Some(
+                String::from_utf8(text.0.clone())
+                    .map_err(|_| fault("the passphrase of a new key must be UTF-8"))?,
+            ),
+            None => None,
+        };
+        let params = SecretKeyParamsBuilder::default()
+            .key_type(KeyType::Ed25519Legacy)
+            .can_certify(true)
+            .can_sign(true)
+            .can_encrypt(EncryptionCaps::None)
+            .primary_user_id(format!("archive-hasher: {name}"))
+            .passphrase(text)
+            .build()
+            .map_err(|error| failed(&error))?;
+        let key = params.generate(OsRng).map_err(|error| failed(&error))?;
+        let password = passphrase.map_or_else(Password::empty, |text| Password::from(text.0.as_slice()));
+        Ok(Self { key, password, subkey: None })
+    }
+
+    /// A detached, armored signature over everything that `data` gives. Reads on its own thread's time.
+    pub(crate) fn sign(&self, data: impl Read) -> Result<String, ArchiveError> {
+        let failed = |error: pgp::errors::Error| fault(format!("signing failed: {error}"));
+        let hash = HashAlgorithm::Sha512;
+        let (rng, password) = (OsRng, &self.password);
+        let signature = match self.subkey {
+            Some(at) => DetachedSignature::sign_binary_data(
+                rng,
+                &self.key.secret_subkeys[at].key,
+                password,
+                hash,
+                data,
+            ),
+            None => DetachedSignature::sign_binary_data(rng, &self.key.primary_key, password, hash, data),
+        };
+        armor(&signature.map_err(failed)?)
+    }
+
+    /// Of the key that signs: `0x` and 16 digits.
+    pub(crate) fn key_id(&self) -> String {
+        match self.subkey {
+            Some(at) => certificate::key_id(&self.key.secret_subkeys[at].key),
+            None => certificate::key_id(&self.key.primary_key),
+        }
+    }
+
+    /// Of the primary key, by which people know it.
+    pub(crate) fn fingerprint(&self) -> String {
+        format!("{:X}", self.key.primary_key.fingerprint())
+    }
+
+    /// The private key, armored.
+    pub(crate) fn secret(&self) -> Result<String, ArchiveError> {
+        let armored = self.key.to_armored_string(ArmorOptions::default());
+        armored.map_err(|error| fault(format!("writing the private key failed: {error}")))
+    }
+
+    /// The public key, armored.
+    pub(crate) fn public(&self) -> Result<String, ArchiveError> {
+        let armored = self.key.to_public_key().to_armored_string(ArmorOptions::default());
+        armored.map_err(|error| fault(format!("writing the public key failed: {error}")))
+    }
+}
+
+fn armor(signature: &DetachedSignature) -> Result<String, ArchiveError> {
+    let armored = signature.to_armored_string(ArmorOptions::default());
+    armored.map_err(|error| fault(format!("writing the signature failed: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,14 @@
+//! Tar in the form of POSIX.1-2001: ustar headers, and PAX records for what they cannot hold.
+
+mod header;
+mod read;
+mod write;
+
+pub(crate) use read::Unpacker;
+pub(crate) use write::{Packed, Packer};
+
+/// Everything in a tar is a multiple of this.
+pub(crate) const UNIT_BYTES: usize = 512;
+
+#[cfg(test)]
+mod tests;
