@@ -70,6 +70,19 @@ impl IndexSource {
         }
     }
 
+    /// Whether it has no file. Blocks.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn is_empty(&self) -> Result<bool, IndexError> {
+        let mut empty = true;
+        self.scan(&mut |_| {
+            empty = false;
+            ControlFlow::Break(())
+        })?;
+        Ok(empty)
+    }
+
     /// Gives every file to `visit`, in bytewise order of paths, until it breaks. One file is in
     /// memory at a time. Blocks.
     ///

@@ -134,8 +134,10 @@ pub(crate) enum Event {
     CrateRead(CrateName),
     /// A row of the catalogue has no good file behind it.
     Lost(ReleaseId),
-    /// What stands in the ledger is held, or not wanted any more.
+    /// What stands in the ledger is held.
     Settled(ReleaseId),
+    /// What stands in the ledger is not wanted any more.
+    Unwanted(ReleaseId),
     /// Upstream withdrew what is held.
     Withdrawn(ReleaseId, Withdrawal),
     /// Upstream offers again what it had withdrawn.
@@ -295,6 +297,7 @@ impl Committer {
         match event {
             Event::Staged { tag, staged, good } => {
                 if tag.replaces {
+                    batch.catalogue.replaced = true;
                     batch.replaced.push(tag.path.clone());
                 }
                 batch.staged.push(staged);
@@ -312,6 +315,7 @@ impl Committer {
             Event::CrateRead(name) => batch.catalogue.healed_crates.push(name),
             Event::Lost(id) => batch.catalogue.lost.push(id),
             Event::Settled(id) => batch.catalogue.healed.push(id),
+            Event::Unwanted(id) => batch.catalogue.unwanted.push(id),
             Event::Withdrawn(id, kind) => {
                 tracing::warn!(release = %id, "was {} upstream; it stays held", kind.as_str());
                 batch.catalogue.withdrawn.push((id, kind, rfc3339(SystemTime::now())));

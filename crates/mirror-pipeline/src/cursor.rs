@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mirror_index::{Change, IndexSource};
-use mirror_manifest::{Catalogue, ManifestError};
+use mirror_manifest::{Catalogue, ManifestError, Withdrawal};
 use mirror_types::{CrateName, ReleaseId, index_path};
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,6 @@ use crate::error::PipelineError;
 use crate::options::DownloadOptions;
 use crate::source::Input;
 
-const KEY: &str = "index_cursor";
 const FORMAT_VERSION: u32 = 2;
 /// Files that differ; beyond these the whole is read faster in the order of the packs.
 const MANY: usize = 25_000;
@@ -68,9 +67,14 @@ impl Cursor {
         })
     }
 
+    /// Whether an index is at the tree of this cursor.
+    pub(crate) fn is_at(&self, source: &IndexSource) -> bool {
+        source.tree_id().is_some_and(|tree| tree == self.tree)
+    }
+
     /// The one that an earlier run left; one that cannot be read counts as none.
     fn recall(catalogue: &Catalogue) -> Result<Option<Self>, ManifestError> {
-        let text = catalogue.recall(KEY)?;
+        let text = catalogue.cursor()?;
         Ok(text
             .and_then(|text| serde_json::from_str::<Self>(&text).ok())
             .filter(|cursor| cursor.format_version == FORMAT_VERSION))
@@ -78,7 +82,7 @@ impl Cursor {
 
     pub(crate) fn remember(&self, catalogue: &mut Catalogue) -> Result<(), ManifestError> {
         let text = serde_json::to_string(self).unwrap_or_default();
-        catalogue.remember(KEY, &text)
+        catalogue.set_cursor(&text)
     }
 
     /// What differs from the cursor that an earlier run left; `None` when the whole index has to be
@@ -98,6 +102,9 @@ impl Cursor {
         let mut also: BTreeMap<_, _> = old.bad_files.into_iter().map(|path| (path, None)).collect();
         let ledger = catalogue.ledger_crates()?;
         let ledger = ledger.iter().filter_map(|name| name.parse().ok());
+        // What was seen to be deleted may have been seen in another index.
+        let deleted = catalogue.withdrawn()?.into_iter().filter(|(_, kind, _)| *kind == Withdrawal::Deleted);
+        also.extend(deleted.map(|(id, ..)| (index_path(&id.name), Some(id.name))));
         also.extend(
             lost.iter().map(|id| id.name.clone()).chain(ledger).map(|name| (index_path(&name), Some(name))),
         );

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mirror_fetch::{FetchObserver, Fetcher};
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{LockSet, Selection};
+use mirror_index::{IndexSource, LockSet, Selection};
 use mirror_manifest::{Catalogue, ManifestWriter, rfc3339};
 use mirror_store::Store;
 use mirror_telemetry::{Phase, RunStats};
@@ -17,7 +17,7 @@ use crate::commit::{Committed, Committer, write_staged};
 use crate::cursor::{Cursor, Totals};
 use crate::error::PipelineError;
 use crate::list::{Checksums, read_checksums};
-use crate::options::DownloadOptions;
+use crate::options::{DownloadOptions, Prune, Upstream};
 use crate::outcome::Outcome;
 use crate::plan::{PlanReport, Sinks, hash_held};
 use crate::prune::Pruner;
@@ -45,6 +45,11 @@ pub async fn download(
     cancel: CancellationToken,
 ) -> Result<Outcome, PipelineError> {
     let began = Instant::now();
+    // An index that is updated belongs to this run alone: the lock comes first.
+    let store = match &options.update {
+        Some(_) if !options.dry_run => Some(open_store(&options)?),
+        _ => None,
+    };
     let run = match Run::prepare(options, stats, cancel).await {
         // Stopped like a run that has begun: nothing is wrong.
         Err(PipelineError::Update(mirror_index::UpdateError::Stopped)) => {
@@ -52,9 +57,13 @@ pub async fn download(
         }
         prepared => prepared?,
     };
-    let mut outcome = if run.options.dry_run { run.rehearse().await? } else { run.perform().await? };
+    let mut outcome = if run.options.dry_run { run.rehearse().await? } else { run.perform(store).await? };
     outcome.elapsed = began.elapsed();
     Ok(outcome)
+}
+
+fn open_store(options: &DownloadOptions) -> Result<Store, PipelineError> {
+    Ok(Store::open(&options.out, options.layout, options.layout_asked)?)
 }
 
 pub(crate) struct Run {
@@ -96,6 +105,11 @@ impl Run {
         stats: Arc<RunStats>,
         cancel: CancellationToken,
     ) -> Result<Self, PipelineError> {
+        if options.include_yanked && options.prune == Some(Prune::Yanked) {
+            return Err(PipelineError::Usage(
+                "--include-yanked wants yanked releases, and --prune=yanked removes them; give one of the two".to_owned(),
+            ));
+        }
         let mut locks = Vec::new();
         for path in &options.cargo_locks {
             let text = std::fs::read_to_string(path).map_err(|source| PipelineError::Read {
@@ -128,7 +142,7 @@ impl Run {
         Ok(Self { options, stats, cancel, selection, input, base, checksums, foreign })
     }
 
-    async fn perform(self) -> Result<Outcome, PipelineError> {
+    async fn perform(self, store: Option<Store>) -> Result<Outcome, PipelineError> {
         let began = Instant::now();
         let options = self.options.clone();
         let stats = self.stats.clone();
@@ -136,7 +150,7 @@ impl Run {
         let cancel = self.cancel.child_token();
         let foreign = self.foreign;
         stats.set_phase(Phase::Index);
-        let store = Store::open(&options.out, options.layout, options.layout_asked)?;
+        let store = store.map_or_else(|| open_store(&options), Ok)?;
         let (manifest, opened) = ManifestWriter::open(&options.manifest)?;
         if opened.torn_bytes_cut > 0 {
             tracing::warn!(
@@ -234,34 +248,55 @@ impl Run {
         outcome.quarantined = quarantined;
         outcome.interrupted = user_cancel.is_cancelled();
         outcome.check()?;
-        // What failed stands in the ledger, and files with bad lines in the cursor.
         let through = complete && !outcome.interrupted && !outcome.given_up;
+        if let Some(what) = options.prune {
+            let source = if through { index_of_run(&options, cursor.as_ref())? } else { None };
+            match &source {
+                Some(source) => {
+                    let root = &options.out;
+                    let mut pruner = Pruner {
+                        source,
+                        store: &store,
+                        catalogue: &mut catalogue,
+                        manifest,
+                        run_id: &run_id,
+                        root,
+                    };
+                    pruner.prune(what, options.allow_mass_prune, &mut outcome)?;
+                }
+                None => tracing::warn!(
+                    "nothing was pruned: that takes a run that went through the whole of a local index, which did not \
+                     change meanwhile"
+                ),
+            }
+        }
+        // What failed stands in the ledger, and files with bad lines in the cursor.
         if let (true, Some(cursor)) = (through && bad_files.len() <= MOST_BAD, &mut cursor) {
             cursor.totals = Totals { selected: outcome.selected, yanked_skipped: outcome.yanked_skipped };
             cursor.bad_files = bad_files;
             cursor.remember(&mut catalogue)?;
         }
+        catalogue.know(&options.manifest)?;
         if began.elapsed() > LONG && !outcome.interrupted {
             // The next run need not list what this one wrote.
             let swept = sweep(&store, &catalogue, &user_cancel)?;
             swept.record(&store, &mut catalogue)?;
             outcome.lost_while_running = swept.lost.len() as u64;
         }
-        if let (Some(what), true) = (options.prune, through) {
-            let mut pruner = Pruner {
-                store: &store,
-                catalogue: &mut catalogue,
-                manifest,
-                run_id: &run_id,
-                root: &options.out,
-            };
-            pruner.prune(what, options.allow_mass_prune, &mut outcome)?;
-        } else if options.prune.is_some() {
-            tracing::warn!("nothing was pruned: the run did not go through the whole index");
-        }
         stats.set_phase(Phase::Done);
         Ok(outcome)
     }
+}
+
+/// The local index again, if it is still the one that the run went through.
+fn index_of_run(
+    options: &DownloadOptions,
+    cursor: Option<&Cursor>,
+) -> Result<Option<IndexSource>, PipelineError> {
+    let Upstream::Local(dir) = &options.upstream else { return Ok(None) };
+    let source = IndexSource::open(dir)?;
+    let same = cursor.map_or(source.tree_id().is_none(), |cursor| cursor.is_at(&source));
+    Ok(same.then_some(source))
 }
 
 /// Where a mirror keeps its catalogue.

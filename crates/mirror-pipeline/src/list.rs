@@ -37,8 +37,7 @@ pub(crate) fn read_list(
     Ok(found)
 }
 
-/// The release that a download URL names: by its directory when that is the crate's name, by
-/// `/{crate}/{version}/download`, or by the file name alone.
+/// The release that a download URL names: by `/{crate}/{version}/download`, or by the file name.
 fn release_of(url: &Url) -> Option<ReleaseId> {
     if !matches!(url.scheme(), "http" | "https") {
         return None;
@@ -53,11 +52,7 @@ fn release_of(url: &Url) -> Option<ReleaseId> {
             version: VersionText::new(version).ok()?,
         });
     }
-    let file = parts.last()?;
-    let candidates = ReleaseId::candidates_of_file(file);
-    let parent = parts.len().checked_sub(2).map(|at| parts[at].as_str());
-    let by_parent = candidates.iter().find(|id| Some(id.name.as_str()) == parent);
-    by_parent.or_else(|| candidates.first()).cloned()
+    ReleaseId::of_file(parts.last()?)
 }
 
 /// Checksums by URL (readable form: `+` not escaped).
@@ -99,7 +94,7 @@ mod tests {
     fn urls_name_releases() {
         for (url, id) in [
             ("https://h/crates/a-1/a-1-2.0.0.crate", "a-1 2.0.0"),
-            ("https://h/crates/a/a-1-2.0.0.crate", "a 1-2.0.0"),
+            ("https://h/crates/a-1-2.0.0.crate", "a-1 2.0.0"),
             ("https://h/crates/b/b-1.0.0%2Bx.crate", "b 1.0.0+x"),
             ("https://h/api/v1/crates/serde/1.0.0/download", "serde 1.0.0"),
         ] {

@@ -10,7 +10,7 @@ use mirror_index::{IndexLimits, LockSet, Selection, parse_file};
 use mirror_manifest::{Catalogue, Held, Withdrawal};
 use mirror_store::Store;
 use mirror_telemetry::RunStats;
-use mirror_types::{CrateName, IndexRecord, Layout, ReleaseId, Sha256};
+use mirror_types::{CrateName, IndexRecord, Layout, Printable, ReleaseId, Sha256};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
@@ -83,36 +83,67 @@ pub(crate) struct PlanReport {
     pub(crate) bad_files: BTreeSet<String>,
     /// Held releases that upstream withdrew since it was last looked.
     pub(crate) withdrawn: Vec<(ReleaseId, Withdrawal)>,
+    /// All that are known to be withdrawn and held now.
+    pub(crate) known_withdrawn: HashMap<ReleaseId, Withdrawal>,
 }
 
 /// What a reader made of one file of the index.
 pub(crate) struct Parsed {
     path: String,
-    records: Vec<IndexRecord>,
+    /// The records of a crate follow each other; a file may hold two spellings of one name.
+    crates: Vec<Vec<IndexRecord>>,
+    bad_lines: u64,
+    /// The first of them.
     faults: Vec<String>,
 }
 
+/// Bad lines of one file that are told one by one.
+const FAULTS_TOLD: usize = 20;
+
 impl Parsed {
     pub(crate) fn of(path: &str, data: &[u8], limits: &IndexLimits) -> Self {
-        let mut faults = Vec::new();
-        let records = parse_file(path, data, limits, &mut |fault| faults.push(fault.to_string()));
-        Self { path: path.to_owned(), records, faults }
+        let (mut bad_lines, mut faults) = (0, Vec::new());
+        let records = parse_file(path, data, limits, &mut |fault| {
+            bad_lines += 1;
+            if faults.len() < FAULTS_TOLD {
+                faults.push(fault.to_string());
+            }
+        });
+        Self { path: path.to_owned(), crates: by_spelling(records), bad_lines, faults }
     }
 
-    /// The crate, when there is a good line.
-    pub(crate) fn name(&self) -> Option<CrateName> {
-        self.records.first().map(|record| record.id.name.clone())
+    /// The crate, or the two of them.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &CrateName> {
+        self.crates.iter().filter_map(|records| records.first()).map(|record| &record.id.name)
     }
 
     /// What is selected of it.
     pub(crate) fn totals(self, selection: &Selection) -> Totals {
-        if !self.records.first().is_some_and(|record| selection.wants_crate(&record.id.name)) {
-            return Totals::default();
+        let mut totals = Totals::default();
+        for records in self.crates {
+            if records.first().is_some_and(|record| selection.wants_crate(&record.id.name)) {
+                let picked = selection.select(records);
+                totals.selected += (picked.records.len() + picked.checksum_conflicts.len()) as u64;
+                totals.yanked_skipped += picked.yanked_skipped as u64;
+            }
         }
-        let picked = selection.select(self.records);
-        let selected = picked.records.len() + picked.checksum_conflicts.len();
-        Totals { selected: selected as u64, yanked_skipped: picked.yanked_skipped as u64 }
+        totals
     }
+}
+
+fn by_spelling(records: Vec<IndexRecord>) -> Vec<Vec<IndexRecord>> {
+    let Some(first) = records.first() else { return Vec::new() };
+    if records.iter().all(|record| record.id.name == first.id.name) {
+        return vec![records];
+    }
+    let mut crates: Vec<Vec<IndexRecord>> = Vec::new();
+    for record in records {
+        match crates.iter_mut().find(|others| others[0].id.name == record.id.name) {
+            Some(others) => others.push(record),
+            None => crates.push(vec![record]),
+        }
+    }
+    crates
 }
 
 /// Whether the file at `path` may hold a crate that is wanted: its name is the crate's, in lower
@@ -186,18 +217,27 @@ impl Planner {
 
     /// Plans what a reader made of a file.
     pub(crate) fn parsed(&mut self, parsed: Parsed) -> Result<Result<(), Stopped>, PipelineError> {
-        let faulty = !parsed.faults.is_empty();
-        if faulty {
+        let whole = parsed.bad_lines == 0;
+        if !whole {
             self.report.bad_files.insert(parsed.path.clone());
         }
+        let untold = parsed.bad_lines - parsed.faults.len() as u64;
         for fault in parsed.faults {
             self.bad_line(fault);
+        }
+        if untold > 0 {
+            tracing::warn!("{untold} more bad index lines in {}", Printable(&parsed.path));
+            self.report.bad_lines += untold;
         }
         if let Some(read) = &mut self.read {
             read.insert(hash(&parsed.path));
         }
-        let whole = !faulty;
-        self.records(parsed.records, whole)
+        for records in parsed.crates {
+            if self.records(records, whole)?.is_err() {
+                return Ok(Err(Stopped));
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Plans all records of one crate. `whole`: none of its lines was bad.
@@ -271,13 +311,15 @@ impl Planner {
                 continue;
             }
             // What is about to be hashed may turn out not to be held.
-            let settled = match wanted.get(version.as_str()) {
-                Some(held) => *held && !self.verify_existing,
-                None => self.complete,
+            let held = wanted.get(version.as_str()).copied();
+            let Ok(version) = version.parse() else { continue };
+            let id = ReleaseId { name: name.clone(), version };
+            let event = match held {
+                Some(true) if !self.verify_existing => Event::Settled(id),
+                None if self.complete => Event::Unwanted(id),
+                _ => continue,
             };
-            if let (true, Ok(version)) = (settled, version.parse()) {
-                let _ = sinks.events.send(Event::Settled(ReleaseId { name: name.clone(), version }));
-            }
+            let _ = sinks.events.send(event);
         }
         Ok(())
     }
@@ -415,6 +457,7 @@ impl Planner {
         {
             let _ = sinks.hashes.send(self.to_hash);
         }
+        self.report.known_withdrawn = self.withdrawn;
         (self.report, self.sample)
     }
 }

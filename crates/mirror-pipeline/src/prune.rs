@@ -1,11 +1,13 @@
 //! Removes what upstream withdrew, when the operator says so.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::SystemTime;
 
+use mirror_index::{IndexLimits, IndexSource, parse_file};
 use mirror_manifest::{Catalogue, CatalogueBatch, ManifestRecord, ManifestWriter, PRUNED, rfc3339};
 use mirror_store::Store;
-use mirror_types::ReleaseId;
+use mirror_types::{ReleaseId, index_path};
 
 use crate::error::PipelineError;
 use crate::options::Prune;
@@ -19,6 +21,8 @@ const MASS_PART: u64 = 1_000;
 const BATCH: usize = 500;
 
 pub(crate) struct Pruner<'a> {
+    /// The index that the run went through.
+    pub(crate) source: &'a IndexSource,
     pub(crate) store: &'a Store,
     pub(crate) catalogue: &'a mut Catalogue,
     pub(crate) manifest: ManifestWriter,
@@ -27,7 +31,7 @@ pub(crate) struct Pruner<'a> {
 }
 
 /// Whether so many of what is held are suspicious.
-fn is_mass(doomed: u64, held: u64) -> bool {
+pub(crate) fn is_mass(doomed: u64, held: u64) -> bool {
     doomed > MASS || doomed.saturating_mul(MASS_PART) > held
 }
 
@@ -41,8 +45,8 @@ impl Pruner<'_> {
         outcome: &mut Outcome,
     ) -> Result<(), PipelineError> {
         let withdrawn = self.catalogue.withdrawn()?;
-        let doomed: Vec<ReleaseId> =
-            withdrawn.into_iter().filter(|(_, kind, _)| what.takes(*kind)).map(|(id, ..)| id).collect();
+        let doomed = withdrawn.into_iter().filter(|(_, kind, _)| what.takes(*kind)).map(|(id, ..)| id);
+        let doomed = self.still_withdrawn(what, &doomed.collect::<Vec<_>>())?;
         if doomed.is_empty() {
             return Ok(());
         }
@@ -58,6 +62,31 @@ impl Pruner<'_> {
             outcome.pruned += batch.len() as u64;
         }
         Ok(())
+    }
+
+    /// Asks the index itself: the catalogue may have been told by a run that saw another one. Only a
+    /// crate without bad lines tells of deletions.
+    fn still_withdrawn(&self, what: Prune, doomed: &[ReleaseId]) -> Result<Vec<ReleaseId>, PipelineError> {
+        let limits = IndexLimits::default();
+        let mut still = Vec::new();
+        for of_crate in doomed.chunk_by(|a, b| a.name == b.name) {
+            let path = index_path(&of_crate[0].name);
+            let (mut whole, mut offered) = (true, HashMap::new());
+            if let Some(file) = self.source.file(&path)? {
+                let records = parse_file(&path, &file.data, &limits, &mut |_| whole = false);
+                offered.extend(records.into_iter().map(|record| (record.id, record.yanked)));
+            }
+            still.extend(
+                of_crate
+                    .iter()
+                    .filter(|id| match offered.get(id) {
+                        Some(yanked) => *yanked && what == Prune::Yanked,
+                        None => whole,
+                    })
+                    .cloned(),
+            );
+        }
+        Ok(still)
     }
 
     /// Files first, then the record of it, then the catalogue: what a crash leaves in between is
@@ -85,7 +114,6 @@ impl Pruner<'_> {
         self.manifest.sync()?;
         let batch = CatalogueBatch {
             forgotten: batch.to_vec(),
-            returned: batch.to_vec(),
             manifest_len: Some(len),
             ..CatalogueBatch::default()
         };

@@ -14,6 +14,7 @@ use crate::cursor::Cursor;
 use crate::download::{Observer, Run, add_plan, database, join, spawn};
 use crate::error::PipelineError;
 use crate::outcome::{Estimate, Outcome};
+use crate::prune::is_mass;
 use crate::source::{Surroundings, plan_all};
 use crate::spool::MemorySpools;
 use crate::sweep::sweep;
@@ -80,11 +81,14 @@ impl Run {
             (Some(store), Some(catalogue)) => sweep(store, catalogue, &cancel)?.lost,
             _ => Vec::new(),
         };
-        let known = catalogue.as_ref().map(Catalogue::withdrawn).transpose()?.unwrap_or_default();
+        let held = match &catalogue {
+            Some(catalogue) if options.prune.is_some() => catalogue.count()?,
+            _ => 0,
+        };
         let cursor = Cursor::of(&self.input, &options, self.selection.is_open());
         let around = Surroundings { store, fetcher: fetcher.clone(), catalogue, lost, cursor, sinks: None };
         let (planner, records) = self.planner(around).await?;
-        let (report, mut sample) = join(spawn("plan", move || plan_all(planner, records))?).await??;
+        let (mut report, mut sample) = join(spawn("plan", move || plan_all(planner, records))?).await??;
         let mut outcome = Outcome { foreign_packages: foreign, ..Outcome::default() };
         if !options.offline && sample.held < ENOUGH {
             ask(&mut sample, &fetcher, &cancel).await?;
@@ -97,17 +101,16 @@ impl Run {
                 time: time(report.to_fetch, bytes, rate, &options.fetch),
             });
         }
-        add_plan(&mut outcome, report);
         if let Some(what) = options.prune {
-            let known = known.into_iter().map(|(id, kind, _)| (id, kind));
-            outcome.would_prune = known
-                .chain(outcome.withdrawn.iter().cloned())
-                .filter(|(_, kind)| what.takes(*kind))
-                .map(|(id, _)| id)
-                .collect();
+            let known = std::mem::take(&mut report.known_withdrawn).into_iter();
+            outcome.would_prune = known.filter(|(_, kind)| what.takes(*kind)).map(|(id, _)| id).collect();
             outcome.would_prune.sort();
-            outcome.would_prune.dedup();
+            let doomed = outcome.would_prune.len() as u64;
+            if !options.allow_mass_prune && doomed > 0 && is_mass(doomed, held) {
+                outcome.prune_refused = doomed;
+            }
         }
+        add_plan(&mut outcome, report);
         outcome.interrupted = cancel.is_cancelled();
         Ok(outcome)
     }

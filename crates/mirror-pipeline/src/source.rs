@@ -38,6 +38,12 @@ impl Input {
         match &options.upstream {
             Upstream::Local(dir) => {
                 let source = IndexSource::open(dir)?;
+                if source.is_empty()? {
+                    return Err(PipelineError::Usage(format!(
+                        "the index at {} holds no crate; check --index-dir, and whether the disk is mounted",
+                        dir.display()
+                    )));
+                }
                 tracing::info!(index = %dir.display(), "{}", source.describe());
                 Ok(Self::Local(source))
             }
@@ -516,8 +522,8 @@ impl Planner {
             Some(set) => set.missing(&self.seen).into_iter().filter(|id| id.name == *name).collect(),
             None => Vec::new(),
         };
+        self.named.remove(&name.canonical());
         if locked.is_empty() {
-            self.named.remove(&name.canonical());
             self.fail_crate(name.clone(), Problem::planned("index", why));
             return;
         }

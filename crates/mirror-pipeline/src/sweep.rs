@@ -1,14 +1,15 @@
 //! What is held but gone: noticed by the times of directories.
 //!
-//! Removing a file changes its directory, so a directory whose modification time is the one recorded
-//! with its last listing has lost nothing. A listing taken within two seconds of the modification
-//! proves nothing about later changes in the same tick of a coarse file system, and is not trusted. Nor
-//! are the times of a copied mirror: a copy may have the original's times and not its files.
+//! Removing a file changes its directory, so a directory whose times are those recorded with its last
+//! listing has lost nothing. A listing taken within two seconds of a change proves nothing about later
+//! changes in the same tick of a coarse file system, and is not trusted. Nor are the times of a copied
+//! mirror, where the system tells no time that a copy cannot have: a copy may have the original's times
+//! and not its files. In a directory that somebody else changed, sizes are compared too.
 
 use std::collections::HashSet;
 
 use mirror_manifest::{Catalogue, CatalogueBatch, DirRow};
-use mirror_store::Store;
+use mirror_store::{DirListing, Store};
 use mirror_types::{CrateName, ReleaseId};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +22,7 @@ const TICK_NS: i64 = 2_000_000_000;
 /// What a sweep found.
 #[derive(Debug, Default)]
 pub(crate) struct Swept {
-    /// Held releases without a file.
+    /// Held releases without a file, or with a file of another size.
     pub(crate) lost: Vec<ReleaseId>,
     /// Directories that were listed, the lost left out of account.
     listed: Vec<DirRow>,
@@ -38,57 +39,76 @@ pub(crate) fn sweep(
 ) -> Result<Swept, PipelineError> {
     let mut changed = Vec::new();
     let mut failed = None;
-    let here = catalogue.recall(PLACE)?.is_some_and(|place| place == store.identity());
+    let here = catalogue.recall(PLACE)?.is_none_or(|place| place == store.identity());
     catalogue.dirs(&mut |row| match unchanged(store, &row) {
         Ok(true) if here => {}
-        Ok(true) => changed.push(row.path),
-        Ok(false) => changed.push(row.path),
+        // This program's own runs leave no times behind.
+        Ok(_) => changed.push((row.path, row.mtime_ns != 0 || !here)),
         Err(error) => failed = Some(error),
     })?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
+    failed.map_or(Ok(()), Err)?;
     let mut swept = Swept::default();
-    for dir in changed {
+    for (dir, foreign) in changed {
         if cancel.is_cancelled() {
             swept.stopped = true;
             break;
         }
-        look(store, catalogue, dir, &mut swept)?;
+        swept.look(store, catalogue, dir, foreign)?;
     }
     Ok(swept)
 }
 
 fn unchanged(store: &Store, row: &DirRow) -> Result<bool, PipelineError> {
-    Ok(row.listed_ns - row.mtime_ns > TICK_NS && store.dir_mtime_ns(&row.path)? == Some(row.mtime_ns))
-}
-
-fn look(store: &Store, catalogue: &Catalogue, dir: String, swept: &mut Swept) -> Result<(), PipelineError> {
-    let layout = store.layout();
-    let listing = store.list_dir(&dir)?;
-    let files: HashSet<&str> =
-        listing.iter().flat_map(|listing| &listing.files).map(String::as_str).collect();
-    catalogue.loose_between(&layout.names_in(&dir), &mut |name, version| {
-        if files.contains(format!("{name}-{version}.crate").as_str()) {
-            return;
-        }
-        let Ok(name) = name.parse::<CrateName>() else { return };
-        if let (true, Ok(version)) = (layout.dir(&name) == dir, version.parse()) {
-            swept.lost.push(ReleaseId { name, version });
-        }
-    })?;
-    if let Some(listing) = listing {
-        swept.listed.push(DirRow { path: dir, mtime_ns: listing.mtime_ns, listed_ns: listing.listed_ns });
+    if row.listed_ns - row.mtime_ns.max(row.ctime_ns) <= TICK_NS {
+        return Ok(false);
     }
-    Ok(())
+    let times = store.dir_times(&row.path)?;
+    Ok(times.is_some_and(|times| times.mtime_ns == row.mtime_ns && times.ctime_ns == row.ctime_ns))
 }
 
 impl Swept {
+    /// Compares one directory with the catalogue; `foreign`: somebody else changed it.
+    fn look(
+        &mut self,
+        store: &Store,
+        catalogue: &Catalogue,
+        dir: String,
+        foreign: bool,
+    ) -> Result<(), PipelineError> {
+        let layout = store.layout();
+        let listing = store.list_dir(&dir)?;
+        let files: HashSet<&str> =
+            listing.iter().flat_map(|listing| &listing.files).map(String::as_str).collect();
+        let mut failed = None;
+        catalogue.loose_between(&layout.names_in(&dir), &mut |name, version, size| {
+            let (Ok(name), Ok(version)) = (name.parse::<CrateName>(), version.parse()) else { return };
+            let id = ReleaseId { name, version };
+            if layout.dir(&id.name) != dir {
+                return;
+            }
+            let is_there = match files.contains(id.file_name().as_str()) {
+                true if foreign => store.size(&layout.path(&id)).map(|found| found == Some(size)),
+                found => Ok(found),
+            };
+            match is_there {
+                Ok(true) => {}
+                Ok(false) => self.lost.push(id),
+                Err(error) => failed = Some(error),
+            }
+        })?;
+        failed.map_or(Ok(()), Err)?;
+        if let Some(DirListing { times, listed_ns, .. }) = listing {
+            let (mtime_ns, ctime_ns) = (times.mtime_ns, times.ctime_ns);
+            self.listed.push(DirRow { path: dir, mtime_ns, ctime_ns, listed_ns });
+        }
+        Ok(())
+    }
+
     /// Has the catalogue know it: the lost are in the failure ledger from now on, until they are held
     /// again, so that no crash can make them be forgotten.
     pub(crate) fn record(&self, store: &Store, catalogue: &mut Catalogue) -> Result<(), PipelineError> {
         for id in &self.lost {
-            tracing::warn!(release = %id, "was held, but its file is gone");
+            tracing::warn!(release = %id, "was held, but its file is gone or has another size");
         }
         let batch = CatalogueBatch {
             lost: self.lost.clone(),

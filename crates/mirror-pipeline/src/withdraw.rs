@@ -56,10 +56,7 @@ impl Planner {
 
     /// The file of a crate is gone that was in an earlier tree.
     pub(crate) fn gone_file(&mut self, before: &IndexFile) -> Result<(), PipelineError> {
-        match Parsed::of(&before.path, &before.data, &self.limits).name() {
-            Some(name) => self.gone(&name),
-            None => Ok(()),
-        }
+        Parsed::of(&before.path, &before.data, &self.limits).names().try_for_each(|name| self.gone(name))
     }
 
     /// Looks, after the whole index was read, for crates that are held or stand in the ledger and were

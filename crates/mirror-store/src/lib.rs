@@ -15,4 +15,4 @@ mod store;
 
 pub use error::{StoreError, StoreFault};
 pub use stage::{Staged, StagedWriter};
-pub use store::{DirListing, Store};
+pub use store::{DirListing, DirTimes, Store};

@@ -44,13 +44,23 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 128 << 10]);
 }
 
+/// When a directory was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirTimes {
+    /// Modification time, nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// When anything of it was changed, its times included: who restores a directory with its old
+    /// modification time cannot hide that. 0 where the system does not say.
+    pub ctime_ns: i64,
+}
+
 /// The files of one directory.
 #[derive(Debug, Clone)]
 pub struct DirListing {
     /// Names of the regular files that are valid UTF-8.
     pub files: Vec<String>,
-    /// Modification time of the directory before it was listed, nanoseconds since 1970.
-    pub mtime_ns: i64,
+    /// Times of the directory before it was listed.
+    pub times: DirTimes,
     /// When it was listed, nanoseconds since 1970.
     pub listed_ns: i64,
 }
@@ -181,7 +191,10 @@ impl Store {
                     touched.insert(dir.to_owned());
                 }
             }
-            self.0.disk.rename(&staged.temp, &path).map_err(at("publish", &path))?;
+            self.0.disk.rename(&staged.temp, &path).map_err(|error| match path.is_dir() {
+                true => StoreError::Strange { path: path.clone(), expected: "a regular file" },
+                false => at("publish", &path)(error),
+            })?;
             staged.published = true;
         }
         let touched: Vec<PathBuf> = touched.into_iter().map(|dir| root.join(dir)).collect();
@@ -245,15 +258,31 @@ impl Store {
         Ok(Some((Sha256::from_bytes(hasher.finalize().into()), size)))
     }
 
-    /// Modification time of a directory, nanoseconds since 1970; `None` when there is none.
+    /// The times of a directory; `None` when there is none.
     ///
     /// # Errors
-    /// When it cannot be looked at, or is not a directory.
-    pub fn dir_mtime_ns(&self, rel: &str) -> Result<Option<i64>, StoreError> {
+    /// When it cannot be looked at, or is no directory.
+    pub fn dir_times(&self, rel: &str) -> Result<Option<DirTimes>, StoreError> {
         let path = below(&self.0.root, rel)?;
         match fs::symlink_metadata(&path) {
             Ok(meta) if !meta.is_dir() => Err(StoreError::Strange { path, expected: "a directory" }),
-            Ok(meta) => meta.modified().map(|time| Some(nanos(time))).map_err(at("look at", &path)),
+            Ok(meta) => {
+                let mtime_ns = nanos(meta.modified().map_err(at("look at", &path))?);
+                Ok(Some(DirTimes { mtime_ns, ctime_ns: ctime_ns(&meta) }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at("look at", &path)(error)),
+        }
+    }
+
+    /// The size of a held file, bytes; `None` when there is none, or something that is no file.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn size(&self, rel: &str) -> Result<Option<u64>, StoreError> {
+        let path = below(&self.0.root, rel)?;
+        match fs::symlink_metadata(&path) {
+            Ok(meta) => Ok(meta.is_file().then_some(meta.len())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(at("look at", &path)(error)),
         }
@@ -277,7 +306,7 @@ impl Store {
     /// # Errors
     /// When it cannot be read, or is not a directory.
     pub fn list_dir(&self, rel: &str) -> Result<Option<DirListing>, StoreError> {
-        let Some(mtime_ns) = self.dir_mtime_ns(rel)? else { return Ok(None) };
+        let Some(times) = self.dir_times(rel)? else { return Ok(None) };
         let path = below(&self.0.root, rel)?;
         let listed_ns = nanos(SystemTime::now());
         let mut files = Vec::new();
@@ -288,7 +317,7 @@ impl Store {
                 files.push(name);
             }
         }
-        Ok(Some(DirListing { files, mtime_ns, listed_ns }))
+        Ok(Some(DirListing { files, times, listed_ns }))
     }
 
     /// Moves a held file to `.mirror/{into}/{rel}.{suffix}`; its bytes are kept. No file is no error.
@@ -357,6 +386,17 @@ impl Store {
             Err(error) => Err(at("read", &path)(error)),
         }
     }
+}
+
+#[cfg(unix)]
+fn ctime_ns(meta: &fs::Metadata) -> i64 {
+    use std::os::unix::fs::MetadataExt as _;
+    meta.ctime().saturating_mul(1_000_000_000).saturating_add(meta.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn ctime_ns(_: &fs::Metadata) -> i64 {
+    0
 }
 
 /// Makes a directory unless it is there; says whether it was made. Links are refused.

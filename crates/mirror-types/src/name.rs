@@ -77,8 +77,9 @@ impl CrateName {
 }
 
 /// The text of a version: 1 to 170 bytes of ASCII letters, digits, `.`, `-`, `+` and `_`,
-/// beginning with a digit, without `..`. Whether it is a semantic version is left to those who
-/// compare versions. Cheap to clone.
+/// beginning with three numbers (`1.0.0`), without `..`. So no two releases have files of the same
+/// name: a crate name has no dots, and what is before the first one tells where it ends. Whether it is
+/// a semantic version otherwise is left to those who compare versions. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VersionText(Arc<str>);
 
@@ -105,8 +106,8 @@ impl VersionText {
         if text.len() > MAX_VERSION_BYTES {
             return Err("it is longer than 170 bytes");
         }
-        if !text.as_bytes()[0].is_ascii_digit() {
-            return Err("it does not begin with a digit");
+        if !begins_with_three_numbers(text) {
+            return Err("it does not begin with three numbers, as in 1.0.0");
         }
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'_')) {
             return Err("only ASCII letters, digits, '.', '-', '+' and '_' are allowed");
@@ -122,6 +123,16 @@ impl VersionText {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Three numbers with dots between, and nothing or `-` or `+` behind.
+fn begins_with_three_numbers(text: &str) -> bool {
+    let core = text.split(['-', '+']).next().unwrap_or_default();
+    let mut parts = core.split('.');
+    let number = |part: Option<&str>| {
+        part.is_some_and(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+    };
+    number(parts.next()) && number(parts.next()) && number(parts.next()) && parts.next().is_none()
 }
 
 /// One release: a crate name and the text of its version.
@@ -155,18 +166,15 @@ impl ReleaseId {
         format!("{base}/{name}/{name}-{version}.crate", name = self.name, version = self.version)
     }
 
-    /// Every split of `{name}-{version}.crate` into a release, the likeliest (the shortest name)
-    /// first. A file name alone can be ambiguous: `a-1-2.0.0.crate`.
+    /// The release whose file has the name `{name}-{version}.crate`.
     #[must_use]
-    pub fn candidates_of_file(file_name: &str) -> Vec<Self> {
-        let Some(stem) = file_name.strip_suffix(".crate") else { return Vec::new() };
-        stem.match_indices('-')
-            .filter_map(|(at, _)| {
-                let name = CrateName::new(&stem[..at]).ok()?;
-                let version = VersionText::new(&stem[at + 1..]).ok()?;
-                Some(Self { name, version })
-            })
-            .collect()
+    pub fn of_file(file_name: &str) -> Option<Self> {
+        let stem = file_name.strip_suffix(".crate")?;
+        // The last dash before the first dot.
+        let at = stem[..stem.find('.')?].rfind('-')?;
+        let name = CrateName::new(&stem[..at]).ok()?;
+        let version = VersionText::new(&stem[at + 1..]).ok()?;
+        Some(Self { name, version })
     }
 }
 
@@ -240,7 +248,24 @@ mod tests {
 
     #[test]
     fn versions_that_could_leave_the_output_are_refused() {
-        for bad in ["", "../1", "1/2", "1..2", "1\\2", "v1", "1.0.0\n", "1.0.0 ", &"1".repeat(171)] {
+        for bad in [
+            "",
+            "../1",
+            "1/2",
+            "1..2",
+            "1\\2",
+            "v1",
+            "1.0.0\n",
+            "1.0.0 ",
+            "1",
+            "1.0",
+            "1-2.0.0",
+            "1.0.0.0",
+            "1.0.x",
+            "1.0.0_1",
+            "1.0.0-a..b",
+            &format!("1.0.0-{}", "1".repeat(165)),
+        ] {
             assert!(VersionText::new(bad).is_err(), "{bad:?}");
         }
         for good in ["1.0.0", "0.1.0+build.1", "1.0.0-alpha.1", "0.0.1-pre_1"] {
@@ -265,9 +290,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_name_may_be_split_in_more_ways_than_one() {
-        let all = ReleaseId::candidates_of_file("a-1-2.0.0.crate");
-        let shown: Vec<_> = all.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["a 1-2.0.0", "a-1 2.0.0"]);
+    fn a_file_name_is_that_of_one_release() {
+        for (file, shown) in [
+            ("a-1-2.0.0.crate", Some("a-1 2.0.0")),
+            ("a-foo-0.1.0-rc-1.0+x.crate", Some("a-foo 0.1.0-rc-1.0+x")),
+            ("a-1.crate", None),
+            ("1.0.0.crate", None),
+            ("a-1.0.0.tar", None),
+        ] {
+            let id = ReleaseId::of_file(file);
+            assert_eq!(id.as_ref().map(ToString::to_string).as_deref(), shown);
+            assert!(id.is_none_or(|id| id.file_name() == file));
+        }
     }
 }

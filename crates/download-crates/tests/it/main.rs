@@ -9,5 +9,6 @@ mod nightly;
 mod rerun;
 mod sources;
 mod storage;
+mod trust;
 mod update;
 mod world;

@@ -9,12 +9,14 @@ use gix::ObjectId;
 use gix::odb::pack;
 use gix::odb::pack::data::entry::Header;
 
-use super::{GitIndex, delta, tree};
+use super::{GitIndex, MAX_OBJECT_BYTES, delta, tree};
 use crate::error::IndexError;
 use crate::source::Visit;
 
-/// Largest object that is read, bytes. The registry's largest index file has a few megabytes.
-const MAX_OBJECT_BYTES: usize = 256 << 20;
+/// Files of an index, many times as many as there are crates today.
+const MAX_FILES: usize = 8_000_000;
+/// What a thread holds of one line of deltas, bytes.
+const MAX_LINE_BYTES: usize = 3 * MAX_OBJECT_BYTES;
 /// Families that a thread takes at once.
 const AT_ONCE: usize = 64;
 const NONE: u32 = u32::MAX;
@@ -65,6 +67,9 @@ pub(super) fn scan<'v>(
 ) -> Result<(), IndexError> {
     let mut files = Files::default();
     let _ = tree::walk(index, index.tree, &mut String::new(), &mut |path, id| {
+        if files.blobs.len() == MAX_FILES {
+            return Err(index.fail("list the files of", &"it has more than an index can have"));
+        }
         let start = files.paths.len();
         files.paths.push_str(path);
         let end =
@@ -268,6 +273,9 @@ impl Reader<'_> {
             self.free.push(delta);
             if self.give(node, &data, visit).is_break() {
                 return Ok(ControlFlow::Break(()));
+            }
+            if line.iter().map(|(_, data)| data.len()).sum::<usize>() + data.len() > MAX_LINE_BYTES {
+                return Err("its deltas are of large objects, one upon another".to_owned());
             }
             line.push((self.families.nodes[node as usize].child, data));
         }

@@ -13,6 +13,9 @@ use crate::error::IndexError;
 use crate::record::IndexFile;
 use crate::source::{BlobId, Change, Visit};
 
+/// Largest object that is read, bytes. The registry's largest index file has a few megabytes.
+const MAX_OBJECT_BYTES: usize = 64 << 20;
+
 /// A git repository, bare or checked out. Only the objects of HEAD's tree are read.
 #[derive(Debug)]
 pub struct GitIndex {
@@ -100,6 +103,10 @@ impl GitIndex {
 
     /// The bytes of an object.
     fn read(&self, id: gix::ObjectId) -> Result<Vec<u8>, IndexError> {
+        let header = self.repo.find_header(id).map_err(|error| self.fail("read an object of", &error))?;
+        if header.size() > MAX_OBJECT_BYTES as u64 {
+            return Err(self.fail("read an object of", &format_args!("{id} has {} bytes", header.size())));
+        }
         let object = self.repo.find_object(id).map_err(|error| self.fail("read an object of", &error))?;
         Ok(object.detach().data)
     }

@@ -30,6 +30,17 @@ fn name<'a>(entry: &EntryRef<'a>) -> Option<&'a str> {
     std::str::from_utf8(entry.filename).ok()
 }
 
+/// How deep an index is, with room to grow: `ab/cd/abcd` has two.
+const MAX_DEPTH: usize = 8;
+
+/// Refuses a tree whose nesting is made to exhaust the reader.
+fn check_depth(index: &GitIndex, path: &str) -> Result<(), IndexError> {
+    if path.bytes().filter(|byte| *byte == b'/').count() > MAX_DEPTH {
+        return Err(index.fail("read a tree of", &"it is nested too deeply for an index"));
+    }
+    Ok(())
+}
+
 /// What takes a file: its path and its blob.
 type Files<'a> = dyn FnMut(&str, ObjectId) -> Result<ControlFlow<()>, IndexError> + 'a;
 
@@ -40,6 +51,7 @@ pub(super) fn walk(
     path: &mut String,
     visit: &mut Files<'_>,
 ) -> Result<ControlFlow<()>, IndexError> {
+    check_depth(index, path)?;
     let tree = index.read(tree)?;
     for entry in entries(index, &tree) {
         let entry = entry?;
@@ -74,6 +86,7 @@ pub(super) fn compare(
     if old == new {
         return Ok(());
     }
+    check_depth(index, path)?;
     let (old, new) = (index.read(old)?, index.read(new)?);
     let mut old = entries(index, &old).peekable();
     let mut new = entries(index, &new).peekable();

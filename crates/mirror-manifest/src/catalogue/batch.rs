@@ -77,6 +77,8 @@ pub struct DirRow {
     pub path: String,
     /// Its modification time before it was listed, nanoseconds since 1970.
     pub mtime_ns: i64,
+    /// When it was changed in any way, its times included; 0 where the system does not say.
+    pub ctime_ns: i64,
     /// When it was listed, nanoseconds since 1970.
     pub listed_ns: i64,
 }
@@ -143,8 +145,12 @@ pub struct CatalogueBatch {
     pub forgotten: Vec<ReleaseId>,
     /// Rows that have one.
     pub held: Vec<HeldRelease>,
-    /// To be taken out of the ledger.
+    /// To be taken out of the ledger: held now.
     pub healed: Vec<ReleaseId>,
+    /// To be taken out of the ledger: not wanted any more.
+    pub unwanted: Vec<ReleaseId>,
+    /// Whether other bytes took the place of some that were held.
+    pub replaced: bool,
     /// Directories in which files were put: not to be trusted before they are listed again.
     pub touched: Vec<String>,
     /// Held releases that upstream has withdrawn, seen at this time (RFC 3339).
@@ -162,18 +168,21 @@ pub struct CatalogueBatch {
 }
 
 pub(super) fn apply(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
+    if batch.outdates_cursor() {
+        to.execute("DELETE FROM state WHERE key = ?1", [CURSOR])?;
+    }
     forget(to, batch)?;
     hold(to, batch)?;
     heal(to, batch)?;
     fail(to, batch)?;
     withdraw(to, batch)?;
-    let mut touch = to.prepare_cached("INSERT OR REPLACE INTO dirs VALUES (?1, 0, 0)")?;
+    let mut touch = to.prepare_cached("INSERT OR REPLACE INTO dirs VALUES (?1, 0, 0, 0)")?;
     for path in &batch.touched {
         touch.execute([path])?;
     }
-    let mut dir = to.prepare_cached("INSERT OR REPLACE INTO dirs VALUES (?1, ?2, ?3)")?;
+    let mut dir = to.prepare_cached("INSERT OR REPLACE INTO dirs VALUES (?1, ?2, ?3, ?4)")?;
     for row in &batch.dirs {
-        dir.execute(params![row.path, row.mtime_ns, row.listed_ns])?;
+        dir.execute(params![row.path, row.mtime_ns, row.ctime_ns, row.listed_ns])?;
     }
     if let Some(len) = batch.manifest_len {
         to.execute("INSERT OR REPLACE INTO state VALUES ('manifest_len', ?1)", [len.to_string()])?;
@@ -181,13 +190,26 @@ pub(super) fn apply(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::R
     Ok(())
 }
 
+/// Under which key the state keeps the index cursor.
+pub(super) const CURSOR: &str = "index_cursor";
+
+impl CatalogueBatch {
+    /// Whether it changes what a later run would take for settled, because upstream's files look as
+    /// they did when the cursor was left: upstream may go back to what it had.
+    fn outdates_cursor(&self) -> bool {
+        self.replaced || !(self.forgotten.is_empty() && self.unwanted.is_empty() && self.withdrawn.is_empty())
+    }
+}
+
 /// The row of a release: crate and version.
 const ROW: &str = "crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2";
 
 fn forget(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
     let mut forget = to.prepare_cached(&format!("DELETE FROM releases WHERE {ROW}"))?;
+    let mut undate = to.prepare_cached("DELETE FROM withdrawn WHERE crate = ?1 AND version = ?2")?;
     for id in &batch.forgotten {
         forget.execute([id.name.as_str(), id.version.as_str()])?;
+        undate.execute([id.name.as_str(), id.version.as_str()])?;
     }
     let now = rfc3339(SystemTime::now());
     let mut drop =
@@ -201,7 +223,9 @@ fn forget(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> 
         for id in lost {
             let key = [id.name.as_str(), id.version.as_str()];
             unmark.execute(key)?;
-            drop.execute(key)?;
+            if drop.execute(key)? > 0 {
+                undate.execute(key)?;
+            }
             lose.execute([key[0], key[1], now.as_str()])?;
         }
     }
@@ -254,7 +278,7 @@ fn number(value: u64) -> i64 {
 
 fn heal(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
     let mut heal = to.prepare_cached("DELETE FROM failures WHERE crate = ?1 AND version = ?2")?;
-    for id in &batch.healed {
+    for id in batch.healed.iter().chain(&batch.unwanted) {
         heal.execute([id.name.as_str(), id.version.as_str()])?;
     }
     let mut heal_crate = to.prepare_cached("DELETE FROM failures WHERE crate = ?1 AND version = ''")?;

@@ -29,7 +29,9 @@ CREATE TABLE releases (
     PRIMARY KEY (crate_id, version)
 ) WITHOUT ROWID;
 CREATE TABLE bundles (number INTEGER PRIMARY KEY, end INTEGER NOT NULL);
-CREATE TABLE dirs (path TEXT PRIMARY KEY, mtime_ns INTEGER NOT NULL, listed_ns INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE dirs (
+    path TEXT PRIMARY KEY, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, listed_ns INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE failures (
     crate TEXT NOT NULL, version TEXT NOT NULL, cksum TEXT, url TEXT NOT NULL, kind TEXT NOT NULL,
     error TEXT NOT NULL, http_status INTEGER, attempts INTEGER NOT NULL,
@@ -62,8 +64,10 @@ impl Catalogue {
     /// When SQLite fails or the format is newer.
     pub fn open(path: &Path) -> Result<Self, ManifestError> {
         let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
+        let mut kept = Vec::new();
         if format_of(path).map_err(fail)?.is_some_and(|found| 0 < found && found < FORMAT) {
-            // An index over the manifest, which makes it again.
+            // An index over the manifest, which makes it again; but for what upstream withdrew.
+            kept = withdrawn_of(path).unwrap_or_default();
             for suffix in ["", "-wal", "-shm"] {
                 let mut file = path.as_os_str().to_owned();
                 file.push(suffix);
@@ -82,7 +86,11 @@ impl Catalogue {
                 return Err(ManifestError::NewerCatalogue { path: path.to_owned(), found, known: FORMAT });
             }
         }
-        Ok(Self { db, path: path.to_owned() })
+        let mut catalogue = Self { db, path: path.to_owned() };
+        if !kept.is_empty() {
+            catalogue.apply(&CatalogueBatch { withdrawn: kept, ..CatalogueBatch::default() })?;
+        }
+        Ok(catalogue)
     }
 
     /// Opens the catalogue for reading; `None` when there is none.
@@ -159,10 +167,15 @@ impl Catalogue {
     /// When SQLite fails.
     pub fn dirs(&self, visit: &mut dyn FnMut(DirRow)) -> Result<(), ManifestError> {
         let mut query = || {
-            let mut statement = self.db.prepare("SELECT path, mtime_ns, listed_ns FROM dirs")?;
+            let mut statement = self.db.prepare("SELECT path, mtime_ns, ctime_ns, listed_ns FROM dirs")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                visit(DirRow { path: row.get(0)?, mtime_ns: row.get(1)?, listed_ns: row.get(2)? });
+                visit(DirRow {
+                    path: row.get(0)?,
+                    mtime_ns: row.get(1)?,
+                    ctime_ns: row.get(2)?,
+                    listed_ns: row.get(3)?,
+                });
             }
             Ok(())
         };
@@ -177,16 +190,16 @@ impl Catalogue {
     pub fn loose_between(
         &self,
         names: &Range<String>,
-        visit: &mut dyn FnMut(&str, &str),
+        visit: &mut dyn FnMut(&str, &str, u64),
     ) -> Result<(), ManifestError> {
         let mut query = || {
             let mut statement = self.db.prepare_cached(
-                "SELECT name, version FROM crates JOIN releases ON crate_id = crates.id
+                "SELECT name, version, size FROM crates JOIN releases ON crate_id = crates.id
                  WHERE name >= ?1 AND name < ?2 AND loose",
             )?;
             let mut rows = statement.query([&names.start, &names.end])?;
             while let Some(row) = rows.next()? {
-                visit(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+                visit(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, size(row.get(2)?));
             }
             Ok(())
         };
@@ -227,23 +240,7 @@ impl Catalogue {
     /// # Errors
     /// When SQLite fails.
     pub fn withdrawn(&self) -> Result<Vec<(ReleaseId, Withdrawal, String)>, ManifestError> {
-        let query = || {
-            let mut statement = self.db.prepare(
-                "SELECT crate, withdrawn.version, kind, first_seen FROM withdrawn
-                 JOIN crates ON name = crate JOIN releases ON crate_id = crates.id AND releases.version = withdrawn.version
-                 ORDER BY 1, 2",
-            )?;
-            let mut rows = statement.query([])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (name, version) = (row.get_ref(0)?.as_str()?.parse(), row.get_ref(1)?.as_str()?.parse());
-                let (Ok(name), Ok(version)) = (name, version) else { continue };
-                let kind = Withdrawal::read(row.get_ref(2)?.as_str()?);
-                found.push((ReleaseId { name, version }, kind, row.get(3)?));
-            }
-            Ok(found)
-        };
-        query().map_err(self.fail("read what upstream withdrew from"))
+        withdrawn(&self.db).map_err(self.fail("read what upstream withdrew from"))
     }
 
     /// The crates of the failure ledger.
@@ -305,6 +302,23 @@ impl Catalogue {
         written.map(drop).map_err(self.fail("write to"))
     }
 
+    /// How far the mirror has come with its index, as its last whole run left it. Gone as soon as
+    /// something is changed that a later run could not find by what differs from there.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn cursor(&self) -> Result<Option<String>, ManifestError> {
+        self.recall(batch::CURSOR)
+    }
+
+    /// Leaves behind how far the mirror has come with its index.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn set_cursor(&mut self, cursor: &str) -> Result<(), ManifestError> {
+        self.remember(batch::CURSOR, cursor)
+    }
+
     /// How many bytes of the manifest are taken in.
     ///
     /// # Errors
@@ -338,6 +352,28 @@ fn format_of(path: &Path) -> rusqlite::Result<Option<i64>> {
     }
     let db = Connection::open_with_flags(path, READ_ONLY)?;
     db.pragma_query_value(None, "user_version", |row| row.get(0)).map(Some)
+}
+
+fn withdrawn(db: &Connection) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, String)>> {
+    let mut statement = db.prepare(
+        "SELECT crate, withdrawn.version, kind, first_seen FROM withdrawn
+         JOIN crates ON name = crate JOIN releases ON crate_id = crates.id AND releases.version = withdrawn.version
+         ORDER BY 1, 2",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (name, version) = (row.get_ref(0)?.as_str()?.parse(), row.get_ref(1)?.as_str()?.parse());
+        let (Ok(name), Ok(version)) = (name, version) else { continue };
+        let kind = Withdrawal::read(row.get_ref(2)?.as_str()?);
+        found.push((ReleaseId { name, version }, kind, row.get(3)?));
+    }
+    Ok(found)
+}
+
+/// What an older catalogue says that no manifest does.
+fn withdrawn_of(path: &Path) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, String)>> {
+    withdrawn(&Connection::open_with_flags(path, READ_ONLY)?)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the catalogue is this crate's own file")]

@@ -17,8 +17,8 @@ pub struct ReplayReport {
 }
 
 impl Catalogue {
-    /// Takes in what the manifest says beyond what was taken in before. A manifest shorter than
-    /// that is another one, and is read from its beginning.
+    /// Takes in what the manifest says beyond what was taken in before. Another manifest than the one
+    /// of before, and one that is shorter, is read from its beginning.
     ///
     /// # Errors
     /// When the manifest is damaged or SQLite fails.
@@ -27,8 +27,11 @@ impl Catalogue {
         let mut report = ReplayReport::default();
         let known = self.manifest_len()?;
         let len = std::fs::metadata(manifest).map_or(0, |meta| meta.len());
-        let mut batch = CatalogueBatch::default();
-        read_from::<ManifestError>(manifest, if len < known { 0 } else { known }, &mut |end, record| {
+        let same = len >= known && self.recall(MANIFEST)?.is_none_or(|own| Some(own) == identity(manifest));
+        let start = if same { known } else { 0 };
+        // Read again, it may take back what was held since.
+        let mut batch = CatalogueBatch { replaced: !same, ..CatalogueBatch::default() };
+        read_from::<ManifestError>(manifest, start, &mut |end, record| {
             report.records += 1;
             take(record, layout, &mut batch);
             batch.manifest_len = Some(end);
@@ -37,11 +40,45 @@ impl Catalogue {
             }
             Ok(())
         })?;
-        if batch.manifest_len.is_some() {
+        if !same || batch.manifest_len.is_some() {
+            batch.manifest_len.get_or_insert(start);
             self.apply(&batch)?;
         }
+        self.know(manifest)?;
         Ok(report)
     }
+
+    /// Remembers which manifest was taken in, once it has a line to know it by.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn know(&mut self, manifest: &Path) -> Result<(), ManifestError> {
+        match identity(manifest) {
+            Some(identity) if self.recall(MANIFEST)?.as_ref() != Some(&identity) => {
+                self.remember(MANIFEST, &identity)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where the state keeps which manifest was taken in.
+const MANIFEST: &str = "manifest_identity";
+
+/// What tells a manifest from others: a hash of its first line, which names a run and its time.
+/// `None` while it has none.
+fn identity(manifest: &Path) -> Option<String> {
+    use std::io::{BufRead as _, Read as _};
+    const MOST: u64 = 64 << 10;
+    let mut line = Vec::new();
+    let file = std::fs::File::open(manifest).ok()?;
+    std::io::BufReader::new(file).take(MOST).read_until(b'\n', &mut line).ok()?;
+    line.last().filter(|last| **last == b'\n')?;
+    // FNV-1a, 64 bits: the same in every version.
+    let hash = line
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, b| (hash ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
+    Some(format!("{hash:016x}"))
 }
 
 /// What a record says of what is held. Records of schema 1 prove nothing: their writer kept files
