@@ -62,7 +62,7 @@ fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Resul
     repo = state::open(dir)?;
     let head = refs::Head::of(dir, &repo)?;
     let work = checkout::Checkout::examine(dir, &repo, &head, watch)?;
-    let url = refs::url(&repo, options, watch)?;
+    let url = refs::url(dir, &repo, options, watch)?;
     let incoming = incoming::fetch(dir, &repo, &head, &url, options, watch)?;
     let mut updated = settle::settle(dir, &mut repo, &head, incoming, work.as_ref(), watch)?;
     updated.packs_replaced = packs::consolidate(&repo, options, watch);

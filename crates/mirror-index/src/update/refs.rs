@@ -26,8 +26,10 @@ impl Head {
     }
 }
 
-/// The address to fetch from.
+/// The address to fetch from: what is asked for, or the repository's own. Never the default, which is
+/// for new clones: it would turn a private index into the public one.
 pub(crate) fn url(
+    dir: &Path,
     repo: &gix::Repository,
     options: &UpdateOptions,
     watch: &dyn UpdateWatch,
@@ -52,7 +54,14 @@ pub(crate) fn url(
             }
             own
         }
-        (None, None) => options.default_url.clone(),
+        (None, None) => {
+            return Err(UpdateError::refused(
+                dir,
+                "its configuration names no remote to update it from. Give --index-url. (If it does name one, \
+                 its files probably belong to another user, whose settings are not trusted: run as that user, \
+                 or chown them)",
+            ));
+        }
     };
     Ok(url)
 }

@@ -133,6 +133,26 @@ fn the_address_that_is_asked_for_wins() {
     assert_at(&dir, &tip);
 }
 
+/// The default address is for new clones: a private index must not become the public one.
+#[test]
+fn an_index_without_a_remote_is_not_given_the_default_one() {
+    let mut upstream = Upstream::new(10);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let dir = upstream.path("clone");
+    let options = options(&daemon.url("remote/.git"));
+    update(&dir, &options).unwrap();
+    git(&dir, &["config", "--unset", "remote.origin.url"]);
+    let (old, new) = (upstream.tip(), upstream.publish());
+    let refused = update(&dir, &options).unwrap_err();
+    assert_eq!(refused.kind(), UpdateFault::Usage);
+    let text = refused.to_string();
+    assert!(text.contains("--index-url") && text.contains("another user"), "{text}");
+    assert_at(&dir, &old);
+    let asked = UpdateOptions { url: Some(options.default_url.clone()), ..options };
+    update(&dir, &asked).unwrap();
+    assert_at(&dir, &new);
+}
+
 #[test]
 fn a_shallow_clone_is_made_anew_with_history_only_when_asked() {
     let mut upstream = Upstream::new(10);
