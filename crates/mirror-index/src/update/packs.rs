@@ -87,8 +87,12 @@ fn list(dir: &Path) -> std::io::Result<Vec<Pack>> {
         let path = entry?.path();
         let kept = ["keep", "promisor", "mtimes"].iter().any(|ext| path.with_extension(ext).exists());
         if path.extension().is_some_and(|ext| ext == "idx") && !kept {
-            let bytes = fs::metadata(path.with_extension("pack"))?.len();
-            packs.push(Pack { path: path.with_extension(""), bytes });
+            match fs::metadata(path.with_extension("pack")) {
+                Ok(found) => packs.push(Pack { path: path.with_extension(""), bytes: found.len() }),
+                // An index alone holds nothing.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(packs)

@@ -116,6 +116,29 @@ fn packs_that_somebody_keeps_stay_and_gc_is_left_alone() {
     assert_eq!(packs(&dir).len(), 2);
 }
 
+/// What `git` leaves when it is killed while it removes a pack.
+#[test]
+fn an_index_without_its_pack_is_passed_over() {
+    let mut upstream = Upstream::new(20);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let options = UpdateOptions { packs_most: 2, ..options(&daemon.url("remote/.git")) };
+    let dir = upstream.path("clone");
+    update(&dir, &options).unwrap();
+    let stranger = upstream.path("stranger");
+    git(upstream.dir.path(), &["init", "--quiet", "stranger"]);
+    git(&stranger, &["commit", "--quiet", "--allow-empty", "-m", "of another repository"]);
+    git(&stranger, &["repack", "-a", "--quiet"]);
+    let name = packs(&stranger.join(".git")).pop_first().unwrap().replace(".pack", ".idx");
+    let from = stranger.join(".git/objects/pack").join(&name);
+    std::fs::copy(from, dir.join("objects/pack").join(&name)).unwrap();
+    let mut replaced = 0;
+    for _ in 0..3 {
+        upstream.publish();
+        replaced += update(&dir, &options).unwrap().packs_replaced;
+    }
+    assert!(replaced > 0);
+}
+
 /// Killed after the new pack stood and before the old ones were gone.
 #[test]
 fn removal_that_was_cut_short_is_finished() {
