@@ -104,7 +104,7 @@ impl Checkout {
         let fail = UpdateError::git("go on with the checkout of", dir);
         let tip = ObjectId::from_hex(commit.as_bytes()).map_err(fail)?;
         let lock = checkout.lock_path();
-        if fs::read(&lock).is_ok_and(|held| HOLD.starts_with(&held)) {
+        if fs::read(&lock).is_ok_and(|held| held == HOLD) {
             disk::remove_file(&lock)?;
         }
         let head = Head::of(dir, repo)?;
@@ -139,7 +139,8 @@ impl Checkout {
         let marker = self.git_dir.join(MARKER);
         let text = format!("{tip}\n{branch}\n");
         disk::replace(&marker, &marker.with_extension("new"), text.as_bytes())?;
-        if let Err(error) = disk::create_exclusively(&self.lock_path(), HOLD) {
+        if let Err(error) = disk::create_whole(&self.lock_path(), &self.git_dir.join("mirror-hold.new"), HOLD)
+        {
             disk::remove_file(&marker)?;
             return Err(match error.kind() {
                 std::io::ErrorKind::AlreadyExists => UpdateError::refused(
@@ -149,8 +150,12 @@ impl Checkout {
                 _ => UpdateError::storage("make", &self.lock_path())(error),
             });
         }
-        self.write(dir, repo, &changes, &mut index, watch)?;
-        Ok(changes.len() as u64)
+        let written = self.write(dir, repo, &changes, &mut index, watch);
+        if matches!(written, Err(UpdateError::Refused { .. })) {
+            // For git, by which it is put right.
+            disk::remove_file(&self.lock_path())?;
+        }
+        written.map(|()| changes.len() as u64)
     }
 
     /// The refs are set: lets go.
@@ -244,10 +249,12 @@ impl Checkout {
         let (gone, new): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.new.is_none());
         for (done, change) in gone.into_iter().chain(new).enumerate() {
             let Some(file) = self.place(&change.path) else { continue };
+            let found = still(dir, change, &file, index.entry_by_path(change.path.as_bstr()))?;
             match change.new {
                 None => self.remove(&file)?,
                 Some((mode, id)) => {
-                    let stat = self.write_file(dir, repo, &file, mode, id)?;
+                    let place = Place { file: &file, found };
+                    let stat = self.write_file(dir, repo, &place, mode, id)?;
                     written.insert(change.path.clone(), (mode, id, stat));
                 }
             }
@@ -279,12 +286,13 @@ impl Checkout {
         &self,
         dir: &Path,
         repo: &gix::Repository,
-        file: &Path,
+        place: &Place<'_>,
         mode: EntryMode,
         id: ObjectId,
     ) -> Result<Stat, UpdateError> {
         let fail = UpdateError::git("read an object of", dir);
-        if hash(file)? != Some(id) {
+        let file = place.file;
+        if place.found != Some(id) {
             let blob = repo.find_object(id).map_err(fail)?;
             if let Some(parent) = file.parent() {
                 disk::make_dir(parent)?;
@@ -306,6 +314,29 @@ impl Checkout {
             }
         }
         Ok(())
+    }
+}
+
+/// Where a file of the new tree belongs, and the object that is there.
+struct Place<'a> {
+    file: &'a Path,
+    found: Option<ObjectId>,
+}
+
+/// The object at a place that is about to be replaced. Somebody may have been at it since all of them
+/// were looked at.
+fn still(
+    dir: &Path,
+    change: &Difference,
+    file: &Path,
+    entry: Option<&gix::index::Entry>,
+) -> Result<Option<ObjectId>, UpdateError> {
+    let found = hash(file)?;
+    let ours = change.old.iter().chain(&change.new).any(|(_, id)| found == Some(*id));
+    if found.is_none() || ours || as_recorded(file, entry) {
+        Ok(found)
+    } else {
+        Err(local(dir, &[change.path.as_bstr().to_string()]))
     }
 }
 
@@ -348,7 +379,8 @@ fn as_recorded(file: &Path, entry: Option<&gix::index::Entry>) -> bool {
     let Some(entry) = entry else { return false };
     let found = gix::index::fs::Metadata::from_path_no_follow(file).ok();
     let stat = found.filter(gix::index::fs::Metadata::is_file).and_then(|found| Stat::from_fs(&found).ok());
-    stat.is_some_and(|stat| stat.matches(&entry.stat, gix::index::entry::stat::Options::default()))
+    let options = gix::index::entry::stat::Options { use_nsec: true, ..Default::default() };
+    stat.is_some_and(|stat| stat.matches(&entry.stat, options))
 }
 
 /// The object that a file would be; `None` when nothing is there. A directory or a link is no
