@@ -14,6 +14,7 @@ mod disk;
 mod error;
 mod incoming;
 mod lock;
+mod marker;
 mod options;
 mod packs;
 mod refs;
@@ -64,6 +65,9 @@ fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Resul
     let work = checkout::Checkout::examine(dir, &repo, &head, watch)?;
     let url = refs::url(dir, &repo, options, watch)?;
     let incoming = incoming::fetch(dir, &repo, &head, &url, options, watch)?;
+    if let Some(work) = &work {
+        work.vouch(dir, &incoming)?;
+    }
     let mut updated = settle::settle(dir, &mut repo, &head, incoming, work.as_ref(), watch)?;
     updated.packs_replaced = packs::consolidate(&repo, options, watch);
     if updated.packs_replaced > 0 {

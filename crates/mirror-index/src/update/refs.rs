@@ -107,12 +107,29 @@ pub(crate) fn advance(
     Ok(())
 }
 
-/// The remote-tracking branch that a checkout has for a branch of its remote.
+/// Remembers that the remote's branch was at `tip`, where nothing had to be advanced.
+pub(crate) fn track(
+    dir: &Path,
+    repo: &gix::Repository,
+    branch: &str,
+    tip: ObjectId,
+) -> Result<(), UpdateError> {
+    let Some(name) = tracking(repo, branch) else { return Ok(()) };
+    repo.reference(name, tip, PreviousValue::Any, "update-index")
+        .map(drop)
+        .map_err(UpdateError::git("set the branch of", dir))
+}
+
+/// Where a checkout remembers what a branch of its remote was at. Without a remote that has a name,
+/// it is a ref of our own.
 pub(crate) fn tracking(repo: &gix::Repository, branch: &str) -> Option<FullName> {
     if repo.is_bare() {
         return None;
     }
-    let remote = repo.remote_default_name(Direction::Fetch)?;
     let short = branch.strip_prefix("refs/heads/")?;
-    FullName::try_from(format!("refs/remotes/{remote}/{short}")).ok()
+    let name = match repo.remote_default_name(Direction::Fetch) {
+        Some(remote) => format!("refs/remotes/{remote}/{short}"),
+        None => format!("refs/mirror-index/{short}"),
+    };
+    FullName::try_from(name).ok()
 }

@@ -41,6 +41,8 @@ pub(crate) fn settle(
         refs::advance(dir, repo, head, &branch, tip, renamed)?;
         sync_refs(repo, &branch)?;
         work.map_or(Ok(()), Checkout::done)?;
+    } else if work.is_some() {
+        refs::track(dir, repo, &branch, tip)?;
     }
     let forced = match head.commit {
         Some(old) if moved => descends(repo, tip, old).map(|descends| !descends),

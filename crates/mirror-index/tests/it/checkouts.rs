@@ -8,7 +8,7 @@ use mirror_index::{
 };
 use mirror_testkit::{GitDaemon, git, git_says};
 
-use crate::fixture::{Upstream, assert_at, options, update};
+use crate::fixture::{Upstream, assert_at, assert_sound, options, update};
 
 struct World {
     upstream: Upstream,
@@ -283,7 +283,9 @@ fn a_checkout_that_was_cut_short_is_gone_on_with() {
         git(&world.dir, &["fetch", "--quiet"]);
         git(&world.dir, &["update-ref", "refs/remotes/origin/master", "HEAD"]);
         let git_dir = world.dir.join(".git");
-        std::fs::write(git_dir.join("mirror-checkout"), format!("{first}\nrefs/heads/master\n")).unwrap();
+        let old = git_says(&world.dir, &["rev-parse", "HEAD"]);
+        let marker = format!("{first}\nrefs/heads/master\n{old}\n");
+        std::fs::write(git_dir.join("mirror-checkout"), marker).unwrap();
         if step >= 1 {
             std::fs::write(git_dir.join("index.lock"), "mirror: update-index\n").unwrap();
         }
@@ -301,5 +303,62 @@ fn a_checkout_that_was_cut_short_is_gone_on_with() {
         update(&world.dir, &world.options()).unwrap();
         assert_clean(&world, &tip);
         assert!(!git_dir.join("mirror-checkout").exists() && !git_dir.join("index.lock").exists());
+    }
+}
+
+/// Between a killed run and the next one, somebody committed.
+#[test]
+fn what_was_cut_short_is_not_gone_on_with_when_head_was_moved() {
+    let mut world = World::new(&[]);
+    let tip = world.upstream.publish();
+    let git_dir = world.dir.join(".git");
+    let old = git_says(&world.dir, &["rev-parse", "HEAD"]);
+    git(&world.dir, &["fetch", "--quiet"]);
+    for marker in [format!("{tip}\nrefs/heads/master\n{old}\n"), format!("{tip}\nrefs/heads/master\n")] {
+        git(&world.dir, &["commit", "--quiet", "--allow-empty", "-m", "mine"]);
+        std::fs::write(git_dir.join("mirror-checkout"), marker).unwrap();
+        std::fs::write(git_dir.join("index.lock"), "mirror: update-index\n").unwrap();
+        world.refused("commits that the remote does not have");
+        assert!(!git_dir.join("mirror-checkout").exists() && !git_dir.join("index.lock").exists());
+    }
+    git(&world.dir, &["reset", "--quiet", "--hard", &old]);
+    update(&world.dir, &world.options()).unwrap();
+    assert_clean(&world, &tip);
+}
+
+/// No ref says what came from the remote: commits that it does not have are somebody's own.
+#[test]
+fn own_commits_are_kept_without_a_tracking_branch() {
+    for remote in [true, false] {
+        let mut world = World::new(&[]);
+        let url = world.daemon.url("remote/.git");
+        if remote {
+            git(&world.dir, &["symbolic-ref", "--delete", "refs/remotes/origin/HEAD"]);
+            git(&world.dir, &["update-ref", "-d", "refs/remotes/origin/master"]);
+        } else {
+            git(&world.dir, &["remote", "remove", "origin"]);
+        }
+        let options = UpdateOptions { url: Some(url), ..world.options() };
+        world.upstream.publish();
+        git(&world.dir, &["commit", "--quiet", "--allow-empty", "-m", "mine"]);
+        let before = snapshot(&world.dir);
+        let refused = update(&world.dir, &options).unwrap_err();
+        assert!(refused.to_string().contains("not known to come from the remote"), "{refused}");
+        assert!(snapshot(&world.dir) == before);
+        assert_sound(&world.dir);
+        git(&world.dir, &["reset", "--quiet", "--hard", "HEAD~1"]);
+        update(&world.dir, &options).unwrap();
+        // What an update set is known, and follows where it was not moved as well.
+        let tip = world.upstream.squash();
+        update(&world.dir, &options).unwrap();
+        assert_clean(&world, &tip);
+        let name = ["refs/mirror-index/master", "refs/remotes/origin/master"][usize::from(remote)];
+        git(&world.dir, &["update-ref", "-d", name]);
+        update(&world.dir, &options).unwrap();
+        assert_eq!(git_says(&world.dir, &["rev-parse", name]), tip);
+        world.upstream.squash();
+        let tip = world.upstream.publish();
+        update(&world.dir, &options).unwrap();
+        assert_clean(&world, &tip);
     }
 }
