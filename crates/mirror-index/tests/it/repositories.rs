@@ -116,6 +116,21 @@ fn what_cannot_be_updated_is_said() {
     assert!(file.to_string().contains("no directory"), "{file}");
 }
 
+/// Said before anything is fetched: the clone could not get its name.
+#[test]
+fn a_link_to_an_empty_directory_is_refused() {
+    let upstream = Upstream::new(5);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let dir = upstream.path("clone");
+    std::fs::create_dir(upstream.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(upstream.path("elsewhere"), &dir).unwrap();
+    let refused = update(&dir, &options(&daemon.url("remote/.git"))).unwrap_err();
+    assert_eq!(refused.kind(), UpdateFault::Usage);
+    assert!(refused.to_string().contains("symbolic link"), "{refused}");
+    assert_eq!(daemon.connections(), 0);
+    assert!(!upstream.path(".clone.incoming").exists());
+}
+
 #[test]
 fn the_address_that_is_asked_for_wins() {
     let mut upstream = Upstream::new(10);
