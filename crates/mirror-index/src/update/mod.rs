@@ -23,6 +23,7 @@ mod state;
 mod supervise;
 mod transport;
 mod trees;
+mod whole;
 
 use std::path::Path;
 use std::time::Instant;

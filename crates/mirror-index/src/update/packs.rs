@@ -16,14 +16,14 @@ use super::disk;
 use super::error::UpdateError;
 use super::incoming;
 use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
-use super::supervise::{Meter, supervised};
+use super::supervise::{Meter, Patience, supervised};
 
 /// Names the packs that a new one replaces, from before the first of them goes until after the last.
 const REPLACED: &str = "mirror-packs-replaced";
 /// Beside a pack with this name.
 const COMPANIONS: [&str; 3] = ["pack", "rev", "bitmap"];
 /// Local work that shows no sign of life for so long hangs.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Patience = Patience { idle: Duration::from_secs(600), until: None };
 const COPY_BYTES: usize = 256 << 10;
 
 struct Pack {
