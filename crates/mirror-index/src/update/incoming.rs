@@ -55,6 +55,9 @@ pub(crate) fn sweep(common_dir: &Path) -> Result<(), UpdateError> {
 enum Failure {
     /// May go better in a moment.
     Transient(String),
+    /// What came is damaged or lacks something: the same again, most likely, but a whole download has to
+    /// tell. Once.
+    Broken(String),
     /// Will not.
     Final(String),
     Storage(String),
@@ -103,7 +106,7 @@ pub(crate) fn fetch(
         watch.event(UpdateEvent::Notice(text.to_owned()));
     }
     let patience = Patience { idle: options.idle_timeout, until: Some(Instant::now() + DEADLINE) };
-    let mut wait = options.retry_base;
+    let (mut wait, mut broken) = (options.retry_base, false);
     for number in 0..=options.retries {
         let attempt = Attempt {
             common_dir: repo.common_dir().to_owned(),
@@ -131,6 +134,10 @@ pub(crate) fn fetch(
         disk::remove_tree(&place)?;
         let why = match failure {
             Failure::Transient(why) if number < options.retries => why,
+            Failure::Broken(why) if number < options.retries && !broken => {
+                broken = true;
+                why
+            }
             failure => return Err(failure.told(dir, url, number + 1)),
         };
         watch.event(UpdateEvent::Retrying { why, wait });
@@ -146,7 +153,7 @@ impl Failure {
     /// The end of it.
     fn told(self, dir: &Path, url: &str, attempts: u32) -> UpdateError {
         match self {
-            Self::Transient(reason) | Self::Final(reason) => {
+            Self::Transient(reason) | Self::Broken(reason) | Self::Final(reason) => {
                 UpdateError::Origin { url: url.to_owned(), reason, attempts }
             }
             Self::Storage(reason) => UpdateError::Unstorable { dir: dir.to_owned(), reason },
@@ -285,7 +292,7 @@ impl Attempt {
             Ok(repo.find_object(id)?.try_into_commit()?.tree_id()?.detach())
         };
         let lacking = |what: &dyn std::fmt::Display| {
-            Failure::Transient(one_line(&format!("what the remote sent is not whole: {what}")))
+            Failure::Broken(one_line(&format!("what the remote sent is not whole: {what}")))
         };
         let new = tree(tip).map_err(|error| lacking(&error))?;
         // An old tree that cannot be read vouches for nothing.
@@ -377,8 +384,10 @@ fn classify(error: gix::error::Error) -> Failure {
         Failure::Storage(text)
     } else if text.contains("invalid peer certificate") {
         Failure::Final(text)
-    } else if unknown_host || error.can_retry_lenient() || error.is_corrupted() {
+    } else if unknown_host || error.can_retry_lenient() {
         Failure::Transient(text)
+    } else if error.is_corrupted() {
+        Failure::Broken(text)
     } else {
         Failure::Final(text)
     }
