@@ -131,7 +131,8 @@ pub(crate) fn fetch(
             }
             Err(Halt::Broken(why)) => Failure::Final(why),
         };
-        disk::remove_tree(&place)?;
+        // A thread that nobody waits for may still write there; the next run sweeps.
+        let _ = disk::remove_tree(&place);
         let why = match failure {
             Failure::Transient(why) if number < options.retries => why,
             Failure::Broken(why) if number < options.retries && !broken => {
