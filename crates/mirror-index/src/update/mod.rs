@@ -69,7 +69,12 @@ fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Resul
     if let Some(work) = &work {
         work.vouch(dir, &incoming)?;
     }
-    let mut updated = settle::settle(dir, &mut repo, &head, incoming, work.as_ref(), watch)?;
+    let settled = settle::settle(dir, &mut repo, &head, incoming, work.as_ref(), watch);
+    if settled.as_ref().is_err_and(|error| error.kind() == UpdateFault::Usage) {
+        // It may be so every night, with a pack each.
+        packs::consolidate(&repo, options, watch);
+    }
+    let mut updated = settled?;
     updated.packs_replaced = packs::consolidate(&repo, options, watch);
     if updated.packs_replaced > 0 {
         settle::prune_boundary(&state::open(dir)?)?;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use gix::ObjectId;
-use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit};
-use gix::refs::{FullName, Target};
+use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
+use gix::refs::{FullName, Target, TargetRef};
 use gix::remote::Direction;
 
 use super::error::UpdateError;
@@ -23,6 +23,10 @@ impl Head {
         let branch = repo.head_name().map_err(UpdateError::git("find HEAD of", dir))?;
         let commit = repo.head_id().ok().map(gix::Id::detach);
         Ok(Self { branch: branch.map(|name| name.to_string()), commit })
+    }
+
+    fn name(&self) -> Option<FullName> {
+        self.branch.as_deref().and_then(|name| FullName::try_from(name).ok())
     }
 }
 
@@ -84,27 +88,79 @@ pub(crate) fn advance(
         name,
         deref: false,
     };
-    let mut edits = vec![update(name.clone(), Target::Object(tip))];
-    if let Some(tracking) = tracking(repo, branch) {
-        edits.push(update(tracking, Target::Object(tip)));
+    let names: Vec<_> = [Some(name.clone()), tracking(repo, branch)].into_iter().flatten().collect();
+    let name_of_head = FullName::try_from("HEAD").map_err(UpdateError::git("name HEAD of", dir))?;
+    let in_the_way = in_the_way(dir, repo, head, &names)?;
+    if !in_the_way.is_empty() {
+        // Killed after this, HEAD is at the old commit still, and the next run goes on.
+        if let Some(old) =
+            head.commit.filter(|_| in_the_way.iter().any(|name| Some(name) == head.name().as_ref()))
+        {
+            repo.edit_reference(update(name_of_head.clone(), Target::Object(old)))
+                .map_err(UpdateError::git("set HEAD of", dir))?;
+        }
+        repo.edit_references(in_the_way.into_iter().map(deletion))
+            .map_err(UpdateError::git("remove the old branch of", dir))?;
     }
-    repo.edit_references(edits).map_err(fail)?;
+    repo.edit_references(names.into_iter().map(|name| update(name, Target::Object(tip)))).map_err(fail)?;
     if head.branch.as_deref() == Some(branch) {
         return Ok(());
     }
-    let name_of_head = FullName::try_from("HEAD").map_err(UpdateError::git("name HEAD of", dir))?;
     repo.edit_reference(update(name_of_head, Target::Symbolic(name)))
         .map_err(UpdateError::git("set HEAD of", dir))?;
     if let Some(gone) = head.branch.as_deref().filter(|_| repo.is_bare() && renamed) {
         let gone = FullName::try_from(gone).map_err(UpdateError::git("name the branch of", dir))?;
-        let change = Change::Delete {
-            expected: PreviousValue::Any,
-            log: gix::refs::transaction::RefLog::AndReference,
-        };
         // It may never have had a commit.
-        let _ = repo.edit_reference(RefEdit { change, name: gone, deref: false });
+        let _ = repo.edit_reference(deletion(gone));
     }
     Ok(())
+}
+
+fn deletion(name: FullName) -> RefEdit {
+    let change = Change::Delete { expected: PreviousValue::Any, log: RefLog::AndReference };
+    RefEdit { change, name, deref: false }
+}
+
+/// Refs that no repository can have beside those `names`: `master` and `master/x` are a file and a
+/// directory. The remote has them no more. A branch may go when it is where HEAD is; what tracks the
+/// remote may go, with what stands for that.
+fn in_the_way(
+    dir: &Path,
+    repo: &gix::Repository,
+    head: &Head,
+    names: &[FullName],
+) -> Result<Vec<FullName>, UpdateError> {
+    let below = |one: &[u8], other: &[u8]| one.strip_prefix(other).is_some_and(|rest| rest.starts_with(b"/"));
+    let mut found = Vec::new();
+    let mut aliases = Vec::new();
+    let all = repo.references().map_err(UpdateError::git("read the refs of", dir))?;
+    for reference in all.all().map_err(UpdateError::git("list the refs of", dir))? {
+        let reference = reference.map_err(UpdateError::git("list the refs of", dir))?;
+        let name = reference.name().to_owned();
+        if let TargetRef::Symbolic(target) = reference.target() {
+            aliases.push((name.clone(), target.to_owned()));
+        }
+        let text: &[u8] = name.as_bstr();
+        if !names.iter().any(|new| below(new.as_bstr(), text) || below(text, new.as_bstr())) {
+            continue;
+        }
+        let at = reference.try_id().map(gix::Id::detach);
+        if text.starts_with(b"refs/heads/") && (at.is_none() || at != head.commit) {
+            return Err(UpdateError::refused(
+                dir,
+                format!(
+                    "the remote's branch has a name that its {name} is in the way of. Run `git branch --move` there, \
+                     or give --index-dir a path where nothing is",
+                    name = name.as_bstr()
+                ),
+            ));
+        }
+        found.push(name);
+    }
+    let dangling = aliases.into_iter().filter(|(name, to)| found.contains(to) && !found.contains(name));
+    let dangling: Vec<_> = dangling.map(|(name, _)| name).collect();
+    found.extend(dangling);
+    Ok(found)
 }
 
 /// Remembers that the remote's branch was at `tip`, where nothing had to be advanced.
