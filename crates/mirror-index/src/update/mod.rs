@@ -59,7 +59,7 @@ fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Resul
     let mut repo = state::open(dir)?;
     let lock = lock::Lock::of_repository(dir, repo.common_dir())?;
     incoming::sweep(repo.common_dir())?;
-    packs::finish(repo.common_dir())?;
+    packs::finish(&repo)?;
     checkout::Checkout::resume(dir, &repo, watch)?;
     repo = state::open(dir)?;
     let head = refs::Head::of(dir, &repo)?;
@@ -76,9 +76,6 @@ fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Resul
     }
     let mut updated = settled?;
     updated.packs_replaced = packs::consolidate(&repo, options, watch);
-    if updated.packs_replaced > 0 {
-        settle::prune_boundary(&state::open(dir)?)?;
-    }
     drop(lock);
     Ok(updated)
 }
