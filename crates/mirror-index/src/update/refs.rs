@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use gix::ObjectId;
+use gix::bstr::BStr;
 use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target, TargetRef};
 use gix::remote::Direction;
@@ -23,10 +24,6 @@ impl Head {
         let branch = repo.head_name().map_err(UpdateError::git("find HEAD of", dir))?;
         let commit = repo.head_id().ok().map(gix::Id::detach);
         Ok(Self { branch: branch.map(|name| name.to_string()), commit })
-    }
-
-    fn name(&self) -> Option<FullName> {
-        self.branch.as_deref().and_then(|name| FullName::try_from(name).ok())
     }
 }
 
@@ -88,21 +85,21 @@ pub(crate) fn advance(
         name,
         deref: false,
     };
-    let names: Vec<_> = [Some(name.clone()), tracking(repo, branch)].into_iter().flatten().collect();
     let name_of_head = FullName::try_from("HEAD").map_err(UpdateError::git("name HEAD of", dir))?;
-    let in_the_way = in_the_way(dir, repo, head, &names)?;
+    let in_the_way = in_the_way(dir, repo, head, branch)?;
     if !in_the_way.is_empty() {
         // Killed after this, HEAD is at the old commit still, and the next run goes on.
-        if let Some(old) =
-            head.commit.filter(|_| in_the_way.iter().any(|name| Some(name) == head.name().as_ref()))
-        {
+        let own = head.branch.as_deref();
+        let lets_go = in_the_way.iter().any(|name| Some(name.as_bstr()) == own.map(BStr::new));
+        if let Some(old) = head.commit.filter(|_| lets_go) {
             repo.edit_reference(update(name_of_head.clone(), Target::Object(old)))
                 .map_err(UpdateError::git("set HEAD of", dir))?;
         }
         repo.edit_references(in_the_way.into_iter().map(deletion))
             .map_err(UpdateError::git("remove the old branch of", dir))?;
     }
-    repo.edit_references(names.into_iter().map(|name| update(name, Target::Object(tip)))).map_err(fail)?;
+    let names = [Some(name.clone()), tracking(repo, branch)].into_iter().flatten();
+    repo.edit_references(names.map(|name| update(name, Target::Object(tip)))).map_err(fail)?;
     if head.branch.as_deref() == Some(branch) {
         return Ok(());
     }
@@ -121,15 +118,16 @@ fn deletion(name: FullName) -> RefEdit {
     RefEdit { change, name, deref: false }
 }
 
-/// Refs that no repository can have beside those `names`: `master` and `master/x` are a file and a
+/// Refs that no repository can have beside a branch and what tracks it: `master` and `master/x` are a file and a
 /// directory. The remote has them no more. A branch may go when it is where HEAD is; what tracks the
 /// remote may go, with what stands for that.
-fn in_the_way(
+pub(crate) fn in_the_way(
     dir: &Path,
     repo: &gix::Repository,
     head: &Head,
-    names: &[FullName],
+    branch: &str,
 ) -> Result<Vec<FullName>, UpdateError> {
+    let names = [FullName::try_from(branch).ok(), tracking(repo, branch)];
     let below = |one: &[u8], other: &[u8]| one.strip_prefix(other).is_some_and(|rest| rest.starts_with(b"/"));
     let mut found = Vec::new();
     let mut aliases = Vec::new();
@@ -141,7 +139,7 @@ fn in_the_way(
             aliases.push((name.clone(), target.to_owned()));
         }
         let text: &[u8] = name.as_bstr();
-        if !names.iter().any(|new| below(new.as_bstr(), text) || below(text, new.as_bstr())) {
+        if !names.iter().flatten().any(|new| below(new.as_bstr(), text) || below(text, new.as_bstr())) {
             continue;
         }
         let at = reference.try_id().map(gix::Id::detach);

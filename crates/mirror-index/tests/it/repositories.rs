@@ -124,6 +124,21 @@ fn an_old_branch_in_the_way_goes_only_when_head_is_there() {
     let packs = std::fs::read_dir(dir.join("objects/pack")).unwrap();
     let packs = packs.filter(|entry| entry.as_ref().unwrap().path().extension().unwrap() == "pack").count();
     assert!(packs <= 5, "{packs} packs pile up");
+
+    // Nor is a checkout half brought to a commit that its refs cannot follow.
+    let work = upstream.path("work");
+    git(upstream.dir.path(), &["clone", "--quiet", "remote", "work"]);
+    git(&work, &["branch", "yours", "HEAD~1"]);
+    let old = upstream.tip();
+    git(&upstream.remote(), &["branch", "--move", "mine/x", "yours/x"]);
+    let tip = upstream.publish();
+    let refused = update(&work, &options).unwrap_err();
+    assert!(refused.to_string().contains("refs/heads/yours"), "{refused}");
+    assert_at(&work, &old);
+    assert_eq!(git_says(&work, &["status", "--porcelain"]), "");
+    git(&work, &["branch", "--move", "yours", "kept"]);
+    update(&work, &options).unwrap();
+    assert_at(&work, &tip);
 }
 
 /// In a bare clone HEAD follows the default branch; a branch that is still there stays.
