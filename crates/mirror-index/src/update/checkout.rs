@@ -15,11 +15,12 @@ use gix::objs::tree::{EntryKind, EntryMode};
 
 use super::disk;
 use super::error::UpdateError;
+use super::incoming::Incoming;
+use super::marker::{self, Marker};
 use super::options::{UpdatePhase, UpdateStatus, UpdateWatch};
 use super::refs::{self, Head};
 use super::trees::{Difference, differences};
 
-const MARKER: &str = "mirror-checkout";
 /// What our hold on git's index says, so that it is known for ours when we were killed.
 const HOLD: &[u8] = b"mirror: update-index\n";
 const ADVICE: &str = "Commit or stash them with git, or give --index-dir a bare clone (a path where nothing \
@@ -29,6 +30,8 @@ const ADVICE: &str = "Commit or stash them with git, or give --index-dir a bare 
 pub(crate) struct Checkout {
     root: PathBuf,
     git_dir: PathBuf,
+    /// HEAD's commit, when no ref says that it came from the remote.
+    unvouched: Option<ObjectId>,
 }
 
 impl Checkout {
@@ -39,7 +42,7 @@ impl Checkout {
         head: &Head,
         watch: &dyn UpdateWatch,
     ) -> Result<Option<Self>, UpdateError> {
-        let Some(checkout) = Self::of(dir, repo)? else { return Ok(None) };
+        let Some(mut checkout) = Self::of(dir, repo)? else { return Ok(None) };
         let status = UpdateStatus { phase: UpdatePhase::Examining, done: 0, total: None, bytes: 0 };
         watch.status(&status);
         let Some(branch) = &head.branch else {
@@ -54,7 +57,10 @@ impl Checkout {
             let own = match known {
                 Some(known) if known == tip => false,
                 Some(known) => super::settle::descends(repo, known.detach(), tip) != Some(true),
-                None => false,
+                None => {
+                    checkout.unvouched = Some(tip);
+                    false
+                }
             };
             if own {
                 return Err(UpdateError::refused(
@@ -83,33 +89,50 @@ impl Checkout {
                  --index-dir a bare clone",
             ));
         }
-        Ok(Some(Self { root, git_dir }))
+        Ok(Some(Self { root, git_dir, unvouched: None }))
     }
 
-    /// Goes on with what a killed run began.
+    /// A commit that no ref vouches for must be part of what arrived: else it is somebody's own.
+    pub(crate) fn vouch(&self, dir: &Path, incoming: &Incoming) -> Result<(), UpdateError> {
+        let Some(own) = self.unvouched.filter(|own| *own != incoming.tip) else { return Ok(()) };
+        let repo = gix::open(&incoming.git_dir).map_err(UpdateError::git("read what arrived for", dir))?;
+        if super::settle::descends(&repo, incoming.tip, own) == Some(true) {
+            return Ok(());
+        }
+        drop(repo);
+        disk::remove_tree(&incoming.git_dir)?;
+        Err(UpdateError::refused(
+            dir,
+            format!(
+                "its commit {own} is not known to come from the remote, and it would be given up. Run `git fetch` \
+                 there and `git reset --hard` to the remote's branch, or give --index-dir a bare clone"
+            ),
+        ))
+    }
+
+    /// Goes on with what a killed run began, unless somebody moved HEAD since: then nothing is touched.
     pub(crate) fn resume(
         dir: &Path,
         repo: &gix::Repository,
         watch: &dyn UpdateWatch,
     ) -> Result<(), UpdateError> {
-        let marker = repo.git_dir().join(MARKER);
-        let text = match fs::read_to_string(&marker) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(UpdateError::storage("read", &marker)(error)),
-        };
-        let Some(checkout) = Self::of(dir, repo)? else { return disk::remove_file(&marker) };
-        let mut lines = text.lines();
-        let (commit, branch) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-        let fail = UpdateError::git("go on with the checkout of", dir);
-        let tip = ObjectId::from_hex(commit.as_bytes()).map_err(fail)?;
-        let lock = checkout.lock_path();
-        if fs::read(&lock).is_ok_and(|held| HOLD.starts_with(&held)) {
+        let git_dir = repo.git_dir();
+        let Some(marker) = Marker::read(git_dir)? else { return Ok(()) };
+        let checkout = Self::of(dir, repo)?;
+        if let Some(lock) = checkout.as_ref().map(Self::lock_path)
+            && fs::read(&lock).is_ok_and(|held| held == HOLD)
+        {
             disk::remove_file(&lock)?;
         }
         let head = Head::of(dir, repo)?;
-        checkout.bring(dir, repo, tip, branch, watch)?;
-        refs::advance(dir, repo, &head, branch, tip, false)?;
+        let holds = |marker: &Marker| {
+            (head.commit == marker.old || head.commit == Some(marker.tip)) && repo.has_object(marker.tip)
+        };
+        let (Some(checkout), Some(marker)) = (checkout, marker.filter(holds)) else {
+            return disk::remove_file(&marker::path(git_dir));
+        };
+        checkout.bring(dir, repo, marker.tip, &marker.branch, watch)?;
+        refs::advance(dir, repo, &head, &marker.branch, marker.tip, false)?;
         checkout.done()
     }
 
@@ -136,11 +159,11 @@ impl Checkout {
         let index = repo.index_or_empty().map_err(UpdateError::git("read the file list of", dir))?;
         let mut index = gix::index::File::clone(&index);
         self.check(dir, &changes, &index)?;
-        let marker = self.git_dir.join(MARKER);
-        let text = format!("{tip}\n{branch}\n");
-        disk::replace(&marker, &marker.with_extension("new"), text.as_bytes())?;
-        if let Err(error) = disk::create_exclusively(&self.lock_path(), HOLD) {
-            disk::remove_file(&marker)?;
+        let old = repo.head_id().ok().map(gix::Id::detach);
+        Marker { tip, branch: branch.to_owned(), old }.write(&self.git_dir)?;
+        if let Err(error) = disk::create_whole(&self.lock_path(), &self.git_dir.join("mirror-hold.new"), HOLD)
+        {
+            disk::remove_file(&marker::path(&self.git_dir))?;
             return Err(match error.kind() {
                 std::io::ErrorKind::AlreadyExists => UpdateError::refused(
                     dir,
@@ -149,14 +172,18 @@ impl Checkout {
                 _ => UpdateError::storage("make", &self.lock_path())(error),
             });
         }
-        self.write(dir, repo, &changes, &mut index, watch)?;
-        Ok(changes.len() as u64)
+        let written = self.write(dir, repo, &changes, &mut index, watch);
+        if matches!(written, Err(UpdateError::Refused { .. })) {
+            // For git, by which it is put right.
+            disk::remove_file(&self.lock_path())?;
+        }
+        written.map(|()| changes.len() as u64)
     }
 
     /// The refs are set: lets go.
     pub(crate) fn done(&self) -> Result<(), UpdateError> {
         disk::remove_file(&self.lock_path())?;
-        disk::remove_file(&self.git_dir.join(MARKER))
+        disk::remove_file(&marker::path(&self.git_dir))
     }
 
     fn lock_path(&self) -> PathBuf {
@@ -244,10 +271,12 @@ impl Checkout {
         let (gone, new): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.new.is_none());
         for (done, change) in gone.into_iter().chain(new).enumerate() {
             let Some(file) = self.place(&change.path) else { continue };
+            let found = still(dir, change, &file, index.entry_by_path(change.path.as_bstr()))?;
             match change.new {
                 None => self.remove(&file)?,
                 Some((mode, id)) => {
-                    let stat = self.write_file(dir, repo, &file, mode, id)?;
+                    let place = Place { file: &file, found };
+                    let stat = self.write_file(dir, repo, &place, mode, id)?;
                     written.insert(change.path.clone(), (mode, id, stat));
                 }
             }
@@ -279,12 +308,13 @@ impl Checkout {
         &self,
         dir: &Path,
         repo: &gix::Repository,
-        file: &Path,
+        place: &Place<'_>,
         mode: EntryMode,
         id: ObjectId,
     ) -> Result<Stat, UpdateError> {
         let fail = UpdateError::git("read an object of", dir);
-        if hash(file)? != Some(id) {
+        let file = place.file;
+        if place.found != Some(id) {
             let blob = repo.find_object(id).map_err(fail)?;
             if let Some(parent) = file.parent() {
                 disk::make_dir(parent)?;
@@ -306,6 +336,29 @@ impl Checkout {
             }
         }
         Ok(())
+    }
+}
+
+/// Where a file of the new tree belongs, and the object that is there.
+struct Place<'a> {
+    file: &'a Path,
+    found: Option<ObjectId>,
+}
+
+/// The object at a place that is about to be replaced. Somebody may have been at it since all of them
+/// were looked at.
+fn still(
+    dir: &Path,
+    change: &Difference,
+    file: &Path,
+    entry: Option<&gix::index::Entry>,
+) -> Result<Option<ObjectId>, UpdateError> {
+    let found = hash(file)?;
+    let ours = change.old.iter().chain(&change.new).any(|(_, id)| found == Some(*id));
+    if found.is_none() || ours || as_recorded(file, entry) {
+        Ok(found)
+    } else {
+        Err(local(dir, &[change.path.as_bstr().to_string()]))
     }
 }
 
@@ -348,7 +401,8 @@ fn as_recorded(file: &Path, entry: Option<&gix::index::Entry>) -> bool {
     let Some(entry) = entry else { return false };
     let found = gix::index::fs::Metadata::from_path_no_follow(file).ok();
     let stat = found.filter(gix::index::fs::Metadata::is_file).and_then(|found| Stat::from_fs(&found).ok());
-    stat.is_some_and(|stat| stat.matches(&entry.stat, gix::index::entry::stat::Options::default()))
+    let options = gix::index::entry::stat::Options { use_nsec: true, ..Default::default() };
+    stat.is_some_and(|stat| stat.matches(&entry.stat, options))
 }
 
 /// The object that a file would be; `None` when nothing is there. A directory or a link is no

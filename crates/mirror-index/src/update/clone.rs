@@ -25,6 +25,10 @@ pub(crate) fn clone(
         lock.give_up(&beside);
         return super::update(dir, options, watch);
     }
+    if let Err(refused) = give_way(dir, &beside) {
+        lock.give_up(&beside);
+        return Err(refused);
+    }
     let place = beside.join("repository");
     let made = make(dir, &place, options, watch);
     let swept = disk::remove_tree(&place);
@@ -32,6 +36,32 @@ pub(crate) fn clone(
     let updated = made?;
     swept.and_then(|()| disk::sync(&parent))?;
     Ok(updated)
+}
+
+/// Whether the empty directory that may be there can make room for the clone: said before everything
+/// is fetched, by moving it away and back.
+fn give_way(dir: &Path, beside: &Path) -> Result<(), UpdateError> {
+    let aside = beside.join("aside");
+    let _ = disk::remove_empty_dir(&aside);
+    if dir.is_symlink() {
+        let why = "it is a symbolic link to an empty directory. Give --index-dir what it leads to, or a name below that";
+        return Err(UpdateError::refused(dir, why));
+    }
+    if !dir.exists() {
+        return Ok(());
+    }
+    let moved = disk::rename(dir, &aside).and_then(|()| disk::rename(&aside, dir));
+    moved.map_err(|error| {
+        let why = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(" ({cause})"));
+        UpdateError::refused(
+            dir,
+            format!(
+                "it is an empty directory that a clone cannot take the place of{why}, as where a disk is mounted. \
+                 Give --index-dir a name below it, such as {}",
+                dir.join("crates.io-index").display()
+            ),
+        )
+    })
 }
 
 fn make(

@@ -92,9 +92,18 @@ pub(crate) fn seal(path: &Path) -> Result<(), UpdateError> {
     sync(path)
 }
 
-/// Fails when it exists.
-pub(crate) fn create_exclusively(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    File::create_new(path)?.write_all(bytes)
+/// Fails when it exists. It has its bytes from the beginning, where the file system knows hard links;
+/// `beside` is where they are written.
+pub(crate) fn create_whole(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::write(beside, bytes)?;
+    let made = match fs::hard_link(beside, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            File::create_new(path).and_then(|mut file| file.write_all(bytes))
+        }
+        made => made,
+    };
+    fs::remove_file(beside)?;
+    made
 }
 
 /// Like [`replace`], for what can be had again: not durable by itself.

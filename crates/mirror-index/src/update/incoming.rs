@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gix::ObjectId;
 use gix::protocol::handshake::Ref;
@@ -14,14 +14,17 @@ use super::disk;
 use super::error::{UpdateError, one_line};
 use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
 use super::refs::Head;
-use super::supervise::{Halt, Meter, supervised};
+use super::supervise::{Halt, Meter, Patience, supervised};
 use super::transport;
-use super::trees::differences;
+use super::whole::{self, Flaw};
 
 /// Directories that are begun with this are removed by the next update.
 pub(crate) const PREFIX: &str = "mirror-incoming-";
 /// The remote's HEAD, whatever its branch is called.
 const SPEC: &str = "+HEAD:refs/heads/incoming";
+
+/// Longest time for all attempts together: a whole history comes at 50 KB/s.
+const DEADLINE: Duration = Duration::from_secs(6 * 3600);
 
 /// A commit that arrived whole, or that is there already.
 pub(crate) struct Incoming {
@@ -52,6 +55,9 @@ pub(crate) fn sweep(common_dir: &Path) -> Result<(), UpdateError> {
 enum Failure {
     /// May go better in a moment.
     Transient(String),
+    /// What came is damaged or lacks something: the same again, most likely, but a whole download has to
+    /// tell. Once.
+    Broken(String),
     /// Will not.
     Final(String),
     Storage(String),
@@ -99,7 +105,8 @@ pub(crate) fn fetch(
         let text = "the index is a shallow clone and stays one; --index-full says how a new clone is made";
         watch.event(UpdateEvent::Notice(text.to_owned()));
     }
-    let mut wait = options.retry_base;
+    let patience = Patience { idle: options.idle_timeout, until: Some(Instant::now() + DEADLINE) };
+    let (mut wait, mut broken) = (options.retry_base, false);
     for number in 0..=options.retries {
         let attempt = Attempt {
             common_dir: repo.common_dir().to_owned(),
@@ -113,18 +120,25 @@ pub(crate) fn fetch(
             options: options.clone(),
         };
         let place = attempt.incoming.clone();
-        let made =
-            supervised(watch, options.idle_timeout, move |meter, interrupt| attempt.make(meter, interrupt));
+        let made = supervised(watch, patience, move |meter, interrupt| attempt.make(meter, interrupt));
         let failure = match made {
             Ok(Ok(incoming)) => return Ok(incoming),
             Ok(Err(failure)) => failure,
             Err(Halt::Stopped) => Failure::Stopped,
             Err(Halt::Stalled(after)) => Failure::Transient(format!("nothing came for {after:?}")),
+            Err(Halt::Endless) => {
+                Failure::Final(format!("it was not done within {} hours", DEADLINE.as_secs() / 3600))
+            }
             Err(Halt::Broken(why)) => Failure::Final(why),
         };
-        disk::remove_tree(&place)?;
+        // A thread that nobody waits for may still write there; the next run sweeps.
+        let _ = disk::remove_tree(&place);
         let why = match failure {
             Failure::Transient(why) if number < options.retries => why,
+            Failure::Broken(why) if number < options.retries && !broken => {
+                broken = true;
+                why
+            }
             failure => return Err(failure.told(dir, url, number + 1)),
         };
         watch.event(UpdateEvent::Retrying { why, wait });
@@ -140,7 +154,7 @@ impl Failure {
     /// The end of it.
     fn told(self, dir: &Path, url: &str, attempts: u32) -> UpdateError {
         match self {
-            Self::Transient(reason) | Self::Final(reason) => {
+            Self::Transient(reason) | Self::Broken(reason) | Self::Final(reason) => {
                 UpdateError::Origin { url: url.to_owned(), reason, attempts }
             }
             Self::Storage(reason) => UpdateError::Unstorable { dir: dir.to_owned(), reason },
@@ -152,8 +166,8 @@ impl Failure {
 
 /// Whether it was slept through.
 fn sleep(pause: Duration, watch: &dyn UpdateWatch) -> bool {
-    let until = std::time::Instant::now() + pause;
-    while std::time::Instant::now() < until {
+    let until = Instant::now() + pause;
+    while Instant::now() < until {
         if watch.stopped() {
             return false;
         }
@@ -279,12 +293,15 @@ impl Attempt {
             Ok(repo.find_object(id)?.try_into_commit()?.tree_id()?.detach())
         };
         let lacking = |what: &dyn std::fmt::Display| {
-            Failure::Transient(one_line(&format!("what the remote sent is not whole: {what}")))
+            Failure::Broken(one_line(&format!("what the remote sent is not whole: {what}")))
         };
         let new = tree(tip).map_err(|error| lacking(&error))?;
         // An old tree that cannot be read vouches for nothing.
         let old = self.old.and_then(|id| tree(id).ok());
-        complete(&repo, new, old, meter, interrupt).map_err(|why| lacking(&why))
+        whole::complete(&repo, new, old, meter, interrupt).map_err(|flaw| match flaw {
+            Flaw::Broken(why) => lacking(&why),
+            Flaw::Monstrous(why) => Failure::Final(why),
+        })
     }
 }
 
@@ -325,28 +342,6 @@ fn named_like(refs: &[Ref], head: &ObjectId) -> String {
         (!matches!(name.as_str(), "refs/heads/master" | "refs/heads/main"), name.clone())
     });
     branches.into_iter().next().unwrap_or_else(|| "refs/heads/master".to_owned())
-}
-
-/// Whether all of `new` is there. Subtrees that `old` has at the same place are not looked into.
-fn complete(
-    repo: &gix::Repository,
-    new: ObjectId,
-    old: Option<ObjectId>,
-    meter: &Meter,
-    interrupt: &AtomicBool,
-) -> Result<(), String> {
-    differences(repo, old, Some(new), &mut |change| {
-        meter.sign();
-        if interrupt.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err("stopped".to_owned());
-        }
-        match change.new {
-            Some((mode, id)) if !mode.is_commit() && !repo.has_object(id) => {
-                Err(format!("object {id} is missing"))
-            }
-            _ => Ok(()),
-        }
-    })
 }
 
 /// git's alternates have one path a line; a path that begins with `"` is C-quoted.
@@ -390,8 +385,10 @@ fn classify(error: gix::error::Error) -> Failure {
         Failure::Storage(text)
     } else if text.contains("invalid peer certificate") {
         Failure::Final(text)
-    } else if unknown_host || error.can_retry_lenient() || error.is_corrupted() {
+    } else if unknown_host || error.can_retry_lenient() {
         Failure::Transient(text)
+    } else if error.is_corrupted() {
+        Failure::Broken(text)
     } else {
         Failure::Final(text)
     }

@@ -14,6 +14,7 @@ mod disk;
 mod error;
 mod incoming;
 mod lock;
+mod marker;
 mod options;
 mod packs;
 mod refs;
@@ -22,6 +23,7 @@ mod state;
 mod supervise;
 mod transport;
 mod trees;
+mod whole;
 
 use std::path::Path;
 use std::time::Instant;
@@ -57,18 +59,23 @@ fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Resul
     let mut repo = state::open(dir)?;
     let lock = lock::Lock::of_repository(dir, repo.common_dir())?;
     incoming::sweep(repo.common_dir())?;
-    packs::finish(repo.common_dir())?;
+    packs::finish(&repo)?;
     checkout::Checkout::resume(dir, &repo, watch)?;
     repo = state::open(dir)?;
     let head = refs::Head::of(dir, &repo)?;
     let work = checkout::Checkout::examine(dir, &repo, &head, watch)?;
-    let url = refs::url(&repo, options, watch)?;
+    let url = refs::url(dir, &repo, options, watch)?;
     let incoming = incoming::fetch(dir, &repo, &head, &url, options, watch)?;
-    let mut updated = settle::settle(dir, &mut repo, &head, incoming, work.as_ref(), watch)?;
-    updated.packs_replaced = packs::consolidate(&repo, options, watch);
-    if updated.packs_replaced > 0 {
-        settle::prune_boundary(&state::open(dir)?)?;
+    if let Some(work) = &work {
+        work.vouch(dir, &incoming)?;
     }
+    let settled = settle::settle(dir, &mut repo, &head, incoming, work.as_ref(), watch);
+    if settled.as_ref().is_err_and(|error| error.kind() == UpdateFault::Usage) {
+        // It may be so every night, with a pack each.
+        packs::consolidate(&repo, options, watch);
+    }
+    let mut updated = settled?;
+    updated.packs_replaced = packs::consolidate(&repo, options, watch);
     drop(lock);
     Ok(updated)
 }

@@ -153,7 +153,7 @@ pub struct Updated {
     pub received_objects: u64,
     /// Files of a checkout that were written or removed.
     pub checked_out: u64,
-    /// Packs that became one.
+    /// Packs that became one; they stay until the next update.
     pub packs_replaced: u64,
     /// Time taken.
     pub elapsed: Duration,

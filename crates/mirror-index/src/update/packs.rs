@@ -2,7 +2,11 @@
 //!
 //! A bare shallow repository keeps what its refs reach: the snapshots of earlier nights go. Any other
 //! keeps every object of the packs that are put together, and its largest pack stays as it is.
+//!
+//! Those that were put together stay until the next update: whoever reads the index holds no lock, and
+//! may look for them yet.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -16,14 +20,17 @@ use super::disk;
 use super::error::UpdateError;
 use super::incoming;
 use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
-use super::supervise::{Meter, supervised};
+use super::supervise::{Meter, Patience, supervised};
 
-/// Names the packs that a new one replaces, from before the first of them goes until after the last.
+/// Names the pack that replaces others, and these, from when it stands until they are gone; with what
+/// the refs reached, if the new one has only that.
 const REPLACED: &str = "mirror-packs-replaced";
+/// Begins the lines of the latter.
+const REACHED: &str = "reached ";
 /// Beside a pack with this name.
 const COMPANIONS: [&str; 3] = ["pack", "rev", "bitmap"];
 /// Local work that shows no sign of life for so long hangs.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Patience = Patience { idle: Duration::from_secs(600), until: None };
 const COPY_BYTES: usize = 256 << 10;
 
 struct Pack {
@@ -32,7 +39,7 @@ struct Pack {
     bytes: u64,
 }
 
-/// Puts packs together when there are too many. Gives the number of those that are gone. What goes
+/// Puts packs together when there are too many. Gives the number of those that the next update removes. What goes
 /// wrong is told and costs nothing: the packs stay as they were.
 pub(crate) fn consolidate(repo: &gix::Repository, options: &UpdateOptions, watch: &dyn UpdateWatch) -> u64 {
     match attempt(repo, options, watch) {
@@ -61,11 +68,12 @@ fn attempt(repo: &gix::Repository, options: &UpdateOptions, watch: &dyn UpdateWa
     if !(many || reachable_only && small > largest.bytes / 2) {
         return Ok(0);
     }
+    let tips = if reachable_only { tips(repo)? } else { Vec::new() };
     let work = Work {
         incoming: common.join(format!("{}packs", incoming::PREFIX)),
         objects: common.join("objects"),
         what: if reachable_only {
-            What::Reachable(tips(repo)?)
+            What::Reachable(tips.clone())
         } else {
             What::Packs(rest.iter().map(|pack| pack.path.clone()).collect())
         },
@@ -76,7 +84,7 @@ fn attempt(repo: &gix::Repository, options: &UpdateOptions, watch: &dyn UpdateWa
         work.make(meter, interrupt)
     });
     let made = made.map_err(|halt| format!("{halt:?}"))??;
-    replace(&common, &made, replaced).map_err(|error| error.to_string())?;
+    replace(&common, &made, replaced, &tips).map_err(|error| error.to_string())?;
     Ok(replaced.len() as u64)
 }
 
@@ -87,8 +95,12 @@ fn list(dir: &Path) -> std::io::Result<Vec<Pack>> {
         let path = entry?.path();
         let kept = ["keep", "promisor", "mtimes"].iter().any(|ext| path.with_extension(ext).exists());
         if path.extension().is_some_and(|ext| ext == "idx") && !kept {
-            let bytes = fs::metadata(path.with_extension("pack"))?.len();
-            packs.push(Pack { path: path.with_extension(""), bytes });
+            match fs::metadata(path.with_extension("pack")) {
+                Ok(found) => packs.push(Pack { path: path.with_extension(""), bytes: found.len() }),
+                // An index alone holds nothing.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(packs)
@@ -230,8 +242,8 @@ impl Work {
     }
 }
 
-/// Moves the new pack in and removes the others, in an order that is safe to be killed in.
-fn replace(common: &Path, made: &Path, old: &[Pack]) -> Result<(), UpdateError> {
+/// Moves the new pack in and lists the others for [`finish`], in an order that is safe to be killed in.
+fn replace(common: &Path, made: &Path, old: &[Pack], tips: &[ObjectId]) -> Result<(), UpdateError> {
     let dir = common.join("objects/pack");
     let name = made.file_name().unwrap_or_default();
     let target = dir.join(name);
@@ -243,15 +255,17 @@ fn replace(common: &Path, made: &Path, old: &[Pack]) -> Result<(), UpdateError> 
     let names = old.iter().filter_map(|pack| pack.path.file_name()?.to_str());
     let mut list = format!("{}\n", name.to_string_lossy());
     names.for_each(|name| list += &format!("{name}\n"));
+    tips.iter().for_each(|tip| list += &format!("{REACHED}{tip}\n"));
     let path = common.join(REPLACED);
     disk::replace(&path, &path.with_extension("new"), list.as_bytes())?;
     disk::sync(common)?;
-    finish(common)?;
     incoming::sweep(common)
 }
 
-/// Removes packs that were replaced, also those of a run that was killed while it did so.
-pub(crate) fn finish(common: &Path) -> Result<(), UpdateError> {
+/// Removes packs that an earlier update, killed or not, replaced. Where somebody made refs since, they
+/// may need what only the old packs have: then these stay, and are put together again some time.
+pub(crate) fn finish(repo: &gix::Repository) -> Result<(), UpdateError> {
+    let common = repo.common_dir();
     let list = common.join(REPLACED);
     let text = match fs::read_to_string(&list) {
         Ok(text) => text,
@@ -262,8 +276,8 @@ pub(crate) fn finish(common: &Path) -> Result<(), UpdateError> {
     let mut names = text.lines().filter(|name| {
         name.starts_with("pack-") && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     });
-    let stands = |name: &str| dir.join(name).with_extension("idx").exists();
-    if names.next().is_some_and(stands) {
+    let stands = |name: &str| ["idx", "pack"].iter().all(|ext| dir.join(name).with_extension(ext).exists());
+    if names.next().is_some_and(stands) && nothing_new(repo, &text) {
         // It names packs that are about to go.
         disk::remove_file(&dir.join("multi-pack-index"))?;
         for name in names {
@@ -278,6 +292,14 @@ pub(crate) fn finish(common: &Path) -> Result<(), UpdateError> {
             }
         }
         disk::sync(&dir)?;
+        super::settle::prune_boundary(&super::state::open(repo.git_dir())?)?;
     }
     disk::remove_file(&list)
+}
+
+/// Whether the refs reach nothing but what they reached when the packs were put together.
+fn nothing_new(repo: &gix::Repository, list: &str) -> bool {
+    let reached: BTreeSet<&str> = list.lines().filter_map(|line| line.strip_prefix(REACHED)).collect();
+    let known = |tip: &ObjectId| reached.contains(tip.to_string().as_str());
+    reached.is_empty() || tips(repo).is_ok_and(|tips| tips.iter().all(known))
 }

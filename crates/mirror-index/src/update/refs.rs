@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use gix::ObjectId;
-use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit};
-use gix::refs::{FullName, Target};
+use gix::bstr::BStr;
+use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
+use gix::refs::{FullName, Target, TargetRef};
 use gix::remote::Direction;
 
 use super::error::UpdateError;
@@ -26,8 +27,10 @@ impl Head {
     }
 }
 
-/// The address to fetch from.
+/// The address to fetch from: what is asked for, or the repository's own. Never the default, which is
+/// for new clones: it would turn a private index into the public one.
 pub(crate) fn url(
+    dir: &Path,
     repo: &gix::Repository,
     options: &UpdateOptions,
     watch: &dyn UpdateWatch,
@@ -52,7 +55,14 @@ pub(crate) fn url(
             }
             own
         }
-        (None, None) => options.default_url.clone(),
+        (None, None) => {
+            return Err(UpdateError::refused(
+                dir,
+                "its configuration names no remote to update it from. Give --index-url. (If it does name one, \
+                 its files probably belong to another user, whose settings are not trusted: run as that user, \
+                 or chown them)",
+            ));
+        }
     };
     Ok(url)
 }
@@ -75,35 +85,105 @@ pub(crate) fn advance(
         name,
         deref: false,
     };
-    let mut edits = vec![update(name.clone(), Target::Object(tip))];
-    if let Some(tracking) = tracking(repo, branch) {
-        edits.push(update(tracking, Target::Object(tip)));
+    let name_of_head = FullName::try_from("HEAD").map_err(UpdateError::git("name HEAD of", dir))?;
+    let in_the_way = in_the_way(dir, repo, head, branch)?;
+    if !in_the_way.is_empty() {
+        // Killed after this, HEAD is at the old commit still, and the next run goes on.
+        let own = head.branch.as_deref();
+        let lets_go = in_the_way.iter().any(|name| Some(name.as_bstr()) == own.map(BStr::new));
+        if let Some(old) = head.commit.filter(|_| lets_go) {
+            repo.edit_reference(update(name_of_head.clone(), Target::Object(old)))
+                .map_err(UpdateError::git("set HEAD of", dir))?;
+        }
+        repo.edit_references(in_the_way.into_iter().map(deletion))
+            .map_err(UpdateError::git("remove the old branch of", dir))?;
     }
-    repo.edit_references(edits).map_err(fail)?;
+    let names = [Some(name.clone()), tracking(repo, branch)].into_iter().flatten();
+    repo.edit_references(names.map(|name| update(name, Target::Object(tip)))).map_err(fail)?;
     if head.branch.as_deref() == Some(branch) {
         return Ok(());
     }
-    let name_of_head = FullName::try_from("HEAD").map_err(UpdateError::git("name HEAD of", dir))?;
     repo.edit_reference(update(name_of_head, Target::Symbolic(name)))
         .map_err(UpdateError::git("set HEAD of", dir))?;
     if let Some(gone) = head.branch.as_deref().filter(|_| repo.is_bare() && renamed) {
         let gone = FullName::try_from(gone).map_err(UpdateError::git("name the branch of", dir))?;
-        let change = Change::Delete {
-            expected: PreviousValue::Any,
-            log: gix::refs::transaction::RefLog::AndReference,
-        };
         // It may never have had a commit.
-        let _ = repo.edit_reference(RefEdit { change, name: gone, deref: false });
+        let _ = repo.edit_reference(deletion(gone));
     }
     Ok(())
 }
 
-/// The remote-tracking branch that a checkout has for a branch of its remote.
+fn deletion(name: FullName) -> RefEdit {
+    let change = Change::Delete { expected: PreviousValue::Any, log: RefLog::AndReference };
+    RefEdit { change, name, deref: false }
+}
+
+/// Refs that no repository can have beside a branch and what tracks it: `master` and `master/x` are a file and a
+/// directory. The remote has them no more. A branch may go when it is where HEAD is; what tracks the
+/// remote may go, with what stands for that.
+pub(crate) fn in_the_way(
+    dir: &Path,
+    repo: &gix::Repository,
+    head: &Head,
+    branch: &str,
+) -> Result<Vec<FullName>, UpdateError> {
+    let names = [FullName::try_from(branch).ok(), tracking(repo, branch)];
+    let below = |one: &[u8], other: &[u8]| one.strip_prefix(other).is_some_and(|rest| rest.starts_with(b"/"));
+    let mut found = Vec::new();
+    let mut aliases = Vec::new();
+    let all = repo.references().map_err(UpdateError::git("read the refs of", dir))?;
+    for reference in all.all().map_err(UpdateError::git("list the refs of", dir))? {
+        let reference = reference.map_err(UpdateError::git("list the refs of", dir))?;
+        let name = reference.name().to_owned();
+        if let TargetRef::Symbolic(target) = reference.target() {
+            aliases.push((name.clone(), target.to_owned()));
+        }
+        let text: &[u8] = name.as_bstr();
+        if !names.iter().flatten().any(|new| below(new.as_bstr(), text) || below(text, new.as_bstr())) {
+            continue;
+        }
+        let at = reference.try_id().map(gix::Id::detach);
+        if text.starts_with(b"refs/heads/") && (at.is_none() || at != head.commit) {
+            return Err(UpdateError::refused(
+                dir,
+                format!(
+                    "the remote's branch has a name that its {name} is in the way of. Run `git branch --move` there, \
+                     or give --index-dir a path where nothing is",
+                    name = name.as_bstr()
+                ),
+            ));
+        }
+        found.push(name);
+    }
+    let dangling = aliases.into_iter().filter(|(name, to)| found.contains(to) && !found.contains(name));
+    let dangling: Vec<_> = dangling.map(|(name, _)| name).collect();
+    found.extend(dangling);
+    Ok(found)
+}
+
+/// Remembers that the remote's branch was at `tip`, where nothing had to be advanced.
+pub(crate) fn track(
+    dir: &Path,
+    repo: &gix::Repository,
+    branch: &str,
+    tip: ObjectId,
+) -> Result<(), UpdateError> {
+    let Some(name) = tracking(repo, branch) else { return Ok(()) };
+    repo.reference(name, tip, PreviousValue::Any, "update-index")
+        .map(drop)
+        .map_err(UpdateError::git("set the branch of", dir))
+}
+
+/// Where a checkout remembers what a branch of its remote was at. Without a remote that has a name,
+/// it is a ref of our own.
 pub(crate) fn tracking(repo: &gix::Repository, branch: &str) -> Option<FullName> {
     if repo.is_bare() {
         return None;
     }
-    let remote = repo.remote_default_name(Direction::Fetch)?;
     let short = branch.strip_prefix("refs/heads/")?;
-    FullName::try_from(format!("refs/remotes/{remote}/{short}")).ok()
+    let name = match repo.remote_default_name(Direction::Fetch) {
+        Some(remote) => format!("refs/remotes/{remote}/{short}"),
+        None => format!("refs/mirror-index/{short}"),
+    };
+    FullName::try_from(name).ok()
 }

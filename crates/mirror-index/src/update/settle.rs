@@ -24,6 +24,11 @@ pub(crate) fn settle(
     watch: &dyn UpdateWatch,
 ) -> Result<Updated, UpdateError> {
     let Incoming { git_dir, tip, branch, bytes, objects, url, renamed } = incoming;
+    // Said before anything moves.
+    if let Err(refused) = refs::in_the_way(dir, repo, head, &branch) {
+        disk::remove_tree(&git_dir)?;
+        return Err(refused);
+    }
     let moved = head.commit != Some(tip);
     if moved {
         adopt(&git_dir, repo.common_dir())?;
@@ -41,6 +46,8 @@ pub(crate) fn settle(
         refs::advance(dir, repo, head, &branch, tip, renamed)?;
         sync_refs(repo, &branch)?;
         work.map_or(Ok(()), Checkout::done)?;
+    } else if work.is_some() {
+        refs::track(dir, repo, &branch, tip)?;
     }
     let forced = match head.commit {
         Some(old) if moved => descends(repo, tip, old).map(|descends| !descends),

@@ -17,18 +17,33 @@ const TICK: Duration = Duration::from_millis(50);
 /// only into a directory of its own.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// In the first time of a fetch its remote counts and compresses, and says so: signs of life as good
+/// as bytes, but not for ever.
+const PREPARING: Duration = Duration::from_secs(900);
+
+/// How long supervised work may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Without any movement.
+    pub(crate) idle: Duration,
+    /// Until when at all.
+    pub(crate) until: Option<Instant>,
+}
+
 /// Why supervised work gave no result.
 #[derive(Debug)]
 pub(crate) enum Halt {
     Stopped,
     Stalled(Duration),
+    /// It moved, but did not come to its end.
+    Endless,
     Broken(String),
 }
 
 /// Does `work` on a thread of its own.
 pub(crate) fn supervised<T: Send + 'static>(
     watch: &dyn UpdateWatch,
-    idle_timeout: Duration,
+    patience: Patience,
     work: impl FnOnce(&Meter, &AtomicBool) -> T + Send + 'static,
 ) -> Result<T, Halt> {
     let (meter, interrupt) = (Meter::default(), Arc::new(AtomicBool::new(false)));
@@ -40,7 +55,8 @@ pub(crate) fn supervised<T: Send + 'static>(
             let _ = done.send(work(&seen, &flag));
         })
         .map_err(|error| Halt::Broken(format!("no thread could be started: {error}")))?;
-    let (mut beat, mut moved) = (0, Instant::now());
+    let began = Instant::now();
+    let (mut beat, mut moved) = (0, began);
     let halt = loop {
         match result.recv_timeout(TICK) {
             Ok(value) => return Ok(value),
@@ -49,7 +65,7 @@ pub(crate) fn supervised<T: Send + 'static>(
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let now = meter.beat();
+        let now = meter.beat(began.elapsed() < PREPARING);
         if now != beat {
             (beat, moved) = (now, Instant::now());
         }
@@ -57,8 +73,11 @@ pub(crate) fn supervised<T: Send + 'static>(
         if watch.stopped() {
             break Halt::Stopped;
         }
-        if moved.elapsed() >= idle_timeout {
-            break Halt::Stalled(idle_timeout);
+        if moved.elapsed() >= patience.idle {
+            break Halt::Stalled(patience.idle);
+        }
+        if patience.until.is_some_and(|until| Instant::now() >= until) {
+            break Halt::Endless;
         }
     };
     interrupt.store(true, Relaxed);
@@ -75,6 +94,8 @@ struct Counters {
     children: Mutex<Vec<Child>>,
     /// Everything that shows life and is no number: names, messages.
     signs: AtomicU64,
+    /// Trees that were read. There is an end of them.
+    listed: AtomicU64,
     packing: AtomicBool,
 }
 
@@ -90,11 +111,16 @@ const READ_OBJECTS: Id = *b"IWIO";
 const RESOLVED_OBJECTS: Id = *b"IWRO";
 
 impl Meter {
-    /// Changes whenever anything moves.
-    fn beat(&self) -> u64 {
+    /// Changes whenever anything moves: parts of the pack, and trees that are read. Words of the remote
+    /// count while it prepares; when packs are put together, there is no remote.
+    fn beat(&self, preparing: bool) -> u64 {
+        let all = preparing || self.0.packing.load(Relaxed);
+        let counts = |id| all || matches!(id, READ_BYTES | READ_OBJECTS | RESOLVED_OBJECTS);
         let children = self.0.children.lock().unwrap_or_else(PoisonError::into_inner);
-        let steps: usize = children.iter().map(|child| child.step.load(Relaxed)).fold(0, usize::wrapping_add);
-        (steps as u64).wrapping_add(self.0.signs.load(Relaxed))
+        let counted = children.iter().filter(|child| counts(child.id));
+        let steps = counted.map(|child| child.step.load(Relaxed)).fold(0, usize::wrapping_add);
+        let signs = if all { self.0.signs.load(Relaxed) } else { 0 };
+        (steps as u64).wrapping_add(signs).wrapping_add(self.0.listed.load(Relaxed))
     }
 
     fn sum(&self, id: Id) -> (u64, Option<u64>) {
@@ -119,6 +145,11 @@ impl Meter {
     /// A sign of life.
     pub(crate) fn sign(&self) {
         self.0.signs.fetch_add(1, Relaxed);
+    }
+
+    /// A tree was read.
+    pub(crate) fn listed(&self) {
+        self.0.listed.fetch_add(1, Relaxed);
     }
 
     fn status(&self) -> UpdateStatus {
@@ -230,8 +261,44 @@ mod tests {
     #[test]
     fn work_that_hangs_is_ended() {
         let short = Duration::from_millis(60);
-        assert!(matches!(supervised(&QuietWatch, short, hang), Err(Halt::Stalled(after)) if after == short));
-        assert!(matches!(supervised(&StopAtOnce, Duration::from_secs(60), hang), Err(Halt::Stopped)));
+        let stalled = supervised(&QuietWatch, idle(short), hang);
+        assert!(matches!(stalled, Err(Halt::Stalled(after)) if after == short));
+        let stopped = supervised(&StopAtOnce, idle(Duration::from_secs(60)), hang);
+        assert!(matches!(stopped, Err(Halt::Stopped)));
+    }
+
+    fn idle(idle: Duration) -> Patience {
+        Patience { idle, until: None }
+    }
+
+    #[test]
+    fn work_that_moves_without_an_end_is_ended() {
+        let endless = |meter: &Meter, interrupt: &AtomicBool| {
+            while !interrupt.load(Relaxed) {
+                meter.sign();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let until = Some(Instant::now() + Duration::from_millis(200));
+        let patience = Patience { until, ..idle(Duration::from_secs(60)) };
+        assert!(matches!(supervised(&QuietWatch, patience, endless), Err(Halt::Endless)));
+    }
+
+    #[test]
+    fn words_are_movement_only_while_a_remote_prepares() {
+        let meter = Meter::default();
+        let mut root = meter.root();
+        let bytes = root.add_child_with_id("read", READ_BYTES);
+        let (before, after) = (meter.beat(true), meter.beat(false));
+        root.message(MessageLevel::Info, "counting".to_owned());
+        root.inc();
+        assert_eq!((meter.beat(true), meter.beat(false)), (before + 2, after));
+        bytes.inc_by(5);
+        meter.listed();
+        assert_eq!(meter.beat(false), after + 6);
+        root.inc();
+        meter.packing();
+        assert_eq!(meter.beat(false), meter.beat(true), "local work has no remote");
     }
 
     #[test]
@@ -244,7 +311,7 @@ mod tests {
             }
             !interrupt.load(Relaxed)
         };
-        assert!(supervised(&QuietWatch, Duration::from_millis(250), slow).expect("no halt"));
+        assert!(supervised(&QuietWatch, idle(Duration::from_millis(250)), slow).expect("no halt"));
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mirror_index::{UpdateFault, UpdateOptions};
+use mirror_index::{
+    UpdateEvent, UpdateFault, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch, update_index,
+};
 use mirror_testkit::{GitDaemon, git, git_says};
 
-use crate::fixture::{Upstream, assert_at, options, update};
+use crate::fixture::{Upstream, assert_at, assert_sound, options, update};
 
 struct World {
     upstream: Upstream,
@@ -214,6 +216,63 @@ fn a_repository_in_the_middle_of_something_is_refused() {
     assert_clean(&world, &world.upstream.tip());
 }
 
+/// git makes it empty, and fills it later.
+#[test]
+fn a_lock_that_is_still_empty_is_gits() {
+    let mut world = World::new(&[]);
+    let tip = world.upstream.publish();
+    git(&world.dir, &["fetch", "--quiet"]);
+    let (git_dir, old) = (world.dir.join(".git"), git_says(&world.dir, &["rev-parse", "HEAD"]));
+    let marker = format!("{tip}\nrefs/heads/master\n{old}\n");
+    std::fs::write(git_dir.join("mirror-checkout"), marker).unwrap();
+    std::fs::write(git_dir.join("index.lock"), "").unwrap();
+    world.refused("index.lock");
+    assert!(git_dir.join("index.lock").exists());
+    std::fs::remove_file(git_dir.join("index.lock")).unwrap();
+    update(&world.dir, &world.options()).unwrap();
+    assert_clean(&world, &tip);
+}
+
+/// Changes a file as soon as the work tree is being written.
+struct Meddler(PathBuf);
+
+impl UpdateWatch for Meddler {
+    fn stopped(&self) -> bool {
+        false
+    }
+    fn status(&self, status: &UpdateStatus) {
+        if status.phase == UpdatePhase::CheckingOut {
+            std::fs::write(&self.0, "mine").unwrap();
+        }
+    }
+    fn event(&self, _: UpdateEvent) {}
+}
+
+#[test]
+fn a_file_that_is_changed_while_others_are_written_is_kept() {
+    let world = World::new(&[]);
+    let remote = world.upstream.remote();
+    let commit = |late: &str, first: &str| {
+        std::fs::create_dir_all(remote.join("zz")).unwrap();
+        std::fs::write(remote.join("zz/late"), late).unwrap();
+        std::fs::write(remote.join("config.json"), first).unwrap();
+        git(&remote, &["add", "--all"]);
+        git(&remote, &["commit", "--quiet", "-m", late]);
+    };
+    commit("old", "{}");
+    update(&world.dir, &world.options()).unwrap();
+    commit("new", "{ }");
+    let mine = world.dir.join("zz/late");
+    let refused = update_index(&world.dir, &world.options(), &Meddler(mine.clone())).unwrap_err();
+    assert_eq!(refused.kind(), UpdateFault::Usage);
+    assert!(refused.to_string().contains("zz/late"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine");
+    // git is free to put it right, and the next update goes on.
+    git(&world.dir, &["checkout", "--quiet", "zz/late"]);
+    update(&world.dir, &world.options()).unwrap();
+    assert_clean(&world, &world.upstream.tip());
+}
+
 /// Killed at every step of a checkout: what each leaves is made by hand.
 #[test]
 fn a_checkout_that_was_cut_short_is_gone_on_with() {
@@ -224,9 +283,11 @@ fn a_checkout_that_was_cut_short_is_gone_on_with() {
         git(&world.dir, &["fetch", "--quiet"]);
         git(&world.dir, &["update-ref", "refs/remotes/origin/master", "HEAD"]);
         let git_dir = world.dir.join(".git");
-        std::fs::write(git_dir.join("mirror-checkout"), format!("{first}\nrefs/heads/master\n")).unwrap();
+        let old = git_says(&world.dir, &["rev-parse", "HEAD"]);
+        let marker = format!("{first}\nrefs/heads/master\n{old}\n");
+        std::fs::write(git_dir.join("mirror-checkout"), marker).unwrap();
         if step >= 1 {
-            std::fs::write(git_dir.join("index.lock"), ["", "mirror: update-index\n"][step % 2]).unwrap();
+            std::fs::write(git_dir.join("index.lock"), "mirror: update-index\n").unwrap();
         }
         if step >= 2 {
             let path = git_says(&world.dir, &["diff", "--name-only", "HEAD", &first]);
@@ -242,5 +303,62 @@ fn a_checkout_that_was_cut_short_is_gone_on_with() {
         update(&world.dir, &world.options()).unwrap();
         assert_clean(&world, &tip);
         assert!(!git_dir.join("mirror-checkout").exists() && !git_dir.join("index.lock").exists());
+    }
+}
+
+/// Between a killed run and the next one, somebody committed.
+#[test]
+fn what_was_cut_short_is_not_gone_on_with_when_head_was_moved() {
+    let mut world = World::new(&[]);
+    let tip = world.upstream.publish();
+    let git_dir = world.dir.join(".git");
+    let old = git_says(&world.dir, &["rev-parse", "HEAD"]);
+    git(&world.dir, &["fetch", "--quiet"]);
+    for marker in [format!("{tip}\nrefs/heads/master\n{old}\n"), format!("{tip}\nrefs/heads/master\n")] {
+        git(&world.dir, &["commit", "--quiet", "--allow-empty", "-m", "mine"]);
+        std::fs::write(git_dir.join("mirror-checkout"), marker).unwrap();
+        std::fs::write(git_dir.join("index.lock"), "mirror: update-index\n").unwrap();
+        world.refused("commits that the remote does not have");
+        assert!(!git_dir.join("mirror-checkout").exists() && !git_dir.join("index.lock").exists());
+    }
+    git(&world.dir, &["reset", "--quiet", "--hard", &old]);
+    update(&world.dir, &world.options()).unwrap();
+    assert_clean(&world, &tip);
+}
+
+/// No ref says what came from the remote: commits that it does not have are somebody's own.
+#[test]
+fn own_commits_are_kept_without_a_tracking_branch() {
+    for remote in [true, false] {
+        let mut world = World::new(&[]);
+        let url = world.daemon.url("remote/.git");
+        if remote {
+            git(&world.dir, &["symbolic-ref", "--delete", "refs/remotes/origin/HEAD"]);
+            git(&world.dir, &["update-ref", "-d", "refs/remotes/origin/master"]);
+        } else {
+            git(&world.dir, &["remote", "remove", "origin"]);
+        }
+        let options = UpdateOptions { url: Some(url), ..world.options() };
+        world.upstream.publish();
+        git(&world.dir, &["commit", "--quiet", "--allow-empty", "-m", "mine"]);
+        let before = snapshot(&world.dir);
+        let refused = update(&world.dir, &options).unwrap_err();
+        assert!(refused.to_string().contains("not known to come from the remote"), "{refused}");
+        assert!(snapshot(&world.dir) == before);
+        assert_sound(&world.dir);
+        git(&world.dir, &["reset", "--quiet", "--hard", "HEAD~1"]);
+        update(&world.dir, &options).unwrap();
+        // What an update set is known, and follows where it was not moved as well.
+        let tip = world.upstream.squash();
+        update(&world.dir, &options).unwrap();
+        assert_clean(&world, &tip);
+        let name = ["refs/mirror-index/master", "refs/remotes/origin/master"][usize::from(remote)];
+        git(&world.dir, &["update-ref", "-d", name]);
+        update(&world.dir, &options).unwrap();
+        assert_eq!(git_says(&world.dir, &["rev-parse", name]), tip);
+        world.upstream.squash();
+        let tip = world.upstream.publish();
+        update(&world.dir, &options).unwrap();
+        assert_clean(&world, &tip);
     }
 }

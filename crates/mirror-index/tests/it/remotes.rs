@@ -1,6 +1,6 @@
 //! Every way to a remote, and what remotes do between two updates.
 
-use mirror_index::{History, UpdateOptions};
+use mirror_index::{History, UpdateFault, UpdateOptions};
 use mirror_testkit::{GitDaemon, GitHttp, git, git_says};
 
 use crate::fixture::{Upstream, assert_at, commits, options, update};
@@ -73,4 +73,25 @@ fn from_a_path_and_a_file_address() {
     let mut upstream = Upstream::new(30);
     let path = upstream.remote().display().to_string();
     follow(&mut upstream, "by-path", &options(&path));
+}
+
+#[test]
+fn a_tree_that_no_index_has_is_refused() {
+    let upstream = Upstream::new(10);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let dir = upstream.path("clone");
+    let options = UpdateOptions { retries: 3, ..options(&daemon.url("remote/.git")) };
+    update(&dir, &options).unwrap();
+    let old = upstream.tip();
+    let deep = upstream.remote().join("1/2/3/4/5/6/7/8/9");
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::write(deep.join("file"), "").unwrap();
+    git(&upstream.remote(), &["add", "--all"]);
+    git(&upstream.remote(), &["commit", "--quiet", "-m", "deep"]);
+    let begun = daemon.connections();
+    let refused = update(&dir, &options).unwrap_err();
+    assert_eq!(refused.kind(), UpdateFault::Origin);
+    assert!(refused.to_string().contains("nested more than 8 deep"), "{refused}");
+    assert_eq!(daemon.connections(), begun + 1, "it would be the same again");
+    assert_at(&dir, &old);
 }

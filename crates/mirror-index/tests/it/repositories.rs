@@ -66,6 +66,81 @@ fn a_branch_that_is_renamed_upstream_is_followed() {
     }
 }
 
+/// To a name that cannot stand beside the old one, and back.
+#[test]
+fn a_branch_that_becomes_a_directory_is_followed() {
+    for (name, arguments) in [("bare", &["--bare"][..]), ("checkout", &[])] {
+        let mut upstream = Upstream::new(30);
+        let daemon = GitDaemon::start(upstream.dir.path());
+        let url = daemon.url("remote/.git");
+        git(upstream.dir.path(), &[&["clone", "--quiet"], arguments, &[&url, name]].concat());
+        let dir = upstream.path(name);
+        let mut from = "master";
+        for to in ["master/x", "master"] {
+            git(&upstream.remote(), &["checkout", "--quiet", "--detach"]);
+            git(&upstream.remote(), &["branch", "-D", "--quiet", from]);
+            git(&upstream.remote(), &["checkout", "--quiet", "-b", to]);
+            let tip = upstream.publish();
+            let updated = update(&dir, &options(&url)).unwrap();
+            assert_eq!(updated.branch, format!("refs/heads/{to}"));
+            assert_at(&dir, &tip);
+            assert_eq!(git_says(&dir, &["symbolic-ref", "HEAD"]), updated.branch);
+            let branches = git_says(&dir, &["for-each-ref", "--format=%(refname)", "refs/heads"]);
+            assert_eq!(branches, updated.branch);
+            let tip = upstream.publish();
+            update(&dir, &options(&url)).unwrap();
+            assert_at(&dir, &tip);
+            from = to;
+        }
+    }
+}
+
+/// Killed after HEAD let go of the old branch; or somebody's own branch is in the way.
+#[test]
+fn an_old_branch_in_the_way_goes_only_when_head_is_there() {
+    let mut upstream = Upstream::new(20);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let options = UpdateOptions { packs_most: 3, ..options(&daemon.url("remote/.git")) };
+    let dir = upstream.path("clone");
+    update(&dir, &options).unwrap();
+    let old = upstream.tip();
+    git(&dir, &["update-ref", "refs/heads/trunk", &old]);
+    git(&upstream.remote(), &["branch", "--move", "master", "trunk/x"]);
+    upstream.publish();
+    git(&dir, &["update-ref", "--no-deref", "HEAD", &old]);
+    git(&dir, &["update-ref", "-d", "refs/heads/master"]);
+    let tip = upstream.tip();
+    update(&dir, &options).unwrap();
+    assert_at(&dir, &tip);
+
+    git(&dir, &["update-ref", "refs/heads/mine", &old]);
+    git(&upstream.remote(), &["branch", "--move", "trunk/x", "mine/x"]);
+    for _ in 0..6 {
+        upstream.publish();
+        let refused = update(&dir, &options).unwrap_err();
+        assert!(refused.to_string().contains("git branch --move"), "{refused}");
+        assert_at(&dir, &tip);
+    }
+    let packs = std::fs::read_dir(dir.join("objects/pack")).unwrap();
+    let packs = packs.filter(|entry| entry.as_ref().unwrap().path().extension().unwrap() == "pack").count();
+    assert!(packs <= 5, "{packs} packs pile up");
+
+    // Nor is a checkout half brought to a commit that its refs cannot follow.
+    let work = upstream.path("work");
+    git(upstream.dir.path(), &["clone", "--quiet", "remote", "work"]);
+    git(&work, &["branch", "yours", "HEAD~1"]);
+    let old = upstream.tip();
+    git(&upstream.remote(), &["branch", "--move", "mine/x", "yours/x"]);
+    let tip = upstream.publish();
+    let refused = update(&work, &options).unwrap_err();
+    assert!(refused.to_string().contains("refs/heads/yours"), "{refused}");
+    assert_at(&work, &old);
+    assert_eq!(git_says(&work, &["status", "--porcelain"]), "");
+    git(&work, &["branch", "--move", "yours", "kept"]);
+    update(&work, &options).unwrap();
+    assert_at(&work, &tip);
+}
+
 /// In a bare clone HEAD follows the default branch; a branch that is still there stays.
 #[test]
 fn another_default_branch_is_followed() {
@@ -116,6 +191,21 @@ fn what_cannot_be_updated_is_said() {
     assert!(file.to_string().contains("no directory"), "{file}");
 }
 
+/// Said before anything is fetched: the clone could not get its name.
+#[test]
+fn a_link_to_an_empty_directory_is_refused() {
+    let upstream = Upstream::new(5);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let dir = upstream.path("clone");
+    std::fs::create_dir(upstream.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(upstream.path("elsewhere"), &dir).unwrap();
+    let refused = update(&dir, &options(&daemon.url("remote/.git"))).unwrap_err();
+    assert_eq!(refused.kind(), UpdateFault::Usage);
+    assert!(refused.to_string().contains("symbolic link"), "{refused}");
+    assert_eq!(daemon.connections(), 0);
+    assert!(!upstream.path(".clone.incoming").exists());
+}
+
 #[test]
 fn the_address_that_is_asked_for_wins() {
     let mut upstream = Upstream::new(10);
@@ -131,6 +221,26 @@ fn the_address_that_is_asked_for_wins() {
     // Its own origin stays what it was.
     update(&dir, &options("git://127.0.0.1:1/never-asked")).unwrap();
     assert_at(&dir, &tip);
+}
+
+/// The default address is for new clones: a private index must not become the public one.
+#[test]
+fn an_index_without_a_remote_is_not_given_the_default_one() {
+    let mut upstream = Upstream::new(10);
+    let daemon = GitDaemon::start(upstream.dir.path());
+    let dir = upstream.path("clone");
+    let options = options(&daemon.url("remote/.git"));
+    update(&dir, &options).unwrap();
+    git(&dir, &["config", "--unset", "remote.origin.url"]);
+    let (old, new) = (upstream.tip(), upstream.publish());
+    let refused = update(&dir, &options).unwrap_err();
+    assert_eq!(refused.kind(), UpdateFault::Usage);
+    let text = refused.to_string();
+    assert!(text.contains("--index-url") && text.contains("another user"), "{text}");
+    assert_at(&dir, &old);
+    let asked = UpdateOptions { url: Some(options.default_url.clone()), ..options };
+    update(&dir, &asked).unwrap();
+    assert_at(&dir, &new);
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! What a checkout is on its way to, for the run after one that was killed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gix::ObjectId;
+
+use super::disk;
+use super::error::UpdateError;
+
+const NAME: &str = "mirror-checkout";
+/// In place of a commit where there was none.
+const NONE: &str = "none";
+
+/// From before the first file changes until the refs are set.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub(crate) tip: ObjectId,
+    /// In full.
+    pub(crate) branch: String,
+    /// Where HEAD was when it began.
+    pub(crate) old: Option<ObjectId>,
+}
+
+pub(crate) fn path(git_dir: &Path) -> PathBuf {
+    git_dir.join(NAME)
+}
+
+impl Marker {
+    pub(crate) fn write(&self, git_dir: &Path) -> Result<(), UpdateError> {
+        let old = self.old.map_or_else(|| NONE.to_owned(), |id| id.to_string());
+        let text = format!("{}\n{}\n{old}\n", self.tip, self.branch);
+        let path = path(git_dir);
+        disk::replace(&path, &path.with_extension("new"), text.as_bytes())
+    }
+
+    /// `None` when there is none; `Some(None)` for one that says too little to go on with.
+    pub(crate) fn read(git_dir: &Path) -> Result<Option<Option<Self>>, UpdateError> {
+        let path = path(git_dir);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(Self::parse(&text))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(UpdateError::storage("read", &path)(error)),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let id = |line: &str| ObjectId::from_hex(line.as_bytes()).ok();
+        let (tip, branch) = (id(lines.next()?)?, lines.next()?.to_owned());
+        let old = match lines.next()? {
+            NONE => None,
+            line => Some(id(line)?),
+        };
+        Some(Self { tip, branch, old })
+    }
+}
