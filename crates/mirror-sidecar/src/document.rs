@@ -38,7 +38,7 @@ fn node<'a>(at: &mut Scanner<'a>, depth: usize) -> Result<Node<'a>, LineError> {
     match at.peek() {
         Some(b'{') => {
             at.open(depth)?;
-            let mut members: Vec<Member<'a>> = Vec::new();
+            let mut members: Vec<Member<'a>> = Vec::with_capacity(10);
             let mut more = !at.is_empty(b'}');
             while more {
                 let key = at.key()?;

@@ -238,9 +238,8 @@ impl Enrichment {
 /// Whether a member is called what the release's file is called in the shard layout.
 fn is_own(member: &str, separator: char, name: &str, version: &str) -> bool {
     let Ok(name) = CrateName::new(name) else { return false };
-    let dir = Layout::Shard.dir(&name);
-    let parts = dir.split('/').chain([&*format!("{name}-{version}.crate")]).eq(member.split(separator));
-    parts
+    let (dir, file) = (Layout::Shard.dir(&name), format!("{name}-{version}.crate"));
+    dir.split('/').chain([&*file]).eq(member.split(separator))
 }
 
 /// The release that a download URL of the source system names: `…/{name}/{name}-{version}.crate`.

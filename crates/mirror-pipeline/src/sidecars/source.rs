@@ -155,3 +155,92 @@ impl SparseCache {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mirror_telemetry::RunStats;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{SidecarMode, sidecars};
+
+    fn keep(store: &Store, dir: &str, path: &str, state: CacheState) {
+        let entry = CacheEntry { etag: None, last_modified: None, state };
+        store.write_state(&format!("{dir}/{path}"), &entry.encode()).expect("kept");
+    }
+
+    fn mirror(root: &Path, registries: &[&str]) {
+        let store = Store::open(root, Layout::Shard, false).expect("mirror");
+        for url in registries {
+            let dir = SparseRegistry::cache_dir_of(&SparseRegistry::root(url).expect("url"));
+            let config = format!(r#"{{"dl":"{url}{{prefix}}/{{crate}}/{{version}}/{{sha256-checksum}}"}}"#);
+            keep(&store, &dir, CONFIG, CacheState::Present(config.into_bytes()));
+            let line = |name: &str, version: &str| {
+                format!(r#"{{"name":"{name}","vers":"{version}","cksum":"{}"}}"#, "ab".repeat(32))
+            };
+            let serde = format!("{}\n{}\n", line("serde", "1.0.0+x"), line("serde", "1.0.1"));
+            keep(&store, &dir, "se/rd/serde", CacheState::Present(serde.into_bytes()));
+            keep(&store, &dir, "3/a/abc", CacheState::Present(line("abc", "0.1.0").into_bytes()));
+            keep(&store, &dir, "go/ne/gone", CacheState::Gone);
+        }
+    }
+
+    fn options(root: &Path, registry: Option<&str>) -> SidecarOptions {
+        SidecarOptions {
+            source: SidecarSource::SparseCache {
+                mirror: root.to_owned(),
+                registry: registry.map(str::to_owned),
+            },
+            mode: SidecarMode::Jsonl { path: root.join("s.jsonl"), layout_of: root.to_owned() },
+            manifest: None,
+            include_yanked: false,
+            limit: 0,
+            concurrency: 8,
+            crates_base_url: None,
+            refresh: false,
+        }
+    }
+
+    fn urls(root: &Path, registry: Option<&str>) -> Result<Vec<String>, PipelineError> {
+        let stats: Arc<RunStats> = RunStats::new("test");
+        let outcome = sidecars(&options(root, registry), &stats, &CancellationToken::new())?;
+        assert_eq!(outcome.selected, 3);
+        let text = std::fs::read_to_string(root.join("s.jsonl")).expect("read");
+        let value = |line| serde_json::from_str::<serde_json::Value>(line).expect("JSON");
+        Ok(text.lines().map(|line| value(line)["crate_url"].as_str().expect("URL").to_owned()).collect())
+    }
+
+    #[test]
+    fn the_cache_of_a_sparse_registry_is_an_index_too() {
+        let dir = tempfile::tempdir().expect("dir");
+        mirror(dir.path(), &["https://one/"]);
+        let sum = "ab".repeat(32);
+        let expected = [
+            format!("https://one/3/a/abc/0.1.0/{sum}"),
+            format!("https://one/se/rd/serde/1.0.0+x/{sum}"),
+            format!("https://one/se/rd/serde/1.0.1/{sum}"),
+        ];
+        assert_eq!(urls(dir.path(), None).expect("sidecars"), expected);
+        // The same as files.
+        let files = SidecarOptions {
+            mode: SidecarMode::Files { out: dir.path().to_owned() },
+            ..options(dir.path(), None)
+        };
+        let outcome = sidecars(&files, &RunStats::new("test"), &CancellationToken::new()).expect("sidecars");
+        assert_eq!(outcome.written, 3);
+        let text = std::fs::read_to_string(dir.path().join("s/er/serde-1.0.1.crate.json")).expect("read");
+        assert!(text.contains(&expected[2]), "{text}");
+    }
+
+    #[test]
+    fn one_of_several_registries_is_named() {
+        let dir = tempfile::tempdir().expect("dir");
+        assert!(urls(dir.path(), None).expect_err("nothing").to_string().contains("--index-dir"));
+        mirror(dir.path(), &["https://one/", "https://two/"]);
+        assert!(urls(dir.path(), None).expect_err("which").to_string().contains("keeps 2"));
+        assert!(urls(dir.path(), Some("https://two/")).expect("sidecars")[0].starts_with("https://two/"));
+        assert!(urls(dir.path(), Some("https://three/")).is_err());
+    }
+}
