@@ -25,7 +25,7 @@ pub(crate) struct WriteTwo {
 /// A bare, repacked index of so many releases.
 fn index(dir: &Path, releases: usize) -> PathBuf {
     let bare = dir.join("index.git");
-    let mut index = Synthetic::new(Scale { seed: 5, releases, crates: releases.div_ceil(10), mean_bytes: 0 });
+    let index = Synthetic::new(Scale { seed: 5, releases, crates: releases.div_ceil(10), mean_bytes: 0 });
     index.create_git(&bare, GitForm::Bare);
     git(&bare, &["repack", "-a", "-d", "-f", "--quiet", "--window=10", "--depth=50"]);
     bare
