@@ -9,6 +9,7 @@ mod index;
 mod measure;
 mod nginx;
 mod report;
+mod sidecars;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use report::Report;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What to run: p1, p2, p3, p4, p6, p8, archive; all when none is named.
+    /// What to run: p1, p2, p3, p4, p5, p6, p8, archive; all when none is named.
     only: Vec<String>,
     /// Rounds; each runs every program once.
     #[arg(long, default_value_t = 5)]
@@ -27,10 +28,10 @@ pub(crate) struct Options {
     /// Releases of 20 kB on average.
     #[arg(long, default_value_t = 20_000)]
     releases: usize,
-    /// Records of the index of P3.
+    /// Records of the index of P3, and of the JSONL of P5.
     #[arg(long, default_value_t = 2_500_000)]
     index_releases: usize,
-    /// Releases that the mirror of P4 holds.
+    /// Releases that the mirror of P4 holds, and files of P5.
     #[arg(long, default_value_t = 300_000)]
     held_releases: usize,
     /// MiB that archive-hasher reads.
@@ -65,7 +66,15 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     let built = crate::cargo()
         .current_dir(root)
-        .args(["build", "--release", "--locked", "--package", "download-crates"])
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "download-crates",
+            "--package",
+            "generate-sidecars",
+        ])
         .args(["--package", "archive-hasher", "--package", "mirror-archive", "--bins", "--examples"])
         .status()
         .context("running cargo build")?;
@@ -105,6 +114,10 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     if wanted("p4") {
         index::nights(&bench, &mut report)?;
+    }
+    if wanted("p5") {
+        sidecars::jsonl(&bench, &mut report)?;
+        sidecars::files(&bench, &mut report)?;
     }
     if wanted("p6") {
         verify::run(&bench, &mut report)?;
@@ -146,4 +159,5 @@ fn again_in_release(root: &Path) -> anyhow::Result<()> {
 }
 
 pub(crate) use index::{WalkTwo, walk_two};
+pub(crate) use sidecars::{WriteTwo, write_two};
 pub(crate) use verify::{HashTwo, hash_two};

@@ -35,6 +35,8 @@ enum Command {
     HashTwo(bench::HashTwo),
     #[command(hide = true)]
     WalkTwo(bench::WalkTwo),
+    #[command(hide = true)]
+    WriteTwo(bench::WriteTwo),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +61,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Bench(options) => bench::run(&root, options),
         Command::HashTwo(options) => bench::hash_two(options),
         Command::WalkTwo(options) => bench::walk_two(options),
+        Command::WriteTwo(options) => bench::write_two(options),
     }
 }
 

@@ -19,7 +19,7 @@ mod update;
 pub use closure::Closure;
 pub use error::{IndexError, LockError, SelectionError};
 pub use lockfile::LockSet;
-pub use record::{IndexFile, IndexLimits, LineFault, parse_file};
+pub use record::{FileChecker, IndexFile, IndexLimits, LineFault, lines, parse_file};
 pub use selection::{NameSet, Selected, Selection, Shard};
 pub use source::{BlobId, Change, IndexSource, Visit};
 pub use update::{

@@ -44,6 +44,26 @@ pub struct IndexFile {
     pub data: Vec<u8>,
 }
 
+/// The lines of an index file with their numbers, from 1; blank ones are left out.
+pub fn lines(data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut rest = data;
+    let mut number = 0;
+    std::iter::from_fn(move || {
+        loop {
+            if rest.is_empty() {
+                return None;
+            }
+            let end = memchr::memchr(b'\n', rest);
+            let line = &rest[..end.unwrap_or(rest.len())];
+            rest = end.map_or(&[], |end| &rest[end + 1..]);
+            number += 1;
+            if !line.iter().all(u8::is_ascii_whitespace) {
+                return Some((number, line));
+            }
+        }
+    })
+}
+
 /// The records of the file at `path` of the index, in its order. Bad lines are given to `faults` and
 /// left out: no JSON, a field that is missing or wrong, a crate that belongs elsewhere, a version that
 /// was there before. Fields that the mirror does not work with are not looked at.
@@ -54,24 +74,11 @@ pub fn parse_file(
     faults: &mut dyn FnMut(LineFault),
 ) -> Vec<IndexRecord> {
     let mut records: Vec<IndexRecord> = Vec::new();
-    let mut many = HashSet::new();
-    let mut rest = data;
-    let mut number = 0;
-    while !rest.is_empty() {
-        let end = memchr::memchr(b'\n', rest);
-        let line = &rest[..end.unwrap_or(rest.len())];
-        rest = end.map_or(&[], |end| &rest[end + 1..]);
-        number += 1;
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let known = records.last().map(|record| &record.id.name);
-        let parsed = parse_line(line, path, known, limits).and_then(|record| {
-            if is_new(&record, &records, &mut many) {
-                Ok(record)
-            } else {
-                Err(format!("{} stands in the file twice; the first line counts", record.id))
-            }
+    let mut checker = FileChecker::new(path, limits);
+    for (number, line) in lines(data) {
+        let parsed = checker.fits(line).and_then(|()| {
+            let fields = Fields::read(line).map_err(|error| error.to_string())?;
+            checker.check(&fields.name, &fields.vers, &fields.cksum, fields.yanked.unwrap_or(false))
         });
         match parsed {
             Ok(record) => records.push(record),
@@ -84,41 +91,86 @@ pub fn parse_file(
 /// Most crates have few versions, which are compared faster than hashed.
 const FEW: usize = 12;
 
-/// Whether the version of a record was not there before; `many` knows those of a long file.
-fn is_new(record: &IndexRecord, before: &[IndexRecord], many: &mut HashSet<VersionText>) -> bool {
-    if before.len() < FEW {
-        return before.iter().all(|other| other.id.version != record.id.version);
-    }
-    if many.is_empty() {
-        many.extend(before.iter().map(|other| other.id.version.clone()));
-    }
-    many.insert(record.id.version.clone())
+/// Holds the lines of one index file against the rules that [`parse_file`] keeps; for those who read
+/// lines themselves.
+#[derive(Debug)]
+pub struct FileChecker<'a> {
+    path: &'a str,
+    limits: &'a IndexLimits,
+    /// The name of the line before, which most lines share.
+    known: Option<CrateName>,
+    versions: Vec<VersionText>,
+    /// The same, of a long file.
+    many: HashSet<VersionText>,
 }
 
-/// `known`: the name of the line before, which most lines share.
-fn parse_line(
-    line: &[u8],
-    path: &str,
-    known: Option<&CrateName>,
-    limits: &IndexLimits,
-) -> Result<IndexRecord, String> {
-    if line.len() > limits.max_line_bytes {
-        return Err(format!("the line has {} bytes, {} are allowed", line.len(), limits.max_line_bytes));
+impl<'a> FileChecker<'a> {
+    /// For the file at `path` of the index, whose lines come in their order.
+    #[must_use]
+    pub fn new(path: &'a str, limits: &'a IndexLimits) -> Self {
+        Self { path, limits, known: None, versions: Vec::new(), many: HashSet::new() }
     }
-    let line = Fields::read(line).map_err(|error| error.to_string())?;
-    let name = match known.filter(|known| known.as_str() == line.name) {
-        Some(known) => known.clone(),
-        None => {
-            let name = CrateName::new(&line.name).map_err(|error| error.to_string())?;
-            if index_path(&name) != path {
-                return Err(format!("{name} does not belong into this file"));
-            }
-            name
+
+    /// Whether a line is not too long to be read.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    pub fn fits(&self, line: &[u8]) -> Result<(), String> {
+        if line.len() > self.limits.max_line_bytes {
+            return Err(format!(
+                "the line has {} bytes, {} are allowed",
+                line.len(),
+                self.limits.max_line_bytes
+            ));
         }
-    };
-    let version = VersionText::new(&line.vers).map_err(|error| error.to_string())?;
-    let cksum = Sha256::from_hex(&line.cksum).map_err(|error| error.to_string())?;
-    Ok(IndexRecord { id: ReleaseId { name, version }, cksum, yanked: line.yanked.unwrap_or(false) })
+        Ok(())
+    }
+
+    /// The record of a line with these fields.
+    ///
+    /// # Errors
+    /// The reason, for people, why the line is bad.
+    pub fn check(
+        &mut self,
+        name: &str,
+        version: &str,
+        cksum: &str,
+        yanked: bool,
+    ) -> Result<IndexRecord, String> {
+        let name = match self.known.as_ref().filter(|known| known.as_str() == name) {
+            Some(known) => known.clone(),
+            None => {
+                let name = CrateName::new(name).map_err(|error| error.to_string())?;
+                if index_path(&name) != self.path {
+                    return Err(format!("{name} does not belong into this file"));
+                }
+                name
+            }
+        };
+        let version = VersionText::new(version).map_err(|error| error.to_string())?;
+        let cksum = Sha256::from_hex(cksum).map_err(|error| error.to_string())?;
+        let record = IndexRecord { id: ReleaseId { name, version }, cksum, yanked };
+        if !self.is_new(&record.id.version) {
+            return Err(format!("{} stands in the file twice; the first line counts", record.id));
+        }
+        self.known = Some(record.id.name.clone());
+        Ok(record)
+    }
+
+    fn is_new(&mut self, version: &VersionText) -> bool {
+        let new = if self.versions.len() < FEW {
+            !self.versions.contains(version)
+        } else {
+            if self.many.is_empty() {
+                self.many.extend(self.versions.iter().cloned());
+            }
+            self.many.insert(version.clone())
+        };
+        if new && self.versions.len() < FEW {
+            self.versions.push(version.clone());
+        }
+        new
+    }
 }
 
 #[cfg(test)]

@@ -40,12 +40,7 @@ impl SparseRegistry {
         fetcher: Fetcher,
     ) -> Result<Self, PipelineError> {
         let root = Self::root(root)?;
-        let safe: String = root
-            .as_str()
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
-            .collect();
-        let cache_dir = format!("sparse/{}", safe.trim_matches('-').replace("..", "-"));
+        let cache_dir = Self::cache_dir_of(&root);
         Ok(Self {
             root,
             cache_dir,
@@ -56,6 +51,16 @@ impl SparseRegistry {
             memory: HashMap::new(),
             failed: BTreeMap::new(),
         })
+    }
+
+    /// Where a mirror keeps what it knows of a registry, below `.mirror`.
+    pub(crate) fn cache_dir_of(root: &Url) -> String {
+        let safe: String = root
+            .as_str()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+            .collect();
+        format!("sparse/{}", safe.trim_matches('-').replace("..", "-"))
     }
 
     /// The address of a registry, `sparse+` or not, with a slash at the end.

@@ -112,13 +112,13 @@ fn whole(root: &Path) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn one_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn one_dir(path: &Path) -> io::Result<()> {
     patient(|| File::open(path))?.sync_all()
 }
 
 /// Directories cannot be synced here; the file system journals their entries.
 #[cfg(not(unix))]
-fn one_dir(_: &Path) -> io::Result<()> {
+pub(crate) fn one_dir(_: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -9,10 +9,12 @@ mod contract;
 mod crash;
 mod disk;
 mod error;
+mod output;
 mod path;
 mod stage;
 mod store;
 
 pub use error::{StoreError, StoreFault};
+pub use output::OutputFile;
 pub use stage::{Staged, StagedWriter};
 pub use store::{DirListing, DirTimes, Store};

@@ -258,6 +258,76 @@ impl Store {
         Ok(Some((Sha256::from_bytes(hasher.finalize().into()), size)))
     }
 
+    /// Whether a file is held.
+    ///
+    /// # Errors
+    /// When something that is no regular file is there, or it cannot be looked at.
+    pub fn has(&self, rel: &str) -> Result<bool, StoreError> {
+        let path = below(&self.0.root, rel)?;
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_file() => Ok(true),
+            Ok(_) => Err(StoreError::Strange { path, expected: "a regular file" }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(at("look at", &path)(error)),
+        }
+    }
+
+    /// Reads a small held file. Blocks.
+    ///
+    /// # Errors
+    /// When it is not there, not a regular file, or cannot be read.
+    pub fn read(&self, rel: &str) -> Result<Vec<u8>, StoreError> {
+        let path = below(&self.0.root, rel)?;
+        let mut bytes = Vec::new();
+        let read = patient(|| open_plain(&path)).and_then(|mut file| file.read_to_end(&mut bytes));
+        read.map_err(at("read", &path))?;
+        Ok(bytes)
+    }
+
+    /// Whether nothing is in the mirror yet but its own state.
+    ///
+    /// # Errors
+    /// When the root cannot be listed.
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        let root = &self.0.root;
+        for entry in patient(|| fs::read_dir(root)).map_err(at("list", root))? {
+            if entry.map_err(at("list", root))?.file_name() != ".mirror" {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Names of the files below a directory of `.mirror`, with `/` between their parts, sorted. No
+    /// directory is an empty one.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub fn list_state(&self, rel: &str) -> Result<Vec<String>, StoreError> {
+        let root = below(&self.state_dir(), rel)?;
+        let (mut found, mut dirs) = (Vec::new(), vec![String::new()]);
+        while let Some(dir) = dirs.pop() {
+            let path = root.join(&dir);
+            let entries = match patient(|| fs::read_dir(&path)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.map_err(at("list", &path))?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(at("list", &path))?;
+                let kind = entry.file_type().map_err(at("look at", &entry.path()))?;
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                let name = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+                if kind.is_dir() {
+                    dirs.push(name);
+                } else if kind.is_file() {
+                    found.push(name);
+                }
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
     /// The times of a directory; `None` when there is none.
     ///
     /// # Errors

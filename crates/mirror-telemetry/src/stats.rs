@@ -188,6 +188,11 @@ impl RunStats {
         self.downloaded.fetch_add(1, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
     }
+    /// `n` records were written, of `bytes` bytes in all.
+    pub fn wrote(&self, n: u64, bytes: u64) {
+        self.downloaded.fetch_add(n, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
     /// A record is held already.
     pub fn existing(&self, n: u64) {
         self.existing.fetch_add(n, Relaxed);

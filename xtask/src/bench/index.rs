@@ -101,11 +101,11 @@ pub(crate) fn plan(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()>
     std::fs::remove_dir_all(&dir).context("removing the index of P3")
 }
 
-fn own() -> anyhow::Result<String> {
+pub(super) fn own() -> anyhow::Result<String> {
     Ok(std::env::current_exe().context("finding this program")?.display().to_string())
 }
 
-fn pack_mib(repository: &Path) -> anyhow::Result<f64> {
+pub(super) fn pack_mib(repository: &Path) -> anyhow::Result<f64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(repository.join("objects/pack")).context("listing the packs")? {
         let entry = entry.context("listing the packs")?;
@@ -115,7 +115,7 @@ fn pack_mib(repository: &Path) -> anyhow::Result<f64> {
 }
 
 /// A figure of the summary of the last run.
-fn count(work: &Path, name: &str) -> anyhow::Result<u64> {
+pub(super) fn count(work: &Path, name: &str) -> anyhow::Result<u64> {
     let log = std::fs::read_to_string(work.join("log")).context("reading the log")?;
     let found = log.lines().rev().find_map(|line| {
         line.strip_prefix(name).filter(|rest| rest.starts_with(' '))?.split_whitespace().next()?.parse().ok()

@@ -1,0 +1,10 @@
+//! The program as a person runs it.
+#![expect(clippy::disallowed_methods, reason = "tests write their own files")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod crash;
+mod enrich;
+mod faults;
+mod nights;
+mod outputs;
+mod world;

@@ -1,0 +1,294 @@
+//! A sidecar beside each crate.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use mirror_index::{Change, IndexSource, lines};
+use mirror_store::{Staged, Store};
+use mirror_types::Layout;
+
+use super::Work;
+use super::options::SidecarOutcome;
+use super::render::{Good, Tally, Teller, Urls, each};
+use super::source::Feed;
+use super::state::State;
+use crate::error::PipelineError;
+
+/// Files that are published at once.
+const BATCH: usize = 4_096;
+/// Index files that differ; beyond these everything is looked at faster in the order of the packs.
+const MANY: usize = 25_000;
+/// Index files with bad lines that are remembered; with more of them every run looks at everything.
+const MOST_BAD: usize = 1_000;
+
+pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<SidecarOutcome, PipelineError> {
+    let store = Store::open(out, Layout::default(), false)?;
+    work.rules.layout = store.layout();
+    let settings = settings(&work)?;
+    let before = State::recall(&store)?;
+    let mut state = before.unwrap_or_else(|| State::new(settings.clone()));
+    if state.settings != settings {
+        // What is written now is made by other settings: what is there is not all alike any more.
+        state = State::new(settings);
+        state.remember(&store)?;
+    }
+    let shared = Shared {
+        fresh: store.is_empty()?,
+        store,
+        left: Mutex::default(),
+        met: Mutex::default(),
+        bad_files: Mutex::default(),
+    };
+    let tree = feed.trees();
+    let since = if work.options.refresh { &state.current } else { &state.present };
+    let news = match (&tree, since) {
+        (Some((source, _)), Some(since)) if work.options.limit == 0 => {
+            source.compare(since).filter(|changes| changes.len() <= MANY).map(|changes| (*source, changes))
+        }
+        _ => None,
+    };
+    let outcome = match news {
+        Some((source, changes)) => some(&work, &shared, &state, source, &changes)?,
+        None => all(&work, feed, &shared)?,
+    };
+    if work.cancel.is_cancelled() || work.options.limit > 0 {
+        return Ok(outcome);
+    }
+    let Some((_, tree)) = tree else { return Ok(outcome) };
+    let met = shared.met.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let in_step = if outcome.news.is_some() { state.current == state.present } else { true };
+    if work.options.refresh || (in_step && !met) {
+        state.current = Some(tree.clone());
+    } else if outcome.news.is_none() && state.current.is_none() {
+        tracing::debug!("sidecars that were there before are brought up to date by --refresh");
+    }
+    state.present = Some(tree);
+    (state.selected, state.yanked_skipped) = (outcome.selected, outcome.yanked_skipped);
+    state.bad_files = shared.bad_files.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if state.bad_files.len() > MOST_BAD {
+        (state.present, state.current) = (None, None);
+    }
+    state.remember(&shared.store)?;
+    Ok(outcome)
+}
+
+/// By what sidecars are made: with other settings everything is looked at.
+fn settings(work: &Work<'_>) -> Result<String, PipelineError> {
+    let urls = match &work.rules.urls {
+        Urls::Base(base) => base.clone(),
+        Urls::Template(template) => format!("{template:?}"),
+    };
+    let manifest = match &work.options.manifest {
+        None => "none".to_owned(),
+        Some(path) => {
+            let fail = |source| PipelineError::Read { what: "the manifest", path: path.clone(), source };
+            let meta = std::fs::metadata(path).map_err(fail)?;
+            let changed = meta.modified().map_err(fail)?.duration_since(std::time::UNIX_EPOCH);
+            format!("{} bytes, {}", meta.len(), changed.unwrap_or_default().as_nanos())
+        }
+    };
+    Ok(format!("crates at {urls}; yanked {}; manifest {manifest}", work.options.include_yanked))
+}
+
+/// What the threads of a run share, and what they leave.
+struct Shared {
+    store: Store,
+    /// Whether the mirror was empty when the run began.
+    fresh: bool,
+    /// Batches that are not full.
+    left: Mutex<Vec<Staged>>,
+    /// Whether a sidecar was left as it was that may show an earlier line.
+    met: Mutex<bool>,
+    bad_files: Mutex<BTreeSet<String>>,
+}
+
+/// One thread's writing.
+struct Writer<'w> {
+    work: &'w Work<'w>,
+    shared: &'w Shared,
+    teller: Teller<'w>,
+    tally: Tally,
+    text: Vec<u8>,
+    batch: Vec<Staged>,
+    met: bool,
+    /// What was shown of the tally so far: written and existing.
+    shown: (u64, u64),
+}
+
+impl<'w> Writer<'w> {
+    fn new(work: &'w Work<'w>, shared: &'w Shared) -> Self {
+        Self {
+            work,
+            shared,
+            teller: Teller::new(&work.rules),
+            tally: Tally::default(),
+            text: Vec::new(),
+            batch: Vec::with_capacity(BATCH),
+            met: false,
+            shown: (0, 0),
+        }
+    }
+
+    /// Takes a file of the index. `known`: lines that an earlier run has seen to.
+    fn file(&mut self, path: &str, data: &[u8], known: &HashSet<&[u8]>) -> ControlFlow<()> {
+        let mut tally = std::mem::take(&mut self.tally);
+        let limit = self.work.options.limit;
+        let (flow, whole) = each(&self.work.rules, path, data, &mut tally, &mut |tally, good, selected| {
+            let done = if known.contains(good.bytes) {
+                tally.existing += u64::from(selected);
+                Ok(())
+            } else {
+                self.one(tally, &good, path, selected)
+            };
+            match done {
+                Ok(()) if limit > 0 && tally.selected == limit => ControlFlow::Break(()),
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    self.work.fail(error);
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        self.tally = tally;
+        if !whole {
+            let mut bad = self.shared.bad_files.lock().unwrap_or_else(PoisonError::into_inner);
+            bad.insert(path.to_owned());
+        }
+        self.show();
+        if self.work.cancel.is_cancelled() { ControlFlow::Break(()) } else { flow }
+    }
+
+    fn one(
+        &mut self,
+        tally: &mut Tally,
+        good: &Good<'_>,
+        path: &str,
+        selected: bool,
+    ) -> Result<(), PipelineError> {
+        let refresh = self.work.options.refresh;
+        let store = &self.shared.store;
+        if self.shared.fresh && !selected {
+            return Ok(());
+        }
+        let facts = self.teller.facts(good, path);
+        let rel = format!("{}.json", facts.crate_file);
+        let there = !self.shared.fresh && store.has(&rel)?;
+        if there && !refresh {
+            self.met = true;
+            tally.existing += u64::from(selected);
+            return Ok(());
+        }
+        if !there && !selected {
+            return Ok(());
+        }
+        self.text.clear();
+        good.line
+            .pretty(&facts, &mut self.text)
+            .map_err(|error| PipelineError::Internal(error.to_string()))?;
+        if there && store.read(&rel)? == self.text {
+            tally.existing += u64::from(selected);
+            return Ok(());
+        }
+        self.batch.push(store.stage(&rel, &self.text)?);
+        tally.bytes += self.text.len() as u64;
+        match (there, selected) {
+            (false, _) => tally.written += 1,
+            (true, true) => tally.refreshed += 1,
+            (true, false) => tally.yanked_refreshed += 1,
+        }
+        if self.batch.len() >= BATCH {
+            store.commit(std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH)))?;
+        }
+        Ok(())
+    }
+
+    fn show(&mut self) {
+        let written = self.tally.written + self.tally.refreshed;
+        self.work.stats.wrote(written - self.shown.0, 0);
+        self.work.stats.existing(self.tally.existing - self.shown.1);
+        self.shown = (written, self.tally.existing);
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        self.work.add(std::mem::take(&mut self.tally));
+        let left = std::mem::take(&mut self.batch);
+        self.shared.left.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
+        *self.shared.met.lock().unwrap_or_else(PoisonError::into_inner) |= self.met;
+    }
+}
+
+/// Everything that the index has.
+fn all(work: &Work<'_>, feed: &Feed, shared: &Shared) -> Result<SidecarOutcome, PipelineError> {
+    let none = HashSet::new();
+    if work.options.limit > 0 {
+        let mut writer = Writer::new(work, shared);
+        feed.in_order(&mut |path, data| writer.file(path, data, &none))?;
+    } else {
+        feed.fastest(work.threads(), &|| {
+            let (mut writer, none) = (Writer::new(work, shared), &none);
+            Box::new(move |path, data| writer.file(path, data, none))
+        })?;
+    }
+    finish(work, shared)
+}
+
+/// What differs from the tree that an earlier run has seen to, and files that had bad lines, so that
+/// these are told every time.
+fn some(
+    work: &Work<'_>,
+    shared: &Shared,
+    state: &State,
+    source: &IndexSource,
+    changes: &[Change],
+) -> Result<SidecarOutcome, PipelineError> {
+    tracing::info!(files = changes.len(), "only what changed in the index is looked at");
+    let mut was = Tally::default();
+    let mut looked_at = 0;
+    {
+        let mut writer = Writer::new(work, shared);
+        let mut look = |path: &str, before: Option<&[u8]>, after: Option<&[u8]>| {
+            looked_at += 1;
+            let before = before.unwrap_or_default();
+            let _ = each(&work.rules, path, before, &mut was, &mut |_, _, _| ControlFlow::Continue(()));
+            let known = lines(before).map(|(_, line)| line).collect();
+            after.map_or(ControlFlow::Continue(()), |after| writer.file(path, after, &known))
+        };
+        let changed: HashSet<&str> = changes.iter().map(|change| &*change.path).collect();
+        for change in changes {
+            let read = |blob| source.blob(blob);
+            let before = change.before.as_ref().map(read).transpose()?;
+            let after = change.after.as_ref().map(read).transpose()?;
+            if look(&change.path, before.as_deref(), after.as_deref()).is_break() {
+                break;
+            }
+        }
+        for path in state.bad_files.iter().filter(|path| !changed.contains(path.as_str())) {
+            if let Some(file) = source.file(path)?
+                && look(path, Some(&file.data), Some(&file.data)).is_break()
+            {
+                break;
+            }
+        }
+    }
+    let mut outcome = finish(work, shared)?;
+    // Of all other files, what was counted then.
+    let other = state.selected.saturating_sub(was.selected);
+    outcome.selected += other;
+    outcome.existing += other;
+    outcome.yanked_skipped += state.yanked_skipped.saturating_sub(was.yanked_skipped);
+    outcome.news = Some(looked_at);
+    Ok(outcome)
+}
+
+/// Publishes what is left.
+fn finish(work: &Work<'_>, shared: &Shared) -> Result<SidecarOutcome, PipelineError> {
+    let left = std::mem::take(&mut *shared.left.lock().unwrap_or_else(PoisonError::into_inner));
+    if !work.has_failed() {
+        shared.store.commit(left)?;
+    }
+    work.end()
+}

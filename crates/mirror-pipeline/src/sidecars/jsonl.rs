@@ -1,0 +1,338 @@
+//! One JSONL of all sidecars, in the order of the index.
+//!
+//! The index is read in the order of its packs, which is not that of its paths. So it is read twice:
+//! the first time says how long the lines of each file will be, and with that where they belong; the
+//! second time they are written there. A line takes four bytes of memory in between.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use mirror_index::lines;
+use mirror_sidecar::splice;
+use mirror_store::{OutputFile, Store};
+use mirror_telemetry::Activity;
+use mirror_types::{CrateName, Layout};
+
+use super::Work;
+use super::options::SidecarOutcome;
+use super::render::{Good, Tally, Teller, Urls, each};
+use super::source::Feed;
+use crate::error::PipelineError;
+
+/// Bytes that are collected before they are written, in order.
+const PIECE: usize = 1 << 20;
+
+/// What becomes of a line: nothing; it is read again; or the place of its version, so that it need not
+/// be: begin above [`PLACE`], length below.
+type Fate = u32;
+const LEFT_OUT: Fate = 0;
+const READ_AGAIN: Fate = 1;
+const PLACE: u32 = 8;
+
+pub(super) fn write(
+    mut work: Work<'_>,
+    feed: &Feed,
+    path: &Path,
+    layout_of: &Path,
+) -> Result<SidecarOutcome, PipelineError> {
+    let mirror = Store::open_read_only(layout_of, Layout::default())?;
+    work.rules.layout = mirror.map_or_else(Layout::default, |mirror| mirror.layout());
+    let output = OutputFile::begin(path)?;
+    if work.options.limit > 0 {
+        in_order(&work, feed, &output)?;
+    } else if let Some(plan) = measure(&work, feed)? {
+        work.stats.planned(plan.lines);
+        place(&work, feed, &output, &plan)?;
+    }
+    let mut outcome = work.end()?;
+    if !work.cancel.is_cancelled() {
+        output.publish()?;
+        outcome.written = outcome.selected;
+    }
+    Ok(outcome)
+}
+
+/// The first records of the index.
+fn in_order(work: &Work<'_>, feed: &Feed, output: &OutputFile) -> Result<(), PipelineError> {
+    let mut teller = Teller::new(&work.rules);
+    let (mut tally, mut text, mut offset) = (Tally::default(), Vec::with_capacity(2 * PIECE), 0);
+    let mut flush = |text: &mut Vec<u8>| -> Result<(), PipelineError> {
+        output.write_at(offset, text)?;
+        offset += text.len() as u64;
+        text.clear();
+        Ok(())
+    };
+    let mut failed = Ok(());
+    feed.in_order(&mut |path, data| {
+        let before = tally.selected;
+        let (flow, _) = each(&work.rules, path, data, &mut tally, &mut |tally, good, selected| {
+            if selected {
+                if let Err(error) = line(&good, &mut teller, path, &mut text) {
+                    failed = Err(error);
+                    return ControlFlow::Break(());
+                }
+                if tally.selected == work.options.limit {
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        work.stats.wrote(tally.selected - before, 0);
+        if failed.is_ok() && text.len() >= PIECE {
+            failed = flush(&mut text);
+        }
+        if failed.is_err() || work.cancel.is_cancelled() { ControlFlow::Break(()) } else { flow }
+    })?;
+    failed?;
+    flush(&mut text)?;
+    tally.bytes = offset;
+    work.add(tally);
+    Ok(())
+}
+
+/// Appends the line of a record.
+fn line(
+    good: &Good<'_>,
+    teller: &mut Teller<'_>,
+    path: &str,
+    text: &mut Vec<u8>,
+) -> Result<(), PipelineError> {
+    let facts = teller.facts(good, path);
+    // It was read, so it can be written.
+    good.line.compact(&facts, text).map_err(|error| PipelineError::Internal(error.to_string()))?;
+    text.push(b'\n');
+    Ok(())
+}
+
+/// What was found out of the whole index.
+struct Plan {
+    /// In the order of their paths.
+    files: Vec<Measured>,
+    /// The fates of lines, by thread.
+    fates: Vec<Vec<Fate>>,
+    /// Where each file begins.
+    offsets: Vec<u64>,
+    bytes: u64,
+    lines: u64,
+}
+
+/// A file of the index.
+struct Measured {
+    path: Box<str>,
+    /// The crate of all lines that are not read again.
+    name: CrateName,
+    thread: usize,
+    first: usize,
+    count: usize,
+    bytes: u64,
+}
+
+/// One thread's measuring.
+struct Measurer<'w> {
+    work: &'w Work<'w>,
+    teller: Teller<'w>,
+    tally: Tally,
+    text: Vec<u8>,
+    files: Vec<Measured>,
+    fates: Vec<Fate>,
+    done: &'w Mutex<Vec<(Vec<Measured>, Vec<Fate>)>>,
+}
+
+impl Measurer<'_> {
+    fn file(&mut self, path: &str, data: &[u8]) -> Result<(), PipelineError> {
+        let Self { work, teller, tally, text, fates, .. } = self;
+        let first = fates.len();
+        let (mut name, mut bytes, mut failed) = (None::<CrateName>, 0, Ok(()));
+        let _ = each(&work.rules, path, data, tally, &mut |_, good, selected| {
+            fates.resize(first + good.at, LEFT_OUT);
+            let name = name.get_or_insert_with(|| good.record.id.name.clone());
+            fates.push(if selected { fate(&good, name, &work.rules.urls) } else { LEFT_OUT });
+            if selected {
+                text.clear();
+                failed = line(&good, teller, path, text);
+                bytes += text.len() as u64;
+            }
+            if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        failed?;
+        if let (Some(name), true) = (name, bytes > 0) {
+            let count = self.fates.len() - first;
+            self.files.push(Measured { path: path.into(), name, thread: 0, first, count, bytes });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Measurer<'_> {
+    fn drop(&mut self) {
+        self.work.add(std::mem::take(&mut self.tally));
+        let own = (std::mem::take(&mut self.files), std::mem::take(&mut self.fates));
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(own);
+    }
+}
+
+fn fate(good: &Good<'_>, name: &CrateName, urls: &Urls) -> Fate {
+    let place = match urls {
+        Urls::Base(_) if good.record.id.name == *name => good.line.version_place(),
+        _ => None,
+    };
+    let packed = place.and_then(|place| {
+        let (start, len) = (u32::try_from(place.start).ok()?, u32::try_from(place.len()).ok()?);
+        (start < 1 << (u32::BITS - PLACE) && len < 1 << PLACE).then_some(start << PLACE | len)
+    });
+    packed.unwrap_or(READ_AGAIN)
+}
+
+/// Reads all of the index; `None` when the run was stopped.
+fn measure(work: &Work<'_>, feed: &Feed) -> Result<Option<Plan>, PipelineError> {
+    let text = "reading the index".to_owned();
+    work.stats.set_activity(Some(Activity { text, done: 0, total: None }));
+    let done = Mutex::default();
+    feed.fastest(work.threads(), &|| {
+        let mut own = Measurer {
+            work,
+            teller: Teller::new(&work.rules),
+            tally: Tally::default(),
+            text: Vec::new(),
+            files: Vec::new(),
+            fates: Vec::new(),
+            done: &done,
+        };
+        Box::new(move |path, data| own_file(work, own.file(path, data)))
+    })?;
+    work.stats.set_activity(None);
+    if work.cancel.is_cancelled() || work.has_failed() {
+        return Ok(None);
+    }
+    let (mut files, mut fates) = (Vec::new(), Vec::new());
+    for (thread, (own, its)) in
+        done.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().enumerate()
+    {
+        files.extend(own.into_iter().map(|file| Measured { thread, ..file }));
+        fates.push(its);
+    }
+    files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let mut bytes = 0;
+    let offsets = files
+        .iter()
+        .map(|file| {
+            bytes += file.bytes;
+            bytes - file.bytes
+        })
+        .collect();
+    let lines = fates.iter().flatten().filter(|fate| **fate != LEFT_OUT).count() as u64;
+    Ok(Some(Plan { files, fates, offsets, bytes, lines }))
+}
+
+/// Goes on unless something went wrong.
+fn own_file(work: &Work<'_>, done: Result<(), PipelineError>) -> ControlFlow<()> {
+    match done {
+        Ok(()) if !work.cancel.is_cancelled() => ControlFlow::Continue(()),
+        Ok(()) => ControlFlow::Break(()),
+        Err(error) => {
+            work.fail(error);
+            ControlFlow::Break(())
+        }
+    }
+}
+
+/// Reads the index again and puts every file's lines where they belong.
+fn place(work: &Work<'_>, feed: &Feed, output: &OutputFile, plan: &Plan) -> Result<(), PipelineError> {
+    output.set_len(plan.bytes)?;
+    let by_path: HashMap<&str, usize> =
+        plan.files.iter().enumerate().map(|(at, file)| (&*file.path, at)).collect();
+    let placed = AtomicU64::new(0);
+    feed.fastest(work.threads(), &|| {
+        let mut teller = Teller::new(&work.rules);
+        let mut text = Vec::new();
+        let (by_path, placed) = (&by_path, &placed);
+        Box::new(move |path, data| {
+            // Files of which nothing is selected have no place.
+            let Some(at) = by_path.get(path) else { return own_file(work, Ok(())) };
+            let file = &plan.files[*at];
+            let fates = &plan.fates[file.thread][file.first..file.first + file.count];
+            text.clear();
+            let count = again(&mut teller, file, fates, data, &mut text, work);
+            let done = count.and_then(|count| {
+                if text.len() as u64 != file.bytes {
+                    return Err(changed(path));
+                }
+                output.write_at(plan.offsets[*at], &text)?;
+                placed.fetch_add(1, Ordering::Relaxed);
+                work.stats.wrote(count, file.bytes);
+                Ok(())
+            });
+            own_file(work, done)
+        })
+    })?;
+    if placed.into_inner() != plan.files.len() as u64 && !work.cancel.is_cancelled() && !work.has_failed() {
+        return Err(changed("a file"));
+    }
+    work.add(Tally { bytes: plan.bytes, ..Tally::default() });
+    Ok(())
+}
+
+/// The lines of a file as they were measured; how many.
+fn again(
+    teller: &mut Teller<'_>,
+    file: &Measured,
+    fates: &[Fate],
+    data: &[u8],
+    text: &mut Vec<u8>,
+    work: &Work<'_>,
+) -> Result<u64, PipelineError> {
+    let mut count = 0;
+    let mut odd = false;
+    for (at, (_, bytes)) in lines(data).enumerate() {
+        match fates.get(at).copied().unwrap_or(LEFT_OUT) {
+            LEFT_OUT => continue,
+            READ_AGAIN => {
+                odd = true;
+                break;
+            }
+            place => {
+                let start = (place >> PLACE) as usize;
+                let version = bytes.get(start..start + (place & ((1 << PLACE) - 1)) as usize);
+                let version = version.and_then(|version| std::str::from_utf8(version).ok());
+                let facts = teller.of(&file.name, version.ok_or_else(|| changed(&file.path))?, &file.path);
+                splice(bytes, &facts, text);
+                text.push(b'\n');
+            }
+        }
+        count += 1;
+    }
+    if !odd {
+        return Ok(count);
+    }
+    text.clear();
+    read_again(teller, file, data, text, work)
+}
+
+/// All lines of a file, some of which are not plain.
+fn read_again(
+    teller: &mut Teller<'_>,
+    file: &Measured,
+    data: &[u8],
+    text: &mut Vec<u8>,
+    work: &Work<'_>,
+) -> Result<u64, PipelineError> {
+    let (mut tally, mut failed) = (Tally::default(), Ok(()));
+    let _ = each(&work.rules, &file.path, data, &mut tally, &mut |_, good, selected| {
+        if selected {
+            failed = line(&good, teller, &file.path, text);
+        }
+        if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    failed.map(|()| tally.selected)
+}
+
+fn changed(what: &str) -> PipelineError {
+    PipelineError::Usage(format!(
+        "{} of the index changed while it was read; let whatever updates it come to its end, then run the same \
+         command again",
+        mirror_types::Printable(what)
+    ))
+}

@@ -1,0 +1,256 @@
+//! What a downloader's manifest says of where releases are held, in some 40 bytes for each.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::fs::File;
+use std::hash::BuildHasher as _;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+
+use mirror_manifest::PRUNED;
+use mirror_types::{CrateName, Layout, Printable, VersionText};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use super::options::ManifestRead;
+use crate::error::PipelineError;
+use crate::outcome::FIRST;
+
+/// Where releases are held, by the latest record of each that tells of bytes. A record of a failure
+/// says nothing of what was there before; one of pruning takes it away.
+#[derive(Debug, Default)]
+pub(super) struct Enrichment {
+    /// By a hash of crate and version; a second one is in the value, so that together they tell
+    /// releases apart with 96 bits.
+    releases: HashMap<u64, Packed>,
+    keys: [RandomState; 2],
+    texts: Interned,
+}
+
+/// Where one release is held.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held<'a> {
+    pub(super) storage: Option<&'a str>,
+    pub(super) bundle_path: Option<&'a str>,
+    pub(super) member: Member<'a>,
+}
+
+/// Its name in the bundle.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Member<'a> {
+    #[default]
+    Unknown,
+    /// Its path in the shard layout, with this between the parts.
+    Own { separator: char },
+    /// Anything else.
+    Other(&'a str),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Packed {
+    check: u32,
+    storage: u32,
+    bundle: u32,
+    member: u32,
+}
+
+/// Instead of the number of a text.
+const NONE: u32 = u32::MAX;
+const OWN: u32 = u32::MAX - 1;
+const OWN_BACKSLASHES: u32 = u32::MAX - 2;
+
+/// Texts that stand in many records.
+#[derive(Debug, Default)]
+struct Interned {
+    texts: Vec<Box<str>>,
+    numbers: HashMap<Box<str>, u32>,
+}
+
+impl Interned {
+    fn number(&mut self, text: &str) -> u32 {
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        let number = u32::try_from(self.texts.len()).unwrap_or(NONE).min(OWN_BACKSLASHES - 1);
+        self.texts.push(text.into());
+        self.numbers.insert(text.into(), number);
+        number
+    }
+
+    fn text(&self, number: u32) -> Option<&str> {
+        self.texts.get(number as usize).map(|text| &**text)
+    }
+}
+
+/// What is read of a record, of schema 1 or 2.
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow, default)]
+    url: Cow<'a, str>,
+    #[serde(borrow, default)]
+    storage: Cow<'a, str>,
+    #[serde(borrow, default)]
+    bundle_path: Text<'a>,
+    #[serde(borrow, default)]
+    bundle_member: Text<'a>,
+    #[serde(default)]
+    ok: bool,
+    #[serde(borrow, default)]
+    status: Cow<'a, str>,
+    #[serde(borrow, default, rename = "crate")]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    version: Text<'a>,
+}
+
+/// A text that may be missing, or null; borrowed where it can be.
+#[derive(Default)]
+struct Text<'a>(Option<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string or null")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Some(Cow::Borrowed(text))))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Some(Cow::Owned(text.to_owned()))))
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Text(None))
+            }
+        }
+        from.deserialize_any(Visitor)
+    }
+}
+
+impl<'a> Text<'a> {
+    /// What it says; an empty text says nothing.
+    fn get(&self) -> Option<&str> {
+        self.0.as_deref().filter(|text| !text.is_empty())
+    }
+}
+
+impl Enrichment {
+    /// Reads a manifest. A last line without its newline is left out: the run that writes it may go on.
+    pub(super) fn read(
+        path: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<(Self, ManifestRead), PipelineError> {
+        const LOOK_EVERY: u64 = 4_096;
+        let fail = |source| PipelineError::Read { what: "the manifest", path: path.to_owned(), source };
+        let mut reader = BufReader::with_capacity(1 << 20, File::open(path).map_err(fail)?);
+        let (mut all, mut read) = (Self::default(), ManifestRead::default());
+        let (mut line, mut number) = (Vec::new(), 0);
+        loop {
+            line.clear();
+            reader.read_until(b'\n', &mut line).map_err(fail)?;
+            number += 1;
+            match line.pop() {
+                None => break,
+                Some(b'\n') => {}
+                Some(_) => {
+                    read.torn = true;
+                    tracing::warn!(manifest = %path.display(), "the manifest ends in a torn record; it is left out");
+                    break;
+                }
+            }
+            if number % LOOK_EVERY == 0 && cancel.is_cancelled() {
+                break;
+            }
+            if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            match serde_json::from_slice::<Entry<'_>>(&line) {
+                Ok(entry) => {
+                    read.records += 1;
+                    all.take(&entry);
+                }
+                Err(error) => {
+                    read.bad_lines += 1;
+                    if read.first_bad_lines.len() < FIRST {
+                        let reason = error.to_string();
+                        read.first_bad_lines.push(format!("line {number}: {}", Printable(&reason)));
+                    }
+                }
+            }
+        }
+        read.releases = all.releases.len() as u64;
+        all.texts.numbers = HashMap::new();
+        tracing::info!(manifest = %path.display(), records = read.records, "read what is held of {} releases", read.releases);
+        Ok((all, read))
+    }
+
+    fn key(&self, name: &str, version: &str) -> (u64, u32) {
+        let [first, second] = &self.keys;
+        let check = second.hash_one((name, version));
+        #[expect(clippy::cast_possible_truncation, reason = "any 32 bits of it")]
+        (first.hash_one((name, version)), check as u32)
+    }
+
+    fn take(&mut self, entry: &Entry<'_>) {
+        let release = match (entry.name.get(), entry.version.get()) {
+            (Some(name), Some(version)) => Some((Cow::Borrowed(name), Cow::Borrowed(version))),
+            _ => of_url(&entry.url),
+        };
+        let Some((name, version)) = release else { return };
+        let (key, check) = self.key(&name, &version);
+        if entry.status == PRUNED {
+            self.releases.remove(&key);
+            return;
+        }
+        if !entry.ok {
+            return;
+        }
+        let mut number = |text: Option<&str>| text.map_or(NONE, |text| self.texts.number(text));
+        let storage = number(Some(&*entry.storage).filter(|text| !text.is_empty()));
+        let bundle = number(entry.bundle_path.get());
+        let member = match entry.bundle_member.get() {
+            None => NONE,
+            Some(member) if is_own(member, '/', &name, &version) => OWN,
+            Some(member) if is_own(member, '\\', &name, &version) => OWN_BACKSLASHES,
+            other => number(other),
+        };
+        self.releases.insert(key, Packed { check, storage, bundle, member });
+    }
+
+    /// Where a release is held; `None` when the manifest does not say.
+    pub(super) fn held(&self, name: &str, version: &str) -> Option<Held<'_>> {
+        let (key, check) = self.key(name, version);
+        let packed = self.releases.get(&key).filter(|packed| packed.check == check)?;
+        let member = match packed.member {
+            NONE => Member::Unknown,
+            OWN => Member::Own { separator: '/' },
+            OWN_BACKSLASHES => Member::Own { separator: '\\' },
+            number => self.texts.text(number).map_or(Member::Unknown, Member::Other),
+        };
+        let text = |number| self.texts.text(number);
+        Some(Held { storage: text(packed.storage), bundle_path: text(packed.bundle), member })
+    }
+}
+
+/// Whether a member is called what the release's file is called in the shard layout.
+fn is_own(member: &str, separator: char, name: &str, version: &str) -> bool {
+    let Ok(name) = CrateName::new(name) else { return false };
+    let (dir, file) = (Layout::Shard.dir(&name), format!("{name}-{version}.crate"));
+    dir.split('/').chain([&*file]).eq(member.split(separator))
+}
+
+/// The release that a download URL of the source system names: `…/{name}/{name}-{version}.crate`.
+fn of_url(url: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+    let (rest, file) = url.rsplit_once('/')?;
+    let name = rest.rsplit_once('/').map_or(rest, |(_, name)| name);
+    let version = file.strip_prefix(name)?.strip_prefix('-')?.strip_suffix(".crate")?;
+    let version: Cow<'_, str> = if version.contains('%') {
+        version.replace("%2B", "+").replace("%2b", "+").into()
+    } else {
+        version.into()
+    };
+    (CrateName::is_valid(name) && VersionText::is_valid(&version)).then_some((name.into(), version))
+}

@@ -1,0 +1,124 @@
+//! Sidecars: a JSON description of every release of an index, as files beside the crates or as one
+//! JSONL.
+
+mod files;
+mod jsonl;
+mod manifest;
+mod options;
+mod render;
+mod source;
+mod state;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use mirror_index::IndexLimits;
+use mirror_telemetry::{Phase, RunStats};
+use mirror_types::Layout;
+use tokio_util::sync::CancellationToken;
+
+pub use options::{ManifestRead, SidecarMode, SidecarOptions, SidecarOutcome, SidecarSource};
+
+use crate::error::PipelineError;
+use crate::outcome::FIRST;
+use manifest::Enrichment;
+use render::{Rules, Tally};
+
+/// Writes the sidecars that `options` ask for. Streams; memory grows with the number of crates, and by
+/// some 25 bytes for each release (40 more with a manifest). Stops cleanly when `cancel` fires. Blocks.
+///
+/// # Errors
+/// When the run could not begin or could not go on. Bad lines of the index are no error; they are in
+/// the [`SidecarOutcome`].
+pub fn sidecars(
+    options: &SidecarOptions,
+    stats: &Arc<RunStats>,
+    cancel: &CancellationToken,
+) -> Result<SidecarOutcome, PipelineError> {
+    let began = Instant::now();
+    stats.set_phase(Phase::Index);
+    let (feed, urls) = source::open(options)?;
+    let (facts, read) = match &options.manifest {
+        Some(path) => Enrichment::read(path, cancel).map(|(facts, read)| (Some(facts), Some(read)))?,
+        None => (None, None),
+    };
+    let work = Work {
+        options,
+        stats,
+        cancel,
+        rules: Rules {
+            urls,
+            layout: Layout::Shard,
+            include_yanked: options.include_yanked,
+            limits: IndexLimits::default(),
+            facts,
+        },
+        tally: Mutex::default(),
+        failed: Mutex::default(),
+    };
+    let mut outcome = match &options.mode {
+        SidecarMode::Files { out } => files::write(work, &feed, out)?,
+        SidecarMode::Jsonl { path, layout_of } => jsonl::write(work, &feed, path, layout_of)?,
+    };
+    outcome.manifest = read;
+    outcome.interrupted = cancel.is_cancelled();
+    outcome.elapsed = began.elapsed();
+    outcome.check()?;
+    stats.plan_finished();
+    stats.set_phase(Phase::Done);
+    Ok(outcome)
+}
+
+/// What all threads of a run share.
+struct Work<'a> {
+    options: &'a SidecarOptions,
+    stats: &'a Arc<RunStats>,
+    cancel: &'a CancellationToken,
+    rules: Rules,
+    tally: Mutex<Tally>,
+    /// The first error of any thread.
+    failed: Mutex<Option<PipelineError>>,
+}
+
+impl Work<'_> {
+    /// As many as there is something for them to do on.
+    fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        cores.min(self.options.concurrency).max(1)
+    }
+
+    fn fail(&self, error: PipelineError) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Takes in what a thread counted.
+    fn add(&self, tally: Tally) {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
+    }
+
+    /// What was counted, or the first error.
+    fn end(&self) -> Result<SidecarOutcome, PipelineError> {
+        if let Some(error) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(error);
+        }
+        let tally = std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut faults = tally.faults;
+        faults.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        Ok(SidecarOutcome {
+            selected: tally.selected,
+            written: tally.written,
+            existing: tally.existing,
+            refreshed: tally.refreshed,
+            yanked_refreshed: tally.yanked_refreshed,
+            yanked_skipped: tally.yanked_skipped,
+            bytes: tally.bytes,
+            bad_lines: tally.bad_lines,
+            first_bad_lines: faults.iter().take(FIRST).map(ToString::to_string).collect(),
+            ..SidecarOutcome::default()
+        })
+    }
+}

@@ -1,0 +1,131 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::PipelineError;
+use crate::outcome::ExitCode;
+
+/// Where the lines come from.
+#[derive(Debug, Clone)]
+pub enum SidecarSource {
+    /// A local index: a checkout, a bare repository or a plain directory.
+    Local(PathBuf),
+    /// What a mirror keeps of a sparse registry, of which no question is asked: the mirror, and the root
+    /// of the registry when it keeps several.
+    SparseCache {
+        /// The mirror root.
+        mirror: PathBuf,
+        /// The registry, without the `sparse+` prefix.
+        registry: Option<String>,
+    },
+}
+
+/// What is written.
+#[derive(Debug, Clone)]
+pub enum SidecarMode {
+    /// A file for each release, beside its crate.
+    Files {
+        /// The mirror root.
+        out: PathBuf,
+    },
+    /// One line for each release.
+    Jsonl {
+        /// The file.
+        path: PathBuf,
+        /// The mirror whose layout `crate_file` follows, when it is there.
+        layout_of: PathBuf,
+    },
+}
+
+/// What to do; resolved from flags by the caller.
+#[derive(Debug, Clone)]
+pub struct SidecarOptions {
+    /// Where the lines come from.
+    pub source: SidecarSource,
+    /// What is written.
+    pub mode: SidecarMode,
+    /// A downloader's manifest, of schema 1 or 2, that says what is held where.
+    pub manifest: Option<PathBuf>,
+    /// Also yanked releases.
+    pub include_yanked: bool,
+    /// First N records of the index only; 0 means all.
+    pub limit: u64,
+    /// Most threads.
+    pub concurrency: usize,
+    /// Base of download URLs; `None` takes the sparse registry's own `dl`, or the product's default.
+    pub crates_base_url: Option<String>,
+    /// Bring sidecars that are there up to date.
+    pub refresh: bool,
+}
+
+/// What was found in a manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ManifestRead {
+    /// Records that were read.
+    pub records: u64,
+    /// Releases of which it says where they are held.
+    pub releases: u64,
+    /// Lines that are no records.
+    pub bad_lines: u64,
+    /// The first of them, with their numbers.
+    pub first_bad_lines: Vec<String>,
+    /// Whether it ends in a torn line, as the manifest of a run that goes on may.
+    pub torn: bool,
+}
+
+/// What a run did. `selected` is the sum of `written`, `existing` and `refreshed`, unless the run was
+/// stopped.
+#[derive(Debug, Clone, Default)]
+pub struct SidecarOutcome {
+    /// Records that were selected.
+    pub selected: u64,
+    /// Sidecars that were not there before; lines, of a JSONL.
+    pub written: u64,
+    /// Sidecars that were there and stayed as they are.
+    pub existing: u64,
+    /// Sidecars that were there and were written anew.
+    pub refreshed: u64,
+    /// Sidecars of yanked releases, not selected, that were there and were written anew.
+    pub yanked_refreshed: u64,
+    /// Yanked releases left out.
+    pub yanked_skipped: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Bad lines of the index.
+    pub bad_lines: u64,
+    /// The first of them.
+    pub first_bad_lines: Vec<String>,
+    /// What was found in the manifest.
+    pub manifest: Option<ManifestRead>,
+    /// Files of the index that were looked at, when those are not all.
+    pub news: Option<u64>,
+    /// Time taken.
+    pub elapsed: Duration,
+    /// Stopped before the end.
+    pub interrupted: bool,
+}
+
+impl SidecarOutcome {
+    /// The exit code of a run that came to this end.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        if self.interrupted {
+            ExitCode::Interrupted
+        } else if self.bad_lines > 0 || self.manifest.as_ref().is_some_and(|read| read.bad_lines > 0) {
+            ExitCode::Records
+        } else {
+            ExitCode::Complete
+        }
+    }
+
+    /// A run that came to its end has an answer for every selected record.
+    pub(super) fn check(&self) -> Result<(), PipelineError> {
+        let told = self.written + self.existing + self.refreshed;
+        if self.interrupted || told == self.selected {
+            return Ok(());
+        }
+        Err(PipelineError::Internal(format!(
+            "{} records were selected, {told} sidecars came of them",
+            self.selected
+        )))
+    }
+}

@@ -1,0 +1,199 @@
+//! From a file of the index to its sidecars, one line after another.
+
+use std::ops::ControlFlow;
+
+use mirror_index::sparse::DlTemplate;
+use mirror_index::{FileChecker, IndexLimits, LineFault, lines};
+use mirror_sidecar::{Facts, Line};
+use mirror_types::{CrateName, IndexRecord, Layout};
+
+use super::manifest::{Enrichment, Member};
+
+/// Faults that a run keeps, so that the first ones in index order are among them.
+const FAULTS_MOST: usize = 10_000;
+
+/// Download URLs.
+pub(super) enum Urls {
+    /// `{base}/{name}/{name}-{version}.crate`; no slash at the end of the base.
+    Base(String),
+    /// As a sparse registry says.
+    Template(DlTemplate),
+}
+
+/// By what sidecars are made.
+pub(super) struct Rules {
+    pub(super) urls: Urls,
+    pub(super) layout: Layout,
+    pub(super) include_yanked: bool,
+    pub(super) limits: IndexLimits,
+    pub(super) facts: Option<Enrichment>,
+}
+
+/// What a thread counted.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) selected: u64,
+    pub(super) written: u64,
+    pub(super) existing: u64,
+    pub(super) refreshed: u64,
+    pub(super) yanked_refreshed: u64,
+    pub(super) yanked_skipped: u64,
+    pub(super) bytes: u64,
+    pub(super) bad_lines: u64,
+    pub(super) faults: Vec<LineFault>,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: Self) {
+        self.selected += other.selected;
+        self.written += other.written;
+        self.existing += other.existing;
+        self.refreshed += other.refreshed;
+        self.yanked_refreshed += other.yanked_refreshed;
+        self.yanked_skipped += other.yanked_skipped;
+        self.bytes += other.bytes;
+        self.bad_lines += other.bad_lines;
+        self.faults.extend(other.faults);
+        if self.faults.len() > FAULTS_MOST {
+            self.faults.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+            self.faults.truncate(FAULTS_MOST / 2);
+        }
+    }
+
+    fn fault(&mut self, fault: LineFault) {
+        self.bad_lines += 1;
+        if self.faults.len() < FAULTS_MOST {
+            self.faults.push(fault);
+        }
+    }
+}
+
+/// A good line of the index.
+pub(super) struct Good<'a> {
+    pub(super) line: Line<'a>,
+    pub(super) bytes: &'a [u8],
+    /// Which of the file's lines, blank ones left out, from 0.
+    pub(super) at: usize,
+    pub(super) record: IndexRecord,
+}
+
+/// Gives every good line of a file to `visit`, yanked or not; counts what is selected. `false`: some
+/// of its lines are bad.
+pub(super) fn each(
+    rules: &Rules,
+    path: &str,
+    data: &[u8],
+    tally: &mut Tally,
+    visit: &mut dyn FnMut(&mut Tally, Good<'_>, bool) -> ControlFlow<()>,
+) -> (ControlFlow<()>, bool) {
+    let mut checker = FileChecker::new(path, &rules.limits);
+    let mut whole = true;
+    for (at, (number, bytes)) in lines(data).enumerate() {
+        let read = checker.fits(bytes).and_then(|()| {
+            let line = Line::read(bytes).map_err(|error| error.to_string())?;
+            let record = checker.check(&line.name, &line.version, &line.cksum, line.yanked)?;
+            Ok(Good { line, bytes, at, record })
+        });
+        let good = match read {
+            Ok(good) => good,
+            Err(reason) => {
+                whole = false;
+                tally.fault(LineFault { file: path.to_owned(), line: number, reason });
+                continue;
+            }
+        };
+        let selected = rules.include_yanked || !good.record.yanked;
+        if selected {
+            tally.selected += 1;
+        } else {
+            tally.yanked_skipped += 1;
+        }
+        if visit(tally, good, selected).is_break() {
+            return (ControlFlow::Break(()), whole);
+        }
+    }
+    (ControlFlow::Continue(()), whole)
+}
+
+/// Makes the facts of one release after another; its texts are used again.
+pub(super) struct Teller<'r> {
+    rules: &'r Rules,
+    name: Option<CrateName>,
+    file: String,
+    url: String,
+    /// How much of each stays the same for the versions of a crate.
+    kept: (usize, usize),
+    member: String,
+}
+
+impl<'r> Teller<'r> {
+    pub(super) fn new(rules: &'r Rules) -> Self {
+        Self {
+            rules,
+            name: None,
+            file: String::new(),
+            url: String::new(),
+            kept: (0, 0),
+            member: String::new(),
+        }
+    }
+
+    fn begin(&mut self, name: &CrateName) {
+        if self.name.as_ref() == Some(name) {
+            self.file.truncate(self.kept.0);
+            self.url.truncate(self.kept.1);
+            return;
+        }
+        self.file.clear();
+        self.url.clear();
+        self.file.extend([&self.rules.layout.dir(name), "/", name.as_str(), "-"]);
+        if let Urls::Base(base) = &self.rules.urls {
+            self.url.extend([base, "/", name.as_str(), "/", name.as_str(), "-"]);
+        }
+        self.kept = (self.file.len(), self.url.len());
+        self.name = Some(name.clone());
+    }
+
+    /// The facts of a line.
+    pub(super) fn facts<'s>(&'s mut self, good: &Good<'_>, path: &'s str) -> Facts<'s> {
+        let IndexRecord { id, cksum, .. } = &good.record;
+        if let Urls::Template(template) = &self.rules.urls {
+            self.begin(&id.name);
+            self.url = template.readable(id, cksum);
+        }
+        self.of(&id.name, id.version.as_str(), path)
+    }
+
+    /// The facts of a release of which nothing but name and version is at hand; the URL is right only
+    /// with [`Urls::Base`].
+    pub(super) fn of<'s>(&'s mut self, name: &CrateName, version: &str, path: &'s str) -> Facts<'s> {
+        if let Urls::Base(_) = self.rules.urls {
+            self.begin(name);
+            self.url.extend([version, ".crate"]);
+        }
+        self.file.extend([version, ".crate"]);
+        let facts = self.rules.facts.as_ref();
+        let held = facts.and_then(|facts| facts.held(name.as_str(), version)).unwrap_or_default();
+        let member = match held.member {
+            Member::Unknown => None,
+            Member::Own { separator } => {
+                let dir = Layout::Shard.dir(name);
+                self.member.clear();
+                self.member.extend([&*dir, "/", name.as_str(), "-", version, ".crate"]);
+                if separator != '/' {
+                    self.member = self.member.replace('/', separator.encode_utf8(&mut [0; 4]));
+                }
+                Some(&*self.member)
+            }
+            Member::Other(member) => Some(member),
+        };
+        Facts {
+            crate_file: &self.file,
+            crate_url: &self.url,
+            index_path: path,
+            storage: held.storage,
+            bundle_path: held.bundle_path,
+            bundle_member: member,
+        }
+    }
+}

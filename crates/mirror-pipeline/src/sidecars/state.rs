@@ -1,0 +1,60 @@
+//! How far the sidecars of a mirror have come with its index, in `.mirror/sidecars.json`.
+
+use std::collections::BTreeSet;
+
+use mirror_store::Store;
+use serde::{Deserialize, Serialize};
+
+use crate::error::PipelineError;
+
+const FILE: &str = "sidecars.json";
+const FORMAT_VERSION: u32 = 1;
+
+/// What a run leaves for the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    format_version: u32,
+    /// By what the sidecars were made.
+    pub(super) settings: String,
+    /// The tree of the index of which every selected release has a sidecar.
+    pub(super) present: Option<String>,
+    /// The tree whose lines all sidecars show that are there; not later than `present`.
+    pub(super) current: Option<String>,
+    /// Of `present`.
+    pub(super) selected: u64,
+    /// Of `present`.
+    pub(super) yanked_skipped: u64,
+    /// Index files that had bad lines.
+    pub(super) bad_files: BTreeSet<String>,
+}
+
+impl State {
+    pub(super) fn new(settings: String) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            settings,
+            present: None,
+            current: None,
+            selected: 0,
+            yanked_skipped: 0,
+            bad_files: BTreeSet::new(),
+        }
+    }
+
+    /// What an earlier run left; what cannot be read counts as nothing.
+    pub(super) fn recall(store: &Store) -> Result<Option<Self>, PipelineError> {
+        let bytes = store.read_state(FILE)?;
+        Ok(bytes
+            .and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok())
+            .filter(|state| state.format_version == FORMAT_VERSION))
+    }
+
+    /// Leaves it; durable on return.
+    pub(super) fn remember(&self, store: &Store) -> Result<(), PipelineError> {
+        let text =
+            serde_json::to_vec_pretty(self).map_err(|error| PipelineError::Internal(error.to_string()))?;
+        store.write_state(FILE, &text)?;
+        // A batch of nothing makes durable what was written before.
+        Ok(store.commit(Vec::new())?)
+    }
+}

@@ -1,0 +1,36 @@
+/// Why a line of the index gives no sidecar.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LineError {
+    /// Not UTF-8.
+    #[error("it is not UTF-8, at byte {at}")]
+    NotUtf8 {
+        /// Where, from 0.
+        at: usize,
+    },
+    /// JSON, but something other than an object.
+    #[error("it is no JSON object")]
+    NoObject,
+    /// No JSON.
+    #[error("it is no JSON: {expected} expected at byte {at}")]
+    Syntax {
+        /// Where, from 0.
+        at: usize,
+        /// What should stand there.
+        expected: &'static str,
+    },
+    /// Nested beyond [`crate::MAX_DEPTH`].
+    #[error("it is nested more than {} deep", crate::MAX_DEPTH)]
+    TooDeep,
+    /// A field that every line has is not there.
+    #[error("the field `{0}` is missing")]
+    Missing(&'static str),
+    /// A field has another type.
+    #[error("the field `{field}` is not {expected}")]
+    WrongType {
+        /// Which.
+        field: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+}

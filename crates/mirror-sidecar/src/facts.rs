@@ -1,0 +1,67 @@
+/// What a sidecar says beside the fields of its line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// The `.crate` below the mirror root: `s/er/serde-1.0.0.crate`.
+    pub crate_file: &'a str,
+    /// Where it is downloaded from, `+` readable.
+    pub crate_url: &'a str,
+    /// The file of the index that the line stands in: `se/rd/serde`.
+    pub index_path: &'a str,
+    /// `filesystem`, `bundle`, `filesystem+bundle` or `object`, when a manifest says so.
+    pub storage: Option<&'a str>,
+    /// The bundle that holds it.
+    pub bundle_path: Option<&'a str>,
+    /// Its name in the bundle.
+    pub bundle_member: Option<&'a str>,
+}
+
+/// The keys of all facts.
+pub(crate) const KEYS: [&str; 6] =
+    ["crate_file", "crate_url", "index_path", "storage", "bundle_path", "bundle_member"];
+
+impl<'a> Facts<'a> {
+    /// The facts that are known, with their keys.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (&'static str, &'a str)> + use<'a> {
+        let values = [
+            Some(self.crate_file),
+            Some(self.crate_url),
+            Some(self.index_path),
+            self.storage,
+            self.bundle_path,
+            self.bundle_member,
+        ];
+        KEYS.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?)))
+    }
+
+    /// Appends `,"key":"value"` for each.
+    pub(crate) fn append(&self, out: &mut Vec<u8>) {
+        for (key, value) in self.known() {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(key.as_bytes());
+            out.extend_from_slice(b"\":");
+            push_string(value, out);
+        }
+    }
+}
+
+/// Appends a text as JSON.
+pub(crate) fn push_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    if text.bytes().any(special) {
+        for byte in text.bytes() {
+            match byte {
+                b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+                0..0x20 => {
+                    const HEX: &[u8; 16] = b"0123456789abcdef";
+                    let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
+                    out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+                }
+                _ => out.push(byte),
+            }
+        }
+    } else {
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.push(b'"');
+}

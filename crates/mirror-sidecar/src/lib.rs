@@ -1,0 +1,18 @@
+//! Sidecars: a line of the index with a few facts beside its own fields, as JSON. Pure functions.
+//!
+//! A sidecar has every field of its line, unknown ones included. Numbers and strings stay as they are
+//! written in the line: nothing is read as a float, nothing is escaped anew. A key that stands twice
+//! counts as it stands last, as it does for most readers of JSON.
+
+mod document;
+mod error;
+mod facts;
+mod line;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+pub use error::LineError;
+pub use facts::Facts;
+pub use line::{Line, splice};
+pub use scan::MAX_DEPTH;

@@ -1,0 +1,286 @@
+//! JSON, followed byte by byte and checked in full, without building anything.
+
+use crate::error::LineError;
+
+/// Deepest nesting that is read; serde's limit, too.
+pub const MAX_DEPTH: usize = 127;
+
+pub(crate) struct Scanner<'a> {
+    pub(crate) line: &'a [u8],
+    pub(crate) at: usize,
+    /// Whether there was white space outside of strings.
+    pub(crate) spaced: bool,
+}
+
+/// A string: what is between its quotes, and whether it has escapes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Text<'a> {
+    pub(crate) inner: &'a [u8],
+    pub(crate) escaped: bool,
+}
+
+impl<'a> Scanner<'a> {
+    /// A scanner of UTF-8.
+    pub(crate) fn new(line: &'a str) -> Self {
+        Self { line: line.as_bytes(), at: 0, spaced: false }
+    }
+
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.line.get(self.at).copied()
+    }
+
+    pub(crate) fn wanted<T>(&self, expected: &'static str) -> Result<T, LineError> {
+        Err(LineError::Syntax { at: self.at, expected })
+    }
+
+    pub(crate) fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            self.spaced = true;
+            self.at += 1;
+        }
+    }
+
+    pub(crate) fn expect(&mut self, byte: u8, name: &'static str) -> Result<(), LineError> {
+        if self.peek() != Some(byte) {
+            return self.wanted(name);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// A key with the colon behind it.
+    pub(crate) fn key(&mut self) -> Result<Text<'a>, LineError> {
+        self.space();
+        let key = self.string()?;
+        self.space();
+        self.expect(b':', "a colon")?;
+        self.space();
+        Ok(key)
+    }
+
+    /// After a value: whether the object or array goes on.
+    pub(crate) fn goes_on(&mut self, close: u8) -> Result<bool, LineError> {
+        self.space();
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(byte) if byte == close => {
+                self.at += 1;
+                Ok(false)
+            }
+            _ => self.wanted(if close == b'}' { "a comma or a brace" } else { "a comma or a bracket" }),
+        }
+    }
+
+    /// After an opening bracket: whether the closing one follows.
+    pub(crate) fn is_empty(&mut self, close: u8) -> bool {
+        self.space();
+        let empty = self.peek() == Some(close);
+        self.at += usize::from(empty);
+        empty
+    }
+
+    /// Passes over a value inside of `depth` others.
+    pub(crate) fn value(&mut self, depth: usize) -> Result<(), LineError> {
+        match self.peek() {
+            Some(b'"') => self.string().map(drop),
+            Some(b'{') => {
+                self.open(depth)?;
+                if self.is_empty(b'}') {
+                    return Ok(());
+                }
+                loop {
+                    self.key()?;
+                    self.value(depth + 1)?;
+                    if !self.goes_on(b'}')? {
+                        return Ok(());
+                    }
+                }
+            }
+            Some(b'[') => {
+                self.open(depth)?;
+                if self.is_empty(b']') {
+                    return Ok(());
+                }
+                loop {
+                    self.space();
+                    self.value(depth + 1)?;
+                    if !self.goes_on(b']')? {
+                        return Ok(());
+                    }
+                }
+            }
+            _ => self.plain(),
+        }
+    }
+
+    /// Passes over an opening bracket.
+    pub(crate) fn open(&mut self, depth: usize) -> Result<(), LineError> {
+        if depth >= MAX_DEPTH {
+            return Err(LineError::TooDeep);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Passes over a number, `true`, `false` or `null`.
+    pub(crate) fn plain(&mut self) -> Result<(), LineError> {
+        let word: &[u8] = match self.peek() {
+            Some(b't') => b"true",
+            Some(b'f') => b"false",
+            Some(b'n') => b"null",
+            Some(b'-' | b'0'..=b'9') => return self.number(),
+            _ => return self.wanted("a value"),
+        };
+        if !self.line[self.at..].starts_with(word) {
+            return self.wanted("a value");
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), LineError> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), LineError> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == start { self.wanted("a digit") } else { Ok(()) }
+    }
+
+    pub(crate) fn string(&mut self) -> Result<Text<'a>, LineError> {
+        self.expect(b'"', "a string")?;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            self.at += plain_len(&self.line[self.at..]);
+            match self.peek() {
+                Some(b'"') => {
+                    let inner = &self.line[start..self.at];
+                    self.at += 1;
+                    return Ok(Text { inner, escaped });
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                _ => return self.wanted("a character of a string, or its end"),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), LineError> {
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 1;
+                Ok(())
+            }
+            Some(b'u') => match self.unit()? {
+                0xd800..=0xdbff => {
+                    let low = self.line[self.at..].starts_with(b"\\u");
+                    self.at += usize::from(low);
+                    if !low || !(0xdc00..=0xdfff).contains(&self.unit()?) {
+                        return self.wanted("the second half of a character");
+                    }
+                    Ok(())
+                }
+                0xdc00..=0xdfff => self.wanted("the first half of a character"),
+                _ => Ok(()),
+            },
+            _ => self.wanted("an escape"),
+        }
+    }
+
+    /// `u` and four digits.
+    fn unit(&mut self) -> Result<u32, LineError> {
+        self.at += 1;
+        let digits = self.line.get(self.at..self.at + 4).unwrap_or_default();
+        let value = digits
+            .iter()
+            .try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
+            .filter(|_| digits.len() == 4);
+        match value {
+            Some(value) => {
+                self.at += 4;
+                Ok(value)
+            }
+            None => self.wanted("four hexadecimal digits"),
+        }
+    }
+}
+
+/// Bytes before a quote, a backslash or a control character; eight at a time, because most strings of
+/// an index are short.
+fn plain_len(rest: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    let (words, _) = rest.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+        let quote = zero(word ^ (ONES * 0x22));
+        let backslash = zero(word ^ (ONES * 0x5c));
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        // Of each, the lowest mark is right; a borrow only makes false ones above it.
+        let found = (quote | backslash | control) & HIGH;
+        if found != 0 {
+            return at * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let done = words.len() * 8;
+    let tail = &rest[done..];
+    done + tail.iter().position(|byte| matches!(byte, b'"' | b'\\') || *byte < 0x20).unwrap_or(tail.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn plain_bytes_are_counted_right(bytes: Vec<u8>) {
+            let special = |byte: &u8| matches!(byte, b'"' | b'\\') || *byte < 0x20;
+            prop_assert_eq!(plain_len(&bytes), bytes.iter().position(special).unwrap_or(bytes.len()));
+        }
+
+        /// Digits, marks and letters of numbers, in any order.
+        #[test]
+        fn numbers_are_those_of_json(text in "[-+0-9.eE]{1,8}") {
+            let mut scanner = Scanner::new(&text);
+            let ours = scanner.value(0).is_ok() && scanner.at == text.len();
+            // What serde cannot hold (1e999) is a number all the same.
+            let theirs = match serde_json::from_str::<serde_json::Value>(&text) {
+                Err(error) => error.to_string().contains("out of range"),
+                Ok(_) => true,
+            };
+            prop_assert_eq!(ours, theirs, "{}", text);
+        }
+    }
+}
