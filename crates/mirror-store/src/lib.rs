@@ -3,6 +3,7 @@
 //! A file gets its final name only after its bytes are durable. See [`Store::commit`].
 #![expect(clippy::disallowed_methods, reason = "this is the crate that writes mirror files")]
 
+pub mod bundle;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
