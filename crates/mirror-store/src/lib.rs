@@ -10,10 +10,12 @@ mod contract;
 mod crash;
 mod disk;
 mod error;
+mod hasher;
 mod path;
 mod stage;
 mod store;
 
 pub use error::{StoreError, StoreFault};
+pub use hasher::Hasher;
 pub use stage::{Staged, StagedWriter};
 pub use store::{DirListing, Store};

@@ -2,10 +2,10 @@ use std::io::Read;
 use std::path::Path;
 
 use mirror_types::{Layout, ReleaseId, Sha256};
-use sha2::Digest as _;
 
 use super::fault::{BundleFault, Trouble};
 use super::tar::{self, Entry};
+use crate::Hasher;
 use crate::error::{StoreError, at};
 
 /// A member on its way out of a bundle. Its data can be read once.
@@ -28,6 +28,18 @@ impl std::fmt::Debug for Member<'_> {
 }
 
 impl<'a> Member<'a> {
+    /// A member whose data was read before, so that another thread can go on with it.
+    #[must_use]
+    pub fn in_memory(
+        bundle: &'a Path,
+        (path, id, layout): (String, ReleaseId, Layout),
+        frame_offset: u64,
+        data: &'a [u8],
+    ) -> Self {
+        let entry = Entry { path, id, layout, size: data.len() as u64 };
+        Self { bundle, entry, frame_offset, data: Data::Slice(data) }
+    }
+
     /// Its path: that of a release in either layout, safe to join to a directory.
     #[must_use]
     pub fn path(&self) -> &str {
@@ -112,12 +124,12 @@ impl<'a> Member<'a> {
     /// # Errors
     /// When the bundle is damaged or cannot be read.
     pub fn sha256(&mut self) -> Result<Sha256, StoreError> {
-        let mut hasher = sha2::Sha256::new();
+        let mut hasher = Hasher::default();
         self.read(&mut |piece| {
             hasher.update(piece);
             Ok::<_, StoreError>(())
         })?;
-        Ok(Sha256::from_bytes(hasher.finalize().into()))
+        Ok(hasher.finish())
     }
 
     /// Passes over what was not read, and over the padding.

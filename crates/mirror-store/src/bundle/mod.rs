@@ -40,6 +40,7 @@ mod contract;
 mod cuts;
 mod disk;
 mod fault;
+mod find;
 mod growing;
 mod limits;
 mod member;
@@ -54,6 +55,7 @@ mod writer;
 mod zframe;
 
 pub use fault::BundleFault;
+pub use find::find_members;
 pub use limits::{BundleLimits, MAX_MEMBER_BYTES, MAX_MEMBERS, MAX_RATIO, MAX_WINDOW_BYTES};
 pub use member::Member;
 pub use names::{BundleFiles, list_bundles};
