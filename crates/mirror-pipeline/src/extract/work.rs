@@ -189,7 +189,8 @@ impl Work {
                 open
             }
             Task::Loaded(open, members) => {
-                if self.goes_on(&open) {
+                // Read before any fault that was found since.
+                if !self.is_stopped() {
                     let read = self.loaded(&open, members, &mut out, commits);
                     self.end_of_task(&open, read);
                 }
@@ -263,8 +264,9 @@ impl Work {
         // What was read before a fault is whole, and used.
         self.loaded(open, loaded, out, commits)?;
         match read {
-            // A bundle that grows may end in a frame that is not whole.
-            Err(Stop::Store(StoreError::Bundle { fault: BundleFault::Torn, .. })) if !open.files.sealed => {
+            // A bundle that grows may end in what is not whole; the next writer cuts that.
+            Err(Stop::Store(StoreError::Bundle { fault, .. })) if !open.files.sealed && is_torn(&fault) => {
+                tracing::warn!(bundle = %open.files.name, "still grows; its last frame is not whole: {fault}");
                 Ok(())
             }
             read => read.map(|_| ()),
@@ -425,6 +427,10 @@ impl Work {
         outcome.interrupted = self.cancel.is_cancelled();
         Ok(outcome)
     }
+}
+
+fn is_torn(fault: &BundleFault) -> bool {
+    matches!(fault, BundleFault::Torn | BundleFault::Damaged(_) | BundleFault::NotAFrame)
 }
 
 /// Writes a large member into the stage while it is hashed.

@@ -208,6 +208,12 @@ impl Header {
         for field in [100..108, 108..116, 116..124, 136..148] {
             number(&block[field]).ok_or(BundleFault::Header("a number is not octal"))?;
         }
+        // Of no meaning for files, yet Python ends the archive silently at a header where they are no numbers.
+        for field in [329..337, 337..345] {
+            if number(&block[field.clone()]).is_none() && !is_zero(&block[field]) {
+                return Err(BundleFault::Header("a device number is not octal"));
+            }
+        }
         let size = number(&block[124..136]).ok_or(BundleFault::Header("its size is not octal"))?;
         if text(&block[157..257]) != Some("") {
             return Err(BundleFault::Header("it has the target of a link"));
