@@ -1,7 +1,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mirror_types::Layout;
+use mirror_types::{Layout, Printable};
+
+use crate::bundle::BundleFault;
 
 /// What kind of fault a [`StoreError`] is; maps to an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,23 @@ pub enum StoreError {
         /// The path.
         path: String,
     },
+    /// A bundle, or what belongs to it, is damaged or hostile.
+    #[error(
+        "{}: {}{}{fault}",
+        path.display(),
+        member.as_ref().map_or_else(String::new, |member| format!("{}: ", Printable(member))),
+        offset.map_or_else(String::new, |offset| format!("at byte {offset}: "))
+    )]
+    Bundle {
+        /// Its path.
+        path: PathBuf,
+        /// The member, when that is known.
+        member: Option<String>,
+        /// Where in the file the frame begins, in bytes.
+        offset: Option<u64>,
+        /// What is wrong.
+        fault: BundleFault,
+    },
     /// The operating system said no.
     #[error("could not {doing} {}{}", path.display(), advice(source))]
     Io {
@@ -88,6 +107,10 @@ fn advice(source: &io::Error) -> &'static str {
 }
 
 impl StoreError {
+    pub(crate) fn bundle(path: &Path, member: Option<&str>, offset: Option<u64>, fault: BundleFault) -> Self {
+        Self::Bundle { path: path.to_owned(), member: member.map(str::to_owned), offset, fault }
+    }
+
     /// What kind of fault this is.
     #[must_use]
     pub const fn kind(&self) -> StoreFault {
@@ -96,7 +119,7 @@ impl StoreError {
             Self::LayoutMismatch { .. } | Self::BadRecord { .. } | Self::UnsafePath { .. } => {
                 StoreFault::Usage
             }
-            Self::Strange { .. } => StoreFault::Integrity,
+            Self::Strange { .. } | Self::Bundle { .. } => StoreFault::Integrity,
             Self::Io { .. } => StoreFault::Storage,
         }
     }

@@ -3,18 +3,21 @@
 //! A file gets its final name only after its bytes are durable. See [`Store::commit`].
 #![expect(clippy::disallowed_methods, reason = "this is the crate that writes mirror files")]
 
+pub mod bundle;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod crash;
 mod disk;
 mod error;
+mod hasher;
 mod output;
 mod path;
 mod stage;
 mod store;
 
 pub use error::{StoreError, StoreFault};
+pub use hasher::Hasher;
 pub use output::OutputFile;
 pub use stage::{Staged, StagedWriter};
 pub use store::{DirListing, DirTimes, Store};

@@ -45,6 +45,20 @@ impl StagedWriter {
         self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(at("cut", &self.temp))
     }
 
+    /// The file with what was written, to be read from its beginning, and its length in bytes. It outlives
+    /// this writer.
+    ///
+    /// # Errors
+    /// When it cannot be read back.
+    pub fn reader(&mut self) -> Result<(File, u64), StoreError> {
+        let reader = self.file.rewind().and_then(|()| {
+            let file = self.file.try_clone()?;
+            let len = file.metadata()?.len();
+            Ok((file, len))
+        });
+        reader.map_err(at("read back", &self.temp))
+    }
+
     /// Reads back what was written; the file is gone afterwards.
     ///
     /// # Errors

@@ -487,14 +487,14 @@ fn plain_dir(disk: &dyn Disk, path: &Path) -> Result<bool, StoreError> {
 
 /// Opens a file for reading; not through a link, and without waiting for a pipe's other end.
 #[cfg(unix)]
-fn open_plain(path: &Path) -> io::Result<File> {
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
 #[cfg(not(unix))]
-fn open_plain(path: &Path) -> io::Result<File> {
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
     if fs::symlink_metadata(path)?.is_file() {
         File::open(path)
     } else {
@@ -517,7 +517,7 @@ fn read_record(path: &Path) -> Result<Option<Layout>, StoreError> {
 }
 
 /// Takes the lock. It belongs to the open file, so that it ends with the process however that ends.
-fn lock(root: &Path, path: &Path) -> Result<File, StoreError> {
+pub(crate) fn lock(root: &Path, path: &Path) -> Result<File, StoreError> {
     let mut file = File::options()
         .read(true)
         .write(true)

@@ -193,6 +193,12 @@ impl RunStats {
         self.downloaded.fetch_add(n, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
     }
+    /// `files` of `bytes` in all became durable that came out of bundles.
+    pub fn extracted(&self, files: u64, bytes: u64) {
+        self.downloaded.fetch_add(files, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+        self.received.fetch_add(bytes, Relaxed);
+    }
     /// A record is held already.
     pub fn existing(&self, n: u64) {
         self.existing.fetch_add(n, Relaxed);

@@ -1,0 +1,152 @@
+//! The command line, as it was typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Takes releases out of bundles (tar.zst): all of them into a loose mirror, or one; or verifies or lists them.
+///
+/// Reads bundles of download-crates --bundle, sealed or growing, and those of the Go system. Every member is
+/// hashed against the bundle's manifest before it gets its name. Files that are there already are kept; one that
+/// has other bytes is a fault. Bundles with anything but plain files of releases in them are refused.
+///
+/// Exit codes: 0 complete; 1 internal error; 2 usage; 3 what --crate names is in no bundle; 4 a bundle or a
+/// file that is there is not what it should be; 6 storage; 7 the output is locked by another run; 130, 143
+/// stopped by a signal.
+#[derive(Debug, Parser)]
+#[command(name = "extract-bundles", version, max_term_width = 100)]
+pub(crate) struct Flags {
+    /// Directory of the bundles.
+    #[arg(long, value_name = "DIR", help_heading = "Source")]
+    pub(crate) bundles_dir: PathBuf,
+    /// Glob of the bundles' names; one that still grows is taken by its name without .partial.
+    #[arg(long, value_name = "GLOB", default_value = "*.tar.zst", help_heading = "Source")]
+    pub(crate) pattern: String,
+    /// Only this crate, or this release; reads no more of the bundles than its frames.
+    #[arg(long = "crate", value_name = "NAME[@VERSION]", help_heading = "Source")]
+    pub(crate) krate: Option<String>,
+
+    /// Root of the mirror to be made. Not needed with --verify or --list.
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["verify", "list"], help_heading = "Output")]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace files that are there already.
+    #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) overwrite: bool,
+    /// Hash every member against the bundle's manifest; write nothing.
+    #[arg(long, conflicts_with_all = ["list", "out", "overwrite"], help_heading = "Output")]
+    pub(crate) verify: bool,
+    /// Tell what is in the bundles, a line for each member: bundle, size, SHA-256 (- when unknown) and path,
+    /// separated by tabs; write nothing.
+    #[arg(long, conflicts_with_all = ["out", "overwrite"], help_heading = "Output")]
+    pub(crate) list: bool,
+    /// Threads that read, hash and write; 0 means one for each processor.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Output")]
+    pub(crate) concurrency: usize,
+
+    /// Format of log lines.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Reports")]
+    pub(crate) log_format: LogFormat,
+    /// Least important level that is logged.
+    #[arg(long, value_enum, default_value_t = LogLevel::Info, help_heading = "Reports")]
+    pub(crate) log_level: LogLevel,
+    /// Log to this file instead of standard error.
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
+    pub(crate) log_path: Option<PathBuf>,
+    /// Log progress at this interval; 0 leaves it to the program.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, help_heading = "Reports")]
+    pub(crate) progress_interval: Duration,
+    /// Log progress every N members; 0 disables.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Reports")]
+    pub(crate) progress_every: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogLevel {
+    Debug,
+    Info,
+    #[value(alias = "warning")]
+    Warn,
+    Error,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 250ms, 5s or 1m30s"))
+}
+
+/// Parses the command line; `-flag` is taken as `--flag`.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, clap::Error> {
+    Flags::try_parse_from(
+        args.into_iter().enumerate().map(|(at, arg)| if at == 0 { arg } else { double_dash(arg) }),
+    )
+}
+
+/// The source system's flags have one dash.
+fn double_dash(arg: OsString) -> OsString {
+    match arg.to_str() {
+        Some(text)
+            if text.len() > 2
+                && text.starts_with('-')
+                && text.as_bytes()[1].is_ascii_lowercase()
+                && text.as_bytes()[2] != b'=' =>
+        {
+            OsString::from(format!("-{text}"))
+        }
+        _ => arg,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(line: &str) -> Result<Flags, clap::Error> {
+        parse(std::iter::once("extract-bundles").chain(line.split_whitespace()).map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Flags::command().debug_assert();
+    }
+
+    /// Every line of this program that the source documents print, paths aside.
+    #[test]
+    fn the_lines_of_the_source_documents_are_accepted() {
+        let lines = include_str!("../../../testdata/extract-bundles-lines.txt").lines();
+        let mut read = 0;
+        for line in lines.filter(|line| !line.starts_with('#')) {
+            flags(&line.replace('"', "")).unwrap_or_else(|error| panic!("{line}: {error}"));
+            read += 1;
+        }
+        assert!(read >= 4);
+        let typed = flags("-bundles-dir b -pattern x*.tar.zst -out o -overwrite").expect("flags");
+        assert_eq!((typed.pattern.as_str(), typed.overwrite), ("x*.tar.zst", true));
+        assert!(!flags("-bundles-dir b -out o -overwrite=false").expect("flags").overwrite);
+    }
+
+    #[test]
+    fn an_output_is_needed_unless_nothing_is_written() {
+        for good in ["--bundles-dir b --verify", "--bundles-dir b --list", "--bundles-dir b --out o"] {
+            flags(good).unwrap_or_else(|error| panic!("{good}: {error}"));
+        }
+        for bad in [
+            "--bundles-dir b",
+            "--out o",
+            "--bundles-dir b --verify --out o",
+            "--bundles-dir b --list --verify",
+        ] {
+            assert!(flags(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What a person reads at the end.
+
+use std::fmt::Write as _;
+
+use mirror_pipeline::{ExtractOptions, ExtractOutcome, ExtractTask, Printable, human_bytes};
+
+/// Prints text to standard output; a closed pipe is no fault of the run.
+pub(crate) fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// The summary of a run.
+pub(crate) fn of(outcome: &ExtractOutcome, options: &ExtractOptions) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<19}{value}");
+    };
+    line("bundles", outcome.bundles.to_string());
+    line("members", outcome.members.to_string());
+    match options.task {
+        ExtractTask::Extract { .. } => {
+            line("extracted", outcome.extracted.to_string());
+            line("existing", outcome.existing.to_string());
+            line("bytes", human_bytes(outcome.bytes));
+        }
+        ExtractTask::Verify => line("verified", outcome.verified.to_string()),
+        ExtractTask::List => {}
+    }
+    if outcome.superseded > 0 {
+        line("superseded", format!("{} (a later bundle has other bytes)", outcome.superseded));
+    }
+    line("failed", outcome.failed.to_string());
+    if outcome.bad_bundles > 0 {
+        line("bad bundles", outcome.bad_bundles.to_string());
+    }
+    if outcome.unlisted > 0 {
+        line("not in a manifest", format!("{} (their bundles have none to check by)", outcome.unlisted));
+    }
+    line("elapsed", format!("{:.1}s", outcome.elapsed.as_secs_f64()));
+    if !outcome.first_failures.is_empty() {
+        let _ = writeln!(text, "\nfirst faults:");
+        for failed in &outcome.first_failures {
+            let _ = writeln!(text, "  {}: {}", Printable(&failed.what), Printable(&failed.why));
+        }
+    }
+    if outcome.bad_bundles > 0 {
+        text.push_str(
+            "\na bundle is damaged, or was not made by this system or the Go system; nothing of it was used from the \
+             fault on. Take another copy of it, or fetch the releases again with download-crates.\n",
+        );
+    }
+    if outcome.not_found
+        && let Some(only) = &options.only
+    {
+        let _ = writeln!(text, "\n{only} is in none of these bundles.");
+    }
+    if outcome.interrupted {
+        text.push_str("\nstopped early; run the same command again to go on from here.\n");
+    }
+    text
+}

@@ -1,0 +1,147 @@
+//! Bundles, and the program that reads them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use mirror_pipeline::Layout;
+use mirror_pipeline::bundle::{BundleMember, BundleOptions, BundleWriter, MemberBody, NewMember};
+use mirror_testkit::{TestRegistry, TestRelease};
+
+pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_extract-bundles");
+
+/// How a run of a program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// A figure of the summary.
+    #[track_caller]
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        self.stdout
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix(name).filter(|rest| rest.starts_with(' '))?.trim().parse().ok()
+            })
+            .unwrap_or_else(|| panic!("no {name} in\n{}", self.stdout))
+    }
+}
+
+/// Runs a program to its end; one that is not installed fails the test by name.
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> Ended {
+    let out = command.stdin(Stdio::null()).output();
+    let name = command.get_program().to_string_lossy().into_owned();
+    let out = out.unwrap_or_else(|error| panic!("{name}: {error}; .ci/run installs what the tests need"));
+    Ended {
+        code: out.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&out.stderr).into_owned(),
+    }
+}
+
+/// A script for the shell that fails when any part of a pipe fails.
+pub(crate) fn shell(script: &str, dir: &Path) -> Ended {
+    run(Command::new("bash").args(["-o", "pipefail", "-ec", script]).current_dir(dir))
+}
+
+pub(crate) struct World {
+    pub(crate) registry: TestRegistry,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+pub(crate) fn small() -> BundleOptions {
+    BundleOptions { threads: 2, ..BundleOptions::default() }
+}
+
+pub(crate) fn new_member(release: &TestRelease, layout: Layout) -> NewMember {
+    NewMember {
+        id: release.id.clone(),
+        path: layout.path(&release.id),
+        url: release.id.readable_url("http://h/crates"),
+        sha256: release.cksum,
+        body: MemberBody::Memory(Box::new(release.body.clone())),
+    }
+}
+
+impl World {
+    pub(crate) fn new(releases: usize, mean_bytes: usize) -> Self {
+        let mut registry = TestRegistry::generate(11, releases, mean_bytes);
+        registry.add("a-foo", "0.1.0+build.1", b"plus");
+        registry.add("empty", "1.0.0", b"");
+        registry.add(
+            &"x".repeat(64),
+            &format!("1.0.0-{}", "y".repeat(160)),
+            b"a path that is too long for a header",
+        );
+        Self { registry, dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn bundles(&self) -> PathBuf {
+        self.path("bundles")
+    }
+
+    /// Bundles everything in one run.
+    pub(crate) fn bundle(&self, options: BundleOptions, seal: bool) -> Vec<BundleMember> {
+        self.bundle_in(options, seal, Layout::Shard)
+    }
+
+    pub(crate) fn bundle_in(&self, options: BundleOptions, seal: bool, layout: Layout) -> Vec<BundleMember> {
+        let (mut writer, _) = BundleWriter::open(&self.bundles(), options).unwrap();
+        for release in self.registry.releases() {
+            writer.append(new_member(release, layout)).unwrap();
+        }
+        if seal { writer.seal().unwrap() } else { writer.commit().unwrap() }
+    }
+
+    /// What a loose mirror of the registry has.
+    pub(crate) fn expected(&self, layout: Layout) -> BTreeMap<String, Vec<u8>> {
+        self.registry.releases().map(|release| (layout.path(&release.id), release.body.to_vec())).collect()
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(BIN);
+        command.arg("--bundles-dir").arg(self.bundles()).args(args).current_dir(self.dir.path());
+        command
+    }
+
+    #[track_caller]
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
+        run(&mut self.command(args))
+    }
+}
+
+/// Every file below a folder, without the mirror's own.
+pub(crate) fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![root.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            if path.symlink_metadata().unwrap().is_dir() {
+                if name != ".mirror" {
+                    dirs.push(path);
+                }
+            } else {
+                found.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,240 @@
+//! Bundles back to loose files: read in parallel over bundles and over the frames of each, hashed against the
+//! manifest, staged, and committed in batches like downloads.
+
+mod one;
+mod open;
+mod options;
+mod settle;
+mod work;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crossbeam_channel::{Sender, bounded};
+use globset::Glob;
+use mirror_store::bundle::{BundleFiles, BundleReader, list_bundles, read_manifest};
+use mirror_store::{Store, StoreError, StoreFault};
+use mirror_telemetry::RunStats;
+use mirror_types::Layout;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::PipelineError;
+use open::Open;
+pub use options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};
+use work::{Stop, Task, Work};
+
+/// Bytes of a bundle that one thread takes at a time.
+const RUN_BYTES: u64 = 2 << 20;
+
+/// Takes text for a person or a pipe, whole lines.
+type Show<'a> = &'a mut (dyn FnMut(&str) + Send);
+
+/// Extracts, verifies or lists bundles. What [`ExtractTask::List`] tells goes to `show`: lines of bundle, size,
+/// checksum (`-` when unknown) and path, separated by tabs. Blocks; uses threads of its own. Cancelled, it commits what is staged and
+/// comes back.
+///
+/// A fault in one bundle ends the reading of that bundle; the others are still read.
+///
+/// # Errors
+/// When the options make no sense, the output is locked, or the disk refuses.
+pub fn extract(
+    options: &ExtractOptions,
+    stats: &Arc<RunStats>,
+    cancel: &CancellationToken,
+    show: Show<'_>,
+) -> Result<ExtractOutcome, PipelineError> {
+    let begun = Instant::now();
+    let bundles = matching(options)?;
+    let mut outcome = if let (ExtractTask::List, None) = (&options.task, &options.only) {
+        list(options, &bundles, cancel, show)?
+    } else if options.only.is_some() {
+        one::extract(options, &bundles, stats, cancel, show)?
+    } else {
+        all(options, &bundles, stats, cancel)?
+    };
+    stats.plan_finished();
+    outcome.elapsed = begun.elapsed();
+    let told = outcome.extracted + outcome.existing + outcome.verified + outcome.superseded + outcome.failed;
+    if !outcome.interrupted && told != outcome.members {
+        return Err(PipelineError::Internal(format!(
+            "{} members were read, {told} came to an end",
+            outcome.members
+        )));
+    }
+    Ok(outcome)
+}
+
+/// The bundles that the pattern names.
+fn matching(options: &ExtractOptions) -> Result<Vec<BundleFiles>, PipelineError> {
+    let glob = Glob::new(&options.pattern)
+        .map_err(|error| PipelineError::Usage(format!("--pattern {}: {error}", options.pattern)))?
+        .compile_matcher();
+    let dir = &options.bundles_dir;
+    if !dir.is_dir() {
+        return Err(PipelineError::Usage(format!("--bundles-dir {} is not a directory", dir.display())));
+    }
+    let mut bundles = list_bundles(dir)?;
+    bundles.retain(|one| {
+        glob.is_match(&one.name) || one.path.file_name().is_some_and(|name| glob.is_match(name))
+    });
+    if bundles.is_empty() {
+        let why = format!(
+            "no bundle in {} matches {}; look at --bundles-dir and --pattern",
+            dir.display(),
+            options.pattern
+        );
+        return Err(PipelineError::Usage(why));
+    }
+    Ok(bundles)
+}
+
+/// Whether a fault is one of a bundle, after which the others can still be read.
+fn is_of_bundle(error: &StoreError) -> bool {
+    error.kind() == StoreFault::Integrity
+}
+
+/// The layout of the members, by the first one that can be read.
+fn layout_of(bundles: &[BundleFiles], options: &ExtractOptions) -> Result<Layout, PipelineError> {
+    for one in bundles {
+        let mut layout = None;
+        let reader = BundleReader::open(&one.path, options.limits)?;
+        let read = reader.stream(&mut |member| {
+            layout = Some(member.layout());
+            Err(Stop::Cancelled)
+        });
+        match (layout, read) {
+            (Some(layout), _) => return Ok(layout),
+            (None, Err(Stop::Store(error))) if !is_of_bundle(&error) => return Err(error.into()),
+            (None, _) => {}
+        }
+    }
+    Ok(Layout::default())
+}
+
+fn store_of(bundles: &[BundleFiles], options: &ExtractOptions) -> Result<Option<Store>, PipelineError> {
+    match &options.task {
+        ExtractTask::Extract { out, .. } => {
+            let layout = layout_of(bundles, options)?;
+            Ok(Some(Store::open(out, layout, true)?))
+        }
+        ExtractTask::Verify | ExtractTask::List => Ok(None),
+    }
+}
+
+/// Everything, on several threads.
+fn all(
+    options: &ExtractOptions,
+    bundles: &[BundleFiles],
+    stats: &Arc<RunStats>,
+    cancel: &CancellationToken,
+) -> Result<ExtractOutcome, PipelineError> {
+    let store = store_of(bundles, options)?;
+    let threads = match options.concurrency {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let (tasks, queue) = bounded::<Task>(threads * 2);
+    let (staged, commits) = bounded(threads * 4);
+    let work = Work::new(options, store, stats.clone(), cancel.clone());
+    std::thread::scope(|scope| {
+        let committer = scope.spawn(|| work.commit_all(&commits));
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                let (queue, staged) = (queue.clone(), staged.clone());
+                let work = &work;
+                scope.spawn(move || work.run(&queue, &staged))
+            })
+            .collect();
+        drop((queue, staged));
+        plan(&work, bundles, &tasks);
+        drop(tasks);
+        let ended = workers.into_iter().map(std::thread::ScopedJoinHandle::join).all(|end| end.is_ok());
+        if committer.join().is_err() || !ended {
+            work.stop(PipelineError::Internal("a thread of the extraction panicked".to_owned()));
+        }
+    });
+    work.finish(bundles)
+}
+
+/// Hands out the work, a bundle after the other; waits when the threads are busy.
+fn plan(work: &Work, bundles: &[BundleFiles], tasks: &Sender<Task>) {
+    for one in bundles {
+        if work.is_stopped() {
+            break;
+        }
+        let open = match Open::new(one.clone(), work.limits) {
+            Ok(open) => Arc::new(open),
+            Err(error) => {
+                work.trouble(None, error);
+                continue;
+            }
+        };
+        work.count_bundle();
+        if open.listed.is_none() {
+            tracing::warn!(bundle = %one.name, "has no manifest: its members cannot be checked against one");
+        }
+        let runs = open.map.as_ref().map(|map| map.runs(RUN_BYTES));
+        work.stats.planned(open.members().unwrap_or(0));
+        let pieces = runs.as_ref().map_or(1, Vec::len) as u64;
+        open.left.store(pieces, Ordering::Relaxed);
+        if pieces == 0 {
+            work.end_of(&open);
+        }
+        let sent = match runs {
+            Some(runs) => runs.into_iter().try_for_each(|run| tasks.send(Task::Run(open.clone(), run))),
+            None => tasks.send(Task::Stream(open, tasks.clone())),
+        };
+        if sent.is_err() {
+            break;
+        }
+    }
+    work.stats.plan_finished();
+}
+
+/// Tells what is in the bundles; by their manifests, where there are any.
+fn list(
+    options: &ExtractOptions,
+    bundles: &[BundleFiles],
+    cancel: &CancellationToken,
+    show: Show<'_>,
+) -> Result<ExtractOutcome, PipelineError> {
+    let mut outcome = ExtractOutcome::default();
+    for one in bundles {
+        if cancel.is_cancelled() {
+            outcome.interrupted = true;
+            break;
+        }
+        outcome.bundles += 1;
+        let told = match &one.manifest {
+            Some(manifest) => read_manifest(manifest, &mut |line| {
+                outcome.members += 1;
+                show(&listing(one, line.size, Some(&line.sha256), &line.bundle_member));
+                Ok(())
+            }),
+            None => BundleReader::open(&one.path, options.limits)?
+                .stream(&mut |member| {
+                    outcome.members += 1;
+                    show(&listing(one, member.size(), None, member.path()));
+                    Ok(())
+                })
+                .map(|_| ()),
+        };
+        match told {
+            Err(error) if !is_of_bundle(&error) => return Err(error.into()),
+            Err(error) => {
+                outcome.bad_bundles += 1;
+                outcome.fail(one.name.clone(), error.to_string());
+            }
+            Ok(()) => {}
+        }
+    }
+    outcome.existing = outcome.members;
+    Ok(outcome)
+}
+
+/// One line of a listing.
+fn listing(bundle: &BundleFiles, size: u64, sha256: Option<&mirror_types::Sha256>, path: &str) -> String {
+    let sum = sha256.map_or_else(|| "-".to_owned(), ToString::to_string);
+    format!("{}\t{size}\t{sum}\t{}\n", bundle.name, mirror_types::Printable(path))
+}

@@ -1,0 +1,111 @@
+//! A bundle with its manifest, while it is worked on.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use mirror_store::StoreError;
+use mirror_store::bundle::{
+    BundleFault, BundleFiles, BundleLimits, BundleMember, BundleReader, FrameMap, Member, read_manifest,
+};
+use mirror_types::Sha256;
+
+/// What the manifest says of a member.
+pub(super) struct Listed {
+    size: u64,
+    pub(super) sha256: Sha256,
+    frame_offset: Option<u64>,
+    found: AtomicBool,
+}
+
+/// A bundle that is being read.
+pub(super) struct Open {
+    pub(super) files: BundleFiles,
+    pub(super) reader: BundleReader,
+    /// `None` for a bundle of one stream.
+    pub(super) map: Option<FrameMap>,
+    /// `None` without a manifest.
+    pub(super) listed: Option<HashMap<Box<str>, Listed>>,
+    /// Pieces of work that are not done.
+    pub(super) left: AtomicU64,
+    /// A fault was told; the rest of the bundle is left alone.
+    pub(super) bad: AtomicBool,
+}
+
+impl Open {
+    /// Opens the bundle and reads its manifest. A growing bundle is read as far as its manifest goes.
+    pub(super) fn new(files: BundleFiles, limits: BundleLimits) -> Result<Self, StoreError> {
+        let reader = BundleReader::open(&files.path, limits)?;
+        let (mut listed, mut lines) = (None, Vec::new());
+        if let Some(manifest) = &files.manifest {
+            let mut members = HashMap::new();
+            read_manifest(manifest, &mut |line| {
+                let one = Listed {
+                    size: line.size,
+                    sha256: line.sha256,
+                    frame_offset: line.frame_offset,
+                    found: AtomicBool::new(false),
+                };
+                if members.insert(line.bundle_member.as_str().into(), one).is_some() {
+                    return Err(fault(manifest, &line.bundle_member, BundleFault::Duplicate));
+                }
+                if !files.sealed {
+                    lines.push(line);
+                }
+                Ok(())
+            })?;
+            listed = Some(members);
+        }
+        let map = match (&listed, files.sealed) {
+            (Some(_), false) => reader.frame_map_of(&lines)?,
+            (_, true) => reader.frame_map()?,
+            (None, false) => None,
+        };
+        let (left, bad) = (AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Self { files, reader, map, listed, left, bad })
+    }
+
+    /// Members, when that is known beforehand.
+    pub(super) fn members(&self) -> Option<u64> {
+        let by_manifest = self.listed.as_ref().map(|listed| listed.len() as u64);
+        self.map.as_ref().map(FrameMap::members).or(by_manifest)
+    }
+
+    /// Holds a member against its line; without a manifest there is nothing to hold it against.
+    pub(super) fn check(&self, member: &Member<'_>, sha256: Sha256) -> Result<(), StoreError> {
+        let Some(listed) = &self.listed else { return Ok(()) };
+        let wrong = |what| fault(&self.files.path, member.path(), what);
+        let line = listed.get(member.path()).ok_or_else(|| wrong(BundleFault::NotInManifest))?;
+        line.found.store(true, Ordering::Relaxed);
+        if line.size != member.size() {
+            Err(wrong(BundleFault::Size { found: member.size(), listed: line.size }))
+        } else if line.sha256 != sha256 {
+            Err(wrong(BundleFault::Checksum))
+        } else if line.frame_offset.is_some_and(|offset| offset != member.frame_offset()) {
+            Err(wrong(BundleFault::Misplaced))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A member that the manifest lists and nobody has seen.
+    pub(super) fn missing(&self) -> Option<StoreError> {
+        let listed = self.listed.as_ref()?;
+        let mut missing: Vec<_> = listed
+            .iter()
+            .filter(|(_, line)| !line.found.load(Ordering::Relaxed))
+            .map(|(path, _)| path)
+            .collect();
+        missing.sort();
+        missing.first().map(|path| fault(&self.files.path, path, BundleFault::NotInBundle))
+    }
+}
+
+fn fault(path: &Path, member: &str, fault: BundleFault) -> StoreError {
+    StoreError::Bundle { path: path.to_owned(), member: Some(member.to_owned()), offset: None, fault }
+}
+
+/// Where a line says that its member is.
+pub(super) fn place_of(line: &BundleMember) -> Option<(u64, u64)> {
+    line.frame_offset.zip(line.frame_len)
+}

@@ -1,0 +1,120 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mirror_store::bundle::BundleLimits;
+use mirror_types::{CrateName, ReleaseId, VersionText};
+
+use crate::outcome::{ExitCode, FIRST, FailedRecord};
+
+/// What to do with bundles.
+#[derive(Debug, Clone)]
+pub enum ExtractTask {
+    /// Make a loose mirror of them.
+    Extract {
+        /// Its root.
+        out: PathBuf,
+        /// Whether files that are there already are replaced.
+        overwrite: bool,
+    },
+    /// Hash every member against the bundle's manifest; write nothing.
+    Verify,
+    /// Tell what is in them; write nothing.
+    List,
+}
+
+/// One crate, or one release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The crate.
+    pub name: CrateName,
+    /// Its version; `None` is all of them.
+    pub version: Option<VersionText>,
+}
+
+impl Wanted {
+    pub(super) fn takes(&self, id: &ReleaseId) -> bool {
+        id.name == self.name && self.version.as_ref().is_none_or(|version| *version == id.version)
+    }
+}
+
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.version {
+            Some(version) => write!(f, "{}@{version}", self.name),
+            None => write!(f, "{}", self.name),
+        }
+    }
+}
+
+/// What [`extract`](super::extract) works on, and how.
+#[derive(Debug, Clone)]
+pub struct ExtractOptions {
+    /// Where the bundles are.
+    pub bundles_dir: PathBuf,
+    /// Glob of their names; one that still grows is taken by its name without `.partial`.
+    pub pattern: String,
+    /// Only this.
+    pub only: Option<Wanted>,
+    /// What to do.
+    pub task: ExtractTask,
+    /// Threads; 0 means one for each processor.
+    pub concurrency: usize,
+    /// What the reader puts up with.
+    pub limits: BundleLimits,
+}
+
+/// What came of it. `members` is the sum of `extracted`, `existing`, `verified`, `superseded` and `failed`,
+/// unless it was stopped.
+#[derive(Debug, Clone, Default)]
+pub struct ExtractOutcome {
+    /// Bundles that were read.
+    pub bundles: u64,
+    /// Members that were read and wanted.
+    pub members: u64,
+    /// Written, durable.
+    pub extracted: u64,
+    /// There already, with the same bytes; or listed only.
+    pub existing: u64,
+    /// Hashed and as the manifest says.
+    pub verified: u64,
+    /// Replaced by a later bundle, which has other bytes for the same path.
+    pub superseded: u64,
+    /// Not as they should be.
+    pub failed: u64,
+    /// Bundles in which a fault was found, or which do not have what their manifest lists.
+    pub bad_bundles: u64,
+    /// Members that no manifest lists, because the bundle has none.
+    pub unlisted: u64,
+    /// Bytes that were written.
+    pub bytes: u64,
+    /// The first faults.
+    pub first_failures: Vec<FailedRecord>,
+    /// Whether `--crate` named something that is in no bundle.
+    pub not_found: bool,
+    /// Time taken.
+    pub elapsed: Duration,
+    /// Stopped before the end.
+    pub interrupted: bool,
+}
+
+impl ExtractOutcome {
+    /// The exit code of a run that came to this end.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        if self.interrupted {
+            ExitCode::Interrupted
+        } else if self.failed + self.bad_bundles > 0 {
+            ExitCode::Integrity
+        } else if self.not_found {
+            ExitCode::Records
+        } else {
+            ExitCode::Complete
+        }
+    }
+
+    pub(super) fn fail(&mut self, what: String, why: String) {
+        if self.first_failures.len() < FIRST {
+            self.first_failures.push(FailedRecord { what, why });
+        }
+    }
+}

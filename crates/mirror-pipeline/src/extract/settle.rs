@@ -1,0 +1,128 @@
+//! Paths that stand in more than one bundle, or where another file is: the last bundle counts.
+
+use mirror_store::bundle::{BundleFiles, BundleMember, BundleReader, find_members};
+use mirror_store::{Store, StoreError};
+use mirror_types::Printable;
+
+use super::open::place_of;
+use super::options::ExtractOutcome;
+use super::work::{Doubt, Work};
+use crate::error::PipelineError;
+
+impl Work {
+    /// Settles what was left in doubt, and tells what came of it all.
+    pub(super) fn finish(self, bundles: &[BundleFiles]) -> Result<ExtractOutcome, PipelineError> {
+        let mut doubts =
+            std::mem::take(&mut *self.doubts.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        doubts.sort_by(|a, b| a.path.cmp(&b.path));
+        if let Some(store) = self.store.clone()
+            && !self.is_stopped()
+        {
+            for doubt in &doubts {
+                let settled = self.settle(&store, bundles, doubt)?;
+                let mut outcome = self.outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                match settled {
+                    Settled::Same => outcome.existing += 1,
+                    Settled::Superseded => outcome.superseded += 1,
+                    Settled::Written(bytes) => {
+                        outcome.extracted += 1;
+                        outcome.bytes += bytes;
+                    }
+                    Settled::Differs(why) => {
+                        outcome.failed += 1;
+                        self.stats.error();
+                        outcome.fail(doubt.path.clone(), why);
+                    }
+                }
+            }
+        }
+        self.end()
+    }
+
+    fn settle(
+        &self,
+        store: &Store,
+        bundles: &[BundleFiles],
+        doubt: &Doubt,
+    ) -> Result<Settled, PipelineError> {
+        let lines = lines_of(bundles, doubt)?;
+        let held = store.hash(&doubt.path)?;
+        let Some((last, line)) = lines.last() else {
+            let why = "the file that is there has other bytes than the bundle, which has no manifest to decide by; \
+                       remove the file, or use --overwrite";
+            return Ok(Settled::Differs(why.to_owned()));
+        };
+        let is_last = doubt.bundle == last.path;
+        match held {
+            Some(held) if held == (line.sha256, line.size) => {
+                Ok(if is_last { Settled::Same } else { Settled::Superseded })
+            }
+            // Written from an earlier bundle, by this run or another: the last one replaces it.
+            Some((sha256, _)) if lines.iter().any(|(_, line)| line.sha256 == sha256) || self.overwrite => {
+                if !is_last {
+                    return Ok(Settled::Superseded);
+                }
+                write(store, last, line, self.limits)?;
+                Ok(Settled::Written(line.size))
+            }
+            Some(_) => Ok(Settled::Differs(format!(
+                "the file that is there has other bytes than {}; remove it, or use --overwrite",
+                Printable(&last.name)
+            ))),
+            None if is_last => {
+                write(store, last, line, self.limits)?;
+                Ok(Settled::Written(line.size))
+            }
+            None => Ok(Settled::Superseded),
+        }
+    }
+}
+
+enum Settled {
+    Same,
+    Superseded,
+    Written(u64),
+    Differs(String),
+}
+
+/// Every line about the path, in the order of the bundles.
+fn lines_of<'a>(
+    bundles: &'a [BundleFiles],
+    doubt: &Doubt,
+) -> Result<Vec<(&'a BundleFiles, BundleMember)>, StoreError> {
+    let mut lines = Vec::new();
+    for one in bundles {
+        let Some(manifest) = &one.manifest else { continue };
+        let found = find_members(manifest, &doubt.id.name, Some(&doubt.id.version))?;
+        lines.extend(
+            found.into_iter().filter(|line| line.bundle_member == doubt.path).map(|line| (one, line)),
+        );
+    }
+    Ok(lines)
+}
+
+/// Writes one member over what is there.
+pub(super) fn write(
+    store: &Store,
+    bundle: &BundleFiles,
+    line: &BundleMember,
+    limits: mirror_store::bundle::BundleLimits,
+) -> Result<(), StoreError> {
+    let mut staged = None;
+    let reader = BundleReader::open(&bundle.path, limits)?;
+    let mut take = |member: &mut mirror_store::bundle::Member<'_>| {
+        if member.path() == line.bundle_member && staged.is_none() {
+            let mut writer = store.stage_file()?;
+            member.read(&mut |piece| writer.write(piece))?;
+            staged = Some(writer.finish(&line.bundle_member)?);
+        }
+        Ok::<_, StoreError>(())
+    };
+    match place_of(line) {
+        Some((offset, len)) => reader.read_at(offset, len, &mut take)?,
+        None => {
+            reader.stream(&mut take)?;
+        }
+    }
+    store.commit(staged.into_iter().collect())
+}

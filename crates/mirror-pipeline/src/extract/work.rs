@@ -1,0 +1,445 @@
+//! The threads of an extraction: some read, hash and stage; one commits.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use mirror_store::bundle::{BundleFault, BundleLimits, FrameBuffers, Member};
+use mirror_store::{Staged, Store, StoreError};
+use mirror_telemetry::RunStats;
+use mirror_types::{ReleaseId, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::is_of_bundle;
+use super::open::Open;
+use super::options::{ExtractOptions, ExtractOutcome, ExtractTask};
+use crate::error::PipelineError;
+
+/// Files of one commit.
+const BATCH: usize = 2_000;
+/// Bytes of one commit.
+const BATCH_BYTES: u64 = 128 << 20;
+/// Longest time that something staged waits for its commit.
+const BATCH_TIME: Duration = Duration::from_secs(1);
+/// Files and bytes that travel between threads together.
+const HANDFUL: usize = 64;
+const HANDFUL_BYTES: u64 = 1 << 20;
+/// A member above this size is not held in memory.
+const IN_MEMORY: u64 = 8 << 20;
+
+/// Why reading ends early.
+pub(super) enum Stop {
+    Cancelled,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// A member of a stream, read by one thread, to be hashed and staged by another.
+pub(super) struct Loaded {
+    path: String,
+    id: ReleaseId,
+    layout: mirror_types::Layout,
+    frame_offset: u64,
+    data: Vec<u8>,
+}
+
+/// A piece of work.
+pub(super) enum Task {
+    /// Some frames of a bundle.
+    Run(Arc<Open>, Range<usize>),
+    /// A bundle of one stream; what it reads may be handed to other threads.
+    Stream(Arc<Open>, Sender<Task>),
+    Loaded(Arc<Open>, Vec<Loaded>),
+}
+
+/// Files on their way to be committed.
+#[derive(Default)]
+pub(super) struct Handful {
+    staged: Vec<Staged>,
+    bytes: u64,
+}
+
+/// What a member turned out to be.
+pub(super) enum Fate {
+    Staged(Staged),
+    Existing,
+    Verified,
+    /// The same path came before in this run.
+    Again,
+    /// A file is there that has other bytes.
+    Differs,
+}
+
+/// A path that needs a second look when all is read.
+pub(super) struct Doubt {
+    pub(super) path: String,
+    pub(super) id: ReleaseId,
+    pub(super) bundle: PathBuf,
+}
+
+pub(super) struct Work {
+    pub(super) store: Option<Store>,
+    pub(super) overwrite: bool,
+    pub(super) limits: BundleLimits,
+    pub(super) stats: Arc<RunStats>,
+    pub(super) doubts: Mutex<Vec<Doubt>>,
+    pub(super) outcome: Mutex<ExtractOutcome>,
+    cancel: CancellationToken,
+    stopped: AtomicBool,
+    fatal: Mutex<Option<PipelineError>>,
+    /// Hashes of the paths of this run: the same one twice is looked at more closely.
+    seen: Mutex<HashSet<u64>>,
+    hasher: RandomState,
+    members: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Work {
+    pub(super) fn new(
+        options: &ExtractOptions,
+        store: Option<Store>,
+        stats: Arc<RunStats>,
+        cancel: CancellationToken,
+    ) -> Self {
+        Self {
+            store,
+            overwrite: matches!(options.task, ExtractTask::Extract { overwrite: true, .. }),
+            limits: options.limits,
+            stats,
+            doubts: Mutex::default(),
+            outcome: Mutex::default(),
+            cancel,
+            stopped: AtomicBool::new(false),
+            fatal: Mutex::default(),
+            seen: Mutex::default(),
+            hasher: RandomState::new(),
+            members: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed) || self.cancel.is_cancelled()
+    }
+
+    /// Ends the whole run; the first reason counts.
+    pub(super) fn stop(&self, error: PipelineError) {
+        lock(&self.fatal).get_or_insert(error);
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_bundle(&self) {
+        lock(&self.outcome).bundles += 1;
+    }
+
+    /// A fault: that of a bundle ends the bundle, any other the run.
+    pub(super) fn trouble(&self, open: Option<&Open>, error: StoreError) {
+        if !is_of_bundle(&error) {
+            self.stop(error.into());
+            return;
+        }
+        if open.is_none_or(|open| !open.bad.swap(true, Ordering::Relaxed)) {
+            let mut outcome = lock(&self.outcome);
+            outcome.bad_bundles += 1;
+            let name = open.map_or_else(|| "bundle".to_owned(), |open| open.files.name.clone());
+            outcome.fail(name, error.to_string());
+            drop(outcome);
+            self.stats.error();
+            tracing::error!("{error}; nothing more of this bundle is used");
+        }
+    }
+
+    pub(super) fn run(&self, queue: &Receiver<Task>, commits: &Sender<Handful>) {
+        let mut buffers = match FrameBuffers::new() {
+            Ok(buffers) => buffers,
+            Err(error) => return self.stop(PipelineError::Internal(format!("no memory for zstd: {error}"))),
+        };
+        for task in queue {
+            self.one(task, &mut buffers, commits);
+        }
+    }
+
+    fn one(&self, task: Task, buffers: &mut FrameBuffers, commits: &Sender<Handful>) {
+        let mut out = Handful::default();
+        let open = match task {
+            Task::Run(open, run) => {
+                if let Some(map) = open.map.as_ref().filter(|_| self.goes_on(&open)) {
+                    let read = open.reader.read_frames(map, run, buffers, &mut |member| {
+                        self.member(&open, member, &mut out, commits)
+                    });
+                    self.end_of_task(&open, read);
+                }
+                open
+            }
+            Task::Stream(open, tasks) => {
+                let read = self.stream(&open, &tasks, &mut out, commits);
+                self.end_of_task(&open, read);
+                open
+            }
+            Task::Loaded(open, members) => {
+                // Read before any fault that was found since.
+                if !self.is_stopped() {
+                    let read = self.loaded(&open, members, &mut out, commits);
+                    self.end_of_task(&open, read);
+                }
+                open
+            }
+        };
+        self.hand_over(&mut out, commits);
+        if open.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.end_of(&open);
+        }
+    }
+
+    fn goes_on(&self, open: &Open) -> bool {
+        !self.is_stopped() && !open.bad.load(Ordering::Relaxed)
+    }
+
+    fn end_of_task(&self, open: &Open, read: Result<(), Stop>) {
+        if let Err(Stop::Store(error)) = read {
+            self.trouble(Some(open), error);
+        }
+    }
+
+    /// All of a bundle was read: its manifest must list nothing else.
+    pub(super) fn end_of(&self, open: &Open) {
+        if self.goes_on(open)
+            && let Some(missing) = open.missing()
+        {
+            self.trouble(Some(open), missing);
+        }
+    }
+
+    /// Reads a bundle of one stream, and hands its members in handfuls to whoever is free.
+    fn stream(
+        &self,
+        open: &Arc<Open>,
+        tasks: &Sender<Task>,
+        out: &mut Handful,
+        commits: &Sender<Handful>,
+    ) -> Result<(), Stop> {
+        let (mut loaded, mut bytes) = (Vec::new(), 0);
+        let read = open.reader.stream(&mut |member| {
+            if !self.goes_on(open) {
+                return Err(Stop::Cancelled);
+            }
+            if member.size() > IN_MEMORY {
+                return self.member(open, member, out, commits);
+            }
+            bytes += member.size();
+            loaded.push(Loaded {
+                path: member.path().to_owned(),
+                id: member.release().clone(),
+                layout: member.layout(),
+                frame_offset: member.frame_offset(),
+                data: member.read_all()?,
+            });
+            if loaded.len() < HANDFUL && bytes < HANDFUL_BYTES {
+                return Ok(());
+            }
+            bytes = 0;
+            open.left.fetch_add(1, Ordering::AcqRel);
+            match tasks.try_send(Task::Loaded(open.clone(), std::mem::take(&mut loaded))) {
+                Ok(()) => Ok(()),
+                // Everybody is busy, so this thread does it: waiting could be for itself.
+                Err(TrySendError::Full(task) | TrySendError::Disconnected(task)) => {
+                    open.left.fetch_sub(1, Ordering::AcqRel);
+                    let Task::Loaded(_, members) = task else { return Ok(()) };
+                    self.loaded(open, members, out, commits)
+                }
+            }
+        });
+        // What was read before a fault is whole, and used.
+        self.loaded(open, loaded, out, commits)?;
+        match read {
+            // A bundle that grows may end in what is not whole; the next writer cuts that.
+            Err(Stop::Store(StoreError::Bundle { fault, .. })) if !open.files.sealed && is_torn(&fault) => {
+                tracing::warn!(bundle = %open.files.name, "still grows; its last frame is not whole: {fault}");
+                Ok(())
+            }
+            read => read.map(|_| ()),
+        }
+    }
+
+    fn loaded(
+        &self,
+        open: &Open,
+        members: Vec<Loaded>,
+        out: &mut Handful,
+        commits: &Sender<Handful>,
+    ) -> Result<(), Stop> {
+        for Loaded { path, id, layout, frame_offset, data } in members {
+            let mut member = Member::in_memory(&open.files.path, (path, id, layout), frame_offset, &data);
+            self.member(open, &mut member, out, commits)?;
+        }
+        Ok(())
+    }
+
+    /// One member: checked, staged, counted.
+    pub(super) fn member(
+        &self,
+        open: &Open,
+        member: &mut Member<'_>,
+        out: &mut Handful,
+        commits: &Sender<Handful>,
+    ) -> Result<(), Stop> {
+        if self.is_stopped() {
+            return Err(Stop::Cancelled);
+        }
+        self.members.fetch_add(1, Ordering::Relaxed);
+        if open.listed.is_none() {
+            lock(&self.outcome).unlisted += 1;
+        }
+        match self.fate(open, member) {
+            Ok(Fate::Staged(staged)) => {
+                out.bytes += member.size();
+                out.staged.push(staged);
+                if out.staged.len() >= HANDFUL || out.bytes >= HANDFUL_BYTES {
+                    self.hand_over(out, commits);
+                }
+            }
+            Ok(Fate::Existing) => {
+                self.stats.existing(1);
+                lock(&self.outcome).existing += 1;
+            }
+            Ok(Fate::Verified) => {
+                self.stats.verified_existing();
+                lock(&self.outcome).verified += 1;
+            }
+            Ok(Fate::Again | Fate::Differs) => {
+                let (path, id) = (member.path().to_owned(), member.release().clone());
+                lock(&self.doubts).push(Doubt { path, id, bundle: open.files.path.clone() });
+            }
+            Err(error) => {
+                lock(&self.outcome).failed += 1;
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a member, holds it against the manifest, and stages it when it is to be written.
+    fn fate(&self, open: &Open, member: &mut Member<'_>) -> Result<Fate, StoreError> {
+        let Some(store) = &self.store else {
+            let sha256 = member.sha256()?;
+            open.check(member, sha256)?;
+            return Ok(Fate::Verified);
+        };
+        if member.layout() != store.layout() {
+            let (found, asked) = (store.layout(), member.layout());
+            return Err(StoreError::LayoutMismatch { root: store.root().to_owned(), found, asked });
+        }
+        let again = !lock(&self.seen).insert(self.hasher.hash_one(member.path()));
+        let (staged, sha256) = match member.bytes() {
+            Some(_) => (None, member.sha256()?),
+            None => {
+                let (staged, sha256) = stage_large(store, member)?;
+                (Some(staged), sha256)
+            }
+        };
+        open.check(member, sha256)?;
+        if again {
+            return Ok(Fate::Again);
+        }
+        if !self.overwrite
+            && let Some(found) = store.hash(member.path())?
+        {
+            let same = found == (sha256, member.size());
+            return Ok(if same { Fate::Existing } else { Fate::Differs });
+        }
+        match (staged, member.bytes()) {
+            (Some(staged), _) => Ok(Fate::Staged(staged)),
+            (None, bytes) => store.stage(member.path(), bytes.unwrap_or_default()).map(Fate::Staged),
+        }
+    }
+
+    pub(super) fn hand_over(&self, out: &mut Handful, commits: &Sender<Handful>) {
+        if !out.staged.is_empty() && commits.send(std::mem::take(out)).is_err() {
+            self.stop(PipelineError::Internal("the committer ended early".to_owned()));
+        }
+    }
+
+    /// Commits what is staged, in batches, until nobody stages any more.
+    pub(super) fn commit_all(&self, commits: &Receiver<Handful>) {
+        let mut batch = Handful::default();
+        let mut since = Instant::now();
+        loop {
+            let wait = BATCH_TIME.saturating_sub(since.elapsed());
+            let ended = match commits.recv_timeout(if batch.staged.is_empty() { BATCH_TIME } else { wait }) {
+                Ok(more) => {
+                    if batch.staged.is_empty() {
+                        since = Instant::now();
+                    }
+                    batch.staged.extend(more.staged);
+                    batch.bytes += more.bytes;
+                    false
+                }
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            let full =
+                batch.staged.len() >= BATCH || batch.bytes >= BATCH_BYTES || since.elapsed() >= BATCH_TIME;
+            if ended || full {
+                self.commit(std::mem::take(&mut batch));
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+
+    fn commit(&self, batch: Handful) {
+        let Some(store) = self.store.as_ref().filter(|_| !batch.staged.is_empty()) else { return };
+        if self.stopped.load(Ordering::Relaxed) {
+            return;
+        }
+        let files = batch.staged.len() as u64;
+        match store.commit(batch.staged) {
+            Ok(()) => {
+                self.stats.extracted(files, batch.bytes);
+                let mut outcome = lock(&self.outcome);
+                outcome.extracted += files;
+                outcome.bytes += batch.bytes;
+            }
+            Err(error) => self.stop(error.into()),
+        }
+    }
+
+    /// What came of it all, or why it could not go on.
+    pub(super) fn end(self) -> Result<ExtractOutcome, PipelineError> {
+        if let Some(error) = lock(&self.fatal).take() {
+            return Err(error);
+        }
+        let mut outcome = std::mem::take(&mut *lock(&self.outcome));
+        outcome.members += self.members.load(Ordering::Relaxed);
+        outcome.interrupted = self.cancel.is_cancelled();
+        Ok(outcome)
+    }
+}
+
+fn is_torn(fault: &BundleFault) -> bool {
+    matches!(fault, BundleFault::Torn | BundleFault::Damaged(_) | BundleFault::NotAFrame)
+}
+
+/// Writes a large member into the stage while it is hashed.
+fn stage_large(store: &Store, member: &mut Member<'_>) -> Result<(Staged, Sha256), StoreError> {
+    let mut writer = store.stage_file()?;
+    let mut hasher = mirror_store::Hasher::default();
+    member.read(&mut |piece| {
+        hasher.update(piece);
+        writer.write(piece)
+    })?;
+    Ok((writer.finish(member.path())?, hasher.finish()))
+}

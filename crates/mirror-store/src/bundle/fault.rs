@@ -1,0 +1,182 @@
+use std::io;
+
+use mirror_types::Printable;
+
+/// What is wrong with a bundle. Each kind of attack or damage has a name of its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleFault {
+    /// The path begins with a slash.
+    #[error("its path is absolute")]
+    AbsolutePath,
+    /// The path has a part `..` or `.`, or an empty one.
+    #[error("its path has a part that is empty, `.` or `..`")]
+    ParentPath,
+    /// The path has a backslash or a drive letter.
+    #[error("its path has a backslash or a colon, which separate directories elsewhere")]
+    Backslash,
+    /// The path is not the one that a release has in either layout.
+    #[error("its path is not that of a release in the layouts shard or cargo")]
+    NotARelease,
+    /// A symbolic or hard link.
+    #[error("it is a link; bundles hold regular files only")]
+    Link,
+    /// A device.
+    #[error("it is a device; bundles hold regular files only")]
+    Device,
+    /// A named pipe.
+    #[error("it is a named pipe; bundles hold regular files only")]
+    Fifo,
+    /// A directory.
+    #[error("it is a directory; bundles hold regular files only")]
+    Directory,
+    /// A sparse file, of GNU's kind or of PAX.
+    #[error("it is a sparse file, whose size and content are not what they seem")]
+    Sparse,
+    /// GNU's long names, which hide the header that follows.
+    #[error("it uses GNU's long names; long names are written as a PAX path")]
+    GnuLongName,
+    /// A PAX header for all that follows.
+    #[error("it is a global PAX header, which changes the members after it")]
+    PaxGlobal,
+    /// A PAX record of another kind than a path.
+    #[error("its PAX header has the record {}, which may change what the member is", Printable(.0))]
+    PaxKey(String),
+    /// A PAX record that says something else than the header.
+    #[error("its PAX header says another {0} than the header")]
+    PaxOverride(&'static str),
+    /// A PAX header that cannot be understood.
+    #[error("its PAX header is malformed")]
+    PaxMalformed,
+    /// A type of entry that is none of the above.
+    #[error("its type {0:#04x} is none that a bundle holds")]
+    ForeignType(u8),
+    /// The same path twice in one bundle.
+    #[error("its path stands in the bundle twice")]
+    Duplicate,
+    /// The header's checksum is wrong.
+    #[error("the checksum of its header is wrong")]
+    HeaderChecksum,
+    /// A header that is no plain ustar header.
+    #[error("its header is not plain ustar: {0}")]
+    Header(&'static str),
+    /// What fills the last block is not zero.
+    #[error("the padding after its data is not zero")]
+    Padding,
+    /// Larger than the caller allows.
+    #[error("it has {size} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// More members than the caller allows.
+    #[error("the bundle has more than {0} members")]
+    TooMany(u64),
+    /// Gives far more bytes than it takes.
+    #[error("a frame unpacks to far more bytes than a bundle of crates would")]
+    Bomb,
+    /// A frame needs more memory than every decoder gives.
+    #[error("a frame needs a window of {window} bytes, more than the limit of {limit}")]
+    Window {
+        /// Window in bytes.
+        window: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A frame refers to a dictionary.
+    #[error("a frame needs a dictionary")]
+    Dictionary,
+    /// A skippable frame that is not the seek table at the end.
+    #[error("a skippable frame stands where none belongs; tools would pass over what it hides")]
+    SkippableFrame,
+    /// No zstd frame where one should begin.
+    #[error("what begins here is no zstd frame")]
+    NotAFrame,
+    /// The file ends in the middle.
+    #[error("the bundle ends in the middle of it")]
+    Torn,
+    /// zstd does not accept the frame.
+    #[error("the frame is damaged: {0}")]
+    Damaged(String),
+    /// The two zero blocks at the end of every tar file are not there.
+    #[error("the end of the archive (two blocks of zeros) is missing; the bundle was cut")]
+    MissingTrailer,
+    /// Something stands behind the end of the archive.
+    #[error("something stands behind the end of the archive")]
+    TrailingData,
+    /// The seek table does not agree with the frames.
+    #[error("the seek table is wrong: {0}")]
+    SeekTable(&'static str),
+    /// A frame holds something else than one whole member.
+    #[error("the frame does not hold exactly one member")]
+    FrameShape,
+    /// The manifest of the bundle does not know the member.
+    #[error("it does not stand in the bundle's manifest")]
+    NotInManifest,
+    /// The manifest lists a member that the bundle does not have.
+    #[error("the bundle's manifest lists it, the bundle does not have it")]
+    NotInBundle,
+    /// The bytes are not those of the manifest.
+    #[error("its bytes do not have the checksum of the bundle's manifest")]
+    Checksum,
+    /// The size is not that of the manifest.
+    #[error("it has {found} bytes, the bundle's manifest says {listed}")]
+    Size {
+        /// In the bundle.
+        found: u64,
+        /// In the manifest.
+        listed: u64,
+    },
+    /// The manifest places the member elsewhere.
+    #[error("it does not lie where the bundle's manifest says")]
+    Misplaced,
+    /// A line of a manifest or of the index is no record.
+    #[error("line {line} is no record ({reason})")]
+    Line {
+        /// Counted from 1.
+        line: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A file that was handed over is not as long as was said.
+    #[error("{found} bytes came, {said} were announced")]
+    ShortBody {
+        /// Bytes that came.
+        found: u64,
+        /// Bytes announced.
+        said: u64,
+    },
+}
+
+/// A fault of the bundle, or of the disk.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Fault(BundleFault),
+    /// A fault of the member with this path.
+    Of(String, BundleFault),
+    Io(io::Error),
+}
+
+impl From<BundleFault> for Trouble {
+    fn from(fault: BundleFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Faults travel through `Read` inside of an `io::Error`.
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<BundleFault>() {
+            Ok(fault) => Self::Fault(fault),
+            Err(error) => Self::Io(error),
+        }
+    }
+}
+
+impl From<BundleFault> for io::Error {
+    fn from(fault: BundleFault) -> Self {
+        Self::new(io::ErrorKind::InvalidData, fault)
+    }
+}

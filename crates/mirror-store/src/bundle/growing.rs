@@ -1,0 +1,299 @@
+//! The one bundle that grows.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mirror_types::Sha256;
+use sha2::Digest as _;
+use zstd::bulk::Compressor;
+use zstd::zstd_safe::CParameter;
+
+use super::disk::{BundleDisk, Growth};
+use super::fault::BundleFault;
+use super::member::Seen;
+use super::names;
+use super::record::{BundleIndexLine, BundleMember, push_lines};
+use super::tar;
+use super::zframe::{self, Frame};
+use crate::disk::patient;
+use crate::error::{StoreError, at};
+
+/// Both checksums of a bundle.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sums {
+    sha256: sha2::Sha256,
+    blake3: blake3::Hasher,
+}
+
+impl Sums {
+    pub(super) fn update(&mut self, data: &[u8]) {
+        self.sha256.update(data);
+        self.blake3.update(data);
+    }
+
+    /// Reads a whole file.
+    pub(super) fn of_file(path: &Path) -> Result<Self, StoreError> {
+        let mut file = patient(|| File::open(path)).map_err(at("open", path))?;
+        let mut buffer = vec![0; 1 << 20];
+        let mut sums = Self::default();
+        loop {
+            match file.read(&mut buffer).map_err(at("read", path))? {
+                0 => return Ok(sums),
+                n => sums.update(&buffer[..n]),
+            }
+        }
+    }
+}
+
+/// What the index says of the members of a bundle.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Extent {
+    pub(super) min: Option<String>,
+    pub(super) max: Option<String>,
+    pub(super) entries: u64,
+    pub(super) size_bytes: u64,
+}
+
+impl Extent {
+    pub(super) fn add(&mut self, member: &BundleMember) {
+        let name = &member.crate_name;
+        if self.min.as_ref().is_none_or(|min| name < min) {
+            self.min = Some(name.clone());
+        }
+        if self.max.as_ref().is_none_or(|max| name > max) {
+            self.max = Some(name.clone());
+        }
+        self.entries += 1;
+        self.size_bytes += member.size;
+    }
+
+    pub(super) fn manifest_name(&self, number: u32) -> String {
+        names::manifest(number, self.min.as_deref().unwrap_or(""), self.max.as_deref().unwrap_or(""))
+    }
+}
+
+/// Appends a line to `bundles.index.jsonl` and makes it durable.
+pub(super) fn append_to_index(
+    disk: &Arc<dyn BundleDisk>,
+    dir: &Path,
+    number: u32,
+    extent: &Extent,
+    sums: &Sums,
+    len: u64,
+) -> Result<(), StoreError> {
+    let shown = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    let (min, max) = (extent.min.clone().unwrap_or_default(), extent.max.clone().unwrap_or_default());
+    let line = BundleIndexLine {
+        bundle_path: shown(&names::bundle(number)),
+        manifest_path: shown(&extent.manifest_name(number)),
+        crate_min_label: names::label(&min),
+        crate_max_label: names::label(&max),
+        crate_min: min,
+        crate_max: max,
+        entries: extent.entries,
+        size_bytes: extent.size_bytes,
+        sha256: Some(Sha256::from_bytes(sums.sha256.clone().finalize().into())),
+        blake3: Some(sums.blake3.finalize().to_hex().to_string()),
+        compressed_bytes: Some(len),
+    };
+    let mut index = Growth::open(disk, dir.join(names::INDEX))?;
+    let mut text = Vec::new();
+    push_lines(&mut text, &[line]).map_err(|error| at("write", &index.path)(error.into()))?;
+    index.append(&text)?;
+    index.sync()?;
+    disk.sync_dir(dir).map_err(at("make durable", dir))
+}
+
+/// A compressor for frames as the format wants them.
+pub(super) fn compressor(level: i32) -> io::Result<Compressor<'static>> {
+    let mut compressor = Compressor::new(level)?;
+    compressor.set_parameter(CParameter::ChecksumFlag(true))?;
+    compressor.set_parameter(CParameter::ContentSizeFlag(true))?;
+    Ok(compressor)
+}
+
+/// Where bytes come from that are too many for memory.
+#[derive(Debug)]
+pub(super) struct Large {
+    pub(super) file: File,
+    pub(super) size: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Growing {
+    disk: Arc<dyn BundleDisk>,
+    dir: PathBuf,
+    pub(super) number: u32,
+    pub(super) bundle: Growth,
+    pub(super) manifest: Growth,
+    pub(super) frames: Vec<Frame>,
+    pub(super) seen: Seen,
+    pub(super) extent: Extent,
+    /// Appended since the last commit.
+    pending: Vec<BundleMember>,
+    /// `None` when a part of the bundle was written by an earlier run.
+    sums: Option<Sums>,
+}
+
+impl Growing {
+    /// Opens the bundle `number` with what is there, which must have been recovered.
+    pub(super) fn open(disk: &Arc<dyn BundleDisk>, dir: &Path, number: u32) -> Result<Self, StoreError> {
+        let bundle = Growth::open(disk, dir.join(names::bundle(number) + names::PARTIAL))?;
+        let manifest = Growth::open(disk, dir.join(names::growing_manifest(number)))?;
+        disk.sync_dir(dir).map_err(at("make durable", dir))?;
+        let sums = (bundle.len == 0).then(Sums::default);
+        Ok(Self {
+            disk: disk.clone(),
+            dir: dir.to_owned(),
+            number,
+            bundle,
+            manifest,
+            frames: Vec::new(),
+            seen: Seen::default(),
+            extent: Extent::default(),
+            pending: Vec::new(),
+            sums,
+        })
+    }
+
+    /// Notes a member that is in the bundle already, and in its manifest.
+    pub(super) fn note(&mut self, member: &BundleMember, frame: Frame) {
+        self.frames.push(frame);
+        self.seen.insert(&member.bundle_member);
+        self.extent.add(member);
+    }
+
+    fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
+        self.bundle.append(data)?;
+        if let Some(sums) = &mut self.sums {
+            sums.update(data);
+        }
+        Ok(())
+    }
+
+    /// Appends a run of frames; `members` tell length and unpacked size of each.
+    pub(super) fn append(
+        &mut self,
+        data: &[u8],
+        members: impl IntoIterator<Item = (BundleMember, u32, u32)>,
+    ) -> Result<(), StoreError> {
+        let mut offset = self.bundle.len;
+        self.write(data)?;
+        for (member, len, size) in members {
+            self.place(member, Frame { offset, len, size });
+            offset += u64::from(len);
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, mut member: BundleMember, frame: Frame) {
+        member.bundle_path = self.dir.join(names::bundle(self.number)).to_string_lossy().into_owned();
+        member.frame_offset = Some(frame.offset);
+        member.frame_len = Some(u64::from(frame.len));
+        self.note(&member, frame);
+        self.pending.push(member);
+    }
+
+    /// Appends a member whose data is too large for memory.
+    pub(super) fn append_large(
+        &mut self,
+        member: BundleMember,
+        mut large: Large,
+        level: i32,
+    ) -> Result<(), StoreError> {
+        let offset = self.bundle.len;
+        let size = tar::framed_size(&member.bundle_member, large.size);
+        let path = self.bundle.path.clone();
+        let mut headers = Vec::new();
+        tar::write_headers(&mut headers, &member.bundle_member, large.size);
+        let mut encoder = zstd::stream::write::Encoder::new(Into(self), level).map_err(at("pack", &path))?;
+        encoder
+            .include_checksum(true)
+            .and_then(|()| encoder.include_contentsize(true))
+            .and_then(|()| encoder.set_pledged_src_size(Some(size)))
+            .map_err(at("pack", &path))?;
+        let packed = encoder.write_all(&headers).and_then(|()| {
+            let found = io::copy(&mut io::Read::by_ref(&mut large.file).take(large.size), &mut encoder)?;
+            if found < large.size {
+                return Err(BundleFault::ShortBody { found, said: large.size }.into());
+            }
+            encoder.write_all(&[0; tar::BLOCK][..tar::padding(large.size)])?;
+            encoder.finish().map(|_| ())
+        });
+        packed.map_err(at("append to", &path))?;
+        let len = u32::try_from(self.bundle.len - offset).unwrap_or(u32::MAX);
+        self.place(member, Frame { offset, len, size: u32::try_from(size).unwrap_or(u32::MAX) });
+        Ok(())
+    }
+
+    /// Makes durable what was appended: data first, then the lines of the manifest.
+    pub(super) fn commit(&mut self) -> Result<Vec<BundleMember>, StoreError> {
+        if self.pending.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.bundle.sync()?;
+        let placed = std::mem::take(&mut self.pending);
+        self.list(&placed)?;
+        Ok(placed)
+    }
+
+    /// Appends lines to the manifest and makes them durable.
+    pub(super) fn list(&mut self, members: &[BundleMember]) -> Result<(), StoreError> {
+        if members.is_empty() {
+            return Ok(());
+        }
+        let mut text = Vec::with_capacity(members.len() * 400);
+        push_lines(&mut text, members).map_err(|error| at("write", &self.manifest.path)(error.into()))?;
+        self.manifest.append(&text)?;
+        self.manifest.sync()
+    }
+
+    /// Ends the bundle and gives it its final name. Nothing may be pending.
+    pub(super) fn seal(mut self, level: i32) -> Result<(), StoreError> {
+        let mut end = compressor(level)
+            .and_then(|mut compressor| compressor.compress(&tar::END))
+            .map_err(at("pack the end of", &self.bundle.path))?;
+        let len = u32::try_from(end.len()).unwrap_or(u32::MAX);
+        self.frames.push(Frame { offset: self.bundle.len, len, size: 1024 });
+        end.extend_from_slice(&zframe::table(&self.frames));
+        self.write(&end)?;
+        self.bundle.sync()?;
+        let sums = match self.sums.take() {
+            Some(sums) => sums,
+            None => Sums::of_file(&self.bundle.path)?,
+        };
+        let final_path = self.dir.join(names::bundle(self.number));
+        publish(&*self.disk, &self.dir, &self.bundle.path, &final_path)?;
+        let manifest = self.dir.join(self.extent.manifest_name(self.number));
+        publish(&*self.disk, &self.dir, &self.manifest.path, &manifest)?;
+        append_to_index(&self.disk, &self.dir, self.number, &self.extent, &sums, self.bundle.len)
+    }
+}
+
+/// Gives a file its final name, which must be free.
+pub(super) fn publish(disk: &dyn BundleDisk, dir: &Path, from: &Path, to: &Path) -> Result<(), StoreError> {
+    if std::fs::symlink_metadata(to).is_ok() {
+        let taken = io::Error::new(io::ErrorKind::AlreadyExists, "a sealed bundle is never written again");
+        return Err(at("publish", to)(taken));
+    }
+    disk.rename(from, to).map_err(at("publish", to))?;
+    disk.sync_dir(dir).map_err(at("make durable", dir))
+}
+
+/// Lets an encoder write into the bundle.
+struct Into<'a>(&'a mut Growing);
+
+impl Write for Into<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.write(data).map_err(|error| match error {
+            StoreError::Io { source, .. } => source,
+            other => io::Error::other(other),
+        })?;
+        Ok(data.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

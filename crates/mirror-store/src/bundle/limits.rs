@@ -1,0 +1,45 @@
+/// Members that one bundle may have by default.
+pub const MAX_MEMBERS: u64 = 4_000_000;
+/// Largest member by default, in bytes: twice what a download may be.
+pub const MAX_MEMBER_BYTES: u64 = 1 << 30;
+/// Largest window of a zstd frame by default, in bytes: what every zstd decoder takes unasked.
+pub const MAX_WINDOW_BYTES: u64 = 1 << 27;
+/// By default a frame may give this many bytes for each byte that it takes, beyond its first MiB. `.crate`
+/// files are compressed, so an honest bundle stays near 1.
+pub const MAX_RATIO: u64 = 1_000;
+
+/// What a reader puts up with. Memory and disk are bounded by these, whoever made the bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BundleLimits {
+    /// Members of one bundle. A reader keeps 16 bytes for each, to notice duplicates.
+    pub members: u64,
+    /// Bytes of one member.
+    pub member_bytes: u64,
+    /// Window of a frame, in bytes. Values above 2^27 are taken as 2^27.
+    pub window_bytes: u64,
+    /// Bytes given for each byte taken, beyond the first MiB of a frame.
+    pub ratio: u64,
+}
+
+impl Default for BundleLimits {
+    fn default() -> Self {
+        Self {
+            members: MAX_MEMBERS,
+            member_bytes: MAX_MEMBER_BYTES,
+            window_bytes: MAX_WINDOW_BYTES,
+            ratio: MAX_RATIO,
+        }
+    }
+}
+
+impl BundleLimits {
+    /// Whether `given` bytes out of `taken` are more than the ratio allows.
+    pub(super) fn is_bomb(&self, given: u64, taken: u64) -> bool {
+        const FREE: u64 = 1 << 20;
+        given > FREE && given - FREE > taken.saturating_mul(self.ratio)
+    }
+
+    pub(super) fn window(&self) -> u64 {
+        self.window_bytes.min(MAX_WINDOW_BYTES)
+    }
+}

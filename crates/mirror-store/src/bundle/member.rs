@@ -1,0 +1,193 @@
+use std::io::Read;
+use std::path::Path;
+
+use mirror_types::{Layout, ReleaseId, Sha256};
+
+use super::fault::{BundleFault, Trouble};
+use super::tar::{self, Entry};
+use crate::Hasher;
+use crate::error::{StoreError, at};
+
+/// A member on its way out of a bundle. Its data can be read once.
+pub struct Member<'a> {
+    pub(super) bundle: &'a Path,
+    pub(super) entry: Entry,
+    pub(super) frame_offset: u64,
+    pub(super) data: Data<'a>,
+}
+
+pub(super) enum Data<'a> {
+    Slice(&'a [u8]),
+    Stream { input: &'a mut dyn Read, left: u64 },
+}
+
+impl std::fmt::Debug for Member<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({} bytes)", self.entry.path, self.entry.size)
+    }
+}
+
+impl<'a> Member<'a> {
+    /// A member whose data was read before, so that another thread can go on with it.
+    #[must_use]
+    pub fn in_memory(
+        bundle: &'a Path,
+        (path, id, layout): (String, ReleaseId, Layout),
+        frame_offset: u64,
+        data: &'a [u8],
+    ) -> Self {
+        let entry = Entry { path, id, layout, size: data.len() as u64 };
+        Self { bundle, entry, frame_offset, data: Data::Slice(data) }
+    }
+
+    /// Its path: that of a release in either layout, safe to join to a directory.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.entry.path
+    }
+
+    /// The release that its path belongs to.
+    #[must_use]
+    pub fn release(&self) -> &ReleaseId {
+        &self.entry.id
+    }
+
+    /// The layout that its path belongs to.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.entry.layout
+    }
+
+    /// Bytes of its data.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.entry.size
+    }
+
+    /// Where its frame begins in the bundle, in bytes. In a bundle of one stream that is 0 for all.
+    #[must_use]
+    pub fn frame_offset(&self) -> u64 {
+        self.frame_offset
+    }
+
+    /// Its data, when that is in memory already: nothing is read.
+    #[must_use]
+    pub fn bytes(&self) -> Option<&'a [u8]> {
+        match self.data {
+            Data::Slice(bytes) => Some(bytes),
+            Data::Stream { .. } => None,
+        }
+    }
+
+    /// Gives the data, piece by piece, to `take`. Pieces are at most 128 KiB unless the member is in memory.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When the bundle is damaged or cannot be read; what `take` returns.
+    pub fn read<E: From<StoreError>>(
+        &mut self,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (path, offset) = (self.entry.path.clone(), self.frame_offset);
+        let wrong = |trouble| told(self.bundle, Some(&path), Some(offset), trouble);
+        match &mut self.data {
+            Data::Slice(bytes) => take(bytes),
+            Data::Stream { input, left } => {
+                let mut buffer = vec![0; (128 << 10).min(usize::try_from(*left).unwrap_or(usize::MAX))];
+                while *left > 0 {
+                    let want = buffer.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    let piece = &mut buffer[..want];
+                    input.read_exact(piece).map_err(|error| wrong(tar::torn(error)))?;
+                    *left -= piece.len() as u64;
+                    take(piece)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// All of the data. Memory: the size of the member.
+    ///
+    /// # Errors
+    /// When the bundle is damaged or cannot be read.
+    pub fn read_all(&mut self) -> Result<Vec<u8>, StoreError> {
+        let mut all = Vec::with_capacity(usize::try_from(self.entry.size.min(8 << 20)).unwrap_or(0));
+        self.read(&mut |piece| {
+            all.extend_from_slice(piece);
+            Ok::<_, StoreError>(())
+        })?;
+        Ok(all)
+    }
+
+    /// Checksum of the data.
+    ///
+    /// # Errors
+    /// When the bundle is damaged or cannot be read.
+    pub fn sha256(&mut self) -> Result<Sha256, StoreError> {
+        let mut hasher = Hasher::default();
+        self.read(&mut |piece| {
+            hasher.update(piece);
+            Ok::<_, StoreError>(())
+        })?;
+        Ok(hasher.finish())
+    }
+
+    /// Passes over what was not read, and over the padding.
+    pub(super) fn finish(mut self) -> Result<(), StoreError> {
+        self.read(&mut |_| Ok::<_, StoreError>(()))?;
+        match self.data {
+            Data::Slice(_) => Ok(()),
+            Data::Stream { input, .. } => {
+                let mut input = input;
+                tar::skip_padding(&mut input, self.entry.size).map_err(|trouble| {
+                    told(self.bundle, Some(&self.entry.path), Some(self.frame_offset), trouble)
+                })
+            }
+        }
+    }
+}
+
+/// Says in which bundle and where the trouble is.
+pub(super) fn told(path: &Path, member: Option<&str>, offset: Option<u64>, trouble: Trouble) -> StoreError {
+    match trouble {
+        Trouble::Fault(fault) => StoreError::bundle(path, member, offset, fault),
+        Trouble::Of(member, fault) => StoreError::bundle(path, Some(&member), offset, fault),
+        Trouble::Io(source) => at("read", path)(source),
+    }
+}
+
+/// Paths that were seen, as hashes of 16 bytes: a collision would only refuse a bundle.
+#[derive(Debug, Default)]
+pub(super) struct Seen(std::collections::HashSet<[u8; 16]>);
+
+impl Seen {
+    pub(super) fn key(path: &str) -> [u8; 16] {
+        let mut key = [0; 16];
+        key.copy_from_slice(&blake3::hash(path.as_bytes()).as_bytes()[..16]);
+        key
+    }
+
+    /// Whether the path is new.
+    pub(super) fn insert(&mut self, path: &str) -> bool {
+        self.0.insert(Self::key(path))
+    }
+
+    pub(super) fn contains(&self, path: &str) -> bool {
+        self.0.contains(&Self::key(path))
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// Refuses what was seen before, and more than the limit.
+    pub(super) fn check(&mut self, path: &str, most: u64) -> Result<(), BundleFault> {
+        if !self.insert(path) {
+            Err(BundleFault::Duplicate)
+        } else if self.len() > most {
+            Err(BundleFault::TooMany(most))
+        } else {
+            Ok(())
+        }
+    }
+}

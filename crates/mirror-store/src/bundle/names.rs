@@ -1,0 +1,201 @@
+//! Names of the files in a directory of bundles.
+
+use std::path::{Path, PathBuf};
+
+use mirror_types::{Layout, ReleaseId};
+
+use super::fault::BundleFault;
+use crate::error::{StoreError, at};
+
+/// Suffix of what still grows.
+pub(super) const PARTIAL: &str = ".partial";
+/// The index of all sealed bundles.
+pub(super) const INDEX: &str = "bundles.index.jsonl";
+/// Held by the one writer.
+pub(super) const LOCK: &str = ".bundles.lock";
+
+/// `bundle-0000.tar.zst`.
+pub(super) fn bundle(number: u32) -> String {
+    format!("bundle-{number:04}.tar.zst")
+}
+
+/// `bundle-0000.manifest.jsonl.partial`: the manifest while the bundle grows.
+pub(super) fn growing_manifest(number: u32) -> String {
+    format!("bundle-{number:04}.manifest.jsonl{PARTIAL}")
+}
+
+/// `bundle-0000-{min}-to-{max}.manifest.jsonl`.
+pub(super) fn manifest(number: u32, min: &str, max: &str) -> String {
+    format!("bundle-{number:04}-{}-to-{}.manifest.jsonl", label(min), label(max))
+}
+
+/// A crate name as part of a file name: lower case; `.`, `_` and space become `-`.
+pub(super) fn label(name: &str) -> String {
+    let name = name.trim();
+    if name.is_empty() {
+        return "unknown".to_owned();
+    }
+    name.to_lowercase().replace(['.', '_', ' '], "-")
+}
+
+/// The last part of a path of any system: what a manifest calls its bundle, wherever that lies now.
+pub(super) fn file_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}
+
+/// Number and rest of `bundle-0012REST`.
+fn numbered(name: &str) -> Option<(u32, &str)> {
+    let rest = name.strip_prefix("bundle-")?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    (digits >= 4).then(|| rest[..digits].parse().ok().map(|number| (number, &rest[digits..])))?
+}
+
+/// Number of a bundle by its name, sealed or not.
+pub(super) fn number_of(name: &str) -> Option<u32> {
+    let name = name.strip_suffix(PARTIAL).unwrap_or(name);
+    numbered(name).filter(|(_, rest)| *rest == ".tar.zst").map(|(number, _)| number)
+}
+
+/// One bundle of a directory, with what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleFiles {
+    /// Its number, when it is named `bundle-NNNN`.
+    pub number: Option<u32>,
+    /// Its name without `.partial`: what manifests call it.
+    pub name: String,
+    /// Whether it is complete; if not, it may still grow.
+    pub sealed: bool,
+    /// The bundle itself.
+    pub path: PathBuf,
+    /// Its manifest, when there is one.
+    pub manifest: Option<PathBuf>,
+}
+
+/// Lists the bundles of a directory, by number and name; those without a number come last. Blocks.
+///
+/// # Errors
+/// When the directory cannot be listed.
+pub fn list_bundles(dir: &Path) -> Result<Vec<BundleFiles>, StoreError> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(at("list", dir))? {
+        let entry = entry.map_err(at("list", dir))?;
+        if let Ok(name) = entry.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    let manifest_of = |number: u32| {
+        let is_one = |name: &&String| {
+            numbered(name).is_some_and(|(found, rest)| {
+                found == number
+                    && rest.strip_suffix(PARTIAL).unwrap_or(rest).ends_with(".manifest.jsonl")
+                    && (rest.starts_with('-') || rest.starts_with(".manifest"))
+            })
+        };
+        // A final name sorts before one that still grows (`-` before `.`).
+        names.iter().find(is_one).map(|name| dir.join(name))
+    };
+    let mut bundles: Vec<BundleFiles> = names
+        .iter()
+        .filter_map(|name| {
+            let plain = name.strip_suffix(PARTIAL).unwrap_or(name);
+            let stem = plain.strip_suffix(".tar.zst")?;
+            let number = number_of(plain);
+            let manifest = match number {
+                Some(number) => manifest_of(number),
+                None => Some(dir.join(format!("{stem}.manifest.jsonl"))).filter(|path| path.is_file()),
+            };
+            let sealed = plain == name;
+            Some(BundleFiles { number, name: plain.to_owned(), sealed, path: dir.join(name), manifest })
+        })
+        .collect();
+    bundles.sort_by(|a, b| {
+        let key = |one: &BundleFiles| (one.number.unwrap_or(u32::MAX), one.name.clone());
+        key(a).cmp(&key(b))
+    });
+    Ok(bundles)
+}
+
+/// The release whose file has this path, and the layout. A strict grammar: what passes is safe to join to a
+/// directory.
+pub(super) fn release_of(path: &str) -> Result<(ReleaseId, Layout), BundleFault> {
+    if path.starts_with('/') {
+        return Err(BundleFault::AbsolutePath);
+    }
+    if path.contains(['\\', ':']) {
+        return Err(BundleFault::Backslash);
+    }
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(BundleFault::ParentPath);
+    }
+    let id = ReleaseId::of_file(file_name(path)).ok_or(BundleFault::NotARelease)?;
+    let layout = [Layout::Shard, Layout::Cargo].into_iter().find(|layout| layout.path(&id) == path);
+    Ok((id, layout.ok_or(BundleFault::NotARelease)?))
+}
+
+/// Whether `path` is that of `id` in either layout.
+pub(super) fn is_path_of(path: &str, id: &ReleaseId) -> bool {
+    [Layout::Shard, Layout::Cargo].into_iter().any(|layout| layout.path(id) == path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_releases_and_nothing_else() {
+        for (path, shown, layout) in [
+            ("s/er/serde-1.0.0.crate", "serde 1.0.0", Layout::Shard),
+            ("se/rd/serde/serde-1.0.0.crate", "serde 1.0.0", Layout::Cargo),
+            ("a-/fo/a-foo-0.1.0+build.1.crate", "a-foo 0.1.0+build.1", Layout::Shard),
+            ("a/bc/abcd-1-2.0.0.crate", "abcd-1 2.0.0", Layout::Shard),
+            ("2/ab/ab-1.0.0.crate", "ab 1.0.0", Layout::Cargo),
+        ] {
+            let (id, found) = release_of(path).expect(path);
+            assert_eq!((id.to_string().as_str(), found), (shown, layout));
+        }
+        for (path, fault) in [
+            ("/s/er/serde-1.0.0.crate", BundleFault::AbsolutePath),
+            ("../s/er/serde-1.0.0.crate", BundleFault::ParentPath),
+            ("s/./er/serde-1.0.0.crate", BundleFault::ParentPath),
+            ("s//er/serde-1.0.0.crate", BundleFault::ParentPath),
+            ("s\\er\\serde-1.0.0.crate", BundleFault::Backslash),
+            ("C:/er/serde-1.0.0.crate", BundleFault::Backslash),
+            ("serde-1.0.0.crate", BundleFault::NotARelease),
+            ("x/er/serde-1.0.0.crate", BundleFault::NotARelease),
+            (".mirror/lock", BundleFault::NotARelease),
+            ("s/er/serde-1.0.0.crate.json", BundleFault::NotARelease),
+            ("s/er/serde-1.0.0\u{e9}.crate", BundleFault::NotARelease),
+        ] {
+            assert_eq!(release_of(path).expect_err(path), fault, "{path}");
+        }
+    }
+
+    #[test]
+    fn labels_and_numbers() {
+        assert_eq!(manifest(3, "Serde_X.y", "zstd"), "bundle-0003-serde-x-y-to-zstd.manifest.jsonl");
+        assert_eq!(numbered("bundle-0012.tar.zst"), Some((12, ".tar.zst")));
+        assert_eq!(numbered("bundle-12345-a-to-b"), Some((12345, "-a-to-b")));
+        assert_eq!(numbered("bundle-12.tar.zst"), None);
+        assert_eq!(file_name(r"S:\Rust\bundles\bundle-0000.tar.zst"), "bundle-0000.tar.zst");
+    }
+
+    #[test]
+    fn a_directory_is_listed_with_manifests() {
+        let dir = tempfile::tempdir().expect("dir");
+        for name in [
+            "bundle-0001.tar.zst.partial",
+            "bundle-0001.manifest.jsonl.partial",
+            "bundle-0000.tar.zst",
+            "bundle-0000-a-to-b.manifest.jsonl",
+            "other.tar.zst",
+            "bundles.index.jsonl",
+        ] {
+            std::fs::write(dir.path().join(name), "").expect("write");
+        }
+        let found = list_bundles(dir.path()).expect("list");
+        let shown: Vec<_> =
+            found.iter().map(|one| (one.number, one.sealed, one.manifest.is_some())).collect();
+        assert_eq!(shown, [(Some(0), true, true), (Some(1), false, true), (None, true, false)]);
+    }
+}

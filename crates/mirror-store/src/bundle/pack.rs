@@ -1,0 +1,128 @@
+//! Members become frames on several threads.
+
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender};
+use zstd::zstd_safe;
+
+use super::growing::compressor;
+use super::record::BundleMember;
+use super::tar;
+
+/// A member with its data.
+pub(super) type Loaded = (BundleMember, Box<dyn AsRef<[u8]> + Send>);
+
+/// A handful of members, to become frames one behind the other.
+pub(super) struct Job {
+    pub(super) members: Vec<Loaded>,
+    pub(super) done: Sender<io::Result<Packed>>,
+}
+
+/// Frames one behind the other.
+pub(super) struct Packed {
+    pub(super) data: Vec<u8>,
+    /// Each with length and unpacked size of its frame.
+    pub(super) members: Vec<(BundleMember, u32, u32)>,
+    /// Bytes of the members' data, to be given back to the budget.
+    pub(super) bytes: u64,
+}
+
+/// Takes jobs until there are no more.
+pub(super) fn pack_all(jobs: &Receiver<Job>, level: i32) {
+    let mut compressor = compressor(level);
+    let mut plain = Vec::new();
+    for Job { members, done } in jobs {
+        let packed = match &mut compressor {
+            Ok(compressor) => pack(compressor, &mut plain, members),
+            Err(error) => Err(io::Error::other(error.to_string())),
+        };
+        // Nobody waits for it any more when the writer was dropped.
+        let _ = done.send(packed);
+    }
+}
+
+fn pack(
+    compressor: &mut zstd::bulk::Compressor<'static>,
+    plain: &mut Vec<u8>,
+    members: Vec<Loaded>,
+) -> io::Result<Packed> {
+    let mut packed = Packed { data: Vec::new(), members: Vec::with_capacity(members.len()), bytes: 0 };
+    let mut frame = Vec::new();
+    for (member, body) in members {
+        let body = (*body).as_ref();
+        plain.clear();
+        tar::write_headers(plain, &member.bundle_member, body.len() as u64);
+        plain.extend_from_slice(body);
+        plain.resize(plain.len() + tar::padding(body.len() as u64), 0);
+        frame.clear();
+        frame.reserve(zstd_safe::compress_bound(plain.len()));
+        compressor.compress_to_buffer(plain, &mut frame)?;
+        packed.data.extend_from_slice(&frame);
+        packed.bytes += body.len() as u64;
+        let len = |n: usize| u32::try_from(n).map_err(|_| io::Error::other("a frame of more than 4 GiB"));
+        packed.members.push((member, len(frame.len())?, len(plain.len())?));
+    }
+    Ok(packed)
+}
+
+/// Bytes that may wait at one time. What is larger than all of it goes alone.
+#[derive(Debug)]
+pub(super) struct Budget {
+    state: Mutex<State>,
+    freed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    most: u64,
+    used: u64,
+}
+
+impl State {
+    fn fits(&self, bytes: u64) -> bool {
+        self.used == 0 || self.used.saturating_add(bytes) <= self.most
+    }
+}
+
+impl Budget {
+    pub(super) fn new(most: u64) -> Self {
+        Self { state: Mutex::new(State { most, used: 0 }), freed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether `bytes` could be taken at once.
+    pub(super) fn try_take(&self, bytes: u64) -> bool {
+        let mut state = self.lock();
+        let fits = state.fits(bytes);
+        if fits {
+            state.used = state.used.saturating_add(bytes);
+        }
+        fits
+    }
+
+    /// Waits until `bytes` can be taken.
+    pub(super) fn take(&self, bytes: u64) {
+        let mut state = self.lock();
+        while !state.fits(bytes) {
+            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.used = state.used.saturating_add(bytes);
+    }
+
+    pub(super) fn give_back(&self, bytes: u64) {
+        let mut state = self.lock();
+        state.used = state.used.saturating_sub(bytes);
+        drop(state);
+        self.freed.notify_all();
+    }
+
+    /// Nobody waits any more: nothing will be written, what comes is dropped.
+    pub(super) fn lift(&self) {
+        self.lock().most = u64::MAX;
+        self.freed.notify_all();
+    }
+}

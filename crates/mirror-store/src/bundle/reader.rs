@@ -1,0 +1,502 @@
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use zstd::bulk::Decompressor;
+
+use super::fault::{BundleFault, Trouble};
+use super::limits::BundleLimits;
+use super::member::{Data, Member, Seen, told};
+use super::names::PARTIAL;
+use super::record::BundleMember;
+use super::stream::FrameStream;
+use super::tar::{self, Step};
+use super::zframe::{self, Frame, HEAD, Head};
+use crate::disk::patient;
+use crate::error::{StoreError, at};
+
+/// Frames that unpack to more than this are not unpacked in memory.
+const IN_MEMORY: u32 = 8 << 20;
+/// Bytes of a bundle that are read at once.
+const AT_ONCE: u64 = 2 << 20;
+
+/// A bundle, open for reading: ours, sealed or growing, and those of the source system. Takes no lock and
+/// changes nothing. Shared by reference, any number of threads may read.
+#[derive(Debug)]
+pub struct BundleReader {
+    path: PathBuf,
+    file: File,
+    len: u64,
+    sealed: bool,
+    limits: BundleLimits,
+}
+
+/// The frames of a bundle that has one member in each. Remembers which paths were read.
+#[derive(Debug)]
+pub struct FrameMap {
+    frames: Vec<Frame>,
+    /// Whether the last frame is the end of the archive.
+    ends: bool,
+    seen: Mutex<Seen>,
+}
+
+impl FrameMap {
+    fn new(frames: Vec<Frame>, ends: bool) -> Self {
+        Self { frames, ends, seen: Mutex::default() }
+    }
+
+    /// The frames in the order of the bundle; of a sealed one the last holds the end of the archive.
+    #[must_use]
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// Members, as far as the frames tell.
+    #[must_use]
+    pub fn members(&self) -> u64 {
+        self.frames.len() as u64 - u64::from(self.ends)
+    }
+
+    /// Cuts the frames into runs of about `bytes` bytes of the bundle, for [`BundleReader::read_frames`].
+    #[must_use]
+    pub fn runs(&self, bytes: u64) -> Vec<Range<usize>> {
+        let mut runs = Vec::new();
+        let (mut start, mut sum) = (0, 0);
+        for (at, frame) in self.frames.iter().enumerate() {
+            sum += u64::from(frame.len);
+            if sum >= bytes || at + 1 == self.frames.len() {
+                runs.push(start..at + 1);
+                (start, sum) = (at + 1, 0);
+            }
+        }
+        runs
+    }
+}
+
+/// Buffers and decoder of one thread.
+pub struct FrameBuffers {
+    decoder: Decompressor<'static>,
+    packed: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl std::fmt::Debug for FrameBuffers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} and {} bytes", self.packed.capacity(), self.plain.capacity())
+    }
+}
+
+impl FrameBuffers {
+    /// Buffers that are empty yet. They grow to some 2 MiB packed and 8 MiB unpacked.
+    ///
+    /// # Errors
+    /// When zstd has no memory.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { decoder: Decompressor::new()?, packed: Vec::new(), plain: Vec::new() })
+    }
+}
+
+/// A piece of a file, read by position.
+pub(super) struct Piece<'a> {
+    file: &'a File,
+    offset: u64,
+    end: u64,
+}
+
+impl Read for Piece<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let len = out.len().min(left);
+        let n = read_at(self.file, &mut out[..len], self.offset)?;
+        self.offset += n as u64;
+        Ok(n)
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, out, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, out, offset)
+}
+
+impl BundleReader {
+    /// Opens a bundle. One whose name ends in `.partial` may still grow: it has no end yet.
+    ///
+    /// # Errors
+    /// When it cannot be opened or is no regular file.
+    pub fn open(path: &Path, limits: BundleLimits) -> Result<Self, StoreError> {
+        let file = patient(|| crate::store::open_plain(path)).map_err(at("open the bundle", path))?;
+        let meta = file.metadata().map_err(at("look at", path))?;
+        if !meta.is_file() {
+            return Err(StoreError::Strange { path: path.to_owned(), expected: "a regular file" });
+        }
+        let sealed = path.to_str().is_none_or(|path| !path.ends_with(PARTIAL));
+        Ok(Self { path: path.to_owned(), file, len: meta.len(), sealed, limits })
+    }
+
+    /// The path that was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its length in bytes when it was opened.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether it is complete by its name.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    fn wrong(&self, offset: u64, trouble: impl Into<Trouble>) -> StoreError {
+        told(&self.path, None, Some(offset), trouble.into())
+    }
+
+    pub(super) fn piece(&self, offset: u64, end: u64) -> Piece<'_> {
+        Piece { file: &self.file, offset, end }
+    }
+
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> Result<(), StoreError> {
+        let mut piece = self.piece(offset, self.len);
+        piece.read_exact(out).map_err(|error| self.wrong(offset, tar::torn(error)))
+    }
+
+    /// The frames by the seek table at the end: `None` when there is none, or when the first frame is not one
+    /// whole member; such a bundle is one for [`BundleReader::stream`]. Reads 8 bytes for each member.
+    ///
+    /// # Errors
+    /// When the table is there and wrong, or the first frame is hostile, or the disk refuses.
+    pub fn frame_map(&self) -> Result<Option<FrameMap>, StoreError> {
+        let Some(tail) = self.len.checked_sub((zframe::FOOTER + zframe::SKIPPABLE_HEAD) as u64) else {
+            return Ok(None);
+        };
+        let mut footer = [0; zframe::FOOTER];
+        self.read_exact_at(&mut footer, tail + zframe::SKIPPABLE_HEAD as u64)?;
+        let wrong = |fault| self.wrong(tail, fault);
+        let Some((count, entry)) = zframe::footer(&footer).map_err(wrong)? else { return Ok(None) };
+        if u64::from(count) > self.limits.members.saturating_add(1) {
+            return Err(wrong(BundleFault::TooMany(self.limits.members)));
+        }
+        let entries = u64::from(count) * entry as u64;
+        let Some(begin) = tail.checked_sub(entries) else {
+            return Err(wrong(BundleFault::SeekTable("it is longer than the bundle")));
+        };
+        let mut bytes = vec![0; usize::try_from(self.len - begin).unwrap_or(0)];
+        self.read_exact_at(&mut bytes, begin)?;
+        let expected = entries + zframe::FOOTER as u64;
+        match zframe::head(&bytes, &self.limits) {
+            Ok(Head::Table { len }) if u64::from(len) == expected => {}
+            _ => return Err(wrong(BundleFault::SeekTable("no skippable frame begins where it should"))),
+        }
+        let frames = zframe::read_table(&bytes[zframe::SKIPPABLE_HEAD..]).map_err(wrong)?;
+        if frames.last().map_or(0, |last| last.offset + u64::from(last.len)) != begin {
+            return Err(wrong(BundleFault::SeekTable("the frames do not end where it begins")));
+        }
+        let map = FrameMap::new(frames, true);
+        let Some(first) = map.frames.first().copied() else { return Ok(None) };
+        // A frame that holds more, or less, than a member belongs to another kind of bundle.
+        let mut buffers = FrameBuffers::new().map_err(at("unpack", &self.path))?;
+        let probe =
+            self.one_frame(&mut buffers, first, map.frames.len() == 1, &mut |_| Ok::<_, StoreError>(()));
+        match probe {
+            Err(StoreError::Bundle { fault: BundleFault::FrameShape, .. }) => Ok(None),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Some(map)),
+        }
+    }
+
+    /// The frames of a growing bundle, as its manifest lists them, in the order of the manifest. `None` when
+    /// the manifest has no offsets.
+    ///
+    /// # Errors
+    /// When what is listed does not lie in the bundle.
+    pub fn frame_map_of(&self, members: &[BundleMember]) -> Result<Option<FrameMap>, StoreError> {
+        let mut frames = Vec::with_capacity(members.len());
+        for member in members {
+            let (Some(offset), Some(len), Some(end)) =
+                (member.frame_offset, member.frame_len, member.frame_end())
+            else {
+                return Ok(None);
+            };
+            let listed = Some(member.bundle_member.as_str());
+            if end > self.len {
+                return Err(StoreError::bundle(&self.path, listed, Some(offset), BundleFault::NotInBundle));
+            }
+            let mut start = [0; HEAD];
+            let have = self.len.saturating_sub(offset).min(HEAD as u64);
+            let start = &mut start[..usize::try_from(have).unwrap_or(0)];
+            self.read_exact_at(start, offset)?;
+            let size = match zframe::head(start, &self.limits) {
+                Ok(Head::Data { size: Some(size) }) => u32::try_from(size).ok(),
+                Err(fault) => return Err(StoreError::bundle(&self.path, listed, Some(offset), fault)),
+                Ok(_) => None,
+            };
+            match (u32::try_from(len), size) {
+                (Ok(len), Some(size)) => frames.push(Frame { offset, len, size }),
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(FrameMap::new(frames, false)))
+    }
+
+    /// Gives the members of a run of frames (see [`FrameMap::runs`]) to `visit`, in the order of the bundle.
+    /// Several threads may read several runs at once. Blocks.
+    ///
+    /// # Errors
+    /// The first fault of the bundle or of the disk; what `visit` returns.
+    pub fn read_frames<E: From<StoreError>>(
+        &self,
+        map: &FrameMap,
+        run: Range<usize>,
+        buffers: &mut FrameBuffers,
+        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut at = run.start;
+        while at < run.end {
+            // As many frames as are read with one call; the packed bytes stay in their buffer.
+            let first = map.frames[at];
+            let mut next = at + 1;
+            let mut end = first.offset + u64::from(first.len);
+            while next < run.end && end - first.offset < AT_ONCE && map.frames[next].offset == end {
+                end += u64::from(map.frames[next].len);
+                next += 1;
+            }
+            self.load(buffers, first.offset, end)?;
+            for (number, frame) in (at..).zip(&map.frames[at..next]) {
+                let last = map.ends && number + 1 == map.frames.len();
+                self.one(buffers, first.offset, *frame, last, &mut |member| {
+                    let mut seen = map.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    seen.check(&member.entry.path, self.limits.members)
+                        .map_err(|fault| self.of_member(member, fault))?;
+                    drop(seen);
+                    visit(member)
+                })?;
+            }
+            at = next;
+        }
+        Ok(())
+    }
+
+    fn of_member(&self, member: &Member<'_>, fault: BundleFault) -> StoreError {
+        StoreError::bundle(&self.path, Some(&member.entry.path), Some(member.frame_offset), fault)
+    }
+
+    /// Reads a stretch of the bundle into the buffer; frames too large for that are left to be streamed.
+    fn load(&self, buffers: &mut FrameBuffers, begin: u64, end: u64) -> Result<(), StoreError> {
+        buffers.packed.clear();
+        if end > self.len {
+            return Err(self.wrong(begin, BundleFault::Torn));
+        }
+        let len = end - begin;
+        if len <= AT_ONCE + u64::from(IN_MEMORY) {
+            buffers.packed.resize(usize::try_from(len).unwrap_or(0), 0);
+            self.read_exact_at(&mut buffers.packed, begin)?;
+        }
+        Ok(())
+    }
+
+    /// The member of one frame; `Some` for the end of the archive, which only the last frame may hold.
+    fn one_frame<E: From<StoreError>>(
+        &self,
+        buffers: &mut FrameBuffers,
+        frame: Frame,
+        last: bool,
+        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.load(buffers, frame.offset, frame.offset + u64::from(frame.len))?;
+        self.one(buffers, frame.offset, frame, last, visit)
+    }
+
+    /// One frame out of what was loaded from `base` on.
+    fn one<E: From<StoreError>>(
+        &self,
+        buffers: &mut FrameBuffers,
+        base: u64,
+        frame: Frame,
+        last: bool,
+        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let FrameBuffers { decoder, packed, plain } = buffers;
+        let begin = usize::try_from(frame.offset - base).unwrap_or(usize::MAX);
+        let slice = begin.checked_add(frame.len as usize).and_then(|end| packed.get(begin..end));
+        match slice {
+            Some(slice) if frame.size <= IN_MEMORY => {
+                unpack(decoder, slice, frame, &self.limits, plain)
+                    .map_err(|fault| self.wrong(frame.offset, fault))?;
+                let mut rest = plain.as_slice();
+                let step = tar::step(&mut rest, &self.limits)
+                    .map_err(|trouble| self.wrong(frame.offset, trouble))?;
+                self.give(step, frame, last, rest, visit)
+            }
+            _ => self.one_streamed(frame, last, visit),
+        }
+    }
+
+    fn give<E: From<StoreError>>(
+        &self,
+        step: Step,
+        frame: Frame,
+        last: bool,
+        mut rest: &[u8],
+        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let wrong = |fault: BundleFault| E::from(self.wrong(frame.offset, fault));
+        let entry = match step {
+            Step::Member(entry) if !last => entry,
+            Step::Member(_) => return Err(wrong(BundleFault::MissingTrailer)),
+            Step::End if last => {
+                return tar::only_zeros(&mut rest)
+                    .map_err(|trouble| self.wrong(frame.offset, trouble).into());
+            }
+            Step::End => return Err(wrong(BundleFault::TrailingData)),
+            Step::Nothing => return Err(wrong(BundleFault::FrameShape)),
+        };
+        let size = usize::try_from(entry.size).unwrap_or(usize::MAX);
+        let whole = size.checked_add(tar::padding(entry.size));
+        if whole != Some(rest.len()) {
+            let (path, offset) = (Some(entry.path.as_str()), Some(frame.offset));
+            return Err(StoreError::bundle(&self.path, path, offset, BundleFault::FrameShape).into());
+        }
+        let (data, mut pad) = rest.split_at(size);
+        tar::skip_padding(&mut pad, entry.size)
+            .map_err(|trouble| told(&self.path, Some(&entry.path), Some(frame.offset), trouble))?;
+        visit(&mut Member { bundle: &self.path, entry, frame_offset: frame.offset, data: Data::Slice(data) })
+    }
+
+    /// A frame that is too large for memory.
+    fn one_streamed<E: From<StoreError>>(
+        &self,
+        frame: Frame,
+        last: bool,
+        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let wrong = |trouble: Trouble| self.wrong(frame.offset, trouble);
+        let piece = self.piece(frame.offset, frame.offset + u64::from(frame.len));
+        let mut stream = FrameStream::new(piece, self.limits).map_err(at("unpack", &self.path))?;
+        let entry = match tar::step(&mut stream, &self.limits).map_err(wrong)? {
+            Step::Member(entry) if !last => entry,
+            Step::End if last => return tar::only_zeros(&mut stream).map_err(|t| wrong(t).into()),
+            _ => return Err(wrong(BundleFault::FrameShape.into()).into()),
+        };
+        let left = entry.size;
+        let data = Data::Stream { input: &mut stream, left };
+        let mut member = Member { bundle: &self.path, entry, frame_offset: frame.offset, data };
+        visit(&mut member)?;
+        member.finish()?;
+        let mut after = [0];
+        match stream.read(&mut after) {
+            Ok(0) if stream.frames().len() == 1 => Ok(()),
+            Ok(_) => Err(wrong(BundleFault::FrameShape.into()).into()),
+            Err(error) => Err(wrong(error.into()).into()),
+        }
+    }
+
+    /// Gives the one member whose frame lies at `offset` to `visit`. Reads nothing else. Blocks.
+    ///
+    /// # Errors
+    /// When no whole member lies there; what `visit` returns.
+    pub fn read_at<E: From<StoreError>>(
+        &self,
+        offset: u64,
+        len: u64,
+        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut start = [0; HEAD];
+        let have = self.len.saturating_sub(offset).min(len).min(HEAD as u64);
+        let start = &mut start[..usize::try_from(have).unwrap_or(0)];
+        self.read_exact_at(start, offset)?;
+        let head = zframe::head(start, &self.limits).map_err(|fault| self.wrong(offset, fault))?;
+        let size = match head {
+            Head::Data { size: Some(size) } => u32::try_from(size).unwrap_or(u32::MAX),
+            Head::Data { size: None } => u32::MAX,
+            Head::Table { .. } => return Err(self.wrong(offset, BundleFault::NotAFrame).into()),
+            Head::Short => return Err(self.wrong(offset, BundleFault::Torn).into()),
+        };
+        let Ok(len) = u32::try_from(len) else { return Err(self.wrong(offset, BundleFault::Torn).into()) };
+        let mut buffers = FrameBuffers::new().map_err(at("unpack", &self.path))?;
+        self.one_frame(&mut buffers, Frame { offset, len, size }, false, visit)
+    }
+
+    /// Gives every member to `visit`, from the first to the last, whatever the frames are; then checks the end
+    /// of the archive and the seek table. Returns the number of members. Of a growing bundle, what is torn at
+    /// the end is no error. Memory: the window of the frames and 16 bytes for each member. Blocks.
+    ///
+    /// # Errors
+    /// The first fault of the bundle or of the disk; what `visit` returns.
+    pub fn stream<E: From<StoreError>>(
+        &self,
+        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut stream =
+            FrameStream::new(self.piece(0, self.len), self.limits).map_err(at("unpack", &self.path))?;
+        let mut seen = Seen::default();
+        loop {
+            let begin = stream.frame_offset();
+            let entry = match tar::step(&mut stream, &self.limits) {
+                Ok(Step::Member(entry)) => entry,
+                Ok(Step::End) => break,
+                Ok(Step::Nothing) if !self.sealed => return Ok(seen.len()),
+                Ok(Step::Nothing) => return Err(self.wrong(begin, BundleFault::MissingTrailer).into()),
+                Err(Trouble::Fault(BundleFault::Torn)) if !self.sealed => return Ok(seen.len()),
+                Err(trouble) => return Err(self.wrong(stream.frame_offset(), trouble).into()),
+            };
+            let frame_offset = stream.frame_offset();
+            seen.check(&entry.path, self.limits.members).map_err(|fault| {
+                StoreError::bundle(&self.path, Some(&entry.path), Some(frame_offset), fault)
+            })?;
+            let left = entry.size;
+            let data = Data::Stream { input: &mut stream, left };
+            let mut member = Member { bundle: &self.path, entry, frame_offset, data };
+            visit(&mut member)?;
+            member.finish()?;
+        }
+        tar::only_zeros(&mut stream).map_err(|trouble| self.wrong(stream.frame_offset(), trouble))?;
+        Ok(seen.len())
+    }
+}
+
+/// Unpacks a frame of known size into `plain`.
+pub(super) fn unpack(
+    decoder: &mut Decompressor<'static>,
+    packed: &[u8],
+    frame: Frame,
+    limits: &BundleLimits,
+    plain: &mut Vec<u8>,
+) -> Result<(), BundleFault> {
+    match zframe::head(packed, limits)? {
+        Head::Data { size: Some(size) } if size == u64::from(frame.size) => {}
+        Head::Data { .. } => {
+            return Err(BundleFault::SeekTable("it gives a frame another size than the frame"));
+        }
+        Head::Table { .. } => return Err(BundleFault::SkippableFrame),
+        Head::Short => return Err(BundleFault::Torn),
+    }
+    if limits.is_bomb(u64::from(frame.size), packed.len() as u64) {
+        return Err(BundleFault::Bomb);
+    }
+    match zframe::frame_len(packed) {
+        Some(len) if len == packed.len() => {}
+        Some(_) => return Err(BundleFault::SeekTable("it gives a frame another length than the frame")),
+        None => return Err(BundleFault::Torn),
+    }
+    plain.clear();
+    plain.reserve(frame.size as usize);
+    decoder.decompress_to_buffer(packed, plain).map_err(|error| BundleFault::Damaged(error.to_string()))?;
+    if plain.len() == frame.size as usize { Ok(()) } else { Err(BundleFault::Torn) }
+}

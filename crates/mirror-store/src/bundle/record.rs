@@ -1,0 +1,144 @@
+//! Lines of a bundle's manifest and of `bundles.index.jsonl`.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+
+use mirror_types::Sha256;
+use serde::{Deserialize, Serialize};
+
+use super::fault::BundleFault;
+use crate::error::{StoreError, at};
+
+/// Longest line of a manifest or of the index, in bytes.
+const MAX_LINE: usize = 64 << 10;
+
+/// One line of a bundle's manifest: one member. The last three fields are not in manifests of the source
+/// system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleMember {
+    /// Where it came from, readable form.
+    #[serde(default)]
+    pub url: String,
+    /// Name of the crate.
+    #[serde(rename = "crate", default)]
+    pub crate_name: String,
+    /// The bundle, as the operator named its directory; its last part is what counts.
+    pub bundle_path: String,
+    /// Path of the member: that of the loose file.
+    pub bundle_member: String,
+    /// Bytes of the `.crate` file.
+    pub size: u64,
+    /// Its checksum.
+    pub sha256: Sha256,
+    /// Its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Where its frame begins in the bundle, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame_offset: Option<u64>,
+    /// Length of its frame, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame_len: Option<u64>,
+}
+
+impl BundleMember {
+    /// End of its frame, when it has one.
+    pub(super) fn frame_end(&self) -> Option<u64> {
+        self.frame_offset?.checked_add(self.frame_len?)
+    }
+}
+
+/// One line of `bundles.index.jsonl`: one sealed bundle. The last three fields are not in an index of the
+/// source system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleIndexLine {
+    /// The bundle, as the operator named its directory; its last part is what counts.
+    pub bundle_path: String,
+    /// Its manifest, likewise.
+    pub manifest_path: String,
+    /// First crate name, bytewise.
+    pub crate_min: String,
+    /// Last crate name, bytewise.
+    pub crate_max: String,
+    /// `crate_min` as in the name of the manifest.
+    pub crate_min_label: String,
+    /// `crate_max` as in the name of the manifest.
+    pub crate_max_label: String,
+    /// Members.
+    pub entries: u64,
+    /// Bytes of all members' data.
+    pub size_bytes: u64,
+    /// SHA-256 of the bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
+    /// BLAKE3 of the bundle, 64 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<String>,
+    /// Bytes of the bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compressed_bytes: Option<u64>,
+}
+
+/// Appends `records` to `text`, one line each.
+pub(super) fn push_lines<T: Serialize>(text: &mut Vec<u8>, records: &[T]) -> Result<(), serde_json::Error> {
+    for record in records {
+        serde_json::to_writer(&mut *text, record)?;
+        text.push(b'\n');
+    }
+    Ok(())
+}
+
+/// Gives every line of a JSONL file to `visit`, with the offset behind it; no file is no line. A last line
+/// without its newline is left out. Returns the offset behind the last line that was given.
+pub(super) fn read_lines<T: for<'a> Deserialize<'a>>(
+    path: &Path,
+    visit: &mut dyn FnMut(T, u64) -> Result<(), StoreError>,
+) -> Result<u64, StoreError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(at("open", path)(error)),
+    };
+    let mut input = BufReader::with_capacity(256 << 10, file);
+    let (mut line, mut number, mut offset) = (Vec::new(), 0, 0);
+    loop {
+        line.clear();
+        let mut limited = std::io::Read::take(&mut input, MAX_LINE as u64);
+        let n = limited.read_until(b'\n', &mut line).map_err(at("read", path))?;
+        number += 1;
+        let wrong =
+            |reason: String| StoreError::bundle(path, None, None, BundleFault::Line { line: number, reason });
+        if !line.ends_with(b"\n") {
+            return if n < MAX_LINE { Ok(offset) } else { Err(wrong("it is too long".to_owned())) };
+        }
+        let record = serde_json::from_slice(&line).map_err(|error| wrong(error.to_string()))?;
+        offset += n as u64;
+        visit(record, offset)?;
+    }
+}
+
+/// Gives every member that a bundle's manifest lists to `visit`, in the order of the file. A torn last line is
+/// left out. Streams; blocks.
+///
+/// # Errors
+/// When the file cannot be read or a line is no record; what `visit` returns.
+pub fn read_manifest(
+    path: &Path,
+    visit: &mut dyn FnMut(BundleMember) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    read_lines(path, &mut |member, _| visit(member)).map(|_| ())
+}
+
+/// The lines of `bundles.index.jsonl` in a directory of bundles; no file is no line. Blocks.
+///
+/// # Errors
+/// When the file cannot be read or a line is no record.
+pub fn read_index(dir: &Path) -> Result<Vec<BundleIndexLine>, StoreError> {
+    let mut lines = Vec::new();
+    read_lines(&dir.join(super::names::INDEX), &mut |line, _| {
+        lines.push(line);
+        Ok(())
+    })?;
+    Ok(lines)
+}

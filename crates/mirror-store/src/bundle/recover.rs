@@ -1,0 +1,278 @@
+//! What a run that was stopped left behind, made good.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Seek as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use mirror_types::Sha256;
+use sha2::Digest as _;
+
+use super::disk::{BundleDisk, Growth};
+use super::fault::{BundleFault, Trouble};
+use super::growing::{Extent, Growing, Sums, append_to_index, publish};
+use super::limits::BundleLimits;
+use super::member::told;
+use super::names::{self, BundleFiles};
+use super::reader::BundleReader;
+use super::record::{BundleIndexLine, BundleMember, read_lines};
+use super::stream::FrameStream;
+use super::tar::{self, Step};
+use super::zframe::Frame;
+use crate::error::{StoreError, at};
+
+/// What was found and made good when a directory of bundles was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BundleReport {
+    /// Members that were whole in a growing bundle but not yet in its manifest; they are now.
+    pub relisted: Vec<BundleMember>,
+    /// Bytes of torn frames that were cut.
+    pub cut_bytes: u64,
+    /// Sealed bundles whose manifest or line of the index was put right.
+    pub repaired: Vec<String>,
+}
+
+/// What recovery needs to know.
+pub(super) struct Recovery<'a> {
+    pub(super) disk: &'a Arc<dyn BundleDisk>,
+    pub(super) dir: &'a Path,
+    pub(super) base_url: &'a str,
+    pub(super) verify_committed: bool,
+    pub(super) level: i32,
+    pub(super) report: BundleReport,
+}
+
+/// A line of JSONL that was not written whole is cut; a bad one with good ones behind it is a fault.
+fn whole_lines<T: for<'a> serde::Deserialize<'a>>(path: &Path) -> Result<(Vec<T>, u64), StoreError> {
+    let (mut records, mut good) = (Vec::new(), 0);
+    let read = read_lines(path, &mut |record, end| {
+        records.push(record);
+        good = end;
+        Ok(())
+    });
+    if let Err(error) = read {
+        let mut file = fs::File::open(path).map_err(at("open", path))?;
+        file.seek(std::io::SeekFrom::Start(good)).map_err(at("read", path))?;
+        for line in BufReader::new(file).split(b'\n') {
+            let line = line.map_err(at("read", path))?;
+            if serde_json::from_slice::<T>(&line).is_ok() {
+                return Err(error);
+            }
+        }
+    }
+    Ok((records, good))
+}
+
+impl Recovery<'_> {
+    /// Puts everything right; gives the bundle that grows and the number of the next one.
+    pub(super) fn run(&mut self) -> Result<(Option<Growing>, u32), StoreError> {
+        let index = self.index()?;
+        let bundles = names::list_bundles(self.dir)?;
+        let numbered = bundles.iter().filter_map(|one| one.number);
+        let indexed = index.iter().filter_map(|line| names::number_of(names::file_name(&line.bundle_path)));
+        let next = numbered.chain(indexed).max().map_or(0, |last| last + 1);
+        let mut growing = None;
+        for one in &bundles {
+            let Some(number) = one.number else { continue };
+            if one.sealed {
+                self.sealed(one, number, &index)?;
+                continue;
+            }
+            let recovered = self.growing(number, one)?;
+            if number + 1 < next {
+                // An older one that still grows, which only meddling leaves: it is not continued.
+                if recovered.extent.entries > 0 {
+                    recovered.seal(self.level)?;
+                }
+            } else {
+                growing = Some(recovered);
+            }
+        }
+        Ok((growing, next))
+    }
+
+    /// The lines of the index, without what was torn.
+    fn index(&mut self) -> Result<Vec<BundleIndexLine>, StoreError> {
+        let path = self.dir.join(names::INDEX);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let (lines, good) = whole_lines(&path)?;
+        let mut file = Growth::open(self.disk, path)?;
+        if good < file.len {
+            file.cut(good)?;
+            file.sync()?;
+            self.report.repaired.push(names::INDEX.to_owned());
+        }
+        Ok(lines)
+    }
+
+    /// A sealed bundle of ours has its manifest under its final name, and a line in the index.
+    fn sealed(
+        &mut self,
+        one: &BundleFiles,
+        number: u32,
+        index: &[BundleIndexLine],
+    ) -> Result<(), StoreError> {
+        let is_listed = || index.iter().any(|line| names::file_name(&line.bundle_path) == one.name);
+        let Some(manifest) = &one.manifest else { return Ok(()) };
+        let grows = manifest.to_str().is_some_and(|path| path.ends_with(names::PARTIAL));
+        if !grows && is_listed() {
+            return Ok(());
+        }
+        let mut extent = Extent::default();
+        let mut ours = true;
+        read_lines(manifest, &mut |member: BundleMember, _| {
+            extent.add(&member);
+            ours &= member.frame_offset.is_some();
+            Ok(())
+        })?;
+        if !ours || extent.entries == 0 {
+            return Ok(());
+        }
+        if grows {
+            let to = self.dir.join(extent.manifest_name(number));
+            publish(&**self.disk, self.dir, manifest, &to)?;
+        }
+        if !is_listed() {
+            let len = fs::metadata(&one.path).map_err(at("look at", &one.path))?.len();
+            append_to_index(self.disk, self.dir, number, &extent, &Sums::of_file(&one.path)?, len)?;
+        }
+        self.report.repaired.push(one.name.clone());
+        Ok(())
+    }
+
+    fn growing(&mut self, number: u32, one: &BundleFiles) -> Result<Growing, StoreError> {
+        // The bundle gets its final name before its manifest does; whoever renamed it back did not.
+        let expected = self.dir.join(names::growing_manifest(number));
+        if let Some(manifest) = one.manifest.as_ref().filter(|path| **path != expected) {
+            publish(&**self.disk, self.dir, manifest, &expected)?;
+        }
+        let (members, good) = if expected.exists() { whole_lines(&expected)? } else { (Vec::new(), 0) };
+        let mut growing = Growing::open(self.disk, self.dir, number)?;
+        growing.manifest.cut(good)?;
+        let reader = BundleReader::open(&growing.bundle.path.clone(), BundleLimits::default())?;
+        let committed = self.committed(&mut growing, &reader, &members)?;
+        self.tail(&mut growing, &reader, committed)?;
+        Ok(growing)
+    }
+
+    /// Notes what the manifest lists. All of it must be in the bundle, one behind the other.
+    fn committed(
+        &self,
+        growing: &mut Growing,
+        reader: &BundleReader,
+        members: &[BundleMember],
+    ) -> Result<u64, StoreError> {
+        let mut end = 0;
+        for (at, member) in members.iter().enumerate() {
+            let path = member.bundle_member.as_str();
+            let wrong = |fault| StoreError::bundle(reader.path(), Some(path), member.frame_offset, fault);
+            let (Some(offset), Some(len), Some(next)) =
+                (member.frame_offset, member.frame_len, member.frame_end())
+            else {
+                return Err(wrong(BundleFault::Misplaced));
+            };
+            if offset != end || growing.seen.contains(path) {
+                return Err(wrong(BundleFault::Misplaced));
+            }
+            if next > reader.len() {
+                return Err(wrong(BundleFault::NotInBundle));
+            }
+            // Syncs keep their order, so the rest is sound when the last one is, unless the disk rots.
+            if self.verify_committed || at + 1 == members.len() {
+                reader.read_at(offset, len, &mut |found| hold_against(reader.path(), found, member))?;
+            }
+            let size = tar::framed_size(path, member.size);
+            let frame = u32::try_from(len).ok().zip(u32::try_from(size).ok());
+            let (len, size) = frame.ok_or_else(|| wrong(BundleFault::Misplaced))?;
+            growing.note(member, Frame { offset, len, size });
+            end = next;
+        }
+        Ok(end)
+    }
+
+    /// Lists the whole frames behind what was committed, and cuts the rest.
+    fn tail(&mut self, growing: &mut Growing, reader: &BundleReader, begin: u64) -> Result<(), StoreError> {
+        let mut found: Vec<(BundleMember, Frame)> = Vec::new();
+        let mut end = begin;
+        let mut stream = FrameStream::new(reader.piece(begin, reader.len()), BundleLimits::default())
+            .map_err(at("unpack", reader.path()))?;
+        while end < reader.len() {
+            match next_whole(&mut stream) {
+                Ok(Some((path, id, size, sha256, frame))) if !growing.seen.contains(&path) => {
+                    let frame = Frame { offset: begin + frame.offset, ..frame };
+                    let member = BundleMember {
+                        url: id.readable_url(self.base_url),
+                        crate_name: id.name.to_string(),
+                        version: Some(id.version.to_string()),
+                        bundle_path: self
+                            .dir
+                            .join(names::bundle(growing.number))
+                            .to_string_lossy()
+                            .into_owned(),
+                        bundle_member: path,
+                        size,
+                        sha256,
+                        frame_offset: Some(frame.offset),
+                        frame_len: Some(u64::from(frame.len)),
+                    };
+                    growing.note(&member, frame);
+                    end = frame.offset + u64::from(frame.len);
+                    found.push((member, frame));
+                }
+                Ok(_) | Err(Trouble::Fault(_) | Trouble::Of(..)) => break,
+                Err(trouble) => return Err(told(reader.path(), None, Some(end), trouble)),
+            }
+        }
+        self.report.cut_bytes += growing.bundle.len - end;
+        growing.bundle.cut(end)?;
+        growing.bundle.sync()?;
+        let found: Vec<BundleMember> = found.into_iter().map(|(member, _)| member).collect();
+        growing.list(&found)?;
+        self.report.relisted.extend(found);
+        Ok(())
+    }
+}
+
+type Whole = (String, mirror_types::ReleaseId, u64, Sha256, Frame);
+
+/// The next frame, when it is whole and holds a member. `None` for the end of an archive.
+fn next_whole<R: std::io::Read>(stream: &mut FrameStream<R>) -> Result<Option<Whole>, Trouble> {
+    let begun = stream.frames().len();
+    let Step::Member(entry) = tar::step(stream, &BundleLimits::default())? else { return Ok(None) };
+    let mut hasher = sha2::Sha256::new();
+    let mut left = entry.size;
+    let mut buffer = vec![0; 64 << 10];
+    while left > 0 {
+        let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        std::io::Read::read_exact(stream, &mut buffer[..want]).map_err(tar::torn)?;
+        hasher.update(&buffer[..want]);
+        left -= want as u64;
+    }
+    tar::skip_padding(stream, entry.size)?;
+    if !stream.end_frame()? || stream.frames().len() != begun + 1 {
+        return Ok(None);
+    }
+    let frame = stream.frames()[begun];
+    Ok(Some((entry.path, entry.id, entry.size, Sha256::from_bytes(hasher.finalize().into()), frame)))
+}
+
+/// The member has to be the one that the manifest lists.
+pub(super) fn hold_against(
+    path: &Path,
+    found: &mut super::member::Member<'_>,
+    listed: &BundleMember,
+) -> Result<(), StoreError> {
+    let offset = Some(found.frame_offset());
+    let fault = if found.path() != listed.bundle_member {
+        BundleFault::Misplaced
+    } else if found.size() != listed.size {
+        BundleFault::Size { found: found.size(), listed: listed.size }
+    } else if found.sha256()? != listed.sha256 {
+        BundleFault::Checksum
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::bundle(path, Some(&listed.bundle_member), offset, fault))
+}

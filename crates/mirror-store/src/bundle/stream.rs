@@ -1,0 +1,191 @@
+//! Frames one after the other, unpacked as one stream of bytes within limits.
+
+use std::io::{self, Read};
+
+use zstd::stream::raw::{DParameter, Decoder, Operation as _};
+
+use super::fault::BundleFault;
+use super::limits::BundleLimits;
+use super::zframe::{self, Frame, HEAD, Head, SKIPPABLE_HEAD};
+
+const INPUT: usize = 128 << 10;
+
+/// The unpacked bytes of a bundle. The seek table at the end is held against what was read.
+pub(super) struct FrameStream<R> {
+    input: R,
+    limits: BundleLimits,
+    decoder: Decoder<'static>,
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that are not used yet.
+    start: usize,
+    end: usize,
+    /// Offset of `start` in the input.
+    offset: u64,
+    /// Inside a frame: where it began, bytes it gave.
+    frame: Option<(u64, u64)>,
+    done: bool,
+    /// Frames that were read; also to check the table.
+    frames: Vec<Frame>,
+}
+
+impl<R: Read> FrameStream<R> {
+    pub(super) fn new(input: R, limits: BundleLimits) -> io::Result<Self> {
+        let mut decoder = Decoder::new()?;
+        decoder.set_parameter(DParameter::WindowLogMax(27))?;
+        Ok(Self {
+            input,
+            limits,
+            decoder,
+            buffer: vec![0; INPUT],
+            start: 0,
+            end: 0,
+            offset: 0,
+            frame: None,
+            done: false,
+            frames: Vec::new(),
+        })
+    }
+
+    /// Where in the input the frame began that is being read, or where the next one begins.
+    pub(super) fn frame_offset(&self) -> u64 {
+        self.frame.map_or(self.offset, |(begin, _)| begin)
+    }
+
+    /// Frames read so far.
+    pub(super) fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// Whether the frame that is being read has no more bytes; reads its checksum.
+    pub(super) fn end_frame(&mut self) -> io::Result<bool> {
+        while let Some((begin, given)) = self.frame {
+            if self.unpack(&mut [0], begin, given)? > 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn have(&self) -> usize {
+        self.end - self.start
+    }
+
+    fn take(&mut self, n: usize) {
+        self.start += n;
+        self.offset += n as u64;
+    }
+
+    /// Reads until `n` bytes are there, or the input ends.
+    fn fill(&mut self, n: usize) -> io::Result<()> {
+        while self.have() < n {
+            if self.start > 0 {
+                self.buffer.copy_within(self.start..self.end, 0);
+                self.end -= self.start;
+                self.start = 0;
+            }
+            match self.input.read(&mut self.buffer[self.end..]) {
+                Ok(0) => return Ok(()),
+                Ok(n) => self.end += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Between two frames: what comes next?
+    fn begin(&mut self) -> io::Result<()> {
+        self.fill(HEAD)?;
+        if self.have() == 0 {
+            self.done = true;
+            return Ok(());
+        }
+        match zframe::head(&self.buffer[self.start..self.end], &self.limits)? {
+            Head::Short => Err(BundleFault::Torn.into()),
+            Head::Table { len } => self.table(len),
+            Head::Data { .. } => {
+                if self.frames.len() as u64 > self.limits.members {
+                    return Err(BundleFault::TooMany(self.limits.members).into());
+                }
+                self.decoder.reinit()?;
+                self.frame = Some((self.offset, 0));
+                Ok(())
+            }
+        }
+    }
+
+    fn table(&mut self, len: u32) -> io::Result<()> {
+        let entries = self.frames.len() * 12 + zframe::FOOTER;
+        if len as usize > entries {
+            return Err(BundleFault::SeekTable("it has more entries than there are frames").into());
+        }
+        self.take(SKIPPABLE_HEAD);
+        let mut content = Vec::with_capacity(len as usize);
+        while content.len() < len as usize {
+            self.fill(1)?;
+            let n = self.have().min(len as usize - content.len());
+            if n == 0 {
+                return Err(BundleFault::Torn.into());
+            }
+            content.extend_from_slice(&self.buffer[self.start..self.start + n]);
+            self.take(n);
+        }
+        if zframe::read_table(&content)? != self.frames {
+            return Err(BundleFault::SeekTable("it does not agree with the frames").into());
+        }
+        self.fill(1)?;
+        if self.have() > 0 {
+            return Err(BundleFault::TrailingData.into());
+        }
+        self.done = true;
+        Ok(())
+    }
+
+    /// Unpacks a piece of the frame that was begun.
+    fn unpack(&mut self, out: &mut [u8], begin: u64, given: u64) -> io::Result<usize> {
+        self.fill(1)?;
+        let status = self
+            .decoder
+            .run_on_buffers(&self.buffer[self.start..self.end], out)
+            .map_err(|error| BundleFault::Damaged(error.to_string()))?;
+        self.take(status.bytes_read);
+        let given = given + status.bytes_written as u64;
+        let taken = self.offset - begin;
+        if self.limits.is_bomb(given, taken) {
+            return Err(BundleFault::Bomb.into());
+        }
+        if status.remaining == 0 {
+            // Sizes beyond what a table can hold never agree with one.
+            let len = u32::try_from(taken).unwrap_or(u32::MAX);
+            let size = u32::try_from(given).unwrap_or(u32::MAX);
+            self.frames.push(Frame { offset: begin, len, size });
+            self.frame = None;
+        } else {
+            self.frame = Some((begin, given));
+            if status.bytes_read == 0 && status.bytes_written == 0 && self.have() == 0 {
+                return Err(BundleFault::Torn.into());
+            }
+        }
+        Ok(status.bytes_written)
+    }
+}
+
+impl<R: Read> Read for FrameStream<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match self.frame {
+                _ if self.done => return Ok(0),
+                None => self.begin()?,
+                Some((begin, given)) => {
+                    let n = self.unpack(out, begin, given)?;
+                    if n > 0 {
+                        return Ok(n);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,445 @@
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use mirror_types::{ReleaseId, Sha256};
+
+use super::disk::{BundleDisk, Real};
+use super::fault::BundleFault;
+use super::growing::{Growing, Large};
+use super::names;
+use super::pack::{Budget, Job, Loaded, Packed, pack_all};
+use super::record::BundleMember;
+use super::recover::{BundleReport, Recovery};
+use crate::error::{StoreError, at};
+
+/// Members that travel to a thread together: one wake-up instead of many.
+const HANDFUL: usize = 32;
+/// Bytes that travel together.
+const HANDFUL_BYTES: u64 = 256 << 10;
+/// Largest member, so that every size fits the seek table.
+const MAX_MEMBER: u64 = u32::MAX as u64 - (64 << 10);
+
+/// How bundles are written.
+#[derive(Debug, Clone)]
+pub struct BundleOptions {
+    /// A bundle that has at least so many bytes is sealed, and the next one begun.
+    pub bundle_bytes: u64,
+    /// Level of zstd. 1 by default: crates are compressed already.
+    pub level: i32,
+    /// Threads that compress; 0 means one for each processor, four at most.
+    pub threads: usize,
+    /// Members that may wait to be compressed and written.
+    pub queue_items: usize,
+    /// Bytes of members that may wait.
+    pub queue_bytes: u64,
+    /// Base of the URLs of members that recovery lists again; see [`ReleaseId::readable_url`].
+    pub base_url: String,
+    /// When a growing bundle is continued: hash all of its members. Without it only the last one is, because
+    /// reading gigabytes would make every run slow; `extract-bundles --verify` finds what rots later.
+    pub verify_committed: bool,
+}
+
+impl Default for BundleOptions {
+    fn default() -> Self {
+        Self {
+            bundle_bytes: 8 << 30,
+            level: 1,
+            threads: 0,
+            queue_items: 2_048,
+            queue_bytes: 64 << 20,
+            base_url: mirror_types::upstream::crates_base_url(),
+            verify_committed: false,
+        }
+    }
+}
+
+/// The data of a new member.
+pub enum MemberBody {
+    /// In memory.
+    Memory(Box<dyn AsRef<[u8]> + Send>),
+    /// The rest of a file, which must have this many bytes. It is compressed while it is appended, in constant
+    /// memory.
+    File {
+        /// Read from where it stands.
+        file: File,
+        /// Bytes to be read.
+        size: u64,
+    },
+}
+
+impl std::fmt::Debug for MemberBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Memory(bytes) => write!(f, "{} bytes", (**bytes).as_ref().len()),
+            Self::File { size, .. } => write!(f, "a file of {size} bytes"),
+        }
+    }
+}
+
+/// A member to be appended. Its checksum is taken on trust: whoever fetched the bytes has hashed them.
+#[derive(Debug)]
+pub struct NewMember {
+    /// The release.
+    pub id: ReleaseId,
+    /// Its path in the layout of the mirror.
+    pub path: String,
+    /// Where it came from, readable form.
+    pub url: String,
+    /// Checksum of the data.
+    pub sha256: Sha256,
+    /// The data.
+    pub body: MemberBody,
+}
+
+enum Message {
+    Packed(Receiver<std::io::Result<Packed>>),
+    Large(BundleMember, Large),
+    Commit { seal: bool, answer: Sender<Result<Vec<BundleMember>, StoreError>> },
+}
+
+/// Appends members to rolling bundles in one directory. Blocking code; one writer at a time holds the lock.
+///
+/// See the head of this module for what is durable when.
+#[derive(Debug)]
+pub struct BundleWriter {
+    jobs: Option<Sender<Job>>,
+    messages: Option<Sender<Message>>,
+    budget: Arc<Budget>,
+    broken: Arc<AtomicBool>,
+    handful: Handful,
+    threads: Vec<JoinHandle<()>>,
+    dir: PathBuf,
+    _lock: File,
+}
+
+#[derive(Default)]
+struct Handful {
+    members: Vec<Loaded>,
+    bytes: u64,
+}
+
+impl std::fmt::Debug for Handful {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} members", self.members.len())
+    }
+}
+
+impl BundleWriter {
+    /// Opens a directory of bundles, making it when it is not there: takes the lock, makes good what an
+    /// earlier run left, continues the growing bundle or the numbering.
+    ///
+    /// # Errors
+    /// `Locked` when another writer holds it; an integrity fault when a committed member is not whole any more;
+    /// what the disk refuses.
+    pub fn open(dir: &Path, options: BundleOptions) -> Result<(Self, BundleReport), StoreError> {
+        Self::on(Arc::new(Real), dir, options)
+    }
+
+    pub(crate) fn on(
+        disk: Arc<dyn BundleDisk>,
+        dir: &Path,
+        options: BundleOptions,
+    ) -> Result<(Self, BundleReport), StoreError> {
+        fs::create_dir_all(dir).map_err(at("create", dir))?;
+        let lock = crate::store::lock(dir, &dir.join(names::LOCK))?;
+        let mut recovery = Recovery {
+            disk: &disk,
+            dir,
+            base_url: &options.base_url,
+            verify_committed: options.verify_committed,
+            level: options.level,
+            report: BundleReport::default(),
+        };
+        let (growing, next) = recovery.run()?;
+        let report = recovery.report;
+        let budget = Arc::new(Budget::new(options.queue_bytes));
+        let broken = Arc::new(AtomicBool::new(false));
+        let threads = match options.threads {
+            0 => thread::available_parallelism().map_or(1, usize::from).min(4),
+            n => n,
+        };
+        let waiting = (options.queue_items / HANDFUL).max(2);
+        let (jobs, job_queue) = bounded::<Job>(waiting);
+        let (messages, message_queue) = bounded::<Message>(waiting);
+        let mut handles = Vec::new();
+        for _ in 0..threads {
+            let (queue, level) = (job_queue.clone(), options.level);
+            handles.push(spawn("bundle-pack", dir, move || pack_all(&queue, level))?);
+        }
+        let appender = Appender {
+            disk,
+            dir: dir.to_owned(),
+            options,
+            growing,
+            next,
+            placed: Vec::new(),
+            budget: budget.clone(),
+            broken: broken.clone(),
+            fault: None,
+        };
+        handles.push(spawn("bundle-append", dir, move || appender.run(&message_queue))?);
+        let writer = Self {
+            jobs: Some(jobs),
+            messages: Some(messages),
+            budget,
+            broken,
+            handful: Handful::default(),
+            threads: handles,
+            dir: dir.to_owned(),
+            _lock: lock,
+        };
+        Ok((writer, report))
+    }
+
+    /// Takes a member. It is compressed and appended by other threads, in the order of the calls; waits when
+    /// too much is on its way. Not durable before [`BundleWriter::commit`].
+    ///
+    /// # Errors
+    /// When the path is not that of the release in either layout; the fault that stopped the appender.
+    pub fn append(&mut self, member: NewMember) -> Result<(), StoreError> {
+        let NewMember { id, path, url, sha256, body } = member;
+        if !names::release_of(&path).is_ok_and(|_| names::is_path_of(&path, &id)) {
+            return Err(StoreError::UnsafePath { path });
+        }
+        let size = match &body {
+            MemberBody::Memory(bytes) => (**bytes).as_ref().len() as u64,
+            MemberBody::File { size, .. } => *size,
+        };
+        if size > MAX_MEMBER {
+            let fault = BundleFault::TooLarge { size, limit: MAX_MEMBER };
+            return Err(StoreError::bundle(&self.dir, Some(&path), None, fault));
+        }
+        let line = BundleMember {
+            url,
+            crate_name: id.name.to_string(),
+            version: Some(id.version.to_string()),
+            bundle_path: String::new(),
+            bundle_member: path,
+            size,
+            sha256,
+            frame_offset: None,
+            frame_len: None,
+        };
+        match body {
+            MemberBody::Memory(bytes) => {
+                if !self.budget.try_take(size) {
+                    // What waits here would never be written while this waits for it.
+                    self.dispatch()?;
+                    self.budget.take(size);
+                }
+                self.handful.members.push((line, bytes));
+                self.handful.bytes += size;
+                if self.handful.members.len() >= HANDFUL || self.handful.bytes >= HANDFUL_BYTES {
+                    self.dispatch()?;
+                }
+            }
+            MemberBody::File { file, size } => {
+                self.dispatch()?;
+                self.send(Message::Large(line, Large { file, size }))?;
+            }
+        }
+        if self.broken.load(Ordering::Relaxed) { self.ask(false).map(|_| ()) } else { Ok(()) }
+    }
+
+    /// Makes everything durable that was appended: the data first, then the lines of the manifest. Gives, in
+    /// the order of the calls, where each member is that was appended since the last commit. Blocks.
+    ///
+    /// # Errors
+    /// What the disk refuses. The writer is of no use then: drop it; the next one recovers what was committed.
+    pub fn commit(&mut self) -> Result<Vec<BundleMember>, StoreError> {
+        self.dispatch()?;
+        self.ask(false)
+    }
+
+    /// Commits, and seals the bundle that grows, whatever its size. The next member begins another one.
+    ///
+    /// # Errors
+    /// As [`BundleWriter::commit`].
+    pub fn seal(&mut self) -> Result<Vec<BundleMember>, StoreError> {
+        self.dispatch()?;
+        self.ask(true)
+    }
+
+    fn dispatch(&mut self) -> Result<(), StoreError> {
+        let Handful { members, .. } = std::mem::take(&mut self.handful);
+        if members.is_empty() {
+            return Ok(());
+        }
+        let (done, packed) = bounded(1);
+        // The appender is told first, so that order is kept; it waits for the frames.
+        self.send(Message::Packed(packed))?;
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(Job { members, done }).is_ok());
+        if sent { Ok(()) } else { Err(self.ended()) }
+    }
+
+    fn send(&self, message: Message) -> Result<(), StoreError> {
+        let sent = self.messages.as_ref().is_some_and(|messages| messages.send(message).is_ok());
+        if sent { Ok(()) } else { Err(self.ended()) }
+    }
+
+    fn ask(&self, seal: bool) -> Result<Vec<BundleMember>, StoreError> {
+        let (answer, answered) = bounded(1);
+        self.send(Message::Commit { seal, answer })?;
+        answered.recv().unwrap_or_else(|_| Err(self.ended()))
+    }
+
+    fn ended(&self) -> StoreError {
+        at("append to a bundle in", &self.dir)(std::io::Error::other("a thread of the writer ended"))
+    }
+}
+
+/// What was appended and not committed stays in the file; the next writer lists it when it is whole.
+impl Drop for BundleWriter {
+    fn drop(&mut self) {
+        self.jobs = None;
+        self.messages = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(name: &str, dir: &Path, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(at("start a thread for", dir))
+}
+
+/// The one thread that writes.
+struct Appender {
+    disk: Arc<dyn BundleDisk>,
+    dir: PathBuf,
+    options: BundleOptions,
+    growing: Option<Growing>,
+    next: u32,
+    /// Committed, but not yet told.
+    placed: Vec<BundleMember>,
+    budget: Arc<Budget>,
+    broken: Arc<AtomicBool>,
+    fault: Option<StoreError>,
+}
+
+impl Appender {
+    fn run(mut self, messages: &Receiver<Message>) {
+        for message in messages {
+            let done = match message {
+                Message::Packed(packed) => match packed.recv() {
+                    Ok(packed) => self.packed(packed),
+                    Err(_) => Err(self.stopped("a thread that compresses ended")),
+                },
+                Message::Large(member, large) => self.large(member, large),
+                Message::Commit { seal, answer } => {
+                    let committed = self.commit(seal);
+                    if committed.is_err() {
+                        self.give_up();
+                    }
+                    let _ = answer.send(committed);
+                    Ok(())
+                }
+            };
+            if let Err(error) = done {
+                self.give_up();
+                self.fault.get_or_insert(error);
+            }
+        }
+    }
+
+    fn stopped(&self, why: &str) -> StoreError {
+        at("append to a bundle in", &self.dir)(std::io::Error::other(why.to_owned()))
+    }
+
+    fn give_up(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+        self.budget.lift();
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    fn packed(&mut self, packed: std::io::Result<Packed>) -> Result<(), StoreError> {
+        let Packed { data, members, bytes } = packed.map_err(at("compress for a bundle in", &self.dir))?;
+        self.budget.give_back(bytes);
+        if self.is_broken() {
+            return Ok(());
+        }
+        let mut start = 0;
+        let mut run = Vec::with_capacity(members.len());
+        let mut end = 0;
+        for (member, len, size) in members {
+            // A path may stand in a bundle once; a full bundle takes no more.
+            let full = self.len() + (end - start) as u64 >= self.options.bundle_bytes;
+            if full || self.holds(&member.bundle_member, &run) {
+                self.write(&data[start..end], std::mem::take(&mut run))?;
+                self.roll()?;
+                start = end;
+            }
+            end += len as usize;
+            run.push((member, len, size));
+        }
+        self.write(&data[start..end], run)
+    }
+
+    fn holds(&self, path: &str, run: &[(BundleMember, u32, u32)]) -> bool {
+        run.iter().any(|(member, ..)| member.bundle_member == path)
+            || self.growing.as_ref().is_some_and(|growing| growing.seen.contains(path))
+    }
+
+    fn len(&self) -> u64 {
+        self.growing.as_ref().map_or(0, |growing| growing.bundle.len)
+    }
+
+    fn growing(&mut self) -> Result<&mut Growing, StoreError> {
+        match &mut self.growing {
+            Some(growing) => Ok(growing),
+            none => {
+                let growing = Growing::open(&self.disk, &self.dir, self.next)?;
+                self.next += 1;
+                Ok(none.insert(growing))
+            }
+        }
+    }
+
+    fn write(&mut self, data: &[u8], run: Vec<(BundleMember, u32, u32)>) -> Result<(), StoreError> {
+        if run.is_empty() { Ok(()) } else { self.growing()?.append(data, run) }
+    }
+
+    fn large(&mut self, member: BundleMember, large: Large) -> Result<(), StoreError> {
+        if self.is_broken() {
+            return Ok(());
+        }
+        if self.len() >= self.options.bundle_bytes || self.holds(&member.bundle_member, &[]) {
+            self.roll()?;
+        }
+        let level = self.options.level;
+        self.growing()?.append_large(member, large, level)
+    }
+
+    /// Commits, and seals what grows.
+    fn roll(&mut self) -> Result<(), StoreError> {
+        if let Some(mut growing) = self.growing.take() {
+            self.placed.extend(growing.commit()?);
+            growing.seal(self.options.level)?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, seal: bool) -> Result<Vec<BundleMember>, StoreError> {
+        if self.is_broken() {
+            let fault = self.fault.take();
+            return Err(fault.unwrap_or_else(|| self.stopped("it failed before; run the same command again")));
+        }
+        if let Some(growing) = &mut self.growing {
+            let placed = growing.commit()?;
+            self.placed.extend(placed);
+        }
+        if self.growing.as_ref().is_some_and(|growing| growing.extent.entries > 0)
+            && (seal || self.len() >= self.options.bundle_bytes)
+        {
+            self.roll()?;
+        }
+        Ok(std::mem::take(&mut self.placed))
+    }
+}

@@ -1,0 +1,19 @@
+use mirror_types::Sha256;
+use sha2::Digest as _;
+
+/// Hashes bytes as they come.
+#[derive(Debug, Clone, Default)]
+pub struct Hasher(sha2::Sha256);
+
+impl Hasher {
+    /// Takes more bytes.
+    pub fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    /// The checksum of all of them.
+    #[must_use]
+    pub fn finish(self) -> Sha256 {
+        Sha256::from_bytes(self.0.finalize().into())
+    }
+}
