@@ -3,6 +3,7 @@
 //! Ratios between programs that were run in turn count, and CPU seconds per unit of work; single wall
 //! times do not. Everything is written to a folder on tmpfs where there is one.
 
+mod bundles;
 mod download;
 mod index;
 mod measure;
@@ -18,7 +19,7 @@ use report::Report;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What to run: p1, p2, p3, p4, p6, p8; all when none is named.
+    /// What to run: p1, p2, p3, p4, p6, p7, p8; all when none is named.
     only: Vec<String>,
     /// Rounds; each runs every program once.
     #[arg(long, default_value_t = 5)]
@@ -57,7 +58,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     let built = crate::cargo()
         .current_dir(root)
-        .args(["build", "--release", "--locked", "--bin", "download-crates"])
+        .args(["build", "--release", "--locked", "--bin", "download-crates", "--bin", "extract-bundles"])
         .status()
         .context("running cargo build")?;
     if !built.success() {
@@ -96,6 +97,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     if wanted("p6") {
         verify::run(&bench, &mut report)?;
+    }
+    if wanted("p7") {
+        bundles::run(&bench, &mut report)?;
     }
     if wanted("p8") {
         download::memory(&bench, &mut report)?;
