@@ -4,6 +4,7 @@
 //! times do not. Everything is written to a folder on tmpfs where there is one.
 
 mod archive;
+mod bundles;
 mod download;
 mod index;
 mod measure;
@@ -20,7 +21,7 @@ use report::Report;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What to run: p1, p2, p3, p4, p5, p6, p8, archive; all when none is named.
+    /// What to run: p1 to p8, archive; all when none is named.
     only: Vec<String>,
     /// Rounds; each runs every program once.
     #[arg(long, default_value_t = 5)]
@@ -74,6 +75,8 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
             "download-crates",
             "--package",
             "generate-sidecars",
+            "--package",
+            "extract-bundles",
         ])
         .args(["--package", "archive-hasher", "--package", "mirror-archive", "--bins", "--examples"])
         .status()
@@ -121,6 +124,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     if wanted("p6") {
         verify::run(&bench, &mut report)?;
+    }
+    if wanted("p7") {
+        bundles::run(&bench, &mut report)?;
     }
     if wanted("p8") {
         download::memory(&bench, &mut report)?;

@@ -135,7 +135,8 @@ fn all(
         n => n,
     };
     let (tasks, queue) = bounded::<Task>(threads * 2);
-    let (staged, commits) = bounded(threads * 4);
+    // Reading goes on while a batch is committed: twice as many files as a batch has may wait.
+    let (staged, commits) = bounded(64);
     let work = Work::new(options, store, stats.clone(), cancel.clone());
     std::thread::scope(|scope| {
         let committer = scope.spawn(|| work.commit_all(&commits));

@@ -37,6 +37,8 @@
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod cuts;
 mod disk;
 mod fault;
