@@ -29,7 +29,16 @@ struct Inner {
     /// Directories that exist and are no links.
     dirs: Mutex<HashSet<String>>,
     /// Held as long as the store lives; `None` when opened for reading.
-    _lock: Option<File>,
+    lock: Option<File>,
+}
+
+/// Said aloud: a process that was just forked holds the same open file until it runs its program.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
+        }
+    }
 }
 
 /// What `.mirror/mirror.json` says.
@@ -124,7 +133,7 @@ impl Store {
             disk,
             next: AtomicU64::new(0),
             dirs: Mutex::default(),
-            _lock: lock,
+            lock,
         }))
     }
 

@@ -15,6 +15,13 @@ pub(crate) struct Lock {
     path: PathBuf,
 }
 
+/// Said aloud: a process that was just forked holds the same open file until it runs its program.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 impl Lock {
     /// For updates of the repository whose common directory this is.
     pub(crate) fn of_repository(dir: &Path, common_dir: &Path) -> Result<Self, UpdateError> {
