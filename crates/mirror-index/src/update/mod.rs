@@ -59,6 +59,7 @@ fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Resul
     let mut repo = state::open(dir)?;
     let lock = lock::Lock::of_repository(dir, repo.common_dir())?;
     incoming::sweep(repo.common_dir())?;
+    refs::release(&repo)?;
     packs::finish(&repo)?;
     checkout::Checkout::resume(dir, &repo, watch)?;
     repo = state::open(dir)?;

@@ -1,6 +1,7 @@
 //! HEAD, branches, and where the index comes from.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use gix::ObjectId;
 use gix::bstr::BStr;
@@ -8,6 +9,7 @@ use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target, TargetRef};
 use gix::remote::Direction;
 
+use super::disk;
 use super::error::UpdateError;
 use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
 
@@ -67,6 +69,58 @@ pub(crate) fn url(
     Ok(url)
 }
 
+/// Stands in the repository while this program sets refs: locks on them that are there after it was
+/// killed are its own.
+struct Setting(PathBuf);
+
+const SETTING: &str = "mirror-refs";
+
+impl Setting {
+    fn begin(repo: &gix::Repository) -> Result<Self, UpdateError> {
+        let path = repo.common_dir().join(SETTING);
+        disk::open_lock(&path).map_err(UpdateError::storage("make", &path))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        let _ = disk::remove_file(&self.0);
+    }
+}
+
+/// Removes the locks on refs that a killed run left. Under the lock.
+pub(crate) fn release(repo: &gix::Repository) -> Result<(), UpdateError> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let setting = repo.common_dir().join(SETTING);
+    if !setting.exists() {
+        return Ok(());
+    }
+    let mut locks = vec![repo.common_dir().join("packed-refs.lock"), repo.git_dir().join("HEAD.lock")];
+    locks_below(&repo.common_dir().join("refs"), &mut locks)?;
+    // Those of a git that runs just now are gone in a moment.
+    for _ in 0..100 {
+        if !locks.iter().any(|lock| lock.exists()) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    locks.iter().try_for_each(|lock| disk::remove_file(lock))?;
+    disk::remove_file(&setting)
+}
+
+fn locks_below(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), UpdateError> {
+    for entry in std::fs::read_dir(dir).map_err(UpdateError::storage("list", dir))? {
+        let path = entry.map_err(UpdateError::storage("list", dir))?.path();
+        if path.is_dir() {
+            locks_below(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "lock") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
 /// Sets the branch to `tip` and HEAD to the branch. A bare repository loses the branch that HEAD was
 /// at when the remote has `renamed` it.
 pub(crate) fn advance(
@@ -77,6 +131,7 @@ pub(crate) fn advance(
     tip: ObjectId,
     renamed: bool,
 ) -> Result<(), UpdateError> {
+    let _setting = Setting::begin(repo)?;
     let fail = UpdateError::git("set the branch of", dir);
     let name = FullName::try_from(branch).map_err(UpdateError::git("name the branch of", dir))?;
     let log = LogChange { message: "update-index".into(), ..LogChange::default() };
@@ -169,6 +224,7 @@ pub(crate) fn track(
     tip: ObjectId,
 ) -> Result<(), UpdateError> {
     let Some(name) = tracking(repo, branch) else { return Ok(()) };
+    let _setting = Setting::begin(repo)?;
     repo.reference(name, tip, PreviousValue::Any, "update-index")
         .map(drop)
         .map_err(UpdateError::git("set the branch of", dir))

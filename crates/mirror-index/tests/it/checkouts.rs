@@ -151,6 +151,24 @@ fn local_changes_are_refused_and_kept() {
     assert_clean(&world, &tip);
 }
 
+/// Killed while it set refs, a run leaves locks on them; git's own are left alone.
+#[test]
+fn locks_of_a_killed_run_are_given_back() {
+    let mut world = World::new(&[]);
+    let tip = world.upstream.publish();
+    let git_dir = world.dir.join(".git");
+    let locks = ["packed-refs.lock", "HEAD.lock", "refs/heads/master.lock"].map(|name| git_dir.join(name));
+    for lock in &locks {
+        std::fs::write(lock, "").unwrap();
+    }
+    update(&world.dir, &world.options()).unwrap_err();
+    assert!(locks.iter().all(|lock| lock.exists()));
+    std::fs::write(git_dir.join("mirror-refs"), "").unwrap();
+    update(&world.dir, &world.options()).unwrap();
+    assert_clean(&world, &tip);
+    assert!(!locks.iter().any(|lock| lock.exists()) && !git_dir.join("mirror-refs").exists());
+}
+
 #[test]
 fn a_file_in_the_way_is_refused_and_kept() {
     let mut world = World::new(&[]);
