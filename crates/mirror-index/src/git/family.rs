@@ -102,7 +102,7 @@ pub(super) fn scan<'v>(
     let mut visit = visitor();
     for file in elsewhere {
         let file = file as usize;
-        if visit(files.path(file), &index.read(files.blobs[file].1)?).is_break() {
+        if visit(files.path(file), &index.read_loose(files.blobs[file].1)?).is_break() {
             break;
         }
     }

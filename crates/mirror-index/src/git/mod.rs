@@ -107,6 +107,11 @@ impl GitIndex {
         if header.size() > MAX_OBJECT_BYTES as u64 {
             return Err(self.fail("read an object of", &format_args!("{id} has {} bytes", header.size())));
         }
+        self.read_loose(id)
+    }
+
+    /// The bytes of an object that is in no pack: a git of this machine wrote it, no remote.
+    fn read_loose(&self, id: gix::ObjectId) -> Result<Vec<u8>, IndexError> {
         let object = self.repo.find_object(id).map_err(|error| self.fail("read an object of", &error))?;
         Ok(object.detach().data)
     }
