@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use mirror_fetch::{Body, Failure, FailureKind, Fetched};
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, FailureRow, HeldRelease, ManifestRecord, ManifestWriter, Place, Withdrawal,
-    rfc3339,
+    Catalogue, CatalogueBatch, FailureRow, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter,
+    PackedLines, Place, Withdrawal, rfc3339,
 };
 use mirror_store::{Staged, Store};
 use mirror_telemetry::RunStats;
@@ -142,6 +142,8 @@ pub(crate) enum Event {
     Withdrawn(ReleaseId, Withdrawal),
     /// Upstream offers again what it had withdrawn.
     Returned(ReleaseId),
+    /// An index file of a wanted crate has lines that are not kept yet.
+    Lines(Box<PackedLines>),
     /// A writer cannot go on.
     Broken(PipelineError),
     /// Several at once: one wake-up instead of many.
@@ -214,6 +216,7 @@ pub(crate) struct Committer {
     pub(crate) store: Store,
     pub(crate) manifest: ManifestWriter,
     pub(crate) catalogue: Catalogue,
+    pub(crate) lines: LinesWriter,
     pub(crate) stats: Arc<RunStats>,
     pub(crate) run_id: String,
     pub(crate) root: String,
@@ -228,6 +231,7 @@ pub(crate) struct Committed {
     pub(crate) outcome: Outcome,
     pub(crate) catalogue: Catalogue,
     pub(crate) manifest: ManifestWriter,
+    pub(crate) lines: LinesWriter,
 }
 
 #[derive(Default)]
@@ -237,6 +241,7 @@ struct Batch {
     replaced: Vec<String>,
     records: Vec<ManifestRecord>,
     catalogue: CatalogueBatch,
+    lines: Vec<PackedLines>,
     /// Sizes of the downloaded files, counted once they are durable.
     downloaded: Vec<u64>,
     bytes: u64,
@@ -261,7 +266,12 @@ impl Committer {
         if done.is_err() {
             self.cancel.cancel();
         }
-        done.map(|()| Committed { outcome: self.outcome, catalogue: self.catalogue, manifest: self.manifest })
+        done.map(|()| Committed {
+            outcome: self.outcome,
+            catalogue: self.catalogue,
+            manifest: self.manifest,
+            lines: self.lines,
+        })
     }
 
     fn take_all(&mut self, events: &Receiver<Event>) -> Result<(), PipelineError> {
@@ -321,6 +331,10 @@ impl Committer {
                 batch.catalogue.withdrawn.push((id, kind, rfc3339(SystemTime::now())));
             }
             Event::Returned(id) => batch.catalogue.returned.push(id),
+            Event::Lines(lines) => {
+                batch.bytes += lines.packed_bytes();
+                batch.lines.push(*lines);
+            }
             Event::Broken(error) => return Err(error),
             Event::Many(events) => {
                 for event in events {
@@ -452,6 +466,9 @@ impl Committer {
             let len = self.manifest.append(&batch.records)?;
             self.manifest.sync()?;
             batch.catalogue.manifest_len = Some(len);
+        }
+        if !batch.lines.is_empty() {
+            batch.catalogue.index_files = self.lines.append(&batch.lines)?;
         }
         self.catalogue.apply(&batch.catalogue)?;
         for size in batch.downloaded {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mirror_fetch::{FetchObserver, Fetcher};
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexSource, LockSet, Selection};
-use mirror_manifest::{Catalogue, ManifestWriter, rfc3339};
+use mirror_manifest::{Catalogue, LinesWriter, ManifestWriter, rfc3339};
 use mirror_store::Store;
 use mirror_telemetry::{Phase, RunStats};
 use tokio::sync::mpsc;
@@ -162,6 +162,7 @@ impl Run {
         let database = database(&store);
         let mut catalogue = Catalogue::open(&database)?;
         catalogue.replay(&options.manifest, store.layout())?;
+        let lines = open_lines(&store, &mut catalogue, options.verify_existing)?;
         let swept = sweep(&store, &catalogue, &cancel)?;
         swept.record(&store, &mut catalogue)?;
         let mut cursor = Cursor::of(&self.input, &options, self.selection.is_open());
@@ -195,6 +196,7 @@ impl Run {
             store: store.clone(),
             manifest,
             catalogue,
+            lines,
             stats: stats.clone(),
             run_id: run_id.clone(),
             root: options.out.display().to_string(),
@@ -237,7 +239,7 @@ impl Run {
             join(worker).await?;
         }
         stats.set_phase(Phase::Finishing);
-        let Committed { mut outcome, mut catalogue, manifest } = join(commit).await??;
+        let Committed { mut outcome, mut catalogue, manifest, lines } = join(commit).await??;
         if let Some(error) = hash_error {
             return Err(error);
         }
@@ -277,6 +279,7 @@ impl Run {
             cursor.remember(&mut catalogue)?;
         }
         catalogue.know(&options.manifest)?;
+        lines.finish(&mut catalogue)?;
         if began.elapsed() > LONG && !outcome.interrupted {
             // The next run need not list what this one wrote.
             let swept = sweep(&store, &catalogue, &user_cancel)?;
@@ -297,6 +300,18 @@ fn index_of_run(
     let source = IndexSource::open(dir)?;
     let same = cursor.map_or(source.tree_id().is_none(), |cursor| cursor.is_at(&source));
     Ok(same.then_some(source))
+}
+
+/// The file of index lines; what it lost makes this run read the whole index.
+fn open_lines(store: &Store, catalogue: &mut Catalogue, verify: bool) -> Result<LinesWriter, PipelineError> {
+    let (lines, found) = LinesWriter::open(&store.state_dir(), catalogue, verify)?;
+    if found.lost {
+        tracing::warn!("the mirror's index lines were gone or cut; the index is read again");
+    }
+    if found.damaged > 0 {
+        tracing::warn!(files = found.damaged, "index lines were damaged; the index is read again");
+    }
+    Ok(lines)
 }
 
 /// Where a mirror keeps its catalogue.

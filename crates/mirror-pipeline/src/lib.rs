@@ -9,6 +9,7 @@ mod cursor;
 mod download;
 mod error;
 mod extract;
+mod keep;
 mod list;
 mod options;
 mod outcome;

@@ -5,6 +5,7 @@
 mod crash;
 mod faults;
 mod hostile;
+mod lines;
 mod nightly;
 mod rerun;
 mod sources;
