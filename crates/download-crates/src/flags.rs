@@ -98,18 +98,27 @@ pub(crate) struct Flags {
     /// Say what would be done; touch nothing.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) dry_run: bool,
-    /// Rolling tar.zst bundles (not available yet).
+    /// Keep what is downloaded in rolling tar.zst bundles.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) bundle: bool,
-    /// only: bundles alone; add: loose files too (with --bundle).
-    #[arg(long, value_name = "MODE", help_heading = "Output")]
-    pub(crate) bundle_mode: Option<String>,
-    /// Target size of a bundle in GB of 2^30 bytes (with --bundle).
-    #[arg(long, value_name = "GB", help_heading = "Output")]
-    pub(crate) bundle_size_gb: Option<u64>,
-    /// Directory of the bundles (with --bundle).
+    /// With --bundle: in bundles alone, or in loose files too. `add` also bundles what is held loose already,
+    /// and makes loose files of what only bundles hold, without fetching it again.
+    #[arg(long, value_name = "MODE", default_value = "only", help_heading = "Output")]
+    pub(crate) bundle_mode: BundleMode,
+    /// Size at which a bundle is sealed and the next one begun, in GB of 2^30 bytes; 0.5 is half of one.
+    #[arg(long, value_name = "GB", default_value_t = 8.0, value_parser = gigabytes, help_heading = "Output")]
+    pub(crate) bundle_size_gb: f64,
+    /// Directory of the bundles. Default: where the bundles of this mirror are, else bundles.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) bundles_out: Option<PathBuf>,
+    /// With --bundle: seal the growing bundle (.partial) at the end, whatever its size. Without it the next
+    /// run goes on with it.
+    #[arg(long, help_heading = "Output", requires = "bundle", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) bundle_seal: bool,
+    /// Make .mirror/catalogue.sqlite again from manifest, bundles and files, and end. Needs no index and no
+    /// network.
+    #[arg(long, help_heading = "Output", conflicts_with_all = ["dry_run", "prune", "update_index"], num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) rebuild_catalogue: bool,
 
     /// Upper bound of requests in flight; adaptive below it.
     #[arg(long, value_name = "N", default_value_t = 128, help_heading = "Network")]
@@ -178,6 +187,14 @@ pub(crate) struct Flags {
     pub(crate) progress_every: u64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BundleMode {
+    /// In bundles alone
+    Only,
+    /// In bundles and loose files
+    Add,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum PruneWhat {
     Deleted,
@@ -204,6 +221,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     humantime::parse_duration(text).map_err(|error| format!("{error}; write 250ms, 5s or 1m30s"))
+}
+
+fn gigabytes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(size) if size > 0.0 && size <= 1_000_000.0 => Ok(size),
+        _ => Err("write a number above 0, like 8 or 0.5".to_owned()),
+    }
 }
 
 /// Parses the command line; `-flag` is taken as `--flag`.

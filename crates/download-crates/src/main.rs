@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use mirror_pipeline::{ExitCode as Code, Outcome, PipelineError};
-use mirror_telemetry::{Listener, LogOptions, Progress, ProgressHandle, ProgressOptions, RunStats};
+use mirror_telemetry::{Listener, Progress, ProgressHandle, ProgressOptions, RunStats};
 use tokio_util::sync::CancellationToken;
 
 mod flags;
@@ -23,6 +23,9 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Code::Usage as u8 } else { 0 });
         }
     };
+    if flags.rebuild_catalogue {
+        return rebuild(&flags);
+    }
     let settings = match resolve::resolve(&flags) {
         Ok(mut settings) => {
             settings.options.fetch.conns_bound = open_files::connections().unwrap_or(0);
@@ -43,6 +46,39 @@ fn main() -> ExitCode {
     code
 }
 
+/// Makes the catalogue again.
+fn rebuild(flags: &flags::Flags) -> ExitCode {
+    let options = match resolve::rebuild(flags) {
+        Ok(options) => options,
+        Err(error) => return complain(&error, Code::Usage),
+    };
+    let log = resolve::log(flags);
+    if let Err(error) = mirror_telemetry::init_logging(&log, &ProgressHandle::new()) {
+        return complain(&error.into(), Code::Usage);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error.into(), Code::Internal),
+    };
+    runtime.block_on(async {
+        let cancel = CancellationToken::new();
+        let signal = signals::watch(cancel.clone());
+        let out = options.out.clone();
+        let work = move || mirror_pipeline::rebuild_catalogue(&options, &cancel);
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(outcome)) => {
+                summary::print(&summary::of_rebuild(&outcome, &out));
+                end(outcome.exit_code(), signal.received())
+            }
+            Ok(Err(error)) => {
+                let code = error.exit_code();
+                complain(&error.into(), code)
+            }
+            Err(error) => complain(&error.into(), Code::Internal),
+        }
+    })
+}
+
 /// One thread moves and hashes some 30,000 small files a second; a second one on the same few cores
 /// costs more in wake-ups than it gives. Planning, writing and committing have threads of their own.
 fn network_threads() -> usize {
@@ -52,12 +88,7 @@ fn network_threads() -> usize {
 
 async fn run(settings: Settings) -> ExitCode {
     let handle = ProgressHandle::new();
-    let log = LogOptions {
-        format: settings.log_format,
-        level: settings.log_level,
-        path: settings.log_path.clone(),
-    };
-    if let Err(error) = mirror_telemetry::init_logging(&log, &handle) {
+    if let Err(error) = mirror_telemetry::init_logging(&settings.log, &handle) {
         return complain(&error.into(), Code::Usage);
     }
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
@@ -102,16 +133,20 @@ fn finish(result: Result<Outcome, PipelineError>, settings: &Settings, signal: O
     match result {
         Ok(outcome) => {
             summary::print(&summary::of(&outcome, &settings.options));
-            let code = outcome.exit_code();
-            match (code, signal) {
-                (Code::Interrupted, Some(number)) => ExitCode::from(128 + number),
-                (code, _) => ExitCode::from(code as u8),
-            }
+            end(outcome.exit_code(), signal)
         }
         Err(error) => {
             let code = error.exit_code();
             complain(&error.into(), code)
         }
+    }
+}
+
+/// The exit code, and after a signal the one that says which.
+fn end(code: Code, signal: Option<u8>) -> ExitCode {
+    match (code, signal) {
+        (Code::Interrupted, Some(number)) => ExitCode::from(128 + number),
+        (code, _) => ExitCode::from(code as u8),
     }
 }
 

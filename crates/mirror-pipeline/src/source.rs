@@ -178,6 +178,7 @@ impl Run {
             layout,
             limit: options.limit,
             verify_existing: options.verify_existing,
+            storage: options.storage,
             catalogue,
             presence,
             stats,
