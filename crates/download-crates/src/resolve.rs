@@ -1,27 +1,22 @@
 //! Flags become settings; nothing is touched yet but the files that they name.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mirror_pipeline::{
     DownloadOptions, FetchOptions, IndexUpdate, Layout, NameSet, Prune, Upstream, upstream,
 };
-use mirror_telemetry as telemetry;
+use mirror_telemetry::{LogOptions, ProgressOptions};
 
-use crate::flags::{Flags, LogFormat, LogLevel, PruneWhat};
+use crate::flags::{Flags, PruneWhat};
 
 /// What a run needs to know.
 pub(crate) struct Settings {
     pub(crate) options: DownloadOptions,
     pub(crate) listen: Option<String>,
     pub(crate) listen_asked: bool,
-    pub(crate) log_format: telemetry::LogFormat,
-    pub(crate) log_level: telemetry::LogLevel,
-    pub(crate) log_path: Option<PathBuf>,
-    pub(crate) progress_interval: Option<Duration>,
-    pub(crate) progress_every: u64,
-    pub(crate) bar: bool,
+    pub(crate) log: LogOptions,
+    pub(crate) progress: ProgressOptions,
     /// The effective settings, for a dry run.
     pub(crate) effective: String,
 }
@@ -79,20 +74,8 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
             Some(addr) => Some(addr.to_owned()),
         },
         listen_asked: flags.listen.is_some(),
-        log_format: match flags.log_format {
-            LogFormat::Text => telemetry::LogFormat::Text,
-            LogFormat::Json => telemetry::LogFormat::Json,
-        },
-        log_level: match flags.log_level {
-            LogLevel::Debug => telemetry::LogLevel::Debug,
-            LogLevel::Info => telemetry::LogLevel::Info,
-            LogLevel::Warn => telemetry::LogLevel::Warn,
-            LogLevel::Error => telemetry::LogLevel::Error,
-        },
-        log_path: flags.log_path.clone(),
-        progress_interval: (!flags.progress_interval.is_zero()).then_some(flags.progress_interval),
-        progress_every: flags.progress_every,
-        bar: flags.progress_interval.is_zero() && flags.progress_every == 0,
+        log: flags.reports.log(),
+        progress: flags.reports.progress(),
         effective,
     })
 }

@@ -4,12 +4,6 @@ use std::fmt::Write as _;
 
 use mirror_pipeline::{DownloadOptions, Outcome, Withdrawal, human_bytes};
 
-/// Prints text to standard output; a closed pipe is no fault of the run.
-pub(crate) fn print(text: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
 fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(time.as_secs().max(1))
 }
@@ -17,9 +11,7 @@ fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
 /// The summary of a run.
 pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<19}{value}");
-    };
+    let mut line = |name: &str, value: String| mirror_cli::row(&mut text, name, value);
     line("selected", outcome.selected.to_string());
     if options.dry_run {
         line("held", outcome.existing.to_string());
