@@ -7,19 +7,17 @@ use mirror_pipeline::{
     DownloadOptions, FetchOptions, IndexUpdate, Layout, NameSet, Prune, RebuildOptions, Storage, Upstream,
     human_bytes, upstream,
 };
-use mirror_telemetry as telemetry;
+use mirror_telemetry::{LogOptions, ProgressOptions};
 
-use crate::flags::{BundleMode, Flags, LogFormat, LogLevel, PruneWhat};
+use crate::flags::{BundleMode, Flags, PruneWhat};
 
 /// What a run needs to know.
 pub(crate) struct Settings {
     pub(crate) options: DownloadOptions,
     pub(crate) listen: Option<String>,
     pub(crate) listen_asked: bool,
-    pub(crate) log: telemetry::LogOptions,
-    pub(crate) progress_interval: Option<Duration>,
-    pub(crate) progress_every: u64,
-    pub(crate) bar: bool,
+    pub(crate) log: LogOptions,
+    pub(crate) progress: ProgressOptions,
     /// The effective settings, for a dry run.
     pub(crate) effective: String,
 }
@@ -82,28 +80,10 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
             Some(addr) => Some(addr.to_owned()),
         },
         listen_asked: flags.listen.is_some(),
-        log: log(flags),
-        progress_interval: (!flags.progress_interval.is_zero()).then_some(flags.progress_interval),
-        progress_every: flags.progress_every,
-        bar: flags.progress_interval.is_zero() && flags.progress_every == 0,
+        log: flags.reports.log(),
+        progress: flags.reports.progress(),
         effective,
     })
-}
-
-pub(crate) fn log(flags: &Flags) -> telemetry::LogOptions {
-    telemetry::LogOptions {
-        format: match flags.log_format {
-            LogFormat::Text => telemetry::LogFormat::Text,
-            LogFormat::Json => telemetry::LogFormat::Json,
-        },
-        level: match flags.log_level {
-            LogLevel::Debug => telemetry::LogLevel::Debug,
-            LogLevel::Info => telemetry::LogLevel::Info,
-            LogLevel::Warn => telemetry::LogLevel::Warn,
-            LogLevel::Error => telemetry::LogLevel::Error,
-        },
-        path: flags.log_path.clone(),
-    }
 }
 
 fn layout(flags: &Flags) -> Result<Layout> {

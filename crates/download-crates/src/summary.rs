@@ -6,12 +6,6 @@ use std::path::Path;
 
 use mirror_pipeline::{DownloadOptions, Outcome, RebuildOutcome, Storage, Withdrawal, human_bytes};
 
-/// Prints text to standard output; a closed pipe is no fault of the run.
-pub(crate) fn print(text: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
 fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(time.as_secs().max(1))
 }
@@ -53,9 +47,7 @@ const SOME: usize = 10;
 /// The summary of a run.
 pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<19}{value}");
-    };
+    let mut line = |name: &str, value: String| mirror_cli::row(&mut text, name, value);
     line("selected", outcome.selected.to_string());
     if options.dry_run {
         line("held", outcome.existing.to_string());
