@@ -1,10 +1,10 @@
 //! The command line, as it was typed.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use mirror_cli::{LogFormat, LogLevel};
 
 /// Hashes a directory with many algorithms in one read, writes an inventory, signs it and packs it
 /// into a tar; `archive-hasher verify` checks all of that at the other end.
@@ -126,53 +126,20 @@ pub(crate) struct Reports {
     pub(crate) log_level: Option<LogLevel>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum LogFormat {
-    Text,
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum LogLevel {
-    Debug,
-    Info,
-    #[value(alias = "warning")]
-    Warn,
-    Error,
-}
-
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write 250ms, 3s or 1m30s"))
 }
 
-/// Parses the command line; `-flag` is taken as `--flag`.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, clap::Error> {
-    Flags::try_parse_from(
-        args.into_iter().enumerate().map(|(at, arg)| if at == 0 { arg } else { double_dash(arg) }),
-    )
-}
-
-/// The source system's flags have one dash.
-fn double_dash(arg: OsString) -> OsString {
-    match arg.to_str() {
-        Some(text)
-            if text.len() > 2
-                && text.starts_with('-')
-                && text.as_bytes()[1].is_ascii_lowercase()
-                && text.as_bytes()[2] != b'=' =>
-        {
-            OsString::from(format!("-{text}"))
-        }
-        _ => arg,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     fn flags(line: &str) -> Result<Flags, clap::Error> {
-        parse(std::iter::once("archive-hasher").chain(line.split_whitespace()).map(OsString::from))
+        mirror_cli::parse(
+            std::iter::once("archive-hasher").chain(line.split_whitespace()).map(OsString::from),
+        )
     }
 
     #[test]

@@ -10,7 +10,6 @@ use mirror_telemetry::{ProgressHandle, WorkDone, WorkProgress};
 
 mod flags;
 mod resolve;
-mod signals;
 mod summary;
 
 use flags::{Command, Flags, Reports};
@@ -25,12 +24,9 @@ enum Order {
 }
 
 fn main() -> ExitCode {
-    let flags = match flags::parse(std::env::args_os()) {
+    let flags: Flags = match mirror_cli::flags() {
         Ok(flags) => flags,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
-        }
+        Err(end) => return end,
     };
     let (order, reports) = match resolve(&flags) {
         Ok(order) => order,
@@ -41,7 +37,8 @@ fn main() -> ExitCode {
         return complain(&error.into(), USAGE);
     }
     let monitor = Arc::new(Monitor::new());
-    let signal = match signals::watch(Arc::clone(&monitor)) {
+    let stop = Arc::clone(&monitor);
+    let signal = match mirror_cli::watch("stopping", move || stop.cancel()) {
         Ok(signal) => signal,
         Err(error) => return complain(&error.into(), 1),
     };
@@ -52,14 +49,11 @@ fn main() -> ExitCode {
     }
     match result {
         Ok((text, code)) => {
-            summary::print(&text);
+            mirror_cli::print(&text);
             ExitCode::from(code)
         }
         Err(error) => {
-            let code = match (&error, signal.received()) {
-                (ArchiveError::Interrupted, Some(number)) => 128 + number,
-                _ => error.exit_code(),
-            };
+            let code = signal.exit_code(error.exit_code());
             complain(&error.into(), code)
         }
     }
@@ -84,7 +78,7 @@ fn carry_out(order: &Order, monitor: &Monitor) -> Result<(String, u8), ArchiveEr
         }
         Order::Verify(options) => {
             let verified = mirror_archive::verify(options, monitor, &mut |finding| {
-                summary::print(&format!("{finding}\n"));
+                mirror_cli::print(&format!("{finding}\n"));
             })?;
             let compared = !matches!(options.against, Against::Nothing);
             let text = summary::verified(&verified, compared, begun.elapsed());
@@ -107,9 +101,6 @@ fn progress(monitor: &Arc<Monitor>, reports: &Reports, terminal: &ProgressHandle
     WorkProgress::start(done, reports.progress_interval, std::io::stderr().is_terminal(), terminal)
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where the program speaks of its own end")]
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
-    let chain = format!("{error:#}");
-    eprintln!("archive-hasher: {}", chain.replace(|c: char| c.is_control() && c != '\n', "?"));
-    ExitCode::from(code)
+    mirror_cli::complain(env!("CARGO_PKG_NAME"), error, code)
 }

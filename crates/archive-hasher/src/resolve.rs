@@ -4,9 +4,9 @@ use std::io::Read as _;
 
 use anyhow::{Context as _, Result, bail};
 use mirror_archive::{Against, CreateOptions, HashKind, Passphrase, Signing, VerifyOptions};
-use mirror_telemetry as telemetry;
+use mirror_telemetry::{LogLevel, LogOptions};
 
-use crate::flags::{Create, LogFormat, LogLevel, Reports, Verify};
+use crate::flags::{Create, Reports, Verify};
 
 /// Where a passphrase may stand when no file is named.
 const PASSPHRASE_VARIABLE: &str = "ARCHIVE_HASHER_PASSPHRASE";
@@ -54,18 +54,13 @@ pub(crate) fn verify(flags: &Verify) -> Result<VerifyOptions> {
     })
 }
 
-pub(crate) fn logging(flags: &Reports) -> telemetry::LogOptions {
-    telemetry::LogOptions {
-        format: match flags.log_format {
-            LogFormat::Text => telemetry::LogFormat::Text,
-            LogFormat::Json => telemetry::LogFormat::Json,
-        },
+pub(crate) fn logging(flags: &Reports) -> LogOptions {
+    LogOptions {
+        format: flags.log_format.into(),
         level: match flags.log_level {
-            None if flags.verbose => telemetry::LogLevel::Debug,
-            Some(LogLevel::Debug) => telemetry::LogLevel::Debug,
-            None | Some(LogLevel::Info) => telemetry::LogLevel::Info,
-            Some(LogLevel::Warn) => telemetry::LogLevel::Warn,
-            Some(LogLevel::Error) => telemetry::LogLevel::Error,
+            Some(level) => level.into(),
+            None if flags.verbose => LogLevel::Debug,
+            None => LogLevel::Info,
         },
         path: None,
     }

@@ -5,12 +5,6 @@ use std::time::Duration;
 
 use mirror_archive::{Created, SignatureState, Verified};
 
-/// Prints text to standard output; a closed pipe is no fault of the run.
-pub(crate) fn print(text: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
 struct Table(String);
 
 impl Table {

@@ -1,10 +1,10 @@
 //! The command line, as it was typed.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use mirror_cli::{LogFlags, duration};
 
 /// Mirrors crates.io, all of it or a chosen part, into a verified tree.
 ///
@@ -98,18 +98,27 @@ pub(crate) struct Flags {
     /// Say what would be done; touch nothing.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) dry_run: bool,
-    /// Rolling tar.zst bundles (not available yet).
+    /// Keep what is downloaded in rolling tar.zst bundles.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) bundle: bool,
-    /// only: bundles alone; add: loose files too (with --bundle).
-    #[arg(long, value_name = "MODE", help_heading = "Output")]
-    pub(crate) bundle_mode: Option<String>,
-    /// Target size of a bundle in GB of 2^30 bytes (with --bundle).
-    #[arg(long, value_name = "GB", help_heading = "Output")]
-    pub(crate) bundle_size_gb: Option<u64>,
-    /// Directory of the bundles (with --bundle).
+    /// With --bundle: in bundles alone, or in loose files too. `add` also bundles what is held loose already,
+    /// and makes loose files of what only bundles hold, without fetching it again.
+    #[arg(long, value_name = "MODE", default_value = "only", help_heading = "Output")]
+    pub(crate) bundle_mode: BundleMode,
+    /// Size at which a bundle is sealed and the next one begun, in GB of 2^30 bytes; 0.5 is half of one.
+    #[arg(long, value_name = "GB", default_value_t = 8.0, value_parser = gigabytes, help_heading = "Output")]
+    pub(crate) bundle_size_gb: f64,
+    /// Directory of the bundles. Default: where the bundles of this mirror are, else bundles.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) bundles_out: Option<PathBuf>,
+    /// With --bundle: seal the growing bundle (.partial) at the end, whatever its size. Without it the next
+    /// run goes on with it.
+    #[arg(long, help_heading = "Output", requires = "bundle", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) bundle_seal: bool,
+    /// Make .mirror/catalogue.sqlite again from manifest, bundles and files, and end. Needs no index and no
+    /// network.
+    #[arg(long, help_heading = "Output", conflicts_with_all = ["dry_run", "prune", "update_index"], num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) rebuild_catalogue: bool,
 
     /// Upper bound of requests in flight; adaptive below it.
     #[arg(long, value_name = "N", default_value_t = 128, help_heading = "Network")]
@@ -161,21 +170,16 @@ pub(crate) struct Flags {
     /// interfaces. Default 127.0.0.1:9090.
     #[arg(long, value_name = "ADDR", help_heading = "Reports")]
     pub(crate) listen: Option<String>,
-    /// Format of log lines.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Reports")]
-    pub(crate) log_format: LogFormat,
-    /// Least important level that is logged.
-    #[arg(long, value_enum, default_value_t = LogLevel::Info, help_heading = "Reports")]
-    pub(crate) log_level: LogLevel,
-    /// Log to this file instead of standard error.
-    #[arg(long, value_name = "FILE", help_heading = "Reports")]
-    pub(crate) log_path: Option<PathBuf>,
-    /// Log progress at this interval; 0 leaves it to the program.
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, help_heading = "Reports")]
-    pub(crate) progress_interval: Duration,
-    /// Log progress every N records; 0 disables.
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Reports")]
-    pub(crate) progress_every: u64,
+    #[command(flatten)]
+    pub(crate) reports: LogFlags,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BundleMode {
+    /// In bundles alone
+    Only,
+    /// In bundles and loose files
+    Add,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -184,57 +188,22 @@ pub(crate) enum PruneWhat {
     Yanked,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum LogFormat {
-    Text,
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum LogLevel {
-    Debug,
-    Info,
-    #[value(alias = "warning")]
-    Warn,
-    Error,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write 250ms, 5s or 1m30s"))
-}
-
-/// Parses the command line; `-flag` is taken as `--flag`.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, clap::Error> {
-    Flags::try_parse_from(
-        args.into_iter().enumerate().map(|(at, arg)| if at == 0 { arg } else { double_dash(arg) }),
-    )
-}
-
-/// The source system's flags have one dash.
-fn double_dash(arg: OsString) -> OsString {
-    match arg.to_str() {
-        Some(text)
-            if text.len() > 2
-                && text.starts_with('-')
-                && text.as_bytes()[1].is_ascii_lowercase()
-                && text.as_bytes()[2] != b'=' =>
-        {
-            OsString::from(format!("-{text}"))
-        }
-        _ => arg,
+fn gigabytes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(size) if size > 0.0 && size <= 1_000_000.0 => Ok(size),
+        _ => Err("write a number above 0, like 8 or 0.5".to_owned()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     fn flags(line: &str) -> Flags {
         let args = std::iter::once("download-crates").chain(line.split_whitespace()).map(OsString::from);
-        parse(args).unwrap_or_else(|error| panic!("{line}: {error}"))
+        mirror_cli::parse(args).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
     #[test]

@@ -1,28 +1,28 @@
 //! `download-crates`: flags in, one run of the pipeline, an exit code out.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use mirror_cli::Watch;
 use mirror_pipeline::{ExitCode as Code, Outcome, PipelineError};
-use mirror_telemetry::{Listener, LogOptions, Progress, ProgressHandle, ProgressOptions, RunStats};
+use mirror_telemetry::{Listener, Progress, ProgressHandle, RunStats};
 use tokio_util::sync::CancellationToken;
 
 mod flags;
 mod open_files;
 mod resolve;
-mod signals;
 mod summary;
 
+use flags::Flags;
 use resolve::Settings;
 
 fn main() -> ExitCode {
-    let flags = match flags::parse(std::env::args_os()) {
+    let flags: Flags = match mirror_cli::flags() {
         Ok(flags) => flags,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Code::Usage as u8 } else { 0 });
-        }
+        Err(end) => return end,
     };
+    if flags.rebuild_catalogue {
+        return rebuild(&flags);
+    }
     let settings = match resolve::resolve(&flags) {
         Ok(mut settings) => {
             settings.options.fetch.conns_bound = open_files::connections().unwrap_or(0);
@@ -43,6 +43,33 @@ fn main() -> ExitCode {
     code
 }
 
+/// Makes the catalogue again.
+fn rebuild(flags: &Flags) -> ExitCode {
+    let options = match resolve::rebuild(flags) {
+        Ok(options) => options,
+        Err(error) => return complain(&error, Code::Usage),
+    };
+    if let Err(error) = mirror_telemetry::init_logging(&flags.reports.log(), &ProgressHandle::new()) {
+        return complain(&error.into(), Code::Usage);
+    }
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    let signal = match mirror_cli::watch("stopping: the catalogue stays as it was", move || stop.cancel()) {
+        Ok(signal) => signal,
+        Err(error) => return complain(&error.into(), Code::Internal),
+    };
+    match mirror_pipeline::rebuild_catalogue(&options, &cancel) {
+        Ok(outcome) => {
+            mirror_cli::print(&summary::of_rebuild(&outcome, &options.out));
+            ExitCode::from(signal.exit_code(outcome.exit_code() as u8))
+        }
+        Err(error) => {
+            let code = error.exit_code();
+            complain(&error.into(), code)
+        }
+    }
+}
+
 /// One thread moves and hashes some 30,000 small files a second; a second one on the same few cores
 /// costs more in wake-ups than it gives. Planning, writing and committing have threads of their own.
 fn network_threads() -> usize {
@@ -52,12 +79,7 @@ fn network_threads() -> usize {
 
 async fn run(settings: Settings) -> ExitCode {
     let handle = ProgressHandle::new();
-    let log = LogOptions {
-        format: settings.log_format,
-        level: settings.log_level,
-        path: settings.log_path.clone(),
-    };
-    if let Err(error) = mirror_telemetry::init_logging(&log, &handle) {
+    if let Err(error) = mirror_telemetry::init_logging(&settings.log, &handle) {
         return complain(&error.into(), Code::Usage);
     }
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
@@ -73,20 +95,15 @@ async fn run(settings: Settings) -> ExitCode {
         _ => None,
     };
     let cancel = CancellationToken::new();
-    let signal = signals::watch(cancel.clone());
-    let progress = (!settings.options.dry_run).then(|| {
-        Progress::start(
-            stats.clone(),
-            ProgressOptions {
-                interval: settings.progress_interval,
-                every: settings.progress_every,
-                bar: std::io::stderr().is_terminal() && settings.bar,
-            },
-            &handle,
-        )
-    });
+    let stop = cancel.clone();
+    let signal = match mirror_cli::watch("stopping: what is under way is committed", move || stop.cancel()) {
+        Ok(signal) => signal,
+        Err(error) => return complain(&error.into(), Code::Internal),
+    };
+    let progress =
+        (!settings.options.dry_run).then(|| Progress::start(stats.clone(), settings.progress, &handle));
     if settings.options.dry_run {
-        summary::print(&settings.effective);
+        mirror_cli::print(&settings.effective);
     }
     let result = mirror_pipeline::download(settings.options.clone(), stats, cancel).await;
     if let Some(progress) = progress {
@@ -95,18 +112,14 @@ async fn run(settings: Settings) -> ExitCode {
     if let Some(listener) = listener {
         listener.shutdown();
     }
-    finish(result, &settings, signal.received())
+    finish(result, &settings, &signal)
 }
 
-fn finish(result: Result<Outcome, PipelineError>, settings: &Settings, signal: Option<u8>) -> ExitCode {
+fn finish(result: Result<Outcome, PipelineError>, settings: &Settings, signal: &Watch) -> ExitCode {
     match result {
         Ok(outcome) => {
-            summary::print(&summary::of(&outcome, &settings.options));
-            let code = outcome.exit_code();
-            match (code, signal) {
-                (Code::Interrupted, Some(number)) => ExitCode::from(128 + number),
-                (code, _) => ExitCode::from(code as u8),
-            }
+            mirror_cli::print(&summary::of(&outcome, &settings.options));
+            ExitCode::from(signal.exit_code(outcome.exit_code() as u8))
         }
         Err(error) => {
             let code = error.exit_code();
@@ -115,9 +128,6 @@ fn finish(result: Result<Outcome, PipelineError>, settings: &Settings, signal: O
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where the program speaks of its own end")]
 fn complain(error: &anyhow::Error, code: Code) -> ExitCode {
-    let chain = format!("{error:#}");
-    eprintln!("download-crates: {}", chain.replace(|c: char| c.is_control() && c != '\n', "?"));
-    ExitCode::from(code as u8)
+    mirror_cli::complain(env!("CARGO_PKG_NAME"), error, code as u8)
 }

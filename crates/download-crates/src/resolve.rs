@@ -1,35 +1,28 @@
 //! Flags become settings; nothing is touched yet but the files that they name.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mirror_pipeline::{
-    DownloadOptions, FetchOptions, IndexUpdate, Layout, NameSet, Prune, Upstream, upstream,
+    DownloadOptions, FetchOptions, IndexUpdate, Layout, NameSet, Prune, RebuildOptions, Storage, Upstream,
+    human_bytes, upstream,
 };
-use mirror_telemetry as telemetry;
+use mirror_telemetry::{LogOptions, ProgressOptions};
 
-use crate::flags::{Flags, LogFormat, LogLevel, PruneWhat};
+use crate::flags::{BundleMode, Flags, PruneWhat};
 
 /// What a run needs to know.
 pub(crate) struct Settings {
     pub(crate) options: DownloadOptions,
     pub(crate) listen: Option<String>,
     pub(crate) listen_asked: bool,
-    pub(crate) log_format: telemetry::LogFormat,
-    pub(crate) log_level: telemetry::LogLevel,
-    pub(crate) log_path: Option<PathBuf>,
-    pub(crate) progress_interval: Option<Duration>,
-    pub(crate) progress_every: u64,
-    pub(crate) bar: bool,
+    pub(crate) log: LogOptions,
+    pub(crate) progress: ProgressOptions,
     /// The effective settings, for a dry run.
     pub(crate) effective: String,
 }
 
 pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
-    if flags.bundle {
-        bail!("--bundle is not available in this version; run without it for a loose tree");
-    }
     if flags.concurrency == 0 {
         bail!("--concurrency must be at least 1");
     }
@@ -38,10 +31,10 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     if flags.closure && !matches!(upstream, Upstream::Sparse(_)) {
         bail!("--closure needs a sparse registry (--index-url sparse+URL)");
     }
-    let layout = match &flags.layout {
-        Some(text) => text.parse().context("--layout")?,
-        None => Layout::default(),
-    };
+    if flags.bundle_mode == BundleMode::Add && !flags.bundle {
+        bail!("--bundle-mode add says how --bundle keeps what is downloaded; give that too");
+    }
+    let layout = layout(flags)?;
     let options = DownloadOptions {
         upstream,
         update,
@@ -61,6 +54,14 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         layout,
         layout_asked: flags.layout.is_some(),
         manifest: flags.manifest.clone(),
+        storage: match (flags.bundle, flags.bundle_mode) {
+            (false, _) => Storage::Loose,
+            (true, BundleMode::Only) => Storage::Bundle,
+            (true, BundleMode::Add) => Storage::Both,
+        },
+        bundles_out: flags.bundles_out.clone(),
+        bundle_bytes: bundle_bytes(flags.bundle_size_gb),
+        bundle_seal: flags.bundle_seal,
         verify_existing: flags.verify_existing,
         prune: flags.prune.map(|what| match what {
             PruneWhat::Deleted => Prune::Deleted,
@@ -79,22 +80,33 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
             Some(addr) => Some(addr.to_owned()),
         },
         listen_asked: flags.listen.is_some(),
-        log_format: match flags.log_format {
-            LogFormat::Text => telemetry::LogFormat::Text,
-            LogFormat::Json => telemetry::LogFormat::Json,
-        },
-        log_level: match flags.log_level {
-            LogLevel::Debug => telemetry::LogLevel::Debug,
-            LogLevel::Info => telemetry::LogLevel::Info,
-            LogLevel::Warn => telemetry::LogLevel::Warn,
-            LogLevel::Error => telemetry::LogLevel::Error,
-        },
-        log_path: flags.log_path.clone(),
-        progress_interval: (!flags.progress_interval.is_zero()).then_some(flags.progress_interval),
-        progress_every: flags.progress_every,
-        bar: flags.progress_interval.is_zero() && flags.progress_every == 0,
+        log: flags.reports.log(),
+        progress: flags.reports.progress(),
         effective,
     })
+}
+
+fn layout(flags: &Flags) -> Result<Layout> {
+    match &flags.layout {
+        Some(text) => text.parse().context("--layout"),
+        None => Ok(Layout::default()),
+    }
+}
+
+/// What --rebuild-catalogue works on.
+pub(crate) fn rebuild(flags: &Flags) -> Result<RebuildOptions> {
+    Ok(RebuildOptions {
+        out: flags.out.clone(),
+        layout: layout(flags)?,
+        layout_asked: flags.layout.is_some(),
+        manifest: flags.manifest.clone(),
+        bundles_out: flags.bundles_out.clone(),
+    })
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "above 0 and far below 2^64")]
+fn bundle_bytes(gigabytes: f64) -> u64 {
+    ((gigabytes * f64::from(1 << 30)) as u64).max(1)
 }
 
 fn source(flags: &Flags) -> Result<Upstream> {
@@ -199,20 +211,27 @@ fn user_agent(contact: Option<&str>) -> String {
 }
 
 fn effective(options: &DownloadOptions) -> String {
+    use std::fmt::Write as _;
     let source = match &options.upstream {
         Upstream::Local(dir) => format!("index at {}", dir.display()),
         Upstream::Sparse(url) => format!("sparse registry {url}"),
         Upstream::List(path) => format!("URLs of {}", path.display()),
     };
-    format!(
-        "dry run: nothing is written\n{:<19}{source}\n{:<19}{} ({} layout)\n{:<19}{}\n{:<19}{}\n",
-        "source",
-        "output",
-        options.out.display(),
-        options.layout.as_str(),
-        "manifest",
-        options.manifest.display(),
-        "concurrency",
-        options.fetch.concurrency
-    )
+    let mut text = "dry run: nothing is written\n".to_owned();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<19}{value}");
+    };
+    line("source", source);
+    line("output", format!("{} ({} layout)", options.out.display(), options.layout.as_str()));
+    if options.storage != Storage::Loose {
+        let dir = options.bundles_out.as_ref().map_or_else(
+            || "where the bundles of this mirror are, else bundles".to_owned(),
+            |dir| dir.display().to_string(),
+        );
+        let kept = if options.storage == Storage::Both { ", and loose files" } else { "" };
+        line("bundles", format!("{dir}, of {} each{kept}", human_bytes(options.bundle_bytes)));
+    }
+    line("manifest", options.manifest.display().to_string());
+    line("concurrency", options.fetch.concurrency.to_string());
+    text
 }

@@ -2,24 +2,52 @@
 
 use std::fmt::Write as _;
 
-use mirror_pipeline::{DownloadOptions, Outcome, Withdrawal, human_bytes};
+use std::path::Path;
 
-/// Prints text to standard output; a closed pipe is no fault of the run.
-pub(crate) fn print(text: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
+use mirror_pipeline::{DownloadOptions, Outcome, RebuildOutcome, Storage, Withdrawal, human_bytes};
 
 fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(time.as_secs().max(1))
 }
 
-/// The summary of a run.
-pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
+/// The summary of a rebuilt catalogue.
+pub(crate) fn of_rebuild(outcome: &RebuildOutcome, out: &Path) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<19}{value}");
     };
+    if outcome.interrupted {
+        return "stopped; the catalogue is as it was\n".to_owned();
+    }
+    line("manifest records", outcome.records.to_string());
+    line("bundles", outcome.bundles.to_string());
+    if outcome.members > 0 {
+        line("unrecorded members", outcome.members.to_string());
+    }
+    line("adopted files", outcome.adopted.to_string());
+    line("lost files", outcome.lost.len().to_string());
+    line("held", outcome.held.to_string());
+    line("elapsed", format!("{:.1}s", outcome.elapsed.as_secs_f64()));
+    for name in &outcome.missing_bundles {
+        let _ = writeln!(text, "  {name} is not there any more, or shorter than it was");
+    }
+    for id in outcome.lost.iter().take(SOME) {
+        let _ = writeln!(text, "  {id} has no file of its size any more");
+    }
+    if !(outcome.lost.is_empty() && outcome.missing_bundles.is_empty()) {
+        text.push_str("\nthe next run of the usual command fetches what is missing\n");
+    }
+    let _ = writeln!(text, "\n{} was made again", out.join(".mirror/catalogue.sqlite").display());
+    text
+}
+
+/// Lost files that are named one by one.
+const SOME: usize = 10;
+
+/// The summary of a run.
+pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| mirror_cli::row(&mut text, name, value);
     line("selected", outcome.selected.to_string());
     if options.dry_run {
         line("held", outcome.existing.to_string());
@@ -47,6 +75,9 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
         if outcome.verified_existing > 0 {
             line("verified existing", outcome.verified_existing.to_string());
         }
+        if options.storage != Storage::Loose {
+            line("bundled", outcome.bundled.to_string());
+        }
         line("unavailable", outcome.unavailable.to_string());
         line("failed", outcome.failed.to_string());
         line("bytes", human_bytes(outcome.bytes));
@@ -55,8 +86,14 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
         line("rate", format!("{:.1}/s", outcome.downloaded as f64 / seconds));
     }
     line("elapsed", format!("{:.1}s", outcome.elapsed.as_secs_f64()));
+    if let Some(name) = &outcome.growing {
+        line("growing bundle", format!("{name}; the next run goes on with it, --bundle-seal finishes it"));
+    }
     if outcome.quarantined > 0 {
-        line("quarantined", format!("{} held files were wrong (.mirror/quarantine)", outcome.quarantined));
+        line(
+            "quarantined",
+            format!("{} held copies were wrong (.mirror/quarantine has the files)", outcome.quarantined),
+        );
     }
     if outcome.replaced > 0 {
         line(

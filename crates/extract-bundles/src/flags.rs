@@ -1,10 +1,9 @@
 //! The command line, as it was typed.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use mirror_cli::LogFlags;
 
 /// Takes releases out of bundles (tar.zst): all of them into a loose mirror, or one; or verifies or lists them.
 ///
@@ -16,7 +15,12 @@ use clap::{Parser, ValueEnum};
 /// file that is there is not what it should be; 6 storage; 7 the output is locked by another run; 130, 143
 /// stopped by a signal.
 #[derive(Debug, Parser)]
-#[command(name = "extract-bundles", version, max_term_width = 100)]
+#[command(
+    name = "extract-bundles",
+    version,
+    max_term_width = 100,
+    mut_arg("progress_every", |arg| arg.help("Log progress every N members; 0 disables"))
+)]
 pub(crate) struct Flags {
     /// Directory of the bundles.
     #[arg(long, value_name = "DIR", help_heading = "Source")]
@@ -45,73 +49,20 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Output")]
     pub(crate) concurrency: usize,
 
-    /// Format of log lines.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Reports")]
-    pub(crate) log_format: LogFormat,
-    /// Least important level that is logged.
-    #[arg(long, value_enum, default_value_t = LogLevel::Info, help_heading = "Reports")]
-    pub(crate) log_level: LogLevel,
-    /// Log to this file instead of standard error.
-    #[arg(long, value_name = "FILE", help_heading = "Reports")]
-    pub(crate) log_path: Option<PathBuf>,
-    /// Log progress at this interval; 0 leaves it to the program.
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, help_heading = "Reports")]
-    pub(crate) progress_interval: Duration,
-    /// Log progress every N members; 0 disables.
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Reports")]
-    pub(crate) progress_every: u64,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum LogFormat {
-    Text,
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum LogLevel {
-    Debug,
-    Info,
-    #[value(alias = "warning")]
-    Warn,
-    Error,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write 250ms, 5s or 1m30s"))
-}
-
-/// Parses the command line; `-flag` is taken as `--flag`.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, clap::Error> {
-    Flags::try_parse_from(
-        args.into_iter().enumerate().map(|(at, arg)| if at == 0 { arg } else { double_dash(arg) }),
-    )
-}
-
-/// The source system's flags have one dash.
-fn double_dash(arg: OsString) -> OsString {
-    match arg.to_str() {
-        Some(text)
-            if text.len() > 2
-                && text.starts_with('-')
-                && text.as_bytes()[1].is_ascii_lowercase()
-                && text.as_bytes()[2] != b'=' =>
-        {
-            OsString::from(format!("-{text}"))
-        }
-        _ => arg,
-    }
+    #[command(flatten)]
+    pub(crate) reports: LogFlags,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     fn flags(line: &str) -> Result<Flags, clap::Error> {
-        parse(std::iter::once("extract-bundles").chain(line.split_whitespace()).map(OsString::from))
+        mirror_cli::parse(
+            std::iter::once("extract-bundles").chain(line.split_whitespace()).map(OsString::from),
+        )
     }
 
     #[test]

@@ -1,102 +1,80 @@
 //! `extract-bundles`: flags in, one run of the extraction, an exit code out.
 
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use mirror_cli::Watch;
 use mirror_pipeline::{ExitCode as Code, ExtractOutcome, ExtractTask, PipelineError};
-use mirror_telemetry::{LogOptions, Progress, ProgressHandle, ProgressOptions, RunStats};
+use mirror_telemetry::{Progress, ProgressHandle, RunStats};
 use tokio_util::sync::CancellationToken;
 
 mod flags;
 mod resolve;
-mod signals;
 mod summary;
 
+use flags::Flags;
 use resolve::Settings;
 
 fn main() -> ExitCode {
-    let flags = match flags::parse(std::env::args_os()) {
+    let flags: Flags = match mirror_cli::flags() {
         Ok(flags) => flags,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Code::Usage as u8 } else { 0 });
-        }
+        Err(end) => return end,
     };
-    let settings = match resolve::resolve(&flags) {
-        Ok(settings) => settings,
-        Err(error) => return complain(&error, Code::Usage),
-    };
-    // Only signals need a runtime; the work has threads of its own.
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => {
-            let code = runtime.block_on(run(settings));
-            runtime.shutdown_background();
-            code
-        }
-        Err(error) => complain(&error.into(), Code::Internal),
+    match resolve::resolve(&flags) {
+        Ok(settings) => run(&settings),
+        Err(error) => complain(&error, Code::Usage),
     }
 }
 
-async fn run(settings: Settings) -> ExitCode {
+fn run(settings: &Settings) -> ExitCode {
     let handle = ProgressHandle::new();
-    let log = LogOptions {
-        format: settings.log_format,
-        level: settings.log_level,
-        path: settings.log_path.clone(),
-    };
-    if let Err(error) = mirror_telemetry::init_logging(&log, &handle) {
+    if let Err(error) = mirror_telemetry::init_logging(&settings.log, &handle) {
         return complain(&error.into(), Code::Usage);
     }
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
     let cancel = CancellationToken::new();
-    let signal = signals::watch(cancel.clone());
+    let stop = cancel.clone();
+    let signal = match mirror_cli::watch("stopping: what is under way is committed", move || stop.cancel()) {
+        Ok(signal) => signal,
+        Err(error) => return complain(&error.into(), Code::Internal),
+    };
     let is_list = matches!(settings.options.task, ExtractTask::List);
-    let progress = (!is_list).then(|| {
-        Progress::start(
-            stats.clone(),
-            ProgressOptions {
-                interval: settings.progress_interval,
-                every: settings.progress_every,
-                bar: std::io::stderr().is_terminal() && settings.bar,
-            },
-            &handle,
-        )
-    });
-    let options = settings.options.clone();
-    let worked = tokio::task::spawn_blocking(move || {
-        let mut out = std::io::BufWriter::new(std::io::stdout());
-        let mut closed = false;
-        let result = mirror_pipeline::extract(&options, &stats, &cancel, &mut |line| {
-            closed = closed || out.write_all(line.as_bytes()).is_err();
-        });
-        let _ = out.flush();
-        result
-    });
-    let result = worked.await.unwrap_or_else(|error| Err(PipelineError::Internal(error.to_string())));
+    let progress = (!is_list).then(|| Progress::start(stats.clone(), settings.progress, &handle));
+    // On a thread of its own, so that a panic still has its exit code.
+    let work = std::thread::scope(|scope| scope.spawn(|| work(settings, &stats, &cancel)).join());
+    let result = work.unwrap_or_else(|_| Err(PipelineError::Internal("a thread panicked".to_owned())));
     if let Some(progress) = progress {
         progress.finish();
     }
-    finish(result, &settings, signal.received())
+    finish(result, settings, &signal)
 }
 
-fn finish(
-    result: Result<ExtractOutcome, PipelineError>,
+fn work(
     settings: &Settings,
-    signal: Option<u8>,
-) -> ExitCode {
+    stats: &Arc<RunStats>,
+    cancel: &CancellationToken,
+) -> Result<ExtractOutcome, PipelineError> {
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let mut closed = false;
+    let result = mirror_pipeline::extract(&settings.options, stats, cancel, &mut |line| {
+        closed = closed || out.write_all(line.as_bytes()).is_err();
+    });
+    let _ = out.flush();
+    result
+}
+
+fn finish(result: Result<ExtractOutcome, PipelineError>, settings: &Settings, signal: &Watch) -> ExitCode {
     match result {
         Ok(outcome) => {
             let text = summary::of(&outcome, &settings.options);
             match settings.options.task {
                 // The listing is for pipes: what is said beside it goes elsewhere.
                 ExtractTask::List if outcome.exit_code() == Code::Complete => {}
-                ExtractTask::List => say(&text),
-                _ => summary::print(&text),
+                ExtractTask::List => mirror_cli::say(&text),
+                _ => mirror_cli::print(&text),
             }
-            match (outcome.exit_code(), signal) {
-                (Code::Interrupted, Some(number)) => ExitCode::from(128 + number),
-                (code, _) => ExitCode::from(code as u8),
-            }
+            ExitCode::from(signal.exit_code(outcome.exit_code() as u8))
         }
         Err(error) => {
             let code = error.exit_code();
@@ -106,12 +84,5 @@ fn finish(
 }
 
 fn complain(error: &anyhow::Error, code: Code) -> ExitCode {
-    let chain = format!("{error:#}");
-    say(&format!("extract-bundles: {}", chain.replace(|c: char| c.is_control() && c != '\n', "?")));
-    ExitCode::from(code as u8)
-}
-
-#[expect(clippy::print_stderr, reason = "the one place where the program speaks of its own end")]
-fn say(text: &str) {
-    eprintln!("{text}");
+    mirror_cli::complain(env!("CARGO_PKG_NAME"), error, code as u8)
 }

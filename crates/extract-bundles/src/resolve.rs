@@ -1,24 +1,17 @@
 //! Flags become settings; nothing is touched yet.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, bail};
 use mirror_pipeline::bundle::BundleLimits;
 use mirror_pipeline::{ExtractOptions, ExtractTask, Wanted};
-use mirror_telemetry as telemetry;
+use mirror_telemetry::{LogOptions, ProgressOptions};
 
-use crate::flags::{Flags, LogFormat, LogLevel};
+use crate::flags::Flags;
 
 /// What a run needs to know.
 pub(crate) struct Settings {
     pub(crate) options: ExtractOptions,
-    pub(crate) log_format: telemetry::LogFormat,
-    pub(crate) log_level: telemetry::LogLevel,
-    pub(crate) log_path: Option<PathBuf>,
-    pub(crate) progress_interval: Option<Duration>,
-    pub(crate) progress_every: u64,
-    pub(crate) bar: bool,
+    pub(crate) log: LogOptions,
+    pub(crate) progress: ProgressOptions,
 }
 
 pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
@@ -36,23 +29,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         concurrency: flags.concurrency,
         limits: BundleLimits::default(),
     };
-    Ok(Settings {
-        options,
-        log_format: match flags.log_format {
-            LogFormat::Text => telemetry::LogFormat::Text,
-            LogFormat::Json => telemetry::LogFormat::Json,
-        },
-        log_level: match flags.log_level {
-            LogLevel::Debug => telemetry::LogLevel::Debug,
-            LogLevel::Info => telemetry::LogLevel::Info,
-            LogLevel::Warn => telemetry::LogLevel::Warn,
-            LogLevel::Error => telemetry::LogLevel::Error,
-        },
-        log_path: flags.log_path.clone(),
-        progress_interval: (!flags.progress_interval.is_zero()).then_some(flags.progress_interval),
-        progress_every: flags.progress_every,
-        bar: flags.progress_interval.is_zero() && flags.progress_every == 0,
-    })
+    Ok(Settings { options, log: flags.reports.log(), progress: flags.reports.progress() })
 }
 
 /// `NAME` or `NAME@VERSION`.

@@ -4,18 +4,10 @@ use std::fmt::Write as _;
 
 use mirror_pipeline::{ExtractOptions, ExtractOutcome, ExtractTask, Printable, human_bytes};
 
-/// Prints text to standard output; a closed pipe is no fault of the run.
-pub(crate) fn print(text: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
 /// The summary of a run.
 pub(crate) fn of(outcome: &ExtractOutcome, options: &ExtractOptions) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<19}{value}");
-    };
+    let mut line = |name: &str, value: String| mirror_cli::row(&mut text, name, value);
     line("bundles", outcome.bundles.to_string());
     line("members", outcome.members.to_string());
     match options.task {

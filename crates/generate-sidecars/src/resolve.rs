@@ -1,23 +1,16 @@
 //! Flags become settings; nothing is touched yet.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use anyhow::{Result, bail};
 use mirror_pipeline::{SidecarMode, SidecarOptions, SidecarSource};
-use mirror_telemetry as telemetry;
+use mirror_telemetry::{LogOptions, ProgressOptions};
 
-use crate::flags::{Flags, LogFormat, LogLevel, OutputMode};
+use crate::flags::{Flags, OutputMode};
 
 /// What a run needs to know.
 pub(crate) struct Settings {
     pub(crate) options: SidecarOptions,
-    pub(crate) log_format: telemetry::LogFormat,
-    pub(crate) log_level: telemetry::LogLevel,
-    pub(crate) log_path: Option<PathBuf>,
-    pub(crate) progress_interval: Option<Duration>,
-    pub(crate) progress_every: u64,
-    pub(crate) bar: bool,
+    pub(crate) log: LogOptions,
+    pub(crate) progress: ProgressOptions,
 }
 
 pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
@@ -34,23 +27,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         crates_base_url: flags.crates_base_url.clone(),
         refresh: flags.refresh,
     };
-    Ok(Settings {
-        options,
-        log_format: match flags.log_format {
-            LogFormat::Text => telemetry::LogFormat::Text,
-            LogFormat::Json => telemetry::LogFormat::Json,
-        },
-        log_level: match flags.log_level {
-            LogLevel::Debug => telemetry::LogLevel::Debug,
-            LogLevel::Info => telemetry::LogLevel::Info,
-            LogLevel::Warn => telemetry::LogLevel::Warn,
-            LogLevel::Error => telemetry::LogLevel::Error,
-        },
-        log_path: flags.log_path.clone(),
-        progress_interval: (!flags.progress_interval.is_zero()).then_some(flags.progress_interval),
-        progress_every: flags.progress_every,
-        bar: flags.progress_interval.is_zero() && flags.progress_every == 0,
-    })
+    Ok(Settings { options, log: flags.reports.log(), progress: flags.reports.progress() })
 }
 
 fn source(flags: &Flags) -> Result<SidecarSource> {

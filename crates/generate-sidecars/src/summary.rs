@@ -4,18 +4,10 @@ use std::fmt::Write as _;
 
 use mirror_pipeline::{SidecarMode, SidecarOptions, SidecarOutcome, human_bytes};
 
-/// Prints text to standard output; a closed pipe is no fault of the run.
-pub(crate) fn print(text: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
 /// The summary of a run.
 pub(crate) fn of(outcome: &SidecarOutcome, options: &SidecarOptions) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<19}{value}");
-    };
+    let mut line = |name: &str, value: String| mirror_cli::row(&mut text, name, value);
     line("selected", outcome.selected.to_string());
     line("written", outcome.written.to_string());
     if let SidecarMode::Files { .. } = options.mode {
@@ -43,7 +35,7 @@ pub(crate) fn of(outcome: &SidecarOutcome, options: &SidecarOptions) -> String {
         }
     }
     if let Some(read) = outcome.manifest.as_ref().filter(|read| read.bad_lines > 0) {
-        let _ = writeln!(text, "{:<19}{}", "bad manifest lines", read.bad_lines);
+        mirror_cli::row(&mut text, "bad manifest lines", read.bad_lines);
         for bad in &read.first_bad_lines {
             let _ = writeln!(text, "  {bad}");
         }

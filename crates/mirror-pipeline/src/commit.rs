@@ -2,22 +2,26 @@
 //! and only then speaks of them in manifest and catalogue.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use mirror_fetch::{Body, Failure, FailureKind, Fetched};
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, FailureRow, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter,
+    Catalogue, CatalogueBatch, FailureRow, Frame, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter,
     PackedLines, Place, Withdrawal, rfc3339,
 };
+use mirror_store::bundle::{MemberBody, NewMember};
 use mirror_store::{Staged, Store};
 use mirror_telemetry::RunStats;
 use mirror_types::{CrateName, Printable, ReleaseId, Sha256, VersionText};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::bundles::{self, Bundler, frame_of, path_in};
 use crate::error::PipelineError;
+use crate::options::Storage;
 use crate::outcome::Outcome;
 use crate::spool::writer_of;
 
@@ -120,12 +124,32 @@ pub(crate) struct Good {
     pub(crate) finished: SystemTime,
 }
 
+/// Where a release is held before anything is done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Was {
+    /// As a file.
+    pub(crate) loose: bool,
+    /// In a bundle.
+    pub(crate) frame: Option<Frame>,
+    /// The catalogue says so.
+    pub(crate) recorded: bool,
+}
+
+/// Bytes that are right. Nothing of what is staged or handed to a bundle is durable yet.
+pub(crate) struct Arrival {
+    pub(crate) tag: Box<Tag>,
+    pub(crate) good: Good,
+    pub(crate) was: Was,
+    /// To become a file.
+    pub(crate) staged: Option<Staged>,
+    /// To become a member of a bundle.
+    pub(crate) member: Option<MemberBody>,
+}
+
 /// What the committer is told.
 pub(crate) enum Event {
-    /// Bytes are staged, not yet durable.
-    Staged { tag: Box<Tag>, staged: Staged, good: Good },
-    /// A held file was hashed and is right.
-    Verified { tag: Box<Tag>, good: Good, recorded: bool },
+    /// Bytes are right; they were held, or are on their way to where they will be.
+    Arrived(Arrival),
     /// The record is not held.
     Failed { tag: Box<Tag>, problem: Box<Problem> },
     /// Nothing is known of a crate that is wanted.
@@ -134,6 +158,8 @@ pub(crate) enum Event {
     CrateRead(CrateName),
     /// A row of the catalogue has no good file behind it.
     Lost(ReleaseId),
+    /// A row of the catalogue has no good member of a bundle behind it.
+    LostMember(ReleaseId),
     /// What stands in the ledger is held.
     Settled(ReleaseId),
     /// What stands in the ledger is not wanted any more.
@@ -157,7 +183,7 @@ pub(crate) type Results = Arc<Mutex<mpsc::Receiver<(Box<Tag>, Result<Fetched, Fa
 const TAKE: usize = 32;
 
 /// Stages what the fetcher yields until it ends. Runs on a thread of its own; blocks.
-pub(crate) fn write_staged(store: &Store, results: &Results, events: &Sender<Event>) {
+pub(crate) fn write_staged(store: &Store, storage: Storage, results: &Results, events: &Sender<Event>) {
     let mut taken = Vec::with_capacity(TAKE);
     loop {
         let got = match results.lock() {
@@ -168,7 +194,9 @@ pub(crate) fn write_staged(store: &Store, results: &Results, events: &Sender<Eve
             return;
         }
         let made = taken.drain(..).filter_map(|(tag, result)| match result {
-            Ok(fetched) => Some(stage(store, tag, fetched)),
+            Ok(fetched) => {
+                Some(stage(store, storage, tag, fetched).map_or_else(Event::Broken, Event::Arrived))
+            }
             Err(failure) if failure.kind == FailureKind::Cancelled => None,
             Err(failure) if failure.kind == FailureKind::Spool => {
                 Some(Event::Broken(PipelineError::Spool(failure.message)))
@@ -181,7 +209,7 @@ pub(crate) fn write_staged(store: &Store, results: &Results, events: &Sender<Eve
     }
 }
 
-fn stage(store: &Store, tag: Box<Tag>, fetched: Fetched) -> Event {
+fn stage(store: &Store, storage: Storage, tag: Box<Tag>, fetched: Fetched) -> Result<Arrival, PipelineError> {
     let good = Good {
         size: fetched.size,
         sha256: fetched.sha256,
@@ -190,17 +218,25 @@ fn stage(store: &Store, tag: Box<Tag>, fetched: Fetched) -> Event {
         started: fetched.started,
         finished: fetched.finished,
     };
-    let staged = match fetched.body {
-        Body::Memory(bytes) => store.stage(&tag.path, &bytes),
-        Body::Spooled(spool) => match writer_of(spool) {
-            Ok(writer) => writer.finish(&tag.path),
-            Err(error) => return Event::Broken(error),
-        },
+    let loose = storage != Storage::Bundle;
+    let (staged, member) = match fetched.body {
+        Body::Memory(bytes) => (
+            if loose { Some(store.stage(&tag.path, &bytes)?) } else { None },
+            storage.bundles().then(|| MemberBody::Memory(Box::new(bytes))),
+        ),
+        Body::Spooled(spool) => {
+            let mut writer = writer_of(spool)?;
+            let member = if storage.bundles() {
+                // Open, it outlives its name.
+                let (file, size) = writer.reader()?;
+                Some(MemberBody::File { file, size })
+            } else {
+                None
+            };
+            (if loose { Some(writer.finish(&tag.path)?) } else { None }, member)
+        }
     };
-    match staged {
-        Ok(staged) => Event::Staged { tag, staged, good },
-        Err(error) => Event::Broken(error.into()),
-    }
+    Ok(Arrival { tag, good, was: Was::default(), staged, member })
 }
 
 /// Requests that may be refused, with none ever answered, before the run is given up.
@@ -222,6 +258,10 @@ pub(crate) struct Committer {
     pub(crate) root: String,
     pub(crate) cancel: CancellationToken,
     pub(crate) outcome: Outcome,
+    /// With bundles.
+    pub(crate) bundler: Option<Bundler>,
+    /// Directory of the bundles, as records have it.
+    pub(crate) bundles_dir: PathBuf,
     /// Directories in which this run put files.
     pub(crate) touched: HashSet<String>,
 }
@@ -232,10 +272,21 @@ pub(crate) struct Committed {
     pub(crate) catalogue: Catalogue,
     pub(crate) manifest: ManifestWriter,
     pub(crate) lines: LinesWriter,
+    pub(crate) bundler: Option<Bundler>,
+}
+
+/// A member that was handed to the bundles; where it is becomes known when it is durable.
+struct Waiting {
+    tag: Tag,
+    good: Good,
+    new: bool,
+    loose: bool,
 }
 
 #[derive(Default)]
 struct Batch {
+    /// In the order in which they were handed over.
+    members: Vec<Waiting>,
     staged: Vec<Staged>,
     /// Held files that upstream has replaced.
     replaced: Vec<String>,
@@ -253,7 +304,7 @@ impl Batch {
         self.began.is_none()
     }
     fn is_full(&self) -> bool {
-        self.records.len() >= BATCH_FILES
+        self.records.len() + self.members.len() >= BATCH_FILES
             || self.bytes >= BATCH_BYTES
             || self.began.is_some_and(|began| began.elapsed() >= BATCH_AGE)
     }
@@ -271,6 +322,7 @@ impl Committer {
             catalogue: self.catalogue,
             manifest: self.manifest,
             lines: self.lines,
+            bundler: self.bundler,
         })
     }
 
@@ -305,25 +357,12 @@ impl Committer {
     fn take(&mut self, event: Event, batch: &mut Batch) -> Result<(), PipelineError> {
         batch.began.get_or_insert_with(Instant::now);
         match event {
-            Event::Staged { tag, staged, good } => {
-                if tag.replaces {
-                    batch.catalogue.replaced = true;
-                    batch.replaced.push(tag.path.clone());
-                }
-                batch.staged.push(staged);
-                batch.bytes += good.size;
-                batch.downloaded.push(good.size);
-                self.held(*tag, &good, "downloaded", false, batch);
-            }
-            Event::Verified { tag, good, recorded } => {
-                self.stats.verified_existing();
-                self.outcome.verified_existing += 1;
-                self.held(*tag, &good, "verified_existing", recorded, batch);
-            }
+            Event::Arrived(arrival) => self.arrived(arrival, batch)?,
             Event::Failed { tag, problem } => self.failed(*tag, *problem, batch),
             Event::CrateFailed { name, problem } => self.crate_failed(name, *problem, batch),
             Event::CrateRead(name) => batch.catalogue.healed_crates.push(name),
             Event::Lost(id) => batch.catalogue.lost.push(id),
+            Event::LostMember(id) => batch.catalogue.lost_members.push(id),
             Event::Settled(id) => batch.catalogue.healed.push(id),
             Event::Unwanted(id) => batch.catalogue.unwanted.push(id),
             Event::Withdrawn(id, kind) => {
@@ -345,12 +384,55 @@ impl Committer {
         Ok(())
     }
 
+    fn arrived(&mut self, arrival: Arrival, batch: &mut Batch) -> Result<(), PipelineError> {
+        let Arrival { tag, good, was, staged, member } = arrival;
+        if tag.replaces {
+            batch.catalogue.replaced = true;
+            batch.replaced.push(tag.path.clone());
+        }
+        let new = !was.loose && was.frame.is_none();
+        if new {
+            batch.downloaded.push(good.size);
+        } else {
+            self.stats.verified_existing();
+            self.outcome.verified_existing += 1;
+        }
+        if staged.is_some() || member.is_some() {
+            batch.bytes += good.size;
+        }
+        let loose = was.loose || staged.is_some();
+        let recorded = was.recorded && staged.is_none();
+        batch.staged.extend(staged);
+        let Some(body) = member else {
+            let place = match (loose, was.frame) {
+                (_, None) => Place::Loose,
+                (true, Some(frame)) => Place::Both(frame),
+                (false, Some(frame)) => Place::Bundle(frame),
+            };
+            self.held(*tag, &good, new, place, recorded, batch);
+            return Ok(());
+        };
+        let Some(bundler) = &mut self.bundler else {
+            return Err(PipelineError::Internal("a member for a bundle in a run without bundles".to_owned()));
+        };
+        bundler.writer.append(NewMember {
+            id: tag.id.clone(),
+            path: tag.path.clone(),
+            url: tag.url.clone(),
+            sha256: good.sha256,
+            body,
+        })?;
+        batch.members.push(Waiting { tag: *tag, good, new, loose });
+        Ok(())
+    }
+
     fn record(&self, tag: &Tag) -> ManifestRecord {
+        let storage = if self.bundler.is_some() { "bundle" } else { "filesystem" };
         ManifestRecord {
             schema_version: 2,
             url: tag.url.clone(),
             path: format!("{}/{}", self.root, tag.path),
-            storage: "filesystem".to_owned(),
+            storage: storage.to_owned(),
             crate_name: Some(tag.id.name.to_string()),
             version: Some(tag.id.version.to_string()),
             cksum: tag.cksum.map(Sha256::to_hex),
@@ -360,7 +442,13 @@ impl Committer {
     }
 
     /// `recorded`: the catalogue says so already.
-    fn held(&mut self, tag: Tag, good: &Good, status: &str, recorded: bool, batch: &mut Batch) {
+    fn held(&mut self, tag: Tag, good: &Good, new: bool, place: Place, recorded: bool, batch: &mut Batch) {
+        let frame = place.frame();
+        let storage = match place {
+            Place::Loose => "filesystem",
+            Place::Bundle(_) => "bundle",
+            Place::Both(_) => "filesystem+bundle",
+        };
         let started_at = rfc3339(good.started);
         let moment = good.finished.duration_since(good.started).is_ok_and(|took| took.as_micros() < 500);
         batch.records.push(ManifestRecord {
@@ -371,24 +459,52 @@ impl Committer {
             ok: true,
             retries: good.retries,
             http_status: good.http_status,
-            status: status.to_owned(),
+            status: if new { "downloaded" } else { "verified_existing" }.to_owned(),
+            storage: storage.to_owned(),
+            bundle_path: frame.map(|frame| self.bundle_path(frame)),
+            bundle_member: frame.map(|_| tag.path.clone()),
+            frame_offset: frame.map(|frame| frame.offset),
+            frame_len: frame.map(|frame| frame.len),
             ..self.record(&tag)
         });
         if recorded {
             return;
         }
-        if let Some((dir, _)) = tag.path.rsplit_once('/')
+        if place.is_loose()
+            && let Some((dir, _)) = tag.path.rsplit_once('/')
             && self.touched.insert(dir.to_owned())
         {
             batch.catalogue.touched.push(dir.to_owned());
         }
         batch.catalogue.healed.push(tag.id.clone());
-        batch.catalogue.held.push(HeldRelease {
-            id: tag.id,
-            sha256: good.sha256,
-            size: good.size,
-            place: Place::Loose,
-        });
+        batch.catalogue.held.push(HeldRelease { id: tag.id, sha256: good.sha256, size: good.size, place });
+    }
+
+    fn bundle_path(&self, frame: Frame) -> String {
+        path_in(&self.bundles_dir, &bundles::name(frame.bundle))
+    }
+
+    /// Makes the members of a batch durable, and speaks of them.
+    fn commit_members(&mut self, batch: &mut Batch) -> Result<(), PipelineError> {
+        let members = std::mem::take(&mut batch.members);
+        let Some(bundler) = self.bundler.as_mut().filter(|_| !members.is_empty()) else { return Ok(()) };
+        let placed = bundler.writer.commit()?;
+        if placed.len() != members.len() {
+            return Err(PipelineError::Internal(format!(
+                "{} members were handed to the bundles, {} came back",
+                members.len(),
+                placed.len()
+            )));
+        }
+        for (Waiting { tag, good, new, loose }, at) in members.into_iter().zip(placed) {
+            let Some(frame) = frame_of(&at).filter(|_| at.bundle_member == tag.path) else {
+                return Err(PipelineError::Internal(format!("{} came back as another member", tag.path)));
+            };
+            self.outcome.bundled += 1;
+            let place = if loose { Place::Both(frame) } else { Place::Bundle(frame) };
+            self.held(tag, &good, new, place, false, batch);
+        }
+        Ok(())
     }
 
     fn failed(&mut self, tag: Tag, problem: Problem, batch: &mut Batch) {
@@ -455,13 +571,14 @@ impl Committer {
     /// Data first, then the records that speak of it, then the catalogue.
     fn commit(&mut self, mut batch: Batch) -> Result<(), PipelineError> {
         // A crash in between leaves the name free: the next run notices and fetches again.
-        for path in batch.replaced {
+        for path in std::mem::take(&mut batch.replaced) {
             self.store.set_aside(&path, "replaced", &self.run_id)?;
             self.outcome.replaced += 1;
         }
         if !batch.staged.is_empty() {
-            self.store.commit(batch.staged)?;
+            self.store.commit(std::mem::take(&mut batch.staged))?;
         }
+        self.commit_members(&mut batch)?;
         if !batch.records.is_empty() {
             let len = self.manifest.append(&batch.records)?;
             self.manifest.sync()?;

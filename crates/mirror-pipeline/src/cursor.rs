@@ -12,7 +12,7 @@ use mirror_types::{CrateName, ReleaseId, index_path};
 use serde::{Deserialize, Serialize};
 
 use crate::error::PipelineError;
-use crate::options::DownloadOptions;
+use crate::options::{DownloadOptions, Storage};
 use crate::source::Input;
 
 const FORMAT_VERSION: u32 = 2;
@@ -56,8 +56,12 @@ impl Cursor {
         if !is_open || options.limit > 0 || options.checksums.is_some() {
             return None;
         }
-        let selection =
-            format!("latest {}, yanked {}, shard {}", options.latest, options.include_yanked, options.shard);
+        // Who wants both places looks at what has one; otherwise either will do.
+        let places = if options.storage == Storage::Both { ", both places" } else { "" };
+        let selection = format!(
+            "latest {}, yanked {}, shard {}{places}",
+            options.latest, options.include_yanked, options.shard
+        );
         Some(Self {
             format_version: FORMAT_VERSION,
             tree: source.tree_id()?,

@@ -13,17 +13,19 @@ use mirror_telemetry::{Phase, RunStats};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::bundles;
 use crate::commit::{Committed, Committer, write_staged};
 use crate::cursor::{Cursor, Totals};
 use crate::error::PipelineError;
 use crate::list::{Checksums, read_checksums};
 use crate::options::{DownloadOptions, Prune, Upstream};
 use crate::outcome::Outcome;
-use crate::plan::{PlanReport, Sinks, hash_held};
+use crate::plan::{PlanReport, Sinks};
 use crate::prune::Pruner;
 use crate::source::{Input, Surroundings, plan_all};
 use crate::spool::StoreSpools;
 use crate::sweep::sweep;
+use crate::verify::Hasher;
 
 /// Threads that write bodies; more only wait for the disk.
 const WRITERS: usize = 2;
@@ -151,7 +153,7 @@ impl Run {
         let foreign = self.foreign;
         stats.set_phase(Phase::Index);
         let store = store.map_or_else(|| open_store(&options), Ok)?;
-        let (manifest, opened) = ManifestWriter::open(&options.manifest)?;
+        let (mut manifest, opened) = ManifestWriter::open(&options.manifest)?;
         if opened.torn_bytes_cut > 0 {
             tracing::warn!(
                 manifest = %options.manifest.display(),
@@ -162,6 +164,14 @@ impl Run {
         let database = database(&store);
         let mut catalogue = Catalogue::open(&database)?;
         catalogue.replay(&options.manifest, store.layout())?;
+        let run_id = run_id();
+        let bundles_dir = bundles::dir_of(options.bundles_out.as_deref(), &catalogue)?;
+        bundles::check(&catalogue, &bundles_dir)?;
+        let bundler = if options.storage.bundles() {
+            Some(bundles::open(&options, &mut catalogue, &mut manifest, &run_id)?)
+        } else {
+            None
+        };
         let lines = open_lines(&store, &mut catalogue, options.verify_existing)?;
         let swept = sweep(&store, &catalogue, &cancel)?;
         swept.record(&store, &mut catalogue)?;
@@ -177,7 +187,6 @@ impl Run {
         let (results, fetched) = mpsc::channel(256);
         let (hashes, hash_queue) = crossbeam_channel::bounded(16);
         let (events, event_queue) = crossbeam_channel::bounded(64);
-        let run_id = run_id();
 
         let sinks = Sinks { jobs: jobs.clone(), hashes, events: events.clone() };
         let layered = Run { cancel: cancel.clone(), ..self };
@@ -202,6 +211,8 @@ impl Run {
             root: options.out.display().to_string(),
             cancel: cancel.clone(),
             outcome: Outcome { foreign_packages: foreign, ..Outcome::default() },
+            bundler,
+            bundles_dir: bundles_dir.clone(),
             touched: HashSet::new(),
         };
         let commit = spawn("commit", move || committer.run(&event_queue))?;
@@ -209,15 +220,24 @@ impl Run {
         let mut workers = Vec::new();
         for _ in 0..WRITERS {
             let (store, fetched, events) = (store.clone(), fetched.clone(), events.clone());
-            workers.push(spawn("write", move || write_staged(&store, &fetched, &events))?);
+            let storage = options.storage;
+            workers.push(spawn("write", move || write_staged(&store, storage, &fetched, &events))?);
         }
         drop(fetched);
         let mut hashers = Vec::new();
         for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
-            let (store, queue, jobs, events) =
-                (store.clone(), hash_queue.clone(), jobs.clone(), events.clone());
-            let (cancel, run_id) = (cancel.clone(), run_id.clone());
-            hashers.push(spawn("hash", move || hash_held(&store, &queue, &jobs, &events, &cancel, &run_id))?);
+            let queue = hash_queue.clone();
+            let hasher = Hasher {
+                store: store.clone(),
+                shelf: bundles::Shelf::new(bundles_dir.clone()),
+                storage: options.storage,
+                jobs: jobs.clone(),
+                events: events.clone(),
+                cancel: cancel.clone(),
+                run_id: run_id.clone(),
+                wrong: 0,
+            };
+            hashers.push(spawn("hash", move || hasher.run(&queue))?);
         }
         drop((hash_queue, jobs, events));
         let plan = spawn("plan", move || plan_all(planner, records))?;
@@ -239,7 +259,10 @@ impl Run {
             join(worker).await?;
         }
         stats.set_phase(Phase::Finishing);
-        let Committed { mut outcome, mut catalogue, manifest, lines } = join(commit).await??;
+        let Committed { mut outcome, mut catalogue, manifest, lines, bundler } = join(commit).await??;
+        if let Some(bundler) = bundler {
+            outcome.growing = bundler.finish(options.bundle_seal, &mut catalogue)?;
+        }
         if let Some(error) = hash_error {
             return Err(error);
         }
@@ -329,7 +352,7 @@ pub(crate) fn add_plan(outcome: &mut Outcome, report: PlanReport) {
     outcome.withdrawn = report.withdrawn;
 }
 
-fn run_id() -> String {
+pub(crate) fn run_id() -> String {
     format!("{}-{}", rfc3339(SystemTime::now()).replace([':', '-'], ""), std::process::id())
 }
 

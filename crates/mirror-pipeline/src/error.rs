@@ -43,6 +43,30 @@ pub enum PipelineError {
     /// Manifest or catalogue failed.
     #[error(transparent)]
     Manifest(#[from] mirror_manifest::ManifestError),
+    /// Bundles in which something is held are not where they were.
+    #[error(
+        "this mirror holds releases in bundles that are not in {}, or are shorter than they were: {what}; put them \
+         back, or say with --bundles-out where they are. If they are gone for good, --rebuild-catalogue forgets what \
+         was in them, and the next run fetches it again",
+        dir.display()
+    )]
+    BundlesMissing {
+        /// The directory that was looked into.
+        dir: PathBuf,
+        /// The bundles.
+        what: String,
+    },
+    /// The bundles are not those in which something is held.
+    #[error(
+        "the bundles in {} are not those of this mirror: the first member is another one; say with --bundles-out where \
+         they are. If they are gone for good, --rebuild-catalogue forgets what was in them, and the next run fetches it \
+         again",
+        dir.display()
+    )]
+    OtherBundles {
+        /// The directory that was looked into.
+        dir: PathBuf,
+    },
     /// A part of the pipeline ended without a word.
     #[error("internal error: {0}; please report it")]
     Internal(String),
@@ -65,6 +89,7 @@ impl PipelineError {
             },
             Self::Origin(_) => ExitCode::Origin,
             Self::Spool(_) => ExitCode::Storage,
+            Self::BundlesMissing { .. } | Self::OtherBundles { .. } => ExitCode::Integrity,
             Self::Store(error) => match error.kind() {
                 mirror_store::StoreFault::Locked => ExitCode::Locked,
                 mirror_store::StoreFault::Usage => ExitCode::Usage,

@@ -4,6 +4,7 @@
 //! a few writer threads and committed in batches by one committer. [`download`] is the only way
 //! in; it takes [`DownloadOptions`] and gives an [`Outcome`], which maps to an exit code.
 
+mod bundles;
 mod commit;
 mod cursor;
 mod download;
@@ -16,6 +17,7 @@ mod outcome;
 mod plan;
 mod presence;
 mod prune;
+mod rebuild;
 mod rehearse;
 mod sidecars;
 mod source;
@@ -23,6 +25,7 @@ mod sparse;
 mod spool;
 mod sweep;
 mod update;
+mod verify;
 mod withdraw;
 
 pub use download::download;
@@ -31,8 +34,9 @@ pub use extract::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted, extract};
 pub use mirror_fetch::FetchOptions;
 pub use mirror_index::{NameSet, Shard};
 pub use mirror_manifest::Withdrawal;
-pub use mirror_store::bundle;
+pub use mirror_store::{StoreError, bundle};
 pub use mirror_types::{CrateName, Layout, Printable, ReleaseId, VersionText, human_bytes, upstream};
-pub use options::{DownloadOptions, IndexUpdate, Prune, Upstream};
+pub use options::{BUNDLES, DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};
 pub use outcome::{Estimate, ExitCode, FailedRecord, Outcome};
+pub use rebuild::{RebuildOutcome, rebuild_catalogue};
 pub use sidecars::{ManifestRead, SidecarMode, SidecarOptions, SidecarOutcome, SidecarSource, sidecars};

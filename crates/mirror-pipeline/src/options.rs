@@ -33,6 +33,28 @@ impl Prune {
     }
 }
 
+/// Directory of the bundles of a mirror that has none yet.
+pub const BUNDLES: &str = "bundles";
+
+/// Where the bytes of a run are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Storage {
+    /// As loose files.
+    #[default]
+    Loose,
+    /// In bundles alone. What is held as a loose file counts as held.
+    Bundle,
+    /// In both: a file that is held loose goes into a bundle without being fetched again, and the other
+    /// way round.
+    Both,
+}
+
+impl Storage {
+    pub(crate) fn bundles(self) -> bool {
+        self != Self::Loose
+    }
+}
+
 /// How a local git index is cloned or updated before it is read.
 #[derive(Debug, Clone)]
 pub struct IndexUpdate {
@@ -83,6 +105,14 @@ pub struct DownloadOptions {
     pub layout_asked: bool,
     /// Audit log.
     pub manifest: PathBuf,
+    /// Where the bytes are kept.
+    pub storage: Storage,
+    /// Directory of the bundles; `None` takes the one of the runs before, or [`BUNDLES`].
+    pub bundles_out: Option<PathBuf>,
+    /// A bundle of at least so many bytes is sealed.
+    pub bundle_bytes: u64,
+    /// Seal the growing bundle at the end of the run.
+    pub bundle_seal: bool,
     /// Re-hash what is held.
     pub verify_existing: bool,
     /// Remove held releases that upstream withdrew.
@@ -93,4 +123,19 @@ pub struct DownloadOptions {
     pub dry_run: bool,
     /// How to fetch.
     pub fetch: FetchOptions,
+}
+
+/// What the catalogue is to be made of again; see [`rebuild_catalogue`](crate::rebuild_catalogue).
+#[derive(Debug, Clone)]
+pub struct RebuildOptions {
+    /// Mirror root.
+    pub out: PathBuf,
+    /// Layout below the root, when the mirror does not say.
+    pub layout: Layout,
+    /// Whether the layout was asked for, not just the default.
+    pub layout_asked: bool,
+    /// Audit log.
+    pub manifest: PathBuf,
+    /// Directory of the bundles; `None` takes the one of the runs before, or [`BUNDLES`].
+    pub bundles_out: Option<PathBuf>,
 }

@@ -56,6 +56,10 @@ pub struct Outcome {
     pub unavailable: u64,
     /// Failed otherwise.
     pub failed: u64,
+    /// Put into bundles.
+    pub bundled: u64,
+    /// The bundle that still grows, when bundles were written.
+    pub growing: Option<String>,
     /// Bytes of the downloaded files.
     pub bytes: u64,
     /// Yanked releases left out.

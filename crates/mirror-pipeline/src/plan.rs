@@ -8,7 +8,6 @@ use mirror_fetch::FetchRequest;
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexLimits, LockSet, Selection, parse_file};
 use mirror_manifest::{Catalogue, Held, PackedLines, Withdrawal};
-use mirror_store::Store;
 use mirror_telemetry::RunStats;
 use mirror_types::{CrateName, IndexRecord, Layout, Printable, ReleaseId, Sha256};
 use tokio::sync::mpsc;
@@ -16,25 +15,19 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::commit::{Event, Good, Problem, Tag};
+use crate::commit::{Event, Problem, Tag, Was};
 use crate::cursor::Totals;
 use crate::error::PipelineError;
 use crate::keep::{Keeper, Picked};
 use crate::list::{Checksums, readable};
+use crate::options::Storage;
 use crate::outcome::FIRST;
 use crate::presence::Presence;
 use crate::rehearse::Sample;
+use crate::verify::HashJob;
 
 /// One job for the fetcher.
 pub(crate) type Job = (Box<Tag>, FetchRequest);
-
-/// A held file to be hashed, with where to fetch it from when it is wrong.
-pub(crate) struct HashJob {
-    tag: Box<Tag>,
-    from: Address,
-    /// Whether the catalogue says of it what the hash should be.
-    recorded: bool,
-}
 
 /// Held files that one thread hashes before it takes more.
 const HASH_AT_ONCE: usize = 32;
@@ -46,7 +39,7 @@ pub(crate) enum Address {
 }
 
 impl Address {
-    fn url(&self, id: &ReleaseId) -> Result<Url, PipelineError> {
+    pub(crate) fn url(&self, id: &ReleaseId) -> Result<Url, PipelineError> {
         match self {
             Self::Given(url) => Ok(url.clone()),
             Self::Template(template, cksum) => Ok(template.url(id, cksum)?),
@@ -183,6 +176,7 @@ pub(crate) struct Planner {
     pub(crate) layout: Layout,
     pub(crate) limit: u64,
     pub(crate) verify_existing: bool,
+    pub(crate) storage: Storage,
     /// Whether this run goes through the whole index.
     pub(crate) complete: bool,
     pub(crate) catalogue: Option<Catalogue>,
@@ -418,7 +412,10 @@ impl Planner {
         {
             tracing::warn!(release = %id, held = %row.sha256, "was republished upstream with other bytes");
         }
-        if known_good && !self.verify_existing {
+        // Both places are wanted, and one is missing: it is made from the other.
+        let whole =
+            row.is_some_and(|row| self.storage != Storage::Both || (row.loose && row.frame.is_some()));
+        if known_good && whole && !self.verify_existing {
             self.report.existing += 1;
             self.stats.existing(1);
             return Ok(Ok(()));
@@ -439,7 +436,11 @@ impl Planner {
         let mut tag = self.tag(id, expected, readable);
         tag.replaces = row.is_some() && !known_good;
         let sent = if hash_it {
-            self.to_hash.push(HashJob { tag, from, recorded: known_good });
+            let was = match row {
+                Some(row) if known_good => Was { loose: row.loose, frame: row.frame, recorded: true },
+                _ => Was { loose: true, ..Was::default() },
+            };
+            self.to_hash.push(HashJob { tag, from, was });
             self.to_hash.len() < HASH_AT_ONCE || sinks.hashes.send(std::mem::take(&mut self.to_hash)).is_ok()
         } else {
             let url = from.url(&tag.id)?;
@@ -496,52 +497,4 @@ pub(crate) fn job(tag: Box<Tag>, url: Url) -> Job {
         None => request,
     };
     (tag, request)
-}
-
-/// Hashes held files until the planner ends; what is wrong is moved aside and fetched again.
-/// Runs on a thread of its own; blocks. Gives the number of files moved aside.
-pub(crate) fn hash_held(
-    store: &Store,
-    work: &crossbeam_channel::Receiver<Vec<HashJob>>,
-    jobs: &mpsc::Sender<Job>,
-    events: &Sender<Event>,
-    cancel: &CancellationToken,
-    run_id: &str,
-) -> Result<u64, PipelineError> {
-    let mut quarantined = 0;
-    for jobs_at_once in work {
-        let mut made = Vec::with_capacity(jobs_at_once.len());
-        for HashJob { mut tag, from, recorded } in jobs_at_once {
-            if cancel.is_cancelled() {
-                break;
-            }
-            let started = std::time::SystemTime::now();
-            let found = store.hash(&tag.path)?;
-            if let Some((sha256, size)) = found
-                && tag.cksum == Some(sha256)
-            {
-                let finished = std::time::SystemTime::now();
-                let good = Good { size, sha256, retries: 0, http_status: None, started, finished };
-                made.push(Event::Verified { tag, good, recorded });
-                continue;
-            }
-            if let Some((sha256, _)) = found {
-                tracing::warn!(release = %tag.id, held = %sha256, "held file is wrong; moved to .mirror/quarantine and fetched again");
-                store.set_aside(&tag.path, "quarantine", run_id)?;
-                quarantined += 1;
-                tag.was_wrong = true;
-            }
-            made.push(Event::Lost(tag.id.clone()));
-            let url = from.url(&tag.id)?;
-            // In this order: what is fetched must not be forgotten afterwards.
-            let told = events.send(Event::Many(std::mem::take(&mut made))).is_ok();
-            if !told || jobs.blocking_send(job(tag, url)).is_err() {
-                return Ok(quarantined);
-            }
-        }
-        if events.send(Event::Many(made)).is_err() {
-            break;
-        }
-    }
-    Ok(quarantined)
 }

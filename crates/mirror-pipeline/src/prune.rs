@@ -35,6 +35,26 @@ pub(crate) fn is_mass(doomed: u64, held: u64) -> bool {
     doomed > MASS || doomed.saturating_mul(MASS_PART) > held
 }
 
+/// Leaves out what bundles hold, which are never written again.
+pub(crate) fn outside_bundles(
+    catalogue: &Catalogue,
+    doomed: Vec<ReleaseId>,
+) -> Result<Vec<ReleaseId>, PipelineError> {
+    if catalogue.bundles()?.is_empty() {
+        return Ok(doomed);
+    }
+    let mut outside = Vec::new();
+    for id in doomed {
+        let held = catalogue.held_of(&id.name)?;
+        if held.iter().any(|held| held.version == id.version.as_str() && held.frame.is_some()) {
+            tracing::info!(release = %id, "was withdrawn upstream; it stays, because a bundle holds it");
+        } else {
+            outside.push(id);
+        }
+    }
+    Ok(outside)
+}
+
 impl Pruner<'_> {
     /// Removes what `what` says, after it has been said in the log; refuses a mass of it unless that
     /// is allowed.
@@ -47,6 +67,7 @@ impl Pruner<'_> {
         let withdrawn = self.catalogue.withdrawn()?;
         let doomed = withdrawn.into_iter().filter(|(_, kind, _)| what.takes(*kind)).map(|(id, ..)| id);
         let doomed = self.still_withdrawn(what, &doomed.collect::<Vec<_>>())?;
+        let doomed = outside_bundles(self.catalogue, doomed)?;
         if doomed.is_empty() {
             return Ok(());
         }

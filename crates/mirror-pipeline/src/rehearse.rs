@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::bundles;
 use crate::cursor::Cursor;
 use crate::download::{Observer, Run, add_plan, database, join, spawn};
 use crate::error::PipelineError;
 use crate::outcome::{Estimate, Outcome};
-use crate::prune::is_mass;
+use crate::prune::{is_mass, outside_bundles};
 use crate::source::{Surroundings, plan_all};
 use crate::spool::MemorySpools;
 use crate::sweep::sweep;
@@ -81,9 +82,16 @@ impl Run {
             (Some(store), Some(catalogue)) => sweep(store, catalogue, &cancel)?.lost,
             _ => Vec::new(),
         };
+        if let Some(catalogue) = &catalogue {
+            bundles::check(catalogue, &bundles::dir_of(options.bundles_out.as_deref(), catalogue)?)?;
+        }
         let held = match &catalogue {
             Some(catalogue) if options.prune.is_some() => catalogue.count()?,
             _ => 0,
+        };
+        let held_rows = match &store {
+            Some(store) if options.prune.is_some() => Catalogue::open_read_only(&database(store))?,
+            _ => None,
         };
         let cursor = Cursor::of(&self.input, &options, self.selection.is_open());
         let around = Surroundings { store, fetcher: fetcher.clone(), catalogue, lost, cursor, sinks: None };
@@ -103,7 +111,11 @@ impl Run {
         }
         if let Some(what) = options.prune {
             let known = std::mem::take(&mut report.known_withdrawn).into_iter();
-            outcome.would_prune = known.filter(|(_, kind)| what.takes(*kind)).map(|(id, _)| id).collect();
+            let doomed = known.filter(|(_, kind)| what.takes(*kind)).map(|(id, _)| id).collect();
+            outcome.would_prune = match &held_rows {
+                Some(catalogue) => outside_bundles(catalogue, doomed)?,
+                None => doomed,
+            };
             outcome.would_prune.sort();
             let doomed = outcome.would_prune.len() as u64;
             if !options.allow_mass_prune && doomed > 0 && is_mass(doomed, held) {

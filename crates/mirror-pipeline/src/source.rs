@@ -190,6 +190,7 @@ impl Run {
             layout,
             limit: options.limit,
             verify_existing: options.verify_existing,
+            storage: options.storage,
             catalogue,
             presence,
             stats,

@@ -11,6 +11,7 @@ mod crash;
 mod disk;
 mod error;
 mod hasher;
+mod listing;
 mod output;
 mod path;
 mod stage;
@@ -18,6 +19,7 @@ mod store;
 
 pub use error::{StoreError, StoreFault};
 pub use hasher::Hasher;
+pub use listing::{DirListing, DirTimes};
 pub use output::OutputFile;
 pub use stage::{Staged, StagedWriter};
-pub use store::{DirListing, DirTimes, Store};
+pub use store::Store;

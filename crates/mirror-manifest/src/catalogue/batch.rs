@@ -46,11 +46,15 @@ pub enum Place {
 }
 
 impl Place {
-    fn is_loose(self) -> bool {
+    /// Whether a file of its own holds it.
+    #[must_use]
+    pub fn is_loose(self) -> bool {
         !matches!(self, Self::Bundle(_))
     }
 
-    fn frame(self) -> Option<Frame> {
+    /// Where a bundle holds it.
+    #[must_use]
+    pub fn frame(self) -> Option<Frame> {
         match self {
             Self::Loose => None,
             Self::Bundle(frame) | Self::Both(frame) => Some(frame),
@@ -234,6 +238,17 @@ fn forget(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> 
         }
     }
     Ok(())
+}
+
+/// Forgets a bundle, and what only it holds.
+pub(super) fn forget_bundle(to: &Transaction<'_>, number: u32) -> rusqlite::Result<()> {
+    to.execute("DELETE FROM releases WHERE bundle = ?1 AND NOT loose", [number])?;
+    to.execute(
+        "UPDATE releases SET bundle = NULL, frame_offset = NULL, frame_len = NULL WHERE bundle = ?1",
+        [number],
+    )?;
+    to.execute("DELETE FROM bundles WHERE number = ?1", [number])?;
+    to.execute("DELETE FROM state WHERE key = ?1", [CURSOR]).map(drop)
 }
 
 fn hold(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {

@@ -70,11 +70,7 @@ impl Catalogue {
         if format_of(path).map_err(fail)?.is_some_and(|found| 0 < found && found < FORMAT) {
             // An index over the manifest, which makes it again; but for what upstream withdrew.
             kept = withdrawn_of(path).unwrap_or_default();
-            for suffix in ["", "-wal", "-shm"] {
-                let mut file = path.as_os_str().to_owned();
-                file.push(suffix);
-                remove(Path::new(&file))?;
-            }
+            remove_all(path)?;
         }
         let db = Connection::open(path).map_err(fail)?;
         db.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
@@ -331,6 +327,39 @@ impl Catalogue {
         Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
     }
 
+    /// Forgets what only a bundle holds that is gone for good.
+    ///
+    /// # Errors
+    /// When SQLite fails; then nothing is forgotten.
+    pub fn forget_bundle(&mut self, number: u32) -> Result<(), ManifestError> {
+        let fail = self.fail("write to");
+        let mut write = || {
+            let transaction = self.db.transaction()?;
+            batch::forget_bundle(&transaction, number)?;
+            transaction.commit()
+        };
+        write().map_err(fail)
+    }
+
+    /// Puts a catalogue that was made beside it into the place of another one. Both must be closed.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn put_in_place(made: &Path, path: &Path) -> Result<(), ManifestError> {
+        // What SQLite left beside the old one must not be taken for the new one's.
+        remove_all(path)?;
+        #[expect(clippy::disallowed_methods, reason = "the catalogue is this crate's own file")]
+        std::fs::rename(made, path).map_err(at("publish", path))
+    }
+
+    /// Removes a catalogue, with what SQLite keeps beside it. It must be closed.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn remove(path: &Path) -> Result<(), ManifestError> {
+        remove_all(path)
+    }
+
     /// Applies a batch in one transaction.
     ///
     /// # Errors
@@ -377,6 +406,15 @@ fn withdrawn(db: &Connection) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, St
 /// What an older catalogue says that no manifest does.
 fn withdrawn_of(path: &Path) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, String)>> {
     withdrawn(&Connection::open_with_flags(path, READ_ONLY)?)
+}
+
+/// A database, with what SQLite keeps beside it.
+fn remove_all(path: &Path) -> Result<(), ManifestError> {
+    ["", "-wal", "-shm"].iter().try_for_each(|suffix| {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        remove(Path::new(&file))
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "the catalogue is this crate's own file")]

@@ -382,3 +382,27 @@ fn a_committed_member_that_is_damaged_is_named_and_nothing_is_cut() {
     fs::write(&path, &whole).expect("write");
     assert_eq!(open(dir.path(), small()).1, BundleReport::default());
 }
+
+/// A crate that is nearly nothing when it is compressed would look like a bomb to every reader.
+#[test]
+fn members_that_shrink_to_nearly_nothing_are_stored_as_they_are() {
+    let dir = tempfile::tempdir().expect("dir");
+    let nothing = vec![0; 9 << 20];
+    let file = dir.path().join("file");
+    fs::write(&file, &nothing).expect("write");
+    let (mut writer, _) = open(&dir.path().join("b"), BundleOptions::default());
+    let ids = ["aaaa", "bbbb", "cccc"].map(|name| release(name, "1.0.0"));
+    writer.append(member(&ids[0], nothing.clone())).expect("append");
+    let body = MemberBody::File { file: fs::File::open(&file).expect("open"), size: nothing.len() as u64 };
+    writer.append(NewMember { body, sha256: sum(&nothing), ..member(&ids[1], Vec::new()) }).expect("append");
+    writer.append(member(&ids[2], b"last".to_vec())).expect("append");
+    let placed = writer.seal().expect("seal");
+    assert!(placed[1].frame_len.expect("len") > 9 << 20);
+    let path = dir.path().join("b/bundle-0000.tar.zst");
+    let found = contents(&path);
+    assert!(found[0].1 == nothing && found[1].1 == nothing && found[2].1 == b"last");
+    let whole = zstd::stream::decode_all(fs::File::open(&path).expect("open")).expect("decode");
+    assert_eq!(::tar::Archive::new(whole.as_slice()).entries().expect("entries").count(), 3);
+    let line = &read_index(&dir.path().join("b")).expect("index")[0];
+    assert_eq!(line.sha256, Some(sum(&fs::read(&path).expect("read"))));
+}

@@ -1,7 +1,7 @@
 //! The one bundle that grows.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use super::fault::BundleFault;
 use super::member::Seen;
 use super::names;
 use super::record::{BundleIndexLine, BundleMember, push_lines};
+use super::stored;
 use super::tar;
 use super::zframe::{self, Frame};
 use crate::disk::patient;
@@ -208,6 +209,8 @@ impl Growing {
         let path = self.bundle.path.clone();
         let mut headers = Vec::new();
         tar::write_headers(&mut headers, &member.bundle_member, large.size);
+        let sums = self.sums.clone();
+        let start = large.file.stream_position().map_err(at("read for", &path))?;
         let mut encoder = zstd::stream::write::Encoder::new(Into(self), level).map_err(at("pack", &path))?;
         encoder
             .include_checksum(true)
@@ -223,6 +226,15 @@ impl Growing {
             encoder.finish().map(|_| ())
         });
         packed.map_err(at("append to", &path))?;
+        if stored::is_suspicious(size, self.bundle.len - offset) {
+            self.bundle.cut(offset)?;
+            self.sums = sums;
+            large.file.seek(SeekFrom::Start(start)).map_err(at("read for", &path))?;
+            let padding = tar::padding(large.size) as u64;
+            let data = io::Read::by_ref(&mut large.file).take(large.size);
+            let mut plain = headers.as_slice().chain(data).chain(io::repeat(0).take(padding));
+            stored::store(&mut plain, size, &mut Into(self)).map_err(at("append to", &path))?;
+        }
         let len = u32::try_from(self.bundle.len - offset).unwrap_or(u32::MAX);
         self.place(member, Frame { offset, len, size: u32::try_from(size).unwrap_or(u32::MAX) });
         Ok(())

@@ -51,6 +51,7 @@ mod pack;
 mod reader;
 mod record;
 mod recover;
+mod stored;
 mod stream;
 mod tar;
 mod writer;

@@ -8,6 +8,7 @@ use zstd::zstd_safe;
 
 use super::growing::compressor;
 use super::record::BundleMember;
+use super::stored;
 use super::tar;
 
 /// A member with its data.
@@ -58,6 +59,10 @@ fn pack(
         frame.clear();
         frame.reserve(zstd_safe::compress_bound(plain.len()));
         compressor.compress_to_buffer(plain, &mut frame)?;
+        if stored::is_suspicious(plain.len() as u64, frame.len() as u64) {
+            frame.clear();
+            stored::store(&mut plain.as_slice(), plain.len() as u64, &mut frame)?;
+        }
         packed.data.extend_from_slice(&frame);
         packed.bytes += body.len() as u64;
         let len = |n: usize| u32::try_from(n).map_err(|_| io::Error::other("a frame of more than 4 GiB"));

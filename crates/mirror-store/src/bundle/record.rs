@@ -43,6 +43,12 @@ pub struct BundleMember {
 }
 
 impl BundleMember {
+    /// The number in the name of its bundle.
+    #[must_use]
+    pub fn bundle_number(&self) -> Option<u32> {
+        super::names::number_of(super::names::file_name(&self.bundle_path))
+    }
+
     /// End of its frame, when it has one.
     pub(super) fn frame_end(&self) -> Option<u64> {
         self.frame_offset?.checked_add(self.frame_len?)

@@ -10,6 +10,7 @@ use mirror_types::{ReleaseId, Sha256};
 use super::disk::{BundleDisk, Real};
 use super::fault::BundleFault;
 use super::growing::{Growing, Large};
+use super::limits::MAX_MEMBER_BYTES;
 use super::names;
 use super::pack::{Budget, Job, Loaded, Packed, pack_all};
 use super::record::BundleMember;
@@ -20,8 +21,6 @@ use crate::error::{StoreError, at};
 const HANDFUL: usize = 32;
 /// Bytes that travel together.
 const HANDFUL_BYTES: u64 = 256 << 10;
-/// Largest member, so that every size fits the seek table.
-const MAX_MEMBER: u64 = u32::MAX as u64 - (64 << 10);
 
 /// How bundles are written.
 #[derive(Debug, Clone)]
@@ -209,8 +208,9 @@ impl BundleWriter {
             MemberBody::Memory(bytes) => (**bytes).as_ref().len() as u64,
             MemberBody::File { size, .. } => *size,
         };
-        if size > MAX_MEMBER {
-            let fault = BundleFault::TooLarge { size, limit: MAX_MEMBER };
+        // What readers would refuse is not written. It also fits the seek table.
+        if size > MAX_MEMBER_BYTES {
+            let fault = BundleFault::TooLarge { size, limit: MAX_MEMBER_BYTES };
             return Err(StoreError::bundle(&self.dir, Some(&path), None, fault));
         }
         let line = BundleMember {

@@ -1,24 +1,33 @@
-//! SIGINT and SIGTERM stop the run cleanly: temporary files go. A second one ends the program at
-//! once: nothing has a final name before it is whole, and the next run removes what is left.
+//! SIGINT and SIGTERM stop a run cleanly; a second one ends the program at once, which is safe
+//! too: nothing has a final name before it is whole.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use mirror_archive::Monitor;
+/// What a run ends with that was stopped, when no signal did it.
+const INTERRUPTED: u8 = 130;
 
 /// Remembers which signal came.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Watch(Arc<AtomicU8>);
+pub struct Watch(Arc<AtomicU8>);
 
 impl Watch {
-    /// The number of the signal that stopped the run.
-    pub(crate) fn received(&self) -> Option<u8> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|number| *number != 0)
+    /// The exit code of a run that ended with `code`: when it was stopped, it tells by which signal.
+    #[must_use]
+    pub fn exit_code(&self, code: u8) -> u8 {
+        match self.0.load(Ordering::Relaxed) {
+            number if number > 0 && code == INTERRUPTED => 128 + number,
+            _ => code,
+        }
     }
 }
 
-/// Starts to watch, on a thread of its own.
-pub(crate) fn watch(monitor: Arc<Monitor>) -> std::io::Result<Watch> {
+/// Starts to watch, on a thread of its own. The first signal is logged with `stopping`, which says what
+/// becomes of what is under way, and calls `stop`.
+///
+/// # Errors
+/// When the thread cannot be had.
+pub fn watch(stopping: &'static str, stop: impl FnOnce() + Send + 'static) -> std::io::Result<Watch> {
     let watch = Watch::default();
     let seen = watch.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
@@ -29,8 +38,8 @@ pub(crate) fn watch(monitor: Arc<Monitor>) -> std::io::Result<Watch> {
             let _ = ready.send(());
             let number = signals.next().await;
             seen.0.store(number, Ordering::Relaxed);
-            tracing::warn!("stopping; again to stop at once");
-            monitor.cancel();
+            tracing::warn!("{stopping}; again to stop at once");
+            stop();
             let number = signals.next().await;
             #[expect(clippy::exit, reason = "a second signal asks for just that")]
             std::process::exit(128 + i32::from(number));
@@ -74,5 +83,18 @@ impl Signals {
             std::future::pending::<()>().await;
         }
         2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_run_that_was_stopped_tells_the_signal() {
+        let watch = Watch::default();
+        assert_eq!((watch.exit_code(0), watch.exit_code(130)), (0, 130));
+        watch.0.store(15, Ordering::Relaxed);
+        assert_eq!((watch.exit_code(0), watch.exit_code(3), watch.exit_code(130)), (0, 3, 143));
     }
 }

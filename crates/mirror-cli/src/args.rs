@@ -1,0 +1,86 @@
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+/// Usage, as all programs have it.
+const USAGE: u8 = 2;
+
+/// The flags that this process was started with.
+///
+/// # Errors
+/// When it is to end at once: help was asked for and is printed, or what is wrong is.
+pub fn flags<F: Parser>() -> Result<F, ExitCode> {
+    parse(std::env::args_os()).map_err(|error| {
+        let _ = error.print();
+        ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
+    })
+}
+
+/// Parses a command line, the name of the program first; `-flag` is taken as `--flag`.
+///
+/// # Errors
+/// When it is not one of this program, or asks for help.
+pub fn parse<F: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<F, clap::Error> {
+    F::try_parse_from(
+        args.into_iter().enumerate().map(|(at, arg)| if at == 0 { arg } else { double_dash(arg) }),
+    )
+}
+
+/// The source system's flags have one dash.
+fn double_dash(arg: OsString) -> OsString {
+    match arg.to_str() {
+        Some(text)
+            if text.len() > 2
+                && text.starts_with('-')
+                && text.as_bytes()[1].is_ascii_lowercase()
+                && text.as_bytes()[2] != b'=' =>
+        {
+            OsString::from(format!("-{text}"))
+        }
+        _ => arg,
+    }
+}
+
+/// A time with its unit; `0` needs none.
+///
+/// # Errors
+/// When it is not one; says how to write it.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 250ms, 5s or 1m30s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_dash_is_as_good_as_two() {
+        for (typed, meant) in [
+            ("-out", "--out"),
+            ("-out=-x", "--out=-x"),
+            ("--out", "--out"),
+            ("-h", "-h"),
+            ("-n=1", "-n=1"),
+            ("-1ms", "-1ms"),
+            ("-", "-"),
+            ("--", "--"),
+            ("out", "out"),
+        ] {
+            assert_eq!(double_dash(typed.into()), meant, "{typed}");
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        for bad in ["", "5", "s", "-1s"] {
+            assert!(duration(bad).is_err_and(|why| why.contains("write 250ms")), "{bad}");
+        }
+    }
+}

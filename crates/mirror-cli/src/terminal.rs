@@ -1,0 +1,27 @@
+use std::fmt::{Display, Write as _};
+use std::process::ExitCode;
+
+/// Prints text to standard output; a closed pipe is no fault of the run.
+pub fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Prints a line to standard error.
+#[expect(clippy::print_stderr, reason = "the one place where the programs speak of their own end")]
+pub fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Tells why `program` ends, the whole chain of reasons; with `code`.
+#[must_use]
+pub fn complain(program: &str, error: &anyhow::Error, code: u8) -> ExitCode {
+    let chain = format!("{error:#}");
+    say(&format!("{program}: {}", chain.replace(|c: char| c.is_control() && c != '\n', "?")));
+    ExitCode::from(code)
+}
+
+/// Appends a line of a summary: a name, and in the next column its value.
+pub fn row(text: &mut String, name: &str, value: impl Display) {
+    let _ = writeln!(text, "{name:<19}{value}");
+}

@@ -1,0 +1,358 @@
+//! The bundles of a mirror: whether those are there in which something is held, what they hold that the
+//! catalogue does not know yet, and reading single members.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use mirror_manifest::{
+    Catalogue, CatalogueBatch, Frame, HeldRelease, ManifestRecord, ManifestWriter, Place, rfc3339,
+};
+use mirror_store::bundle::{
+    BundleFiles, BundleLimits, BundleMember, BundleOptions, BundleReader, BundleWriter, Member, list_bundles,
+    read_manifest,
+};
+use mirror_store::{StoreError, StoreFault};
+use mirror_types::{ReleaseId, Sha256};
+
+use crate::error::PipelineError;
+use crate::options::{BUNDLES, DownloadOptions};
+
+/// Where the state keeps the directory of the bundles.
+const DIR: &str = "bundles_dir";
+/// Where it keeps how long the manifests of the bundles were when they were last taken in.
+const TAKEN: &str = "bundle_manifests";
+/// Where it keeps what tells these bundles from those of another mirror.
+const IDENTITY: &str = "bundles_identity";
+/// Members that are taken in at once.
+const CHUNK: usize = 10_000;
+/// Longest first line of a manifest, in bytes.
+const MOST_LINE: u64 = 64 << 10;
+/// Bundles that an error names.
+const NAMED: usize = 5;
+
+/// The directory of the bundles: as the operator says, as it was before, or the usual one.
+pub(crate) fn dir_of(given: Option<&Path>, catalogue: &Catalogue) -> Result<PathBuf, PipelineError> {
+    if let Some(dir) = given {
+        return Ok(dir.to_owned());
+    }
+    Ok(catalogue.recall(DIR)?.map_or_else(|| PathBuf::from(BUNDLES), PathBuf::from))
+}
+
+fn listed(dir: &Path) -> Result<Vec<BundleFiles>, PipelineError> {
+    if dir.is_dir() { Ok(list_bundles(dir)?) } else { Ok(Vec::new()) }
+}
+
+/// Whether there is a bundle in a directory.
+pub(crate) fn is_any(dir: &Path) -> Result<bool, PipelineError> {
+    Ok(listed(dir)?.iter().any(|files| files.number.is_some()))
+}
+
+/// Makes sure that the bundles are in `dir` of which the catalogue says that they hold something. Looks at
+/// their lengths; reads one line.
+pub(crate) fn check(catalogue: &Catalogue, dir: &Path) -> Result<(), PipelineError> {
+    let known = catalogue.bundles()?;
+    if known.is_empty() {
+        return Ok(());
+    }
+    let files = listed(dir)?;
+    // Without the first bundle there is nothing to know them by.
+    let is_first = |files: &&BundleFiles| files.number == known.first().map(|(number, _)| *number);
+    if let (Some(before), Some(_)) = (catalogue.recall(IDENTITY)?, files.iter().find(is_first))
+        && identity(&files)?.is_some_and(|now| now != before)
+    {
+        return Err(PipelineError::OtherBundles { dir: dir.to_owned() });
+    }
+    let missing = missing(&known, &files);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(PipelineError::BundlesMissing { dir: dir.to_owned(), what: names(&missing) })
+}
+
+/// Bundles that are not there, or shorter than what is held in them.
+fn missing(known: &[(u32, u64)], files: &[BundleFiles]) -> Vec<u32> {
+    let is_there =
+        |number, end| files.iter().any(|files| files.number == Some(number) && len(&files.path) >= end);
+    known.iter().filter(|(number, end)| !is_there(*number, *end)).map(|(number, _)| *number).collect()
+}
+
+/// Has the catalogue forget the bundles that are not there; gives their names.
+pub(crate) fn forget_missing(catalogue: &mut Catalogue, dir: &Path) -> Result<Vec<String>, PipelineError> {
+    let missing = missing(&catalogue.bundles()?, &listed(dir)?);
+    missing.iter().try_for_each(|number| catalogue.forget_bundle(*number))?;
+    Ok(missing.into_iter().map(name).collect())
+}
+
+/// The name of a bundle.
+pub(crate) fn name(number: u32) -> String {
+    format!("bundle-{number:04}.tar.zst")
+}
+
+fn names(missing: &[u32]) -> String {
+    let text = missing.iter().take(NAMED).map(|number| name(*number)).collect::<Vec<_>>().join(", ");
+    match missing.len().saturating_sub(NAMED) {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
+
+/// The first member of the first bundle: what tells bundles from those of another mirror. `None` as long as
+/// there is none.
+fn identity(files: &[BundleFiles]) -> Result<Option<String>, PipelineError> {
+    let manifest =
+        files.iter().find(|files| files.number.is_some()).and_then(|files| files.manifest.as_ref());
+    let Some(path) = manifest else { return Ok(None) };
+    let mut line = String::new();
+    let read = File::open(path).and_then(|file| BufReader::new(file).take(MOST_LINE).read_line(&mut line));
+    read.map_err(|source| PipelineError::Read {
+        what: "the manifest of a bundle,",
+        path: path.clone(),
+        source,
+    })?;
+    let member: Option<BundleMember> = serde_json::from_str(&line).ok();
+    Ok(member.map(|member| format!("{} {}", member.bundle_member, member.sha256)))
+}
+
+/// Opens the bundles for writing, makes good what an earlier run left, and has the catalogue know of it.
+pub(crate) fn open(
+    options: &DownloadOptions,
+    catalogue: &mut Catalogue,
+    manifest: &mut ManifestWriter,
+    run_id: &str,
+) -> Result<Bundler, PipelineError> {
+    let dir = dir_of(options.bundles_out.as_deref(), catalogue)?;
+    let how = BundleOptions {
+        bundle_bytes: options.bundle_bytes.max(1),
+        verify_committed: options.verify_existing,
+        ..BundleOptions::default()
+    };
+    let (writer, report) = BundleWriter::open(&dir, how)?;
+    if !report.relisted.is_empty() || report.cut_bytes > 0 {
+        tracing::warn!(
+            members = report.relisted.len(),
+            cut_bytes = report.cut_bytes,
+            "an earlier run ended while it wrote a bundle: whole members are kept, the rest was cut"
+        );
+    }
+    for name in &report.repaired {
+        tracing::warn!(bundle = %name, "an earlier run ended while it sealed a bundle; that was completed");
+    }
+    let records = take_in(catalogue, &dir)?;
+    if !records.is_empty() {
+        let now = rfc3339(SystemTime::now());
+        let root = options.out.display().to_string();
+        let records: Vec<_> =
+            records.iter().map(|member| record(member, &dir, &root, &now, run_id)).collect();
+        let len = manifest.append(&records)?;
+        manifest.sync()?;
+        catalogue.apply(&CatalogueBatch { manifest_len: Some(len), ..CatalogueBatch::default() })?;
+    }
+    remember(catalogue, &dir)?;
+    Ok(Bundler { writer, dir })
+}
+
+fn record(member: &BundleMember, dir: &Path, root: &str, now: &str, run_id: &str) -> ManifestRecord {
+    ManifestRecord {
+        schema_version: mirror_manifest::SCHEMA_VERSION,
+        url: member.url.clone(),
+        path: format!("{root}/{}", member.bundle_member),
+        storage: "bundle".to_owned(),
+        bundle_path: Some(path_in(dir, &member.bundle_path)),
+        bundle_member: Some(member.bundle_member.clone()),
+        frame_offset: member.frame_offset,
+        frame_len: member.frame_len,
+        size: member.size,
+        sha256: Some(member.sha256.to_hex()),
+        started_at: now.to_owned(),
+        finished_at: now.to_owned(),
+        ok: true,
+        status: "existing".to_owned(),
+        crate_name: Some(member.crate_name.clone()),
+        version: member.version.clone(),
+        run_id: Some(run_id.to_owned()),
+        ..ManifestRecord::default()
+    }
+}
+
+/// The path of a bundle as records have it.
+pub(crate) fn path_in(dir: &Path, name: &str) -> String {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    format!("{}/{name}", dir.display())
+}
+
+/// The frame of a member, when it has one.
+pub(crate) fn frame_of(member: &BundleMember) -> Option<Frame> {
+    Some(Frame { bundle: member.bundle_number()?, offset: member.frame_offset?, len: member.frame_len? })
+}
+
+/// Takes in what the manifests of the bundles list and the catalogue does not know: a run may have ended
+/// between the two, or the catalogue was lost. Reads only manifests that grew. Gives what is new.
+pub(crate) fn take_in(catalogue: &mut Catalogue, dir: &Path) -> Result<Vec<BundleMember>, PipelineError> {
+    let known: HashMap<u32, u64> = catalogue.bundles()?.into_iter().collect();
+    let taken = taken(catalogue)?;
+    let mut new = Vec::new();
+    for files in listed(dir)? {
+        let (Some(number), Some(manifest)) = (files.number, &files.manifest) else { continue };
+        if taken.get(&number) == Some(&len(manifest)) {
+            continue;
+        }
+        let end = known.get(&number).copied().unwrap_or(0);
+        let bytes = len(&files.path);
+        let (mut held, mut without) = (Vec::new(), 0_u64);
+        read_manifest(manifest, &mut |line| {
+            match frame_of(&line) {
+                Some(frame) if frame.offset < end || frame.offset.saturating_add(frame.len) > bytes => {}
+                Some(_) => held.push(line),
+                None => without += 1,
+            }
+            Ok(())
+        })?;
+        if without > 0 {
+            tracing::warn!(
+                bundle = %files.name,
+                members = without,
+                "its manifest has no offsets (the source system's have none): what is in it does not count as held; \
+                 extract-bundles makes loose files of it"
+            );
+        }
+        for chunk in held.chunks(CHUNK) {
+            let held: Vec<_> = chunk.iter().filter_map(held_release).collect();
+            let healed = held.iter().map(|held| held.id.clone()).collect();
+            catalogue.apply(&CatalogueBatch { held, healed, ..CatalogueBatch::default() })?;
+        }
+        new.append(&mut held);
+    }
+    Ok(new)
+}
+
+fn held_release(member: &BundleMember) -> Option<HeldRelease> {
+    let name = member.crate_name.parse().ok()?;
+    let version = member.version.as_deref()?.parse().ok()?;
+    Some(HeldRelease {
+        id: ReleaseId { name, version },
+        sha256: member.sha256,
+        size: member.size,
+        place: Place::Bundle(frame_of(member)?),
+    })
+}
+
+fn len(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |meta| meta.len())
+}
+
+fn taken(catalogue: &Catalogue) -> Result<BTreeMap<u32, u64>, PipelineError> {
+    let text = catalogue.recall(TAKEN)?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+}
+
+/// Leaves behind where the bundles are, and that all of them is known.
+pub(crate) fn remember(catalogue: &mut Catalogue, dir: &Path) -> Result<(), PipelineError> {
+    let files = listed(dir)?;
+    let taken: BTreeMap<u32, u64> =
+        files.iter().filter_map(|files| Some((files.number?, len(files.manifest.as_ref()?)))).collect();
+    let text = serde_json::to_string(&taken)
+        .map_err(|error| PipelineError::Internal(format!("the lengths of manifests: {error}")))?;
+    let place = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let place = place.to_str().map(str::to_owned);
+    for (key, value) in [(DIR, place), (TAKEN, Some(text)), (IDENTITY, identity(&files)?)] {
+        if let Some(value) = value
+            && catalogue.recall(key)?.as_ref() != Some(&value)
+        {
+            catalogue.remember(key, &value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Bundles that are written to.
+pub(crate) struct Bundler {
+    pub(crate) writer: BundleWriter,
+    /// Their directory, as the operator named it.
+    pub(crate) dir: PathBuf,
+}
+
+impl Bundler {
+    /// Ends writing, and has the catalogue know how far it came. Gives the name of the bundle that still
+    /// grows.
+    pub(crate) fn finish(
+        mut self,
+        seal: bool,
+        catalogue: &mut Catalogue,
+    ) -> Result<Option<String>, PipelineError> {
+        if seal {
+            self.writer.seal()?;
+        }
+        drop(self.writer);
+        remember(catalogue, &self.dir)?;
+        let files = listed(&self.dir)?;
+        Ok(files.into_iter().find(|files| !files.sealed).map(|files| format!("{}.partial", files.name)))
+    }
+}
+
+/// Reads single members of bundles.
+pub(crate) struct Shelf {
+    dir: PathBuf,
+    open: HashMap<u32, BundleReader>,
+}
+
+impl Shelf {
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir, open: HashMap::new() }
+    }
+
+    /// Gives the member of a frame to `visit`. False when the bundle is damaged there, or another release is.
+    pub(crate) fn read(
+        &mut self,
+        id: &ReleaseId,
+        frame: Frame,
+        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        let end = frame.offset.saturating_add(frame.len);
+        let stale = self.open.get(&frame.bundle).is_none_or(|reader| reader.len() < end);
+        if stale {
+            match self.find(frame.bundle)? {
+                Some(reader) => self.open.insert(frame.bundle, reader),
+                None => return Ok(false),
+            };
+        }
+        let Some(reader) = self.open.get(&frame.bundle) else { return Ok(false) };
+        let mut right = false;
+        let read = reader.read_at(frame.offset, frame.len, &mut |member| {
+            right = member.release() == id;
+            if right { visit(member) } else { Ok(()) }
+        });
+        match read {
+            Ok(()) => Ok(right),
+            Err(error) if error.kind() == StoreFault::Integrity => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Hash and size of a member; `None` when the bundle is damaged there.
+    pub(crate) fn hash(&mut self, id: &ReleaseId, frame: Frame) -> Result<Option<(Sha256, u64)>, StoreError> {
+        let mut found = None;
+        let right = self.read(id, frame, &mut |member| {
+            found = Some((member.sha256()?, member.size()));
+            Ok(())
+        })?;
+        Ok(found.filter(|_| right))
+    }
+
+    /// A bundle that is being sealed loses its suffix at any moment.
+    fn find(&self, number: u32) -> Result<Option<BundleReader>, StoreError> {
+        const TRIES: u32 = 3;
+        for tries in 1.. {
+            let files = list_bundles(&self.dir)?;
+            let Some(files) = files.into_iter().find(|files| files.number == Some(number)) else { break };
+            match BundleReader::open(&files.path, BundleLimits::default()) {
+                Ok(reader) => return Ok(Some(reader)),
+                Err(error) if tries == TRIES => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,234 @@
+//! Makes the catalogue again: from the manifest, the bundles and the files that are there.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use mirror_manifest::{
+    Catalogue, CatalogueBatch, HeldRelease, ManifestRecord, ManifestWriter, Place, SCHEMA_VERSION, rfc3339,
+};
+use mirror_store::Store;
+use mirror_store::bundle::{BundleOptions, BundleWriter};
+use mirror_types::{ReleaseId, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::bundles;
+use crate::download::{database, run_id};
+use crate::error::PipelineError;
+use crate::options::RebuildOptions;
+use crate::outcome::ExitCode;
+use crate::sweep::{distrust, sweep};
+
+/// Files that are adopted between two commits.
+const CHUNK: usize = 2_000;
+
+/// What a catalogue was made of.
+#[derive(Debug, Clone, Default)]
+pub struct RebuildOutcome {
+    /// Records of the manifest.
+    pub records: u64,
+    /// Bundles that are there.
+    pub bundles: u64,
+    /// Members that bundles list and the manifest does not.
+    pub members: u64,
+    /// Files that no record speaks of: hashed, and held with that hash until the index says otherwise.
+    pub adopted: u64,
+    /// Releases of which a record speaks and no file of that size is there.
+    pub lost: Vec<ReleaseId>,
+    /// Bundles of which records speak and that are not there.
+    pub missing_bundles: Vec<String>,
+    /// Releases held now.
+    pub held: u64,
+    /// Time taken.
+    pub elapsed: Duration,
+    /// Stopped before the end: the catalogue is as it was.
+    pub interrupted: bool,
+}
+
+impl RebuildOutcome {
+    /// The exit code of a rebuild that came to this end.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        if self.interrupted {
+            ExitCode::Interrupted
+        } else if self.lost.is_empty() && self.missing_bundles.is_empty() {
+            ExitCode::Complete
+        } else {
+            ExitCode::Records
+        }
+    }
+}
+
+/// Makes the catalogue of a mirror again and puts it in the place of the old one, which may be damaged or
+/// gone. Takes the lock of the mirror. Blocks; reads every file that no record speaks of.
+///
+/// # Errors
+/// When another run holds the mirror, manifest or bundles are damaged, or the disk refuses; the old
+/// catalogue stays then.
+pub fn rebuild_catalogue(
+    options: &RebuildOptions,
+    cancel: &CancellationToken,
+) -> Result<RebuildOutcome, PipelineError> {
+    let began = Instant::now();
+    let store = Store::open(&options.out, options.layout, options.layout_asked)?;
+    let (mut manifest, _) = ManifestWriter::open(&options.manifest)?;
+    let path = database(&store);
+    // What no manifest says: where the bundles are, and since when upstream does not offer what is held.
+    let before = Catalogue::open_read_only(&path).ok().flatten();
+    let (mut withdrawn, mut dir) = (Vec::new(), None);
+    if let Some(before) = &before {
+        withdrawn = before.withdrawn().unwrap_or_default();
+        dir = bundles::dir_of(options.bundles_out.as_deref(), before).ok();
+    }
+    drop(before);
+    let made = store.state_dir().join("catalogue.new.sqlite");
+    Catalogue::remove(&made)?;
+    let mut catalogue = Catalogue::open(&made)?;
+    let dir = match dir {
+        Some(dir) => dir,
+        None => bundles::dir_of(options.bundles_out.as_deref(), &catalogue)?,
+    };
+    let mut outcome = RebuildOutcome {
+        records: catalogue.replay(&options.manifest, store.layout())?.records,
+        ..RebuildOutcome::default()
+    };
+    if dir.is_dir() && bundles::is_any(&dir)? {
+        // Makes good what a run left that was stopped.
+        drop(BundleWriter::open(&dir, BundleOptions::default())?);
+        outcome.members = bundles::take_in(&mut catalogue, &dir)?.len() as u64;
+    }
+    outcome.missing_bundles = bundles::forget_missing(&mut catalogue, &dir)?;
+    outcome.bundles = catalogue.bundles()?.len() as u64;
+    bundles::remember(&mut catalogue, &dir)?;
+
+    distrust(&mut catalogue)?;
+    let swept = sweep(&store, &catalogue, cancel)?;
+    swept.record(&store, &mut catalogue)?;
+    outcome.lost = swept.lost;
+    let root = options.out.display().to_string();
+    let mut adopter = Adopter { store: &store, catalogue, manifest: &mut manifest, root, run_id: run_id() };
+    outcome.adopted = adopter.adopt_all(cancel)?;
+    let mut catalogue = adopter.catalogue;
+    if cancel.is_cancelled() {
+        drop(catalogue);
+        Catalogue::remove(&made)?;
+        return Ok(RebuildOutcome {
+            interrupted: true,
+            elapsed: began.elapsed(),
+            ..RebuildOutcome::default()
+        });
+    }
+    catalogue.apply(&CatalogueBatch { withdrawn, ..CatalogueBatch::default() })?;
+    catalogue.know(&options.manifest)?;
+    outcome.held = catalogue.count()?;
+    drop(catalogue);
+    Catalogue::put_in_place(&made, &path)?;
+    outcome.elapsed = began.elapsed();
+    Ok(outcome)
+}
+
+/// Takes in files that no record speaks of.
+struct Adopter<'a> {
+    store: &'a Store,
+    catalogue: Catalogue,
+    manifest: &'a mut ManifestWriter,
+    root: String,
+    run_id: String,
+}
+
+impl Adopter<'_> {
+    fn adopt_all(&mut self, cancel: &CancellationToken) -> Result<u64, PipelineError> {
+        let (mut adopted, mut waiting) = (0, Vec::new());
+        let mut dirs = vec![String::new()];
+        while let Some(dir) = dirs.pop() {
+            if cancel.is_cancelled() {
+                break;
+            }
+            dirs.extend(self.store.list_dirs(&dir)?);
+            if dir.is_empty() {
+                // No layout has files in the root.
+                continue;
+            }
+            let Some(listing) = self.store.list_dir(&dir)? else { continue };
+            for file in listing.files {
+                if let Some(id) = self.unknown(&dir, &file)? {
+                    waiting.push(id);
+                }
+            }
+            if waiting.len() >= CHUNK {
+                adopted += self.adopt(&waiting)?;
+                waiting.clear();
+            }
+        }
+        Ok(adopted + self.adopt(&waiting)?)
+    }
+
+    /// The release of a file that is where it belongs and not held.
+    fn unknown(&self, dir: &str, file: &str) -> Result<Option<ReleaseId>, PipelineError> {
+        let layout = self.store.layout();
+        let Some(id) = ReleaseId::of_file(file).filter(|id| layout.dir(&id.name) == dir) else {
+            return Ok(None);
+        };
+        let held = self.catalogue.held_of(&id.name)?;
+        Ok((!held.iter().any(|held| held.loose && held.version == id.version.as_str())).then_some(id))
+    }
+
+    fn adopt(&mut self, ids: &[ReleaseId]) -> Result<u64, PipelineError> {
+        let started = rfc3339(SystemTime::now());
+        let found = hash_all(self.store, ids)?;
+        let finished = rfc3339(SystemTime::now());
+        let (mut records, mut batch) = (Vec::new(), CatalogueBatch::default());
+        for (id, sha256, size) in found {
+            let path = self.store.layout().path(&id);
+            batch.touched.extend(Path::new(&path).parent().and_then(Path::to_str).map(str::to_owned));
+            records.push(ManifestRecord {
+                schema_version: SCHEMA_VERSION,
+                path: format!("{}/{path}", self.root),
+                storage: "filesystem".to_owned(),
+                size,
+                sha256: Some(sha256.to_hex()),
+                started_at: started.clone(),
+                finished_at: finished.clone(),
+                ok: true,
+                status: "existing".to_owned(),
+                crate_name: Some(id.name.to_string()),
+                version: Some(id.version.to_string()),
+                run_id: Some(self.run_id.clone()),
+                ..ManifestRecord::default()
+            });
+            batch.healed.push(id.clone());
+            batch.held.push(HeldRelease { id, sha256, size, place: Place::Loose });
+        }
+        if records.is_empty() {
+            return Ok(0);
+        }
+        batch.manifest_len = Some(self.manifest.append(&records)?);
+        self.manifest.sync()?;
+        self.catalogue.apply(&batch)?;
+        Ok(records.len() as u64)
+    }
+}
+
+/// Hashes files on all processors.
+fn hash_all(store: &Store, ids: &[ReleaseId]) -> Result<Vec<(ReleaseId, Sha256, u64)>, PipelineError> {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let share = ids.len().div_ceil(threads).max(1);
+    let hash = |ids: &[ReleaseId]| {
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some((sha256, size)) = store.hash(&store.layout().path(id))? {
+                found.push((id.clone(), sha256, size));
+            }
+        }
+        Ok::<_, PipelineError>(found)
+    };
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = ids.chunks(share).map(|ids| scope.spawn(move || hash(ids))).collect();
+        let mut all = Vec::with_capacity(ids.len());
+        for handle in handles {
+            let found =
+                handle.join().map_err(|_| PipelineError::Internal("a thread ended badly".to_owned()))?;
+            all.extend(found?);
+        }
+        Ok(all)
+    })
+}

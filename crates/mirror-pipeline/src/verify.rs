@@ -1,0 +1,191 @@
+//! Hashes what is held: files and members of bundles. Where both places are wanted and one is missing, it
+//! is made from the other.
+
+use std::time::SystemTime;
+
+use crossbeam_channel::{Receiver, Sender};
+use mirror_manifest::Frame;
+use mirror_store::bundle::MemberBody;
+use mirror_store::{Staged, Store};
+use mirror_types::{ReleaseId, Sha256};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::bundles::Shelf;
+use crate::commit::{Arrival, Event, Good, Tag, Was};
+use crate::error::PipelineError;
+use crate::options::Storage;
+use crate::plan::{Address, Job, job};
+
+/// A held release to be hashed, with where to fetch it from when it is wrong.
+pub(crate) struct HashJob {
+    pub(crate) tag: Box<Tag>,
+    pub(crate) from: Address,
+    pub(crate) was: Was,
+}
+
+/// Files that are read into memory on their way into a bundle; larger ones are read twice.
+const SMALL: u64 = 8 << 20;
+
+/// One of the threads that hash.
+pub(crate) struct Hasher {
+    pub(crate) store: Store,
+    pub(crate) shelf: Shelf,
+    pub(crate) storage: Storage,
+    pub(crate) jobs: mpsc::Sender<Job>,
+    pub(crate) events: Sender<Event>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) run_id: String,
+    /// Files and members that were wrong.
+    pub(crate) wrong: u64,
+}
+
+impl Hasher {
+    /// Hashes what is held until the planner ends; what is wrong is moved aside and fetched again.
+    /// Runs on a thread of its own; blocks. Gives the number of files and members that were wrong.
+    pub(crate) fn run(mut self, work: &Receiver<Vec<HashJob>>) -> Result<u64, PipelineError> {
+        for jobs_at_once in work {
+            let mut made = Vec::with_capacity(jobs_at_once.len());
+            for one in jobs_at_once {
+                if self.cancel.is_cancelled() {
+                    break;
+                }
+                let Some(fetch) = self.look(one, &mut made)? else { continue };
+                // In this order: what is fetched must not be forgotten afterwards.
+                let told = self.events.send(Event::Many(std::mem::take(&mut made))).is_ok();
+                if !told || self.jobs.blocking_send(fetch).is_err() {
+                    return Ok(self.wrong);
+                }
+            }
+            if self.events.send(Event::Many(made)).is_err() {
+                break;
+            }
+        }
+        Ok(self.wrong)
+    }
+
+    /// Looks at one release; gives the job for the fetcher when it is in no place any more.
+    fn look(&mut self, one: HashJob, made: &mut Vec<Event>) -> Result<Option<Job>, PipelineError> {
+        let HashJob { mut tag, from, mut was } = one;
+        let started = SystemTime::now();
+        let before = was;
+        let (mut size, mut body) = (0, None);
+        if was.loose {
+            let found = if self.storage == Storage::Both && was.frame.is_none() {
+                self.read(&tag.path, &mut body)?
+            } else {
+                self.store.hash(&tag.path)?
+            };
+            was.loose = found.is_some_and(|(sha256, _)| tag.cksum == Some(sha256));
+            match found {
+                Some((_, bytes)) if was.loose => size = bytes,
+                found => self.lost_file(&mut tag, found, made)?,
+            }
+        }
+        if let Some(frame) = was.frame {
+            match self.shelf.hash(&tag.id, frame)? {
+                Some((sha256, bytes)) if tag.cksum == Some(sha256) => size = bytes,
+                _ => {
+                    tracing::warn!(release = %tag.id, bundle = frame.bundle, "the copy in its bundle is damaged");
+                    self.wrong += 1;
+                    tag.was_wrong = true;
+                    was.frame = None;
+                    made.push(Event::LostMember(tag.id.clone()));
+                }
+            }
+        }
+        let (Some(sha256), true) = (tag.cksum, was.loose || was.frame.is_some()) else {
+            let url = from.url(&tag.id)?;
+            return Ok(Some(job(tag, url)));
+        };
+        if (was.loose, was.frame) != (before.loose, before.frame) {
+            // Lost in one place, and held in the other.
+            made.push(Event::Settled(tag.id.clone()));
+        }
+        let (mut staged, mut member) = (None, None);
+        if self.storage == Storage::Both {
+            if let (false, Some(frame)) = (was.loose, was.frame) {
+                staged = Some(self.unbundle(&tag.id, frame, sha256, &tag.path)?);
+            } else if was.frame.is_none() {
+                member = match body {
+                    Some(body) => Some(body),
+                    None => Some(self.body(&tag.path, sha256)?),
+                };
+            }
+        }
+        let good = Good { size, sha256, retries: 0, http_status: None, started, finished: SystemTime::now() };
+        made.push(Event::Arrived(Arrival { tag, good, was, staged, member }));
+        Ok(None)
+    }
+
+    fn lost_file(
+        &mut self,
+        tag: &mut Tag,
+        found: Option<(Sha256, u64)>,
+        made: &mut Vec<Event>,
+    ) -> Result<(), PipelineError> {
+        if let Some((sha256, _)) = found {
+            tracing::warn!(release = %tag.id, held = %sha256, "held file is wrong; moved to .mirror/quarantine and fetched again");
+            self.store.set_aside(&tag.path, "quarantine", &self.run_id)?;
+            self.wrong += 1;
+            tag.was_wrong = true;
+        }
+        made.push(Event::Lost(tag.id.clone()));
+        Ok(())
+    }
+
+    /// Hashes a file that is to go into a bundle, and keeps what was read when that is little.
+    fn read(
+        &self,
+        path: &str,
+        body: &mut Option<MemberBody>,
+    ) -> Result<Option<(Sha256, u64)>, PipelineError> {
+        if self.store.size(path)?.is_none_or(|size| size > SMALL) {
+            return Ok(self.store.hash(path)?);
+        }
+        let bytes = self.store.read(path)?;
+        let mut hasher = mirror_store::Hasher::default();
+        hasher.update(&bytes);
+        let found = (hasher.finish(), bytes.len() as u64);
+        *body = Some(MemberBody::Memory(Box::new(bytes)));
+        Ok(Some(found))
+    }
+
+    /// The data of a file for a bundle.
+    fn body(&self, path: &str, sha256: Sha256) -> Result<MemberBody, PipelineError> {
+        let mut body = None;
+        match self.read(path, &mut body)? {
+            Some((found, size)) if found == sha256 => match body {
+                Some(body) => Ok(body),
+                None => Ok(MemberBody::File { file: self.store.open_file(path)?, size }),
+            },
+            _ => Err(changed(path)),
+        }
+    }
+
+    /// Makes the loose file of a member.
+    fn unbundle(
+        &mut self,
+        id: &ReleaseId,
+        frame: Frame,
+        sha256: Sha256,
+        path: &str,
+    ) -> Result<Staged, PipelineError> {
+        let mut writer = self.store.stage_file()?;
+        let mut hasher = mirror_store::Hasher::default();
+        self.shelf.read(id, frame, &mut |member| {
+            member.read(&mut |piece| {
+                hasher.update(piece);
+                writer.write(piece)
+            })
+        })?;
+        if hasher.finish() != sha256 {
+            return Err(changed(path));
+        }
+        Ok(writer.finish(path)?)
+    }
+}
+
+fn changed(path: &str) -> PipelineError {
+    PipelineError::Internal(format!("{path} changed while it was read"))
+}

@@ -1,0 +1,133 @@
+use std::fs;
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::disk::patient;
+use crate::error::{StoreError, at};
+use crate::path::below;
+use crate::store::Store;
+
+/// When a directory was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirTimes {
+    /// Modification time, nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// When anything of it was changed, its times included: who restores a directory with its old
+    /// modification time cannot hide that. 0 where the system does not say.
+    pub ctime_ns: i64,
+}
+
+/// The files of one directory.
+#[derive(Debug, Clone)]
+pub struct DirListing {
+    /// Names of the regular files that are valid UTF-8.
+    pub files: Vec<String>,
+    /// Times of the directory before it was listed.
+    pub times: DirTimes,
+    /// When it was listed, nanoseconds since 1970.
+    pub listed_ns: i64,
+}
+
+impl Store {
+    /// Names of the files below a directory of `.mirror`, with `/` between their parts, sorted. No
+    /// directory is an empty one.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub fn list_state(&self, rel: &str) -> Result<Vec<String>, StoreError> {
+        let root = below(&self.state_dir(), rel)?;
+        let (mut found, mut dirs) = (Vec::new(), vec![String::new()]);
+        while let Some(dir) = dirs.pop() {
+            let path = root.join(&dir);
+            let entries = match patient(|| fs::read_dir(&path)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.map_err(at("list", &path))?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(at("list", &path))?;
+                let kind = entry.file_type().map_err(at("look at", &entry.path()))?;
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                let name = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+                if kind.is_dir() {
+                    dirs.push(name);
+                } else if kind.is_file() {
+                    found.push(name);
+                }
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The times of a directory; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be looked at, or is no directory.
+    pub fn dir_times(&self, rel: &str) -> Result<Option<DirTimes>, StoreError> {
+        let path = below(self.root(), rel)?;
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if !meta.is_dir() => Err(StoreError::Strange { path, expected: "a directory" }),
+            Ok(meta) => {
+                let mtime_ns = nanos(meta.modified().map_err(at("look at", &path))?);
+                Ok(Some(DirTimes { mtime_ns, ctime_ns: ctime_ns(&meta) }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at("look at", &path)(error)),
+        }
+    }
+
+    /// Lists a directory; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not a directory.
+    pub fn list_dir(&self, rel: &str) -> Result<Option<DirListing>, StoreError> {
+        let Some(times) = self.dir_times(rel)? else { return Ok(None) };
+        let path = below(self.root(), rel)?;
+        let listed_ns = nanos(SystemTime::now());
+        let mut files = Vec::new();
+        for entry in patient(|| fs::read_dir(&path)).map_err(at("list", &path))? {
+            let entry = entry.map_err(at("list", &path))?;
+            let regular = entry.file_type().map_err(at("look at", &entry.path()))?.is_file();
+            if let (true, Ok(name)) = (regular, entry.file_name().into_string()) {
+                files.push(name);
+            }
+        }
+        Ok(Some(DirListing { files, times, listed_ns }))
+    }
+
+    /// Names of the directories in a directory of the tree, `""` for its root, as paths below the root. Links
+    /// are left out, and so is `.mirror`.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub fn list_dirs(&self, rel: &str) -> Result<Vec<String>, StoreError> {
+        let path = if rel.is_empty() { self.root().to_owned() } else { below(self.root(), rel)? };
+        let mut dirs = Vec::new();
+        for entry in patient(|| fs::read_dir(&path)).map_err(at("list", &path))? {
+            let entry = entry.map_err(at("list", &path))?;
+            let is_dir = entry.file_type().map_err(at("look at", &entry.path()))?.is_dir();
+            if let (true, Ok(name)) = (is_dir, entry.file_name().into_string())
+                && name != ".mirror"
+            {
+                dirs.push(if rel.is_empty() { name } else { format!("{rel}/{name}") });
+            }
+        }
+        Ok(dirs)
+    }
+}
+
+#[cfg(unix)]
+fn ctime_ns(meta: &fs::Metadata) -> i64 {
+    use std::os::unix::fs::MetadataExt as _;
+    meta.ctime().saturating_mul(1_000_000_000).saturating_add(meta.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn ctime_ns(_: &fs::Metadata) -> i64 {
+    0
+}
+
+pub(crate) fn nanos(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
