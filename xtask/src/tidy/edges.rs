@@ -31,6 +31,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("download-crates", &["mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
     ("generate-sidecars", &["mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
     ("extract-bundles", &["mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
+    ("mirror-serve", &["mirror-types", "mirror-store", "mirror-manifest"]),
     ("mirror-archive", &["mirror-types"]),
     ("archive-hasher", &["mirror-archive", "mirror-telemetry", "mirror-cli"]),
     (TESTKIT, &["mirror-types"]),
