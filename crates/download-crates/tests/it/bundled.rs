@@ -20,7 +20,7 @@ fn bundling(world: &World, more: &[&str]) -> Ended {
 /// Every member of every bundle by its path, read from the first byte to the last; the last bundle counts.
 /// A member stands in one bundle only, unless `twice` names it.
 #[track_caller]
-fn members(dir: &Path, twice: &BTreeSet<String>) -> BTreeMap<String, String> {
+pub(crate) fn members(dir: &Path, twice: &BTreeSet<String>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for files in list_bundles(dir).unwrap() {
         let reader = BundleReader::open(&files.path, BundleLimits::default()).unwrap();
@@ -150,6 +150,11 @@ fn three_runs_over_a_growing_index_write_no_bundle_and_no_crate_twice() {
         assert_same(&members(&dir, &BTreeSet::new()), &world.expected());
         assert_agree(&world, &dir);
     }
+    // Ordinary tools make of it what a loose run would have made.
+    bundling(&world, &["--bundle-seal"]).expect(0);
+    let script = "mkdir gnu && for b in bundles/*.tar.zst; do tar --zstd -xf $b -C gnu || exit 1; done";
+    run(std::process::Command::new("sh").args(["-c", script]).current_dir(world.dir.path())).expect(0);
+    world.assert_whole("gnu");
     let numbers: Vec<_> = list_bundles(&dir).unwrap().iter().map(|files| files.number.unwrap()).collect();
     assert_eq!(numbers, (0..u32::try_from(numbers.len()).unwrap()).collect::<Vec<_>>());
 }
