@@ -51,6 +51,30 @@ pub enum ManifestError {
         /// The reason.
         source: rusqlite::Error,
     },
+    /// The operating system said no to the file of index lines.
+    #[error("could not {doing} the index lines {}", path.display())]
+    Lines {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The lines of an index file are not what was written.
+    #[error(
+        "the index lines {} are damaged at byte {offset} ({file}); delete them, or run with --verify-existing: the \
+         next run reads the index again",
+        path.display()
+    )]
+    BadLines {
+        /// The file.
+        path: PathBuf,
+        /// Where the frame begins, in bytes.
+        offset: u64,
+        /// The index file whose lines they are.
+        file: String,
+    },
     /// The catalogue was made by a newer version.
     #[error("the catalogue {} has format {found}, this version knows {known}; use a newer version, or delete it", path.display())]
     NewerCatalogue {
@@ -78,8 +102,10 @@ impl ManifestError {
     #[must_use]
     pub fn kind(&self) -> ManifestFault {
         match self {
-            Self::Io { .. } => ManifestFault::Storage,
-            Self::BadLine { .. } | Self::NewerCatalogue { .. } => ManifestFault::Integrity,
+            Self::Io { .. } | Self::Lines { .. } => ManifestFault::Storage,
+            Self::BadLine { .. } | Self::BadLines { .. } | Self::NewerCatalogue { .. } => {
+                ManifestFault::Integrity
+            }
             Self::Catalogue { source, .. } => match source.sqlite_error_code() {
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ManifestFault::Integrity,
                 _ => ManifestFault::Storage,

@@ -1,10 +1,12 @@
 //! The JSONL audit log and the SQLite catalogue of what a mirror holds. Blocking code.
 //!
 //! The manifest is the truth about what was done, the catalogue an index over it: delete the
-//! catalogue, and [`Catalogue::replay`] makes it again.
+//! catalogue, and [`Catalogue::replay`] makes it again. Beside them stand the lines of the index, as
+//! upstream has them ([`LinesWriter`], [`LinesReader`]).
 
 mod catalogue;
 mod error;
+mod lines;
 mod record;
 mod writer;
 
@@ -12,5 +14,6 @@ pub use catalogue::{
     Catalogue, CatalogueBatch, DirRow, FailureRow, Frame, Held, HeldRelease, Place, ReplayReport, Withdrawal,
 };
 pub use error::{ManifestError, ManifestFault};
+pub use lines::{IndexFileRow, LinePacker, LinesReader, LinesReport, LinesWriter, PackedLines, TextDigest};
 pub use record::{ManifestRecord, PRUNED, SCHEMA_VERSION, rfc3339};
 pub use writer::{ManifestWriter, OpenReport, read_from};

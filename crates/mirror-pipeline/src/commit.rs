@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use mirror_fetch::{Body, Failure, FailureKind, Fetched};
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, FailureRow, Frame, HeldRelease, ManifestRecord, ManifestWriter, Place,
-    Withdrawal, rfc3339,
+    Catalogue, CatalogueBatch, FailureRow, Frame, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter,
+    PackedLines, Place, Withdrawal, rfc3339,
 };
 use mirror_store::bundle::{MemberBody, NewMember};
 use mirror_store::{Staged, Store};
@@ -168,6 +168,8 @@ pub(crate) enum Event {
     Withdrawn(ReleaseId, Withdrawal),
     /// Upstream offers again what it had withdrawn.
     Returned(ReleaseId),
+    /// An index file of a wanted crate has lines that are not kept yet.
+    Lines(Box<PackedLines>),
     /// A writer cannot go on.
     Broken(PipelineError),
     /// Several at once: one wake-up instead of many.
@@ -250,6 +252,7 @@ pub(crate) struct Committer {
     pub(crate) store: Store,
     pub(crate) manifest: ManifestWriter,
     pub(crate) catalogue: Catalogue,
+    pub(crate) lines: LinesWriter,
     pub(crate) stats: Arc<RunStats>,
     pub(crate) run_id: String,
     pub(crate) root: String,
@@ -268,6 +271,7 @@ pub(crate) struct Committed {
     pub(crate) outcome: Outcome,
     pub(crate) catalogue: Catalogue,
     pub(crate) manifest: ManifestWriter,
+    pub(crate) lines: LinesWriter,
     pub(crate) bundler: Option<Bundler>,
 }
 
@@ -288,6 +292,7 @@ struct Batch {
     replaced: Vec<String>,
     records: Vec<ManifestRecord>,
     catalogue: CatalogueBatch,
+    lines: Vec<PackedLines>,
     /// Sizes of the downloaded files, counted once they are durable.
     downloaded: Vec<u64>,
     bytes: u64,
@@ -316,6 +321,7 @@ impl Committer {
             outcome: self.outcome,
             catalogue: self.catalogue,
             manifest: self.manifest,
+            lines: self.lines,
             bundler: self.bundler,
         })
     }
@@ -364,6 +370,10 @@ impl Committer {
                 batch.catalogue.withdrawn.push((id, kind, rfc3339(SystemTime::now())));
             }
             Event::Returned(id) => batch.catalogue.returned.push(id),
+            Event::Lines(lines) => {
+                batch.bytes += lines.packed_bytes();
+                batch.lines.push(*lines);
+            }
             Event::Broken(error) => return Err(error),
             Event::Many(events) => {
                 for event in events {
@@ -573,6 +583,9 @@ impl Committer {
             let len = self.manifest.append(&batch.records)?;
             self.manifest.sync()?;
             batch.catalogue.manifest_len = Some(len);
+        }
+        if !batch.lines.is_empty() {
+            batch.catalogue.index_files = self.lines.append(&batch.lines)?;
         }
         self.catalogue.apply(&batch.catalogue)?;
         for size in batch.downloaded {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mirror_fetch::{FetchObserver, Fetcher};
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexSource, LockSet, Selection};
-use mirror_manifest::{Catalogue, ManifestWriter, rfc3339};
+use mirror_manifest::{Catalogue, LinesWriter, ManifestWriter, rfc3339};
 use mirror_store::Store;
 use mirror_telemetry::{Phase, RunStats};
 use tokio::sync::mpsc;
@@ -172,6 +172,7 @@ impl Run {
         } else {
             None
         };
+        let lines = open_lines(&store, &mut catalogue, options.verify_existing)?;
         let swept = sweep(&store, &catalogue, &cancel)?;
         swept.record(&store, &mut catalogue)?;
         let mut cursor = Cursor::of(&self.input, &options, self.selection.is_open());
@@ -204,6 +205,7 @@ impl Run {
             store: store.clone(),
             manifest,
             catalogue,
+            lines,
             stats: stats.clone(),
             run_id: run_id.clone(),
             root: options.out.display().to_string(),
@@ -257,7 +259,7 @@ impl Run {
             join(worker).await?;
         }
         stats.set_phase(Phase::Finishing);
-        let Committed { mut outcome, mut catalogue, manifest, bundler } = join(commit).await??;
+        let Committed { mut outcome, mut catalogue, manifest, lines, bundler } = join(commit).await??;
         if let Some(bundler) = bundler {
             outcome.growing = bundler.finish(options.bundle_seal, &mut catalogue)?;
         }
@@ -300,6 +302,7 @@ impl Run {
             cursor.remember(&mut catalogue)?;
         }
         catalogue.know(&options.manifest)?;
+        lines.finish(&mut catalogue)?;
         if began.elapsed() > LONG && !outcome.interrupted {
             // The next run need not list what this one wrote.
             let swept = sweep(&store, &catalogue, &user_cancel)?;
@@ -320,6 +323,18 @@ fn index_of_run(
     let source = IndexSource::open(dir)?;
     let same = cursor.map_or(source.tree_id().is_none(), |cursor| cursor.is_at(&source));
     Ok(same.then_some(source))
+}
+
+/// The file of index lines; what it lost makes this run read the whole index.
+fn open_lines(store: &Store, catalogue: &mut Catalogue, verify: bool) -> Result<LinesWriter, PipelineError> {
+    let (lines, found) = LinesWriter::open(&store.state_dir(), catalogue, verify)?;
+    if found.lost {
+        tracing::warn!("the mirror's index lines were gone or cut; the index is read again");
+    }
+    if found.damaged > 0 {
+        tracing::warn!(files = found.damaged, "index lines were damaged; the index is read again");
+    }
+    Ok(lines)
 }
 
 /// Where a mirror keeps its catalogue.

@@ -10,6 +10,7 @@ mod cursor;
 mod download;
 mod error;
 mod extract;
+mod keep;
 mod list;
 mod options;
 mod outcome;

@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use mirror_fetch::FetchRequest;
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexLimits, LockSet, Selection, parse_file};
-use mirror_manifest::{Catalogue, Held, Withdrawal};
+use mirror_manifest::{Catalogue, Held, PackedLines, Withdrawal};
 use mirror_telemetry::RunStats;
 use mirror_types::{CrateName, IndexRecord, Layout, Printable, ReleaseId, Sha256};
 use tokio::sync::mpsc;
@@ -18,6 +18,7 @@ use url::Url;
 use crate::commit::{Event, Problem, Tag, Was};
 use crate::cursor::Totals;
 use crate::error::PipelineError;
+use crate::keep::{Keeper, Picked};
 use crate::list::{Checksums, readable};
 use crate::options::Storage;
 use crate::outcome::FIRST;
@@ -88,6 +89,8 @@ pub(crate) struct Parsed {
     bad_lines: u64,
     /// The first of them.
     faults: Vec<String>,
+    /// Its lines, where they are not kept yet.
+    lines: Picked,
 }
 
 /// Bad lines of one file that are told one by one.
@@ -102,7 +105,12 @@ impl Parsed {
                 faults.push(fault.to_string());
             }
         });
-        Self { path: path.to_owned(), crates: by_spelling(records), bad_lines, faults }
+        Self { path: path.to_owned(), crates: by_spelling(records), bad_lines, faults, lines: Ok(None) }
+    }
+
+    /// With its lines, as a reader picked them.
+    pub(crate) fn with(self, lines: Picked) -> Self {
+        Self { lines, ..self }
     }
 
     /// The crate, or the two of them.
@@ -173,6 +181,10 @@ pub(crate) struct Planner {
     pub(crate) complete: bool,
     pub(crate) catalogue: Option<Catalogue>,
     pub(crate) presence: Presence,
+    /// `None` when nothing is kept.
+    pub(crate) keeper: Option<Keeper>,
+    /// Of the index file that is planned, until one of its crates turns out to be wanted.
+    pub(crate) lines: Option<Box<PackedLines>>,
     pub(crate) stats: Arc<RunStats>,
     pub(crate) cancel: CancellationToken,
     /// `None` in a dry run.
@@ -206,7 +218,11 @@ impl Planner {
         if !wants_file(&self.selection, path) {
             return Ok(Ok(()));
         }
-        self.parsed(Parsed::of(path, data, &self.limits))
+        let lines = match &mut self.keeper {
+            Some(keeper) => keeper.pick(self.catalogue.as_ref(), path, data),
+            None => Ok(None),
+        };
+        self.parsed(Parsed::of(path, data, &self.limits).with(lines))
     }
 
     /// Plans what a reader made of a file.
@@ -226,6 +242,7 @@ impl Planner {
         if let Some(read) = &mut self.read {
             read.insert(hash(&parsed.path));
         }
+        self.take_lines(parsed.lines)?;
         for records in parsed.crates {
             if self.records(records, whole)?.is_err() {
                 return Ok(Err(Stopped));
@@ -248,6 +265,7 @@ impl Planner {
         if !self.named.is_empty() {
             self.named.remove(&name.canonical());
         }
+        self.send_lines();
         let held = self.held(&name)?;
         self.compare_held(&name, &records, whole, &held);
         let picked = self.selection.select(records);

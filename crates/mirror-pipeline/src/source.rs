@@ -19,6 +19,7 @@ use crate::commit::{Event, Problem};
 use crate::cursor::{Cursor, News, Totals};
 use crate::download::Run;
 use crate::error::PipelineError;
+use crate::keep::{Keeper, Kept};
 use crate::list::{read_list, readable};
 use crate::options::{DownloadOptions, Upstream};
 use crate::plan::{Address, Parsed, PlanReport, Planner, Sinks, wants_file};
@@ -64,7 +65,7 @@ impl Input {
 pub(crate) enum Records {
     Local(IndexSource, Way),
     Sparse { registry: Box<SparseRegistry>, names: Vec<CrateName> },
-    Closed(Vec<Vec<IndexRecord>>),
+    Closed { registry: Box<SparseRegistry>, crates: Vec<Vec<IndexRecord>> },
     List(Vec<(ReleaseId, Url)>),
 }
 
@@ -130,8 +131,8 @@ impl Run {
                     registry
                         .close(&mut closure, &mut |fault| faults.push(fault.to_string()), &cancel)
                         .await?;
-                    unread.extend(registry.failed);
-                    Records::Closed(closure.finish())
+                    unread.extend(registry.failed.clone());
+                    Records::Closed { registry: Box::new(registry), crates: closure.finish() }
                 } else {
                     registry.refresh(names.clone(), &cancel).await?;
                     unread.extend(registry.failed.clone());
@@ -152,7 +153,9 @@ impl Run {
         let mut on_full = None;
         match &records {
             _ if options.limit > 0 => {}
-            Records::Closed(crates) => stats.expect(crates.iter().map(|records| records.len() as u64).sum()),
+            Records::Closed { crates, .. } => {
+                stats.expect(crates.iter().map(|records| records.len() as u64).sum());
+            }
             Records::List(entries) => stats.expect(entries.len() as u64),
             Records::Sparse { .. } => {
                 stats.expect(selection.locked.as_ref().map_or(0, |locked| locked.len() as u64));
@@ -162,8 +165,17 @@ impl Run {
         }
         let complete = matches!(records, Records::Local(..)) && selection.is_open() && options.limit == 0;
         let all = complete && !matches!(records, Records::Local(_, Way::News(_)));
+        let keeper = match (&records, &catalogue, &sinks) {
+            (Records::List(_), ..) | (_, None, _) | (.., None) => None,
+            (Records::Local(_, Way::Ordered | Way::Fastest), Some(catalogue), _) => {
+                Some(Keeper::new(Kept::all(catalogue)?))
+            }
+            _ => Some(Keeper::new(Kept::Ask)),
+        };
         let mut planner = Planner {
             complete,
+            keeper,
+            lines: None,
             read: (all && catalogue.is_some()).then(HashSet::new),
             selection,
             must,
@@ -191,7 +203,7 @@ impl Run {
             sample: Sample::default(),
             report: PlanReport::default(),
         };
-        if let Records::Closed(_) = records {
+        if let Records::Closed { .. } = records {
             // What the closure selected is wanted, whatever began it.
             planner.selection = Selection { include_yanked: true, ..Selection::default() };
         }
@@ -336,8 +348,11 @@ pub(crate) fn plan_all(
                 }
             }
         }
-        Records::Closed(crates) => {
+        Records::Closed { registry, crates } => {
             for records in crates {
+                if let Some(file) = records.first().and_then(|first| registry.file(&first.id.name)) {
+                    planner.lines_of(&file.path, &file.data)?;
+                }
                 if planner.records(records, false)?.is_err() {
                     break;
                 }
@@ -390,14 +405,18 @@ fn fastest(planner: &mut Planner, source: IndexSource) -> Result<(), PipelineErr
     let (send, receive) = crossbeam_channel::bounded::<Vec<Parsed>>(16);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let (selection, limits) = (planner.selection.clone(), planner.limits);
+    // Readers know everything that is kept: no catalogue is asked.
+    let keeper = planner.keeper.as_ref().map(Keeper::another);
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
             source.scan_unordered(threads, &|| {
                 let mut handful = Handful { files: Vec::with_capacity(HANDFUL), to: send.clone() };
                 let (selection, limits) = (&selection, &limits);
+                let mut keeper = keeper.as_ref().map(Keeper::another);
                 Box::new(move |path, data| {
                     if wants_file(selection, path) {
-                        handful.add(Parsed::of(path, data, limits))
+                        let lines = keeper.as_mut().map_or(Ok(None), |keeper| keeper.pick(None, path, data));
+                        handful.add(Parsed::of(path, data, limits).with(lines))
                     } else {
                         ControlFlow::Continue(())
                     }

@@ -6,6 +6,7 @@ mod bundled;
 mod crash;
 mod faults;
 mod hostile;
+mod lines;
 mod nightly;
 mod rerun;
 mod sources;

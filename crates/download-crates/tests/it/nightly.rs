@@ -11,7 +11,7 @@ pub(crate) const UNCHANGED: &str = "the index has not changed";
 
 pub(crate) struct Nightly {
     pub(crate) world: World,
-    base: String,
+    pub(crate) base: String,
 }
 
 impl Nightly {

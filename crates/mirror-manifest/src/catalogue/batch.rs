@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use mirror_types::{CrateName, ReleaseId, Sha256, VersionText};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
+use crate::lines::IndexFileRow;
 use crate::record::rfc3339;
 
 /// Where a member is in a bundle.
@@ -167,6 +168,8 @@ pub struct CatalogueBatch {
     pub failed: Vec<FailureRow>,
     /// Directories whose listing agreed.
     pub dirs: Vec<DirRow>,
+    /// Index files whose lines are kept from now on.
+    pub index_files: Vec<IndexFileRow>,
     /// Length of the manifest that is taken in with this.
     pub manifest_len: Option<u64>,
 }
@@ -180,6 +183,7 @@ pub(super) fn apply(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::R
     heal(to, batch)?;
     fail(to, batch)?;
     withdraw(to, batch)?;
+    super::index_files::keep(to, &batch.index_files)?;
     let mut touch = to.prepare_cached("INSERT OR REPLACE INTO dirs VALUES (?1, 0, 0, 0)")?;
     for path in &batch.touched {
         touch.execute([path])?;
@@ -287,7 +291,7 @@ fn hold(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
 }
 
 /// As SQLite keeps numbers.
-fn number(value: u64) -> i64 {
+pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

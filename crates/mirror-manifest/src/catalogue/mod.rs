@@ -1,4 +1,5 @@
 mod batch;
+mod index_files;
 mod replay;
 
 use std::ops::Range;
@@ -8,6 +9,7 @@ use mirror_types::{CrateName, ReleaseId, Sha256};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 pub use batch::{CatalogueBatch, DirRow, FailureRow, Frame, Held, HeldRelease, Place, Withdrawal};
+pub(crate) use index_files::LinesState;
 pub use replay::ReplayReport;
 
 use crate::error::ManifestError;
@@ -82,6 +84,7 @@ impl Catalogue {
                 return Err(ManifestError::NewerCatalogue { path: path.to_owned(), found, known: FORMAT });
             }
         }
+        db.execute_batch(index_files::SCHEMA).map_err(fail)?;
         let mut catalogue = Self { db, path: path.to_owned() };
         if !kept.is_empty() {
             catalogue.apply(&CatalogueBatch { withdrawn: kept, ..CatalogueBatch::default() })?;

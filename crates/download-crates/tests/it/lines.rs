@@ -1,0 +1,151 @@
+//! The lines of the index that a mirror keeps, to be served from.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use mirror_testkit::TestRegistry;
+
+use crate::nightly::{Nightly, UNCHANGED};
+use crate::world::{World, run};
+
+/// The file of lines.
+fn file(root: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(root.join(".mirror")).unwrap();
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "lines"))
+        .collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.remove(0)
+}
+
+/// Every index file as it is kept, read as the format is documented.
+fn kept(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let bytes = std::fs::read(file(root)).unwrap();
+    assert!(bytes.starts_with(b"mirror-index-lines 1\n"));
+    let catalogue = rusqlite::Connection::open(root.join(".mirror/catalogue.sqlite")).unwrap();
+    let mut query = catalogue.prepare("SELECT path, frame_offset, frame_len, size FROM index_files").unwrap();
+    let row = |row: &rusqlite::Row<'_>| -> rusqlite::Result<(String, u32, u32, u32)> {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    };
+    let rows = query.query_map([], row).unwrap().map(Result::unwrap);
+    rows.map(|(path, at, len, size)| {
+        let (at, len, size) = (at as usize, len as usize, size as usize);
+        (path, zstd::bulk::decompress(&bytes[at..at + len], size).unwrap())
+    })
+    .collect()
+}
+
+#[track_caller]
+fn assert_kept(world: &World, out: &str, expected: &BTreeMap<String, Vec<u8>>) {
+    let kept = kept(&world.path(out));
+    assert_eq!(kept.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    assert!(kept == *expected, "all byte for byte");
+}
+
+#[test]
+fn every_index_file_is_kept_night_after_night() {
+    let mut nightly = Nightly::new(60);
+    assert_kept(&nightly.world, "out", &nightly.world.registry.index_files());
+    let first = std::fs::metadata(file(&nightly.world.path("out"))).unwrap().len();
+    nightly.go(&[]).expect(0);
+    assert_eq!(std::fs::metadata(file(&nightly.world.path("out"))).unwrap().len(), first, "nothing new");
+
+    let name = nightly.world.registry.crates.keys().nth(5).unwrap().clone();
+    nightly.world.registry.add(&name, "99.0.0", b"another");
+    nightly.world.registry.add("newcomer", "1.0.0", b"new").yanked = true;
+    // What is deleted upstream stays held, and so do its lines.
+    let (_, gone) = nightly.world.registry.crates.pop_last().unwrap();
+    let mut expected = nightly.world.registry.index_files();
+    nightly.publish();
+    nightly.go(&["--dry-run", "--offline"]).expect(0);
+    assert_eq!(std::fs::metadata(file(&nightly.world.path("out"))).unwrap().len(), first, "dry");
+    nightly.go(&[]).expect(0);
+    let mut deleted = TestRegistry::default();
+    deleted.crates.insert(gone[0].id.name.to_string(), gone);
+    expected.extend(deleted.index_files());
+    assert_kept(&nightly.world, "out", &expected);
+    assert!(kept(&nightly.world.path("out")).values().any(|text| text.ends_with(b"{\"n\":1.50}}\n")));
+}
+
+#[test]
+fn lines_that_are_lost_come_back() {
+    let nightly = Nightly::new(61);
+    let out = nightly.world.path("out");
+    let files = nightly.world.registry.index_files();
+    let damages: [&dyn Fn(&Path); 3] = [
+        &|path| std::fs::remove_file(path).unwrap(),
+        &|path| std::fs::File::options().write(true).open(path).unwrap().set_len(1_000).unwrap(),
+        &|path| std::fs::write(path, "something else, and long enough\n".repeat(10_000)).unwrap(),
+    ];
+    for damage in damages {
+        damage(&file(&out));
+        let ended = nightly.go(&[]).expect(0);
+        assert!(ended.stderr.contains("index lines were gone or cut"), "{}", ended.stderr);
+        assert_eq!(ended.count("downloaded"), 0);
+        nightly.adds_up(&ended);
+        assert_kept(&nightly.world, "out", &files);
+        assert!(nightly.go(&[]).expect(0).stderr.contains(UNCHANGED));
+    }
+    // A flipped bit is found where everything is looked at.
+    let mut bytes = std::fs::read(file(&out)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(file(&out), bytes).unwrap();
+    let ended = nightly.go(&["--verify-existing"]).expect(0);
+    assert!(ended.stderr.contains("index lines were damaged"), "{}", ended.stderr);
+    assert_kept(&nightly.world, "out", &files);
+}
+
+/// A mirror that was made before lines were kept reads the whole index once.
+#[test]
+fn an_older_mirror_gets_its_lines() {
+    let nightly = Nightly::new(62);
+    let out = nightly.world.path("out");
+    std::fs::remove_file(file(&out)).unwrap();
+    nightly.catalogue("DELETE FROM state WHERE key LIKE 'lines%' RETURNING value");
+    nightly.catalogue("DELETE FROM index_files RETURNING path");
+    let ended = nightly.go(&[]).expect(0);
+    assert!(!ended.stderr.contains(UNCHANGED));
+    assert_kept(&nightly.world, "out", &nightly.world.registry.index_files());
+    assert!(nightly.go(&[]).expect(0).stderr.contains(UNCHANGED));
+}
+
+#[test]
+fn every_way_in_keeps_lines() {
+    let mut world = World::new(TestRegistry::generate(63, 120, 200));
+    world.registry.add("base", "1.0.0", b"base");
+    world.registry.add("top", "1.0.0", b"top").deps.push((
+        "base".to_owned(),
+        "^1".to_owned(),
+        "normal".to_owned(),
+    ));
+    world.publish();
+    let files = world.registry.index_files();
+    let only = |names: &[&str]| -> BTreeMap<String, Vec<u8>> {
+        let named = |path: &String| names.iter().any(|name| path.ends_with(&format!("/{name}")));
+        files
+            .iter()
+            .filter(|(path, _)| named(path))
+            .map(|(path, text)| (path.clone(), text.clone()))
+            .collect()
+    };
+    run(&mut world.mirroring("all")).expect(0);
+    assert_kept(&world, "all", &files);
+    // Again, in the order that is read fastest, into a mirror that has lost its lines.
+    std::fs::remove_file(file(&world.path("all"))).unwrap();
+    run(&mut world.mirroring("all")).expect(0);
+    assert_kept(&world, "all", &files);
+    run(world.mirroring("named").args(["--crates", "top"])).expect(0);
+    assert_kept(&world, "named", &only(&["top"]));
+    run(world.mirroring("globbed").args(["--crates", "to*", "--exclude", "tob*"])).expect(0);
+    assert!(kept(&world.path("globbed")).contains_key("3/t/top"));
+    let url = format!("sparse+{}/index/", world.origin.base());
+    run(world.command("sparse").args(["--crates", "top", "--index-url", &url])).expect(0);
+    assert_kept(&world, "sparse", &only(&["top"]));
+    run(world.command("closed").args(["--crates", "top", "--closure", "--index-url", &url])).expect(0);
+    assert_kept(&world, "closed", &only(&["top", "base"]));
+    let before = std::fs::metadata(file(&world.path("closed"))).unwrap().len();
+    run(world.command("closed").args(["--crates", "top", "--closure", "--index-url", &url])).expect(0);
+    assert_eq!(std::fs::metadata(file(&world.path("closed"))).unwrap().len(), before);
+}

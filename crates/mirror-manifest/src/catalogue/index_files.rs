@@ -1,0 +1,141 @@
+//! Where the lines of each index file are kept.
+
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+
+use super::batch::{CURSOR, number};
+use super::{Catalogue, size};
+use crate::error::ManifestError;
+use crate::lines::{IndexFileRow, TextDigest};
+
+/// Beside the other tables, so that a catalogue of before gets it without being made again.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS index_files (
+    path TEXT PRIMARY KEY, digest BLOB NOT NULL, size INTEGER NOT NULL,
+    frame_offset INTEGER NOT NULL, frame_len INTEGER NOT NULL
+) WITHOUT ROWID;
+";
+
+const COLUMNS: &str = "path, digest, size, frame_offset, frame_len";
+
+/// Where the state keeps which file of lines the rows are of.
+const GENERATION: &str = "lines_generation";
+/// Where it keeps up to where rows point into it.
+const END: &str = "lines_end";
+/// Where it keeps how many bytes of it no row points to any more.
+const DEAD: &str = "lines_dead";
+
+/// Which file of lines the rows are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LinesState {
+    /// The number in its name.
+    pub(crate) generation: u64,
+    /// Up to where rows point into it, bytes.
+    pub(crate) end: u64,
+    /// Bytes that no row points to any more.
+    pub(crate) dead: u64,
+}
+
+impl Catalogue {
+    /// Where the lines of an index file are kept, by its path in the index.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn index_file(&self, path: &str) -> Result<Option<IndexFileRow>, ManifestError> {
+        let query = || {
+            let mut statement =
+                self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM index_files WHERE path = ?1"))?;
+            statement.query_row([path], row).optional()
+        };
+        query().map_err(self.fail("read the index files of"))
+    }
+
+    /// Gives every kept index file to `visit`, in the order of the paths.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn index_files(&self, visit: &mut dyn FnMut(IndexFileRow)) -> Result<(), ManifestError> {
+        let mut query = || {
+            let mut statement =
+                self.db.prepare(&format!("SELECT {COLUMNS} FROM index_files ORDER BY path"))?;
+            let mut rows = statement.query([])?;
+            while let Some(found) = rows.next()? {
+                visit(row(found)?);
+            }
+            Ok(())
+        };
+        query().map_err(self.fail("read the index files of"))
+    }
+
+    /// Which file of lines the rows are of; `None` when lines were never kept.
+    pub(crate) fn lines_state(&self) -> Result<Option<LinesState>, ManifestError> {
+        let number = |key| Ok(self.recall(key)?.and_then(|text| text.parse::<u64>().ok()));
+        let Some(generation) = number(GENERATION)? else { return Ok(None) };
+        Ok(Some(LinesState { generation, end: number(END)?.unwrap_or(0), dead: number(DEAD)?.unwrap_or(0) }))
+    }
+
+    /// Lets `rows` be all that is kept, in a file of its own. `whole`: nothing is missing that was kept
+    /// before; else the next run reads the whole index.
+    pub(crate) fn replace_lines(
+        &mut self,
+        state: LinesState,
+        rows: &[IndexFileRow],
+        whole: bool,
+    ) -> Result<(), ManifestError> {
+        let fail = self.fail("write to");
+        let mut write = || {
+            let to = self.db.transaction()?;
+            to.execute("DELETE FROM index_files", [])?;
+            if !whole {
+                to.execute("DELETE FROM state WHERE key = ?1", [CURSOR])?;
+            }
+            keep(&to, rows)?;
+            remember(&to, state)?;
+            to.commit()
+        };
+        write().map_err(fail)
+    }
+}
+
+fn row(row: &Row<'_>) -> rusqlite::Result<IndexFileRow> {
+    let digest = row.get_ref(1)?.as_blob()?.try_into().map_err(|_| rusqlite::Error::InvalidQuery)?;
+    Ok(IndexFileRow {
+        path: row.get(0)?,
+        digest: TextDigest::from_bytes(digest),
+        size: size(row.get(2)?),
+        frame_offset: size(row.get(3)?),
+        frame_len: size(row.get(4)?),
+    })
+}
+
+/// Keeps rows, and counts what they replace.
+pub(super) fn keep(to: &Transaction<'_>, rows: &[IndexFileRow]) -> rusqlite::Result<()> {
+    let Some(end) = rows.iter().map(|row| row.frame_offset + row.frame_len).max() else { return Ok(()) };
+    let mut replaced = to.prepare_cached("SELECT frame_len FROM index_files WHERE path = ?1")?;
+    let mut keep = to.prepare_cached("INSERT OR REPLACE INTO index_files VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut dead = 0_i64;
+    for row in rows {
+        dead += replaced.query_row([&row.path], |row| row.get::<_, i64>(0)).optional()?.unwrap_or(0);
+        keep.execute(params![
+            row.path,
+            row.digest.as_bytes(),
+            number(row.size),
+            number(row.frame_offset),
+            number(row.frame_len)
+        ])?;
+    }
+    let mut add = to.prepare_cached(
+        "INSERT INTO state VALUES (?1, ?2)
+         ON CONFLICT DO UPDATE SET value = CAST(value AS INTEGER) + excluded.value",
+    )?;
+    add.execute(params![DEAD, dead])?;
+    to.prepare_cached("INSERT OR REPLACE INTO state VALUES (?1, ?2)")?.execute(params![END, number(end)])?;
+    Ok(())
+}
+
+fn remember(to: &Transaction<'_>, state: LinesState) -> rusqlite::Result<()> {
+    let mut remember = to.prepare_cached("INSERT OR REPLACE INTO state VALUES (?1, ?2)")?;
+    for (key, value) in [(GENERATION, state.generation), (END, state.end), (DEAD, state.dead)] {
+        remember.execute([key, &value.to_string()])?;
+    }
+    Ok(())
+}

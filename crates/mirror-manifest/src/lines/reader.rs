@@ -1,0 +1,104 @@
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{HEAD, IndexFileRow, TextDigest, file_of};
+use crate::catalogue::Catalogue;
+use crate::error::ManifestError;
+
+/// No index file is longer, packed or not: what says otherwise is damaged.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// A file of lines, open for reading. Any number of threads may read.
+#[derive(Debug)]
+pub struct LinesReader {
+    file: File,
+    path: PathBuf,
+    generation: u64,
+}
+
+pub(super) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ManifestError + 'a {
+    move |source| ManifestError::Lines { doing, path: path.to_owned(), source }
+}
+
+impl LinesReader {
+    /// Opens the file that the rows of the catalogue are of, below `dir`, which is the mirror's
+    /// `.mirror`. `None` when lines were never kept, or their file is gone. Takes no lock.
+    ///
+    /// # Errors
+    /// When SQLite fails, or the file cannot be opened.
+    pub fn open(dir: &Path, catalogue: &Catalogue) -> Result<Option<Self>, ManifestError> {
+        let Some(state) = catalogue.lines_state()? else { return Ok(None) };
+        let path = file_of(dir, state.generation);
+        match File::open(&path) {
+            Ok(file) => Ok(Some(Self { file, path, generation: state.generation })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at("open", &path)(error)),
+        }
+    }
+
+    pub(super) fn of(file: File, path: &Path, generation: u64) -> Self {
+        Self { file, path: path.to_owned(), generation }
+    }
+
+    /// The number in the file's name: rows of a catalogue that names another are not of this file.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether the file begins as it should and holds `len` bytes.
+    pub(super) fn holds(&self, len: u64) -> Result<bool, ManifestError> {
+        let found = self.file.metadata().map_err(at("look at", &self.path))?.len();
+        let mut head = [0; HEAD.len()];
+        Ok(found >= len.max(HEAD.len() as u64)
+            && read_exact_at(&self.file, &mut head, 0).is_ok()
+            && head == *HEAD)
+    }
+
+    /// The text of an index file, as upstream has it. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what was written.
+    pub fn read(&self, row: &IndexFileRow) -> Result<Vec<u8>, ManifestError> {
+        let frame = self.frame(row)?;
+        self.unpack(row, &frame)
+    }
+
+    pub(super) fn frame(&self, row: &IndexFileRow) -> Result<Vec<u8>, ManifestError> {
+        let len = usize::try_from(row.frame_len.min(MAX_BYTES)).unwrap_or(0);
+        let mut frame = vec![0; len];
+        match read_exact_at(&self.file, &mut frame, row.frame_offset) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.bad(row)),
+            read => read.map(|()| frame).map_err(at("read", &self.path)),
+        }
+    }
+
+    pub(super) fn unpack(&self, row: &IndexFileRow, frame: &[u8]) -> Result<Vec<u8>, ManifestError> {
+        let size = usize::try_from(row.size.min(MAX_BYTES)).unwrap_or(0);
+        let text = zstd::bulk::decompress(frame, size).map_err(|_| self.bad(row))?;
+        if TextDigest::of(&text) == row.digest { Ok(text) } else { Err(self.bad(row)) }
+    }
+
+    fn bad(&self, row: &IndexFileRow) -> ManifestError {
+        ManifestError::BadLines { path: self.path.clone(), offset: row.frame_offset, file: row.path.clone() }
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !out.is_empty() {
+        let n = std::os::windows::fs::FileExt::seek_read(file, out, offset)?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        out = &mut out[n..];
+        offset += n as u64;
+    }
+    Ok(())
+}

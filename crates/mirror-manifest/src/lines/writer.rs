@@ -1,0 +1,379 @@
+#![expect(clippy::disallowed_methods, reason = "the file of lines is this crate's own")]
+
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::packer::PackedLines;
+use super::reader::{LinesReader, at};
+use super::{HEAD, IndexFileRow, file_of, generation_of};
+use crate::catalogue::{Catalogue, LinesState};
+use crate::error::{ManifestError, ManifestFault};
+
+/// Below this, what is of no use is left where it is, bytes.
+const LITTLE: u64 = 4 << 20;
+/// Frames are written out when so much of them waits, bytes.
+const AT_ONCE: usize = 1 << 20;
+
+/// Appends the lines of index files. One at a time, under the lock of the mirror.
+#[derive(Debug)]
+pub struct LinesWriter {
+    dir: PathBuf,
+    file: File,
+    path: PathBuf,
+    end: u64,
+}
+
+/// What was found when the file of lines was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinesReport {
+    /// The file that the catalogue knows is gone, cut, or of another format: all is kept anew.
+    pub lost: bool,
+    /// Index files whose lines were damaged: they are kept anew.
+    pub damaged: u64,
+}
+
+impl LinesWriter {
+    /// Opens the file that the rows of the catalogue are of, below `dir`, the mirror's `.mirror`. When
+    /// lines were never kept, or their file is gone, cut or of another format, everything is begun anew:
+    /// the catalogue then has no row and no cursor, so that the run reads the whole index. `verify`:
+    /// every frame is read and checked, too; what is damaged loses its row, and the cursor goes.
+    ///
+    /// # Errors
+    /// When the disk or SQLite fails.
+    pub fn open(
+        dir: &Path,
+        catalogue: &mut Catalogue,
+        verify: bool,
+    ) -> Result<(Self, LinesReport), ManifestError> {
+        let mut report = LinesReport::default();
+        let state = catalogue.lines_state()?;
+        let known = state.map(|state| Self::reopen(dir, state)).transpose()?.flatten();
+        let mut writer = match known {
+            Some(writer) => writer,
+            None => {
+                report.lost = state.is_some();
+                Self::replace(dir, catalogue, None)?.0
+            }
+        };
+        if verify && !report.lost {
+            report.damaged = writer.verify(catalogue)?;
+        }
+        remove_others(dir, &writer.path)?;
+        Ok((writer, report))
+    }
+
+    /// The file as the catalogue knows it; what is behind the last row is cut.
+    fn reopen(dir: &Path, state: LinesState) -> Result<Option<Self>, ManifestError> {
+        let path = file_of(dir, state.generation);
+        let file = match File::options().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(at("open", &path)(error)),
+        };
+        let end = state.end.max(HEAD.len() as u64);
+        let reader = LinesReader::of(file.try_clone().map_err(at("open", &path))?, &path, state.generation);
+        if !reader.holds(end)? {
+            return Ok(None);
+        }
+        file.set_len(end).map_err(at("cut", &path))?;
+        (&file).seek(SeekFrom::Start(end)).map_err(at("find the end of", &path))?;
+        Ok(Some(Self { dir: dir.to_owned(), file, path, end }))
+    }
+
+    /// Begins a file of the next number with what is whole of `rows`, and lets the catalogue know it;
+    /// gives the number of damaged ones.
+    fn replace(
+        dir: &Path,
+        catalogue: &mut Catalogue,
+        keep: Option<(LinesReader, Vec<IndexFileRow>)>,
+    ) -> Result<(Self, u64), ManifestError> {
+        let named = |entry: io::Result<std::fs::DirEntry>| generation_of(entry.ok()?.file_name().to_str()?);
+        let listed = std::fs::read_dir(dir).map_err(at("list the directory of", dir))?;
+        let generation = listed.filter_map(named).max().unwrap_or(0) + 1;
+        let path = file_of(dir, generation);
+        let file = File::options().read(true).write(true).create_new(true).open(&path);
+        let file = file.map_err(at("create", &path))?;
+        let mut writer = Self { dir: dir.to_owned(), file, path, end: 0 };
+        writer.write(HEAD)?;
+        let (mut rows, mut damaged, began_anew) = (Vec::new(), 0, keep.is_none());
+        if let Some((reader, mut old)) = keep {
+            old.sort_unstable_by_key(|row| row.frame_offset);
+            let mut waiting = Vec::new();
+            for mut row in old {
+                let frame = reader.frame(&row).and_then(|frame| reader.unpack(&row, &frame).map(|_| frame));
+                match frame {
+                    Ok(frame) => {
+                        row.frame_offset = writer.end + waiting.len() as u64;
+                        waiting.extend_from_slice(&frame);
+                        rows.push(row);
+                    }
+                    Err(error) if error.kind() == ManifestFault::Integrity => damaged += 1,
+                    Err(error) => return Err(error),
+                }
+                if waiting.len() >= AT_ONCE {
+                    writer.write(&waiting)?;
+                    waiting.clear();
+                }
+            }
+            writer.write(&waiting)?;
+        }
+        writer.sync()?;
+        sync_dir(dir)?;
+        let state = LinesState { generation, end: writer.end, dead: 0 };
+        catalogue.replace_lines(state, &rows, !began_anew && damaged == 0)?;
+        Ok((writer, damaged))
+    }
+
+    /// Appends lines; they are durable on return. Gives the rows that speak of them, which are to be
+    /// applied to the catalogue next.
+    ///
+    /// # Errors
+    /// When the disk refuses. A failure is final: the run must end.
+    pub fn append(&mut self, files: &[PackedLines]) -> Result<Vec<IndexFileRow>, ManifestError> {
+        let mut rows = Vec::with_capacity(files.len());
+        let mut waiting = Vec::new();
+        for file in files {
+            rows.push(IndexFileRow {
+                path: file.path.clone(),
+                digest: file.digest,
+                size: file.size,
+                frame_offset: self.end + waiting.len() as u64,
+                frame_len: file.packed_bytes(),
+            });
+            waiting.extend_from_slice(&file.frame);
+            if waiting.len() >= AT_ONCE {
+                self.write(&waiting)?;
+                waiting.clear();
+            }
+        }
+        self.write(&waiting)?;
+        self.sync()?;
+        Ok(rows)
+    }
+
+    /// Ends writing. When more than half of the file is of no use any more, the rest of it is written
+    /// into a new one; whoever has the old one open can go on with the rows that they read before.
+    ///
+    /// # Errors
+    /// When the disk or SQLite fails.
+    pub fn finish(self, catalogue: &mut Catalogue) -> Result<(), ManifestError> {
+        self.finish_above(LITTLE, catalogue)
+    }
+
+    fn finish_above(self, little: u64, catalogue: &mut Catalogue) -> Result<(), ManifestError> {
+        match catalogue.lines_state()? {
+            Some(state) if state.dead > little && state.dead > self.end / 2 => self.compact(catalogue),
+            _ => Ok(()),
+        }
+    }
+
+    fn compact(self, catalogue: &mut Catalogue) -> Result<(), ManifestError> {
+        let mut rows = Vec::new();
+        catalogue.index_files(&mut |row| rows.push(row))?;
+        let (writer, _) = Self::replace(&self.dir, catalogue, Some((self.reader()?, rows)))?;
+        remove_others(&self.dir, &writer.path)
+    }
+
+    /// Checks every frame; gives the number of damaged ones, which have no row any more.
+    fn verify(&mut self, catalogue: &mut Catalogue) -> Result<u64, ManifestError> {
+        let reader = self.reader()?;
+        let (mut rows, mut bad, mut failed) = (Vec::new(), false, None);
+        catalogue.index_files(&mut |row| {
+            match reader.read(&row) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ManifestFault::Integrity => bad = true,
+                Err(error) => failed = Some(error),
+            }
+            rows.push(row);
+        })?;
+        failed.map_or(Ok(()), Err)?;
+        if !bad {
+            return Ok(0);
+        }
+        let (writer, damaged) = Self::replace(&self.dir, catalogue, Some((reader, rows)))?;
+        *self = writer;
+        Ok(damaged)
+    }
+
+    fn reader(&self) -> Result<LinesReader, ManifestError> {
+        Ok(LinesReader::of(self.file.try_clone().map_err(at("open", &self.path))?, &self.path, 0))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ManifestError> {
+        self.file.write_all(bytes).map_err(at("append to", &self.path))?;
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), ManifestError> {
+        self.file.sync_data().map_err(at("make durable", &self.path))
+    }
+}
+
+/// Removes the files of other generations, which no row speaks of.
+fn remove_others(dir: &Path, own: &Path) -> Result<(), ManifestError> {
+    for entry in std::fs::read_dir(dir).map_err(at("list the directory of", dir))?.flatten() {
+        let path = entry.path();
+        if path != own && entry.file_name().to_str().is_some_and(|name| generation_of(name).is_some()) {
+            std::fs::remove_file(&path).map_err(at("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn sync_dir(dir: &Path) -> Result<(), ManifestError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(at("make durable the directory of", dir))
+}
+
+/// Directories cannot be synced here.
+#[cfg(not(unix))]
+fn sync_dir(_: &Path) -> Result<(), ManifestError> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{LinePacker, TextDigest};
+    use super::*;
+    use crate::CatalogueBatch;
+
+    struct Mirror {
+        dir: tempfile::TempDir,
+        catalogue: Catalogue,
+    }
+
+    fn text(name: &str, n: usize) -> Vec<u8> {
+        format!("{{\"name\":\"{name}\",\"vers\":\"0.0.{n}\",\"x\":1.50}}\n").repeat(n % 7 + 1).into_bytes()
+    }
+
+    impl Mirror {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().expect("dir");
+            let catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("catalogue");
+            Self { dir, catalogue }
+        }
+
+        fn open(&mut self, verify: bool) -> (LinesWriter, LinesReport) {
+            LinesWriter::open(self.dir.path(), &mut self.catalogue, verify).expect("open")
+        }
+
+        fn keep(&mut self, writer: &mut LinesWriter, files: &[(&str, Vec<u8>)]) {
+            let mut packer = LinePacker::new().expect("packer");
+            let pack =
+                |(path, text): &(&str, Vec<u8>)| packer.pack(path, TextDigest::of(text), text).expect("pack");
+            let packed: Vec<_> = files.iter().map(pack).collect();
+            let index_files = writer.append(&packed).expect("append");
+            self.catalogue
+                .apply(&CatalogueBatch { index_files, ..CatalogueBatch::default() })
+                .expect("apply");
+        }
+
+        fn read(&self, path: &str) -> Option<Vec<u8>> {
+            let reader = LinesReader::open(self.dir.path(), &self.catalogue).expect("open")?;
+            let row = self.catalogue.index_file(path).expect("row")?;
+            reader.read(&row).ok()
+        }
+
+        fn file(&self) -> PathBuf {
+            file_of(self.dir.path(), self.catalogue.lines_state().expect("state").expect("some").generation)
+        }
+    }
+
+    #[test]
+    fn what_was_kept_is_read_byte_for_byte() {
+        let mut mirror = Mirror::new();
+        let (mut writer, report) = mirror.open(false);
+        assert_eq!(report, LinesReport::default());
+        mirror.keep(&mut writer, &[("se/rd/serde", text("serde", 3)), ("1/a", text("a", 9))]);
+        mirror.keep(&mut writer, &[("1/a", text("a", 10)), ("2/ab", Vec::new())]);
+        assert_eq!(mirror.read("se/rd/serde"), Some(text("serde", 3)));
+        assert_eq!(mirror.read("1/a"), Some(text("a", 10)));
+        assert_eq!(mirror.read("2/ab"), Some(Vec::new()));
+        assert_eq!(mirror.read("2/cd"), None);
+        drop(writer);
+        assert_eq!(mirror.open(true).1, LinesReport::default());
+        assert_eq!(mirror.read("1/a"), Some(text("a", 10)));
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_begun_anew_and_a_torn_tail_does_no_harm() {
+        let mut mirror = Mirror::new();
+        let (mut writer, _) = mirror.open(false);
+        mirror.keep(&mut writer, &[("se/rd/serde", text("serde", 3)), ("1/a", text("a", 9))]);
+        mirror.catalogue.set_cursor("here").expect("cursor");
+        let whole = std::fs::read(mirror.file()).expect("read");
+        // Behind the last row there may be anything.
+        std::fs::write(mirror.file(), [whole.as_slice(), b"torn"].concat()).expect("write");
+        drop(writer);
+        assert_eq!(mirror.open(false).1, LinesReport::default());
+        assert_eq!(std::fs::read(mirror.file()).expect("read"), whole);
+        assert!(mirror.catalogue.cursor().expect("cursor").is_some());
+        for len in 0..whole.len() {
+            let path = mirror.file();
+            std::fs::write(&path, &whole[..len]).expect("write");
+            let (mut writer, report) = mirror.open(false);
+            assert!(report.lost, "cut at {len}");
+            assert_eq!(mirror.read("1/a"), None);
+            assert_eq!(mirror.catalogue.cursor().expect("cursor"), None);
+            assert!(!path.exists());
+            mirror.keep(&mut writer, &[("se/rd/serde", text("serde", 3)), ("1/a", text("a", 9))]);
+            assert_eq!(mirror.read("1/a"), Some(text("a", 9)));
+            mirror.catalogue.set_cursor("here").expect("cursor");
+        }
+        std::fs::remove_file(mirror.file()).expect("remove");
+        assert!(mirror.open(false).1.lost);
+    }
+
+    #[test]
+    fn a_damaged_frame_is_noticed() {
+        let mut mirror = Mirror::new();
+        let (mut writer, _) = mirror.open(false);
+        mirror.keep(&mut writer, &[("se/rd/serde", text("serde", 3)), ("1/a", text("a", 9))]);
+        mirror.catalogue.set_cursor("here").expect("cursor");
+        drop(writer);
+        let row = mirror.catalogue.index_file("1/a").expect("row").expect("some");
+        let mut bytes = std::fs::read(mirror.file()).expect("read");
+        for at in row.frame_offset..row.frame_offset + row.frame_len {
+            let at = usize::try_from(at).expect("offset");
+            bytes[at] ^= 0x55;
+            std::fs::write(mirror.file(), &bytes).expect("write");
+            assert_eq!(mirror.read("1/a"), None, "byte {at}");
+            bytes[at] ^= 0x55;
+        }
+        *bytes.last_mut().expect("byte") ^= 1;
+        std::fs::write(mirror.file(), &bytes).expect("write");
+        assert_eq!(mirror.open(false).1.damaged, 0, "lengths alone are looked at");
+        assert_eq!(mirror.open(true).1.damaged, 1);
+        assert_eq!(mirror.catalogue.cursor().expect("cursor"), None);
+        assert_eq!(mirror.catalogue.index_file("1/a").expect("row"), None);
+        assert_eq!(mirror.read("se/rd/serde"), Some(text("serde", 3)));
+    }
+
+    #[test]
+    fn what_is_dead_is_left_behind_and_readers_go_on() {
+        let mut mirror = Mirror::new();
+        let (mut writer, _) = mirror.open(false);
+        for n in 0..40 {
+            mirror.keep(&mut writer, &[("1/a", text("a", n))]);
+        }
+        mirror.keep(&mut writer, &[("1/b", text("b", 1))]);
+        mirror.catalogue.set_cursor("here").expect("cursor");
+        let old = LinesReader::open(mirror.dir.path(), &mirror.catalogue).expect("open").expect("some");
+        let row = mirror.catalogue.index_file("1/a").expect("row").expect("some");
+        let before = std::fs::metadata(mirror.file()).expect("file").len();
+        writer.finish_above(0, &mut mirror.catalogue).expect("finish");
+        assert!(std::fs::metadata(mirror.file()).expect("file").len() < before / 5);
+        assert_eq!(old.read(&row).expect("old"), text("a", 39));
+        assert_eq!(mirror.read("1/a"), Some(text("a", 39)));
+        assert_eq!(mirror.read("1/b"), Some(text("b", 1)));
+        assert!(mirror.catalogue.cursor().expect("cursor").is_some());
+        let state = mirror.catalogue.lines_state().expect("state").expect("some");
+        assert_eq!((state.generation, state.dead), (2, 0));
+        let (writer, report) = mirror.open(true);
+        assert_eq!(report, LinesReport::default());
+        writer.finish(&mut mirror.catalogue).expect("finish");
+        assert_eq!(mirror.catalogue.lines_state().expect("state").expect("some").generation, 2);
+    }
+}
