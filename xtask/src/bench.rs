@@ -35,6 +35,9 @@ pub(crate) struct Options {
     /// Releases that the mirror of P4 holds, and files of P5.
     #[arg(long, default_value_t = 300_000)]
     held_releases: usize,
+    /// MiB of the bundle of P7.
+    #[arg(long, default_value_t = 1024)]
+    bundle_mib: u64,
     /// MiB that archive-hasher reads.
     #[arg(long, default_value_t = 1024)]
     archive_mib: u64,
@@ -55,6 +58,7 @@ pub(crate) struct Bench<'a> {
     pub(crate) archiver: PathBuf,
     pub(crate) digest: PathBuf,
     pub(crate) archive_mib: u64,
+    pub(crate) bundle_mib: u64,
     pub(crate) rounds: usize,
     pub(crate) releases: usize,
     pub(crate) index_releases: usize,
@@ -99,6 +103,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         archiver: program(root, "archive-hasher")?,
         digest: program(root, "examples/digest")?,
         archive_mib: options.archive_mib,
+        bundle_mib: options.bundle_mib,
         rounds: options.rounds,
         releases: options.releases,
         index_releases: options.index_releases,

@@ -1,6 +1,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use mirror_types::disk_advice;
+use rusqlite::ErrorCode;
+
 /// What kind of fault a [`ManifestError`] is; maps to an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ManifestFault {
@@ -15,7 +18,7 @@ pub enum ManifestFault {
 #[non_exhaustive]
 pub enum ManifestError {
     /// The operating system said no.
-    #[error("could not {doing} the manifest {}", path.display())]
+    #[error("could not {doing} the manifest {}{}", path.display(), disk_advice(source.kind()))]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -39,7 +42,7 @@ pub enum ManifestError {
         reason: String,
     },
     /// SQLite failed.
-    #[error("could not {doing} the catalogue {}; when it is damaged, delete it: the next run rebuilds it", path.display())]
+    #[error("could not {doing} the catalogue {}{}", path.display(), advice(source))]
     Catalogue {
         /// What was being done.
         doing: &'static str,
@@ -84,6 +87,16 @@ pub enum ManifestError {
     },
 }
 
+fn advice(source: &rusqlite::Error) -> &'static str {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => disk_advice(io::ErrorKind::StorageFull),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            ": it is damaged; run again with --rebuild-catalogue"
+        }
+        _ => "",
+    }
+}
+
 impl ManifestError {
     /// What kind of fault this is.
     #[must_use]
@@ -94,9 +107,7 @@ impl ManifestError {
                 ManifestFault::Integrity
             }
             Self::Catalogue { source, .. } => match source.sqlite_error_code() {
-                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
-                    ManifestFault::Integrity
-                }
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ManifestFault::Integrity,
                 _ => ManifestFault::Storage,
             },
         }

@@ -273,6 +273,7 @@ pub(crate) struct Committed {
     pub(crate) manifest: ManifestWriter,
     pub(crate) lines: LinesWriter,
     pub(crate) bundler: Option<Bundler>,
+    pub(crate) touched: HashSet<String>,
 }
 
 /// A member that was handed to the bundles; where it is becomes known when it is durable.
@@ -323,6 +324,7 @@ impl Committer {
             manifest: self.manifest,
             lines: self.lines,
             bundler: self.bundler,
+            touched: self.touched,
         })
     }
 

@@ -24,7 +24,7 @@ use crate::plan::{PlanReport, Sinks};
 use crate::prune::Pruner;
 use crate::source::{Input, Surroundings, plan_all};
 use crate::spool::StoreSpools;
-use crate::sweep::sweep;
+use crate::sweep::{leave, sweep};
 use crate::verify::Hasher;
 
 /// Threads that write bodies; more only wait for the disk.
@@ -259,7 +259,8 @@ impl Run {
             join(worker).await?;
         }
         stats.set_phase(Phase::Finishing);
-        let Committed { mut outcome, mut catalogue, manifest, lines, bundler } = join(commit).await??;
+        let Committed { mut outcome, mut catalogue, manifest, lines, bundler, touched } =
+            join(commit).await??;
         if let Some(bundler) = bundler {
             outcome.growing = bundler.finish(options.bundle_seal, &mut catalogue)?;
         }
@@ -307,6 +308,7 @@ impl Run {
             catalogue.remember("last_run", &rfc3339(SystemTime::now()))?;
         }
         lines.finish(&mut catalogue)?;
+        leave(&store, &mut catalogue, touched)?;
         if began.elapsed() > LONG && !outcome.interrupted {
             // The next run need not list what this one wrote.
             let swept = sweep(&store, &catalogue, &user_cancel)?;

@@ -4,7 +4,8 @@
 //! listing has lost nothing. A listing taken within two seconds of a change proves nothing about later
 //! changes in the same tick of a coarse file system, and is not trusted. Nor are the times of a copied
 //! mirror, where the system tells no time that a copy cannot have: a copy may have the original's times
-//! and not its files. In a directory that somebody else changed, sizes are compared too.
+//! and not its files. A run leaves the times of the directories that it wrote to. Where they are others, somebody
+//! else was there, or the run was killed: then sizes are compared too, not names alone.
 
 use std::collections::HashSet;
 
@@ -40,10 +41,10 @@ pub(crate) fn sweep(
     let mut changed = Vec::new();
     let mut failed = None;
     let here = catalogue.recall(PLACE)?.is_none_or(|place| place == store.identity());
-    catalogue.dirs(&mut |row| match unchanged(store, &row) {
-        Ok(true) if here => {}
-        // This program's own runs leave no times behind.
-        Ok(_) => changed.push((row.path, row.mtime_ns != 0 || !here)),
+    catalogue.dirs(&mut |row| match is_as_left(store, &row) {
+        Ok(true) if here && is_settled(&row) => {}
+        // Listed too soon, or written to by a run and not listed since.
+        Ok(as_left) => changed.push((row.path, !(as_left && here))),
         Err(error) => failed = Some(error),
     })?;
     failed.map_or(Ok(()), Err)?;
@@ -63,12 +64,32 @@ pub(crate) fn distrust(catalogue: &mut Catalogue) -> Result<(), PipelineError> {
     Ok(catalogue.remember(PLACE, "")?)
 }
 
-fn unchanged(store: &Store, row: &DirRow) -> Result<bool, PipelineError> {
-    if row.listed_ns - row.mtime_ns.max(row.ctime_ns) <= TICK_NS {
-        return Ok(false);
+/// Notes the times of the directories in which a run put files, as it leaves them. The next run lists them,
+/// and knows whether somebody else was there in between.
+pub(crate) fn leave(
+    store: &Store,
+    catalogue: &mut Catalogue,
+    touched: impl IntoIterator<Item = String>,
+) -> Result<(), PipelineError> {
+    let mut batch = CatalogueBatch::default();
+    for path in touched {
+        if let Some(times) = store.dir_times(&path)? {
+            let (mtime_ns, ctime_ns) = (times.mtime_ns, times.ctime_ns);
+            batch.dirs.push(DirRow { path, mtime_ns, ctime_ns, listed_ns: 0 });
+        }
     }
+    Ok(catalogue.apply(&batch)?)
+}
+
+/// Whether a directory has the times that the catalogue has of it.
+fn is_as_left(store: &Store, row: &DirRow) -> Result<bool, PipelineError> {
     let times = store.dir_times(&row.path)?;
     Ok(times.is_some_and(|times| times.mtime_ns == row.mtime_ns && times.ctime_ns == row.ctime_ns))
+}
+
+/// Whether nothing can have happened in the tick in which a directory was listed.
+fn is_settled(row: &DirRow) -> bool {
+    row.listed_ns - row.mtime_ns.max(row.ctime_ns) > TICK_NS
 }
 
 impl Swept {

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mirror_types::{Layout, Printable};
+use mirror_types::{Layout, Printable, disk_advice};
 
 use crate::bundle::BundleFault;
 
@@ -83,7 +83,7 @@ pub enum StoreError {
         fault: BundleFault,
     },
     /// The operating system said no.
-    #[error("could not {doing} {}{}", path.display(), advice(source))]
+    #[error("could not {doing} {}{}", path.display(), disk_advice(source.kind()))]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -92,18 +92,6 @@ pub enum StoreError {
         /// The reason.
         source: io::Error,
     },
-}
-
-fn advice(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::StorageFull => ": the disk is full; free space, then run the same command again",
-        io::ErrorKind::QuotaExceeded => ": the quota is used up; free space, then run the same command again",
-        io::ErrorKind::ReadOnlyFilesystem => {
-            ": the file system is read-only; remount it or choose another --out"
-        }
-        io::ErrorKind::PermissionDenied => ": permission denied; check who owns it",
-        _ => "",
-    }
 }
 
 impl StoreError {

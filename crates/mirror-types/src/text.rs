@@ -33,6 +33,19 @@ pub fn human_bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// What to do when the disk refused, to be put behind a message; empty where there is nothing to say.
+#[must_use]
+pub fn disk_advice(kind: std::io::ErrorKind) -> &'static str {
+    use std::io::ErrorKind;
+    match kind {
+        ErrorKind::StorageFull => ": the disk is full; free space, then run the same command again",
+        ErrorKind::QuotaExceeded => ": the quota is used up; free space, then run the same command again",
+        ErrorKind::ReadOnlyFilesystem => ": the file system is read-only; remount it or choose another --out",
+        ErrorKind::PermissionDenied => ": permission denied; check who owns it",
+        _ => "",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

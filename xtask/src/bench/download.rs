@@ -14,14 +14,14 @@ use super::nginx::Nginx;
 use super::report::Report;
 
 /// Releases as a web server's document root, with the lists that the programs want.
-struct Files {
-    registry: TestRegistry,
-    www: std::path::PathBuf,
+pub(super) struct Files {
+    pub(super) registry: TestRegistry,
+    pub(super) www: std::path::PathBuf,
     index: std::path::PathBuf,
 }
 
 impl Files {
-    fn make(work: &Path, name: &str, releases: usize, mean_bytes: usize) -> Self {
+    pub(super) fn make(work: &Path, name: &str, releases: usize, mean_bytes: usize) -> Self {
         println!("making {releases} releases of {mean_bytes} bytes on average");
         let registry = TestRegistry::generate(1, releases, mean_bytes);
         let dir = work.join(name);
@@ -34,7 +34,7 @@ impl Files {
 
 /// A new output folder below `work`. Old ones stay until [`clear`]: deleting a tree makes the next
 /// one dearer for a while.
-fn fresh(work: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn fresh(work: &Path) -> anyhow::Result<PathBuf> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let manifest = work.join("manifest.jsonl");
     if manifest.exists() {
@@ -44,7 +44,7 @@ fn fresh(work: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Removes what all runs wrote.
-fn clear(work: &Path) -> anyhow::Result<()> {
+pub(super) fn clear(work: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(work).context("listing the work folder")? {
         let path = entry.context("listing the work folder")?.path();
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("out-")) {
@@ -54,7 +54,7 @@ fn clear(work: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn ours(
+pub(super) fn ours(
     bench: &Bench<'_>,
     files: &Files,
     base: &str,

@@ -189,8 +189,13 @@ pub(crate) fn nights(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<(
         "at most 2",
         |x| x <= 2.0,
     );
-    let most = nights.rows.iter().map(|(series, _)| series.peak_mib()).fold(0.0, f64::max);
-    report.target(&format!("P8 peak MiB of any night, {releases} held"), most, "at most 256", |x| x <= 256.0);
+    let most = nights.rows.iter().map(|(series, _)| series.own_mib()).fold(0.0, f64::max);
+    report.target(
+        &format!("P8 peak MiB of any night beside mapped files, {releases} held"),
+        most,
+        "at most 256",
+        |x| x > 0.0 && x <= 256.0,
+    );
     for path in [&nights.bare, &nights.out] {
         std::fs::remove_dir_all(path).context("removing the mirror of P4")?;
     }

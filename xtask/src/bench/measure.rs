@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
@@ -11,6 +13,9 @@ pub(crate) struct Cost {
     pub(crate) wall_s: f64,
     pub(crate) cpu_s: f64,
     pub(crate) peak_mib: f64,
+    /// Of that, memory of its own: mapped files left out, which the system takes back when it needs room. The
+    /// highest of samples; 0 where the system does not tell.
+    pub(crate) own_mib: f64,
 }
 
 /// The costs of one program over all rounds.
@@ -32,7 +37,7 @@ impl Series {
         self.command = shown(&line).replace(&work.display().to_string(), "$WORK");
         let figures = work.join("time");
         let log = std::fs::File::create(work.join("log")).context("making a log")?;
-        let status = Command::new("/usr/bin/time")
+        let mut child = Command::new("/usr/bin/time")
             .args(["--format", "%e %U %S %M", "--output"])
             .arg(&figures)
             .args(&line)
@@ -40,8 +45,17 @@ impl Series {
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("sharing the log")?)
             .stderr(log)
-            .status()
+            .spawn()
             .context("running /usr/bin/time (Debian package time)")?;
+        let done = AtomicBool::new(false);
+        let (status, own_kib) = std::thread::scope(|scope| {
+            let (timer, done) = (child.id(), &done);
+            let sampler = scope.spawn(move || sample(timer, done));
+            let status = child.wait();
+            done.store(true, Ordering::Relaxed);
+            (status, sampler.join().unwrap_or(0))
+        });
+        let status = status.context("waiting for the program")?;
         if !status.success() {
             let log = std::fs::read_to_string(work.join("log")).unwrap_or_default();
             let tail: Vec<_> = log.lines().rev().take(20).collect();
@@ -50,7 +64,9 @@ impl Series {
         let text = std::fs::read_to_string(&figures).context("reading the figures of GNU time")?;
         let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         let [wall_s, user, system, kib] = numbers[..] else { bail!("GNU time wrote {text:?}") };
-        self.costs.push(Cost { wall_s, cpu_s: user + system, peak_mib: kib / 1024.0 });
+        #[expect(clippy::cast_precision_loss, reason = "a size for people")]
+        let own_mib = own_kib as f64 / 1024.0;
+        self.costs.push(Cost { wall_s, cpu_s: user + system, peak_mib: kib / 1024.0, own_mib });
         Ok(())
     }
 
@@ -62,10 +78,32 @@ impl Series {
         self.costs.iter().map(|cost| cost.peak_mib).fold(0.0, f64::max)
     }
 
+    /// See [`Cost::own_mib`].
+    pub(crate) fn own_mib(&self) -> f64 {
+        self.costs.iter().map(|cost| cost.own_mib).fold(0.0, f64::max)
+    }
+
     /// How many times as fast as `other`: the median over the rounds.
     pub(crate) fn speed_over(&self, other: &Self) -> f64 {
         median(self.costs.iter().zip(&other.costs).map(|(own, its)| its.wall_s / own.wall_s).collect())
     }
+}
+
+/// The most memory of its own that the child of `timer` had, in KiB, looked at often. Costs next to nothing.
+fn sample(timer: u32, done: &AtomicBool) -> u64 {
+    const EVERY: Duration = Duration::from_millis(20);
+    let mut most = 0;
+    while !done.load(Ordering::Relaxed) {
+        let children = std::fs::read_to_string(format!("/proc/{timer}/task/{timer}/children"));
+        for child in children.unwrap_or_default().split_whitespace() {
+            let status = std::fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
+            let own =
+                status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next());
+            most = most.max(own.and_then(|kib| kib.parse().ok()).unwrap_or(0));
+        }
+        std::thread::sleep(EVERY);
+    }
+    most
 }
 
 /// The command line without the paths of one machine.

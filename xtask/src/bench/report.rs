@@ -99,16 +99,17 @@ impl Report {
         let text = self.section(title, work);
         let _ = writeln!(
             text,
-            "| Before the run | wall s | CPU s | Peak MiB | Reported, and checked |\n|---|---|---|---|---|"
+            "| Before the run | wall s | CPU s | Peak MiB | beside mapped files | Reported, and checked |\n|---|---|---|---|---|---|"
         );
         for (series, noticed) in rows {
             let _ = writeln!(
                 text,
-                "| {} | {:.2} | {:.2} | {:.0} | {noticed} |",
+                "| {} | {:.2} | {:.2} | {:.0} | {:.0} | {noticed} |",
                 series.name,
                 series.median(|cost| cost.wall_s),
                 series.median(|cost| cost.cpu_s),
                 series.peak_mib(),
+                series.own_mib(),
             );
         }
         self.commands(rows.iter().take(1).map(|(series, _)| *series));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mirror_pipeline::bundle::{BundleLimits, BundleReader, list_bundles, read_index, read_manifest};
 use mirror_testkit::{Fault, OriginOptions, TestRegistry};
 
-use crate::world::{Ended, World, assert_same, hex, run, tree};
+use crate::world::{Ended, World, assert_same, has, hex, run, tree};
 
 /// 64 KB: many bundles.
 const SMALL: [&str; 3] = ["--bundle", "--bundle-size-gb", "0.00006"];
@@ -20,7 +20,7 @@ fn bundling(world: &World, more: &[&str]) -> Ended {
 /// Every member of every bundle by its path, read from the first byte to the last; the last bundle counts.
 /// A member stands in one bundle only, unless `twice` names it.
 #[track_caller]
-fn members(dir: &Path, twice: &BTreeSet<String>) -> BTreeMap<String, String> {
+pub(crate) fn members(dir: &Path, twice: &BTreeSet<String>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for files in list_bundles(dir).unwrap() {
         let reader = BundleReader::open(&files.path, BundleLimits::default()).unwrap();
@@ -150,6 +150,11 @@ fn three_runs_over_a_growing_index_write_no_bundle_and_no_crate_twice() {
         assert_same(&members(&dir, &BTreeSet::new()), &world.expected());
         assert_agree(&world, &dir);
     }
+    // Ordinary tools make of it what a loose run would have made.
+    bundling(&world, &["--bundle-seal"]).expect(0);
+    let script = "mkdir gnu && for b in bundles/*.tar.zst; do tar --zstd -xf $b -C gnu || exit 1; done";
+    run(std::process::Command::new("sh").args(["-c", script]).current_dir(world.dir.path())).expect(0);
+    world.assert_whole("gnu");
     let numbers: Vec<_> = list_bundles(&dir).unwrap().iter().map(|files| files.number.unwrap()).collect();
     assert_eq!(numbers, (0..u32::try_from(numbers.len()).unwrap()).collect::<Vec<_>>());
 }
@@ -404,4 +409,58 @@ fn two_hundred_kills_of_bundled_runs_lose_nothing_that_was_committed() {
     bundling(&world, &[]).expect(0);
     assert_same(&members(&world.path("bundles"), &BTreeSet::new()), &world.expected());
     assert_agree(&world, &world.path("bundles"));
+}
+
+/// The lines of `docs/manifest.md` do what they say.
+#[test]
+fn the_documented_lists_check_what_is_held() {
+    let tools = ["jq --version", "sqlite3 --version", "sha256sum --version"];
+    if !tools.iter().all(|line| has(line)) {
+        return;
+    }
+    let mut world = World::new(TestRegistry::generate(80, 120, 500));
+    let go = |world: &World, more: &[&str]| run(world.mirroring("mirror").args(more));
+    go(&world, &[]).expect(0);
+    let id = world.registry.releases().find(|one| !one.yanked).unwrap().id.clone();
+    world.registry.republish(id.name.as_str(), id.version.as_str(), b"other bytes");
+    for n in 0..30 {
+        world.registry.add(&format!("later-{n}"), "1.0.0+b", &vec![7; 3_000]);
+    }
+    world.publish();
+    go(&world, &["--bundle", "--bundle-size-gb", "0.00001", "--bundle-seal"]).expect(0);
+    world.registry.add("not-there", "1.0.0", b"not there");
+    world.publish();
+    world.origin.script(|ask| if ask.path.contains("not-there") { Fault::Status(404) } else { Fault::None });
+    go(&world, &[]).expect(3);
+
+    std::fs::rename(world.path("mirror.jsonl"), world.path("manifest.jsonl")).unwrap();
+    let doc = include_str!("../../../../docs/manifest.md");
+    let blocks = doc.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let script = blocks.collect::<String>();
+    assert!(script.lines().count() > 6, "{script}");
+    let script = format!(
+        "set -e\n{script}\nsha256sum --check --quiet SHA256SUMS\n(cd bundles && sha256sum --check --quiet SHA256SUMS)"
+    );
+    run(std::process::Command::new("sh").args(["-c", &script]).current_dir(world.dir.path())).expect(0);
+
+    let read = |name: &str| std::fs::read_to_string(world.path(name)).unwrap();
+    let sums: BTreeMap<String, String> = read("checksums.jsonl")
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            (line["url"].as_str().unwrap().to_owned(), line["sha256"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    let base = format!("{}/crates", world.origin.base());
+    let expected: BTreeMap<String, String> = world
+        .registry
+        .releases()
+        .filter(|one| !one.yanked && one.id.name.as_str() != "not-there")
+        .map(|one| (one.id.readable_url(&base), one.cksum.to_hex()))
+        .collect();
+    assert_same(&sums, &expected);
+    assert!(read("failures.txt").starts_with("not-there 1.0.0: "), "{}", read("failures.txt"));
+    // The republished one is in a bundle now, and its old file is gone.
+    let loose = tree(&world.path("mirror"));
+    assert_eq!(read("SHA256SUMS").lines().count(), loose.len());
 }

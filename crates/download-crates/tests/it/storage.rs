@@ -77,6 +77,39 @@ fn a_disk_that_fills_up_under_a_large_body_ends_the_run_too() {
 }
 
 #[test]
+fn a_disk_that_fills_up_under_a_bundle_loses_nothing_that_was_committed() {
+    if !may_mount() {
+        return;
+    }
+    let mut registry = TestRegistry::generate(65, 5_000, 1_000);
+    registry.add("large", "1.0.0", &vec![7; 12 << 20]);
+    let world = World::new(registry);
+    let text = "mount -t tmpfs -o size=5m none disk\n\
+         B=\"--bundle --bundle-size-gb 0.001 --bundles-out disk/b --concurrency 4\"\n\
+         for size in 5m 8m 12m; do\n\
+           mount -o remount,size=$size disk\n\
+           code=0; RUN $B >disk.out 2>disk.err || code=$?\n\
+           [ $code = 6 ] || { echo with $size: $code; cat disk.err; exit 99; }\n\
+           grep -q -e 'disk is full' -e 'disk I/O' disk.err || { cat disk.err; exit 98; }\n\
+           grep -c '\"downloaded\"' disk/m.jsonl || true\n\
+         done\n\
+         mount -o remount,size=96m disk\n\
+         RUN $B --bundle-seal >disk.out\n\
+         grep downloaded disk.out\n\
+         cp -r disk/b disk/m.jsonl .";
+    let ended = script(&world, text).expect(0);
+    let counted: Vec<u64> =
+        ended.stdout.lines().filter_map(|line| line.split_whitespace().last()?.parse().ok()).collect();
+    let all = world.expected().len() as u64;
+    assert_eq!(counted.len(), 4, "{}", ended.stdout);
+    assert!(counted[2] > 0 && counted[..3].is_sorted(), "{counted:?}");
+    // What a run that was stopped committed, the last one did not fetch again.
+    assert!(counted[2] + counted[3] <= all, "{counted:?} of {all}");
+    let held = crate::bundled::members(&world.path("b"), &std::collections::BTreeSet::new());
+    crate::world::assert_same(&held, &world.expected());
+}
+
+#[test]
 fn a_file_system_without_inodes_ends_the_run() {
     if !may_mount() {
         return;

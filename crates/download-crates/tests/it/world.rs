@@ -187,3 +187,18 @@ pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
+
+/// Whether a stock tool is there; without it a test says so and passes, unless all tools are required.
+#[expect(clippy::print_stderr, reason = "says what is skipped")]
+pub(crate) fn has(line: &str) -> bool {
+    let quiet = format!("{line} >/dev/null 2>&1");
+    let works = Command::new("sh").args(["-c", &quiet]).status().is_ok_and(|status| status.success());
+    if !works {
+        assert!(
+            std::env::var_os("MIRROR_REQUIRE_TOOLS").is_none(),
+            "{line} fails, and MIRROR_REQUIRE_TOOLS is set"
+        );
+        eprintln!("skipped: {line} does not work here");
+    }
+    works
+}
