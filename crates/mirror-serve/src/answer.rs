@@ -122,12 +122,7 @@ impl App {
         answer
     }
 
-    async fn route(
-        self: &Arc<Self>,
-        route: Route,
-        head: &Parts,
-        asker: Asker,
-    ) -> Result<Answer, ServeError> {
+    async fn route(self: &Arc<Self>, route: Route, head: &Parts, asker: Asker) -> Result<Answer, ServeError> {
         match route {
             Route::Index(path) => self.index(path, head).await,
             Route::Crate(id) => self.download(id, head).await,
@@ -347,7 +342,8 @@ impl App {
         };
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
         let scheme = if asker.tls { "https" } else { "http" };
-        (!host.is_empty() && host.len() <= 255 && host.bytes().all(plain)).then(|| format!("{scheme}://{host}"))
+        (!host.is_empty() && host.len() <= 255 && host.bytes().all(plain))
+            .then(|| format!("{scheme}://{host}"))
     }
 }
 

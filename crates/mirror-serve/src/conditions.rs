@@ -58,7 +58,8 @@ fn is_known(asked: &HeaderMap, entity: Entity<'_>) -> bool {
             .flat_map(|value| value.split(','))
             .any(|tag| tag.trim() == "*" || is_tag(tag.trim().trim_start_matches("W/"), entity.tag));
     }
-    let since = single(asked, header::IF_MODIFIED_SINCE).and_then(|date| httpdate::parse_http_date(date).ok());
+    let since =
+        single(asked, header::IF_MODIFIED_SINCE).and_then(|date| httpdate::parse_http_date(date).ok());
     match (since, entity.modified) {
         (Some(since), Some(modified)) => seconds(modified) <= seconds(since),
         _ => false,
@@ -116,7 +117,8 @@ pub(crate) fn takes_gzip(asked: &HeaderMap) -> bool {
     let values = asked.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|item| {
         let (name, weight) = item.split_once(';').unwrap_or((item, ""));
-        let refused = weight.trim().strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0));
+        let refused =
+            weight.trim().strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0));
         matches!(name.trim(), "gzip" | "x-gzip" | "*") && !refused
     })
 }

@@ -39,7 +39,10 @@ impl App {
                 // What is in memory is read here: cheaper than to wake up another thread.
                 match read_now(&file, &range)? {
                     Some(bytes) => Ok(ServeBody::Whole(room.fill(bytes))),
-                    None => blocking(move || read(&file, &range).map(|bytes| ServeBody::Whole(room.fill(bytes)))).await,
+                    None => {
+                        blocking(move || read(&file, &range).map(|bytes| ServeBody::Whole(room.fill(bytes))))
+                            .await
+                    }
                 }
             }
             Located::Loose(file) => Ok(pieces_of_file(file, range)),

@@ -7,6 +7,9 @@ use bytes::Bytes;
 use mirror_manifest::Held;
 use serde::Deserialize;
 
+/// What is held of a crate, by version.
+pub(crate) type Versions = HashMap<String, Held>;
+
 /// What must be known of a line to decide about it.
 #[derive(Deserialize)]
 pub(crate) struct Line<'a> {
@@ -34,10 +37,10 @@ impl Listing {
     /// whether the bytes are where it says.
     pub(crate) fn of<E>(
         text: &[u8],
-        held_of: &mut dyn FnMut(&str) -> Result<HashMap<String, Held>, E>,
+        held_of: &mut dyn FnMut(&str) -> Result<Versions, E>,
         is_there: &mut dyn FnMut(&str, &str, &Held) -> Result<bool, E>,
     ) -> Result<Option<Self>, E> {
-        let mut held: HashMap<String, HashMap<String, Held>> = HashMap::new();
+        let mut held: HashMap<String, Versions> = HashMap::new();
         let mut kept = Vec::with_capacity(text.len());
         for (line, read) in lines(text) {
             if !held.contains_key(&*read.name) {
@@ -85,7 +88,8 @@ mod tests {
                 format!("{sum:02X}").repeat(32)
             )
         };
-        let lines = [line("a", "1.0.0", 1), line("a", "1.0.1", 2), line("A", "1.0.1", 3), line("a", "1.1.0", 9)];
+        let lines =
+            [line("a", "1.0.0", 1), line("a", "1.0.1", 2), line("A", "1.0.1", 3), line("a", "1.1.0", 9)];
         let text = format!("{}\nnonsense\n{}", lines[..2].join("\n"), lines[2..].join("\n"));
         let mut asked = Vec::new();
         let listing = Listing::of::<()>(
@@ -103,7 +107,8 @@ mod tests {
         let listing = listing.expect("listing").expect("some");
         assert_eq!(listing.text, format!("{}\n{}\n", lines[0], lines[2]));
         assert_eq!((asked.len(), listing.hash.len()), (2, 32));
-        let nothing = Listing::of::<()>(text.as_bytes(), &mut |_| Ok(HashMap::new()), &mut |..| Ok(true));
+        let nothing =
+            Listing::of::<()>(text.as_bytes(), &mut |_| Ok(HashMap::new()), &mut |_, _, _| Ok(true));
         assert!(nothing.expect("listing").is_none());
     }
 }

@@ -47,7 +47,8 @@ impl Counters {
         head(&mut text, name, "counter", "Requests by what was asked for and class of status.");
         for (label, kind) in KINDS {
             for (class, count) in CLASSES.iter().zip(&self.requests[kind as usize]) {
-                let _ = writeln!(text, "{name}{{kind=\"{label}\",status=\"{class}\"}} {}", count.load(Relaxed));
+                let _ =
+                    writeln!(text, "{name}{{kind=\"{label}\",status=\"{class}\"}} {}", count.load(Relaxed));
             }
         }
         let mut rows = vec![

@@ -1,6 +1,5 @@
 //! A mirror, opened to be read.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -10,7 +9,7 @@ use mirror_store::{Store, StoreError};
 use mirror_types::{CrateName, Layout, ReleaseId, index_path};
 
 use crate::error::ServeError;
-use crate::listing::Listing;
+use crate::listing::{Listing, Versions};
 use crate::places::{Located, Places};
 
 /// Connections to the catalogue that are kept for the next request, at most.
@@ -253,8 +252,10 @@ impl Mirror {
         match located {
             Located::Loose(file) => {
                 let mut bytes = vec![0; usize::try_from(file.len()).unwrap_or(0)];
-                file.read_exact_at(&mut bytes, 0).map_err(|source| {
-                    StoreError::Io { doing: "read", path: self.places.store().layout().path(id).into(), source }
+                file.read_exact_at(&mut bytes, 0).map_err(|source| StoreError::Io {
+                    doing: "read",
+                    path: self.places.store().layout().path(id).into(),
+                    source,
                 })?;
                 Ok(bytes)
             }
@@ -302,8 +303,8 @@ impl Mirror {
     }
 }
 
-fn held(catalogue: &Catalogue, name: &str) -> Result<HashMap<String, Held>, ServeError> {
-    let Ok(name) = name.parse::<CrateName>() else { return Ok(HashMap::new()) };
+fn held(catalogue: &Catalogue, name: &str) -> Result<Versions, ServeError> {
+    let Ok(name) = name.parse::<CrateName>() else { return Ok(Versions::new()) };
     Ok(catalogue.held_of(&name)?.into_iter().map(|row| (row.version.clone(), row)).collect())
 }
 

@@ -78,9 +78,8 @@ impl Places {
         let frame = held.frame?;
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (reader, modified) = open.get(&frame.bundle)?;
-        (frame.offset.checked_add(frame.len)? <= reader.len()
-            && reader.is_at_hand(frame.offset, frame.len))
-        .then(|| Located::Bundled(Arc::clone(reader), frame, *modified))
+        (frame.offset.checked_add(frame.len)? <= reader.len() && reader.is_at_hand(frame.offset, frame.len))
+            .then(|| Located::Bundled(Arc::clone(reader), frame, *modified))
     }
 
     fn bundled(&self, held: &Held) -> Result<Option<Located>, ServeError> {

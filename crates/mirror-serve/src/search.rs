@@ -38,7 +38,8 @@ impl Query {
 /// Looks for crates. Blocks; looks at every name.
 pub(crate) fn search(mirror: &Mirror, query: &Query) -> Result<Value, ServeError> {
     let skip = (query.page - 1) * query.per_page;
-    let (total, names) = mirror.ask(|catalogue, _| Ok(catalogue.search(&query.text, skip, query.per_page)?))?;
+    let (total, names) =
+        mirror.ask(|catalogue, _| Ok(catalogue.search(&query.text, skip, query.per_page)?))?;
     let mut crates = Vec::new();
     for name in names {
         let Ok(checked) = name.parse::<CrateName>() else { continue };

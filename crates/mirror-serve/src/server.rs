@@ -241,7 +241,16 @@ mod tests {
         ] {
             assert_eq!(public_url(text).expect(text), url);
         }
-        for text in ["", "crates.example.org", "ftp://x", "https://", "https:///x", "http://a b", "http://a\"b", "https://u@h"] {
+        for text in [
+            "",
+            "crates.example.org",
+            "ftp://x",
+            "https://",
+            "https:///x",
+            "http://a b",
+            "http://a\"b",
+            "https://u@h",
+        ] {
             assert!(public_url(text).is_err(), "{text}");
         }
     }

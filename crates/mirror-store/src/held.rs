@@ -185,7 +185,8 @@ mod tests {
         assert!(store.open_held_at_once("s/../s/er/serde-1.0.0.crate").is_err());
         #[cfg(unix)]
         {
-            std::os::unix::fs::symlink("serde-1.0.0.crate", dir.path().join("s/er/link.crate")).expect("link");
+            std::os::unix::fs::symlink("serde-1.0.0.crate", dir.path().join("s/er/link.crate"))
+                .expect("link");
             assert!(store.open_held("s/er/link.crate").is_err());
             assert!(!matches!(store.open_held_at_once("s/er/link.crate"), Ok(Some(_))));
         }

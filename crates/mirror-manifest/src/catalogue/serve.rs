@@ -94,13 +94,15 @@ impl Catalogue {
     /// # Errors
     /// When SQLite fails.
     pub fn search(&self, part: &str, skip: u64, most: u64) -> Result<(u64, Vec<String>), ManifestError> {
-        const FOUND: &str = "FROM (SELECT id, name, instr(lower(replace(name, '_', '-')), ?1) AS at FROM crates)
+        const FOUND: &str =
+            "FROM (SELECT id, name, instr(lower(replace(name, '_', '-')), ?1) AS at FROM crates)
              WHERE at > 0 AND EXISTS (SELECT 1 FROM releases WHERE crate_id = id)";
         let part = part.to_ascii_lowercase().replace('_', "-");
         let query = || {
-            let count = self.db.prepare_cached(&format!("SELECT count(*) {FOUND}"))?.query_row([&part], |row| {
-                row.get::<_, i64>(0)
-            })?;
+            let count = self
+                .db
+                .prepare_cached(&format!("SELECT count(*) {FOUND}"))?
+                .query_row([&part], |row| row.get::<_, i64>(0))?;
             let mut list = self.db.prepare_cached(&format!(
                 "SELECT name {FOUND} ORDER BY length(name) <> length(?1) OR at <> 1, at <> 1, length(name), name
                  LIMIT ?2 OFFSET ?3"
@@ -150,7 +152,10 @@ mod tests {
         assert_ne!(reader.changes().expect("changes"), before);
         assert_eq!(reader.census().expect("census"), Census { crates: 6, releases: 7, bytes: 35 });
         let (count, found) = reader.search("SERDE", 0, 4).expect("search");
-        assert_eq!((count, found), (5, ["Serde", "serde", "serde_json", "a-serde"].map(str::to_owned).into()));
+        assert_eq!(
+            (count, found),
+            (5, ["Serde", "serde", "serde_json", "a-serde"].map(str::to_owned).into())
+        );
         assert_eq!(reader.search("serde", 4, 4).expect("search").1, ["my_serde-x"]);
         assert_eq!(reader.search("y-serde_X", 0, 4).expect("search").0, 1);
         assert_eq!(reader.search("%", 0, 4).expect("search").0, 0);
