@@ -15,10 +15,10 @@ use mirror_types::{CrateName, IndexRecord, ReleaseId, index_path, upstream};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::commit::{Event, Problem};
 use crate::cursor::{Cursor, News, Totals};
 use crate::download::Run;
 use crate::error::PipelineError;
+use crate::event::{Event, Problem};
 use crate::keep::{Keeper, Kept};
 use crate::list::{read_list, readable};
 use crate::options::{DownloadOptions, Upstream};
