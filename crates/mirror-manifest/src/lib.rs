@@ -11,7 +11,8 @@ mod record;
 mod writer;
 
 pub use catalogue::{
-    Catalogue, CatalogueBatch, DirRow, FailureRow, Frame, Held, HeldRelease, Place, ReplayReport, Withdrawal,
+    Catalogue, CatalogueBatch, Census, DirRow, FailureRow, Frame, Held, HeldRelease, Place, ReplayReport,
+    Withdrawal,
 };
 pub use error::{ManifestError, ManifestFault};
 pub use lines::{IndexFileRow, LinePacker, LinesReader, LinesReport, LinesWriter, PackedLines, TextDigest};

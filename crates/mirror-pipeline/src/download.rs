@@ -304,6 +304,10 @@ impl Run {
             cursor.remember(&mut catalogue)?;
         }
         catalogue.know(&options.manifest)?;
+        if !outcome.interrupted && !outcome.given_up {
+            // For whoever serves the mirror: how fresh it is.
+            catalogue.remember("last_run", &rfc3339(SystemTime::now()))?;
+        }
         lines.finish(&mut catalogue)?;
         leave(&store, &mut catalogue, touched)?;
         if began.elapsed() > LONG && !outcome.interrupted {

@@ -11,6 +11,7 @@ mod crash;
 mod disk;
 mod error;
 mod hasher;
+mod held;
 mod listing;
 mod output;
 mod path;
@@ -19,6 +20,7 @@ mod store;
 
 pub use error::{StoreError, StoreFault};
 pub use hasher::Hasher;
+pub use held::HeldFile;
 pub use listing::{DirListing, DirTimes};
 pub use output::OutputFile;
 pub use stage::{Staged, StagedWriter};

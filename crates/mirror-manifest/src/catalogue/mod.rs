@@ -1,6 +1,7 @@
 mod batch;
 mod index_files;
 mod replay;
+mod serve;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 pub use batch::{CatalogueBatch, DirRow, FailureRow, Frame, Held, HeldRelease, Place, Withdrawal};
 pub(crate) use index_files::LinesState;
 pub use replay::ReplayReport;
+pub use serve::Census;
 
 use crate::error::ManifestError;
 use crate::writer::at;
@@ -99,7 +101,7 @@ impl Catalogue {
     pub fn open_read_only(path: &Path) -> Result<Option<Self>, ManifestError> {
         let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
         let Some(found) = format_of(path).map_err(fail)? else { return Ok(None) };
-        let db = Connection::open_with_flags(path, READ_ONLY).map_err(fail)?;
+        let db = open_to_read(path).map_err(fail)?;
         if found < FORMAT {
             // The next run that may write makes it again.
             return Ok(None);
@@ -382,8 +384,26 @@ fn format_of(path: &Path) -> rusqlite::Result<Option<i64>> {
     if !path.exists() {
         return Ok(None);
     }
-    let db = Connection::open_with_flags(path, READ_ONLY)?;
+    let db = open_to_read(path)?;
     db.pragma_query_value(None, "user_version", |row| row.get(0)).map(Some)
+}
+
+/// Where nothing can be written, SQLite cannot keep the marks by which readers and writers go together;
+/// but then nothing changes either.
+fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
+    let db = Connection::open_with_flags(path, READ_ONLY)?;
+    let looked = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    match looked.map_err(|error| (error.sqlite_error_code(), error)) {
+        Ok(_) => Ok(db),
+        Err((Some(CannotOpen | ReadOnly), error)) => {
+            let Some(path) = path.to_str() else { return Err(error) };
+            let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            let flags = READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)
+        }
+        Err((_, error)) => Err(error),
+    }
 }
 
 fn withdrawn(db: &Connection) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, String)>> {

@@ -417,6 +417,28 @@ impl BundleReader {
         len: u64,
         visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let mut buffers = FrameBuffers::new().map_err(at("unpack", &self.path))?;
+        self.read_at_with(&mut buffers, offset, len, visit)
+    }
+
+    /// Whether a frame is likely to be read without waiting for the disk.
+    #[must_use]
+    pub fn is_at_hand(&self, offset: u64, len: u64) -> bool {
+        let here = |offset| crate::held::read_at_once(&self.file, &mut [0], offset).is_ok_and(|read| read);
+        here(offset) && here(offset.saturating_add(len.saturating_sub(1)))
+    }
+
+    /// [`BundleReader::read_at`] with buffers that are used again.
+    ///
+    /// # Errors
+    /// When no whole member lies there; what `visit` returns.
+    pub fn read_at_with<E: From<StoreError>>(
+        &self,
+        buffers: &mut FrameBuffers,
+        offset: u64,
+        len: u64,
+        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut start = [0; HEAD];
         let have = self.len.saturating_sub(offset).min(len).min(HEAD as u64);
         let start = &mut start[..usize::try_from(have).unwrap_or(0)];
@@ -429,8 +451,7 @@ impl BundleReader {
             Head::Short => return Err(self.wrong(offset, BundleFault::Torn).into()),
         };
         let Ok(len) = u32::try_from(len) else { return Err(self.wrong(offset, BundleFault::Torn).into()) };
-        let mut buffers = FrameBuffers::new().map_err(at("unpack", &self.path))?;
-        self.one_frame(&mut buffers, Frame { offset, len, size }, false, visit)
+        self.one_frame(buffers, Frame { offset, len, size }, false, visit)
     }
 
     /// Gives every member to `visit`, from the first to the last, whatever the frames are; then checks the end

@@ -1,0 +1,174 @@
+//! What a server of the mirror asks.
+
+use mirror_types::ReleaseId;
+use rusqlite::OptionalExtension as _;
+
+use super::{Catalogue, Held, frame, sha, size};
+use crate::error::ManifestError;
+
+/// What a mirror holds, in figures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Crates of which something is held.
+    pub crates: u64,
+    /// Releases.
+    pub releases: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+impl Catalogue {
+    /// Where and with which hash one release is held.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn held_release(&self, id: &ReleaseId) -> Result<Option<Held>, ManifestError> {
+        let query = || {
+            let mut statement = self.db.prepare_cached(
+                "SELECT version, sha256, size, loose, bundle, frame_offset, frame_len FROM releases
+                 WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2",
+            )?;
+            let row = |row: &rusqlite::Row<'_>| {
+                Ok(Held {
+                    version: row.get(0)?,
+                    sha256: sha(row.get_ref(1)?.as_blob()?)?,
+                    size: size(row.get(2)?),
+                    loose: row.get(3)?,
+                    frame: frame(row.get(4)?, row.get(5)?, row.get(6)?),
+                })
+            };
+            statement.query_row([id.name.as_str(), id.version.as_str()], row).optional()
+        };
+        query().map_err(self.fail("read what is held from"))
+    }
+
+    /// A number that is another one when somebody else has changed the catalogue since this one was
+    /// opened. Comes from memory that all of its users share.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn changes(&self) -> Result<i64, ManifestError> {
+        let query = || self.db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0));
+        query().map_err(self.fail("look into"))
+    }
+
+    /// Of which file of lines [`Catalogue::index_file`] speaks; `None` when lines were never kept.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn lines_generation(&self) -> Result<Option<u64>, ManifestError> {
+        Ok(self.lines_state()?.map(|state| state.generation))
+    }
+
+    /// Everything that `look` asks is answered out of one and the same state.
+    ///
+    /// # Errors
+    /// When SQLite fails; what `look` gives.
+    pub fn consistently<T, E: From<ManifestError>>(
+        &self,
+        look: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let transaction = self.db.unchecked_transaction().map_err(self.fail("read"))?;
+        let seen = look();
+        // Nothing was written: there is nothing to lose.
+        let _ = transaction.finish();
+        seen
+    }
+
+    /// Counts what is held; takes time by its number.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn census(&self) -> Result<Census, ManifestError> {
+        let count = "SELECT count(DISTINCT crate_id), count(*), coalesce(sum(size), 0) FROM releases";
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok(Census { crates: size(row.get(0)?), releases: size(row.get(1)?), bytes: size(row.get(2)?) })
+        };
+        self.db.query_row(count, [], row).map_err(self.fail("count what is held in"))
+    }
+
+    /// Names of crates of which something is held and that have `part` in them, case, `-` and `_` all the
+    /// same: `part` itself first, then those that begin with it, short ones first. Leaves out the first
+    /// `skip`, gives `most`, and how many there are. Looks at every name.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn search(&self, part: &str, skip: u64, most: u64) -> Result<(u64, Vec<String>), ManifestError> {
+        const FOUND: &str =
+            "FROM (SELECT id, name, instr(lower(replace(name, '_', '-')), ?1) AS at FROM crates)
+             WHERE at > 0 AND EXISTS (SELECT 1 FROM releases WHERE crate_id = id)";
+        let part = part.to_ascii_lowercase().replace('_', "-");
+        let query = || {
+            let count = self
+                .db
+                .prepare_cached(&format!("SELECT count(*) {FOUND}"))?
+                .query_row([&part], |row| row.get::<_, i64>(0))?;
+            let mut list = self.db.prepare_cached(&format!(
+                "SELECT name {FOUND} ORDER BY length(name) <> length(?1) OR at <> 1, at <> 1, length(name), name
+                 LIMIT ?2 OFFSET ?3"
+            ))?;
+            let bound = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+            let names = list.query_map((&part, bound(most), bound(skip)), |row| row.get(0))?;
+            Ok((size(count), names.collect::<rusqlite::Result<Vec<_>>>()?))
+        };
+        query().map_err(self.fail("search"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mirror_types::Sha256;
+
+    use super::*;
+    use crate::{CatalogueBatch, HeldRelease, Place};
+
+    fn id(name: &str, version: &str) -> ReleaseId {
+        ReleaseId { name: name.parse().expect("name"), version: version.parse().expect("version") }
+    }
+
+    fn held(name: &str, version: &str) -> HeldRelease {
+        let sha256 = Sha256::from_bytes([7; 32]);
+        HeldRelease { id: id(name, version), sha256, size: 5, place: Place::Loose }
+    }
+
+    #[test]
+    fn questions_of_a_server() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("c.sqlite");
+        let mut catalogue = Catalogue::open(&path).expect("open");
+        let reader = Catalogue::open_read_only(&path).expect("open").expect("some");
+        let before = reader.changes().expect("changes");
+        assert_eq!(reader.changes().expect("changes"), before);
+        let names = ["serde", "serde_json", "a-serde", "Serde", "tokio", "my_serde-x"];
+        let mut batch = CatalogueBatch {
+            held: names.iter().map(|name| held(name, "1.0.0")).collect(),
+            ..CatalogueBatch::default()
+        };
+        batch.held.push(held("serde", "1.0.1"));
+        batch.held.push(held("serde-gone", "1.0.1"));
+        catalogue.apply(&batch).expect("apply");
+        let forgotten = vec![id("serde-gone", "1.0.1")];
+        catalogue.apply(&CatalogueBatch { forgotten, ..CatalogueBatch::default() }).expect("apply");
+        assert_ne!(reader.changes().expect("changes"), before);
+        assert_eq!(reader.census().expect("census"), Census { crates: 6, releases: 7, bytes: 35 });
+        let (count, found) = reader.search("SERDE", 0, 4).expect("search");
+        assert_eq!(
+            (count, found),
+            (5, ["Serde", "serde", "serde_json", "a-serde"].map(str::to_owned).into())
+        );
+        assert_eq!(reader.search("serde", 4, 4).expect("search").1, ["my_serde-x"]);
+        assert_eq!(reader.search("y-serde_X", 0, 4).expect("search").0, 1);
+        assert_eq!(reader.search("%", 0, 4).expect("search").0, 0);
+        assert!(reader.held_release(&id("serde", "1.0.1")).expect("held").is_some());
+        assert!(reader.held_release(&id("serde", "1.0.2")).expect("held").is_none());
+        // One state, whatever is committed meanwhile.
+        let seen = reader.consistently(|| {
+            let before = reader.count()?;
+            let more = CatalogueBatch { held: vec![held("new", "1.0.0")], ..CatalogueBatch::default() };
+            catalogue.apply(&more)?;
+            Ok::<_, ManifestError>((before, reader.count()?))
+        });
+        assert_eq!(seen.expect("seen"), (7, 7));
+        assert_eq!(reader.count().expect("count"), 8);
+    }
+}

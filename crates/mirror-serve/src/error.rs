@@ -1,0 +1,77 @@
+use std::io;
+use std::path::PathBuf;
+
+use mirror_manifest::{ManifestError, ManifestFault};
+use mirror_store::{StoreError, StoreFault};
+
+/// What kind of fault a [`ServeError`] is; maps to an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServeFault {
+    /// Something was asked for that cannot be.
+    Usage,
+    /// What is held, or what is known of it, is damaged.
+    Integrity,
+    /// Disk, file system or network said no.
+    Storage,
+}
+
+/// Why a mirror cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// There is no mirror.
+    #[error("there is no mirror at {}: it has no .mirror/catalogue.sqlite; make it with download-crates", path.display())]
+    NoMirror {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// Releases are in bundles, which are not there.
+    #[error("the mirror holds releases in bundles, and there are none at {}; say where they are with --bundles-dir", path.display())]
+    NoBundles {
+        /// Where they should be.
+        path: PathBuf,
+    },
+    /// A certificate or a key cannot be used.
+    #[error("could not use {} for TLS: {reason}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The address cannot be listened at.
+    #[error("could not listen on {addr}")]
+    Listen {
+        /// The address.
+        addr: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The catalogue, or the lines of the index.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A held file or a bundle.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A task of the server ended badly.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl ServeError {
+    /// What kind of fault this is.
+    #[must_use]
+    pub fn kind(&self) -> ServeFault {
+        match self {
+            Self::NoMirror { .. } | Self::NoBundles { .. } | Self::Tls { .. } | Self::Usage(_) => {
+                ServeFault::Usage
+            }
+            Self::Manifest(error) if error.kind() == ManifestFault::Integrity => ServeFault::Integrity,
+            Self::Store(error) if error.kind() == StoreFault::Integrity => ServeFault::Integrity,
+            _ => ServeFault::Storage,
+        }
+    }
+}

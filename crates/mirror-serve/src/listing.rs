@@ -1,0 +1,114 @@
+//! An index file, as far as it is held.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use mirror_manifest::Held;
+use serde::Deserialize;
+
+/// What is held of a crate, by version.
+pub(crate) type Versions = HashMap<String, Held>;
+
+/// What must be known of a line to decide about it.
+#[derive(Deserialize)]
+pub(crate) struct Line<'a> {
+    #[serde(borrow)]
+    pub(crate) name: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) vers: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) cksum: Cow<'a, str>,
+    #[serde(default)]
+    pub(crate) yanked: bool,
+}
+
+/// The lines of an index file whose releases are held, byte for byte, in the order of upstream.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// Its text; never empty.
+    pub text: Bytes,
+    /// A hash of it, 32 hexadecimal digits.
+    pub hash: String,
+}
+
+impl Listing {
+    /// Keeps of `text` what is held. `held_of` gives what the catalogue holds of a crate; `is_there` says
+    /// whether the bytes are where it says.
+    pub(crate) fn of<E>(
+        text: &[u8],
+        held_of: &mut dyn FnMut(&str) -> Result<Versions, E>,
+        is_there: &mut dyn FnMut(&str, &str, &Held) -> Result<bool, E>,
+    ) -> Result<Option<Self>, E> {
+        let mut held: HashMap<String, Versions> = HashMap::new();
+        let mut kept = Vec::with_capacity(text.len());
+        for (line, read) in lines(text) {
+            if !held.contains_key(&*read.name) {
+                held.insert(read.name.clone().into_owned(), held_of(&read.name)?);
+            }
+            let row = held.get(&*read.name).and_then(|versions| versions.get(&*read.vers));
+            let Some(row) = row.filter(|row| row.sha256.to_hex().eq_ignore_ascii_case(&read.cksum)) else {
+                continue;
+            };
+            if is_there(&read.name, &read.vers, row)? {
+                kept.extend_from_slice(line);
+                kept.push(b'\n');
+            }
+        }
+        if kept.is_empty() {
+            return Ok(None);
+        }
+        let hash = blake3::hash(&kept).to_hex()[..32].to_owned();
+        Ok(Some(Self { text: kept.into(), hash }))
+    }
+}
+
+/// The lines that are records, without their ends. Where upstream ends a file without a newline, one is
+/// added by whoever writes the line.
+pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], Line<'_>)> {
+    text.split(|byte| *byte == b'\n').filter_map(|line| Some((line, serde_json::from_slice(line).ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use mirror_types::Sha256;
+
+    use super::*;
+
+    fn held(version: &str, sum: u8) -> (String, Held) {
+        let sha256 = Sha256::from_bytes([sum; 32]);
+        (version.to_owned(), Held { version: version.to_owned(), sha256, size: 1, loose: true, frame: None })
+    }
+
+    #[test]
+    fn only_what_is_held_is_listed_byte_for_byte() {
+        let line = |name: &str, version: &str, sum: u8| {
+            format!(
+                r#"{{"x":1.50, "name":"{name}","vers":"{version}" ,"cksum":"{}","é":[]}}"#,
+                format!("{sum:02X}").repeat(32)
+            )
+        };
+        let lines =
+            [line("a", "1.0.0", 1), line("a", "1.0.1", 2), line("A", "1.0.1", 3), line("a", "1.1.0", 9)];
+        let text = format!("{}\nnonsense\n{}", lines[..2].join("\n"), lines[2..].join("\n"));
+        let mut asked = Vec::new();
+        let listing = Listing::of::<()>(
+            text.as_bytes(),
+            &mut |name| {
+                asked.push(name.to_owned());
+                Ok(HashMap::from(match name {
+                    "a" => [held("1.0.0", 1), held("1.0.1", 3), held("1.1.0", 9)],
+                    _ => [held("1.0.1", 3), held("7.0.0", 3), held("8.0.0", 3)],
+                }))
+            },
+            &mut |name, version, _| Ok((name, version) != ("a", "1.1.0")),
+        );
+        // One has another checksum, one is not where it should be.
+        let listing = listing.expect("listing").expect("some");
+        assert_eq!(listing.text, format!("{}\n{}\n", lines[0], lines[2]));
+        assert_eq!((asked.len(), listing.hash.len()), (2, 32));
+        let nothing =
+            Listing::of::<()>(text.as_bytes(), &mut |_| Ok(HashMap::new()), &mut |_, _, _| Ok(true));
+        assert!(nothing.expect("listing").is_none());
+    }
+}

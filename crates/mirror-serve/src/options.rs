@@ -1,0 +1,67 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A certificate and its key.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// PEM: the certificate, and what leads to its authority.
+    pub cert: PathBuf,
+    /// PEM: the private key.
+    pub key: PathBuf,
+}
+
+/// What clients may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct ServeLimits {
+    /// Connections at a time; more are closed at once.
+    pub connections: usize,
+    /// Requests at a time on a connection of HTTP/2.
+    pub streams: u32,
+    /// Bytes of the head of a request.
+    pub head_bytes: usize,
+    /// For the head of a request, and for TLS to begin.
+    pub head_time: Duration,
+    /// Until an answer begins.
+    pub request_time: Duration,
+    /// A connection over which less than a KiB went in this time is closed.
+    pub idle_time: Duration,
+    /// For what is under way when the server stops.
+    pub grace_time: Duration,
+    /// Bytes of prepared index files that are kept.
+    pub cache_bytes: usize,
+    /// Bytes of answers that are in memory, beside those.
+    pub body_bytes: usize,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            streams: 128,
+            head_bytes: 16 << 10,
+            head_time: Duration::from_secs(10),
+            request_time: Duration::from_secs(30),
+            idle_time: Duration::from_secs(60),
+            grace_time: Duration::from_secs(10),
+            cache_bytes: 24 << 20,
+            body_bytes: 32 << 20,
+        }
+    }
+}
+
+/// What is served, and to whom.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Root of the mirror.
+    pub mirror: PathBuf,
+    /// Where its bundles are; `None`: where the mirror says, or beside it.
+    pub bundles_dir: Option<PathBuf>,
+    /// Address to listen at; `:8080` means all interfaces.
+    pub listen: String,
+    /// `None`: no TLS.
+    pub tls: Option<TlsFiles>,
+    /// How clients reach the server; `None`: by the name that they ask for.
+    pub public_url: Option<String>,
+    /// What they may cost.
+    pub limits: ServeLimits,
+}

@@ -1,0 +1,88 @@
+//! The page for people.
+
+use std::time::SystemTime;
+
+use mirror_manifest::Census;
+use mirror_types::human_bytes;
+
+const PAGE: &str = include_str!("page.html");
+
+/// The page of the registry at `base`.
+pub(crate) fn render(base: &str, held: Census, last_run: Option<&str>, now: SystemTime) -> String {
+    let last_run = last_run.map_or_else(
+        || "none has come to its end yet".to_owned(),
+        |time| format!("{} ({})", escaped(time), ago(time, now)),
+    );
+    PAGE.replace("{crates}", &thousands(held.crates))
+        .replace("{releases}", &thousands(held.releases))
+        .replace("{bytes}", &human_bytes(held.bytes))
+        .replace("{last_run}", &last_run)
+        .replace("{base}", &escaped(base))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// `1 234 567`
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push('\u{a0}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// How long ago an RFC 3339 time in UTC was.
+fn ago(time: &str, now: SystemTime) -> String {
+    let Some(then) = seconds(time) else { return "at an unknown time".to_owned() };
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let gone = now.saturating_sub(then);
+    let (number, unit) = match gone {
+        0..120 => return "just now".to_owned(),
+        120..7_200 => (gone / 60, "minutes"),
+        7_200..172_800 => (gone / 3_600, "hours"),
+        _ => (gone / 86_400, "days"),
+    };
+    format!("{number} {unit} ago")
+}
+
+/// Seconds since 1970 of `2026-11-21T08:49:37…Z`.
+fn seconds(time: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| time.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    if year < 1970 || !(1..=12).contains(&month) || !time.ends_with('Z') {
+        return None;
+    }
+    // Days of the civil calendar, counted from a March.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    Some(days * 86_400 + number(11, 13)? * 3_600 + number(14, 16)? * 60 + number(17, 19)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_page_says_how_fresh_it_is() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 + 5 * 3_600);
+        let held = Census { crates: 3, releases: 1_234_567, bytes: 2_048 };
+        let html = render("http://h:1", held, Some("1994-11-06T08:49:37.123Z"), now);
+        assert!(html.contains("1\u{a0}234\u{a0}567") && html.contains("2.0 KiB"), "{html}");
+        assert!(html.contains("5 hours ago"), "{html}");
+        assert!(html.contains("registry = \"sparse+http://h:1/index/\""), "{html}");
+        assert!(!html.contains("{base}"));
+        assert!(render("\"<x>", held, None, now).contains("sparse+&quot;&lt;x&gt;/index/"));
+        assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(seconds("2024-02-29T23:59:59Z"), Some(1_709_251_199));
+        assert_eq!(seconds("yesterday"), None);
+        assert_eq!(ago("1994-11-06T08:49:37Z", SystemTime::UNIX_EPOCH), "just now");
+    }
+}

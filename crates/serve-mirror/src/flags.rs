@@ -1,0 +1,168 @@
+//! The command line, as it was typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Args, Parser};
+use mirror_cli::{LogFormat, LogLevel, duration};
+use mirror_serve::{ServeLimits, ServeOptions, TlsFiles};
+use mirror_telemetry::LogOptions;
+
+/// Lets Cargo build from a mirror.
+///
+/// Serves the sparse index of what the mirror holds, downloads out of its tree and out of its bundles, and
+/// search. What is not held is not listed: a partial mirror fails when Cargo resolves, never with a missing
+/// file. Read-only; a run of download-crates may go on meanwhile, and what it commits is served at once.
+/// The page at / shows the lines for Cargo's configuration. See docs/serve.md.
+///
+/// Exit codes: 0 stopped by a signal, in good order; 1 internal error; 2 usage, or there is no mirror; 4 the
+/// mirror is damaged; 6 disk or network.
+#[derive(Debug, Parser)]
+#[command(name = "serve-mirror", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+}
+
+/// Which mirror.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Source {
+    /// Root of the mirror: the --out of download-crates.
+    #[arg(long, value_name = "DIR", default_value = "out", help_heading = "Mirror")]
+    pub(crate) mirror: PathBuf,
+    /// Directory of its bundles. Default: where download-crates put them, or `bundles` beside the mirror.
+    #[arg(long, value_name = "DIR", help_heading = "Mirror")]
+    pub(crate) bundles_dir: Option<PathBuf>,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Reports {
+    /// Format of log lines.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Reports")]
+    log_format: LogFormat,
+    /// Least important level that is logged.
+    #[arg(long, value_enum, default_value_t = LogLevel::Info, help_heading = "Reports")]
+    log_level: LogLevel,
+    /// Log to this file instead of standard error.
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
+    log_path: Option<PathBuf>,
+}
+
+impl Reports {
+    pub(crate) fn options(&self) -> LogOptions {
+        LogOptions {
+            format: self.log_format.into(),
+            level: self.log_level.into(),
+            path: self.log_path.clone(),
+        }
+    }
+}
+
+/// To serve.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) source: Source,
+
+    /// Address to listen at; `:8080` means all interfaces.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", help_heading = "Network")]
+    listen: String,
+    /// Certificate, and what leads to its authority (PEM): TLS, with HTTP/2 and HTTP/1.1.
+    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "Network")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "Network")]
+    tls_key: Option<PathBuf>,
+    /// How clients reach the server, as behind a proxy: https://crates.example.org. Default: by the name
+    /// that they ask for.
+    #[arg(long, value_name = "URL", help_heading = "Network")]
+    public_url: Option<String>,
+
+    /// Connections at a time; more are closed.
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Limits")]
+    max_connections: u16,
+    /// Close connections over which less than a KiB went in this time.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, help_heading = "Limits")]
+    idle_timeout: Duration,
+    /// For the head of a request to arrive.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Limits")]
+    head_timeout: Duration,
+    /// For an answer to begin.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Limits")]
+    request_timeout: Duration,
+    /// For what is under way when the server is stopped.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Limits")]
+    grace: Duration,
+    /// MiB of prepared index files that are kept in memory.
+    #[arg(long, value_name = "MIB", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Limits")]
+    cache_mb: u16,
+
+    #[command(flatten)]
+    pub(crate) reports: Reports,
+}
+
+impl Serve {
+    pub(crate) fn options(&self) -> Result<ServeOptions> {
+        for (flag, time) in [
+            ("idle-timeout", self.idle_timeout),
+            ("head-timeout", self.head_timeout),
+            ("request-timeout", self.request_timeout),
+        ] {
+            if time.is_zero() {
+                bail!("--{flag} 0 would close every connection at once; give a time, like 30s");
+            }
+        }
+        let tls = match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => Some(TlsFiles { cert: cert.clone(), key: key.clone() }),
+            _ => None,
+        };
+        Ok(ServeOptions {
+            mirror: self.source.mirror.clone(),
+            bundles_dir: self.source.bundles_dir.clone(),
+            listen: self.listen.clone(),
+            tls,
+            public_url: self.public_url.clone(),
+            limits: ServeLimits {
+                connections: self.max_connections.into(),
+                idle_time: self.idle_timeout,
+                head_time: self.head_timeout,
+                request_time: self.request_timeout,
+                grace_time: self.grace,
+                cache_bytes: usize::from(self.cache_mb) << 20,
+                ..ServeLimits::default()
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(line: &str) -> Result<Flags, clap::Error> {
+        mirror_cli::parse(std::iter::once("serve-mirror").chain(line.split_whitespace()).map(Into::into))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_typed_is_what_is_served() {
+        let options = flags("").expect("flags").serve.options().expect("options");
+        assert_eq!((options.mirror, options.listen), ("out".into(), "127.0.0.1:8080".to_owned()));
+        let typed = "-mirror m -bundles-dir b -listen :80 --tls-cert c --tls-key k --cache-mb 1";
+        let options = flags(typed).expect("flags").serve.options().expect("options");
+        assert_eq!((options.bundles_dir, options.limits.cache_bytes), (Some("b".into()), 1 << 20));
+        assert!(options.tls.is_some());
+        for bad in ["--tls-cert c", "--tls-key k", "--max-connections 0", "--cache-mb 0", "--idle-timeout 5"]
+        {
+            assert!(flags(bad).is_err(), "{bad}");
+        }
+        assert!(flags("--idle-timeout 0").expect("flags").serve.options().is_err());
+    }
+}

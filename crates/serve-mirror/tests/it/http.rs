@@ -1,0 +1,195 @@
+//! What the server answers, header by header.
+
+use std::io::Read as _;
+
+use mirror_pipeline::{Layout, Storage};
+
+use crate::client::{ask, get};
+use crate::world::{World, add, registry};
+
+#[test]
+fn index_files_are_byte_for_byte_and_answered_under_conditions() {
+    let mut registry = registry();
+    for n in 0..40 {
+        add(&mut registry, "many", &format!("1.{n}.0"), &[]);
+    }
+    let world = World::new(registry);
+    world.sync();
+    let server = world.serve(&[]);
+    for (path, text) in world.registry.index_files() {
+        for root in ["", "/index"] {
+            let got = get(&server.base, &format!("{root}/{path}"));
+            assert_eq!((got.status, got.body.as_ref()), (200, text.as_slice()), "{path}");
+        }
+    }
+    let got = get(&server.base, "/index/ma/ny/many");
+    let tag = got.header("etag").to_owned();
+    assert!(tag.starts_with('"') && got.header("accept-ranges") == "bytes");
+    let not = |name: &str, value: &str| ask(&server.base, None, "GET", "/ma/ny/many", &[(name, value)]);
+    let same = not("if-none-match", &tag);
+    assert_eq!((same.status, same.body.len(), same.header("etag")), (304, 0, tag.as_str()));
+    assert_eq!(not("if-none-match", "\"x\"").status, 200);
+
+    let packed = not("accept-encoding", "gzip, br");
+    assert_eq!(packed.header("content-encoding"), "gzip");
+    assert!(packed.body.len() < got.body.len() / 4);
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(packed.body.as_ref()).read_to_end(&mut plain).unwrap();
+    assert_eq!(plain, got.body);
+    assert_ne!(packed.header("etag"), tag);
+    assert_eq!(not("if-none-match", packed.header("etag")).status, 304);
+    assert_eq!(packed.header("vary"), "accept-encoding");
+
+    // A date is told once it says something.
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    let date = get(&server.base, "/ma/ny/many").header("last-modified").to_owned();
+    assert_eq!(not("if-modified-since", &date).status, 304);
+    assert_eq!(not("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT").status, 200);
+    let part = not("range", "bytes=5-9");
+    assert_eq!((part.status, part.body.as_ref()), (206, &got.body[5..10]));
+
+    assert_eq!(get(&server.base, "/index/no/su/nosuch").status, 404);
+    assert_eq!(get(&server.base, "/index/2/zz").status, 404);
+    let head = ask(&server.base, None, "HEAD", "/index/ma/ny/many", &[]);
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.header("content-length"), got.body.len().to_string());
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND"] {
+        let refused = ask(&server.base, None, method, "/index/ma/ny/many", &[]);
+        assert_eq!((refused.status, refused.header("allow")), (405, "GET, HEAD"), "{method}");
+    }
+}
+
+#[test]
+fn releases_come_from_everywhere_with_all_their_headers() {
+    for (layout, storage, seal) in [
+        (Layout::Shard, Storage::Loose, false),
+        (Layout::Cargo, Storage::Loose, false),
+        (Layout::Shard, Storage::Bundle, false),
+        (Layout::Shard, Storage::Bundle, true),
+        (Layout::Cargo, Storage::Both, false),
+    ] {
+        let mut registry = registry();
+        registry.add("large", "1.0.0", &vec![7; 3 << 20]);
+        registry.add("larger", "1.0.0", &b"0123456789abcdef".repeat(700_000));
+        let world = World::with(registry, layout, storage);
+        world.sync_with(|options| options.bundle_seal = seal);
+        let server = world.serve(&[]);
+        for release in world.registry.releases() {
+            let got = get(&server.base, &release.url_path());
+            assert_eq!((got.status, got.body.len()), (200, release.body.len()), "{}", release.id);
+            assert_eq!(got.body, release.body);
+            assert_eq!(got.header("etag"), format!("\"{}\"", release.cksum));
+            assert_eq!(got.header("content-length"), release.body.len().to_string());
+            let (name, version) = (&release.id.name, &release.id.version);
+            let own = get(&server.base, &format!("/api/v1/crates/{name}/{version}/download"));
+            assert_eq!(own.body, release.body);
+            let ask = |method: &str, header: (&str, &str)| {
+                ask(&server.base, None, method, &release.url_path(), &[header])
+            };
+            assert_eq!(ask("GET", ("if-none-match", got.header("etag"))).status, 304);
+            assert_eq!(ask("GET", ("if-modified-since", got.header("last-modified"))).status, 304);
+            let head = ask("HEAD", ("range", "bytes=1000000000-"));
+            assert_eq!(head.status, 416);
+            let head = ask("HEAD", ("x", "y"));
+            assert_eq!((head.status, head.body.len()), (200, 0));
+            assert_eq!(head.header("content-length"), release.body.len().to_string());
+            let middle = release.body.len() / 2;
+            let part = ask("GET", ("range", &format!("bytes={middle}-")));
+            assert_eq!((part.status, part.body.as_ref()), (206, &release.body[middle..]), "{}", release.id);
+            let len = release.body.len();
+            assert_eq!(part.header("content-range"), format!("bytes {middle}-{}/{len}", len - 1));
+            let part = ask("GET", ("range", "bytes=10-20"));
+            assert_eq!((part.status, part.body.as_ref()), (206, &release.body[10..21]));
+            let all = ask("GET", ("range", "bytes=0-1,3-4"));
+            assert_eq!((all.status, all.body.len()), (200, len));
+        }
+        assert_eq!(get(&server.base, "/crates/a/a-9.9.9.crate").status, 404);
+        assert_eq!(get(&server.base, "/crates/A/A-1.0.0.crate").status, 404);
+        let (code, _) = server.stop();
+        assert_eq!(code, Some(0));
+    }
+}
+
+#[test]
+fn only_what_is_there_is_listed() {
+    let world = World::new(registry());
+    world.sync_with(|options| options.include_yanked = false);
+    // What was not asked for, and what somebody took away.
+    std::fs::remove_file(world.path("out/2/ab-1.2.0.crate")).ok();
+    std::fs::remove_file(world.path("out/ab/ab-1.2.0.crate")).unwrap();
+    let server = world.serve(&[]);
+    let listed = get(&server.base, "/index/wi/th/with-dash").text();
+    assert_eq!(listed.lines().count(), 2);
+    assert!(!listed.contains("0.2.0\""));
+    assert_eq!(get(&server.base, "/index/2/ab").status, 404);
+    assert_eq!(get(&server.base, "/crates/ab/ab-1.2.0.crate").status, 404);
+    assert_eq!(get(&server.base, "/index/1/a").status, 200);
+    // Other bytes of another length are not what the catalogue speaks of.
+    std::fs::write(world.path("out/a/a-1.0.0.crate"), b"other").unwrap();
+    assert_eq!(get(&server.base, "/crates/a/a-1.0.0.crate").status, 404);
+    assert_eq!(get(&server.base, "/index/1/a").status, 404, "and it is not listed any more");
+}
+
+#[test]
+fn the_configuration_is_for_the_host_that_was_asked() {
+    let world = World::new(registry());
+    world.sync();
+    let server = world.serve(&[]);
+    let dl = |host: &str| {
+        let got = ask(&server.base, None, "GET", "/index/config.json", &[("host", host)]);
+        let config: serde_json::Value = serde_json::from_slice(&got.body).unwrap_or_default();
+        (got.status, config["dl"].as_str().unwrap_or_default().to_owned())
+    };
+    let template = "/crates/{crate}/{crate}-{version}.crate";
+    assert_eq!(dl("mirror.lan:81"), (200, format!("http://mirror.lan:81{template}")));
+    assert_eq!(dl("[::1]:81"), (200, format!("http://[::1]:81{template}")));
+    for bad in ["a\"b", "a b", "a/b", "a@b", "<x>", ""] {
+        assert_eq!(dl(bad).0, 400, "{bad}");
+    }
+    let page = get(&server.base, "/").text();
+    assert!(page.contains(&format!("sparse+{}/index/", server.base)) && page.contains("just now"), "{page}");
+    assert!(page.contains("<dd>8</dd>"), "{page}");
+    let metrics = get(&server.base, "/metrics").text();
+    assert!(metrics.contains("crates_serve_requests_total{kind=\"index\",status=\"4xx\"} 6"), "{metrics}");
+    assert!(metrics.contains("crates_serve_held_releases 8"), "{metrics}");
+    assert_eq!(get(&server.base, "/healthz").text(), "ok\n");
+
+    let behind = world.serve(&["--public-url", "https://crates.example.org/x/"]);
+    let config = get(&behind.base, "/config.json").text();
+    assert!(config.contains(&format!("\"https://crates.example.org/x{template}\"")), "{config}");
+}
+
+#[test]
+fn over_tls_by_http_2() {
+    let world = World::new(registry());
+    world.sync();
+    let args = world.tls_args();
+    let server = world.serve(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(server.base.starts_with("https://"));
+    let got = ask(&server.base, Some(world.origin.ca()), "GET", "/index/wi/th/with-dash", &[]);
+    assert_eq!((got.status, got.version), (200, http::Version::HTTP_2));
+    assert_eq!(got.body.as_ref(), world.registry.index_files()["wi/th/with-dash"]);
+    let config = ask(&server.base, Some(world.origin.ca()), "GET", "/config.json", &[]).text();
+    assert!(config.contains(&format!("{}/crates/", server.base)), "{config}");
+    let release = world.registry.releases().next().unwrap();
+    let head = ask(&server.base, Some(world.origin.ca()), "HEAD", &release.url_path(), &[]);
+    assert_eq!(head.header("content-length"), release.body.len().to_string());
+}
+
+#[test]
+fn search_finds_what_is_held() {
+    let world = World::new(registry());
+    world.sync();
+    let server = world.serve(&[]);
+    let search = |query: &str| -> serde_json::Value {
+        serde_json::from_slice(&get(&server.base, &format!("/api/v1/crates?{query}")).body).unwrap()
+    };
+    let found = search("q=with_DASH&per_page=5");
+    assert_eq!(found["meta"]["total"], 1);
+    assert_eq!(found["crates"][0]["name"], "with-dash");
+    assert_eq!(found["crates"][0]["max_version"], "0.1.1", "yanked releases are not the newest");
+    assert_eq!(search("q=a&per_page=2")["crates"].as_array().unwrap().len(), 2);
+    assert_eq!(search("q=a&per_page=2")["crates"][0]["name"], "a");
+    assert_eq!(search("q=%27%22%25&per_page=2")["meta"]["total"], 0);
+    assert_eq!(search("")["meta"]["total"], 6, "of all");
+}

@@ -1,0 +1,10 @@
+//! The program as a person runs it, asked by the real Cargo and by hostile clients.
+#![expect(clippy::disallowed_methods, reason = "tests write their own files")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod cargo;
+mod client;
+mod hostile;
+mod http;
+mod snapshots;
+mod world;
