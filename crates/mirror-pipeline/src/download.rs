@@ -211,6 +211,7 @@ impl Run {
             root: options.out.display().to_string(),
             cancel: cancel.clone(),
             outcome: Outcome { foreign_packages: foreign, ..Outcome::default() },
+            withdrawn: 0,
             bundler,
             bundles_dir: bundles_dir.clone(),
             touched: HashSet::new(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use mirror_manifest::{Catalogue, LinePacker, PackedLines, TextDigest};
 
-use crate::commit::Event;
 use crate::error::PipelineError;
+use crate::event::Event;
 use crate::plan::{Planner, hash};
 
 /// Which index files the mirror has lines of, and which.

@@ -9,6 +9,7 @@ mod commit;
 mod cursor;
 mod download;
 mod error;
+mod event;
 mod extract;
 mod keep;
 mod list;

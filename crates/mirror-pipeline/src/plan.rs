@@ -15,9 +15,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::commit::{Event, Problem, Tag, Was};
 use crate::cursor::Totals;
 use crate::error::PipelineError;
+use crate::event::{Event, Problem, Tag, Was};
 use crate::keep::{Keeper, Picked};
 use crate::list::{Checksums, readable};
 use crate::options::Storage;
@@ -288,6 +288,9 @@ impl Planner {
         for record in picked.records {
             if !self.begin(&record.id) {
                 return Ok(Err(Stopped));
+            }
+            if record.yanked && !held.contains_key(record.id.version.as_str()) {
+                self.yanked_before(&record.id);
             }
             let from = Address::Template(self.template.clone(), record.cksum);
             let given = self.checksums.as_ref().and_then(|sums| sums.get(&from.readable(&record.id)));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use mirror_fetch::Fetcher;
 use mirror_index::sparse::DlTemplate;
@@ -15,10 +16,10 @@ use mirror_types::{CrateName, IndexRecord, ReleaseId, index_path, upstream};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::commit::{Event, Problem};
 use crate::cursor::{Cursor, News, Totals};
 use crate::download::Run;
 use crate::error::PipelineError;
+use crate::event::{Event, Problem};
 use crate::keep::{Keeper, Kept};
 use crate::list::{read_list, readable};
 use crate::options::{DownloadOptions, Upstream};
@@ -276,7 +277,7 @@ fn spellings(name: &CrateName) -> Option<Vec<String>> {
 }
 
 /// Counts what is selected, on a thread of its own: the planner cannot run ahead of the downloads,
-/// and a person wants to know how long they will take. Only done when they do take long.
+/// and a person wants to know how long they will take. Only done when they do take longer than a moment.
 fn counting(
     upstream: &Upstream,
     selection: &Selection,
@@ -285,8 +286,17 @@ fn counting(
 ) -> Box<dyn FnOnce() + Send> {
     let (upstream, selection) = (upstream.clone(), selection.clone());
     let (stats, cancel) = (stats.clone(), cancel.clone());
+    const MOMENT: Duration = Duration::from_secs(3);
+    const LOOK: Duration = Duration::from_millis(50);
     let count = move || {
         let Upstream::Local(dir) = upstream else { return };
+        let begun = Instant::now();
+        while begun.elapsed() < MOMENT {
+            if stats.is_planned() || cancel.is_cancelled() {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
         // What goes wrong here goes wrong in the planner too, which reports it.
         let Ok(source) = IndexSource::open(&dir) else { return };
         let (selected, limits) = (AtomicU64::new(0), IndexLimits::default());

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::bundles::Shelf;
-use crate::commit::{Arrival, Event, Good, Tag, Was};
 use crate::error::PipelineError;
+use crate::event::{Arrival, Event, Good, Tag, Was};
 use crate::options::Storage;
 use crate::plan::{Address, Job, job};
 

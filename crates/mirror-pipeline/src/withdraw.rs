@@ -6,8 +6,8 @@ use mirror_index::IndexFile;
 use mirror_manifest::{Held, Withdrawal};
 use mirror_types::{CrateName, IndexRecord, ReleaseId, index_path};
 
-use crate::commit::Event;
 use crate::error::PipelineError;
+use crate::event::Event;
 use crate::plan::{Parsed, Planner, hash};
 
 impl Planner {
@@ -85,6 +85,13 @@ impl Planner {
         self.withdrawn.insert(id.clone(), kind);
         self.report.withdrawn.push((id.clone(), kind));
         self.tell(Event::Withdrawn(id.clone(), kind));
+    }
+
+    /// A release was yanked before the mirror held it. That is no news, when it is held.
+    pub(crate) fn yanked_before(&mut self, id: &ReleaseId) {
+        if self.withdrawn.insert(id.clone(), Withdrawal::Yanked).is_none() {
+            self.tell(Event::YankedBefore(id.clone()));
+        }
     }
 
     fn tell(&self, event: Event) {

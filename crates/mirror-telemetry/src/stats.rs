@@ -183,6 +183,11 @@ impl RunStats {
     pub fn plan_finished(&self) {
         self.plan_finished.store(1, Relaxed);
     }
+    /// Whether all records are planned.
+    #[must_use]
+    pub fn is_planned(&self) -> bool {
+        self.plan_finished.load(Relaxed) != 0
+    }
     /// A file of `bytes` became durable.
     pub fn downloaded(&self, bytes: u64) {
         self.downloaded.fetch_add(1, Relaxed);

@@ -332,3 +332,26 @@ fn withdrawn_and_offered_again() {
     assert_eq!(nightly.catalogue("SELECT crate FROM withdrawn"), [""; 0]);
     nightly.adds_up(&back);
 }
+
+#[test]
+fn what_was_yanked_before_it_was_mirrored_is_no_news() {
+    let mut nightly = Nightly::new(57);
+    for release in nightly.world.registry.crates.values_mut().flatten().take(40) {
+        release.yanked = true;
+    }
+    nightly.world.registry.add("yanked-newcomer", "1.0.0", b"new").yanked = true;
+    nightly.publish();
+    let told = |ended: &Ended| ended.stderr.matches("was yanked upstream; it stays held").count();
+    let all = nightly.go(&["--include-yanked"]).expect(0);
+    assert_eq!(told(&all), 19, "the first ones are named, the rest is counted: {}", all.stderr);
+    assert!(all.stderr.contains("the table withdrawn names it all"));
+    let again = nightly.go(&["--include-yanked", "--verify-existing"]).expect(0);
+    assert_eq!(told(&again), 0, "{}", again.stderr);
+    let newcomer = "SELECT kind FROM withdrawn WHERE crate = 'yanked-newcomer'";
+    assert_eq!(nightly.catalogue(newcomer), ["yanked"]);
+    // Alone, yanked releases that come new are told by nobody.
+    let fresh = run(nightly.world.mirroring("fresh").arg("--include-yanked")).expect(0);
+    let second =
+        run(nightly.world.mirroring("fresh").args(["--include-yanked", "--verify-existing"])).expect(0);
+    assert_eq!(told(&fresh) + told(&second), 0, "{}", second.stderr);
+}

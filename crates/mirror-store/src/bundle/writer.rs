@@ -27,7 +27,8 @@ const HANDFUL_BYTES: u64 = 256 << 10;
 pub struct BundleOptions {
     /// A bundle that has at least so many bytes is sealed, and the next one begun.
     pub bundle_bytes: u64,
-    /// Level of zstd. 1 by default: crates are compressed already.
+    /// Level of zstd. -1 by default: crates are compressed already, so it packs the tar headers and the few
+    /// others as well as level 1 does, in half the time.
     pub level: i32,
     /// Threads that compress; 0 means one for each processor, four at most.
     pub threads: usize,
@@ -46,7 +47,7 @@ impl Default for BundleOptions {
     fn default() -> Self {
         Self {
             bundle_bytes: 8 << 30,
-            level: 1,
+            level: -1,
             threads: 0,
             queue_items: 2_048,
             queue_bytes: 64 << 20,

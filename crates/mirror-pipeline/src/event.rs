@@ -1,0 +1,164 @@
+//! What the threads of a run tell the committer.
+
+use std::time::SystemTime;
+
+use mirror_fetch::{Failure, FailureKind};
+use mirror_manifest::{FailureRow, Frame, PackedLines, Withdrawal, rfc3339};
+use mirror_store::Staged;
+use mirror_store::bundle::MemberBody;
+use mirror_types::{CrateName, ReleaseId, Sha256, VersionText};
+
+use crate::error::PipelineError;
+
+/// What travels with a job from plan to commit.
+#[derive(Debug, Clone)]
+pub(crate) struct Tag {
+    pub(crate) id: ReleaseId,
+    pub(crate) cksum: Option<Sha256>,
+    /// Readable URL, for the manifest.
+    pub(crate) url: String,
+    /// Path below the root.
+    pub(crate) path: String,
+    /// Whether a registry named the address: then it must not lead to this machine.
+    pub(crate) guarded: bool,
+    /// Whether a held file was found to be wrong and moved aside.
+    pub(crate) was_wrong: bool,
+    /// Whether other bytes are held under this name, which upstream has replaced.
+    pub(crate) replaces: bool,
+}
+
+/// Why a record is not held.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) kind: &'static str,
+    pub(crate) message: String,
+    pub(crate) http_status: Option<u16>,
+    pub(crate) retries: u32,
+    pub(crate) unavailable: bool,
+    /// Nobody answered.
+    pub(crate) unreached: bool,
+    /// The origin did not let us in.
+    pub(crate) denied: bool,
+    pub(crate) started: SystemTime,
+    pub(crate) finished: SystemTime,
+}
+
+impl Problem {
+    /// The problem as the failure ledger keeps it.
+    pub(crate) fn ledger_row(
+        self,
+        name: CrateName,
+        version: Option<VersionText>,
+        cksum: Option<Sha256>,
+        url: String,
+    ) -> FailureRow {
+        let now = rfc3339(self.finished);
+        FailureRow {
+            name,
+            version,
+            cksum,
+            url,
+            kind: self.kind.to_owned(),
+            error: self.message,
+            http_status: self.http_status,
+            attempts: self.retries + 1,
+            first_seen: now.clone(),
+            last_seen: now,
+        }
+    }
+
+    /// A problem that was found before anything was asked of the origin.
+    pub(crate) fn planned(kind: &'static str, message: String) -> Self {
+        let now = SystemTime::now();
+        Self {
+            kind,
+            message,
+            http_status: None,
+            retries: 0,
+            unavailable: false,
+            unreached: false,
+            denied: false,
+            started: now,
+            finished: now,
+        }
+    }
+
+    pub(crate) fn fetched(failure: &Failure) -> Self {
+        Self {
+            kind: failure.kind.as_str(),
+            message: failure.to_string(),
+            http_status: failure.http_status,
+            retries: failure.retries,
+            unavailable: failure.is_unavailable(),
+            unreached: matches!(failure.kind, FailureKind::Connect | FailureKind::Tls | FailureKind::Dns),
+            denied: matches!(failure.http_status, Some(401 | 403 | 407)),
+            started: failure.started,
+            finished: failure.finished,
+        }
+    }
+}
+
+/// Size, checksum and times of bytes that are right.
+#[derive(Debug)]
+pub(crate) struct Good {
+    pub(crate) size: u64,
+    pub(crate) sha256: Sha256,
+    pub(crate) retries: u32,
+    pub(crate) http_status: Option<u16>,
+    pub(crate) started: SystemTime,
+    pub(crate) finished: SystemTime,
+}
+
+/// Where a release is held before anything is done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Was {
+    /// As a file.
+    pub(crate) loose: bool,
+    /// In a bundle.
+    pub(crate) frame: Option<Frame>,
+    /// The catalogue says so.
+    pub(crate) recorded: bool,
+}
+
+/// Bytes that are right. Nothing of what is staged or handed to a bundle is durable yet.
+pub(crate) struct Arrival {
+    pub(crate) tag: Box<Tag>,
+    pub(crate) good: Good,
+    pub(crate) was: Was,
+    /// To become a file.
+    pub(crate) staged: Option<Staged>,
+    /// To become a member of a bundle.
+    pub(crate) member: Option<MemberBody>,
+}
+
+/// What the committer is told.
+pub(crate) enum Event {
+    /// Bytes are right; they were held, or are on their way to where they will be.
+    Arrived(Arrival),
+    /// The record is not held.
+    Failed { tag: Box<Tag>, problem: Box<Problem> },
+    /// Nothing is known of a crate that is wanted.
+    CrateFailed { name: CrateName, problem: Box<Problem> },
+    /// The index file of a crate was read that could not be had before.
+    CrateRead(CrateName),
+    /// A row of the catalogue has no good file behind it.
+    Lost(ReleaseId),
+    /// A row of the catalogue has no good member of a bundle behind it.
+    LostMember(ReleaseId),
+    /// What stands in the ledger is held.
+    Settled(ReleaseId),
+    /// What stands in the ledger is not wanted any more.
+    Unwanted(ReleaseId),
+    /// Upstream withdrew what is held.
+    Withdrawn(ReleaseId, Withdrawal),
+    /// Upstream withdrew what is about to be held.
+    YankedBefore(ReleaseId),
+    /// Upstream offers again what it had withdrawn.
+    Returned(ReleaseId),
+    /// An index file of a wanted crate has lines that are not kept yet.
+    Lines(Box<PackedLines>),
+    /// A writer cannot go on.
+    Broken(PipelineError),
+    /// Several at once: one wake-up instead of many.
+    Many(Vec<Event>),
+}
