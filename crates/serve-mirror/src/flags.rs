@@ -176,7 +176,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Limits")]
     grace: Duration,
     /// MiB of prepared index files that are kept in memory.
-    #[arg(long, value_name = "MIB", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Limits")]
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Limits")]
     cache_mb: u16,
 
     #[command(flatten)]

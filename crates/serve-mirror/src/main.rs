@@ -84,7 +84,7 @@ fn serve(flags: &Serve) -> ExitCode {
         return complain(&error.into(), 1);
     }
     let runtime =
-        match tokio::runtime::Builder::new_multi_thread().max_blocking_threads(64).enable_all().build() {
+        match tokio::runtime::Builder::new_multi_thread().max_blocking_threads(32).enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return complain(&error.into(), 1),
         };
