@@ -75,17 +75,21 @@ pub fn rebuild_catalogue(
     let store = Store::open(&options.out, options.layout, options.layout_asked)?;
     let (mut manifest, _) = ManifestWriter::open(&options.manifest)?;
     let path = database(&store);
-    // What no manifest says: where the bundles are, and since when upstream does not offer what is held.
+    // What no manifest says: where bundles and index lines are, and since when upstream does not offer what is held.
     let before = Catalogue::open_read_only(&path).ok().flatten();
     let (mut withdrawn, mut dir) = (Vec::new(), None);
     if let Some(before) = &before {
         withdrawn = before.withdrawn().unwrap_or_default();
         dir = bundles::dir_of(options.bundles_out.as_deref(), before).ok();
     }
-    drop(before);
     let made = store.state_dir().join("catalogue.new.sqlite");
     Catalogue::remove(&made)?;
     let mut catalogue = Catalogue::open(&made)?;
+    if let Some(Err(error)) = before.map(|before| catalogue.take_lines_of(&before)) {
+        tracing::warn!(
+            "the old catalogue does not say where index lines are, the next run keeps them anew: {error}"
+        );
+    }
     let dir = match dir {
         Some(dir) => dir,
         None => bundles::dir_of(options.bundles_out.as_deref(), &catalogue)?,
