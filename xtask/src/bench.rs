@@ -55,8 +55,9 @@ pub(crate) struct Bench<'a> {
     pub(crate) work: &'a Path,
     /// The program under test.
     pub(crate) program: PathBuf,
-    /// `serve-mirror`.
+    /// `serve-mirror`, and the example that serves a mirror of many crates.
     pub(crate) server: PathBuf,
+    pub(crate) many_crates: PathBuf,
     /// `archive-hasher`, and the example that times one digest.
     pub(crate) archiver: PathBuf,
     pub(crate) digest: PathBuf,
@@ -87,7 +88,8 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
             "--package",
             "serve-mirror",
         ])
-        .args(["--package", "archive-hasher", "--package", "mirror-archive", "--bins", "--examples"])
+        .args(["--package", "archive-hasher", "--package", "mirror-archive", "--package", "mirror-serve"])
+        .args(["--bins", "--examples"])
         .status()
         .context("running cargo build")?;
     if !built.success() {
@@ -106,6 +108,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         work: folder.path(),
         program: program(root, "download-crates")?,
         server: program(root, "serve-mirror")?,
+        many_crates: program(root, "examples/many_crates")?,
         archiver: program(root, "archive-hasher")?,
         digest: program(root, "examples/digest")?,
         archive_mib: options.archive_mib,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use std::path::Path;
 
-use mirror_pipeline::{DownloadOptions, Outcome, RebuildOutcome, Storage, Withdrawal, human_bytes};
+use mirror_pipeline::{DownloadOptions, ExitCode, Outcome, RebuildOutcome, Storage, Withdrawal, human_bytes};
 
 fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(time.as_secs().max(1))
@@ -26,6 +26,9 @@ pub(crate) fn of_rebuild(outcome: &RebuildOutcome, out: &Path) -> String {
     }
     line("adopted files", outcome.adopted.to_string());
     line("lost files", outcome.lost.len().to_string());
+    if outcome.lost_members > 0 {
+        line("lost members", format!("{} (records speak of them, no bundle has them)", outcome.lost_members));
+    }
     line("held", outcome.held.to_string());
     line("elapsed", format!("{:.1}s", outcome.elapsed.as_secs_f64()));
     for name in &outcome.missing_bundles {
@@ -34,7 +37,7 @@ pub(crate) fn of_rebuild(outcome: &RebuildOutcome, out: &Path) -> String {
     for id in outcome.lost.iter().take(SOME) {
         let _ = writeln!(text, "  {id} has no file of its size any more");
     }
-    if !(outcome.lost.is_empty() && outcome.missing_bundles.is_empty()) {
+    if outcome.exit_code() == ExitCode::Records {
         text.push_str("\nthe next run of the usual command fetches what is missing\n");
     }
     let _ = writeln!(text, "\n{} was made again", out.join(".mirror/catalogue.sqlite").display());

@@ -47,7 +47,7 @@ pub struct ManifestRecord {
     pub error: Option<String>,
     /// Attempts beyond the first.
     pub retries: u32,
-    /// `downloaded`, `existing`, `verified_existing`, `error`, `unavailable`, or [`PRUNED`].
+    /// `downloaded`, [`EXISTING`], `verified_existing`, `error`, `unavailable`, or [`PRUNED`].
     pub status: String,
     /// Crate name (since 2).
     #[serde(rename = "crate", skip_serializing_if = "Option::is_none")]
@@ -65,6 +65,9 @@ pub struct ManifestRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
 }
+
+/// The status of a release that was found, and not held against an index.
+pub const EXISTING: &str = "existing";
 
 /// The status of a release that was removed because upstream withdrew it.
 pub const PRUNED: &str = "pruned";

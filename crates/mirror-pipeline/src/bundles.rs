@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, Frame, HeldRelease, ManifestRecord, ManifestWriter, Place, rfc3339,
+    Catalogue, CatalogueBatch, EXISTING, Frame, HeldRelease, ManifestRecord, ManifestWriter, Place, rfc3339,
 };
 use mirror_store::bundle::{
-    BundleFiles, BundleLimits, BundleMember, BundleOptions, BundleReader, BundleWriter, Member, list_bundles,
-    read_manifest,
+    BundleFiles, BundleLimits, BundleMember, BundleOptions, BundleReader, BundleReport, BundleWriter, Member,
+    list_bundles, read_manifest,
 };
 use mirror_store::{StoreError, StoreFault};
 use mirror_types::{ReleaseId, Sha256};
@@ -50,6 +50,52 @@ pub(crate) fn is_any(dir: &Path) -> Result<bool, PipelineError> {
     Ok(listed(dir)?.iter().any(|files| files.number.is_some()))
 }
 
+/// Holds a catalogue that was told by a manifest alone against the bundles in `dir`: a record may speak of a
+/// bundle that is gone, and whose number another one has. Gives how much of it does not stand there; with
+/// `strict`, bundles of which nothing does are a fault.
+pub(crate) fn hold_against(
+    catalogue: &mut Catalogue,
+    dir: &Path,
+    strict: bool,
+) -> Result<u64, PipelineError> {
+    let known = catalogue.bundles()?;
+    if known.is_empty() || catalogue.recall(IDENTITY)?.is_some_and(|identity| !identity.is_empty()) {
+        return Ok(0);
+    }
+    let files = listed(dir)?;
+    let mut wrong = Vec::new();
+    for (number, _) in &known {
+        let of = files.iter().find(|files| files.number == Some(*number));
+        let Some(manifest) = of.and_then(|files| files.manifest.as_ref()) else { continue };
+        let mut lines = HashMap::new();
+        read_manifest(manifest, &mut |line| {
+            lines.extend(frame_of(&line).map(|frame| (frame.offset, (frame.len, line.sha256))));
+            Ok(())
+        })?;
+        let (mut right, before) = (0_u64, wrong.len());
+        catalogue.members_of(*number, &mut |id, sha256, frame| {
+            if lines.get(&frame.offset) == Some(&(frame.len, sha256)) {
+                right += 1;
+            } else {
+                wrong.push(id);
+            }
+        })?;
+        if strict && right == 0 && wrong.len() > before {
+            return Err(PipelineError::OtherBundles { dir: dir.to_owned() });
+        }
+    }
+    let count = wrong.len() as u64;
+    if count > 0 {
+        tracing::warn!(
+            releases = count,
+            "records speak of members that do not stand in the bundles; they are not held"
+        );
+    }
+    catalogue.disown(wrong)?;
+    remember_identity(catalogue, &files)?;
+    Ok(count)
+}
+
 /// Makes sure that the bundles are in `dir` of which the catalogue says that they hold something. Looks at
 /// their lengths; reads one line.
 pub(crate) fn check(catalogue: &Catalogue, dir: &Path) -> Result<(), PipelineError> {
@@ -58,10 +104,9 @@ pub(crate) fn check(catalogue: &Catalogue, dir: &Path) -> Result<(), PipelineErr
         return Ok(());
     }
     let files = listed(dir)?;
-    // Without the first bundle there is nothing to know them by.
-    let is_first = |files: &&BundleFiles| files.number == known.first().map(|(number, _)| *number);
-    if let (Some(before), Some(_)) = (catalogue.recall(IDENTITY)?, files.iter().find(is_first))
-        && identity(&files)?.is_some_and(|now| now != before)
+    if let Some(before) = catalogue.recall(IDENTITY)?
+        && let Some(number) = before.split(' ').next().and_then(|number| number.parse().ok())
+        && identity(&files, number)?.is_some_and(|now| now != before)
     {
         return Err(PipelineError::OtherBundles { dir: dir.to_owned() });
     }
@@ -99,11 +144,11 @@ fn names(missing: &[u32]) -> String {
     }
 }
 
-/// The first member of the first bundle: what tells bundles from those of another mirror. `None` as long as
-/// there is none.
-fn identity(files: &[BundleFiles]) -> Result<Option<String>, PipelineError> {
+/// A bundle and its first member: what tells bundles from those of another mirror. `None` when it is not
+/// there.
+fn identity(files: &[BundleFiles], number: u32) -> Result<Option<String>, PipelineError> {
     let manifest =
-        files.iter().find(|files| files.number.is_some()).and_then(|files| files.manifest.as_ref());
+        files.iter().find(|files| files.number == Some(number)).and_then(|files| files.manifest.as_ref());
     let Some(path) = manifest else { return Ok(None) };
     let mut line = String::new();
     let read = File::open(path).and_then(|file| BufReader::new(file).take(MOST_LINE).read_line(&mut line));
@@ -113,7 +158,28 @@ fn identity(files: &[BundleFiles]) -> Result<Option<String>, PipelineError> {
         source,
     })?;
     let member: Option<BundleMember> = serde_json::from_str(&line).ok();
-    Ok(member.map(|member| format!("{} {}", member.bundle_member, member.sha256)))
+    Ok(member.map(|member| format!("{number} {} {}", member.bundle_member, member.sha256)))
+}
+
+/// Leaves behind what the bundles are known by: the first in which something is held.
+fn remember_identity(catalogue: &mut Catalogue, files: &[BundleFiles]) -> Result<(), PipelineError> {
+    let Some((number, _)) = catalogue.bundles()?.first().copied() else { return Ok(()) };
+    match identity(files, number)? {
+        Some(identity) => keep(catalogue, IDENTITY, &identity),
+        None => Ok(()),
+    }
+}
+
+/// Has what the bundles are known by be found out again: another manifest may speak of others.
+pub(crate) fn doubt(catalogue: &mut Catalogue) -> Result<(), PipelineError> {
+    keep(catalogue, IDENTITY, "")
+}
+
+fn keep(catalogue: &mut Catalogue, key: &str, value: &str) -> Result<(), PipelineError> {
+    if catalogue.recall(key)?.as_deref() != Some(value) {
+        catalogue.remember(key, value)?;
+    }
+    Ok(())
 }
 
 /// Opens the bundles for writing, makes good what an earlier run left, and has the catalogue know of it.
@@ -125,11 +191,11 @@ pub(crate) fn open(
 ) -> Result<Bundler, PipelineError> {
     let dir = dir_of(options.bundles_out.as_deref(), catalogue)?;
     let how = BundleOptions {
+        // What is verified is what is held, by the threads that hash: they know what to do about damage.
         bundle_bytes: options.bundle_bytes.max(1),
-        verify_committed: options.verify_existing,
         ..BundleOptions::default()
     };
-    let (writer, report) = BundleWriter::open(&dir, how)?;
+    let (writer, report) = open_writer(&dir, how)?;
     if !report.relisted.is_empty() || report.cut_bytes > 0 {
         tracing::warn!(
             members = report.relisted.len(),
@@ -140,18 +206,40 @@ pub(crate) fn open(
     for name in &report.repaired {
         tracing::warn!(bundle = %name, "an earlier run ended while it sealed a bundle; that was completed");
     }
-    let records = take_in(catalogue, &dir)?;
-    if !records.is_empty() {
-        let now = rfc3339(SystemTime::now());
-        let root = options.out.display().to_string();
-        let records: Vec<_> =
-            records.iter().map(|member| record(member, &dir, &root, &now, run_id)).collect();
-        let len = manifest.append(&records)?;
-        manifest.sync()?;
-        catalogue.apply(&CatalogueBatch { manifest_len: Some(len), ..CatalogueBatch::default() })?;
-    }
+    let mut found = Found { manifest, root: options.out.display().to_string(), run_id };
+    take_in(catalogue, &dir, &mut found)?;
     remember(catalogue, &dir)?;
     Ok(Bundler { writer, dir })
+}
+
+/// Opens the bundles for writing; damage that stands in the way comes with what can be done about it.
+pub(crate) fn open_writer(
+    dir: &Path,
+    how: BundleOptions,
+) -> Result<(BundleWriter, BundleReport), PipelineError> {
+    BundleWriter::open(dir, how).map_err(|source| match source.kind() {
+        StoreFault::Integrity => PipelineError::BundleDamaged { dir: dir.to_owned(), source },
+        _ => source.into(),
+    })
+}
+
+/// What is found in bundles, on its way into the manifest.
+pub(crate) struct Found<'a> {
+    pub(crate) manifest: &'a mut ManifestWriter,
+    pub(crate) root: String,
+    pub(crate) run_id: &'a str,
+}
+
+impl Found<'_> {
+    /// Gives the length of the manifest with these members in it.
+    fn write_down(&mut self, members: &[BundleMember], dir: &Path) -> Result<u64, PipelineError> {
+        let now = rfc3339(SystemTime::now());
+        let record = |member| record(member, dir, &self.root, &now, self.run_id);
+        let records: Vec<_> = members.iter().map(record).collect();
+        let len = self.manifest.append(&records)?;
+        self.manifest.sync()?;
+        Ok(len)
+    }
 }
 
 fn record(member: &BundleMember, dir: &Path, root: &str, now: &str, run_id: &str) -> ManifestRecord {
@@ -169,7 +257,7 @@ fn record(member: &BundleMember, dir: &Path, root: &str, now: &str, run_id: &str
         started_at: now.to_owned(),
         finished_at: now.to_owned(),
         ok: true,
-        status: "existing".to_owned(),
+        status: EXISTING.to_owned(),
         crate_name: Some(member.crate_name.clone()),
         version: member.version.clone(),
         run_id: Some(run_id.to_owned()),
@@ -189,11 +277,18 @@ pub(crate) fn frame_of(member: &BundleMember) -> Option<Frame> {
 }
 
 /// Takes in what the manifests of the bundles list and the catalogue does not know: a run may have ended
-/// between the two, or the catalogue was lost. Reads only manifests that grew. Gives what is new.
-pub(crate) fn take_in(catalogue: &mut Catalogue, dir: &Path) -> Result<Vec<BundleMember>, PipelineError> {
+/// between the two, or the catalogue was lost. Reads only manifests that grew. Gives how much is new.
+///
+/// What is taken in may be older than what is held, or than a failure: neither the cursor nor the failure
+/// ledger may say that nothing is to be done about it.
+pub(crate) fn take_in(
+    catalogue: &mut Catalogue,
+    dir: &Path,
+    found: &mut Found<'_>,
+) -> Result<u64, PipelineError> {
     let known: HashMap<u32, u64> = catalogue.bundles()?.into_iter().collect();
     let taken = taken(catalogue)?;
-    let mut new = Vec::new();
+    let mut new = 0;
     for files in listed(dir)? {
         let (Some(number), Some(manifest)) = (files.number, &files.manifest) else { continue };
         if taken.get(&number) == Some(&len(manifest)) {
@@ -204,12 +299,25 @@ pub(crate) fn take_in(catalogue: &mut Catalogue, dir: &Path) -> Result<Vec<Bundl
         let (mut held, mut without) = (Vec::new(), 0_u64);
         read_manifest(manifest, &mut |line| {
             match frame_of(&line) {
-                Some(frame) if frame.offset < end || frame.offset.saturating_add(frame.len) > bytes => {}
-                Some(_) => held.push(line),
+                Some(frame) if frame.offset.saturating_add(frame.len) > bytes => {}
+                Some(frame) => held.push((frame.offset < end, line)),
                 None => without += 1,
             }
             Ok(())
         })?;
+        // A bundle that was never taken in may have members that the catalogue lost. What is held of them stands
+        // in a record, which is the newer one.
+        let is_new = |(before, line): &(bool, BundleMember)| match (before, taken.contains_key(&number)) {
+            (false, _) => Ok(true),
+            (true, false) => Ok(!is_held(catalogue, line)?),
+            (true, true) => Ok(false),
+        };
+        let held = held.into_iter().filter_map(|one| match is_new(&one) {
+            Ok(true) => Some(Ok(one.1)),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        });
+        let held = held.collect::<Result<Vec<_>, PipelineError>>()?;
         if without > 0 {
             tracing::warn!(
                 bundle = %files.name,
@@ -219,13 +327,20 @@ pub(crate) fn take_in(catalogue: &mut Catalogue, dir: &Path) -> Result<Vec<Bundl
             );
         }
         for chunk in held.chunks(CHUNK) {
-            let held: Vec<_> = chunk.iter().filter_map(held_release).collect();
-            let healed = held.iter().map(|held| held.id.clone()).collect();
-            catalogue.apply(&CatalogueBatch { held, healed, ..CatalogueBatch::default() })?;
+            let manifest_len = Some(found.write_down(chunk, dir)?);
+            let held = chunk.iter().filter_map(held_release).collect();
+            catalogue.apply(&CatalogueBatch { held, manifest_len, ..CatalogueBatch::default() })?;
+            new += chunk.len() as u64;
         }
-        new.append(&mut held);
     }
     Ok(new)
+}
+
+/// Whether anything is held of the release of a member.
+fn is_held(catalogue: &Catalogue, member: &BundleMember) -> Result<bool, PipelineError> {
+    let Ok(name) = member.crate_name.parse() else { return Ok(false) };
+    let held = catalogue.held_of(&name)?;
+    Ok(held.iter().any(|held| Some(&held.version) == member.version.as_ref()))
 }
 
 fn held_release(member: &BundleMember) -> Option<HeldRelease> {
@@ -257,14 +372,11 @@ pub(crate) fn remember(catalogue: &mut Catalogue, dir: &Path) -> Result<(), Pipe
         .map_err(|error| PipelineError::Internal(format!("the lengths of manifests: {error}")))?;
     let place = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let place = place.to_str().map(str::to_owned);
-    for (key, value) in [(DIR, place), (TAKEN, Some(text)), (IDENTITY, identity(&files)?)] {
-        if let Some(value) = value
-            && catalogue.recall(key)?.as_ref() != Some(&value)
-        {
-            catalogue.remember(key, &value)?;
-        }
+    if let Some(place) = place {
+        keep(catalogue, DIR, &place)?;
     }
-    Ok(())
+    keep(catalogue, TAKEN, &text)?;
+    remember_identity(catalogue, &files)
 }
 
 /// Bundles that are written to.
@@ -285,7 +397,7 @@ impl Bundler {
         if seal {
             self.writer.seal()?;
         }
-        drop(self.writer);
+        // Before anybody else may write there.
         remember(catalogue, &self.dir)?;
         let files = listed(&self.dir)?;
         Ok(files.into_iter().find(|files| !files.sealed).map(|files| format!("{}.partial", files.name)))

@@ -219,7 +219,7 @@ impl Committer {
             Event::CrateRead(name) => batch.catalogue.healed_crates.push(name),
             Event::Lost(id) => batch.catalogue.lost.push(id),
             Event::LostMember(id) => batch.catalogue.lost_members.push(id),
-            Event::Settled(id) => batch.catalogue.healed.push(id),
+            Event::Settled(id) => batch.catalogue.settle(id),
             Event::Unwanted(id) => batch.catalogue.unwanted.push(id),
             Event::Withdrawn(id, kind) => {
                 self.told_withdrawn(&id, kind);
@@ -257,7 +257,7 @@ impl Committer {
     fn arrived(&mut self, arrival: Arrival, batch: &mut Batch) -> Result<(), PipelineError> {
         let Arrival { tag, good, was, staged, member } = arrival;
         if tag.replaces {
-            batch.catalogue.replaced = true;
+            batch.catalogue.unsettling = true;
             batch.replaced.push(tag.path.clone());
         }
         let new = !was.loose && was.frame.is_none();

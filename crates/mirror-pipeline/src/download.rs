@@ -163,9 +163,13 @@ impl Run {
         }
         let database = database(&store);
         let mut catalogue = Catalogue::open(&database)?;
+        if !catalogue.follows(&options.manifest)? {
+            bundles::doubt(&mut catalogue)?;
+        }
         catalogue.replay(&options.manifest, store.layout())?;
         let run_id = run_id();
         let bundles_dir = bundles::dir_of(options.bundles_out.as_deref(), &catalogue)?;
+        bundles::hold_against(&mut catalogue, &bundles_dir, true)?;
         bundles::check(&catalogue, &bundles_dir)?;
         let bundler = if options.storage.bundles() {
             Some(bundles::open(&options, &mut catalogue, &mut manifest, &run_id)?)

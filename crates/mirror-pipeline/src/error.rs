@@ -67,6 +67,17 @@ pub enum PipelineError {
         /// The directory that was looked into.
         dir: PathBuf,
     },
+    /// The bundles cannot be written to.
+    #[error(
+        "the bundles in {} are damaged where they are to be continued; restore the bundle that is named from a copy,          or move it and its manifest away and run --rebuild-catalogue, and the next run fetches again what was in it",
+        dir.display()
+    )]
+    BundleDamaged {
+        /// Their directory.
+        dir: PathBuf,
+        /// What is damaged.
+        source: mirror_store::StoreError,
+    },
     /// A part of the pipeline ended without a word.
     #[error("internal error: {0}; please report it")]
     Internal(String),
@@ -89,7 +100,9 @@ impl PipelineError {
             },
             Self::Origin(_) => ExitCode::Origin,
             Self::Spool(_) => ExitCode::Storage,
-            Self::BundlesMissing { .. } | Self::OtherBundles { .. } => ExitCode::Integrity,
+            Self::BundlesMissing { .. } | Self::OtherBundles { .. } | Self::BundleDamaged { .. } => {
+                ExitCode::Integrity
+            }
             Self::Store(error) => match error.kind() {
                 mirror_store::StoreFault::Locked => ExitCode::Locked,
                 mirror_store::StoreFault::Usage => ExitCode::Usage,

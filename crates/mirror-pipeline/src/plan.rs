@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use mirror_fetch::FetchRequest;
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexLimits, LockSet, Selection, parse_file};
-use mirror_manifest::{Catalogue, Held, PackedLines, Withdrawal};
+use mirror_manifest::{Catalogue, Held, LOST, PackedLines, Withdrawal};
 use mirror_telemetry::RunStats;
 use mirror_types::{CrateName, IndexRecord, Layout, Printable, ReleaseId, Sha256};
 use tokio::sync::mpsc;
@@ -190,6 +190,8 @@ pub(crate) struct Planner {
     /// `None` in a dry run.
     pub(crate) sinks: Option<Sinks>,
     pub(crate) seen: HashSet<ReleaseId>,
+    /// Held releases that stand in the ledger: to be hashed.
+    pub(crate) doubted: HashSet<ReleaseId>,
     /// Crates whose index file could not be had, with the reason.
     pub(crate) unread: Vec<(CrateName, String)>,
     /// Called when the downloads first hold planning back.
@@ -320,17 +322,21 @@ impl Planner {
         }
         let (Some(sinks), Some(catalogue)) = (&self.sinks, &self.catalogue) else { return Ok(()) };
         let wanted: HashMap<&str, bool> = wanted.map(|(id, held)| (id.version.as_str(), held)).collect();
-        for version in catalogue.ledger_of(name)? {
+        for (version, kind) in catalogue.ledger_of(name)? {
             if version.is_empty() {
                 let _ = sinks.events.send(Event::CrateRead(name.clone()));
                 continue;
             }
-            // What is about to be hashed may turn out not to be held.
             let held = wanted.get(version.as_str()).copied();
             let Ok(version) = version.parse() else { continue };
             let id = ReleaseId { name: name.clone(), version };
             let event = match held {
-                Some(true) if !self.verify_existing => Event::Settled(id),
+                // Damage may be why it stands there: only its bytes can tell.
+                Some(true) if self.verify_existing || kind != LOST => {
+                    self.doubted.insert(id);
+                    continue;
+                }
+                Some(true) => Event::Settled(id),
                 None if self.complete => Event::Unwanted(id),
                 _ => continue,
             };
@@ -418,7 +424,8 @@ impl Planner {
         // Both places are wanted, and one is missing: it is made from the other.
         let whole =
             row.is_some_and(|row| self.storage != Storage::Both || (row.loose && row.frame.is_some()));
-        if known_good && whole && !self.verify_existing {
+        let doubted = self.doubted.remove(&id);
+        if known_good && whole && !self.verify_existing && !doubted {
             self.report.existing += 1;
             self.stats.existing(1);
             return Ok(Ok(()));
@@ -440,7 +447,7 @@ impl Planner {
         tag.replaces = row.is_some() && !known_good;
         let sent = if hash_it {
             let was = match row {
-                Some(row) if known_good => Was { loose: row.loose, frame: row.frame, recorded: true },
+                Some(row) if known_good => Was { loose: row.loose, frame: row.frame, recorded: !doubted },
                 _ => Was { loose: true, ..Was::default() },
             };
             self.to_hash.push(HashJob { tag, from, was });

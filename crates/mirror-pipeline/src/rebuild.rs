@@ -4,15 +4,15 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, Place,
+    Catalogue, CatalogueBatch, EXISTING, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, Place,
     SCHEMA_VERSION, rfc3339,
 };
 use mirror_store::Store;
-use mirror_store::bundle::{BundleOptions, BundleWriter};
+use mirror_store::bundle::BundleOptions;
 use mirror_types::{ReleaseId, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::bundles;
+use crate::bundles::{self, Found};
 use crate::download::{database, run_id};
 use crate::error::PipelineError;
 use crate::options::RebuildOptions;
@@ -33,6 +33,8 @@ pub struct RebuildOutcome {
     pub members: u64,
     /// Files that no record speaks of: hashed, and held with that hash until the index says otherwise.
     pub adopted: u64,
+    /// Releases of which a record says that they are in a bundle, and that are not.
+    pub lost_members: u64,
     /// Releases of which a record speaks and no file of that size is there.
     pub lost: Vec<ReleaseId>,
     /// Bundles of which records speak and that are not there.
@@ -51,7 +53,7 @@ impl RebuildOutcome {
     pub fn exit_code(&self) -> ExitCode {
         if self.interrupted {
             ExitCode::Interrupted
-        } else if self.lost.is_empty() && self.missing_bundles.is_empty() {
+        } else if self.lost.is_empty() && self.lost_members == 0 && self.missing_bundles.is_empty() {
             ExitCode::Complete
         } else {
             ExitCode::Records
@@ -73,17 +75,21 @@ pub fn rebuild_catalogue(
     let store = Store::open(&options.out, options.layout, options.layout_asked)?;
     let (mut manifest, _) = ManifestWriter::open(&options.manifest)?;
     let path = database(&store);
-    // What no manifest says: where the bundles are, and since when upstream does not offer what is held.
+    // What no manifest says: where bundles and index lines are, and since when upstream does not offer what is held.
     let before = Catalogue::open_read_only(&path).ok().flatten();
     let (mut withdrawn, mut dir) = (Vec::new(), None);
     if let Some(before) = &before {
         withdrawn = before.withdrawn().unwrap_or_default();
         dir = bundles::dir_of(options.bundles_out.as_deref(), before).ok();
     }
-    drop(before);
     let made = store.state_dir().join("catalogue.new.sqlite");
     Catalogue::remove(&made)?;
     let mut catalogue = Catalogue::open(&made)?;
+    if let Some(Err(error)) = before.map(|before| catalogue.take_lines_of(&before)) {
+        tracing::warn!(
+            "the old catalogue does not say where index lines are, the next run keeps them anew: {error}"
+        );
+    }
     let dir = match dir {
         Some(dir) => dir,
         None => bundles::dir_of(options.bundles_out.as_deref(), &catalogue)?,
@@ -92,10 +98,13 @@ pub fn rebuild_catalogue(
         records: catalogue.replay(&options.manifest, store.layout())?.records,
         ..RebuildOutcome::default()
     };
+    let (root, run_id) = (options.out.display().to_string(), run_id());
     if dir.is_dir() && bundles::is_any(&dir)? {
         // Makes good what a run left that was stopped.
-        drop(BundleWriter::open(&dir, BundleOptions::default())?);
-        outcome.members = bundles::take_in(&mut catalogue, &dir)?.len() as u64;
+        drop(bundles::open_writer(&dir, BundleOptions::default())?);
+        outcome.lost_members = bundles::hold_against(&mut catalogue, &dir, false)?;
+        let mut found = Found { manifest: &mut manifest, root: root.clone(), run_id: &run_id };
+        outcome.members = bundles::take_in(&mut catalogue, &dir, &mut found)?;
     }
     outcome.missing_bundles = bundles::forget_missing(&mut catalogue, &dir)?;
     outcome.bundles = catalogue.bundles()?.len() as u64;
@@ -105,8 +114,7 @@ pub fn rebuild_catalogue(
     let swept = sweep(&store, &catalogue, cancel)?;
     swept.record(&store, &mut catalogue)?;
     outcome.lost = swept.lost;
-    let root = options.out.display().to_string();
-    let mut adopter = Adopter { store: &store, catalogue, manifest: &mut manifest, root, run_id: run_id() };
+    let mut adopter = Adopter { store: &store, catalogue, manifest: &mut manifest, root, run_id };
     outcome.adopted = adopter.adopt_all(cancel)?;
     let mut catalogue = adopter.catalogue;
     if cancel.is_cancelled() {
@@ -191,13 +199,12 @@ impl Adopter<'_> {
                 started_at: started.clone(),
                 finished_at: finished.clone(),
                 ok: true,
-                status: "existing".to_owned(),
+                status: EXISTING.to_owned(),
                 crate_name: Some(id.name.to_string()),
                 version: Some(id.version.to_string()),
                 run_id: Some(self.run_id.clone()),
                 ..ManifestRecord::default()
             });
-            batch.healed.push(id.clone());
             batch.held.push(HeldRelease { id, sha256, size, place: Place::Loose });
         }
         if records.is_empty() {

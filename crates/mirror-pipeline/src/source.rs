@@ -198,6 +198,7 @@ impl Run {
             cancel,
             sinks,
             seen: HashSet::new(),
+            doubted: HashSet::new(),
             unread,
             on_full,
             to_hash: Vec::new(),

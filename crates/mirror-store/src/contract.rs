@@ -77,6 +77,33 @@ fn links_are_not_followed() {
     assert_eq!(std::fs::read_dir(outside.path()).expect("list").count(), 0);
 }
 
+/// Who need not look for a file has to be right: what is there would be replaced.
+#[test]
+fn only_directories_of_this_store_are_known_to_hold_nothing_else() {
+    let dir = tempfile::tempdir().expect("dir");
+    let rel = "s/er/serde-1.0.0.crate";
+    let commit = |store: &Store, rel: &str| {
+        let staged = store.stage(rel, b"x").expect("stage");
+        store.commit(vec![staged]).expect("commit");
+    };
+    let store = open(dir.path());
+    assert!(!store.may_hold(rel).expect("no directory yet"));
+    commit(&store, rel);
+    assert!(!store.may_hold("s/er/serde-2.0.0.crate").expect("made here"));
+    drop(store);
+    let store = open(dir.path());
+    assert!(store.may_hold(rel).expect("made by another run"));
+    commit(&store, "s/er/serde-2.0.0.crate");
+    assert!(store.may_hold(rel).expect("not made here by a commit into it"));
+    commit(&store, "s/yn/syn-1.0.0.crate");
+    assert!(!store.may_hold("s/yn/syn-2.0.0.crate").expect("made here, below one that was there"));
+    for bad in ["../x", "/x", "a/../../x"] {
+        assert_eq!(store.may_hold(bad).expect_err(bad).kind(), StoreFault::Usage);
+    }
+    std::fs::write(dir.path().join("t"), b"in the way").expect("write");
+    assert!(store.may_hold("t/ok/tokio-1.0.0.crate").expect("not known to be nothing"));
+}
+
 #[test]
 fn paths_that_leave_the_mirror_are_refused() {
     let dir = tempfile::tempdir().expect("dir");

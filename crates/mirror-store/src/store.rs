@@ -1,5 +1,5 @@
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ struct Inner {
     layout: Layout,
     disk: Box<dyn Disk>,
     next: AtomicU64,
-    /// Directories that exist and are no links.
-    dirs: Mutex<HashSet<String>>,
+    /// Directories that exist and are no links, and whether this store made them.
+    dirs: Mutex<HashMap<String, bool>>,
     /// Held as long as the store lives; `None` when opened for reading.
     lock: Option<File>,
 }
@@ -216,22 +216,37 @@ impl Store {
     /// Makes the directory `rel` part by part; a link among them is refused.
     fn make_dirs(&self, rel: &str, touched: &mut HashSet<String>) -> Result<(), StoreError> {
         let mut known = self.0.dirs.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.contains(rel) {
+        if known.contains_key(rel) {
             return Ok(());
         }
         let ends = rel.match_indices('/').map(|(at, _)| at).chain([rel.len()]);
         for end in ends {
             let part = &rel[..end];
-            if !known.contains(part) {
+            if !known.contains_key(part) {
                 let path = below(&self.0.root, part)?;
-                if plain_dir(&*self.0.disk, &path)? {
+                let made = plain_dir(&*self.0.disk, &path)?;
+                if made {
                     // The entry of a new directory stands in its parent; `""` is the root.
                     touched.insert(part.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned());
                 }
-                known.insert(part.to_owned());
+                known.insert(part.to_owned(), made);
             }
         }
         Ok(())
+    }
+
+    /// Whether a file that was not committed here may be at `rel`. There is none when its directory is not
+    /// there yet, or was made by this store: asking that is cheaper than looking for each file.
+    ///
+    /// # Errors
+    /// When `rel` is not a plain relative path.
+    pub fn may_hold(&self, rel: &str) -> Result<bool, StoreError> {
+        let Some((dir, _)) = rel.rsplit_once('/') else { return Ok(true) };
+        if let Some(made) = self.0.dirs.lock().unwrap_or_else(PoisonError::into_inner).get(dir) {
+            return Ok(!made);
+        }
+        let path = below(&self.0.root, dir)?;
+        Ok(!fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound))
     }
 
     /// Hashes a held file; `None` when there is none. Blocks.

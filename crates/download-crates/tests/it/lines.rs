@@ -44,6 +44,28 @@ fn assert_kept(world: &World, out: &str, expected: &BTreeMap<String, Vec<u8>>) {
 }
 
 #[test]
+fn lines_outlive_the_catalogue_that_is_made_again() {
+    let nightly = Nightly::new(66);
+    run(nightly.world.command("out").arg("--rebuild-catalogue")).expect(0);
+    // Behind an air gap there is no index to take them from.
+    assert_kept(&nightly.world, "out", &nightly.world.registry.index_files());
+}
+
+#[test]
+fn lines_of_an_index_that_was_taken_back_do_not_stay() {
+    let mut nightly = Nightly::new(67);
+    let before = nightly.world.registry.index_files();
+    let name = nightly.world.registry.crates.keys().nth(5).unwrap().clone();
+    nightly.world.registry.add(&name, "99.0.0", b"another");
+    nightly.publish();
+    nightly.go(&["--crates", &name]).expect(0);
+    nightly.world.registry.crates.get_mut(&name).unwrap().pop();
+    nightly.publish();
+    nightly.go(&[]).expect(0);
+    assert_kept(&nightly.world, "out", &before);
+}
+
+#[test]
 fn every_index_file_is_kept_night_after_night() {
     let mut nightly = Nightly::new(60);
     assert_kept(&nightly.world, "out", &nightly.world.registry.index_files());

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bundled;
+mod bundled_trust;
 mod crash;
 mod faults;
 mod hostile;

@@ -100,6 +100,12 @@ fn files_that_are_there_are_kept_and_told_when_they_differ() {
     assert!(ended.stdout.contains("a-foo-0.1.0+build.1.crate: the file that is there"), "{}", ended.stdout);
     assert_eq!(fs::read(&path).unwrap(), b"mine");
     world.run(&["--out", "out", "--crate", "a-foo"]).expect(4);
+    // Also where its directory is the only one that was there.
+    let path = world.path("new/a-/fo/a-foo-0.1.0+build.1.crate");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, "mine").unwrap();
+    assert_eq!(world.run(&["--out", "new"]).expect(4).count("failed"), 1);
+    assert_eq!(fs::read(&path).unwrap(), b"mine");
     world.run(&["--out", "out", "-overwrite"]).expect(0);
     assert_eq!(tree(&world.path("out")), world.expected(Layout::Shard));
 }

@@ -154,8 +154,8 @@ pub struct CatalogueBatch {
     pub healed: Vec<ReleaseId>,
     /// To be taken out of the ledger: not wanted any more.
     pub unwanted: Vec<ReleaseId>,
-    /// Whether other bytes took the place of some that were held.
-    pub replaced: bool,
+    /// Whether a later run could not find by comparing trees what this changes.
+    pub unsettling: bool,
     /// Directories in which files were put: not to be trusted before they are listed again.
     pub touched: Vec<String>,
     /// Held releases that upstream has withdrawn, seen at this time (RFC 3339).
@@ -202,12 +202,23 @@ pub(super) fn apply(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::R
 pub(super) const CURSOR: &str = "index_cursor";
 
 impl CatalogueBatch {
+    /// Takes a release out of the ledger that is held, be it in one of two places: whoever wants both has to
+    /// look at it.
+    pub fn settle(&mut self, id: ReleaseId) {
+        self.unsettling = true;
+        self.healed.push(id);
+    }
+
     /// Whether it changes what a later run would take for settled, because upstream's files look as
     /// they did when the cursor was left: upstream may go back to what it had.
     fn outdates_cursor(&self) -> bool {
-        self.replaced || !(self.forgotten.is_empty() && self.unwanted.is_empty() && self.withdrawn.is_empty())
+        self.unsettling
+            || !(self.forgotten.is_empty() && self.unwanted.is_empty() && self.withdrawn.is_empty())
     }
 }
+
+/// The kind under which the ledger has what lost its file. It may be held in a bundle nevertheless.
+pub const LOST: &str = "lost";
 
 /// The row of a release: crate and version.
 const ROW: &str = "crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2";
@@ -223,10 +234,12 @@ fn forget(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> 
     let mut drop =
         to.prepare_cached(&format!("DELETE FROM releases WHERE {ROW} AND NOT loose AND bundle IS NULL"))?;
     let mut lose = to.prepare_cached(
-        "INSERT INTO failures VALUES (?1, ?2, NULL, '', 'lost', 'its file is gone or was wrong', NULL, 0, ?3, ?3)
+        "INSERT INTO failures VALUES (?1, ?2, NULL, '', ?4, 'its file is gone or was wrong', NULL, 0, ?3, ?3)
          ON CONFLICT DO NOTHING",
     )?;
-    for (what, lost) in [("loose = 0", &batch.lost), ("bundle = NULL", &batch.lost_members)] {
+    for (what, kind, lost) in
+        [("loose = 0", LOST, &batch.lost), ("bundle = NULL", "damaged", &batch.lost_members)]
+    {
         let mut unmark = to.prepare_cached(&format!("UPDATE releases SET {what} WHERE {ROW}"))?;
         for id in lost {
             let key = [id.name.as_str(), id.version.as_str()];
@@ -234,7 +247,7 @@ fn forget(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> 
             if drop.execute(key)? > 0 {
                 undate.execute(key)?;
             }
-            lose.execute([key[0], key[1], now.as_str()])?;
+            lose.execute([key[0], key[1], now.as_str(), kind])?;
         }
     }
     Ok(())
@@ -263,6 +276,10 @@ fn hold(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
              frame_len = coalesce(excluded.frame_len, frame_len),
              sha256 = excluded.sha256, size = excluded.size",
     )?;
+    let mut other = to.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM releases WHERE crate_id = ?1 AND version = ?2 AND sha256 <> ?3)",
+    )?;
+    let mut outdated = false;
     let mut grow = to.prepare_cached(
         "INSERT INTO bundles VALUES (?1, ?2) ON CONFLICT DO UPDATE SET end = max(end, excluded.end)",
     )?;
@@ -272,6 +289,8 @@ fn hold(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
             Some(id) => id,
             None => name.insert([held.id.name.as_str()])?,
         };
+        let key = params![id, held.id.version.as_str(), held.sha256.as_bytes()];
+        outdated |= other.query_row(key, |row| row.get::<_, bool>(0))?;
         let frame = held.place.frame();
         hold.execute(params![
             id,
@@ -287,7 +306,22 @@ fn hold(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
             grow.execute(params![frame.bundle, number(frame.offset + frame.len)])?;
         }
     }
+    if outdated {
+        // Whoever says so: upstream may go back to the bytes that were held.
+        to.execute("DELETE FROM state WHERE key = ?1", [CURSOR])?;
+    }
     Ok(())
+}
+
+/// Has the ends of bundles be those of what is held in them; a bundle without any is not known.
+pub(super) fn measure_bundles(to: &Transaction<'_>) -> rusqlite::Result<()> {
+    to.execute("DELETE FROM bundles", [])?;
+    to.execute(
+        "INSERT INTO bundles SELECT bundle, max(frame_offset + frame_len) FROM releases
+         WHERE bundle IS NOT NULL GROUP BY bundle",
+        [],
+    )
+    .map(drop)
 }
 
 /// As SQLite keeps numbers.

@@ -73,6 +73,17 @@ impl Catalogue {
         Ok(Some(LinesState { generation, end: number(END)?.unwrap_or(0), dead: number(DEAD)?.unwrap_or(0) }))
     }
 
+    /// Takes over which lines another catalogue of the same mirror knows: no manifest speaks of them.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn take_lines_of(&mut self, other: &Self) -> Result<(), ManifestError> {
+        let Some(state) = other.lines_state()? else { return Ok(()) };
+        let mut rows = Vec::new();
+        other.index_files(&mut |row| rows.push(row))?;
+        self.replace_lines(state, &rows, true)
+    }
+
     /// Lets `rows` be all that is kept, in a file of its own. `whole`: nothing is missing that was kept
     /// before; else the next run reads the whole index.
     pub(crate) fn replace_lines(
@@ -107,14 +118,17 @@ fn row(row: &Row<'_>) -> rusqlite::Result<IndexFileRow> {
     })
 }
 
-/// Keeps rows, and counts what they replace.
+/// Keeps rows, and counts what they replace. Lines that are replaced take the cursor away: whose index they are
+/// of may go back to the tree that it names.
 pub(super) fn keep(to: &Transaction<'_>, rows: &[IndexFileRow]) -> rusqlite::Result<()> {
     let Some(end) = rows.iter().map(|row| row.frame_offset + row.frame_len).max() else { return Ok(()) };
-    let mut replaced = to.prepare_cached("SELECT frame_len FROM index_files WHERE path = ?1")?;
+    let mut before = to.prepare_cached("SELECT frame_len FROM index_files WHERE path = ?1")?;
     let mut keep = to.prepare_cached("INSERT OR REPLACE INTO index_files VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    let mut dead = 0_i64;
+    let (mut dead, mut replaced) = (0_i64, false);
     for row in rows {
-        dead += replaced.query_row([&row.path], |row| row.get::<_, i64>(0)).optional()?.unwrap_or(0);
+        let len = before.query_row([&row.path], |row| row.get::<_, i64>(0)).optional()?;
+        replaced |= len.is_some();
+        dead += len.unwrap_or(0);
         keep.execute(params![
             row.path,
             row.digest.as_bytes(),
@@ -122,6 +136,9 @@ pub(super) fn keep(to: &Transaction<'_>, rows: &[IndexFileRow]) -> rusqlite::Res
             number(row.frame_offset),
             number(row.frame_len)
         ])?;
+    }
+    if replaced {
+        to.execute("DELETE FROM state WHERE key = ?1", [CURSOR])?;
     }
     let mut add = to.prepare_cached(
         "INSERT INTO state VALUES (?1, ?2)

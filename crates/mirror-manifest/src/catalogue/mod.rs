@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use mirror_types::{CrateName, ReleaseId, Sha256};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-pub use batch::{CatalogueBatch, DirRow, FailureRow, Frame, Held, HeldRelease, Place, Withdrawal};
+pub use batch::{CatalogueBatch, DirRow, FailureRow, Frame, Held, HeldRelease, LOST, Place, Withdrawal};
 pub(crate) use index_files::LinesState;
 pub use replay::ReplayReport;
 pub use serve::Census;
@@ -220,6 +220,33 @@ impl Catalogue {
         query().map_err(self.fail("read the bundles of"))
     }
 
+    /// Gives what is held in a bundle to `visit`. Reads all rows.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn members_of(
+        &self,
+        bundle: u32,
+        visit: &mut dyn FnMut(ReleaseId, Sha256, Frame),
+    ) -> Result<(), ManifestError> {
+        let mut query = || {
+            let mut statement = self.db.prepare(
+                "SELECT name, version, sha256, bundle, frame_offset, frame_len
+                 FROM releases JOIN crates ON crate_id = crates.id WHERE bundle = ?1",
+            )?;
+            let mut rows = statement.query([bundle])?;
+            while let Some(row) = rows.next()? {
+                let (name, version) = (row.get_ref(0)?.as_str()?.parse(), row.get_ref(1)?.as_str()?.parse());
+                let frame = frame(row.get(3)?, row.get(4)?, row.get(5)?);
+                if let (Ok(name), Ok(version), Some(frame)) = (name, version, frame) {
+                    visit(ReleaseId { name, version }, sha(row.get_ref(2)?.as_blob()?)?, frame);
+                }
+            }
+            Ok(())
+        };
+        query().map_err(self.fail("read what is held from"))
+    }
+
     /// Gives the names of all crates of which something is or was held.
     ///
     /// # Errors
@@ -257,14 +284,16 @@ impl Catalogue {
         query().map_err(self.fail("read the failures of"))
     }
 
-    /// The versions of a crate that stand in the failure ledger; an empty one is the whole crate.
+    /// The versions of a crate that stand in the failure ledger, with the kind of the failure; an empty one is
+    /// the whole crate.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn ledger_of(&self, name: &CrateName) -> Result<Vec<String>, ManifestError> {
+    pub fn ledger_of(&self, name: &CrateName) -> Result<Vec<(String, String)>, ManifestError> {
         let query = || {
-            let mut statement = self.db.prepare_cached("SELECT version FROM failures WHERE crate = ?1")?;
-            let rows = statement.query_map([name.as_str()], |row| row.get(0))?;
+            let mut statement =
+                self.db.prepare_cached("SELECT version, kind FROM failures WHERE crate = ?1")?;
+            let rows = statement.query_map([name.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         query().map_err(self.fail("read the failures of"))
@@ -338,6 +367,23 @@ impl Catalogue {
         let mut write = || {
             let transaction = self.db.transaction()?;
             batch::forget_bundle(&transaction, number)?;
+            transaction.commit()
+        };
+        write().map_err(fail)
+    }
+
+    /// Has members of bundles be lost that stand where another member is; what is known of the bundles is what
+    /// remains.
+    ///
+    /// # Errors
+    /// When SQLite fails; then nothing is changed.
+    pub fn disown(&mut self, lost_members: Vec<ReleaseId>) -> Result<(), ManifestError> {
+        let fail = self.fail("write to");
+        let lost = CatalogueBatch { lost_members, unsettling: true, ..CatalogueBatch::default() };
+        let mut write = || {
+            let transaction = self.db.transaction()?;
+            batch::apply(&transaction, &lost)?;
+            batch::measure_bundles(&transaction)?;
             transaction.commit()
         };
         write().map_err(fail)

@@ -6,7 +6,7 @@ use mirror_types::{CrateName, Layout, ReleaseId, Sha256, VersionText};
 
 use super::{Catalogue, CatalogueBatch, FailureRow, Frame, HeldRelease, Place};
 use crate::error::ManifestError;
-use crate::record::{ManifestRecord, PRUNED};
+use crate::record::{EXISTING, ManifestRecord, PRUNED};
 use crate::writer::read_from;
 
 /// What a replay took in.
@@ -25,12 +25,10 @@ impl Catalogue {
     pub fn replay(&mut self, manifest: &Path, layout: Layout) -> Result<ReplayReport, ManifestError> {
         const CHUNK: usize = 10_000;
         let mut report = ReplayReport::default();
-        let known = self.manifest_len()?;
-        let len = std::fs::metadata(manifest).map_or(0, |meta| meta.len());
-        let same = len >= known && self.recall(MANIFEST)?.is_none_or(|own| Some(own) == identity(manifest));
-        let start = if same { known } else { 0 };
+        let same = self.follows(manifest)?;
+        let start = if same { self.manifest_len()? } else { 0 };
         // Read again, it may take back what was held since.
-        let mut batch = CatalogueBatch { replaced: !same, ..CatalogueBatch::default() };
+        let mut batch = CatalogueBatch { unsettling: !same, ..CatalogueBatch::default() };
         read_from::<ManifestError>(manifest, start, &mut |end, record| {
             report.records += 1;
             take(record, layout, &mut batch);
@@ -46,6 +44,16 @@ impl Catalogue {
         }
         self.know(manifest)?;
         Ok(report)
+    }
+
+    /// Whether a manifest is the one that was taken in, and not shorter than it was.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn follows(&self, manifest: &Path) -> Result<bool, ManifestError> {
+        let len = std::fs::metadata(manifest).map_or(0, |meta| meta.len());
+        let is_own = |own| Some(own) == identity(manifest);
+        Ok(len >= self.manifest_len()? && self.recall(MANIFEST)?.is_none_or(is_own))
     }
 
     /// Remembers which manifest was taken in, once it has a line to know it by.
@@ -105,9 +113,12 @@ fn take(record: ManifestRecord, layout: Layout, batch: &mut CatalogueBatch) {
         let Some(version) = version else { return };
         let id = ReleaseId { name, version };
         let Some(Ok(sha256)) = record.sha256.as_deref().map(Sha256::from_hex) else { return };
-        // A chunk is applied failures last: an earlier failure of the same release must go.
-        batch.failed.retain(|row| row.name != id.name || row.version.as_ref() != Some(&id.version));
-        batch.healed.push(id.clone());
+        // Who only found it did not hold it against an index: a failure stands until somebody does.
+        if record.status != EXISTING {
+            // A chunk is applied failures last: an earlier failure of the same release must go.
+            batch.failed.retain(|row| row.name != id.name || row.version.as_ref() != Some(&id.version));
+            batch.healed.push(id.clone());
+        }
         let dir = layout.dir(&id.name);
         if batch.touched.last() != Some(&dir) {
             batch.touched.push(dir);

@@ -354,6 +354,7 @@ impl Work {
             return Ok(Fate::Again);
         }
         if !self.overwrite
+            && store.may_hold(member.path())?
             && let Some(found) = store.hash(member.path())?
         {
             let same = found == (sha256, member.size());

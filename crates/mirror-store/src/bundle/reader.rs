@@ -78,7 +78,10 @@ impl FrameMap {
 /// Buffers and decoder of one thread.
 pub struct FrameBuffers {
     decoder: Decompressor<'static>,
+    /// Never cut, so that it need not be filled with zeros again.
     packed: Vec<u8>,
+    /// Bytes of `packed` that were read.
+    loaded: usize,
     plain: Vec<u8>,
 }
 
@@ -94,7 +97,7 @@ impl FrameBuffers {
     /// # Errors
     /// When zstd has no memory.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { decoder: Decompressor::new()?, packed: Vec::new(), plain: Vec::new() })
+        Ok(Self { decoder: Decompressor::new()?, packed: Vec::new(), loaded: 0, plain: Vec::new() })
     }
 }
 
@@ -299,14 +302,18 @@ impl BundleReader {
 
     /// Reads a stretch of the bundle into the buffer; frames too large for that are left to be streamed.
     fn load(&self, buffers: &mut FrameBuffers, begin: u64, end: u64) -> Result<(), StoreError> {
-        buffers.packed.clear();
+        buffers.loaded = 0;
         if end > self.len {
             return Err(self.wrong(begin, BundleFault::Torn));
         }
         let len = end - begin;
         if len <= AT_ONCE + u64::from(IN_MEMORY) {
-            buffers.packed.resize(usize::try_from(len).unwrap_or(0), 0);
-            self.read_exact_at(&mut buffers.packed, begin)?;
+            let len = usize::try_from(len).unwrap_or(0);
+            if buffers.packed.len() < len {
+                buffers.packed.resize(len, 0);
+            }
+            self.read_exact_at(&mut buffers.packed[..len], begin)?;
+            buffers.loaded = len;
         }
         Ok(())
     }
@@ -332,9 +339,9 @@ impl BundleReader {
         last: bool,
         visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let FrameBuffers { decoder, packed, plain } = buffers;
+        let FrameBuffers { decoder, packed, loaded, plain } = buffers;
         let begin = usize::try_from(frame.offset - base).unwrap_or(usize::MAX);
-        let slice = begin.checked_add(frame.len as usize).and_then(|end| packed.get(begin..end));
+        let slice = begin.checked_add(frame.len as usize).and_then(|end| packed[..*loaded].get(begin..end));
         match slice {
             Some(slice) if frame.size <= IN_MEMORY => {
                 unpack(decoder, slice, frame, &self.limits, plain)

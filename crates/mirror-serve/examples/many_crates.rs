@@ -1,6 +1,7 @@
-//! Memory does not grow with the registry: a server of 250,000 crates is asked for all of them.
-#![expect(clippy::disallowed_methods, reason = "tests write their own files")]
-#![cfg(target_os = "linux")]
+//! Memory does not grow with the registry: a server of 250,000 crates is asked for all of them, and its peak
+//! is printed, MiB. For `cargo xtask bench serve`; Linux only.
+#![expect(clippy::disallowed_methods, reason = "it writes a mirror of its own")]
+#![expect(clippy::print_stdout, reason = "what it is for")]
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -16,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 const CRATES: usize = 250_000;
 const RELEASES: usize = 10;
-const MOST_MIB: u64 = 128;
 
 fn name(n: usize) -> CrateName {
     format!("crate-{n:06}").parse().expect("name")
@@ -77,14 +77,12 @@ fn memory(field: &str) -> u64 {
         / 1024
 }
 
-#[test]
-#[ignore = "takes minutes; writes half a gigabyte"]
-fn memory_stays_small_with_250_000_crates() {
+fn main() {
     let dir = tempfile::tempdir().expect("directory");
     mirror(dir.path());
     // What making it took is not what serving it takes.
     std::fs::write("/proc/self/clear_refs", "5").expect("clear the peak");
-    println!("{} MiB before", memory("VmRSS"));
+    let before = memory("VmRSS");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(16)
         .enable_all()
@@ -137,11 +135,5 @@ fn memory_stays_small_with_250_000_crates() {
     assert!(found.contains("\"total\":100000"), "{found}");
     stop.cancel();
     runtime.block_on(serving).expect("server");
-    let most = memory("VmHWM");
-    println!(
-        "{most} MiB at most, {} MiB of its own now, {} MiB mapped",
-        memory("RssAnon"),
-        memory("RssFile")
-    );
-    assert!(most < MOST_MIB, "{most} MiB");
+    println!("{} {before}", memory("VmHWM"));
 }

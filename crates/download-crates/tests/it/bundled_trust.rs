@@ -1,0 +1,315 @@
+//! What bundles, their manifests, `manifest.jsonl` and the catalogue say of each other when they disagree.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use mirror_pipeline::Layout;
+use mirror_pipeline::bundle::{BundleLimits, BundleReader, list_bundles};
+use mirror_testkit::{Fault, TestRegistry};
+
+use crate::world::{Ended, World, assert_same, run};
+
+/// A mirror in bundles, of an index with trees: what has not changed is not looked at.
+struct Mirror {
+    world: World,
+    base: String,
+}
+
+const BUNDLE: [&str; 3] = ["--bundle", "--bundle-size-gb", "0.00006"];
+/// One bundle that grows.
+const GROWING: [&str; 1] = ["--bundle"];
+const ADD: [&str; 3] = ["--bundle", "--bundle-mode", "add"];
+const CATALOGUE: &str = "out/.mirror/catalogue.sqlite";
+const MANIFEST: &str = "out.jsonl";
+
+impl Mirror {
+    fn new(seed: u64) -> Self {
+        let world = World::new(TestRegistry::generate(seed, 120, 2_000));
+        let base = format!("{}/crates", world.origin.base());
+        let mirror = Self { world, base };
+        mirror.publish();
+        mirror
+    }
+
+    fn publish(&self) {
+        self.world.publish();
+        self.world.registry.commit_git(&self.world.path("checkout"));
+    }
+
+    fn add(&mut self, name: &str, body: &[u8]) {
+        self.world.registry.add(name, "1.0.0", body);
+        self.publish();
+    }
+
+    fn republish(&mut self, name: &str, body: &[u8]) {
+        self.world.registry.republish(name, "1.0.0", body);
+        self.publish();
+    }
+
+    fn go(&self, more: &[&str]) -> Ended {
+        let asked = ["--index-dir", "checkout", "--crates-base-url", &self.base];
+        run(self.world.command("out").args(asked).args(more))
+    }
+
+    fn rebuild(&self, more: &[&str]) -> Ended {
+        run(self.world.command("out").arg("--rebuild-catalogue").args(more))
+    }
+
+    fn all(&self) -> u64 {
+        self.world.expected().len() as u64
+    }
+
+    fn remove(&self, name: &str) {
+        std::fs::remove_file(self.world.path(name)).unwrap();
+    }
+
+    /// Puts catalogue and `manifest.jsonl` back to what they were before `change`: a run was killed when its
+    /// bundle had been committed, and nothing else.
+    fn killed_after_the_bundle(&mut self, change: impl FnOnce(&mut Self)) {
+        let kept = [CATALOGUE, MANIFEST].map(|name| (name, std::fs::read(self.world.path(name)).unwrap()));
+        change(self);
+        for (name, bytes) in kept {
+            std::fs::write(self.world.path(name), bytes).unwrap();
+        }
+    }
+
+    /// Every release that is selected is held where the catalogue says, with the bytes of today's index.
+    #[track_caller]
+    fn assert_true(&self, bundles: &str) {
+        let db = rusqlite::Connection::open(self.world.path(CATALOGUE)).unwrap();
+        let mut query = db
+            .prepare("SELECT crate, version, sha256, loose, bundle, frame_offset, frame_len FROM held")
+            .unwrap();
+        let files = list_bundles(&self.world.path(bundles)).unwrap();
+        let (loose, mut held) = (self.world.tree("out"), BTreeMap::new());
+        let mut rows = query.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let text = |at| row.get::<_, String>(at).unwrap();
+            let id = mirror_pipeline::ReleaseId {
+                name: text(0).parse().unwrap(),
+                version: text(1).parse().unwrap(),
+            };
+            let path = Layout::Shard.path(&id);
+            if row.get(3).unwrap() {
+                assert_eq!(loose.get(&path), Some(&text(2)), "{id} as a file");
+            }
+            if let Some(number) = row.get::<_, Option<u32>>(4).unwrap() {
+                let of = files.iter().find(|files| files.number == Some(number));
+                let of = of.unwrap_or_else(|| panic!("{id} is said to be in bundle {number}"));
+                let reader = BundleReader::open(&of.path, BundleLimits::default()).unwrap();
+                let place = [5, 6].map(|at| u64::try_from(row.get::<_, i64>(at).unwrap()).unwrap());
+                let read = reader.read_at(place[0], place[1], &mut |member| {
+                    assert_eq!(member.path(), path);
+                    assert_eq!(member.sha256()?.to_hex(), text(2), "{id} in bundle {number}");
+                    Ok::<_, mirror_pipeline::StoreError>(())
+                });
+                read.unwrap();
+            }
+            held.insert(path, text(2));
+        }
+        assert_same(&held, &self.world.expected());
+    }
+
+    /// Flips a bit of a member.
+    fn damage(&self, name: &str) {
+        let db = rusqlite::Connection::open(self.world.path(CATALOGUE)).unwrap();
+        let place = "SELECT bundle, frame_offset + frame_len / 2 FROM held WHERE crate = ?1";
+        let (number, at): (u32, usize) = db
+            .query_row(place, [name], |row| {
+                Ok((row.get(0)?, usize::try_from(row.get::<_, i64>(1)?).unwrap()))
+            })
+            .unwrap();
+        let files = list_bundles(&self.world.path("bundles")).unwrap();
+        let path = &files.iter().find(|files| files.number == Some(number)).unwrap().path;
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+/// The growing bundle and its manifest.
+fn growing(mirror: &Mirror) -> [PathBuf; 2] {
+    let files = list_bundles(&mirror.world.path("bundles")).unwrap();
+    let files = files.into_iter().find(|files| !files.sealed).unwrap();
+    [files.path, files.manifest.unwrap()]
+}
+
+#[test]
+fn what_a_killed_run_left_does_not_hide_what_was_republished_since() {
+    let mut mirror = Mirror::new(90);
+    mirror.go(&GROWING).expect(0);
+    mirror.killed_after_the_bundle(|mirror| {
+        mirror.add("odd-one", b"first bytes");
+        mirror.go(&GROWING).expect(0);
+    });
+    mirror.republish("odd-one", b"second bytes");
+    assert_eq!(mirror.go(&[]).expect(0).count("downloaded"), 1);
+    mirror.assert_true("bundles");
+    mirror.go(&GROWING).expect(0);
+    mirror.assert_true("bundles");
+}
+
+#[test]
+fn what_a_killed_run_left_does_not_hide_what_failed_since() {
+    let mut mirror = Mirror::new(91);
+    mirror.go(&GROWING).expect(0);
+    mirror.killed_after_the_bundle(|mirror| {
+        mirror.add("odd-one", b"first bytes");
+        mirror.go(&GROWING).expect(0);
+    });
+    mirror.republish("odd-one", b"second bytes");
+    mirror.world.origin.script(|_| Fault::Status(404));
+    mirror.go(&[]).expect(3);
+    mirror.world.origin.heal();
+    mirror.go(&GROWING).expect(0);
+    mirror.assert_true("bundles");
+    assert!(mirror.world.ledger("out").is_empty());
+}
+
+#[test]
+fn a_rebuild_writes_down_what_no_record_spoke_of() {
+    let mut mirror = Mirror::new(92);
+    mirror.go(&GROWING).expect(0);
+    mirror.remove(MANIFEST);
+    mirror.remove(CATALOGUE);
+    let all = mirror.all();
+    assert_eq!(mirror.rebuild(&[]).expect(0).count("unrecorded members"), all);
+    mirror.add("new-one", b"body");
+    assert_eq!(mirror.go(&GROWING).expect(0).count("downloaded"), 1);
+    mirror.remove(CATALOGUE);
+    assert_eq!(mirror.go(&[]).expect(0).count("existing"), all + 1);
+    mirror.assert_true("bundles");
+}
+
+#[test]
+fn a_manifest_with_gaps_makes_nothing_of_a_bundle_be_fetched_again() {
+    let mut mirror = Mirror::new(93);
+    mirror.go(&GROWING).expect(0);
+    mirror.remove(MANIFEST);
+    mirror.add("new-one", b"body");
+    mirror.go(&GROWING).expect(0);
+    mirror.remove(CATALOGUE);
+    assert_eq!(mirror.go(&GROWING).expect(0).count("existing"), mirror.all());
+    mirror.assert_true("bundles");
+}
+
+#[test]
+fn bundles_of_another_mirror_are_never_taken_for_ours() {
+    let mirror = Mirror::new(94);
+    mirror.go(&BUNDLE).expect(0);
+    let other = World::new(TestRegistry::generate(95, 300, 2_000));
+    run(other.mirroring("out").args(BUNDLE)).expect(0);
+    let theirs = other.path("bundles").to_str().unwrap().to_owned();
+    // The catalogue is gone, and with it what it remembered.
+    mirror.remove(CATALOGUE);
+    let asked = mirror.world.origin.total();
+    let told = mirror.go(&["--bundles-out", &theirs]).expect(4);
+    assert!(told.stderr.contains("not those of this mirror"), "{}", told.stderr);
+    mirror.go(&[]).expect(0);
+    mirror.assert_true("bundles");
+    assert_eq!(mirror.world.origin.total(), asked);
+}
+
+#[test]
+fn a_rebuild_believes_the_bundles_that_are_there() {
+    let mirror = Mirror::new(96);
+    mirror.go(&BUNDLE).expect(0);
+    let other = World::new(TestRegistry::generate(97, 300, 2_000));
+    run(other.mirroring("out").args(BUNDLE)).expect(0);
+    let theirs = other.path("bundles").to_str().unwrap().to_owned();
+    let told = mirror.go(&["--bundles-out", &theirs]).expect(4);
+    assert!(told.stderr.contains("--rebuild-catalogue"), "{}", told.stderr);
+    // Whoever follows that with bundles of somebody else must not be told that all is there.
+    let rebuilt = mirror.rebuild(&["--bundles-out", &theirs]).expect(3);
+    assert_eq!(
+        rebuilt.stdout.lines().filter(|line| line.starts_with("lost members       120 ")).count(),
+        1,
+        "{}",
+        rebuilt.stdout
+    );
+    assert_eq!(mirror.go(&[]).expect(0).count("downloaded"), mirror.all());
+    mirror.world.assert_whole("out");
+}
+
+#[test]
+fn a_number_that_is_used_again_brings_nothing_back() {
+    let mut mirror = Mirror::new(98);
+    mirror.go(&GROWING).expect(0);
+    growing(&mirror).into_iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    mirror.go(&GROWING).expect(4);
+    mirror.rebuild(&[]).expect(3);
+    // Some of it is not to be had any more, and so the new bundle of that number is another one.
+    mirror.world.origin.script(|ask| if ask.path.len() % 3 == 0 { Fault::Status(404) } else { Fault::None });
+    mirror.go(&GROWING).expect(3);
+    mirror.world.origin.heal();
+    mirror.remove(CATALOGUE);
+    mirror.go(&GROWING).expect(0);
+    mirror.assert_true("bundles");
+    mirror.add("new-one", b"body");
+    mirror.remove(CATALOGUE);
+    mirror.go(&[]).expect(0);
+    mirror.assert_true("bundles");
+}
+
+#[test]
+fn bundles_of_the_source_system_may_be_taken_away() {
+    let mirror = Mirror::new(99);
+    let other = World::new(TestRegistry::generate(100, 20, 500));
+    run(other.mirroring("out").args(["--bundle", "--bundle-seal"])).expect(0);
+    let dir = mirror.world.path("bundles");
+    std::fs::rename(other.path("bundles"), &dir).unwrap();
+    let theirs = list_bundles(&dir).unwrap().swap_remove(0);
+    let manifest = theirs.manifest.unwrap();
+    let lines = std::fs::read_to_string(&manifest).unwrap();
+    let plain = lines.lines().map(|line| format!("{}}}\n", line.split(",\"version\"").next().unwrap()));
+    std::fs::write(&manifest, plain.collect::<String>()).unwrap();
+    let ended = mirror.go(&GROWING).expect(0);
+    assert_eq!(ended.count("downloaded"), mirror.all());
+    // extract-bundles has made loose files of them elsewhere.
+    [theirs.path, manifest].iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    assert_eq!(mirror.go(&GROWING).expect(0).count("existing"), mirror.all());
+    mirror.assert_true("bundles");
+}
+
+#[test]
+fn verification_repairs_a_bundle_that_still_grows() {
+    let mut mirror = Mirror::new(101);
+    mirror.add("odd-one", b"bytes that rot");
+    mirror.add("z-last", b"something behind it");
+    mirror.go(&GROWING).expect(0);
+    mirror.damage("odd-one");
+    let ended = mirror.go(&[&GROWING[..], &["--verify-existing"]].concat()).expect(0);
+    assert_eq!((ended.count("downloaded"), ended.count("bundled")), (1, 1), "{}", ended.stdout);
+    mirror.assert_true("bundles");
+}
+
+#[test]
+fn a_copy_that_was_lost_is_made_again_whoever_noticed_it() {
+    let mut mirror = Mirror::new(102);
+    mirror.add("odd-one", b"held twice");
+    mirror.add("z-last", b"something behind it");
+    mirror.go(&ADD).expect(0);
+    mirror.damage("odd-one");
+    // A run of one crate notices, and the file is good enough for it.
+    let asked = mirror.world.origin.total();
+    mirror.go(&["--crates", "odd-one", "--verify-existing"]).expect(0);
+    assert!(mirror.world.ledger("out").is_empty());
+    assert_eq!(mirror.go(&ADD).expect(0).count("bundled"), 1);
+    assert_eq!(mirror.world.origin.total(), asked);
+    mirror.assert_true("bundles");
+}
+
+#[test]
+fn a_damaged_member_is_not_held_again_because_the_catalogue_was_lost() {
+    let mut mirror = Mirror::new(103);
+    mirror.add("odd-one", b"bytes that rot");
+    mirror.go(&BUNDLE).expect(0);
+    mirror.go(&[&BUNDLE[..], &["--bundle-seal"]].concat()).expect(0);
+    mirror.damage("odd-one");
+    mirror.world.origin.script(|_| Fault::Status(404));
+    mirror.go(&["--verify-existing"]).expect(4);
+    mirror.world.origin.heal();
+    mirror.remove(CATALOGUE);
+    assert_eq!(mirror.go(&BUNDLE).expect(0).count("downloaded"), 1);
+    mirror.assert_true("bundles");
+}
