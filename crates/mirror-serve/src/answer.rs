@@ -62,6 +62,9 @@ pub(crate) struct App {
     census: Mutex<Option<(u64, Instant, Census)>>,
     counting: Semaphore,
     searches: Semaphore,
+    /// Places for preparing index files: as many as there are processors. More threads would not be faster, and
+    /// each would have memory that it does not give back.
+    preparing: Semaphore,
     /// Places for members of bundles that are too large for memory.
     pub(crate) large: Arc<Semaphore>,
 }
@@ -85,6 +88,7 @@ impl App {
             census: Mutex::default(),
             counting: Semaphore::new(1),
             searches: Semaphore::new(SEARCHES),
+            preparing: Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
             large: Arc::new(Semaphore::new(LARGE)),
         }
     }
@@ -163,6 +167,7 @@ impl App {
         let prepared = match known {
             Some(prepared) if prepared.generation == state.generation => prepared,
             before => {
+                let _place = self.preparing.acquire().await;
                 let app = Arc::clone(self);
                 match blocking(move || app.prepare(&path, state, before.as_deref())).await? {
                     Some(prepared) => prepared,

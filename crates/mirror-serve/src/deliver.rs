@@ -37,22 +37,32 @@ impl App {
             Located::Loose(file) if len <= SMALL => {
                 let room = self.room(len).await?;
                 // What is in memory is read here: cheaper than to wake up another thread.
-                match read_now(&file, &range)? {
-                    Some(bytes) => Ok(ServeBody::Whole(room.fill(bytes))),
-                    None => {
-                        blocking(move || read(&file, &range).map(|bytes| ServeBody::Whole(room.fill(bytes))))
-                            .await
-                    }
+                let mut bytes = buffer(&range);
+                if !file.read_at_once(&mut bytes, range.start).map_err(unreadable)? {
+                    bytes = blocking(move || {
+                        file.read_exact_at(&mut bytes, range.start).map_err(unreadable)?;
+                        Ok(bytes)
+                    })
+                    .await?;
                 }
+                Ok(ServeBody::Whole(room.fill(bytes)))
             }
             Located::Loose(file) => Ok(pieces_of_file(file, range)),
             Located::Bundled(reader, frame, _) if size <= IN_MEMORY => {
                 let room = self.room(size).await?;
+                let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
                 let here = frame.len <= SMALL && reader.is_at_hand(frame.offset, frame.len);
                 if here {
-                    return self.unpack(&id, &reader, frame, size, &range, room);
+                    self.unpack(&id, &reader, frame, size, &mut bytes)?;
+                } else {
+                    bytes = blocking(move || {
+                        self.unpack(&id, &reader, frame, size, &mut bytes)?;
+                        Ok(bytes)
+                    })
+                    .await?;
                 }
-                blocking(move || self.unpack(&id, &reader, frame, size, &range, room)).await
+                let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
+                Ok(ServeBody::Whole(room.fill(bytes).slice(at(range.start)..at(range.end))))
             }
             Located::Bundled(reader, frame, _) => {
                 let place = Arc::clone(&self.large).acquire_owned().await;
@@ -76,20 +86,13 @@ impl App {
         reader: &BundleReader,
         frame: Frame,
         size: u64,
-        range: &Range<u64>,
-        room: Room,
-    ) -> Result<ServeBody, ServeError> {
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), ServeError> {
         let is_it = self.mirror.places().read_frame(reader, frame, id, &mut |piece| {
             bytes.extend_from_slice(piece);
             Ok::<_, StoreError>(())
         })?;
-        if !is_it || bytes.len() as u64 != size {
-            return Err(misplaced(id));
-        }
-        let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
-        let bytes = room.fill(bytes);
-        Ok(ServeBody::Whole(bytes.slice(at(range.start)..at(range.end))))
+        if is_it && bytes.len() as u64 == size { Ok(()) } else { Err(misplaced(id)) }
     }
 
     /// A member that is too large for memory: a thread reads it as fast as the client does.
@@ -149,18 +152,6 @@ fn misplaced(id: &ReleaseId) -> ServeError {
 
 fn buffer(range: &Range<u64>) -> Vec<u8> {
     vec![0; usize::try_from(range.end - range.start).unwrap_or(0)]
-}
-
-fn read_now(file: &HeldFile, range: &Range<u64>) -> Result<Option<Vec<u8>>, ServeError> {
-    let mut bytes = buffer(range);
-    let read = file.read_at_once(&mut bytes, range.start).map_err(unreadable)?;
-    Ok(read.then_some(bytes))
-}
-
-fn read(file: &HeldFile, range: &Range<u64>) -> Result<Vec<u8>, ServeError> {
-    let mut bytes = buffer(range);
-    file.read_exact_at(&mut bytes, range.start).map_err(unreadable)?;
-    Ok(bytes)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -187,8 +187,12 @@ impl Mirror {
         let kept = spare().pop();
         let catalogue = match kept {
             Some(catalogue) => catalogue,
-            None => Catalogue::open_read_only(&self.database)?
-                .ok_or_else(|| ServeError::NoMirror { path: self.root.clone() })?,
+            None => {
+                let none = || ServeError::NoMirror { path: self.root.clone() };
+                let catalogue = Catalogue::open_read_only(&self.database)?.ok_or_else(none)?;
+                catalogue.keep_little()?;
+                catalogue
+            }
         };
         let lines = LinesOf { dir: self.places.store().state_dir(), pool: &pool };
         let answer = look(&catalogue, &lines);

@@ -42,6 +42,15 @@ impl Catalogue {
         query().map_err(self.fail("read what is held from"))
     }
 
+    /// Keeps fewer pages in memory of its own, for one of many connections.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn keep_little(&self) -> Result<(), ManifestError> {
+        const KIB: i64 = 256;
+        self.db.pragma_update(None, "cache_size", -KIB).map_err(self.fail("open"))
+    }
+
     /// A number that is another one when somebody else has changed the catalogue since this one was
     /// opened. Comes from memory that all of its users share.
     ///
