@@ -23,7 +23,7 @@ use crate::bundles::{self, Bundler, frame_of, path_in};
 use crate::error::PipelineError;
 use crate::options::Storage;
 use crate::outcome::Outcome;
-use crate::spool::writer_of;
+use crate::spool::{Counted, writer_of};
 
 /// What travels with a job from plan to commit.
 #[derive(Debug, Clone)]
@@ -220,9 +220,9 @@ fn stage(store: &Store, storage: Storage, tag: Box<Tag>, fetched: Fetched) -> Re
     };
     let loose = storage != Storage::Bundle;
     let (staged, member) = match fetched.body {
-        Body::Memory(bytes) => (
-            if loose { Some(store.stage(&tag.path, &bytes)?) } else { None },
-            storage.bundles().then(|| MemberBody::Memory(Box::new(bytes))),
+        Body::Memory(ref bytes) => (
+            if loose { Some(store.stage(&tag.path, bytes)?) } else { None },
+            storage.bundles().then(|| MemberBody::Memory(Box::new(Counted(fetched)))),
         ),
         Body::Spooled(spool) => {
             let mut writer = writer_of(spool)?;
