@@ -332,13 +332,20 @@ fn a_copy_that_was_lost_is_made_again_whoever_noticed_it() {
 fn a_damaged_member_is_not_held_again_because_the_catalogue_was_lost() {
     let mut mirror = Mirror::new(103);
     mirror.add("odd-one", b"bytes that rot");
+    mirror.add("odd-two", b"bytes that rot, too");
     mirror.go(&BUNDLE).expect(0);
     mirror.go(&[&BUNDLE[..], &["--bundle-seal"]].concat()).expect(0);
     mirror.damage("odd-one");
+    mirror.damage("odd-two");
     mirror.world.origin.script(|_| Fault::Status(404));
     mirror.go(&["--verify-existing"]).expect(4);
     mirror.world.origin.heal();
     mirror.remove(CATALOGUE);
+    // Neither for a list of addresses, nor for the index.
+    let list = format!("{}/odd-one/odd-one-1.0.0.crate\n", mirror.base);
+    std::fs::write(mirror.world.path("list"), list).unwrap();
+    let listed = run(mirror.world.command("out").args(["--list", "list", "--bundle"])).expect(0);
+    assert_eq!(listed.count("downloaded"), 1, "{}", listed.stdout);
     assert_eq!(mirror.go(&BUNDLE).expect(0).count("downloaded"), 1);
     mirror.assert_true("bundles");
 }
