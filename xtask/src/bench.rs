@@ -10,6 +10,7 @@ mod index;
 mod measure;
 mod nginx;
 mod report;
+mod serve;
 mod sidecars;
 mod verify;
 
@@ -21,7 +22,7 @@ use report::Report;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What to run: p1 to p8, archive; all when none is named.
+    /// What to run: p1 to p8, archive, serve; all when none is named.
     only: Vec<String>,
     /// Rounds; each runs every program once.
     #[arg(long, default_value_t = 5)]
@@ -54,6 +55,9 @@ pub(crate) struct Bench<'a> {
     pub(crate) work: &'a Path,
     /// The program under test.
     pub(crate) program: PathBuf,
+    /// `serve-mirror`, and the example that serves a mirror of many crates.
+    pub(crate) server: PathBuf,
+    pub(crate) many_crates: PathBuf,
     /// `archive-hasher`, and the example that times one digest.
     pub(crate) archiver: PathBuf,
     pub(crate) digest: PathBuf,
@@ -81,8 +85,11 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
             "generate-sidecars",
             "--package",
             "extract-bundles",
+            "--package",
+            "serve-mirror",
         ])
-        .args(["--package", "archive-hasher", "--package", "mirror-archive", "--bins", "--examples"])
+        .args(["--package", "archive-hasher", "--package", "mirror-archive", "--package", "mirror-serve"])
+        .args(["--bins", "--examples"])
         .status()
         .context("running cargo build")?;
     if !built.success() {
@@ -100,6 +107,8 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let bench = Bench {
         work: folder.path(),
         program: program(root, "download-crates")?,
+        server: program(root, "serve-mirror")?,
+        many_crates: program(root, "examples/many_crates")?,
         archiver: program(root, "archive-hasher")?,
         digest: program(root, "examples/digest")?,
         archive_mib: options.archive_mib,
@@ -138,6 +147,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     if wanted("archive") {
         archive::run(&bench, &mut report)?;
+    }
+    if wanted("serve") {
+        serve::run(&bench, &mut report)?;
     }
     println!("\n{}", report.text());
     if options.write {

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, EXISTING, HeldRelease, ManifestRecord, ManifestWriter, Place, SCHEMA_VERSION,
-    rfc3339,
+    Catalogue, CatalogueBatch, EXISTING, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, Place,
+    SCHEMA_VERSION, rfc3339,
 };
 use mirror_store::Store;
 use mirror_store::bundle::BundleOptions;
@@ -133,6 +133,7 @@ pub fn rebuild_catalogue(
     }
     catalogue.apply(&CatalogueBatch { withdrawn, ..CatalogueBatch::default() })?;
     catalogue.know(&options.manifest)?;
+    drop(LinesWriter::open(&store.state_dir(), &mut catalogue, true)?);
     outcome.held = catalogue.count()?;
     drop(catalogue);
     Catalogue::put_in_place(&made, &path)?;

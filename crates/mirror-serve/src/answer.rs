@@ -35,6 +35,8 @@ const WORTH_GZIP: usize = 860;
 const SETTLED: Duration = Duration::from_secs(2);
 /// Searches at a time: each looks at every name.
 const SEARCHES: usize = 2;
+/// Members of bundles at a time that are too large for memory: each has a thread, as long as its client takes.
+const LARGE: usize = 8;
 /// How often held releases are counted, at most.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
 /// Until a release is looked for again that is being replaced.
@@ -60,6 +62,8 @@ pub(crate) struct App {
     census: Mutex<Option<(u64, Instant, Census)>>,
     counting: Semaphore,
     searches: Semaphore,
+    /// Places for members of bundles that are too large for memory.
+    pub(crate) large: Arc<Semaphore>,
 }
 
 /// What is known of a request beside its head.
@@ -81,6 +85,7 @@ impl App {
             census: Mutex::default(),
             counting: Semaphore::new(1),
             searches: Semaphore::new(SEARCHES),
+            large: Arc::new(Semaphore::new(LARGE)),
         }
     }
 
@@ -370,7 +375,9 @@ fn gzip(text: &[u8]) -> Option<Bytes> {
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 4), Compression::default());
     encoder.write_all(text).ok()?;
-    encoder.finish().ok().map(Bytes::from)
+    let mut packed = encoder.finish().ok()?;
+    packed.shrink_to_fit();
+    Some(packed.into())
 }
 
 fn slice(bytes: &Bytes, range: &std::ops::Range<u64>) -> Bytes {

@@ -9,7 +9,7 @@ use mirror_manifest::Frame;
 use mirror_store::bundle::BundleReader;
 use mirror_store::{HeldFile, StoreError};
 use mirror_types::ReleaseId;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::answer::{App, blocking};
 use crate::body::{Room, ServeBody};
@@ -54,7 +54,11 @@ impl App {
                 }
                 blocking(move || self.unpack(&id, &reader, frame, size, &range, room)).await
             }
-            Located::Bundled(reader, frame, _) => Ok(self.pieces_of_member(id, reader, frame, range)),
+            Located::Bundled(reader, frame, _) => {
+                let place = Arc::clone(&self.large).acquire_owned().await;
+                let place = place.map_err(|error| ServeError::Internal(error.to_string()))?;
+                Ok(self.pieces_of_member(id, reader, frame, range, place))
+            }
         }
     }
 
@@ -95,6 +99,7 @@ impl App {
         reader: Arc<BundleReader>,
         frame: Frame,
         range: Range<u64>,
+        place: OwnedSemaphorePermit,
     ) -> ServeBody {
         let (send, pieces) = mpsc::channel(1);
         let left = range.end - range.start;
@@ -120,6 +125,7 @@ impl App {
                 Ok(false) => tracing::error!("{}", misplaced(&id)),
                 _ => {}
             }
+            drop(place);
         });
         ServeBody::Pieces { pieces, left }
     }

@@ -11,6 +11,8 @@ pub enum ServeFault {
     Usage,
     /// What is held, or what is known of it, is damaged.
     Integrity,
+    /// Somebody else writes to the same place.
+    Locked,
     /// Disk, file system or network said no.
     Storage,
 }
@@ -71,6 +73,7 @@ impl ServeError {
             }
             Self::Manifest(error) if error.kind() == ManifestFault::Integrity => ServeFault::Integrity,
             Self::Store(error) if error.kind() == StoreFault::Integrity => ServeFault::Integrity,
+            Self::Store(error) if error.kind() == StoreFault::Locked => ServeFault::Locked,
             _ => ServeFault::Storage,
         }
     }

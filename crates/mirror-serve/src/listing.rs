@@ -58,6 +58,7 @@ impl Listing {
         if kept.is_empty() {
             return Ok(None);
         }
+        kept.shrink_to_fit();
         let hash = blake3::hash(&kept).to_hex()[..32].to_owned();
         Ok(Some(Self { text: kept.into(), hash }))
     }

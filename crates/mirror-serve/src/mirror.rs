@@ -13,7 +13,7 @@ use crate::listing::{Listing, Versions};
 use crate::places::{Located, Places};
 
 /// Connections to the catalogue that are kept for the next request, at most.
-const SPARE: usize = 8;
+const SPARE: usize = 4;
 /// Where a mirror keeps its bundles, when it does not say: beside its root.
 const BUNDLES: &str = "bundles";
 /// Where the catalogue keeps the directory of the bundles.

@@ -43,8 +43,8 @@ impl Default for ServeLimits {
             request_time: Duration::from_secs(30),
             idle_time: Duration::from_secs(60),
             grace_time: Duration::from_secs(10),
-            cache_bytes: 24 << 20,
-            body_bytes: 32 << 20,
+            cache_bytes: 16 << 20,
+            body_bytes: 24 << 20,
         }
     }
 }

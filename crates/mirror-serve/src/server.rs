@@ -130,8 +130,11 @@ impl Server {
     }
 }
 
-/// An address of a registry, without a slash at the end.
-fn public_url(text: &str) -> Result<String, ServeError> {
+/// The address of a registry as people give it, checked, without a slash at the end.
+///
+/// # Errors
+/// When it is no plain address by http or https.
+pub fn public_url(text: &str) -> Result<String, ServeError> {
     let url = text.trim_end_matches('/');
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"'<>\\^`{|}?#@".contains(&byte);
@@ -140,7 +143,7 @@ fn public_url(text: &str) -> Result<String, ServeError> {
             Ok(url.to_owned())
         }
         _ => Err(ServeError::Usage(format!(
-            "--public-url {} is no address like https://crates.example.org or https://example.org/crates",
+            "{} is no address like https://crates.example.org or https://example.org/crates",
             mirror_types::Printable(text)
         ))),
     }

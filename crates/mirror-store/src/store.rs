@@ -150,6 +150,30 @@ impl Store {
         Ok(Staged { temp, rel: rel.to_owned(), published: false })
     }
 
+    /// Puts a file of another store into the stage, to be published as `rel`: as another name of it when
+    /// `link` says so and the file systems allow it, else as a copy. Says whether it is a link. Blocks.
+    ///
+    /// # Errors
+    /// When a path is not plain, the file is not there, or the disk refuses.
+    pub fn stage_from(
+        &self,
+        other: &Self,
+        path: &str,
+        rel: &str,
+        link: bool,
+    ) -> Result<(Staged, bool), StoreError> {
+        below(&self.0.root, rel)?;
+        let from = below(&other.0.root, path)?;
+        let temp = self.temp();
+        let linked = link && fs::hard_link(&from, &temp).is_ok();
+        if !linked {
+            let mut source = patient(|| open_plain(&from)).map_err(at("open", &from))?;
+            let mut file = patient(|| File::create_new(&temp)).map_err(at("create", &temp))?;
+            io::copy(&mut source, &mut file).map_err(at("copy to", &temp))?;
+        }
+        Ok((Staged { temp, rel: rel.to_owned(), published: false }, linked))
+    }
+
     /// Opens a file in the stage for a large body.
     ///
     /// # Errors

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::{Args, Parser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use mirror_cli::{LogFormat, LogLevel, duration};
-use mirror_serve::{ServeLimits, ServeOptions, TlsFiles};
+use mirror_serve::{ExportFormat, ExportOptions, ServeLimits, ServeOptions, TlsFiles, public_url};
 use mirror_telemetry::LogOptions;
 
 /// Lets Cargo build from a mirror.
@@ -21,8 +21,88 @@ use mirror_telemetry::LogOptions;
 #[derive(Debug, Parser)]
 #[command(name = "serve-mirror", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub(crate) struct Flags {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Writes what the mirror holds as files that need no server of ours.
+    ///
+    /// --format static is a sparse registry for any web server, a bucket or a disk that travels to one: index/
+    /// with config.json, and crates/. --format local-registry is a directory that Cargo reads itself. Loose
+    /// files become hard links where the file system allows it, else copies; what bundles hold is unpacked.
+    /// Run again, it writes only what is new, and removes what is not held any more. At every moment what is
+    /// listed is there.
+    ///
+    /// Exit codes: 0 complete; 2 usage; 4 the mirror is damaged; 6 disk; 7 another export writes there; 130,
+    /// 143 stopped by a signal: the same command goes on.
+    Export(Export),
+    /// Tries the mirror with the real Cargo, and prints what works.
+    ///
+    /// Serves it on a free port of this machine, and runs cargo with a home of its own in a temporary
+    /// directory: fetch, build, search, info, add, names and versions of every kind, a crate that is not there.
+    ///
+    /// Exit codes: 0 everything that could be tried works; 2 usage, or there is no mirror; 3 something does not.
+    Doctor(Doctor),
+}
+
+/// To export.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Where to; made when it is not there.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// In which form.
+    #[arg(long, value_enum, default_value_t = Format::Static)]
+    pub(crate) format: Format,
+    /// Where clients will reach DIR, for config.json: https://crates.example.org. Needed with --format static.
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+    /// Copy loose files; never make hard links.
+    #[arg(long)]
+    pub(crate) copy: bool,
+    #[command(flatten)]
+    pub(crate) reports: Reports,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Static,
+    LocalRegistry,
+}
+
+/// To try it.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// The cargo that is tried.
+    #[arg(long, value_name = "PROGRAM", default_value = "cargo")]
+    pub(crate) cargo: PathBuf,
+    #[command(flatten)]
+    pub(crate) reports: Reports,
+}
+
+impl Export {
+    pub(crate) fn options(&self) -> Result<ExportOptions> {
+        let format = match (self.format, &self.public_url) {
+            (Format::Static, Some(url)) => ExportFormat::Static { base_url: public_url(url)? },
+            (Format::Static, None) => bail!("--public-url says where clients will reach the files"),
+            (Format::LocalRegistry, _) => ExportFormat::LocalRegistry,
+        };
+        Ok(ExportOptions {
+            mirror: self.source.mirror.clone(),
+            bundles_dir: self.source.bundles_dir.clone(),
+            dir: self.dir.clone(),
+            format,
+            copy: self.copy,
+        })
+    }
 }
 
 /// Which mirror.
@@ -96,7 +176,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Limits")]
     grace: Duration,
     /// MiB of prepared index files that are kept in memory.
-    #[arg(long, value_name = "MIB", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Limits")]
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Limits")]
     cache_mb: u16,
 
     #[command(flatten)]
@@ -163,6 +243,16 @@ mod tests {
         {
             assert!(flags(bad).is_err(), "{bad}");
         }
+        for good in
+            ["export d --public-url https://x", "export d --format local-registry", "doctor --mirror m"]
+        {
+            flags(good).unwrap_or_else(|error| panic!("{good}: {error}"));
+        }
+        for bad in ["export", "export d --format tar --public-url http://x", "--mirror m doctor"] {
+            assert!(flags(bad).is_err(), "{bad}");
+        }
+        let Some(Command::Export(export)) = flags("export d").expect("flags").command else { panic!() };
+        assert!(export.options().is_err(), "where will it be?");
         assert!(flags("--idle-timeout 0").expect("flags").serve.options().is_err());
     }
 }

@@ -6,18 +6,68 @@ use mirror_serve::{ServeError, ServeFault, Server};
 use mirror_telemetry::{LogOptions, ProgressHandle};
 use tokio_util::sync::CancellationToken;
 
+mod doctor;
 mod flags;
+mod summary;
 
-use flags::{Flags, Serve};
+use flags::{Command, Doctor, Export, Flags, Serve};
 
 const USAGE: u8 = 2;
+const UNWELL: u8 = 3;
+const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let flags: Flags = match mirror_cli::flags() {
         Ok(flags) => flags,
         Err(end) => return end,
     };
-    serve(&flags.serve)
+    match &flags.command {
+        None => serve(&flags.serve),
+        Some(Command::Export(flags)) => export(flags),
+        Some(Command::Doctor(flags)) => examine(flags),
+    }
+}
+
+fn export(flags: &Export) -> ExitCode {
+    let options = match flags.options() {
+        Ok(options) => options,
+        Err(error) => return complain(&error, USAGE),
+    };
+    if let Err(error) = log(&flags.reports.options()) {
+        return complain(&error, USAGE);
+    }
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    let signal = match mirror_cli::watch("stopping: what is written so far stays", move || token.cancel()) {
+        Ok(signal) => signal,
+        Err(error) => return complain(&error.into(), 1),
+    };
+    match mirror_serve::export(&options, &|| stop.is_cancelled()) {
+        Ok(outcome) => {
+            mirror_cli::print(&summary::exported(&outcome, &options));
+            ExitCode::from(signal.exit_code(if outcome.interrupted { INTERRUPTED } else { 0 }))
+        }
+        Err(error) => {
+            let code = code_of(&error);
+            complain(&error.into(), code)
+        }
+    }
+}
+
+fn examine(flags: &Doctor) -> ExitCode {
+    if let Err(error) = log(&flags.reports.options()) {
+        return complain(&error, USAGE);
+    }
+    match doctor::examine(flags) {
+        Ok(findings) => {
+            mirror_cli::print(&summary::found(&findings));
+            ExitCode::from(if findings.iter().any(doctor::Finding::is_bad) { UNWELL } else { 0 })
+        }
+        Err(error) => {
+            let code = error.downcast_ref::<ServeError>().map_or(1, code_of);
+            complain(&error, code)
+        }
+    }
 }
 
 fn serve(flags: &Serve) -> ExitCode {
@@ -34,7 +84,7 @@ fn serve(flags: &Serve) -> ExitCode {
         return complain(&error.into(), 1);
     }
     let runtime =
-        match tokio::runtime::Builder::new_multi_thread().max_blocking_threads(64).enable_all().build() {
+        match tokio::runtime::Builder::new_multi_thread().max_blocking_threads(32).enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return complain(&error.into(), 1),
         };
@@ -65,6 +115,7 @@ fn code_of(error: &ServeError) -> u8 {
         (ServeError::Internal(_), _) => 1,
         (_, ServeFault::Usage) => USAGE,
         (_, ServeFault::Integrity) => 4,
+        (_, ServeFault::Locked) => 7,
         (_, ServeFault::Storage) => 6,
     }
 }

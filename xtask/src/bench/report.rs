@@ -78,6 +78,23 @@ impl Report {
         self.commands(std::iter::once(us).chain(rivals.iter().copied()));
     }
 
+    /// Requests in a second; each with the one that it is compared with.
+    pub(crate) fn serving(&mut self, title: &str, work: &str, requests: usize, rows: &[(&Series, &Series)]) {
+        let rounds = rows.first().map_or(0, |(series, _)| series.costs.len());
+        let text = self.section(title, &format!("{work}; {rounds} rounds"));
+        let _ = writeln!(text, "| Server | requests/s | over nginx |\n|---|---|---|");
+        for (series, nginx) in rows {
+            let _ = writeln!(
+                text,
+                "| {} | {:.0} | {:.2} |",
+                series.name,
+                requests as f64 / series.median(|cost| cost.wall_s),
+                series.speed_over(nginx),
+            );
+        }
+        self.commands(rows.iter().take(1).map(|(series, _)| *series));
+    }
+
     pub(crate) fn memory(&mut self, title: &str, rows: &[Series]) {
         let text = self.section(title, "Files of 200 bytes on average from nginx; one round");
         let _ = writeln!(text, "| Run | Peak MiB | wall s | CPU s |\n|---|---|---|---|");

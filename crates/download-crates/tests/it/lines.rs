@@ -119,6 +119,20 @@ fn lines_that_are_lost_come_back() {
     assert_kept(&nightly.world, "out", &files);
 }
 
+/// Where there is no index: the lines say themselves whose they are.
+#[test]
+fn a_catalogue_that_is_made_again_keeps_the_lines() {
+    let nightly = Nightly::new(64);
+    let files = nightly.world.registry.index_files();
+    run(nightly.world.command("out").arg("--rebuild-catalogue")).expect(0);
+    assert_kept(&nightly.world, "out", &files);
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(nightly.world.path(&format!("out/.mirror/catalogue.sqlite{suffix}")));
+    }
+    run(nightly.world.command("out").arg("--rebuild-catalogue")).expect(0);
+    assert_kept(&nightly.world, "out", &files);
+}
+
 /// A mirror that was made before lines were kept reads the whole index once.
 #[test]
 fn an_older_mirror_gets_its_lines() {

@@ -52,6 +52,23 @@ impl Catalogue {
         query().map_err(self.fail("look into"))
     }
 
+    /// Gives every held release to `visit`, crate by crate.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn releases(&self, visit: &mut dyn FnMut(&str, &str)) -> Result<(), ManifestError> {
+        let mut query = || {
+            let mut statement =
+                self.db.prepare("SELECT name, version FROM releases JOIN crates ON crates.id = crate_id")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                visit(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+            }
+            Ok(())
+        };
+        query().map_err(self.fail("read what is held from"))
+    }
+
     /// Of which file of lines [`Catalogue::index_file`] speaks; `None` when lines were never kept.
     ///
     /// # Errors

@@ -1,6 +1,9 @@
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use mirror_types::{CrateName, index_path};
 
 use super::{HEAD, IndexFileRow, TextDigest, file_of};
 use crate::catalogue::Catalogue;
@@ -8,6 +11,8 @@ use crate::error::ManifestError;
 
 /// No index file is longer, packed or not: what says otherwise is damaged.
 const MAX_BYTES: u64 = 256 << 20;
+/// Bytes that are looked through at once.
+const STEP: u64 = 1 << 20;
 
 /// A file of lines, open for reading. Any number of threads may read.
 #[derive(Debug)]
@@ -65,6 +70,38 @@ impl LinesReader {
         self.unpack(row, &frame)
     }
 
+    /// Rows of what is in the file, made of the frames alone, up to the first that is none; of each path
+    /// the last. Reads everything.
+    pub(super) fn scan(&self) -> Result<Vec<IndexFileRow>, ManifestError> {
+        let mut rows = HashMap::new();
+        let len = self.file.metadata().map_err(at("look at", &self.path))?.len();
+        let (mut begin, mut waiting) = (HEAD.len() as u64, Vec::new());
+        let mut wanted = STEP;
+        while begin < len {
+            waiting.resize(usize::try_from(wanted.min(len - begin)).unwrap_or(0), 0);
+            read_exact_at(&self.file, &mut waiting, begin).map_err(at("read", &self.path))?;
+            let mut rest = waiting.as_slice();
+            while let Ok(frame_len) = zstd::zstd_safe::find_frame_compressed_size(rest)
+                && (1..=rest.len()).contains(&frame_len)
+            {
+                let frame_offset = begin + (waiting.len() - rest.len()) as u64;
+                let (frame, behind) = rest.split_at(frame_len);
+                if let Some(row) = row_of(frame, frame_offset) {
+                    rows.insert(row.path.clone(), row);
+                }
+                rest = behind;
+            }
+            let taken = (waiting.len() - rest.len()) as u64;
+            // Nothing whole in it: a larger frame, or none at all.
+            wanted = if taken == 0 { wanted * 2 } else { STEP };
+            if taken == 0 && (waiting.len() as u64 == len - begin || wanted > MAX_BYTES) {
+                break;
+            }
+            begin += taken;
+        }
+        Ok(rows.into_values().collect())
+    }
+
     pub(super) fn frame(&self, row: &IndexFileRow) -> Result<Vec<u8>, ManifestError> {
         let len = usize::try_from(row.frame_len.min(MAX_BYTES)).unwrap_or(0);
         let mut frame = vec![0; len];
@@ -83,6 +120,25 @@ impl LinesReader {
     fn bad(&self, row: &IndexFileRow) -> ManifestError {
         ManifestError::BadLines { path: self.path.clone(), offset: row.frame_offset, file: row.path.clone() }
     }
+}
+
+/// What a frame is the text of, by its first line.
+fn row_of(frame: &[u8], frame_offset: u64) -> Option<IndexFileRow> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        name: String,
+    }
+    let size = zstd::zstd_safe::get_frame_content_size(frame).ok()??;
+    let text = zstd::bulk::decompress(frame, usize::try_from(size.min(MAX_BYTES)).ok()?).ok()?;
+    let lines = text.split(|byte| *byte == b'\n');
+    let name = lines.filter_map(|line| serde_json::from_slice::<Line>(line).ok()).next()?.name;
+    Some(IndexFileRow {
+        path: index_path(&name.parse::<CrateName>().ok()?),
+        digest: TextDigest::of(&text),
+        size,
+        frame_offset,
+        frame_len: frame.len() as u64,
+    })
 }
 
 #[cfg(unix)]

@@ -36,8 +36,9 @@ pub struct LinesReport {
 impl LinesWriter {
     /// Opens the file that the rows of the catalogue are of, below `dir`, the mirror's `.mirror`. When
     /// lines were never kept, or their file is gone, cut or of another format, everything is begun anew:
-    /// the catalogue then has no row and no cursor, so that the run reads the whole index. `verify`:
-    /// every frame is read and checked, too; what is damaged loses its row, and the cursor goes.
+    /// the catalogue then has no row and no cursor, so that the run reads the whole index. A catalogue
+    /// that was made anew itself gets its rows from the file that is there. `verify`: every frame is read
+    /// and checked, too; what is damaged loses its row, and the cursor goes.
     ///
     /// # Errors
     /// When the disk or SQLite fails.
@@ -53,7 +54,8 @@ impl LinesWriter {
             Some(writer) => writer,
             None => {
                 report.lost = state.is_some();
-                Self::replace(dir, catalogue, None)?.0
+                let found = if report.lost { None } else { newest(dir)? };
+                Self::replace(dir, catalogue, found)?.0
             }
         };
         if verify && !report.lost {
@@ -88,9 +90,7 @@ impl LinesWriter {
         catalogue: &mut Catalogue,
         keep: Option<(LinesReader, Vec<IndexFileRow>)>,
     ) -> Result<(Self, u64), ManifestError> {
-        let named = |entry: io::Result<std::fs::DirEntry>| generation_of(entry.ok()?.file_name().to_str()?);
-        let listed = std::fs::read_dir(dir).map_err(at("list the directory of", dir))?;
-        let generation = listed.filter_map(named).max().unwrap_or(0) + 1;
+        let generation = generations(dir)?.into_iter().max().unwrap_or(0) + 1;
         let path = file_of(dir, generation);
         let file = File::options().read(true).write(true).create_new(true).open(&path);
         let file = file.map_err(at("create", &path))?;
@@ -209,6 +209,24 @@ impl LinesWriter {
     fn sync(&self) -> Result<(), ManifestError> {
         self.file.sync_data().map_err(at("make durable", &self.path))
     }
+}
+
+/// The newest file that is there, with the rows that its frames make.
+fn newest(dir: &Path) -> Result<Option<(LinesReader, Vec<IndexFileRow>)>, ManifestError> {
+    let Some(generation) = generations(dir)?.into_iter().max() else { return Ok(None) };
+    let path = file_of(dir, generation);
+    let file = File::open(&path).map_err(at("open", &path))?;
+    let reader = LinesReader::of(file, &path, generation);
+    if !reader.holds(0)? {
+        return Ok(None);
+    }
+    let rows = reader.scan()?;
+    Ok(Some((reader, rows)))
+}
+
+fn generations(dir: &Path) -> Result<Vec<u64>, ManifestError> {
+    let named = |entry: io::Result<std::fs::DirEntry>| generation_of(entry.ok()?.file_name().to_str()?);
+    Ok(std::fs::read_dir(dir).map_err(at("list the directory of", dir))?.filter_map(named).collect())
 }
 
 /// Removes the files of other generations, which no row speaks of.
@@ -349,6 +367,28 @@ mod tests {
         assert_eq!(mirror.catalogue.cursor().expect("cursor"), None);
         assert_eq!(mirror.catalogue.index_file("1/a").expect("row"), None);
         assert_eq!(mirror.read("se/rd/serde"), Some(text("serde", 3)));
+    }
+
+    #[test]
+    fn a_catalogue_that_was_made_anew_gets_its_rows_from_the_file() {
+        let mut mirror = Mirror::new();
+        let (mut writer, _) = mirror.open(false);
+        let large = text("large", 5).repeat(60_000);
+        mirror.keep(&mut writer, &[("se/rd/serde", text("serde", 3)), ("1/a", text("a", 9))]);
+        mirror.keep(
+            &mut writer,
+            &[("1/a", text("a", 10)), ("2/ab", Vec::new()), ("la/rg/large", large.clone())],
+        );
+        drop(writer);
+        let torn =
+            [std::fs::read(mirror.file()).expect("read").as_slice(), &[0x28, 0xb5, 0x2f, 0xfd, 4]].concat();
+        std::fs::write(mirror.file(), torn).expect("write");
+        mirror.catalogue = Catalogue::open(&mirror.dir.path().join("other.sqlite")).expect("catalogue");
+        assert_eq!(mirror.open(false).1, LinesReport::default());
+        assert_eq!(mirror.read("se/rd/serde"), Some(text("serde", 3)));
+        assert_eq!(mirror.read("1/a"), Some(text("a", 10)), "the newest counts");
+        assert_eq!(mirror.read("la/rg/large"), Some(large));
+        assert_eq!(mirror.read("2/ab"), None, "nothing says whose it was");
     }
 
     #[test]

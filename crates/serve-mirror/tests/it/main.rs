@@ -4,6 +4,7 @@
 
 mod cargo;
 mod client;
+mod export;
 mod hostile;
 mod http;
 mod snapshots;

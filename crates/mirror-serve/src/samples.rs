@@ -1,0 +1,108 @@
+//! Releases to try a mirror with.
+
+use mirror_types::ReleaseId;
+use serde::Deserialize;
+
+use crate::error::ServeError;
+use crate::mirror::Mirror;
+
+/// Candidates that are looked at for each kind.
+const LOOKED_AT: usize = 200;
+
+/// Releases that need no others, so that a project with one of them resolves in any part of a registry.
+#[derive(Debug, Clone, Default)]
+pub struct Samples {
+    /// Names of one, two and three characters.
+    pub short: Vec<ReleaseId>,
+    /// A name with capital letters.
+    pub mixed_case: Option<ReleaseId>,
+    /// A version with build metadata.
+    pub build_metadata: Option<ReleaseId>,
+    /// Any, the usual ones first.
+    pub plain: Vec<ReleaseId>,
+}
+
+/// Small libraries that build everywhere.
+const USUAL: [&str; 8] = ["cfg-if", "itoa", "fnv", "bitflags", "scopeguard", "once_cell", "smallvec", "log"];
+
+#[derive(Deserialize)]
+struct Line {
+    name: String,
+    vers: String,
+    deps: Vec<Dependency>,
+    #[serde(default)]
+    yanked: bool,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    kind: Option<String>,
+    #[serde(default)]
+    optional: bool,
+}
+
+impl Mirror {
+    /// Picks releases to try the mirror with. Looks at every row; blocks.
+    ///
+    /// # Errors
+    /// When the catalogue or the index lines cannot be read.
+    pub fn samples(&self) -> Result<Samples, ServeError> {
+        let mut kinds: [Vec<ReleaseId>; 6] = Default::default();
+        self.ask(|catalogue, _| {
+            Ok(catalogue.releases(&mut |name, version| {
+                let kind = match name.len() {
+                    1..=3 => name.len() - 1,
+                    _ if version.contains('+') => 3,
+                    _ if name.bytes().any(|byte| byte.is_ascii_uppercase()) => 4,
+                    _ => 5,
+                };
+                let usual = USUAL.contains(&name);
+                if (kinds[kind].len() < LOOKED_AT || usual)
+                    && let (Ok(name), Ok(version)) = (name.parse(), version.parse())
+                {
+                    kinds[kind].push(ReleaseId { name, version });
+                }
+            })?)
+        })?;
+        let [one, two, three, plus, mixed, mut plain] = kinds;
+        let place = |id: &ReleaseId| USUAL.iter().position(|usual| *usual == id.name.as_str());
+        plain.sort_by_key(|id| place(id).unwrap_or(USUAL.len()));
+        let mut samples = Samples::default();
+        for candidates in [one, two, three] {
+            samples.short.extend(self.first_alone(&candidates)?);
+        }
+        samples.mixed_case = self.first_alone(&mixed)?;
+        samples.build_metadata = self.first_alone(&plus)?;
+        for id in &plain {
+            if samples.plain.len() < 5
+                && !samples.plain.iter().any(|known| known.name == id.name)
+                && self.is_alone(id)?
+            {
+                samples.plain.push(id.clone());
+            }
+        }
+        Ok(samples)
+    }
+
+    fn first_alone(&self, candidates: &[ReleaseId]) -> Result<Option<ReleaseId>, ServeError> {
+        for id in candidates {
+            if self.is_alone(id)? {
+                return Ok(Some(id.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a release is listed, not yanked, and needs no other.
+    fn is_alone(&self, id: &ReleaseId) -> Result<bool, ServeError> {
+        let Some(listing) = self.listing(&id.name)? else { return Ok(false) };
+        let needs = |dep: &Dependency| !dep.optional && dep.kind.as_deref() != Some("dev");
+        let lines = listing.text.split(|byte| *byte == b'\n');
+        Ok(lines.filter_map(|line| serde_json::from_slice::<Line>(line).ok()).any(|line| {
+            line.name == id.name.as_str()
+                && line.vers == id.version.as_str()
+                && !line.yanked
+                && !line.deps.iter().any(needs)
+        }))
+    }
+}

@@ -1,0 +1,74 @@
+//! What is told at the end.
+
+use mirror_cli::row;
+use mirror_serve::{ExportFormat, ExportOptions, ExportOutcome};
+
+use crate::doctor::{Finding, Verdict};
+
+/// What an export did, and how to use it.
+pub(crate) fn exported(outcome: &ExportOutcome, options: &ExportOptions) -> String {
+    let mut text = String::new();
+    row(&mut text, "crates", outcome.crates);
+    row(&mut text, "releases", outcome.releases);
+    row(&mut text, "linked", outcome.linked);
+    row(&mut text, "written", outcome.written);
+    row(&mut text, "bytes written", outcome.bytes);
+    row(&mut text, "there already", outcome.kept);
+    row(&mut text, "removed", outcome.removed);
+    if outcome.interrupted {
+        text.push_str("\nStopped before the end; the same command goes on.\n");
+        return text;
+    }
+    let source = match &options.format {
+        ExportFormat::Static { base_url } => format!("registry = \"sparse+{base_url}/index/\""),
+        ExportFormat::LocalRegistry => {
+            let dir = std::path::absolute(&options.dir).unwrap_or_else(|_| options.dir.clone());
+            format!("local-registry = {:?}", dir.display().to_string())
+        }
+    };
+    text.push_str(
+        "\nFor Cargo's configuration:\n\n[source.crates-io]\nreplace-with = \"mirror\"\n[source.mirror]\n",
+    );
+    text.push_str(&source);
+    text.push('\n');
+    text
+}
+
+/// A table of what was tried.
+pub(crate) fn found(findings: &[Finding]) -> String {
+    let width = findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for finding in findings {
+        let verdict = match finding.verdict {
+            Verdict::Works => "works",
+            Verdict::Fails => "FAILS",
+            Verdict::NotTried => "-",
+        };
+        let mut lines = finding.detail.lines();
+        let first = lines.next().unwrap_or_default();
+        text.push_str(&format!("{:<width$}  {verdict:<5}  {first}\n", finding.what));
+        for line in lines {
+            text.push_str(&format!("{:width$}         {line}\n", ""));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_stand_in_columns() {
+        let finding = |what, verdict, detail: &str| Finding { what, verdict, detail: detail.to_owned() };
+        let text = found(&[
+            finding("fetch", Verdict::Works, "a 1.0.0"),
+            finding("build", Verdict::Fails, "one\ntwo"),
+            finding("+", Verdict::NotTried, "none is held"),
+        ]);
+        assert_eq!(
+            text,
+            "fetch  works  a 1.0.0\nbuild  FAILS  one\n              two\n+      -      none is held\n"
+        );
+    }
+}
