@@ -305,12 +305,10 @@ pub(crate) fn take_in(
             }
             Ok(())
         })?;
-        // A bundle that was never taken in may have members that the catalogue lost. What is held of them stands
-        // in a record, which is the newer one.
-        let is_new = |(before, line): &(bool, BundleMember)| match (before, taken.contains_key(&number)) {
-            (false, _) => Ok(true),
-            (true, false) => Ok(!is_held(catalogue, line)?),
-            (true, true) => Ok(false),
+        // A bundle that was never taken in may have members that the catalogue lost; of others it knows, or had
+        // reason to forget, what is before the end.
+        let is_new = |(before, line): &(bool, BundleMember)| {
+            if *before && taken.contains_key(&number) { Ok(false) } else { is_news(catalogue, line) }
         };
         let held = held.into_iter().filter_map(|one| match is_new(&one) {
             Ok(true) => Some(Ok(one.1)),
@@ -336,11 +334,16 @@ pub(crate) fn take_in(
     Ok(new)
 }
 
-/// Whether anything is held of the release of a member.
-fn is_held(catalogue: &Catalogue, member: &BundleMember) -> Result<bool, PipelineError> {
-    let Ok(name) = member.crate_name.parse() else { return Ok(false) };
+/// Whether a member is not held, or replaces what an earlier bundle has. A file with other bytes was fetched by a
+/// run that did not know of the member, or is looked for by this one.
+fn is_news(catalogue: &Catalogue, member: &BundleMember) -> Result<bool, PipelineError> {
+    let (Ok(name), Some(frame)) = (member.crate_name.parse(), frame_of(member)) else { return Ok(false) };
     let held = catalogue.held_of(&name)?;
-    Ok(held.iter().any(|held| Some(&held.version) == member.version.as_ref()))
+    let row = held.iter().find(|held| Some(&held.version) == member.version.as_ref());
+    Ok(row.is_none_or(|row| match row.frame {
+        Some(own) => (own.bundle, own.offset) < (frame.bundle, frame.offset),
+        None => row.sha256 == member.sha256,
+    }))
 }
 
 fn held_release(member: &BundleMember) -> Option<HeldRelease> {

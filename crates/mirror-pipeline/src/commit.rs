@@ -24,7 +24,7 @@ use crate::error::PipelineError;
 use crate::event::{Arrival, Event, Good, Problem, Tag, Was};
 use crate::options::Storage;
 use crate::outcome::Outcome;
-use crate::spool::writer_of;
+use crate::spool::{Counted, writer_of};
 
 /// Results of the fetcher, shared by the writer threads.
 pub(crate) type Results = Arc<Mutex<mpsc::Receiver<(Box<Tag>, Result<Fetched, Failure>)>>>;
@@ -70,9 +70,9 @@ fn stage(store: &Store, storage: Storage, tag: Box<Tag>, fetched: Fetched) -> Re
     };
     let loose = storage != Storage::Bundle;
     let (staged, member) = match fetched.body {
-        Body::Memory(bytes) => (
-            if loose { Some(store.stage(&tag.path, &bytes)?) } else { None },
-            storage.bundles().then(|| MemberBody::Memory(Box::new(bytes))),
+        Body::Memory(ref bytes) => (
+            if loose { Some(store.stage(&tag.path, bytes)?) } else { None },
+            storage.bundles().then(|| MemberBody::Memory(Box::new(Counted(fetched)))),
         ),
         Body::Spooled(spool) => {
             let mut writer = writer_of(spool)?;

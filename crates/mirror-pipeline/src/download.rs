@@ -9,6 +9,7 @@ use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexSource, LockSet, Selection};
 use mirror_manifest::{Catalogue, LinesWriter, ManifestWriter, rfc3339};
 use mirror_store::Store;
+use mirror_store::bundle::BundleOptions;
 use mirror_telemetry::{Phase, RunStats};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -181,11 +182,13 @@ impl Run {
         swept.record(&store, &mut catalogue)?;
         let mut cursor = Cursor::of(&self.input, &options, self.selection.is_open());
         let reader = Catalogue::open_read_only(&database)?;
-        let fetcher = Fetcher::new(
-            options.fetch.clone(),
-            Arc::new(Observer(stats.clone())),
-            Arc::new(StoreSpools(store.clone())),
-        )?;
+        let mut fetch = options.fetch.clone();
+        if options.storage.bundles() {
+            // Bodies that wait for their bundle are counted, too.
+            fetch.memory_budget_bytes += BundleOptions::default().queue_bytes;
+        }
+        let fetcher =
+            Fetcher::new(fetch, Arc::new(Observer(stats.clone())), Arc::new(StoreSpools(store.clone())))?;
 
         let (jobs, job_queue) = mpsc::channel(256);
         let (results, fetched) = mpsc::channel(256);

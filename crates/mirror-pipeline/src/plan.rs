@@ -345,6 +345,17 @@ impl Planner {
         Ok(())
     }
 
+    /// Has what stands in the ledger of a crate be hashed before it counts as held.
+    pub(crate) fn doubt(&mut self, name: &CrateName) -> Result<(), PipelineError> {
+        let Some(catalogue) = self.catalogue.as_ref().filter(|_| self.ledger.contains(name.as_str())) else {
+            return Ok(());
+        };
+        for (version, _) in catalogue.ledger_of(name)?.into_iter().filter(|(_, kind)| kind != LOST) {
+            self.doubted.extend(version.parse().map(|version| ReleaseId { name: name.clone(), version }));
+        }
+        Ok(())
+    }
+
     /// Counts a selected record; false when the limit is reached or the run was stopped.
     pub(crate) fn begin(&mut self, id: &ReleaseId) -> bool {
         if self.cancel.is_cancelled() || (self.limit > 0 && self.report.selected >= self.limit) {

@@ -35,7 +35,7 @@ pub struct RebuildOutcome {
     pub adopted: u64,
     /// Releases of which a record says that they are in a bundle, and that are not.
     pub lost_members: u64,
-    /// Releases of which a record speaks and no file of that size is there.
+    /// Releases of which a record speaks, without a file of that size, and that no bundle has.
     pub lost: Vec<ReleaseId>,
     /// Bundles of which records speak and that are not there.
     pub missing_bundles: Vec<String>,
@@ -113,7 +113,12 @@ pub fn rebuild_catalogue(
     distrust(&mut catalogue)?;
     let swept = sweep(&store, &catalogue, cancel)?;
     swept.record(&store, &mut catalogue)?;
-    outcome.lost = swept.lost;
+    for id in swept.lost {
+        // A bundle may have it.
+        if !catalogue.held_of(&id.name)?.iter().any(|held| held.version == id.version.as_str()) {
+            outcome.lost.push(id);
+        }
+    }
     let mut adopter = Adopter { store: &store, catalogue, manifest: &mut manifest, root, run_id };
     outcome.adopted = adopter.adopt_all(cancel)?;
     let mut catalogue = adopter.catalogue;

@@ -527,6 +527,7 @@ fn plan_list(planner: &mut Planner, entries: Vec<(ReleaseId, Url)>) -> Result<()
             continue;
         }
         let held = planner.held(&name)?;
+        planner.doubt(&name)?;
         let mut seen = HashSet::new();
         for (id, url) in entries {
             if !seen.insert(id.clone()) {

@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::io;
 
-use mirror_fetch::{Spool, SpoolFactory};
+use mirror_fetch::{Body, Fetched, Spool, SpoolFactory};
 use mirror_store::{StagedWriter, Store};
 
 use crate::error::PipelineError;
@@ -31,6 +31,15 @@ impl SpoolFactory for StoreSpools {
     fn create(&self) -> io::Result<Box<dyn Spool>> {
         let writer = self.0.stage_file().map_err(io::Error::other)?;
         Ok(Box::new(Spooled(writer)))
+    }
+}
+
+/// A body in memory on its way into a bundle. It counts against the memory budget until it is there.
+pub(crate) struct Counted(pub(crate) Fetched);
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        if let Body::Memory(bytes) = &self.0.body { bytes } else { &[] }
     }
 }
 

@@ -24,8 +24,9 @@ pub(crate) struct HashJob {
     pub(crate) was: Was,
 }
 
-/// Files that are read into memory on their way into a bundle; larger ones are read twice.
-const SMALL: u64 = 8 << 20;
+/// Files that are read into memory on their way into a bundle, bytes; larger ones are read twice. So much of them
+/// travels together: many such handfuls may wait for the committer.
+const SMALL: u64 = 1 << 20;
 
 /// One of the threads that hash.
 pub(crate) struct Hasher {
@@ -46,14 +47,20 @@ impl Hasher {
     pub(crate) fn run(mut self, work: &Receiver<Vec<HashJob>>) -> Result<u64, PipelineError> {
         for jobs_at_once in work {
             let mut made = Vec::with_capacity(jobs_at_once.len());
+            let mut bytes = 0;
             for one in jobs_at_once {
                 if self.cancel.is_cancelled() {
                     break;
                 }
-                let Some(fetch) = self.look(one, &mut made)? else { continue };
+                let fetch = self.look(one, &mut made)?;
+                bytes += made.last().map_or(0, in_memory);
+                if fetch.is_none() && bytes < SMALL {
+                    continue;
+                }
+                bytes = 0;
                 // In this order: what is fetched must not be forgotten afterwards.
                 let told = self.events.send(Event::Many(std::mem::take(&mut made))).is_ok();
-                if !told || self.jobs.blocking_send(fetch).is_err() {
+                if !told || fetch.is_some_and(|fetch| self.jobs.blocking_send(fetch).is_err()) {
                     return Ok(self.wrong);
                 }
             }
@@ -183,6 +190,16 @@ impl Hasher {
             return Err(changed(path));
         }
         Ok(writer.finish(path)?)
+    }
+}
+
+/// Bytes that an event carries.
+fn in_memory(event: &Event) -> u64 {
+    match event {
+        Event::Arrived(Arrival { member: Some(MemberBody::Memory(bytes)), .. }) => {
+            (**bytes).as_ref().len() as u64
+        }
+        _ => 0,
     }
 }
 

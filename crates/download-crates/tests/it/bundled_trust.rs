@@ -9,6 +9,9 @@ use mirror_testkit::{Fault, TestRegistry};
 
 use crate::world::{Ended, World, assert_same, run};
 
+/// Files as they were.
+type State = [(Option<Vec<u8>>, PathBuf); 4];
+
 /// A mirror in bundles, of an index with trees: what has not changed is not looked at.
 struct Mirror {
     world: World,
@@ -59,6 +62,27 @@ impl Mirror {
         self.world.expected().len() as u64
     }
 
+    /// The catalogue, with what SQLite keeps beside it, and `manifest.jsonl`.
+    fn state(&self) -> State {
+        let files = [
+            CATALOGUE.to_owned(),
+            format!("{CATALOGUE}-wal"),
+            format!("{CATALOGUE}-shm"),
+            MANIFEST.to_owned(),
+        ];
+        files.map(|name| self.world.path(&name)).map(|path| (std::fs::read(&path).ok(), path))
+    }
+
+    /// Puts the first so many files back.
+    fn put_back(state: &[(Option<Vec<u8>>, PathBuf)]) {
+        for (bytes, path) in state {
+            match bytes {
+                Some(bytes) => std::fs::write(path, bytes).unwrap(),
+                None => drop(std::fs::remove_file(path)),
+            }
+        }
+    }
+
     fn remove(&self, name: &str) {
         std::fs::remove_file(self.world.path(name)).unwrap();
     }
@@ -66,11 +90,9 @@ impl Mirror {
     /// Puts catalogue and `manifest.jsonl` back to what they were before `change`: a run was killed when its
     /// bundle had been committed, and nothing else.
     fn killed_after_the_bundle(&mut self, change: impl FnOnce(&mut Self)) {
-        let kept = [CATALOGUE, MANIFEST].map(|name| (name, std::fs::read(self.world.path(name)).unwrap()));
+        let state = self.state();
         change(self);
-        for (name, bytes) in kept {
-            std::fs::write(self.world.path(name), bytes).unwrap();
-        }
+        Self::put_back(&state);
     }
 
     /// Every release that is selected is held where the catalogue says, with the bytes of today's index.
@@ -80,7 +102,7 @@ impl Mirror {
         let mut query = db
             .prepare("SELECT crate, version, sha256, loose, bundle, frame_offset, frame_len FROM held")
             .unwrap();
-        let files = list_bundles(&self.world.path(bundles)).unwrap();
+        let files = list_bundles(&self.world.path(bundles)).unwrap_or_default();
         let (loose, mut held) = (self.world.tree("out"), BTreeMap::new());
         let mut rows = query.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {
@@ -108,6 +130,13 @@ impl Mirror {
             held.insert(path, text(2));
         }
         assert_same(&held, &self.world.expected());
+    }
+
+    /// Whether everything is held as a file and in a bundle.
+    fn has_both(&self) -> bool {
+        let db = rusqlite::Connection::open(self.world.path(CATALOGUE)).unwrap();
+        let one = "SELECT count(*) FROM held WHERE NOT loose OR bundle IS NULL";
+        db.query_row(one, [], |row| row.get::<_, i64>(0)).unwrap() == 0
     }
 
     /// Flips a bit of a member.
@@ -303,13 +332,105 @@ fn a_copy_that_was_lost_is_made_again_whoever_noticed_it() {
 fn a_damaged_member_is_not_held_again_because_the_catalogue_was_lost() {
     let mut mirror = Mirror::new(103);
     mirror.add("odd-one", b"bytes that rot");
+    mirror.add("odd-two", b"bytes that rot, too");
     mirror.go(&BUNDLE).expect(0);
     mirror.go(&[&BUNDLE[..], &["--bundle-seal"]].concat()).expect(0);
     mirror.damage("odd-one");
+    mirror.damage("odd-two");
     mirror.world.origin.script(|_| Fault::Status(404));
     mirror.go(&["--verify-existing"]).expect(4);
     mirror.world.origin.heal();
     mirror.remove(CATALOGUE);
+    // Neither for a list of addresses, nor for the index.
+    let list = format!("{}/odd-one/odd-one-1.0.0.crate\n", mirror.base);
+    std::fs::write(mirror.world.path("list"), list).unwrap();
+    let listed = run(mirror.world.command("out").args(["--list", "list", "--bundle"])).expect(0);
+    assert_eq!(listed.count("downloaded"), 1, "{}", listed.stdout);
     assert_eq!(mirror.go(&BUNDLE).expect(0).count("downloaded"), 1);
     mirror.assert_true("bundles");
+}
+
+/// Something happens upstream, or to a file.
+#[expect(clippy::print_stderr, reason = "shown when the test fails")]
+fn disturb(mirror: &mut Mirror, random: &mut fastrand::Rng, step: usize) {
+    if random.u8(..3) == 0 {
+        let ids: Vec<_> =
+            mirror.world.registry.releases().filter(|one| !one.yanked).map(|one| one.id.clone()).collect();
+        for id in random.choose_multiple(&ids, 3) {
+            // Few bodies, so that upstream goes back to one that it had.
+            let body = format!("body {} of {id}", random.u8(..2));
+            mirror.world.registry.republish(id.name.as_str(), id.version.as_str(), body.as_bytes());
+            eprintln!("republished: {id}");
+        }
+        mirror.publish();
+    }
+    if random.u8(..3) == 0 {
+        mirror.add(&format!("new-{step}"), format!("new {step}").as_bytes());
+    }
+    let loose: Vec<_> = mirror.world.tree("out").into_keys().collect();
+    if let (Some(path), 0) = (random.choice(&loose), random.u8(..4)) {
+        eprintln!("removed: {path}");
+        mirror.remove(&format!("out/{path}"));
+    }
+}
+
+/// Flags of a run; whether it wants both places.
+fn some_flags(random: &mut fastrand::Rng) -> (Vec<&'static str>, bool) {
+    let both = random.u8(..3) == 0;
+    let mut flags: Vec<&str> = match (both, random.bool()) {
+        (true, _) => ADD.to_vec(),
+        (false, true) => GROWING.to_vec(),
+        (false, false) => Vec::new(),
+    };
+    if !flags.is_empty() && random.bool() {
+        flags.extend(["--bundle-size-gb", "0.000005"]);
+    }
+    if !flags.is_empty() && random.u8(..4) == 0 {
+        flags.push("--bundle-seal");
+    }
+    if random.u8(..6) == 0 {
+        flags.push("--verify-existing");
+    }
+    (flags, both)
+}
+
+#[test]
+fn runs_of_every_kind_in_any_order_end_with_what_the_index_says() {
+    for seed in 0..3 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let world = World::new(TestRegistry::generate(200 + seed, 25, 600));
+        let base = format!("{}/crates", world.origin.base());
+        let mut mirror = Mirror { world, base };
+        mirror.publish();
+        for step in 0..25 {
+            disturb(&mut mirror, &mut random, step);
+            let (mut flags, both) = some_flags(&mut random);
+            let name = mirror.world.registry.crates.keys().next().unwrap().clone();
+            let part = random.u8(..6) == 0;
+            if part {
+                flags.extend(["--crates", &name]);
+            }
+            let end = random.u8(..10);
+            eprintln!("seed {seed}: {flags:?}, end {end}");
+            let state = mirror.state();
+            mirror.go(&flags).expect(0);
+            if !part {
+                mirror.assert_true("bundles");
+                assert!(!both || mirror.has_both());
+            }
+            match end {
+                // Killed before it spoke of anything, or before the catalogue did.
+                0 => Mirror::put_back(&state),
+                1 => Mirror::put_back(&state[..3]),
+                2 => mirror.remove(CATALOGUE),
+                3 => {
+                    mirror.rebuild(&[]).expect(0);
+                    if !part {
+                        mirror.assert_true("bundles");
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
 }

@@ -69,7 +69,8 @@ impl Catalogue {
     pub fn open(path: &Path) -> Result<Self, ManifestError> {
         let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
         let mut kept = Vec::new();
-        if format_of(path).map_err(fail)?.is_some_and(|found| 0 < found && found < FORMAT) {
+        // Who is killed while it is made leaves something to be taken back, which takes writing.
+        if format_of(path, open_to_write).map_err(fail)?.is_some_and(|found| 0 < found && found < FORMAT) {
             // An index over the manifest, which makes it again; but for what upstream withdrew.
             kept = withdrawn_of(path).unwrap_or_default();
             remove_all(path)?;
@@ -100,7 +101,7 @@ impl Catalogue {
     /// When SQLite fails or the format is newer.
     pub fn open_read_only(path: &Path) -> Result<Option<Self>, ManifestError> {
         let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
-        let Some(found) = format_of(path).map_err(fail)? else { return Ok(None) };
+        let Some(found) = format_of(path, open_to_read).map_err(fail)? else { return Ok(None) };
         let db = open_to_read(path).map_err(fail)?;
         if found < FORMAT {
             // The next run that may write makes it again.
@@ -425,12 +426,19 @@ impl Catalogue {
 
 const READ_ONLY: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
+fn open_to_write(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+}
+
 /// The format of the catalogue at `path`; `None` when there is none.
-fn format_of(path: &Path) -> rusqlite::Result<Option<i64>> {
+fn format_of(
+    path: &Path,
+    open: impl FnOnce(&Path) -> rusqlite::Result<Connection>,
+) -> rusqlite::Result<Option<i64>> {
     if !path.exists() {
         return Ok(None);
     }
-    let db = open_to_read(path)?;
+    let db = open(path)?;
     db.pragma_query_value(None, "user_version", |row| row.get(0)).map(Some)
 }
 
@@ -476,7 +484,7 @@ fn withdrawn_of(path: &Path) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, Str
 
 /// A database, with what SQLite keeps beside it.
 fn remove_all(path: &Path) -> Result<(), ManifestError> {
-    ["", "-wal", "-shm"].iter().try_for_each(|suffix| {
+    ["", "-wal", "-shm", "-journal"].iter().try_for_each(|suffix| {
         let mut file = path.as_os_str().to_owned();
         file.push(suffix);
         remove(Path::new(&file))

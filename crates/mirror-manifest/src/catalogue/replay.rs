@@ -199,6 +199,26 @@ mod tests {
     }
 
     #[test]
+    fn a_catalogue_whose_making_was_killed_is_opened() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (made, killed) = (dir.path().join("made.sqlite"), dir.path().join("killed.sqlite"));
+        let db = rusqlite::Connection::open(&made).expect("open");
+        db.execute_batch(
+            "PRAGMA cache_size = 1; BEGIN; CREATE TABLE t (x);
+             WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 500)
+             INSERT INTO t SELECT randomblob(400) FROM n;",
+        )
+        .expect("begin");
+        for suffix in ["", "-journal"] {
+            let name = |path: &Path| format!("{}{suffix}", path.display());
+            #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+            std::fs::copy(name(&made), name(&killed)).expect("copy");
+        }
+        let catalogue = Catalogue::open(&killed).expect("what was begun is taken back");
+        assert!(catalogue.is_empty().expect("empty"));
+    }
+
+    #[test]
     fn members_of_bundles_are_held_where_the_record_says() {
         let dir = tempfile::tempdir().expect("dir");
         let manifest = dir.path().join("m.jsonl");
