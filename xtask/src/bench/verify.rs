@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context as _;
-use mirror_testkit::{Origin, OriginOptions, TestRegistry};
+use mirror_testkit::{Origin, OriginOptions, TestRegistry, git};
 use sha2::Digest as _;
 
 use super::Bench;
@@ -34,6 +34,8 @@ fn one(bench: &Bench<'_>, report: &mut Report, releases: usize, mean_bytes: usiz
     );
     let index = bench.work.join("p6-index");
     registry.commit_git(&index);
+    // As a clone comes: in one pack.
+    git(&index, &["repack", "-a", "-d", "--quiet"]);
     let out = bench.work.join("p6-out").display().to_string();
     let mut arguments = words(&["--index-dir", &index.display().to_string(), "--out", &out, "--listen", ""]);
     arguments.extend(words(&["--crates-base-url", &format!("{}/crates", origin.base()), "--include-yanked"]));
@@ -53,7 +55,7 @@ fn one(bench: &Bench<'_>, report: &mut Report, releases: usize, mean_bytes: usiz
     let count = registry.len();
     report.downloads(
         &format!("P6: verify what is held, {kb} kB"),
-        &format!("{count} files of {kb} kB on average, warm; the index is a git repository"),
+        &format!("{count} files of {kb} kB on average, warm; the index is a git repository with one pack"),
         count,
         &us,
         &[&plain],
