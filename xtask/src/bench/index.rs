@@ -191,7 +191,7 @@ pub(crate) fn nights(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<(
     );
     let most = nights.rows.iter().map(|(series, _)| series.own_mib()).fold(0.0, f64::max);
     report.target(
-        &format!("P8 peak MiB of any night beside mapped files, {releases} held"),
+        &format!("P4 peak MiB of any night beside mapped files (P8), {releases} held"),
         most,
         "at most 256",
         |x| x > 0.0 && x <= 256.0,
