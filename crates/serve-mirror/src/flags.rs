@@ -60,7 +60,7 @@ pub(crate) struct Export {
     /// In which form.
     #[arg(long, value_enum, default_value_t = Format::Static)]
     pub(crate) format: Format,
-    /// Where clients will reach DIR, for config.json: https://crates.example.org. Needed with --format static.
+    /// Where clients will reach DIR, for config.json: `https://crates.example.org`. Needed with --format static.
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<String>,
     /// Copy loose files; never make hard links.
@@ -155,7 +155,7 @@ pub(crate) struct Serve {
     /// The certificate's private key (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "Network")]
     tls_key: Option<PathBuf>,
-    /// How clients reach the server, as behind a proxy: https://crates.example.org. Default: by the name
+    /// How clients reach the server, as behind a proxy: `https://crates.example.org`. Default: by the name
     /// that they ask for.
     #[arg(long, value_name = "URL", help_heading = "Network")]
     public_url: Option<String>,
