@@ -1,6 +1,6 @@
 //! Members become frames on several threads.
 
-use std::io;
+use std::io::{self, Cursor};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -49,25 +49,28 @@ fn pack(
     members: Vec<Loaded>,
 ) -> io::Result<Packed> {
     let mut packed = Packed { data: Vec::new(), members: Vec::with_capacity(members.len()), bytes: 0 };
-    let mut frame = Vec::new();
+    // Frames are made where they will be read from.
+    let mut data = Cursor::new(Vec::new());
     for (member, body) in members {
         let body = (*body).as_ref();
         plain.clear();
         tar::write_headers(plain, &member.bundle_member, body.len() as u64);
         plain.extend_from_slice(body);
         plain.resize(plain.len() + tar::padding(body.len() as u64), 0);
-        frame.clear();
-        frame.reserve(zstd_safe::compress_bound(plain.len()));
-        compressor.compress_to_buffer(plain, &mut frame)?;
-        if stored::is_suspicious(plain.len() as u64, frame.len() as u64) {
-            frame.clear();
-            stored::store(&mut plain.as_slice(), plain.len() as u64, &mut frame)?;
+        let start = data.get_ref().len();
+        data.set_position(start as u64);
+        data.get_mut().reserve(zstd_safe::compress_bound(plain.len()));
+        compressor.compress_to_buffer(plain, &mut data)?;
+        let frame = data.get_mut();
+        if stored::is_suspicious(plain.len() as u64, (frame.len() - start) as u64) {
+            frame.truncate(start);
+            stored::store(&mut plain.as_slice(), plain.len() as u64, frame)?;
         }
-        packed.data.extend_from_slice(&frame);
         packed.bytes += body.len() as u64;
         let len = |n: usize| u32::try_from(n).map_err(|_| io::Error::other("a frame of more than 4 GiB"));
-        packed.members.push((member, len(frame.len())?, len(plain.len())?));
+        packed.members.push((member, len(frame.len() - start)?, len(plain.len())?));
     }
+    packed.data = data.into_inner();
     Ok(packed)
 }
 
