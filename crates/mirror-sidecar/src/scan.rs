@@ -275,11 +275,8 @@ mod tests {
         fn numbers_are_those_of_json(text in "[-+0-9.eE]{1,8}") {
             let mut scanner = Scanner::new(&text);
             let ours = scanner.value(0).is_ok() && scanner.at == text.len();
-            // What serde cannot hold (1e999) is a number all the same.
-            let theirs = match serde_json::from_str::<serde_json::Value>(&text) {
-                Err(error) => error.to_string().contains("out of range"),
-                Ok(_) => true,
-            };
+            // By its grammar alone: what serde cannot hold (1e999) is a number all the same.
+            let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
             prop_assert_eq!(ours, theirs, "{}", text);
         }
     }
