@@ -4,42 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+pub(crate) use mirror_testkit::{Ended, has, run};
+
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_archive-hasher");
 
 pub(crate) struct World(pub(crate) tempfile::TempDir);
-
-/// How a program ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Ended {
-    #[track_caller]
-    pub(crate) fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    /// A value of the summary.
-    #[track_caller]
-    pub(crate) fn value(&self, name: &str) -> &str {
-        let mut lines = self.stdout.lines().rev();
-        let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        found.unwrap_or_else(|| panic!("no {name} in\n{}", self.stdout)).trim()
-    }
-}
-
-pub(crate) fn run(command: &mut Command) -> Ended {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
 
 impl World {
     /// A folder with an empty directory `t`.
@@ -107,28 +76,6 @@ impl World {
         let pairs = lines.filter_map(|line| line.trim().split_once(": "));
         pairs.map(|(key, value)| (key.to_owned(), value.trim_matches('"').to_owned())).collect()
     }
-}
-
-/// Whether a stock tool answers to this; without it a test says so and passes, unless all tools are
-/// required.
-#[expect(clippy::print_stderr, reason = "says what is skipped")]
-pub(crate) fn has(program: &str, arguments: &[&str]) -> bool {
-    let status = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    let works = status.is_ok_and(|status| status.success());
-    if !works {
-        assert!(
-            std::env::var_os("MIRROR_REQUIRE_TOOLS").is_none(),
-            "{program} {} does not work here, and MIRROR_REQUIRE_TOOLS is set",
-            arguments.join(" ")
-        );
-        eprintln!("skipped: {program} {} does not work here", arguments.join(" "));
-    }
-    works
 }
 
 /// An interpreter with PyYAML and tomllib.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+pub(crate) use mirror_testkit::{Ended, has, run};
 use mirror_testkit::{Origin, OriginOptions, TestRegistry};
 use sha2::Digest as _;
 
@@ -13,38 +14,6 @@ pub(crate) struct World {
     pub(crate) registry: TestRegistry,
     pub(crate) origin: Origin,
     pub(crate) dir: tempfile::TempDir,
-}
-
-/// How a run of the program ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Ended {
-    #[track_caller]
-    pub(crate) fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, tail(&self.stderr));
-        self
-    }
-
-    /// A figure of the summary.
-    #[track_caller]
-    pub(crate) fn count(&self, name: &str) -> u64 {
-        self.stdout
-            .lines()
-            .find_map(|line| {
-                line.strip_prefix(name).filter(|rest| rest.starts_with(' '))?.trim().parse().ok()
-            })
-            .unwrap_or_else(|| panic!("no {name} in\n{}", self.stdout))
-    }
-}
-
-fn tail(text: &str) -> String {
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
 impl World {
@@ -153,15 +122,6 @@ pub(crate) fn assert_same(found: &BTreeMap<String, String>, expected: &BTreeMap<
     );
 }
 
-pub(crate) fn run(command: &mut Command) -> Ended {
-    let output = command.output().unwrap();
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
 /// Every file outside `.mirror`, with its checksum.
 pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
@@ -186,19 +146,4 @@ pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// Whether a stock tool is there; without it a test says so and passes, unless all tools are required.
-#[expect(clippy::print_stderr, reason = "says what is skipped")]
-pub(crate) fn has(line: &str) -> bool {
-    let quiet = format!("{line} >/dev/null 2>&1");
-    let works = Command::new("sh").args(["-c", &quiet]).status().is_ok_and(|status| status.success());
-    if !works {
-        assert!(
-            std::env::var_os("MIRROR_REQUIRE_TOOLS").is_none(),
-            "{line} fails, and MIRROR_REQUIRE_TOOLS is set"
-        );
-        eprintln!("skipped: {line} does not work here");
-    }
-    works
 }

@@ -2,53 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use mirror_pipeline::Layout;
 use mirror_pipeline::bundle::{BundleMember, BundleOptions, BundleWriter, MemberBody, NewMember};
+pub(crate) use mirror_testkit::{Ended, run};
 use mirror_testkit::{TestRegistry, TestRelease};
 
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_extract-bundles");
-
-/// How a run of a program ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Ended {
-    #[track_caller]
-    pub(crate) fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    /// A figure of the summary.
-    #[track_caller]
-    pub(crate) fn count(&self, name: &str) -> u64 {
-        self.stdout
-            .lines()
-            .find_map(|line| {
-                line.strip_prefix(name).filter(|rest| rest.starts_with(' '))?.trim().parse().ok()
-            })
-            .unwrap_or_else(|| panic!("no {name} in\n{}", self.stdout))
-    }
-}
-
-/// Runs a program to its end; one that is not installed fails the test by name.
-#[track_caller]
-pub(crate) fn run(command: &mut Command) -> Ended {
-    let out = command.stdin(Stdio::null()).output();
-    let name = command.get_program().to_string_lossy().into_owned();
-    let out = out.unwrap_or_else(|error| panic!("{name}: {error}; .ci/run installs what the tests need"));
-    Ended {
-        code: out.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&out.stderr).into_owned(),
-    }
-}
 
 /// A script for the shell that fails when any part of a pipe fails.
 pub(crate) fn shell(script: &str, dir: &Path) -> Ended {

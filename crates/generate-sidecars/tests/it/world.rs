@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use mirror_pipeline::Layout;
+pub(crate) use mirror_testkit::{Ended, run as ended};
 use mirror_testkit::{TestRegistry, TestRelease};
 use serde_json::Value;
 
@@ -13,32 +14,6 @@ pub(crate) const BASE: &str = "http://h/crates";
 pub(crate) struct World {
     pub(crate) registry: TestRegistry,
     pub(crate) dir: tempfile::TempDir,
-}
-
-/// How a run of the program ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Ended {
-    #[track_caller]
-    pub(crate) fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    /// A figure of the summary.
-    #[track_caller]
-    pub(crate) fn count(&self, name: &str) -> u64 {
-        let found = self.stdout.lines().find_map(|line| {
-            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(' '))?;
-            rest.split_whitespace().next()?.parse().ok()
-        });
-        found.unwrap_or_else(|| panic!("no {name} in\n{}", self.stdout))
-    }
 }
 
 /// Sidecars by the path of their file.
@@ -123,15 +98,6 @@ impl World {
         let text = std::fs::read_to_string(self.path(name)).unwrap();
         assert!(text.is_empty() || text.ends_with('\n'));
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-}
-
-pub(crate) fn ended(command: &mut Command) -> Ended {
-    let output = command.output().unwrap();
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 
