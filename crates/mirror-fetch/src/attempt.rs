@@ -12,17 +12,17 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
-use mirror_types::Sha256;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use url::{Position, Url};
 
-use crate::body::{Resume, Sink, permits_for, validator};
+use crate::body::{Resume, Sink, Whole, permits_for, validator};
+use crate::desk::Desk;
 use crate::failure::{FailureKind, Fault};
 use crate::fetcher::{Core, RESERVE_BYTES};
 use crate::pool::{Lease, Origin};
 use crate::redirect::{MAX_HOPS, follow, is_local_host};
-use crate::request::{Body, FetchRequest};
+use crate::request::FetchRequest;
 use crate::watch::Watch;
 
 /// Longest wait an origin can ask for.
@@ -34,16 +34,15 @@ const DRAIN_BYTES: usize = 16 << 10;
 pub(crate) struct Done {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Body,
-    pub(crate) sha256: Sha256,
-    pub(crate) size: u64,
-    pub(crate) hold: Option<OwnedSemaphorePermit>,
+    pub(crate) whole: Whole,
 }
 
 /// What attempts at one request share.
 pub(crate) struct Ctx<'a> {
     pub(crate) core: &'a Core,
     pub(crate) req: &'a FetchRequest,
+    /// Where small bodies are hashed, when a driver looks after it.
+    pub(crate) desk: Option<&'a Desk>,
     /// Kept from an attempt that broke off.
     pub(crate) resume: Option<Resume>,
     /// The slot in use, for whoever hedges.
@@ -199,9 +198,7 @@ async fn receive(
         fault
     };
     if status == StatusCode::NOT_MODIFIED || (ctx.req.head && status == StatusCode::OK) {
-        let (body, sha256, size, hold) = Sink::empty();
-        let status = status.as_u16();
-        return Ok(Ok(Done { status, headers: parts.headers, body, sha256, size, hold }));
+        return Ok(Ok(Done { status: status.as_u16(), headers: parts.headers, whole: Whole::empty() }));
     }
     if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         drain(body, watch).await;
@@ -241,7 +238,8 @@ async fn receive(
         }
         return Err(with_status(fault));
     }
-    let (body, sha256, size, hold) = sink.finish();
+    let whole = sink.finish(ctx.desk).await?;
+    let (sha256, size) = (whole.sha256, whole.size);
     if let Some(expect) = ctx.req.expect
         && expect != sha256
     {
@@ -252,7 +250,7 @@ async fn receive(
             format_args!("SHA-256 is {sha256}, not {expect} ({size} bytes, content-type {kind})"),
         )));
     }
-    Ok(Ok(Done { status: 200, headers: parts.headers, body, sha256, size, hold }))
+    Ok(Ok(Done { status: 200, headers: parts.headers, whole }))
 }
 
 async fn read_body(

@@ -3,10 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{CONTENT_RANGE, ETAG, HeaderValue, LAST_MODIFIED};
+use mirror_checksum::Hasher;
 use mirror_types::Sha256;
-use sha2::Digest as _;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::desk::Desk;
 use crate::failure::{FailureKind, Fault};
 use crate::fetcher::Core;
 use crate::request::{Body, Spool};
@@ -24,10 +25,14 @@ enum Store {
     Spooled(Box<dyn Spool>),
 }
 
+/// A body announced as no larger than this is hashed when it is there, together with others.
+const TOGETHER_BYTES: u64 = 128 << 10;
+
 /// Takes chunks.
 pub(crate) struct Sink {
     store: Store,
-    hasher: sha2::Sha256,
+    /// `None`: the whole body is hashed in the end. It is in memory then.
+    hasher: Option<Hasher>,
     size: u64,
     hold: Option<OwnedSemaphorePermit>,
 }
@@ -35,9 +40,10 @@ pub(crate) struct Sink {
 impl Sink {
     /// `hold` is what was reserved before the request left; `length` is what the origin announced.
     pub(crate) fn new(core: &Core, length: Option<u64>, hold: OwnedSemaphorePermit) -> Result<Self, Fault> {
+        let small = length.is_some_and(|length| length <= TOGETHER_BYTES);
         let mut sink = Self {
             store: Store::Memory(BytesMut::new()),
-            hasher: sha2::Sha256::new(),
+            hasher: if small { None } else { Some(Hasher::default()) },
             size: 0,
             hold: Some(hold),
         };
@@ -79,6 +85,11 @@ impl Sink {
             if !bytes.is_empty() {
                 spool.write(bytes).map_err(|e| spool_fault(&e))?;
             }
+            self.hasher.get_or_insert_with(|| {
+                let mut hasher = Hasher::default();
+                hasher.update(bytes);
+                hasher
+            });
             self.store = Store::Spooled(spool);
         }
         self.hold = None;
@@ -101,7 +112,9 @@ impl Sink {
             Store::Memory(bytes) => bytes.extend_from_slice(chunk),
             Store::Spooled(spool) => spool.write(chunk).map_err(|e| spool_fault(&e))?,
         }
-        self.hasher.update(chunk);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(chunk);
+        }
         self.size = size;
         Ok(())
     }
@@ -112,7 +125,9 @@ impl Sink {
             Store::Memory(bytes) => bytes.clear(),
             Store::Spooled(spool) => spool.restart().map_err(|e| spool_fault(&e))?,
         }
-        self.hasher = sha2::Sha256::new();
+        if let Some(hasher) = &mut self.hasher {
+            *hasher = Hasher::default();
+        }
         self.size = 0;
         Ok(())
     }
@@ -125,25 +140,55 @@ impl Sink {
         matches!(self.store, Store::Spooled(_))
     }
 
-    pub(crate) fn finish(self) -> (Body, Sha256, u64, Option<OwnedSemaphorePermit>) {
-        let sum = Sha256::from_bytes(self.hasher.finalize().into());
-        let body = match self.store {
-            Store::Memory(bytes) => Body::Memory(bytes.freeze()),
-            Store::Spooled(spool) => Body::Spooled(spool),
-        };
-        let mut hold = self.hold;
+    /// The body, its checksum and its share of the memory. Waits for the `desk` of the driver, if there is
+    /// one.
+    pub(crate) async fn finish(self, desk: Option<&Desk>) -> Result<Whole, Fault> {
+        let (size, mut hold) = (self.size, self.hold);
         if let Some(hold) = &mut hold {
             // What was reserved beyond the true size goes back now, not when the body is dropped.
-            let needed = permits_for(self.size).max(1) as usize;
+            let needed = permits_for(size).max(1) as usize;
             drop(hold.split(hold.num_permits().saturating_sub(needed)));
         }
-        (body, sum, self.size, hold)
+        let (body, sha256) = match (self.store, self.hasher) {
+            (Store::Memory(bytes), Some(hasher)) => (Body::Memory(bytes.freeze()), hasher.finish()),
+            (Store::Memory(bytes), None) => {
+                let bytes = bytes.freeze();
+                let (bytes, sum) = match desk {
+                    Some(desk) => desk
+                        .hash(bytes)
+                        .await
+                        .ok_or_else(|| Fault::new(FailureKind::Cancelled, "the fetcher is closed"))?,
+                    None => {
+                        let sum = checksum(&bytes);
+                        (bytes, sum)
+                    }
+                };
+                (Body::Memory(bytes), sum)
+            }
+            (Store::Spooled(spool), hasher) => (Body::Spooled(spool), hasher.unwrap_or_default().finish()),
+        };
+        Ok(Whole { body, sha256, size, hold })
     }
+}
 
-    pub(crate) fn empty() -> (Body, Sha256, u64, Option<OwnedSemaphorePermit>) {
-        let sum = Sha256::from_bytes(sha2::Sha256::digest([]).into());
-        (Body::Memory(Bytes::new()), sum, 0, None)
+/// A body that has arrived.
+pub(crate) struct Whole {
+    pub(crate) body: Body,
+    pub(crate) sha256: Sha256,
+    pub(crate) size: u64,
+    pub(crate) hold: Option<OwnedSemaphorePermit>,
+}
+
+impl Whole {
+    pub(crate) fn empty() -> Self {
+        Self { body: Body::Memory(Bytes::new()), sha256: checksum(&[]), size: 0, hold: None }
     }
+}
+
+fn checksum(bytes: &[u8]) -> Sha256 {
+    let mut hasher = Hasher::default();
+    hasher.update(bytes);
+    hasher.finish()
 }
 
 fn spool_fault(error: &std::io::Error) -> Fault {

@@ -69,7 +69,7 @@ impl Fetcher {
     /// # Errors
     /// When the last attempt failed.
     pub async fn fetch(&self, req: FetchRequest) -> Result<Fetched, Failure> {
-        crate::retry::fetch(&self.core, &req, &AtomicUsize::new(NO_SLOT), false).await
+        crate::retry::fetch(&self.core, &req, &AtomicUsize::new(NO_SLOT), false, None).await
     }
 
     /// Fetches every job below the adaptive limit; results come in order of completion. Returns when the

@@ -1,7 +1,7 @@
 //! A job in, verified bytes out.
 //!
 //! [`Fetcher`] holds a small pool of HTTP/2 connections per origin (HTTP/1.1 keep-alive where HTTP/2 is
-//! not spoken), follows redirects inside an origin, hashes bodies while they stream, resumes spooled bodies,
+//! not spoken), follows redirects inside an origin, hashes bodies, large ones while they stream, resumes spooled bodies,
 //! and owns the only retry layer. It writes no files: large bodies go to a [`Spool`] the caller provides.
 //!
 //! Memory: bodies held in memory count against [`FetchOptions::memory_budget_bytes`] until the [`Fetched`] is
@@ -10,6 +10,7 @@
 mod attempt;
 mod body;
 mod connect;
+mod desk;
 mod failure;
 mod fetcher;
 mod limit;

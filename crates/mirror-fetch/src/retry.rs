@@ -7,6 +7,8 @@ use tokio::time::Instant;
 use url::Position;
 
 use crate::attempt::{Ctx, Done, attempt};
+use crate::body::Whole;
+use crate::desk::Desk;
 use crate::failure::{Failure, FailureKind, Fault, RetryKind};
 use crate::fetcher::Core;
 use crate::options::FetchOptions;
@@ -35,12 +37,13 @@ pub(crate) async fn fetch(
     req: &FetchRequest,
     slot: &AtomicUsize,
     hedge: bool,
+    desk: Option<&Desk>,
 ) -> Result<Fetched, Failure> {
     let started = SystemTime::now();
     core.observer.inflight(1);
     let _in_flight = InFlight(core);
     let avoid = if hedge { slot.load(Ordering::Relaxed) } else { NO_SLOT };
-    let mut ctx = Ctx { core, req, resume: None, slot, avoid, alone: false };
+    let mut ctx = Ctx { core, req, desk, resume: None, slot, avoid, alone: false };
     let mut retries = 0;
     let mut unsent = 0;
     let mut shared = 0;
@@ -50,7 +53,7 @@ pub(crate) async fn fetch(
         let fault = match attempt(&mut ctx).await {
             Ok(done) => {
                 core.observer.attempt(Some(done.status), true, began.elapsed());
-                note(core, done.size, true, false);
+                note(core, done.whole.size, true, false);
                 return Ok(fetched(done, retries, started));
             }
             Err(fault) => fault,
@@ -115,7 +118,7 @@ fn jitter(ceiling: Duration) -> Duration {
 }
 
 fn fetched(done: Done, retries: u32, started: SystemTime) -> Fetched {
-    let Done { status, headers, body, sha256, size, hold } = done;
+    let Done { status, headers, whole: Whole { body, sha256, size, hold } } = done;
     Fetched { status, headers, body, sha256, size, retries, started, finished: SystemTime::now(), hold }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::fetcher::Core;
 use crate::pool::NO_SLOT;
@@ -53,8 +54,8 @@ struct Driver<'a, T, F> {
     typical: Duration,
 }
 
-async fn one(core: Arc<Core>, id: u64, shared: Arc<Shared>, hedge: bool) -> (u64, Outcome) {
-    (id, crate::retry::fetch(&core, &shared.req, &shared.slot, hedge).await)
+async fn one(core: Arc<Core>, desk: Arc<Desk>, id: u64, shared: Arc<Shared>, hedge: bool) -> (u64, Outcome) {
+    (id, crate::retry::fetch(&core, &shared.req, &shared.slot, hedge, Some(&desk)).await)
 }
 
 impl<T: Send + 'static, F: Future<Output = (u64, Outcome)>> Driver<'_, T, F> {
@@ -106,7 +107,8 @@ pub(crate) async fn run<T: Send + 'static>(
     results: mpsc::Sender<(T, Outcome)>,
     cancel: CancellationToken,
 ) {
-    let start = |id, shared, hedge| one(Arc::clone(core), id, shared, hedge);
+    let desk = Arc::new(Desk::default());
+    let start = |id, shared, hedge| one(Arc::clone(core), Arc::clone(&desk), id, shared, hedge);
     let mut driver = Driver {
         flights: HashMap::new(),
         running: FuturesUnordered::new(),
@@ -139,6 +141,8 @@ pub(crate) async fn run<T: Send + 'static>(
                     return;
                 }
             }
+            // Below what fills the desk: it is looked at when that has been polled.
+            () = desk.leisure() => desk.clear(),
             job = jobs.recv(), if room => match job {
                 None => open = false,
                 Some((job, req)) => {

@@ -1,12 +1,13 @@
 //! Hashes what is held: files and members of bundles. Where both places are wanted and one is missing, it
 //! is made from the other.
 
+use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender};
 use mirror_manifest::Frame;
 use mirror_store::bundle::MemberBody;
-use mirror_store::{Staged, Store};
+use mirror_store::{Staged, Store, StoreError};
 use mirror_types::{ReleaseId, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,16 @@ pub(crate) struct HashJob {
 /// travels together: many such handfuls may wait for the committer.
 const SMALL: u64 = 1 << 20;
 
+/// Releases that are hashed together.
+const TOGETHER: usize = 8;
+
+/// A job, and what its file was found to be when it was hashed with others.
+struct Hashed {
+    job: HashJob,
+    file: Option<Result<Option<(Sha256, u64)>, StoreError>>,
+    started: SystemTime,
+}
+
 /// One of the threads that hash.
 pub(crate) struct Hasher {
     pub(crate) store: Store,
@@ -48,7 +59,13 @@ impl Hasher {
         for jobs_at_once in work {
             let mut made = Vec::with_capacity(jobs_at_once.len());
             let mut bytes = 0;
-            for one in jobs_at_once {
+            let mut ahead = VecDeque::new();
+            let mut left = jobs_at_once.into_iter();
+            loop {
+                if ahead.is_empty() {
+                    self.hash_ahead(&mut left, &mut ahead);
+                }
+                let Some(one) = ahead.pop_front() else { break };
                 if self.cancel.is_cancelled() {
                     break;
                 }
@@ -71,17 +88,34 @@ impl Hasher {
         Ok(self.wrong)
     }
 
-    /// Looks at one release; gives the job for the fetcher when it is in no place any more.
-    fn look(&mut self, one: HashJob, made: &mut Vec<Event>) -> Result<Option<Job>, PipelineError> {
-        let HashJob { mut tag, from, mut was } = one;
+    /// Hashes the files of the next few releases together: those that are not read into memory for a bundle.
+    fn hash_ahead(&self, left: &mut std::vec::IntoIter<HashJob>, ahead: &mut VecDeque<Hashed>) {
         let started = SystemTime::now();
+        let jobs: Vec<HashJob> = left.take(TOGETHER).collect();
+        let wanted = |job: &HashJob| job.was.loose && !self.goes_into_bundle(job.was);
+        let paths: Vec<&str> =
+            jobs.iter().filter(|job| wanted(job)).map(|job| job.tag.path.as_str()).collect();
+        let mut found = self.store.hash_each(&paths).into_iter();
+        ahead.extend(jobs.into_iter().map(|job| {
+            let file = if wanted(&job) { found.next() } else { None };
+            Hashed { job, file, started }
+        }));
+    }
+
+    /// Whether the bytes of a file are needed for more than their checksum.
+    fn goes_into_bundle(&self, was: Was) -> bool {
+        self.storage == Storage::Both && was.frame.is_none()
+    }
+
+    /// Looks at one release; gives the job for the fetcher when it is in no place any more.
+    fn look(&mut self, one: Hashed, made: &mut Vec<Event>) -> Result<Option<Job>, PipelineError> {
+        let Hashed { job: HashJob { mut tag, from, mut was }, file, started } = one;
         let before = was;
         let (mut size, mut body) = (0, None);
         if was.loose {
-            let found = if self.storage == Storage::Both && was.frame.is_none() {
-                self.read(&tag.path, &mut body)?
-            } else {
-                self.store.hash(&tag.path)?
+            let found = match file {
+                Some(found) => found?,
+                None => self.read(&tag.path, &mut body)?,
             };
             was.loose = found.is_some_and(|(sha256, _)| tag.cksum == Some(sha256));
             match found {
@@ -151,7 +185,7 @@ impl Hasher {
             return Ok(self.store.hash(path)?);
         }
         let bytes = self.store.read(path)?;
-        let mut hasher = mirror_store::Hasher::default();
+        let mut hasher = mirror_checksum::Hasher::default();
         hasher.update(&bytes);
         let found = (hasher.finish(), bytes.len() as u64);
         *body = Some(MemberBody::Memory(Box::new(bytes)));
@@ -179,7 +213,7 @@ impl Hasher {
         path: &str,
     ) -> Result<Staged, PipelineError> {
         let mut writer = self.store.stage_file()?;
-        let mut hasher = mirror_store::Hasher::default();
+        let mut hasher = mirror_checksum::Hasher::default();
         self.shelf.read(id, frame, &mut |member| {
             member.read(&mut |piece| {
                 hasher.update(piece);

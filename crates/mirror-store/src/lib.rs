@@ -10,7 +10,7 @@ mod contract;
 mod crash;
 mod disk;
 mod error;
-mod hasher;
+mod hash;
 mod held;
 mod listing;
 mod output;
@@ -19,7 +19,6 @@ mod stage;
 mod store;
 
 pub use error::{StoreError, StoreFault};
-pub use hasher::Hasher;
 pub use held::HeldFile;
 pub use listing::{DirListing, DirTimes};
 pub use output::OutputFile;

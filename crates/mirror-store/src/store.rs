@@ -1,4 +1,3 @@
-use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -6,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mirror_types::{Layout, Sha256};
+use mirror_types::Layout;
 use serde::{Deserialize, Serialize};
-use sha2::Digest as _;
 
 use crate::disk::{Disk, SyncMode, patient};
 use crate::error::{StoreError, at};
@@ -46,11 +44,6 @@ impl Drop for Inner {
 struct MirrorRecord {
     format_version: u32,
     layout: String,
-}
-
-thread_local! {
-    /// Reading a small file must not cost a new buffer.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 128 << 10]);
 }
 
 impl Store {
@@ -247,42 +240,6 @@ impl Store {
         }
         let path = below(&self.0.root, dir)?;
         Ok(!fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound))
-    }
-
-    /// Hashes a held file; `None` when there is none. Blocks.
-    ///
-    /// # Errors
-    /// When it is not a regular file or cannot be read.
-    pub fn hash(&self, rel: &str) -> Result<Option<(Sha256, u64)>, StoreError> {
-        let path = below(&self.0.root, rel)?;
-        let strange = || StoreError::Strange { path: path.clone(), expected: "a regular file" };
-        let mut file = match patient(|| open_plain(&path)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                let link = fs::symlink_metadata(&path).is_ok_and(|meta| !meta.is_file());
-                return Err(if link { strange() } else { at("open", &path)(error) });
-            }
-        };
-        if !file.metadata().map_err(at("look at", &path))?.is_file() {
-            return Err(strange());
-        }
-        let mut hasher = sha2::Sha256::new();
-        let mut size = 0;
-        BUFFER.with_borrow_mut(|buffer| {
-            loop {
-                match file.read(buffer) {
-                    Ok(0) => return Ok(()),
-                    Ok(n) => {
-                        hasher.update(&buffer[..n]);
-                        size += n as u64;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(at("read", &path)(error)),
-                }
-            }
-        })?;
-        Ok(Some((Sha256::from_bytes(hasher.finalize().into()), size)))
     }
 
     /// Whether a file is held.

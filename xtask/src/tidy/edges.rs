@@ -9,9 +9,10 @@ const TESTKIT: &str = "mirror-testkit";
 /// what two of them need stands in `mirror-types`.
 const TABLE: &[(&str, &[&str])] = &[
     ("mirror-types", &[]),
+    ("mirror-checksum", &["mirror-types"]),
     ("mirror-index", &["mirror-types"]),
-    ("mirror-fetch", &["mirror-types"]),
-    ("mirror-store", &["mirror-types"]),
+    ("mirror-fetch", &["mirror-types", "mirror-checksum"]),
+    ("mirror-store", &["mirror-types", "mirror-checksum"]),
     ("mirror-manifest", &["mirror-types"]),
     ("mirror-sidecar", &["mirror-types"]),
     ("mirror-telemetry", &["mirror-types"]),
@@ -19,6 +20,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "mirror-pipeline",
         &[
             "mirror-types",
+            "mirror-checksum",
             "mirror-index",
             "mirror-fetch",
             "mirror-store",
@@ -41,8 +43,15 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// Blocking code on threads of its own: an executor here would let a slow disk stop the network.
-const BLOCKING: &[&str] =
-    &["mirror-types", "mirror-index", "mirror-store", "mirror-manifest", "mirror-sidecar", "mirror-archive"];
+const BLOCKING: &[&str] = &[
+    "mirror-types",
+    "mirror-checksum",
+    "mirror-index",
+    "mirror-store",
+    "mirror-manifest",
+    "mirror-sidecar",
+    "mirror-archive",
+];
 
 /// Each package uses only what its row allows; tests may use the testkit as well.
 pub(crate) fn table(members: &[Member]) -> Vec<String> {

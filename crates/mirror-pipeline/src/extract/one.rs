@@ -170,7 +170,7 @@ fn one(
     found: &Found<'_>,
 ) -> Result<Taken, StoreError> {
     let data = member.read_all()?;
-    let mut hasher = mirror_store::Hasher::default();
+    let mut hasher = mirror_checksum::Hasher::default();
     hasher.update(&data);
     let sha256 = hasher.finish();
     if found.line.as_ref().is_some_and(|line| line.sha256 != sha256) {

@@ -437,7 +437,7 @@ fn is_torn(fault: &BundleFault) -> bool {
 /// Writes a large member into the stage while it is hashed.
 fn stage_large(store: &Store, member: &mut Member<'_>) -> Result<(Staged, Sha256), StoreError> {
     let mut writer = store.stage_file()?;
-    let mut hasher = mirror_store::Hasher::default();
+    let mut hasher = mirror_checksum::Hasher::default();
     member.read(&mut |piece| {
         hasher.update(piece);
         writer.write(piece)

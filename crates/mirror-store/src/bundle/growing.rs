@@ -5,8 +5,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mirror_types::Sha256;
-use sha2::Digest as _;
+use mirror_checksum::Hasher;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
@@ -24,7 +23,7 @@ use crate::error::{StoreError, at};
 /// Both checksums of a bundle.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sums {
-    sha256: sha2::Sha256,
+    sha256: Hasher,
     blake3: blake3::Hasher,
 }
 
@@ -95,7 +94,7 @@ pub(super) fn append_to_index(
         crate_max: max,
         entries: extent.entries,
         size_bytes: extent.size_bytes,
-        sha256: Some(Sha256::from_bytes(sums.sha256.clone().finalize().into())),
+        sha256: Some(sums.sha256.clone().finish()),
         blake3: Some(sums.blake3.finalize().to_hex().to_string()),
         compressed_bytes: Some(len),
     };

@@ -1,11 +1,11 @@
 use std::io::Read;
 use std::path::Path;
 
+use mirror_checksum::Hasher;
 use mirror_types::{Layout, ReleaseId, Sha256};
 
 use super::fault::{BundleFault, Trouble};
 use super::tar::{self, Entry};
-use crate::Hasher;
 use crate::error::{StoreError, at};
 
 /// A member on its way out of a bundle. Its data can be read once.

@@ -5,8 +5,8 @@ use std::io::{BufRead as _, BufReader, Seek as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use mirror_checksum::Hasher;
 use mirror_types::Sha256;
-use sha2::Digest as _;
 
 use super::disk::{BundleDisk, Growth};
 use super::fault::{BundleFault, Trouble};
@@ -241,7 +241,7 @@ type Whole = (String, mirror_types::ReleaseId, u64, Sha256, Frame);
 fn next_whole<R: std::io::Read>(stream: &mut FrameStream<R>) -> Result<Option<Whole>, Trouble> {
     let begun = stream.frames().len();
     let Step::Member(entry) = tar::step(stream, &BundleLimits::default())? else { return Ok(None) };
-    let mut hasher = sha2::Sha256::new();
+    let mut hasher = Hasher::default();
     let mut left = entry.size;
     let mut buffer = vec![0; 64 << 10];
     while left > 0 {
@@ -255,7 +255,7 @@ fn next_whole<R: std::io::Read>(stream: &mut FrameStream<R>) -> Result<Option<Wh
         return Ok(None);
     }
     let frame = stream.frames()[begun];
-    Ok(Some((entry.path, entry.id, entry.size, Sha256::from_bytes(hasher.finalize().into()), frame)))
+    Ok(Some((entry.path, entry.id, entry.size, hasher.finish(), frame)))
 }
 
 /// The member has to be the one that the manifest lists.

@@ -1,0 +1,118 @@
+//! Where small bodies wait for each other, to be hashed together: that takes half the time.
+
+use std::future::poll_fn;
+use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
+
+use bytes::Bytes;
+use mirror_types::Sha256;
+use tokio::sync::oneshot;
+
+/// Bodies that are hashed together: some more than are hashed at once, as they are not of one length.
+const TOGETHER: usize = 12;
+
+/// A body and who waits for its checksum.
+type Waiting = (Bytes, oneshot::Sender<(Bytes, Sha256)>);
+
+/// Bodies of one driver. They wait until there are enough of them, or until the driver has nothing else
+/// to do, which it looks for at each turn: never for the network.
+#[derive(Default)]
+pub(crate) struct Desk(Mutex<Vec<Waiting>>);
+
+impl Desk {
+    /// The body again, and its checksum; `None` when the driver is gone.
+    pub(crate) async fn hash(&self, body: Bytes) -> Option<(Bytes, Sha256)> {
+        let (answer, sum) = oneshot::channel();
+        let count = {
+            let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.push((body, answer));
+            waiting.len()
+        };
+        if count >= TOGETHER {
+            self.clear();
+        }
+        sum.await.ok()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Ready one turn after something was there to be hashed: all that was ready by then has had its part.
+    /// To be polled by the task that polls those who call [`hash`](Self::hash), after them: it is not woken
+    /// by them.
+    pub(crate) async fn leisure(&self) {
+        poll_fn(|_| if self.is_empty() { Poll::Pending } else { Poll::Ready(()) }).await;
+        tokio::task::yield_now().await;
+    }
+
+    /// Hashes what waits.
+    pub(crate) fn clear(&self) {
+        let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let bodies: Vec<&[u8]> = waiting.iter().map(|(body, _)| &body[..]).collect();
+        let sums = mirror_checksum::each(&bodies);
+        for ((body, answer), sum) in waiting.into_iter().zip(sums) {
+            // Nobody waits for the body of a request that was given up.
+            let _ = answer.send((body, sum));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn enough_of_them_are_hashed_at_once_and_fewer_when_asked() {
+        let desk = Desk::default();
+        let body = |i: usize| Bytes::from(vec![0xa5; 1_000 + 100 * i]);
+        let right = |i: usize, answer: Option<Option<(Bytes, Sha256)>>| {
+            let (got, sum) = answer.expect("hashed").expect("alive");
+            assert_eq!((got, sum), (body(i), mirror_checksum::each(&[&body(i)])[0]));
+        };
+        let mut hashes: Vec<_> = (0..TOGETHER + 2).map(|i| Some(Box::pin(desk.hash(body(i))))).collect();
+        let mut poll = |i: usize| hashes[i].as_mut().expect("kept").now_or_never();
+        for i in 0..TOGETHER - 1 {
+            assert!(poll(i).is_none(), "{i}");
+        }
+        // The last brings the answers of all.
+        right(TOGETHER - 1, poll(TOGETHER - 1));
+        (0..TOGETHER - 1).for_each(|i| right(i, poll(i)));
+        assert!(desk.is_empty());
+        // One that was given up is nobody's loss.
+        assert!(poll(TOGETHER).is_none());
+        assert!(poll(TOGETHER + 1).is_none());
+        hashes[TOGETHER] = None;
+        assert!(!desk.is_empty());
+        desk.clear();
+        right(TOGETHER + 1, hashes[TOGETHER + 1].as_mut().expect("kept").now_or_never());
+    }
+
+    #[tokio::test]
+    async fn a_single_body_is_hashed_when_there_is_nothing_else_to_do() {
+        let desk = Desk::default();
+        let mut hash = Box::pin(desk.hash(Bytes::from_static(b"abc")));
+        let mut leisure = Box::pin(desk.leisure());
+        // Nothing is there when the wait begins.
+        assert!((&mut leisure).now_or_never().is_none());
+        let (_, sum) = loop {
+            tokio::select! {
+                biased;
+                done = &mut hash => break done.expect("alive"),
+                () = &mut leisure => desk.clear(),
+            }
+        };
+        assert_eq!(sum.to_hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn a_driver_that_ends_leaves_nobody_waiting() {
+        let desk = Desk::default();
+        let (answer, sum) = oneshot::channel();
+        desk.0.lock().expect("lock").push((Bytes::new(), answer));
+        drop(desk);
+        assert!(sum.now_or_never().expect("answered").is_err());
+    }
+}
