@@ -26,6 +26,7 @@ use crate::prune::Pruner;
 use crate::source::{Input, Surroundings, plan_all};
 use crate::spool::StoreSpools;
 use crate::sweep::{leave, sweep};
+use crate::threads::{join, spawn, spawn_behind};
 use crate::verify::Hasher;
 
 /// Threads that write bodies; more only wait for the disk.
@@ -190,10 +191,12 @@ impl Run {
         let fetcher =
             Fetcher::new(fetch, Arc::new(Observer(stats.clone())), Arc::new(StoreSpools(store.clone())))?;
 
-        let (jobs, job_queue) = mpsc::channel(256);
-        let (results, fetched) = mpsc::channel(256);
+        // Long enough that the network goes on while the others wait for a processor. Bodies in them count
+        // against the memory of the fetcher.
+        let (jobs, job_queue) = mpsc::channel(1024);
+        let (results, fetched) = mpsc::channel(1024);
         let (hashes, hash_queue) = crossbeam_channel::bounded(16);
-        let (events, event_queue) = crossbeam_channel::bounded(64);
+        let (events, event_queue) = crossbeam_channel::bounded(256);
 
         let sinks = Sinks { jobs: jobs.clone(), hashes, events: events.clone() };
         let layered = Run { cancel: cancel.clone(), ..self };
@@ -223,13 +226,13 @@ impl Run {
             bundles_dir: bundles_dir.clone(),
             touched: HashSet::new(),
         };
-        let commit = spawn("commit", move || committer.run(&event_queue))?;
+        let commit = spawn_behind("commit", move || committer.run(&event_queue))?;
         let fetched = Arc::new(Mutex::new(fetched));
         let mut workers = Vec::new();
         for _ in 0..WRITERS {
             let (store, fetched, events) = (store.clone(), fetched.clone(), events.clone());
             let storage = options.storage;
-            workers.push(spawn("write", move || write_staged(&store, storage, &fetched, &events))?);
+            workers.push(spawn_behind("write", move || write_staged(&store, storage, &fetched, &events))?);
         }
         drop(fetched);
         let mut hashers = Vec::new();
@@ -248,7 +251,7 @@ impl Run {
             hashers.push(spawn("hash", move || hasher.run(&queue))?);
         }
         drop((hash_queue, jobs, events));
-        let plan = spawn("plan", move || plan_all(planner, records))?;
+        let plan = spawn_behind("plan", move || plan_all(planner, records))?;
 
         // A task of the runtime: the thread that blocks on this future would have to be woken for
         // every chunk.
@@ -368,25 +371,4 @@ pub(crate) fn add_plan(outcome: &mut Outcome, report: PlanReport) {
 
 pub(crate) fn run_id() -> String {
     format!("{}-{}", rfc3339(SystemTime::now()).replace([':', '-'], ""), std::process::id())
-}
-
-pub(crate) type Answer<T> = tokio::sync::oneshot::Receiver<T>;
-
-/// Runs `work` on a plain thread of its own.
-pub(crate) fn spawn<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<Answer<T>, PipelineError> {
-    let (done, answer) = tokio::sync::oneshot::channel();
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || {
-            let _ = done.send(work());
-        })
-        .map_err(|error| PipelineError::Internal(format!("could not start a thread: {error}")))?;
-    Ok(answer)
-}
-
-pub(crate) async fn join<T>(answer: Answer<T>) -> Result<T, PipelineError> {
-    answer.await.map_err(|_| PipelineError::Internal("a thread ended without a result".to_owned()))
 }

@@ -25,6 +25,7 @@ mod source;
 mod sparse;
 mod spool;
 mod sweep;
+mod threads;
 mod update;
 mod verify;
 mod withdraw;

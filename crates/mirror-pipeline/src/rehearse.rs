@@ -12,13 +12,14 @@ use url::Url;
 
 use crate::bundles;
 use crate::cursor::Cursor;
-use crate::download::{Observer, Run, add_plan, database, join, spawn};
+use crate::download::{Observer, Run, add_plan, database};
 use crate::error::PipelineError;
 use crate::outcome::{Estimate, Outcome};
 use crate::prune::{is_mass, outside_bundles};
 use crate::source::{Surroundings, plan_all};
 use crate::spool::MemorySpools;
 use crate::sweep::sweep;
+use crate::threads::{join, spawn};
 
 /// Releases whose size is asked for.
 const ASKED: usize = 100;

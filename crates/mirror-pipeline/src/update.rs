@@ -8,9 +8,9 @@ use mirror_telemetry::{Activity, Phase, RunStats};
 use mirror_types::{human_bytes, upstream};
 use tokio_util::sync::CancellationToken;
 
-use crate::download::{join, spawn};
 use crate::error::PipelineError;
 use crate::options::{DownloadOptions, Upstream};
+use crate::threads::{join, spawn};
 
 /// Packs beside the largest that the index may have: three weeks of nightly runs.
 const PACKS_MOST: usize = 20;
