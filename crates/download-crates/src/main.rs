@@ -15,6 +15,12 @@ mod summary;
 use flags::Flags;
 use resolve::Settings;
 
+/// Bodies and names are allocated by one thread and freed by another, which glibc does under a lock: jemalloc
+/// takes 17% of the CPU time from a run of small files.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let flags: Flags = match mirror_cli::flags() {
         Ok(flags) => flags,
