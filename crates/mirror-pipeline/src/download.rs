@@ -179,8 +179,10 @@ impl Run {
             None
         };
         let lines = open_lines(&store, &mut catalogue, options.verify_existing)?;
-        let swept = sweep(&store, &catalogue, &cancel)?;
-        swept.record(&store, &mut catalogue)?;
+        if !options.verify_existing {
+            let swept = sweep(&store, &catalogue, &cancel)?;
+            swept.record(&store, &mut catalogue)?;
+        }
         let mut cursor = Cursor::of(&self.input, &options, self.selection.is_open());
         let reader = Catalogue::open_read_only(&database)?;
         let mut fetch = options.fetch.clone();

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use super::packer::PackedLines;
 use super::reader::{LinesReader, at};
@@ -175,20 +176,22 @@ impl LinesWriter {
         remove_others(&self.dir, &writer.path)
     }
 
-    /// Checks every frame; gives the number of damaged ones, which have no row any more.
+    /// Checks every frame on all processors; gives the number of damaged ones, which have no row any more.
     fn verify(&mut self, catalogue: &mut Catalogue) -> Result<u64, ManifestError> {
         let reader = self.reader()?;
-        let (mut rows, mut bad, mut failed) = (Vec::new(), false, None);
-        catalogue.index_files(&mut |row| {
-            match reader.read(&row) {
-                Ok(_) => {}
-                Err(error) if error.kind() == ManifestFault::Integrity => bad = true,
-                Err(error) => failed = Some(error),
-            }
-            rows.push(row);
+        let mut rows = Vec::new();
+        catalogue.index_files(&mut |row| rows.push(row))?;
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let part = rows.len().div_ceil(threads).max(1);
+        let whole = thread::scope(|scope| {
+            let parts: Vec<_> =
+                rows.chunks(part).map(|rows| scope.spawn(|| are_whole(&reader, rows))).collect();
+            parts.into_iter().try_fold(true, |whole, part| {
+                let failed = || at("check", &self.path)(io::Error::other("a thread panicked"));
+                Ok::<_, ManifestError>(part.join().map_err(|_| failed())?? && whole)
+            })
         })?;
-        failed.map_or(Ok(()), Err)?;
-        if !bad {
+        if whole {
             return Ok(0);
         }
         let (writer, damaged) = Self::replace(&self.dir, catalogue, Some((reader, rows)))?;
@@ -209,6 +212,18 @@ impl LinesWriter {
     fn sync(&self) -> Result<(), ManifestError> {
         self.file.sync_data().map_err(at("make durable", &self.path))
     }
+}
+
+/// Whether every one of `rows` has the frame that it speaks of.
+fn are_whole(reader: &LinesReader, rows: &[IndexFileRow]) -> Result<bool, ManifestError> {
+    for row in rows {
+        match reader.read(row) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ManifestFault::Integrity => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 /// The newest file that is there, with the rows that its frames make.
