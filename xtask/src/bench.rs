@@ -53,6 +53,8 @@ pub(crate) struct Options {
 /// What every benchmark needs.
 pub(crate) struct Bench<'a> {
     pub(crate) work: &'a Path,
+    /// Whether it is on tmpfs.
+    pub(crate) in_memory: bool,
     /// The program under test.
     pub(crate) program: PathBuf,
     /// `serve-mirror`, and the example that serves a mirror of many crates.
@@ -106,6 +108,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         .with_context(|| format!("making a folder below {}", base.display()))?;
     let bench = Bench {
         work: folder.path(),
+        in_memory: options.work.is_none() && base.starts_with("/dev/shm"),
         program: program(root, "download-crates")?,
         server: program(root, "serve-mirror")?,
         many_crates: program(root, "examples/many_crates")?,

@@ -32,7 +32,7 @@ impl Files {
     }
 }
 
-/// A new output folder below `work`. Old ones stay until [`clear`]: deleting a tree makes the next
+/// A new output folder below `work`. On disk old ones stay until [`clear`]: deleting a tree makes the next
 /// one dearer for a while.
 pub(super) fn fresh(work: &Path) -> anyhow::Result<PathBuf> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -90,6 +90,16 @@ fn check_files(out: &Path, expected: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Checks a run, and gives its memory back where that is what it wrote to: otherwise each run would write to
+/// pages that the machine has never used, and on a virtual one pay its host for them.
+fn checked(bench: &Bench<'_>, out: &Path, expected: usize) -> anyhow::Result<()> {
+    check_files(out, expected)?;
+    if bench.in_memory {
+        std::fs::remove_dir_all(out).with_context(|| format!("removing {}", out.display()))?;
+    }
+    Ok(())
+}
+
 /// P1: nginx on loopback.
 pub(crate) fn loopback(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let files = Files::make(bench.work, "p1", bench.releases, 20_000);
@@ -116,7 +126,7 @@ pub(crate) fn loopback(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result
         println!("P1, round {} of {}", round + 1, bench.rounds);
         let (arguments, out) = ours(bench, &files, &base, tls.ca(), &[])?;
         us.run(bench.work, &bench.program.display().to_string(), &arguments)?;
-        check_files(&out, count)?;
+        checked(bench, &out, count)?;
         h2load.run(
             bench.work,
             "h2load",
@@ -129,7 +139,7 @@ pub(crate) fn loopback(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result
                 ["--output-dir", &shown, "--parallel", "--parallel-max", "128", "--http2", "--cacert", &ca];
             let more = ["--silent", "--fail", "--create-dirs", "--config", &curl];
             by_curl.run(bench.work, "curl", &words(&[&line[..], &more[..]].concat()))?;
-            check_files(&out, count)?;
+            checked(bench, &out, count)?;
         }
         if has("wget2") {
             let out = fresh(bench.work)?;
@@ -137,7 +147,7 @@ pub(crate) fn loopback(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result
             let line = ["--input-file", &urls, "--max-threads=16", "--force-directories", "--no-robots"];
             let more = ["--directory-prefix", &shown, "--ca-certificate", &ca, "--quiet"];
             by_wget.run(bench.work, "wget2", &words(&[&line[..], &more[..]].concat()))?;
-            check_files(&out, count)?;
+            checked(bench, &out, count)?;
         }
     }
     clear(bench.work)?;
@@ -181,7 +191,7 @@ pub(crate) fn far(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
         let program = bench.program.display().to_string();
         let (arguments, out) = ours(bench, &files, &base, origin.ca(), &["--concurrency", "1024"])?;
         wide.run(bench.work, &program, &arguments)?;
-        check_files(&out, count)?;
+        checked(bench, &out, count)?;
         h2load.run(
             bench.work,
             "h2load",
@@ -189,7 +199,7 @@ pub(crate) fn far(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
         )?;
         let (arguments, out) = ours(bench, &files, &base, origin.ca(), &[])?;
         usual.run(bench.work, &program, &arguments)?;
-        check_files(&out, count)?;
+        checked(bench, &out, count)?;
     }
     clear(bench.work)?;
     report.downloads(
