@@ -60,6 +60,8 @@ pub(crate) struct Bench<'a> {
     /// `serve-mirror`, and the example that serves a mirror of many crates.
     pub(crate) server: PathBuf,
     pub(crate) many_crates: PathBuf,
+    /// The example that does what no download can leave out.
+    pub(crate) floor: PathBuf,
     /// `archive-hasher`, and the example that times one digest.
     pub(crate) archiver: PathBuf,
     pub(crate) digest: PathBuf,
@@ -91,6 +93,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
             "serve-mirror",
         ])
         .args(["--package", "archive-hasher", "--package", "mirror-archive", "--package", "mirror-serve"])
+        .args(["--package", "mirror-store"])
         .args(["--bins", "--examples"])
         .status()
         .context("running cargo build")?;
@@ -112,6 +115,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         program: program(root, "download-crates")?,
         server: program(root, "serve-mirror")?,
         many_crates: program(root, "examples/many_crates")?,
+        floor: program(root, "examples/floor")?,
         archiver: program(root, "archive-hasher")?,
         digest: program(root, "examples/digest")?,
         archive_mib: options.archive_mib,

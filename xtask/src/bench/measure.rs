@@ -70,6 +70,24 @@ impl Series {
         Ok(())
     }
 
+    /// The same for a program that tells its own wall and CPU seconds, in the last line that it prints.
+    pub(crate) fn run_told(
+        &mut self,
+        work: &Path,
+        program: &str,
+        arguments: &[String],
+    ) -> anyhow::Result<()> {
+        self.run(work, program, arguments)?;
+        let text = std::fs::read_to_string(work.join("log")).context("reading the log")?;
+        let last = text.lines().last().unwrap_or_default();
+        let numbers: Vec<f64> = last.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let ([wall_s, cpu_s], Some(cost)) = (&numbers[..], self.costs.last_mut()) else {
+            bail!("{} printed {last:?}", self.command)
+        };
+        (cost.wall_s, cost.cpu_s) = (*wall_s, *cpu_s);
+        Ok(())
+    }
+
     pub(crate) fn median(&self, of: impl Fn(&Cost) -> f64) -> f64 {
         median(self.costs.iter().map(of).collect())
     }

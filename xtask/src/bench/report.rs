@@ -175,6 +175,11 @@ impl Report {
         text.push_str("```\n");
     }
 
+    /// A figure that belongs to a target, without one of its own.
+    pub(crate) fn figure(&mut self, name: &str, value: f64, what: &str) {
+        self.targets.push(format!("| {name} | {value:.3} | {what} | |"));
+    }
+
     pub(crate) fn target(&mut self, name: &str, value: f64, wanted: &str, met: impl Fn(f64) -> bool) {
         let verdict = if met(value) { "met" } else { "**missed**" };
         self.targets.push(format!("| {name} | {value:.3} | {wanted} | {verdict} |"));
