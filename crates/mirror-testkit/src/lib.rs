@@ -13,6 +13,7 @@ mod serve;
 mod site;
 mod synthetic;
 mod tls;
+mod tree;
 
 pub use fault::{Ask, Fault};
 pub use git_daemon::{GitDaemon, GitFault};
@@ -23,3 +24,4 @@ pub use registry::{TestRegistry, TestRelease};
 pub use serve::Served;
 pub use site::{git, git_says};
 pub use synthetic::{GitForm, News, Scale, Synthetic, SyntheticRelease};
+pub use tree::tree;

@@ -122,26 +122,9 @@ pub(crate) fn assert_same(found: &BTreeMap<String, String>, expected: &BTreeMap<
     );
 }
 
-/// Every file outside `.mirror`, with its checksum.
+/// The files below a root by their checksums.
 pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    let mut dirs = vec![root.to_owned()];
-    while let Some(dir) = dirs.pop() {
-        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
-        for entry in entries {
-            let path = entry.unwrap().path();
-            if path.file_name().is_some_and(|name| name == ".mirror") {
-                continue;
-            }
-            if path.is_dir() {
-                dirs.push(path);
-            } else {
-                let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
-                found.insert(name, hex(&std::fs::read(&path).unwrap()));
-            }
-        }
-    }
-    found
+    mirror_testkit::tree(root).into_iter().map(|(name, bytes)| (name, hex(&bytes))).collect()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use mirror_pipeline::Layout;
 use mirror_pipeline::bundle::{BundleMember, BundleOptions, BundleWriter, MemberBody, NewMember};
-pub(crate) use mirror_testkit::{Ended, run};
+pub(crate) use mirror_testkit::tree;
+use mirror_testkit::{Ended, run};
 use mirror_testkit::{TestRegistry, TestRelease};
 
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_extract-bundles");
@@ -86,23 +87,3 @@ impl World {
     }
 }
 
-/// Every file below a folder, without the mirror's own.
-pub(crate) fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut dirs = vec![root.to_owned()];
-    while let Some(dir) = dirs.pop() {
-        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
-        for entry in entries {
-            let path = entry.unwrap().path();
-            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            if path.symlink_metadata().unwrap().is_dir() {
-                if name != ".mirror" {
-                    dirs.push(path);
-                }
-            } else {
-                found.insert(name, std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
-}

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use mirror_pipeline::Layout;
-pub(crate) use mirror_testkit::{Ended, run as ended};
+pub(crate) use mirror_testkit::tree;
+use mirror_testkit::{Ended, run as ended};
 use mirror_testkit::{TestRegistry, TestRelease};
 use serde_json::Value;
 
@@ -99,28 +100,6 @@ impl World {
         assert!(text.is_empty() || text.ends_with('\n'));
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
-}
-
-/// Every file outside `.mirror`.
-pub(crate) fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut dirs = vec![root.to_owned()];
-    while let Some(dir) = dirs.pop() {
-        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
-        for entry in entries {
-            let path = entry.unwrap().path();
-            if path.file_name().is_some_and(|name| name == ".mirror") {
-                continue;
-            }
-            if path.is_dir() {
-                dirs.push(path);
-            } else {
-                let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
-                found.insert(name, std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
 }
 
 /// Maps may be large: says what differs.

@@ -1,0 +1,29 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What is below `root`, by path with `/`: the bytes of each file. What a program keeps for itself in
+/// `.mirror` is left out; links are followed to files, not to directories. Nothing is there when `root` is not.
+///
+/// # Panics
+/// When something cannot be read, or a name is no UTF-8.
+#[must_use]
+pub fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![root.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+        for entry in entries {
+            let path = entry.expect("an entry").path();
+            if path.file_name().is_some_and(|name| name == ".mirror") {
+                continue;
+            }
+            if path.symlink_metadata().expect("what it is").is_dir() {
+                dirs.push(path);
+            } else {
+                let name = path.strip_prefix(root).expect("below the root").to_str().expect("UTF-8");
+                found.insert(name.replace('\\', "/"), std::fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    found
+}
