@@ -86,4 +86,3 @@ impl World {
         run(&mut self.command(args))
     }
 }
-
