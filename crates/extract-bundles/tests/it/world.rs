@@ -6,8 +6,7 @@ use std::process::Command;
 
 use mirror_pipeline::Layout;
 use mirror_pipeline::bundle::{BundleMember, BundleOptions, BundleWriter, MemberBody, NewMember};
-pub(crate) use mirror_testkit::tree;
-use mirror_testkit::{Ended, run};
+pub(crate) use mirror_testkit::{Ended, run, tree};
 use mirror_testkit::{TestRegistry, TestRelease};
 
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_extract-bundles");

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use mirror_pipeline::Layout;
-pub(crate) use mirror_testkit::tree;
-use mirror_testkit::{Ended, run as ended};
+pub(crate) use mirror_testkit::{Ended, run as ended, tree};
 use mirror_testkit::{TestRegistry, TestRelease};
 use serde_json::Value;
 
