@@ -1,7 +1,7 @@
 //! A registry, its index in several forms, and what its sidecars must be.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use mirror_pipeline::Layout;
