@@ -20,7 +20,7 @@ type Waiting = (Bytes, oneshot::Sender<(Bytes, Sha256)>);
 pub(crate) struct Desk(Mutex<Vec<Waiting>>);
 
 impl Desk {
-    /// The body again, and its checksum; `None` when the driver is gone.
+    /// The body again, and its checksum; `None` when the desk went away.
     pub(crate) async fn hash(&self, body: Bytes) -> Option<(Bytes, Sha256)> {
         let (answer, sum) = oneshot::channel();
         let count = {

@@ -19,13 +19,13 @@ use crate::commit::{Committed, Committer, write_staged};
 use crate::cursor::{Cursor, Totals};
 use crate::error::PipelineError;
 use crate::list::{Checksums, read_checksums};
-use crate::options::{DownloadOptions, Prune, Upstream};
+use crate::options::{DownloadOptions, Prune, Storage, Upstream};
 use crate::outcome::Outcome;
 use crate::plan::{PlanReport, Sinks};
 use crate::prune::Pruner;
 use crate::source::{Input, Surroundings, plan_all};
 use crate::spool::StoreSpools;
-use crate::sweep::{leave, sweep};
+use crate::sweep::{Swept, leave, sweep};
 use crate::threads::{join, spawn, spawn_behind};
 use crate::verify::Hasher;
 
@@ -178,13 +178,9 @@ impl Run {
         } else {
             None
         };
-        let lines = open_lines(&store, &mut catalogue, options.verify_existing)?;
-        if !options.verify_existing {
-            let swept = sweep(&store, &catalogue, &cancel)?;
-            swept.record(&store, &mut catalogue)?;
-        }
+        let (reader, swept, lines) = look_around(&store, &mut catalogue, &options, &cancel)?;
+        swept.record(&store, &mut catalogue)?;
         let mut cursor = Cursor::of(&self.input, &options, self.selection.is_open());
-        let reader = Catalogue::open_read_only(&database)?;
         let mut fetch = options.fetch.clone();
         if options.storage.bundles() {
             // Bodies that wait for their bundle are counted, too.
@@ -198,14 +194,16 @@ impl Run {
         let (jobs, job_queue) = mpsc::channel(1024);
         let (results, fetched) = mpsc::channel(1024);
         let (hashes, hash_queue) = crossbeam_channel::bounded(16);
-        let (events, event_queue) = crossbeam_channel::bounded(256);
+        // What is read to be bundled travels in events, and counts nowhere else.
+        let handfuls = if options.storage == Storage::Both { 64 } else { 256 };
+        let (events, event_queue) = crossbeam_channel::bounded(handfuls);
 
         let sinks = Sinks { jobs: jobs.clone(), hashes, events: events.clone() };
         let layered = Run { cancel: cancel.clone(), ..self };
         let around = Surroundings {
             store: Some(store.clone()),
             fetcher: fetcher.clone(),
-            catalogue: reader,
+            catalogue: Some(reader),
             lost: Vec::new(),
             cursor: cursor.clone(),
             sinks: Some(sinks),
@@ -342,6 +340,24 @@ fn index_of_run(
     let source = IndexSource::open(dir)?;
     let same = cursor.map_or(source.tree_id().is_none(), |cursor| cursor.is_at(&source));
     Ok(same.then_some(source))
+}
+
+/// What is gone from the tree, and the file of index lines, which is looked through meanwhile; with a catalogue
+/// for whoever reads.
+fn look_around(
+    store: &Store,
+    catalogue: &mut Catalogue,
+    options: &DownloadOptions,
+    cancel: &CancellationToken,
+) -> Result<(Catalogue, Swept, LinesWriter), PipelineError> {
+    let reader = catalogue.another()?;
+    thread::scope(|scope| {
+        let sweeping = scope.spawn(move || sweep(store, &reader, cancel).map(|swept| (reader, swept)));
+        let lines = open_lines(store, catalogue, options.verify_existing);
+        let panicked = |_| PipelineError::Internal("a thread panicked".to_owned());
+        let (reader, swept) = sweeping.join().map_err(panicked)??;
+        Ok((reader, swept, lines?))
+    })
 }
 
 /// The file of index lines; what it lost makes this run read the whole index.

@@ -8,6 +8,7 @@
 //! else was there, or the run was killed: then sizes are compared too, not names alone.
 
 use std::collections::HashSet;
+use std::thread;
 
 use mirror_manifest::{Catalogue, CatalogueBatch, DirRow};
 use mirror_store::{DirListing, Store};
@@ -19,6 +20,8 @@ use crate::error::PipelineError;
 /// Where the catalogue keeps which mirror the times are of.
 const PLACE: &str = "swept_place";
 const TICK_NS: i64 = 2_000_000_000;
+/// Directories that are worth a thread.
+const AT_LEAST: usize = 64;
 
 /// What a sweep found.
 #[derive(Debug, Default)]
@@ -32,29 +35,53 @@ pub(crate) struct Swept {
 }
 
 /// Lists the directories that changed since they were last listed, and compares them with the
-/// catalogue. Blocks.
+/// catalogue, on all processors. Blocks.
 pub(crate) fn sweep(
     store: &Store,
     catalogue: &Catalogue,
     cancel: &CancellationToken,
 ) -> Result<Swept, PipelineError> {
-    let mut changed = Vec::new();
-    let mut failed = None;
     let here = catalogue.recall(PLACE)?.is_none_or(|place| place == store.identity());
-    catalogue.dirs(&mut |row| match is_as_left(store, &row) {
-        Ok(true) if here && is_settled(&row) => {}
-        // Listed too soon, or written to by a run and not listed since.
-        Ok(as_left) => changed.push((row.path, !(as_left && here))),
-        Err(error) => failed = Some(error),
+    let mut rows = Vec::new();
+    catalogue.dirs(&mut |row| rows.push(row))?;
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let part = rows.len().div_ceil(threads).max(AT_LEAST);
+    if rows.len() <= part {
+        return sweep_some(store, catalogue, &rows, here, cancel);
+    }
+    let parts = rows.chunks(part).map(|rows| Ok((rows, catalogue.another()?)));
+    let parts = parts.collect::<Result<Vec<_>, PipelineError>>()?;
+    let swept = thread::scope(|scope| {
+        let sweeping: Vec<_> = parts
+            .into_iter()
+            .map(|(rows, catalogue)| scope.spawn(move || sweep_some(store, &catalogue, rows, here, cancel)))
+            .collect();
+        let failed = |_| PipelineError::Internal("a thread panicked".to_owned());
+        sweeping.into_iter().map(|part| part.join().map_err(failed)?).collect::<Result<Vec<_>, _>>()
     })?;
-    failed.map_or(Ok(()), Err)?;
+    Ok(swept.into_iter().fold(Swept::default(), Swept::and))
+}
+
+/// `here`: the times are of this mirror.
+fn sweep_some(
+    store: &Store,
+    catalogue: &Catalogue,
+    rows: &[DirRow],
+    here: bool,
+    cancel: &CancellationToken,
+) -> Result<Swept, PipelineError> {
     let mut swept = Swept::default();
-    for (dir, foreign) in changed {
+    for row in rows {
+        let as_left = is_as_left(store, row)?;
+        if as_left && here && is_settled(row) {
+            continue;
+        }
         if cancel.is_cancelled() {
             swept.stopped = true;
             break;
         }
-        swept.look(store, catalogue, dir, foreign)?;
+        // Listed too soon, or written to by a run and not listed since.
+        swept.look(store, catalogue, row.path.clone(), !(as_left && here))?;
     }
     Ok(swept)
 }
@@ -93,6 +120,13 @@ fn is_settled(row: &DirRow) -> bool {
 }
 
 impl Swept {
+    fn and(mut self, other: Self) -> Self {
+        self.lost.extend(other.lost);
+        self.listed.extend(other.listed);
+        self.stopped |= other.stopped;
+        self
+    }
+
     /// Compares one directory with the catalogue; `foreign`: somebody else changed it.
     fn look(
         &mut self,

@@ -135,11 +135,11 @@ mod tests {
 
     #[test]
     fn siblings_must_not_meet() {
-        let members = [alone("mirror-index"), member("mirror-store", &[("mirror-index", Kind::Normal)])];
+        let members = [alone("mirror-index"), member("mirror-manifest", &[("mirror-index", Kind::Normal)])];
         assert_eq!(
             table(&members),
             [
-                "mirror-store must not have mirror-index as a dependency; of this workspace it may use mirror-types"
+                "mirror-manifest must not have mirror-index as a dependency; of this workspace it may use mirror-types"
             ]
         );
     }

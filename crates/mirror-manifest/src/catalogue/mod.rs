@@ -163,6 +163,15 @@ impl Catalogue {
             .map_err(self.fail("count what is held in"))
     }
 
+    /// The same catalogue, opened again for reading on another thread: it shows what is committed.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn another(&self) -> Result<Self, ManifestError> {
+        let db = open_to_read(&self.path).map_err(self.fail("open"))?;
+        Ok(Self { db, path: self.path.clone() })
+    }
+
     /// Gives the directories whose listing agreed to `visit`.
     ///
     /// # Errors

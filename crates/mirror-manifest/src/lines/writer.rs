@@ -199,8 +199,9 @@ impl LinesWriter {
         Ok(damaged)
     }
 
+    /// Opened anew: where reading at an offset moves a position, it must not be the one of writing.
     fn reader(&self) -> Result<LinesReader, ManifestError> {
-        Ok(LinesReader::of(self.file.try_clone().map_err(at("open", &self.path))?, &self.path, 0))
+        Ok(LinesReader::of(File::open(&self.path).map_err(at("open", &self.path))?, &self.path, 0))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), ManifestError> {
