@@ -17,7 +17,7 @@ use resolve::Settings;
 
 /// Bodies and names are allocated by one thread and freed by another, which glibc does under a lock: jemalloc
 /// takes 17% of the CPU time from a run of small files.
-#[cfg(not(target_env = "msvc"))]
+#[cfg(not(windows))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
