@@ -6,6 +6,14 @@ use sha2::Digest as _;
 pub struct Hasher(sha2::Sha256);
 
 impl Hasher {
+    /// The checksum of `data` alone.
+    #[must_use]
+    pub fn of(data: &[u8]) -> Sha256 {
+        let mut hasher = Self::default();
+        hasher.update(data);
+        hasher.finish()
+    }
+
     /// Takes more bytes.
     pub fn update(&mut self, data: &[u8]) {
         self.0.update(data);

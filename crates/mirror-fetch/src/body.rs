@@ -43,7 +43,7 @@ impl Sink {
         let small = length.is_some_and(|length| length <= TOGETHER_BYTES);
         let mut sink = Self {
             store: Store::Memory(BytesMut::new()),
-            hasher: if small { None } else { Some(Hasher::default()) },
+            hasher: (!small).then(Hasher::default),
             size: 0,
             hold: Some(hold),
         };
@@ -159,7 +159,7 @@ impl Sink {
                         .await
                         .ok_or_else(|| Fault::new(FailureKind::Cancelled, "the fetcher is closed"))?,
                     None => {
-                        let sum = checksum(&bytes);
+                        let sum = Hasher::of(&bytes);
                         (bytes, sum)
                     }
                 };
@@ -181,14 +181,8 @@ pub(crate) struct Whole {
 
 impl Whole {
     pub(crate) fn empty() -> Self {
-        Self { body: Body::Memory(Bytes::new()), sha256: checksum(&[]), size: 0, hold: None }
+        Self { body: Body::Memory(Bytes::new()), sha256: Hasher::of(&[]), size: 0, hold: None }
     }
-}
-
-fn checksum(bytes: &[u8]) -> Sha256 {
-    let mut hasher = Hasher::default();
-    hasher.update(bytes);
-    hasher.finish()
 }
 
 fn spool_fault(error: &std::io::Error) -> Fault {

@@ -29,9 +29,6 @@ pub(crate) struct HashJob {
 /// travels together: many such handfuls may wait for the committer.
 const SMALL: u64 = 1 << 20;
 
-/// Releases that are hashed together.
-const TOGETHER: usize = 8;
-
 /// A job, and what its file was found to be when it was hashed with others.
 struct Hashed {
     job: HashJob,
@@ -91,7 +88,7 @@ impl Hasher {
     /// Hashes the files of the next few releases together: those that are not read into memory for a bundle.
     fn hash_ahead(&self, left: &mut std::vec::IntoIter<HashJob>, ahead: &mut VecDeque<Hashed>) {
         let started = SystemTime::now();
-        let jobs: Vec<HashJob> = left.take(TOGETHER).collect();
+        let jobs: Vec<HashJob> = left.take(Store::HASHED_TOGETHER).collect();
         let wanted = |job: &HashJob| job.was.loose && !self.goes_into_bundle(job.was);
         let paths: Vec<&str> =
             jobs.iter().filter(|job| wanted(job)).map(|job| job.tag.path.as_str()).collect();
@@ -185,9 +182,7 @@ impl Hasher {
             return Ok(self.store.hash(path)?);
         }
         let bytes = self.store.read(path)?;
-        let mut hasher = mirror_checksum::Hasher::default();
-        hasher.update(&bytes);
-        let found = (hasher.finish(), bytes.len() as u64);
+        let found = (mirror_checksum::Hasher::of(&bytes), bytes.len() as u64);
         *body = Some(MemberBody::Memory(Box::new(bytes)));
         Ok(Some(found))
     }

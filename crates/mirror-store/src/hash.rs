@@ -15,15 +15,13 @@ use crate::store::open_plain;
 /// The checksum of a file and its size, bytes; `None` when there is no file.
 type Found = Option<(Sha256, u64)>;
 
-/// Files that are hashed together: some more than are hashed at once, as they are not of one length.
-const TOGETHER: usize = 8;
 /// Larger files are hashed alone, a piece at a time, bytes.
 const SMALL: usize = 512 << 10;
 const PIECE: usize = 128 << 10;
 
 thread_local! {
     /// Reading a small file must not cost a new buffer. They grow to what they are needed for.
-    static BUFFERS: RefCell<[Vec<u8>; TOGETHER]> = RefCell::default();
+    static BUFFERS: RefCell<[Vec<u8>; Store::HASHED_TOGETHER]> = RefCell::default();
 }
 
 /// An open file.
@@ -34,6 +32,10 @@ struct Open {
 }
 
 impl Store {
+    /// Files that [`hash_each`](Self::hash_each) hashes together: some more than are hashed at once, as they are
+    /// not of one length.
+    pub const HASHED_TOGETHER: usize = 8;
+
     /// Hashes a held file; `None` when there is none. Blocks.
     ///
     /// # Errors
@@ -50,7 +52,7 @@ impl Store {
     /// that calls it. Blocks.
     pub fn hash_each(&self, rels: &[&str]) -> Vec<Result<Option<(Sha256, u64)>, StoreError>> {
         let mut found = Vec::with_capacity(rels.len());
-        for some in rels.chunks(TOGETHER) {
+        for some in rels.chunks(Self::HASHED_TOGETHER) {
             BUFFERS.with_borrow_mut(|buffers| self.hash_some(some, buffers, &mut found));
         }
         found
@@ -59,11 +61,11 @@ impl Store {
     fn hash_some(
         &self,
         rels: &[&str],
-        buffers: &mut [Vec<u8>; TOGETHER],
+        buffers: &mut [Vec<u8>; Store::HASHED_TOGETHER],
         found: &mut Vec<Result<Found, StoreError>>,
     ) {
         let base = found.len();
-        let mut small = Vec::with_capacity(TOGETHER);
+        let mut small = Vec::with_capacity(rels.len());
         for (rel, buffer) in rels.iter().zip(buffers.iter_mut()) {
             let one = self.open_to_hash(rel).and_then(|open| match open {
                 None => Ok(None),

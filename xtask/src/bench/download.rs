@@ -94,6 +94,10 @@ fn check_files(out: &Path, expected: usize) -> anyhow::Result<()> {
 /// pages that the machine has never used, and on a virtual one pay its host for them.
 fn checked(bench: &Bench<'_>, out: &Path, expected: usize) -> anyhow::Result<()> {
     check_files(out, expected)?;
+    give_back(bench, out)
+}
+
+fn give_back(bench: &Bench<'_>, out: &Path) -> anyhow::Result<()> {
     if bench.in_memory {
         std::fs::remove_dir_all(out).with_context(|| format!("removing {}", out.display()))?;
     }
@@ -134,9 +138,7 @@ pub(crate) fn loopback(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result
         let mut line = words(&[&files.www.display().to_string(), &out.display().to_string(), "h2load"]);
         line.extend(receive);
         floor.run_told(bench.work, &bench.floor.display().to_string(), &line)?;
-        if bench.in_memory {
-            std::fs::remove_dir_all(&out).with_context(|| format!("removing {}", out.display()))?;
-        }
+        give_back(bench, &out)?;
         if has("curl") {
             let out = fresh(bench.work)?;
             let shown = out.display().to_string();
