@@ -7,8 +7,8 @@ use mirror_cli::LogFlags;
 
 /// Writes a JSON sidecar for every release of a registry index.
 ///
-/// A sidecar is the release's own line of the index with `crate_file`, `crate_url` and `index_path`
-/// beside its fields; with --manifest also `storage`, `bundle_path` and `bundle_member`. The crates need
+/// A sidecar is the release's own line of the index with `crate_file`, `crate_path`, `crate_url` and
+/// `index_path` beside its fields; with --manifest also `storage`, `bundle_path` and `bundle_member`. The crates need
 /// not be there.
 ///
 /// As files they stand beside the crates, `s/er/serde-1.0.0.crate.json`, and those that are there stay as

@@ -12,8 +12,9 @@ pub(crate) fn of(outcome: &SidecarOutcome, options: &SidecarOptions) -> String {
     line("written", outcome.written.to_string());
     if let SidecarMode::Files { .. } = options.mode {
         line("existing", outcome.existing.to_string());
-        if options.refresh {
-            line("refreshed", (outcome.refreshed + outcome.yanked_refreshed).to_string());
+        let refreshed = outcome.refreshed + outcome.yanked_refreshed;
+        if options.refresh || refreshed > 0 {
+            line("refreshed", refreshed.to_string());
         }
     }
     line("bytes", human_bytes(outcome.bytes));

@@ -432,6 +432,12 @@ fn publish_all(
             temp.publish(public)?;
         }
     }
+    if let Some(UsedKey { own: Some((secret, _)), new: true, .. }) = &key {
+        notes.push(format!(
+            "{} is the private key: it stays on this machine, only the other files travel",
+            secret.display()
+        ));
+    }
     let own_public = targets.path("public.asc");
     if key.as_ref().is_some_and(|key| key.own.is_none()) && own_public.exists() {
         notes.push(format!(

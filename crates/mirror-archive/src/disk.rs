@@ -64,11 +64,18 @@ pub(crate) fn modified_s(metadata: &Metadata) -> i64 {
     metadata.mtime()
 }
 
-/// Whole seconds since 1970.
+/// Returns whole seconds since 1970, rounded down.
 #[cfg(not(unix))]
 pub(crate) fn modified_s(metadata: &Metadata) -> i64 {
-    let since = metadata.modified().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    since.and_then(|time| i64::try_from(time.as_secs()).ok()).unwrap_or(0)
+    let Ok(time) = metadata.modified() else { return 0 };
+    let whole = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => whole(since.as_secs()),
+        Err(before) => {
+            let before = before.duration();
+            -whole(before.as_secs() + u64::from(before.subsec_nanos() > 0))
+        }
+    }
 }
 
 /// What a file that is neither file, directory nor link is called.

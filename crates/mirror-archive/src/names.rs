@@ -39,6 +39,24 @@ pub(crate) fn below(root: &Path, path: &[u8]) -> PathBuf {
     root.join(&*String::from_utf8_lossy(path))
 }
 
+/// Returns whether a path names what a mirror keeps only while a program works on it: its locks, its stage, and the
+/// memory that the users of its catalogue share. It is made again when it is missing, so no inventory speaks of it.
+pub(crate) fn is_transient(path: &[u8]) -> bool {
+    let mut parts = path.split(|byte| *byte == b'/').peekable();
+    while let Some(part) = parts.next() {
+        match (part, parts.peek()) {
+            (b".mirror", Some(&b"stage")) => return true,
+            (b".mirror", Some(&(b"lock" | b"catalogue.sqlite-shm"))) => {
+                parts.next();
+                return parts.next().is_none();
+            }
+            (b".bundles.lock", None) => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
 /// Whether a path stays below its root and has one form only: no empty, `.` or `..` component, no
 /// NUL, not absolute.
 pub(crate) fn is_plain(path: &[u8]) -> bool {

@@ -24,6 +24,8 @@ pub(crate) struct Tree<'a, S> {
     walk: Walk,
     open: Option<Open>,
     monitor: &'a Monitor,
+    /// The metadata that an unpacked tar left at the root: read, and no part of the directory.
+    metadata: Option<Vec<u8>>,
     pub(crate) sink: S,
 }
 
@@ -36,7 +38,12 @@ struct Open {
 
 impl<'a, S: Sink> Tree<'a, S> {
     pub(crate) fn new(root: &Path, monitor: &'a Monitor, sink: S) -> Result<Self, ArchiveError> {
-        Ok(Self { root: root.to_owned(), walk: Walk::new(root)?, open: None, monitor, sink })
+        Ok(Self { root: root.to_owned(), walk: Walk::new(root)?, open: None, monitor, metadata: None, sink })
+    }
+
+    /// Takes a file of this name at the root for the metadata of a tar that was unpacked.
+    pub(crate) fn with_metadata(self, name: Option<&str>) -> Self {
+        Self { metadata: name.map(|name| name.as_bytes().to_vec()), ..self }
     }
 
     fn open(&self, path: Vec<u8>) -> Result<Open, ArchiveError> {
@@ -49,13 +56,14 @@ impl<'a, S: Sink> Tree<'a, S> {
         if !metadata.is_file() {
             return Err(ArchiveError::changed(&path, "became something else"));
         }
+        let is_metadata = self.metadata.as_ref() == Some(&path);
         let entry = Arc::new(Entry {
             path,
             kind: EntryKind::File,
             size_bytes: metadata.len(),
             modified_s: disk::modified_s(&metadata),
             mode: disk::mode(&metadata),
-            is_metadata: false,
+            is_metadata,
             digests: Digests::default(),
         });
         Ok(Open { entry, file, stamp: Stamp::of(&metadata), read_bytes: 0 })

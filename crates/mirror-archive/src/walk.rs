@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::{self, Stamp};
 use crate::entry::{Digests, Entry, EntryKind};
 use crate::error::ArchiveError;
-use crate::names::{below, join};
+use crate::names::{below, is_transient, join};
 
 /// Memory: the names in one directory of each level. Files are not looked at: the caller opens them.
 pub(crate) struct Walk {
@@ -38,11 +38,15 @@ impl Walk {
     /// Lists a directory that will be walked next.
     fn enter(&mut self, path: Vec<u8>) -> Result<(), ArchiveError> {
         let at = below(&self.root, &path);
-        let stamp = Stamp::of(&std::fs::symlink_metadata(&at).map_err(vanished("looking at", &path))?);
+        let told = self.told(&path);
+        let stamp = Stamp::of(&std::fs::symlink_metadata(&at).map_err(vanished("looking at", &told))?);
         let mut entries = Vec::new();
-        for entry in std::fs::read_dir(&at).map_err(vanished("listing", &path))? {
-            let entry = entry.map_err(ArchiveError::io("listing", &path))?;
+        for entry in std::fs::read_dir(&at).map_err(vanished("listing", &told))? {
+            let entry = entry.map_err(ArchiveError::io("listing", &told))?;
             let name = entry.file_name().into_encoded_bytes();
+            if is_transient(&join(&path, &name)) {
+                continue;
+            }
             let kind = entry.file_type().map_err(vanished("looking at", &join(&path, &name)))?;
             entries.push((name, kind));
         }
@@ -51,7 +55,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The next entry, without the root itself.
+    /// Returns the next entry, without the root itself and what is transient in a mirror.
     pub(crate) fn next(&mut self) -> Result<Option<Found>, ArchiveError> {
         loop {
             let Some(level) = self.levels.last_mut() else { return Ok(None) };
@@ -89,6 +93,14 @@ impl Walk {
         }
     }
 
+    /// Returns the path as a person is told it: the root has no name below itself.
+    fn told(&self, path: &[u8]) -> Vec<u8> {
+        match path {
+            [] => self.root.as_os_str().as_encoded_bytes().to_vec(),
+            below => below.to_vec(),
+        }
+    }
+
     fn target(&self, path: &[u8]) -> Result<Vec<u8>, ArchiveError> {
         let target =
             std::fs::read_link(below(&self.root, path)).map_err(vanished("reading the link", path))?;
@@ -97,7 +109,8 @@ impl Walk {
 
     /// A directory that gained or lost entries since it was listed has not been archived as it is.
     fn leave(&self, path: &[u8], stamp: Stamp) -> Result<(), ArchiveError> {
-        let now = std::fs::symlink_metadata(below(&self.root, path)).map_err(vanished("looking at", path))?;
+        let at = below(&self.root, path);
+        let now = std::fs::symlink_metadata(at).map_err(vanished("looking at", &self.told(path)))?;
         if Stamp::of(&now) != stamp {
             let name = if path.is_empty() { b"the directory itself".as_slice() } else { path };
             return Err(ArchiveError::changed(name, "had entries added or removed"));

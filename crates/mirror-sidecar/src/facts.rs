@@ -1,8 +1,10 @@
 /// What a sidecar says beside the fields of its line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts<'a> {
-    /// The `.crate` below the mirror root: `s/er/serde-1.0.0.crate`.
+    /// The name of the `.crate`: `serde-1.0.0.crate`.
     pub crate_file: &'a str,
+    /// The `.crate` below the mirror root: `s/er/serde-1.0.0.crate`.
+    pub crate_path: &'a str,
     /// Where it is downloaded from, `+` readable.
     pub crate_url: &'a str,
     /// The file of the index that the line stands in: `se/rd/serde`.
@@ -16,14 +18,15 @@ pub struct Facts<'a> {
 }
 
 /// The keys of all facts.
-pub(crate) const KEYS: [&str; 6] =
-    ["crate_file", "crate_url", "index_path", "storage", "bundle_path", "bundle_member"];
+pub(crate) const KEYS: [&str; 7] =
+    ["crate_file", "crate_path", "crate_url", "index_path", "storage", "bundle_path", "bundle_member"];
 
 impl<'a> Facts<'a> {
     /// The facts that are known, with their keys.
     pub(crate) fn known(&self) -> impl Iterator<Item = (&'static str, &'a str)> + use<'a> {
         let values = [
             Some(self.crate_file),
+            Some(self.crate_path),
             Some(self.crate_url),
             Some(self.index_path),
             self.storage,

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use crate::{Facts, Line, LineError, MAX_DEPTH, splice};
 
 const FACTS: Facts<'_> = Facts {
-    crate_file: "s/er/serde-1.0.0.crate",
+    crate_file: "serde-1.0.0.crate",
+    crate_path: "s/er/serde-1.0.0.crate",
     crate_url: "http://h/crates/serde/serde-1.0.0+\"b\".crate",
     index_path: "se/rd/serde",
     storage: Some("filesystem+bundle"),
@@ -56,13 +57,14 @@ const LINE: &str = r#"{"name":"serde","vers":"1.0.0","deps":[],"cksum":"00","fea
 
 #[test]
 fn a_plain_line_keeps_its_bytes() {
-    let facts = Facts { crate_file: "f", crate_url: "u", index_path: "i", ..Facts::default() };
+    let facts =
+        Facts { crate_file: "f", crate_path: "p/f", crate_url: "u", index_path: "i", ..Facts::default() };
     let (compact, pretty) = both(LINE.as_bytes(), &facts).expect("good");
     assert_eq!(
         compact,
-        r#"{"name":"serde","vers":"1.0.0","deps":[],"cksum":"00","features":{},"yanked":false,"crate_file":"f","crate_url":"u","index_path":"i"}"#
+        r#"{"name":"serde","vers":"1.0.0","deps":[],"cksum":"00","features":{},"yanked":false,"crate_file":"f","crate_path":"p/f","crate_url":"u","index_path":"i"}"#
     );
-    let sorted = "{\n  \"cksum\": \"00\",\n  \"crate_file\": \"f\",\n  \"crate_url\": \"u\",\n  \"deps\": [],\n  \
+    let sorted = "{\n  \"cksum\": \"00\",\n  \"crate_file\": \"f\",\n  \"crate_path\": \"p/f\",\n  \"crate_url\": \"u\",\n  \"deps\": [],\n  \
                   \"features\": {},\n  \"index_path\": \"i\",\n  \"name\": \"serde\",\n  \"vers\": \"1.0.0\",\n  \
                   \"yanked\": false\n}\n";
     assert_eq!(pretty, sorted);

@@ -149,3 +149,79 @@ fn hostile_tars_are_refused() {
     });
     assert!(huge.contains("PAX records of a size"), "{huge}");
 }
+
+#[test]
+fn what_was_unpacked_verifies_with_all_digests() {
+    let world = World::small();
+    world.create(&[]).expect(0);
+    std::fs::create_dir(world.path("got")).unwrap();
+    mirror_testkit::run(
+        std::process::Command::new("tar").args(["-xf", "out/t.tar", "-C", "got"]).current_dir(world.0.path()),
+    )
+    .expect(0);
+    let ended = world.verify(&["--dir", "got", "--hashes", "all"]).expect(0);
+    assert_eq!(ended.value("changed"), "0");
+    // Modes and times are those of whoever unpacks.
+    #[cfg(unix)]
+    std::fs::set_permissions(world.path("got/a"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
+    world.verify(&["--dir", "got"]).expect(0);
+    // The metadata is compared as well, and a name is all that makes it metadata.
+    std::fs::write(world.path("got/t.toml"), "other").unwrap();
+    let ended = world.verify(&["--dir", "got"]).expect(4);
+    assert!(ended.stdout.contains("changed    t.toml (contents)"), "{}", ended.stdout);
+    std::fs::remove_file(world.path("got/t.toml")).unwrap();
+    std::fs::create_dir(world.path("got/t.toml")).unwrap();
+    let ended = world.verify(&["--dir", "got"]).expect(4);
+    assert!(ended.stdout.contains("extra      t.toml"), "{}", ended.stdout);
+    std::fs::remove_dir(world.path("got/t.toml")).unwrap();
+    std::fs::copy(world.path("t/a"), world.path("got/d/t.toml")).unwrap();
+    let ended = world.verify(&["--dir", "got"]).expect(4);
+    assert!(ended.stdout.contains("extra      d/t.toml"), "{}", ended.stdout);
+}
+
+/// A mirror's copy lacks what the documented `rsync` leaves behind.
+#[test]
+fn a_copy_without_what_is_transient_verifies() {
+    let world = World::small();
+    std::fs::create_dir_all(world.path("t/.mirror/stage")).unwrap();
+    world.write(".mirror/lock", b"17");
+    world.write(".mirror/mirror.json", b"{}");
+    world.create(&["--no-tar"]).expect(0);
+    std::fs::remove_dir(world.path("t/.mirror/stage")).unwrap();
+    std::fs::remove_file(world.path("t/.mirror/lock")).unwrap();
+    world.verify(&["--dir", "t", "--hashes", "all"]).expect(0);
+    std::fs::remove_file(world.path("t/.mirror/mirror.json")).unwrap();
+    let ended = world.verify(&["--dir", "t"]).expect(4);
+    assert!(ended.stdout.contains("missing    .mirror/mirror.json"), "{}", ended.stdout);
+}
+
+/// The version before listed it.
+#[test]
+fn an_inventory_that_lists_what_is_transient_is_still_good() {
+    let world = World::small();
+    std::fs::create_dir(world.path("t/!mirror")).unwrap();
+    world.write("!mirror/lock", b"17");
+    world.create(&["--no-sign", "--no-tar"]).expect(0);
+    let inventory = world.path("out/t.yaml");
+    let text = std::fs::read_to_string(&inventory).unwrap().replace("!mirror/lock", ".mirror/lock");
+    let text = text.replace("\"!mirror\"", "\".mirror\"");
+    let (covered, _) = text.split_once("checksum:").unwrap();
+    let sum = mirror_testkit::run(std::process::Command::new("python3").args([
+        "-c",
+        "import hashlib,sys; print(hashlib.sha256(sys.argv[1].encode()).hexdigest())",
+        covered,
+    ]))
+    .expect(0);
+    let sum = sum.stdout.trim().to_owned();
+    std::fs::write(&inventory, format!("{covered}checksum:\n  sha256: \"{sum}\"\n")).unwrap();
+    std::fs::rename(world.path("t/!mirror"), world.path("t/.mirror")).unwrap();
+    for lock in [true, false] {
+        if !lock {
+            std::fs::remove_file(world.path("t/.mirror/lock")).unwrap();
+        }
+        let ended = world.verify(&["--dir", "t", "--hashes", "all"]);
+        println!("{}{}", ended.stdout, ended.stderr);
+        ended.expect(0);
+    }
+}

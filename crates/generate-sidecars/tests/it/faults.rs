@@ -92,7 +92,7 @@ fn a_mirror_keeps_its_layout() {
         .unwrap();
     world.run(&["--index-dir", "index"]).expect(0);
     let file = "se/rd/serde/serde-1.0.0.crate";
-    assert_eq!(world.files("out")[&format!("{file}.json")]["crate_file"], file);
+    assert_eq!(world.files("out")[&format!("{file}.json")]["crate_path"], file);
     world.run(&["--index-dir", "index", "--output-mode", "jsonl", "--jsonl-out", "s.jsonl"]).expect(0);
-    assert_eq!(world.lines("s.jsonl")[0]["crate_file"], file);
+    assert_eq!(world.lines("s.jsonl")[0]["crate_path"], file);
 }

@@ -136,3 +136,54 @@ fn bad_lines_are_told_every_night() {
         }
     }
 }
+
+/// Versions before this one wrote the path into `crate_file`, and a state of format 1.
+#[test]
+fn sidecars_of_the_version_before_are_corrected_once() {
+    for plain in [false, true] {
+        let mut world = World::new(11, 80);
+        world.commit();
+        world.registry.write_index(&world.path("plain"));
+        let index = ["--index-dir", if plain { "plain" } else { "index" }];
+        world.run(&index).expect(0);
+        let all = world.files("out");
+        for (path, value) in &all {
+            let file = world.path("out").join(path);
+            let text = std::fs::read_to_string(&file).unwrap();
+            let (name, path) = (value["crate_file"].as_str().unwrap(), value["crate_path"].as_str().unwrap());
+            let old = text
+                .replace(&format!("\"crate_file\": \"{name}\""), &format!("\"crate_file\": \"{path}\""))
+                .replace(&format!("  \"crate_path\": \"{path}\",\n"), "");
+            assert_ne!(text, old);
+            std::fs::write(file, old).unwrap();
+        }
+        let state = world.path("out/.mirror/sidecars.json");
+        let text = std::fs::read_to_string(&state).unwrap();
+        std::fs::write(&state, text.replace("\"format_version\": 2", "\"format_version\": 1")).unwrap();
+        // One that the source system wrote has no path and stays as it is.
+        let (path, value) = all.iter().next().map(|(path, value)| (path.clone(), value.clone())).unwrap();
+        let mut foreign = value.as_object().unwrap().clone();
+        foreign.remove("crate_path");
+        let foreign = serde_json::to_string_pretty(&foreign).unwrap();
+        std::fs::write(world.path("out").join(&path), &foreign).unwrap();
+
+        let (name, at) = some_release(&world, 20);
+        world.registry.crates.get_mut(&name).unwrap()[at].yanked = true;
+        world.commit();
+        world.registry.write_index(&world.path("plain"));
+        let run = world.run(&index).expect(0);
+        assert_eq!(
+            (run.count("refreshed"), run.count("existing")),
+            (all.len() as u64 - 1, 1),
+            "{}",
+            run.stdout
+        );
+        assert_eq!(std::fs::read_to_string(world.path("out").join(&path)).unwrap(), foreign);
+        let mut expected = all.clone();
+        expected.insert(path.clone(), serde_json::from_str(&foreign).unwrap());
+        // The yank is left to --refresh, the name is not.
+        assert_same(&world.files("out"), &expected);
+        let again = world.run(&index).expect(0);
+        assert!(!again.stdout.contains("refreshed"), "{}", again.stdout);
+    }
+}

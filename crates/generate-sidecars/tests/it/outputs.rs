@@ -43,7 +43,8 @@ fn files_are_for_people() {
     let text = std::fs::read_to_string(world.path("out/a-/fo/a-foo-0.1.0+build.1.crate.json")).unwrap();
     let line = world.registry.releases().next().unwrap().cksum;
     let expected = format!(
-        "{{\n  \"cksum\": \"{line}\",\n  \"crate_file\": \"a-/fo/a-foo-0.1.0+build.1.crate\",\n  \"crate_url\": \
+        "{{\n  \"cksum\": \"{line}\",\n  \"crate_file\": \"a-foo-0.1.0+build.1.crate\",\n  \
+         \"crate_path\": \"a-/fo/a-foo-0.1.0+build.1.crate\",\n  \"crate_url\": \
          \"http://h/crates/a-foo/a-foo-0.1.0+build.1.crate\",\n  \"deps\": [],\n  \"features\": {{\n    \"yanked\": \
          []\n  }},\n  \"index_path\": \"a-/fo/a-foo\",\n  \"name\": \"a-foo\",\n  \"vers\": \"0.1.0+build.1\",\n  \
          \"x-unknown\": {{\n    \"n\": 1.50\n  }},\n  \"yanked\": false\n}}\n"
@@ -68,7 +69,7 @@ fn the_limit_takes_the_first_records_of_the_index() {
             world.run(&[&common[..], &["-out", &out]].concat()).expect(0);
             let wanted = first
                 .iter()
-                .map(|value| (format!("{}.json", value["crate_file"].as_str().unwrap()), value.clone()));
+                .map(|value| (format!("{}.json", value["crate_path"].as_str().unwrap()), value.clone()));
             assert_same(&world.files(&out), &wanted.collect());
         }
     }
@@ -116,7 +117,8 @@ fn odd_lines_come_through_and_bad_ones_are_told() {
     let odd: Vec<_> = lines.iter().filter(|line| line["name"] == "oddity").collect();
     let versions: Vec<_> = odd.iter().map(|line| line["vers"].as_str().unwrap()).collect();
     assert_eq!(versions, ["1.0.0", "1.0.1", "1.0.2", "1.0.4"]);
-    assert_eq!(odd[1]["crate_file"], "o/dd/oddity-1.0.1.crate");
+    assert_eq!(odd[1]["crate_file"], "oddity-1.0.1.crate");
+    assert_eq!(odd[1]["crate_path"], "o/dd/oddity-1.0.1.crate");
     assert_eq!(odd[1]["note"], "éé\"\\");
     assert_eq!(odd[2]["deps"], serde_json::json!([{"k": 2}]));
 
@@ -124,7 +126,7 @@ fn odd_lines_come_through_and_bad_ones_are_told() {
     assert_eq!(run.count("written"), lines.len() as u64);
     let by_file = lines
         .into_iter()
-        .map(|line| (format!("{}.json", line["crate_file"].as_str().unwrap()), line))
+        .map(|line| (format!("{}.json", line["crate_path"].as_str().unwrap()), line))
         .collect();
     assert_same(&world.files("out"), &by_file);
     // Nothing came to lie elsewhere.

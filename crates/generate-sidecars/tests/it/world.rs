@@ -57,7 +57,8 @@ impl World {
         let id = &release.id;
         let file = Layout::Shard.path(id);
         let mut value: Value = serde_json::from_str(&release.line()).unwrap();
-        value["crate_file"] = file.clone().into();
+        value["crate_file"] = id.file_name().into();
+        value["crate_path"] = file.clone().into();
         value["crate_url"] = format!("{BASE}/{0}/{0}-{1}.crate", id.name, id.version).into();
         let lower = id.name.as_str().to_lowercase();
         let index_path = match lower.len() {

@@ -101,3 +101,48 @@ fn a_survey_counts() {
     });
     assert_eq!((counted.unwrap(), seen), ((2, 3), 3));
 }
+
+#[test]
+fn what_is_transient_in_a_mirror_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    for at in ["m/.mirror/stage/x", "m/bundles", "stage"] {
+        fs::create_dir_all(root.join(at)).unwrap();
+    }
+    for file in [
+        "m/.mirror/lock",
+        "m/.mirror/stage/1",
+        "m/.mirror/catalogue.sqlite",
+        "m/.mirror/catalogue.sqlite-shm",
+        "m/.mirror/catalogue.sqlite-wal",
+        "m/bundles/.bundles.lock",
+        "lock",
+        "stage/1",
+    ] {
+        fs::write(root.join(file), file).unwrap();
+    }
+    let wanted = [
+        "lock",
+        "m/",
+        "m/.mirror/",
+        "m/.mirror/catalogue.sqlite",
+        "m/.mirror/catalogue.sqlite-wal",
+        "m/bundles/",
+        "stage/",
+        "stage/1",
+    ];
+    assert_eq!(paths(root).unwrap(), wanted);
+    assert_eq!(paths(&root.join("m")).unwrap().len(), 4);
+}
+
+#[test]
+fn a_root_that_cannot_be_listed_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let gone = dir.path().join("gone");
+    let error = paths(&gone).unwrap_err();
+    assert!(error.to_string().contains(gone.to_str().unwrap()), "{error}");
+    // As when it becomes unreadable: it is no directory any more.
+    fs::write(&gone, "").unwrap();
+    let error = paths(&gone).unwrap_err();
+    assert!(error.to_string().contains(gone.to_str().unwrap()), "{error}");
+}

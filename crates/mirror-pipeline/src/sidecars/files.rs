@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use mirror_index::{Change, IndexSource, lines};
+use mirror_sidecar::Facts;
 use mirror_store::{Staged, Store};
 use mirror_types::Layout;
 
@@ -28,6 +29,8 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
     work.rules.layout = store.layout();
     let settings = settings(&work)?;
     let before = State::recall(&store)?;
+    // Without a state of this format, sidecars may be there that an earlier version wrote.
+    let correct = before.is_none();
     let mut state = before.unwrap_or_else(|| State::new(settings.clone()));
     if state.settings != settings {
         // What is written now is made by other settings: what is there is not all alike any more.
@@ -36,6 +39,7 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
     }
     let shared = Shared {
         fresh: store.is_empty()?,
+        correct,
         store,
         left: Mutex::default(),
         met: Mutex::default(),
@@ -56,7 +60,12 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
     if work.cancel.is_cancelled() || work.options.limit > 0 {
         return Ok(outcome);
     }
-    let Some((_, tree)) = tree else { return Ok(outcome) };
+    let Some((_, tree)) = tree else {
+        if correct {
+            state.remember(&shared.store)?;
+        }
+        return Ok(outcome);
+    };
     let met = shared.met.into_inner().unwrap_or_else(PoisonError::into_inner);
     let in_step = if outcome.news.is_some() { state.current == state.present } else { true };
     if work.options.refresh || (in_step && !met) {
@@ -97,6 +106,8 @@ struct Shared {
     store: Store,
     /// Whether the mirror was empty when the run began.
     fresh: bool,
+    /// Whether a sidecar that is there may have been written by a version that put the path into `crate_file`.
+    correct: bool,
     /// Batches that are not full.
     left: Mutex<Vec<Staged>>,
     /// Whether a sidecar was left as it was that may show an earlier line.
@@ -173,12 +184,20 @@ impl<'w> Writer<'w> {
             return Ok(());
         }
         let facts = self.teller.facts(good, path);
-        let rel = format!("{}.json", facts.crate_file);
+        let rel = format!("{}.json", facts.crate_path);
         let there = !self.shared.fresh && store.has(&rel)?;
         if there && !refresh {
             self.met = true;
-            tally.existing += u64::from(selected);
-            return Ok(());
+            let corrected = match self.shared.correct {
+                true => correct(&store.read(&rel)?, &facts),
+                false => None,
+            };
+            let Some(corrected) = corrected else {
+                tally.existing += u64::from(selected);
+                return Ok(());
+            };
+            self.text = corrected;
+            return self.put(tally, &rel, true, selected);
         }
         if !there && !selected {
             return Ok(());
@@ -191,7 +210,19 @@ impl<'w> Writer<'w> {
             tally.existing += u64::from(selected);
             return Ok(());
         }
-        self.batch.push(store.stage(&rel, &self.text)?);
+        self.put(tally, &rel, there, selected)
+    }
+
+    /// Stages the text as the sidecar `rel`, which is `there` already or not.
+    fn put(
+        &mut self,
+        tally: &mut Tally,
+        rel: &str,
+        there: bool,
+        selected: bool,
+    ) -> Result<(), PipelineError> {
+        let store = &self.shared.store;
+        self.batch.push(store.stage(rel, &self.text)?);
         tally.bytes += self.text.len() as u64;
         match (there, selected) {
             (false, _) => tally.written += 1,
@@ -219,6 +250,17 @@ impl Drop for Writer<'_> {
         self.shared.left.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
         *self.shared.met.lock().unwrap_or_else(PoisonError::into_inner) |= self.met;
     }
+}
+
+/// Returns the sidecar `text` with the bare file name in `crate_file` and the path in `crate_path`, when an
+/// earlier version wrote it: that one put the path into `crate_file`. Every other byte stays.
+fn correct(text: &[u8], facts: &Facts<'_>) -> Option<Vec<u8>> {
+    let Facts { crate_file, crate_path, .. } = facts;
+    // Names and versions hold nothing that JSON escapes; two spaces are the topmost level alone.
+    let wrong = format!("\n  \"crate_file\": \"{crate_path}\",\n");
+    let right = format!("\n  \"crate_file\": \"{crate_file}\",\n  \"crate_path\": \"{crate_path}\",\n");
+    let text = std::str::from_utf8(text).ok()?;
+    (crate_file != crate_path && text.contains(&wrong)).then(|| text.replacen(&wrong, &right, 1).into_bytes())
 }
 
 /// Everything that the index has.

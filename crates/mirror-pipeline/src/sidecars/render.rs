@@ -188,7 +188,8 @@ impl<'r> Teller<'r> {
             Member::Other(member) => Some(member),
         };
         Facts {
-            crate_file: &self.file,
+            crate_file: self.file.rsplit_once('/').map_or(&*self.file, |(_, name)| name),
+            crate_path: &self.file,
             crate_url: &self.url,
             index_path: path,
             storage: held.storage,

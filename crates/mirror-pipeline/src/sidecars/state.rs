@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::PipelineError;
 
 const FILE: &str = "sidecars.json";
-const FORMAT_VERSION: u32 = 1;
+/// 2: every sidecar beside it has the bare file name in `crate_file`. In 1 that was the path.
+const FORMAT_VERSION: u32 = 2;
 
 /// What a run leaves for the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +42,7 @@ impl State {
         }
     }
 
-    /// What an earlier run left; what cannot be read counts as nothing.
+    /// Reads what an earlier run left; what cannot be read, or is of an earlier format, counts as nothing.
     pub(super) fn recall(store: &Store) -> Result<Option<Self>, PipelineError> {
         let bytes = store.read_state(FILE)?;
         Ok(bytes
