@@ -66,6 +66,9 @@ pub enum ArchiveError {
     /// Another run writes the same outputs.
     #[error("another run holds {}; wait for it, or choose another --out-prefix", .0.display())]
     Locked(PathBuf),
+    /// Something other than a regular file stands where the lock of the outputs belongs.
+    #[error("{} is not a regular file; remove it", .0.display())]
+    Strange(PathBuf),
     /// The caller asked to stop.
     #[error("stopped before the end; nothing was published")]
     Interrupted,
@@ -82,7 +85,7 @@ impl ArchiveError {
         match self {
             Self::Internal(_) => 1,
             Self::Usage(_) | Self::Input { .. } | Self::Special { .. } | Self::Key(_) => 2,
-            Self::Changed { .. } | Self::Inventory { .. } => 4,
+            Self::Changed { .. } | Self::Inventory { .. } | Self::Strange(_) => 4,
             Self::Io { .. } => 6,
             Self::Locked(_) => 7,
             Self::Interrupted => 130,
@@ -123,6 +126,7 @@ mod tests {
             (ArchiveError::changed(b"p", "grew"), 4),
             (ArchiveError::Inventory { line: 1, why: "x".to_owned() }, 4),
             (ArchiveError::io("reading", b"p")(io()), 6),
+            (ArchiveError::Strange("p".into()), 4),
             (ArchiveError::Locked("p".into()), 7),
             (ArchiveError::Interrupted, 130),
         ];

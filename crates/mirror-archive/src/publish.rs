@@ -117,7 +117,12 @@ impl Lock {
         loop {
             let failed = || ArchiveError::io_at("opening the lock", &at);
             let mut options = File::options();
-            let file = options.write(true).create(true).truncate(false).open(&at).map_err(failed())?;
+            options.write(true).create(true).truncate(false);
+            let file =
+                mirror_fs::open(&at, &mut options).map_err(|error| match mirror_fs::not_plain(&error) {
+                    Some(_) => ArchiveError::Strange(at.clone()),
+                    None => failed()(error),
+                })?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(ArchiveError::Locked(at)),

@@ -41,6 +41,12 @@ pub enum ManifestError {
         /// Why it is no record.
         reason: String,
     },
+    /// Something other than a regular file stands where the mirror keeps a file of its own.
+    #[error("{} is not a regular file; links and special files do not belong into a mirror, remove it", path.display())]
+    Strange {
+        /// Its path.
+        path: PathBuf,
+    },
     /// SQLite failed.
     #[error("could not {doing} the catalogue {}{}", path.display(), advice(source))]
     Catalogue {
@@ -103,9 +109,10 @@ impl ManifestError {
     pub fn kind(&self) -> ManifestFault {
         match self {
             Self::Io { .. } | Self::Lines { .. } => ManifestFault::Storage,
-            Self::BadLine { .. } | Self::BadLines { .. } | Self::NewerCatalogue { .. } => {
-                ManifestFault::Integrity
-            }
+            Self::Strange { .. }
+            | Self::BadLine { .. }
+            | Self::BadLines { .. }
+            | Self::NewerCatalogue { .. } => ManifestFault::Integrity,
             Self::Catalogue { source, .. } => match source.sqlite_error_code() {
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ManifestFault::Integrity,
                 _ => ManifestFault::Storage,

@@ -23,7 +23,10 @@ pub struct OpenReport {
 }
 
 pub(crate) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ManifestError + 'a {
-    move |source| ManifestError::Io { doing, path: path.to_owned(), source }
+    move |source| match mirror_fs::not_plain(&source) {
+        Some(_) => ManifestError::Strange { path: path.to_owned() },
+        None => ManifestError::Io { doing, path: path.to_owned(), source },
+    }
 }
 
 impl ManifestWriter {

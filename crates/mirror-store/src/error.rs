@@ -3,6 +3,8 @@ use std::path::{Path, PathBuf};
 
 use mirror_types::{Layout, Printable, disk_advice};
 
+use mirror_fs::NotPlain;
+
 use crate::bundle::BundleFault;
 
 /// What kind of fault a [`StoreError`] is; maps to an exit code.
@@ -113,7 +115,20 @@ impl StoreError {
     }
 }
 
-/// Says what was being done to which path.
+/// Says what was being done to which path. What is no plain file or directory is told apart from what the disk
+/// refuses.
 pub(crate) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
-    move |source| StoreError::Io { doing, path: path.to_owned(), source }
+    move |source| {
+        if let Some(NotPlain { expected }) = mirror_fs::not_plain(&source) {
+            return StoreError::Strange { path: path.to_owned(), expected };
+        }
+        if source.kind() == io::ErrorKind::NotADirectory {
+            let file =
+                path.ancestors().find(|at| std::fs::symlink_metadata(at).is_ok_and(|meta| !meta.is_dir()));
+            if let Some(file) = file {
+                return StoreError::Strange { path: file.to_owned(), expected: "a directory" };
+            }
+        }
+        StoreError::Io { doing, path: path.to_owned(), source }
+    }
 }

@@ -34,10 +34,9 @@ impl OutputFile {
             fs::create_dir_all(dir).map_err(at("create", dir))?;
         }
         let file = loop {
-            let file = patient(|| {
-                File::options().read(true).write(true).create(true).truncate(false).open(&partial)
-            })
-            .map_err(at("create", &partial))?;
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            let file = patient(|| mirror_fs::open(&partial, &mut options)).map_err(at("create", &partial))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(fs::TryLockError::WouldBlock) => {

@@ -66,9 +66,9 @@ impl Store {
             None => layout,
         };
         let stage = state.join("stage");
-        match fs::remove_dir_all(&stage) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("empty", &stage)(error)),
-            _ => fs::create_dir(&stage).map_err(at("create", &stage))?,
+        if !plain_dir(&SyncMode::EachFile, &stage)? {
+            fs::remove_dir_all(&stage).map_err(at("empty", &stage))?;
+            fs::create_dir(&stage).map_err(at("create", &stage))?;
         }
         let store = Self::new(root, layout, Some(lock));
         if !record.exists() {
@@ -324,9 +324,7 @@ impl Store {
     pub fn set_aside(&self, rel: &str, into: &str, suffix: &str) -> Result<(), StoreError> {
         let from = below(&self.0.root, rel)?;
         let to = below(&self.state_dir(), &format!("{into}/{rel}.{suffix}"))?;
-        if let Some(dir) = to.parent() {
-            fs::create_dir_all(dir).map_err(at("create", dir))?;
-        }
+        self.make_state_dirs(&to)?;
         match fs::rename(&from, &to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("set aside", &from)(error)),
             _ => Ok(()),
@@ -362,9 +360,8 @@ impl Store {
     /// When the path is not plain or the disk refuses.
     pub fn write_state(&self, rel: &str, data: &[u8]) -> Result<(), StoreError> {
         let path = below(&self.state_dir(), rel)?;
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).map_err(at("create", dir))?;
-        }
+        self.make_state_dirs(&path)?;
+        mirror_fs::is_file(&path).map_err(at("look at", &path))?;
         let mut staged = self.stage(rel, data)?;
         fs::rename(&staged.temp, &path).map_err(at("replace", &path))?;
         staged.published = true;
@@ -377,12 +374,68 @@ impl Store {
     /// When it cannot be read.
     pub fn read_state(&self, rel: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let path = below(&self.state_dir(), rel)?;
-        match patient(|| fs::read(&path)) {
-            Ok(bytes) => Ok(Some(bytes)),
+        self.check_state_dirs(&path)?;
+        let mut bytes = Vec::new();
+        let read = patient(|| open_plain(&path)).and_then(|mut file| file.read_to_end(&mut bytes));
+        match read {
+            Ok(_) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(at("read", &path)(error)),
         }
     }
+
+    /// Makes the directories of a file below `.mirror`; a link among them is refused.
+    fn make_state_dirs(&self, path: &Path) -> Result<(), StoreError> {
+        for dir in state_dirs(&self.state_dir(), path) {
+            plain_dir(&SyncMode::EachFile, &dir)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a link, or anything else that is no directory, among the directories of a file below `.mirror`.
+    pub(crate) fn check_state_dirs(&self, path: &Path) -> Result<(), StoreError> {
+        for dir in state_dirs(&self.state_dir(), path) {
+            match fs::symlink_metadata(&dir) {
+                Ok(meta) if meta.is_dir() => {}
+                Ok(_) => return Err(StoreError::Strange { path: dir, expected: "a directory" }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => return Err(at("look at", &dir)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what stands in the way of writing a release: a link, or anything else that is no directory, among
+    /// its directories, or anything but a regular file at its place. Looks at each directory once. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Strange`] with the path of what is in the way; also when the disk refuses.
+    pub fn check_way(&self, rel: &str) -> Result<(), StoreError> {
+        let path = below(&self.0.root, rel)?;
+        if let Some((dir, _)) = rel.rsplit_once('/') {
+            let mut known = self.0.dirs.lock().unwrap_or_else(PoisonError::into_inner);
+            let ends = rel.match_indices('/').map(|(at, _)| at).filter(|_| !known.contains_key(dir));
+            for part in ends.map(|end| &rel[..end]).collect::<Vec<_>>() {
+                let path = below(&self.0.root, part)?;
+                match fs::symlink_metadata(&path) {
+                    Ok(meta) if meta.is_dir() => known.entry(part.to_owned()).or_insert(false),
+                    Ok(_) => return Err(StoreError::Strange { path, expected: "a directory" }),
+                    // Nothing is below it either.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                    Err(error) => return Err(at("look at", &path)(error)),
+                };
+            }
+        }
+        mirror_fs::is_file(&path).map(drop).map_err(at("look at", &path))
+    }
+}
+
+/// The directories above a file of the state, `.mirror` itself first.
+fn state_dirs(state: &Path, path: &Path) -> Vec<PathBuf> {
+    let above = path.ancestors().skip(1).take_while(|dir| dir.starts_with(state));
+    let mut dirs: Vec<PathBuf> = above.map(Path::to_owned).collect();
+    dirs.reverse();
+    dirs
 }
 
 /// Makes a directory unless it is there; says whether it was made. Links are refused.
@@ -402,26 +455,15 @@ fn plain_dir(disk: &dyn Disk, path: &Path) -> Result<bool, StoreError> {
 }
 
 /// Opens a file for reading; not through a link, and without waiting for a pipe's other end.
-#[cfg(unix)]
 pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
-    use rustix::fs::{Mode, OFlags};
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
-}
-
-#[cfg(not(unix))]
-pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
-    if fs::symlink_metadata(path)?.is_file() {
-        File::open(path)
-    } else {
-        Err(io::Error::other("not a regular file"))
-    }
+    mirror_fs::open_to_read(path)
 }
 
 fn read_record(path: &Path) -> Result<Option<Layout>, StoreError> {
     let bad = |reason: String| StoreError::BadRecord { path: path.to_owned(), reason };
-    let text = match fs::read(path) {
-        Ok(text) => text,
+    let mut text = Vec::new();
+    match open_plain(path).and_then(|mut file| file.read_to_end(&mut text)) {
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(at("read", path)(error)),
     };
@@ -434,13 +476,9 @@ fn read_record(path: &Path) -> Result<Option<Layout>, StoreError> {
 
 /// Takes the lock. It belongs to the open file, so that it ends with the process however that ends.
 pub(crate) fn lock(root: &Path, path: &Path) -> Result<File, StoreError> {
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(at("open the lock", path))?;
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = mirror_fs::open(path, &mut options).map_err(at("open the lock", path))?;
     match file.try_lock() {
         Ok(()) => {
             let _ = file.set_len(0);

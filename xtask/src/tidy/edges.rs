@@ -9,11 +9,12 @@ const TESTKIT: &str = "mirror-testkit";
 /// what two of them need stands in `mirror-types`.
 const TABLE: &[(&str, &[&str])] = &[
     ("mirror-types", &[]),
+    ("mirror-fs", &[]),
     ("mirror-checksum", &["mirror-types"]),
-    ("mirror-index", &["mirror-types"]),
+    ("mirror-index", &["mirror-types", "mirror-fs"]),
     ("mirror-fetch", &["mirror-types", "mirror-checksum"]),
-    ("mirror-store", &["mirror-types", "mirror-checksum"]),
-    ("mirror-manifest", &["mirror-types"]),
+    ("mirror-store", &["mirror-types", "mirror-checksum", "mirror-fs"]),
+    ("mirror-manifest", &["mirror-types", "mirror-fs"]),
     ("mirror-sidecar", &["mirror-types"]),
     ("mirror-telemetry", &["mirror-types"]),
     (
@@ -36,7 +37,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("mirror-serve", &["mirror-types", "mirror-store", "mirror-manifest"]),
     // The pipeline only for its tests, which make mirrors.
     ("serve-mirror", &["mirror-cli", "mirror-pipeline", "mirror-serve", "mirror-telemetry"]),
-    ("mirror-archive", &["mirror-types"]),
+    ("mirror-archive", &["mirror-types", "mirror-fs"]),
     ("archive-hasher", &["mirror-archive", "mirror-telemetry", "mirror-cli"]),
     (TESTKIT, &["mirror-types"]),
     ("xtask", &[TESTKIT]),
@@ -45,6 +46,7 @@ const TABLE: &[(&str, &[&str])] = &[
 /// Blocking code on threads of its own: an executor here would let a slow disk stop the network.
 const BLOCKING: &[&str] = &[
     "mirror-types",
+    "mirror-fs",
     "mirror-checksum",
     "mirror-index",
     "mirror-store",

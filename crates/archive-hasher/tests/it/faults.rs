@@ -224,3 +224,27 @@ fn progress_and_logs_go_to_standard_error() {
     let quiet = world.create(&["--progress=false", "--log-level", "error"]).expect(0);
     assert_eq!(quiet.stderr, "");
 }
+
+#[test]
+fn a_link_in_the_place_of_the_lock_or_of_a_temporary_file_is_not_followed() {
+    for name in
+        [".t.lock", ".t.yaml.partial", ".t.tar.partial", ".t.entries.partial", ".t.secret.asc.partial"]
+    {
+        for there in [true, false] {
+            let world = World::small();
+            std::fs::create_dir(world.path("out")).unwrap();
+            if there {
+                std::fs::write(world.path("victim"), "precious").unwrap();
+            }
+            std::os::unix::fs::symlink(world.path("victim"), world.path("out").join(name)).unwrap();
+            let code = if name == ".t.lock" { 4 } else { 0 };
+            let ended = world.create(&[]).expect(code);
+            assert!(code == 0 || ended.stderr.contains(name), "{}", ended.stderr);
+            assert_eq!(
+                std::fs::read(world.path("victim")).ok(),
+                there.then(|| b"precious".to_vec()),
+                "{name}"
+            );
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod faults;
 mod hostile;
 mod lines;
 mod nightly;
+mod planted;
 mod rerun;
 mod sources;
 mod storage;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod hostile;
+mod in_the_way;
 mod program;
 mod source;
 mod tools;

@@ -60,7 +60,7 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
 /// Replaces `path` by `bytes`, whole or not at all; `beside` is where it grows.
 pub(crate) fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> Result<(), UpdateError> {
     let write = || {
-        let mut file = File::create(beside)?;
+        let mut file = create(beside)?;
         file.write_all(bytes)?;
         file.sync_data()?;
         fs::rename(beside, path)
@@ -70,15 +70,17 @@ pub(crate) fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> Result<(), Up
 
 /// Opens for locking; makes it when it is not there.
 pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
-    File::options().read(true).write(true).create(true).truncate(false).open(path)
+    mirror_fs::open(path, File::options().read(true).write(true).create(true).truncate(false))
 }
 
 pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), UpdateError> {
     fs::remove_dir(path).map_err(UpdateError::storage("replace the directory", path))
 }
 
+/// Makes a file anew; what was there under the name, be it a link, is gone and was not written to.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
-    File::create(path)
+    absent_is_fine(fs::remove_file(path))?;
+    File::create_new(path)
 }
 
 /// What never changes is for everybody to read and nobody to write, as git has it.
@@ -95,7 +97,7 @@ pub(crate) fn seal(path: &Path) -> Result<(), UpdateError> {
 /// Fails when it exists. It has its bytes from the beginning, where the file system knows hard links;
 /// `beside` is where they are written.
 pub(crate) fn create_whole(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> {
-    fs::write(beside, bytes)?;
+    create(beside)?.write_all(bytes)?;
     let made = match fs::hard_link(beside, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             File::create_new(path).and_then(|mut file| file.write_all(bytes))
@@ -108,7 +110,8 @@ pub(crate) fn create_whole(path: &Path, beside: &Path, bytes: &[u8]) -> io::Resu
 
 /// Like [`replace`], for what can be had again: not durable by itself.
 pub(crate) fn replace_unsynced(path: &Path, beside: &Path, bytes: &[u8]) -> Result<(), UpdateError> {
-    fs::write(beside, bytes)
+    create(beside)
+        .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| fs::rename(beside, path))
         .map_err(UpdateError::storage("write", path))
 }

@@ -68,6 +68,7 @@ impl Catalogue {
     /// When SQLite fails or the format is newer.
     pub fn open(path: &Path) -> Result<Self, ManifestError> {
         let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
+        check_plain(path)?;
         let mut kept = Vec::new();
         // Who is killed while it is made leaves something to be taken back, which takes writing.
         if format_of(path, open_to_write).map_err(fail)?.is_some_and(|found| 0 < found && found < FORMAT) {
@@ -101,6 +102,7 @@ impl Catalogue {
     /// When SQLite fails or the format is newer.
     pub fn open_read_only(path: &Path) -> Result<Option<Self>, ManifestError> {
         let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
+        check_plain(path)?;
         let Some(found) = format_of(path, open_to_read).map_err(fail)? else { return Ok(None) };
         let db = open_to_read(path).map_err(fail)?;
         if found < FORMAT {
@@ -404,6 +406,7 @@ impl Catalogue {
     /// # Errors
     /// When the disk refuses.
     pub fn put_in_place(made: &Path, path: &Path) -> Result<(), ManifestError> {
+        check_plain(path)?;
         // What SQLite left beside the old one must not be taken for the new one's.
         remove_all(path)?;
         #[expect(clippy::disallowed_methods, reason = "the catalogue is this crate's own file")]
@@ -415,6 +418,7 @@ impl Catalogue {
     /// # Errors
     /// When the disk refuses.
     pub fn remove(path: &Path) -> Result<(), ManifestError> {
+        check_plain(path)?;
         remove_all(path)
     }
 
@@ -493,10 +497,21 @@ fn withdrawn_of(path: &Path) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, Str
 
 /// A database, with what SQLite keeps beside it.
 fn remove_all(path: &Path) -> Result<(), ManifestError> {
-    ["", "-wal", "-shm", "-journal"].iter().try_for_each(|suffix| {
+    files_of(path).iter().try_for_each(|file| remove(file))
+}
+
+/// Refuses links and special files where a database is, or where SQLite keeps something beside it: SQLite follows
+/// links.
+fn check_plain(path: &Path) -> Result<(), ManifestError> {
+    files_of(path).iter().try_for_each(|file| mirror_fs::is_file(file).map(drop).map_err(at("look at", file)))
+}
+
+/// The files of a database.
+fn files_of(path: &Path) -> [PathBuf; 4] {
+    ["", "-wal", "-shm", "-journal"].map(|suffix| {
         let mut file = path.as_os_str().to_owned();
         file.push(suffix);
-        remove(Path::new(&file))
+        file.into()
     })
 }
 

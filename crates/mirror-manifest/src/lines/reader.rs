@@ -23,7 +23,10 @@ pub struct LinesReader {
 }
 
 pub(super) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ManifestError + 'a {
-    move |source| ManifestError::Lines { doing, path: path.to_owned(), source }
+    move |source| match mirror_fs::not_plain(&source) {
+        Some(_) => ManifestError::Strange { path: path.to_owned() },
+        None => ManifestError::Lines { doing, path: path.to_owned(), source },
+    }
 }
 
 impl LinesReader {
@@ -35,7 +38,7 @@ impl LinesReader {
     pub fn open(dir: &Path, catalogue: &Catalogue) -> Result<Option<Self>, ManifestError> {
         let Some(state) = catalogue.lines_state()? else { return Ok(None) };
         let path = file_of(dir, state.generation);
-        match File::open(&path) {
+        match mirror_fs::open_to_read(&path) {
             Ok(file) => Ok(Some(Self { file, path, generation: state.generation })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(at("open", &path)(error)),

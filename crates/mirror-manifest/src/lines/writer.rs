@@ -69,7 +69,7 @@ impl LinesWriter {
     /// The file as the catalogue knows it; what is behind the last row is cut.
     fn reopen(dir: &Path, state: LinesState) -> Result<Option<Self>, ManifestError> {
         let path = file_of(dir, state.generation);
-        let file = match File::options().read(true).write(true).open(&path) {
+        let file = match mirror_fs::open(&path, File::options().read(true).write(true)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(at("open", &path)(error)),
@@ -93,7 +93,7 @@ impl LinesWriter {
     ) -> Result<(Self, u64), ManifestError> {
         let generation = generations(dir)?.into_iter().max().unwrap_or(0) + 1;
         let path = file_of(dir, generation);
-        let file = File::options().read(true).write(true).create_new(true).open(&path);
+        let file = mirror_fs::open(&path, File::options().read(true).write(true).create_new(true));
         let file = file.map_err(at("create", &path))?;
         let mut writer = Self { dir: dir.to_owned(), file, path, end: 0 };
         writer.write(HEAD)?;
@@ -231,7 +231,7 @@ fn are_whole(reader: &LinesReader, rows: &[IndexFileRow]) -> Result<bool, Manife
 fn newest(dir: &Path) -> Result<Option<(LinesReader, Vec<IndexFileRow>)>, ManifestError> {
     let Some(generation) = generations(dir)?.into_iter().max() else { return Ok(None) };
     let path = file_of(dir, generation);
-    let file = File::open(&path).map_err(at("open", &path))?;
+    let file = mirror_fs::open_to_read(&path).map_err(at("open", &path))?;
     let reader = LinesReader::of(file, &path, generation);
     if !reader.holds(0)? {
         return Ok(None);

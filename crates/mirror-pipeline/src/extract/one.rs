@@ -178,6 +178,7 @@ fn one(
     }
     let Some(store) = store else { return Ok(Taken::Verified) };
     let overwrite = matches!(options.task, ExtractTask::Extract { overwrite: true, .. });
+    store.check_way(member.path())?;
     match store.hash(member.path())? {
         Some(held) if !overwrite && held == (sha256, member.size()) => Ok(Taken::Existing),
         Some(_) if !overwrite => Ok(Taken::Differs),

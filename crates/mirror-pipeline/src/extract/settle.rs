@@ -6,7 +6,7 @@ use mirror_types::Printable;
 
 use super::open::place_of;
 use super::options::ExtractOutcome;
-use super::work::{Doubt, Work};
+use super::work::{Doubt, Work, blocked};
 use crate::error::PipelineError;
 
 impl Work {
@@ -46,6 +46,9 @@ impl Work {
         doubt: &Doubt,
     ) -> Result<Settled, PipelineError> {
         let lines = lines_of(bundles, doubt)?;
+        if let Some(error) = blocked(store, &doubt.path)? {
+            return Ok(Settled::Differs(error.to_string()));
+        }
         let held = store.hash(&doubt.path)?;
         let Some((last, line)) = lines.last() else {
             let why = "the file that is there has other bytes than the bundle, which has no manifest to decide by; \

@@ -78,6 +78,8 @@ pub(super) enum Fate {
     Again,
     /// A file is there that has other bytes.
     Differs,
+    /// A link, or anything else that is no plain file or directory, is where it would be written.
+    Blocked(StoreError),
 }
 
 /// A path that needs a second look when all is read.
@@ -322,6 +324,13 @@ impl Work {
                 let (path, id) = (member.path().to_owned(), member.release().clone());
                 lock(&self.doubts).push(Doubt { path, id, bundle: open.files.path.clone() });
             }
+            Ok(Fate::Blocked(error)) => {
+                self.stats.error();
+                tracing::error!("{error}; the release was not written");
+                let mut outcome = lock(&self.outcome);
+                outcome.failed += 1;
+                outcome.fail(member.path().to_owned(), error.to_string());
+            }
             Err(error) => {
                 lock(&self.outcome).failed += 1;
                 return Err(error.into());
@@ -352,6 +361,9 @@ impl Work {
         open.check(member, sha256)?;
         if again {
             return Ok(Fate::Again);
+        }
+        if let Some(error) = blocked(store, member.path())? {
+            return Ok(Fate::Blocked(error));
         }
         if !self.overwrite
             && store.may_hold(member.path())?
@@ -432,6 +444,15 @@ impl Work {
 
 fn is_torn(fault: &BundleFault) -> bool {
     matches!(fault, BundleFault::Torn | BundleFault::Damaged(_) | BundleFault::NotAFrame)
+}
+
+/// Returns what stands in the way of writing a release; it is no fault of the bundle.
+pub(super) fn blocked(store: &Store, path: &str) -> Result<Option<StoreError>, StoreError> {
+    match store.check_way(path) {
+        Ok(()) => Ok(None),
+        Err(error @ StoreError::Strange { .. }) => Ok(Some(error)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes a large member into the stage while it is hashed.

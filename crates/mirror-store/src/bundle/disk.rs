@@ -25,8 +25,9 @@ pub(crate) struct Real;
 
 impl BundleDisk for Real {
     fn open(&self, path: &Path) -> io::Result<File> {
-        let mut file =
-            patient(|| File::options().read(true).write(true).create(true).truncate(false).open(path))?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = patient(|| mirror_fs::open(path, &mut options))?;
         file.seek(SeekFrom::End(0))?;
         Ok(file)
     }
@@ -61,9 +62,6 @@ pub(super) struct Growth {
 
 impl Growth {
     pub(super) fn open(disk: &Arc<dyn BundleDisk>, path: PathBuf) -> Result<Self, StoreError> {
-        if fs::symlink_metadata(&path).is_ok_and(|meta| !meta.is_file()) {
-            return Err(StoreError::Strange { path, expected: "a regular file" });
-        }
         let file = disk.open(&path).map_err(at("open", &path))?;
         let len = file.metadata().map_err(at("look at", &path))?.len();
         Ok(Self { disk: disk.clone(), file, path, len })

@@ -94,7 +94,7 @@ impl Recovery<'_> {
     /// The lines of the index, without what was torn.
     fn index(&mut self) -> Result<Vec<BundleIndexLine>, StoreError> {
         let path = self.dir.join(names::INDEX);
-        if !path.exists() {
+        if !mirror_fs::is_file(&path).map_err(at("look at", &path))? {
             return Ok(Vec::new());
         }
         let (lines, good) = whole_lines(&path)?;

@@ -1,0 +1,164 @@
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// Something other than a regular file or a directory stands where one belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is not {expected}")]
+pub struct NotPlain {
+    /// What belongs there: `a regular file` or `a directory`.
+    pub expected: &'static str,
+}
+
+const FILE: NotPlain = NotPlain { expected: "a regular file" };
+const DIRECTORY: NotPlain = NotPlain { expected: "a directory" };
+
+impl From<NotPlain> for io::Error {
+    fn from(fault: NotPlain) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, fault)
+    }
+}
+
+/// Returns what belongs at the path of an error of this crate, when something else is there.
+#[must_use]
+pub fn not_plain(error: &io::Error) -> Option<NotPlain> {
+    error.get_ref()?.downcast_ref::<NotPlain>().copied()
+}
+
+/// Opens a regular file as `options` say, and makes it where they say so.
+///
+/// # Errors
+/// [`NotPlain`] when a link or anything but a regular file is there; what the system says otherwise.
+pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    match no_follow(path, options).open(path) {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Ok(_) => Err(FILE.into()),
+        Err(error) => Err(if is_strange(path) { FILE.into() } else { error }),
+    }
+}
+
+/// Opens a regular file for reading.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    open(path, File::options().read(true))
+}
+
+#[cfg(unix)]
+fn no_follow<'o>(_: &Path, options: &'o mut OpenOptions) -> &'o mut OpenOptions {
+    use rustix::fs::OFlags;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    // Without waiting for a pipe's other end.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    options.custom_flags(flags.bits().cast_signed())
+}
+
+/// The system cannot be asked not to follow; it is looked at just before.
+#[cfg(not(unix))]
+fn no_follow<'o>(path: &Path, options: &'o mut OpenOptions) -> &'o mut OpenOptions {
+    if is_strange(path) { options.read(false).write(false).append(false) } else { options }
+}
+
+fn is_strange(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file())
+}
+
+/// Returns whether a regular file is at `path`; `false` when nothing is.
+///
+/// # Errors
+/// As [`open`].
+pub fn is_file(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_file() => Ok(true),
+        Ok(_) => Err(FILE.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a directory unless it is there; returns whether it was made.
+///
+/// # Errors
+/// [`NotPlain`] when a link or anything but a directory is there; what the system says otherwise.
+pub fn make_dir(path: &Path) -> io::Result<bool> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if fs::symlink_metadata(path)?.is_dir() { Ok(false) } else { Err(DIRECTORY.into()) }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the directories of `path` below `root`, which must be there, one after the other.
+///
+/// # Errors
+/// As [`make_dir`]; also when `path` does not lie below `root`.
+pub fn make_dirs(root: &Path, path: &Path) -> io::Result<()> {
+    let below = path.strip_prefix(root).map_err(|_| io::Error::from(DIRECTORY))?;
+    let mut here = root.to_owned();
+    for part in below.components() {
+        here.push(part);
+        make_dir(&here)?;
+    }
+    Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn new() -> OpenOptions {
+        File::options().read(true).write(true).create(true).truncate(false).clone()
+    }
+
+    #[test]
+    fn a_plain_file_is_made_and_opened() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("f");
+        assert!(open_to_read(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound));
+        assert!(!is_file(&path).expect("look"));
+        open(&path, &mut new()).expect("make").write_all(b"x").expect("write");
+        assert_eq!(open_to_read(&path).expect("open").metadata().expect("meta").len(), 1);
+        assert!(is_file(&path).expect("look"));
+    }
+
+    #[test]
+    fn nothing_else_is_taken_for_one() {
+        let dir = tempfile::tempdir().expect("dir");
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("victim"), "precious").expect("write");
+        fs::create_dir(at("dir")).expect("dir");
+        symlink(at("victim"), at("link")).expect("link");
+        symlink(at("later"), at("dangling")).expect("link");
+        symlink(at("dir"), at("link-to-dir")).expect("link");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("fifo"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .expect("fifo");
+        for name in ["link", "dangling", "link-to-dir", "dir", "fifo"] {
+            for opened in [open(&at(name), &mut new()), open_to_read(&at(name))] {
+                let error = opened.expect_err(name);
+                assert_eq!(not_plain(&error), Some(FILE), "{name}: {error}");
+            }
+            assert_eq!(not_plain(&is_file(&at(name)).expect_err(name)), Some(FILE), "{name}");
+        }
+        for name in ["link", "dangling", "link-to-dir", "victim", "fifo"] {
+            assert_eq!(not_plain(&make_dir(&at(name)).expect_err(name)), Some(DIRECTORY), "{name}");
+            let below = at(name).join("sub");
+            assert_eq!(not_plain(&make_dirs(dir.path(), &below).expect_err(name)), Some(DIRECTORY), "{name}");
+        }
+        assert!(!make_dir(&at("dir")).expect("there"));
+        make_dirs(dir.path(), &at("dir/a/b")).expect("made");
+        assert!(at("dir/a/b").is_dir() && !at("later").exists());
+        assert_eq!(fs::read(at("victim")).expect("read"), b"precious");
+    }
+}
