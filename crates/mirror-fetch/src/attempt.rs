@@ -6,23 +6,25 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    LOCATION, RANGE, RETRY_AFTER,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
+use mirror_types::Sha256;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use url::{Position, Url};
 
-use crate::body::{Resume, Sink, Whole, permits_for, validator};
+use crate::body::{Resume, Sink, permits_for, validator};
 use crate::desk::Desk;
 use crate::failure::{FailureKind, Fault};
 use crate::fetcher::{Core, RESERVE_BYTES};
 use crate::pool::{Lease, Origin};
 use crate::redirect::{MAX_HOPS, follow, is_local_host};
-use crate::request::FetchRequest;
+use crate::request::{Content, FetchRequest, Verified};
 use crate::watch::Watch;
 
 /// Longest wait an origin can ask for.
@@ -34,7 +36,25 @@ const DRAIN_BYTES: usize = 16 << 10;
 pub(crate) struct Done {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    pub(crate) whole: Whole,
+    pub(crate) content: Content,
+}
+
+impl Done {
+    /// Returns the bytes of body that came.
+    pub(crate) const fn size(&self) -> u64 {
+        match &self.content {
+            Content::Body(verified) => verified.size(),
+            Content::NotModified | Content::HeadersOnly => 0,
+        }
+    }
+}
+
+/// How one request ended that was answered as it should be.
+enum Exchanged {
+    /// The answer counts.
+    Done(Done),
+    /// The answer is elsewhere: its `Location`.
+    Redirect(Option<HeaderValue>),
 }
 
 /// What attempts at one request share.
@@ -60,8 +80,8 @@ pub(crate) async fn attempt(ctx: &mut Ctx<'_>) -> Result<Done, Fault> {
         let guarded = req.guarded || (moved.is_some() && !is_local_host(&req.url));
         let origin = ctx.core.pool.origin(url, guarded)?;
         match exchange(ctx, &origin, url).await? {
-            Ok(done) => return Ok(done),
-            Err(location) => {
+            Exchanged::Done(done) => return Ok(done),
+            Exchanged::Redirect(location) => {
                 let cross = ctx.core.options.allow_cross_origin_redirects;
                 let next = follow(&req.url, url, location.as_ref().map(HeaderValue::as_bytes), cross)?;
                 moved = Some(next);
@@ -71,12 +91,8 @@ pub(crate) async fn attempt(ctx: &mut Ctx<'_>) -> Result<Done, Fault> {
     Err(Fault::new(FailureKind::Redirect, format_args!("more than {MAX_HOPS} redirects")))
 }
 
-/// Sends one request. The inner error is the `Location` of a redirect.
-async fn exchange(
-    ctx: &mut Ctx<'_>,
-    origin: &std::sync::Arc<Origin>,
-    url: &Url,
-) -> Result<Result<Done, Option<HeaderValue>>, Fault> {
+/// Sends one request.
+async fn exchange(ctx: &mut Ctx<'_>, origin: &std::sync::Arc<Origin>, url: &Url) -> Result<Exchanged, Fault> {
     let core = ctx.core;
     let (hold, mut lease) = loop {
         let (hold, lease) = turn(core, origin, ctx.avoid, ctx.alone).await?;
@@ -88,6 +104,9 @@ async fn exchange(
     };
     ctx.slot.store(lease.slot(), Ordering::Relaxed);
     let request = build(ctx, origin, url, lease.is_h2())?;
+    // Only what was sent counts: a redirect to another origin leaves validators behind.
+    let conditional = ctx.req.expect.is_none()
+        && [IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|name| request.headers().contains_key(name));
     let now = Instant::now();
     let (total, idle) = (core.options.total_timeout, core.options.idle_timeout);
     let sleep = pin!(tokio::time::sleep_until(Watch::first_alarm(now, total, idle)));
@@ -95,7 +114,7 @@ async fn exchange(
     let outcome = match watch.guard(lease.send(request)).await {
         Ok(Ok(response)) => {
             watch.mark();
-            receive(ctx, origin, response, hold, &mut watch).await
+            receive(ctx, origin, response, conditional, hold, &mut watch).await
         }
         Ok(Err(fault)) | Err(fault) => Err(fault),
     };
@@ -187,9 +206,10 @@ async fn receive(
     ctx: &mut Ctx<'_>,
     origin: &Origin,
     response: Response<Incoming>,
+    conditional: bool,
     hold: OwnedSemaphorePermit,
     watch: &mut Watch<'_>,
-) -> Result<Result<Done, Option<HeaderValue>>, Fault> {
+) -> Result<Exchanged, Fault> {
     let core = ctx.core;
     let (parts, body) = response.into_parts();
     let status = parts.status;
@@ -197,12 +217,17 @@ async fn receive(
         fault.status = Some(status.as_u16());
         fault
     };
-    if status == StatusCode::NOT_MODIFIED || (ctx.req.head && status == StatusCode::OK) {
-        return Ok(Ok(Done { status: status.as_u16(), headers: parts.headers, whole: Whole::empty() }));
+    let empty = match status {
+        StatusCode::OK if ctx.req.head => Some(Content::HeadersOnly),
+        StatusCode::NOT_MODIFIED if conditional => Some(Content::NotModified),
+        _ => None,
+    };
+    if let Some(content) = empty {
+        return Ok(Exchanged::Done(Done { status: status.as_u16(), headers: parts.headers, content }));
     }
     if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         drain(body, watch).await;
-        return Ok(Err(parts.headers.get(LOCATION).cloned()));
+        return Ok(Exchanged::Redirect(parts.headers.get(LOCATION).cloned()));
     }
     let resume = ctx.resume.take();
     let resumed = status == StatusCode::PARTIAL_CONTENT && resume.is_some();
@@ -239,18 +264,19 @@ async fn receive(
         return Err(with_status(fault));
     }
     let whole = sink.finish(ctx.desk).await?;
-    let (sha256, size) = (whole.sha256, whole.size);
-    if let Some(expect) = ctx.req.expect
-        && expect != sha256
-    {
-        let kind =
-            parts.headers.get(CONTENT_TYPE).map_or("none".into(), |v| String::from_utf8_lossy(v.as_bytes()));
-        return Err(with_status(Fault::new(
-            FailureKind::WrongHash,
-            format_args!("SHA-256 is {sha256}, not {expect} ({size} bytes, content-type {kind})"),
-        )));
-    }
-    Ok(Ok(Done { status: 200, headers: parts.headers, whole }))
+    let verified = Verified::compare(whole, ctx.req.expect)
+        .map_err(|found| with_status(wrong_hash(ctx.req.expect, found, &parts.headers)))?;
+    // However many parts it came in.
+    Ok(Exchanged::Done(Done { status: 200, headers: parts.headers, content: Content::Body(verified) }))
+}
+
+fn wrong_hash(expect: Option<Sha256>, (found, size): (Sha256, u64), headers: &HeaderMap) -> Fault {
+    let kind = headers.get(CONTENT_TYPE).map_or("none".into(), |v| String::from_utf8_lossy(v.as_bytes()));
+    let expect = expect.map(Sha256::to_hex).unwrap_or_default();
+    Fault::new(
+        FailureKind::WrongHash,
+        format_args!("SHA-256 is {found}, not {expect} ({size} bytes, content-type {kind})"),
+    )
 }
 
 async fn read_body(
@@ -313,7 +339,13 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), Fault> {
 }
 
 fn status_fault(origin: &Origin, status: StatusCode, headers: &HeaderMap) -> Fault {
-    let mut fault = Fault::new(FailureKind::HttpStatus, format_args!("HTTP status {}", status.as_u16()));
+    let unasked = match status.as_u16() {
+        206 => ", though no part was asked for",
+        304 => ", though nothing is held that it could speak of",
+        _ => "",
+    };
+    let mut fault =
+        Fault::new(FailureKind::HttpStatus, format_args!("HTTP status {}{unasked}", status.as_u16()));
     fault.congested = matches!(status.as_u16(), 429 | 503);
     fault.retry_after = headers.get(RETRY_AFTER).and_then(|v| retry_after(v, SystemTime::now()));
     if status == StatusCode::TOO_MANY_REQUESTS

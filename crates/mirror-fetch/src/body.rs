@@ -1,6 +1,6 @@
 //! Where body bytes go: counted, hashed, kept in memory or spooled.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::HeaderMap;
 use http::header::{CONTENT_RANGE, ETAG, HeaderValue, LAST_MODIFIED};
 use mirror_checksum::Hasher;
@@ -171,18 +171,12 @@ impl Sink {
     }
 }
 
-/// A body that has arrived.
+/// A body that has arrived and was hashed, but not compared with anything yet.
 pub(crate) struct Whole {
     pub(crate) body: Body,
     pub(crate) sha256: Sha256,
     pub(crate) size: u64,
     pub(crate) hold: Option<OwnedSemaphorePermit>,
-}
-
-impl Whole {
-    pub(crate) fn empty() -> Self {
-        Self { body: Body::Memory(Bytes::new()), sha256: Hasher::of(&[]), size: 0, hold: None }
-    }
 }
 
 fn spool_fault(error: &std::io::Error) -> Fault {

@@ -28,7 +28,7 @@ pub enum FailureKind {
     WrongHash,
     /// The body is larger than allowed.
     TooLarge,
-    /// A status other than 200 or 304.
+    /// A status other than 200, or 304 when nothing was asked that it could answer.
     HttpStatus,
     /// A redirect that is not followed.
     Redirect,
@@ -90,7 +90,7 @@ impl FailureKind {
             Self::Tls | Self::Encoding => RetryKind::AtMost(1),
             Self::HttpStatus => match http_status {
                 Some(408 | 425 | 429 | 500 | 502..=504 | 507..=599) => RetryKind::Budget,
-                Some(403) => RetryKind::AtMost(1),
+                Some(304 | 403) => RetryKind::AtMost(1),
                 _ => RetryKind::Never,
             },
             Self::TooLarge | Self::Redirect | Self::Spool | Self::Cancelled | Self::Address => {
@@ -278,6 +278,7 @@ mod tests {
             (K::Truncated, Some(200), Budget),
             (K::WrongHash, Some(200), AtMost(2)),
             (K::TooLarge, Some(200), Never),
+            (K::HttpStatus, Some(304), AtMost(1)),
             (K::HttpStatus, Some(403), AtMost(1)),
             (K::HttpStatus, Some(404), Never),
             (K::HttpStatus, Some(410), Never),

@@ -4,7 +4,7 @@
 //! not spoken), follows redirects inside an origin, hashes bodies, large ones while they stream, resumes spooled bodies,
 //! and owns the only retry layer. It writes no files: large bodies go to a [`Spool`] the caller provides.
 //!
-//! Memory: bodies held in memory count against [`FetchOptions::memory_budget_bytes`] until the [`Fetched`] is
+//! Memory: bodies held in memory count against [`FetchOptions::memory_budget_bytes`] until the [`Verified`] is
 //! dropped; bodies that do not fit are spooled. Nothing here blocks except the caller's [`Spool`].
 
 mod attempt;
@@ -26,4 +26,4 @@ mod watch;
 pub use failure::{Failure, FailureKind, FetchSetupError, RetryKind};
 pub use fetcher::Fetcher;
 pub use options::{FetchObserver, FetchOptions, ProxySettings};
-pub use request::{Body, FetchRequest, Fetched, Spool, SpoolFactory};
+pub use request::{Body, Content, FetchRequest, Fetched, Spool, SpoolFactory, Verified};

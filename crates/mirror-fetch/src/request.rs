@@ -9,6 +9,8 @@ use mirror_types::Sha256;
 use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
+use crate::body::Whole;
+
 /// Makes the places large bodies are written to.
 pub trait SpoolFactory: Send + Sync {
     /// Opens a new, empty spool.
@@ -43,7 +45,7 @@ pub struct FetchRequest {
     pub url: Url,
     /// Further request headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The checksum the body must have. Without one any 200 or 304 is a success.
+    /// The checksum the body must have. Without one any 200 is a success, and 304 when validators were sent.
     pub expect: Option<Sha256>,
     /// Refuse loopback and link-local addresses, for addresses the operator did not name.
     pub guarded: bool,
@@ -104,32 +106,96 @@ impl fmt::Debug for Body {
     }
 }
 
-/// A response, whole and verified. Dropping it frees its share of the memory budget.
+/// A body that arrived whole and has the checksum that was expected, where one was. Only the comparison makes
+/// one. Dropping it frees its share of the memory budget.
+#[derive(Debug)]
+pub struct Verified {
+    body: Body,
+    sha256: Sha256,
+    size: u64,
+    hold: Option<OwnedSemaphorePermit>,
+}
+
+impl Verified {
+    /// Compares the checksum of a body with the expected one; a body of which nothing is known is taken as it is.
+    ///
+    /// # Errors
+    /// The checksum and the size of a body that has another one.
+    pub(crate) fn compare(whole: Whole, expect: Option<Sha256>) -> Result<Self, (Sha256, u64)> {
+        let Whole { body, sha256, size, hold } = whole;
+        if expect.is_some_and(|expect| expect != sha256) {
+            return Err((sha256, size));
+        }
+        Ok(Self { body, sha256, size, hold })
+    }
+
+    /// Returns the checksum of the body.
+    #[must_use]
+    pub const fn sha256(&self) -> Sha256 {
+        self.sha256
+    }
+
+    /// Returns the length of the body in bytes.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Returns where the bytes are.
+    #[must_use]
+    pub const fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Gives the bytes out of the hands of the memory budget.
+    #[must_use]
+    pub fn into_body(self) -> Body {
+        self.body
+    }
+
+    /// Returns whether the body counts against the memory budget.
+    #[must_use]
+    pub const fn holds_memory(&self) -> bool {
+        self.hold.is_some()
+    }
+}
+
+/// What a successful answer brought.
+#[derive(Debug)]
+pub enum Content {
+    /// A body.
+    Body(Verified),
+    /// Nothing: the caller's validators still hold (304). Only a request that carried validators and expects no
+    /// checksum ends so.
+    NotModified,
+    /// Nothing: only the headers were asked for.
+    HeadersOnly,
+}
+
+/// A successful response.
 #[derive(Debug)]
 pub struct Fetched {
-    /// 200 or 304.
+    /// 200, or 304 with [`Content::NotModified`].
     pub status: u16,
     /// Headers of the response.
     pub headers: HeaderMap,
-    /// The body; empty for 304.
-    pub body: Body,
-    /// Checksum of the body.
-    pub sha256: Sha256,
-    /// Length of the body in bytes.
-    pub size: u64,
+    /// What came.
+    pub content: Content,
     /// Attempts that failed before this one.
     pub retries: u32,
     /// When the first attempt began.
     pub started: SystemTime,
     /// When the last byte was verified.
     pub finished: SystemTime,
-    pub(crate) hold: Option<OwnedSemaphorePermit>,
 }
 
 impl Fetched {
-    /// Whether the body counts against the memory budget.
+    /// Returns the body, where the answer has one.
     #[must_use]
-    pub const fn holds_memory(&self) -> bool {
-        self.hold.is_some()
+    pub const fn verified(&self) -> Option<&Verified> {
+        match &self.content {
+            Content::Body(verified) => Some(verified),
+            Content::NotModified | Content::HeadersOnly => None,
+        }
     }
 }

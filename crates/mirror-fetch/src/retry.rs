@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use url::Position;
 
 use crate::attempt::{Ctx, Done, attempt};
-use crate::body::Whole;
 use crate::desk::Desk;
 use crate::failure::{Failure, FailureKind, Fault, RetryKind};
 use crate::fetcher::Core;
@@ -53,7 +52,7 @@ pub(crate) async fn fetch(
         let fault = match attempt(&mut ctx).await {
             Ok(done) => {
                 core.observer.attempt(Some(done.status), true, began.elapsed());
-                note(core, done.whole.size, true, false);
+                note(core, done.size(), true, false);
                 return Ok(fetched(done, retries, started));
             }
             Err(fault) => fault,
@@ -118,8 +117,8 @@ fn jitter(ceiling: Duration) -> Duration {
 }
 
 fn fetched(done: Done, retries: u32, started: SystemTime) -> Fetched {
-    let Done { status, headers, whole: Whole { body, sha256, size, hold } } = done;
-    Fetched { status, headers, body, sha256, size, retries, started, finished: SystemTime::now(), hold }
+    let Done { status, headers, content } = done;
+    Fetched { status, headers, content, retries, started, finished: SystemTime::now() }
 }
 
 fn failed(req: &FetchRequest, fault: &Fault, retries: u32, started: SystemTime) -> Failure {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use mirror_fetch::{Body, Failure, FailureKind, Fetched};
+use mirror_fetch::{Body, Content, Failure, FailureKind, Fetched, Verified};
 use mirror_manifest::{
     Catalogue, CatalogueBatch, Frame, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, PackedLines,
     Place, Withdrawal, rfc3339,
@@ -44,9 +44,7 @@ pub(crate) fn write_staged(store: &Store, storage: Storage, results: &Results, e
             return;
         }
         let made = taken.drain(..).filter_map(|(tag, result)| match result {
-            Ok(fetched) => {
-                Some(stage(store, storage, tag, fetched).map_or_else(Event::Broken, Event::Arrived))
-            }
+            Ok(fetched) => Some(stage(store, storage, tag, fetched).unwrap_or_else(Event::Broken)),
             Err(failure) if failure.kind == FailureKind::Cancelled => None,
             Err(failure) if failure.kind == FailureKind::Spool => {
                 Some(Event::Broken(PipelineError::Spool(failure.message)))
@@ -59,34 +57,61 @@ pub(crate) fn write_staged(store: &Store, storage: Storage, results: &Results, e
     }
 }
 
-fn stage(store: &Store, storage: Storage, tag: Box<Tag>, fetched: Fetched) -> Result<Arrival, PipelineError> {
-    let good = Good {
-        size: fetched.size,
-        sha256: fetched.sha256,
-        retries: fetched.retries,
-        http_status: Some(fetched.status),
-        started: fetched.started,
-        finished: fetched.finished,
-    };
-    let loose = storage != Storage::Bundle;
-    let (staged, member) = match fetched.body {
-        Body::Memory(ref bytes) => (
-            if loose { Some(store.stage(&tag.path, bytes)?) } else { None },
-            storage.bundles().then(|| MemberBody::Memory(Box::new(Counted(fetched)))),
-        ),
-        Body::Spooled(spool) => {
-            let mut writer = writer_of(spool)?;
-            let member = if storage.bundles() {
-                // Open, it outlives its name.
-                let (file, size) = writer.reader()?;
-                Some(MemberBody::File { file, size })
-            } else {
-                None
+/// Writes a body into the stage, or hands it to the bundles. An answer without a body is no release, whatever its
+/// status.
+fn stage(store: &Store, storage: Storage, tag: Box<Tag>, fetched: Fetched) -> Result<Event, PipelineError> {
+    let Fetched { status, content, retries, started, finished, .. } = fetched;
+    let body = match content {
+        // What nothing is known of is at least not empty: no archive is.
+        Content::Body(body) if body.size() > 0 || tag.cksum.is_some() => body,
+        Content::Body(_) | Content::NotModified | Content::HeadersOnly => {
+            let problem = Problem {
+                http_status: Some(status),
+                retries,
+                started,
+                finished,
+                ..Problem::planned("truncated", "the origin answered without a body".to_owned())
             };
-            (if loose { Some(writer.finish(&tag.path)?) } else { None }, member)
+            return Ok(Event::Failed { tag, problem: Box::new(problem) });
         }
     };
-    Ok(Arrival { tag, good, was: Was::default(), staged, member })
+    let good = Good {
+        size: body.size(),
+        sha256: body.sha256(),
+        retries,
+        http_status: Some(status),
+        started,
+        finished,
+    };
+    let loose = storage != Storage::Bundle;
+    let (staged, member) = match body.body() {
+        Body::Memory(bytes) => (
+            if loose { Some(store.stage(&tag.path, bytes)?) } else { None },
+            storage.bundles().then(|| MemberBody::Memory(Box::new(Counted(body)))),
+        ),
+        Body::Spooled(_) => stage_spooled(storage, &tag.path, body)?,
+    };
+    Ok(Event::Arrived(Arrival { tag, good, was: Was::default(), staged, member }))
+}
+
+fn stage_spooled(
+    storage: Storage,
+    path: &str,
+    body: Verified,
+) -> Result<(Option<Staged>, Option<MemberBody>), PipelineError> {
+    let Body::Spooled(spool) = body.into_body() else {
+        return Err(PipelineError::Internal("a body in memory was taken for a spooled one".to_owned()));
+    };
+    let mut writer = writer_of(spool)?;
+    let member = if storage.bundles() {
+        // Open, it outlives its name.
+        let (file, size) = writer.reader()?;
+        Some(MemberBody::File { file, size })
+    } else {
+        None
+    };
+    let staged = if storage == Storage::Bundle { None } else { Some(writer.finish(path)?) };
+    Ok((staged, member))
 }
 
 /// Withdrawn releases that are told one by one.
@@ -255,6 +280,12 @@ impl Committer {
     }
 
     fn arrived(&mut self, arrival: Arrival, batch: &mut Batch) -> Result<(), PipelineError> {
+        if let Err(why) = arrival.fits() {
+            // Whatever is staged goes with the arrival.
+            let problem = Problem { retries: arrival.good.retries, ..Problem::planned("wrong_hash", why) };
+            self.failed(*arrival.tag, problem, batch);
+            return Ok(());
+        }
         let Arrival { tag, good, was, staged, member } = arrival;
         if tag.replaces {
             batch.catalogue.unsettling = true;

@@ -131,6 +131,27 @@ pub(crate) struct Arrival {
     pub(crate) member: Option<MemberBody>,
 }
 
+impl Arrival {
+    /// Compares what arrived with what the record says, whoever brought it and however it was checked before: the
+    /// last look before bytes get their final name.
+    ///
+    /// # Errors
+    /// What does not fit, in words.
+    pub(crate) fn fits(&self) -> Result<(), String> {
+        let Good { size, sha256, .. } = self.good;
+        if let Some(expect) = self.tag.cksum.filter(|expect| *expect != sha256) {
+            return Err(format!("SHA-256 is {sha256}, not {expect} ({size} bytes); nothing was stored"));
+        }
+        let sizes = [self.staged.as_ref().map(Staged::size), self.member.as_ref().map(MemberBody::size)];
+        match sizes.into_iter().flatten().find(|found| *found != size) {
+            Some(found) => {
+                Err(format!("{size} bytes were verified, {found} are to be stored; nothing was stored"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// What the committer is told.
 pub(crate) enum Event {
     /// Bytes are right; they were held, or are on their way to where they will be.
@@ -161,4 +182,49 @@ pub(crate) enum Event {
     Broken(PipelineError),
     /// Several at once: one wake-up instead of many.
     Many(Vec<Event>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrival(expect: Option<&[u8]>, found: &[u8], told_bytes: u64, member: &[u8]) -> Arrival {
+        let now = SystemTime::now();
+        let sum = mirror_checksum::Hasher::of;
+        let tag = Tag {
+            id: ReleaseId { name: "a".parse().expect("name"), version: "1.0.0".parse().expect("version") },
+            cksum: expect.map(sum),
+            url: String::new(),
+            path: String::new(),
+            guarded: false,
+            was_wrong: false,
+            replaces: false,
+        };
+        let good = Good {
+            size: told_bytes,
+            sha256: sum(found),
+            retries: 0,
+            http_status: Some(200),
+            started: now,
+            finished: now,
+        };
+        let member = Some(MemberBody::Memory(Box::new(member.to_vec())));
+        Arrival { tag: Box::new(tag), good, was: Was::default(), staged: None, member }
+    }
+
+    #[test]
+    fn what_arrived_is_held_against_the_record() {
+        let table = [
+            (Some(&b"x"[..]), &b"x"[..], 1, &b"x"[..], true),
+            (None, b"x", 1, b"x", true),
+            (Some(b"y"), b"x", 1, b"x", false),
+            (Some(b"x"), b"", 0, b"", false),
+            (Some(b"x"), b"x", 1, b"", false),
+            (None, b"x", 1, b"xx", false),
+        ];
+        for (expect, found, told_bytes, member, fits) in table {
+            let outcome = arrival(expect, found, told_bytes, member).fits();
+            assert_eq!(outcome.is_ok(), fits, "{expect:?} {found:?} {member:?}: {outcome:?}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use http::{HeaderName, HeaderValue};
-use mirror_fetch::{Body, FetchRequest, Fetched, Fetcher};
+use mirror_fetch::{Body, Content, FetchRequest, Fetched, Fetcher};
 use mirror_index::sparse::{self, Answer, CacheEntry, DlTemplate, RegistryConfig};
 use mirror_index::{Closure, IndexFile, IndexLimits, LineFault};
 use mirror_store::Store;
@@ -236,9 +236,12 @@ fn answer(fetched: Fetched) -> Result<Answer, PipelineError> {
     let text =
         |name: &str| fetched.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (etag, modified) = (text("etag"), text("last-modified"));
-    let body = match fetched.body {
-        Body::Memory(bytes) => bytes.to_vec(),
-        Body::Spooled(spool) => read_spool(spool)?,
+    let body = match fetched.content {
+        Content::Body(verified) => match verified.into_body() {
+            Body::Memory(bytes) => bytes.to_vec(),
+            Body::Spooled(spool) => read_spool(spool)?,
+        },
+        Content::NotModified | Content::HeadersOnly => Vec::new(),
     };
     Ok(sparse::interpret(fetched.status, etag.as_deref(), modified.as_deref(), body))
 }

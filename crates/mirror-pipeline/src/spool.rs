@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::io;
 
-use mirror_fetch::{Body, Fetched, Spool, SpoolFactory};
+use mirror_fetch::{Body, Spool, SpoolFactory, Verified};
 use mirror_store::{StagedWriter, Store};
 
 use crate::error::PipelineError;
@@ -35,11 +35,11 @@ impl SpoolFactory for StoreSpools {
 }
 
 /// A body in memory on its way into a bundle. It counts against the memory budget until it is there.
-pub(crate) struct Counted(pub(crate) Fetched);
+pub(crate) struct Counted(pub(crate) Verified);
 
 impl AsRef<[u8]> for Counted {
     fn as_ref(&self) -> &[u8] {
-        if let Body::Memory(bytes) = &self.0.body { bytes } else { &[] }
+        if let Body::Memory(bytes) = self.0.body() { bytes } else { &[] }
     }
 }
 

@@ -9,7 +9,16 @@ use crate::error::{StoreError, at};
 pub struct Staged {
     pub(crate) temp: PathBuf,
     pub(crate) rel: String,
+    pub(crate) size: u64,
     pub(crate) published: bool,
+}
+
+impl Staged {
+    /// Returns the length of the file in bytes.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
 }
 
 impl Drop for Staged {
@@ -73,11 +82,12 @@ impl StagedWriter {
     /// Hands the bytes over, to be published as `rel`.
     ///
     /// # Errors
-    /// When `rel` is not a plain relative path.
+    /// When `rel` is not a plain relative path, or the file cannot be looked at.
     pub fn finish(mut self, rel: &str) -> Result<Staged, StoreError> {
         crate::path::below(&self.temp, rel)?;
+        let size = self.file.metadata().map_err(at("look at", &self.temp))?.len();
         self.finished = true;
-        Ok(Staged { temp: self.temp.clone(), rel: rel.to_owned(), published: false })
+        Ok(Staged { temp: self.temp.clone(), rel: rel.to_owned(), size, published: false })
     }
 }
 

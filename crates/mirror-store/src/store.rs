@@ -140,7 +140,7 @@ impl Store {
         below(&self.0.root, rel)?;
         let temp = self.temp();
         self.0.disk.write_new(&temp, data).map_err(at("write", &temp))?;
-        Ok(Staged { temp, rel: rel.to_owned(), published: false })
+        Ok(Staged { temp, rel: rel.to_owned(), size: data.len() as u64, published: false })
     }
 
     /// Puts a file of another store into the stage, to be published as `rel`: as another name of it when
@@ -164,7 +164,8 @@ impl Store {
             let mut file = patient(|| File::create_new(&temp)).map_err(at("create", &temp))?;
             io::copy(&mut source, &mut file).map_err(at("copy to", &temp))?;
         }
-        Ok((Staged { temp, rel: rel.to_owned(), published: false }, linked))
+        let size = fs::symlink_metadata(&temp).map_err(at("look at", &temp))?.len();
+        Ok((Staged { temp, rel: rel.to_owned(), size, published: false }, linked))
     }
 
     /// Opens a file in the stage for a large body.

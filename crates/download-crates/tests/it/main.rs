@@ -14,5 +14,6 @@ mod rerun;
 mod sources;
 mod storage;
 mod trust;
+mod unverified;
 mod update;
 mod world;

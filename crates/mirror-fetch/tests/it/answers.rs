@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use mirror_fetch::{Body, FailureKind, FetchOptions, FetchRequest};
+use mirror_fetch::{Content, FailureKind, FetchOptions, FetchRequest};
 use mirror_testkit::{Fault, Protocol};
 
 use crate::kit::{BODY_BYTES, HANG, Kit};
-use crate::origin::quick;
+use crate::origin::{quick, verified};
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Http2, Protocol::Http1Tls, Protocol::Http1];
 
@@ -24,17 +24,17 @@ async fn head_gives_headers_and_keeps_the_connection() {
         let rounds = async {
             for n in 0..150 {
                 let got = head(if n % 2 == 0 { "/1" } else { "/moved" }).await.unwrap();
-                assert_eq!((got.status, got.size, got.retries), (200, 0, 0), "{protocol:?}");
-                assert!(matches!(&got.body, Body::Memory(bytes) if bytes.is_empty()));
+                assert_eq!((got.status, got.retries), (200, 0), "{protocol:?}");
+                assert!(matches!(&got.content, Content::HeadersOnly));
                 assert_eq!(got.headers["content-length"], BODY_BYTES.to_string().as_str());
-                assert!(got.headers.contains_key("etag") && !got.holds_memory());
+                assert!(got.headers.contains_key("etag"));
                 let failure = head("/gone").await.unwrap_err();
                 assert_eq!((failure.http_status, failure.retries), (Some(404), 0), "{failure}");
             }
         };
         tokio::time::timeout(HANG, rounds).await.unwrap();
         assert_eq!((seen.bytes(), seen.retries()), (0, 0));
-        assert_eq!(fetcher.fetch(kit.req("/2")).await.unwrap().size, BODY_BYTES as u64);
+        assert_eq!(verified(&fetcher.fetch(kit.req("/2")).await.unwrap()).size(), BODY_BYTES as u64);
         assert_eq!(kit.origin.connections(), 1, "{protocol:?}");
     }
 }

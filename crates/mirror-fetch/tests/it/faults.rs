@@ -2,9 +2,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mirror_fetch::{Body, FailureKind, FetchOptions, Fetcher};
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use mirror_fetch::{Body, Content, FailureKind, FetchOptions, Fetcher};
 
-use crate::origin::{Plain, Seen, Spools, Then, fetcher, ok, quick, response, sum};
+use crate::origin::{Plain, Seen, Spools, Then, fetcher, ok, quick, response, sum, verified};
 
 #[tokio::test]
 async fn a_body_arrives_verified_and_the_connection_is_used_again() {
@@ -18,8 +19,8 @@ async fn a_body_arrives_verified_and_the_connection_is_used_again() {
     let fetcher = Fetcher::new(quick(), Arc::clone(&seen) as _, Arc::new(Spools::default())).unwrap();
     for _ in 0..3 {
         let got = fetcher.fetch(origin.req().with_expect(sum(b"hello"))).await.unwrap();
-        assert!(matches!(&got.body, Body::Memory(b) if &b[..] == b"hello"));
-        assert_eq!((got.status, got.size, got.retries), (200, 5, 0));
+        assert!(matches!(verified(&got).body(), Body::Memory(b) if &b[..] == b"hello"));
+        assert_eq!((got.status, verified(&got).size(), got.retries), (200, 5, 0));
     }
     assert_eq!(seen.bytes.load(Ordering::SeqCst), 15);
     assert_eq!(*seen.inflight.lock().unwrap(), 0);
@@ -75,7 +76,7 @@ async fn a_truncated_body_is_fetched_again() {
     })
     .await;
     let got = fetcher(quick()).fetch(origin.req()).await.unwrap();
-    assert_eq!((got.size, got.retries), (9, 2));
+    assert_eq!((verified(&got).size(), got.retries), (9, 2));
 
     let origin =
         Plain::start(|_, _| (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc".to_vec(), Then::Close)).await;
@@ -104,7 +105,7 @@ async fn redirects_stay_inside_the_origin() {
         _ => ok(b"x"),
     })
     .await;
-    assert_eq!(fetcher(quick()).fetch(inside.req()).await.unwrap().size, 1);
+    assert_eq!(verified(&fetcher(quick()).fetch(inside.req()).await.unwrap()).size(), 1);
 
     let other = Plain::start(|_, _| ok(b"other")).await;
     let location = format!("location: {}\r\n", other.base);
@@ -113,7 +114,7 @@ async fn redirects_stay_inside_the_origin() {
     assert_eq!(failure.kind, FailureKind::Redirect);
     assert_eq!((origin.seen(), other.seen()), (1, 0));
     let allowed = FetchOptions { allow_cross_origin_redirects: true, ..quick() };
-    assert_eq!(fetcher(allowed).fetch(origin.req()).await.unwrap().size, 5);
+    assert_eq!(verified(&fetcher(allowed).fetch(origin.req()).await.unwrap()).size(), 5);
 
     let circle = Plain::start(|_, _| (response("302 Found", "location: /a\r\n", b""), Then::Keep)).await;
     let failure = fetcher(quick()).fetch(circle.req()).await.unwrap_err();
@@ -156,10 +157,63 @@ async fn guarded_requests_never_reach_this_machine() {
 }
 
 #[tokio::test]
-async fn not_modified_is_a_success() {
-    let origin = Plain::start(|_, _| (b"HTTP/1.1 304 Same\r\n\r\n".to_vec(), Then::Keep)).await;
-    let got = fetcher(quick()).fetch(origin.req()).await.unwrap();
-    assert_eq!((got.status, got.size), (304, 0));
+async fn not_modified_is_a_success_only_for_validators_without_a_checksum() {
+    let answer = b"HTTP/1.1 304 Same\r\netag: \"kept\"\r\n\r\n";
+    let origin = Plain::start(|_, _| (answer.to_vec(), Then::Keep)).await;
+    let asked = |name, value: &str| origin.req().with_header(name, value.parse().unwrap());
+    for conditional in [asked(IF_NONE_MATCH, "\"kept\""), asked(IF_MODIFIED_SINCE, "then")] {
+        let got = fetcher(quick()).fetch(conditional.clone()).await.unwrap();
+        assert!(got.status == 304 && matches!(got.content, Content::NotModified));
+        // A release is a success by its bytes alone, whatever was asked beside it.
+        let failure = fetcher(quick()).fetch(conditional.with_expect(sum(b""))).await.unwrap_err();
+        assert_eq!((failure.kind, failure.http_status), (FailureKind::HttpStatus, Some(304)));
+    }
+    for unasked in [origin.req(), origin.req().with_expect(sum(b"")), origin.req().head()] {
+        let before = origin.seen();
+        let failure = fetcher(quick()).fetch(unasked).await.unwrap_err();
+        assert_eq!((failure.kind, failure.http_status), (FailureKind::HttpStatus, Some(304)), "{failure}");
+        assert_eq!((failure.retries, origin.seen() - before), (1, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_status_that_carries_no_whole_body_is_never_a_success() {
+    let statuses = [
+        "201 Made",
+        "202 Later",
+        "203 Other",
+        "204 Empty",
+        "205 Reset",
+        "206 Partial",
+        "207 Many",
+        "226 Used",
+        "300 Many",
+        "304 Same",
+        "305 Proxy",
+        "416 Range",
+    ];
+    for status in statuses {
+        let bodiless = ["204", "304"].iter().any(|code| status.starts_with(code));
+        let whole = move |_, _: &str| match bodiless {
+            true => (format!("HTTP/1.1 {status}\r\n\r\n").into_bytes(), Then::Keep),
+            false => (response(status, "content-range: bytes 0-0/1\r\n", b"x"), Then::Keep),
+        };
+        let origin = Plain::start(whole).await;
+        let wants = [origin.req(), origin.req().head(), origin.req().with_expect(sum(b"x"))];
+        for want in wants.into_iter().chain([origin.req().with_expect(sum(b""))]) {
+            let failure = fetcher(quick()).fetch(want).await.unwrap_err();
+            assert_eq!(failure.http_status, status[..3].parse().ok(), "{status}: {failure}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_body_is_compared_like_any_other() {
+    let origin = Plain::start(|_, _| ok(b"")).await;
+    let failure = fetcher(quick()).fetch(origin.req().with_expect(sum(b"x"))).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::WrongHash);
+    let got = fetcher(quick()).fetch(origin.req().with_expect(sum(b""))).await.unwrap();
+    assert_eq!(verified(&got).size(), 0);
 }
 
 #[tokio::test]
@@ -167,7 +221,7 @@ async fn full_memory_spools_and_then_holds_back() {
     let origin = Plain::start(|_, _| ok(&[7; 100_000])).await;
     let fetcher = fetcher(FetchOptions { memory_budget_bytes: 64 << 10, ..quick() });
     let got = fetcher.fetch(origin.req()).await.unwrap();
-    assert!(matches!(got.body, Body::Spooled(_)) && !got.holds_memory());
+    assert!(matches!(verified(&got).body(), Body::Spooled(_)) && !verified(&got).holds_memory());
 
     let small = Plain::start(|_, _| ok(&[7; 16 << 10])).await;
     let mut held = Vec::new();
@@ -177,5 +231,5 @@ async fn full_memory_spools_and_then_holds_back() {
     let wait = Duration::from_millis(200);
     assert!(tokio::time::timeout(wait, fetcher.fetch(small.req())).await.is_err());
     held.pop();
-    assert_eq!(fetcher.fetch(small.req()).await.unwrap().size, 16 << 10);
+    assert_eq!(verified(&fetcher.fetch(small.req()).await.unwrap()).size(), 16 << 10);
 }

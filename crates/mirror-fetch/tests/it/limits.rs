@@ -8,7 +8,7 @@ use mirror_fetch::{FailureKind, FetchOptions};
 use mirror_testkit::{Fault, Protocol, Served};
 
 use crate::kit::{BODY_BYTES, HANG, Kit, until};
-use crate::origin::quick;
+use crate::origin::{quick, verified};
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Http2, Protocol::Http1Tls, Protocol::Http1];
 
@@ -117,7 +117,7 @@ async fn waiting_for_the_byte_limit_is_no_fault_of_the_origin() {
         let options = FetchOptions { retries: 0, total_timeout, max_bytes_per_sec: 1 << 20, ..quick() };
         let (fetcher, _) = kit.fetcher(options);
         let got = fetcher.fetch(mirror_fetch::FetchRequest::new(kit.url("/1"))).await.unwrap();
-        assert_eq!(got.size, 3 << 20);
+        assert_eq!(verified(&got).size(), 3 << 20);
     };
     tokio::join!(slow(Protocol::Http2), slow(Protocol::Http1));
 }

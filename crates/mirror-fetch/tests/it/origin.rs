@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mirror_fetch::{FetchObserver, FetchOptions, FetchRequest, Fetcher, Spool, SpoolFactory};
+use mirror_fetch::{
+    FetchObserver, FetchOptions, FetchRequest, Fetched, Fetcher, Spool, SpoolFactory, Verified,
+};
 use mirror_types::Sha256;
 use sha2::Digest as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -161,4 +163,9 @@ pub(crate) fn quick() -> FetchOptions {
 
 pub(crate) fn fetcher(options: FetchOptions) -> Fetcher {
     Fetcher::new(options, Arc::new(()), Arc::new(Spools::default())).unwrap()
+}
+
+/// The body of an answer that must have one.
+pub(crate) fn verified(got: &Fetched) -> &Verified {
+    got.verified().unwrap()
 }

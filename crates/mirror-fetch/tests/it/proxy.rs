@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-use crate::origin::{fetcher, quick, response, sum};
+use crate::origin::{fetcher, quick, response, sum, verified};
 use crate::secure::secure;
 
 /// What a proxy does with `CONNECT`; anything else it answers itself, with what was asked.
@@ -166,7 +166,7 @@ async fn loopback_and_excepted_hosts_are_asked_directly() {
     .await;
     let proxy = Proxy::start(Tunnels::Refused).await;
     let fetcher = fetcher(proxy.options("", quick()));
-    assert_eq!(fetcher.fetch(origin.req()).await.unwrap().size, 6);
+    assert_eq!(verified(&fetcher.fetch(origin.req()).await.unwrap()).size(), 6);
     assert!(proxy.heads().is_empty());
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mirror_fetch::{Body, FetchOptions, Fetcher};
+use mirror_fetch::{Body, Content, FetchOptions, Fetcher};
 
 use crate::origin::{MemorySpool, Plain, Spools, Then, ok, quick, response, sum};
 
@@ -25,7 +25,8 @@ async fn fetch(origin: &Plain) -> (Vec<u8>, u32, usize) {
     let options = FetchOptions { spool_above_bytes: 1000, ..quick() };
     let fetcher = Fetcher::new(options, Arc::new(()), Arc::clone(&spools) as _).unwrap();
     let got = fetcher.fetch(origin.req().with_expect(sum(&body()))).await.unwrap();
-    let Body::Spooled(spool) = got.body else { panic!("not spooled") };
+    let Content::Body(body) = got.content else { panic!("no body") };
+    let Body::Spooled(spool) = body.into_body() else { panic!("not spooled") };
     let spool = spool.into_any().downcast::<MemorySpool>().unwrap();
     (spool.0, got.retries, spools.restarts.load(Ordering::SeqCst))
 }

@@ -71,10 +71,21 @@ pub enum MemberBody {
     },
 }
 
+impl MemberBody {
+    /// Returns the length of the data in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => (**bytes).as_ref().len() as u64,
+            Self::File { size, .. } => *size,
+        }
+    }
+}
+
 impl std::fmt::Debug for MemberBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Memory(bytes) => write!(f, "{} bytes", (**bytes).as_ref().len()),
+            Self::Memory(_) => write!(f, "{} bytes", self.size()),
             Self::File { size, .. } => write!(f, "a file of {size} bytes"),
         }
     }
