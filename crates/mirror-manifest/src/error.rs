@@ -57,6 +57,14 @@ pub enum ManifestError {
         /// The reason.
         source: rusqlite::Error,
     },
+    /// The catalogue is no database of ours, or a damaged one.
+    #[error("the catalogue {} is damaged ({reason}){REBUILD}", path.display())]
+    DamagedCatalogue {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The operating system said no to the file of index lines.
     #[error("could not {doing} the index lines {}", path.display())]
     Lines {
@@ -82,7 +90,8 @@ pub enum ManifestError {
         file: String,
     },
     /// The catalogue was made by a newer version.
-    #[error("the catalogue {} has format {found}, this version knows {known}; use a newer version, or delete it", path.display())]
+    #[error("the catalogue {} has format {found}, this version knows {known}; use a newer version, or, if it is damaged, run again \
+         with --rebuild-catalogue", path.display())]
     NewerCatalogue {
         /// The database.
         path: PathBuf,
@@ -93,13 +102,40 @@ pub enum ManifestError {
     },
 }
 
+/// What to do about a damaged catalogue.
+const REBUILD: &str = ": what is held is not lost; run again with --rebuild-catalogue, which makes it again from the \
+                       manifest, the bundles and the files";
+
 fn advice(source: &rusqlite::Error) -> &'static str {
     match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => disk_advice(io::ErrorKind::StorageFull),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            ": it is damaged; run again with --rebuild-catalogue"
-        }
+        _ if is_damage(source) => REBUILD,
         _ => "",
+    }
+}
+
+/// Returns whether an error of SQLite speaks of what is in the file, and not of the disk, the system, or another
+/// user of it. Damage shows itself in many ways: a table that is not there, a constraint that does not hold, a
+/// value of another type.
+pub(crate) fn is_damage(source: &rusqlite::Error) -> bool {
+    /// A read that met the end of a file that should be longer: `SQLITE_IOERR_SHORT_READ`.
+    const SHORT_READ: i32 = 522;
+    let rusqlite::Error::SqliteFailure(failure, _) = source else { return true };
+    match failure.code {
+        ErrorCode::SystemIoFailure => failure.extended_code == SHORT_READ,
+        ErrorCode::PermissionDenied
+        | ErrorCode::OperationAborted
+        | ErrorCode::DatabaseBusy
+        | ErrorCode::DatabaseLocked
+        | ErrorCode::OutOfMemory
+        | ErrorCode::ReadOnly
+        | ErrorCode::OperationInterrupted
+        | ErrorCode::DiskFull
+        | ErrorCode::CannotOpen
+        | ErrorCode::FileLockingProtocolFailed
+        | ErrorCode::NoLargeFileSupport
+        | ErrorCode::AuthorizationForStatementDenied => false,
+        _ => true,
     }
 }
 
@@ -112,11 +148,10 @@ impl ManifestError {
             Self::Strange { .. }
             | Self::BadLine { .. }
             | Self::BadLines { .. }
+            | Self::DamagedCatalogue { .. }
             | Self::NewerCatalogue { .. } => ManifestFault::Integrity,
-            Self::Catalogue { source, .. } => match source.sqlite_error_code() {
-                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ManifestFault::Integrity,
-                _ => ManifestFault::Storage,
-            },
+            Self::Catalogue { source, .. } if is_damage(source) => ManifestFault::Integrity,
+            Self::Catalogue { .. } => ManifestFault::Storage,
         }
     }
 }

@@ -69,7 +69,8 @@ pub struct ManifestRecord {
 /// The status of a release that was found, and not held against an index.
 pub const EXISTING: &str = "existing";
 
-/// The status of a release that was removed because upstream withdrew it.
+/// The status of a release that is not held any more: it was removed because upstream withdrew it or, where `error`
+/// says so, its file or its bundle was found gone or damaged. A record behind it may say where it is still held.
 pub const PRUNED: &str = "pruned";
 
 /// A time as the manifest shows it: RFC 3339, UTC, milliseconds.

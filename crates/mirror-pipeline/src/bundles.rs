@@ -18,6 +18,7 @@ use mirror_store::{StoreError, StoreFault};
 use mirror_types::{ReleaseId, Sha256};
 
 use crate::error::PipelineError;
+use crate::gone::{Gone, Lost};
 use crate::options::{BUNDLES, DownloadOptions};
 
 /// Where the state keeps the directory of the bundles.
@@ -57,6 +58,7 @@ pub(crate) fn hold_against(
     catalogue: &mut Catalogue,
     dir: &Path,
     strict: bool,
+    (gone, manifest_log): (&Gone<'_>, &mut ManifestWriter),
 ) -> Result<u64, PipelineError> {
     let known = catalogue.bundles()?;
     if known.is_empty() || catalogue.recall(IDENTITY)?.is_some_and(|identity| !identity.is_empty()) {
@@ -91,6 +93,7 @@ pub(crate) fn hold_against(
             "records speak of members that do not stand in the bundles; they are not held"
         );
     }
+    gone.write(catalogue, &wrong, Lost::Member, manifest_log)?;
     catalogue.disown(wrong)?;
     remember_identity(catalogue, &files)?;
     Ok(count)
@@ -124,10 +127,20 @@ fn missing(known: &[(u32, u64)], files: &[BundleFiles]) -> Vec<u32> {
     known.iter().filter(|(number, end)| !is_there(*number, *end)).map(|(number, _)| *number).collect()
 }
 
-/// Has the catalogue forget the bundles that are not there; gives their names.
-pub(crate) fn forget_missing(catalogue: &mut Catalogue, dir: &Path) -> Result<Vec<String>, PipelineError> {
+/// Has the catalogue and the manifest forget the bundles that are not there; returns their names.
+pub(crate) fn forget_missing(
+    catalogue: &mut Catalogue,
+    dir: &Path,
+    gone: &Gone<'_>,
+    manifest: &mut ManifestWriter,
+) -> Result<Vec<String>, PipelineError> {
     let missing = missing(&catalogue.bundles()?, &listed(dir)?);
-    missing.iter().try_for_each(|number| catalogue.forget_bundle(*number))?;
+    for number in &missing {
+        let mut lost = Vec::new();
+        catalogue.members_of(*number, &mut |id, _, _| lost.push(id))?;
+        gone.write(catalogue, &lost, Lost::Member, manifest)?;
+        catalogue.forget_bundle(*number)?;
+    }
     Ok(missing.into_iter().map(name).collect())
 }
 

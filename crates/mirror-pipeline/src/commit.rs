@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bundles::{self, Bundler, frame_of, path_in};
 use crate::error::PipelineError;
 use crate::event::{Arrival, Event, Good, Problem, Tag, Was};
+use crate::gone::{Gone, Lost};
 use crate::options::Storage;
 use crate::outcome::Outcome;
 use crate::spool::{Counted, writer_of};
@@ -242,8 +243,14 @@ impl Committer {
             Event::Failed { tag, problem } => self.failed(*tag, *problem, batch),
             Event::CrateFailed { name, problem } => self.crate_failed(name, *problem, batch),
             Event::CrateRead(name) => batch.catalogue.healed_crates.push(name),
-            Event::Lost(id) => batch.catalogue.lost.push(id),
-            Event::LostMember(id) => batch.catalogue.lost_members.push(id),
+            Event::Lost(id) => {
+                self.gone().lost(&self.catalogue, &id, Lost::File, &mut batch.records)?;
+                batch.catalogue.lost.push(id);
+            }
+            Event::LostMember(id) => {
+                self.gone().lost(&self.catalogue, &id, Lost::Member, &mut batch.records)?;
+                batch.catalogue.lost_members.push(id);
+            }
             Event::Settled(id) => batch.catalogue.settle(id),
             Event::Unwanted(id) => batch.catalogue.unwanted.push(id),
             Event::Withdrawn(id, kind) => {
@@ -266,6 +273,10 @@ impl Committer {
             }
         }
         Ok(())
+    }
+
+    fn gone(&self) -> Gone<'_> {
+        Gone { store: &self.store, root: &self.root, bundles_dir: &self.bundles_dir, run_id: &self.run_id }
     }
 
     fn told_withdrawn(&mut self, id: &ReleaseId, kind: Withdrawal) {

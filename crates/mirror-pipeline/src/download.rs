@@ -18,6 +18,7 @@ use crate::bundles;
 use crate::commit::{Committed, Committer, write_staged};
 use crate::cursor::{Cursor, Totals};
 use crate::error::PipelineError;
+use crate::gone::Gone;
 use crate::list::{Checksums, read_checksums};
 use crate::options::{DownloadOptions, Prune, Storage, Upstream};
 use crate::outcome::Outcome;
@@ -165,13 +166,22 @@ impl Run {
         }
         let database = database(&store);
         let mut catalogue = Catalogue::open(&database)?;
+        if options.verify_existing {
+            catalogue.check()?;
+        }
         if !catalogue.follows(&options.manifest)? {
             bundles::doubt(&mut catalogue)?;
         }
-        catalogue.replay(&options.manifest, store.layout())?;
+        if catalogue.replay(&options.manifest, store.layout())?.anew {
+            tracing::warn!(
+                "the catalogue was gone, empty, or of another manifest: it was made again from the manifest"
+            );
+        }
         let run_id = run_id();
         let bundles_dir = bundles::dir_of(options.bundles_out.as_deref(), &catalogue)?;
-        bundles::hold_against(&mut catalogue, &bundles_dir, true)?;
+        let root = options.out.display().to_string();
+        let gone = Gone { store: &store, root: &root, bundles_dir: &bundles_dir, run_id: &run_id };
+        bundles::hold_against(&mut catalogue, &bundles_dir, true, (&gone, &mut manifest))?;
         bundles::check(&catalogue, &bundles_dir)?;
         let bundler = if options.storage.bundles() {
             Some(bundles::open(&options, &mut catalogue, &mut manifest, &run_id)?)
@@ -179,7 +189,7 @@ impl Run {
             None
         };
         let (reader, swept, lines) = look_around(&store, &mut catalogue, &options, &cancel)?;
-        swept.record(&store, &mut catalogue)?;
+        swept.record(&store, &mut catalogue, &gone, &mut manifest)?;
         let mut cursor = Cursor::of(&self.input, &options, self.selection.is_open());
         let mut fetch = options.fetch.clone();
         if options.storage.bundles() {
@@ -218,7 +228,7 @@ impl Run {
             lines,
             stats: stats.clone(),
             run_id: run_id.clone(),
-            root: options.out.display().to_string(),
+            root: root.clone(),
             cancel: cancel.clone(),
             outcome: Outcome { foreign_packages: foreign, ..Outcome::default() },
             withdrawn: 0,
@@ -270,7 +280,7 @@ impl Run {
             join(worker).await?;
         }
         stats.set_phase(Phase::Finishing);
-        let Committed { mut outcome, mut catalogue, manifest, lines, bundler, touched } =
+        let Committed { mut outcome, mut catalogue, mut manifest, lines, bundler, touched } =
             join(commit).await??;
         if let Some(bundler) = bundler {
             outcome.growing = bundler.finish(options.bundle_seal, &mut catalogue)?;
@@ -290,14 +300,12 @@ impl Run {
             let source = if through { index_of_run(&options, cursor.as_ref())? } else { None };
             match &source {
                 Some(source) => {
-                    let root = &options.out;
                     let mut pruner = Pruner {
                         source,
                         store: &store,
                         catalogue: &mut catalogue,
-                        manifest,
-                        run_id: &run_id,
-                        root,
+                        manifest: &mut manifest,
+                        gone: &gone,
                     };
                     pruner.prune(what, options.allow_mass_prune, &mut outcome)?;
                 }
@@ -323,7 +331,7 @@ impl Run {
         if began.elapsed() > LONG && !outcome.interrupted {
             // The next run need not list what this one wrote.
             let swept = sweep(&store, &catalogue, &user_cancel)?;
-            swept.record(&store, &mut catalogue)?;
+            swept.record(&store, &mut catalogue, &gone, &mut manifest)?;
             outcome.lost_while_running = swept.lost.len() as u64;
         }
         stats.set_phase(Phase::Done);

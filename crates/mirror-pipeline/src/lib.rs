@@ -11,6 +11,7 @@ mod download;
 mod error;
 mod event;
 mod extract;
+mod gone;
 mod keep;
 mod list;
 mod options;

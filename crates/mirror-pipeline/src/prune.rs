@@ -1,15 +1,14 @@
 //! Removes what upstream withdrew, when the operator says so.
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::time::SystemTime;
 
 use mirror_index::{IndexLimits, IndexSource, parse_file};
-use mirror_manifest::{Catalogue, CatalogueBatch, ManifestRecord, ManifestWriter, PRUNED, rfc3339};
+use mirror_manifest::{Catalogue, CatalogueBatch, ManifestWriter};
 use mirror_store::Store;
 use mirror_types::{ReleaseId, index_path};
 
 use crate::error::PipelineError;
+use crate::gone::Gone;
 use crate::options::Prune;
 use crate::outcome::Outcome;
 
@@ -25,9 +24,8 @@ pub(crate) struct Pruner<'a> {
     pub(crate) source: &'a IndexSource,
     pub(crate) store: &'a Store,
     pub(crate) catalogue: &'a mut Catalogue,
-    pub(crate) manifest: ManifestWriter,
-    pub(crate) run_id: &'a str,
-    pub(crate) root: &'a Path,
+    pub(crate) manifest: &'a mut ManifestWriter,
+    pub(crate) gone: &'a Gone<'a>,
 }
 
 /// Whether so many of what is held are suspicious.
@@ -110,27 +108,15 @@ impl Pruner<'_> {
         Ok(still)
     }
 
-    /// Files first, then the record of it, then the catalogue: what a crash leaves in between is
-    /// noticed as lost, and settled because upstream does not have it.
+    /// Files first, then the record of it, then the catalogue. What a crash leaves in between, the next run finds
+    /// to be lost, and writes the record; it is settled because upstream does not have it.
     fn remove(&mut self, batch: &[ReleaseId]) -> Result<(), PipelineError> {
         let layout = self.store.layout();
-        let now = rfc3339(SystemTime::now());
         self.store.remove(batch.iter().map(|id| layout.path(id)))?;
-        let records: Vec<_> = batch
-            .iter()
-            .map(|id| ManifestRecord {
-                schema_version: 2,
-                path: format!("{}/{}", self.root.display(), layout.path(id)),
-                started_at: now.clone(),
-                finished_at: now.clone(),
-                ok: true,
-                status: PRUNED.to_owned(),
-                crate_name: Some(id.name.to_string()),
-                version: Some(id.version.to_string()),
-                run_id: Some(self.run_id.to_owned()),
-                ..ManifestRecord::default()
-            })
-            .collect();
+        let mut records = Vec::with_capacity(batch.len());
+        for id in batch {
+            self.gone.tell(id, None, None, &mut records);
+        }
         let len = self.manifest.append(&records)?;
         self.manifest.sync()?;
         let batch = CatalogueBatch {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bundles::{self, Found};
 use crate::download::{database, run_id};
 use crate::error::PipelineError;
+use crate::gone::Gone;
 use crate::options::RebuildOptions;
 use crate::outcome::ExitCode;
 use crate::sweep::{distrust, sweep};
@@ -99,27 +100,34 @@ pub fn rebuild_catalogue(
         ..RebuildOutcome::default()
     };
     let (root, run_id) = (options.out.display().to_string(), run_id());
+    let gone = Gone { store: &store, root: &root, bundles_dir: &dir, run_id: &run_id };
     if dir.is_dir() && bundles::is_any(&dir)? {
         // Makes good what a run left that was stopped.
         drop(bundles::open_writer(&dir, BundleOptions::default())?);
-        outcome.lost_members = bundles::hold_against(&mut catalogue, &dir, false)?;
+        outcome.lost_members = bundles::hold_against(&mut catalogue, &dir, false, (&gone, &mut manifest))?;
         let mut found = Found { manifest: &mut manifest, root: root.clone(), run_id: &run_id };
         outcome.members = bundles::take_in(&mut catalogue, &dir, &mut found)?;
     }
-    outcome.missing_bundles = bundles::forget_missing(&mut catalogue, &dir)?;
+    outcome.missing_bundles = bundles::forget_missing(&mut catalogue, &dir, &gone, &mut manifest)?;
     outcome.bundles = catalogue.bundles()?.len() as u64;
     bundles::remember(&mut catalogue, &dir)?;
 
     distrust(&mut catalogue)?;
     let swept = sweep(&store, &catalogue, cancel)?;
-    swept.record(&store, &mut catalogue)?;
+    swept.record(&store, &mut catalogue, &gone, &mut manifest)?;
     for id in swept.lost {
         // A bundle may have it.
         if !catalogue.held_of(&id.name)?.iter().any(|held| held.version == id.version.as_str()) {
             outcome.lost.push(id);
         }
     }
-    let mut adopter = Adopter { store: &store, catalogue, manifest: &mut manifest, root, run_id };
+    let mut adopter = Adopter {
+        store: &store,
+        catalogue,
+        manifest: &mut manifest,
+        root: root.clone(),
+        run_id: run_id.clone(),
+    };
     outcome.adopted = adopter.adopt_all(cancel)?;
     let mut catalogue = adopter.catalogue;
     if cancel.is_cancelled() {

@@ -236,7 +236,7 @@ fn way(
     if let Some(paths) = paths_of(selection) {
         return Ok(Way::Named(paths));
     }
-    let first = catalogue.is_none_or(|catalogue| catalogue.is_empty().unwrap_or(false));
+    let first = catalogue.map(Catalogue::is_empty).transpose()?.unwrap_or(true);
     Ok(if first && !options.dry_run { Way::Ordered } else { Way::Fastest })
 }
 

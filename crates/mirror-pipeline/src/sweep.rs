@@ -10,12 +10,13 @@
 use std::collections::HashSet;
 use std::thread;
 
-use mirror_manifest::{Catalogue, CatalogueBatch, DirRow};
+use mirror_manifest::{Catalogue, CatalogueBatch, DirRow, ManifestWriter};
 use mirror_store::{DirListing, Store};
 use mirror_types::{CrateName, ReleaseId};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
+use crate::gone::{Gone, Lost};
 
 /// Where the catalogue keeps which mirror the times are of.
 const PLACE: &str = "swept_place";
@@ -116,7 +117,7 @@ fn is_as_left(store: &Store, row: &DirRow) -> Result<bool, PipelineError> {
 
 /// Whether nothing can have happened in the tick in which a directory was listed.
 fn is_settled(row: &DirRow) -> bool {
-    row.listed_ns - row.mtime_ns.max(row.ctime_ns) > TICK_NS
+    row.listed_ns.saturating_sub(row.mtime_ns.max(row.ctime_ns)) > TICK_NS
 }
 
 impl Swept {
@@ -164,13 +165,21 @@ impl Swept {
         Ok(())
     }
 
-    /// Has the catalogue know it: the lost are in the failure ledger from now on, until they are held
+    /// Has manifest and catalogue know it: the lost are in the failure ledger from now on, until they are held
     /// again, so that no crash can make them be forgotten.
-    pub(crate) fn record(&self, store: &Store, catalogue: &mut Catalogue) -> Result<(), PipelineError> {
+    pub(crate) fn record(
+        &self,
+        store: &Store,
+        catalogue: &mut Catalogue,
+        gone: &Gone<'_>,
+        manifest: &mut ManifestWriter,
+    ) -> Result<(), PipelineError> {
         for id in &self.lost {
             tracing::warn!(release = %id, "was held, but its file is gone or has another size");
         }
+        let manifest_len = gone.write(catalogue, &self.lost, Lost::File, manifest)?;
         let batch = CatalogueBatch {
+            manifest_len,
             lost: self.lost.clone(),
             dirs: self.listed.clone(),
             ..CatalogueBatch::default()

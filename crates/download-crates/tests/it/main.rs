@@ -4,12 +4,14 @@
 
 mod bundled;
 mod bundled_trust;
+mod catalogue_damage;
 mod crash;
 mod faults;
 mod hostile;
 mod lines;
 mod nightly;
 mod planted;
+mod prune_crash;
 mod rerun;
 mod sources;
 mod storage;

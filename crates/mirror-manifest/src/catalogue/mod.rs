@@ -1,4 +1,7 @@
 mod batch;
+#[cfg(test)]
+mod damage;
+mod files;
 mod index_files;
 mod replay;
 mod serve;
@@ -16,6 +19,7 @@ pub use serve::Census;
 
 use crate::error::ManifestError;
 use crate::writer::at;
+use files::{check_head, check_plain, remove_all};
 
 const FORMAT: i64 = 3;
 
@@ -69,6 +73,7 @@ impl Catalogue {
     pub fn open(path: &Path) -> Result<Self, ManifestError> {
         let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
         check_plain(path)?;
+        check_head(path)?;
         let mut kept = Vec::new();
         // Who is killed while it is made leaves something to be taken back, which takes writing.
         if format_of(path, open_to_write).map_err(fail)?.is_some_and(|found| 0 < found && found < FORMAT) {
@@ -81,6 +86,9 @@ impl Catalogue {
         // What a power cut takes from the catalogue is taken in again from the manifest.
         db.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
         let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
+        if found <= 0 {
+            check_unmade(&db, path)?;
+        }
         match found {
             0 => db.execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;")).map_err(fail)?,
             FORMAT => {}
@@ -103,8 +111,12 @@ impl Catalogue {
     pub fn open_read_only(path: &Path) -> Result<Option<Self>, ManifestError> {
         let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
         check_plain(path)?;
+        check_head(path)?;
         let Some(found) = format_of(path, open_to_read).map_err(fail)? else { return Ok(None) };
         let db = open_to_read(path).map_err(fail)?;
+        if found <= 0 {
+            check_unmade(&db, path)?;
+        }
         if found < FORMAT {
             // The next run that may write makes it again.
             return Ok(None);
@@ -142,6 +154,19 @@ impl Catalogue {
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         query().map_err(self.fail("read what is held from"))
+    }
+
+    /// Checks the structure of the whole database; reads all of it.
+    ///
+    /// # Errors
+    /// [`ManifestError::DamagedCatalogue`] with the first fault; when SQLite fails.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        let fault: String =
+            self.db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(self.fail("check"))?;
+        if fault == "ok" {
+            return Ok(());
+        }
+        Err(ManifestError::DamagedCatalogue { path: self.path.clone(), reason: fault.replace('\n', " ") })
     }
 
     /// Whether nothing is held.
@@ -401,6 +426,17 @@ impl Catalogue {
         write().map_err(fail)
     }
 
+    /// Recomputes what is known of the bundles from what is held in them.
+    pub(crate) fn measure_bundles(&mut self) -> Result<(), ManifestError> {
+        let fail = self.fail("write to");
+        let mut write = || {
+            let transaction = self.db.transaction()?;
+            batch::measure_bundles(&transaction)?;
+            transaction.commit()
+        };
+        write().map_err(fail)
+    }
+
     /// Puts a catalogue that was made beside it into the place of another one. Both must be closed.
     ///
     /// # Errors
@@ -473,6 +509,20 @@ fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     }
 }
 
+/// Refuses a database without a format that has tables nevertheless: both are written at once.
+fn check_unmade(db: &Connection, path: &Path) -> Result<(), ManifestError> {
+    let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
+    let tables: i64 =
+        db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
+    if tables == 0 {
+        return Ok(());
+    }
+    Err(ManifestError::DamagedCatalogue {
+        path: path.to_owned(),
+        reason: "it has tables, and does not say of which format".to_owned(),
+    })
+}
+
 fn withdrawn(db: &Connection) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, String)>> {
     let mut statement = db.prepare(
         "SELECT crate, withdrawn.version, kind, first_seen FROM withdrawn
@@ -493,34 +543,6 @@ fn withdrawn(db: &Connection) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, St
 /// What an older catalogue says that no manifest does.
 fn withdrawn_of(path: &Path) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, String)>> {
     withdrawn(&Connection::open_with_flags(path, READ_ONLY)?)
-}
-
-/// A database, with what SQLite keeps beside it.
-fn remove_all(path: &Path) -> Result<(), ManifestError> {
-    files_of(path).iter().try_for_each(|file| remove(file))
-}
-
-/// Refuses links and special files where a database is, or where SQLite keeps something beside it: SQLite follows
-/// links.
-fn check_plain(path: &Path) -> Result<(), ManifestError> {
-    files_of(path).iter().try_for_each(|file| mirror_fs::is_file(file).map(drop).map_err(at("look at", file)))
-}
-
-/// The files of a database.
-fn files_of(path: &Path) -> [PathBuf; 4] {
-    ["", "-wal", "-shm", "-journal"].map(|suffix| {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        file.into()
-    })
-}
-
-#[expect(clippy::disallowed_methods, reason = "the catalogue is this crate's own file")]
-fn remove(path: &Path) -> Result<(), ManifestError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at("remove the old", path)(error)),
-        _ => Ok(()),
-    }
 }
 
 fn sha(blob: &[u8]) -> rusqlite::Result<Sha256> {

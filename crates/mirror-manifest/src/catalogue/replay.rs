@@ -14,6 +14,8 @@ use crate::writer::read_from;
 pub struct ReplayReport {
     /// Records that were read.
     pub records: u64,
+    /// Whether the catalogue knew nothing of this manifest, which has records.
+    pub anew: bool,
 }
 
 impl Catalogue {
@@ -29,8 +31,10 @@ impl Catalogue {
         let start = if same { self.manifest_len()? } else { 0 };
         // Read again, it may take back what was held since.
         let mut batch = CatalogueBatch { unsettling: !same, ..CatalogueBatch::default() };
+        let mut pruned = false;
         read_from::<ManifestError>(manifest, start, &mut |end, record| {
             report.records += 1;
+            pruned |= record.status == PRUNED;
             take(record, layout, &mut batch);
             batch.manifest_len = Some(end);
             if batch.held.len() + batch.failed.len() >= CHUNK {
@@ -41,6 +45,11 @@ impl Catalogue {
         if !same || batch.manifest_len.is_some() {
             batch.manifest_len.get_or_insert(start);
             self.apply(&batch)?;
+        }
+        report.anew = start == 0 && report.records > 0;
+        if pruned {
+            // Bundles that are gone for good held something once.
+            self.measure_bundles()?;
         }
         self.know(manifest)?;
         Ok(report)

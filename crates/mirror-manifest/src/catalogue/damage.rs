@@ -1,0 +1,233 @@
+//! Catalogues that were damaged in any way: what notices it calls it damage, and nothing panics.
+#![expect(clippy::disallowed_methods, reason = "tests damage files of their own")]
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::error::ManifestFault;
+use crate::lines::{IndexFileRow, TextDigest};
+
+fn id(n: usize, version: &str) -> ReleaseId {
+    let name = format!("crate-{n}").parse().expect("name");
+    ReleaseId { name, version: version.parse().expect("version") }
+}
+
+/// A batch that writes into every table.
+fn batch(from: usize) -> CatalogueBatch {
+    let mut batch = CatalogueBatch { manifest_len: Some(from as u64), ..CatalogueBatch::default() };
+    for n in from..from + 150 {
+        let frame = Frame { bundle: u32::try_from(n % 3).expect("small"), offset: n as u64 * 100, len: 100 };
+        for (version, place) in
+            [("1.0.0", Place::Loose), ("1.0.1", Place::Bundle(frame)), ("2.0.0", Place::Both(frame))]
+        {
+            let sha256 = Sha256::from_bytes([u8::try_from(n % 251).expect("small"); 32]);
+            batch.held.push(HeldRelease { id: id(n, version), sha256, size: n as u64, place });
+        }
+        batch.withdrawn.push((id(n, "1.0.0"), Withdrawal::Deleted, "2026-01-01T00:00:00.000Z".to_owned()));
+        batch.failed.push(FailureRow {
+            name: id(n, "1.0.0").name,
+            version: None,
+            cksum: None,
+            url: "http://h".to_owned(),
+            kind: "status".to_owned(),
+            error: "no".to_owned(),
+            http_status: Some(500),
+            attempts: 3,
+            first_seen: String::new(),
+            last_seen: String::new(),
+        });
+        batch.dirs.push(DirRow { path: format!("c/{n}"), mtime_ns: 1, ctime_ns: 2, listed_ns: 3 });
+        batch.index_files.push(IndexFileRow {
+            path: format!("cr/at/crate-{n}"),
+            digest: TextDigest::of(b"x"),
+            size: 1,
+            frame_offset: n as u64,
+            frame_len: 1,
+        });
+    }
+    batch
+}
+
+/// A catalogue with something in every table, closed.
+fn make(path: &Path) {
+    let mut catalogue = Catalogue::open(path).expect("open");
+    catalogue.apply(&batch(0)).expect("apply");
+    catalogue.set_cursor("somewhere").expect("cursor");
+}
+
+/// Asks everything that can be asked, and writes.
+fn use_it(path: &Path) -> Result<(), ManifestError> {
+    if let Some(reader) = Catalogue::open_read_only(path)? {
+        ask(&reader)?;
+    }
+    let mut catalogue = Catalogue::open(path)?;
+    ask(&catalogue)?;
+    catalogue.apply(&batch(100))?;
+    catalogue.forget_bundle(1)?;
+    catalogue.disown(vec![id(3, "1.0.1")])?;
+    catalogue.set_cursor("elsewhere")?;
+    ask(&catalogue)?;
+    catalogue.check()
+}
+
+fn ask(catalogue: &Catalogue) -> Result<(), ManifestError> {
+    for n in 0..150 {
+        catalogue.held_of(&id(n, "1.0.0").name)?;
+        catalogue.held_release(&id(n, "2.0.0"))?;
+        catalogue.ledger_of(&id(n, "1.0.0").name)?;
+        catalogue.index_file(&format!("cr/at/crate-{n}"))?;
+    }
+    catalogue.is_empty()?;
+    catalogue.count()?;
+    catalogue.census()?;
+    catalogue.dirs(&mut |_| {})?;
+    catalogue.loose_between(&("a".to_owned().."z".to_owned()), &mut |_, _, _| {})?;
+    for (number, _) in catalogue.bundles()? {
+        catalogue.members_of(number, &mut |_, _, _| {})?;
+    }
+    catalogue.crates(&mut |_| {})?;
+    catalogue.releases(&mut |_, _| {})?;
+    catalogue.withdrawn()?;
+    catalogue.ledger_crates()?;
+    catalogue.failures()?;
+    catalogue.cursor()?;
+    catalogue.manifest_len()?;
+    catalogue.lines_state()?;
+    catalogue.index_files(&mut |_| {})?;
+    catalogue.search("crate", 0, 10)?;
+    Ok(())
+}
+
+#[track_caller]
+fn assert_damage(path: &Path, what: &str) -> bool {
+    match use_it(path) {
+        Ok(()) => false,
+        Err(error) => {
+            assert_eq!(error.kind(), ManifestFault::Integrity, "{what}: {error:?}");
+            assert!(error.to_string().contains("--rebuild-catalogue"), "{what}: {error}");
+            true
+        }
+    }
+}
+
+#[test]
+fn what_is_no_catalogue_is_damage() {
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("c.sqlite");
+    make(&path);
+    let whole = fs::read(&path).expect("read");
+    assert!(!assert_damage(&path, "whole"));
+    let changed = |at: usize, to: &[u8]| {
+        let mut bytes = whole.clone();
+        bytes[at..at + to.len()].copy_from_slice(to);
+        bytes
+    };
+    let mut newer = rusqlite::Connection::open(&path).expect("open");
+    newer.pragma_update(None, "user_version", FORMAT + 1).expect("newer");
+    newer = {
+        drop(newer);
+        rusqlite::Connection::open(&path).expect("open")
+    };
+    drop(newer);
+    let newer = fs::read(&path).expect("read");
+    for (what, bytes) in [
+        ("one byte", b"x".to_vec()),
+        ("text", b"no database at all, as anybody can see\n".repeat(9)),
+        ("zeros", vec![0; 8192]),
+        ("a header alone", whole[..100].to_vec()),
+        ("part of a header", whole[..60].to_vec()),
+        ("half", whole[..whole.len() / 2].to_vec()),
+        ("all but the last byte", whole[..whole.len() - 1].to_vec()),
+        ("another magic", changed(0, b"SQLite format 4\0")),
+        ("a later way of writing", changed(18, &[3])),
+        ("a later way of reading", changed(19, &[3])),
+        ("no page size", changed(16, &[0, 0])),
+        ("no format, with tables", changed(60, &[0, 0, 0, 0])),
+        ("no tables", changed(100, &[0; 400])),
+        ("a later format", newer),
+    ] {
+        fs::write(&path, bytes).expect("write");
+        assert!(assert_damage(&path, what), "{what} went unnoticed");
+    }
+    // What is left when making it was stopped at once.
+    fs::write(&path, b"").expect("write");
+    assert!(!assert_damage(&path, "nothing"));
+}
+
+#[derive(Debug, Clone)]
+enum Damage {
+    Flip(prop::sample::Index, u8),
+    Overwrite(prop::sample::Index, Vec<u8>),
+    Zero(prop::sample::Index, usize),
+    Cut(prop::sample::Index),
+    Swap(prop::sample::Index, prop::sample::Index),
+}
+
+fn damages() -> impl Strategy<Value = Damage> {
+    let at = any::<prop::sample::Index>;
+    prop_oneof![
+        (at(), 0..8_u8).prop_map(|(at, bit)| Damage::Flip(at, bit)),
+        (at(), prop::collection::vec(any::<u8>(), 1..64))
+            .prop_map(|(at, bytes)| Damage::Overwrite(at, bytes)),
+        (at(), 1..9000_usize).prop_map(|(at, len)| Damage::Zero(at, len)),
+        at().prop_map(Damage::Cut),
+        (at(), at()).prop_map(|(a, b)| Damage::Swap(a, b)),
+    ]
+}
+
+fn apply(damage: &Damage, bytes: &mut Vec<u8>) {
+    const PAGE: usize = 4096;
+    let len = bytes.len();
+    match damage {
+        Damage::Flip(at, bit) => bytes[at.index(len)] ^= 1 << bit,
+        Damage::Overwrite(at, with) => {
+            let at = at.index(len);
+            let end = (at + with.len()).min(len);
+            bytes[at..end].copy_from_slice(&with[..end - at]);
+        }
+        Damage::Zero(at, count) => {
+            let at = at.index(len);
+            bytes[at..(at + count).min(len)].fill(0);
+        }
+        Damage::Cut(at) => bytes.truncate(at.index(len)),
+        Damage::Swap(a, b) => {
+            let (a, b) = (a.index(len / PAGE) * PAGE, b.index(len / PAGE) * PAGE);
+            for at in 0..PAGE {
+                bytes.swap(a + at, b + at);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 160, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_damage_is_damage_or_goes_unnoticed(damages in prop::collection::vec(damages(), 1..4), log: bool) {
+        thread_local! {
+            static MADE: (Vec<u8>, Vec<u8>) = {
+                let dir = tempfile::tempdir().expect("dir");
+                let path = dir.path().join("c.sqlite");
+                make(&path);
+                let mut open = Catalogue::open(&path).expect("open");
+                open.apply(&batch(40)).expect("apply");
+                let log = fs::read(dir.path().join("c.sqlite-wal")).expect("log");
+                (fs::read(&path).expect("read"), log)
+            };
+        }
+        let (mut bytes, mut wal) = MADE.with(Clone::clone);
+        for damage in &damages {
+            apply(damage, if log { &mut wal } else { &mut bytes });
+        }
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("c.sqlite");
+        fs::write(&path, bytes).expect("write");
+        if log {
+            fs::write(dir.path().join("c.sqlite-wal"), wal).expect("write");
+        }
+        assert_damage(&path, "damaged");
+    }
+}
