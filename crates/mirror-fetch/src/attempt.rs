@@ -6,19 +6,19 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    LOCATION, RANGE, RETRY_AFTER,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
-use mirror_types::Sha256;
+use mirror_types::{CLIPPED_VALUE_BYTES, Sha256, clipped};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use url::{Position, Url};
 
-use crate::body::{Resume, Sink, permits_for, validator};
+use crate::body::{Resume, Sink, kept, permits_for, validator};
 use crate::desk::Desk;
 use crate::failure::{FailureKind, Fault};
 use crate::fetcher::{Core, RESERVE_BYTES};
@@ -55,12 +55,16 @@ enum Exchanged {
     Done(Done),
     /// The answer is elsewhere: its `Location`.
     Redirect(Option<HeaderValue>),
+    /// The origin does not go on where the last attempt broke off: all of it is to be asked for again.
+    NoContinuation,
 }
 
 /// What attempts at one request share.
 pub(crate) struct Ctx<'a> {
     pub(crate) core: &'a Core,
     pub(crate) req: &'a FetchRequest,
+    /// The address of the request, in the form that its origin knows.
+    pub(crate) url: Url,
     /// Where small bodies are hashed, when a driver looks after it.
     pub(crate) desk: Option<&'a Desk>,
     /// Kept from an attempt that broke off.
@@ -72,20 +76,25 @@ pub(crate) struct Ctx<'a> {
     pub(crate) alone: bool,
 }
 
+/// Sends the request, and again where a redirect or a refused continuation asks for it.
 pub(crate) async fn attempt(ctx: &mut Ctx<'_>) -> Result<Done, Fault> {
+    let across_origins = ctx.req.across_origins || ctx.req.expect.is_some();
     let mut moved: Option<Url> = None;
-    for _ in 0..=MAX_HOPS {
-        let req = ctx.req;
-        let url = moved.as_ref().unwrap_or(&req.url);
-        let guarded = req.guarded || (moved.is_some() && !is_local_host(&req.url));
-        let origin = ctx.core.pool.origin(url, guarded)?;
-        match exchange(ctx, &origin, url).await? {
+    let mut hops = 0;
+    while hops <= MAX_HOPS {
+        let url = moved.clone().unwrap_or_else(|| ctx.url.clone());
+        // Where the operator named this machine, or the host itself, a redirect may lead there.
+        let named = is_local_host(&ctx.url) || url.host() == ctx.url.host();
+        let origin = ctx.core.pool.origin(&url, ctx.req.guarded || !named)?;
+        match exchange(ctx, &origin, &url).await? {
             Exchanged::Done(done) => return Ok(done),
             Exchanged::Redirect(location) => {
-                let cross = ctx.core.options.allow_cross_origin_redirects;
-                let next = follow(&req.url, url, location.as_ref().map(HeaderValue::as_bytes), cross)?;
-                moved = Some(next);
+                let location = location.as_ref().map(HeaderValue::as_bytes);
+                moved = Some(follow(&ctx.url, &url, location, across_origins)?);
+                hops += 1;
             }
+            // Comes once: nothing is left to be continued.
+            Exchanged::NoContinuation => {}
         }
     }
     Err(Fault::new(FailureKind::Redirect, format_args!("more than {MAX_HOPS} redirects")))
@@ -104,7 +113,6 @@ async fn exchange(ctx: &mut Ctx<'_>, origin: &std::sync::Arc<Origin>, url: &Url)
     };
     ctx.slot.store(lease.slot(), Ordering::Relaxed);
     let request = build(ctx, origin, url, lease.is_h2())?;
-    // Only what was sent counts: a redirect to another origin leaves validators behind.
     let conditional = ctx.req.expect.is_none()
         && [IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|name| request.headers().contains_key(name));
     let now = Instant::now();
@@ -161,15 +169,8 @@ fn build(ctx: &Ctx<'_>, origin: &Origin, url: &Url, h2: bool) -> Result<Request<
     let bad = |e: http::uri::InvalidUri| Fault::new(FailureKind::Address, e);
     // HTTP/2 and plain proxies want the whole address, an HTTP/1.1 origin its own part.
     let absolute = h2 || (origin.target.proxy.is_some() && !origin.target.https);
-    let named = !url.username().is_empty() || url.password().is_some();
-    let uri: Uri = match (absolute, named) {
-        (true, false) => url[..Position::AfterQuery].parse().map_err(bad)?,
-        // User info is no part of a target: proxies and origins write targets to their logs.
-        (true, true) => format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterQuery])
-            .parse()
-            .map_err(bad)?,
-        (false, _) => url[Position::BeforePath..Position::AfterQuery].parse().map_err(bad)?,
-    };
+    let from = if absolute { Position::BeforeScheme } else { Position::BeforePath };
+    let uri: Uri = url[from..Position::AfterQuery].parse().map_err(bad)?;
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = uri;
     if ctx.req.head {
@@ -187,11 +188,15 @@ fn build(ctx: &Ctx<'_>, origin: &Origin, url: &Url, h2: bool) -> Result<Request<
     {
         headers.insert(http::header::PROXY_AUTHORIZATION, value.clone());
     }
-    // Credentials and validators of the caller belong to the origin it named.
-    if url.origin() == ctx.req.url.origin() {
-        for (name, value) in &ctx.req.headers {
+    // What the caller says beside its validators belongs to the origin that it named, credentials above all.
+    let named = url.origin() == ctx.req.url.origin();
+    for (name, value) in &ctx.req.headers {
+        if named || matches!(*name, IF_NONE_MATCH | IF_MODIFIED_SINCE) {
             headers.insert(name.clone(), value.clone());
         }
+    }
+    if let Some(value) = ctx.req.authorization.as_ref().filter(|_| named) {
+        headers.insert(AUTHORIZATION, value.clone());
     }
     if let Some(resume) = &ctx.resume
         && let Ok(range) = HeaderValue::try_from(format!("bytes={}-", resume.sink.size()))
@@ -223,17 +228,25 @@ async fn receive(
         _ => None,
     };
     if let Some(content) = empty {
-        return Ok(Exchanged::Done(Done { status: status.as_u16(), headers: parts.headers, content }));
+        return Ok(Exchanged::Done(Done { status: status.as_u16(), headers: kept(&parts.headers), content }));
     }
     if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         drain(body, watch).await;
         return Ok(Exchanged::Redirect(parts.headers.get(LOCATION).cloned()));
     }
-    let resume = ctx.resume.take();
-    let resumed = status == StatusCode::PARTIAL_CONTENT && resume.is_some();
+    let resumed = status == StatusCode::PARTIAL_CONTENT && ctx.resume.is_some();
     if status != StatusCode::OK && !resumed {
         drain(body, watch).await;
+        let about_range = matches!(status.as_u16(), 400 | 412 | 416 | 501);
+        if about_range && ctx.resume.take().is_some() {
+            return Ok(Exchanged::NoContinuation);
+        }
         return Err(with_status(status_fault(origin, status, &parts.headers)));
+    }
+    if resumed && !ctx.resume.as_ref().is_some_and(|resume| resume.continues(&parts.headers)) {
+        drain(body, watch).await;
+        ctx.resume = None;
+        return Ok(Exchanged::NoContinuation);
     }
     check_encoding(&parts.headers).map_err(with_status)?;
     let length = body.size_hint().exact().or_else(|| content_length(&parts.headers));
@@ -242,14 +255,8 @@ async fn receive(
         let text = format_args!("the body is announced as larger than {cap} bytes");
         return Err(with_status(Fault::new(FailureKind::TooLarge, text)));
     }
-    let mut sink = match resume {
-        Some(resume) if resumed => {
-            if !resume.continues(&parts.headers) {
-                let text = "the origin continued the body with another range or version";
-                return Err(with_status(Fault::new(FailureKind::Truncated, text)));
-            }
-            resume.sink
-        }
+    let mut sink = match ctx.resume.take() {
+        Some(resume) if resumed => resume.sink,
         Some(Resume { mut sink, .. }) => {
             sink.restart()?;
             sink
@@ -267,11 +274,11 @@ async fn receive(
     let verified = Verified::compare(whole, ctx.req.expect)
         .map_err(|found| with_status(wrong_hash(ctx.req.expect, found, &parts.headers)))?;
     // However many parts it came in.
-    Ok(Exchanged::Done(Done { status: 200, headers: parts.headers, content: Content::Body(verified) }))
+    Ok(Exchanged::Done(Done { status: 200, headers: kept(&parts.headers), content: Content::Body(verified) }))
 }
 
 fn wrong_hash(expect: Option<Sha256>, (found, size): (Sha256, u64), headers: &HeaderMap) -> Fault {
-    let kind = headers.get(CONTENT_TYPE).map_or("none".into(), |v| String::from_utf8_lossy(v.as_bytes()));
+    let kind = headers.get(CONTENT_TYPE).map_or_else(|| "none".to_owned(), shown);
     let expect = expect.map(Sha256::to_hex).unwrap_or_default();
     Fault::new(
         FailureKind::WrongHash,
@@ -324,6 +331,11 @@ async fn read_body(
     }
 }
 
+/// Returns a header's value for a message: what the origin wrote there may be long and hostile.
+fn shown(value: &HeaderValue) -> String {
+    clipped(value.as_bytes(), CLIPPED_VALUE_BYTES)
+}
+
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -331,8 +343,8 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 fn check_encoding(headers: &HeaderMap) -> Result<(), Fault> {
     match headers.get(CONTENT_ENCODING) {
         Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            let text = String::from_utf8_lossy(value.as_bytes());
-            Err(Fault::new(FailureKind::Encoding, format_args!("unasked content encoding {text}")))
+            let text = format_args!("unasked content encoding {}", shown(value));
+            Err(Fault::new(FailureKind::Encoding, text))
         }
         _ => Ok(()),
     }

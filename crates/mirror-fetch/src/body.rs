@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use http::HeaderMap;
-use http::header::{CONTENT_RANGE, ETAG, HeaderValue, LAST_MODIFIED};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, LAST_MODIFIED};
 use mirror_checksum::Hasher;
 use mirror_types::Sha256;
 use tokio::sync::OwnedSemaphorePermit;
@@ -208,11 +208,31 @@ impl Resume {
     }
 }
 
+/// Longest header value of an origin that is kept, and sent back to it.
+const MAX_KEPT_VALUE_BYTES: usize = 1 << 10;
+
+/// Returns what callers may want of the headers, as copies: the originals hold the whole head in memory, of which an
+/// origin decides how long it is.
+pub(crate) fn kept(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in [ETAG, LAST_MODIFIED, CONTENT_LENGTH] {
+        if let Some(value) = headers.get(&name).and_then(copy) {
+            kept.insert(name, value);
+        }
+    }
+    kept
+}
+
+fn copy(value: &HeaderValue) -> Option<HeaderValue> {
+    let bytes = Some(value.as_bytes()).filter(|bytes| bytes.len() <= MAX_KEPT_VALUE_BYTES)?;
+    HeaderValue::from_bytes(bytes).ok()
+}
+
 /// A strong `ETag`, else `Last-Modified`: what `If-Range` may carry.
 pub(crate) fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
     match headers.get(ETAG) {
-        Some(tag) if tag.as_bytes().starts_with(b"\"") => Some(tag.clone()),
-        _ => headers.get(LAST_MODIFIED).cloned(),
+        Some(tag) if tag.as_bytes().starts_with(b"\"") => copy(tag),
+        _ => headers.get(LAST_MODIFIED).and_then(copy),
     }
 }
 

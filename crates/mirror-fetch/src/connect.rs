@@ -239,7 +239,8 @@ async fn http1_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: S) -
         .map_err(|e| Fault::of_hyper(&e, "HTTP/1.1 handshake"))?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "an HTTP/1.1 connection ended");
+            let error = Fault::of_hyper(&error, "an HTTP/1.1 connection").message;
+            tracing::debug!(error, "a connection ended");
         }
     });
     Ok(Conn::H1(sender))
@@ -258,7 +259,8 @@ async fn http2_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: S) -
         .map_err(|e| Fault::of_hyper(&e, "HTTP/2 handshake"))?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "an HTTP/2 connection ended");
+            let error = Fault::of_hyper(&error, "an HTTP/2 connection").message;
+            tracing::debug!(error, "a connection ended");
         }
     });
     Ok(Conn::H2(sender))

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use mirror_types::Printable;
+use mirror_types::{CLIPPED_MESSAGE_BYTES, clipped};
 
 /// What went wrong with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -193,7 +193,7 @@ impl Fault {
         Self {
             kind,
             status: None,
-            message: Printable(message.to_string()).to_string(),
+            message: clipped(message.to_string(), CLIPPED_MESSAGE_BYTES),
             retry_after: None,
             unsent: false,
             shared: false,

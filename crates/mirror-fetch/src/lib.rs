@@ -1,7 +1,7 @@
 //! A job in, verified bytes out.
 //!
 //! [`Fetcher`] holds a small pool of HTTP/2 connections per origin (HTTP/1.1 keep-alive where HTTP/2 is
-//! not spoken), follows redirects inside an origin, hashes bodies, large ones while they stream, resumes spooled bodies,
+//! not spoken), follows redirects (to other origins only where the bytes are compared with a checksum, or the caller allows it), hashes bodies, large ones while they stream, resumes spooled bodies,
 //! and owns the only retry layer. It writes no files: large bodies go to a [`Spool`] the caller provides.
 //!
 //! Memory: bodies held in memory count against [`FetchOptions::memory_budget_bytes`] until the [`Verified`] is
@@ -15,6 +15,7 @@ mod failure;
 mod fetcher;
 mod limit;
 mod options;
+mod plus;
 mod pool;
 mod proxy;
 mod redirect;

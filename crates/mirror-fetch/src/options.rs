@@ -37,8 +37,6 @@ pub struct FetchOptions {
     pub max_conns_per_host: usize,
     /// Connections per origin that this machine can bear, whatever is asked for; 0 for no bound.
     pub conns_bound: usize,
-    /// Follow redirects to another origin. From https to http only with this as well. Default false.
-    pub allow_cross_origin_redirects: bool,
     /// Where proxies are named. Default: the environment.
     pub proxies: ProxySettings,
 }
@@ -72,7 +70,6 @@ impl Default for FetchOptions {
             max_body_bytes: 512 << 20,
             max_conns_per_host: 0,
             conns_bound: 0,
-            allow_cross_origin_redirects: false,
             proxies: ProxySettings::Environment,
         }
     }

@@ -18,6 +18,7 @@ use crate::connect::{Conn, Connector, H1, H2, Target};
 use crate::failure::{FailureKind, Fault, FetchSetupError};
 use crate::limit::lock;
 use crate::options::FetchOptions;
+use crate::plus::KnownForm;
 use crate::redirect::is_local_host;
 
 /// Streams a connection carries before another one is worth opening.
@@ -50,6 +51,7 @@ pub(crate) struct Origin {
     /// Set by 429: nothing is sent to this origin before.
     not_before: Mutex<Option<Instant>>,
     held: AtomicBool,
+    pub(crate) plus: KnownForm,
 }
 
 #[derive(Default)]
@@ -131,6 +133,7 @@ impl Pool {
             alone: Arc::new(Semaphore::new(ALONE_CONNS)),
             not_before: Mutex::default(),
             held: AtomicBool::new(false),
+            plus: KnownForm::default(),
         })
     }
 

@@ -86,16 +86,18 @@ fn parse(variable: &'static str, text: &str) -> Result<Proxy, FetchSetupError> {
         Some(host) => host.to_string(),
         None => return Err(refused()),
     };
-    let authorization = (!url.username().is_empty()).then(|| {
-        let plain =
-            [unescape(url.username()), b":".to_vec(), unescape(url.password().unwrap_or(""))].concat();
-        HeaderValue::try_from(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(plain)))
-    });
-    let authorization = authorization.transpose().map_err(|_| refused())?.map(|mut value| {
-        value.set_sensitive(true);
-        value
-    });
+    let authorization =
+        if url.username().is_empty() { None } else { basic(url.username(), url.password().unwrap_or("")) };
     Ok(Proxy { host, port: url.port_or_known_default().unwrap_or(80), authorization })
+}
+
+/// Returns the `Basic` header of a user name and a password as they stand in an address. It shows itself nowhere.
+pub(crate) fn basic(user: &str, password: &str) -> Option<HeaderValue> {
+    let plain = [unescape(user), b":".to_vec(), unescape(password)].concat();
+    let text = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(plain));
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Undoes percent escapes.

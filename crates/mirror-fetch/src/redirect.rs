@@ -2,12 +2,15 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use url::{Host, Url};
+use mirror_types::{CLIPPED_VALUE_BYTES, clipped};
+use url::{Host, Position, Url};
 
 use crate::failure::{FailureKind, Fault};
 
 /// Most hops of one attempt.
-pub(crate) const MAX_HOPS: u32 = 5;
+pub(crate) const MAX_HOPS: u32 = 10;
+/// Longest `Location` that is followed: signed addresses of object stores have some 2 KiB.
+const MAX_LOCATION_BYTES: usize = 8 << 10;
 
 /// Loopback, link-local and unspecified addresses, also when mapped into IPv6.
 pub(crate) fn is_local(address: IpAddr) -> bool {
@@ -37,21 +40,28 @@ pub(crate) fn is_local_host(url: &Url) -> bool {
     }
 }
 
-/// Where a redirect leads, when it may be followed. `first` is the address the caller asked for.
+/// Returns where a redirect leads, when it may be followed. `first` is the address the caller asked for.
+///
+/// Never from https to http, never to this machine or its links unless the caller named such an address, never with
+/// credentials that the origin chose; to another origin only when the caller says that this harms nobody.
 pub(crate) fn follow(
     first: &Url,
     here: &Url,
     location: Option<&[u8]>,
-    cross_origin: bool,
+    across_origins: bool,
 ) -> Result<Url, Fault> {
     let refuse = |why: &str| Fault::new(FailureKind::Redirect, why);
     let location = location
         .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        .filter(|location| location.len() <= MAX_LOCATION_BYTES)
         .ok_or_else(|| refuse("a redirect without a usable Location"))?;
     let mut next = here.join(location).map_err(|_| refuse("a redirect to an address that makes no sense"))?;
     next.set_fragment(None);
     let refuse = |why: &str| {
-        Fault::new(FailureKind::Redirect, format_args!("redirect to {} refused: {why}", next.as_str()))
+        // Without the query and what may stand before the host: either may be a secret.
+        let place = &next[Position::BeforeHost..Position::AfterPath];
+        let place = clipped(format!("{}://{place}", next.scheme()), CLIPPED_VALUE_BYTES);
+        Fault::new(FailureKind::Redirect, format_args!("redirect to {place} refused: {why}"))
     };
     if !matches!(next.scheme(), "http" | "https") {
         return Err(refuse("not http or https"));
@@ -62,9 +72,11 @@ pub(crate) fn follow(
     if is_local_host(&next) && !is_local_host(first) {
         return Err(refuse("a local address"));
     }
-    if next.origin() != first.origin() && !cross_origin {
-        let downgrade = first.scheme() == "https" && next.scheme() == "http";
-        return Err(refuse(if downgrade { "from https to http" } else { "another origin" }));
+    if here.scheme() == "https" && next.scheme() == "http" {
+        return Err(refuse("from https to http"));
+    }
+    if next.origin() != first.origin() && !across_origins {
+        return Err(refuse("another origin, and there is no checksum to compare its bytes with"));
     }
     Ok(next)
 }
@@ -80,18 +92,48 @@ mod tests {
             ("https://a.test/x", "https://a.test:443/y", false, true),
             ("https://a.test/x", "https://b.test/y", false, false),
             ("https://a.test/x", "https://b.test/y", true, true),
+            ("https://a.test/x", "//b.test/y", true, true),
+            ("http://a.test/x", "https://a.test/y", true, true),
             ("https://a.test/x", "http://a.test/y", false, false),
+            ("https://a.test/x", "http://b.test/y", true, false),
             ("https://a.test/x", "https://127.0.0.1/y", true, false),
+            ("https://a.test/x", "https://0x7f.1/y", true, false),
+            ("https://a.test/x", "https://0.0.0.0/y", true, false),
+            ("https://a.test/x", "https://[::1]/y", true, false),
+            ("https://a.test/x", "https://[fe80::1]/y", true, false),
             ("https://a.test/x", "https://[::ffff:169.254.169.254]/y", true, false),
             ("https://a.test/x", "https://localhost/y", true, false),
+            ("https://a.test/x", "https://x.localhost./y", true, false),
             ("http://127.0.0.1:1/x", "http://127.0.0.1:2/y", true, true),
             ("https://a.test/x", "file:///etc/passwd", true, false),
             ("https://a.test/x", "https://u:p@a.test/", true, false),
+            ("https://a.test/x", "https://u@b.test/", true, false),
         ];
-        for (first, location, cross, ok) in table {
+        for (first, location, across, ok) in table {
             let first = Url::parse(first).unwrap();
-            let got = follow(&first, &first, Some(location.as_bytes()), cross);
+            let got = follow(&first, &first, Some(location.as_bytes()), across);
             assert_eq!(got.is_ok(), ok, "{first} -> {location}: {got:?}");
         }
+    }
+
+    #[test]
+    fn a_hop_over_http_does_not_lead_back_to_it_from_https() {
+        let url = |text| Url::parse(text).unwrap();
+        let (first, here) = (url("http://a.test/"), url("https://b.test/"));
+        assert!(follow(&first, &here, Some(b"http://c.test/"), true).is_err());
+    }
+
+    #[test]
+    fn what_is_refused_is_told_without_secrets_and_at_no_length() {
+        let first = Url::parse("https://a.test/x").unwrap();
+        for location in ["https://us3r:s3cret@b.test/?sig=s3cret", "ftp://us3r:s3cret@b.test/s?s3cret"] {
+            let told = follow(&first, &first, Some(location.as_bytes()), true).unwrap_err().message;
+            assert!(told.contains("b.test") && !told.contains("s3cret") && !told.contains("us3r"), "{told}");
+        }
+        let long = format!("https://b.test/{}", "x".repeat(5_000));
+        let told = follow(&first, &first, Some(long.as_bytes()), false).unwrap_err().message;
+        assert!(told.len() < 400, "{told}");
+        let longer = "x".repeat(MAX_LOCATION_BYTES + 1);
+        assert!(follow(&first, &first, Some(longer.as_bytes()), true).is_err());
     }
 }

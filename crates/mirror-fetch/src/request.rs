@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
 use crate::body::Whole;
+use crate::proxy::basic;
 
 /// Makes the places large bodies are written to.
 pub trait SpoolFactory: Send + Sync {
@@ -39,10 +40,15 @@ pub trait Spool: Send {
 }
 
 /// One thing to fetch with GET.
+///
+/// A user name and a password in the address are sent to that origin as `Authorization`, and to no other; they are
+/// not part of [`url`](Self::url), of messages or of `Debug`.
 #[derive(Debug, Clone)]
 pub struct FetchRequest {
-    /// An absolute `http` or `https` address.
+    /// An absolute `http` or `https` address, without credentials.
     pub url: Url,
+    /// What the origin of `url` is shown, and nobody else.
+    pub(crate) authorization: Option<HeaderValue>,
     /// Further request headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The checksum the body must have. Without one any 200 is a success, and 304 when validators were sent.
@@ -51,13 +57,25 @@ pub struct FetchRequest {
     pub guarded: bool,
     /// Ask for the headers only.
     pub head: bool,
+    /// Follow redirects to other origins. Without this, only a request whose bytes are compared with a checksum
+    /// does.
+    pub across_origins: bool,
 }
 
 impl FetchRequest {
     /// A request without further headers and without a checksum.
     #[must_use]
-    pub const fn new(url: Url) -> Self {
-        Self { url, headers: Vec::new(), expect: None, guarded: false, head: false }
+    pub fn new(mut url: Url) -> Self {
+        let authorization = take_credentials(&mut url);
+        Self {
+            url,
+            authorization,
+            headers: Vec::new(),
+            expect: None,
+            guarded: false,
+            head: false,
+            across_origins: false,
+        }
     }
 
     /// Requires the body to have this checksum.
@@ -81,12 +99,30 @@ impl FetchRequest {
         self
     }
 
+    /// Follows redirects to other origins, as for answers of an index whose address the operator named.
+    #[must_use]
+    pub const fn across_origins(mut self) -> Self {
+        self.across_origins = true;
+        self
+    }
+
     /// Refuses loopback and link-local addresses.
     #[must_use]
     pub const fn guarded(mut self) -> Self {
         self.guarded = true;
         self
     }
+}
+
+/// Takes user name and password out of an address, as the header that carries them.
+fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let header = basic(url.username(), url.password().unwrap_or_default());
+    // They only fail for addresses without a host, which cannot be requested anyway.
+    let cleared = url.set_username("").and_then(|()| url.set_password(None));
+    header.filter(|_| cleared.is_ok())
 }
 
 /// Where the bytes of a response are.

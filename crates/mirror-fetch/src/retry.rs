@@ -1,17 +1,20 @@
 //! The one retry layer: attempts, backoff, and what costs nothing.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use mirror_types::{CLIPPED_VALUE_BYTES, clipped};
 use tokio::time::Instant;
-use url::Position;
+use url::{Position, Url};
 
 use crate::attempt::{Ctx, Done, attempt};
 use crate::desk::Desk;
 use crate::failure::{Failure, FailureKind, Fault, RetryKind};
 use crate::fetcher::Core;
 use crate::options::FetchOptions;
-use crate::pool::NO_SLOT;
+use crate::plus;
+use crate::pool::{NO_SLOT, Origin};
 use crate::request::{FetchRequest, Fetched};
 
 /// Times a request may be handed back untouched before that counts as a failed attempt.
@@ -42,7 +45,9 @@ pub(crate) async fn fetch(
     core.observer.inflight(1);
     let _in_flight = InFlight(core);
     let avoid = if hedge { slot.load(Ordering::Relaxed) } else { NO_SLOT };
-    let mut ctx = Ctx { core, req, desk, resume: None, slot, avoid, alone: false };
+    let url = form_for(core, req);
+    let mut other_form_tried = url != req.url;
+    let mut ctx = Ctx { core, req, url, desk, resume: None, slot, avoid, alone: false };
     let mut retries = 0;
     let mut unsent = 0;
     let mut shared = 0;
@@ -53,6 +58,9 @@ pub(crate) async fn fetch(
             Ok(done) => {
                 core.observer.attempt(Some(done.status), true, began.elapsed());
                 note(core, done.size(), true, false);
+                if let Some(origin) = origin_of_plus(core, req) {
+                    origin.plus.learn(&ctx.url);
+                }
                 return Ok(fetched(done, retries, started));
             }
             Err(fault) => fault,
@@ -66,6 +74,16 @@ pub(crate) async fn fetch(
         }
         core.observer.attempt(fault.status, false, began.elapsed());
         note(core, 0, false, fault.congested);
+        if !other_form_tried
+            && fault.kind == FailureKind::HttpStatus
+            && matches!(fault.status, Some(400 | 403 | 404 | 410))
+            && let Some(other) =
+                origin_of_plus(core, req).and_then(|origin| origin.plus.alternative(&ctx.url))
+        {
+            other_form_tried = true;
+            ctx.url = other;
+            continue;
+        }
         if fault.kind == FailureKind::WrongHash {
             ctx.resume = None;
         }
@@ -90,9 +108,20 @@ pub(crate) async fn fetch(
         unsent = 0;
         core.observer.retry();
         let wait = pause(&core.options, retries, fault.retry_after);
-        tracing::debug!(url = req.url.as_str(), error = fault.message, ?wait, "trying again");
+        tracing::debug!(url = place(&req.url), error = fault.message, ?wait, "trying again");
         tokio::time::sleep(wait).await;
     }
+}
+
+/// Returns the address in the form that its origin is known to answer.
+fn form_for(core: &Core, req: &FetchRequest) -> Url {
+    let known = origin_of_plus(core, req).and_then(|origin| origin.plus.preferred(&req.url));
+    known.unwrap_or_else(|| req.url.clone())
+}
+
+/// Returns the origin of an address that can be sent in two ways.
+fn origin_of_plus(core: &Core, req: &FetchRequest) -> Option<Arc<Origin>> {
+    plus::matters(&req.url).then(|| core.pool.origin(&req.url, req.guarded).ok()).flatten()
 }
 
 fn note(core: &Core, bytes: u64, ok: bool, congested: bool) {
@@ -121,11 +150,14 @@ fn fetched(done: Done, retries: u32, started: SystemTime) -> Fetched {
     Fetched { status, headers, content, retries, started, finished: SystemTime::now() }
 }
 
-fn failed(req: &FetchRequest, fault: &Fault, retries: u32, started: SystemTime) -> Failure {
-    // Without the query and the user info, which may be secret.
-    let url = &req.url;
+/// Returns an address for messages: without the query, which may be secret.
+fn place(url: &Url) -> String {
     let place = &url[Position::BeforeHost..Position::AfterPath];
-    let message = format!("{}://{place}: {}", url.scheme(), fault.message);
+    format!("{}://{}", url.scheme(), clipped(place, 2 * CLIPPED_VALUE_BYTES))
+}
+
+fn failed(req: &FetchRequest, fault: &Fault, retries: u32, started: SystemTime) -> Failure {
+    let message = format!("{}: {}", place(&req.url), fault.message);
     Failure {
         kind: fault.kind,
         http_status: fault.status,

@@ -19,4 +19,4 @@ pub use name::{
 };
 pub use record::IndexRecord;
 pub use sha256::{InvalidSha256, Sha256};
-pub use text::{Printable, disk_advice, human_bytes};
+pub use text::{CLIPPED_MESSAGE_BYTES, CLIPPED_VALUE_BYTES, Printable, clipped, disk_advice, human_bytes};

@@ -17,6 +17,41 @@ impl<T: AsRef<str>> fmt::Display for Printable<T> {
     }
 }
 
+/// Most bytes that one value of a peer's choosing takes in a message: a header, an address, a name.
+pub const CLIPPED_VALUE_BYTES: usize = 160;
+/// Most bytes of a message that speaks of what a peer sent.
+pub const CLIPPED_MESSAGE_BYTES: usize = 600;
+
+/// Returns what a peer sent as printable ASCII of at most `most_bytes`; of more it says how long it was. Control
+/// characters, non-ASCII and what is no UTF-8 are escaped as [`Printable`] does. Text that is printable and short
+/// enough stays as it is, so that clipping twice changes nothing.
+#[must_use]
+pub fn clipped(sent: impl AsRef<[u8]>, most_bytes: usize) -> String {
+    let sent = sent.as_ref();
+    let mut text = String::with_capacity(sent.len().min(most_bytes));
+    // Room for what is put behind a clipped text.
+    let tail = format!("... ({} bytes)", sent.len());
+    let mut fits = 0;
+    for chunk in sent.utf8_chunks() {
+        let escaped = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}"));
+        let pieces = chunk.valid().chars().map(|c| match c {
+            ' '..='~' => c.to_string(),
+            other => other.escape_default().to_string(),
+        });
+        for piece in pieces.chain(escaped) {
+            text.push_str(&piece);
+            if text.len() + tail.len() <= most_bytes {
+                fits = text.len();
+            }
+            if text.len() > most_bytes {
+                text.truncate(fits);
+                return text + &tail;
+            }
+        }
+    }
+    text
+}
+
 /// A number of bytes for people, in powers of 1024: `17 B`, `1.5 KiB`, `8.0 GiB`.
 #[must_use]
 pub fn human_bytes(bytes: u64) -> String {
@@ -53,6 +88,21 @@ mod tests {
     #[test]
     fn control_characters_are_escaped() {
         assert_eq!(Printable("a\x1b[2Jé\n").to_string(), "a\\u{1b}[2J\\u{e9}\\n");
+    }
+
+    #[test]
+    fn what_a_peer_sent_is_clipped() {
+        assert_eq!(clipped("as it is", 8), "as it is");
+        assert_eq!(clipped("a\x1b\u{e9}", 100), "a\\u{1b}\\u{e9}");
+        assert_eq!(clipped(b"a\xff\xfeb", 100), "a\\xff\\xfeb");
+        assert_eq!(clipped("x".repeat(30_000), 30), format!("{}... (30000 bytes)", "x".repeat(13)));
+        for most_bytes in 30..90 {
+            for sent in [&b"\xff"[..], b"\n", b"x", "\u{10ffff}".as_bytes()].map(|one| one.repeat(1_000)) {
+                let text = clipped(&sent, most_bytes);
+                assert!(text.len() <= most_bytes && text.is_ascii(), "{text}");
+                assert_eq!(clipped(&text, most_bytes), text);
+            }
+        }
     }
 
     #[test]

@@ -1,12 +1,21 @@
 //! HEAD and redirects, with every protocol.
 
-use std::sync::Arc;
+use std::io::Write as _;
 
 use mirror_fetch::{Content, FailureKind, FetchOptions, FetchRequest};
 use mirror_testkit::{Fault, Protocol};
 
 use crate::kit::{BODY_BYTES, HANG, Kit};
 use crate::origin::{quick, verified};
+
+/// A file with the authorities of both, where they have any.
+fn two_authorities(one: &Kit, other: &Kit) -> Option<tempfile::NamedTempFile> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    for kit in [one, other] {
+        file.write_all(&std::fs::read(kit.ca()?).unwrap()).unwrap();
+    }
+    Some(file)
+}
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Http2, Protocol::Http1Tls, Protocol::Http1];
 
@@ -59,32 +68,43 @@ async fn redirects_within_the_origin_are_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redirects_to_another_origin_or_scheme_are_refused() {
+async fn redirects_to_another_origin_are_followed_where_the_bytes_are_compared() {
     for protocol in PROTOCOLS {
-        let (kit, other) = (Kit::speaking(protocol), Arc::new(Kit::speaking(Protocol::Http1)));
+        let (kit, other) = (Kit::speaking(protocol), Kit::speaking(protocol));
         let elsewhere = other.url("/1").to_string();
-        // Another scheme at the same port is another origin as well.
-        let scheme = if protocol == Protocol::Http1 { "https" } else { "http" };
-        let same_port = format!("{scheme}://{}/1", kit.origin.addr());
-        kit.origin.script(move |ask| match ask.path.as_str() {
-            "/other" => Fault::Redirect(elsewhere.clone()),
-            "/scheme" => Fault::Redirect(same_port.clone()),
-            _ => Fault::None,
-        });
-        let (fetcher, seen) = kit.quick();
-        for path in ["/other", "/scheme"] {
-            let failure = fetcher.fetch(FetchRequest::new(kit.url(path))).await.unwrap_err();
-            assert_eq!((failure.kind, failure.retries), (FailureKind::Redirect, 0), "{path}: {failure}");
-            let downgrade = failure.message.contains("from https to http");
-            assert_eq!(downgrade, protocol != Protocol::Http1, "{failure}");
-            assert_eq!(kit.origin.hits(path), 1);
+        kit.origin.script(move |_| Fault::Redirect(elsewhere.clone()));
+        let ca = two_authorities(&kit, &other);
+        let (fetcher, seen) = kit.fetcher(quick());
+        let options = FetchOptions { cacert: ca.as_ref().map(|ca| ca.path().to_owned()), ..quick() };
+        let fetcher = if ca.is_some() { kit.trusting(options) } else { fetcher };
+        let asked = || FetchRequest::new(kit.url("/1"));
+        let failure = fetcher.fetch(asked()).await.unwrap_err();
+        assert_eq!((failure.kind, failure.retries), (FailureKind::Redirect, 0), "{failure}");
+        assert!(failure.message.contains("another origin"), "{failure}");
+        assert_eq!((other.origin.total(), seen.retries()), (0, 0));
+        let sum_of = |path: &str| kit.req(path).expect.unwrap();
+        let followed = [asked().with_expect(sum_of("/1")), asked().across_origins()];
+        for request in followed {
+            assert_eq!(verified(&fetcher.fetch(request).await.unwrap()).size(), BODY_BYTES as u64);
         }
-        assert_eq!((other.origin.total(), kit.origin.total(), seen.retries()), (0, 2, 0));
-        // With leave of the operator they are followed.
-        let allowed = FetchOptions { allow_cross_origin_redirects: true, ..quick() };
-        let (fetcher, _) = kit.fetcher(allowed);
-        fetcher.fetch(FetchRequest::new(kit.url("/other"))).await.unwrap();
-        assert_eq!(other.origin.total(), 1);
+        let wrong = asked().with_expect(sum_of("/2"));
+        assert_eq!(fetcher.fetch(wrong).await.unwrap_err().kind, FailureKind::WrongHash);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redirects_from_https_to_http_are_refused_even_then() {
+    for protocol in [Protocol::Http2, Protocol::Http1Tls] {
+        let (kit, other) = (Kit::speaking(protocol), Kit::speaking(Protocol::Http1));
+        let elsewhere = other.url("/1").to_string();
+        kit.origin.script(move |_| Fault::Redirect(elsewhere.clone()));
+        let (fetcher, _) = kit.quick();
+        for request in [kit.req("/1"), kit.req("/1").across_origins(), kit.req("/1").head()] {
+            let failure = fetcher.fetch(request).await.unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Redirect);
+            assert!(failure.message.contains("from https to http"), "{failure}");
+        }
+        assert_eq!(other.origin.total(), 0);
     }
 }
 
@@ -97,6 +117,6 @@ async fn redirects_in_a_circle_end() {
         let circle = fetcher.fetch(FetchRequest::new(kit.url("/a")));
         let failure = tokio::time::timeout(HANG, circle).await.unwrap().unwrap_err();
         assert_eq!((failure.kind, failure.retries), (FailureKind::Redirect, 0), "{failure}");
-        assert_eq!((kit.origin.total(), kit.origin.connections()), (6, 1), "{protocol:?}");
+        assert_eq!((kit.origin.total(), kit.origin.connections()), (11, 1), "{protocol:?}");
     }
 }

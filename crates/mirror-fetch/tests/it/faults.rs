@@ -113,12 +113,93 @@ async fn redirects_stay_inside_the_origin() {
     let failure = fetcher(quick()).fetch(origin.req()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Redirect);
     assert_eq!((origin.seen(), other.seen()), (1, 0));
-    let allowed = FetchOptions { allow_cross_origin_redirects: true, ..quick() };
-    assert_eq!(verified(&fetcher(allowed).fetch(origin.req()).await.unwrap()).size(), 5);
+    let allowed = origin.req().across_origins();
+    assert_eq!(verified(&fetcher(quick()).fetch(allowed).await.unwrap()).size(), 5);
 
     let circle = Plain::start(|_, _| (response("302 Found", "location: /a\r\n", b""), Then::Keep)).await;
     let failure = fetcher(quick()).fetch(circle.req()).await.unwrap_err();
-    assert_eq!((failure.kind, circle.seen()), (FailureKind::Redirect, 6));
+    assert_eq!((failure.kind, circle.seen()), (FailureKind::Redirect, 11));
+}
+
+#[tokio::test]
+async fn credentials_go_to_the_origin_that_was_named_alone() {
+    // base64 of "us:er:p@ss"
+    const SHOWN: &str = "authorization: basic dxm6zxi6cebzcw==\r\n";
+    let other = Plain::start(|_, head| {
+        assert!(!head.contains("authorization") && !head.contains("x-secret"), "{head}");
+        assert!(head.contains("if-none-match: \"v1\""), "{head}");
+        ok(b"x")
+    })
+    .await;
+    let location = format!("location: {}\r\n", other.base.join("/x").unwrap());
+    let origin = Plain::start(move |n, head| {
+        assert!(head.contains(SHOWN) && !head.contains("us%3aer"), "{head}");
+        match n {
+            0 => (response("302 Found", "location: /here\r\n", b""), Then::Keep),
+            _ => (response("302 Found", &location, b""), Then::Keep),
+        }
+    })
+    .await;
+    let named = format!(
+        "http://us%3Aer:p%40ss@{}/x",
+        &origin.base[url::Position::BeforeHost..url::Position::AfterPort]
+    );
+    let request = mirror_fetch::FetchRequest::new(named.parse().unwrap())
+        .with_header(IF_NONE_MATCH, "\"v1\"".parse().unwrap())
+        .with_header("x-secret".parse().unwrap(), "1".parse().unwrap())
+        .across_origins();
+    let told = format!("{request:?}");
+    assert!(!told.contains("p%40ss") && !told.contains("dXM6") && !told.contains("us%3A"), "{told}");
+    assert_eq!(verified(&fetcher(quick()).fetch(request).await.unwrap()).size(), 1);
+    assert_eq!((origin.seen(), other.seen()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_plus_is_sent_in_the_form_that_the_origin_knows() {
+    for bare in [true, false] {
+        let origin = Plain::start(move |_, head| {
+            let path = head.split(' ').nth(1).unwrap();
+            let found = path.contains(if bare { "1.0.0+" } else { "1.0.0%2b" }) && !path.contains("gone");
+            if found { ok(b"x") } else { (response("404 Not Found", "", b""), Then::Keep) }
+        })
+        .await;
+        let fetcher = fetcher(quick());
+        let ask = async |path: &str| {
+            let request = mirror_fetch::FetchRequest::new(origin.base.join(path).unwrap());
+            fetcher.fetch(request.with_expect(sum(b"x"))).await
+        };
+        assert!(ask("/gone-1.0.0%2Bx").await.unwrap_err().is_gone());
+        assert_eq!(origin.seen(), 2, "asked in both forms, as nothing is known");
+        ask("/a-1.0.0%2Bx").await.unwrap();
+        let asked = origin.seen();
+        assert_eq!(asked, if bare { 4 } else { 3 });
+        ask("/b-1.0.0%2Bx").await.unwrap();
+        ask("/c-1.0.0+x").await.unwrap();
+        assert!(ask("/gone-1.0.0%2Bx").await.unwrap_err().is_gone());
+        assert!(ask("/gone-1.0.0").await.unwrap_err().is_gone());
+        assert_eq!(origin.seen() - asked, 4, "the form is remembered");
+    }
+}
+
+#[tokio::test]
+async fn what_an_origin_writes_into_its_headers_is_clipped_and_escaped() {
+    let bad = [0xff, b'\t'].repeat(15_000);
+    for (status, name) in
+        [("200 OK", "content-type"), ("200 OK", "content-encoding"), ("302 Found", "location")]
+    {
+        let head =
+            format!("HTTP/1.1 {status}\r\ncontent-length: 1\r\n{name}: http://127.0.0.1:1/").into_bytes();
+        let answer = [&head[..], &bad, b"\r\n\r\nx"].concat();
+        let origin = Plain::start(move |_, _| (answer.clone(), Then::Keep)).await;
+        let request = origin.req().with_expect(sum(b"y"));
+        let failure = fetcher(FetchOptions { retries: 0, ..quick() }).fetch(request).await.unwrap_err();
+        assert!(failure.message.len() < 700 && failure.message.is_ascii(), "{failure}");
+    }
+    let answer =
+        [&b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\netag: \""[..], &[b'x'; 30_000], b"\"\r\n\r\nx"].concat();
+    let origin = Plain::start(move |_, _| (answer.clone(), Then::Keep)).await;
+    let got = fetcher(quick()).fetch(origin.req()).await.unwrap();
+    assert!(got.headers.values().all(|value| value.len() < 2_000), "{:?}", got.headers.keys());
 }
 
 #[tokio::test]

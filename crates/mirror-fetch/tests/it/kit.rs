@@ -55,6 +55,17 @@ impl Kit {
         (Fetcher::new(options, Arc::clone(&seen) as _, Arc::new(Spools::default())).unwrap(), seen)
     }
 
+    /// The authority of its certificate.
+    pub(crate) fn ca(&self) -> Option<&std::path::Path> {
+        self.tls.then(|| self.origin.ca())
+    }
+
+    /// A fetcher with exactly these options.
+    #[expect(clippy::unused_self, reason = "reads as the others do")]
+    pub(crate) fn trusting(&self, options: FetchOptions) -> Fetcher {
+        Fetcher::new(options, Arc::new(()), Arc::new(Spools::default())).unwrap()
+    }
+
     pub(crate) fn quick(&self) -> (Fetcher, Arc<Seen>) {
         self.fetcher(quick())
     }

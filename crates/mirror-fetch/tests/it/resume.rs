@@ -68,5 +68,40 @@ async fn a_continuation_of_something_else_is_not_believed() {
     })
     .await;
     let (bytes, retries, _) = fetch(&origin).await;
-    assert_eq!((bytes, retries), (body(), 2));
+    assert_eq!((bytes, retries, origin.seen()), (body(), 1, 3));
+}
+
+#[tokio::test]
+async fn a_refused_continuation_is_asked_for_anew_and_costs_no_retry() {
+    for status in ["416 Range", "412 Changed", "400 What", "501 Never"] {
+        let origin = Plain::start(move |n, head| match n {
+            0 => half(),
+            1 => {
+                range(head).unwrap();
+                (response(status, "content-range: bytes */200000\r\n", b"no"), Then::Keep)
+            }
+            _ => {
+                assert!(!head.contains("range:"), "{head}");
+                ok(&body())
+            }
+        })
+        .await;
+        let (bytes, retries, _) = fetch(&origin).await;
+        assert_eq!((bytes, retries, origin.seen()), (body(), 1, 3), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_storm_in_between_loses_nothing_of_what_arrived() {
+    let origin = Plain::start(|n, head| match n {
+        0 => half(),
+        1 => (response("503 Busy", "", b""), Then::Keep),
+        _ => {
+            let from = range(head).unwrap();
+            let headers = format!("etag: \"v1\"\r\ncontent-range: bytes {from}-199999/200000\r\n");
+            (response("206 Partial", &headers, &body()[from..]), Then::Keep)
+        }
+    })
+    .await;
+    assert_eq!(fetch(&origin).await, (body(), 2, 0));
 }
