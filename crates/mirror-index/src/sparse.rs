@@ -1,6 +1,9 @@
 //! The sparse protocol without I/O: what to ask, how to read the answer, how to keep it.
 
-use mirror_types::{CrateName, Printable, ReleaseId, Sha256, index_path, index_prefix};
+use mirror_types::{
+    CLIPPED_MESSAGE_BYTES, CLIPPED_VALUE_BYTES, CrateName, ReleaseId, Sha256, clipped, index_path,
+    index_prefix,
+};
 use serde::Deserialize;
 use url::Url;
 
@@ -39,7 +42,8 @@ impl RegistryConfig {
     /// # Errors
     /// When it is not the expected JSON.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        serde_json::from_slice(bytes).map_err(|error| ConfigError::Json(error.to_string()))
+        serde_json::from_slice(bytes)
+            .map_err(|error| ConfigError::Json(clipped(error.to_string(), CLIPPED_MESSAGE_BYTES)))
     }
 
     /// The template of download addresses.
@@ -98,7 +102,7 @@ impl DlTemplate {
     }
 
     fn checked(template: String) -> Result<Self, ConfigError> {
-        let shown = || Printable(&template).to_string();
+        let shown = || clipped(&template, CLIPPED_VALUE_BYTES);
         let mut parts = Vec::new();
         let mut bare = String::new();
         let mut rest = template.as_str();
@@ -106,7 +110,10 @@ impl DlTemplate {
             let (before, from) = rest.split_at(at);
             let Some((marker, part)) = MARKERS.iter().find(|(marker, _)| from.starts_with(marker)) else {
                 let marker = from.split_inclusive('}').next().unwrap_or_default();
-                return Err(ConfigError::Marker { template: shown(), marker: Printable(marker).to_string() });
+                return Err(ConfigError::Marker {
+                    template: shown(),
+                    marker: clipped(marker, CLIPPED_VALUE_BYTES),
+                });
             };
             bare.push_str(before);
             bare.push('x');
@@ -135,7 +142,7 @@ impl DlTemplate {
     /// When the filled template is no URL.
     pub fn url(&self, id: &ReleaseId, cksum: &Sha256) -> Result<Url, ConfigError> {
         let text = self.fill(&id.version.as_str().replace('+', "%2B"), id, cksum);
-        Url::parse(&text).map_err(|_| ConfigError::Url { template: Printable(&self.text).to_string() })
+        Url::parse(&text).map_err(|_| ConfigError::Url { template: clipped(&self.text, CLIPPED_VALUE_BYTES) })
     }
 
     /// The same for people and records: `+` stays readable.
@@ -322,6 +329,20 @@ mod tests {
         }
         for bad in ["ftp://h/{crate}", "https://h/{name}", "nonsense", "file:///x"] {
             assert!(DlTemplate::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_a_registry_says_is_told_clipped() {
+        let long = "x".repeat(100_000);
+        for config in [format!("\"{long}\""), format!("{{\"dl\":[\"{long}\"]}}"), format!("{{\"dl\":{long}")]
+        {
+            assert!(RegistryConfig::parse(config.as_bytes()).unwrap_err().to_string().len() < 1_000);
+        }
+        for dl in
+            [format!("https://h/{{{long}}}"), format!("ftp://h/{long}"), format!("https://h/\u{1b}{{{long}")]
+        {
+            assert!(DlTemplate::parse(&dl).unwrap_err().to_string().len() < 1_000);
         }
     }
 

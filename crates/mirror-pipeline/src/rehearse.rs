@@ -158,7 +158,7 @@ async fn ask(
     let (jobs, queue) = mpsc::channel(ASKED);
     let (results, mut answers) = mpsc::channel(ASKED);
     for url in urls {
-        let request = FetchRequest::new(url).head();
+        let request = FetchRequest::new(url).head().across_origins();
         if jobs.try_send(((), request)).is_err() {
             return Err(PipelineError::Internal("the sample is larger than its queue".to_owned()));
         }

@@ -95,9 +95,10 @@ impl SparseRegistry {
         Ok(())
     }
 
+    /// Answers of an index that the operator named may be elsewhere, as for Cargo.
     fn request(url: Url, entry: Option<&CacheEntry>) -> FetchRequest {
         sparse::conditional_headers(entry).into_iter().fold(
-            FetchRequest::new(url),
+            FetchRequest::new(url).across_origins(),
             |request, (name, value)| match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
                 (Ok(name), Ok(value)) => request.with_header(name, value),
                 _ => request,

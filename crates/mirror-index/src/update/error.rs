@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use mirror_types::{CLIPPED_MESSAGE_BYTES, clipped};
+
 /// Why an index could not be cloned or updated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -112,11 +114,10 @@ impl UpdateError {
     }
 }
 
-/// Causes on one line, without control characters: parts of it come from the remote.
+/// Returns causes on one line, escaped and clipped: parts of it come from the remote.
 pub(crate) fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let text = lines.collect::<Vec<_>>().join(": ");
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    clipped(lines.collect::<Vec<_>>().join(": "), CLIPPED_MESSAGE_BYTES)
 }
 
 fn tries(attempts: u32) -> String {
