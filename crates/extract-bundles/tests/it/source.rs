@@ -137,3 +137,46 @@ fn a_stream_that_was_cut_or_damaged_is_a_fault() {
         }
     }
 }
+
+/// The first release of the Go system: members are named by the host that they came from, and nothing lists them.
+#[test]
+fn bundles_of_the_first_go_release_mix_with_those_of_the_later_ones() {
+    let world = World::new(300, 2_000);
+    fs::create_dir_all(world.bundles()).unwrap();
+    let by_host: Vec<_> = world
+        .registry
+        .releases()
+        .map(|release| (format!("static.example.org/{}", release.id.file_name()), release.body.to_vec()))
+        .collect();
+    let (first, second) = by_host.split_at(by_host.len() / 2);
+    fs::write(world.bundles().join("bundle-0000.tar.zst"), stream(&archive(first))).unwrap();
+    // A tree that either release made holds some of it, with a sidecar.
+    let held = world.registry.releases().next().unwrap();
+    let held = (Layout::Shard.path(&held.id), held.body.to_vec());
+    let file = world.path("out").join(&held.0);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, &held.1).unwrap();
+    let sidecar = format!("{}.json", held.0);
+    fs::write(world.path("out").join(&sidecar), "{}").unwrap();
+    let ended = world.run(&["--out", "out"]).expect(0);
+    assert_eq!((ended.count("extracted"), ended.count("existing")), (first.len() as u64 - 1, 1));
+    // The later release goes on in the same directory, with the paths of its layout.
+    let later: Vec<_> = world.expected(Layout::Shard).into_iter().collect();
+    let of_second: Vec<_> = later
+        .iter()
+        .filter(|(path, _)| {
+            second.iter().any(|(by_host, _)| by_host.rsplit('/').next() == path.rsplit('/').next())
+        })
+        .cloned()
+        .collect();
+    fs::write(world.bundles().join("bundle-0001.tar.zst"), stream(&archive(&of_second))).unwrap();
+    let ended = world.run(&["--out", "out"]).expect(0);
+    assert_eq!(ended.count("existing"), first.len() as u64);
+    let mut found = tree(&world.path("out"));
+    assert_eq!(found.remove(&sidecar).unwrap(), b"{}");
+    assert_eq!(found, world.expected(Layout::Shard));
+    assert_eq!(world.run(&["--verify"]).expect(0).count("verified"), by_host.len() as u64);
+    let one = world.run(&["--out", "one", "--crate", "a-foo@0.1.0+build.1"]).expect(0);
+    assert_eq!(one.count("extracted"), 1);
+    assert_eq!(fs::read(world.path("one/a-/fo/a-foo-0.1.0+build.1.crate")).unwrap(), b"plus");
+}

@@ -133,6 +133,33 @@ pub(super) fn release_of(path: &str) -> Result<(ReleaseId, Layout), BundleFault>
     Ok((id, layout.ok_or(BundleFault::NotARelease)?))
 }
 
+/// Returns the path of a member that is read, with its release and layout. The first release of the Go system names
+/// members `HOST/{name}-{version}.crate`, by where they came from; the source system's layout says where they belong.
+pub(super) fn member_of(path: String) -> Result<(String, ReleaseId, Layout), (String, BundleFault)> {
+    let by_host = path.split_once('/').filter(|(host, _)| is_host(host));
+    if let Some(id) = by_host.and_then(|(_, file)| ReleaseId::of_file(file)) {
+        return Ok((Layout::Shard.path(&id), id, Layout::Shard));
+    }
+    match release_of(&path) {
+        Ok((id, layout)) => Ok((path, id, layout)),
+        Err(fault) => Err((path, fault)),
+    }
+}
+
+/// Returns whether a directory is named like a host of a URL: with a dot in it, which no crate's name has, or a port.
+fn is_host(text: &str) -> bool {
+    const LONGEST: usize = 253;
+    let (name, port) = match text.split_once(':') {
+        Some((name, port)) => (name, Some(port)),
+        None => (text, None),
+    };
+    let labels = name.split('.').all(|label| {
+        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    });
+    let marked = name.contains('.') || name == "localhost" || port.is_some();
+    labels && marked && name.len() <= LONGEST && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
 /// Whether `path` is that of `id` in either layout.
 pub(super) fn is_path_of(path: &str, id: &ReleaseId) -> bool {
     [Layout::Shard, Layout::Cargo].into_iter().any(|layout| layout.path(id) == path)
@@ -169,6 +196,34 @@ mod tests {
         ] {
             assert_eq!(release_of(path).expect_err(path), fault, "{path}");
         }
+    }
+
+    #[test]
+    fn members_of_the_first_go_release_are_named_by_their_host() {
+        for host in ["static.example.org", "localhost", "localhost:8080", "127.0.0.1:8080", "a-b.c"] {
+            let read = member_of(format!("{host}/a-foo-0.1.0+build.1.crate")).expect(host);
+            assert_eq!(read.0, "a-/fo/a-foo-0.1.0+build.1.crate");
+            assert_eq!((read.1.to_string().as_str(), read.2), ("a-foo 0.1.0+build.1", Layout::Shard));
+        }
+        for path in [
+            "serde/serde-1.0.0.crate",
+            "../serde-1.0.0.crate",
+            "./serde-1.0.0.crate",
+            "a..b/serde-1.0.0.crate",
+            ".a/serde-1.0.0.crate",
+            "a.b:x/serde-1.0.0.crate",
+            "C:/serde-1.0.0.crate",
+            "C:1/../serde-1.0.0.crate",
+            "a.b/c/serde-1.0.0.crate",
+            "a.b/serde.crate",
+            "/a.b/serde-1.0.0.crate",
+            "a.b/",
+            "é.b/serde-1.0.0.crate",
+        ] {
+            assert!(member_of(path.to_owned()).is_err(), "{path}");
+        }
+        let own = member_of("s/er/serde-1.0.0.crate".to_owned()).expect("ours");
+        assert_eq!(own.0, "s/er/serde-1.0.0.crate");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use mirror_types::{Layout, ReleaseId};
 
 use super::fault::{BundleFault, Trouble};
 use super::limits::BundleLimits;
-use super::names::release_of;
+use super::names::member_of;
 
 /// Everything in a tar file is made of blocks of so many bytes.
 pub(super) const BLOCK: usize = 512;
@@ -120,14 +120,15 @@ pub(super) fn step(input: &mut impl Read, limits: &BundleLimits) -> Result<Step,
         None => header.path,
     };
     let size = header.size;
-    let sound = kind_of(header.kind).and_then(|()| release_of(&path)).and_then(|found| {
-        let limit = limits.member_bytes;
-        if size > limit { Err(BundleFault::TooLarge { size, limit }) } else { Ok(found) }
-    });
-    match sound {
-        Ok((id, layout)) => Ok(Step::Member(Entry { path, id, layout, size })),
-        Err(fault) => Err(Trouble::Of(path, fault)),
+    if let Err(fault) = kind_of(header.kind) {
+        return Err(Trouble::Of(path, fault));
     }
+    let (path, id, layout) = member_of(path).map_err(|(path, fault)| Trouble::Of(path, fault))?;
+    let limit = limits.member_bytes;
+    if size > limit {
+        return Err(Trouble::Of(path, BundleFault::TooLarge { size, limit }));
+    }
+    Ok(Step::Member(Entry { path, id, layout, size }))
 }
 
 /// Reads what fills the block after data of `size` bytes.
