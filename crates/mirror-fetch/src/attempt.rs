@@ -72,6 +72,8 @@ pub(crate) struct Ctx<'a> {
     /// The slot in use, for whoever hedges.
     pub(crate) slot: &'a AtomicUsize,
     pub(crate) avoid: usize,
+    /// Bytes of body that the attempt brought.
+    pub(crate) brought_bytes: u64,
     /// Connections broke under this request more than once: it gets one of its own.
     pub(crate) alone: bool,
 }
@@ -81,6 +83,7 @@ pub(crate) async fn attempt(ctx: &mut Ctx<'_>) -> Result<Done, Fault> {
     let across_origins = ctx.req.across_origins || ctx.req.expect.is_some();
     let mut moved: Option<Url> = None;
     let mut hops = 0;
+    ctx.brought_bytes = 0;
     while hops <= MAX_HOPS {
         let url = moved.clone().unwrap_or_else(|| ctx.url.clone());
         // Where the operator named this machine, or the host itself, a redirect may lead there.
@@ -263,8 +266,10 @@ async fn receive(
         }
         None => Sink::new(core, length, hold)?,
     };
-    let total = length.map(|n| n + sink.size());
+    let held_bytes = sink.size();
+    let total = length.map(|n| n + held_bytes);
     if let Err(fault) = read_body(core, body, &mut sink, total, watch).await {
+        ctx.brought_bytes = sink.size() - held_bytes;
         if !matches!(fault.kind, FailureKind::TooLarge | FailureKind::Spool) {
             ctx.resume = Resume::of(sink, validator(&parts.headers), total);
         }

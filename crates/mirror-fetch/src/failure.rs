@@ -79,6 +79,30 @@ impl FailureKind {
         }
     }
 
+    /// Returns whether no answer came, or none that is one: nobody was there, nothing was said, or what was said
+    /// broke off.
+    #[must_use]
+    pub const fn is_unanswered(self) -> bool {
+        match self {
+            Self::Connect
+            | Self::Tls
+            | Self::Dns
+            | Self::Timeout
+            | Self::Idle
+            | Self::Reset
+            | Self::Truncated
+            | Self::Protocol => true,
+            Self::WrongHash
+            | Self::TooLarge
+            | Self::HttpStatus
+            | Self::Redirect
+            | Self::Encoding
+            | Self::Spool
+            | Self::Cancelled
+            | Self::Address => false,
+        }
+    }
+
     /// The retry table. `http_status` matters for [`FailureKind::HttpStatus`] alone.
     #[must_use]
     pub const fn retry_kind(self, http_status: Option<u16>) -> RetryKind {

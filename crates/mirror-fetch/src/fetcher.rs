@@ -12,6 +12,8 @@ use crate::limit::{Bucket, Limiter};
 use crate::options::{FetchObserver, FetchOptions};
 use crate::pool::{NO_SLOT, Pool};
 use crate::request::{FetchRequest, Fetched, SpoolFactory};
+use crate::run::RunEnd;
+use crate::silence::Silence;
 
 /// Reserved before a request leaves, so that full memory holds requests back.
 pub(crate) const RESERVE_BYTES: u64 = 16 << 10;
@@ -28,6 +30,7 @@ pub(crate) struct Core {
     pub(crate) spools: Arc<dyn SpoolFactory>,
     pub(crate) pool: Pool,
     pub(crate) limiter: Limiter,
+    pub(crate) silence: Silence,
     pub(crate) budget: Arc<Semaphore>,
     pub(crate) request_rate: Option<Bucket>,
     pub(crate) byte_rate: Option<Bucket>,
@@ -52,6 +55,7 @@ impl Fetcher {
         let core = Core {
             pool: Pool::new(&options)?,
             limiter: Limiter::new(options.concurrency),
+            silence: Silence::new(&options),
             budget: Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS))),
             request_rate: Bucket::new(options.max_requests_per_sec.into()),
             byte_rate: Bucket::new(options.max_bytes_per_sec),
@@ -74,13 +78,14 @@ impl Fetcher {
 
     /// Fetches every job below the adaptive limit; results come in order of completion. Returns when the
     /// jobs are closed and every result is handed over, when `cancel` fires (requests in flight are
-    /// dropped), or when nobody receives results any more.
+    /// dropped), when nobody receives results any more, or when nobody answers any more (the same: see
+    /// [`RunEnd::Silent`]).
     pub async fn run<T: Send + 'static>(
         &self,
         jobs: mpsc::Receiver<(T, FetchRequest)>,
         results: mpsc::Sender<(T, Result<Fetched, Failure>)>,
         cancel: CancellationToken,
-    ) {
-        crate::run::run(&self.core, jobs, results, cancel).await;
+    ) -> RunEnd {
+        crate::run::run(&self.core, jobs, results, cancel).await
     }
 }

@@ -22,9 +22,11 @@ mod redirect;
 mod request;
 mod retry;
 mod run;
+mod silence;
 mod watch;
 
 pub use failure::{Failure, FailureKind, FetchSetupError, RetryKind};
 pub use fetcher::Fetcher;
 pub use options::{FetchObserver, FetchOptions, ProxySettings};
 pub use request::{Body, Content, FetchRequest, Fetched, Spool, SpoolFactory, Verified};
+pub use run::RunEnd;

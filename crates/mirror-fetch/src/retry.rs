@@ -47,7 +47,7 @@ pub(crate) async fn fetch(
     let avoid = if hedge { slot.load(Ordering::Relaxed) } else { NO_SLOT };
     let url = form_for(core, req);
     let mut other_form_tried = url != req.url;
-    let mut ctx = Ctx { core, req, url, desk, resume: None, slot, avoid, alone: false };
+    let mut ctx = Ctx { core, req, url, desk, resume: None, slot, avoid, brought_bytes: 0, alone: false };
     let mut retries = 0;
     let mut unsent = 0;
     let mut shared = 0;
@@ -58,6 +58,7 @@ pub(crate) async fn fetch(
             Ok(done) => {
                 core.observer.attempt(Some(done.status), true, began.elapsed());
                 note(core, done.size(), true, false);
+                core.silence.answered();
                 if let Some(origin) = origin_of_plus(core, req) {
                     origin.plus.learn(&ctx.url);
                 }
@@ -65,6 +66,7 @@ pub(crate) async fn fetch(
             }
             Err(fault) => fault,
         };
+        core.silence.failed(&fault, ctx.brought_bytes);
         if fault.unsent && unsent < MAX_UNSENT {
             unsent += 1;
             if unsent > 4 {
@@ -102,6 +104,7 @@ pub(crate) async fn fetch(
             RetryKind::Budget => u32::MAX,
         };
         if retries >= core.options.retries || *seen > allowed {
+            core.silence.gave_up(&fault);
             return Err(failed(req, &fault, retries, started));
         }
         retries += 1;

@@ -24,8 +24,19 @@ use crate::request::{FetchRequest, Fetched};
 const OUTBOX: usize = 16;
 /// Only this many last requests are hedged.
 const HEDGE_LAST: usize = 16;
-const HEDGE_TICK: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_millis(250);
 const HEDGE_AFTER: Duration = Duration::from_secs(2);
+
+/// How a run of the fetcher ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum RunEnd {
+    /// Every job has its result, or nobody wants them any more.
+    Done,
+    /// Nobody answered any more, for so many requests and so long that there was no use in going on. Jobs that were
+    /// under way have no result.
+    Silent,
+}
 
 type Outcome = Result<Fetched, Failure>;
 
@@ -106,7 +117,7 @@ pub(crate) async fn run<T: Send + 'static>(
     mut jobs: mpsc::Receiver<(T, FetchRequest)>,
     results: mpsc::Sender<(T, Outcome)>,
     cancel: CancellationToken,
-) {
+) -> RunEnd {
     let desk = Arc::new(Desk::default());
     let start = |id, shared, hedge| one(Arc::clone(core), Arc::clone(&desk), id, shared, hedge);
     let mut driver = Driver {
@@ -119,26 +130,26 @@ pub(crate) async fn run<T: Send + 'static>(
     let mut open = true;
     let mut next_id = 0;
     let mut cancelled = pin!(cancel.cancelled());
-    let mut tick = tokio::time::interval(HEDGE_TICK);
+    let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let (flying, waiting) = (driver.flights.len(), driver.outbox.len());
         if !open && flying == 0 && waiting == 0 {
-            return;
+            return RunEnd::Done;
         }
         let room = open && waiting < OUTBOX && flying < core.limiter.current();
         tokio::select! {
             biased;
-            () = &mut cancelled => return,
+            () = &mut cancelled => return RunEnd::Done,
             permit = results.reserve(), if waiting > 0 => {
-                let Ok(permit) = permit else { return };
+                let Ok(permit) = permit else { return RunEnd::Done };
                 if let Some(result) = driver.outbox.pop_front() {
                     permit.send(result);
                 }
             }
             Some((id, outcome)) = driver.running.next(), if !driver.running.is_empty() => {
                 if !driver.finish(id, outcome) {
-                    return;
+                    return RunEnd::Done;
                 }
             }
             // Below what fills the desk: it is looked at when that has been polled.
@@ -153,7 +164,15 @@ pub(crate) async fn run<T: Send + 'static>(
                     next_id += 1;
                 }
             },
-            _ = tick.tick(), if !open && flying > 0 => driver.hedge(start),
+            _ = tick.tick(), if flying > 0 => {
+                if core.silence.is_hopeless(Instant::now()) {
+                    tracing::warn!("nobody answers any more; the downloads are given up");
+                    return RunEnd::Silent;
+                }
+                if !open {
+                    driver.hedge(start);
+                }
+            }
         }
     }
 }

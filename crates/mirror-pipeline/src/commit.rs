@@ -119,6 +119,8 @@ fn stage_spooled(
 const WITHDRAWN_TOLD: u64 = 20;
 /// Requests that may be refused, with none ever answered, before the run is given up.
 const DEAD_ORIGIN: u64 = 20;
+/// The same in a mirror that holds something: what it lacks may be what its origin never gives.
+const DEAD_ORIGIN_OF_OLD: u64 = 1_000;
 /// Downloads that say something about the rate of later ones.
 const TELLING: u64 = 100;
 const BATCH_FILES: usize = 2_000;
@@ -451,15 +453,16 @@ impl Committer {
         batch.catalogue.failed.push(row);
     }
 
-    /// Whether to go on would only mean to knock at a closed door. Some origins answer 403 for a file
-    /// that is not there: that says nothing once they ever gave one.
+    /// Returns whether to go on would only mean to knock at a closed door. Some origins answer 403 or 500 for a file
+    /// that is not there: that says nothing once they ever gave one, unless all of very many are so. Silence is
+    /// noticed by the fetcher.
     fn is_hopeless(&self) -> bool {
         let outcome = &self.outcome;
         let (unreached, denied) = (outcome.unreached, outcome.denied);
         let answered = outcome.failed + outcome.unavailable - unreached - denied;
         let stranger = || self.stats.snapshot().existing + outcome.verified_existing == 0;
-        outcome.downloaded + answered == 0
-            && (unreached >= DEAD_ORIGIN || (unreached + denied >= DEAD_ORIGIN && stranger()))
+        let most = if stranger() { DEAD_ORIGIN } else { DEAD_ORIGIN_OF_OLD };
+        outcome.downloaded + answered == 0 && unreached + denied >= most
     }
 
     fn crate_failed(&mut self, name: CrateName, problem: Problem, batch: &mut Batch) {

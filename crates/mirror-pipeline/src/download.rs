@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use mirror_fetch::{FetchObserver, Fetcher};
+use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexSource, LockSet, Selection};
 use mirror_manifest::{Catalogue, LinesWriter, ManifestWriter, rfc3339};
@@ -265,8 +265,15 @@ impl Run {
 
         // A task of the runtime: the thread that blocks on this future would have to be woken for
         // every chunk.
-        let fetching = tokio::spawn(async move { fetcher.run(job_queue, results, cancel).await });
-        fetching.await.map_err(|error| PipelineError::Internal(error.to_string()))?;
+        let fetching = tokio::spawn(async move {
+            let end = fetcher.run(job_queue, results, cancel.clone()).await;
+            if end == RunEnd::Silent {
+                // Whoever plans, hashes or waits need not go on either.
+                cancel.cancel();
+            }
+            end
+        });
+        let end = fetching.await.map_err(|error| PipelineError::Internal(error.to_string()))?;
         let planned = join(plan).await?;
         let mut quarantined = 0;
         let mut hash_error = None;
@@ -294,6 +301,7 @@ impl Run {
         add_plan(&mut outcome, report);
         outcome.quarantined = quarantined;
         outcome.interrupted = user_cancel.is_cancelled();
+        outcome.given_up |= end == RunEnd::Silent;
         outcome.check()?;
         let through = complete && !outcome.interrupted && !outcome.given_up;
         if let Some(what) = options.prune {

@@ -37,7 +37,7 @@ pub(crate) struct Problem {
     pub(crate) unavailable: bool,
     /// Nobody answered.
     pub(crate) unreached: bool,
-    /// The origin did not let us in.
+    /// The origin did not let us in, or was too busy for us.
     pub(crate) denied: bool,
     pub(crate) started: SystemTime,
     pub(crate) finished: SystemTime,
@@ -90,8 +90,9 @@ impl Problem {
             http_status: failure.http_status,
             retries: failure.retries,
             unavailable: failure.is_unavailable(),
-            unreached: matches!(failure.kind, FailureKind::Connect | FailureKind::Tls | FailureKind::Dns),
-            denied: matches!(failure.http_status, Some(401 | 403 | 407)),
+            unreached: failure.kind.is_unanswered(),
+            denied: failure.kind == FailureKind::HttpStatus
+                && matches!(failure.http_status, Some(401 | 403 | 407 | 408 | 429 | 500..=599)),
             started: failure.started,
             finished: failure.finished,
         }

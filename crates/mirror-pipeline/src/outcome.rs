@@ -86,7 +86,7 @@ pub struct Outcome {
     pub lost_while_running: u64,
     /// Failures because nobody answered.
     pub unreached: u64,
-    /// Failures because the origin did not let us in (401, 403, 407).
+    /// Failures because the origin did not let us in (401, 403, 407) or was too busy (408, 429, 5xx).
     pub denied: u64,
     /// Whether the run was given up because the origin refused or never answered.
     pub given_up: bool,

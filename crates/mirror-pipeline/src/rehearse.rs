@@ -164,7 +164,8 @@ async fn ask(
         }
     }
     drop(jobs);
-    fetcher.run(queue, results, cancel.clone()).await;
+    // What nobody answers is unknown, and the estimate says so.
+    let _ = fetcher.run(queue, results, cancel.clone()).await;
     while let Some(((), answer)) = answers.recv().await {
         let length = answer
             .ok()

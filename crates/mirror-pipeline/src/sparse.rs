@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use http::{HeaderName, HeaderValue};
-use mirror_fetch::{Body, Content, FetchRequest, Fetched, Fetcher};
+use mirror_fetch::{Body, Content, FetchRequest, Fetched, Fetcher, RunEnd};
 use mirror_index::sparse::{self, Answer, CacheEntry, DlTemplate, RegistryConfig};
 use mirror_index::{Closure, IndexFile, IndexLimits, LineFault};
 use mirror_store::Store;
@@ -194,10 +194,17 @@ impl SparseRegistry {
                 }
             }
         }
-        for task in [feed, run] {
-            task.await.map_err(|error| PipelineError::Internal(error.to_string()))?;
+        let internal = |error: tokio::task::JoinError| PipelineError::Internal(error.to_string());
+        feed.await.map_err(internal)?;
+        match run.await.map_err(internal)? {
+            RunEnd::Done => Ok(()),
+            RunEnd::Silent => {
+                let last = self.failed.values().next_back().map_or("no answer", String::as_str);
+                Err(PipelineError::Origin(format!(
+                    "the registry answers no more: {last}. Check the network, then run the same command again"
+                )))
+            }
         }
-        Ok(())
     }
 
     /// The index file of a crate, from what was refreshed before; `None` when there is none, or when

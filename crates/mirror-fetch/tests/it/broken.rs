@@ -187,7 +187,8 @@ async fn cancelling_does_not_wait_for_hanging_requests() {
         // What was answered arrives; the rest hangs.
         until(|| kit.origin.total() >= 1000 + most && results.len() >= 1000).await;
         cancel.cancel();
-        tokio::time::timeout(HANG, driver).await.unwrap().unwrap();
+        let end = tokio::time::timeout(HANG, driver).await.unwrap().unwrap();
+        assert_eq!(end, mirror_fetch::RunEnd::Done);
         assert_eq!(*seen.inflight.lock().unwrap(), 0);
         // Nothing of the cancelled requests is in the way of the next.
         kit.origin.heal();

@@ -101,7 +101,7 @@ impl Kit {
         while let Some(one) = results.recv().await {
             all.push(one);
         }
-        driver.await.unwrap();
+        assert_eq!(driver.await.unwrap(), mirror_fetch::RunEnd::Done);
         all.sort_by_key(|(n, _)| *n);
         assert!(all.iter().map(|(n, _)| *n).eq(0..count), "every job gives one result");
         all.into_iter().map(|(_, outcome)| outcome).collect()

@@ -54,5 +54,7 @@ async fn cancelling_returns_at_once() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         cancel.cancel();
     };
-    tokio::time::timeout(Duration::from_secs(3), async { tokio::join!(driver, stop) }).await.unwrap();
+    let (end, ()) =
+        tokio::time::timeout(Duration::from_secs(3), async { tokio::join!(driver, stop) }).await.unwrap();
+    assert_eq!(end, mirror_fetch::RunEnd::Done);
 }

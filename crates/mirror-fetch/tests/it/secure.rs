@@ -125,7 +125,7 @@ impl Secure {
             outcome.unwrap();
             all.push(n);
         }
-        driver.await.unwrap();
+        assert_eq!(driver.await.unwrap(), mirror_fetch::RunEnd::Done);
         all.sort_unstable();
         all
     }

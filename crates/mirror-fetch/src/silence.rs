@@ -1,0 +1,178 @@
+//! Notices that nobody answers any more, whatever form the silence takes, so that a run need not wait for each of its
+//! requests in turn.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::failure::{FailureKind, Fault};
+use crate::limit::lock;
+use crate::options::FetchOptions;
+
+/// Requests that ended without an answer, one after another, before a run is given up.
+const HOPELESS_REQUESTS: u32 = 20;
+/// Attempts without an answer that say the same, once they went on for long enough.
+const HOPELESS_ATTEMPTS: u32 = 60;
+/// An attempt that brought so much was cut off, and not left alone.
+const ALIVE_BYTES: u64 = 64 << 10;
+
+/// What has happened since somebody last answered.
+pub(crate) struct Silence {
+    state: Mutex<State>,
+    /// The longest that a request takes to fail which is never answered.
+    mute: Duration,
+    /// The same for one whose answers drip.
+    dripping: Duration,
+    /// The longest that one attempt takes.
+    attempt: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    ever_answered: bool,
+    since: Option<Instant>,
+    attempts: u32,
+    requests: u32,
+    dripped: bool,
+}
+
+impl Silence {
+    pub(crate) fn new(options: &FetchOptions) -> Self {
+        let FetchOptions { connect_timeout, idle_timeout, total_timeout, retries, retry_max, .. } = options;
+        let tries = retries.saturating_add(1);
+        let waits = retry_max.saturating_mul(*retries);
+        let of = |attempt: Duration| attempt.saturating_add(*connect_timeout).saturating_mul(tries) + waits;
+        Self {
+            state: Mutex::default(),
+            mute: of(*idle_timeout),
+            dripping: of(*total_timeout),
+            attempt: total_timeout.saturating_add(*connect_timeout),
+        }
+    }
+
+    pub(crate) fn answered(&self) {
+        let mut state = lock(&self.state);
+        if !state.ever_answered || state.since.is_some() {
+            *state = State { ever_answered: true, ..State::default() };
+        }
+    }
+
+    /// Notes an attempt that failed after it had brought so many bytes.
+    pub(crate) fn failed(&self, fault: &Fault, brought_bytes: u64) {
+        if !fault.kind.is_unanswered() || brought_bytes >= ALIVE_BYTES {
+            return self.answered();
+        }
+        let mut state = lock(&self.state);
+        state.since.get_or_insert_with(Instant::now);
+        state.attempts = state.attempts.saturating_add(1);
+        state.dripped |= fault.kind == FailureKind::Timeout;
+    }
+
+    /// Notes a request that was given up without an answer.
+    pub(crate) fn gave_up(&self, fault: &Fault) {
+        if fault.kind.is_unanswered() {
+            let mut state = lock(&self.state);
+            state.requests = state.requests.saturating_add(1);
+        }
+    }
+
+    /// Returns whether there is no use in going on.
+    ///
+    /// Who never answered at all gets less time than who did: at the end of a run only those requests may be left that
+    /// an origin leaves alone, and each of them is to come to its own end.
+    pub(crate) fn is_hopeless(&self, now: Instant) -> bool {
+        let state = lock(&self.state);
+        let Some(since) = state.since else { return false };
+        let silent = now.saturating_duration_since(since);
+        if !state.ever_answered {
+            return state.requests >= HOPELESS_REQUESTS
+                || (state.attempts >= HOPELESS_ATTEMPTS && silent >= self.attempt);
+        }
+        let patience = if state.dripped { self.dripping } else { self.mute };
+        state.requests >= HOPELESS_REQUESTS && silent >= patience + patience / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> FetchOptions {
+        FetchOptions {
+            retries: 1,
+            retry_max: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(4),
+            total_timeout: Duration::from_secs(20),
+            ..FetchOptions::default()
+        }
+    }
+
+    fn hopeless_after(silence: &Silence, secs: u64) -> bool {
+        silence.is_hopeless(Instant::now() + Duration::from_secs(secs))
+    }
+
+    fn fault(kind: FailureKind) -> Fault {
+        Fault::new(kind, "")
+    }
+
+    fn fail(silence: &Silence, kind: FailureKind, requests: u32) {
+        for _ in 0..requests {
+            silence.failed(&fault(kind), 0);
+            silence.failed(&fault(kind), 0);
+            silence.gave_up(&fault(kind));
+        }
+    }
+
+    #[test]
+    fn who_never_answers_is_given_up_after_twenty_requests_or_some_time() {
+        for kind in [FailureKind::Connect, FailureKind::Idle, FailureKind::Reset, FailureKind::Truncated] {
+            let silence = Silence::new(&options());
+            fail(&silence, kind, HOPELESS_REQUESTS - 1);
+            assert!(!hopeless_after(&silence, 0));
+            fail(&silence, kind, 1);
+            assert!(hopeless_after(&silence, 0), "{}", kind.as_str());
+        }
+        let silence = Silence::new(&options());
+        for _ in 0..HOPELESS_ATTEMPTS {
+            silence.failed(&fault(FailureKind::Timeout), 3_000);
+        }
+        assert!(!hopeless_after(&silence, 0));
+        assert!(hopeless_after(&silence, 22));
+        silence.answered();
+        assert!(!hopeless_after(&silence, 22));
+    }
+
+    #[test]
+    fn who_answered_once_is_given_up_when_every_request_has_had_its_time() {
+        for (kind, patience) in [(FailureKind::Idle, 17), (FailureKind::Timeout, 65)] {
+            let silence = Silence::new(&options());
+            silence.answered();
+            fail(&silence, kind, 500);
+            assert!(
+                !hopeless_after(&silence, patience - 2),
+                "a thousand attempts may be left alone together"
+            );
+            assert!(hopeless_after(&silence, patience), "{}", kind.as_str());
+        }
+        let silence = Silence::new(&options());
+        silence.answered();
+        fail(&silence, FailureKind::Idle, HOPELESS_REQUESTS - 1);
+        assert!(!hopeless_after(&silence, 3_600), "few requests are left alone");
+    }
+
+    #[test]
+    fn refusals_and_bodies_cut_off_are_answers() {
+        use FailureKind as K;
+        for kind in [K::HttpStatus, K::WrongHash, K::TooLarge, K::Redirect, K::Encoding] {
+            let silence = Silence::new(&options());
+            fail(&silence, kind, 100);
+            assert!(!hopeless_after(&silence, 0), "{}", kind.as_str());
+        }
+        let silence = Silence::new(&options());
+        fail(&silence, K::Idle, HOPELESS_REQUESTS);
+        silence.failed(&fault(K::Truncated), ALIVE_BYTES);
+        assert!(!hopeless_after(&silence, 0));
+    }
+}
