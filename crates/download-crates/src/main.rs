@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use mirror_cli::Watch;
-use mirror_pipeline::{ExitCode as Code, Outcome, PipelineError};
+use mirror_pipeline::{ExitCode as Code, Outcome, PipelineError, StoreError};
 use mirror_telemetry::{Listener, Progress, ProgressHandle, RunStats};
 use tokio_util::sync::CancellationToken;
 
@@ -71,7 +71,7 @@ fn rebuild(flags: &Flags) -> ExitCode {
         }
         Err(error) => {
             let code = error.exit_code();
-            complain(&error.into(), code)
+            complain(&advised(error), code)
         }
     }
 }
@@ -129,8 +129,19 @@ fn finish(result: Result<Outcome, PipelineError>, settings: &Settings, signal: &
         }
         Err(error) => {
             let code = error.exit_code();
-            complain(&error.into(), code)
+            complain(&advised(error), code)
         }
+    }
+}
+
+/// Adds what only this program can advise.
+fn advised(error: PipelineError) -> anyhow::Error {
+    match error {
+        PipelineError::Store(StoreError::OtherTree { .. }) => anyhow::anyhow!(
+            "{error}. Choose another --out, or run with --rebuild-catalogue, which moves them to where they belong and \
+             adopts them"
+        ),
+        error => error.into(),
     }
 }
 

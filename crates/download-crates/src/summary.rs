@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use std::path::Path;
 
-use mirror_pipeline::{DownloadOptions, ExitCode, Outcome, RebuildOutcome, Storage, Withdrawal, human_bytes};
+use mirror_pipeline::{
+    DownloadOptions, Outcome, Printable, RebuildOutcome, Storage, Withdrawal, human_bytes,
+};
 
 fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(time.as_secs().max(1))
@@ -25,6 +27,15 @@ pub(crate) fn of_rebuild(outcome: &RebuildOutcome, out: &Path) -> String {
         line("unrecorded members", outcome.members.to_string());
     }
     line("adopted files", outcome.adopted.to_string());
+    if outcome.moved > 0 {
+        line("moved", format!("{} (they lay as another tool lays them out)", outcome.moved));
+    }
+    if outcome.beside > 0 {
+        line("left beside", format!("{} (their releases are in their place already)", outcome.beside));
+    }
+    if outcome.unplaced > 0 {
+        line("not adopted", format!("{} (their paths tell no release)", outcome.unplaced));
+    }
     line("lost files", outcome.lost.len().to_string());
     if outcome.lost_members > 0 {
         line("lost members", format!("{} (records speak of them, no bundle has them)", outcome.lost_members));
@@ -34,10 +45,13 @@ pub(crate) fn of_rebuild(outcome: &RebuildOutcome, out: &Path) -> String {
     for name in &outcome.missing_bundles {
         let _ = writeln!(text, "  {name} is not there any more, or shorter than it was");
     }
+    for path in &outcome.first_left {
+        let _ = writeln!(text, "  {} was left where it is", Printable(path));
+    }
     for id in outcome.lost.iter().take(SOME) {
         let _ = writeln!(text, "  {id} has no file of its size any more");
     }
-    if outcome.exit_code() == ExitCode::Records {
+    if !outcome.lost.is_empty() || outcome.lost_members > 0 || !outcome.missing_bundles.is_empty() {
         text.push_str("\nthe next run of the usual command fetches what is missing\n");
     }
     let _ = writeln!(text, "\n{} was made again", out.join(".mirror/catalogue.sqlite").display());

@@ -7,8 +7,8 @@ use mirror_manifest::{
     Catalogue, CatalogueBatch, EXISTING, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, Place,
     SCHEMA_VERSION, rfc3339,
 };
-use mirror_store::Store;
 use mirror_store::bundle::BundleOptions;
+use mirror_store::{Store, TreeForm};
 use mirror_types::{ReleaseId, Sha256};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ use crate::download::{database, run_id};
 use crate::error::PipelineError;
 use crate::gone::Gone;
 use crate::options::RebuildOptions;
-use crate::outcome::ExitCode;
+use crate::outcome::{ExitCode, FIRST};
 use crate::sweep::{distrust, sweep};
 
 /// Files that are adopted between two commits.
@@ -34,6 +34,14 @@ pub struct RebuildOutcome {
     pub members: u64,
     /// Files that no record speaks of: hashed, and held with that hash until the index says otherwise.
     pub adopted: u64,
+    /// Of these, files that lay as another tool lays them out, and were moved to where they belong.
+    pub moved: u64,
+    /// Files that lie beside the place of their release, where there is one already: left as they are.
+    pub beside: u64,
+    /// Files called `.crate` that are where no release belongs: left as they are.
+    pub unplaced: u64,
+    /// The first of both, as paths below the root.
+    pub first_left: Vec<String>,
     /// Releases of which a record says that they are in a bundle, and that are not.
     pub lost_members: u64,
     /// Releases of which a record speaks, without a file of that size, and that no bundle has.
@@ -54,7 +62,11 @@ impl RebuildOutcome {
     pub fn exit_code(&self) -> ExitCode {
         if self.interrupted {
             ExitCode::Interrupted
-        } else if self.lost.is_empty() && self.lost_members == 0 && self.missing_bundles.is_empty() {
+        } else if self.lost.is_empty()
+            && self.lost_members == 0
+            && self.missing_bundles.is_empty()
+            && self.unplaced == 0
+        {
             ExitCode::Complete
         } else {
             ExitCode::Records
@@ -73,6 +85,7 @@ pub fn rebuild_catalogue(
     cancel: &CancellationToken,
 ) -> Result<RebuildOutcome, PipelineError> {
     let began = Instant::now();
+    Store::claim_other_tree(&options.out, options.layout)?;
     let store = Store::open(&options.out, options.layout, options.layout_asked)?;
     let (mut manifest, _) = ManifestWriter::open(&options.manifest)?;
     let path = database(&store);
@@ -128,6 +141,7 @@ pub fn rebuild_catalogue(
         root: root.clone(),
         run_id: run_id.clone(),
     };
+    adopter.place_all(cancel, &mut outcome)?;
     outcome.adopted = adopter.adopt_all(cancel)?;
     let mut catalogue = adopter.catalogue;
     if cancel.is_cancelled() {
@@ -159,6 +173,43 @@ struct Adopter<'a> {
 }
 
 impl Adopter<'_> {
+    /// Moves what lies as another tool lays it out to where it belongs, and counts what cannot be placed.
+    fn place_all(
+        &self,
+        cancel: &CancellationToken,
+        outcome: &mut RebuildOutcome,
+    ) -> Result<(), PipelineError> {
+        let layout = self.store.layout();
+        let mut dirs = vec![String::new()];
+        while let Some(dir) = dirs.pop().filter(|_| !cancel.is_cancelled()) {
+            dirs.extend(self.store.list_dirs(&dir)?);
+            let mut moves = Vec::new();
+            for file in self.store.list_files(&dir)? {
+                let path = if dir.is_empty() { file } else { format!("{dir}/{file}") };
+                let to = match TreeForm::of_path(&path, layout) {
+                    Some((_, form)) if form == TreeForm::Layout(layout) => continue,
+                    Some((id, _)) => Some(layout.path(&id)),
+                    None if path.ends_with(".crate") => None,
+                    None => continue,
+                };
+                match to {
+                    Some(to) if !self.store.has(&to)? => {
+                        moves.push((path, to));
+                        continue;
+                    }
+                    Some(_) => outcome.beside += 1,
+                    None => outcome.unplaced += 1,
+                }
+                if outcome.first_left.len() < FIRST {
+                    outcome.first_left.push(path);
+                }
+            }
+            self.store.move_releases(&moves)?;
+            outcome.moved += moves.len() as u64;
+        }
+        Ok(())
+    }
+
     fn adopt_all(&mut self, cancel: &CancellationToken) -> Result<u64, PipelineError> {
         let (mut adopted, mut waiting) = (0, Vec::new());
         let mut dirs = vec![String::new()];

@@ -65,6 +65,7 @@ impl Run {
     pub(crate) async fn rehearse(self) -> Result<Outcome, PipelineError> {
         let options = self.options.clone();
         let (foreign, cancel) = (self.foreign, self.cancel.clone());
+        Store::check_tree(&options.out, options.layout, options.layout_asked)?;
         let store = Store::open_read_only(&options.out, options.layout)?;
         let fetcher = Fetcher::new(
             options.fetch.clone(),

@@ -6,6 +6,7 @@ use mirror_types::{Layout, Printable, disk_advice};
 use mirror_fs::NotPlain;
 
 use crate::bundle::BundleFault;
+use crate::tree_form::TreeForm;
 
 /// What kind of fault a [`StoreError`] is; maps to an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,20 @@ pub enum StoreError {
         found: Layout,
         /// The layout that was asked for.
         asked: Layout,
+    },
+    /// Releases lie there as another tool lays them out.
+    #[error(
+        "{} holds releases as {} (such as {}), which is no layout of a mirror: they would be fetched again beside \
+         themselves. Nothing was written",
+        root.display(), form.pattern(), Printable(example)
+    )]
+    OtherTree {
+        /// The root of the tree.
+        root: PathBuf,
+        /// How they are laid out.
+        form: TreeForm,
+        /// The path of one of them.
+        example: String,
     },
     /// `.mirror/mirror.json` cannot be understood.
     #[error("{} cannot be understood ({reason}); it was made by a newer version, or damaged", path.display())]
@@ -106,9 +121,10 @@ impl StoreError {
     pub const fn kind(&self) -> StoreFault {
         match self {
             Self::Locked { .. } => StoreFault::Locked,
-            Self::LayoutMismatch { .. } | Self::BadRecord { .. } | Self::UnsafePath { .. } => {
-                StoreFault::Usage
-            }
+            Self::LayoutMismatch { .. }
+            | Self::OtherTree { .. }
+            | Self::BadRecord { .. }
+            | Self::UnsafePath { .. } => StoreFault::Usage,
             Self::Strange { .. } | Self::Bundle { .. } => StoreFault::Integrity,
             Self::Io { .. } => StoreFault::Storage,
         }

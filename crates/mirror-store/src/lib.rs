@@ -17,6 +17,7 @@ mod output;
 mod path;
 mod stage;
 mod store;
+mod tree_form;
 
 pub use error::{StoreError, StoreFault};
 pub use held::HeldFile;
@@ -24,3 +25,4 @@ pub use listing::{DirListing, DirTimes};
 pub use output::OutputFile;
 pub use stage::{Staged, StagedWriter};
 pub use store::Store;
+pub use tree_form::TreeForm;

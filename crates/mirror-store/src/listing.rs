@@ -96,8 +96,28 @@ impl Store {
         Ok(Some(DirListing { files, times, listed_ns }))
     }
 
+    /// Returns the names of the regular files in a directory of the tree, `""` for its root. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub fn list_files(&self, rel: &str) -> Result<Vec<String>, StoreError> {
+        if !rel.is_empty() {
+            return Ok(self.list_dir(rel)?.map_or_else(Vec::new, |listing| listing.files));
+        }
+        let path = self.root();
+        let mut files = Vec::new();
+        for entry in patient(|| fs::read_dir(path)).map_err(at("list", path))? {
+            let entry = entry.map_err(at("list", path))?;
+            let regular = entry.file_type().map_err(at("look at", &entry.path()))?.is_file();
+            if let (true, Ok(name)) = (regular, entry.file_name().into_string()) {
+                files.push(name);
+            }
+        }
+        Ok(files)
+    }
+
     /// Names of the directories in a directory of the tree, `""` for its root, as paths below the root. Links
-    /// are left out, and so is `.mirror`.
+    /// are left out, and so are `.mirror` and names that no part of a mirror has.
     ///
     /// # Errors
     /// When it cannot be listed.
@@ -109,6 +129,7 @@ impl Store {
             let is_dir = entry.file_type().map_err(at("look at", &entry.path()))?.is_dir();
             if let (true, Ok(name)) = (is_dir, entry.file_name().into_string())
                 && name != ".mirror"
+                && below(self.root(), &name).is_ok()
             {
                 dirs.push(if rel.is_empty() { name } else { format!("{rel}/{name}") });
             }

@@ -13,6 +13,7 @@ use crate::error::{StoreError, at};
 use crate::listing::nanos;
 use crate::path::below;
 use crate::stage::{Staged, StagedWriter};
+use crate::tree_form::{TreeForm, layout_of_tree, tree_form};
 
 /// A mirror root. Clones share it. One process at a time may hold it for writing.
 #[derive(Debug, Clone)]
@@ -48,11 +49,34 @@ struct MirrorRecord {
 
 impl Store {
     /// Opens a mirror for writing, making it when it is not there. Takes the lock, checks the
-    /// layout, removes what an earlier run left in the stage.
+    /// layout, removes what an earlier run left in the stage. A tree without a record has the layout of the
+    /// releases that are in it; `layout` is that of a new one, and `asked` says whether somebody named it.
     ///
     /// # Errors
-    /// When another run holds it, the layout differs, or the disk refuses.
+    /// When another run holds it, the layout differs, releases lie there as another tool lays them out, or the
+    /// disk refuses.
     pub fn open(root: &Path, layout: Layout, asked: bool) -> Result<Self, StoreError> {
+        let layout = match has_record(root)? {
+            true => layout,
+            false => layout_of_tree(root, layout, asked)?,
+        };
+        Self::open_as(root, layout, asked)
+    }
+
+    /// Makes a mirror of a tree in which releases lie as another tool lays them out, so that they can be moved to
+    /// where they belong; leaves any other tree to [`Store::open`].
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn claim_other_tree(root: &Path, layout: Layout) -> Result<(), StoreError> {
+        match tree_form(root, layout)? {
+            Some((TreeForm::Layout(_), _)) | None => Ok(()),
+            _ if has_record(root)? => Ok(()),
+            Some(_) => Self::open_as(root, layout, false).map(drop),
+        }
+    }
+
+    fn open_as(root: &Path, layout: Layout, asked: bool) -> Result<Self, StoreError> {
         let state = root.join(".mirror");
         fs::create_dir_all(root).map_err(at("create", root))?;
         plain_dir(&SyncMode::EachFile, &state)?;
@@ -80,6 +104,17 @@ impl Store {
         Ok(store)
     }
 
+    /// Refuses what [`Store::open`] would refuse of a tree without a record. Touches nothing; blocks.
+    ///
+    /// # Errors
+    /// When releases lie there in another layout than the one that was asked for, or as another tool lays them out.
+    pub fn check_tree(root: &Path, layout: Layout, asked: bool) -> Result<(), StoreError> {
+        if has_record(root)? {
+            return Ok(());
+        }
+        layout_of_tree(root, layout, asked).map(drop)
+    }
+
     /// Opens a mirror for reading; takes no lock, touches nothing. `None` when there is none.
     ///
     /// # Errors
@@ -88,7 +123,13 @@ impl Store {
         let found = read_record(&root.join(".mirror/mirror.json"))?;
         Ok(match found {
             Some(found) => Some(Self::new(root, found, None)),
-            None if root.is_dir() => Some(Self::new(root, layout, None)),
+            None if root.is_dir() => {
+                let found = match tree_form(root, layout)? {
+                    Some((TreeForm::Layout(found), _)) => found,
+                    _ => layout,
+                };
+                Some(Self::new(root, found, None))
+            }
             None => None,
         })
     }
@@ -203,12 +244,19 @@ impl Store {
             })?;
             staged.published = true;
         }
-        let touched: Vec<PathBuf> = touched.into_iter().map(|dir| root.join(dir)).collect();
-        self.0.disk.sync_dirs(root, &touched).map_err(at("make durable the directories below", root))
+        self.sync_dirs(touched)
+    }
+
+    /// Makes durable the entries of directories below the root.
+    pub(crate) fn sync_dirs(&self, dirs: HashSet<String>) -> Result<(), StoreError> {
+        let root = &self.0.root;
+        let dirs: Vec<PathBuf> =
+            dirs.into_iter().map(|dir| root.join(dir)).filter(|dir| dir.is_dir()).collect();
+        self.0.disk.sync_dirs(root, &dirs).map_err(at("make durable the directories below", root))
     }
 
     /// Makes the directory `rel` part by part; a link among them is refused.
-    fn make_dirs(&self, rel: &str, touched: &mut HashSet<String>) -> Result<(), StoreError> {
+    pub(crate) fn make_dirs(&self, rel: &str, touched: &mut HashSet<String>) -> Result<(), StoreError> {
         let mut known = self.0.dirs.lock().unwrap_or_else(PoisonError::into_inner);
         if known.contains_key(rel) {
             return Ok(());
@@ -437,6 +485,12 @@ fn state_dirs(state: &Path, path: &Path) -> Vec<PathBuf> {
     let mut dirs: Vec<PathBuf> = above.map(Path::to_owned).collect();
     dirs.reverse();
     dirs
+}
+
+/// Whether a mirror has been made at `root`.
+fn has_record(root: &Path) -> Result<bool, StoreError> {
+    let path = root.join(".mirror/mirror.json");
+    mirror_fs::is_file(&path).map_err(at("look at", &path))
 }
 
 /// Makes a directory unless it is there; says whether it was made. Links are refused.

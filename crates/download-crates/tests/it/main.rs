@@ -15,6 +15,7 @@ mod prune_crash;
 mod rerun;
 mod sources;
 mod storage;
+mod trees;
 mod trust;
 mod unverified;
 mod update;

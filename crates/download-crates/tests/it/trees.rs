@@ -1,0 +1,129 @@
+//! Trees of releases that no run of ours made: adopted in their layout, moved when asked, or refused in words; never
+//! fetched again beside themselves.
+
+use std::fs;
+
+use mirror_pipeline::{Layout, ReleaseId};
+use mirror_testkit::TestRegistry;
+
+use crate::world::{World, assert_same, run, tree};
+
+type Path = fn(&ReleaseId) -> String;
+
+/// Trees that are no layout of a mirror.
+fn other() -> Vec<(&'static str, Path)> {
+    vec![
+        ("flat", |id| id.file_name()),
+        ("by crate", |id| format!("{}/{}", id.name, id.file_name())),
+        ("by version", |id| format!("{}/{}/{}", id.name, id.version, id.file_name())),
+        ("by prefix and version", |id| {
+            format!("{}/{}/{}", Layout::Cargo.dir(&id.name), id.version, id.file_name())
+        }),
+        ("downloads", |id| format!("{}/{}/download", id.name, id.version)),
+    ]
+}
+
+fn world() -> World {
+    let mut registry = TestRegistry::generate(93, 90, 200);
+    for name in ["a", "ab", "abc", "Inflector", "a-foo"] {
+        registry.add(name, "1.0.0", name.as_bytes());
+        registry.add(name, "1.0.1-rc.1+x", name.as_bytes());
+    }
+    World::new(registry)
+}
+
+/// Lays the releases out below `out`, all but every fifth.
+fn lay(world: &World, out: &str, path: Path) -> u64 {
+    let mut laid = 0;
+    for (n, release) in world.registry.releases().filter(|one| !one.yanked).enumerate() {
+        if n % 5 == 0 {
+            continue;
+        }
+        let file = world.path(out).join(path(&release.id));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, &release.body).unwrap();
+        laid += 1;
+    }
+    laid
+}
+
+#[test]
+fn a_tree_in_a_layout_of_ours_is_adopted_in_it() {
+    for layout in [Layout::Shard, Layout::Cargo] {
+        let world = world();
+        let path: Path = match layout {
+            Layout::Shard => |id| Layout::Shard.path(id),
+            Layout::Cargo => |id| Layout::Cargo.path(id),
+        };
+        let laid = lay(&world, "m", path);
+        let all = world.expected().len() as u64;
+        let dry = run(world.mirroring("m").args(["--dry-run", "--offline"])).expect(0);
+        assert_eq!(dry.count("would fetch"), all - laid, "{}", dry.stdout);
+        assert!(!world.path("m/.mirror").exists());
+        let ended = run(&mut world.mirroring("m")).expect(0);
+        assert_eq!(ended.count("downloaded"), all - laid, "{}", ended.stdout);
+        let record = fs::read_to_string(world.path("m/.mirror/mirror.json")).unwrap();
+        assert!(record.contains(layout.as_str()), "{record}");
+        let found = tree(&world.path("m"));
+        assert_eq!(found.keys().filter(|path| path.ends_with(".crate")).count() as u64, all);
+        // Or without an index at hand, and then held against it.
+        let laid = lay(&world, "r", path);
+        let rebuilt = run(world.command("r").arg("--rebuild-catalogue")).expect(0);
+        assert_eq!((rebuilt.count("adopted files"), rebuilt.count("held")), (laid, laid));
+        assert_eq!(run(&mut world.mirroring("r")).expect(0).count("downloaded"), all - laid);
+        // Another layout may not be asked for.
+        lay(&world, "w", path);
+        let wrong = if layout == Layout::Shard { "cargo" } else { "shard" };
+        for more in [&["--layout", wrong][..], &["--layout", wrong, "--dry-run", "--offline"]] {
+            let refused = run(world.mirroring("w").args(more)).expect(2);
+            assert!(refused.stderr.contains(layout.as_str()), "{}", refused.stderr);
+            assert!(!world.path("w/.mirror/mirror.json").exists());
+        }
+    }
+}
+
+#[test]
+fn another_tree_is_refused_in_words_and_moved_when_asked() {
+    for (what, path) in other() {
+        let world = world();
+        let laid = lay(&world, "m", path);
+        let before = tree(&world.path("m"));
+        for more in [&[][..], &["--dry-run", "--offline"], &["--layout", "cargo"]] {
+            let refused = run(world.mirroring("m").args(more)).expect(2);
+            assert!(refused.stderr.contains("--rebuild-catalogue"), "{what}: {}", refused.stderr);
+            assert!(refused.stderr.contains("would be fetched again"), "{what}: {}", refused.stderr);
+            assert_same(&tree(&world.path("m")), &before);
+        }
+        assert_eq!(world.origin.total(), 0, "{what}");
+        fs::write(world.path("m/notes.crate"), "no release").unwrap();
+        let rebuilt = run(world.command("m").arg("--rebuild-catalogue")).expect(3);
+        assert_eq!(rebuilt.count("adopted files"), laid, "{what}: {}", rebuilt.stdout);
+        assert_eq!(rebuilt.count("not adopted"), 1, "{what}: {}", rebuilt.stdout);
+        assert!(rebuilt.stdout.contains("notes.crate was left"), "{what}: {}", rebuilt.stdout);
+        fs::remove_file(world.path("m/notes.crate")).unwrap();
+        assert_eq!(run(world.command("m").arg("--rebuild-catalogue")).expect(0).count("held"), laid);
+        let ended = run(&mut world.mirroring("m")).expect(0);
+        assert_eq!(ended.count("downloaded"), world.expected().len() as u64 - laid, "{what}");
+        world.assert_whole("m");
+        // No directory of the other form is left.
+        assert!(!world.path("m/Inflector").exists() && !world.path("m/In").exists(), "{what}");
+    }
+}
+
+/// What the version before fetched beside such a tree.
+#[test]
+fn what_lies_beside_its_place_is_told_and_left() {
+    let world = world();
+    run(&mut world.mirroring("m")).expect(0);
+    let path: Path = |id| format!("{}/{}", Layout::Cargo.dir(&id.name), id.file_name());
+    let laid = lay(&world, "m", path);
+    let before = tree(&world.path("m"));
+    let rebuilt = run(world.command("m").arg("--rebuild-catalogue")).expect(0);
+    assert_eq!(
+        (rebuilt.count("left beside"), rebuilt.count("adopted files")),
+        (laid, 0),
+        "{}",
+        rebuilt.stdout
+    );
+    assert_same(&tree(&world.path("m")), &before);
+}
