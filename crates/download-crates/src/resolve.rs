@@ -48,7 +48,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         closure: flags.closure,
         limit: flags.limit,
         checksums: flags.checksums.clone(),
-        crates_base_url: flags.crates_base_url.clone(),
+        crates_base_url: flags.crates_base_url.clone().map(Into::into),
         offline: flags.offline,
         out: flags.out.clone(),
         layout,
@@ -114,7 +114,7 @@ fn source(flags: &Flags) -> Result<Upstream> {
     match (&flags.list, &flags.index_dir, sparse, &flags.index_url) {
         (Some(list), None, _, None) => Ok(Upstream::List(list.clone())),
         (None, Some(dir), None, _) => Ok(Upstream::Local(dir.clone())),
-        (None, None, Some(url), _) => Ok(Upstream::Sparse(url.to_owned())),
+        (None, None, Some(url), _) => Ok(Upstream::Sparse(url.into())),
         (None, None, None, Some(_)) => {
             bail!(
                 "--index-url needs the form sparse+URL, or --update-index with --index-dir DIR to clone a git index into"
@@ -123,7 +123,7 @@ fn source(flags: &Flags) -> Result<Upstream> {
         (None, None, None, None)
             if !flags.cargo_lock.is_empty() || !flags.crates.is_empty() || flags.crates_file.is_some() =>
         {
-            Ok(Upstream::Sparse(upstream::sparse_index_url()))
+            Ok(Upstream::Sparse(upstream::sparse_index_url().into()))
         }
         (None, None, None, None) => bail!(
             "nothing to mirror: give --cargo-lock FILE or --crates NAMES for a part of the registry, --index-dir DIR \
@@ -154,7 +154,7 @@ fn update(flags: &Flags, upstream: &Upstream) -> Result<Option<IndexUpdate>> {
     }
     let idle = flags.idle_timeout;
     Ok(Some(IndexUpdate {
-        url: flags.index_url.clone(),
+        url: flags.index_url.clone().map(Into::into),
         full: flags.index_full,
         // Servers may think for a while before they send a pack.
         idle_timeout: if idle.is_zero() { Duration::from_secs(120) } else { idle },

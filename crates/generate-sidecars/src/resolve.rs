@@ -24,7 +24,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         include_yanked: flags.include_yanked,
         limit: flags.limit,
         concurrency: flags.concurrency,
-        crates_base_url: flags.crates_base_url.clone(),
+        crates_base_url: flags.crates_base_url.clone().map(Into::into),
         refresh: flags.refresh,
     };
     Ok(Settings { options, log: flags.reports.log(), progress: flags.reports.progress() })
@@ -36,7 +36,7 @@ fn source(flags: &Flags) -> Result<SidecarSource> {
     }
     let registry = match flags.index_url.as_deref().map(|url| url.strip_prefix("sparse+").ok_or(url)) {
         None => None,
-        Some(Ok(url)) => Some(url.to_owned()),
+        Some(Ok(url)) => Some(url.into()),
         Some(Err(_)) => {
             bail!("--index-url needs the form sparse+URL; a git index is read with --index-dir DIR")
         }

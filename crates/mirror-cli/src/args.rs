@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use mirror_types::redacted;
 
 /// Usage, as all programs have it.
 const USAGE: u8 = 2;
@@ -13,9 +14,19 @@ const USAGE: u8 = 2;
 /// When it is to end at once: help was asked for and is printed, or what is wrong is.
 pub fn flags<F: Parser>() -> Result<F, ExitCode> {
     parse(std::env::args_os()).map_err(|error| {
-        let _ = error.print();
+        if std::env::args().any(|arg| redacted(&arg) != arg) && error.use_stderr() {
+            // It may quote what was typed; nothing else of it is lost but its colours.
+            crate::say(hidden(&error.to_string()).trim_end());
+        } else {
+            let _ = error.print();
+        }
         ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
     })
+}
+
+/// Returns a text of several words and lines without the secrets of the addresses in it.
+fn hidden(text: &str) -> String {
+    text.split_inclusive([' ', '\n', '\'']).map(redacted).collect()
 }
 
 /// Parses a command line, the name of the program first; `-flag` is taken as `--flag`.
@@ -73,6 +84,12 @@ mod tests {
         ] {
             assert_eq!(double_dash(typed.into()), meant, "{typed}");
         }
+    }
+
+    #[test]
+    fn addresses_that_are_quoted_show_no_secret() {
+        let text = "error: 'http://a:pw@h/x' is wrong\n  http://b:pw@h/\n";
+        assert_eq!(hidden(text), "error: 'http://h/x' is wrong\n  http://h/\n");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The sparse protocol without I/O: what to ask, how to read the answer, how to keep it.
 
 use mirror_types::{
-    CLIPPED_MESSAGE_BYTES, CLIPPED_VALUE_BYTES, CrateName, ReleaseId, Sha256, clipped, index_path,
-    index_prefix,
+    Address, CLIPPED_MESSAGE_BYTES, CLIPPED_VALUE_BYTES, CrateName, ReleaseId, Sha256, clipped, index_path,
+    index_prefix, redacted,
 };
 use serde::Deserialize;
 use url::Url;
@@ -31,9 +31,15 @@ pub enum ConfigError {
 }
 
 /// A registry's `config.json`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct RegistryConfig {
     dl: String,
+}
+
+impl std::fmt::Debug for RegistryConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RegistryConfig({})", redacted(&self.dl))
+    }
 }
 
 impl RegistryConfig {
@@ -72,11 +78,20 @@ enum Part {
     Checksum,
 }
 
-/// A template of download addresses, with Cargo's five markers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A template of download addresses, with Cargo's five markers. Credentials in it are part of the addresses that are
+/// asked for, and of nothing that is shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct DlTemplate {
-    text: String,
+    text: Address,
     parts: Vec<Part>,
+    /// The parts of what is shown.
+    shown: Vec<Part>,
+}
+
+impl std::fmt::Debug for DlTemplate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DlTemplate({})", self.text)
+    }
 }
 
 impl DlTemplate {
@@ -102,38 +117,23 @@ impl DlTemplate {
     }
 
     fn checked(template: String) -> Result<Self, ConfigError> {
-        let shown = || clipped(&template, CLIPPED_VALUE_BYTES);
-        let mut parts = Vec::new();
-        let mut bare = String::new();
-        let mut rest = template.as_str();
-        while let Some(at) = rest.find('{') {
-            let (before, from) = rest.split_at(at);
-            let Some((marker, part)) = MARKERS.iter().find(|(marker, _)| from.starts_with(marker)) else {
-                let marker = from.split_inclusive('}').next().unwrap_or_default();
-                return Err(ConfigError::Marker {
-                    template: shown(),
-                    marker: clipped(marker, CLIPPED_VALUE_BYTES),
-                });
-            };
-            bare.push_str(before);
-            bare.push('x');
-            parts.extend([Part::Text(before.to_owned()), part.clone()]);
-            rest = &from[marker.len()..];
-        }
-        bare.push_str(rest);
-        parts.push(Part::Text(rest.to_owned()));
-        match Url::parse(&bare) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-                Ok(Self { text: template, parts })
-            }
-            _ => Err(ConfigError::Url { template: shown() }),
+        let text = Address::new(template);
+        let (parts, bare) = split(text.reveal()).map_err(|marker| ConfigError::Marker {
+            template: shown(&text),
+            marker: clipped(marker, CLIPPED_VALUE_BYTES),
+        })?;
+        let usable =
+            Url::parse(&bare).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        match split(&text.to_string()) {
+            Ok((shown, _)) if usable => Ok(Self { parts, shown, text }),
+            _ => Err(ConfigError::Url { template: shown(&text) }),
         }
     }
 
     /// The host that downloads go to; `None` when a marker is part of it.
     #[must_use]
     pub fn host(&self) -> Option<String> {
-        Url::parse(&self.text).ok()?.host_str().map(str::to_owned)
+        Url::parse(self.text.reveal()).ok()?.host_str().map(str::to_owned)
     }
 
     /// The download URL of a release, `+` sent as `%2B`.
@@ -141,31 +141,55 @@ impl DlTemplate {
     /// # Errors
     /// When the filled template is no URL.
     pub fn url(&self, id: &ReleaseId, cksum: &Sha256) -> Result<Url, ConfigError> {
-        let text = self.fill(&id.version.as_str().replace('+', "%2B"), id, cksum);
-        Url::parse(&text).map_err(|_| ConfigError::Url { template: clipped(&self.text, CLIPPED_VALUE_BYTES) })
+        let text = fill(&self.parts, &id.version.as_str().replace('+', "%2B"), id, cksum);
+        Url::parse(&text).map_err(|_| ConfigError::Url { template: shown(&self.text) })
     }
 
-    /// The same for people and records: `+` stays readable.
+    /// The same for people and records: `+` stays readable, and there are no credentials.
     #[must_use]
     pub fn readable(&self, id: &ReleaseId, cksum: &Sha256) -> String {
-        self.fill(id.version.as_str(), id, cksum)
+        fill(&self.shown, id.version.as_str(), id, cksum)
     }
+}
 
-    fn fill(&self, version: &str, id: &ReleaseId, cksum: &Sha256) -> String {
-        let name = id.name.as_str();
-        let mut text = String::with_capacity(self.text.len() + 2 * name.len() + version.len());
-        for part in &self.parts {
-            match part {
-                Part::Text(piece) => text.push_str(piece),
-                Part::Crate => text.push_str(name),
-                Part::Version => text.push_str(version),
-                Part::Prefix => text.push_str(&index_prefix(name)),
-                Part::LowerPrefix => text.push_str(&index_prefix(name).to_ascii_lowercase()),
-                Part::Checksum => cksum.push_hex(&mut text),
-            }
-        }
-        text
+fn shown(template: &Address) -> String {
+    clipped(template.to_string(), CLIPPED_VALUE_BYTES)
+}
+
+/// Splits a template at its markers, and returns it with a letter in the place of each; an unknown marker is the error.
+fn split(template: &str) -> Result<(Vec<Part>, String), &str> {
+    let mut parts = Vec::new();
+    let mut bare = String::new();
+    let mut rest = template;
+    while let Some(at) = rest.find('{') {
+        let (before, from) = rest.split_at(at);
+        let Some((marker, part)) = MARKERS.iter().find(|(marker, _)| from.starts_with(marker)) else {
+            return Err(from.split_inclusive('}').next().unwrap_or_default());
+        };
+        bare.push_str(before);
+        bare.push('x');
+        parts.extend([Part::Text(before.to_owned()), part.clone()]);
+        rest = &from[marker.len()..];
     }
+    bare.push_str(rest);
+    parts.push(Part::Text(rest.to_owned()));
+    Ok((parts, bare))
+}
+
+fn fill(parts: &[Part], version: &str, id: &ReleaseId, cksum: &Sha256) -> String {
+    let name = id.name.as_str();
+    let mut text = String::with_capacity(64 + 2 * name.len() + version.len());
+    for part in parts {
+        match part {
+            Part::Text(piece) => text.push_str(piece),
+            Part::Crate => text.push_str(name),
+            Part::Version => text.push_str(version),
+            Part::Prefix => text.push_str(&index_prefix(name)),
+            Part::LowerPrefix => text.push_str(&index_prefix(name).to_ascii_lowercase()),
+            Part::Checksum => cksum.push_hex(&mut text),
+        }
+    }
+    text
 }
 
 /// Whether a crate's index file is there.
@@ -343,6 +367,23 @@ mod tests {
             [format!("https://h/{{{long}}}"), format!("ftp://h/{long}"), format!("https://h/\u{1b}{{{long}")]
         {
             assert!(DlTemplate::parse(&dl).unwrap_err().to_string().len() < 1_000);
+        }
+    }
+
+    #[test]
+    fn credentials_are_asked_with_and_never_shown() {
+        let sum = Sha256::from_bytes([0xab; 32]);
+        let based = DlTemplate::from_base("https://alice:s3cret@h/crates").expect("base");
+        let own = DlTemplate::parse("https://alice:s3cret@h/{crate}?token=s3cret").expect("dl");
+        for template in [based, own] {
+            let url = template.url(&id(), &sum).expect("url");
+            assert_eq!((url.username(), url.password()), ("alice", Some("s3cret")));
+            let shown = format!("{} {template:?}", template.readable(&id(), &sum));
+            assert!(shown.contains("https://h/") && !shown.contains("s3cret"), "{shown}");
+        }
+        for bad in ["ftp://alice:s3cret@h/x", "https://alice:s3cret@h/{x}", "https://alice:s3/cret@h/x"] {
+            let error = DlTemplate::parse(bad).expect_err(bad);
+            assert!(!format!("{error} {error:?}").contains("cret"), "{error:?}");
         }
     }
 

@@ -140,7 +140,8 @@ impl Run {
             include_yanked: options.include_yanked,
             shard: options.shard,
         };
-        let base = options.crates_base_url.as_deref().map(DlTemplate::from_base).transpose()?;
+        let base =
+            options.crates_base_url.as_ref().map(|base| DlTemplate::from_base(base.reveal())).transpose()?;
         let checksums = options.checksums.as_deref().map(read_checksums).transpose()?;
         crate::update::update(&options, &stats, &cancel).await?;
         let input = Input::open(&options, &selection)?;

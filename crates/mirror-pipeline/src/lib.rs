@@ -38,7 +38,9 @@ pub use mirror_fetch::FetchOptions;
 pub use mirror_index::{NameSet, Shard};
 pub use mirror_manifest::Withdrawal;
 pub use mirror_store::{StoreError, bundle};
-pub use mirror_types::{CrateName, Layout, Printable, ReleaseId, VersionText, human_bytes, upstream};
+pub use mirror_types::{
+    Address, CrateName, Layout, Printable, ReleaseId, VersionText, human_bytes, upstream,
+};
 pub use options::{BUNDLES, DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};
 pub use outcome::{Estimate, ExitCode, FailedRecord, Outcome};
 pub use rebuild::{RebuildOutcome, rebuild_catalogue};

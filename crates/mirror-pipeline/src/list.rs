@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use mirror_types::{CrateName, Printable, ReleaseId, Sha256, VersionText};
+use mirror_types::{CLIPPED_VALUE_BYTES, CrateName, ReleaseId, Sha256, VersionText, clipped, redacted};
 use serde::Deserialize;
 use url::Url;
 
@@ -30,7 +30,7 @@ pub(crate) fn read_list(
                 "{}, line {}: {} does not end in {{name}}-{{version}}.crate",
                 path.display(),
                 at + 1,
-                Printable(line)
+                clipped(redacted(line), CLIPPED_VALUE_BYTES)
             )),
         }
     }
@@ -81,9 +81,9 @@ pub(crate) fn read_checksums(path: &Path) -> Result<Checksums, PipelineError> {
     Ok(sums)
 }
 
-/// A URL with `%2B` shown as `+`.
+/// A URL with `%2B` shown as `+`, and without credentials.
 pub(crate) fn readable(url: &str) -> String {
-    url.replace("%2B", "+").replace("%2b", "+")
+    redacted(url).replace("%2B", "+").replace("%2b", "+")
 }
 
 #[cfg(test)]

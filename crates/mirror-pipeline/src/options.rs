@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use mirror_fetch::FetchOptions;
 use mirror_index::{NameSet, Shard};
 use mirror_manifest::Withdrawal;
-use mirror_types::Layout;
+use mirror_types::{Address, Layout};
 
 /// Where the records come from.
 #[derive(Debug, Clone)]
@@ -11,7 +11,7 @@ pub enum Upstream {
     /// A local index: a checkout, a bare repository or a plain directory.
     Local(PathBuf),
     /// The root of a sparse registry, without the `sparse+` prefix.
-    Sparse(String),
+    Sparse(Address),
     /// A file of URLs, one a line.
     List(PathBuf),
 }
@@ -59,7 +59,7 @@ impl Storage {
 #[derive(Debug, Clone)]
 pub struct IndexUpdate {
     /// Where from, when the operator says so; else its own origin, or the product's upstream.
-    pub url: Option<String>,
+    pub url: Option<Address>,
     /// For a new clone: all of its history.
     pub full: bool,
     /// Longest time in which nothing arrives.
@@ -94,7 +94,7 @@ pub struct DownloadOptions {
     /// JSONL of `{url, sha256}`.
     pub checksums: Option<PathBuf>,
     /// Base of download URLs; `None` takes the registry's own `dl`, or the product's default.
-    pub crates_base_url: Option<String>,
+    pub crates_base_url: Option<Address>,
     /// Sparse index from its cache alone.
     pub offline: bool,
     /// Mirror root.

@@ -31,7 +31,7 @@ use crate::sparse::SparseRegistry;
 /// What was opened before anything is touched: a wrong path or address ends the run here.
 pub(crate) enum Input {
     Local(IndexSource),
-    Sparse { url: String, names: Vec<CrateName> },
+    Sparse { url: mirror_types::Address, names: Vec<CrateName> },
     List { entries: Vec<(ReleaseId, Url)>, faults: Vec<String> },
 }
 

@@ -8,7 +8,7 @@ use mirror_fetch::{Body, Content, FetchRequest, Fetched, Fetcher, RunEnd};
 use mirror_index::sparse::{self, Answer, CacheEntry, DlTemplate, RegistryConfig};
 use mirror_index::{Closure, IndexFile, IndexLimits, LineFault};
 use mirror_store::Store;
-use mirror_types::{CrateName, Printable, index_path};
+use mirror_types::{Address, CrateName, Printable, index_path, redacted};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -33,7 +33,7 @@ pub(crate) struct SparseRegistry {
 
 impl SparseRegistry {
     pub(crate) fn new(
-        root: &str,
+        root: &Address,
         store: Option<Store>,
         keep: bool,
         offline: bool,
@@ -53,10 +53,9 @@ impl SparseRegistry {
         })
     }
 
-    /// Where a mirror keeps what it knows of a registry, below `.mirror`.
+    /// Where a mirror keeps what it knows of a registry, below `.mirror`. Credentials are no part of it.
     pub(crate) fn cache_dir_of(root: &Url) -> String {
-        let safe: String = root
-            .as_str()
+        let safe: String = redacted(root.as_str())
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
             .collect();
@@ -64,14 +63,18 @@ impl SparseRegistry {
     }
 
     /// The address of a registry, `sparse+` or not, with a slash at the end.
-    pub(crate) fn root(text: &str) -> Result<Url, PipelineError> {
+    pub(crate) fn root(address: &Address) -> Result<Url, PipelineError> {
+        let text = address.reveal();
         let text = text.strip_prefix("sparse+").unwrap_or(text);
         let with_slash = if text.ends_with('/') { text.to_owned() } else { format!("{text}/") };
         Url::parse(&with_slash)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| {
-                PipelineError::Usage(format!("--index-url {} is not an http or https URL", Printable(text)))
+                PipelineError::Usage(format!(
+                    "--index-url {} is not an http or https URL",
+                    Printable(address.to_string())
+                ))
             })
     }
 
@@ -124,15 +127,19 @@ impl SparseRegistry {
                 },
                 Err(failure) => {
                     return Err(PipelineError::Origin(format!(
-                        "could not read the registry's configuration {url}: {failure}. Check --index-url and the \
-                         network, or use --offline to work from the cache"
+                        "could not read the registry's configuration {}: {failure}. Check --index-url and the \
+                         network, or use --offline to work from the cache",
+                        redacted(url.as_str())
                     )));
                 }
             }
         };
         let Some(CacheEntry { state: sparse::CacheState::Present(bytes), .. }) = entry else {
             let hint = if self.offline { "run once without --offline" } else { "check --index-url" };
-            return Err(PipelineError::Origin(format!("there is no config.json of {}: {hint}", self.root)));
+            return Err(PipelineError::Origin(format!(
+                "there is no config.json of {}: {hint}",
+                redacted(self.root.as_str())
+            )));
         };
         Ok(DlTemplate::parse(RegistryConfig::parse(&bytes)?.dl())?)
     }

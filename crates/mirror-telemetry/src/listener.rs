@@ -8,6 +8,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mirror_types::redacted;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -201,8 +202,9 @@ async fn route(request: &Request<Incoming>, stats: &RunStats) -> Answer {
 }
 
 /// Arguments between NUL bytes, as Go's tools expect them.
+/// Returns how the program was started. Addresses may carry secrets, which are nobody's business here.
 fn command_line() -> Vec<u8> {
-    let arguments: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<_> = std::env::args_os().map(|word| redacted(&word.to_string_lossy())).collect();
     arguments.join("\0").into_bytes()
 }
 

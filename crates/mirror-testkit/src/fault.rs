@@ -11,6 +11,10 @@ pub struct Ask {
     pub total: u64,
     /// The `Range` header.
     pub range: Option<String>,
+    /// The `Authorization` header.
+    pub authorization: Option<String>,
+    /// The `Proxy-Authorization` header.
+    pub proxy_authorization: Option<String>,
 }
 
 /// What an origin does instead of answering well.

@@ -296,8 +296,15 @@ async fn answer(
         *hits += 1;
         *hits - 1
     };
-    let range = request.headers().get("range").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let ask = Ask { path, nth, total: state.total.fetch_add(1, Ordering::SeqCst), range };
+    let header = |name| request.headers().get(name)?.to_str().ok().map(str::to_owned);
+    let ask = Ask {
+        path,
+        nth,
+        total: state.total.fetch_add(1, Ordering::SeqCst),
+        range: header("range"),
+        authorization: header("authorization"),
+        proxy_authorization: header("proxy-authorization"),
+    };
     let script = state.script.read().expect("lock").clone();
     let fault = script.map_or(Fault::None, |script| script(&ask));
     let wait = match fault {

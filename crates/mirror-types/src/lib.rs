@@ -4,8 +4,10 @@
 //! - [`Sha256`]: a checksum, as in the `cksum` field of the index.
 //! - [`IndexRecord`]: what the mirror needs to know of one line of the index.
 //! - [`Layout`]: where a release lies below the mirror root.
+//! - [`Address`]: an address that may carry a secret, and does not show it.
 //! - [`upstream`]: the product's defaults for the registry that it mirrors.
 
+mod address;
 mod layout;
 mod name;
 mod record;
@@ -13,6 +15,7 @@ mod sha256;
 mod text;
 pub mod upstream;
 
+pub use address::{Address, redacted};
 pub use layout::{Layout, UnknownLayout, index_path, index_prefix};
 pub use name::{
     CrateName, InvalidName, InvalidVersion, MAX_NAME_BYTES, MAX_VERSION_BYTES, ReleaseId, VersionText,

@@ -13,6 +13,7 @@ mod nightly;
 mod planted;
 mod prune_crash;
 mod rerun;
+mod secrets;
 mod sources;
 mod storage;
 mod trees;

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use mirror_types::Address;
+
 use super::disk;
 use super::error::UpdateError;
 use super::incoming;
@@ -72,7 +74,7 @@ fn make(
 ) -> Result<Updated, UpdateError> {
     disk::remove_tree(place)?;
     gix::init_bare(place).map_err(UpdateError::git("make", dir))?;
-    let url = options.url.clone().unwrap_or_else(|| options.default_url.clone());
+    let url = options.url.clone().unwrap_or_else(|| Address::new(options.default_url.as_str()));
     remember_origin(dir, place, &url)?;
     let mut repo = state::open(place)?;
     let nothing = Head { branch: None, commit: None };
@@ -103,13 +105,13 @@ fn places(dir: &Path) -> Result<(PathBuf, PathBuf), UpdateError> {
     Ok((parent.to_owned(), parent.join(hidden)))
 }
 
-/// So that the next update, and git, know where it came from.
-fn remember_origin(dir: &Path, place: &Path, url: &str) -> Result<(), UpdateError> {
+/// Writes down where the clone came from, for the next update and for git; without credentials, which are given anew.
+fn remember_origin(dir: &Path, place: &Path, url: &Address) -> Result<(), UpdateError> {
     let path = place.join("config");
     let mut config = gix::config::File::from_path_no_includes(path.clone(), gix::config::Source::Local)
         .map_err(UpdateError::git("read the settings of", dir))?;
     config
-        .set_raw_value_by("remote", Some("origin".into()), "url", url)
+        .set_raw_value_by("remote", Some("origin".into()), "url", url.to_string().as_str())
         .map_err(UpdateError::git("write the settings of", dir))?;
     disk::replace(&path, &path.with_extension("new"), &config.to_bstring())
 }

@@ -9,6 +9,7 @@ use gix::ObjectId;
 use gix::protocol::handshake::Ref;
 use gix::protocol::transport::client::blocking_io::Transport;
 use gix::remote::{Direction, fetch::Shallow, fetch::Tags};
+use mirror_types::Address;
 
 use super::disk;
 use super::error::{UpdateError, one_line};
@@ -73,7 +74,7 @@ type Pending<'a, 'r> = gix::remote::fetch::Prepare<'a, 'r, Box<dyn Transport + S
 struct Attempt {
     common_dir: PathBuf,
     incoming: PathBuf,
-    url: String,
+    url: Address,
     old: Option<ObjectId>,
     branch: Option<String>,
     bare: bool,
@@ -87,7 +88,7 @@ pub(crate) fn fetch(
     dir: &Path,
     repo: &gix::Repository,
     head: &Head,
-    url: &str,
+    url: &Address,
     options: &UpdateOptions,
     watch: &dyn UpdateWatch,
 ) -> Result<Incoming, UpdateError> {
@@ -97,7 +98,7 @@ pub(crate) fn fetch(
         None => options.history == super::History::Shallow,
     };
     watch.event(UpdateEvent::Started {
-        url: url.to_owned(),
+        url: url.to_string(),
         clone: old.is_none(),
         old: old.map(|id| id.to_string()),
     });
@@ -111,7 +112,7 @@ pub(crate) fn fetch(
         let attempt = Attempt {
             common_dir: repo.common_dir().to_owned(),
             incoming: repo.common_dir().join(format!("{PREFIX}{number}")),
-            url: url.to_owned(),
+            url: url.clone(),
             old,
             branch: head.branch.clone(),
             bare: repo.is_bare(),
@@ -141,7 +142,7 @@ pub(crate) fn fetch(
             }
             failure => return Err(failure.told(dir, url, number + 1)),
         };
-        watch.event(UpdateEvent::Retrying { why, wait });
+        watch.event(UpdateEvent::Retrying { why: url.scrub(&why), wait });
         if !sleep(wait, watch) {
             return Err(UpdateError::Stopped);
         }
@@ -152,12 +153,14 @@ pub(crate) fn fetch(
 
 impl Failure {
     /// The end of it.
-    fn told(self, dir: &Path, url: &str, attempts: u32) -> UpdateError {
+    fn told(self, dir: &Path, url: &Address, attempts: u32) -> UpdateError {
         match self {
             Self::Transient(reason) | Self::Broken(reason) | Self::Final(reason) => {
-                UpdateError::Origin { url: url.to_owned(), reason, attempts }
+                UpdateError::Origin { url: url.to_string(), reason: url.scrub(&reason), attempts }
             }
-            Self::Storage(reason) => UpdateError::Unstorable { dir: dir.to_owned(), reason },
+            Self::Storage(reason) => {
+                UpdateError::Unstorable { dir: dir.to_owned(), reason: url.scrub(&reason) }
+            }
             Self::Refused(why) => UpdateError::refused(dir, why),
             Self::Stopped => UpdateError::Stopped,
         }
@@ -185,7 +188,15 @@ impl Attempt {
         if self.old != Some(tip) {
             self.verify(tip, meter, interrupt)?;
         }
-        Ok(Incoming { git_dir: self.incoming, tip, branch, bytes, objects, url: self.url, renamed })
+        Ok(Incoming {
+            git_dir: self.incoming,
+            tip,
+            branch,
+            bytes,
+            objects,
+            url: self.url.to_string(),
+            renamed,
+        })
     }
 
     /// An empty repository that sees the objects of the index and knows what it lacks.
@@ -225,10 +236,10 @@ impl Attempt {
         meter: &Meter,
         then: impl FnOnce(Pending<'_, '_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let remote = repo.remote_at(self.url.as_str()).map_err(classify)?.with_fetch_tags(Tags::None);
+        let remote = repo.remote_at(self.url.reveal()).map_err(classify)?.with_fetch_tags(Tags::None);
         let remote = remote.with_refspecs([spec], Direction::Fetch).map_err(classify)?;
         let mut connection = remote.connect(Direction::Fetch).map_err(classify)?;
-        let http = transport::options(repo, &self.url, &self.options).map_err(Failure::Final)?;
+        let http = transport::options(repo, self.url.reveal(), &self.options).map_err(Failure::Final)?;
         if let Some(options) = http {
             connection.set_transport_options(options);
         }

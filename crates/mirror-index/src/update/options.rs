@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mirror_types::Address;
+
 /// How much history a new clone has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum History {
@@ -15,7 +17,7 @@ pub enum History {
 #[derive(Debug, Clone)]
 pub struct UpdateOptions {
     /// Where to fetch from, when the operator says so; else the repository's own origin.
-    pub url: Option<String>,
+    pub url: Option<Address>,
     /// Where a new clone comes from when nobody says otherwise.
     pub default_url: String,
     /// For new clones.
@@ -90,7 +92,7 @@ pub struct UpdateStatus {
 pub enum UpdateEvent {
     /// The work begins.
     Started {
-        /// Where from.
+        /// Where from, without credentials.
         url: String,
         /// Whether a clone is made.
         clone: bool,
@@ -134,7 +136,7 @@ impl UpdateWatch for QuietWatch {
 /// What an update did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Updated {
-    /// Where from.
+    /// Where from, without credentials.
     pub url: String,
     /// The commit that was there, in hex; `None` after a clone.
     pub old: Option<String>,

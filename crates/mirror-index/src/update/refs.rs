@@ -8,6 +8,7 @@ use gix::bstr::BStr;
 use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target, TargetRef};
 use gix::remote::Direction;
+use mirror_types::Address;
 
 use super::disk;
 use super::error::UpdateError;
@@ -36,12 +37,14 @@ pub(crate) fn url(
     repo: &gix::Repository,
     options: &UpdateOptions,
     watch: &dyn UpdateWatch,
-) -> Result<String, UpdateError> {
+) -> Result<Address, UpdateError> {
     let origin = repo.find_default_remote(Direction::Fetch).and_then(Result::ok);
-    let own = origin.and_then(|remote| Some(remote.url(Direction::Fetch)?.to_bstring().to_string()));
+    let own = origin
+        .and_then(|remote| Some(remote.url(Direction::Fetch)?.to_bstring().to_string()))
+        .map(Address::from);
     let url = match (&options.url, own) {
         (Some(asked), Some(own)) => {
-            if *asked != own {
+            if asked.to_string() != own.to_string() {
                 watch.event(UpdateEvent::Notice(format!(
                     "the index was cloned from {own}; it is updated from {asked}, because --index-url says so"
                 )));
@@ -50,7 +53,7 @@ pub(crate) fn url(
         }
         (Some(asked), None) => asked.clone(),
         (None, Some(own)) => {
-            if own != options.default_url {
+            if own.reveal() != options.default_url {
                 watch.event(UpdateEvent::Notice(format!(
                     "the index is updated from its own origin, {own}; --index-url gives another"
                 )));

@@ -356,7 +356,7 @@ fn own_commits_are_kept_without_a_tracking_branch() {
         } else {
             git(&world.dir, &["remote", "remove", "origin"]);
         }
-        let options = UpdateOptions { url: Some(url), ..world.options() };
+        let options = UpdateOptions { url: Some(url.into()), ..world.options() };
         world.upstream.publish();
         git(&world.dir, &["commit", "--quiet", "--allow-empty", "-m", "mine"]);
         let before = snapshot(&world.dir);

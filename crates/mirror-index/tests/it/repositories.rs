@@ -215,7 +215,8 @@ fn the_address_that_is_asked_for_wins() {
     git(upstream.dir.path(), &["clone", "--quiet", "remote", "second"]);
     let tip = upstream.publish();
     let second = daemon.url("second/.git");
-    let asked = UpdateOptions { url: Some(second.clone()), ..options("git://127.0.0.1:1/never-asked") };
+    let asked =
+        UpdateOptions { url: Some(second.clone().into()), ..options("git://127.0.0.1:1/never-asked") };
     let updated = update(&dir, &asked).unwrap();
     assert_eq!((updated.url, updated.received_bytes), (second, 0));
     // Its own origin stays what it was.
@@ -238,7 +239,7 @@ fn an_index_without_a_remote_is_not_given_the_default_one() {
     let text = refused.to_string();
     assert!(text.contains("--index-url") && text.contains("another user"), "{text}");
     assert_at(&dir, &old);
-    let asked = UpdateOptions { url: Some(options.default_url.clone()), ..options };
+    let asked = UpdateOptions { url: Some(options.default_url.clone().into()), ..options };
     update(&dir, &asked).unwrap();
     assert_at(&dir, &new);
 }
@@ -268,7 +269,7 @@ fn settings_of_the_repository_are_honoured() {
     git(upstream.dir.path(), &["clone", "--quiet", "--bare", "remote", "clone"]);
     let tip = upstream.publish();
     git(&dir, &["config", &format!("url.{url}.insteadOf"), "the:index"]);
-    let asked = UpdateOptions { url: Some("the:index".to_owned()), ..options("unused") };
+    let asked = UpdateOptions { url: Some("the:index".into()), ..options("unused") };
     update(&dir, &asked).unwrap();
     assert_at(&dir, &tip);
 }

@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mirror_types::Address;
+
 use crate::error::PipelineError;
 use crate::outcome::ExitCode;
 
@@ -15,7 +17,7 @@ pub enum SidecarSource {
         /// The mirror root.
         mirror: PathBuf,
         /// The registry, without the `sparse+` prefix.
-        registry: Option<String>,
+        registry: Option<Address>,
     },
 }
 
@@ -52,7 +54,7 @@ pub struct SidecarOptions {
     /// Most threads.
     pub concurrency: usize,
     /// Base of download URLs; `None` takes the sparse registry's own `dl`, or the product's default.
-    pub crates_base_url: Option<String>,
+    pub crates_base_url: Option<Address>,
     /// Bring sidecars that are there up to date.
     pub refresh: bool,
 }

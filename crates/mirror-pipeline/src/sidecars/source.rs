@@ -6,7 +6,7 @@ use std::path::Path;
 use mirror_index::sparse::{CacheEntry, CacheState, DlTemplate, RegistryConfig};
 use mirror_index::{IndexSource, Visit};
 use mirror_store::Store;
-use mirror_types::{Layout, upstream};
+use mirror_types::{Address, Layout, upstream};
 
 use super::options::{SidecarOptions, SidecarSource};
 use super::render::Urls;
@@ -31,7 +31,7 @@ const CONFIG: &str = "config.json";
 
 /// Opens the source, and says where its crates come from. Touches nothing.
 pub(super) fn open(options: &SidecarOptions) -> Result<(Feed, Urls), PipelineError> {
-    let base = options.crates_base_url.as_deref().map(urls_of).transpose()?;
+    let base = options.crates_base_url.as_ref().map(|base| urls_of(&base.to_string())).transpose()?;
     match &options.source {
         SidecarSource::Local(dir) => {
             let source = IndexSource::open(dir)?;
@@ -39,7 +39,7 @@ pub(super) fn open(options: &SidecarOptions) -> Result<(Feed, Urls), PipelineErr
             Ok((Feed::Local(source), base.map_or_else(|| urls_of(&upstream::crates_base_url()), Ok)?))
         }
         SidecarSource::SparseCache { mirror, registry } => {
-            let cache = SparseCache::open(mirror, registry.as_deref())?;
+            let cache = SparseCache::open(mirror, registry.as_ref())?;
             let urls = base.map_or_else(|| cache.urls(), Ok)?;
             Ok((Feed::Cache(cache), urls))
         }
@@ -85,7 +85,7 @@ impl Feed {
 }
 
 impl SparseCache {
-    fn open(mirror: &Path, registry: Option<&str>) -> Result<Self, PipelineError> {
+    fn open(mirror: &Path, registry: Option<&Address>) -> Result<Self, PipelineError> {
         let nothing = |hint: &str| {
             Err(PipelineError::Usage(format!(
                 "{} keeps nothing of {hint}; give --index-dir, or fill the mirror with download-crates first",
@@ -174,7 +174,7 @@ mod tests {
     fn mirror(root: &Path, registries: &[&str]) {
         let store = Store::open(root, Layout::Shard, false).expect("mirror");
         for url in registries {
-            let dir = SparseRegistry::cache_dir_of(&SparseRegistry::root(url).expect("url"));
+            let dir = SparseRegistry::cache_dir_of(&SparseRegistry::root(&(*url).into()).expect("url"));
             let config = format!(r#"{{"dl":"{url}{{prefix}}/{{crate}}/{{version}}/{{sha256-checksum}}"}}"#);
             keep(&store, &dir, CONFIG, CacheState::Present(config.into_bytes()));
             let line = |name: &str, version: &str| {
@@ -191,7 +191,7 @@ mod tests {
         SidecarOptions {
             source: SidecarSource::SparseCache {
                 mirror: root.to_owned(),
-                registry: registry.map(str::to_owned),
+                registry: registry.map(Into::into),
             },
             mode: SidecarMode::Jsonl { path: root.join("s.jsonl"), layout_of: root.to_owned() },
             manifest: None,

@@ -98,7 +98,7 @@ impl World {
             closure: false,
             limit: 0,
             checksums: None,
-            crates_base_url: Some(format!("{}/crates", self.origin.base())),
+            crates_base_url: Some(format!("{}/crates", self.origin.base()).into()),
             offline: false,
             out: self.path("out"),
             layout: self.layout,
