@@ -74,13 +74,13 @@ impl Connector {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
-            proxies: Proxies::new(&options.proxies)?,
+            proxies: Proxies::new(&options.proxies),
             timeout: options.connect_timeout,
         })
     }
 
-    pub(crate) fn proxy(&self, https: bool, host: &str, port: u16) -> Option<Proxy> {
-        self.proxies.of(https, host, port)
+    pub(crate) fn proxy(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>, Fault> {
+        Ok(self.proxies.of(https, host, port)?)
     }
 
     /// Opens a connection within the connect timeout.
@@ -101,7 +101,9 @@ impl Connector {
         let tcp = match &target.proxy {
             None => self.tcp(&target.host, target.port, target.guarded).await?,
             Some(proxy) => {
-                let mut tcp = self.tcp(&proxy.host, proxy.port, false).await?;
+                let tcp = self.tcp(&proxy.host, proxy.port, false).await;
+                let mut tcp =
+                    tcp.map_err(|fault| fault.about(format_args!("the proxy for {}", target.host)))?;
                 if target.https {
                     tunnel(&mut tcp, target, proxy).await?;
                 }

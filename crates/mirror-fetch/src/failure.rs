@@ -42,6 +42,8 @@ pub enum FailureKind {
     Cancelled,
     /// The address cannot be requested.
     Address,
+    /// The proxy that is named for the address is of a kind that cannot be used.
+    Proxy,
 }
 
 /// Whether and how often a failure is tried again.
@@ -76,6 +78,7 @@ impl FailureKind {
             Self::Spool => "spool",
             Self::Cancelled => "cancelled",
             Self::Address => "address",
+            Self::Proxy => "proxy",
         }
     }
 
@@ -99,7 +102,8 @@ impl FailureKind {
             | Self::Encoding
             | Self::Spool
             | Self::Cancelled
-            | Self::Address => false,
+            | Self::Address
+            | Self::Proxy => false,
         }
     }
 
@@ -117,7 +121,7 @@ impl FailureKind {
                 Some(304 | 403) => RetryKind::AtMost(1),
                 _ => RetryKind::Never,
             },
-            Self::TooLarge | Self::Redirect | Self::Spool | Self::Cancelled | Self::Address => {
+            Self::TooLarge | Self::Redirect | Self::Spool | Self::Cancelled | Self::Address | Self::Proxy => {
                 RetryKind::Never
             }
         }
@@ -188,12 +192,6 @@ pub enum FetchSetupError {
     /// The user agent is not a valid header value.
     #[error("the user agent is not a valid header value")]
     UserAgent,
-    /// A proxy variable cannot be used.
-    #[error("{variable}: only http:// proxies can be used")]
-    Proxy {
-        /// The environment variable.
-        variable: &'static str,
-    },
 }
 
 /// One failed attempt.
@@ -223,6 +221,12 @@ impl Fault {
             shared: false,
             congested,
         }
+    }
+
+    /// Says what the fault is about, in front of its message.
+    pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {
+        self.message = clipped(format!("{what}: {}", self.message), CLIPPED_MESSAGE_BYTES);
+        self
     }
 
     pub(crate) fn unsent(mut self) -> Self {
@@ -322,6 +326,7 @@ mod tests {
             (K::Spool, None, Never),
             (K::Cancelled, None, Never),
             (K::Address, None, Never),
+            (K::Proxy, None, Never),
         ];
         for (kind, status, want) in table {
             assert_eq!(kind.retry_kind(status), want, "{} {status:?}", kind.as_str());

@@ -38,10 +38,10 @@ pub(crate) struct Core {
 }
 
 impl Fetcher {
-    /// Reads trusted roots and the proxy settings. Opens no connection.
+    /// Reads trusted roots and the names of proxies. Opens no connection.
     ///
     /// # Errors
-    /// When the roots, a proxy variable or the user agent cannot be used.
+    /// When the roots or the user agent cannot be used.
     pub fn new(
         options: FetchOptions,
         observer: Arc<dyn FetchObserver>,

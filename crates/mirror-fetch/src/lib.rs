@@ -28,5 +28,6 @@ mod watch;
 pub use failure::{Failure, FailureKind, FetchSetupError, RetryKind};
 pub use fetcher::Fetcher;
 pub use options::{FetchObserver, FetchOptions, ProxySettings};
+pub use proxy::{Proxies, UnusableProxy};
 pub use request::{Body, Content, FetchRequest, Fetched, Spool, SpoolFactory, Verified};
 pub use run::RunEnd;

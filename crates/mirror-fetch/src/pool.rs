@@ -122,7 +122,7 @@ impl Pool {
             return Err(Fault::new(FailureKind::Address, text));
         }
         let port = url.port_or_known_default().unwrap_or(if https { 443 } else { 80 });
-        let proxy = self.connector.proxy(https, &host, port);
+        let proxy = self.connector.proxy(https, &host, port)?;
         Ok(Origin {
             target: Target { https, host, port, guarded, proxy },
             slots: (0..self.conns).map(|_| Slot::default()).collect(),

@@ -1,12 +1,17 @@
 //! Proxies from the environment, as curl and others read them.
+//!
+//! A proxy is looked at when a request is to go through it, and not before: desktops name proxies of every kind for
+//! hosts that a mirror never asks.
 
 use std::net::IpAddr;
 
 use base64::Engine as _;
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
+use mirror_types::Address;
 use url::{Host, Url};
 
-use crate::failure::FetchSetupError;
+use crate::failure::{FailureKind, Fault};
 use crate::options::ProxySettings;
 
 /// One proxy spoken to over plain TCP.
@@ -17,16 +22,47 @@ pub(crate) struct Proxy {
     pub(crate) authorization: Option<HeaderValue>,
 }
 
-/// Which proxy serves which address.
-#[derive(Debug, Default)]
-pub(crate) struct Proxies {
-    http: Option<Proxy>,
-    https: Option<Proxy>,
-    bypass: Vec<String>,
+/// A proxy as it is named; nothing is known of whether it can be used.
+#[derive(Debug, Clone)]
+struct Named {
+    variable: &'static str,
+    address: Address,
+}
+
+/// Which proxy serves which address. Shows no credentials.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies {
+    http: Option<Named>,
+    https: Option<Named>,
+    /// Hosts, domains and subnets that are asked directly.
+    exempt: Vec<String>,
+}
+
+/// Why an address cannot be reached through its proxy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{variable} names the proxy {proxy} for {host}, and only http:// proxies can be used; name such a one, or exempt \
+     the host with no_proxy"
+)]
+pub struct UnusableProxy {
+    /// The environment variable.
+    pub variable: &'static str,
+    /// Its value, without credentials.
+    pub proxy: String,
+    /// The host that is to be reached.
+    pub host: String,
+}
+
+impl From<UnusableProxy> for Fault {
+    fn from(error: UnusableProxy) -> Self {
+        Self::new(FailureKind::Proxy, error)
+    }
 }
 
 impl Proxies {
-    pub(crate) fn new(settings: &ProxySettings) -> Result<Self, FetchSetupError> {
+    /// Reads the names of proxies; whether they can be used is seen when they are needed.
+    #[must_use]
+    pub fn new(settings: &ProxySettings) -> Self {
         match settings {
             ProxySettings::Environment => Self::from_lookup(|name| std::env::var(name).ok()),
             ProxySettings::Variables(all) => {
@@ -35,56 +71,105 @@ impl Proxies {
         }
     }
 
-    fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, FetchSetupError> {
+    fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Self {
         let find = |names: &[&'static str]| {
             names.iter().find_map(|&name| get(name).filter(|v| !v.trim().is_empty()).map(|v| (name, v)))
         };
-        let proxy = |names: &[&'static str]| find(names).map(|(name, text)| parse(name, &text)).transpose();
+        let proxy = |names: &[&'static str]| {
+            find(names).map(|(variable, text)| Named { variable, address: Address::new(text.trim()) })
+        };
         // Upper-case HTTP_PROXY is not read under CGI, where a client's header could set it.
         let http_names: &[&str] =
             if get("REQUEST_METHOD").is_some() { &["http_proxy"] } else { &["http_proxy", "HTTP_PROXY"] };
-        let all = proxy(&["all_proxy", "ALL_PROXY"])?;
-        let bypass = find(&["no_proxy", "NO_PROXY"]).map(|(_, text)| text).unwrap_or_default();
-        Ok(Self {
-            http: proxy(http_names)?.or_else(|| all.clone()),
-            https: proxy(&["https_proxy", "HTTPS_PROXY"])?.or(all),
-            bypass: bypass
+        let all = proxy(&["all_proxy", "ALL_PROXY"]);
+        let exempt = find(&["no_proxy", "NO_PROXY"]).map(|(_, text)| text).unwrap_or_default();
+        Self {
+            http: proxy(http_names).or_else(|| all.clone()),
+            https: proxy(&["https_proxy", "HTTPS_PROXY"]).or(all),
+            exempt: exempt
                 .split([',', ' '])
-                .map(|entry| entry.trim().trim_start_matches("*.").trim_start_matches('.').to_lowercase())
+                .map(|entry| match entry.trim() {
+                    "*" => "*",
+                    entry => entry.trim_start_matches('*'),
+                })
                 .filter(|entry| !entry.is_empty())
+                .map(str::to_lowercase)
                 .collect(),
-        })
+        }
     }
 
-    pub(crate) fn of(&self, https: bool, host: &str, port: u16) -> Option<Proxy> {
-        let proxy = if https { &self.https } else { &self.http };
-        let host = host.trim_matches(['[', ']']).to_lowercase();
+    /// Returns the proxy through which an address is reached, with its credentials; `None` when it is asked directly.
+    ///
+    /// # Errors
+    /// When the proxy cannot be used.
+    pub fn of_url(&self, url: &str) -> Result<Option<Address>, UnusableProxy> {
+        let Some(url) = Url::parse(url).ok().filter(|url| url.has_host()) else { return Ok(None) };
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        let Some(named) = self.named(url.scheme() == "https", host, port) else { return Ok(None) };
+        parse(named, host).map(|_| Some(Address::new(with_scheme(named.address.reveal()))))
+    }
+
+    pub(crate) fn of(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>, UnusableProxy> {
+        self.named(https, host, port).map(|named| parse(named, host)).transpose()
+    }
+
+    fn named(&self, https: bool, host: &str, port: u16) -> Option<&Named> {
+        let named = if https { &self.https } else { &self.http };
+        named.as_ref().filter(|_| !self.is_exempt(host, port))
+    }
+
+    fn is_exempt(&self, host: &str, port: u16) -> bool {
+        let host = host.trim_matches(['[', ']']).trim_end_matches('.').to_lowercase();
+        let address = host.parse::<IpAddr>().ok();
         // Loopback is never proxied: the proxy's loopback is another machine.
-        let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        let bypassed = self.bypass.iter().any(|entry| {
-            let entry = match entry.rsplit_once(':') {
-                Some((name, p)) if !name.contains(':') && p.parse() == Ok(port) => name,
-                _ => entry.as_str(),
-            };
-            let entry = entry.trim_matches(['[', ']']);
-            entry == "*" || host == entry || host.strip_suffix(entry).is_some_and(|rest| rest.ends_with('.'))
-        });
-        proxy.clone().filter(|_| !bypassed && !loopback)
+        if host == "localhost" || host.ends_with(".localhost") || address.is_some_and(|ip| ip.is_loopback()) {
+            return true;
+        }
+        if self.exempt.iter().any(|entry| entry == "*") {
+            return true;
+        }
+        // What is left of the list without the ports that do not fit, as the library knows it.
+        let list: Vec<&str> = self.exempt.iter().filter_map(|entry| at_port(entry, port)).collect();
+        let matcher = Matcher::builder().all("http://proxy.invalid").no(list.join(",")).build();
+        let shown = if address.is_some_and(|ip| ip.is_ipv6()) { format!("[{host}]") } else { host };
+        let uri = format!("http://{shown}/").parse::<Uri>();
+        uri.is_ok_and(|uri| matcher.intercept(&uri).is_none())
     }
 }
 
-fn parse(variable: &'static str, text: &str) -> Result<Proxy, FetchSetupError> {
-    let refused = || FetchSetupError::Proxy { variable };
-    let text = text.trim();
-    let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let url = Url::parse(&full).map_err(|_| refused())?;
+/// Returns the host of an entry, which may name a port; `None` when that is another one.
+fn at_port(entry: &str, port: u16) -> Option<&str> {
+    let host = match entry.rsplit_once(':') {
+        Some((host, named)) if !host.contains(':') || host.ends_with(']') => {
+            if named.parse() != Ok(port) {
+                return None;
+            }
+            host
+        }
+        _ => entry,
+    };
+    Some(host.trim_matches(['[', ']']))
+}
+
+fn with_scheme(text: &str) -> String {
+    if text.contains("://") { text.to_owned() } else { format!("http://{text}") }
+}
+
+fn parse(named: &Named, host: &str) -> Result<Proxy, UnusableProxy> {
+    let unusable = || UnusableProxy {
+        variable: named.variable,
+        proxy: named.address.to_string(),
+        host: host.to_owned(),
+    };
+    let url = Url::parse(&with_scheme(named.address.reveal())).map_err(|_| unusable())?;
     if url.scheme() != "http" {
-        return Err(refused());
+        return Err(unusable());
     }
     let host = match url.host() {
         Some(Host::Ipv6(address)) => address.to_string(),
         Some(host) => host.to_string(),
-        None => return Err(refused()),
+        None => return Err(unusable()),
     };
     let authorization =
         if url.username().is_empty() { None } else { basic(url.username(), url.password().unwrap_or("")) };
@@ -127,9 +212,8 @@ fn hex_pair(mut ahead: std::str::Bytes<'_>) -> Option<u8> {
 mod tests {
     use super::*;
 
-    fn of(vars: &'static [(&str, &str)]) -> Proxies {
+    fn of(vars: &[(&str, &str)]) -> Proxies {
         Proxies::from_lookup(|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
-            .unwrap()
     }
 
     #[test]
@@ -139,20 +223,69 @@ mod tests {
             ("ALL_PROXY", "other.test"),
             ("NO_PROXY", "localhost, .inner.test,host.test:8443"),
         ]);
-        let https = proxies.of(true, "a.test", 443).unwrap();
+        let https = proxies.of(true, "a.test", 443).unwrap().unwrap();
         assert_eq!((https.host.as_str(), https.port), ("proxy.test", 3128));
         assert_eq!(https.authorization.unwrap(), "Basic dXM6ZXI6cHc=");
-        assert_eq!(proxies.of(false, "a.test", 80).unwrap().host, "other.test");
-        assert!(proxies.of(true, "localhost", 443).is_none());
-        assert!(proxies.of(true, "x.inner.test", 443).is_none());
-        assert!(proxies.of(true, "xinner.test", 443).is_some());
-        assert!(proxies.of(true, "host.test", 8443).is_none());
-        assert!(proxies.of(true, "host.test", 443).is_some());
+        assert_eq!(proxies.of(false, "a.test", 80).unwrap().unwrap().host, "other.test");
+        let told = format!("{proxies:?}");
+        assert!(told.contains("proxy.test") && !told.contains("pw"), "{told}");
     }
 
     #[test]
-    fn socks_is_refused() {
-        let set = |name: &str| (name == "ALL_PROXY").then(|| "socks5://p.test:1080".to_owned());
-        assert!(Proxies::from_lookup(set).is_err());
+    fn who_is_exempt_is_asked_directly() {
+        let table = [
+            ("", "a.test", 80, false),
+            ("", "localhost", 80, true),
+            ("", "x.localhost", 80, true),
+            ("", "127.8.8.8", 80, true),
+            ("", "::1", 80, true),
+            ("*", "a.test", 80, true),
+            ("*", "10.1.2.3", 80, true),
+            ("x, *", "fd00::1", 80, true),
+            ("a.test", "A.Test", 80, true),
+            ("a.test", "a.test.", 80, true),
+            ("a.test", "b.a.test", 80, true),
+            ("a.test", "ba.test", 80, false),
+            (".a.test", "b.a.test", 80, true),
+            ("*.a.test", "b.a.test", 80, true),
+            ("*.a.test", "ba.test", 80, false),
+            ("x b.test", "b.test", 80, true),
+            ("a.test:8443", "a.test", 8443, true),
+            ("a.test:8443", "a.test", 443, false),
+            ("10.0.0.0/8", "10.200.0.1", 80, true),
+            ("10.0.0.0/8", "11.0.0.1", 80, false),
+            ("10.0.0.0/8", "a.test", 80, false),
+            ("192.0.2.7", "192.0.2.7", 80, true),
+            ("192.0.2.7:81", "192.0.2.7", 80, false),
+            ("2001:db8::/32", "2001:db8::7", 80, true),
+            ("[2001:db8::7]", "2001:db8::7", 80, true),
+            ("[2001:db8::7]:81", "2001:db8::7", 81, true),
+            ("[2001:db8::7]:81", "2001:db8::7", 80, false),
+            ("127.0.0.0/8", "192.0.2.7", 80, false),
+        ];
+        for (exempt, host, port, direct) in table {
+            let proxies = of(&[("all_proxy", "http://proxy.test"), ("no_proxy", exempt)]);
+            assert_eq!(proxies.of(true, host, port).unwrap().is_none(), direct, "{exempt:?} {host}:{port}");
+            let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            let by_url = proxies.of_url(&format!("https://{shown}:{port}/x")).unwrap();
+            assert_eq!(by_url.is_none(), direct, "{exempt:?} {host}:{port} by its address");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_where_it_is_needed() {
+        for named in
+            ["socks5://u:s3cret@p.test:1080", "socks://p.test", "https://p.test", "http://", "http://[::1"]
+        {
+            let proxies = of(&[("ALL_PROXY", named), ("no_proxy", "inner.test")]);
+            assert!(proxies.of(true, "inner.test", 443).unwrap().is_none());
+            let error = proxies.of(true, "a.test", 443).unwrap_err();
+            let told = format!("{error} {error:?}");
+            assert!(
+                told.contains("ALL_PROXY") && told.contains("a.test") && !told.contains("s3cret"),
+                "{told}"
+            );
+            assert!(proxies.of_url("http://a.test/").is_err());
+        }
     }
 }

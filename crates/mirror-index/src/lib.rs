@@ -23,6 +23,6 @@ pub use record::{FileChecker, IndexFile, IndexLimits, LineFault, lines, parse_fi
 pub use selection::{NameSet, Selected, Selection, Shard};
 pub use source::{BlobId, Change, IndexSource, Visit};
 pub use update::{
-    History, QuietWatch, UpdateError, UpdateEvent, UpdateFault, UpdateOptions, UpdatePhase, UpdateStatus,
-    UpdateWatch, Updated, update_index,
+    History, ProxyRule, QuietWatch, UpdateError, UpdateEvent, UpdateFault, UpdateOptions, UpdatePhase,
+    UpdateStatus, UpdateWatch, Updated, update_index,
 };

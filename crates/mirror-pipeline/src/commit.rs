@@ -47,6 +47,10 @@ pub(crate) fn write_staged(store: &Store, storage: Storage, results: &Results, e
         let made = taken.drain(..).filter_map(|(tag, result)| match result {
             Ok(fetched) => Some(stage(store, storage, tag, fetched).unwrap_or_else(Event::Broken)),
             Err(failure) if failure.kind == FailureKind::Cancelled => None,
+            // It is so for every address of this host, and the operator's to mend.
+            Err(failure) if failure.kind == FailureKind::Proxy => {
+                Some(Event::Broken(PipelineError::Usage(failure.message)))
+            }
             Err(failure) if failure.kind == FailureKind::Spool => {
                 Some(Event::Broken(PipelineError::Spool(failure.message)))
             }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use http::{HeaderName, HeaderValue};
-use mirror_fetch::{Body, Content, FetchRequest, Fetched, Fetcher, RunEnd};
+use mirror_fetch::{Body, Content, FailureKind, FetchRequest, Fetched, Fetcher, RunEnd};
 use mirror_index::sparse::{self, Answer, CacheEntry, DlTemplate, RegistryConfig};
 use mirror_index::{Closure, IndexFile, IndexLimits, LineFault};
 use mirror_store::Store;
@@ -125,6 +125,9 @@ impl SparseRegistry {
                     Answer::Unchanged => cached,
                     _ => None,
                 },
+                Err(failure) if failure.kind == FailureKind::Proxy => {
+                    return Err(PipelineError::Usage(failure.message));
+                }
                 Err(failure) => {
                     return Err(PipelineError::Origin(format!(
                         "could not read the registry's configuration {}: {failure}. Check --index-url and the \
@@ -195,6 +198,9 @@ impl SparseRegistry {
                         &path,
                         CacheEntry { etag: None, last_modified: None, state: sparse::CacheState::Gone },
                     )?;
+                }
+                Err(failure) if failure.kind == FailureKind::Proxy => {
+                    return Err(PipelineError::Usage(failure.message));
                 }
                 Err(failure) => {
                     self.failed.insert(name, failure.to_string());

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mirror_index::{History, UpdateEvent, UpdateOptions, UpdateStatus, UpdateWatch, Updated, update_index};
+use mirror_fetch::Proxies;
+use mirror_index::{
+    History, ProxyRule, UpdateEvent, UpdateOptions, UpdateStatus, UpdateWatch, Updated, update_index,
+};
 use mirror_telemetry::{Activity, Phase, RunStats};
 use mirror_types::{human_bytes, upstream};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +42,7 @@ pub(crate) async fn update(
         history: if update.full { History::Full } else { History::Shallow },
         cacert: options.fetch.cacert.clone(),
         user_agent: options.fetch.user_agent.clone(),
+        proxies: proxy_rule(options),
         connect_timeout: options.fetch.connect_timeout,
         idle_timeout: update.idle_timeout,
         retries: options.fetch.retries,
@@ -51,6 +55,12 @@ pub(crate) async fn update(
     stats.set_activity(None);
     report(&updated??);
     Ok(())
+}
+
+/// The meaning that the downloads give to the proxy settings, for the index.
+fn proxy_rule(options: &DownloadOptions) -> ProxyRule {
+    let proxies = Proxies::new(&options.fetch.proxies);
+    ProxyRule::new(move |url| proxies.of_url(url).map_err(|error| error.to_string()))
 }
 
 struct Watch {

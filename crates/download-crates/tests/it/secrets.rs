@@ -228,15 +228,73 @@ fn a_proxy_is_shown_its_own_and_nothing_keeps_it() {
     locked.world.assert_whole("proxied");
 }
 
-#[test]
-fn a_cloned_index_does_not_keep_it() {
-    let locked = Locked::new(405);
+/// A git repository with the index of the registry, below a new directory.
+fn repository(locked: &Locked) -> tempfile::TempDir {
     let site = tempfile::tempdir().unwrap();
     let repository = site.path().join("index");
     locked.world.registry.write_index(&repository);
     git(&repository, &["init", "-q"]);
     git(&repository, &["add", "-A"]);
     git(&repository, &["commit", "-q", "-m", "all"]);
+    site
+}
+
+#[test]
+fn one_run_has_one_meaning_of_proxies() {
+    let locked = Locked::new(407);
+    let site = repository(&locked);
+    let server = GitHttp::start(site.path(), false);
+    let proxy = server.url("").replace("http://", &format!("http://alice:{SECRET}@"));
+    let crates = format!("{}/crates", locked.base());
+    let clone = |out: &str, proxy: &str, exempt: &str| {
+        let (ended, _) = locked.run(out, |command| {
+            command.args(["--index-dir", &format!("{out}.git"), "--update-index"]);
+            command.args(["--index-url", "http://git.test/index", "--crates-base-url", &crates]);
+            command.env("http_proxy", proxy).env("no_proxy", exempt);
+        });
+        ended
+    };
+    // No resolver knows the host: only the proxy can have found the way.
+    clone("by-proxy", &proxy, "10.0.0.0/8").expect(0);
+    locked.world.assert_whole("by-proxy");
+    assert_eq!(clone("exempt", &proxy, "test").code, 5);
+    let ended = clone("socks", &format!("socks5h://alice:{SECRET}@127.0.0.1:1"), "").expect(2);
+    assert!(ended.stderr.contains("http_proxy") && ended.stderr.contains("git.test"), "{}", ended.stderr);
+    let asked = server.requests();
+    // The same for the index and for downloads, by name, by subnet and for everybody.
+    for exempt in ["registry.test", ".test", "*"] {
+        let index = locked.world.index();
+        let (ended, _) = locked.run("exempt", |command| {
+            command.arg("--index-dir").arg(index).args(["--crates-base-url", "http://registry.test/crates"]);
+            command.env("http_proxy", &proxy).env("no_proxy", exempt);
+        });
+        assert_eq!(ended.code, 5, "{}", ended.stderr);
+    }
+    assert_eq!(server.requests(), asked, "exempt hosts are never asked of the proxy");
+}
+
+#[test]
+fn an_unusable_proxy_ends_a_run_that_needs_it_at_once_and_no_other() {
+    let locked = Locked::new(408);
+    let index = locked.world.index();
+    let run = |out: &str, base: &str| {
+        let (ended, _) = locked.run(out, |command| {
+            command.arg("--index-dir").arg(&index).args(["--crates-base-url", base]);
+            command.env("all_proxy", format!("socks://alice:{SECRET}@127.0.0.1:1/"));
+        });
+        ended
+    };
+    run("unneeded", &format!("{}/crates", locked.base())).expect(0);
+    let ended = run("needed", "http://registry.test/crates").expect(2);
+    assert!(ended.stderr.contains("all_proxy") && ended.stderr.contains("registry.test"), "{}", ended.stderr);
+    // What is held needs nobody.
+    run("unneeded", "http://registry.test/crates").expect(0);
+}
+
+#[test]
+fn a_cloned_index_does_not_keep_it() {
+    let locked = Locked::new(405);
+    let site = repository(&locked);
     // In clear text git's transport shows it to nobody.
     let server = GitHttp::start(site.path(), true);
     let url = server.url("index").replace("https://", &format!("https://alice:{SECRET}@"));

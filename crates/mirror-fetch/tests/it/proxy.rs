@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mirror_fetch::{FailureKind, FetchOptions, FetchRequest, Fetcher, ProxySettings};
+use mirror_fetch::{FailureKind, FetchOptions, FetchRequest, ProxySettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
@@ -192,10 +192,23 @@ async fn a_proxy_that_gives_no_tunnel_is_a_failed_connection() {
     }
 }
 
-#[test]
-fn settings_that_cannot_be_used_are_refused() {
-    let proxies = ProxySettings::Variables(vec![("https_proxy".to_owned(), "socks5://p.test".to_owned())]);
-    let options = FetchOptions { proxies, ..quick() };
-    let made = Fetcher::new(options, Arc::new(()), Arc::new(crate::origin::Spools::default()));
-    assert!(made.is_err_and(|error| error.to_string().contains("https_proxy")));
+#[tokio::test]
+async fn a_proxy_of_another_kind_is_refused_where_it_is_needed() {
+    let origin = crate::origin::Plain::start(|_, _| crate::origin::ok(b"direct")).await;
+    let proxies =
+        ProxySettings::Variables(vec![("all_proxy".to_owned(), "socks5://u:word@p.test".to_owned())]);
+    let fetcher = fetcher(FetchOptions { proxies, ..quick() });
+    assert_eq!(verified(&fetcher.fetch(origin.req()).await.unwrap()).size(), 6);
+    let failure = fetcher.fetch(https()).await.unwrap_err();
+    assert_eq!((failure.kind, failure.retries), (FailureKind::Proxy, 0), "{failure}");
+    assert!(failure.message.contains("all_proxy") && !failure.message.contains("word"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_there_is_named() {
+    let proxies = ProxySettings::Variables(vec![("all_proxy".to_owned(), "127.0.0.1:1".to_owned())]);
+    let options = FetchOptions { proxies, retries: 0, ..quick() };
+    let failure = fetcher(options).fetch(https()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Connect);
+    assert!(failure.message.contains("the proxy for origin.test"), "{failure}");
 }

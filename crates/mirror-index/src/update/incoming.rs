@@ -239,6 +239,10 @@ impl Attempt {
         let remote = repo.remote_at(self.url.reveal()).map_err(classify)?.with_fetch_tags(Tags::None);
         let remote = remote.with_refspecs([spec], Direction::Fetch).map_err(classify)?;
         let mut connection = remote.connect(Direction::Fetch).map_err(classify)?;
+        // Asked before anything is sent: the client itself could only fail to connect.
+        if self.url.reveal().starts_with("http") {
+            self.options.proxies.of(self.url.reveal()).map_err(Failure::Refused)?;
+        }
         let http = transport::options(repo, self.url.reveal(), &self.options).map_err(Failure::Final)?;
         if let Some(options) = http {
             connection.set_transport_options(options);

@@ -30,7 +30,8 @@ use std::time::Instant;
 
 pub use error::{UpdateError, UpdateFault};
 pub use options::{
-    History, QuietWatch, UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch, Updated,
+    History, ProxyRule, QuietWatch, UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch,
+    Updated,
 };
 
 use state::State;

@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mirror_types::Address;
@@ -11,6 +12,30 @@ pub enum History {
     Shallow,
     /// All of it.
     Full,
+}
+
+type ProxyOf = dyn Fn(&str) -> Result<Option<Address>, String> + Send + Sync;
+
+/// Says through which proxy an address is reached over HTTP; by default through none. The environment is read by the
+/// caller, so that one run has one meaning of it.
+#[derive(Clone, Default)]
+pub struct ProxyRule(Option<Arc<ProxyOf>>);
+
+impl ProxyRule {
+    /// Asks `rule` for the proxy of an address; it says why when there is one that cannot be used.
+    pub fn new(rule: impl Fn(&str) -> Result<Option<Address>, String> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(rule)))
+    }
+
+    pub(crate) fn of(&self, url: &str) -> Result<Option<Address>, String> {
+        self.0.as_ref().map_or(Ok(None), |rule| rule(url))
+    }
+}
+
+impl std::fmt::Debug for ProxyRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProxyRule")
+    }
 }
 
 /// How to clone and update.
@@ -26,6 +51,8 @@ pub struct UpdateOptions {
     pub cacert: Option<PathBuf>,
     /// Named to the remote in git's protocol. (The HTTP header of that name is gix's own.)
     pub user_agent: String,
+    /// Through which proxy the remote is reached.
+    pub proxies: ProxyRule,
     /// Longest time for connecting over HTTP. (git:// has 5 s; ssh as it is configured.)
     pub connect_timeout: Duration,
     /// Longest time in which nothing arrives and nothing is worked on.

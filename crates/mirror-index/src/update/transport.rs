@@ -25,8 +25,16 @@ pub(crate) fn options(
     let Ok(mut http) = configured.downcast::<http::Options>() else { return Ok(None) };
     let tls = tls(options, http.ssl_ca_info.as_deref())?;
     let (connect, idle) = (options.connect_timeout, options.idle_timeout);
+    let proxies = options.proxies.clone();
     let backend = http::reqwest::Options {
         configure_client: Some(Box::new(move |builder| {
+            let rule = proxies.clone();
+            // One that cannot be used, after a redirect: a name that leads nowhere.
+            let proxy = reqwest::Proxy::custom(move |url| match rule.of(url.as_str()) {
+                Ok(proxy) => proxy.map(|proxy| proxy.reveal().to_owned()),
+                Err(_) => Some("http://proxy.invalid".to_owned()),
+            });
+            let builder = builder.no_proxy().proxy(proxy);
             Ok(builder.tls_backend_preconfigured(tls.clone()).connect_timeout(connect).timeout(idle))
         })),
         configure_request: None,

@@ -61,6 +61,7 @@ pub(crate) fn options(url: &str) -> UpdateOptions {
         retries: 0,
         retry_base: Duration::from_millis(5),
         retry_max: Duration::from_millis(20),
+        proxies: mirror_index::ProxyRule::default(),
         packs_most: 20,
     }
 }
