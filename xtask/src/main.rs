@@ -8,6 +8,7 @@
 
 mod bench;
 mod ci;
+mod proof;
 mod synth;
 mod tidy;
 
@@ -31,6 +32,8 @@ enum Command {
     Origin(synth::Serve),
     /// Measure against yardsticks: needs GNU time, and for downloads nginx, h2load, curl and wget2.
     Bench(bench::Options),
+    /// Prove what takes longer than the gate has time for.
+    Proof(proof::Options),
     #[command(hide = true)]
     HashTwo(bench::HashTwo),
     #[command(hide = true)]
@@ -59,6 +62,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Synth(options) => synth::synth(options),
         Command::Origin(options) => synth::serve(options),
         Command::Bench(options) => bench::run(&root, options),
+        Command::Proof(options) => proof::run(&root, options),
         Command::HashTwo(options) => bench::hash_two(options),
         Command::WalkTwo(options) => bench::walk_two(options),
         Command::WriteTwo(options) => bench::write_two(options),

@@ -6,6 +6,8 @@ mod body;
 mod fault;
 mod git_daemon;
 mod git_http;
+#[cfg(unix)]
+mod kills;
 mod origin;
 mod program;
 mod registry;
@@ -18,6 +20,8 @@ mod tree;
 pub use fault::{Ask, Fault};
 pub use git_daemon::{GitDaemon, GitFault};
 pub use git_http::GitHttp;
+#[cfg(unix)]
+pub use kills::{KillKind, KillOptions, KillReport, kill};
 pub use origin::{Origin, OriginOptions, Protocol, Site};
 pub use program::{Ended, has, run};
 pub use registry::{TestRegistry, TestRelease};

@@ -127,3 +127,18 @@ fn a_second_signal_ends_at_once_and_is_safe() {
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert_honest(&world);
 }
+
+/// The short form of `cargo xtask proof kills`.
+#[test]
+fn what_kills_leave_is_right_for_whoever_shares_no_code() {
+    use mirror_testkit::{KillKind, KillOptions, has, kill};
+    let tools = [("python3", "--version"), ("zstd", "--version"), ("tar", "--version")];
+    if !tools.iter().all(|(tool, flag)| has(tool, &[flag])) {
+        return;
+    }
+    for kind in [KillKind::Loose, KillKind::Bundled, KillKind::Mixed, KillKind::Prune] {
+        let program = crate::world::BIN.into();
+        let report = kill(kind, &KillOptions { program, before: None, kills: 10, seed: 3 }).unwrap();
+        assert!(report.kills >= 10 && report.whole > 0, "{kind:?}: {report:?}");
+    }
+}
