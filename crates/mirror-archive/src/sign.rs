@@ -48,6 +48,12 @@ pub(crate) struct Signer {
     subkey: Option<usize>,
 }
 
+/// Returns the time of signatures. Clocks that stand outside of what they can say are told: the library would panic.
+pub(super) fn now() -> Result<Timestamp, String> {
+    let clock = std::time::SystemTime::now();
+    clock.try_into().map_err(|_| "this machine's clock stands before 1970 or after 2106: set it".to_owned())
+}
+
 fn fault(what: impl Into<String>) -> ArchiveError {
     ArchiveError::Key(what.into())
 }
@@ -69,7 +75,7 @@ impl Signer {
         let shown = path.display();
         let (key, _) = SignedSecretKey::from_armor_single(&*bytes)
             .map_err(|error| fault(format!("{shown} is no armored private key: {error}")))?;
-        let now = Timestamp::now();
+        let now = now().map_err(fault)?;
         let subkey = certificate::signing_subkey(&key, now);
         if subkey.is_none() && !certificate::primary_signs(&key.to_public_key(), now) {
             return Err(fault(format!(
@@ -90,6 +96,7 @@ impl Signer {
     /// A new Ed25519 key.
     pub(crate) fn generate(name: &str, passphrase: Option<&Passphrase>) -> Result<Self, ArchiveError> {
         let failed = |error: &dyn std::fmt::Display| fault(format!("making a key failed: {error}"));
+        now().map_err(fault)?;
         let text = match passphrase {
             Some(text) => Some(
                 String::from_utf8(text.0.clone())
@@ -114,6 +121,7 @@ impl Signer {
     /// A detached, armored signature over everything that `data` gives. Reads on its own thread's time.
     pub(crate) fn sign(&self, data: impl Read) -> Result<String, ArchiveError> {
         let failed = |error: pgp::errors::Error| fault(format!("signing failed: {error}"));
+        now().map_err(fault)?;
         let hash = HashAlgorithm::Sha512;
         let (rng, password) = (OsRng, &self.password);
         let signature = match self.subkey {

@@ -67,7 +67,7 @@ impl Connector {
         }
         // Named explicitly: a second provider in the dependency tree must not change this one.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        let mut config = rustls::ClientConfig::builder_with_details(provider, Arc::new(Clock))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
@@ -266,4 +266,16 @@ async fn http2_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: S) -
         }
     });
     Ok(Conn::H2(sender))
+}
+
+/// Tells TLS the time. A clock that stands before 1970 has none to tell, and certificates cannot be judged; the default
+/// would panic.
+#[derive(Debug)]
+struct Clock;
+
+impl rustls::time_provider::TimeProvider for Clock {
+    fn current_time(&self) -> Option<rustls_pki_types::UnixTime> {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.ok().map(rustls_pki_types::UnixTime::since_unix_epoch)
+    }
 }

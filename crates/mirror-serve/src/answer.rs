@@ -411,10 +411,18 @@ fn entity_answer(part: &Part, entity: Entity<'_>, suffix: &str) -> Answer {
     }
     set(&mut answer, header::ACCEPT_RANGES, "bytes");
     set(&mut answer, header::ETAG, &format!("\"{}{suffix}\"", entity.tag));
-    if let Some(modified) = entity.modified {
-        set(&mut answer, header::LAST_MODIFIED, &httpdate::fmt_http_date(modified));
+    if let Some(date) = entity.modified.and_then(http_date) {
+        set(&mut answer, header::LAST_MODIFIED, &date);
     }
     answer
+}
+
+/// Returns a time as headers have it; `None` for one that they cannot have: files may have any.
+fn http_date(time: SystemTime) -> Option<String> {
+    /// The first second of the year 10,000.
+    const END_S: u64 = 253_402_300_800;
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    (since.as_secs() < END_S).then(|| httpdate::fmt_http_date(time))
 }
 
 fn set(answer: &mut Answer, name: HeaderName, value: &str) {

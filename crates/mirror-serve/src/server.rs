@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -201,12 +201,16 @@ impl Connection {
             }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
+        // A clock that stands before 1970 has no date for headers.
+        let has_date = SystemTime::now() >= SystemTime::UNIX_EPOCH;
         builder
             .http1()
+            .auto_date_header(has_date)
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_time)
             .max_buf_size(limits.head_bytes.max(8 << 10))
             .http2()
+            .auto_date_header(has_date)
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))

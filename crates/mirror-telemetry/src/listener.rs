@@ -118,7 +118,10 @@ async fn serve(stream: TcpStream, bound: SocketAddr, stats: Arc<RunStats>, limit
         let stats = stats.clone();
         async move { Ok::<_, Infallible>(answer(&request, bound, &stats).await) }
     });
+    // A clock that stands before 1970 has no date for headers.
+    let has_date = std::time::SystemTime::now() >= std::time::UNIX_EPOCH;
     let connection = hyper::server::conn::http1::Builder::new()
+        .auto_date_header(has_date)
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(16 << 10)

@@ -127,3 +127,34 @@ fn what_lies_beside_its_place_is_told_and_left() {
     );
     assert_same(&tree(&world.path("m")), &before);
 }
+
+/// Files and directories from machines whose clocks stood before 1970, or far ahead.
+#[test]
+fn files_with_times_of_any_age_are_held_like_others() {
+    use std::time::{Duration, SystemTime};
+    let day = Duration::from_secs(86_400);
+    for time in [SystemTime::UNIX_EPOCH - 400 * day, SystemTime::UNIX_EPOCH + 170_000 * day] {
+        let world = world();
+        run(&mut world.mirroring("m")).expect(0);
+        let date = |path: &std::path::Path| fs::File::open(path).unwrap().set_modified(time).unwrap();
+        for path in tree(&world.path("m")).keys() {
+            let path = world.path("m").join(path);
+            date(&path);
+            path.ancestors().skip(1).take_while(|dir| dir.starts_with(world.path("m"))).for_each(date);
+        }
+        for more in [&[][..], &["--verify-existing"], &[]] {
+            let ended = run(world.mirroring("m").args(more)).expect(0);
+            assert!(
+                !ended.stdout.contains("downloaded  ") || ended.count("downloaded") == 0,
+                "{}",
+                ended.stdout
+            );
+        }
+        // Gone is noticed whatever the times are.
+        let gone = world.expected().into_keys().next().unwrap();
+        fs::remove_file(world.path("m").join(gone)).unwrap();
+        assert_eq!(run(&mut world.mirroring("m")).expect(0).count("downloaded"), 1);
+        run(world.command("m").arg("--rebuild-catalogue")).expect(0);
+        world.assert_whole("m");
+    }
+}

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use pgp::composed::{Deserializable as _, DetachedSignature, SignedPublicKey};
 use pgp::packet::SignatureType;
-use pgp::types::{KeyDetails as _, Timestamp};
+use pgp::types::KeyDetails as _;
 
 use super::{certificate, fault, read_bounded};
 use crate::error::ArchiveError;
@@ -47,7 +47,7 @@ impl Keys {
             return Err("it is not one over a file".to_owned());
         }
         let created = signature.created().ok_or("it has no time")?;
-        if u64::from(created.as_secs()) > u64::from(Timestamp::now().as_secs()) + CLOCK_SLACK_S {
+        if u64::from(created.as_secs()) > u64::from(super::now()?.as_secs()) + CLOCK_SLACK_S {
             return Err("it was made in the future; is this machine's clock right?".to_owned());
         }
         // The data can be read once, so the key is chosen first.

@@ -92,10 +92,22 @@ fn tls(
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let config = rustls::ClientConfig::builder_with_details(provider, Arc::new(Clock))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(config)
+}
+
+/// Tells TLS the time. A clock that stands before 1970 has none to tell, and certificates cannot be judged; the default
+/// would panic.
+#[derive(Debug)]
+struct Clock;
+
+impl rustls::time_provider::TimeProvider for Clock {
+    fn current_time(&self) -> Option<rustls_pki_types::UnixTime> {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.ok().map(rustls_pki_types::UnixTime::since_unix_epoch)
+    }
 }

@@ -193,3 +193,35 @@ fn search_finds_what_is_held() {
     assert_eq!(search("q=%27%22%25&per_page=2")["meta"]["total"], 0);
     assert_eq!(search("")["meta"]["total"], 6, "of all");
 }
+
+/// Files come from other machines, with any times.
+#[test]
+fn a_file_whose_time_no_header_can_have_is_served_without_one() {
+    use std::time::{Duration, SystemTime};
+    let mut registry = registry();
+    add(&mut registry, "timely", "1.0.0", &[]);
+    let world = World::new(registry);
+    world.sync();
+    let server = world.serve(&[]);
+    let id: mirror_pipeline::ReleaseId = world.registry.crates["timely"][0].id.clone();
+    let path = world.path("out").join(Layout::Shard.path(&id));
+    let day = Duration::from_secs(86_400);
+    for time in
+        [SystemTime::UNIX_EPOCH - 400 * day, SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + 170_000 * day]
+    {
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(time).unwrap();
+        for asked in ["/crates/timely/1.0.0/download", "/crates/timely/timely-1.0.0.crate"] {
+            let got = get(&server.base, asked);
+            let conditions = [("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")];
+            assert!([200, 404].contains(&got.status), "{time:?}: {}", got.status);
+            let _ = ask(&server.base, None, "GET", asked, &conditions);
+        }
+        let body = get(&server.base, "/crates/timely/1.0.0/download");
+        assert_eq!(
+            (body.status, body.body.as_ref()),
+            (200, &world.registry.crates["timely"][0].body[..]),
+            "{time:?}"
+        );
+    }
+}
