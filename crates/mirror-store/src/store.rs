@@ -198,6 +198,7 @@ impl Store {
     ) -> Result<(Staged, bool), StoreError> {
         below(&self.0.root, rel)?;
         let from = below(&other.0.root, path)?;
+        mirror_fs::is_file(&from).map_err(at("look at", &from))?;
         let temp = self.temp();
         let linked = link && fs::hard_link(&from, &temp).is_ok();
         if !linked {
@@ -373,6 +374,9 @@ impl Store {
     pub fn set_aside(&self, rel: &str, into: &str, suffix: &str) -> Result<(), StoreError> {
         let from = below(&self.0.root, rel)?;
         let to = below(&self.state_dir(), &format!("{into}/{rel}.{suffix}"))?;
+        if !self.check_dirs(rel)? {
+            return Ok(());
+        }
         self.make_state_dirs(&to)?;
         match fs::rename(&from, &to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("set aside", &from)(error)),
@@ -389,6 +393,9 @@ impl Store {
         let mut touched = HashSet::new();
         for rel in rels {
             let path = below(root, &rel)?;
+            if !self.check_dirs(&rel)? {
+                continue;
+            }
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(at("remove", &path)(error));
@@ -461,21 +468,31 @@ impl Store {
     /// [`StoreError::Strange`] with the path of what is in the way; also when the disk refuses.
     pub fn check_way(&self, rel: &str) -> Result<(), StoreError> {
         let path = below(&self.0.root, rel)?;
-        if let Some((dir, _)) = rel.rsplit_once('/') {
-            let mut known = self.0.dirs.lock().unwrap_or_else(PoisonError::into_inner);
-            let ends = rel.match_indices('/').map(|(at, _)| at).filter(|_| !known.contains_key(dir));
-            for part in ends.map(|end| &rel[..end]).collect::<Vec<_>>() {
-                let path = below(&self.0.root, part)?;
-                match fs::symlink_metadata(&path) {
-                    Ok(meta) if meta.is_dir() => known.entry(part.to_owned()).or_insert(false),
-                    Ok(_) => return Err(StoreError::Strange { path, expected: "a directory" }),
-                    // Nothing is below it either.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                    Err(error) => return Err(at("look at", &path)(error)),
-                };
-            }
+        if self.check_dirs(rel)? {
+            mirror_fs::is_file(&path).map_err(at("look at", &path))?;
         }
-        mirror_fs::is_file(&path).map(drop).map_err(at("look at", &path))
+        Ok(())
+    }
+
+    /// Refuses a link, or anything else that is no directory, among the directories of a release: what is changed
+    /// there would not be the mirror's. Returns whether all of them are there. Looks at each directory once.
+    fn check_dirs(&self, rel: &str) -> Result<bool, StoreError> {
+        let Some((dir, _)) = rel.rsplit_once('/') else { return Ok(true) };
+        let mut known = self.0.dirs.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains_key(dir) {
+            return Ok(true);
+        }
+        for (end, _) in rel.match_indices('/') {
+            let part = &rel[..end];
+            let path = below(&self.0.root, part)?;
+            match fs::symlink_metadata(&path) {
+                Ok(meta) if meta.is_dir() => known.entry(part.to_owned()).or_insert(false),
+                Ok(_) => return Err(StoreError::Strange { path, expected: "a directory" }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(at("look at", &path)(error)),
+            };
+        }
+        Ok(true)
     }
 }
 

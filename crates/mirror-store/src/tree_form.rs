@@ -174,6 +174,7 @@ impl Store {
     pub fn move_releases(&self, moves: &[(String, String)]) -> Result<(), StoreError> {
         let mut touched = HashSet::new();
         for (from, to) in moves {
+            self.check_way(from)?;
             self.check_way(to)?;
             let (from_path, to_path) = (below(self.root(), from)?, below(self.root(), to)?);
             if let Some((dir, _)) = to.rsplit_once('/') {

@@ -218,3 +218,33 @@ fn a_directory_that_holds_links_is_no_place_for_a_new_mirror() {
         assert_eq!(seen(&world.path("elsewhere")), before, "{rel}");
     }
 }
+
+/// A directory of releases that is a link: nothing behind it is moved aside or removed.
+#[test]
+fn nothing_is_moved_or_removed_through_a_directory_of_releases() {
+    let mut world = mirror();
+    for rel in ["m/f", "m/f/oo"] {
+        fresh(&world);
+        fs::write(world.path("m/f/oo/foobar-1.0.0.crate"), "xxx").unwrap();
+        plant(&world, rel, true);
+        let before = seen(&world.path("elsewhere"));
+        let ended = run(world.mirroring("m").args(["--verify-existing", "--bundles-out", "m-b"]));
+        assert_eq!(ended.code, 4, "{rel}: {}", ended.stderr);
+        assert_eq!(seen(&world.path("elsewhere")), before, "{rel}: verified through a link");
+    }
+    // Loose alone, so that it may be pruned.
+    run(&mut world.mirroring("made-loose")).expect(0);
+    world.registry.crates.remove("foobar");
+    world.publish();
+    for rel in ["p/f", "p/f/oo"] {
+        let _ = (fs::remove_dir_all(world.path("p")), fs::remove_dir_all(world.path("elsewhere")));
+        copy(&world.path("made-loose"), &world.path("p"));
+        fs::copy(world.path("made-loose.jsonl"), world.path("p.jsonl")).unwrap();
+        fs::create_dir(world.path("elsewhere")).unwrap();
+        plant(&world, rel, true);
+        let before = seen(&world.path("elsewhere"));
+        let ended = run(world.mirroring("p").args(["--prune", "--allow-mass-prune"]));
+        assert_eq!(ended.code, 4, "{rel}: {}", ended.stderr);
+        assert_eq!(seen(&world.path("elsewhere")), before, "{rel}: pruned through a link");
+    }
+}
