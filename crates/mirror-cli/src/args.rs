@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Command, Parser};
 use mirror_types::redacted;
 
 /// Usage, as all programs have it.
@@ -29,14 +29,21 @@ fn hidden(text: &str) -> String {
     text.split_inclusive([' ', '\n', '\'']).map(redacted).collect()
 }
 
-/// Parses a command line, the name of the program first; `-flag` is taken as `--flag`.
+/// Parses a command line, the name of the program first; `-flag` is taken as `--flag`. Of a flag that takes one
+/// value the last one counts, so that a script can append to a line that it was given; repeatable flags add up.
 ///
 /// # Errors
 /// When it is not one of this program, or asks for help.
 pub fn parse<F: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<F, clap::Error> {
-    F::try_parse_from(
-        args.into_iter().enumerate().map(|(at, arg)| if at == 0 { arg } else { double_dash(arg) }),
-    )
+    let mut command = command::<F>();
+    let args = args.into_iter().enumerate().map(|(at, arg)| if at == 0 { arg } else { double_dash(arg) });
+    let mut matches = command.try_get_matches_from_mut(args)?;
+    F::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// Returns the command line of a program as [`parse`] reads it.
+pub(crate) fn command<F: Parser>() -> Command {
+    F::command().args_override_self(true)
 }
 
 /// The source system's flags have one dash.

@@ -226,6 +226,12 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_given_twice_counts_as_its_last() {
+        let checked = mirror_cli::check_repeats::<Flags>().unwrap();
+        assert!(checked > 10, "{checked} flags");
+    }
+
+    #[test]
     fn the_command_line_is_sound() {
         use clap::CommandFactory as _;
         Flags::command().debug_assert();
