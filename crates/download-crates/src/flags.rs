@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use mirror_cli::{LogFlags, duration};
+use mirror_pipeline::Target;
 
 /// Mirrors crates.io, all of it or a chosen part, into a verified tree.
 ///
@@ -25,7 +26,8 @@ pub(crate) struct Flags {
     /// from. Default: the registry's own, sparse when only --cargo-lock or --crates is given.
     #[arg(long, value_name = "URL", help_heading = "Source")]
     pub(crate) index_url: Option<String>,
-    /// Answer index questions of a sparse registry from the cache alone.
+    /// Ask nobody for anything: what is held counts, what is missing is named, index files of a sparse registry come
+    /// from its cache.
     #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) offline: bool,
     /// Clone --index-dir when nothing is there (bare, newest commit only), else bring it up to date; then go on.
@@ -40,7 +42,7 @@ pub(crate) struct Flags {
     /// Newline-delimited URLs; blank lines and # comments are ignored.
     #[arg(long, value_name = "FILE", help_heading = "Source")]
     pub(crate) list: Option<PathBuf>,
-    /// JSONL of {url, sha256}: checksums for --list, or a second opinion on the index.
+    /// JSONL of {url, sha256}: checksums for --list, where each URL needs one, or a second opinion on the index.
     #[arg(long, value_name = "FILE", help_heading = "Source")]
     pub(crate) checksums: Option<PathBuf>,
     /// Base of the download URLs: {base}/{name}/{name}-{version}.crate. Default: the registry's own.
@@ -59,13 +61,24 @@ pub(crate) struct Flags {
     /// Never these crates: names or globs.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Selection")]
     pub(crate) exclude: Vec<String>,
-    /// With a sparse registry: also every version that could satisfy a dependency, transitively; with --latest N
-    /// only the newest N that satisfy each requirement.
+    /// Also what builds of the selected crates need: for each requirement, transitively, all versions that satisfy
+    /// it; with --latest 1 the one that Cargo would choose. See docs/selecting.md.
     #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) closure: bool,
-    /// Only the newest N non-yanked versions of each crate; 0 means all.
+    /// With --closure: only dependencies that this target has, by its triple; may be given many times. Default: those
+    /// of all targets.
+    #[arg(long, value_name = "TRIPLE", help_heading = "Selection")]
+    pub(crate) target: Vec<Target>,
+    /// With --closure: of the selected crates only the default features, not all of them.
+    #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) no_optional: bool,
+    /// Only the newest N non-yanked versions of each crate; 0 means all. Pre-releases count only where a crate has
+    /// nothing else.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Selection")]
     pub(crate) latest: usize,
+    /// With --latest: count pre-releases like all others.
+    #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) include_prerelease: bool,
     /// Also yanked versions.
     #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) include_yanked: bool,
@@ -208,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_flag_given_twice_counts_as_its_last() {
-        let checked = mirror_cli::check_repeats::<Flags>().unwrap();
+        let checked = mirror_cli::check_repeats::<Flags>(&["--bundle", "--prune"]).unwrap();
         assert!(checked > 10, "{checked} flags");
     }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mirror_pipeline::{
-    DownloadOptions, FetchOptions, IndexUpdate, Layout, NameSet, Prune, RebuildOptions, Storage, Upstream,
-    human_bytes, upstream,
+    AnswerLimits, ClosureLimits, ClosureOptions, DownloadOptions, FetchOptions, IndexUpdate, Layout,
+    LockSources, NameSet, Prune, RebuildOptions, Storage, Upstream, human_bytes, upstream,
 };
 use mirror_telemetry::{LogOptions, ProgressOptions};
 
@@ -28,28 +28,29 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     }
     let upstream = source(flags)?;
     let update = update(flags, &upstream)?;
-    if flags.closure && !matches!(upstream, Upstream::Sparse(_)) {
-        bail!("--closure needs a sparse registry (--index-url sparse+URL)");
-    }
     if flags.bundle_mode == BundleMode::Add && !flags.bundle {
         bail!("--bundle-mode add says how --bundle keeps what is downloaded; give that too");
     }
     let layout = layout(flags)?;
+    let include = names(flags)?;
+    let closure = closure(flags, &upstream, &include)?;
     let options = DownloadOptions {
         upstream,
         update,
         cargo_locks: flags.cargo_lock.clone(),
         lock_sources: lock_sources(flags),
-        include: names(flags)?,
+        include,
         exclude: NameSet::parse(&flags.exclude).context("--exclude")?,
         latest: flags.latest,
+        include_prerelease: flags.include_prerelease,
         include_yanked: flags.include_yanked,
         shard: flags.shard.parse().context("--shard")?,
-        closure: flags.closure,
+        closure,
         limit: flags.limit,
         checksums: flags.checksums.clone(),
         crates_base_url: flags.crates_base_url.clone().map(Into::into),
         offline: flags.offline,
+        answers: AnswerLimits::default(),
         out: flags.out.clone(),
         layout,
         layout_asked: flags.layout.is_some(),
@@ -138,6 +139,9 @@ fn update(flags: &Flags, upstream: &Upstream) -> Result<Option<IndexUpdate>> {
     if flags.skip_index_update {
         return Ok(None);
     }
+    if flags.update_index && flags.offline {
+        bail!("--offline asks nobody, and --update-index fetches the index; leave one of them away");
+    }
     if !flags.update_index {
         if flags.index_full {
             bail!("--index-full says how --update-index clones; give that too");
@@ -161,13 +165,32 @@ fn update(flags: &Flags, upstream: &Upstream) -> Result<Option<IndexUpdate>> {
     }))
 }
 
-fn lock_sources(flags: &Flags) -> Vec<String> {
-    let mut sources = upstream::lock_sources();
-    if let Some(url) = &flags.index_url {
-        sources.push(url.clone());
-        sources.push(format!("registry+{}", url.strip_prefix("sparse+").unwrap_or(url)));
+fn lock_sources(flags: &Flags) -> LockSources {
+    let own = flags.index_url.as_ref().map_or_else(Vec::new, |url| {
+        vec![url.clone(), format!("registry+{}", url.strip_prefix("sparse+").unwrap_or(url))]
+    });
+    LockSources { own, replaced: upstream::lock_sources() }
+}
+
+/// How far --closure goes.
+fn closure(flags: &Flags, upstream: &Upstream, include: &NameSet) -> Result<Option<ClosureOptions>> {
+    if !flags.closure {
+        if !flags.target.is_empty() || flags.no_optional {
+            bail!("--target and --no-optional narrow --closure; give that too");
+        }
+        return Ok(None);
     }
-    sources
+    let limits = match upstream {
+        Upstream::Local(_) => ClosureLimits::none(),
+        Upstream::Sparse(_) => ClosureLimits::default(),
+        Upstream::List(_) => bail!("--closure needs an index; a list of URLs says nothing of dependencies"),
+    };
+    if include.is_empty() && flags.cargo_lock.is_empty() {
+        bail!(
+            "--closure begins with the crates that --crates, --crates-file or --cargo-lock name; give one of them"
+        );
+    }
+    Ok(Some(ClosureOptions { targets: flags.target.clone(), no_optional: flags.no_optional, limits }))
 }
 
 fn names(flags: &Flags) -> Result<NameSet> {
@@ -198,6 +221,7 @@ fn fetch(flags: &Flags) -> FetchOptions {
         max_requests_per_sec: flags.max_requests_per_sec,
         max_bytes_per_sec: flags.max_bytes_per_sec,
         max_conns_per_host: flags.max_conns_per_host,
+        offline: flags.offline,
         ..defaults
     }
 }

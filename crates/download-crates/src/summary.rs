@@ -140,8 +140,41 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
             format!("{} (old lockfiles may need them: --include-yanked)", outcome.yanked_skipped),
         );
     }
-    if outcome.foreign_packages > 0 {
-        line("other registries", format!("{} packages of the lockfiles, skipped", outcome.foreign_packages));
+    if outcome.without_checksum > 0 {
+        line(
+            "without checksum",
+            format!(
+                "{} URLs of the list have no checksum in the file of --checksums, and were not fetched",
+                outcome.without_checksum
+            ),
+        );
+    }
+    if !outcome.foreign_packages.is_empty() {
+        let total: usize = outcome.foreign_packages.values().sum();
+        let named: Vec<_> = outcome
+            .foreign_packages
+            .iter()
+            .map(|(source, packages)| format!("{source} ({packages})"))
+            .collect();
+        line("other registries", format!("{total} packages of the lockfiles, skipped: {}", named.join(", ")));
+    }
+    if !outcome.elsewhere.is_empty() {
+        let named: Vec<_> =
+            outcome.elsewhere.iter().map(|(registry, releases)| format!("{registry} ({releases})")).collect();
+        line(
+            "needed elsewhere",
+            format!("releases with dependencies in other registries: {}", named.join(", ")),
+        );
+    }
+    if outcome.unsatisfied > 0 {
+        line(
+            "unsatisfied",
+            format!(
+                "{} requirements have no release that satisfies them: {}",
+                outcome.unsatisfied,
+                outcome.first_unsatisfied.join("; ")
+            ),
+        );
     }
     if outcome.bad_lines > 0 {
         line("bad index lines", outcome.bad_lines.to_string());

@@ -7,46 +7,75 @@ use clap::{Arg, ArgAction, ArgMatches, Command, Parser};
 use crate::args::command;
 
 /// Values that are tried for a flag: one of them is of its type.
-const VALUES: [&str; 10] = ["1", "2", "1s", "2s", "1/2", "2/2", "true", "false", "left", "right"];
+const VALUES: [&str; 12] = [
+    "1",
+    "2",
+    "1s",
+    "2s",
+    "1/2",
+    "2/2",
+    "true",
+    "false",
+    "left",
+    "right",
+    "x86_64-pc-linux-gnu",
+    "x86_64-apple-darwin",
+];
 
 /// Gives every flag of a program, and of its subcommands, twice: of a flag with one value the last must count, a
-/// repeatable one must hold both. Returns how many flags were looked at. For tests.
+/// repeatable one must hold both. `needed` is what the program wants on every line, in the forms that it may have:
+/// `--flag=value`, separated by spaces. Returns how many flags were looked at. For tests.
 ///
 /// # Errors
 /// The flag that does otherwise, or that no known value fits.
-pub fn check_repeats<F: Parser>() -> Result<usize, String> {
-    check(&command::<F>(), &command::<F>(), &[])
+pub fn check_repeats<F: Parser>(needed: &[&str]) -> Result<usize, String> {
+    let command = command::<F>();
+    let lines: Vec<Vec<&str>> = needed.iter().map(|line| line.split_whitespace().collect()).collect();
+    check(&Checked { whole: &command, needed: &lines }, &command, &[])
 }
 
-fn check(whole: &Command, part: &Command, path: &[&str]) -> Result<usize, String> {
+struct Checked<'a> {
+    whole: &'a Command,
+    needed: &'a [Vec<&'a str>],
+}
+
+fn check(checked: &Checked<'_>, part: &Command, path: &[&str]) -> Result<usize, String> {
     let own = |arg: &&Arg| arg.get_long().is_some_and(|long| !matches!(long, "help" | "version"));
     let flags: Vec<&Arg> = part.get_arguments().filter(own).collect();
-    let mut checked = 0;
     for flag in &flags {
-        twice(whole, path, flag, &flags)?;
-        checked += 1;
+        twice(checked, path, flag, &flags)?;
     }
-    for sub in part.get_subcommands() {
-        checked += check(whole, sub, &[path, &[sub.get_name()]].concat())?;
-    }
-    Ok(checked)
+    let below = part.get_subcommands().filter(|sub| sub.get_name() != "help");
+    let below = below.map(|sub| check(checked, sub, &[path, &[sub.get_name()]].concat()));
+    below.sum::<Result<usize, String>>().map(|below| flags.len() + below)
 }
 
-fn twice(whole: &Command, path: &[&str], flag: &Arg, flags: &[&Arg]) -> Result<(), String> {
+fn twice(checked: &Checked<'_>, path: &[&str], flag: &Arg, flags: &[&Arg]) -> Result<(), String> {
     let name = format!("{} --{}", path.join(" "), flag.get_long().unwrap_or_default());
+    let long = format!("--{}", flag.get_long().unwrap_or_default());
+    let line = |context: &[String], forms: &[&String]| -> Result<ArgMatches, clap::Error> {
+        let others = context.iter().filter(|word| word.split('=').next() != Some(long.as_str()));
+        let words = path.iter().copied().chain(others.chain(forms.iter().copied()).map(String::as_str));
+        checked.whole.clone().try_get_matches_from(std::iter::once("program").chain(words))
+    };
     // Some flags need another one beside them.
-    let beside = flags.iter().filter(|other| other.get_id() != flag.get_id()).flat_map(|other| forms(other));
-    let mut contexts = std::iter::once(None).chain(beside.map(Some));
-    let (context, valid) = contexts
+    let beside: Vec<String> = flags.iter().flat_map(|other| forms(other)).collect();
+    let needed = || std::iter::once(Vec::new()).chain(checked.needed.iter().cloned());
+    let alone = needed().map(|words| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+    let more = alone.clone().flat_map(|words| {
+        beside.iter().map(move |other| words.iter().chain([other]).cloned().collect::<Vec<_>>())
+    });
+    let (context, valid) = alone
+        .chain(more)
         .find_map(|context| {
-            let fits = |form: &String| parse(whole, path, context.as_ref(), &[form]).is_ok();
+            let fits = |form: &String| line(&context, &[form]).is_ok();
             let valid: Vec<String> = forms(flag).into_iter().filter(fits).collect();
             (!valid.is_empty()).then_some((context, valid))
         })
         .ok_or_else(|| format!("{name}: no value that this check knows is accepted"))?;
     let (first, last) = (&valid[0], &valid[valid.len() - 1]);
     let given = |forms: &[&String]| -> Result<Vec<OsString>, String> {
-        let matches = parse(whole, path, context.as_ref(), forms)
+        let matches = line(&context, forms)
             .map_err(|error| format!("{name} given twice is refused: {}", error.kind()))?;
         let matches = path.iter().try_fold(&matches, |at, sub| at.subcommand_matches(sub));
         let raw = matches.and_then(|matches| matches.get_raw(flag.get_id().as_str()));
@@ -67,19 +96,8 @@ fn forms(flag: &Arg) -> Vec<String> {
         return vec![format!("--{long}")];
     }
     let possible = flag.get_possible_values();
-    let named = possible.iter().map(|value| value.get_name());
+    let named = possible.iter().map(clap::builder::PossibleValue::get_name);
     named.chain(VALUES).map(|value| format!("--{long}={value}")).collect()
-}
-
-fn parse(
-    whole: &Command,
-    path: &[&str],
-    context: Option<&String>,
-    forms: &[&String],
-) -> Result<ArgMatches, clap::Error> {
-    let words = path.iter().copied().chain(context.map(String::as_str));
-    let words = words.chain(forms.iter().map(|form| form.as_str()));
-    whole.clone().try_get_matches_from(std::iter::once("program").chain(words))
 }
 
 #[cfg(test)]
@@ -98,16 +116,22 @@ mod tests {
 
     #[test]
     fn the_check_can_fail() {
-        assert_eq!(check_repeats::<Program>(), Ok(3));
+        assert_eq!(check_repeats::<Program>(&[]), Ok(3));
         use clap::CommandFactory as _;
         let strict = Program::command();
-        assert!(check(&strict, &strict, &[]).is_err_and(|why| why.contains("--one")));
+        assert!(
+            check(&Checked { whole: &strict, needed: &[] }, &strict, &[])
+                .is_err_and(|why| why.contains("--one"))
+        );
     }
 
     #[test]
     fn the_last_value_counts_and_lists_add_up() {
         let line = "program --one a --many 1 --one b --many 2 --set --set".split(' ').map(Into::into);
         let program: Program = crate::parse(line).unwrap();
-        assert_eq!((program._one.as_deref(), program._many.as_slice(), program._set), (Some("b"), &[1, 2][..], true));
+        assert_eq!(
+            (program._one.as_deref(), program._many.as_slice(), program._set),
+            (Some("b"), &[1, 2][..], true)
+        );
     }
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
+    IF_RANGE, LOCATION, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -37,6 +37,7 @@ pub(crate) struct Done {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) content: Content,
+    pub(crate) end_announced: bool,
 }
 
 impl Done {
@@ -231,7 +232,8 @@ async fn receive(
         _ => None,
     };
     if let Some(content) = empty {
-        return Ok(Exchanged::Done(Done { status: status.as_u16(), headers: kept(&parts.headers), content }));
+        let headers = kept(&parts.headers);
+        return Ok(Exchanged::Done(Done { status: status.as_u16(), headers, content, end_announced: true }));
     }
     if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         drain(body, watch).await;
@@ -253,8 +255,8 @@ async fn receive(
     }
     check_encoding(&parts.headers).map_err(with_status)?;
     let length = body.size_hint().exact().or_else(|| content_length(&parts.headers));
-    if length.is_some_and(|n| n > core.options.max_body_bytes) {
-        let cap = core.options.max_body_bytes;
+    let cap = ctx.req.max_body_bytes.unwrap_or(u64::MAX).min(core.options.max_body_bytes);
+    if length.is_some_and(|n| n > cap) {
         let text = format_args!("the body is announced as larger than {cap} bytes");
         return Err(with_status(Fault::new(FailureKind::TooLarge, text)));
     }
@@ -264,8 +266,10 @@ async fn receive(
             sink.restart()?;
             sink
         }
-        None => Sink::new(core, length, hold)?,
+        None => Sink::new(core, length, cap, hold)?,
     };
+    let end_announced =
+        length.is_some() || parts.version >= Version::HTTP_2 || parts.headers.contains_key(TRANSFER_ENCODING);
     let held_bytes = sink.size();
     let total = length.map(|n| n + held_bytes);
     if let Err(fault) = read_body(core, body, &mut sink, total, watch).await {
@@ -279,7 +283,12 @@ async fn receive(
     let verified = Verified::compare(whole, ctx.req.expect)
         .map_err(|found| with_status(wrong_hash(ctx.req.expect, found, &parts.headers)))?;
     // However many parts it came in.
-    Ok(Exchanged::Done(Done { status: 200, headers: kept(&parts.headers), content: Content::Body(verified) }))
+    Ok(Exchanged::Done(Done {
+        status: 200,
+        headers: kept(&parts.headers),
+        content: Content::Body(verified),
+        end_announced,
+    }))
 }
 
 fn wrong_hash(expect: Option<Sha256>, (found, size): (Sha256, u64), headers: &HeaderMap) -> Fault {

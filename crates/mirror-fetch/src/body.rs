@@ -34,17 +34,25 @@ pub(crate) struct Sink {
     /// `None`: the whole body is hashed in the end. It is in memory then.
     hasher: Option<Hasher>,
     size: u64,
+    max_bytes: u64,
     hold: Option<OwnedSemaphorePermit>,
 }
 
 impl Sink {
-    /// `hold` is what was reserved before the request left; `length` is what the origin announced.
-    pub(crate) fn new(core: &Core, length: Option<u64>, hold: OwnedSemaphorePermit) -> Result<Self, Fault> {
+    /// `hold` is what was reserved before the request left; `length` is what the origin announced; more than
+    /// `max_bytes` are refused.
+    pub(crate) fn new(
+        core: &Core,
+        length: Option<u64>,
+        max_bytes: u64,
+        hold: OwnedSemaphorePermit,
+    ) -> Result<Self, Fault> {
         let small = length.is_some_and(|length| length <= TOGETHER_BYTES);
         let mut sink = Self {
             store: Store::Memory(BytesMut::new()),
             hasher: (!small).then(Hasher::default),
             size: 0,
+            max_bytes,
             hold: Some(hold),
         };
         let capacity = length.unwrap_or(0);
@@ -98,8 +106,8 @@ impl Sink {
 
     pub(crate) fn push(&mut self, core: &Core, chunk: &[u8]) -> Result<(), Fault> {
         let size = self.size + chunk.len() as u64;
-        if size > core.options.max_body_bytes {
-            let cap = core.options.max_body_bytes;
+        if size > self.max_bytes {
+            let cap = self.max_bytes;
             return Err(Fault::new(
                 FailureKind::TooLarge,
                 format_args!("the body is larger than {cap} bytes"),

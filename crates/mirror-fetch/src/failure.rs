@@ -44,6 +44,8 @@ pub enum FailureKind {
     Address,
     /// The proxy that is named for the address is of a kind that cannot be used.
     Proxy,
+    /// Nobody is asked: the fetcher is offline.
+    Offline,
 }
 
 /// Whether and how often a failure is tried again.
@@ -79,6 +81,7 @@ impl FailureKind {
             Self::Cancelled => "cancelled",
             Self::Address => "address",
             Self::Proxy => "proxy",
+            Self::Offline => "offline",
         }
     }
 
@@ -103,7 +106,8 @@ impl FailureKind {
             | Self::Spool
             | Self::Cancelled
             | Self::Address
-            | Self::Proxy => false,
+            | Self::Proxy
+            | Self::Offline => false,
         }
     }
 
@@ -121,9 +125,13 @@ impl FailureKind {
                 Some(304 | 403) => RetryKind::AtMost(1),
                 _ => RetryKind::Never,
             },
-            Self::TooLarge | Self::Redirect | Self::Spool | Self::Cancelled | Self::Address | Self::Proxy => {
-                RetryKind::Never
-            }
+            Self::TooLarge
+            | Self::Redirect
+            | Self::Spool
+            | Self::Cancelled
+            | Self::Address
+            | Self::Proxy
+            | Self::Offline => RetryKind::Never,
         }
     }
 }
@@ -327,6 +335,7 @@ mod tests {
             (K::Cancelled, None, Never),
             (K::Address, None, Never),
             (K::Proxy, None, Never),
+            (K::Offline, None, Never),
         ];
         for (kind, status, want) in table {
             assert_eq!(kind.retry_kind(status), want, "{} {status:?}", kind.as_str());

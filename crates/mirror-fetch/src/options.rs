@@ -33,6 +33,8 @@ pub struct FetchOptions {
     pub spool_above_bytes: u64,
     /// Bodies larger than this are refused. Default 512 MiB.
     pub max_body_bytes: u64,
+    /// Ask nobody: every request fails at once as [`FailureKind::Offline`](crate::FailureKind).
+    pub offline: bool,
     /// Connections per origin; 0 chooses from `concurrency`.
     pub max_conns_per_host: usize,
     /// Connections per origin that this machine can bear, whatever is asked for; 0 for no bound.
@@ -68,6 +70,7 @@ impl Default for FetchOptions {
             memory_budget_bytes: 48 << 20,
             spool_above_bytes: 8 << 20,
             max_body_bytes: 512 << 20,
+            offline: false,
             max_conns_per_host: 0,
             conns_bound: 0,
             proxies: ProxySettings::Environment,

@@ -103,7 +103,7 @@ impl Proxies {
     /// # Errors
     /// When the proxy cannot be used.
     pub fn of_url(&self, url: &str) -> Result<Option<Address>, UnusableProxy> {
-        let Some(url) = Url::parse(url).ok().filter(|url| url.has_host()) else { return Ok(None) };
+        let Some(url) = Url::parse(url).ok().filter(Url::has_host) else { return Ok(None) };
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
         let Some(named) = self.named(url.scheme() == "https", host, port) else { return Ok(None) };

@@ -60,6 +60,8 @@ pub struct FetchRequest {
     /// Follow redirects to other origins. Without this, only a request whose bytes are compared with a checksum
     /// does.
     pub across_origins: bool,
+    /// Refuse a larger body. `None` leaves it at [`FetchOptions::max_body_bytes`](crate::FetchOptions).
+    pub max_body_bytes: Option<u64>,
 }
 
 impl FetchRequest {
@@ -75,6 +77,7 @@ impl FetchRequest {
             guarded: false,
             head: false,
             across_origins: false,
+            max_body_bytes: None,
         }
     }
 
@@ -82,6 +85,13 @@ impl FetchRequest {
     #[must_use]
     pub const fn with_expect(mut self, sum: Sha256) -> Self {
         self.expect = Some(sum);
+        self
+    }
+
+    /// Refuses a body of more than `bytes`, where that is less than the fetcher allows.
+    #[must_use]
+    pub const fn with_max_body_bytes(mut self, bytes: u64) -> Self {
+        self.max_body_bytes = Some(bytes);
         self
     }
 
@@ -217,6 +227,9 @@ pub struct Fetched {
     pub headers: HeaderMap,
     /// What came.
     pub content: Content,
+    /// Whether the peer told where the body ends: by a length, a last chunk or the end of an HTTP/2 stream. Without
+    /// that the body ends with the connection, and a cut one looks like a whole one.
+    pub end_announced: bool,
     /// Attempts that failed before this one.
     pub retries: u32,
     /// When the first attempt began.

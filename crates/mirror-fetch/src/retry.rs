@@ -42,6 +42,10 @@ pub(crate) async fn fetch(
     desk: Option<&Desk>,
 ) -> Result<Fetched, Failure> {
     let started = SystemTime::now();
+    if core.options.offline {
+        let fault = Fault::new(FailureKind::Offline, "it is not held, and the run is offline");
+        return Err(failed(req, &fault, 0, started));
+    }
     core.observer.inflight(1);
     let _in_flight = InFlight(core);
     let avoid = if hedge { slot.load(Ordering::Relaxed) } else { NO_SLOT };
@@ -149,8 +153,8 @@ fn jitter(ceiling: Duration) -> Duration {
 }
 
 fn fetched(done: Done, retries: u32, started: SystemTime) -> Fetched {
-    let Done { status, headers, content } = done;
-    Fetched { status, headers, content, retries, started, finished: SystemTime::now() }
+    let Done { status, headers, content, end_announced } = done;
+    Fetched { status, headers, content, end_announced, retries, started, finished: SystemTime::now() }
 }
 
 /// Returns an address for messages: without the query, which may be secret.

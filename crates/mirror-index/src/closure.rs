@@ -1,31 +1,98 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
-use mirror_types::{CrateName, IndexRecord, ReleaseId};
+use mirror_types::{CLIPPED_VALUE_BYTES, CrateName, IndexRecord, ReleaseId, clipped};
 use semver::{Version, VersionReq};
-use serde::Deserialize;
 
-use crate::record::{IndexFile, IndexLimits, LineFault, parse_file};
+use crate::features::{DEFAULT, Manifest, Need};
+use crate::fields::Fields;
+use crate::record::{IndexFile, IndexLimits, LineFault, lines, parse_file};
 use crate::selection::Selection;
+use crate::target::Target;
 
-/// Everything that could satisfy a dependency of what a selection begins with: every version that
-/// matches a requirement, normal and build dependencies, optional and target-specific ones
-/// included, transitively. A state machine without I/O: ask [`Closure::next_needed`], answer with
+/// How far a closure goes.
+#[derive(Debug, Clone, Default)]
+pub struct ClosureOptions {
+    /// Only dependencies that one of these targets has; none means those of all targets.
+    pub targets: Vec<Target>,
+    /// Of the crates that it begins with, only the default features; else all of them.
+    pub no_optional: bool,
+    /// Bounds.
+    pub limits: ClosureLimits,
+}
+
+/// Bounds of a closure: a registry decides how many crates depend on each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClosureLimits {
+    /// Most crates that it reaches.
+    pub max_crates: usize,
+    /// Most memory for their index files.
+    pub max_bytes: usize,
+}
+
+impl Default for ClosureLimits {
+    fn default() -> Self {
+        Self { max_crates: 50_000, max_bytes: 128 << 20 }
+    }
+}
+
+impl ClosureLimits {
+    /// Returns no bounds, for an index on a disk of one's own.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { max_crates: usize::MAX, max_bytes: usize::MAX }
+    }
+}
+
+/// Memory that a release takes beside its line.
+const RELEASE_BYTES: usize = 200;
+/// Requirements that nothing satisfies which are named.
+const NAMED_UNSATISFIED: usize = 20;
+
+/// What a closure came to beside the releases that it chose.
+#[derive(Debug, Default)]
+pub struct ClosureReport {
+    /// Releases with dependencies in another registry, by its address; those are left out.
+    pub elsewhere: BTreeMap<String, usize>,
+    /// Requirements that no release satisfies.
+    pub unsatisfied: usize,
+    /// The first of them, for people.
+    pub first_unsatisfied: Vec<String>,
+    /// Crates that were not looked at, with the reason.
+    pub beyond: Vec<(CrateName, String)>,
+}
+
+/// What builds of a selection need: for each requirement the release that Cargo would choose, with the features that
+/// are asked of it, transitively. A state machine without I/O: ask [`Closure::next_needed`], answer with
 /// [`Closure::provide`], until nothing is needed.
+///
+/// For a requirement that is the newest release which satisfies it, has the features and is not yanked; with a
+/// selection's `latest` the newest so many, without it all of them. Where two requirements on one crate overlap, the
+/// release that Cargo would choose for both is the newest of one of them, so it is there. The crates that it begins
+/// with have all their features, or the default ones; others those that are asked of them. Dependencies for tests are
+/// left out, so are those in other registries, which are reported.
 #[derive(Debug)]
 pub struct Closure {
     selection: Selection,
+    options: ClosureOptions,
     roots: HashSet<String>,
     asked: HashSet<String>,
     needed: Vec<CrateName>,
     files: HashMap<String, Crate>,
+    bytes: usize,
     /// Requirements on crates that were not provided yet, by canonical name.
-    waiting: HashMap<String, BTreeSet<String>>,
-    done: HashSet<(String, String)>,
+    waiting: HashMap<String, Vec<Need>>,
+    done: HashMap<String, HashSet<Need>>,
     chosen: BTreeMap<CrateName, Vec<IndexRecord>>,
+    report: ClosureReport,
 }
+
+/// Requirements that are to be met.
+type Work = Vec<(CrateName, Need)>;
 
 #[derive(Debug, Default)]
 struct Crate {
+    data: Vec<u8>,
     releases: Vec<Release>,
 }
 
@@ -33,45 +100,54 @@ struct Crate {
 struct Release {
     record: IndexRecord,
     version: Option<Version>,
-    deps: Vec<(CrateName, String)>,
-    chosen: bool,
+    /// Its line.
+    line: Range<usize>,
+    /// Features that are on; `None` when it is not chosen.
+    features: Option<BTreeSet<String>>,
 }
 
-#[derive(Deserialize)]
-struct Deps {
-    #[serde(default)]
-    deps: Vec<Dep>,
-    vers: String,
-}
+impl Crate {
+    fn of(file: IndexFile, records: Vec<IndexRecord>) -> Self {
+        let base = file.data.as_ptr() as usize;
+        let mut ranges: HashMap<String, Range<usize>> = HashMap::new();
+        for (_, line) in lines(&file.data) {
+            let start = line.as_ptr() as usize - base;
+            if let Ok(fields) = Fields::read(line) {
+                ranges.insert(fields.vers.into_owned(), start..start + line.len());
+            }
+        }
+        let releases = records.into_iter().map(|record| Release {
+            version: Version::parse(record.id.version.as_str()).ok(),
+            line: ranges.get(record.id.version.as_str()).cloned().unwrap_or_default(),
+            record,
+            features: None,
+        });
+        Self { releases: releases.collect(), data: file.data }
+    }
 
-#[derive(Deserialize)]
-struct Dep {
-    name: String,
-    req: String,
-    kind: Option<String>,
-    registry: Option<String>,
-    package: Option<String>,
+    fn manifest(&self, at: usize) -> Manifest {
+        Manifest::read(&self.data[self.releases[at].line.clone()])
+    }
 }
 
 impl Closure {
-    /// Begins with what `selection` takes of the crates that it names.
+    /// Begins with what `selection` takes of the crates `roots`.
     #[must_use]
-    pub fn new(selection: Selection) -> Self {
-        let mut names = match &selection.locked {
-            Some(locked) => locked.names(),
-            None => selection.include.exact_names().unwrap_or_default(),
-        };
-        names.retain(|name| selection.wants_crate(name));
-        let roots: HashSet<String> = names.iter().map(CrateName::canonical).collect();
+    pub fn new(selection: Selection, roots: Vec<CrateName>, options: ClosureOptions) -> Self {
+        let roots: Vec<_> = roots.into_iter().filter(|name| selection.wants_crate(name)).collect();
+        let names: HashSet<String> = roots.iter().map(CrateName::canonical).collect();
         Self {
             selection,
-            asked: roots.clone(),
-            roots,
-            needed: names,
+            options,
+            asked: names.clone(),
+            roots: names,
+            needed: roots,
             files: HashMap::new(),
+            bytes: 0,
             waiting: HashMap::new(),
-            done: HashSet::new(),
+            done: HashMap::new(),
             chosen: BTreeMap::new(),
+            report: ClosureReport::default(),
         }
     }
 
@@ -89,107 +165,155 @@ impl Closure {
         faults: &mut dyn FnMut(LineFault),
     ) {
         let key = name.canonical();
-        let Some(file) = file else { return };
+        let waiting = self.waiting.remove(&key).unwrap_or_default();
+        let Some(file) = file else {
+            waiting.iter().for_each(|need| self.unsatisfied(&key, need));
+            return;
+        };
         let records = parse_file(&file.path, &file.data, limits, faults);
-        let mut deps = dependencies(&file);
-        let releases = records
-            .iter()
-            .map(|record| Release {
-                version: Version::parse(record.id.version.as_str()).ok(),
-                deps: deps.remove(record.id.version.as_str()).unwrap_or_default(),
-                record: record.clone(),
-                chosen: false,
-            })
-            .collect();
-        self.files.insert(key.clone(), Crate { releases });
+        let bytes = file.data.len() + records.len() * RELEASE_BYTES;
+        if bytes > self.options.limits.max_bytes - self.bytes {
+            let most = self.options.limits.max_bytes;
+            let why = format!("the index files of what is needed have more than {most} bytes together");
+            self.report.beyond.push((name.clone(), why));
+            return;
+        }
+        self.bytes += bytes;
+        self.files.insert(key.clone(), Crate::of(file, records.clone()));
         let mut work = Vec::new();
         if self.roots.contains(&key) {
             let wanted: HashSet<ReleaseId> =
                 self.selection.select(records).records.into_iter().map(|record| record.id).collect();
-            self.choose(&key, |release| wanted.contains(&release.record.id), &mut work);
+            self.begin_with(&key, &wanted, &mut work);
         }
-        for req in self.waiting.remove(&key).unwrap_or_default() {
-            self.require(&key, &req, &mut work);
+        for need in waiting {
+            self.require(&key, &need, &mut work);
         }
-        while let Some((name, req)) = work.pop() {
-            let key = name.canonical();
-            if self.selection.exclude.matches(&name) {
-                continue;
-            }
-            if self.files.contains_key(&key) {
-                self.require(&key, &req, &mut work);
-            } else {
-                if self.asked.insert(key.clone()) {
-                    self.needed.push(name);
-                }
-                self.waiting.entry(key).or_default().insert(req);
-            }
+        while let Some((name, need)) = work.pop() {
+            self.meet(name, need, &mut work);
         }
     }
 
-    fn require(&mut self, key: &str, req: &str, work: &mut Vec<(CrateName, String)>) {
-        if !self.done.insert((key.to_owned(), req.to_owned())) {
+    fn begin_with(&mut self, key: &str, wanted: &HashSet<ReleaseId>, work: &mut Work) {
+        let Some(found) = self.files.get(key) else { return };
+        let roots: Vec<usize> =
+            (0..found.releases.len()).filter(|at| wanted.contains(&found.releases[*at].record.id)).collect();
+        for at in roots {
+            let features = match (self.options.no_optional, self.files.get(key)) {
+                (false, Some(found)) => found.manifest(at).all_features(),
+                _ => BTreeSet::from([DEFAULT.to_owned()]),
+            };
+            self.choose(key, at, &features, work);
+        }
+    }
+
+    /// Meets a requirement now, or when its crate is provided.
+    fn meet(&mut self, name: CrateName, need: Need, work: &mut Work) {
+        let key = name.canonical();
+        if self.selection.exclude.matches(&name) {
             return;
         }
-        let Ok(req) = VersionReq::parse(req) else { return };
-        let yanked = self.selection.include_yanked;
-        let fits = |release: &Release| {
-            (yanked || !release.record.yanked)
-                && release.version.as_ref().is_some_and(|version| req.matches(version))
-        };
-        // With `--latest N` the newest N that fit each requirement, not every one.
-        let oldest = match (self.selection.latest, self.files.get(key)) {
-            (1.., Some(found)) => {
-                let fitting = found.releases.iter().filter(|release| fits(release));
-                let mut versions: Vec<_> = fitting.filter_map(|release| release.version.clone()).collect();
-                versions.sort_by(|a, b| b.cmp(a));
-                versions.truncate(self.selection.latest);
-                versions.pop()
+        if self.files.contains_key(&key) {
+            return self.require(&key, &need, work);
+        }
+        if !self.asked.contains(&key) {
+            if self.asked.len() >= self.options.limits.max_crates.saturating_add(self.roots.len()) {
+                let why = format!("more than {} crates are needed", self.options.limits.max_crates);
+                self.report.beyond.push((name, why));
+                self.asked.insert(key);
+                return;
             }
-            _ => None,
-        };
-        self.choose(key, |release| fits(release) && release.version >= oldest, work);
+            self.asked.insert(key.clone());
+            self.needed.push(name);
+        }
+        self.waiting.entry(key).or_default().push(need);
     }
 
-    fn choose(&mut self, key: &str, wanted: impl Fn(&Release) -> bool, work: &mut Vec<(CrateName, String)>) {
-        let Some(releases) = self.files.get_mut(key).map(|found| &mut found.releases) else { return };
-        for release in releases.iter_mut().filter(|release| !release.chosen && wanted(release)) {
-            release.chosen = true;
-            work.append(&mut release.deps);
-            self.chosen.entry(release.record.id.name.clone()).or_default().push(release.record.clone());
+    fn require(&mut self, key: &str, need: &Need, work: &mut Work) {
+        if !self.done.entry(key.to_owned()).or_default().insert(need.clone()) {
+            return;
+        }
+        let chosen = self.candidates(key, need);
+        if chosen.is_empty() {
+            self.unsatisfied(key, need);
+        }
+        for at in chosen {
+            self.choose(key, at, &need.features, work);
+        }
+    }
+
+    /// Returns which releases are taken for a requirement: the newest first, as many as the selection wants.
+    fn candidates(&self, key: &str, need: &Need) -> Vec<usize> {
+        let (Some(found), Ok(req)) = (self.files.get(key), VersionReq::parse(&need.req)) else {
+            return Vec::new();
+        };
+        let latest = self.selection.latest;
+        // As in a selection: the newest are those that Cargo would choose.
+        let yanked = self.selection.include_yanked && latest == 0;
+        let mut fitting: Vec<(&Version, usize)> = found
+            .releases
+            .iter()
+            .enumerate()
+            .filter(|(_, release)| yanked || !release.record.yanked)
+            .filter_map(|(at, release)| Some((release.version.as_ref()?, at)))
+            .filter(|(version, _)| req.matches(version))
+            .collect();
+        fitting.sort_by(|a, b| b.0.cmp(a.0));
+        let fitting = fitting.into_iter().map(|(_, at)| at);
+        let able = fitting.filter(|at| {
+            let beside_default = need.features.iter().any(|feature| feature != DEFAULT);
+            !beside_default || {
+                let manifest = found.manifest(*at);
+                need.features.iter().all(|feature| manifest.has(feature))
+            }
+        });
+        able.take(if latest == 0 { usize::MAX } else { latest }).collect()
+    }
+
+    /// Chooses a release with these features, and puts what it needs to the work.
+    fn choose(&mut self, key: &str, at: usize, features: &BTreeSet<String>, work: &mut Work) {
+        let Some(found) = self.files.get_mut(key) else { return };
+        let release = &mut found.releases[at];
+        let first = release.features.is_none();
+        let active = release.features.get_or_insert_default();
+        let before = active.len();
+        active.extend(features.iter().cloned());
+        if !first && active.len() == before {
+            return;
+        }
+        let active = active.clone();
+        let record = release.record.clone();
+        let needs = found.manifest(at).needs(&active, &self.options.targets);
+        if first {
+            for registry in needs.elsewhere {
+                *self.report.elsewhere.entry(clipped(&registry, CLIPPED_VALUE_BYTES)).or_default() += 1;
+            }
+            self.chosen.entry(record.id.name.clone()).or_default().push(record);
+        }
+        work.extend(needs.crates);
+    }
+
+    fn unsatisfied(&mut self, key: &str, need: &Need) {
+        self.report.unsatisfied += 1;
+        if self.report.first_unsatisfied.len() < NAMED_UNSATISFIED {
+            let features: Vec<_> =
+                need.features.iter().filter(|feature| *feature != DEFAULT).map(String::as_str).collect();
+            let with =
+                if features.is_empty() { String::new() } else { format!(" with {}", features.join(", ")) };
+            let text = clipped(format!("{key} {}{with}", need.req), CLIPPED_VALUE_BYTES);
+            self.report.first_unsatisfied.push(text);
         }
     }
 
     /// What was chosen, by crate, in order.
     #[must_use]
-    pub fn finish(self) -> Vec<Vec<IndexRecord>> {
-        self.chosen
-            .into_values()
-            .map(|mut records| {
-                records.sort_by(|a, b| a.id.cmp(&b.id));
-                records
-            })
-            .collect()
+    pub fn finish(self) -> (Vec<Vec<IndexRecord>>, ClosureReport) {
+        let chosen = self.chosen.into_values().map(|mut records| {
+            records.sort_by(|a, b| a.id.cmp(&b.id));
+            records
+        });
+        (chosen.collect(), self.report)
     }
-}
-
-/// Normal and build dependencies in the same registry, by version text.
-fn dependencies(file: &IndexFile) -> HashMap<String, Vec<(CrateName, String)>> {
-    file.data
-        .split(|&b| b == b'\n')
-        .filter_map(|line| serde_json::from_slice::<Deps>(line).ok())
-        .map(|release| {
-            let deps = release
-                .deps
-                .into_iter()
-                .filter(|dep| dep.kind.as_deref() != Some("dev") && dep.registry.is_none())
-                .filter_map(|dep| {
-                    Some((CrateName::new(dep.package.as_ref().unwrap_or(&dep.name)).ok()?, dep.req))
-                })
-                .collect();
-            (release.vers, deps)
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -197,10 +321,11 @@ mod tests {
     use super::*;
     use crate::selection::NameSet;
 
-    fn line(name: &str, vers: &str, yanked: bool, deps: &str) -> String {
+    fn line(name: &str, vers: &str, yanked: bool, deps: &str, features: &str) -> String {
         let sum = "ab".repeat(32);
         format!(
-            "{{\"name\":\"{name}\",\"vers\":\"{vers}\",\"deps\":[{deps}],\"cksum\":\"{sum}\",\"yanked\":{yanked}}}\n"
+            "{{\"name\":\"{name}\",\"vers\":\"{vers}\",\"deps\":[{deps}],\"cksum\":\"{sum}\",\"features\":{{{features}}},\
+             \"yanked\":{yanked}}}\n"
         )
     }
 
@@ -208,28 +333,19 @@ mod tests {
         format!("{{\"name\":\"{name}\",\"req\":\"{req}\",\"kind\":\"{kind}\"{more}}}")
     }
 
-    #[test]
-    fn everything_that_could_satisfy_is_chosen() {
-        let top = [
-            dep("renamed", "^1", "normal", ",\"package\":\"Leaf\",\"optional\":true"),
-            dep("tests", "*", "dev", ""),
-            dep("far", "*", "normal", ",\"registry\":\"https://other/\""),
-            dep("helper", "1", "build", ""),
-        ]
-        .join(",");
-        let index = HashMap::from([
-            ("top", line("top", "1.0.0", false, &top) + &line("top", "2.0.0", true, "")),
-            (
-                "leaf",
-                line("Leaf", "1.0.0", false, "")
-                    + &line("Leaf", "1.5.0", false, "")
-                    + &line("Leaf", "1.6.0", true, "")
-                    + &line("Leaf", "2.0.0", false, ""),
-            ),
-            ("helper", line("helper", "1.1.0", false, &dep("top", "1", "normal", ""))),
-        ]);
+    type Index = HashMap<&'static str, String>;
+
+    /// Answers a closure of `top` from an index; gives what was asked, what was chosen, and the report.
+    fn close(
+        index: &Index,
+        change: impl FnOnce(&mut Selection, &mut ClosureOptions),
+    ) -> (Vec<String>, Vec<String>, ClosureReport) {
         let include = NameSet::parse(&["top".into()]).expect("names");
-        let mut closure = Closure::new(Selection { include, ..Selection::default() });
+        let roots = include.names().to_vec();
+        let mut selection = Selection { include, ..Selection::default() };
+        let mut options = ClosureOptions::default();
+        change(&mut selection, &mut options);
+        let mut closure = Closure::new(selection, roots, options);
         let mut asked = Vec::new();
         loop {
             let names = closure.next_needed();
@@ -246,9 +362,122 @@ mod tests {
             }
         }
         asked.sort();
-        assert_eq!(asked, ["helper", "leaf", "top"]);
-        let ids: Vec<_> =
-            closure.finish().into_iter().flatten().map(|record| record.id.to_string()).collect();
-        assert_eq!(ids, ["Leaf 1.0.0", "Leaf 1.5.0", "helper 1.1.0", "top 1.0.0"]);
+        let (chosen, report) = closure.finish();
+        let ids = chosen.into_iter().flatten().map(|record| record.id.to_string()).collect();
+        (asked, ids, report)
+    }
+
+    fn sample() -> Index {
+        let top = [
+            dep("renamed", "^1", "normal", ",\"package\":\"Leaf\",\"optional\":true"),
+            dep("tests", "*", "dev", ""),
+            dep("far", "*", "normal", ",\"registry\":\"https://other/\""),
+            dep("helper", "1", "build", ""),
+            dep("win", "1", "normal", ",\"target\":\"cfg(windows)\""),
+            dep("gone", "^9", "normal", ""),
+        ]
+        .join(",");
+        HashMap::from([
+            ("top", line("top", "1.0.0", false, &top, "") + &line("top", "2.0.0", true, "", "")),
+            (
+                "leaf",
+                line("Leaf", "1.0.0", false, "", "")
+                    + &line("Leaf", "1.5.0", false, "", "")
+                    + &line("Leaf", "1.6.0", true, "", "")
+                    + &line("Leaf", "2.0.0", false, "", ""),
+            ),
+            (
+                "helper",
+                line("helper", "1.1.0", false, &dep("top", "1", "normal", ""), "")
+                    + &line("helper", "1.2.0-rc.1", false, "", ""),
+            ),
+            ("win", line("win", "1.0.0", false, &dep("renamed", "1", "normal", ",\"optional\":true"), "")),
+        ])
+    }
+
+    #[test]
+    fn everything_that_could_satisfy_is_chosen() {
+        let (asked, ids, report) = close(&sample(), |_, _| {});
+        assert_eq!(asked, ["gone", "helper", "leaf", "top", "win"]);
+        assert_eq!(ids, ["Leaf 1.0.0", "Leaf 1.5.0", "helper 1.1.0", "top 1.0.0", "win 1.0.0"]);
+        assert_eq!(report.elsewhere, BTreeMap::from([("https://other/".to_owned(), 1)]));
+        assert_eq!((report.unsatisfied, report.first_unsatisfied), (1, vec!["gone ^9".to_owned()]));
+        assert!(report.beyond.is_empty());
+    }
+
+    #[test]
+    fn the_newest_of_each_requirement_is_chosen_and_the_scope_is_narrowed() {
+        let newest = |change: fn(&mut ClosureOptions)| {
+            close(&sample(), |selection, options| {
+                selection.latest = 1;
+                change(options);
+            })
+            .1
+        };
+        assert_eq!(newest(|_| {}), ["Leaf 1.5.0", "helper 1.1.0", "top 1.0.0", "win 1.0.0"]);
+        assert_eq!(newest(|options| options.no_optional = true), ["helper 1.1.0", "top 1.0.0", "win 1.0.0"]);
+        let linux =
+            newest(|options| options.targets = vec!["x86_64-unknown-linux-gnu".parse().expect("target")]);
+        assert_eq!(linux, ["Leaf 1.5.0", "helper 1.1.0", "top 1.0.0"]);
+    }
+
+    #[test]
+    fn requirements_and_features_decide_which_version_is_the_newest() {
+        let top = [
+            dep("leaf", "^1", "normal", ""),
+            dep("middle", "1", "normal", ",\"features\":[\"more\"]"),
+            dep("early", "2.0.0-alpha", "normal", ""),
+        ]
+        .join(",");
+        let middle =
+            [dep("leaf", "=1.2.0", "normal", ",\"optional\":true"), dep("leaf", ">=1, <3", "normal", "")];
+        let index = HashMap::from([
+            ("top", line("top", "1.0.0", false, &top, "")),
+            (
+                "middle",
+                // The newest cannot what is asked of it.
+                line("middle", "1.0.0", false, &middle.join(","), "\"more\":[\"leaf\"]")
+                    + &line("middle", "1.1.0", false, "", ""),
+            ),
+            (
+                "leaf",
+                ["1.2.0", "1.9.0", "2.1.0", "3.0.0"]
+                    .map(|version| line("leaf", version, false, "", ""))
+                    .concat(),
+            ),
+            (
+                "early",
+                ["2.0.0-alpha", "2.0.0-beta"].map(|version| line("early", version, false, "", "")).concat(),
+            ),
+        ]);
+        let (_, ids, report) = close(&index, |selection, _| selection.latest = 1);
+        assert_eq!(
+            ids,
+            ["early 2.0.0-beta", "leaf 1.2.0", "leaf 1.9.0", "leaf 2.1.0", "middle 1.0.0", "top 1.0.0"]
+        );
+        assert_eq!(report.unsatisfied, 0);
+    }
+
+    #[test]
+    fn a_registry_without_end_is_bounded() {
+        let mut closure = {
+            let include = NameSet::parse(&["c0".into()]).expect("names");
+            let roots = include.names().to_vec();
+            let limits = ClosureLimits { max_crates: 10, max_bytes: usize::MAX };
+            let options = ClosureOptions { limits, ..ClosureOptions::default() };
+            Closure::new(Selection { include, ..Selection::default() }, roots, options)
+        };
+        let mut asked = 0;
+        while let Some(name) = closure.next_needed().pop() {
+            asked += 1;
+            let next = dep(&format!("c{asked}"), "*", "normal", "");
+            let data = line(name.as_str(), "1.0.0", false, &next, "").into_bytes();
+            let file = IndexFile { path: mirror_types::index_path(&name), data };
+            closure.provide(&name, Some(file), &IndexLimits::default(), &mut |fault| panic!("{fault}"));
+        }
+        assert_eq!(asked, 11);
+        assert_eq!(closure.finish().1.beyond.len(), 1, "what was left out is named");
+        let (_, ids, report) = close(&sample(), |_, options| options.limits.max_bytes = 3_000);
+        assert!(!ids.is_empty() && !report.beyond.is_empty(), "{ids:?} {:?}", report.beyond);
     }
 }

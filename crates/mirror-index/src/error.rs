@@ -66,6 +66,12 @@ pub enum SelectionError {
         /// The text, printable.
         text: String,
     },
+    /// No target triple.
+    #[error("{text} is not a target triple, as x86_64-unknown-linux-gnu is one")]
+    Target {
+        /// The text, printable.
+        text: String,
+    },
     /// Not `i/n`.
     #[error("a share is i/n with 1 <= i <= n, for example 2/4")]
     Shard,

@@ -7,6 +7,7 @@
 mod closure;
 mod dir;
 mod error;
+mod features;
 mod fields;
 mod git;
 mod lockfile;
@@ -14,14 +15,16 @@ mod record;
 mod selection;
 mod source;
 pub mod sparse;
+mod target;
 mod update;
 
-pub use closure::Closure;
+pub use closure::{Closure, ClosureLimits, ClosureOptions, ClosureReport};
 pub use error::{IndexError, LockError, SelectionError};
-pub use lockfile::LockSet;
+pub use lockfile::{LockSet, LockSources};
 pub use record::{FileChecker, IndexFile, IndexLimits, LineFault, lines, parse_file};
 pub use selection::{NameSet, Selected, Selection, Shard};
 pub use source::{BlobId, Change, IndexSource, Visit};
+pub use target::Target;
 pub use update::{
     History, ProxyRule, QuietWatch, UpdateError, UpdateEvent, UpdateFault, UpdateOptions, UpdatePhase,
     UpdateStatus, UpdateWatch, Updated, update_index,

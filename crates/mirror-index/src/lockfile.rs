@@ -1,16 +1,28 @@
 use std::collections::{BTreeMap, HashSet};
 
-use mirror_types::{CrateName, ReleaseId, Sha256};
+use mirror_types::{CrateName, Printable, ReleaseId, Sha256, VersionText};
 use serde::Deserialize;
+use url::{Position, Url};
 
 use crate::error::LockError;
 
 /// What lockfiles name of one registry, with the checksums that they give.
 #[derive(Debug, Clone, Default)]
 pub struct LockSet {
-    releases: BTreeMap<ReleaseId, Option<Sha256>>,
+    /// By the canonical name: two spellings of one name are one crate.
+    releases: BTreeMap<(String, VersionText), (ReleaseId, Option<Sha256>)>,
     crates: HashSet<String>,
-    foreign: usize,
+    foreign: BTreeMap<String, usize>,
+}
+
+/// How lockfiles name the registry that is mirrored.
+#[derive(Debug, Clone, Default)]
+pub struct LockSources {
+    /// The `source` strings of the registry itself.
+    pub own: Vec<String>,
+    /// Those of the registry that it may stand in for. They count as long as no package names the registry itself:
+    /// a mirror behind source replacement is never named in lockfiles, a registry of its own is.
+    pub replaced: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -30,20 +42,29 @@ struct Package {
 }
 
 impl LockSet {
-    /// Reads lockfiles of every version (1 to 4); `files` are labels and texts, `sources` the
-    /// `source` strings of the registry. Packages without source (of the workspace) do not count.
+    /// Reads lockfiles of every version (1 to 4); `files` are labels and texts. Packages without source (of the
+    /// workspace, or from a path) do not count; those of other registries and of git repositories are counted by
+    /// their source.
     ///
     /// # Errors
     /// When a text is no lockfile, or two entries disagree.
-    pub fn parse(files: &[(String, String)], sources: &[String]) -> Result<Self, LockError> {
+    pub fn parse(files: &[(String, String)], sources: &LockSources) -> Result<Self, LockError> {
         let mut set = Self::default();
+        let mut locks = Vec::with_capacity(files.len());
         for (label, text) in files {
+            let lock: LockFile = toml::from_str(text).map_err(|error| LockError::Parse {
+                label: label.clone(),
+                reason: Printable(error.message()).to_string(),
+            })?;
+            locks.push((label, lock));
+        }
+        let sources = sources.of(&locks);
+        for (label, lock) in locks {
             let bad = |reason: String| LockError::Parse { label: label.clone(), reason };
-            let lock: LockFile = toml::from_str(text).map_err(|error| bad(error.message().to_owned()))?;
             for package in lock.package {
                 let Some(source) = &package.source else { continue };
-                if !sources.iter().any(|ours| ours.trim_end_matches('/') == source.trim_end_matches('/')) {
-                    set.foreign += 1;
+                if !is_among(&sources, source) {
+                    *set.foreign.entry(shown(source)).or_default() += 1;
                     continue;
                 }
                 // Version 1 keeps checksums in a table of its own.
@@ -67,7 +88,7 @@ impl LockSet {
 
     fn add(&mut self, label: &str, id: &ReleaseId, sum: Option<Sha256>) -> Result<(), LockError> {
         self.crates.insert(id.name.canonical());
-        let known = self.releases.entry(id.clone()).or_insert(sum);
+        let (_, known) = self.releases.entry(key(id)).or_insert_with(|| (id.clone(), sum));
         match (*known, sum) {
             (Some(first), Some(second)) if first != second => Err(LockError::Conflict {
                 label: label.to_owned(),
@@ -83,10 +104,10 @@ impl LockSet {
         }
     }
 
-    /// Packages of other registries, which were skipped.
+    /// Returns what was skipped, by its source: packages of other registries and of git repositories.
     #[must_use]
-    pub fn foreign(&self) -> usize {
-        self.foreign
+    pub fn foreign(&self) -> &BTreeMap<String, usize> {
+        &self.foreign
     }
 
     /// Releases that are named.
@@ -104,8 +125,8 @@ impl LockSet {
     /// Crates that are named, each once.
     #[must_use]
     pub fn names(&self) -> Vec<CrateName> {
-        let mut names: Vec<_> = self.releases.keys().map(|id| id.name.clone()).collect();
-        names.dedup();
+        let mut names: Vec<_> = self.releases.values().map(|(id, _)| id.name.clone()).collect();
+        names.dedup_by(|a, b| a.canonical() == b.canonical());
         names
     }
 
@@ -115,14 +136,52 @@ impl LockSet {
 
     /// `None` when the release is not named, `Some(None)` when it has no checksum.
     pub(crate) fn checksum(&self, id: &ReleaseId) -> Option<Option<Sha256>> {
-        self.releases.get(id).copied()
+        self.releases.get(&key(id)).map(|(_, sum)| *sum)
     }
 
     /// What is named and not in `seen`.
     #[must_use]
     pub fn missing(&self, seen: &HashSet<ReleaseId>) -> Vec<ReleaseId> {
-        self.releases.keys().filter(|id| !seen.contains(id)).cloned().collect()
+        let seen: HashSet<_> = seen.iter().map(key).collect();
+        let missing = self.releases.iter().filter(|(key, _)| !seen.contains(key));
+        missing.map(|(_, (id, _))| id.clone()).collect()
     }
+}
+
+fn key(id: &ReleaseId) -> (String, VersionText) {
+    (id.name.canonical(), id.version.clone())
+}
+
+impl LockSources {
+    /// Returns the sources by which these lockfiles name the registry.
+    fn of<L>(&self, locks: &[(L, LockFile)]) -> Vec<String> {
+        let mut packages = locks.iter().flat_map(|(_, lock)| &lock.package);
+        let named =
+            packages.any(|package| package.source.as_ref().is_some_and(|source| is_among(&self.own, source)));
+        let replaced = if named { &[][..] } else { &self.replaced };
+        [&self.own, replaced].concat()
+    }
+}
+
+/// Returns whether a source is one of ours; a slash at the end makes no difference.
+fn is_among(ours: &[String], source: &str) -> bool {
+    ours.iter().any(|ours| ours.trim_end_matches('/') == source.trim_end_matches('/'))
+}
+
+/// Longest source that is shown, in characters.
+const SHOWN_CHARS: usize = 120;
+
+/// Returns a source for people: without user info and query, which may be secret.
+fn shown(source: &str) -> String {
+    let (kind, address) = source.split_once('+').unwrap_or(("", source));
+    let clean = match Url::parse(address) {
+        Ok(url) if url.has_host() => {
+            format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterPath])
+        }
+        _ => address.split(['?', '#']).next().unwrap_or_default().to_owned(),
+    };
+    let text = if kind.is_empty() { clean } else { format!("{kind}+{clean}") };
+    Printable(text.chars().take(SHOWN_CHARS).collect::<String>()).to_string()
 }
 
 #[cfg(test)]
@@ -131,7 +190,7 @@ mod tests {
 
     #[test]
     fn lockfiles_of_every_version_name_the_same_releases() {
-        let sources = ["registry+https://registry.test/index".to_owned()];
+        let sources = own("registry+https://registry.test/index");
         for (version, text, foreign) in [
             (1, include_str!("../../../testdata/lockfiles/v1.lock"), 0),
             (2, include_str!("../../../testdata/lockfiles/v2.lock"), 2),
@@ -139,12 +198,64 @@ mod tests {
             (4, include_str!("../../../testdata/lockfiles/v4.lock"), 2),
         ] {
             let set = LockSet::parse(&[("lock".into(), text.into())], &sources).expect("a lockfile");
-            let ids: Vec<_> = set.releases.keys().map(ToString::to_string).collect();
+            let ids: Vec<_> = set.releases.values().map(|(id, _)| id.to_string()).collect();
             assert_eq!(ids, ["alpha 1.0.0", "beta 0.2.0+build"], "version {version}");
-            assert_eq!(set.foreign(), foreign, "version {version}");
+            assert_eq!(set.foreign().values().sum::<usize>(), foreign, "version {version}");
             let sum = set.checksum(&id(("alpha", "1.0.0"))).flatten();
             assert_eq!(sum, Some(Sha256::from_bytes([0x11; 32])), "version {version}");
         }
+    }
+
+    fn own(source: &str) -> LockSources {
+        LockSources { own: vec![source.to_owned()], replaced: Vec::new() }
+    }
+
+    #[test]
+    fn packages_of_other_registries_are_named_and_counted() {
+        let package = |name: &str, source: &str| {
+            format!("[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\nsource = \"{source}\"\n")
+        };
+        let text = [
+            package("ours", "sparse+https://own.test/index/"),
+            package("theirs", "registry+https://big.test/index"),
+            package("more", "registry+https://big.test/index"),
+            package("other", "sparse+https://user:secret@far.test/?token=secret"),
+            package("repository", "git+https://git.test/x?rev=1#abc"),
+            "[[package]]\nname = \"path\"\nversion = \"1.0.0\"\n".to_owned(),
+        ]
+        .concat();
+        let sources = LockSources {
+            own: vec!["sparse+https://own.test/index".into()],
+            replaced: vec!["registry+https://big.test/index".into()],
+        };
+        let set = LockSet::parse(&[("lock".into(), text)], &sources).expect("set");
+        assert_eq!(set.names().iter().map(CrateName::as_str).collect::<Vec<_>>(), ["ours"]);
+        let foreign: Vec<_> = set.foreign().iter().map(|(source, n)| (source.as_str(), *n)).collect();
+        let expected = [
+            ("git+https://git.test/x", 1),
+            ("registry+https://big.test/index", 2),
+            ("sparse+https://far.test/", 1),
+        ];
+        assert_eq!(foreign, expected);
+        // Nobody names the registry itself: it stands in for the one that they name.
+        let set = LockSet::parse(
+            &[("lock".into(), package("theirs", "registry+https://big.test/index"))],
+            &sources,
+        )
+        .expect("set");
+        assert_eq!((set.len(), set.foreign().len()), (1, 0));
+    }
+
+    #[test]
+    fn two_spellings_in_two_lockfiles_are_one_release() {
+        let package = |name: &str| {
+            format!("[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\nsource = \"registry+x\"\n")
+        };
+        let files = [("a".into(), package("Foo-Bar")), ("b".into(), package("foo_bar"))];
+        let set = LockSet::parse(&files, &own("registry+x")).expect("set");
+        assert_eq!((set.len(), set.names().len()), (1, 1));
+        assert_eq!(set.checksum(&id(("FOO_bar", "1.0.0"))), Some(None));
+        assert!(set.missing(&HashSet::from([id(("foo-bar", "1.0.0"))])).is_empty());
     }
 
     fn id((name, version): (&str, &str)) -> ReleaseId {
@@ -163,9 +274,9 @@ mod tests {
             "[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry+x\"\n[metadata]\n\"checksum a 1.0.0 \
              (registry+x)\" = \"{sum}\"\n"
         );
-        let sources = ["registry+x".to_owned()];
+        let sources = own("registry+x");
         let set = LockSet::parse(&[("new".into(), new.clone()), ("old".into(), old)], &sources).expect("set");
-        assert_eq!((set.releases.len(), set.foreign()), (1, 1));
+        assert_eq!((set.releases.len(), set.foreign()["git+y"]), (1, 1));
         let other = new.replace("ab", "cd");
         let error =
             LockSet::parse(&[("one".into(), new), ("two".into(), other)], &sources).expect_err("conflict");

@@ -28,10 +28,12 @@ impl NameSet {
         for text in texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
             let bad = || SelectionError::Name { text: Printable(text).to_string() };
             if let Ok(name) = CrateName::new(text) {
-                set.canonical.insert(name.canonical());
-                set.exact.push(name);
+                // Two spellings of one name are one crate.
+                if set.canonical.insert(name.canonical()) {
+                    set.exact.push(name);
+                }
             } else if text.contains(['*', '?', '[']) {
-                let glob = GlobBuilder::new(&text.to_ascii_lowercase()).build().map_err(|_| bad())?;
+                let glob = GlobBuilder::new(&canonical_glob(text)).build().map_err(|_| bad())?;
                 globs.add(glob);
             } else {
                 return Err(bad());
@@ -51,7 +53,7 @@ impl NameSet {
     #[must_use]
     pub fn matches(&self, name: &CrateName) -> bool {
         self.canonical.contains(&name.canonical())
-            || (!self.globs.is_empty() && self.globs.is_match(name.as_str().to_ascii_lowercase()))
+            || (!self.globs.is_empty() && self.globs.is_match(name.canonical()))
     }
 
     /// The names; globs left out.
@@ -65,6 +67,18 @@ impl NameSet {
     pub fn exact_names(&self) -> Option<Vec<CrateName>> {
         self.globs.is_empty().then(|| self.exact.clone())
     }
+}
+
+/// Returns a glob as it is compared with canonical names: lower case, `_` for `-` outside of brackets, where a `-` is
+/// a range.
+fn canonical_glob(text: &str) -> String {
+    let mut in_brackets = false;
+    text.chars()
+        .map(|c| {
+            in_brackets = (in_brackets || c == '[') && c != ']';
+            if c == '-' && !in_brackets { '_' } else { c.to_ascii_lowercase() }
+        })
+        .collect()
 }
 
 /// One machine's share of the crates: `i` of `n`, by a stable hash of the name.
@@ -119,8 +133,11 @@ pub struct Selection {
     pub exclude: NameSet,
     /// Only what lockfiles name.
     pub locked: Option<LockSet>,
-    /// Only the newest N versions that are not yanked; 0 means all.
+    /// Only the newest N versions that are not yanked; 0 means all. Pre-releases count only where a crate has
+    /// nothing else.
     pub latest: usize,
+    /// With `latest`: pre-releases count like all others.
+    pub include_prerelease: bool,
     /// Also yanked versions. What a lockfile names is wanted, yanked or not.
     pub include_yanked: bool,
     /// This machine's share.
@@ -176,17 +193,25 @@ impl Selection {
                 selected.yanked_skipped = before - records.len();
             }
         }
-        if self.latest > 0 && records.len() > self.latest {
-            let mut order: Vec<_> = records
-                .iter()
-                .map(|record| (Version::parse(record.id.version.as_str()).ok(), record.id.clone()))
-                .collect();
-            order.sort_by(|a, b| b.cmp(a));
-            let newest: HashSet<_> = order.into_iter().take(self.latest).map(|(_, id)| id).collect();
-            records.retain(|record| newest.contains(&record.id));
+        if self.latest > 0 {
+            self.retain_newest(&mut records);
         }
         selected.records = records;
         selected
+    }
+
+    /// Leaves the newest `latest` of records that are not yanked, as Cargo would choose them.
+    fn retain_newest(&self, records: &mut Vec<IndexRecord>) {
+        let version = |record: &IndexRecord| Version::parse(record.id.version.as_str()).ok();
+        let is_stable =
+            |version: &Option<Version>| version.as_ref().is_some_and(|version| version.pre.is_empty());
+        let mut order: Vec<_> = records.iter().map(|record| (version(record), record.id.clone())).collect();
+        if !self.include_prerelease && order.iter().any(|(version, _)| is_stable(version)) {
+            order.retain(|(version, _)| is_stable(version));
+        }
+        order.sort_by(|a, b| b.cmp(a));
+        let newest: HashSet<_> = order.into_iter().take(self.latest).map(|(_, id)| id).collect();
+        records.retain(|record| newest.contains(&record.id));
     }
 }
 
@@ -201,10 +226,25 @@ mod tests {
 
     #[test]
     fn latest_goes_by_semantic_version() {
-        let records = ["0.9.0", "0.10.0", "0.10.0-rc.1", "0.2.0"].map(|v| record(v, false)).to_vec();
-        let picked = Selection { latest: 2, ..Selection::default() }.select(records);
-        let versions: Vec<_> = picked.records.iter().map(|r| r.id.version.as_str()).collect();
-        assert_eq!(versions, ["0.10.0", "0.10.0-rc.1"]);
+        let versions = |selection: &Selection, records: &[(&str, bool)]| {
+            let records = records.iter().map(|(version, yanked)| record(version, *yanked)).collect();
+            let picked = selection.select(records).records;
+            picked.iter().map(|record| record.id.version.to_string()).collect::<Vec<_>>()
+        };
+        let latest = |latest| Selection { latest, ..Selection::default() };
+        let mixed =
+            ["0.9.0", "0.10.0-rc.1", "0.10.0", "0.11.0-rc.1", "0.2.0"].map(|version| (version, false));
+        assert_eq!(versions(&latest(1), &mixed), ["0.10.0"]);
+        assert_eq!(versions(&latest(2), &mixed), ["0.9.0", "0.10.0"]);
+        assert_eq!(versions(&latest(9), &mixed), ["0.9.0", "0.10.0", "0.2.0"], "no pre-release fills up");
+        let alike = Selection { include_prerelease: true, ..latest(2) };
+        assert_eq!(versions(&alike, &mixed), ["0.10.0", "0.11.0-rc.1"]);
+        let early = [("0.1.0-alpha.2", false), ("0.1.0-alpha.10", false)];
+        assert_eq!(versions(&latest(1), &early), ["0.1.0-alpha.10"]);
+        // A yanked stable version is none that Cargo would choose.
+        let yanked = [("1.0.0", true), ("2.0.0-rc.1", false)];
+        assert_eq!(versions(&latest(1), &yanked), ["2.0.0-rc.1"]);
+        assert_eq!(versions(&Selection { include_yanked: true, ..latest(1) }, &yanked), ["2.0.0-rc.1"]);
     }
 
     #[test]
@@ -224,6 +264,17 @@ mod tests {
         }
         assert!(set.exact_names().is_none());
         assert!(NameSet::parse(&["../x".into()]).is_err());
+        let set = NameSet::parse(&["foo-bar".into(), "FOO_BAR".into(), "Foo-Bar".into()]).expect("set");
+        assert_eq!(set.names().len(), 1, "one crate in three spellings");
+        for (glob, name, wanted) in [
+            ("foo-*", "foo_bar", true),
+            ("FOO_?ar", "foo-bar", true),
+            ("x[a-c]y", "xby", true),
+            ("x[a-c]y", "xdy", false),
+        ] {
+            let set = NameSet::parse(&[glob.into()]).expect("glob");
+            assert_eq!(set.matches(&name.parse().expect("name")), wanted, "{glob} {name}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use mirror_types::{
 use serde::Deserialize;
 use url::Url;
 
+use crate::record::{IndexLimits, parse_file};
+
 /// Why a registry's configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -217,10 +219,19 @@ pub struct CacheEntry {
 #[error("the cache entry is torn or of another version")]
 pub struct BadCacheEntry;
 
-const MAGIC: &str = "mirror-sparse-cache 1";
+const MAGIC: &str = "mirror-sparse-cache 2";
+/// The same without a check sum.
+const OLD_MAGIC: &str = "mirror-sparse-cache 1";
+
+/// Returns a check sum against damage on disk, not against malice: FNV-1a of 64 bits notices every single byte.
+fn check_sum(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
 
 impl CacheEntry {
-    /// The entry as kept on disk: a line with the version, `etag`, `last-modified` and `length`
+    /// The entry as kept on disk: a line with the version, `etag`, `last-modified`, `check` and `length`
     /// lines, an empty line, the bytes. A `length` of `gone` stands for a crate that is not there.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -233,9 +244,10 @@ impl CacheEntry {
             CacheState::Gone => ("gone".to_owned(), &[]),
         };
         let head = format!(
-            "{MAGIC}\n{}{}length: {length}\n\n",
+            "{MAGIC}\n{}{}check: {:016x}\nlength: {length}\n\n",
             line("etag", &self.etag),
-            line("last-modified", &self.last_modified)
+            line("last-modified", &self.last_modified),
+            check_sum(body)
         );
         [head.as_bytes(), body].concat()
     }
@@ -249,17 +261,23 @@ impl CacheEntry {
         let head = std::str::from_utf8(&bytes[..end]).map_err(|_| BadCacheEntry)?;
         let body = &bytes[end + 2..];
         let mut lines = head.split('\n');
-        if lines.next() != Some(MAGIC) {
-            return Err(BadCacheEntry);
-        }
-        let (mut etag, mut last_modified, mut length) = (None, None, None);
+        let checked = match lines.next() {
+            Some(MAGIC) => true,
+            Some(OLD_MAGIC) => false,
+            _ => return Err(BadCacheEntry),
+        };
+        let (mut etag, mut last_modified, mut length, mut check) = (None, None, None, None);
         for line in lines {
             match line.split_once(": ") {
                 Some(("etag", value)) => etag = Some(value.to_owned()),
                 Some(("last-modified", value)) => last_modified = Some(value.to_owned()),
+                Some(("check", value)) => check = u64::from_str_radix(value, 16).ok(),
                 Some(("length", value)) => length = Some(value),
                 _ => return Err(BadCacheEntry),
             }
+        }
+        if checked && check != Some(check_sum(body)) {
+            return Err(BadCacheEntry);
         }
         let state = match length {
             Some("gone") if body.is_empty() => CacheState::Gone,
@@ -331,6 +349,75 @@ pub fn interpret(status: u16, etag: Option<&str>, last_modified: Option<&str>, b
     }
 }
 
+/// Caps on what a sparse registry may answer, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerLimits {
+    /// Largest index file. The largest that are known have some 5 MiB.
+    pub max_index_file_bytes: u64,
+    /// Largest `config.json`.
+    pub max_config_bytes: u64,
+}
+
+impl Default for AnswerLimits {
+    fn default() -> Self {
+        Self { max_index_file_bytes: 32 << 20, max_config_bytes: 1 << 20 }
+    }
+}
+
+/// An answer for an index file that cannot be used; what was kept before stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadAnswer {
+    /// Not one of its lines is a record.
+    #[error("the answer is no index file; it begins with {start}")]
+    NotAnIndexFile {
+        /// Its first characters, printable.
+        start: String,
+    },
+    /// It ends where the connection ended, in the midst of what was kept before.
+    #[error(
+        "the answer ends with the connection, after {found_bytes} of the {known_bytes} bytes that are known: it was cut"
+    )]
+    Cut {
+        /// Its length.
+        found_bytes: usize,
+        /// Length of what was kept before.
+        known_bytes: usize,
+    },
+}
+
+/// Decides whether an answer for the index file at `path` is used, and takes the validators from one that may not
+/// be whole: the next run asks for it in full. `end_announced` tells whether the peer said where it ends, `before` is
+/// what was kept.
+///
+/// # Errors
+/// Why it is not used.
+pub fn check_index_file(
+    path: &str,
+    entry: &mut CacheEntry,
+    end_announced: bool,
+    before: Option<&CacheEntry>,
+    limits: &IndexLimits,
+) -> Result<(), BadAnswer> {
+    let CacheState::Present(data) = &entry.state else { return Ok(()) };
+    if !end_announced
+        && let Some(CacheEntry { state: CacheState::Present(known), .. }) = before
+        && data.len() < known.len()
+        && known.starts_with(data)
+    {
+        return Err(BadAnswer::Cut { found_bytes: data.len(), known_bytes: known.len() });
+    }
+    let mut bad_lines = 0;
+    let records = parse_file(path, data, limits, &mut |_| bad_lines += 1);
+    if records.is_empty() && bad_lines > 0 {
+        let start = clipped(data.trim_ascii_start(), CLIPPED_VALUE_BYTES);
+        return Err(BadAnswer::NotAnIndexFile { start });
+    }
+    if !end_announced || bad_lines > 0 {
+        (entry.etag, entry.last_modified) = (None, None);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -394,6 +481,54 @@ mod tests {
         assert_eq!(config_url(&root).as_str(), "https://h/index/config.json");
     }
 
+    fn answer(data: &str) -> CacheEntry {
+        let (etag, last_modified) = (Some("\"e\"".to_owned()), Some("yesterday".to_owned()));
+        CacheEntry { etag, last_modified, state: CacheState::Present(data.into()) }
+    }
+
+    /// Checks an answer for `fo/ob/foobar`; tells whether its validators are kept.
+    fn check(data: &str, end_announced: bool, before: Option<&str>) -> Result<bool, BadAnswer> {
+        let (mut entry, before) = (answer(data), before.map(answer));
+        let limits = IndexLimits::default();
+        check_index_file("fo/ob/foobar", &mut entry, end_announced, before.as_ref(), &limits)?;
+        assert_eq!(entry.etag.is_some(), entry.last_modified.is_some());
+        Ok(entry.etag.is_some())
+    }
+
+    #[test]
+    fn an_answer_that_may_be_cut_is_asked_for_in_full_again() {
+        let line = |version: &str| {
+            let sum = "ab".repeat(32);
+            format!("{{\"name\":\"foobar\",\"vers\":\"{version}\",\"cksum\":\"{sum}\"}}")
+        };
+        let (one, two) = (line("1.0.0"), line("1.1.0"));
+        let whole = format!("{one}\n{two}\n");
+        assert_eq!(check(&whole, true, None), Ok(true));
+        assert_eq!(check(whole.trim_end(), true, None), Ok(true), "the last line needs no newline");
+        assert_eq!(check(&whole, false, None), Ok(false), "nobody said where it ends");
+        assert_eq!(check(&whole[..whole.len() - 20], true, None), Ok(false), "its last line is torn");
+        assert_eq!(check("", true, Some(&whole)), Ok(true), "the registry has emptied it");
+        let cut = |found_bytes| Err(BadAnswer::Cut { found_bytes, known_bytes: whole.len() });
+        for at in [0, 20, one.len(), one.len() + 1, whole.len() - 1] {
+            assert_eq!(check(&whole[..at], false, Some(&whole)), cut(at));
+        }
+        assert_eq!(check(&format!("{two}\n"), false, Some(&whole)), Ok(false), "a line was taken out");
+        for strange in ["<html>\x1b[2J</html>", "{}", "null\n\n", "{\"name\":\"foobar\",\"vers\":\"1.0"] {
+            let error = check(strange, true, Some(&whole)).expect_err("no index file").to_string();
+            assert!(error.contains("no index file") && !error.contains('\x1b'), "{error}");
+        }
+    }
+
+    #[test]
+    fn entries_of_the_first_version_are_read() {
+        let old = b"mirror-sparse-cache 1\netag: \"e\"\nlength: 2\n\nhi";
+        let entry = CacheEntry::decode(old).expect("an entry");
+        assert_eq!(
+            (entry.etag.as_deref(), entry.state),
+            (Some("\"e\""), CacheState::Present(b"hi".to_vec()))
+        );
+    }
+
     proptest! {
         #[test]
         fn cache_entries_round_trip_and_torn_ones_are_noticed(
@@ -403,9 +538,18 @@ mod tests {
         ) {
             let entry = CacheEntry { etag, last_modified: None, state: CacheState::Present(body) };
             let bytes = entry.encode();
-            prop_assert_eq!(CacheEntry::decode(&bytes), Ok(entry));
+            prop_assert_eq!(CacheEntry::decode(&bytes), Ok(entry.clone()));
             if cut < bytes.len() {
                 prop_assert_eq!(CacheEntry::decode(&bytes[..cut]), Err(BadCacheEntry));
+            }
+            // A damaged body is noticed, too.
+            if let CacheState::Present(body) = &entry.state
+                && !body.is_empty()
+            {
+                let mut damaged = bytes.clone();
+                let at = bytes.len() - 1 - cut % body.len();
+                damaged[at] ^= 1;
+                prop_assert_eq!(CacheEntry::decode(&damaged), Err(BadCacheEntry));
             }
         }
 

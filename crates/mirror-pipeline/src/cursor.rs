@@ -53,13 +53,19 @@ impl Cursor {
     /// run does not go through all of it.
     pub(crate) fn of(input: &Input, options: &DownloadOptions, is_open: bool) -> Option<Self> {
         let Input::Local(source) = input else { return None };
-        if !is_open || options.limit > 0 || options.checksums.is_some() {
+        if !is_open || options.closure.is_some() || options.limit > 0 || options.checksums.is_some() {
             return None;
         }
         // Who wants both places looks at what has one; otherwise either will do.
         let places = if options.storage == Storage::Both { ", both places" } else { "" };
+        // Which versions are the newest has changed once: what an older program counted does not hold.
+        let pre = match (options.latest, options.include_prerelease) {
+            (0, _) => "",
+            (_, false) => " stable",
+            (_, true) => " of all",
+        };
         let selection = format!(
-            "latest {}, yanked {}, shard {}{places}",
+            "latest {}{pre}, yanked {}, shard {}{places}",
             options.latest, options.include_yanked, options.shard
         );
         Some(Self {

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -80,7 +80,8 @@ pub(crate) struct Run {
     /// Where downloads come from, when the operator says so.
     pub(crate) base: Option<DlTemplate>,
     pub(crate) checksums: Option<Checksums>,
-    pub(crate) foreign: u64,
+    /// Packages of other sources in the lockfiles, by source.
+    pub(crate) foreign: BTreeMap<String, usize>,
 }
 
 /// Counts what the fetcher does.
@@ -131,12 +132,21 @@ impl Run {
                 .map_err(|error| PipelineError::Usage(error.to_string()))?;
             Some(set)
         };
-        let foreign = locked.as_ref().map_or(0, |set| set.foreign() as u64);
+        let foreign = locked.as_ref().map(|set| set.foreign().clone()).unwrap_or_default();
+        if locked.as_ref().is_some_and(LockSet::is_empty) && !foreign.is_empty() {
+            let named: Vec<_> = foreign.iter().map(|(source, n)| format!("{source} ({n})")).collect();
+            return Err(PipelineError::Usage(format!(
+                "the lockfiles name no package of the registry that is mirrored, only of others: {}; name theirs with \
+                 --index-url",
+                named.join(", ")
+            )));
+        }
         let selection = Selection {
             include: options.include.clone(),
             exclude: options.exclude.clone(),
             locked,
             latest: options.latest,
+            include_prerelease: options.include_prerelease,
             include_yanked: options.include_yanked,
             shard: options.shard,
         };
@@ -154,7 +164,7 @@ impl Run {
         let stats = self.stats.clone();
         let user_cancel = self.cancel.clone();
         let cancel = self.cancel.child_token();
-        let foreign = self.foreign;
+        let foreign = self.foreign.clone();
         stats.set_phase(Phase::Index);
         let store = store.map_or_else(|| open_store(&options), Ok)?;
         let (mut manifest, opened) = ManifestWriter::open(&options.manifest)?;
@@ -399,6 +409,10 @@ pub(crate) fn add_plan(outcome: &mut Outcome, report: PlanReport) {
     outcome.existing = report.existing;
     outcome.would_fetch = report.to_fetch;
     outcome.yanked_skipped = report.yanked_skipped;
+    outcome.without_checksum = report.without_checksum;
+    outcome.elsewhere = report.elsewhere;
+    outcome.unsatisfied = report.unsatisfied;
+    outcome.first_unsatisfied = report.first_unsatisfied;
     outcome.bad_lines = report.bad_lines;
     outcome.first_bad_lines = report.first_bad_lines;
     outcome.withdrawn = report.withdrawn;

@@ -5,6 +5,7 @@
 //! in; it takes [`DownloadOptions`] and gives an [`Outcome`], which maps to an exit code.
 
 mod bundles;
+mod closing;
 mod commit;
 mod cursor;
 mod download;
@@ -14,6 +15,7 @@ mod extract;
 mod gone;
 mod keep;
 mod list;
+mod names;
 mod options;
 mod outcome;
 mod plan;
@@ -35,7 +37,8 @@ pub use download::download;
 pub use error::PipelineError;
 pub use extract::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted, extract};
 pub use mirror_fetch::FetchOptions;
-pub use mirror_index::{NameSet, Shard};
+pub use mirror_index::sparse::AnswerLimits;
+pub use mirror_index::{ClosureLimits, ClosureOptions, LockSources, NameSet, Shard, Target};
 pub use mirror_manifest::Withdrawal;
 pub use mirror_store::{StoreError, bundle};
 pub use mirror_types::{

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use mirror_types::{CLIPPED_VALUE_BYTES, CrateName, ReleaseId, Sha256, VersionText, clipped, redacted};
@@ -6,6 +6,8 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::error::PipelineError;
+use crate::event::Problem;
+use crate::plan::{Address, Planner};
 
 /// Reads a newline-delimited list of URLs; blank lines and `#` comments are ignored. Lines that
 /// name no release are given to `fault`.
@@ -76,14 +78,63 @@ pub(crate) fn read_checksums(path: &Path) -> Result<Checksums, PipelineError> {
         let entry: ChecksumLine = serde_json::from_str(line).map_err(|error| {
             PipelineError::Usage(format!("checksums {}, line {}: {error}", path.display(), at + 1))
         })?;
-        sums.insert(readable(&entry.url), entry.sha256);
+        let sum = entry.sha256;
+        if let Some(other) = sums.insert(normal(&entry.url), sum).filter(|other| *other != sum) {
+            return Err(PipelineError::Usage(format!(
+                "checksums {}, line {}: {} has the checksum {sum} here and {other} before; one of them is wrong",
+                path.display(),
+                at + 1,
+                clipped(&entry.url, CLIPPED_VALUE_BYTES)
+            )));
+        }
     }
     Ok(sums)
+}
+
+/// Returns a URL as those of a list are looked up: as its parser writes it, and readable.
+fn normal(url: &str) -> String {
+    Url::parse(url.trim()).map_or_else(|_| readable(url), |url| readable(url.as_str()))
 }
 
 /// A URL with `%2B` shown as `+`, and without credentials.
 pub(crate) fn readable(url: &str) -> String {
     redacted(url).replace("%2B", "+").replace("%2b", "+")
+}
+
+/// Plans the releases of a list.
+pub(crate) fn plan_list(planner: &mut Planner, entries: Vec<(ReleaseId, Url)>) -> Result<(), PipelineError> {
+    let mut by_crate: BTreeMap<CrateName, Vec<(ReleaseId, Url)>> = BTreeMap::new();
+    let mut seen = HashSet::new();
+    for (id, url) in entries {
+        // Two spellings of one name are one crate: the first one counts.
+        if seen.insert((id.name.canonical(), id.version.clone())) {
+            by_crate.entry(id.name.clone()).or_default().push((id, url));
+        }
+    }
+    for (name, entries) in by_crate {
+        if !planner.selection.wants_crate(&name) {
+            continue;
+        }
+        let held = planner.held(&name)?;
+        planner.doubt(&name)?;
+        for (id, url) in entries {
+            if !planner.begin(&id) {
+                return Ok(());
+            }
+            let given = planner.checksums.as_ref().map(|sums| sums.get(&readable(url.as_str())).copied());
+            if given == Some(None) {
+                planner.report.without_checksum += 1;
+                let why = "no checksum is given for its URL, so it was not fetched";
+                let problem = Problem::planned("no-checksum", why.to_owned());
+                if planner.fail_at(&id, None, readable(url.as_str()), problem).is_err() {
+                    return Ok(());
+                }
+            } else if planner.place(id, given.flatten(), Address::Given(url), &held)?.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

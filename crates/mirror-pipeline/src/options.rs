@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
 use mirror_fetch::FetchOptions;
-use mirror_index::{NameSet, Shard};
+use mirror_index::sparse::AnswerLimits;
+use mirror_index::{ClosureOptions, LockSources, NameSet, Shard};
 use mirror_manifest::Withdrawal;
 use mirror_types::{Address, Layout};
 
@@ -75,28 +76,33 @@ pub struct DownloadOptions {
     pub update: Option<IndexUpdate>,
     /// Only what these lockfiles name.
     pub cargo_locks: Vec<PathBuf>,
-    /// `source` strings by which lockfiles name this registry.
-    pub lock_sources: Vec<String>,
+    /// How lockfiles name this registry.
+    pub lock_sources: LockSources,
     /// Only these crates; empty means all.
     pub include: NameSet,
     /// Never these crates.
     pub exclude: NameSet,
-    /// Only the newest N non-yanked versions of a crate; 0 means all.
+    /// Only the newest N non-yanked versions of a crate; 0 means all. Pre-releases count only where a crate has
+    /// nothing else.
     pub latest: usize,
+    /// With `latest`: pre-releases count like all others.
+    pub include_prerelease: bool,
     /// Also yanked versions.
     pub include_yanked: bool,
     /// This machine's share.
     pub shard: Shard,
-    /// With a sparse registry: everything that could satisfy a dependency, too.
-    pub closure: bool,
+    /// Also what builds of the selection need, as far as this says.
+    pub closure: Option<ClosureOptions>,
     /// First N records only; 0 means all.
     pub limit: u64,
     /// JSONL of `{url, sha256}`.
     pub checksums: Option<PathBuf>,
     /// Base of download URLs; `None` takes the registry's own `dl`, or the product's default.
     pub crates_base_url: Option<Address>,
-    /// Sparse index from its cache alone.
+    /// Ask nobody for anything: what is held and what the cache of a sparse index has must do.
     pub offline: bool,
+    /// Caps on the answers of a sparse registry.
+    pub answers: AnswerLimits,
     /// Mirror root.
     pub out: PathBuf,
     /// Layout below the root.

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mirror_manifest::Withdrawal;
@@ -66,8 +67,16 @@ pub struct Outcome {
     pub yanked_skipped: u64,
     /// Bad lines of the index.
     pub bad_lines: u64,
-    /// Packages of other registries in the lockfiles.
-    pub foreign_packages: u64,
+    /// Packages of other registries and of git repositories in the lockfiles, by source; they are skipped.
+    pub foreign_packages: BTreeMap<String, usize>,
+    /// With a closure: releases with dependencies in other registries, by registry; those are not followed.
+    pub elsewhere: BTreeMap<String, usize>,
+    /// With a closure: requirements that no release satisfies.
+    pub unsatisfied: usize,
+    /// The first of them.
+    pub first_unsatisfied: Vec<String>,
+    /// URLs of a list for which its file of checksums has nothing; they are failures.
+    pub without_checksum: u64,
     /// Files that were held with wrong bytes and moved to quarantine.
     pub quarantined: u64,
     /// Held files that upstream has replaced by other bytes; kept under `.mirror/replaced`.

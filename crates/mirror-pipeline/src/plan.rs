@@ -1,6 +1,6 @@
 //! Records in, jobs out: what is wanted minus what is held.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
@@ -71,6 +71,13 @@ pub(crate) struct PlanReport {
     pub(crate) existing: u64,
     pub(crate) to_fetch: u64,
     pub(crate) yanked_skipped: u64,
+    /// Of a closure: releases with dependencies in other registries, by registry.
+    pub(crate) elsewhere: BTreeMap<String, usize>,
+    /// Of a closure: requirements that nothing satisfies, and the first of them.
+    pub(crate) unsatisfied: usize,
+    pub(crate) first_unsatisfied: Vec<String>,
+    /// URLs of a list for which its checksums have nothing.
+    pub(crate) without_checksum: u64,
     pub(crate) bad_lines: u64,
     pub(crate) first_bad_lines: Vec<String>,
     /// Index files that have bad lines.
@@ -175,6 +182,7 @@ pub(crate) struct Planner {
     pub(crate) checksums: Option<Checksums>,
     pub(crate) layout: Layout,
     pub(crate) limit: u64,
+    pub(crate) offline: bool,
     pub(crate) verify_existing: bool,
     pub(crate) storage: Storage,
     /// Whether this run goes through the whole index.
@@ -386,6 +394,17 @@ impl Planner {
         problem: Problem,
     ) -> Result<(), Stopped> {
         let url = cksum.map_or_else(String::new, |sum| self.template.readable(id, &sum));
+        self.fail_at(id, cksum, url, problem)
+    }
+
+    /// The same, of a record whose address was given.
+    pub(crate) fn fail_at(
+        &self,
+        id: &ReleaseId,
+        cksum: Option<Sha256>,
+        url: String,
+        problem: Problem,
+    ) -> Result<(), Stopped> {
         let tag = self.tag(id.clone(), cksum, url);
         match &self.sinks {
             Some(sinks) => {

@@ -64,13 +64,13 @@ impl Run {
     /// What would be done; nothing is written.
     pub(crate) async fn rehearse(self) -> Result<Outcome, PipelineError> {
         let options = self.options.clone();
-        let (foreign, cancel) = (self.foreign, self.cancel.clone());
+        let (foreign, cancel) = (self.foreign.clone(), self.cancel.clone());
         Store::check_tree(&options.out, options.layout, options.layout_asked)?;
         let store = Store::open_read_only(&options.out, options.layout)?;
         let fetcher = Fetcher::new(
             options.fetch.clone(),
             Arc::new(Observer(self.stats.clone())),
-            Arc::new(MemorySpools),
+            Arc::new(MemorySpools::default()),
         )?;
         let catalogue = match &store {
             Some(store) => Catalogue::open_read_only(&database(store))?,

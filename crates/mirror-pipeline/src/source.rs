@@ -1,6 +1,6 @@
 //! Opens what the records come from, and plans all of it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,25 +8,28 @@ use std::time::{Duration, Instant};
 
 use mirror_fetch::Fetcher;
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{Closure, IndexFile, IndexLimits, IndexSource, Selection};
+use mirror_index::{Closure, ClosureReport, IndexFile, IndexLimits, IndexSource, Selection};
 use mirror_manifest::Catalogue;
 use mirror_store::Store;
 use mirror_telemetry::RunStats;
-use mirror_types::{CrateName, IndexRecord, ReleaseId, index_path, upstream};
+use mirror_types::{CrateName, IndexRecord, ReleaseId, upstream};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::closing::{ClosedIndex, close_local};
 use crate::cursor::{Cursor, News, Totals};
 use crate::download::Run;
 use crate::error::PipelineError;
 use crate::event::{Event, Problem};
 use crate::keep::{Keeper, Kept};
-use crate::list::{read_list, readable};
+use crate::list::{plan_list, read_list};
+use crate::names::{paths_of, sparse_names};
 use crate::options::{DownloadOptions, Upstream};
-use crate::plan::{Address, Parsed, PlanReport, Planner, Sinks, wants_file};
+use crate::plan::{Parsed, PlanReport, Planner, Sinks, wants_file};
 use crate::presence::Presence;
 use crate::rehearse::Sample;
-use crate::sparse::SparseRegistry;
+use crate::sparse::{FileAnswer, SparseRegistry};
+use crate::threads::{join, spawn};
 
 /// What was opened before anything is touched: a wrong path or address ends the run here.
 pub(crate) enum Input {
@@ -65,8 +68,20 @@ impl Input {
 /// Where planned records come from, once everything that needs the network is done.
 pub(crate) enum Records {
     Local(IndexSource, Way),
-    Sparse { registry: Box<SparseRegistry>, names: Vec<CrateName> },
-    Closed { registry: Box<SparseRegistry>, crates: Vec<Vec<IndexRecord>> },
+    Sparse {
+        registry: Box<SparseRegistry>,
+        names: Vec<CrateName>,
+    },
+    /// The same in a run that keeps nothing: planned as the answers come.
+    Answers {
+        registry: Box<SparseRegistry>,
+        names: Vec<CrateName>,
+        runtime: tokio::runtime::Handle,
+    },
+    Closed {
+        index: ClosedIndex,
+        crates: Vec<Vec<IndexRecord>>,
+    },
     List(Vec<(ReleaseId, Url)>),
 }
 
@@ -79,8 +94,8 @@ pub(crate) enum Way {
     Fastest,
     /// What differs from the tree that an earlier run went through.
     News(News),
-    /// The files of these crates; of each, its possible paths.
-    Named(Vec<Vec<String>>),
+    /// The files at these paths, as far as they are there.
+    Named(Vec<String>),
 }
 
 /// What a planner works with beside the source.
@@ -107,9 +122,25 @@ impl Run {
         let mut faults = Vec::new();
         let mut unread = Vec::new();
         let mut guarded = false;
+        let mut closed = ClosureReport::default();
         let mut named: Vec<CrateName> = selection.include.names().to_vec();
         named.retain(|name| selection.wants_crate(name));
         let records = match input {
+            Input::Local(source) if let Some(scope) = &options.closure => {
+                let (scope, selection) = (scope.clone(), selection.clone());
+                let stop = cancel.clone();
+                let (source, closure, bad) = join(spawn("close", move || {
+                    let mut bad = Vec::new();
+                    let mut fault = |fault: mirror_index::LineFault| bad.push(fault.to_string());
+                    let closure = close_local(&source, &selection, &scope, &mut fault, &stop);
+                    closure.map(|closure| (source, closure, bad))
+                })?)
+                .await??;
+                faults = bad;
+                let (crates, report) = closure.finish();
+                closed = report;
+                Records::Closed { index: ClosedIndex::Local(source), crates }
+            }
             Input::Local(source) => {
                 let way = way(&source, &options, &selection, catalogue.as_ref(), cursor.as_ref(), &lost)?;
                 Records::Local(source, way)
@@ -121,21 +152,27 @@ impl Run {
             }
             Input::Sparse { url, names } => {
                 let keep = sinks.is_some();
-                let mut registry = SparseRegistry::new(&url, store, keep, options.offline, fetcher)?;
+                let mut registry =
+                    SparseRegistry::new(&url, store, keep, options.offline, options.answers, fetcher)?;
                 if template.is_none() {
                     let own = registry.template().await?;
                     guarded = registry.leads_elsewhere(&own);
                     template = Some(own);
                 }
-                if options.closure {
-                    let mut closure = Closure::new(selection.clone());
+                if let Some(scope) = &options.closure {
+                    let mut closure = Closure::new(selection.clone(), names, scope.clone());
                     registry
                         .close(&mut closure, &mut |fault| faults.push(fault.to_string()), &cancel)
                         .await?;
                     unread.extend(registry.failed.clone());
-                    Records::Closed { registry: Box::new(registry), crates: closure.finish() }
+                    let (crates, report) = closure.finish();
+                    closed = report;
+                    Records::Closed { index: ClosedIndex::Sparse(Box::new(registry)), crates }
+                } else if !keep {
+                    let runtime = tokio::runtime::Handle::current();
+                    Records::Answers { registry: Box::new(registry), names, runtime }
                 } else {
-                    registry.refresh(names.clone(), &cancel).await?;
+                    registry.refresh(names.clone(), &cancel, &mut |_, _| Ok(())).await?;
                     unread.extend(registry.failed.clone());
                     Records::Sparse { registry: Box::new(registry), names }
                 }
@@ -150,6 +187,8 @@ impl Run {
             ledger.extend(catalogue.ledger_crates()?);
             withdrawn.extend(catalogue.withdrawn()?.into_iter().map(|(id, kind, _)| (id, kind)));
         }
+        let ClosureReport { elsewhere, unsatisfied, first_unsatisfied, beyond } = closed;
+        unread.extend(beyond);
         let must = selection.locked.clone();
         let mut on_full = None;
         match &records {
@@ -158,7 +197,7 @@ impl Run {
                 stats.expect(crates.iter().map(|records| records.len() as u64).sum());
             }
             Records::List(entries) => stats.expect(entries.len() as u64),
-            Records::Sparse { .. } => {
+            Records::Sparse { .. } | Records::Answers { .. } => {
                 stats.expect(selection.locked.as_ref().map_or(0, |locked| locked.len() as u64));
             }
             Records::Local(_, Way::News(_)) => {}
@@ -190,6 +229,7 @@ impl Run {
             checksums,
             layout,
             limit: options.limit,
+            offline: options.offline,
             verify_existing: options.verify_existing,
             storage: options.storage,
             catalogue,
@@ -203,7 +243,7 @@ impl Run {
             on_full,
             to_hash: Vec::new(),
             sample: Sample::default(),
-            report: PlanReport::default(),
+            report: PlanReport { elsewhere, unsatisfied, first_unsatisfied, ..PlanReport::default() },
         };
         if let Records::Closed { .. } = records {
             // What the closure selected is wanted, whatever began it.
@@ -238,43 +278,6 @@ fn way(
     }
     let first = catalogue.map(Catalogue::is_empty).transpose()?.unwrap_or(true);
     Ok(if first && !options.dry_run { Way::Ordered } else { Way::Fastest })
-}
-
-/// Where the files of the selected crates can be, when they are named one by one and few.
-fn paths_of(selection: &Selection) -> Option<Vec<Vec<String>>> {
-    const FEW: usize = 20_000;
-    let names = match (&selection.locked, selection.include.exact_names()) {
-        (Some(locked), _) => locked.names(),
-        (None, Some(names)) if !names.is_empty() => names,
-        _ => return None,
-    };
-    if names.len() > FEW {
-        return None;
-    }
-    names.iter().map(spellings).collect()
-}
-
-/// The index paths of a name, for whom `-` and `_` are the same; `None` when there are too many.
-fn spellings(name: &CrateName) -> Option<Vec<String>> {
-    const MOST: usize = 6;
-    let places: Vec<usize> = name.as_str().match_indices(['-', '_']).map(|(at, _)| at).collect();
-    if places.len() > MOST {
-        return None;
-    }
-    let own = index_path(name);
-    let mut paths = vec![own];
-    for bits in 0..1_usize << places.len() {
-        let mut text = name.as_str().to_owned();
-        for (n, at) in places.iter().enumerate() {
-            text.replace_range(at..&(at + 1), if bits & 1 << n == 0 { "-" } else { "_" });
-        }
-        let Ok(name) = CrateName::new(&text) else { continue };
-        let path = index_path(&name);
-        if !paths.contains(&path) {
-            paths.push(path);
-        }
-    }
-    Some(paths)
 }
 
 /// Counts what is selected, on a thread of its own: the planner cannot run ahead of the downloads,
@@ -321,26 +324,6 @@ fn counting(
     })
 }
 
-/// The crates that a sparse registry is asked for: it cannot list what it has.
-fn sparse_names(selection: &Selection) -> Result<Vec<CrateName>, PipelineError> {
-    let named = selection.include.exact_names();
-    let mut names = match (&selection.locked, named) {
-        (Some(locked), _) => locked.names(),
-        (None, Some(names)) if !names.is_empty() => names,
-        _ => {
-            return Err(PipelineError::Usage(
-                "a sparse registry cannot list its crates: name them with --cargo-lock, --crates (without \
-                 wildcards) or --crates-file, or use a git index with --index-dir"
-                    .to_owned(),
-            ));
-        }
-    };
-    names.retain(|name| selection.wants_crate(name));
-    names.sort();
-    names.dedup();
-    Ok(names)
-}
-
 /// Plans everything. Runs on a thread of its own; blocks.
 pub(crate) fn plan_all(
     mut planner: Planner,
@@ -359,9 +342,27 @@ pub(crate) fn plan_all(
                 }
             }
         }
-        Records::Closed { registry, crates } => {
+        Records::Answers { mut registry, names, runtime } => {
+            let cancel = planner.cancel.clone();
+            let mut plan = |name: &CrateName, file: FileAnswer| {
+                match file {
+                    // A run that was stopped asks for no more by itself.
+                    Ok(Some(file)) => planner.file(&file.path, &file.data)?.ok(),
+                    Ok(None) => None,
+                    Err(why) => {
+                        planner.unread(name, &why);
+                        None
+                    }
+                };
+                Ok(())
+            };
+            runtime.block_on(registry.refresh(names, &cancel, &mut plan))?;
+        }
+        Records::Closed { index, crates } => {
             for records in crates {
-                if let Some(file) = records.first().and_then(|first| registry.file(&first.id.name)) {
+                if let Some(first) = records.first().filter(|_| planner.keeper.is_some())
+                    && let Some(file) = index.file(&first.id.name)?
+                {
                     planner.lines_of(&file.path, &file.data)?;
                 }
                 if planner.records(records, false)?.is_err() {
@@ -393,7 +394,7 @@ fn local(planner: &mut Planner, source: IndexSource, way: Way) -> Result<(), Pip
         Way::Fastest => fastest(planner, source)?,
         Way::News(news) => plan_news(planner, &source, news)?,
         Way::Named(crates) => {
-            for path in crates.iter().flatten() {
+            for path in &crates {
                 if let Some(file) = source.file(path)?
                     && planner.file(&file.path, &file.data)?.is_err()
                 {
@@ -517,35 +518,6 @@ fn plan_news(planner: &mut Planner, source: &IndexSource, news: News) -> Result<
     Ok(())
 }
 
-fn plan_list(planner: &mut Planner, entries: Vec<(ReleaseId, Url)>) -> Result<(), PipelineError> {
-    let mut by_crate: BTreeMap<CrateName, Vec<(ReleaseId, Url)>> = BTreeMap::new();
-    for (id, url) in entries {
-        by_crate.entry(id.name.clone()).or_default().push((id, url));
-    }
-    for (name, entries) in by_crate {
-        if !planner.selection.wants_crate(&name) {
-            continue;
-        }
-        let held = planner.held(&name)?;
-        planner.doubt(&name)?;
-        let mut seen = HashSet::new();
-        for (id, url) in entries {
-            if !seen.insert(id.clone()) {
-                continue;
-            }
-            if !planner.begin(&id) {
-                return Ok(());
-            }
-            let cksum =
-                planner.checksums.as_ref().and_then(|sums| sums.get(&readable(url.as_str()))).copied();
-            if planner.place(id, cksum, Address::Given(url), &held)?.is_err() {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
 impl Planner {
     /// Reports what is wanted of a crate whose index file could not be read.
     fn unread(&mut self, name: &CrateName, why: &str) {
@@ -573,14 +545,22 @@ impl Planner {
         }
         for (_, name) in std::mem::take(&mut self.named) {
             self.gone(&name)?;
-            let why = "the index has no such crate; check how it is spelled".to_owned();
-            self.fail_crate(name, Problem::planned("not-in-index", why));
+            let why = match self.offline {
+                true => "the mirror has no index lines of it, and this run asks nobody",
+                false => "the index has no such crate; check how it is spelled",
+            };
+            self.fail_crate(name, Problem::planned("not-in-index", why.to_owned()));
         }
         let Some(must) = &self.must else { return Ok(()) };
         for id in must.missing(&self.seen) {
             if self.selection.wants_crate(&id.name) && self.begin(&id) {
-                let why = "the lockfile names it, the index does not have it".to_owned();
-                let _ = self.fail(&id, None, Problem::planned("not-in-index", why));
+                let why = match self.offline {
+                    true => {
+                        "the lockfile names it, the mirror has no index line of it, and this run asks nobody"
+                    }
+                    false => "the lockfile names it, the index does not have it",
+                };
+                let _ = self.fail(&id, None, Problem::planned("not-in-index", why.to_owned()));
             }
         }
         Ok(())

@@ -1,11 +1,11 @@
 //! A sparse registry: its index files are refreshed with conditional requests into a cache below
 //! `.mirror/sparse/`, and planned from there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use http::{HeaderName, HeaderValue};
-use mirror_fetch::{Body, Content, FailureKind, FetchRequest, Fetched, Fetcher, RunEnd};
-use mirror_index::sparse::{self, Answer, CacheEntry, DlTemplate, RegistryConfig};
+use mirror_fetch::{Body, Content, Failure, FailureKind, FetchRequest, Fetched, Fetcher, RunEnd};
+use mirror_index::sparse::{self, Answer, AnswerLimits, CacheEntry, CacheState, DlTemplate, RegistryConfig};
 use mirror_index::{Closure, IndexFile, IndexLimits, LineFault};
 use mirror_store::Store;
 use mirror_types::{Address, CrateName, Printable, index_path, redacted};
@@ -14,7 +14,14 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::error::PipelineError;
+use crate::names::spellings;
 use crate::spool::read_spool;
+
+/// The index file of a crate; nothing, when the registry has no such crate; or why it could not be had.
+pub(crate) type FileAnswer = Result<Option<IndexFile>, String>;
+
+/// Takes what the registry answers for each crate.
+pub(crate) type Each<'e> = dyn FnMut(&CrateName, FileAnswer) -> Result<(), PipelineError> + Send + 'e;
 
 /// The registry, as far as a run needs it.
 pub(crate) struct SparseRegistry {
@@ -24,9 +31,8 @@ pub(crate) struct SparseRegistry {
     /// Whether answers may be written to the cache.
     keep: bool,
     offline: bool,
+    limits: AnswerLimits,
     fetcher: Fetcher,
-    /// Fresh entries of a run that must not write.
-    memory: HashMap<String, CacheEntry>,
     /// Crates whose index file could not be refreshed, with the reason.
     pub(crate) failed: BTreeMap<CrateName, String>,
 }
@@ -37,20 +43,12 @@ impl SparseRegistry {
         store: Option<Store>,
         keep: bool,
         offline: bool,
+        limits: AnswerLimits,
         fetcher: Fetcher,
     ) -> Result<Self, PipelineError> {
         let root = Self::root(root)?;
         let cache_dir = Self::cache_dir_of(&root);
-        Ok(Self {
-            root,
-            cache_dir,
-            store,
-            keep,
-            offline,
-            fetcher,
-            memory: HashMap::new(),
-            failed: BTreeMap::new(),
-        })
+        Ok(Self { root, cache_dir, store, keep, offline, limits, fetcher, failed: BTreeMap::new() })
     }
 
     /// Where a mirror keeps what it knows of a registry, below `.mirror`. Credentials are no part of it.
@@ -79,21 +77,13 @@ impl SparseRegistry {
     }
 
     fn load(&self, path: &str) -> Option<CacheEntry> {
-        if let Some(entry) = self.memory.get(path) {
-            return Some(entry.clone());
-        }
         let bytes = self.store.as_ref()?.read_state(&format!("{}/{path}", self.cache_dir)).ok()??;
         CacheEntry::decode(&bytes).ok()
     }
 
-    fn save(&mut self, path: &str, entry: CacheEntry) -> Result<(), PipelineError> {
-        match &self.store {
-            Some(store) if self.keep => {
-                store.write_state(&format!("{}/{path}", self.cache_dir), &entry.encode())?;
-            }
-            _ => {
-                self.memory.insert(path.to_owned(), entry);
-            }
+    fn save(&self, path: &str, entry: &CacheEntry) -> Result<(), PipelineError> {
+        if let Some(store) = self.store.as_ref().filter(|_| self.keep) {
+            store.write_state(&format!("{}/{path}", self.cache_dir), &entry.encode())?;
         }
         Ok(())
     }
@@ -109,42 +99,51 @@ impl SparseRegistry {
         )
     }
 
-    /// The registry's own `dl` template.
+    /// Returns the registry's own `dl` template.
     pub(crate) async fn template(&mut self) -> Result<DlTemplate, PipelineError> {
-        let cached = self.load("config.json");
-        let entry = if self.offline {
-            cached
-        } else {
-            let url = sparse::config_url(&self.root);
-            match self.fetcher.fetch(Self::request(url.clone(), cached.as_ref())).await {
-                Ok(fetched) => match answer(fetched)? {
-                    Answer::Updated(entry) => {
-                        self.save("config.json", entry.clone())?;
-                        Some(entry)
-                    }
-                    Answer::Unchanged => cached,
-                    _ => None,
-                },
-                Err(failure) if failure.kind == FailureKind::Proxy => {
-                    return Err(PipelineError::Usage(failure.message));
-                }
-                Err(failure) => {
-                    return Err(PipelineError::Origin(format!(
-                        "could not read the registry's configuration {}: {failure}. Check --index-url and the \
-                         network, or use --offline to work from the cache",
-                        redacted(url.as_str())
-                    )));
-                }
+        let cached = self.load(CONFIG);
+        if self.offline {
+            // The only way to have one is to ask once.
+            let Some(CacheEntry { state: CacheState::Present(bytes), .. }) = cached else {
+                return Err(self.no_config(
+                    "it was never fetched, and with --offline nobody is asked; run once without",
+                ));
+            };
+            return Ok(DlTemplate::parse(RegistryConfig::parse(&bytes)?.dl())?);
+        }
+        let request = Self::request(sparse::config_url(&self.root), cached.as_ref())
+            .with_max_body_bytes(self.limits.max_config_bytes);
+        let fetched = self.fetcher.fetch(request).await.map_err(|failure| match failure.kind {
+            FailureKind::Proxy => PipelineError::Usage(failure.message),
+            _ => self.no_config(&failure),
+        })?;
+        let end_announced = fetched.end_announced;
+        let (mut entry, fresh) = match answer(fetched)? {
+            Answer::Updated(entry) => (entry, true),
+            Answer::Unchanged => {
+                (cached.ok_or_else(|| self.no_config("the cache lost it meanwhile"))?, false)
             }
+            _ => return Err(self.no_config("the answer makes no sense")),
         };
-        let Some(CacheEntry { state: sparse::CacheState::Present(bytes), .. }) = entry else {
-            let hint = if self.offline { "run once without --offline" } else { "check --index-url" };
-            return Err(PipelineError::Origin(format!(
-                "there is no config.json of {}: {hint}",
-                redacted(self.root.as_str())
-            )));
+        let CacheState::Present(bytes) = &entry.state else {
+            return Err(self.no_config("the registry has none"));
         };
-        Ok(DlTemplate::parse(RegistryConfig::parse(&bytes)?.dl())?)
+        let template = DlTemplate::parse(RegistryConfig::parse(bytes)?.dl())?;
+        // Only what can be used is kept.
+        if fresh {
+            if !end_announced {
+                (entry.etag, entry.last_modified) = (None, None);
+            }
+            self.save(CONFIG, &entry)?;
+        }
+        Ok(template)
+    }
+
+    fn no_config(&self, why: impl std::fmt::Display) -> PipelineError {
+        PipelineError::Origin(format!(
+            "could not read the registry's configuration {}: {why}. Check the registry's address and the network",
+            redacted(sparse::config_url(&self.root).as_str())
+        ))
     }
 
     /// Whether downloads go to another host than the index, which the operator did not name.
@@ -152,25 +151,45 @@ impl SparseRegistry {
         template.host() != self.root.host_str().map(str::to_owned)
     }
 
-    /// Brings the index files of `names` into the cache, many requests at a time.
+    /// Brings the index files of `names` into the cache, many requests at a time, and gives each to `each` as it
+    /// comes: the file; nothing, when the registry has no such crate in any spelling; or why it could not be had.
+    /// Memory: what is in flight. A run that must not write keeps nothing.
     pub(crate) async fn refresh(
         &mut self,
         names: Vec<CrateName>,
         cancel: &CancellationToken,
+        each: &mut Each<'_>,
     ) -> Result<(), PipelineError> {
-        if self.offline || names.is_empty() {
+        if self.offline {
+            for name in names {
+                let file = self.file(&name);
+                each(&name, Ok(file))?;
+            }
             return Ok(());
         }
+        let mut round: Vec<Asked> = names.into_iter().map(Asked::new).collect();
+        while !round.is_empty() && !cancel.is_cancelled() {
+            round = self.ask(round, cancel, each).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for each crate in one spelling; returns those that have others left.
+    async fn ask(
+        &mut self,
+        round: Vec<Asked>,
+        cancel: &CancellationToken,
+        each: &mut Each<'_>,
+    ) -> Result<Vec<Asked>, PipelineError> {
         let (jobs, job_queue) = mpsc::channel(64);
         let (results, mut answers) = mpsc::channel(64);
-        let requests: Vec<_> = names
+        let requests: Vec<_> = round
             .into_iter()
-            .map(|name| {
-                let request = Self::request(
-                    sparse::index_url(&self.root, &name),
-                    self.load(&index_path(&name)).as_ref(),
-                );
-                (name, request)
+            .map(|asked| {
+                let known = self.load(&index_path(&asked.spelling));
+                let request = Self::request(sparse::index_url(&self.root, &asked.spelling), known.as_ref())
+                    .with_max_body_bytes(self.limits.max_index_file_bytes);
+                (asked, request)
             })
             .collect();
         let feed = tokio::spawn(async move {
@@ -183,34 +202,22 @@ impl SparseRegistry {
         let fetcher = self.fetcher.clone();
         let token = cancel.clone();
         let run = tokio::spawn(async move { fetcher.run(job_queue, results, token).await });
-        while let Some((name, result)) = answers.recv().await {
-            let path = index_path(&name);
-            match result {
-                Ok(fetched) => match answer(fetched)? {
-                    Answer::Updated(entry) => self.save(&path, entry)?,
-                    Answer::Unchanged => {}
-                    _ => {
-                        self.failed.insert(name, "the registry's answer makes no sense".to_owned());
+        let mut again = Vec::new();
+        while let Some((mut asked, result)) = answers.recv().await {
+            match self.take(&asked.spelling, result)? {
+                Ok(None) if asked.next() => again.push(asked),
+                taken => {
+                    if let Err(why) = &taken {
+                        self.failed.insert(asked.name.clone(), why.clone());
                     }
-                },
-                Err(failure) if failure.is_gone() => {
-                    self.save(
-                        &path,
-                        CacheEntry { etag: None, last_modified: None, state: sparse::CacheState::Gone },
-                    )?;
-                }
-                Err(failure) if failure.kind == FailureKind::Proxy => {
-                    return Err(PipelineError::Usage(failure.message));
-                }
-                Err(failure) => {
-                    self.failed.insert(name, failure.to_string());
+                    each(&asked.name, taken)?;
                 }
             }
         }
         let internal = |error: tokio::task::JoinError| PipelineError::Internal(error.to_string());
         feed.await.map_err(internal)?;
         match run.await.map_err(internal)? {
-            RunEnd::Done => Ok(()),
+            RunEnd::Done => Ok(again),
             RunEnd::Silent => {
                 let last = self.failed.values().next_back().map_or("no answer", String::as_str);
                 Err(PipelineError::Origin(format!(
@@ -220,17 +227,67 @@ impl SparseRegistry {
         }
     }
 
+    /// Takes an answer into the cache; returns the file, or why there is none.
+    fn take(
+        &self,
+        spelling: &CrateName,
+        result: Result<Fetched, Failure>,
+    ) -> Result<FileAnswer, PipelineError> {
+        let path = index_path(spelling);
+        let gone = CacheEntry { etag: None, last_modified: None, state: CacheState::Gone };
+        let fetched = match result {
+            Ok(fetched) => fetched,
+            Err(failure) if failure.is_gone() => {
+                self.save(&path, &gone)?;
+                return Ok(Ok(None));
+            }
+            Err(failure) if failure.kind == FailureKind::Proxy => {
+                return Err(PipelineError::Usage(failure.message));
+            }
+            Err(failure) => return Ok(Err(failure.to_string())),
+        };
+        let end_announced = fetched.end_announced;
+        let known = self.load(&path);
+        let entry = match answer(fetched)? {
+            Answer::Updated(mut entry) => {
+                let limits = IndexLimits::default();
+                let checked =
+                    sparse::check_index_file(&path, &mut entry, end_announced, known.as_ref(), &limits);
+                if let Err(bad) = checked {
+                    return Ok(Err(bad.to_string()));
+                }
+                self.save(&path, &entry)?;
+                entry
+            }
+            Answer::Unchanged => match known {
+                Some(known) => known,
+                None => {
+                    return Ok(Err("what was kept of it is damaged; the next run asks in full".to_owned()));
+                }
+            },
+            Answer::Gone(_) | Answer::Failed => {
+                return Ok(Err("the registry's answer makes no sense".to_owned()));
+            }
+        };
+        Ok(Ok(match entry.state {
+            CacheState::Present(data) => Some(IndexFile { path, data }),
+            CacheState::Gone => None,
+        }))
+    }
+
     /// The index file of a crate, from what was refreshed before; `None` when there is none, or when
     /// what is kept could not be refreshed: the crate is reported as failed then, whole.
     pub(crate) fn file(&self, name: &CrateName) -> Option<IndexFile> {
         if self.failed.contains_key(name) {
             return None;
         }
-        let path = index_path(name);
-        match self.load(&path)?.state {
-            sparse::CacheState::Present(data) => Some(IndexFile { path, data }),
-            sparse::CacheState::Gone => None,
-        }
+        std::iter::once(name.clone()).chain(spellings(name)).find_map(|spelling| {
+            let path = index_path(&spelling);
+            match self.load(&path)?.state {
+                CacheState::Present(data) => Some(IndexFile { path, data }),
+                CacheState::Gone => None,
+            }
+        })
     }
 
     /// Everything that could satisfy a dependency of what `closure` begins with.
@@ -245,13 +302,37 @@ impl SparseRegistry {
             if names.is_empty() || cancel.is_cancelled() {
                 return Ok(());
             }
-            self.refresh(names.clone(), cancel).await?;
-            for name in names {
-                closure.provide(&name, self.file(&name), &IndexLimits::default(), faults);
-            }
+            self.refresh(names, cancel, &mut |name, file| {
+                closure.provide(name, file.unwrap_or_default(), &IndexLimits::default(), faults);
+                Ok(())
+            })
+            .await?;
         }
     }
 }
+
+/// A crate that is asked for, in one spelling after the other.
+struct Asked {
+    name: CrateName,
+    spelling: CrateName,
+    others: std::vec::IntoIter<CrateName>,
+}
+
+impl Asked {
+    fn new(name: CrateName) -> Self {
+        let others = spellings(&name).into_iter();
+        Self { spelling: name.clone(), name, others }
+    }
+
+    /// Goes on to the next spelling; false when there is none.
+    fn next(&mut self) -> bool {
+        let next = self.others.next();
+        next.map(|spelling| self.spelling = spelling).is_some()
+    }
+}
+
+/// Where a registry's configuration is.
+const CONFIG: &str = "config.json";
 
 fn answer(fetched: Fetched) -> Result<Answer, PipelineError> {
     let text =

@@ -3,6 +3,8 @@
 
 use std::any::Any;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mirror_fetch::{Body, Spool, SpoolFactory, Verified};
 use mirror_store::{StagedWriter, Store};
@@ -43,16 +45,43 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
+/// Bytes of large bodies that a run which must not write holds at a time.
+const MAX_MEMORY_SPOOL_BYTES: usize = 64 << 20;
+
 /// A large body of a run that must not write: index files only.
-struct InMemory(Vec<u8>);
+struct InMemory {
+    bytes: Vec<u8>,
+    /// Of all of them together.
+    used_bytes: Arc<AtomicUsize>,
+}
+
+impl InMemory {
+    fn give_back(&self) {
+        self.used_bytes.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for InMemory {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
 
 impl Spool for InMemory {
     fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
-        self.0.extend_from_slice(chunk);
+        let used_bytes = self.used_bytes.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
+        if used_bytes > MAX_MEMORY_SPOOL_BYTES {
+            self.used_bytes.fetch_sub(chunk.len(), Ordering::Relaxed);
+            return Err(io::Error::other(format!(
+                "a run that writes nothing holds {MAX_MEMORY_SPOOL_BYTES} bytes of large index files, and more came"
+            )));
+        }
+        self.bytes.extend_from_slice(chunk);
         Ok(())
     }
     fn restart(&mut self) -> io::Result<()> {
-        self.0.clear();
+        self.give_back();
+        self.bytes.clear();
         Ok(())
     }
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
@@ -60,12 +89,15 @@ impl Spool for InMemory {
     }
 }
 
-/// Makes spools in memory.
-pub(crate) struct MemorySpools;
+/// Makes spools in memory, which share one bound.
+#[derive(Default)]
+pub(crate) struct MemorySpools {
+    used_bytes: Arc<AtomicUsize>,
+}
 
 impl SpoolFactory for MemorySpools {
     fn create(&self) -> io::Result<Box<dyn Spool>> {
-        Ok(Box::new(InMemory(Vec::new())))
+        Ok(Box::new(InMemory { bytes: Vec::new(), used_bytes: self.used_bytes.clone() }))
     }
 }
 
@@ -81,7 +113,10 @@ pub(crate) fn writer_of(spool: Box<dyn Spool>) -> Result<StagedWriter, PipelineE
 /// The bytes behind a spool, whichever it is.
 pub(crate) fn read_spool(spool: Box<dyn Spool>) -> Result<Vec<u8>, PipelineError> {
     match spool.into_any().downcast::<InMemory>() {
-        Ok(memory) => Ok(memory.0),
+        Ok(mut memory) => {
+            memory.give_back();
+            Ok(std::mem::take(&mut memory.bytes))
+        }
         Err(other) => Ok(other.downcast::<Spooled>().map_err(|_| foreign())?.0.into_bytes()?),
     }
 }

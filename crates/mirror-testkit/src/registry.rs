@@ -18,6 +18,10 @@ pub struct TestRelease {
     pub yanked: bool,
     /// Its dependencies: name, requirement, kind.
     pub deps: Vec<(String, String, String)>,
+    /// Further dependencies, as they stand in the index.
+    pub more_deps: Vec<serde_json::Value>,
+    /// Its features.
+    pub features: BTreeMap<String, Vec<String>>,
 }
 
 impl TestRelease {
@@ -33,12 +37,14 @@ impl TestRelease {
                     "default_features": true, "target": null, "kind": kind,
                 })
             })
+            .chain(self.more_deps.iter().cloned())
             .collect();
         let (name, version) = (&self.id.name, &self.id.version);
         format!(
-            r#"{{"name":"{name}","vers":"{version}","deps":{},"cksum":"{}","features":{{"yanked":[]}},"yanked":{},"x-unknown":{{"n":1.50}}}}"#,
+            r#"{{"name":"{name}","vers":"{version}","deps":{},"cksum":"{}","features":{},"yanked":{},"x-unknown":{{"n":1.50}}}}"#,
             serde_json::Value::from(deps),
             self.cksum,
+            serde_json::json!(self.features),
             self.yanked
         )
     }
@@ -103,6 +109,9 @@ impl TestRegistry {
             cksum: checksum(body),
             yanked: false,
             deps: Vec::new(),
+            more_deps: Vec::new(),
+            // A feature by the name of a field, for those who read lines by hand.
+            features: BTreeMap::from([("yanked".to_owned(), Vec::new())]),
         };
         let releases = self.crates.entry(name.to_owned()).or_default();
         releases.push(release);

@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_flag_given_twice_counts_as_its_last() {
-        let checked = mirror_cli::check_repeats::<Flags>().unwrap();
+        let checked = mirror_cli::check_repeats::<Flags>(&["--mirror=m", "dir --mirror=m"]).unwrap();
         assert!(checked > 10, "{checked} flags");
     }
 

@@ -2,9 +2,11 @@
 #![expect(clippy::disallowed_methods, reason = "tests write their own files")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod answers;
 mod bundled;
 mod bundled_trust;
 mod catalogue_damage;
+mod closure;
 mod crash;
 mod faults;
 mod hostile;

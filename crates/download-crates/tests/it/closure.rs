@@ -1,0 +1,201 @@
+//! `--closure` against the real Cargo: what it takes is what a lockfile needs.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use mirror_testkit::{Origin, OriginOptions, Protocol, TestRegistry};
+use serde_json::json;
+
+use crate::world::{World, run};
+
+/// Crates of a made registry; each may depend on those behind it.
+const CRATES: usize = 24;
+/// Of those, the ones that a project uses.
+const ROOTS: [&str; 3] = ["c0", "c1", "c2"];
+
+/// Makes a registry in which everything can be resolved: lower bounds of requirements are those of their bucket, so
+/// that any two on one crate overlap. `bounded`: some have an upper bound inside of a bucket; Cargo settles on older
+/// releases then.
+fn registry(seed: u64, bounded: bool) -> TestRegistry {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut registry = TestRegistry::default();
+    for n in 0..CRATES {
+        let name = format!("c{n}");
+        for major in 1..=random.u32(1..=2) {
+            for minor in 0..random.u32(1..=4) {
+                let version = format!("{major}.{minor}.{}", random.u32(0..3));
+                let release = registry.add(&name, &version, format!("{name} {version}").as_bytes());
+                release.yanked = minor > 0 && random.u32(..4) == 0;
+                for other in n + 1..CRATES {
+                    if random.usize(..CRATES) < 3 {
+                        let dep = dependency(&mut random, other, bounded);
+                        if dep["optional"] == json!(true) {
+                            let feature = if random.bool() { "default" } else { "extra" };
+                            let turned_on = dep["name"].as_str().unwrap().to_owned();
+                            release.features.entry(feature.into()).or_default().push(turned_on);
+                        }
+                        release.more_deps.push(dep);
+                    }
+                }
+                release.features.entry("extra".into()).or_default();
+            }
+        }
+        let pre = registry.add(&name, "3.0.0-rc.1", name.as_bytes());
+        pre.features.insert("extra".into(), Vec::new());
+    }
+    registry
+}
+
+fn dependency(random: &mut fastrand::Rng, other: usize, bounded: bool) -> serde_json::Value {
+    let upper = random.u32(1..4);
+    let req = match random.u32(..4) {
+        0 => "^1".to_owned(),
+        1 if bounded => format!(">=1.0.0, <1.{upper}.0"),
+        2 => "*".to_owned(),
+        _ => ">=1, <3".to_owned(),
+    };
+    let features: &[&str] = if random.u32(..4) == 0 { &["extra"] } else { &[] };
+    let target = (random.u32(..5) == 0).then_some("cfg(windows)");
+    let renamed = random.u32(..5) == 0;
+    let name = if renamed { format!("renamed{other}") } else { format!("c{other}") };
+    json!({
+        "name": name, "package": renamed.then(|| format!("c{other}")), "req": req, "features": features,
+        "optional": random.u32(..3) == 0, "default_features": random.bool(), "target": target,
+        "kind": if random.u32(..5) == 0 { "build" } else { "normal" },
+    })
+}
+
+/// What the real Cargo locks for a project that uses the roots, from a registry of exactly these releases.
+fn locked(registry: &TestRegistry, with: &str) -> Result<Vec<String>, String> {
+    let options = OriginOptions { protocol: Protocol::Http1, ..OriginOptions::default() };
+    let origin = Origin::start(options, registry.site("http://localhost/{crate}-{version}"));
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    put(
+        ".cargo/config.toml",
+        &format!(
+            "[source.crates-io]\nreplace-with = \"made\"\n[source.made]\nregistry = \"sparse+{}/index/\"\n",
+            origin.base()
+        ),
+    );
+    let deps: String = ROOTS.iter().map(|name| format!("{name} = {{ version = \"*\"{with} }}\n")).collect();
+    put(
+        "Cargo.toml",
+        &format!(
+            "[package]\nname = \"project\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\n{deps}"
+        ),
+    );
+    put("src/lib.rs", "");
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(dir.path()).args(["generate-lockfile"]).env("CARGO_HOME", dir.path().join("home"));
+    for name in
+        ["CARGO", "RUSTUP_TOOLCHAIN", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
+    {
+        cargo.env_remove(name);
+    }
+    let output = cargo.output().unwrap();
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let lock = std::fs::read_to_string(dir.path().join("Cargo.lock")).unwrap();
+    let value = |line: &str| line.split('"').nth(1).map(str::to_owned);
+    let mut names = lock.lines().filter(|line| line.starts_with("name = ")).filter_map(value);
+    let mut versions = lock.lines().skip(4).filter(|line| line.starts_with("version = ")).filter_map(value);
+    let mut locked = Vec::new();
+    while let (Some(name), Some(version)) = (names.next(), versions.next()) {
+        if name != "project" {
+            locked.push(format!("{name}-{version}.crate"));
+        }
+    }
+    Ok(locked)
+}
+
+/// The registry with the releases alone whose files are there.
+fn only(registry: &TestRegistry, files: &[String]) -> TestRegistry {
+    let mut part = registry.clone();
+    part.crates.values_mut().for_each(|releases| {
+        releases.retain(|release| files.contains(&release.id.file_name()));
+    });
+    part
+}
+
+#[test]
+fn cargo_resolves_over_exactly_what_a_closure_takes() {
+    let has_cargo =
+        Command::new("cargo").arg("--version").output().is_ok_and(|output| output.status.success());
+    assert!(has_cargo, "this test needs cargo");
+    let names = ROOTS.join(",");
+    let mut sizes = BTreeMap::new();
+    for seed in 1..=6 {
+        let bounded = seed % 2 == 0;
+        let world = World::new(registry(seed, bounded));
+        let url = format!("sparse+{}/index/", world.origin.base());
+        let files = |out: &str| -> Vec<String> {
+            let tree = world.tree(out).into_keys();
+            tree.map(|path| path.rsplit('/').next().unwrap().to_owned()).collect()
+        };
+        let narrow = ["--crates", &names, "--closure", "--latest", "1"];
+        run(world.command("sparse").args(["--index-url", &url]).args(narrow)).expect(0);
+        let taken = files("sparse");
+        let local = run(world.mirroring("local").args(narrow)).expect(0);
+        assert_eq!(files("local"), taken, "a directory closes as the sparse registry does");
+        assert_eq!(local.count("downloaded"), taken.len() as u64);
+        let dry = run(world.command("dry").args(["--index-url", &url, "--dry-run"]).args(narrow)).expect(0);
+        assert_eq!(dry.count("would fetch"), taken.len() as u64);
+
+        let part = only(&world.registry, &taken);
+        for with in ["", ", features = [\"extra\"]", ", default-features = false"] {
+            let whole = locked(&world.registry, with).expect("everything can be resolved");
+            let of_part =
+                locked(&part, with).unwrap_or_else(|why| panic!("seed {seed}{with}: {why}\n{taken:?}"));
+            if !bounded {
+                assert_eq!(of_part, whole, "seed {seed}{with}: Cargo chooses the same");
+            }
+            sizes.insert((seed, with), (whole.len(), taken.len()));
+        }
+        // With default features alone, and for one target: less, and still enough.
+        run(world.command("less").args(["--index-url", &url, "--no-optional"]).args(narrow)).expect(0);
+        let less = files("less");
+        assert!(less.iter().all(|file| taken.contains(file)), "{less:?}");
+        locked(&only(&world.registry, &less), "")
+            .unwrap_or_else(|why| panic!("seed {seed}: {why}\n{less:?}"));
+        let linux = ["--target", "x86_64-unknown-linux-gnu"];
+        run(world.command("linux").args(["--index-url", &url]).args(linux).args(narrow)).expect(0);
+        assert!(files("linux").iter().all(|file| taken.contains(file)));
+    }
+    let (locked, taken) = sizes.values().fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
+    assert!(taken <= 3 * locked, "{taken} releases are taken where {locked} are locked");
+}
+
+#[test]
+fn what_a_closure_leaves_out_is_told() {
+    let mut registry = TestRegistry::default();
+    let dep = |name: &str, more: serde_json::Value| {
+        let mut dep = json!({"name": name, "req": "^1", "features": [], "optional": false, "default_features": true,
+            "target": null, "kind": "normal"});
+        dep.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        dep
+    };
+    registry.add("top", "1.0.0", b"top").more_deps = vec![
+        dep("far", json!({"registry": "https://far.test/index"})),
+        dep("missing", json!({})),
+        dep("tests", json!({"kind": "dev"})),
+    ];
+    registry.add("far", "1.0.0", b"far");
+    registry.add("tests", "1.0.0", b"tests");
+    registry.add("missing", "2.0.0", b"missing");
+    let world = World::new(registry);
+    let ended = run(world.mirroring("out").args(["--crates", "t?p", "--closure"])).expect(0);
+    assert_eq!(world.tree("out").len(), 1, "{}", ended.stdout);
+    assert!(ended.value("needed elsewhere").contains("https://far.test/index (1)"), "{}", ended.stdout);
+    assert!(ended.value("unsatisfied").contains("missing ^1"), "{}", ended.stdout);
+    for wrong in
+        [&["--closure"][..], &["--crates", "top", "--target", "x86_64-unknown-linux-gnu"], &["--no-optional"]]
+    {
+        run(world.mirroring("wrong").args(wrong)).expect(2);
+    }
+}

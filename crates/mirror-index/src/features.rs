@@ -1,0 +1,210 @@
+//! Which dependencies of a release are active with which of its features, as Cargo resolves them.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use mirror_types::CrateName;
+use serde::Deserialize;
+
+use crate::target::Target;
+
+/// What a line of the index says of dependencies and features.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Manifest {
+    deps: Option<Vec<Dependency>>,
+    features: Option<BTreeMap<String, Vec<String>>>,
+    /// Features in newer notation, which older Cargos do not read.
+    features2: Option<BTreeMap<String, Vec<String>>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Dependency {
+    name: String,
+    req: String,
+    kind: Option<String>,
+    registry: Option<String>,
+    /// The crate, when the dependency is renamed.
+    package: Option<String>,
+    optional: Option<bool>,
+    target: Option<String>,
+    features: Option<Vec<String>>,
+    default_features: Option<bool>,
+}
+
+/// A requirement on another crate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Need {
+    pub(crate) req: String,
+    /// Features that it asks for; `default` among them, unless it was declined.
+    pub(crate) features: BTreeSet<String>,
+}
+
+/// What a release needs with some features.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    pub(crate) crates: Vec<(CrateName, Need)>,
+    /// Registries of dependencies that are elsewhere.
+    pub(crate) elsewhere: BTreeSet<String>,
+}
+
+/// The feature that is on unless it is declined.
+pub(crate) const DEFAULT: &str = "default";
+
+impl Manifest {
+    /// Reads a line; one that cannot be read has no dependencies.
+    pub(crate) fn read(line: &[u8]) -> Self {
+        let none = Self { deps: None, features: None, features2: None };
+        serde_json::from_slice(line).unwrap_or(none)
+    }
+
+    fn deps(&self) -> impl Iterator<Item = &Dependency> {
+        // Dependencies for tests count for the workspace of a crate alone.
+        self.deps.iter().flatten().filter(|dep| dep.kind.as_deref() != Some("dev"))
+    }
+
+    fn is_optional(&self, name: &str) -> bool {
+        self.deps().any(|dep| dep.name == name && dep.optional == Some(true))
+    }
+
+    fn listed(&self, feature: &str) -> Option<impl Iterator<Item = &String>> {
+        let listed = [&self.features, &self.features2]
+            .map(|table| table.as_ref().and_then(|table| table.get(feature)));
+        listed.iter().any(Option::is_some).then(|| listed.into_iter().flatten().flatten())
+    }
+
+    /// Returns whether a dependent may ask for this feature.
+    pub(crate) fn has(&self, feature: &str) -> bool {
+        feature == DEFAULT || self.listed(feature).is_some() || self.is_optional(feature)
+    }
+
+    /// Returns all of its features, optional dependencies among them.
+    pub(crate) fn all_features(&self) -> BTreeSet<String> {
+        let tables = [&self.features, &self.features2];
+        let named = tables.into_iter().flatten().flat_map(BTreeMap::keys).cloned();
+        let optional = self.deps().filter(|dep| dep.optional == Some(true)).map(|dep| dep.name.clone());
+        named.chain(optional).chain([DEFAULT.to_owned()]).collect()
+    }
+
+    /// Returns what it needs with `features` on one of `targets`, or on any when there are none.
+    pub(crate) fn needs(&self, features: &BTreeSet<String>, targets: &[Target]) -> Needs {
+        let active = self.activate(features);
+        let mut needs = Needs::default();
+        for dep in self.deps() {
+            let wanted = dep.optional != Some(true) || active.dependencies.contains(dep.name.as_str());
+            let here = match &dep.target {
+                Some(platform) if !targets.is_empty() => {
+                    targets.iter().any(|target| target.may_match(platform))
+                }
+                _ => true,
+            };
+            if !wanted || !here {
+                continue;
+            }
+            if let Some(registry) = &dep.registry {
+                needs.elsewhere.insert(registry.clone());
+                continue;
+            }
+            let Ok(name) = CrateName::new(dep.package.as_ref().unwrap_or(&dep.name)) else { continue };
+            let own = dep.features.iter().flatten().map(String::as_str);
+            let passed_on = active.passed_on.get(dep.name.as_str()).into_iter().flatten().copied();
+            let default = (dep.default_features != Some(false)).then_some(DEFAULT);
+            let features = own.chain(passed_on).chain(default).map(str::to_owned).collect();
+            needs.crates.push((name, Need { req: dep.req.clone(), features }));
+        }
+        needs
+    }
+
+    fn activate<'m>(&'m self, features: &'m BTreeSet<String>) -> Active<'m> {
+        let mut active = Active::default();
+        let mut seen = HashSet::new();
+        let mut open: Vec<&str> = features.iter().map(String::as_str).collect();
+        while let Some(feature) = open.pop() {
+            if !seen.insert(feature) {
+                continue;
+            }
+            let Some(values) = self.listed(feature) else {
+                active.dependencies.insert(feature);
+                continue;
+            };
+            for value in values {
+                if let Some(dep) = value.strip_prefix("dep:") {
+                    active.dependencies.insert(dep);
+                } else if let Some((dep, feature)) = value.split_once('/') {
+                    let strong = dep.strip_suffix('?').is_none();
+                    let dep = dep.trim_end_matches('?');
+                    active.passed_on.entry(dep).or_default().insert(feature);
+                    if strong && self.is_optional(dep) {
+                        active.dependencies.insert(dep);
+                        open.push(dep);
+                    }
+                } else {
+                    open.push(value);
+                }
+            }
+        }
+        active
+    }
+}
+
+/// What features come to.
+#[derive(Debug, Default)]
+struct Active<'m> {
+    /// Optional dependencies that are on, by their names in the manifest.
+    dependencies: BTreeSet<&'m str>,
+    /// Features of dependencies, by the dependency's name in the manifest.
+    passed_on: BTreeMap<&'m str, BTreeSet<&'m str>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let optional = |name: &str| format!("{{\"name\":\"{name}\",\"req\":\"1\",\"optional\":true}}");
+        let line = format!(
+            "{{\"deps\":[{},{},{},{{\"name\":\"plain\",\"req\":\"2\",\"features\":[\"x\"],\"default_features\":false}},\
+             {{\"name\":\"tests\",\"req\":\"1\",\"kind\":\"dev\"}},{{\"name\":\"far\",\"req\":\"1\",\"registry\":\"r\"}},\
+             {{\"name\":\"win\",\"req\":\"1\",\"target\":\"cfg(windows)\",\"package\":\"really\"}}],\
+             \"features\":{{\"default\":[\"std\"],\"std\":[\"plain/std\",\"weak?/std\"],\"loop\":[\"loop\",\"implicit\"]}},\
+             \"features2\":{{\"modern\":[\"dep:hidden\",\"weak/extra\"]}}}}",
+            optional("implicit"),
+            optional("hidden"),
+            optional("weak"),
+        );
+        Manifest::read(line.as_bytes())
+    }
+
+    fn needs(features: &[&str], target: Option<&str>) -> Vec<String> {
+        let features = features.iter().map(|feature| (*feature).to_owned()).collect();
+        let targets: Vec<Target> = target.into_iter().map(|target| target.parse().expect("target")).collect();
+        let needs = manifest().needs(&features, &targets);
+        assert_eq!(needs.elsewhere, BTreeSet::from(["r".to_owned()]));
+        let shown = |(name, need): &(CrateName, Need)| {
+            format!("{name} {} {}", need.req, need.features.iter().cloned().collect::<Vec<_>>().join("+"))
+        };
+        needs.crates.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn features_activate_what_cargo_activates() {
+        let linux = Some("x86_64-unknown-linux-gnu");
+        assert_eq!(needs(&[], linux), ["plain 2 x"]);
+        assert_eq!(needs(&[], None), ["plain 2 x", "really 1 default"]);
+        assert_eq!(needs(&["default"], linux), ["plain 2 std+x"], "a weak feature turns nothing on");
+        assert_eq!(needs(&["loop"], linux), ["implicit 1 default", "plain 2 x"]);
+        assert_eq!(
+            needs(&["modern", "std"], linux),
+            ["hidden 1 default", "weak 1 default+extra+std", "plain 2 std+x"]
+        );
+        assert_eq!(needs(&["no-such"], linux), ["plain 2 x"]);
+        let all = manifest().all_features();
+        assert_eq!(manifest().needs(&all, &[]).crates.len(), 5);
+        assert!(manifest().has("implicit") && manifest().has("modern") && !manifest().has("plain"));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_needs_nothing() {
+        for line in ["", "{}", "null", "{\"deps\":null}", "{\"deps\":[{}]}", "[1]"] {
+            assert!(Manifest::read(line.as_bytes()).needs(&BTreeSet::new(), &[]).crates.is_empty(), "{line}");
+        }
+    }
+}
