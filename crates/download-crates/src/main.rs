@@ -137,6 +137,9 @@ fn finish(result: Result<Outcome, PipelineError>, settings: &Settings, signal: &
 /// Adds what only this program can advise.
 fn advised(error: PipelineError) -> anyhow::Error {
     match error {
+        PipelineError::Store(StoreError::HalfMoved { .. }) => {
+            anyhow::anyhow!("{error}. Run with --rebuild-catalogue, which goes on with that")
+        }
         PipelineError::Store(StoreError::OtherTree { .. }) => anyhow::anyhow!(
             "{error}. Choose another --out, or run with --rebuild-catalogue, which moves them to where they belong and \
              adopts them"

@@ -85,7 +85,11 @@ pub fn rebuild_catalogue(
     cancel: &CancellationToken,
 ) -> Result<RebuildOutcome, PipelineError> {
     let began = Instant::now();
-    Store::claim_other_tree(&options.out, options.layout)?;
+    let mut outcome = RebuildOutcome::default();
+    place_all(options, cancel, &mut outcome)?;
+    if cancel.is_cancelled() {
+        return Ok(RebuildOutcome { interrupted: true, elapsed: began.elapsed(), ..outcome });
+    }
     let store = Store::open(&options.out, options.layout, options.layout_asked)?;
     let (mut manifest, _) = ManifestWriter::open(&options.manifest)?;
     let path = database(&store);
@@ -108,10 +112,7 @@ pub fn rebuild_catalogue(
         Some(dir) => dir,
         None => bundles::dir_of(options.bundles_out.as_deref(), &catalogue)?,
     };
-    let mut outcome = RebuildOutcome {
-        records: catalogue.replay(&options.manifest, store.layout())?.records,
-        ..RebuildOutcome::default()
-    };
+    outcome.records = catalogue.replay(&options.manifest, store.layout())?.records;
     let (root, run_id) = (options.out.display().to_string(), run_id());
     let gone = Gone { store: &store, root: &root, bundles_dir: &dir, run_id: &run_id };
     if dir.is_dir() && bundles::is_any(&dir)? {
@@ -141,7 +142,6 @@ pub fn rebuild_catalogue(
         root: root.clone(),
         run_id: run_id.clone(),
     };
-    adopter.place_all(cancel, &mut outcome)?;
     outcome.adopted = adopter.adopt_all(cancel)?;
     let mut catalogue = adopter.catalogue;
     if cancel.is_cancelled() {
@@ -163,6 +163,48 @@ pub fn rebuild_catalogue(
     Ok(outcome)
 }
 
+/// Moves what lies as another tool lays it out to where it belongs, and counts what cannot be placed. A run that is
+/// stopped meanwhile leaves a mirror that is opened by the next rebuild alone.
+fn place_all(
+    options: &RebuildOptions,
+    cancel: &CancellationToken,
+    outcome: &mut RebuildOutcome,
+) -> Result<(), PipelineError> {
+    let store = Store::open_to_move(&options.out, options.layout, options.layout_asked)?;
+    let layout = store.layout();
+    let mut dirs = vec![String::new()];
+    while let Some(dir) = dirs.pop() {
+        if cancel.is_cancelled() {
+            return Ok(());
+        }
+        dirs.extend(store.list_dirs(&dir)?);
+        let mut moves = Vec::new();
+        for file in store.list_files(&dir)? {
+            let path = if dir.is_empty() { file } else { format!("{dir}/{file}") };
+            let to = match TreeForm::of_path(&path, layout) {
+                Some((_, form)) if form == TreeForm::Layout(layout) => continue,
+                Some((id, _)) => Some(layout.path(&id)),
+                None if path.ends_with(".crate") => None,
+                None => continue,
+            };
+            match to {
+                Some(to) if !store.has(&to)? => {
+                    moves.push((path, to));
+                    continue;
+                }
+                Some(_) => outcome.beside += 1,
+                None => outcome.unplaced += 1,
+            }
+            if outcome.first_left.len() < FIRST {
+                outcome.first_left.push(path);
+            }
+        }
+        store.move_releases(&moves)?;
+        outcome.moved += moves.len() as u64;
+    }
+    Ok(store.moved()?)
+}
+
 /// Takes in files that no record speaks of.
 struct Adopter<'a> {
     store: &'a Store,
@@ -173,43 +215,6 @@ struct Adopter<'a> {
 }
 
 impl Adopter<'_> {
-    /// Moves what lies as another tool lays it out to where it belongs, and counts what cannot be placed.
-    fn place_all(
-        &self,
-        cancel: &CancellationToken,
-        outcome: &mut RebuildOutcome,
-    ) -> Result<(), PipelineError> {
-        let layout = self.store.layout();
-        let mut dirs = vec![String::new()];
-        while let Some(dir) = dirs.pop().filter(|_| !cancel.is_cancelled()) {
-            dirs.extend(self.store.list_dirs(&dir)?);
-            let mut moves = Vec::new();
-            for file in self.store.list_files(&dir)? {
-                let path = if dir.is_empty() { file } else { format!("{dir}/{file}") };
-                let to = match TreeForm::of_path(&path, layout) {
-                    Some((_, form)) if form == TreeForm::Layout(layout) => continue,
-                    Some((id, _)) => Some(layout.path(&id)),
-                    None if path.ends_with(".crate") => None,
-                    None => continue,
-                };
-                match to {
-                    Some(to) if !self.store.has(&to)? => {
-                        moves.push((path, to));
-                        continue;
-                    }
-                    Some(_) => outcome.beside += 1,
-                    None => outcome.unplaced += 1,
-                }
-                if outcome.first_left.len() < FIRST {
-                    outcome.first_left.push(path);
-                }
-            }
-            self.store.move_releases(&moves)?;
-            outcome.moved += moves.len() as u64;
-        }
-        Ok(())
-    }
-
     fn adopt_all(&mut self, cancel: &CancellationToken) -> Result<u64, PipelineError> {
         let (mut adopted, mut waiting) = (0, Vec::new());
         let mut dirs = vec![String::new()];

@@ -60,6 +60,12 @@ pub enum StoreError {
         /// The path of one of them.
         example: String,
     },
+    /// Releases were to be moved to where they belong, and that has not come to its end.
+    #[error("not every release below {} was moved to where it belongs, as a run began to do; it was stopped", root.display())]
+    HalfMoved {
+        /// The root of the mirror.
+        root: PathBuf,
+    },
     /// `.mirror/mirror.json` cannot be understood.
     #[error("{} cannot be understood ({reason}); it was made by a newer version, or damaged", path.display())]
     BadRecord {
@@ -123,6 +129,7 @@ impl StoreError {
             Self::Locked { .. } => StoreFault::Locked,
             Self::LayoutMismatch { .. }
             | Self::OtherTree { .. }
+            | Self::HalfMoved { .. }
             | Self::BadRecord { .. }
             | Self::UnsafePath { .. } => StoreFault::Usage,
             Self::Strange { .. } | Self::Bundle { .. } => StoreFault::Integrity,

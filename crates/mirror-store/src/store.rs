@@ -60,23 +60,41 @@ impl Store {
             true => layout,
             false => layout_of_tree(root, layout, asked)?,
         };
-        Self::open_as(root, layout, asked)
+        check_moved(root)?;
+        Self::open_as(root, layout, asked, false)
     }
 
-    /// Makes a mirror of a tree in which releases lie as another tool lays them out, so that they can be moved to
-    /// where they belong; leaves any other tree to [`Store::open`].
+    /// Opens a mirror whose releases may lie as another tool lays them out, so that they are moved to where they
+    /// belong; until [`Store::moved`] says that this is done, [`Store::open`] refuses what was such a tree.
     ///
     /// # Errors
-    /// As [`Store::open`].
-    pub fn claim_other_tree(root: &Path, layout: Layout) -> Result<(), StoreError> {
-        match tree_form(root, layout)? {
-            Some((TreeForm::Layout(_), _)) | None => Ok(()),
-            _ if has_record(root)? => Ok(()),
-            Some(_) => Self::open_as(root, layout, false).map(drop),
+    /// As [`Store::open`], but for trees of other tools.
+    pub fn open_to_move(root: &Path, layout: Layout, asked: bool) -> Result<Self, StoreError> {
+        let is_other = match tree_form(root, layout)? {
+            _ if has_record(root)? => false,
+            Some((TreeForm::Layout(_), _)) | None => false,
+            Some(_) => true,
+        };
+        if is_other || check_moved(root).is_err() {
+            return Self::open_as(root, layout, asked, is_other);
+        }
+        Self::open(root, layout, asked)
+    }
+
+    /// Says that every release is where it belongs.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn moved(&self) -> Result<(), StoreError> {
+        let path = self.state_dir().join(MOVING);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", &path)(error)),
+            _ => Ok(()),
         }
     }
 
-    fn open_as(root: &Path, layout: Layout, asked: bool) -> Result<Self, StoreError> {
+    /// `moving`: releases are to be moved before anything else.
+    fn open_as(root: &Path, layout: Layout, asked: bool, moving: bool) -> Result<Self, StoreError> {
         let state = root.join(".mirror");
         fs::create_dir_all(root).map_err(at("create", root))?;
         plain_dir(&SyncMode::EachFile, &state)?;
@@ -95,6 +113,10 @@ impl Store {
             fs::create_dir(&stage).map_err(at("create", &stage))?;
         }
         let store = Self::new(root, layout, Some(lock));
+        if moving {
+            store.write_state(MOVING, b"")?;
+            store.commit(Vec::new())?;
+        }
         if !record.exists() {
             let json =
                 serde_json::json!(MirrorRecord { format_version: 1, layout: layout.as_str().to_owned() });
@@ -109,6 +131,7 @@ impl Store {
     /// # Errors
     /// When releases lie there in another layout than the one that was asked for, or as another tool lays them out.
     pub fn check_tree(root: &Path, layout: Layout, asked: bool) -> Result<(), StoreError> {
+        check_moved(root)?;
         if has_record(root)? {
             return Ok(());
         }
@@ -502,6 +525,18 @@ fn state_dirs(state: &Path, path: &Path) -> Vec<PathBuf> {
     let mut dirs: Vec<PathBuf> = above.map(Path::to_owned).collect();
     dirs.reverse();
     dirs
+}
+
+/// Stands in the state while releases are moved to where they belong.
+const MOVING: &str = "moving";
+
+/// Refuses a mirror some of whose releases still lie as another tool laid them out.
+fn check_moved(root: &Path) -> Result<(), StoreError> {
+    let path = root.join(".mirror").join(MOVING);
+    match mirror_fs::is_file(&path).map_err(at("look at", &path))? {
+        true => Err(StoreError::HalfMoved { root: root.to_owned() }),
+        false => Ok(()),
+    }
 }
 
 /// Whether a mirror has been made at `root`.

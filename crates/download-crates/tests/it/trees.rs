@@ -158,3 +158,31 @@ fn files_with_times_of_any_age_are_held_like_others() {
         world.assert_whole("m");
     }
 }
+
+/// Half of the releases are in their place when the move is stopped: nobody takes the other half for missing.
+#[test]
+fn a_move_that_was_stopped_is_gone_on_with_before_anything_is_fetched() {
+    let world = world();
+    let path: Path = |id| id.file_name();
+    let laid = lay(&world, "m", path);
+    for (n, release) in world.registry.releases().filter(|one| !one.yanked).enumerate() {
+        let from = world.path("m").join(path(&release.id));
+        if n % 3 != 0 && from.exists() {
+            let to = world.path("m").join(Layout::Shard.path(&release.id));
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::rename(from, to).unwrap();
+        }
+    }
+    fs::create_dir(world.path("m/.mirror")).unwrap();
+    fs::write(world.path("m/.mirror/moving"), "").unwrap();
+    fs::write(world.path("m/.mirror/mirror.json"), r#"{"format_version":1,"layout":"shard"}"#).unwrap();
+    for more in [&[][..], &["--dry-run", "--offline"]] {
+        let refused = run(world.mirroring("m").args(more)).expect(2);
+        assert!(refused.stderr.contains("--rebuild-catalogue"), "{}", refused.stderr);
+    }
+    assert_eq!(world.origin.total(), 0);
+    assert_eq!(run(world.command("m").arg("--rebuild-catalogue")).expect(0).count("held"), laid);
+    let ended = run(&mut world.mirroring("m")).expect(0);
+    assert_eq!(ended.count("downloaded"), world.expected().len() as u64 - laid);
+    world.assert_whole("m");
+}
