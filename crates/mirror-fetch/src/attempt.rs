@@ -90,7 +90,12 @@ pub(crate) async fn attempt(ctx: &mut Ctx<'_>) -> Result<Done, Fault> {
         // Where the operator named this machine, or the host itself, a redirect may lead there.
         let named = is_local_host(&ctx.url) || url.host() == ctx.url.host();
         let origin = ctx.core.pool.origin(&url, ctx.req.guarded || !named)?;
-        match exchange(ctx, &origin, &url).await? {
+        let exchanged = exchange(ctx, &origin, &url).await.map_err(|mut fault| {
+            fault.mute = !origin.answers.load(Ordering::Relaxed)
+                && matches!(fault.kind, FailureKind::Timeout | FailureKind::Idle | FailureKind::Reset);
+            fault
+        });
+        match exchanged? {
             Exchanged::Done(done) => return Ok(done),
             Exchanged::Redirect(location) => {
                 let location = location.as_ref().map(HeaderValue::as_bytes);
@@ -126,6 +131,10 @@ async fn exchange(ctx: &mut Ctx<'_>, origin: &std::sync::Arc<Origin>, url: &Url)
     let outcome = match watch.guard(lease.send(request)).await {
         Ok(Ok(response)) => {
             watch.mark();
+            lease.answered();
+            if !origin.answers.load(Ordering::Relaxed) {
+                origin.answers.store(true, Ordering::Relaxed);
+            }
             receive(ctx, origin, response, conditional, hold, &mut watch).await
         }
         Ok(Err(fault)) | Err(fault) => Err(fault),
@@ -134,7 +143,10 @@ async fn exchange(ctx: &mut Ctx<'_>, origin: &std::sync::Arc<Origin>, url: &Url)
         Ok(_) => lease.give_back(),
         Err(fault) => {
             ctx.avoid = lease.slot();
-            if fault.unsent || matches!(fault.kind, FailureKind::Protocol) {
+            // A connection that gave nobody anything is not used again: it may be dead, or a flood of what is no answer.
+            let dead =
+                matches!(fault.kind, FailureKind::Idle | FailureKind::Timeout) && lease.is_silent_since(now);
+            if fault.unsent || dead || fault.kind == FailureKind::Protocol {
                 lease.retire();
             } else if fault.kind == FailureKind::HttpStatus {
                 lease.give_back();

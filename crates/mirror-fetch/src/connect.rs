@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::failure::{FailureKind, Fault, FetchSetupError};
+use crate::fair::Fair;
 use crate::options::FetchOptions;
 use crate::proxy::{Proxies, Proxy};
 use crate::redirect::is_local;
@@ -236,7 +237,7 @@ async fn tunnel(tcp: &mut TcpStream, target: &Target, proxy: &Proxy) -> Result<(
 async fn http1_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: S) -> Result<Conn, Fault> {
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(HEADER_LIMIT_BYTES as usize)
-        .handshake(TokioIo::new(io))
+        .handshake(TokioIo::new(Fair::new(io)))
         .await
         .map_err(|e| Fault::of_hyper(&e, "HTTP/1.1 handshake"))?;
     tokio::spawn(async move {
@@ -256,7 +257,7 @@ async fn http2_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: S) -
         .max_header_list_size(HEADER_LIMIT_BYTES)
         .keep_alive_interval(Duration::from_secs(15))
         .keep_alive_timeout(Duration::from_secs(15))
-        .handshake(TokioIo::new(io))
+        .handshake(TokioIo::new(Fair::new(io)))
         .await
         .map_err(|e| Fault::of_hyper(&e, "HTTP/2 handshake"))?;
     tokio::spawn(async move {

@@ -215,6 +215,9 @@ pub(crate) struct Fault {
     pub(crate) shared: bool,
     /// The origin, the path or this machine is overloaded: send less.
     pub(crate) congested: bool,
+    /// The origin has never answered anybody: this says nothing about how much it bears, and sending less, to others
+    /// as well, would mend nothing.
+    pub(crate) mute: bool,
 }
 
 impl Fault {
@@ -228,6 +231,7 @@ impl Fault {
             unsent: false,
             shared: false,
             congested,
+            mute: false,
         }
     }
 

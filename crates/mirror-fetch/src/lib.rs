@@ -12,6 +12,7 @@ mod body;
 mod connect;
 mod desk;
 mod failure;
+mod fair;
 mod fetcher;
 mod limit;
 mod options;

@@ -52,11 +52,15 @@ pub(crate) struct Origin {
     not_before: Mutex<Option<Instant>>,
     held: AtomicBool,
     pub(crate) plus: KnownForm,
+    /// Whether it ever began to answer.
+    pub(crate) answers: AtomicBool,
 }
 
 #[derive(Default)]
 struct Slot {
     active: AtomicUsize,
+    /// When an answer last began on it.
+    answered: Mutex<Option<Instant>>,
     state: Mutex<SlotState>,
     connecting: tokio::sync::Mutex<()>,
 }
@@ -134,6 +138,7 @@ impl Pool {
             not_before: Mutex::default(),
             held: AtomicBool::new(false),
             plus: KnownForm::default(),
+            answers: AtomicBool::new(false),
         })
     }
 
@@ -315,6 +320,19 @@ impl Lease {
         self.conn = state.sender.clone().map(Conn::H2);
         self.reused = self.conn.is_some();
         self.reused
+    }
+
+    /// Notes that an answer began on this connection.
+    pub(crate) fn answered(&self) {
+        if let Some(slot) = self.origin.slots.get(self.slot) {
+            *lock(&slot.answered) = Some(Instant::now());
+        }
+    }
+
+    /// Returns whether no answer began on this connection since then, for anybody.
+    pub(crate) fn is_silent_since(&self, then: Instant) -> bool {
+        let slot = self.origin.slots.get(self.slot);
+        slot.is_some_and(|slot| lock(&slot.answered).is_none_or(|last| last < then))
     }
 
     pub(crate) const fn slot(&self) -> usize {

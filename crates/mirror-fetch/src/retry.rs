@@ -79,7 +79,9 @@ pub(crate) async fn fetch(
             continue;
         }
         core.observer.attempt(fault.status, false, began.elapsed());
-        note(core, 0, false, fault.congested);
+        if !fault.mute {
+            note(core, 0, false, fault.congested);
+        }
         if !other_form_tried
             && fault.kind == FailureKind::HttpStatus
             && matches!(fault.status, Some(400 | 403 | 404 | 410))

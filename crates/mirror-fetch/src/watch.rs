@@ -19,7 +19,12 @@ pub(crate) struct Watch<'a> {
     idle: Duration,
     mark: Instant,
     since_mark: u64,
+    /// What this machine was late may be added to the deadlines, but not for ever.
+    lateness_left: Duration,
 }
+
+/// A timer that fires later than this shows that this machine had no time, not the origin.
+const LATE: Duration = Duration::from_millis(100);
 
 impl<'a> Watch<'a> {
     pub(crate) fn first_alarm(now: Instant, total: Duration, idle: Duration) -> Instant {
@@ -27,7 +32,7 @@ impl<'a> Watch<'a> {
     }
 
     pub(crate) fn new(sleep: Pin<&'a mut Sleep>, now: Instant, total: Duration, idle: Duration) -> Self {
-        Self { sleep, total: now + total, idle, mark: now, since_mark: 0 }
+        Self { sleep, total: now + total, idle, mark: now, since_mark: 0, lateness_left: total }
     }
 
     /// Something real happened.
@@ -63,6 +68,17 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// Moves the deadlines when the timer fires late: what arrived meanwhile has not been looked at yet.
+    fn forgive_lateness(&mut self) {
+        let late = Instant::now().saturating_duration_since(self.sleep.deadline());
+        if late > LATE {
+            let more = (late + LATE).min(self.lateness_left);
+            self.lateness_left -= more;
+            self.total += more;
+            self.mark += more;
+        }
+    }
+
     /// Runs `future` under the deadlines.
     pub(crate) async fn guard<F: Future>(&mut self, future: F) -> Result<F::Output, Fault> {
         let mut future = pin!(future);
@@ -71,6 +87,7 @@ impl<'a> Watch<'a> {
                 return Poll::Ready(Ok(out));
             }
             while self.sleep.as_mut().poll(cx).is_ready() {
+                self.forgive_lateness();
                 if let Err(fault) = self.check() {
                     return Poll::Ready(Err(fault));
                 }

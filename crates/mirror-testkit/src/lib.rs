@@ -6,6 +6,7 @@ mod body;
 mod fault;
 mod git_daemon;
 mod git_http;
+mod hostile;
 #[cfg(unix)]
 mod kills;
 mod origin;
@@ -20,10 +21,11 @@ mod tree;
 pub use fault::{Ask, Fault};
 pub use git_daemon::{GitDaemon, GitFault};
 pub use git_http::GitHttp;
+pub use hostile::{HostileOrigin, Hostility, Http1Fault, Http2Fault};
 #[cfg(unix)]
 pub use kills::{KillKind, KillOptions, KillReport, kill};
 pub use origin::{Origin, OriginOptions, Protocol, Site};
-pub use program::{Ended, has, run};
+pub use program::{Ended, has, run, run_measured};
 pub use registry::{TestRegistry, TestRelease};
 pub use serve::Served;
 pub use site::{git, git_says};

@@ -95,3 +95,51 @@ pub fn has(program: &str, arguments: &[&str]) -> bool {
     }
     works
 }
+
+/// Runs a program to its end, and says how much memory it had at most, in bytes; 0 where this cannot be seen. One that
+/// does not end within `most` is killed, with code -1. Blocks.
+///
+/// # Panics
+/// When it cannot be started.
+#[track_caller]
+pub fn run_measured(command: &mut Command, most: std::time::Duration) -> (Ended, u64) {
+    let began = std::time::Instant::now();
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    let out = std::thread::spawn(move || text(stdout.as_mut()));
+    let err = std::thread::spawn(move || text(stderr.as_mut()));
+    let mut peak_bytes = 0;
+    let status = loop {
+        peak_bytes = peak_of(child.id()).max(peak_bytes);
+        if let Some(status) = child.try_wait().expect("the child") {
+            break Some(status);
+        }
+        if began.elapsed() > most {
+            let _ = child.kill();
+            let _ = child.wait();
+            break None;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    let (stdout, stderr) = (out.join().expect("stdout"), err.join().expect("stderr"));
+    let code = status.and_then(|status| status.code()).unwrap_or(-1);
+    (Ended { code, stdout, stderr }, peak_bytes)
+}
+
+fn text(stream: Option<&mut impl std::io::Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(stream) = stream {
+        let _ = stream.read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The most memory that a running process had up to now, in bytes.
+fn peak_of(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or_default() << 10
+}

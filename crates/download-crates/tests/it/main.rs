@@ -10,6 +10,7 @@ mod closure;
 mod crash;
 mod faults;
 mod hostile;
+mod hostile_origins;
 mod lines;
 mod nightly;
 mod planted;
