@@ -1,4 +1,5 @@
 //! A catalogue that was damaged: said with 4 and what to do, or of no consequence; nothing that is held is lost.
+#![cfg(unix)]
 
 use std::fs;
 use std::path::Path;

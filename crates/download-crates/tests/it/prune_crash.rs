@@ -1,4 +1,5 @@
 //! `--prune`, stopped after any of its steps: the next run leaves no record that calls a removed release held.
+#![cfg(unix)]
 
 use std::collections::BTreeMap;
 use std::fs;

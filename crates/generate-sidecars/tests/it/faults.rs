@@ -48,6 +48,37 @@ fn links_and_directories_in_the_way_end_the_run() {
 }
 
 #[test]
+fn links_in_the_place_of_the_state_and_of_what_grows_are_not_followed() {
+    let world = World::new(16, 30);
+    world.commit();
+    for (rel, jsonl) in [
+        ("out/.mirror", false),
+        ("out/.mirror/lock", false),
+        ("out/.mirror/sidecars.json", false),
+        ("s.jsonl.partial", true),
+        ("s.jsonl", true),
+    ] {
+        for there in [true, false] {
+            let _ = std::fs::remove_dir_all(world.path("out"));
+            let _ = std::fs::remove_file(world.path("victim"));
+            if there {
+                std::fs::write(world.path("victim"), "precious").unwrap();
+            }
+            let link = world.path(rel);
+            std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(world.path("victim"), &link).unwrap();
+            let more: &[&str] =
+                if jsonl { &["--output-mode", "jsonl", "--jsonl-out", "s.jsonl"] } else { &[] };
+            let run = world.run(&[&["--index-dir", "index"], more].concat()).expect(4);
+            assert!(run.stderr.contains(rel), "{rel}: {}", run.stderr);
+            let victim = std::fs::read(world.path("victim")).ok();
+            assert_eq!(victim, there.then(|| b"precious".to_vec()), "{rel}");
+            let _ = std::fs::remove_file(link);
+        }
+    }
+}
+
+#[test]
 fn a_disk_that_refuses_is_told() {
     let world = World::new(13, 300);
     world.commit();

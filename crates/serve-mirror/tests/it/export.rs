@@ -261,3 +261,37 @@ fn the_doctor_tries_it_all() {
     assert_eq!(code, Some(3), "{table}");
     assert!(table.contains("FAILS"), "{table}");
 }
+
+/// Links where an export writes: what they lead to stays as it is.
+#[test]
+#[cfg(unix)]
+fn links_in_an_export_are_not_followed() {
+    let world = World::new(registry());
+    world.sync();
+    let elsewhere = world.path("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    for rel in [".mirror", ".mirror/lock", ".mirror/stage", "index", "crates"] {
+        let _ = std::fs::remove_dir_all(world.path("web"));
+        let link = world.path("web").join(rel);
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        let target = if rel.ends_with("lock") { world.path("victim") } else { elsewhere.clone() };
+        std::fs::write(world.path("victim"), "precious").unwrap();
+        std::os::unix::fs::symlink(target, link).unwrap();
+        export(&world, "web", &["--public-url", "http://h"], 4);
+        assert_eq!(std::fs::read(world.path("victim")).unwrap(), b"precious", "{rel}");
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0, "{rel}");
+    }
+    // A release that is a link in the mirror is not handed on as one.
+    let release = world.registry.releases().next().unwrap();
+    let file = world.path("out").join(Layout::Shard.path(&release.id));
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(world.path("victim"), &file).unwrap();
+    let _ = std::fs::remove_dir_all(world.path("web"));
+    let mut command = Command::new(BIN);
+    command.args(["export", "web", "--mirror", "out", "--public-url", "http://h"]);
+    command.current_dir(world.dir.path()).output().unwrap();
+    for path in files(&world.path("web")) {
+        let meta = std::fs::symlink_metadata(world.path("web").join(&path)).unwrap();
+        assert!(!meta.is_symlink(), "{path}");
+    }
+}
