@@ -72,6 +72,9 @@ pub(crate) struct Flags {
     /// With --closure: of the selected crates only the default features, not all of them.
     #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) no_optional: bool,
+    /// Also what the lockfiles inside of selected binary crates name, for `cargo install --locked`.
+    #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) with_lockfiles: bool,
     /// Only the newest N non-yanked versions of each crate; 0 means all. Pre-releases count only where a crate has
     /// nothing else.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Selection")]

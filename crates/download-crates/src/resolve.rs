@@ -34,6 +34,11 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     let layout = layout(flags)?;
     let include = names(flags)?;
     let closure = closure(flags, &upstream, &include)?;
+    if flags.with_lockfiles && (include.is_empty() || matches!(upstream, Upstream::List(_))) {
+        bail!(
+            "--with-lockfiles reads the lockfiles of crates that --crates or --crates-file name; give one of them"
+        );
+    }
     let options = DownloadOptions {
         upstream,
         update,
@@ -46,6 +51,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         include_yanked: flags.include_yanked,
         shard: flags.shard.parse().context("--shard")?,
         closure,
+        with_lockfiles: flags.with_lockfiles,
         limit: flags.limit,
         checksums: flags.checksums.clone(),
         crates_base_url: flags.crates_base_url.clone().map(Into::into),

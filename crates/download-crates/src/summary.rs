@@ -158,6 +158,15 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
             .collect();
         line("other registries", format!("{total} packages of the lockfiles, skipped: {}", named.join(", ")));
     }
+    if outcome.lockfiles_read > 0 {
+        line(
+            "lockfiles inside",
+            format!("{} were read, and what they name was mirrored", outcome.lockfiles_read),
+        );
+    }
+    for unusable in outcome.lockfiles_unusable.iter().take(SOME) {
+        line("unusable", format!("{}: {}", unusable.what, mirror_pipeline::Printable(&unusable.why)));
+    }
     if !outcome.elsewhere.is_empty() {
         let named: Vec<_> =
             outcome.elsewhere.iter().map(|(registry, releases)| format!("{registry} ({releases})")).collect();

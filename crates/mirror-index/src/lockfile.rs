@@ -86,6 +86,22 @@ impl LockSet {
         Ok(set)
     }
 
+    /// Takes in what another one names; of one that disagrees nothing is taken. `label` says whose it is.
+    ///
+    /// # Errors
+    /// When the two disagree on a checksum.
+    pub fn merge(&mut self, label: &str, other: Self) -> Result<(), LockError> {
+        let mut merged = self.clone();
+        for (id, sum) in other.releases.values() {
+            merged.add(label, id, *sum)?;
+        }
+        for (source, packages) in other.foreign {
+            *merged.foreign.entry(source).or_default() += packages;
+        }
+        *self = merged;
+        Ok(())
+    }
+
     fn add(&mut self, label: &str, id: &ReleaseId, sum: Option<Sha256>) -> Result<(), LockError> {
         self.crates.insert(id.name.canonical());
         let (_, known) = self.releases.entry(key(id)).or_insert_with(|| (id.clone(), sum));

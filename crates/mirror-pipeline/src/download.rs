@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{IndexSource, LockSet, Selection};
+use mirror_index::{IndexSource, LockSet, NameSet, Selection, Shard};
 use mirror_manifest::{Catalogue, LinesWriter, ManifestWriter, rfc3339};
 use mirror_store::Store;
 use mirror_store::bundle::BundleOptions;
@@ -14,14 +14,13 @@ use mirror_telemetry::{Phase, RunStats};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bundles;
 use crate::commit::{Committed, Committer, write_staged};
 use crate::cursor::{Cursor, Totals};
 use crate::error::PipelineError;
 use crate::gone::Gone;
 use crate::list::{Checksums, read_checksums};
 use crate::options::{DownloadOptions, Prune, Storage, Upstream};
-use crate::outcome::Outcome;
+use crate::outcome::{FailedRecord, Outcome};
 use crate::plan::{PlanReport, Sinks};
 use crate::prune::Pruner;
 use crate::source::{Input, Surroundings, plan_all};
@@ -29,6 +28,7 @@ use crate::spool::StoreSpools;
 use crate::sweep::{Swept, leave, sweep};
 use crate::threads::{join, spawn, spawn_behind};
 use crate::verify::Hasher;
+use crate::{bundles, packaged};
 
 /// Threads that write bodies; more only wait for the disk.
 const WRITERS: usize = 2;
@@ -55,7 +55,8 @@ pub async fn download(
         Some(_) if !options.dry_run => Some(open_store(&options)?),
         _ => None,
     };
-    let run = match Run::prepare(options, stats, cancel).await {
+    let again = options.with_lockfiles.then(|| (options.clone(), stats.clone(), cancel.clone()));
+    let run = match Run::prepare(options, None, stats, cancel).await {
         // Stopped like a run that has begun: nothing is wrong.
         Err(PipelineError::Update(mirror_index::UpdateError::Stopped)) => {
             return Ok(Outcome { interrupted: true, elapsed: began.elapsed(), ..Outcome::default() });
@@ -63,8 +64,63 @@ pub async fn download(
         prepared => prepared?,
     };
     let mut outcome = if run.options.dry_run { run.rehearse().await? } else { run.perform(store).await? };
+    if let Some((options, stats, cancel)) = again.filter(|(options, ..)| !options.dry_run) {
+        with_lockfiles(&mut outcome, options, stats, cancel).await?;
+    }
     outcome.elapsed = began.elapsed();
     Ok(outcome)
+}
+
+/// Mirrors what the lockfiles name that the selected binary crates carry: a second pass, when those are held.
+async fn with_lockfiles(
+    outcome: &mut Outcome,
+    options: DownloadOptions,
+    stats: Arc<RunStats>,
+    cancel: CancellationToken,
+) -> Result<(), PipelineError> {
+    let roots = std::mem::take(&mut outcome.roots);
+    if outcome.interrupted || outcome.given_up || roots.is_empty() {
+        return Ok(());
+    }
+    let (given, stop) = (options.clone(), cancel.clone());
+    let read = move || {
+        let Some(store) = Store::open_read_only(&given.out, given.layout)? else {
+            return Ok(packaged::Packaged::default());
+        };
+        let Some(catalogue) = Catalogue::open_read_only(&database(&store))? else {
+            return Ok(packaged::Packaged::default());
+        };
+        let dir = bundles::dir_of(given.bundles_out.as_deref(), &catalogue)?;
+        let mut shelf = bundles::Shelf::new(dir);
+        packaged::read(&store, &catalogue, &mut shelf, &roots, &given.lock_sources, &stop)
+    };
+    let found = join(spawn("lockfiles", read)?).await??;
+    outcome.lockfiles_read = found.read;
+    outcome.lockfiles_unusable = found
+        .unusable
+        .into_iter()
+        .map(|(id, why)| FailedRecord { what: format!("Cargo.lock of {id}"), why })
+        .collect();
+    if found.set.is_empty() || cancel.is_cancelled() {
+        return Ok(());
+    }
+    // Whatever narrowed the first pass, this one wants what is named.
+    let options = DownloadOptions {
+        update: None,
+        cargo_locks: Vec::new(),
+        include: NameSet::default(),
+        latest: 0,
+        shard: Shard::default(),
+        closure: None,
+        with_lockfiles: false,
+        limit: 0,
+        verify_existing: false,
+        prune: None,
+        ..options
+    };
+    let more = Run::prepare(options, Some(found.set), stats, cancel).await?.perform(None).await?;
+    outcome.absorb(more);
+    Ok(())
 }
 
 fn open_store(options: &DownloadOptions) -> Result<Store, PipelineError> {
@@ -106,8 +162,10 @@ impl FetchObserver for Observer {
 }
 
 impl Run {
+    /// `packaged` is what lockfiles inside of releases name.
     async fn prepare(
         options: DownloadOptions,
+        packaged: Option<LockSet>,
         stats: Arc<RunStats>,
         cancel: CancellationToken,
     ) -> Result<Self, PipelineError> {
@@ -126,7 +184,7 @@ impl Run {
             locks.push((path.display().to_string(), text));
         }
         let locked = if locks.is_empty() {
-            None
+            packaged
         } else {
             let set = LockSet::parse(&locks, &options.lock_sources)
                 .map_err(|error| PipelineError::Usage(error.to_string()))?;
@@ -410,6 +468,7 @@ pub(crate) fn add_plan(outcome: &mut Outcome, report: PlanReport) {
     outcome.would_fetch = report.to_fetch;
     outcome.yanked_skipped = report.yanked_skipped;
     outcome.without_checksum = report.without_checksum;
+    outcome.roots = report.roots;
     outcome.elsewhere = report.elsewhere;
     outcome.unsatisfied = report.unsatisfied;
     outcome.first_unsatisfied = report.first_unsatisfied;

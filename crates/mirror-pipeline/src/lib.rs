@@ -18,6 +18,7 @@ mod list;
 mod names;
 mod options;
 mod outcome;
+mod packaged;
 mod plan;
 mod presence;
 mod prune;

@@ -93,6 +93,8 @@ pub struct DownloadOptions {
     pub shard: Shard,
     /// Also what builds of the selection need, as far as this says.
     pub closure: Option<ClosureOptions>,
+    /// Also what the lockfiles name that selected binary crates carry.
+    pub with_lockfiles: bool,
     /// First N records only; 0 means all.
     pub limit: u64,
     /// JSONL of `{url, sha256}`.

@@ -75,6 +75,12 @@ pub struct Outcome {
     pub unsatisfied: usize,
     /// The first of them.
     pub first_unsatisfied: Vec<String>,
+    /// Releases that were selected by their names, when the lockfiles inside are wanted.
+    pub(crate) roots: Vec<ReleaseId>,
+    /// Lockfiles inside of releases that were read.
+    pub lockfiles_read: u64,
+    /// Lockfiles inside of releases that cannot be used, with the reason.
+    pub lockfiles_unusable: Vec<FailedRecord>,
     /// URLs of a list for which its file of checksums has nothing; they are failures.
     pub without_checksum: u64,
     /// Files that were held with wrong bytes and moved to quarantine.
@@ -138,7 +144,7 @@ impl Outcome {
             ExitCode::Integrity
         } else if self.given_up || (missing > 0 && self.downloaded == 0 && self.unreached == missing) {
             ExitCode::Origin
-        } else if missing > 0 || self.bad_lines > 0 {
+        } else if missing > 0 || self.bad_lines > 0 || !self.lockfiles_unusable.is_empty() {
             ExitCode::Records
         } else if self.prune_refused > 0 {
             ExitCode::Usage
@@ -157,6 +163,40 @@ impl Outcome {
             "{} records were selected, {told} came to an end; run again with --verify-existing",
             self.selected
         )))
+    }
+
+    /// Takes in what a further pass of the same run did.
+    pub(crate) fn absorb(&mut self, more: Self) {
+        for (own, more) in [
+            (&mut self.selected, more.selected),
+            (&mut self.downloaded, more.downloaded),
+            (&mut self.existing, more.existing),
+            (&mut self.verified_existing, more.verified_existing),
+            (&mut self.unavailable, more.unavailable),
+            (&mut self.failed, more.failed),
+            (&mut self.bundled, more.bundled),
+            (&mut self.bytes, more.bytes),
+            (&mut self.bad_lines, more.bad_lines),
+            (&mut self.quarantined, more.quarantined),
+            (&mut self.replaced, more.replaced),
+            (&mut self.unrepaired, more.unrepaired),
+            (&mut self.lost_while_running, more.lost_while_running),
+            (&mut self.unreached, more.unreached),
+            (&mut self.denied, more.denied),
+        ] {
+            *own += more;
+        }
+        self.growing = more.growing.or(self.growing.take());
+        self.withdrawn.extend(more.withdrawn);
+        self.first_failures.extend(more.first_failures);
+        self.first_failures.truncate(FIRST);
+        self.first_bad_lines.extend(more.first_bad_lines);
+        self.first_bad_lines.truncate(FIRST);
+        for (source, packages) in more.foreign_packages {
+            *self.foreign_packages.entry(source).or_default() += packages;
+        }
+        self.given_up |= more.given_up;
+        self.interrupted |= more.interrupted;
     }
 
     pub(crate) fn fail(&mut self, what: String, why: String) {

@@ -76,6 +76,8 @@ pub(crate) struct PlanReport {
     /// Of a closure: requirements that nothing satisfies, and the first of them.
     pub(crate) unsatisfied: usize,
     pub(crate) first_unsatisfied: Vec<String>,
+    /// What was selected by its name, when the lockfiles inside are wanted.
+    pub(crate) roots: Vec<ReleaseId>,
     /// URLs of a list for which its checksums have nothing.
     pub(crate) without_checksum: u64,
     pub(crate) bad_lines: u64,
@@ -163,6 +165,8 @@ pub(crate) fn wants_file(selection: &Selection, path: &str) -> bool {
 
 pub(crate) struct Planner {
     pub(crate) selection: Selection,
+    /// What names crates, when the lockfiles inside of them are wanted.
+    pub(crate) rooted: Option<Selection>,
     /// Releases that must be found.
     pub(crate) must: Option<LockSet>,
     /// Crates that must be found, by canonical name; those that were are taken out.
@@ -371,6 +375,9 @@ impl Planner {
         }
         self.report.selected += 1;
         self.stats.planned(1);
+        if self.rooted.as_ref().is_some_and(|selection| selection.wants_crate(&id.name)) {
+            self.report.roots.push(id.clone());
+        }
         if self.must.is_some() {
             self.seen.insert(id.clone());
         }

@@ -217,6 +217,7 @@ impl Run {
             keeper,
             lines: None,
             read: (all && catalogue.is_some()).then(HashSet::new),
+            rooted: options.with_lockfiles.then(|| selection.clone()),
             selection,
             must,
             named: named.into_iter().map(|name| (name.canonical(), name)).collect(),

@@ -199,3 +199,106 @@ fn what_a_closure_leaves_out_is_told() {
         run(world.mirroring("wrong").args(wrong)).expect(2);
     }
 }
+
+/// A packed release of these files.
+fn packed(name: &str, version: &str, files: &[(&str, &str)]) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let root = format!("{name}-{version}");
+    for (path, text) in files {
+        let path = dir.path().join(&root).join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let output = Command::new("tar").current_dir(dir.path()).args(["-czf", "-", &root]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// `cargo install --locked` builds a binary crate with the releases that its own lockfile names.
+#[test]
+fn a_binary_is_installed_as_it_was_locked() {
+    let manifest = |name: &str, version: &str, deps: &str| {
+        format!(
+            "[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2021\"\n[dependencies]\n{deps}"
+        )
+    };
+    let mut registry = TestRegistry::default();
+    for version in ["1.0.0", "1.5.0"] {
+        let text = format!("pub fn version() -> &'static str {{ \"{version}\" }}");
+        let files = [("Cargo.toml", &*manifest("leaf", version, "")), ("src/lib.rs", &*text)];
+        registry.add("leaf", version, &packed("leaf", version, &files));
+    }
+    let sum = registry.crates["leaf"][0].cksum;
+    // As it stands in the source documents of every lockfile: the registry's own name, whoever mirrors it.
+    let source = mirror_pipeline::upstream::lock_sources().swap_remove(0);
+    let lock = format!(
+        "version = 3\n\n[[package]]\nname = \"leaf\"\nversion = \"1.0.0\"\nsource = \"{source}\"\nchecksum = \"{sum}\"\n\n\
+         [[package]]\nname = \"tool\"\nversion = \"1.0.0\"\ndependencies = [\n \"leaf\",\n]\n"
+    );
+    let main = "fn main() { println!(\"{}\", leaf::version()) }";
+    let toml = manifest("tool", "1.0.0", "leaf = \"1\"\n");
+    let files = [("Cargo.toml", &*toml), ("Cargo.lock", &*lock), ("src/main.rs", main)];
+    registry.add("tool", "1.0.0", &packed("tool", "1.0.0", &files)).deps =
+        vec![("leaf".into(), "^1".into(), "normal".into())];
+    let broken = [("Cargo.lock", "[[nonsense"), ("src/main.rs", main)];
+    registry.add("broken", "1.0.0", &packed("broken", "1.0.0", &broken));
+    registry.add("garbage", "1.0.0", b"no archive at all");
+    let world = World::new(registry);
+    let url = format!("sparse+{}/index/", world.origin.base());
+    let narrow = ["--crates", "tool,garbage", "--closure", "--latest", "1"];
+    let names = |records: Vec<serde_json::Value>| {
+        let mut names: Vec<_> =
+            records.iter().map(|record| format!("{} {}", record["crate"], record["version"])).collect();
+        names.sort();
+        names.join(", ").replace('"', "")
+    };
+    run(world.command("without").args(["--index-url", &url]).args(narrow)).expect(0);
+    assert_eq!(names(world.manifest("without")), "garbage 1.0.0, leaf 1.5.0, tool 1.0.0");
+    let all = "garbage 1.0.0, leaf 1.0.0, leaf 1.5.0, tool 1.0.0";
+    let ended =
+        run(world.command("out").args(["--index-url", &url, "--with-lockfiles"]).args(narrow)).expect(0);
+    assert_eq!(names(world.manifest("out")), all, "{}", ended.stdout);
+    assert_eq!((ended.count("lockfiles inside"), ended.count("downloaded")), (1, 4));
+    let again =
+        run(world.command("out").args(["--index-url", &url, "--with-lockfiles"]).args(narrow)).expect(0);
+    assert_eq!(again.count("downloaded"), 0);
+    let bundle = ["--with-lockfiles", "--bundle", "--bundles-out", "bundles"];
+    run(world.mirroring("bundled").args(bundle).args(narrow)).expect(0);
+    assert_eq!(names(world.manifest("bundled")), all);
+    let broken = ["--crates", "broken,tool", "--with-lockfiles"];
+    let told = run(world.mirroring("broken").args(broken)).expect(3);
+    assert!(told.stdout.contains("Cargo.lock of broken 1.0.0"), "{}", told.stdout);
+    run(world.mirroring("all").arg("--with-lockfiles")).expect(2);
+
+    for (out, works) in [("out", true), ("without", false)] {
+        let tree = world.tree(out).into_keys();
+        let held: Vec<_> = tree.map(|path| path.rsplit('/').next().unwrap().to_owned()).collect();
+        let options = OriginOptions { protocol: Protocol::Http1, ..OriginOptions::default() };
+        let part = only(&world.registry, &held);
+        let origin = Origin::start(options, std::sync::Arc::new(|_| None));
+        origin.replace_site(
+            part.site(&format!("{}/crates/{{crate}}/{{crate}}-{{version}}.crate", origin.base())),
+        );
+        let home = tempfile::tempdir().unwrap();
+        let config = format!(
+            "[source.crates-io]\nreplace-with = \"made\"\n[source.made]\nregistry = \"sparse+{}/index/\"\n[net]\nretry = 0\n",
+            origin.base()
+        );
+        std::fs::write(home.path().join("config.toml"), config).unwrap();
+        let root = home.path().join("installed");
+        let mut cargo = Command::new("cargo");
+        cargo.current_dir(home.path()).args(["install", "--locked", "--debug", "tool", "--root"]).arg(&root);
+        cargo.env("CARGO_HOME", home.path()).env("CARGO_TARGET_DIR", home.path().join("target"));
+        for name in
+            ["CARGO", "RUSTFLAGS", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
+        {
+            cargo.env_remove(name);
+        }
+        let output = cargo.output().unwrap();
+        assert_eq!(output.status.success(), works, "{out}: {}", String::from_utf8_lossy(&output.stderr));
+        if works {
+            let tool = Command::new(root.join("bin/tool")).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&tool.stdout), "1.0.0\n", "as it was locked");
+        }
+    }
+}

@@ -97,6 +97,7 @@ impl World {
             include_yanked: true,
             shard: Shard::default(),
             closure: None,
+            with_lockfiles: false,
             limit: 0,
             checksums: None,
             crates_base_url: Some(format!("{}/crates", self.origin.base()).into()),
