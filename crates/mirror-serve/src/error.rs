@@ -74,6 +74,7 @@ impl ServeError {
             Self::Manifest(error) if error.kind() == ManifestFault::Integrity => ServeFault::Integrity,
             Self::Store(error) if error.kind() == StoreFault::Integrity => ServeFault::Integrity,
             Self::Store(error) if error.kind() == StoreFault::Locked => ServeFault::Locked,
+            Self::Store(error) if error.kind() == StoreFault::Usage => ServeFault::Usage,
             _ => ServeFault::Storage,
         }
     }

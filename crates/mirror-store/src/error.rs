@@ -130,9 +130,8 @@ impl StoreError {
             Self::LayoutMismatch { .. }
             | Self::OtherTree { .. }
             | Self::HalfMoved { .. }
-            | Self::BadRecord { .. }
             | Self::UnsafePath { .. } => StoreFault::Usage,
-            Self::Strange { .. } | Self::Bundle { .. } => StoreFault::Integrity,
+            Self::BadRecord { .. } | Self::Strange { .. } | Self::Bundle { .. } => StoreFault::Integrity,
             Self::Io { .. } => StoreFault::Storage,
         }
     }

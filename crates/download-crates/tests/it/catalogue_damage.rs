@@ -90,3 +90,30 @@ fn a_thorough_run_looks_at_all_of_it() {
     run(world.mirroring("m").arg("--verify-existing")).expect(0);
     world.assert_whole("m");
 }
+
+/// The record of the mirror is small, and as likely to be torn by a bad disk.
+#[test]
+fn a_record_that_cannot_be_understood_is_an_integrity_fault() {
+    let world = World::new(TestRegistry::generate(94, 10, 100));
+    run(&mut world.mirroring("m")).expect(0);
+    let path = world.path("m/.mirror/mirror.json");
+    let whole = fs::read(&path).unwrap();
+    for bytes in [
+        &b""[..],
+        b"x",
+        &whole[..whole.len() / 2],
+        b"{}",
+        b"[1]",
+        br#"{"format_version":99,"layout":"shard"}"#,
+    ] {
+        fs::write(&path, bytes).unwrap();
+        for more in [&[][..], &["--dry-run", "--offline"]] {
+            let ended = run(world.mirroring("m").args(more)).expect(4);
+            assert!(ended.stderr.contains("mirror.json"), "{}", ended.stderr);
+        }
+        run(world.command("m").arg("--rebuild-catalogue")).expect(4);
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+    fs::write(&path, whole).unwrap();
+    run(&mut world.mirroring("m")).expect(0);
+}
