@@ -36,7 +36,7 @@ impl Store {
     /// When it cannot be listed.
     pub fn list_state(&self, rel: &str) -> Result<Vec<String>, StoreError> {
         let root = below(&self.state_dir(), rel)?;
-        self.check_state_dirs(&root.join("file"))?;
+        self.check_dirs(&format!(".mirror/{rel}/file"))?;
         let (mut found, mut dirs) = (Vec::new(), vec![String::new()]);
         while let Some(dir) = dirs.pop() {
             let path = root.join(&dir);

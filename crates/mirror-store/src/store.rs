@@ -396,11 +396,12 @@ impl Store {
     /// When the disk refuses.
     pub fn set_aside(&self, rel: &str, into: &str, suffix: &str) -> Result<(), StoreError> {
         let from = below(&self.0.root, rel)?;
-        let to = below(&self.state_dir(), &format!("{into}/{rel}.{suffix}"))?;
+        let aside = format!("{into}/{rel}.{suffix}");
+        let to = below(&self.state_dir(), &aside)?;
         if !self.check_dirs(rel)? {
             return Ok(());
         }
-        self.make_state_dirs(&to)?;
+        self.make_state_dirs(&aside)?;
         match fs::rename(&from, &to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("set aside", &from)(error)),
             _ => Ok(()),
@@ -439,7 +440,7 @@ impl Store {
     /// When the path is not plain or the disk refuses.
     pub fn write_state(&self, rel: &str, data: &[u8]) -> Result<(), StoreError> {
         let path = below(&self.state_dir(), rel)?;
-        self.make_state_dirs(&path)?;
+        self.make_state_dirs(rel)?;
         mirror_fs::is_file(&path).map_err(at("look at", &path))?;
         let mut staged = self.stage(rel, data)?;
         fs::rename(&staged.temp, &path).map_err(at("replace", &path))?;
@@ -453,7 +454,7 @@ impl Store {
     /// When it cannot be read.
     pub fn read_state(&self, rel: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let path = below(&self.state_dir(), rel)?;
-        self.check_state_dirs(&path)?;
+        self.check_dirs(&format!(".mirror/{rel}"))?;
         let mut bytes = Vec::new();
         let read = patient(|| open_plain(&path)).and_then(|mut file| file.read_to_end(&mut bytes));
         match read {
@@ -464,24 +465,12 @@ impl Store {
     }
 
     /// Makes the directories of a file below `.mirror`; a link among them is refused.
-    fn make_state_dirs(&self, path: &Path) -> Result<(), StoreError> {
-        for dir in state_dirs(&self.state_dir(), path) {
-            plain_dir(&SyncMode::EachFile, &dir)?;
+    fn make_state_dirs(&self, rel: &str) -> Result<(), StoreError> {
+        let rel = format!(".mirror/{rel}");
+        match rel.rsplit_once('/') {
+            Some((dir, _)) => self.make_dirs(dir, &mut HashSet::new()),
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    /// Refuses a link, or anything else that is no directory, among the directories of a file below `.mirror`.
-    pub(crate) fn check_state_dirs(&self, path: &Path) -> Result<(), StoreError> {
-        for dir in state_dirs(&self.state_dir(), path) {
-            match fs::symlink_metadata(&dir) {
-                Ok(meta) if meta.is_dir() => {}
-                Ok(_) => return Err(StoreError::Strange { path: dir, expected: "a directory" }),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                Err(error) => return Err(at("look at", &dir)(error)),
-            }
-        }
-        Ok(())
     }
 
     /// Refuses what stands in the way of writing a release: a link, or anything else that is no directory, among
@@ -499,7 +488,7 @@ impl Store {
 
     /// Refuses a link, or anything else that is no directory, among the directories of a release: what is changed
     /// there would not be the mirror's. Returns whether all of them are there. Looks at each directory once.
-    fn check_dirs(&self, rel: &str) -> Result<bool, StoreError> {
+    pub(crate) fn check_dirs(&self, rel: &str) -> Result<bool, StoreError> {
         let Some((dir, _)) = rel.rsplit_once('/') else { return Ok(true) };
         let mut known = self.0.dirs.lock().unwrap_or_else(PoisonError::into_inner);
         if known.contains_key(dir) {
@@ -517,14 +506,6 @@ impl Store {
         }
         Ok(true)
     }
-}
-
-/// The directories above a file of the state, `.mirror` itself first.
-fn state_dirs(state: &Path, path: &Path) -> Vec<PathBuf> {
-    let above = path.ancestors().skip(1).take_while(|dir| dir.starts_with(state));
-    let mut dirs: Vec<PathBuf> = above.map(Path::to_owned).collect();
-    dirs.reverse();
-    dirs
 }
 
 /// Stands in the state while releases are moved to where they belong.
