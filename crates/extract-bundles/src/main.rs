@@ -1,6 +1,6 @@
 //! `extract-bundles`: flags in, one run of the extraction, an exit code out.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -43,7 +43,8 @@ fn run(settings: &Settings) -> ExitCode {
     let progress = (!is_list).then(|| Progress::start(stats.clone(), settings.progress, &handle));
     // On a thread of its own, so that a panic still has its exit code.
     let work = std::thread::scope(|scope| scope.spawn(|| work(settings, &stats, &cancel)).join());
-    let result = work.unwrap_or_else(|_| Err(PipelineError::Internal("a thread panicked".to_owned())));
+    let panicked = |_| Err(End::Work(PipelineError::Internal("a thread panicked".to_owned())));
+    let result = work.unwrap_or_else(panicked);
     if let Some(progress) = progress {
         progress.finish();
     }
@@ -54,17 +55,32 @@ fn work(
     settings: &Settings,
     stats: &Arc<RunStats>,
     cancel: &CancellationToken,
-) -> Result<ExtractOutcome, PipelineError> {
+) -> Result<ExtractOutcome, End> {
     let mut out = std::io::BufWriter::new(std::io::stdout());
-    let mut closed = false;
+    let mut lost = None;
     let result = mirror_pipeline::extract(&settings.options, stats, cancel, &mut |line| {
-        closed = closed || out.write_all(line.as_bytes()).is_err();
+        if lost.is_none() {
+            lost = out.write_all(line.as_bytes()).err();
+        }
     });
-    let _ = out.flush();
-    result
+    let lost = lost.or_else(|| out.flush().err());
+    // What is left in the buffer cannot be written either.
+    let _ = out.into_parts();
+    match lost {
+        // Who reads the listing has seen enough.
+        Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(End::Listing(error)),
+        _ => result.map_err(End::Work),
+    }
 }
 
-fn finish(result: Result<ExtractOutcome, PipelineError>, settings: &Settings, signal: &Watch) -> ExitCode {
+/// Why there is no outcome.
+enum End {
+    Work(PipelineError),
+    /// The listing is all that was asked for, and is not whole.
+    Listing(std::io::Error),
+}
+
+fn finish(result: Result<ExtractOutcome, End>, settings: &Settings, signal: &Watch) -> ExitCode {
     match result {
         Ok(outcome) => {
             let text = summary::of(&outcome, &settings.options);
@@ -76,9 +92,15 @@ fn finish(result: Result<ExtractOutcome, PipelineError>, settings: &Settings, si
             }
             ExitCode::from(signal.exit_code(outcome.exit_code() as u8))
         }
-        Err(error) => {
+        Err(End::Work(error)) => {
             let code = error.exit_code();
             complain(&error.into(), code)
+        }
+        Err(End::Listing(error)) => {
+            let error = anyhow::Error::new(error).context(
+                "the listing could not be written whole to standard output; make room, or pipe it elsewhere",
+            );
+            complain(&error, Code::Storage)
         }
     }
 }

@@ -88,6 +88,28 @@ fn a_listing_is_for_pipes() {
     assert_eq!(world.run(&["--list", "--crate", "empty"]).expect(0).stdout.lines().count(), 1);
 }
 
+/// A listing that is not whole is no listing; a reader who has seen enough is no fault.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_listing_onto_a_full_disk_is_told() {
+    use std::process::Stdio;
+
+    let world = World::new(50, 500);
+    world.bundle(small(), true);
+    for args in [&["--list"][..], &["--list", "--crate", "empty"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = world.command(args);
+        let output = command.stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(6), "{args:?}: {said}");
+        assert!(said.contains("listing"), "{args:?}: {said}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = world.command(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 #[test]
 fn files_that_are_there_are_kept_and_told_when_they_differ() {
     let world = World::new(60, 1_000);
