@@ -72,11 +72,17 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
         let (bytes, time) = match outcome.estimate {
             _ if outcome.would_fetch == 0 => ("none".to_owned(), "none".to_owned()),
             Some(estimate) => (
-                format!(
-                    "about {} (by the sizes of {} releases)",
-                    human_bytes(estimate.bytes),
-                    estimate.sampled
-                ),
+                if estimate.least_bytes == estimate.most_bytes {
+                    format!("{} (all {} sizes are known)", human_bytes(estimate.bytes), estimate.sampled)
+                } else {
+                    format!(
+                        "about {}, between {} and {} (by the sizes of {} releases)",
+                        human_bytes(estimate.bytes),
+                        human_bytes(estimate.least_bytes),
+                        human_bytes(estimate.most_bytes),
+                        estimate.sampled
+                    )
+                },
                 match estimate.time {
                     Some(time) => format!("about {}", humantime::format_duration(whole_seconds(time))),
                     None => "unknown: no earlier run gives a rate to judge by".to_owned(),

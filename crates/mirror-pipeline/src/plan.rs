@@ -474,8 +474,8 @@ impl Planner {
             self.report.to_fetch += 1;
         }
         let Some(sinks) = &self.sinks else {
-            if !hash_it && self.sample.takes() {
-                self.sample.wanted(from.url(&id)?);
+            if let Some(place) = self.sample.place(&id).filter(|_| !hash_it) {
+                self.sample.wanted(place, from.url(&id)?);
             }
             return Ok(Ok(()));
         };

@@ -197,7 +197,23 @@ fn a_dry_run_touches_nothing_and_estimates() {
     let world = World::new(TestRegistry::generate(5, 50, 1000));
     let ended = run(world.mirroring("out").arg("--dry-run")).expect(0);
     assert_eq!((ended.count("selected"), ended.count("would fetch")), (50, 50));
-    assert!(ended.stdout.contains("about"), "an estimate by samples: {}", ended.stdout);
+    let bytes: usize = world.registry.releases().map(|release| release.body.len()).sum();
+    let known = format!("{} (all 50 sizes are known)", mirror_pipeline::human_bytes(bytes as u64));
+    assert_eq!(ended.value("bytes"), known);
     assert!(!world.path("out").exists() && !world.path("out.jsonl").exists());
     assert!(world.origin.hits_below("/crates/") <= 50);
+}
+
+/// The same selection is judged by the same releases: the estimate does not jump from run to run.
+#[test]
+fn two_dry_runs_estimate_the_same() {
+    let world = World::new(TestRegistry::generate(7, 300, 1000));
+    let estimate = || {
+        let ended = run(world.mirroring("out").arg("--dry-run")).expect(0);
+        ended.value("bytes").to_owned()
+    };
+    let first = estimate();
+    assert!(first.contains("between") && first.contains("by the sizes of 100 releases"), "{first}");
+    assert_eq!(estimate(), first);
+    assert!(world.origin.hits_below("/crates/") <= 200, "few are asked for");
 }
