@@ -1,6 +1,7 @@
 //! One attempt: a connection, a request, redirects, a verified body.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +26,7 @@ use crate::fetcher::{Core, RESERVE_BYTES};
 use crate::pool::{Lease, Origin};
 use crate::redirect::{MAX_HOPS, follow, is_local_host};
 use crate::request::{Content, FetchRequest, Verified};
-use crate::watch::Watch;
+use crate::watch::{PROGRESS_BYTES, Watch};
 
 /// Longest wait an origin can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
@@ -110,7 +111,7 @@ pub(crate) async fn attempt(ctx: &mut Ctx<'_>) -> Result<Done, Fault> {
 }
 
 /// Sends one request.
-async fn exchange(ctx: &mut Ctx<'_>, origin: &std::sync::Arc<Origin>, url: &Url) -> Result<Exchanged, Fault> {
+async fn exchange(ctx: &mut Ctx<'_>, origin: &Arc<Origin>, url: &Url) -> Result<Exchanged, Fault> {
     let core = ctx.core;
     let (hold, mut lease) = loop {
         let (hold, lease) = turn(core, origin, ctx.avoid, ctx.alone).await?;
@@ -159,7 +160,7 @@ async fn exchange(ctx: &mut Ctx<'_>, origin: &std::sync::Arc<Origin>, url: &Url)
 /// Waits until the origin, the rate limit, the memory and a connection have room for one request.
 async fn turn(
     core: &Core,
-    origin: &std::sync::Arc<Origin>,
+    origin: &Arc<Origin>,
     avoid: usize,
     alone: bool,
 ) -> Result<(OwnedSemaphorePermit, Lease), Fault> {
@@ -312,6 +313,19 @@ fn wrong_hash(expect: Option<Sha256>, (found, size): (Sha256, u64), headers: &He
     )
 }
 
+/// Waits until one more large body may be received.
+async fn large_permit(core: &Core, watch: &mut Watch<'_>) -> Result<OwnedSemaphorePermit, Fault> {
+    let began = Instant::now();
+    let permit = Arc::clone(&core.large).acquire_owned();
+    let permit = tokio::time::timeout(core.options.total_timeout, permit).await;
+    watch.excuse(began.elapsed());
+    match permit {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) => Err(Fault::new(FailureKind::Cancelled, "the fetcher is closed")),
+        Err(_) => Err(Fault::new(FailureKind::Timeout, "other large bodies took too long")),
+    }
+}
+
 async fn read_body(
     core: &Core,
     mut body: Incoming,
@@ -340,6 +354,14 @@ async fn read_body(
         let n = data.len() as u64;
         core.observer.bytes(n);
         watch.bytes(n);
+        if n < PROGRESS_BYTES {
+            // So is a flood of small ones.
+            watch.check()?;
+        }
+        if sink.becomes_large(core, n) {
+            let permit = large_permit(core, watch).await?;
+            sink.allow_large(permit);
+        }
         sink.push(core, data)?;
         if let Some(rate) = &core.byte_rate {
             let began = Instant::now();

@@ -36,6 +36,8 @@ pub(crate) struct Sink {
     size: u64,
     max_bytes: u64,
     hold: Option<OwnedSemaphorePermit>,
+    /// The permit of a body that is large, also while it waits to be continued.
+    large: Option<OwnedSemaphorePermit>,
 }
 
 impl Sink {
@@ -54,6 +56,7 @@ impl Sink {
             size: 0,
             max_bytes,
             hold: Some(hold),
+            large: None,
         };
         let capacity = length.unwrap_or(0);
         if !sink.reserve(core, capacity) {
@@ -102,6 +105,15 @@ impl Sink {
         }
         self.hold = None;
         Ok(())
+    }
+
+    /// Returns whether so many more bytes need the permit of a large body.
+    pub(crate) fn becomes_large(&self, core: &Core, more_bytes: u64) -> bool {
+        self.large.is_none() && self.size + more_bytes > core.options.large_above_bytes
+    }
+
+    pub(crate) fn allow_large(&mut self, permit: OwnedSemaphorePermit) {
+        self.large = Some(permit);
     }
 
     pub(crate) fn push(&mut self, core: &Core, chunk: &[u8]) -> Result<(), Fault> {

@@ -32,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) limiter: Limiter,
     pub(crate) silence: Silence,
     pub(crate) budget: Arc<Semaphore>,
+    /// Permits to receive bodies that are large.
+    pub(crate) large: Arc<Semaphore>,
     pub(crate) request_rate: Option<Bucket>,
     pub(crate) byte_rate: Option<Bucket>,
     pub(crate) headers: HeaderMap,
@@ -56,6 +58,7 @@ impl Fetcher {
             pool: Pool::new(&options)?,
             limiter: Limiter::new(options.concurrency),
             silence: Silence::new(&options),
+            large: Arc::new(Semaphore::new(options.large_at_once.clamp(1, Semaphore::MAX_PERMITS))),
             budget: Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS))),
             request_rate: Bucket::new(options.max_requests_per_sec.into()),
             byte_rate: Bucket::new(options.max_bytes_per_sec),

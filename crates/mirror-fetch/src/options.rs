@@ -31,6 +31,11 @@ pub struct FetchOptions {
     pub memory_budget_bytes: u64,
     /// Bodies larger than this are spooled. Default 8 MiB.
     pub spool_above_bytes: u64,
+    /// Of bodies that grow beyond this, only [`large_at_once`](Self::large_at_once) are received at a time: so much
+    /// of the disk may be filled by peers whose bodies never end. Default 32 MiB, which hardly any release has.
+    pub large_above_bytes: u64,
+    /// Large bodies at a time. Default 8.
+    pub large_at_once: usize,
     /// Bodies larger than this are refused. Default 512 MiB.
     pub max_body_bytes: u64,
     /// Ask nobody: every request fails at once as [`FailureKind::Offline`](crate::FailureKind).
@@ -69,6 +74,8 @@ impl Default for FetchOptions {
             max_bytes_per_sec: 0,
             memory_budget_bytes: 48 << 20,
             spool_above_bytes: 8 << 20,
+            large_above_bytes: 32 << 20,
+            large_at_once: 8,
             max_body_bytes: 512 << 20,
             offline: false,
             max_conns_per_host: 0,

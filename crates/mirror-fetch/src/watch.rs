@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep};
 use crate::failure::{FailureKind, Fault};
 
 /// Fewer bytes than this within the idle time are no progress: a slow drip ends like a stall.
-const PROGRESS_BYTES: u64 = 1024;
+pub(crate) const PROGRESS_BYTES: u64 = 1024;
 
 /// One timer for an attempt. Progress only moves a mark; the timer is set again when it fires.
 pub(crate) struct Watch<'a> {

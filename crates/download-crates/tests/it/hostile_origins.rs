@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mirror_testkit::{
@@ -64,27 +65,31 @@ fn expected(fault: Hostility) -> &'static [i32] {
     }
 }
 
-fn one(
-    world: &World,
-    index: &Path,
-    at: usize,
-    (fault, protocol): (Hostility, Protocol),
-) -> Result<u64, String> {
-    let origin = HostileOrigin::start(fault, protocol);
-    let out = format!("out{at}");
-    let mut command = command(world.dir.path(), &out, 0);
-    command.arg("--index-dir").arg(index).args(["--crates-base-url", &format!("{}/crates", origin.base())]);
+/// What was asked of a hostile peer, and what may come of it.
+struct Case<'a> {
+    fault: Hostility,
+    protocol: Protocol,
+    out: String,
+    flags: Box<dyn Fn(&str) -> Vec<String> + Send + Sync + 'a>,
+    expected: &'a [i32],
+}
+
+/// Runs against one of them; the error says what is wrong.
+fn one(world: &World, case: &Case<'_>) -> Result<u64, String> {
+    let origin = HostileOrigin::start(case.fault, case.protocol);
+    let mut command = command(world.dir.path(), &case.out, 0);
+    command.args((case.flags)(&origin.base()));
     if let Some(ca) = origin.ca() {
         command.arg("--cacert").arg(ca);
     }
     let (ended, peak_bytes) = run_measured(&mut command, MOST_TIME);
-    let what = format!("{fault:?} over {protocol:?}");
-    let held = tree(&world.path(&out));
+    let what = format!("{:?} over {:?}, {}", case.fault, case.protocol, case.out);
+    let held = tree(&world.path(&case.out));
     let said = ended.stdout.len() + ended.stderr.len();
     let evil = |text: &str| text.contains(['\u{1b}', '\u{7}', '\u{202e}']);
     let last = ended.stderr.lines().last().unwrap_or_default();
-    if !expected(fault).contains(&ended.code) {
-        Err(format!("{what}: exit {}, expected {:?}: {last}", ended.code, expected(fault)))
+    if !case.expected.contains(&ended.code) {
+        Err(format!("{what}: exit {}, expected {:?}: {last}", ended.code, case.expected))
     } else if !held.is_empty() {
         Err(format!("{what}: {held:?} have final names"))
     } else if peak_bytes > MOST_MEMORY_BYTES {
@@ -98,18 +103,15 @@ fn one(
     }
 }
 
-#[test]
-fn each_of_them_ends_the_run_soon_in_little_memory_and_gives_nothing_a_name() {
-    let world = World::new(TestRegistry::generate(501, RELEASES, 300));
-    let index = world.index();
-    let all = Hostility::matrix();
-    assert!(all.len() >= 60, "{}", all.len());
-    let next = Mutex::new(all.into_iter().enumerate());
+/// Runs all cases, a few at a time.
+#[track_caller]
+fn all(world: &World, cases: &[Case<'_>]) {
+    assert!(cases.len() >= 60, "{}", cases.len());
     let wrong = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
     let worker = || {
-        loop {
-            let Some((at, case)) = next.lock().unwrap().next() else { return };
-            if let Err(why) = one(&world, &index, at, case) {
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
+            if let Err(why) = one(world, case) {
                 wrong.lock().unwrap().push(why);
             }
         }
@@ -117,6 +119,50 @@ fn each_of_them_ends_the_run_soon_in_little_memory_and_gives_nothing_a_name() {
     std::thread::scope(|scope| (0..BESIDE).for_each(|_| drop(scope.spawn(worker))));
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn each_of_them_ends_the_run_soon_in_little_memory_and_gives_nothing_a_name() {
+    let world = World::new(TestRegistry::generate(501, RELEASES, 300));
+    let index = world.index().display().to_string();
+    let case = |(at, (fault, protocol))| {
+        let index = &index;
+        let flags = move |base: &str| {
+            ["--index-dir", index, "--crates-base-url", &format!("{base}/crates")].map(str::to_owned).to_vec()
+        };
+        Case {
+            fault,
+            protocol,
+            out: format!("origin{at}"),
+            flags: Box::new(flags),
+            expected: expected(fault),
+        }
+    };
+    all(&world, &Hostility::matrix().into_iter().enumerate().map(case).collect::<Vec<_>>());
+}
+
+#[test]
+fn registries_are_borne_like_origins() {
+    let world = World::new(TestRegistry::generate(504, 1, 300));
+    let names: Vec<_> = (0..RELEASES).map(|n| format!("crate{n}")).collect();
+    let names = names.join(",");
+    let case = |(at, (fault, protocol))| {
+        // Its configuration in one half of the cases, its index files in the other.
+        let configured = at % 2 == 0;
+        let names = &names;
+        let flags = move |base: &str| {
+            let mut flags = vec!["--index-url".to_owned(), format!("sparse+{base}/index/")];
+            flags.extend(["--crates".to_owned(), names.clone()]);
+            if !configured {
+                flags.extend(["--crates-base-url", "http://127.0.0.1:1"].map(str::to_owned));
+            }
+            flags
+        };
+        // A configuration that came and is none is the operator's to look at; 3 is for crates that cannot be read.
+        let expected: &[i32] = if configured { &[2, 5] } else { &[3, 5] };
+        Case { fault, protocol, out: format!("registry{at}"), flags: Box::new(flags), expected }
+    };
+    all(&world, &Hostility::matrix().into_iter().enumerate().map(case).collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Limits on sizes and rates, and what an origin asks for with 429.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use mirror_fetch::{FailureKind, FetchOptions};
+use mirror_fetch::{FailureKind, FetchOptions, Fetcher, Spool, SpoolFactory};
 use mirror_testkit::{Fault, Protocol, Served};
 
 use crate::kit::{BODY_BYTES, HANG, Kit, until};
@@ -178,4 +179,72 @@ async fn a_held_origin_does_not_hold_up_another() {
     }
     assert_eq!(busy.origin.total(), 1);
     first.abort();
+}
+
+/// Spools that count what lies in all of them together.
+#[derive(Clone, Default)]
+struct Disk {
+    held_bytes: Arc<AtomicU64>,
+    peak_bytes: Arc<AtomicU64>,
+}
+
+struct Counted(Disk, u64);
+
+impl SpoolFactory for Disk {
+    fn create(&self) -> std::io::Result<Box<dyn Spool>> {
+        Ok(Box::new(Counted(self.clone(), 0)))
+    }
+}
+
+impl Spool for Counted {
+    fn write(&mut self, chunk: &[u8]) -> std::io::Result<()> {
+        self.1 += chunk.len() as u64;
+        let held_bytes =
+            self.0.held_bytes.fetch_add(chunk.len() as u64, Ordering::SeqCst) + chunk.len() as u64;
+        self.0.peak_bytes.fetch_max(held_bytes, Ordering::SeqCst);
+        Ok(())
+    }
+    fn restart(&mut self) -> std::io::Result<()> {
+        self.0.held_bytes.fetch_sub(self.1, Ordering::SeqCst);
+        self.1 = 0;
+        Ok(())
+    }
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+        self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.held_bytes.fetch_sub(self.1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn few_large_bodies_fill_the_disk_at_a_time_and_all_arrive() {
+    const BODIES: u64 = 12;
+    const LARGE_ABOVE_BYTES: u64 = 64 << 10;
+    const BYTES: usize = 1 << 20;
+    for protocol in PROTOCOLS {
+        let kit = Kit::speaking(protocol);
+        let body = bytes::Bytes::from(vec![1; BYTES]);
+        kit.origin.replace_site(Arc::new(move |_| Some(Served::new(body.clone()))));
+        let disk = Disk::default();
+        let options = kit.options(FetchOptions {
+            spool_above_bytes: 16 << 10,
+            large_above_bytes: LARGE_ABOVE_BYTES,
+            large_at_once: 2,
+            ..quick()
+        });
+        let fetcher = Fetcher::new(options, Arc::new(()), Arc::new(disk.clone())).unwrap();
+        let one = async |n: u64| {
+            let request = mirror_fetch::FetchRequest::new(kit.url(&format!("/{n}")));
+            assert_eq!(verified(&fetcher.fetch(request).await.unwrap()).size(), BYTES as u64);
+        };
+        tokio::time::timeout(HANG, join_all((0..BODIES).map(one))).await.unwrap();
+        let peak_bytes = disk.peak_bytes.load(Ordering::SeqCst);
+        let most = BODIES * LARGE_ABOVE_BYTES + 2 * BYTES as u64;
+        assert!(peak_bytes <= most, "{protocol:?}: {peak_bytes} of at most {most}");
+        assert_eq!(disk.held_bytes.load(Ordering::SeqCst), 0);
+    }
 }
