@@ -111,6 +111,10 @@ pub(crate) struct Flags {
     /// Let --prune remove more than that.
     #[arg(long, help_heading = "Output", requires = "prune")]
     pub(crate) allow_mass_prune: bool,
+    /// Stop offering what upstream deleted even when it is more than 500 releases or 0.1% of a mirror of more than
+    /// 1,000; without it such a run offers them on and ends with 3.
+    #[arg(long, help_heading = "Output")]
+    pub(crate) accept_mass_removal: bool,
     /// Say what would be done; touch nothing.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) dry_run: bool,

@@ -75,6 +75,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
             PruneWhat::Yanked => Prune::Yanked,
         }),
         allow_mass_prune: flags.allow_mass_prune,
+        accept_mass_removal: flags.accept_mass_removal,
         dry_run: flags.dry_run,
         fetch: fetch(flags),
     };

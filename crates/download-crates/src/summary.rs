@@ -134,6 +134,9 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
             ),
         );
     }
+    if outcome.reinstated > 0 {
+        line("back upstream", format!("{} releases, offered again", outcome.reinstated));
+    }
     if outcome.pruned > 0 {
         line("pruned", outcome.pruned.to_string());
     }
@@ -208,6 +211,15 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
         for id in &outcome.would_prune {
             let _ = writeln!(text, "  {id}");
         }
+    }
+    if outcome.removal_refused > 0 {
+        let _ = writeln!(
+            text,
+            "\n{} releases disappeared upstream, more than 500 or 0.1% of what is held. That looks like a fault of the \
+             index, so they are offered on, and the next run looks again. Look at them with --dry-run; if that is how it \
+             should be, add --accept-mass-removal.",
+            outcome.removal_refused
+        );
     }
     if outcome.prune_refused > 0 {
         let _ = writeln!(

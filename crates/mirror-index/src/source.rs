@@ -70,6 +70,15 @@ impl IndexSource {
         }
     }
 
+    /// Returns where a git repository was cloned from, when it says so. It may have secrets in it.
+    #[must_use]
+    pub fn origin(&self) -> Option<String> {
+        match self {
+            Self::Git(index) => index.origin(),
+            Self::Dir(_) => None,
+        }
+    }
+
     /// Whether it has no file. Blocks.
     ///
     /// # Errors

@@ -11,10 +11,10 @@ mod record;
 mod writer;
 
 pub use catalogue::{
-    Catalogue, CatalogueBatch, Census, DirRow, FailureRow, Frame, Held, HeldRelease, LOST, Place,
+    Catalogue, CatalogueBatch, Census, DirRow, FailureRow, Frame, GapRow, Held, HeldRelease, LOST, Place,
     ReplayReport, Withdrawal,
 };
 pub use error::{ManifestError, ManifestFault};
 pub use lines::{IndexFileRow, LinePacker, LinesReader, LinesReport, LinesWriter, PackedLines, TextDigest};
-pub use record::{EXISTING, ManifestRecord, PRUNED, SCHEMA_VERSION, rfc3339};
+pub use record::{EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM, SCHEMA_VERSION, rfc3339};
 pub use writer::{ManifestWriter, OpenReport, read_from};

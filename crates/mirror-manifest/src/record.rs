@@ -73,6 +73,13 @@ pub const EXISTING: &str = "existing";
 /// says so, its file or its bundle was found gone or damaged. A record behind it may say where it is still held.
 pub const PRUNED: &str = "pruned";
 
+/// The status of a release that upstream took down while it is held: it is held on and not offered. No `path`, and not
+/// `ok`, so that no reader takes the record for one of a file.
+pub const REMOVED_UPSTREAM: &str = "removed_upstream";
+
+/// The status of a release that came back upstream and is offered again.
+pub const REINSTATED: &str = "reinstated";
+
 /// A time as the manifest shows it: RFC 3339, UTC, milliseconds.
 #[must_use]
 pub fn rfc3339(time: SystemTime) -> String {

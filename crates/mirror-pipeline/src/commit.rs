@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use mirror_fetch::{Body, Content, Failure, FailureKind, Fetched, Verified};
 use mirror_manifest::{
     Catalogue, CatalogueBatch, Frame, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, PackedLines,
-    Place, Withdrawal, rfc3339,
+    Place, REINSTATED, Withdrawal, rfc3339,
 };
 use mirror_store::bundle::{MemberBody, NewMember};
 use mirror_store::{Staged, Store};
@@ -25,6 +25,7 @@ use crate::event::{Arrival, Event, Good, Problem, Tag, Was};
 use crate::gone::{Gone, Lost};
 use crate::options::Storage;
 use crate::outcome::Outcome;
+use crate::removed::removal_record;
 use crate::spool::{Counted, writer_of};
 
 /// Results of the fetcher, shared by the writer threads.
@@ -139,6 +140,8 @@ pub(crate) struct Committer {
     pub(crate) lines: LinesWriter,
     pub(crate) stats: Arc<RunStats>,
     pub(crate) run_id: String,
+    /// The bit of the source of this run; 0 when it has none.
+    pub(crate) source: u64,
     pub(crate) root: String,
     pub(crate) cancel: CancellationToken,
     pub(crate) outcome: Outcome,
@@ -216,7 +219,7 @@ impl Committer {
 
     fn take_all(&mut self, events: &Receiver<Event>) -> Result<(), PipelineError> {
         let began = Instant::now();
-        let mut batch = Batch::default();
+        let mut batch = self.batch();
         loop {
             let event = match events.recv_timeout(BATCH_AGE) {
                 Ok(event) => Some(event),
@@ -227,7 +230,8 @@ impl Committer {
                 self.take(event, &mut batch)?;
             }
             if batch.is_full() {
-                self.commit(std::mem::take(&mut batch))?;
+                let full = std::mem::replace(&mut batch, self.batch());
+                self.commit(full)?;
             }
         }
         if !batch.is_empty() {
@@ -240,6 +244,11 @@ impl Committer {
             self.catalogue.remember("files_per_sec", &format!("{rate:.1}"))?;
         }
         Ok(())
+    }
+
+    fn batch(&self) -> Batch {
+        let catalogue = CatalogueBatch { source: self.source, ..CatalogueBatch::default() };
+        Batch { catalogue, ..Batch::default() }
     }
 
     fn take(&mut self, event: Event, batch: &mut Batch) -> Result<(), PipelineError> {
@@ -267,6 +276,12 @@ impl Committer {
                 batch.catalogue.withdrawn.push((id, Withdrawal::Yanked, rfc3339(SystemTime::now())));
             }
             Event::Returned(id) => batch.catalogue.returned.push(id),
+            Event::Reinstated(id) => {
+                tracing::info!(release = %id, "is upstream again; it is offered again");
+                batch.records.push(removal_record(&id, REINSTATED, &self.run_id));
+                batch.catalogue.returned.push(id);
+            }
+            Event::Seen(id) => batch.catalogue.seen.push(id),
             Event::Lines(lines) => {
                 batch.bytes += lines.packed_bytes();
                 batch.lines.push(*lines);

@@ -82,6 +82,12 @@ impl Cursor {
         source.tree_id().is_some_and(|tree| tree == self.tree)
     }
 
+    /// Tells whether the tree that an earlier run went through is one of this index.
+    pub(crate) fn is_of(source: &IndexSource, catalogue: &Catalogue) -> Result<bool, PipelineError> {
+        let cursor = Self::recall(catalogue)?;
+        Ok(cursor.is_some_and(|cursor| cursor.is_at(source) || source.compare(&cursor.tree).is_some()))
+    }
+
     /// The one that an earlier run left; one that cannot be read counts as none.
     fn recall(catalogue: &Catalogue) -> Result<Option<Self>, ManifestError> {
         let text = catalogue.cursor()?;

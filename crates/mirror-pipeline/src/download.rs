@@ -23,6 +23,7 @@ use crate::options::{DownloadOptions, Prune, Storage, Upstream};
 use crate::outcome::{FailedRecord, Outcome};
 use crate::plan::{PlanReport, Sinks};
 use crate::prune::Pruner;
+use crate::removed::{Books, record_source};
 use crate::source::{Input, Surroundings, plan_all};
 use crate::spool::StoreSpools;
 use crate::sweep::{Swept, leave, sweep};
@@ -259,6 +260,7 @@ impl Run {
         };
         let (reader, swept, lines) = look_around(&store, &mut catalogue, &options, &cancel)?;
         swept.record(&store, &mut catalogue, &gone, &mut manifest)?;
+        let source_bit = record_source(&mut catalogue, &self.input, &options)?;
         let mut cursor = Cursor::of(&self.input, &options, self.selection.is_open());
         let mut fetch = options.fetch.clone();
         if options.storage.bundles() {
@@ -297,6 +299,7 @@ impl Run {
             lines,
             stats: stats.clone(),
             run_id: run_id.clone(),
+            source: source_bit,
             root: root.clone(),
             cancel: cancel.clone(),
             outcome: Outcome { foreign_packages: foreign, ..Outcome::default() },
@@ -356,7 +359,7 @@ impl Run {
             join(worker).await?;
         }
         stats.set_phase(Phase::Finishing);
-        let Committed { mut outcome, mut catalogue, mut manifest, lines, bundler, touched } =
+        let Committed { mut outcome, mut catalogue, mut manifest, mut lines, bundler, touched } =
             join(commit).await??;
         if let Some(bundler) = bundler {
             outcome.growing = bundler.finish(options.bundle_seal, &mut catalogue)?;
@@ -367,11 +370,18 @@ impl Run {
         let mut report = planned?.0;
         let complete = report.complete;
         let bad_files = std::mem::take(&mut report.bad_files);
+        let removed = std::mem::take(&mut report.removed);
+        let deferred = std::mem::take(&mut report.deferred);
         add_plan(&mut outcome, report);
         outcome.quarantined = quarantined;
         outcome.interrupted = user_cancel.is_cancelled();
         outcome.given_up |= end == RunEnd::Silent;
         outcome.check()?;
+        let mut books =
+            Books { catalogue: &mut catalogue, manifest: &mut manifest, lines: &mut lines, run_id: &run_id };
+        books.hide(&removed, &deferred, options.accept_mass_removal, &mut outcome)?;
+        // Refused, the run is to see it again.
+        let settled = outcome.removal_refused == 0;
         let through = complete && !outcome.interrupted && !outcome.given_up;
         if let Some(what) = options.prune {
             let source = if through { index_of_run(&options, cursor.as_ref())? } else { None };
@@ -393,7 +403,7 @@ impl Run {
             }
         }
         // What failed stands in the ledger, and files with bad lines in the cursor.
-        if let (true, Some(cursor)) = (through && bad_files.len() <= MOST_BAD, &mut cursor) {
+        if let (true, Some(cursor)) = (settled && through && bad_files.len() <= MOST_BAD, &mut cursor) {
             cursor.totals = Totals { selected: outcome.selected, yanked_skipped: outcome.yanked_skipped };
             cursor.bad_files = bad_files;
             cursor.remember(&mut catalogue)?;
@@ -475,6 +485,7 @@ pub(crate) fn add_plan(outcome: &mut Outcome, report: PlanReport) {
     outcome.bad_lines = report.bad_lines;
     outcome.first_bad_lines = report.first_bad_lines;
     outcome.withdrawn = report.withdrawn;
+    outcome.reinstated = report.reinstated;
 }
 
 pub(crate) fn run_id() -> String {

@@ -177,6 +177,10 @@ pub(crate) enum Event {
     YankedBefore(ReleaseId),
     /// Upstream offers again what it had withdrawn.
     Returned(ReleaseId),
+    /// The same of one that it had deleted.
+    Reinstated(ReleaseId),
+    /// The source of the run lists a held release; it was not known that it does.
+    Seen(ReleaseId),
     /// An index file of a wanted crate has lines that are not kept yet.
     Lines(Box<PackedLines>),
     /// A writer cannot go on.

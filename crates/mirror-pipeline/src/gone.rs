@@ -5,13 +5,15 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use mirror_manifest::{
-    Catalogue, EXISTING, Frame, Held, ManifestRecord, ManifestWriter, PRUNED, SCHEMA_VERSION, rfc3339,
+    Catalogue, EXISTING, Frame, Held, ManifestRecord, ManifestWriter, PRUNED, REMOVED_UPSTREAM,
+    SCHEMA_VERSION, rfc3339,
 };
 use mirror_store::Store;
 use mirror_types::ReleaseId;
 
 use crate::bundles;
 use crate::error::PipelineError;
+use crate::removed::removal_record;
 
 /// Releases whose records are appended at once.
 const BATCH: usize = 5_000;
@@ -104,6 +106,9 @@ impl Gone<'_> {
         if was {
             let left = (held.loose || held.frame.is_some()).then_some(&held);
             self.tell(id, Some(why), left, records);
+            if left.is_some() && catalogue.is_deleted(id)? {
+                records.push(removal_record(id, REMOVED_UPSTREAM, self.run_id));
+            }
         }
         Ok(())
     }

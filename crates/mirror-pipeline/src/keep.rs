@@ -93,6 +93,19 @@ impl Planner {
         Ok(())
     }
 
+    /// Keeps the lines back until it is known whether what they lack is to be hidden: with them it would be. Lines
+    /// beyond a bound are dropped: so many are a mass, and a later run picks them again.
+    pub(crate) fn defer_lines(&mut self) {
+        const DEFERRED_MOST: usize = 20_000;
+        if !self.defers {
+            return;
+        }
+        let lines = self.lines.take();
+        if self.deferred.len() < DEFERRED_MOST {
+            self.deferred.extend(lines.map(|lines| *lines));
+        }
+    }
+
     /// Sends the lines to the committer: they belong to a crate that is wanted. Ahead of its downloads,
     /// so that no release is held without its line.
     pub(crate) fn send_lines(&mut self) {

@@ -24,6 +24,7 @@ mod presence;
 mod prune;
 mod rebuild;
 mod rehearse;
+mod removed;
 mod sidecars;
 mod source;
 mod sparse;

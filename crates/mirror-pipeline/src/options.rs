@@ -127,6 +127,8 @@ pub struct DownloadOptions {
     pub prune: Option<Prune>,
     /// Remove them even when they are suspiciously many.
     pub allow_mass_prune: bool,
+    /// Hide what upstream deleted even when it is suspiciously much.
+    pub accept_mass_removal: bool,
     /// Plan only; touch nothing.
     pub dry_run: bool,
     /// How to fetch.

@@ -91,6 +91,10 @@ pub struct Outcome {
     pub unrepaired: u64,
     /// Held releases that upstream withdrew since the mirror last looked.
     pub withdrawn: Vec<(ReleaseId, Withdrawal)>,
+    /// Releases that upstream deleted and that are offered on, because they are suspiciously many.
+    pub removal_refused: u64,
+    /// Releases that upstream had deleted and offers again.
+    pub reinstated: u64,
     /// Withdrawn releases that were removed.
     pub pruned: u64,
     /// Withdrawn releases that were not removed, because they are suspiciously many.
@@ -148,7 +152,11 @@ impl Outcome {
             ExitCode::Integrity
         } else if self.given_up || (missing > 0 && self.downloaded == 0 && self.unreached == missing) {
             ExitCode::Origin
-        } else if missing > 0 || self.bad_lines > 0 || !self.lockfiles_unusable.is_empty() {
+        } else if missing > 0
+            || self.bad_lines > 0
+            || self.removal_refused > 0
+            || !self.lockfiles_unusable.is_empty()
+        {
             ExitCode::Records
         } else if self.prune_refused > 0 {
             ExitCode::Usage

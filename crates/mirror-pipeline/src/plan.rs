@@ -86,6 +86,12 @@ pub(crate) struct PlanReport {
     pub(crate) bad_files: BTreeSet<String>,
     /// Held releases that upstream withdrew since it was last looked.
     pub(crate) withdrawn: Vec<(ReleaseId, Withdrawal)>,
+    /// Held releases that are gone from the source of the run and offered until now.
+    pub(crate) removed: Vec<ReleaseId>,
+    /// The lines of index files in which some of them stood, to be taken in once they are hidden.
+    pub(crate) deferred: Vec<PackedLines>,
+    /// Releases that were deleted and are back.
+    pub(crate) reinstated: u64,
     /// All that are known to be withdrawn and held now.
     pub(crate) known_withdrawn: HashMap<ReleaseId, Withdrawal>,
 }
@@ -125,6 +131,14 @@ impl Parsed {
     /// The crate, or the two of them.
     pub(crate) fn names(&self) -> impl Iterator<Item = &CrateName> {
         self.crates.iter().filter_map(|records| records.first()).map(|record| &record.id.name)
+    }
+
+    /// The crates with their records, and whether no line was bad.
+    pub(crate) fn crates(&self) -> impl Iterator<Item = (&CrateName, &[IndexRecord], bool)> {
+        let whole = self.bad_lines == 0;
+        self.crates
+            .iter()
+            .filter_map(move |records| Some((&records.first()?.id.name, records.as_slice(), whole)))
     }
 
     /// What is selected of it.
@@ -175,7 +189,15 @@ pub(crate) struct Planner {
     pub(crate) ledger: HashSet<String>,
     /// What is known to be withdrawn upstream.
     pub(crate) withdrawn: HashMap<ReleaseId, Withdrawal>,
-    /// The files that were read, by a hash of the path, when all are.
+    /// The bit of the source of this run; 0 when nothing was ever seen in it.
+    pub(crate) source: u64,
+    /// Held releases that the source lists no more, and that are offered until now.
+    pub(crate) removed: Vec<ReleaseId>,
+    /// Whether lines of crates that lost some wait until it is known whether that is a mass.
+    pub(crate) defers: bool,
+    /// Those lines.
+    pub(crate) deferred: Vec<PackedLines>,
+    /// When all files are read: hashes of the names that are in them, and of the paths of those that may have more.
     pub(crate) read: Option<HashSet<u64>>,
     /// Held releases whose files are gone; a dry run cannot have the catalogue forget them.
     pub(crate) lost: HashSet<ReleaseId>,
@@ -245,6 +267,7 @@ impl Planner {
         if !whole {
             self.report.bad_files.insert(parsed.path.clone());
         }
+        let names: Vec<CrateName> = parsed.names().cloned().collect();
         let untold = parsed.bad_lines - parsed.faults.len() as u64;
         for fault in parsed.faults {
             self.bad_line(fault);
@@ -253,8 +276,14 @@ impl Planner {
             tracing::warn!("{untold} more bad index lines in {}", Printable(&parsed.path));
             self.report.bad_lines += untold;
         }
+        let seen = &parsed.path;
         if let Some(read) = &mut self.read {
-            read.insert(hash(&parsed.path));
+            read.extend(names.iter().map(|name| hash(name.as_str())));
+            if !whole {
+                read.insert(hash(seen));
+            }
+        } else if whole {
+            self.gone_at(seen, &names)?;
         }
         self.take_lines(parsed.lines)?;
         for records in parsed.crates {
@@ -279,9 +308,11 @@ impl Planner {
         if !self.named.is_empty() {
             self.named.remove(&name.canonical());
         }
-        self.send_lines();
         let held = self.held(&name)?;
-        self.compare_held(&name, &records, whole, &held);
+        if self.compare_held(&name, &records, whole, &held) {
+            self.defer_lines();
+        }
+        self.send_lines();
         let picked = self.selection.select(records);
         self.report.yanked_skipped += picked.yanked_skipped as u64;
         let good = |record: &IndexRecord| {
@@ -523,6 +554,9 @@ impl Planner {
         {
             let _ = sinks.hashes.send(self.to_hash);
         }
+        self.report.withdrawn.extend(self.removed.iter().map(|id| (id.clone(), Withdrawal::Deleted)));
+        self.report.removed = self.removed;
+        self.report.deferred = self.deferred;
         self.report.known_withdrawn = self.withdrawn;
         (self.report, self.sample)
     }

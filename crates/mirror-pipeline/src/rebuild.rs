@@ -103,7 +103,7 @@ pub fn rebuild_catalogue(
     let made = store.state_dir().join("catalogue.new.sqlite");
     Catalogue::remove(&made)?;
     let mut catalogue = Catalogue::open(&made)?;
-    if let Some(Err(error)) = before.map(|before| catalogue.take_lines_of(&before)) {
+    if let Some(Err(error)) = before.as_ref().map(|before| catalogue.take_lines_of(before)) {
         tracing::warn!(
             "the old catalogue does not say where index lines are, the next run keeps them anew: {error}"
         );
@@ -152,6 +152,11 @@ pub fn rebuild_catalogue(
             elapsed: began.elapsed(),
             ..RebuildOutcome::default()
         });
+    }
+    if let Some(Err(error)) = before.map(|before| catalogue.take_seen_of(&before)) {
+        tracing::warn!(
+            "the old catalogue does not say which index listed what, the next run looks anew: {error}"
+        );
     }
     catalogue.apply(&CatalogueBatch { withdrawn, ..CatalogueBatch::default() })?;
     catalogue.know(&options.manifest)?;

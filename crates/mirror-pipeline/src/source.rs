@@ -28,6 +28,7 @@ use crate::options::{DownloadOptions, Upstream};
 use crate::plan::{Parsed, PlanReport, Planner, Sinks, wants_file};
 use crate::presence::Presence;
 use crate::rehearse::Sample;
+use crate::removed::identity;
 use crate::sparse::{FileAnswer, SparseRegistry};
 use crate::threads::{join, spawn};
 
@@ -116,6 +117,10 @@ impl Run {
     pub(crate) async fn planner(self, around: Surroundings) -> Result<(Planner, Records), PipelineError> {
         let Self { options, stats, cancel, selection, input, base, checksums, .. } = self;
         let Surroundings { store, fetcher, catalogue, lost, cursor, sinks } = around;
+        let source_bit = match (&catalogue, identity(&input, &options)?) {
+            (Some(catalogue), Some(identity)) => catalogue.source_bit(&identity)?.unwrap_or(0),
+            _ => 0,
+        };
         let presence = Presence::new(store.clone());
         let layout = store.as_ref().map_or(options.layout, Store::layout);
         let mut template = base;
@@ -233,6 +238,10 @@ impl Run {
             offline: options.offline,
             verify_existing: options.verify_existing,
             storage: options.storage,
+            source: source_bit,
+            removed: Vec::new(),
+            defers: !options.accept_mass_removal,
+            deferred: Vec::new(),
             catalogue,
             presence,
             stats,
@@ -337,7 +346,11 @@ pub(crate) fn plan_all(
         Records::Local(source, way) => local(&mut planner, source, way)?,
         Records::Sparse { registry, names } => {
             for name in names {
-                let Some(file) = registry.file(&name) else { continue };
+                let file = registry.file(&name);
+                if !planner.offline && !registry.failed.contains_key(&name) {
+                    planner.gone_but(&name, file.as_ref())?;
+                }
+                let Some(file) = file else { continue };
                 if planner.file(&file.path, &file.data)?.is_err() {
                     break;
                 }
@@ -365,6 +378,7 @@ pub(crate) fn plan_all(
                     && let Some(file) = index.file(&first.id.name)?
                 {
                     planner.lines_of(&file.path, &file.data)?;
+                    planner.compare_file(&file.path, &file.data)?;
                 }
                 if planner.records(records, false)?.is_err() {
                     break;
@@ -396,9 +410,11 @@ fn local(planner: &mut Planner, source: IndexSource, way: Way) -> Result<(), Pip
         Way::News(news) => plan_news(planner, &source, news)?,
         Way::Named(crates) => {
             for path in &crates {
-                if let Some(file) = source.file(path)?
-                    && planner.file(&file.path, &file.data)?.is_err()
-                {
+                let Some(file) = source.file(path)? else {
+                    planner.gone_at(path, &[])?;
+                    continue;
+                };
+                if planner.file(&file.path, &file.data)?.is_err() {
                     break;
                 }
             }
@@ -507,8 +523,10 @@ fn plan_news(planner: &mut Planner, source: &IndexSource, news: News) -> Result<
                     return Ok(());
                 }
             }
-            (None, Some(name)) => planner.gone(&name)?,
-            (None, None) => {}
+            (None, name) => {
+                planner.gone_at(&path, &[])?;
+                name.map_or(Ok(()), |name| planner.gone(&name))?;
+            }
         }
     }
     let less = |whole: u64, part: fn(&Totals) -> u64| whole.saturating_sub(before.iter().map(part).sum());
@@ -545,7 +563,10 @@ impl Planner {
             return Ok(());
         }
         for (_, name) in std::mem::take(&mut self.named) {
-            self.gone(&name)?;
+            if !self.offline {
+                self.gone_but(&name, None)?;
+                self.gone(&name)?;
+            }
             let why = match self.offline {
                 true => "the mirror has no index lines of it, and this run asks nobody",
                 false => "the index has no such crate; check how it is spelled",

@@ -367,6 +367,12 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
+/// `config.json` of the registry at `base`, when it is files: nobody answers a search there.
+pub(crate) fn config_of_files(base: &str) -> String {
+    let dl = format!("{base}/crates/{{crate}}/{{crate}}-{{version}}.crate");
+    format!("{}\n", serde_json::json!({"dl": dl}))
+}
+
 /// `config.json` of the registry at `base`.
 pub(crate) fn config(base: &str) -> String {
     let dl = format!("{base}/crates/{{crate}}/{{crate}}-{{version}}.crate");
@@ -374,7 +380,8 @@ pub(crate) fn config(base: &str) -> String {
     format!("{config}\n")
 }
 
-fn gzip(text: &[u8]) -> Option<Bytes> {
+/// Packs a text where that is worth it.
+pub(crate) fn gzip(text: &[u8]) -> Option<Bytes> {
     if text.len() < WORTH_GZIP {
         return None;
     }

@@ -1,17 +1,19 @@
 //! The mirror as files that need no server of ours.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use mirror_checksum::Hasher;
+use mirror_manifest::Held;
 use mirror_store::{Staged, Store};
-use mirror_types::{CrateName, Layout, ReleaseId, index_path};
+use mirror_types::{CrateName, Layout, Printable, ReleaseId, index_path};
 
-use crate::answer::config;
+use crate::answer::{config_of_files, gzip};
 use crate::error::ServeError;
 use crate::listing::{Listing, lines};
 use crate::mirror::Mirror;
-use crate::places::Located;
 
 /// Files that get their names at once.
 const BATCH: usize = 2_000;
@@ -56,7 +58,7 @@ pub struct ExportOptions {
 }
 
 /// What an export did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExportOutcome {
     /// Crates that are listed.
     pub crates: u64,
@@ -72,6 +74,11 @@ pub struct ExportOutcome {
     pub kept: u64,
     /// Releases that are not listed any more and were removed.
     pub removed: u64,
+    /// Releases that the mirror holds and does not have with the right bytes, where they should be, with the reason.
+    /// The export lists only those of them that it has itself.
+    pub missing: Vec<(ReleaseId, String)>,
+    /// Releases and crates that the export leaves out otherwise, with the reason; no acknowledged gaps.
+    pub left_out: Vec<(String, &'static str)>,
     /// Stopped before the end; the same command goes on.
     pub interrupted: bool,
 }
@@ -101,9 +108,11 @@ pub fn export(options: &ExportOptions, stop: &dyn Fn() -> bool) -> Result<Export
         index: Vec::new(),
         gone: Vec::new(),
         bytes: 0,
+        listed: HashSet::new(),
+        state: RandomState::new(),
     };
     if let ExportFormat::Static { base_url } = &options.format {
-        let config = export.store.stage("index/config.json", config(base_url).as_bytes())?;
+        let config = export.store.stage("index/config.json", config_of_files(base_url).as_bytes())?;
         export.store.commit(vec![config])?;
     }
     let mut listed = HashSet::new();
@@ -129,6 +138,7 @@ pub fn export(options: &ExportOptions, stop: &dyn Fn() -> bool) -> Result<Export
     export.commit()?;
     if !export.outcome.interrupted {
         export.sweep(&listed)?;
+        export.left_out()?;
     }
     Ok(export.outcome)
 }
@@ -143,60 +153,164 @@ struct Export<'a> {
     /// Paths that no index file lists any more.
     gone: Vec<String>,
     bytes: u64,
+    /// Hashes of the releases that are listed.
+    listed: HashSet<u64>,
+    state: RandomState,
 }
 
 impl Export<'_> {
     /// Exports a crate; false when nothing of it is held.
     fn one(&mut self, path: &str) -> Result<bool, ServeError> {
-        let Some(listing) = self.mirror.listing_at(path)? else { return Ok(false) };
         let rel = format!("index/{path}");
-        let before = if self.store.has(&rel)? { self.store.read(&rel)? } else { Vec::new() };
+        let before = self.read(&rel)?;
         let mut old = releases(&before);
-        let now = releases(&listing.text);
-        for (id, cksum) in &now {
+        let mirror = self.mirror;
+        let listing = mirror.listing_with(path, &mut |id, held| {
             // What was listed with this checksum was written then.
-            let was = old.remove(id).is_some_and(|was| was == *cksum);
-            let to = self.options.format.path(id);
-            if was && self.store.has(&to)? {
-                self.outcome.kept += 1;
-            } else {
-                self.release(id, &to)?;
-            }
+            let was = old.get(&id).is_some_and(|was| was.eq_ignore_ascii_case(&held.sha256.to_hex()));
+            self.take(&id, held, was)
+        })?;
+        let Some(listing) = listing else { return Ok(false) };
+        let now = releases(&listing.text);
+        for id in now.keys() {
+            old.remove(id);
+            self.listed.insert(self.hash(&id.to_string()));
         }
         self.gone.extend(old.into_keys().map(|id| self.options.format.path(&id)));
         self.outcome.crates += 1;
         self.outcome.releases += now.len() as u64;
-        if before != listing.text {
-            self.index.push(self.store.stage(&rel, &listing.text)?);
-        }
+        self.index_file(&rel, &before, &listing)?;
         if self.releases.len() + self.index.len() >= BATCH || self.bytes >= BATCH_BYTES {
             self.commit()?;
         }
         Ok(true)
     }
 
-    fn release(&mut self, id: &ReleaseId, to: &str) -> Result<(), ServeError> {
-        let lost = || ServeError::Internal(format!("{id} was there a moment ago; run the export again"));
-        let held = self.mirror.held(id)?.ok_or_else(lost)?;
-        let located = self.mirror.locate(id, &held)?.ok_or_else(lost)?;
-        let staged = match &located {
-            Located::Loose(_) => {
-                let from = self.mirror.places().store();
-                let path = from.layout().path(id);
-                let (staged, linked) = self.store.stage_from(from, &path, to, !self.options.copy)?;
-                self.outcome.linked += u64::from(linked);
-                if !linked {
-                    self.wrote(held.size);
+    /// Reads a file of the export; nothing, when there is none.
+    fn read(&self, rel: &str) -> Result<Vec<u8>, ServeError> {
+        Ok(if self.store.has(rel)? { self.store.read(rel)? } else { Vec::new() })
+    }
+
+    /// Writes an index file and, for web servers that send it as it is, its packed form.
+    fn index_file(&mut self, rel: &str, before: &[u8], listing: &Listing) -> Result<(), ServeError> {
+        let same = before == listing.text;
+        if matches!(self.options.format, ExportFormat::Static { .. }) {
+            let packed = packed_path(rel);
+            let there = self.store.has(&packed)?;
+            if !(same && there) {
+                match gzip(&listing.text) {
+                    Some(gzip) => self.index.push(self.store.stage(&packed, &gzip)?),
+                    // A packed form of before must not outlive it.
+                    None if there => self.store.remove([packed])?,
+                    None => {}
                 }
-                staged
             }
-            Located::Bundled(..) => {
-                let staged = self.store.stage(to, &self.mirror.read(id, &located)?)?;
-                self.wrote(held.size);
-                staged
+        }
+        if !same {
+            self.index.push(self.store.stage(rel, &listing.text)?);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a release is in the export, with the right bytes; false when that cannot be. `was`: an earlier
+    /// export wrote it.
+    fn take(&mut self, id: &ReleaseId, held: &Held, was: bool) -> Result<bool, ServeError> {
+        let to = self.options.format.path(id);
+        // What was cut since is written again.
+        let there = was && self.store.size(&to)? == Some(held.size);
+        let right = match self.mirror.places().is_there(id, held) {
+            Ok(true) if there => {
+                self.outcome.kept += 1;
+                return Ok(true);
             }
+            Ok(true) => self.release(id, held, &to)?,
+            Ok(false) => Err("its bytes are not where they should be, or of another length".to_owned()),
+            Err(error) => Err(error.to_string()),
         };
-        self.releases.push(staged);
+        let Err(why) = right else { return Ok(true) };
+        tracing::warn!(release = %id, "is held, and cannot be exported: {}", Printable(&why));
+        self.outcome.missing.push((id.clone(), why));
+        // The export may have what the mirror lost.
+        let kept = there && self.store.hash(&to)?.is_some_and(|(sha256, _)| sha256 == held.sha256);
+        self.outcome.kept += u64::from(kept);
+        Ok(kept)
+    }
+
+    /// Puts a release into the stage; gives what is wrong with its bytes in the mirror.
+    fn release(&mut self, id: &ReleaseId, held: &Held, to: &str) -> Result<Result<(), String>, ServeError> {
+        const WRONG: &str = "its bytes do not have the checksum of the index";
+        let (mirror, path) = (self.mirror, self.mirror.layout().path(id));
+        let from = mirror.places().store();
+        if held.loose && from.size(&path).is_ok_and(|size| size == Some(held.size)) {
+            match from.hash(&path) {
+                Ok(Some((sha256, _))) if sha256 == held.sha256 => {
+                    let (staged, linked) = self.store.stage_from(from, &path, to, !self.options.copy)?;
+                    self.outcome.linked += u64::from(linked);
+                    if !linked {
+                        self.wrote(held.size);
+                    }
+                    self.releases.push(staged);
+                    return Ok(Ok(()));
+                }
+                // A bundle may have it as well.
+                Ok(_) if held.frame.is_none() => return Ok(Err(WRONG.to_owned())),
+                Err(error) if held.frame.is_none() => return Ok(Err(error.to_string())),
+                _ => {}
+            }
+        }
+        let bundled = Held { loose: false, ..held.clone() };
+        let read = match mirror.locate(id, &bundled) {
+            Ok(Some(located)) => mirror.read(id, &located),
+            Ok(None) => return Ok(Err("its bundle does not have it".to_owned())),
+            Err(error) => Err(error),
+        };
+        let bytes = match read {
+            Ok(bytes) if Hasher::of(&bytes) == held.sha256 => bytes,
+            Ok(_) => return Ok(Err(WRONG.to_owned())),
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        self.releases.push(self.store.stage(to, &bytes)?);
+        self.wrote(held.size);
+        Ok(Ok(()))
+    }
+
+    /// A hash of a text, the same within one export.
+    fn hash(&self, text: &str) -> u64 {
+        self.state.hash_one(text)
+    }
+
+    /// Names what is not in the export although it could be: what is held without a line of the index, and what could
+    /// not be had. What a person acknowledged is none of it.
+    fn left_out(&mut self) -> Result<(), ServeError> {
+        let mut named: HashSet<String> = self.outcome.missing.iter().map(|(id, _)| id.to_string()).collect();
+        let (listed, state) = (&self.listed, &self.state);
+        let mut left_out = Vec::new();
+        self.mirror.ask(|catalogue, _| {
+            catalogue.releases(&mut |name, version| {
+                let id = format!("{name} {version}");
+                if !listed.contains(&state.hash_one(&id)) && named.insert(id.clone()) {
+                    left_out.push((id, "is held, and no line of the index is known for its bytes"));
+                }
+            })?;
+            let gaps = catalogue.acknowledged_gaps()?;
+            for (name, version, _) in catalogue.failures()? {
+                let id = match version.is_empty() {
+                    true => name.clone(),
+                    false => format!("{name} {version}"),
+                };
+                if !listed.contains(&state.hash_one(&id))
+                    && !gaps.iter().any(|gap| gap.name == name && gap.version == version)
+                    && named.insert(id.clone())
+                {
+                    left_out.push((id, "stands in the failure ledger: it could not be had"));
+                }
+            }
+            Ok(())
+        })?;
+        for (what, why) in &left_out {
+            tracing::warn!("{} is left out: it {why}", Printable(what));
+        }
+        self.outcome.left_out = left_out;
         Ok(())
     }
 
@@ -233,13 +347,18 @@ impl Export<'_> {
                     continue;
                 }
                 let old = releases(&self.store.read(&rel)?);
-                self.store.remove([rel])?;
+                self.store.remove([packed_path(&rel), rel])?;
                 self.gone.extend(old.into_keys().map(|id| self.options.format.path(&id)));
                 self.commit()?;
             }
         }
         Ok(())
     }
+}
+
+/// Where the packed form of an index file is. No crate is called like that.
+fn packed_path(rel: &str) -> String {
+    format!("{rel}.gz")
 }
 
 /// The releases that a text lists, with their checksums.

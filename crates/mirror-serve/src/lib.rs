@@ -31,7 +31,7 @@ pub use error::{ServeError, ServeFault};
 pub use export::{ExportFormat, ExportOptions, ExportOutcome, export};
 pub use listing::Listing;
 pub use mirror::Mirror;
-pub use mirror_types::ReleaseId;
+pub use mirror_types::{Printable, ReleaseId};
 pub use options::{ServeLimits, ServeOptions, TlsFiles};
 pub use places::Located;
 pub use samples::Samples;

@@ -78,7 +78,10 @@ mod tests {
 
     fn held(version: &str, sum: u8) -> (String, Held) {
         let sha256 = Sha256::from_bytes([sum; 32]);
-        (version.to_owned(), Held { version: version.to_owned(), sha256, size: 1, loose: true, frame: None })
+        (
+            version.to_owned(),
+            Held { version: version.to_owned(), sha256, size: 1, loose: true, frame: None, seen: 0 },
+        )
     }
 
     #[test]

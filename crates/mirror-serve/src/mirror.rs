@@ -214,6 +214,21 @@ impl Mirror {
 
     /// The same, by the path in the index.
     pub(crate) fn listing_at(&self, path: &str) -> Result<Option<Listing>, ServeError> {
+        self.listing_with(path, &mut |id, held| {
+            // One file that is in the way must not hide the others.
+            Ok(self.places.is_there(&id, held).unwrap_or_else(|error| {
+                tracing::warn!(release = %id, "is held, but cannot be looked at: {error}");
+                false
+            }))
+        })
+    }
+
+    /// The same, with what is offered and what `takes` takes.
+    pub(crate) fn listing_with(
+        &self,
+        path: &str,
+        takes: &mut dyn FnMut(ReleaseId, &Held) -> Result<bool, ServeError>,
+    ) -> Result<Option<Listing>, ServeError> {
         self.ask(|catalogue, lines| {
             catalogue.consistently(|| {
                 let Some(row) = catalogue.index_file(path)? else { return Ok(None) };
@@ -221,23 +236,18 @@ impl Mirror {
                 let text = lines.read(&row)?;
                 Listing::of(&text, &mut |name| held(catalogue, name), &mut |name, version, held| {
                     let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else { return Ok(false) };
-                    let id = ReleaseId { name, version };
-                    // One file that is in the way must not hide the others.
-                    Ok(self.places.is_there(&id, held).unwrap_or_else(|error| {
-                        tracing::warn!(release = %id, "is held, but cannot be looked at: {error}");
-                        false
-                    }))
+                    takes(ReleaseId { name, version }, held)
                 })
             })
         })
     }
 
-    /// What the catalogue says of a release.
+    /// Returns where a release is held that is offered: upstream did not delete it.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn held(&self, id: &ReleaseId) -> Result<Option<Held>, ServeError> {
-        self.ask(|catalogue, _| Ok(catalogue.held_release(id)?))
+        self.ask(|catalogue, _| Ok(catalogue.offered_release(id)?))
     }
 
     /// The bytes that the catalogue speaks of; `None` when they are not there.
@@ -309,7 +319,7 @@ impl Mirror {
 
 fn held(catalogue: &Catalogue, name: &str) -> Result<Versions, ServeError> {
     let Ok(name) = name.parse::<CrateName>() else { return Ok(Versions::new()) };
-    Ok(catalogue.held_of(&name)?.into_iter().map(|row| (row.version.clone(), row)).collect())
+    Ok(catalogue.offered_of(&name)?.into_iter().map(|row| (row.version.clone(), row)).collect())
 }
 
 /// The file of index lines that belongs to a state of the catalogue.

@@ -1,13 +1,19 @@
 //! Releases to try a mirror with.
 
-use mirror_types::ReleaseId;
+use std::collections::HashSet;
+
+use mirror_types::{CrateName, ReleaseId, index_path};
 use serde::Deserialize;
 
 use crate::error::ServeError;
+use crate::listing::Listing;
 use crate::mirror::Mirror;
 
 /// Candidates that are looked at for each kind.
 const LOOKED_AT: usize = 200;
+
+/// Releases without an index line that are named one by one.
+const UNLISTED_NAMED: usize = 10;
 
 /// Releases that need no others, so that a project with one of them resolves in any part of a registry.
 #[derive(Debug, Clone, Default)]
@@ -82,6 +88,61 @@ impl Mirror {
             }
         }
         Ok(samples)
+    }
+
+    /// Returns releases that are offered and of which no line of the index is known, so that Cargo cannot find them: how
+    /// many, and the first. Reads all index lines; blocks.
+    ///
+    /// # Errors
+    /// When the catalogue or the index lines cannot be read.
+    pub fn unlisted(&self) -> Result<(u64, Vec<ReleaseId>), ServeError> {
+        let mut listed = HashSet::new();
+        for path in self.index_paths()? {
+            let listing = self.listing_with(&path, &mut |_, _| Ok(true))?;
+            listed.extend(listing.iter().flat_map(Listing::releases));
+        }
+        let (mut count, mut first) = (0, Vec::new());
+        self.ask(|catalogue, _| {
+            Ok(catalogue.releases(&mut |name, version| {
+                let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else { return };
+                let id = ReleaseId { name, version };
+                if !listed.contains(&id) {
+                    count += 1;
+                    if first.len() < UNLISTED_NAMED {
+                        first.push(id);
+                    }
+                }
+            })?)
+        })?;
+        Ok((count, first))
+    }
+
+    /// Returns how many crates are offered of which no index file is kept, and the first: of those Cargo finds
+    /// nothing. Looks at every crate, and reads no index file; blocks.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn unlisted_crates(&self) -> Result<(u64, Vec<CrateName>), ServeError> {
+        let paths: HashSet<String> = self.index_paths()?.into_iter().collect();
+        let (mut count, mut first) = (0, Vec::<CrateName>::new());
+        self.ask(|catalogue, _| {
+            let mut last = String::new();
+            Ok(catalogue.releases(&mut |name, _| {
+                if name == last {
+                    return;
+                }
+                name.clone_into(&mut last);
+                if let Ok(name) = name.parse::<CrateName>()
+                    && !paths.contains(&index_path(&name))
+                {
+                    count += 1;
+                    if first.len() < UNLISTED_NAMED {
+                        first.push(name);
+                    }
+                }
+            })?)
+        })?;
+        Ok((count, first))
     }
 
     fn first_alone(&self, candidates: &[ReleaseId]) -> Result<Option<ReleaseId>, ServeError> {

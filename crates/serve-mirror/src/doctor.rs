@@ -52,6 +52,7 @@ pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
     };
     let mirror = Mirror::open(&options.mirror, options.bundles_dir.as_deref())?;
     let samples = mirror.samples()?;
+    let unlisted = index_lines(&mirror)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let server = runtime.block_on(Server::open(&options))?;
     let base = format!("http://{}", server.local_addr());
@@ -59,10 +60,41 @@ pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
     let serving = runtime.spawn(server.run(stop.clone()));
     let dir = tempfile::tempdir().context("making a temporary directory")?;
     let patient = Patient::new(flags.cargo.clone(), dir.path(), &base)?;
-    let findings = patient.examine(&samples);
+    let findings = patient.examine(&samples).map(|tried| {
+        let proved = tried.iter().any(|finding| finding.verdict == Verdict::Works && PROOFS.contains(&finding.what));
+        let nothing = (!proved).then(|| {
+            let why = "cargo got no release out of this mirror, so nothing is proved; it takes one that is listed and \
+                       needs no other crate";
+            Finding::new("proof", Verdict::Fails, why)
+        });
+        std::iter::once(unlisted).chain(tried).chain(nothing).collect()
+    });
     stop.cancel();
     let _ = runtime.block_on(serving);
     findings
+}
+
+/// What proves that the mirror serves releases.
+const PROOFS: [&str; 5] = ["fetch", "build", "short names", "capital letters", "versions with +"];
+
+/// Whether Cargo can find what is held.
+fn index_lines(mirror: &Mirror) -> Result<Finding> {
+    const WHAT: &str = "index lines";
+    let (count, first) = mirror.unlisted()?;
+    if count == 0 {
+        return Ok(Finding::new(WHAT, Verdict::Works, "every release that is held has one"));
+    }
+    let mut detail = format!(
+        "{count} releases are held of which the mirror has no line of the index, so that Cargo cannot find them; a run of \
+         download-crates with the index brings them"
+    );
+    for id in &first {
+        detail.push_str(&format!("\n{id}"));
+    }
+    if count > first.len() as u64 {
+        detail.push_str("\nand more");
+    }
+    Ok(Finding::new(WHAT, Verdict::Fails, detail))
 }
 
 /// Cargo with a home of its own.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mirror_serve::{ServeError, ServeFault, Server};
+use mirror_serve::{ExportOutcome, ServeError, ServeFault, Server};
 use mirror_telemetry::{LogOptions, ProgressHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +14,7 @@ use flags::{Command, Doctor, Export, Flags, Serve};
 
 const USAGE: u8 = 2;
 const UNWELL: u8 = 3;
+const INTEGRITY: u8 = 4;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
@@ -45,12 +46,25 @@ fn export(flags: &Export) -> ExitCode {
     match mirror_serve::export(&options, &|| stop.is_cancelled()) {
         Ok(outcome) => {
             mirror_cli::print(&summary::exported(&outcome, &options));
-            ExitCode::from(signal.exit_code(if outcome.interrupted { INTERRUPTED } else { 0 }))
+            ExitCode::from(signal.exit_code(exported(&outcome)))
         }
         Err(error) => {
             let code = code_of(&error);
             complain(&error.into(), code)
         }
+    }
+}
+
+/// The exit code of an export.
+fn exported(outcome: &ExportOutcome) -> u8 {
+    if outcome.interrupted {
+        INTERRUPTED
+    } else if !outcome.missing.is_empty() {
+        INTEGRITY
+    } else if !outcome.left_out.is_empty() {
+        UNWELL
+    } else {
+        0
     }
 }
 

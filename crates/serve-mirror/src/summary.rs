@@ -1,9 +1,18 @@
 //! What is told at the end.
 
 use mirror_cli::row;
-use mirror_serve::{ExportFormat, ExportOptions, ExportOutcome};
+use mirror_serve::{ExportFormat, ExportOptions, ExportOutcome, Printable};
 
 use crate::doctor::{Finding, Verdict};
+
+/// Releases that are named here; the log names them all.
+const NAMED: usize = 50;
+
+fn more(text: &mut String, count: usize) {
+    if count > NAMED {
+        text.push_str(&format!("  and {} more, which the log names\n", count - NAMED));
+    }
+}
 
 /// What an export did, and how to use it.
 pub(crate) fn exported(outcome: &ExportOutcome, options: &ExportOptions) -> String {
@@ -15,6 +24,23 @@ pub(crate) fn exported(outcome: &ExportOutcome, options: &ExportOptions) -> Stri
     row(&mut text, "bytes written", outcome.bytes);
     row(&mut text, "there already", outcome.kept);
     row(&mut text, "removed", outcome.removed);
+    if !outcome.missing.is_empty() {
+        text.push_str(&format!(
+            "\n{} releases are held and could not be exported; download-crates --verify-existing repairs the mirror:\n",
+            outcome.missing.len()
+        ));
+        for (id, why) in outcome.missing.iter().take(NAMED) {
+            text.push_str(&format!("  {id}: {}\n", Printable(why)));
+        }
+        more(&mut text, outcome.missing.len());
+    }
+    if !outcome.left_out.is_empty() {
+        text.push_str(&format!("\n{} are left out:\n", outcome.left_out.len()));
+        for (what, why) in outcome.left_out.iter().take(NAMED) {
+            text.push_str(&format!("  {}: {why}\n", Printable(what)));
+        }
+        more(&mut text, outcome.left_out.len());
+    }
     if outcome.interrupted {
         text.push_str("\nStopped before the end; the same command goes on.\n");
         return text;

@@ -34,7 +34,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("download-crates", &["mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
     ("generate-sidecars", &["mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
     ("extract-bundles", &["mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
-    ("mirror-serve", &["mirror-types", "mirror-store", "mirror-manifest"]),
+    ("mirror-serve", &["mirror-types", "mirror-checksum", "mirror-store", "mirror-manifest"]),
     // The pipeline only for its tests, which make mirrors.
     ("serve-mirror", &["mirror-cli", "mirror-pipeline", "mirror-serve", "mirror-telemetry"]),
     ("mirror-archive", &["mirror-types", "mirror-fs"]),

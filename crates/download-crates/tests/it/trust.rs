@@ -31,11 +31,11 @@ fn what_an_older_index_lacks_is_not_pruned() {
     let base = format!("{}/crates", nightly.world.origin.base());
     let part = ["--crates", id.name.as_str(), "--index-dir", "older", "--crates-base-url", &base];
     run(nightly.world.command("out").args(part)).expect(0);
-    assert_eq!(nightly.catalogue("SELECT version FROM withdrawn"), [id.version.as_str()]);
+    assert_eq!(nightly.catalogue("SELECT version FROM withdrawn"), [""; 0], "another index says nothing");
     let ended = nightly.go(&["--prune", "--allow-mass-prune"]).expect(0);
     assert!(!ended.stdout.contains("pruned"), "{}", ended.stdout);
     assert!(path(&nightly, &id).exists());
-    assert_eq!(nightly.catalogue("SELECT version FROM withdrawn"), [""; 0], "and the note is taken back");
+    assert_eq!(nightly.catalogue("SELECT version FROM withdrawn"), [""; 0]);
     nightly.adds_up(&ended);
 }
 

@@ -35,6 +35,11 @@ impl GitIndex {
         Ok(Self { repo, path: path.to_owned(), tree })
     }
 
+    /// Where it was cloned from, as its configuration says.
+    pub(crate) fn origin(&self) -> Option<String> {
+        self.repo.config_snapshot().string("remote.origin.url").map(|url| url.to_string())
+    }
+
     pub(crate) fn tree_id(&self) -> String {
         self.tree.to_string()
     }

@@ -32,6 +32,8 @@ pub struct Held {
     pub loose: bool,
     /// Where a bundle holds it.
     pub frame: Option<Frame>,
+    /// In which recorded sources it was seen, a bit for each ([`Catalogue::source_bit`](super::Catalogue::source_bit)).
+    pub seen: u64,
 }
 
 /// Where a release is held from now on, beside where it was held before.
@@ -164,6 +166,10 @@ pub struct CatalogueBatch {
     pub returned: Vec<ReleaseId>,
     /// Crates whose index file could be read: rows of the whole crate are taken out of the ledger.
     pub healed_crates: Vec<CrateName>,
+    /// The bit of the source whose records `held` and `seen` are.
+    pub source: u64,
+    /// Releases that were held before and that this source lists.
+    pub seen: Vec<ReleaseId>,
     /// To be put into the ledger.
     pub failed: Vec<FailureRow>,
     /// Directories whose listing agreed.
@@ -183,6 +189,7 @@ pub(super) fn apply(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::R
     heal(to, batch)?;
     fail(to, batch)?;
     withdraw(to, batch)?;
+    see(to, batch)?;
     super::index_files::keep(to, &batch.index_files)?;
     let mut touch = to.prepare_cached("INSERT OR REPLACE INTO dirs VALUES (?1, 0, 0, 0)")?;
     for path in &batch.touched {
@@ -268,13 +275,14 @@ fn hold(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
     let mut find = to.prepare_cached("SELECT id FROM crates WHERE name = ?1")?;
     let mut name = to.prepare_cached("INSERT INTO crates (name) VALUES (?1)")?;
     let mut hold = to.prepare_cached(
-        "INSERT INTO releases VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        "INSERT INTO releases (crate_id, version, sha256, size, loose, bundle, frame_offset, frame_len, seen)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT DO UPDATE SET
              loose = excluded.loose OR (loose AND sha256 = excluded.sha256),
              bundle = coalesce(excluded.bundle, iif(sha256 = excluded.sha256, bundle, NULL)),
              frame_offset = coalesce(excluded.frame_offset, frame_offset),
              frame_len = coalesce(excluded.frame_len, frame_len),
-             sha256 = excluded.sha256, size = excluded.size",
+             sha256 = excluded.sha256, size = excluded.size, seen = seen | excluded.seen",
     )?;
     let mut other = to.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM releases WHERE crate_id = ?1 AND version = ?2 AND sha256 <> ?3)",
@@ -301,6 +309,7 @@ fn hold(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
             frame.map(|frame| frame.bundle),
             frame.map(|frame| number(frame.offset)),
             frame.map(|frame| number(frame.len)),
+            number(batch.source),
         ])?;
         if let Some(frame) = frame {
             grow.execute(params![frame.bundle, number(frame.offset + frame.len)])?;
@@ -361,6 +370,14 @@ fn fail(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
             row.first_seen,
             row.last_seen
         ])?;
+    }
+    Ok(())
+}
+
+fn see(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
+    let mut see = to.prepare_cached(&format!("UPDATE releases SET seen = seen | ?3 WHERE {ROW}"))?;
+    for id in &batch.seen {
+        see.execute(params![id.name.as_str(), id.version.as_str(), number(batch.source)])?;
     }
     Ok(())
 }

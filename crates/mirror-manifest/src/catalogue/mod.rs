@@ -2,9 +2,11 @@ mod batch;
 #[cfg(test)]
 mod damage;
 mod files;
+mod gaps;
 mod index_files;
 mod replay;
 mod serve;
+mod sources;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use mirror_types::{CrateName, ReleaseId, Sha256};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 pub use batch::{CatalogueBatch, DirRow, FailureRow, Frame, Held, HeldRelease, LOST, Place, Withdrawal};
+pub use gaps::GapRow;
 pub(crate) use index_files::LinesState;
 pub use replay::ReplayReport;
 pub use serve::Census;
@@ -34,6 +37,7 @@ CREATE TABLE releases (
     bundle INTEGER,
     frame_offset INTEGER,
     frame_len INTEGER,
+    seen INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (crate_id, version)
 ) WITHOUT ROWID;
 CREATE TABLE bundles (number INTEGER PRIMARY KEY, end INTEGER NOT NULL);
@@ -63,6 +67,8 @@ PRAGMA user_version = 3;
 pub struct Catalogue {
     db: Connection,
     path: PathBuf,
+    /// Whether the releases say in which sources they were seen: catalogues of before do not.
+    has_seen: bool,
 }
 
 impl Catalogue {
@@ -97,7 +103,8 @@ impl Catalogue {
             }
         }
         db.execute_batch(index_files::SCHEMA).map_err(fail)?;
-        let mut catalogue = Self { db, path: path.to_owned() };
+        sources::upgrade(&db).map_err(fail)?;
+        let mut catalogue = Self { db, path: path.to_owned(), has_seen: true };
         if !kept.is_empty() {
             catalogue.apply(&CatalogueBatch { withdrawn: kept, ..CatalogueBatch::default() })?;
         }
@@ -124,7 +131,8 @@ impl Catalogue {
         if found > FORMAT {
             return Err(ManifestError::NewerCatalogue { path: path.to_owned(), found, known: FORMAT });
         }
-        Ok(Some(Self { db, path: path.to_owned() }))
+        let has_seen = sources::has_seen(&db).map_err(fail)?;
+        Ok(Some(Self { db, path: path.to_owned(), has_seen }))
     }
 
     fn fail(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> ManifestError + use<> {
@@ -138,10 +146,11 @@ impl Catalogue {
     /// When SQLite fails.
     pub fn held_of(&self, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
         let query = || {
-            let mut statement = self.db.prepare_cached(
-                "SELECT version, sha256, size, loose, bundle, frame_offset, frame_len FROM releases
-                 WHERE crate_id = (SELECT id FROM crates WHERE name = ?1)",
-            )?;
+            let seen = if self.has_seen { "seen" } else { "0" };
+            let mut statement = self.db.prepare_cached(&format!(
+                "SELECT version, sha256, size, loose, bundle, frame_offset, frame_len, {seen} FROM releases
+                 WHERE crate_id = (SELECT id FROM crates WHERE name = ?1)"
+            ))?;
             let rows = statement.query_map([name.as_str()], |row| {
                 Ok(Held {
                     version: row.get(0)?,
@@ -149,6 +158,7 @@ impl Catalogue {
                     size: size(row.get(2)?),
                     loose: row.get(3)?,
                     frame: frame(row.get(4)?, row.get(5)?, row.get(6)?),
+                    seen: size(row.get(7)?),
                 })
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
@@ -196,7 +206,7 @@ impl Catalogue {
     /// When it cannot be opened.
     pub fn another(&self) -> Result<Self, ManifestError> {
         let db = open_to_read(&self.path).map_err(self.fail("open"))?;
-        Ok(Self { db, path: self.path.clone() })
+        Ok(Self { db, path: self.path.clone(), has_seen: self.has_seen })
     }
 
     /// Gives the directories whose listing agreed to `visit`.

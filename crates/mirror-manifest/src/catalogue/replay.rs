@@ -4,9 +4,9 @@ use std::path::Path;
 
 use mirror_types::{CrateName, Layout, ReleaseId, Sha256, VersionText};
 
-use super::{Catalogue, CatalogueBatch, FailureRow, Frame, HeldRelease, Place};
+use super::{Catalogue, CatalogueBatch, FailureRow, Frame, HeldRelease, Place, Withdrawal};
 use crate::error::ManifestError;
-use crate::record::{EXISTING, ManifestRecord, PRUNED};
+use crate::record::{EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM};
 use crate::writer::read_from;
 
 /// What a replay took in.
@@ -37,7 +37,7 @@ impl Catalogue {
             pruned |= record.status == PRUNED;
             take(record, layout, &mut batch);
             batch.manifest_len = Some(end);
-            if batch.held.len() + batch.failed.len() >= CHUNK {
+            if batch.held.len() + batch.failed.len() + batch.withdrawn.len() + batch.returned.len() >= CHUNK {
                 self.apply(&std::mem::take(&mut batch))?;
             }
             Ok(())
@@ -115,7 +115,18 @@ fn take(record: ManifestRecord, layout: Layout, batch: &mut CatalogueBatch) {
         let id = ReleaseId { name, version };
         // A chunk is applied in the order of its kinds: what was held before goes here.
         batch.held.retain(|held| held.id != id);
+        batch.withdrawn.retain(|(other, ..)| *other != id);
         batch.forgotten.push(id);
+    } else if record.status == REMOVED_UPSTREAM {
+        let Some(version) = version else { return };
+        let id = ReleaseId { name, version };
+        batch.returned.retain(|other| *other != id);
+        batch.withdrawn.push((id, Withdrawal::Deleted, record.finished_at));
+    } else if record.status == REINSTATED {
+        let Some(version) = version else { return };
+        let id = ReleaseId { name, version };
+        batch.withdrawn.retain(|(other, ..)| *other != id);
+        batch.returned.push(id);
     } else if record.ok
         && let Some(place) = place(&record)
     {

@@ -1,6 +1,6 @@
 //! What a server of the mirror asks.
 
-use mirror_types::ReleaseId;
+use mirror_types::{CrateName, ReleaseId};
 use rusqlite::OptionalExtension as _;
 
 use super::{Catalogue, Held, frame, sha, size};
@@ -17,7 +17,58 @@ pub struct Census {
     pub bytes: u64,
 }
 
+/// Leaves out of `releases`, joined with `crates`, what upstream deleted.
+const OFFERED: &str = "NOT EXISTS (SELECT 1 FROM withdrawn
+    WHERE crate = crates.name AND withdrawn.version = releases.version AND kind = 'deleted')";
+
 impl Catalogue {
+    /// Returns the held versions of a crate that upstream did not delete.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn offered_of(&self, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
+        let mut held = self.held_of(name)?;
+        if !held.is_empty() {
+            let deleted = self.deleted_of(name)?;
+            held.retain(|held| !deleted.contains(&held.version));
+        }
+        Ok(held)
+    }
+
+    /// Returns the versions of a crate that upstream deleted.
+    fn deleted_of(&self, name: &CrateName) -> Result<Vec<String>, ManifestError> {
+        let query = || {
+            let mut statement = self
+                .db
+                .prepare_cached("SELECT version FROM withdrawn WHERE crate = ?1 AND kind = 'deleted'")?;
+            let rows = statement.query_map([name.as_str()], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read what upstream withdrew from"))
+    }
+
+    /// Returns where and with which hash a release is held that upstream did not delete.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn offered_release(&self, id: &ReleaseId) -> Result<Option<Held>, ManifestError> {
+        Ok(if self.is_deleted(id)? { None } else { self.held_release(id)? })
+    }
+
+    /// Tells whether upstream deleted a release.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn is_deleted(&self, id: &ReleaseId) -> Result<bool, ManifestError> {
+        let query = || {
+            let mut statement = self.db.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM withdrawn WHERE crate = ?1 AND version = ?2 AND kind = 'deleted')",
+            )?;
+            statement.query_row([id.name.as_str(), id.version.as_str()], |row| row.get(0))
+        };
+        query().map_err(self.fail("read what upstream withdrew from"))
+    }
+
     /// Where and with which hash one release is held.
     ///
     /// # Errors
@@ -35,6 +86,7 @@ impl Catalogue {
                     size: size(row.get(2)?),
                     loose: row.get(3)?,
                     frame: frame(row.get(4)?, row.get(5)?, row.get(6)?),
+                    seen: 0,
                 })
             };
             statement.query_row([id.name.as_str(), id.version.as_str()], row).optional()
@@ -61,14 +113,15 @@ impl Catalogue {
         query().map_err(self.fail("look into"))
     }
 
-    /// Gives every held release to `visit`, crate by crate.
+    /// Gives every offered release to `visit`, crate by crate: what is held and upstream did not delete.
     ///
     /// # Errors
     /// When SQLite fails.
     pub fn releases(&self, visit: &mut dyn FnMut(&str, &str)) -> Result<(), ManifestError> {
         let mut query = || {
-            let mut statement =
-                self.db.prepare("SELECT name, version FROM releases JOIN crates ON crates.id = crate_id")?;
+            let mut statement = self.db.prepare(&format!(
+                "SELECT name, version FROM releases JOIN crates ON crates.id = crate_id WHERE {OFFERED}"
+            ))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 visit(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
@@ -101,12 +154,22 @@ impl Catalogue {
         seen
     }
 
-    /// Counts what is held; takes time by its number.
+    /// Counts what is offered: held, and not deleted upstream. Takes time by its number.
     ///
     /// # Errors
     /// When SQLite fails.
     pub fn census(&self) -> Result<Census, ManifestError> {
-        let count = "SELECT count(DISTINCT crate_id), count(*), coalesce(sum(size), 0) FROM releases";
+        let none = "SELECT NOT EXISTS (SELECT 1 FROM withdrawn WHERE kind = 'deleted')";
+        let none = self
+            .db
+            .query_row(none, [], |row| row.get::<_, bool>(0))
+            .map_err(self.fail("count what is held in"))?;
+        // The usual mirror is counted without looking anything up.
+        let offered = if none { "1" } else { OFFERED };
+        let count = &format!(
+            "SELECT count(DISTINCT crate_id), count(*), coalesce(sum(size), 0)
+             FROM releases JOIN crates ON crates.id = crate_id WHERE {offered}"
+        );
         let row = |row: &rusqlite::Row<'_>| {
             Ok(Census { crates: size(row.get(0)?), releases: size(row.get(1)?), bytes: size(row.get(2)?) })
         };
@@ -122,7 +185,9 @@ impl Catalogue {
     pub fn search(&self, part: &str, skip: u64, most: u64) -> Result<(u64, Vec<String>), ManifestError> {
         const FOUND: &str =
             "FROM (SELECT id, name, instr(lower(replace(name, '_', '-')), ?1) AS at FROM crates)
-             WHERE at > 0 AND EXISTS (SELECT 1 FROM releases WHERE crate_id = id)";
+             AS crates WHERE at > 0 AND EXISTS (SELECT 1 FROM releases WHERE crate_id = id
+             AND NOT EXISTS (SELECT 1 FROM withdrawn
+                 WHERE crate = crates.name AND withdrawn.version = releases.version AND kind = 'deleted'))";
         let part = part.to_ascii_lowercase().replace('_', "-");
         let query = || {
             let count = self

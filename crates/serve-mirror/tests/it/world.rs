@@ -114,6 +114,7 @@ impl World {
             verify_existing: false,
             prune: None,
             allow_mass_prune: false,
+            accept_mass_removal: false,
             dry_run: false,
             fetch: FetchOptions { cacert: Some(self.origin.ca().to_owned()), ..FetchOptions::default() },
         };

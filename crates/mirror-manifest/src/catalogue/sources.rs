@@ -1,0 +1,196 @@
+//! In which indexes a held release was seen: only where it was seen can it be missed.
+
+use rusqlite::{Connection, params};
+
+use super::batch::number;
+use super::{Catalogue, size};
+use crate::error::ManifestError;
+
+/// Sources that are told apart; SQLite's numbers have 63 bits.
+const SOURCES_MOST: u32 = 63;
+/// Under which key the state keeps the name of a source, before its number.
+const KEY: &str = "index_source_";
+
+/// Tells whether the releases say in which sources they were seen.
+pub(super) fn has_seen(db: &Connection) -> rusqlite::Result<bool> {
+    db.query_row(
+        "SELECT EXISTS (SELECT 1 FROM pragma_table_info('releases') WHERE name = 'seen')",
+        [],
+        |row| row.get(0),
+    )
+}
+
+/// Adds to a catalogue of before what this module keeps.
+pub(super) fn upgrade(db: &Connection) -> rusqlite::Result<()> {
+    if !has_seen(db)? {
+        db.execute_batch("ALTER TABLE releases ADD COLUMN seen INTEGER NOT NULL DEFAULT 0")?;
+    }
+    db.execute_batch(
+        "CREATE INDEX IF NOT EXISTS crates_by_file ON crates (lower(name));
+         CREATE TABLE IF NOT EXISTS gaps (
+             crate TEXT NOT NULL, version TEXT NOT NULL, who TEXT NOT NULL, why TEXT NOT NULL, since TEXT NOT NULL,
+             PRIMARY KEY (crate, version)
+         ) WITHOUT ROWID",
+    )
+}
+
+impl Catalogue {
+    /// Returns the bit of a source, when it was recorded.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn source_bit(&self, source: &str) -> Result<Option<u64>, ManifestError> {
+        for at in 0..SOURCES_MOST {
+            match self.recall(&format!("{KEY}{at}"))? {
+                Some(known) if known == source => return Ok(Some(1 << at)),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Records a source, if it is new, and returns its bit; 0, in which nothing is ever seen, when there are too many.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn record_source(&mut self, source: &str) -> Result<u64, ManifestError> {
+        if let Some(bit) = self.source_bit(source)? {
+            return Ok(bit);
+        }
+        for at in 0..SOURCES_MOST {
+            let key = format!("{KEY}{at}");
+            if self.recall(&key)?.is_none() {
+                self.remember(&key, source)?;
+                return Ok(1 << at);
+            }
+        }
+        Ok(0)
+    }
+
+    /// Records that everything that is held and not known to be deleted was seen in a source.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn see_all(&mut self, source: u64) -> Result<(), ManifestError> {
+        const SEE: &str = "UPDATE releases SET seen = seen | ?1 WHERE NOT EXISTS (
+            SELECT 1 FROM withdrawn JOIN crates ON name = crate
+            WHERE crates.id = crate_id AND withdrawn.version = releases.version AND kind = 'deleted')";
+        self.db.execute(SEE, [number(source)]).map(drop).map_err(self.fail("write to"))
+    }
+
+    /// Takes over from another catalogue of the same mirror what was seen where: no manifest speaks of it.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn take_seen_of(&mut self, other: &Self) -> Result<(), ManifestError> {
+        if !other.has_seen {
+            return Ok(());
+        }
+        let fail = self.fail("write to");
+        for at in 0..SOURCES_MOST {
+            let key = format!("{KEY}{at}");
+            let Some(source) = other.recall(&key)? else { break };
+            self.remember(&key, &source)?;
+        }
+        let mut take = || {
+            let to = self.db.transaction()?;
+            {
+                let mut from = other.db.prepare(
+                    "SELECT name, version, seen FROM releases JOIN crates ON crates.id = crate_id WHERE seen <> 0",
+                )?;
+                let mut see = to.prepare(
+                    "UPDATE releases SET seen = ?3
+                     WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2",
+                )?;
+                let mut rows = from.query([])?;
+                while let Some(row) = rows.next()? {
+                    see.execute(params![
+                        row.get_ref(0)?.as_str()?,
+                        row.get_ref(1)?.as_str()?,
+                        number(size(row.get(2)?))
+                    ])?;
+                }
+            }
+            to.commit()
+        };
+        take().map_err(fail)
+    }
+
+    /// Gives the names of crates that are or were held and whose index file has this name, in whatever case they are
+    /// written.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn crates_of_file(&self, file: &str) -> Result<Vec<String>, ManifestError> {
+        let query = || {
+            let mut statement = self.db.prepare_cached("SELECT name FROM crates WHERE lower(name) = ?1")?;
+            let rows = statement.query_map([file], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read what is held from"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mirror_types::{ReleaseId, Sha256};
+
+    use super::*;
+    use crate::{CatalogueBatch, HeldRelease, Place, Withdrawal};
+
+    fn held(name: &str) -> HeldRelease {
+        let id = ReleaseId { name: name.parse().expect("name"), version: "1.0.0".parse().expect("version") };
+        HeldRelease { id, sha256: Sha256::from_bytes([7; 32]), size: 5, place: Place::Loose }
+    }
+
+    fn seen(catalogue: &Catalogue, name: &str) -> u64 {
+        catalogue.held_of(&name.parse().expect("name")).expect("held")[0].seen
+    }
+
+    #[test]
+    fn what_was_seen_where_survives_another_catalogue() {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut old = Catalogue::open(&dir.path().join("old.sqlite")).expect("open");
+        assert_eq!(old.source_bit("one").expect("bit"), None);
+        assert_eq!(old.record_source("one").expect("bit"), 1);
+        assert_eq!(old.record_source("two").expect("bit"), 2);
+        assert_eq!(old.record_source("one").expect("bit"), 1);
+        let both = vec![held("a"), held("B")];
+        old.apply(&CatalogueBatch { source: 1, held: both.clone(), ..CatalogueBatch::default() })
+            .expect("apply");
+        old.apply(&CatalogueBatch { source: 2, seen: vec![held("a").id], ..CatalogueBatch::default() })
+            .expect("apply");
+        assert_eq!((seen(&old, "a"), seen(&old, "B")), (3, 1));
+        let mut new = Catalogue::open(&dir.path().join("new.sqlite")).expect("open");
+        new.apply(&CatalogueBatch { held: both, ..CatalogueBatch::default() }).expect("apply");
+        assert_eq!(seen(&new, "a"), 0);
+        new.take_seen_of(&old).expect("take");
+        assert_eq!((seen(&new, "a"), seen(&new, "B")), (3, 1));
+        assert_eq!(new.source_bit("two").expect("bit"), Some(2));
+        assert_eq!(new.crates_of_file("b").expect("crates"), ["B"]);
+    }
+
+    #[test]
+    fn a_catalogue_of_before_is_read_and_upgraded() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("c.sqlite");
+        let mut catalogue = Catalogue::open(&path).expect("open");
+        catalogue
+            .apply(&CatalogueBatch { held: vec![held("a"), held("b")], ..CatalogueBatch::default() })
+            .expect("apply");
+        let deleted = vec![(held("b").id, Withdrawal::Deleted, "2026-01-01T00:00:00.000Z".to_owned())];
+        catalogue.apply(&CatalogueBatch { withdrawn: deleted, ..CatalogueBatch::default() }).expect("apply");
+        catalogue
+            .db
+            .execute_batch("DROP INDEX crates_by_file; ALTER TABLE releases DROP COLUMN seen")
+            .expect("as it was");
+        drop(catalogue);
+        let reader = Catalogue::open_read_only(&path).expect("open").expect("some");
+        assert_eq!(seen(&reader, "a"), 0);
+        let mut catalogue = Catalogue::open(&path).expect("open");
+        let bit = catalogue.record_source("one").expect("bit");
+        catalogue.see_all(bit).expect("see");
+        assert_eq!((seen(&catalogue, "a"), seen(&catalogue, "b")), (1, 0));
+    }
+}
