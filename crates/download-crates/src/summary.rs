@@ -36,6 +36,9 @@ pub(crate) fn of_rebuild(outcome: &RebuildOutcome, out: &Path) -> String {
     if outcome.unplaced > 0 {
         line("not adopted", format!("{} (their paths tell no release)", outcome.unplaced));
     }
+    if outcome.index_files > 0 {
+        line("index files", format!("{} (their lines were found beside the bundles)", outcome.index_files));
+    }
     line("lost files", outcome.lost.len().to_string());
     if outcome.lost_members > 0 {
         line("lost members", format!("{} (records speak of them, no bundle has them)", outcome.lost_members));

@@ -29,7 +29,7 @@ use crate::spool::StoreSpools;
 use crate::sweep::{Swept, leave, sweep};
 use crate::threads::{join, spawn, spawn_behind};
 use crate::verify::Hasher;
-use crate::{bundles, packaged};
+use crate::{bundle_lines, bundles, packaged};
 
 /// Threads that write bodies; more only wait for the disk.
 const WRITERS: usize = 2;
@@ -414,6 +414,10 @@ impl Run {
             catalogue.remember("last_run", &rfc3339(SystemTime::now()))?;
         }
         lines.finish(&mut catalogue)?;
+        if options.storage.bundles() {
+            let changed = if settled { removed.as_slice() } else { &[] };
+            bundle_lines::write(&catalogue, &store.state_dir(), &bundles_dir, changed)?;
+        }
         leave(&store, &mut catalogue, touched)?;
         if began.elapsed() > LONG && !outcome.interrupted {
             // The next run need not list what this one wrote.

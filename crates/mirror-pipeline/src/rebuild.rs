@@ -12,6 +12,7 @@ use mirror_store::{Store, TreeForm};
 use mirror_types::{ReleaseId, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use crate::bundle_lines;
 use crate::bundles::{self, Found};
 use crate::download::{database, run_id};
 use crate::error::PipelineError;
@@ -48,6 +49,8 @@ pub struct RebuildOutcome {
     pub lost: Vec<ReleaseId>,
     /// Bundles of which records speak and that are not there.
     pub missing_bundles: Vec<String>,
+    /// Index files whose lines were found beside bundles, and nowhere else.
+    pub index_files: u64,
     /// Releases held now.
     pub held: u64,
     /// Time taken.
@@ -160,7 +163,9 @@ pub fn rebuild_catalogue(
     }
     catalogue.apply(&CatalogueBatch { withdrawn, ..CatalogueBatch::default() })?;
     catalogue.know(&options.manifest)?;
-    drop(LinesWriter::open(&store.state_dir(), &mut catalogue, true)?);
+    let (mut lines, _) = LinesWriter::open(&store.state_dir(), &mut catalogue, true)?;
+    outcome.index_files = bundle_lines::take_in(&mut catalogue, &mut lines, &store, &dir)?;
+    lines.finish(&mut catalogue)?;
     outcome.held = catalogue.count()?;
     drop(catalogue);
     Catalogue::put_in_place(&made, &path)?;

@@ -25,7 +25,7 @@ const TOLD_MOST: usize = 20;
 
 /// Returns what tells the source of a run from others: the registry, where the repository was cloned from, or else
 /// its path. `None` for a list, which has none. Nothing secret is in it.
-pub(crate) fn identity(input: &Input, options: &DownloadOptions) -> Result<Option<String>, PipelineError> {
+fn identity(input: &Input, options: &DownloadOptions) -> Result<Option<String>, PipelineError> {
     let text = match (input, &options.upstream) {
         (Input::List { .. }, _) | (_, Upstream::List(_)) => return Ok(None),
         (_, Upstream::Sparse(url)) => format!("sparse+{}", SparseRegistry::root(url)?),
@@ -42,6 +42,18 @@ pub(crate) fn identity(input: &Input, options: &DownloadOptions) -> Result<Optio
         (Input::Sparse { .. }, Upstream::Local(_)) => return Ok(None),
     };
     Ok(Some(redacted(&text)))
+}
+
+/// Returns the bit of the source of a run; 0, in which nothing was ever seen, when it was not recorded.
+pub(crate) fn bit_of(
+    catalogue: Option<&Catalogue>,
+    input: &Input,
+    options: &DownloadOptions,
+) -> Result<u64, PipelineError> {
+    match (catalogue, identity(input, options)?) {
+        (Some(catalogue), Some(identity)) => Ok(catalogue.source_bit(&identity)?.unwrap_or(0)),
+        _ => Ok(0),
+    }
 }
 
 /// Records the source of a run in the catalogue and returns its bit. What a mirror holds that never recorded one was

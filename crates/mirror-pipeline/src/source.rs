@@ -28,7 +28,7 @@ use crate::options::{DownloadOptions, Upstream};
 use crate::plan::{Parsed, PlanReport, Planner, Sinks, wants_file};
 use crate::presence::Presence;
 use crate::rehearse::Sample;
-use crate::removed::identity;
+use crate::removed::bit_of;
 use crate::sparse::{FileAnswer, SparseRegistry};
 use crate::threads::{join, spawn};
 
@@ -117,10 +117,7 @@ impl Run {
     pub(crate) async fn planner(self, around: Surroundings) -> Result<(Planner, Records), PipelineError> {
         let Self { options, stats, cancel, selection, input, base, checksums, .. } = self;
         let Surroundings { store, fetcher, catalogue, lost, cursor, sinks } = around;
-        let source_bit = match (&catalogue, identity(&input, &options)?) {
-            (Some(catalogue), Some(identity)) => catalogue.source_bit(&identity)?.unwrap_or(0),
-            _ => 0,
-        };
+        let source_bit = bit_of(catalogue.as_ref(), &input, &options)?;
         let presence = Presence::new(store.clone());
         let layout = store.as_ref().map_or(options.layout, Store::layout);
         let mut template = base;

@@ -22,6 +22,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "mirror-types",
             "mirror-checksum",
+            "mirror-fs",
             "mirror-index",
             "mirror-fetch",
             "mirror-store",

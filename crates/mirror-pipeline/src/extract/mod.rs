@@ -19,6 +19,7 @@ use mirror_telemetry::RunStats;
 use mirror_types::Layout;
 use tokio_util::sync::CancellationToken;
 
+use crate::bundle_lines;
 use crate::error::PipelineError;
 use open::Open;
 pub use options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};
@@ -137,7 +138,7 @@ fn all(
     let (tasks, queue) = bounded::<Task>(threads * 2);
     // Reading goes on while a batch is committed: twice as many files as a batch has may wait.
     let (staged, commits) = bounded(64);
-    let work = Work::new(options, store, stats.clone(), cancel.clone());
+    let work = Work::new(options, store.clone(), stats.clone(), cancel.clone());
     std::thread::scope(|scope| {
         let committer = scope.spawn(|| work.commit_all(&commits));
         let workers: Vec<_> = (0..threads)
@@ -155,7 +156,11 @@ fn all(
             work.stop(PipelineError::Internal("a thread of the extraction panicked".to_owned()));
         }
     });
-    work.finish(bundles)
+    let outcome = work.finish(bundles)?;
+    if let (Some(store), false) = (&store, outcome.interrupted) {
+        bundle_lines::take_along(bundles, store)?;
+    }
+    Ok(outcome)
 }
 
 /// Hands out the work, a bundle after the other; waits when the threads are busy.

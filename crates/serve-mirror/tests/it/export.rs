@@ -58,6 +58,16 @@ fn expected(world: &World, release: impl Fn(&mirror_testkit::TestRelease) -> Str
     index.chain(world.registry.releases().map(release)).collect()
 }
 
+/// Adds the packed forms of index files that are worth it.
+fn packed(world: &World, all: &mut BTreeSet<String>) {
+    let before = all.len();
+    let index = world.registry.index_files();
+    all.extend(
+        index.iter().filter(|(_, text)| text.len() >= 860).map(|(path, _)| format!("index/{path}.gz")),
+    );
+    assert!(all.len() > before, "one of them is long");
+}
+
 #[test]
 fn a_local_registry_is_built_from_without_any_server() {
     for storage in [Storage::Loose, Storage::Bundle] {
@@ -91,8 +101,10 @@ fn an_export_follows_the_mirror_and_does_nothing_twice() {
     let path = |release: &mirror_testkit::TestRelease| release.url_path()[1..].replace("%2B", "+");
     let mut all = expected(&world, path);
     all.insert("index/config.json".to_owned());
+    packed(&world, &mut all);
     assert_eq!(files(&world.path("web")), all);
     let config = std::fs::read_to_string(world.path("web/index/config.json")).unwrap();
+    assert!(!config.contains("\"api\""), "nobody answers a search: {config}");
     assert!(
         config.contains("\"http://crates.example.org/crates/{crate}/{crate}-{version}.crate\""),
         "{config}"
@@ -116,6 +128,7 @@ fn an_export_follows_the_mirror_and_does_nothing_twice() {
     );
     let mut all = expected(&world, path);
     all.insert("index/config.json".to_owned());
+    packed(&world, &mut all);
     assert_eq!(files(&world.path("web")), all);
     for (path, text) in world.registry.index_files() {
         assert_eq!(std::fs::read(world.path("web/index").join(path)).unwrap(), text);

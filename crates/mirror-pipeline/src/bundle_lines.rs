@@ -1,0 +1,271 @@
+//! The index lines of what is in a bundle, in a file beside it: bundles that lost their mirror can be served.
+//!
+//! `bundle-NNNN.index.jsonl` begins with a line of its own, [`Head`]. Behind it stand the lines of the index, byte for
+//! byte, of the members that upstream did not delete. It is written again while the bundle grows.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use mirror_manifest::{Catalogue, CatalogueBatch, LinePacker, LinesReader, LinesWriter, TextDigest};
+use mirror_store::bundle::{BundleFiles, list_bundles};
+use mirror_store::{OutputFile, Store};
+use mirror_types::{ReleaseId, Sha256, index_path};
+use serde::{Deserialize, Serialize};
+
+use crate::error::PipelineError;
+
+/// The version of the format that is written and read.
+const FORMAT: u32 = 1;
+const SUFFIX: &str = ".index.jsonl";
+/// Where a mirror keeps those of the bundles that it was extracted from, below `.mirror`.
+const TAKEN_ALONG: &str = "index-lines";
+/// Longest line that is read, bytes. The registry's longest has some 300,000.
+const MAX_LINE_BYTES: u64 = 8 << 20;
+/// Longest file that is taken along, bytes: a bundle of 8 GiB has some 30 MiB of lines.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Bytes of lines that are in memory at once.
+const MAX_LINES_BYTES: u64 = 128 << 20;
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Head {
+    /// 1.
+    format: u32,
+    /// The bundle's name when it is sealed.
+    bundle: String,
+    /// Up to where its members are looked at, bytes of the bundle.
+    end: u64,
+}
+
+/// What must be known of a line.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    name: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    vers: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    cksum: std::borrow::Cow<'a, str>,
+}
+
+impl Line<'_> {
+    fn id(&self) -> Option<ReleaseId> {
+        Some(ReleaseId { name: self.name.parse().ok()?, version: self.vers.parse().ok()? })
+    }
+}
+
+fn fail(path: &Path) -> impl Fn(std::io::Error) -> PipelineError + use<> {
+    let path = path.to_owned();
+    move |source| PipelineError::Read { what: "index lines beside a bundle,", path: path.clone(), source }
+}
+
+/// The file of index lines that belongs to a bundle.
+fn path_of(bundle: &BundleFiles) -> Option<PathBuf> {
+    let stem = bundle.name.strip_suffix(".tar.zst")?;
+    Some(bundle.path.parent().unwrap_or(Path::new("")).join(format!("{stem}{SUFFIX}")))
+}
+
+/// Opens one, behind its head; nothing, when there is none, or one that a later version wrote.
+fn open(path: &Path) -> Result<Option<(Head, impl std::io::BufRead + use<>)>, PipelineError> {
+    let file = match mirror_fs::open_to_read(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail(path)(error)),
+    };
+    let mut file = BufReader::new(file);
+    let mut head = String::new();
+    let read = file.by_ref().take(MAX_LINE_BYTES).read_line(&mut head);
+    let head =
+        read.ok().and_then(|_| serde_json::from_str::<Head>(&head).ok()).filter(|head| head.format == FORMAT);
+    if head.is_none() {
+        tracing::warn!(file = %path.display(), "is no file of index lines that this version reads; it is passed over");
+    }
+    Ok(head.map(|head| (head, file)))
+}
+
+/// Writes the index lines of all bundles that grew since theirs were written, and of those that hold one of `changed`.
+/// Takes memory for the lines of one bundle. Blocks.
+pub(crate) fn write(
+    catalogue: &Catalogue,
+    state: &Path,
+    dir: &Path,
+    changed: &[ReleaseId],
+) -> Result<(), PipelineError> {
+    let mut again = HashSet::new();
+    for id in changed {
+        again.extend(catalogue.held_release(id)?.and_then(|held| held.frame).map(|frame| frame.bundle));
+    }
+    let known: HashMap<u32, u64> = catalogue.bundles()?.into_iter().collect();
+    let Some(lines) = LinesReader::open(state, catalogue)? else { return Ok(()) };
+    for bundle in list_bundles(dir)? {
+        let (Some(number), Some(path)) = (bundle.number, path_of(&bundle)) else { continue };
+        let Some(end) = known.get(&number).copied() else { continue };
+        if again.contains(&number) || open(&path)?.is_none_or(|(head, _)| head.end != end) {
+            let head = Head { format: FORMAT, bundle: bundle.name.clone(), end };
+            write_one(catalogue, &lines, number, &head, &path)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_one(
+    catalogue: &Catalogue,
+    lines: &LinesReader,
+    number: u32,
+    head: &Head,
+    path: &Path,
+) -> Result<(), PipelineError> {
+    let mut members: BTreeMap<String, HashMap<ReleaseId, Sha256>> = BTreeMap::new();
+    catalogue.members_of(number, &mut |id, sha256, _| {
+        members.entry(index_path(&id.name)).or_default().insert(id, sha256);
+    })?;
+    let mut text = serde_json::to_vec(head)
+        .map_err(|error| PipelineError::Internal(format!("the head of index lines: {error}")))?;
+    text.push(b'\n');
+    for (file, members) in members {
+        let Some(row) = catalogue.index_file(&file)? else { continue };
+        for line in lines.read(&row)?.split(|byte| *byte == b'\n') {
+            let Ok(read) = serde_json::from_slice::<Line<'_>>(line) else { continue };
+            let Some(id) = read.id() else { continue };
+            let is_it =
+                members.get(&id).is_some_and(|sha256| sha256.to_hex().eq_ignore_ascii_case(&read.cksum));
+            if is_it && !catalogue.is_deleted(&id)? {
+                text.extend_from_slice(line);
+                text.push(b'\n');
+            }
+        }
+    }
+    let output = OutputFile::begin(path)?;
+    output.write_at(0, &text)?;
+    Ok(output.publish()?)
+}
+
+/// Puts the index lines beside bundles into the mirror that their members are extracted to, for whoever makes its
+/// catalogue. Memory: one file of them. Blocks.
+pub(crate) fn take_along(bundles: &[BundleFiles], store: &Store) -> Result<(), PipelineError> {
+    for bundle in bundles {
+        let Some(path) = path_of(bundle) else { continue };
+        let Some((head, file)) = open(&path)? else { continue };
+        let mut text = serde_json::to_vec(&head)
+            .map_err(|error| PipelineError::Internal(format!("the head of index lines: {error}")))?;
+        text.push(b'\n');
+        file.take(MAX_FILE_BYTES).read_to_end(&mut text).map_err(fail(&path))?;
+        if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+            store.write_state(&format!("{TAKEN_ALONG}/{name}"), &text)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the index lines beside the bundles in `dir`, and those that came along with an extraction, into a mirror, as
+/// far as it has none of the same index file. Later bundles count before earlier ones. Returns how many index files
+/// were taken in. Takes memory for a part of the lines at a time. Blocks.
+pub(crate) fn take_in(
+    catalogue: &mut Catalogue,
+    lines: &mut LinesWriter,
+    store: &Store,
+    dir: &Path,
+) -> Result<u64, PipelineError> {
+    let mut files = Vec::new();
+    for dir in [store.state_dir().join(TAKEN_ALONG), dir.to_owned()] {
+        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+        let named = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("bundle") && name.ends_with(SUFFIX) && name != "bundles.index.jsonl"
+        };
+        let mut found: Vec<PathBuf> =
+            entries.filter_map(|entry| Some(entry.ok()?.path())).filter(named).collect();
+        found.sort();
+        files.extend(found);
+    }
+    let bytes: u64 = files.iter().map(|path| std::fs::metadata(path).map_or(0, |meta| meta.len())).sum();
+    let (parts, state) = (bytes / MAX_LINES_BYTES + 1, RandomState::new());
+    let mut taken = 0;
+    for part in 0..parts {
+        let mut found: BTreeMap<String, BTreeMap<ReleaseId, Vec<u8>>> = BTreeMap::new();
+        for path in &files {
+            read(path, &mut |id, line| {
+                let file = index_path(&id.name);
+                if state.hash_one(&file) % parts == part {
+                    found.entry(file).or_default().insert(id, line.to_vec());
+                }
+            })?;
+        }
+        taken += keep(catalogue, lines, found)?;
+    }
+    Ok(taken)
+}
+
+/// Gives the lines of a file to `visit`.
+fn read(path: &Path, visit: &mut dyn FnMut(ReleaseId, &[u8])) -> Result<(), PipelineError> {
+    let Some((_, mut file)) = open(path)? else { return Ok(()) };
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if file.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(fail(path))? == 0 {
+            return Ok(());
+        }
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        if let Some(id) = serde_json::from_slice::<Line<'_>>(text).ok().and_then(|line| line.id()) {
+            visit(id, text);
+        }
+    }
+}
+
+fn keep(
+    catalogue: &mut Catalogue,
+    lines: &mut LinesWriter,
+    found: BTreeMap<String, BTreeMap<ReleaseId, Vec<u8>>>,
+) -> Result<u64, PipelineError> {
+    let no_memory = |error: std::io::Error| PipelineError::Internal(format!("index lines: {error}"));
+    let mut packer = LinePacker::new().map_err(no_memory)?;
+    let mut packed = Vec::new();
+    for (path, releases) in found {
+        if catalogue.index_file(&path)?.is_some() {
+            continue;
+        }
+        let mut text = Vec::new();
+        for line in releases.into_values() {
+            text.extend_from_slice(&line);
+            text.push(b'\n');
+        }
+        packed.push(packer.pack(&path, TextDigest::of(&text), &text).map_err(no_memory)?);
+    }
+    if !packed.is_empty() {
+        let index_files = lines.append(&packed)?;
+        catalogue.apply(&CatalogueBatch { index_files, ..CatalogueBatch::default() })?;
+    }
+    Ok(packed.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_later_version_is_passed_over_and_bad_lines_too() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("bundle-0000.index.jsonl");
+        let line = r#"{"name":"a","vers":"1.0.0","cksum":"00","x":1}"#;
+        let lines = |head: &str| {
+            #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+            std::fs::write(
+                &path,
+                format!("{head}\nnonsense\n{{\"name\":\"..\",\"vers\":\"1.0.0\",\"cksum\":\"\"}}\n{line}"),
+            )
+            .expect("write");
+            let mut seen = Vec::new();
+            read(&path, &mut |id, text| seen.push(format!("{id} {}", String::from_utf8_lossy(text))))
+                .expect("read");
+            seen
+        };
+        assert_eq!(
+            lines(r#"{"format":1,"bundle":"bundle-0000.tar.zst","end":7}"#),
+            [format!("a 1.0.0 {line}")]
+        );
+        assert_eq!(lines(r#"{"format":2,"bundle":"bundle-0000.tar.zst","end":7}"#), [""; 0]);
+        assert_eq!(lines("torn"), [""; 0]);
+    }
+}
