@@ -181,6 +181,9 @@ fn damages() -> impl Strategy<Value = Damage> {
 fn apply(damage: &Damage, bytes: &mut Vec<u8>) {
     const PAGE: usize = 4096;
     let len = bytes.len();
+    if len == 0 {
+        return;
+    }
     match damage {
         Damage::Flip(at, bit) => bytes[at.index(len)] ^= 1 << bit,
         Damage::Overwrite(at, with) => {
@@ -193,6 +196,8 @@ fn apply(damage: &Damage, bytes: &mut Vec<u8>) {
             bytes[at..(at + count).min(len)].fill(0);
         }
         Damage::Cut(at) => bytes.truncate(at.index(len)),
+        // Less than two pages have nothing to swap.
+        Damage::Swap(..) if len < PAGE => {}
         Damage::Swap(a, b) => {
             let (a, b) = (a.index(len / PAGE) * PAGE, b.index(len / PAGE) * PAGE);
             for at in 0..PAGE {

@@ -30,6 +30,10 @@ pub(super) fn check_head(path: &Path) -> Result<(), ManifestError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(at("look at", path)(error)),
     };
+    // What a process left that was killed while it wrote is taken back by SQLite, whatever it looks like.
+    if std::fs::symlink_metadata(&files_of(path)[3]).is_ok_and(|journal| journal.len() > 0) {
+        return Ok(());
+    }
     let log = std::fs::symlink_metadata(&files_of(path)[1]).map_or(0, |meta| meta.len());
     let reason = match head.len() {
         0 => return Ok(()),
