@@ -370,6 +370,13 @@ pub(crate) fn plan_all(
             runtime.block_on(registry.refresh(names, &cancel, &mut plan))?;
         }
         Records::Closed { index, crates } => {
+            // A crate of which nothing is chosen, because all of it is yanked, is there all the same.
+            let named: Vec<CrateName> = planner.named.values().cloned().collect();
+            for name in named {
+                if index.file(&name)?.is_some() {
+                    planner.named.remove(&name.canonical());
+                }
+            }
             for records in crates {
                 if let Some(first) = records.first().filter(|_| planner.keeper.is_some())
                     && let Some(file) = index.file(&first.id.name)?

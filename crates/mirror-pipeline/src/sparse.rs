@@ -162,8 +162,16 @@ impl SparseRegistry {
     ) -> Result<(), PipelineError> {
         if self.offline {
             for name in names {
-                let file = self.file(&name);
-                each(&name, Ok(file))?;
+                let known = self.file(&name);
+                let answer = match known {
+                    None if !self.was_asked(&name) => {
+                        let why = "it was never fetched, and this run asks nobody".to_owned();
+                        self.failed.insert(name.clone(), why.clone());
+                        Err(why)
+                    }
+                    known => Ok(known),
+                };
+                each(&name, answer)?;
             }
             return Ok(());
         }
@@ -288,6 +296,12 @@ impl SparseRegistry {
                 CacheState::Gone => None,
             }
         })
+    }
+
+    /// Returns whether the registry has ever said something of a crate, be it that there is none.
+    fn was_asked(&self, name: &CrateName) -> bool {
+        let mut spelled = std::iter::once(name.clone()).chain(spellings(name));
+        spelled.any(|spelling| self.load(&index_path(&spelling)).is_some())
     }
 
     /// Everything that could satisfy a dependency of what `closure` begins with.

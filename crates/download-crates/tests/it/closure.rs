@@ -188,8 +188,9 @@ fn what_a_closure_leaves_out_is_told() {
     registry.add("far", "1.0.0", b"far");
     registry.add("tests", "1.0.0", b"tests");
     registry.add("missing", "2.0.0", b"missing");
+    registry.add("gone", "1.0.0", b"gone").yanked = true;
     let world = World::new(registry);
-    let ended = run(world.mirroring("out").args(["--crates", "t?p", "--closure"])).expect(0);
+    let ended = run(world.mirroring("out").args(["--crates", "t?p,gone", "--closure"])).expect(0);
     assert_eq!(world.tree("out").len(), 1, "{}", ended.stdout);
     assert!(ended.value("needed elsewhere").contains("https://far.test/index (1)"), "{}", ended.stdout);
     assert!(ended.value("unsatisfied").contains("missing ^1"), "{}", ended.stdout);
@@ -198,6 +199,32 @@ fn what_a_closure_leaves_out_is_told() {
     {
         run(world.mirroring("wrong").args(wrong)).expect(2);
     }
+}
+
+/// Without a network a closure goes as far as the cache; what it lacks is no requirement that nothing satisfies.
+#[test]
+fn a_closure_that_is_offline_names_what_was_never_asked() {
+    let mut registry = TestRegistry::default();
+    registry.add("top", "1.0.0", b"top").deps = vec![("leaf".into(), "1".into(), "normal".into())];
+    registry.add("leaf", "1.0.0", b"leaf");
+    let world = World::new(registry);
+    let url = format!("sparse+{}/index/", world.origin.base());
+    let top = ["--index-url", &url, "--crates", "top"];
+    run(world.command("out").args(top)).expect(0);
+    let offline = run(world.command("out").args(top).args(["--closure", "--offline"])).expect(3);
+    assert!(
+        offline.stdout.contains("leaf") && offline.stdout.contains("never fetched"),
+        "{}",
+        offline.stdout
+    );
+    run(world.command("out").args(top).arg("--closure")).expect(0);
+    let offline = run(world.command("out").args(top).args(["--closure", "--offline"])).expect(0);
+    assert_eq!(offline.count("existing"), 2);
+    // A crate that is known not to be there is another matter.
+    run(world.command("out").args(["--index-url", &url, "--crates", "no-such"])).expect(3);
+    let never =
+        run(world.command("out").args(["--index-url", &url, "--crates", "no-such", "--offline"])).expect(3);
+    assert!(!never.stdout.contains("never fetched"), "{}", never.stdout);
 }
 
 /// A packed release of these files.

@@ -129,8 +129,8 @@ impl SparseCache {
         Ok(match CacheEntry::decode(&bytes) {
             Ok(CacheEntry { state: CacheState::Present(data), .. }) => Some(data),
             Ok(CacheEntry { state: CacheState::Gone, .. }) => None,
-            // Whoever reads it finds no good line in it, and names the file.
-            Err(_) => Some(bytes),
+            // Whoever reads it finds no good line in it, and names the file. The rest of a damaged entry may look good.
+            Err(_) => Some(b"a damaged entry of the cache".to_vec()),
         })
     }
 
