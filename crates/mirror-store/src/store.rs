@@ -513,8 +513,7 @@ const MOVING: &str = "moving";
 
 /// Refuses a mirror some of whose releases still lie as another tool laid them out.
 fn check_moved(root: &Path) -> Result<(), StoreError> {
-    let path = root.join(".mirror").join(MOVING);
-    match mirror_fs::is_file(&path).map_err(at("look at", &path))? {
+    match has_state(root, MOVING)? {
         true => Err(StoreError::HalfMoved { root: root.to_owned() }),
         false => Ok(()),
     }
@@ -522,8 +521,17 @@ fn check_moved(root: &Path) -> Result<(), StoreError> {
 
 /// Whether a mirror has been made at `root`.
 fn has_record(root: &Path) -> Result<bool, StoreError> {
-    let path = root.join(".mirror/mirror.json");
-    mirror_fs::is_file(&path).map_err(at("look at", &path))
+    has_state(root, "mirror.json")
+}
+
+/// Whether a file is in the state of the mirror at `root`, which need not be one.
+fn has_state(root: &Path, name: &str) -> Result<bool, StoreError> {
+    let path = root.join(".mirror").join(name);
+    match mirror_fs::is_file(&path) {
+        // Whoever makes the mirror meets what is in its place.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        there => there.map_err(at("look at", &path)),
+    }
 }
 
 /// Makes a directory unless it is there; says whether it was made. Links are refused.
