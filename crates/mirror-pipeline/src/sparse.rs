@@ -212,6 +212,10 @@ impl SparseRegistry {
         let run = tokio::spawn(async move { fetcher.run(job_queue, results, token).await });
         let mut again = Vec::new();
         while let Some((mut asked, result)) = answers.recv().await {
+            // Answers that wait may be large.
+            if cancel.is_cancelled() {
+                break;
+            }
             match self.take(&asked.spelling, result)? {
                 Ok(None) if asked.next() => again.push(asked),
                 taken => {
@@ -222,6 +226,7 @@ impl SparseRegistry {
                 }
             }
         }
+        drop(answers);
         let internal = |error: tokio::task::JoinError| PipelineError::Internal(error.to_string());
         feed.await.map_err(internal)?;
         match run.await.map_err(internal)? {
