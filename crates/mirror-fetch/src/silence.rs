@@ -60,7 +60,7 @@ impl Silence {
 
     /// Notes an attempt that failed after it had brought so many bytes.
     pub(crate) fn failed(&self, fault: &Fault, brought_bytes: u64) {
-        if !fault.kind.is_unanswered() || brought_bytes >= ALIVE_BYTES {
+        if !is_silence(fault) || brought_bytes >= ALIVE_BYTES {
             return self.answered();
         }
         let mut state = lock(&self.state);
@@ -71,7 +71,7 @@ impl Silence {
 
     /// Notes a request that was given up without an answer.
     pub(crate) fn gave_up(&self, fault: &Fault) {
-        if fault.kind.is_unanswered() {
+        if is_silence(fault) {
             let mut state = lock(&self.state);
             state.requests = state.requests.saturating_add(1);
         }
@@ -92,6 +92,11 @@ impl Silence {
         let patience = if state.dripped { self.dripping } else { self.mute };
         state.requests >= HOPELESS_REQUESTS && silent >= patience + patience / 2
     }
+}
+
+/// Who only ever says "later" gives no answer either.
+fn is_silence(fault: &Fault) -> bool {
+    fault.kind.is_unanswered() || matches!(fault.status, Some(429 | 503))
 }
 
 #[cfg(test)]
@@ -160,6 +165,19 @@ mod tests {
         silence.answered();
         fail(&silence, FailureKind::Idle, HOPELESS_REQUESTS - 1);
         assert!(!hopeless_after(&silence, 3_600), "few requests are left alone");
+    }
+
+    #[test]
+    fn later_is_no_answer() {
+        let later = Fault { status: Some(429), ..fault(FailureKind::HttpStatus) };
+        let silence = Silence::new(&options());
+        for _ in 0..HOPELESS_REQUESTS {
+            silence.failed(&later, 0);
+            silence.gave_up(&later);
+        }
+        assert!(hopeless_after(&silence, 0));
+        silence.answered();
+        assert!(!hopeless_after(&silence, 0));
     }
 
     #[test]

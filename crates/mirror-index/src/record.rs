@@ -1,7 +1,10 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use mirror_types::{CrateName, IndexRecord, Printable, ReleaseId, Sha256, VersionText, index_path};
+use mirror_types::{
+    CLIPPED_MESSAGE_BYTES, CLIPPED_VALUE_BYTES, CrateName, IndexRecord, ReleaseId, Sha256, VersionText,
+    clipped, index_path,
+};
 
 use crate::fields::Fields;
 
@@ -31,7 +34,8 @@ pub struct LineFault {
 
 impl fmt::Display for LineFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, line {}: {}", Printable(&self.file), self.line, Printable(&self.reason))
+        let file = clipped(&self.file, CLIPPED_VALUE_BYTES);
+        write!(f, "{file}, line {}: {}", self.line, clipped(&self.reason, CLIPPED_MESSAGE_BYTES))
     }
 }
 

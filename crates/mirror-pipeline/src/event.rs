@@ -35,9 +35,9 @@ pub(crate) struct Problem {
     pub(crate) http_status: Option<u16>,
     pub(crate) retries: u32,
     pub(crate) unavailable: bool,
-    /// Nobody answered.
+    /// Nobody answered, or only that it is too busy.
     pub(crate) unreached: bool,
-    /// The origin did not let us in, or was too busy for us.
+    /// The origin did not let us in, or broke down over it.
     pub(crate) denied: bool,
     pub(crate) started: SystemTime,
     pub(crate) finished: SystemTime,
@@ -90,9 +90,9 @@ impl Problem {
             http_status: failure.http_status,
             retries: failure.retries,
             unavailable: failure.is_unavailable(),
-            unreached: failure.kind.is_unanswered(),
+            unreached: failure.kind.is_unanswered() || matches!(failure.http_status, Some(429 | 503)),
             denied: failure.kind == FailureKind::HttpStatus
-                && matches!(failure.http_status, Some(401 | 403 | 407 | 408 | 429 | 500..=599)),
+                && matches!(failure.http_status, Some(401 | 403 | 407 | 408 | 500..=502 | 504..=599)),
             started: failure.started,
             finished: failure.finished,
         }

@@ -103,9 +103,9 @@ pub struct Outcome {
     pub would_prune: Vec<ReleaseId>,
     /// Files that were there and gone again before the run ended.
     pub lost_while_running: u64,
-    /// Failures because nobody answered.
+    /// Failures because nobody answered, or only that it is too busy (429, 503).
     pub unreached: u64,
-    /// Failures because the origin did not let us in (401, 403, 407) or was too busy (408, 429, 5xx).
+    /// Failures because the origin did not let us in (401, 403, 407) or broke down over it (408, 5xx).
     pub denied: u64,
     /// Whether the run was given up because the origin refused or never answered.
     pub given_up: bool,

@@ -65,12 +65,15 @@ fn expected(fault: Hostility) -> &'static [i32] {
     }
 }
 
+/// Makes the flags that name a peer, of its address.
+type Flags<'a> = dyn Fn(&str) -> Vec<String> + Send + Sync + 'a;
+
 /// What was asked of a hostile peer, and what may come of it.
 struct Case<'a> {
     fault: Hostility,
     protocol: Protocol,
     out: String,
-    flags: Box<dyn Fn(&str) -> Vec<String> + Send + Sync + 'a>,
+    flags: Box<Flags<'a>>,
     expected: &'a [i32],
 }
 
