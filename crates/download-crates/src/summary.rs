@@ -76,7 +76,11 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
             _ if outcome.would_fetch == 0 => ("none".to_owned(), "none".to_owned()),
             Some(estimate) => (
                 if estimate.least_bytes == estimate.most_bytes {
-                    format!("{} (all {} sizes are known)", human_bytes(estimate.bytes), estimate.sampled)
+                    format!(
+                        "{} (by the sizes of all {} releases)",
+                        human_bytes(estimate.bytes),
+                        estimate.sampled
+                    )
                 } else {
                     format!(
                         "about {}, between {} and {} (by the sizes of {} releases)",

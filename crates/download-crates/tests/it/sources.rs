@@ -198,7 +198,7 @@ fn a_dry_run_touches_nothing_and_estimates() {
     let ended = run(world.mirroring("out").arg("--dry-run")).expect(0);
     assert_eq!((ended.count("selected"), ended.count("would fetch")), (50, 50));
     let bytes: usize = world.registry.releases().map(|release| release.body.len()).sum();
-    let known = format!("{} (all 50 sizes are known)", mirror_pipeline::human_bytes(bytes as u64));
+    let known = format!("{} (by the sizes of all 50 releases)", mirror_pipeline::human_bytes(bytes as u64));
     assert_eq!(ended.value("bytes"), known);
     assert!(!world.path("out").exists() && !world.path("out.jsonl").exists());
     assert!(world.origin.hits_below("/crates/") <= 50);
