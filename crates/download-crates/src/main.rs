@@ -29,6 +29,9 @@ fn main() -> ExitCode {
     if flags.rebuild_catalogue {
         return rebuild(&flags);
     }
+    if flags.gaps {
+        return gaps(&flags);
+    }
     let settings = match resolve::resolve(&flags) {
         Ok(mut settings) => {
             settings.options.fetch.conns_bound = open_files::connections().unwrap_or(0);
@@ -47,6 +50,34 @@ fn main() -> ExitCode {
     let code = runtime.block_on(run(settings));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
+}
+
+/// Lists the known gaps.
+fn gaps(flags: &Flags) -> ExitCode {
+    let layout = match resolve::layout(flags) {
+        Ok(layout) => layout,
+        Err(error) => return complain(&error, Code::Usage),
+    };
+    if let Err(error) = mirror_telemetry::init_logging(&flags.reports.log(), &ProgressHandle::new()) {
+        return complain(&error.into(), Code::Usage);
+    }
+    let listed = || {
+        if let Some(path) = &flags.acknowledge_gaps {
+            let gaps = mirror_pipeline::read_gaps(path)?;
+            mirror_pipeline::acknowledge_gaps(&flags.out, layout, flags.layout.is_some(), &gaps)?;
+        }
+        mirror_pipeline::list_gaps(&flags.out, layout)
+    };
+    match listed() {
+        Ok(listed) => {
+            mirror_cli::print(&summary::of_gaps(&listed));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let code = error.exit_code();
+            complain(&advised(error), code)
+        }
+    }
 }
 
 /// Makes the catalogue again.

@@ -76,6 +76,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         }),
         allow_mass_prune: flags.allow_mass_prune,
         accept_mass_removal: flags.accept_mass_removal,
+        acknowledge_gaps: flags.acknowledge_gaps.as_deref().map(mirror_pipeline::read_gaps).transpose()?,
         dry_run: flags.dry_run,
         fetch: fetch(flags),
     };
@@ -94,7 +95,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     })
 }
 
-fn layout(flags: &Flags) -> Result<Layout> {
+pub(crate) fn layout(flags: &Flags) -> Result<Layout> {
     match &flags.layout {
         Some(text) => text.parse().context("--layout"),
         None => Ok(Layout::default()),

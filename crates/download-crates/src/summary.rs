@@ -5,11 +5,34 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mirror_pipeline::{
-    DownloadOptions, Outcome, Printable, RebuildOutcome, Storage, Withdrawal, human_bytes,
+    DownloadOptions, ListedGap, Outcome, Printable, RebuildOutcome, Storage, Withdrawal, human_bytes,
 };
 
 fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(time.as_secs().max(1))
+}
+
+/// The known gaps, one a line, with tabs between: release, `known` or `new`, the last answer and since when, and what a
+/// person said.
+pub(crate) fn of_gaps(listed: &[ListedGap]) -> String {
+    let mut text = String::new();
+    for gap in listed {
+        let state = if gap.acknowledged.is_some() { "known" } else { "new" };
+        let seen = gap.seen.as_ref().map_or_else(
+            || "not asked for since".to_owned(),
+            |row| format!("HTTP {} since {}", row.http_status, Printable(&row.first_seen)),
+        );
+        let _ = write!(text, "{}\t{state}\t{seen}", Printable(&gap.release));
+        if let Some(said) = &gap.acknowledged {
+            let (since, who, why) = (Printable(&said.since), Printable(&said.who), Printable(&said.why));
+            let _ = write!(text, "\tsince {since}, {who}: {why}");
+        }
+        text.push('\n');
+    }
+    if listed.is_empty() {
+        text.push_str("no gaps are known\n");
+    }
+    text
 }
 
 /// The summary of a rebuilt catalogue.
@@ -141,6 +164,15 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
             ),
         );
     }
+    if outcome.acknowledged > 0 {
+        let text =
+            format!("{} of the unavailable were acknowledged (--gaps lists them)", outcome.acknowledged);
+        line("known gaps", text);
+    }
+    if !outcome.healed_gaps.is_empty() {
+        let named: Vec<String> = outcome.healed_gaps.iter().take(SOME).map(ToString::to_string).collect();
+        line("gaps healed", format!("{}: {}", outcome.healed_gaps.len(), named.join(", ")));
+    }
     if outcome.reinstated > 0 {
         line("back upstream", format!("{} releases, offered again", outcome.reinstated));
     }
@@ -248,7 +280,7 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     }
     if outcome.interrupted {
         text.push_str("\nstopped early; run the same command again to go on from here.\n");
-    } else if outcome.failed + outcome.unavailable > 0 {
+    } else if outcome.failed + outcome.unavailable > outcome.acknowledged {
         text.push_str(
             "\nthe mirror is not complete: these releases stand in the failure ledger (.mirror/catalogue.sqlite, \
              table failures) and are tried again by the next run of the same command.\n",

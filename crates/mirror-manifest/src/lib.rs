@@ -12,7 +12,7 @@ mod writer;
 
 pub use catalogue::{
     Catalogue, CatalogueBatch, Census, DirRow, FailureRow, Frame, GapRow, Held, HeldRelease, LOST, Place,
-    ReplayReport, Withdrawal,
+    ReplayReport, UnavailableRow, Withdrawal,
 };
 pub use error::{ManifestError, ManifestFault};
 pub use lines::{IndexFileRow, LinePacker, LinesReader, LinesReport, LinesWriter, PackedLines, TextDigest};

@@ -142,6 +142,8 @@ pub(crate) struct Committer {
     pub(crate) run_id: String,
     /// The bit of the source of this run; 0 when it has none.
     pub(crate) source: u64,
+    /// Gaps that a person acknowledged.
+    pub(crate) gaps: HashSet<ReleaseId>,
     pub(crate) root: String,
     pub(crate) cancel: CancellationToken,
     pub(crate) outcome: Outcome,
@@ -409,6 +411,10 @@ impl Committer {
         {
             batch.catalogue.touched.push(dir.to_owned());
         }
+        if self.gaps.remove(&tag.id) {
+            tracing::info!(release = %tag.id, "was a known gap, and could be had: it is none any more");
+            self.outcome.healed_gaps.push(tag.id.clone());
+        }
         batch.catalogue.healed.push(tag.id.clone());
         batch.catalogue.held.push(HeldRelease { id: tag.id, sha256: good.sha256, size: good.size, place });
     }
@@ -449,15 +455,21 @@ impl Committer {
             self.stats.error();
             self.outcome.failed += 1;
         }
+        let known = problem.unavailable && self.gaps.contains(&tag.id);
+        self.outcome.acknowledged += u64::from(known);
         self.outcome.unreached += u64::from(problem.unreached);
-        self.outcome.denied += u64::from(problem.denied);
+        self.outcome.denied += u64::from(problem.denied && !known);
         self.outcome.unrepaired += u64::from(tag.was_wrong);
         if batch.downloaded.is_empty() && self.is_hopeless() {
             self.outcome.given_up = true;
             self.cancel.cancel();
         }
-        tracing::warn!(release = %tag.id, kind = problem.kind, "{}", Printable(&problem.message));
-        self.outcome.fail(tag.id.to_string(), problem.message.clone());
+        if known {
+            tracing::info!(release = %tag.id, kind = problem.kind, "a known gap: {}", Printable(&problem.message));
+        } else {
+            tracing::warn!(release = %tag.id, kind = problem.kind, "{}", Printable(&problem.message));
+            self.outcome.fail(tag.id.to_string(), problem.message.clone());
+        }
         batch.records.push(ManifestRecord {
             started_at: rfc3339(problem.started),
             finished_at: rfc3339(problem.finished),

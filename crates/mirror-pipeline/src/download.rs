@@ -29,7 +29,7 @@ use crate::spool::StoreSpools;
 use crate::sweep::{Swept, leave, sweep};
 use crate::threads::{join, spawn, spawn_behind};
 use crate::verify::Hasher;
-use crate::{bundle_lines, bundles, packaged};
+use crate::{bundle_lines, bundles, gaps, packaged};
 
 /// Threads that write bodies; more only wait for the disk.
 const WRITERS: usize = 2;
@@ -117,6 +117,7 @@ async fn with_lockfiles(
         limit: 0,
         verify_existing: false,
         prune: None,
+        acknowledge_gaps: None,
         ..options
     };
     let more = Run::prepare(options, Some(found.set), stats, cancel).await?.perform(None).await?;
@@ -260,6 +261,7 @@ impl Run {
         };
         let (reader, swept, lines) = look_around(&store, &mut catalogue, &options, &cancel)?;
         swept.record(&store, &mut catalogue, &gone, &mut manifest)?;
+        let mut known_gaps = gaps::settle(&store, &mut catalogue, options.acknowledge_gaps.as_deref())?;
         let source_bit = record_source(&mut catalogue, &self.input, &options)?;
         let mut cursor = Cursor::of(&self.input, &options, self.selection.is_open());
         let mut fetch = options.fetch.clone();
@@ -300,6 +302,7 @@ impl Run {
             stats: stats.clone(),
             run_id: run_id.clone(),
             source: source_bit,
+            gaps: known_gaps.iter().map(|gap| gap.release.clone()).collect(),
             root: root.clone(),
             cancel: cancel.clone(),
             outcome: Outcome { foreign_packages: foreign, ..Outcome::default() },
@@ -377,6 +380,10 @@ impl Run {
         outcome.interrupted = user_cancel.is_cancelled();
         outcome.given_up |= end == RunEnd::Silent;
         outcome.check()?;
+        if !outcome.healed_gaps.is_empty() {
+            known_gaps.retain(|gap| !outcome.healed_gaps.contains(&gap.release));
+            gaps::settle(&store, &mut catalogue, Some(&known_gaps))?;
+        }
         let mut books =
             Books { catalogue: &mut catalogue, manifest: &mut manifest, lines: &mut lines, run_id: &run_id };
         books.hide(&removed, &deferred, options.accept_mass_removal, &mut outcome)?;

@@ -6,6 +6,8 @@ use mirror_index::{ClosureOptions, LockSources, NameSet, Shard};
 use mirror_manifest::Withdrawal;
 use mirror_types::{Address, Layout};
 
+use crate::gaps::Gap;
+
 /// Where the records come from.
 #[derive(Debug, Clone)]
 pub enum Upstream {
@@ -129,6 +131,8 @@ pub struct DownloadOptions {
     pub allow_mass_prune: bool,
     /// Hide what upstream deleted even when it is suspiciously much.
     pub accept_mass_removal: bool,
+    /// Gaps that a person acknowledges from now on; `None`: as the mirror has them.
+    pub acknowledge_gaps: Option<Vec<Gap>>,
     /// Plan only; touch nothing.
     pub dry_run: bool,
     /// How to fetch.

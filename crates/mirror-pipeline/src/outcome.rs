@@ -55,6 +55,10 @@ pub struct Outcome {
     pub verified_existing: u64,
     /// Not to be had upstream.
     pub unavailable: u64,
+    /// Of these, gaps that a person acknowledged.
+    pub acknowledged: u64,
+    /// Acknowledged gaps that were had after all.
+    pub healed_gaps: Vec<ReleaseId>,
     /// Failed otherwise.
     pub failed: u64,
     /// Put into bundles.
@@ -145,7 +149,7 @@ impl Outcome {
     /// The exit code of a run that came to this end.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        let missing = self.unavailable + self.failed;
+        let missing = self.unavailable - self.acknowledged + self.failed;
         if self.interrupted {
             ExitCode::Interrupted
         } else if self.unrepaired + self.lost_while_running > 0 {
@@ -186,6 +190,9 @@ impl Outcome {
             (&mut self.verified_existing, more.verified_existing),
             (&mut self.unavailable, more.unavailable),
             (&mut self.failed, more.failed),
+            (&mut self.acknowledged, more.acknowledged),
+            (&mut self.removal_refused, more.removal_refused),
+            (&mut self.reinstated, more.reinstated),
             (&mut self.bundled, more.bundled),
             (&mut self.bytes, more.bytes),
             (&mut self.bad_lines, more.bad_lines),
@@ -200,6 +207,7 @@ impl Outcome {
         }
         self.growing = more.growing.or(self.growing.take());
         self.withdrawn.extend(more.withdrawn);
+        self.healed_gaps.extend(more.healed_gaps);
         self.first_failures.extend(more.first_failures);
         self.first_failures.truncate(FIRST);
         self.first_bad_lines.extend(more.first_bad_lines);

@@ -16,6 +16,7 @@ use crate::bundle_lines;
 use crate::bundles::{self, Found};
 use crate::download::{database, run_id};
 use crate::error::PipelineError;
+use crate::gaps;
 use crate::gone::Gone;
 use crate::options::RebuildOptions;
 use crate::outcome::{ExitCode, FIRST};
@@ -166,6 +167,7 @@ pub fn rebuild_catalogue(
     let (mut lines, _) = LinesWriter::open(&store.state_dir(), &mut catalogue, true)?;
     outcome.index_files = bundle_lines::take_in(&mut catalogue, &mut lines, &store, &dir)?;
     lines.finish(&mut catalogue)?;
+    gaps::settle(&store, &mut catalogue, None)?;
     outcome.held = catalogue.count()?;
     drop(catalogue);
     Catalogue::put_in_place(&made, &path)?;

@@ -15,6 +15,7 @@ mod lines;
 mod nightly;
 mod planted;
 mod prune_crash;
+mod removed;
 mod rerun;
 mod secrets;
 mod sources;

@@ -20,6 +20,19 @@ pub struct GapRow {
     pub since: String,
 }
 
+/// A release that upstream lists and did not deliver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnavailableRow {
+    /// The crate.
+    pub name: String,
+    /// The version.
+    pub version: String,
+    /// What upstream answered last.
+    pub http_status: u16,
+    /// When it first did, RFC 3339.
+    pub first_seen: String,
+}
+
 impl Catalogue {
     /// Returns the acknowledged gaps, by crate and version.
     ///
@@ -44,6 +57,29 @@ impl Catalogue {
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         query().map_err(self.fail("read the acknowledged gaps of"))
+    }
+
+    /// Returns the releases of the failure ledger for which upstream answered 403, 404, 410 or 451.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn unavailable(&self) -> Result<Vec<UnavailableRow>, ManifestError> {
+        let query = || {
+            let mut statement = self.db.prepare(
+                "SELECT crate, version, http_status, first_seen FROM failures
+                 WHERE version <> '' AND http_status IN (403, 404, 410, 451) ORDER BY 1, 2",
+            )?;
+            let rows = statement.query_map([], |row| {
+                Ok(UnavailableRow {
+                    name: row.get(0)?,
+                    version: row.get(1)?,
+                    http_status: row.get(2)?,
+                    first_seen: row.get(3)?,
+                })
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read the failures of"))
     }
 
     /// Lets these be all acknowledged gaps.

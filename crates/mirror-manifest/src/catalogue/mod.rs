@@ -15,7 +15,7 @@ use mirror_types::{CrateName, ReleaseId, Sha256};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 pub use batch::{CatalogueBatch, DirRow, FailureRow, Frame, Held, HeldRelease, LOST, Place, Withdrawal};
-pub use gaps::GapRow;
+pub use gaps::{GapRow, UnavailableRow};
 pub(crate) use index_files::LinesState;
 pub use replay::ReplayReport;
 pub use serve::Census;

@@ -115,6 +115,7 @@ impl World {
             prune: None,
             allow_mass_prune: false,
             accept_mass_removal: false,
+            acknowledge_gaps: None,
             dry_run: false,
             fetch: FetchOptions { cacert: Some(self.origin.ca().to_owned()), ..FetchOptions::default() },
         };
