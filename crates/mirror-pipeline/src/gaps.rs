@@ -110,7 +110,7 @@ fn one(gap: &toml::Table, place: &str) -> Result<Gap, String> {
 
 /// Refuses keys that are not among `keys`.
 fn known(table: &toml::Table, keys: &[&str], place: &str) -> Result<(), String> {
-    for key in table.keys().filter(|key| !keys.contains(&key.as_str())) {
+    if let Some(key) = table.keys().find(|key| !keys.contains(&key.as_str())) {
         let nearest = keys.iter().min_by_key(|known| distance(key, known)).unwrap_or(&"");
         return Err(format!("{place}{} is not known; the nearest key is {nearest}", Printable(key)));
     }

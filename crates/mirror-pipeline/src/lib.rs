@@ -15,6 +15,7 @@ mod event;
 mod extract;
 mod gaps;
 mod gone;
+mod handful;
 mod keep;
 mod list;
 mod names;

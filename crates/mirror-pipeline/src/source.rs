@@ -21,6 +21,7 @@ use crate::cursor::{Cursor, News, Totals};
 use crate::download::Run;
 use crate::error::PipelineError;
 use crate::event::{Event, Problem};
+use crate::handful::{HANDFUL, Handful};
 use crate::keep::{Keeper, Kept};
 use crate::list::{plan_list, read_list};
 use crate::names::{paths_of, sparse_names};
@@ -430,9 +431,6 @@ fn local(planner: &mut Planner, source: IndexSource, way: Way) -> Result<(), Pip
     Ok(())
 }
 
-/// Files that a reader hands over at once.
-const HANDFUL: usize = 64;
-
 /// Reads and parses on as many threads as there are processors, and plans on this one.
 fn fastest(planner: &mut Planner, source: IndexSource) -> Result<(), PipelineError> {
     let (send, receive) = crossbeam_channel::bounded::<Vec<Parsed>>(16);
@@ -470,29 +468,6 @@ fn fastest(planner: &mut Planner, source: IndexSource) -> Result<(), PipelineErr
             PipelineError::Internal("the thread that reads the index ended badly".to_owned())
         })??)
     })
-}
-
-/// Parsed files on their way to the planner: one wake-up for many.
-struct Handful {
-    files: Vec<Parsed>,
-    to: crossbeam_channel::Sender<Vec<Parsed>>,
-}
-
-impl Handful {
-    fn add(&mut self, parsed: Parsed) -> ControlFlow<()> {
-        self.files.push(parsed);
-        if self.files.len() < HANDFUL {
-            return ControlFlow::Continue(());
-        }
-        let full = std::mem::replace(&mut self.files, Vec::with_capacity(HANDFUL));
-        if self.to.send(full).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    }
-}
-
-impl Drop for Handful {
-    fn drop(&mut self) {
-        let _ = self.to.send(std::mem::take(&mut self.files));
-    }
 }
 
 /// Plans what differs, and counts the rest as it was counted before.
