@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mirror_serve::{ExportOutcome, ServeError, ServeFault, Server};
+use mirror_serve::{ExportOutcome, Mirror, ServeError, ServeFault, Server};
 use mirror_telemetry::{LogOptions, ProgressHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -107,6 +107,8 @@ fn serve(flags: &Serve) -> ExitCode {
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         let addr = server.local_addr();
         tracing::info!(mirror = %options.mirror.display(), "serving at {scheme}://{addr}/");
+        let look = options.clone();
+        tokio::task::spawn_blocking(move || name_unlisted(&look));
         // On a task: a worker that has the connections need not be woken for them.
         tokio::spawn(server.run(stop)).await.map_err(|error| ServeError::Internal(error.to_string()))
     });
@@ -117,6 +119,24 @@ fn serve(flags: &Serve) -> ExitCode {
             let code = code_of(&error);
             complain(&error.into(), code)
         }
+    }
+}
+
+/// Names crates that are held and that Cargo cannot find.
+fn name_unlisted(options: &mirror_serve::ServeOptions) {
+    let found = Mirror::open(&options.mirror, options.bundles_dir.as_deref())
+        .and_then(|mirror| mirror.unlisted_crates());
+    match found {
+        Ok((0, _)) => {}
+        Ok((count, first)) => {
+            let named: Vec<String> = first.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                "{count} crates are held of which the mirror has no line of the index, so that Cargo cannot find them: \
+                 {}; a run of download-crates with the index brings them",
+                named.join(", ")
+            );
+        }
+        Err(error) => tracing::warn!("could not look for crates without index lines: {error}"),
     }
 }
 
