@@ -98,9 +98,10 @@ pub(crate) struct Flags {
     /// Layout below the root: `shard`, or `cargo` for plain file servers. Default: that of the mirror, else shard.
     #[arg(long, value_name = "LAYOUT", help_heading = "Output")]
     pub(crate) layout: Option<String>,
-    /// Audit log; appended to, never truncated.
-    #[arg(long, value_name = "FILE", default_value = "manifest.jsonl", help_heading = "Output")]
-    pub(crate) manifest: PathBuf,
+    /// Audit log; appended to, never truncated. Default: the one that the mirror remembers, else manifest.jsonl in
+    /// the mirror.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) manifest: Option<PathBuf>,
     /// Re-hash what is held, and repair it.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) verify_existing: bool,
@@ -128,7 +129,7 @@ pub(crate) struct Flags {
     /// Size at which a bundle is sealed and the next one begun, in GB of 2^30 bytes; 0.5 is half of one.
     #[arg(long, value_name = "GB", default_value_t = 8.0, value_parser = gigabytes, help_heading = "Output")]
     pub(crate) bundle_size_gb: f64,
-    /// Directory of the bundles. Default: where the bundles of this mirror are, else bundles.
+    /// Directory of the bundles. Default: the one that the mirror remembers, else bundles in the mirror.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) bundles_out: Option<PathBuf>,
     /// With --bundle: seal the growing bundle (.partial) at the end, whatever its size. Without it the next

@@ -257,13 +257,17 @@ fn effective(options: &DownloadOptions) -> String {
     line("output", format!("{} ({} layout)", options.out.display(), options.layout.as_str()));
     if options.storage != Storage::Loose {
         let dir = options.bundles_out.as_ref().map_or_else(
-            || "where the bundles of this mirror are, else bundles".to_owned(),
+            || "where the bundles of this mirror are, else bundles in it".to_owned(),
             |dir| dir.display().to_string(),
         );
         let kept = if options.storage == Storage::Both { ", and loose files" } else { "" };
         line("bundles", format!("{dir}, of {} each{kept}", human_bytes(options.bundle_bytes)));
     }
-    line("manifest", options.manifest.display().to_string());
+    let manifest = options.manifest.as_ref().map_or_else(
+        || "the one of this mirror, else manifest.jsonl in it".to_owned(),
+        |path| path.display().to_string(),
+    );
+    line("manifest", manifest);
     line("concurrency", options.fetch.concurrency.to_string());
     text
 }

@@ -1,12 +1,16 @@
 use std::io;
 use std::path::PathBuf;
 
-use mirror_types::disk_advice;
+use mirror_types::{MirrorId, disk_advice};
 use rusqlite::ErrorCode;
 
 /// What kind of fault a [`ManifestError`] is; maps to an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ManifestFault {
+    /// Another run holds the manifest.
+    Locked,
+    /// The file that was named is no manifest, or not this mirror's.
+    Usage,
     /// Manifest or catalogue are damaged.
     Integrity,
     /// The disk or the file system failed.
@@ -17,6 +21,41 @@ pub enum ManifestFault {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
+    /// The file that was named is no manifest; nothing was written.
+    #[error(
+        "{} is no manifest ({reason}); it was left as it is. Name the manifest of this mirror, or a file that is not \
+         there yet",
+        path.display()
+    )]
+    NotAManifest {
+        /// The file.
+        path: PathBuf,
+        /// Why it is none.
+        reason: &'static str,
+    },
+    /// The manifest is another mirror's; nothing was written.
+    #[error(
+        "the manifest {} belongs to another mirror ({owner}, this one is {mirror}); it was left as it is. Give each \
+         mirror a manifest of its own",
+        path.display()
+    )]
+    OthersManifest {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: MirrorId,
+        /// The mirror that was to write into it.
+        mirror: MirrorId,
+    },
+    /// Another run writes into the manifest.
+    #[error(
+        "the manifest {} is in use by another run; wait for it to end, and give each mirror a manifest of its own",
+        path.display()
+    )]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
     /// The operating system said no.
     #[error("could not {doing} the manifest {}{}", path.display(), disk_advice(source.kind()))]
     Io {
@@ -144,6 +183,8 @@ impl ManifestError {
     #[must_use]
     pub fn kind(&self) -> ManifestFault {
         match self {
+            Self::Busy { .. } => ManifestFault::Locked,
+            Self::NotAManifest { .. } | Self::OthersManifest { .. } => ManifestFault::Usage,
             Self::Io { .. } | Self::Lines { .. } => ManifestFault::Storage,
             Self::Strange { .. }
             | Self::BadLine { .. }

@@ -8,6 +8,7 @@ mod catalogue;
 mod error;
 mod lines;
 mod record;
+mod shape;
 mod writer;
 
 pub use catalogue::{
@@ -17,4 +18,5 @@ pub use catalogue::{
 pub use error::{ManifestError, ManifestFault};
 pub use lines::{IndexFileRow, LinePacker, LinesReader, LinesReport, LinesWriter, PackedLines, TextDigest};
 pub use record::{EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM, SCHEMA_VERSION, rfc3339};
+pub use shape::{ManifestShape, manifest_shape};
 pub use writer::{ManifestWriter, OpenReport, read_from};

@@ -1,5 +1,6 @@
 use std::time::SystemTime;
 
+use mirror_types::MirrorId;
 use serde::{Deserialize, Serialize};
 
 /// The schema that is written: that of the source system (1) plus additions.
@@ -64,6 +65,10 @@ pub struct ManifestRecord {
     /// The run that wrote it (since 2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
+    /// The mirror that it speaks of (since 2, not in the first records of that schema). Written by
+    /// [`ManifestWriter::append`](crate::ManifestWriter::append).
+    #[serde(skip_serializing)]
+    pub mirror: Option<MirrorId>,
 }
 
 /// The status of a release that was found, and not held against an index.

@@ -1,16 +1,22 @@
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::{File, TryLockError};
+use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+
+use mirror_types::MirrorId;
+use serde::Serialize;
 
 use crate::error::ManifestError;
 use crate::record::ManifestRecord;
+use crate::shape::{ManifestShape, Tail, shape_of, tail};
 
 /// Appends to a manifest. What was there stays.
 #[derive(Debug)]
 pub struct ManifestWriter {
     file: File,
+    _lock: Lock,
     path: PathBuf,
     len: u64,
+    mirror: MirrorId,
 }
 
 /// What was found when a manifest was opened.
@@ -30,34 +36,46 @@ pub(crate) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Err
 }
 
 impl ManifestWriter {
-    /// Opens or makes a manifest; a last line without its newline, or that is no record, is cut.
+    /// Opens or makes the manifest of the mirror `mirror`, and holds it against every other writer until the
+    /// value is dropped. A last line without its newline, or that is no record, is cut; anything but a manifest
+    /// stays byte for byte as it is.
     ///
     /// # Errors
-    /// When the disk refuses.
-    pub fn open(path: &Path) -> Result<(Self, OpenReport), ManifestError> {
+    /// When the file is no manifest, its last record is another mirror's, another run holds it, or the disk
+    /// refuses.
+    pub fn open(path: &Path, mirror: MirrorId) -> Result<(Self, OpenReport), ManifestError> {
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             #[expect(clippy::disallowed_methods, reason = "the manifest may stand outside the mirror")]
             std::fs::create_dir_all(dir).map_err(at("make the directory of", path))?;
         }
-        #[expect(clippy::disallowed_methods, reason = "the manifest is this crate's own file")]
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(at("open", path))?;
+        match std::fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_dir() => {
+                return Err(ManifestError::NotAManifest { path: path.to_owned(), reason: "it is a directory" });
+            }
+            Ok(meta) if !meta.is_file() => return Err(ManifestError::Strange { path: path.to_owned() }),
+            _ => {}
+        }
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = mirror_fs::open(path, &mut options).map_err(at("open", path))?;
+        let lock = lock(&file, path)?;
         let found = file.seek(SeekFrom::End(0)).map_err(at("measure", path))?;
-        let len = whole_lines(&mut file, found).map_err(at("read the end of", path))?;
+        let len = own_records(&mut file, found, path, mirror)?;
         if len < found {
             file.set_len(len).map_err(at("cut", path))?;
         }
         file.seek(SeekFrom::Start(len)).map_err(at("find the end of", path))?;
         let report = OpenReport { torn_bytes_cut: found - len, len };
-        Ok((Self { file, path: path.to_owned(), len }, report))
+        Ok((Self { file, _lock: lock, path: path.to_owned(), len, mirror }, report))
     }
 
-    /// Appends records with one write; gives the new length. Not durable before
+    /// Returns the path of the manifest, as it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends records with one write, as this mirror's; returns the new length. Not durable before
     /// [`ManifestWriter::sync`].
     ///
     /// # Errors
@@ -66,7 +84,7 @@ impl ManifestWriter {
     pub fn append(&mut self, records: &[ManifestRecord]) -> Result<u64, ManifestError> {
         let mut text = Vec::with_capacity(records.len() * 640);
         for record in records {
-            serde_json::to_writer(&mut text, record)
+            serde_json::to_writer(&mut text, &Owned { record, mirror: self.mirror })
                 .map_err(|error| at("write", &self.path)(error.into()))?;
             text.push(b'\n');
         }
@@ -84,25 +102,68 @@ impl ManifestWriter {
     }
 }
 
-/// Length up to the end of the last whole line that is a record.
-fn whole_lines(file: &mut File, len: u64) -> io::Result<u64> {
-    const STEP: u64 = 64 << 10;
-    let mut tail: Vec<u8> = Vec::new();
-    let mut begin = len;
-    // Read backwards until the last whole line is in the tail.
-    while begin > 0 && tail.iter().filter(|&&b| b == b'\n').count() < 2 {
-        let step = STEP.min(begin);
-        begin -= step;
-        file.seek(SeekFrom::Start(begin))?;
-        let mut more = Vec::new();
-        io::Read::by_ref(file).take(step).read_to_end(&mut more)?;
-        more.extend_from_slice(&tail);
-        tail = more;
+/// Keeps every other writer out for as long as it lives.
+#[derive(Debug)]
+struct Lock(File);
+
+/// Unlocks explicitly: a freshly forked child shares the descriptor until it execs.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
     }
-    let Some(end) = tail.iter().rposition(|&b| b == b'\n') else { return Ok(begin) };
-    let start = tail[..end].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
-    let good = serde_json::from_slice::<ManifestRecord>(&tail[start..end]).is_ok();
-    Ok(begin + if good { end + 1 } else { start } as u64)
+}
+
+fn lock(file: &File, path: &Path) -> Result<Lock, ManifestError> {
+    let own = lockable(file, path).map_err(at("open the lock of", path))?;
+    match own.try_lock() {
+        Ok(()) => Ok(Lock(own)),
+        Err(TryLockError::WouldBlock) => Err(ManifestError::Busy { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(at("lock", path)(error)),
+    }
+}
+
+#[cfg(unix)]
+fn lockable(file: &File, _: &Path) -> io::Result<File> {
+    file.try_clone()
+}
+
+/// Locks keep readers out here, those of this very process, too: a file beside the manifest is locked instead.
+#[cfg(not(unix))]
+fn lockable(_: &File, path: &Path) -> io::Result<File> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    #[expect(clippy::disallowed_methods, reason = "the manifest is this crate's own file")]
+    File::options().read(true).write(true).create(true).truncate(false).open(Path::new(&beside))
+}
+
+/// A record, and whose it is.
+#[derive(Serialize)]
+struct Owned<'a> {
+    #[serde(flatten)]
+    record: &'a ManifestRecord,
+    mirror: MirrorId,
+}
+
+/// Returns the length up to the end of the last whole record, once the file is known as a manifest that this
+/// mirror may append to.
+fn own_records(file: &mut File, len: u64, path: &Path, mirror: MirrorId) -> Result<u64, ManifestError> {
+    let not_one = |reason| ManifestError::NotAManifest { path: path.to_owned(), reason };
+    match shape_of(file).map_err(at("read the beginning of", path))? {
+        ManifestShape::Empty | ManifestShape::TornFirst => return Ok(0),
+        ManifestShape::Records => {}
+        ManifestShape::Foreign => return Err(not_one("its first line is no record")),
+    }
+    match tail(file, len).map_err(at("read the end of", path))? {
+        Ok(Tail { mirror: Some(owner), .. }) if owner != mirror => {
+            Err(ManifestError::OthersManifest { path: path.to_owned(), owner, mirror })
+        }
+        Ok(tail) => Ok(tail.len),
+        Err(offset) => Err(ManifestError::BadLine {
+            path: path.to_owned(),
+            offset,
+            reason: "more than its last line is torn".to_owned(),
+        }),
+    }
 }
 
 /// Gives every record from byte `offset` on to `visit`, with the offset behind it. A last line
@@ -146,6 +207,13 @@ mod tests {
 
     use super::*;
 
+    const MIRROR: MirrorId = MirrorId::from_bytes([1; 16]);
+
+    /// A record as it is read back.
+    fn owned(n: u64) -> ManifestRecord {
+        ManifestRecord { mirror: Some(MIRROR), ..record(n) }
+    }
+
     fn record(n: u64) -> ManifestRecord {
         ManifestRecord {
             schema_version: 2,
@@ -170,22 +238,50 @@ mod tests {
     fn a_manifest_cut_anywhere_keeps_its_whole_records() {
         let dir = tempfile::tempdir().expect("dir");
         let whole = dir.path().join("whole");
-        let (mut writer, _) = ManifestWriter::open(&whole).expect("open");
+        let (mut writer, _) = ManifestWriter::open(&whole, MIRROR).expect("open");
         let records: Vec<_> = (0..4).map(record).collect();
         writer.append(&records).expect("append");
         writer.sync().expect("sync");
+        drop(writer);
+        let records: Vec<_> = (0..4).map(owned).collect();
         let bytes = std::fs::read(&whole).expect("read");
         for cut in 0..=bytes.len() {
             let path = dir.path().join("cut");
             #[expect(clippy::disallowed_methods, reason = "a test's own file")]
             std::fs::write(&path, &bytes[..cut]).expect("write");
-            let (mut writer, report) = ManifestWriter::open(&path).expect("open");
+            let (mut writer, report) = ManifestWriter::open(&path, MIRROR).expect("open");
             let kept = bytes[..cut].iter().filter(|&&b| b == b'\n').count();
             assert_eq!(all(&path), records[..kept], "cut at {cut}");
             assert_eq!(report.len + report.torn_bytes_cut, cut as u64);
             writer.append(&[record(9)]).expect("append");
             assert_eq!(all(&path).len(), kept + 1);
         }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test's own files")]
+    fn only_its_own_manifest_is_written() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("m");
+        let open = |mirror| ManifestWriter::open(&path, mirror);
+        for text in
+            [&b"{\"my\":\"settings\"}"[..], b"1\n2\n3", &[0; 300_000], b"{\"name\":\"a\"}\n", b"\x1f\x8b\n\n"]
+        {
+            std::fs::write(&path, text).expect("write");
+            let error = open(MIRROR).expect_err("no manifest");
+            assert_eq!(error.kind(), crate::ManifestFault::Usage, "{error}");
+            assert_eq!(std::fs::read(&path).expect("read"), text);
+        }
+        std::fs::write(&path, "").expect("write");
+        let (mut writer, _) = open(MIRROR).expect("an empty file");
+        assert_eq!(open(MIRROR).expect_err("in use").kind(), crate::ManifestFault::Locked);
+        writer.append(&[record(1)]).expect("append");
+        drop(writer);
+        let before = std::fs::read(&path).expect("read");
+        let error = open(MirrorId::from_bytes([2; 16])).expect_err("another mirror's");
+        assert_eq!(error.kind(), crate::ManifestFault::Usage, "{error}");
+        assert_eq!(std::fs::read(&path).expect("read"), before);
+        assert!(open(MIRROR).is_ok());
     }
 
     #[test]

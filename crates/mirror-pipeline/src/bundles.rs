@@ -15,11 +15,11 @@ use mirror_store::bundle::{
     list_bundles, read_manifest,
 };
 use mirror_store::{StoreError, StoreFault};
-use mirror_types::{ReleaseId, Sha256};
+use mirror_types::{MirrorId, ReleaseId, Sha256};
 
 use crate::error::PipelineError;
 use crate::gone::{Gone, Lost};
-use crate::options::{BUNDLES, DownloadOptions};
+use crate::options::DownloadOptions;
 
 /// Where the state keeps the directory of the bundles.
 const DIR: &str = "bundles_dir";
@@ -33,14 +33,6 @@ const CHUNK: usize = 10_000;
 const MOST_LINE: u64 = 64 << 10;
 /// Bundles that an error names.
 const NAMED: usize = 5;
-
-/// The directory of the bundles: as the operator says, as it was before, or the usual one.
-pub(crate) fn dir_of(given: Option<&Path>, catalogue: &Catalogue) -> Result<PathBuf, PipelineError> {
-    if let Some(dir) = given {
-        return Ok(dir.to_owned());
-    }
-    Ok(catalogue.recall(DIR)?.map_or_else(|| PathBuf::from(BUNDLES), PathBuf::from))
-}
 
 fn listed(dir: &Path) -> Result<Vec<BundleFiles>, PipelineError> {
     if dir.is_dir() { Ok(list_bundles(dir)?) } else { Ok(Vec::new()) }
@@ -198,17 +190,19 @@ fn keep(catalogue: &mut Catalogue, key: &str, value: &str) -> Result<(), Pipelin
 /// Opens the bundles for writing, makes good what an earlier run left, and has the catalogue know of it.
 pub(crate) fn open(
     options: &DownloadOptions,
+    dir: &Path,
+    mirror: MirrorId,
     catalogue: &mut Catalogue,
     manifest: &mut ManifestWriter,
     run_id: &str,
 ) -> Result<Bundler, PipelineError> {
-    let dir = dir_of(options.bundles_out.as_deref(), catalogue)?;
     let how = BundleOptions {
+        mirror: Some(mirror),
         // What is verified is what is held, by the threads that hash: they know what to do about damage.
         bundle_bytes: options.bundle_bytes.max(1),
         ..BundleOptions::default()
     };
-    let (writer, report) = open_writer(&dir, how)?;
+    let (writer, report) = open_writer(dir, how)?;
     if !report.relisted.is_empty() || report.cut_bytes > 0 {
         tracing::warn!(
             members = report.relisted.len(),
@@ -220,9 +214,9 @@ pub(crate) fn open(
         tracing::warn!(bundle = %name, "an earlier run ended while it sealed a bundle; that was completed");
     }
     let mut found = Found { manifest, root: options.out.display().to_string(), run_id };
-    take_in(catalogue, &dir, &mut found)?;
-    remember(catalogue, &dir)?;
-    Ok(Bundler { writer, dir })
+    take_in(catalogue, dir, &mut found)?;
+    remember(catalogue, dir)?;
+    Ok(Bundler { writer, dir: dir.to_owned() })
 }
 
 /// Opens the bundles for writing; damage that stands in the way comes with what can be done about it.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexSource, LockSet, NameSet, Selection, Shard};
-use mirror_manifest::{Catalogue, LinesWriter, ManifestWriter, rfc3339};
+use mirror_manifest::{Catalogue, LinesWriter, rfc3339};
+use mirror_repo::{MirrorWriter, OpenReport};
 use mirror_store::Store;
 use mirror_store::bundle::BundleOptions;
 use mirror_telemetry::{Phase, RunStats};
@@ -21,6 +22,7 @@ use crate::gone::Gone;
 use crate::list::{Checksums, read_checksums};
 use crate::options::{DownloadOptions, Prune, Storage, Upstream};
 use crate::outcome::{FailedRecord, Outcome};
+use crate::rebuild::RebuildOutcome;
 use crate::plan::{PlanReport, Sinks};
 use crate::prune::Pruner;
 use crate::removed::{Books, record_source};
@@ -91,7 +93,7 @@ async fn with_lockfiles(
         let Some(catalogue) = Catalogue::open_read_only(&database(&store))? else {
             return Ok(packaged::Packaged::default());
         };
-        let dir = bundles::dir_of(given.bundles_out.as_deref(), &catalogue)?;
+        let (_, dir) = MirrorWriter::rehearse(&given.mirror())?;
         let mut shelf = bundles::Shelf::new(dir);
         packaged::read(&store, &catalogue, &mut shelf, &roots, &given.lock_sources, &stop)
     };
@@ -127,6 +129,41 @@ async fn with_lockfiles(
 
 fn open_store(options: &DownloadOptions) -> Result<Store, PipelineError> {
     Ok(Store::open(&options.out, options.layout, options.layout_asked)?)
+}
+
+/// Opens the mirror whose lock is held, and says what was found.
+fn open_mirror(
+    store: Store,
+    options: &DownloadOptions,
+    cancel: &CancellationToken,
+) -> Result<MirrorWriter, PipelineError> {
+    let (mut opened, report) = MirrorWriter::open_in(store, &options.mirror())?;
+    told_opened(&opened, &report);
+    if report.was_shared {
+        crate::rebuild::rebuild_opened(&mut opened, &options.out, RebuildOutcome::default(), cancel)?;
+    }
+    Ok(opened)
+}
+
+/// Says what was done to open a mirror.
+pub(crate) fn told_opened(opened: &MirrorWriter, report: &OpenReport) {
+    let manifest = opened.manifest.path().display();
+    if report.torn_bytes_cut > 0 {
+        let bytes = report.torn_bytes_cut;
+        tracing::warn!(%manifest, bytes, "the manifest ended in a torn record; it was cut");
+    }
+    match &report.copied_from {
+        Some(from) if report.was_shared => tracing::warn!(
+            shared = %from.display(),
+            %manifest,
+            "a manifest has records of several mirrors; it was left as it is, this mirror's records were copied, and \
+             its catalogue is made again"
+        ),
+        Some(from) => {
+            tracing::info!(from = %from.display(), %manifest, "the manifest begins with a copy of the one before")
+        }
+        None => {}
+    }
 }
 
 pub(crate) struct Run {
@@ -227,35 +264,27 @@ impl Run {
         let foreign = self.foreign.clone();
         stats.set_phase(Phase::Index);
         let store = store.map_or_else(|| open_store(&options), Ok)?;
-        let (mut manifest, opened) = ManifestWriter::open(&options.manifest)?;
-        if opened.torn_bytes_cut > 0 {
-            tracing::warn!(
-                manifest = %options.manifest.display(),
-                bytes = opened.torn_bytes_cut,
-                "the manifest ended in a torn record; it was cut"
-            );
-        }
-        let database = database(&store);
-        let mut catalogue = Catalogue::open(&database)?;
+        let opened = open_mirror(store, &options, &cancel)?;
+        let MirrorWriter { store, id, mut manifest, bundles_dir } = opened;
+        let mut catalogue = Catalogue::open(&database(&store))?;
         if options.verify_existing {
             catalogue.check()?;
         }
-        if !catalogue.follows(&options.manifest)? {
+        if !catalogue.follows(manifest.path())? {
             bundles::doubt(&mut catalogue)?;
         }
-        if catalogue.replay(&options.manifest, store.layout())?.anew {
+        if catalogue.replay(manifest.path(), store.layout())?.anew {
             tracing::warn!(
                 "the catalogue was gone, empty, or of another manifest: it was made again from the manifest"
             );
         }
         let run_id = run_id();
-        let bundles_dir = bundles::dir_of(options.bundles_out.as_deref(), &catalogue)?;
         let root = options.out.display().to_string();
         let gone = Gone { store: &store, root: &root, bundles_dir: &bundles_dir, run_id: &run_id };
         bundles::hold_against(&mut catalogue, &bundles_dir, true, (&gone, &mut manifest))?;
         bundles::check(&catalogue, &bundles_dir)?;
         let bundler = if options.storage.bundles() {
-            Some(bundles::open(&options, &mut catalogue, &mut manifest, &run_id)?)
+            Some(bundles::open(&options, &bundles_dir, id, &mut catalogue, &mut manifest, &run_id)?)
         } else {
             None
         };
@@ -370,6 +399,7 @@ impl Run {
         if let Some(error) = hash_error {
             return Err(error);
         }
+        let manifest_path = manifest.path().to_owned();
         let mut report = planned?.0;
         let complete = report.complete;
         let bad_files = std::mem::take(&mut report.bad_files);
@@ -415,7 +445,7 @@ impl Run {
             cursor.bad_files = bad_files;
             cursor.remember(&mut catalogue)?;
         }
-        catalogue.know(&options.manifest)?;
+        catalogue.know(&manifest_path)?;
         if !outcome.interrupted && !outcome.given_up {
             // For whoever serves the mirror: how fresh it is.
             catalogue.remember("last_run", &rfc3339(SystemTime::now()))?;

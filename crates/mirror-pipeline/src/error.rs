@@ -40,6 +40,9 @@ pub enum PipelineError {
     /// Storage failed.
     #[error(transparent)]
     Store(#[from] mirror_store::StoreError),
+    /// The mirror could not be opened.
+    #[error(transparent)]
+    Repo(#[from] mirror_repo::RepoError),
     /// Manifest or catalogue failed.
     #[error(transparent)]
     Manifest(#[from] mirror_manifest::ManifestError),
@@ -109,7 +112,15 @@ impl PipelineError {
                 mirror_store::StoreFault::Integrity => ExitCode::Integrity,
                 mirror_store::StoreFault::Storage => ExitCode::Storage,
             },
+            Self::Repo(error) => match error.kind() {
+                mirror_repo::RepoFault::Locked => ExitCode::Locked,
+                mirror_repo::RepoFault::Usage => ExitCode::Usage,
+                mirror_repo::RepoFault::Integrity => ExitCode::Integrity,
+                mirror_repo::RepoFault::Storage => ExitCode::Storage,
+            },
             Self::Manifest(error) => match error.kind() {
+                mirror_manifest::ManifestFault::Locked => ExitCode::Locked,
+                mirror_manifest::ManifestFault::Usage => ExitCode::Usage,
                 mirror_manifest::ManifestFault::Integrity => ExitCode::Integrity,
                 mirror_manifest::ManifestFault::Storage => ExitCode::Storage,
             },

@@ -46,11 +46,12 @@ pub use mirror_fetch::FetchOptions;
 pub use mirror_index::sparse::AnswerLimits;
 pub use mirror_index::{ClosureLimits, ClosureOptions, LockSources, NameSet, Shard, Target};
 pub use mirror_manifest::Withdrawal;
+pub use mirror_repo::{BUNDLES, MANIFEST};
 pub use mirror_store::{StoreError, bundle};
 pub use mirror_types::{
     Address, CrateName, Layout, Printable, ReleaseId, VersionText, human_bytes, upstream,
 };
-pub use options::{BUNDLES, DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};
+pub use options::{DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};
 pub use outcome::{Estimate, ExitCode, FailedRecord, Outcome};
 pub use rebuild::{RebuildOutcome, rebuild_catalogue};
 pub use sidecars::{ManifestRead, SidecarMode, SidecarOptions, SidecarOutcome, SidecarSource, sidecars};

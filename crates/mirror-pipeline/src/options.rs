@@ -36,9 +36,6 @@ impl Prune {
     }
 }
 
-/// Directory of the bundles of a mirror that has none yet.
-pub const BUNDLES: &str = "bundles";
-
 /// Where the bytes of a run are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Storage {
@@ -113,11 +110,11 @@ pub struct DownloadOptions {
     pub layout: Layout,
     /// Whether the layout was asked for, not just the default.
     pub layout_asked: bool,
-    /// Audit log.
-    pub manifest: PathBuf,
+    /// Audit log; `None` takes the one that the mirror remembers, or the default place below `out`.
+    pub manifest: Option<PathBuf>,
     /// Where the bytes are kept.
     pub storage: Storage,
-    /// Directory of the bundles; `None` takes the one of the runs before, or [`BUNDLES`].
+    /// Directory of the bundles; `None` takes the one that the mirror remembers, or the default place below `out`.
     pub bundles_out: Option<PathBuf>,
     /// A bundle of at least so many bytes is sealed.
     pub bundle_bytes: u64,
@@ -139,6 +136,32 @@ pub struct DownloadOptions {
     pub fetch: FetchOptions,
 }
 
+impl DownloadOptions {
+    /// Returns how the mirror is opened.
+    pub(crate) fn mirror(&self) -> mirror_repo::OpenOptions {
+        mirror_repo::OpenOptions {
+            root: self.out.clone(),
+            layout: self.layout_asked.then_some(self.layout),
+            manifest: self.manifest.clone(),
+            bundles: self.bundles_out.clone(),
+            working_dir: None,
+        }
+    }
+}
+
+impl RebuildOptions {
+    /// Returns how the mirror is opened.
+    pub(crate) fn mirror(&self) -> mirror_repo::OpenOptions {
+        mirror_repo::OpenOptions {
+            root: self.out.clone(),
+            layout: self.layout_asked.then_some(self.layout),
+            manifest: self.manifest.clone(),
+            bundles: self.bundles_out.clone(),
+            working_dir: None,
+        }
+    }
+}
+
 /// What the catalogue is to be made of again; see [`rebuild_catalogue`](crate::rebuild_catalogue).
 #[derive(Debug, Clone)]
 pub struct RebuildOptions {
@@ -148,8 +171,8 @@ pub struct RebuildOptions {
     pub layout: Layout,
     /// Whether the layout was asked for, not just the default.
     pub layout_asked: bool,
-    /// Audit log.
-    pub manifest: PathBuf,
-    /// Directory of the bundles; `None` takes the one of the runs before, or [`BUNDLES`].
+    /// Audit log, as in [`DownloadOptions`].
+    pub manifest: Option<PathBuf>,
+    /// Directory of the bundles, likewise.
     pub bundles_out: Option<PathBuf>,
 }

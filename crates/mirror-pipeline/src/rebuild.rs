@@ -7,6 +7,7 @@ use mirror_manifest::{
     Catalogue, CatalogueBatch, EXISTING, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, Place,
     SCHEMA_VERSION, rfc3339,
 };
+use mirror_repo::MirrorWriter;
 use mirror_store::bundle::BundleOptions;
 use mirror_store::{Store, TreeForm};
 use mirror_types::{ReleaseId, Sha256};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bundle_lines;
 use crate::bundles::{self, Found};
-use crate::download::{database, run_id};
+use crate::download::{database, run_id, told_opened};
 use crate::error::PipelineError;
 use crate::gaps;
 use crate::gone::Gone;
@@ -94,16 +95,24 @@ pub fn rebuild_catalogue(
     if cancel.is_cancelled() {
         return Ok(RebuildOutcome { interrupted: true, elapsed: began.elapsed(), ..outcome });
     }
-    let store = Store::open(&options.out, options.layout, options.layout_asked)?;
-    let (mut manifest, _) = ManifestWriter::open(&options.manifest)?;
-    let path = database(&store);
-    // What no manifest says: where bundles and index lines are, and since when upstream does not offer what is held.
+    let (mut opened, report) = MirrorWriter::open(&options.mirror())?;
+    told_opened(&opened, &report);
+    rebuild_opened(&mut opened, &options.out, outcome, cancel)
+}
+
+/// Makes the catalogue of an opened mirror again.
+pub(crate) fn rebuild_opened(
+    opened: &mut MirrorWriter,
+    root: &Path,
+    mut outcome: RebuildOutcome,
+    cancel: &CancellationToken,
+) -> Result<RebuildOutcome, PipelineError> {
+    let began = Instant::now();
+    let MirrorWriter { store, id, manifest, bundles_dir: dir } = opened;
+    let path = database(store);
+    // What no manifest says: where index lines are, and since when upstream does not offer what is held.
     let before = Catalogue::open_read_only(&path).ok().flatten();
-    let (mut withdrawn, mut dir) = (Vec::new(), None);
-    if let Some(before) = &before {
-        withdrawn = before.withdrawn().unwrap_or_default();
-        dir = bundles::dir_of(options.bundles_out.as_deref(), before).ok();
-    }
+    let withdrawn = before.as_ref().and_then(|before| before.withdrawn().ok()).unwrap_or_default();
     let made = store.state_dir().join("catalogue.new.sqlite");
     Catalogue::remove(&made)?;
     let mut catalogue = Catalogue::open(&made)?;
@@ -112,40 +121,30 @@ pub fn rebuild_catalogue(
             "the old catalogue does not say where index lines are, the next run keeps them anew: {error}"
         );
     }
-    let dir = match dir {
-        Some(dir) => dir,
-        None => bundles::dir_of(options.bundles_out.as_deref(), &catalogue)?,
-    };
-    outcome.records = catalogue.replay(&options.manifest, store.layout())?.records;
-    let (root, run_id) = (options.out.display().to_string(), run_id());
-    let gone = Gone { store: &store, root: &root, bundles_dir: &dir, run_id: &run_id };
-    if dir.is_dir() && bundles::is_any(&dir)? {
+    outcome.records = catalogue.replay(manifest.path(), store.layout())?.records;
+    let (root, run_id) = (root.display().to_string(), run_id());
+    let gone = Gone { store, root: &root, bundles_dir: dir, run_id: &run_id };
+    if dir.is_dir() && bundles::is_any(dir)? {
         // Makes good what a run left that was stopped.
-        drop(bundles::open_writer(&dir, BundleOptions::default())?);
-        outcome.lost_members = bundles::hold_against(&mut catalogue, &dir, false, (&gone, &mut manifest))?;
-        let mut found = Found { manifest: &mut manifest, root: root.clone(), run_id: &run_id };
-        outcome.members = bundles::take_in(&mut catalogue, &dir, &mut found)?;
+        drop(bundles::open_writer(dir, BundleOptions { mirror: Some(*id), ..BundleOptions::default() })?);
+        outcome.lost_members = bundles::hold_against(&mut catalogue, dir, false, (&gone, manifest))?;
+        let mut found = Found { manifest, root: root.clone(), run_id: &run_id };
+        outcome.members = bundles::take_in(&mut catalogue, dir, &mut found)?;
     }
-    outcome.missing_bundles = bundles::forget_missing(&mut catalogue, &dir, &gone, &mut manifest)?;
+    outcome.missing_bundles = bundles::forget_missing(&mut catalogue, dir, &gone, manifest)?;
     outcome.bundles = catalogue.bundles()?.len() as u64;
-    bundles::remember(&mut catalogue, &dir)?;
+    bundles::remember(&mut catalogue, dir)?;
 
     distrust(&mut catalogue)?;
-    let swept = sweep(&store, &catalogue, cancel)?;
-    swept.record(&store, &mut catalogue, &gone, &mut manifest)?;
+    let swept = sweep(store, &catalogue, cancel)?;
+    swept.record(store, &mut catalogue, &gone, manifest)?;
     for id in swept.lost {
         // A bundle may have it.
         if !catalogue.held_of(&id.name)?.iter().any(|held| held.version == id.version.as_str()) {
             outcome.lost.push(id);
         }
     }
-    let mut adopter = Adopter {
-        store: &store,
-        catalogue,
-        manifest: &mut manifest,
-        root: root.clone(),
-        run_id: run_id.clone(),
-    };
+    let mut adopter = Adopter { store, catalogue, manifest, root: root.clone(), run_id: run_id.clone() };
     outcome.adopted = adopter.adopt_all(cancel)?;
     let mut catalogue = adopter.catalogue;
     if cancel.is_cancelled() {
@@ -163,9 +162,9 @@ pub fn rebuild_catalogue(
         );
     }
     catalogue.apply(&CatalogueBatch { withdrawn, ..CatalogueBatch::default() })?;
-    catalogue.know(&options.manifest)?;
+    catalogue.know(manifest.path())?;
     let (mut lines, _) = LinesWriter::open(&store.state_dir(), &mut catalogue, true)?;
-    outcome.index_files = bundle_lines::take_in(&mut catalogue, &mut lines, &store, &dir)?;
+    outcome.index_files = bundle_lines::take_in(&mut catalogue, &mut lines, store, dir)?;
     lines.finish(&mut catalogue)?;
     gaps::settle(&store, &mut catalogue, None)?;
     outcome.held = catalogue.count()?;

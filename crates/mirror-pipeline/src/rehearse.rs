@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mirror_fetch::{FetchRequest, Fetcher};
 use mirror_manifest::Catalogue;
+use mirror_repo::MirrorWriter;
 use mirror_store::Store;
 use mirror_types::ReleaseId;
 use tokio::sync::mpsc;
@@ -122,6 +123,7 @@ impl Run {
         let options = self.options.clone();
         let (foreign, cancel) = (self.foreign.clone(), self.cancel.clone());
         Store::check_tree(&options.out, options.layout, options.layout_asked)?;
+        let (_, bundles_dir) = MirrorWriter::rehearse(&options.mirror())?;
         let store = Store::open_read_only(&options.out, options.layout)?;
         let fetcher = Fetcher::new(
             options.fetch.clone(),
@@ -141,7 +143,7 @@ impl Run {
             _ => Vec::new(),
         };
         if let Some(catalogue) = &catalogue {
-            bundles::check(catalogue, &bundles::dir_of(options.bundles_out.as_deref(), catalogue)?)?;
+            bundles::check(catalogue, &bundles_dir)?;
         }
         let held = match &catalogue {
             Some(catalogue) if options.prune.is_some() => catalogue.count()?,

@@ -2,6 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use mirror_manifest::{ManifestError, ManifestFault};
+use mirror_repo::{RepoError, RepoFault};
 use mirror_store::{StoreError, StoreFault};
 
 /// What kind of fault a [`ServeError`] is; maps to an exit code.
@@ -55,6 +56,9 @@ pub enum ServeError {
     /// The catalogue, or the lines of the index.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The record of the mirror.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
     /// A held file or a bundle.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -72,6 +76,7 @@ impl ServeError {
                 ServeFault::Usage
             }
             Self::Manifest(error) if error.kind() == ManifestFault::Integrity => ServeFault::Integrity,
+            Self::Repo(error) if error.kind() == RepoFault::Integrity => ServeFault::Integrity,
             Self::Store(error) if error.kind() == StoreFault::Integrity => ServeFault::Integrity,
             Self::Store(error) if error.kind() == StoreFault::Locked => ServeFault::Locked,
             Self::Store(error) if error.kind() == StoreFault::Usage => ServeFault::Usage,

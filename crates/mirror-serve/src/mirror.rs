@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use mirror_manifest::{Catalogue, Census, Held, LinesReader, ManifestError};
+use mirror_repo::{BUNDLES, Places};
 use mirror_store::{Store, StoreError};
 use mirror_types::{CrateName, Layout, ReleaseId, index_path};
 
@@ -14,8 +15,6 @@ use crate::places::{Located, Places};
 
 /// Connections to the catalogue that are kept for the next request, at most.
 const SPARE: usize = 4;
-/// Where a mirror keeps its bundles, when it does not say: beside its root.
-const BUNDLES: &str = "bundles";
 /// Where the catalogue keeps the directory of the bundles.
 const BUNDLES_DIR: &str = "bundles_dir";
 /// Where it keeps when a run came to its end.
@@ -341,14 +340,17 @@ impl LinesOf<'_> {
 
 /// Where the bundles are; they must be there when something is held in them.
 fn bundles_of(root: &Path, given: Option<&Path>, catalogue: &Catalogue) -> Result<PathBuf, ServeError> {
-    let beside = root.parent().unwrap_or(Path::new("")).join(BUNDLES);
     let dir = match given {
         Some(dir) => dir.to_owned(),
-        // A mirror that was carried elsewhere has its bundles where it was told to put them, or beside it.
-        None => match catalogue.recall(BUNDLES_DIR)?.map(PathBuf::from).filter(|dir| dir.is_dir()) {
-            Some(dir) => dir,
-            None => beside,
-        },
+        None => {
+            // Where the mirror remembers them. One that was carried elsewhere may have them inside, or beside it.
+            let remembered = Places::of(root)?.map(|places| places.bundles);
+            let kept = catalogue.recall(BUNDLES_DIR)?.map(PathBuf::from);
+            let beside = root.parent().unwrap_or(Path::new("")).join(BUNDLES);
+            let inside = root.join(BUNDLES);
+            let mut places = remembered.into_iter().chain(kept).chain([inside.clone(), beside]);
+            places.find(|dir| dir.is_dir()).unwrap_or(inside)
+        }
     };
     if !dir.is_dir() && !catalogue.bundles()?.is_empty() {
         return Err(ServeError::NoBundles { path: dir });

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mirror_types::{Layout, Printable, disk_advice};
+use mirror_types::{Layout, MirrorId, Printable, disk_advice};
 
 use mirror_fs::NotPlain;
 
@@ -88,6 +88,20 @@ pub enum StoreError {
         /// The path.
         path: String,
     },
+    /// The bundles belong to another mirror; nothing was written.
+    #[error(
+        "the bundles in {} belong to another mirror ({owner}, this one is {mirror}); they were left as they are. Give \
+         each mirror a directory of its own for its bundles",
+        dir.display()
+    )]
+    OthersBundles {
+        /// Their directory.
+        dir: PathBuf,
+        /// Whose they are.
+        owner: MirrorId,
+        /// The mirror that was to write there.
+        mirror: MirrorId,
+    },
     /// A bundle, or what belongs to it, is damaged or hostile.
     #[error(
         "{}: {}{}{fault}",
@@ -130,7 +144,8 @@ impl StoreError {
             Self::LayoutMismatch { .. }
             | Self::OtherTree { .. }
             | Self::HalfMoved { .. }
-            | Self::UnsafePath { .. } => StoreFault::Usage,
+            | Self::UnsafePath { .. }
+            | Self::OthersBundles { .. } => StoreFault::Usage,
             Self::BadRecord { .. } | Self::Strange { .. } | Self::Bundle { .. } => StoreFault::Integrity,
             Self::Io { .. } => StoreFault::Storage,
         }

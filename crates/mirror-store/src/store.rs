@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mirror_types::Layout;
-use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, SyncMode, patient};
 use crate::error::{StoreError, at};
 use crate::listing::nanos;
 use crate::path::below;
+use crate::record::MirrorRecord;
 use crate::stage::{Staged, StagedWriter};
 use crate::tree_form::{TreeForm, layout_of_tree, tree_form};
 
@@ -38,13 +38,6 @@ impl Drop for Inner {
             let _ = lock.unlock();
         }
     }
-}
-
-/// What `.mirror/mirror.json` says.
-#[derive(Serialize, Deserialize)]
-struct MirrorRecord {
-    format_version: u32,
-    layout: String,
 }
 
 impl Store {
@@ -99,12 +92,16 @@ impl Store {
         fs::create_dir_all(root).map_err(at("create", root))?;
         plain_dir(&SyncMode::EachFile, &state)?;
         let lock = lock(root, &state.join("lock"))?;
-        let record = state.join("mirror.json");
-        let layout = match read_record(&record)? {
-            Some(found) if asked && found != layout => {
-                return Err(StoreError::LayoutMismatch { root: root.to_owned(), found, asked: layout });
+        let record = MirrorRecord::read(root)?;
+        let layout = match &record {
+            Some(MirrorRecord { layout: found, .. }) if asked && *found != layout => {
+                return Err(StoreError::LayoutMismatch {
+                    root: root.to_owned(),
+                    found: *found,
+                    asked: layout,
+                });
             }
-            Some(found) => found,
+            Some(found) => found.layout,
             None => layout,
         };
         let stage = state.join("stage");
@@ -117,13 +114,19 @@ impl Store {
             store.write_state(MOVING, b"")?;
             store.commit(Vec::new())?;
         }
-        if !record.exists() {
-            let json =
-                serde_json::json!(MirrorRecord { format_version: 1, layout: layout.as_str().to_owned() });
-            let staged = store.stage(".mirror/mirror.json", format!("{json}\n").as_bytes())?;
-            store.commit(vec![staged])?;
+        if record.is_none() {
+            store.set_record(&MirrorRecord::of_layout(layout))?;
         }
         Ok(store)
+    }
+
+    /// Replaces the record of the mirror; durable on return. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses; the record is the old one or the new one then.
+    pub fn set_record(&self, record: &MirrorRecord) -> Result<(), StoreError> {
+        let staged = self.stage(".mirror/mirror.json", record.to_text().as_bytes())?;
+        self.commit(vec![staged])
     }
 
     /// Refuses what [`Store::open`] would refuse of a tree without a record. Touches nothing; blocks.
@@ -143,9 +146,9 @@ impl Store {
     /// # Errors
     /// When its record cannot be understood.
     pub fn open_read_only(root: &Path, layout: Layout) -> Result<Option<Self>, StoreError> {
-        let found = read_record(&root.join(".mirror/mirror.json"))?;
+        let found = MirrorRecord::read(root)?;
         Ok(match found {
-            Some(found) => Some(Self::new(root, found, None)),
+            Some(found) => Some(Self::new(root, found.layout, None)),
             None if root.is_dir() => {
                 let found = match tree_form(root, layout)? {
                     Some((TreeForm::Layout(found), _)) => found,
@@ -256,11 +259,13 @@ impl Store {
         let mut touched = HashSet::new();
         for staged in &mut batch {
             let path = below(root, &staged.rel)?;
-            if let Some((dir, _)) = staged.rel.rsplit_once('/') {
+            // `""` is the root.
+            let dir = staged.rel.rsplit_once('/').map_or("", |(dir, _)| dir);
+            if !dir.is_empty() {
                 self.make_dirs(dir, &mut touched)?;
-                if !touched.contains(dir) {
-                    touched.insert(dir.to_owned());
-                }
+            }
+            if !touched.contains(dir) {
+                touched.insert(dir.to_owned());
             }
             self.0.disk.rename(&staged.temp, &path).map_err(|error| match path.is_dir() {
                 true => StoreError::Strange { path: path.clone(), expected: "a regular file" },
@@ -553,21 +558,6 @@ fn plain_dir(disk: &dyn Disk, path: &Path) -> Result<bool, StoreError> {
 /// Opens a file for reading; not through a link, and without waiting for a pipe's other end.
 pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
     mirror_fs::open_to_read(path)
-}
-
-fn read_record(path: &Path) -> Result<Option<Layout>, StoreError> {
-    let bad = |reason: String| StoreError::BadRecord { path: path.to_owned(), reason };
-    let mut text = Vec::new();
-    match open_plain(path).and_then(|mut file| file.read_to_end(&mut text)) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(at("read", path)(error)),
-    };
-    let record: MirrorRecord = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
-    if record.format_version != 1 {
-        return Err(bad(format!("format_version {}", record.format_version)));
-    }
-    record.layout.parse().map(Some).map_err(|error: mirror_types::UnknownLayout| bad(error.to_string()))
 }
 
 /// Takes the lock. It belongs to the open file, so that it ends with the process however that ends.

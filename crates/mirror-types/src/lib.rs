@@ -3,12 +3,14 @@
 //! - [`CrateName`], [`VersionText`], [`ReleaseId`]: text that is safe to put into a path or a URL.
 //! - [`Sha256`]: a checksum, as in the `cksum` field of the index.
 //! - [`IndexRecord`]: what the mirror needs to know of one line of the index.
+//! - [`MirrorId`]: tells one mirror from another.
 //! - [`Layout`]: where a release lies below the mirror root.
 //! - [`Address`]: an address that may carry a secret, and does not show it.
 //! - [`upstream`]: the product's defaults for the registry that it mirrors.
 
 mod address;
 mod layout;
+mod mirror_id;
 mod name;
 mod record;
 mod sha256;
@@ -17,6 +19,7 @@ pub mod upstream;
 
 pub use address::{Address, redacted};
 pub use layout::{Layout, UnknownLayout, index_path, index_prefix};
+pub use mirror_id::{InvalidMirrorId, MirrorId};
 pub use name::{
     CrateName, InvalidName, InvalidVersion, MAX_NAME_BYTES, MAX_VERSION_BYTES, ReleaseId, VersionText,
 };

@@ -15,6 +15,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("mirror-fetch", &["mirror-types", "mirror-checksum"]),
     ("mirror-store", &["mirror-types", "mirror-checksum", "mirror-fs"]),
     ("mirror-manifest", &["mirror-types", "mirror-fs"]),
+    ("mirror-repo", &["mirror-types", "mirror-store", "mirror-manifest"]),
     ("mirror-sidecar", &["mirror-types"]),
     ("mirror-telemetry", &["mirror-types"]),
     (
@@ -27,6 +28,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-fetch",
             "mirror-store",
             "mirror-manifest",
+    "mirror-repo",
+            "mirror-repo",
             "mirror-sidecar",
             "mirror-telemetry",
         ],
@@ -35,7 +38,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("download-crates", &["mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
     ("generate-sidecars", &["mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
     ("extract-bundles", &["mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
-    ("mirror-serve", &["mirror-types", "mirror-checksum", "mirror-store", "mirror-manifest"]),
+    ("mirror-serve", &["mirror-types", "mirror-checksum", "mirror-store", "mirror-manifest", "mirror-repo"]),
     // The pipeline only for its tests, which make mirrors.
     ("serve-mirror", &["mirror-cli", "mirror-pipeline", "mirror-serve", "mirror-telemetry"]),
     ("mirror-archive", &["mirror-types", "mirror-fs"]),

@@ -183,6 +183,8 @@ fn bundle_number(path: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use mirror_types::MirrorId;
+
     use super::*;
     use crate::ManifestWriter;
 
@@ -204,7 +206,7 @@ mod tests {
     fn a_deleted_catalogue_is_made_again_from_the_manifest() {
         let dir = tempfile::tempdir().expect("dir");
         let manifest = dir.path().join("m.jsonl");
-        let (mut writer, _) = ManifestWriter::open(&manifest).expect("open");
+        let (mut writer, _) = ManifestWriter::open(&manifest, MirrorId::from_bytes([1; 16])).expect("open");
         let end = writer
             .append(&[record("a", false), record("b", true), record("a", true), record("c", false)])
             .expect("append");
@@ -242,7 +244,7 @@ mod tests {
     fn members_of_bundles_are_held_where_the_record_says() {
         let dir = tempfile::tempdir().expect("dir");
         let manifest = dir.path().join("m.jsonl");
-        let (mut writer, _) = ManifestWriter::open(&manifest).expect("open");
+        let (mut writer, _) = ManifestWriter::open(&manifest, MirrorId::from_bytes([1; 16])).expect("open");
         let bundled = |name: &str, storage: &str, offset| ManifestRecord {
             storage: storage.to_owned(),
             bundle_path: Some("some/dir/bundle-0012.tar.zst".to_owned()),

@@ -132,6 +132,14 @@ pub enum BundleFault {
     /// The manifest places the member elsewhere.
     #[error("it does not lie where the bundle's manifest says")]
     Misplaced,
+    /// A line of a manifest or of the index is of a later format.
+    #[error("it has format {found}, this version knows {known}; use a newer version")]
+    Newer {
+        /// The format.
+        found: u32,
+        /// The newest one that is known.
+        known: u32,
+    },
     /// A line of a manifest or of the index is no record.
     #[error("line {line} is no record ({reason})")]
     Line {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mirror_checksum::Hasher;
+use mirror_types::MirrorId;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
@@ -13,7 +14,7 @@ use super::disk::{BundleDisk, Growth};
 use super::fault::BundleFault;
 use super::member::Seen;
 use super::names;
-use super::record::{BundleIndexLine, BundleMember, push_lines};
+use super::record::{BundleIndexLine, BundleMember, FORMAT, push_lines};
 use super::stored;
 use super::tar;
 use super::zframe::{self, Frame};
@@ -54,6 +55,7 @@ pub(super) struct Extent {
     pub(super) max: Option<String>,
     pub(super) entries: u64,
     pub(super) size_bytes: u64,
+    pub(super) mirror: Option<MirrorId>,
 }
 
 impl Extent {
@@ -67,6 +69,7 @@ impl Extent {
         }
         self.entries += 1;
         self.size_bytes += member.size;
+        self.mirror = self.mirror.or(member.mirror);
     }
 
     pub(super) fn manifest_name(&self, number: u32) -> String {
@@ -97,6 +100,8 @@ pub(super) fn append_to_index(
         sha256: Some(sums.sha256.clone().finish()),
         blake3: Some(sums.blake3.finalize().to_hex().to_string()),
         compressed_bytes: Some(len),
+        format: Some(FORMAT),
+        mirror: extent.mirror,
     };
     let mut index = Growth::open(disk, dir.join(names::INDEX))?;
     let mut text = Vec::new();

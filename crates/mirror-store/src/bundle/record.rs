@@ -4,16 +4,18 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
-use mirror_types::Sha256;
+use mirror_types::{MirrorId, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::fault::BundleFault;
 use crate::error::{StoreError, at};
 
+/// Format of the bundles that this version writes, and the newest that it reads.
+pub(super) const FORMAT: u32 = 1;
 /// Longest line of a manifest or of the index, in bytes.
 const MAX_LINE: usize = 64 << 10;
 
-/// One line of a bundle's manifest: one member. The last three fields are not in manifests of the source
+/// One line of a bundle's manifest: one member. The last five fields are not in manifests of the source
 /// system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundleMember {
@@ -40,6 +42,12 @@ pub struct BundleMember {
     /// Length of its frame, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame_len: Option<u64>,
+    /// Format of the bundle; none is 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<u32>,
+    /// The mirror that the bundle belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorId>,
 }
 
 impl BundleMember {
@@ -55,7 +63,7 @@ impl BundleMember {
     }
 }
 
-/// One line of `bundles.index.jsonl`: one sealed bundle. The last three fields are not in an index of the
+/// One line of `bundles.index.jsonl`: one sealed bundle. The last five fields are not in an index of the
 /// source system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundleIndexLine {
@@ -84,6 +92,34 @@ pub struct BundleIndexLine {
     /// Bytes of the bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compressed_bytes: Option<u64>,
+    /// Format of the bundle; none is 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<u32>,
+    /// The mirror that the bundle belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorId>,
+}
+
+/// A line of one of the JSONL files beside bundles.
+pub(super) trait BundleLine: for<'a> Deserialize<'a> {
+    /// How every line begins that this system writes.
+    const HEAD: &'static [u8];
+    /// Returns the format that the line names.
+    fn format(&self) -> Option<u32>;
+}
+
+impl BundleLine for BundleMember {
+    const HEAD: &'static [u8] = b"{\"url\":";
+    fn format(&self) -> Option<u32> {
+        self.format
+    }
+}
+
+impl BundleLine for BundleIndexLine {
+    const HEAD: &'static [u8] = b"{\"bundle_path\":";
+    fn format(&self) -> Option<u32> {
+        self.format
+    }
 }
 
 /// Appends `records` to `text`, one line each.
@@ -97,7 +133,7 @@ pub(super) fn push_lines<T: Serialize>(text: &mut Vec<u8>, records: &[T]) -> Res
 
 /// Gives every line of a JSONL file to `visit`, with the offset behind it; no file is no line. A last line
 /// without its newline is left out. Returns the offset behind the last line that was given.
-pub(super) fn read_lines<T: for<'a> Deserialize<'a>>(
+pub(super) fn read_lines<T: BundleLine>(
     path: &Path,
     visit: &mut dyn FnMut(T, u64) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {
@@ -118,7 +154,10 @@ pub(super) fn read_lines<T: for<'a> Deserialize<'a>>(
         if !line.ends_with(b"\n") {
             return if n < MAX_LINE { Ok(offset) } else { Err(wrong("it is too long".to_owned())) };
         }
-        let record = serde_json::from_slice(&line).map_err(|error| wrong(error.to_string()))?;
+        let record: T = serde_json::from_slice(&line).map_err(|error| wrong(error.to_string()))?;
+        if let Some(found) = record.format().filter(|found| *found > FORMAT) {
+            return Err(StoreError::bundle(path, None, None, BundleFault::Newer { found, known: FORMAT }));
+        }
         offset += n as u64;
         visit(record, offset)?;
     }
@@ -134,6 +173,16 @@ pub fn read_manifest(
     visit: &mut dyn FnMut(BundleMember) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     read_lines(path, &mut |member, _| visit(member)).map(|_| ())
+}
+
+/// Returns whose bundle it is by the first line of its manifest; `None` where that does not say, or is torn.
+/// Blocks.
+pub(super) fn owner_of(manifest: &Path) -> Result<Option<MirrorId>, StoreError> {
+    let file = File::open(manifest).map_err(at("open", manifest))?;
+    let mut line = Vec::new();
+    let mut limited = std::io::Read::take(BufReader::new(file), MAX_LINE as u64);
+    limited.read_until(b'\n', &mut line).map_err(at("read", manifest))?;
+    Ok(serde_json::from_slice::<BundleMember>(&line).ok().and_then(|member| member.mirror))
 }
 
 /// The lines of `bundles.index.jsonl` in a directory of bundles; no file is no line. Blocks.

@@ -1,12 +1,12 @@
 //! What a run that was stopped left behind, made good.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Seek as _};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use mirror_checksum::Hasher;
-use mirror_types::Sha256;
+use mirror_types::{MirrorId, Sha256};
 
 use super::disk::{BundleDisk, Growth};
 use super::fault::{BundleFault, Trouble};
@@ -15,7 +15,7 @@ use super::limits::BundleLimits;
 use super::member::told;
 use super::names::{self, BundleFiles};
 use super::reader::BundleReader;
-use super::record::{BundleIndexLine, BundleMember, read_lines};
+use super::record::{BundleIndexLine, BundleLine, BundleMember, FORMAT, read_lines};
 use super::stream::FrameStream;
 use super::tar::{self, Step};
 use super::zframe::Frame;
@@ -39,11 +39,12 @@ pub(super) struct Recovery<'a> {
     pub(super) base_url: &'a str,
     pub(super) verify_committed: bool,
     pub(super) level: i32,
+    pub(super) mirror: Option<MirrorId>,
     pub(super) report: BundleReport,
 }
 
 /// A line of JSONL that was not written whole is cut; a bad one with good ones behind it is a fault.
-fn whole_lines<T: for<'a> serde::Deserialize<'a>>(path: &Path) -> Result<(Vec<T>, u64), StoreError> {
+fn whole_lines<T: BundleLine>(path: &Path) -> Result<(Vec<T>, u64), StoreError> {
     let (mut records, mut good) = (Vec::new(), 0);
     let read = read_lines(path, &mut |record, end| {
         records.push(record);
@@ -60,7 +61,21 @@ fn whole_lines<T: for<'a> serde::Deserialize<'a>>(path: &Path) -> Result<(Vec<T>
             }
         }
     }
+    if good == 0 && !begins_like::<T>(path)? {
+        let reason = "the file is none of this system's".to_owned();
+        return Err(StoreError::bundle(path, None, None, BundleFault::Line { line: 1, reason }));
+    }
     Ok((records, good))
+}
+
+/// Whether a file without a whole line is the beginning of one, which may be cut. What a power cut leaves of the
+/// rest may be zeros.
+fn begins_like<T: BundleLine>(path: &Path) -> Result<bool, StoreError> {
+    let mut head = Vec::new();
+    let file = fs::File::open(path).map_err(at("open", path))?;
+    file.take(T::HEAD.len() as u64).read_to_end(&mut head).map_err(at("read", path))?;
+    let text = head.iter().rposition(|byte| *byte != 0).map_or(&[][..], |last| &head[..=last]);
+    Ok(T::HEAD.starts_with(text) && (head.is_empty() || !text.is_empty()))
 }
 
 impl Recovery<'_> {
@@ -216,6 +231,8 @@ impl Recovery<'_> {
                         sha256,
                         frame_offset: Some(frame.offset),
                         frame_len: Some(u64::from(frame.len)),
+                        format: Some(FORMAT),
+                        mirror: self.mirror,
                     };
                     growing.note(&member, frame);
                     end = frame.offset + u64::from(frame.len);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use mirror_types::{ReleaseId, Sha256};
+use mirror_types::{MirrorId, ReleaseId, Sha256};
 
 use super::disk::{BundleDisk, Real};
 use super::fault::BundleFault;
@@ -13,7 +13,7 @@ use super::growing::{Growing, Large};
 use super::limits::MAX_MEMBER_BYTES;
 use super::names;
 use super::pack::{Budget, Job, Loaded, Packed, pack_all};
-use super::record::BundleMember;
+use super::record::{BundleMember, FORMAT, owner_of};
 use super::recover::{BundleReport, Recovery};
 use crate::error::{StoreError, at};
 
@@ -41,6 +41,8 @@ pub struct BundleOptions {
     /// When a growing bundle is continued: hash all of its members. Without it only the last one is, because
     /// reading gigabytes would make every run slow; `extract-bundles --verify` finds what rots later.
     pub verify_committed: bool,
+    /// The mirror that the bundles belong to; bundles of another one are refused.
+    pub mirror: Option<MirrorId>,
 }
 
 impl Default for BundleOptions {
@@ -53,6 +55,7 @@ impl Default for BundleOptions {
             queue_bytes: 64 << 20,
             base_url: mirror_types::upstream::crates_base_url(),
             verify_committed: false,
+            mirror: None,
         }
     }
 }
@@ -124,7 +127,19 @@ pub struct BundleWriter {
     handful: Handful,
     threads: Vec<JoinHandle<()>>,
     dir: PathBuf,
+    mirror: Option<MirrorId>,
     _lock: File,
+}
+
+/// Refuses a directory in which a bundle names another mirror as its owner.
+fn refuse_others(dir: &Path, mirror: MirrorId) -> Result<(), StoreError> {
+    for bundle in names::list_bundles(dir)? {
+        let Some(manifest) = &bundle.manifest else { continue };
+        if let Some(owner) = owner_of(manifest)?.filter(|owner| *owner != mirror) {
+            return Err(StoreError::OthersBundles { dir: dir.to_owned(), owner, mirror });
+        }
+    }
+    Ok(())
 }
 
 #[derive(Default)]
@@ -157,12 +172,16 @@ impl BundleWriter {
     ) -> Result<(Self, BundleReport), StoreError> {
         fs::create_dir_all(dir).map_err(at("create", dir))?;
         let lock = crate::store::lock(dir, &dir.join(names::LOCK))?;
+        if let Some(mirror) = options.mirror {
+            refuse_others(dir, mirror)?;
+        }
         let mut recovery = Recovery {
             disk: &disk,
             dir,
             base_url: &options.base_url,
             verify_committed: options.verify_committed,
             level: options.level,
+            mirror: options.mirror,
             report: BundleReport::default(),
         };
         let (growing, next) = recovery.run()?;
@@ -181,6 +200,7 @@ impl BundleWriter {
             let (queue, level) = (job_queue.clone(), options.level);
             handles.push(spawn("bundle-pack", dir, move || pack_all(&queue, level))?);
         }
+        let mirror = options.mirror;
         let appender = Appender {
             disk,
             dir: dir.to_owned(),
@@ -196,6 +216,7 @@ impl BundleWriter {
         let writer = Self {
             jobs: Some(jobs),
             messages: Some(messages),
+            mirror,
             budget,
             broken,
             handful: Handful::default(),
@@ -235,6 +256,8 @@ impl BundleWriter {
             sha256,
             frame_offset: None,
             frame_len: None,
+            format: Some(FORMAT),
+            mirror: self.mirror,
         };
         match body {
             MemberBody::Memory(bytes) => {

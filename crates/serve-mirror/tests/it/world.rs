@@ -106,7 +106,7 @@ impl World {
             out: self.path("out"),
             layout: self.layout,
             layout_asked: true,
-            manifest: self.path("out.jsonl"),
+            manifest: Some(self.path("out.jsonl")),
             storage: self.storage,
             bundles_out: Some(self.path("bundles")),
             bundle_bytes: 1 << 30,

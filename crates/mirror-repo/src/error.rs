@@ -1,0 +1,115 @@
+use std::path::PathBuf;
+
+use mirror_manifest::{ManifestError, ManifestFault};
+use mirror_store::{StoreError, StoreFault};
+
+/// What kind of fault a [`RepoError`] is; maps to an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepoFault {
+    /// Another run holds the mirror or its manifest.
+    Locked,
+    /// What was asked for does not fit this mirror; nothing was changed.
+    Usage,
+    /// What is held is not what it should be.
+    Integrity,
+    /// The disk or the file system failed.
+    Storage,
+}
+
+/// Why a mirror could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepoError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Manifest or catalogue failed.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The manifest has no record of this mirror, and some of others.
+    #[error(
+        "the manifest {} belongs to {whose}, not to the mirror {}; it was left as it is. Give each mirror a manifest \
+         of its own",
+        path.display(), root.display()
+    )]
+    OthersManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The mirror that was opened.
+        root: PathBuf,
+        /// `the mirror at PATH` or `the mirror with the id ID`.
+        whose: String,
+    },
+    /// The remembered manifest is gone together with its directory.
+    #[error(
+        "the manifest of the mirror {} is remembered at {}, and that directory is not there; mount it or bring it \
+         back, or name the manifest where it is now",
+        root.display(), path.display()
+    )]
+    ManifestGone {
+        /// The mirror that was opened.
+        root: PathBuf,
+        /// Where the manifest was.
+        path: PathBuf,
+    },
+    /// The folder is a copy of a mirror that is still there, and both would write into one place.
+    #[error(
+        "{} is a copy of the mirror at {}, and both would write into {}; name another {what} for this one",
+        root.display(), original.display(), path.display()
+    )]
+    SharedWithOriginal {
+        /// The mirror that was opened.
+        root: PathBuf,
+        /// The mirror that it was copied from.
+        original: PathBuf,
+        /// `manifest` or `directory of bundles`.
+        what: &'static str,
+        /// The place that both name.
+        path: PathBuf,
+    },
+    /// A place cannot be written down.
+    #[error("{} cannot be remembered, because it is no Unicode text; choose another name", path.display())]
+    NotText {
+        /// The place.
+        path: PathBuf,
+    },
+    /// A file could not be read while old records were looked through.
+    #[error("could not {doing} {}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The system gave no random numbers for the id of a new mirror.
+    #[error("the operating system gave no random numbers for the id of the new mirror: {0}")]
+    Random(String),
+}
+
+impl RepoError {
+    /// Returns what kind of fault this is.
+    #[must_use]
+    pub fn kind(&self) -> RepoFault {
+        match self {
+            Self::Store(error) => match error.kind() {
+                StoreFault::Locked => RepoFault::Locked,
+                StoreFault::Usage => RepoFault::Usage,
+                StoreFault::Integrity => RepoFault::Integrity,
+                StoreFault::Storage => RepoFault::Storage,
+            },
+            Self::Manifest(error) => match error.kind() {
+                ManifestFault::Locked => RepoFault::Locked,
+                ManifestFault::Usage => RepoFault::Usage,
+                ManifestFault::Integrity => RepoFault::Integrity,
+                ManifestFault::Storage => RepoFault::Storage,
+            },
+            Self::OthersManifest { .. }
+            | Self::ManifestGone { .. }
+            | Self::SharedWithOriginal { .. }
+            | Self::NotText { .. } => RepoFault::Usage,
+            Self::Io { .. } | Self::Random(_) => RepoFault::Storage,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+use std::path::{Path, PathBuf};
+
+use mirror_manifest::{Catalogue, ManifestWriter};
+use mirror_store::{MirrorRecord, Store};
+use mirror_types::{Layout, MirrorId};
+
+use crate::error::RepoError;
+use crate::path::{placed, real, recorded};
+use crate::resolve::{BUNDLES, Resolved, Resolver};
+use crate::survey::{Claimant, own_lines};
+
+/// How a mirror is opened.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// Its root.
+    pub root: PathBuf,
+    /// The layout that was asked for; `None` takes the mirror's own, or the default for a new one.
+    pub layout: Option<Layout>,
+    /// The manifest; `None` takes the one that the mirror remembers, or the default place.
+    pub manifest: Option<PathBuf>,
+    /// The directory of the bundles, likewise.
+    pub bundles: Option<PathBuf>,
+    /// The directory against which relative paths are taken, those of old records too; `None` takes the
+    /// working directory of the process.
+    pub working_dir: Option<PathBuf>,
+}
+
+impl OpenOptions {
+    /// Returns a place as the person who named the root would name it.
+    fn named(&self, root: &Path, place: &Path) -> PathBuf {
+        place.strip_prefix(root).map_or_else(|_| place.to_owned(), |rel| self.root.join(rel))
+    }
+}
+
+/// What was done when a mirror was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Bytes of a torn record at the end of the manifest that were cut off.
+    pub torn_bytes_cut: u64,
+    /// The file whose records of this mirror were copied into a manifest of its own.
+    pub copied_from: Option<PathBuf>,
+    /// Whether that file has records of several mirrors. The catalogue may speak of what others hold: it is
+    /// to be made again.
+    pub was_shared: bool,
+}
+
+/// A mirror, opened for writing: nobody else writes into it, or into its manifest, as long as this lives.
+#[derive(Debug)]
+pub struct MirrorWriter {
+    /// The loose tree and the lock.
+    pub store: Store,
+    /// The id of the mirror.
+    pub id: MirrorId,
+    /// The audit log.
+    pub manifest: ManifestWriter,
+    /// The directory of the bundles, below the root as it was named where it lies there. It need not exist.
+    pub bundles_dir: PathBuf,
+}
+
+impl MirrorWriter {
+    /// Opens the mirror, making it when it is not there: takes the lock, finds its manifest and its bundles,
+    /// and remembers where they are. Mirrors of earlier versions get their id here. Blocks; the first time it
+    /// reads a manifest of an earlier version whole.
+    ///
+    /// # Errors
+    /// When another run holds the mirror or its manifest, the manifest or the bundles are another mirror's,
+    /// or the disk refuses. Nothing but the lock and an empty record was written then.
+    pub fn open(options: &OpenOptions) -> Result<(Self, OpenReport), RepoError> {
+        let store = Store::open(&options.root, options.layout.unwrap_or_default(), options.layout.is_some())?;
+        Self::open_in(store, options)
+    }
+
+    /// Opens the mirror whose lock is held already.
+    ///
+    /// # Errors
+    /// As [`MirrorWriter::open`].
+    pub fn open_in(store: Store, options: &OpenOptions) -> Result<(Self, OpenReport), RepoError> {
+        let working_dir = working_dir(options);
+        let root = real(&options.root, &working_dir);
+        let record = MirrorRecord::read(&root)?;
+        let resolved = resolve(options, &root, &working_dir, record.as_ref())?;
+        let known = record.as_ref().and_then(|record| record.id);
+        let id = match known.or(resolved.id) {
+            Some(id) => id,
+            None => random_id()?,
+        };
+        let mut report = OpenReport::default();
+        if let Some(from) = &resolved.copy_from {
+            let claimant = Claimant { root: &root, id: known, working_dir: &working_dir };
+            copy_own(&store, &claimant, from, &resolved.manifest)?;
+            report.copied_from = Some(from.clone());
+            report.was_shared = resolved.mixed;
+        }
+        let (manifest, opened) = ManifestWriter::open(&options.named(&root, &resolved.manifest), id)?;
+        report.torn_bytes_cut = opened.torn_bytes_cut;
+        let bundles = resolved.bundles.as_deref().map(|dir| recorded(&root, dir)).transpose()?;
+        let now = MirrorRecord {
+            layout: store.layout(),
+            id: Some(id),
+            manifest: Some(recorded(&root, &resolved.manifest)?),
+            bundles,
+            root: root.to_str().map(str::to_owned),
+        };
+        if record.as_ref() != Some(&now) {
+            store.set_record(&now)?;
+        }
+        let bundles_dir = placed(&root, now.bundles.as_deref().unwrap_or(BUNDLES));
+        let bundles_dir = options.bundles.clone().unwrap_or_else(|| options.named(&root, &bundles_dir));
+        Ok((Self { store, id, manifest, bundles_dir }, report))
+    }
+
+    /// Returns where the mirror keeps its catalogue.
+    #[must_use]
+    pub fn catalogue_path(&self) -> PathBuf {
+        catalogue_path(self.store.root())
+    }
+
+    /// Finds out which manifest and which bundles [`MirrorWriter::open`] would use, and refuses what it would
+    /// refuse. Takes no lock and touches nothing, blocks. Returns the manifest and the directory of the bundles.
+    ///
+    /// # Errors
+    /// As [`MirrorWriter::open`], but for the locks.
+    pub fn rehearse(options: &OpenOptions) -> Result<(PathBuf, PathBuf), RepoError> {
+        let working_dir = working_dir(options);
+        let root = real(&options.root, &working_dir);
+        let record = MirrorRecord::read(&root)?;
+        let resolved = resolve(options, &root, &working_dir, record.as_ref())?;
+        let bundles = resolved.bundles.unwrap_or_else(|| placed(&root, BUNDLES));
+        Ok((options.named(&root, &resolved.manifest), options.named(&root, &bundles)))
+    }
+}
+
+/// Returns where the mirror at `root` keeps its catalogue.
+fn catalogue_path(root: &Path) -> PathBuf {
+    root.join(".mirror/catalogue.sqlite")
+}
+
+fn working_dir(options: &OpenOptions) -> PathBuf {
+    let given = options.working_dir.clone();
+    let dir = given.or_else(|| std::env::current_dir().ok()).unwrap_or_default();
+    dir.canonicalize().unwrap_or(dir)
+}
+
+fn resolve(
+    options: &OpenOptions,
+    root: &Path,
+    working_dir: &Path,
+    record: Option<&MirrorRecord>,
+) -> Result<Resolved, RepoError> {
+    // A damaged one is told of by those who open it to use it.
+    let catalogue = Catalogue::open_read_only(&catalogue_path(root)).ok().flatten();
+    Resolver { options, root, working_dir, record, catalogue: catalogue.as_ref() }.resolve()
+}
+
+fn random_id() -> Result<MirrorId, RepoError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| RepoError::Random(error.to_string()))?;
+    Ok(MirrorId::from_bytes(bytes))
+}
+
+/// Makes a manifest of the claimant's own records in another one, which stays as it is. The new one has its name
+/// when it is whole and durable; a run that is killed before begins again.
+fn copy_own(store: &Store, claimant: &Claimant<'_>, from: &Path, to: &Path) -> Result<(), RepoError> {
+    let Ok(rel) = to.strip_prefix(claimant.root) else {
+        return copy_outside(claimant, from, to);
+    };
+    let Some(rel) = rel.to_str() else { return Err(RepoError::NotText { path: to.to_owned() }) };
+    let mut staged = store.stage_file()?;
+    own_lines(from, claimant, &mut |line| Ok(staged.write(line)?))?;
+    store.commit(vec![staged.finish(rel)?])?;
+    Ok(())
+}
+
+/// Does the same outside of the mirror.
+fn copy_outside(claimant: &Claimant<'_>, from: &Path, to: &Path) -> Result<(), RepoError> {
+    let output = mirror_store::OutputFile::begin(to)?;
+    let mut offset = 0;
+    own_lines(from, claimant, &mut |line| {
+        output.write_at(offset, line)?;
+        offset += line.len() as u64;
+        Ok(())
+    })?;
+    Ok(output.publish()?)
+}

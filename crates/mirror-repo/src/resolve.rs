@@ -1,0 +1,248 @@
+//! Which manifest and which bundles a mirror has. Looks, and touches nothing.
+
+use std::path::{Path, PathBuf};
+
+use mirror_manifest::{Catalogue, ManifestError, ManifestShape, manifest_shape};
+use mirror_store::MirrorRecord;
+use mirror_types::MirrorId;
+
+use crate::error::RepoError;
+use crate::open::OpenOptions;
+use crate::path::{placed, real};
+use crate::survey::{Claimant, Survey, survey};
+
+/// The manifest of a new mirror, below its root.
+pub const MANIFEST: &str = "manifest.jsonl";
+/// The directory of the bundles of a new mirror, below its root. Both are also where earlier versions had them
+/// below the working directory.
+pub const BUNDLES: &str = "bundles";
+/// Where the catalogue of earlier versions keeps the directory of the bundles.
+const BUNDLES_DIR: &str = "bundles_dir";
+
+/// What was found out about a mirror before anything is written.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    pub(crate) manifest: PathBuf,
+    /// Another file whose records of this mirror the manifest is to begin with.
+    pub(crate) copy_from: Option<PathBuf>,
+    /// Whether that file has records of other mirrors too: the catalogue may speak of what they hold.
+    pub(crate) mixed: bool,
+    /// The id that its old records carry, when its own record was lost.
+    pub(crate) id: Option<MirrorId>,
+    /// `None` takes the default place.
+    pub(crate) bundles: Option<PathBuf>,
+}
+
+pub(crate) struct Resolver<'a> {
+    pub(crate) options: &'a OpenOptions,
+    /// With all links resolved.
+    pub(crate) root: &'a Path,
+    pub(crate) working_dir: &'a Path,
+    pub(crate) record: Option<&'a MirrorRecord>,
+    /// The catalogue that is there, if it can be read.
+    pub(crate) catalogue: Option<&'a Catalogue>,
+}
+
+/// What is known of a file that may be the manifest.
+enum Candidate {
+    Empty,
+    Records(Survey),
+}
+
+impl Resolver<'_> {
+    pub(crate) fn resolve(&self) -> Result<Resolved, RepoError> {
+        let original = self.original();
+        let mut resolved = match &self.options.manifest {
+            Some(given) => self.given(&real(given, self.working_dir), original.as_deref())?,
+            None => self.found(original.as_deref())?,
+        };
+        let bundles = match &self.options.bundles {
+            Some(given) => Some(real(given, self.working_dir)),
+            None => self.bundles(resolved.bundles.take(), original.as_deref())?,
+        };
+        Ok(Resolved { bundles, ..resolved })
+    }
+
+    fn id(&self) -> Option<MirrorId> {
+        self.record.and_then(|record| record.id)
+    }
+
+    /// Returns the place that the record remembers.
+    fn remembered(&self) -> Option<PathBuf> {
+        let text = self.record?.manifest.as_deref()?;
+        Some(placed(self.root, text))
+    }
+
+    fn default_manifest(&self) -> PathBuf {
+        self.root.join(MANIFEST)
+    }
+
+    fn claimant(&self) -> Claimant<'_> {
+        Claimant { root: self.root, id: self.id(), working_dir: self.working_dir }
+    }
+
+    /// Returns the mirror that this one is a copy of, when it is still there.
+    fn original(&self) -> Option<PathBuf> {
+        let record = self.record?;
+        let original = PathBuf::from(record.root.as_deref()?);
+        if original == self.root || real(&original, self.working_dir) == self.root {
+            return None;
+        }
+        let there = MirrorRecord::read(&original).ok().flatten()?;
+        (there.id.is_some() && there.id == record.id).then_some(original)
+    }
+
+    fn look(&self, path: &Path) -> Result<Candidate, RepoError> {
+        match manifest_shape(path)? {
+            ManifestShape::Empty | ManifestShape::TornFirst => Ok(Candidate::Empty),
+            ManifestShape::Records => Ok(Candidate::Records(survey(path, &self.claimant())?)),
+            ManifestShape::Foreign => Err(ManifestError::NotAManifest {
+                path: path.to_owned(),
+                reason: "its first line is no record",
+            }
+            .into()),
+        }
+    }
+
+    /// Decides about a manifest that was named.
+    fn given(&self, path: &Path, original: Option<&Path>) -> Result<Resolved, RepoError> {
+        let remembered = self.remembered();
+        if remembered.as_deref() == Some(path) {
+            self.not_shared(path, "manifest", original)?;
+            // The one that is opened is held against this mirror once more.
+            return Ok(self.stays(path));
+        }
+        match self.look(path)? {
+            Candidate::Empty => {
+                let before = remembered.filter(|before| before.exists());
+                Ok(Resolved { copy_from: before, ..self.stays(path) })
+            }
+            Candidate::Records(survey) if survey.others == 0 => Ok(self.owned(path, &survey)),
+            Candidate::Records(survey) if survey.own > 0 => Ok(self.shared(path, &survey)),
+            Candidate::Records(survey) if self.is_moved(path, &survey) => Ok(self.owned(path, &survey)),
+            Candidate::Records(survey) => Err(self.others(path, survey)),
+        }
+    }
+
+    /// Finds the manifest when none was named.
+    fn found(&self, original: Option<&Path>) -> Result<Resolved, RepoError> {
+        if let Some(path) = self.remembered() {
+            self.not_shared(&path, "manifest", original)?;
+            if !path.exists() && !path.parent().is_some_and(Path::is_dir) {
+                return Err(RepoError::ManifestGone { root: self.options.root.clone(), path });
+            }
+            return Ok(self.stays(&path));
+        }
+        let inside = self.default_manifest();
+        let beside = real(Path::new(MANIFEST), self.working_dir);
+        let mut candidates = vec![inside.clone()];
+        if beside != inside {
+            candidates.push(beside);
+        }
+        // The one that an earlier version took in goes first.
+        candidates.sort_by_key(|path| !self.follows(path));
+        for path in candidates {
+            match self.look(&path) {
+                Ok(Candidate::Empty) => {}
+                Ok(Candidate::Records(survey)) if survey.own > 0 && survey.others == 0 => {
+                    return Ok(self.owned(&path, &survey));
+                }
+                Ok(Candidate::Records(survey)) if survey.own > 0 => return Ok(self.shared(&path, &survey)),
+                Ok(Candidate::Records(survey)) if self.is_moved(&path, &survey) => {
+                    return Ok(self.owned(&path, &survey));
+                }
+                // What lies in the place of this mirror's own manifest is in the way; elsewhere it is none of
+                // its business.
+                Ok(Candidate::Records(survey)) if path == inside && survey.others > 0 => {
+                    return Err(self.others(&path, survey));
+                }
+                Err(error) if path == inside => return Err(error),
+                Ok(Candidate::Records(_)) | Err(_) => {}
+            }
+        }
+        Ok(self.stays(&inside))
+    }
+
+    /// Whether the catalogue that is there was made of this manifest.
+    fn follows(&self, path: &Path) -> bool {
+        let follows = |catalogue: &Catalogue| {
+            catalogue.manifest_len().is_ok_and(|len| len > 0) && catalogue.follows(path).unwrap_or(false)
+        };
+        self.catalogue.is_some_and(follows)
+    }
+
+    /// Whether a manifest that names another root is this mirror's, which was moved since.
+    fn is_moved(&self, path: &Path, survey: &Survey) -> bool {
+        survey.is_of_one_moved(&self.claimant()) && (self.follows(path) || survey.proves_nothing())
+    }
+
+    fn stays(&self, path: &Path) -> Resolved {
+        Resolved { manifest: path.to_owned(), copy_from: None, mixed: false, id: None, bundles: None }
+    }
+
+    /// Takes over a manifest that speaks of this mirror alone.
+    fn owned(&self, path: &Path, survey: &Survey) -> Resolved {
+        let only =
+            |ids: &std::collections::BTreeSet<MirrorId>| ids.first().copied().filter(|_| ids.len() == 1);
+        let bundles = survey.bundles.as_deref().map(|dir| real(Path::new(dir), self.working_dir));
+        Resolved {
+            id: only(&survey.own_ids),
+            bundles: bundles.filter(|dir| dir.is_dir()),
+            ..self.stays(path)
+        }
+    }
+
+    /// Leaves a manifest alone that several mirrors wrote into, and copies what it says of this one.
+    fn shared(&self, path: &Path, survey: &Survey) -> Resolved {
+        let owned = self.owned(path, survey);
+        let mut place = self.default_manifest();
+        if place == path {
+            place = self.root.join(format!("own-{MANIFEST}"));
+        }
+        if self.remembered().as_ref() == Some(&place) {
+            // Copied by an earlier run; the flag still names the old one.
+            return self.stays(&place);
+        }
+        Resolved { manifest: place, copy_from: Some(path.to_owned()), mixed: true, id: None, ..owned }
+    }
+
+    fn others(&self, path: &Path, survey: Survey) -> RepoError {
+        RepoError::OthersManifest {
+            path: path.to_owned(),
+            root: self.options.root.clone(),
+            whose: survey.whose.unwrap_or_else(|| "another mirror".to_owned()),
+        }
+    }
+
+    fn bundles(
+        &self,
+        of_records: Option<PathBuf>,
+        original: Option<&Path>,
+    ) -> Result<Option<PathBuf>, RepoError> {
+        if let Some(text) = self.record.and_then(|record| record.bundles.as_deref()) {
+            let path = placed(self.root, text);
+            self.not_shared(&path, "directory of bundles", original)?;
+            return Ok(Some(path));
+        }
+        if self.id().is_some() {
+            return Ok(None);
+        }
+        let kept = self.catalogue.and_then(|catalogue| catalogue.recall(BUNDLES_DIR).ok().flatten());
+        Ok(kept.map(|dir| real(Path::new(&dir), self.working_dir)).or(of_records))
+    }
+
+    /// Refuses a place outside of a copy that the original writes into, too.
+    fn not_shared(&self, path: &Path, what: &'static str, original: Option<&Path>) -> Result<(), RepoError> {
+        match original {
+            Some(original) if !path.starts_with(self.root) && path.exists() => {
+                Err(RepoError::SharedWithOriginal {
+                    root: self.options.root.clone(),
+                    original: original.to_owned(),
+                    what,
+                    path: path.to_owned(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}

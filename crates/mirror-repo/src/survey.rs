@@ -1,0 +1,225 @@
+//! Whose records a manifest has.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+
+use mirror_manifest::ManifestRecord;
+use mirror_types::{Layout, MirrorId, ReleaseId};
+
+use crate::error::RepoError;
+use crate::path::real;
+
+/// Different roots that are remembered while a manifest is read; more of them count as one.
+const MAX_ROOTS: usize = 1_000;
+
+/// The mirror that a manifest is held against.
+pub(crate) struct Claimant<'a> {
+    /// Its root, with all links resolved.
+    pub(crate) root: &'a Path,
+    /// Its id, when it has one.
+    pub(crate) id: Option<MirrorId>,
+    /// The directory that relative paths in records are taken against.
+    pub(crate) working_dir: &'a Path,
+}
+
+/// Counts of the records of a manifest, by whose they are.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Survey {
+    /// Records of the claimant.
+    pub(crate) own: u64,
+    /// Records of other mirrors.
+    pub(crate) others: u64,
+    /// The ids that own records carry, known by their paths alone: the claimant has no id yet.
+    pub(crate) own_ids: BTreeSet<MirrorId>,
+    /// Whose the first record of another mirror is.
+    pub(crate) whose: Option<String>,
+    /// The roots that records of others name.
+    other_roots: BTreeSet<String>,
+    /// Whether a record of another mirror carries an id.
+    others_have_ids: bool,
+    /// Whether a record is of schema 2 or later, whose `downloaded` is proof.
+    proof: bool,
+    /// The directory of the bundle that the last own record of one names.
+    pub(crate) bundles: Option<String>,
+}
+
+impl Survey {
+    /// Whether the records name one mirror, by a path where there is none: it was moved since.
+    pub(crate) fn is_of_one_moved(&self, claimant: &Claimant<'_>) -> bool {
+        let gone = |root: &String| !real(Path::new(root), claimant.working_dir).exists();
+        self.own == 0
+            && !self.others_have_ids
+            && self.other_roots.len() == 1
+            && self.other_roots.iter().all(gone)
+    }
+
+    /// Whether no record proves that a release is held.
+    pub(crate) fn proves_nothing(&self) -> bool {
+        !self.proof
+    }
+}
+
+/// Reads a manifest whole and says whose its records are. Lines that are no records are passed over. Streams;
+/// blocks.
+pub(crate) fn survey(path: &Path, claimant: &Claimant<'_>) -> Result<Survey, RepoError> {
+    let mut found = Survey::default();
+    each_line(path, claimant, &mut |_, whose| {
+        match whose {
+            Whose::Nobody => {}
+            Whose::Own { id, bundle, schema } => {
+                found.own += 1;
+                found.proof |= schema >= 2;
+                found.own_ids.extend(id.filter(|_| claimant.id.is_none()));
+                if let Some(bundle) = bundle {
+                    found.bundles = Some(bundle);
+                }
+            }
+            Whose::Other { id, root, schema } => {
+                found.others += 1;
+                found.proof |= schema >= 2;
+                found.others_have_ids |= id.is_some();
+                if found.whose.is_none() {
+                    found.whose = Some(match (id, &root) {
+                        (Some(id), _) => format!("the mirror with the id {id}"),
+                        (None, root) => format!("the mirror at {}", mirror_types::Printable(root)),
+                    });
+                }
+                if found.other_roots.len() < MAX_ROOTS {
+                    found.other_roots.insert(root);
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Gives each own line of a manifest, with its newline, to `take`. Streams; blocks.
+pub(crate) fn own_lines(
+    path: &Path,
+    claimant: &Claimant<'_>,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), RepoError>,
+) -> Result<(), RepoError> {
+    each_line(path, claimant, &mut |line, whose| match whose {
+        Whose::Own { .. } => take(line),
+        _ => Ok(()),
+    })
+}
+
+/// Whose a record is.
+enum Whose {
+    /// It names no file.
+    Nobody,
+    Own {
+        id: Option<MirrorId>,
+        bundle: Option<String>,
+        schema: u32,
+    },
+    Other {
+        id: Option<MirrorId>,
+        root: String,
+        schema: u32,
+    },
+}
+
+fn each_line(
+    path: &Path,
+    claimant: &Claimant<'_>,
+    visit: &mut dyn FnMut(&[u8], Whose) -> Result<(), RepoError>,
+) -> Result<(), RepoError> {
+    let fail = |doing| move |source| RepoError::Io { doing, path: path.to_owned(), source };
+    let mut reader = BufReader::with_capacity(256 << 10, File::open(path).map_err(fail("open"))?);
+    let mut roots = Roots { claimant, known: HashMap::new() };
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        reader.read_until(b'\n', &mut line).map_err(fail("read"))?;
+        if line.last() != Some(&b'\n') {
+            return Ok(());
+        }
+        let Ok(record) = serde_json::from_slice::<ManifestRecord>(&line) else { continue };
+        visit(&line, roots.whose(record))?;
+    }
+}
+
+/// Tells roots apart, each of them once.
+struct Roots<'a> {
+    claimant: &'a Claimant<'a>,
+    known: HashMap<String, bool>,
+}
+
+impl Roots<'_> {
+    fn whose(&mut self, record: ManifestRecord) -> Whose {
+        let (id, schema) = (record.mirror, record.schema_version);
+        let root = root_of(&record);
+        let own = match (id, self.claimant.id, &root) {
+            (Some(id), Some(own), _) => id == own,
+            (_, _, Some(root)) => self.is_own(root),
+            (None, _, None) => return Whose::Nobody,
+            (Some(_), None, None) => false,
+        };
+        if own {
+            let bundle = record.bundle_path.filter(|_| record.ok).and_then(|path| directory(&path));
+            Whose::Own { id, bundle, schema }
+        } else {
+            Whose::Other { id, root: root.unwrap_or_default(), schema }
+        }
+    }
+
+    fn is_own(&mut self, root: &str) -> bool {
+        if let Some(own) = self.known.get(root) {
+            return *own;
+        }
+        let own = real(Path::new(root), self.claimant.working_dir) == self.claimant.root;
+        if self.known.len() < MAX_ROOTS {
+            self.known.insert(root.to_owned(), own);
+        }
+        own
+    }
+}
+
+/// Returns the root that the path of a record names: what is left of it before the place of the release in a
+/// layout.
+fn root_of(record: &ManifestRecord) -> Option<String> {
+    let path = record.path.replace('\\', "/");
+    let file = path.rsplit('/').next()?;
+    let Some(id) = ReleaseId::of_file(file) else {
+        return (!path.is_empty()).then(|| directory(&path).unwrap_or_default());
+    };
+    let root = [Layout::Shard, Layout::Cargo].into_iter().find_map(|layout| {
+        let root = path.strip_suffix(&layout.path(&id))?;
+        root.strip_suffix('/').map(|root| if root.is_empty() { "/" } else { root }.to_owned())
+    });
+    Some(root.unwrap_or_else(|| directory(&path).unwrap_or_default()))
+}
+
+fn directory(path: &str) -> Option<String> {
+    path.rsplit_once(['/', '\\']).map(|(dir, _)| dir.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(path: &str) -> Option<String> {
+        root_of(&ManifestRecord { path: path.to_owned(), ..ManifestRecord::default() })
+    }
+
+    #[test]
+    fn the_root_is_what_stands_before_the_place_of_the_release() {
+        for (path, found) in [
+            ("out/s/er/serde-1.0.0.crate", "out"),
+            ("./m/se/rd/serde/serde-1.0.0.crate", "./m"),
+            ("/srv/m/3/l/log/log-0.1.0.crate", "/srv/m"),
+            (r"S:\out\s\er\serde-1.0.0.crate", "S:/out"),
+            ("/s/er/serde-1.0.0.crate", "/"),
+            ("a/serde-1.0.0.crate", "a"),
+            ("notes/one.txt", "notes"),
+        ] {
+            assert_eq!(root(path).as_deref(), Some(found), "{path}");
+        }
+        assert_eq!(root(""), None);
+    }
+}
