@@ -50,7 +50,10 @@ impl ManifestWriter {
         }
         match std::fs::symlink_metadata(path) {
             Ok(meta) if meta.is_dir() => {
-                return Err(ManifestError::NotAManifest { path: path.to_owned(), reason: "it is a directory" });
+                return Err(ManifestError::NotAManifest {
+                    path: path.to_owned(),
+                    reason: "it is a directory",
+                });
             }
             Ok(meta) if !meta.is_file() => return Err(ManifestError::Strange { path: path.to_owned() }),
             _ => {}

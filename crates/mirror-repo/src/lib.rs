@@ -1,6 +1,6 @@
 //! A mirror on disk as one thing. Blocking code.
 //!
-//! A mirror is a folder: loose releases, bundles, a manifest, and below `.mirror` its state. [`Places`] tells a
+//! A mirror is a folder: loose releases, bundles, a manifest, and below `.mirror` its state. [`RecordedPlaces`] tells a
 //! reader what the folder's record says; [`MirrorWriter::open`] takes the lock, finds out which manifest and
 //! which bundles are this mirror's, refuses those of another one, and takes over mirrors of earlier versions.
 //!
@@ -9,11 +9,11 @@
 mod error;
 mod open;
 mod path;
-mod places;
+mod recorded;
 mod resolve;
 mod survey;
 
 pub use error::{RepoError, RepoFault};
 pub use open::{MirrorWriter, OpenOptions, OpenReport};
-pub use places::Places;
+pub use recorded::RecordedPlaces;
 pub use resolve::{BUNDLES, MANIFEST};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use mirror_manifest::{Catalogue, Census, Held, LinesReader, ManifestError};
-use mirror_repo::{BUNDLES, Places};
+use mirror_repo::{BUNDLES, RecordedPlaces};
 use mirror_store::{Store, StoreError};
 use mirror_types::{CrateName, Layout, ReleaseId, index_path};
 
@@ -344,7 +344,7 @@ fn bundles_of(root: &Path, given: Option<&Path>, catalogue: &Catalogue) -> Resul
         Some(dir) => dir.to_owned(),
         None => {
             // Where the mirror remembers them. One that was carried elsewhere may have them inside, or beside it.
-            let remembered = Places::of(root)?.map(|places| places.bundles);
+            let remembered = RecordedPlaces::of(root)?.map(|places| places.bundles);
             let kept = catalogue.recall(BUNDLES_DIR)?.map(PathBuf::from);
             let beside = root.parent().unwrap_or(Path::new("")).join(BUNDLES);
             let inside = root.join(BUNDLES);

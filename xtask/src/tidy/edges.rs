@@ -28,7 +28,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-fetch",
             "mirror-store",
             "mirror-manifest",
-    "mirror-repo",
+            "mirror-repo",
             "mirror-repo",
             "mirror-sidecar",
             "mirror-telemetry",

@@ -9,7 +9,7 @@ use crate::resolve::{BUNDLES, MANIFEST};
 
 /// What the record of a mirror says, for those who only read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
+pub struct RecordedPlaces {
     /// The id; `None` for a mirror that no run of this version has written to yet.
     pub id: Option<MirrorId>,
     /// Where releases lie below the root.
@@ -22,7 +22,7 @@ pub struct Places {
     pub bundles_recorded: bool,
 }
 
-impl Places {
+impl RecordedPlaces {
     /// Reads the record of the mirror at `root`; `None` when there is no mirror. Touches nothing, blocks.
     ///
     /// # Errors
