@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "a maintainer's command writes no mirror files")]
 
 mod bench;
+mod cases;
 mod ci;
 mod proof;
 mod synth;
@@ -26,6 +27,8 @@ enum Command {
     Tidy,
     /// Run what `.ci/run` runs, stopping at the first failure.
     Ci(ci::Options),
+    /// Run the scripts of `testdata/cases`, each of which shows one thing that a user wants.
+    Cases(cases::Options),
     /// Make a registry from a seed, as files.
     Synth(synth::Synth),
     /// Serve a registry from a seed on this machine, over TLS and HTTP/2.
@@ -59,6 +62,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Tidy => tidy::run(&root),
         Command::Ci(options) => ci::run(&root, options),
+        Command::Cases(options) => cases::run(&root, options),
         Command::Synth(options) => synth::synth(options),
         Command::Origin(options) => synth::serve(options),
         Command::Bench(options) => bench::run(&root, options),

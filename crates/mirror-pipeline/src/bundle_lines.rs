@@ -58,7 +58,12 @@ impl Line<'_> {
 
 fn fail(path: &Path) -> impl Fn(std::io::Error) -> PipelineError + use<> {
     let path = path.to_owned();
-    move |source| PipelineError::Read { what: "index lines beside a bundle,", path: path.clone(), source }
+    move |source| match mirror_fs::not_plain(&source) {
+        Some(_) => {
+            mirror_store::StoreError::Strange { path: path.clone(), expected: "a regular file" }.into()
+        }
+        None => PipelineError::Read { what: "index lines beside a bundle,", path: path.clone(), source },
+    }
 }
 
 /// The file of index lines that belongs to a bundle.

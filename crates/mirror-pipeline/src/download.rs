@@ -24,7 +24,6 @@ use crate::options::{DownloadOptions, Prune, Storage, Upstream};
 use crate::outcome::{FailedRecord, Outcome};
 use crate::plan::{PlanReport, Sinks};
 use crate::prune::Pruner;
-use crate::rebuild::RebuildOutcome;
 use crate::removed::{Books, record_source};
 use crate::source::{Input, Surroundings, plan_all};
 use crate::spool::StoreSpools;
@@ -132,16 +131,9 @@ fn open_store(options: &DownloadOptions) -> Result<Store, PipelineError> {
 }
 
 /// Opens the mirror whose lock is held, and says what was found.
-fn open_mirror(
-    store: Store,
-    options: &DownloadOptions,
-    cancel: &CancellationToken,
-) -> Result<MirrorWriter, PipelineError> {
-    let (mut opened, report) = MirrorWriter::open_in(store, &options.mirror())?;
+fn open_mirror(store: Store, options: &DownloadOptions) -> Result<MirrorWriter, PipelineError> {
+    let (opened, report) = MirrorWriter::open_in(store, &options.mirror())?;
     told_opened(&opened, &report);
-    if report.was_shared {
-        crate::rebuild::rebuild_opened(&mut opened, &options.out, RebuildOutcome::default(), cancel)?;
-    }
     Ok(opened)
 }
 
@@ -264,7 +256,7 @@ impl Run {
         let foreign = self.foreign.clone();
         stats.set_phase(Phase::Index);
         let store = store.map_or_else(|| open_store(&options), Ok)?;
-        let opened = open_mirror(store, &options, &cancel)?;
+        let opened = open_mirror(store, &options)?;
         let MirrorWriter { store, id, mut manifest, bundles_dir } = opened;
         let mut catalogue = Catalogue::open(&database(&store))?;
         if options.verify_existing {
@@ -283,6 +275,7 @@ impl Run {
         let gone = Gone { store: &store, root: &root, bundles_dir: &bundles_dir, run_id: &run_id };
         bundles::hold_against(&mut catalogue, &bundles_dir, true, (&gone, &mut manifest))?;
         bundles::check(&catalogue, &bundles_dir)?;
+        MirrorWriter::remember_bundles(&store, &bundles_dir)?;
         let bundler = if options.storage.bundles() {
             Some(bundles::open(&options, &bundles_dir, id, &mut catalogue, &mut manifest, &run_id)?)
         } else {

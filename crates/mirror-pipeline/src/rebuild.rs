@@ -101,7 +101,7 @@ pub fn rebuild_catalogue(
 }
 
 /// Makes the catalogue of an opened mirror again.
-pub(crate) fn rebuild_opened(
+fn rebuild_opened(
     opened: &mut MirrorWriter,
     root: &Path,
     mut outcome: RebuildOutcome,
@@ -134,6 +134,7 @@ pub(crate) fn rebuild_opened(
     outcome.missing_bundles = bundles::forget_missing(&mut catalogue, dir, &gone, manifest)?;
     outcome.bundles = catalogue.bundles()?.len() as u64;
     bundles::remember(&mut catalogue, dir)?;
+    MirrorWriter::remember_bundles(store, dir)?;
 
     distrust(&mut catalogue)?;
     let swept = sweep(store, &catalogue, cancel)?;

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
-use mirror_manifest::{Catalogue, ManifestWriter};
+use mirror_manifest::{Catalogue, ManifestError, ManifestWriter};
+use mirror_store::bundle::refuse_others;
 use mirror_store::{MirrorRecord, Store};
 use mirror_types::{Layout, MirrorId};
 
@@ -39,8 +40,8 @@ pub struct OpenReport {
     pub torn_bytes_cut: u64,
     /// The file whose records of this mirror were copied into a manifest of its own.
     pub copied_from: Option<PathBuf>,
-    /// Whether that file has records of several mirrors. The catalogue may speak of what others hold: it is
-    /// to be made again.
+    /// Whether that file has records of several mirrors. The catalogue spoke of what others hold, too, and was
+    /// removed: it is made again of the copied records.
     pub was_shared: bool,
 }
 
@@ -85,15 +86,34 @@ impl MirrorWriter {
             None => random_id()?,
         };
         let mut report = OpenReport::default();
+        if resolved.mixed {
+            // It may speak of what others hold. Gone first: a run that is killed here begins without it.
+            Catalogue::remove(&catalogue_path(&root))?;
+        }
         if let Some(from) = &resolved.copy_from {
             let claimant = Claimant { root: &root, id: known, working_dir: &working_dir };
             copy_own(&store, &claimant, from, &resolved.manifest)?;
             report.copied_from = Some(from.clone());
             report.was_shared = resolved.mixed;
         }
-        let (manifest, opened) = ManifestWriter::open(&options.named(&root, &resolved.manifest), id)?;
+        let remembered = record.as_ref().and_then(|record| record.manifest.as_deref());
+        let is_own = remembered.is_some_and(|text| placed(&root, text) == resolved.manifest);
+        let opened = ManifestWriter::open(&options.named(&root, &resolved.manifest), id);
+        let (manifest, opened) = opened.map_err(|error| match error {
+            // It was one: this is damage, and nothing that was named by mistake.
+            ManifestError::NotAManifest { path, reason } if is_own && path.is_file() => {
+                ManifestError::BadLine { path, offset: 0, reason: reason.to_owned() }
+            }
+            error => error,
+        })?;
         report.torn_bytes_cut = opened.torn_bytes_cut;
-        let bundles = resolved.bundles.as_deref().map(|dir| recorded(&root, dir)).transpose()?;
+        let place = resolved.bundles.clone().unwrap_or_else(|| placed(&root, BUNDLES));
+        refuse_others(&place, id)?;
+        // What was named is remembered when it was seen to be right.
+        let bundles = match (&options.bundles, &record) {
+            (None, _) => resolved.bundles.as_deref().map(|dir| recorded(&root, dir)).transpose()?,
+            (Some(_), record) => record.as_ref().and_then(|record| record.bundles.clone()),
+        };
         let now = MirrorRecord {
             layout: store.layout(),
             id: Some(id),
@@ -104,9 +124,24 @@ impl MirrorWriter {
         if record.as_ref() != Some(&now) {
             store.set_record(&now)?;
         }
-        let bundles_dir = placed(&root, now.bundles.as_deref().unwrap_or(BUNDLES));
-        let bundles_dir = options.bundles.clone().unwrap_or_else(|| options.named(&root, &bundles_dir));
+        let bundles_dir = options.bundles.clone().unwrap_or_else(|| options.named(&root, &place));
         Ok((Self { store, id, manifest, bundles_dir }, report))
+    }
+
+    /// Remembers the directory of the bundles, which was seen to have what the mirror holds. Durable on return.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the place is no text.
+    pub fn remember_bundles(store: &Store, dir: &Path) -> Result<(), RepoError> {
+        let here = std::env::current_dir().unwrap_or_default();
+        let root = real(store.root(), &here);
+        let Some(record) = MirrorRecord::read(&root)? else { return Ok(()) };
+        let place = recorded(&root, &real(dir, &here))?;
+        if record.bundles.as_deref().unwrap_or(BUNDLES) != place {
+            store.set_record(&MirrorRecord { bundles: Some(place), ..record })?;
+        }
+        Ok(())
     }
 
     /// Returns where the mirror keeps its catalogue.

@@ -14,6 +14,8 @@ pub(crate) fn normalized(path: &Path) -> PathBuf {
             Component::ParentDir if out.file_name().is_some() => {
                 out.pop();
             }
+            // Nothing is above the root of the file system.
+            Component::ParentDir if out.has_root() => {}
             other => out.push(other),
         }
     }
@@ -26,8 +28,14 @@ pub(crate) fn real(path: &Path, base: &Path) -> PathBuf {
     if let Ok(real) = path.canonicalize() {
         return real;
     }
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => real(parent, base).join(name),
+    let mut parts = path.components();
+    match parts.next_back() {
+        Some(Component::Normal(name)) => real(parts.as_path(), base).join(name),
+        Some(Component::ParentDir) => {
+            let mut above = real(parts.as_path(), base);
+            above.pop();
+            above
+        }
         _ => normalized(&path),
     }
 }

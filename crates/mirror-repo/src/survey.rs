@@ -153,18 +153,17 @@ struct Roots<'a> {
 impl Roots<'_> {
     fn whose(&mut self, record: ManifestRecord) -> Whose {
         let (id, schema) = (record.mirror, record.schema_version);
-        let root = root_of(&record);
-        let own = match (id, self.claimant.id, &root) {
-            (Some(id), Some(own), _) => id == own,
-            (_, _, Some(root)) => self.is_own(root),
-            (None, _, None) => return Whose::Nobody,
-            (Some(_), None, None) => false,
+        let mut roots = roots_of(&record);
+        let own = match (id, self.claimant.id) {
+            (Some(id), Some(own)) => id == own,
+            (None, _) if roots.is_empty() => return Whose::Nobody,
+            _ => roots.iter().any(|root| self.is_own(root)),
         };
         if own {
             let bundle = record.bundle_path.filter(|_| record.ok).and_then(|path| directory(&path));
             Whose::Own { id, bundle, schema }
         } else {
-            Whose::Other { id, root: root.unwrap_or_default(), schema }
+            Whose::Other { id, root: roots.pop().unwrap_or_default(), schema }
         }
     }
 
@@ -180,19 +179,25 @@ impl Roots<'_> {
     }
 }
 
-/// Returns the root that the path of a record names: what is left of it before the place of the release in a
-/// layout.
-fn root_of(record: &ManifestRecord) -> Option<String> {
+/// Returns the roots that the path of a record may name: what is left of it before the place of the release in a
+/// layout. A short name fits both, `3/l/log/log-1.0.0.crate`.
+fn roots_of(record: &ManifestRecord) -> Vec<String> {
     let path = record.path.replace('\\', "/");
-    let file = path.rsplit('/').next()?;
-    let Some(id) = ReleaseId::of_file(file) else {
-        return (!path.is_empty()).then(|| directory(&path).unwrap_or_default());
-    };
-    let root = [Layout::Shard, Layout::Cargo].into_iter().find_map(|layout| {
-        let root = path.strip_suffix(&layout.path(&id))?;
-        root.strip_suffix('/').map(|root| if root.is_empty() { "/" } else { root }.to_owned())
-    });
-    Some(root.unwrap_or_else(|| directory(&path).unwrap_or_default()))
+    if path.is_empty() {
+        return Vec::new();
+    }
+    let mut roots = Vec::new();
+    if let Some(id) = path.rsplit('/').next().and_then(ReleaseId::of_file) {
+        for layout in [Layout::Shard, Layout::Cargo] {
+            if let Some(root) = path.strip_suffix(&layout.path(&id)).and_then(|root| root.strip_suffix('/')) {
+                roots.push(if root.is_empty() { "/" } else { root }.to_owned());
+            }
+        }
+    }
+    if roots.is_empty() {
+        roots.push(directory(&path).unwrap_or_default());
+    }
+    roots
 }
 
 fn directory(path: &str) -> Option<String> {
@@ -203,23 +208,23 @@ fn directory(path: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn root(path: &str) -> Option<String> {
-        root_of(&ManifestRecord { path: path.to_owned(), ..ManifestRecord::default() })
+    fn roots(path: &str) -> Vec<String> {
+        roots_of(&ManifestRecord { path: path.to_owned(), ..ManifestRecord::default() })
     }
 
     #[test]
     fn the_root_is_what_stands_before_the_place_of_the_release() {
         for (path, found) in [
-            ("out/s/er/serde-1.0.0.crate", "out"),
-            ("./m/se/rd/serde/serde-1.0.0.crate", "./m"),
-            ("/srv/m/3/l/log/log-0.1.0.crate", "/srv/m"),
-            (r"S:\out\s\er\serde-1.0.0.crate", "S:/out"),
-            ("/s/er/serde-1.0.0.crate", "/"),
-            ("a/serde-1.0.0.crate", "a"),
-            ("notes/one.txt", "notes"),
+            ("out/s/er/serde-1.0.0.crate", &["out"][..]),
+            ("./m/se/rd/serde/serde-1.0.0.crate", &["./m"]),
+            ("/srv/m/3/l/log/log-0.1.0.crate", &["/srv/m/3/l", "/srv/m"]),
+            (r"S:\out\s\er\serde-1.0.0.crate", &["S:/out"]),
+            ("/s/er/serde-1.0.0.crate", &["/"]),
+            ("a/serde-1.0.0.crate", &["a"]),
+            ("notes/one.txt", &["notes"]),
+            ("", &[]),
         ] {
-            assert_eq!(root(path).as_deref(), Some(found), "{path}");
+            assert_eq!(roots(path), found, "{path}");
         }
-        assert_eq!(root(""), None);
     }
 }

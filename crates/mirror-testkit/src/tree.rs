@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What is below `root`, by path with `/`: the bytes of each file. What a program keeps for itself in
-/// `.mirror` is left out; links are followed to files, not to directories. Nothing is there when `root` is not.
+/// `.mirror` is left out, and so is the manifest of a mirror; links are followed to files, not to directories. Nothing is there when `root` is not.
 ///
 /// # Panics
 /// When something cannot be read, or a name is no UTF-8.
@@ -21,6 +21,9 @@ pub fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
                 dirs.push(path);
             } else {
                 let name = path.strip_prefix(root).expect("below the root").to_str().expect("UTF-8");
+                if name == "manifest.jsonl" {
+                    continue;
+                }
                 found.insert(name.replace('\\', "/"), std::fs::read(&path).expect("a file"));
             }
         }

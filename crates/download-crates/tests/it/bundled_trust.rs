@@ -18,10 +18,10 @@ struct Mirror {
     base: String,
 }
 
-const BUNDLE: [&str; 3] = ["--bundle", "--bundle-size-gb", "0.00006"];
+const BUNDLE: [&str; 5] = ["--bundle", "--bundle-size-gb", "0.00006", "--bundles-out", "bundles"];
 /// One bundle that grows.
-const GROWING: [&str; 1] = ["--bundle"];
-const ADD: [&str; 3] = ["--bundle", "--bundle-mode", "add"];
+const GROWING: [&str; 3] = ["--bundle", "--bundles-out", "bundles"];
+const ADD: [&str; 5] = ["--bundle", "--bundle-mode", "add", "--bundles-out", "bundles"];
 const CATALOGUE: &str = "out/.mirror/catalogue.sqlite";
 const MANIFEST: &str = "out.jsonl";
 
@@ -222,6 +222,20 @@ fn a_manifest_with_gaps_makes_nothing_of_a_bundle_be_fetched_again() {
     mirror.assert_true("bundles");
 }
 
+/// Makes bundles of those that an earlier version made: their manifests do not say whose they are.
+fn forget_owner(dir: &std::path::Path) {
+    for bundle in list_bundles(dir).unwrap() {
+        let Some(manifest) = bundle.manifest else { continue };
+        let mut text = String::new();
+        for line in std::fs::read_to_string(&manifest).unwrap().lines() {
+            let mut member: serde_json::Value = serde_json::from_str(line).unwrap();
+            member.as_object_mut().unwrap().remove("mirror").expect("an owner");
+            text.push_str(&format!("{member}\n"));
+        }
+        std::fs::write(&manifest, text).unwrap();
+    }
+}
+
 #[test]
 fn bundles_of_another_mirror_are_never_taken_for_ours() {
     let mirror = Mirror::new(94);
@@ -232,6 +246,10 @@ fn bundles_of_another_mirror_are_never_taken_for_ours() {
     // The catalogue is gone, and with it what it remembered.
     mirror.remove(CATALOGUE);
     let asked = mirror.world.origin.total();
+    let told = mirror.go(&["--bundles-out", &theirs]).expect(2);
+    assert!(told.stderr.contains("belong to another mirror"), "{}", told.stderr);
+    // Those of an earlier version do not say whose they are.
+    forget_owner(&other.path("bundles"));
     let told = mirror.go(&["--bundles-out", &theirs]).expect(4);
     assert!(told.stderr.contains("not those of this mirror"), "{}", told.stderr);
     mirror.go(&[]).expect(0);
@@ -246,6 +264,8 @@ fn a_rebuild_believes_the_bundles_that_are_there() {
     let other = World::new(TestRegistry::generate(97, 300, 2_000));
     run(other.mirroring("out").args(BUNDLE)).expect(0);
     let theirs = other.path("bundles").to_str().unwrap().to_owned();
+    mirror.rebuild(&["--bundles-out", &theirs]).expect(2);
+    forget_owner(&other.path("bundles"));
     let told = mirror.go(&["--bundles-out", &theirs]).expect(4);
     assert!(told.stderr.contains("--rebuild-catalogue"), "{}", told.stderr);
     // Whoever follows that with bundles of somebody else must not be told that all is there.
@@ -284,7 +304,7 @@ fn a_number_that_is_used_again_brings_nothing_back() {
 fn bundles_of_the_source_system_may_be_taken_away() {
     let mirror = Mirror::new(99);
     let other = World::new(TestRegistry::generate(100, 20, 500));
-    run(other.mirroring("out").args(["--bundle", "--bundle-seal"])).expect(0);
+    run(other.mirroring("out").args(["--bundle", "--bundles-out", "bundles", "--bundle-seal"])).expect(0);
     let dir = mirror.world.path("bundles");
     std::fs::rename(other.path("bundles"), &dir).unwrap();
     let theirs = list_bundles(&dir).unwrap().swap_remove(0);
@@ -344,7 +364,9 @@ fn a_damaged_member_is_not_held_again_because_the_catalogue_was_lost() {
     // Neither for a list of addresses, nor for the index.
     let list = format!("{}/odd-one/odd-one-1.0.0.crate\n", mirror.base);
     std::fs::write(mirror.world.path("list"), list).unwrap();
-    let listed = run(mirror.world.command("out").args(["--list", "list", "--bundle"])).expect(0);
+    let listed =
+        run(mirror.world.command("out").args(["--list", "list", "--bundle", "--bundles-out", "bundles"]))
+            .expect(0);
     assert_eq!(listed.count("downloaded"), 1, "{}", listed.stdout);
     assert_eq!(mirror.go(&BUNDLE).expect(0).count("downloaded"), 1);
     mirror.assert_true("bundles");

@@ -9,6 +9,7 @@ mod render;
 mod source;
 mod state;
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -39,7 +40,8 @@ pub fn sidecars(
     stats.set_phase(Phase::Index);
     let (feed, urls) = source::open(options)?;
     let (facts, read) = match &options.manifest {
-        Some(path) => Enrichment::read(path, cancel).map(|(facts, read)| (Some(facts), Some(read)))?,
+        Some(path) => Enrichment::read(&remembered(path, &options.mode)?, cancel)
+            .map(|(facts, read)| (Some(facts), Some(read)))?,
         None => (None, None),
     };
     let work = Work {
@@ -67,6 +69,21 @@ pub fn sidecars(
     stats.plan_finished();
     stats.set_phase(Phase::Done);
     Ok(outcome)
+}
+
+/// Returns the manifest that was named, or, when there is none, the one that the mirror remembers: earlier versions
+/// kept it in the working directory.
+fn remembered(named: &Path, mode: &SidecarMode) -> Result<PathBuf, PipelineError> {
+    let (SidecarMode::Files { out: mirror } | SidecarMode::Jsonl { layout_of: mirror, .. }) = mode;
+    if !named.exists()
+        && let Some(places) = mirror_repo::RecordedPlaces::of(mirror)?
+        && places.manifest.is_file()
+    {
+        let (named, used) = (named.display(), places.manifest.display());
+        tracing::warn!(%named, %used, "there is no such manifest; the one that the mirror remembers is read");
+        return Ok(places.manifest);
+    }
+    Ok(named.to_owned())
 }
 
 /// What all threads of a run share.

@@ -65,5 +65,5 @@ pub use names::{BundleFiles, list_bundles};
 pub use reader::{BundleReader, FrameBuffers, FrameMap};
 pub use record::{BundleIndexLine, BundleMember, read_index, read_manifest};
 pub use recover::BundleReport;
-pub use writer::{BundleOptions, BundleWriter, MemberBody, NewMember};
+pub use writer::{BundleOptions, BundleWriter, MemberBody, NewMember, refuse_others};
 pub use zframe::Frame;

@@ -131,8 +131,15 @@ pub struct BundleWriter {
     _lock: File,
 }
 
-/// Refuses a directory in which a bundle names another mirror as its owner.
-fn refuse_others(dir: &Path, mirror: MirrorId) -> Result<(), StoreError> {
+/// Refuses a directory in which a bundle names another mirror as its owner. Reads the first line of each bundle's
+/// manifest; blocks. No directory is no error.
+///
+/// # Errors
+/// `OthersBundles`, or when a manifest cannot be read.
+pub fn refuse_others(dir: &Path, mirror: MirrorId) -> Result<(), StoreError> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
     for bundle in names::list_bundles(dir)? {
         let Some(manifest) = &bundle.manifest else { continue };
         if let Some(owner) = owner_of(manifest)?.filter(|owner| *owner != mirror) {

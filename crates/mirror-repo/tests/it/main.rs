@@ -1,0 +1,141 @@
+//! A mirror as one thing: whose manifest and whose bundles are whose, and what earlier versions left.
+#![expect(clippy::disallowed_methods, reason = "tests make and damage mirrors by hand")]
+
+mod takeover;
+mod world;
+
+use std::fs;
+
+use mirror_repo::{MirrorWriter, RecordedPlaces, RepoFault};
+
+use crate::world::{World, record};
+
+#[test]
+fn a_new_mirror_has_everything_inside_and_remembers_what_was_named() {
+    let world = World::new();
+    let (a, _) = world.open("a").expect("open");
+    assert_eq!(a.manifest.path(), world.path("a/manifest.jsonl"));
+    assert_eq!(a.bundles_dir, world.path("a/bundles"));
+    let id = a.id;
+    drop(a);
+    let mut named = world.options("a");
+    named.manifest = Some("m/audit.jsonl".into());
+    named.bundles = Some(world.path("b"));
+    let (a, _) = MirrorWriter::open(&named).expect("named");
+    let places = || RecordedPlaces::of(&world.path("a")).expect("read").expect("a mirror");
+    assert_eq!(places().bundles, world.path("a/bundles"), "not before they were seen to be right");
+    MirrorWriter::remember_bundles(&a.store, &a.bundles_dir).expect("remember");
+    drop(a);
+    // The next run, another program, and the mirror in another place with what stands beside it.
+    let (again, _) = world.open("a").expect("remembered");
+    assert_eq!((again.id, again.manifest.path()), (id, world.path("m/audit.jsonl").as_path()));
+    drop(again);
+    assert_eq!((places().id, places().bundles), (Some(id), world.path("b")));
+    let elsewhere = World::new();
+    for name in ["a", "m"] {
+        fs::rename(world.path(name), elsewhere.path(name)).expect("move");
+    }
+    let (moved, _) = elsewhere.open("a").expect("moved");
+    assert_eq!((moved.id, moved.manifest.path()), (id, elsewhere.path("m/audit.jsonl").as_path()));
+}
+
+#[test]
+fn a_manifest_of_another_mirror_is_refused_and_left_as_it_is() {
+    let world = World::new();
+    world.write_records("a", Some("shared.jsonl"), &["serde"]);
+    let before = fs::read(world.path("shared.jsonl")).expect("read");
+    let mut b = world.options("b");
+    b.manifest = Some("shared.jsonl".into());
+    for _ in 0..2 {
+        let error = MirrorWriter::open(&b).expect_err("another mirror's");
+        assert_eq!(error.kind(), RepoFault::Usage, "{error}");
+        assert!(
+            error.to_string().contains("another mirror") || error.to_string().contains("the mirror with"),
+            "{error}"
+        );
+    }
+    assert!(MirrorWriter::rehearse(&b).is_err(), "a dry run says so, too");
+    assert_eq!(fs::read(world.path("shared.jsonl")).expect("read"), before);
+    // Without the flag nothing is in the way, and the first mirror goes on.
+    assert!(world.open("b").is_ok());
+    assert!(world.open("a").is_ok());
+}
+
+#[test]
+fn what_is_no_manifest_is_refused_before_anything_is_written() {
+    let world = World::new();
+    for (name, text) in [("notes", "one\ntwo"), ("json", "{\"my\":\"settings\"}"), ("zeros", "\0\0\0")] {
+        fs::write(world.path(name), text).expect("write");
+        let mut options = world.options(&format!("of-{name}"));
+        options.manifest = Some(name.into());
+        let error = MirrorWriter::open(&options).expect_err("no manifest");
+        assert_eq!(error.kind(), RepoFault::Usage, "{error}");
+        assert_eq!(fs::read(world.path(name)).expect("read"), text.as_bytes());
+    }
+}
+
+#[test]
+fn two_writers_never_share_a_mirror_or_a_manifest() {
+    let world = World::new();
+    let (_a, _) = world.open("a").expect("open");
+    assert_eq!(world.open("a").expect_err("held").kind(), RepoFault::Locked);
+    let mut b = world.options("b");
+    b.manifest = Some("a/manifest.jsonl".into());
+    assert_eq!(MirrorWriter::open(&b).expect_err("in use").kind(), RepoFault::Locked);
+}
+
+#[test]
+fn a_copy_does_not_write_into_the_manifest_of_its_original() {
+    let world = World::new();
+    world.write_records("a", Some("audit.jsonl"), &["serde", "log"]);
+    world.copy("a", "copy");
+    let error = world.open("copy").expect_err("shared");
+    assert_eq!(error.kind(), RepoFault::Usage, "{error}");
+    assert!(error.to_string().contains("copy of the mirror"), "{error}");
+    let before = fs::read(world.path("audit.jsonl")).expect("read");
+    let mut own = world.options("copy");
+    own.manifest = Some("copy/manifest.jsonl".into());
+    let (copy, report) = MirrorWriter::open(&own).expect("its own");
+    assert_eq!(report.copied_from, Some(world.path("audit.jsonl")));
+    assert_eq!(fs::read(copy.manifest.path()).expect("read"), before, "it begins with the records so far");
+    drop(copy);
+    assert!(world.open("copy").is_ok());
+    // The original is gone: then this is it.
+    fs::remove_dir_all(world.path("a")).expect("remove");
+    world.copy("copy", "a");
+    assert!(world.open("a").is_ok());
+}
+
+#[test]
+fn a_manifest_whose_directory_is_gone_is_not_begun_anew() {
+    let world = World::new();
+    world.write_records("a", Some("disk/audit.jsonl"), &["serde"]);
+    fs::rename(world.path("disk"), world.path("unmounted")).expect("move");
+    let error = world.open("a").expect_err("gone");
+    assert_eq!(error.kind(), RepoFault::Usage, "{error}");
+    fs::rename(world.path("unmounted"), world.path("disk")).expect("move");
+    assert!(world.open("a").is_ok());
+}
+
+#[test]
+fn a_lost_record_is_made_again_with_the_id_that_the_manifest_tells() {
+    let world = World::new();
+    let id = world.write_records("a", None, &["serde"]);
+    fs::remove_file(world.path("a/.mirror/mirror.json")).expect("remove");
+    let (again, _) = world.open("a").expect("open");
+    assert_eq!(again.id, id);
+    drop(again);
+    // Under another name the manifest says that it is a's.
+    world.copy("a", "b");
+    fs::remove_file(world.path("b/.mirror/mirror.json")).expect("remove");
+    assert_eq!(world.open("b").expect_err("another's").kind(), RepoFault::Usage);
+}
+
+#[test]
+fn every_record_names_its_mirror() {
+    let world = World::new();
+    let (mut a, _) = world.open("a").expect("open");
+    a.manifest.append(&[record(&world.path("a"), "serde")]).expect("append");
+    let text = fs::read_to_string(a.manifest.path()).expect("read");
+    assert!(text.ends_with(&format!(",\"mirror\":\"{}\"}}\n", a.id)), "{text}");
+}
