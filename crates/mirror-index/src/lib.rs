@@ -21,7 +21,7 @@ mod update;
 pub use closure::{Closure, ClosureLimits, ClosureOptions, ClosureReport};
 pub use error::{IndexError, LockError, SelectionError};
 pub use lockfile::{LockSet, LockSources};
-pub use record::{FileChecker, IndexFile, IndexLimits, LineFault, lines, parse_file};
+pub use record::{FileChecker, IndexFile, IndexLimits, LineFault, last_of_each, lines, parse_file};
 pub use selection::{NameSet, Selected, Selection, Shard};
 pub use source::{BlobId, Change, IndexSource, Visit};
 pub use target::Target;

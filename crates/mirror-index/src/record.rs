@@ -69,8 +69,8 @@ pub fn lines(data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 }
 
 /// The records of the file at `path` of the index, in its order. Bad lines are given to `faults` and
-/// left out: no JSON, a field that is missing or wrong, a crate that belongs elsewhere, a version that
-/// was there before. Fields that the mirror does not work with are not looked at.
+/// left out: no JSON, a field that is missing or wrong, a crate that belongs elsewhere. Of several lines of
+/// one release the last counts, as it does for Cargo. Fields that the mirror does not work with are not looked at.
 pub fn parse_file(
     path: &str,
     data: &[u8],
@@ -89,7 +89,31 @@ pub fn parse_file(
             Err(reason) => faults(LineFault { file: path.to_owned(), line: number, reason }),
         }
     }
+    last_of_each(&mut records, |record| &record.id);
     records
+}
+
+/// Keeps of the lines of each release the last, as Cargo does; the order stays.
+pub fn last_of_each<T>(lines: &mut Vec<T>, id: impl Fn(&T) -> &ReleaseId) {
+    let repeated: Vec<usize> = if lines.len() <= FEW {
+        (0..lines.len())
+            .filter(|at| lines[at + 1..].iter().any(|later| id(later) == id(&lines[*at])))
+            .collect()
+    } else {
+        let mut later = HashSet::with_capacity(lines.len());
+        let mut repeated: Vec<usize> =
+            (0..lines.len()).rev().filter(|at| !later.insert(id(&lines[*at]))).collect();
+        repeated.reverse();
+        repeated
+    };
+    if repeated.is_empty() {
+        return;
+    }
+    let (mut at, mut repeated) = (0, repeated.into_iter().peekable());
+    lines.retain(|_| {
+        at += 1;
+        repeated.next_if_eq(&(at - 1)).is_none()
+    });
 }
 
 /// Most crates have few versions, which are compared faster than hashed.
@@ -103,16 +127,13 @@ pub struct FileChecker<'a> {
     limits: &'a IndexLimits,
     /// The name of the line before, which most lines share.
     known: Option<CrateName>,
-    versions: Vec<VersionText>,
-    /// The same, of a long file.
-    many: HashSet<VersionText>,
 }
 
 impl<'a> FileChecker<'a> {
     /// For the file at `path` of the index, whose lines come in their order.
     #[must_use]
     pub fn new(path: &'a str, limits: &'a IndexLimits) -> Self {
-        Self { path, limits, known: None, versions: Vec::new(), many: HashSet::new() }
+        Self { path, limits, known: None }
     }
 
     /// Whether a line is not too long to be read.
@@ -154,26 +175,8 @@ impl<'a> FileChecker<'a> {
         let version = VersionText::new(version).map_err(|error| error.to_string())?;
         let cksum = Sha256::from_hex(cksum).map_err(|error| error.to_string())?;
         let record = IndexRecord { id: ReleaseId { name, version }, cksum, yanked };
-        if !self.is_new(&record.id.version) {
-            return Err(format!("{} stands in the file twice; the first line counts", record.id));
-        }
         self.known = Some(record.id.name.clone());
         Ok(record)
-    }
-
-    fn is_new(&mut self, version: &VersionText) -> bool {
-        let new = if self.versions.len() < FEW {
-            !self.versions.contains(version)
-        } else {
-            if self.many.is_empty() {
-                self.many.extend(self.versions.iter().cloned());
-            }
-            self.many.insert(version.clone())
-        };
-        if new && self.versions.len() < FEW {
-            self.versions.push(version.clone());
-        }
-        new
     }
 }
 
@@ -189,7 +192,6 @@ mod tests {
              {{\"name\":\"serde\",\"vers\":\"../1\",\"cksum\":\"{sum}\"}}\n\
              {{\"name\":\"serde\",\"vers\":\"1.0.1\",\"cksum\":\"12\"}}\n\
              {{\"name\":\"other\",\"vers\":\"1.0.1\",\"cksum\":\"{sum}\"}}\n\
-             {{\"name\":\"Serde\",\"vers\":\"1.0.0\",\"cksum\":\"{sum}\"}}\n\
              {{\"name\":\"Serde\",\"vers\":\"1.0.0+x\",\"cksum\":\"{sum}\",\"yanked\":true}}"
         );
         let mut faults = Vec::new();
@@ -198,6 +200,28 @@ mod tests {
         });
         let ids: Vec<_> = records.iter().map(|record| (record.id.to_string(), record.yanked)).collect();
         assert_eq!(ids, [("Serde 1.0.0".to_owned(), false), ("Serde 1.0.0+x".to_owned(), true)]);
-        assert_eq!(faults, [2, 4, 5, 6, 7]);
+        assert_eq!(faults, [2, 4, 5, 6]);
+    }
+
+    #[test]
+    fn the_last_line_of_a_release_counts_and_is_no_fault() {
+        // Few lines are compared, many are hashed.
+        for others in [0, 2 * FEW] {
+            let line = |version: &str, sum: u8, yanked: bool| {
+                let sum = format!("{sum:02x}").repeat(32);
+                format!(r#"{{"name":"serde","vers":"{version}","cksum":"{sum}","yanked":{yanked}}}"#) + "\n"
+            };
+            let between: String = (0..others).map(|at| line(&format!("2.0.{at}"), 9, false)).collect();
+            let data =
+                line("1.0.0", 1, false) + &line("1.0.1", 2, false) + &between + &line("1.0.0", 3, true);
+            let records = parse_file("se/rd/serde", data.as_bytes(), &IndexLimits::default(), &mut |fault| {
+                panic!("{fault}")
+            });
+            assert_eq!(records.len(), 2 + others);
+            assert_eq!(records[0].id.version.as_str(), "1.0.1");
+            let last = records.last().expect("last");
+            assert_eq!((last.id.version.as_str(), last.yanked), ("1.0.0", true));
+            assert_eq!(last.cksum, Sha256::from_bytes([3; 32]));
+        }
     }
 }

@@ -33,7 +33,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Keeps of `text` what is held. `held_of` gives what the catalogue holds of a crate; `is_there` says
+    /// Keeps of `text` what is held; of several lines of one release the last counts. `held_of` gives what the catalogue holds of a crate; `is_there` says
     /// whether the bytes are where it says.
     pub(crate) fn of<E>(
         text: &[u8],
@@ -42,7 +42,13 @@ impl Listing {
     ) -> Result<Option<Self>, E> {
         let mut held: HashMap<String, Versions> = HashMap::new();
         let mut kept = Vec::with_capacity(text.len());
-        for (line, read) in lines(text) {
+        let all: Vec<_> = lines(text).collect();
+        let last: HashMap<_, _> =
+            all.iter().enumerate().map(|(at, (_, read))| ((&*read.name, &*read.vers), at)).collect();
+        for (at, (line, read)) in all.iter().enumerate() {
+            if last.get(&(&*read.name, &*read.vers)) != Some(&at) {
+                continue;
+            }
             if !held.contains_key(&*read.name) {
                 held.insert(read.name.clone().into_owned(), held_of(&read.name)?);
             }
@@ -82,6 +88,21 @@ mod tests {
             version.to_owned(),
             Held { version: version.to_owned(), sha256, size: 1, loose: true, frame: None, seen: 0 },
         )
+    }
+
+    #[test]
+    fn of_two_lines_of_a_release_the_last_counts() {
+        let line = |sum: u8| {
+            format!(r#"{{"name":"a","vers":"1.0.0","cksum":"{}"}}"#, format!("{sum:02x}").repeat(32)) + "\n"
+        };
+        let listed = |text: String| {
+            let mut held_of = |_: &str| Ok(HashMap::from([held("1.0.0", 1)]));
+            let listing = Listing::of::<()>(text.as_bytes(), &mut held_of, &mut |_, _, _| Ok(true));
+            listing.expect("listing").map(|listing| listing.text)
+        };
+        assert_eq!(listed(line(9) + &line(1)), Some(line(1).into()));
+        assert_eq!(listed(line(1) + &line(1)), Some(line(1).into()));
+        assert_eq!(listed(line(1) + &line(9)), None);
     }
 
     #[test]

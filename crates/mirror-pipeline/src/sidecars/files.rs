@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use mirror_index::{Change, IndexSource, lines};
+use mirror_index::{Change, IndexSource};
 use mirror_sidecar::Facts;
 use mirror_store::{Staged, Store};
 use mirror_types::Layout;
@@ -295,8 +295,12 @@ fn some(
         let mut look = |path: &str, before: Option<&[u8]>, after: Option<&[u8]>| {
             looked_at += 1;
             let before = before.unwrap_or_default();
-            let _ = each(&work.rules, path, before, &mut was, &mut |_, _, _| ControlFlow::Continue(()));
-            let known = lines(before).map(|(_, line)| line).collect();
+            // Only what counted then has been seen to.
+            let mut known = HashSet::new();
+            let _ = each(&work.rules, path, before, &mut was, &mut |_, good, _| {
+                known.insert(good.bytes);
+                ControlFlow::Continue(())
+            });
             after.map_or(ControlFlow::Continue(()), |after| writer.file(path, after, &known))
         };
         let changed: HashSet<&str> = changes.iter().map(|change| &*change.path).collect();

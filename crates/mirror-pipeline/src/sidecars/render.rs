@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{FileChecker, IndexLimits, LineFault, lines};
+use mirror_index::{FileChecker, IndexLimits, LineFault, last_of_each, lines};
 use mirror_sidecar::{Facts, Line};
 use mirror_types::{CrateName, IndexRecord, Layout};
 
@@ -77,31 +77,33 @@ pub(super) struct Good<'a> {
     pub(super) record: IndexRecord,
 }
 
-/// Gives every good line of a file to `visit`, yanked or not; counts what is selected. `false`: some
-/// of its lines are bad.
-pub(super) fn each(
+/// Gives every good line of a file to `visit`, yanked or not, of each release the last; counts what is
+/// selected. `false`: some of its lines are bad.
+pub(super) fn each<'d>(
     rules: &Rules,
     path: &str,
-    data: &[u8],
+    data: &'d [u8],
     tally: &mut Tally,
-    visit: &mut dyn FnMut(&mut Tally, Good<'_>, bool) -> ControlFlow<()>,
+    visit: &mut dyn FnMut(&mut Tally, Good<'d>, bool) -> ControlFlow<()>,
 ) -> (ControlFlow<()>, bool) {
     let mut checker = FileChecker::new(path, &rules.limits);
-    let mut whole = true;
+    let (mut whole, mut all) = (true, Vec::new());
     for (at, (number, bytes)) in lines(data).enumerate() {
         let read = checker.fits(bytes).and_then(|()| {
             let line = Line::read(bytes).map_err(|error| error.to_string())?;
             let record = checker.check(&line.name, &line.version, &line.cksum, line.yanked)?;
             Ok(Good { line, bytes, at, record })
         });
-        let good = match read {
-            Ok(good) => good,
+        match read {
+            Ok(good) => all.push(good),
             Err(reason) => {
                 whole = false;
                 tally.fault(LineFault { file: path.to_owned(), line: number, reason });
-                continue;
             }
-        };
+        }
+    }
+    last_of_each(&mut all, |good| &good.record.id);
+    for good in all {
         let selected = rules.include_yanked || !good.record.yanked;
         if selected {
             tally.selected += 1;
