@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::IndexError;
 use crate::record::IndexFile;
-use crate::source::{Visit, skipped};
+use crate::source::{Visit, holds_index_files, is_index_file};
 
 /// A plain directory of index files.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl DirIndex {
         threads: usize,
         visitor: &(dyn Fn() -> Visit<'v> + Sync),
     ) -> Result<(), IndexError> {
-        let tops = list(&self.root)?;
+        let tops = list(&self.root, "")?;
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let work = || {
             let mut visit = visitor();
@@ -96,13 +96,13 @@ fn fail(path: &Path) -> impl FnOnce(io::Error) -> IndexError {
     move |source| IndexError::Io { path, source }
 }
 
-/// Gives the path of every file below `dir`, in the order of git's trees. Links are not followed.
+/// Gives the path of every index file below `dir`, in the order of git's trees. Links are not followed.
 fn walk(
     dir: &Path,
     prefix: &str,
     visit: &mut dyn FnMut(&str) -> Result<ControlFlow<()>, IndexError>,
 ) -> Result<ControlFlow<()>, IndexError> {
-    for name in list(dir)? {
+    for name in list(dir, prefix)? {
         let shown = format!("{prefix}{name}");
         let flow = if name.ends_with('/') { walk(&dir.join(&name), &shown, visit)? } else { visit(&shown)? };
         if flow.is_break() {
@@ -112,18 +112,19 @@ fn walk(
     Ok(ControlFlow::Continue(()))
 }
 
-/// The names in a directory as git sorts them: a directory's as if it ended in `/`, and here it does.
-fn list(dir: &Path) -> Result<Vec<String>, IndexError> {
+/// The names in a directory, as far as they can belong to an index, as git sorts them: a directory's as if it
+/// ended in `/`, and here it does.
+fn list(dir: &Path, prefix: &str) -> Result<Vec<String>, IndexError> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(dir).map_err(fail(dir))? {
         let entry = entry.map_err(fail(dir))?;
         let kind = entry.file_type().map_err(fail(&entry.path()))?;
         let Ok(mut name) = entry.file_name().into_string() else { continue };
-        if skipped(&name) || !(kind.is_dir() || kind.is_file()) {
-            continue;
-        }
-        if kind.is_dir() {
+        let path = format!("{prefix}{name}");
+        if kind.is_dir() && holds_index_files(&path) {
             name.push('/');
+        } else if !(kind.is_file() && is_index_file(&path)) {
+            continue;
         }
         entries.push(name);
     }

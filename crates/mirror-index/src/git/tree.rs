@@ -9,9 +9,9 @@ use gix::objs::tree::EntryRef;
 
 use super::GitIndex;
 use crate::error::IndexError;
-use crate::source::skipped;
+use crate::source::{holds_index_files, is_index_file};
 
-/// The entries of a tree that may hold records.
+/// The files and directories of a tree.
 pub(super) fn entries<'a>(
     index: &'a GitIndex,
     tree: &'a [u8],
@@ -19,10 +19,9 @@ pub(super) fn entries<'a>(
     TreeRefIter::from_bytes(tree, index.repo.object_hash())
         .map(|entry| entry.map_err(|error| index.fail("read a tree of", &error)))
         .filter(|entry| {
-            entry.as_ref().map_or(true, |entry| {
-                (entry.mode.is_tree() || entry.mode.is_blob())
-                    && name(entry).is_some_and(|name| !skipped(name))
-            })
+            entry
+                .as_ref()
+                .map_or(true, |entry| (entry.mode.is_tree() || entry.mode.is_blob()) && name(entry).is_some())
         })
 }
 
@@ -30,34 +29,29 @@ fn name<'a>(entry: &EntryRef<'a>) -> Option<&'a str> {
     std::str::from_utf8(entry.filename).ok()
 }
 
-/// How deep an index is, with room to grow: `ab/cd/abcd` has two.
-const MAX_DEPTH: usize = 8;
-
-/// Refuses a tree whose nesting is made to exhaust the reader.
-fn check_depth(index: &GitIndex, path: &str) -> Result<(), IndexError> {
-    if path.bytes().filter(|byte| *byte == b'/').count() > MAX_DEPTH {
-        return Err(index.fail("read a tree of", &"it is nested too deeply for an index"));
-    }
-    Ok(())
+/// Tells whether an entry at `path` can belong to an index. Nothing else is looked into, however deep it goes.
+fn belongs(entry: &EntryRef<'_>, path: &str) -> bool {
+    if entry.mode.is_tree() { holds_index_files(path) } else { is_index_file(path) }
 }
 
 /// What takes a file: its path and its blob.
 type Files<'a> = dyn FnMut(&str, ObjectId) -> Result<ControlFlow<()>, IndexError> + 'a;
 
-/// Gives every file below `tree` to `visit`, in the order of the tree.
+/// Gives every index file below `tree` to `visit`, in the order of the tree.
 pub(super) fn walk(
     index: &GitIndex,
     tree: ObjectId,
     path: &mut String,
     visit: &mut Files<'_>,
 ) -> Result<ControlFlow<()>, IndexError> {
-    check_depth(index, path)?;
     let tree = index.read(tree)?;
     for entry in entries(index, &tree) {
         let entry = entry?;
         let len = path.len();
         path.push_str(name(&entry).unwrap_or_default());
-        let flow = if entry.mode.is_tree() {
+        let flow = if !belongs(&entry, path) {
+            ControlFlow::Continue(())
+        } else if entry.mode.is_tree() {
             path.push('/');
             walk(index, entry.oid.to_owned(), path, visit)?
         } else {
@@ -74,7 +68,7 @@ pub(super) fn walk(
 /// A file that differs: its path, what it was, what it is.
 type Differs<'a> = dyn FnMut(&str, Option<ObjectId>, Option<ObjectId>) + 'a;
 
-/// Gives every file that differs between two trees to `differs`, in the order of the trees. Equal
+/// Gives every index file that differs between two trees to `differs`, in the order of the trees. Equal
 /// subtrees are not looked into.
 pub(super) fn compare(
     index: &GitIndex,
@@ -86,7 +80,6 @@ pub(super) fn compare(
     if old == new {
         return Ok(());
     }
-    check_depth(index, path)?;
     let (old, new) = (index.read(old)?, index.read(new)?);
     let mut old = entries(index, &old).peekable();
     let mut new = entries(index, &new).peekable();
@@ -105,7 +98,9 @@ pub(super) fn compare(
         let ids = (before.map(|entry| entry.oid.to_owned()), after.map(|entry| entry.oid.to_owned()));
         let len = path.len();
         path.push_str(name(&entry).unwrap_or_default());
-        if !entry.mode.is_tree() {
+        if !belongs(&entry, path) {
+            // Whatever it is, it holds no records.
+        } else if !entry.mode.is_tree() {
             if ids.0 != ids.1 {
                 differs(path, ids.0, ids.1);
             }
