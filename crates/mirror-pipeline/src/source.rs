@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -43,17 +44,7 @@ pub(crate) enum Input {
 impl Input {
     pub(crate) fn open(options: &DownloadOptions, selection: &Selection) -> Result<Self, PipelineError> {
         match &options.upstream {
-            Upstream::Local(dir) => {
-                let source = IndexSource::open(dir)?;
-                if source.is_empty()? {
-                    return Err(PipelineError::Usage(format!(
-                        "the index at {} holds no crate; check --index-dir, and whether the disk is mounted",
-                        dir.display()
-                    )));
-                }
-                tracing::info!(index = %dir.display(), "{}", source.describe());
-                Ok(Self::Local(source))
-            }
+            Upstream::Local(dir) => Ok(Self::Local(open_index(dir)?)),
             Upstream::Sparse(url) => {
                 SparseRegistry::root(url)?;
                 Ok(Self::Sparse { url: url.clone(), names: sparse_names(selection)? })
@@ -65,6 +56,20 @@ impl Input {
             }
         }
     }
+}
+
+/// Opens a local index that holds crates. Blocks.
+pub(crate) fn open_index(dir: &Path) -> Result<IndexSource, PipelineError> {
+    let source = IndexSource::open(dir)?;
+    if source.is_empty()? {
+        return Err(PipelineError::Usage(format!(
+            "the index at {} holds no crate: no file stands where an index has one, as se/rd/serde; check --index-dir, \
+             and whether the disk is mounted",
+            dir.display()
+        )));
+    }
+    tracing::info!(index = %dir.display(), "{}", source.describe());
+    Ok(source)
 }
 
 /// Where planned records come from, once everything that needs the network is done.

@@ -43,8 +43,14 @@ fn what_an_older_index_lacks_is_not_pruned() {
 fn an_empty_index_is_a_mistake_and_no_deletion() {
     let nightly = Nightly::new(61);
     std::fs::create_dir(nightly.world.path("unmounted")).unwrap();
-    let ended = run(nightly.world.command("out").args(["--index-dir", "unmounted", "--prune"])).expect(2);
-    assert!(ended.stderr.contains("holds no crate"), "{}", ended.stderr);
+    // What is no index at all is none on every run.
+    std::fs::create_dir_all(nightly.world.path("project/src")).unwrap();
+    std::fs::write(nightly.world.path("project/src/main.rs"), "fn main() {}\n".repeat(100)).unwrap();
+    for index in ["unmounted", "project", "project"] {
+        let ended = run(nightly.world.command("out").args(["--index-dir", index, "--prune"])).expect(2);
+        assert!(ended.stderr.contains("holds no crate"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("bad index line"), "{}", ended.stderr);
+    }
     assert_eq!(nightly.catalogue("SELECT version FROM withdrawn"), [""; 0]);
 }
 

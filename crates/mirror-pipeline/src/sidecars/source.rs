@@ -11,6 +11,7 @@ use mirror_types::{Address, Layout, upstream};
 use super::options::{SidecarOptions, SidecarSource};
 use super::render::Urls;
 use crate::error::PipelineError;
+use crate::source::open_index;
 use crate::sparse::SparseRegistry;
 
 pub(super) enum Feed {
@@ -34,8 +35,7 @@ pub(super) fn open(options: &SidecarOptions) -> Result<(Feed, Urls), PipelineErr
     let base = options.crates_base_url.as_ref().map(|base| urls_of(&base.to_string())).transpose()?;
     match &options.source {
         SidecarSource::Local(dir) => {
-            let source = IndexSource::open(dir)?;
-            tracing::info!(index = %dir.display(), "{}", source.describe());
+            let source = open_index(dir)?;
             Ok((Feed::Local(source), base.map_or_else(|| urls_of(&upstream::crates_base_url()), Ok)?))
         }
         SidecarSource::SparseCache { mirror, registry } => {
