@@ -38,8 +38,9 @@ pub fn watch(stopping: &'static str, stop: impl FnOnce() + Send + 'static) -> st
             let _ = ready.send(());
             let number = signals.next().await;
             seen.0.store(number, Ordering::Relaxed);
-            tracing::warn!("{stopping}; again to stop at once");
+            // First what it asks for: a log that hangs must not keep the run going.
             stop();
+            std::thread::spawn(move || tracing::warn!("{stopping}; again to stop at once"));
             let number = signals.next().await;
             #[expect(clippy::exit, reason = "a second signal asks for just that")]
             std::process::exit(128 + i32::from(number));

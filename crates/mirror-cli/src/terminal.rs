@@ -7,10 +7,10 @@ pub fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Prints a line to standard error.
-#[expect(clippy::print_stderr, reason = "the one place where the programs speak of their own end")]
+/// Prints a line to standard error, if that can be written; the exit code tells the same.
 pub fn say(text: &str) {
-    eprintln!("{text}");
+    use std::io::Write as _;
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 /// Tells why `program` ends, the whole chain of reasons; with `code`.

@@ -72,7 +72,11 @@ struct AboveBar(MultiProgress);
 
 impl io::Write for AboveBar {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write_all(clean(line).as_bytes())).map(|()| line.len())
+        // Logging decides nothing: what cannot be written is lost, and the work goes on.
+        self.0.suspend(|| {
+            let _ = io::stderr().write_all(clean(line).as_bytes());
+        });
+        Ok(line.len())
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
@@ -91,10 +95,12 @@ struct Clean<W>(W);
 
 impl<W: io::Write> io::Write for Clean<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write_all(clean(line).as_bytes()).map(|()| line.len())
+        let _ = self.0.write_all(clean(line).as_bytes());
+        Ok(line.len())
     }
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        let _ = self.0.flush();
+        Ok(())
     }
 }
 
@@ -120,7 +126,12 @@ fn clean(record: &[u8]) -> String {
 
 /// What all log records look like.
 fn records(level: LevelFilter) -> SubscriberBuilder<DefaultFields, Format, LevelFilter> {
-    tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false)
+    // Its own complaints would go to standard error by a macro that panics when that cannot be written.
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(false)
+        .log_internal_errors(false)
 }
 
 /// Sets up logging for the process; a second call changes nothing.
@@ -204,6 +215,25 @@ mod tests {
         let harmless = |c: char| c == '\n' || !(c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c));
         assert!(text.chars().all(harmless), "{text:?}");
         text
+    }
+
+    /// A full disk, or a reader that went away.
+    struct Full;
+
+    impl io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_fails_nobody() {
+        let mut log = Clean(Full);
+        assert_eq!(io::Write::write(&mut log, b"a line\n").expect("swallowed"), 7);
+        io::Write::flush(&mut log).expect("swallowed");
     }
 
     #[test]
