@@ -60,16 +60,23 @@ pub(crate) struct State {
 struct Mark {
     number: u64,
     changed: Option<SystemTime>,
+    /// Length and last change of the file and of its log, for a catalogue that cannot tell of changes itself.
+    content: Option<[Option<(u64, SystemTime)>; 2]>,
 }
 
 impl Mark {
-    fn of(path: &Path) -> Option<Self> {
+    fn of(path: &Path, frozen: bool) -> Option<Self> {
         let meta = std::fs::metadata(path).ok()?;
         #[cfg(unix)]
         let number = std::os::unix::fs::MetadataExt::ino(&meta);
         #[cfg(not(unix))]
         let number = 0;
-        Some(Self { number, changed: meta.created().ok() })
+        let stamp = |path: &Path| {
+            let meta = std::fs::metadata(path).ok()?;
+            Some((meta.len(), meta.modified().ok()?))
+        };
+        let content = frozen.then(|| [stamp(path), stamp(&log_of(path))]);
+        Some(Self { number, changed: meta.created().ok(), content })
     }
 }
 
@@ -79,12 +86,16 @@ impl State {
     }
 }
 
-/// When anything was written into a catalogue last.
-fn last_write(database: &Path) -> SystemTime {
+fn log_of(database: &Path) -> PathBuf {
     let mut log = database.as_os_str().to_owned();
     log.push("-wal");
+    log.into()
+}
+
+/// When anything was written into a catalogue last.
+fn last_write(database: &Path) -> SystemTime {
     let modified = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    modified(database).max(modified(Path::new(&log))).unwrap_or(SystemTime::UNIX_EPOCH)
+    modified(database).max(modified(&log_of(database))).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 impl std::fmt::Debug for Mirror {
@@ -103,8 +114,9 @@ impl Mirror {
         let none = || ServeError::NoMirror { path: root.to_owned() };
         let database = root.join(".mirror/catalogue.sqlite");
         let store = Store::open_read_only(root, Layout::Shard)?.ok_or_else(none)?;
-        let file = Mark::of(&database);
+        let (file, frozen) = (Mark::of(&database, false), Mark::of(&database, true));
         let catalogue = Catalogue::open_read_only(&database)?.ok_or_else(none)?;
+        let file = if catalogue.is_frozen() { frozen } else { file };
         let bundles_dir = bundles_of(root, bundles_dir, &catalogue)?;
         let now = State { generation: 1, since: last_write(&database) };
         let watch = Mutex::new(Watch { seen: catalogue.changes()?, catalogue, file, now });
@@ -150,6 +162,9 @@ impl Mirror {
     /// The state that the mirror is in now.
     pub(crate) fn state(&self) -> Result<State, ServeError> {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if watch.catalogue.is_frozen() {
+            self.look(&mut watch)?;
+        }
         let seen = watch.catalogue.changes()?;
         if seen != watch.seen {
             watch.seen = seen;
@@ -164,22 +179,56 @@ impl Mirror {
     /// # Errors
     /// When it cannot be opened.
     pub fn look_again(&self) -> Result<(), ServeError> {
-        let now = Mark::of(&self.database);
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        self.look(&mut self.watch.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn look(&self, watch: &mut Watch) -> Result<(), ServeError> {
+        let (plain, frozen) = (Mark::of(&self.database, false), Mark::of(&self.database, true));
+        let now = if watch.catalogue.is_frozen() { frozen } else { plain };
         if now.is_none() || now == watch.file {
             return Ok(());
         }
         let Some(catalogue) = Catalogue::open_read_only(&self.database)? else { return Ok(()) };
-        *watch = Watch { seen: catalogue.changes()?, catalogue, file: now, now: watch.now.next() };
+        let file = if catalogue.is_frozen() { frozen } else { plain };
+        let replaced = plain.map(|mark| mark.number) != watch.file.map(|mark| mark.number);
+        *watch = Watch { seen: catalogue.changes()?, catalogue, file, now: watch.now.next() };
         *self.catalogues.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
-        tracing::info!("the catalogue was replaced; the new one is served");
+        if replaced {
+            tracing::info!("the catalogue was replaced; the new one is served");
+        }
         Ok(())
     }
 
-    /// Answers with a connection of its own.
+    /// Returns the marks of a catalogue that cannot tell of changes; `None` for one that can.
+    fn frozen_mark(&self) -> Option<Mark> {
+        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if watch.catalogue.is_frozen() { Mark::of(&self.database, true) } else { None }
+    }
+
+    /// Answers with a connection of its own. What was read of a catalogue that was written meanwhile, and of which
+    /// the reader cannot know that, is read again.
     pub(crate) fn ask<T>(
         &self,
-        look: impl FnOnce(&Catalogue, &LinesOf<'_>) -> Result<T, ServeError>,
+        mut look: impl FnMut(&Catalogue, &LinesOf<'_>) -> Result<T, ServeError>,
+    ) -> Result<T, ServeError> {
+        /// Between two looks, a little more each time.
+        const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+        const TRIES: u32 = 8;
+        for again in 1..TRIES {
+            let before = self.frozen_mark();
+            let answer = self.state().and_then(|_| self.ask_once(&mut look));
+            if before.is_none() || before == self.frozen_mark() {
+                return answer;
+            }
+            std::thread::sleep(PAUSE * again);
+        }
+        self.state()?;
+        self.ask_once(&mut look)
+    }
+
+    fn ask_once<T>(
+        &self,
+        look: &mut impl FnMut(&Catalogue, &LinesOf<'_>) -> Result<T, ServeError>,
     ) -> Result<T, ServeError> {
         let pool = Arc::clone(&self.catalogues.read().unwrap_or_else(PoisonError::into_inner));
         let spare = || pool.spare.lock().unwrap_or_else(PoisonError::into_inner);
@@ -196,7 +245,8 @@ impl Mirror {
         let lines = LinesOf { dir: self.places.store().state_dir(), pool: &pool };
         let answer = look(&catalogue, &lines);
         let mut spare = spare();
-        if spare.len() < SPARE {
+        // A frozen one would not see the next change.
+        if spare.len() < SPARE && !catalogue.is_frozen() {
             spare.push(catalogue);
         }
         answer
@@ -356,4 +406,26 @@ fn bundles_of(root: &Path, given: Option<&Path>, catalogue: &Catalogue) -> Resul
         return Err(ServeError::NoBundles { path: dir });
     }
     Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_a_frozen_catalogue_change_with_its_file_and_its_log() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("catalogue.sqlite");
+        #[expect(clippy::disallowed_methods, reason = "a test's own files")]
+        let write = |path: &Path, bytes: &[u8]| std::fs::write(path, bytes).expect("written");
+        write(&path, b"first");
+        let (plain, first) = (Mark::of(&path, false), Mark::of(&path, true));
+        assert_eq!(first, Mark::of(&path, true));
+        write(&log_of(&path), b"log");
+        let logged = Mark::of(&path, true);
+        assert_ne!(first, logged, "a log appeared");
+        write(&path, b"second");
+        assert_ne!(logged, Mark::of(&path, true), "the file grew");
+        assert_eq!(plain, Mark::of(&path, false), "the same file, which tells of changes itself");
+    }
 }

@@ -69,6 +69,8 @@ pub struct Catalogue {
     path: PathBuf,
     /// Whether the releases say in which sources they were seen: catalogues of before do not.
     has_seen: bool,
+    /// Whether it is read as if nobody could change it.
+    frozen: bool,
 }
 
 impl Catalogue {
@@ -104,7 +106,7 @@ impl Catalogue {
         }
         db.execute_batch(index_files::SCHEMA).map_err(fail)?;
         sources::upgrade(&db).map_err(fail)?;
-        let mut catalogue = Self { db, path: path.to_owned(), has_seen: true };
+        let mut catalogue = Self { db, path: path.to_owned(), has_seen: true, frozen: false };
         if !kept.is_empty() {
             catalogue.apply(&CatalogueBatch { withdrawn: kept, ..CatalogueBatch::default() })?;
         }
@@ -120,7 +122,7 @@ impl Catalogue {
         check_plain(path)?;
         check_head(path)?;
         let Some(found) = format_of(path, open_to_read).map_err(fail)? else { return Ok(None) };
-        let db = open_to_read(path).map_err(fail)?;
+        let (db, frozen) = open_or_freeze(path).map_err(fail)?;
         if found <= 0 {
             check_unmade(&db, path)?;
         }
@@ -132,7 +134,7 @@ impl Catalogue {
             return Err(ManifestError::NewerCatalogue { path: path.to_owned(), found, known: FORMAT });
         }
         let has_seen = sources::has_seen(&db).map_err(fail)?;
-        Ok(Some(Self { db, path: path.to_owned(), has_seen }))
+        Ok(Some(Self { db, path: path.to_owned(), has_seen, frozen }))
     }
 
     fn fail(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> ManifestError + use<> {
@@ -205,8 +207,15 @@ impl Catalogue {
     /// # Errors
     /// When it cannot be opened.
     pub fn another(&self) -> Result<Self, ManifestError> {
-        let db = open_to_read(&self.path).map_err(self.fail("open"))?;
-        Ok(Self { db, path: self.path.clone(), has_seen: self.has_seen })
+        let (db, frozen) = open_or_freeze(&self.path).map_err(self.fail("open"))?;
+        Ok(Self { db, path: self.path.clone(), has_seen: self.has_seen, frozen })
+    }
+
+    /// Returns whether this reads the file as it was when it was opened, without the marks by which readers and writers
+    /// go together, because those cannot be written here. Whoever reads on when the file has changed reads nonsense.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
     }
 
     /// Gives the directories whose listing agreed to `visit`.
@@ -502,21 +511,25 @@ fn format_of(
 }
 
 /// Where nothing can be written, SQLite cannot keep the marks by which readers and writers go together;
-/// but then nothing changes either.
-fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
+/// then the file is read as it is, and the second value is true.
+fn open_or_freeze(path: &Path) -> rusqlite::Result<(Connection, bool)> {
     use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
     let db = Connection::open_with_flags(path, READ_ONLY)?;
     let looked = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
     match looked.map_err(|error| (error.sqlite_error_code(), error)) {
-        Ok(_) => Ok(db),
+        Ok(_) => Ok((db, false)),
         Err((Some(CannotOpen | ReadOnly), error)) => {
             let Some(path) = path.to_str() else { return Err(error) };
             let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
             let flags = READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-            Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)
+            Ok((Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)?, true))
         }
         Err((_, error)) => Err(error),
     }
+}
+
+fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    open_or_freeze(path).map(|(db, _)| db)
 }
 
 /// Refuses a database without a format that has tables nevertheless: both are written at once.
