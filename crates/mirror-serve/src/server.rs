@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use http::{Request, StatusCode};
@@ -190,7 +190,10 @@ impl Connection {
         let (stream, moved) = Watched::new(stream);
         let limits = self.limits;
         let app = Arc::clone(&self.app);
+        let asked = Arc::new(AtomicBool::new(false));
+        let has_asked = Arc::clone(&asked);
         let service = service_fn(move |request: Request<Incoming>| {
+            has_asked.store(true, Relaxed);
             let app = Arc::clone(&app);
             async move {
                 let (head, _) = request.into_parts();
@@ -219,13 +222,23 @@ impl Connection {
         tokio::pin!(connection);
         let still = moved.still_for(limits.idle_time);
         tokio::pin!(still);
-        let mut stopping = false;
+        // Of its own: the library waits for the first bytes, by which it knows the protocol, as long as it takes.
+        let first_head = tokio::time::sleep(limits.head_time);
+        tokio::pin!(first_head);
+        let (mut stopping, mut begun) = (false, false);
         loop {
             tokio::select! {
                 ended = connection.as_mut() => return ended,
                 () = &mut still => {
                     self.app.counters.cut_off.fetch_add(1, Relaxed);
                     return Ok(());
+                }
+                () = &mut first_head, if !begun => {
+                    begun = asked.load(Relaxed);
+                    if !begun {
+                        self.app.counters.cut_off.fetch_add(1, Relaxed);
+                        return Ok(());
+                    }
                 }
                 () = self.stop.cancelled(), if !stopping => {
                     stopping = true;

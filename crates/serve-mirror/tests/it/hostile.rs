@@ -168,3 +168,21 @@ fn who_asks_and_does_not_read_is_let_go() {
     }
     drop(deaf);
 }
+
+#[test]
+fn who_never_asks_is_let_go_after_the_time_for_a_head() {
+    let world = World::new(registry());
+    world.sync();
+    let server = world.serve(&["--head-timeout", "1s"]);
+    for said in
+        ["", "PRI * HTTP/2.0\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n"]
+    {
+        let mut stream = TcpStream::connect(server.addr()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(said.as_bytes()).unwrap();
+        let mut got = Vec::new();
+        if let Err(error) = stream.read_to_end(&mut got) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{said:?}");
+        }
+    }
+}
