@@ -143,7 +143,6 @@ fn newline_before(file: &mut File, end: u64) -> io::Result<Option<u64>> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test's own files")]
 mod tests {
     use std::io::Write as _;
 

@@ -152,7 +152,7 @@ pub(crate) fn told_opened(opened: &MirrorWriter, report: &OpenReport) {
              its catalogue is made again"
         ),
         Some(from) => {
-            tracing::info!(from = %from.display(), %manifest, "the manifest begins with a copy of the one before")
+            tracing::info!(from = %from.display(), %manifest, "the manifest begins with a copy of the one before");
         }
         None => {}
     }

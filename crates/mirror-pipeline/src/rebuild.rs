@@ -167,7 +167,7 @@ fn rebuild_opened(
     let (mut lines, _) = LinesWriter::open(&store.state_dir(), &mut catalogue, true)?;
     outcome.index_files = bundle_lines::take_in(&mut catalogue, &mut lines, store, dir)?;
     lines.finish(&mut catalogue)?;
-    gaps::settle(&store, &mut catalogue, None)?;
+    gaps::settle(store, &mut catalogue, None)?;
     outcome.held = catalogue.count()?;
     drop(catalogue);
     Catalogue::put_in_place(&made, &path)?;

@@ -124,11 +124,10 @@ enum Whose {
     },
 }
 
-fn each_line(
-    path: &Path,
-    claimant: &Claimant<'_>,
-    visit: &mut dyn FnMut(&[u8], Whose) -> Result<(), RepoError>,
-) -> Result<(), RepoError> {
+/// Takes a line with its newline, and whose it is.
+type Visit<'a> = dyn FnMut(&[u8], Whose) -> Result<(), RepoError> + 'a;
+
+fn each_line(path: &Path, claimant: &Claimant<'_>, visit: &mut Visit<'_>) -> Result<(), RepoError> {
     let fail = |doing| move |source| RepoError::Io { doing, path: path.to_owned(), source };
     let mut reader = BufReader::with_capacity(256 << 10, File::open(path).map_err(fail("open"))?);
     let mut roots = Roots { claimant, known: HashMap::new() };

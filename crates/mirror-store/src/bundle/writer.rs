@@ -111,7 +111,7 @@ pub struct NewMember {
 
 enum Message {
     Packed(Receiver<std::io::Result<Packed>>),
-    Large(BundleMember, Large),
+    Large(Box<BundleMember>, Large),
     Commit { seal: bool, answer: Sender<Result<Vec<BundleMember>, StoreError>> },
 }
 
@@ -281,7 +281,7 @@ impl BundleWriter {
             }
             MemberBody::File { file, size } => {
                 self.dispatch()?;
-                self.send(Message::Large(line, Large { file, size }))?;
+                self.send(Message::Large(Box::new(line), Large { file, size }))?;
             }
         }
         if self.broken.load(Ordering::Relaxed) { self.ask(false).map(|_| ()) } else { Ok(()) }
@@ -371,7 +371,7 @@ impl Appender {
                     Ok(packed) => self.packed(packed),
                     Err(_) => Err(self.stopped("a thread that compresses ended")),
                 },
-                Message::Large(member, large) => self.large(member, large),
+                Message::Large(member, large) => self.large(*member, large),
                 Message::Commit { seal, answer } => {
                     let committed = self.commit(seal);
                     if committed.is_err() {
