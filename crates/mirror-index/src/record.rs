@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use mirror_types::{
@@ -79,18 +79,43 @@ pub fn parse_file(
 ) -> Vec<IndexRecord> {
     let mut records: Vec<IndexRecord> = Vec::new();
     let mut checker = FileChecker::new(path, limits);
+    let mut spellings = Spellings::default();
     for (number, line) in lines(data) {
         let parsed = checker.fits(line).and_then(|()| {
             let fields = Fields::read(line).map_err(|error| error.to_string())?;
             checker.check(&fields.name, &fields.vers, &fields.cksum, fields.yanked.unwrap_or(false))
         });
-        match parsed {
+        match parsed.and_then(|record| spellings.check(&records, record)) {
             Ok(record) => records.push(record),
             Err(reason) => faults(LineFault { file: path.to_owned(), line: number, reason }),
         }
     }
     last_of_each(&mut records, |record| &record.id);
     records
+}
+
+/// Refuses a version that stands in the file under another spelling of the name: two files that differ in case alone
+/// would be one on some systems. Costs nothing as long as one spelling is used.
+#[derive(Default)]
+struct Spellings(HashMap<VersionText, CrateName>);
+
+impl Spellings {
+    fn check(&mut self, before: &[IndexRecord], record: IndexRecord) -> Result<IndexRecord, String> {
+        let Some(first) = before.first() else { return Ok(record) };
+        if self.0.is_empty() {
+            if first.id.name == record.id.name {
+                return Ok(record);
+            }
+            self.0.extend(before.iter().map(|record| (record.id.version.clone(), record.id.name.clone())));
+        }
+        let ReleaseId { name, version } = &record.id;
+        let known = self.0.entry(version.clone()).or_insert_with(|| name.clone());
+        if known == name {
+            Ok(record)
+        } else {
+            Err(format!("{} stands in the file as {known} already", record.id))
+        }
+    }
 }
 
 /// Keeps of the lines of each release the last, as Cargo does; the order stays.
@@ -192,6 +217,7 @@ mod tests {
              {{\"name\":\"serde\",\"vers\":\"../1\",\"cksum\":\"{sum}\"}}\n\
              {{\"name\":\"serde\",\"vers\":\"1.0.1\",\"cksum\":\"12\"}}\n\
              {{\"name\":\"other\",\"vers\":\"1.0.1\",\"cksum\":\"{sum}\"}}\n\
+             {{\"name\":\"serde\",\"vers\":\"1.0.0\",\"cksum\":\"{sum}\"}}\n\
              {{\"name\":\"Serde\",\"vers\":\"1.0.0+x\",\"cksum\":\"{sum}\",\"yanked\":true}}"
         );
         let mut faults = Vec::new();
@@ -200,7 +226,7 @@ mod tests {
         });
         let ids: Vec<_> = records.iter().map(|record| (record.id.to_string(), record.yanked)).collect();
         assert_eq!(ids, [("Serde 1.0.0".to_owned(), false), ("Serde 1.0.0+x".to_owned(), true)]);
-        assert_eq!(faults, [2, 4, 5, 6]);
+        assert_eq!(faults, [2, 4, 5, 6, 7]);
     }
 
     #[test]

@@ -93,7 +93,8 @@ fn odd_lines_come_through_and_bad_ones_are_told() {
         ),
         "nonsense".to_owned(),
         format!(r#"{{"name":"oddity","vers":"1.0.3","cksum":"{sum}","deps":[1,,2]}}"#),
-        format!(r#"{{"name":"oddity","vers":"1.0.0","cksum":"{sum}"}}"#),
+        // Of two lines of one release the last counts.
+        format!(r#"{{"name":"oddity","vers":"1.0.4","cksum":"{sum}","yanked":true}}"#),
         format!(r#"{{"name":"oddity","vers":"../../x","cksum":"{sum}"}}"#),
         format!(r#"{{"name":"../oddity","vers":"1.0.9","cksum":"{sum}"}}"#),
         "[1,2]".to_owned(),
@@ -105,7 +106,7 @@ fn odd_lines_come_through_and_bad_ones_are_told() {
     let jsonl =
         ["--index-dir", "plain", "--output-mode", "jsonl", "--jsonl-out", "s.jsonl", "--include-yanked"];
     let run = world.run(&jsonl).expect(3);
-    assert_eq!(run.count("bad index lines"), 6, "{}", run.stdout);
+    assert_eq!(run.count("bad index lines"), 5, "{}", run.stdout);
     assert!(
         run.stdout.contains("od/di/oddity, line 5: it is no JSON: a value expected at byte"),
         "{}",
