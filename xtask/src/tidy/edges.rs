@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(
             table(&members),
             [
-                "mirror-manifest must not have mirror-index as a dependency; of this workspace it may use mirror-types"
+                "mirror-manifest must not have mirror-index as a dependency; of this workspace it may use mirror-types, mirror-fs"
             ]
         );
     }

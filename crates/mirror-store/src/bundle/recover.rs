@@ -61,10 +61,6 @@ fn whole_lines<T: BundleLine>(path: &Path) -> Result<(Vec<T>, u64), StoreError> 
             }
         }
     }
-    if good == 0 && !begins_like::<T>(path)? {
-        let reason = "the file is none of this system's".to_owned();
-        return Err(StoreError::bundle(path, None, None, BundleFault::Line { line: 1, reason }));
-    }
     Ok((records, good))
 }
 
@@ -113,6 +109,11 @@ impl Recovery<'_> {
             return Ok(Vec::new());
         }
         let (lines, good) = whole_lines(&path)?;
+        // Somebody else's file of that name is not cut to nothing.
+        if good == 0 && !begins_like::<BundleIndexLine>(&path)? {
+            let reason = "the file is none of this system's".to_owned();
+            return Err(StoreError::bundle(&path, None, None, BundleFault::Line { line: 1, reason }));
+        }
         let mut file = Growth::open(self.disk, path)?;
         if good < file.len {
             file.cut(good)?;
