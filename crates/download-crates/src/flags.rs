@@ -139,7 +139,7 @@ pub(crate) struct Flags {
     /// List the releases that upstream lists and cannot deliver, with what a person said of them, and end.
     #[arg(long, help_heading = "Output", conflicts_with_all = ["dry_run", "prune", "update_index"], num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) gaps: bool,
-    /// TOML that says which of them are known ([[gap]] with release, since, who, why): they no longer change the exit
+    /// TOML that says which of them are known (tables `gap` with release, since, who, why): they no longer change the exit
     /// code. The mirror keeps it until another file is given. With --gaps: without a run.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) acknowledge_gaps: Option<PathBuf>,
