@@ -144,6 +144,7 @@ impl DownloadOptions {
             layout: self.layout_asked.then_some(self.layout),
             manifest: self.manifest.clone(),
             bundles: self.bundles_out.clone(),
+            writes_bundles: self.storage.bundles(),
             working_dir: None,
         }
     }
@@ -157,6 +158,7 @@ impl RebuildOptions {
             layout: self.layout_asked.then_some(self.layout),
             manifest: self.manifest.clone(),
             bundles: self.bundles_out.clone(),
+            writes_bundles: true,
             working_dir: None,
         }
     }

@@ -21,6 +21,8 @@ pub struct OpenOptions {
     pub manifest: Option<PathBuf>,
     /// The directory of the bundles, likewise.
     pub bundles: Option<PathBuf>,
+    /// Whether bundles are to be written: those that a copy shares with its original may be read, and no more.
+    pub writes_bundles: bool,
     /// The directory against which relative paths are taken, those of old records too; `None` takes the
     /// working directory of the process.
     pub working_dir: Option<PathBuf>,
@@ -119,7 +121,11 @@ impl MirrorWriter {
             id: Some(id),
             manifest: Some(recorded(&root, &resolved.manifest)?),
             bundles,
-            root: root.to_str().map(str::to_owned),
+            // A copy stays known as one for as long as its original is there.
+            root: match &record {
+                Some(record) if resolved.is_copy => record.root.clone(),
+                _ => root.to_str().map(str::to_owned),
+            },
         };
         if record.as_ref() != Some(&now) {
             store.set_record(&now)?;

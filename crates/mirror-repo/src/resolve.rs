@@ -29,6 +29,8 @@ pub(crate) struct Resolved {
     pub(crate) mixed: bool,
     /// The id that its old records carry, when its own record was lost.
     pub(crate) id: Option<MirrorId>,
+    /// Whether this is a copy of a mirror that is still there.
+    pub(crate) is_copy: bool,
     /// `None` takes the default place.
     pub(crate) bundles: Option<PathBuf>,
 }
@@ -60,7 +62,7 @@ impl Resolver<'_> {
             Some(given) => Some(real(given, self.working_dir)),
             None => self.bundles(resolved.bundles.take(), original.as_deref())?,
         };
-        Ok(Resolved { bundles, ..resolved })
+        Ok(Resolved { bundles, is_copy: original.is_some(), ..resolved })
     }
 
     fn id(&self) -> Option<MirrorId> {
@@ -177,7 +179,14 @@ impl Resolver<'_> {
     }
 
     fn stays(&self, path: &Path) -> Resolved {
-        Resolved { manifest: path.to_owned(), copy_from: None, mixed: false, id: None, bundles: None }
+        Resolved {
+            manifest: path.to_owned(),
+            copy_from: None,
+            mixed: false,
+            id: None,
+            is_copy: false,
+            bundles: None,
+        }
     }
 
     /// Takes over a manifest that speaks of this mirror alone.
@@ -221,7 +230,9 @@ impl Resolver<'_> {
     ) -> Result<Option<PathBuf>, RepoError> {
         if let Some(text) = self.record.and_then(|record| record.bundles.as_deref()) {
             let path = placed(self.root, text);
-            self.not_shared(&path, "directory of bundles", original)?;
+            if self.options.writes_bundles {
+                self.not_shared(&path, "directory of bundles", original)?;
+            }
             return Ok(Some(path));
         }
         if self.id().is_some() {

@@ -107,6 +107,25 @@ fn a_copy_does_not_write_into_the_manifest_of_its_original() {
 }
 
 #[test]
+fn a_copy_reads_the_bundles_that_it_shares_and_writes_none() {
+    let world = World::new();
+    fs::create_dir_all(world.path("b")).expect("dir");
+    let mut named = world.options("a");
+    named.bundles = Some(world.path("b"));
+    let (a, _) = MirrorWriter::open(&named).expect("open");
+    MirrorWriter::remember_bundles(&a.store, &a.bundles_dir).expect("remember");
+    drop(a);
+    world.copy("a", "copy");
+    let (copy, _) = world.open("copy").expect("to read");
+    assert_eq!(copy.bundles_dir, world.path("b"));
+    drop(copy);
+    let mut writing = world.options("copy");
+    writing.writes_bundles = true;
+    let error = MirrorWriter::open(&writing).expect_err("shared");
+    assert_eq!(error.kind(), RepoFault::Usage, "{error}");
+}
+
+#[test]
 fn a_manifest_whose_directory_is_gone_is_not_begun_anew() {
     let world = World::new();
     world.write_records("a", Some("disk/audit.jsonl"), &["serde"]);
