@@ -45,6 +45,13 @@ pub(crate) struct Resolver<'a> {
     pub(crate) catalogue: Option<&'a Catalogue>,
 }
 
+/// The mirror that this one is a copy of.
+struct Original {
+    root: PathBuf,
+    /// Where it has its manifest and its bundles.
+    places: [PathBuf; 2],
+}
+
 /// What is known of a file that may be the manifest.
 enum Candidate {
     Empty,
@@ -55,12 +62,12 @@ impl Resolver<'_> {
     pub(crate) fn resolve(&self) -> Result<Resolved, RepoError> {
         let original = self.original();
         let mut resolved = match &self.options.manifest {
-            Some(given) => self.given(&real(given, self.working_dir), original.as_deref())?,
-            None => self.found(original.as_deref())?,
+            Some(given) => self.given(&real(given, self.working_dir), original.as_ref())?,
+            None => self.found(original.as_ref())?,
         };
         let bundles = match &self.options.bundles {
             Some(given) => Some(real(given, self.working_dir)),
-            None => self.bundles(resolved.bundles.take(), original.as_deref())?,
+            None => self.bundles(resolved.bundles.take(), original.as_ref())?,
         };
         Ok(Resolved { bundles, is_copy: original.is_some(), ..resolved })
     }
@@ -84,14 +91,17 @@ impl Resolver<'_> {
     }
 
     /// Returns the mirror that this one is a copy of, when it is still there.
-    fn original(&self) -> Option<PathBuf> {
+    fn original(&self) -> Option<Original> {
         let record = self.record?;
         let original = PathBuf::from(record.root.as_deref()?);
         if original == self.root || real(&original, self.working_dir) == self.root {
             return None;
         }
         let there = MirrorRecord::read(&original).ok().flatten()?;
-        (there.id.is_some() && there.id == record.id).then_some(original)
+        let places =
+            [there.manifest.as_deref().unwrap_or(MANIFEST), there.bundles.as_deref().unwrap_or(BUNDLES)];
+        let places = places.map(|text| placed(&original, text));
+        (there.id.is_some() && there.id == record.id).then_some(Original { root: original, places })
     }
 
     fn look(&self, path: &Path) -> Result<Candidate, RepoError> {
@@ -107,7 +117,7 @@ impl Resolver<'_> {
     }
 
     /// Decides about a manifest that was named.
-    fn given(&self, path: &Path, original: Option<&Path>) -> Result<Resolved, RepoError> {
+    fn given(&self, path: &Path, original: Option<&Original>) -> Result<Resolved, RepoError> {
         let remembered = self.remembered();
         if remembered.as_deref() == Some(path) {
             self.not_shared(path, "manifest", original)?;
@@ -127,7 +137,7 @@ impl Resolver<'_> {
     }
 
     /// Finds the manifest when none was named.
-    fn found(&self, original: Option<&Path>) -> Result<Resolved, RepoError> {
+    fn found(&self, original: Option<&Original>) -> Result<Resolved, RepoError> {
         if let Some(path) = self.remembered() {
             self.not_shared(&path, "manifest", original)?;
             if !path.exists() && !path.parent().is_some_and(Path::is_dir) {
@@ -226,7 +236,7 @@ impl Resolver<'_> {
     fn bundles(
         &self,
         of_records: Option<PathBuf>,
-        original: Option<&Path>,
+        original: Option<&Original>,
     ) -> Result<Option<PathBuf>, RepoError> {
         if let Some(text) = self.record.and_then(|record| record.bundles.as_deref()) {
             let path = placed(self.root, text);
@@ -242,13 +252,18 @@ impl Resolver<'_> {
         Ok(kept.map(|dir| real(Path::new(&dir), self.working_dir)).or(of_records))
     }
 
-    /// Refuses a place outside of a copy that the original writes into, too.
-    fn not_shared(&self, path: &Path, what: &'static str, original: Option<&Path>) -> Result<(), RepoError> {
+    /// Refuses a place that the original of a copy writes into, too.
+    fn not_shared(
+        &self,
+        path: &Path,
+        what: &'static str,
+        original: Option<&Original>,
+    ) -> Result<(), RepoError> {
         match original {
-            Some(original) if !path.starts_with(self.root) && path.exists() => {
+            Some(Original { root, places }) if places.iter().any(|place| place == path) => {
                 Err(RepoError::SharedWithOriginal {
                     root: self.options.root.clone(),
-                    original: original.to_owned(),
+                    original: root.clone(),
                     what,
                     path: path.to_owned(),
                 })
