@@ -18,6 +18,14 @@ pub enum IndexError {
         /// The reason.
         source: std::io::Error,
     },
+    /// The git repository is of a form that cannot be read.
+    #[error("the git index {} cannot be read: {why}", path.display())]
+    Unreadable {
+        /// The repository.
+        path: PathBuf,
+        /// What it is, and what to do.
+        why: &'static str,
+    },
     /// The git repository could not be read.
     #[error("could not {doing} the git index {}: {reason}. Run `git fsck` there, or clone it again", path.display())]
     Git {

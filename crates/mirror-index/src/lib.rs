@@ -12,6 +12,7 @@ mod fields;
 mod git;
 mod lockfile;
 mod record;
+mod repository;
 mod selection;
 mod source;
 pub mod sparse;

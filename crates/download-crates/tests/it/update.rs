@@ -310,3 +310,31 @@ fn a_killed_checkout_is_gone_on_with() {
     assert_eq!(git_says(&index, &["status", "--porcelain"]), "");
     assert!(between > 0, "no kill met a run that wrote files");
 }
+
+/// Variables by which git finds a repository are not for one that was named.
+#[test]
+fn the_environment_of_git_leads_an_update_nowhere_else() {
+    let mut remote = Remote::new(78, 20);
+    let index = remote.world.path("index");
+    git(remote.world.dir.path(), &["clone", "--quiet", "remote", "index"]);
+    for (variable, value) in [
+        ("GIT_WORK_TREE", "elsewhere"),
+        ("GIT_INDEX_FILE", "elsewhere/index"),
+        ("GIT_OBJECT_DIRECTORY", "elsewhere/objects"),
+        ("GIT_ALTERNATE_OBJECT_DIRECTORIES", "elsewhere/objects"),
+        ("GIT_DIR", "elsewhere/git"),
+        ("GIT_COMMON_DIR", "elsewhere/git"),
+    ] {
+        let elsewhere = remote.world.path("elsewhere");
+        std::fs::create_dir_all(&elsewhere).unwrap();
+        let name = variable.to_lowercase().replace('_', "-");
+        remote.world.registry.add(&name, "1.0.0", b"new");
+        remote.publish();
+        let ended = run(remote.command("out").env(variable, remote.world.path(value)));
+        assert_eq!(ended.code, 0, "{variable}: {}", ended.stderr);
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0, "{variable}");
+        assert_eq!(remote.head(), Some(remote.tip()), "{variable}");
+        assert_sound(&index);
+        assert_eq!(git_says(&index, &["status", "--porcelain"]), "", "{variable}");
+    }
+}

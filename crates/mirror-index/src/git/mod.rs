@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::IndexError;
 use crate::record::IndexFile;
+use crate::repository;
 use crate::source::{BlobId, Change, Visit};
 
 /// Largest object that is read, bytes. The registry's largest index file has a few megabytes.
@@ -27,7 +28,11 @@ pub struct GitIndex {
 
 impl GitIndex {
     pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
-        let mut repo = gix::open(path).map_err(|error| fail("open", path)(error.to_string()))?;
+        if let Some(why) = repository::unreadable_form(path) {
+            return Err(IndexError::Unreadable { path: path.to_owned(), why });
+        }
+        let opened = gix::open_opts(path, repository::options());
+        let mut repo = opened.map_err(|error| fail("open", path)(error.to_string()))?;
         repo.object_cache_size_if_unset(0);
         let commit = repo.head_commit().map_err(|error| fail("find HEAD of", path)(error.to_string()))?;
         let tree = commit.tree_id().map_err(|error| fail("read HEAD of", path)(error.to_string()))?.detach();

@@ -95,7 +95,8 @@ impl Checkout {
     /// A commit that no ref vouches for must be part of what arrived: else it is somebody's own.
     pub(crate) fn vouch(&self, dir: &Path, incoming: &Incoming) -> Result<(), UpdateError> {
         let Some(own) = self.unvouched.filter(|own| *own != incoming.tip) else { return Ok(()) };
-        let repo = gix::open(&incoming.git_dir).map_err(UpdateError::git("read what arrived for", dir))?;
+        let repo = gix::open_opts(&incoming.git_dir, crate::repository::options())
+            .map_err(UpdateError::git("read what arrived for", dir))?;
         if super::settle::descends(&repo, incoming.tip, own) == Some(true) {
             return Ok(());
         }

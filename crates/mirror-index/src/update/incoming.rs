@@ -303,7 +303,7 @@ impl Attempt {
 
     /// Every object of the new tree must be there; what the old tree has as well was there before.
     fn verify(&self, tip: ObjectId, meter: &Meter, interrupt: &AtomicBool) -> Result<(), Failure> {
-        let repo = gix::open(&self.incoming).map_err(classify)?;
+        let repo = gix::open_opts(&self.incoming, crate::repository::options()).map_err(classify)?;
         let tree = |id: ObjectId| -> gix::error::Result<ObjectId> {
             Ok(repo.find_object(id)?.try_into_commit()?.tree_id()?.detach())
         };

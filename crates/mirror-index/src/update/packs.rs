@@ -221,7 +221,7 @@ impl Work {
             }
             What::Reachable(tips) => {
                 let git_dir = self.objects.parent().unwrap_or(&self.objects);
-                let repo = gix::open(git_dir)?;
+                let repo = gix::open_opts(git_dir, crate::repository::options())?;
                 // Histories of tags begin at their commits; the tags themselves are objects too.
                 let mut commits = Vec::new();
                 for tip in tips {

@@ -13,6 +13,7 @@ use mirror_types::Address;
 use super::disk;
 use super::error::UpdateError;
 use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
+use crate::repository;
 
 /// Where HEAD is.
 pub(crate) struct Head {
@@ -135,7 +136,6 @@ pub(crate) fn advance(
     renamed: bool,
 ) -> Result<(), UpdateError> {
     let _setting = Setting::begin(repo)?;
-    let fail = UpdateError::git("set the branch of", dir);
     let name = FullName::try_from(branch).map_err(UpdateError::git("name the branch of", dir))?;
     let log = LogChange { message: "update-index".into(), ..LogChange::default() };
     let update = |name: FullName, new: Target| RefEdit {
@@ -157,7 +157,8 @@ pub(crate) fn advance(
             .map_err(UpdateError::git("remove the old branch of", dir))?;
     }
     let names = [Some(name.clone()), tracking(repo, branch)].into_iter().flatten();
-    repo.edit_references(names.map(|name| update(name, Target::Object(tip)))).map_err(fail)?;
+    repo.edit_references(names.map(|name| update(name, Target::Object(tip))))
+        .map_err(|error| not_set("set the branch of", dir, repo, branch, &error))?;
     if head.branch.as_deref() == Some(branch) {
         return Ok(());
     }
@@ -169,6 +170,29 @@ pub(crate) fn advance(
         let _ = repo.edit_reference(deletion(gone));
     }
     Ok(())
+}
+
+/// Returns why a reference could not be set; a lock file in the way is named.
+fn not_set(
+    doing: &'static str,
+    dir: &Path,
+    repo: &gix::Repository,
+    branch: &str,
+    error: &dyn std::fmt::Display,
+) -> UpdateError {
+    let of_branch = repo.git_dir().join(format!("{branch}.lock"));
+    let held = of_branch.exists().then_some(of_branch);
+    match held.or_else(|| repository::lock_in_the_way(repo.git_dir())) {
+        Some(lock) => UpdateError::refused(
+            dir,
+            format!(
+                "{} is there: git is at work in it, or one that was killed left it. When no git runs there, remove \
+                 that file",
+                lock.display()
+            ),
+        ),
+        None => UpdateError::git(doing, dir)(error),
+    }
 }
 
 fn deletion(name: FullName) -> RefEdit {
@@ -230,7 +254,7 @@ pub(crate) fn track(
     let _setting = Setting::begin(repo)?;
     repo.reference(name, tip, PreviousValue::Any, "update-index")
         .map(drop)
-        .map_err(UpdateError::git("set the branch of", dir))
+        .map_err(|error| not_set("set the branch of", dir, repo, branch, &error))
 }
 
 /// Where a checkout remembers what a branch of its remote was at. Without a remote that has a name,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::error::UpdateError;
+use crate::repository;
 
 pub(crate) enum State {
     /// Nothing, or an empty directory.
@@ -38,7 +39,10 @@ impl State {
 
 /// Opens the repository, and refuses one in the middle of something.
 pub(crate) fn open(dir: &Path) -> Result<gix::Repository, UpdateError> {
-    let mut repo = gix::open(dir).map_err(UpdateError::git("open", dir))?;
+    if let Some(why) = repository::unreadable_form(dir) {
+        return Err(UpdateError::refused(dir, format!("{why}. Or give --index-dir a path where nothing is")));
+    }
+    let mut repo = gix::open_opts(dir, repository::options()).map_err(UpdateError::git("open", dir))?;
     // Movements of an index are no history that anybody goes back in, and entries would keep the
     // objects of every night alive.
     repo.refs.write_reflog = gix::refs::store::WriteReflog::Disable;
@@ -66,18 +70,10 @@ pub(crate) fn open(dir: &Path) -> Result<gix::Repository, UpdateError> {
         }
     }
     let sparse = repo.config_snapshot().boolean("core.sparseCheckout").unwrap_or(false);
-    let partial = repo.config_snapshot().string("extensions.partialClone").is_some();
     if sparse && !repo.is_bare() {
         return Err(UpdateError::refused(
             dir,
             "it is a sparse checkout. Run `git sparse-checkout disable` there, or give --index-dir a bare clone",
-        ));
-    }
-    if partial {
-        return Err(UpdateError::refused(
-            dir,
-            "it is a partial clone, which lacks objects that records are read from. Give --index-dir a path \
-             where nothing is, and a clone is made there",
         ));
     }
     Ok(repo)

@@ -1,0 +1,52 @@
+//! Opening git repositories that were named by their path.
+
+use std::path::{Path, PathBuf};
+
+/// Returns how a repository is opened: as its path and its own configuration say. Variables of the environment
+/// that lead git elsewhere (`GIT_WORK_TREE`, `GIT_INDEX_FILE`, `GIT_OBJECT_DIRECTORY`, `GIT_NAMESPACE`, …) are for
+/// a repository that git finds by itself, and would have this one be read or written in part somewhere else.
+pub(crate) fn options() -> gix::open::Options {
+    let mut permissions = gix::open::Permissions::all();
+    permissions.env.git_prefix = gix::sec::Permission::Deny;
+    permissions.env.objects = gix::sec::Permission::Deny;
+    permissions.config.env = false;
+    gix::open::Options::default().permissions(permissions)
+}
+
+/// Returns why the repository at `dir` cannot be read, in words that lead to the cause; `None` when nothing is known
+/// against it. Reads its configuration, blocks.
+pub(crate) fn unreadable_form(dir: &Path) -> Option<&'static str> {
+    let git_dir = if dir.join(".git").is_dir() { dir.join(".git") } else { dir.to_owned() };
+    let config =
+        gix::config::File::from_path_no_includes(git_dir.join("config"), gix::config::Source::Local).ok()?;
+    let is = |key: &str, value: &str| {
+        config.string(key).is_some_and(|found| found.to_string().eq_ignore_ascii_case(value))
+    };
+    if is("extensions.refStorage", "reftable") {
+        return Some(
+            "it keeps its references as a reftable, which only git reads yet; clone it with --ref-format=files",
+        );
+    }
+    if is("extensions.objectFormat", "sha256") {
+        return Some("its objects have SHA-256 names; the index of a registry has SHA-1 names");
+    }
+    let promised = config
+        .sections_by_name("remote")
+        .into_iter()
+        .flatten()
+        .any(|remote| remote.value("promisor").is_some_and(|value| value.to_string() != "false"));
+    if promised || config.string("extensions.partialClone").is_some() {
+        return Some(
+            "it is a partial clone, which lacks objects that records are read from; clone it without --filter",
+        );
+    }
+    None
+}
+
+/// Returns a lock file of git in the repository, which another git holds or one that was killed left.
+pub(crate) fn lock_in_the_way(git_dir: &Path) -> Option<PathBuf> {
+    ["packed-refs.lock", "HEAD.lock", "index.lock", "shallow.lock", "config.lock"]
+        .iter()
+        .map(|name| git_dir.join(name))
+        .find(|path| path.symlink_metadata().is_ok())
+}
