@@ -34,7 +34,7 @@ pub(crate) fn unreadable_form(dir: &Path) -> Option<&'static str> {
         .sections_by_name("remote")
         .into_iter()
         .flatten()
-        .any(|remote| remote.value("promisor").is_some_and(|value| value.as_ref() != "false"));
+        .any(|remote| remote.value("promisor").is_some_and(|value| value != "false"));
     if promised || config.string("extensions.partialClone").is_some() {
         return Some(
             "it is a partial clone, which lacks objects that records are read from; clone it without --filter",
