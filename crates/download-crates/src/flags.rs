@@ -45,7 +45,7 @@ pub(crate) struct Flags {
     /// JSONL of {url, sha256}: checksums for --list, where each URL needs one, or a second opinion on the index.
     #[arg(long, value_name = "FILE", help_heading = "Source")]
     pub(crate) checksums: Option<PathBuf>,
-    /// Base of the download URLs: {base}/{name}/{name}-{version}.crate. Default: the registry's own.
+    /// Base of the download URLs: {base}/{name}/{name}-{version}.crate. Default: what the index says, else the registry's own.
     #[arg(long, value_name = "URL", help_heading = "Source")]
     pub(crate) crates_base_url: Option<String>,
 

@@ -31,7 +31,7 @@ pub(crate) struct Flags {
     /// A downloader's manifest: adds where each release is held.
     #[arg(long, value_name = "FILE", help_heading = "Source")]
     pub(crate) manifest: Option<PathBuf>,
-    /// Base of `crate_url`: {base}/{name}/{name}-{version}.crate. Default: the registry's own.
+    /// Base of `crate_url`: {base}/{name}/{name}-{version}.crate. Default: what the index says, else the registry's own.
     #[arg(long, value_name = "URL", help_heading = "Source")]
     pub(crate) crates_base_url: Option<String>,
 

@@ -74,6 +74,27 @@ impl DirIndex {
         }
     }
 
+    /// Returns a small file and its size; only the size of one that is larger than `most` bytes.
+    pub(crate) fn small_file(&self, path: &str, most: u64) -> Result<Option<(u64, Vec<u8>)>, IndexError> {
+        let path = self.root.join(path);
+        let read = || {
+            let file = match mirror_fs::open_to_read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                opened => opened?,
+            };
+            let (size, mut data) = (file.metadata()?.len(), Vec::new());
+            if size <= most {
+                file.take(most).read_to_end(&mut data)?;
+            }
+            Ok(Some((size, data)))
+        };
+        read().map_err(fail(&path))
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     fn read(&self, path: &str) -> Result<Vec<u8>, IndexError> {
         let mut data = Vec::new();
         self.read_into(path, &mut data).map(|()| data)

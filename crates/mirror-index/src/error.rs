@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use crate::sparse::ConfigError;
+
 /// Why an index could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,6 +19,14 @@ pub enum IndexError {
         path: PathBuf,
         /// The reason.
         source: std::io::Error,
+    },
+    /// Its `config.json` does not say where its crates are.
+    #[error("could not learn from {} where the crates of the index are; mend it, or say where they are", path.display())]
+    Config {
+        /// The file; for a git repository that and its path in it.
+        path: PathBuf,
+        /// The reason.
+        source: ConfigError,
     },
     /// The git repository is of a form that cannot be read.
     #[error("the git index {} cannot be read: {why}", path.display())]

@@ -1,12 +1,17 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use mirror_types::{CrateName, index_path};
+use mirror_types::{CrateName, index_path, upstream};
+use url::Url;
 
 use crate::dir::DirIndex;
 use crate::error::IndexError;
 use crate::git::GitIndex;
 use crate::record::IndexFile;
+use crate::sparse::{CONFIG_MAX_BYTES, ConfigError, DlTemplate, RegistryConfig};
+
+/// The file of an index that says where its crates are.
+const CONFIG: &str = "config.json";
 
 /// What takes a file of the index: its path and its bytes.
 pub type Visit<'v> = Box<dyn FnMut(&str, &[u8]) -> ControlFlow<()> + 'v>;
@@ -79,6 +84,35 @@ impl IndexSource {
             Self::Git(index) => index.origin(),
             Self::Dir(_) => None,
         }
+    }
+
+    /// Returns where its own `config.json` says that its crates are. `None` when it has no such file, or when that
+    /// names the registry whose addresses are built in ([`upstream::is_own_download_address`]). Blocks.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has more than 1 MiB or states no address that Cargo would understand.
+    pub fn downloads(&self) -> Result<Option<DlTemplate>, IndexError> {
+        let (root, found) = match self {
+            Self::Git(index) => (index.path(), index.small_file(CONFIG, CONFIG_MAX_BYTES)?),
+            Self::Dir(index) => (index.root(), index.small_file(CONFIG, CONFIG_MAX_BYTES)?),
+        };
+        let Some((bytes, data)) = found else { return Ok(None) };
+        let read = || {
+            if bytes > CONFIG_MAX_BYTES {
+                return Err(ConfigError::Size { bytes });
+            }
+            let config = RegistryConfig::parse(&data)?;
+            let own = upstream::is_own_download_address(config.dl());
+            if own { Ok(None) } else { DlTemplate::parse(config.dl()).map(Some) }
+        };
+        read().map_err(|source| IndexError::Config { path: root.join(CONFIG), source })
+    }
+
+    /// Returns the host that a git repository was cloned from; `None` for one of this machine, and for anything
+    /// else.
+    #[must_use]
+    pub fn origin_host(&self) -> Option<String> {
+        host_of(&self.origin()?)
     }
 
     /// Whether it has no index file. Blocks.
@@ -159,6 +193,15 @@ impl IndexSource {
     }
 }
 
+/// Returns the host of an address as git understands them: a URL, or `user@host:path`.
+fn host_of(origin: &str) -> Option<String> {
+    if origin.contains("://") {
+        return Url::parse(origin).ok()?.host_str().map(str::to_owned);
+    }
+    let (host, _) = origin.split_once(':').filter(|(host, _)| !host.contains('/'))?;
+    Some(host.rsplit('@').next().unwrap_or(host).to_owned())
+}
+
 /// Tells whether the path of a file is the one of the crate after which it is named; anything else in an index
 /// holds no records.
 pub(crate) fn is_index_file(path: &str) -> bool {
@@ -179,8 +222,66 @@ pub(crate) fn holds_index_files(dir: &str) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests make indexes to read")]
 mod tests {
+    use std::fs;
+
+    use mirror_types::{ReleaseId, Sha256, VersionText};
+
     use super::*;
+
+    #[test]
+    fn a_directory_says_itself_where_its_crates_are() {
+        let dir = tempfile::tempdir().expect("dir");
+        let downloads = || IndexSource::open(dir.path()).expect("index").downloads();
+        assert_eq!(downloads().expect("none"), None);
+        let state =
+            |dl: &str| fs::write(dir.path().join(CONFIG), format!(r#"{{"dl":"{dl}"}}"#)).expect("written");
+        for own in [
+            format!("{}/", upstream::crates_base_url()),
+            format!("https://{}/api/v1/crates", upstream::REGISTRY),
+        ] {
+            state(&own);
+            assert_eq!(downloads().expect("own"), None, "{own}");
+        }
+        let (name, version) =
+            (CrateName::new("Serde").expect("name"), VersionText::new("1.0.0").expect("version"));
+        let id = ReleaseId { name, version };
+        for (dl, url) in [
+            ("https://h/dl", "https://h/dl/Serde/1.0.0/download"),
+            ("http://h/{lowerprefix}/{crate}-{version}", "http://h/se/rd/Serde-1.0.0"),
+        ] {
+            state(dl);
+            let template = downloads().expect(dl).expect(dl);
+            assert_eq!(template.url(&id, &Sha256::from_bytes([0; 32])).expect(dl).as_str(), url);
+        }
+        for bad in ["ftp://h/dl", "https://h/{nothing}", ""] {
+            state(bad);
+            assert!(matches!(downloads(), Err(IndexError::Config { .. })), "{bad}");
+        }
+        fs::write(dir.path().join(CONFIG), vec![b' '; 2 << 20]).expect("written");
+        let error = downloads().expect_err("large");
+        assert!(
+            matches!(&error, IndexError::Config { source: ConfigError::Size { bytes: 2_097_152 }, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn hosts_are_found_as_git_finds_them() {
+        for (origin, host) in [
+            ("https://h.example/index", Some("h.example")),
+            ("ssh://git@h.example:22/index", Some("h.example")),
+            ("git@h.example:index", Some("h.example")),
+            ("h.example:index", Some("h.example")),
+            ("file:///srv/index", None),
+            ("/srv/index", None),
+            ("./a:b", None),
+            ("../index", None),
+        ] {
+            assert_eq!(host_of(origin).as_deref(), host, "{origin}");
+        }
+    }
 
     #[test]
     fn only_files_that_are_named_after_their_crate_count() {

@@ -16,6 +16,12 @@ pub enum ConfigError {
     /// Not the expected JSON.
     #[error("the registry's config.json cannot be read: {0}")]
     Json(String),
+    /// Larger than any.
+    #[error("the registry's config.json has {bytes} bytes, more than {CONFIG_MAX_BYTES}")]
+    Size {
+        /// Its size.
+        bytes: u64,
+    },
     /// A marker that Cargo does not know.
     #[error("the download address {template} has the unknown marker {marker}")]
     Marker {
@@ -60,6 +66,9 @@ impl RegistryConfig {
         &self.dl
     }
 }
+
+/// Largest `config.json` that is read of a local index, bytes. Real ones have a hundred.
+pub(crate) const CONFIG_MAX_BYTES: u64 = 1 << 20;
 
 const MARKERS: [(&str, Part); 5] = [
     ("{crate}", Part::Crate),

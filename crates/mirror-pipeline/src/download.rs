@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commit::{Committed, Committer, write_staged};
 use crate::cursor::{Cursor, Totals};
+use crate::downloads::Downloads;
 use crate::error::PipelineError;
 use crate::gone::Gone;
 use crate::list::{Checksums, read_checksums};
@@ -164,8 +165,8 @@ pub(crate) struct Run {
     pub(crate) cancel: CancellationToken,
     pub(crate) selection: Selection,
     pub(crate) input: Input,
-    /// Where downloads come from, when the operator says so.
-    pub(crate) base: Option<DlTemplate>,
+    /// Where downloads come from, when no registry has to be asked for it.
+    pub(crate) base: Option<Downloads>,
     pub(crate) checksums: Option<Checksums>,
     /// Packages of other sources in the lockfiles, by source.
     pub(crate) foreign: BTreeMap<String, usize>,
@@ -239,11 +240,12 @@ impl Run {
             include_yanked: options.include_yanked,
             shard: options.shard,
         };
-        let base =
-            options.crates_base_url.as_ref().map(|base| DlTemplate::from_base(base.reveal())).transpose()?;
         let checksums = options.checksums.as_deref().map(read_checksums).transpose()?;
+        let named =
+            options.crates_base_url.as_ref().map(|base| DlTemplate::from_base(base.reveal())).transpose()?;
         crate::update::update(&options, &stats, &cancel).await?;
         let input = Input::open(&options, &selection)?;
+        let base = Downloads::of(named, &input)?;
         Ok(Self { options, stats, cancel, selection, input, base, checksums, foreign })
     }
 

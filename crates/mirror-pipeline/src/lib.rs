@@ -10,6 +10,7 @@ mod closing;
 mod commit;
 mod cursor;
 mod download;
+mod downloads;
 mod error;
 mod event;
 mod extract;

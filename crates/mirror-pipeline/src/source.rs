@@ -126,10 +126,10 @@ impl Run {
         let source_bit = bit_of(catalogue.as_ref(), &input, &options)?;
         let presence = Presence::new(store.clone());
         let layout = store.as_ref().map_or(options.layout, Store::layout);
-        let mut template = base;
+        let (mut template, mut guarded) =
+            base.map_or((None, false), |base| (Some(base.template), base.guarded));
         let mut faults = Vec::new();
         let mut unread = Vec::new();
-        let mut guarded = false;
         let mut closed = ClosureReport::default();
         let mut named: Vec<CrateName> = selection.include.names().to_vec();
         named.retain(|name| selection.wants_crate(name));

@@ -22,6 +22,14 @@ pub fn crates_base_url() -> String {
     format!("https://static.{REGISTRY}/crates")
 }
 
+/// Tells whether a download address that an index states is one of this registry's own, which answers for releases at
+/// [`crates_base_url`] more directly: without the redirect that the old one costs for each of them.
+#[must_use]
+pub fn is_own_download_address(dl: &str) -> bool {
+    let dl = dl.trim_end_matches('/');
+    dl == crates_base_url() || dl == format!("https://{REGISTRY}/api/v1/crates")
+}
+
 /// The `source` strings by which a `Cargo.lock` names this registry.
 #[must_use]
 pub fn lock_sources() -> Vec<String> {

@@ -217,3 +217,51 @@ fn two_dry_runs_estimate_the_same() {
     assert_eq!(estimate(), first);
     assert!(world.origin.hits_below("/crates/") <= 200, "few are asked for");
 }
+
+/// The same for what an index says itself, in each form of a local one.
+#[test]
+fn a_local_index_says_where_its_releases_are() {
+    let world = World::new(TestRegistry::generate(7, 12, 100));
+    let dl = format!(r#"{{"dl":"{}/crates/{{crate}}/{{crate}}-{{version}}.crate"}}"#, world.origin.base());
+    let plain = world.index();
+    std::fs::write(plain.join("config.json"), &dl).unwrap();
+    world.registry.commit_git(&world.path("checkout"));
+    std::fs::write(world.path("checkout/config.json"), &dl).unwrap();
+    git(&world.path("checkout"), &["commit", "--quiet", "--all", "--message", "dl"]);
+    git(world.dir.path(), &["clone", "--quiet", "--bare", "checkout", "bare.git"]);
+    for index in ["index", "checkout", "bare.git"] {
+        let out = format!("from-{index}");
+        run(world.command(&out).args(["--index-dir", index])).expect(0);
+        world.assert_whole(&out);
+    }
+
+    // A repository of another host does not send the run to this machine, unless the operator does.
+    git(&world.path("bare.git"), &["config", "remote.origin.url", "https://index.invalid/index"]);
+    let asked = world.origin.hits_below("/crates/");
+    let led = run(world.command("led").args(["--index-dir", "bare.git", "--retries", "0"]));
+    assert_ne!(led.code, 0);
+    assert_eq!(world.origin.hits_below("/crates/"), asked);
+    assert!(led.stdout.contains("loopback"), "{}", led.stdout);
+    let base = format!("{}/crates", world.origin.base());
+    run(world.command("named").args(["--index-dir", "bare.git", "--crates-base-url", &base])).expect(0);
+    world.assert_whole("named");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_config_of_a_local_index_that_cannot_be_used_ends_the_run_before_it_begins() {
+    let world = World::new(TestRegistry::generate(8, 2, 100));
+    let config = world.index().join("config.json");
+    let refused = |word: &str| {
+        let ended = run(world.command("out").args(["--index-dir", "index"])).expect(2);
+        assert!(ended.stderr.contains("config.json") && ended.stderr.contains(word), "{}", ended.stderr);
+    };
+    std::fs::write(&config, r#"{"dl":"ftp://localhost/{crate}"}"#).unwrap();
+    refused("download address");
+    std::fs::File::create(&config).unwrap().set_len(3 << 30).unwrap();
+    refused("3221225472 bytes");
+    std::fs::remove_file(&config).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&config).status().unwrap().success());
+    refused("not a regular file");
+    assert!(!world.path("out").exists() && world.origin.hits_below("/") == 0);
+}

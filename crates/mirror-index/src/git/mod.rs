@@ -98,6 +98,22 @@ impl GitIndex {
 
     /// One file.
     pub(crate) fn file(&self, path: &str) -> Result<Option<Vec<u8>>, IndexError> {
+        self.find(path)?.map(|id| self.read(id)).transpose()
+    }
+
+    /// Returns a small file and its size; only the size of one that is larger than `most` bytes.
+    pub(crate) fn small_file(&self, path: &str, most: u64) -> Result<Option<(u64, Vec<u8>)>, IndexError> {
+        let Some(id) = self.find(path)? else { return Ok(None) };
+        let header = self.repo.find_header(id).map_err(|error| self.fail("read an object of", &error))?;
+        let data = if header.size() <= most { self.read(id)? } else { Vec::new() };
+        Ok(Some((header.size(), data)))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn find(&self, path: &str) -> Result<Option<gix::ObjectId>, IndexError> {
         let mut at = self.tree;
         for part in path.split('/') {
             let tree = self.read(at)?;
@@ -108,7 +124,7 @@ impl GitIndex {
                 None => return Ok(None),
             }
         }
-        self.read(at).map(Some)
+        Ok(Some(at))
     }
 
     /// The bytes of an object.

@@ -36,7 +36,14 @@ pub(super) fn open(options: &SidecarOptions) -> Result<(Feed, Urls), PipelineErr
     match &options.source {
         SidecarSource::Local(dir) => {
             let source = open_index(dir)?;
-            Ok((Feed::Local(source), base.map_or_else(|| urls_of(&upstream::crates_base_url()), Ok)?))
+            let urls = match base {
+                Some(base) => base,
+                None => match source.downloads()? {
+                    Some(own) => Urls::Template(own),
+                    None => urls_of(&upstream::crates_base_url())?,
+                },
+            };
+            Ok((Feed::Local(source), urls))
         }
         SidecarSource::SparseCache { mirror, registry } => {
             let cache = SparseCache::open(mirror, registry.as_ref())?;
