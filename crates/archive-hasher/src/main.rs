@@ -33,9 +33,10 @@ fn main() -> ExitCode {
         Err(error) => return complain(&error, USAGE),
     };
     let terminal = ProgressHandle::new();
-    if let Err(error) = mirror_telemetry::init_logging(&resolve::logging(&reports), &terminal) {
-        return complain(&error.into(), USAGE);
-    }
+    let _log = match mirror_telemetry::init_logging(&resolve::logging(&reports), &terminal) {
+        Ok(log) => log,
+        Err(error) => return complain(&error.into(), USAGE),
+    };
     let monitor = Arc::new(Monitor::new());
     let stop = Arc::clone(&monitor);
     let signal = match mirror_cli::watch("stopping", move || stop.cancel()) {

@@ -58,9 +58,10 @@ fn gaps(flags: &Flags) -> ExitCode {
         Ok(layout) => layout,
         Err(error) => return complain(&error, Code::Usage),
     };
-    if let Err(error) = mirror_telemetry::init_logging(&flags.reports.log(), &ProgressHandle::new()) {
-        return complain(&error.into(), Code::Usage);
-    }
+    let _log = match mirror_telemetry::init_logging(&flags.reports.log(), &ProgressHandle::new()) {
+        Ok(log) => log,
+        Err(error) => return complain(&error.into(), Code::Usage),
+    };
     let listed = || {
         if let Some(path) = &flags.acknowledge_gaps {
             let gaps = mirror_pipeline::read_gaps(path)?;
@@ -86,9 +87,10 @@ fn rebuild(flags: &Flags) -> ExitCode {
         Ok(options) => options,
         Err(error) => return complain(&error, Code::Usage),
     };
-    if let Err(error) = mirror_telemetry::init_logging(&flags.reports.log(), &ProgressHandle::new()) {
-        return complain(&error.into(), Code::Usage);
-    }
+    let _log = match mirror_telemetry::init_logging(&flags.reports.log(), &ProgressHandle::new()) {
+        Ok(log) => log,
+        Err(error) => return complain(&error.into(), Code::Usage),
+    };
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
     let signal = match mirror_cli::watch("stopping: the catalogue stays as it was", move || stop.cancel()) {
@@ -116,9 +118,10 @@ fn network_threads() -> usize {
 
 async fn run(settings: Settings) -> ExitCode {
     let handle = ProgressHandle::new();
-    if let Err(error) = mirror_telemetry::init_logging(&settings.log, &handle) {
-        return complain(&error.into(), Code::Usage);
-    }
+    let _log = match mirror_telemetry::init_logging(&settings.log, &handle) {
+        Ok(log) => log,
+        Err(error) => return complain(&error.into(), Code::Usage),
+    };
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
     let listener = match &settings.listen {
         Some(addr) if !settings.options.dry_run => match Listener::start(addr, stats.clone()).await {

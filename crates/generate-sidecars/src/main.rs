@@ -27,9 +27,10 @@ fn main() -> ExitCode {
 
 fn run(settings: &Settings) -> ExitCode {
     let handle = ProgressHandle::new();
-    if let Err(error) = mirror_telemetry::init_logging(&settings.log, &handle) {
-        return complain(&error.into(), Code::Usage);
-    }
+    let _log = match mirror_telemetry::init_logging(&settings.log, &handle) {
+        Ok(log) => log,
+        Err(error) => return complain(&error.into(), Code::Usage),
+    };
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
     let cancel = CancellationToken::new();
     let stop = cancel.clone();

@@ -1,15 +1,17 @@
 use std::fmt::{Display, Write as _};
 use std::process::ExitCode;
 
-/// Prints text to standard output; a closed pipe is no fault of the run.
+/// Prints text to standard output, behind what was logged; a closed pipe is no fault of the run.
 pub fn print(text: &str) {
     use std::io::Write as _;
+    mirror_telemetry::flush_log();
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Prints a line to standard error, if that can be written; the exit code tells the same.
+/// Prints a line to standard error, behind what was logged, if that can be written; the exit code tells the same.
 pub fn say(text: &str) {
     use std::io::Write as _;
+    mirror_telemetry::flush_log();
     let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 

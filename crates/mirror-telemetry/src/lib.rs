@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 mod flame;
+mod lines;
 mod listener;
 mod logging;
 mod metrics;
@@ -11,7 +12,9 @@ mod stats;
 mod work;
 
 pub use listener::{ListenError, Listener};
-pub use logging::{LogFormat, LogLevel, LogOptions, ProgressHandle, TelemetryError, init_logging};
+pub use logging::{
+    LogFormat, LogLevel, LogOptions, Logging, ProgressHandle, TelemetryError, flush_log, init_logging,
+};
 pub use progress::{Progress, ProgressOptions};
 pub use stats::{Activity, Phase, RunStats, Snapshot};
 pub use work::{WorkDone, WorkProgress};

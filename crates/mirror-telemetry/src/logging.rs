@@ -1,11 +1,14 @@
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use indicatif::MultiProgress;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
 use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
+
+use crate::lines::Lines;
 
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,9 @@ pub enum TelemetryError {
         /// The reason.
         source: io::Error,
     },
+    /// The thread that writes the log could not be had.
+    #[error("could not start the thread that writes the log")]
+    Thread(#[source] io::Error),
 }
 
 /// The terminal, shared by log lines and the progress bar.
@@ -66,40 +72,70 @@ impl ProgressHandle {
     }
 }
 
-/// Writes whole lines to standard error, above the bar.
+/// Takes records as `tracing` makes them, each with one call.
 #[derive(Clone)]
-struct AboveBar(MultiProgress);
+struct Records(Lines);
 
-impl io::Write for AboveBar {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Logging decides nothing: what cannot be written is lost, and the work goes on.
-        self.0.suspend(|| {
-            let _ = io::stderr().write_all(clean(line).as_bytes());
-        });
-        Ok(line.len())
+impl io::Write for Records {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        self.0.push(clean(record));
+        Ok(record.len())
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-impl<'a> MakeWriter<'a> for AboveBar {
+impl<'a> MakeWriter<'a> for Records {
     type Writer = Self;
     fn make_writer(&'a self) -> Self {
         self.clone()
     }
 }
 
-/// A log file, or what a test writes into.
-struct Clean<W>(W);
+/// The log of the process, while it is set up. Dropped, it waits until what was logged is written, unless the log
+/// stands still.
+#[derive(Debug)]
+#[must_use = "what is logged last may be lost without it"]
+pub struct Logging(());
 
-impl<W: io::Write> io::Write for Clean<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let _ = self.0.write_all(clean(line).as_bytes());
-        Ok(line.len())
+impl Drop for Logging {
+    fn drop(&mut self) {
+        flush_log();
+    }
+}
+
+static LOG: OnceLock<Lines> = OnceLock::new();
+
+/// Waits until what was logged is written, so that what is printed next stands behind it; a second at most where
+/// nobody reads the log. Does nothing where there is none.
+pub fn flush_log() {
+    if let Some(lines) = LOG.get() {
+        lines.flush();
+    }
+}
+
+/// Makes the record about lines that were lost, as all others look.
+fn lost(lines: u64, format: LogFormat) -> String {
+    let record = Arc::new(Mutex::new(Vec::new()));
+    let writer = Mutex::new(Kept(record.clone()));
+    let builder = records(LevelFilter::WARN).with_writer(writer);
+    let say = || tracing::warn!(lines, "lines of the log are lost: nobody took them for a second");
+    match format {
+        LogFormat::Text => tracing::subscriber::with_default(builder.finish(), say),
+        LogFormat::Json => tracing::subscriber::with_default(builder.json().finish(), say),
+    }
+    clean(&record.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Keeps what is written.
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
     }
     fn flush(&mut self) -> io::Result<()> {
-        let _ = self.0.flush();
         Ok(())
     }
 }
@@ -134,41 +170,48 @@ fn records(level: LevelFilter) -> SubscriberBuilder<DefaultFields, Format, Level
         .log_internal_errors(false)
 }
 
-/// Sets up logging for the process; a second call changes nothing.
+/// Sets up logging for the process; a second call changes nothing. Logging decides nothing: a log that cannot be
+/// written is lost, and one that nobody takes holds up whoever logs for a second in all.
 ///
 /// # Errors
-/// When the log file cannot be opened.
-pub fn init_logging(options: &LogOptions, terminal: &ProgressHandle) -> Result<(), TelemetryError> {
+/// When the log file cannot be opened, or the thread that writes the log cannot be had.
+pub fn init_logging(options: &LogOptions, terminal: &ProgressHandle) -> Result<Logging, TelemetryError> {
     let level = match options.level {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let builder = records(level);
-    let _ = match (&options.path, options.format) {
-        (Some(path), format) => {
+    let format = options.format;
+    let told = move |lines| lost(lines, format);
+    let lines = match &options.path {
+        Some(path) => {
             #[expect(clippy::disallowed_methods, reason = "a log file, not a mirror file")]
-            let file = std::fs::File::options()
-                .append(true)
-                .create(true)
-                .open(path)
-                .map_err(|source| TelemetryError::File { path: path.clone(), source })?;
-            let builder = builder.with_writer(std::sync::Mutex::new(Clean(file)));
-            match format {
-                LogFormat::Text => builder.try_init(),
-                LogFormat::Json => builder.json().try_init(),
-            }
+            let file = std::fs::File::options().append(true).create(true).open(path);
+            let mut file = file.map_err(|source| TelemetryError::File { path: path.clone(), source })?;
+            Lines::start(move |text| drop(file.write_all(text.as_bytes())), told)
         }
-        (None, LogFormat::Text) => builder.with_writer(AboveBar(terminal.0.clone())).try_init(),
-        (None, LogFormat::Json) => builder.json().with_writer(AboveBar(terminal.0.clone())).try_init(),
+        None => {
+            // Above the bar.
+            let terminal = terminal.0.clone();
+            let write = move |text: &str| {
+                terminal.suspend(|| drop(io::stderr().write_all(text.as_bytes())));
+            };
+            Lines::start(write, told)
+        }
     };
-    Ok(())
+    let lines = lines.map_err(TelemetryError::Thread)?;
+    let builder = records(level).with_writer(Records(LOG.get_or_init(|| lines).clone()));
+    let _ = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    Ok(Logging(()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::mpsc;
 
     use super::*;
 
@@ -182,25 +225,15 @@ mod tests {
         );
     }
 
-    /// Shared, because the subscriber keeps what it writes into.
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("lock").write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     const HOSTILE: &str =
         "x\x1b[31mred\x1b[0m\r\n2026-01-01T00:00:00Z INFO forged\u{9b}1m\u{2028}\u{202e}\"}";
 
-    /// Hostile text in all the places that a record has.
-    fn logged(subscriber: impl tracing::Subscriber + Send + Sync, written: &Written) -> String {
-        tracing::subscriber::with_default(subscriber, || {
+    /// What becomes of hostile text in all the places that a record has.
+    fn logged(make: impl FnOnce(Records) -> tracing::Dispatch) -> String {
+        let (written, read) = mpsc::channel::<String>();
+        let lines = Lines::start(move |text| drop(written.send(text.to_owned())), |_| String::new());
+        let lines = lines.expect("a thread");
+        tracing::dispatcher::with_default(&make(Records(lines.clone())), || {
             let span = tracing::info_span!("span", of_span = HOSTILE);
             let _inside = span.enter();
             tracing::warn!("message {HOSTILE}");
@@ -208,8 +241,8 @@ mod tests {
             let error: &(dyn std::error::Error + 'static) = &io::Error::other(HOSTILE);
             tracing::error!(error, "an error");
         });
-        let bytes = written.0.lock().expect("lock").clone();
-        let text = String::from_utf8(bytes).expect("UTF-8");
+        lines.flush();
+        let text: String = read.try_iter().collect();
         assert_eq!(text.matches('\n').count(), 3, "a line for each record:\n{text}");
         assert!(text.ends_with('\n'));
         let harmless = |c: char| c == '\n' || !(c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c));
@@ -217,39 +250,23 @@ mod tests {
         text
     }
 
-    /// A full disk, or a reader that went away.
-    struct Full;
-
-    impl io::Write for Full {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::StorageFull.into())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Err(io::ErrorKind::BrokenPipe.into())
-        }
-    }
-
     #[test]
-    fn a_log_that_cannot_be_written_fails_nobody() {
-        let mut log = Clean(Full);
-        assert_eq!(io::Write::write(&mut log, b"a line\n").expect("swallowed"), 7);
-        io::Write::flush(&mut log).expect("swallowed");
+    fn lost_lines_are_told_in_the_form_of_the_log() {
+        let text = lost(12, LogFormat::Text);
+        assert!(text.contains("WARN") && text.contains("lines=12") && text.ends_with('\n'), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&lost(12, LogFormat::Json)).expect("JSON");
+        assert_eq!((&json["level"], &json["fields"]["lines"]), (&"WARN".into(), &12.into()));
     }
 
     #[test]
     fn hostile_text_is_escaped_in_text_records() {
-        let written = Written::default();
-        let subscriber = records(LevelFilter::DEBUG).with_writer(Mutex::new(Clean(written.clone()))).finish();
-        let text = logged(subscriber, &written);
+        let text = logged(|writer| records(LevelFilter::DEBUG).with_writer(writer).finish().into());
         assert_eq!(text.matches("forged").count(), 8, "nothing is lost: {text}");
     }
 
     #[test]
     fn hostile_text_survives_in_json_records() {
-        let written = Written::default();
-        let subscriber =
-            records(LevelFilter::DEBUG).json().with_writer(Mutex::new(Clean(written.clone()))).finish();
-        let text = logged(subscriber, &written);
+        let text = logged(|writer| records(LevelFilter::DEBUG).json().with_writer(writer).finish().into());
         let records: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         assert_eq!(records[0]["fields"]["message"], format!("message {HOSTILE}"));

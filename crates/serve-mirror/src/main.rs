@@ -34,9 +34,10 @@ fn export(flags: &Export) -> ExitCode {
         Ok(options) => options,
         Err(error) => return complain(&error, USAGE),
     };
-    if let Err(error) = log(&flags.reports.options()) {
-        return complain(&error, USAGE);
-    }
+    let _log = match log(&flags.reports.options()) {
+        Ok(log) => log,
+        Err(error) => return complain(&error, USAGE),
+    };
     let stop = CancellationToken::new();
     let token = stop.clone();
     let signal = match mirror_cli::watch("stopping: what is written so far stays", move || token.cancel()) {
@@ -69,9 +70,10 @@ fn exported(outcome: &ExportOutcome) -> u8 {
 }
 
 fn examine(flags: &Doctor) -> ExitCode {
-    if let Err(error) = log(&flags.reports.options()) {
-        return complain(&error, USAGE);
-    }
+    let _log = match log(&flags.reports.options()) {
+        Ok(log) => log,
+        Err(error) => return complain(&error, USAGE),
+    };
     match doctor::examine(flags) {
         Ok(findings) => {
             mirror_cli::print(&summary::found(&findings));
@@ -89,9 +91,10 @@ fn serve(flags: &Serve) -> ExitCode {
         Ok(options) => options,
         Err(error) => return complain(&error, USAGE),
     };
-    if let Err(error) = log(&flags.reports.options()) {
-        return complain(&error, USAGE);
-    }
+    let _log = match log(&flags.reports.options()) {
+        Ok(log) => log,
+        Err(error) => return complain(&error, USAGE),
+    };
     let stop = CancellationToken::new();
     let token = stop.clone();
     if let Err(error) = mirror_cli::watch("stopping: what is under way may end", move || token.cancel()) {
@@ -140,7 +143,7 @@ fn name_unlisted(options: &mirror_serve::ServeOptions) {
     }
 }
 
-fn log(options: &LogOptions) -> anyhow::Result<()> {
+fn log(options: &LogOptions) -> anyhow::Result<mirror_telemetry::Logging> {
     Ok(mirror_telemetry::init_logging(options, &ProgressHandle::new())?)
 }
 

@@ -12,6 +12,7 @@ mod faults;
 mod hostile;
 mod hostile_origins;
 mod lines;
+mod logs;
 mod nightly;
 mod planted;
 mod prune_crash;

@@ -1,0 +1,73 @@
+//! A log that nobody takes decides nothing.
+
+use std::io::Read as _;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use mirror_testkit::{Fault, OriginOptions, TestRegistry};
+
+use crate::world::World;
+
+/// Releases that fail, each with a line of the log: several times what a pipe holds.
+const FAILING: usize = 3_000;
+
+/// How long is waited before a test calls it hung.
+const HUNG: Duration = Duration::from_secs(120);
+
+fn failing() -> World {
+    let options = OriginOptions::default();
+    let world = World::with(TestRegistry::generate(31, FAILING, 60), options);
+    world.origin.script(|_| Fault::Status(404));
+    world
+}
+
+/// Waits for the end, and returns the code.
+fn end(child: &mut Child) -> Option<i32> {
+    let began = Instant::now();
+    while began.elapsed() < HUNG {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    panic!("it hangs");
+}
+
+#[test]
+fn a_run_whose_log_nobody_takes_comes_to_its_end() {
+    let world = failing();
+    let mut command = world.mirroring("out");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    assert_eq!(end(&mut child), Some(3));
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(text.lines().any(|line| line.starts_with("unavailable")), "{text}");
+    assert_eq!(world.ledger("out").len(), FAILING);
+    // What had room is whole lines.
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.len() > 10_000 && log.starts_with("20"), "{} bytes: {log}", log.len());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_whose_log_nobody_takes_can_be_stopped() {
+    let world = failing();
+    // The last of them never answer.
+    world.origin.script(|ask| {
+        let last = ask.path.bytes().map(usize::from).sum::<usize>() % 20 == 0;
+        if last { Fault::Silence } else { Fault::Status(404) }
+    });
+    let mut command = world.mirroring("out");
+    command.args(["--concurrency", "64"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while world.origin.hits_below("/crates/") < 500 && began.elapsed() < HUNG {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(end(&mut child), Some(143));
+}
