@@ -45,6 +45,9 @@ pub(crate) struct Options {
     /// Folder to work in. Default: below /dev/shm when it is there.
     #[arg(long)]
     work: Option<PathBuf>,
+    /// The folder with the release programs of another version, which run in turn with these.
+    #[arg(long, value_name = "DIR")]
+    before: Option<PathBuf>,
     /// Write the tables to docs/benchmarks.md; those of benchmarks that were not run stay.
     #[arg(long)]
     write: bool,
@@ -57,6 +60,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) in_memory: bool,
     /// The program under test.
     pub(crate) program: PathBuf,
+    /// The folder of another version's programs.
+    pub(crate) before: Option<PathBuf>,
     /// `serve-mirror`, and the example that serves a mirror of many crates.
     pub(crate) server: PathBuf,
     pub(crate) many_crates: PathBuf,
@@ -113,6 +118,12 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         work: folder.path(),
         in_memory: options.work.is_none() && base.starts_with("/dev/shm"),
         program: program(root, "download-crates")?,
+        before: options
+            .before
+            .as_deref()
+            .map(Path::canonicalize)
+            .transpose()
+            .context("looking for --before")?,
         server: program(root, "serve-mirror")?,
         many_crates: program(root, "examples/many_crates")?,
         floor: program(root, "examples/floor")?,
@@ -165,6 +176,13 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         std::fs::write(&path, report.merged(&old)).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
+}
+
+impl Bench<'_> {
+    /// Returns a program of the other version, where one was named.
+    pub(crate) fn before(&self, name: &str) -> Option<PathBuf> {
+        self.before.as_ref().map(|dir| dir.join(name))
+    }
 }
 
 /// Where the release build of a program is.

@@ -64,6 +64,7 @@ pub(crate) fn plan(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()>
         index.releases()
     );
     let mut us = Series::new("download-crates --dry-run");
+    let mut before = Series::new("download-crates --dry-run of the version before");
     let mut naive = Series::new("two plain threads over the work tree, serde (no planning)");
     let mut by_git = Series::new("git ls-tree, git cat-file --batch (no parsing)");
     for round in 0..bench.rounds {
@@ -74,6 +75,9 @@ pub(crate) fn plan(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()>
             "the dry run did not plan {} releases",
             index.releases()
         );
+        if let Some(program) = bench.before("download-crates") {
+            before.run(bench.work, &program.display().to_string(), &ours)?;
+        }
         naive.run(bench.work, &own, &words(&["walk-two", &tree]))?;
         by_git.run(bench.work, "sh", &words(&["-c", &cat]))?;
     }
@@ -88,8 +92,9 @@ pub(crate) fn plan(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()>
         ),
         index.releases(),
         &us,
-        &[&naive, &by_git],
+        &[&naive, &by_git, &before].into_iter().filter(|s| !s.costs.is_empty()).collect::<Vec<_>>(),
     );
+    report.before("P3", &us, &before);
     let scale = releases as f64 / 2_500_000.0;
     report.target(
         "P3 seconds for 2.5 million records",
@@ -123,13 +128,23 @@ pub(super) fn count(work: &Path, name: &str) -> anyhow::Result<u64> {
     found.with_context(|| format!("no {name:?} in the summary"))
 }
 
-/// A mirror over several nights.
+const BEFORE: &str = " (the version before)";
+
+/// A mirror, and the program that keeps it.
+struct Held {
+    program: PathBuf,
+    out: PathBuf,
+    /// Stands behind the names of its rows.
+    suffix: &'static str,
+}
+
+/// Mirrors over several nights.
 struct Nights<'a> {
     bench: &'a Bench<'a>,
     index: Synthetic,
     origin: Origin,
     bare: PathBuf,
-    out: PathBuf,
+    mirrors: Vec<Held>,
     rows: Vec<(Series, String)>,
 }
 
@@ -144,9 +159,14 @@ pub(crate) fn nights(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<(
         index: Synthetic::new(scale),
         origin: Origin::start(OriginOptions { workers: 2, ..OriginOptions::default() }, Arc::new(|_| None)),
         bare: bench.work.join("p4.git"),
-        out: bench.work.join("out-p4"),
+        mirrors: vec![Held { program: bench.program.clone(), out: bench.work.join("out-p4"), suffix: "" }],
         rows: Vec::new(),
     };
+    nights.mirrors.extend(bench.before("download-crates").map(|program| Held {
+        program,
+        out: bench.work.join("out-p4-before"),
+        suffix: BEFORE,
+    }));
     nights.index.create_git(&nights.bare, GitForm::Bare);
     nights.serve();
     let held = releases as u64;
@@ -189,17 +209,23 @@ pub(crate) fn nights(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<(
         "at most 2",
         |x| x <= 2.0,
     );
-    let most = nights.rows.iter().map(|(series, _)| series.own_mib()).fold(0.0, f64::max);
+    let own = nights.rows.iter().map(|(series, _)| series).filter(|series| !series.name.ends_with(BEFORE));
+    let most = own.map(Series::own_mib).fold(0.0, f64::max);
     report.target(
         &format!("P4 peak MiB of any night beside mapped files (P8), {releases} held"),
         most,
         "at most 256",
         |x| x > 0.0 && x <= 256.0,
     );
-    for path in [&nights.bare, &nights.out] {
-        std::fs::remove_dir_all(path).context("removing the mirror of P4")?;
+    for name in ["nothing new", "500 crates published a version", "everything is downloaded"] {
+        if let (Some(us), Some(before)) = (nights.series(name), nights.series(&format!("{name}{BEFORE}"))) {
+            report.before(&format!("P4 {name}"), us, before);
+        }
     }
-    std::fs::remove_file(bench.work.join("manifest.jsonl")).context("removing the manifest of P4")
+    for path in nights.mirrors.iter().map(|mirror| &mirror.out).chain([&nights.bare]) {
+        std::fs::remove_dir_all(path).context("removing the mirrors of P4")?;
+    }
+    Ok(())
 }
 
 impl Nights<'_> {
@@ -221,16 +247,26 @@ impl Nights<'_> {
     /// Runs the program and compares its report with what is expected.
     fn run(&mut self, name: &str, expected: &[(&str, u64)]) -> anyhow::Result<()> {
         println!("P4: {name}");
-        let (index, out) = (self.bare.display().to_string(), self.out.display().to_string());
+        for at in 0..self.mirrors.len() {
+            self.run_one(at, name, expected)?;
+        }
+        Ok(())
+    }
+
+    fn run_one(&mut self, mirror: usize, name: &str, expected: &[(&str, u64)]) -> anyhow::Result<()> {
+        let Held { program, out, suffix } = &self.mirrors[mirror];
+        let name = format!("{name}{suffix}");
+        let (index, out) = (self.bare.display().to_string(), out.display().to_string());
         let mut line = words(&["--index-dir", &index, "--out", &out, "--listen", "", "--include-yanked"]);
+        line.extend(words(&["--manifest", &format!("{out}/manifest.jsonl")]));
         line.extend(words(&["--crates-base-url", &format!("{}/crates", self.origin.base())]));
         line.extend(words(&["--cacert", &self.origin.ca().display().to_string()]));
         let at = self.rows.iter().position(|(series, _)| series.name == name).unwrap_or_else(|| {
-            self.rows.push((Series::new(name), String::new()));
+            self.rows.push((Series::new(&name), String::new()));
             self.rows.len() - 1
         });
         let (series, noticed) = &mut self.rows[at];
-        series.run(self.bench.work, &self.bench.program.display().to_string(), &line)?;
+        series.run(self.bench.work, &program.display().to_string(), &line)?;
         let mut said = Vec::new();
         for (what, wanted) in expected {
             let found = count(self.bench.work, what)?;
@@ -246,8 +282,10 @@ impl Nights<'_> {
         let mut left = files;
         for at in all {
             let Some(release) = self.index.releases_of(at).into_iter().next() else { continue };
-            let path = self.path(&release);
-            std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            for mirror in &self.mirrors {
+                let path = mirror.out.join(self.path(&release));
+                std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            }
             left -= 1;
             if left == 0 {
                 return Ok(());
@@ -266,7 +304,7 @@ impl Nights<'_> {
             [_, b'-', ..] => format!("{}/{}", &name[..2], &name[2..name.len().min(4)]),
             _ => format!("{}/{}", &name[..1], &name[1..3]),
         };
-        self.out.join(dir).join(id.file_name())
+        Path::new(&dir).join(id.file_name())
     }
 
     /// Every file against the bytes that were published, with code that the program does not share.
@@ -274,13 +312,13 @@ impl Nights<'_> {
         let mut found = 0;
         for at in self.index.numbers() {
             for release in self.index.releases_of(at) {
-                let path = self.path(&release);
+                let path = self.mirrors[0].out.join(self.path(&release));
                 let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
                 ensure!(bytes == self.index.body(&release), "{} has other bytes", path.display());
                 found += 1;
             }
         }
-        let files = files_below(&self.out)?;
+        let files = files_below(&self.mirrors[0].out)?;
         ensure!(
             files as u64 == held,
             "{files} files are held, {held} were expected, {found} are in the index"
@@ -295,7 +333,7 @@ fn files_below(root: &Path) -> anyhow::Result<usize> {
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))? {
             let entry = entry.context("listing")?;
-            if entry.file_name() == ".mirror" {
+            if entry.file_name() == ".mirror" || entry.file_name() == "manifest.jsonl" {
                 continue;
             }
             if entry.file_type().context("listing")?.is_dir() {

@@ -92,6 +92,11 @@ impl Series {
         median(self.costs.iter().map(of).collect())
     }
 
+    /// CPU time by that of `other`: the median over the rounds.
+    pub(crate) fn cpu_over(&self, other: &Self) -> f64 {
+        median(self.costs.iter().zip(&other.costs).map(|(own, its)| own.cpu_s / its.cpu_s).collect())
+    }
+
     pub(crate) fn peak_mib(&self) -> f64 {
         self.costs.iter().map(|cost| cost.peak_mib).fold(0.0, f64::max)
     }

@@ -180,6 +180,19 @@ impl Report {
         self.targets.push(format!("| {name} | {value:.3} | {what} | |"));
     }
 
+    /// How a benchmark compares with the version before, where that took part.
+    pub(crate) fn before(&mut self, name: &str, us: &Series, before: &Series) {
+        if !before.costs.is_empty() {
+            self.figure(
+                &format!("{name}, speed over the version before"),
+                us.speed_over(before),
+                "1 or more",
+            );
+            self.figure(&format!("{name}, CPU by the version before"), us.cpu_over(before), "1 or less");
+            self.figure(&format!("{name}, peak MiB of the version before"), before.peak_mib(), "");
+        }
+    }
+
     pub(crate) fn target(&mut self, name: &str, value: f64, wanted: &str, met: impl Fn(f64) -> bool) {
         let verdict = if met(value) { "met" } else { "**missed**" };
         self.targets.push(format!("| {name} | {value:.3} | {wanted} | {verdict} |"));

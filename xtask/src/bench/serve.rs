@@ -21,21 +21,23 @@ const REQUESTS: usize = 200_000;
 pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let files = Files::make(bench.work, "serve", bench.releases, 20_000);
     let tls = Origin::start(OriginOptions::default(), Arc::new(|_| None));
-    let program = bench.program.display().to_string();
     let server = bench.server.display().to_string();
+    let versions = [Some(bench.program.clone()), bench.before("download-crates")];
     let mut mirrors = Vec::new();
     {
         let nginx = Nginx::start(bench.work, &files.www, tls.tls_dir())?;
-        for bundled in [false, true] {
-            let dir = fresh(bench.work)?.display().to_string();
+        for (program, bundled) in
+            versions.iter().flatten().flat_map(|program| [(program, false), (program, true)])
+        {
+            let dir = fresh(bench.work).display().to_string();
             let more = ["--bundle", "--bundles-out", &dir, "--bundle-mode", "only"];
             let more = if bundled { &more[..] } else { &[] };
-            let (arguments, out) = ours(bench, &files, &nginx.base(), tls.ca(), more)?;
-            Series::new("").run(bench.work, &program, &arguments)?;
+            let (arguments, out) = ours(bench, &files, &nginx.base(), tls.ca(), more);
+            Series::new("").run(bench.work, &program.display().to_string(), &arguments)?;
             mirrors.push(out);
         }
     }
-    let [loose, bundled] = &mirrors[..] else { bail!("two mirrors") };
+    let [loose, bundled, earlier @ ..] = &mirrors[..] else { bail!("two mirrors") };
     let web = bench.work.join("web");
     let export = ["export", &web.display().to_string(), "--mirror", &loose.display().to_string()];
     let url = ["--public-url", "http://localhost"];
@@ -44,17 +46,29 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     let nginx = Nginx::start(bench.work, &web, tls.tls_dir())?;
     let of_loose = Serving::start(&bench.server, loose, tls.tls_dir())?;
     let of_bundles = Serving::start(&bench.server, bundled, tls.tls_dir())?;
+    let older: Vec<Serving> = match bench.before("serve-mirror") {
+        Some(older) => earlier.iter().map(|mirror| Serving::start(&older, mirror, tls.tls_dir())).collect(),
+        None => Ok(Vec::new()),
+    }?;
     let index: Vec<String> =
         files.registry.index_files().into_keys().map(|path| format!("/index/{path}")).collect();
     let crates: Vec<String> = files.registry.releases().map(mirror_testkit::TestRelease::url_path).collect();
-    let mut runs = [
+    let mut runs = vec![
         ("nginx, index files", nginx.base(), &index),
         ("serve-mirror, index files", of_loose.base.clone(), &index),
         ("nginx, releases", nginx.base(), &crates),
         ("serve-mirror, releases, loose", of_loose.base.clone(), &crates),
         ("serve-mirror, releases, bundled", of_bundles.base.clone(), &crates),
-    ]
-    .map(|(name, base, paths)| (Series::new(name), base, paths));
+    ];
+    if let [loose, bundled] = &older[..] {
+        runs.extend([
+            ("serve-mirror of the version before, index files", loose.base.clone(), &index),
+            ("serve-mirror of the version before, releases, loose", loose.base.clone(), &crates),
+            ("serve-mirror of the version before, releases, bundled", bundled.base.clone(), &crates),
+        ]);
+    }
+    let mut runs: Vec<_> =
+        runs.into_iter().map(|(name, base, paths)| (Series::new(name), base, paths)).collect();
     let n = REQUESTS.to_string();
     for round in 0..bench.rounds {
         println!("serve, round {} of {}", round + 1, bench.rounds);
@@ -73,7 +87,10 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
         }
     }
     let peak = of_loose.peak_mib()?.max(of_bundles.peak_mib()?);
-    let [(nginx_index, ..), (own_index, ..), (nginx_crates, ..), (by_loose, ..), (by_bundles, ..)] = &runs;
+    let series: Vec<&Series> = runs.iter().map(|(series, ..)| series).collect();
+    let [nginx_index, own_index, nginx_crates, by_loose, by_bundles, earlier @ ..] = &series[..] else {
+        bail!("five runs")
+    };
     report.serving(
         "Serve: requests answered",
         &format!(
@@ -82,8 +99,21 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
             crates.len()
         ),
         REQUESTS,
-        &[(nginx_index, nginx_index), (own_index, nginx_index), (nginx_crates, nginx_crates), (by_loose, nginx_crates), (by_bundles, nginx_crates)],
+        &[
+            (nginx_index, nginx_index),
+            (own_index, nginx_index),
+            (nginx_crates, nginx_crates),
+            (by_loose, nginx_crates),
+            (by_bundles, nginx_crates),
+        ],
     );
+    let names = ["Serve index files", "Serve releases", "Serve bundled"];
+    for (name, (own, before)) in
+        names.into_iter().zip([own_index, by_loose, by_bundles].into_iter().zip(earlier))
+    {
+        let ratio = own.speed_over(before);
+        report.figure(&format!("{name}, speed over the version before"), ratio, "1 or more");
+    }
     report.target("Serve index files over nginx", own_index.speed_over(nginx_index), "at least 0.5", |x| {
         x >= 0.5
     });

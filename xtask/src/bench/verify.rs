@@ -37,19 +37,31 @@ fn one(bench: &Bench<'_>, report: &mut Report, releases: usize, mean_bytes: usiz
     // As a clone comes: in one pack.
     git(&index, &["repack", "-a", "-d", "--quiet"]);
     let out = bench.work.join("p6-out").display().to_string();
-    let mut arguments = words(&["--index-dir", &index.display().to_string(), "--out", &out, "--listen", ""]);
+    let mut arguments = words(&["--index-dir", &index.display().to_string(), "--listen", ""]);
     arguments.extend(words(&["--crates-base-url", &format!("{}/crates", origin.base()), "--include-yanked"]));
     arguments.extend(words(&["--cacert", &origin.ca().display().to_string()]));
+    let into = |out: &str| words(&["--out", out, "--manifest", &format!("{out}/manifest.jsonl")]);
+    let ours = [arguments.clone(), into(&out)].concat();
+    let earlier = bench.work.join("p6-out-before").display().to_string();
+    let theirs = [arguments, into(&earlier)].concat();
     let program = bench.program.display().to_string();
-    Series::new("fill").run(bench.work, &program, &arguments)?;
-    arguments.push("--verify-existing".to_owned());
+    let older = bench.before("download-crates").map(|program| program.display().to_string());
+    Series::new("fill").run(bench.work, &program, &ours)?;
+    if let Some(older) = &older {
+        Series::new("fill").run(bench.work, older, &theirs)?;
+    }
+    let verifying = |line: &[String]| [line, &words(&["--verify-existing"])].concat();
 
     let own = std::env::current_exe().context("finding this program")?.display().to_string();
     let mut us = Series::new("download-crates --verify-existing");
+    let mut before = Series::new("download-crates --verify-existing of the version before");
     let mut plain = Series::new("two plain threads, read + SHA-256");
     for round in 0..bench.rounds {
         println!("P6, round {} of {}", round + 1, bench.rounds);
-        us.run(bench.work, &program, &arguments)?;
+        us.run(bench.work, &program, &verifying(&ours))?;
+        if let Some(older) = &older {
+            before.run(bench.work, older, &verifying(&theirs))?;
+        }
         plain.run(bench.work, &own, &words(&["hash-two", &out]))?;
     }
     let count = registry.len();
@@ -58,8 +70,9 @@ fn one(bench: &Bench<'_>, report: &mut Report, releases: usize, mean_bytes: usiz
         &format!("{count} files of {kb} kB on average, warm; the index is a git repository with one pack"),
         count,
         &us,
-        &[&plain],
+        &[&plain, &before].into_iter().filter(|s| !s.costs.is_empty()).collect::<Vec<_>>(),
     );
+    report.before(&format!("P6 {kb} kB"), &us, &before);
     report.target(
         &format!("P6 files/s over two plain threads, {kb} kB"),
         us.speed_over(&plain),
@@ -68,7 +81,9 @@ fn one(bench: &Bench<'_>, report: &mut Report, releases: usize, mean_bytes: usiz
     );
     std::fs::remove_dir_all(&index).context("removing the index of P6")?;
     std::fs::remove_dir_all(&out).context("removing the mirror of P6")?;
-    std::fs::remove_file(bench.work.join("manifest.jsonl")).context("removing the manifest of P6")?;
+    if older.is_some() {
+        std::fs::remove_dir_all(&earlier).context("removing the earlier mirror of P6")?;
+    }
     Ok(())
 }
 
