@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::IndexError;
+use crate::oversize;
 use crate::record::IndexFile;
 use crate::source::{Visit, holds_index_files, is_index_file};
 
@@ -12,11 +13,12 @@ use crate::source::{Visit, holds_index_files, is_index_file};
 #[derive(Debug)]
 pub struct DirIndex {
     root: PathBuf,
+    max_file_bytes: usize,
 }
 
 impl DirIndex {
-    pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+    pub(crate) fn new(root: &Path, max_file_bytes: usize) -> Self {
+        Self { root: root.to_owned(), max_file_bytes }
     }
 
     pub(crate) fn scan(&self, visit: &mut dyn FnMut(IndexFile) -> ControlFlow<()>) -> Result<(), IndexError> {
@@ -66,10 +68,13 @@ impl DirIndex {
         })
     }
 
-    /// One file.
+    /// Returns one file; what is no plain file is none, as in a scan.
     pub(crate) fn file(&self, path: &str) -> Result<Option<Vec<u8>>, IndexError> {
+        let is_none = |error: &io::Error| {
+            error.kind() == io::ErrorKind::NotFound || mirror_fs::not_plain(error).is_some()
+        };
         match self.read(path) {
-            Err(IndexError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(IndexError::Io { source, .. }) if is_none(&source) => Ok(None),
             read => read.map(Some),
         }
     }
@@ -100,11 +105,23 @@ impl DirIndex {
         self.read_into(path, &mut data).map(|()| data)
     }
 
+    /// Reads a plain file, or puts down what stands in for one that is too large. It may grow meanwhile.
     fn read_into(&self, path: &str, data: &mut Vec<u8>) -> Result<(), IndexError> {
         let path = self.root.join(path);
         data.clear();
-        let read = fs::File::open(&path).and_then(|mut file| file.read_to_end(data));
-        read.map(drop).map_err(fail(&path))
+        let max_bytes = self.max_file_bytes as u64;
+        let mut read = || {
+            let file = mirror_fs::open_to_read(&path)?;
+            let mut size = file.metadata()?.len();
+            if size <= max_bytes {
+                size = file.take(max_bytes + 1).read_to_end(data)? as u64;
+            }
+            if size > max_bytes {
+                *data = oversize::large(size, self.max_file_bytes);
+            }
+            Ok(())
+        };
+        read().map_err(fail(&path))
     }
 
     fn lost(&self) -> IndexError {

@@ -7,6 +7,7 @@ use mirror_types::{
 };
 
 use crate::fields::Fields;
+use crate::oversize;
 
 /// Limits on what an index may hold.
 #[derive(Debug, Clone, Copy)]
@@ -161,11 +162,14 @@ impl<'a> FileChecker<'a> {
         Self { path, limits, known: None }
     }
 
-    /// Whether a line is not too long to be read.
+    /// Whether a line is not too long to be read, and does not stand in for a whole file that is.
     ///
     /// # Errors
     /// The reason, for people.
     pub fn fits(&self, line: &[u8]) -> Result<(), String> {
+        if let Some(reason) = oversize::reason(line) {
+            return Err(reason);
+        }
         if line.len() > self.limits.max_line_bytes {
             return Err(format!(
                 "the line has {} bytes, {} are allowed",

@@ -13,6 +13,12 @@ pub(crate) fn options() -> gix::open::Options {
     gix::open::Options::default().permissions(permissions)
 }
 
+/// Returns the same, with a bound on the memory that one object may take. What is larger is an error whose class is
+/// that of exhausted resources. For repositories without a work tree: the file list of one is bounded as well.
+pub(crate) fn options_within(max_bytes: usize) -> gix::open::Options {
+    options().config_overrides([format!("gitoxide.objects.allocLimit={max_bytes}")])
+}
+
 /// Returns why the repository at `dir` cannot be read, in words that lead to the cause; `None` when nothing is known
 /// against it. Reads its configuration, blocks.
 pub(crate) fn unreadable_form(dir: &Path) -> Option<&'static str> {

@@ -13,7 +13,8 @@ use crate::sparse::{CONFIG_MAX_BYTES, ConfigError, DlTemplate, RegistryConfig};
 /// The file of an index that says where its crates are.
 const CONFIG: &str = "config.json";
 
-/// What takes a file of the index: its path and its bytes.
+/// What takes a file of the index: its path and its bytes. In place of a file that is too large comes one line that
+/// [`FileChecker::fits`](crate::FileChecker::fits) refuses, with the reason.
 pub type Visit<'v> = Box<dyn FnMut(&str, &[u8]) -> ControlFlow<()> + 'v>;
 
 /// The bytes of a file that differs, unread.
@@ -42,19 +43,27 @@ pub enum IndexSource {
 }
 
 impl IndexSource {
-    /// Opens whatever index is at `path`.
+    /// Opens whatever index is at `path`. Files of more than [`MAX_FILE_BYTES`](crate::MAX_FILE_BYTES) are not read.
     ///
     /// # Errors
     /// When there is none or it cannot be read.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
+        Self::open_with(path, crate::MAX_FILE_BYTES)
+    }
+
+    /// Opens whatever index is at `path`. Files of more than `max_file_bytes` are not read.
+    ///
+    /// # Errors
+    /// When there is none or it cannot be read.
+    pub fn open_with(path: &Path, max_file_bytes: usize) -> Result<Self, IndexError> {
         if !path.is_dir() {
             return Err(IndexError::Missing { path: path.to_owned() });
         }
         let bare = path.join("objects").is_dir() && path.join("HEAD").is_file();
         if bare || path.join(".git").exists() {
-            GitIndex::open(path).map(|index| Self::Git(Box::new(index)))
+            GitIndex::open(path, max_file_bytes).map(|index| Self::Git(Box::new(index)))
         } else {
-            Ok(Self::Dir(DirIndex::new(path)))
+            Ok(Self::Dir(DirIndex::new(path, max_file_bytes)))
         }
     }
 

@@ -8,18 +8,31 @@
 #[error("a delta of the pack is damaged")]
 pub(super) struct Damaged;
 
-/// Makes the object that `delta` describes out of `base`; `out` is emptied first. An object of more
-/// than `max_bytes` is refused before memory is taken for it.
-pub(super) fn apply(base: &[u8], delta: &[u8], max_bytes: usize, out: &mut Vec<u8>) -> Result<(), Damaged> {
+/// What became of applying a delta.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Applied {
+    Made,
+    /// The object would have so many bytes.
+    TooLarge(u64),
+}
+
+/// Makes the object that `delta` describes out of `base`; `out` is emptied first. No memory is
+/// taken for an object of more than `max_bytes`.
+pub(super) fn apply(
+    base: &[u8],
+    delta: &[u8],
+    max_bytes: usize,
+    out: &mut Vec<u8>,
+) -> Result<Applied, Damaged> {
     let mut delta = delta;
     if number(&mut delta)? != base.len() {
         return Err(Damaged);
     }
     let size = number(&mut delta)?;
-    if size > max_bytes {
-        return Err(Damaged);
-    }
     out.clear();
+    if size > max_bytes {
+        return Ok(Applied::TooLarge(size as u64));
+    }
     out.reserve(size);
     while let Some(command) = next(&mut delta) {
         let bytes = match command {
@@ -43,7 +56,7 @@ pub(super) fn apply(base: &[u8], delta: &[u8], max_bytes: usize, out: &mut Vec<u
         }
         out.extend_from_slice(bytes);
     }
-    if out.len() == size { Ok(()) } else { Err(Damaged) }
+    if out.len() == size { Ok(Applied::Made) } else { Err(Damaged) }
 }
 
 fn next(from: &mut &[u8]) -> Option<u8> {
@@ -107,7 +120,8 @@ mod tests {
         let mut out = Vec::new();
         apply(&base, &delta, MAX, &mut out).expect("applies");
         assert_eq!(out, [&base[1..4], b"xy", &base[2..2 + 0x1_0000]].concat());
-        assert_eq!(apply(&base, &delta, 100, &mut out), Err(Damaged), "too large");
+        assert_eq!(apply(&base, &delta, 100, &mut out), Ok(Applied::TooLarge(65_541)));
+        assert!(out.is_empty());
     }
 
     #[test]

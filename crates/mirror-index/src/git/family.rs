@@ -9,14 +9,18 @@ use gix::ObjectId;
 use gix::odb::pack;
 use gix::odb::pack::data::entry::Header;
 
-use super::{GitIndex, MAX_OBJECT_BYTES, delta, tree};
+use super::delta::{self, Applied};
+use super::{GitIndex, tree};
 use crate::error::IndexError;
+use crate::oversize;
 use crate::source::Visit;
 
 /// Files of an index, many times as many as there are crates today.
 const MAX_FILES: usize = 8_000_000;
-/// What a thread holds of one line of deltas, bytes.
-const MAX_LINE_BYTES: usize = 3 * MAX_OBJECT_BYTES;
+/// What a thread holds of one line of deltas, in objects of the largest size.
+const MAX_LINE_OBJECTS: usize = 3;
+/// Buffers of more bytes are not kept to be used again.
+const MAX_KEPT_BYTES: usize = 4 << 20;
 /// Families that a thread takes at once.
 const AT_ONCE: usize = 64;
 const NONE: u32 = u32::MAX;
@@ -102,7 +106,7 @@ pub(super) fn scan<'v>(
     let mut visit = visitor();
     for file in elsewhere {
         let file = file as usize;
-        if visit(files.path(file), &index.read_loose(files.blobs[file].1)?).is_break() {
+        if visit(files.path(file), &index.read_file(files.blobs[file].1)?).is_break() {
             break;
         }
     }
@@ -199,10 +203,9 @@ fn read_all<'v>(
     visitor: &(dyn Fn() -> Visit<'v> + Sync),
 ) -> Result<ControlFlow<()>, IndexError> {
     let (next, given) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let stop = AtomicBool::new(false);
+    let (stop, max_bytes) = (AtomicBool::new(false), index.max_bytes);
     let work = || -> Result<(), String> {
-        let mut reader =
-            Reader { files, families, inflate: gix::zlib::Inflate::default(), free: Vec::new(), given: 0 };
+        let mut reader = Reader::new(files, families, max_bytes);
         let mut visit = visitor();
         while !stop.load(Ordering::Relaxed) {
             let start = next.fetch_add(AT_ONCE, Ordering::Relaxed);
@@ -243,16 +246,32 @@ fn read_all<'v>(
 struct Reader<'a> {
     files: &'a Files,
     families: &'a Families<'a>,
+    max_bytes: usize,
     inflate: gix::zlib::Inflate,
     /// Buffers to be used again.
     free: Vec<Vec<u8>>,
     given: usize,
 }
 
-impl Reader<'_> {
+/// What is stored at a node: an object, or a delta.
+enum Stored {
+    Bytes(Vec<u8>),
+    /// It has so many bytes and was not inflated.
+    TooLarge(u64),
+}
+
+impl<'a> Reader<'a> {
+    fn new(files: &'a Files, families: &'a Families<'a>, max_bytes: usize) -> Self {
+        let inflate = gix::zlib::Inflate::default();
+        Self { files, families, max_bytes, inflate, free: Vec::new(), given: 0 }
+    }
+
     /// A base and everything made of it, depth first: only one line of ancestors is in memory.
     fn family(&mut self, root: u32, visit: &mut Visit<'_>) -> Result<ControlFlow<()>, String> {
-        let data = self.inflated(root)?;
+        let data = match self.inflated(root)? {
+            Stored::Bytes(data) => data,
+            Stored::TooLarge(size) => return Ok(self.pass_over(root, Some(size), visit)),
+        };
         let mut line = vec![(self.families.nodes[root as usize].child, data)];
         if self.give(root, &line[0].1, visit).is_break() {
             return Ok(ControlFlow::Break(()));
@@ -260,26 +279,82 @@ impl Reader<'_> {
         while let Some((child, base)) = line.last_mut() {
             if *child == NONE {
                 if let Some((_, data)) = line.pop() {
-                    self.free.push(data);
+                    self.keep(data);
                 }
                 continue;
             }
             let node = *child;
             *child = self.families.nodes[node as usize].next;
-            let delta = self.inflated(node)?;
-            let mut data = self.free.pop().unwrap_or_default();
-            let made = delta::apply(base, &delta, MAX_OBJECT_BYTES, &mut data);
-            made.map_err(|error| format!("{error}, at {}", self.families.nodes[node as usize].offset))?;
-            self.free.push(delta);
-            if self.give(node, &data, visit).is_break() {
-                return Ok(ControlFlow::Break(()));
+            let flow = match self.made(node, base)? {
+                Ok(data) => {
+                    let flow = self.give(node, &data, visit);
+                    let held: usize = line.iter().map(|(_, data)| data.len()).sum();
+                    if held + data.len() <= MAX_LINE_OBJECTS * self.max_bytes {
+                        line.push((self.families.nodes[node as usize].child, data));
+                        flow
+                    } else if flow.is_break() {
+                        flow
+                    } else {
+                        self.pass_over_children(node, visit)
+                    }
+                }
+                Err(size) => self.pass_over(node, size, visit),
+            };
+            if flow.is_break() {
+                return Ok(flow);
             }
-            if line.iter().map(|(_, data)| data.len()).sum::<usize>() + data.len() > MAX_LINE_BYTES {
-                return Err("its deltas are of large objects, one upon another".to_owned());
-            }
-            line.push((self.families.nodes[node as usize].child, data));
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Makes the object of a node out of its base. One that is too large is an error with its size, or without one
+    /// when already the delta is.
+    fn made(&mut self, node: u32, base: &[u8]) -> Result<Result<Vec<u8>, Option<u64>>, String> {
+        let delta = match self.inflated(node)? {
+            Stored::Bytes(delta) => delta,
+            Stored::TooLarge(_) => return Ok(Err(None)),
+        };
+        let mut data = self.free.pop().unwrap_or_default();
+        let made = delta::apply(base, &delta, self.max_bytes, &mut data);
+        let made =
+            made.map_err(|error| format!("{error}, at {}", self.families.nodes[node as usize].offset))?;
+        self.keep(delta);
+        Ok(match made {
+            Applied::Made => Ok(data),
+            Applied::TooLarge(size) => {
+                self.keep(data);
+                Err(Some(size))
+            }
+        })
+    }
+
+    fn keep(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= MAX_KEPT_BYTES {
+            self.free.push(buffer);
+        }
+    }
+
+    /// Gives what stands in for the file of a node that is too large, and for all that is made of it.
+    fn pass_over(&mut self, node: u32, size_bytes: Option<u64>, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        let text = match size_bytes {
+            Some(size) => oversize::large(size, self.max_bytes),
+            None => oversize::difference(self.max_bytes),
+        };
+        self.give(node, &text, visit)?;
+        self.pass_over_children(node, visit)
+    }
+
+    fn pass_over_children(&mut self, node: u32, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        let text = oversize::difference(self.max_bytes);
+        let mut open = vec![self.families.nodes[node as usize].child];
+        while let Some(node) = open.pop() {
+            if node != NONE {
+                let Node { child, next, .. } = self.families.nodes[node as usize];
+                open.extend([next, child]);
+                self.give(node, &text, visit)?;
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     fn give(&mut self, node: u32, data: &[u8], visit: &mut Visit<'_>) -> ControlFlow<()> {
@@ -292,19 +367,18 @@ impl Reader<'_> {
         }
     }
 
-    /// What is stored at a node: an object, or a delta.
-    fn inflated(&mut self, node: u32) -> Result<Vec<u8>, String> {
+    fn inflated(&mut self, node: u32) -> Result<Stored, String> {
         let offset = self.families.nodes[node as usize].offset;
         let fail = |reason: &dyn std::fmt::Display| format!("the object at {offset}: {reason}");
         let pack = &self.families.pack.data;
         let entry = pack.entry(offset).map_err(|error| fail(&error))?;
-        let size = usize::try_from(entry.decompressed_size).unwrap_or(usize::MAX);
-        if size > MAX_OBJECT_BYTES {
-            return Err(fail(&format_args!("it has {size} bytes")));
-        }
+        let size = match usize::try_from(entry.decompressed_size) {
+            Ok(size) if size <= self.max_bytes => size,
+            _ => return Ok(Stored::TooLarge(entry.decompressed_size)),
+        };
         let mut out = self.free.pop().unwrap_or_default();
         out.resize(size, 0);
         pack.decompress_entry(&entry, &mut self.inflate, &mut out).map_err(|error| fail(&error))?;
-        Ok(out)
+        Ok(Stored::Bytes(out))
     }
 }

@@ -10,12 +10,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::error::IndexError;
+use crate::oversize;
 use crate::record::IndexFile;
 use crate::repository;
 use crate::source::{BlobId, Change, Visit};
-
-/// Largest object that is read, bytes. The registry's largest index file has a few megabytes.
-const MAX_OBJECT_BYTES: usize = 64 << 20;
 
 /// A git repository, bare or checked out. Only the objects of HEAD's tree are read.
 #[derive(Debug)]
@@ -24,20 +22,24 @@ pub struct GitIndex {
     path: PathBuf,
     /// HEAD's tree when the index was opened: what is read, whatever HEAD becomes meanwhile.
     tree: gix::ObjectId,
+    /// Largest object that is read.
+    max_bytes: usize,
 }
 
 impl GitIndex {
-    pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
+    pub(crate) fn open(path: &Path, max_bytes: usize) -> Result<Self, IndexError> {
         if let Some(why) = repository::unreadable_form(path) {
             return Err(IndexError::Unreadable { path: path.to_owned(), why });
         }
-        let opened = gix::open_opts(path, repository::options());
+        // An object that is made of another takes the memory of both, and of what makes it.
+        let options = repository::options_within(max_bytes.saturating_mul(5) / 2);
+        let opened = gix::open_opts(path, options);
         let mut repo = opened.map_err(|error| fail("open", path)(error.to_string()))?;
         repo.object_cache_size_if_unset(0);
         let commit = repo.head_commit().map_err(|error| fail("find HEAD of", path)(error.to_string()))?;
         let tree = commit.tree_id().map_err(|error| fail("read HEAD of", path)(error.to_string()))?.detach();
         drop(commit);
-        Ok(Self { repo, path: path.to_owned(), tree })
+        Ok(Self { repo, path: path.to_owned(), tree, max_bytes })
     }
 
     /// Where it was cloned from, as its configuration says.
@@ -60,7 +62,7 @@ impl GitIndex {
     pub(crate) fn scan(&self, visit: &mut dyn FnMut(IndexFile) -> ControlFlow<()>) -> Result<(), IndexError> {
         let mut path = String::new();
         tree::walk(self, self.tree, &mut path, &mut |path, id| {
-            Ok(visit(IndexFile { path: path.to_owned(), data: self.read(id)? }))
+            Ok(visit(IndexFile { path: path.to_owned(), data: self.read_file(id)? }))
         })
         .map(drop)
     }
@@ -93,20 +95,20 @@ impl GitIndex {
     /// The bytes of a file that differs.
     pub(crate) fn blob(&self, blob: &BlobId) -> Result<Vec<u8>, IndexError> {
         let id = gix::ObjectId::from_hex(blob.0.as_bytes());
-        self.read(id.map_err(|error| self.fail("read an object of", &error))?)
+        self.read_file(id.map_err(|error| self.fail("read an object of", &error))?)
     }
 
     /// One file.
     pub(crate) fn file(&self, path: &str) -> Result<Option<Vec<u8>>, IndexError> {
-        self.find(path)?.map(|id| self.read(id)).transpose()
+        self.find(path)?.map(|id| self.read_file(id)).transpose()
     }
 
     /// Returns a small file and its size; only the size of one that is larger than `most` bytes.
     pub(crate) fn small_file(&self, path: &str, most: u64) -> Result<Option<(u64, Vec<u8>)>, IndexError> {
         let Some(id) = self.find(path)? else { return Ok(None) };
-        let header = self.repo.find_header(id).map_err(|error| self.fail("read an object of", &error))?;
-        let data = if header.size() <= most { self.read(id)? } else { Vec::new() };
-        Ok(Some((header.size(), data)))
+        let size = self.size(id)?;
+        let data = if size <= most { self.read(id)? } else { Vec::new() };
+        Ok(Some((size, data)))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -127,19 +129,32 @@ impl GitIndex {
         Ok(Some(at))
     }
 
-    /// The bytes of an object.
+    /// Returns the bytes of an object without which the index cannot be read.
     fn read(&self, id: gix::ObjectId) -> Result<Vec<u8>, IndexError> {
-        let header = self.repo.find_header(id).map_err(|error| self.fail("read an object of", &error))?;
-        if header.size() > MAX_OBJECT_BYTES as u64 {
-            return Err(self.fail("read an object of", &format_args!("{id} has {} bytes", header.size())));
+        let size = self.size(id)?;
+        if size > self.max_bytes as u64 {
+            return Err(self.fail("read an object of", &format_args!("{id} has {size} bytes")));
         }
-        self.read_loose(id)
-    }
-
-    /// The bytes of an object that is in no pack: a git of this machine wrote it, no remote.
-    fn read_loose(&self, id: gix::ObjectId) -> Result<Vec<u8>, IndexError> {
         let object = self.repo.find_object(id).map_err(|error| self.fail("read an object of", &error))?;
         Ok(object.detach().data)
+    }
+
+    /// Returns the bytes of an index file, or what stands in for one that is too large.
+    fn read_file(&self, id: gix::ObjectId) -> Result<Vec<u8>, IndexError> {
+        let size = self.size(id)?;
+        if size > self.max_bytes as u64 {
+            return Ok(oversize::large(size, self.max_bytes));
+        }
+        match self.repo.find_object(id) {
+            Ok(object) => Ok(object.detach().data),
+            Err(error) if error.is_resource_exhausted() => Ok(oversize::difference(self.max_bytes)),
+            Err(error) => Err(self.fail("read an object of", &error)),
+        }
+    }
+
+    fn size(&self, id: gix::ObjectId) -> Result<u64, IndexError> {
+        let header = self.repo.find_header(id).map_err(|error| self.fail("read an object of", &error))?;
+        Ok(header.size())
     }
 
     fn fail(&self, doing: &'static str, error: &dyn std::fmt::Display) -> IndexError {

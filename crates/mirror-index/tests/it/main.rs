@@ -7,6 +7,7 @@
 mod checkouts;
 mod fixture;
 mod network;
+mod oversize;
 mod packing;
 mod reading;
 mod remotes;

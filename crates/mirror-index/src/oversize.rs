@@ -1,0 +1,33 @@
+//! Files of an index that are not read because of their size, and the text that stands in for them.
+//!
+//! Whoever takes the files of an index takes this text as one: a single line that [`FileChecker::fits`] refuses, with
+//! the reason. So such a file is one with a bad line: it is named, tells nothing of its crate, and the rest is read.
+//!
+//! [`FileChecker::fits`]: crate::FileChecker::fits
+
+/// Largest file of an index that is read, bytes. The registry's largest has a few megabytes.
+pub const MAX_FILE_BYTES: usize = 64 << 20;
+
+/// Begins the text. No JSON begins so, and neither does any line that an index may have.
+const MARK: &str = "\0not read: ";
+
+/// Returns what stands in for a file of `size_bytes`, when `max_bytes` are allowed.
+pub(crate) fn large(size_bytes: u64, max_bytes: usize) -> Vec<u8> {
+    format!("{MARK}the file has {size_bytes} bytes, {max_bytes} are allowed").into_bytes()
+}
+
+/// Returns what stands in for a file that git stores as a difference, where the other file, or what lies between, is
+/// larger than `max_bytes`.
+pub(crate) fn difference(max_bytes: usize) -> Vec<u8> {
+    format!(
+        "{MARK}the file is stored as a difference to one that is too large, {max_bytes} bytes are allowed; \
+         `git -c core.bigFileThreshold=16m repack -adf` in the index stores it by itself"
+    )
+    .into_bytes()
+}
+
+/// Returns why a file is not read, when `line` stands in for it.
+pub(crate) fn reason(line: &[u8]) -> Option<String> {
+    let text = line.strip_prefix(MARK.as_bytes())?;
+    Some(String::from_utf8_lossy(text).into_owned())
+}
