@@ -277,6 +277,9 @@ impl Planner {
             self.report.bad_lines += untold;
         }
         let seen = &parsed.path;
+        if !whole && names.is_empty() {
+            self.nothing_good(seen);
+        }
         if let Some(read) = &mut self.read {
             read.extend(names.iter().map(|name| hash(name.as_str())));
             if !whole {

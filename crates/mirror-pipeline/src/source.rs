@@ -541,6 +541,15 @@ impl Planner {
         }
     }
 
+    /// Reports what was named of an index file without a good line. What is held of it is not gone for that.
+    pub(crate) fn nothing_good(&mut self, path: &str) {
+        let file = path.rsplit('/').next().and_then(|name| name.parse::<CrateName>().ok());
+        let named = file.and_then(|file| self.named.get(&file.canonical()).cloned());
+        if let Some(name) = named {
+            self.unread(&name, "none of its lines is good");
+        }
+    }
+
     /// Reports what was named, crate or release, and is not in the index.
     fn missing(&mut self) -> Result<(), PipelineError> {
         if self.cancel.is_cancelled() || self.limit > 0 {

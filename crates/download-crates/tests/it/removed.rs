@@ -1,6 +1,6 @@
 //! What upstream deleted is held and not offered; gaps that a person knows are no alarm.
 
-use mirror_testkit::Fault;
+use mirror_testkit::{Fault, git, git_says};
 
 use crate::nightly::Nightly;
 use crate::world::run;
@@ -167,5 +167,31 @@ fn a_mass_disappearance_is_hidden_only_when_it_is_accepted() {
     nightly.go(&["--accept-mass-removal"]).expect(0);
     assert_eq!(nightly.catalogue(HIDDEN).len(), 40);
     assert_ne!(nightly.catalogue(kept), before);
+    nightly.go(&[]).expect(0);
+}
+
+#[test]
+fn a_file_that_is_too_large_takes_nothing_away() {
+    const HELD: &str = "SELECT name || ' ' || version FROM releases JOIN crates ON id = crate_id ORDER BY 1";
+    let nightly = Nightly::new(79);
+    let name = nightly.world.registry.crates.keys().next().unwrap().clone();
+    let held = nightly.catalogue(HELD);
+    let checkout = nightly.world.path("checkout");
+    let files = git_says(&checkout, &["ls-files"]);
+    let path = files.lines().find(|path| path.ends_with(&format!("/{}", name.to_lowercase()))).unwrap();
+    let file = std::fs::File::options().write(true).open(checkout.join(path)).unwrap();
+    file.set_len((64 << 20) + 1).unwrap();
+    git(&checkout, &["-c", "core.compression=1", "commit", "--quiet", "-am", "large"]);
+    // As a change, as one of all files, by its name, and where what is gone would be removed.
+    let ways = [&[][..], &["--verify-existing"], &["--crates", &name], &["--prune", "--allow-mass-prune"]];
+    for how in ways {
+        let ended = nightly.go(how).expect(3);
+        let told = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(told.contains(path) && told.contains("67108865 bytes"), "{how:?}: {told}");
+        assert_eq!(nightly.catalogue(HIDDEN), Vec::<String>::new(), "{how:?}");
+        assert_eq!(nightly.catalogue(HELD), held, "{how:?}");
+    }
+    nightly.publish();
+    nightly.go(&["--crates", &name]).expect(0);
     nightly.go(&[]).expect(0);
 }
