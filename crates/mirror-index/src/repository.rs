@@ -13,10 +13,16 @@ pub(crate) fn options() -> gix::open::Options {
     gix::open::Options::default().permissions(permissions)
 }
 
-/// Returns the same, with a bound on the memory that one object may take. What is larger is an error whose class is
-/// that of exhausted resources. For repositories without a work tree: the file list of one is bounded as well.
+/// Returns the same, with the [`bound`]. For repositories without a work tree: the file list of one is bounded as well.
 pub(crate) fn options_within(max_bytes: usize) -> gix::open::Options {
-    options().config_overrides([format!("gitoxide.objects.allocLimit={max_bytes}")])
+    options().config_overrides([bound(max_bytes)])
+}
+
+/// Returns the setting by which what is made of objects of `max_bytes` at most can be read. What takes more memory is
+/// an error of exhausted resources.
+pub(crate) fn bound(max_bytes: usize) -> String {
+    // An object that is made of another takes the memory of both, and of what makes it.
+    format!("gitoxide.objects.allocLimit={}", max_bytes.saturating_mul(5) / 2)
 }
 
 /// Returns why the repository at `dir` cannot be read, in words that lead to the cause; `None` when nothing is known

@@ -48,6 +48,7 @@ pub(crate) async fn update(
         retries: options.fetch.retries,
         retry_base: options.fetch.retry_base,
         retry_max: options.fetch.retry_max,
+        max_object_bytes: mirror_index::MAX_FILE_BYTES,
         packs_most: PACKS_MOST,
     };
     let watch = Watch { dir: dir.clone(), stats: stats.clone(), cancel: cancel.clone() };

@@ -31,9 +31,7 @@ impl GitIndex {
         if let Some(why) = repository::unreadable_form(path) {
             return Err(IndexError::Unreadable { path: path.to_owned(), why });
         }
-        // An object that is made of another takes the memory of both, and of what makes it.
-        let options = repository::options_within(max_bytes.saturating_mul(5) / 2);
-        let opened = gix::open_opts(path, options);
+        let opened = gix::open_opts(path, repository::options_within(max_bytes));
         let mut repo = opened.map_err(|error| fail("open", path)(error.to_string()))?;
         repo.object_cache_size_if_unset(0);
         let commit = repo.head_commit().map_err(|error| fail("find HEAD of", path)(error.to_string()))?;

@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use gix::ObjectId;
 use gix::protocol::handshake::Ref;
-use gix::protocol::transport::client::blocking_io::Transport;
 use gix::remote::{Direction, fetch::Shallow, fetch::Tags};
 use mirror_types::Address;
 
 use super::disk;
 use super::error::{UpdateError, one_line};
 use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
+use super::receive::Session;
 use super::refs::Head;
 use super::supervise::{Halt, Meter, Patience, supervised};
-use super::transport;
 use super::whole::{self, Flaw};
+use super::{take, transport};
 
 /// Directories that are begun with this are removed by the next update.
 pub(crate) const PREFIX: &str = "mirror-incoming-";
@@ -66,8 +66,6 @@ enum Failure {
     Refused(String),
     Stopped,
 }
-
-type Pending<'a, 'r> = gix::remote::fetch::Prepare<'a, 'r, Box<dyn Transport + Send>>;
 
 /// Everything an attempt needs; it may outlive the one who waits for it.
 #[derive(Clone)]
@@ -215,9 +213,14 @@ impl Attempt {
             disk::replace(&to, &to.with_extension("new"), &shallow).map_err(stored)?;
         }
         // Nobody may sit at the terminal.
-        let own = ["gitoxide.credentials.terminalPrompt=false".to_owned(), self.agent()];
-        let options =
-            gix::open::Options::default().config_overrides(self.settings.iter().cloned().chain(own));
+        let own = [
+            "gitoxide.credentials.terminalPrompt=false".to_owned(),
+            format!("gitoxide.userAgent={}", self.agent()),
+        ];
+        // A base that is here may be as large, and what is made of it.
+        let bound = crate::repository::bound(self.options.max_object_bytes);
+        let own = self.settings.iter().cloned().chain(own).chain([bound]);
+        let options = crate::repository::options().config_overrides(own);
         let repo = gix::open_opts(&self.incoming, options).map_err(classify)?;
         Ok(repo)
     }
@@ -225,7 +228,7 @@ impl Attempt {
     /// Words of printable ASCII is what the protocol has room for.
     fn agent(&self) -> String {
         let fair = |c: char| if c.is_ascii_graphic() { c } else { '.' };
-        format!("gitoxide.userAgent={}", self.options.user_agent.chars().map(fair).collect::<String>())
+        self.options.user_agent.chars().map(fair).collect()
     }
 
     /// A connection that asks for `spec`.
@@ -234,20 +237,16 @@ impl Attempt {
         repo: &gix::Repository,
         spec: &str,
         meter: &Meter,
-        then: impl FnOnce(Pending<'_, '_>) -> Result<T, Failure>,
+        then: impl FnOnce(Session<'_, '_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let remote = repo.remote_at(self.url.reveal()).map_err(classify)?.with_fetch_tags(Tags::None);
         let remote = remote.with_refspecs([spec], Direction::Fetch).map_err(classify)?;
-        let mut connection = remote.connect(Direction::Fetch).map_err(classify)?;
         // Asked before anything is sent: the client itself could only fail to connect.
         if self.url.reveal().starts_with("http") {
             self.options.proxies.of(self.url.reveal()).map_err(Failure::Refused)?;
         }
         let http = transport::options(repo, self.url.reveal(), &self.options).map_err(Failure::Final)?;
-        if let Some(options) = http {
-            connection.set_transport_options(options);
-        }
-        then(connection.prepare_fetch(meter.root(), Default::default()).map_err(classify)?)
+        then(Session::open(repo, &remote, http, &self.agent(), meter).map_err(classify)?)
     }
 
     fn receive(
@@ -256,8 +255,8 @@ impl Attempt {
         meter: &Meter,
         interrupt: &AtomicBool,
     ) -> Result<(ObjectId, String, bool), Failure> {
-        self.connect(repo, SPEC, meter, |pending| {
-            let (tip, branch) = default_branch(&pending.ref_map().remote_refs)?;
+        self.connect(repo, SPEC, meter, |session| {
+            let (tip, branch) = default_branch(session.refs())?;
             let renamed = match &self.branch {
                 Some(own) if *own != branch => self.is_gone(repo, own, &branch, meter)?,
                 _ => false,
@@ -268,7 +267,11 @@ impl Attempt {
                 } else {
                     Shallow::NoChange
                 };
-                pending.with_shallow(depth).receive(meter.root(), interrupt).map_err(classify)?;
+                let max_bytes = self.options.max_object_bytes;
+                let taken = session.receive(&depth, meter, interrupt, |pack, progress, interrupt| {
+                    take::take(repo, max_bytes, pack, progress, meter, interrupt)
+                });
+                taken.map_err(classify)?;
             }
             Ok((tip, branch, renamed))
         })
@@ -284,8 +287,8 @@ impl Attempt {
         meter: &Meter,
     ) -> Result<bool, Failure> {
         let spec = format!("+{own}:refs/heads/own");
-        let there = self.connect(repo, &spec, meter, |pending| {
-            Ok(pending.ref_map().remote_refs.iter().any(|found| match found {
+        let there = self.connect(repo, &spec, meter, |session| {
+            Ok(session.refs().iter().any(|found| match found {
                 Ref::Direct { full_ref_name, .. }
                 | Ref::Symbolic { full_ref_name, .. }
                 | Ref::Peeled { full_ref_name, .. }

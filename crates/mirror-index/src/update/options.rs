@@ -63,6 +63,8 @@ pub struct UpdateOptions {
     pub retry_base: Duration,
     /// Longest wait.
     pub retry_max: Duration,
+    /// Largest object that is worked on in memory, bytes. A larger file of the index is stored and not read.
+    pub max_object_bytes: usize,
     /// Packs beside the largest that are kept before they are put together.
     pub packs_most: usize,
 }

@@ -62,6 +62,7 @@ pub(crate) fn options(url: &str) -> UpdateOptions {
         retry_base: Duration::from_millis(5),
         retry_max: Duration::from_millis(20),
         proxies: mirror_index::ProxyRule::default(),
+        max_object_bytes: mirror_index::MAX_FILE_BYTES,
         packs_most: 20,
     }
 }
