@@ -6,11 +6,11 @@
 /// Why a delta cannot be applied: it is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a delta of the pack is damaged")]
-pub(super) struct Damaged;
+pub(crate) struct Damaged;
 
 /// What became of applying a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Applied {
+pub(crate) enum Applied {
     Made,
     /// The object would have so many bytes.
     TooLarge(u64),
@@ -18,36 +18,26 @@ pub(super) enum Applied {
 
 /// Makes the object that `delta` describes out of `base`; `out` is emptied first. No memory is
 /// taken for an object of more than `max_bytes`.
-pub(super) fn apply(
+pub(crate) fn apply(
     base: &[u8],
     delta: &[u8],
     max_bytes: usize,
     out: &mut Vec<u8>,
 ) -> Result<Applied, Damaged> {
     let mut delta = delta;
-    if number(&mut delta)? != base.len() {
+    let (base_len, size) = sizes(&mut delta)?;
+    if base_len != base.len() {
         return Err(Damaged);
     }
-    let size = number(&mut delta)?;
     out.clear();
     if size > max_bytes {
         return Ok(Applied::TooLarge(size as u64));
     }
     out.reserve(size);
-    while let Some(command) = next(&mut delta) {
+    while let Some(command) = command(&mut delta)? {
         let bytes = match command {
-            0 => return Err(Damaged),
-            1..=0x7f => {
-                let (own, rest) = delta.split_at_checked(usize::from(command)).ok_or(Damaged)?;
-                delta = rest;
-                own
-            }
-            _ => {
-                let offset = packed(&mut delta, command, 0..4)?;
-                let len = match packed(&mut delta, command, 4..7)? {
-                    0 => 0x1_0000,
-                    len => len,
-                };
+            Command::Own(bytes) => bytes,
+            Command::Copy { offset, len } => {
                 base.get(offset..).and_then(|rest| rest.get(..len)).ok_or(Damaged)?
             }
         };
@@ -57,6 +47,40 @@ pub(super) fn apply(
         out.extend_from_slice(bytes);
     }
     if out.len() == size { Ok(Applied::Made) } else { Err(Damaged) }
+}
+
+/// Takes the sizes of the base and of the object off the beginning of a delta.
+pub(crate) fn sizes(delta: &mut &[u8]) -> Result<(usize, usize), Damaged> {
+    Ok((number(delta)?, number(delta)?))
+}
+
+/// What a delta says next.
+pub(crate) enum Command<'d> {
+    /// These bytes follow.
+    Own(&'d [u8]),
+    /// A part of the base follows.
+    Copy { offset: usize, len: usize },
+}
+
+/// Takes a command off the beginning of a delta whose sizes are taken; `None` at its end.
+pub(crate) fn command<'d>(delta: &mut &'d [u8]) -> Result<Option<Command<'d>>, Damaged> {
+    Ok(match next(delta) {
+        None => None,
+        Some(0) => return Err(Damaged),
+        Some(len @ 1..=0x7f) => {
+            let (own, rest) = delta.split_at_checked(usize::from(len)).ok_or(Damaged)?;
+            *delta = rest;
+            Some(Command::Own(own))
+        }
+        Some(flags) => {
+            let offset = packed(delta, flags, 0..4)?;
+            let len = match packed(delta, flags, 4..7)? {
+                0 => 0x1_0000,
+                len => len,
+            };
+            Some(Command::Copy { offset, len })
+        }
+    })
 }
 
 fn next(from: &mut &[u8]) -> Option<u8> {

@@ -2,7 +2,7 @@
 //!
 //! Only the modules here and in `update/` know gix.
 
-mod delta;
+pub(crate) mod delta;
 mod family;
 mod tree;
 

@@ -131,3 +131,18 @@ pub(crate) fn set_executable(path: &Path, executable: bool) -> Result<(), Update
     let _ = (path, executable);
     Ok(())
 }
+
+/// Returns the names of the directories in which git has objects as files of their own: two hex digits.
+pub(crate) fn loose_dirs(objects: &Path) -> Result<Vec<String>, UpdateError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(objects).map_err(UpdateError::storage("list", objects))? {
+        let name = entry.map_err(UpdateError::storage("list", objects))?.file_name();
+        if let Some(name) = name.to_str()
+            && name.len() == 2
+            && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}

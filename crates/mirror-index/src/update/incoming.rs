@@ -15,9 +15,11 @@ use super::error::{UpdateError, one_line};
 use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
 use super::receive::Session;
 use super::refs::Head;
+use super::sift::SiftError;
 use super::supervise::{Halt, Meter, Patience, supervised};
+use super::take::Place;
+use super::transport;
 use super::whole::{self, Flaw};
-use super::{take, transport};
 
 /// Directories that are begun with this are removed by the next update.
 pub(crate) const PREFIX: &str = "mirror-incoming-";
@@ -39,6 +41,16 @@ pub(crate) struct Incoming {
     pub(crate) url: String,
     /// Whether the branch that HEAD is at is no more on the remote, or never was.
     pub(crate) renamed: bool,
+    /// Objects that are files of their own, because of their size.
+    pub(crate) aside: u32,
+}
+
+/// What the remote had and sent.
+struct Received {
+    tip: ObjectId,
+    branch: String,
+    renamed: bool,
+    aside: u32,
 }
 
 /// Removes what an earlier run left. Under the lock.
@@ -62,6 +74,8 @@ enum Failure {
     /// Will not.
     Final(String),
     Storage(String),
+    /// An object is too large to be worked on in memory.
+    Large(String),
     /// What is there must not be touched.
     Refused(String),
     Stopped,
@@ -153,7 +167,7 @@ impl Failure {
     /// The end of it.
     fn told(self, dir: &Path, url: &Address, attempts: u32) -> UpdateError {
         match self {
-            Self::Transient(reason) | Self::Broken(reason) | Self::Final(reason) => {
+            Self::Transient(reason) | Self::Broken(reason) | Self::Final(reason) | Self::Large(reason) => {
                 UpdateError::Origin { url: url.to_string(), reason: url.scrub(&reason), attempts }
             }
             Self::Storage(reason) => {
@@ -180,8 +194,15 @@ fn sleep(pause: Duration, watch: &dyn UpdateWatch) -> bool {
 impl Attempt {
     fn make(self, meter: &Meter, interrupt: &AtomicBool) -> Result<Incoming, Failure> {
         let repo = self.prepare()?;
-        let (tip, branch, renamed) = self.receive(&repo, meter, interrupt)?;
+        let mut received = self.receive(&repo, meter, interrupt, false);
         drop(repo);
+        if let Err(Failure::Large(_)) = received {
+            // Once more, on a way that takes longer and has room for it.
+            meter.start_again();
+            let repo = self.prepare()?;
+            received = self.receive(&repo, meter, interrupt, true);
+        }
+        let Received { tip, branch, renamed, aside } = received?;
         let (bytes, objects) = meter.received();
         if self.old != Some(tip) {
             self.verify(tip, meter, interrupt)?;
@@ -194,6 +215,7 @@ impl Attempt {
             objects,
             url: self.url.to_string(),
             renamed,
+            aside,
         })
     }
 
@@ -249,31 +271,50 @@ impl Attempt {
         then(Session::open(repo, &remote, http, &self.agent(), meter).map_err(classify)?)
     }
 
+    /// Fetches what is new; when it is taken apart, objects of any size may be among it.
     fn receive(
         &self,
         repo: &gix::Repository,
         meter: &Meter,
         interrupt: &AtomicBool,
-    ) -> Result<(ObjectId, String, bool), Failure> {
+        apart: bool,
+    ) -> Result<Received, Failure> {
         self.connect(repo, SPEC, meter, |session| {
             let (tip, branch) = default_branch(session.refs())?;
             let renamed = match &self.branch {
                 Some(own) if *own != branch => self.is_gone(repo, own, &branch, meter)?,
                 _ => false,
             };
+            let mut aside = 0;
             if self.old != Some(tip) {
                 let depth = if self.shallow {
                     Shallow::DepthAtRemote(std::num::NonZeroU32::MIN)
                 } else {
                     Shallow::NoChange
                 };
-                let max_bytes = self.options.max_object_bytes;
-                let taken = session.receive(&depth, meter, interrupt, |pack, progress, interrupt| {
-                    take::take(repo, max_bytes, pack, progress, meter, interrupt)
+                let place = Place { repo, max_bytes: self.options.max_object_bytes, meter, interrupt };
+                let mut ended = None;
+                let taken = session.receive(&depth, meter, interrupt, |pack, progress| {
+                    if !apart {
+                        return place.take(pack, progress);
+                    }
+                    aside = place.take_apart(pack, progress).map_err(|error| match error {
+                        SiftError::Io(error) => gix::Error::from_error(error),
+                        SiftError::Git(error) => error,
+                        SiftError::Damaged(ref why) => {
+                            ended = Some(Failure::Broken(one_line(why)));
+                            gix::Error::from_error(error)
+                        }
+                        SiftError::Beyond(ref why) => {
+                            ended = Some(Failure::Final(one_line(why)));
+                            gix::Error::from_error(error)
+                        }
+                    })?;
+                    Ok(())
                 });
-                taken.map_err(classify)?;
+                taken.map_err(|error| ended.unwrap_or_else(|| classify(error)))?;
             }
-            Ok((tip, branch, renamed))
+            Ok(Received { tip, branch, renamed, aside })
         })
     }
 
@@ -398,6 +439,9 @@ fn classify(error: gix::error::Error) -> Failure {
         }
     }
     let text = texts.join(": ");
+    if error.is_resource_exhausted() {
+        return Failure::Large(text);
+    }
     let unknown_host = text.contains("failed to lookup address");
     if full {
         Failure::Storage(text)

@@ -76,7 +76,7 @@ impl<'s, 'r> Session<'s, 'r> {
         shallow: &Shallow,
         meter: &Meter,
         interrupt: &AtomicBool,
-        take: impl FnOnce(&mut dyn BufRead, &mut dyn DynNestedProgress, &AtomicBool) -> Result<()>,
+        take: impl FnOnce(&mut dyn BufRead, &mut dyn DynNestedProgress) -> Result<()>,
     ) -> Result<()> {
         let repo = self.repo;
         if self.refs.object_hash != repo.object_hash() {
@@ -109,8 +109,8 @@ impl<'s, 'r> Session<'s, 'r> {
             tags: Tags::None,
             reject_shallow_remote: repo.config_snapshot().boolean("clone.rejectShallow").unwrap_or(false),
         };
-        let take = |pack: &mut dyn BufRead, progress: &mut dyn DynNestedProgress, interrupt: &AtomicBool| {
-            take(pack, progress, interrupt).map(|()| true)
+        let take = |pack: &mut dyn BufRead, progress: &mut dyn DynNestedProgress, _: &AtomicBool| {
+            take(pack, progress).map(|()| true)
         };
         gix::protocol::fetch(&mut negotiate, take, meter.root(), interrupt, context, options).map(drop)
     }

@@ -10,7 +10,7 @@ use super::checkout::Checkout;
 use super::disk;
 use super::error::UpdateError;
 use super::incoming::Incoming;
-use super::options::{UpdateWatch, Updated};
+use super::options::{UpdateEvent, UpdateWatch, Updated};
 use super::refs::{self, Head};
 
 /// Moves the pack in, then the work tree, then the refs. Killed anywhere, the index is at the old
@@ -23,7 +23,13 @@ pub(crate) fn settle(
     work: Option<&Checkout>,
     watch: &dyn UpdateWatch,
 ) -> Result<Updated, UpdateError> {
-    let Incoming { git_dir, tip, branch, bytes, objects, url, renamed } = incoming;
+    let Incoming { git_dir, tip, branch, bytes, objects, url, renamed, aside } = incoming;
+    if aside > 0 {
+        watch.event(UpdateEvent::Notice(format!(
+            "{aside} objects of the index are too large to be worked on in memory, or made of ones that are; they \
+             are stored as files of their own, and large ones are not read"
+        )));
+    }
     // Said before anything moves.
     if let Err(refused) = refs::in_the_way(dir, repo, head, &branch) {
         disk::remove_tree(&git_dir)?;
@@ -68,8 +74,8 @@ pub(crate) fn settle(
     })
 }
 
-/// Moves packs and the shallow boundary from one repository to the other: the boundary first, because
-/// a commit without parents at hand is damage where nothing says so; a pack's index last, because it
+/// Moves packs, objects in files of their own and the shallow boundary from one repository to the other: the boundary
+/// first, because a commit without parents at hand is damage where nothing says so; a pack's index last, because it
 /// is what makes the pack be seen.
 fn adopt(from: &Path, to: &Path) -> Result<(), UpdateError> {
     let (source, target) = (from.join("objects/pack"), to.join("objects/pack"));
@@ -85,10 +91,30 @@ fn adopt(from: &Path, to: &Path) -> Result<(), UpdateError> {
         }
     }
     shallow(&to.join("shallow"), &boundary(&to.join("shallow"))?, &boundary(&from.join("shallow"))?)?;
+    adopt_loose(&from.join("objects"), &to.join("objects"))?;
     for (_, name) in names {
         disk::rename(&source.join(&name), &target.join(&name))?;
     }
     disk::sync(&target)
+}
+
+/// Moves objects that are files of their own. Nothing names them yet.
+fn adopt_loose(from: &Path, to: &Path) -> Result<(), UpdateError> {
+    let names = disk::loose_dirs(from)?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    for name in names {
+        let (source, target) = (from.join(&name), to.join(&name));
+        disk::make_dir(&target)?;
+        for entry in fs::read_dir(&source).map_err(UpdateError::storage("list", &source))? {
+            let path = entry.map_err(UpdateError::storage("list", &source))?.path();
+            disk::seal(&path)?;
+            disk::rename(&path, &target.join(path.file_name().unwrap_or_default()))?;
+        }
+        disk::sync(&target)?;
+    }
+    disk::sync(to)
 }
 
 fn boundary(path: &Path) -> Result<BTreeSet<String>, UpdateError> {

@@ -106,8 +106,8 @@ struct Child {
 }
 
 /// Names that gix-pack gives to its progress.
-const READ_BYTES: Id = *b"BWRB";
-const READ_OBJECTS: Id = *b"IWIO";
+pub(super) const READ_BYTES: Id = *b"BWRB";
+pub(super) const READ_OBJECTS: Id = *b"IWIO";
 const RESOLVED_OBJECTS: Id = *b"IWRO";
 
 impl Meter {
@@ -173,8 +173,19 @@ impl Meter {
         self.part(gix::progress::UNKNOWN)
     }
 
+    /// Returns a place to count in where bytes that are read do not count: they were received before.
+    pub(crate) fn without_bytes(&self) -> Part {
+        Part { bytes_count: false, ..self.root() }
+    }
+
+    /// Counts from the beginning.
+    pub(crate) fn start_again(&self) {
+        self.0.children.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn part(&self, id: Id) -> Part {
-        let part = Part { meter: self.clone(), id, step: StepShared::default(), max: Arc::default() };
+        let (step, max) = (StepShared::default(), Arc::default());
+        let part = Part { meter: self.clone(), id, step, max, bytes_count: true };
         let child = Child { id, step: part.step.clone(), max: part.max.clone() };
         self.0.children.lock().unwrap_or_else(PoisonError::into_inner).push(child);
         part
@@ -187,6 +198,7 @@ pub(crate) struct Part {
     id: Id,
     step: StepShared,
     max: Arc<AtomicUsize>,
+    bytes_count: bool,
 }
 
 impl Count for Part {
@@ -231,10 +243,12 @@ impl Progress for Part {
 impl NestedProgress for Part {
     type SubProgress = Self;
     fn add_child(&mut self, _: impl Into<String>) -> Self {
-        self.meter.part(gix::progress::UNKNOWN)
+        self.add_child_with_id(String::new(), gix::progress::UNKNOWN)
     }
     fn add_child_with_id(&mut self, _: impl Into<String>, id: Id) -> Self {
-        self.meter.part(id)
+        let counts = self.bytes_count || id != READ_BYTES;
+        let part = self.meter.part(if counts { id } else { gix::progress::UNKNOWN });
+        Self { bytes_count: self.bytes_count, ..part }
     }
 }
 

@@ -1,59 +1,113 @@
 //! A pack is taken in: indexed as it arrives, with a bound on what one object of it may take of memory.
 
-use std::io::{self, BufRead, Cursor, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Cursor, Read, Write as _};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use gix::DynNestedProgress;
 use gix::error::Result;
+use gix::{Count as _, DynNestedProgress};
 use gix_pack::bundle::write::Options;
 
-use super::supervise::Meter;
+use super::disk;
+use super::sift::{SiftError, Work, sift};
+use super::supervise::{Meter, READ_BYTES, READ_OBJECTS};
 
 /// Bytes of a pack before its first object: a signature, the version, the number of objects.
 const HEAD_BYTES: usize = 12;
 /// Memory that indexing takes for each object, whatever its size. Generous.
 const BYTES_PER_OBJECT: usize = 128;
+const COPY_BYTES: usize = 64 << 10;
 /// After so many bytes it is asked whether an object has come to its end.
 const LOOK_BYTES: u64 = 1 << 20;
 
-/// Indexes a pack and puts it beside the objects of `repo`. When an object of it is larger than `max_bytes`, or made
-/// of one that is, the error is one of exhausted resources; memory for the objects' own is in proportion to their
-/// number.
-pub(super) fn take(
-    repo: &gix::Repository,
-    max_bytes: usize,
-    pack: &mut dyn BufRead,
-    progress: &mut dyn DynNestedProgress,
-    meter: &Meter,
-    interrupt: &AtomicBool,
-) -> Result<()> {
-    let mut head = [0; HEAD_BYTES];
-    pack.read_exact(&mut head).map_err(gix::Error::from_error)?;
-    let objects = u32::from_be_bytes([head[8], head[9], head[10], head[11]]) as usize;
-    let whole = Cursor::new(head).chain(pack);
-    let mut guarded =
-        Guard { pack: whole, meter, max_bytes: max_bytes as u64, objects: 0, since: 0, looked: 0 };
-    let options = Options {
-        alloc_limit_bytes: Some(max_bytes.max(objects.saturating_mul(BYTES_PER_OBJECT))),
-        thread_limit: threads(repo),
-        ..Options::default()
-    };
-    let bases = Some(Box::new(repo.objects.clone()));
-    let dir = repo.objects.store_ref().path().join("pack");
-    write(&mut guarded, &dir, progress, interrupt, bases, options)
+/// Where a pack goes, and what is known of that.
+pub(super) struct Place<'a> {
+    /// Has the objects that the pack builds upon, and gets its own.
+    pub(super) repo: &'a gix::Repository,
+    /// Largest object that is worked on in memory.
+    pub(super) max_bytes: usize,
+    pub(super) meter: &'a Meter,
+    pub(super) interrupt: &'a AtomicBool,
 }
 
-fn write(
-    pack: &mut dyn BufRead,
-    dir: &Path,
-    progress: &mut dyn DynNestedProgress,
-    interrupt: &AtomicBool,
-    bases: Option<Box<gix::OdbHandle>>,
-    options: Options,
-) -> Result<()> {
-    let hash = gix::hash::Kind::Sha1;
-    gix_pack::Bundle::write_to_directory(pack, Some(dir), progress, interrupt, bases, hash, options).map(drop)
+impl Place<'_> {
+    /// Indexes a pack as it arrives. When an object of it is too large, or made of one that is, the error is one of
+    /// exhausted resources. What is known of every object takes memory in proportion to their number.
+    pub(super) fn take(&self, pack: &mut dyn BufRead, progress: &mut dyn DynNestedProgress) -> Result<()> {
+        let mut head = [0; HEAD_BYTES];
+        pack.read_exact(&mut head).map_err(gix::Error::from_error)?;
+        let objects = u32::from_be_bytes([head[8], head[9], head[10], head[11]]);
+        let (meter, max_bytes) = (self.meter, self.max_bytes as u64);
+        let whole = Cursor::new(head).chain(pack);
+        let mut guarded = Guard { pack: whole, meter, max_bytes, objects: 0, since: 0, looked: 0 };
+        self.index(&mut guarded, objects, progress)
+    }
+
+    /// Puts a pack down first, takes it apart, and indexes what is left. Returns the number of objects that became
+    /// files of their own.
+    pub(super) fn take_apart(
+        &self,
+        pack: &mut dyn BufRead,
+        progress: &mut dyn DynNestedProgress,
+    ) -> std::result::Result<u32, SiftError> {
+        let &Self { repo, meter, interrupt, .. } = self;
+        let (dir, max_bytes) = (repo.git_dir(), self.max_bytes as u64);
+        let path = dir.join("received.pack");
+        self.put_down(pack, &path, progress)?;
+        let sifted = sift(&Work { repo, dir, max_bytes, meter, interrupt }, &path)?;
+        disk::remove_file(&path).map_err(io::Error::other)?;
+        let count = progress.add_child_with_id("aside".to_owned(), READ_OBJECTS);
+        count.inc_by(sifted.aside as usize);
+        if sifted.objects > 0 {
+            let mut rest = BufReader::with_capacity(COPY_BYTES, File::open(&sifted.rest)?);
+            self.index(&mut rest, sifted.objects, &mut meter.without_bytes())?;
+        }
+        disk::remove_file(&sifted.rest).map_err(io::Error::other)?;
+        Ok(sifted.aside)
+    }
+
+    fn put_down(
+        &self,
+        pack: &mut dyn BufRead,
+        path: &Path,
+        progress: &mut dyn DynNestedProgress,
+    ) -> io::Result<()> {
+        let bytes = progress.add_child_with_id("read pack".to_owned(), READ_BYTES);
+        let mut file = BufWriter::with_capacity(COPY_BYTES, disk::create(path)?);
+        loop {
+            if self.interrupt.load(Relaxed) {
+                return Err(io::Error::other("stopped"));
+            }
+            let part = pack.fill_buf()?;
+            let len = part.len();
+            if len == 0 {
+                return file.flush();
+            }
+            file.write_all(part)?;
+            pack.consume(len);
+            bytes.inc_by(len);
+        }
+    }
+
+    fn index(
+        &self,
+        pack: &mut dyn BufRead,
+        objects: u32,
+        progress: &mut dyn DynNestedProgress,
+    ) -> Result<()> {
+        let known = (objects as usize).saturating_mul(BYTES_PER_OBJECT);
+        let options = Options {
+            alloc_limit_bytes: Some(self.max_bytes.max(known)),
+            thread_limit: threads(self.repo),
+            ..Options::default()
+        };
+        let bases = Some(Box::new(self.repo.objects.clone()));
+        let (dir, hash) = (self.repo.objects.store_ref().path().join("pack"), gix::hash::Kind::Sha1);
+        let dir = Some(dir.as_path());
+        gix_pack::Bundle::write_to_directory(pack, dir, progress, self.interrupt, bases, hash, options)
+            .map(drop)
+    }
 }
 
 /// Returns on how many threads git's configuration has packs indexed.

@@ -1,0 +1,81 @@
+//! A pack with objects that are too large for memory is taken apart: these become files of their own, and the rest a
+//! pack that can be indexed.
+//!
+//! The pack lies in a file, and is gone through twice: once to find its entries and to store what is large and whole,
+//! once to write the rest. In between, differences are resolved that a large object is made by, or that are made to
+//! one. Memory: some hundred bytes for each object, and a few objects of the largest size that is worked on.
+
+mod patch;
+mod rewrite;
+mod survey;
+mod weave;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use gix::ObjectId;
+
+use super::supervise::Meter;
+
+/// Largest object that is stored at all, bytes.
+const MAX_STORED_BYTES: u64 = 4 << 30;
+
+/// Why a pack cannot be taken apart.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SiftError {
+    /// It is not what a pack is.
+    #[error("the pack is damaged: {0}")]
+    Damaged(String),
+    /// It is one, and needs more than is done.
+    #[error("{0}")]
+    Beyond(String),
+    /// A file could not be read or written.
+    #[error("the pack could not be taken apart")]
+    Io(#[from] io::Error),
+    /// An object could not be found or stored.
+    #[error(transparent)]
+    Git(#[from] gix::Error),
+}
+
+/// What it needs to take a pack apart.
+pub(super) struct Work<'a> {
+    /// Has the objects that the pack builds upon, and gets the large ones.
+    pub(super) repo: &'a gix::Repository,
+    /// For files that are needed meanwhile.
+    pub(super) dir: &'a Path,
+    pub(super) max_bytes: u64,
+    pub(super) meter: &'a Meter,
+    pub(super) interrupt: &'a AtomicBool,
+}
+
+/// What is left of a pack.
+pub(super) struct Sifted {
+    /// A pack without its large objects.
+    pub(super) rest: PathBuf,
+    /// Objects in it.
+    pub(super) objects: u32,
+    /// Those that became files of their own.
+    pub(super) aside: u32,
+}
+
+/// An object that is a file of its own now.
+#[derive(Clone, Copy)]
+struct Aside {
+    id: ObjectId,
+}
+
+/// Objects that are files of their own, by where they were in the pack.
+type AsideAt = HashMap<u64, Aside>;
+
+/// Takes apart the pack in the file `pack`.
+pub(super) fn sift(work: &Work<'_>, pack: &Path) -> Result<Sifted, SiftError> {
+    let mut aside = AsideAt::new();
+    let entries = survey::survey(work, pack, &mut aside)?;
+    weave::weave(work, pack, &entries, &mut aside)?;
+    let rest = work.dir.join("sifted.pack");
+    let objects = rewrite::rewrite(work, pack, &entries, &aside, &rest)?;
+    let aside = u32::try_from(entries.len()).unwrap_or(u32::MAX) - objects;
+    Ok(Sifted { rest, objects, aside })
+}

@@ -1,0 +1,99 @@
+//! Objects that are too large for memory, where they are stored.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use gix::ObjectId;
+use gix::hash::Kind::Sha1;
+use gix::odb::loose;
+use gix_pack::data::entry::Header;
+
+use super::inflate::Inflated;
+
+/// The header of an object in a file of its own: `blob 123` and a NUL.
+const MAX_HEADER_BYTES: u64 = 32;
+
+/// A blob that is read piece by piece.
+pub(super) struct Blob {
+    pub(super) size_bytes: u64,
+    pub(super) bytes: Box<dyn Read>,
+}
+
+/// Returns the directories of objects that a repository has, its own first.
+pub(super) fn places(repo: &gix::Repository) -> gix::error::Result<Vec<PathBuf>> {
+    let store = repo.objects.store_ref();
+    let mut places = vec![store.path().to_owned()];
+    places.extend(store.alternate_db_paths()?);
+    Ok(places)
+}
+
+/// Opens a blob below one of `places`, which is in a file of its own or whole in a pack. Where a pack has it as a
+/// difference to another, it cannot be had like this: that is [`io::ErrorKind::Unsupported`].
+pub(super) fn open(places: &[PathBuf], id: ObjectId) -> io::Result<Blob> {
+    for place in places {
+        let path = loose::Store::at(place, Sha1).object_path(&id);
+        match File::open(path) {
+            Ok(file) => return of_file(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    for place in places {
+        let Ok(packs) = std::fs::read_dir(place.join("pack")) else { continue };
+        for path in packs.flatten().map(|entry| entry.path()) {
+            if path.extension().is_some_and(|extension| extension == "idx")
+                && let Some(offset) = offset_in(&path, id)
+            {
+                return of_pack(&path.with_extension("pack"), offset);
+            }
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
+fn of_file(file: File) -> io::Result<Blob> {
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the header of the object is damaged");
+    let mut bytes = BufReader::new(Inflated::new(BufReader::new(file)));
+    let mut header = Vec::new();
+    bytes.by_ref().take(MAX_HEADER_BYTES).read_until(0, &mut header)?;
+    let size = header.strip_prefix(b"blob ").and_then(|rest| rest.strip_suffix(b"\0")).ok_or_else(damaged)?;
+    let size = std::str::from_utf8(size).ok().and_then(|size| size.parse().ok()).ok_or_else(damaged)?;
+    Ok(Blob { size_bytes: size, bytes: Box::new(bytes) })
+}
+
+fn offset_in(index: &Path, id: ObjectId) -> Option<u64> {
+    let index = gix_pack::index::File::at(index, Sha1).ok()?;
+    index.lookup(id).map(|entry| index.pack_offset_at_index(entry))
+}
+
+fn of_pack(path: &Path, offset: u64) -> io::Result<Blob> {
+    let mut pack = File::open(path)?;
+    pack.seek(SeekFrom::Start(offset))?;
+    let mut pack = BufReader::new(pack);
+    let entry = gix_pack::data::Entry::from_read(&mut pack, offset, Sha1.len_in_bytes())?;
+    if entry.header != Header::Blob {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    Ok(Blob { size_bytes: entry.decompressed_size, bytes: Box::new(Inflated::new(pack)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_in_a_file_of_its_own_is_read() {
+        let dir = tempfile::tempdir().expect("dir");
+        let repo = gix::init_bare(dir.path()).expect("repository");
+        let data: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+        let id = repo.write_blob(&data).expect("written").detach();
+        let places = places(&repo).expect("places");
+        let mut blob = open(&places, id).expect("there");
+        let mut read = Vec::new();
+        blob.bytes.read_to_end(&mut read).expect("whole");
+        assert!(blob.size_bytes == 400_000 && read == data);
+        let absent = ObjectId::from_hex(&[b'1'; 40]).expect("hex");
+        assert_eq!(open(&places, absent).err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+    }
+}
