@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use gix::ObjectId;
@@ -17,10 +18,12 @@ use super::disk;
 use super::error::UpdateError;
 use super::incoming::Incoming;
 use super::marker::{self, Marker};
-use super::options::{UpdatePhase, UpdateStatus, UpdateWatch};
+use super::options::{UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch};
 use super::refs::{self, Head};
+use super::stored;
 use super::trees::{Difference, differences};
 
+const COPY_BYTES: usize = 64 << 10;
 /// What our hold on git's index says, so that it is known for ours when we were killed.
 const HOLD: &[u8] = b"mirror: update-index\n";
 const ADVICE: &str = "Commit or stash them with git, or give --index-dir a bare clone (a path where nothing \
@@ -32,6 +35,8 @@ pub(crate) struct Checkout {
     git_dir: PathBuf,
     /// HEAD's commit, when no ref says that it came from the remote.
     unvouched: Option<ObjectId>,
+    /// Largest object that is worked on in memory.
+    max_bytes: usize,
 }
 
 impl Checkout {
@@ -40,9 +45,10 @@ impl Checkout {
         dir: &Path,
         repo: &gix::Repository,
         head: &Head,
+        options: &UpdateOptions,
         watch: &dyn UpdateWatch,
     ) -> Result<Option<Self>, UpdateError> {
-        let Some(mut checkout) = Self::of(dir, repo)? else { return Ok(None) };
+        let Some(mut checkout) = Self::of(dir, repo, options)? else { return Ok(None) };
         let status = UpdateStatus { phase: UpdatePhase::Examining, done: 0, total: None, bytes: 0 };
         watch.status(&status);
         let Some(branch) = &head.branch else {
@@ -79,7 +85,7 @@ impl Checkout {
         Ok(Some(checkout))
     }
 
-    fn of(dir: &Path, repo: &gix::Repository) -> Result<Option<Self>, UpdateError> {
+    fn of(dir: &Path, repo: &gix::Repository, options: &UpdateOptions) -> Result<Option<Self>, UpdateError> {
         let Some(root) = repo.workdir().filter(|_| !repo.is_bare()) else { return Ok(None) };
         let (root, git_dir) = (root.to_owned(), repo.git_dir().to_owned());
         if !same_device(&root, &git_dir) {
@@ -89,7 +95,7 @@ impl Checkout {
                  --index-dir a bare clone",
             ));
         }
-        Ok(Some(Self { root, git_dir, unvouched: None }))
+        Ok(Some(Self { root, git_dir, unvouched: None, max_bytes: options.max_object_bytes }))
     }
 
     /// A commit that no ref vouches for must be part of what arrived: else it is somebody's own.
@@ -115,11 +121,12 @@ impl Checkout {
     pub(crate) fn resume(
         dir: &Path,
         repo: &gix::Repository,
+        options: &UpdateOptions,
         watch: &dyn UpdateWatch,
     ) -> Result<(), UpdateError> {
         let git_dir = repo.git_dir();
         let Some(marker) = Marker::read(git_dir)? else { return Ok(()) };
-        let checkout = Self::of(dir, repo)?;
+        let checkout = Self::of(dir, repo, options)?;
         if let Some(lock) = checkout.as_ref().map(Self::lock_path)
             && fs::read(&lock).is_ok_and(|held| held == HOLD)
         {
@@ -313,14 +320,22 @@ impl Checkout {
         mode: EntryMode,
         id: ObjectId,
     ) -> Result<Stat, UpdateError> {
-        let fail = UpdateError::git("read an object of", dir);
+        let fail = |error: gix::Error| UpdateError::git("read an object of", dir)(error);
         let file = place.file;
         if place.found != Some(id) {
-            let blob = repo.find_object(id).map_err(fail)?;
             if let Some(parent) = file.parent() {
                 disk::make_dir(parent)?;
             }
-            disk::replace_unsynced(file, &self.git_dir.join("mirror-file.new"), &blob.data)?;
+            let beside = self.git_dir.join("mirror-file.new");
+            if repo.find_header(id).map_err(fail)?.size() > self.max_bytes as u64 {
+                let places = stored::places(repo).map_err(fail)?;
+                let mut blob =
+                    stored::open(&places, id).map_err(|error| fail(gix::Error::from_error(error)))?;
+                disk::replace_unsynced(file, &beside, &mut blob.bytes)?;
+            } else {
+                let blob = repo.find_object(id).map_err(fail)?;
+                disk::replace_unsynced(file, &beside, &mut &*blob.data)?;
+            }
         }
         disk::set_executable(file, mode.kind() == EntryKind::BlobExecutable)?;
         let found = gix::index::fs::Metadata::from_path_no_follow(file)
@@ -418,10 +433,21 @@ fn hash(file: &Path) -> Result<Option<ObjectId>, UpdateError> {
     if !found.is_file() {
         return Ok(Some(ObjectId::null(gix::hash::Kind::Sha1)));
     }
-    let bytes = fs::read(file).map_err(UpdateError::storage("read", file))?;
-    gix::objs::compute_hash(gix::hash::Kind::Sha1, gix::objs::Kind::Blob, &bytes)
-        .map(Some)
-        .map_err(|error| UpdateError::storage("hash", file)(std::io::Error::other(error.to_string())))
+    let hashed = || {
+        let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
+        hasher.update(&gix::objs::encode::loose_header(gix::objs::Kind::Blob, found.len()));
+        let mut bytes = BufReader::with_capacity(COPY_BYTES, fs::File::open(file)?);
+        loop {
+            let part = bytes.fill_buf()?;
+            let len = part.len();
+            if len == 0 {
+                return hasher.try_finalize().map_err(|error| std::io::Error::other(error.to_string()));
+            }
+            hasher.update(part);
+            bytes.consume(len);
+        }
+    };
+    hashed().map(Some).map_err(UpdateError::storage("hash", file))
 }
 
 #[cfg(unix)]

@@ -109,10 +109,14 @@ pub(crate) fn create_whole(path: &Path, beside: &Path, bytes: &[u8]) -> io::Resu
 }
 
 /// Like [`replace`], for what can be had again: not durable by itself.
-pub(crate) fn replace_unsynced(path: &Path, beside: &Path, bytes: &[u8]) -> Result<(), UpdateError> {
+pub(crate) fn replace_unsynced(
+    path: &Path,
+    beside: &Path,
+    bytes: &mut dyn io::Read,
+) -> Result<(), UpdateError> {
     create(beside)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| fs::rename(beside, path))
+        .and_then(|mut file| io::copy(bytes, &mut file))
+        .and_then(|_| fs::rename(beside, path))
         .map_err(UpdateError::storage("write", path))
 }
 

@@ -67,10 +67,10 @@ fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Resul
     incoming::sweep(repo.common_dir())?;
     refs::release(&repo)?;
     packs::finish(&repo)?;
-    checkout::Checkout::resume(dir, &repo, watch)?;
+    checkout::Checkout::resume(dir, &repo, options, watch)?;
     repo = state::open(dir)?;
     let head = refs::Head::of(dir, &repo)?;
-    let work = checkout::Checkout::examine(dir, &repo, &head, watch)?;
+    let work = checkout::Checkout::examine(dir, &repo, &head, options, watch)?;
     let url = refs::url(dir, &repo, options, watch)?;
     let incoming = incoming::fetch(dir, &repo, &head, &url, options, watch)?;
     if let Some(work) = &work {

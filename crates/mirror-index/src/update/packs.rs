@@ -20,13 +20,17 @@ use super::disk;
 use super::error::UpdateError;
 use super::incoming;
 use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
+use super::stored;
 use super::supervise::{Meter, Patience, supervised};
+use super::take;
 
 /// Names the pack that replaces others, and these, from when it stands until they are gone; with what
 /// the refs reached, if the new one has only that.
 const REPLACED: &str = "mirror-packs-replaced";
 /// Begins the lines of the latter.
 const REACHED: &str = "reached ";
+/// Begins the lines of objects in files of their own that the refs did not reach.
+const LOOSE: &str = "loose ";
 /// Beside a pack with this name.
 const COMPANIONS: [&str; 3] = ["pack", "rev", "bitmap"];
 /// Local work that shows no sign of life for so long hangs.
@@ -72,6 +76,7 @@ fn attempt(repo: &gix::Repository, options: &UpdateOptions, watch: &dyn UpdateWa
     let work = Work {
         incoming: common.join(format!("{}packs", incoming::PREFIX)),
         objects: common.join("objects"),
+        max_bytes: options.max_object_bytes,
         what: if reachable_only {
             What::Reachable(tips.clone())
         } else {
@@ -128,17 +133,29 @@ enum What {
 struct Work {
     incoming: PathBuf,
     objects: PathBuf,
+    /// Largest object that is worked on in memory.
+    max_bytes: usize,
     what: What,
 }
 
+/// What was made of packs.
+struct Made {
+    /// The new pack, without extension.
+    pack: PathBuf,
+    /// Objects in it.
+    count: usize,
+    /// Large objects in files of their own that nothing reaches.
+    unreached: Vec<ObjectId>,
+}
+
 impl Work {
-    /// Writes the new pack and its index; gives the path without extension.
-    fn make(self, meter: &Meter, interrupt: &AtomicBool) -> Result<PathBuf, String> {
+    /// Writes the new pack and its index.
+    fn make(self, meter: &Meter, interrupt: &AtomicBool) -> Result<Made, String> {
         let told = |error: UpdateError| error.to_string();
         disk::remove_tree(&self.incoming).map_err(told)?;
         disk::make_dir(&self.incoming).map_err(told)?;
         let stream = self.incoming.join("stream");
-        let count = self.write(&stream, meter, interrupt).map_err(|error| error.to_string())?;
+        let mut made = self.write(&stream, meter, interrupt).map_err(|error| error.to_string())?;
         let mut input =
             BufReader::with_capacity(COPY_BYTES, File::open(&stream).map_err(|error| error.to_string())?);
         // Reads every object back, and computes its id from what it says.
@@ -149,34 +166,48 @@ impl Work {
             interrupt,
             None::<gix::odb::Handle>,
             gix::hash::Kind::Sha1,
-            gix_pack::bundle::write::Options::default(),
+            gix_pack::bundle::write::Options {
+                alloc_limit_bytes: Some(take::alloc_limit(self.max_bytes, made.count)),
+                ..Default::default()
+            },
         )
         .map_err(|error| error.to_string())?;
         disk::remove_file(&stream).map_err(told)?;
-        if bundle.index.num_objects as usize != count {
-            return Err(format!("{} objects were written, not {count}", bundle.index.num_objects));
+        if bundle.index.num_objects as usize != made.count {
+            return Err(format!("{} objects were written, not {}", bundle.index.num_objects, made.count));
         }
         let path = bundle.data_path.ok_or("the pack got no name")?;
         for extension in ["pack", "idx"] {
             disk::seal(&path.with_extension(extension)).map_err(told)?;
         }
-        Ok(path.with_extension(""))
+        made.pack = path.with_extension("");
+        Ok(made)
     }
 
-    /// Writes the objects as a pack, and says how many; deltas are taken over as they are.
-    fn write(&self, to: &Path, meter: &Meter, interrupt: &AtomicBool) -> gix::error::Result<usize> {
-        let db =
-            gix::odb::at(self.objects.clone(), gix::hash::Kind::Sha1).and_then(gix::odb::Handle::into_arc);
+    /// Writes the objects as a pack; deltas are taken over as they are. Large objects in files of their own stay so.
+    fn write(&self, to: &Path, meter: &Meter, interrupt: &AtomicBool) -> gix::error::Result<Made> {
+        let options = gix::odb::store::init::Options {
+            alloc_limit_bytes: Some(take::alloc_limit(self.max_bytes, 0)),
+            ..Default::default()
+        };
+        let db = gix::odb::at_opts(self.objects.clone(), gix::hash::Kind::Sha1, None, options)
+            .and_then(gix::odb::Handle::into_arc);
         let mut db = db.map_err(gix::error::Error::from_error)?;
         db.prevent_pack_unload();
         let (ids, expansion) = self.ids()?;
-        let (counts, _) = output::count::objects_unthreaded(
+        let (mut counts, _) = output::count::objects_unthreaded(
             &db,
             &mut ids.into_iter().map(Ok),
             &meter.root(),
             interrupt,
             expansion,
         )?;
+        let mut large = stored::large_files(&self.objects, self.max_bytes as u64)?;
+        if !large.is_empty() {
+            let mut reached = BTreeSet::new();
+            counts.retain(|count| !large.contains(&count.id) || !reached.insert(count.id));
+            large.retain(|id| !reached.contains(id));
+        }
         let count = counts.len();
         let entries = output::entry::iter_from_counts(
             counts,
@@ -204,7 +235,11 @@ impl Work {
             }
         }
         written.into_write().flush().map_err(gix::error::Error::from_error)?;
-        Ok(count)
+        let unreached = match self.what {
+            What::Reachable(_) => large.into_iter().collect(),
+            What::Packs(_) => Vec::new(),
+        };
+        Ok(Made { pack: PathBuf::new(), count, unreached })
     }
 
     fn ids(&self) -> gix::error::Result<(Vec<ObjectId>, ObjectExpansion)> {
@@ -221,7 +256,7 @@ impl Work {
             }
             What::Reachable(tips) => {
                 let git_dir = self.objects.parent().unwrap_or(&self.objects);
-                let repo = gix::open_opts(git_dir, crate::repository::options())?;
+                let repo = gix::open_opts(git_dir, crate::repository::options_within(self.max_bytes))?;
                 // Histories of tags begin at their commits; the tags themselves are objects too.
                 let mut commits = Vec::new();
                 for tip in tips {
@@ -243,8 +278,9 @@ impl Work {
 }
 
 /// Moves the new pack in and lists the others for [`finish`], in an order that is safe to be killed in.
-fn replace(common: &Path, made: &Path, old: &[Pack], tips: &[ObjectId]) -> Result<(), UpdateError> {
+fn replace(common: &Path, made: &Made, old: &[Pack], tips: &[ObjectId]) -> Result<(), UpdateError> {
     let dir = common.join("objects/pack");
+    let Made { pack: made, unreached, .. } = made;
     let name = made.file_name().unwrap_or_default();
     let target = dir.join(name);
     let old: Vec<_> = old.iter().filter(|pack| pack.path != target).collect();
@@ -256,6 +292,7 @@ fn replace(common: &Path, made: &Path, old: &[Pack], tips: &[ObjectId]) -> Resul
     let mut list = format!("{}\n", name.to_string_lossy());
     names.for_each(|name| list += &format!("{name}\n"));
     tips.iter().for_each(|tip| list += &format!("{REACHED}{tip}\n"));
+    unreached.iter().for_each(|id| list += &format!("{LOOSE}{id}\n"));
     let path = common.join(REPLACED);
     disk::replace(&path, &path.with_extension("new"), list.as_bytes())?;
     disk::sync(common)?;
@@ -292,6 +329,11 @@ pub(crate) fn finish(repo: &gix::Repository) -> Result<(), UpdateError> {
             }
         }
         disk::sync(&dir)?;
+        for id in
+            text.lines().filter_map(|line| ObjectId::from_hex(line.strip_prefix(LOOSE)?.as_bytes()).ok())
+        {
+            disk::remove_file(&stored::path_of(&common.join("objects"), id))?;
+        }
         super::settle::prune_boundary(&super::state::open(repo.git_dir())?)?;
     }
     disk::remove_file(&list)

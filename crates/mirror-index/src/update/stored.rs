@@ -1,5 +1,6 @@
 //! Objects that are too large for memory, where they are stored.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -28,12 +29,29 @@ pub(super) fn places(repo: &gix::Repository) -> gix::error::Result<Vec<PathBuf>>
     Ok(places)
 }
 
+/// Returns where an object is that is a file of its own.
+pub(super) fn path_of(objects: &Path, id: ObjectId) -> PathBuf {
+    loose::Store::at(objects, Sha1).object_path(&id)
+}
+
+/// Lists the objects of more than `max_bytes` that are files of their own.
+pub(super) fn large_files(objects: &Path, max_bytes: u64) -> gix::error::Result<BTreeSet<ObjectId>> {
+    let store = loose::Store::at(objects, Sha1);
+    let mut large = BTreeSet::new();
+    for id in store.iter() {
+        let id = id.map_err(gix::Error::from_error)?;
+        if store.try_header(&id)?.is_some_and(|(size, _)| size > max_bytes) {
+            large.insert(id);
+        }
+    }
+    Ok(large)
+}
+
 /// Opens a blob below one of `places`, which is in a file of its own or whole in a pack. Where a pack has it as a
 /// difference to another, it cannot be had like this: that is [`io::ErrorKind::Unsupported`].
 pub(super) fn open(places: &[PathBuf], id: ObjectId) -> io::Result<Blob> {
     for place in places {
-        let path = loose::Store::at(place, Sha1).object_path(&id);
-        match File::open(path) {
+        match File::open(path_of(place, id)) {
             Ok(file) => return of_file(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),

@@ -96,9 +96,8 @@ impl Place<'_> {
         objects: u32,
         progress: &mut dyn DynNestedProgress,
     ) -> Result<()> {
-        let known = (objects as usize).saturating_mul(BYTES_PER_OBJECT);
         let options = Options {
-            alloc_limit_bytes: Some(self.max_bytes.max(known)),
+            alloc_limit_bytes: Some(alloc_limit(self.max_bytes, objects as usize)),
             thread_limit: threads(self.repo),
             ..Options::default()
         };
@@ -108,6 +107,11 @@ impl Place<'_> {
         gix_pack::Bundle::write_to_directory(pack, dir, progress, self.interrupt, bases, hash, options)
             .map(drop)
     }
+}
+
+/// Returns what indexing a pack of so many objects may take of memory at once, where one object has `max_bytes`.
+pub(super) fn alloc_limit(max_bytes: usize, objects: usize) -> usize {
+    max_bytes.max(objects.saturating_mul(BYTES_PER_OBJECT))
 }
 
 /// Returns on how many threads git's configuration has packs indexed.

@@ -90,7 +90,7 @@ fn loose(dir: &Path) -> usize {
 #[test]
 fn a_large_file_is_cloned_and_changes() {
     for (name, history) in [("shallow", History::Shallow), ("full", History::Full)] {
-        let mut scene = Scene::new();
+        let scene = Scene::new();
         let dir = scene.upstream.path(name);
         let mut large = bytes(1, 5 * MOST);
         let tip = scene.commit(&[(LARGE, &large)]);
@@ -100,9 +100,13 @@ fn a_large_file_is_cloned_and_changes() {
         assert!(notices.iter().any(|text| text.starts_with("1 objects")), "{notices:?}");
         let objects = git_says(&dir, &["rev-list", "--objects", "HEAD"]).lines().count() as u64;
         assert_eq!(cloned.received_objects, objects);
-        assert!(cloned.received_bytes < 3 * 5 * MOST as u64, "each byte counts once: {}", cloned.received_bytes);
+        assert!(
+            cloned.received_bytes < 3 * 5 * MOST as u64,
+            "each byte counts once: {}",
+            cloned.received_bytes
+        );
         // Something else is new.
-        let tip = scene.upstream.publish();
+        let tip = scene.commit(&[("sm/al/small", b"small\n")]);
         let (_, notices) = scene.follow(name, history, &tip);
         assert!(notices.is_empty(), "{notices:?}");
         // It changes, which comes as a difference to what is here where history allows it.
@@ -176,4 +180,60 @@ fn what_is_no_file_must_not_be_large() {
     let text = failed.to_string();
     assert!(text.contains("a directory or commit of") && text.contains("40000"), "{text}");
     assert!(!dir.exists());
+}
+
+#[test]
+fn a_checkout_gets_large_files_as_well() {
+    let scene = Scene::new();
+    let url = format!("file://{}", scene.upstream.remote().display());
+    git(scene.upstream.dir.path(), &["clone", "--quiet", &url, "checkout"]);
+    let dir = scene.upstream.path("checkout");
+    let mut large = bytes(4, 4 * MOST);
+    for step in 0..3 {
+        let tip = scene.commit(&[(LARGE, &large), (PART, &large[step..MOST / 2])]);
+        scene.follow("checkout", History::Full, &tip);
+        assert!(std::fs::read(dir.join(LARGE)).unwrap() == large);
+        assert_eq!(git_says(&dir, &["status", "--porcelain"]), "");
+        large.extend_from_slice(b"another line\n");
+    }
+    // What somebody wrote into the large one is his.
+    std::fs::write(dir.join(LARGE), &large[1..]).unwrap();
+    scene.commit(&[(LARGE, &large)]);
+    let refused = update_index(&dir, &scene.options(History::Full), &Notices::default()).unwrap_err();
+    assert!(refused.to_string().contains(LARGE), "{refused}");
+    git(&dir, &["checkout", "--", "."]);
+    let tip = scene.commit(&[("sm/al/small", b"small\n")]);
+    scene.follow("checkout", History::Full, &tip);
+}
+
+#[test]
+fn large_files_stay_as_they_are_where_packs_become_one() {
+    for history in [History::Shallow, History::Full] {
+        let scene = Scene::new();
+        let dir = scene.upstream.path("clone");
+        let options = UpdateOptions { packs_most: 1, ..scene.options(history) };
+        let mut large = bytes(5, 4 * MOST);
+        let mut replaced = 0;
+        for step in 0..4_u8 {
+            if step < 3 {
+                large.push(step);
+                scene.commit(&[(LARGE, &large)]);
+            }
+            let tip = scene.commit(&[("sm/al/small", &[step])]);
+            let notices = Notices::default();
+            replaced += update_index(&dir, &options, &notices).unwrap().packs_replaced;
+            assert_at(&dir, &tip);
+            let notices = notices.0.into_inner();
+            assert!(notices.iter().all(|text| !text.contains("stay as they are")), "{notices:?}");
+        }
+        assert!(replaced > 0);
+        // What nothing reaches any more goes with the packs that nothing needs.
+        update_index(&dir, &options, &Notices::default()).unwrap();
+        let files = if history == History::Shallow { 1 } else { 3 };
+        assert_eq!(loose(&dir), files, "{history:?}");
+        let tip = scene.upstream.tip();
+        assert_at(&dir, &tip);
+        let held = git_says(&dir, &["cat-file", "-s", &format!("HEAD:{LARGE}")]);
+        assert_eq!(held, large.len().to_string());
+    }
 }

@@ -10,6 +10,9 @@ mod rewrite;
 mod survey;
 mod weave;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! A delta is applied to a base that is too large for memory, or makes what is.
 
 use std::fs::File;
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 
 use crate::git::delta::{self, Command, Damaged};
 
@@ -12,52 +12,72 @@ pub(super) enum Base {
 }
 
 /// Reads the object that a delta makes. Checks neither its size nor that of the base.
-pub(super) struct Patched<'d> {
+pub(super) struct Patched<D> {
     base: Box<dyn Source>,
-    delta: &'d [u8],
+    delta: D,
     /// Bytes that are yet to be copied out of the base, from where it stands.
     copying: u64,
-    /// Bytes of the delta's own.
-    own: &'d [u8],
+    /// Bytes of the delta's own that follow.
+    own: u64,
 }
 
 trait Source: Read + Seek {}
 impl<T: Read + Seek> Source for T {}
 
-impl<'d> Patched<'d> {
-    pub(super) fn new(base: Base, delta: &'d [u8]) -> Result<Self, Damaged> {
+impl<D: BufRead> Patched<D> {
+    pub(super) fn new(base: Base, mut delta: D) -> io::Result<Self> {
         let base: Box<dyn Source> = match base {
             Base::Memory(bytes) => Box::new(Cursor::new(bytes)),
             Base::File(file) => Box::new(file),
         };
-        let mut commands = delta;
-        delta::sizes(&mut commands)?;
-        Ok(Self { base, delta: commands, copying: 0, own: &[] })
+        for _size in 0..2 {
+            while byte(&mut delta)?.ok_or_else(damaged)? & 0x80 != 0 {}
+        }
+        Ok(Self { base, delta, copying: 0, own: 0 })
+    }
+
+    /// Goes on to what follows; says whether anything does.
+    fn next(&mut self) -> io::Result<bool> {
+        let Some(first) = byte(&mut self.delta)? else { return Ok(false) };
+        if first & 0x80 == 0 {
+            self.own = u64::from(first);
+            return if first == 0 { Err(damaged()) } else { Ok(true) };
+        }
+        let mut command = [first; 8];
+        let len = 1 + (first & 0x7f).count_ones() as usize;
+        self.delta.read_exact(&mut command[1..len])?;
+        let Ok(Some(Command::Copy { offset, len })) = delta::command(&mut &command[..len]) else {
+            return Err(damaged());
+        };
+        self.base.seek(SeekFrom::Start(offset as u64))?;
+        self.copying = len as u64;
+        Ok(true)
     }
 }
 
-impl Read for Patched<'_> {
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Damaged)
+}
+
+/// Reads a byte; `None` at the end.
+fn byte(from: &mut impl BufRead) -> io::Result<Option<u8>> {
+    let first = from.fill_buf()?.first().copied();
+    from.consume(usize::from(first.is_some()));
+    Ok(first)
+}
+
+impl<D: BufRead> Read for Patched<D> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let damaged = |error: Damaged| io::Error::new(io::ErrorKind::InvalidData, error);
-        while self.copying == 0 && self.own.is_empty() {
-            match delta::command(&mut self.delta).map_err(damaged)? {
-                None => return Ok(0),
-                Some(Command::Own(bytes)) => self.own = bytes,
-                Some(Command::Copy { offset, len }) => {
-                    self.base.seek(SeekFrom::Start(offset as u64))?;
-                    self.copying = len as u64;
-                }
-            }
+        if buffer.is_empty() || self.copying + self.own == 0 && !self.next()? {
+            return Ok(0);
         }
-        if !self.own.is_empty() {
-            return self.own.read(buffer);
-        }
-        let read = self.base.by_ref().take(self.copying).read(buffer)?;
-        if read == 0 && !buffer.is_empty() {
-            return Err(damaged(Damaged));
-        }
-        self.copying -= read as u64;
-        Ok(read)
+        let (source, left): (&mut dyn Read, _) = match self.own {
+            0 => (&mut self.base, &mut self.copying),
+            _ => (&mut self.delta, &mut self.own),
+        };
+        let read = source.take(*left).read(buffer)?;
+        *left -= read as u64;
+        if read == 0 { Err(damaged()) } else { Ok(read) }
     }
 }
 
@@ -77,7 +97,7 @@ mod tests {
             let mut out = Vec::new();
             let applied = delta::apply(&base, &delta, 1 << 20, &mut out);
             let mut read = Vec::new();
-            let mut patched = Patched::new(Base::Memory(base), &delta).expect("sizes are there");
+            let mut patched = Patched::new(Base::Memory(base), &delta[..]).expect("sizes are there");
             let streamed = patched.read_to_end(&mut read);
             match applied {
                 Ok(_) => prop_assert!(streamed.is_ok() && read == out),

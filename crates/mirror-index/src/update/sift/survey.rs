@@ -38,12 +38,10 @@ pub(super) struct Sizes {
 }
 
 impl Entry {
-    /// Tells whether it has to do with an object of more than `max_bytes`.
+    /// Tells whether it has to do with anything of more than `max_bytes`.
     pub(super) fn is_large(&self, max_bytes: u64) -> bool {
-        match self.delta {
-            None => self.size > max_bytes,
-            Some(sizes) => sizes.base > max_bytes || sizes.object > max_bytes,
-        }
+        let sizes = self.delta.unwrap_or(Sizes { base: 0, object: 0 });
+        self.size.max(sizes.base).max(sizes.object) > max_bytes
     }
 
     /// Returns where its base is, when it says so.
@@ -137,22 +135,16 @@ impl Surveyor<'_> {
             }
         }
         found.end = self.reader.at;
-        self.check(&found)?;
+        Self::check(&found)?;
         Ok(found)
     }
 
-    /// Refuses what nothing can be made of.
-    fn check(&self, entry: &Entry) -> Result<(), SiftError> {
-        let made = entry.delta.map_or(entry.size, |sizes| sizes.object);
+    /// Refuses what fills any disk.
+    fn check(entry: &Entry) -> Result<(), SiftError> {
+        let made = entry.delta.map_or(0, |sizes| sizes.object).max(entry.size);
         if made > MAX_STORED_BYTES {
             return Err(SiftError::Beyond(format!(
                 "it has a file of {made} bytes, more than are stored: {MAX_STORED_BYTES}"
-            )));
-        }
-        if entry.header.is_delta() && entry.size > self.work.max_bytes {
-            return Err(SiftError::Beyond(format!(
-                "it has a file that differs from another in {} bytes, more than are worked on: {}",
-                entry.size, self.work.max_bytes
             )));
         }
         Ok(())
@@ -160,7 +152,7 @@ impl Surveyor<'_> {
 
     /// Stores an entry as a file of its own.
     fn store(&mut self, entry: &Entry) -> Result<(), SiftError> {
-        self.check(entry)?;
+        Self::check(entry)?;
         if entry.header.as_kind() != Some(Kind::Blob) {
             return Err(not_a_file(entry.size, self.work.max_bytes));
         }

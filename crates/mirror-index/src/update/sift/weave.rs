@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use gix::ObjectId;
@@ -17,6 +17,8 @@ use super::patch::{Base, Patched};
 use super::survey::{Entry, damaged, not_a_file};
 use super::{Aside, AsideAt, SiftError, Work};
 use crate::git::delta::{self, Applied};
+
+const COPY_BYTES: usize = 64 << 10;
 
 /// Resolves every delta whose base or object is large, and stores the object as a file of its own.
 pub(super) fn weave(
@@ -81,10 +83,11 @@ impl<'a> Weaver<'a> {
         if len != sizes.base {
             return Err(damaged(delta::Damaged));
         }
-        let delta = self.inflate(entry)?;
-        let patched = Patched::new(base, &delta).map_err(damaged)?;
+        let delta = BufReader::with_capacity(COPY_BYTES, self.stream(entry)?);
+        let patched = Patched::new(base, delta)?;
         let mut exact = Exact::new(patched, sizes.object, self.work.meter, self.work.interrupt);
         let id = self.store.write_stream(Kind::Blob, sizes.object, &mut exact)?;
+        drop(exact);
         self.aside.insert(entry.offset, Aside { id });
         self.open.remove(&entry.offset);
         Ok(true)
@@ -189,12 +192,16 @@ impl<'a> Weaver<'a> {
 
     /// Inflates an entry that is small.
     fn inflate(&self, entry: &Entry) -> Result<Vec<u8>, SiftError> {
+        let mut data = Vec::new();
+        self.stream(entry)?.read_to_end(&mut data)?;
+        Ok(data)
+    }
+
+    fn stream(&self, entry: &Entry) -> Result<impl Read, SiftError> {
         let mut pack = &self.pack;
         pack.seek(SeekFrom::Start(entry.data))?;
-        let stream = Inflated::new(BufReader::new(pack));
-        let mut data = Vec::new();
-        Exact::new(stream, entry.size, self.work.meter, self.work.interrupt).read_to_end(&mut data)?;
-        Ok(data)
+        let stream = Inflated::new(BufReader::with_capacity(COPY_BYTES, pack));
+        Ok(Exact::new(stream, entry.size, self.work.meter, self.work.interrupt))
     }
 }
 
