@@ -13,7 +13,16 @@ pub(crate) fn options() -> gix::open::Options {
     gix::open::Options::default().permissions(permissions)
 }
 
-/// Returns the same, with the [`bound`]. For repositories without a work tree: the file list of one is bounded as well.
+/// Returns how a repository is opened that fetches: variables by which git finds the ways to a remote count as well,
+/// such as `GIT_SSH_COMMAND`, `GIT_SSL_CAINFO` and `GIT_ASKPASS`. Of those that lead elsewhere, `GIT_NAMESPACE` and
+/// `GIT_SHALLOW_FILE` then are left to the caller.
+pub(crate) fn options_to_fetch() -> gix::open::Options {
+    let mut permissions = gix::open::Permissions::all();
+    permissions.env.objects = gix::sec::Permission::Deny;
+    gix::open::Options::default().permissions(permissions)
+}
+
+/// Returns [`options`] with the [`bound`]. For repositories without a work tree: the file list of one is bounded as well.
 pub(crate) fn options_within(max_bytes: usize) -> gix::open::Options {
     options().config_overrides([bound(max_bytes)])
 }

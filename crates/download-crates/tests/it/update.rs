@@ -324,6 +324,8 @@ fn the_environment_of_git_leads_an_update_nowhere_else() {
         ("GIT_ALTERNATE_OBJECT_DIRECTORIES", "elsewhere/objects"),
         ("GIT_DIR", "elsewhere/git"),
         ("GIT_COMMON_DIR", "elsewhere/git"),
+        ("GIT_NAMESPACE", "elsewhere"),
+        ("GIT_SHALLOW_FILE", "elsewhere/shallow"),
     ] {
         let elsewhere = remote.world.path("elsewhere");
         std::fs::create_dir_all(&elsewhere).unwrap();

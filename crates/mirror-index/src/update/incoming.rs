@@ -242,8 +242,9 @@ impl Attempt {
         // A base that is here may be as large, and what is made of it.
         let bound = crate::repository::bound(self.options.max_object_bytes);
         let own = self.settings.iter().cloned().chain(own).chain([bound]);
-        let options = crate::repository::options().config_overrides(own);
-        let repo = gix::open_opts(&self.incoming, options).map_err(classify)?;
+        let options = crate::repository::options_to_fetch().config_overrides(own);
+        let mut repo = gix::open_opts(&self.incoming, options).map_err(classify)?;
+        repo.clear_namespace();
         Ok(repo)
     }
 

@@ -104,7 +104,8 @@ impl<'s, 'r> Session<'s, 'r> {
             trace_packetlines: false,
         };
         let options = fetch::Options {
-            shallow_file: repo.shallow_file()?,
+            // Whatever GIT_SHALLOW_FILE says.
+            shallow_file: repo.common_dir().join("shallow"),
             shallow,
             tags: Tags::None,
             reject_shallow_remote: repo.config_snapshot().boolean("clone.rejectShallow").unwrap_or(false),
