@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use mirror_pipeline::{
     AnswerLimits, ClosureLimits, ClosureOptions, DownloadOptions, FetchOptions, IndexUpdate, Layout,
-    LockSources, NameSet, Prune, RebuildOptions, Storage, Upstream, human_bytes, upstream,
+    LockSources, MAX_TEXT_BYTES, NameSet, Prune, RebuildOptions, Storage, Upstream, human_bytes, read_text,
+    upstream,
 };
 use mirror_telemetry::{LogOptions, ProgressOptions};
 
@@ -204,8 +205,7 @@ fn closure(flags: &Flags, upstream: &Upstream, include: &NameSet) -> Result<Opti
 fn names(flags: &Flags) -> Result<NameSet> {
     let mut names = flags.crates.clone();
     if let Some(path) = &flags.crates_file {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("reading --crates-file {}", path.display()))?;
+        let text = read_text("the list of crates", path, MAX_TEXT_BYTES).context("--crates-file")?;
         names.extend(
             text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned),
         );

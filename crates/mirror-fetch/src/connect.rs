@@ -1,6 +1,6 @@
 //! From an origin to a connection: lookup, TCP, proxy, TLS, HTTP handshake.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -194,9 +194,14 @@ fn tls_kind(error: &io::Error) -> FailureKind {
     }
 }
 
+/// Longest file of certificates that is read, bytes.
+const MAX_PEM_BYTES: u64 = 16 << 20;
+
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FetchSetupError> {
-    let pem =
-        std::fs::read(path).map_err(|source| FetchSetupError::CaCert { path: path.to_owned(), source })?;
+    let mut pem = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_PEM_BYTES).read_to_end(&mut pem))
+        .map_err(|source| FetchSetupError::CaCert { path: path.to_owned(), source })?;
     CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| FetchSetupError::NoCertificate { path: path.to_owned() })

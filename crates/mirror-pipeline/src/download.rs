@@ -19,6 +19,7 @@ use crate::commit::{Committed, Committer, write_staged};
 use crate::cursor::{Cursor, Totals};
 use crate::downloads::Downloads;
 use crate::error::PipelineError;
+use crate::given::{MAX_TEXT_BYTES, read_text};
 use crate::gone::Gone;
 use crate::list::{Checksums, read_checksums};
 use crate::options::{DownloadOptions, Prune, Storage, Upstream};
@@ -208,11 +209,7 @@ impl Run {
         }
         let mut locks = Vec::new();
         for path in &options.cargo_locks {
-            let text = std::fs::read_to_string(path).map_err(|source| PipelineError::Read {
-                what: "the lockfile",
-                path: path.clone(),
-                source,
-            })?;
+            let text = read_text("the lockfile", path, MAX_TEXT_BYTES)?;
             locks.push((path.display().to_string(), text));
         }
         let locked = if locks.is_empty() {

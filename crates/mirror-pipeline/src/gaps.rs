@@ -10,6 +10,7 @@ use mirror_types::{Layout, Printable, ReleaseId};
 
 use crate::download::database;
 use crate::error::PipelineError;
+use crate::given::{MAX_TEXT_BYTES, read_text};
 
 /// Where a mirror keeps them, below `.mirror`.
 const KEPT: &str = "gaps.toml";
@@ -47,11 +48,7 @@ pub struct ListedGap {
 /// # Errors
 /// When it cannot be read, is no TOML, or says something that is not known, with the nearest that is.
 pub fn read_gaps(path: &Path) -> Result<Vec<Gap>, PipelineError> {
-    let text = std::fs::read_to_string(path).map_err(|source| PipelineError::Read {
-        what: "the acknowledged gaps",
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = read_text("the acknowledged gaps", path, MAX_TEXT_BYTES)?;
     parse(&text)
         .map_err(|why| PipelineError::Usage(format!("the acknowledged gaps {}: {why}", path.display())))
 }

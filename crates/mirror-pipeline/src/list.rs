@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::error::PipelineError;
 use crate::event::Problem;
+use crate::given::{MAX_LIST_BYTES, read_text};
 use crate::plan::{Address, Planner};
 
 /// Reads a newline-delimited list of URLs; blank lines and `#` comments are ignored. Lines that
@@ -15,11 +16,7 @@ pub(crate) fn read_list(
     path: &Path,
     fault: &mut dyn FnMut(String),
 ) -> Result<Vec<(ReleaseId, Url)>, PipelineError> {
-    let text = std::fs::read_to_string(path).map_err(|source| PipelineError::Read {
-        what: "the list of URLs",
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = read_text("the list of URLs", path, MAX_LIST_BYTES)?;
     let mut found = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -68,11 +65,7 @@ struct ChecksumLine {
 
 /// Reads a JSONL file of `{url, sha256}`.
 pub(crate) fn read_checksums(path: &Path) -> Result<Checksums, PipelineError> {
-    let text = std::fs::read_to_string(path).map_err(|source| PipelineError::Read {
-        what: "the checksums",
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = read_text("the checksums", path, MAX_LIST_BYTES)?;
     let mut sums = Checksums::new();
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let entry: ChecksumLine = serde_json::from_str(line).map_err(|error| {
