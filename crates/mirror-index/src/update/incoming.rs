@@ -296,10 +296,7 @@ impl Attempt {
                 let place = Place { repo, max_bytes: self.options.max_object_bytes, meter, interrupt };
                 let mut ended = None;
                 let taken = session.receive(&depth, meter, interrupt, |pack, progress| {
-                    if !apart {
-                        return place.take(pack, progress);
-                    }
-                    aside = place.take_apart(pack, progress).map_err(|error| match error {
+                    aside = place.take(pack, apart, progress).map_err(|error| match error {
                         SiftError::Io(error) => gix::Error::from_error(error),
                         SiftError::Git(error) => error,
                         SiftError::Damaged(ref why) => {

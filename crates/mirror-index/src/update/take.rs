@@ -33,20 +33,32 @@ pub(super) struct Place<'a> {
 
 impl Place<'_> {
     /// Indexes a pack as it arrives. When an object of it is too large, or made of one that is, the error is one of
-    /// exhausted resources. What is known of every object takes memory in proportion to their number.
-    pub(super) fn take(&self, pack: &mut dyn BufRead, progress: &mut dyn DynNestedProgress) -> Result<()> {
+    /// exhausted resources, unless it is to be taken `apart`: then it is put down first, and such objects become files
+    /// of their own. Returns how many.
+    ///
+    /// What is known of every object takes memory in proportion to their number. gix has one bound for that and for
+    /// what an object takes; where the first would allow too much of the second, the pack is put down and looked
+    /// through as well.
+    pub(super) fn take(
+        &self,
+        pack: &mut dyn BufRead,
+        apart: bool,
+        progress: &mut dyn DynNestedProgress,
+    ) -> std::result::Result<u32, SiftError> {
         let mut head = [0; HEAD_BYTES];
-        pack.read_exact(&mut head).map_err(gix::Error::from_error)?;
+        pack.read_exact(&mut head)?;
         let objects = u32::from_be_bytes([head[8], head[9], head[10], head[11]]);
+        let mut whole = Cursor::new(head).chain(pack);
+        if apart || alloc_limit(self.max_bytes, objects as usize) > self.max_bytes {
+            return self.take_apart(&mut whole, progress);
+        }
         let (meter, max_bytes) = (self.meter, self.max_bytes as u64);
-        let whole = Cursor::new(head).chain(pack);
         let mut guarded = Guard { pack: whole, meter, max_bytes, objects: 0, since: 0, looked: 0 };
-        self.index(&mut guarded, objects, progress)
+        self.index(&mut guarded, objects, progress)?;
+        Ok(0)
     }
 
-    /// Puts a pack down first, takes it apart, and indexes what is left. Returns the number of objects that became
-    /// files of their own.
-    pub(super) fn take_apart(
+    fn take_apart(
         &self,
         pack: &mut dyn BufRead,
         progress: &mut dyn DynNestedProgress,
@@ -56,14 +68,15 @@ impl Place<'_> {
         let path = dir.join("received.pack");
         self.put_down(pack, &path, progress)?;
         let sifted = sift(&Work { repo, dir, max_bytes, meter, interrupt }, &path)?;
-        disk::remove_file(&path).map_err(io::Error::other)?;
         let count = progress.add_child_with_id("aside".to_owned(), READ_OBJECTS);
         count.inc_by(sifted.aside as usize);
         if sifted.objects > 0 {
             let mut rest = BufReader::with_capacity(COPY_BYTES, File::open(&sifted.rest)?);
             self.index(&mut rest, sifted.objects, &mut meter.without_bytes())?;
         }
-        disk::remove_file(&sifted.rest).map_err(io::Error::other)?;
+        for path in [path, sifted.rest] {
+            disk::remove_file(&path).map_err(io::Error::other)?;
+        }
         Ok(sifted.aside)
     }
 

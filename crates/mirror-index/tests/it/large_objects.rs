@@ -237,3 +237,23 @@ fn large_files_stay_as_they_are_where_packs_become_one() {
         assert_eq!(held, large.len().to_string());
     }
 }
+
+#[test]
+fn a_pack_of_very_many_objects_is_looked_through_before_it_is_indexed() {
+    let scene = Scene::new();
+    let remote = scene.upstream.remote();
+    std::fs::create_dir_all(remote.join("ma/ny")).unwrap();
+    // What is known of so many is more than the largest object.
+    for at in 0..MOST / 100 {
+        std::fs::write(remote.join(format!("ma/ny/many{at}")), at.to_string()).unwrap();
+    }
+    let tip = scene.commit(&[]);
+    let (cloned, notices) = scene.follow("small", History::Shallow, &tip);
+    assert!(cloned.received_objects > 400 && notices.is_empty(), "{notices:?}");
+    assert_eq!(loose(&scene.upstream.path("small")), 0);
+    let asked = scene.daemon.connections();
+    let tip = scene.commit(&[(LARGE, &bytes(6, 3 * MOST))]);
+    let (_, notices) = scene.follow("large", History::Full, &tip);
+    assert_eq!((loose(&scene.upstream.path("large")), notices.len()), (1, 1));
+    assert_eq!(scene.daemon.connections(), asked + 1, "once is enough");
+}

@@ -55,7 +55,7 @@ pub(super) struct Work<'a> {
 
 /// What is left of a pack.
 pub(super) struct Sifted {
-    /// A pack without its large objects.
+    /// A pack without the large objects; the pack itself when it had none.
     pub(super) rest: PathBuf,
     /// Objects in it.
     pub(super) objects: u32,
@@ -77,6 +77,10 @@ pub(super) fn sift(work: &Work<'_>, pack: &Path) -> Result<Sifted, SiftError> {
     let mut aside = AsideAt::new();
     let entries = survey::survey(work, pack, &mut aside)?;
     weave::weave(work, pack, &entries, &mut aside)?;
+    if aside.is_empty() {
+        let objects = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        return Ok(Sifted { rest: pack.to_owned(), objects, aside: 0 });
+    }
     let rest = work.dir.join("sifted.pack");
     let objects = rewrite::rewrite(work, pack, &entries, &aside, &rest)?;
     let aside = u32::try_from(entries.len()).unwrap_or(u32::MAX) - objects;
