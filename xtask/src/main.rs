@@ -10,6 +10,7 @@ mod bench;
 mod cases;
 mod ci;
 mod proof;
+mod serving;
 mod synth;
 mod tidy;
 

@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 mod kills;
+mod real_index;
 
 use std::path::Path;
 
@@ -17,9 +18,8 @@ enum Proof {
     /// Kill the downloader at random moments; Python, zstd and tar check what each kill leaves.
     #[cfg(unix)]
     Kills(kills::Options),
-    /// Nothing can be proved on this system.
-    #[cfg(not(unix))]
-    Nothing,
+    /// Run the programs on a registry's own index; Python, git and Cargo check what comes of it.
+    RealIndex(real_index::Options),
 }
 
 /// Runs it; the first fault ends it.
@@ -27,7 +27,6 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     match &options.proof {
         #[cfg(unix)]
         Proof::Kills(options) => kills::run(root, options),
-        #[cfg(not(unix))]
-        _ => anyhow::bail!("kills are for Unix; they need cp, tar and zstd ({})", root.display()),
+        Proof::RealIndex(options) => real_index::run(root, options),
     }
 }

@@ -1,8 +1,6 @@
 //! What `serve-mirror` answers in a second, beside nginx with the same bytes, over TLS + HTTP/2.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
@@ -13,6 +11,7 @@ use super::download::{Files, clear, fresh, ours};
 use super::measure::{Series, words};
 use super::nginx::Nginx;
 use super::report::Report;
+use crate::serving::Serving;
 
 /// Requests of one run.
 const REQUESTS: usize = 200_000;
@@ -44,10 +43,10 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     Series::new("").run(bench.work, &server, &words(&[&export[..], &url[..]].concat()))?;
 
     let nginx = Nginx::start(bench.work, &web, tls.tls_dir())?;
-    let of_loose = Serving::start(&bench.server, loose, tls.tls_dir())?;
-    let of_bundles = Serving::start(&bench.server, bundled, tls.tls_dir())?;
+    let of_loose = Serving::start(&bench.server, loose, Some(tls.tls_dir()))?;
+    let of_bundles = Serving::start(&bench.server, bundled, Some(tls.tls_dir()))?;
     let older: Vec<Serving> = match bench.before("serve-mirror") {
-        Some(older) => earlier.iter().map(|mirror| Serving::start(&older, mirror, tls.tls_dir())).collect(),
+        Some(older) => earlier.iter().map(|mirror| Serving::start(&older, mirror, Some(tls.tls_dir()))).collect(),
         None => Ok(Vec::new()),
     }?;
     let index: Vec<String> =
@@ -132,52 +131,4 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     std::fs::remove_dir_all(&web).context("removing the export")?;
     std::fs::remove_dir_all(bench.work.join("serve")).context("removing the files of serve")?;
     clear(bench.work)
-}
-
-/// A running server, stopped when dropped.
-struct Serving {
-    child: Child,
-    base: String,
-}
-
-impl Serving {
-    fn start(program: &Path, mirror: &Path, tls: &Path) -> anyhow::Result<Self> {
-        let mut child = Command::new(program)
-            .args(["--listen", "127.0.0.1:0", "--mirror"])
-            .arg(mirror)
-            .arg("--tls-cert")
-            .arg(tls.join("cert.pem"))
-            .arg("--tls-key")
-            .arg(tls.join("key.pem"))
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("starting serve-mirror")?;
-        let log = child.stderr.take().context("its log")?;
-        let mut lines = BufReader::new(log).lines().map_while(Result::ok);
-        let base = lines.find_map(|line| {
-            let address = line.split_once("serving at ")?.1.split_whitespace().next()?.trim_end_matches('/');
-            Some(address.to_owned())
-        });
-        // It must not wait for somebody to read what it logs.
-        std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, base: base.context("serve-mirror ended at once")? })
-    }
-
-    /// The most memory that it had, MiB.
-    fn peak_mib(&self) -> anyhow::Result<f64> {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("its status")?;
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<f64>().ok());
-        Ok(kib.context("its peak")? / 1024.0)
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

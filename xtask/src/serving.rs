@@ -1,0 +1,54 @@
+//! A running `serve-mirror`.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context as _;
+
+/// A running server, stopped when dropped.
+pub(crate) struct Serving {
+    child: Child,
+    /// `http://127.0.0.1:PORT`
+    pub(crate) base: String,
+}
+
+impl Serving {
+    /// Serves a mirror; over TLS when `tls` has `cert.pem` and `key.pem`.
+    pub(crate) fn start(program: &Path, mirror: &Path, tls: Option<&Path>) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["--listen", "127.0.0.1:0", "--mirror"]).arg(mirror);
+        if let Some(tls) = tls {
+            command.arg("--tls-cert").arg(tls.join("cert.pem"));
+            command.arg("--tls-key").arg(tls.join("key.pem"));
+        }
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("starting serve-mirror")?;
+        let log = child.stderr.take().context("its log")?;
+        let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+        let base = lines.find_map(|line| {
+            let address = line.split_once("serving at ")?.1.split_whitespace().next()?.trim_end_matches('/');
+            Some(address.to_owned())
+        });
+        // It must not wait for somebody to read what it logs.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Self { child, base: base.context("serve-mirror ended at once")? })
+    }
+
+    /// Returns the most memory that it had, MiB.
+    pub(crate) fn peak_mib(&self) -> anyhow::Result<f64> {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("its status")?;
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<f64>().ok());
+        Ok(kib.context("its peak")? / 1024.0)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
