@@ -10,6 +10,7 @@ mod error;
 mod features;
 mod fields;
 mod git;
+mod glance;
 mod lockfile;
 mod oversize;
 mod record;
@@ -22,6 +23,7 @@ mod update;
 
 pub use closure::{Closure, ClosureLimits, ClosureOptions, ClosureReport};
 pub use error::{IndexError, LockError, SelectionError};
+pub use glance::Glance;
 pub use lockfile::{LockSet, LockSources};
 pub use oversize::MAX_FILE_BYTES;
 pub use record::{FileChecker, IndexFile, IndexLimits, LineFault, last_of_each, lines, parse_file};

@@ -124,19 +124,6 @@ impl IndexSource {
         host_of(&self.origin()?)
     }
 
-    /// Whether it has no index file. Blocks.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub fn is_empty(&self) -> Result<bool, IndexError> {
-        let mut empty = true;
-        self.scan(&mut |_| {
-            empty = false;
-            ControlFlow::Break(())
-        })?;
-        Ok(empty)
-    }
-
     /// Gives every file to `visit`, in bytewise order of paths, until it breaks. One file is in
     /// memory at a time. Blocks.
     ///
@@ -189,11 +176,15 @@ impl IndexSource {
         }
     }
 
-    /// The file at a path ([`mirror_types::index_path`]), if it is in the index. Blocks.
+    /// Returns the file at a path ([`mirror_types::index_path`]), if it is in the index; never one that cannot be an
+    /// index file, whoever remembers its path. Blocks.
     ///
     /// # Errors
     /// When the index cannot be read.
     pub fn file(&self, path: &str) -> Result<Option<IndexFile>, IndexError> {
+        if !is_index_file(path) {
+            return Ok(None);
+        }
         let data = match self {
             Self::Git(index) => index.file(path)?,
             Self::Dir(index) => index.file(path)?,

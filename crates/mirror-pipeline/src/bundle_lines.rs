@@ -8,6 +8,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
+use mirror_index::last_of_each;
 use mirror_manifest::{Catalogue, CatalogueBatch, LinePacker, LinesReader, LinesWriter, TextDigest};
 use mirror_store::bundle::{BundleFiles, list_bundles};
 use mirror_store::{OutputFile, Store};
@@ -54,6 +55,20 @@ impl Line<'_> {
     fn id(&self) -> Option<ReleaseId> {
         Some(ReleaseId { name: self.name.parse().ok()?, version: self.vers.parse().ok()? })
     }
+}
+
+/// Returns the lines that count of an index file, in its order, with their releases and checksums: of several good ones
+/// of one release the last.
+fn counting(text: &[u8]) -> Vec<(ReleaseId, Sha256, &[u8])> {
+    let mut lines: Vec<_> = text
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| {
+            let read = serde_json::from_slice::<Line<'_>>(line).ok()?;
+            Some((read.id()?, Sha256::from_hex(&read.cksum).ok()?, line))
+        })
+        .collect();
+    last_of_each(&mut lines, |(id, ..)| id);
+    lines
 }
 
 fn fail(path: &Path) -> impl Fn(std::io::Error) -> PipelineError + use<> {
@@ -131,12 +146,8 @@ fn write_one(
     text.push(b'\n');
     for (file, members) in members {
         let Some(row) = catalogue.index_file(&file)? else { continue };
-        for line in lines.read(&row)?.split(|byte| *byte == b'\n') {
-            let Ok(read) = serde_json::from_slice::<Line<'_>>(line) else { continue };
-            let Some(id) = read.id() else { continue };
-            let is_it =
-                members.get(&id).is_some_and(|sha256| sha256.to_hex().eq_ignore_ascii_case(&read.cksum));
-            if is_it && !catalogue.is_deleted(&id)? {
+        for (id, sum, line) in counting(&lines.read(&row)?) {
+            if members.get(&id) == Some(&sum) && !catalogue.is_deleted(&id)? {
                 text.extend_from_slice(line);
                 text.push(b'\n');
             }
@@ -248,6 +259,25 @@ fn keep(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_good_lines_of_a_release_the_last_counts() {
+        let line = |version: &str, sum: &str, more: &str| {
+            format!("{{\"name\":\"a\",\"vers\":\"{version}\",\"cksum\":\"{sum}\"{more}}}\n")
+        };
+        let (one, two) = ("01".repeat(32), "AB".repeat(32));
+        let lines = [
+            line("1.0.0", &one, ",\"yanked\":false"),
+            line("1.1.0", &one, ""),
+            line("1.0.0", &two, ",\"yanked\":true"),
+            line("1.0.0", "12", ""),
+            line("1.1.0", &one, ",\"yanked\":true"),
+            "nonsense\n".to_owned(),
+        ];
+        let text = lines.concat();
+        let counted: Vec<_> = counting(text.as_bytes()).into_iter().map(|(.., line)| line).collect();
+        assert_eq!(counted, [&lines[2], &lines[4]].map(|line| line.trim_end().as_bytes()));
+    }
 
     #[test]
     fn a_file_of_a_later_version_is_passed_over_and_bad_lines_too() {

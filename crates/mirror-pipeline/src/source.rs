@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mirror_fetch::Fetcher;
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{Closure, ClosureReport, IndexFile, IndexLimits, IndexSource, Selection};
+use mirror_index::{Closure, ClosureReport, Glance, IndexFile, IndexLimits, IndexSource, Selection};
 use mirror_manifest::Catalogue;
 use mirror_store::Store;
 use mirror_telemetry::RunStats;
@@ -61,12 +61,20 @@ impl Input {
 /// Opens a local index that holds crates. Blocks.
 pub(crate) fn open_index(dir: &Path) -> Result<IndexSource, PipelineError> {
     let source = IndexSource::open(dir)?;
-    if source.is_empty()? {
-        return Err(PipelineError::Usage(format!(
-            "the index at {} holds no crate: no file stands where an index has one, as se/rd/serde; check --index-dir, \
-             and whether the disk is mounted",
-            dir.display()
-        )));
+    let what = match source.glance()? {
+        Glance::Index => None,
+        Glance::Empty => Some(
+            "holds no crate: no file stands where an index has one, as se/rd/serde; check --index-dir, and whether the \
+             disk is mounted"
+                .to_owned(),
+        ),
+        Glance::Foreign { files, path, what } => Some(format!(
+            "is none: {path} is {what}, and none of the {files} files that were looked at has a line of an index; clone \
+             the index, or name its sparse address"
+        )),
+    };
+    if let Some(what) = what {
+        return Err(PipelineError::Usage(format!("the index at {} {what}", dir.display())));
     }
     tracing::info!(index = %dir.display(), "{}", source.describe());
     Ok(source)

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use mirror_manifest::Held;
-use serde::Deserialize;
+use mirror_types::{CrateName, Sha256, VersionText};
+use serde::{Deserialize, Deserializer};
 
 /// What is held of a crate, by version.
 pub(crate) type Versions = HashMap<String, Held>;
@@ -19,8 +20,23 @@ pub(crate) struct Line<'a> {
     pub(crate) vers: Cow<'a, str>,
     #[serde(borrow)]
     pub(crate) cksum: Cow<'a, str>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "flag")]
     pub(crate) yanked: bool,
+}
+
+/// Reads a flag; `null` is none, as for Cargo.
+pub(crate) fn flag<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_default())
+}
+
+impl Line<'_> {
+    /// Tells whether it is a line that whoever mirrors an index takes: any other one counts for nothing, not even
+    /// against an earlier one.
+    fn is_record(&self) -> bool {
+        CrateName::new(&self.name).is_ok()
+            && VersionText::new(&self.vers).is_ok()
+            && Sha256::from_hex(&self.cksum).is_ok()
+    }
 }
 
 /// The lines of an index file whose releases are held, byte for byte, in the order of upstream.
@@ -33,8 +49,8 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Keeps of `text` what is held; of several lines of one release the last counts. `held_of` gives what the catalogue holds of a crate; `is_there` says
-    /// whether the bytes are where it says.
+    /// Keeps of `text` what is held; of several lines of one release the last counts. `held_of` gives what the
+    /// catalogue holds of a crate; `is_there` says whether the bytes are where it says.
     pub(crate) fn of<E>(
         text: &[u8],
         held_of: &mut dyn FnMut(&str) -> Result<Versions, E>,
@@ -73,7 +89,8 @@ impl Listing {
 /// The lines that are records, without their ends. Where upstream ends a file without a newline, one is
 /// added by whoever writes the line.
 pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], Line<'_>)> {
-    text.split(|byte| *byte == b'\n').filter_map(|line| Some((line, serde_json::from_slice(line).ok()?)))
+    let read = |line| serde_json::from_slice::<Line<'_>>(line).ok().filter(Line::is_record);
+    text.split(|byte| *byte == b'\n').filter_map(move |line| Some((line, read(line)?)))
 }
 
 #[cfg(test)]
@@ -103,6 +120,50 @@ mod tests {
         assert_eq!(listed(line(9) + &line(1)), Some(line(1).into()));
         assert_eq!(listed(line(1) + &line(1)), Some(line(1).into()));
         assert_eq!(listed(line(1) + &line(9)), None);
+    }
+
+    /// Bad lines count for nothing where the index is mirrored, so they hide nothing here.
+    #[test]
+    fn a_bad_line_behind_a_good_one_hides_nothing() {
+        let sum = "01".repeat(32);
+        let good = format!("{{\"name\":\"a\",\"vers\":\"1.0.0\",\"cksum\":\"{sum}\"}}\n");
+        let long = "01".repeat(33);
+        for bad in [
+            r#"{"name":"a","vers":"1.0.0","cksum":"12"}"#.to_owned(),
+            r#"{"name":"a","vers":"1.0.0","cksum":""}"#.to_owned(),
+            format!(r#"{{"name":"a","vers":"1.0.0","cksum":"{long}"}}"#),
+            format!(r#"{{"name":"a","vers":"1.0.0","cksum":"{sum}","yanked":"no"}}"#),
+            format!(r#"{{"name":"a","vers":"1.0.0","cksum":7,"x":"{sum}"}}"#),
+            r#"{"name":"a","vers":"1.0.0"}"#.to_owned(),
+        ] {
+            let mut held_of = |_: &str| Ok(HashMap::from([held("1.0.0", 1)]));
+            let text = format!("{good}{bad}\n");
+            let listing = Listing::of::<()>(text.as_bytes(), &mut held_of, &mut |_, _, _| Ok(true));
+            assert_eq!(
+                listing.expect("listing").map(|listing| listing.text),
+                Some(good.clone().into()),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_yank_that_is_null_is_none() {
+        let sum = "01".repeat(32);
+        for (flag, yanked) in [
+            (r#","yanked":null"#, false),
+            (r#","yanked":false"#, false),
+            (r#","yanked":true"#, true),
+            ("", false),
+        ] {
+            let text = format!(r#"{{"name":"a","vers":"1.0.0","cksum":"{sum}"{flag}}}"#);
+            let mut held_of = |_: &str| Ok(HashMap::from([held("1.0.0", 1)]));
+            let listing = Listing::of::<()>(text.as_bytes(), &mut held_of, &mut |_, _, _| Ok(true));
+            let listing = listing.expect("listing").expect("it is held");
+            assert_eq!(listing.text, text.clone() + "\n", "byte for byte");
+            let flags: Vec<bool> = lines(&listing.text).map(|(_, line)| line.yanked).collect();
+            assert_eq!(flags, [yanked], "{text}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ struct Line {
     name: String,
     vers: String,
     deps: Vec<Dependency>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::listing::flag")]
     yanked: bool,
 }
 

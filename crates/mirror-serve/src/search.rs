@@ -79,7 +79,8 @@ mod tests {
     #[test]
     fn the_newest_is_by_number_and_not_yanked() {
         let line = |version: &str, yanked: bool| {
-            format!("{{\"name\":\"a\",\"vers\":\"{version}\",\"cksum\":\"\",\"yanked\":{yanked}}}\n")
+            let sum = "ab".repeat(32);
+            format!("{{\"name\":\"a\",\"vers\":\"{version}\",\"cksum\":\"{sum}\",\"yanked\":{yanked}}}\n")
         };
         let listing = |lines: &[String]| Listing { text: lines.concat().into(), hash: String::new() };
         let all = [

@@ -355,3 +355,29 @@ fn what_was_yanked_before_it_was_mirrored_is_no_news() {
         run(nightly.world.mirroring("fresh").args(["--include-yanked", "--verify-existing"])).expect(0);
     assert_eq!(told(&fresh) + told(&second), 0, "{}", second.stderr);
 }
+
+/// Versions before remembered foreign files as index files with bad lines; they are passed over since.
+#[test]
+fn a_foreign_file_that_is_remembered_as_bad_is_forgotten() {
+    let nightly = Nightly::new(58);
+    std::fs::write(nightly.world.path("checkout/LICENSE"), "MIT License\n\nPermission is hereby granted\n")
+        .unwrap();
+    git(&nightly.world.path("checkout"), &["add", "--all"]);
+    git(&nightly.world.path("checkout"), &["commit", "--quiet", "--message", "a licence"]);
+    nightly.go(&[]).expect(0);
+    let remembered = || -> serde_json::Value {
+        let text = nightly.catalogue("SELECT value FROM state WHERE key = 'index_cursor'").pop().unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let mut cursor = remembered();
+    cursor["bad_files"] = serde_json::json!(["LICENSE", "no/su/nosuch"]);
+    let db = rusqlite::Connection::open(nightly.world.path("out/.mirror/catalogue.sqlite")).unwrap();
+    db.execute("UPDATE state SET value = ?1 WHERE key = 'index_cursor'", [cursor.to_string()]).unwrap();
+    drop(db);
+    for _ in 0..2 {
+        let ended = nightly.go(&[]).expect(0);
+        assert!(ended.stderr.contains(UNCHANGED), "{}", ended.stderr);
+        nightly.adds_up(&ended);
+    }
+    assert_eq!(remembered()["bad_files"], serde_json::json!([]));
+}

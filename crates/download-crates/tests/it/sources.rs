@@ -265,3 +265,49 @@ fn a_config_of_a_local_index_that_cannot_be_used_ends_the_run_before_it_begins()
     refused("not a regular file");
     assert!(!world.path("out").exists() && world.origin.hits_below("/") == 0);
 }
+
+/// What a captive portal or a copy of Cargo's own cache leaves at the paths of an index is no index: one diagnosis, and
+/// nothing is noted as if it had been gone through.
+#[test]
+fn files_of_another_kind_at_the_paths_of_an_index_are_no_index() {
+    let world = World::new(TestRegistry::generate(8, 200, 50));
+    let cached =
+        |line: &str| format!("\u{3}\u{2}\0\0\0etag: \"x\"\01.0.0\0{}\0", line.replace('\n', "\01.0.0\0"));
+    let page = |_: &str| "<!DOCTYPE html>\n<html>\n<body>Sign in</body>\n</html>\n".to_owned();
+    let errors = |_: &str| "{\"errors\":[{\"detail\":\"not found\"}]}\n".to_owned();
+    let forms: [(&str, &dyn Fn(&str) -> String, &str); 3] = [
+        ("cached", &cached, "Cargo's own cache"),
+        ("pages", &page, "a web page"),
+        ("errors", &errors, "JSON of another kind"),
+    ];
+    for (name, form, what) in forms {
+        let dir = world.path(name);
+        for (path, text) in world.registry.index_files() {
+            let path = dir.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, form(&String::from_utf8(text).unwrap())).unwrap();
+        }
+        let bare = format!("{name}.git");
+        git(world.dir.path(), &["init", "--quiet", "--initial-branch=master", name]);
+        git(&dir, &["add", "--all"]);
+        git(&dir, &["commit", "--quiet", "--message", "index"]);
+        git(world.dir.path(), &["clone", "--quiet", "--bare", name, &bare]);
+        std::fs::remove_dir_all(dir.join(".git")).unwrap();
+        for index in [name, &bare] {
+            for _ in 0..2 {
+                let mut command = world.command("out");
+                command.args(["--index-dir", index, "--crates-base-url", world.origin.base().as_str()]);
+                let ended = run(&mut command).expect(2);
+                assert!(ended.stderr.contains(what), "{index}: {}", ended.stderr);
+                assert!(ended.stderr.lines().count() <= 3, "{index}: one diagnosis: {}", ended.stderr);
+            }
+        }
+        // A good file among them makes an index of it; the others are its bad lines.
+        let (path, text) = world.registry.index_files().pop_first().unwrap();
+        std::fs::write(dir.join(path), text).unwrap();
+        let mut command = world.command(&format!("out-{name}"));
+        command.args(["--index-dir", name, "--crates-base-url", &format!("{}/crates", world.origin.base())]);
+        let ended = run(&mut command).expect(3);
+        assert!(ended.count("downloaded") > 0 && ended.count("bad index lines") > 0, "{}", ended.stdout);
+    }
+}

@@ -127,3 +127,18 @@ fn a_mirror_keeps_its_layout() {
     world.run(&["--index-dir", "index", "--output-mode", "jsonl", "--jsonl-out", "s.jsonl"]).expect(0);
     assert_eq!(world.lines("s.jsonl")[0]["crate_path"], file);
 }
+
+#[test]
+fn web_pages_at_the_paths_of_an_index_are_no_index() {
+    let world = World::new(16, 40);
+    for path in world.registry.index_files().into_keys() {
+        let path = world.path("pages").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "<html>\n<body>\nSign in\n</body>\n</html>\n").unwrap();
+    }
+    for more in [&[][..], &["--output-mode", "jsonl", "--jsonl-out", "s.jsonl"]] {
+        let run = world.run(&[&["--index-dir", "pages"], more].concat()).expect(2);
+        assert!(run.stderr.contains("is a web page"), "{}", run.stderr);
+        assert!(!world.path("out").exists() && !world.path("s.jsonl").exists());
+    }
+}

@@ -187,3 +187,22 @@ fn sidecars_of_the_version_before_are_corrected_once() {
         assert!(!again.stdout.contains("refreshed"), "{}", again.stdout);
     }
 }
+
+/// Versions before remembered foreign files as index files with bad lines; they are passed over since.
+#[test]
+fn a_foreign_file_that_is_remembered_as_bad_is_forgotten() {
+    let world = World::new(20, 60);
+    world.commit();
+    std::fs::write(world.path("index/LICENSE"), "MIT License\n").unwrap();
+    mirror_testkit::git(&world.path("index"), &["add", "--all"]);
+    mirror_testkit::git(&world.path("index"), &["commit", "--quiet", "--message", "a licence"]);
+    let all = files(&world, &[]).count("written");
+    let path = world.path("out/.mirror/sidecars.json");
+    let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    state["bad_files"] = serde_json::json!(["LICENSE"]);
+    std::fs::write(&path, state.to_string()).unwrap();
+    let run = files(&world, &[]);
+    assert_eq!((run.count("existing"), run.count("selected")), (all, all), "{}", run.stdout);
+    let state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(state["bad_files"], serde_json::json!([]));
+}

@@ -1,0 +1,127 @@
+//! A first look at an index, which tells whether it is one.
+
+use std::ops::ControlFlow;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::error::IndexError;
+use crate::oversize;
+use crate::record::lines;
+use crate::source::IndexSource;
+
+/// Files that are looked at before an index is called none.
+const MAX_LOOKED_AT: usize = 100;
+
+/// What an index is at first sight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Glance {
+    /// No file stands where an index has one.
+    Empty,
+    /// Files stand where an index has some, and none that was looked at has a line of an index.
+    Foreign {
+        /// How many were looked at.
+        files: usize,
+        /// The first of them.
+        path: String,
+        /// What that one is, for people.
+        what: &'static str,
+    },
+    /// It has lines of an index.
+    Index,
+}
+
+/// A line of an index, however bad, has one of these.
+#[derive(Deserialize)]
+struct Keys {
+    name: Option<IgnoredAny>,
+    vers: Option<IgnoredAny>,
+    cksum: Option<IgnoredAny>,
+}
+
+impl IndexSource {
+    /// Looks at the first files until one has a line of an index, or is empty: most of the time that is the first one.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn glance(&self) -> Result<Glance, IndexError> {
+        let mut glance = Glance::Empty;
+        self.scan(&mut |file| {
+            glance = match (what_else(&file.data), std::mem::replace(&mut glance, Glance::Index)) {
+                (None, _) => return ControlFlow::Break(()),
+                (Some(_), Glance::Foreign { files, path, what }) => {
+                    Glance::Foreign { files: files + 1, path, what }
+                }
+                (Some(what), _) => Glance::Foreign { files: 1, path: file.path, what },
+            };
+            match glance {
+                Glance::Foreign { files, .. } if files < MAX_LOOKED_AT => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            }
+        })?;
+        Ok(glance)
+    }
+}
+
+/// Returns what a file is that has no line of an index; `None` for one that has, and for one without any.
+fn what_else(data: &[u8]) -> Option<&'static str> {
+    let mut any = false;
+    let mut json = false;
+    for (_, line) in lines(data) {
+        // What stands in for a file that is too large says nothing of what it is.
+        if oversize::reason(line).is_some() {
+            return None;
+        }
+        any = true;
+        // Most lines of what is no index are no objects either.
+        if line.trim_ascii_start().first() != Some(&b'{') {
+            continue;
+        }
+        let Ok(keys) = serde_json::from_slice::<Keys>(line) else { continue };
+        if keys.name.is_some() || keys.vers.is_some() || keys.cksum.is_some() {
+            return None;
+        }
+        json = true;
+    }
+    let text = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data).trim_ascii_start();
+    match text {
+        _ if !any => None,
+        [b'<', ..] => Some("a web page"),
+        // A version of the format, one byte, and texts with a zero behind each.
+        [1..=8, ..] if data.contains(&0) => Some("an entry of Cargo's own cache"),
+        _ if json => Some("JSON of another kind"),
+        _ => Some("text or data of another kind"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_index_file_is_told_from_bad_lines_of_one() {
+        for (data, what) in [
+            (&b"<!DOCTYPE html>\n<html><body>Sign in</body></html>\n"[..], "a web page"),
+            (b"\xef\xbb\xbf\n <html>", "a web page"),
+            (
+                b"\x03\x02\0\0\0etag: \"x\"\x001.0.0\0{\"name\":\"a\",\"vers\":\"1.0.0\"}\0",
+                "an entry of Cargo's own cache",
+            ),
+            (b"{\"errors\":[{\"detail\":\"not found\"}]}\n", "JSON of another kind"),
+            (b"fn main() {}\n", "text or data of another kind"),
+            (b"\x7fELF\0\0", "text or data of another kind"),
+        ] {
+            assert_eq!(what_else(data), Some(what), "{}", String::from_utf8_lossy(data));
+        }
+        for data in [
+            &b""[..],
+            b"\n \n",
+            b"{\"name\":\"a\",\"vers\":7}\n",
+            b"nonsense\n{\"cksum\":\"\"}",
+            b"<html>\n{\"vers\":\"1.0.0\"}\n",
+        ] {
+            assert_eq!(what_else(data), None, "{}", String::from_utf8_lossy(data));
+        }
+    }
+}
