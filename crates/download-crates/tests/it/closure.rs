@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use mirror_testkit::{Origin, OriginOptions, Protocol, TestRegistry};
+use mirror_testkit::{Origin, OriginOptions, Protocol, TestRegistry, cargo_lock};
 use serde_json::json;
 
 use crate::world::{World, run};
@@ -69,49 +69,8 @@ fn dependency(random: &mut fastrand::Rng, other: usize, bounded: bool) -> serde_
 fn locked(registry: &TestRegistry, with: &str) -> Result<Vec<String>, String> {
     let options = OriginOptions { protocol: Protocol::Http1, ..OriginOptions::default() };
     let origin = Origin::start(options, registry.site("http://localhost/{crate}-{version}"));
-    let dir = tempfile::tempdir().unwrap();
-    let put = |name: &str, text: &str| {
-        let path = dir.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
-    put(
-        ".cargo/config.toml",
-        &format!(
-            "[source.crates-io]\nreplace-with = \"made\"\n[source.made]\nregistry = \"sparse+{}/index/\"\n",
-            origin.base()
-        ),
-    );
     let deps: String = ROOTS.iter().map(|name| format!("{name} = {{ version = \"*\"{with} }}\n")).collect();
-    put(
-        "Cargo.toml",
-        &format!(
-            "[package]\nname = \"project\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\n{deps}"
-        ),
-    );
-    put("src/lib.rs", "");
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(dir.path()).args(["generate-lockfile"]).env("CARGO_HOME", dir.path().join("home"));
-    for name in
-        ["CARGO", "RUSTUP_TOOLCHAIN", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
-    {
-        cargo.env_remove(name);
-    }
-    let output = cargo.output().unwrap();
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-    }
-    let lock = std::fs::read_to_string(dir.path().join("Cargo.lock")).unwrap();
-    let value = |line: &str| line.split('"').nth(1).map(str::to_owned);
-    let mut names = lock.lines().filter(|line| line.starts_with("name = ")).filter_map(value);
-    let mut versions = lock.lines().skip(4).filter(|line| line.starts_with("version = ")).filter_map(value);
-    let mut locked = Vec::new();
-    while let (Some(name), Some(version)) = (names.next(), versions.next()) {
-        if name != "project" {
-            locked.push(format!("{name}-{version}.crate"));
-        }
-    }
-    Ok(locked)
+    cargo_lock(&format!("{}/index/", origin.base()), &deps)
 }
 
 /// The registry with the releases alone whose files are there.

@@ -16,6 +16,7 @@ mod logs;
 mod nightly;
 mod planted;
 mod prune_crash;
+mod real_index;
 mod removed;
 mod rerun;
 mod secrets;

@@ -7,4 +7,5 @@ mod enrich;
 mod faults;
 mod nights;
 mod outputs;
+mod real_index;
 mod world;

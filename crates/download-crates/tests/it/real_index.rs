@@ -1,0 +1,140 @@
+//! A part of a registry's own index: the short form of `cargo xtask proof real-index`.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use mirror_testkit::{
+    EmbodiedIndex, Ended, Origin, OriginOptions, Protocol, cargo_lock, count_index, git, has, held_files,
+};
+
+use crate::world::{BIN, run};
+
+/// Crates that everybody knew when the index was new; what they need is in the part.
+const WELL_KNOWN: [&str; 20] = [
+    "serde",
+    "rand",
+    "regex",
+    "clap",
+    "log",
+    "syn",
+    "libc",
+    "itoa",
+    "nom",
+    "time",
+    "tokio",
+    "hyper",
+    "futures",
+    "reqwest",
+    "chrono",
+    "rayon",
+    "image",
+    "crossbeam",
+    "diesel",
+    "actix-web",
+];
+
+/// The part, with bodies, in three forms, and an origin that serves it.
+struct World {
+    dir: tempfile::TempDir,
+    index: Arc<EmbodiedIndex>,
+    origin: Origin,
+}
+
+fn part() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata/real-index/index")
+}
+
+impl World {
+    fn new() -> Self {
+        let index = Arc::new(EmbodiedIndex::read(&part()));
+        let how = OriginOptions { protocol: Protocol::Http1, ..OriginOptions::default() };
+        let origin = Origin::start(how, index.site(None));
+        let world = Self { dir: tempfile::tempdir().unwrap(), index, origin };
+        let checkout = world.dir.path().join("checkout");
+        world.index.write(&checkout);
+        git(&checkout, &["init", "--quiet", "--initial-branch=master"]);
+        git(&checkout, &["add", "--all"]);
+        git(&checkout, &["commit", "--quiet", "--message", "index"]);
+        git(world.dir.path(), &["clone", "--quiet", "--bare", "checkout", "bare.git"]);
+        world.index.write(&world.dir.path().join("plain"));
+        world
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        let mut command = Command::new(BIN);
+        command.current_dir(self.dir.path()).args(["--listen", "", "--crates-base-url"]);
+        command.arg(format!("{}/crates", self.origin.base())).args(arguments);
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+            command.env_remove(name);
+        }
+        run(&mut command)
+    }
+}
+
+#[test]
+fn every_form_of_a_real_index_has_what_others_count() {
+    if !has("python3", &["--version"]) {
+        return;
+    }
+    let world = World::new();
+    let facts = count_index(&part()).unwrap();
+    assert_eq!(
+        (facts.crates, facts.lines, facts.duplicates),
+        (492, 883, 5),
+        "the part is as its README says"
+    );
+    for index in ["plain", "checkout", "bare.git"] {
+        let counted = if index == "bare.git" { world.dir.path().join(index) } else { part() };
+        assert_eq!(count_index(&counted).unwrap(), facts, "{index}");
+        let dry = ["--dry-run", "--index-dir", index, "--out", "none"];
+        let ended = world.run(&dry).expect(0);
+        assert_eq!(ended.count("selected"), facts.releases - facts.yanked, "{index}");
+        assert_eq!(ended.count("yanked, skipped"), facts.yanked, "{index}");
+        let ended = world.run(&[&dry[..], &["--include-yanked"]].concat()).expect(0);
+        assert_eq!(ended.count("would fetch"), facts.releases, "{index}");
+    }
+    for out in ["first", "second"] {
+        let all = ["--index-dir", "bare.git", "--include-yanked", "--out", "all"];
+        let ended = world.run(&all).expect(0);
+        let name = if out == "first" { "downloaded" } else { "existing" };
+        assert_eq!(ended.count(name), facts.releases);
+    }
+}
+
+/// The real Cargo resolves over exactly what a closure selects, and as it does over all of the index.
+#[test]
+fn cargo_resolves_over_closures_of_well_known_crates() {
+    let world = World::new();
+    let sparse = format!("sparse+{}/index/", world.origin.base());
+    let take = |out: &str, names: &str| {
+        let closure = ["--crates", names, "--closure", "--latest", "1", "--out"];
+        world.run(&[&["--index-dir", "bare.git"], &closure[..], &[out]].concat()).expect(0);
+        let taken = held_files(&world.dir.path().join(out));
+        let other = format!("{out}-sparse");
+        world.run(&[&["--index-url", &sparse], &closure[..], &[&other]].concat()).expect(0);
+        assert_eq!(held_files(&world.dir.path().join(other)), taken, "{names}: both forms close alike");
+        taken
+    };
+    let how = OriginOptions { protocol: Protocol::Http1, ..OriginOptions::default() };
+    let only = Origin::start(how, Arc::new(|_| None));
+    let same = |dependencies: &str| {
+        let [part, whole] = [&only, &world.origin]
+            .map(|origin| cargo_lock(&format!("{}/index/", origin.base()), dependencies));
+        let part = part.unwrap_or_else(|said| panic!("{dependencies}: {said}"));
+        assert_eq!(part, whole.unwrap(), "{dependencies}");
+        part.len()
+    };
+    for name in ["rand", "clap", "tokio"] {
+        only.replace_site(world.index.site(Some(take(name, name))));
+        same(&format!("{name} = \"*\"\n"));
+        let features = world.index.features(name);
+        assert!(!features.is_empty(), "{name}");
+        same(&format!("{name} = {{ version = \"*\", features = {features:?} }}\n"));
+    }
+    let taken = take("all", &WELL_KNOWN.join(","));
+    only.replace_site(world.index.site(Some(taken.clone())));
+    let all: String = WELL_KNOWN.iter().map(|name| format!("{name} = \"*\"\n")).collect();
+    let locked = same(&all);
+    assert!(locked > 200 && taken.len() >= locked, "{locked} of {}", taken.len());
+}
