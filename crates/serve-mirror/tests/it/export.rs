@@ -1,6 +1,7 @@
 //! The mirror as files: behind nginx, and as Cargo's local registry.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -13,7 +14,7 @@ const DEPS: [(&str, &str); 4] = [("with-dash", "0.1"), ("Mixed_Case", "2"), ("ab
 
 /// Runs an export; gives its summary.
 #[track_caller]
-fn export(world: &World, dir: &str, args: &[&str], code: i32) -> String {
+pub(crate) fn export(world: &World, dir: &str, args: &[&str], code: i32) -> String {
     let output = Command::new(BIN)
         .args(["export", dir, "--mirror", "out"])
         .args(args)
@@ -35,7 +36,7 @@ fn figures(summary: &str, expected: &[(&str, u64)]) {
 }
 
 /// Every file below a directory, without what the export keeps for itself.
-fn files(root: &Path) -> BTreeSet<String> {
+pub(crate) fn files(root: &Path) -> BTreeSet<String> {
     let (mut found, mut dirs) = (BTreeSet::new(), vec![root.to_owned()]);
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).unwrap() {
@@ -66,6 +67,19 @@ fn packed(world: &World, all: &mut BTreeSet<String>) {
         index.iter().filter(|(_, text)| text.len() >= 860).map(|(path, _)| format!("index/{path}.gz")),
     );
     assert!(all.len() > before, "one of them is long");
+}
+
+/// Every packed form beside an index file has the same bytes.
+fn packed_forms_are_alike(web: &Path) {
+    let mut seen = 0;
+    for path in files(web).iter().filter(|path| path.ends_with(".gz")) {
+        let packed = std::fs::File::open(web.join(path)).unwrap();
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(packed).read_to_end(&mut text).unwrap();
+        assert_eq!(text, std::fs::read(web.join(path.trim_end_matches(".gz"))).unwrap(), "{path}");
+        seen += 1;
+    }
+    assert!(seen > 0, "one index file is long");
 }
 
 #[test]
@@ -103,6 +117,7 @@ fn an_export_follows_the_mirror_and_does_nothing_twice() {
     all.insert("index/config.json".to_owned());
     packed(&world, &mut all);
     assert_eq!(files(&world.path("web")), all);
+    packed_forms_are_alike(&world.path("web"));
     let config = std::fs::read_to_string(world.path("web/index/config.json")).unwrap();
     assert!(!config.contains("\"api\""), "nobody answers a search: {config}");
     assert!(
@@ -130,6 +145,7 @@ fn an_export_follows_the_mirror_and_does_nothing_twice() {
     all.insert("index/config.json".to_owned());
     packed(&world, &mut all);
     assert_eq!(files(&world.path("web")), all);
+    packed_forms_are_alike(&world.path("web"));
     for (path, text) in world.registry.index_files() {
         assert_eq!(std::fs::read(world.path("web/index").join(path)).unwrap(), text);
     }

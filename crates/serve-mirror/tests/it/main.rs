@@ -5,7 +5,10 @@
 mod cargo;
 mod client;
 mod export;
+mod follows;
 mod hostile;
 mod http;
+mod offered;
+mod quiet;
 mod snapshots;
 mod world;
