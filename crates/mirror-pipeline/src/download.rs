@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commit::{Committed, Committer, write_staged};
 use crate::cursor::{Cursor, Totals};
-use crate::downloads::Downloads;
 use crate::error::PipelineError;
 use crate::given::{MAX_TEXT_BYTES, read_text};
 use crate::gone::Gone;
@@ -27,7 +26,7 @@ use crate::outcome::{FailedRecord, Outcome};
 use crate::plan::{PlanReport, Sinks};
 use crate::prune::Pruner;
 use crate::removed::{Books, record_source};
-use crate::source::{Input, Surroundings, plan_all};
+use crate::source::{Downloads, Input, Surroundings, plan_all};
 use crate::spool::StoreSpools;
 use crate::sweep::{Swept, leave, sweep};
 use crate::threads::{join, spawn, spawn_behind};

@@ -10,7 +10,6 @@ mod closing;
 mod commit;
 mod cursor;
 mod download;
-mod downloads;
 mod error;
 mod event;
 mod extract;

@@ -1,20 +1,19 @@
 //! Opens what the records come from, and plans all of it.
 
+mod counting;
+mod downloads;
+
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use mirror_fetch::Fetcher;
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{Closure, ClosureReport, Glance, IndexFile, IndexLimits, IndexSource, Selection};
 use mirror_manifest::Catalogue;
 use mirror_store::Store;
-use mirror_telemetry::RunStats;
 use mirror_types::{CrateName, IndexRecord, ReleaseId, upstream};
-use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::closing::{ClosedIndex, close_local};
@@ -33,6 +32,9 @@ use crate::rehearse::Sample;
 use crate::removed::bit_of;
 use crate::sparse::{FileAnswer, SparseRegistry};
 use crate::threads::{join, spawn};
+
+use counting::counting;
+pub(crate) use downloads::Downloads;
 
 /// What was opened before anything is touched: a wrong path or address ends the run here.
 pub(crate) enum Input {
@@ -299,50 +301,6 @@ fn way(
     }
     let first = catalogue.map(Catalogue::is_empty).transpose()?.unwrap_or(true);
     Ok(if first && !options.dry_run { Way::Ordered } else { Way::Fastest })
-}
-
-/// Counts what is selected, on a thread of its own: the planner cannot run ahead of the downloads,
-/// and a person wants to know how long they will take. Only done when they do take longer than a moment.
-fn counting(
-    upstream: &Upstream,
-    selection: &Selection,
-    stats: &Arc<RunStats>,
-    cancel: &CancellationToken,
-) -> Box<dyn FnOnce() + Send> {
-    let (upstream, selection) = (upstream.clone(), selection.clone());
-    let (stats, cancel) = (stats.clone(), cancel.clone());
-    const MOMENT: Duration = Duration::from_secs(3);
-    const LOOK: Duration = Duration::from_millis(50);
-    let count = move || {
-        let Upstream::Local(dir) = upstream else { return };
-        let begun = Instant::now();
-        while begun.elapsed() < MOMENT {
-            if stats.is_planned() || cancel.is_cancelled() {
-                return;
-            }
-            std::thread::sleep(LOOK);
-        }
-        // What goes wrong here goes wrong in the planner too, which reports it.
-        let Ok(source) = IndexSource::open(&dir) else { return };
-        let (selected, limits) = (AtomicU64::new(0), IndexLimits::default());
-        let scanned = source.scan_unordered(1, &|| {
-            Box::new(|path, data| {
-                if wants_file(&selection, path) {
-                    let totals = Parsed::of(path, data, &limits).totals(&selection);
-                    selected.fetch_add(totals.selected, Ordering::Relaxed);
-                }
-                if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })
-        });
-        if scanned.is_ok() && !cancel.is_cancelled() {
-            stats.expect(selected.into_inner());
-        }
-    };
-    Box::new(move || {
-        if let Err(error) = std::thread::Builder::new().name("count".to_owned()).spawn(count) {
-            tracing::debug!("the whole is not counted: {error}");
-        }
-    })
 }
 
 /// Plans everything. Runs on a thread of its own; blocks.

@@ -46,7 +46,9 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     let of_loose = Serving::start(&bench.server, loose, Some(tls.tls_dir()))?;
     let of_bundles = Serving::start(&bench.server, bundled, Some(tls.tls_dir()))?;
     let older: Vec<Serving> = match bench.before("serve-mirror") {
-        Some(older) => earlier.iter().map(|mirror| Serving::start(&older, mirror, Some(tls.tls_dir()))).collect(),
+        Some(older) => {
+            earlier.iter().map(|mirror| Serving::start(&older, mirror, Some(tls.tls_dir()))).collect()
+        }
         None => Ok(Vec::new()),
     }?;
     let index: Vec<String> =

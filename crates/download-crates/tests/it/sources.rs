@@ -272,13 +272,13 @@ fn a_config_of_a_local_index_that_cannot_be_used_ends_the_run_before_it_begins()
 fn files_of_another_kind_at_the_paths_of_an_index_are_no_index() {
     let world = World::new(TestRegistry::generate(8, 200, 50));
     let cached =
-        |line: &str| format!("\u{3}\u{2}\0\0\0etag: \"x\"\01.0.0\0{}\0", line.replace('\n', "\01.0.0\0"));
+        |line: &str| format!("\x03\x02\0\0\0etag: \"x\"\x001.0.0\0{}\0", line.replace('\n', "\x001.0.0\0"));
     let page = |_: &str| "<!DOCTYPE html>\n<html>\n<body>Sign in</body>\n</html>\n".to_owned();
     let errors = |_: &str| "{\"errors\":[{\"detail\":\"not found\"}]}\n".to_owned();
-    let forms: [(&str, &dyn Fn(&str) -> String, &str); 3] = [
-        ("cached", &cached, "Cargo's own cache"),
-        ("pages", &page, "a web page"),
-        ("errors", &errors, "JSON of another kind"),
+    let forms = [
+        ("cached", cached as fn(&str) -> String, "Cargo's own cache"),
+        ("pages", page, "a web page"),
+        ("errors", errors, "JSON of another kind"),
     ];
     for (name, form, what) in forms {
         let dir = world.path(name);

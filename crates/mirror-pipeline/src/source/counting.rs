@@ -1,0 +1,57 @@
+//! How much there is to do, while it is being done.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mirror_index::{IndexLimits, IndexSource, Selection};
+use mirror_telemetry::RunStats;
+use tokio_util::sync::CancellationToken;
+
+use crate::options::Upstream;
+use crate::plan::{Parsed, wants_file};
+
+/// Counts what is selected, on a thread of its own: the planner cannot run ahead of the downloads,
+/// and a person wants to know how long they will take. Only done when they do take longer than a moment.
+pub(crate) fn counting(
+    upstream: &Upstream,
+    selection: &Selection,
+    stats: &Arc<RunStats>,
+    cancel: &CancellationToken,
+) -> Box<dyn FnOnce() + Send> {
+    let (upstream, selection) = (upstream.clone(), selection.clone());
+    let (stats, cancel) = (stats.clone(), cancel.clone());
+    const MOMENT: Duration = Duration::from_secs(3);
+    const LOOK: Duration = Duration::from_millis(50);
+    let count = move || {
+        let Upstream::Local(dir) = upstream else { return };
+        let begun = Instant::now();
+        while begun.elapsed() < MOMENT {
+            if stats.is_planned() || cancel.is_cancelled() {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        // What goes wrong here goes wrong in the planner too, which reports it.
+        let Ok(source) = IndexSource::open(&dir) else { return };
+        let (selected, limits) = (AtomicU64::new(0), IndexLimits::default());
+        let scanned = source.scan_unordered(1, &|| {
+            Box::new(|path, data| {
+                if wants_file(&selection, path) {
+                    let totals = Parsed::of(path, data, &limits).totals(&selection);
+                    selected.fetch_add(totals.selected, Ordering::Relaxed);
+                }
+                if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+        });
+        if scanned.is_ok() && !cancel.is_cancelled() {
+            stats.expect(selected.into_inner());
+        }
+    };
+    Box::new(move || {
+        if let Err(error) = std::thread::Builder::new().name("count".to_owned()).spawn(count) {
+            tracing::debug!("the whole is not counted: {error}");
+        }
+    })
+}
