@@ -1,42 +1,44 @@
 //! One request, one answer.
 
-use std::io::Write as _;
+use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use http_body::Body as _;
+use http::{HeaderValue, Method, StatusCode, header};
 use mirror_manifest::{Census, Held};
-use mirror_types::{Printable, ReleaseId};
+use mirror_types::{Printable, ReleaseId, Sha256};
 use tokio::sync::Semaphore;
 
-use crate::body::{Budget, ServeBody};
+use crate::body::ServeBody;
 use crate::cache::Cache;
 use crate::conditions::{Entity, GZIP_SUFFIX, Part, part, takes_gzip};
 use crate::error::ServeError;
+use crate::files::Files;
 use crate::metrics::{Counters, Kind};
 use crate::mirror::{Mirror, State};
 use crate::options::ServeOptions;
 use crate::page;
 use crate::places::Located;
+use crate::proper::improper;
+use crate::reply::{
+    Answer, Chain, as_api_error, bad_host, clip, config, entity_answer, gzip, json, set, text, typed,
+};
 use crate::route::Route;
 use crate::search::{Query, search};
+use crate::seats::Seat;
+use crate::source::Source;
 
-pub(crate) type Answer = Response<ServeBody>;
-
-/// Texts below this are sent as they are.
-const WORTH_GZIP: usize = 860;
 /// A date has whole seconds: what was changed just now has none.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Searches at a time: each looks at every name.
 const SEARCHES: usize = 2;
-/// Members of bundles at a time that are too large for memory: each has a thread, as long as its client takes.
-const LARGE: usize = 8;
+/// Bytes of unpacked members of bundles that are kept for the next pieces of them.
+const CHUNK_CACHE_BYTES: usize = 24 << 20;
+/// A text up to this has no part in its connection's share.
+const SHORT_BYTES: usize = 1 << 10;
 /// How often held releases are counted, at most.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
 /// Until a release is looked for again that is being replaced.
@@ -55,7 +57,14 @@ struct Prepared {
 pub(crate) struct App {
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) counters: Counters,
-    pub(crate) budget: Budget,
+    /// Places for releases that stay open between two pieces.
+    pub(crate) kept: Arc<Semaphore>,
+    /// Places for releases that are opened and read by other threads.
+    pub(crate) opening: Arc<Semaphore>,
+    /// Parts of members of bundles, unpacked; by the hash of the release and their number.
+    pub(crate) chunks: Cache<(Sha256, u64), Bytes>,
+    /// Places for unpacking them: as many as there are processors.
+    pub(crate) unpacking: Semaphore,
     public_url: Option<String>,
     prepared: Cache<String, Prepared>,
     held: Cache<ReleaseId, (u64, Held)>,
@@ -65,36 +74,37 @@ pub(crate) struct App {
     /// Places for preparing index files: as many as there are processors. More threads would not be faster, and
     /// each would have memory that it does not give back.
     preparing: Semaphore,
-    /// Places for members of bundles that are too large for memory.
-    pub(crate) large: Arc<Semaphore>,
 }
 
-/// What is known of a request beside its head.
-#[derive(Debug, Clone, Copy)]
+/// Who asks.
 pub(crate) struct Asker {
     pub(crate) tls: bool,
+    pub(crate) seat: Arc<Seat>,
 }
 
 impl App {
-    pub(crate) fn new(mirror: Mirror, options: &ServeOptions) -> Self {
+    pub(crate) fn new(mirror: Mirror, options: &ServeOptions, files: Files) -> Self {
         let cache = options.limits.cache_bytes;
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
             mirror: Arc::new(mirror),
             counters: Counters::default(),
-            budget: Budget::new(options.limits.body_bytes),
+            kept: Arc::new(Semaphore::new(files.kept)),
+            opening: Arc::new(Semaphore::new(files.opening)),
+            chunks: Cache::new(CHUNK_CACHE_BYTES),
+            unpacking: Semaphore::new(processors),
             public_url: options.public_url.clone(),
             prepared: Cache::new(cache / 8 * 7),
             held: Cache::new(cache / 8),
             census: Mutex::default(),
             counting: Semaphore::new(1),
             searches: Semaphore::new(SEARCHES),
-            preparing: Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
-            large: Arc::new(Semaphore::new(LARGE)),
+            preparing: Semaphore::new(processors),
         }
     }
 
     /// Answers; whatever goes wrong has an answer too.
-    pub(crate) async fn answer(self: &Arc<Self>, head: &Parts, asker: Asker) -> Answer {
+    pub(crate) async fn answer(self: &Arc<Self>, head: &Parts, asker: &Asker) -> Answer {
         let route = Route::of(head.uri.path());
         let kind = match route {
             Route::Index(_) | Route::Config => Kind::Index,
@@ -102,7 +112,9 @@ impl App {
             Route::Search => Kind::Search,
             _ => Kind::Other,
         };
-        let mut answer = if matches!(head.method, Method::GET | Method::HEAD) {
+        let mut answer = if let Some(refusal) = improper(head) {
+            refusal
+        } else if matches!(head.method, Method::GET | Method::HEAD) {
             self.route(route, head, asker).await.unwrap_or_else(|error| {
                 tracing::error!(path = %Printable(head.uri.path()), "{:#}", Chain(&error));
                 text(StatusCode::INTERNAL_SERVER_ERROR, "the server cannot read its mirror; see its log\n")
@@ -112,10 +124,21 @@ impl App {
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             answer
         };
-        let bytes = answer.body().size_hint().exact().unwrap_or(0);
-        if head.method == Method::HEAD && answer.status() != StatusCode::NOT_MODIFIED {
+        if head.uri.path().starts_with("/api/") && !answer.status().is_success() {
+            as_api_error(&mut answer);
+        }
+        let bytes = answer.body().left();
+        if answer.status() != StatusCode::NOT_MODIFIED {
             answer.headers_mut().insert(header::CONTENT_LENGTH, bytes.into());
+        }
+        if head.method == Method::HEAD {
             *answer.body_mut() = ServeBody::Empty;
+        }
+        if let ServeBody::Whole(text) = answer.body()
+            && text.len() > SHORT_BYTES
+        {
+            let (text, room) = (text.clone(), asker.seat.room(text.len()).await);
+            *answer.body_mut() = ServeBody::Whole(room.fill(text));
         }
         let status = answer.status();
         if status.is_client_error() {
@@ -131,10 +154,15 @@ impl App {
         answer
     }
 
-    async fn route(self: &Arc<Self>, route: Route, head: &Parts, asker: Asker) -> Result<Answer, ServeError> {
+    async fn route(
+        self: &Arc<Self>,
+        route: Route,
+        head: &Parts,
+        asker: &Asker,
+    ) -> Result<Answer, ServeError> {
         match route {
-            Route::Index(path) => self.index(path, head).await,
-            Route::Crate(id) => self.download(id, head).await,
+            Route::Index(path) => self.index(path, head, asker).await,
+            Route::Crate(id) => self.download(id, head, asker).await,
             Route::Config => Ok(match self.base(head, asker) {
                 Some(base) => json(config(&base)),
                 None => bad_host(),
@@ -161,21 +189,36 @@ impl App {
         }
     }
 
-    async fn index(self: &Arc<Self>, path: String, head: &Parts) -> Result<Answer, ServeError> {
+    /// The index file at `path` in the state of now; `None` when nothing of it is held.
+    async fn prepared(self: &Arc<Self>, path: &str) -> Result<Option<Arc<Prepared>>, ServeError> {
         let state = self.mirror.state()?;
-        let known = self.prepared.get(&path);
-        let prepared = match known {
-            Some(prepared) if prepared.generation == state.generation => prepared,
-            before => {
-                let _place = self.preparing.acquire().await;
-                let app = Arc::clone(self);
-                match blocking(move || app.prepare(&path, state, before.as_deref())).await? {
-                    Some(prepared) => prepared,
-                    None => {
-                        return Ok(text(StatusCode::NOT_FOUND, "this mirror holds nothing of that crate\n"));
-                    }
-                }
-            }
+        let before = self.prepared.get(path);
+        if let Some(prepared) = before.as_ref().filter(|known| known.generation == state.generation) {
+            return Ok(Some(Arc::clone(prepared)));
+        }
+        let _place = self.preparing.acquire().await;
+        let (app, path) = (Arc::clone(self), path.to_owned());
+        blocking(move || app.prepare(&path, state, before.as_deref())).await
+    }
+
+    /// The text of an index file of which a part was sent; it must be the same.
+    pub(crate) async fn text_again(self: &Arc<Self>, path: &str, tag: &str, gzip: bool) -> io::Result<Bytes> {
+        let prepared = self.prepared(path).await.map_err(io::Error::other)?;
+        let same = prepared.filter(|prepared| prepared.tag == tag);
+        let text = same.and_then(|same| if gzip { same.gzip.clone() } else { Some(same.plain.clone()) });
+        text.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("the index file {path} is not what it was"))
+        })
+    }
+
+    async fn index(
+        self: &Arc<Self>,
+        path: String,
+        head: &Parts,
+        asker: &Asker,
+    ) -> Result<Answer, ServeError> {
+        let Some(prepared) = self.prepared(&path).await? else {
+            return Ok(text(StatusCode::NOT_FOUND, "this mirror holds nothing of that crate\n"));
         };
         let modified = Some(prepared.since)
             .filter(|since| SystemTime::now().duration_since(*since).is_ok_and(|age| age >= SETTLED));
@@ -189,10 +232,10 @@ impl App {
         };
         let suffix = if gzip.is_some() { GZIP_SUFFIX } else { "" };
         let mut answer = entity_answer(&part, entity, suffix);
-        match part {
-            Part::Whole => *answer.body_mut() = ServeBody::of(body.clone()),
-            Part::Range(range) => *answer.body_mut() = ServeBody::of(slice(body, &range)),
-            _ => {}
+        if let Some(range) = part.range(entity.len) {
+            let named = (path, prepared.tag.clone(), gzip.is_some());
+            let (app, seat) = (Arc::clone(self), Arc::clone(&asker.seat));
+            *answer.body_mut() = ServeBody::read(Source::index_file(app, seat, named, body.clone(), range));
         }
         set(&mut answer, header::CONTENT_TYPE, "text/plain; charset=utf-8");
         set(&mut answer, header::CACHE_CONTROL, "no-cache");
@@ -233,7 +276,7 @@ impl App {
     }
 
     /// What the catalogue says of a release in its state of now.
-    fn held(&self, id: &ReleaseId) -> Result<Option<Held>, ServeError> {
+    pub(crate) fn held(&self, id: &ReleaseId) -> Result<Option<Held>, ServeError> {
         let generation = self.mirror.state()?.generation;
         if let Some(known) = self.held.get(id).filter(|known| known.0 == generation) {
             return Ok(Some(known.1.clone()));
@@ -246,16 +289,12 @@ impl App {
         Ok(held)
     }
 
-    async fn find(self: &Arc<Self>, id: &ReleaseId) -> Result<Option<(Held, Located)>, ServeError> {
-        let Some(held) = self.held(id)? else { return Ok(None) };
-        if let Some(located) = self.mirror.places().locate_at_once(id, &held) {
-            return Ok(Some((held, located)));
-        }
-        let (app, id) = (Arc::clone(self), id.clone());
-        blocking(move || Ok(app.mirror.locate(&id, &held)?.map(|located| (held, located)))).await
-    }
-
-    async fn download(self: &Arc<Self>, id: ReleaseId, head: &Parts) -> Result<Answer, ServeError> {
+    async fn download(
+        self: &Arc<Self>,
+        id: ReleaseId,
+        head: &Parts,
+        asker: &Asker,
+    ) -> Result<Answer, ServeError> {
         let mut found = self.find(&id).await?;
         if found.is_none() && self.held(&id)?.is_some() {
             // A run that replaces it may have the old one out of the way and the new one not yet told.
@@ -266,33 +305,39 @@ impl App {
                 self.prepared.remove(&mirror_types::index_path(&id.name));
             }
         }
-        let Some((held, located)) = found else {
-            return Ok(text(StatusCode::NOT_FOUND, "this mirror does not hold that release\n"));
-        };
-        let modified = match &located {
+        let Some(found) = found else { return self.not_held(id).await };
+        let modified = match &found.located {
             Located::Loose(file) => file.modified(),
             Located::Bundled(_, _, modified) => *modified,
         };
-        let tag = held.sha256.to_hex();
-        let entity = Entity { tag: &tag, modified: Some(modified), len: held.size };
+        let tag = found.held.sha256.to_hex();
+        let entity = Entity { tag: &tag, modified: Some(modified), len: found.held.size };
         let part = part(&head.headers, entity);
         let mut answer = entity_answer(&part, entity, "");
-        let range = match part {
-            Part::Whole => Some(0..held.size),
-            Part::Range(range) => Some(range),
-            _ => None,
-        };
-        if let Some(range) = range {
+        if let Some(range) = part.range(entity.len) {
             *answer.body_mut() = if head.method == Method::HEAD {
                 // Its length is all that is asked.
-                ServeBody::Pieces { pieces: tokio::sync::mpsc::channel(1).1, left: range.end - range.start }
+                ServeBody::Told(range.end - range.start)
             } else {
-                self.clone().body(id, located, held.size, range).await?
+                let (app, seat) = (Arc::clone(self), Arc::clone(&asker.seat));
+                ServeBody::read(Source::release(app, seat, id, found, range))
             };
         }
         set(&mut answer, header::CONTENT_TYPE, "application/gzip");
         set(&mut answer, header::CACHE_CONTROL, "public, max-age=31536000, immutable");
         Ok(answer)
+    }
+
+    /// Says that a release is not held, and why where that is known.
+    async fn not_held(self: &Arc<Self>, id: ReleaseId) -> Result<Answer, ServeError> {
+        let app = Arc::clone(self);
+        let of_it = id.clone();
+        let deleted = blocking(move || app.mirror.is_deleted(&of_it)).await?;
+        Ok(if deleted {
+            text(StatusCode::NOT_FOUND, format!("{id} was deleted upstream; this mirror does not offer it\n"))
+        } else {
+            text(StatusCode::NOT_FOUND, "this mirror does not hold that release\n")
+        })
     }
 
     async fn search(self: &Arc<Self>, head: &Parts) -> Result<Answer, ServeError> {
@@ -342,7 +387,7 @@ impl App {
     }
 
     /// The address by which the client reaches this server, without a slash at the end.
-    fn base(&self, head: &Parts, asker: Asker) -> Option<String> {
+    fn base(&self, head: &Parts, asker: &Asker) -> Option<String> {
         if let Some(url) = &self.public_url {
             return Some(url.clone());
         }
@@ -364,143 +409,5 @@ pub(crate) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => Err(ServeError::Internal(error.to_string())),
-    }
-}
-
-/// `config.json` of the registry at `base`, when it is files: nobody answers a search there.
-pub(crate) fn config_of_files(base: &str) -> String {
-    let dl = format!("{base}/crates/{{crate}}/{{crate}}-{{version}}.crate");
-    format!("{}\n", serde_json::json!({"dl": dl}))
-}
-
-/// `config.json` of the registry at `base`.
-pub(crate) fn config(base: &str) -> String {
-    let dl = format!("{base}/crates/{{crate}}/{{crate}}-{{version}}.crate");
-    let config = serde_json::json!({"dl": dl, "api": base});
-    format!("{config}\n")
-}
-
-/// Packs a text where that is worth it.
-pub(crate) fn gzip(text: &[u8]) -> Option<Bytes> {
-    if text.len() < WORTH_GZIP {
-        return None;
-    }
-    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 4), Compression::default());
-    encoder.write_all(text).ok()?;
-    let mut packed = encoder.finish().ok()?;
-    packed.shrink_to_fit();
-    Some(packed.into())
-}
-
-fn slice(bytes: &Bytes, range: &std::ops::Range<u64>) -> Bytes {
-    let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(bytes.len());
-    bytes.slice(at(range.start)..at(range.end))
-}
-
-/// Status and headers of an entity, or of a part of it; the body is still to come.
-fn entity_answer(part: &Part, entity: Entity<'_>, suffix: &str) -> Answer {
-    let mut answer = Response::new(ServeBody::Empty);
-    *answer.status_mut() = match part {
-        Part::Whole => StatusCode::OK,
-        Part::Range(_) => StatusCode::PARTIAL_CONTENT,
-        Part::NotModified => StatusCode::NOT_MODIFIED,
-        Part::Unsatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
-    };
-    match part {
-        Part::Range(range) => {
-            let (first, last) = (range.start, range.end - 1);
-            set(&mut answer, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{}", entity.len));
-        }
-        Part::Unsatisfiable => {
-            set(&mut answer, header::CONTENT_RANGE, &format!("bytes */{}", entity.len));
-        }
-        _ => {}
-    }
-    set(&mut answer, header::ACCEPT_RANGES, "bytes");
-    set(&mut answer, header::ETAG, &format!("\"{}{suffix}\"", entity.tag));
-    if let Some(date) = entity.modified.and_then(http_date) {
-        set(&mut answer, header::LAST_MODIFIED, &date);
-    }
-    answer
-}
-
-/// Returns a time as headers have it; `None` for one that they cannot have: files may have any.
-fn http_date(time: SystemTime) -> Option<String> {
-    /// The first second of the year 10,000.
-    const END_S: u64 = 253_402_300_800;
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    (since.as_secs() < END_S).then(|| httpdate::fmt_http_date(time))
-}
-
-fn set(answer: &mut Answer, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        answer.headers_mut().insert(name, value);
-    }
-}
-
-fn typed(kind: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(ServeBody::of(body));
-    set(&mut answer, header::CONTENT_TYPE, kind);
-    set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    answer
-}
-
-fn json(body: String) -> Answer {
-    let mut answer = typed("application/json", body);
-    set(&mut answer, header::CACHE_CONTROL, "no-cache");
-    answer
-}
-
-/// An answer in words.
-pub(crate) fn text(status: StatusCode, body: &'static str) -> Answer {
-    let mut answer = typed("text/plain; charset=utf-8", body);
-    *answer.status_mut() = status;
-    answer
-}
-
-fn bad_host() -> Answer {
-    text(StatusCode::BAD_REQUEST, "the request names no host that could be written into an answer\n")
-}
-
-fn clip(text: &str) -> &str {
-    const MOST: usize = 300;
-    let mut end = text.len().min(MOST);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-/// An error with all of its reasons.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", Printable(self.0.to_string()))?;
-        let mut error = self.0;
-        while let Some(source) = error.source() {
-            write!(f, ": {}", Printable(source.to_string()))?;
-            error = source;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gzip_is_worth_it_for_long_texts_only() {
-        assert!(gzip(b"short").is_none());
-        let packed = gzip(&b"{\"name\":\"serde\"}\n".repeat(200)).expect("packed");
-        assert!(packed.len() < 200 && packed.starts_with(&[0x1f, 0x8b]));
-    }
-
-    #[test]
-    fn the_configuration_is_what_cargo_reads() {
-        let config: serde_json::Value = serde_json::from_str(&config("http://h:1")).expect("json");
-        assert_eq!(config["dl"], "http://h:1/crates/{crate}/{crate}-{version}.crate");
-        assert_eq!(config["api"], "http://h:1");
     }
 }

@@ -18,6 +18,17 @@ pub(crate) enum Part {
     Unsatisfiable,
 }
 
+impl Part {
+    /// The bytes that are sent of `len`, if any are.
+    pub(crate) fn range(&self, len: u64) -> Option<Range<u64>> {
+        match self {
+            Self::Whole => Some(0..len),
+            Self::Range(range) => Some(range.clone()),
+            Self::NotModified | Self::Unsatisfiable => None,
+        }
+    }
+}
+
 /// What is asked about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entity<'a> {

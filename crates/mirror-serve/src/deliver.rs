@@ -1,146 +1,187 @@
-//! The bytes of releases on their way to clients.
+//! The bytes of releases, piece by piece.
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mirror_manifest::Frame;
-use mirror_store::bundle::BundleReader;
-use mirror_store::{HeldFile, StoreError};
-use mirror_types::ReleaseId;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use mirror_store::StoreError;
+use mirror_types::{ReleaseId, Sha256};
 
 use crate::answer::{App, blocking};
-use crate::body::{Room, ServeBody};
 use crate::error::ServeError;
 use crate::places::Located;
+use crate::source::{Found, PIECE_BYTES, bytes_of};
 
-/// Up to this a release is read at once.
-const SMALL: u64 = 256 << 10;
-/// Up to this a member of a bundle is unpacked in memory.
-const IN_MEMORY: u64 = 8 << 20;
-/// Pieces of what is larger.
-const PIECE: usize = 128 << 10;
+/// Frames of bundles up to this are unpacked without another thread when they are in memory.
+const SMALL_BYTES: u64 = 256 << 10;
+/// What a longer member of a bundle is cut into: each chunk is unpacked from the beginning of the member on, and kept
+/// for the pieces that come next.
+const CHUNK_BYTES: u64 = 1 << 20;
+/// Chunks of a member, about: members that are longer than that many have larger ones, so that they are not unpacked
+/// too often.
+const CHUNKS: u64 = 64;
 
 impl App {
-    /// The bytes `range` of a release of `size` bytes.
-    pub(crate) async fn body(
-        self: Arc<Self>,
-        id: ReleaseId,
-        located: Located,
-        size: u64,
-        range: Range<u64>,
-    ) -> Result<ServeBody, ServeError> {
-        let len = range.end - range.start;
-        match located {
-            Located::Loose(file) if len <= SMALL => {
-                let room = self.room(len).await?;
-                // What is in memory is read here: cheaper than to wake up another thread.
-                let mut bytes = buffer(&range);
-                if !file.read_at_once(&mut bytes, range.start).map_err(unreadable)? {
-                    bytes = blocking(move || {
-                        file.read_exact_at(&mut bytes, range.start).map_err(unreadable)?;
-                        Ok(bytes)
-                    })
-                    .await?;
-                }
-                Ok(ServeBody::Whole(room.fill(bytes)))
-            }
-            Located::Loose(file) => Ok(pieces_of_file(file, range)),
-            Located::Bundled(reader, frame, _) if size <= IN_MEMORY => {
-                let room = self.room(size).await?;
-                let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-                let here = frame.len <= SMALL && reader.is_at_hand(frame.offset, frame.len);
-                if here {
-                    self.unpack(&id, &reader, frame, size, &mut bytes)?;
-                } else {
-                    bytes = blocking(move || {
-                        self.unpack(&id, &reader, frame, size, &mut bytes)?;
-                        Ok(bytes)
-                    })
-                    .await?;
-                }
-                let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
-                Ok(ServeBody::Whole(room.fill(bytes).slice(at(range.start)..at(range.end))))
-            }
-            Located::Bundled(reader, frame, _) => {
-                let place = Arc::clone(&self.large).acquire_owned().await;
-                let place = place.map_err(|error| ServeError::Internal(error.to_string()))?;
-                Ok(self.pieces_of_member(id, reader, frame, range, place))
-            }
+    /// Keeps what was found, open, when there is a place for one more.
+    pub(crate) fn keep(&self, found: Found) -> Option<Found> {
+        if found._place.is_some() {
+            return Some(found);
         }
+        let place = Arc::clone(&self.kept).try_acquire_owned().ok()?;
+        Some(Found { _place: Some(place), ..found })
     }
 
-    async fn room(&self, bytes: u64) -> Result<Room, ServeError> {
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        match self.budget.room_at_once(bytes) {
-            Some(room) => Ok(room),
-            None => self.budget.room(bytes).await.map_err(|error| ServeError::Internal(error.to_string())),
+    /// Finds a release; `None` when it is not offered, or its bytes are not there.
+    pub(crate) async fn find(self: &Arc<Self>, id: &ReleaseId) -> Result<Option<Found>, ServeError> {
+        let Some(held) = self.held(id)? else { return Ok(None) };
+        let found = |held, located| Found { held, located, _place: None };
+        if let Some(located) = self.mirror.places().locate_at_once(id, &held) {
+            return Ok(Some(found(held, located)));
         }
-    }
-
-    fn unpack(
-        &self,
-        id: &ReleaseId,
-        reader: &BundleReader,
-        frame: Frame,
-        size: u64,
-        bytes: &mut Vec<u8>,
-    ) -> Result<(), ServeError> {
-        let is_it = self.mirror.places().read_frame(reader, frame, id, &mut |piece| {
-            bytes.extend_from_slice(piece);
-            Ok::<_, StoreError>(())
-        })?;
-        if is_it && bytes.len() as u64 == size { Ok(()) } else { Err(misplaced(id)) }
-    }
-
-    /// A member that is too large for memory: a thread reads it as fast as the client does.
-    fn pieces_of_member(
-        self: Arc<Self>,
-        id: ReleaseId,
-        reader: Arc<BundleReader>,
-        frame: Frame,
-        range: Range<u64>,
-        place: OwnedSemaphorePermit,
-    ) -> ServeBody {
-        let (send, pieces) = mpsc::channel(1);
-        let left = range.end - range.start;
-        tokio::task::spawn_blocking(move || {
-            let mut here = 0;
-            let mut take = |piece: &[u8]| {
-                let end = here + piece.len() as u64;
-                let (from, to) = (range.start.clamp(here, end), range.end.clamp(here, end));
-                let at = |place: u64| usize::try_from(place - here).unwrap_or(usize::MAX);
-                let wanted = &piece[at(from)..at(to)];
-                here = end;
-                if !wanted.is_empty() && send.blocking_send(Ok(Bytes::copy_from_slice(wanted))).is_err() {
-                    // The client is gone.
-                    return Err(Gone::Client);
-                }
-                Ok(())
-            };
-            match self.mirror.places().read_frame(&reader, frame, &id, &mut take) {
-                Err(Gone::Bundle(error)) => {
-                    tracing::error!(release = %id, "{error}");
-                    let _ = send.blocking_send(Err(io::Error::other("the bundle cannot be read")));
-                }
-                Ok(false) => tracing::error!("{}", misplaced(&id)),
-                _ => {}
-            }
-            drop(place);
+        let place = Arc::clone(&self.opening).acquire_owned().await;
+        let (app, id) = (Arc::clone(self), id.clone());
+        let located = blocking(move || {
+            let _place = place;
+            Ok(app.mirror.locate(&id, &held)?.map(|located| (held, located)))
         });
-        ServeBody::Pieces { pieces, left }
+        Ok(located.await?.map(|(held, located)| found(held, located)))
+    }
+
+    /// Finds a release again of which a part was sent; it must be the same.
+    pub(crate) async fn find_again(
+        self: &Arc<Self>,
+        id: &ReleaseId,
+        sha256: Sha256,
+        size: u64,
+    ) -> io::Result<Found> {
+        let found = self.find(id).await.map_err(io::Error::other)?;
+        found.filter(|found| found.held.sha256 == sha256 && found.held.size == size).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("{id} is not held any more as it was"))
+        })
+    }
+
+    /// Reads a piece of a release, of [`PIECE_BYTES`] at most.
+    pub(crate) async fn piece(
+        self: &Arc<Self>,
+        id: &ReleaseId,
+        found: Found,
+        piece: Range<u64>,
+    ) -> io::Result<(Vec<u8>, Found)> {
+        match &found.located {
+            Located::Loose(file) => {
+                // What is in memory is read here: cheaper than to wake up another thread.
+                let mut bytes = vec![0; bytes_of(&piece)];
+                if file.read_at_once(&mut bytes, piece.start)? {
+                    return Ok((bytes, found));
+                }
+                let place = Arc::clone(&self.opening).acquire_owned().await;
+                let file = Arc::clone(file);
+                let read = tokio::task::spawn_blocking(move || {
+                    let _place = place;
+                    file.read_exact_at(&mut bytes, piece.start).map(|()| bytes)
+                });
+                let bytes = read.await.unwrap_or_else(|error| Err(io::Error::other(error)))?;
+                Ok((bytes, found))
+            }
+            Located::Bundled(..) => {
+                let bytes = self.piece_of_member(id, &found, piece).await.map_err(io::Error::other)?;
+                Ok((bytes, found))
+            }
+        }
+    }
+
+    async fn piece_of_member(
+        self: &Arc<Self>,
+        id: &ReleaseId,
+        found: &Found,
+        piece: Range<u64>,
+    ) -> Result<Vec<u8>, ServeError> {
+        let size = found.held.size;
+        if size <= PIECE_BYTES as u64 {
+            return self.unpacked(id, found, piece).await;
+        }
+        let chunk_bytes = CHUNK_BYTES.max(size.div_ceil(CHUNKS));
+        let mut bytes = Vec::with_capacity(bytes_of(&piece));
+        let mut at = piece.start;
+        while at < piece.end {
+            let number = at / chunk_bytes;
+            let begin = number * chunk_bytes;
+            let end = size.min(begin + chunk_bytes);
+            let chunk = self.chunk(id, found, number, begin..end).await?;
+            let until = piece.end.min(end);
+            let part = chunk.get(bytes_of(&(begin..at))..bytes_of(&(begin..until)));
+            bytes.extend_from_slice(part.ok_or_else(|| misplaced(id))?);
+            at = until;
+        }
+        Ok(bytes)
+    }
+
+    /// A chunk of a member, as it is kept or unpacked now.
+    async fn chunk(
+        self: &Arc<Self>,
+        id: &ReleaseId,
+        found: &Found,
+        number: u64,
+        range: Range<u64>,
+    ) -> Result<Arc<Bytes>, ServeError> {
+        let key = (found.held.sha256, number);
+        if let Some(chunk) = self.chunks.get(&key) {
+            return Ok(chunk);
+        }
+        let _place = self.unpacking.acquire().await;
+        if let Some(chunk) = self.chunks.get(&key) {
+            return Ok(chunk);
+        }
+        let chunk = Arc::new(Bytes::from(self.unpacked(id, found, range).await?));
+        self.chunks.insert(key, Arc::clone(&chunk), chunk.len());
+        Ok(chunk)
+    }
+
+    /// Unpacks a part of a member.
+    async fn unpacked(
+        self: &Arc<Self>,
+        id: &ReleaseId,
+        found: &Found,
+        range: Range<u64>,
+    ) -> Result<Vec<u8>, ServeError> {
+        let Located::Bundled(reader, frame, _) = &found.located else { return Err(misplaced(id)) };
+        if frame.len <= SMALL_BYTES && reader.is_at_hand(frame.offset, frame.len) {
+            return self.unpack(id, found, &range);
+        }
+        let (app, id) = (Arc::clone(self), id.clone());
+        let found = Found { held: found.held.clone(), located: found.located.clone(), _place: None };
+        blocking(move || app.unpack(&id, &found, &range)).await
+    }
+
+    fn unpack(&self, id: &ReleaseId, found: &Found, range: &Range<u64>) -> Result<Vec<u8>, ServeError> {
+        let Located::Bundled(reader, frame, _) = &found.located else { return Err(misplaced(id)) };
+        let mut bytes = Vec::with_capacity(bytes_of(range));
+        let mut here = 0;
+        let mut take = |piece: &[u8]| {
+            let end = here + piece.len() as u64;
+            let (from, to) = (range.start.clamp(here, end), range.end.clamp(here, end));
+            bytes.extend_from_slice(&piece[bytes_of(&(here..from))..bytes_of(&(here..to))]);
+            here = end;
+            // The rest is not wanted.
+            if here > range.end { Err(Stopped::Enough) } else { Ok(()) }
+        };
+        let is_it = match self.mirror.places().read_frame(reader, *frame, id, &mut take) {
+            Ok(is_it) => is_it && here == found.held.size,
+            Err(Stopped::Enough) => true,
+            Err(Stopped::Bundle(error)) => return Err(error.into()),
+        };
+        if is_it && bytes.len() == bytes_of(range) { Ok(bytes) } else { Err(misplaced(id)) }
     }
 }
 
 /// Why a member is not read to its end.
-enum Gone {
-    Client,
+enum Stopped {
+    Enough,
     Bundle(StoreError),
 }
 
-impl From<StoreError> for Gone {
+impl From<StoreError> for Stopped {
     fn from(error: StoreError) -> Self {
         Self::Bundle(error)
     }
@@ -148,37 +189,4 @@ impl From<StoreError> for Gone {
 
 fn misplaced(id: &ReleaseId) -> ServeError {
     ServeError::Internal(format!("another member than {id} is where the catalogue says"))
-}
-
-fn buffer(range: &Range<u64>) -> Vec<u8> {
-    vec![0; usize::try_from(range.end - range.start).unwrap_or(0)]
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn unreadable(error: io::Error) -> ServeError {
-    ServeError::Internal(format!("a held file cannot be read: {error}"))
-}
-
-/// A large file, piece by piece, as fast as the client reads.
-fn pieces_of_file(file: Arc<HeldFile>, range: Range<u64>) -> ServeBody {
-    let (send, pieces) = mpsc::channel(1);
-    let left = range.end - range.start;
-    tokio::spawn(async move {
-        let mut start = range.start;
-        while start < range.end {
-            let piece = start..range.end.min(start + PIECE as u64);
-            start = piece.end;
-            let file = Arc::clone(&file);
-            let read = tokio::task::spawn_blocking(move || {
-                let mut bytes = buffer(&piece);
-                file.read_exact_at(&mut bytes, piece.start).map(|()| Bytes::from(bytes))
-            });
-            let read = read.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-            let failed = read.is_err();
-            if send.send(read).await.is_err() || failed {
-                return;
-            }
-        }
-    });
-    ServeBody::Pieces { pieces, left }
 }

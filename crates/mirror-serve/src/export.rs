@@ -10,10 +10,10 @@ use mirror_manifest::Held;
 use mirror_store::{Staged, Store};
 use mirror_types::{CrateName, Layout, Printable, ReleaseId, index_path};
 
-use crate::answer::{config_of_files, gzip};
 use crate::error::ServeError;
 use crate::listing::{Listing, lines};
 use crate::mirror::Mirror;
+use crate::reply::{config_of_files, gzip};
 
 /// Files that get their names at once.
 const BATCH: usize = 2_000;

@@ -27,6 +27,7 @@ pub(crate) struct Counters {
     pub(crate) open: AtomicU64,
     pub(crate) turned_away: AtomicU64,
     pub(crate) cut_off: AtomicU64,
+    pub(crate) made_room: AtomicU64,
     pub(crate) prepared: AtomicU64,
 }
 
@@ -66,6 +67,12 @@ impl Counters {
                 "counter",
                 "Connections closed for moving nothing.",
                 self.cut_off.load(Relaxed),
+            ),
+            (
+                "connections_made_room_total",
+                "counter",
+                "Connections closed for moving nothing while others wanted their place.",
+                self.made_room.load(Relaxed),
             ),
             ("index_files_prepared_total", "counter", "Index files prepared.", self.prepared.load(Relaxed)),
             ("generation", "gauge", "States of the mirror that were seen.", generation),

@@ -299,6 +299,14 @@ impl Mirror {
         self.ask(|catalogue, _| Ok(catalogue.offered_release(id)?))
     }
 
+    /// Tells whether upstream deleted a release.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn is_deleted(&self, id: &ReleaseId) -> Result<bool, ServeError> {
+        self.ask(|catalogue, _| Ok(catalogue.is_deleted(id)?))
+    }
+
     /// The bytes that the catalogue speaks of; `None` when they are not there.
     ///
     /// # Errors

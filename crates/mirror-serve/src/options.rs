@@ -13,7 +13,8 @@ pub struct TlsFiles {
 /// What clients may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeLimits {
-    /// Connections at a time; more are closed at once.
+    /// Connections at a time. When one more comes, the one that has moved nothing for the longest time makes room; when all
+    /// are moving, it is closed at once.
     pub connections: usize,
     /// Requests at a time on a connection of HTTP/2.
     pub streams: u32,
@@ -23,14 +24,18 @@ pub struct ServeLimits {
     pub head_time: Duration,
     /// Until an answer begins.
     pub request_time: Duration,
-    /// A connection over which less than a KiB went in this time is closed.
+    /// A connection that took less than a KiB of answers in this time is closed, and so is a stream of HTTP/2 that took
+    /// nothing.
     pub idle_time: Duration,
     /// For what is under way when the server stops.
     pub grace_time: Duration,
     /// Bytes of prepared index files that are kept.
     pub cache_bytes: usize,
-    /// Bytes of answers that are in memory, beside those.
+    /// Bytes of bodies on their way that are in memory, beside those; each connection has an equal share.
     pub body_bytes: usize,
+    /// Files that the process may have open; `None`: as the system says. Connections that they do not suffice for are
+    /// not taken.
+    pub open_files: Option<usize>,
 }
 
 impl Default for ServeLimits {
@@ -44,7 +49,8 @@ impl Default for ServeLimits {
             idle_time: Duration::from_secs(60),
             grace_time: Duration::from_secs(10),
             cache_bytes: 16 << 20,
-            body_bytes: 24 << 20,
+            body_bytes: 128 << 20,
+            open_files: None,
         }
     }
 }

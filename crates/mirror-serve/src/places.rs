@@ -14,6 +14,8 @@ use crate::error::ServeError;
 
 /// Buffers for reading bundles that are kept for the next one, at most.
 const SPARE: usize = 4;
+/// Bundles that are kept open, unless told otherwise.
+const OPEN_BUNDLES: usize = 64;
 /// Frames that are read with kept buffers, which would grow for good with larger ones.
 const SMALL: u64 = 256 << 10;
 
@@ -26,17 +28,56 @@ pub enum Located {
     Bundled(Arc<BundleReader>, Frame, SystemTime),
 }
 
+/// Bundles that are open: those that were used last.
+struct OpenBundles {
+    most: usize,
+    uses: u64,
+    bundles: HashMap<u32, OpenBundle>,
+}
+
+struct OpenBundle {
+    reader: Arc<BundleReader>,
+    modified: SystemTime,
+    used: u64,
+}
+
+impl OpenBundles {
+    fn get(&mut self, number: u32) -> Option<&OpenBundle> {
+        self.uses += 1;
+        let open = self.bundles.get_mut(&number)?;
+        open.used = self.uses;
+        Some(open)
+    }
+
+    fn insert(&mut self, number: u32, reader: Arc<BundleReader>, modified: SystemTime) {
+        self.bundles.remove(&number);
+        while self.bundles.len() >= self.most
+            && let Some(oldest) =
+                self.bundles.iter().min_by_key(|(_, open)| open.used).map(|(number, _)| *number)
+        {
+            self.bundles.remove(&oldest);
+        }
+        self.bundles.insert(number, OpenBundle { reader, modified, used: self.uses });
+    }
+}
+
 /// The loose tree and the bundles.
 pub(crate) struct Places {
     store: Store,
     bundles_dir: PathBuf,
-    open: Mutex<HashMap<u32, (Arc<BundleReader>, SystemTime)>>,
+    open: Mutex<OpenBundles>,
     spare: Mutex<Vec<FrameBuffers>>,
 }
 
 impl Places {
     pub(crate) fn new(store: Store, bundles_dir: PathBuf) -> Self {
-        Self { store, bundles_dir, open: Mutex::default(), spare: Mutex::default() }
+        let open = Mutex::new(OpenBundles { most: OPEN_BUNDLES, uses: 0, bundles: HashMap::new() });
+        Self { store, bundles_dir, open, spare: Mutex::default() }
+    }
+
+    /// Keeps so many bundles open and no more.
+    pub(crate) fn keep_open(&self, most: usize) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).most = most.max(1);
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -76,8 +117,8 @@ impl Places {
             }
         }
         let frame = held.frame?;
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let (reader, modified) = open.get(&frame.bundle)?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let OpenBundle { reader, modified, .. } = open.get(frame.bundle)?;
         (frame.offset.checked_add(frame.len)? <= reader.len() && reader.is_at_hand(frame.offset, frame.len))
             .then(|| Located::Bundled(Arc::clone(reader), frame, *modified))
     }
@@ -86,13 +127,13 @@ impl Places {
         let Some(frame) = held.frame else { return Ok(None) };
         let Some(end) = frame.offset.checked_add(frame.len) else { return Ok(None) };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((reader, modified)) = open.get(&frame.bundle).filter(|(reader, _)| end <= reader.len()) {
-            return Ok(Some(Located::Bundled(Arc::clone(reader), frame, *modified)));
+        if let Some(known) = open.get(frame.bundle).filter(|known| end <= known.reader.len()) {
+            return Ok(Some(Located::Bundled(Arc::clone(&known.reader), frame, known.modified)));
         }
         // Not open yet, or grown since.
         let Some((reader, modified)) = self.open_bundle(frame.bundle)? else { return Ok(None) };
         let reader = Arc::new(reader);
-        open.insert(frame.bundle, (Arc::clone(&reader), modified));
+        open.insert(frame.bundle, Arc::clone(&reader), modified);
         Ok((end <= reader.len()).then_some(Located::Bundled(reader, frame, modified)))
     }
 

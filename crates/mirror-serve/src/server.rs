@@ -1,33 +1,35 @@
 //! Connections in, answers out.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
-use http::{Request, StatusCode};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::{App, Asker, text};
+use crate::answer::App;
+use crate::connection::Client;
 use crate::error::ServeError;
+use crate::files::{self, Files};
 use crate::mirror::Mirror;
 use crate::options::{ServeLimits, ServeOptions};
+use crate::seats::Seats;
+use crate::source::PIECE_BYTES;
 use crate::tls;
-use crate::watch::Watched;
 
 /// How often it is looked whether another catalogue was put in the place of the one that is open.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The share of a connection in the memory for bodies, at most.
+const MAX_SHARE_BYTES: usize = 1 << 20;
+/// Until a connection is taken again after one could not be.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+/// How often it is said that none can be.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// A server that listens and has not begun to answer.
 pub struct Server {
@@ -36,6 +38,7 @@ pub struct Server {
     addr: SocketAddr,
     tls: Option<TlsAcceptor>,
     limits: ServeLimits,
+    files: Files,
 }
 
 impl std::fmt::Debug for Server {
@@ -64,8 +67,18 @@ impl Server {
         };
         let listener = listener.map_err(fail)?;
         let addr = listener.local_addr().map_err(fail)?;
-        let app = Arc::new(App::new(mirror, &options));
-        Ok(Self { app, listener, addr, tls, limits: options.limits })
+        let limits = options.limits;
+        let files = Files::of(limits.open_files.unwrap_or_else(files::allowed), limits.connections);
+        if files.connections < limits.connections {
+            tracing::warn!(
+                "{} connections at a time are taken instead of {}: the system does not let this process have more files open",
+                files.connections,
+                limits.connections
+            );
+        }
+        mirror.places().keep_open(files.bundles);
+        let app = Arc::new(App::new(mirror, &options, files));
+        Ok(Self { app, listener, addr, tls, limits, files })
     }
 
     /// Where it listens.
@@ -85,7 +98,10 @@ impl Server {
         let tasks = TaskTracker::new();
         let look = look_again(Arc::clone(&self.app), stop.clone());
         tokio::spawn(look);
-        let places = Arc::new(Semaphore::new(self.limits.connections));
+        let share_bytes =
+            (self.limits.body_bytes / self.files.connections).clamp(PIECE_BYTES, MAX_SHARE_BYTES);
+        let seats = Arc::new(Seats::new(self.files.connections, share_bytes));
+        let mut shortage = Shortage::default();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -94,32 +110,29 @@ impl Server {
             let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    // Out of files, most likely: others will close theirs.
-                    tracing::warn!("no connection can be taken: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    shortage.told(&error);
+                    seats.make_room();
+                    tokio::time::sleep(TRY_AGAIN).await;
                     continue;
                 }
             };
             let counters = &self.app.counters;
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let Some(taken) = seats.take() else {
                 counters.turned_away.fetch_add(1, Relaxed);
                 continue;
             };
             counters.connections.fetch_add(1, Relaxed);
             counters.open.fetch_add(1, Relaxed);
-            let connection = Connection {
-                app: Arc::clone(&self.app),
-                tls: self.tls.clone(),
-                limits: self.limits,
-                stop: stop.clone(),
-            };
+            let app = Arc::clone(&self.app);
+            let seat = Arc::clone(&taken.seat);
+            let tls = self.tls.clone();
+            let client = Client::new(Arc::clone(&app), seat, tls.is_some(), self.limits, stop.clone());
             tasks.spawn(async move {
-                let app = Arc::clone(&connection.app);
-                if let Err(error) = connection.serve(stream).await {
+                if let Err(error) = client.serve(stream, tls).await {
                     tracing::debug!("a connection ended: {error}");
                 }
                 app.counters.open.fetch_sub(1, Relaxed);
-                drop(place);
+                drop(taken);
             });
         }
         drop(self.listener);
@@ -149,6 +162,19 @@ pub fn public_url(text: &str) -> Result<String, ServeError> {
     }
 }
 
+/// Remembers when it was said that no connection can be taken.
+#[derive(Default)]
+struct Shortage(Option<Instant>);
+
+impl Shortage {
+    fn told(&mut self, error: &io::Error) {
+        if self.0.is_none_or(|told| told.elapsed() > TELL_EVERY) {
+            tracing::warn!("no connection can be taken for the moment; it is tried again and again: {error}");
+            self.0 = Some(Instant::now());
+        }
+    }
+}
+
 async fn look_again(app: Arc<App>, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -158,93 +184,6 @@ async fn look_again(app: Arc<App>, stop: CancellationToken) {
         let mirror = Arc::clone(&app.mirror);
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || mirror.look_again()).await {
             tracing::warn!("the catalogue was replaced by one that cannot be read: {error}");
-        }
-    }
-}
-
-struct Connection {
-    app: Arc<App>,
-    tls: Option<TlsAcceptor>,
-    limits: ServeLimits,
-    stop: CancellationToken,
-}
-
-impl Connection {
-    async fn serve(self, stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        stream.set_nodelay(true)?;
-        match self.tls.clone() {
-            None => self.speak(stream, false).await,
-            Some(tls) => {
-                let shaken = tokio::time::timeout(self.limits.head_time, tls.accept(stream)).await;
-                let stream = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-                self.speak(stream, true).await
-            }
-        }
-    }
-
-    async fn speak(
-        self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        tls: bool,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let (stream, moved) = Watched::new(stream);
-        let limits = self.limits;
-        let app = Arc::clone(&self.app);
-        let asked = Arc::new(AtomicBool::new(false));
-        let has_asked = Arc::clone(&asked);
-        let service = service_fn(move |request: Request<Incoming>| {
-            has_asked.store(true, Relaxed);
-            let app = Arc::clone(&app);
-            async move {
-                let (head, _) = request.into_parts();
-                let answer = tokio::time::timeout(limits.request_time, app.answer(&head, Asker { tls }));
-                Ok::<_, Infallible>(answer.await.unwrap_or_else(|_| {
-                    text(StatusCode::SERVICE_UNAVAILABLE, "the mirror did not answer in time\n")
-                }))
-            }
-        });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        // A clock that stands before 1970 has no date for headers.
-        let has_date = SystemTime::now() >= SystemTime::UNIX_EPOCH;
-        builder
-            .http1()
-            .auto_date_header(has_date)
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.head_time)
-            .max_buf_size(limits.head_bytes.max(8 << 10))
-            .http2()
-            .auto_date_header(has_date)
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams)
-            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-            .max_send_buf_size(64 << 10);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(connection);
-        let still = moved.still_for(limits.idle_time);
-        tokio::pin!(still);
-        // Of its own: the library waits for the first bytes, by which it knows the protocol, as long as it takes.
-        let first_head = tokio::time::sleep(limits.head_time);
-        tokio::pin!(first_head);
-        let (mut stopping, mut begun) = (false, false);
-        loop {
-            tokio::select! {
-                ended = connection.as_mut() => return ended,
-                () = &mut still => {
-                    self.app.counters.cut_off.fetch_add(1, Relaxed);
-                    return Ok(());
-                }
-                () = &mut first_head, if !begun => {
-                    begun = asked.load(Relaxed);
-                    if !begun {
-                        self.app.counters.cut_off.fetch_add(1, Relaxed);
-                        return Ok(());
-                    }
-                }
-                () = self.stop.cancelled(), if !stopping => {
-                    stopping = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
         }
     }
 }

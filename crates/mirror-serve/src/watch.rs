@@ -1,71 +1,79 @@
-//! Counts what goes over a connection, so that one that stands still can be closed.
+//! A connection's stream, begun again from bytes that were read already, and its bytes counted.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
-/// Less than this, in both directions together, is standing still.
-const LITTLE: u64 = 1 << 10;
+use crate::seats::Seat;
 
-/// A stream whose bytes are counted.
-pub(crate) struct Watched<S> {
+/// What a client of HTTP/2 says first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    Http1,
+    Http2,
+}
+
+/// A stream that begins with what was read of it already. What is written is counted as moved where that tells that a
+/// body moves: with HTTP/1.1, where nothing else is written than answers.
+pub(crate) struct Stream<S> {
     stream: S,
-    moved: Arc<AtomicU64>,
+    begun: Bytes,
+    counted: Option<Arc<Seat>>,
 }
 
-/// The other end of the count.
-pub(crate) struct Moved(Arc<AtomicU64>);
-
-impl<S> Watched<S> {
-    pub(crate) fn new(stream: S) -> (Self, Moved) {
-        let moved = Arc::new(AtomicU64::new(0));
-        (Self { stream, moved: Arc::clone(&moved) }, Moved(moved))
-    }
-}
-
-impl Moved {
-    /// Ends when less than a KiB was moved in `time`.
-    pub(crate) async fn still_for(&self, time: Duration) {
-        let mut before = self.0.load(Relaxed);
-        loop {
-            tokio::time::sleep(time).await;
-            let now = self.0.load(Relaxed);
-            if now - before < LITTLE {
-                return;
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
+    /// Reads as much as tells what is spoken. Waits for the client as long as it takes.
+    pub(crate) async fn begin(mut stream: S, seat: &Arc<Seat>) -> io::Result<(Self, Spoken)> {
+        let mut begun = Vec::with_capacity(PREFACE.len());
+        while begun.len() < PREFACE.len() && PREFACE.starts_with(&begun) {
+            let most = (PREFACE.len() - begun.len()) as u64;
+            if (&mut stream).take(most).read_buf(&mut begun).await? == 0 {
+                break;
             }
-            before = now;
+        }
+        let spoken = if begun == PREFACE { Spoken::Http2 } else { Spoken::Http1 };
+        let counted = (spoken == Spoken::Http1).then(|| Arc::clone(seat));
+        Ok((Self { stream, begun: begun.into(), counted }, spoken))
+    }
+
+    fn count(&self, written: &Poll<io::Result<usize>>) {
+        if let (Poll::Ready(Ok(bytes)), Some(seat)) = (written, &self.counted) {
+            seat.moved(*bytes as u64);
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.moved.fetch_add((buffer.filled().len() - before) as u64, Relaxed);
-        read
+        if self.begun.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let len = self.begun.len().min(buffer.remaining());
+        buffer.put_slice(&self.begun[..len]);
+        self.begun.advance(len);
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if let Poll::Ready(Ok(n)) = written {
-            self.moved.fetch_add(n as u64, Relaxed);
-        }
+        self.count(&written);
         written
     }
 
@@ -75,9 +83,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        if let Poll::Ready(Ok(n)) = written {
-            self.moved.fetch_add(n as u64, Relaxed);
-        }
+        self.count(&written);
         written
     }
 
@@ -91,5 +97,36 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_bytes_tell_what_is_spoken_and_are_read_again() {
+        for (said, spoken) in [
+            (&b"GET / HTTP/1.1\r\n\r\n"[..], Spoken::Http1),
+            (b"PRI * HTTP/1.1\r\n\r\nSM\r\n\r\n more", Spoken::Http1),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nframes", Spoken::Http2),
+            (b"PRI * HT", Spoken::Http1),
+            (b"\x16\x03\x01", Spoken::Http1),
+            (b"", Spoken::Http1),
+        ] {
+            let (mut client, server) = tokio::io::duplex(1_024);
+            // Byte by byte, as a slow one does.
+            for byte in said {
+                client.write_all(&[*byte]).await.expect("written");
+            }
+            client.shutdown().await.expect("shut down");
+            let seat = Arc::new(Seat::new(1));
+            let (mut stream, found) = Stream::begin(server, &seat).await.expect("begun");
+            let mut again = Vec::new();
+            stream.read_to_end(&mut again).await.expect("read");
+            assert_eq!((found, again.as_slice()), (spoken, said));
+        }
     }
 }

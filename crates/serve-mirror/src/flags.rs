@@ -160,10 +160,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "URL", help_heading = "Network")]
     public_url: Option<String>,
 
-    /// Connections at a time; more are closed.
+    /// Connections at a time. When one more comes, the one that has taken nothing for the longest time makes room.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Limits")]
     max_connections: u16,
-    /// Close connections over which less than a KiB went in this time.
+    /// Close connections that took less than a KiB of answers in this time; pings and heads do not count.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, help_heading = "Limits")]
     idle_timeout: Duration,
     /// For the head of a request to arrive.

@@ -1,0 +1,67 @@
+//! How the open files that the system allows are shared out.
+
+/// Files that the process has open for itself and for what it does at the moment, at most.
+const OWN: usize = 128;
+/// Bundles that are open at a time, at most.
+const BUNDLES: usize = 256;
+/// Files that are kept open for bodies on their way, at most.
+const KEPT: usize = 256;
+
+/// Numbers of open files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Files {
+    /// Connections.
+    pub(crate) connections: usize,
+    /// Releases that are kept open between two pieces.
+    pub(crate) kept: usize,
+    /// Releases that are opened for one piece, at a time.
+    pub(crate) opening: usize,
+    /// Bundles.
+    pub(crate) bundles: usize,
+}
+
+impl Files {
+    /// Shares out `allowed` files, of which connections have what they want as far as it goes.
+    pub(crate) fn of(allowed: usize, connections: usize) -> Self {
+        let rest = allowed - OWN.min(allowed / 2);
+        let kept = (rest / 8).clamp(1, KEPT);
+        let bundles = (rest / 8).clamp(1, BUNDLES);
+        let left = rest.saturating_sub(kept + bundles).max(1);
+        Self { connections: connections.min(left), kept, opening: (allowed / 16).clamp(1, 32), bundles }
+    }
+}
+
+/// Returns how many files this process may have open.
+#[cfg(unix)]
+pub(crate) fn allowed() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn allowed() -> usize {
+    usize::MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_shared_out_within_what_is_allowed() {
+        for (allowed, connections, expected) in [
+            (usize::MAX, 512, 512),
+            (1_024, 512, 512),
+            (1_024, 5_000, 672),
+            (256, 512, 96),
+            (128, 512, 48),
+            (128, 10, 10),
+            (16, 512, 6),
+            (0, 512, 1),
+        ] {
+            let files = Files::of(allowed, connections);
+            assert_eq!(files.connections, expected, "{allowed} for {connections}: {files:?}");
+            assert!(allowed < 16 || files.connections + files.kept + files.bundles <= allowed, "{files:?}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Bytes that are read when their client can take them. What has to wait holds no memory and no open file: it finds its
+//! bytes again.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mirror_manifest::Held;
+use mirror_types::{ReleaseId, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::answer::App;
+use crate::places::Located;
+use crate::reply::Chain;
+use crate::seats::Seat;
+
+/// Bytes that are read at once.
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
+
+/// What is sent.
+enum What {
+    Release { id: ReleaseId, sha256: Sha256, size: u64, found: Option<Found> },
+    IndexFile { path: String, tag: String, gzip: bool, text: Option<Bytes> },
+}
+
+/// Where a release is, with the place of its open file.
+pub(crate) struct Found {
+    pub(crate) held: Held,
+    pub(crate) located: Located,
+    pub(crate) _place: Option<OwnedSemaphorePermit>,
+}
+
+/// A part of a release or of an index file, on its way to a client.
+pub(crate) struct Source {
+    app: Arc<App>,
+    seat: Arc<Seat>,
+    what: What,
+    /// What is still to be sent, `ahead` with it.
+    range: Range<u64>,
+    /// What was read and did not fit.
+    ahead: Bytes,
+}
+
+impl Source {
+    /// A part of a release. Its file stays open when there is a place for that.
+    pub(crate) fn release(
+        app: Arc<App>,
+        seat: Arc<Seat>,
+        id: ReleaseId,
+        found: Found,
+        range: Range<u64>,
+    ) -> Self {
+        let Held { sha256, size, .. } = found.held;
+        let what = What::Release { id, sha256, size, found: app.keep(found) };
+        Self { app, seat, what, range, ahead: Bytes::new() }
+    }
+
+    /// A part of an index file; `text` is all of it.
+    pub(crate) fn index_file(
+        app: Arc<App>,
+        seat: Arc<Seat>,
+        (path, tag, gzip): (String, String, bool),
+        text: Bytes,
+        range: Range<u64>,
+    ) -> Self {
+        let what = What::IndexFile { path, tag, gzip, text: Some(text) };
+        Self { app, seat, what, range, ahead: Bytes::new() }
+    }
+
+    /// Bytes that are still to be sent.
+    pub(crate) fn left(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// Returns the next bytes, `most_bytes` at most; none at the end.
+    pub(crate) async fn next(&mut self, most_bytes: usize) -> io::Result<Bytes> {
+        if self.ahead.is_empty() && self.left() > 0 {
+            self.ahead = self.read().await.inspect_err(|error| {
+                tracing::error!("an answer is broken off: {}", Chain(error));
+            })?;
+        }
+        let piece = self.ahead.split_to(most_bytes.min(self.ahead.len()));
+        self.range.start += piece.len() as u64;
+        Ok(piece)
+    }
+
+    /// Gives back what can be had again.
+    pub(crate) fn rest(&mut self) {
+        self.ahead = Bytes::new();
+        match &mut self.what {
+            What::Release { found, .. } => *found = None,
+            What::IndexFile { text, .. } => *text = None,
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<Bytes> {
+        let len = self.left().min(PIECE_BYTES as u64);
+        let piece = self.range.start..self.range.start + len;
+        let room = self.seat.room(bytes_of(&piece)).await;
+        let last = piece.end == self.range.end;
+        let Self { app, what, .. } = self;
+        let bytes = match what {
+            What::Release { id, sha256, size, found } => {
+                let now = match found.take() {
+                    Some(now) => now,
+                    None => app.find_again(id, *sha256, *size).await?,
+                };
+                let (bytes, now) = app.piece(id, now, piece).await?;
+                // For the next one.
+                *found = if last { None } else { app.keep(now) };
+                Bytes::from(bytes)
+            }
+            What::IndexFile { path, tag, gzip, text } => {
+                let whole = match text.take() {
+                    Some(whole) => whole,
+                    None => app.text_again(path, tag, *gzip).await?,
+                };
+                let slice = whole.get(bytes_of(&(0..piece.start))..bytes_of(&(0..piece.end)));
+                let slice = slice.ok_or(io::ErrorKind::UnexpectedEof)?;
+                if whole.len() > PIECE_BYTES {
+                    // A slice would keep all of it.
+                    let slice = Bytes::copy_from_slice(slice);
+                    *text = (!last).then_some(whole);
+                    slice
+                } else {
+                    whole.slice_ref(slice)
+                }
+            }
+        };
+        Ok(room.fill(bytes))
+    }
+}
+
+pub(crate) fn bytes_of(range: &Range<u64>) -> usize {
+    usize::try_from(range.end - range.start).unwrap_or(usize::MAX)
+}
