@@ -22,11 +22,11 @@ mod tree;
 pub use fault::{Ask, Fault};
 pub use git_daemon::{GitDaemon, GitFault};
 pub use git_http::GitHttp;
-pub use hostile::{HostileOrigin, Hostility, Http1Fault, Http2Fault};
+pub use hostile::{ClientFault, HostileClients, HostileOrigin, Hostility, Http1Fault, Http2Fault};
 #[cfg(unix)]
 pub use kills::{KillKind, KillOptions, KillReport, kill};
 pub use origin::{Origin, OriginOptions, Protocol, Site};
-pub use program::{Ended, has, run, run_measured};
+pub use program::{Ended, has, peak_of, run, run_measured};
 pub use real_index::{EmbodiedIndex, IndexFacts, cargo_lock, check_sidecars, count_index, held_files};
 pub use registry::{TestRegistry, TestRelease};
 pub use serve::Served;

@@ -136,8 +136,9 @@ fn text(stream: Option<&mut impl std::io::Read>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The most memory that a running process had up to now, in bytes.
-fn peak_of(pid: u32) -> u64 {
+/// Returns the most memory that a running process had up to now, in bytes; 0 where this cannot be seen.
+#[must_use]
+pub fn peak_of(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());

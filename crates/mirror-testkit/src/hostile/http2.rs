@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Stream, endless};
 
@@ -91,18 +91,18 @@ impl Http2Fault {
 }
 
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const PRIORITY: u8 = 2;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
 const PUSH_PROMISE: u8 = 5;
-const PING: u8 = 6;
+pub(super) const PING: u8 = 6;
 const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
+pub(super) const WINDOW_UPDATE: u8 = 8;
+pub(super) const CONTINUATION: u8 = 9;
 const UNKNOWN: u8 = 0x5a;
 const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(super) const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 /// The status 200, and 304, out of the static table.
 const OK: &[u8] = &[0x88];
@@ -112,7 +112,7 @@ const CONTINUE: &[u8] = &[0x08, 3, b'1', b'0', b'0'];
 const PREFACE_BYTES: usize = 24;
 const DRIP: Duration = Duration::from_millis(20);
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
     [&len[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
@@ -141,7 +141,7 @@ pub(super) async fn serve<S: Stream>(mut stream: S, fault: Http2Fault) -> io::Re
     }
 }
 
-async fn read<S: Stream>(stream: &mut S) -> io::Result<(u8, u8, u32, Vec<u8>)> {
+pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(u8, u8, u32, Vec<u8>)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await?;
     let [a, b, c, kind, flags, id @ ..] = head;
@@ -200,12 +200,12 @@ async fn answer<S: Stream>(stream: &mut S, fault: Http2Fault, id: u32) -> io::Re
 }
 
 /// A header that is not indexed.
-fn field(number: u8) -> Vec<u8> {
+pub(super) fn field(number: u8) -> Vec<u8> {
     [&[0, 2, b'x', b'a' + number % 26, 32][..], &[b'y'; 32]].concat()
 }
 
 /// One header of 4,000 bytes into the dynamic table, and then thousands of references to it: 16 KB that unpack to 60 MB.
-fn bomb(id: u32) -> Vec<u8> {
+pub(super) fn bomb(id: u32) -> Vec<u8> {
     // Literal with incremental indexing; its length 4,000 as a prefix of seven bits and two more bytes.
     let mut block = [OK, &[0x40, 1, b'x', 0x7f, 0xa1, 0x1e], &[b'y'; 4_000]].concat();
     // The first entry of the dynamic table.

@@ -1,6 +1,7 @@
-//! Origins that break HTTP itself, below what a server library can be scripted to do: raw bytes over TCP, TLS and frames
-//! of HTTP/2.
+//! Origins and clients that break HTTP itself, below what a library can be scripted to do: raw bytes over TCP, TLS and
+//! frames of HTTP/2.
 
+mod client;
 mod http1;
 mod http2;
 
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::origin::Protocol;
 
+pub use client::{ClientFault, HostileClients};
 pub use http1::Http1Fault;
 pub use http2::Http2Fault;
 

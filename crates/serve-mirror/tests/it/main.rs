@@ -4,6 +4,7 @@
 
 mod cargo;
 mod client;
+mod crowd;
 mod export;
 mod follows;
 mod hostile;

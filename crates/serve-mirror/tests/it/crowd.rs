@@ -1,0 +1,226 @@
+//! Many hostile clients at a time, and a good one beside them.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mirror_pipeline::{Layout, Storage};
+use mirror_testkit::{ClientFault, HostileClients, TestRegistry, peak_of};
+
+use crate::client::get;
+use crate::world::{BIN, Serving, World, registry};
+
+const MAX_PEAK_BYTES: u64 = 512 << 20;
+
+/// Small releases, and large ones whose bytes do not shrink.
+fn many() -> TestRegistry {
+    let mut registry = registry();
+    let mut random = 7_u32;
+    let mut noise = |len: usize| {
+        let bytes = std::iter::repeat_with(|| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            random.to_be_bytes()[0]
+        });
+        bytes.take(len).collect::<Vec<u8>>()
+    };
+    for (name, len) in [("some", 40 << 10), ("more", 200_000), ("large", 3 << 20), ("larger", 9 << 20)] {
+        registry.add(name, "1.0.0", &noise(len));
+    }
+    registry
+}
+
+fn world(storage: Storage) -> World {
+    let world = World::with(many(), Layout::Shard, storage);
+    world.sync();
+    world
+}
+
+fn paths(world: &World) -> Vec<String> {
+    let releases = world.registry.releases().map(mirror_testkit::TestRelease::url_path);
+    releases
+        .chain(["/index/wi/th/with-dash".to_owned(), "/api/v1/crates?q=a&per_page=100".to_owned()])
+        .collect()
+}
+
+/// Asks for everything, each over a connection of its own.
+#[track_caller]
+fn all_is_whole(world: &World, server: &Serving) {
+    for release in world.registry.releases() {
+        let got = get(&server.base, &release.url_path());
+        assert_eq!((got.status, got.body.len()), (200, release.body.len()), "{}", release.id);
+        assert_eq!(got.body, release.body, "{}", release.id);
+    }
+    assert_eq!(
+        get(&server.base, "/index/wi/th/with-dash").body,
+        world.registry.index_files()["wi/th/with-dash"]
+    );
+}
+
+#[track_caller]
+fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(30), "{what}: not within 30 s");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn open_files(server: &Serving) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", server.child.id())).map_or(0, Iterator::count)
+}
+
+/// Fills all places of a server with hostile clients of every kind; a good one is answered in whole all the while. Returns the peak of its
+/// memory, bytes.
+fn bears(storage: Storage, clients: usize, rounds: usize) -> u64 {
+    let world = world(storage);
+    let places = clients.to_string();
+    let server = world.serve(&["--max-connections", &places, "--idle-timeout", "3s", "--head-timeout", "2s"]);
+    let files_before = open_files(&server);
+    let hostile =
+        HostileClients::start(server.addr().parse().unwrap(), &paths(&world), &ClientFault::ALL, clients);
+    soon("the clients are there", || hostile.connections() >= clients as u64);
+    for _ in 0..rounds {
+        all_is_whole(&world, &server);
+    }
+    let peak = peak_of(server.child.id());
+    drop(hostile);
+    assert!(peak < MAX_PEAK_BYTES, "{} MiB", peak >> 20);
+    soon("all places are free again", || {
+        get(&server.base, "/metrics").text().contains("crates_serve_connections 1\n")
+    });
+    let files_after = open_files(&server);
+    assert!(files_after <= files_before + 40, "{files_before} open files, then {files_after}");
+    let (code, log) = server.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+    peak
+}
+
+#[test]
+fn a_crowd_of_every_kind_stops_nobody_else() {
+    bears(Storage::Loose, 3 * ClientFault::ALL.len(), 2);
+}
+
+#[test]
+fn a_crowd_of_every_kind_stops_nobody_else_where_releases_are_in_bundles() {
+    bears(Storage::Bundle, 3 * ClientFault::ALL.len(), 2);
+}
+
+#[test]
+#[ignore = "takes minutes: the full size of the two above"]
+fn crowds_of_512() {
+    for storage in [Storage::Loose, Storage::Bundle] {
+        let peak = bears(storage, 512, 20);
+        println!("{storage:?}: peak {} MiB", peak >> 20);
+    }
+}
+
+/// Each kind alone, many times over, so that none of them hides behind another.
+#[test]
+#[ignore = "takes minutes"]
+fn crowds_of_each_kind() {
+    for storage in [Storage::Loose, Storage::Bundle] {
+        let world = world(storage);
+        for fault in ClientFault::ALL {
+            let server = world.serve(&["--idle-timeout", "3s", "--head-timeout", "2s"]);
+            let hostile =
+                HostileClients::start(server.addr().parse().unwrap(), &paths(&world), &[fault], 512);
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_secs(8) {
+                all_is_whole(&world, &server);
+            }
+            let peak = peak_of(server.child.id());
+            drop(hostile);
+            println!("{storage:?} {fault:?}: peak {} MiB", peak >> 20);
+            assert!(peak < MAX_PEAK_BYTES, "{fault:?}: {} MiB", peak >> 20);
+        }
+    }
+}
+
+#[test]
+fn who_moves_nothing_makes_room_for_others() {
+    let world = world(Storage::Loose);
+    let server = world.serve(&["--max-connections", "16", "--idle-timeout", "1h", "--head-timeout", "1h"]);
+    let silent: Vec<TcpStream> = (0..16).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
+    soon("all places are taken", || {
+        let metrics = get(&server.base, "/metrics").text();
+        metrics.contains("crates_serve_connections 16\n")
+    });
+    all_is_whole(&world, &server);
+    let metrics = get(&server.base, "/metrics").text();
+    assert!(metrics.contains("crates_serve_connections_refused_total 0\n"), "{metrics}");
+    assert!(!metrics.contains("crates_serve_connections_made_room_total 0\n"), "{metrics}");
+    drop(silent);
+}
+
+#[test]
+fn few_open_files_are_shared_out() {
+    let world = world(Storage::Loose);
+    let mut command = Command::new("sh");
+    // 48 of them are for connections.
+    command.args(["-c", "ulimit -n 128; exec \"$@\"", "sh", BIN, "--mirror"]).arg(world.path("out"));
+    let server = Serving::start(&mut command);
+    let hostile = HostileClients::start(
+        server.addr().parse().unwrap(),
+        &paths(&world),
+        &[ClientFault::Pings, ClientFault::Deaf, ClientFault::Silent, ClientFault::ClosedWindows],
+        64,
+    );
+    soon("the clients are there", || hostile.connections() >= 64);
+    for _ in 0..2 {
+        all_is_whole(&world, &server);
+    }
+    drop(hostile);
+    let (code, log) = server.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(log.matches("connections at a time are taken instead of 512").count(), 1, "{log}");
+    assert!(log.matches("no connection can be taken").count() <= 1, "{log}");
+}
+
+/// What a stream gave back while it stood still is found again, byte for byte.
+#[test]
+fn a_stream_goes_on_after_it_stood_still() {
+    for storage in [Storage::Loose, Storage::Bundle] {
+        let world = world(storage);
+        let server = world.serve(&[]);
+        let release = &world.registry.crates["larger"][0];
+        let mut stream = TcpStream::connect(server.addr()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\x10\0";
+        stream.write_all(preface).unwrap();
+        let path = release.url_path();
+        let head =
+            [b"\x82\x86\x01\x09localhost\x04", &[u8::try_from(path.len()).unwrap()][..], path.as_bytes()]
+                .concat();
+        let mut ask = vec![0, 0, u8::try_from(head.len()).unwrap(), 1, 5, 0, 0, 0, 1];
+        ask.extend_from_slice(&head);
+        stream.write_all(&ask).unwrap();
+        let mut got = Vec::new();
+        let mut stands = 0;
+        while got.len() < release.body.len() {
+            let mut frame = [0; 9];
+            stream.read_exact(&mut frame).unwrap();
+            let len = u32::from_be_bytes([0, frame[0], frame[1], frame[2]]);
+            let mut payload = vec![0; len as usize];
+            stream.read_exact(&mut payload).unwrap();
+            assert!([0, 1, 4, 8].contains(&frame[3]), "{frame:?}");
+            if frame[3] == 0 {
+                got.extend_from_slice(&payload);
+            }
+            if frame[3] == 0 && got.len() % (4 << 10) == 0 {
+                if stands < 2 && got.len() > stands * (1 << 20) {
+                    // Long enough for the server to give back what it can.
+                    std::thread::sleep(Duration::from_millis(1_500));
+                    stands += 1;
+                }
+                let more = |stream: u8, bytes: u32| {
+                    [&[0, 0, 4, 8, 0, 0, 0, 0, stream][..], &bytes.to_be_bytes()].concat()
+                };
+                let bytes = if got.len() < 1 << 20 { 4 << 10 } else { 1 << 20 };
+                stream.write_all(&[more(0, bytes), more(1, bytes)].concat()).unwrap();
+            }
+        }
+        assert_eq!(got, release.body);
+    }
+}
