@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
-use mirror_manifest::{Census, Held};
+use mirror_manifest::Held;
 use mirror_types::{Printable, ReleaseId, Sha256};
 use tokio::sync::Semaphore;
 
@@ -20,7 +20,7 @@ use crate::files::Files;
 use crate::metrics::{Counters, Kind};
 use crate::mirror::{Mirror, State};
 use crate::options::ServeOptions;
-use crate::page;
+use crate::page::{self, Totals};
 use crate::places::Located;
 use crate::proper::improper;
 use crate::reply::{
@@ -68,7 +68,7 @@ pub(crate) struct App {
     public_url: Option<String>,
     prepared: Cache<String, Prepared>,
     held: Cache<ReleaseId, (u64, Held)>,
-    census: Mutex<Option<(u64, Instant, Census)>>,
+    totals: Mutex<Option<(u64, Instant, Arc<Totals>)>>,
     counting: Semaphore,
     searches: Semaphore,
     /// Places for preparing index files: as many as there are processors. More threads would not be faster, and
@@ -96,7 +96,7 @@ impl App {
             public_url: options.public_url.clone(),
             prepared: Cache::new(cache / 8 * 7),
             held: Cache::new(cache / 8),
-            census: Mutex::default(),
+            totals: Mutex::default(),
             counting: Semaphore::new(1),
             searches: Semaphore::new(SEARCHES),
             preparing: Semaphore::new(processors),
@@ -174,8 +174,8 @@ impl App {
             Route::Search => self.search(head).await,
             Route::Metrics => {
                 let state = self.mirror.state()?;
-                let known = *self.census.lock().unwrap_or_else(PoisonError::into_inner);
-                let rendered = self.counters.render(state.generation, known.map(|(.., census)| census));
+                let known = self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let rendered = self.counters.render(state.generation, known.map(|(.., totals)| totals.held));
                 Ok(typed("text/plain; version=0.0.4; charset=utf-8", rendered))
             }
             Route::Health => Ok(match self.mirror.state() {
@@ -351,10 +351,10 @@ impl App {
     }
 
     async fn page(self: &Arc<Self>, base: &str) -> Result<Answer, ServeError> {
-        let census = self.census().await?;
+        let totals = self.totals().await?;
         let app = Arc::clone(self);
         let last_run = blocking(move || app.mirror.last_run()).await?;
-        let html = page::render(base, census, last_run.as_deref(), SystemTime::now());
+        let html = page::render(base, &totals, last_run.as_deref(), SystemTime::now());
         let mut answer = typed("text/html; charset=utf-8", html);
         set(&mut answer, header::CACHE_CONTROL, "no-store");
         set(
@@ -366,24 +366,25 @@ impl App {
     }
 
     /// What is held, counted at most once a minute.
-    pub(crate) async fn census(self: &Arc<Self>) -> Result<Census, ServeError> {
+    async fn totals(self: &Arc<Self>) -> Result<Arc<Totals>, ServeError> {
         let generation = self.mirror.state()?.generation;
         let known = || {
-            let known = *self.census.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone();
             known.filter(|(of, at, _)| *of == generation || at.elapsed() < COUNT_EVERY)
         };
-        if let Some((.., census)) = known() {
-            return Ok(census);
+        if let Some((.., totals)) = known() {
+            return Ok(totals);
         }
         let _one = self.counting.acquire().await;
-        if let Some((.., census)) = known() {
-            return Ok(census);
+        if let Some((.., totals)) = known() {
+            return Ok(totals);
         }
         let mirror = Arc::clone(&self.mirror);
-        let census = blocking(move || mirror.census()).await?;
-        let counted = Some((generation, Instant::now(), census));
-        *self.census.lock().unwrap_or_else(PoisonError::into_inner) = counted;
-        Ok(census)
+        let count = move || Ok(Totals { held: mirror.census()?, unlisted: mirror.unlisted_crates()? });
+        let totals = Arc::new(blocking(count).await?);
+        let counted = Some((generation, Instant::now(), Arc::clone(&totals)));
+        *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = counted;
+        Ok(totals)
     }
 
     /// The address by which the client reaches this server, without a slash at the end.

@@ -123,15 +123,34 @@ fn range_of(text: &str, len: u64) -> Part {
     if range.is_empty() { Part::Unsatisfiable } else { Part::Range(range) }
 }
 
-/// Whether gzip may be sent.
+/// Whether gzip is to be sent: the client takes it, and does not like the plain text better (RFC 9110, 12.5.3).
 pub(crate) fn takes_gzip(asked: &HeaderMap) -> bool {
+    let (mut gzip, mut identity, mut any) = (None, None, None);
     let values = asked.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|item| {
-        let (name, weight) = item.split_once(';').unwrap_or((item, ""));
-        let refused =
-            weight.trim().strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0));
-        matches!(name.trim(), "gzip" | "x-gzip" | "*") && !refused
-    })
+    for item in values.flat_map(|value| value.split(',')) {
+        let mut parts = item.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let weight = weight.map_or(Some(1_000), thousandths);
+        match name.as_str() {
+            "gzip" | "x-gzip" => gzip = gzip.max(weight),
+            "identity" => identity = identity.max(weight),
+            "*" => any = any.max(weight),
+            _ => {}
+        }
+    }
+    let gzip = gzip.or(any).unwrap_or(0);
+    gzip > 0 && gzip >= identity.unwrap_or(0)
+}
+
+/// A weight as headers have it, 0 to 1 with three digits behind the point at most; `None` for what is none.
+fn thousandths(text: &str) -> Option<u16> {
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+    if !matches!(whole, "0" | "1") || rest.len() > 3 || !rest.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let weight: u16 = format!("{whole}{rest:0<3}").parse().ok()?;
+    (weight <= 1_000).then_some(weight)
 }
 
 #[cfg(test)]
@@ -216,16 +235,38 @@ mod tests {
     fn gzip_is_sent_to_those_who_take_it() {
         for (text, takes) in [
             ("gzip", true),
+            ("GZIP", true),
+            ("x-gzip", true),
             ("deflate, gzip;q=0.5, br", true),
+            ("gzip ; q=0.001", true),
+            ("gzip;q=1.000", true),
             ("*", true),
+            ("*;q=0.1", true),
+            ("br, *", true),
+            ("gzip, *;q=0", true),
+            ("gzip, identity;q=0.5", true),
+            ("gzip;q=1.0, identity", true),
+            ("identity;q=0, gzip;q=0.1", true),
             ("gzip;q=0", false),
             ("gzip; q=0.0", false),
+            ("gzip;q=0.000", false),
+            ("gzip;q=0, *", false),
+            ("*, gzip;q=0", false),
+            ("*;q=0", false),
+            ("gzip;q=0.5, identity", false),
+            ("*;q=0.1, identity", false),
+            ("gzip;q=2", false),
+            ("gzip;q=nan", false),
+            ("gzip;q=-1", false),
             ("br", false),
             ("", false),
             ("identity", false),
+            ("notgzip", false),
         ] {
             assert_eq!(takes_gzip(&asked(&[(header::ACCEPT_ENCODING, text)])), takes, "{text}");
         }
         assert!(!takes_gzip(&HeaderMap::new()));
+        let two = asked(&[(header::ACCEPT_ENCODING, "gzip;q=0"), (header::ACCEPT_ENCODING, "*")]);
+        assert!(!takes_gzip(&two));
     }
 }

@@ -3,12 +3,21 @@
 use std::time::SystemTime;
 
 use mirror_manifest::Census;
-use mirror_types::human_bytes;
+use mirror_types::{CrateName, human_bytes};
 
 const PAGE: &str = include_str!("page.html");
 
+/// What a mirror holds, in figures, and what of it Cargo cannot find.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Totals {
+    pub(crate) held: Census,
+    /// Crates without an index line: how many, and the first.
+    pub(crate) unlisted: (u64, Vec<CrateName>),
+}
+
 /// The page of the registry at `base`.
-pub(crate) fn render(base: &str, held: Census, last_run: Option<&str>, now: SystemTime) -> String {
+pub(crate) fn render(base: &str, totals: &Totals, last_run: Option<&str>, now: SystemTime) -> String {
+    let held = totals.held;
     let last_run = last_run.map_or_else(
         || "none has come to its end yet".to_owned(),
         |time| format!("{} ({})", escaped(time), ago(time, now)),
@@ -17,7 +26,24 @@ pub(crate) fn render(base: &str, held: Census, last_run: Option<&str>, now: Syst
         .replace("{releases}", &thousands(held.releases))
         .replace("{bytes}", &human_bytes(held.bytes))
         .replace("{last_run}", &last_run)
+        .replace("{unlisted}", &unlisted(totals))
         .replace("{base}", &escaped(base))
+}
+
+/// Names crates that are held and that Cargo cannot find.
+fn unlisted(totals: &Totals) -> String {
+    let (count, first) = &totals.unlisted;
+    if *count == 0 {
+        return String::new();
+    }
+    let named: Vec<String> = first.iter().map(|name| escaped(name.as_str())).collect();
+    format!(
+        "<p>Of {} crates that are held the mirror has no line of the index, so that Cargo cannot find them: {}{}. A run of \
+         download-crates with the index brings them.</p>",
+        thousands(*count),
+        named.join(", "),
+        if *count > first.len() as u64 { ", \u{2026}" } else { "" }
+    )
 }
 
 fn escaped(text: &str) -> String {
@@ -74,12 +100,17 @@ mod tests {
     fn the_page_says_how_fresh_it_is() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 + 5 * 3_600);
         let held = Census { crates: 3, releases: 1_234_567, bytes: 2_048 };
-        let html = render("http://h:1", held, Some("1994-11-06T08:49:37.123Z"), now);
+        let totals = Totals { held, ..Totals::default() };
+        let html = render("http://h:1", &totals, Some("1994-11-06T08:49:37.123Z"), now);
         assert!(html.contains("1\u{a0}234\u{a0}567") && html.contains("2.0 KiB"), "{html}");
         assert!(html.contains("5 hours ago"), "{html}");
         assert!(html.contains("registry = \"sparse+http://h:1/index/\""), "{html}");
-        assert!(!html.contains("{base}"));
-        assert!(render("\"<x>", held, None, now).contains("sparse+&quot;&lt;x&gt;/index/"));
+        assert!(!html.contains("{base}") && !html.contains("{unlisted}"));
+        assert!(html.contains("cargo add") && !html.contains("--registry"), "{html}");
+        assert!(render("\"<x>", &totals, None, now).contains("sparse+&quot;&lt;x&gt;/index/"));
+        let unlisted = (3, vec!["a".parse().expect("name"), "b".parse().expect("name")]);
+        let html = render("http://h:1", &Totals { held, unlisted }, None, now);
+        assert!(html.contains("Of 3 crates that are held") && html.contains("a, b, \u{2026}"), "{html}");
         assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
         assert_eq!(seconds("2024-02-29T23:59:59Z"), Some(1_709_251_199));
         assert_eq!(seconds("yesterday"), None);

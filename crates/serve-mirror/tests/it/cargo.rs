@@ -54,6 +54,12 @@ fn search_info_and_add_work() {
     assert!(found.contains("with-dash = \"0.1.1\""), "{found}");
     let info = home.run(&project, &["info", "--registry", "mirror", "with-dash"], true);
     assert!(info.contains("version: 0.1.1"), "{info}");
+    // By source replacement alone, as the page recommends; a question must be told the address.
+    let index = format!("sparse+{}/index/", server.base);
+    let found = home.run(&project, &["search", "--index", &index, "with"], true);
+    assert!(found.contains("with-dash = \"0.1.1\""), "{found}");
+    let info = home.run(&project, &["info", "--index", &index, "with-dash"], true);
+    assert!(info.contains("version: 0.1.1"), "{info}");
     home.run(&project, &["add", "with-dash", "abc@0.3"], true);
     home.run(&project, &["add", "--registry", "mirror", "mixed-case"], true);
     let manifest = std::fs::read_to_string(project.join("Cargo.toml")).unwrap();

@@ -186,3 +186,30 @@ fn who_never_asks_is_let_go_after_the_time_for_a_head() {
         }
     }
 }
+
+/// What a proxy before the server could have read in another way is refused, and nothing behind it is answered.
+#[test]
+fn requests_that_say_two_things_are_refused() {
+    let world = World::new(registry());
+    world.sync();
+    let server = world.serve(&["--head-timeout", "1s"]);
+    let behind = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    for (head, body) in [
+        ("GET /index/config.json HTTP/1.1\r\nHost: h\r\nHost: h", ""),
+        ("GET /index/config.json HTTP/1.1\r\nHost: h\r\nHost: other", ""),
+        ("GET /index/config.json HTTP/1.1", ""),
+        ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
+        ("GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 5", "0\r\n\r\n"),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
+        ("GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip", ""),
+        ("GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding : chunked", "0\r\n\r\n"),
+        ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 5", "12345"),
+        ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: +3", "123"),
+        ("GET / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
+    ] {
+        let got = raw(&server, format!("{head}\r\n\r\n{body}{behind}").as_bytes());
+        let text = String::from_utf8_lossy(&got);
+        assert!(text.starts_with("HTTP/1.1 400") || text.starts_with("HTTP/1.0 400"), "{head:?}: {text}");
+        assert_eq!(text.matches("HTTP/1.").count(), 1, "{head:?}: {text}");
+    }
+}

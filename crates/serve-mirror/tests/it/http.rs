@@ -225,3 +225,29 @@ fn a_file_whose_time_no_header_can_have_is_served_without_one() {
         );
     }
 }
+
+#[test]
+fn refusals_say_why_in_the_form_that_is_asked_for() {
+    let mut world = World::new(registry());
+    world.sync();
+    let gone = world.registry.crates.get_mut("with-dash").unwrap().remove(0);
+    world.sync();
+    let server = world.serve(&[]);
+    let deleted = get(&server.base, &gone.url_path());
+    let text = "with-dash 0.1.0 was deleted upstream; this mirror does not offer it";
+    assert_eq!((deleted.status, deleted.text()), (404, format!("{text}\n")));
+    assert_eq!(deleted.header("content-type"), "text/plain; charset=utf-8");
+    let missing = get(&server.base, "/crates/with-dash/with-dash-9.0.0.crate");
+    assert_eq!((missing.status, missing.text().contains("deleted")), (404, false));
+    for (method, path, status, detail) in [
+        ("GET", "/api/v1/crates/with-dash/0.1.0/download", 404, text),
+        ("GET", "/api/v1/crates/nosuch/owners", 404, "there is nothing here"),
+        ("GET", "/api/v1/me", 404, "there is nothing here"),
+        ("PUT", "/api/v1/crates/new", 405, "only GET and HEAD are answered"),
+    ] {
+        let got = ask(&server.base, None, method, path, &[]);
+        assert_eq!((got.status, got.header("content-type")), (status, "application/json"), "{path}");
+        let said: serde_json::Value = serde_json::from_slice(&got.body).unwrap();
+        assert_eq!(said, serde_json::json!({"errors": [{"detail": detail}]}), "{path}");
+    }
+}
