@@ -37,6 +37,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 const SEARCHES: usize = 2;
 /// Bytes of unpacked members of bundles that are kept for the next pieces of them.
 const CHUNK_CACHE_BYTES: usize = 24 << 20;
+/// Members of bundles that are unpacked at a time, or as many as there are processors: each takes some MiB.
+const UNPACKING: usize = 4;
 /// A text up to this has no part in its connection's share.
 const SHORT_BYTES: usize = 1 << 10;
 /// How often held releases are counted, at most.
@@ -63,7 +65,7 @@ pub(crate) struct App {
     pub(crate) opening: Arc<Semaphore>,
     /// Parts of members of bundles, unpacked; by the hash of the release and their number.
     pub(crate) chunks: Cache<(Sha256, u64), Bytes>,
-    /// Places for unpacking them: as many as there are processors.
+    /// Places for unpacking them.
     pub(crate) unpacking: Semaphore,
     public_url: Option<String>,
     prepared: Cache<String, Prepared>,
@@ -92,7 +94,7 @@ impl App {
             kept: Arc::new(Semaphore::new(files.kept)),
             opening: Arc::new(Semaphore::new(files.opening)),
             chunks: Cache::new(CHUNK_CACHE_BYTES),
-            unpacking: Semaphore::new(processors),
+            unpacking: Semaphore::new(processors.max(UNPACKING)),
             public_url: options.public_url.clone(),
             prepared: Cache::new(cache / 8 * 7),
             held: Cache::new(cache / 8),
@@ -305,7 +307,7 @@ impl App {
                 self.prepared.remove(&mirror_types::index_path(&id.name));
             }
         }
-        let Some(found) = found else { return self.not_held(id).await };
+        let Some(found) = found else { return self.not_held(&id) };
         let modified = match &found.located {
             Located::Loose(file) => file.modified(),
             Located::Bundled(_, _, modified) => *modified,
@@ -329,11 +331,8 @@ impl App {
     }
 
     /// Says that a release is not held, and why where that is known.
-    async fn not_held(self: &Arc<Self>, id: ReleaseId) -> Result<Answer, ServeError> {
-        let app = Arc::clone(self);
-        let of_it = id.clone();
-        let deleted = blocking(move || app.mirror.is_deleted(&of_it)).await?;
-        Ok(if deleted {
+    fn not_held(&self, id: &ReleaseId) -> Result<Answer, ServeError> {
+        Ok(if self.mirror.is_deleted(id)? {
             text(StatusCode::NOT_FOUND, format!("{id} was deleted upstream; this mirror does not offer it\n"))
         } else {
             text(StatusCode::NOT_FOUND, "this mirror does not hold that release\n")

@@ -87,15 +87,18 @@ impl Client {
         match tls {
             None => self.speak(stream).await,
             Some(tls) => {
-                let shaken = tokio::time::timeout(self.limits.head_time, tls.accept(stream)).await;
-                let stream = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-                self.speak(stream).await
+                let shaken = tokio::time::timeout(self.limits.head_time, tls.accept(stream));
+                let Some(shaken) = self.stop.run_until_cancelled(shaken).await else { return Ok(()) };
+                self.speak(shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??).await
             }
         }
     }
 
     async fn speak(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Ended {
-        let (stream, spoken) = Stream::begin(stream, self.seat()).await?;
+        let begun = Stream::begin(stream, self.seat());
+        // One that has said nothing yet has nothing to wait for.
+        let Some(begun) = self.stop.run_until_cancelled(begun).await else { return Ok(()) };
+        let (stream, spoken) = begun?;
         match spoken {
             Spoken::Http1 => http1::serve(self, stream).await?,
             Spoken::Http2 => http2::serve(self, stream).await?,

@@ -109,6 +109,8 @@ impl Server {
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,
+                // That one is gone; others are not.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
                     shortage.told(&error);
                     seats.make_room();

@@ -154,6 +154,7 @@ fn who_moves_nothing_makes_room_for_others() {
     drop(silent);
 }
 
+#[cfg(unix)]
 #[test]
 fn few_open_files_are_shared_out() {
     let world = world(Storage::Loose);
@@ -176,6 +177,61 @@ fn few_open_files_are_shared_out() {
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(log.matches("connections at a time are taken instead of 512").count(), 1, "{log}");
     assert!(log.matches("no connection can be taken").count() <= 1, "{log}");
+}
+
+/// Files that are missing for a while are said to be missing once, and connections are taken again when there are some.
+#[test]
+fn a_server_without_open_files_goes_on_when_there_are_some() {
+    if !mirror_testkit::has("prlimit", &["--version"]) {
+        return;
+    }
+    let world = world(Storage::Loose);
+    let server = world.serve(&[]);
+    let allow = |files: usize| {
+        let pid = server.child.id().to_string();
+        let limit = format!("--nofile={files}:");
+        let status = Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap();
+        assert!(status.success());
+    };
+    all_is_whole(&world, &server);
+    allow(3);
+    let waiting: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.addr()).unwrap();
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            stream
+        })
+        .collect();
+    let mut first = &waiting[0];
+    assert!(first.read(&mut [0]).is_err(), "there is no file for it");
+    allow(1_024);
+    for mut stream in &waiting {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).unwrap();
+        assert!(got.ends_with(b"ok\n"), "{}", String::from_utf8_lossy(&got));
+    }
+    all_is_whole(&world, &server);
+    let (code, log) = server.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(log.matches("no connection can be taken").count(), 1, "{log}");
+}
+
+/// Connections that say nothing keep no server from stopping.
+#[cfg(target_os = "linux")]
+#[test]
+fn silent_connections_do_not_hold_up_the_end() {
+    let world = World::new(registry());
+    world.sync();
+    let args = world.tls_args();
+    for more in [vec![], args.iter().map(String::as_str).collect()] {
+        let server = world.serve(&[&["--head-timeout", "1h", "--grace", "1h"][..], &more].concat());
+        let before = open_files(&server);
+        let _silent: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
+        soon("they are taken", || open_files(&server) >= before + 4);
+        assert_eq!(server.stop().0, Some(0));
+    }
 }
 
 /// What a stream gave back while it stood still is found again, byte for byte.
