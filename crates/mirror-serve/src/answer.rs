@@ -21,7 +21,7 @@ use crate::metrics::{Counters, Kind};
 use crate::mirror::{Mirror, State};
 use crate::options::ServeOptions;
 use crate::page::{self, Totals};
-use crate::places::Located;
+use crate::places::{Located, SPARE_LARGE};
 use crate::proper::improper;
 use crate::reply::{
     Answer, Chain, as_api_error, bad_host, clip, config, entity_answer, gzip, json, set, text, typed,
@@ -37,8 +37,6 @@ const SETTLED: Duration = Duration::from_secs(2);
 const SEARCHES: usize = 2;
 /// Bytes of unpacked members of bundles that are kept for the next pieces of them.
 const CHUNK_CACHE_BYTES: usize = 24 << 20;
-/// Members of bundles that are unpacked at a time, or as many as there are processors: each takes some MiB.
-const UNPACKING: usize = 4;
 /// A text up to this has no part in its connection's share.
 const SHORT_BYTES: usize = 1 << 10;
 /// How often held releases are counted, at most.
@@ -94,7 +92,7 @@ impl App {
             kept: Arc::new(Semaphore::new(files.kept)),
             opening: Arc::new(Semaphore::new(files.opening)),
             chunks: Cache::new(CHUNK_CACHE_BYTES),
-            unpacking: Semaphore::new(processors.max(UNPACKING)),
+            unpacking: Semaphore::new(SPARE_LARGE),
             public_url: options.public_url.clone(),
             prepared: Cache::new(cache / 8 * 7),
             held: Cache::new(cache / 8),

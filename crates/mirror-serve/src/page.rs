@@ -63,11 +63,12 @@ fn thousands(number: u64) -> String {
     text
 }
 
-/// How long ago an RFC 3339 time in UTC was.
+/// How long ago an RFC 3339 time was.
 fn ago(time: &str, now: SystemTime) -> String {
-    let Some(then) = seconds(time) else { return "at an unknown time".to_owned() };
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let gone = now.saturating_sub(then);
+    let Ok(then) = time.parse::<jiff::Timestamp>() else { return "at an unknown time".to_owned() };
+    // In whole seconds, as people count them.
+    let then = jiff::Timestamp::from_second(then.as_second()).unwrap_or(then);
+    let gone = now.duration_since(then.into()).map_or(0, |gone| gone.as_secs());
     let (number, unit) = match gone {
         0..120 => return "just now".to_owned(),
         120..7_200 => (gone / 60, "minutes"),
@@ -75,19 +76,6 @@ fn ago(time: &str, now: SystemTime) -> String {
         _ => (gone / 86_400, "days"),
     };
     format!("{number} {unit} ago")
-}
-
-/// Seconds since 1970 of `2026-11-21T08:49:37…Z`.
-fn seconds(time: &str) -> Option<u64> {
-    let number = |from: usize, to: usize| time.get(from..to)?.parse::<u64>().ok();
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    if year < 1970 || !(1..=12).contains(&month) || !time.ends_with('Z') {
-        return None;
-    }
-    // Days of the civil calendar, counted from a March.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
-    Some(days * 86_400 + number(11, 13)? * 3_600 + number(14, 16)? * 60 + number(17, 19)?)
 }
 
 #[cfg(test)]
@@ -111,9 +99,12 @@ mod tests {
         let unlisted = (3, vec!["a".parse().expect("name"), "b".parse().expect("name")]);
         let html = render("http://h:1", &Totals { held, unlisted }, None, now);
         assert!(html.contains("Of 3 crates that are held") && html.contains("a, b, \u{2026}"), "{html}");
-        assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
-        assert_eq!(seconds("2024-02-29T23:59:59Z"), Some(1_709_251_199));
-        assert_eq!(seconds("yesterday"), None);
+        assert_eq!(ago("1994-11-06T11:49:37+03:00", now), "5 hours ago");
+        assert_eq!(ago("1994-10-06T08:49:37Z", now), "31 days ago");
+        assert_eq!(ago("1969-12-31T23:00:00Z", SystemTime::UNIX_EPOCH), "60 minutes ago");
+        for unknown in ["", "yesterday", "1994-13-06T08:49:37Z", "1994-11-06"] {
+            assert_eq!(ago(unknown, now), "at an unknown time", "{unknown}");
+        }
         assert_eq!(ago("1994-11-06T08:49:37Z", SystemTime::UNIX_EPOCH), "just now");
     }
 }

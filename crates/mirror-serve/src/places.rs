@@ -16,7 +16,9 @@ use crate::error::ServeError;
 const SPARE: usize = 4;
 /// Bundles that are kept open, unless told otherwise.
 const OPEN_BUNDLES: usize = 64;
-/// Frames that are read with kept buffers, which would grow for good with larger ones.
+/// Members of bundles that are worth another thread are read so many at a time, and have their own buffers.
+pub(crate) const SPARE_LARGE: usize = 2;
+/// Frames up to this are read with small buffers.
 const SMALL: u64 = 256 << 10;
 
 /// The bytes of a release, found.
@@ -67,12 +69,14 @@ pub(crate) struct Places {
     bundles_dir: PathBuf,
     open: Mutex<OpenBundles>,
     spare: Mutex<Vec<FrameBuffers>>,
+    /// For larger frames: some MiB each.
+    large: Mutex<Vec<FrameBuffers>>,
 }
 
 impl Places {
     pub(crate) fn new(store: Store, bundles_dir: PathBuf) -> Self {
         let open = Mutex::new(OpenBundles { most: OPEN_BUNDLES, uses: 0, bundles: HashMap::new() });
-        Self { store, bundles_dir, open, spare: Mutex::default() }
+        Self { store, bundles_dir, open, spare: Mutex::default(), large: Mutex::default() }
     }
 
     /// Keeps so many bundles open and no more.
@@ -165,13 +169,16 @@ impl Places {
             is_it = member.release() == id;
             if is_it { member.read(take) } else { Ok(()) }
         };
-        let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = if frame.len <= SMALL { spare().pop() } else { None };
+        // Kept, also for the sake of memory: what each of many threads allocates and frees in turn stays with all of them.
+        let (buffers, most) =
+            if frame.len <= SMALL { (&self.spare, SPARE) } else { (&self.large, SPARE_LARGE) };
+        let spare = || buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = spare().pop();
         match kept.map_or_else(FrameBuffers::new, Ok) {
             Ok(mut buffers) => {
                 let read = reader.read_at_with(&mut buffers, frame.offset, frame.len, &mut visit);
                 let mut spare = spare();
-                if frame.len <= SMALL && spare.len() < SPARE {
+                if spare.len() < most {
                     spare.push(buffers);
                 }
                 read?;

@@ -150,13 +150,13 @@ impl Server {
 /// # Errors
 /// When it is no plain address by http or https.
 pub fn public_url(text: &str) -> Result<String, ServeError> {
-    let url = text.trim_end_matches('/');
-    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    // It is written into texts and joined with paths as it is: nothing in it may have to be escaped, or be left out.
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"'<>\\^`{|}?#@".contains(&byte);
-    match host {
-        Some(host) if !host.is_empty() && !host.starts_with('/') && host.bytes().all(plain) => {
-            Ok(url.to_owned())
-        }
+    let plain_text = text.trim_end_matches('/');
+    let begins = ["https://", "http://"].iter().find_map(|scheme| plain_text.strip_prefix(scheme));
+    let begins = begins.is_some_and(|rest| !rest.starts_with('/'));
+    match url::Url::parse(plain_text) {
+        Ok(url) if begins && url.has_host() && plain_text.bytes().all(plain) => Ok(plain_text.to_owned()),
         _ => Err(ServeError::Usage(format!(
             "{} is no address like https://crates.example.org or https://example.org/crates",
             mirror_types::Printable(text)
@@ -199,6 +199,7 @@ mod tests {
         for (text, url) in [
             ("https://crates.example.org", "https://crates.example.org"),
             ("http://10.0.0.1:8080/crates/", "http://10.0.0.1:8080/crates"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
         ] {
             assert_eq!(public_url(text).expect(text), url);
         }
@@ -208,6 +209,13 @@ mod tests {
             "ftp://x",
             "https://",
             "https:///x",
+            "https:/x",
+            "https://h:99999",
+            "https://h:port",
+            "http://[::1",
+            "http://h?q",
+            "http://h#f",
+            "HTTP//h",
             "http://a b",
             "http://a\"b",
             "https://u@h",
