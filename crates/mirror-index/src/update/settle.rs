@@ -26,8 +26,8 @@ pub(crate) fn settle(
     let Incoming { git_dir, tip, branch, bytes, objects, url, renamed, aside } = incoming;
     if aside > 0 {
         watch.event(UpdateEvent::Notice(format!(
-            "{aside} objects of the index are too large to be worked on in memory, or made of ones that are; they \
-             are stored as files of their own, and large ones are not read"
+            "{aside} of the objects that came are too large to be worked on in memory, or are made of such; they are \
+             stored by themselves, and large files are not read"
         )));
     }
     // Said before anything moves.

@@ -105,7 +105,7 @@ fn a_large_file_is_cloned_and_changes() {
         let (cloned, notices) = scene.follow(name, history, &tip);
         assert_holds(&dir, LARGE, &large);
         assert_eq!(loose(&dir), 1, "the large one is a file of its own");
-        assert!(notices.iter().any(|text| text.starts_with("1 objects")), "{notices:?}");
+        assert!(notices.iter().any(|text| text.starts_with("1 of the objects")), "{notices:?}");
         let objects = git_says(&dir, &["rev-list", "--objects", "HEAD"]).lines().count() as u64;
         assert_eq!(cloned.received_objects, objects);
         assert!(

@@ -63,18 +63,12 @@ pub(super) struct Sifted {
     pub(super) aside: u32,
 }
 
-/// An object that is a file of its own now.
-#[derive(Clone, Copy)]
-struct Aside {
-    id: ObjectId,
-}
-
-/// Objects that are files of their own, by where they were in the pack.
-type AsideAt = HashMap<u64, Aside>;
+/// Objects that are files of their own now, by where they were in the pack.
+type Aside = HashMap<u64, ObjectId>;
 
 /// Takes apart the pack in the file `pack`.
 pub(super) fn sift(work: &Work<'_>, pack: &Path) -> Result<Sifted, SiftError> {
-    let mut aside = AsideAt::new();
+    let mut aside = Aside::new();
     let entries = survey::survey(work, pack, &mut aside)?;
     weave::weave(work, pack, &entries, &mut aside)?;
     if aside.is_empty() {

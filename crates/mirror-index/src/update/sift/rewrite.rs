@@ -10,7 +10,7 @@ use gix_pack::data::entry::Header;
 
 use super::super::disk;
 use super::survey::Entry;
-use super::{AsideAt, SiftError, Work};
+use super::{Aside, SiftError, Work};
 
 const COPY_BYTES: usize = 64 << 10;
 
@@ -40,7 +40,7 @@ pub(super) fn rewrite(
     work: &Work<'_>,
     pack: &Path,
     entries: &[Entry],
-    aside: &AsideAt,
+    aside: &Aside,
     to: &Path,
 ) -> Result<u32, SiftError> {
     let rest = || entries.iter().filter(|entry| !aside.contains_key(&entry.offset));
@@ -61,7 +61,7 @@ pub(super) fn rewrite(
         let header = match entry.base_offset()? {
             None => entry.header,
             Some(base) => match aside.get(&base) {
-                Some(aside) => Header::RefDelta { base_id: aside.id },
+                Some(id) => Header::RefDelta { base_id: *id },
                 None => {
                     let found = moved.binary_search_by_key(&base, |(was, _)| *was);
                     let found =

@@ -11,7 +11,7 @@ use gix::odb::loose;
 use gix_pack::data::entry::Header;
 
 use super::super::inflate::{Exact, Inflated};
-use super::{Aside, AsideAt, MAX_STORED_BYTES, SiftError, Work};
+use super::{Aside, MAX_STORED_BYTES, SiftError, Work};
 use crate::git::delta;
 
 const COPY_BYTES: usize = 64 << 10;
@@ -83,7 +83,7 @@ impl BufRead for Reader {
 }
 
 /// Finds all entries of a pack, in their order. Large files that it has whole are stored, and put down in `aside`.
-pub(super) fn survey(work: &Work<'_>, pack: &Path, aside: &mut AsideAt) -> Result<Vec<Entry>, SiftError> {
+pub(super) fn survey(work: &Work<'_>, pack: &Path, aside: &mut Aside) -> Result<Vec<Entry>, SiftError> {
     let file = BufReader::with_capacity(COPY_BYTES, File::open(pack)?);
     let mut reader = Reader { file, at: 0, hash: gix::hash::hasher(Sha1) };
     let mut head = [0; gix_pack::data::header::SIZE];
@@ -110,7 +110,7 @@ struct Surveyor<'a> {
     store: loose::Store,
     reader: Reader,
     state: Decompress,
-    aside: &'a mut AsideAt,
+    aside: &'a mut Aside,
 }
 
 impl Surveyor<'_> {
@@ -161,7 +161,7 @@ impl Surveyor<'_> {
         let mut stream = Exact::new(stream, entry.size, self.work.meter, self.work.interrupt);
         let id = self.store.write_stream(Kind::Blob, entry.size, &mut stream)?;
         self.state = stream.into_inner().into_state();
-        self.aside.insert(entry.offset, Aside { id });
+        self.aside.insert(entry.offset, id);
         Ok(())
     }
 

@@ -99,14 +99,14 @@ impl World {
         super::super::disk::make_dir(&scratch).expect("made");
         let work =
             Work { repo: &repo, dir: &scratch, max_bytes: MOST as u64, meter: &meter, interrupt: &interrupt };
-        let mut aside = AsideAt::new();
+        let mut aside = Aside::new();
         let before = survey::survey(&work, pack, &mut aside).expect("surveyed");
         seen.whole += aside.len();
         let is_large = |entry: &&survey::Entry| entry.delta.is_some() && entry.is_large(MOST as u64);
         seen.deltas += before.iter().filter(is_large).count();
         let sifted = sift(&work, pack).expect("sifted");
         assert_eq!((sifted.objects + sifted.aside) as usize, before.len());
-        let after = survey::survey(&work, &sifted.rest, &mut AsideAt::new()).expect("a pack");
+        let after = survey::survey(&work, &sifted.rest, &mut Aside::new()).expect("a pack");
         assert!(after.iter().all(|entry| !entry.is_large(MOST as u64)));
         let named = |entries: &[survey::Entry]| entries.iter().filter(|e| e.header.as_type_id() == 7).count();
         seen.children += named(&after).saturating_sub(named(&before));

@@ -15,7 +15,7 @@ use super::super::inflate::{Exact, Inflated};
 use super::super::{disk, stored};
 use super::patch::{Base, Patched};
 use super::survey::{Entry, damaged, not_a_file};
-use super::{Aside, AsideAt, SiftError, Work};
+use super::{Aside, SiftError, Work};
 use crate::git::delta::{self, Applied};
 
 const COPY_BYTES: usize = 64 << 10;
@@ -25,7 +25,7 @@ pub(super) fn weave(
     work: &Work<'_>,
     pack: &Path,
     entries: &[Entry],
-    aside: &mut AsideAt,
+    aside: &mut Aside,
 ) -> Result<(), SiftError> {
     let mut open: Vec<&Entry> =
         entries.iter().filter(|entry| entry.header.is_delta() && entry.is_large(work.max_bytes)).collect();
@@ -68,7 +68,7 @@ struct Weaver<'a> {
     entries: &'a [Entry],
     /// Where those are that are not resolved yet.
     open: HashSet<u64>,
-    aside: &'a mut AsideAt,
+    aside: &'a mut Aside,
     places: Vec<PathBuf>,
     store: loose::Store,
     /// A large base that was put down, inflated: the next one is often made of the same.
@@ -88,7 +88,7 @@ impl<'a> Weaver<'a> {
         let mut exact = Exact::new(patched, sizes.object, self.work.meter, self.work.interrupt);
         let id = self.store.write_stream(Kind::Blob, sizes.object, &mut exact)?;
         drop(exact);
-        self.aside.insert(entry.offset, Aside { id });
+        self.aside.insert(entry.offset, id);
         self.open.remove(&entry.offset);
         Ok(true)
     }
@@ -98,7 +98,7 @@ impl<'a> Weaver<'a> {
         let id = match (entry.base_offset()?, entry.header) {
             (Some(offset), _) if self.open.contains(&offset) => return Ok(None),
             (Some(offset), _) => match self.aside.get(&offset) {
-                Some(aside) => aside.id,
+                Some(id) => *id,
                 None => return Ok(self.small(offset)?.map(memory)),
             },
             (None, Header::RefDelta { base_id }) => base_id,
@@ -148,8 +148,8 @@ impl<'a> Weaver<'a> {
             if self.open.contains(&at) {
                 return Ok(None);
             }
-            if let Some(aside) = self.aside.get(&at) {
-                break self.small_named(aside.id)?;
+            if let Some(id) = self.aside.get(&at) {
+                break self.small_named(*id)?;
             }
             let entry = self.entry_at(at)?;
             match (entry.base_offset()?, entry.header) {
