@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use crate::{cargo, tidy};
+use crate::{cargo, cases, tidy};
 
 /// What to run.
 #[derive(Debug, clap::Args)]
@@ -24,12 +24,14 @@ enum Step {
     Deny,
     Tidy,
     Test,
+    Cases,
 }
 
 /// How a step is done.
 enum Work {
     Cargo { arguments: &'static [&'static str], environment: &'static [(&'static str, &'static str)] },
     Tidy,
+    Cases,
 }
 
 impl Step {
@@ -41,6 +43,7 @@ impl Step {
             Self::Deny => "deny",
             Self::Tidy => "tidy",
             Self::Test => "test",
+            Self::Cases => "cases",
         }
     }
 
@@ -60,6 +63,7 @@ impl Step {
             Self::Deny => plain(&["deny", "check", "bans", "licenses", "sources"]),
             Self::Tidy => Work::Tidy,
             Self::Test => plain(&["test", "--workspace", "--locked"]),
+            Self::Cases => Work::Cases,
         }
     }
 
@@ -74,6 +78,7 @@ impl Step {
                 line + "cargo " + &arguments.join(" ")
             }
             Work::Tidy => "cargo xtask tidy".to_owned(),
+            Work::Cases => "cargo xtask cases".to_owned(),
         }
     }
 
@@ -89,6 +94,7 @@ impl Step {
                 Ok(())
             }
             Work::Tidy => tidy::run(root),
+            Work::Cases => cases::run(root, &cases::Options::default()),
         }
     }
 }
@@ -121,7 +127,7 @@ mod tests {
 
     #[test]
     fn no_choice_means_every_step_once() {
-        let all = [Step::Fmt, Step::Clippy, Step::Doc, Step::Deny, Step::Tidy, Step::Test];
+        let all = [Step::Fmt, Step::Clippy, Step::Doc, Step::Deny, Step::Tidy, Step::Test, Step::Cases];
         assert_eq!(plan(&[]), all);
     }
 
