@@ -36,7 +36,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Searches at a time: each looks at every name.
 const SEARCHES: usize = 2;
 /// Bytes of unpacked members of bundles that are kept for the next pieces of them.
-const CHUNK_CACHE_BYTES: usize = 24 << 20;
+const CHUNK_CACHE_BYTES: usize = 32 << 20;
 /// A text up to this has no part in its connection's share.
 const SHORT_BYTES: usize = 1 << 10;
 /// How often held releases are counted, at most.

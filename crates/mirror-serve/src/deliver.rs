@@ -17,7 +17,7 @@ use crate::source::{Found, PIECE_BYTES, bytes_of};
 const SMALL_BYTES: u64 = 256 << 10;
 /// What a longer member of a bundle is cut into: each chunk is unpacked from the beginning of the member on, and kept
 /// for the pieces that come next.
-const CHUNK_BYTES: u64 = 1 << 20;
+const CHUNK_BYTES: u64 = 2 << 20;
 /// Chunks of a member, about: members that are longer than that many have larger ones, so that they are not unpacked
 /// too often.
 const CHUNKS: u64 = 64;

@@ -1,7 +1,7 @@
 //! How the open files that the system allows are shared out.
 
-/// Files that the process has open for itself and for what it does at the moment, at most.
-const OWN: usize = 128;
+/// Files that the process has open for itself and for what it does at the moment: half of them, within these bounds.
+const OWN: std::ops::RangeInclusive<usize> = 24..=128;
 /// Bundles that are open at a time, at most.
 const BUNDLES: usize = 256;
 /// Files that are kept open for bodies on their way, at most.
@@ -23,7 +23,7 @@ pub(crate) struct Files {
 impl Files {
     /// Shares out `allowed` files, of which connections have what they want as far as it goes.
     pub(crate) fn of(allowed: usize, connections: usize) -> Self {
-        let rest = allowed - OWN.min(allowed / 2);
+        let rest = allowed.saturating_sub((allowed / 2).clamp(*OWN.start(), *OWN.end()));
         let kept = (rest / 8).clamp(1, KEPT);
         let bundles = (rest / 8).clamp(1, BUNDLES);
         let left = rest.saturating_sub(kept + bundles).max(1);
@@ -56,12 +56,14 @@ mod tests {
             (256, 512, 96),
             (128, 512, 48),
             (128, 10, 10),
-            (16, 512, 6),
+            (64, 512, 24),
+            (32, 512, 6),
+            (16, 512, 1),
             (0, 512, 1),
         ] {
             let files = Files::of(allowed, connections);
             assert_eq!(files.connections, expected, "{allowed} for {connections}: {files:?}");
-            assert!(allowed < 16 || files.connections + files.kept + files.bundles <= allowed, "{files:?}");
+            assert!(allowed < 32 || files.connections + files.kept + files.bundles <= allowed, "{files:?}");
         }
     }
 }
