@@ -78,6 +78,9 @@ impl Body for ServeBody {
             Self::Whole(bytes) => Ok(bytes),
             Self::Read(source) if source.left() == 0 => return Poll::Ready(None),
             Self::Read(mut source) => {
+                if let Some(piece) = source.rest_at_once() {
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
+                }
                 let left = source.left();
                 let reading = Box::pin(async move {
                     let piece = source.next(PIECE_BYTES).await;

@@ -64,9 +64,17 @@ impl Seat {
 
     /// Waits until the share has room for so many bytes. What is larger than the share takes all of it.
     pub(crate) async fn room(&self, bytes: usize) -> Room {
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.most);
-        let permits = Arc::clone(&self.permits).acquire_many_owned(units).await;
+        let permits = Arc::clone(&self.permits).acquire_many_owned(self.units(bytes)).await;
         Room(permits.expect("nobody closes it"))
+    }
+
+    /// Room for so many bytes, if there is any now.
+    pub(crate) fn room_at_once(&self, bytes: usize) -> Option<Room> {
+        Arc::clone(&self.permits).try_acquire_many_owned(self.units(bytes)).ok().map(Room)
+    }
+
+    fn units(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.most)
     }
 
     /// Notes that so many bytes of bodies went to the client.

@@ -85,6 +85,19 @@ impl Source {
         Ok(piece)
     }
 
+    /// Returns the rest of a short index file at once, where nothing has to be waited for: that is what is asked for most.
+    pub(crate) fn rest_at_once(&mut self) -> Option<Bytes> {
+        let What::IndexFile { text: Some(text), .. } = &self.what else { return None };
+        if text.len() > PIECE_BYTES || !self.ahead.is_empty() {
+            return None;
+        }
+        let range = bytes_of(&(0..self.range.start))..bytes_of(&(0..self.range.end));
+        let rest = text.slice_ref(text.get(range)?);
+        let piece = self.seat.room_at_once(rest.len())?.fill(rest);
+        self.range.start = self.range.end;
+        Some(piece)
+    }
+
     /// Gives back what can be had again.
     pub(crate) fn rest(&mut self) {
         self.ahead = Bytes::new();
