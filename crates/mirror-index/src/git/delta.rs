@@ -63,6 +63,7 @@ pub(crate) enum Command<'d> {
 }
 
 /// Takes a command off the beginning of a delta whose sizes are taken; `None` at its end.
+#[inline]
 pub(crate) fn command<'d>(delta: &mut &'d [u8]) -> Result<Option<Command<'d>>, Damaged> {
     Ok(match next(delta) {
         None => None,
@@ -83,6 +84,7 @@ pub(crate) fn command<'d>(delta: &mut &'d [u8]) -> Result<Option<Command<'d>>, D
     })
 }
 
+#[inline]
 fn next(from: &mut &[u8]) -> Option<u8> {
     let (first, rest) = from.split_first()?;
     *from = rest;
@@ -104,6 +106,7 @@ fn number(from: &mut &[u8]) -> Result<usize, Damaged> {
 }
 
 /// The bytes of an offset or a length that `command` says are there, the lowest first.
+#[inline]
 fn packed(from: &mut &[u8], command: u8, flags: std::ops::Range<u32>) -> Result<usize, Damaged> {
     let first = flags.start;
     let mut value = 0;
