@@ -82,18 +82,11 @@ impl DirIndex {
     /// Returns a small file and its size; only the size of one that is larger than `most` bytes.
     pub(crate) fn small_file(&self, path: &str, most: u64) -> Result<Option<(u64, Vec<u8>)>, IndexError> {
         let path = self.root.join(path);
-        let read = || {
-            let file = match mirror_fs::open_to_read(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                opened => opened?,
-            };
-            let (size, mut data) = (file.metadata()?.len(), Vec::new());
-            if size <= most {
-                file.take(most).read_to_end(&mut data)?;
-            }
-            Ok(Some((size, data)))
-        };
-        read().map_err(fail(&path))
+        let mut data = Vec::new();
+        match read_within(&path, most, &mut data) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(|size| Some((size, data))).map_err(fail(&path)),
+        }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -105,28 +98,28 @@ impl DirIndex {
         self.read_into(path, &mut data).map(|()| data)
     }
 
-    /// Reads a plain file, or puts down what stands in for one that is too large. It may grow meanwhile.
+    /// Reads a plain file, or puts down what stands in for one that is too large.
     fn read_into(&self, path: &str, data: &mut Vec<u8>) -> Result<(), IndexError> {
         let path = self.root.join(path);
         data.clear();
         let max_bytes = self.max_file_bytes as u64;
-        let mut read = || {
-            let file = mirror_fs::open_to_read(&path)?;
-            let mut size = file.metadata()?.len();
-            if size <= max_bytes {
-                size = file.take(max_bytes + 1).read_to_end(data)? as u64;
-            }
-            if size > max_bytes {
-                *data = oversize::large(size, self.max_file_bytes);
-            }
-            Ok(())
-        };
-        read().map_err(fail(&path))
+        let size = read_within(&path, max_bytes, data).map_err(fail(&path))?;
+        if size > max_bytes {
+            *data = oversize::large(size, self.max_file_bytes);
+        }
+        Ok(())
     }
 
     fn lost(&self) -> IndexError {
         fail(&self.root)(io::Error::other("a thread that read it ended badly"))
     }
+}
+
+/// Reads a plain file, unless it is larger than `most` bytes, and returns its size. It may grow meanwhile.
+fn read_within(path: &Path, most: u64, data: &mut Vec<u8>) -> io::Result<u64> {
+    let file = mirror_fs::open_to_read(path)?;
+    let size = file.metadata()?.len();
+    if size > most { Ok(size) } else { Ok(file.take(most + 1).read_to_end(data)? as u64) }
 }
 
 fn fail(path: &Path) -> impl FnOnce(io::Error) -> IndexError {

@@ -27,7 +27,9 @@ pub use hostile::{ClientFault, HostileClients, HostileOrigin, Hostility, Http1Fa
 pub use kills::{KillKind, KillOptions, KillReport, kill};
 pub use origin::{Origin, OriginOptions, Protocol, Site};
 pub use program::{Ended, has, peak_of, run, run_measured};
-pub use real_index::{EmbodiedIndex, IndexFacts, cargo_lock, check_sidecars, count_index, held_files};
+pub use real_index::{
+    EmbodiedIndex, IndexFacts, WELL_KNOWN, cargo_lock, check_sidecars, count_index, held_files,
+};
 pub use registry::{TestRegistry, TestRelease};
 pub use serve::Served;
 pub use site::{git, git_says};

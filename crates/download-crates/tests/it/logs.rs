@@ -11,7 +11,7 @@ use crate::world::World;
 /// Releases that fail, each with a line of the log: several times what a pipe holds.
 const FAILING: usize = 3_000;
 
-/// How long is waited before a test calls it hung.
+/// Longest time before a test calls it hung.
 const HUNG: Duration = Duration::from_secs(120);
 
 fn failing() -> World {

@@ -5,34 +5,11 @@ use std::process::Command;
 use std::sync::Arc;
 
 use mirror_testkit::{
-    EmbodiedIndex, Ended, Origin, OriginOptions, Protocol, cargo_lock, count_index, git, has, held_files,
+    EmbodiedIndex, Ended, Origin, OriginOptions, Protocol, WELL_KNOWN, cargo_lock, count_index, git, has,
+    held_files,
 };
 
 use crate::world::{BIN, run};
-
-/// Crates that everybody knew when the index was new; what they need is in the part.
-const WELL_KNOWN: [&str; 20] = [
-    "serde",
-    "rand",
-    "regex",
-    "clap",
-    "log",
-    "syn",
-    "libc",
-    "itoa",
-    "nom",
-    "time",
-    "tokio",
-    "hyper",
-    "futures",
-    "reqwest",
-    "chrono",
-    "rayon",
-    "image",
-    "crossbeam",
-    "diesel",
-    "actix-web",
-];
 
 /// The part, with bodies, in three forms, and an origin that serves it.
 struct World {

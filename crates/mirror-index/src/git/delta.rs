@@ -8,7 +8,7 @@
 #[error("a delta of the pack is damaged")]
 pub(crate) struct Damaged;
 
-/// What became of applying a delta.
+/// The outcome of applying a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Applied {
     Made,
@@ -54,7 +54,7 @@ pub(crate) fn sizes(delta: &mut &[u8]) -> Result<(usize, usize), Damaged> {
     Ok((number(delta)?, number(delta)?))
 }
 
-/// What a delta says next.
+/// One instruction of a delta.
 pub(crate) enum Command<'d> {
     /// These bytes follow.
     Own(&'d [u8]),

@@ -17,7 +17,7 @@ use crate::source::Visit;
 
 /// Files of an index, many times as many as there are crates today.
 const MAX_FILES: usize = 8_000_000;
-/// What a thread holds of one line of deltas, in objects of the largest size.
+/// Largest line of deltas that a thread holds, in objects of the largest size.
 const MAX_LINE_OBJECTS: usize = 3;
 /// Buffers of more bytes are not kept to be used again.
 const MAX_KEPT_BYTES: usize = 4 << 20;
@@ -253,7 +253,7 @@ struct Reader<'a> {
     given: usize,
 }
 
-/// What is stored at a node: an object, or a delta.
+/// An object or a delta, as it is stored at a node.
 enum Stored {
     Bytes(Vec<u8>),
     /// It has so many bytes and was not inflated.
@@ -334,7 +334,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Gives what stands in for the file of a node that is too large, and for all that is made of it.
+    /// Passes on what stands in for the file of a node that is too large, and for all that is made of it.
     fn pass_over(&mut self, node: u32, size_bytes: Option<u64>, visit: &mut Visit<'_>) -> ControlFlow<()> {
         let text = match size_bytes {
             Some(size) => oversize::large(size, self.max_bytes),

@@ -3,34 +3,10 @@
 use std::time::Instant;
 
 use anyhow::ensure;
-use mirror_testkit::{cargo_lock, held_files};
+use mirror_testkit::{WELL_KNOWN, cargo_lock, held_files};
 
 use super::{MADE, World, told};
 use crate::serving::Serving;
-
-/// Crates that everybody knew when the index was new.
-const WELL_KNOWN: [&str; 20] = [
-    "serde",
-    "rand",
-    "regex",
-    "clap",
-    "log",
-    "syn",
-    "libc",
-    "itoa",
-    "nom",
-    "time",
-    "tokio",
-    "hyper",
-    "futures",
-    "reqwest",
-    "chrono",
-    "rayon",
-    "image",
-    "crossbeam",
-    "diesel",
-    "actix-web",
-];
 
 pub(super) fn run(world: &World) -> anyhow::Result<()> {
     let mut sizes = Vec::new();
