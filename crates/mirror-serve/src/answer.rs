@@ -37,6 +37,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 const SEARCHES: usize = 2;
 /// Bytes of unpacked members of bundles that are kept for the next pieces of them.
 const CHUNK_CACHE_BYTES: usize = 32 << 20;
+/// Members of bundles that are unpacked as their clients take them, at a time. Each has a window in memory.
+const OPEN_MEMBERS: usize = 16;
 /// A text up to this has no part in its connection's share.
 const SHORT_BYTES: usize = 1 << 10;
 /// How often held releases are counted, at most.
@@ -65,6 +67,8 @@ pub(crate) struct App {
     pub(crate) chunks: Cache<(Sha256, u64), Bytes>,
     /// Places for unpacking them.
     pub(crate) unpacking: Semaphore,
+    /// Places for members that stay open between two pieces.
+    pub(crate) open_members: Arc<Semaphore>,
     public_url: Option<String>,
     prepared: Cache<String, Prepared>,
     held: Cache<ReleaseId, (u64, Held)>,
@@ -93,6 +97,7 @@ impl App {
             opening: Arc::new(Semaphore::new(files.opening)),
             chunks: Cache::new(CHUNK_CACHE_BYTES),
             unpacking: Semaphore::new(SPARE_LARGE),
+            open_members: Arc::new(Semaphore::new(OPEN_MEMBERS)),
             public_url: options.public_url.clone(),
             prepared: Cache::new(cache / 8 * 7),
             held: Cache::new(cache / 8),

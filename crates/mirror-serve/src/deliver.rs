@@ -6,18 +6,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mirror_store::StoreError;
+use mirror_store::bundle::OpenMember;
 use mirror_types::{ReleaseId, Sha256};
 
 use crate::answer::{App, blocking};
 use crate::error::ServeError;
 use crate::places::Located;
-use crate::source::{Found, PIECE_BYTES, bytes_of};
+use crate::source::{Found, PIECE_BYTES, Unpacking, bytes_of};
 
 /// Frames of bundles up to this are unpacked without another thread when they are in memory.
 const SMALL_BYTES: u64 = 256 << 10;
-/// What a longer member of a bundle is cut into: each chunk is unpacked from the beginning of the member on, and kept
-/// for the pieces that come next.
+/// What a longer member of a bundle is cut into when it cannot stay open: each chunk is unpacked from the beginning of
+/// the member on, and kept for the pieces that come next.
 const CHUNK_BYTES: u64 = 2 << 20;
+/// Members with a larger window do not stay open: zstd makes none that is larger unless it is told to.
+const WINDOW_BYTES: u64 = 8 << 20;
 /// Chunks of a member, about: members that are longer than that many have larger ones, so that they are not unpacked
 /// too often.
 const CHUNKS: u64 = 64;
@@ -35,7 +38,7 @@ impl App {
     /// Finds a release; `None` when it is not offered, or its bytes are not there.
     pub(crate) async fn find(self: &Arc<Self>, id: &ReleaseId) -> Result<Option<Found>, ServeError> {
         let Some(held) = self.held(id)? else { return Ok(None) };
-        let found = |held, located| Found { held, located, _place: None };
+        let found = |held, located| Found { held, located, unpacking: Unpacking::NotBegun, _place: None };
         if let Some(located) = self.mirror.places().locate_at_once(id, &held) {
             return Ok(Some(found(held, located)));
         }
@@ -56,7 +59,9 @@ impl App {
         size: u64,
     ) -> io::Result<Found> {
         let found = self.find(id).await.map_err(io::Error::other)?;
-        found.filter(|found| found.held.sha256 == sha256 && found.held.size == size).ok_or_else(|| {
+        let same = found.filter(|found| found.held.sha256 == sha256 && found.held.size == size);
+        let same = same.map(|found| Found { unpacking: Unpacking::InChunks, ..found });
+        same.ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotFound, format!("{id} is not held any more as it was"))
         })
     }
@@ -65,7 +70,7 @@ impl App {
     pub(crate) async fn piece(
         self: &Arc<Self>,
         id: &ReleaseId,
-        found: Found,
+        mut found: Found,
         piece: Range<u64>,
     ) -> io::Result<(Vec<u8>, Found)> {
         match &found.located {
@@ -85,7 +90,7 @@ impl App {
                 Ok((bytes, found))
             }
             Located::Bundled(..) => {
-                let bytes = self.piece_of_member(id, &found, piece).await.map_err(io::Error::other)?;
+                let bytes = self.piece_of_member(id, &mut found, piece).await.map_err(io::Error::other)?;
                 Ok((bytes, found))
             }
         }
@@ -94,12 +99,17 @@ impl App {
     async fn piece_of_member(
         self: &Arc<Self>,
         id: &ReleaseId,
-        found: &Found,
+        found: &mut Found,
         piece: Range<u64>,
     ) -> Result<Vec<u8>, ServeError> {
         let size = found.held.size;
         if size <= PIECE_BYTES as u64 {
             return self.unpacked(id, found, piece).await;
+        }
+        if size > CHUNK_BYTES
+            && let Some(bytes) = self.piece_of_open_member(id, found, &piece).await?
+        {
+            return Ok(bytes);
         }
         let chunk_bytes = CHUNK_BYTES.max(size.div_ceil(CHUNKS));
         let mut bytes = Vec::with_capacity(bytes_of(&piece));
@@ -115,6 +125,45 @@ impl App {
             at = until;
         }
         Ok(bytes)
+    }
+
+    /// Reads the next piece of a member that is open, or can be opened now.
+    async fn piece_of_open_member(
+        self: &Arc<Self>,
+        id: &ReleaseId,
+        found: &mut Found,
+        piece: &Range<u64>,
+    ) -> Result<Option<Vec<u8>>, ServeError> {
+        let len = bytes_of(piece);
+        let read = move |mut member: Box<OpenMember>, place| {
+            let mut bytes = vec![0; len];
+            member.read_exact(&mut bytes)?;
+            Ok::<_, ServeError>((bytes, member, place))
+        };
+        let (bytes, member, place) = match std::mem::replace(&mut found.unpacking, Unpacking::InChunks) {
+            Unpacking::InChunks => return Ok(None),
+            Unpacking::Open(member, place) if member.is_at_hand() => read(member, place)?,
+            Unpacking::Open(member, place) => blocking(move || read(member, place)).await?,
+            Unpacking::NotBegun => {
+                let Ok(place) = Arc::clone(&self.open_members).try_acquire_owned() else { return Ok(None) };
+                let Located::Bundled(reader, frame, _) = &found.located else { return Err(misplaced(id)) };
+                let (reader, frame, start) = (Arc::clone(reader), *frame, piece.start);
+                let open =
+                    blocking(move || Ok(OpenMember::open(reader, frame.offset, frame.len, WINDOW_BYTES)));
+                // Whoever unpacks it in chunks says what is wrong with it.
+                let Ok(mut member) = open.await? else { return Ok(None) };
+                if member.release() != id || member.size() != found.held.size {
+                    return Err(misplaced(id));
+                }
+                let begin = move || {
+                    member.skip_to(start)?;
+                    read(Box::new(member), place)
+                };
+                blocking(begin).await?
+            }
+        };
+        found.unpacking = Unpacking::Open(member, place);
+        Ok(Some(bytes))
     }
 
     /// A chunk of a member, as it is kept or unpacked now.
@@ -147,15 +196,21 @@ impl App {
     ) -> Result<Vec<u8>, ServeError> {
         let Located::Bundled(reader, frame, _) = &found.located else { return Err(misplaced(id)) };
         if frame.len <= SMALL_BYTES && reader.is_at_hand(frame.offset, frame.len) {
-            return self.unpack(id, found, &range);
+            return self.unpack(id, found.held.size, &found.located, &range);
         }
         let (app, id) = (Arc::clone(self), id.clone());
-        let found = Found { held: found.held.clone(), located: found.located.clone(), _place: None };
-        blocking(move || app.unpack(&id, &found, &range)).await
+        let (size, located) = (found.held.size, found.located.clone());
+        blocking(move || app.unpack(&id, size, &located, &range)).await
     }
 
-    fn unpack(&self, id: &ReleaseId, found: &Found, range: &Range<u64>) -> Result<Vec<u8>, ServeError> {
-        let Located::Bundled(reader, frame, _) = &found.located else { return Err(misplaced(id)) };
+    fn unpack(
+        &self,
+        id: &ReleaseId,
+        size: u64,
+        located: &Located,
+        range: &Range<u64>,
+    ) -> Result<Vec<u8>, ServeError> {
+        let Located::Bundled(reader, frame, _) = located else { return Err(misplaced(id)) };
         let mut bytes = Vec::with_capacity(bytes_of(range));
         let mut here = 0;
         let mut take = |piece: &[u8]| {
@@ -167,7 +222,7 @@ impl App {
             if here > range.end { Err(Stopped::Enough) } else { Ok(()) }
         };
         let is_it = match self.mirror.places().read_frame(reader, *frame, id, &mut take) {
-            Ok(is_it) => is_it && here == found.held.size,
+            Ok(is_it) => is_it && here == size,
             Err(Stopped::Enough) => true,
             Err(Stopped::Bundle(error)) => return Err(error.into()),
         };

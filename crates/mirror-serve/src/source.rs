@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mirror_manifest::Held;
+use mirror_store::bundle::OpenMember;
 use mirror_types::{ReleaseId, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -28,7 +29,18 @@ enum What {
 pub(crate) struct Found {
     pub(crate) held: Held,
     pub(crate) located: Located,
+    pub(crate) unpacking: Unpacking,
     pub(crate) _place: Option<OwnedSemaphorePermit>,
+}
+
+/// How a long member of a bundle comes out of it.
+pub(crate) enum Unpacking {
+    /// Nothing was read yet.
+    NotBegun,
+    /// From its beginning to its end, as its client takes it. Holds a place.
+    Open(Box<OpenMember>, OwnedSemaphorePermit),
+    /// In chunks that are unpacked from its beginning on: there was no place, or its client made it wait.
+    InChunks,
 }
 
 /// A part of a release or of an index file, on its way to a client.

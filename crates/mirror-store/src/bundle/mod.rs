@@ -30,7 +30,8 @@
 //! the growing bundle.
 //!
 //! # Reading
-//! [`BundleReader`] reads one member by its offset, all in order, or runs of frames on several threads; also
+//! [`BundleReader`] reads one member by its offset, all in order, or runs of frames on several threads, and an
+//! [`OpenMember`] is read as slowly as somebody takes it; also
 //! bundles of the source system, which are one continuous stream. It works within [`BundleLimits`] and refuses
 //! what ordinary tools might read in two ways; [`BundleFault`] has a name for each such thing.
 
@@ -47,6 +48,7 @@ mod growing;
 mod limits;
 mod member;
 mod names;
+mod open_member;
 mod pack;
 mod reader;
 mod record;
@@ -62,6 +64,7 @@ pub use find::find_members;
 pub use limits::{BundleLimits, MAX_MEMBER_BYTES, MAX_MEMBERS, MAX_RATIO, MAX_WINDOW_BYTES};
 pub use member::Member;
 pub use names::{BundleFiles, list_bundles};
+pub use open_member::OpenMember;
 pub use reader::{BundleReader, FrameBuffers, FrameMap};
 pub use record::{BundleIndexLine, BundleMember, read_index, read_manifest};
 pub use recover::BundleReport;

@@ -167,6 +167,10 @@ impl BundleReader {
         self.sealed
     }
 
+    pub(super) fn limits(&self) -> BundleLimits {
+        self.limits
+    }
+
     fn wrong(&self, offset: u64, trouble: impl Into<Trouble>) -> StoreError {
         told(&self.path, None, Some(offset), trouble.into())
     }

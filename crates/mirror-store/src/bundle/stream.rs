@@ -8,7 +8,8 @@ use super::fault::BundleFault;
 use super::limits::BundleLimits;
 use super::zframe::{self, Frame, HEAD, Head, SKIPPABLE_HEAD};
 
-const INPUT: usize = 128 << 10;
+/// Bytes of the input that are read at once.
+pub(super) const READ_AHEAD: usize = 128 << 10;
 
 /// The unpacked bytes of a bundle. The seek table at the end is held against what was read.
 pub(super) struct FrameStream<R> {
@@ -36,7 +37,7 @@ impl<R: Read> FrameStream<R> {
             input,
             limits,
             decoder,
-            buffer: vec![0; INPUT],
+            buffer: vec![0; READ_AHEAD],
             start: 0,
             end: 0,
             offset: 0,
@@ -44,6 +45,10 @@ impl<R: Read> FrameStream<R> {
             done: false,
             frames: Vec::new(),
         })
+    }
+
+    pub(super) fn input(&self) -> &R {
+        &self.input
     }
 
     /// Where in the input the frame began that is being read, or where the next one begins.
