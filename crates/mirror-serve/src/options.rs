@@ -13,8 +13,8 @@ pub struct TlsFiles {
 /// What clients may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeLimits {
-    /// Connections at a time. When one more comes, the one that has moved nothing for the longest time makes room; when all
-    /// are moving, it is closed at once.
+    /// Connections at a time. When one more comes, the one that has moved nothing for the longest time makes room, or the
+    /// slowest of those that move less than 16 KiB a second; when all are faster, it is closed at once.
     pub connections: usize,
     /// Requests at a time on a connection of HTTP/2.
     pub streams: u32,

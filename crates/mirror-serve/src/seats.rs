@@ -1,8 +1,7 @@
 //! The places of connections, what each of them may cost, and whose turn it is to go.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,18 +12,39 @@ use tokio_util::sync::CancellationToken;
 const UNIT_BYTES: usize = 1 << 10;
 /// Moving less than this is standing still; an answer that came to its end counts as much.
 pub(crate) const LITTLE_BYTES: u64 = 1 << 10;
-/// A connection that moved something in this time does not make room for others.
+/// A connection that moved something in this time is not idle.
 const BUSY: Duration = Duration::from_secs(1);
+/// A connection is judged by its rate when it is at least so old.
+const SETTLED: Duration = Duration::from_secs(2);
+/// A connection that takes less, bytes a second, makes room for others though it is not idle: that little can be taken
+/// by any number of clients that only want to be in the way.
+const SLOW: f64 = 16.0 * 1024.0;
+/// How much of what was moved long ago counts for the rate of now: a third of it after this time.
+const MEMORY: Duration = Duration::from_secs(8);
 
 /// The place of a connection. It has a share of the memory for bodies, which no other connection can use up.
 pub(crate) struct Seat {
     permits: Arc<Semaphore>,
     most: u32,
     began: Instant,
-    moved_bytes: AtomicU64,
-    /// Milliseconds after `began`; 0: nothing was moved yet.
-    last_move_ms: AtomicU64,
+    moves: Mutex<Moves>,
     cut: CancellationToken,
+}
+
+/// What a connection has moved.
+#[derive(Default)]
+struct Moves {
+    bytes: u64,
+    last: Option<Instant>,
+    /// Bytes, as far as they counted at `last`.
+    recent: f64,
+}
+
+impl Moves {
+    fn recent(&self, now: Instant) -> f64 {
+        let since = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        self.recent * (-since.div_duration_f64(MEMORY)).exp()
+    }
 }
 
 /// Bytes that give their room back when nobody has them any more.
@@ -56,8 +76,7 @@ impl Seat {
             permits: Arc::new(Semaphore::new(most as usize)),
             most,
             began: Instant::now(),
-            moved_bytes: AtomicU64::new(0),
-            last_move_ms: AtomicU64::new(0),
+            moves: Mutex::default(),
             cut: CancellationToken::new(),
         }
     }
@@ -77,19 +96,29 @@ impl Seat {
         u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.most)
     }
 
+    fn moves(&self) -> MutexGuard<'_, Moves> {
+        self.moves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes that so many bytes of bodies went to the client.
     pub(crate) fn moved(&self, bytes: u64) {
-        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.moved_bytes.fetch_add(bytes, Relaxed);
-        self.last_move_ms.store(now_ms.max(1), Relaxed);
+        self.moved_at(bytes, Instant::now());
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    fn moved_at(&self, bytes: u64, now: Instant) {
+        let mut moves = self.moves();
+        moves.recent = moves.recent(now) + bytes as f64;
+        moves.bytes += bytes;
+        moves.last = Some(now);
     }
 
     /// Ends when less than a KiB was moved in `time`.
     pub(crate) async fn still_for(&self, time: Duration) {
-        let mut before = self.moved_bytes.load(Relaxed);
+        let mut before = self.moves().bytes;
         loop {
             tokio::time::sleep(time).await;
-            let now = self.moved_bytes.load(Relaxed);
+            let now = self.moves().bytes;
             if now - before < LITTLE_BYTES {
                 return;
             }
@@ -102,10 +131,16 @@ impl Seat {
         self.cut.cancelled().await;
     }
 
-    /// When anything was moved last, and whether that was ever.
-    fn last_move(&self) -> (Instant, bool) {
-        let ms = self.last_move_ms.load(Relaxed);
-        (self.began + Duration::from_millis(ms), ms > 0)
+    /// Since when it has moved nothing, and whether it ever has.
+    fn idle_since(&self) -> (Instant, bool) {
+        let last = self.moves().last;
+        (last.unwrap_or(self.began), last.is_some())
+    }
+
+    /// Bytes that it moves in a second.
+    fn rate(&self, now: Instant) -> f64 {
+        let age = now.saturating_duration_since(self.began).clamp(BUSY, MEMORY);
+        self.moves().recent(now) / age.as_secs_f64()
     }
 }
 
@@ -128,12 +163,12 @@ impl Seats {
         Self { most, share_bytes, taken: Mutex::default() }
     }
 
-    /// Takes a place. When there is none, the connection that has moved nothing for the longest time makes room; `None`
-    /// when all of them are moving.
+    /// Takes a place. When there is none, the connection that has moved nothing for the longest time makes room, or the
+    /// slowest; `None` when none of them is idle or slow.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Taken> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (next, seats) = &mut *taken;
-        if seats.len() >= self.most && !make_room(seats) {
+        if seats.len() >= self.most && !make_room(seats, Instant::now()) {
             return None;
         }
         *next += 1;
@@ -142,22 +177,39 @@ impl Seats {
         Some(Taken { seat, number: *next, seats: Arc::clone(self) })
     }
 
-    /// Cuts off the connection that has moved nothing for the longest time, if there is one.
+    /// Cuts off the connection that has moved nothing for the longest time, or the slowest, if there is one.
     pub(crate) fn make_room(&self) -> bool {
-        make_room(&mut self.taken.lock().unwrap_or_else(PoisonError::into_inner).1)
+        make_room(&mut self.taken.lock().unwrap_or_else(PoisonError::into_inner).1, Instant::now())
     }
 }
 
-fn make_room(seats: &mut HashMap<u64, Arc<Seat>>) -> bool {
-    let idle = seats.iter().filter_map(|(number, seat)| {
-        let (last, ever) = seat.last_move();
-        (!ever || last.elapsed() > BUSY).then_some((last, *number))
-    });
-    let Some((_, number)) = idle.min() else { return false };
+fn make_room(seats: &mut HashMap<u64, Arc<Seat>>, now: Instant) -> bool {
+    let Some(number) = idle(seats, now).or_else(|| slow(seats, now)).or_else(|| silent(seats)) else {
+        return false;
+    };
     if let Some(seat) = seats.remove(&number) {
         seat.cut.cancel();
     }
     true
+}
+
+/// The one that has moved nothing for the longest time.
+fn idle(seats: &HashMap<u64, Arc<Seat>>, now: Instant) -> Option<u64> {
+    let since = seats.iter().map(|(number, seat)| (seat.idle_since().0, *number));
+    since.filter(|(since, _)| now.saturating_duration_since(*since) > BUSY).min().map(|(_, number)| number)
+}
+
+/// The slowest of those that have had time to show how fast they are.
+fn slow(seats: &HashMap<u64, Arc<Seat>>, now: Instant) -> Option<u64> {
+    let settled = seats.iter().filter(|(_, seat)| now.saturating_duration_since(seat.began) > SETTLED);
+    let rates = settled.map(|(number, seat)| (seat.rate(now), *number)).filter(|(rate, _)| *rate < SLOW);
+    rates.min_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, number)| number)
+}
+
+/// The oldest of those that have not moved anything yet.
+fn silent(seats: &HashMap<u64, Arc<Seat>>) -> Option<u64> {
+    let all = seats.iter().map(|(number, seat)| (seat.idle_since(), *number));
+    all.filter(|((_, ever), _)| !ever).min().map(|(_, number)| number)
 }
 
 impl Drop for Taken {
@@ -195,5 +247,51 @@ mod tests {
         assert!(seats.take().is_none(), "all of them are moving");
         drop(fourth);
         assert!(seats.take().is_some());
+    }
+    #[test]
+    fn who_takes_next_to_nothing_makes_room_for_a_newcomer() {
+        let seats = Arc::new(Seats::new(4, UNIT_BYTES));
+        let taken: Vec<_> = (0..4).map(|_| seats.take().expect("a place")).collect();
+        let began = taken[0].seat.began;
+        let second = |n: u32| began + Duration::from_secs(1) * n;
+        let numbers = |now| {
+            let all = &mut seats.taken.lock().expect("lock").1;
+            let before: Vec<u64> = all.keys().copied().collect();
+            let made = make_room(all, now);
+            made.then(|| before.into_iter().find(|number| !all.contains_key(number)).expect("one went"))
+        };
+        // One fast, one slow, one that was fast once, one slower than the slow one; all move all the time.
+        for now in 1..=200 {
+            for (seat, bytes) in
+                [&taken[0], &taken[1], &taken[2], &taken[3]].iter().zip([100_000, 2_000, 0, 500])
+            {
+                let bytes = if now < 10 && bytes == 0 { 10_000_000 } else { bytes.max(100) };
+                seat.seat.moved_at(bytes, second(now));
+            }
+        }
+        let now = second(200) + Duration::from_millis(500);
+        assert_eq!(numbers(now), Some(taken[2].number), "what it moved long ago does not help it");
+        assert_eq!(numbers(now), Some(taken[3].number));
+        assert_eq!(numbers(now), Some(taken[1].number));
+        assert_eq!(numbers(now), None, "the fast one stays");
+        assert!(!taken[0].seat.cut.is_cancelled() && taken[1].seat.cut.is_cancelled());
+    }
+
+    #[test]
+    fn a_newcomer_has_time_to_begin_among_the_slow() {
+        let seats = Arc::new(Seats::new(2, UNIT_BYTES));
+        let slow = seats.take().expect("a place");
+        let later = slow.seat.began + Duration::from_secs(10);
+        slow.seat.moved_at(100, later);
+        {
+            let all = &mut seats.taken.lock().expect("lock").1;
+            let fresh = Arc::new(Seat { began: later, ..Seat::new(UNIT_BYTES) });
+            all.insert(77, fresh);
+            assert!(make_room(all, later + Duration::from_millis(500)));
+            assert!(all.contains_key(&77), "it has not had time to move anything");
+            assert!(make_room(all, later + Duration::from_millis(500)), "unless nobody else can go");
+            assert!(all.is_empty());
+        }
+        assert!(slow.seat.cut.is_cancelled());
     }
 }

@@ -160,7 +160,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "URL", help_heading = "Network")]
     public_url: Option<String>,
 
-    /// Connections at a time. When one more comes, the one that has taken nothing for the longest time makes room.
+    /// Connections at a time. When one more comes, the one that has taken nothing for the longest time makes room,
+    /// or the slowest of those that take less than 16 KiB a second.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Limits")]
     max_connections: u16,
     /// Close connections that took less than a KiB of answers in this time; pings and heads do not count.
