@@ -218,7 +218,8 @@ fn two_dry_runs_estimate_the_same() {
     assert!(world.origin.hits_below("/crates/") <= 200, "few are asked for");
 }
 
-/// The same for what an index says itself, in each form of a local one.
+/// Takes the download address from the `config.json` of a directory, a checkout and a bare repository. A clone from
+/// another host does not lead the run to this machine, unless the operator names the address.
 #[test]
 fn a_local_index_says_where_its_releases_are() {
     let world = World::new(TestRegistry::generate(7, 12, 100));
@@ -266,8 +267,8 @@ fn a_config_of_a_local_index_that_cannot_be_used_ends_the_run_before_it_begins()
     assert!(!world.path("out").exists() && world.origin.hits_below("/") == 0);
 }
 
-/// What a captive portal or a copy of Cargo's own cache leaves at the paths of an index is no index: one diagnosis, and
-/// nothing is noted as if it had been gone through.
+/// Ends with one diagnosis, in the second run as in the first, where only web pages, JSON of another kind or files of
+/// Cargo's own cache stand at the paths of an index. With one good file among them it is an index with bad lines.
 #[test]
 fn files_of_another_kind_at_the_paths_of_an_index_are_no_index() {
     let world = World::new(TestRegistry::generate(8, 200, 50));
