@@ -4,17 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio_util::sync::CancellationToken;
 
 use super::http2::{
     CONTINUATION, END_HEADERS, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, bomb, field,
     frame, read,
 };
+use super::worker::Worker;
 
 /// How a client is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,8 +105,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Hostile clients on a thread of their own. Each connects again when it was cut off, until they are dropped.
 pub struct HostileClients {
     connections: Arc<AtomicU64>,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
 }
 
 impl HostileClients {
@@ -118,7 +116,6 @@ impl HostileClients {
     #[must_use]
     pub fn start(addr: SocketAddr, paths: &[String], faults: &[ClientFault], count: usize) -> Self {
         let connections = Arc::new(AtomicU64::new(0));
-        let stop = CancellationToken::new();
         let clients = faults.iter().copied().cycle().take(count).enumerate();
         let clients: Vec<_> = clients
             .map(|(number, fault)| Client {
@@ -130,34 +127,19 @@ impl HostileClients {
                 connections: Arc::clone(&connections),
             })
             .collect();
-        let token = stop.clone();
-        let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-            runtime.block_on(async {
-                for client in clients {
-                    tokio::spawn(client.run());
-                }
-                token.cancelled().await;
-            });
-            runtime.shutdown_background();
+        let worker = Worker::start(async move |stop| {
+            for client in clients {
+                tokio::spawn(client.run());
+            }
+            stop.cancelled().await;
         });
-        Self { connections, stop, thread: Some(thread) }
+        Self { connections, _worker: worker }
     }
 
     /// Connections so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for HostileClients {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -4,12 +4,12 @@
 mod client;
 mod http1;
 mod http2;
+mod worker;
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +21,8 @@ use crate::origin::Protocol;
 pub use client::{ClientFault, HostileClients};
 pub use http1::Http1Fault;
 pub use http2::Http2Fault;
+
+use worker::Worker;
 
 /// What a hostile origin does with whoever connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +56,7 @@ pub struct HostileOrigin {
     addr: SocketAddr,
     ca: Option<PathBuf>,
     connections: Arc<AtomicU64>,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
     _dir: tempfile::TempDir,
 }
 
@@ -75,16 +76,10 @@ impl HostileOrigin {
         let listener = StdListener::bind(("127.0.0.1", 0)).expect("a port to listen at");
         listener.set_nonblocking(true).expect("non-blocking");
         let addr = listener.local_addr().expect("address");
-        let stop = CancellationToken::new();
         let connections = Arc::new(AtomicU64::new(0));
-        let (token, count) = (stop.clone(), Arc::clone(&connections));
-        let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-            runtime.block_on(accept(listener, acceptor, fault, &token, &count));
-            runtime.shutdown_background();
-        });
-        Self { addr, ca, connections, stop, thread: Some(thread), _dir: dir }
+        let count = Arc::clone(&connections);
+        let worker = Worker::start(async move |stop| accept(listener, acceptor, fault, &stop, &count).await);
+        Self { addr, ca, connections, _worker: worker, _dir: dir }
     }
 
     /// `https://127.0.0.1:PORT`, without a slash at the end.
@@ -104,15 +99,6 @@ impl HostileOrigin {
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for HostileOrigin {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
