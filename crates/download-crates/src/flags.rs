@@ -116,7 +116,8 @@ pub(crate) struct Flags {
     /// 1,000; without it such a run offers them on and ends with 3.
     #[arg(long, help_heading = "Output")]
     pub(crate) accept_mass_removal: bool,
-    /// Say what would be done; touch nothing.
+    /// Say what would be done; touch nothing. Unless --offline, the origin is asked for the sizes of up to 100 releases,
+    /// those that are probably large first.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) dry_run: bool,
     /// Keep what is downloaded in rolling tar.zst bundles.

@@ -98,7 +98,7 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
         let (bytes, time) = match outcome.estimate {
             _ if outcome.would_fetch == 0 => ("none".to_owned(), "none".to_owned()),
             Some(estimate) => (
-                if estimate.least_bytes == estimate.most_bytes {
+                if estimate.least_bytes == estimate.most_bytes && estimate.sampled == outcome.would_fetch {
                     format!(
                         "{} (by the sizes of all {} releases)",
                         human_bytes(estimate.bytes),

@@ -30,6 +30,7 @@ mod rebuild;
 mod rehearse;
 mod removed;
 mod sidecars;
+mod size_estimate;
 mod source;
 mod sparse;
 mod spool;

@@ -127,7 +127,8 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
-/// What the downloads of a dry run would come to, by a sample.
+/// What the downloads of a dry run would come to: exact for up to 100 releases whose sizes the origin tells, else estimated
+/// by a sample of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
     /// Bytes of all of them.
@@ -136,7 +137,7 @@ pub struct Estimate {
     pub least_bytes: u64,
     /// See `least_bytes`.
     pub most_bytes: u64,
-    /// Releases whose size is known: asked for now, or else held before.
+    /// Sizes that it is judged by: of so many releases to be fetched, or of all that are held when the origin tells none.
     pub sampled: u64,
     /// Time that they would take, when the last run gives a rate to judge by.
     pub time: Option<Duration>,

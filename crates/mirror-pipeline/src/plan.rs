@@ -23,7 +23,7 @@ use crate::list::{Checksums, readable};
 use crate::options::Storage;
 use crate::outcome::FIRST;
 use crate::presence::Presence;
-use crate::rehearse::Sample;
+use crate::size_estimate::SizeSample;
 use crate::verify::HashJob;
 
 /// One job for the fetcher.
@@ -232,8 +232,8 @@ pub(crate) struct Planner {
     pub(crate) on_full: Option<Box<dyn FnOnce() + Send>>,
     /// Held files that wait for company on their way to be hashed.
     pub(crate) to_hash: Vec<HashJob>,
-    /// What a dry run knows of sizes.
-    pub(crate) sample: Sample,
+    /// What a dry run estimates sizes by.
+    pub(crate) sample: SizeSample,
     pub(crate) report: PlanReport,
 }
 
@@ -508,8 +508,8 @@ impl Planner {
             self.report.to_fetch += 1;
         }
         let Some(sinks) = &self.sinks else {
-            if let Some(place) = self.sample.place(&id).filter(|_| !hash_it) {
-                self.sample.wanted(place, from.url(&id)?);
+            if !hash_it && let Some(rank) = self.sample.want(&id, held) {
+                self.sample.candidate(rank, from.url(&id)?);
             }
             return Ok(Ok(()));
         };
@@ -549,7 +549,7 @@ impl Planner {
     }
 
     /// Ends planning.
-    pub(crate) fn finish(mut self) -> (PlanReport, Sample) {
+    pub(crate) fn finish(mut self) -> (PlanReport, SizeSample) {
         self.stats.plan_finished();
         self.report.complete = self.complete && !self.cancel.is_cancelled();
         if let Some(sinks) = &self.sinks

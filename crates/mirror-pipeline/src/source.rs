@@ -28,8 +28,8 @@ use crate::names::{paths_of, sparse_names};
 use crate::options::{DownloadOptions, Upstream};
 use crate::plan::{Parsed, PlanReport, Planner, Sinks, wants_file};
 use crate::presence::Presence;
-use crate::rehearse::Sample;
 use crate::removed::bit_of;
+use crate::size_estimate::SizeSample;
 use crate::sparse::{FileAnswer, SparseRegistry};
 use crate::threads::{join, spawn};
 
@@ -265,7 +265,7 @@ impl Run {
             unread,
             on_full,
             to_hash: Vec::new(),
-            sample: Sample::default(),
+            sample: SizeSample::default(),
             report: PlanReport { elsewhere, unsatisfied, first_unsatisfied, ..PlanReport::default() },
         };
         if let Records::Closed { .. } = records {
@@ -307,7 +307,7 @@ fn way(
 pub(crate) fn plan_all(
     mut planner: Planner,
     records: Records,
-) -> Result<(PlanReport, Sample), PipelineError> {
+) -> Result<(PlanReport, SizeSample), PipelineError> {
     for (name, why) in std::mem::take(&mut planner.unread) {
         planner.unread(&name, &why);
     }

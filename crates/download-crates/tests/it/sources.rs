@@ -204,7 +204,7 @@ fn a_dry_run_touches_nothing_and_estimates() {
     assert!(world.origin.hits_below("/crates/") <= 50);
 }
 
-/// The same selection is judged by the same releases: the estimate does not jump from run to run.
+/// Asks about the same releases in both runs: the estimate does not jump.
 #[test]
 fn two_dry_runs_estimate_the_same() {
     let world = World::new(TestRegistry::generate(7, 300, 1000));
@@ -216,6 +216,37 @@ fn two_dry_runs_estimate_the_same() {
     assert!(first.contains("between") && first.contains("by the sizes of 100 releases"), "{first}");
     assert_eq!(estimate(), first);
     assert!(world.origin.hits_below("/crates/") <= 200, "few are asked for");
+}
+
+/// Asks about a crate of which a large version is held, although its hash does not put it among those that a dry run
+/// into an empty mirror asks about.
+#[test]
+fn a_dry_run_asks_for_what_is_probably_large() {
+    let mut registry = TestRegistry::default();
+    for number in 0..250 {
+        registry.add(&format!("small-{number}"), "1.0.0", &vec![b's'; 200 + number]);
+    }
+    registry.add("large", "1.0.0", &vec![b'l'; 2_000_000]);
+    let mut world = World::new(registry);
+    run(&mut world.mirroring("out")).expect(0);
+    for number in 0..250 {
+        world.registry.add(&format!("small-{number}"), "2.0.0", &vec![b'S'; 300 + number]);
+    }
+    world.registry.add("large", "2.0.0", &vec![b'L'; 3_000_000]);
+    world.publish();
+    let large = "/crates/large/large-2.0.0.crate";
+    let dry = |out: &str| {
+        let ended = run(world.mirroring(out).args(["--latest", "1", "--dry-run"])).expect(0);
+        assert_eq!(ended.count("would fetch"), 251);
+        assert!(ended.value("bytes").contains("by the sizes of 100 releases"), "{}", ended.value("bytes"));
+        (ended.value("bytes").to_owned(), world.origin.hits(large))
+    };
+    let (without, hits) = dry("empty");
+    assert!(hits == 0 && !without.contains("MiB"), "nothing tells the large one from the others: {without}");
+    let (with, hits) = dry("out");
+    assert_eq!(hits, 1, "{with}");
+    // The small ones come to 104 KiB, and differ by little.
+    assert!(with.starts_with("about 3.0 MiB, between 3.0 MiB and 3.0 MiB"), "{with}");
 }
 
 /// Takes the download address from the `config.json` of a directory, a checkout and a bare repository. A clone from
