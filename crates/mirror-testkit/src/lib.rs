@@ -22,7 +22,9 @@ mod tree;
 pub use fault::{Ask, Fault};
 pub use git_daemon::{GitDaemon, GitFault};
 pub use git_http::GitHttp;
-pub use hostile::{ClientFault, HostileClients, HostileOrigin, Hostility, Http1Fault, Http2Fault};
+pub use hostile::{
+    ClientFault, FloodingGit, GitFlood, HostileClients, HostileOrigin, Hostility, Http1Fault, Http2Fault,
+};
 #[cfg(unix)]
 pub use kills::{KillKind, KillOptions, KillReport, kill};
 pub use origin::{Origin, OriginOptions, Protocol, Site};

@@ -9,6 +9,7 @@ mod catalogue_damage;
 mod closure;
 mod crash;
 mod faults;
+mod git_floods;
 mod hostile;
 mod hostile_origins;
 mod lines;

@@ -10,6 +10,7 @@ use gix::protocol::handshake::Ref;
 use gix::remote::{Direction, fetch::Shallow, fetch::Tags};
 use mirror_types::Address;
 
+use super::allowance::Allowance;
 use super::disk;
 use super::error::{UpdateError, one_line};
 use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
@@ -269,7 +270,11 @@ impl Attempt {
             self.options.proxies.of(self.url.reveal()).map_err(Failure::Refused)?;
         }
         let http = transport::options(repo, self.url.reveal(), &self.options).map_err(Failure::Final)?;
-        then(Session::open(repo, &remote, http, &self.agent(), meter).map_err(classify)?)
+        let allowance = Allowance::default();
+        let session = Session::open(repo, &remote, http, &self.agent(), meter, &allowance);
+        let done = session.map_err(classify).and_then(then);
+        // Whatever its error became on the way up, the next attempt would hear the same.
+        done.map_err(|failure| allowance.exceeded().map_or(failure, Failure::Final))
     }
 
     /// Fetches what is new; when it is taken apart, objects of any size may be among it.

@@ -8,8 +8,10 @@
 //!
 //! Beside `git/`, the modules below are the ones that know gix.
 
+mod allowance;
 mod checkout;
 mod clone;
+mod connect;
 mod disk;
 mod error;
 mod incoming;
@@ -18,6 +20,7 @@ mod lock;
 mod marker;
 mod options;
 mod packs;
+mod program;
 mod receive;
 mod refs;
 mod settle;

@@ -19,6 +19,8 @@ use gix::protocol::transport::client::TransportWithoutIO as _;
 use gix::protocol::transport::client::blocking_io::Transport;
 use gix::remote::{Connection, Direction};
 
+use super::allowance::{Allowance, Stage};
+use super::connect::connect;
 use super::supervise::Meter;
 
 type Feature = (&'static str, Option<String>);
@@ -30,19 +32,23 @@ pub(super) struct Session<'s, 'r> {
     handshake: Handshake,
     refs: RefMap,
     agent: Feature,
+    allowance: Allowance,
 }
 
 impl<'s, 'r> Session<'s, 'r> {
     /// Connects to `remote`, and lists of its references those that its refspecs name. `options` are for the
-    /// transport; without, they are those of git's configuration.
+    /// transport; without, they are those of git's configuration. The remote may say as much as `allowance` has left,
+    /// which tells afterwards whether that was why it failed.
     pub(super) fn open(
         repo: &'r gix::Repository,
         remote: &'s gix::Remote<'r>,
         options: Option<Box<dyn Any>>,
         agent: &str,
         meter: &Meter,
+        allowance: &Allowance,
     ) -> Result<Self> {
-        let mut connection = remote.connect(Direction::Fetch)?;
+        allowance.enter(Stage::Listing);
+        let mut connection = remote.to_connection_with_transport(connect(repo, remote, allowance)?);
         let mut authenticate = connection.configured_credentials_for_current_url();
         let transport = connection.transport_mut();
         let options = match options {
@@ -62,7 +68,7 @@ impl<'s, 'r> Session<'s, 'r> {
         };
         let asked = handshake.prepare_lsrefs_or_extract_refmap(agent.clone(), true, context)?;
         let refs = asked.fetch_blocking(progress, transport, false)?;
-        Ok(Self { repo, connection, handshake, refs, agent })
+        Ok(Self { repo, connection, handshake, refs, agent, allowance: allowance.clone() })
     }
 
     /// Returns what the remote has.
@@ -110,8 +116,11 @@ impl<'s, 'r> Session<'s, 'r> {
             tags: Tags::None,
             reject_shallow_remote: repo.config_snapshot().boolean("clone.rejectShallow").unwrap_or(false),
         };
+        let allowance = self.allowance;
+        allowance.enter(Stage::Negotiating);
         let take = |pack: &mut dyn BufRead, progress: &mut dyn DynNestedProgress, _: &AtomicBool| {
-            take(pack, progress).map(|()| true)
+            allowance.enter(Stage::Sending);
+            take(&mut allowance.renewed_by(pack), progress).map(|()| true)
         };
         gix::protocol::fetch(&mut negotiate, take, meter.root(), interrupt, context, options).map(drop)
     }

@@ -6,6 +6,7 @@
 
 mod checkouts;
 mod fixture;
+mod floods;
 mod large_objects;
 mod network;
 mod oversize;

@@ -2,6 +2,7 @@
 //! frames of HTTP/2.
 
 mod client;
+mod git;
 mod http1;
 mod http2;
 mod worker;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::origin::Protocol;
 
 pub use client::{ClientFault, HostileClients};
+pub use git::{FloodingGit, GitFlood};
 pub use http1::Http1Fault;
 pub use http2::Http2Fault;
 
