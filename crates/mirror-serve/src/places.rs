@@ -123,8 +123,9 @@ impl Places {
         let frame = held.frame?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let OpenBundle { reader, modified, .. } = open.get(frame.bundle)?;
-        (frame.offset.checked_add(frame.len)? <= reader.len() && reader.is_at_hand(frame.offset, frame.len))
-            .then(|| Located::Bundled(Arc::clone(reader), frame, *modified))
+        // Whoever reads the frame looks whether that has to be waited for.
+        let is_there = frame.offset.checked_add(frame.len)? <= reader.len();
+        is_there.then(|| Located::Bundled(Arc::clone(reader), frame, *modified))
     }
 
     fn bundled(&self, held: &Held) -> Result<Option<Located>, ServeError> {
