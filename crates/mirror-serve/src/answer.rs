@@ -110,6 +110,7 @@ impl App {
 
     /// Answers; whatever goes wrong has an answer too.
     pub(crate) async fn answer(self: &Arc<Self>, head: &Parts, asker: &Asker) -> Answer {
+        let work = asker.seat.work();
         let route = Route::of(head.uri.path());
         let kind = match route {
             Route::Index(_) | Route::Config => Kind::Index,
@@ -139,6 +140,8 @@ impl App {
         if head.method == Method::HEAD {
             *answer.body_mut() = ServeBody::Empty;
         }
+        // For room it waits for its client.
+        drop(work);
         if let ServeBody::Whole(text) = answer.body()
             && text.len() > SHORT_BYTES
         {

@@ -14,7 +14,8 @@ pub struct TlsFiles {
 #[derive(Debug, Clone, Copy)]
 pub struct ServeLimits {
     /// Connections at a time. When one more comes, the one that has moved nothing for the longest time makes room, or the
-    /// slowest of those that move less than 16 KiB a second; when all are faster, it is closed at once.
+    /// slowest of those that move less than 16 KiB a second; when all are faster, it waits
+    /// for a second and is closed.
     pub connections: usize,
     /// Requests at a time on a connection of HTTP/2.
     pub streams: u32,

@@ -15,7 +15,7 @@ pub(crate) const LITTLE_BYTES: u64 = 1 << 10;
 /// A connection that moved something in this time is not idle.
 const BUSY: Duration = Duration::from_secs(1);
 /// A connection is judged by its rate when it is at least so old.
-const SETTLED: Duration = Duration::from_secs(2);
+const SETTLED: Duration = Duration::from_millis(500);
 /// A connection that takes less, bytes a second, makes room for others though it is not idle: that little can be taken
 /// by any number of clients that only want to be in the way.
 const SLOW: f64 = 16.0 * 1024.0;
@@ -38,6 +38,21 @@ struct Moves {
     last: Option<Instant>,
     /// Bytes, as far as they counted at `last`.
     recent: f64,
+    /// Things that the server does for it now: while there are some, it waits for us and not we for it.
+    works: usize,
+    /// When the last of them ended.
+    worked: Option<Instant>,
+}
+
+/// Something that the server does for a connection, until this is dropped.
+pub(crate) struct Work(Arc<Seat>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let mut moves = self.0.moves();
+        moves.works -= 1;
+        moves.worked = Some(Instant::now());
+    }
 }
 
 impl Moves {
@@ -100,6 +115,12 @@ impl Seat {
         self.moves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes that the server is at work for the client.
+    pub(crate) fn work(self: &Arc<Self>) -> Work {
+        self.moves().works += 1;
+        Work(Arc::clone(self))
+    }
+
     /// Notes that so many bytes of bodies went to the client.
     pub(crate) fn moved(&self, bytes: u64) {
         self.moved_at(bytes, Instant::now());
@@ -131,10 +152,11 @@ impl Seat {
         self.cut.cancelled().await;
     }
 
-    /// Since when it has moved nothing, and whether it ever has.
-    fn idle_since(&self) -> (Instant, bool) {
-        let last = self.moves().last;
-        (last.unwrap_or(self.began), last.is_some())
+    /// Since when it has moved nothing, and whether it ever has; `None` while it waits for the server.
+    fn idle_since(&self) -> Option<(Instant, bool)> {
+        let moves = self.moves();
+        let since = moves.last.max(moves.worked).unwrap_or(self.began);
+        (moves.works == 0).then_some((since, moves.last.is_some()))
     }
 
     /// Bytes that it moves in a second.
@@ -195,20 +217,23 @@ fn make_room(seats: &mut HashMap<u64, Arc<Seat>>, now: Instant) -> bool {
 
 /// The one that has moved nothing for the longest time.
 fn idle(seats: &HashMap<u64, Arc<Seat>>, now: Instant) -> Option<u64> {
-    let since = seats.iter().map(|(number, seat)| (seat.idle_since().0, *number));
+    let since = seats.iter().filter_map(|(number, seat)| Some((seat.idle_since()?.0, *number)));
     since.filter(|(since, _)| now.saturating_duration_since(*since) > BUSY).min().map(|(_, number)| number)
 }
 
 /// The slowest of those that have had time to show how fast they are.
 fn slow(seats: &HashMap<u64, Arc<Seat>>, now: Instant) -> Option<u64> {
-    let settled = seats.iter().filter(|(_, seat)| now.saturating_duration_since(seat.began) > SETTLED);
+    let settled = seats.iter().filter(|(_, seat)| {
+        let has_moved = seat.idle_since().is_some_and(|(_, ever)| ever);
+        has_moved && now.saturating_duration_since(seat.began) > SETTLED
+    });
     let rates = settled.map(|(number, seat)| (seat.rate(now), *number)).filter(|(rate, _)| *rate < SLOW);
     rates.min_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, number)| number)
 }
 
 /// The oldest of those that have not moved anything yet.
 fn silent(seats: &HashMap<u64, Arc<Seat>>) -> Option<u64> {
-    let all = seats.iter().map(|(number, seat)| (seat.idle_since(), *number));
+    let all = seats.iter().filter_map(|(number, seat)| Some((seat.idle_since()?, *number)));
     all.filter(|((_, ever), _)| !ever).min().map(|(_, number)| number)
 }
 
@@ -275,6 +300,20 @@ mod tests {
         assert_eq!(numbers(now), Some(taken[1].number));
         assert_eq!(numbers(now), None, "the fast one stays");
         assert!(!taken[0].seat.cut.is_cancelled() && taken[1].seat.cut.is_cancelled());
+    }
+
+    #[test]
+    fn who_waits_for_the_server_is_neither_idle_nor_slow() {
+        let seats = Arc::new(Seats::new(1, UNIT_BYTES));
+        let waits = seats.take().expect("a place");
+        let works = [waits.seat.work(), waits.seat.work()];
+        let make_room = |now| make_room(&mut seats.taken.lock().expect("lock").1, now);
+        let later = |seconds| Instant::now() + Duration::from_secs(seconds);
+        assert!(!make_room(later(100)));
+        waits.seat.moved(1);
+        assert!(!make_room(later(100)));
+        drop(works);
+        assert!(make_room(later(2)), "it waits for nobody");
     }
 
     #[test]

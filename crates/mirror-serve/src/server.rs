@@ -17,7 +17,7 @@ use crate::error::ServeError;
 use crate::files::{self, Files};
 use crate::mirror::Mirror;
 use crate::options::{ServeLimits, ServeOptions};
-use crate::seats::Seats;
+use crate::seats::{Seats, Taken};
 use crate::source::PIECE_BYTES;
 use crate::tls;
 
@@ -28,6 +28,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const MAX_SHARE_BYTES: usize = 1 << 20;
 /// Until a connection is taken again after one could not be.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
+/// Until a connection is turned away because none makes room for it; the next ones wait with it.
+const PLACE_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked for a place meanwhile.
+const LOOK_FOR_PLACE_EVERY: Duration = Duration::from_millis(20);
 /// How often it is said that none can be.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -119,7 +123,7 @@ impl Server {
                 }
             };
             let counters = &self.app.counters;
-            let Some(taken) = seats.take() else {
+            let Some(taken) = place(&seats, &stop).await else {
                 counters.turned_away.fetch_add(1, Relaxed);
                 continue;
             };
@@ -142,6 +146,18 @@ impl Server {
         if tokio::time::timeout(self.limits.grace_time, tasks.wait()).await.is_err() {
             tracing::warn!(connections = tasks.len(), "cut off what did not end in time");
         }
+    }
+}
+
+/// Takes a place, as soon as there is one or somebody makes room; `None` when nobody does in time.
+async fn place(seats: &Arc<Seats>, stop: &CancellationToken) -> Option<Taken> {
+    let until = Instant::now() + PLACE_WITHIN;
+    loop {
+        let taken = seats.take();
+        if taken.is_some() || stop.is_cancelled() || Instant::now() > until {
+            return taken;
+        }
+        tokio::time::sleep(LOOK_FOR_PLACE_EVERY).await;
     }
 }
 

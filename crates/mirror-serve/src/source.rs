@@ -123,6 +123,7 @@ impl Source {
         let len = self.left().min(PIECE_BYTES as u64);
         let piece = self.range.start..self.range.start + len;
         let room = self.seat.room(bytes_of(&piece)).await;
+        let _work = self.seat.work();
         let last = piece.end == self.range.end;
         let Self { app, what, .. } = self;
         let bytes = match what {
