@@ -7,15 +7,13 @@ use std::time::Instant;
 
 use mirror_archive::{Against, ArchiveError, CreateOptions, Monitor, VerifyOptions};
 use mirror_telemetry::{ProgressHandle, WorkDone, WorkProgress};
+use mirror_types::ExitStatus;
 
 mod flags;
 mod resolve;
 mod summary;
 
 use flags::{Command, Flags, Reports};
-
-const USAGE: u8 = 2;
-const INTEGRITY: u8 = 4;
 
 /// What to do.
 enum Order {
@@ -30,18 +28,18 @@ fn main() -> ExitCode {
     };
     let (order, reports) = match resolve(&flags) {
         Ok(order) => order,
-        Err(error) => return complain(&error, USAGE),
+        Err(error) => return complain(&error, ExitStatus::Usage),
     };
     let terminal = ProgressHandle::new();
     let _log = match mirror_telemetry::init_logging(&resolve::logging(&reports), &terminal) {
         Ok(log) => log,
-        Err(error) => return complain(&error.into(), USAGE),
+        Err(error) => return complain(&error.into(), ExitStatus::Usage),
     };
     let monitor = Arc::new(Monitor::new());
     let stop = Arc::clone(&monitor);
     let signal = match mirror_cli::watch("stopping", move || stop.cancel()) {
         Ok(signal) => signal,
-        Err(error) => return complain(&error.into(), 1),
+        Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     let progress = reports.progress.then(|| progress(&monitor, &reports, &terminal));
     let result = carry_out(&order, &monitor);
@@ -49,12 +47,12 @@ fn main() -> ExitCode {
         progress.finish();
     }
     match result {
-        Ok((text, code)) => {
+        Ok((text, status)) => {
             mirror_cli::print(&text);
-            ExitCode::from(code)
+            ExitCode::from(status.code())
         }
         Err(error) => {
-            let code = signal.exit_code(error.exit_code());
+            let code = signal.exit_code(error.kind().exit_status());
             complain(&error.into(), code)
         }
     }
@@ -69,13 +67,13 @@ fn resolve(flags: &Flags) -> anyhow::Result<(Order, Reports)> {
     }
 }
 
-/// The summary, and the exit code.
-fn carry_out(order: &Order, monitor: &Monitor) -> Result<(String, u8), ArchiveError> {
+/// Returns the summary, and how the run ends.
+fn carry_out(order: &Order, monitor: &Monitor) -> Result<(String, ExitStatus), ArchiveError> {
     let begun = Instant::now();
     match order {
         Order::Create(options) => {
             let created = mirror_archive::create(options, monitor)?;
-            Ok((summary::created(&created, begun.elapsed()), 0))
+            Ok((summary::created(&created, begun.elapsed()), ExitStatus::Complete))
         }
         Order::Verify(options) => {
             let verified = mirror_archive::verify(options, monitor, &mut |finding| {
@@ -83,7 +81,7 @@ fn carry_out(order: &Order, monitor: &Monitor) -> Result<(String, u8), ArchiveEr
             })?;
             let compared = !matches!(options.against, Against::Nothing);
             let text = summary::verified(&verified, compared, begun.elapsed());
-            Ok((text, if verified.is_good() { 0 } else { INTEGRITY }))
+            Ok((text, if verified.is_good() { ExitStatus::Complete } else { ExitStatus::Integrity }))
         }
     }
 }
@@ -102,6 +100,6 @@ fn progress(monitor: &Arc<Monitor>, reports: &Reports, terminal: &ProgressHandle
     WorkProgress::start(done, reports.progress_interval, std::io::stderr().is_terminal(), terminal)
 }
 
-fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
+fn complain(error: &anyhow::Error, code: impl Into<u8>) -> ExitCode {
     mirror_cli::complain(env!("CARGO_PKG_NAME"), error, code)
 }

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use mirror_cli::Watch;
-use mirror_pipeline::{ExitCode as Code, Outcome, PipelineError, StoreError};
+use mirror_pipeline::{Outcome, PipelineError, StoreError};
 use mirror_telemetry::{Listener, Progress, ProgressHandle, RunStats};
+use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
 
 mod flags;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
             settings.options.fetch.conns_bound = open_files::connections().unwrap_or(0);
             settings
         }
-        Err(error) => return complain(&error, Code::Usage),
+        Err(error) => return complain(&error, ExitStatus::Usage),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(network_threads())
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return complain(&error.into(), Code::Internal),
+        Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     let code = runtime.block_on(run(settings));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -56,11 +57,11 @@ fn main() -> ExitCode {
 fn gaps(flags: &Flags) -> ExitCode {
     let layout = match resolve::layout(flags) {
         Ok(layout) => layout,
-        Err(error) => return complain(&error, Code::Usage),
+        Err(error) => return complain(&error, ExitStatus::Usage),
     };
     let _log = match mirror_telemetry::init_logging(&flags.reports.log(), &ProgressHandle::new()) {
         Ok(log) => log,
-        Err(error) => return complain(&error.into(), Code::Usage),
+        Err(error) => return complain(&error.into(), ExitStatus::Usage),
     };
     let listed = || {
         if let Some(path) = &flags.acknowledge_gaps {
@@ -75,8 +76,8 @@ fn gaps(flags: &Flags) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let code = error.exit_code();
-            complain(&advised(error), code)
+            let status = error.kind().exit_status();
+            complain(&advised(error), status)
         }
     }
 }
@@ -85,26 +86,26 @@ fn gaps(flags: &Flags) -> ExitCode {
 fn rebuild(flags: &Flags) -> ExitCode {
     let options = match resolve::rebuild(flags) {
         Ok(options) => options,
-        Err(error) => return complain(&error, Code::Usage),
+        Err(error) => return complain(&error, ExitStatus::Usage),
     };
     let _log = match mirror_telemetry::init_logging(&flags.reports.log(), &ProgressHandle::new()) {
         Ok(log) => log,
-        Err(error) => return complain(&error.into(), Code::Usage),
+        Err(error) => return complain(&error.into(), ExitStatus::Usage),
     };
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
     let signal = match mirror_cli::watch("stopping: the catalogue stays as it was", move || stop.cancel()) {
         Ok(signal) => signal,
-        Err(error) => return complain(&error.into(), Code::Internal),
+        Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     match mirror_pipeline::rebuild_catalogue(&options, &cancel) {
         Ok(outcome) => {
             mirror_cli::print(&summary::of_rebuild(&outcome, &options.out));
-            ExitCode::from(signal.exit_code(outcome.exit_code() as u8))
+            ExitCode::from(signal.exit_code(outcome.exit_status()))
         }
         Err(error) => {
-            let code = error.exit_code();
-            complain(&advised(error), code)
+            let status = error.kind().exit_status();
+            complain(&advised(error), status)
         }
     }
 }
@@ -120,13 +121,13 @@ async fn run(settings: Settings) -> ExitCode {
     let handle = ProgressHandle::new();
     let _log = match mirror_telemetry::init_logging(&settings.log, &handle) {
         Ok(log) => log,
-        Err(error) => return complain(&error.into(), Code::Usage),
+        Err(error) => return complain(&error.into(), ExitStatus::Usage),
     };
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
     let listener = match &settings.listen {
         Some(addr) if !settings.options.dry_run => match Listener::start(addr, stats.clone()).await {
             Ok(listener) => Some(listener),
-            Err(error) if settings.listen_asked => return complain(&error.into(), Code::Usage),
+            Err(error) if settings.listen_asked => return complain(&error.into(), ExitStatus::Usage),
             Err(error) => {
                 tracing::warn!("no status listener: {error}; use --listen ADDR for another one");
                 None
@@ -138,7 +139,7 @@ async fn run(settings: Settings) -> ExitCode {
     let stop = cancel.clone();
     let signal = match mirror_cli::watch("stopping: what is under way is committed", move || stop.cancel()) {
         Ok(signal) => signal,
-        Err(error) => return complain(&error.into(), Code::Internal),
+        Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     let progress =
         (!settings.options.dry_run).then(|| Progress::start(stats.clone(), settings.progress, &handle));
@@ -159,11 +160,11 @@ fn finish(result: Result<Outcome, PipelineError>, settings: &Settings, signal: &
     match result {
         Ok(outcome) => {
             mirror_cli::print(&summary::of(&outcome, &settings.options));
-            ExitCode::from(signal.exit_code(outcome.exit_code() as u8))
+            ExitCode::from(signal.exit_code(outcome.exit_status()))
         }
         Err(error) => {
-            let code = error.exit_code();
-            complain(&advised(error), code)
+            let status = error.kind().exit_status();
+            complain(&advised(error), status)
         }
     }
 }
@@ -182,6 +183,6 @@ fn advised(error: PipelineError) -> anyhow::Error {
     }
 }
 
-fn complain(error: &anyhow::Error, code: Code) -> ExitCode {
-    mirror_cli::complain(env!("CARGO_PKG_NAME"), error, code as u8)
+fn complain(error: &anyhow::Error, status: ExitStatus) -> ExitCode {
+    mirror_cli::complain(env!("CARGO_PKG_NAME"), error, status)
 }

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use mirror_cli::Watch;
-use mirror_pipeline::{ExitCode as Code, ExtractOutcome, ExtractTask, PipelineError};
+use mirror_pipeline::{ExtractOutcome, ExtractTask, PipelineError};
 use mirror_telemetry::{Progress, ProgressHandle, RunStats};
+use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
 
 mod flags;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     };
     match resolve::resolve(&flags) {
         Ok(settings) => run(&settings),
-        Err(error) => complain(&error, Code::Usage),
+        Err(error) => complain(&error, ExitStatus::Usage),
     }
 }
 
@@ -31,14 +32,14 @@ fn run(settings: &Settings) -> ExitCode {
     let handle = ProgressHandle::new();
     let _log = match mirror_telemetry::init_logging(&settings.log, &handle) {
         Ok(log) => log,
-        Err(error) => return complain(&error.into(), Code::Usage),
+        Err(error) => return complain(&error.into(), ExitStatus::Usage),
     };
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
     let signal = match mirror_cli::watch("stopping: what is under way is committed", move || stop.cancel()) {
         Ok(signal) => signal,
-        Err(error) => return complain(&error.into(), Code::Internal),
+        Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     let is_list = matches!(settings.options.task, ExtractTask::List);
     let progress = (!is_list).then(|| Progress::start(stats.clone(), settings.progress, &handle));
@@ -87,25 +88,25 @@ fn finish(result: Result<ExtractOutcome, End>, settings: &Settings, signal: &Wat
             let text = summary::of(&outcome, &settings.options);
             match settings.options.task {
                 // The listing is for pipes: what is said beside it goes elsewhere.
-                ExtractTask::List if outcome.exit_code() == Code::Complete => {}
+                ExtractTask::List if outcome.exit_status() == ExitStatus::Complete => {}
                 ExtractTask::List => mirror_cli::say(&text),
                 _ => mirror_cli::print(&text),
             }
-            ExitCode::from(signal.exit_code(outcome.exit_code() as u8))
+            ExitCode::from(signal.exit_code(outcome.exit_status()))
         }
         Err(End::Work(error)) => {
-            let code = error.exit_code();
-            complain(&error.into(), code)
+            let status = error.kind().exit_status();
+            complain(&error.into(), status)
         }
         Err(End::Listing(error)) => {
             let error = anyhow::Error::new(error).context(
                 "the listing could not be written whole to standard output; make room, or pipe it elsewhere",
             );
-            complain(&error, Code::Storage)
+            complain(&error, ExitStatus::Storage)
         }
     }
 }
 
-fn complain(error: &anyhow::Error, code: Code) -> ExitCode {
-    mirror_cli::complain(env!("CARGO_PKG_NAME"), error, code as u8)
+fn complain(error: &anyhow::Error, status: ExitStatus) -> ExitCode {
+    mirror_cli::complain(env!("CARGO_PKG_NAME"), error, status)
 }

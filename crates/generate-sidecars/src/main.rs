@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use mirror_cli::Watch;
-use mirror_pipeline::{ExitCode as Code, PipelineError, SidecarOutcome};
+use mirror_pipeline::{PipelineError, SidecarOutcome};
 use mirror_telemetry::{Progress, ProgressHandle, RunStats};
+use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
 
 mod flags;
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     };
     match resolve::resolve(&flags) {
         Ok(settings) => run(&settings),
-        Err(error) => complain(&error, Code::Usage),
+        Err(error) => complain(&error, ExitStatus::Usage),
     }
 }
 
@@ -29,14 +30,14 @@ fn run(settings: &Settings) -> ExitCode {
     let handle = ProgressHandle::new();
     let _log = match mirror_telemetry::init_logging(&settings.log, &handle) {
         Ok(log) => log,
-        Err(error) => return complain(&error.into(), Code::Usage),
+        Err(error) => return complain(&error.into(), ExitStatus::Usage),
     };
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
     let signal = match mirror_cli::watch("stopping: what is under way is finished", move || stop.cancel()) {
         Ok(signal) => signal,
-        Err(error) => return complain(&error.into(), Code::Internal),
+        Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     let progress = Progress::start(stats.clone(), settings.progress, &handle);
     // On a thread of its own, so that a panic still has its exit code.
@@ -52,15 +53,15 @@ fn finish(result: Result<SidecarOutcome, PipelineError>, settings: &Settings, si
     match result {
         Ok(outcome) => {
             mirror_cli::print(&summary::of(&outcome, &settings.options));
-            ExitCode::from(signal.exit_code(outcome.exit_code() as u8))
+            ExitCode::from(signal.exit_code(outcome.exit_status()))
         }
         Err(error) => {
-            let code = error.exit_code();
-            complain(&error.into(), code)
+            let status = error.kind().exit_status();
+            complain(&error.into(), status)
         }
     }
 }
 
-fn complain(error: &anyhow::Error, code: Code) -> ExitCode {
-    mirror_cli::complain(env!("CARGO_PKG_NAME"), error, code as u8)
+fn complain(error: &anyhow::Error, status: ExitStatus) -> ExitCode {
+    mirror_cli::complain(env!("CARGO_PKG_NAME"), error, status)
 }

@@ -1,6 +1,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mirror_types::FaultKind;
+
 use crate::names::shown;
 
 /// Why a directory could not be archived, or an archive not be checked.
@@ -78,17 +80,16 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
-    /// The exit code that a program should end with: 1 internal, 2 usage, 4 integrity, 6 storage, 7
-    /// locked, 130 interrupted.
+    /// Returns what kind of fault this is.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub fn kind(&self) -> FaultKind {
         match self {
-            Self::Internal(_) => 1,
-            Self::Usage(_) | Self::Input { .. } | Self::Special { .. } | Self::Key(_) => 2,
-            Self::Changed { .. } | Self::Inventory { .. } | Self::Strange(_) => 4,
-            Self::Io { .. } => 6,
-            Self::Locked(_) => 7,
-            Self::Interrupted => 130,
+            Self::Internal(_) => FaultKind::Internal,
+            Self::Usage(_) | Self::Input { .. } | Self::Special { .. } | Self::Key(_) => FaultKind::Usage,
+            Self::Changed { .. } | Self::Inventory { .. } | Self::Strange(_) => FaultKind::Integrity,
+            Self::Io { .. } => FaultKind::Storage,
+            Self::Locked(_) => FaultKind::Locked,
+            Self::Interrupted => FaultKind::Stopped,
         }
     }
 
@@ -115,23 +116,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_has_its_exit_code() {
+    fn every_error_has_its_kind_of_fault() {
         let io = || io::Error::other("x");
         let table = [
-            (ArchiveError::Internal("x"), 1),
-            (ArchiveError::Usage("x".to_owned()), 2),
-            (ArchiveError::Input { what: "x", path: "p".into(), source: io() }, 2),
-            (ArchiveError::Special { path: b"p".to_vec(), kind: "fifo" }, 2),
-            (ArchiveError::Key("x".to_owned()), 2),
-            (ArchiveError::changed(b"p", "grew"), 4),
-            (ArchiveError::Inventory { line: 1, why: "x".to_owned() }, 4),
-            (ArchiveError::io("reading", b"p")(io()), 6),
-            (ArchiveError::Strange("p".into()), 4),
-            (ArchiveError::Locked("p".into()), 7),
-            (ArchiveError::Interrupted, 130),
+            (ArchiveError::Internal("x"), FaultKind::Internal),
+            (ArchiveError::Usage("x".to_owned()), FaultKind::Usage),
+            (ArchiveError::Input { what: "x", path: "p".into(), source: io() }, FaultKind::Usage),
+            (ArchiveError::Special { path: b"p".to_vec(), kind: "fifo" }, FaultKind::Usage),
+            (ArchiveError::Key("x".to_owned()), FaultKind::Usage),
+            (ArchiveError::changed(b"p", "grew"), FaultKind::Integrity),
+            (ArchiveError::Inventory { line: 1, why: "x".to_owned() }, FaultKind::Integrity),
+            (ArchiveError::io("reading", b"p")(io()), FaultKind::Storage),
+            (ArchiveError::Strange("p".into()), FaultKind::Integrity),
+            (ArchiveError::Locked("p".into()), FaultKind::Locked),
+            (ArchiveError::Interrupted, FaultKind::Stopped),
         ];
-        for (error, code) in table {
-            assert_eq!(error.exit_code(), code, "{error:?}");
+        for (error, kind) in table {
+            assert_eq!(error.kind(), kind, "{error:?}");
         }
     }
 

@@ -3,10 +3,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Command, Parser};
-use mirror_types::redacted;
-
-/// Usage, as all programs have it.
-const USAGE: u8 = 2;
+use mirror_types::{ExitStatus, redacted};
 
 /// The flags that this process was started with.
 ///
@@ -20,7 +17,7 @@ pub fn flags<F: Parser>() -> Result<F, ExitCode> {
         } else {
             let _ = error.print();
         }
-        ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
+        ExitCode::from(if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Complete }.code())
     })
 }
 

@@ -4,20 +4,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What a run ends with that was stopped, when no signal did it.
-const INTERRUPTED: u8 = 130;
+use mirror_types::ExitStatus;
 
 /// Remembers which signal came.
 #[derive(Debug, Clone, Default)]
 pub struct Watch(Arc<AtomicU8>);
 
 impl Watch {
-    /// The exit code of a run that ended with `code`: when it was stopped, it tells by which signal.
+    /// Returns the exit code of a run that ended like this: when it was stopped, it tells by which signal.
     #[must_use]
-    pub fn exit_code(&self, code: u8) -> u8 {
+    pub fn exit_code(&self, status: ExitStatus) -> u8 {
         match self.0.load(Ordering::Relaxed) {
-            number if number > 0 && code == INTERRUPTED => 128 + number,
-            _ => code,
+            number if number > 0 && status == ExitStatus::Interrupted => 128 + number,
+            _ => status.code(),
         }
     }
 }
@@ -90,12 +89,16 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ExitStatus as E;
 
     #[test]
     fn only_a_run_that_was_stopped_tells_the_signal() {
         let watch = Watch::default();
-        assert_eq!((watch.exit_code(0), watch.exit_code(130)), (0, 130));
+        assert_eq!((watch.exit_code(E::Complete), watch.exit_code(E::Interrupted)), (0, 130));
         watch.0.store(15, Ordering::Relaxed);
-        assert_eq!((watch.exit_code(0), watch.exit_code(3), watch.exit_code(130)), (0, 3, 143));
+        assert_eq!(
+            (watch.exit_code(E::Complete), watch.exit_code(E::Records), watch.exit_code(E::Interrupted)),
+            (0, 3, 143)
+        );
     }
 }

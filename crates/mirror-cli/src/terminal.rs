@@ -17,10 +17,10 @@ pub fn say(text: &str) {
 
 /// Tells why `program` ends, the whole chain of reasons; with `code`.
 #[must_use]
-pub fn complain(program: &str, error: &anyhow::Error, code: u8) -> ExitCode {
+pub fn complain(program: &str, error: &anyhow::Error, code: impl Into<u8>) -> ExitCode {
     let chain = format!("{error:#}");
     say(&format!("{program}: {}", chain.replace(|c: char| c.is_control() && c != '\n', "?")));
-    ExitCode::from(code)
+    ExitCode::from(code.into())
 }
 
 /// Appends a line of a summary: a name, and in the next column its value.

@@ -31,6 +31,6 @@ pub use selection::{NameSet, Selected, Selection, Shard};
 pub use source::{BlobId, Change, IndexSource, Visit};
 pub use target::Target;
 pub use update::{
-    History, ProxyRule, QuietWatch, UpdateError, UpdateEvent, UpdateFault, UpdateOptions, UpdatePhase,
-    UpdateStatus, UpdateWatch, Updated, update_index,
+    History, ProxyRule, QuietWatch, UpdateError, UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus,
+    UpdateWatch, Updated, update_index,
 };

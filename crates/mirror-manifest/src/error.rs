@@ -1,21 +1,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use mirror_types::{MirrorId, disk_advice};
+use mirror_types::{FaultKind, MirrorId, disk_advice};
 use rusqlite::ErrorCode;
-
-/// What kind of fault a [`ManifestError`] is; maps to an exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ManifestFault {
-    /// Another run holds the manifest.
-    Locked,
-    /// The file that was named is no manifest, or not this mirror's.
-    Usage,
-    /// Manifest or catalogue are damaged.
-    Integrity,
-    /// The disk or the file system failed.
-    Storage,
-}
 
 /// Why manifest or catalogue could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -181,18 +168,18 @@ pub(crate) fn is_damage(source: &rusqlite::Error) -> bool {
 impl ManifestError {
     /// What kind of fault this is.
     #[must_use]
-    pub fn kind(&self) -> ManifestFault {
+    pub fn kind(&self) -> FaultKind {
         match self {
-            Self::Busy { .. } => ManifestFault::Locked,
-            Self::NotAManifest { .. } | Self::OthersManifest { .. } => ManifestFault::Usage,
-            Self::Io { .. } | Self::Lines { .. } => ManifestFault::Storage,
+            Self::Busy { .. } => FaultKind::Locked,
+            Self::NotAManifest { .. } | Self::OthersManifest { .. } => FaultKind::Usage,
+            Self::Io { .. } | Self::Lines { .. } => FaultKind::Storage,
             Self::Strange { .. }
             | Self::BadLine { .. }
             | Self::BadLines { .. }
             | Self::DamagedCatalogue { .. }
-            | Self::NewerCatalogue { .. } => ManifestFault::Integrity,
-            Self::Catalogue { source, .. } if is_damage(source) => ManifestFault::Integrity,
-            Self::Catalogue { .. } => ManifestFault::Storage,
+            | Self::NewerCatalogue { .. } => FaultKind::Integrity,
+            Self::Catalogue { source, .. } if is_damage(source) => FaultKind::Integrity,
+            Self::Catalogue { .. } => FaultKind::Storage,
         }
     }
 }

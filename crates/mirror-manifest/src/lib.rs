@@ -15,7 +15,7 @@ pub use catalogue::{
     Catalogue, CatalogueBatch, Census, DirRow, FailureRow, Frame, GapRow, Held, HeldRelease, LOST, Place,
     ReplayReport, UnavailableRow, Withdrawal,
 };
-pub use error::{ManifestError, ManifestFault};
+pub use error::ManifestError;
 pub use lines::{IndexFileRow, LinePacker, LinesReader, LinesReport, LinesWriter, PackedLines, TextDigest};
 pub use record::{EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM, SCHEMA_VERSION, rfc3339};
 pub use shape::{ManifestShape, manifest_shape};

@@ -208,6 +208,8 @@ pub fn read_from<E: From<ManifestError>>(
 mod tests {
     use proptest::prelude::*;
 
+    use mirror_types::FaultKind;
+
     use super::*;
 
     const MIRROR: MirrorId = MirrorId::from_bytes([1; 16]);
@@ -272,17 +274,17 @@ mod tests {
         {
             std::fs::write(&path, text).expect("write");
             let error = open(MIRROR).expect_err("no manifest");
-            assert_eq!(error.kind(), crate::ManifestFault::Usage, "{error}");
+            assert_eq!(error.kind(), FaultKind::Usage, "{error}");
             assert_eq!(std::fs::read(&path).expect("read"), text);
         }
         std::fs::write(&path, "").expect("write");
         let (mut writer, _) = open(MIRROR).expect("an empty file");
-        assert_eq!(open(MIRROR).expect_err("in use").kind(), crate::ManifestFault::Locked);
+        assert_eq!(open(MIRROR).expect_err("in use").kind(), FaultKind::Locked);
         writer.append(&[record(1)]).expect("append");
         drop(writer);
         let before = std::fs::read(&path).expect("read");
         let error = open(MirrorId::from_bytes([2; 16])).expect_err("another mirror's");
-        assert_eq!(error.kind(), crate::ManifestFault::Usage, "{error}");
+        assert_eq!(error.kind(), FaultKind::Usage, "{error}");
         assert_eq!(std::fs::read(&path).expect("read"), before);
         assert!(open(MIRROR).is_ok());
     }
@@ -295,7 +297,7 @@ mod tests {
         std::fs::write(&path, "{\"url\":\"a\"}\n{\"ur\n{\"url\":\"b\"}\n").expect("write");
         let error = read_from::<ManifestError>(&path, 0, &mut |_, _| Ok(())).expect_err("bad line");
         assert!(error.to_string().contains("byte 12"), "{error}");
-        assert_eq!(error.kind(), crate::ManifestFault::Integrity);
+        assert_eq!(error.kind(), FaultKind::Integrity);
     }
 
     proptest! {

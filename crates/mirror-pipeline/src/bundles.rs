@@ -10,12 +10,12 @@ use std::time::SystemTime;
 use mirror_manifest::{
     Catalogue, CatalogueBatch, EXISTING, Frame, HeldRelease, ManifestRecord, ManifestWriter, Place, rfc3339,
 };
+use mirror_store::StoreError;
 use mirror_store::bundle::{
     BundleFiles, BundleLimits, BundleMember, BundleOptions, BundleReader, BundleReport, BundleWriter, Member,
     list_bundles, read_manifest,
 };
-use mirror_store::{StoreError, StoreFault};
-use mirror_types::{MirrorId, ReleaseId, Sha256};
+use mirror_types::{FaultKind, MirrorId, ReleaseId, Sha256};
 
 use crate::error::PipelineError;
 use crate::gone::{Gone, Lost};
@@ -225,7 +225,7 @@ pub(crate) fn open_writer(
     how: BundleOptions,
 ) -> Result<(BundleWriter, BundleReport), PipelineError> {
     BundleWriter::open(dir, how).map_err(|source| match source.kind() {
-        StoreFault::Integrity => PipelineError::BundleDamaged { dir: dir.to_owned(), source },
+        FaultKind::Integrity => PipelineError::BundleDamaged { dir: dir.to_owned(), source },
         _ => source.into(),
     })
 }
@@ -448,7 +448,7 @@ impl Shelf {
         });
         match read {
             Ok(()) => Ok(right),
-            Err(error) if error.kind() == StoreFault::Integrity => Ok(false),
+            Err(error) if error.kind() == FaultKind::Integrity => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -1,7 +1,6 @@
 use std::path::PathBuf;
 
-use crate::outcome::ExitCode;
-
+use mirror_types::FaultKind;
 /// Why a run could not go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -87,44 +86,23 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
-    /// The exit code that this error maps to.
+    /// Returns what kind of fault this is.
     #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn kind(&self) -> FaultKind {
         match self {
             Self::Usage(_) | Self::Read { .. } | Self::Config(_) | Self::Index(_) | Self::FetchSetup(_) => {
-                ExitCode::Usage
+                FaultKind::Usage
             }
-            Self::Update(error) => match error.kind() {
-                mirror_index::UpdateFault::Usage => ExitCode::Usage,
-                mirror_index::UpdateFault::Locked => ExitCode::Locked,
-                mirror_index::UpdateFault::Origin => ExitCode::Origin,
-                mirror_index::UpdateFault::Storage => ExitCode::Storage,
-                mirror_index::UpdateFault::Stopped => ExitCode::Interrupted,
-            },
-            Self::Origin(_) => ExitCode::Origin,
-            Self::Spool(_) => ExitCode::Storage,
+            Self::Update(error) => error.kind(),
+            Self::Origin(_) => FaultKind::Origin,
+            Self::Spool(_) => FaultKind::Storage,
             Self::BundlesMissing { .. } | Self::OtherBundles { .. } | Self::BundleDamaged { .. } => {
-                ExitCode::Integrity
+                FaultKind::Integrity
             }
-            Self::Store(error) => match error.kind() {
-                mirror_store::StoreFault::Locked => ExitCode::Locked,
-                mirror_store::StoreFault::Usage => ExitCode::Usage,
-                mirror_store::StoreFault::Integrity => ExitCode::Integrity,
-                mirror_store::StoreFault::Storage => ExitCode::Storage,
-            },
-            Self::Repo(error) => match error.kind() {
-                mirror_repo::RepoFault::Locked => ExitCode::Locked,
-                mirror_repo::RepoFault::Usage => ExitCode::Usage,
-                mirror_repo::RepoFault::Integrity => ExitCode::Integrity,
-                mirror_repo::RepoFault::Storage => ExitCode::Storage,
-            },
-            Self::Manifest(error) => match error.kind() {
-                mirror_manifest::ManifestFault::Locked => ExitCode::Locked,
-                mirror_manifest::ManifestFault::Usage => ExitCode::Usage,
-                mirror_manifest::ManifestFault::Integrity => ExitCode::Integrity,
-                mirror_manifest::ManifestFault::Storage => ExitCode::Storage,
-            },
-            Self::Internal(_) => ExitCode::Internal,
+            Self::Store(error) => error.kind(),
+            Self::Repo(error) => error.kind(),
+            Self::Manifest(error) => error.kind(),
+            Self::Internal(_) => FaultKind::Internal,
         }
     }
 }

@@ -55,6 +55,6 @@ pub use mirror_types::{
     Address, CrateName, Layout, Printable, ReleaseId, VersionText, human_bytes, upstream,
 };
 pub use options::{DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};
-pub use outcome::{Estimate, ExitCode, FailedRecord, Outcome};
+pub use outcome::{Estimate, FailedRecord, Outcome};
 pub use rebuild::{RebuildOutcome, rebuild_catalogue};
 pub use sidecars::{ManifestRead, SidecarMode, SidecarOptions, SidecarOutcome, SidecarSource, sidecars};

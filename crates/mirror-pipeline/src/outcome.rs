@@ -2,35 +2,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mirror_manifest::Withdrawal;
-use mirror_types::ReleaseId;
+use mirror_types::{ExitStatus, ReleaseId};
 
 use crate::error::PipelineError;
-
-/// Exit codes of the programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum ExitCode {
-    /// Every selected record is present and verified.
-    Complete = 0,
-    /// A fault of the program.
-    Internal = 1,
-    /// Flags or input files.
-    Usage = 2,
-    /// Some records failed or are unavailable.
-    Records = 3,
-    /// What is held is not what it should be.
-    Integrity = 4,
-    /// The origin refused or never answered.
-    Origin = 5,
-    /// Disk full, I/O error.
-    Storage = 6,
-    /// Another run holds the output.
-    Locked = 7,
-    /// Stopped by SIGINT.
-    Interrupted = 130,
-    /// Stopped by SIGTERM.
-    Terminated = 143,
-}
 
 /// One record that is not held at the end of the run.
 #[derive(Debug, Clone)]
@@ -147,26 +121,26 @@ pub struct Estimate {
 pub(crate) const FIRST: usize = 10;
 
 impl Outcome {
-    /// The exit code of a run that came to this end.
+    /// Returns how a run ends that came to this end.
     #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn exit_status(&self) -> ExitStatus {
         let missing = self.unavailable - self.acknowledged + self.failed;
         if self.interrupted {
-            ExitCode::Interrupted
+            ExitStatus::Interrupted
         } else if self.unrepaired + self.lost_while_running > 0 {
-            ExitCode::Integrity
+            ExitStatus::Integrity
         } else if self.given_up || (missing > 0 && self.downloaded == 0 && self.unreached == missing) {
-            ExitCode::Origin
+            ExitStatus::Origin
         } else if missing > 0
             || self.bad_lines > 0
             || self.removal_refused > 0
             || !self.lockfiles_unusable.is_empty()
         {
-            ExitCode::Records
+            ExitStatus::Records
         } else if self.prune_refused > 0 {
-            ExitCode::Usage
+            ExitStatus::Usage
         } else {
-            ExitCode::Complete
+            ExitStatus::Complete
         }
     }
 

@@ -10,7 +10,7 @@ use mirror_manifest::{
 use mirror_repo::MirrorWriter;
 use mirror_store::bundle::BundleOptions;
 use mirror_store::{Store, TreeForm};
-use mirror_types::{ReleaseId, Sha256};
+use mirror_types::{ExitStatus, ReleaseId, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::bundle_lines;
@@ -20,7 +20,7 @@ use crate::error::PipelineError;
 use crate::gaps;
 use crate::gone::Gone;
 use crate::options::RebuildOptions;
-use crate::outcome::{ExitCode, FIRST};
+use crate::outcome::FIRST;
 use crate::sweep::{distrust, sweep};
 
 /// Files that are adopted between two commits.
@@ -64,17 +64,17 @@ pub struct RebuildOutcome {
 impl RebuildOutcome {
     /// The exit code of a rebuild that came to this end.
     #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn exit_status(&self) -> ExitStatus {
         if self.interrupted {
-            ExitCode::Interrupted
+            ExitStatus::Interrupted
         } else if self.lost.is_empty()
             && self.lost_members == 0
             && self.missing_bundles.is_empty()
             && self.unplaced == 0
         {
-            ExitCode::Complete
+            ExitStatus::Complete
         } else {
-            ExitCode::Records
+            ExitStatus::Records
         }
     }
 }

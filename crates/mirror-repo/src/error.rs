@@ -1,20 +1,8 @@
 use std::path::PathBuf;
 
-use mirror_manifest::{ManifestError, ManifestFault};
-use mirror_store::{StoreError, StoreFault};
-
-/// What kind of fault a [`RepoError`] is; maps to an exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RepoFault {
-    /// Another run holds the mirror or its manifest.
-    Locked,
-    /// What was asked for does not fit this mirror; nothing was changed.
-    Usage,
-    /// What is held is not what it should be.
-    Integrity,
-    /// The disk or the file system failed.
-    Storage,
-}
+use mirror_manifest::ManifestError;
+use mirror_store::StoreError;
+use mirror_types::FaultKind;
 
 /// Why a mirror could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -91,25 +79,15 @@ pub enum RepoError {
 impl RepoError {
     /// Returns what kind of fault this is.
     #[must_use]
-    pub fn kind(&self) -> RepoFault {
+    pub fn kind(&self) -> FaultKind {
         match self {
-            Self::Store(error) => match error.kind() {
-                StoreFault::Locked => RepoFault::Locked,
-                StoreFault::Usage => RepoFault::Usage,
-                StoreFault::Integrity => RepoFault::Integrity,
-                StoreFault::Storage => RepoFault::Storage,
-            },
-            Self::Manifest(error) => match error.kind() {
-                ManifestFault::Locked => RepoFault::Locked,
-                ManifestFault::Usage => RepoFault::Usage,
-                ManifestFault::Integrity => RepoFault::Integrity,
-                ManifestFault::Storage => RepoFault::Storage,
-            },
+            Self::Store(error) => error.kind(),
+            Self::Manifest(error) => error.kind(),
             Self::OthersManifest { .. }
             | Self::ManifestGone { .. }
             | Self::SharedWithOriginal { .. }
-            | Self::NotText { .. } => RepoFault::Usage,
-            Self::Io { .. } | Self::Random(_) => RepoFault::Storage,
+            | Self::NotText { .. } => FaultKind::Usage,
+            Self::Io { .. } | Self::Random(_) => FaultKind::Storage,
         }
     }
 }

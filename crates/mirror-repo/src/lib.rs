@@ -13,7 +13,7 @@ mod recorded;
 mod resolve;
 mod survey;
 
-pub use error::{RepoError, RepoFault};
+pub use error::RepoError;
 pub use open::{MirrorWriter, OpenOptions, OpenReport};
 pub use recorded::RecordedPlaces;
 pub use resolve::{BUNDLES, MANIFEST};

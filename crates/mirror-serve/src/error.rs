@@ -1,22 +1,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use mirror_manifest::{ManifestError, ManifestFault};
-use mirror_repo::{RepoError, RepoFault};
-use mirror_store::{StoreError, StoreFault};
-
-/// What kind of fault a [`ServeError`] is; maps to an exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServeFault {
-    /// Something was asked for that cannot be.
-    Usage,
-    /// What is held, or what is known of it, is damaged.
-    Integrity,
-    /// Somebody else writes to the same place.
-    Locked,
-    /// Disk, file system or network said no.
-    Storage,
-}
+use mirror_manifest::ManifestError;
+use mirror_repo::RepoError;
+use mirror_store::StoreError;
+use mirror_types::FaultKind;
 
 /// Why a mirror cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -70,17 +58,16 @@ pub enum ServeError {
 impl ServeError {
     /// What kind of fault this is.
     #[must_use]
-    pub fn kind(&self) -> ServeFault {
+    pub fn kind(&self) -> FaultKind {
         match self {
             Self::NoMirror { .. } | Self::NoBundles { .. } | Self::Tls { .. } | Self::Usage(_) => {
-                ServeFault::Usage
+                FaultKind::Usage
             }
-            Self::Manifest(error) if error.kind() == ManifestFault::Integrity => ServeFault::Integrity,
-            Self::Repo(error) if error.kind() == RepoFault::Integrity => ServeFault::Integrity,
-            Self::Store(error) if error.kind() == StoreFault::Integrity => ServeFault::Integrity,
-            Self::Store(error) if error.kind() == StoreFault::Locked => ServeFault::Locked,
-            Self::Store(error) if error.kind() == StoreFault::Usage => ServeFault::Usage,
-            _ => ServeFault::Storage,
+            Self::Manifest(error) => error.kind(),
+            Self::Repo(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Listen { .. } => FaultKind::Storage,
+            Self::Internal(_) => FaultKind::Internal,
         }
     }
 }

@@ -35,7 +35,7 @@ mod source;
 mod tls;
 mod watch;
 
-pub use error::{ServeError, ServeFault};
+pub use error::ServeError;
 pub use export::{ExportFormat, ExportOptions, ExportOutcome, export};
 pub use listing::Listing;
 pub use mirror::Mirror;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use mirror_types::Layout;
+use mirror_types::{FaultKind, Layout};
 
-use crate::{Store, StoreError, StoreFault};
+use crate::{Store, StoreError};
 
 fn open(root: &Path) -> Store {
     Store::open(root, Layout::Shard, false).expect("open")
@@ -41,7 +41,7 @@ fn one_writer_at_a_time() {
     let dir = tempfile::tempdir().expect("dir");
     let first = open(dir.path());
     let error = Store::open(dir.path(), Layout::Shard, false).expect_err("locked");
-    assert_eq!(error.kind(), StoreFault::Locked);
+    assert_eq!(error.kind(), FaultKind::Locked);
     drop(first);
     open(dir.path());
 }
@@ -73,7 +73,7 @@ fn links_are_not_followed() {
     let store = open(dir.path());
     std::os::unix::fs::symlink(outside.path(), dir.path().join("s")).expect("link");
     let staged = store.stage("s/er/serde-1.0.0.crate", b"x").expect("stage");
-    assert_eq!(store.commit(vec![staged]).expect_err("link").kind(), StoreFault::Integrity);
+    assert_eq!(store.commit(vec![staged]).expect_err("link").kind(), FaultKind::Integrity);
     assert_eq!(std::fs::read_dir(outside.path()).expect("list").count(), 0);
 }
 
@@ -98,7 +98,7 @@ fn only_directories_of_this_store_are_known_to_hold_nothing_else() {
     commit(&store, "s/yn/syn-1.0.0.crate");
     assert!(!store.may_hold("s/yn/syn-2.0.0.crate").expect("made here, below one that was there"));
     for bad in ["../x", "/x", "a/../../x"] {
-        assert_eq!(store.may_hold(bad).expect_err(bad).kind(), StoreFault::Usage);
+        assert_eq!(store.may_hold(bad).expect_err(bad).kind(), FaultKind::Usage);
     }
     std::fs::write(dir.path().join("t"), b"in the way").expect("write");
     assert!(store.may_hold("t/ok/tokio-1.0.0.crate").expect("not known to be nothing"));
@@ -109,7 +109,7 @@ fn paths_that_leave_the_mirror_are_refused() {
     let dir = tempfile::tempdir().expect("dir");
     let store = open(dir.path());
     for bad in ["../x", "/x", "a/../../x", "a\\..\\x", ""] {
-        assert_eq!(store.stage(bad, b"x").expect_err(bad).kind(), StoreFault::Usage);
+        assert_eq!(store.stage(bad, b"x").expect_err(bad).kind(), FaultKind::Usage);
     }
 }
 

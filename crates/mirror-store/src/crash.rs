@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use mirror_types::Layout;
 
 use crate::Store;
-#[cfg(unix)]
-use crate::StoreFault;
 use crate::disk::{Disk, SyncMode};
+#[cfg(unix)]
+use mirror_types::FaultKind;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
@@ -191,7 +191,7 @@ fn a_step_that_fails_ends_the_commit_and_is_not_tried_again() {
                 let dir = tempfile::tempdir().expect("dir");
                 let disk = Watched::new(mode, Some((at, errno)));
                 let error = two_commits(dir.path(), &disk).expect("the step fails");
-                assert_eq!(error.kind(), StoreFault::Storage, "{error}");
+                assert_eq!(error.kind(), FaultKind::Storage, "{error}");
                 assert_eq!(error.to_string().contains("disk is full"), errno == ENOSPC, "{error}");
                 let steps = disk.steps();
                 assert_eq!(steps.len(), at + 1, "nothing was done after the fault");

@@ -1,25 +1,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mirror_types::{Layout, MirrorId, Printable, disk_advice};
+use mirror_types::{FaultKind, Layout, MirrorId, Printable, disk_advice};
 
 use mirror_fs::NotPlain;
 
 use crate::bundle::BundleFault;
 use crate::tree_form::TreeForm;
-
-/// What kind of fault a [`StoreError`] is; maps to an exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoreFault {
-    /// Another run holds the output.
-    Locked,
-    /// The output cannot be used as asked.
-    Usage,
-    /// What is held is not what it should be.
-    Integrity,
-    /// The disk or the file system failed.
-    Storage,
-}
 
 /// Why the store could not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -138,16 +125,16 @@ impl StoreError {
 
     /// What kind of fault this is.
     #[must_use]
-    pub const fn kind(&self) -> StoreFault {
+    pub const fn kind(&self) -> FaultKind {
         match self {
-            Self::Locked { .. } => StoreFault::Locked,
+            Self::Locked { .. } => FaultKind::Locked,
             Self::LayoutMismatch { .. }
             | Self::OtherTree { .. }
             | Self::HalfMoved { .. }
             | Self::UnsafePath { .. }
-            | Self::OthersBundles { .. } => StoreFault::Usage,
-            Self::BadRecord { .. } | Self::Strange { .. } | Self::Bundle { .. } => StoreFault::Integrity,
-            Self::Io { .. } => StoreFault::Storage,
+            | Self::OthersBundles { .. } => FaultKind::Usage,
+            Self::BadRecord { .. } | Self::Strange { .. } | Self::Bundle { .. } => FaultKind::Integrity,
+            Self::Io { .. } => FaultKind::Storage,
         }
     }
 }

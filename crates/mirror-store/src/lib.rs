@@ -20,7 +20,7 @@ mod stage;
 mod store;
 mod tree_form;
 
-pub use error::{StoreError, StoreFault};
+pub use error::StoreError;
 pub use held::HeldFile;
 pub use listing::{DirListing, DirTimes};
 pub use output::OutputFile;

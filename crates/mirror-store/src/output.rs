@@ -126,7 +126,7 @@ fn is_at(_: &File, _: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::StoreFault;
+    use mirror_types::FaultKind;
 
     #[test]
     fn it_has_its_name_when_it_is_whole() {
@@ -137,7 +137,7 @@ mod tests {
         output.write_at(2, b"cd").expect("write");
         output.write_at(0, b"ab").expect("write");
         assert!(!path.exists());
-        assert_eq!(OutputFile::begin(&path).expect_err("busy").kind(), StoreFault::Locked);
+        assert_eq!(OutputFile::begin(&path).expect_err("busy").kind(), FaultKind::Locked);
         output.publish().expect("publish");
         assert_eq!(fs::read(&path).expect("read"), b"abcd");
         // Given up: what was there stays, and nothing lies about.
@@ -155,6 +155,6 @@ mod tests {
     #[test]
     fn it_replaces_only_files() {
         let dir = tempfile::tempdir().expect("dir");
-        assert_eq!(OutputFile::begin(dir.path()).expect_err("directory").kind(), StoreFault::Integrity);
+        assert_eq!(OutputFile::begin(dir.path()).expect_err("directory").kind(), FaultKind::Integrity);
     }
 }

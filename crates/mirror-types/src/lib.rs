@@ -6,9 +6,11 @@
 //! - [`MirrorId`]: tells one mirror from another.
 //! - [`Layout`]: where a release lies below the mirror root.
 //! - [`Address`]: an address that may carry a secret, and does not show it.
+//! - [`FaultKind`], [`ExitStatus`]: what went wrong, and how a program ends.
 //! - [`upstream`]: the product's defaults for the registry that it mirrors.
 
 mod address;
+mod fault;
 mod layout;
 mod mirror_id;
 mod name;
@@ -18,6 +20,7 @@ mod text;
 pub mod upstream;
 
 pub use address::{Address, redacted};
+pub use fault::{ExitStatus, FaultKind};
 pub use layout::{Layout, UnknownLayout, index_path, index_prefix};
 pub use mirror_id::{InvalidMirrorId, MirrorId};
 pub use name::{

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use mirror_serve::{ExportOutcome, Mirror, ServeError, ServeFault, Server};
+use mirror_serve::{ExportOutcome, Mirror, ServeError, Server};
 use mirror_telemetry::{LogOptions, ProgressHandle};
+use mirror_types::{ExitStatus, FaultKind};
 use tokio_util::sync::CancellationToken;
 
 mod doctor;
@@ -11,11 +12,6 @@ mod flags;
 mod summary;
 
 use flags::{Command, Doctor, Export, Flags, Serve};
-
-const USAGE: u8 = 2;
-const UNWELL: u8 = 3;
-const INTEGRITY: u8 = 4;
-const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let flags: Flags = match mirror_cli::flags() {
@@ -32,17 +28,17 @@ fn main() -> ExitCode {
 fn export(flags: &Export) -> ExitCode {
     let options = match flags.options() {
         Ok(options) => options,
-        Err(error) => return complain(&error, USAGE),
+        Err(error) => return complain(&error, ExitStatus::Usage),
     };
     let _log = match log(&flags.reports.options()) {
         Ok(log) => log,
-        Err(error) => return complain(&error, USAGE),
+        Err(error) => return complain(&error, ExitStatus::Usage),
     };
     let stop = CancellationToken::new();
     let token = stop.clone();
     let signal = match mirror_cli::watch("stopping: what is written so far stays", move || token.cancel()) {
         Ok(signal) => signal,
-        Err(error) => return complain(&error.into(), 1),
+        Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     match mirror_serve::export(&options, &|| stop.is_cancelled()) {
         Ok(outcome) => {
@@ -50,38 +46,39 @@ fn export(flags: &Export) -> ExitCode {
             ExitCode::from(signal.exit_code(exported(&outcome)))
         }
         Err(error) => {
-            let code = code_of(&error);
-            complain(&error.into(), code)
+            let status = error.kind().exit_status();
+            complain(&error.into(), status)
         }
     }
 }
 
-/// The exit code of an export.
-fn exported(outcome: &ExportOutcome) -> u8 {
+/// Returns how an export ends.
+fn exported(outcome: &ExportOutcome) -> ExitStatus {
     if outcome.interrupted {
-        INTERRUPTED
+        ExitStatus::Interrupted
     } else if !outcome.missing.is_empty() {
-        INTEGRITY
+        ExitStatus::Integrity
     } else if !outcome.left_out.is_empty() {
-        UNWELL
+        ExitStatus::Records
     } else {
-        0
+        ExitStatus::Complete
     }
 }
 
 fn examine(flags: &Doctor) -> ExitCode {
     let _log = match log(&flags.reports.options()) {
         Ok(log) => log,
-        Err(error) => return complain(&error, USAGE),
+        Err(error) => return complain(&error, ExitStatus::Usage),
     };
     match doctor::examine(flags) {
         Ok(findings) => {
             mirror_cli::print(&summary::found(&findings));
-            ExitCode::from(if findings.iter().any(doctor::Finding::is_bad) { UNWELL } else { 0 })
+            let is_bad = findings.iter().any(doctor::Finding::is_bad);
+            ExitCode::from(if is_bad { ExitStatus::Records } else { ExitStatus::Complete }.code())
         }
         Err(error) => {
-            let code = error.downcast_ref::<ServeError>().map_or(1, code_of);
-            complain(&error, code)
+            let kind = error.downcast_ref().map_or(FaultKind::Internal, ServeError::kind);
+            complain(&error, kind.exit_status())
         }
     }
 }
@@ -89,21 +86,21 @@ fn examine(flags: &Doctor) -> ExitCode {
 fn serve(flags: &Serve) -> ExitCode {
     let options = match flags.options() {
         Ok(options) => options,
-        Err(error) => return complain(&error, USAGE),
+        Err(error) => return complain(&error, ExitStatus::Usage),
     };
     let _log = match log(&flags.reports.options()) {
         Ok(log) => log,
-        Err(error) => return complain(&error, USAGE),
+        Err(error) => return complain(&error, ExitStatus::Usage),
     };
     let stop = CancellationToken::new();
     let token = stop.clone();
     if let Err(error) = mirror_cli::watch("stopping: what is under way may end", move || token.cancel()) {
-        return complain(&error.into(), 1);
+        return complain(&error.into(), ExitStatus::Internal);
     }
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().max_blocking_threads(32).enable_all().build() {
             Ok(runtime) => runtime,
-            Err(error) => return complain(&error.into(), 1),
+            Err(error) => return complain(&error.into(), ExitStatus::Internal),
         };
     let served: Result<(), ServeError> = runtime.block_on(async {
         let server = Server::open(&options).await?;
@@ -119,8 +116,8 @@ fn serve(flags: &Serve) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let code = code_of(&error);
-            complain(&error.into(), code)
+            let status = error.kind().exit_status();
+            complain(&error.into(), status)
         }
     }
 }
@@ -147,16 +144,6 @@ fn log(options: &LogOptions) -> anyhow::Result<mirror_telemetry::Logging> {
     Ok(mirror_telemetry::init_logging(options, &ProgressHandle::new())?)
 }
 
-fn code_of(error: &ServeError) -> u8 {
-    match (error, error.kind()) {
-        (ServeError::Internal(_), _) => 1,
-        (_, ServeFault::Usage) => USAGE,
-        (_, ServeFault::Integrity) => 4,
-        (_, ServeFault::Locked) => 7,
-        (_, ServeFault::Storage) => 6,
-    }
-}
-
-fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
-    mirror_cli::complain("serve-mirror", error, code)
+fn complain(error: &anyhow::Error, status: ExitStatus) -> ExitCode {
+    mirror_cli::complain("serve-mirror", error, status)
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mirror_archive::{Against, ArchiveError, HashKind, Monitor, VerifyOptions};
+use mirror_archive::{Against, HashKind, Monitor, VerifyOptions};
 
 use crate::world::World;
 
@@ -24,7 +24,7 @@ fn verify(world: &World, against: Against) -> u8 {
                 4
             }
         }
-        Err(error) => ArchiveError::exit_code(&error),
+        Err(error) => error.kind().exit_status().code(),
     }
 }
 

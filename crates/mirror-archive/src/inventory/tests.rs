@@ -205,7 +205,7 @@ fn flipped_bits_are_found() {
             let mut flipped = written.yaml.clone();
             flipped[at] ^= 1 << bit;
             let error = written.open(&flipped).expect_err("a flipped bit");
-            assert_eq!(error.exit_code(), 4, "byte {at}, bit {bit}: {error}");
+            assert_eq!(error.kind(), mirror_types::FaultKind::Integrity, "byte {at}, bit {bit}: {error}");
         }
     }
     for len in 0..written.yaml.len() {

@@ -51,10 +51,10 @@ fn what_is_no_key_is_said_to_be_none() {
     let path = dir.path().join("key");
     std::fs::write(&path, "no key").unwrap();
     assert!(Signer::load(&path, None).err().unwrap().to_string().contains("no armored private key"));
-    assert_eq!(Keys::load(&path).err().unwrap().exit_code(), 2);
+    assert_eq!(Keys::load(&path).err().unwrap().kind(), mirror_types::FaultKind::Usage);
     std::fs::write(&path, vec![b'x'; 5 * 1024 * 1024]).unwrap();
     assert!(Keys::load(&path).err().unwrap().to_string().contains("too large"));
-    assert_eq!(Keys::load(&dir.path().join("none")).err().unwrap().exit_code(), 2);
+    assert_eq!(Keys::load(&dir.path().join("none")).err().unwrap().kind(), mirror_types::FaultKind::Usage);
 }
 
 /// A signature over a key, not over a file, must not pass for one.

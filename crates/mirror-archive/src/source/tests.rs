@@ -28,7 +28,7 @@ fn disturbed(disturb: impl FnOnce(&Path)) -> String {
     disturb(&path);
     let mut block = Block::for_tests();
     let error = tree.fill(&mut block).expect_err("a file that changed");
-    assert_eq!(error.exit_code(), 4);
+    assert_eq!(error.kind(), mirror_types::FaultKind::Integrity);
     error.to_string()
 }
 

@@ -65,7 +65,7 @@ fn special_files_are_refused_by_name() {
     fs::create_dir(dir.path().join("d")).unwrap();
     let _listener = std::os::unix::net::UnixListener::bind(dir.path().join("d/s\n")).unwrap();
     let error = paths(dir.path()).unwrap_err();
-    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.kind(), mirror_types::FaultKind::Usage);
     assert!(error.to_string().starts_with(r"d/s\n is a socket; only files"), "{error}");
 }
 
@@ -79,7 +79,7 @@ fn what_comes_or_goes_during_the_walk_is_noticed() {
     fs::write(dir.path().join("d/new"), "").unwrap();
     assert!(matches!(walk.next(), Ok(Some(Found::File(_)))));
     let error = walk.next().err().unwrap();
-    assert_eq!(error.exit_code(), 4);
+    assert_eq!(error.kind(), mirror_types::FaultKind::Integrity);
     assert!(error.to_string().starts_with("d had entries added or removed while"), "{error}");
 
     let mut walk = Walk::new(dir.path()).unwrap();

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use mirror_types::{CLIPPED_MESSAGE_BYTES, clipped};
+use mirror_types::{CLIPPED_MESSAGE_BYTES, FaultKind, clipped};
 
 /// Why an index could not be cloned or updated.
 #[derive(Debug, thiserror::Error)]
@@ -71,31 +71,16 @@ pub enum UpdateError {
     Stopped,
 }
 
-/// What kind of failure it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpdateFault {
-    /// For the operator to decide or mend.
-    Usage,
-    /// Held by another run.
-    Locked,
-    /// The remote's.
-    Origin,
-    /// The disk's.
-    Storage,
-    /// Stopped on request.
-    Stopped,
-}
-
 impl UpdateError {
     /// What kind of failure it is.
     #[must_use]
-    pub fn kind(&self) -> UpdateFault {
+    pub fn kind(&self) -> FaultKind {
         match self {
-            Self::Refused { .. } | Self::Repository { .. } => UpdateFault::Usage,
-            Self::Locked { .. } => UpdateFault::Locked,
-            Self::Origin { .. } => UpdateFault::Origin,
-            Self::Storage { .. } | Self::Unstorable { .. } => UpdateFault::Storage,
-            Self::Stopped => UpdateFault::Stopped,
+            Self::Refused { .. } | Self::Repository { .. } => FaultKind::Usage,
+            Self::Locked { .. } => FaultKind::Locked,
+            Self::Origin { .. } => FaultKind::Origin,
+            Self::Storage { .. } | Self::Unstorable { .. } => FaultKind::Storage,
+            Self::Stopped => FaultKind::Stopped,
         }
     }
 

@@ -36,7 +36,8 @@ mod whole;
 use std::path::Path;
 use std::time::Instant;
 
-pub use error::{UpdateError, UpdateFault};
+pub use error::UpdateError;
+use mirror_types::FaultKind;
 pub use options::{
     History, ProxyRule, QuietWatch, UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch,
     Updated,
@@ -80,7 +81,7 @@ fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Resul
         work.vouch(dir, &incoming)?;
     }
     let settled = settle::settle(dir, &mut repo, &head, incoming, work.as_ref(), watch);
-    if settled.as_ref().is_err_and(|error| error.kind() == UpdateFault::Usage) {
+    if settled.as_ref().is_err_and(|error| error.kind() == FaultKind::Usage) {
         // It may be so every night, with a pack each.
         packs::consolidate(&repo, options, watch);
     }

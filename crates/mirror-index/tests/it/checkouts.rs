@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mirror_index::{
-    UpdateEvent, UpdateFault, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch, update_index,
-};
+use mirror_index::{UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch, update_index};
 use mirror_testkit::{GitDaemon, git, git_says};
+use mirror_types::FaultKind;
 
 use crate::fixture::{Upstream, assert_at, assert_sound, options, update};
 
@@ -36,7 +35,7 @@ impl World {
     fn refused(&self, words: &str) {
         let before = snapshot(&self.dir);
         let refused = update(&self.dir, &self.options()).unwrap_err();
-        assert_eq!(refused.kind(), UpdateFault::Usage, "{refused}");
+        assert_eq!(refused.kind(), FaultKind::Usage, "{refused}");
         assert!(refused.to_string().contains(words), "{refused}");
         assert_eq!(snapshot(&self.dir), before);
     }
@@ -282,7 +281,7 @@ fn a_file_that_is_changed_while_others_are_written_is_kept() {
     commit("new", "{ }");
     let mine = world.dir.join("zz/late");
     let refused = update_index(&world.dir, &world.options(), &Meddler(mine.clone())).unwrap_err();
-    assert_eq!(refused.kind(), UpdateFault::Usage);
+    assert_eq!(refused.kind(), FaultKind::Usage);
     assert!(refused.to_string().contains("zz/late"), "{refused}");
     assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine");
     // git is free to put it right, and the next update goes on.

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mirror_index::{UpdateError, UpdateFault, UpdateOptions};
+use mirror_index::{UpdateError, UpdateOptions};
 use mirror_testkit::{FloodingGit, GitFlood, git, git_says};
+use mirror_types::FaultKind;
 
 use crate::fixture::{Upstream, assert_at, options, update};
 
@@ -31,7 +32,7 @@ fn bound(flood: GitFlood) -> (u64, &'static str) {
 
 #[track_caller]
 fn assert_heard_out(refused: &UpdateError, (mebibytes, words): (u64, &str)) {
-    assert_eq!(refused.kind(), UpdateFault::Origin);
+    assert_eq!(refused.kind(), FaultKind::Origin);
     let text = refused.to_string();
     assert!(text.contains(&format!("it sent more than {mebibytes} MiB of {words}")), "{text}");
     assert!(text.contains("--index-url") && !text.contains("attempts"), "{text}");

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use mirror_index::{
-    QuietWatch, UpdateError, UpdateEvent, UpdateFault, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch,
-    update_index,
+    QuietWatch, UpdateError, UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch, update_index,
 };
 use mirror_testkit::{GitDaemon, GitFault, GitHttp};
+use mirror_types::FaultKind;
 
 use crate::fixture::{Upstream, assert_at, assert_sound, options, update};
 
@@ -64,7 +64,7 @@ fn a_connection_that_is_cut_changes_nothing_and_is_tried_again() {
         let at = whole * part / 12;
         daemon.misbehave(GitFault::Cut(at), 1);
         let cut = update(&dir, &options).unwrap_err();
-        assert_eq!(cut.kind(), UpdateFault::Origin, "at {at}: {cut}");
+        assert_eq!(cut.kind(), FaultKind::Origin, "at {at}: {cut}");
         assert!(!dir.exists(), "at {at}");
         assert_eq!(std::fs::read_dir(upstream.dir.path()).unwrap().count(), 1, "only the remote is there");
     }
@@ -96,7 +96,7 @@ fn a_silent_server_is_given_up() {
         daemon.misbehave(GitFault::Stall(at), 1);
         let options = UpdateOptions { idle_timeout: Duration::from_millis(300), ..patient.clone() };
         let silent = update(&dir, &options).unwrap_err();
-        assert_eq!(silent.kind(), UpdateFault::Origin);
+        assert_eq!(silent.kind(), FaultKind::Origin);
         assert!(silent.to_string().contains("nothing came for 300ms"), "{silent}");
         assert!(!dir.exists());
     }
@@ -176,7 +176,7 @@ fn http_errors_are_told_apart() {
         let before = server.requests();
         let refused =
             update_index(&dir, &UpdateOptions { retries: 2, ..options.clone() }, &watch).unwrap_err();
-        assert_eq!(refused.kind(), UpdateFault::Origin);
+        assert_eq!(refused.kind(), FaultKind::Origin);
         assert_eq!(server.requests(), before + 1, "{status} is not tried again");
         assert_at(&dir, &upstream.tip());
     }
@@ -189,7 +189,7 @@ fn a_certificate_of_a_stranger_is_refused() {
     let options = UpdateOptions { retries: 3, ..options(&server.url("remote/.git")) };
     let watch = Stopper::new(|_| false);
     let refused = update_index(&upstream.path("clone"), &options, &watch).unwrap_err();
-    assert_eq!(refused.kind(), UpdateFault::Origin);
+    assert_eq!(refused.kind(), FaultKind::Origin);
     assert!(refused.to_string().contains("certificate"), "{refused}");
     assert_eq!(watch.retries.load(SeqCst), 0, "it would be refused again");
 }
@@ -215,7 +215,7 @@ fn the_second_of_two_is_told() {
         });
         assert!(matches!(first, Err(UpdateError::Stopped)));
         let second = second.unwrap_err();
-        assert_eq!(second.kind(), UpdateFault::Locked);
+        assert_eq!(second.kind(), FaultKind::Locked);
         assert!(second.to_string().contains("process"), "{second}");
         update(&dir, &options).unwrap();
         assert_at(&dir, &upstream.tip());

@@ -1,7 +1,8 @@
 //! Every way to a remote, and what remotes do between two updates.
 
-use mirror_index::{History, UpdateFault, UpdateOptions};
+use mirror_index::{History, UpdateOptions};
 use mirror_testkit::{GitDaemon, GitHttp, git, git_says};
+use mirror_types::FaultKind;
 
 use crate::fixture::{Upstream, assert_at, commits, options, update};
 
@@ -90,7 +91,7 @@ fn a_tree_that_no_index_has_is_refused() {
     git(&upstream.remote(), &["commit", "--quiet", "-m", "deep"]);
     let begun = daemon.connections();
     let refused = update(&dir, &options).unwrap_err();
-    assert_eq!(refused.kind(), UpdateFault::Origin);
+    assert_eq!(refused.kind(), FaultKind::Origin);
     assert!(refused.to_string().contains("nested more than 8 deep"), "{refused}");
     assert_eq!(daemon.connections(), begun + 1, "it would be the same again");
     assert_at(&dir, &old);

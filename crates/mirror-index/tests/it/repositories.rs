@@ -1,7 +1,8 @@
 //! Repositories that git made, in every shape, and remotes that change their branch.
 
-use mirror_index::{History, UpdateFault, UpdateOptions};
+use mirror_index::{History, UpdateOptions};
 use mirror_testkit::{GitDaemon, git, git_says};
+use mirror_types::FaultKind;
 
 use crate::fixture::{Upstream, assert_at, commits, options, update};
 
@@ -169,17 +170,17 @@ fn what_cannot_be_updated_is_said() {
     let dir = upstream.path("clone");
     git(upstream.dir.path(), &["init", "--quiet", "--bare", "empty"]);
     let empty = update(&dir, &options(&daemon.url("empty"))).unwrap_err();
-    assert_eq!(empty.kind(), UpdateFault::Origin);
+    assert_eq!(empty.kind(), FaultKind::Origin);
     assert!(empty.to_string().contains("the repository is empty"), "{empty}");
     let missing = update(&dir, &options(&daemon.url("nowhere"))).unwrap_err();
-    assert_eq!(missing.kind(), UpdateFault::Origin);
+    assert_eq!(missing.kind(), FaultKind::Origin);
     assert!(missing.to_string().contains("--skip-index-update"), "{missing}");
     assert!(!dir.exists() && !upstream.path(".clone.incoming").exists());
 
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(dir.join("a-file"), "").unwrap();
     let plain = update(&dir, &options(&daemon.url("remote/.git"))).unwrap_err();
-    assert_eq!(plain.kind(), UpdateFault::Usage);
+    assert_eq!(plain.kind(), FaultKind::Usage);
     assert!(plain.to_string().contains("plain directory"), "{plain}");
     std::fs::remove_file(dir.join("a-file")).unwrap();
     // An empty directory is as good as none.
@@ -200,7 +201,7 @@ fn a_link_to_an_empty_directory_is_refused() {
     std::fs::create_dir(upstream.path("elsewhere")).unwrap();
     std::os::unix::fs::symlink(upstream.path("elsewhere"), &dir).unwrap();
     let refused = update(&dir, &options(&daemon.url("remote/.git"))).unwrap_err();
-    assert_eq!(refused.kind(), UpdateFault::Usage);
+    assert_eq!(refused.kind(), FaultKind::Usage);
     assert!(refused.to_string().contains("symbolic link"), "{refused}");
     assert_eq!(daemon.connections(), 0);
     assert!(!upstream.path(".clone.incoming").exists());
@@ -235,7 +236,7 @@ fn an_index_without_a_remote_is_not_given_the_default_one() {
     git(&dir, &["config", "--unset", "remote.origin.url"]);
     let (old, new) = (upstream.tip(), upstream.publish());
     let refused = update(&dir, &options).unwrap_err();
-    assert_eq!(refused.kind(), UpdateFault::Usage);
+    assert_eq!(refused.kind(), FaultKind::Usage);
     let text = refused.to_string();
     assert!(text.contains("--index-url") && text.contains("another user"), "{text}");
     assert_at(&dir, &old);

@@ -7,8 +7,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::error::ManifestFault;
 use crate::lines::{IndexFileRow, TextDigest};
+use mirror_types::FaultKind;
 
 fn id(n: usize, version: &str) -> ReleaseId {
     let name = format!("crate-{n}").parse().expect("name");
@@ -106,7 +106,7 @@ fn assert_damage(path: &Path, what: &str) -> bool {
     match use_it(path) {
         Ok(()) => false,
         Err(error) => {
-            assert_eq!(error.kind(), ManifestFault::Integrity, "{what}: {error:?}");
+            assert_eq!(error.kind(), FaultKind::Integrity, "{what}: {error:?}");
             assert!(error.to_string().contains("--rebuild-catalogue"), "{what}: {error}");
             true
         }

@@ -9,7 +9,8 @@ use super::packer::PackedLines;
 use super::reader::{LinesReader, at};
 use super::{HEAD, IndexFileRow, file_of, generation_of};
 use crate::catalogue::{Catalogue, LinesState};
-use crate::error::{ManifestError, ManifestFault};
+use crate::error::ManifestError;
+use mirror_types::FaultKind;
 
 /// Below this, what is of no use is left where it is, bytes.
 const LITTLE: u64 = 4 << 20;
@@ -109,7 +110,7 @@ impl LinesWriter {
                         waiting.extend_from_slice(&frame);
                         rows.push(row);
                     }
-                    Err(error) if error.kind() == ManifestFault::Integrity => damaged += 1,
+                    Err(error) if error.kind() == FaultKind::Integrity => damaged += 1,
                     Err(error) => return Err(error),
                 }
                 if waiting.len() >= AT_ONCE {
@@ -220,7 +221,7 @@ fn are_whole(reader: &LinesReader, rows: &[IndexFileRow]) -> Result<bool, Manife
     for row in rows {
         match reader.read(row) {
             Ok(_) => {}
-            Err(error) if error.kind() == ManifestFault::Integrity => return Ok(false),
+            Err(error) if error.kind() == FaultKind::Integrity => return Ok(false),
             Err(error) => return Err(error),
         }
     }

@@ -14,9 +14,9 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, bounded};
 use globset::Glob;
 use mirror_store::bundle::{BundleFiles, BundleReader, list_bundles, read_manifest};
-use mirror_store::{Store, StoreError, StoreFault};
+use mirror_store::{Store, StoreError};
 use mirror_telemetry::RunStats;
-use mirror_types::Layout;
+use mirror_types::{FaultKind, Layout};
 use tokio_util::sync::CancellationToken;
 
 use crate::bundle_lines;
@@ -92,7 +92,7 @@ fn matching(options: &ExtractOptions) -> Result<Vec<BundleFiles>, PipelineError>
 
 /// Whether a fault is one of a bundle, after which the others can still be read.
 fn is_of_bundle(error: &StoreError) -> bool {
-    error.kind() == StoreFault::Integrity
+    error.kind() == FaultKind::Integrity
 }
 
 /// The layout of the members, by the first one that can be read.

@@ -2,9 +2,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mirror_store::bundle::BundleLimits;
-use mirror_types::{CrateName, ReleaseId, VersionText};
+use mirror_types::{CrateName, ExitStatus, ReleaseId, VersionText};
 
-use crate::outcome::{ExitCode, FIRST, FailedRecord};
+use crate::outcome::{FIRST, FailedRecord};
 
 /// What to do with bundles.
 #[derive(Debug, Clone)]
@@ -98,17 +98,17 @@ pub struct ExtractOutcome {
 }
 
 impl ExtractOutcome {
-    /// The exit code of a run that came to this end.
+    /// Returns how a run ends that came to this end.
     #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn exit_status(&self) -> ExitStatus {
         if self.interrupted {
-            ExitCode::Interrupted
+            ExitStatus::Interrupted
         } else if self.failed + self.bad_bundles > 0 {
-            ExitCode::Integrity
+            ExitStatus::Integrity
         } else if self.not_found {
-            ExitCode::Records
+            ExitStatus::Records
         } else {
-            ExitCode::Complete
+            ExitStatus::Complete
         }
     }
 

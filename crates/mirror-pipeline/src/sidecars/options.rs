@@ -1,10 +1,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mirror_types::Address;
+use mirror_types::{Address, ExitStatus};
 
 use crate::error::PipelineError;
-use crate::outcome::ExitCode;
 
 /// Where the lines come from.
 #[derive(Debug, Clone)]
@@ -107,15 +106,15 @@ pub struct SidecarOutcome {
 }
 
 impl SidecarOutcome {
-    /// The exit code of a run that came to this end.
+    /// Returns how a run ends that came to this end.
     #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn exit_status(&self) -> ExitStatus {
         if self.interrupted {
-            ExitCode::Interrupted
+            ExitStatus::Interrupted
         } else if self.bad_lines > 0 || self.manifest.as_ref().is_some_and(|read| read.bad_lines > 0) {
-            ExitCode::Records
+            ExitStatus::Records
         } else {
-            ExitCode::Complete
+            ExitStatus::Complete
         }
     }
 

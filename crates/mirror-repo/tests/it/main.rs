@@ -6,7 +6,8 @@ mod world;
 
 use std::fs;
 
-use mirror_repo::{MirrorWriter, RecordedPlaces, RepoFault};
+use mirror_repo::{MirrorWriter, RecordedPlaces};
+use mirror_types::FaultKind;
 
 use crate::world::{World, record};
 
@@ -48,7 +49,7 @@ fn a_manifest_of_another_mirror_is_refused_and_left_as_it_is() {
     b.manifest = Some("shared.jsonl".into());
     for _ in 0..2 {
         let error = MirrorWriter::open(&b).expect_err("another mirror's");
-        assert_eq!(error.kind(), RepoFault::Usage, "{error}");
+        assert_eq!(error.kind(), FaultKind::Usage, "{error}");
         assert!(
             error.to_string().contains("another mirror") || error.to_string().contains("the mirror with"),
             "{error}"
@@ -69,7 +70,7 @@ fn what_is_no_manifest_is_refused_before_anything_is_written() {
         let mut options = world.options(&format!("of-{name}"));
         options.manifest = Some(name.into());
         let error = MirrorWriter::open(&options).expect_err("no manifest");
-        assert_eq!(error.kind(), RepoFault::Usage, "{error}");
+        assert_eq!(error.kind(), FaultKind::Usage, "{error}");
         assert_eq!(fs::read(world.path(name)).expect("read"), text.as_bytes());
     }
 }
@@ -78,10 +79,10 @@ fn what_is_no_manifest_is_refused_before_anything_is_written() {
 fn two_writers_never_share_a_mirror_or_a_manifest() {
     let world = World::new();
     let (_a, _) = world.open("a").expect("open");
-    assert_eq!(world.open("a").expect_err("held").kind(), RepoFault::Locked);
+    assert_eq!(world.open("a").expect_err("held").kind(), FaultKind::Locked);
     let mut b = world.options("b");
     b.manifest = Some("a/manifest.jsonl".into());
-    assert_eq!(MirrorWriter::open(&b).expect_err("in use").kind(), RepoFault::Locked);
+    assert_eq!(MirrorWriter::open(&b).expect_err("in use").kind(), FaultKind::Locked);
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn a_copy_does_not_write_into_the_manifest_of_its_original() {
     world.write_records("a", Some("audit.jsonl"), &["serde", "log"]);
     world.copy("a", "copy");
     let error = world.open("copy").expect_err("shared");
-    assert_eq!(error.kind(), RepoFault::Usage, "{error}");
+    assert_eq!(error.kind(), FaultKind::Usage, "{error}");
     assert!(error.to_string().contains("copy of the mirror"), "{error}");
     let before = fs::read(world.path("audit.jsonl")).expect("read");
     let mut own = world.options("copy");
@@ -122,7 +123,7 @@ fn a_copy_reads_the_bundles_that_it_shares_and_writes_none() {
     let mut writing = world.options("copy");
     writing.writes_bundles = true;
     let error = MirrorWriter::open(&writing).expect_err("shared");
-    assert_eq!(error.kind(), RepoFault::Usage, "{error}");
+    assert_eq!(error.kind(), FaultKind::Usage, "{error}");
 }
 
 #[test]
@@ -131,7 +132,7 @@ fn a_manifest_whose_directory_is_gone_is_not_begun_anew() {
     world.write_records("a", Some("disk/audit.jsonl"), &["serde"]);
     fs::rename(world.path("disk"), world.path("unmounted")).expect("move");
     let error = world.open("a").expect_err("gone");
-    assert_eq!(error.kind(), RepoFault::Usage, "{error}");
+    assert_eq!(error.kind(), FaultKind::Usage, "{error}");
     fs::rename(world.path("unmounted"), world.path("disk")).expect("move");
     assert!(world.open("a").is_ok());
 }
@@ -147,7 +148,7 @@ fn a_lost_record_is_made_again_with_the_id_that_the_manifest_tells() {
     // Under another name the manifest says that it is a's.
     world.copy("a", "b");
     fs::remove_file(world.path("b/.mirror/mirror.json")).expect("remove");
-    assert_eq!(world.open("b").expect_err("another's").kind(), RepoFault::Usage);
+    assert_eq!(world.open("b").expect_err("another's").kind(), FaultKind::Usage);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use mirror_repo::{MirrorWriter, RepoFault};
+use mirror_repo::MirrorWriter;
+use mirror_types::FaultKind;
 
 use crate::world::{World, earlier_line};
 
@@ -69,7 +70,7 @@ fn a_manifest_of_others_in_the_working_directory_is_none_of_its_business() {
     let mut named = world.options("c");
     named.manifest = Some("manifest.jsonl".into());
     let error = MirrorWriter::open(&named).expect_err("another's");
-    assert_eq!(error.kind(), RepoFault::Usage);
+    assert_eq!(error.kind(), FaultKind::Usage);
     assert!(error.to_string().contains("the mirror at b"), "{error}");
     assert_eq!(fs::read_to_string(world.path("manifest.jsonl")).expect("read"), lines);
 }

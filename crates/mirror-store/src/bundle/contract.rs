@@ -4,13 +4,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use mirror_types::{Layout, ReleaseId, Sha256};
+use mirror_types::{FaultKind, Layout, ReleaseId, Sha256};
 use sha2::Digest as _;
 
 use super::disk::{BundleDisk, Real};
 use super::names::{INDEX, growing_manifest};
 use super::*;
-use crate::{StoreError, StoreFault};
+use crate::StoreError;
 
 pub(super) fn release(name: &str, version: &str) -> ReleaseId {
     ReleaseId { name: name.parse().expect("name"), version: version.parse().expect("version") }
@@ -299,7 +299,7 @@ fn one_writer_at_a_time() {
     let dir = tempfile::tempdir().expect("dir");
     let first = open(dir.path(), small());
     let error = BundleWriter::open(dir.path(), small()).expect_err("locked");
-    assert_eq!(error.kind(), StoreFault::Locked);
+    assert_eq!(error.kind(), FaultKind::Locked);
     drop(first);
     open(dir.path(), small());
 }
@@ -310,7 +310,7 @@ fn a_path_that_is_not_the_releases_own_is_refused() {
     let (mut writer, _) = open(dir.path(), small());
     for path in ["../x", "/s/er/serde-1.0.0.crate", "s/er/serde-1.0.1.crate", "x/er/serde-1.0.0.crate"] {
         let bad = NewMember { path: path.to_owned(), ..member(&release("serde", "1.0.0"), Vec::new()) };
-        assert_eq!(writer.append(bad).expect_err(path).kind(), StoreFault::Usage);
+        assert_eq!(writer.append(bad).expect_err(path).kind(), FaultKind::Usage);
     }
 }
 
@@ -366,7 +366,7 @@ fn a_committed_member_that_is_damaged_is_named_and_nothing_is_cut() {
     fs::write(&path, &bad).expect("write");
     let options = BundleOptions { verify_committed: true, ..small() };
     let error = BundleWriter::open(dir.path(), options).expect_err("damaged");
-    assert_eq!(error.kind(), StoreFault::Integrity);
+    assert_eq!(error.kind(), FaultKind::Integrity);
     assert_eq!(fs::read(&path).expect("read"), bad, "nothing was cut");
     // Damaged at the end, and cut.
     let mut bad = whole.clone();
@@ -374,7 +374,7 @@ fn a_committed_member_that_is_damaged_is_named_and_nothing_is_cut() {
     for bytes in [&bad[..], &whole[..frame(19) + 7], &whole[..frame(19)]] {
         fs::write(&path, bytes).expect("write");
         let error = BundleWriter::open(dir.path(), small()).expect_err("damaged");
-        assert_eq!(error.kind(), StoreFault::Integrity);
+        assert_eq!(error.kind(), FaultKind::Integrity);
         assert_eq!(fs::read(&path).expect("read"), bytes, "nothing was cut");
     }
     let error = BundleWriter::open(dir.path(), small()).expect_err("cut").to_string();

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use super::contract::{append_all, contents, open_unsynced, releases, small, sum};
 use super::disk::{BundleDisk, Real};
 use super::*;
-use crate::StoreFault;
+use mirror_types::FaultKind;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -244,7 +244,7 @@ fn a_step_that_fails_ends_the_run_and_is_not_tried_again() {
                 // A promise is no step that can fail; a last fault may go unseen when nothing was asked since.
                 Ok(()) => assert!(matches!(steps[at], Step::Promised(_)), "step {at} failed unseen"),
                 Err(error) => {
-                    assert_eq!(error.kind(), StoreFault::Storage, "{error}");
+                    assert_eq!(error.kind(), FaultKind::Storage, "{error}");
                     assert_eq!(error.to_string().contains("disk is full"), errno == 28, "{error}");
                     assert_eq!(steps.len(), at + 1, "nothing was done after the fault");
                 }

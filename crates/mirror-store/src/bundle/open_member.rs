@@ -151,7 +151,7 @@ mod tests {
     use super::super::contract::{body, member, open, release, small};
     use super::super::{BundleLimits, BundleMember, MAX_WINDOW_BYTES};
     use super::*;
-    use crate::StoreFault;
+    use mirror_types::FaultKind;
 
     /// A bundle with one large member between two small ones.
     fn bundle() -> (tempfile::TempDir, Vec<u8>, BundleMember) {
@@ -210,7 +210,7 @@ mod tests {
                 open.read_exact(&mut all).map(|()| all)
             });
             match read {
-                Err(error) => assert_eq!(error.kind(), StoreFault::Integrity, "{error}"),
+                Err(error) => assert_eq!(error.kind(), FaultKind::Integrity, "{error}"),
                 // Bits of a frame's head that say the same in two ways.
                 Ok(all) => assert!(all == text, "byte {at}"),
             }
