@@ -26,7 +26,7 @@ pub use error::{IndexError, LockError, SelectionError};
 pub use glance::Glance;
 pub use lockfile::{LockSet, LockSources};
 pub use oversize::MAX_FILE_BYTES;
-pub use record::{FileChecker, IndexFile, IndexLimits, LineFault, last_of_each, lines, parse_file};
+pub use record::{FileChecker, IndexFile, IndexLimits, LineFault, lines, parse_file};
 pub use selection::{NameSet, Selected, Selection, Shard};
 pub use source::{BlobId, Change, IndexSource, Visit};
 pub use target::Target;

@@ -8,7 +8,7 @@ use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexSource, LockSet, NameSet, Selection, Shard};
 use mirror_manifest::{Catalogue, LinesWriter, rfc3339};
-use mirror_repo::{MirrorWriter, OpenReport};
+use mirror_repo::{MirrorWriter, OpenReport, bundle_lines};
 use mirror_store::Store;
 use mirror_store::bundle::BundleOptions;
 use mirror_telemetry::{Phase, RunStats};
@@ -31,7 +31,7 @@ use crate::spool::StoreSpools;
 use crate::sweep::{Swept, leave, sweep};
 use crate::threads::{join, spawn, spawn_behind};
 use crate::verify::Hasher;
-use crate::{bundle_lines, bundles, gaps, packaged};
+use crate::{bundles, gaps, packaged};
 
 /// Threads that write bodies; more only wait for the disk.
 const WRITERS: usize = 2;

@@ -4,7 +4,6 @@
 //! a few writer threads and committed in batches by one committer. [`download`] is the only way
 //! in; it takes [`DownloadOptions`] and gives an [`Outcome`], which maps to an exit code.
 
-mod bundle_lines;
 mod bundles;
 mod closing;
 mod commit;

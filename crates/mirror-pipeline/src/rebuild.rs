@@ -7,13 +7,12 @@ use mirror_manifest::{
     Catalogue, CatalogueBatch, EXISTING, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, Place,
     SCHEMA_VERSION, rfc3339,
 };
-use mirror_repo::MirrorWriter;
+use mirror_repo::{MirrorWriter, bundle_lines};
 use mirror_store::bundle::BundleOptions;
 use mirror_store::{Store, TreeForm};
 use mirror_types::{ExitStatus, ReleaseId, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::bundle_lines;
 use crate::bundles::{self, Found};
 use crate::download::{database, run_id, told_opened};
 use crate::error::PipelineError;

@@ -6,6 +6,7 @@
 //!
 //! The record is `.mirror/mirror.json`; `docs/manifest.md` describes it.
 
+pub mod bundle_lines;
 mod error;
 mod open;
 mod path;

@@ -26,6 +26,6 @@ pub use mirror_id::{InvalidMirrorId, MirrorId};
 pub use name::{
     CrateName, InvalidName, InvalidVersion, MAX_NAME_BYTES, MAX_VERSION_BYTES, ReleaseId, VersionText,
 };
-pub use record::IndexRecord;
+pub use record::{IndexRecord, last_of_each};
 pub use sha256::{InvalidSha256, Sha256};
 pub use text::{CLIPPED_MESSAGE_BYTES, CLIPPED_VALUE_BYTES, Printable, clipped, disk_advice, human_bytes};

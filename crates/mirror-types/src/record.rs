@@ -1,4 +1,9 @@
+use std::collections::HashSet;
+
 use crate::{ReleaseId, Sha256};
+
+/// Most crates have few versions, which are compared faster than hashed.
+const FEW: usize = 12;
 
 /// What the mirror needs to know of one line of the index. The line itself is kept by whoever
 /// needs its other fields.
@@ -10,4 +15,27 @@ pub struct IndexRecord {
     pub cksum: Sha256,
     /// Whether the release is yanked: kept for old lockfiles, not offered to new ones.
     pub yanked: bool,
+}
+
+/// Keeps of the lines of each release the last, as Cargo does; the order stays.
+pub fn last_of_each<T>(lines: &mut Vec<T>, id: impl Fn(&T) -> &ReleaseId) {
+    let repeated: Vec<usize> = if lines.len() <= FEW {
+        (0..lines.len())
+            .filter(|at| lines[at + 1..].iter().any(|later| id(later) == id(&lines[*at])))
+            .collect()
+    } else {
+        let mut later = HashSet::with_capacity(lines.len());
+        let mut repeated: Vec<usize> =
+            (0..lines.len()).rev().filter(|at| !later.insert(id(&lines[*at]))).collect();
+        repeated.reverse();
+        repeated
+    };
+    if repeated.is_empty() {
+        return;
+    }
+    let (mut at, mut repeated) = (0, repeated.into_iter().peekable());
+    lines.retain(|_| {
+        at += 1;
+        repeated.next_if_eq(&(at - 1)).is_none()
+    });
 }

@@ -15,7 +15,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("mirror-fetch", &["mirror-types", "mirror-checksum"]),
     ("mirror-store", &["mirror-types", "mirror-checksum", "mirror-fs"]),
     ("mirror-manifest", &["mirror-types", "mirror-fs"]),
-    ("mirror-repo", &["mirror-types", "mirror-store", "mirror-manifest"]),
+    ("mirror-repo", &["mirror-types", "mirror-fs", "mirror-store", "mirror-manifest"]),
     ("mirror-sidecar", &["mirror-types"]),
     ("mirror-telemetry", &["mirror-types"]),
     (

@@ -13,13 +13,13 @@ use std::time::Instant;
 
 use crossbeam_channel::{Sender, bounded};
 use globset::Glob;
+use mirror_repo::bundle_lines;
 use mirror_store::bundle::{BundleFiles, BundleReader, list_bundles, read_manifest};
 use mirror_store::{Store, StoreError};
 use mirror_telemetry::RunStats;
 use mirror_types::{FaultKind, Layout};
 use tokio_util::sync::CancellationToken;
 
-use crate::bundle_lines;
 use crate::error::PipelineError;
 use open::Open;
 pub use options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{FileChecker, IndexLimits, LineFault, last_of_each, lines};
+use mirror_index::{FileChecker, IndexLimits, LineFault, lines};
 use mirror_sidecar::{Facts, Line};
-use mirror_types::{CrateName, IndexRecord, Layout};
+use mirror_types::{CrateName, IndexRecord, Layout, last_of_each};
 
 use super::manifest::{Enrichment, Member};
 

@@ -8,14 +8,13 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-use mirror_index::last_of_each;
 use mirror_manifest::{Catalogue, CatalogueBatch, LinePacker, LinesReader, LinesWriter, TextDigest};
 use mirror_store::bundle::{BundleFiles, list_bundles};
 use mirror_store::{OutputFile, Store};
-use mirror_types::{ReleaseId, Sha256, index_path};
+use mirror_types::{ReleaseId, Sha256, index_path, last_of_each};
 use serde::{Deserialize, Serialize};
 
-use crate::error::PipelineError;
+use crate::error::RepoError;
 
 /// The version of the format that is written and read.
 const FORMAT: u32 = 1;
@@ -71,13 +70,19 @@ fn counting(text: &[u8]) -> Vec<(ReleaseId, Sha256, &[u8])> {
     lines
 }
 
-fn fail(path: &Path) -> impl Fn(std::io::Error) -> PipelineError + use<> {
+/// Says what cannot be made into a line of a file.
+fn unwritable(path: &Path) -> impl Fn(serde_json::Error) -> RepoError + use<> {
+    let path = path.to_owned();
+    move |error| RepoError::Io { doing: "write index lines to", path: path.clone(), source: error.into() }
+}
+
+fn fail(path: &Path) -> impl Fn(std::io::Error) -> RepoError + use<> {
     let path = path.to_owned();
     move |source| match mirror_fs::not_plain(&source) {
         Some(_) => {
             mirror_store::StoreError::Strange { path: path.clone(), expected: "a regular file" }.into()
         }
-        None => PipelineError::Read { what: "index lines beside a bundle,", path: path.clone(), source },
+        None => RepoError::Io { doing: "read the index lines beside a bundle,", path: path.clone(), source },
     }
 }
 
@@ -88,7 +93,7 @@ fn path_of(bundle: &BundleFiles) -> Option<PathBuf> {
 }
 
 /// Opens one, behind its head; nothing, when there is none, or one that a later version wrote.
-fn open(path: &Path) -> Result<Option<(Head, impl std::io::BufRead + use<>)>, PipelineError> {
+fn open(path: &Path) -> Result<Option<(Head, impl std::io::BufRead + use<>)>, RepoError> {
     let file = match mirror_fs::open_to_read(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -107,12 +112,15 @@ fn open(path: &Path) -> Result<Option<(Head, impl std::io::BufRead + use<>)>, Pi
 
 /// Writes the index lines of all bundles that grew since theirs were written, and of those that hold one of `changed`.
 /// Takes memory for the lines of one bundle. Blocks.
-pub(crate) fn write(
+///
+/// # Errors
+/// When the catalogue or a file cannot be read, or the disk refuses.
+pub fn write(
     catalogue: &Catalogue,
     state: &Path,
     dir: &Path,
     changed: &[ReleaseId],
-) -> Result<(), PipelineError> {
+) -> Result<(), RepoError> {
     let mut again = HashSet::new();
     for id in changed {
         again.extend(catalogue.held_release(id)?.and_then(|held| held.frame).map(|frame| frame.bundle));
@@ -136,13 +144,12 @@ fn write_one(
     number: u32,
     head: &Head,
     path: &Path,
-) -> Result<(), PipelineError> {
+) -> Result<(), RepoError> {
     let mut members: BTreeMap<String, HashMap<ReleaseId, Sha256>> = BTreeMap::new();
     catalogue.members_of(number, &mut |id, sha256, _| {
         members.entry(index_path(&id.name)).or_default().insert(id, sha256);
     })?;
-    let mut text = serde_json::to_vec(head)
-        .map_err(|error| PipelineError::Internal(format!("the head of index lines: {error}")))?;
+    let mut text = serde_json::to_vec(head).map_err(unwritable(path))?;
     text.push(b'\n');
     for (file, members) in members {
         let Some(row) = catalogue.index_file(&file)? else { continue };
@@ -160,12 +167,14 @@ fn write_one(
 
 /// Puts the index lines beside bundles into the mirror that their members are extracted to, for whoever makes its
 /// catalogue. Memory: one file of them. Blocks.
-pub(crate) fn take_along(bundles: &[BundleFiles], store: &Store) -> Result<(), PipelineError> {
+///
+/// # Errors
+/// When a file cannot be read, or the disk refuses.
+pub fn take_along(bundles: &[BundleFiles], store: &Store) -> Result<(), RepoError> {
     for bundle in bundles {
         let Some(path) = path_of(bundle) else { continue };
         let Some((head, file)) = open(&path)? else { continue };
-        let mut text = serde_json::to_vec(&head)
-            .map_err(|error| PipelineError::Internal(format!("the head of index lines: {error}")))?;
+        let mut text = serde_json::to_vec(&head).map_err(unwritable(&path))?;
         text.push(b'\n');
         file.take(MAX_FILE_BYTES).read_to_end(&mut text).map_err(fail(&path))?;
         if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
@@ -178,12 +187,15 @@ pub(crate) fn take_along(bundles: &[BundleFiles], store: &Store) -> Result<(), P
 /// Takes the index lines beside the bundles in `dir`, and those that came along with an extraction, into a mirror, as
 /// far as it has none of the same index file. Later bundles count before earlier ones. Returns how many index files
 /// were taken in. Takes memory for a part of the lines at a time. Blocks.
-pub(crate) fn take_in(
+///
+/// # Errors
+/// When a file cannot be read, the catalogue cannot be changed, or the disk refuses.
+pub fn take_in(
     catalogue: &mut Catalogue,
     lines: &mut LinesWriter,
     store: &Store,
     dir: &Path,
-) -> Result<u64, PipelineError> {
+) -> Result<u64, RepoError> {
     let mut files = Vec::new();
     for dir in [store.state_dir().join(TAKEN_ALONG), dir.to_owned()] {
         let Ok(entries) = std::fs::read_dir(&dir) else { continue };
@@ -209,13 +221,13 @@ pub(crate) fn take_in(
                 }
             })?;
         }
-        taken += keep(catalogue, lines, found)?;
+        taken += keep(catalogue, lines, store.state_dir().as_ref(), found)?;
     }
     Ok(taken)
 }
 
 /// Gives the lines of a file to `visit`.
-fn read(path: &Path, visit: &mut dyn FnMut(ReleaseId, &[u8])) -> Result<(), PipelineError> {
+fn read(path: &Path, visit: &mut dyn FnMut(ReleaseId, &[u8])) -> Result<(), RepoError> {
     let Some((_, mut file)) = open(path)? else { return Ok(()) };
     let mut line = Vec::new();
     loop {
@@ -233,9 +245,11 @@ fn read(path: &Path, visit: &mut dyn FnMut(ReleaseId, &[u8])) -> Result<(), Pipe
 fn keep(
     catalogue: &mut Catalogue,
     lines: &mut LinesWriter,
+    lines_dir: &Path,
     found: BTreeMap<String, BTreeMap<ReleaseId, Vec<u8>>>,
-) -> Result<u64, PipelineError> {
-    let no_memory = |error: std::io::Error| PipelineError::Internal(format!("index lines: {error}"));
+) -> Result<u64, RepoError> {
+    let no_memory =
+        |source| RepoError::Io { doing: "pack index lines of", path: lines_dir.to_owned(), source };
     let mut packer = LinePacker::new().map_err(no_memory)?;
     let mut packed = Vec::new();
     for (path, releases) in found {
