@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use mirror_cli::Watch;
-use mirror_pipeline::{ExtractOutcome, ExtractTask, PipelineError};
+use mirror_extract::{ExtractError, ExtractOutcome, ExtractTask};
 use mirror_telemetry::{Progress, ProgressHandle, RunStats};
 use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +45,7 @@ fn run(settings: &Settings) -> ExitCode {
     let progress = (!is_list).then(|| Progress::start(stats.clone(), settings.progress, &handle));
     // On a thread of its own, so that a panic still has its exit code.
     let work = std::thread::scope(|scope| scope.spawn(|| work(settings, &stats, &cancel)).join());
-    let panicked = |_| Err(End::Work(PipelineError::Internal("a thread panicked".to_owned())));
+    let panicked = |_| Err(End::Work(ExtractError::Internal("a thread panicked".to_owned())));
     let result = work.unwrap_or_else(panicked);
     if let Some(progress) = progress {
         progress.finish();
@@ -60,7 +60,7 @@ fn work(
 ) -> Result<ExtractOutcome, End> {
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let mut lost = None;
-    let result = mirror_pipeline::extract(&settings.options, stats, cancel, &mut |line| {
+    let result = mirror_extract::extract(&settings.options, stats, cancel, &mut |line| {
         if lost.is_none() {
             lost = out.write_all(line.as_bytes()).err();
         }
@@ -77,7 +77,7 @@ fn work(
 
 /// Why there is no outcome.
 enum End {
-    Work(PipelineError),
+    Work(ExtractError),
     /// The listing is all that was asked for, and is not whole.
     Listing(std::io::Error),
 }
@@ -96,7 +96,7 @@ fn finish(result: Result<ExtractOutcome, End>, settings: &Settings, signal: &Wat
         }
         Err(End::Work(error)) => {
             let status = error.kind().exit_status();
-            complain(&error.into(), status)
+            complain(&advised(error), status)
         }
         Err(End::Listing(error)) => {
             let error = anyhow::Error::new(error).context(
@@ -105,6 +105,17 @@ fn finish(result: Result<ExtractOutcome, End>, settings: &Settings, signal: &Wat
             complain(&error, ExitStatus::Storage)
         }
     }
+}
+
+/// Says which flag helps, where one does.
+fn advised(error: ExtractError) -> anyhow::Error {
+    let advice = match &error {
+        ExtractError::Pattern { .. } => "--pattern takes a glob such as bundle-00*",
+        ExtractError::NoDirectory { .. } => "--bundles-dir says where the bundles are",
+        ExtractError::NoBundles { .. } => "look at --bundles-dir and --pattern",
+        _ => return error.into(),
+    };
+    anyhow::Error::new(error).context(advice)
 }
 
 fn complain(error: &anyhow::Error, status: ExitStatus) -> ExitCode {

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use mirror_pipeline::{ExtractOptions, ExtractOutcome, ExtractTask, Printable, human_bytes};
+use mirror_extract::{ExtractOptions, ExtractOutcome, ExtractTask};
+use mirror_types::{Printable, human_bytes};
 
 /// The summary of a run.
 pub(crate) fn of(outcome: &ExtractOutcome, options: &ExtractOptions) -> String {
@@ -40,6 +41,13 @@ pub(crate) fn of(outcome: &ExtractOutcome, options: &ExtractOptions) -> String {
         text.push_str(
             "\na bundle is damaged, or was not made by this system or the Go system; nothing of it was used from the \
              fault on. Take another copy of it, or fetch the releases again with download-crates.\n",
+        );
+    }
+    if outcome.in_the_way > 0 {
+        let _ = writeln!(
+            text,
+            "\nof {} releases other bytes are there already; remove those files, or use --overwrite.",
+            outcome.in_the_way
         );
     }
     if outcome.not_found

@@ -12,6 +12,7 @@ use mirror_repo::{MirrorWriter, OpenReport, bundle_lines};
 use mirror_store::Store;
 use mirror_store::bundle::BundleOptions;
 use mirror_telemetry::{Phase, RunStats};
+use mirror_types::FailedRecord;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +23,7 @@ use crate::given::{MAX_TEXT_BYTES, read_text};
 use crate::gone::Gone;
 use crate::list::{Checksums, read_checksums};
 use crate::options::{DownloadOptions, Prune, Storage, Upstream};
-use crate::outcome::{FailedRecord, Outcome};
+use crate::outcome::Outcome;
 use crate::plan::{PlanReport, Sinks};
 use crate::prune::Pruner;
 use crate::removed::{Books, record_source};

@@ -11,7 +11,6 @@ mod cursor;
 mod download;
 mod error;
 mod event;
-mod extract;
 mod gaps;
 mod given;
 mod gone;
@@ -41,7 +40,6 @@ mod withdraw;
 
 pub use download::download;
 pub use error::PipelineError;
-pub use extract::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted, extract};
 pub use gaps::{Gap, ListedGap, acknowledge_gaps, list_gaps, read_gaps};
 pub use given::{MAX_TEXT_BYTES, read_text};
 pub use mirror_fetch::FetchOptions;
@@ -54,6 +52,6 @@ pub use mirror_types::{
     Address, CrateName, Layout, Printable, ReleaseId, VersionText, human_bytes, upstream,
 };
 pub use options::{DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};
-pub use outcome::{Estimate, FailedRecord, Outcome};
+pub use outcome::{Estimate, Outcome};
 pub use rebuild::{RebuildOutcome, rebuild_catalogue};
 pub use sidecars::{ManifestRead, SidecarMode, SidecarOptions, SidecarOutcome, SidecarSource, sidecars};

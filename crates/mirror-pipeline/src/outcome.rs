@@ -2,18 +2,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mirror_manifest::Withdrawal;
-use mirror_types::{ExitStatus, ReleaseId};
+use mirror_types::{ExitStatus, FailedRecord, ReleaseId};
 
 use crate::error::PipelineError;
-
-/// One record that is not held at the end of the run.
-#[derive(Debug, Clone)]
-pub struct FailedRecord {
-    /// Crate and version, or what else failed.
-    pub what: String,
-    /// Why, in one line.
-    pub why: String,
-}
 
 /// What a run did. The counters add up: `selected` is the sum of `downloaded`, `existing`,
 /// `verified_existing`, `unavailable` and `failed`, unless the run was stopped.

@@ -75,6 +75,15 @@ impl From<ExitStatus> for u8 {
     }
 }
 
+/// One record that is not held at the end of the run.
+#[derive(Debug, Clone)]
+pub struct FailedRecord {
+    /// Crate and version, or what else failed.
+    pub what: String,
+    /// Why, in one line.
+    pub why: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

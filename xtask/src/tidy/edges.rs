@@ -33,13 +33,30 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-telemetry",
         ],
     ),
+    (
+        "mirror-extract",
+        &["mirror-types", "mirror-checksum", "mirror-store", "mirror-repo", "mirror-telemetry"],
+    ),
     ("mirror-cli", &["mirror-types", "mirror-telemetry"]),
     ("download-crates", &["mirror-types", "mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
     ("generate-sidecars", &["mirror-types", "mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
-    ("extract-bundles", &["mirror-types", "mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
+    (
+        "extract-bundles",
+        &["mirror-types", "mirror-store", "mirror-extract", "mirror-telemetry", "mirror-cli"],
+    ),
     ("mirror-serve", &["mirror-types", "mirror-checksum", "mirror-store", "mirror-manifest", "mirror-repo"]),
-    // The pipeline only for its tests, which make mirrors.
-    ("serve-mirror", &["mirror-types", "mirror-cli", "mirror-pipeline", "mirror-serve", "mirror-telemetry"]),
+    // Pipeline and extraction only for its tests, which make mirrors.
+    (
+        "serve-mirror",
+        &[
+            "mirror-types",
+            "mirror-cli",
+            "mirror-extract",
+            "mirror-pipeline",
+            "mirror-serve",
+            "mirror-telemetry",
+        ],
+    ),
     ("mirror-archive", &["mirror-types", "mirror-fs"]),
     ("archive-hasher", &["mirror-types", "mirror-archive", "mirror-telemetry", "mirror-cli"]),
     (TESTKIT, &["mirror-types"]),

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use mirror_pipeline::Layout;
+use mirror_types::Layout;
 
 use super::world::{Ended, World, run, small, tree};
 

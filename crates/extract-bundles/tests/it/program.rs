@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use mirror_pipeline::Layout;
-use mirror_pipeline::bundle::{BundleOptions, BundleWriter};
+use mirror_store::bundle::{BundleOptions, BundleWriter};
+use mirror_types::Layout;
 
 use super::world::{World, new_member, run, small, tree};
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write as _;
 
-use mirror_pipeline::Layout;
+use mirror_types::Layout;
 
 use super::world::{World, tree};
 

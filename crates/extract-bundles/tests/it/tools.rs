@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use mirror_pipeline::Layout;
-use mirror_pipeline::bundle::BundleOptions;
+use mirror_store::bundle::BundleOptions;
+use mirror_types::Layout;
 
 use super::world::{World, shell, small, tree};
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mirror_pipeline::Layout;
-use mirror_pipeline::bundle::{BundleMember, BundleOptions, BundleWriter, MemberBody, NewMember};
+use mirror_store::bundle::{BundleMember, BundleOptions, BundleWriter, MemberBody, NewMember};
 pub(crate) use mirror_testkit::{Ended, run, tree};
 use mirror_testkit::{TestRegistry, TestRelease};
+use mirror_types::Layout;
 
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_extract-bundles");
 

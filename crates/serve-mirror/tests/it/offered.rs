@@ -2,10 +2,8 @@
 
 use std::process::Command;
 
-use mirror_pipeline::{
-    ExtractOptions, ExtractTask, Layout, NameSet, RebuildOptions, Storage, Upstream, extract, read_gaps,
-    rebuild_catalogue,
-};
+use mirror_extract::{ExtractOptions, ExtractTask, extract};
+use mirror_pipeline::{Layout, NameSet, RebuildOptions, Storage, Upstream, read_gaps, rebuild_catalogue};
 use mirror_testkit::Fault;
 
 use crate::client::get;

@@ -15,10 +15,10 @@ use mirror_telemetry::RunStats;
 use mirror_types::{ReleaseId, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::is_of_bundle;
-use super::open::Open;
-use super::options::{ExtractOptions, ExtractOutcome, ExtractTask};
-use crate::error::PipelineError;
+use crate::error::ExtractError;
+use crate::extract::is_of_bundle;
+use crate::open::Open;
+use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask};
 
 /// Files of one commit.
 const BATCH: usize = 2_000;
@@ -33,7 +33,7 @@ const HANDFUL_BYTES: u64 = 1 << 20;
 const IN_MEMORY: u64 = 8 << 20;
 
 /// Why reading ends early.
-pub(super) enum Stop {
+pub(crate) enum Stop {
     Cancelled,
     Store(StoreError),
 }
@@ -45,7 +45,7 @@ impl From<StoreError> for Stop {
 }
 
 /// A member of a stream, read by one thread, to be hashed and staged by another.
-pub(super) struct Loaded {
+pub(crate) struct Loaded {
     path: String,
     id: ReleaseId,
     layout: mirror_types::Layout,
@@ -54,7 +54,7 @@ pub(super) struct Loaded {
 }
 
 /// A piece of work.
-pub(super) enum Task {
+pub(crate) enum Task {
     /// Some frames of a bundle.
     Run(Arc<Open>, Range<usize>),
     /// A bundle of one stream; what it reads may be handed to other threads.
@@ -64,13 +64,13 @@ pub(super) enum Task {
 
 /// Files on their way to be committed.
 #[derive(Default)]
-pub(super) struct Handful {
+pub(crate) struct Handful {
     staged: Vec<Staged>,
     bytes: u64,
 }
 
 /// What a member turned out to be.
-pub(super) enum Fate {
+pub(crate) enum Fate {
     Staged(Staged),
     Existing,
     Verified,
@@ -83,22 +83,22 @@ pub(super) enum Fate {
 }
 
 /// A path that needs a second look when all is read.
-pub(super) struct Doubt {
-    pub(super) path: String,
-    pub(super) id: ReleaseId,
-    pub(super) bundle: PathBuf,
+pub(crate) struct Doubt {
+    pub(crate) path: String,
+    pub(crate) id: ReleaseId,
+    pub(crate) bundle: PathBuf,
 }
 
-pub(super) struct Work {
-    pub(super) store: Option<Store>,
-    pub(super) overwrite: bool,
-    pub(super) limits: BundleLimits,
-    pub(super) stats: Arc<RunStats>,
-    pub(super) doubts: Mutex<Vec<Doubt>>,
-    pub(super) outcome: Mutex<ExtractOutcome>,
+pub(crate) struct Work {
+    pub(crate) store: Option<Store>,
+    pub(crate) overwrite: bool,
+    pub(crate) limits: BundleLimits,
+    pub(crate) stats: Arc<RunStats>,
+    pub(crate) doubts: Mutex<Vec<Doubt>>,
+    pub(crate) outcome: Mutex<ExtractOutcome>,
     cancel: CancellationToken,
     stopped: AtomicBool,
-    fatal: Mutex<Option<PipelineError>>,
+    fatal: Mutex<Option<ExtractError>>,
     /// Hashes of the paths of this run: the same one twice is looked at more closely.
     seen: Mutex<HashSet<u64>>,
     hasher: RandomState,
@@ -110,7 +110,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Work {
-    pub(super) fn new(
+    pub(crate) fn new(
         options: &ExtractOptions,
         store: Option<Store>,
         stats: Arc<RunStats>,
@@ -132,22 +132,22 @@ impl Work {
         }
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed) || self.cancel.is_cancelled()
     }
 
     /// Ends the whole run; the first reason counts.
-    pub(super) fn stop(&self, error: PipelineError) {
+    pub(crate) fn stop(&self, error: ExtractError) {
         lock(&self.fatal).get_or_insert(error);
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn count_bundle(&self) {
+    pub(crate) fn count_bundle(&self) {
         lock(&self.outcome).bundles += 1;
     }
 
     /// A fault: that of a bundle ends the bundle, any other the run.
-    pub(super) fn trouble(&self, open: Option<&Open>, error: StoreError) {
+    pub(crate) fn trouble(&self, open: Option<&Open>, error: StoreError) {
         if !is_of_bundle(&error) {
             self.stop(error.into());
             return;
@@ -163,10 +163,10 @@ impl Work {
         }
     }
 
-    pub(super) fn run(&self, queue: &Receiver<Task>, commits: &Sender<Handful>) {
+    pub(crate) fn run(&self, queue: &Receiver<Task>, commits: &Sender<Handful>) {
         let mut buffers = match FrameBuffers::new() {
             Ok(buffers) => buffers,
-            Err(error) => return self.stop(PipelineError::Internal(format!("no memory for zstd: {error}"))),
+            Err(error) => return self.stop(ExtractError::Internal(format!("no memory for zstd: {error}"))),
         };
         for task in queue {
             self.one(task, &mut buffers, commits);
@@ -216,7 +216,7 @@ impl Work {
     }
 
     /// All of a bundle was read: its manifest must list nothing else.
-    pub(super) fn end_of(&self, open: &Open) {
+    pub(crate) fn end_of(&self, open: &Open) {
         if self.goes_on(open)
             && let Some(missing) = open.missing()
         {
@@ -290,7 +290,7 @@ impl Work {
     }
 
     /// One member: checked, staged, counted.
-    pub(super) fn member(
+    pub(crate) fn member(
         &self,
         open: &Open,
         member: &mut Member<'_>,
@@ -378,14 +378,14 @@ impl Work {
         }
     }
 
-    pub(super) fn hand_over(&self, out: &mut Handful, commits: &Sender<Handful>) {
+    pub(crate) fn hand_over(&self, out: &mut Handful, commits: &Sender<Handful>) {
         if !out.staged.is_empty() && commits.send(std::mem::take(out)).is_err() {
-            self.stop(PipelineError::Internal("the committer ended early".to_owned()));
+            self.stop(ExtractError::Internal("the committer ended early".to_owned()));
         }
     }
 
     /// Commits what is staged, in batches, until nobody stages any more.
-    pub(super) fn commit_all(&self, commits: &Receiver<Handful>) {
+    pub(crate) fn commit_all(&self, commits: &Receiver<Handful>) {
         let mut batch = Handful::default();
         let mut since = Instant::now();
         loop {
@@ -431,7 +431,7 @@ impl Work {
     }
 
     /// What came of it all, or why it could not go on.
-    pub(super) fn end(self) -> Result<ExtractOutcome, PipelineError> {
+    pub(crate) fn end(self) -> Result<ExtractOutcome, ExtractError> {
         if let Some(error) = lock(&self.fatal).take() {
             return Err(error);
         }
@@ -447,7 +447,7 @@ fn is_torn(fault: &BundleFault) -> bool {
 }
 
 /// Returns what stands in the way of writing a release; it is no fault of the bundle.
-pub(super) fn blocked(store: &Store, path: &str) -> Result<Option<StoreError>, StoreError> {
+pub(crate) fn blocked(store: &Store, path: &str) -> Result<Option<StoreError>, StoreError> {
     match store.check_way(path) {
         Ok(()) => Ok(None),
         Err(error @ StoreError::Strange { .. }) => Ok(Some(error)),

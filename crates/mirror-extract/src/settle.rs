@@ -4,14 +4,14 @@ use mirror_store::bundle::{BundleFiles, BundleMember, BundleReader, find_members
 use mirror_store::{Store, StoreError};
 use mirror_types::Printable;
 
-use super::open::place_of;
-use super::options::ExtractOutcome;
-use super::work::{Doubt, Work, blocked};
-use crate::error::PipelineError;
+use crate::error::ExtractError;
+use crate::open::place_of;
+use crate::options::ExtractOutcome;
+use crate::work::{Doubt, Work, blocked};
 
 impl Work {
     /// Settles what was left in doubt, and tells what came of it all.
-    pub(super) fn finish(self, bundles: &[BundleFiles]) -> Result<ExtractOutcome, PipelineError> {
+    pub(crate) fn finish(self, bundles: &[BundleFiles]) -> Result<ExtractOutcome, ExtractError> {
         let mut doubts =
             std::mem::take(&mut *self.doubts.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         doubts.sort_by(|a, b| a.path.cmp(&b.path));
@@ -28,8 +28,14 @@ impl Work {
                         outcome.extracted += 1;
                         outcome.bytes += bytes;
                     }
+                    Settled::Blocked(why) => {
+                        outcome.failed += 1;
+                        self.stats.error();
+                        outcome.fail(doubt.path.clone(), why);
+                    }
                     Settled::Differs(why) => {
                         outcome.failed += 1;
+                        outcome.in_the_way += 1;
                         self.stats.error();
                         outcome.fail(doubt.path.clone(), why);
                     }
@@ -39,20 +45,15 @@ impl Work {
         self.end()
     }
 
-    fn settle(
-        &self,
-        store: &Store,
-        bundles: &[BundleFiles],
-        doubt: &Doubt,
-    ) -> Result<Settled, PipelineError> {
+    fn settle(&self, store: &Store, bundles: &[BundleFiles], doubt: &Doubt) -> Result<Settled, ExtractError> {
         let lines = lines_of(bundles, doubt)?;
         if let Some(error) = blocked(store, &doubt.path)? {
-            return Ok(Settled::Differs(error.to_string()));
+            return Ok(Settled::Blocked(error.to_string()));
         }
         let held = store.hash(&doubt.path)?;
         let Some((last, line)) = lines.last() else {
-            let why = "the file that is there has other bytes than the bundle, which has no manifest to decide by; \
-                       remove the file, or use --overwrite";
+            let why =
+                "the file that is there has other bytes than the bundle, which has no manifest to decide by";
             return Ok(Settled::Differs(why.to_owned()));
         };
         let is_last = doubt.bundle == last.path;
@@ -69,7 +70,7 @@ impl Work {
                 Ok(Settled::Written(line.size))
             }
             Some(_) => Ok(Settled::Differs(format!(
-                "the file that is there has other bytes than {}; remove it, or use --overwrite",
+                "the file that is there has other bytes than {}",
                 Printable(&last.name)
             ))),
             None if is_last => {
@@ -85,6 +86,8 @@ enum Settled {
     Same,
     Superseded,
     Written(u64),
+    /// Something that is no file stands there.
+    Blocked(String),
     Differs(String),
 }
 
@@ -105,7 +108,7 @@ fn lines_of<'a>(
 }
 
 /// Writes one member over what is there.
-pub(super) fn write(
+pub(crate) fn write(
     store: &Store,
     bundle: &BundleFiles,
     line: &BundleMember,

@@ -9,10 +9,10 @@ use mirror_store::{Staged, Store, StoreError};
 use mirror_telemetry::RunStats;
 use tokio_util::sync::CancellationToken;
 
-use super::open::place_of;
-use super::options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};
-use super::{Show, is_of_bundle, listing, store_of};
-use crate::error::PipelineError;
+use crate::error::ExtractError;
+use crate::extract::{Show, is_of_bundle, listing, store_of};
+use crate::open::place_of;
+use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};
 
 /// Where a wanted member is; the last bundle that has a path counts.
 struct Found<'a> {
@@ -20,13 +20,13 @@ struct Found<'a> {
     line: Option<BundleMember>,
 }
 
-pub(super) fn extract(
+pub(crate) fn extract(
     options: &ExtractOptions,
     bundles: &[BundleFiles],
     stats: &Arc<RunStats>,
     cancel: &CancellationToken,
     show: Show<'_>,
-) -> Result<ExtractOutcome, PipelineError> {
+) -> Result<ExtractOutcome, ExtractError> {
     let Some(wanted) = &options.only else { return Ok(ExtractOutcome::default()) };
     let mut outcome = ExtractOutcome { bundles: bundles.len() as u64, ..ExtractOutcome::default() };
     let found = find(options, wanted, bundles, cancel, &mut outcome)?;
@@ -60,7 +60,8 @@ pub(super) fn extract(
             Ok(Taken::Verified) => outcome.verified += 1,
             Ok(Taken::Differs) => {
                 outcome.failed += 1;
-                let why = "the file that is there has other bytes; remove it, or use --overwrite";
+                outcome.in_the_way += 1;
+                let why = "the file that is there has other bytes";
                 outcome.fail(path.clone(), why.to_owned());
             }
             Err(error) if is_of_bundle(&error) => {
@@ -86,7 +87,7 @@ fn find<'a>(
     bundles: &'a [BundleFiles],
     cancel: &CancellationToken,
     outcome: &mut ExtractOutcome,
-) -> Result<BTreeMap<String, Found<'a>>, PipelineError> {
+) -> Result<BTreeMap<String, Found<'a>>, ExtractError> {
     let index = read_index(&options.bundles_dir).unwrap_or_default();
     let mut found = BTreeMap::new();
     for one in bundles {

@@ -1,12 +1,3 @@
-//! Bundles back to loose files: read in parallel over bundles and over the frames of each, hashed against the
-//! manifest, staged, and committed in batches like downloads.
-
-mod one;
-mod open;
-mod options;
-mod settle;
-mod work;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -20,16 +11,17 @@ use mirror_telemetry::RunStats;
 use mirror_types::{FaultKind, Layout};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::PipelineError;
-use open::Open;
-pub use options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};
-use work::{Stop, Task, Work};
+use crate::error::ExtractError;
+use crate::one;
+use crate::open::Open;
+use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask};
+use crate::work::{Stop, Task, Work};
 
 /// Bytes of a bundle that one thread takes at a time.
 const RUN_BYTES: u64 = 2 << 20;
 
 /// Takes text for a person or a pipe, whole lines.
-type Show<'a> = &'a mut (dyn FnMut(&str) + Send);
+pub(crate) type Show<'a> = &'a mut (dyn FnMut(&str) + Send);
 
 /// Extracts, verifies or lists bundles. What [`ExtractTask::List`] tells goes to `show`: lines of bundle, size,
 /// checksum (`-` when unknown) and path, separated by tabs. Blocks; uses threads of its own. Cancelled, it commits what is staged and
@@ -44,7 +36,7 @@ pub fn extract(
     stats: &Arc<RunStats>,
     cancel: &CancellationToken,
     show: Show<'_>,
-) -> Result<ExtractOutcome, PipelineError> {
+) -> Result<ExtractOutcome, ExtractError> {
     let begun = Instant::now();
     let bundles = matching(options)?;
     let mut outcome = if let (ExtractTask::List, None) = (&options.task, &options.only) {
@@ -58,7 +50,7 @@ pub fn extract(
     outcome.elapsed = begun.elapsed();
     let told = outcome.extracted + outcome.existing + outcome.verified + outcome.superseded + outcome.failed;
     if !outcome.interrupted && told != outcome.members {
-        return Err(PipelineError::Internal(format!(
+        return Err(ExtractError::Internal(format!(
             "{} members were read, {told} came to an end",
             outcome.members
         )));
@@ -67,36 +59,31 @@ pub fn extract(
 }
 
 /// The bundles that the pattern names.
-fn matching(options: &ExtractOptions) -> Result<Vec<BundleFiles>, PipelineError> {
-    let glob = Glob::new(&options.pattern)
-        .map_err(|error| PipelineError::Usage(format!("--pattern {}: {error}", options.pattern)))?
+fn matching(options: &ExtractOptions) -> Result<Vec<BundleFiles>, ExtractError> {
+    let ExtractOptions { bundles_dir, pattern, .. } = options;
+    let glob = Glob::new(pattern)
+        .map_err(|source| ExtractError::Pattern { pattern: pattern.clone(), source })?
         .compile_matcher();
-    let dir = &options.bundles_dir;
-    if !dir.is_dir() {
-        return Err(PipelineError::Usage(format!("--bundles-dir {} is not a directory", dir.display())));
+    if !bundles_dir.is_dir() {
+        return Err(ExtractError::NoDirectory { dir: bundles_dir.clone() });
     }
-    let mut bundles = list_bundles(dir)?;
+    let mut bundles = list_bundles(bundles_dir)?;
     bundles.retain(|one| {
         glob.is_match(&one.name) || one.path.file_name().is_some_and(|name| glob.is_match(name))
     });
     if bundles.is_empty() {
-        let why = format!(
-            "no bundle in {} matches {}; look at --bundles-dir and --pattern",
-            dir.display(),
-            options.pattern
-        );
-        return Err(PipelineError::Usage(why));
+        return Err(ExtractError::NoBundles { dir: bundles_dir.clone(), pattern: pattern.clone() });
     }
     Ok(bundles)
 }
 
 /// Whether a fault is one of a bundle, after which the others can still be read.
-fn is_of_bundle(error: &StoreError) -> bool {
+pub(crate) fn is_of_bundle(error: &StoreError) -> bool {
     error.kind() == FaultKind::Integrity
 }
 
 /// The layout of the members, by the first one that can be read.
-fn layout_of(bundles: &[BundleFiles], options: &ExtractOptions) -> Result<Layout, PipelineError> {
+fn layout_of(bundles: &[BundleFiles], options: &ExtractOptions) -> Result<Layout, ExtractError> {
     for one in bundles {
         let mut layout = None;
         let reader = BundleReader::open(&one.path, options.limits)?;
@@ -113,7 +100,10 @@ fn layout_of(bundles: &[BundleFiles], options: &ExtractOptions) -> Result<Layout
     Ok(Layout::default())
 }
 
-fn store_of(bundles: &[BundleFiles], options: &ExtractOptions) -> Result<Option<Store>, PipelineError> {
+pub(crate) fn store_of(
+    bundles: &[BundleFiles],
+    options: &ExtractOptions,
+) -> Result<Option<Store>, ExtractError> {
     match &options.task {
         ExtractTask::Extract { out, .. } => {
             let layout = layout_of(bundles, options)?;
@@ -129,7 +119,7 @@ fn all(
     bundles: &[BundleFiles],
     stats: &Arc<RunStats>,
     cancel: &CancellationToken,
-) -> Result<ExtractOutcome, PipelineError> {
+) -> Result<ExtractOutcome, ExtractError> {
     let store = store_of(bundles, options)?;
     let threads = match options.concurrency {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -153,7 +143,7 @@ fn all(
         drop(tasks);
         let ended = workers.into_iter().map(std::thread::ScopedJoinHandle::join).all(|end| end.is_ok());
         if committer.join().is_err() || !ended {
-            work.stop(PipelineError::Internal("a thread of the extraction panicked".to_owned()));
+            work.stop(ExtractError::Internal("a thread of the extraction panicked".to_owned()));
         }
     });
     let outcome = work.finish(bundles)?;
@@ -204,7 +194,7 @@ fn list(
     bundles: &[BundleFiles],
     cancel: &CancellationToken,
     show: Show<'_>,
-) -> Result<ExtractOutcome, PipelineError> {
+) -> Result<ExtractOutcome, ExtractError> {
     let mut outcome = ExtractOutcome::default();
     for one in bundles {
         if cancel.is_cancelled() {
@@ -240,7 +230,12 @@ fn list(
 }
 
 /// One line of a listing.
-fn listing(bundle: &BundleFiles, size: u64, sha256: Option<&mirror_types::Sha256>, path: &str) -> String {
+pub(crate) fn listing(
+    bundle: &BundleFiles,
+    size: u64,
+    sha256: Option<&mirror_types::Sha256>,
+    path: &str,
+) -> String {
     let sum = sha256.map_or_else(|| "-".to_owned(), ToString::to_string);
     format!("{}\t{size}\t{sum}\t{}\n", bundle.name, mirror_types::Printable(path))
 }

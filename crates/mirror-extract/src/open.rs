@@ -11,30 +11,30 @@ use mirror_store::bundle::{
 use mirror_types::Sha256;
 
 /// What the manifest says of a member.
-pub(super) struct Listed {
+pub(crate) struct Listed {
     size: u64,
-    pub(super) sha256: Sha256,
+    pub(crate) sha256: Sha256,
     frame_offset: Option<u64>,
     found: AtomicBool,
 }
 
 /// A bundle that is being read.
-pub(super) struct Open {
-    pub(super) files: BundleFiles,
-    pub(super) reader: BundleReader,
+pub(crate) struct Open {
+    pub(crate) files: BundleFiles,
+    pub(crate) reader: BundleReader,
     /// `None` for a bundle of one stream.
-    pub(super) map: Option<FrameMap>,
+    pub(crate) map: Option<FrameMap>,
     /// `None` without a manifest.
-    pub(super) listed: Option<HashMap<Box<str>, Listed>>,
+    pub(crate) listed: Option<HashMap<Box<str>, Listed>>,
     /// Pieces of work that are not done.
-    pub(super) left: AtomicU64,
+    pub(crate) left: AtomicU64,
     /// A fault was told; the rest of the bundle is left alone.
-    pub(super) bad: AtomicBool,
+    pub(crate) bad: AtomicBool,
 }
 
 impl Open {
     /// Opens the bundle and reads its manifest. A growing bundle is read as far as its manifest goes.
-    pub(super) fn new(files: BundleFiles, limits: BundleLimits) -> Result<Self, StoreError> {
+    pub(crate) fn new(files: BundleFiles, limits: BundleLimits) -> Result<Self, StoreError> {
         let reader = BundleReader::open(&files.path, limits)?;
         let (mut listed, mut lines) = (None, Vec::new());
         if let Some(manifest) = &files.manifest {
@@ -66,13 +66,13 @@ impl Open {
     }
 
     /// Members, when that is known beforehand.
-    pub(super) fn members(&self) -> Option<u64> {
+    pub(crate) fn members(&self) -> Option<u64> {
         let by_manifest = self.listed.as_ref().map(|listed| listed.len() as u64);
         self.map.as_ref().map(FrameMap::members).or(by_manifest)
     }
 
     /// Holds a member against its line; without a manifest there is nothing to hold it against.
-    pub(super) fn check(&self, member: &Member<'_>, sha256: Sha256) -> Result<(), StoreError> {
+    pub(crate) fn check(&self, member: &Member<'_>, sha256: Sha256) -> Result<(), StoreError> {
         let Some(listed) = &self.listed else { return Ok(()) };
         let wrong = |what| fault(&self.files.path, member.path(), what);
         let line = listed.get(member.path()).ok_or_else(|| wrong(BundleFault::NotInManifest))?;
@@ -89,7 +89,7 @@ impl Open {
     }
 
     /// A member that the manifest lists and nobody has seen.
-    pub(super) fn missing(&self) -> Option<StoreError> {
+    pub(crate) fn missing(&self) -> Option<StoreError> {
         let listed = self.listed.as_ref()?;
         let mut missing: Vec<_> = listed
             .iter()
@@ -106,6 +106,6 @@ fn fault(path: &Path, member: &str, fault: BundleFault) -> StoreError {
 }
 
 /// Where a line says that its member is.
-pub(super) fn place_of(line: &BundleMember) -> Option<(u64, u64)> {
+pub(crate) fn place_of(line: &BundleMember) -> Option<(u64, u64)> {
     line.frame_offset.zip(line.frame_len)
 }

@@ -2,9 +2,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mirror_store::bundle::BundleLimits;
-use mirror_types::{CrateName, ExitStatus, ReleaseId, VersionText};
+use mirror_types::{CrateName, ExitStatus, FailedRecord, ReleaseId, VersionText};
 
-use crate::outcome::{FIRST, FailedRecord};
+/// Faults that are kept for the summary.
+const FIRST: usize = 10;
 
 /// What to do with bundles.
 #[derive(Debug, Clone)]
@@ -32,7 +33,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn takes(&self, id: &ReleaseId) -> bool {
+    pub(crate) fn takes(&self, id: &ReleaseId) -> bool {
         id.name == self.name && self.version.as_ref().is_none_or(|version| *version == id.version)
     }
 }
@@ -46,7 +47,7 @@ impl std::fmt::Display for Wanted {
     }
 }
 
-/// What [`extract`](super::extract) works on, and how.
+/// What [`extract`](crate::extract) works on, and how.
 #[derive(Debug, Clone)]
 pub struct ExtractOptions {
     /// Where the bundles are.
@@ -81,6 +82,8 @@ pub struct ExtractOutcome {
     pub superseded: u64,
     /// Not as they should be.
     pub failed: u64,
+    /// Of these, members in whose place a file with other bytes stands.
+    pub in_the_way: u64,
     /// Bundles in which a fault was found, or which do not have what their manifest lists.
     pub bad_bundles: u64,
     /// Members that no manifest lists, because the bundle has none.
@@ -89,7 +92,7 @@ pub struct ExtractOutcome {
     pub bytes: u64,
     /// The first faults.
     pub first_failures: Vec<FailedRecord>,
-    /// Whether `--crate` named something that is in no bundle.
+    /// Whether what was wanted alone is in no bundle.
     pub not_found: bool,
     /// Time taken.
     pub elapsed: Duration,
@@ -112,7 +115,7 @@ impl ExtractOutcome {
         }
     }
 
-    pub(super) fn fail(&mut self, what: String, why: String) {
+    pub(crate) fn fail(&mut self, what: String, why: String) {
         if self.first_failures.len() < FIRST {
             self.first_failures.push(FailedRecord { what, why });
         }

@@ -1,0 +1,55 @@
+use std::path::PathBuf;
+
+use mirror_repo::RepoError;
+use mirror_store::StoreError;
+use mirror_types::{FaultKind, Printable};
+
+/// Why bundles could not be read, or a mirror could not be made of them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExtractError {
+    /// The pattern is none.
+    #[error("{} is no pattern for the names of bundles", Printable(pattern))]
+    Pattern {
+        /// As it was given.
+        pattern: String,
+        /// What is wrong with it.
+        source: globset::Error,
+    },
+    /// There is no directory of bundles.
+    #[error("there is no directory of bundles at {}", dir.display())]
+    NoDirectory {
+        /// Where it should be.
+        dir: PathBuf,
+    },
+    /// No bundle has a name that is wanted.
+    #[error("no bundle in {} matches {}", dir.display(), Printable(pattern))]
+    NoBundles {
+        /// The directory.
+        dir: PathBuf,
+        /// What their names are held against.
+        pattern: String,
+    },
+    /// A bundle cannot be opened, or the disk refuses.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The index lines beside the bundles could not be taken along.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// A fault of this program.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+impl ExtractError {
+    /// Returns what kind of fault this is.
+    #[must_use]
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::Pattern { .. } | Self::NoDirectory { .. } | Self::NoBundles { .. } => FaultKind::Usage,
+            Self::Store(error) => error.kind(),
+            Self::Repo(error) => error.kind(),
+            Self::Internal(_) => FaultKind::Internal,
+        }
+    }
+}
