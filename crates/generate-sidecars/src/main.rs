@@ -1,9 +1,9 @@
-//! `generate-sidecars`: flags in, one run of the pipeline, an exit code out.
+//! `generate-sidecars`: flags in, one run of the generator, an exit code out.
 
 use std::process::ExitCode;
 
 use mirror_cli::Watch;
-use mirror_pipeline::{PipelineError, SidecarOutcome};
+use mirror_sidecar::generate::{GenerateError, SidecarOutcome, generate};
 use mirror_telemetry::{Progress, ProgressHandle, RunStats};
 use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
@@ -42,14 +42,14 @@ fn run(settings: &Settings) -> ExitCode {
     let progress = Progress::start(stats.clone(), settings.progress, &handle);
     // On a thread of its own, so that a panic still has its exit code.
     let work = std::thread::scope(|scope| {
-        scope.spawn(|| mirror_pipeline::sidecars(&settings.options, &stats, &cancel)).join()
+        scope.spawn(|| generate(&settings.options, &stats, &|| cancel.is_cancelled())).join()
     });
-    let result = work.unwrap_or_else(|_| Err(PipelineError::Internal("a thread panicked".to_owned())));
+    let result = work.unwrap_or_else(|_| Err(GenerateError::Internal("a thread panicked".to_owned())));
     progress.finish();
     finish(result, settings, &signal)
 }
 
-fn finish(result: Result<SidecarOutcome, PipelineError>, settings: &Settings, signal: &Watch) -> ExitCode {
+fn finish(result: Result<SidecarOutcome, GenerateError>, settings: &Settings, signal: &Watch) -> ExitCode {
     match result {
         Ok(outcome) => {
             mirror_cli::print(&summary::of(&outcome, &settings.options));

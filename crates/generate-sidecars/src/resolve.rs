@@ -1,7 +1,7 @@
 //! Flags become settings; nothing is touched yet.
 
 use anyhow::{Result, bail};
-use mirror_pipeline::{SidecarMode, SidecarOptions, SidecarSource};
+use mirror_sidecar::generate::{SidecarMode, SidecarOptions, SidecarSource};
 use mirror_telemetry::{LogOptions, ProgressOptions};
 
 use crate::flags::{Flags, OutputMode};

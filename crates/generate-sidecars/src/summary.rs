@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use mirror_pipeline::{SidecarMode, SidecarOptions, SidecarOutcome, human_bytes};
+use mirror_sidecar::generate::{SidecarMode, SidecarOptions, SidecarOutcome};
+use mirror_types::human_bytes;
 
 /// The summary of a run.
 pub(crate) fn of(outcome: &SidecarOutcome, options: &SidecarOptions) -> String {

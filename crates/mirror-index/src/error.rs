@@ -12,6 +12,14 @@ pub enum IndexError {
         /// Where.
         path: PathBuf,
     },
+    /// Something is there that holds no crate.
+    #[error("the index at {} {what}", path.display())]
+    NotAnIndex {
+        /// Where.
+        path: PathBuf,
+        /// What it holds instead, and what to do.
+        what: String,
+    },
     /// A directory or a file could not be read.
     #[error("could not read {} of the index", path.display())]
     Io {

@@ -7,6 +7,7 @@ use url::Url;
 use crate::dir::DirIndex;
 use crate::error::IndexError;
 use crate::git::GitIndex;
+use crate::glance::Glance;
 use crate::record::IndexFile;
 use crate::sparse::{CONFIG_MAX_BYTES, ConfigError, DlTemplate, RegistryConfig};
 
@@ -65,6 +66,27 @@ impl IndexSource {
         } else {
             Ok(Self::Dir(DirIndex::new(path, max_file_bytes)))
         }
+    }
+
+    /// Opens the index at `path` and makes sure that it holds crates. Blocks.
+    ///
+    /// # Errors
+    /// When there is none, when it holds no crate or something else, or cannot be read.
+    pub fn open_index(path: &Path) -> Result<Self, IndexError> {
+        let source = Self::open(path)?;
+        let what = match source.glance()? {
+            Glance::Index => return Ok(source),
+            Glance::Empty => {
+                "holds no crate: no file stands where an index has one, as se/rd/serde; check its path, \
+                              and whether the disk is mounted"
+                    .to_owned()
+            }
+            Glance::Foreign { files, path, what } => format!(
+                "is none: {path} is {what}, and none of the {files} files that were looked at has a line of an index; \
+                 clone the index, or name its sparse address"
+            ),
+        };
+        Err(IndexError::NotAnIndex { path: path.to_owned(), what })
     }
 
     /// What it is, for people.

@@ -9,6 +9,10 @@ use url::Url;
 
 use crate::record::{IndexLimits, parse_file};
 
+mod address;
+
+pub use address::{cache_dir_of, root};
+
 /// Why a registry's configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,6 +33,12 @@ pub enum ConfigError {
         template: String,
         /// The marker.
         marker: String,
+    },
+    /// The address of a registry is none.
+    #[error("the address of the registry, {address}, is not an http or https URL")]
+    Root {
+        /// The address, printable, without its secret.
+        address: String,
     },
     /// Not http or https, or no URL at all.
     #[error("the download address {template} is not an http or https URL")]

@@ -27,7 +27,6 @@ mod prune;
 mod rebuild;
 mod rehearse;
 mod removed;
-mod sidecars;
 mod size_estimate;
 mod source;
 mod sparse;
@@ -54,4 +53,3 @@ pub use mirror_types::{
 pub use options::{DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};
 pub use outcome::{Estimate, Outcome};
 pub use rebuild::{RebuildOutcome, rebuild_catalogue};
-pub use sidecars::{ManifestRead, SidecarMode, SidecarOptions, SidecarOutcome, SidecarSource, sidecars};

@@ -14,7 +14,6 @@ use crate::options::{DownloadOptions, Upstream};
 use crate::outcome::Outcome;
 use crate::prune::is_mass;
 use crate::source::Input;
-use crate::sparse::SparseRegistry;
 
 /// Releases that a mirror holds before a mass disappearance is looked for: in a smaller one a single crate would be.
 const GUARDED_FROM: u64 = 1_000;
@@ -28,7 +27,7 @@ const TOLD_MOST: usize = 20;
 fn identity(input: &Input, options: &DownloadOptions) -> Result<Option<String>, PipelineError> {
     let text = match (input, &options.upstream) {
         (Input::List { .. }, _) | (_, Upstream::List(_)) => return Ok(None),
-        (_, Upstream::Sparse(url)) => format!("sparse+{}", SparseRegistry::root(url)?),
+        (_, Upstream::Sparse(url)) => format!("sparse+{}", mirror_index::sparse::root(url)?),
         (Input::Local(source), Upstream::Local(dir)) => {
             let asked = options.update.as_ref().and_then(|update| update.url.as_ref());
             match asked.map(|url| url.reveal().to_owned()).or_else(|| source.origin()) {

@@ -5,12 +5,11 @@ mod downloads;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 
 use mirror_fetch::Fetcher;
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{Closure, ClosureReport, Glance, IndexFile, IndexLimits, IndexSource, Selection};
+use mirror_index::{Closure, ClosureReport, IndexFile, IndexLimits, IndexSource, Selection};
 use mirror_manifest::Catalogue;
 use mirror_store::Store;
 use mirror_types::{CrateName, IndexRecord, ReleaseId, upstream};
@@ -46,9 +45,13 @@ pub(crate) enum Input {
 impl Input {
     pub(crate) fn open(options: &DownloadOptions, selection: &Selection) -> Result<Self, PipelineError> {
         match &options.upstream {
-            Upstream::Local(dir) => Ok(Self::Local(open_index(dir)?)),
+            Upstream::Local(dir) => {
+                let source = IndexSource::open_index(dir)?;
+                tracing::info!(index = %dir.display(), "{}", source.describe());
+                Ok(Self::Local(source))
+            }
             Upstream::Sparse(url) => {
-                SparseRegistry::root(url)?;
+                mirror_index::sparse::root(url)?;
                 Ok(Self::Sparse { url: url.clone(), names: sparse_names(selection)? })
             }
             Upstream::List(path) => {
@@ -58,28 +61,6 @@ impl Input {
             }
         }
     }
-}
-
-/// Opens a local index that holds crates. Blocks.
-pub(crate) fn open_index(dir: &Path) -> Result<IndexSource, PipelineError> {
-    let source = IndexSource::open(dir)?;
-    let what = match source.glance()? {
-        Glance::Index => None,
-        Glance::Empty => Some(
-            "holds no crate: no file stands where an index has one, as se/rd/serde; check --index-dir, and whether the \
-             disk is mounted"
-                .to_owned(),
-        ),
-        Glance::Foreign { files, path, what } => Some(format!(
-            "is none: {path} is {what}, and none of the {files} files that were looked at has a line of an index; clone \
-             the index, or name its sparse address"
-        )),
-    };
-    if let Some(what) = what {
-        return Err(PipelineError::Usage(format!("the index at {} {what}", dir.display())));
-    }
-    tracing::info!(index = %dir.display(), "{}", source.describe());
-    Ok(source)
 }
 
 /// Where planned records come from, once everything that needs the network is done.

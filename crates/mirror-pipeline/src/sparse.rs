@@ -8,7 +8,7 @@ use mirror_fetch::{Body, Content, Failure, FailureKind, FetchRequest, Fetched, F
 use mirror_index::sparse::{self, Answer, AnswerLimits, CacheEntry, CacheState, DlTemplate, RegistryConfig};
 use mirror_index::{Closure, IndexFile, IndexLimits, LineFault};
 use mirror_store::Store;
-use mirror_types::{Address, CrateName, Printable, index_path, redacted};
+use mirror_types::{Address, CrateName, index_path, redacted};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -46,34 +46,9 @@ impl SparseRegistry {
         limits: AnswerLimits,
         fetcher: Fetcher,
     ) -> Result<Self, PipelineError> {
-        let root = Self::root(root)?;
-        let cache_dir = Self::cache_dir_of(&root);
+        let root = sparse::root(root)?;
+        let cache_dir = sparse::cache_dir_of(&root);
         Ok(Self { root, cache_dir, store, keep, offline, limits, fetcher, failed: BTreeMap::new() })
-    }
-
-    /// Where a mirror keeps what it knows of a registry, below `.mirror`. Credentials are no part of it.
-    pub(crate) fn cache_dir_of(root: &Url) -> String {
-        let safe: String = redacted(root.as_str())
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
-            .collect();
-        format!("sparse/{}", safe.trim_matches('-').replace("..", "-"))
-    }
-
-    /// The address of a registry, `sparse+` or not, with a slash at the end.
-    pub(crate) fn root(address: &Address) -> Result<Url, PipelineError> {
-        let text = address.reveal();
-        let text = text.strip_prefix("sparse+").unwrap_or(text);
-        let with_slash = if text.ends_with('/') { text.to_owned() } else { format!("{text}/") };
-        Url::parse(&with_slash)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| {
-                PipelineError::Usage(format!(
-                    "--index-url {} is not an http or https URL",
-                    Printable(address.to_string())
-                ))
-            })
     }
 
     fn load(&self, path: &str) -> Option<CacheEntry> {

@@ -1,4 +1,5 @@
-//! Sidecars: a line of the index with a few facts beside its own fields, as JSON. Pure functions.
+//! Sidecars: a line of the index with a few facts beside its own fields, as JSON. Pure functions; with the feature `generate`,
+//! also what writes the sidecars of a whole index.
 //!
 //! A sidecar has every field of its line, unknown ones included. Numbers and strings stay as they are
 //! written in the line: nothing is read as a float, nothing is escaped anew. A key that stands twice
@@ -7,6 +8,8 @@
 mod document;
 mod error;
 mod facts;
+#[cfg(feature = "generate")]
+pub mod generate;
 mod line;
 mod scan;
 #[cfg(test)]

@@ -16,7 +16,17 @@ const TABLE: &[(&str, &[&str])] = &[
     ("mirror-store", &["mirror-types", "mirror-checksum", "mirror-fs"]),
     ("mirror-manifest", &["mirror-types", "mirror-fs"]),
     ("mirror-repo", &["mirror-types", "mirror-fs", "mirror-store", "mirror-manifest"]),
-    ("mirror-sidecar", &["mirror-types"]),
+    (
+        "mirror-sidecar",
+        &[
+            "mirror-types",
+            "mirror-index",
+            "mirror-store",
+            "mirror-manifest",
+            "mirror-repo",
+            "mirror-telemetry",
+        ],
+    ),
     ("mirror-telemetry", &["mirror-types"]),
     (
         "mirror-pipeline",
@@ -29,7 +39,6 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-store",
             "mirror-manifest",
             "mirror-repo",
-            "mirror-sidecar",
             "mirror-telemetry",
         ],
     ),
@@ -39,7 +48,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     ("mirror-cli", &["mirror-types", "mirror-telemetry"]),
     ("download-crates", &["mirror-types", "mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
-    ("generate-sidecars", &["mirror-types", "mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
+    ("generate-sidecars", &["mirror-types", "mirror-sidecar", "mirror-telemetry", "mirror-cli"]),
     (
         "extract-bundles",
         &["mirror-types", "mirror-store", "mirror-extract", "mirror-telemetry", "mirror-cli"],

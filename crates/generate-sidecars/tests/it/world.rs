@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use mirror_pipeline::Layout;
 pub(crate) use mirror_testkit::{Ended, run as ended, tree};
 use mirror_testkit::{TestRegistry, TestRelease};
+use mirror_types::Layout;
 use serde_json::Value;
 
 pub(crate) const BASE: &str = "http://h/crates";

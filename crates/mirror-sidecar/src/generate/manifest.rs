@@ -11,11 +11,11 @@ use std::path::Path;
 use mirror_manifest::PRUNED;
 use mirror_types::{CrateName, Layout, Printable, VersionText};
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 
+use super::FIRST;
+use super::Stopped;
+use super::error::GenerateError;
 use super::options::ManifestRead;
-use crate::error::PipelineError;
-use crate::outcome::FIRST;
 
 /// Where releases are held, by the latest record of each that tells of bytes. A record of a failure
 /// says nothing of what was there before; one of pruning takes it away.
@@ -139,12 +139,9 @@ impl<'a> Text<'a> {
 
 impl Enrichment {
     /// Reads a manifest. A last line without its newline is left out: the run that writes it may go on.
-    pub(super) fn read(
-        path: &Path,
-        cancel: &CancellationToken,
-    ) -> Result<(Self, ManifestRead), PipelineError> {
+    pub(super) fn read(path: &Path, is_stopped: &Stopped<'_>) -> Result<(Self, ManifestRead), GenerateError> {
         const LOOK_EVERY: u64 = 4_096;
-        let fail = |source| PipelineError::Read { what: "the manifest", path: path.to_owned(), source };
+        let fail = |source| GenerateError::Read { what: "the manifest", path: path.to_owned(), source };
         let mut reader = BufReader::with_capacity(1 << 20, File::open(path).map_err(fail)?);
         let (mut all, mut read) = (Self::default(), ManifestRead::default());
         let (mut line, mut number) = (Vec::new(), 0);
@@ -161,7 +158,7 @@ impl Enrichment {
                     break;
                 }
             }
-            if number % LOOK_EVERY == 0 && cancel.is_cancelled() {
+            if number % LOOK_EVERY == 0 && is_stopped() {
                 break;
             }
             if line.iter().all(u8::is_ascii_whitespace) {

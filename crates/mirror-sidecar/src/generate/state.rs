@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mirror_store::Store;
 use serde::{Deserialize, Serialize};
 
-use crate::error::PipelineError;
+use super::error::GenerateError;
 
 const FILE: &str = "sidecars.json";
 /// 2: every sidecar beside it has the bare file name in `crate_file`. In 1 that was the path.
@@ -43,7 +43,7 @@ impl State {
     }
 
     /// Reads what an earlier run left; what cannot be read, or is of an earlier format, counts as nothing.
-    pub(super) fn recall(store: &Store) -> Result<Option<Self>, PipelineError> {
+    pub(super) fn recall(store: &Store) -> Result<Option<Self>, GenerateError> {
         let bytes = store.read_state(FILE)?;
         Ok(bytes
             .and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok())
@@ -51,9 +51,9 @@ impl State {
     }
 
     /// Leaves it; durable on return.
-    pub(super) fn remember(&self, store: &Store) -> Result<(), PipelineError> {
+    pub(super) fn remember(&self, store: &Store) -> Result<(), GenerateError> {
         let text =
-            serde_json::to_vec_pretty(self).map_err(|error| PipelineError::Internal(error.to_string()))?;
+            serde_json::to_vec_pretty(self).map_err(|error| GenerateError::Internal(error.to_string()))?;
         store.write_state(FILE, &text)?;
         // A batch of nothing makes durable what was written before.
         Ok(store.commit(Vec::new())?)

@@ -1,6 +1,6 @@
-//! Sidecars: a JSON description of every release of an index, as files beside the crates or as one
-//! JSONL.
+//! Sidecars of every release of an index, as files beside the crates or as one JSONL. Blocking code.
 
+mod error;
 mod files;
 mod jsonl;
 mod manifest;
@@ -16,38 +16,42 @@ use std::time::Instant;
 use mirror_index::IndexLimits;
 use mirror_telemetry::{Phase, RunStats};
 use mirror_types::Layout;
-use tokio_util::sync::CancellationToken;
 
+pub use error::GenerateError;
 pub use options::{ManifestRead, SidecarMode, SidecarOptions, SidecarOutcome, SidecarSource};
 
-use crate::error::PipelineError;
-use crate::outcome::FIRST;
 use manifest::Enrichment;
 use render::{Rules, Tally};
 
+/// Bad lines that are kept for the summary.
+const FIRST: usize = 10;
+
+/// Whether the caller wants no more.
+pub type Stopped<'a> = dyn Fn() -> bool + Sync + 'a;
+
 /// Writes the sidecars that `options` ask for. Streams; memory grows with the number of crates, and by
-/// some 25 bytes for each release (40 more with a manifest). Stops cleanly when `cancel` fires. Blocks.
+/// some 25 bytes for each release (40 more with a manifest). Stops cleanly soon after `is_stopped` says so. Blocks.
 ///
 /// # Errors
 /// When the run could not begin or could not go on. Bad lines of the index are no error; they are in
 /// the [`SidecarOutcome`].
-pub fn sidecars(
+pub fn generate(
     options: &SidecarOptions,
     stats: &Arc<RunStats>,
-    cancel: &CancellationToken,
-) -> Result<SidecarOutcome, PipelineError> {
+    is_stopped: &Stopped<'_>,
+) -> Result<SidecarOutcome, GenerateError> {
     let began = Instant::now();
     stats.set_phase(Phase::Index);
     let (feed, urls) = source::open(options)?;
     let (facts, read) = match &options.manifest {
-        Some(path) => Enrichment::read(&remembered(path, &options.mode)?, cancel)
+        Some(path) => Enrichment::read(&remembered(path, &options.mode)?, is_stopped)
             .map(|(facts, read)| (Some(facts), Some(read)))?,
         None => (None, None),
     };
     let work = Work {
         options,
         stats,
-        cancel,
+        is_stopped,
         rules: Rules {
             urls,
             layout: Layout::Shard,
@@ -63,7 +67,7 @@ pub fn sidecars(
         SidecarMode::Jsonl { path, layout_of } => jsonl::write(work, &feed, path, layout_of)?,
     };
     outcome.manifest = read;
-    outcome.interrupted = cancel.is_cancelled();
+    outcome.interrupted = is_stopped();
     outcome.elapsed = began.elapsed();
     outcome.check()?;
     stats.plan_finished();
@@ -73,7 +77,7 @@ pub fn sidecars(
 
 /// Returns the manifest that was named, or, when there is none, the one that the mirror remembers: earlier versions
 /// kept it in the working directory.
-fn remembered(named: &Path, mode: &SidecarMode) -> Result<PathBuf, PipelineError> {
+fn remembered(named: &Path, mode: &SidecarMode) -> Result<PathBuf, GenerateError> {
     let (SidecarMode::Files { out: mirror } | SidecarMode::Jsonl { layout_of: mirror, .. }) = mode;
     if !named.exists()
         && let Some(places) = mirror_repo::RecordedPlaces::of(mirror)?
@@ -90,11 +94,11 @@ fn remembered(named: &Path, mode: &SidecarMode) -> Result<PathBuf, PipelineError
 struct Work<'a> {
     options: &'a SidecarOptions,
     stats: &'a Arc<RunStats>,
-    cancel: &'a CancellationToken,
+    is_stopped: &'a Stopped<'a>,
     rules: Rules,
     tally: Mutex<Tally>,
     /// The first error of any thread.
-    failed: Mutex<Option<PipelineError>>,
+    failed: Mutex<Option<GenerateError>>,
 }
 
 impl Work<'_> {
@@ -104,7 +108,7 @@ impl Work<'_> {
         cores.min(self.options.concurrency).max(1)
     }
 
-    fn fail(&self, error: PipelineError) {
+    fn fail(&self, error: GenerateError) {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
@@ -118,7 +122,7 @@ impl Work<'_> {
     }
 
     /// What was counted, or the first error.
-    fn end(&self) -> Result<SidecarOutcome, PipelineError> {
+    fn end(&self) -> Result<SidecarOutcome, GenerateError> {
         if let Some(error) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
         }

@@ -3,16 +3,14 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use mirror_index::sparse::{CacheEntry, CacheState, DlTemplate, RegistryConfig};
+use mirror_index::sparse::{self, CacheEntry, CacheState, DlTemplate, RegistryConfig};
 use mirror_index::{IndexSource, Visit};
 use mirror_store::Store;
 use mirror_types::{Address, Layout, upstream};
 
+use super::error::GenerateError;
 use super::options::{SidecarOptions, SidecarSource};
 use super::render::Urls;
-use crate::error::PipelineError;
-use crate::source::open_index;
-use crate::sparse::SparseRegistry;
 
 pub(super) enum Feed {
     Local(IndexSource),
@@ -31,11 +29,12 @@ pub(super) struct SparseCache {
 const CONFIG: &str = "config.json";
 
 /// Opens the source, and says where its crates come from. Touches nothing.
-pub(super) fn open(options: &SidecarOptions) -> Result<(Feed, Urls), PipelineError> {
+pub(super) fn open(options: &SidecarOptions) -> Result<(Feed, Urls), GenerateError> {
     let base = options.crates_base_url.as_ref().map(|base| urls_of(&base.to_string())).transpose()?;
     match &options.source {
         SidecarSource::Local(dir) => {
-            let source = open_index(dir)?;
+            let source = IndexSource::open_index(dir)?;
+            tracing::info!(index = %dir.display(), "{}", source.describe());
             let urls = match base {
                 Some(base) => base,
                 None => match source.downloads()? {
@@ -54,7 +53,7 @@ pub(super) fn open(options: &SidecarOptions) -> Result<(Feed, Urls), PipelineErr
 }
 
 /// Checks a base of download URLs.
-fn urls_of(base: &str) -> Result<Urls, PipelineError> {
+fn urls_of(base: &str) -> Result<Urls, GenerateError> {
     let template = DlTemplate::from_base(base)?;
     let marked = base.contains('{');
     Ok(if marked { Urls::Template(template) } else { Urls::Base(base.trim_end_matches('/').to_owned()) })
@@ -65,7 +64,7 @@ impl Feed {
     pub(super) fn in_order(
         &self,
         visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<(), GenerateError> {
         match self {
             Self::Local(source) => Ok(source.scan(&mut |file| visit(&file.path, &file.data))?),
             Self::Cache(cache) => cache.scan(visit),
@@ -77,7 +76,7 @@ impl Feed {
         &self,
         threads: usize,
         visitor: &(dyn Fn() -> Visit<'v> + Sync),
-    ) -> Result<(), PipelineError> {
+    ) -> Result<(), GenerateError> {
         match self {
             Self::Local(source) => Ok(source.scan_unordered(threads, visitor)?),
             Self::Cache(cache) => cache.scan(&mut visitor()),
@@ -92,9 +91,9 @@ impl Feed {
 }
 
 impl SparseCache {
-    fn open(mirror: &Path, registry: Option<&Address>) -> Result<Self, PipelineError> {
+    fn open(mirror: &Path, registry: Option<&Address>) -> Result<Self, GenerateError> {
         let nothing = |hint: &str| {
-            Err(PipelineError::Usage(format!(
+            Err(GenerateError::Usage(format!(
                 "{} keeps nothing of {hint}; give --index-dir, or fill the mirror with download-crates first",
                 mirror.display()
             )))
@@ -106,11 +105,11 @@ impl SparseCache {
         let mut kept: Vec<&str> = all.iter().filter_map(|path| Some(path.split_once('/')?.0)).collect();
         kept.dedup();
         let dir = match (registry, &*kept) {
-            (Some(url), _) => SparseRegistry::cache_dir_of(&SparseRegistry::root(url)?),
+            (Some(url), _) => sparse::cache_dir_of(&sparse::root(url)?),
             (None, [only]) => format!("sparse/{only}"),
             (None, []) => return nothing("a sparse registry"),
             (None, _) => {
-                return Err(PipelineError::Usage(format!(
+                return Err(GenerateError::Usage(format!(
                     "{} keeps {} sparse registries; choose one with --index-url sparse+URL",
                     mirror.display(),
                     kept.len()
@@ -131,7 +130,7 @@ impl SparseCache {
         Ok(Self { store, dir, paths })
     }
 
-    fn load(&self, path: &str) -> Result<Option<Vec<u8>>, PipelineError> {
+    fn load(&self, path: &str) -> Result<Option<Vec<u8>>, GenerateError> {
         let Some(bytes) = self.store.read_state(&format!("{}/{path}", self.dir))? else { return Ok(None) };
         Ok(match CacheEntry::decode(&bytes) {
             Ok(CacheEntry { state: CacheState::Present(data), .. }) => Some(data),
@@ -142,9 +141,9 @@ impl SparseCache {
     }
 
     /// Where the registry has its crates.
-    fn urls(&self) -> Result<Urls, PipelineError> {
+    fn urls(&self) -> Result<Urls, GenerateError> {
         let Some(config) = self.load(CONFIG)? else {
-            return Err(PipelineError::Usage(
+            return Err(GenerateError::Usage(
                 "the cache has no config.json that says where crates come from; give --crates-base-url"
                     .to_owned(),
             ));
@@ -152,7 +151,7 @@ impl SparseCache {
         Ok(Urls::Template(DlTemplate::parse(RegistryConfig::parse(&config)?.dl())?))
     }
 
-    fn scan(&self, visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>) -> Result<(), PipelineError> {
+    fn scan(&self, visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>) -> Result<(), GenerateError> {
         for path in &self.paths {
             let Some(data) = self.load(path)? else { continue };
             if visit(path, &data).is_break() {
@@ -168,10 +167,9 @@ mod tests {
     use std::sync::Arc;
 
     use mirror_telemetry::RunStats;
-    use tokio_util::sync::CancellationToken;
 
+    use super::super::{SidecarMode, generate};
     use super::*;
-    use crate::{SidecarMode, sidecars};
 
     fn keep(store: &Store, dir: &str, path: &str, state: CacheState) {
         let entry = CacheEntry { etag: None, last_modified: None, state };
@@ -181,7 +179,7 @@ mod tests {
     fn mirror(root: &Path, registries: &[&str]) {
         let store = Store::open(root, Layout::Shard, false).expect("mirror");
         for url in registries {
-            let dir = SparseRegistry::cache_dir_of(&SparseRegistry::root(&(*url).into()).expect("url"));
+            let dir = sparse::cache_dir_of(&sparse::root(&(*url).into()).expect("url"));
             let config = format!(r#"{{"dl":"{url}{{prefix}}/{{crate}}/{{version}}/{{sha256-checksum}}"}}"#);
             keep(&store, &dir, CONFIG, CacheState::Present(config.into_bytes()));
             let line = |name: &str, version: &str| {
@@ -210,9 +208,9 @@ mod tests {
         }
     }
 
-    fn urls(root: &Path, registry: Option<&str>) -> Result<Vec<String>, PipelineError> {
+    fn urls(root: &Path, registry: Option<&str>) -> Result<Vec<String>, GenerateError> {
         let stats: Arc<RunStats> = RunStats::new("test");
-        let outcome = sidecars(&options(root, registry), &stats, &CancellationToken::new())?;
+        let outcome = generate(&options(root, registry), &stats, &|| false)?;
         assert_eq!(outcome.selected, 3);
         let text = std::fs::read_to_string(root.join("s.jsonl")).expect("read");
         let value = |line| serde_json::from_str::<serde_json::Value>(line).expect("JSON");
@@ -235,7 +233,7 @@ mod tests {
             mode: SidecarMode::Files { out: dir.path().to_owned() },
             ..options(dir.path(), None)
         };
-        let outcome = sidecars(&files, &RunStats::new("test"), &CancellationToken::new()).expect("sidecars");
+        let outcome = generate(&files, &RunStats::new("test"), &|| false).expect("sidecars");
         assert_eq!(outcome.written, 3);
         let text = std::fs::read_to_string(dir.path().join("s/er/serde-1.0.1.crate.json")).expect("read");
         assert!(text.contains(&expected[2]), "{text}");

@@ -10,17 +10,17 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::splice;
 use mirror_index::lines;
-use mirror_sidecar::splice;
 use mirror_store::{OutputFile, Store};
 use mirror_telemetry::Activity;
 use mirror_types::{CrateName, Layout};
 
 use super::Work;
+use super::error::GenerateError;
 use super::options::SidecarOutcome;
 use super::render::{Good, Tally, Teller, Urls, each};
 use super::source::Feed;
-use crate::error::PipelineError;
 
 /// Bytes that are collected before they are written, in order.
 const PIECE: usize = 1 << 20;
@@ -37,7 +37,7 @@ pub(super) fn write(
     feed: &Feed,
     path: &Path,
     layout_of: &Path,
-) -> Result<SidecarOutcome, PipelineError> {
+) -> Result<SidecarOutcome, GenerateError> {
     let mirror = Store::open_read_only(layout_of, Layout::default())?;
     work.rules.layout = mirror.map_or_else(Layout::default, |mirror| mirror.layout());
     let output = OutputFile::begin(path)?;
@@ -48,7 +48,7 @@ pub(super) fn write(
         place(&work, feed, &output, &plan)?;
     }
     let mut outcome = work.end()?;
-    if !work.cancel.is_cancelled() {
+    if !(work.is_stopped)() {
         output.publish()?;
         outcome.written = outcome.selected;
     }
@@ -56,10 +56,10 @@ pub(super) fn write(
 }
 
 /// The first records of the index.
-fn in_order(work: &Work<'_>, feed: &Feed, output: &OutputFile) -> Result<(), PipelineError> {
+fn in_order(work: &Work<'_>, feed: &Feed, output: &OutputFile) -> Result<(), GenerateError> {
     let mut teller = Teller::new(&work.rules);
     let (mut tally, mut text, mut offset) = (Tally::default(), Vec::with_capacity(2 * PIECE), 0);
-    let mut flush = |text: &mut Vec<u8>| -> Result<(), PipelineError> {
+    let mut flush = |text: &mut Vec<u8>| -> Result<(), GenerateError> {
         output.write_at(offset, text)?;
         offset += text.len() as u64;
         text.clear();
@@ -84,7 +84,7 @@ fn in_order(work: &Work<'_>, feed: &Feed, output: &OutputFile) -> Result<(), Pip
         if failed.is_ok() && text.len() >= PIECE {
             failed = flush(&mut text);
         }
-        if failed.is_err() || work.cancel.is_cancelled() { ControlFlow::Break(()) } else { flow }
+        if failed.is_err() || (work.is_stopped)() { ControlFlow::Break(()) } else { flow }
     })?;
     failed?;
     flush(&mut text)?;
@@ -99,10 +99,10 @@ fn line(
     teller: &mut Teller<'_>,
     path: &str,
     text: &mut Vec<u8>,
-) -> Result<(), PipelineError> {
+) -> Result<(), GenerateError> {
     let facts = teller.facts(good, path);
     // It was read, so it can be written.
-    good.line.compact(&facts, text).map_err(|error| PipelineError::Internal(error.to_string()))?;
+    good.line.compact(&facts, text).map_err(|error| GenerateError::Internal(error.to_string()))?;
     text.push(b'\n');
     Ok(())
 }
@@ -142,7 +142,7 @@ struct Measurer<'w> {
 }
 
 impl Measurer<'_> {
-    fn file(&mut self, path: &str, data: &[u8]) -> Result<(), PipelineError> {
+    fn file(&mut self, path: &str, data: &[u8]) -> Result<(), GenerateError> {
         let Self { work, teller, tally, text, fates, .. } = self;
         let first = fates.len();
         let (mut name, mut bytes, mut failed) = (None::<CrateName>, 0, Ok(()));
@@ -187,7 +187,7 @@ fn fate(good: &Good<'_>, name: &CrateName, urls: &Urls) -> Fate {
 }
 
 /// Reads all of the index; `None` when the run was stopped.
-fn measure(work: &Work<'_>, feed: &Feed) -> Result<Option<Plan>, PipelineError> {
+fn measure(work: &Work<'_>, feed: &Feed) -> Result<Option<Plan>, GenerateError> {
     let text = "reading the index".to_owned();
     work.stats.set_activity(Some(Activity { text, done: 0, total: None }));
     let done = Mutex::default();
@@ -204,7 +204,7 @@ fn measure(work: &Work<'_>, feed: &Feed) -> Result<Option<Plan>, PipelineError> 
         Box::new(move |path, data| own_file(work, own.file(path, data)))
     })?;
     work.stats.set_activity(None);
-    if work.cancel.is_cancelled() || work.has_failed() {
+    if (work.is_stopped)() || work.has_failed() {
         return Ok(None);
     }
     let (mut files, mut fates) = (Vec::new(), Vec::new());
@@ -228,9 +228,9 @@ fn measure(work: &Work<'_>, feed: &Feed) -> Result<Option<Plan>, PipelineError> 
 }
 
 /// Goes on unless something went wrong.
-fn own_file(work: &Work<'_>, done: Result<(), PipelineError>) -> ControlFlow<()> {
+fn own_file(work: &Work<'_>, done: Result<(), GenerateError>) -> ControlFlow<()> {
     match done {
-        Ok(()) if !work.cancel.is_cancelled() => ControlFlow::Continue(()),
+        Ok(()) if !(work.is_stopped)() => ControlFlow::Continue(()),
         Ok(()) => ControlFlow::Break(()),
         Err(error) => {
             work.fail(error);
@@ -240,7 +240,7 @@ fn own_file(work: &Work<'_>, done: Result<(), PipelineError>) -> ControlFlow<()>
 }
 
 /// Reads the index again and puts every file's lines where they belong.
-fn place(work: &Work<'_>, feed: &Feed, output: &OutputFile, plan: &Plan) -> Result<(), PipelineError> {
+fn place(work: &Work<'_>, feed: &Feed, output: &OutputFile, plan: &Plan) -> Result<(), GenerateError> {
     output.set_len(plan.bytes)?;
     let by_path: HashMap<&str, usize> =
         plan.files.iter().enumerate().map(|(at, file)| (&*file.path, at)).collect();
@@ -268,7 +268,7 @@ fn place(work: &Work<'_>, feed: &Feed, output: &OutputFile, plan: &Plan) -> Resu
             own_file(work, done)
         })
     })?;
-    if placed.into_inner() != plan.files.len() as u64 && !work.cancel.is_cancelled() && !work.has_failed() {
+    if placed.into_inner() != plan.files.len() as u64 && !(work.is_stopped)() && !work.has_failed() {
         return Err(changed("a file"));
     }
     work.add(Tally { bytes: plan.bytes, ..Tally::default() });
@@ -283,7 +283,7 @@ fn again(
     data: &[u8],
     text: &mut Vec<u8>,
     work: &Work<'_>,
-) -> Result<u64, PipelineError> {
+) -> Result<u64, GenerateError> {
     let mut count = 0;
     let mut odd = false;
     for (at, (_, bytes)) in lines(data).enumerate() {
@@ -318,7 +318,7 @@ fn read_again(
     data: &[u8],
     text: &mut Vec<u8>,
     work: &Work<'_>,
-) -> Result<u64, PipelineError> {
+) -> Result<u64, GenerateError> {
     let (mut tally, mut failed) = (Tally::default(), Ok(()));
     let _ = each(&work.rules, &file.path, data, &mut tally, &mut |_, good, selected| {
         if selected {
@@ -329,8 +329,8 @@ fn read_again(
     failed.map(|()| tally.selected)
 }
 
-fn changed(what: &str) -> PipelineError {
-    PipelineError::Usage(format!(
+fn changed(what: &str) -> GenerateError {
+    GenerateError::Usage(format!(
         "{} of the index changed while it was read; let whatever updates it come to its end, then run the same \
          command again",
         mirror_types::Printable(what)

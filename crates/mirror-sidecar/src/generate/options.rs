@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use mirror_types::{Address, ExitStatus};
 
-use crate::error::PipelineError;
+use super::error::GenerateError;
 
 /// Where the lines come from.
 #[derive(Debug, Clone)]
@@ -119,12 +119,12 @@ impl SidecarOutcome {
     }
 
     /// A run that came to its end has an answer for every selected record.
-    pub(super) fn check(&self) -> Result<(), PipelineError> {
+    pub(super) fn check(&self) -> Result<(), GenerateError> {
         let told = self.written + self.existing + self.refreshed;
         if self.interrupted || told == self.selected {
             return Ok(());
         }
-        Err(PipelineError::Internal(format!(
+        Err(GenerateError::Internal(format!(
             "{} records were selected, {told} sidecars came of them",
             self.selected
         )))

@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
+use crate::{Facts, Line};
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{FileChecker, IndexLimits, LineFault, lines};
-use mirror_sidecar::{Facts, Line};
 use mirror_types::{CrateName, IndexRecord, Layout, last_of_each};
 
 use super::manifest::{Enrichment, Member};

@@ -5,17 +5,17 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use crate::Facts;
 use mirror_index::{Change, IndexSource};
-use mirror_sidecar::Facts;
 use mirror_store::{Staged, Store};
 use mirror_types::Layout;
 
 use super::Work;
+use super::error::GenerateError;
 use super::options::SidecarOutcome;
 use super::render::{Good, Tally, Teller, Urls, each};
 use super::source::Feed;
 use super::state::State;
-use crate::error::PipelineError;
 
 /// Files that are published at once.
 const BATCH: usize = 4_096;
@@ -24,7 +24,7 @@ const MANY: usize = 25_000;
 /// Index files with bad lines that are remembered; with more of them every run looks at everything.
 const MOST_BAD: usize = 1_000;
 
-pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<SidecarOutcome, PipelineError> {
+pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<SidecarOutcome, GenerateError> {
     let store = Store::open(out, Layout::default(), false)?;
     work.rules.layout = store.layout();
     let settings = settings(&work)?;
@@ -57,7 +57,7 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
         Some((source, changes)) => some(&work, &shared, &state, source, &changes)?,
         None => all(&work, feed, &shared)?,
     };
-    if work.cancel.is_cancelled() || work.options.limit > 0 {
+    if (work.is_stopped)() || work.options.limit > 0 {
         return Ok(outcome);
     }
     let Some((_, tree)) = tree else {
@@ -84,7 +84,7 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
 }
 
 /// By what sidecars are made: with other settings everything is looked at.
-fn settings(work: &Work<'_>) -> Result<String, PipelineError> {
+fn settings(work: &Work<'_>) -> Result<String, GenerateError> {
     let urls = match &work.rules.urls {
         Urls::Base(base) => base.clone(),
         Urls::Template(template) => format!("{template:?}"),
@@ -92,7 +92,7 @@ fn settings(work: &Work<'_>) -> Result<String, PipelineError> {
     let manifest = match &work.options.manifest {
         None => "none".to_owned(),
         Some(path) => {
-            let fail = |source| PipelineError::Read { what: "the manifest", path: path.clone(), source };
+            let fail = |source| GenerateError::Read { what: "the manifest", path: path.clone(), source };
             let meta = std::fs::metadata(path).map_err(fail)?;
             let changed = meta.modified().map_err(fail)?.duration_since(std::time::UNIX_EPOCH);
             format!("{} bytes, {}", meta.len(), changed.unwrap_or_default().as_nanos())
@@ -168,7 +168,7 @@ impl<'w> Writer<'w> {
             bad.insert(path.to_owned());
         }
         self.show();
-        if self.work.cancel.is_cancelled() { ControlFlow::Break(()) } else { flow }
+        if (self.work.is_stopped)() { ControlFlow::Break(()) } else { flow }
     }
 
     fn one(
@@ -177,7 +177,7 @@ impl<'w> Writer<'w> {
         good: &Good<'_>,
         path: &str,
         selected: bool,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<(), GenerateError> {
         let refresh = self.work.options.refresh;
         let store = &self.shared.store;
         if self.shared.fresh && !selected {
@@ -205,7 +205,7 @@ impl<'w> Writer<'w> {
         self.text.clear();
         good.line
             .pretty(&facts, &mut self.text)
-            .map_err(|error| PipelineError::Internal(error.to_string()))?;
+            .map_err(|error| GenerateError::Internal(error.to_string()))?;
         if there && store.read(&rel)? == self.text {
             tally.existing += u64::from(selected);
             return Ok(());
@@ -220,7 +220,7 @@ impl<'w> Writer<'w> {
         rel: &str,
         there: bool,
         selected: bool,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<(), GenerateError> {
         let store = &self.shared.store;
         self.batch.push(store.stage(rel, &self.text)?);
         tally.bytes += self.text.len() as u64;
@@ -264,7 +264,7 @@ fn correct(text: &[u8], facts: &Facts<'_>) -> Option<Vec<u8>> {
 }
 
 /// Everything that the index has.
-fn all(work: &Work<'_>, feed: &Feed, shared: &Shared) -> Result<SidecarOutcome, PipelineError> {
+fn all(work: &Work<'_>, feed: &Feed, shared: &Shared) -> Result<SidecarOutcome, GenerateError> {
     let none = HashSet::new();
     if work.options.limit > 0 {
         let mut writer = Writer::new(work, shared);
@@ -286,7 +286,7 @@ fn some(
     state: &State,
     source: &IndexSource,
     changes: &[Change],
-) -> Result<SidecarOutcome, PipelineError> {
+) -> Result<SidecarOutcome, GenerateError> {
     tracing::info!(files = changes.len(), "only what changed in the index is looked at");
     let mut was = Tally::default();
     let mut looked_at = 0;
@@ -331,7 +331,7 @@ fn some(
 }
 
 /// Publishes what is left.
-fn finish(work: &Work<'_>, shared: &Shared) -> Result<SidecarOutcome, PipelineError> {
+fn finish(work: &Work<'_>, shared: &Shared) -> Result<SidecarOutcome, GenerateError> {
     let left = std::mem::take(&mut *shared.left.lock().unwrap_or_else(PoisonError::into_inner));
     if !work.has_failed() {
         shared.store.commit(left)?;
