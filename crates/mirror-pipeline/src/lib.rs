@@ -1,8 +1,9 @@
 //! Composes index, fetch, store, manifest and telemetry into a download run.
 //!
 //! One direction: records are planned on a thread of their own, fetched on the runtime, staged by
-//! a few writer threads and committed in batches by one committer. [`download`] is the only way
-//! in; it takes [`DownloadOptions`] and gives an [`Outcome`], which maps to an exit code.
+//! a few writer threads and committed in batches by one committer. [`download`] takes
+//! [`DownloadOptions`] and gives an [`Outcome`]; [`rebuild_catalogue`] makes the catalogue of a mirror again, and
+//! [`acknowledge_gaps`] takes note of releases that upstream cannot deliver.
 
 mod bundles;
 mod closing;
