@@ -1,6 +1,6 @@
 //! The index lines of what is in a bundle, in a file beside it: bundles that lost their mirror can be served.
 //!
-//! `bundle-NNNN.index.jsonl` begins with a line of its own, [`Head`]. Behind it stand the lines of the index, byte for
+//! `bundle-NNNN.index.jsonl` begins with a line of its own (format, bundle, end). Behind it stand the lines of the index, byte for
 //! byte, of the members that upstream did not delete. It is written again while the bundle grows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
