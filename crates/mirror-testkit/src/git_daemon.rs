@@ -1,13 +1,14 @@
 //! The real `git daemon`, behind a listener that can cut and stall its answers.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+
+use crate::listener::{Listener, Traffic};
 
 /// How a [`GitDaemon`] answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,22 +23,17 @@ pub enum GitFault {
 }
 
 #[derive(Default)]
-struct Shared {
+struct Faults {
     fault: Mutex<GitFault>,
     /// Connections that the fault is still for.
-    faults_left: AtomicU64,
-    sent: AtomicU64,
-    connections: AtomicU64,
-    open: Mutex<Vec<TcpStream>>,
-    stop: AtomicBool,
+    left: AtomicU64,
 }
 
 /// Serves the repositories below a directory, by `git daemon --inetd` for each connection. Stopped when
 /// dropped.
 pub struct GitDaemon {
-    shared: Arc<Shared>,
-    addr: SocketAddr,
-    thread: Option<JoinHandle<()>>,
+    faults: Arc<Faults>,
+    listener: Listener,
 }
 
 impl GitDaemon {
@@ -47,26 +43,16 @@ impl GitDaemon {
     /// When no port can be had: this is test code.
     #[must_use]
     pub fn start(root: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port to listen at");
-        let addr = listener.local_addr().expect("address");
-        let shared = Arc::new(Shared::default());
-        let (state, root) = (shared.clone(), root.to_owned());
-        let thread = std::thread::spawn(move || {
-            for client in listener.incoming() {
-                if state.stop.load(SeqCst) {
-                    return;
-                }
-                let (Ok(client), state, root) = (client, state.clone(), root.clone()) else { continue };
-                std::thread::spawn(move || serve(&client, &state, &root));
-            }
-        });
-        Self { shared, addr, thread: Some(thread) }
+        let faults = Arc::new(Faults::default());
+        let (shared, root) = (Arc::clone(&faults), root.to_owned());
+        let listener = Listener::start(move |client, traffic| serve(client, &shared, traffic, &root));
+        Self { faults, listener }
     }
 
     /// The address of a repository below the root.
     #[must_use]
     pub fn url(&self, name: &str) -> String {
-        format!("git://{}/{name}", self.addr)
+        format!("git://{}/{name}", self.listener.addr())
     }
 
     /// The next `connections` connections are answered so.
@@ -74,42 +60,27 @@ impl GitDaemon {
     /// # Panics
     /// When another thread panicked.
     pub fn misbehave(&self, fault: GitFault, connections: u64) {
-        *self.shared.fault.lock().expect("lock") = fault;
-        self.shared.faults_left.store(connections, SeqCst);
+        *self.faults.fault.lock().expect("lock") = fault;
+        self.faults.left.store(connections, SeqCst);
     }
 
     /// Bytes of answers so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        self.shared.sent.load(SeqCst)
+        self.listener.sent()
     }
 
     /// Connections so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        self.shared.connections.load(SeqCst)
+        self.listener.connections()
     }
 }
 
-impl Drop for GitDaemon {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, SeqCst);
-        let _ = TcpStream::connect(self.addr);
-        for client in self.shared.open.lock().expect("lock").drain(..) {
-            let _ = client.shutdown(Shutdown::Both);
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn serve(client: &TcpStream, shared: &Shared, root: &Path) {
-    shared.connections.fetch_add(1, SeqCst);
-    let left = shared.faults_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
-    let fault = if left.is_ok() { *shared.fault.lock().expect("lock") } else { GitFault::None };
+fn serve(client: &TcpStream, faults: &Faults, traffic: &Traffic, root: &Path) {
+    let left = faults.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+    let fault = if left.is_ok() { *faults.fault.lock().expect("lock") } else { GitFault::None };
     let _ = client.set_nodelay(true);
-    shared.open.lock().expect("lock").push(client.try_clone().expect("a second handle"));
     let mut child = Command::new("git")
         .args(["-c", "uploadpack.allowFilter=true", "-c", "safe.directory=*"])
         .args(["daemon", "--inetd", "--export-all", "--informative-errors"])
@@ -133,7 +104,7 @@ fn serve(client: &TcpStream, shared: &Shared, root: &Path) {
         }
         drop((asked, gone));
     });
-    answer(client, &mut child, fault, shared, &leaving);
+    answer(client, &mut child, fault, traffic, &leaving);
     let _ = client.shutdown(Shutdown::Both);
     let _ = child.kill();
     let _ = child.wait();
@@ -145,7 +116,7 @@ fn answer(
     mut client: &TcpStream,
     child: &mut Child,
     fault: GitFault,
-    shared: &Shared,
+    traffic: &Traffic,
     leaving: &Receiver<()>,
 ) {
     let mut from = child.stdout.take().expect("piped");
@@ -161,7 +132,7 @@ fn answer(
             return;
         }
         passed += n as u64;
-        shared.sent.fetch_add(n as u64, SeqCst);
+        traffic.sent.fetch_add(n as u64, SeqCst);
     }
     if let GitFault::Stall(_) = fault {
         // Until the client goes.

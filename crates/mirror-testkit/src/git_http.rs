@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -20,14 +19,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::worker::Worker;
+
 /// Serves the repositories below a directory over smart HTTP. Stopped when dropped.
 pub struct GitHttp {
     addr: SocketAddr,
     dir: tempfile::TempDir,
     tls: bool,
     state: Arc<State>,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
 }
 
 struct State {
@@ -58,18 +58,10 @@ impl GitHttp {
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         });
-        let stop = CancellationToken::new();
-        let (shared, token) = (state.clone(), stop.clone());
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .expect("runtime");
-            runtime.block_on(accept(listener, acceptor, shared, token));
-            runtime.shutdown_background();
-        });
-        Self { addr, dir, tls, state, stop, thread: Some(thread) }
+        let shared = Arc::clone(&state);
+        let work = async move |stop| accept(listener, acceptor, shared, stop).await;
+        let worker = Worker::start_with(1, work);
+        Self { addr, dir, tls, state, _worker: worker }
     }
 
     /// The address of a repository below the root.
@@ -100,15 +92,6 @@ impl GitHttp {
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.state.sent.load(SeqCst)
-    }
-}
-
-impl Drop for GitHttp {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

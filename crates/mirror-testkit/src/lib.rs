@@ -9,6 +9,7 @@ mod git_http;
 mod hostile;
 #[cfg(unix)]
 mod kills;
+mod listener;
 mod origin;
 mod program;
 mod real_index;
@@ -18,6 +19,7 @@ mod site;
 mod synthetic;
 mod tls;
 mod tree;
+mod worker;
 
 pub use fault::{Ask, Fault};
 pub use git_daemon::{GitDaemon, GitFault};

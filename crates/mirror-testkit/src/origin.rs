@@ -4,7 +4,6 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fault::{Ask, Fault};
 use crate::serve::{Answer, Served, respond};
+use crate::worker::Worker;
 
 /// What an origin speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,8 +79,7 @@ pub struct Origin {
     addr: SocketAddr,
     dir: tempfile::TempDir,
     ca: Option<PathBuf>,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
 }
 
 impl Origin {
@@ -108,18 +107,10 @@ impl Origin {
             total: AtomicU64::new(0),
             connections: AtomicU64::new(0),
         });
-        let stop = CancellationToken::new();
-        let (shared, token) = (state.clone(), stop.clone());
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(workers)
-                .enable_all()
-                .build()
-                .expect("runtime");
-            runtime.block_on(accept(listener, acceptor, shared, token));
-            runtime.shutdown_background();
-        });
-        Self { state, addr, dir, ca, stop, thread: Some(thread) }
+        let shared = Arc::clone(&state);
+        let work = async move |stop| accept(listener, acceptor, shared, stop).await;
+        let worker = Worker::start_with(workers, work);
+        Self { state, addr, dir, ca, _worker: worker }
     }
 
     /// `https://127.0.0.1:PORT`, without a slash at the end.
@@ -188,15 +179,6 @@ impl Origin {
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.state.connections.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Origin {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

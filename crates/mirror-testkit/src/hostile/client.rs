@@ -13,7 +13,7 @@ use super::http2::{
     CONTINUATION, END_HEADERS, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, bomb, field,
     frame, read,
 };
-use super::worker::Worker;
+use crate::worker::Worker;
 
 /// How a client is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

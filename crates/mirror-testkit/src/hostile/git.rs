@@ -1,10 +1,10 @@
 //! A git server that goes on and on where it should come to its pack.
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::net::TcpStream;
+use std::sync::atomic::Ordering::SeqCst;
+
+use crate::listener::{Listener, Traffic};
 
 /// What there is no end of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,20 +98,10 @@ fn ended(mut lines: Vec<u8>) -> Vec<u8> {
     lines
 }
 
-#[derive(Default)]
-struct Shared {
-    sent: AtomicU64,
-    connections: AtomicU64,
-    open: Mutex<Vec<TcpStream>>,
-    stop: AtomicBool,
-}
-
 /// A git server that floods its clients, over `git://` or over HTTP. Stopped when dropped.
 pub struct FloodingGit {
-    shared: Arc<Shared>,
-    addr: SocketAddr,
+    listener: Listener,
     http: bool,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl FloodingGit {
@@ -121,71 +111,43 @@ impl FloodingGit {
     /// When no port can be had: this is test code.
     #[must_use]
     pub fn start(flood: GitFlood, http: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port to listen at");
-        let addr = listener.local_addr().expect("address");
-        let shared = Arc::new(Shared::default());
-        let state = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || {
-            for client in listener.incoming() {
-                if state.stop.load(SeqCst) {
-                    return;
-                }
-                let (Ok(client), state) = (client, Arc::clone(&state)) else { continue };
-                state.connections.fetch_add(1, SeqCst);
-                state.open.lock().expect("lock").push(client.try_clone().expect("a second handle"));
-                std::thread::spawn(move || {
-                    let talk = if http { over_http } else { over_git };
-                    // A client that has enough hangs up, which is the end of it.
-                    let _ = talk(&client, flood, &state);
-                    let _ = client.shutdown(Shutdown::Both);
-                });
-            }
+        let talk = if http { over_http } else { over_git };
+        let listener = Listener::start(move |client, traffic| {
+            // A client that has enough hangs up, which is the end of it.
+            let _ = talk(client, flood, traffic);
         });
-        Self { shared, addr, http, thread: Some(thread) }
+        Self { listener, http }
     }
 
     /// The address of its only repository.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("{}://{}/index", if self.http { "http" } else { "git" }, self.addr)
+        format!("{}://{}/index", if self.http { "http" } else { "git" }, self.listener.addr())
     }
 
     /// Bytes that the network took from it so far, to any client.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        self.shared.sent.load(SeqCst)
+        self.listener.sent()
     }
 
     /// Connections so far. Over HTTP, each request makes one.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        self.shared.connections.load(SeqCst)
+        self.listener.connections()
     }
 }
 
-impl Drop for FloodingGit {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, SeqCst);
-        let _ = TcpStream::connect(self.addr);
-        for client in self.shared.open.lock().expect("lock").drain(..) {
-            let _ = client.shutdown(Shutdown::Both);
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn over_git(client: &TcpStream, flood: GitFlood, shared: &Shared) -> io::Result<()> {
+fn over_git(client: &TcpStream, flood: GitFlood, traffic: &Traffic) -> io::Result<()> {
     let mut requests = BufReader::new(client);
     let (said, endless) = flood.script();
     for (number, answer) in said.iter().enumerate() {
         // The first request is one line, all others end with a flush.
         while read_packet(&mut requests)? && number > 0 {}
-        send(client, answer, shared)?;
+        send(client, answer, traffic)?;
     }
     loop {
-        send(client, &endless, shared)?;
+        send(client, &endless, traffic)?;
     }
 }
 
@@ -199,7 +161,7 @@ fn read_packet(from: &mut impl Read) -> io::Result<bool> {
     Ok(length > 0)
 }
 
-fn over_http(client: &TcpStream, flood: GitFlood, shared: &Shared) -> io::Result<()> {
+fn over_http(client: &TcpStream, flood: GitFlood, traffic: &Traffic) -> io::Result<()> {
     let (said, endless) = flood.script();
     let (get, body) = read_request(&mut BufReader::new(client))?;
     let lists = body.windows(7).any(|word| word == b"ls-refs");
@@ -208,13 +170,13 @@ fn over_http(client: &TcpStream, flood: GitFlood, shared: &Shared) -> io::Result
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-{kind}\r\nConnection: close\r\n\r\n"
     );
-    send(client, head.as_bytes(), shared)?;
+    send(client, head.as_bytes(), traffic)?;
     if get && flood != GitFlood::Announcements {
-        send(client, &ended(lines(&["# service=git-upload-pack\n"])), shared)?;
+        send(client, &ended(lines(&["# service=git-upload-pack\n"])), traffic)?;
     }
-    send(client, &said[number], shared)?;
+    send(client, &said[number], traffic)?;
     while number + 1 == said.len() {
-        send(client, &endless, shared)?;
+        send(client, &endless, traffic)?;
     }
     Ok(())
 }
@@ -246,8 +208,8 @@ fn read_request(from: &mut BufReader<&TcpStream>) -> io::Result<(bool, Vec<u8>)>
     Ok((head.starts_with("GET "), body))
 }
 
-fn send(mut client: &TcpStream, bytes: &[u8], shared: &Shared) -> io::Result<()> {
+fn send(mut client: &TcpStream, bytes: &[u8], traffic: &Traffic) -> io::Result<()> {
     client.write_all(bytes)?;
-    shared.sent.fetch_add(bytes.len() as u64, SeqCst);
+    traffic.sent.fetch_add(bytes.len() as u64, SeqCst);
     Ok(())
 }

@@ -5,7 +5,6 @@ mod client;
 mod git;
 mod http1;
 mod http2;
-mod worker;
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
@@ -17,14 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::worker::Worker;
+
 use crate::origin::Protocol;
 
 pub use client::{ClientFault, HostileClients};
 pub use git::{FloodingGit, GitFlood};
 pub use http1::Http1Fault;
 pub use http2::Http2Fault;
-
-use worker::Worker;
 
 /// What a hostile origin does with whoever connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

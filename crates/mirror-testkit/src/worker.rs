@@ -1,0 +1,55 @@
+//! A thread with a runtime of its own.
+
+use std::thread::JoinHandle;
+
+use tokio::runtime::Builder;
+use tokio_util::sync::CancellationToken;
+
+/// Runs tasks on a thread of their own, until it is dropped.
+pub(crate) struct Worker {
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts `work`, which ends once its token is cancelled. Tasks that it spawned run on the same thread, and end with it.
+    ///
+    /// # Panics
+    /// On its own thread, when there is no runtime to be had: this is test code.
+    pub(crate) fn start(work: impl AsyncFnOnce(CancellationToken) + Send + 'static) -> Self {
+        Self::start_on(Builder::new_current_thread(), work)
+    }
+
+    /// Starts `work`, with `threads` more for the tasks that it spawns.
+    ///
+    /// # Panics
+    /// As for [`Worker::start`].
+    pub(crate) fn start_with(
+        threads: usize,
+        work: impl AsyncFnOnce(CancellationToken) + Send + 'static,
+    ) -> Self {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(threads);
+        Self::start_on(builder, work)
+    }
+
+    fn start_on(mut builder: Builder, work: impl AsyncFnOnce(CancellationToken) + Send + 'static) -> Self {
+        let stop = CancellationToken::new();
+        let token = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = builder.enable_all().build().expect("runtime");
+            runtime.block_on(work(token));
+            runtime.shutdown_background();
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
