@@ -116,6 +116,10 @@ fn user_info(text: &str) -> Option<(usize, usize)> {
     }
     let start = scheme + 1 + slashes;
     let rest = &text[start..];
+    // Most have none, and need not be parsed for that.
+    if !rest.contains('@') {
+        return None;
+    }
     let end = match Url::parse(&text.replace(['{', '}'], "x")) {
         Ok(_) => rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len()),
         Err(_) => rest.len(),
