@@ -91,7 +91,7 @@ impl OpenMember {
         self.entry.size - self.left
     }
 
-    /// Whether the next bytes are likely to be read without waiting for the disk.
+    /// Returns whether the next bytes are likely to be read without waiting for the disk.
     #[must_use]
     pub fn is_at_hand(&self) -> bool {
         let SharedPiece { bundle, offset, end } = self.stream.input();
@@ -137,8 +137,7 @@ impl OpenMember {
         self.left -= len;
         if self.left == 0 && len > 0 {
             tar::skip_padding(&mut self.stream, self.entry.size)?;
-            let one_frame = self.stream.read(&mut [0])? == 0 && self.stream.frames().len() == 1;
-            if !one_frame {
+            if !self.stream.was_one_frame()? {
                 return Err(BundleFault::FrameShape.into());
             }
         }

@@ -410,10 +410,9 @@ impl BundleReader {
         let mut member = Member { bundle: &self.path, entry, frame_offset: frame.offset, data };
         visit(&mut member)?;
         member.finish()?;
-        let mut after = [0];
-        match stream.read(&mut after) {
-            Ok(0) if stream.frames().len() == 1 => Ok(()),
-            Ok(_) => Err(wrong(BundleFault::FrameShape.into()).into()),
+        match stream.was_one_frame() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(wrong(BundleFault::FrameShape.into()).into()),
             Err(error) => Err(wrong(error.into()).into()),
         }
     }

@@ -61,6 +61,11 @@ impl<R: Read> FrameStream<R> {
         &self.frames
     }
 
+    /// Returns whether nothing follows, and all that was read was one frame; reads its checksum.
+    pub(super) fn was_one_frame(&mut self) -> io::Result<bool> {
+        Ok(self.read(&mut [0])? == 0 && self.frames.len() == 1)
+    }
+
     /// Whether the frame that is being read has no more bytes; reads its checksum.
     pub(super) fn end_frame(&mut self) -> io::Result<bool> {
         while let Some((begin, given)) = self.frame {
