@@ -115,7 +115,7 @@ fn advised(error: ExtractError) -> anyhow::Error {
         ExtractError::NoBundles { .. } => "look at --bundles-dir and --pattern",
         _ => return error.into(),
     };
-    anyhow::Error::new(error).context(advice)
+    anyhow::anyhow!("{:#}; {advice}", anyhow::Error::new(error))
 }
 
 fn complain(error: &anyhow::Error, status: ExitStatus) -> ExitCode {

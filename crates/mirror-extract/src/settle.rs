@@ -28,14 +28,9 @@ impl Work {
                         outcome.extracted += 1;
                         outcome.bytes += bytes;
                     }
-                    Settled::Blocked(why) => {
+                    Settled::Failed(why, in_the_way) => {
                         outcome.failed += 1;
-                        self.stats.error();
-                        outcome.fail(doubt.path.clone(), why);
-                    }
-                    Settled::Differs(why) => {
-                        outcome.failed += 1;
-                        outcome.in_the_way += 1;
+                        outcome.in_the_way += u64::from(in_the_way);
                         self.stats.error();
                         outcome.fail(doubt.path.clone(), why);
                     }
@@ -48,13 +43,13 @@ impl Work {
     fn settle(&self, store: &Store, bundles: &[BundleFiles], doubt: &Doubt) -> Result<Settled, ExtractError> {
         let lines = lines_of(bundles, doubt)?;
         if let Some(error) = blocked(store, &doubt.path)? {
-            return Ok(Settled::Blocked(error.to_string()));
+            return Ok(Settled::Failed(error.to_string(), false));
         }
         let held = store.hash(&doubt.path)?;
         let Some((last, line)) = lines.last() else {
             let why =
                 "the file that is there has other bytes than the bundle, which has no manifest to decide by";
-            return Ok(Settled::Differs(why.to_owned()));
+            return Ok(Settled::Failed(why.to_owned(), true));
         };
         let is_last = doubt.bundle == last.path;
         match held {
@@ -69,10 +64,10 @@ impl Work {
                 write(store, last, line, self.limits)?;
                 Ok(Settled::Written(line.size))
             }
-            Some(_) => Ok(Settled::Differs(format!(
-                "the file that is there has other bytes than {}",
-                Printable(&last.name)
-            ))),
+            Some(_) => {
+                let why = format!("the file that is there has other bytes than {}", Printable(&last.name));
+                Ok(Settled::Failed(why, true))
+            }
             None if is_last => {
                 write(store, last, line, self.limits)?;
                 Ok(Settled::Written(line.size))
@@ -86,9 +81,8 @@ enum Settled {
     Same,
     Superseded,
     Written(u64),
-    /// Something that is no file stands there.
-    Blocked(String),
-    Differs(String),
+    /// Why, and whether a file with other bytes is what stands there.
+    Failed(String, bool),
 }
 
 /// Every line about the path, in the order of the bundles.
