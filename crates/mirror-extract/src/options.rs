@@ -2,10 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mirror_store::bundle::BundleLimits;
-use mirror_types::{CrateName, ExitStatus, FailedRecord, ReleaseId, VersionText};
-
-/// Faults that are kept for the summary.
-const FIRST: usize = 10;
+use mirror_types::{CrateName, ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId, VersionText};
 
 /// What to do with bundles.
 #[derive(Debug, Clone)]
@@ -47,7 +44,7 @@ impl std::fmt::Display for Wanted {
     }
 }
 
-/// What [`extract`](crate::extract) works on, and how.
+/// Options of [`extract`](crate::extract): on what it works, and how.
 #[derive(Debug, Clone)]
 pub struct ExtractOptions {
     /// Where the bundles are.
@@ -92,7 +89,7 @@ pub struct ExtractOutcome {
     pub bytes: u64,
     /// The first faults.
     pub first_failures: Vec<FailedRecord>,
-    /// Whether what was wanted alone is in no bundle.
+    /// Set when what was wanted alone is in no bundle.
     pub not_found: bool,
     /// Time taken.
     pub elapsed: Duration,
@@ -116,7 +113,7 @@ impl ExtractOutcome {
     }
 
     pub(crate) fn fail(&mut self, what: String, why: String) {
-        if self.first_failures.len() < FIRST {
+        if self.first_failures.len() < KEPT_FAILURES {
             self.first_failures.push(FailedRecord { what, why });
         }
     }

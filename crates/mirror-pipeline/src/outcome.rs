@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mirror_manifest::Withdrawal;
-use mirror_types::{ExitStatus, FailedRecord, ReleaseId};
+use mirror_types::{ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId};
 
 use crate::error::PipelineError;
 
@@ -108,9 +108,6 @@ pub struct Estimate {
     pub time: Option<Duration>,
 }
 
-/// Failures that are kept for the summary.
-pub(crate) const FIRST: usize = 10;
-
 impl Outcome {
     /// Returns how a run ends that came to this end.
     #[must_use]
@@ -175,9 +172,9 @@ impl Outcome {
         self.withdrawn.extend(more.withdrawn);
         self.healed_gaps.extend(more.healed_gaps);
         self.first_failures.extend(more.first_failures);
-        self.first_failures.truncate(FIRST);
+        self.first_failures.truncate(KEPT_FAILURES);
         self.first_bad_lines.extend(more.first_bad_lines);
-        self.first_bad_lines.truncate(FIRST);
+        self.first_bad_lines.truncate(KEPT_FAILURES);
         for (source, packages) in more.foreign_packages {
             *self.foreign_packages.entry(source).or_default() += packages;
         }
@@ -186,7 +183,7 @@ impl Outcome {
     }
 
     pub(crate) fn fail(&mut self, what: String, why: String) {
-        if self.first_failures.len() < FIRST {
+        if self.first_failures.len() < KEPT_FAILURES {
             self.first_failures.push(FailedRecord { what, why });
         }
     }

@@ -9,7 +9,7 @@ use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexLimits, LockSet, Selection, parse_file};
 use mirror_manifest::{Catalogue, Held, LOST, PackedLines, Withdrawal};
 use mirror_telemetry::RunStats;
-use mirror_types::{CrateName, IndexRecord, Layout, Printable, ReleaseId, Sha256};
+use mirror_types::{CrateName, IndexRecord, KEPT_FAILURES, Layout, Printable, ReleaseId, Sha256};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,6 @@ use crate::event::{Event, Problem, Tag, Was};
 use crate::keep::{Keeper, Picked};
 use crate::list::{Checksums, readable};
 use crate::options::Storage;
-use crate::outcome::FIRST;
 use crate::presence::Presence;
 use crate::size_estimate::SizeSample;
 use crate::verify::HashJob;
@@ -244,7 +243,7 @@ impl Planner {
     pub(crate) fn bad_line(&mut self, text: String) {
         tracing::warn!("bad index line: {text}");
         self.report.bad_lines += 1;
-        if self.report.first_bad_lines.len() < FIRST {
+        if self.report.first_bad_lines.len() < KEPT_FAILURES {
             self.report.first_bad_lines.push(text);
         }
     }

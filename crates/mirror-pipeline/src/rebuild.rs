@@ -10,7 +10,7 @@ use mirror_manifest::{
 use mirror_repo::{MirrorWriter, bundle_lines};
 use mirror_store::bundle::BundleOptions;
 use mirror_store::{Store, TreeForm};
-use mirror_types::{ExitStatus, ReleaseId, Sha256};
+use mirror_types::{ExitStatus, KEPT_FAILURES, ReleaseId, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::bundles::{self, Found};
@@ -19,7 +19,6 @@ use crate::error::PipelineError;
 use crate::gaps;
 use crate::gone::Gone;
 use crate::options::RebuildOptions;
-use crate::outcome::FIRST;
 use crate::sweep::{distrust, sweep};
 
 /// Files that are adopted between two commits.
@@ -206,7 +205,7 @@ fn place_all(
                 Some(_) => outcome.beside += 1,
                 None => outcome.unplaced += 1,
             }
-            if outcome.first_left.len() < FIRST {
+            if outcome.first_left.len() < KEPT_FAILURES {
                 outcome.first_left.push(path);
             }
         }

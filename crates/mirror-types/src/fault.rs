@@ -75,6 +75,9 @@ impl From<ExitStatus> for u8 {
     }
 }
 
+/// How many failures and bad lines an outcome keeps for its summary.
+pub const KEPT_FAILURES: usize = 10;
+
 /// One record that is not held at the end of the run.
 #[derive(Debug, Clone)]
 pub struct FailedRecord {

@@ -20,7 +20,7 @@ mod text;
 pub mod upstream;
 
 pub use address::{Address, redacted};
-pub use fault::{ExitStatus, FailedRecord, FaultKind};
+pub use fault::{ExitStatus, FailedRecord, FaultKind, KEPT_FAILURES};
 pub use layout::{Layout, UnknownLayout, index_path, index_prefix};
 pub use mirror_id::{InvalidMirrorId, MirrorId};
 pub use name::{

@@ -9,10 +9,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use mirror_manifest::PRUNED;
-use mirror_types::{CrateName, Layout, Printable, VersionText};
+use mirror_types::{CrateName, KEPT_FAILURES, Layout, Printable, VersionText};
 use serde::Deserialize;
 
-use super::FIRST;
 use super::Stopped;
 use super::error::GenerateError;
 use super::options::ManifestRead;
@@ -171,7 +170,7 @@ impl Enrichment {
                 }
                 Err(error) => {
                     read.bad_lines += 1;
-                    if read.first_bad_lines.len() < FIRST {
+                    if read.first_bad_lines.len() < KEPT_FAILURES {
                         let reason = error.to_string();
                         read.first_bad_lines.push(format!("line {number}: {}", Printable(&reason)));
                     }

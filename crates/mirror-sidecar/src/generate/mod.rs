@@ -15,16 +15,13 @@ use std::time::Instant;
 
 use mirror_index::IndexLimits;
 use mirror_telemetry::{Phase, RunStats};
-use mirror_types::Layout;
+use mirror_types::{KEPT_FAILURES, Layout};
 
 pub use error::GenerateError;
 pub use options::{ManifestRead, SidecarMode, SidecarOptions, SidecarOutcome, SidecarSource};
 
 use manifest::Enrichment;
 use render::{Rules, Tally};
-
-/// Bad lines that are kept for the summary.
-const FIRST: usize = 10;
 
 /// Whether the caller wants no more.
 pub type Stopped<'a> = dyn Fn() -> bool + Sync + 'a;
@@ -138,7 +135,7 @@ impl Work<'_> {
             yanked_skipped: tally.yanked_skipped,
             bytes: tally.bytes,
             bad_lines: tally.bad_lines,
-            first_bad_lines: faults.iter().take(FIRST).map(ToString::to_string).collect(),
+            first_bad_lines: faults.iter().take(KEPT_FAILURES).map(ToString::to_string).collect(),
             ..SidecarOutcome::default()
         })
     }
