@@ -13,13 +13,13 @@ pub enum ExtractError {
     Pattern {
         /// As it was given.
         pattern: String,
-        /// What is wrong with it.
+        /// The fault in it.
         source: globset::Error,
     },
     /// There is no directory of bundles.
     #[error("there is no directory of bundles at {}", dir.display())]
     NoDirectory {
-        /// Where it should be.
+        /// The path where it should be.
         dir: PathBuf,
     },
     /// No bundle has a name that is wanted.
@@ -27,7 +27,7 @@ pub enum ExtractError {
     NoBundles {
         /// The directory.
         dir: PathBuf,
-        /// What their names are held against.
+        /// The pattern that their names are held against.
         pattern: String,
     },
     /// A bundle cannot be opened, or the disk refuses.

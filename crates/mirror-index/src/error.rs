@@ -15,9 +15,9 @@ pub enum IndexError {
     /// Something is there that holds no crate.
     #[error("the index at {} {what}", path.display())]
     NotAnIndex {
-        /// Where.
+        /// The path that was opened.
         path: PathBuf,
-        /// What it holds instead, and what to do.
+        /// A description of what it holds instead, and advice.
         what: String,
     },
     /// A directory or a file could not be read.

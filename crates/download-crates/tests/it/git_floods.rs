@@ -9,7 +9,7 @@ use mirror_testkit::{FloodingGit, GitFlood, TestRegistry, run_measured};
 
 use crate::world::World;
 
-/// What the program may have: what gix makes of 16 MiB of references, and its own.
+/// Bounds the memory of the program: gix makes some 100 MiB of 16 MiB of references.
 const MOST_MEMORY_BYTES: u64 = 256 << 20;
 /// Longer than any run takes on a loaded machine, and far shorter than a flood.
 const MOST_TIME: Duration = Duration::from_secs(150);

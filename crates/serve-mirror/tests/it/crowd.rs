@@ -66,7 +66,7 @@ fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Whether the server has accepted a connection: one that only waits for that belongs to no file of any process.
+/// Returns whether the server has accepted a connection: one that only waits for that belongs to no file of any process.
 #[cfg(target_os = "linux")]
 fn is_accepted(stream: &TcpStream) -> bool {
     let here = format!(":{:04X}", stream.local_addr().unwrap().port());
