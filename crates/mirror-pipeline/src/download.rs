@@ -21,15 +21,18 @@ use crate::cursor::{Cursor, Totals};
 use crate::error::PipelineError;
 use crate::given::{MAX_TEXT_BYTES, read_text};
 use crate::gone::Gone;
+use crate::held_view::CatalogueView;
 use crate::list::{Checksums, read_checksums};
 use crate::options::{DownloadOptions, Prune, Storage, Upstream};
 use crate::outcome::Outcome;
-use crate::plan::{PlanReport, Sinks};
+use crate::plan::plan;
 use crate::prune::Pruner;
 use crate::removed::{Books, record_source};
-use crate::source::{Downloads, Input, Surroundings, plan_all};
+use crate::route::Router;
+use crate::source::{Downloads, Expected, Input, Opened, Surroundings, counting};
 use crate::spool::StoreSpools;
 use crate::sweep::{Swept, leave, sweep};
+use crate::tally::{PlanReport, Tally};
 use crate::threads::{join, spawn, spawn_behind};
 use crate::verify::Hasher;
 use crate::{bundles, gaps, packaged};
@@ -67,7 +70,7 @@ pub async fn download(
         }
         prepared => prepared?,
     };
-    let mut outcome = if run.options.dry_run { run.rehearse().await? } else { run.perform(store).await? };
+    let mut outcome = if run.options.dry_run { run.dry_run().await? } else { run.perform(store).await? };
     if let Some((options, stats, cancel)) = again.filter(|(options, ..)| !options.dry_run) {
         with_lockfiles(&mut outcome, options, stats, cancel).await?;
     }
@@ -302,17 +305,41 @@ impl Run {
         let handfuls = if options.storage == Storage::Both { 64 } else { 256 };
         let (events, event_queue) = crossbeam_channel::bounded(handfuls);
 
-        let sinks = Sinks { jobs: jobs.clone(), hashes, events: events.clone() };
+        let rooted = options.with_lockfiles.then(|| self.selection.clone());
+        let (layered_selection, layered_cancel) = (self.selection.clone(), cancel.clone());
         let layered = Run { cancel: cancel.clone(), ..self };
         let around = Surroundings {
             store: Some(store.clone()),
             fetcher: fetcher.clone(),
-            catalogue: Some(reader),
-            lost: Vec::new(),
-            cursor: cursor.clone(),
-            sinks: Some(sinks),
+            catalogue: Some(&reader),
+            lost: &[],
+            cursor: cursor.as_ref(),
+            keeps: true,
         };
-        let (planner, records) = layered.planner(around).await?;
+        let opened = layered.open_index(around).await?;
+        let mut router = Router {
+            tally: Tally::new(rooted, stats.clone()),
+            jobs: jobs.clone(),
+            hashes,
+            events: events.clone(),
+            layout: store.layout(),
+            guarded: opened.guarded,
+            notes_seen: source_bit != 0,
+            defers: !options.accept_mass_removal,
+            cancel: cancel.clone(),
+            on_full: None,
+            to_hash: Vec::new(),
+            failed: None,
+        };
+        match opened.expected {
+            Expected::Releases(releases) => stats.expect(releases),
+            Expected::Uncounted => {
+                let count = counting(&options.upstream, &layered_selection, &stats, &layered_cancel);
+                router.on_full = Some(count);
+            }
+            Expected::Unknown => {}
+        }
+        let held = CatalogueView::new(Some(reader), Some(store.clone()), store.layout(), source_bit, &[]);
         stats.set_phase(if options.verify_existing { Phase::Verify } else { Phase::Download });
 
         let committer = Committer {
@@ -357,7 +384,7 @@ impl Run {
             hashers.push(spawn("hash", move || hasher.run(&queue))?);
         }
         drop((hash_queue, jobs, events));
-        let plan = spawn_behind("plan", move || plan_all(planner, records))?;
+        let plan = spawn_behind("plan", move || carry_out(opened, held, router))?;
 
         // A task of the runtime: the thread that blocks on this future would have to be woken for
         // every chunk.
@@ -392,7 +419,7 @@ impl Run {
             return Err(error);
         }
         let manifest_path = manifest.path().to_owned();
-        let mut report = planned?.0;
+        let mut report = planned?;
         let complete = report.complete;
         let bad_files = std::mem::take(&mut report.bad_files);
         let removed = std::mem::take(&mut report.removed);
@@ -457,6 +484,18 @@ impl Run {
         stats.set_phase(Phase::Done);
         Ok(outcome)
     }
+}
+
+/// Plans an index, and hands each decision to whoever carries it out. Blocks.
+fn carry_out(
+    opened: Opened,
+    mut held: CatalogueView,
+    mut router: Router,
+) -> Result<PlanReport, PipelineError> {
+    let Opened { wanted, mut index, closure, .. } = opened;
+    let planned = plan(wanted, &mut index, &mut held, &mut |decision| router.take(decision));
+    let tally = router.finish()?;
+    Ok(tally.finish(planned?, closure))
 }
 
 /// The local index again, if it is still the one that the run went through.

@@ -2,30 +2,31 @@
 
 use std::ops::ControlFlow;
 
-use crate::plan::Parsed;
+use crate::error::PipelineError;
+use crate::plan::Item;
 
 /// Files that a reader hands over at once.
 pub(crate) const HANDFUL: usize = 64;
 
-/// Parsed files on their way to the planner: one wake-up for many.
+/// What readers hand over at once: one wake-up for many.
 pub(crate) struct Handful {
-    pub(crate) files: Vec<Parsed>,
-    pub(crate) to: crossbeam_channel::Sender<Vec<Parsed>>,
+    pub(crate) items: Vec<Result<Item, PipelineError>>,
+    pub(crate) to: crossbeam_channel::Sender<Vec<Result<Item, PipelineError>>>,
 }
 
 impl Handful {
-    pub(crate) fn add(&mut self, parsed: Parsed) -> ControlFlow<()> {
-        self.files.push(parsed);
-        if self.files.len() < HANDFUL {
+    pub(crate) fn add(&mut self, item: Result<Item, PipelineError>) -> ControlFlow<()> {
+        self.items.push(item);
+        if self.items.len() < HANDFUL {
             return ControlFlow::Continue(());
         }
-        let full = std::mem::replace(&mut self.files, Vec::with_capacity(HANDFUL));
+        let full = std::mem::replace(&mut self.items, Vec::with_capacity(HANDFUL));
         if self.to.send(full).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 }
 
 impl Drop for Handful {
     fn drop(&mut self) {
-        let _ = self.to.send(std::mem::take(&mut self.files));
+        let _ = self.to.send(std::mem::take(&mut self.items));
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 use mirror_types::{CLIPPED_VALUE_BYTES, CrateName, ReleaseId, Sha256, VersionText, clipped, redacted};
@@ -6,9 +6,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::error::PipelineError;
-use crate::event::Problem;
 use crate::given::{MAX_LIST_BYTES, read_text};
-use crate::plan::{Address, Planner};
 
 /// Reads a newline-delimited list of URLs; blank lines and `#` comments are ignored. Lines that
 /// name no release are given to `fault`.
@@ -92,42 +90,6 @@ fn normal(url: &str) -> String {
 /// A URL with `%2B` shown as `+`, and without credentials.
 pub(crate) fn readable(url: &str) -> String {
     redacted(url).replace("%2B", "+").replace("%2b", "+")
-}
-
-/// Plans the releases of a list.
-pub(crate) fn plan_list(planner: &mut Planner, entries: Vec<(ReleaseId, Url)>) -> Result<(), PipelineError> {
-    let mut by_crate: BTreeMap<CrateName, Vec<(ReleaseId, Url)>> = BTreeMap::new();
-    let mut seen = HashSet::new();
-    for (id, url) in entries {
-        // Two spellings of one name are one crate: the first one counts.
-        if seen.insert((id.name.canonical(), id.version.clone())) {
-            by_crate.entry(id.name.clone()).or_default().push((id, url));
-        }
-    }
-    for (name, entries) in by_crate {
-        if !planner.selection.wants_crate(&name) {
-            continue;
-        }
-        let held = planner.held(&name)?;
-        planner.doubt(&name)?;
-        for (id, url) in entries {
-            if !planner.begin(&id) {
-                return Ok(());
-            }
-            let given = planner.checksums.as_ref().map(|sums| sums.get(&readable(url.as_str())).copied());
-            if given == Some(None) {
-                planner.report.without_checksum += 1;
-                let why = "no checksum is given for its URL, so it was not fetched";
-                let problem = Problem::planned("no-checksum", why.to_owned());
-                if planner.fail_at(&id, None, readable(url.as_str()), problem).is_err() {
-                    return Ok(());
-                }
-            } else if planner.place(id, given.flatten(), Address::Given(url), &held)?.is_err() {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

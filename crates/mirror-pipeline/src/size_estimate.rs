@@ -11,10 +11,9 @@
 //! factor of two, the root mean square error is 7%. It is 30% to 45% with a sample that takes all alike, 15% to 24% with
 //! the 50 largest expected and a sample of the rest, and 11% to 15% when that sample is scaled by what was expected.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 
-use mirror_manifest::Held;
-use mirror_types::{CrateName, ReleaseId};
+use mirror_types::ReleaseId;
 use url::Url;
 
 /// Releases whose size is asked for.
@@ -32,8 +31,6 @@ const DEVIATIONS: f64 = 1.96;
 #[derive(Debug, Default)]
 pub(crate) struct SizeSample {
     held: Sizes,
-    /// The crate that was last looked up, and the bytes expected of a release of it.
-    last: Option<(CrateName, u64)>,
     wanted: u64,
     /// Of all that are wanted.
     expected_bytes: u64,
@@ -70,27 +67,10 @@ impl SizeSample {
         self.held.add(bytes);
     }
 
-    /// Counts a release that is to be fetched, of whose crate `held` is held. Returns its rank when it may be asked
-    /// for. Most are not, and their addresses are never made.
-    pub(crate) fn want(&mut self, id: &ReleaseId, held: &HashMap<String, Held>) -> Option<Rank> {
-        let expected_bytes = self.expect(&id.name, held);
-        self.want_expected(id, expected_bytes)
-    }
-
-    /// Returns the bytes expected of a release: those of the largest held version of its crate. To expect too little of
-    /// a large release costs more than to expect too much of a small one.
-    fn expect(&mut self, name: &CrateName, held: &HashMap<String, Held>) -> u64 {
-        if held.is_empty() {
-            return UNKNOWN_BYTES;
-        }
-        if let Some((last, bytes)) = &self.last
-            && last == name
-        {
-            return *bytes;
-        }
-        let bytes = held.values().map(|row| row.size).max().unwrap_or(0).max(LEAST_EXPECTED_BYTES);
-        self.last = Some((name.clone(), bytes));
-        bytes
+    /// Counts a release that is to be fetched, of whose crate the largest held version has `largest_held_bytes`; 0: none
+    /// is held. Returns its rank when it may be asked for. Most are not, and their addresses are never made.
+    pub(crate) fn want(&mut self, id: &ReleaseId, largest_held_bytes: u64) -> Option<Rank> {
+        self.want_expected(id, expected_bytes(largest_held_bytes))
     }
 
     fn want_expected(&mut self, id: &ReleaseId, expected_bytes: u64) -> Option<Rank> {
@@ -125,6 +105,15 @@ impl SizeSample {
             expected_bytes: self.expected_bytes,
             threshold: beyond.map(|(rank, _)| f64::from_bits(rank.bits).recip()),
         }
+    }
+}
+
+/// Returns the bytes expected of a release of whose crate the largest held version has so many; 0: none is held. To
+/// expect too little of a large release costs more than to expect too much of a small one.
+fn expected_bytes(largest_held_bytes: u64) -> u64 {
+    match largest_held_bytes {
+        0 => UNKNOWN_BYTES,
+        bytes => bytes.max(LEAST_EXPECTED_BYTES),
     }
 }
 
@@ -336,24 +325,10 @@ mod tests {
 
     #[test]
     fn a_new_version_is_expected_to_be_as_large_as_the_largest_held() {
-        let held = |sizes: &[u64]| -> HashMap<String, Held> {
-            let row = |(n, size): (usize, &u64)| {
-                let version = format!("1.0.{n}");
-                let sha256 = mirror_types::Sha256::from_bytes([0; 32]);
-                (version.clone(), Held { version, sha256, size: *size, loose: true, frame: None, seen: 0 })
-            };
-            sizes.iter().enumerate().map(row).collect()
-        };
-        let mut sample = SizeSample::default();
-        for (name, sizes, expected) in [
-            ("large", &[70_000, 900_000, 80_000][..], 900_000),
-            ("small", &[10, 20], LEAST_EXPECTED_BYTES),
-            ("new", &[], UNKNOWN_BYTES),
-            ("large", &[800_000], 800_000),
-        ] {
-            let (name, held) = (name.parse().expect("name"), held(sizes));
-            assert_eq!(sample.expect(&name, &held), expected, "{name}");
-            assert_eq!(sample.expect(&name, &held), expected, "{name}, again");
+        for (largest, expected) in
+            [(900_000, 900_000), (20, LEAST_EXPECTED_BYTES), (0, UNKNOWN_BYTES), (800_000, 800_000)]
+        {
+            assert_eq!(expected_bytes(largest), expected);
         }
     }
 
@@ -427,7 +402,7 @@ mod tests {
             let mut sample = SizeSample::default();
             (0..2_000).for_each(|_| sample.held(1 << random.u32(8..18)));
             for id in &ids {
-                assert!(sample.want(id, &HashMap::new()).is_some());
+                assert!(sample.want(id, 0).is_some());
             }
             let range = sample.draw().estimate().expect("an estimate");
             assert_eq!(range.sampled, 2_000);

@@ -16,12 +16,13 @@ use crate::bundles::Shelf;
 use crate::error::PipelineError;
 use crate::event::{Arrival, Event, Good, Tag, Was};
 use crate::options::Storage;
-use crate::plan::{Address, Job, job};
+use crate::plan::DownloadAddress;
+use crate::route::{FetchJob, fetch_job};
 
 /// A held release to be hashed, with where to fetch it from when it is wrong.
 pub(crate) struct HashJob {
     pub(crate) tag: Box<Tag>,
-    pub(crate) from: Address,
+    pub(crate) from: DownloadAddress,
     pub(crate) was: Was,
 }
 
@@ -41,7 +42,7 @@ pub(crate) struct Hasher {
     pub(crate) store: Store,
     pub(crate) shelf: Shelf,
     pub(crate) storage: Storage,
-    pub(crate) jobs: mpsc::Sender<Job>,
+    pub(crate) jobs: mpsc::Sender<FetchJob>,
     pub(crate) events: Sender<Event>,
     pub(crate) cancel: CancellationToken,
     pub(crate) run_id: String,
@@ -105,7 +106,7 @@ impl Hasher {
     }
 
     /// Looks at one release; gives the job for the fetcher when it is in no place any more.
-    fn look(&mut self, one: Hashed, made: &mut Vec<Event>) -> Result<Option<Job>, PipelineError> {
+    fn look(&mut self, one: Hashed, made: &mut Vec<Event>) -> Result<Option<FetchJob>, PipelineError> {
         let Hashed { job: HashJob { mut tag, from, mut was }, file, started } = one;
         let before = was;
         let (mut size, mut body) = (0, None);
@@ -134,7 +135,7 @@ impl Hasher {
         }
         let (Some(sha256), true) = (tag.cksum, was.loose || was.frame.is_some()) else {
             let url = from.url(&tag.id)?;
-            return Ok(Some(job(tag, url)));
+            return Ok(Some(fetch_job(tag, url)));
         };
         if (was.loose, was.frame) != (before.loose, before.frame) {
             // Lost in one place, and held in the other.

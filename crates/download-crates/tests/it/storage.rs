@@ -91,7 +91,7 @@ fn a_disk_that_fills_up_under_a_bundle_loses_nothing_that_was_committed() {
            code=0; RUN $B >disk.out 2>disk.err || code=$?\n\
            [ $code = 6 ] || { echo with $size: $code; cat disk.err; exit 99; }\n\
            grep -q -e 'disk is full' -e 'disk I/O' disk.err || { cat disk.err; exit 98; }\n\
-           grep -c '\"downloaded\"' disk/m.jsonl || true\n\
+           grep -c '\"downloaded\".*}$' disk/m.jsonl || true\n\
          done\n\
          mount -o remount,size=96m disk\n\
          RUN $B --bundle-seal >disk.out\n\

@@ -9,8 +9,8 @@ use mirror_index::{IndexLimits, IndexSource, Selection};
 use mirror_telemetry::RunStats;
 use tokio_util::sync::CancellationToken;
 
+use super::local::totals_of;
 use crate::options::Upstream;
-use crate::plan::{Parsed, wants_file};
 
 /// Counts what is selected, on a thread of its own: the planner cannot run ahead of the downloads,
 /// and a person wants to know how long they will take. Only done when they do take longer than a moment.
@@ -38,10 +38,7 @@ pub(crate) fn counting(
         let (selected, limits) = (AtomicU64::new(0), IndexLimits::default());
         let scanned = source.scan_unordered(1, &|| {
             Box::new(|path, data| {
-                if wants_file(&selection, path) {
-                    let totals = Parsed::of(path, data, &limits).totals(&selection);
-                    selected.fetch_add(totals.selected, Ordering::Relaxed);
-                }
+                selected.fetch_add(totals_of(&selection, path, data, &limits), Ordering::Relaxed);
                 if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })
         });

@@ -1,5 +1,6 @@
 //! A dry run: the same planning, nothing written, an estimate.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,17 +15,21 @@ use crate::bundles;
 use crate::cursor::Cursor;
 use crate::download::{Observer, Run, add_plan, database};
 use crate::error::PipelineError;
+use crate::held_view::CatalogueView;
 use crate::outcome::{Estimate, Outcome};
+use crate::plan::{Decision, plan};
 use crate::prune::{is_mass, outside_bundles};
-use crate::size_estimate::{ASKED, Draw};
-use crate::source::{Surroundings, plan_all};
+use crate::removed::bit_of;
+use crate::size_estimate::{ASKED, Draw, SizeSample};
+use crate::source::{Expected, Opened, Surroundings};
 use crate::spool::MemorySpools;
 use crate::sweep::sweep;
+use crate::tally::{PlanReport, Tally};
 use crate::threads::{join, spawn};
 
 impl Run {
     /// What would be done; nothing is written.
-    pub(crate) async fn rehearse(self) -> Result<Outcome, PipelineError> {
+    pub(crate) async fn dry_run(self) -> Result<Outcome, PipelineError> {
         let options = self.options.clone();
         let (foreign, cancel) = (self.foreign.clone(), self.cancel.clone());
         Store::check_tree(&options.out, options.layout, options.layout_asked)?;
@@ -59,9 +64,30 @@ impl Run {
             _ => None,
         };
         let cursor = Cursor::of(&self.input, &options, self.selection.is_open());
-        let around = Surroundings { store, fetcher: fetcher.clone(), catalogue, lost, cursor, sinks: None };
-        let (planner, records) = self.planner(around).await?;
-        let (mut report, sample) = join(spawn("plan", move || plan_all(planner, records))?).await??;
+        let rooted = options.with_lockfiles.then(|| self.selection.clone());
+        let source_bit = bit_of(catalogue.as_ref(), &self.input, &options)?;
+        let layout = store.as_ref().map_or(options.layout, Store::layout);
+        let around = Surroundings {
+            store: store.clone(),
+            fetcher: fetcher.clone(),
+            catalogue: catalogue.as_ref(),
+            lost: &lost,
+            cursor: cursor.as_ref(),
+            keeps: false,
+        };
+        let stats = self.stats.clone();
+        let opened = self.open_index(around).await?;
+        if let Expected::Releases(releases) = opened.expected {
+            stats.expect(releases);
+        }
+        let view = CatalogueView::new(catalogue, store, layout, source_bit, &lost);
+        let count = Count {
+            tally: Tally::new(rooted, stats),
+            sample: SizeSample::default(),
+            failed: None,
+            cancel: cancel.clone(),
+        };
+        let (mut report, sample) = join(spawn("plan", move || count.all(opened, view))?).await??;
         let mut outcome = Outcome { foreign_packages: foreign, ..Outcome::default() };
         let mut sizes = sample.draw();
         if !options.offline {
@@ -90,6 +116,56 @@ impl Run {
         add_plan(&mut outcome, report);
         outcome.interrupted = cancel.is_cancelled();
         Ok(outcome)
+    }
+}
+
+/// A consumer of decisions that carries none of them out.
+struct Count {
+    tally: Tally,
+    sample: SizeSample,
+    failed: Option<PipelineError>,
+    cancel: CancellationToken,
+}
+
+impl Count {
+    fn all(
+        mut self,
+        opened: Opened,
+        mut held: CatalogueView,
+    ) -> Result<(PlanReport, SizeSample), PipelineError> {
+        let Opened { wanted, mut index, closure, .. } = opened;
+        let planned = plan(wanted, &mut index, &mut held, &mut |decision| self.take(&decision))?;
+        self.failed.map_or(Ok(()), Err)?;
+        Ok((self.tally.finish(planned, closure), self.sample))
+    }
+
+    fn take(&mut self, decision: &Decision) -> ControlFlow<()> {
+        if self.cancel.is_cancelled() {
+            return ControlFlow::Break(());
+        }
+        self.tally.count(decision);
+        match decision {
+            Decision::Existing { bytes, .. } => self.sample.held(*bytes),
+            Decision::Verify { job, .. } => {
+                job.held_bytes.into_iter().for_each(|bytes| self.sample.held(bytes))
+            }
+            Decision::Fetch(job) => {
+                job.held_bytes.into_iter().for_each(|bytes| self.sample.held(bytes));
+                if let Some(rank) = self.sample.want(&job.id, job.largest_held_bytes) {
+                    match job.from.url(&job.id) {
+                        Ok(url) => self.sample.candidate(rank, url),
+                        Err(error) => {
+                            self.failed = Some(error);
+                            return ControlFlow::Break(());
+                        }
+                    }
+                }
+            }
+            Decision::Fail { id, fault, .. } => tracing::warn!(release = %id, "{fault}"),
+            Decision::FailCrate { name, fault } => tracing::warn!(crate_name = %name, "{fault}"),
+            _ => {}
+        }
+        ControlFlow::Continue(())
     }
 }
 

@@ -1,0 +1,49 @@
+//! What becomes of the failure ledger's entries when their crates are looked at again.
+
+use std::collections::HashMap;
+
+use mirror_types::{CrateName, ReleaseId};
+
+use super::decision::Decision;
+use super::planner::{Planner, Scope};
+use super::{FailedRelease, Halt};
+
+impl Planner<'_> {
+    /// Resolves the ledger's entries of a crate: some are held after all (one of their places was gone), others are not
+    /// wanted any more, because upstream has withdrawn them. Only a plan of the whole index may tell that.
+    pub(super) fn resolve<'r>(
+        &mut self,
+        name: &CrateName,
+        wanted: impl Iterator<Item = (&'r ReleaseId, bool)>,
+    ) -> Result<(), Halt> {
+        if !self.ledger.remove(name.as_str()) {
+            return Ok(());
+        }
+        let wanted: HashMap<&str, bool> = wanted.map(|(id, held)| (id.version.as_str(), held)).collect();
+        for FailedRelease { id, lost } in self.held.failures_of(name)? {
+            let Some(id) = id else {
+                self.decide(Decision::CrateRead(name.clone()))?;
+                continue;
+            };
+            match wanted.get(id.version.as_str()) {
+                // Damage may be why it stands there: only its bytes can tell.
+                Some(true) if self.wanted.verify || !lost => {
+                    self.doubted.insert(id);
+                }
+                Some(true) => self.decide(Decision::Resolved(id))?,
+                None if self.wanted.scope != Scope::Part => self.decide(Decision::Dropped(id))?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Has what stands in the ledger of a crate be hashed before it counts as held.
+    pub(super) fn doubt(&mut self, name: &CrateName) -> Result<(), Halt> {
+        if self.ledger.contains(name.as_str()) {
+            let failed = self.held.failures_of(name)?.into_iter().filter(|failed| !failed.lost);
+            self.doubted.extend(failed.filter_map(|failed| failed.id));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! What upstream withdrew and the mirror still holds.
+
+use std::collections::HashMap;
+
+use mirror_manifest::Withdrawal;
+use mirror_types::{CrateName, IndexRecord, ReleaseId, index_path};
+
+use super::decision::Decision;
+use super::held::HeldRow;
+use super::index::Parsed;
+use super::planner::Planner;
+use super::{Halt, SeenIn};
+use crate::names::spellings;
+
+impl Planner<'_> {
+    /// Compares what is held of a crate with its records in the index. `whole`: no line was bad, so that what is not
+    /// there was deleted. Returns whether something was that is offered until now.
+    pub(super) fn compare(
+        &mut self,
+        name: &CrateName,
+        records: &[IndexRecord],
+        whole: bool,
+        held: &HashMap<String, HeldRow>,
+    ) -> Result<bool, Halt> {
+        if held.is_empty() {
+            return Ok(false);
+        }
+        let mut found = 0;
+        for record in records {
+            let Some(held) = held.get(record.id.version.as_str()) else { continue };
+            found += 1;
+            self.is_listed(record, held)?;
+        }
+        if !whole || found == held.len() {
+            return Ok(false);
+        }
+        let mut removes = false;
+        for (version, _) in held.iter().filter(|(_, row)| row.seen == SeenIn::Here) {
+            if records.iter().any(|record| record.id.version.as_str() == version) {
+                continue;
+            }
+            if let Ok(version) = version.parse() {
+                removes |= self.removed(ReleaseId { name: name.clone(), version })?;
+            }
+        }
+        Ok(removes)
+    }
+
+    /// The index lists a release that is held.
+    fn is_listed(&mut self, record: &IndexRecord, held: &HeldRow) -> Result<(), Halt> {
+        if self.withdrawn.get(&record.id) == Some(&Withdrawal::Deleted) {
+            // Another index that still lists it says nothing about the one that took it down; of what catalogues of
+            // before say, nobody knows which one that was.
+            if held.seen == SeenIn::Elsewhere {
+                return Ok(());
+            }
+            self.withdrawn.remove(&record.id);
+            self.decide(Decision::Reinstated(record.id.clone()))?;
+        }
+        if held.seen != SeenIn::Here {
+            self.decide(Decision::Seen(record.id.clone()))?;
+        }
+        if record.yanked {
+            if self.withdrawn.insert(record.id.clone(), Withdrawal::Yanked) != Some(Withdrawal::Yanked) {
+                self.decide(Decision::Yanked(record.id.clone()))?;
+            }
+        } else if self.withdrawn.remove(&record.id).is_some() {
+            self.decide(Decision::Unyanked(record.id.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// The index lists a release no more that it listed once. Returns whether that is news.
+    fn removed(&mut self, id: ReleaseId) -> Result<bool, Halt> {
+        if self.withdrawn.insert(id.clone(), Withdrawal::Deleted) == Some(Withdrawal::Deleted) {
+            return Ok(false);
+        }
+        self.decide(Decision::Removed(id))?;
+        Ok(true)
+    }
+
+    /// A release was yanked before the mirror held it. That is no news, when it is held.
+    pub(super) fn yanked_before(&mut self, id: &ReleaseId) -> Result<(), Halt> {
+        if self.withdrawn.insert(id.clone(), Withdrawal::Yanked).is_none() {
+            self.decide(Decision::YankedBefore(id.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// Looks for crates that are held, have their index file at `path` by whatever case, and are not among `present`,
+    /// which are all that are in it.
+    pub(super) fn gone_at(&mut self, path: &str, present: &[CrateName]) -> Result<(), Halt> {
+        let file = path.rsplit('/').next().unwrap_or_default();
+        for name in self.held.crates_of_file(file)? {
+            if let Ok(name) = name.parse::<CrateName>()
+                && index_path(&name) == path
+                && !present.contains(&name)
+            {
+                self.gone(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A registry that was asked for a crate has a file of it at `there`, or none: it has none at other spellings.
+    pub(super) fn gone_but(&mut self, name: &CrateName, there: Option<&str>) -> Result<(), Halt> {
+        for name in std::iter::once(name.clone()).chain(spellings(name)) {
+            let path = index_path(&name);
+            if there != Some(path.as_str()) {
+                self.gone_at(&path, &[])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A crate has no file in the index any more.
+    pub(super) fn gone(&mut self, name: &CrateName) -> Result<(), Halt> {
+        if !self.wanted.selection.wants_crate(name) {
+            return Ok(());
+        }
+        let held = self.held.versions(name)?;
+        self.compare(name, &[], true, &held)?;
+        self.resolve(name, std::iter::empty())
+    }
+
+    /// A file is gone that was in an earlier tree.
+    pub(super) fn file_gone(&mut self, before: &Parsed) -> Result<(), Halt> {
+        self.gone_at(&before.path, &[])?;
+        // Not held, they may stand in the ledger.
+        before.names().try_for_each(|name| self.gone(name))
+    }
+}

@@ -1,0 +1,159 @@
+//! Counts the decisions of a plan, for a run and for a dry run alike.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use mirror_index::{ClosureReport, Selection};
+use mirror_manifest::{PackedLines, Withdrawal};
+use mirror_telemetry::RunStats;
+use mirror_types::{KEPT_FAILURES, Printable, ReleaseId};
+
+use crate::plan::{Decision, Planned};
+
+/// Index files of which lines wait, at most. So many are a mass, and a later run picks them again.
+const MAX_DEFERRED_FILES: usize = 20_000;
+
+/// What a plan came to.
+#[derive(Debug, Default)]
+pub(crate) struct PlanReport {
+    /// Whether every crate of the index was looked at.
+    pub(crate) complete: bool,
+    pub(crate) selected: u64,
+    pub(crate) existing: u64,
+    pub(crate) to_fetch: u64,
+    pub(crate) yanked_skipped: u64,
+    /// Of a closure: releases with dependencies in other registries, by registry.
+    pub(crate) elsewhere: BTreeMap<String, usize>,
+    /// Of a closure: requirements that nothing satisfies, and the first of them.
+    pub(crate) unsatisfied: usize,
+    pub(crate) first_unsatisfied: Vec<String>,
+    /// What was selected by its name, when the lockfiles inside are wanted.
+    pub(crate) roots: Vec<ReleaseId>,
+    /// URLs of a list for which its checksums have nothing.
+    pub(crate) without_checksum: u64,
+    pub(crate) bad_lines: u64,
+    pub(crate) first_bad_lines: Vec<String>,
+    /// Index files that have bad lines.
+    pub(crate) bad_files: BTreeSet<String>,
+    /// Held releases that upstream withdrew since it was last looked.
+    pub(crate) withdrawn: Vec<(ReleaseId, Withdrawal)>,
+    /// Held releases that are gone from the source of the run and offered until now.
+    pub(crate) removed: Vec<ReleaseId>,
+    /// The lines of index files in which some of them stood, to be taken in once they are hidden.
+    pub(crate) deferred: Vec<PackedLines>,
+    /// Releases that were deleted and are back.
+    pub(crate) reinstated: u64,
+    /// All that are known to be withdrawn and held now.
+    pub(crate) known_withdrawn: HashMap<ReleaseId, Withdrawal>,
+}
+
+/// Counts decisions.
+pub(crate) struct Tally {
+    report: PlanReport,
+    /// What names crates, when the lockfiles inside of them are wanted.
+    rooted: Option<Selection>,
+    stats: Arc<RunStats>,
+}
+
+impl Tally {
+    pub(crate) fn new(rooted: Option<Selection>, stats: Arc<RunStats>) -> Self {
+        Self { report: PlanReport::default(), rooted, stats }
+    }
+
+    fn selected(&mut self, id: &ReleaseId) {
+        self.select(1);
+        if self.rooted.as_ref().is_some_and(|selection| selection.wants_crate(&id.name)) {
+            self.report.roots.push(id.clone());
+        }
+    }
+
+    fn select(&mut self, releases: u64) {
+        self.report.selected += releases;
+        self.stats.planned(releases);
+    }
+
+    fn existing(&mut self, releases: u64) {
+        self.report.existing += releases;
+        self.stats.existing(releases);
+    }
+
+    pub(crate) fn count(&mut self, decision: &Decision) {
+        match decision {
+            Decision::Existing { id, .. } => {
+                self.selected(id);
+                self.existing(1);
+            }
+            Decision::Verify { job, .. } => self.selected(&job.id),
+            Decision::Fetch(job) => {
+                self.selected(&job.id);
+                self.report.to_fetch += 1;
+                if let Some(held) = job.replaces {
+                    tracing::warn!(release = %job.id, %held, "was republished upstream with other bytes");
+                }
+            }
+            Decision::Fail { id, fault, .. } => {
+                self.selected(id);
+                self.report.without_checksum += u64::from(*fault == crate::plan::PlanFault::NoChecksum);
+            }
+            Decision::FailCrate { .. } => self.select(1),
+            Decision::Unchanged(totals) => {
+                self.select(totals.selected);
+                self.existing(totals.selected);
+                self.report.yanked_skipped += totals.yanked_skipped;
+            }
+            Decision::YankedSkipped(releases) => self.report.yanked_skipped += releases,
+            Decision::Yanked(id) => self.report.withdrawn.push((id.clone(), Withdrawal::Yanked)),
+            Decision::Reinstated(_) => self.report.reinstated += 1,
+            Decision::Removed(id) => self.report.removed.push(id.clone()),
+            Decision::BadFile { path, bad, first } => self.bad_file(path, *bad, first),
+            Decision::BadLine(text) => self.bad_line(text),
+            Decision::CrateRead(_)
+            | Decision::Resolved(_)
+            | Decision::Dropped(_)
+            | Decision::Seen(_)
+            | Decision::YankedBefore(_)
+            | Decision::Unyanked(_)
+            | Decision::IndexFile { .. } => {}
+        }
+    }
+
+    /// Keeps lines back until it is known whether what they lack is to be hidden: with them it would be.
+    pub(crate) fn defer(&mut self, lines: PackedLines) {
+        if self.report.deferred.len() < MAX_DEFERRED_FILES {
+            self.report.deferred.push(lines);
+        }
+    }
+
+    fn bad_file(&mut self, path: &str, bad: u64, first: &[String]) {
+        self.report.bad_files.insert(path.to_owned());
+        first.iter().for_each(|text| self.bad_line(text));
+        let more = bad - first.len() as u64;
+        if more > 0 {
+            tracing::warn!("{more} more bad index lines in {}", Printable(path));
+            self.report.bad_lines += more;
+        }
+    }
+
+    fn bad_line(&mut self, text: &str) {
+        tracing::warn!("bad index line: {text}");
+        self.report.bad_lines += 1;
+        if self.report.first_bad_lines.len() < KEPT_FAILURES {
+            self.report.first_bad_lines.push(text.to_owned());
+        }
+    }
+
+    /// Ends counting.
+    pub(crate) fn finish(self, planned: Planned, closure: ClosureReport) -> PlanReport {
+        self.stats.plan_finished();
+        let mut report = self.report;
+        report.withdrawn.extend(report.removed.iter().map(|id| (id.clone(), Withdrawal::Deleted)));
+        PlanReport {
+            complete: planned.complete,
+            known_withdrawn: planned.withdrawn,
+            elsewhere: closure.elsewhere,
+            unsatisfied: closure.unsatisfied,
+            first_unsatisfied: closure.first_unsatisfied,
+            ..report
+        }
+    }
+}
