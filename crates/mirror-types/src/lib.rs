@@ -5,6 +5,7 @@
 //! - [`IndexRecord`]: what the mirror needs to know of one line of the index.
 //! - [`MirrorId`]: tells one mirror from another.
 //! - [`Layout`]: where a release lies below the mirror root.
+//! - [`Location`], [`Locations`]: where the bytes of a release are held.
 //! - [`Address`]: an address that may carry a secret, and does not show it.
 //! - [`FaultKind`], [`ExitStatus`]: what went wrong, and how a program ends.
 //! - [`upstream`]: the product's defaults for the registry that it mirrors.
@@ -12,6 +13,7 @@
 mod address;
 mod fault;
 mod layout;
+mod location;
 mod mirror_id;
 mod name;
 mod record;
@@ -22,6 +24,7 @@ pub mod upstream;
 pub use address::{Address, redacted};
 pub use fault::{ExitStatus, FailedRecord, FaultKind, KEPT_FAILURES};
 pub use layout::{Layout, UnknownLayout, index_path, index_prefix};
+pub use location::{Codec, Location, Locations, MemberLocation, StoreId};
 pub use mirror_id::{InvalidMirrorId, MirrorId};
 pub use name::{
     CrateName, InvalidName, InvalidVersion, MAX_NAME_BYTES, MAX_VERSION_BYTES, ReleaseId, VersionText,
