@@ -12,11 +12,13 @@ mod shape;
 mod writer;
 
 pub use catalogue::{
-    Catalogue, CatalogueBatch, Census, DirRow, FailureRow, Frame, GapRow, Held, HeldRelease, LOST, Place,
-    ReplayReport, UnavailableRow, Withdrawal,
+    Catalogue, CatalogueBatch, Census, DirRow, FailureRow, GapRow, Held, HeldRelease, LOST, ReplayReport,
+    UnavailableRow, Withdrawal,
 };
 pub use error::ManifestError;
 pub use lines::{IndexFileRow, LinePacker, LinesReader, LinesReport, LinesWriter, PackedLines, TextDigest};
-pub use record::{EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM, SCHEMA_VERSION, rfc3339};
+pub use record::{
+    EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM, SCHEMA_VERSION, rfc3339, storage_name,
+};
 pub use shape::{ManifestShape, manifest_shape};
 pub use writer::{ManifestWriter, OpenReport, read_from};

@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use mirror_types::MirrorId;
+use mirror_types::{Locations, MemberLocation, MirrorId, StoreId};
 use serde::{Deserialize, Serialize};
 
 /// The schema that is written: that of the source system (1) plus additions.
@@ -71,6 +71,56 @@ pub struct ManifestRecord {
     pub mirror: Option<MirrorId>,
 }
 
+impl ManifestRecord {
+    /// Writes down where the release is held. Of a member of a bundle, `bundle_path` says the path of the bundle by its
+    /// number, and `name` is that of the member.
+    pub fn set_locations(&mut self, locations: &Locations, bundle_path: &dyn Fn(u32) -> String, name: &str) {
+        let member = locations.member();
+        self.storage.clear();
+        for location in locations.iter() {
+            if !self.storage.is_empty() {
+                self.storage.push('+');
+            }
+            self.storage.push_str(storage_name(location.store()));
+        }
+        self.bundle_path = member.map(|member| bundle_path(member.bundle));
+        self.bundle_member = member.map(|_| name.to_owned());
+        self.frame_offset = member.map(|member| member.offset);
+        self.frame_len = member.map(|member| member.len);
+    }
+
+    /// Returns where the record says that the release is held, if it says so; a member of a bundle without an offset
+    /// is found by rebuilding.
+    #[must_use]
+    pub fn locations(&self) -> Option<Locations> {
+        let member = || {
+            let bundle = bundle_number(self.bundle_path.as_deref()?)?;
+            Some(MemberLocation::tar(bundle, self.frame_offset?, self.frame_len?))
+        };
+        let member = self.storage.contains(BUNDLE).then(member).flatten();
+        Some(Locations::of(self.storage.contains(FILESYSTEM), member)).filter(|all| !all.is_empty())
+    }
+}
+
+/// The number in the name of a bundle, `bundle-0007.tar.zst`.
+fn bundle_number(path: &str) -> Option<u32> {
+    let name = path.rsplit(['/', '\\']).next()?;
+    name.strip_prefix("bundle-")?.strip_suffix(".tar.zst")?.parse().ok()
+}
+
+const FILESYSTEM: &str = "filesystem";
+const BUNDLE: &str = "bundle";
+
+/// Returns what the field `storage` calls a store.
+#[must_use]
+pub fn storage_name(store: StoreId) -> &'static str {
+    match store {
+        StoreId::LOOSE => FILESYSTEM,
+        StoreId::BUNDLES => BUNDLE,
+        _ => "object",
+    }
+}
+
 /// The status of a release that was found, and not held against an index.
 pub const EXISTING: &str = "existing";
 
@@ -91,5 +141,32 @@ pub fn rfc3339(time: SystemTime) -> String {
     match jiff::Timestamp::try_from(time) {
         Ok(time) => format!("{time:.3}"),
         Err(_) => "1970-01-01T00:00:00.000Z".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_release_is_held_is_written_and_read_in_the_same_words() {
+        let member = MemberLocation::tar(12, 100, 50);
+        for (locations, storage) in [
+            (Locations::of(true, None), "filesystem"),
+            (Locations::of(false, Some(member)), "bundle"),
+            (Locations::of(true, Some(member)), "filesystem+bundle"),
+        ] {
+            let mut record = ManifestRecord::default();
+            record.set_locations(&locations, &|number| format!("b/bundle-{number:04}.tar.zst"), "s/a.crate");
+            assert_eq!((record.storage.as_str(), record.locations()), (storage, Some(locations.clone())));
+            let bundle = record.bundle_path.as_deref();
+            assert_eq!(bundle, locations.member().map(|_| "b/bundle-0012.tar.zst"));
+            assert_eq!(record.bundle_member.is_some(), bundle.is_some());
+        }
+        // A store that this version does not know proves nothing, nor does a member without its place.
+        for storage in ["object", "", "bundle"] {
+            let record = ManifestRecord { storage: storage.to_owned(), ..ManifestRecord::default() };
+            assert_eq!(record.locations(), None, "{storage}");
+        }
     }
 }

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, EXISTING, Frame, HeldRelease, ManifestRecord, ManifestWriter, Place, rfc3339,
+    Catalogue, CatalogueBatch, EXISTING, HeldRelease, ManifestRecord, ManifestWriter, rfc3339,
 };
 use mirror_store::StoreError;
 use mirror_store::bundle::{
     BundleFiles, BundleLimits, BundleMember, BundleOptions, BundleReader, BundleReport, BundleWriter, Member,
     list_bundles, read_manifest,
 };
-use mirror_types::{FaultKind, MirrorId, ReleaseId, Sha256};
+use mirror_types::{FaultKind, Locations, MemberLocation, MirrorId, ReleaseId, Sha256};
 
 use crate::error::PipelineError;
 use crate::gone::{Gone, Lost};
@@ -63,12 +63,12 @@ pub(crate) fn hold_against(
         let Some(manifest) = of.and_then(|files| files.manifest.as_ref()) else { continue };
         let mut lines = HashMap::new();
         read_manifest(manifest, &mut |line| {
-            lines.extend(frame_of(&line).map(|frame| (frame.offset, (frame.len, line.sha256))));
+            lines.extend(location_of(&line).map(|at| (at.offset, (at.len, line.sha256))));
             Ok(())
         })?;
         let (mut right, before) = (0_u64, wrong.len());
-        catalogue.members_of(*number, &mut |id, sha256, frame| {
-            if lines.get(&frame.offset) == Some(&(frame.len, sha256)) {
+        catalogue.members_of(*number, &mut |id, sha256, at| {
+            if lines.get(&at.offset) == Some(&(at.len, sha256)) {
                 right += 1;
             } else {
                 wrong.push(id);
@@ -250,15 +250,10 @@ impl Found<'_> {
 }
 
 fn record(member: &BundleMember, dir: &Path, root: &str, now: &str, run_id: &str) -> ManifestRecord {
-    ManifestRecord {
+    let mut record = ManifestRecord {
         schema_version: mirror_manifest::SCHEMA_VERSION,
         url: member.url.clone(),
         path: format!("{root}/{}", member.bundle_member),
-        storage: "bundle".to_owned(),
-        bundle_path: Some(path_in(dir, &member.bundle_path)),
-        bundle_member: Some(member.bundle_member.clone()),
-        frame_offset: member.frame_offset,
-        frame_len: member.frame_len,
         size: member.size,
         sha256: Some(member.sha256.to_hex()),
         started_at: now.to_owned(),
@@ -269,7 +264,10 @@ fn record(member: &BundleMember, dir: &Path, root: &str, now: &str, run_id: &str
         version: member.version.clone(),
         run_id: Some(run_id.to_owned()),
         ..ManifestRecord::default()
-    }
+    };
+    let locations = location_of(member).map(Locations::from).unwrap_or_default();
+    record.set_locations(&locations, &|_| path_in(dir, &member.bundle_path), &member.bundle_member);
+    record
 }
 
 /// The path of a bundle as records have it.
@@ -278,9 +276,9 @@ pub(crate) fn path_in(dir: &Path, name: &str) -> String {
     format!("{}/{name}", dir.display())
 }
 
-/// The frame of a member, when it has one.
-pub(crate) fn frame_of(member: &BundleMember) -> Option<Frame> {
-    Some(Frame { bundle: member.bundle_number()?, offset: member.frame_offset?, len: member.frame_len? })
+/// Returns the place of a member, when its line says it.
+pub(crate) fn location_of(member: &BundleMember) -> Option<MemberLocation> {
+    Some(MemberLocation::tar(member.bundle_number()?, member.frame_offset?, member.frame_len?))
 }
 
 /// Takes in what the manifests of the bundles list and the catalogue does not know: a run may have ended
@@ -305,9 +303,9 @@ pub(crate) fn take_in(
         let bytes = len(&files.path);
         let (mut held, mut without) = (Vec::new(), 0_u64);
         read_manifest(manifest, &mut |line| {
-            match frame_of(&line) {
-                Some(frame) if frame.offset.saturating_add(frame.len) > bytes => {}
-                Some(frame) => held.push((frame.offset < end, line)),
+            match location_of(&line) {
+                Some(at) if at.offset.saturating_add(at.len) > bytes => {}
+                Some(at) => held.push((at.offset < end, line)),
                 None => without += 1,
             }
             Ok(())
@@ -344,11 +342,11 @@ pub(crate) fn take_in(
 /// Whether a member is not held, or replaces what an earlier bundle has. A file with other bytes was fetched by a
 /// run that did not know of the member, or is looked for by this one.
 fn is_news(catalogue: &Catalogue, member: &BundleMember) -> Result<bool, PipelineError> {
-    let (Ok(name), Some(frame)) = (member.crate_name.parse(), frame_of(member)) else { return Ok(false) };
+    let (Ok(name), Some(at)) = (member.crate_name.parse(), location_of(member)) else { return Ok(false) };
     let held = catalogue.held_of(&name)?;
     let row = held.iter().find(|held| Some(&held.version) == member.version.as_ref());
-    Ok(row.is_none_or(|row| match row.frame {
-        Some(own) => (own.bundle, own.offset) < (frame.bundle, frame.offset),
+    Ok(row.is_none_or(|row| match row.locations.member() {
+        Some(own) => (own.bundle, own.offset) < (at.bundle, at.offset),
         None => row.sha256 == member.sha256,
     }))
 }
@@ -360,7 +358,7 @@ fn held_release(member: &BundleMember) -> Option<HeldRelease> {
         id: ReleaseId { name, version },
         sha256: member.sha256,
         size: member.size,
-        place: Place::Bundle(frame_of(member)?),
+        locations: location_of(member)?.into(),
     })
 }
 
@@ -425,24 +423,24 @@ impl Shelf {
         Self { dir, open: HashMap::new() }
     }
 
-    /// Gives the member of a frame to `visit`. False when the bundle is damaged there, or another release is.
+    /// Gives the member at a place to `visit`. False when the bundle is damaged there, or another release is.
     pub(crate) fn read(
         &mut self,
         id: &ReleaseId,
-        frame: Frame,
+        at: MemberLocation,
         visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), StoreError>,
     ) -> Result<bool, StoreError> {
-        let end = frame.offset.saturating_add(frame.len);
-        let stale = self.open.get(&frame.bundle).is_none_or(|reader| reader.len() < end);
+        let end = at.offset.saturating_add(at.len);
+        let stale = self.open.get(&at.bundle).is_none_or(|reader| reader.len() < end);
         if stale {
-            match self.find(frame.bundle)? {
-                Some(reader) => self.open.insert(frame.bundle, reader),
+            match self.find(at.bundle)? {
+                Some(reader) => self.open.insert(at.bundle, reader),
                 None => return Ok(false),
             };
         }
-        let Some(reader) = self.open.get(&frame.bundle) else { return Ok(false) };
+        let Some(reader) = self.open.get(&at.bundle) else { return Ok(false) };
         let mut right = false;
-        let read = reader.read_at(frame.offset, frame.len, &mut |member| {
+        let read = reader.read_at(at.offset, at.len, &mut |member| {
             right = member.release() == id;
             if right { visit(member) } else { Ok(()) }
         });
@@ -454,9 +452,13 @@ impl Shelf {
     }
 
     /// Hash and size of a member; `None` when the bundle is damaged there.
-    pub(crate) fn hash(&mut self, id: &ReleaseId, frame: Frame) -> Result<Option<(Sha256, u64)>, StoreError> {
+    pub(crate) fn hash(
+        &mut self,
+        id: &ReleaseId,
+        at: MemberLocation,
+    ) -> Result<Option<(Sha256, u64)>, StoreError> {
         let mut found = None;
-        let right = self.read(id, frame, &mut |member| {
+        let right = self.read(id, at, &mut |member| {
             found = Some((member.sha256()?, member.size()));
             Ok(())
         })?;

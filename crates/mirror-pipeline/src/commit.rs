@@ -9,17 +9,17 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use mirror_fetch::{Body, Content, Failure, FailureKind, Fetched, Verified};
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, Frame, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, PackedLines,
-    Place, REINSTATED, Withdrawal, rfc3339,
+    Catalogue, CatalogueBatch, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, PackedLines,
+    REINSTATED, Withdrawal, rfc3339, storage_name,
 };
 use mirror_store::bundle::{MemberBody, NewMember};
 use mirror_store::{Staged, Store};
 use mirror_telemetry::RunStats;
-use mirror_types::{CrateName, Printable, ReleaseId, Sha256};
+use mirror_types::{CrateName, Location, Locations, Printable, ReleaseId, Sha256, StoreId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bundles::{self, Bundler, frame_of, path_in};
+use crate::bundles::{self, Bundler, location_of, path_in};
 use crate::error::PipelineError;
 use crate::event::{Arrival, Event, Good, Problem, Tag, Was};
 use crate::gone::{Gone, Lost};
@@ -172,7 +172,8 @@ struct Waiting {
     tag: Tag,
     good: Good,
     new: bool,
-    loose: bool,
+    /// Where else it is held then.
+    beside: Locations,
 }
 
 #[derive(Default)]
@@ -325,7 +326,7 @@ impl Committer {
             batch.catalogue.unsettling = true;
             batch.replaced.push(tag.path.clone());
         }
-        let new = !was.loose && was.frame.is_none();
+        let new = was.at.is_empty();
         if new {
             batch.downloaded.push(good.size);
         } else {
@@ -335,16 +336,13 @@ impl Committer {
         if staged.is_some() || member.is_some() {
             batch.bytes += good.size;
         }
-        let loose = was.loose || staged.is_some();
-        let recorded = was.recorded && staged.is_none();
+        let (mut at, recorded) = (was.at, was.recorded && staged.is_none());
+        if staged.is_some() {
+            at.add(Location::LOOSE);
+        }
         batch.staged.extend(staged);
         let Some(body) = member else {
-            let place = match (loose, was.frame) {
-                (_, None) => Place::Loose,
-                (true, Some(frame)) => Place::Both(frame),
-                (false, Some(frame)) => Place::Bundle(frame),
-            };
-            self.held(*tag, &good, new, place, recorded, batch);
+            self.held(*tag, &good, new, at, recorded, batch);
             return Ok(());
         };
         let Some(bundler) = &mut self.bundler else {
@@ -357,17 +355,17 @@ impl Committer {
             sha256: good.sha256,
             body,
         })?;
-        batch.members.push(Waiting { tag: *tag, good, new, loose });
+        batch.members.push(Waiting { tag: *tag, good, new, beside: at });
         Ok(())
     }
 
     fn record(&self, tag: &Tag) -> ManifestRecord {
-        let storage = if self.bundler.is_some() { "bundle" } else { "filesystem" };
+        let store = if self.bundler.is_some() { StoreId::BUNDLES } else { StoreId::LOOSE };
         ManifestRecord {
             schema_version: 2,
             url: tag.url.clone(),
             path: format!("{}/{}", self.root, tag.path),
-            storage: storage.to_owned(),
+            storage: storage_name(store).to_owned(),
             crate_name: Some(tag.id.name.to_string()),
             version: Some(tag.id.version.to_string()),
             cksum: tag.cksum.map(Sha256::to_hex),
@@ -377,16 +375,10 @@ impl Committer {
     }
 
     /// `recorded`: the catalogue says so already.
-    fn held(&mut self, tag: Tag, good: &Good, new: bool, place: Place, recorded: bool, batch: &mut Batch) {
-        let frame = place.frame();
-        let storage = match place {
-            Place::Loose => "filesystem",
-            Place::Bundle(_) => "bundle",
-            Place::Both(_) => "filesystem+bundle",
-        };
+    fn held(&mut self, tag: Tag, good: &Good, new: bool, at: Locations, recorded: bool, batch: &mut Batch) {
         let started_at = rfc3339(good.started);
         let moment = good.finished.duration_since(good.started).is_ok_and(|took| took.as_micros() < 500);
-        batch.records.push(ManifestRecord {
+        let mut record = ManifestRecord {
             size: good.size,
             sha256: Some(good.sha256.to_hex()),
             finished_at: if moment { started_at.clone() } else { rfc3339(good.finished) },
@@ -395,17 +387,15 @@ impl Committer {
             retries: good.retries,
             http_status: good.http_status,
             status: if new { "downloaded" } else { "verified_existing" }.to_owned(),
-            storage: storage.to_owned(),
-            bundle_path: frame.map(|frame| self.bundle_path(frame)),
-            bundle_member: frame.map(|_| tag.path.clone()),
-            frame_offset: frame.map(|frame| frame.offset),
-            frame_len: frame.map(|frame| frame.len),
             ..self.record(&tag)
-        });
+        };
+        let bundle = |number| path_in(&self.bundles_dir, &bundles::name(number));
+        record.set_locations(&at, &bundle, &tag.path);
+        batch.records.push(record);
         if recorded {
             return;
         }
-        if place.is_loose()
+        if at.is_loose()
             && let Some((dir, _)) = tag.path.rsplit_once('/')
             && self.touched.insert(dir.to_owned())
         {
@@ -416,11 +406,12 @@ impl Committer {
             self.outcome.healed_gaps.push(tag.id.clone());
         }
         batch.catalogue.healed.push(tag.id.clone());
-        batch.catalogue.held.push(HeldRelease { id: tag.id, sha256: good.sha256, size: good.size, place });
-    }
-
-    fn bundle_path(&self, frame: Frame) -> String {
-        path_in(&self.bundles_dir, &bundles::name(frame.bundle))
+        batch.catalogue.held.push(HeldRelease {
+            id: tag.id,
+            sha256: good.sha256,
+            size: good.size,
+            locations: at,
+        });
     }
 
     /// Makes the members of a batch durable, and speaks of them.
@@ -435,13 +426,14 @@ impl Committer {
                 placed.len()
             )));
         }
-        for (Waiting { tag, good, new, loose }, at) in members.into_iter().zip(placed) {
-            let Some(frame) = frame_of(&at).filter(|_| at.bundle_member == tag.path) else {
+        for (Waiting { tag, good, new, beside }, member) in members.into_iter().zip(placed) {
+            let Some(at) = location_of(&member).filter(|_| member.bundle_member == tag.path) else {
                 return Err(PipelineError::Internal(format!("{} came back as another member", tag.path)));
             };
             self.outcome.bundled += 1;
-            let place = if loose { Place::Both(frame) } else { Place::Bundle(frame) };
-            self.held(tag, &good, new, place, false, batch);
+            let mut all = beside;
+            all.add(at.into());
+            self.held(tag, &good, new, all, false, batch);
         }
         Ok(())
     }

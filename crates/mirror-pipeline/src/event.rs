@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use mirror_fetch::{Failure, FailureKind};
-use mirror_manifest::{FailureRow, Frame, PackedLines, Withdrawal, rfc3339};
+use mirror_manifest::{FailureRow, PackedLines, Withdrawal, rfc3339};
 use mirror_store::Staged;
 use mirror_store::bundle::MemberBody;
-use mirror_types::{CrateName, ReleaseId, Sha256, VersionText};
+use mirror_types::{CrateName, Locations, ReleaseId, Sha256, VersionText};
 
 use crate::error::PipelineError;
 
@@ -111,12 +111,9 @@ pub(crate) struct Good {
 }
 
 /// Where a release is held before anything is done.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Was {
-    /// As a file.
-    pub(crate) loose: bool,
-    /// In a bundle.
-    pub(crate) frame: Option<Frame>,
+    pub(crate) at: Locations,
     /// The catalogue says so.
     pub(crate) recorded: bool,
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use mirror_manifest::{
-    Catalogue, EXISTING, Frame, Held, ManifestRecord, ManifestWriter, PRUNED, REMOVED_UPSTREAM,
-    SCHEMA_VERSION, rfc3339,
+    Catalogue, EXISTING, Held, ManifestRecord, ManifestWriter, PRUNED, REMOVED_UPSTREAM, SCHEMA_VERSION,
+    rfc3339,
 };
 use mirror_store::Store;
-use mirror_types::ReleaseId;
+use mirror_types::{ReleaseId, StoreId};
 
 use crate::bundles;
 use crate::error::PipelineError;
@@ -67,26 +67,16 @@ impl Gone<'_> {
     }
 
     fn still(&self, id: &ReleaseId, held: &Held, gone: &ManifestRecord) -> ManifestRecord {
-        let member = |_: Frame| self.store.layout().path(id);
-        ManifestRecord {
-            storage: match (held.loose, held.frame) {
-                (true, None) => "filesystem",
-                (false, _) => "bundle",
-                (true, Some(_)) => "filesystem+bundle",
-            }
-            .to_owned(),
-            bundle_path: held
-                .frame
-                .map(|frame| bundles::path_in(self.bundles_dir, &bundles::name(frame.bundle))),
-            bundle_member: held.frame.map(member),
-            frame_offset: held.frame.map(|frame| frame.offset),
-            frame_len: held.frame.map(|frame| frame.len),
+        let mut record = ManifestRecord {
             size: held.size,
             sha256: Some(held.sha256.to_hex()),
             error: None,
             status: EXISTING.to_owned(),
             ..gone.clone()
-        }
+        };
+        let bundle = |number| bundles::path_in(self.bundles_dir, &bundles::name(number));
+        record.set_locations(&held.locations, &bundle, &self.store.layout().path(id));
+        record
     }
 
     /// Appends to `records` that `what` of a release was lost, which the catalogue is not told yet. Says nothing of
@@ -99,12 +89,12 @@ impl Gone<'_> {
         records: &mut Vec<ManifestRecord>,
     ) -> Result<(), PipelineError> {
         let Some(mut held) = catalogue.held_release(id)? else { return Ok(()) };
-        let (was, why) = match what {
-            Lost::File => (std::mem::replace(&mut held.loose, false), "its file was gone or wrong"),
-            Lost::Member => (held.frame.take().is_some(), "its bundle was gone, or it was damaged in it"),
+        let (store, why) = match what {
+            Lost::File => (StoreId::LOOSE, "its file was gone or wrong"),
+            Lost::Member => (StoreId::BUNDLES, "its bundle was gone, or it was damaged in it"),
         };
-        if was {
-            let left = (held.loose || held.frame.is_some()).then_some(&held);
+        if held.locations.remove(store).is_some() {
+            let left = (!held.locations.is_empty()).then_some(&held);
             self.tell(id, Some(why), left, records);
             if left.is_some() && catalogue.is_deleted(id)? {
                 records.push(removal_record(id, REMOVED_UPSTREAM, self.run_id));

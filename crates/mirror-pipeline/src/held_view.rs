@@ -43,8 +43,7 @@ impl CatalogueView {
         HeldRow {
             sha256: held.sha256,
             bytes: held.size,
-            loose: held.loose,
-            frame: held.frame,
+            locations: held.locations.clone(),
             seen,
             recorded: true,
         }

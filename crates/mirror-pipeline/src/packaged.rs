@@ -51,10 +51,10 @@ pub(crate) fn read(
         let Some(held) = catalogue.held_release(id)? else { continue };
         let mut decoder = GzDecoder::new(Members::of(id));
         let mut feed = |piece: &[u8]| decoder.write_all(piece).is_ok();
-        if held.loose {
+        if held.locations.is_loose() {
             read_file(store, &store.layout().path(id), &mut feed)?;
-        } else if let Some(frame) = held.frame {
-            shelf.read(id, frame, &mut |member| {
+        } else if let Some(at) = held.locations.member() {
+            shelf.read(id, at, &mut |member| {
                 member.read(&mut |piece| {
                     feed(piece);
                     Ok(())

@@ -44,7 +44,7 @@ pub(crate) fn outside_bundles(
     let mut outside = Vec::new();
     for id in doomed {
         let held = catalogue.held_of(&id.name)?;
-        if held.iter().any(|held| held.version == id.version.as_str() && held.frame.is_some()) {
+        if held.iter().any(|held| held.version == id.version.as_str() && held.locations.member().is_some()) {
             tracing::info!(release = %id, "was withdrawn upstream; it stays, because a bundle holds it");
         } else {
             outside.push(id);

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, EXISTING, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, Place,
+    Catalogue, CatalogueBatch, EXISTING, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter,
     SCHEMA_VERSION, rfc3339,
 };
 use mirror_repo::{MirrorWriter, bundle_lines};
 use mirror_store::bundle::BundleOptions;
 use mirror_store::{Store, TreeForm};
-use mirror_types::{ExitStatus, KEPT_FAILURES, ReleaseId, Sha256};
+use mirror_types::{ExitStatus, KEPT_FAILURES, Location, Locations, ReleaseId, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::bundles::{self, Found};
@@ -258,7 +258,8 @@ impl Adopter<'_> {
             return Ok(None);
         };
         let held = self.catalogue.held_of(&id.name)?;
-        Ok((!held.iter().any(|held| held.loose && held.version == id.version.as_str())).then_some(id))
+        Ok((!held.iter().any(|held| held.locations.is_loose() && held.version == id.version.as_str()))
+            .then_some(id))
     }
 
     fn adopt(&mut self, ids: &[ReleaseId]) -> Result<u64, PipelineError> {
@@ -269,10 +270,10 @@ impl Adopter<'_> {
         for (id, sha256, size) in found {
             let path = self.store.layout().path(&id);
             batch.touched.extend(Path::new(&path).parent().and_then(Path::to_str).map(str::to_owned));
-            records.push(ManifestRecord {
+            let locations = Locations::from(Location::LOOSE);
+            let mut record = ManifestRecord {
                 schema_version: SCHEMA_VERSION,
                 path: format!("{}/{path}", self.root),
-                storage: "filesystem".to_owned(),
                 size,
                 sha256: Some(sha256.to_hex()),
                 started_at: started.clone(),
@@ -283,8 +284,10 @@ impl Adopter<'_> {
                 version: Some(id.version.to_string()),
                 run_id: Some(self.run_id.clone()),
                 ..ManifestRecord::default()
-            });
-            batch.held.push(HeldRelease { id, sha256, size, place: Place::Loose });
+            };
+            record.set_locations(&locations, &|_| String::new(), &path);
+            records.push(record);
+            batch.held.push(HeldRelease { id, sha256, size, locations });
         }
         if records.is_empty() {
             return Ok(0);

@@ -60,7 +60,7 @@ impl Router {
             | Decision::BadFile { .. }
             | Decision::BadLine(_) => true,
             Decision::Verify { job, held } => {
-                let was = Was { loose: held.loose, frame: held.frame, recorded: held.recorded };
+                let was = Was { at: held.locations, recorded: held.recorded };
                 let (tag, job) = self.tag(*job);
                 self.to_hash.push(HashJob { tag, from: job, was });
                 self.to_hash.len() < HASH_AT_ONCE

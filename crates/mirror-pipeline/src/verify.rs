@@ -5,10 +5,9 @@ use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender};
-use mirror_manifest::Frame;
 use mirror_store::bundle::MemberBody;
 use mirror_store::{Staged, Store, StoreError};
-use mirror_types::{ReleaseId, Sha256};
+use mirror_types::{MemberLocation, ReleaseId, Sha256, StoreId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -90,7 +89,7 @@ impl Hasher {
     fn hash_ahead(&self, left: &mut std::vec::IntoIter<HashJob>, ahead: &mut VecDeque<Hashed>) {
         let started = SystemTime::now();
         let jobs: Vec<HashJob> = left.take(Store::HASHED_TOGETHER).collect();
-        let wanted = |job: &HashJob| job.was.loose && !self.goes_into_bundle(job.was);
+        let wanted = |job: &HashJob| job.was.at.is_loose() && !self.goes_into_bundle(&job.was);
         let paths: Vec<&str> =
             jobs.iter().filter(|job| wanted(job)).map(|job| job.tag.path.as_str()).collect();
         let mut found = self.store.hash_each(&paths).into_iter();
@@ -101,51 +100,53 @@ impl Hasher {
     }
 
     /// Whether the bytes of a file are needed for more than their checksum.
-    fn goes_into_bundle(&self, was: Was) -> bool {
-        self.storage == Storage::Both && was.frame.is_none()
+    fn goes_into_bundle(&self, was: &Was) -> bool {
+        self.storage == Storage::Both && was.at.member().is_none()
     }
 
     /// Looks at one release; gives the job for the fetcher when it is in no place any more.
     fn look(&mut self, one: Hashed, made: &mut Vec<Event>) -> Result<Option<FetchJob>, PipelineError> {
         let Hashed { job: HashJob { mut tag, from, mut was }, file, started } = one;
-        let before = was;
+        let before = was.at.clone();
         let (mut size, mut body) = (0, None);
-        if was.loose {
+        if was.at.is_loose() {
             let found = match file {
                 Some(found) => found?,
                 None => self.read(&tag.path, &mut body)?,
             };
-            was.loose = found.is_some_and(|(sha256, _)| tag.cksum == Some(sha256));
             match found {
-                Some((_, bytes)) if was.loose => size = bytes,
-                found => self.lost_file(&mut tag, found, made)?,
+                Some((sha256, bytes)) if tag.cksum == Some(sha256) => size = bytes,
+                found => {
+                    was.at.remove(StoreId::LOOSE);
+                    self.lost_file(&mut tag, found, made)?;
+                }
             }
         }
-        if let Some(frame) = was.frame {
-            match self.shelf.hash(&tag.id, frame)? {
+        if let Some(at) = was.at.member() {
+            match self.shelf.hash(&tag.id, at)? {
                 Some((sha256, bytes)) if tag.cksum == Some(sha256) => size = bytes,
                 _ => {
-                    tracing::warn!(release = %tag.id, bundle = frame.bundle, "the copy in its bundle is damaged");
+                    tracing::warn!(release = %tag.id, bundle = at.bundle, "the copy in its bundle is damaged");
                     self.wrong += 1;
                     tag.was_wrong = true;
-                    was.frame = None;
+                    was.at.remove(StoreId::BUNDLES);
                     made.push(Event::LostMember(tag.id.clone()));
                 }
             }
         }
-        let (Some(sha256), true) = (tag.cksum, was.loose || was.frame.is_some()) else {
+        let (Some(sha256), true) = (tag.cksum, !was.at.is_empty()) else {
             let url = from.url(&tag.id)?;
             return Ok(Some(fetch_job(tag, url)));
         };
-        if (was.loose, was.frame) != (before.loose, before.frame) {
+        if was.at != before {
             // Lost in one place, and held in the other.
             made.push(Event::Settled(tag.id.clone()));
         }
         let (mut staged, mut member) = (None, None);
         if self.storage == Storage::Both {
-            if let (false, Some(frame)) = (was.loose, was.frame) {
-                staged = Some(self.unbundle(&tag.id, frame, sha256, &tag.path)?);
-            } else if was.frame.is_none() {
+            if let (false, Some(at)) = (was.at.is_loose(), was.at.member()) {
+                staged = Some(self.unbundle(&tag.id, at, sha256, &tag.path)?);
+            } else if was.at.member().is_none() {
                 member = match body {
                     Some(body) => Some(body),
                     None => Some(self.body(&tag.path, sha256)?),
@@ -204,13 +205,13 @@ impl Hasher {
     fn unbundle(
         &mut self,
         id: &ReleaseId,
-        frame: Frame,
+        at: MemberLocation,
         sha256: Sha256,
         path: &str,
     ) -> Result<Staged, PipelineError> {
         let mut writer = self.store.stage_file()?;
         let mut hasher = mirror_checksum::Hasher::default();
-        self.shelf.read(id, frame, &mut |member| {
+        self.shelf.read(id, at, &mut |member| {
             member.read(&mut |piece| {
                 hasher.update(piece);
                 writer.write(piece)

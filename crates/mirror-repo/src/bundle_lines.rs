@@ -123,7 +123,8 @@ pub fn write(
 ) -> Result<(), RepoError> {
     let mut again = HashSet::new();
     for id in changed {
-        again.extend(catalogue.held_release(id)?.and_then(|held| held.frame).map(|frame| frame.bundle));
+        again
+            .extend(catalogue.held_release(id)?.and_then(|held| held.locations.member()).map(|at| at.bundle));
     }
     let known: HashMap<u32, u64> = catalogue.bundles()?.into_iter().collect();
     let Some(lines) = LinesReader::open(state, catalogue)? else { return Ok(()) };

@@ -8,11 +8,9 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 
-use mirror_manifest::{
-    Catalogue, CatalogueBatch, Frame, HeldRelease, LinePacker, LinesWriter, Place, TextDigest,
-};
+use mirror_manifest::{Catalogue, CatalogueBatch, HeldRelease, LinePacker, LinesWriter, TextDigest};
 use mirror_serve::{ServeLimits, ServeOptions, Server};
-use mirror_types::{CrateName, ReleaseId, Sha256, index_path};
+use mirror_types::{CrateName, MemberLocation, ReleaseId, Sha256, index_path};
 use tokio_util::sync::CancellationToken;
 
 const CRATES: usize = 250_000;
@@ -56,7 +54,7 @@ fn mirror(root: &Path) {
                 id: ReleaseId { name: name(n), version: format!("1.{release}.0").parse().expect("version") },
                 sha256: sum,
                 size: 20_000,
-                place: Place::Bundle(Frame { bundle: 0, offset: 0, len: 64 }),
+                locations: MemberLocation::tar(0, 0, 64).into(),
             }));
         }
         batch.index_files = writer.append(&packed).expect("append");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mirror_checksum::Hasher;
 use mirror_manifest::Held;
 use mirror_store::{Staged, Store};
-use mirror_types::{CrateName, Layout, Printable, ReleaseId, index_path};
+use mirror_types::{CrateName, Layout, Printable, ReleaseId, StoreId, index_path};
 
 use crate::error::ServeError;
 use crate::listing::{Listing, lines};
@@ -241,7 +241,7 @@ impl Export<'_> {
         const WRONG: &str = "its bytes do not have the checksum of the index";
         let (mirror, path) = (self.mirror, self.mirror.layout().path(id));
         let from = mirror.places().store();
-        if held.loose && from.size(&path).is_ok_and(|size| size == Some(held.size)) {
+        if held.locations.is_loose() && from.size(&path).is_ok_and(|size| size == Some(held.size)) {
             match from.hash(&path) {
                 Ok(Some((sha256, _))) if sha256 == held.sha256 => {
                     let (staged, linked) = self.store.stage_from(from, &path, to, !self.options.copy)?;
@@ -253,12 +253,13 @@ impl Export<'_> {
                     return Ok(Ok(()));
                 }
                 // A bundle may have it as well.
-                Ok(_) if held.frame.is_none() => return Ok(Err(WRONG.to_owned())),
-                Err(error) if held.frame.is_none() => return Ok(Err(error.to_string())),
+                Ok(_) if held.locations.member().is_none() => return Ok(Err(WRONG.to_owned())),
+                Err(error) if held.locations.member().is_none() => return Ok(Err(error.to_string())),
                 _ => {}
             }
         }
-        let bundled = Held { loose: false, ..held.clone() };
+        let mut bundled = held.clone();
+        bundled.locations.remove(StoreId::LOOSE);
         let read = match mirror.locate(id, &bundled) {
             Ok(Some(located)) => mirror.read(id, &located),
             Ok(None) => return Ok(Err("its bundle does not have it".to_owned())),

@@ -95,7 +95,7 @@ pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], Line<'_>)> {
 
 #[cfg(test)]
 mod tests {
-    use mirror_types::Sha256;
+    use mirror_types::{Location, Sha256};
 
     use super::*;
 
@@ -103,7 +103,7 @@ mod tests {
         let sha256 = Sha256::from_bytes([sum; 32]);
         (
             version.to_owned(),
-            Held { version: version.to_owned(), sha256, size: 1, loose: true, frame: None, seen: 0 },
+            Held { version: version.to_owned(), sha256, size: 1, locations: Location::LOOSE.into(), seen: 0 },
         )
     }
 

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use mirror_manifest::{Frame, Held};
+use mirror_manifest::Held;
 use mirror_store::bundle::{BundleLimits, BundleReader, FrameBuffers, Member};
 use mirror_store::{HeldFile, Store, StoreError};
-use mirror_types::ReleaseId;
+use mirror_types::{MemberLocation, ReleaseId};
 
 use crate::error::ServeError;
 
@@ -27,7 +27,7 @@ pub enum Located {
     /// In a file of their own.
     Loose(Arc<HeldFile>),
     /// In a bundle, which was changed last at this time.
-    Bundled(Arc<BundleReader>, Frame, SystemTime),
+    Bundled(Arc<BundleReader>, MemberLocation, SystemTime),
 }
 
 /// Bundles that are open: those that were used last.
@@ -95,7 +95,7 @@ impl Places {
     /// Finds the bytes that the catalogue speaks of; `None` when they are not there, or of another
     /// length. Blocks.
     pub(crate) fn locate(&self, id: &ReleaseId, held: &Held) -> Result<Option<Located>, ServeError> {
-        if held.loose
+        if held.locations.is_loose()
             && let Some(file) = self.store.open_held(&self.store.layout().path(id))?
             && file.len() == held.size
         {
@@ -106,7 +106,7 @@ impl Places {
 
     /// The same without opening anything that is not needed.
     pub(crate) fn is_there(&self, id: &ReleaseId, held: &Held) -> Result<bool, ServeError> {
-        if held.loose && self.store.size(&self.store.layout().path(id))? == Some(held.size) {
+        if held.locations.is_loose() && self.store.size(&self.store.layout().path(id))? == Some(held.size) {
             return Ok(true);
         }
         Ok(self.bundled(held)?.is_some())
@@ -114,32 +114,32 @@ impl Places {
 
     /// The same, but only when nothing has to be waited for.
     pub(crate) fn locate_at_once(&self, id: &ReleaseId, held: &Held) -> Option<Located> {
-        if held.loose {
+        if held.locations.is_loose() {
             let file = self.store.open_held_at_once(&self.store.layout().path(id)).ok()??;
             if let Some(file) = file.filter(|file| file.len() == held.size) {
                 return Some(Located::Loose(Arc::new(file)));
             }
         }
-        let frame = held.frame?;
+        let at = held.locations.member()?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let OpenBundle { reader, modified, .. } = open.get(frame.bundle)?;
+        let OpenBundle { reader, modified, .. } = open.get(at.bundle)?;
         // Whoever reads the frame looks whether that has to be waited for.
-        let is_there = frame.offset.checked_add(frame.len)? <= reader.len();
-        is_there.then(|| Located::Bundled(Arc::clone(reader), frame, *modified))
+        let is_there = at.offset.checked_add(at.len)? <= reader.len();
+        is_there.then(|| Located::Bundled(Arc::clone(reader), at, *modified))
     }
 
     fn bundled(&self, held: &Held) -> Result<Option<Located>, ServeError> {
-        let Some(frame) = held.frame else { return Ok(None) };
-        let Some(end) = frame.offset.checked_add(frame.len) else { return Ok(None) };
+        let Some(at) = held.locations.member() else { return Ok(None) };
+        let Some(end) = at.offset.checked_add(at.len) else { return Ok(None) };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = open.get(frame.bundle).filter(|known| end <= known.reader.len()) {
-            return Ok(Some(Located::Bundled(Arc::clone(&known.reader), frame, known.modified)));
+        if let Some(known) = open.get(at.bundle).filter(|known| end <= known.reader.len()) {
+            return Ok(Some(Located::Bundled(Arc::clone(&known.reader), at, known.modified)));
         }
         // Not open yet, or grown since.
-        let Some((reader, modified)) = self.open_bundle(frame.bundle)? else { return Ok(None) };
+        let Some((reader, modified)) = self.open_bundle(at.bundle)? else { return Ok(None) };
         let reader = Arc::new(reader);
-        open.insert(frame.bundle, Arc::clone(&reader), modified);
-        Ok((end <= reader.len()).then_some(Located::Bundled(reader, frame, modified)))
+        open.insert(at.bundle, Arc::clone(&reader), modified);
+        Ok((end <= reader.len()).then_some(Located::Bundled(reader, at, modified)))
     }
 
     fn open_bundle(&self, number: u32) -> Result<Option<(BundleReader, SystemTime)>, ServeError> {
@@ -161,7 +161,7 @@ impl Places {
     pub(crate) fn read_frame<E: From<StoreError>>(
         &self,
         reader: &BundleReader,
-        frame: Frame,
+        at: MemberLocation,
         id: &ReleaseId,
         take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<bool, E> {
@@ -171,13 +171,12 @@ impl Places {
             if is_it { member.read(take) } else { Ok(()) }
         };
         // Kept, also for the sake of memory: what each of many threads allocates and frees in turn stays with all of them.
-        let (buffers, most) =
-            if frame.len <= SMALL { (&self.spare, SPARE) } else { (&self.large, SPARE_LARGE) };
+        let (buffers, most) = if at.len <= SMALL { (&self.spare, SPARE) } else { (&self.large, SPARE_LARGE) };
         let spare = || buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = spare().pop();
         match kept.map_or_else(FrameBuffers::new, Ok) {
             Ok(mut buffers) => {
-                let read = reader.read_at_with(&mut buffers, frame.offset, frame.len, &mut visit);
+                let read = reader.read_at_with(&mut buffers, at.offset, at.len, &mut visit);
                 let mut spare = spare();
                 if spare.len() < most {
                     spare.push(buffers);
@@ -185,7 +184,7 @@ impl Places {
                 read?;
             }
             // No memory for buffers of our own: its error is told by the one that makes them itself.
-            Err(_) => reader.read_at(frame.offset, frame.len, &mut visit)?,
+            Err(_) => reader.read_at(at.offset, at.len, &mut visit)?,
         }
         Ok(is_it)
     }

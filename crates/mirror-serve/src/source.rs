@@ -21,7 +21,7 @@ pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
 /// What is sent.
 enum What {
-    Release { id: ReleaseId, sha256: Sha256, size: u64, found: Option<Found> },
+    Release { id: ReleaseId, sha256: Sha256, size: u64, found: Option<Box<Found>> },
     IndexFile { path: String, tag: String, gzip: bool, text: Option<Bytes> },
 }
 
@@ -64,7 +64,7 @@ impl Source {
         range: Range<u64>,
     ) -> Self {
         let Held { sha256, size, .. } = found.held;
-        let what = What::Release { id, sha256, size, found: app.keep(found) };
+        let what = What::Release { id, sha256, size, found: app.keep(found).map(Box::new) };
         Self { app, seat, what, range, ahead: Bytes::new() }
     }
 
@@ -129,12 +129,12 @@ impl Source {
         let bytes = match what {
             What::Release { id, sha256, size, found } => {
                 let now = match found.take() {
-                    Some(now) => now,
+                    Some(now) => *now,
                     None => app.find_again(id, *sha256, *size).await?,
                 };
                 let (bytes, now) = app.piece(id, now, piece).await?;
                 // For the next one.
-                *found = if last { None } else { app.keep(now) };
+                *found = if last { None } else { app.keep(now).map(Box::new) };
                 Bytes::from(bytes)
             }
             What::IndexFile { path, tag, gzip, text } => {

@@ -2,22 +2,11 @@
 
 use std::time::SystemTime;
 
-use mirror_types::{CrateName, ReleaseId, Sha256, VersionText};
+use mirror_types::{CrateName, Locations, ReleaseId, Sha256, VersionText};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use crate::lines::IndexFileRow;
 use crate::record::rfc3339;
-
-/// Where a member is in a bundle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame {
-    /// The number in the bundle's name.
-    pub bundle: u32,
-    /// Offset of its frame in the bundle, bytes.
-    pub offset: u64,
-    /// Length of its frame, bytes.
-    pub len: u64,
-}
 
 /// One held version of a crate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,40 +17,10 @@ pub struct Held {
     pub sha256: Sha256,
     /// Bytes.
     pub size: u64,
-    /// Whether a file of its own holds it.
-    pub loose: bool,
-    /// Where a bundle holds it.
-    pub frame: Option<Frame>,
+    /// Where they are held.
+    pub locations: Locations,
     /// In which recorded sources it was seen, a bit for each ([`Catalogue::source_bit`](super::Catalogue::source_bit)).
     pub seen: u64,
-}
-
-/// Where a release is held from now on, beside where it was held before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// In a file of its own.
-    Loose,
-    /// In a bundle.
-    Bundle(Frame),
-    /// In both.
-    Both(Frame),
-}
-
-impl Place {
-    /// Whether a file of its own holds it.
-    #[must_use]
-    pub fn is_loose(self) -> bool {
-        !matches!(self, Self::Bundle(_))
-    }
-
-    /// Where a bundle holds it.
-    #[must_use]
-    pub fn frame(self) -> Option<Frame> {
-        match self {
-            Self::Loose => None,
-            Self::Bundle(frame) | Self::Both(frame) => Some(frame),
-        }
-    }
 }
 
 /// A release that is held from now on. With another hash than before, it is held nowhere else.
@@ -73,8 +32,8 @@ pub struct HeldRelease {
     pub sha256: Sha256,
     /// Bytes.
     pub size: u64,
-    /// Where.
-    pub place: Place,
+    /// Where, beside where the same bytes were held before.
+    pub locations: Locations,
 }
 
 /// A directory whose listing agreed with the catalogue.
@@ -299,20 +258,20 @@ fn hold(to: &Transaction<'_>, batch: &CatalogueBatch) -> rusqlite::Result<()> {
         };
         let key = params![id, held.id.version.as_str(), held.sha256.as_bytes()];
         outdated |= other.query_row(key, |row| row.get::<_, bool>(0))?;
-        let frame = held.place.frame();
+        let member = held.locations.member();
         hold.execute(params![
             id,
             held.id.version.as_str(),
             held.sha256.as_bytes(),
             number(held.size),
-            held.place.is_loose(),
-            frame.map(|frame| frame.bundle),
-            frame.map(|frame| number(frame.offset)),
-            frame.map(|frame| number(frame.len)),
+            held.locations.is_loose(),
+            member.map(|member| member.bundle),
+            member.map(|member| number(member.offset)),
+            member.map(|member| number(member.len)),
             number(batch.source),
         ])?;
-        if let Some(frame) = frame {
-            grow.execute(params![frame.bundle, number(frame.offset + frame.len)])?;
+        if let Some(member) = member {
+            grow.execute(params![member.bundle, number(member.offset + member.len)])?;
         }
     }
     if outdated {

@@ -19,12 +19,14 @@ fn id(n: usize, version: &str) -> ReleaseId {
 fn batch(from: usize) -> CatalogueBatch {
     let mut batch = CatalogueBatch { manifest_len: Some(from as u64), ..CatalogueBatch::default() };
     for n in from..from + 150 {
-        let frame = Frame { bundle: u32::try_from(n % 3).expect("small"), offset: n as u64 * 100, len: 100 };
-        for (version, place) in
-            [("1.0.0", Place::Loose), ("1.0.1", Place::Bundle(frame)), ("2.0.0", Place::Both(frame))]
-        {
+        let member = MemberLocation::tar(u32::try_from(n % 3).expect("small"), n as u64 * 100, 100);
+        for (version, locations) in [
+            ("1.0.0", Locations::of(true, None)),
+            ("1.0.1", Locations::of(false, Some(member))),
+            ("2.0.0", Locations::of(true, Some(member))),
+        ] {
             let sha256 = Sha256::from_bytes([u8::try_from(n % 251).expect("small"); 32]);
-            batch.held.push(HeldRelease { id: id(n, version), sha256, size: n as u64, place });
+            batch.held.push(HeldRelease { id: id(n, version), sha256, size: n as u64, locations });
         }
         batch.withdrawn.push((id(n, "1.0.0"), Withdrawal::Deleted, "2026-01-01T00:00:00.000Z".to_owned()));
         batch.failed.push(FailureRow {

@@ -11,10 +11,10 @@ mod sources;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use mirror_types::{CrateName, ReleaseId, Sha256};
+use mirror_types::{CrateName, Locations, MemberLocation, ReleaseId, Sha256};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-pub use batch::{CatalogueBatch, DirRow, FailureRow, Frame, Held, HeldRelease, LOST, Place, Withdrawal};
+pub use batch::{CatalogueBatch, DirRow, FailureRow, Held, HeldRelease, LOST, Withdrawal};
 pub use gaps::{GapRow, UnavailableRow};
 pub(crate) use index_files::LinesState;
 pub use replay::ReplayReport;
@@ -158,8 +158,7 @@ impl Catalogue {
                     version: row.get(0)?,
                     sha256: sha(row.get_ref(1)?.as_blob()?)?,
                     size: size(row.get(2)?),
-                    loose: row.get(3)?,
-                    frame: frame(row.get(4)?, row.get(5)?, row.get(6)?),
+                    locations: locations(row, 3)?,
                     seen: size(row.get(7)?),
                 })
             })?;
@@ -283,7 +282,7 @@ impl Catalogue {
     pub fn members_of(
         &self,
         bundle: u32,
-        visit: &mut dyn FnMut(ReleaseId, Sha256, Frame),
+        visit: &mut dyn FnMut(ReleaseId, Sha256, MemberLocation),
     ) -> Result<(), ManifestError> {
         let mut query = || {
             let mut statement = self.db.prepare(
@@ -293,9 +292,8 @@ impl Catalogue {
             let mut rows = statement.query([bundle])?;
             while let Some(row) = rows.next()? {
                 let (name, version) = (row.get_ref(0)?.as_str()?.parse(), row.get_ref(1)?.as_str()?.parse());
-                let frame = frame(row.get(3)?, row.get(4)?, row.get(5)?);
-                if let (Ok(name), Ok(version), Some(frame)) = (name, version, frame) {
-                    visit(ReleaseId { name, version }, sha(row.get_ref(2)?.as_blob()?)?, frame);
+                if let (Ok(name), Ok(version), Some(member)) = (name, version, member(row, 3)?) {
+                    visit(ReleaseId { name, version }, sha(row.get_ref(2)?.as_blob()?)?, member);
                 }
             }
             Ok(())
@@ -574,8 +572,18 @@ fn sha(blob: &[u8]) -> rusqlite::Result<Sha256> {
     })
 }
 
-fn frame(bundle: Option<u32>, offset: Option<i64>, len: Option<i64>) -> Option<Frame> {
-    Some(Frame { bundle: bundle?, offset: size(offset?), len: size(len?) })
+/// Reads the columns `loose`, `bundle`, `frame_offset` and `frame_len`, of which the first is column `at`.
+fn locations(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Locations> {
+    Ok(Locations::of(row.get(at)?, member(row, at + 1)?))
+}
+
+/// Reads the last three of them.
+fn member(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Option<MemberLocation>> {
+    let (bundle, offset, len) = (row.get(at)?, row.get(at + 1)?, row.get(at + 2)?);
+    let place = |bundle: Option<u32>, offset: Option<i64>, len: Option<i64>| {
+        Some(MemberLocation::tar(bundle?, size(offset?), size(len?)))
+    };
+    Ok(place(bundle, offset, len))
 }
 
 fn size(value: i64) -> u64 {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mirror_types::{CrateName, Layout, ReleaseId, Sha256, VersionText};
 
-use super::{Catalogue, CatalogueBatch, FailureRow, Frame, HeldRelease, Place, Withdrawal};
+use super::{Catalogue, CatalogueBatch, FailureRow, HeldRelease, Withdrawal};
 use crate::error::ManifestError;
 use crate::record::{EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM};
 use crate::writer::read_from;
@@ -128,7 +128,7 @@ fn take(record: ManifestRecord, layout: Layout, batch: &mut CatalogueBatch) {
         batch.withdrawn.retain(|(other, ..)| *other != id);
         batch.returned.push(id);
     } else if record.ok
-        && let Some(place) = place(&record)
+        && let Some(locations) = record.locations()
     {
         let Some(version) = version else { return };
         let id = ReleaseId { name, version };
@@ -143,7 +143,7 @@ fn take(record: ManifestRecord, layout: Layout, batch: &mut CatalogueBatch) {
         if batch.touched.last() != Some(&dir) {
             batch.touched.push(dir);
         }
-        batch.held.push(HeldRelease { id, sha256, size: record.size, place });
+        batch.held.push(HeldRelease { id, sha256, size: record.size, locations });
     } else if !record.ok {
         batch.failed.push(FailureRow {
             name,
@@ -160,30 +160,9 @@ fn take(record: ManifestRecord, layout: Layout, batch: &mut CatalogueBatch) {
     }
 }
 
-/// Where a record says that its release is held; a member of a bundle without an offset is found by
-/// rebuilding.
-fn place(record: &ManifestRecord) -> Option<Place> {
-    let loose = record.storage.contains("filesystem");
-    let frame = || {
-        let bundle = bundle_number(record.bundle_path.as_deref()?)?;
-        Some(Frame { bundle, offset: record.frame_offset?, len: record.frame_len? })
-    };
-    match (loose, record.storage.contains("bundle").then(frame).flatten()) {
-        (true, None) => Some(Place::Loose),
-        (true, Some(frame)) => Some(Place::Both(frame)),
-        (false, frame) => frame.map(Place::Bundle),
-    }
-}
-
-/// The number in the name of a bundle, `bundle-0007.tar.zst`.
-fn bundle_number(path: &str) -> Option<u32> {
-    let name = path.rsplit(['/', '\\']).next()?;
-    name.strip_prefix("bundle-")?.strip_suffix(".tar.zst")?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use mirror_types::MirrorId;
+    use mirror_types::{Location, MirrorId};
 
     use super::*;
     use crate::ManifestWriter;
@@ -263,8 +242,9 @@ mod tests {
         catalogue.replay(&manifest, Layout::Shard).expect("replay");
         let held = |catalogue: &Catalogue, name: &str| {
             let held = catalogue.held_of(&name.parse().expect("name")).expect("held");
-            held.first()
-                .map(|held| (held.loose, held.frame.map(|frame| (frame.bundle, frame.offset, frame.len))))
+            held.first().map(|held| {
+                (held.locations.is_loose(), held.locations.member().map(|at| (at.bundle, at.offset, at.len)))
+            })
         };
         assert_eq!(held(&catalogue, "a"), Some((false, Some((12, 100, 50)))));
         assert_eq!(
@@ -290,8 +270,8 @@ mod tests {
         assert_eq!(held(&catalogue, "c"), Some((true, None)));
         assert_eq!(catalogue.ledger_crates().expect("ledger"), ["a", "b", "c"]);
         // Other bytes under the same name: nothing of the old is held any more.
-        let other =
-            HeldRelease { id: id("b"), sha256: Sha256::from_bytes([7; 32]), size: 1, place: Place::Loose };
+        let (sha256, locations) = (Sha256::from_bytes([7; 32]), Location::LOOSE.into());
+        let other = HeldRelease { id: id("b"), sha256, size: 1, locations };
         catalogue.apply(&CatalogueBatch { held: vec![other], ..CatalogueBatch::default() }).expect("apply");
         assert_eq!(held(&catalogue, "b"), Some((true, None)));
     }

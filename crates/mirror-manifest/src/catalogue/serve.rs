@@ -3,7 +3,7 @@
 use mirror_types::{CrateName, ReleaseId};
 use rusqlite::OptionalExtension as _;
 
-use super::{Catalogue, Held, frame, sha, size};
+use super::{Catalogue, Held, locations, sha, size};
 use crate::error::ManifestError;
 
 /// What a mirror holds, in figures.
@@ -84,8 +84,7 @@ impl Catalogue {
                     version: row.get(0)?,
                     sha256: sha(row.get_ref(1)?.as_blob()?)?,
                     size: size(row.get(2)?),
-                    loose: row.get(3)?,
-                    frame: frame(row.get(4)?, row.get(5)?, row.get(6)?),
+                    locations: locations(row, 3)?,
                     seen: 0,
                 })
             };
@@ -208,10 +207,10 @@ impl Catalogue {
 
 #[cfg(test)]
 mod tests {
-    use mirror_types::Sha256;
+    use mirror_types::{Location, Sha256};
 
     use super::*;
-    use crate::{CatalogueBatch, HeldRelease, Place};
+    use crate::{CatalogueBatch, HeldRelease};
 
     fn id(name: &str, version: &str) -> ReleaseId {
         ReleaseId { name: name.parse().expect("name"), version: version.parse().expect("version") }
@@ -219,7 +218,7 @@ mod tests {
 
     fn held(name: &str, version: &str) -> HeldRelease {
         let sha256 = Sha256::from_bytes([7; 32]);
-        HeldRelease { id: id(name, version), sha256, size: 5, place: Place::Loose }
+        HeldRelease { id: id(name, version), sha256, size: 5, locations: Location::LOOSE.into() }
     }
 
     #[test]

@@ -134,14 +134,14 @@ impl Catalogue {
 
 #[cfg(test)]
 mod tests {
-    use mirror_types::{ReleaseId, Sha256};
+    use mirror_types::{Location, ReleaseId, Sha256};
 
     use super::*;
-    use crate::{CatalogueBatch, HeldRelease, Place, Withdrawal};
+    use crate::{CatalogueBatch, HeldRelease, Withdrawal};
 
     fn held(name: &str) -> HeldRelease {
         let id = ReleaseId { name: name.parse().expect("name"), version: "1.0.0".parse().expect("version") };
-        HeldRelease { id, sha256: Sha256::from_bytes([7; 32]), size: 5, place: Place::Loose }
+        HeldRelease { id, sha256: Sha256::from_bytes([7; 32]), size: 5, locations: Location::LOOSE.into() }
     }
 
     fn seen(catalogue: &Catalogue, name: &str) -> u64 {

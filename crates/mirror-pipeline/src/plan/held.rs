@@ -1,19 +1,16 @@
 use std::collections::{HashMap, HashSet};
 
-use mirror_manifest::{Frame, Withdrawal};
-use mirror_types::{CrateName, ReleaseId, Sha256};
+use mirror_manifest::Withdrawal;
+use mirror_types::{CrateName, Locations, ReleaseId, Sha256};
 
 use crate::error::PipelineError;
 
 /// A held release, as a plan sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HeldRow {
     pub(crate) sha256: Sha256,
     pub(crate) bytes: u64,
-    /// Whether a file of its own holds it.
-    pub(crate) loose: bool,
-    /// Where a bundle holds it.
-    pub(crate) frame: Option<Frame>,
+    pub(crate) locations: Locations,
     pub(crate) seen: SeenIn,
     /// Whether the catalogue says so. A file that lies there and is in no record may be it.
     pub(crate) recorded: bool,

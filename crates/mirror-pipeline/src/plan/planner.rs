@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{LockSet, Selection};
 use mirror_manifest::{PackedLines, Withdrawal};
-use mirror_types::{CrateName, IndexRecord, ReleaseId, Sha256, index_path};
+use mirror_types::{CrateName, IndexRecord, Location, ReleaseId, Sha256, index_path};
 use url::Url;
 
 use super::decision::{Decision, DownloadAddress, Job, PlanFault};
@@ -292,7 +292,9 @@ impl Planner<'_> {
         let good = row.filter(|row| cksum.is_none_or(|sum| sum == row.sha256));
         let doubted = self.doubted.remove(&id);
         // Both places are wanted, and one is missing: it is made from the other.
-        let whole = |row: &HeldRow| !self.wanted.both_places || (row.loose && row.frame.is_some());
+        let whole = |row: &HeldRow| {
+            !self.wanted.both_places || (row.locations.is_loose() && row.locations.member().is_some())
+        };
         if let Some(row) = good.filter(|row| whole(row) && !self.wanted.verify && !doubted) {
             return self.decide(Decision::Existing { id, bytes: row.bytes });
         }
@@ -305,7 +307,7 @@ impl Planner<'_> {
             largest_held_bytes,
         });
         if let Some(row) = good {
-            let held = HeldRow { recorded: row.recorded && !doubted, ..*row };
+            let held = HeldRow { recorded: row.recorded && !doubted, ..row.clone() };
             return self.decide(Decision::Verify { job, held });
         }
         // A file that no row speaks of was put there by hand or by another program: it is hashed once, unless there is
@@ -411,7 +413,8 @@ impl Planner<'_> {
 impl HeldRow {
     /// A file that is in no record, and may have these bytes.
     fn unrecorded(sha256: Sha256) -> Self {
-        Self { sha256, bytes: 0, loose: true, frame: None, seen: super::SeenIn::Unknown, recorded: false }
+        let locations = Location::LOOSE.into();
+        Self { sha256, bytes: 0, locations, seen: super::SeenIn::Unknown, recorded: false }
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexLimits, LockSet, LockSources, NameSet, Selection};
-use mirror_manifest::{Frame, Withdrawal};
-use mirror_types::{CrateName, ReleaseId, Sha256, index_path};
+use mirror_manifest::Withdrawal;
+use mirror_types::{CrateName, Location, Locations, MemberLocation, ReleaseId, Sha256, index_path};
 use url::Url;
 
 use super::{
@@ -102,8 +102,7 @@ fn held(cksum: u8) -> HeldRow {
     HeldRow {
         sha256: sum(cksum),
         bytes: 100 + u64::from(cksum),
-        loose: true,
-        frame: None,
+        locations: Location::LOOSE.into(),
         seen: SeenIn::Here,
         recorded: true,
     }
@@ -126,7 +125,9 @@ fn wanted() -> Wanted {
 
 /// A decision in a few words.
 fn word(decision: &Decision) -> String {
-    let at = |held: &HeldRow| format!("{}{}", held.loose, if held.recorded { "" } else { ", unrecorded" });
+    let at = |held: &HeldRow| {
+        format!("{}{}", held.locations.is_loose(), if held.recorded { "" } else { ", unrecorded" })
+    };
     match decision {
         Decision::Existing { id, bytes } => format!("existing {id} {bytes}"),
         Decision::Verify { job, held } => format!("verify {} loose {}", job.id, at(held)),
@@ -179,7 +180,7 @@ fn a_file_in_no_record_is_hashed_once() {
 #[test]
 fn a_release_in_one_of_two_wanted_places_is_made_from_the_other() {
     let wanted = Wanted { both_places: true, ..wanted() };
-    let both = HeldRow { frame: Some(Frame { bundle: 0, offset: 0, len: 9 }), ..held(1) };
+    let both = HeldRow { locations: Locations::of(true, Some(MemberLocation::tar(0, 0, 9))), ..held(1) };
     let view = HeldInMemory::default().with(&id("a", "1.0.0"), both).with(&id("a", "1.1.0"), held(2));
     let lines = [line("a", "1.0.0", 1), line("a", "1.1.0", 2)];
     let (words, _) = run(wanted, vec![file("a", &lines)], view);
@@ -254,8 +255,9 @@ fn what_upstream_withdraws_and_brings_back_is_told_once() {
 fn only_the_index_that_listed_a_release_takes_it_down_or_brings_it_back() {
     let elsewhere = HeldRow { seen: SeenIn::Elsewhere, ..held(1) };
     let view = || {
-        let mut view =
-            HeldInMemory::default().with(&id("a", "1.0.0"), elsewhere).with(&id("a", "2.0.0"), elsewhere);
+        let mut view = HeldInMemory::default()
+            .with(&id("a", "1.0.0"), elsewhere.clone())
+            .with(&id("a", "2.0.0"), elsewhere.clone());
         view.withdrawn = [(id("a", "1.0.0"), Withdrawal::Deleted)].into();
         view
     };
