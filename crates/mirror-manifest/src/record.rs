@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use mirror_types::{Locations, MemberLocation, MirrorId, StoreId};
+use mirror_types::{BundleNumber, Locations, MemberLocation, MirrorId, StoreId};
 use serde::{Deserialize, Serialize};
 
 /// The schema that is written: that of the source system (1) plus additions.
@@ -94,18 +94,12 @@ impl ManifestRecord {
     #[must_use]
     pub fn locations(&self) -> Option<Locations> {
         let member = || {
-            let bundle = bundle_number(self.bundle_path.as_deref()?)?;
+            let bundle = BundleNumber::of_path(self.bundle_path.as_deref()?)?.get();
             Some(MemberLocation::tar(bundle, self.frame_offset?, self.frame_len?))
         };
         let member = self.storage.contains(BUNDLE).then(member).flatten();
         Some(Locations::of(self.storage.contains(FILESYSTEM), member)).filter(|all| !all.is_empty())
     }
-}
-
-/// The number in the name of a bundle, `bundle-0007.tar.zst`.
-fn bundle_number(path: &str) -> Option<u32> {
-    let name = path.rsplit(['/', '\\']).next()?;
-    name.strip_prefix("bundle-")?.strip_suffix(".tar.zst")?.parse().ok()
 }
 
 const FILESYSTEM: &str = "filesystem";

@@ -15,7 +15,7 @@ use mirror_store::bundle::{
     BundleFiles, BundleLimits, BundleMember, BundleOptions, BundleReader, BundleReport, BundleWriter, Member,
     list_bundles, read_manifest,
 };
-use mirror_types::{FaultKind, Locations, MemberLocation, MirrorId, ReleaseId, Sha256};
+use mirror_types::{BundleNumber, FaultKind, Locations, MemberLocation, MirrorId, ReleaseId, Sha256};
 
 use crate::error::PipelineError;
 use crate::gone::{Gone, Lost};
@@ -138,7 +138,7 @@ pub(crate) fn forget_missing(
 
 /// The name of a bundle.
 pub(crate) fn name(number: u32) -> String {
-    format!("bundle-{number:04}.tar.zst")
+    BundleNumber::new(number).file_name()
 }
 
 fn names(missing: &[u32]) -> String {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use mirror_manifest::{Catalogue, CatalogueBatch, LinePacker, LinesReader, LinesWriter, TextDigest};
 use mirror_store::bundle::{BundleFiles, list_bundles};
 use mirror_store::{OutputFile, Store};
-use mirror_types::{ReleaseId, Sha256, index_path, last_of_each};
+use mirror_types::{BundleNumber, ReleaseId, Sha256, index_path, last_of_each};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RepoError;
@@ -88,7 +88,7 @@ fn fail(path: &Path) -> impl Fn(std::io::Error) -> RepoError + use<> {
 
 /// The file of index lines that belongs to a bundle.
 fn path_of(bundle: &BundleFiles) -> Option<PathBuf> {
-    let stem = bundle.name.strip_suffix(".tar.zst")?;
+    let stem = bundle.name.strip_suffix(BundleNumber::SUFFIX)?;
     Some(bundle.path.parent().unwrap_or(Path::new("")).join(format!("{stem}{SUFFIX}")))
 }
 

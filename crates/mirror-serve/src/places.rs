@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use mirror_manifest::Held;
 use mirror_store::bundle::{BundleLimits, BundleReader, FrameBuffers, Member};
 use mirror_store::{HeldFile, Store, StoreError};
-use mirror_types::{MemberLocation, ReleaseId};
+use mirror_types::{BundleNumber, MemberLocation, ReleaseId};
 
 use crate::error::ServeError;
 
@@ -143,9 +143,10 @@ impl Places {
     }
 
     fn open_bundle(&self, number: u32) -> Result<Option<(BundleReader, SystemTime)>, ServeError> {
-        for suffix in ["", ".partial", ""] {
+        let name = BundleNumber::new(number).file_name();
+        for suffix in ["", BundleNumber::PARTIAL, ""] {
             // It may get its final name between the first look and the second.
-            let path = self.bundles_dir.join(format!("bundle-{number:04}.tar.zst{suffix}"));
+            let path = self.bundles_dir.join(format!("{name}{suffix}"));
             let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
             let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
             match BundleReader::open(&path, BundleLimits::default()) {

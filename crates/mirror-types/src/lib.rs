@@ -4,6 +4,7 @@
 //! - [`Sha256`]: a checksum, as in the `cksum` field of the index.
 //! - [`IndexRecord`]: what the mirror needs to know of one line of the index.
 //! - [`MirrorId`]: tells one mirror from another.
+//! - [`BundleNumber`]: after which the files of a bundle are named.
 //! - [`Layout`]: where a release lies below the mirror root.
 //! - [`Location`], [`Locations`]: where the bytes of a release are held.
 //! - [`Address`]: an address that may carry a secret, and does not show it.
@@ -11,6 +12,7 @@
 //! - [`upstream`]: the product's defaults for the registry that it mirrors.
 
 mod address;
+mod bundle_number;
 mod fault;
 mod layout;
 mod location;
@@ -22,6 +24,7 @@ mod text;
 pub mod upstream;
 
 pub use address::{Address, redacted};
+pub use bundle_number::BundleNumber;
 pub use fault::{ExitStatus, FailedRecord, FaultKind, KEPT_FAILURES};
 pub use layout::{Layout, UnknownLayout, index_path, index_prefix};
 pub use location::{Codec, Location, Locations, MemberLocation, StoreId};

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use mirror_types::{Layout, ReleaseId};
+use mirror_types::{BundleNumber, Layout, ReleaseId};
 
 use super::fault::BundleFault;
 use crate::error::{StoreError, at};
 
 /// Suffix of what still grows.
-pub(super) const PARTIAL: &str = ".partial";
+pub(super) const PARTIAL: &str = BundleNumber::PARTIAL;
 /// The index of all sealed bundles.
 pub(super) const INDEX: &str = "bundles.index.jsonl";
 /// Held by the one writer.
@@ -16,17 +16,17 @@ pub(super) const LOCK: &str = ".bundles.lock";
 
 /// `bundle-0000.tar.zst`.
 pub(super) fn bundle(number: u32) -> String {
-    format!("bundle-{number:04}.tar.zst")
+    BundleNumber::new(number).file_name()
 }
 
 /// `bundle-0000.manifest.jsonl.partial`: the manifest while the bundle grows.
 pub(super) fn growing_manifest(number: u32) -> String {
-    format!("bundle-{number:04}.manifest.jsonl{PARTIAL}")
+    format!("{}.manifest.jsonl{PARTIAL}", BundleNumber::new(number))
 }
 
 /// `bundle-0000-{min}-to-{max}.manifest.jsonl`.
 pub(super) fn manifest(number: u32, min: &str, max: &str) -> String {
-    format!("bundle-{number:04}-{}-to-{}.manifest.jsonl", label(min), label(max))
+    format!("{}-{}-to-{}.manifest.jsonl", BundleNumber::new(number), label(min), label(max))
 }
 
 /// A crate name as part of a file name: lower case; `.`, `_` and space become `-`.
@@ -41,19 +41,6 @@ pub(super) fn label(name: &str) -> String {
 /// The last part of a path of any system: what a manifest calls its bundle, wherever that lies now.
 pub(super) fn file_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
-}
-
-/// Number and rest of `bundle-0012REST`.
-fn numbered(name: &str) -> Option<(u32, &str)> {
-    let rest = name.strip_prefix("bundle-")?;
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    (digits >= 4).then(|| rest[..digits].parse().ok().map(|number| (number, &rest[digits..])))?
-}
-
-/// Number of a bundle by its name, sealed or not.
-pub(super) fn number_of(name: &str) -> Option<u32> {
-    let name = name.strip_suffix(PARTIAL).unwrap_or(name);
-    numbered(name).filter(|(_, rest)| *rest == ".tar.zst").map(|(number, _)| number)
 }
 
 /// One bundle of a directory, with what belongs to it.
@@ -86,8 +73,8 @@ pub fn list_bundles(dir: &Path) -> Result<Vec<BundleFiles>, StoreError> {
     names.sort();
     let manifest_of = |number: u32| {
         let is_one = |name: &&String| {
-            numbered(name).is_some_and(|(found, rest)| {
-                found == number
+            BundleNumber::split(name).is_some_and(|(found, rest)| {
+                found.get() == number
                     && rest.strip_suffix(PARTIAL).unwrap_or(rest).ends_with(".manifest.jsonl")
                     && (rest.starts_with('-') || rest.starts_with(".manifest"))
             })
@@ -99,8 +86,8 @@ pub fn list_bundles(dir: &Path) -> Result<Vec<BundleFiles>, StoreError> {
         .iter()
         .filter_map(|name| {
             let plain = name.strip_suffix(PARTIAL).unwrap_or(name);
-            let stem = plain.strip_suffix(".tar.zst")?;
-            let number = number_of(plain);
+            let stem = plain.strip_suffix(BundleNumber::SUFFIX)?;
+            let number = BundleNumber::of_path(plain).map(BundleNumber::get);
             let manifest = match number {
                 Some(number) => manifest_of(number),
                 None => Some(dir.join(format!("{stem}.manifest.jsonl"))).filter(|path| path.is_file()),
@@ -227,11 +214,8 @@ mod tests {
     }
 
     #[test]
-    fn labels_and_numbers() {
+    fn labels_and_file_names() {
         assert_eq!(manifest(3, "Serde_X.y", "zstd"), "bundle-0003-serde-x-y-to-zstd.manifest.jsonl");
-        assert_eq!(numbered("bundle-0012.tar.zst"), Some((12, ".tar.zst")));
-        assert_eq!(numbered("bundle-12345-a-to-b"), Some((12345, "-a-to-b")));
-        assert_eq!(numbered("bundle-12.tar.zst"), None);
         assert_eq!(file_name(r"S:\Rust\bundles\bundle-0000.tar.zst"), "bundle-0000.tar.zst");
     }
 

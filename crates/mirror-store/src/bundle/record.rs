@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
-use mirror_types::{MirrorId, Sha256};
+use mirror_types::{BundleNumber, MirrorId, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::fault::BundleFault;
@@ -54,7 +54,7 @@ impl BundleMember {
     /// The number in the name of its bundle.
     #[must_use]
     pub fn bundle_number(&self) -> Option<u32> {
-        super::names::number_of(super::names::file_name(&self.bundle_path))
+        BundleNumber::of_path(&self.bundle_path).map(BundleNumber::get)
     }
 
     /// End of its frame, when it has one.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mirror_checksum::Hasher;
-use mirror_types::{MirrorId, Sha256};
+use mirror_types::{BundleNumber, MirrorId, Sha256};
 
 use super::disk::{BundleDisk, Growth};
 use super::fault::{BundleFault, Trouble};
@@ -80,7 +80,8 @@ impl Recovery<'_> {
         let index = self.index()?;
         let bundles = names::list_bundles(self.dir)?;
         let numbered = bundles.iter().filter_map(|one| one.number);
-        let indexed = index.iter().filter_map(|line| names::number_of(names::file_name(&line.bundle_path)));
+        let indexed =
+            index.iter().filter_map(|line| BundleNumber::of_path(&line.bundle_path)).map(BundleNumber::get);
         let next = numbered.chain(indexed).max().map_or(0, |last| last + 1);
         let mut growing = None;
         for one in &bundles {
