@@ -1,8 +1,7 @@
 //! From an origin to a connection: lookup, TCP, proxy, TLS, HTTP handshake.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use mirror_tls::{CertificateFileError, read_certificates};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -61,17 +60,16 @@ impl Connector {
         }
         roots.add_parsable_certificates(native.certs);
         if let Some(path) = &options.cacert {
-            let certs = read_certificates(path)?;
+            let none = || FetchSetupError::NoCertificate { path: path.clone() };
+            let certs = read_certificates(path).map_err(|error| match error {
+                CertificateFileError::Read(source) => FetchSetupError::CaCert { path: path.clone(), source },
+                _ => none(),
+            })?;
             if roots.add_parsable_certificates(certs).0 == 0 {
-                return Err(FetchSetupError::NoCertificate { path: path.clone() });
+                return Err(none());
             }
         }
-        // Named explicitly: a second provider in the dependency tree must not change this one.
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_details(provider, Arc::new(Clock))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config = mirror_tls::client()?.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
@@ -194,19 +192,6 @@ fn tls_kind(error: &io::Error) -> FailureKind {
     }
 }
 
-/// Longest file of certificates that is read, bytes.
-const MAX_PEM_BYTES: u64 = 16 << 20;
-
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FetchSetupError> {
-    let mut pem = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_PEM_BYTES).read_to_end(&mut pem))
-        .map_err(|source| FetchSetupError::CaCert { path: path.to_owned(), source })?;
-    CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| FetchSetupError::NoCertificate { path: path.to_owned() })
-}
-
 /// Asks an HTTP proxy for a tunnel. The peer says nothing before our TLS hello, so nothing is over-read.
 async fn tunnel(tcp: &mut TcpStream, target: &Target, proxy: &Proxy) -> Result<(), Fault> {
     let host = match target.host.parse::<IpAddr>() {
@@ -272,16 +257,4 @@ async fn http2_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: S) -
         }
     });
     Ok(Conn::H2(sender))
-}
-
-/// Tells TLS the time. A clock that stands before 1970 has none to tell, and certificates cannot be judged; the default
-/// would panic.
-#[derive(Debug)]
-struct Clock;
-
-impl rustls::time_provider::TimeProvider for Clock {
-    fn current_time(&self) -> Option<rustls_pki_types::UnixTime> {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since.ok().map(rustls_pki_types::UnixTime::since_unix_epoch)
-    }
 }

@@ -20,25 +20,11 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ServeError> {
         return Err(bad(&files.cert, "there is no certificate in it".to_owned()));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| bad(&files.key, error.to_string()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_details(provider, Arc::new(Clock))
-        .with_safe_default_protocol_versions()
+    let mut config = mirror_tls::server()
         .map_err(|error| ServeError::Internal(error.to_string()))?
         .with_no_client_auth()
         .with_single_cert(certs, key)
         .map_err(|error| bad(&files.cert, error.to_string()))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// Tells TLS the time. A clock that stands before 1970 has none to tell, and certificates cannot be judged; the default
-/// would panic.
-#[derive(Debug)]
-struct Clock;
-
-impl rustls::time_provider::TimeProvider for Clock {
-    fn current_time(&self) -> Option<rustls_pki_types::UnixTime> {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since.ok().map(rustls_pki_types::UnixTime::since_unix_epoch)
-    }
 }

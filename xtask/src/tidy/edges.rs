@@ -11,8 +11,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ("mirror-types", &[]),
     ("mirror-fs", &[]),
     ("mirror-checksum", &["mirror-types"]),
-    ("mirror-index", &["mirror-types", "mirror-fs"]),
-    ("mirror-fetch", &["mirror-types", "mirror-checksum"]),
+    ("mirror-tls", &[]),
+    ("mirror-index", &["mirror-types", "mirror-fs", "mirror-tls"]),
+    ("mirror-fetch", &["mirror-types", "mirror-checksum", "mirror-tls"]),
     ("mirror-store", &["mirror-types", "mirror-checksum", "mirror-fs"]),
     ("mirror-manifest", &["mirror-types", "mirror-fs"]),
     ("mirror-repo", &["mirror-types", "mirror-fs", "mirror-store", "mirror-manifest"]),
@@ -53,7 +54,10 @@ const TABLE: &[(&str, &[&str])] = &[
         "extract-bundles",
         &["mirror-types", "mirror-store", "mirror-extract", "mirror-telemetry", "mirror-cli"],
     ),
-    ("mirror-serve", &["mirror-types", "mirror-checksum", "mirror-store", "mirror-manifest", "mirror-repo"]),
+    (
+        "mirror-serve",
+        &["mirror-types", "mirror-checksum", "mirror-tls", "mirror-store", "mirror-manifest", "mirror-repo"],
+    ),
     // Pipeline and extraction only for its tests, which make mirrors.
     (
         "serve-mirror",
@@ -77,6 +81,7 @@ const BLOCKING: &[&str] = &[
     "mirror-types",
     "mirror-fs",
     "mirror-checksum",
+    "mirror-tls",
     "mirror-index",
     "mirror-store",
     "mirror-manifest",

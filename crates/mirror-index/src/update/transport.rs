@@ -1,17 +1,11 @@
 //! How HTTP is spoken: over reqwest, with the one TLS provider of this project.
 
 use std::any::Any;
-use std::io::Read as _;
 use std::sync::{Arc, Mutex};
 
 use gix::protocol::transport::client::blocking_io::http;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 
 use super::options::UpdateOptions;
-
-/// Longest PEM file that is read, bytes.
-const PEM_LIMIT: u64 = 16 << 20;
 
 /// Options for gix's transport, on top of what git's configuration says of `url`. `None` for other
 /// schemes.
@@ -81,33 +75,11 @@ fn tls(
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     for path in options.cacert.as_deref().into_iter().chain(configured) {
         let fail = |why: String| format!("the certificates of {} cannot be used: {why}", path.display());
-        let mut pem = Vec::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(PEM_LIMIT).read_to_end(&mut pem))
-            .map_err(|error| fail(error.to_string()))?;
-        let certs: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-        let certs = certs.map_err(|error| fail(error.to_string()))?;
+        let certs = mirror_tls::read_certificates(path).map_err(|error| fail(error.to_string()))?;
         if roots.add_parsable_certificates(certs).0 == 0 {
             return Err(fail("there is none in it".to_owned()));
         }
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_details(provider, Arc::new(Clock))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
-}
-
-/// Tells TLS the time. A clock that stands before 1970 has none to tell, and certificates cannot be judged; the default
-/// would panic.
-#[derive(Debug)]
-struct Clock;
-
-impl rustls::time_provider::TimeProvider for Clock {
-    fn current_time(&self) -> Option<rustls_pki_types::UnixTime> {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since.ok().map(rustls_pki_types::UnixTime::since_unix_epoch)
-    }
+    let config = mirror_tls::client().map_err(|error| error.to_string())?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
