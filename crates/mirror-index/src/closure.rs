@@ -1,12 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
+use mirror_index_line::{IndexLine, lines};
 use mirror_types::{CLIPPED_VALUE_BYTES, CrateName, IndexRecord, ReleaseId, clipped};
 use semver::{Version, VersionReq};
 
 use crate::features::{DEFAULT, Manifest, Need};
-use crate::fields::Fields;
-use crate::record::{IndexFile, IndexLimits, LineFault, lines, parse_file};
+use crate::record::{IndexFile, IndexLimits, LineFault, parse_file};
 use crate::selection::Selection;
 use crate::target::Target;
 
@@ -112,8 +112,8 @@ impl Crate {
         let mut ranges: HashMap<String, Range<usize>> = HashMap::new();
         for (_, line) in lines(&file.data) {
             let start = line.as_ptr() as usize - base;
-            if let Ok(fields) = Fields::read(line) {
-                ranges.insert(fields.vers.into_owned(), start..start + line.len());
+            if let Ok(read) = IndexLine::skim(line) {
+                ranges.insert(read.vers.into_owned(), start..start + line.len());
             }
         }
         let releases = records.into_iter().map(|record| Release {

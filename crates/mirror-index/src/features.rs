@@ -2,33 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use mirror_index_line::{Dependency, Requirements};
 use mirror_types::CrateName;
-use serde::Deserialize;
 
 use crate::target::Target;
 
 /// What a line of the index says of dependencies and features.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Manifest {
-    deps: Option<Vec<Dependency>>,
-    features: Option<BTreeMap<String, Vec<String>>>,
-    /// Features in newer notation, which older Cargos do not read.
-    features2: Option<BTreeMap<String, Vec<String>>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Dependency {
-    name: String,
-    req: String,
-    kind: Option<String>,
-    registry: Option<String>,
-    /// The crate, when the dependency is renamed.
-    package: Option<String>,
-    optional: Option<bool>,
-    target: Option<String>,
-    features: Option<Vec<String>>,
-    default_features: Option<bool>,
-}
+#[derive(Debug)]
+pub(crate) struct Manifest(Requirements);
 
 /// A requirement on another crate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -52,36 +33,27 @@ pub(crate) const DEFAULT: &str = "default";
 impl Manifest {
     /// Reads a line; one that cannot be read has no dependencies.
     pub(crate) fn read(line: &[u8]) -> Self {
-        let none = Self { deps: None, features: None, features2: None };
-        serde_json::from_slice(line).unwrap_or(none)
+        Self(Requirements::read(line).unwrap_or_default())
     }
 
     fn deps(&self) -> impl Iterator<Item = &Dependency> {
         // Dependencies for tests count for the workspace of a crate alone.
-        self.deps.iter().flatten().filter(|dep| dep.kind.as_deref() != Some("dev"))
+        self.0.deps.iter().flatten().filter(|dep| !dep.is_for_development())
     }
 
     fn is_optional(&self, name: &str) -> bool {
-        self.deps().any(|dep| dep.name == name && dep.optional == Some(true))
-    }
-
-    fn listed(&self, feature: &str) -> Option<impl Iterator<Item = &String>> {
-        let listed = [&self.features, &self.features2]
-            .map(|table| table.as_ref().and_then(|table| table.get(feature)));
-        listed.iter().any(Option::is_some).then(|| listed.into_iter().flatten().flatten())
+        self.deps().any(|dep| dep.name == name && dep.is_optional())
     }
 
     /// Returns whether a dependent may ask for this feature.
     pub(crate) fn has(&self, feature: &str) -> bool {
-        feature == DEFAULT || self.listed(feature).is_some() || self.is_optional(feature)
+        feature == DEFAULT || self.0.feature(feature).is_some() || self.is_optional(feature)
     }
 
     /// Returns all of its features, optional dependencies among them.
     pub(crate) fn all_features(&self) -> BTreeSet<String> {
-        let tables = [&self.features, &self.features2];
-        let named = tables.into_iter().flatten().flat_map(BTreeMap::keys).cloned();
-        let optional = self.deps().filter(|dep| dep.optional == Some(true)).map(|dep| dep.name.clone());
-        named.chain(optional).chain([DEFAULT.to_owned()]).collect()
+        let optional = self.deps().filter(|dep| dep.is_optional()).map(|dep| dep.name.as_str());
+        self.0.feature_names().chain(optional).chain([DEFAULT]).map(str::to_owned).collect()
     }
 
     /// Returns what it needs with `features` on one of `targets`, or on any when there are none.
@@ -89,7 +61,7 @@ impl Manifest {
         let active = self.activate(features);
         let mut needs = Needs::default();
         for dep in self.deps() {
-            let wanted = dep.optional != Some(true) || active.dependencies.contains(dep.name.as_str());
+            let wanted = !dep.is_optional() || active.dependencies.contains(dep.name.as_str());
             let here = match &dep.target {
                 Some(platform) if !targets.is_empty() => {
                     targets.iter().any(|target| target.may_match(platform))
@@ -103,7 +75,7 @@ impl Manifest {
                 needs.elsewhere.insert(registry.clone());
                 continue;
             }
-            let Ok(name) = CrateName::new(dep.package.as_ref().unwrap_or(&dep.name)) else { continue };
+            let Ok(name) = CrateName::new(dep.crate_name()) else { continue };
             let own = dep.features.iter().flatten().map(String::as_str);
             let passed_on = active.passed_on.get(dep.name.as_str()).into_iter().flatten().copied();
             let default = (dep.default_features != Some(false)).then_some(DEFAULT);
@@ -121,7 +93,7 @@ impl Manifest {
             if !seen.insert(feature) {
                 continue;
             }
-            let Some(values) = self.listed(feature) else {
+            let Some(values) = self.0.feature(feature) else {
                 active.dependencies.insert(feature);
                 continue;
             };

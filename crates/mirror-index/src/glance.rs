@@ -2,12 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use mirror_index_line::{is_like_a_line, lines};
 
 use crate::error::IndexError;
 use crate::oversize;
-use crate::record::lines;
 use crate::source::IndexSource;
 
 /// Files that are looked at before an index is called none.
@@ -29,14 +27,6 @@ pub enum Glance {
     },
     /// It has lines of an index.
     Index,
-}
-
-/// A line of an index, however bad, has one of these.
-#[derive(Deserialize)]
-struct Keys {
-    name: Option<IgnoredAny>,
-    vers: Option<IgnoredAny>,
-    cksum: Option<IgnoredAny>,
 }
 
 impl IndexSource {
@@ -74,15 +64,11 @@ fn what_else(data: &[u8]) -> Option<&'static str> {
             return None;
         }
         any = true;
-        // Most lines of what is no index are no objects either.
-        if line.trim_ascii_start().first() != Some(&b'{') {
-            continue;
+        match is_like_a_line(line) {
+            Some(true) => return None,
+            Some(false) => json = true,
+            None => {}
         }
-        let Ok(keys) = serde_json::from_slice::<Keys>(line) else { continue };
-        if keys.name.is_some() || keys.vers.is_some() || keys.cksum.is_some() {
-            return None;
-        }
-        json = true;
     }
     let text = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data).trim_ascii_start();
     match text {

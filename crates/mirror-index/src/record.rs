@@ -1,12 +1,12 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use mirror_index_line::{IndexLine, lines};
 use mirror_types::{
     CLIPPED_MESSAGE_BYTES, CLIPPED_VALUE_BYTES, CrateName, IndexRecord, ReleaseId, Sha256, VersionText,
     clipped, index_path, last_of_each,
 };
 
-use crate::fields::Fields;
 use crate::oversize;
 
 /// Limits on what an index may hold.
@@ -49,26 +49,6 @@ pub struct IndexFile {
     pub data: Vec<u8>,
 }
 
-/// The lines of an index file with their numbers, from 1; blank ones are left out.
-pub fn lines(data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let mut rest = data;
-    let mut number = 0;
-    std::iter::from_fn(move || {
-        loop {
-            if rest.is_empty() {
-                return None;
-            }
-            let end = memchr::memchr(b'\n', rest);
-            let line = &rest[..end.unwrap_or(rest.len())];
-            rest = end.map_or(&[], |end| &rest[end + 1..]);
-            number += 1;
-            if !line.iter().all(u8::is_ascii_whitespace) {
-                return Some((number, line));
-            }
-        }
-    })
-}
-
 /// The records of the file at `path` of the index, in its order. Bad lines are given to `faults` and
 /// left out: no JSON, a field that is missing or wrong, a crate that belongs elsewhere. Of several lines of
 /// one release the last counts, as it does for Cargo. Fields that the mirror does not work with are not looked at.
@@ -83,8 +63,8 @@ pub fn parse_file(
     let mut spellings = Spellings::default();
     for (number, line) in lines(data) {
         let parsed = checker.fits(line).and_then(|()| {
-            let fields = Fields::read(line).map_err(|error| error.to_string())?;
-            checker.check(&fields.name, &fields.vers, &fields.cksum, fields.yanked.unwrap_or(false))
+            let line = IndexLine::skim(line).map_err(|error| error.to_string())?;
+            checker.check(&line.name, &line.vers, &line.cksum, line.yanked)
         });
         match parsed.and_then(|record| spellings.check(&records, record)) {
             Ok(record) => records.push(record),

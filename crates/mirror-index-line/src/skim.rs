@@ -1,42 +1,14 @@
-//! The four fields of an index line that the mirror works with, found without building a document.
+//! The fields that are read of every line, found without building a document.
 //!
-//! [`scan`] follows the line's own structure: keys of the outermost object are read, every other
+//! [`skim`] follows the line's own structure: keys of the outermost object are read, every other
 //! value is passed over by its quotes and brackets. What it does not take for plain — escapes in a
 //! key or a wanted value, a field that stands there twice, anything of an unexpected type — it leaves
 //! to serde, whose answer counts.
 
-use std::borrow::Cow;
+use crate::line::Fields;
 
-use serde::Deserialize;
-
-/// What is read of a line.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct Fields<'a> {
-    #[serde(borrow)]
-    pub(crate) name: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) vers: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) cksum: Cow<'a, str>,
-    #[serde(default)]
-    pub(crate) yanked: Option<bool>,
-}
-
-impl<'a> Fields<'a> {
-    /// Reads a line.
-    ///
-    /// # Errors
-    /// Of serde, when the line is no JSON object with these fields.
-    pub(crate) fn read(line: &'a [u8]) -> Result<Self, serde_json::Error> {
-        match scan(line) {
-            Some(fields) => Ok(fields),
-            None => serde_json::from_slice(line),
-        }
-    }
-}
-
-/// The fields of a plain line; `None` leaves it to serde.
-fn scan(line: &[u8]) -> Option<Fields<'_>> {
+/// Reads the fields of a plain line; `None` leaves it to serde.
+pub(crate) fn skim(line: &[u8]) -> Option<Fields<'_>> {
     let mut at = Cursor { line, at: 0 };
     let (mut name, mut vers, mut cksum, mut yanked) = (None, None, None, None);
     at.space();
@@ -121,7 +93,7 @@ impl<'a> Cursor<'a> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    /// A string without escapes; what is between its quotes.
+    /// Takes a string without escapes; returns what is between its quotes.
     fn plain_string(&mut self) -> Option<&'a [u8]> {
         self.expect(b'"')?;
         let rest = &self.line[self.at..];
@@ -142,7 +114,7 @@ impl<'a> Cursor<'a> {
         rest.starts_with(text).then_some(flag)
     }
 
-    /// After a value: whether the object ends here.
+    /// Returns, after a value, whether the object ends here.
     fn is_last(&mut self) -> Option<bool> {
         self.space();
         let last = match self.peek()? {
@@ -174,7 +146,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// To behind the closing quote.
+    /// Goes behind the closing quote.
     fn skip_string(&mut self) -> Option<()> {
         loop {
             match KIND[usize::from(self.peek()?)] {
@@ -189,7 +161,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// To behind the bracket that closes this one.
+    /// Goes behind the bracket that closes this one.
     fn skip_nested(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
@@ -217,11 +189,12 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::IndexLine;
 
     /// Whatever serde reads is read in the same way.
     fn agrees(line: &[u8]) -> Result<(), TestCaseError> {
-        let wanted = serde_json::from_slice::<Fields<'_>>(line).map_err(|error| error.to_string());
-        let found = Fields::read(line).map_err(|error| error.to_string());
+        let wanted = IndexLine::parse(line).map_err(|error| error.to_string());
+        let found = IndexLine::skim(line).map_err(|error| error.to_string());
         if wanted.is_ok() || found.is_err() {
             prop_assert_eq!(found, wanted, "{}", String::from_utf8_lossy(line));
         }
@@ -335,7 +308,7 @@ mod tests {
             if cut { line.truncate(at) } else { line[at] = byte }
             agrees(&line)?;
             if cut {
-                prop_assert!(Fields::read(&line).is_err(), "a torn line was taken");
+                prop_assert!(IndexLine::skim(&line).is_err(), "a torn line was taken");
             }
         }
     }
@@ -343,7 +316,7 @@ mod tests {
     #[test]
     fn plain_lines_need_no_serde() {
         let line = br#"{"name":"a","vers":"1.0.0","deps":[{"name":"b","target":"cfg(x = \"y\")"}],"cksum":"ab","features":{"yanked":["cksum"]},"yanked":true,"rust_version":null,"v":2}"#;
-        let fields = scan(line).expect("plain");
+        let fields = skim(line).expect("plain");
         assert_eq!(
             (&*fields.name, &*fields.vers, &*fields.cksum, fields.yanked),
             ("a", "1.0.0", "ab", Some(true))
@@ -356,8 +329,8 @@ mod tests {
             "",
             "[]",
         ] {
-            assert!(scan(odd.as_bytes()).is_none(), "{odd}");
-            assert!(Fields::read(odd.as_bytes()).is_err(), "{odd}");
+            assert!(skim(odd.as_bytes()).is_none(), "{odd}");
+            assert!(IndexLine::skim(odd.as_bytes()).is_err(), "{odd}");
         }
     }
 }

@@ -1,0 +1,22 @@
+//! The one reader of the lines of a registry index. No I/O.
+//!
+//! A line is a JSON object that says of one release its `name`, `vers`, `cksum` and whether it is `yanked`, and more,
+//! as the registry's documentation has it (<https://doc.rust-lang.org/cargo/reference/registry-index.html>). Fields that
+//! nobody here knows are no fault, and every line is kept byte for byte by whoever keeps it.
+//!
+//! - [`IndexLine::skim`] reads those four fields, and passes over all others by their quotes and brackets: some
+//!   gigabytes a second. A fault inside of what it passes over is not found; a torn line always is.
+//! - [`IndexLine::parse`] reads the same fields, and refuses a line that is no JSON to its last byte.
+//! - [`IndexLine::requirements`] reads the rest, once somebody asks.
+//! - [`records`] gives those lines of a file that are of a release that can be mirrored.
+
+mod file;
+mod line;
+mod requirements;
+mod skim;
+#[cfg(test)]
+mod tests;
+
+pub use file::{crate_of, is_like_a_line, lines, records};
+pub use line::{IndexLine, InvalidLine};
+pub use requirements::{Dependency, Requirements};

@@ -1,0 +1,96 @@
+use std::borrow::Cow;
+
+use mirror_types::{CrateName, IndexRecord, ReleaseId, Sha256, VersionText};
+use serde::Deserialize;
+
+use crate::requirements::Requirements;
+use crate::skim::skim;
+
+/// Why a text is no line of an index: no JSON object, or a field that every line has is missing, is there twice, or has
+/// another type.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct InvalidLine(#[from] serde_json::Error);
+
+/// A line of an index: which release it is of, and its text, out of which everything else is read when somebody asks.
+/// Nothing is checked of what the fields say; [`IndexLine::record`] does that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexLine<'a> {
+    /// The crate.
+    pub name: Cow<'a, str>,
+    /// Its version.
+    pub vers: Cow<'a, str>,
+    /// Checksum of its `.crate`.
+    pub cksum: Cow<'a, str>,
+    /// Whether it is yanked; a line that does not say, or says `null`, is not.
+    pub yanked: bool,
+    text: &'a [u8],
+}
+
+/// The fields that are read of every line.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Fields<'a> {
+    #[serde(borrow)]
+    pub(crate) name: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) vers: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) cksum: Cow<'a, str>,
+    #[serde(default)]
+    pub(crate) yanked: Option<bool>,
+}
+
+impl<'a> IndexLine<'a> {
+    /// Reads a line and looks at no more of it than its structure: what is wrong inside of a field that is not wanted
+    /// is not found. Whatever is not plain is read by [`IndexLine::parse`], whose answer counts.
+    ///
+    /// # Errors
+    /// When it is no line of an index.
+    pub fn skim(line: &'a [u8]) -> Result<Self, InvalidLine> {
+        match skim(line) {
+            Some(fields) => Ok(Self::of(fields, line)),
+            None => Self::parse(line),
+        }
+    }
+
+    /// Reads a line that must be JSON to its last byte.
+    ///
+    /// # Errors
+    /// When it is no line of an index.
+    pub fn parse(line: &'a [u8]) -> Result<Self, InvalidLine> {
+        Ok(Self::of(serde_json::from_slice(line)?, line))
+    }
+
+    fn of(fields: Fields<'a>, text: &'a [u8]) -> Self {
+        let Fields { name, vers, cksum, yanked } = fields;
+        Self { name, vers, cksum, yanked: yanked.unwrap_or_default(), text }
+    }
+
+    /// Returns the line, byte for byte.
+    #[must_use]
+    pub const fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// Returns the release, when its name and its version are some that the mirror can keep.
+    #[must_use]
+    pub fn release(&self) -> Option<ReleaseId> {
+        let (name, version) = (CrateName::new(&self.name).ok()?, VersionText::new(&self.vers).ok()?);
+        Some(ReleaseId { name, version })
+    }
+
+    /// Returns the record, when name, version and checksum are some that the mirror can keep.
+    #[must_use]
+    pub fn record(&self) -> Option<IndexRecord> {
+        let cksum = Sha256::from_hex(&self.cksum).ok()?;
+        Some(IndexRecord { id: self.release()?, cksum, yanked: self.yanked })
+    }
+
+    /// Reads dependencies and features.
+    ///
+    /// # Errors
+    /// When the line is not JSON to its last byte, or one of them is not as in an index.
+    pub fn requirements(&self) -> Result<Requirements, InvalidLine> {
+        Requirements::read(self.text)
+    }
+}

@@ -1,0 +1,85 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::line::InvalidLine;
+
+/// Features of a release, each with what it turns on.
+type Features = BTreeMap<String, Vec<String>>;
+
+/// What a line says of dependencies and features. A field that is not there, or is `null`, is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Requirements {
+    /// Dependencies of all kinds.
+    pub deps: Option<Vec<Dependency>>,
+    /// Features.
+    pub features: Option<Features>,
+    /// Features in newer notation, which older Cargos do not read.
+    pub features2: Option<Features>,
+}
+
+/// A dependency of a release, as a line has it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Dependency {
+    /// Its name in the manifest.
+    pub name: String,
+    /// Which versions satisfy it.
+    pub req: String,
+    /// `normal`, `build` or `dev`.
+    pub kind: Option<String>,
+    /// Address of its registry, when that is another one.
+    pub registry: Option<String>,
+    /// The crate, when the dependency is renamed.
+    pub package: Option<String>,
+    /// Whether it is needed only with a feature.
+    pub optional: Option<bool>,
+    /// The platforms that have it.
+    pub target: Option<String>,
+    /// Features that are asked of it.
+    pub features: Option<Vec<String>>,
+    /// Whether its default features are wanted.
+    pub default_features: Option<bool>,
+}
+
+impl Requirements {
+    /// Reads a line of an index, whatever else it says.
+    ///
+    /// # Errors
+    /// When it is no JSON object, or dependencies or features are not as in an index.
+    pub fn read(line: &[u8]) -> Result<Self, InvalidLine> {
+        Ok(serde_json::from_slice(line)?)
+    }
+
+    /// Returns what a feature turns on, by both notations; `None` when there is no such feature.
+    pub fn feature(&self, name: &str) -> Option<impl Iterator<Item = &str>> {
+        let found = [&self.features, &self.features2].map(|table| table.as_ref()?.get(name));
+        found.iter().any(Option::is_some).then(|| found.into_iter().flatten().flatten().map(String::as_str))
+    }
+
+    /// Returns the names of all features, by both notations; one that stands in both comes twice.
+    pub fn feature_names(&self) -> impl Iterator<Item = &str> {
+        [&self.features, &self.features2].into_iter().flatten().flat_map(BTreeMap::keys).map(String::as_str)
+    }
+}
+
+impl Dependency {
+    /// Returns the name of the crate.
+    #[must_use]
+    pub fn crate_name(&self) -> &str {
+        self.package.as_ref().unwrap_or(&self.name)
+    }
+
+    /// Returns whether it counts for tests, examples and benchmarks alone: nobody else needs it.
+    #[must_use]
+    pub fn is_for_development(&self) -> bool {
+        self.kind.as_deref() == Some("dev")
+    }
+
+    /// Returns whether it is needed only with a feature.
+    #[must_use]
+    pub fn is_optional(&self) -> bool {
+        self.optional == Some(true)
+    }
+}

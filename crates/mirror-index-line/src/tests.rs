@@ -1,0 +1,133 @@
+//! Lines against what serde makes of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::{IndexLine, Requirements, crate_of, is_like_a_line, lines, records};
+
+/// The index files of a part of the registry's own index.
+fn real_files() -> Vec<Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/real-index/index");
+    let (mut dirs, mut files): (Vec<PathBuf>, _) = (vec![root], Vec::new());
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).expect("a directory of the index") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { dirs.push(path) } else { files.push(fs::read(&path).expect("a file")) }
+        }
+    }
+    files
+}
+
+#[test]
+fn every_real_line_says_what_serde_says() {
+    let mut count = 0;
+    for file in real_files() {
+        for (_, text) in lines(&file) {
+            let value: Value = serde_json::from_slice(text).expect("JSON");
+            let line = IndexLine::skim(text).expect("a line");
+            assert_eq!(line, IndexLine::parse(text).expect("a line"));
+            assert_eq!(
+                (&*line.name, &*line.vers, &*line.cksum, line.yanked, line.text()),
+                (
+                    value["name"].as_str().expect("name"),
+                    value["vers"].as_str().expect("vers"),
+                    value["cksum"].as_str().expect("cksum"),
+                    value["yanked"].as_bool().expect("yanked"),
+                    text
+                )
+            );
+            let found = line.requirements().expect("requirements");
+            for (dependency, value) in
+                found.deps.iter().flatten().zip(value["deps"].as_array().expect("deps"))
+            {
+                assert_eq!(dependency.name, value["name"]);
+                assert_eq!(dependency.req, value["req"]);
+                assert_eq!(dependency.crate_name(), value.get("package").unwrap_or(&value["name"]));
+                assert_eq!(dependency.is_optional(), value["optional"]);
+                assert_eq!(dependency.is_for_development(), value["kind"] == "dev");
+            }
+            assert_eq!(found.deps.map(|deps| deps.len()), value["deps"].as_array().map(Vec::len));
+            assert_eq!(serde_json::to_value(found.features).expect("JSON"), value["features"]);
+            count += 1;
+        }
+        let recorded: Vec<_> = records(&file).collect();
+        assert_eq!(recorded.len(), lines(&file).count());
+        assert_eq!(crate_of(&file).as_ref(), recorded.first().map(|(record, _)| &record.id.name));
+    }
+    assert_eq!(count, 883);
+}
+
+const SUM: &str = "ababababababababababababababababababababababababababababababab01";
+
+#[test]
+fn only_lines_of_releases_that_can_be_mirrored_are_records() {
+    let good = format!(r#"{{"name":"a","vers":"1.0.0","cksum":"{SUM}","yanked":null,"x":[1]}}"#);
+    let bad = [
+        r#"{"name":"a","vers":"1.0.0","cksum":"12"}"#.to_owned(),
+        format!(r#"{{"name":"..","vers":"1.0.0","cksum":"{SUM}"}}"#),
+        format!(r#"{{"name":"a","vers":"../1","cksum":"{SUM}"}}"#),
+        format!(r#"{{"name":"a","vers":"1.0.0","cksum":"{SUM}","yanked":"no"}}"#),
+        format!(r#"{{"name":"a","name":"a","vers":"1.0.0","cksum":"{SUM}"}}"#),
+        r#"{"name":"a","vers":"1.0.0"}"#.to_owned(),
+        " \t".to_owned(),
+        "nonsense".to_owned(),
+    ];
+    for line in &bad {
+        assert_eq!(records(line.as_bytes()).count(), 0, "{line}");
+    }
+    let text = format!("{}\n{good}\n\n{good}", bad.join("\n"));
+    let found: Vec<_> = records(text.as_bytes()).collect();
+    assert_eq!(found.len(), 2);
+    for (record, line) in found {
+        assert_eq!((record.id.to_string().as_str(), record.yanked), ("a 1.0.0", false));
+        assert_eq!((record.cksum.to_hex().as_str(), line), (SUM, good.as_bytes()));
+    }
+    assert_eq!(lines(text.as_bytes()).map(|(number, _)| number).last(), Some(11));
+}
+
+#[test]
+fn skimming_does_not_look_for_faults_that_parsing_finds() {
+    let line = format!(r#"{{"name":"a","vers":"1.0.0","deps":[1,,2],"cksum":"{SUM}"}}"#);
+    assert_eq!(IndexLine::skim(line.as_bytes()).expect("structure").name, "a");
+    assert!(IndexLine::parse(line.as_bytes()).is_err());
+    assert!(IndexLine::skim(line.as_bytes()).expect("structure").requirements().is_err());
+}
+
+#[test]
+fn features_are_those_of_both_notations() {
+    let line = br#"{"features":{"a":["b"],"x":[]},"features2":{"a":["dep:c"],"d":["e?/f"]},"deps":null}"#;
+    let found = Requirements::read(line).expect("requirements");
+    let of = |name| found.feature(name).map(Iterator::collect::<Vec<_>>);
+    assert_eq!(of("a"), Some(vec!["b", "dep:c"]));
+    assert_eq!(of("x"), Some(vec![]));
+    assert_eq!(of("d"), Some(vec!["e?/f"]));
+    assert_eq!(of("b"), None);
+    assert_eq!(found.feature_names().collect::<Vec<_>>(), ["a", "x", "a", "d"]);
+    assert_eq!(found.deps, None);
+}
+
+#[test]
+fn bad_lines_are_known_as_lines_and_other_texts_are_not() {
+    for (text, like) in [
+        ("{\"name\":\"a\",\"vers\":7}", Some(true)),
+        ("\t {\"cksum\":\"\"}", Some(true)),
+        ("{\"errors\":[]}", Some(false)),
+        ("{\"name\":null}", Some(false)),
+        ("[\"name\"]", None),
+        ("{\"name\":", None),
+        ("", None),
+    ] {
+        assert_eq!(is_like_a_line(text.as_bytes()), like, "{text}");
+    }
+}
+
+#[test]
+fn a_file_is_of_the_crate_that_its_first_line_with_a_name_names() {
+    let of = |text: &str| crate_of(text.as_bytes()).map(|name| name.to_string());
+    assert_eq!(of("nonsense\n\n{\"name\":\"Serde\"}\n{\"name\":\"other\"}"), Some("Serde".to_owned()));
+    assert_eq!(of("{\"name\":\"..\"}\n{\"name\":\"other\"}"), None);
+    assert_eq!(of("{\"name\":7}\n{\"name\":\"other\"}"), Some("other".to_owned()));
+    assert_eq!(of(""), None);
+}
