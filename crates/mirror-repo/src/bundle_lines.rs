@@ -8,10 +8,11 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
+use mirror_index_line::{IndexLine, records};
 use mirror_manifest::{Catalogue, CatalogueBatch, LinePacker, LinesReader, LinesWriter, TextDigest};
 use mirror_store::bundle::{BundleFiles, list_bundles};
 use mirror_store::{OutputFile, Store};
-use mirror_types::{BundleNumber, ReleaseId, Sha256, index_path, last_of_each};
+use mirror_types::{BundleNumber, IndexRecord, ReleaseId, Sha256, index_path, last_of_each};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RepoError;
@@ -39,34 +40,11 @@ struct Head {
     end: u64,
 }
 
-/// What must be known of a line.
-#[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(borrow)]
-    name: std::borrow::Cow<'a, str>,
-    #[serde(borrow)]
-    vers: std::borrow::Cow<'a, str>,
-    #[serde(borrow)]
-    cksum: std::borrow::Cow<'a, str>,
-}
-
-impl Line<'_> {
-    fn id(&self) -> Option<ReleaseId> {
-        Some(ReleaseId { name: self.name.parse().ok()?, version: self.vers.parse().ok()? })
-    }
-}
-
-/// Returns the lines that count of an index file, in its order, with their releases and checksums: of several good ones
-/// of one release the last.
-fn counting(text: &[u8]) -> Vec<(ReleaseId, Sha256, &[u8])> {
-    let mut lines: Vec<_> = text
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| {
-            let read = serde_json::from_slice::<Line<'_>>(line).ok()?;
-            Some((read.id()?, Sha256::from_hex(&read.cksum).ok()?, line))
-        })
-        .collect();
-    last_of_each(&mut lines, |(id, ..)| id);
+/// Returns the lines that count of an index file, in its order, with what they record: of several good ones of one
+/// release the last.
+fn counting(text: &[u8]) -> Vec<(IndexRecord, &[u8])> {
+    let mut lines: Vec<_> = records(text).collect();
+    last_of_each(&mut lines, |(record, _)| &record.id);
     lines
 }
 
@@ -154,8 +132,8 @@ fn write_one(
     text.push(b'\n');
     for (file, members) in members {
         let Some(row) = catalogue.index_file(&file)? else { continue };
-        for (id, sum, line) in counting(&lines.read(&row)?) {
-            if members.get(&id) == Some(&sum) && !catalogue.is_deleted(&id)? {
+        for (IndexRecord { id, cksum, .. }, line) in counting(&lines.read(&row)?) {
+            if members.get(&id) == Some(&cksum) && !catalogue.is_deleted(&id)? {
                 text.extend_from_slice(line);
                 text.push(b'\n');
             }
@@ -237,7 +215,7 @@ fn read(path: &Path, visit: &mut dyn FnMut(ReleaseId, &[u8])) -> Result<(), Repo
             return Ok(());
         }
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        if let Some(id) = serde_json::from_slice::<Line<'_>>(text).ok().and_then(|line| line.id()) {
+        if let Some(id) = IndexLine::parse(text).ok().and_then(|line| line.release()) {
             visit(id, text);
         }
     }
@@ -290,7 +268,7 @@ mod tests {
             "nonsense\n".to_owned(),
         ];
         let text = lines.concat();
-        let counted: Vec<_> = counting(text.as_bytes()).into_iter().map(|(.., line)| line).collect();
+        let counted: Vec<_> = counting(text.as_bytes()).into_iter().map(|(_, line)| line).collect();
         assert_eq!(counted, [&lines[2], &lines[4]].map(|line| line.trim_end().as_bytes()));
     }
 

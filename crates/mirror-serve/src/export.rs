@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mirror_checksum::Hasher;
+use mirror_index_line::records;
 use mirror_manifest::Held;
 use mirror_store::{Staged, Store};
-use mirror_types::{CrateName, Layout, Printable, ReleaseId, StoreId, index_path};
+use mirror_types::{CrateName, Layout, Printable, ReleaseId, Sha256, StoreId, index_path};
 
 use crate::error::ServeError;
-use crate::listing::{Listing, lines};
+use crate::listing::Listing;
 use crate::mirror::Mirror;
 use crate::reply::{config_of_files, gzip};
 
@@ -167,7 +168,7 @@ impl Export<'_> {
         let mirror = self.mirror;
         let listing = mirror.listing_with(path, &mut |id, held| {
             // What was listed with this checksum was written then.
-            let was = old.get(&id).is_some_and(|was| was.eq_ignore_ascii_case(&held.sha256.to_hex()));
+            let was = old.get(&id) == Some(&held.sha256);
             self.take(&id, held, was)
         })?;
         let Some(listing) = listing else { return Ok(false) };
@@ -362,13 +363,9 @@ fn packed_path(rel: &str) -> String {
     format!("{rel}.gz")
 }
 
-/// The releases that a text lists, with their checksums.
-fn releases(text: &[u8]) -> HashMap<ReleaseId, String> {
-    let release = |line: crate::listing::Line<'_>| {
-        let (name, version) = (line.name.parse().ok()?, line.vers.parse().ok()?);
-        Some((ReleaseId { name, version }, line.cksum.into_owned()))
-    };
-    lines(text).filter_map(|(_, line)| release(line)).collect()
+/// Returns the releases that a text lists, with their checksums.
+fn releases(text: &[u8]) -> HashMap<ReleaseId, Sha256> {
+    records(text).map(|(record, _)| (record.id, record.cksum)).collect()
 }
 
 impl Listing {

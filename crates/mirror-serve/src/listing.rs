@@ -1,43 +1,14 @@
 //! An index file, as far as it is held.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use mirror_index_line::records;
 use mirror_manifest::Held;
-use mirror_types::{CrateName, Sha256, VersionText};
-use serde::{Deserialize, Deserializer};
+use mirror_types::last_of_each;
 
 /// What is held of a crate, by version.
 pub(crate) type Versions = HashMap<String, Held>;
-
-/// What must be known of a line to decide about it.
-#[derive(Deserialize)]
-pub(crate) struct Line<'a> {
-    #[serde(borrow)]
-    pub(crate) name: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) vers: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) cksum: Cow<'a, str>,
-    #[serde(default, deserialize_with = "flag")]
-    pub(crate) yanked: bool,
-}
-
-/// Reads a flag; `null` is none, as for Cargo.
-pub(crate) fn flag<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
-    Ok(Option::deserialize(value)?.unwrap_or_default())
-}
-
-impl Line<'_> {
-    /// Tells whether it is a line that whoever mirrors an index takes: any other one counts for nothing, not even
-    /// against an earlier one.
-    fn is_record(&self) -> bool {
-        CrateName::new(&self.name).is_ok()
-            && VersionText::new(&self.vers).is_ok()
-            && Sha256::from_hex(&self.cksum).is_ok()
-    }
-}
 
 /// The lines of an index file whose releases are held, byte for byte, in the order of upstream.
 #[derive(Debug, Clone)]
@@ -58,21 +29,16 @@ impl Listing {
     ) -> Result<Option<Self>, E> {
         let mut held: HashMap<String, Versions> = HashMap::new();
         let mut kept = Vec::with_capacity(text.len());
-        let all: Vec<_> = lines(text).collect();
-        let last: HashMap<_, _> =
-            all.iter().enumerate().map(|(at, (_, read))| ((&*read.name, &*read.vers), at)).collect();
-        for (at, (line, read)) in all.iter().enumerate() {
-            if last.get(&(&*read.name, &*read.vers)) != Some(&at) {
-                continue;
+        let mut all: Vec<_> = records(text).collect();
+        last_of_each(&mut all, |(record, _)| &record.id);
+        for (record, line) in all {
+            let (name, version) = (record.id.name.as_str(), record.id.version.as_str());
+            if !held.contains_key(name) {
+                held.insert(name.to_owned(), held_of(name)?);
             }
-            if !held.contains_key(&*read.name) {
-                held.insert(read.name.clone().into_owned(), held_of(&read.name)?);
-            }
-            let row = held.get(&*read.name).and_then(|versions| versions.get(&*read.vers));
-            let Some(row) = row.filter(|row| row.sha256.to_hex().eq_ignore_ascii_case(&read.cksum)) else {
-                continue;
-            };
-            if is_there(&read.name, &read.vers, row)? {
+            let row = held.get(name).and_then(|versions| versions.get(version));
+            let Some(row) = row.filter(|row| row.sha256 == record.cksum) else { continue };
+            if is_there(name, version, row)? {
                 kept.extend_from_slice(line);
                 kept.push(b'\n');
             }
@@ -84,13 +50,6 @@ impl Listing {
         let hash = blake3::hash(&kept).to_hex()[..32].to_owned();
         Ok(Some(Self { text: kept.into(), hash }))
     }
-}
-
-/// The lines that are records, without their ends. Where upstream ends a file without a newline, one is
-/// added by whoever writes the line.
-pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], Line<'_>)> {
-    let read = |line| serde_json::from_slice::<Line<'_>>(line).ok().filter(Line::is_record);
-    text.split(|byte| *byte == b'\n').filter_map(move |line| Some((line, read(line)?)))
 }
 
 #[cfg(test)]
@@ -161,7 +120,7 @@ mod tests {
             let listing = Listing::of::<()>(text.as_bytes(), &mut held_of, &mut |_, _, _| Ok(true));
             let listing = listing.expect("listing").expect("it is held");
             assert_eq!(listing.text, text.clone() + "\n", "byte for byte");
-            let flags: Vec<bool> = lines(&listing.text).map(|(_, line)| line.yanked).collect();
+            let flags: Vec<bool> = records(&listing.text).map(|(record, _)| record.yanked).collect();
             assert_eq!(flags, [yanked], "{text}");
         }
     }

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use mirror_index_line::{Dependency, IndexLine, lines};
 use mirror_types::{CrateName, ReleaseId, index_path};
-use serde::Deserialize;
 
 use crate::error::ServeError;
 use crate::listing::Listing;
@@ -30,22 +30,6 @@ pub struct Samples {
 
 /// Small libraries that build everywhere.
 const USUAL: [&str; 8] = ["cfg-if", "itoa", "fnv", "bitflags", "scopeguard", "once_cell", "smallvec", "log"];
-
-#[derive(Deserialize)]
-struct Line {
-    name: String,
-    vers: String,
-    deps: Vec<Dependency>,
-    #[serde(default, deserialize_with = "crate::listing::flag")]
-    yanked: bool,
-}
-
-#[derive(Deserialize)]
-struct Dependency {
-    kind: Option<String>,
-    #[serde(default)]
-    optional: bool,
-}
 
 impl Mirror {
     /// Picks releases to try the mirror with. Looks at every row; blocks.
@@ -154,16 +138,19 @@ impl Mirror {
         Ok(None)
     }
 
-    /// Whether a release is listed, not yanked, and needs no other.
+    /// Returns whether a release is listed, not yanked, and needs no other.
     fn is_alone(&self, id: &ReleaseId) -> Result<bool, ServeError> {
         let Some(listing) = self.listing(&id.name)? else { return Ok(false) };
-        let needs = |dep: &Dependency| !dep.optional && dep.kind.as_deref() != Some("dev");
-        let lines = listing.text.split(|byte| *byte == b'\n');
-        Ok(lines.filter_map(|line| serde_json::from_slice::<Line>(line).ok()).any(|line| {
+        let needs = |dep: &Dependency| !dep.is_optional() && !dep.is_for_development();
+        let is_alone = |line: &IndexLine<'_>| {
+            let deps = line.requirements().ok().and_then(|found| found.deps);
+            deps.is_some_and(|deps| !deps.iter().any(needs))
+        };
+        Ok(lines(&listing.text).filter_map(|(_, line)| IndexLine::parse(line).ok()).any(|line| {
             line.name == id.name.as_str()
                 && line.vers == id.version.as_str()
                 && !line.yanked
-                && !line.deps.iter().any(needs)
+                && is_alone(&line)
         }))
     }
 }

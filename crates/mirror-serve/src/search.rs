@@ -1,12 +1,13 @@
 //! Cargo's search, over the names of what is held.
 
+use mirror_index_line::records;
 use mirror_types::CrateName;
 use percent_encoding::percent_decode_str;
 use semver::Version;
 use serde_json::{Value, json};
 
 use crate::error::ServeError;
-use crate::listing::{Listing, lines};
+use crate::listing::Listing;
 use crate::mirror::Mirror;
 
 /// What a query asks for.
@@ -55,10 +56,12 @@ pub(crate) fn search(mirror: &Mirror, query: &Query) -> Result<Value, ServeError
 
 /// The newest version of a crate: one that is no pre-release, and not yanked, if there is one.
 pub(crate) fn newest(listing: &Listing, name: &str) -> Option<String> {
-    let versions = lines(&listing.text).filter(|(_, line)| line.name == name);
-    let newest = versions.filter_map(|(_, line)| {
-        let version = Version::parse(&line.vers).ok()?;
-        Some(((!line.yanked, version.pre.is_empty()), version, line.vers.into_owned()))
+    let versions =
+        records(&listing.text).map(|(record, _)| record).filter(|record| record.id.name.as_str() == name);
+    let newest = versions.filter_map(|record| {
+        let text = record.id.version.as_str();
+        let version = Version::parse(text).ok()?;
+        Some(((!record.yanked, version.pre.is_empty()), version, text.to_owned()))
     });
     newest.max().map(|(.., text)| text)
 }

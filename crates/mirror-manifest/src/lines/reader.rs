@@ -3,7 +3,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mirror_types::{CrateName, index_path};
+use mirror_types::index_path;
 
 use super::{HEAD, IndexFileRow, TextDigest, file_of};
 use crate::catalogue::Catalogue;
@@ -127,16 +127,10 @@ impl LinesReader {
 
 /// What a frame is the text of, by its first line.
 fn row_of(frame: &[u8], frame_offset: u64) -> Option<IndexFileRow> {
-    #[derive(serde::Deserialize)]
-    struct Line {
-        name: String,
-    }
     let size = zstd::zstd_safe::get_frame_content_size(frame).ok()??;
     let text = zstd::bulk::decompress(frame, usize::try_from(size.min(MAX_BYTES)).ok()?).ok()?;
-    let lines = text.split(|byte| *byte == b'\n');
-    let name = lines.filter_map(|line| serde_json::from_slice::<Line>(line).ok()).next()?.name;
     Some(IndexFileRow {
-        path: index_path(&name.parse::<CrateName>().ok()?),
+        path: index_path(&mirror_index_line::crate_of(&text)?),
         digest: TextDigest::of(&text),
         size,
         frame_offset,
