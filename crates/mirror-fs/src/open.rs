@@ -45,6 +45,33 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     open(path, File::options().read(true))
 }
 
+/// Opens whatever is at `path` for reading, but no link, if that needs no waiting; `None` when the disk would have to
+/// be asked, and where the system cannot tell.
+///
+/// # Errors
+/// What the system says, for a link, too.
+#[cfg(target_os = "linux")]
+pub fn open_at_once(path: &Path) -> io::Result<Option<File>> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+    use rustix::io::Errno;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED) {
+        Ok(file) => Ok(Some(file.into())),
+        // Not in memory, or a system that does not know how to ask.
+        Err(Errno::AGAIN | Errno::NOSYS | Errno::INVAL | Errno::PERM) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns `None`: the system cannot tell whether opening needs waiting.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn open_at_once(_: &Path) -> io::Result<Option<File>> {
+    Ok(None)
+}
+
 #[cfg(unix)]
 fn no_follow<'o>(_: &Path, options: &'o mut OpenOptions) -> &'o mut OpenOptions {
     use rustix::fs::OFlags;
@@ -103,6 +130,15 @@ pub fn make_dirs(root: &Path, path: &Path) -> io::Result<()> {
         make_dir(&here)?;
     }
     Ok(())
+}
+
+/// Makes a directory, and those above it, unless they are there. Links among them are followed: for the place of what
+/// is to be the caller's own.
+///
+/// # Errors
+/// What the system says.
+pub fn make_dir_all(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
 }
 
 #[cfg(all(test, unix))]

@@ -1,0 +1,156 @@
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use crate::patient;
+use crate::sync::SyncMode;
+
+/// The changes that a commit consists of. [`LocalFs`] makes them; a `Simulator` (feature `simulator`) also records
+/// them, makes one of them fail, and knows what a power cut leaves after each. Blocking.
+///
+/// Cleaning up what never got a final name is no part of it: what a crash leaves there, the next run removes.
+pub trait Fs: fmt::Debug + Send + Sync {
+    /// Creates a file with these bytes where nothing is yet; leaves nothing behind when that fails. Not durable.
+    ///
+    /// # Errors
+    /// What the disk refuses.
+    fn write_new(&self, path: &Path, data: &[u8]) -> io::Result<()>;
+
+    /// Creates an empty file where nothing is yet, to be read and [appended](Fs::append) to.
+    ///
+    /// # Errors
+    /// What the disk refuses.
+    fn create_new(&self, path: &Path) -> io::Result<File>;
+
+    /// Opens a file to be read and [appended](Fs::append) to, at its end; creates it when it is not there.
+    ///
+    /// # Errors
+    /// [`NotPlain`](crate::NotPlain) when a link or anything but a regular file is there; what the disk refuses.
+    fn open_to_append(&self, path: &Path) -> io::Result<File>;
+
+    /// Writes bytes where the file stands, which has to be its end. Not durable.
+    ///
+    /// # Errors
+    /// What the disk refuses; a part of the bytes may be there then.
+    fn append(&self, file: &File, path: &Path, data: &[u8]) -> io::Result<()>;
+
+    /// Cuts a file to `len` bytes and goes to its end. Not durable.
+    ///
+    /// # Errors
+    /// What the disk refuses.
+    fn cut(&self, file: &File, path: &Path, len: u64) -> io::Result<()>;
+
+    /// Makes the bytes and the length of an open file durable. A failure is final.
+    ///
+    /// # Errors
+    /// What the disk refuses.
+    fn sync_file(&self, file: &File, path: &Path) -> io::Result<()>;
+
+    /// Makes `files` below `root`, already written, durable. A failure is final.
+    ///
+    /// # Errors
+    /// What the disk refuses.
+    fn sync_files(&self, root: &Path, files: &[&Path]) -> io::Result<()>;
+
+    /// Creates a directory where nothing is yet. Its name is durable once its parent is synced.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when anything is there; what the disk refuses.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Gives a file another name, in place of what has it. Durable once both directories are synced.
+    ///
+    /// # Errors
+    /// What the disk refuses.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. Durable once its directory is synced.
+    ///
+    /// # Errors
+    /// `NotFound` when nothing is there; what the disk refuses.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in `dirs`, which are `root` or below it, durable. A failure is final.
+    ///
+    /// # Errors
+    /// What the disk refuses.
+    fn sync_dirs(&self, root: &Path, dirs: &[&Path]) -> io::Result<()>;
+}
+
+/// The file system of this machine.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalFs {
+    /// `None` syncs nothing.
+    mode: Option<SyncMode>,
+}
+
+impl LocalFs {
+    /// Makes batches durable as `mode` says.
+    #[must_use]
+    pub const fn new(mode: SyncMode) -> Self {
+        Self { mode: Some(mode) }
+    }
+
+    /// Makes nothing durable: for tests that simulate power cuts themselves, of which there are thousands.
+    #[cfg(any(test, feature = "simulator"))]
+    #[must_use]
+    pub const fn unsynced() -> Self {
+        Self { mode: None }
+    }
+}
+
+impl Fs for LocalFs {
+    fn write_new(&self, path: &Path, data: &[u8]) -> io::Result<()> {
+        let written = patient(|| File::create_new(path)).and_then(|mut file| file.write_all(data));
+        if written.is_err() {
+            let _ = fs::remove_file(path);
+        }
+        written
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<File> {
+        patient(|| crate::create_new(path))
+    }
+
+    fn open_to_append(&self, path: &Path) -> io::Result<File> {
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = patient(|| crate::open(path, &mut options))?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(file)
+    }
+
+    fn append(&self, mut file: &File, _: &Path, data: &[u8]) -> io::Result<()> {
+        file.write_all(data)
+    }
+
+    fn cut(&self, mut file: &File, _: &Path, len: u64) -> io::Result<()> {
+        file.set_len(len)?;
+        file.seek(SeekFrom::Start(len)).map(drop)
+    }
+
+    fn sync_file(&self, file: &File, _: &Path) -> io::Result<()> {
+        self.mode.map_or(Ok(()), |_| file.sync_data())
+    }
+
+    fn sync_files(&self, root: &Path, files: &[&Path]) -> io::Result<()> {
+        self.mode.map_or(Ok(()), |mode| mode.files(root, files))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dirs(&self, root: &Path, dirs: &[&Path]) -> io::Result<()> {
+        self.mode.map_or(Ok(()), |mode| mode.dirs(root, dirs))
+    }
+}
