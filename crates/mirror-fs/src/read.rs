@@ -19,6 +19,17 @@ pub trait ReadAt: fmt::Debug + Send + Sync {
     /// `UnexpectedEof` when there are fewer bytes; what the source of the bytes says otherwise.
     fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// Reads what is there from `offset` on, as much as one call gives; returns the number of bytes, 0 at the end.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// What the source of the bytes says.
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let len = out.len().min(left);
+        self.read_exact_at(&mut out[..len], offset).map(|()| len)
+    }
+
     /// Fills `out` from `offset` on if that needs no waiting; otherwise returns `false`, and what is in `out` means
     /// nothing. A source that cannot tell returns `false`.
     ///
@@ -36,6 +47,9 @@ impl ReadAt for Vec<u8> {
     }
 
     fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        if out.is_empty() {
+            return Ok(());
+        }
         let start = usize::try_from(offset).ok();
         let range = start.and_then(|start| Some(start..start.checked_add(out.len())?));
         let found = range.and_then(|range| self.get(range));
@@ -109,6 +123,15 @@ impl ReadAt for FileReader {
     }
     fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
         read_exact_at(&self.file, out, offset)
+    }
+    /// Asks the file, which may have become shorter or longer.
+    #[cfg(unix)]
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&self.file, out, offset)
+    }
+    #[cfg(windows)]
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::windows::fs::FileExt::seek_read(&self.file, out, offset)
     }
     fn read_at_once(&self, out: &mut [u8], offset: u64) -> io::Result<bool> {
         read_at_once(&self.file, out, offset)
@@ -213,6 +236,10 @@ mod tests {
                 let error = source.read_exact_at(&mut out, offset).expect_err("too far");
                 // No file system has offsets of 64 bits.
                 assert!(offset > 11 || error.kind() == io::ErrorKind::UnexpectedEof, "{offset}: {error}");
+            }
+            let mut all = [0; 20];
+            for (offset, left) in [(8, 2), (10, 0), (11, 0)] {
+                assert_eq!(source.read_at(&mut all, offset).expect("read"), left, "{offset}");
             }
             if source.read_at_once(&mut out, 1).expect("read") {
                 assert_eq!(&out, b"1234");

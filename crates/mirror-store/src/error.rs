@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use mirror_types::{FaultKind, Layout, MirrorId, Printable, disk_advice};
 
-use mirror_fs::NotPlain;
+use mirror_fs::{FileError, NotPlain};
 
 use crate::bundle::BundleFault;
 use crate::tree_form::TreeForm;
@@ -136,6 +136,12 @@ impl StoreError {
             Self::BadRecord { .. } | Self::Strange { .. } | Self::Bundle { .. } => FaultKind::Integrity,
             Self::Io { .. } => FaultKind::Storage,
         }
+    }
+}
+
+impl From<FileError> for StoreError {
+    fn from(error: FileError) -> Self {
+        at(error.doing, &error.path)(error.source)
     }
 }
 

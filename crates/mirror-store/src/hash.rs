@@ -7,10 +7,8 @@ use mirror_checksum::Hasher;
 use mirror_types::Sha256;
 
 use crate::Store;
-use crate::disk::patient;
 use crate::error::{StoreError, at};
 use crate::path::below;
-use crate::store::open_plain;
 
 /// The checksum of a file and its size, bytes; `None` when there is no file.
 type Found = Option<(Sha256, u64)>;
@@ -90,7 +88,7 @@ impl Store {
     fn open_to_hash(&self, rel: &str) -> Result<Option<Open>, StoreError> {
         let path = below(self.root(), rel)?;
         let strange = |path: &Path| StoreError::Strange { path: path.to_owned(), expected: "a regular file" };
-        let file = match patient(|| open_plain(&path)) {
+        let file = match mirror_fs::patient(|| mirror_fs::open_to_read(&path)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {

@@ -1,14 +1,13 @@
 //! Durable bytes: staging, batched commit, the lock, listing, repair. Blocking code.
 //!
 //! A file gets its final name only after its bytes are durable. See [`Store::commit`].
-#![expect(clippy::disallowed_methods, reason = "this is the crate that writes mirror files")]
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests write their own files"))]
 
 pub mod bundle;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod crash;
-mod disk;
 mod error;
 mod hash;
 mod held;
@@ -21,8 +20,8 @@ mod store;
 mod tree_form;
 
 pub use error::StoreError;
-pub use held::HeldFile;
 pub use listing::{DirListing, DirTimes};
+pub use mirror_fs::FileReader as HeldFile;
 pub use output::OutputFile;
 pub use record::MirrorRecord;
 pub use stage::{Staged, StagedWriter};

@@ -2,7 +2,6 @@ use std::fs;
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::disk::patient;
 use crate::error::{StoreError, at};
 use crate::path::below;
 use crate::store::Store;
@@ -40,7 +39,7 @@ impl Store {
         let (mut found, mut dirs) = (Vec::new(), vec![String::new()]);
         while let Some(dir) = dirs.pop() {
             let path = root.join(&dir);
-            let entries = match patient(|| fs::read_dir(&path)) {
+            let entries = match mirror_fs::patient(|| fs::read_dir(&path)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 entries => entries.map_err(at("list", &path))?,
             };
@@ -86,7 +85,7 @@ impl Store {
         let path = below(self.root(), rel)?;
         let listed_ns = nanos(SystemTime::now());
         let mut files = Vec::new();
-        for entry in patient(|| fs::read_dir(&path)).map_err(at("list", &path))? {
+        for entry in mirror_fs::patient(|| fs::read_dir(&path)).map_err(at("list", &path))? {
             let entry = entry.map_err(at("list", &path))?;
             let regular = entry.file_type().map_err(at("look at", &entry.path()))?.is_file();
             if let (true, Ok(name)) = (regular, entry.file_name().into_string()) {
@@ -106,7 +105,7 @@ impl Store {
         }
         let path = self.root();
         let mut files = Vec::new();
-        for entry in patient(|| fs::read_dir(path)).map_err(at("list", path))? {
+        for entry in mirror_fs::patient(|| fs::read_dir(path)).map_err(at("list", path))? {
             let entry = entry.map_err(at("list", path))?;
             let regular = entry.file_type().map_err(at("look at", &entry.path()))?.is_file();
             if let (true, Ok(name)) = (regular, entry.file_name().into_string()) {
@@ -124,7 +123,7 @@ impl Store {
     pub fn list_dirs(&self, rel: &str) -> Result<Vec<String>, StoreError> {
         let path = if rel.is_empty() { self.root().to_owned() } else { below(self.root(), rel)? };
         let mut dirs = Vec::new();
-        for entry in patient(|| fs::read_dir(&path)).map_err(at("list", &path))? {
+        for entry in mirror_fs::patient(|| fs::read_dir(&path)).map_err(at("list", &path))? {
             let entry = entry.map_err(at("list", &path))?;
             let is_dir = entry.file_type().map_err(at("look at", &entry.path()))?.is_dir();
             if let (true, Ok(name)) = (is_dir, entry.file_name().into_string())

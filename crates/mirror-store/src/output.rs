@@ -1,8 +1,8 @@
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::patient;
+use mirror_fs::{LockFault, TempFile, patient};
+
 use crate::error::{StoreError, at};
 
 /// A single file that is written under another name and gets its own when it is whole: what was there
@@ -10,10 +10,8 @@ use crate::error::{StoreError, at};
 /// nothing behind; what a crash leaves is written over by the next run.
 #[derive(Debug)]
 pub struct OutputFile {
-    file: File,
+    temp: TempFile,
     path: PathBuf,
-    partial: PathBuf,
-    published: bool,
 }
 
 impl OutputFile {
@@ -31,25 +29,27 @@ impl OutputFile {
             }
         }
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            fs::create_dir_all(dir).map_err(at("create", dir))?;
+            mirror_fs::make_dir_all(dir).map_err(at("create", dir))?;
         }
         let file = loop {
             let mut options = File::options();
             options.read(true).write(true).create(true).truncate(false);
             let file = patient(|| mirror_fs::open(&partial, &mut options)).map_err(at("create", &partial))?;
-            match file.try_lock() {
+            match mirror_fs::try_lock(&file) {
                 Ok(()) => {}
-                Err(fs::TryLockError::WouldBlock) => {
-                    return Err(StoreError::Locked { root: path.to_owned(), holder: String::new() });
+                Err(LockFault::Held { holder }) => {
+                    return Err(StoreError::Locked { root: path.to_owned(), holder });
                 }
-                Err(fs::TryLockError::Error(error)) => return Err(at("lock", &partial)(error)),
+                Err(LockFault::Open(error) | LockFault::Lock(error)) => {
+                    return Err(at("lock", &partial)(error));
+                }
             }
             // Whoever had it may have given it its final name since it was opened.
-            if is_at(&file, &partial) {
+            if mirror_fs::is_at(&file, &partial) {
                 break file;
             }
         };
-        let output = Self { file, path: path.to_owned(), partial, published: false };
+        let output = Self { temp: TempFile::of(file, &partial), path: path.to_owned() };
         output.set_len(0)?;
         Ok(output)
     }
@@ -59,7 +59,7 @@ impl OutputFile {
     /// # Errors
     /// When the disk refuses.
     pub fn set_len(&self, len: u64) -> Result<(), StoreError> {
-        self.file.set_len(len).map_err(at("set the length of", &self.partial))
+        self.temp.file().set_len(len).map_err(at("set the length of", self.temp.path()))
     }
 
     /// Writes `data` at `offset`. Several threads may write at a time. Blocks.
@@ -67,60 +67,21 @@ impl OutputFile {
     /// # Errors
     /// When the disk refuses.
     pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), StoreError> {
-        write_all_at(&self.file, offset, data).map_err(at("write", &self.partial))
+        mirror_fs::write_all_at(self.temp.file(), data, offset).map_err(at("write", self.temp.path()))
     }
 
     /// Makes it durable and gives it its name. Blocks.
     ///
     /// # Errors
     /// When the disk refuses; what was there before is there then, or this file whole.
-    pub fn publish(mut self) -> Result<(), StoreError> {
-        self.file.sync_all().map_err(at("make durable", &self.partial))?;
-        fs::rename(&self.partial, &self.path).map_err(at("publish", &self.path))?;
-        self.published = true;
-        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    pub fn publish(self) -> Result<(), StoreError> {
+        let Self { temp, path } = self;
+        temp.sync().map_err(at("make durable", temp.path()))?;
+        temp.publish(&path).map_err(at("publish", &path))?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         let dir = dir.unwrap_or(Path::new("."));
-        crate::disk::one_dir(dir).map_err(at("make durable", dir))
+        mirror_fs::sync_dir(dir).map_err(at("make durable", dir))
     }
-}
-
-impl Drop for OutputFile {
-    fn drop(&mut self) {
-        if !self.published {
-            let _ = fs::remove_file(&self.partial);
-        }
-    }
-}
-
-#[cfg(unix)]
-fn write_all_at(file: &File, offset: u64, data: &[u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, data, offset)
-}
-
-#[cfg(not(unix))]
-fn write_all_at(file: &File, mut offset: u64, mut data: &[u8]) -> io::Result<()> {
-    while !data.is_empty() {
-        let written = std::os::windows::fs::FileExt::seek_write(file, data, offset)?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        data = &data[written..];
-        offset += written as u64;
-    }
-    Ok(())
-}
-
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-    file.metadata().is_ok_and(|own| fs::symlink_metadata(path).is_ok_and(|there| same(own, there)))
-}
-
-/// An open file cannot be renamed by another process here.
-#[cfg(not(unix))]
-fn is_at(_: &File, _: &Path) -> bool {
-    true
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use mirror_types::{Layout, MirrorId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{StoreError, at};
-use crate::store::open_plain;
 
 /// The newest format of the record that this version writes and reads.
 const FORMAT: u32 = 2;
@@ -70,7 +69,7 @@ impl MirrorRecord {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(at("look at", path)(error)),
         }
-        let file = open_plain(path).map_err(at("read", path))?;
+        let file = mirror_fs::open_to_read(path).map_err(at("read", path))?;
         io::Read::read_to_end(&mut io::Read::take(file, MAX_RECORD_BYTES), &mut text)
             .map_err(at("read", path))?;
         Self::parse(&text).map(Some).map_err(|reason| StoreError::BadRecord { path: path.to_owned(), reason })

@@ -1,6 +1,9 @@
 use std::fs::File;
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{Read as _, Seek as _};
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use mirror_fs::Fs;
 
 use crate::error::{StoreError, at};
 
@@ -24,7 +27,7 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.published {
-            let _ = std::fs::remove_file(&self.temp);
+            let _ = mirror_fs::remove(&self.temp);
         }
     }
 }
@@ -32,6 +35,7 @@ impl Drop for Staged {
 /// A large body on its way into the stage.
 #[derive(Debug)]
 pub struct StagedWriter {
+    pub(crate) fs: Arc<dyn Fs>,
     pub(crate) file: File,
     pub(crate) temp: PathBuf,
     pub(crate) finished: bool,
@@ -43,7 +47,7 @@ impl StagedWriter {
     /// # Errors
     /// When the disk refuses it.
     pub fn write(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
-        self.file.write_all(chunk).map_err(at("write", &self.temp))
+        self.fs.append(&self.file, &self.temp, chunk).map_err(at("write", &self.temp))
     }
 
     /// Forgets what was written so far.
@@ -51,7 +55,7 @@ impl StagedWriter {
     /// # Errors
     /// When the file cannot be cut.
     pub fn restart(&mut self) -> Result<(), StoreError> {
-        self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(at("cut", &self.temp))
+        self.fs.cut(&self.file, &self.temp, 0).map_err(at("cut", &self.temp))
     }
 
     /// The file with what was written, to be read from its beginning, and its length in bytes. It outlives
@@ -94,7 +98,7 @@ impl StagedWriter {
 impl Drop for StagedWriter {
     fn drop(&mut self) {
         if !self.finished {
-            let _ = std::fs::remove_file(&self.temp);
+            let _ = mirror_fs::remove(&self.temp);
         }
     }
 }

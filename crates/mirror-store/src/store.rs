@@ -1,13 +1,13 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mirror_fs::{FileLock, Fs, LocalFs, LockFault, SyncMode};
 use mirror_types::Layout;
 
-use crate::disk::{Disk, SyncMode, patient};
 use crate::error::{StoreError, at};
 use crate::listing::nanos;
 use crate::path::below;
@@ -23,21 +23,12 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     root: PathBuf,
     layout: Layout,
-    disk: Box<dyn Disk>,
+    fs: Arc<dyn Fs>,
     next: AtomicU64,
     /// Directories that exist and are no links, and whether this store made them.
     dirs: Mutex<HashMap<String, bool>>,
     /// Held as long as the store lives; `None` when opened for reading.
-    lock: Option<File>,
-}
-
-/// Said aloud: a process that was just forked holds the same open file until it runs its program.
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Some(lock) = &self.lock {
-            let _ = lock.unlock();
-        }
-    }
+    _lock: Option<FileLock>,
 }
 
 impl Store {
@@ -54,7 +45,16 @@ impl Store {
             false => layout_of_tree(root, layout, asked)?,
         };
         check_moved(root)?;
-        Self::open_as(root, layout, asked, false)
+        Self::open_as(None, root, layout, asked, false)
+    }
+
+    /// Opens a mirror for writing as [`Store::open`] does, and changes it through `fs`: for tests that simulate faults.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_on(fs: Arc<dyn Fs>, root: &Path, layout: Layout, asked: bool) -> Result<Self, StoreError> {
+        Self::check_tree(root, layout, asked)?;
+        Self::open_as(Some(fs), root, layout, asked, false)
     }
 
     /// Opens a mirror whose releases may lie as another tool lays them out, so that they are moved to where they
@@ -69,7 +69,7 @@ impl Store {
             Some(_) => true,
         };
         if is_other || check_moved(root).is_err() {
-            return Self::open_as(root, layout, asked, is_other);
+            return Self::open_as(None, root, layout, asked, is_other);
         }
         Self::open(root, layout, asked)
     }
@@ -80,17 +80,21 @@ impl Store {
     /// When the disk refuses.
     pub fn moved(&self) -> Result<(), StoreError> {
         let path = self.state_dir().join(MOVING);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", &path)(error)),
-            _ => Ok(()),
-        }
+        absent_is_fine(self.fs().remove(&path)).map_err(at("remove", &path))
     }
 
     /// `moving`: releases are to be moved before anything else.
-    fn open_as(root: &Path, layout: Layout, asked: bool, moving: bool) -> Result<Self, StoreError> {
+    fn open_as(
+        fs: Option<Arc<dyn Fs>>,
+        root: &Path,
+        layout: Layout,
+        asked: bool,
+        moving: bool,
+    ) -> Result<Self, StoreError> {
         let state = root.join(".mirror");
-        fs::create_dir_all(root).map_err(at("create", root))?;
-        plain_dir(&SyncMode::EachFile, &state)?;
+        let dirs = fs.clone().unwrap_or_else(|| Arc::new(LocalFs::new(SyncMode::EachFile)));
+        mirror_fs::make_dir_all(root).map_err(at("create", root))?;
+        plain_dir(&*dirs, &state)?;
         let lock = lock(root, &state.join("lock"))?;
         let record = MirrorRecord::read(root)?;
         let layout = match &record {
@@ -105,11 +109,12 @@ impl Store {
             None => layout,
         };
         let stage = state.join("stage");
-        if !plain_dir(&SyncMode::EachFile, &stage)? {
-            fs::remove_dir_all(&stage).map_err(at("empty", &stage))?;
-            fs::create_dir(&stage).map_err(at("create", &stage))?;
+        if !plain_dir(&*dirs, &stage)? {
+            mirror_fs::remove_tree(&stage).map_err(at("empty", &stage))?;
+            dirs.create_dir(&stage).map_err(at("create", &stage))?;
         }
-        let store = Self::new(root, layout, Some(lock));
+        let fs = fs.unwrap_or_else(|| Arc::new(LocalFs::new(SyncMode::of(root))));
+        let store = Self::on(fs, root, layout, Some(lock));
         if moving {
             store.write_state(MOVING, b"")?;
             store.commit(Vec::new())?;
@@ -148,32 +153,35 @@ impl Store {
     pub fn open_read_only(root: &Path, layout: Layout) -> Result<Option<Self>, StoreError> {
         let found = MirrorRecord::read(root)?;
         Ok(match found {
-            Some(found) => Some(Self::new(root, found.layout, None)),
+            Some(found) => Some(Self::to_read(root, found.layout)),
             None if root.is_dir() => {
                 let found = match tree_form(root, layout)? {
                     Some((TreeForm::Layout(found), _)) => found,
                     _ => layout,
                 };
-                Some(Self::new(root, found, None))
+                Some(Self::to_read(root, found))
             }
             None => None,
         })
     }
 
-    fn new(root: &Path, layout: Layout, lock: Option<File>) -> Self {
-        let mode = if lock.is_some() { SyncMode::of(root) } else { SyncMode::EachFile };
-        Self::on(Box::new(mode), root, layout, lock)
+    fn to_read(root: &Path, layout: Layout) -> Self {
+        Self::on(Arc::new(LocalFs::new(SyncMode::EachFile)), root, layout, None)
     }
 
-    pub(crate) fn on(disk: Box<dyn Disk>, root: &Path, layout: Layout, lock: Option<File>) -> Self {
+    fn on(fs: Arc<dyn Fs>, root: &Path, layout: Layout, lock: Option<FileLock>) -> Self {
         Self(Arc::new(Inner {
             root: root.to_owned(),
             layout,
-            disk,
+            fs,
             next: AtomicU64::new(0),
             dirs: Mutex::default(),
-            lock,
+            _lock: lock,
         }))
+    }
+
+    pub(crate) fn fs(&self) -> &Arc<dyn Fs> {
+        &self.0.fs
     }
 
     /// The layout of this mirror.
@@ -206,7 +214,7 @@ impl Store {
     pub fn stage(&self, rel: &str, data: &[u8]) -> Result<Staged, StoreError> {
         below(&self.0.root, rel)?;
         let temp = self.temp();
-        self.0.disk.write_new(&temp, data).map_err(at("write", &temp))?;
+        self.0.fs.write_new(&temp, data).map_err(at("write", &temp))?;
         Ok(Staged { temp, rel: rel.to_owned(), size: data.len() as u64, published: false })
     }
 
@@ -226,10 +234,11 @@ impl Store {
         let from = below(&other.0.root, path)?;
         mirror_fs::is_file(&from).map_err(at("look at", &from))?;
         let temp = self.temp();
-        let linked = link && fs::hard_link(&from, &temp).is_ok();
+        let linked = link && mirror_fs::hard_link(&from, &temp).is_ok();
         if !linked {
-            let mut source = patient(|| open_plain(&from)).map_err(at("open", &from))?;
-            let mut file = patient(|| File::create_new(&temp)).map_err(at("create", &temp))?;
+            let mut source =
+                mirror_fs::patient(|| mirror_fs::open_to_read(&from)).map_err(at("open", &from))?;
+            let mut file = self.0.fs.create_new(&temp).map_err(at("create", &temp))?;
             io::copy(&mut source, &mut file).map_err(at("copy to", &temp))?;
         }
         let size = fs::symlink_metadata(&temp).map_err(at("look at", &temp))?.len();
@@ -242,9 +251,8 @@ impl Store {
     /// When the disk refuses.
     pub fn stage_file(&self) -> Result<StagedWriter, StoreError> {
         let temp = self.temp();
-        let file = patient(|| File::options().read(true).write(true).create_new(true).open(&temp))
-            .map_err(at("create", &temp))?;
-        Ok(StagedWriter { file, temp, finished: false })
+        let file = self.0.fs.create_new(&temp).map_err(at("create", &temp))?;
+        Ok(StagedWriter { fs: Arc::clone(&self.0.fs), file, temp, finished: false })
     }
 
     /// Makes a batch durable and gives it its final names: data is synced, then renamed, then the
@@ -255,7 +263,7 @@ impl Store {
     pub fn commit(&self, mut batch: Vec<Staged>) -> Result<(), StoreError> {
         let root = &self.0.root;
         let temps: Vec<&Path> = batch.iter().map(|staged| staged.temp.as_path()).collect();
-        self.0.disk.sync_files(root, &temps).map_err(at("make durable what is staged below", root))?;
+        self.0.fs.sync_files(root, &temps).map_err(at("make durable what is staged below", root))?;
         let mut touched = HashSet::new();
         for staged in &mut batch {
             let path = below(root, &staged.rel)?;
@@ -267,7 +275,7 @@ impl Store {
             if !touched.contains(dir) {
                 touched.insert(dir.to_owned());
             }
-            self.0.disk.rename(&staged.temp, &path).map_err(|error| match path.is_dir() {
+            self.0.fs.rename(&staged.temp, &path).map_err(|error| match path.is_dir() {
                 true => StoreError::Strange { path: path.clone(), expected: "a regular file" },
                 false => at("publish", &path)(error),
             })?;
@@ -281,7 +289,8 @@ impl Store {
         let root = &self.0.root;
         let dirs: Vec<PathBuf> =
             dirs.into_iter().map(|dir| root.join(dir)).filter(|dir| dir.is_dir()).collect();
-        self.0.disk.sync_dirs(root, &dirs).map_err(at("make durable the directories below", root))
+        let dirs: Vec<&Path> = dirs.iter().map(PathBuf::as_path).collect();
+        self.0.fs.sync_dirs(root, &dirs).map_err(at("make durable the directories below", root))
     }
 
     /// Makes the directory `rel` part by part; a link among them is refused.
@@ -295,7 +304,7 @@ impl Store {
             let part = &rel[..end];
             if !known.contains_key(part) {
                 let path = below(&self.0.root, part)?;
-                let made = plain_dir(&*self.0.disk, &path)?;
+                let made = plain_dir(&*self.0.fs, &path)?;
                 if made {
                     // The entry of a new directory stands in its parent; `""` is the root.
                     touched.insert(part.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned());
@@ -341,7 +350,8 @@ impl Store {
     pub fn read(&self, rel: &str) -> Result<Vec<u8>, StoreError> {
         let path = below(&self.0.root, rel)?;
         let mut bytes = Vec::new();
-        let read = patient(|| open_plain(&path)).and_then(|mut file| file.read_to_end(&mut bytes));
+        let read = mirror_fs::patient(|| mirror_fs::open_to_read(&path))
+            .and_then(|mut file| file.read_to_end(&mut bytes));
         read.map_err(at("read", &path))?;
         Ok(bytes)
     }
@@ -352,7 +362,7 @@ impl Store {
     /// When it is not there, not a regular file, or cannot be read.
     pub fn open_file(&self, rel: &str) -> Result<File, StoreError> {
         let path = below(&self.0.root, rel)?;
-        patient(|| open_plain(&path)).map_err(at("open", &path))
+        mirror_fs::patient(|| mirror_fs::open_to_read(&path)).map_err(at("open", &path))
     }
 
     /// Whether nothing is in the mirror yet but its own state.
@@ -361,7 +371,7 @@ impl Store {
     /// When the root cannot be listed.
     pub fn is_empty(&self) -> Result<bool, StoreError> {
         let root = &self.0.root;
-        for entry in patient(|| fs::read_dir(root)).map_err(at("list", root))? {
+        for entry in mirror_fs::patient(|| fs::read_dir(root)).map_err(at("list", root))? {
             if entry.map_err(at("list", root))?.file_name() != ".mirror" {
                 return Ok(false);
             }
@@ -407,10 +417,7 @@ impl Store {
             return Ok(());
         }
         self.make_state_dirs(&aside)?;
-        match fs::rename(&from, &to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("set aside", &from)(error)),
-            _ => Ok(()),
-        }
+        absent_is_fine(self.0.fs.rename(&from, &to)).map_err(at("set aside", &from))
     }
 
     /// Removes held files; on return they stay gone after a power cut. No file is no error. Blocks.
@@ -425,18 +432,13 @@ impl Store {
             if !self.check_dirs(&rel)? {
                 continue;
             }
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(at("remove", &path)(error));
-                }
-                _ => {}
-            }
+            absent_is_fine(self.0.fs.remove(&path)).map_err(at("remove", &path))?;
             if let Some(dir) = path.parent().filter(|dir| dir.is_dir()) {
                 touched.insert(dir.to_owned());
             }
         }
-        let touched: Vec<PathBuf> = touched.into_iter().collect();
-        self.0.disk.sync_dirs(root, &touched).map_err(at("make durable the directories below", root))
+        let touched: Vec<&Path> = touched.iter().map(PathBuf::as_path).collect();
+        self.0.fs.sync_dirs(root, &touched).map_err(at("make durable the directories below", root))
     }
 
     /// Replaces a small file below `.mirror`, whole or not at all; not durable at once.
@@ -448,7 +450,7 @@ impl Store {
         self.make_state_dirs(rel)?;
         mirror_fs::is_file(&path).map_err(at("look at", &path))?;
         let mut staged = self.stage(rel, data)?;
-        fs::rename(&staged.temp, &path).map_err(at("replace", &path))?;
+        self.0.fs.rename(&staged.temp, &path).map_err(at("replace", &path))?;
         staged.published = true;
         Ok(())
     }
@@ -461,7 +463,8 @@ impl Store {
         let path = below(&self.state_dir(), rel)?;
         self.check_dirs(&format!(".mirror/{rel}"))?;
         let mut bytes = Vec::new();
-        let read = patient(|| open_plain(&path)).and_then(|mut file| file.read_to_end(&mut bytes));
+        let read = mirror_fs::patient(|| mirror_fs::open_to_read(&path))
+            .and_then(|mut file| file.read_to_end(&mut bytes));
         match read {
             Ok(_) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -540,8 +543,8 @@ fn has_state(root: &Path, name: &str) -> Result<bool, StoreError> {
 }
 
 /// Makes a directory unless it is there; says whether it was made. Links are refused.
-fn plain_dir(disk: &dyn Disk, path: &Path) -> Result<bool, StoreError> {
-    match disk.create_dir(path) {
+fn plain_dir(fs: &dyn Fs, path: &Path) -> Result<bool, StoreError> {
+    match fs.create_dir(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let meta = fs::symlink_metadata(path).map_err(at("look at", path))?;
@@ -555,29 +558,18 @@ fn plain_dir(disk: &dyn Disk, path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Opens a file for reading; not through a link, and without waiting for a pipe's other end.
-pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
-    mirror_fs::open_to_read(path)
+fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Takes the lock. It belongs to the open file, so that it ends with the process however that ends.
-pub(crate) fn lock(root: &Path, path: &Path) -> Result<File, StoreError> {
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false);
-    let mut file = mirror_fs::open(path, &mut options).map_err(at("open the lock", path))?;
-    match file.try_lock() {
-        Ok(()) => {
-            let _ = file.set_len(0);
-            let _ = write!(file, "{}", std::process::id());
-            Ok(file)
-        }
-        Err(fs::TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            let _ = file.read_to_string(&mut pid);
-            let known = !pid.is_empty() && pid.len() < 12 && pid.bytes().all(|b| b.is_ascii_digit());
-            let holder = if known { format!(" (process {pid})") } else { String::new() };
-            Err(StoreError::Locked { root: root.to_owned(), holder })
-        }
-        Err(fs::TryLockError::Error(error)) => Err(at("lock", path)(error)),
-    }
+pub(crate) fn lock(root: &Path, path: &Path) -> Result<FileLock, StoreError> {
+    FileLock::take(path).map_err(|fault| match fault {
+        LockFault::Held { holder } => StoreError::Locked { root: root.to_owned(), holder },
+        LockFault::Open(error) => at("open the lock", path)(error),
+        LockFault::Lock(error) => at("lock", path)(error),
+    })
 }

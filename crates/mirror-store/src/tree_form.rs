@@ -7,7 +7,6 @@ use std::path::Path;
 
 use mirror_types::{CrateName, Layout, ReleaseId, VersionText, index_prefix};
 
-use crate::disk::patient;
 use crate::error::{StoreError, at};
 use crate::path::below;
 use crate::store::Store;
@@ -108,7 +107,7 @@ pub(crate) fn tree_form(root: &Path, own: Layout) -> Result<Option<(TreeForm, St
     let mut dirs = VecDeque::from([(String::new(), 0)]);
     while let Some((dir, depth)) = dirs.pop_front() {
         let path = if dir.is_empty() { root.to_owned() } else { root.join(&dir) };
-        let listing = match patient(|| fs::read_dir(&path)) {
+        let listing = match mirror_fs::patient(|| fs::read_dir(&path)) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 continue;
             }
@@ -181,7 +180,7 @@ impl Store {
                 self.make_dirs(dir, &mut touched)?;
                 touched.insert(dir.to_owned());
             }
-            fs::rename(&from_path, &to_path).map_err(at("move to its place", &from_path))?;
+            self.fs().rename(&from_path, &to_path).map_err(at("move to its place", &from_path))?;
         }
         let emptied: HashSet<&str> =
             moves.iter().filter_map(|(from, _)| from.rsplit_once('/')).map(|at| at.0).collect();

@@ -1,13 +1,12 @@
 //! What bundles must keep.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
+use mirror_fs::LocalFs;
 use mirror_types::{FaultKind, Layout, ReleaseId, Sha256};
 use sha2::Digest as _;
 
-use super::disk::{BundleDisk, Real};
 use super::names::{INDEX, growing_manifest};
 use super::*;
 use crate::StoreError;
@@ -41,33 +40,9 @@ pub(super) fn small() -> BundleOptions {
     BundleOptions { threads: 2, base_url: "http://h/crates".to_owned(), ..BundleOptions::default() }
 }
 
-/// The disk without the waiting: what a test of thousands of bundles cuts, it cuts itself.
-#[derive(Debug)]
-struct Unsynced;
-
-impl BundleDisk for Unsynced {
-    fn open(&self, path: &Path) -> io::Result<fs::File> {
-        Real.open(path)
-    }
-    fn append(&self, file: &mut fs::File, path: &Path, data: &[u8]) -> io::Result<()> {
-        Real.append(file, path, data)
-    }
-    fn cut(&self, file: &fs::File, path: &Path, len: u64) -> io::Result<()> {
-        Real.cut(file, path, len)
-    }
-    fn sync(&self, _: &fs::File, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Real.rename(from, to)
-    }
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-}
-
+/// Opens it without the waiting: what a test of thousands of bundles cuts, it cuts itself.
 pub(super) fn open_unsynced(dir: &Path, options: BundleOptions) -> (BundleWriter, BundleReport) {
-    BundleWriter::on(std::sync::Arc::new(Unsynced), dir, options).expect("open")
+    BundleWriter::open_on(std::sync::Arc::new(LocalFs::unsynced()), dir, options).expect("open")
 }
 
 pub(super) fn open(dir: &Path, options: BundleOptions) -> (BundleWriter, BundleReport) {

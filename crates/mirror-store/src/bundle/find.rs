@@ -11,7 +11,6 @@ use mirror_types::{CrateName, VersionText};
 
 use super::fault::BundleFault;
 use super::record::BundleMember;
-use crate::disk::patient;
 use crate::error::{StoreError, at};
 
 /// Bytes of a manifest that are looked through at once; also the longest line.
@@ -81,7 +80,7 @@ impl Search<'_> {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        let mut file = patient(|| File::open(manifest)).map_err(at("open", manifest))?;
+        let mut file = mirror_fs::patient(|| File::open(manifest)).map_err(at("open", manifest))?;
         // A line that has begun before belongs to whoever is there.
         let mut base = range.start.saturating_sub(1);
         let mut skip = range.start > 0;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mirror_checksum::Hasher;
+use mirror_fs::{AppendLog, Fs};
 use mirror_types::MirrorId;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
-use super::disk::{BundleDisk, Growth};
 use super::fault::BundleFault;
 use super::member::Seen;
 use super::names;
@@ -18,7 +18,6 @@ use super::record::{BundleIndexLine, BundleMember, FORMAT, push_lines};
 use super::stored;
 use super::tar;
 use super::zframe::{self, Frame};
-use crate::disk::patient;
 use crate::error::{StoreError, at};
 
 /// Both checksums of a bundle.
@@ -36,7 +35,7 @@ impl Sums {
 
     /// Reads a whole file.
     pub(super) fn of_file(path: &Path) -> Result<Self, StoreError> {
-        let mut file = patient(|| File::open(path)).map_err(at("open", path))?;
+        let mut file = mirror_fs::patient(|| File::open(path)).map_err(at("open", path))?;
         let mut buffer = vec![0; 1 << 20];
         let mut sums = Self::default();
         loop {
@@ -79,7 +78,7 @@ impl Extent {
 
 /// Appends a line to `bundles.index.jsonl` and makes it durable.
 pub(super) fn append_to_index(
-    disk: &Arc<dyn BundleDisk>,
+    fs: &Arc<dyn Fs>,
     dir: &Path,
     number: u32,
     extent: &Extent,
@@ -103,12 +102,12 @@ pub(super) fn append_to_index(
         format: Some(FORMAT),
         mirror: extent.mirror,
     };
-    let mut index = Growth::open(disk, dir.join(names::INDEX))?;
+    let mut index = AppendLog::open(Arc::clone(fs), dir.join(names::INDEX))?;
     let mut text = Vec::new();
-    push_lines(&mut text, &[line]).map_err(|error| at("write", &index.path)(error.into()))?;
+    push_lines(&mut text, &[line]).map_err(|error| at("write", index.path())(error.into()))?;
     index.append(&text)?;
     index.sync()?;
-    disk.sync_dir(dir).map_err(at("make durable", dir))
+    fs.sync_dirs(dir, &[dir]).map_err(at("make durable", dir))
 }
 
 /// A compressor for frames as the format wants them.
@@ -128,11 +127,11 @@ pub(super) struct Large {
 
 #[derive(Debug)]
 pub(super) struct Growing {
-    disk: Arc<dyn BundleDisk>,
+    fs: Arc<dyn Fs>,
     dir: PathBuf,
     pub(super) number: u32,
-    pub(super) bundle: Growth,
-    pub(super) manifest: Growth,
+    pub(super) bundle: AppendLog,
+    pub(super) manifest: AppendLog,
     pub(super) frames: Vec<Frame>,
     pub(super) seen: Seen,
     pub(super) extent: Extent,
@@ -144,13 +143,13 @@ pub(super) struct Growing {
 
 impl Growing {
     /// Opens the bundle `number` with what is there, which must have been recovered.
-    pub(super) fn open(disk: &Arc<dyn BundleDisk>, dir: &Path, number: u32) -> Result<Self, StoreError> {
-        let bundle = Growth::open(disk, dir.join(names::bundle(number) + names::PARTIAL))?;
-        let manifest = Growth::open(disk, dir.join(names::growing_manifest(number)))?;
-        disk.sync_dir(dir).map_err(at("make durable", dir))?;
-        let sums = (bundle.len == 0).then(Sums::default);
+    pub(super) fn open(fs: &Arc<dyn Fs>, dir: &Path, number: u32) -> Result<Self, StoreError> {
+        let bundle = AppendLog::open(Arc::clone(fs), dir.join(names::bundle(number) + names::PARTIAL))?;
+        let manifest = AppendLog::open(Arc::clone(fs), dir.join(names::growing_manifest(number)))?;
+        fs.sync_dirs(dir, &[dir]).map_err(at("make durable", dir))?;
+        let sums = bundle.is_empty().then(Sums::default);
         Ok(Self {
-            disk: disk.clone(),
+            fs: Arc::clone(fs),
             dir: dir.to_owned(),
             number,
             bundle,
@@ -184,7 +183,7 @@ impl Growing {
         data: &[u8],
         members: impl IntoIterator<Item = (BundleMember, u32, u32)>,
     ) -> Result<(), StoreError> {
-        let mut offset = self.bundle.len;
+        let mut offset = self.bundle.len();
         self.write(data)?;
         for (member, len, size) in members {
             self.place(member, Frame { offset, len, size });
@@ -208,9 +207,9 @@ impl Growing {
         mut large: Large,
         level: i32,
     ) -> Result<(), StoreError> {
-        let offset = self.bundle.len;
+        let offset = self.bundle.len();
         let size = tar::framed_size(&member.bundle_member, large.size);
-        let path = self.bundle.path.clone();
+        let path = self.bundle.path().to_owned();
         let mut headers = Vec::new();
         tar::write_headers(&mut headers, &member.bundle_member, large.size);
         let sums = self.sums.clone();
@@ -230,7 +229,7 @@ impl Growing {
             encoder.finish().map(|_| ())
         });
         packed.map_err(at("append to", &path))?;
-        if stored::is_suspicious(size, self.bundle.len - offset) {
+        if stored::is_suspicious(size, self.bundle.len() - offset) {
             self.bundle.cut(offset)?;
             self.sums = sums;
             large.file.seek(SeekFrom::Start(start)).map_err(at("read for", &path))?;
@@ -239,7 +238,7 @@ impl Growing {
             let mut plain = headers.as_slice().chain(data).chain(io::repeat(0).take(padding));
             stored::store(&mut plain, size, &mut Into(self)).map_err(at("append to", &path))?;
         }
-        let len = u32::try_from(self.bundle.len - offset).unwrap_or(u32::MAX);
+        let len = u32::try_from(self.bundle.len() - offset).unwrap_or(u32::MAX);
         self.place(member, Frame { offset, len, size: u32::try_from(size).unwrap_or(u32::MAX) });
         Ok(())
     }
@@ -261,41 +260,41 @@ impl Growing {
             return Ok(());
         }
         let mut text = Vec::with_capacity(members.len() * 400);
-        push_lines(&mut text, members).map_err(|error| at("write", &self.manifest.path)(error.into()))?;
+        push_lines(&mut text, members).map_err(|error| at("write", self.manifest.path())(error.into()))?;
         self.manifest.append(&text)?;
-        self.manifest.sync()
+        Ok(self.manifest.sync()?)
     }
 
     /// Ends the bundle and gives it its final name. Nothing may be pending.
     pub(super) fn seal(mut self, level: i32) -> Result<(), StoreError> {
         let mut end = compressor(level)
             .and_then(|mut compressor| compressor.compress(&tar::END))
-            .map_err(at("pack the end of", &self.bundle.path))?;
+            .map_err(at("pack the end of", self.bundle.path()))?;
         let len = u32::try_from(end.len()).unwrap_or(u32::MAX);
-        self.frames.push(Frame { offset: self.bundle.len, len, size: 1024 });
+        self.frames.push(Frame { offset: self.bundle.len(), len, size: 1024 });
         end.extend_from_slice(&zframe::table(&self.frames));
         self.write(&end)?;
         self.bundle.sync()?;
         let sums = match self.sums.take() {
             Some(sums) => sums,
-            None => Sums::of_file(&self.bundle.path)?,
+            None => Sums::of_file(self.bundle.path())?,
         };
         let final_path = self.dir.join(names::bundle(self.number));
-        publish(&*self.disk, &self.dir, &self.bundle.path, &final_path)?;
+        publish(&*self.fs, &self.dir, self.bundle.path(), &final_path)?;
         let manifest = self.dir.join(self.extent.manifest_name(self.number));
-        publish(&*self.disk, &self.dir, &self.manifest.path, &manifest)?;
-        append_to_index(&self.disk, &self.dir, self.number, &self.extent, &sums, self.bundle.len)
+        publish(&*self.fs, &self.dir, self.manifest.path(), &manifest)?;
+        append_to_index(&self.fs, &self.dir, self.number, &self.extent, &sums, self.bundle.len())
     }
 }
 
 /// Gives a file its final name, which must be free.
-pub(super) fn publish(disk: &dyn BundleDisk, dir: &Path, from: &Path, to: &Path) -> Result<(), StoreError> {
+pub(super) fn publish(fs: &dyn Fs, dir: &Path, from: &Path, to: &Path) -> Result<(), StoreError> {
     if std::fs::symlink_metadata(to).is_ok() {
         let taken = io::Error::new(io::ErrorKind::AlreadyExists, "a sealed bundle is never written again");
         return Err(at("publish", to)(taken));
     }
-    disk.rename(from, to).map_err(at("publish", to))?;
-    disk.sync_dir(dir).map_err(at("make durable", dir))
+    fs.rename(from, to).map_err(at("publish", to))?;
+    fs.sync_dirs(dir, &[dir]).map_err(at("make durable", dir))
 }
 
 /// Lets an encoder write into the bundle.

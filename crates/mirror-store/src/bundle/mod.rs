@@ -41,7 +41,6 @@ mod contract;
 mod crash;
 #[cfg(test)]
 mod cuts;
-mod disk;
 mod fault;
 mod find;
 mod growing;

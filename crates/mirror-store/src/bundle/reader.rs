@@ -1,9 +1,9 @@
-use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use mirror_fs::{FileReader, ReadAt};
 use zstd::bulk::Decompressor;
 
 use super::fault::{BundleFault, Trouble};
@@ -14,7 +14,6 @@ use super::record::BundleMember;
 use super::stream::FrameStream;
 use super::tar::{self, Step};
 use super::zframe::{self, Frame, HEAD, Head};
-use crate::disk::patient;
 use crate::error::{StoreError, at};
 
 /// Frames that unpack to more than this are not unpacked in memory.
@@ -27,7 +26,7 @@ const AT_ONCE: u64 = 2 << 20;
 #[derive(Debug)]
 pub struct BundleReader {
     path: PathBuf,
-    file: File,
+    source: Box<dyn ReadAt>,
     len: u64,
     sealed: bool,
     limits: BundleLimits,
@@ -101,9 +100,9 @@ impl FrameBuffers {
     }
 }
 
-/// A piece of a file, read by position.
+/// A piece of a bundle, read by position.
 pub(super) struct Piece<'a> {
-    file: &'a File,
+    source: &'a dyn ReadAt,
     offset: u64,
     end: u64,
 }
@@ -112,20 +111,10 @@ impl Read for Piece<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
         let len = out.len().min(left);
-        let n = read_at(self.file, &mut out[..len], self.offset)?;
+        let n = self.source.read_at(&mut out[..len], self.offset)?;
         self.offset += n as u64;
         Ok(n)
     }
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, out, offset)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, out, offset)
 }
 
 impl BundleReader {
@@ -134,13 +123,19 @@ impl BundleReader {
     /// # Errors
     /// When it cannot be opened or is no regular file.
     pub fn open(path: &Path, limits: BundleLimits) -> Result<Self, StoreError> {
-        let file = patient(|| crate::store::open_plain(path)).map_err(at("open the bundle", path))?;
-        let meta = file.metadata().map_err(at("look at", path))?;
-        if !meta.is_file() {
-            return Err(StoreError::Strange { path: path.to_owned(), expected: "a regular file" });
-        }
+        let file =
+            mirror_fs::patient(|| mirror_fs::open_to_read(path)).map_err(at("open the bundle", path))?;
+        let strange = || StoreError::Strange { path: path.to_owned(), expected: "a regular file" };
+        let file = FileReader::of(file).map_err(at("look at", path))?.ok_or_else(strange)?;
+        Ok(Self::of(Box::new(file), path, limits))
+    }
+
+    /// Reads a bundle that is open already. `path` is what errors call it; where it ends in `.partial` the bundle may
+    /// still grow.
+    #[must_use]
+    pub fn of(source: Box<dyn ReadAt>, path: &Path, limits: BundleLimits) -> Self {
         let sealed = path.to_str().is_none_or(|path| !path.ends_with(PARTIAL));
-        Ok(Self { path: path.to_owned(), file, len: meta.len(), sealed, limits })
+        Self { path: path.to_owned(), len: source.len(), source, sealed, limits }
     }
 
     /// The path that was opened.
@@ -176,7 +171,7 @@ impl BundleReader {
     }
 
     pub(super) fn piece(&self, offset: u64, end: u64) -> Piece<'_> {
-        Piece { file: &self.file, offset, end }
+        Piece { source: &*self.source, offset, end }
     }
 
     fn read_exact_at(&self, out: &mut [u8], offset: u64) -> Result<(), StoreError> {
@@ -434,7 +429,7 @@ impl BundleReader {
     /// Whether a frame is likely to be read without waiting for the disk.
     #[must_use]
     pub fn is_at_hand(&self, offset: u64, len: u64) -> bool {
-        let here = |offset| crate::held::read_at_once(&self.file, &mut [0], offset).is_ok_and(|read| read);
+        let here = |offset| self.source.read_at_once(&mut [0], offset).is_ok_and(|read| read);
         here(offset) && here(offset.saturating_add(len.saturating_sub(1)))
     }
 

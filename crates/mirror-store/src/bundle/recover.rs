@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mirror_checksum::Hasher;
+use mirror_fs::{AppendLog, Fs};
 use mirror_types::{BundleNumber, MirrorId, Sha256};
 
-use super::disk::{BundleDisk, Growth};
 use super::fault::{BundleFault, Trouble};
 use super::growing::{Extent, Growing, Sums, append_to_index, publish};
 use super::limits::BundleLimits;
@@ -34,7 +34,7 @@ pub struct BundleReport {
 
 /// What recovery needs to know.
 pub(super) struct Recovery<'a> {
-    pub(super) disk: &'a Arc<dyn BundleDisk>,
+    pub(super) fs: &'a Arc<dyn Fs>,
     pub(super) dir: &'a Path,
     pub(super) base_url: &'a str,
     pub(super) verify_committed: bool,
@@ -115,8 +115,8 @@ impl Recovery<'_> {
             let reason = "the file is none of this system's".to_owned();
             return Err(StoreError::bundle(&path, None, None, BundleFault::Line { line: 1, reason }));
         }
-        let mut file = Growth::open(self.disk, path)?;
-        if good < file.len {
+        let mut file = AppendLog::open(Arc::clone(self.fs), path)?;
+        if good < file.len() {
             file.cut(good)?;
             file.sync()?;
             self.report.repaired.push(names::INDEX.to_owned());
@@ -149,11 +149,11 @@ impl Recovery<'_> {
         }
         if grows {
             let to = self.dir.join(extent.manifest_name(number));
-            publish(&**self.disk, self.dir, manifest, &to)?;
+            publish(&**self.fs, self.dir, manifest, &to)?;
         }
         if !is_listed() {
             let len = fs::metadata(&one.path).map_err(at("look at", &one.path))?.len();
-            append_to_index(self.disk, self.dir, number, &extent, &Sums::of_file(&one.path)?, len)?;
+            append_to_index(self.fs, self.dir, number, &extent, &Sums::of_file(&one.path)?, len)?;
         }
         self.report.repaired.push(one.name.clone());
         Ok(())
@@ -163,12 +163,12 @@ impl Recovery<'_> {
         // The bundle gets its final name before its manifest does; whoever renamed it back did not.
         let expected = self.dir.join(names::growing_manifest(number));
         if let Some(manifest) = one.manifest.as_ref().filter(|path| **path != expected) {
-            publish(&**self.disk, self.dir, manifest, &expected)?;
+            publish(&**self.fs, self.dir, manifest, &expected)?;
         }
         let (members, good) = if expected.exists() { whole_lines(&expected)? } else { (Vec::new(), 0) };
-        let mut growing = Growing::open(self.disk, self.dir, number)?;
+        let mut growing = Growing::open(self.fs, self.dir, number)?;
         growing.manifest.cut(good)?;
-        let reader = BundleReader::open(&growing.bundle.path.clone(), BundleLimits::default())?;
+        let reader = BundleReader::open(growing.bundle.path(), BundleLimits::default())?;
         let committed = self.committed(&mut growing, &reader, &members)?;
         self.tail(&mut growing, &reader, committed)?;
         Ok(growing)
@@ -244,7 +244,7 @@ impl Recovery<'_> {
                 Err(trouble) => return Err(told(reader.path(), None, Some(end), trouble)),
             }
         }
-        self.report.cut_bytes += growing.bundle.len - end;
+        self.report.cut_bytes += growing.bundle.len() - end;
         growing.bundle.cut(end)?;
         growing.bundle.sync()?;
         let found: Vec<BundleMember> = found.into_iter().map(|(member, _)| member).collect();

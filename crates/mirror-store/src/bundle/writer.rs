@@ -1,13 +1,13 @@
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use mirror_fs::{FileLock, Fs, LocalFs, SyncMode};
 use mirror_types::{MirrorId, ReleaseId, Sha256};
 
-use super::disk::{BundleDisk, Real};
 use super::fault::BundleFault;
 use super::growing::{Growing, Large};
 use super::limits::MAX_MEMBER_BYTES;
@@ -128,7 +128,7 @@ pub struct BundleWriter {
     threads: Vec<JoinHandle<()>>,
     dir: PathBuf,
     mirror: Option<MirrorId>,
-    _lock: File,
+    _lock: FileLock,
 }
 
 /// Refuses a directory in which a bundle names another mirror as its owner. Reads the first line of each bundle's
@@ -169,21 +169,26 @@ impl BundleWriter {
     /// `Locked` when another writer holds it; an integrity fault when a committed member is not whole any more;
     /// what the disk refuses.
     pub fn open(dir: &Path, options: BundleOptions) -> Result<(Self, BundleReport), StoreError> {
-        Self::on(Arc::new(Real), dir, options)
+        Self::open_on(Arc::new(LocalFs::new(SyncMode::EachFile)), dir, options)
     }
 
-    pub(crate) fn on(
-        disk: Arc<dyn BundleDisk>,
+    /// Opens a directory of bundles as [`BundleWriter::open`] does, and changes it through `fs`: for tests that
+    /// simulate faults.
+    ///
+    /// # Errors
+    /// As [`BundleWriter::open`].
+    pub fn open_on(
+        fs: Arc<dyn Fs>,
         dir: &Path,
         options: BundleOptions,
     ) -> Result<(Self, BundleReport), StoreError> {
-        fs::create_dir_all(dir).map_err(at("create", dir))?;
+        mirror_fs::make_dir_all(dir).map_err(at("create", dir))?;
         let lock = crate::store::lock(dir, &dir.join(names::LOCK))?;
         if let Some(mirror) = options.mirror {
             refuse_others(dir, mirror)?;
         }
         let mut recovery = Recovery {
-            disk: &disk,
+            fs: &fs,
             dir,
             base_url: &options.base_url,
             verify_committed: options.verify_committed,
@@ -209,7 +214,7 @@ impl BundleWriter {
         }
         let mirror = options.mirror;
         let appender = Appender {
-            disk,
+            fs,
             dir: dir.to_owned(),
             options,
             growing,
@@ -351,7 +356,7 @@ fn spawn(name: &str, dir: &Path, work: impl FnOnce() + Send + 'static) -> Result
 
 /// The one thread that writes.
 struct Appender {
-    disk: Arc<dyn BundleDisk>,
+    fs: Arc<dyn Fs>,
     dir: PathBuf,
     options: BundleOptions,
     growing: Option<Growing>,
@@ -430,14 +435,14 @@ impl Appender {
     }
 
     fn len(&self) -> u64 {
-        self.growing.as_ref().map_or(0, |growing| growing.bundle.len)
+        self.growing.as_ref().map_or(0, |growing| growing.bundle.len())
     }
 
     fn growing(&mut self) -> Result<&mut Growing, StoreError> {
         match &mut self.growing {
             Some(growing) => Ok(growing),
             none => {
-                let growing = Growing::open(&self.disk, &self.dir, self.next)?;
+                let growing = Growing::open(&self.fs, &self.dir, self.next)?;
                 self.next += 1;
                 Ok(none.insert(growing))
             }
