@@ -1,7 +1,9 @@
-use std::fs::{File, TryLockError};
-use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
 
+use mirror_fs::{AppendLog, FileError, FileLock, Fs, LocalFs, LockFault, SyncMode};
 use mirror_types::MirrorId;
 use serde::Serialize;
 
@@ -12,10 +14,8 @@ use crate::shape::{ManifestShape, Tail, shape_of, tail};
 /// Appends to a manifest. What was there stays.
 #[derive(Debug)]
 pub struct ManifestWriter {
-    file: File,
-    _lock: Lock,
-    path: PathBuf,
-    len: u64,
+    log: AppendLog,
+    _lock: FileLock,
     mirror: MirrorId,
 }
 
@@ -35,6 +35,10 @@ pub(crate) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Err
     }
 }
 
+fn log_fault(error: FileError) -> ManifestError {
+    at(error.doing, &error.path)(error.source)
+}
+
 impl ManifestWriter {
     /// Opens or makes the manifest of the mirror `mirror`, and holds it against every other writer until the
     /// value is dropped. A last line without its newline, or that is no record, is cut; anything but a manifest
@@ -44,9 +48,21 @@ impl ManifestWriter {
     /// When the file is no manifest, its last record is another mirror's, another run holds it, or the disk
     /// refuses.
     pub fn open(path: &Path, mirror: MirrorId) -> Result<(Self, OpenReport), ManifestError> {
+        Self::open_on(Arc::new(LocalFs::new(SyncMode::EachFile)), path, mirror)
+    }
+
+    /// Opens or makes a manifest as [`ManifestWriter::open`] does, and changes it through `fs`: for tests that simulate
+    /// faults.
+    ///
+    /// # Errors
+    /// As [`ManifestWriter::open`].
+    pub fn open_on(
+        fs: Arc<dyn Fs>,
+        path: &Path,
+        mirror: MirrorId,
+    ) -> Result<(Self, OpenReport), ManifestError> {
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            #[expect(clippy::disallowed_methods, reason = "the manifest may stand outside the mirror")]
-            std::fs::create_dir_all(dir).map_err(at("make the directory of", path))?;
+            mirror_fs::make_dir_all(dir).map_err(at("make the directory of", path))?;
         }
         match std::fs::symlink_metadata(path) {
             Ok(meta) if meta.is_dir() => {
@@ -58,24 +74,21 @@ impl ManifestWriter {
             Ok(meta) if !meta.is_file() => return Err(ManifestError::Strange { path: path.to_owned() }),
             _ => {}
         }
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut file = mirror_fs::open(path, &mut options).map_err(at("open", path))?;
+        let mut file = fs.open_to_append(path).map_err(at("open", path))?;
         let lock = lock(&file, path)?;
         let found = file.seek(SeekFrom::End(0)).map_err(at("measure", path))?;
         let len = own_records(&mut file, found, path, mirror)?;
-        if len < found {
-            file.set_len(len).map_err(at("cut", path))?;
-        }
-        file.seek(SeekFrom::Start(len)).map_err(at("find the end of", path))?;
+        file.seek(SeekFrom::Start(found)).map_err(at("find the end of", path))?;
+        let mut log = AppendLog::of(fs, file, path.to_owned()).map_err(log_fault)?;
+        log.cut(len).map_err(log_fault)?;
         let report = OpenReport { torn_bytes_cut: found - len, len };
-        Ok((Self { file, _lock: lock, path: path.to_owned(), len, mirror }, report))
+        Ok((Self { log, _lock: lock, mirror }, report))
     }
 
     /// Returns the path of the manifest, as it was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.log.path()
     }
 
     /// Appends records with one write, as this mirror's; returns the new length. Not durable before
@@ -88,12 +101,11 @@ impl ManifestWriter {
         let mut text = Vec::with_capacity(records.len() * 640);
         for record in records {
             serde_json::to_writer(&mut text, &Owned { record, mirror: self.mirror })
-                .map_err(|error| at("write", &self.path)(error.into()))?;
+                .map_err(|error| at("write", self.log.path())(error.into()))?;
             text.push(b'\n');
         }
-        self.file.write_all(&text).map_err(at("append to", &self.path))?;
-        self.len += text.len() as u64;
-        Ok(self.len)
+        self.log.append(&text).map_err(log_fault)?;
+        Ok(self.log.len())
     }
 
     /// Makes what was appended durable. A failure is final: the run must end.
@@ -101,28 +113,17 @@ impl ManifestWriter {
     /// # Errors
     /// When the disk refuses.
     pub fn sync(&mut self) -> Result<(), ManifestError> {
-        self.file.sync_data().map_err(at("make durable", &self.path))
+        self.log.sync().map_err(log_fault)
     }
 }
 
 /// Keeps every other writer out for as long as it lives.
-#[derive(Debug)]
-struct Lock(File);
-
-/// Unlocks explicitly: a freshly forked child shares the descriptor until it execs.
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = self.0.unlock();
-    }
-}
-
-fn lock(file: &File, path: &Path) -> Result<Lock, ManifestError> {
+fn lock(file: &File, path: &Path) -> Result<FileLock, ManifestError> {
     let own = lockable(file, path).map_err(at("open the lock of", path))?;
-    match own.try_lock() {
-        Ok(()) => Ok(Lock(own)),
-        Err(TryLockError::WouldBlock) => Err(ManifestError::Busy { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(at("lock", path)(error)),
-    }
+    FileLock::of(own, path).map_err(|fault| match fault {
+        LockFault::Held { .. } => ManifestError::Busy { path: path.to_owned() },
+        LockFault::Open(error) | LockFault::Lock(error) => at("lock", path)(error),
+    })
 }
 
 #[cfg(unix)]
@@ -135,8 +136,9 @@ fn lockable(file: &File, _: &Path) -> io::Result<File> {
 fn lockable(_: &File, path: &Path) -> io::Result<File> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
-    #[expect(clippy::disallowed_methods, reason = "the manifest is this crate's own file")]
-    File::options().read(true).write(true).create(true).truncate(false).open(Path::new(&beside))
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    mirror_fs::open(Path::new(&beside), &mut options)
 }
 
 /// A record, and whose it is.

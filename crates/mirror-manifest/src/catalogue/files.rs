@@ -9,7 +9,7 @@ use crate::writer::at;
 
 /// A database, with what SQLite keeps beside it.
 pub(super) fn remove_all(path: &Path) -> Result<(), ManifestError> {
-    files_of(path).iter().try_for_each(|file| remove(file))
+    files_of(path).iter().try_for_each(|file| mirror_fs::remove(file).map_err(at("remove the old", file)))
 }
 
 /// Refuses what is no database of SQLite, which may take a file of a few bytes for an empty one, and one that claims
@@ -70,12 +70,4 @@ fn files_of(path: &Path) -> [PathBuf; 4] {
         file.push(suffix);
         file.into()
     })
-}
-
-#[expect(clippy::disallowed_methods, reason = "the catalogue is this crate's own file")]
-fn remove(path: &Path) -> Result<(), ManifestError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove the old", path)(error)),
-        _ => Ok(()),
-    }
 }

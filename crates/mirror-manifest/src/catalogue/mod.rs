@@ -462,8 +462,7 @@ impl Catalogue {
         check_plain(path)?;
         // What SQLite left beside the old one must not be taken for the new one's.
         remove_all(path)?;
-        #[expect(clippy::disallowed_methods, reason = "the catalogue is this crate's own file")]
-        std::fs::rename(made, path).map_err(at("publish", path))
+        mirror_fs::rename(made, path).map_err(at("publish", path))
     }
 
     /// Removes a catalogue, with what SQLite keeps beside it. It must be closed.

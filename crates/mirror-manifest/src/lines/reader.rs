@@ -3,6 +3,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mirror_fs::{FileError, read_exact_at};
 use mirror_types::index_path;
 
 use super::{HEAD, IndexFileRow, TextDigest, file_of};
@@ -27,6 +28,11 @@ pub(super) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Err
         Some(_) => ManifestError::Strange { path: path.to_owned() },
         None => ManifestError::Lines { doing, path: path.to_owned(), source },
     }
+}
+
+/// Says what was being done to the file of lines.
+pub(super) fn log_fault(error: FileError) -> ManifestError {
+    at(error.doing, &error.path)(error.source)
 }
 
 impl LinesReader {
@@ -136,22 +142,4 @@ fn row_of(frame: &[u8], frame_offset: u64) -> Option<IndexFileRow> {
         frame_offset,
         frame_len: frame.len() as u64,
     })
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !out.is_empty() {
-        let n = std::os::windows::fs::FileExt::seek_read(file, out, offset)?;
-        if n == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        out = &mut out[n..];
-        offset += n as u64;
-    }
-    Ok(())
 }

@@ -1,16 +1,17 @@
-#![expect(clippy::disallowed_methods, reason = "the file of lines is this crate's own")]
-
 use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
+use mirror_fs::{AppendLog, Fs, LocalFs, SyncMode};
+use mirror_types::FaultKind;
+
 use super::packer::PackedLines;
-use super::reader::{LinesReader, at};
+use super::reader::{LinesReader, at, log_fault};
 use super::{HEAD, IndexFileRow, file_of, generation_of};
 use crate::catalogue::{Catalogue, LinesState};
 use crate::error::ManifestError;
-use mirror_types::FaultKind;
 
 /// Below this, what is of no use is left where it is, bytes.
 const LITTLE: u64 = 4 << 20;
@@ -21,9 +22,7 @@ const AT_ONCE: usize = 1 << 20;
 #[derive(Debug)]
 pub struct LinesWriter {
     dir: PathBuf,
-    file: File,
-    path: PathBuf,
-    end: u64,
+    log: AppendLog,
 }
 
 /// What was found when the file of lines was opened.
@@ -63,26 +62,25 @@ impl LinesWriter {
         if verify && !report.lost {
             report.damaged = writer.verify(catalogue)?;
         }
-        remove_others(dir, &writer.path)?;
+        remove_others(dir, writer.log.path())?;
         Ok((writer, report))
     }
 
     /// The file as the catalogue knows it; what is behind the last row is cut.
     fn reopen(dir: &Path, state: LinesState) -> Result<Option<Self>, ManifestError> {
         let path = file_of(dir, state.generation);
-        let file = match mirror_fs::open(&path, File::options().read(true).write(true)) {
+        let file = match mirror_fs::open_to_read(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(at("open", &path)(error)),
         };
         let end = state.end.max(HEAD.len() as u64);
-        let reader = LinesReader::of(file.try_clone().map_err(at("open", &path))?, &path, state.generation);
-        if !reader.holds(end)? {
+        if !LinesReader::of(file, &path, state.generation).holds(end)? {
             return Ok(None);
         }
-        file.set_len(end).map_err(at("cut", &path))?;
-        (&file).seek(SeekFrom::Start(end)).map_err(at("find the end of", &path))?;
-        Ok(Some(Self { dir: dir.to_owned(), file, path, end }))
+        let mut log = AppendLog::open(disk(), path).map_err(log_fault)?;
+        log.cut(end).map_err(log_fault)?;
+        Ok(Some(Self { dir: dir.to_owned(), log }))
     }
 
     /// Begins a file of the next number with what is whole of `rows`, and lets the catalogue know it;
@@ -94,9 +92,8 @@ impl LinesWriter {
     ) -> Result<(Self, u64), ManifestError> {
         let generation = generations(dir)?.into_iter().max().unwrap_or(0) + 1;
         let path = file_of(dir, generation);
-        let file = mirror_fs::open(&path, File::options().read(true).write(true).create_new(true));
-        let file = file.map_err(at("create", &path))?;
-        let mut writer = Self { dir: dir.to_owned(), file, path, end: 0 };
+        let log = AppendLog::create(disk(), path).map_err(log_fault)?;
+        let mut writer = Self { dir: dir.to_owned(), log };
         writer.write(HEAD)?;
         let (mut rows, mut damaged, began_anew) = (Vec::new(), 0, keep.is_none());
         if let Some((reader, mut old)) = keep {
@@ -106,7 +103,7 @@ impl LinesWriter {
                 let frame = reader.frame(&row).and_then(|frame| reader.unpack(&row, &frame).map(|_| frame));
                 match frame {
                     Ok(frame) => {
-                        row.frame_offset = writer.end + waiting.len() as u64;
+                        row.frame_offset = writer.log.len() + waiting.len() as u64;
                         waiting.extend_from_slice(&frame);
                         rows.push(row);
                     }
@@ -121,8 +118,8 @@ impl LinesWriter {
             writer.write(&waiting)?;
         }
         writer.sync()?;
-        sync_dir(dir)?;
-        let state = LinesState { generation, end: writer.end, dead: 0 };
+        mirror_fs::sync_dir(dir).map_err(at("make durable the directory of", dir))?;
+        let state = LinesState { generation, end: writer.log.len(), dead: 0 };
         catalogue.replace_lines(state, &rows, !began_anew && damaged == 0)?;
         Ok((writer, damaged))
     }
@@ -140,7 +137,7 @@ impl LinesWriter {
                 path: file.path.clone(),
                 digest: file.digest,
                 size: file.size,
-                frame_offset: self.end + waiting.len() as u64,
+                frame_offset: self.log.len() + waiting.len() as u64,
                 frame_len: file.packed_bytes(),
             });
             waiting.extend_from_slice(&file.frame);
@@ -165,7 +162,7 @@ impl LinesWriter {
 
     fn finish_above(self, little: u64, catalogue: &mut Catalogue) -> Result<(), ManifestError> {
         match catalogue.lines_state()? {
-            Some(state) if state.dead > little && state.dead > self.end / 2 => self.compact(catalogue),
+            Some(state) if state.dead > little && state.dead > self.log.len() / 2 => self.compact(catalogue),
             _ => Ok(()),
         }
     }
@@ -174,7 +171,7 @@ impl LinesWriter {
         let mut rows = Vec::new();
         catalogue.index_files(&mut |row| rows.push(row))?;
         let (writer, _) = Self::replace(&self.dir, catalogue, Some((self.reader()?, rows)))?;
-        remove_others(&self.dir, &writer.path)
+        remove_others(&self.dir, writer.log.path())
     }
 
     /// Checks every frame on all processors; gives the number of damaged ones, which have no row any more.
@@ -188,7 +185,7 @@ impl LinesWriter {
             let parts: Vec<_> =
                 rows.chunks(part).map(|rows| scope.spawn(|| are_whole(&reader, rows))).collect();
             parts.into_iter().try_fold(true, |whole, part| {
-                let failed = || at("check", &self.path)(io::Error::other("a thread panicked"));
+                let failed = || at("check", self.log.path())(io::Error::other("a thread panicked"));
                 Ok::<_, ManifestError>(part.join().map_err(|_| failed())?? && whole)
             })
         })?;
@@ -202,17 +199,16 @@ impl LinesWriter {
 
     /// Opened anew: where reading at an offset moves a position, it must not be the one of writing.
     fn reader(&self) -> Result<LinesReader, ManifestError> {
-        Ok(LinesReader::of(File::open(&self.path).map_err(at("open", &self.path))?, &self.path, 0))
+        let path = self.log.path();
+        Ok(LinesReader::of(File::open(path).map_err(at("open", path))?, path, 0))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), ManifestError> {
-        self.file.write_all(bytes).map_err(at("append to", &self.path))?;
-        self.end += bytes.len() as u64;
-        Ok(())
+        self.log.append(bytes).map_err(log_fault)
     }
 
     fn sync(&self) -> Result<(), ManifestError> {
-        self.file.sync_data().map_err(at("make durable", &self.path))
+        self.log.sync().map_err(log_fault)
     }
 }
 
@@ -251,24 +247,18 @@ fn remove_others(dir: &Path, own: &Path) -> Result<(), ManifestError> {
     for entry in std::fs::read_dir(dir).map_err(at("list the directory of", dir))?.flatten() {
         let path = entry.path();
         if path != own && entry.file_name().to_str().is_some_and(|name| generation_of(name).is_some()) {
-            std::fs::remove_file(&path).map_err(at("remove", &path))?;
+            mirror_fs::remove(&path).map_err(at("remove", &path))?;
         }
     }
     Ok(())
 }
 
-#[cfg(unix)]
-fn sync_dir(dir: &Path) -> Result<(), ManifestError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(at("make durable the directory of", dir))
-}
-
-/// Directories cannot be synced here.
-#[cfg(not(unix))]
-fn sync_dir(_: &Path) -> Result<(), ManifestError> {
-    Ok(())
+fn disk() -> Arc<dyn Fs> {
+    Arc::new(LocalFs::new(SyncMode::EachFile))
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests damage files of their own")]
 mod tests {
     use super::super::{LinePacker, TextDigest};
     use super::*;
