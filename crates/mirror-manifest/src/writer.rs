@@ -79,6 +79,10 @@ impl ManifestWriter {
         let found = file.seek(SeekFrom::End(0)).map_err(at("measure", path))?;
         let len = own_records(&mut file, found, path, mirror)?;
         file.seek(SeekFrom::Start(found)).map_err(at("find the end of", path))?;
+        if found == 0 {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            fs.sync_dirs(dir, &[dir]).map_err(at("make durable the directory of", path))?;
+        }
         let mut log = AppendLog::of(fs, file, path.to_owned()).map_err(log_fault)?;
         log.cut(len).map_err(log_fault)?;
         let report = OpenReport { torn_bytes_cut: found - len, len };
@@ -208,9 +212,9 @@ pub fn read_from<E: From<ManifestError>>(
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
+    use mirror_fs::sim::{Loss, Simulator};
     use mirror_types::FaultKind;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -289,6 +293,44 @@ mod tests {
         assert_eq!(error.kind(), FaultKind::Usage, "{error}");
         assert_eq!(std::fs::read(&path).expect("read"), before);
         assert!(open(MIRROR).is_ok());
+    }
+
+    /// Records are promised once they are synced: whatever a crash takes then, they are there, and what was torn behind
+    /// them is cut.
+    #[test]
+    fn after_any_step_a_crash_keeps_what_was_synced() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("m");
+        let sim = Simulator::new(dir.path(), Arc::new(LocalFs::unsynced())).expect("simulator");
+        let mut promises = vec![(0, 0)];
+        for run in 0..2 {
+            let (mut writer, _) =
+                ManifestWriter::open_on(Arc::new(sim.clone()), &path, MIRROR).expect("open");
+            for batch in 0..2 {
+                let kept = (run * 2 + batch) * 3;
+                writer.append(&[record(kept), record(kept + 1)]).expect("append");
+                writer.append(&[record(kept + 2)]).expect("append");
+                writer.sync().expect("sync");
+                promises.push((sim.count(), kept + 3));
+            }
+        }
+        let steps = sim.steps();
+        assert_eq!(steps.len(), 2 * 7 + 1, "{steps:?}");
+        let mut disk = sim.start();
+        for (at, step) in steps.iter().enumerate() {
+            disk.apply(step);
+            let promised = promises.iter().filter(|(steps, _)| *steps <= at + 1).map(|(_, kept)| *kept).max();
+            for loss in Loss::ALL {
+                let left = tempfile::tempdir().expect("dir");
+                disk.lay_down(loss, left.path()).expect("lay down");
+                let path = left.path().join("m");
+                drop(ManifestWriter::open(&path, MIRROR).expect("open again"));
+                let found = all(&path);
+                let what = format!("{loss:?} after step {at}: {step:.60?}");
+                assert!(found.len() as u64 >= promised.unwrap_or(0), "{what}: {} records", found.len());
+                assert!(found.into_iter().eq((0..).map(owned).take(all(&path).len())), "{what}");
+            }
+        }
     }
 
     #[test]
