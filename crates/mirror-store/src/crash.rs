@@ -78,7 +78,7 @@ fn assert_always_safe(sim: &Simulator, promises: &Promises, steps: &[Step]) {
             .flat_map(|(_, paths)| *paths)
             .copied()
             .collect();
-        assert_safe(&disk, &promised, &format!("after step {done}: {step:.60?}"));
+        assert_safe(&disk, &promised, &format!("after step {done}: {step:?}"));
     }
 }
 
