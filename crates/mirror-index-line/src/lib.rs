@@ -7,16 +7,25 @@
 //! - [`IndexLine::skim`] reads those four fields, and passes over all others by their quotes and brackets: some
 //!   gigabytes a second. A fault inside of what it passes over is not found; a torn line always is.
 //! - [`IndexLine::parse`] reads the same fields, and refuses a line that is no JSON to its last byte.
-//! - [`IndexLine::requirements`] reads the rest, once somebody asks.
+//! - [`IndexLine::requirements`], [`IndexLine::pubtime`] and others read the rest, once somebody asks;
+//!   [`IndexLine::field`] gives any field as it stands in the line.
+//! - [`CheckedLine::read`] is for whoever writes a line into another document: it takes nothing on trust, text inside
+//!   of unknown fields included.
 //! - [`records`] gives those lines of a file that are of a release that can be mirrored.
 
+mod checked;
+mod error;
 mod file;
 mod line;
 mod requirements;
+mod scanner;
 mod skim;
 #[cfg(test)]
 mod tests;
 
+pub use checked::CheckedLine;
+pub use error::LineError;
 pub use file::{crate_of, is_like_a_line, lines, records};
 pub use line::{IndexLine, InvalidLine};
 pub use requirements::{Dependency, Requirements};
+pub use scanner::{JsonText, MAX_DEPTH, Scanner};

@@ -3,6 +3,8 @@ use std::borrow::Cow;
 use mirror_types::{CrateName, IndexRecord, ReleaseId, Sha256, VersionText};
 use serde::Deserialize;
 
+use crate::checked::{field, said};
+use crate::error::LineError;
 use crate::requirements::Requirements;
 use crate::skim::skim;
 
@@ -84,6 +86,43 @@ impl<'a> IndexLine<'a> {
     pub fn record(&self) -> Option<IndexRecord> {
         let cksum = Sha256::from_hex(&self.cksum).ok()?;
         Some(IndexRecord { id: self.release()?, cksum, yanked: self.yanked })
+    }
+
+    /// Returns the JSON of a field, as it stands in the line; of several fields of that name the last. Reads all of the
+    /// line, each time.
+    ///
+    /// # Errors
+    /// When the line is not JSON to its last byte.
+    pub fn field(&self, name: &str) -> Result<Option<&'a str>, LineError> {
+        field(self.text, name)
+    }
+
+    /// Reads when the release was published, as the registry writes it: RFC 3339, UTC, seconds.
+    ///
+    /// # Errors
+    /// As [`IndexLine::field`], and when it is no string.
+    pub fn pubtime(&self) -> Result<Option<Cow<'a, str>>, LineError> {
+        self.text_of("pubtime")
+    }
+
+    /// Reads the least version of Rust that the release says it builds with.
+    ///
+    /// # Errors
+    /// As [`IndexLine::field`], and when it is no string.
+    pub fn rust_version(&self) -> Result<Option<Cow<'a, str>>, LineError> {
+        self.text_of("rust_version")
+    }
+
+    /// Reads which library of the system the release links, as far as no other crate of a build may.
+    ///
+    /// # Errors
+    /// As [`IndexLine::field`], and when it is no string.
+    pub fn links(&self) -> Result<Option<Cow<'a, str>>, LineError> {
+        self.text_of("links")
+    }
+
+    fn text_of(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, LineError> {
+        self.field(name)?.filter(|value| *value != "null").map(|value| said(value, name)).transpose()
     }
 
     /// Reads dependencies and features.

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::{IndexLine, Requirements, crate_of, is_like_a_line, lines, records};
+use crate::{CheckedLine, IndexLine, LineError, Requirements, crate_of, is_like_a_line, lines, records};
 
 /// The index files of a part of the registry's own index.
 fn real_files() -> Vec<Vec<u8>> {
@@ -28,6 +29,18 @@ fn every_real_line_says_what_serde_says() {
             let value: Value = serde_json::from_slice(text).expect("JSON");
             let line = IndexLine::skim(text).expect("a line");
             assert_eq!(line, IndexLine::parse(text).expect("a line"));
+            let checked = CheckedLine::read(text).expect("a line");
+            assert_eq!(
+                (&checked.name, &checked.vers, &checked.cksum, checked.yanked, checked.text().as_bytes()),
+                (&line.name, &line.vers, &line.cksum, line.yanked, text)
+            );
+            assert!(
+                checked.is_plain() && !CheckedLine::read_beside(text, &["deps"]).expect("a line").is_plain()
+            );
+            for (key, value) in value.as_object().expect("an object") {
+                let found = line.field(key).expect("a field").expect("it is there");
+                assert_eq!(&serde_json::from_str::<Value>(found).expect("JSON"), value, "{key}");
+            }
             assert_eq!(
                 (&*line.name, &*line.vers, &*line.cksum, line.yanked, line.text()),
                 (
@@ -130,4 +143,82 @@ fn a_file_is_of_the_crate_that_its_first_line_with_a_name_names() {
     assert_eq!(of("{\"name\":\"..\"}\n{\"name\":\"other\"}"), None);
     assert_eq!(of("{\"name\":7}\n{\"name\":\"other\"}"), Some("other".to_owned()));
     assert_eq!(of(""), None);
+}
+
+#[test]
+fn any_field_is_read_for_who_asks() {
+    let text = br#"{"name":"a","vers":"1","cksum":"","pubtime":"2025-01-02T03:04:05Z","rust_version":null,
+        "links":"z\u0061","new": { "a" : [1.0] },"new2":1e999}"#;
+    let line = IndexLine::skim(text).expect("a line");
+    assert_eq!(line.pubtime().expect("pubtime").as_deref(), Some("2025-01-02T03:04:05Z"));
+    assert_eq!(line.rust_version().expect("rust_version"), None);
+    assert_eq!(line.links().expect("links").as_deref(), Some("za"));
+    assert_eq!(line.field("new").expect("new"), Some("{ \"a\" : [1.0] }"));
+    assert_eq!(line.field("new2").expect("new2"), Some("1e999"));
+    assert_eq!(line.field("missing").expect("missing"), None);
+    let line = br#"{"name":"a","vers":"1","cksum":"","pubtime":7,"links":[1,,2]}"#;
+    let line = IndexLine::skim(line).expect("structure");
+    assert!(matches!(line.pubtime(), Err(LineError::Syntax { .. })));
+    let line = IndexLine::skim(br#"{"name":"a","vers":"1","cksum":"","pubtime":7}"#).expect("a line");
+    assert_eq!(line.pubtime(), Err(LineError::WrongType { field: "pubtime", expected: "a string" }));
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((any::<String>(), inner), 0..4)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    /// Keys that stand twice, or are written with escapes, count as they stand last.
+    #[test]
+    fn fields_are_those_that_serde_finds(
+        fields in prop::collection::vec(("name|vers|cksum|yanked|[a-c\"]", value(), any::<bool>()), 0..12),
+        junk in "[\\]\\[{}\",:0-9a-f\\\\ut ]{0,2}",
+        cut in any::<prop::sample::Index>(),
+        is_whole in prop::bool::weighted(0.8),
+    ) {
+        let begin = [r#""name":"a","vers":"1.0.0","cksum":"00""#.to_owned()];
+        let fields = fields.iter().map(|(key, value, escaped)| {
+            let key = match escaped {
+                true => format!("\"{}\"", key.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect::<String>()),
+                false => Value::from(key.as_str()).to_string(),
+            };
+            format!("{key}:{value}")
+        });
+        let parts: Vec<_> = begin.into_iter().filter(|_| is_whole).chain(fields).collect();
+        let mut text = format!("{{{}}}", parts.join(","));
+        let at = cut.index(text.len());
+        if text.is_char_boundary(at) {
+            text.insert_str(at, &junk);
+        }
+        let whole = serde_json::from_str::<serde_json::Map<String, Value>>(&text).ok();
+        let string = |key| Some(whole.as_ref()?.get(key)?.as_str()?.to_owned());
+        let yanked = match whole.as_ref().and_then(|whole| whole.get("yanked")) {
+            None | Some(Value::Null) => Some(false),
+            Some(flag) => flag.as_bool(),
+        };
+        let wanted = (|| Some((string("name")?, string("vers")?, string("cksum")?, yanked?)))();
+        let found = CheckedLine::read(text.as_bytes());
+        let found = found.map(|line| {
+            (line.name.into_owned(), line.vers.into_owned(), line.cksum.into_owned(), line.yanked)
+        });
+        prop_assert_eq!(found.ok(), wanted, "{}", text);
+        for key in ["name", "a", "\"", "none"] {
+            let found = crate::checked::field(text.as_bytes(), key);
+            let found = found.map(|json| json.map(|json| serde_json::from_str::<Value>(json).expect("JSON")));
+            let wanted = whole.as_ref().map(|whole| whole.get(key).cloned());
+            prop_assert_eq!(found.ok(), wanted, "{} of {}", key, text);
+        }
+    }
 }

@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
-use crate::error::LineError;
+use mirror_index_line::{LineError, Scanner};
+
 use crate::facts::{Facts, push_string};
-use crate::scan::{Scanner, Text};
 
 /// A member: its key as text, and its value.
 pub(crate) type Member<'a> = (Cow<'a, str>, Node<'a>);
@@ -22,27 +22,20 @@ pub(crate) enum Node<'a> {
 pub(crate) fn read<'a>(line: &'a str) -> Result<Vec<Member<'a>>, LineError> {
     let mut at = Scanner::new(line);
     at.space();
-    if at.peek() != Some(b'{') {
-        return Err(LineError::NoObject);
-    }
     let Node::Object(members) = node(&mut at, 0)? else { return Err(LineError::NoObject) };
-    at.space();
-    if at.at < line.len() {
-        return at.wanted("the end of the line");
-    }
+    at.end()?;
     Ok(members)
 }
 
 fn node<'a>(at: &mut Scanner<'a>, depth: usize) -> Result<Node<'a>, LineError> {
-    let start = at.at;
+    let start = at.position();
     match at.peek() {
         Some(b'{') => {
             at.open(depth)?;
             let mut members: Vec<Member<'a>> = Vec::with_capacity(10);
             let mut more = !at.is_empty(b'}');
             while more {
-                let key = at.key()?;
-                let key = text(key)?;
+                let key = at.key()?.decode();
                 let value = node(at, depth + 1)?;
                 members.push((key, value));
                 more = at.goes_on(b'}')?;
@@ -62,19 +55,9 @@ fn node<'a>(at: &mut Scanner<'a>, depth: usize) -> Result<Node<'a>, LineError> {
         }
         _ => {
             at.value(depth)?;
-            Ok(Node::Plain(&at.line[start..at.at]))
+            Ok(Node::Plain(at.since(start).as_bytes()))
         }
     }
-}
-
-/// What a string says.
-pub(crate) fn text(text: Text<'_>) -> Result<Cow<'_, str>, LineError> {
-    let undone = || LineError::Syntax { at: 0, expected: "a string" };
-    if text.escaped {
-        let quoted = [b"\"", text.inner, b"\""].concat();
-        return serde_json::from_slice(&quoted).map(Cow::Owned).map_err(|_| undone());
-    }
-    std::str::from_utf8(text.inner).map(Cow::Borrowed).map_err(|_| undone())
 }
 
 /// Sorts by key; of equal keys the last one stays.

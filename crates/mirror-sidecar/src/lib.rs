@@ -6,16 +6,13 @@
 //! counts as it stands last, as it does for most readers of JSON.
 
 mod document;
-mod error;
 mod facts;
 #[cfg(feature = "generate")]
 pub mod generate;
 mod line;
-mod scan;
 #[cfg(test)]
 mod tests;
 
-pub use error::LineError;
 pub use facts::Facts;
 pub use line::{Line, splice};
-pub use scan::MAX_DEPTH;
+pub use mirror_index_line::{LineError, MAX_DEPTH};

@@ -22,6 +22,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "mirror-sidecar",
         &[
             "mirror-types",
+            "mirror-index-line",
             "mirror-index",
             "mirror-store",
             "mirror-manifest",

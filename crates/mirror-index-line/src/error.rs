@@ -1,4 +1,4 @@
-/// Why a line of the index gives no sidecar.
+/// Why a line that is checked byte for byte is no line of an index.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LineError {

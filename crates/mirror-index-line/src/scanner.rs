@@ -1,46 +1,106 @@
-//! JSON, followed byte by byte and checked in full, without building anything.
+use std::borrow::Cow;
 
 use crate::error::LineError;
 
 /// Deepest nesting that is read; serde's limit, too.
 pub const MAX_DEPTH: usize = 127;
 
-pub(crate) struct Scanner<'a> {
-    pub(crate) line: &'a [u8],
-    pub(crate) at: usize,
-    /// Whether there was white space outside of strings.
-    pub(crate) spaced: bool,
+/// Follows the JSON of a line byte by byte and checks it in full, without building anything.
+#[derive(Debug, Clone)]
+pub struct Scanner<'a> {
+    text: &'a str,
+    line: &'a [u8],
+    at: usize,
+    spaced: bool,
 }
 
-/// A string: what is between its quotes, and whether it has escapes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Text<'a> {
+/// A string as it stands in a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JsonText<'a> {
+    /// What is between its quotes.
     pub(crate) inner: &'a [u8],
     pub(crate) escaped: bool,
 }
 
+impl<'a> JsonText<'a> {
+    /// Returns what the string says.
+    #[must_use]
+    pub fn decode(self) -> Cow<'a, str> {
+        // Neither can fail: the line is UTF-8, and the scanner has checked the escapes.
+        if self.escaped {
+            let quoted = [b"\"", self.inner, b"\""].concat();
+            return Cow::Owned(serde_json::from_slice(&quoted).unwrap_or_default());
+        }
+        Cow::Borrowed(std::str::from_utf8(self.inner).unwrap_or_default())
+    }
+}
+
 impl<'a> Scanner<'a> {
-    /// A scanner of UTF-8.
-    pub(crate) fn new(line: &'a str) -> Self {
-        Self { line: line.as_bytes(), at: 0, spaced: false }
+    /// Begins at the first byte of a line.
+    #[must_use]
+    pub fn new(line: &'a str) -> Self {
+        Self { text: line, line: line.as_bytes(), at: 0, spaced: false }
     }
 
-    pub(crate) fn peek(&self) -> Option<u8> {
+    /// Returns how many bytes were passed over.
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Returns what was passed over since it was at `start`.
+    #[must_use]
+    pub fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    /// Returns whether there was white space outside of strings.
+    pub(crate) const fn is_spaced(&self) -> bool {
+        self.spaced
+    }
+
+    /// Returns the next byte.
+    #[must_use]
+    pub fn peek(&self) -> Option<u8> {
         self.line.get(self.at).copied()
     }
 
-    pub(crate) fn wanted<T>(&self, expected: &'static str) -> Result<T, LineError> {
+    fn wanted<T>(&self, expected: &'static str) -> Result<T, LineError> {
         Err(LineError::Syntax { at: self.at, expected })
     }
 
-    pub(crate) fn space(&mut self) {
+    /// Passes over the opening brace of the object that a line is. Tell with [`Scanner::is_empty`] whether it has
+    /// members.
+    ///
+    /// # Errors
+    /// When the line is no object.
+    pub fn begin(&mut self) -> Result<(), LineError> {
+        self.space();
+        if self.peek() != Some(b'{') {
+            return Err(LineError::NoObject);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Checks that nothing stands behind the object.
+    ///
+    /// # Errors
+    /// When something does.
+    pub fn end(&mut self) -> Result<(), LineError> {
+        self.space();
+        if self.at < self.line.len() { self.wanted("the end of the line") } else { Ok(()) }
+    }
+
+    /// Passes over white space.
+    pub fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
             self.spaced = true;
             self.at += 1;
         }
     }
 
-    pub(crate) fn expect(&mut self, byte: u8, name: &'static str) -> Result<(), LineError> {
+    fn expect(&mut self, byte: u8, name: &'static str) -> Result<(), LineError> {
         if self.peek() != Some(byte) {
             return self.wanted(name);
         }
@@ -48,8 +108,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// A key with the colon behind it.
-    pub(crate) fn key(&mut self) -> Result<Text<'a>, LineError> {
+    /// Takes a key, and passes over the colon behind it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn key(&mut self) -> Result<JsonText<'a>, LineError> {
         self.space();
         let key = self.string()?;
         self.space();
@@ -58,8 +121,11 @@ impl<'a> Scanner<'a> {
         Ok(key)
     }
 
-    /// After a value: whether the object or array goes on.
-    pub(crate) fn goes_on(&mut self, close: u8) -> Result<bool, LineError> {
+    /// Returns, after a value, whether the object or array that ends with `close` goes on; passes over what says so.
+    ///
+    /// # Errors
+    /// When it neither goes on nor ends.
+    pub fn goes_on(&mut self, close: u8) -> Result<bool, LineError> {
         self.space();
         match self.peek() {
             Some(b',') => {
@@ -74,8 +140,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// After an opening bracket: whether the closing one follows.
-    pub(crate) fn is_empty(&mut self, close: u8) -> bool {
+    /// Returns, after an opening bracket, whether the closing one follows; passes over that.
+    pub fn is_empty(&mut self, close: u8) -> bool {
         self.space();
         let empty = self.peek() == Some(close);
         self.at += usize::from(empty);
@@ -83,7 +149,10 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes over a value inside of `depth` others.
-    pub(crate) fn value(&mut self, depth: usize) -> Result<(), LineError> {
+    ///
+    /// # Errors
+    /// When it is no JSON, or nested too deep.
+    pub fn value(&mut self, depth: usize) -> Result<(), LineError> {
         match self.peek() {
             Some(b'"') => self.string().map(drop),
             Some(b'{') => {
@@ -116,8 +185,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes over an opening bracket.
-    pub(crate) fn open(&mut self, depth: usize) -> Result<(), LineError> {
+    /// Passes over an opening bracket inside of `depth` others.
+    ///
+    /// # Errors
+    /// When it is nested too deep.
+    pub fn open(&mut self, depth: usize) -> Result<(), LineError> {
         if depth >= MAX_DEPTH {
             return Err(LineError::TooDeep);
         }
@@ -126,7 +198,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes over a number, `true`, `false` or `null`.
-    pub(crate) fn plain(&mut self) -> Result<(), LineError> {
+    fn plain(&mut self) -> Result<(), LineError> {
         let word: &[u8] = match self.peek() {
             Some(b't') => b"true",
             Some(b'f') => b"false",
@@ -172,7 +244,11 @@ impl<'a> Scanner<'a> {
         if self.at == start { self.wanted("a digit") } else { Ok(()) }
     }
 
-    pub(crate) fn string(&mut self) -> Result<Text<'a>, LineError> {
+    /// Takes a string.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn string(&mut self) -> Result<JsonText<'a>, LineError> {
         self.expect(b'"', "a string")?;
         let start = self.at;
         let mut escaped = false;
@@ -182,7 +258,7 @@ impl<'a> Scanner<'a> {
                 Some(b'"') => {
                     let inner = &self.line[start..self.at];
                     self.at += 1;
-                    return Ok(Text { inner, escaped });
+                    return Ok(JsonText { inner, escaped });
                 }
                 Some(b'\\') => {
                     escaped = true;
@@ -216,7 +292,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// `u` and four digits.
+    /// Takes `u` and four digits.
     fn unit(&mut self) -> Result<u32, LineError> {
         self.at += 1;
         let digits = self.line.get(self.at..self.at + 4).unwrap_or_default();
@@ -234,7 +310,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Bytes before a quote, a backslash or a control character; eight at a time, because most strings of
+/// Counts the bytes before a quote, a backslash or a control character; eight at a time, because most strings of
 /// an index are short.
 fn plain_len(rest: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
