@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use mirror_types::{FaultKind, MirrorId, disk_advice};
+use mirror_types::{FaultKind, MirrorId, StoreId, disk_advice};
 use rusqlite::ErrorCode;
 
 /// Why manifest or catalogue could not be used.
@@ -115,6 +115,14 @@ pub enum ManifestError {
         /// The index file whose lines they are.
         file: String,
     },
+    /// The catalogue has no place to note that a release is in this store.
+    #[error("the catalogue {} does not know a store with the number {}; this is a fault of the program", path.display(), store.0)]
+    UnknownStore {
+        /// The database.
+        path: PathBuf,
+        /// The store.
+        store: StoreId,
+    },
     /// The catalogue was made by a newer version.
     #[error("the catalogue {} has format {found}, this version knows {known}; use a newer version, or, if it is damaged, run again \
          with --rebuild-catalogue", path.display())]
@@ -180,6 +188,7 @@ impl ManifestError {
             | Self::NewerCatalogue { .. } => FaultKind::Integrity,
             Self::Catalogue { source, .. } if is_damage(source) => FaultKind::Integrity,
             Self::Catalogue { .. } => FaultKind::Storage,
+            Self::UnknownStore { .. } => FaultKind::Internal,
         }
     }
 }

@@ -8,25 +8,21 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, EXISTING, HeldRelease, ManifestRecord, ManifestWriter, rfc3339,
+    BundlesIdentity, Catalogue, Change, EXISTING, HeldRelease, ManifestRecord, ManifestWriter, rfc3339,
 };
 use mirror_store::StoreError;
 use mirror_store::bundle::{
     BundleFiles, BundleLimits, BundleMember, BundleOptions, BundleReader, BundleReport, BundleWriter, Member,
     list_bundles, read_manifest,
 };
-use mirror_types::{BundleNumber, FaultKind, Locations, MemberLocation, MirrorId, ReleaseId, Sha256};
+use mirror_types::{
+    BundleNumber, FaultKind, Locations, MemberLocation, MirrorId, ReleaseId, Sha256, StoreId,
+};
 
 use crate::error::PipelineError;
 use crate::gone::{Gone, Lost};
 use crate::options::DownloadOptions;
 
-/// Where the state keeps the directory of the bundles.
-const DIR: &str = "bundles_dir";
-/// Where it keeps how long the manifests of the bundles were when they were last taken in.
-const TAKEN: &str = "bundle_manifests";
-/// Where it keeps what tells these bundles from those of another mirror.
-const IDENTITY: &str = "bundles_identity";
 /// Members that are taken in at once.
 const CHUNK: usize = 10_000;
 /// Longest first line of a manifest, in bytes.
@@ -53,7 +49,7 @@ pub(crate) fn hold_against(
     (gone, manifest_log): (&Gone<'_>, &mut ManifestWriter),
 ) -> Result<u64, PipelineError> {
     let known = catalogue.bundles()?;
-    if known.is_empty() || catalogue.recall(IDENTITY)?.is_some_and(|identity| !identity.is_empty()) {
+    if known.is_empty() || catalogue.bundles_identity()?.is_some() {
         return Ok(0);
     }
     let files = listed(dir)?;
@@ -86,7 +82,10 @@ pub(crate) fn hold_against(
         );
     }
     gone.write(catalogue, &wrong, Lost::Member, manifest_log)?;
-    catalogue.disown(wrong)?;
+    let mut changes: Vec<_> =
+        wrong.into_iter().map(|id| Change::Lost { id, store: StoreId::BUNDLES }).collect();
+    changes.extend([Change::CursorOutdated, Change::BundlesMeasured]);
+    catalogue.apply(&changes)?;
     remember_identity(catalogue, &files)?;
     Ok(count)
 }
@@ -99,9 +98,8 @@ pub(crate) fn check(catalogue: &Catalogue, dir: &Path) -> Result<(), PipelineErr
         return Ok(());
     }
     let files = listed(dir)?;
-    if let Some(before) = catalogue.recall(IDENTITY)?
-        && let Some(number) = before.split(' ').next().and_then(|number| number.parse().ok())
-        && identity(&files, number)?.is_some_and(|now| now != before)
+    if let Some(before) = catalogue.bundles_identity()?
+        && identity(&files, before.bundle)?.is_some_and(|now| now != before)
     {
         return Err(PipelineError::OtherBundles { dir: dir.to_owned() });
     }
@@ -131,7 +129,7 @@ pub(crate) fn forget_missing(
         let mut lost = Vec::new();
         catalogue.members_of(*number, &mut |id, _, _| lost.push(id))?;
         gone.write(catalogue, &lost, Lost::Member, manifest)?;
-        catalogue.forget_bundle(*number)?;
+        catalogue.apply(&[Change::BundleGone(*number)])?;
     }
     Ok(missing.into_iter().map(name).collect())
 }
@@ -151,7 +149,7 @@ fn names(missing: &[u32]) -> String {
 
 /// A bundle and its first member: what tells bundles from those of another mirror. `None` when it is not
 /// there.
-fn identity(files: &[BundleFiles], number: u32) -> Result<Option<String>, PipelineError> {
+fn identity(files: &[BundleFiles], number: u32) -> Result<Option<BundlesIdentity>, PipelineError> {
     let manifest =
         files.iter().find(|files| files.number == Some(number)).and_then(|files| files.manifest.as_ref());
     let Some(path) = manifest else { return Ok(None) };
@@ -163,28 +161,26 @@ fn identity(files: &[BundleFiles], number: u32) -> Result<Option<String>, Pipeli
         source,
     })?;
     let member: Option<BundleMember> = serde_json::from_str(&line).ok();
-    Ok(member.map(|member| format!("{number} {} {}", member.bundle_member, member.sha256)))
+    let of = |member: BundleMember| BundlesIdentity {
+        bundle: number,
+        member: member.bundle_member,
+        sha256: member.sha256,
+    };
+    Ok(member.map(of))
 }
 
 /// Leaves behind what the bundles are known by: the first in which something is held.
 fn remember_identity(catalogue: &mut Catalogue, files: &[BundleFiles]) -> Result<(), PipelineError> {
     let Some((number, _)) = catalogue.bundles()?.first().copied() else { return Ok(()) };
     match identity(files, number)? {
-        Some(identity) => keep(catalogue, IDENTITY, &identity),
+        Some(identity) => Ok(catalogue.set_bundles_identity(Some(&identity))?),
         None => Ok(()),
     }
 }
 
 /// Has what the bundles are known by be found out again: another manifest may speak of others.
 pub(crate) fn doubt(catalogue: &mut Catalogue) -> Result<(), PipelineError> {
-    keep(catalogue, IDENTITY, "")
-}
-
-fn keep(catalogue: &mut Catalogue, key: &str, value: &str) -> Result<(), PipelineError> {
-    if catalogue.recall(key)?.as_deref() != Some(value) {
-        catalogue.remember(key, value)?;
-    }
-    Ok(())
+    Ok(catalogue.set_bundles_identity(None)?)
 }
 
 /// Opens the bundles for writing, makes good what an earlier run left, and has the catalogue know of it.
@@ -292,7 +288,7 @@ pub(crate) fn take_in(
     found: &mut Found<'_>,
 ) -> Result<u64, PipelineError> {
     let known: HashMap<u32, u64> = catalogue.bundles()?.into_iter().collect();
-    let taken = taken(catalogue)?;
+    let taken = catalogue.bundle_manifests()?;
     let mut new = 0;
     for files in listed(dir)? {
         let (Some(number), Some(manifest)) = (files.number, &files.manifest) else { continue };
@@ -330,9 +326,11 @@ pub(crate) fn take_in(
             );
         }
         for chunk in held.chunks(CHUNK) {
-            let manifest_len = Some(found.write_down(chunk, dir)?);
-            let held = chunk.iter().filter_map(held_release).collect();
-            catalogue.apply(&CatalogueBatch { held, manifest_len, ..CatalogueBatch::default() })?;
+            let len = found.write_down(chunk, dir)?;
+            let held = chunk.iter().filter_map(held_release);
+            let mut changes: Vec<_> = held.map(|release| Change::Held { release, source: 0 }).collect();
+            changes.push(Change::ManifestLen(len));
+            catalogue.apply(&changes)?;
             new += chunk.len() as u64;
         }
     }
@@ -366,24 +364,14 @@ fn len(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |meta| meta.len())
 }
 
-fn taken(catalogue: &Catalogue) -> Result<BTreeMap<u32, u64>, PipelineError> {
-    let text = catalogue.recall(TAKEN)?;
-    Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
-}
-
 /// Leaves behind where the bundles are, and that all of them is known.
 pub(crate) fn remember(catalogue: &mut Catalogue, dir: &Path) -> Result<(), PipelineError> {
     let files = listed(dir)?;
     let taken: BTreeMap<u32, u64> =
         files.iter().filter_map(|files| Some((files.number?, len(files.manifest.as_ref()?)))).collect();
-    let text = serde_json::to_string(&taken)
-        .map_err(|error| PipelineError::Internal(format!("the lengths of manifests: {error}")))?;
     let place = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    let place = place.to_str().map(str::to_owned);
-    if let Some(place) = place {
-        keep(catalogue, DIR, &place)?;
-    }
-    keep(catalogue, TAKEN, &text)?;
+    catalogue.set_bundles_dir(&place)?;
+    catalogue.set_bundle_manifests(&taken)?;
     remember_identity(catalogue, &files)
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use mirror_fetch::{Body, Content, Failure, FailureKind, Fetched, Verified};
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, PackedLines,
-    REINSTATED, Withdrawal, rfc3339, storage_name,
+    Catalogue, Change, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, PackedLines, REINSTATED,
+    Withdrawal, rfc3339, storage_name,
 };
 use mirror_store::bundle::{MemberBody, NewMember};
 use mirror_store::{Staged, Store};
@@ -184,7 +184,8 @@ struct Batch {
     /// Held files that upstream has replaced.
     replaced: Vec<String>,
     records: Vec<ManifestRecord>,
-    catalogue: CatalogueBatch,
+    /// In the order in which they came.
+    changes: Vec<Change>,
     lines: Vec<PackedLines>,
     /// Sizes of the downloaded files, counted once they are durable.
     downloaded: Vec<u64>,
@@ -201,6 +202,10 @@ impl Batch {
             || self.bytes >= BATCH_BYTES
             || self.began.is_some_and(|began| began.elapsed() >= BATCH_AGE)
     }
+}
+
+fn withdrawn(id: ReleaseId, kind: Withdrawal) -> Change {
+    Change::Withdrawn { id, kind, seen: rfc3339(SystemTime::now()) }
 }
 
 impl Committer {
@@ -222,7 +227,7 @@ impl Committer {
 
     fn take_all(&mut self, events: &Receiver<Event>) -> Result<(), PipelineError> {
         let began = Instant::now();
-        let mut batch = self.batch();
+        let mut batch = Batch::default();
         loop {
             let event = match events.recv_timeout(BATCH_AGE) {
                 Ok(event) => Some(event),
@@ -233,8 +238,7 @@ impl Committer {
                 self.take(event, &mut batch)?;
             }
             if batch.is_full() {
-                let full = std::mem::replace(&mut batch, self.batch());
-                self.commit(full)?;
+                self.commit(std::mem::take(&mut batch))?;
             }
         }
         if !batch.is_empty() {
@@ -244,14 +248,9 @@ impl Committer {
         if self.outcome.downloaded >= TELLING {
             #[expect(clippy::cast_precision_loss, reason = "a rate")]
             let rate = self.outcome.downloaded as f64 / seconds.max(0.001);
-            self.catalogue.remember("files_per_sec", &format!("{rate:.1}"))?;
+            self.catalogue.set_download_rate(rate)?;
         }
         Ok(())
-    }
-
-    fn batch(&self) -> Batch {
-        let catalogue = CatalogueBatch { source: self.source, ..CatalogueBatch::default() };
-        Batch { catalogue, ..Batch::default() }
     }
 
     fn take(&mut self, event: Event, batch: &mut Batch) -> Result<(), PipelineError> {
@@ -260,31 +259,30 @@ impl Committer {
             Event::Arrived(arrival) => self.arrived(arrival, batch)?,
             Event::Failed { tag, problem } => self.failed(*tag, *problem, batch),
             Event::CrateFailed { name, problem } => self.crate_failed(name, *problem, batch),
-            Event::CrateRead(name) => batch.catalogue.healed_crates.push(name),
+            Event::CrateRead(name) => batch.changes.push(Change::CrateResolved(name)),
             Event::Lost(id) => {
                 self.gone().lost(&self.catalogue, &id, Lost::File, &mut batch.records)?;
-                batch.catalogue.lost.push(id);
+                batch.changes.push(Change::Lost { id, store: StoreId::LOOSE });
             }
             Event::LostMember(id) => {
                 self.gone().lost(&self.catalogue, &id, Lost::Member, &mut batch.records)?;
-                batch.catalogue.lost_members.push(id);
+                batch.changes.push(Change::Lost { id, store: StoreId::BUNDLES });
             }
-            Event::Settled(id) => batch.catalogue.settle(id),
-            Event::Unwanted(id) => batch.catalogue.unwanted.push(id),
+            // Be it in one of two places: whoever wants both has to look at it.
+            Event::Settled(id) => batch.changes.extend([Change::CursorOutdated, Change::Resolved(id)]),
+            Event::Unwanted(id) => batch.changes.push(Change::Dropped(id)),
             Event::Withdrawn(id, kind) => {
                 self.told_withdrawn(&id, kind);
-                batch.catalogue.withdrawn.push((id, kind, rfc3339(SystemTime::now())));
+                batch.changes.push(withdrawn(id, kind));
             }
-            Event::YankedBefore(id) => {
-                batch.catalogue.withdrawn.push((id, Withdrawal::Yanked, rfc3339(SystemTime::now())));
-            }
-            Event::Returned(id) => batch.catalogue.returned.push(id),
+            Event::YankedBefore(id) => batch.changes.push(withdrawn(id, Withdrawal::Yanked)),
+            Event::Returned(id) => batch.changes.push(Change::Reinstated(id)),
             Event::Reinstated(id) => {
                 tracing::info!(release = %id, "is upstream again; it is offered again");
                 batch.records.push(removal_record(&id, REINSTATED, &self.run_id));
-                batch.catalogue.returned.push(id);
+                batch.changes.push(Change::Reinstated(id));
             }
-            Event::Seen(id) => batch.catalogue.seen.push(id),
+            Event::Seen(id) => batch.changes.push(Change::Seen { id, source: self.source }),
             Event::Lines(lines) => {
                 batch.bytes += lines.packed_bytes();
                 batch.lines.push(*lines);
@@ -323,7 +321,7 @@ impl Committer {
         }
         let Arrival { tag, good, was, staged, member } = arrival;
         if tag.replaces {
-            batch.catalogue.unsettling = true;
+            batch.changes.push(Change::CursorOutdated);
             batch.replaced.push(tag.path.clone());
         }
         let new = was.at.is_empty();
@@ -399,19 +397,15 @@ impl Committer {
             && let Some((dir, _)) = tag.path.rsplit_once('/')
             && self.touched.insert(dir.to_owned())
         {
-            batch.catalogue.touched.push(dir.to_owned());
+            batch.changes.push(Change::DirWritten(dir.to_owned()));
         }
         if self.gaps.remove(&tag.id) {
             tracing::info!(release = %tag.id, "was a known gap, and could be had: it is none any more");
             self.outcome.healed_gaps.push(tag.id.clone());
         }
-        batch.catalogue.healed.push(tag.id.clone());
-        batch.catalogue.held.push(HeldRelease {
-            id: tag.id,
-            sha256: good.sha256,
-            size: good.size,
-            locations: at,
-        });
+        batch.changes.push(Change::Resolved(tag.id.clone()));
+        let release = HeldRelease { id: tag.id, sha256: good.sha256, size: good.size, locations: at };
+        batch.changes.push(Change::Held { release, source: self.source });
     }
 
     /// Makes the members of a batch durable, and speaks of them.
@@ -473,7 +467,7 @@ impl Committer {
             ..self.record(&tag)
         });
         let row = problem.ledger_row(tag.id.name, Some(tag.id.version), tag.cksum, tag.url);
-        batch.catalogue.failed.push(row);
+        batch.changes.push(Change::Failed(row));
     }
 
     /// Returns whether to go on would only mean to knock at a closed door. Some origins answer 403 or 500 for a file
@@ -503,7 +497,7 @@ impl Committer {
             run_id: Some(self.run_id.clone()),
             ..ManifestRecord::default()
         });
-        batch.catalogue.failed.push(problem.ledger_row(name, None, None, String::new()));
+        batch.changes.push(Change::Failed(problem.ledger_row(name, None, None, String::new())));
     }
 
     /// Data first, then the records that speak of it, then the catalogue.
@@ -520,12 +514,12 @@ impl Committer {
         if !batch.records.is_empty() {
             let len = self.manifest.append(&batch.records)?;
             self.manifest.sync()?;
-            batch.catalogue.manifest_len = Some(len);
+            batch.changes.push(Change::ManifestLen(len));
         }
         if !batch.lines.is_empty() {
-            batch.catalogue.index_files = self.lines.append(&batch.lines)?;
+            batch.changes.extend(self.lines.append(&batch.lines)?.into_iter().map(Change::IndexFile));
         }
-        self.catalogue.apply(&batch.catalogue)?;
+        self.catalogue.apply(&batch.changes)?;
         for size in batch.downloaded {
             self.stats.downloaded(size);
             self.outcome.downloaded += 1;

@@ -7,20 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mirror_index::{Change, IndexSource};
-use mirror_manifest::{Catalogue, ManifestError, Withdrawal};
+use mirror_manifest::{Catalogue, IndexCursor, Withdrawal};
 use mirror_types::{CrateName, ReleaseId, index_path};
-use serde::{Deserialize, Serialize};
 
 use crate::error::PipelineError;
 use crate::options::{DownloadOptions, Storage};
 use crate::source::Input;
 
-const FORMAT_VERSION: u32 = 2;
 /// Files that differ; beyond these the whole is read faster in the order of the packs.
 const MANY: usize = 25_000;
 
 /// What was counted of an index.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) selected: u64,
     pub(crate) yanked_skipped: u64,
@@ -28,14 +26,10 @@ pub(crate) struct Totals {
 
 /// The tree, and what was selected of it. Moves only when every selected record of the tree is held
 /// or stands in the failure ledger.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cursor {
-    format_version: u32,
     tree: String,
     selection: String,
-    pub(crate) totals: Totals,
-    /// Index files that had bad lines.
-    pub(crate) bad_files: BTreeSet<String>,
 }
 
 /// What a run has to look at.
@@ -68,37 +62,29 @@ impl Cursor {
             "latest {}{pre}, yanked {}, shard {}{places}",
             options.latest, options.include_yanked, options.shard
         );
-        Some(Self {
-            format_version: FORMAT_VERSION,
-            tree: source.tree_id()?,
-            selection,
-            totals: Totals::default(),
-            bad_files: BTreeSet::new(),
-        })
+        Some(Self { tree: source.tree_id()?, selection })
     }
 
     /// Whether an index is at the tree of this cursor.
     pub(crate) fn is_at(&self, source: &IndexSource) -> bool {
-        source.tree_id().is_some_and(|tree| tree == self.tree)
+        is_at(source, &self.tree)
     }
 
     /// Tells whether the tree that an earlier run went through is one of this index.
     pub(crate) fn is_of(source: &IndexSource, catalogue: &Catalogue) -> Result<bool, PipelineError> {
-        let cursor = Self::recall(catalogue)?;
-        Ok(cursor.is_some_and(|cursor| cursor.is_at(source) || source.compare(&cursor.tree).is_some()))
+        let left = catalogue.cursor()?;
+        Ok(left.is_some_and(|left| is_at(source, &left.tree) || source.compare(&left.tree).is_some()))
     }
 
-    /// The one that an earlier run left; one that cannot be read counts as none.
-    fn recall(catalogue: &Catalogue) -> Result<Option<Self>, ManifestError> {
-        let text = catalogue.cursor()?;
-        Ok(text
-            .and_then(|text| serde_json::from_str::<Self>(&text).ok())
-            .filter(|cursor| cursor.format_version == FORMAT_VERSION))
-    }
-
-    pub(crate) fn remember(&self, catalogue: &mut Catalogue) -> Result<(), ManifestError> {
-        let text = serde_json::to_string(self).unwrap_or_default();
-        catalogue.set_cursor(&text)
+    /// Leaves it behind for the next run.
+    pub(crate) fn leave(
+        self,
+        catalogue: &mut Catalogue,
+        totals: Totals,
+        bad_files: BTreeSet<String>,
+    ) -> Result<(), PipelineError> {
+        let (Self { tree, selection }, Totals { selected, yanked_skipped }) = (self, totals);
+        Ok(catalogue.set_cursor(&IndexCursor { tree, selection, selected, yanked_skipped, bad_files })?)
     }
 
     /// What differs from the cursor that an earlier run left; `None` when the whole index has to be
@@ -109,7 +95,7 @@ impl Cursor {
         catalogue: &Catalogue,
         lost: &[ReleaseId],
     ) -> Result<Option<News>, PipelineError> {
-        let Some(old) = Self::recall(catalogue)?.filter(|old| old.selection == self.selection) else {
+        let Some(old) = catalogue.cursor()?.filter(|old| old.selection == self.selection) else {
             return Ok(None);
         };
         let Some(changes) = source.compare(&old.tree).filter(|changes| changes.len() <= MANY) else {
@@ -138,6 +124,11 @@ impl Cursor {
                 "the index changed since the last run that went through all of it"
             );
         }
-        Ok(Some(News { changes, also, totals: old.totals }))
+        let totals = Totals { selected: old.selected, yanked_skipped: old.yanked_skipped };
+        Ok(Some(News { changes, also, totals }))
     }
+}
+
+fn is_at(source: &IndexSource, tree: &str) -> bool {
+    source.tree_id().is_some_and(|now| now == tree)
 }

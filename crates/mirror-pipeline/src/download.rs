@@ -287,7 +287,7 @@ impl Run {
         swept.record(&store, &mut catalogue, &gone, &mut manifest)?;
         let mut known_gaps = gaps::settle(&store, &mut catalogue, options.acknowledge_gaps.as_deref())?;
         let source_bit = record_source(&mut catalogue, &self.input, &options)?;
-        let mut cursor = Cursor::of(&self.input, &options, self.selection.is_open());
+        let cursor = Cursor::of(&self.input, &options, self.selection.is_open());
         let mut fetch = options.fetch.clone();
         if options.storage.bundles() {
             // Bodies that wait for their bundle are counted, too.
@@ -459,15 +459,14 @@ impl Run {
             }
         }
         // What failed stands in the ledger, and files with bad lines in the cursor.
-        if let (true, Some(cursor)) = (settled && through && bad_files.len() <= MOST_BAD, &mut cursor) {
-            cursor.totals = Totals { selected: outcome.selected, yanked_skipped: outcome.yanked_skipped };
-            cursor.bad_files = bad_files;
-            cursor.remember(&mut catalogue)?;
+        if let (true, Some(cursor)) = (settled && through && bad_files.len() <= MOST_BAD, cursor) {
+            let totals = Totals { selected: outcome.selected, yanked_skipped: outcome.yanked_skipped };
+            cursor.leave(&mut catalogue, totals, bad_files)?;
         }
         catalogue.know(&manifest_path)?;
         if !outcome.interrupted && !outcome.given_up {
             // For whoever serves the mirror: how fresh it is.
-            catalogue.remember("last_run", &rfc3339(SystemTime::now()))?;
+            catalogue.set_last_run(SystemTime::now())?;
         }
         lines.finish(&mut catalogue)?;
         if options.storage.bundles() {

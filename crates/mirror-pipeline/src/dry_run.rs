@@ -45,7 +45,7 @@ impl Run {
             None => None,
         };
         let rate = match &catalogue {
-            Some(catalogue) => catalogue.recall("files_per_sec")?.and_then(|text| text.parse().ok()),
+            Some(catalogue) => catalogue.download_rate()?,
             None => None,
         };
         let lost = match (&store, &catalogue) {

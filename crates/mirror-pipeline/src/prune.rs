@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use mirror_index::{IndexLimits, IndexSource, parse_file};
-use mirror_manifest::{Catalogue, CatalogueBatch, ManifestWriter};
+use mirror_manifest::{Catalogue, Change, ManifestWriter};
 use mirror_store::Store;
 use mirror_types::{ReleaseId, index_path};
 
@@ -119,12 +119,9 @@ impl Pruner<'_> {
         }
         let len = self.manifest.append(&records)?;
         self.manifest.sync()?;
-        let batch = CatalogueBatch {
-            forgotten: batch.to_vec(),
-            manifest_len: Some(len),
-            ..CatalogueBatch::default()
-        };
-        Ok(self.catalogue.apply(&batch)?)
+        let mut changes: Vec<_> = batch.iter().cloned().map(Change::Removed).collect();
+        changes.push(Change::ManifestLen(len));
+        Ok(self.catalogue.apply(&changes)?)
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, EXISTING, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter,
-    SCHEMA_VERSION, rfc3339,
+    Catalogue, Change, EXISTING, HeldRelease, LinesWriter, ManifestRecord, ManifestWriter, SCHEMA_VERSION,
+    rfc3339,
 };
 use mirror_repo::{MirrorWriter, bundle_lines};
 use mirror_store::bundle::BundleOptions;
@@ -160,7 +160,8 @@ fn rebuild_opened(
             "the old catalogue does not say which index listed what, the next run looks anew: {error}"
         );
     }
-    catalogue.apply(&CatalogueBatch { withdrawn, ..CatalogueBatch::default() })?;
+    let withdrawn = withdrawn.into_iter().map(|(id, kind, seen)| Change::Withdrawn { id, kind, seen });
+    catalogue.apply(&withdrawn.collect::<Vec<_>>())?;
     catalogue.know(manifest.path())?;
     let (mut lines, _) = LinesWriter::open(&store.state_dir(), &mut catalogue, true)?;
     outcome.index_files = bundle_lines::take_in(&mut catalogue, &mut lines, store, dir)?;
@@ -266,10 +267,10 @@ impl Adopter<'_> {
         let started = rfc3339(SystemTime::now());
         let found = hash_all(self.store, ids)?;
         let finished = rfc3339(SystemTime::now());
-        let (mut records, mut batch) = (Vec::new(), CatalogueBatch::default());
+        let (mut records, mut changes) = (Vec::new(), Vec::new());
         for (id, sha256, size) in found {
             let path = self.store.layout().path(&id);
-            batch.touched.extend(Path::new(&path).parent().and_then(Path::to_str).map(str::to_owned));
+            changes.extend(path.rsplit_once('/').map(|(dir, _)| Change::DirWritten(dir.to_owned())));
             let locations = Locations::from(Location::LOOSE);
             let mut record = ManifestRecord {
                 schema_version: SCHEMA_VERSION,
@@ -287,14 +288,14 @@ impl Adopter<'_> {
             };
             record.set_locations(&locations, &|_| String::new(), &path);
             records.push(record);
-            batch.held.push(HeldRelease { id, sha256, size, locations });
+            changes.push(Change::Held { release: HeldRelease { id, sha256, size, locations }, source: 0 });
         }
         if records.is_empty() {
             return Ok(0);
         }
-        batch.manifest_len = Some(self.manifest.append(&records)?);
+        changes.push(Change::ManifestLen(self.manifest.append(&records)?));
         self.manifest.sync()?;
-        self.catalogue.apply(&batch)?;
+        self.catalogue.apply(&changes)?;
         Ok(records.len() as u64)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use mirror_manifest::{
-    Catalogue, CatalogueBatch, LinesWriter, ManifestRecord, ManifestWriter, PackedLines, REMOVED_UPSTREAM,
+    Catalogue, Change, LinesWriter, ManifestRecord, ManifestWriter, PackedLines, REMOVED_UPSTREAM,
     SCHEMA_VERSION, Withdrawal, rfc3339,
 };
 use mirror_types::{ReleaseId, redacted};
@@ -138,13 +138,17 @@ impl Books<'_> {
             let len = self.manifest.append(&records)?;
             self.manifest.sync()?;
             let now = rfc3339(SystemTime::now());
-            let withdrawn = chunk.iter().map(|id| (id.clone(), Withdrawal::Deleted, now.clone())).collect();
-            let batch = CatalogueBatch { withdrawn, manifest_len: Some(len), ..CatalogueBatch::default() };
-            self.catalogue.apply(&batch)?;
+            let withdrawn = chunk.iter().map(|id| Change::Withdrawn {
+                id: id.clone(),
+                kind: Withdrawal::Deleted,
+                seen: now.clone(),
+            });
+            let changes: Vec<_> = withdrawn.chain([Change::ManifestLen(len)]).collect();
+            self.catalogue.apply(&changes)?;
         }
         if !deferred.is_empty() {
-            let index_files = self.lines.append(deferred)?;
-            self.catalogue.apply(&CatalogueBatch { index_files, ..CatalogueBatch::default() })?;
+            let rows = self.lines.append(deferred)?;
+            self.catalogue.apply(&rows.into_iter().map(Change::IndexFile).collect::<Vec<_>>())?;
         }
         Ok(())
     }

@@ -10,16 +10,14 @@
 use std::collections::HashSet;
 use std::thread;
 
-use mirror_manifest::{Catalogue, CatalogueBatch, DirRow, ManifestWriter};
+use mirror_manifest::{Catalogue, Change, DirRow, ManifestWriter};
 use mirror_store::{DirListing, Store};
-use mirror_types::{CrateName, ReleaseId};
+use mirror_types::{CrateName, ReleaseId, StoreId};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
 use crate::gone::{Gone, Lost};
 
-/// Where the catalogue keeps which mirror the times are of.
-const PLACE: &str = "swept_place";
 const TICK_NS: i64 = 2_000_000_000;
 /// Directories that are worth a thread.
 const AT_LEAST: usize = 64;
@@ -42,7 +40,7 @@ pub(crate) fn sweep(
     catalogue: &Catalogue,
     cancel: &CancellationToken,
 ) -> Result<Swept, PipelineError> {
-    let here = catalogue.recall(PLACE)?.is_none_or(|place| place == store.identity());
+    let here = catalogue.has_times_of(&store.identity())?;
     let mut rows = Vec::new();
     catalogue.dirs(&mut |row| rows.push(row))?;
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -89,7 +87,7 @@ fn sweep_some(
 
 /// Has the next sweep look at every directory, and at the size of every file.
 pub(crate) fn distrust(catalogue: &mut Catalogue) -> Result<(), PipelineError> {
-    Ok(catalogue.remember(PLACE, "")?)
+    Ok(catalogue.set_times_of(None)?)
 }
 
 /// Notes the times of the directories in which a run put files, as it leaves them. The next run lists them,
@@ -99,14 +97,14 @@ pub(crate) fn leave(
     catalogue: &mut Catalogue,
     touched: impl IntoIterator<Item = String>,
 ) -> Result<(), PipelineError> {
-    let mut batch = CatalogueBatch::default();
+    let mut changes = Vec::new();
     for path in touched {
         if let Some(times) = store.dir_times(&path)? {
             let (mtime_ns, ctime_ns) = (times.mtime_ns, times.ctime_ns);
-            batch.dirs.push(DirRow { path, mtime_ns, ctime_ns, listed_ns: 0 });
+            changes.push(Change::DirListed(DirRow { path, mtime_ns, ctime_ns, listed_ns: 0 }));
         }
     }
-    Ok(catalogue.apply(&batch)?)
+    Ok(catalogue.apply(&changes)?)
 }
 
 /// Whether a directory has the times that the catalogue has of it.
@@ -178,16 +176,13 @@ impl Swept {
             tracing::warn!(release = %id, "was held, but its file is gone or has another size");
         }
         let manifest_len = gone.write(catalogue, &self.lost, Lost::File, manifest)?;
-        let batch = CatalogueBatch {
-            manifest_len,
-            lost: self.lost.clone(),
-            dirs: self.listed.clone(),
-            ..CatalogueBatch::default()
-        };
-        catalogue.apply(&batch)?;
-        let place = store.identity();
-        if !self.stopped && catalogue.recall(PLACE)?.as_ref() != Some(&place) {
-            catalogue.remember(PLACE, &place)?;
+        let lost = |id: &ReleaseId| Change::Lost { id: id.clone(), store: StoreId::LOOSE };
+        let mut changes: Vec<_> = self.lost.iter().map(lost).collect();
+        changes.extend(self.listed.iter().cloned().map(Change::DirListed));
+        changes.extend(manifest_len.map(Change::ManifestLen));
+        catalogue.apply(&changes)?;
+        if !self.stopped {
+            catalogue.set_times_of(Some(&store.identity()))?;
         }
         Ok(())
     }

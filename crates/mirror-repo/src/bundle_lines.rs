@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use mirror_index_line::{IndexLine, records};
-use mirror_manifest::{Catalogue, CatalogueBatch, LinePacker, LinesReader, LinesWriter, TextDigest};
+use mirror_manifest::{Catalogue, Change, LinePacker, LinesReader, LinesWriter, TextDigest};
 use mirror_store::bundle::{BundleFiles, list_bundles};
 use mirror_store::{OutputFile, Store};
 use mirror_types::{BundleNumber, IndexRecord, ReleaseId, Sha256, index_path, last_of_each};
@@ -243,8 +243,8 @@ fn keep(
         packed.push(packer.pack(&path, TextDigest::of(&text), &text).map_err(no_memory)?);
     }
     if !packed.is_empty() {
-        let index_files = lines.append(&packed)?;
-        catalogue.apply(&CatalogueBatch { index_files, ..CatalogueBatch::default() })?;
+        let rows = lines.append(&packed)?;
+        catalogue.apply(&rows.into_iter().map(Change::IndexFile).collect::<Vec<_>>())?;
     }
     Ok(packed.len() as u64)
 }

@@ -16,8 +16,6 @@ pub const MANIFEST: &str = "manifest.jsonl";
 /// The directory of the bundles of a new mirror, below its root. Both are also where earlier versions had them
 /// below the working directory.
 pub const BUNDLES: &str = "bundles";
-/// Where the catalogue of earlier versions keeps the directory of the bundles.
-const BUNDLES_DIR: &str = "bundles_dir";
 
 /// What was found out about a mirror before anything is written.
 #[derive(Debug, PartialEq, Eq)]
@@ -248,8 +246,8 @@ impl Resolver<'_> {
         if self.id().is_some() {
             return Ok(None);
         }
-        let kept = self.catalogue.and_then(|catalogue| catalogue.recall(BUNDLES_DIR).ok().flatten());
-        Ok(kept.map(|dir| real(Path::new(&dir), self.working_dir)).or(of_records))
+        let kept = self.catalogue.and_then(|catalogue| catalogue.bundles_dir().ok().flatten());
+        Ok(kept.map(|dir| real(&dir, self.working_dir)).or(of_records))
     }
 
     /// Refuses a place that the original of a copy writes into, too.

@@ -8,7 +8,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 
-use mirror_manifest::{Catalogue, CatalogueBatch, HeldRelease, LinePacker, LinesWriter, TextDigest};
+use mirror_manifest::{Catalogue, Change, HeldRelease, LinePacker, LinesWriter, TextDigest};
 use mirror_serve::{ServeLimits, ServeOptions, Server};
 use mirror_types::{CrateName, MemberLocation, ReleaseId, Sha256, index_path};
 use tokio_util::sync::CancellationToken;
@@ -44,21 +44,23 @@ fn mirror(root: &Path) {
     let mut packer = LinePacker::new().expect("packer");
     let sum = Sha256::from_bytes([7; 32]);
     for begin in (0..CRATES).step_by(5_000) {
-        let mut batch = CatalogueBatch::default();
+        let mut changes = Vec::new();
         let mut packed = Vec::new();
         for n in begin..begin + 5_000 {
             let text = text(n, sum);
             let digest = TextDigest::of(text.as_bytes());
             packed.push(packer.pack(&index_path(&name(n)), digest, text.as_bytes()).expect("pack"));
-            batch.held.extend((0..RELEASES).map(|release| HeldRelease {
-                id: ReleaseId { name: name(n), version: format!("1.{release}.0").parse().expect("version") },
-                sha256: sum,
-                size: 20_000,
-                locations: MemberLocation::tar(0, 0, 64).into(),
+            changes.extend((0..RELEASES).map(|release| {
+                let version = format!("1.{release}.0").parse().expect("version");
+                let id = ReleaseId { name: name(n), version };
+                let locations = MemberLocation::tar(0, 0, 64).into();
+                let release = HeldRelease { id, sha256: sum, size: 20_000, locations };
+                Change::Held { release, source: 0 }
             }));
         }
-        batch.index_files = writer.append(&packed).expect("append");
-        catalogue.apply(&batch).expect("apply");
+        let rows = writer.append(&packed).expect("append");
+        changes.extend(rows.into_iter().map(Change::IndexFile));
+        catalogue.apply(&changes).expect("apply");
     }
 }
 

@@ -15,10 +15,6 @@ use crate::places::{Located, Places};
 
 /// Connections to the catalogue that are kept for the next request, at most.
 const SPARE: usize = 4;
-/// Where the catalogue keeps the directory of the bundles.
-const BUNDLES_DIR: &str = "bundles_dir";
-/// Where it keeps when a run came to its end.
-const LAST_RUN: &str = "last_run";
 
 /// A mirror, opened to be read: what is held, its index lines, its bytes. Takes no lock and writes nothing;
 /// a run of the downloader may go on meanwhile. Everything blocks. Any number of threads may ask.
@@ -358,7 +354,7 @@ impl Mirror {
     /// # Errors
     /// When the catalogue cannot be read.
     pub fn last_run(&self) -> Result<Option<String>, ServeError> {
-        self.ask(|catalogue, _| Ok(catalogue.recall(LAST_RUN)?))
+        self.ask(|catalogue, _| Ok(catalogue.last_run()?))
     }
 
     /// The paths of the index files that are kept, in their order. Memory: some 40 bytes for each.
@@ -403,7 +399,7 @@ fn bundles_of(root: &Path, given: Option<&Path>, catalogue: &Catalogue) -> Resul
         None => {
             // Where the mirror remembers them. One that was carried elsewhere may have them inside, or beside it.
             let remembered = RecordedPlaces::of(root)?.map(|places| places.bundles);
-            let kept = catalogue.recall(BUNDLES_DIR)?.map(PathBuf::from);
+            let kept = catalogue.bundles_dir()?;
             let beside = root.parent().unwrap_or(Path::new("")).join(BUNDLES);
             let inside = root.join(BUNDLES);
             let mut places = remembered.into_iter().chain(kept).chain([inside.clone(), beside]);

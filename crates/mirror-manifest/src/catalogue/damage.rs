@@ -1,6 +1,7 @@
 //! Catalogues that were damaged in any way: what notices it calls it damage, and nothing panics.
 #![expect(clippy::disallowed_methods, reason = "tests damage files of their own")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -8,16 +9,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::lines::{IndexFileRow, TextDigest};
-use mirror_types::FaultKind;
+use mirror_types::{FaultKind, StoreId};
 
 fn id(n: usize, version: &str) -> ReleaseId {
     let name = format!("crate-{n}").parse().expect("name");
     ReleaseId { name, version: version.parse().expect("version") }
 }
 
-/// A batch that writes into every table.
-fn batch(from: usize) -> CatalogueBatch {
-    let mut batch = CatalogueBatch { manifest_len: Some(from as u64), ..CatalogueBatch::default() };
+/// Changes that write into every table.
+fn changes(from: usize) -> Vec<Change> {
+    let mut changes = vec![Change::ManifestLen(from as u64)];
     for n in from..from + 150 {
         let member = MemberLocation::tar(u32::try_from(n % 3).expect("small"), n as u64 * 100, 100);
         for (version, locations) in [
@@ -26,11 +27,12 @@ fn batch(from: usize) -> CatalogueBatch {
             ("2.0.0", Locations::of(true, Some(member))),
         ] {
             let sha256 = Sha256::from_bytes([u8::try_from(n % 251).expect("small"); 32]);
-            batch.held.push(HeldRelease { id: id(n, version), sha256, size: n as u64, locations });
+            let release = HeldRelease { id: id(n, version), sha256, size: n as u64, locations };
+            changes.push(Change::Held { release, source: 0 });
         }
-        batch.withdrawn.push((id(n, "1.0.0"), Withdrawal::Deleted, "2026-01-01T00:00:00.000Z".to_owned()));
-        batch.failed.push(FailureRow {
-            name: id(n, "1.0.0").name,
+        let (id, seen) = (id(n, "1.0.0"), "2026-01-01T00:00:00.000Z".to_owned());
+        changes.push(Change::Failed(FailureRow {
+            name: id.name.clone(),
             version: None,
             cksum: None,
             url: "http://h".to_owned(),
@@ -40,24 +42,31 @@ fn batch(from: usize) -> CatalogueBatch {
             attempts: 3,
             first_seen: String::new(),
             last_seen: String::new(),
-        });
-        batch.dirs.push(DirRow { path: format!("c/{n}"), mtime_ns: 1, ctime_ns: 2, listed_ns: 3 });
-        batch.index_files.push(IndexFileRow {
+        }));
+        changes.push(Change::Withdrawn { id, kind: Withdrawal::Deleted, seen });
+        let dir = DirRow { path: format!("c/{n}"), mtime_ns: 1, ctime_ns: 2, listed_ns: 3 };
+        changes.push(Change::DirListed(dir));
+        changes.push(Change::IndexFile(IndexFileRow {
             path: format!("cr/at/crate-{n}"),
             digest: TextDigest::of(b"x"),
             size: 1,
             frame_offset: n as u64,
             frame_len: 1,
-        });
+        }));
     }
-    batch
+    changes
+}
+
+fn cursor(tree: &str) -> IndexCursor {
+    let (tree, selection) = (tree.to_owned(), String::new());
+    IndexCursor { tree, selection, selected: 1, yanked_skipped: 0, bad_files: BTreeSet::new() }
 }
 
 /// A catalogue with something in every table, closed.
 fn make(path: &Path) {
     let mut catalogue = Catalogue::open(path).expect("open");
-    catalogue.apply(&batch(0)).expect("apply");
-    catalogue.set_cursor("somewhere").expect("cursor");
+    catalogue.apply(&changes(0)).expect("apply");
+    catalogue.set_cursor(&cursor("somewhere")).expect("cursor");
 }
 
 /// Asks everything that can be asked, and writes.
@@ -67,10 +76,11 @@ fn use_it(path: &Path) -> Result<(), ManifestError> {
     }
     let mut catalogue = Catalogue::open(path)?;
     ask(&catalogue)?;
-    catalogue.apply(&batch(100))?;
-    catalogue.forget_bundle(1)?;
-    catalogue.disown(vec![id(3, "1.0.1")])?;
-    catalogue.set_cursor("elsewhere")?;
+    catalogue.apply(&changes(100))?;
+    catalogue.apply(&[Change::BundleGone(1)])?;
+    let lost = Change::Lost { id: id(3, "1.0.1"), store: StoreId::BUNDLES };
+    catalogue.apply(&[lost, Change::CursorOutdated, Change::BundlesMeasured])?;
+    catalogue.set_cursor(&cursor("elsewhere"))?;
     ask(&catalogue)?;
     catalogue.check()
 }
@@ -220,7 +230,7 @@ proptest! {
                 let path = dir.path().join("c.sqlite");
                 make(&path);
                 let mut open = Catalogue::open(&path).expect("open");
-                open.apply(&batch(40)).expect("apply");
+                open.apply(&changes(40)).expect("apply");
                 let log = fs::read(dir.path().join("c.sqlite-wal")).expect("log");
                 (fs::read(&path).expect("read"), log)
             };

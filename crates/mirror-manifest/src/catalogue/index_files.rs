@@ -1,8 +1,9 @@
 //! Where the lines of each index file are kept.
 
-use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{CachedStatement, OptionalExtension as _, Row, Transaction, params};
 
-use super::batch::{CURSOR, number};
+use super::apply::number;
+use super::state::drop_cursor;
 use super::{Catalogue, size};
 use crate::error::ManifestError;
 use crate::lines::{IndexFileRow, TextDigest};
@@ -97,9 +98,11 @@ impl Catalogue {
             let to = self.db.transaction()?;
             to.execute("DELETE FROM index_files", [])?;
             if !whole {
-                to.execute("DELETE FROM state WHERE key = ?1", [CURSOR])?;
+                drop_cursor(&to)?;
             }
-            keep(&to, rows)?;
+            let mut kept = KeptLines::new(&to);
+            rows.iter().try_for_each(|row| kept.keep(row))?;
+            drop(kept);
             remember(&to, state)?;
             to.commit()
         };
@@ -118,35 +121,57 @@ fn row(row: &Row<'_>) -> rusqlite::Result<IndexFileRow> {
     })
 }
 
-/// Keeps rows, and counts what they replace. Lines that are replaced take the cursor away: whose index they are
-/// of may go back to the tree that it names.
-pub(super) fn keep(to: &Transaction<'_>, rows: &[IndexFileRow]) -> rusqlite::Result<()> {
-    let Some(end) = rows.iter().map(|row| row.frame_offset + row.frame_len).max() else { return Ok(()) };
-    let mut before = to.prepare_cached("SELECT frame_len FROM index_files WHERE path = ?1")?;
-    let mut keep = to.prepare_cached("INSERT OR REPLACE INTO index_files VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    let (mut dead, mut replaced) = (0_i64, false);
-    for row in rows {
+/// Keeps rows of one transaction, and counts what they replace.
+pub(super) struct KeptLines<'t> {
+    to: &'t Transaction<'t>,
+    /// Finds a row, and writes one; prepared when the first is kept.
+    prepared: Option<(CachedStatement<'t>, CachedStatement<'t>)>,
+    end: Option<u64>,
+    dead: i64,
+    replaced: bool,
+}
+
+impl<'t> KeptLines<'t> {
+    pub(super) fn new(to: &'t Transaction<'t>) -> Self {
+        Self { to, prepared: None, end: None, dead: 0, replaced: false }
+    }
+
+    pub(super) fn keep(&mut self, row: &IndexFileRow) -> rusqlite::Result<()> {
+        let prepared = match self.prepared.take() {
+            Some(prepared) => prepared,
+            None => (
+                self.to.prepare_cached("SELECT frame_len FROM index_files WHERE path = ?1")?,
+                self.to.prepare_cached("INSERT OR REPLACE INTO index_files VALUES (?1, ?2, ?3, ?4, ?5)")?,
+            ),
+        };
+        let (before, keep) = self.prepared.insert(prepared);
         let len = before.query_row([&row.path], |row| row.get::<_, i64>(0)).optional()?;
-        replaced |= len.is_some();
-        dead += len.unwrap_or(0);
+        self.replaced |= len.is_some();
+        self.dead += len.unwrap_or(0);
+        self.end = self.end.max(Some(row.frame_offset + row.frame_len));
         keep.execute(params![
             row.path,
             row.digest.as_bytes(),
             number(row.size),
             number(row.frame_offset),
             number(row.frame_len)
-        ])?;
+        ])
+        .map(drop)
     }
-    if replaced {
-        to.execute("DELETE FROM state WHERE key = ?1", [CURSOR])?;
+
+    /// Writes down how far the rows go. Returns whether any was replaced: that takes the cursor away, because whose
+    /// index the lines are of may go back to the tree that it names.
+    pub(super) fn finish(self) -> rusqlite::Result<bool> {
+        let Some(end) = self.end else { return Ok(false) };
+        let mut add = self.to.prepare_cached(
+            "INSERT INTO state VALUES (?1, ?2)
+             ON CONFLICT DO UPDATE SET value = CAST(value AS INTEGER) + excluded.value",
+        )?;
+        add.execute(params![DEAD, self.dead])?;
+        let mut set = self.to.prepare_cached("INSERT OR REPLACE INTO state VALUES (?1, ?2)")?;
+        set.execute(params![END, number(end)])?;
+        Ok(self.replaced)
     }
-    let mut add = to.prepare_cached(
-        "INSERT INTO state VALUES (?1, ?2)
-         ON CONFLICT DO UPDATE SET value = CAST(value AS INTEGER) + excluded.value",
-    )?;
-    add.execute(params![DEAD, dead])?;
-    to.prepare_cached("INSERT OR REPLACE INTO state VALUES (?1, ?2)")?.execute(params![END, number(end)])?;
-    Ok(())
 }
 
 fn remember(to: &Transaction<'_>, state: LinesState) -> rusqlite::Result<()> {

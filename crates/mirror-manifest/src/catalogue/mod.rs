@@ -1,24 +1,29 @@
-mod batch;
+mod apply;
+mod change;
 #[cfg(test)]
 mod damage;
 mod files;
 mod gaps;
 mod index_files;
 mod replay;
+mod rows;
 mod serve;
 mod sources;
+mod state;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use mirror_types::{CrateName, Locations, MemberLocation, ReleaseId, Sha256};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, OpenFlags};
 
-pub use batch::{CatalogueBatch, DirRow, FailureRow, Held, HeldRelease, LOST, Withdrawal};
+pub use change::Change;
 pub use gaps::{GapRow, UnavailableRow};
 pub(crate) use index_files::LinesState;
 pub use replay::ReplayReport;
+pub use rows::{DirRow, FailureRow, Held, HeldRelease, LOST, Withdrawal};
 pub use serve::Census;
+pub use state::{BundlesIdentity, IndexCursor};
 
 use crate::error::ManifestError;
 use crate::writer::at;
@@ -108,7 +113,8 @@ impl Catalogue {
         sources::upgrade(&db).map_err(fail)?;
         let mut catalogue = Self { db, path: path.to_owned(), has_seen: true, frozen: false };
         if !kept.is_empty() {
-            catalogue.apply(&CatalogueBatch { withdrawn: kept, ..CatalogueBatch::default() })?;
+            let withdrawn = |(id, kind, seen): (ReleaseId, _, _)| Change::Withdrawn { id, kind, seen };
+            catalogue.apply(&kept.into_iter().map(withdrawn).collect::<Vec<_>>())?;
         }
         Ok(catalogue)
     }
@@ -366,94 +372,6 @@ impl Catalogue {
         query().map_err(self.fail("read the failures of"))
     }
 
-    /// A value that an earlier run left behind.
-    ///
-    /// # Errors
-    /// When SQLite fails.
-    pub fn recall(&self, key: &str) -> Result<Option<String>, ManifestError> {
-        self.db
-            .query_row("SELECT value FROM state WHERE key = ?1", [key], |row| row.get(0))
-            .optional()
-            .map_err(self.fail("read the state of"))
-    }
-
-    /// Leaves a value behind for a later run.
-    ///
-    /// # Errors
-    /// When SQLite fails.
-    pub fn remember(&mut self, key: &str, value: &str) -> Result<(), ManifestError> {
-        let written = self.db.execute("INSERT OR REPLACE INTO state VALUES (?1, ?2)", [key, value]);
-        written.map(drop).map_err(self.fail("write to"))
-    }
-
-    /// How far the mirror has come with its index, as its last whole run left it. Gone as soon as
-    /// something is changed that a later run could not find by what differs from there.
-    ///
-    /// # Errors
-    /// When SQLite fails.
-    pub fn cursor(&self) -> Result<Option<String>, ManifestError> {
-        self.recall(batch::CURSOR)
-    }
-
-    /// Leaves behind how far the mirror has come with its index.
-    ///
-    /// # Errors
-    /// When SQLite fails.
-    pub fn set_cursor(&mut self, cursor: &str) -> Result<(), ManifestError> {
-        self.remember(batch::CURSOR, cursor)
-    }
-
-    /// How many bytes of the manifest are taken in.
-    ///
-    /// # Errors
-    /// When SQLite fails.
-    pub fn manifest_len(&self) -> Result<u64, ManifestError> {
-        let text = self.recall("manifest_len")?;
-        Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
-    }
-
-    /// Forgets what only a bundle holds that is gone for good.
-    ///
-    /// # Errors
-    /// When SQLite fails; then nothing is forgotten.
-    pub fn forget_bundle(&mut self, number: u32) -> Result<(), ManifestError> {
-        let fail = self.fail("write to");
-        let mut write = || {
-            let transaction = self.db.transaction()?;
-            batch::forget_bundle(&transaction, number)?;
-            transaction.commit()
-        };
-        write().map_err(fail)
-    }
-
-    /// Has members of bundles be lost that stand where another member is; what is known of the bundles is what
-    /// remains.
-    ///
-    /// # Errors
-    /// When SQLite fails; then nothing is changed.
-    pub fn disown(&mut self, lost_members: Vec<ReleaseId>) -> Result<(), ManifestError> {
-        let fail = self.fail("write to");
-        let lost = CatalogueBatch { lost_members, unsettling: true, ..CatalogueBatch::default() };
-        let mut write = || {
-            let transaction = self.db.transaction()?;
-            batch::apply(&transaction, &lost)?;
-            batch::measure_bundles(&transaction)?;
-            transaction.commit()
-        };
-        write().map_err(fail)
-    }
-
-    /// Recomputes what is known of the bundles from what is held in them.
-    pub(crate) fn measure_bundles(&mut self) -> Result<(), ManifestError> {
-        let fail = self.fail("write to");
-        let mut write = || {
-            let transaction = self.db.transaction()?;
-            batch::measure_bundles(&transaction)?;
-            transaction.commit()
-        };
-        write().map_err(fail)
-    }
-
     /// Puts a catalogue that was made beside it into the place of another one. Both must be closed.
     ///
     /// # Errors
@@ -474,15 +392,18 @@ impl Catalogue {
         remove_all(path)
     }
 
-    /// Applies a batch in one transaction.
+    /// Applies changes in their order, in one transaction.
     ///
     /// # Errors
-    /// When SQLite fails; then nothing of it is applied.
-    pub fn apply(&mut self, batch: &CatalogueBatch) -> Result<(), ManifestError> {
+    /// When SQLite fails, or a change names a store that the catalogue does not know; then nothing of it is applied.
+    pub fn apply(&mut self, changes: &[Change]) -> Result<(), ManifestError> {
+        if let Some(store) = changes.iter().find_map(Change::unknown_store) {
+            return Err(ManifestError::UnknownStore { path: self.path.clone(), store });
+        }
         let fail = self.fail("write to");
         let mut write = || {
             let transaction = self.db.transaction()?;
-            batch::apply(&transaction, batch)?;
+            apply::apply(&transaction, changes)?;
             transaction.commit()
         };
         write().map_err(fail)

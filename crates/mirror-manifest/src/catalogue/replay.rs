@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mirror_types::{CrateName, Layout, ReleaseId, Sha256, VersionText};
 
-use super::{Catalogue, CatalogueBatch, FailureRow, HeldRelease, Withdrawal};
+use super::{Catalogue, Change, FailureRow, HeldRelease, Withdrawal};
 use crate::error::ManifestError;
 use crate::record::{EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM};
 use crate::writer::read_from;
@@ -25,32 +25,39 @@ impl Catalogue {
     /// # Errors
     /// When the manifest is damaged or SQLite fails.
     pub fn replay(&mut self, manifest: &Path, layout: Layout) -> Result<ReplayReport, ManifestError> {
-        const CHUNK: usize = 10_000;
+        /// Changes that are applied at once: those of some 10,000 records.
+        const CHUNK: usize = 20_000;
         let mut report = ReplayReport::default();
         let same = self.follows(manifest)?;
         let start = if same { self.manifest_len()? } else { 0 };
-        // Read again, it may take back what was held since.
-        let mut batch = CatalogueBatch { unsettling: !same, ..CatalogueBatch::default() };
-        let mut pruned = false;
+        let mut changes = Vec::new();
+        if !same {
+            // Read again, it may take back what was held since.
+            changes.push(Change::CursorOutdated);
+        }
+        let (mut pruned, mut len) = (false, start);
+        let mut mapper = Mapper { layout, dir: String::new() };
         read_from::<ManifestError>(manifest, start, &mut |end, record| {
             report.records += 1;
             pruned |= record.status == PRUNED;
-            take(record, layout, &mut batch);
-            batch.manifest_len = Some(end);
-            if batch.held.len() + batch.failed.len() + batch.withdrawn.len() + batch.returned.len() >= CHUNK {
-                self.apply(&std::mem::take(&mut batch))?;
+            mapper.map(record, &mut changes);
+            len = end;
+            if changes.len() >= CHUNK {
+                changes.push(Change::ManifestLen(end));
+                self.apply(&changes)?;
+                changes.clear();
             }
             Ok(())
         })?;
-        if !same || batch.manifest_len.is_some() {
-            batch.manifest_len.get_or_insert(start);
-            self.apply(&batch)?;
-        }
-        report.anew = start == 0 && report.records > 0;
         if pruned {
             // Bundles that are gone for good held something once.
-            self.measure_bundles()?;
+            changes.push(Change::BundlesMeasured);
         }
+        if !same || report.records > 0 {
+            changes.push(Change::ManifestLen(len));
+            self.apply(&changes)?;
+        }
+        report.anew = start == 0 && report.records > 0;
         self.know(manifest)?;
         Ok(report)
     }
@@ -62,7 +69,7 @@ impl Catalogue {
     pub fn follows(&self, manifest: &Path) -> Result<bool, ManifestError> {
         let len = std::fs::metadata(manifest).map_or(0, |meta| meta.len());
         let is_own = |own| Some(own) == identity(manifest);
-        Ok(len >= self.manifest_len()? && self.recall(MANIFEST)?.is_none_or(is_own))
+        Ok(len >= self.manifest_len()? && self.manifest_identity()?.is_none_or(is_own))
     }
 
     /// Remembers which manifest was taken in, once it has a line to know it by.
@@ -70,17 +77,9 @@ impl Catalogue {
     /// # Errors
     /// When SQLite fails.
     pub fn know(&mut self, manifest: &Path) -> Result<(), ManifestError> {
-        match identity(manifest) {
-            Some(identity) if self.recall(MANIFEST)?.as_ref() != Some(&identity) => {
-                self.remember(MANIFEST, &identity)
-            }
-            _ => Ok(()),
-        }
+        identity(manifest).map_or(Ok(()), |identity| self.set_manifest_identity(&identity))
     }
 }
-
-/// Where the state keeps which manifest was taken in.
-const MANIFEST: &str = "manifest_identity";
 
 /// What tells a manifest from others: a hash of its first line, which names a run and its time.
 /// `None` while it has none.
@@ -98,71 +97,80 @@ fn identity(manifest: &Path) -> Option<String> {
     Some(format!("{hash:016x}"))
 }
 
-/// What a record says of what is held. Records of schema 1 prove nothing: their writer kept files
-/// with wrong hashes.
-fn take(record: ManifestRecord, layout: Layout, batch: &mut CatalogueBatch) {
-    let Some(Ok(name)) = record.crate_name.as_deref().map(str::parse::<CrateName>) else { return };
-    let version = match record.version.as_deref().map(str::parse::<VersionText>) {
-        Some(Ok(version)) => Some(version),
-        Some(Err(_)) => return,
-        None => None,
-    };
-    if record.schema_version < 2 {
-        return;
+/// Maps records to the changes that they speak of.
+struct Mapper {
+    layout: Layout,
+    /// The directory that was last said to be written to.
+    dir: String,
+}
+
+impl Mapper {
+    /// Appends the changes of a record. Records of schema 1 prove nothing: their writer kept files with wrong hashes.
+    fn map(&mut self, record: ManifestRecord, changes: &mut Vec<Change>) {
+        let Some(Ok(name)) = record.crate_name.as_deref().map(str::parse::<CrateName>) else { return };
+        let version = match record.version.as_deref().map(str::parse::<VersionText>) {
+            Some(Ok(version)) => Some(version),
+            Some(Err(_)) => return,
+            None => None,
+        };
+        if record.schema_version < 2 {
+            return;
+        }
+        let locations = if record.ok { record.locations() } else { None };
+        match (record.status.as_str(), version) {
+            (PRUNED, Some(version)) => changes.push(Change::Removed(ReleaseId { name, version })),
+            (REMOVED_UPSTREAM, Some(version)) => changes.push(Change::Withdrawn {
+                id: ReleaseId { name, version },
+                kind: Withdrawal::Deleted,
+                seen: record.finished_at,
+            }),
+            (REINSTATED, Some(version)) => changes.push(Change::Reinstated(ReleaseId { name, version })),
+            (PRUNED | REMOVED_UPSTREAM | REINSTATED, None) => {}
+            (_, version) if !record.ok => changes.push(Change::Failed(failure(record, name, version))),
+            (_, version) => {
+                let sha256 = record.sha256.as_deref().map(Sha256::from_hex);
+                if let (Some(version), Some(locations), Some(Ok(sha256))) = (version, locations, sha256) {
+                    let id = ReleaseId { name, version };
+                    // Whoever only found it did not hold it against an index: a failure stands until somebody does.
+                    if record.status != EXISTING {
+                        changes.push(Change::Resolved(id.clone()));
+                    }
+                    self.written(&id.name, changes);
+                    let release = HeldRelease { id, sha256, size: record.size, locations };
+                    changes.push(Change::Held { release, source: 0 });
+                }
+            }
+        }
     }
-    if record.status == PRUNED {
-        let Some(version) = version else { return };
-        let id = ReleaseId { name, version };
-        // A chunk is applied in the order of its kinds: what was held before goes here.
-        batch.held.retain(|held| held.id != id);
-        batch.withdrawn.retain(|(other, ..)| *other != id);
-        batch.forgotten.push(id);
-    } else if record.status == REMOVED_UPSTREAM {
-        let Some(version) = version else { return };
-        let id = ReleaseId { name, version };
-        batch.returned.retain(|other| *other != id);
-        batch.withdrawn.push((id, Withdrawal::Deleted, record.finished_at));
-    } else if record.status == REINSTATED {
-        let Some(version) = version else { return };
-        let id = ReleaseId { name, version };
-        batch.withdrawn.retain(|(other, ..)| *other != id);
-        batch.returned.push(id);
-    } else if record.ok
-        && let Some(locations) = record.locations()
-    {
-        let Some(version) = version else { return };
-        let id = ReleaseId { name, version };
-        let Some(Ok(sha256)) = record.sha256.as_deref().map(Sha256::from_hex) else { return };
-        // Who only found it did not hold it against an index: a failure stands until somebody does.
-        if record.status != EXISTING {
-            // A chunk is applied failures last: an earlier failure of the same release must go.
-            batch.failed.retain(|row| row.name != id.name || row.version.as_ref() != Some(&id.version));
-            batch.healed.push(id.clone());
+
+    /// Says that the directory of a crate was written to, once where one follows the other.
+    fn written(&mut self, name: &CrateName, changes: &mut Vec<Change>) {
+        let dir = self.layout.dir(name);
+        if self.dir != dir {
+            changes.push(Change::DirWritten(dir.clone()));
+            self.dir = dir;
         }
-        let dir = layout.dir(&id.name);
-        if batch.touched.last() != Some(&dir) {
-            batch.touched.push(dir);
-        }
-        batch.held.push(HeldRelease { id, sha256, size: record.size, locations });
-    } else if !record.ok {
-        batch.failed.push(FailureRow {
-            name,
-            version,
-            cksum: record.cksum.as_deref().and_then(|text| text.parse().ok()),
-            url: record.url,
-            kind: record.status,
-            error: record.error.unwrap_or_default(),
-            http_status: record.http_status,
-            attempts: record.retries + 1,
-            first_seen: record.finished_at.clone(),
-            last_seen: record.finished_at,
-        });
+    }
+}
+
+fn failure(record: ManifestRecord, name: CrateName, version: Option<VersionText>) -> FailureRow {
+    FailureRow {
+        name,
+        version,
+        cksum: record.cksum.as_deref().and_then(|text| text.parse().ok()),
+        url: record.url,
+        kind: record.status,
+        error: record.error.unwrap_or_default(),
+        http_status: record.http_status,
+        attempts: record.retries + 1,
+        first_seen: record.finished_at.clone(),
+        last_seen: record.finished_at,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use mirror_types::{Location, MirrorId};
+    use mirror_types::{Location, MirrorId, StoreId};
 
     use super::*;
     use crate::ManifestWriter;
@@ -259,11 +267,8 @@ mod tests {
             name: name.parse().expect("name"),
             version: "1.0.0".parse().expect("version"),
         };
-        let lost = CatalogueBatch {
-            lost: vec![id("b")],
-            lost_members: vec![id("a"), id("c")],
-            ..CatalogueBatch::default()
-        };
+        let lost = [("b", StoreId::LOOSE), ("a", StoreId::BUNDLES), ("c", StoreId::BUNDLES)]
+            .map(|(name, store)| Change::Lost { id: id(name), store });
         catalogue.apply(&lost).expect("apply");
         assert_eq!(held(&catalogue, "a"), None);
         assert_eq!(held(&catalogue, "b"), Some((false, Some((12, 150, 50)))));
@@ -271,15 +276,18 @@ mod tests {
         assert_eq!(catalogue.ledger_crates().expect("ledger"), ["a", "b", "c"]);
         // Other bytes under the same name: nothing of the old is held any more.
         let (sha256, locations) = (Sha256::from_bytes([7; 32]), Location::LOOSE.into());
-        let other = HeldRelease { id: id("b"), sha256, size: 1, locations };
-        catalogue.apply(&CatalogueBatch { held: vec![other], ..CatalogueBatch::default() }).expect("apply");
+        let release = HeldRelease { id: id("b"), sha256, size: 1, locations };
+        catalogue.apply(&[Change::Held { release, source: 0 }]).expect("apply");
         assert_eq!(held(&catalogue, "b"), Some((true, None)));
     }
 
     #[test]
     fn records_of_the_source_system_prove_nothing() {
-        let mut batch = CatalogueBatch::default();
-        take(ManifestRecord { schema_version: 1, ..record("a", true) }, Layout::Shard, &mut batch);
-        assert!(batch.held.is_empty());
+        let mut changes = Vec::new();
+        let mut mapper = Mapper { layout: Layout::Shard, dir: String::new() };
+        mapper.map(ManifestRecord { schema_version: 1, ..record("a", true) }, &mut changes);
+        assert!(changes.is_empty());
+        mapper.map(record("a", true), &mut changes);
+        assert!(!changes.is_empty(), "of schema 2 it would");
     }
 }

@@ -210,15 +210,16 @@ mod tests {
     use mirror_types::{Location, Sha256};
 
     use super::*;
-    use crate::{CatalogueBatch, HeldRelease};
+    use crate::{Change, HeldRelease};
 
     fn id(name: &str, version: &str) -> ReleaseId {
         ReleaseId { name: name.parse().expect("name"), version: version.parse().expect("version") }
     }
 
-    fn held(name: &str, version: &str) -> HeldRelease {
+    fn held(name: &str, version: &str) -> Change {
         let sha256 = Sha256::from_bytes([7; 32]);
-        HeldRelease { id: id(name, version), sha256, size: 5, locations: Location::LOOSE.into() }
+        let locations = Location::LOOSE.into();
+        Change::Held { release: HeldRelease { id: id(name, version), sha256, size: 5, locations }, source: 0 }
     }
 
     #[test]
@@ -230,15 +231,10 @@ mod tests {
         let before = reader.changes().expect("changes");
         assert_eq!(reader.changes().expect("changes"), before);
         let names = ["serde", "serde_json", "a-serde", "Serde", "tokio", "my_serde-x"];
-        let mut batch = CatalogueBatch {
-            held: names.iter().map(|name| held(name, "1.0.0")).collect(),
-            ..CatalogueBatch::default()
-        };
-        batch.held.push(held("serde", "1.0.1"));
-        batch.held.push(held("serde-gone", "1.0.1"));
-        catalogue.apply(&batch).expect("apply");
-        let forgotten = vec![id("serde-gone", "1.0.1")];
-        catalogue.apply(&CatalogueBatch { forgotten, ..CatalogueBatch::default() }).expect("apply");
+        let mut changes: Vec<_> = names.iter().map(|name| held(name, "1.0.0")).collect();
+        changes.extend([held("serde", "1.0.1"), held("serde-gone", "1.0.1")]);
+        catalogue.apply(&changes).expect("apply");
+        catalogue.apply(&[Change::Removed(id("serde-gone", "1.0.1"))]).expect("apply");
         assert_ne!(reader.changes().expect("changes"), before);
         assert_eq!(reader.census().expect("census"), Census { crates: 6, releases: 7, bytes: 35 });
         let (count, found) = reader.search("SERDE", 0, 4).expect("search");
@@ -254,8 +250,7 @@ mod tests {
         // One state, whatever is committed meanwhile.
         let seen = reader.consistently(|| {
             let before = reader.count()?;
-            let more = CatalogueBatch { held: vec![held("new", "1.0.0")], ..CatalogueBatch::default() };
-            catalogue.apply(&more)?;
+            catalogue.apply(&[held("new", "1.0.0")])?;
             Ok::<_, ManifestError>((before, reader.count()?))
         });
         assert_eq!(seen.expect("seen"), (7, 7));

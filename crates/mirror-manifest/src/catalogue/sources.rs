@@ -2,14 +2,12 @@
 
 use rusqlite::{Connection, params};
 
-use super::batch::number;
+use super::apply::number;
 use super::{Catalogue, size};
 use crate::error::ManifestError;
 
 /// Sources that are told apart; SQLite's numbers have 63 bits.
 const SOURCES_MOST: u32 = 63;
-/// Under which key the state keeps the name of a source, before its number.
-const KEY: &str = "index_source_";
 
 /// Tells whether the releases say in which sources they were seen.
 pub(super) fn has_seen(db: &Connection) -> rusqlite::Result<bool> {
@@ -41,7 +39,7 @@ impl Catalogue {
     /// When SQLite fails.
     pub fn source_bit(&self, source: &str) -> Result<Option<u64>, ManifestError> {
         for at in 0..SOURCES_MOST {
-            match self.recall(&format!("{KEY}{at}"))? {
+            match self.source(at)? {
                 Some(known) if known == source => return Ok(Some(1 << at)),
                 Some(_) => {}
                 None => break,
@@ -59,9 +57,8 @@ impl Catalogue {
             return Ok(bit);
         }
         for at in 0..SOURCES_MOST {
-            let key = format!("{KEY}{at}");
-            if self.recall(&key)?.is_none() {
-                self.remember(&key, source)?;
+            if self.source(at)?.is_none() {
+                self.set_source(at, source)?;
                 return Ok(1 << at);
             }
         }
@@ -89,9 +86,8 @@ impl Catalogue {
         }
         let fail = self.fail("write to");
         for at in 0..SOURCES_MOST {
-            let key = format!("{KEY}{at}");
-            let Some(source) = other.recall(&key)? else { break };
-            self.remember(&key, &source)?;
+            let Some(source) = other.source(at)? else { break };
+            self.set_source(at, &source)?;
         }
         let mut take = || {
             let to = self.db.transaction()?;
@@ -137,7 +133,7 @@ mod tests {
     use mirror_types::{Location, ReleaseId, Sha256};
 
     use super::*;
-    use crate::{CatalogueBatch, HeldRelease, Withdrawal};
+    use crate::{Change, HeldRelease, Withdrawal};
 
     fn held(name: &str) -> HeldRelease {
         let id = ReleaseId { name: name.parse().expect("name"), version: "1.0.0".parse().expect("version") };
@@ -156,14 +152,12 @@ mod tests {
         assert_eq!(old.record_source("one").expect("bit"), 1);
         assert_eq!(old.record_source("two").expect("bit"), 2);
         assert_eq!(old.record_source("one").expect("bit"), 1);
-        let both = vec![held("a"), held("B")];
-        old.apply(&CatalogueBatch { source: 1, held: both.clone(), ..CatalogueBatch::default() })
-            .expect("apply");
-        old.apply(&CatalogueBatch { source: 2, seen: vec![held("a").id], ..CatalogueBatch::default() })
-            .expect("apply");
+        let both = |source| ["a", "B"].map(|name| Change::Held { release: held(name), source });
+        old.apply(&both(1)).expect("apply");
+        old.apply(&[Change::Seen { id: held("a").id, source: 2 }]).expect("apply");
         assert_eq!((seen(&old, "a"), seen(&old, "B")), (3, 1));
         let mut new = Catalogue::open(&dir.path().join("new.sqlite")).expect("open");
-        new.apply(&CatalogueBatch { held: both, ..CatalogueBatch::default() }).expect("apply");
+        new.apply(&both(0)).expect("apply");
         assert_eq!(seen(&new, "a"), 0);
         new.take_seen_of(&old).expect("take");
         assert_eq!((seen(&new, "a"), seen(&new, "B")), (3, 1));
@@ -176,11 +170,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("c.sqlite");
         let mut catalogue = Catalogue::open(&path).expect("open");
-        catalogue
-            .apply(&CatalogueBatch { held: vec![held("a"), held("b")], ..CatalogueBatch::default() })
-            .expect("apply");
-        let deleted = vec![(held("b").id, Withdrawal::Deleted, "2026-01-01T00:00:00.000Z".to_owned())];
-        catalogue.apply(&CatalogueBatch { withdrawn: deleted, ..CatalogueBatch::default() }).expect("apply");
+        let seen_at = "2026-01-01T00:00:00.000Z".to_owned();
+        let changes = [
+            Change::Held { release: held("a"), source: 0 },
+            Change::Held { release: held("b"), source: 0 },
+            Change::Withdrawn { id: held("b").id, kind: Withdrawal::Deleted, seen: seen_at },
+        ];
+        catalogue.apply(&changes).expect("apply");
         catalogue
             .db
             .execute_batch("DROP INDEX crates_by_file; ALTER TABLE releases DROP COLUMN seen")

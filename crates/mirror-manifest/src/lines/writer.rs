@@ -262,7 +262,7 @@ fn disk() -> Arc<dyn Fs> {
 mod tests {
     use super::super::{LinePacker, TextDigest};
     use super::*;
-    use crate::CatalogueBatch;
+    use crate::{Change, IndexCursor};
 
     struct Mirror {
         dir: tempfile::TempDir,
@@ -289,10 +289,21 @@ mod tests {
             let pack =
                 |(path, text): &(&str, Vec<u8>)| packer.pack(path, TextDigest::of(text), text).expect("pack");
             let packed: Vec<_> = files.iter().map(pack).collect();
-            let index_files = writer.append(&packed).expect("append");
+            let rows = writer.append(&packed).expect("append");
             self.catalogue
-                .apply(&CatalogueBatch { index_files, ..CatalogueBatch::default() })
+                .apply(&rows.into_iter().map(Change::IndexFile).collect::<Vec<_>>())
                 .expect("apply");
+        }
+
+        fn set_cursor(&mut self) {
+            let cursor = IndexCursor {
+                tree: "here".to_owned(),
+                selection: String::new(),
+                selected: 1,
+                yanked_skipped: 0,
+                bad_files: [].into(),
+            };
+            self.catalogue.set_cursor(&cursor).expect("cursor");
         }
 
         fn read(&self, path: &str) -> Option<Vec<u8>> {
@@ -327,7 +338,7 @@ mod tests {
         let mut mirror = Mirror::new();
         let (mut writer, _) = mirror.open(false);
         mirror.keep(&mut writer, &[("se/rd/serde", text("serde", 3)), ("1/a", text("a", 9))]);
-        mirror.catalogue.set_cursor("here").expect("cursor");
+        mirror.set_cursor();
         let whole = std::fs::read(mirror.file()).expect("read");
         // Behind the last row there may be anything.
         std::fs::write(mirror.file(), [whole.as_slice(), b"torn"].concat()).expect("write");
@@ -345,7 +356,7 @@ mod tests {
             assert!(!path.exists());
             mirror.keep(&mut writer, &[("se/rd/serde", text("serde", 3)), ("1/a", text("a", 9))]);
             assert_eq!(mirror.read("1/a"), Some(text("a", 9)));
-            mirror.catalogue.set_cursor("here").expect("cursor");
+            mirror.set_cursor();
         }
         std::fs::remove_file(mirror.file()).expect("remove");
         assert!(mirror.open(false).1.lost);
@@ -356,7 +367,7 @@ mod tests {
         let mut mirror = Mirror::new();
         let (mut writer, _) = mirror.open(false);
         mirror.keep(&mut writer, &[("se/rd/serde", text("serde", 3)), ("1/a", text("a", 9))]);
-        mirror.catalogue.set_cursor("here").expect("cursor");
+        mirror.set_cursor();
         drop(writer);
         let row = mirror.catalogue.index_file("1/a").expect("row").expect("some");
         let mut bytes = std::fs::read(mirror.file()).expect("read");
@@ -406,7 +417,7 @@ mod tests {
             mirror.keep(&mut writer, &[("1/a", text("a", n))]);
         }
         mirror.keep(&mut writer, &[("1/b", text("b", 1))]);
-        mirror.catalogue.set_cursor("here").expect("cursor");
+        mirror.set_cursor();
         let old = LinesReader::open(mirror.dir.path(), &mirror.catalogue).expect("open").expect("some");
         let row = mirror.catalogue.index_file("1/a").expect("row").expect("some");
         let before = std::fs::metadata(mirror.file()).expect("file").len();

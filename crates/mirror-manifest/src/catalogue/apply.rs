@@ -1,0 +1,301 @@
+//! How changes are written down.
+
+use std::time::SystemTime;
+
+use mirror_types::{ReleaseId, Sha256, StoreId, VersionText};
+use rusqlite::{CachedStatement, OptionalExtension as _, Transaction, params};
+
+use super::index_files::KeptLines;
+use super::{Change, FailureRow, HeldRelease, LOST};
+use crate::record::rfc3339;
+
+/// The kind under which the ledger has what a bundle has lost.
+const DAMAGED: &str = "damaged";
+
+/// Applies changes, in their order.
+pub(super) fn apply(to: &Transaction<'_>, changes: &[Change]) -> rusqlite::Result<()> {
+    let mut applier = Applier::new(to);
+    changes.iter().try_for_each(|change| applier.apply(change))?;
+    applier.finish()
+}
+
+/// Statements of which a change needs some.
+#[derive(Clone, Copy)]
+enum Sql {
+    FindCrate,
+    AddCrate,
+    HasOtherBytes,
+    Hold,
+    GrowBundle,
+    LoseFile,
+    LoseMember,
+    RemoveUnheld,
+    RecordLoss,
+    Remove,
+    Reinstate,
+    Fail,
+    Resolve,
+    Withdraw,
+    See,
+    WriteDir,
+    ListDir,
+}
+
+impl Sql {
+    const COUNT: usize = Self::ListDir as usize + 1;
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::FindCrate => "SELECT id FROM crates WHERE name = ?1",
+            Self::AddCrate => "INSERT INTO crates (name) VALUES (?1)",
+            Self::HasOtherBytes => {
+                "SELECT EXISTS (SELECT 1 FROM releases WHERE crate_id = ?1 AND version = ?2 AND sha256 <> ?3)"
+            }
+            Self::Hold => {
+                "INSERT INTO releases
+                     (crate_id, version, sha256, size, loose, bundle, frame_offset, frame_len, seen)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                 ON CONFLICT DO UPDATE SET
+                     loose = excluded.loose OR (loose AND sha256 = excluded.sha256),
+                     bundle = coalesce(excluded.bundle, iif(sha256 = excluded.sha256, bundle, NULL)),
+                     frame_offset = coalesce(excluded.frame_offset, frame_offset),
+                     frame_len = coalesce(excluded.frame_len, frame_len),
+                     sha256 = excluded.sha256, size = excluded.size, seen = seen | excluded.seen"
+            }
+            Self::GrowBundle => {
+                "INSERT INTO bundles VALUES (?1, ?2) ON CONFLICT DO UPDATE SET end = max(end, excluded.end)"
+            }
+            Self::LoseFile => {
+                "UPDATE releases SET loose = 0
+                 WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2"
+            }
+            Self::LoseMember => {
+                "UPDATE releases SET bundle = NULL
+                 WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2"
+            }
+            Self::RemoveUnheld => {
+                "DELETE FROM releases
+                 WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2
+                     AND NOT loose AND bundle IS NULL"
+            }
+            Self::RecordLoss => {
+                "INSERT INTO failures
+                 VALUES (?1, ?2, NULL, '', ?4, 'its file is gone or was wrong', NULL, 0, ?3, ?3)
+                 ON CONFLICT DO NOTHING"
+            }
+            Self::Remove => {
+                "DELETE FROM releases
+                 WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2"
+            }
+            Self::Reinstate => "DELETE FROM withdrawn WHERE crate = ?1 AND version = ?2",
+            Self::Fail => {
+                "INSERT INTO failures VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                 ON CONFLICT DO UPDATE SET cksum = excluded.cksum, url = excluded.url, kind = excluded.kind,
+                     error = excluded.error, http_status = excluded.http_status,
+                     attempts = attempts + excluded.attempts, last_seen = excluded.last_seen"
+            }
+            Self::Resolve => "DELETE FROM failures WHERE crate = ?1 AND version = ?2",
+            Self::Withdraw => {
+                "INSERT INTO withdrawn VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET kind = excluded.kind, first_seen = excluded.first_seen
+                 WHERE kind <> excluded.kind"
+            }
+            Self::See => {
+                "UPDATE releases SET seen = seen | ?3
+                 WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2"
+            }
+            Self::WriteDir => "INSERT OR REPLACE INTO dirs VALUES (?1, 0, 0, 0)",
+            Self::ListDir => "INSERT OR REPLACE INTO dirs VALUES (?1, ?2, ?3, ?4)",
+        }
+    }
+}
+
+/// The statements, prepared when they are first needed.
+struct Statements<'t> {
+    on: &'t Transaction<'t>,
+    /// By [`Sql`].
+    prepared: [Option<CachedStatement<'t>>; Sql::COUNT],
+}
+
+impl<'t> Statements<'t> {
+    fn get(&mut self, which: Sql) -> rusqlite::Result<&mut CachedStatement<'t>> {
+        let slot = &mut self.prepared[which as usize];
+        let statement = match slot.take() {
+            Some(prepared) => prepared,
+            None => self.on.prepare_cached(which.text())?,
+        };
+        Ok(slot.insert(statement))
+    }
+}
+
+struct Applier<'t> {
+    to: &'t Transaction<'t>,
+    sql: Statements<'t>,
+    /// When this is applied.
+    now: String,
+    lines: KeptLines<'t>,
+    manifest_len: Option<u64>,
+    /// A later run could not find by comparing trees what has changed: upstream may go back to what it had.
+    cursor_outdated: bool,
+}
+
+impl<'t> Applier<'t> {
+    fn new(to: &'t Transaction<'t>) -> Self {
+        Self {
+            to,
+            sql: Statements { on: to, prepared: [const { None }; Sql::COUNT] },
+            now: rfc3339(SystemTime::now()),
+            lines: KeptLines::new(to),
+            manifest_len: None,
+            cursor_outdated: false,
+        }
+    }
+
+    /// Executes a statement about one release; returns the number of rows that it changed.
+    fn of_release(&mut self, which: Sql, id: &ReleaseId) -> rusqlite::Result<usize> {
+        self.sql.get(which)?.execute([id.name.as_str(), id.version.as_str()])
+    }
+
+    fn apply(&mut self, change: &Change) -> rusqlite::Result<()> {
+        match change {
+            Change::Held { release, source } => self.hold(release, *source),
+            Change::Lost { id, store } => self.lose(id, *store),
+            Change::Removed(id) => {
+                self.cursor_outdated = true;
+                self.of_release(Sql::Remove, id)?;
+                self.of_release(Sql::Reinstate, id).map(drop)
+            }
+            Change::BundleGone(number) => {
+                self.cursor_outdated = true;
+                forget_bundle(self.to, *number)
+            }
+            Change::BundlesMeasured => measure_bundles(self.to),
+            Change::Failed(row) => self.fail(row),
+            Change::Resolved(id) => self.of_release(Sql::Resolve, id).map(drop),
+            Change::Dropped(id) => {
+                self.cursor_outdated = true;
+                self.of_release(Sql::Resolve, id).map(drop)
+            }
+            Change::CrateResolved(name) => self.sql.get(Sql::Resolve)?.execute([name.as_str(), ""]).map(drop),
+            Change::Withdrawn { id, kind, seen } => {
+                self.cursor_outdated = true;
+                let row = [id.name.as_str(), id.version.as_str(), kind.as_str(), seen];
+                self.sql.get(Sql::Withdraw)?.execute(row).map(drop)
+            }
+            Change::Reinstated(id) => self.of_release(Sql::Reinstate, id).map(drop),
+            Change::Seen { id, source } => {
+                let row = params![id.name.as_str(), id.version.as_str(), number(*source)];
+                self.sql.get(Sql::See)?.execute(row).map(drop)
+            }
+            Change::DirWritten(path) => self.sql.get(Sql::WriteDir)?.execute([path]).map(drop),
+            Change::DirListed(row) => {
+                let row = params![row.path, row.mtime_ns, row.ctime_ns, row.listed_ns];
+                self.sql.get(Sql::ListDir)?.execute(row).map(drop)
+            }
+            Change::IndexFile(row) => self.lines.keep(row),
+            Change::CursorOutdated => {
+                self.cursor_outdated = true;
+                Ok(())
+            }
+            Change::ManifestLen(len) => {
+                self.manifest_len = Some(*len);
+                Ok(())
+            }
+        }
+    }
+
+    fn hold(&mut self, held: &HeldRelease, source: u64) -> rusqlite::Result<()> {
+        let name = held.id.name.as_str();
+        let known = self.sql.get(Sql::FindCrate)?.query_row([name], |row| row.get::<_, i64>(0)).optional()?;
+        let id = match known {
+            Some(id) => id,
+            None => self.sql.get(Sql::AddCrate)?.insert([name])?,
+        };
+        let key = params![id, held.id.version.as_str(), held.sha256.as_bytes()];
+        // Upstream may go back to the bytes that were held.
+        self.cursor_outdated |=
+            self.sql.get(Sql::HasOtherBytes)?.query_row(key, |row| row.get::<_, bool>(0))?;
+        let member = held.locations.member();
+        self.sql.get(Sql::Hold)?.execute(params![
+            id,
+            held.id.version.as_str(),
+            held.sha256.as_bytes(),
+            number(held.size),
+            held.locations.is_loose(),
+            member.map(|member| member.bundle),
+            member.map(|member| number(member.offset)),
+            member.map(|member| number(member.len)),
+            number(source),
+        ])?;
+        if let Some(member) = member {
+            let end = number(member.offset + member.len);
+            self.sql.get(Sql::GrowBundle)?.execute(params![member.bundle, end])?;
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, id: &ReleaseId, store: StoreId) -> rusqlite::Result<()> {
+        let (unmark, kind) = match store {
+            StoreId::BUNDLES => (Sql::LoseMember, DAMAGED),
+            _ => (Sql::LoseFile, LOST),
+        };
+        self.of_release(unmark, id)?;
+        if self.of_release(Sql::RemoveUnheld, id)? > 0 {
+            self.of_release(Sql::Reinstate, id)?;
+        }
+        let row = [id.name.as_str(), id.version.as_str(), &self.now, kind];
+        self.sql.get(Sql::RecordLoss)?.execute(row).map(drop)
+    }
+
+    fn fail(&mut self, row: &FailureRow) -> rusqlite::Result<()> {
+        let row = params![
+            row.name.as_str(),
+            row.version.as_ref().map_or("", VersionText::as_str),
+            row.cksum.map(Sha256::to_hex),
+            row.url,
+            row.kind,
+            row.error,
+            row.http_status,
+            row.attempts,
+            row.first_seen,
+            row.last_seen
+        ];
+        self.sql.get(Sql::Fail)?.execute(row).map(drop)
+    }
+
+    fn finish(self) -> rusqlite::Result<()> {
+        let replaced_lines = self.lines.finish()?;
+        if self.cursor_outdated || replaced_lines {
+            super::state::drop_cursor(self.to)?;
+        }
+        if let Some(len) = self.manifest_len {
+            super::state::set_manifest_len(self.to, len)?;
+        }
+        Ok(())
+    }
+}
+
+fn forget_bundle(to: &Transaction<'_>, number: u32) -> rusqlite::Result<()> {
+    to.execute("DELETE FROM releases WHERE bundle = ?1 AND NOT loose", [number])?;
+    to.execute(
+        "UPDATE releases SET bundle = NULL, frame_offset = NULL, frame_len = NULL WHERE bundle = ?1",
+        [number],
+    )?;
+    to.execute("DELETE FROM bundles WHERE number = ?1", [number]).map(drop)
+}
+
+/// Lets the ends of bundles be those of what is held in them; a bundle without any is not known.
+fn measure_bundles(to: &Transaction<'_>) -> rusqlite::Result<()> {
+    to.execute("DELETE FROM bundles", [])?;
+    to.execute(
+        "INSERT INTO bundles SELECT bundle, max(frame_offset + frame_len) FROM releases
+         WHERE bundle IS NOT NULL GROUP BY bundle",
+        [],
+    )
+    .map(drop)
+}
+
+/// Returns a number as SQLite keeps it.
+pub(super) fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

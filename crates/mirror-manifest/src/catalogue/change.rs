@@ -1,0 +1,205 @@
+//! What the catalogue is told.
+
+use mirror_types::{CrateName, Location, ReleaseId, StoreId};
+
+use super::{DirRow, FailureRow, HeldRelease, Withdrawal};
+use crate::lines::IndexFileRow;
+
+/// A change of the catalogue. Changes are applied in the order in which they are given
+/// ([`Catalogue::apply`](super::Catalogue::apply)).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Change {
+    /// A release is held from now on.
+    Held {
+        /// The release. With another hash than before, it is held nowhere else.
+        release: HeldRelease,
+        /// The bit of the source that lists it; 0 for none.
+        source: u64,
+    },
+    /// A store has lost a release, or has wrong bytes of it. It stands in the failure ledger until it is resolved.
+    Lost {
+        /// The release.
+        id: ReleaseId,
+        /// The store.
+        store: StoreId,
+    },
+    /// A release was removed on purpose.
+    Removed(ReleaseId),
+    /// A bundle is gone for good, and with it what nothing else holds.
+    BundleGone(u32),
+    /// What is known of the ends of bundles is found anew from what is held in them.
+    BundlesMeasured,
+    /// A record or, without a version, a whole crate could not be had; it goes into the failure ledger.
+    Failed(FailureRow),
+    /// A release leaves the failure ledger: it is held.
+    Resolved(ReleaseId),
+    /// A release leaves the failure ledger: it is not wanted any more.
+    Dropped(ReleaseId),
+    /// A whole crate leaves the failure ledger: its index file could be read.
+    CrateResolved(CrateName),
+    /// Upstream withdrew a held release. The first sight counts, until it is withdrawn in another way.
+    Withdrawn {
+        /// The release.
+        id: ReleaseId,
+        /// How.
+        kind: Withdrawal,
+        /// When that was seen, RFC 3339.
+        seen: String,
+    },
+    /// Upstream offers a release again.
+    Reinstated(ReleaseId),
+    /// A source lists a release that is held.
+    Seen {
+        /// The release.
+        id: ReleaseId,
+        /// The bit of the source.
+        source: u64,
+    },
+    /// A directory was written to: it is not trusted before it is listed again.
+    DirWritten(String),
+    /// A directory was listed, and agreed with the catalogue.
+    DirListed(DirRow),
+    /// The lines of an index file are kept.
+    IndexFile(IndexFileRow),
+    /// The next run must look at the whole index: comparing trees would not find what has changed.
+    CursorOutdated,
+    /// So many bytes of the manifest are taken in with the changes before.
+    ManifestLen(u64),
+}
+
+impl Change {
+    /// Returns a store that it names and that the catalogue has no column for.
+    pub(super) fn unknown_store(&self) -> Option<StoreId> {
+        let is_known = |store: StoreId| matches!(store, StoreId::LOOSE | StoreId::BUNDLES);
+        match self {
+            Self::Held { release, .. } => {
+                release.locations.iter().map(Location::store).find(|store| !is_known(*store))
+            }
+            Self::Lost { store, .. } => Some(*store).filter(|store| !is_known(*store)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mirror_types::{Locations, MemberLocation, Sha256};
+
+    use super::*;
+    use crate::{Catalogue, IndexCursor, ManifestError};
+
+    fn id() -> ReleaseId {
+        ReleaseId { name: "a".parse().expect("name"), version: "1.0.0".parse().expect("version") }
+    }
+
+    fn held(locations: Locations) -> Change {
+        Change::Held {
+            release: HeldRelease { id: id(), sha256: Sha256::from_bytes([7; 32]), size: 5, locations },
+            source: 0,
+        }
+    }
+
+    fn failed() -> Change {
+        Change::Failed(FailureRow {
+            name: id().name,
+            version: Some(id().version),
+            cksum: None,
+            url: String::new(),
+            kind: "status".to_owned(),
+            error: String::new(),
+            http_status: None,
+            attempts: 1,
+            first_seen: String::new(),
+            last_seen: String::new(),
+        })
+    }
+
+    fn withdrawn() -> Change {
+        Change::Withdrawn { id: id(), kind: Withdrawal::Deleted, seen: String::new() }
+    }
+
+    fn loose() -> Change {
+        held(Location::LOOSE.into())
+    }
+
+    fn set_cursor(catalogue: &mut Catalogue) {
+        let (tree, selection) = ("t".to_owned(), String::new());
+        let cursor = IndexCursor { tree, selection, selected: 1, yanked_skipped: 0, bad_files: [].into() };
+        catalogue.set_cursor(&cursor).expect("cursor");
+    }
+
+    #[test]
+    fn the_last_of_two_changes_counts() {
+        let lost = || Change::Lost { id: id(), store: StoreId::LOOSE };
+        let bundled = || held(MemberLocation::tar(3, 0, 9).into());
+        // What is held, what stands in the ledger, and whether it is known as deleted, afterwards.
+        for (changes, is_held, ledger, deleted) in [
+            (vec![loose(), Change::Removed(id())], false, 0, false),
+            (vec![Change::Removed(id()), loose()], true, 0, false),
+            (vec![loose(), lost()], false, 1, false),
+            (vec![loose(), lost(), Change::Resolved(id()), loose()], true, 0, false),
+            (vec![failed(), Change::Resolved(id()), loose()], true, 0, false),
+            (vec![Change::Resolved(id()), loose(), failed()], true, 1, false),
+            (vec![failed(), Change::Dropped(id())], false, 0, false),
+            (vec![loose(), withdrawn(), Change::Reinstated(id())], true, 0, false),
+            (vec![loose(), Change::Reinstated(id()), withdrawn()], true, 0, true),
+            (vec![loose(), withdrawn(), Change::Removed(id()), loose()], true, 0, false),
+            (vec![bundled(), Change::BundleGone(3)], false, 0, false),
+            (vec![loose(), bundled(), Change::BundleGone(3)], true, 0, false),
+            (vec![Change::BundleGone(3), bundled()], true, 0, false),
+        ] {
+            let dir = tempfile::tempdir().expect("dir");
+            let mut catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("open");
+            catalogue.apply(&changes).expect("apply");
+            let found = catalogue.held_release(&id()).expect("held").is_some();
+            let failures = catalogue.failures().expect("failures").len();
+            let is_deleted = catalogue.is_deleted(&id()).expect("deleted");
+            assert_eq!((found, failures, is_deleted), (is_held, ledger, deleted), "{changes:?}");
+        }
+    }
+
+    #[test]
+    fn the_cursor_goes_when_upstream_could_go_back() {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("open");
+        let release = HeldRelease {
+            id: id(),
+            sha256: Sha256::from_bytes([8; 32]),
+            size: 5,
+            locations: Locations::new(),
+        };
+        let other_bytes = Change::Held { release, source: 0 };
+        for (change, stays) in [
+            (loose(), true),
+            (Change::Seen { id: id(), source: 1 }, true),
+            (Change::DirWritten("a".to_owned()), true),
+            (failed(), true),
+            (Change::Resolved(id()), true),
+            (Change::Dropped(id()), false),
+            (withdrawn(), false),
+            (Change::Reinstated(id()), true),
+            (Change::CursorOutdated, false),
+            (other_bytes, false),
+            (Change::Removed(id()), false),
+            (Change::BundleGone(1), false),
+        ] {
+            set_cursor(&mut catalogue);
+            catalogue.apply(std::slice::from_ref(&change)).expect("apply");
+            assert_eq!(catalogue.cursor().expect("cursor").is_some(), stays, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_store_without_a_column_is_refused_before_anything_is_written() {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("open");
+        let store = StoreId(7);
+        let strange = Location::Object { store, key: Some("k".into()) };
+        for change in [held(strange.into()), Change::Lost { id: id(), store }] {
+            let refused = catalogue.apply(&[failed(), change]).expect_err("refused");
+            assert!(matches!(refused, ManifestError::UnknownStore { store: StoreId(7), .. }), "{refused}");
+        }
+        assert!(catalogue.failures().expect("failures").is_empty());
+    }
+}

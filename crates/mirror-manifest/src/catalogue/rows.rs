@@ -1,0 +1,97 @@
+//! Rows of the catalogue.
+
+use mirror_types::{CrateName, Locations, ReleaseId, Sha256, VersionText};
+
+/// One held version of a crate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Version text.
+    pub version: String,
+    /// Hash of the held bytes.
+    pub sha256: Sha256,
+    /// Bytes.
+    pub size: u64,
+    /// Where they are held.
+    pub locations: Locations,
+    /// In which recorded sources it was seen, a bit for each ([`Catalogue::source_bit`](super::Catalogue::source_bit)).
+    pub seen: u64,
+}
+
+/// A release that is held from now on. With another hash than before, it is held nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldRelease {
+    /// Crate and version.
+    pub id: ReleaseId,
+    /// Hash of the held bytes.
+    pub sha256: Sha256,
+    /// Bytes.
+    pub size: u64,
+    /// Where, beside where the same bytes were held before.
+    pub locations: Locations,
+}
+
+/// A directory whose listing agreed with the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirRow {
+    /// Path below the root.
+    pub path: String,
+    /// Its modification time before it was listed, nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// When it was changed in any way, its times included; 0 where the system does not say.
+    pub ctime_ns: i64,
+    /// When it was listed, nanoseconds since 1970.
+    pub listed_ns: i64,
+}
+
+/// How upstream withdrew a release that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Withdrawal {
+    /// Kept for old lockfiles, not offered to new ones.
+    Yanked,
+    /// Not in the index any more.
+    Deleted,
+}
+
+impl Withdrawal {
+    /// As in the catalogue's table `withdrawn`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Yanked => "yanked",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    pub(super) fn read(text: &str) -> Self {
+        if text == "yanked" { Self::Yanked } else { Self::Deleted }
+    }
+}
+
+/// A line of the failure ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureRow {
+    /// The crate.
+    pub name: CrateName,
+    /// Its version; `None` when nothing is known of the whole crate, because its index file could
+    /// not be had.
+    pub version: Option<VersionText>,
+    /// Checksum of the index.
+    pub cksum: Option<Sha256>,
+    /// Readable URL.
+    pub url: String,
+    /// Kind of the failure.
+    pub kind: String,
+    /// One line.
+    pub error: String,
+    /// Last HTTP status.
+    pub http_status: Option<u16>,
+    /// Attempts, over all runs.
+    pub attempts: u32,
+    /// RFC 3339.
+    pub first_seen: String,
+    /// RFC 3339.
+    pub last_seen: String,
+}
+
+/// The kind under which the ledger has what lost its file. It may be held in a bundle nevertheless.
+pub const LOST: &str = "lost";

@@ -1,0 +1,350 @@
+//! What a run leaves behind for the next one, each under a key of its own in the table `state`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use mirror_types::Sha256;
+use rusqlite::{OptionalExtension as _, Transaction};
+use serde::{Deserialize, Serialize};
+
+use super::Catalogue;
+use crate::error::ManifestError;
+use crate::record::rfc3339;
+
+const CURSOR: &str = "index_cursor";
+const MANIFEST_LEN: &str = "manifest_len";
+const MANIFEST_IDENTITY: &str = "manifest_identity";
+const BUNDLES_DIR: &str = "bundles_dir";
+const BUNDLE_MANIFESTS: &str = "bundle_manifests";
+const BUNDLES_IDENTITY: &str = "bundles_identity";
+const SCANNED_MIRROR: &str = "swept_place";
+const DOWNLOAD_RATE: &str = "files_per_sec";
+const LAST_RUN: &str = "last_run";
+/// Before the number of a source.
+const SOURCE: &str = "index_source_";
+
+/// The version of the cursor that is written and read.
+const CURSOR_FORMAT: u32 = 2;
+
+/// How far a mirror has come with its index: the tree that a run went through as a whole, and what was selected of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexCursor {
+    /// The id of the tree.
+    pub tree: String,
+    /// What was selected, in words: another selection makes the cursor void.
+    pub selection: String,
+    /// Releases that were selected.
+    pub selected: u64,
+    /// Releases that were left out because they are yanked.
+    pub yanked_skipped: u64,
+    /// Index files that had bad lines.
+    pub bad_files: BTreeSet<String>,
+}
+
+/// The same as it is stored.
+#[derive(Serialize, Deserialize)]
+struct StoredCursor {
+    format_version: u32,
+    tree: String,
+    selection: String,
+    totals: StoredTotals,
+    bad_files: BTreeSet<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTotals {
+    selected: u64,
+    yanked_skipped: u64,
+}
+
+/// Tells the bundles of a mirror from those of another one: a bundle, and the first member in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundlesIdentity {
+    /// The number of the bundle.
+    pub bundle: u32,
+    /// The name of its first member.
+    pub member: String,
+    /// The checksum of that member's bytes.
+    pub sha256: Sha256,
+}
+
+impl fmt::Display for BundlesIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.bundle, self.member, self.sha256)
+    }
+}
+
+impl BundlesIdentity {
+    fn parse(text: &str) -> Option<Self> {
+        let (bundle, rest) = text.split_once(' ')?;
+        let (member, sha256) = rest.rsplit_once(' ')?;
+        Some(Self { bundle: bundle.parse().ok()?, member: member.to_owned(), sha256: sha256.parse().ok()? })
+    }
+}
+
+impl Catalogue {
+    /// Returns how far the mirror has come with its index, as its last whole run left it. Gone as soon as something is
+    /// changed that a later run could not find by what differs from there; one that cannot be read counts as gone.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn cursor(&self) -> Result<Option<IndexCursor>, ManifestError> {
+        let text = self.recall(CURSOR)?;
+        let stored = text.and_then(|text| serde_json::from_str::<StoredCursor>(&text).ok());
+        Ok(stored.filter(|stored| stored.format_version == CURSOR_FORMAT).map(|stored| IndexCursor {
+            tree: stored.tree,
+            selection: stored.selection,
+            selected: stored.totals.selected,
+            yanked_skipped: stored.totals.yanked_skipped,
+            bad_files: stored.bad_files,
+        }))
+    }
+
+    /// Leaves behind how far the mirror has come with its index.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn set_cursor(&mut self, cursor: &IndexCursor) -> Result<(), ManifestError> {
+        let IndexCursor { tree, selection, selected, yanked_skipped, bad_files } = cursor.clone();
+        let totals = StoredTotals { selected, yanked_skipped };
+        let stored = StoredCursor { format_version: CURSOR_FORMAT, tree, selection, totals, bad_files };
+        let text = self.to_json(&stored)?;
+        self.remember(CURSOR, &text)
+    }
+
+    /// Returns how many bytes of the manifest are taken in.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn manifest_len(&self) -> Result<u64, ManifestError> {
+        let text = self.recall(MANIFEST_LEN)?;
+        Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
+    }
+
+    /// Returns what the manifest is known by that was taken in.
+    pub(super) fn manifest_identity(&self) -> Result<Option<String>, ManifestError> {
+        self.recall(MANIFEST_IDENTITY)
+    }
+
+    pub(super) fn set_manifest_identity(&mut self, identity: &str) -> Result<(), ManifestError> {
+        self.keep(MANIFEST_IDENTITY, identity)
+    }
+
+    /// Returns the directory of the bundles, as the last run had it that wrote some. Earlier versions kept it here
+    /// alone.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn bundles_dir(&self) -> Result<Option<PathBuf>, ManifestError> {
+        Ok(self.recall(BUNDLES_DIR)?.map(PathBuf::from))
+    }
+
+    /// Leaves behind the directory of the bundles; one that is no text is not kept.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn set_bundles_dir(&mut self, dir: &Path) -> Result<(), ManifestError> {
+        dir.to_str().map_or(Ok(()), |dir| self.keep(BUNDLES_DIR, dir))
+    }
+
+    /// Returns how long the manifests of the bundles were when they were last taken in, in bytes, by the numbers of
+    /// the bundles. None are known when that cannot be read: they are taken in again.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn bundle_manifests(&self) -> Result<BTreeMap<u32, u64>, ManifestError> {
+        let text = self.recall(BUNDLE_MANIFESTS)?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    }
+
+    /// Leaves behind how long the manifests of the bundles are that were taken in.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn set_bundle_manifests(&mut self, lens: &BTreeMap<u32, u64>) -> Result<(), ManifestError> {
+        let text = self.to_json(lens)?;
+        self.keep(BUNDLE_MANIFESTS, &text)
+    }
+
+    /// Returns what the bundles are known by in which something is held; `None` when that has to be found out.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn bundles_identity(&self) -> Result<Option<BundlesIdentity>, ManifestError> {
+        Ok(self.recall(BUNDLES_IDENTITY)?.and_then(|text| BundlesIdentity::parse(&text)))
+    }
+
+    /// Leaves behind what the bundles are known by; `None` when that has to be found out again.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn set_bundles_identity(&mut self, identity: Option<&BundlesIdentity>) -> Result<(), ManifestError> {
+        let text = identity.map_or_else(String::new, BundlesIdentity::to_string);
+        self.keep(BUNDLES_IDENTITY, &text)
+    }
+
+    /// Returns whether the times of directories are those of this very mirror, and not of the one that it is a copy
+    /// of. `mirror` is what the mirror is known by.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn has_times_of(&self, mirror: &str) -> Result<bool, ManifestError> {
+        Ok(self.recall(SCANNED_MIRROR)?.is_none_or(|known| known == mirror))
+    }
+
+    /// Leaves behind that the times of directories are those of this mirror; with `None`, that they are nobody's.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn set_times_of(&mut self, mirror: Option<&str>) -> Result<(), ManifestError> {
+        self.keep(SCANNED_MIRROR, mirror.unwrap_or(""))
+    }
+
+    /// Returns how fast the last run of some size downloaded, in files per second.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn download_rate(&self) -> Result<Option<f64>, ManifestError> {
+        Ok(self.recall(DOWNLOAD_RATE)?.and_then(|text| text.parse().ok()))
+    }
+
+    /// Leaves behind how fast a run downloaded, in files per second.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn set_download_rate(&mut self, files_per_sec: f64) -> Result<(), ManifestError> {
+        self.remember(DOWNLOAD_RATE, &format!("{files_per_sec:.1}"))
+    }
+
+    /// Returns when a run of the downloader last came to its end, RFC 3339.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn last_run(&self) -> Result<Option<String>, ManifestError> {
+        self.recall(LAST_RUN)
+    }
+
+    /// Leaves behind when a run came to its end.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn set_last_run(&mut self, ended: SystemTime) -> Result<(), ManifestError> {
+        self.remember(LAST_RUN, &rfc3339(ended))
+    }
+
+    /// Returns the source with a number.
+    pub(super) fn source(&self, number: u32) -> Result<Option<String>, ManifestError> {
+        self.recall(&format!("{SOURCE}{number}"))
+    }
+
+    pub(super) fn set_source(&mut self, number: u32, source: &str) -> Result<(), ManifestError> {
+        self.remember(&format!("{SOURCE}{number}"), source)
+    }
+
+    pub(super) fn recall(&self, key: &str) -> Result<Option<String>, ManifestError> {
+        self.db
+            .query_row("SELECT value FROM state WHERE key = ?1", [key], |row| row.get(0))
+            .optional()
+            .map_err(self.fail("read the state of"))
+    }
+
+    fn remember(&mut self, key: &str, value: &str) -> Result<(), ManifestError> {
+        let written = self.db.execute("INSERT OR REPLACE INTO state VALUES (?1, ?2)", [key, value]);
+        written.map(drop).map_err(self.fail("write to"))
+    }
+
+    /// Writes only what is not there yet: whoever reads the catalogue notices every change.
+    fn keep(&mut self, key: &str, value: &str) -> Result<(), ManifestError> {
+        if self.recall(key)?.as_deref() == Some(value) { Ok(()) } else { self.remember(key, value) }
+    }
+
+    fn to_json(&self, value: &impl Serialize) -> Result<String, ManifestError> {
+        serde_json::to_string(value)
+            .map_err(|error| self.fail("write to")(rusqlite::Error::ToSqlConversionFailure(error.into())))
+    }
+}
+
+pub(super) fn set_manifest_len(to: &Transaction<'_>, len: u64) -> rusqlite::Result<()> {
+    to.execute("INSERT OR REPLACE INTO state VALUES (?1, ?2)", [MANIFEST_LEN, &len.to_string()]).map(drop)
+}
+
+pub(super) fn drop_cursor(to: &Transaction<'_>) -> rusqlite::Result<()> {
+    to.execute("DELETE FROM state WHERE key = ?1", [CURSOR]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_behind_is_found_again() {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("open");
+        let cursor = IndexCursor {
+            tree: "t".to_owned(),
+            selection: "all".to_owned(),
+            selected: 7,
+            yanked_skipped: 2,
+            bad_files: ["a/b".to_owned()].into(),
+        };
+        assert_eq!(catalogue.cursor().expect("cursor"), None);
+        catalogue.set_cursor(&cursor).expect("set");
+        assert_eq!(catalogue.cursor().expect("cursor"), Some(cursor));
+        let identity = BundlesIdentity {
+            bundle: 12,
+            member: "s/er/a b.crate".to_owned(),
+            sha256: Sha256::from_bytes([9; 32]),
+        };
+        catalogue.set_bundles_identity(Some(&identity)).expect("set");
+        assert_eq!(catalogue.bundles_identity().expect("identity"), Some(identity));
+        catalogue.set_bundles_identity(None).expect("set");
+        assert_eq!(catalogue.bundles_identity().expect("identity"), None);
+        let lens = BTreeMap::from([(0, 10), (3, 7)]);
+        catalogue.set_bundle_manifests(&lens).expect("set");
+        assert_eq!(catalogue.bundle_manifests().expect("lens"), lens);
+        assert!(catalogue.has_times_of("here").expect("times"), "nothing is known yet");
+        catalogue.set_times_of(Some("here")).expect("set");
+        assert!(!catalogue.has_times_of("there").expect("times"));
+        catalogue.set_times_of(None).expect("set");
+        assert!(!catalogue.has_times_of("here").expect("times"));
+        catalogue.set_download_rate(12.34).expect("set");
+        assert_eq!(catalogue.download_rate().expect("rate"), Some(12.3));
+    }
+
+    #[test]
+    fn what_cannot_be_read_counts_as_gone() {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("open");
+        let other_format = r#"{"format_version":1,"tree":"t","selection":"","totals":{"selected":1,"yanked_skipped":0},"bad_files":[]}"#;
+        for text in ["", "{}", "null", other_format] {
+            catalogue.remember(CURSOR, text).expect("remember");
+            assert_eq!(catalogue.cursor().expect("cursor"), None, "{text}");
+        }
+        let known = other_format.replace(":1,\"tree", ":2,\"tree");
+        catalogue.remember(CURSOR, &known).expect("remember");
+        assert!(catalogue.cursor().expect("cursor").is_some(), "the text is otherwise right");
+        for text in ["", "7", "x a 00", "7 a b"] {
+            catalogue.remember(BUNDLES_IDENTITY, text).expect("remember");
+            assert_eq!(catalogue.bundles_identity().expect("identity"), None, "{text}");
+        }
+        catalogue.remember(BUNDLE_MANIFESTS, "[1]").expect("remember");
+        assert_eq!(catalogue.bundle_manifests().expect("lens"), BTreeMap::new());
+    }
+
+    /// A server looks again at everything whenever the catalogue changes.
+    #[test]
+    fn what_is_known_already_is_not_written() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("c.sqlite");
+        let mut catalogue = Catalogue::open(&path).expect("open");
+        catalogue.set_times_of(Some("here")).expect("set");
+        let reader = Catalogue::open_read_only(&path).expect("open").expect("some");
+        let before = reader.changes().expect("changes");
+        catalogue.set_times_of(Some("here")).expect("set");
+        assert_eq!(reader.changes().expect("changes"), before);
+        catalogue.set_times_of(None).expect("set");
+        assert_ne!(reader.changes().expect("changes"), before);
+    }
+}
