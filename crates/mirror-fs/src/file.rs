@@ -21,16 +21,18 @@ impl TempFile {
         Ok(Self::of(create_anew(path)?, path))
     }
 
-    /// Like [`TempFile::create`]; only the owner may read the file. Where the system has no such permissions, everybody
-    /// may.
+    /// Like [`TempFile::create`], with permissions of at most `mode`, as in `0o600`. Where the system has no such
+    /// permissions, `mode` means nothing.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn create_private(path: &Path) -> io::Result<Self> {
+    pub fn create_with_mode(path: &Path, mode: u32) -> io::Result<Self> {
         remove(path)?;
         let mut options = new_file();
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+        #[cfg(not(unix))]
+        let _ = mode;
         Ok(Self::of(options.open(path)?, path))
     }
 
@@ -199,7 +201,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let (path, temp) = (dir.path().join("f"), dir.path().join(".f.partial"));
         fs::write(&temp, "left by a crash").expect("write");
-        for make in [TempFile::create, TempFile::create_private] {
+        for make in [TempFile::create, |path: &Path| TempFile::create_with_mode(path, 0o600)] {
             let file = make(&temp).expect("create");
             file.file().write_all(b"new").expect("write");
             assert!(file.path().exists() && !path.exists());
@@ -222,7 +224,7 @@ mod tests {
     fn a_private_file_is_for_its_owner_alone() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().expect("dir");
-        let file = TempFile::create_private(&dir.path().join("f")).expect("create");
+        let file = TempFile::create_with_mode(&dir.path().join("f"), 0o600).expect("create");
         assert_eq!(file.file().metadata().expect("look").permissions().mode() & 0o777, 0o600);
     }
 

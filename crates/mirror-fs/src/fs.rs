@@ -114,9 +114,7 @@ impl Fs for LocalFs {
     }
 
     fn open_to_append(&self, path: &Path) -> io::Result<File> {
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut file = patient(|| crate::open(path, &mut options))?;
+        let mut file = patient(|| crate::open_or_create(path))?;
         file.seek(SeekFrom::End(0))?;
         Ok(file)
     }

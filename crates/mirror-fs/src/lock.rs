@@ -37,9 +37,7 @@ impl FileLock {
     /// `Held` when it is locked; otherwise what the system says, [`NotPlain`](crate::NotPlain) for a link or anything
     /// but a regular file.
     pub fn take(path: &Path) -> Result<Self, LockFault> {
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut file = crate::open(path, &mut options).map_err(LockFault::Open)?;
+        let mut file = crate::open_or_create(path).map_err(LockFault::Open)?;
         match try_lock(&file) {
             Ok(()) => {
                 let _ = file.set_len(0);
@@ -176,10 +174,7 @@ mod tests {
     fn a_lock_of_an_open_file_ends_with_it() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("data");
-        let open = || {
-            let mut options = File::options();
-            crate::open(&path, options.read(true).write(true).create(true)).expect("open")
-        };
+        let open = || crate::open_or_create(&path).expect("open");
         let file = open();
         let lock = FileLock::of(file.try_clone().expect("handle"), &path).expect("free");
         assert!(matches!(try_lock(&open()), Err(LockFault::Held { .. })));

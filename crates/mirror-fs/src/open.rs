@@ -37,6 +37,14 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     }
 }
 
+/// Opens a regular file for reading and writing, at its beginning; creates it when it is not there.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_or_create(path: &Path) -> io::Result<File> {
+    open(path, File::options().read(true).write(true).create(true).truncate(false))
+}
+
 /// Opens a regular file for reading.
 ///
 /// # Errors
@@ -148,17 +156,13 @@ mod tests {
 
     use super::*;
 
-    fn new() -> OpenOptions {
-        File::options().read(true).write(true).create(true).truncate(false).clone()
-    }
-
     #[test]
     fn a_plain_file_is_made_and_opened() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("f");
         assert!(open_to_read(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound));
         assert!(!is_file(&path).expect("look"));
-        open(&path, &mut new()).expect("make").write_all(b"x").expect("write");
+        open_or_create(&path).expect("make").write_all(b"x").expect("write");
         assert_eq!(open_to_read(&path).expect("open").metadata().expect("meta").len(), 1);
         assert!(is_file(&path).expect("look"));
     }
@@ -181,7 +185,7 @@ mod tests {
         )
         .expect("fifo");
         for name in ["link", "dangling", "link-to-dir", "dir", "fifo"] {
-            for opened in [open(&at(name), &mut new()), open_to_read(&at(name))] {
+            for opened in [open_or_create(&at(name)), open_to_read(&at(name))] {
                 let error = opened.expect_err(name);
                 assert_eq!(not_plain(&error), Some(FILE), "{name}: {error}");
             }

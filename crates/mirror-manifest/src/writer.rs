@@ -140,9 +140,7 @@ fn lockable(file: &File, _: &Path) -> io::Result<File> {
 fn lockable(_: &File, path: &Path) -> io::Result<File> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false);
-    mirror_fs::open(Path::new(&beside), &mut options)
+    mirror_fs::open_or_create(Path::new(&beside))
 }
 
 /// A record, and whose it is.

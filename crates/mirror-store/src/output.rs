@@ -1,4 +1,4 @@
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use mirror_fs::{LockFault, TempFile, patient};
@@ -32,9 +32,7 @@ impl OutputFile {
             mirror_fs::make_dir_all(dir).map_err(at("create", dir))?;
         }
         let file = loop {
-            let mut options = File::options();
-            options.read(true).write(true).create(true).truncate(false);
-            let file = patient(|| mirror_fs::open(&partial, &mut options)).map_err(at("create", &partial))?;
+            let file = patient(|| mirror_fs::open_or_create(&partial)).map_err(at("create", &partial))?;
             match mirror_fs::try_lock(&file) {
                 Ok(()) => {}
                 Err(LockFault::Held { holder }) => {

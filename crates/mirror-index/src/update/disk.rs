@@ -1,21 +1,17 @@
 //! Files of the git repository, which is no part of the mirror.
-#![expect(clippy::disallowed_methods, reason = "the git index is a repository of its own, not a mirror file")]
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::Path;
+
+pub(crate) use mirror_fs::{create_anew, create_whole};
 
 use super::error::UpdateError;
 
 /// Makes a file's bytes, or a directory's entries, survive a power cut. Directories only where that
 /// is possible.
 pub(crate) fn sync(path: &Path) -> Result<(), UpdateError> {
-    let synced = match File::open(path) {
-        Ok(_) if cfg!(not(unix)) && path.is_dir() => Ok(()),
-        Ok(file) => file.sync_all(),
-        Err(error) => Err(error),
-    };
-    synced.map_err(UpdateError::storage("sync", path))
+    mirror_fs::sync(path).map_err(UpdateError::storage("sync", path))
 }
 
 /// Syncs everything below, files before the directories that name them.
@@ -33,54 +29,30 @@ pub(crate) fn sync_tree(dir: &Path) -> Result<(), UpdateError> {
 }
 
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), UpdateError> {
-    fs::rename(from, to).map_err(UpdateError::storage("move into place", to))
+    mirror_fs::rename(from, to).map_err(UpdateError::storage("move into place", to))
 }
 
 pub(crate) fn make_dir(path: &Path) -> Result<(), UpdateError> {
-    fs::create_dir_all(path).map_err(UpdateError::storage("make the directory", path))
+    mirror_fs::make_dir_all(path).map_err(UpdateError::storage("make the directory", path))
 }
 
 /// Absent is fine.
 pub(crate) fn remove_file(path: &Path) -> Result<(), UpdateError> {
-    absent_is_fine(fs::remove_file(path)).map_err(UpdateError::storage("remove", path))
+    mirror_fs::remove(path).map_err(UpdateError::storage("remove", path))
 }
 
 /// Absent is fine.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), UpdateError> {
-    absent_is_fine(fs::remove_dir_all(path)).map_err(UpdateError::storage("remove", path))
-}
-
-fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+    mirror_fs::remove_tree(path).map_err(UpdateError::storage("remove", path))
 }
 
 /// Replaces `path` by `bytes`, whole or not at all; `beside` is where it grows.
 pub(crate) fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> Result<(), UpdateError> {
-    let write = || {
-        let mut file = create(beside)?;
-        file.write_all(bytes)?;
-        file.sync_data()?;
-        fs::rename(beside, path)
-    };
-    write().map_err(UpdateError::storage("write", path))
-}
-
-/// Opens for locking; makes it when it is not there.
-pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
-    mirror_fs::open(path, File::options().read(true).write(true).create(true).truncate(false))
+    mirror_fs::replace(path, beside, bytes).map_err(UpdateError::storage("write", path))
 }
 
 pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), UpdateError> {
     fs::remove_dir(path).map_err(UpdateError::storage("replace the directory", path))
-}
-
-/// Makes a file anew; what was there under the name, be it a link, is gone and was not written to.
-pub(crate) fn create(path: &Path) -> io::Result<File> {
-    absent_is_fine(fs::remove_file(path))?;
-    File::create_new(path)
 }
 
 /// What never changes is for everybody to read and nobody to write, as git has it.
@@ -94,30 +66,13 @@ pub(crate) fn seal(path: &Path) -> Result<(), UpdateError> {
     sync(path)
 }
 
-/// Fails when it exists. It has its bytes from the beginning, where the file system knows hard links;
-/// `beside` is where they are written.
-pub(crate) fn create_whole(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> {
-    create(beside)?.write_all(bytes)?;
-    let made = match fs::hard_link(beside, path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            File::create_new(path).and_then(|mut file| file.write_all(bytes))
-        }
-        made => made,
-    };
-    fs::remove_file(beside)?;
-    made
-}
-
 /// Like [`replace`], for what can be had again: not durable by itself.
 pub(crate) fn replace_unsynced(
     path: &Path,
     beside: &Path,
     bytes: &mut dyn io::Read,
 ) -> Result<(), UpdateError> {
-    create(beside)
-        .and_then(|mut file| io::copy(bytes, &mut file))
-        .and_then(|_| fs::rename(beside, path))
-        .map_err(UpdateError::storage("write", path))
+    mirror_fs::replace_unsynced(path, beside, bytes).map_err(UpdateError::storage("write", path))
 }
 
 pub(crate) fn set_executable(path: &Path, executable: bool) -> Result<(), UpdateError> {

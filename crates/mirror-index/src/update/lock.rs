@@ -1,8 +1,8 @@
 //! One update at a time.
 
-use std::fs::{File, TryLockError};
-use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+
+use mirror_fs::{FileLock, LockFault};
 
 use super::disk;
 use super::error::UpdateError;
@@ -11,15 +11,8 @@ use super::error::UpdateError;
 /// ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    file: File,
+    file: FileLock,
     path: PathBuf,
-}
-
-/// Said aloud: a process that was just forked holds the same open file until it runs its program.
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = self.file.unlock();
-    }
 }
 
 impl Lock {
@@ -40,7 +33,7 @@ impl Lock {
                 }
                 other => other?,
             };
-            if lock.stands() {
+            if lock.file.is_current() {
                 return Ok(lock);
             }
         }
@@ -54,37 +47,11 @@ impl Lock {
     }
 
     fn take(dir: &Path, path: &Path) -> Result<Self, UpdateError> {
-        let mut file = disk::open_lock(path).map_err(UpdateError::storage("open the lock", path))?;
-        match file.try_lock() {
-            Ok(()) => {
-                let _ = file.set_len(0);
-                let _ = write!(file, "{}", std::process::id());
-                Ok(Self { file, path: path.to_owned() })
-            }
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let _ = file.read_to_string(&mut pid);
-                let known = !pid.is_empty() && pid.len() < 12 && pid.bytes().all(|b| b.is_ascii_digit());
-                let holder = if known { format!(" (process {pid})") } else { String::new() };
-                Err(UpdateError::Locked { dir: dir.to_owned(), holder })
-            }
-            Err(TryLockError::Error(error)) => Err(UpdateError::storage("lock", path)(error)),
-        }
-    }
-
-    /// Whether the file that is locked is still the one at its path.
-    #[cfg(unix)]
-    fn stands(&self) -> bool {
-        use std::os::unix::fs::MetadataExt as _;
-        let (Ok(held), Ok(named)) = (self.file.metadata(), std::fs::metadata(&self.path)) else {
-            return false;
-        };
-        (held.dev(), held.ino()) == (named.dev(), named.ino())
-    }
-
-    /// An open file cannot be removed there.
-    #[cfg(not(unix))]
-    fn stands(&self) -> bool {
-        self.file.metadata().is_ok() && self.path.exists()
+        let file = FileLock::take(path).map_err(|fault| match fault {
+            LockFault::Held { holder } => UpdateError::Locked { dir: dir.to_owned(), holder },
+            LockFault::Open(error) => UpdateError::storage("open the lock", path)(error),
+            LockFault::Lock(error) => UpdateError::storage("lock", path)(error),
+        })?;
+        Ok(Self { file, path: path.to_owned() })
     }
 }

@@ -216,7 +216,7 @@ impl Work {
             output::entry::iter_from_counts::Options::default(),
         )?;
         let input = gix::parallel::InOrderIter::from(entries);
-        let file = disk::create(to).map_err(gix::error::Error::from_error)?;
+        let file = disk::create_anew(to).map_err(gix::error::Error::from_error)?;
         let entries = u32::try_from(count).map_err(gix::error::Error::from_error)?;
         let mut written = FromEntriesIter::new(
             input,

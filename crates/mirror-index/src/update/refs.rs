@@ -82,7 +82,7 @@ const SETTING: &str = "mirror-refs";
 impl Setting {
     fn begin(repo: &gix::Repository) -> Result<Self, UpdateError> {
         let path = repo.common_dir().join(SETTING);
-        disk::open_lock(&path).map_err(UpdateError::storage("make", &path))?;
+        mirror_fs::open_or_create(&path).map_err(UpdateError::storage("make", &path))?;
         Ok(Self(path))
     }
 }

@@ -87,7 +87,7 @@ impl Place<'_> {
         progress: &mut dyn DynNestedProgress,
     ) -> io::Result<()> {
         let bytes = progress.add_child_with_id("read pack".to_owned(), READ_BYTES);
-        let mut file = BufWriter::with_capacity(COPY_BYTES, disk::create(path)?);
+        let mut file = BufWriter::with_capacity(COPY_BYTES, disk::create_anew(path)?);
         loop {
             if self.interrupt.load(Relaxed) {
                 return Err(io::Error::other("stopped"));

@@ -46,7 +46,7 @@ pub(super) fn rewrite(
     let rest = || entries.iter().filter(|entry| !aside.contains_key(&entry.offset));
     let count = u32::try_from(rest().count()).map_err(|error| SiftError::Damaged(error.to_string()))?;
     let mut pack = BufReader::with_capacity(COPY_BYTES, File::open(pack)?);
-    let to = BufWriter::with_capacity(COPY_BYTES, disk::create(to)?);
+    let to = BufWriter::with_capacity(COPY_BYTES, disk::create_anew(to)?);
     let mut writer = Writer { to, at: 0, hash: gix::hash::hasher(Sha1) };
     writer.write_all(&gix_pack::data::header::encode(gix_pack::data::Version::V2, count))?;
     let mut read = 0;

@@ -19,7 +19,7 @@ fn piped(dir: &Path, args: &[&str], input: &Path, output: &Path) {
 }
 
 fn disk_file(path: &Path) -> File {
-    super::super::disk::create(path).expect("made")
+    super::super::disk::create_anew(path).expect("made")
 }
 
 fn write(path: &Path, data: &[u8]) {

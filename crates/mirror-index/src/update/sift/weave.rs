@@ -136,7 +136,7 @@ impl<'a> Weaver<'a> {
         })?;
         let mut bytes = Exact::new(blob.bytes, blob.size_bytes, self.work.meter, self.work.interrupt);
         self.scratch = None;
-        io::copy(&mut bytes, &mut disk::create(&path)?)?;
+        io::copy(&mut bytes, &mut disk::create_anew(&path)?)?;
         self.scratch = Some((id, path.clone()));
         Ok(path)
     }
