@@ -1,8 +1,6 @@
 //! What differs between operating systems in looking at files.
 
-use std::fs::{File, Metadata};
-use std::io;
-use std::path::Path;
+use std::fs::Metadata;
 use std::time::SystemTime;
 
 /// What must stay the same while a file is read.
@@ -17,20 +15,6 @@ impl Stamp {
     pub(crate) fn of(metadata: &Metadata) -> Self {
         Self { size_bytes: metadata.len(), modified: metadata.modified().ok(), identity: identity(metadata) }
     }
-}
-
-/// Opens a file for reading; neither follows a symbolic link nor waits for a fifo's writer.
-#[cfg(unix)]
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    use rustix::fs::{Mode, OFlags};
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
-}
-
-/// Opens a file for reading.
-#[cfg(not(unix))]
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    File::open(path)
 }
 
 #[cfg(unix)]

@@ -48,7 +48,7 @@ impl<'a, S: Sink> Tree<'a, S> {
 
     fn open(&self, path: Vec<u8>) -> Result<Open, ArchiveError> {
         let at = below(&self.root, &path);
-        let file = disk::open(&at).map_err(|error| match std::fs::symlink_metadata(&at) {
+        let file = mirror_fs::open_to_read(&at).map_err(|error| match std::fs::symlink_metadata(&at) {
             Ok(now) if !now.is_file() => ArchiveError::changed(&path, "became something else"),
             _ => vanished("opening", &path)(error),
         })?;
