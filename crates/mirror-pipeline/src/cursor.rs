@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mirror_index::{Change, IndexSource};
 use mirror_manifest::{Catalogue, IndexCursor, Withdrawal};
+use mirror_repo::MirrorWriter;
 use mirror_types::{CrateName, ReleaseId, index_path};
 
 use crate::error::PipelineError;
@@ -79,12 +80,12 @@ impl Cursor {
     /// Leaves it behind for the next run.
     pub(crate) fn leave(
         self,
-        catalogue: &mut Catalogue,
+        mirror: &mut MirrorWriter,
         totals: Totals,
         bad_files: BTreeSet<String>,
     ) -> Result<(), PipelineError> {
         let (Self { tree, selection }, Totals { selected, yanked_skipped }) = (self, totals);
-        Ok(catalogue.set_cursor(&IndexCursor { tree, selection, selected, yanked_skipped, bad_files })?)
+        Ok(mirror.set_cursor(&IndexCursor { tree, selection, selected, yanked_skipped, bad_files })?)
     }
 
     /// What differs from the cursor that an earlier run left; `None` when the whole index has to be

@@ -1,14 +1,13 @@
-use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexSource, LockSet, NameSet, Selection, Shard};
-use mirror_manifest::{Catalogue, LinesWriter, rfc3339};
-use mirror_repo::{MirrorWriter, OpenReport, bundle_lines};
+use mirror_manifest::Catalogue;
+use mirror_repo::{LockedMirror, catalogue_in};
 use mirror_store::Store;
 use mirror_store::bundle::BundleOptions;
 use mirror_telemetry::{Phase, RunStats};
@@ -16,26 +15,25 @@ use mirror_types::FailedRecord;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::commit::{Committed, Committer, write_staged};
+use crate::commit::{Committer, Finished, write_staged};
 use crate::cursor::{Cursor, Totals};
 use crate::error::PipelineError;
 use crate::given::{MAX_TEXT_BYTES, read_text};
-use crate::gone::Gone;
 use crate::held_view::CatalogueView;
 use crate::list::{Checksums, read_checksums};
+use crate::opened::{lock, open, tell_lost};
 use crate::options::{DownloadOptions, Prune, Storage, Upstream};
 use crate::outcome::Outcome;
 use crate::plan::plan;
-use crate::prune::Pruner;
-use crate::removed::{Books, record_source};
+use crate::prune::prune;
+use crate::removed::{hide, record_source};
 use crate::route::Router;
 use crate::source::{Downloads, Expected, Input, Opened, Surroundings, counting};
 use crate::spool::StoreSpools;
-use crate::sweep::{Swept, leave, sweep};
 use crate::tally::{PlanReport, Tally};
 use crate::threads::{join, spawn, spawn_behind};
 use crate::verify::Hasher;
-use crate::{bundles, gaps, packaged};
+use crate::{bundles, packaged};
 
 /// Threads that write bodies; more only wait for the disk.
 const WRITERS: usize = 2;
@@ -59,7 +57,7 @@ pub async fn download(
     let began = Instant::now();
     // An index that is updated belongs to this run alone: the lock comes first.
     let store = match &options.update {
-        Some(_) if !options.dry_run => Some(open_store(&options)?),
+        Some(_) if !options.dry_run => Some(lock(&options)?),
         _ => None,
     };
     let again = options.with_lockfiles.then(|| (options.clone(), stats.clone(), cancel.clone()));
@@ -94,10 +92,10 @@ async fn with_lockfiles(
         let Some(store) = Store::open_read_only(&given.out, given.layout)? else {
             return Ok(packaged::Packaged::default());
         };
-        let Some(catalogue) = Catalogue::open_read_only(&database(&store))? else {
+        let Some(catalogue) = Catalogue::open_read_only(&catalogue_in(&store.state_dir()))? else {
             return Ok(packaged::Packaged::default());
         };
-        let (_, dir) = MirrorWriter::rehearse(&given.mirror())?;
+        let (_, dir) = LockedMirror::rehearse(&given.mirror())?;
         let mut shelf = bundles::Shelf::new(dir);
         packaged::read(&store, &catalogue, &mut shelf, &roots, &given.lock_sources, &stop)
     };
@@ -129,38 +127,6 @@ async fn with_lockfiles(
     let more = Run::prepare(options, Some(found.set), stats, cancel).await?.perform(None).await?;
     outcome.absorb(more);
     Ok(())
-}
-
-fn open_store(options: &DownloadOptions) -> Result<Store, PipelineError> {
-    Ok(Store::open(&options.out, options.layout, options.layout_asked)?)
-}
-
-/// Opens the mirror whose lock is held, and says what was found.
-fn open_mirror(store: Store, options: &DownloadOptions) -> Result<MirrorWriter, PipelineError> {
-    let (opened, report) = MirrorWriter::open_in(store, &options.mirror())?;
-    told_opened(&opened, &report);
-    Ok(opened)
-}
-
-/// Says what was done to open a mirror.
-pub(crate) fn told_opened(opened: &MirrorWriter, report: &OpenReport) {
-    let manifest = opened.manifest.path().display();
-    if report.torn_bytes_cut > 0 {
-        let bytes = report.torn_bytes_cut;
-        tracing::warn!(%manifest, bytes, "the manifest ended in a torn record; it was cut");
-    }
-    match &report.copied_from {
-        Some(from) if report.was_shared => tracing::warn!(
-            shared = %from.display(),
-            %manifest,
-            "a manifest has records of several mirrors; it was left as it is, this mirror's records were copied, and \
-             its catalogue is made again"
-        ),
-        Some(from) => {
-            tracing::info!(from = %from.display(), %manifest, "the manifest begins with a copy of the one before");
-        }
-        None => {}
-    }
 }
 
 pub(crate) struct Run {
@@ -257,36 +223,12 @@ impl Run {
         let cancel = self.cancel.child_token();
         let foreign = self.foreign.clone();
         stats.set_phase(Phase::Index);
-        let store = store.map_or_else(|| open_store(&options), Ok)?;
-        let opened = open_mirror(store, &options)?;
-        let MirrorWriter { store, id, mut manifest, bundles_dir } = opened;
-        let mut catalogue = Catalogue::open(&database(&store))?;
-        if options.verify_existing {
-            catalogue.check()?;
-        }
-        if !catalogue.follows(manifest.path())? {
-            bundles::doubt(&mut catalogue)?;
-        }
-        if catalogue.replay(manifest.path(), store.layout())?.anew {
-            tracing::warn!(
-                "the catalogue was gone, empty, or of another manifest: it was made again from the manifest"
-            );
-        }
-        let run_id = run_id();
-        let root = options.out.display().to_string();
-        let gone = Gone { store: &store, root: &root, bundles_dir: &bundles_dir, run_id: &run_id };
-        bundles::hold_against(&mut catalogue, &bundles_dir, true, (&gone, &mut manifest))?;
-        bundles::check(&catalogue, &bundles_dir)?;
-        MirrorWriter::remember_bundles(&store, &bundles_dir)?;
-        let bundler = if options.storage.bundles() {
-            Some(bundles::open(&options, &bundles_dir, id, &mut catalogue, &mut manifest, &run_id)?)
-        } else {
-            None
-        };
-        let (reader, swept, lines) = look_around(&store, &mut catalogue, &options, &cancel)?;
-        swept.record(&store, &mut catalogue, &gone, &mut manifest)?;
-        let mut known_gaps = gaps::settle(&store, &mut catalogue, options.acknowledge_gaps.as_deref())?;
-        let source_bit = record_source(&mut catalogue, &self.input, &options)?;
+        let locked = store.map_or_else(|| lock(&options), Ok)?;
+        let mut mirror = open(locked, &options, &cancel)?;
+        let mut known_gaps = mirror.settle_gaps(options.acknowledge_gaps.as_deref())?;
+        let source_bit = record_source(&mut mirror, &self.input, &options)?;
+        let (store, run_id) = (mirror.store().clone(), mirror.run_id().to_owned());
+        let (reader, bundles_dir) = (mirror.catalogue().another()?, mirror.bundles_dir().to_owned());
         let cursor = Cursor::of(&self.input, &options, self.selection.is_open());
         let mut fetch = options.fetch.clone();
         if options.storage.bundles() {
@@ -343,21 +285,12 @@ impl Run {
         stats.set_phase(if options.verify_existing { Phase::Verify } else { Phase::Download });
 
         let committer = Committer {
-            store: store.clone(),
-            manifest,
-            catalogue,
-            lines,
+            mirror,
             stats: stats.clone(),
-            run_id: run_id.clone(),
-            source: source_bit,
             gaps: known_gaps.iter().map(|gap| gap.release.clone()).collect(),
-            root: root.clone(),
             cancel: cancel.clone(),
             outcome: Outcome { foreign_packages: foreign, ..Outcome::default() },
             withdrawn: 0,
-            bundler,
-            bundles_dir: bundles_dir.clone(),
-            touched: HashSet::new(),
         };
         let commit = spawn_behind("commit", move || committer.run(&event_queue))?;
         let fetched = Arc::new(Mutex::new(fetched));
@@ -410,15 +343,11 @@ impl Run {
             join(worker).await?;
         }
         stats.set_phase(Phase::Finishing);
-        let Committed { mut outcome, mut catalogue, mut manifest, mut lines, bundler, touched } =
-            join(commit).await??;
-        if let Some(bundler) = bundler {
-            outcome.growing = bundler.finish(options.bundle_seal, &mut catalogue)?;
-        }
+        let Finished { mut outcome, mut mirror } = join(commit).await??;
+        outcome.growing = mirror.finish_bundles(options.bundle_seal)?;
         if let Some(error) = hash_error {
             return Err(error);
         }
-        let manifest_path = manifest.path().to_owned();
         let mut report = planned?;
         let complete = report.complete;
         let bad_files = std::mem::take(&mut report.bad_files);
@@ -431,27 +360,16 @@ impl Run {
         outcome.check()?;
         if !outcome.healed_gaps.is_empty() {
             known_gaps.retain(|gap| !outcome.healed_gaps.contains(&gap.release));
-            gaps::settle(&store, &mut catalogue, Some(&known_gaps))?;
+            mirror.settle_gaps(Some(&known_gaps))?;
         }
-        let mut books =
-            Books { catalogue: &mut catalogue, manifest: &mut manifest, lines: &mut lines, run_id: &run_id };
-        books.hide(&removed, &deferred, options.accept_mass_removal, &mut outcome)?;
+        hide(&mut mirror, &removed, deferred, options.accept_mass_removal, &mut outcome)?;
         // Refused, the run is to see it again.
         let settled = outcome.removal_refused == 0;
         let through = complete && !outcome.interrupted && !outcome.given_up;
         if let Some(what) = options.prune {
             let source = if through { index_of_run(&options, cursor.as_ref())? } else { None };
             match &source {
-                Some(source) => {
-                    let mut pruner = Pruner {
-                        source,
-                        store: &store,
-                        catalogue: &mut catalogue,
-                        manifest: &mut manifest,
-                        gone: &gone,
-                    };
-                    pruner.prune(what, options.allow_mass_prune, &mut outcome)?;
-                }
+                Some(source) => prune(&mut mirror, source, what, options.allow_mass_prune, &mut outcome)?,
                 None => tracing::warn!(
                     "nothing was pruned: that takes a run that went through the whole of a local index, which did not \
                      change meanwhile"
@@ -461,24 +379,15 @@ impl Run {
         // What failed stands in the ledger, and files with bad lines in the cursor.
         if let (true, Some(cursor)) = (settled && through && bad_files.len() <= MOST_BAD, cursor) {
             let totals = Totals { selected: outcome.selected, yanked_skipped: outcome.yanked_skipped };
-            cursor.leave(&mut catalogue, totals, bad_files)?;
+            cursor.leave(&mut mirror, totals, bad_files)?;
         }
-        catalogue.know(&manifest_path)?;
-        if !outcome.interrupted && !outcome.given_up {
-            // For whoever serves the mirror: how fresh it is.
-            catalogue.set_last_run(SystemTime::now())?;
-        }
-        lines.finish(&mut catalogue)?;
-        if options.storage.bundles() {
-            let changed = if settled { removed.as_slice() } else { &[] };
-            bundle_lines::write(&catalogue, &store.state_dir(), &bundles_dir, changed)?;
-        }
-        leave(&store, &mut catalogue, touched)?;
+        let changed = if settled { removed.as_slice() } else { &[] };
+        mirror.finish(changed, !outcome.interrupted && !outcome.given_up)?;
         if began.elapsed() > LONG && !outcome.interrupted {
             // The next run need not list what this one wrote.
-            let swept = sweep(&store, &catalogue, &user_cancel)?;
-            swept.record(&store, &mut catalogue, &gone, &mut manifest)?;
-            outcome.lost_while_running = swept.lost.len() as u64;
+            let lost = mirror.rescan(&|| user_cancel.is_cancelled())?;
+            lost.iter().for_each(tell_lost);
+            outcome.lost_while_running = lost.len() as u64;
         }
         stats.set_phase(Phase::Done);
         Ok(outcome)
@@ -508,41 +417,6 @@ fn index_of_run(
     Ok(same.then_some(source))
 }
 
-/// What is gone from the tree, and the file of index lines, which is looked through meanwhile; with a catalogue
-/// for whoever reads.
-fn look_around(
-    store: &Store,
-    catalogue: &mut Catalogue,
-    options: &DownloadOptions,
-    cancel: &CancellationToken,
-) -> Result<(Catalogue, Swept, LinesWriter), PipelineError> {
-    let reader = catalogue.another()?;
-    thread::scope(|scope| {
-        let sweeping = scope.spawn(move || sweep(store, &reader, cancel).map(|swept| (reader, swept)));
-        let lines = open_lines(store, catalogue, options.verify_existing);
-        let panicked = |_| PipelineError::Internal("a thread panicked".to_owned());
-        let (reader, swept) = sweeping.join().map_err(panicked)??;
-        Ok((reader, swept, lines?))
-    })
-}
-
-/// The file of index lines; what it lost makes this run read the whole index.
-fn open_lines(store: &Store, catalogue: &mut Catalogue, verify: bool) -> Result<LinesWriter, PipelineError> {
-    let (lines, found) = LinesWriter::open(&store.state_dir(), catalogue, verify)?;
-    if found.lost {
-        tracing::warn!("the mirror's index lines were gone or cut; the index is read again");
-    }
-    if found.damaged > 0 {
-        tracing::warn!(files = found.damaged, "index lines were damaged; the index is read again");
-    }
-    Ok(lines)
-}
-
-/// Where a mirror keeps its catalogue.
-pub(crate) fn database(store: &Store) -> PathBuf {
-    store.state_dir().join("catalogue.sqlite")
-}
-
 pub(crate) fn add_plan(outcome: &mut Outcome, report: PlanReport) {
     outcome.selected = report.selected;
     outcome.existing = report.existing;
@@ -557,8 +431,4 @@ pub(crate) fn add_plan(outcome: &mut Outcome, report: PlanReport) {
     outcome.first_bad_lines = report.first_bad_lines;
     outcome.withdrawn = report.withdrawn;
     outcome.reinstated = report.reinstated;
-}
-
-pub(crate) fn run_id() -> String {
-    format!("{}-{}", rfc3339(SystemTime::now()).replace([':', '-'], ""), std::process::id())
 }

@@ -6,24 +6,22 @@ use std::time::Duration;
 
 use mirror_fetch::{FetchRequest, Fetcher};
 use mirror_manifest::Catalogue;
-use mirror_repo::MirrorWriter;
+use mirror_repo::{LockedMirror, catalogue_in, check_bundles, is_mass, lost_files};
 use mirror_store::Store;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bundles;
 use crate::cursor::Cursor;
-use crate::download::{Observer, Run, add_plan, database};
+use crate::download::{Observer, Run, add_plan};
 use crate::error::PipelineError;
 use crate::held_view::CatalogueView;
 use crate::outcome::{Estimate, Outcome};
 use crate::plan::{Decision, plan};
-use crate::prune::{is_mass, outside_bundles};
+use crate::prune::outside_bundles;
 use crate::removed::bit_of;
 use crate::size_estimate::{ASKED, Draw, SizeSample};
 use crate::source::{Expected, Opened, Surroundings};
 use crate::spool::MemorySpools;
-use crate::sweep::sweep;
 use crate::tally::{PlanReport, Tally};
 use crate::threads::{join, spawn};
 
@@ -33,7 +31,7 @@ impl Run {
         let options = self.options.clone();
         let (foreign, cancel) = (self.foreign.clone(), self.cancel.clone());
         Store::check_tree(&options.out, options.layout, options.layout_asked)?;
-        let (_, bundles_dir) = MirrorWriter::rehearse(&options.mirror())?;
+        let (_, bundles_dir) = LockedMirror::rehearse(&options.mirror())?;
         let store = Store::open_read_only(&options.out, options.layout)?;
         let fetcher = Fetcher::new(
             options.fetch.clone(),
@@ -41,7 +39,7 @@ impl Run {
             Arc::new(MemorySpools::default()),
         )?;
         let catalogue = match &store {
-            Some(store) => Catalogue::open_read_only(&database(store))?,
+            Some(store) => Catalogue::open_read_only(&catalogue_in(&store.state_dir()))?,
             None => None,
         };
         let rate = match &catalogue {
@@ -49,18 +47,20 @@ impl Run {
             None => None,
         };
         let lost = match (&store, &catalogue) {
-            (Some(store), Some(catalogue)) => sweep(store, catalogue, &cancel)?.lost,
+            (Some(store), Some(catalogue)) => lost_files(store, catalogue, &|| cancel.is_cancelled())?,
             _ => Vec::new(),
         };
         if let Some(catalogue) = &catalogue {
-            bundles::check(catalogue, &bundles_dir)?;
+            check_bundles(catalogue, &bundles_dir)?;
         }
         let held = match &catalogue {
             Some(catalogue) if options.prune.is_some() => catalogue.count()?,
             _ => 0,
         };
         let held_rows = match &store {
-            Some(store) if options.prune.is_some() => Catalogue::open_read_only(&database(store))?,
+            Some(store) if options.prune.is_some() => {
+                Catalogue::open_read_only(&catalogue_in(&store.state_dir()))?
+            }
             _ => None,
         };
         let cursor = Cursor::of(&self.input, &options, self.selection.is_open());

@@ -41,7 +41,7 @@ pub enum PipelineError {
     Store(#[from] mirror_store::StoreError),
     /// The mirror could not be opened.
     #[error(transparent)]
-    Repo(#[from] mirror_repo::RepoError),
+    Repo(mirror_repo::RepoError),
     /// Manifest or catalogue failed.
     #[error(transparent)]
     Manifest(#[from] mirror_manifest::ManifestError),
@@ -78,11 +78,27 @@ pub enum PipelineError {
         /// Their directory.
         dir: PathBuf,
         /// What is damaged.
-        source: mirror_store::StoreError,
+        source: Box<mirror_store::StoreError>,
     },
     /// A part of the pipeline ended without a word.
     #[error("internal error: {0}; please report it")]
     Internal(String),
+}
+
+impl From<mirror_repo::RepoError> for PipelineError {
+    /// Adds to what a person can do something about what that is.
+    fn from(error: mirror_repo::RepoError) -> Self {
+        use mirror_repo::RepoError;
+        match error {
+            RepoError::Store(error) => Self::Store(error),
+            RepoError::Manifest(error) => Self::Manifest(error),
+            RepoError::BundlesMissing { dir, what } => Self::BundlesMissing { dir, what },
+            RepoError::OtherBundles { dir } => Self::OtherBundles { dir },
+            RepoError::BundleDamaged { dir, source } => Self::BundleDamaged { dir, source },
+            RepoError::Internal(what) => Self::Internal(what),
+            other => Self::Repo(other),
+        }
+    }
 }
 
 impl PipelineError {

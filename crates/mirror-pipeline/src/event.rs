@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use mirror_fetch::{Failure, FailureKind};
-use mirror_manifest::{FailureRow, PackedLines, Withdrawal, rfc3339};
+use mirror_manifest::{PackedLines, Withdrawal};
 use mirror_store::Staged;
 use mirror_store::bundle::MemberBody;
-use mirror_types::{CrateName, Locations, ReleaseId, Sha256, VersionText};
+use mirror_types::{CrateName, Locations, ReleaseId, Sha256};
 
 use crate::error::PipelineError;
 
@@ -44,29 +44,6 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// The problem as the failure ledger keeps it.
-    pub(crate) fn ledger_row(
-        self,
-        name: CrateName,
-        version: Option<VersionText>,
-        cksum: Option<Sha256>,
-        url: String,
-    ) -> FailureRow {
-        let now = rfc3339(self.finished);
-        FailureRow {
-            name,
-            version,
-            cksum,
-            url,
-            kind: self.kind.to_owned(),
-            error: self.message,
-            http_status: self.http_status,
-            attempts: self.retries + 1,
-            first_seen: now.clone(),
-            last_seen: now,
-        }
-    }
-
     /// A problem that was found before anything was asked of the origin.
     pub(crate) fn planned(kind: &'static str, message: String) -> Self {
         let now = SystemTime::now();

@@ -1,47 +1,12 @@
-//! Known gaps: releases that upstream lists and cannot deliver. A person acknowledges them; the mirror keeps that in
-//! `.mirror/gaps.toml`, and the catalogue has a copy of it for whoever serves or exports.
+//! Known gaps: releases that upstream lists and cannot deliver, as a person's file and a mirror have them.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
-use mirror_manifest::{Catalogue, GapRow, UnavailableRow};
-use mirror_store::Store;
-use mirror_types::{Layout, Printable, ReleaseId};
+use mirror_repo::{Gap, ListedGap, OpenOptions};
+use mirror_types::Layout;
 
-use crate::download::database;
 use crate::error::PipelineError;
 use crate::given::{MAX_TEXT_BYTES, read_text};
-
-/// Where a mirror keeps them, below `.mirror`.
-const KEPT: &str = "gaps.toml";
-/// The version of the format that is written and read.
-const FORMAT: i64 = 1;
-/// Longest value, characters.
-const MAX_VALUE_CHARS: usize = 1_000;
-
-/// A gap that a person acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
-    /// The release.
-    pub release: ReleaseId,
-    /// Since when it is known, as the person wrote it.
-    pub since: String,
-    /// Who says so.
-    pub who: String,
-    /// Why it is no alarm.
-    pub why: String,
-}
-
-/// A release that upstream could not deliver, or of which that was acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedGap {
-    /// Crate and version.
-    pub release: String,
-    /// What a person said of it; `None` when it is new.
-    pub acknowledged: Option<Gap>,
-    /// What the last run was told, and when it was first; `None` when no run has asked for it since.
-    pub seen: Option<UnavailableRow>,
-}
 
 /// Reads a file of acknowledged gaps.
 ///
@@ -49,141 +14,8 @@ pub struct ListedGap {
 /// When it cannot be read, is no TOML, or says something that is not known, with the nearest that is.
 pub fn read_gaps(path: &Path) -> Result<Vec<Gap>, PipelineError> {
     let text = read_text("the acknowledged gaps", path, MAX_TEXT_BYTES)?;
-    parse(&text)
+    mirror_repo::parse_gaps(&text)
         .map_err(|why| PipelineError::Usage(format!("the acknowledged gaps {}: {why}", path.display())))
-}
-
-fn parse(text: &str) -> Result<Vec<Gap>, String> {
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
-    known(&table, &["format", "gap"], "")?;
-    match table.get("format") {
-        None => {}
-        Some(toml::Value::Integer(FORMAT)) => {}
-        Some(_) => return Err(format!("its format is not known; this version reads {FORMAT}")),
-    }
-    let gaps = match table.get("gap") {
-        None => return Ok(Vec::new()),
-        Some(toml::Value::Array(gaps)) => gaps,
-        Some(_) => return Err("gap is not a list; write [[gap]] above each".to_owned()),
-    };
-    let mut all: Vec<Gap> = Vec::new();
-    for (at, gap) in gaps.iter().enumerate() {
-        let place = format!("in the {}. [[gap]] ", at + 1);
-        let toml::Value::Table(gap) = gap else { return Err(format!("{place}is no table")) };
-        let gap = one(gap, &place)?;
-        if all.iter().any(|other| other.release == gap.release) {
-            return Err(format!("{place}{} is named a second time", gap.release));
-        }
-        all.push(gap);
-    }
-    Ok(all)
-}
-
-fn one(gap: &toml::Table, place: &str) -> Result<Gap, String> {
-    known(gap, &["release", "since", "who", "why"], place)?;
-    let text = |key: &str| {
-        let value = match gap.get(key) {
-            Some(toml::Value::String(text)) => text.trim().to_owned(),
-            Some(toml::Value::Datetime(date)) if key == "since" => date.to_string(),
-            Some(_) => return Err(format!("{place}{key} is not text")),
-            None => return Err(format!("{place}{key} is missing; release, since, who and why are needed")),
-        };
-        let plain = !value.is_empty() && !value.chars().any(char::is_control);
-        if plain && value.chars().count() <= MAX_VALUE_CHARS {
-            Ok(value)
-        } else {
-            Err(format!("{place}{key} is empty, longer than {MAX_VALUE_CHARS} characters, or not one line"))
-        }
-    };
-    let release = text("release")?;
-    let id = release.split_once('@').and_then(|(name, version)| {
-        Some(ReleaseId { name: name.parse().ok()?, version: version.parse().ok()? })
-    });
-    let Some(id) = id else {
-        return Err(format!("{place}release {} is not NAME@VERSION", Printable(&release)));
-    };
-    Ok(Gap { release: id, since: text("since")?, who: text("who")?, why: text("why")? })
-}
-
-/// Refuses keys that are not among `keys`.
-fn known(table: &toml::Table, keys: &[&str], place: &str) -> Result<(), String> {
-    if let Some(key) = table.keys().find(|key| !keys.contains(&key.as_str())) {
-        let nearest = keys.iter().min_by_key(|known| distance(key, known)).unwrap_or(&"");
-        return Err(format!("{place}{} is not known; the nearest key is {nearest}", Printable(key)));
-    }
-    Ok(())
-}
-
-/// Letters to add, take away or change to make one word of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(64).enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = corner + usize::from(x != *y);
-            corner = row[j + 1];
-            row[j + 1] = change.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-fn render(gaps: &[Gap]) -> String {
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let mut text = format!("format = {FORMAT}\n");
-    for Gap { release, since, who, why } in gaps {
-        let name = format!("{}@{}", release.name, release.version);
-        let (name, since, who, why) = (quoted(&name), quoted(since), quoted(who), quoted(why));
-        let _ = write!(text, "\n[[gap]]\nrelease = {name}\nsince = {since}\nwho = {who}\nwhy = {why}\n");
-    }
-    text
-}
-
-/// Returns the acknowledged gaps of a mirror; new ones take the place of what it has. The catalogue has the same on
-/// return.
-pub(crate) fn settle(
-    store: &Store,
-    catalogue: &mut Catalogue,
-    new: Option<&[Gap]>,
-) -> Result<Vec<Gap>, PipelineError> {
-    let gaps = match new {
-        Some(new) => {
-            // What is held is no gap, whatever an old file says.
-            let mut open = Vec::new();
-            for gap in new {
-                if catalogue.held_release(&gap.release)?.is_none() {
-                    open.push(gap.clone());
-                }
-            }
-            let new = open.as_slice();
-            store.write_state(KEPT, render(new).as_bytes())?;
-            new.to_vec()
-        }
-        None => match store.read_state(KEPT)? {
-            Some(bytes) => parse(&String::from_utf8_lossy(&bytes)).map_err(|why| {
-                PipelineError::Usage(format!("{}: {why}", store.state_dir().join(KEPT).display()))
-            })?,
-            None => Vec::new(),
-        },
-    };
-    let mut rows: Vec<GapRow> = gaps.iter().map(row).collect();
-    rows.sort();
-    if catalogue.acknowledged_gaps()? != rows {
-        catalogue.acknowledge_gaps(&rows)?;
-    }
-    Ok(gaps)
-}
-
-fn row(gap: &Gap) -> GapRow {
-    GapRow {
-        name: gap.release.name.to_string(),
-        version: gap.release.version.to_string(),
-        who: gap.who.clone(),
-        why: gap.why.clone(),
-        since: gap.since.clone(),
-    }
 }
 
 /// Keeps what a person acknowledged, without a run. Takes the lock of the mirror.
@@ -191,9 +23,9 @@ fn row(gap: &Gap) -> GapRow {
 /// # Errors
 /// When another run holds the mirror, the catalogue is damaged, or the disk refuses.
 pub fn acknowledge_gaps(out: &Path, layout: Layout, asked: bool, gaps: &[Gap]) -> Result<(), PipelineError> {
-    let store = Store::open(out, layout, asked)?;
-    let mut catalogue = Catalogue::open(&database(&store))?;
-    settle(&store, &mut catalogue, Some(gaps)).map(drop)
+    let layout = asked.then_some(layout);
+    let options = OpenOptions { root: out.to_owned(), layout, ..OpenOptions::default() };
+    Ok(mirror_repo::acknowledge_gaps(&options, gaps)?)
 }
 
 /// Lists the gaps of a mirror, by release: those that a person acknowledged, and those that stand in the failure
@@ -202,62 +34,5 @@ pub fn acknowledge_gaps(out: &Path, layout: Layout, asked: bool, gaps: &[Gap]) -
 /// # Errors
 /// When there is no mirror, or its catalogue cannot be read.
 pub fn list_gaps(out: &Path, layout: Layout) -> Result<Vec<ListedGap>, PipelineError> {
-    let none = || PipelineError::Usage(format!("there is no mirror at {}", out.display()));
-    let store = Store::open_read_only(out, layout)?.ok_or_else(none)?;
-    let catalogue = Catalogue::open_read_only(&database(&store))?.ok_or_else(none)?;
-    let mut seen = catalogue.unavailable()?;
-    let mut listed: Vec<ListedGap> = Vec::new();
-    for GapRow { name, version, who, why, since } in catalogue.acknowledged_gaps()? {
-        let (Ok(id), Ok(number)) = (name.parse(), version.parse()) else { continue };
-        let at = seen.iter().position(|row| row.name == name && row.version == version);
-        listed.push(ListedGap {
-            release: format!("{name} {version}"),
-            acknowledged: Some(Gap { release: ReleaseId { name: id, version: number }, since, who, why }),
-            seen: at.map(|at| seen.swap_remove(at)),
-        });
-    }
-    listed.extend(seen.into_iter().map(|row| ListedGap {
-        release: format!("{} {}", row.name, row.version),
-        acknowledged: None,
-        seen: Some(row),
-    }));
-    listed.sort_by(|a, b| a.release.cmp(&b.release));
-    Ok(listed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SAMPLE: &str = "[[gap]]\nrelease = \"a@1.0.0\"\nsince = 2019-11-26\nwho = \"platform \\\"team\\\"\"\nwhy = \"403 for years: ü\"\n";
-
-    #[test]
-    fn what_is_kept_is_what_was_said() {
-        let gaps = parse(SAMPLE).expect("gaps");
-        assert_eq!((gaps.len(), gaps[0].since.as_str()), (1, "2019-11-26"));
-        assert_eq!(parse(&render(&gaps)).expect("kept"), gaps);
-        assert_eq!(parse("").expect("none"), []);
-        assert_eq!(parse(&render(&[])).expect("none"), []);
-    }
-
-    #[test]
-    fn what_is_not_known_is_refused_with_the_nearest_that_is() {
-        for (text, why) in [
-            (SAMPLE.replace("since", "sinse"), "sinse is not known; the nearest key is since"),
-            (SAMPLE.replace("who", "Who"), "the nearest key is who"),
-            (SAMPLE.replace("[[gap]]", "[[gaps]]"), "gaps is not known; the nearest key is gap"),
-            (SAMPLE.replace("[[gap]]", "[gap]"), "[[gap]]"),
-            (SAMPLE.replace("a@1.0.0", "a 1.0.0"), "NAME@VERSION"),
-            (SAMPLE.replace("a@1.0.0", "../a@1.0.0"), "NAME@VERSION"),
-            (SAMPLE.replace("why", "# why"), "why is missing"),
-            (SAMPLE.replace("2019-11-26", "7"), "since is not text"),
-            (SAMPLE.replace("403 for", "403\\nfor"), "not one line"),
-            (format!("{SAMPLE}{SAMPLE}"), "a second time"),
-            (format!("format = 2\n{SAMPLE}"), "its format is not known"),
-            ("no toml".to_owned(), "line 1"),
-        ] {
-            let said = parse(&text).expect_err(&text);
-            assert!(said.contains(why), "{text}: {said}");
-        }
-    }
+    Ok(mirror_repo::list_gaps(out, layout)?)
 }

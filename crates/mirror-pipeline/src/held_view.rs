@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use mirror_manifest::{Catalogue, Held, LOST, Withdrawal};
+use mirror_repo::Presence;
 use mirror_store::Store;
 use mirror_types::{CrateName, Layout, ReleaseId};
 
 use crate::error::PipelineError;
 use crate::plan::{FailedRelease, HeldRow, HeldView, SeenIn};
-use crate::presence::Presence;
 
 /// A mirror that may not be there yet.
 pub(crate) struct CatalogueView {
@@ -102,6 +102,6 @@ impl HeldView for CatalogueView {
     }
 
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, PipelineError> {
-        self.presence.has(self.layout, id)
+        Ok(self.presence.has(self.layout, id)?)
     }
 }

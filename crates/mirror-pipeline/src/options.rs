@@ -6,7 +6,7 @@ use mirror_index::{ClosureOptions, LockSources, NameSet, Shard};
 use mirror_manifest::Withdrawal;
 use mirror_types::{Address, Layout};
 
-use crate::gaps::Gap;
+use mirror_repo::Gap;
 
 /// Where the records come from.
 #[derive(Debug, Clone)]
@@ -145,6 +145,8 @@ impl DownloadOptions {
             manifest: self.manifest.clone(),
             bundles: self.bundles_out.clone(),
             writes_bundles: self.storage.bundles(),
+            bundle_bytes: Some(self.bundle_bytes),
+            verify: self.verify_existing,
             working_dir: None,
         }
     }
@@ -159,7 +161,7 @@ impl RebuildOptions {
             manifest: self.manifest.clone(),
             bundles: self.bundles_out.clone(),
             writes_bundles: true,
-            working_dir: None,
+            ..mirror_repo::OpenOptions::default()
         }
     }
 }

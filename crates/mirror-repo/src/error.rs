@@ -71,6 +71,48 @@ pub enum RepoError {
         /// The reason.
         source: std::io::Error,
     },
+    /// Bundles in which something is held are not where they were.
+    #[error(
+        "this mirror holds releases in bundles that are not in {}, or are shorter than they were: {what}",
+        dir.display()
+    )]
+    BundlesMissing {
+        /// The directory that was looked into.
+        dir: PathBuf,
+        /// The bundles.
+        what: String,
+    },
+    /// The bundles are not those in which something is held.
+    #[error("the bundles in {} are not those of this mirror: the first member is another one", dir.display())]
+    OtherBundles {
+        /// The directory that was looked into.
+        dir: PathBuf,
+    },
+    /// The bundles cannot be written to.
+    #[error("the bundles in {} are damaged where they are to be continued", dir.display())]
+    BundleDamaged {
+        /// Their directory.
+        dir: PathBuf,
+        /// What is damaged.
+        source: Box<StoreError>,
+    },
+    /// The mirror's own list of acknowledged gaps makes no sense.
+    #[error("{}: {reason}", path.display())]
+    BadGaps {
+        /// The list.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no mirror.
+    #[error("there is no mirror at {}", path.display())]
+    NoMirror {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A part of the mirror did not do what it always does.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
     /// The system gave no random numbers for the id of a new mirror.
     #[error("the operating system gave no random numbers for the id of the new mirror: {0}")]
     Random(String),
@@ -86,7 +128,13 @@ impl RepoError {
             Self::OthersManifest { .. }
             | Self::ManifestGone { .. }
             | Self::SharedWithOriginal { .. }
-            | Self::NotText { .. } => FaultKind::Usage,
+            | Self::NotText { .. }
+            | Self::BadGaps { .. }
+            | Self::NoMirror { .. } => FaultKind::Usage,
+            Self::BundlesMissing { .. } | Self::OtherBundles { .. } | Self::BundleDamaged { .. } => {
+                FaultKind::Integrity
+            }
+            Self::Internal(_) => FaultKind::Internal,
             Self::Io { .. } | Self::Random(_) => FaultKind::Storage,
         }
     }

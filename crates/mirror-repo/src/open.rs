@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 
-use mirror_manifest::{Catalogue, ManifestError, ManifestWriter};
+use mirror_manifest::{Catalogue, LinesReport, ManifestError, ManifestWriter};
 use mirror_store::bundle::refuse_others;
 use mirror_store::{MirrorRecord, Store};
-use mirror_types::{Layout, MirrorId};
+use mirror_types::{Layout, MirrorId, ReleaseId};
 
 use crate::error::RepoError;
 use crate::path::{placed, real, recorded};
@@ -23,6 +23,10 @@ pub struct OpenOptions {
     pub bundles: Option<PathBuf>,
     /// Whether bundles are to be written: those that a copy shares with its original may be read, and no more.
     pub writes_bundles: bool,
+    /// A bundle of at least so many bytes is sealed; `None` takes the default.
+    pub bundle_bytes: Option<u64>,
+    /// Whether the structure of the catalogue and every frame of the index cache are checked.
+    pub verify: bool,
     /// The directory against which relative paths are taken, those of old records too; `None` takes the
     /// working directory of the process.
     pub working_dir: Option<PathBuf>,
@@ -38,6 +42,8 @@ impl OpenOptions {
 /// What was done when a mirror was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenReport {
+    /// The manifest, as it was named.
+    pub manifest: PathBuf,
     /// Bytes of a torn record at the end of the manifest that were cut off.
     pub torn_bytes_cut: u64,
     /// The file whose records of this mirror were copied into a manifest of its own.
@@ -45,11 +51,28 @@ pub struct OpenReport {
     /// Whether that file has records of several mirrors. The catalogue spoke of what others hold, too, and was
     /// removed: it is made again of the copied records.
     pub was_shared: bool,
+    /// Whether the catalogue was gone, empty, or of another manifest, and was made again from the manifest.
+    pub catalogue_remade: bool,
+    /// Members of which records speak and that do not stand in the bundles: they are not held.
+    pub misplaced_members: u64,
+    /// Whole members that an earlier run put into a bundle and did not list.
+    pub relisted_members: usize,
+    /// Bytes of a torn end of a bundle that were cut off.
+    pub cut_bundle_bytes: u64,
+    /// Bundles that an earlier run did not finish sealing: that was completed.
+    pub completed_bundles: Vec<String>,
+    /// Bundles whose manifests do not say where members are, with the numbers of those: they do not count as held.
+    pub members_without_place: Vec<(String, u64)>,
+    /// What was found when the index cache was opened.
+    pub index_cache: LinesReport,
+    /// Held releases whose file is gone or has another size.
+    pub lost: Vec<ReleaseId>,
 }
 
-/// A mirror, opened for writing: nobody else writes into it, or into its manifest, as long as this lives.
+/// A mirror that is locked, with its manifest and its bundles found: nobody else writes into it, or into its manifest,
+/// as long as this lives. [`MirrorWriter`](crate::MirrorWriter) is what changes it.
 #[derive(Debug)]
-pub struct MirrorWriter {
+pub struct LockedMirror {
     /// The loose tree and the lock.
     pub store: Store,
     /// The id of the mirror.
@@ -60,7 +83,7 @@ pub struct MirrorWriter {
     pub bundles_dir: PathBuf,
 }
 
-impl MirrorWriter {
+impl LockedMirror {
     /// Opens the mirror, making it when it is not there: takes the lock, finds its manifest and its bundles,
     /// and remembers where they are. Mirrors of earlier versions get their id here. Blocks; the first time it
     /// reads a manifest of an earlier version whole.
@@ -69,14 +92,21 @@ impl MirrorWriter {
     /// When another run holds the mirror or its manifest, the manifest or the bundles are another mirror's,
     /// or the disk refuses. Nothing but the lock and an empty record was written then.
     pub fn open(options: &OpenOptions) -> Result<(Self, OpenReport), RepoError> {
-        let store = Store::open(&options.root, options.layout.unwrap_or_default(), options.layout.is_some())?;
-        Self::open_in(store, options)
+        Self::open_in(Self::lock(options)?, options)
+    }
+
+    /// Takes the lock of the mirror, making it when it is not there.
+    ///
+    /// # Errors
+    /// When another run holds it, its layout is another one, or the disk refuses.
+    pub fn lock(options: &OpenOptions) -> Result<Store, RepoError> {
+        Ok(Store::open(&options.root, options.layout.unwrap_or_default(), options.layout.is_some())?)
     }
 
     /// Opens the mirror whose lock is held already.
     ///
     /// # Errors
-    /// As [`MirrorWriter::open`].
+    /// As [`LockedMirror::open`].
     pub fn open_in(store: Store, options: &OpenOptions) -> Result<(Self, OpenReport), RepoError> {
         let working_dir = working_dir(options);
         let root = real(&options.root, &working_dir);
@@ -109,6 +139,7 @@ impl MirrorWriter {
             error => error,
         })?;
         report.torn_bytes_cut = opened.torn_bytes_cut;
+        report.manifest = manifest.path().to_owned();
         let place = resolved.bundles.clone().unwrap_or_else(|| placed(&root, BUNDLES));
         refuse_others(&place, id)?;
         // What was named is remembered when it was seen to be right.
@@ -156,11 +187,11 @@ impl MirrorWriter {
         catalogue_path(self.store.root())
     }
 
-    /// Finds out which manifest and which bundles [`MirrorWriter::open`] would use, and refuses what it would
+    /// Finds out which manifest and which bundles [`LockedMirror::open`] would use, and refuses what it would
     /// refuse. Takes no lock and touches nothing, blocks. Returns the manifest and the directory of the bundles.
     ///
     /// # Errors
-    /// As [`MirrorWriter::open`], but for the locks.
+    /// As [`LockedMirror::open`], but for the locks.
     pub fn rehearse(options: &OpenOptions) -> Result<(PathBuf, PathBuf), RepoError> {
         let working_dir = working_dir(options);
         let root = real(&options.root, &working_dir);

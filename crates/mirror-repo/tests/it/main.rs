@@ -2,11 +2,12 @@
 #![expect(clippy::disallowed_methods, reason = "tests make and damage mirrors by hand")]
 
 mod takeover;
+mod transaction;
 mod world;
 
 use std::fs;
 
-use mirror_repo::{MirrorWriter, RecordedPlaces};
+use mirror_repo::{LockedMirror, RecordedPlaces};
 use mirror_types::FaultKind;
 
 use crate::world::{World, record};
@@ -22,10 +23,10 @@ fn a_new_mirror_has_everything_inside_and_remembers_what_was_named() {
     let mut named = world.options("a");
     named.manifest = Some("m/audit.jsonl".into());
     named.bundles = Some(world.path("b"));
-    let (a, _) = MirrorWriter::open(&named).expect("named");
+    let (a, _) = LockedMirror::open(&named).expect("named");
     let places = || RecordedPlaces::of(&world.path("a")).expect("read").expect("a mirror");
     assert_eq!(places().bundles, world.path("a/bundles"), "not before they were seen to be right");
-    MirrorWriter::remember_bundles(&a.store, &a.bundles_dir).expect("remember");
+    LockedMirror::remember_bundles(&a.store, &a.bundles_dir).expect("remember");
     drop(a);
     // The next run, another program, and the mirror in another place with what stands beside it.
     let (again, _) = world.open("a").expect("remembered");
@@ -48,14 +49,14 @@ fn a_manifest_of_another_mirror_is_refused_and_left_as_it_is() {
     let mut b = world.options("b");
     b.manifest = Some("shared.jsonl".into());
     for _ in 0..2 {
-        let error = MirrorWriter::open(&b).expect_err("another mirror's");
+        let error = LockedMirror::open(&b).expect_err("another mirror's");
         assert_eq!(error.kind(), FaultKind::Usage, "{error}");
         assert!(
             error.to_string().contains("another mirror") || error.to_string().contains("the mirror with"),
             "{error}"
         );
     }
-    assert!(MirrorWriter::rehearse(&b).is_err(), "a dry run says so, too");
+    assert!(LockedMirror::rehearse(&b).is_err(), "a dry run says so, too");
     assert_eq!(fs::read(world.path("shared.jsonl")).expect("read"), before);
     // Without the flag nothing is in the way, and the first mirror goes on.
     assert!(world.open("b").is_ok());
@@ -69,7 +70,7 @@ fn what_is_no_manifest_is_refused_before_anything_is_written() {
         fs::write(world.path(name), text).expect("write");
         let mut options = world.options(&format!("of-{name}"));
         options.manifest = Some(name.into());
-        let error = MirrorWriter::open(&options).expect_err("no manifest");
+        let error = LockedMirror::open(&options).expect_err("no manifest");
         assert_eq!(error.kind(), FaultKind::Usage, "{error}");
         assert_eq!(fs::read(world.path(name)).expect("read"), text.as_bytes());
     }
@@ -82,7 +83,7 @@ fn two_writers_never_share_a_mirror_or_a_manifest() {
     assert_eq!(world.open("a").expect_err("held").kind(), FaultKind::Locked);
     let mut b = world.options("b");
     b.manifest = Some("a/manifest.jsonl".into());
-    assert_eq!(MirrorWriter::open(&b).expect_err("in use").kind(), FaultKind::Locked);
+    assert_eq!(LockedMirror::open(&b).expect_err("in use").kind(), FaultKind::Locked);
 }
 
 #[test]
@@ -96,7 +97,7 @@ fn a_copy_does_not_write_into_the_manifest_of_its_original() {
     let before = fs::read(world.path("audit.jsonl")).expect("read");
     let mut own = world.options("copy");
     own.manifest = Some("copy/manifest.jsonl".into());
-    let (copy, report) = MirrorWriter::open(&own).expect("its own");
+    let (copy, report) = LockedMirror::open(&own).expect("its own");
     assert_eq!(report.copied_from, Some(world.path("audit.jsonl")));
     assert_eq!(fs::read(copy.manifest.path()).expect("read"), before, "it begins with the records so far");
     drop(copy);
@@ -113,8 +114,8 @@ fn a_copy_reads_the_bundles_that_it_shares_and_writes_none() {
     fs::create_dir_all(world.path("b")).expect("dir");
     let mut named = world.options("a");
     named.bundles = Some(world.path("b"));
-    let (a, _) = MirrorWriter::open(&named).expect("open");
-    MirrorWriter::remember_bundles(&a.store, &a.bundles_dir).expect("remember");
+    let (a, _) = LockedMirror::open(&named).expect("open");
+    LockedMirror::remember_bundles(&a.store, &a.bundles_dir).expect("remember");
     drop(a);
     world.copy("a", "copy");
     let (copy, _) = world.open("copy").expect("to read");
@@ -122,7 +123,7 @@ fn a_copy_reads_the_bundles_that_it_shares_and_writes_none() {
     drop(copy);
     let mut writing = world.options("copy");
     writing.writes_bundles = true;
-    let error = MirrorWriter::open(&writing).expect_err("shared");
+    let error = LockedMirror::open(&writing).expect_err("shared");
     assert_eq!(error.kind(), FaultKind::Usage, "{error}");
 }
 

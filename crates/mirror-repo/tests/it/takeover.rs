@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mirror_repo::MirrorWriter;
+use mirror_repo::LockedMirror;
 use mirror_types::FaultKind;
 
 use crate::world::{World, earlier_line};
@@ -21,7 +21,7 @@ fn a_manifest_in_the_working_directory_is_taken_over_where_it_lies() {
     // It is remembered, from any directory.
     let mut elsewhere = world.options("a");
     elsewhere.working_dir = Some(world.path("a"));
-    let (again, _) = MirrorWriter::open(&elsewhere).expect("open");
+    let (again, _) = LockedMirror::open(&elsewhere).expect("open");
     assert_eq!(again.manifest.path(), world.path("manifest.jsonl"));
 }
 
@@ -54,7 +54,7 @@ fn a_shared_manifest_stays_as_it_is_and_each_mirror_takes_its_own_records() {
     // A script that still names it goes on with the mirror's own.
     let mut named = world.options("a");
     named.manifest = Some("manifest.jsonl".into());
-    let (a, report) = MirrorWriter::open(&named).expect("open");
+    let (a, report) = LockedMirror::open(&named).expect("open");
     assert_eq!((a.manifest.path(), report.was_shared), (world.path("a/manifest.jsonl").as_path(), false));
 }
 
@@ -69,7 +69,7 @@ fn a_manifest_of_others_in_the_working_directory_is_none_of_its_business() {
     drop(a);
     let mut named = world.options("c");
     named.manifest = Some("manifest.jsonl".into());
-    let error = MirrorWriter::open(&named).expect_err("another's");
+    let error = LockedMirror::open(&named).expect_err("another's");
     assert_eq!(error.kind(), FaultKind::Usage);
     assert!(error.to_string().contains("the mirror at b"), "{error}");
     assert_eq!(fs::read_to_string(world.path("manifest.jsonl")).expect("read"), lines);

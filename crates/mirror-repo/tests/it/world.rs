@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mirror_manifest::ManifestRecord;
-use mirror_repo::{MirrorWriter, OpenOptions, OpenReport, RepoError};
+use mirror_repo::{LockedMirror, OpenOptions, OpenReport, RepoError};
 use mirror_types::{Layout, MirrorId, ReleaseId};
 
 pub(crate) struct World {
@@ -28,15 +28,15 @@ impl World {
         OpenOptions { root: self.path(name), working_dir: Some(self.root.clone()), ..OpenOptions::default() }
     }
 
-    pub(crate) fn open(&self, name: &str) -> Result<(MirrorWriter, OpenReport), RepoError> {
-        MirrorWriter::open(&self.options(name))
+    pub(crate) fn open(&self, name: &str) -> Result<(LockedMirror, OpenReport), RepoError> {
+        LockedMirror::open(&self.options(name))
     }
 
     /// Makes a mirror with a record for each of the crates; returns its id.
     pub(crate) fn write_records(&self, name: &str, manifest: Option<&str>, crates: &[&str]) -> MirrorId {
         let mut options = self.options(name);
         options.manifest = manifest.map(PathBuf::from);
-        let (mut mirror, _) = MirrorWriter::open(&options).expect("open");
+        let (mut mirror, _) = LockedMirror::open(&options).expect("open");
         let records: Vec<_> = crates.iter().map(|krate| record(&self.path(name), krate)).collect();
         mirror.manifest.append(&records).expect("append");
         mirror.manifest.sync().expect("sync");

@@ -6,23 +6,30 @@ use std::collections::{HashSet, VecDeque};
 use mirror_store::Store;
 use mirror_types::{Layout, ReleaseId};
 
-use crate::error::PipelineError;
+use crate::error::RepoError;
 
-/// Listings kept; crates come in an order in which few directories are in use at a time.
-const KEPT: usize = 64;
+/// Crates come in an order in which few directories are in use at a time.
+const MAX_LISTINGS: usize = 64;
 
-pub(crate) struct Presence {
+/// Says which files lie in the tree, by listings of which it keeps a few.
+#[derive(Debug)]
+pub struct Presence {
     store: Option<Store>,
     recent: VecDeque<(String, HashSet<String>)>,
 }
 
 impl Presence {
-    pub(crate) fn new(store: Option<Store>) -> Self {
+    /// Looks into a tree; without one, nothing is there.
+    #[must_use]
+    pub fn new(store: Option<Store>) -> Self {
         Self { store, recent: VecDeque::new() }
     }
 
-    /// Whether the file of a release is there. Its directory is listed once as long as it stays in use.
-    pub(crate) fn has(&mut self, layout: Layout, id: &ReleaseId) -> Result<bool, PipelineError> {
+    /// Returns whether the file of a release is there. Its directory is listed once as long as it stays in use.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn has(&mut self, layout: Layout, id: &ReleaseId) -> Result<bool, RepoError> {
         let Some(store) = &self.store else { return Ok(false) };
         let dir = layout.dir(&id.name);
         // The one in use is the last one.
@@ -31,7 +38,7 @@ impl Presence {
             None => {
                 let listing = store.list_dir(&dir)?;
                 let files = listing.map_or_else(HashSet::new, |listing| listing.files.into_iter().collect());
-                if self.recent.len() == KEPT {
+                if self.recent.len() == MAX_LISTINGS {
                     self.recent.pop_front();
                 }
                 self.recent.push_back((dir, files));

@@ -1,0 +1,277 @@
+//! The records of the manifest that a mirror writes: nobody else makes any.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use mirror_manifest::{
+    EXISTING, FailureRow, Held, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM, SCHEMA_VERSION,
+    rfc3339, storage_name,
+};
+use mirror_store::bundle::BundleMember;
+use mirror_types::{
+    BundleNumber, CrateName, Layout, Location, Locations, MemberLocation, ReleaseId, Sha256, StoreId,
+};
+
+/// Times closer than this are written as one.
+const ONE_MOMENT_US: u128 = 500;
+
+/// A release that is wanted.
+#[derive(Debug, Clone)]
+pub struct WantedRelease {
+    /// Crate and version.
+    pub id: ReleaseId,
+    /// Its path in the layout of the mirror.
+    pub path: String,
+    /// Where it comes from, readable form.
+    pub url: String,
+    /// Its checksum in the index, when there is one.
+    pub cksum: Option<Sha256>,
+}
+
+/// What is known of bytes that are right.
+#[derive(Debug, Clone)]
+pub struct VerifiedBytes {
+    /// Their hash.
+    pub sha256: Sha256,
+    /// Their number.
+    pub size: u64,
+    /// Attempts beyond the first.
+    pub retries: u32,
+    /// The last HTTP status, when they were fetched.
+    pub http_status: Option<u16>,
+    /// When fetching or hashing them began.
+    pub started: SystemTime,
+    /// When it ended.
+    pub finished: SystemTime,
+}
+
+/// Why something wanted is not held.
+#[derive(Debug, Clone)]
+pub struct FailedAttempt {
+    /// The kind, as the failure ledger has it.
+    pub kind: &'static str,
+    /// One line.
+    pub message: String,
+    /// Whether upstream cannot deliver it.
+    pub unavailable: bool,
+    /// The last HTTP status.
+    pub http_status: Option<u16>,
+    /// Attempts beyond the first.
+    pub retries: u32,
+    /// When the first attempt began.
+    pub started: SystemTime,
+    /// When the last one ended.
+    pub finished: SystemTime,
+}
+
+impl FailedAttempt {
+    /// Returns the row of the failure ledger for a release or, without one, for a whole crate.
+    pub(crate) fn ledger_row(self, name: CrateName, release: Option<WantedRelease>) -> FailureRow {
+        let now = rfc3339(self.finished);
+        let (version, cksum, url) = match release {
+            Some(release) => (Some(release.id.version), release.cksum, release.url),
+            None => (None, None, String::new()),
+        };
+        FailureRow {
+            name,
+            version,
+            cksum,
+            url,
+            kind: self.kind.to_owned(),
+            error: self.message,
+            http_status: self.http_status,
+            attempts: self.retries + 1,
+            first_seen: now.clone(),
+            last_seen: now,
+        }
+    }
+}
+
+/// Makes records as one run writes them.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    /// The root of the mirror, as the person who named it did.
+    pub(crate) root: String,
+    pub(crate) layout: Layout,
+    /// The directory of the bundles, likewise.
+    pub(crate) bundles_dir: PathBuf,
+    pub(crate) run_id: String,
+    /// The store that new releases are put into first.
+    pub(crate) target: StoreId,
+}
+
+impl Recorder {
+    pub(crate) fn held(
+        &self,
+        release: &WantedRelease,
+        bytes: &VerifiedBytes,
+        locations: &Locations,
+        status: &str,
+    ) -> ManifestRecord {
+        let started_at = rfc3339(bytes.started);
+        let took = bytes.finished.duration_since(bytes.started);
+        let finished_at = match took {
+            Ok(took) if took.as_micros() < ONE_MOMENT_US => started_at.clone(),
+            _ => rfc3339(bytes.finished),
+        };
+        let mut record = ManifestRecord {
+            url: release.url.clone(),
+            size: bytes.size,
+            sha256: Some(bytes.sha256.to_hex()),
+            started_at,
+            finished_at,
+            ok: true,
+            retries: bytes.retries,
+            http_status: bytes.http_status,
+            status: status.to_owned(),
+            cksum: release.cksum.map(Sha256::to_hex),
+            ..self.of_file(&release.id, &release.path)
+        };
+        self.set_locations(&mut record, locations, &release.path);
+        record
+    }
+
+    pub(crate) fn failed(&self, release: &WantedRelease, failure: &FailedAttempt) -> ManifestRecord {
+        ManifestRecord {
+            url: release.url.clone(),
+            storage: storage_name(self.target).to_owned(),
+            status: if failure.unavailable { "unavailable" } else { "error" }.to_owned(),
+            http_status: failure.http_status,
+            retries: failure.retries,
+            cksum: release.cksum.map(Sha256::to_hex),
+            path: format!("{}/{}", self.root, release.path),
+            version: Some(release.id.version.to_string()),
+            ..self.crate_failed(&release.id.name, failure)
+        }
+    }
+
+    pub(crate) fn crate_failed(&self, name: &CrateName, failure: &FailedAttempt) -> ManifestRecord {
+        ManifestRecord {
+            schema_version: SCHEMA_VERSION,
+            started_at: rfc3339(failure.started),
+            finished_at: rfc3339(failure.finished),
+            error: Some(failure.message.clone()),
+            status: "error".to_owned(),
+            crate_name: Some(name.to_string()),
+            run_id: Some(self.run_id.clone()),
+            ..ManifestRecord::default()
+        }
+    }
+
+    /// A release that is not held any more where it was; `why` is left out where somebody asked for it.
+    pub(crate) fn pruned(&self, id: &ReleaseId, why: Option<&str>) -> ManifestRecord {
+        let now = rfc3339(SystemTime::now());
+        ManifestRecord {
+            started_at: now.clone(),
+            finished_at: now,
+            ok: true,
+            error: why.map(str::to_owned),
+            status: PRUNED.to_owned(),
+            ..self.of_file(id, &self.layout.path(id))
+        }
+    }
+
+    /// Where a release is held still, after a record that it was pruned.
+    pub(crate) fn still_held(&self, id: &ReleaseId, held: &Held, pruned: &ManifestRecord) -> ManifestRecord {
+        let mut record = ManifestRecord {
+            size: held.size,
+            sha256: Some(held.sha256.to_hex()),
+            error: None,
+            status: EXISTING.to_owned(),
+            ..pruned.clone()
+        };
+        self.set_locations(&mut record, &held.locations, &self.layout.path(id));
+        record
+    }
+
+    /// A held release that upstream deleted: it is not offered. No path, so that no reader takes it for one of a file.
+    pub(crate) fn removed_upstream(&self, id: &ReleaseId) -> ManifestRecord {
+        let why = "upstream deleted it; it is held and not offered".to_owned();
+        ManifestRecord { error: Some(why), ..self.of_offer(id, REMOVED_UPSTREAM) }
+    }
+
+    /// A held release that upstream offers again.
+    pub(crate) fn reinstated(&self, id: &ReleaseId) -> ManifestRecord {
+        self.of_offer(id, REINSTATED)
+    }
+
+    /// A member that a bundle's own manifest lists.
+    pub(crate) fn found_member(&self, member: &BundleMember) -> ManifestRecord {
+        let now = rfc3339(SystemTime::now());
+        let mut record = ManifestRecord {
+            schema_version: SCHEMA_VERSION,
+            url: member.url.clone(),
+            path: format!("{}/{}", self.root, member.bundle_member),
+            size: member.size,
+            sha256: Some(member.sha256.to_hex()),
+            started_at: now.clone(),
+            finished_at: now,
+            ok: true,
+            status: EXISTING.to_owned(),
+            crate_name: Some(member.crate_name.clone()),
+            version: member.version.clone(),
+            run_id: Some(self.run_id.clone()),
+            ..ManifestRecord::default()
+        };
+        let locations = location_of(member).map(Locations::from).unwrap_or_default();
+        self.set_locations(&mut record, &locations, &member.bundle_member);
+        record
+    }
+
+    /// A file that lies in its place and that nobody spoke of.
+    pub(crate) fn found_file(
+        &self,
+        id: &ReleaseId,
+        path: &str,
+        (sha256, size): (Sha256, u64),
+        (started, finished): (SystemTime, SystemTime),
+    ) -> ManifestRecord {
+        let mut record = ManifestRecord {
+            size,
+            sha256: Some(sha256.to_hex()),
+            started_at: rfc3339(started),
+            finished_at: rfc3339(finished),
+            ok: true,
+            status: EXISTING.to_owned(),
+            ..self.of_file(id, path)
+        };
+        self.set_locations(&mut record, &Location::LOOSE.into(), path);
+        record
+    }
+
+    fn of_file(&self, id: &ReleaseId, path: &str) -> ManifestRecord {
+        ManifestRecord {
+            schema_version: SCHEMA_VERSION,
+            path: format!("{}/{path}", self.root),
+            crate_name: Some(id.name.to_string()),
+            version: Some(id.version.to_string()),
+            run_id: Some(self.run_id.clone()),
+            ..ManifestRecord::default()
+        }
+    }
+
+    fn of_offer(&self, id: &ReleaseId, status: &str) -> ManifestRecord {
+        let now = rfc3339(SystemTime::now());
+        ManifestRecord {
+            schema_version: SCHEMA_VERSION,
+            started_at: now.clone(),
+            finished_at: now,
+            status: status.to_owned(),
+            crate_name: Some(id.name.to_string()),
+            version: Some(id.version.to_string()),
+            run_id: Some(self.run_id.clone()),
+            ..ManifestRecord::default()
+        }
+    }
+
+    fn set_locations(&self, record: &mut ManifestRecord, locations: &Locations, name: &str) {
+        let path =
+            |number| format!("{}/{}", self.bundles_dir.display(), BundleNumber::new(number).file_name());
+        record.set_locations(locations, &path, name);
+    }
+}
+
+/// Returns the place of a member, when its line says it.
+pub(crate) fn location_of(member: &BundleMember) -> Option<MemberLocation> {
+    Some(MemberLocation::tar(member.bundle_number()?, member.frame_offset?, member.frame_len?))
+}
