@@ -1,6 +1,7 @@
 //! `download-crates`: flags in, one run of the pipeline, an exit code out.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use mirror_cli::Watch;
 use mirror_pipeline::{Outcome, PipelineError, StoreError};
@@ -9,11 +10,13 @@ use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
 
 mod flags;
+mod observer;
 mod open_files;
 mod resolve;
 mod summary;
 
 use flags::Flags;
+use observer::Reporter;
 use resolve::Settings;
 
 /// Bodies and names are allocated by one thread and freed by another, which glibc does under a lock: jemalloc
@@ -98,7 +101,8 @@ fn rebuild(flags: &Flags) -> ExitCode {
         Ok(signal) => signal,
         Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
-    match mirror_pipeline::rebuild_catalogue(&options, &cancel) {
+    let reporter = Reporter::new(RunStats::new(env!("CARGO_PKG_VERSION")));
+    match mirror_pipeline::rebuild_catalogue(&options, &reporter, &cancel) {
         Ok(outcome) => {
             mirror_cli::print(&summary::of_rebuild(&outcome, &options.out));
             ExitCode::from(signal.exit_code(outcome.exit_status()))
@@ -146,7 +150,8 @@ async fn run(settings: Settings) -> ExitCode {
     if settings.options.dry_run {
         mirror_cli::print(&settings.effective);
     }
-    let result = mirror_pipeline::download(settings.options.clone(), stats, cancel).await;
+    let reporter = Arc::new(Reporter::new(stats));
+    let result = mirror_pipeline::download(settings.options.clone(), reporter, cancel).await;
     if let Some(progress) = progress {
         progress.finish();
     }

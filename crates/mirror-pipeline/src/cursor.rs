@@ -35,6 +35,8 @@ pub(crate) struct Cursor {
 
 /// What a run has to look at.
 pub(crate) struct News {
+    /// Whether the trees are the same.
+    pub(crate) unchanged: bool,
     pub(crate) changes: Vec<Change>,
     /// Paths of index files that are looked at although they did not change, with the crate where it
     /// is known.
@@ -117,16 +119,9 @@ impl Cursor {
         if changes.len() + also.len() > MANY {
             return Ok(None);
         }
-        if self.tree == old.tree {
-            tracing::info!("the index has not changed since the last run that went through all of it");
-        } else {
-            tracing::info!(
-                files = changes.len(),
-                "the index changed since the last run that went through all of it"
-            );
-        }
+        let unchanged = self.tree == old.tree;
         let totals = Totals { selected: old.selected, yanked_skipped: old.yanked_skipped };
-        Ok(Some(News { changes, also, totals }))
+        Ok(Some(News { unchanged, changes, also, totals }))
     }
 }
 

@@ -1,47 +1,26 @@
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{IndexSource, LockSet, NameSet, Selection, Shard};
+use mirror_index::{LockSet, NameSet, Selection, Shard};
 use mirror_manifest::Catalogue;
 use mirror_repo::{LockedMirror, catalogue_in};
 use mirror_store::Store;
-use mirror_store::bundle::BundleOptions;
-use mirror_telemetry::{Phase, RunStats};
 use mirror_types::FailedRecord;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::commit::{Committer, Finished, write_staged};
-use crate::cursor::{Cursor, Totals};
 use crate::error::PipelineError;
 use crate::given::{MAX_TEXT_BYTES, read_text};
-use crate::held_view::CatalogueView;
 use crate::list::{Checksums, read_checksums};
-use crate::opened::{lock, open, tell_lost};
-use crate::options::{DownloadOptions, Prune, Storage, Upstream};
+use crate::observe::SyncObserver;
+use crate::opened::lock;
+use crate::options::{DownloadOptions, Prune};
 use crate::outcome::Outcome;
-use crate::plan::plan;
-use crate::prune::prune;
-use crate::removed::{hide, record_source};
-use crate::route::Router;
-use crate::source::{Downloads, Expected, Input, Opened, Surroundings, counting};
-use crate::spool::StoreSpools;
-use crate::tally::{PlanReport, Tally};
-use crate::threads::{join, spawn, spawn_behind};
-use crate::verify::Hasher;
+use crate::source::{Downloads, Input};
+use crate::tally::PlanReport;
+use crate::threads::{join, spawn};
 use crate::{bundles, packaged};
-
-/// Threads that write bodies; more only wait for the disk.
-const WRITERS: usize = 2;
-
-/// Files with bad lines that the cursor names; with more of them every run reads everything.
-const MOST_BAD: usize = 1_000;
-/// A run that takes longer ends with a look at all that it wrote.
-const LONG: Duration = Duration::from_secs(30);
 
 /// Mirrors what `options` select. Streams: memory does not grow with the registry. Stops cleanly
 /// when `cancel` fires; what was committed stays.
@@ -51,7 +30,7 @@ const LONG: Duration = Duration::from_secs(30);
 /// the [`Outcome`].
 pub async fn download(
     options: DownloadOptions,
-    stats: Arc<RunStats>,
+    observer: Arc<dyn SyncObserver>,
     cancel: CancellationToken,
 ) -> Result<Outcome, PipelineError> {
     let began = Instant::now();
@@ -60,8 +39,8 @@ pub async fn download(
         Some(_) if !options.dry_run => Some(lock(&options)?),
         _ => None,
     };
-    let again = options.with_lockfiles.then(|| (options.clone(), stats.clone(), cancel.clone()));
-    let run = match Run::prepare(options, None, stats, cancel).await {
+    let again = options.with_lockfiles.then(|| (options.clone(), Arc::clone(&observer), cancel.clone()));
+    let run = match Run::prepare(options, None, observer, cancel).await {
         // Stopped like a run that has begun: nothing is wrong.
         Err(PipelineError::Update(mirror_index::UpdateError::Stopped)) => {
             return Ok(Outcome { interrupted: true, elapsed: began.elapsed(), ..Outcome::default() });
@@ -69,8 +48,8 @@ pub async fn download(
         prepared => prepared?,
     };
     let mut outcome = if run.options.dry_run { run.dry_run().await? } else { run.perform(store).await? };
-    if let Some((options, stats, cancel)) = again.filter(|(options, ..)| !options.dry_run) {
-        with_lockfiles(&mut outcome, options, stats, cancel).await?;
+    if let Some((options, observer, cancel)) = again.filter(|(options, ..)| !options.dry_run) {
+        with_lockfiles(&mut outcome, options, observer, cancel).await?;
     }
     outcome.elapsed = began.elapsed();
     Ok(outcome)
@@ -80,7 +59,7 @@ pub async fn download(
 async fn with_lockfiles(
     outcome: &mut Outcome,
     options: DownloadOptions,
-    stats: Arc<RunStats>,
+    observer: Arc<dyn SyncObserver>,
     cancel: CancellationToken,
 ) -> Result<(), PipelineError> {
     let roots = std::mem::take(&mut outcome.roots);
@@ -124,14 +103,14 @@ async fn with_lockfiles(
         acknowledge_gaps: None,
         ..options
     };
-    let more = Run::prepare(options, Some(found.set), stats, cancel).await?.perform(None).await?;
+    let more = Run::prepare(options, Some(found.set), observer, cancel).await?.perform(None).await?;
     outcome.absorb(more);
     Ok(())
 }
 
 pub(crate) struct Run {
     pub(crate) options: DownloadOptions,
-    pub(crate) stats: Arc<RunStats>,
+    pub(crate) observer: Arc<dyn SyncObserver>,
     pub(crate) cancel: CancellationToken,
     pub(crate) selection: Selection,
     pub(crate) input: Input,
@@ -142,33 +121,12 @@ pub(crate) struct Run {
     pub(crate) foreign: BTreeMap<String, usize>,
 }
 
-/// Counts what the fetcher does.
-pub(crate) struct Observer(pub(crate) Arc<RunStats>);
-
-impl FetchObserver for Observer {
-    fn attempt(&self, status: Option<u16>, ok: bool, elapsed: Duration) {
-        self.0.request(status, ok, elapsed);
-    }
-    fn bytes(&self, n: u64) {
-        self.0.received(n);
-    }
-    fn retry(&self) {
-        self.0.retry();
-    }
-    fn inflight(&self, delta: i64) {
-        self.0.inflight(delta);
-    }
-    fn concurrency(&self, limit: usize) {
-        self.0.concurrency(u64::try_from(limit).unwrap_or(u64::MAX));
-    }
-}
-
 impl Run {
     /// `packaged` is what lockfiles inside of releases name.
     async fn prepare(
         options: DownloadOptions,
         packaged: Option<LockSet>,
-        stats: Arc<RunStats>,
+        observer: Arc<dyn SyncObserver>,
         cancel: CancellationToken,
     ) -> Result<Self, PipelineError> {
         if options.include_yanked && options.prune == Some(Prune::Yanked) {
@@ -209,212 +167,11 @@ impl Run {
         let checksums = options.checksums.as_deref().map(read_checksums).transpose()?;
         let named =
             options.crates_base_url.as_ref().map(|base| DlTemplate::from_base(base.reveal())).transpose()?;
-        crate::update::update(&options, &stats, &cancel).await?;
-        let input = Input::open(&options, &selection)?;
+        crate::update::update(&options, &observer, &cancel).await?;
+        let input = Input::open(&options, &selection, &*observer)?;
         let base = Downloads::of(named, &input)?;
-        Ok(Self { options, stats, cancel, selection, input, base, checksums, foreign })
+        Ok(Self { options, observer, cancel, selection, input, base, checksums, foreign })
     }
-
-    async fn perform(self, store: Option<Store>) -> Result<Outcome, PipelineError> {
-        let began = Instant::now();
-        let options = self.options.clone();
-        let stats = self.stats.clone();
-        let user_cancel = self.cancel.clone();
-        let cancel = self.cancel.child_token();
-        let foreign = self.foreign.clone();
-        stats.set_phase(Phase::Index);
-        let locked = store.map_or_else(|| lock(&options), Ok)?;
-        let mut mirror = open(locked, &options, &cancel)?;
-        let mut known_gaps = mirror.settle_gaps(options.acknowledge_gaps.as_deref())?;
-        let source_bit = record_source(&mut mirror, &self.input, &options)?;
-        let (store, run_id) = (mirror.store().clone(), mirror.run_id().to_owned());
-        let (reader, bundles_dir) = (mirror.catalogue().another()?, mirror.bundles_dir().to_owned());
-        let cursor = Cursor::of(&self.input, &options, self.selection.is_open());
-        let mut fetch = options.fetch.clone();
-        if options.storage.bundles() {
-            // Bodies that wait for their bundle are counted, too.
-            fetch.memory_budget_bytes += BundleOptions::default().queue_bytes;
-        }
-        let fetcher =
-            Fetcher::new(fetch, Arc::new(Observer(stats.clone())), Arc::new(StoreSpools(store.clone())))?;
-
-        // Long enough that the network goes on while the others wait for a processor. Bodies in them count
-        // against the memory of the fetcher.
-        let (jobs, job_queue) = mpsc::channel(1024);
-        let (results, fetched) = mpsc::channel(1024);
-        let (hashes, hash_queue) = crossbeam_channel::bounded(16);
-        // What is read to be bundled travels in events, and counts nowhere else.
-        let handfuls = if options.storage == Storage::Both { 64 } else { 256 };
-        let (events, event_queue) = crossbeam_channel::bounded(handfuls);
-
-        let rooted = options.with_lockfiles.then(|| self.selection.clone());
-        let (layered_selection, layered_cancel) = (self.selection.clone(), cancel.clone());
-        let layered = Run { cancel: cancel.clone(), ..self };
-        let around = Surroundings {
-            store: Some(store.clone()),
-            fetcher: fetcher.clone(),
-            catalogue: Some(&reader),
-            lost: &[],
-            cursor: cursor.as_ref(),
-            keeps: true,
-        };
-        let opened = layered.open_index(around).await?;
-        let mut router = Router {
-            tally: Tally::new(rooted, stats.clone()),
-            jobs: jobs.clone(),
-            hashes,
-            events: events.clone(),
-            layout: store.layout(),
-            guarded: opened.guarded,
-            notes_seen: source_bit != 0,
-            defers: !options.accept_mass_removal,
-            cancel: cancel.clone(),
-            on_full: None,
-            to_hash: Vec::new(),
-            failed: None,
-        };
-        match opened.expected {
-            Expected::Releases(releases) => stats.expect(releases),
-            Expected::Uncounted => {
-                let count = counting(&options.upstream, &layered_selection, &stats, &layered_cancel);
-                router.on_full = Some(count);
-            }
-            Expected::Unknown => {}
-        }
-        let held = CatalogueView::new(Some(reader), Some(store.clone()), store.layout(), source_bit, &[]);
-        stats.set_phase(if options.verify_existing { Phase::Verify } else { Phase::Download });
-
-        let committer = Committer {
-            mirror,
-            stats: stats.clone(),
-            gaps: known_gaps.iter().map(|gap| gap.release.clone()).collect(),
-            cancel: cancel.clone(),
-            outcome: Outcome { foreign_packages: foreign, ..Outcome::default() },
-            withdrawn: 0,
-        };
-        let commit = spawn_behind("commit", move || committer.run(&event_queue))?;
-        let fetched = Arc::new(Mutex::new(fetched));
-        let mut workers = Vec::new();
-        for _ in 0..WRITERS {
-            let (store, fetched, events) = (store.clone(), fetched.clone(), events.clone());
-            let storage = options.storage;
-            workers.push(spawn_behind("write", move || write_staged(&store, storage, &fetched, &events))?);
-        }
-        drop(fetched);
-        let mut hashers = Vec::new();
-        for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
-            let queue = hash_queue.clone();
-            let hasher = Hasher {
-                store: store.clone(),
-                shelf: bundles::Shelf::new(bundles_dir.clone()),
-                storage: options.storage,
-                jobs: jobs.clone(),
-                events: events.clone(),
-                cancel: cancel.clone(),
-                run_id: run_id.clone(),
-                wrong: 0,
-            };
-            hashers.push(spawn("hash", move || hasher.run(&queue))?);
-        }
-        drop((hash_queue, jobs, events));
-        let plan = spawn_behind("plan", move || carry_out(opened, held, router))?;
-
-        // A task of the runtime: the thread that blocks on this future would have to be woken for
-        // every chunk.
-        let fetching = tokio::spawn(async move {
-            let end = fetcher.run(job_queue, results, cancel.clone()).await;
-            if end == RunEnd::Silent {
-                // Whoever plans, hashes or waits need not go on either.
-                cancel.cancel();
-            }
-            end
-        });
-        let end = fetching.await.map_err(|error| PipelineError::Internal(error.to_string()))?;
-        let planned = join(plan).await?;
-        let mut quarantined = 0;
-        let mut hash_error = None;
-        for hasher in hashers {
-            match join(hasher).await? {
-                Ok(count) => quarantined += count,
-                Err(error) => hash_error = Some(error),
-            }
-        }
-        for worker in workers {
-            join(worker).await?;
-        }
-        stats.set_phase(Phase::Finishing);
-        let Finished { mut outcome, mut mirror } = join(commit).await??;
-        outcome.growing = mirror.finish_bundles(options.bundle_seal)?;
-        if let Some(error) = hash_error {
-            return Err(error);
-        }
-        let mut report = planned?;
-        let complete = report.complete;
-        let bad_files = std::mem::take(&mut report.bad_files);
-        let removed = std::mem::take(&mut report.removed);
-        let deferred = std::mem::take(&mut report.deferred);
-        add_plan(&mut outcome, report);
-        outcome.quarantined = quarantined;
-        outcome.interrupted = user_cancel.is_cancelled();
-        outcome.given_up |= end == RunEnd::Silent;
-        outcome.check()?;
-        if !outcome.healed_gaps.is_empty() {
-            known_gaps.retain(|gap| !outcome.healed_gaps.contains(&gap.release));
-            mirror.settle_gaps(Some(&known_gaps))?;
-        }
-        hide(&mut mirror, &removed, deferred, options.accept_mass_removal, &mut outcome)?;
-        // Refused, the run is to see it again.
-        let settled = outcome.removal_refused == 0;
-        let through = complete && !outcome.interrupted && !outcome.given_up;
-        if let Some(what) = options.prune {
-            let source = if through { index_of_run(&options, cursor.as_ref())? } else { None };
-            match &source {
-                Some(source) => prune(&mut mirror, source, what, options.allow_mass_prune, &mut outcome)?,
-                None => tracing::warn!(
-                    "nothing was pruned: that takes a run that went through the whole of a local index, which did not \
-                     change meanwhile"
-                ),
-            }
-        }
-        // What failed stands in the ledger, and files with bad lines in the cursor.
-        if let (true, Some(cursor)) = (settled && through && bad_files.len() <= MOST_BAD, cursor) {
-            let totals = Totals { selected: outcome.selected, yanked_skipped: outcome.yanked_skipped };
-            cursor.leave(&mut mirror, totals, bad_files)?;
-        }
-        let changed = if settled { removed.as_slice() } else { &[] };
-        mirror.finish(changed, !outcome.interrupted && !outcome.given_up)?;
-        if began.elapsed() > LONG && !outcome.interrupted {
-            // The next run need not list what this one wrote.
-            let lost = mirror.rescan(&|| user_cancel.is_cancelled())?;
-            lost.iter().for_each(tell_lost);
-            outcome.lost_while_running = lost.len() as u64;
-        }
-        stats.set_phase(Phase::Done);
-        Ok(outcome)
-    }
-}
-
-/// Plans an index, and hands each decision to whoever carries it out. Blocks.
-fn carry_out(
-    opened: Opened,
-    mut held: CatalogueView,
-    mut router: Router,
-) -> Result<PlanReport, PipelineError> {
-    let Opened { wanted, mut index, closure, .. } = opened;
-    let planned = plan(wanted, &mut index, &mut held, &mut |decision| router.take(decision));
-    let tally = router.finish()?;
-    Ok(tally.finish(planned?, closure))
-}
-
-/// The local index again, if it is still the one that the run went through.
-fn index_of_run(
-    options: &DownloadOptions,
-    cursor: Option<&Cursor>,
-) -> Result<Option<IndexSource>, PipelineError> {
-    let Upstream::Local(dir) = &options.upstream else { return Ok(None) };
-    let source = IndexSource::open(dir)?;
-    let same = cursor.map_or(source.tree_id().is_none(), |cursor| cursor.is_at(&source));
-    Ok(same.then_some(source))
 }
 
 pub(crate) fn add_plan(outcome: &mut Outcome, report: PlanReport) {

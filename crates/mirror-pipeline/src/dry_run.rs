@@ -1,20 +1,24 @@
 //! A dry run: the same planning, nothing written, an estimate.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mirror_fetch::{FetchRequest, Fetcher};
-use mirror_manifest::Catalogue;
+use mirror_fetch::{FetchObserver, FetchRequest, Fetcher};
+use mirror_manifest::{Catalogue, Withdrawal};
 use mirror_repo::{LockedMirror, catalogue_in, check_bundles, is_mass, lost_files};
 use mirror_store::Store;
+use mirror_types::ReleaseId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cursor::Cursor;
-use crate::download::{Observer, Run, add_plan};
+use crate::download::{Run, add_plan};
 use crate::error::PipelineError;
 use crate::held_view::CatalogueView;
+use crate::observe::{SyncEvent, SyncObserver};
+use crate::options::DownloadOptions;
 use crate::outcome::{Estimate, Outcome};
 use crate::plan::{Decision, plan};
 use crate::prune::outside_bundles;
@@ -25,64 +29,69 @@ use crate::spool::MemorySpools;
 use crate::tally::{PlanReport, Tally};
 use crate::threads::{join, spawn};
 
-impl Run {
-    /// What would be done; nothing is written.
-    pub(crate) async fn dry_run(self) -> Result<Outcome, PipelineError> {
-        let options = self.options.clone();
-        let (foreign, cancel) = (self.foreign.clone(), self.cancel.clone());
+/// The mirror as it is, read only; none of it need be there.
+struct Held {
+    store: Option<Store>,
+    catalogue: Option<Catalogue>,
+    /// Held releases whose files are gone.
+    lost: Vec<ReleaseId>,
+    /// Files per second of the last run.
+    rate: Option<f64>,
+}
+
+impl Held {
+    fn open(options: &DownloadOptions, cancel: &CancellationToken) -> Result<Self, PipelineError> {
         Store::check_tree(&options.out, options.layout, options.layout_asked)?;
         let (_, bundles_dir) = LockedMirror::rehearse(&options.mirror())?;
         let store = Store::open_read_only(&options.out, options.layout)?;
+        let mut held = Self { store, catalogue: None, lost: Vec::new(), rate: None };
+        if let Some(store) = &held.store
+            && let Some(catalogue) = Catalogue::open_read_only(&catalogue_in(&store.state_dir()))?
+        {
+            held.rate = catalogue.download_rate()?;
+            held.lost = lost_files(store, &catalogue, &|| cancel.is_cancelled())?;
+            check_bundles(&catalogue, &bundles_dir)?;
+            held.catalogue = Some(catalogue);
+        }
+        Ok(held)
+    }
+}
+
+impl Run {
+    /// Finds out what would be done; writes nothing.
+    pub(crate) async fn dry_run(self) -> Result<Outcome, PipelineError> {
+        let options = self.options.clone();
+        let (foreign, cancel, observer) =
+            (self.foreign.clone(), self.cancel.clone(), Arc::clone(&self.observer));
+        let Held { store, catalogue, lost, rate } = Held::open(&options, &cancel)?;
         let fetcher = Fetcher::new(
             options.fetch.clone(),
-            Arc::new(Observer(self.stats.clone())),
+            Arc::clone(&observer) as Arc<dyn FetchObserver>,
             Arc::new(MemorySpools::default()),
         )?;
-        let catalogue = match &store {
-            Some(store) => Catalogue::open_read_only(&catalogue_in(&store.state_dir()))?,
-            None => None,
-        };
-        let rate = match &catalogue {
-            Some(catalogue) => catalogue.download_rate()?,
-            None => None,
-        };
-        let lost = match (&store, &catalogue) {
-            (Some(store), Some(catalogue)) => lost_files(store, catalogue, &|| cancel.is_cancelled())?,
-            _ => Vec::new(),
-        };
-        if let Some(catalogue) = &catalogue {
-            check_bundles(catalogue, &bundles_dir)?;
-        }
-        let held = match &catalogue {
-            Some(catalogue) if options.prune.is_some() => catalogue.count()?,
-            _ => 0,
-        };
-        let held_rows = match &store {
-            Some(store) if options.prune.is_some() => {
-                Catalogue::open_read_only(&catalogue_in(&store.state_dir()))?
-            }
-            _ => None,
-        };
         let cursor = Cursor::of(&self.input, &options, self.selection.is_open());
         let rooted = options.with_lockfiles.then(|| self.selection.clone());
         let source_bit = bit_of(catalogue.as_ref(), &self.input, &options)?;
-        let layout = store.as_ref().map_or(options.layout, Store::layout);
-        let around = Surroundings {
-            store: store.clone(),
-            fetcher: fetcher.clone(),
-            catalogue: catalogue.as_ref(),
-            lost: &lost,
-            cursor: cursor.as_ref(),
-            keeps: false,
-        };
-        let stats = self.stats.clone();
-        let opened = self.open_index(around).await?;
+        let opened = self
+            .open_index(Surroundings {
+                store: store.clone(),
+                fetcher: fetcher.clone(),
+                catalogue: catalogue.as_ref(),
+                lost: &lost,
+                cursor: cursor.as_ref(),
+                keeps: false,
+            })
+            .await?;
         if let Expected::Releases(releases) = opened.expected {
-            stats.expect(releases);
+            observer.event(SyncEvent::Expected(releases));
         }
+        let asked = catalogue.as_ref().filter(|_| options.prune.is_some());
+        let held_rows = asked.map(Catalogue::another).transpose()?;
+        let layout = store.as_ref().map_or(options.layout, Store::layout);
         let view = CatalogueView::new(catalogue, store, layout, source_bit, &lost);
         let count = Count {
-            tally: Tally::new(rooted, stats),
+            tally: Tally::new(rooted, Arc::clone(&observer)),
+            observer: Arc::clone(&observer),
             sample: SizeSample::default(),
             failed: None,
             cancel: cancel.clone(),
@@ -100,28 +109,44 @@ impl Run {
             sampled: sizes.sampled,
             time: time(report.to_fetch, sizes.bytes, rate, &options.fetch),
         });
-        if let Some(what) = options.prune {
-            let known = std::mem::take(&mut report.known_withdrawn).into_iter();
-            let doomed = known.filter(|(_, kind)| what.takes(*kind)).map(|(id, _)| id).collect();
-            outcome.would_prune = match &held_rows {
-                Some(catalogue) => outside_bundles(catalogue, doomed)?,
-                None => doomed,
-            };
-            outcome.would_prune.sort();
-            let doomed = outcome.would_prune.len() as u64;
-            if !options.allow_mass_prune && doomed > 0 && is_mass(doomed, held) {
-                outcome.prune_refused = doomed;
-            }
-        }
+        let known = std::mem::take(&mut report.known_withdrawn);
+        would_prune(&options, held_rows.as_ref(), known, &*observer, &mut outcome)?;
         add_plan(&mut outcome, report);
         outcome.interrupted = cancel.is_cancelled();
         Ok(outcome)
     }
 }
 
+/// Finds out what would be pruned of what is known to be withdrawn.
+fn would_prune(
+    options: &DownloadOptions,
+    catalogue: Option<&Catalogue>,
+    known: HashMap<ReleaseId, Withdrawal>,
+    observer: &dyn SyncObserver,
+    outcome: &mut Outcome,
+) -> Result<(), PipelineError> {
+    let Some(what) = options.prune else { return Ok(()) };
+    let doomed = known.into_iter().filter(|(_, kind)| what.takes(*kind)).map(|(id, _)| id).collect();
+    let mut held = 0;
+    outcome.would_prune = match catalogue {
+        Some(catalogue) => {
+            held = catalogue.count()?;
+            outside_bundles(catalogue, doomed, observer)?
+        }
+        None => doomed,
+    };
+    outcome.would_prune.sort();
+    let doomed = outcome.would_prune.len() as u64;
+    if !options.allow_mass_prune && doomed > 0 && is_mass(doomed, held) {
+        outcome.prune_refused = doomed;
+    }
+    Ok(())
+}
+
 /// A consumer of decisions that carries none of them out.
 struct Count {
     tally: Tally,
+    observer: Arc<dyn SyncObserver>,
     sample: SizeSample,
     failed: Option<PipelineError>,
     cancel: CancellationToken,
@@ -161,8 +186,12 @@ impl Count {
                     }
                 }
             }
-            Decision::Fail { id, fault, .. } => tracing::warn!(release = %id, "{fault}"),
-            Decision::FailCrate { name, fault } => tracing::warn!(crate_name = %name, "{fault}"),
+            Decision::Fail { id, fault, .. } => {
+                self.observer.event(SyncEvent::WouldFail { release: id, why: &fault.to_string() });
+            }
+            Decision::FailCrate { name, fault } => {
+                self.observer.event(SyncEvent::WouldFailCrate { name, why: &fault.to_string() });
+            }
             _ => {}
         }
         ControlFlow::Continue(())

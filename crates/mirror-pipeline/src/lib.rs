@@ -7,19 +7,21 @@
 
 mod bundles;
 mod closing;
-mod commit;
 mod cursor;
+mod dispatch;
 mod download;
 mod dry_run;
 mod error;
-mod event;
+mod finish;
 mod gaps;
 mod given;
 mod handful;
 mod held_view;
 mod lines_filter;
 mod list;
+mod message;
 mod names;
+mod observe;
 mod opened;
 mod options;
 mod outcome;
@@ -29,10 +31,12 @@ mod prune;
 mod rebuild;
 mod removed;
 mod route;
+mod run;
 mod size_estimate;
 mod source;
 mod sparse;
 mod spool;
+mod stage;
 mod tally;
 mod threads;
 mod update;
@@ -51,6 +55,7 @@ pub use mirror_store::{StoreError, bundle};
 pub use mirror_types::{
     Address, CrateName, Layout, Printable, ReleaseId, VersionText, human_bytes, upstream,
 };
+pub use observe::{SyncEvent, SyncObserver, SyncPhase};
 pub use options::{DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};
 pub use outcome::{Estimate, Outcome};
 pub use rebuild::rebuild_catalogue;

@@ -8,6 +8,7 @@ use mirror_repo::{MirrorWriter, split_by_bundles};
 use mirror_types::{ReleaseId, index_path};
 
 use crate::error::PipelineError;
+use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::Prune;
 use crate::outcome::Outcome;
 
@@ -15,15 +16,16 @@ use crate::outcome::Outcome;
 pub(crate) fn outside_bundles(
     catalogue: &Catalogue,
     doomed: Vec<ReleaseId>,
+    observer: &dyn SyncObserver,
 ) -> Result<Vec<ReleaseId>, PipelineError> {
     let (outside, inside) = split_by_bundles(catalogue, doomed)?;
     for id in inside {
-        tracing::info!(release = %id, "was withdrawn upstream; it stays, because a bundle holds it");
+        observer.event(SyncEvent::PruneKept(&id));
     }
     Ok(outside)
 }
 
-/// Removes what `what` says, after it has been said in the log; refuses a mass of it unless that is allowed. `source`
+/// Removes what `what` says, after it has been told; refuses a mass of it unless that is allowed. `source`
 /// is the index that the run went through.
 pub(crate) fn prune(
     mirror: &mut MirrorWriter,
@@ -31,14 +33,15 @@ pub(crate) fn prune(
     what: Prune,
     allow_mass: bool,
     outcome: &mut Outcome,
+    observer: &dyn SyncObserver,
 ) -> Result<(), PipelineError> {
     let withdrawn = mirror.withdrawn(|kind| what.takes(kind))?;
-    let doomed = outside_bundles(mirror.catalogue(), still_withdrawn(source, what, &withdrawn)?)?;
+    let doomed = outside_bundles(mirror.catalogue(), still_withdrawn(source, what, &withdrawn)?, observer)?;
     if doomed.is_empty() {
         return Ok(());
     }
     for id in &doomed {
-        tracing::info!(release = %id, "is to be pruned: upstream withdrew it");
+        observer.event(SyncEvent::Pruning(id));
     }
     if !allow_mass && mirror.is_mass(doomed.len())? {
         outcome.prune_refused = doomed.len() as u64;

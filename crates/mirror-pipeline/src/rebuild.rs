@@ -4,7 +4,7 @@ use mirror_repo::{RebuildOutcome, RebuildReport};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
-use crate::opened::tell_opened;
+use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::RebuildOptions;
 
 /// Makes the catalogue of a mirror again and puts it in the place of the old one, which may be damaged or
@@ -15,20 +15,17 @@ use crate::options::RebuildOptions;
 /// catalogue stays then.
 pub fn rebuild_catalogue(
     options: &RebuildOptions,
+    observer: &dyn SyncObserver,
     cancel: &CancellationToken,
 ) -> Result<RebuildOutcome, PipelineError> {
     let mut report = RebuildReport::default();
     let rebuilt = mirror_repo::rebuild(&options.mirror(), &|| cancel.is_cancelled(), &mut report);
-    tell_opened(&report.opened);
+    observer.event(SyncEvent::Opened(&report.opened));
     if let Some(error) = &report.lines_unknown {
-        tracing::warn!(
-            "the old catalogue does not say where index lines are, the next run keeps them anew: {error}"
-        );
+        observer.event(SyncEvent::IndexCacheUnknown(error));
     }
     if let Some(error) = &report.sources_unknown {
-        tracing::warn!(
-            "the old catalogue does not say which index listed what, the next run looks anew: {error}"
-        );
+        observer.event(SyncEvent::SourcesUnknown(error));
     }
     Ok(rebuilt?)
 }

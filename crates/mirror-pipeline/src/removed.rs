@@ -6,12 +6,10 @@ use mirror_types::{ReleaseId, redacted};
 
 use crate::cursor::Cursor;
 use crate::error::PipelineError;
+use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::{DownloadOptions, Upstream};
 use crate::outcome::Outcome;
 use crate::source::Input;
-
-/// Releases that are told one by one.
-const TOLD_MOST: usize = 20;
 
 /// Returns what tells the source of a run from others: the registry, where the repository was cloned from, or else
 /// its path. `None` for a list, which has none. Nothing secret is in it.
@@ -68,26 +66,16 @@ pub(crate) fn hide(
     deferred: Vec<PackedLines>,
     accept_mass: bool,
     outcome: &mut Outcome,
+    observer: &dyn SyncObserver,
 ) -> Result<(), PipelineError> {
     if removed.is_empty() {
         return Ok(());
     }
     if !accept_mass && mirror.is_mass_removal(removed.len())? {
-        tracing::error!(
-            releases = removed.len(),
-            "so many disappeared upstream at once that it looks like a fault there: they are offered on"
-        );
+        observer.event(SyncEvent::MassRemovalRefused { releases: removed.len() as u64 });
         outcome.removal_refused = removed.len() as u64;
         return Ok(());
     }
-    for id in removed.iter().take(TOLD_MOST) {
-        tracing::warn!(release = %id, "was deleted upstream; it stays held and is not offered any more");
-    }
-    if removed.len() > TOLD_MOST {
-        tracing::warn!(
-            "{} more were deleted upstream; the manifest names them all",
-            removed.len() - TOLD_MOST
-        );
-    }
+    observer.event(SyncEvent::Hidden(removed));
     Ok(mirror.hide(removed, deferred)?)
 }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use crossbeam_channel::Sender;
 use mirror_fetch::FetchRequest;
 use mirror_manifest::Withdrawal;
+use mirror_repo::WantedRelease;
 use mirror_types::{Layout, ReleaseId, Sha256};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::error::PipelineError;
-use crate::event::{Event, Problem, Tag, Was};
+use crate::message::{Message, PriorState, Problem, Tag};
 use crate::plan::{Decision, Job};
 use crate::tally::Tally;
 use crate::verify::HashJob;
@@ -23,12 +24,12 @@ pub(crate) type FetchJob = (Box<Tag>, FetchRequest);
 /// Held files that one thread hashes before it takes more.
 const HASH_AT_ONCE: usize = 32;
 
-/// Carries out decisions: to the fetcher, to the threads that hash, to the committer. Blocks while they are busy.
+/// Carries out decisions: to the fetcher, to the threads that hash, to the dispatcher. Blocks while they are busy.
 pub(crate) struct Router {
     pub(crate) tally: Tally,
     pub(crate) jobs: mpsc::Sender<FetchJob>,
     pub(crate) hashes: Sender<Vec<HashJob>>,
-    pub(crate) events: Sender<Event>,
+    pub(crate) messages: Sender<Message>,
     pub(crate) layout: Layout,
     /// Whether the downloads lead to another host than the operator named.
     pub(crate) guarded: bool,
@@ -60,45 +61,46 @@ impl Router {
             | Decision::BadFile { .. }
             | Decision::BadLine(_) => true,
             Decision::Verify { job, held } => {
-                let was = Was { at: held.locations, recorded: held.recorded };
+                let prior = PriorState { at: held.locations, recorded: held.recorded };
                 let (tag, job) = self.tag(*job);
-                self.to_hash.push(HashJob { tag, from: job, was });
+                self.to_hash.push(HashJob { tag, from: job, prior });
                 self.to_hash.len() < HASH_AT_ONCE
                     || self.hashes.send(std::mem::take(&mut self.to_hash)).is_ok()
             }
             Decision::Fetch(job) => self.fetch(*job),
             Decision::Fail { id, cksum, url, fault } => {
                 let problem = Box::new(Problem::planned(fault.kind(), fault.to_string()));
-                self.tell(Event::Failed { tag: self.tag_of(id, cksum, url, false), problem })
+                self.tell(Message::Failed { tag: self.tag_of(id, cksum, url, false), problem })
             }
             Decision::FailCrate { name, fault } => {
                 let problem = Box::new(Problem::planned(fault.kind(), fault.to_string()));
-                self.tell(Event::CrateFailed { name, problem })
+                self.tell(Message::CrateFailed { name, problem })
             }
-            Decision::CrateRead(name) => self.tell(Event::CrateRead(name)),
-            Decision::Resolved(id) => self.tell(Event::Settled(id)),
-            Decision::Dropped(id) => self.tell(Event::Unwanted(id)),
-            Decision::Seen(id) => !self.notes_seen || self.tell(Event::Seen(id)),
-            Decision::Yanked(id) => self.tell(Event::Withdrawn(id, Withdrawal::Yanked)),
-            Decision::YankedBefore(id) => self.tell(Event::YankedBefore(id)),
-            Decision::Unyanked(id) => self.tell(Event::Returned(id)),
-            Decision::Reinstated(id) => self.tell(Event::Reinstated(id)),
+            Decision::CrateRead(name) => self.tell(Message::CrateRead(name)),
+            Decision::Resolved(id) => self.tell(Message::Resolved(id)),
+            Decision::Dropped(id) => self.tell(Message::Dropped(id)),
+            Decision::Seen(id) => !self.notes_seen || self.tell(Message::Seen(id)),
+            Decision::Yanked(id) => self.tell(Message::Withdrawn(id, Withdrawal::Yanked)),
+            Decision::YankedBefore(id) => self.tell(Message::YankedBefore(id)),
+            Decision::Unyanked(id) => self.tell(Message::Unyanked(id)),
+            Decision::Reinstated(id) => self.tell(Message::Reinstated(id)),
             Decision::IndexFile { lines, removes } if removes && self.defers => {
                 self.tally.defer(*lines);
                 true
             }
-            Decision::IndexFile { lines, .. } => self.tell(Event::Lines(lines)),
+            Decision::IndexFile { lines, .. } => self.tell(Message::IndexFile(lines)),
         };
         if sent { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 
-    fn tell(&self, event: Event) -> bool {
-        self.events.send(event).is_ok()
+    fn tell(&self, message: Message) -> bool {
+        self.messages.send(message).is_ok()
     }
 
     fn tag_of(&self, id: ReleaseId, cksum: Option<Sha256>, url: String, replaces: bool) -> Box<Tag> {
         let path = self.layout.path(&id);
-        Box::new(Tag { id, cksum, url, path, guarded: self.guarded, was_wrong: false, replaces })
+        let release = WantedRelease { id, path, url, cksum };
+        Box::new(Tag { release, guarded: self.guarded, was_wrong: false, replaces })
     }
 
     fn tag(&self, job: Job) -> (Box<Tag>, crate::plan::DownloadAddress) {
@@ -108,7 +110,7 @@ impl Router {
 
     fn fetch(&mut self, job: Job) -> bool {
         let (tag, from) = self.tag(job);
-        let url = match from.url(&tag.id) {
+        let url = match from.url(&tag.release.id) {
             Ok(url) => url,
             Err(error) => {
                 self.failed = Some(error);
@@ -141,7 +143,7 @@ impl Router {
 pub(crate) fn fetch_job(tag: Box<Tag>, url: Url) -> FetchJob {
     let request = FetchRequest::new(url);
     let request = if tag.guarded { request.guarded() } else { request };
-    let request = match tag.cksum {
+    let request = match tag.release.cksum {
         Some(sum) => request.with_expect(sum),
         None => request,
     };

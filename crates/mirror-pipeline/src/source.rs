@@ -24,6 +24,7 @@ use crate::error::PipelineError;
 use crate::lines_filter::LinesFilter;
 use crate::list::read_list;
 use crate::names::{paths_of, sparse_names};
+use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::{DownloadOptions, Upstream};
 use crate::plan::{Index, Item, Parsed, Scope, Wanted, wants_file};
 use crate::sparse::SparseRegistry;
@@ -42,11 +43,15 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    pub(crate) fn open(options: &DownloadOptions, selection: &Selection) -> Result<Self, PipelineError> {
+    pub(crate) fn open(
+        options: &DownloadOptions,
+        selection: &Selection,
+        observer: &dyn SyncObserver,
+    ) -> Result<Self, PipelineError> {
         match &options.upstream {
             Upstream::Local(dir) => {
                 let source = IndexSource::open_index(dir)?;
-                tracing::info!(index = %dir.display(), "{}", source.describe());
+                observer.event(SyncEvent::IndexOpened { dir, what: &source.describe() });
                 Ok(Self::Local(source))
             }
             Upstream::Sparse(url) => {
@@ -160,7 +165,7 @@ struct Found {
 impl Run {
     /// Asks the registry what must be asked, and makes the index ready to be planned.
     pub(crate) async fn open_index(self, around: Surroundings<'_>) -> Result<Opened, PipelineError> {
-        let Self { options, cancel, selection, input, base, checksums, .. } = self;
+        let Self { options, observer, cancel, selection, input, base, checksums, .. } = self;
         let mut named: Vec<CrateName> = selection.include.names().to_vec();
         named.retain(|name| selection.wants_crate(name));
         let must = selection.locked.clone();
@@ -170,7 +175,7 @@ impl Run {
         let mut wanted = selection.clone();
         let index: Box<dyn Index> = match input {
             Input::Local(source) if options.closure.is_none() => {
-                let way = way(&source, &options, &selection, &around)?;
+                let way = way(&source, &options, &selection, &around, &*observer)?;
                 if selection.is_open() && options.limit == 0 {
                     scope = if matches!(way, Way::News(_)) { Scope::Changes } else { Scope::All };
                 }
@@ -354,10 +359,15 @@ fn way(
     options: &DownloadOptions,
     selection: &Selection,
     around: &Surroundings<'_>,
+    observer: &dyn SyncObserver,
 ) -> Result<Way, PipelineError> {
     if let (Some(catalogue), Some(cursor), false) = (around.catalogue, around.cursor, options.verify_existing)
         && let Some(news) = cursor.news(source, catalogue, around.lost)?
     {
+        observer.event(match news.unchanged {
+            true => SyncEvent::IndexUnchanged,
+            false => SyncEvent::IndexChanged { files: news.changes.len() },
+        });
         return Ok(Way::News(news));
     }
     if options.limit > 0 {

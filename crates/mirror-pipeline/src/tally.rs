@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mirror_index::{ClosureReport, Selection};
 use mirror_manifest::{PackedLines, Withdrawal};
-use mirror_telemetry::RunStats;
-use mirror_types::{KEPT_FAILURES, Printable, ReleaseId};
+use mirror_types::{KEPT_FAILURES, ReleaseId};
 
-use crate::plan::{Decision, Planned};
+use crate::observe::{SyncEvent, SyncObserver};
+use crate::plan::{Decision, PlanFault, Planned};
 
 /// Index files of which lines wait, at most. So many are a mass, and a later run picks them again.
 const MAX_DEFERRED_FILES: usize = 20_000;
@@ -47,17 +48,45 @@ pub(crate) struct PlanReport {
     pub(crate) known_withdrawn: HashMap<ReleaseId, Withdrawal>,
 }
 
+/// How far planning is, for the other threads of a run.
+#[derive(Debug, Default)]
+pub(crate) struct PlanProgress {
+    existing: AtomicU64,
+    is_over: AtomicBool,
+}
+
+impl PlanProgress {
+    /// Returns how many releases were found to be held.
+    pub(crate) fn existing(&self) -> u64 {
+        self.existing.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether everything is planned.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+}
+
 /// Counts decisions.
 pub(crate) struct Tally {
     report: PlanReport,
     /// What names crates, when the lockfiles inside of them are wanted.
     rooted: Option<Selection>,
-    stats: Arc<RunStats>,
+    observer: Arc<dyn SyncObserver>,
+    progress: Arc<PlanProgress>,
 }
 
 impl Tally {
-    pub(crate) fn new(rooted: Option<Selection>, stats: Arc<RunStats>) -> Self {
-        Self { report: PlanReport::default(), rooted, stats }
+    pub(crate) fn new(rooted: Option<Selection>, observer: Arc<dyn SyncObserver>) -> Self {
+        Self { report: PlanReport::default(), rooted, observer, progress: Arc::default() }
+    }
+
+    pub(crate) fn progress(&self) -> Arc<PlanProgress> {
+        Arc::clone(&self.progress)
+    }
+
+    fn tell(&self, event: SyncEvent<'_>) {
+        self.observer.event(event);
     }
 
     fn selected(&mut self, id: &ReleaseId) {
@@ -69,12 +98,13 @@ impl Tally {
 
     fn select(&mut self, releases: u64) {
         self.report.selected += releases;
-        self.stats.planned(releases);
+        self.tell(SyncEvent::Selected(releases));
     }
 
     fn existing(&mut self, releases: u64) {
         self.report.existing += releases;
-        self.stats.existing(releases);
+        self.progress.existing.fetch_add(releases, Ordering::Relaxed);
+        self.tell(SyncEvent::Existing(releases));
     }
 
     pub(crate) fn count(&mut self, decision: &Decision) {
@@ -88,12 +118,12 @@ impl Tally {
                 self.selected(&job.id);
                 self.report.to_fetch += 1;
                 if let Some(held) = job.replaces {
-                    tracing::warn!(release = %job.id, %held, "was republished upstream with other bytes");
+                    self.tell(SyncEvent::Republished { release: &job.id, held });
                 }
             }
             Decision::Fail { id, fault, .. } => {
                 self.selected(id);
-                self.report.without_checksum += u64::from(*fault == crate::plan::PlanFault::NoChecksum);
+                self.report.without_checksum += u64::from(*fault == PlanFault::NoChecksum);
             }
             Decision::FailCrate { .. } => self.select(1),
             Decision::Unchanged(totals) => {
@@ -129,13 +159,13 @@ impl Tally {
         first.iter().for_each(|text| self.bad_line(text));
         let more = bad - first.len() as u64;
         if more > 0 {
-            tracing::warn!("{more} more bad index lines in {}", Printable(path));
+            self.tell(SyncEvent::MoreBadLines { path, lines: more });
             self.report.bad_lines += more;
         }
     }
 
     fn bad_line(&mut self, text: &str) {
-        tracing::warn!("bad index line: {text}");
+        self.tell(SyncEvent::BadLine(text));
         self.report.bad_lines += 1;
         if self.report.first_bad_lines.len() < KEPT_FAILURES {
             self.report.first_bad_lines.push(text.to_owned());
@@ -144,7 +174,8 @@ impl Tally {
 
     /// Ends counting.
     pub(crate) fn finish(self, planned: Planned, closure: ClosureReport) -> PlanReport {
-        self.stats.plan_finished();
+        self.progress.is_over.store(true, Ordering::Relaxed);
+        self.tell(SyncEvent::Planned);
         let mut report = self.report;
         report.withdrawn.extend(report.removed.iter().map(|id| (id.clone(), Withdrawal::Deleted)));
         PlanReport {

@@ -4,14 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mirror_fetch::Proxies;
-use mirror_index::{
-    History, ProxyRule, UpdateEvent, UpdateOptions, UpdateStatus, UpdateWatch, Updated, update_index,
-};
-use mirror_telemetry::{Activity, Phase, RunStats};
-use mirror_types::{human_bytes, upstream};
+use mirror_index::{History, ProxyRule, UpdateEvent, UpdateOptions, UpdateStatus, UpdateWatch, update_index};
+use mirror_types::upstream;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
+use crate::observe::{SyncEvent, SyncObserver, SyncPhase};
 use crate::options::{DownloadOptions, Upstream};
 use crate::threads::{join, spawn};
 
@@ -21,7 +19,7 @@ const PACKS_MOST: usize = 20;
 /// Does so when `options` ask for it. A dry run touches nothing, the index included.
 pub(crate) async fn update(
     options: &DownloadOptions,
-    stats: &Arc<RunStats>,
+    observer: &Arc<dyn SyncObserver>,
     cancel: &CancellationToken,
 ) -> Result<(), PipelineError> {
     let (Some(update), Upstream::Local(dir)) = (&options.update, &options.upstream) else { return Ok(()) };
@@ -32,10 +30,10 @@ pub(crate) async fn update(
                 dir.display()
             )));
         }
-        tracing::info!("a dry run does not update the index; it plans with what is there");
+        observer.event(SyncEvent::IndexLeft);
         return Ok(());
     }
-    stats.set_phase(Phase::UpdateIndex);
+    observer.event(SyncEvent::Phase(SyncPhase::UpdateIndex));
     let wanted = UpdateOptions {
         url: update.url.clone(),
         default_url: upstream::git_index_url(),
@@ -51,10 +49,10 @@ pub(crate) async fn update(
         max_object_bytes: mirror_index::MAX_FILE_BYTES,
         packs_most: PACKS_MOST,
     };
-    let watch = Watch { dir: dir.clone(), stats: stats.clone(), cancel: cancel.clone() };
+    let watch = Watch { dir: dir.clone(), observer: Arc::clone(observer), cancel: cancel.clone() };
     let updated = join(spawn("update", move || update_index(&watch.dir, &wanted, &watch))?).await;
-    stats.set_activity(None);
-    report(&updated??);
+    observer.event(SyncEvent::IndexUpdating(None));
+    observer.event(SyncEvent::IndexUpdated(&updated??));
     Ok(())
 }
 
@@ -66,7 +64,7 @@ fn proxy_rule(options: &DownloadOptions) -> ProxyRule {
 
 struct Watch {
     dir: PathBuf,
-    stats: Arc<RunStats>,
+    observer: Arc<dyn SyncObserver>,
     cancel: CancellationToken,
 }
 
@@ -76,65 +74,10 @@ impl UpdateWatch for Watch {
     }
 
     fn status(&self, status: &UpdateStatus) {
-        let &UpdateStatus { phase, done, total, bytes } = status;
-        let text = if bytes > 0 {
-            format!("{}, {}", phase.as_str(), human_bytes(bytes))
-        } else {
-            phase.as_str().to_owned()
-        };
-        self.stats.set_activity(Some(Activity { text, done, total }));
+        self.observer.event(SyncEvent::IndexUpdating(Some(status)));
     }
 
     fn event(&self, event: UpdateEvent) {
-        match event {
-            UpdateEvent::Started { url, clone: true, .. } => {
-                tracing::info!(index = %self.dir.display(), "cloning the index from {url}");
-            }
-            UpdateEvent::Started { url, old, .. } => {
-                let old = old.as_deref().map_or("none", short);
-                tracing::info!(index = %self.dir.display(), "updating the index from {url}, HEAD is {old}");
-            }
-            UpdateEvent::Retrying { why, wait } => {
-                self.stats.retry();
-                tracing::warn!("fetching the index failed, again in {:.1}s: {why}", wait.as_secs_f64());
-            }
-            UpdateEvent::Notice(text) => tracing::info!("{text}"),
-            _ => {}
-        }
-    }
-}
-
-fn short(id: &str) -> &str {
-    id.get(..12).unwrap_or(id)
-}
-
-fn report(updated: &Updated) {
-    let Updated { old, new, forced, received_bytes, received_objects, elapsed, .. } = updated;
-    let took = elapsed.as_secs_f64();
-    let new = short(new);
-    if updated.packs_replaced > 0 {
-        tracing::info!("{} packs of the index became one", updated.packs_replaced);
-    }
-    if updated.checked_out > 0 {
-        tracing::info!("{} files of the checkout changed", updated.checked_out);
-    }
-    match old {
-        Some(old) if short(old) == new => tracing::info!("the index is up to date at {new}, {took:.1}s"),
-        Some(old) => {
-            let how = match forced {
-                Some(true) => "replaced history, ",
-                Some(false) => "",
-                None => "history unknown, ",
-            };
-            tracing::info!(
-                "the index went from {} to {new}: {how}{received_objects} objects, {} received, {took:.1}s",
-                short(old),
-                human_bytes(*received_bytes)
-            );
-        }
-        None => tracing::info!(
-            "the index was cloned at {new}: {received_objects} objects, {} received, {took:.1}s",
-            human_bytes(*received_bytes)
-        ),
+        self.observer.event(SyncEvent::IndexUpdate { dir: &self.dir, event: &event });
     }
 }

@@ -2,9 +2,11 @@
 //! is made from the other.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender};
+use mirror_repo::VerifiedBytes;
 use mirror_store::bundle::MemberBody;
 use mirror_store::{Staged, Store, StoreError};
 use mirror_types::{MemberLocation, ReleaseId, Sha256, StoreId};
@@ -13,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bundles::Shelf;
 use crate::error::PipelineError;
-use crate::event::{Arrival, Event, Good, Tag, Was};
+use crate::message::{Arrival, Message, PriorState, Tag};
+use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::Storage;
 use crate::plan::DownloadAddress;
 use crate::route::{FetchJob, fetch_job};
@@ -22,11 +25,11 @@ use crate::route::{FetchJob, fetch_job};
 pub(crate) struct HashJob {
     pub(crate) tag: Box<Tag>,
     pub(crate) from: DownloadAddress,
-    pub(crate) was: Was,
+    pub(crate) prior: PriorState,
 }
 
 /// Files that are read into memory on their way into a bundle, bytes; larger ones are read twice. So much of them
-/// travels together: many such handfuls may wait for the committer.
+/// travels together: many such handfuls may wait for the dispatcher.
 const SMALL: u64 = 1 << 20;
 
 /// A job, and what its file was found to be when it was hashed with others.
@@ -42,8 +45,9 @@ pub(crate) struct Hasher {
     pub(crate) shelf: Shelf,
     pub(crate) storage: Storage,
     pub(crate) jobs: mpsc::Sender<FetchJob>,
-    pub(crate) events: Sender<Event>,
+    pub(crate) messages: Sender<Message>,
     pub(crate) cancel: CancellationToken,
+    pub(crate) observer: Arc<dyn SyncObserver>,
     pub(crate) run_id: String,
     /// Files and members that were wrong.
     pub(crate) wrong: u64,
@@ -73,12 +77,12 @@ impl Hasher {
                 }
                 bytes = 0;
                 // In this order: what is fetched must not be forgotten afterwards.
-                let told = self.events.send(Event::Many(std::mem::take(&mut made))).is_ok();
+                let told = self.messages.send(Message::Many(std::mem::take(&mut made))).is_ok();
                 if !told || fetch.is_some_and(|fetch| self.jobs.blocking_send(fetch).is_err()) {
                     return Ok(self.wrong);
                 }
             }
-            if self.events.send(Event::Many(made)).is_err() {
+            if self.messages.send(Message::Many(made)).is_err() {
                 break;
             }
         }
@@ -89,9 +93,9 @@ impl Hasher {
     fn hash_ahead(&self, left: &mut std::vec::IntoIter<HashJob>, ahead: &mut VecDeque<Hashed>) {
         let started = SystemTime::now();
         let jobs: Vec<HashJob> = left.take(Store::HASHED_TOGETHER).collect();
-        let wanted = |job: &HashJob| job.was.at.is_loose() && !self.goes_into_bundle(&job.was);
+        let wanted = |job: &HashJob| job.prior.at.is_loose() && !self.goes_into_bundle(&job.prior);
         let paths: Vec<&str> =
-            jobs.iter().filter(|job| wanted(job)).map(|job| job.tag.path.as_str()).collect();
+            jobs.iter().filter(|job| wanted(job)).map(|job| job.tag.release.path.as_str()).collect();
         let mut found = self.store.hash_each(&paths).into_iter();
         ahead.extend(jobs.into_iter().map(|job| {
             let file = if wanted(&job) { found.next() } else { None };
@@ -100,61 +104,63 @@ impl Hasher {
     }
 
     /// Whether the bytes of a file are needed for more than their checksum.
-    fn goes_into_bundle(&self, was: &Was) -> bool {
-        self.storage == Storage::Both && was.at.member().is_none()
+    fn goes_into_bundle(&self, prior: &PriorState) -> bool {
+        self.storage == Storage::Both && prior.at.member().is_none()
     }
 
     /// Looks at one release; gives the job for the fetcher when it is in no place any more.
-    fn look(&mut self, one: Hashed, made: &mut Vec<Event>) -> Result<Option<FetchJob>, PipelineError> {
-        let Hashed { job: HashJob { mut tag, from, mut was }, file, started } = one;
-        let before = was.at.clone();
+    fn look(&mut self, one: Hashed, made: &mut Vec<Message>) -> Result<Option<FetchJob>, PipelineError> {
+        let Hashed { job: HashJob { mut tag, from, mut prior }, file, started } = one;
+        let before = prior.at.clone();
         let (mut size, mut body) = (0, None);
-        if was.at.is_loose() {
+        if prior.at.is_loose() {
             let found = match file {
                 Some(found) => found?,
-                None => self.read(&tag.path, &mut body)?,
+                None => self.read(&tag.release.path, &mut body)?,
             };
             match found {
-                Some((sha256, bytes)) if tag.cksum == Some(sha256) => size = bytes,
+                Some((sha256, bytes)) if tag.release.cksum == Some(sha256) => size = bytes,
                 found => {
-                    was.at.remove(StoreId::LOOSE);
+                    prior.at.remove(StoreId::LOOSE);
                     self.lost_file(&mut tag, found, made)?;
                 }
             }
         }
-        if let Some(at) = was.at.member() {
-            match self.shelf.hash(&tag.id, at)? {
-                Some((sha256, bytes)) if tag.cksum == Some(sha256) => size = bytes,
+        if let Some(at) = prior.at.member() {
+            match self.shelf.hash(&tag.release.id, at)? {
+                Some((sha256, bytes)) if tag.release.cksum == Some(sha256) => size = bytes,
                 _ => {
-                    tracing::warn!(release = %tag.id, bundle = at.bundle, "the copy in its bundle is damaged");
+                    let event = SyncEvent::MemberDamaged { release: &tag.release.id, bundle: at.bundle };
+                    self.observer.event(event);
                     self.wrong += 1;
                     tag.was_wrong = true;
-                    was.at.remove(StoreId::BUNDLES);
-                    made.push(Event::LostMember(tag.id.clone()));
+                    prior.at.remove(StoreId::BUNDLES);
+                    made.push(Message::LostMember(tag.release.id.clone()));
                 }
             }
         }
-        let (Some(sha256), true) = (tag.cksum, !was.at.is_empty()) else {
-            let url = from.url(&tag.id)?;
+        let (Some(sha256), true) = (tag.release.cksum, !prior.at.is_empty()) else {
+            let url = from.url(&tag.release.id)?;
             return Ok(Some(fetch_job(tag, url)));
         };
-        if was.at != before {
+        if prior.at != before {
             // Lost in one place, and held in the other.
-            made.push(Event::Settled(tag.id.clone()));
+            made.push(Message::Resolved(tag.release.id.clone()));
         }
         let (mut staged, mut member) = (None, None);
         if self.storage == Storage::Both {
-            if let (false, Some(at)) = (was.at.is_loose(), was.at.member()) {
-                staged = Some(self.unbundle(&tag.id, at, sha256, &tag.path)?);
-            } else if was.at.member().is_none() {
+            if let (false, Some(at)) = (prior.at.is_loose(), prior.at.member()) {
+                staged = Some(self.unbundle(&tag.release.id, at, sha256, &tag.release.path)?);
+            } else if prior.at.member().is_none() {
                 member = match body {
                     Some(body) => Some(body),
-                    None => Some(self.body(&tag.path, sha256)?),
+                    None => Some(self.body(&tag.release.path, sha256)?),
                 };
             }
         }
-        let good = Good { size, sha256, retries: 0, http_status: None, started, finished: SystemTime::now() };
-        made.push(Event::Arrived(Arrival { tag, good, was, staged, member }));
+        let finished = SystemTime::now();
+        let bytes = VerifiedBytes { size, sha256, retries: 0, http_status: None, started, finished };
+        made.push(Message::Arrived(Arrival { tag, bytes, prior, staged, member }));
         Ok(None)
     }
 
@@ -162,15 +168,15 @@ impl Hasher {
         &mut self,
         tag: &mut Tag,
         found: Option<(Sha256, u64)>,
-        made: &mut Vec<Event>,
+        made: &mut Vec<Message>,
     ) -> Result<(), PipelineError> {
         if let Some((sha256, _)) = found {
-            tracing::warn!(release = %tag.id, held = %sha256, "held file is wrong; moved to .mirror/quarantine and fetched again");
-            self.store.set_aside(&tag.path, "quarantine", &self.run_id)?;
+            self.observer.event(SyncEvent::FileWrong { release: &tag.release.id, sha256 });
+            self.store.set_aside(&tag.release.path, "quarantine", &self.run_id)?;
             self.wrong += 1;
             tag.was_wrong = true;
         }
-        made.push(Event::Lost(tag.id.clone()));
+        made.push(Message::Lost(tag.release.id.clone()));
         Ok(())
     }
 
@@ -225,9 +231,9 @@ impl Hasher {
 }
 
 /// Bytes that an event carries.
-fn in_memory(event: &Event) -> u64 {
-    match event {
-        Event::Arrived(Arrival { member: Some(MemberBody::Memory(bytes)), .. }) => {
+fn in_memory(message: &Message) -> u64 {
+    match message {
+        Message::Arrived(Arrival { member: Some(MemberBody::Memory(bytes)), .. }) => {
             (**bytes).as_ref().len() as u64
         }
         _ => 0,

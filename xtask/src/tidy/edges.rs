@@ -42,7 +42,6 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-store",
             "mirror-manifest",
             "mirror-repo",
-            "mirror-telemetry",
         ],
     ),
     (
@@ -50,7 +49,18 @@ const TABLE: &[(&str, &[&str])] = &[
         &["mirror-types", "mirror-checksum", "mirror-store", "mirror-repo", "mirror-telemetry"],
     ),
     ("mirror-cli", &["mirror-types", "mirror-telemetry"]),
-    ("download-crates", &["mirror-types", "mirror-pipeline", "mirror-telemetry", "mirror-cli"]),
+    (
+        "download-crates",
+        &[
+            "mirror-types",
+            "mirror-fetch",
+            "mirror-index",
+            "mirror-repo",
+            "mirror-pipeline",
+            "mirror-telemetry",
+            "mirror-cli",
+        ],
+    ),
     ("generate-sidecars", &["mirror-types", "mirror-sidecar", "mirror-telemetry", "mirror-cli"]),
     (
         "extract-bundles",

@@ -6,29 +6,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mirror_index::{IndexLimits, IndexSource, Selection};
-use mirror_telemetry::RunStats;
 use tokio_util::sync::CancellationToken;
 
 use super::local::totals_of;
+use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::Upstream;
+use crate::tally::PlanProgress;
 
 /// Counts what is selected, on a thread of its own: the planner cannot run ahead of the downloads,
 /// and a person wants to know how long they will take. Only done when they do take longer than a moment.
 pub(crate) fn counting(
     upstream: &Upstream,
     selection: &Selection,
-    stats: &Arc<RunStats>,
+    observer: &Arc<dyn SyncObserver>,
+    progress: Arc<PlanProgress>,
     cancel: &CancellationToken,
 ) -> Box<dyn FnOnce() + Send> {
     let (upstream, selection) = (upstream.clone(), selection.clone());
-    let (stats, cancel) = (stats.clone(), cancel.clone());
+    let (observer, cancel) = (Arc::clone(observer), cancel.clone());
     const MOMENT: Duration = Duration::from_secs(3);
     const LOOK: Duration = Duration::from_millis(50);
     let count = move || {
         let Upstream::Local(dir) = upstream else { return };
         let begun = Instant::now();
         while begun.elapsed() < MOMENT {
-            if stats.is_planned() || cancel.is_cancelled() {
+            if progress.is_over() || cancel.is_cancelled() {
                 return;
             }
             std::thread::sleep(LOOK);
@@ -43,7 +45,7 @@ pub(crate) fn counting(
             })
         });
         if scanned.is_ok() && !cancel.is_cancelled() {
-            stats.expect(selected.into_inner());
+            observer.event(SyncEvent::Expected(selected.into_inner()));
         }
     };
     Box::new(move || {

@@ -113,7 +113,7 @@ impl LocalIndex {
 
     /// Gives what differs, and counts the rest as it was counted before.
     fn news(&mut self, news: News, take: &mut Take<'_>) -> Result<ControlFlow<()>, PipelineError> {
-        let News { changes, also, totals } = news;
+        let News { changes, also, totals, .. } = news;
         let mut before = Vec::new();
         for change in changes {
             let mut items = Vec::new();

@@ -150,7 +150,7 @@ fn a_real_build_runs_from_bundles_alone() {
         manifest: None,
         bundles_out: None,
     };
-    let outcome = rebuild_catalogue(&options, &Default::default()).unwrap();
+    let outcome = rebuild_catalogue(&options, &(), &Default::default()).unwrap();
     assert_eq!((outcome.held, outcome.index_files), (8, 6), "{outcome:?}");
     let server = Serving::start(Command::new(BIN).arg("--mirror").arg(&there));
     for (path, text) in world.registry.index_files() {

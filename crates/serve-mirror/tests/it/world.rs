@@ -120,9 +120,8 @@ impl World {
             fetch: FetchOptions { cacert: Some(self.origin.ca().to_owned()), ..FetchOptions::default() },
         };
         change(&mut options);
-        let stats = mirror_telemetry::RunStats::new("test");
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(mirror_pipeline::download(options, stats, Default::default())).unwrap()
+        runtime.block_on(mirror_pipeline::download(options, Arc::new(()), Default::default())).unwrap()
     }
 
     pub(crate) fn sync(&self) -> Outcome {

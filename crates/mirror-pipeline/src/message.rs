@@ -1,24 +1,20 @@
-//! What the threads of a run tell the committer.
+//! What the threads of a run tell the dispatcher.
 
 use std::time::SystemTime;
 
 use mirror_fetch::{Failure, FailureKind};
 use mirror_manifest::{PackedLines, Withdrawal};
+use mirror_repo::{FailedAttempt, VerifiedBytes, WantedRelease};
 use mirror_store::Staged;
 use mirror_store::bundle::MemberBody;
-use mirror_types::{CrateName, Locations, ReleaseId, Sha256};
+use mirror_types::{CrateName, Locations, ReleaseId};
 
 use crate::error::PipelineError;
 
 /// What travels with a job from plan to commit.
 #[derive(Debug, Clone)]
 pub(crate) struct Tag {
-    pub(crate) id: ReleaseId,
-    pub(crate) cksum: Option<Sha256>,
-    /// Readable URL, for the manifest.
-    pub(crate) url: String,
-    /// Path below the root.
-    pub(crate) path: String,
+    pub(crate) release: WantedRelease,
     /// Whether a registry named the address: then it must not lead to this machine.
     pub(crate) guarded: bool,
     /// Whether a held file was found to be wrong and moved aside.
@@ -30,76 +26,61 @@ pub(crate) struct Tag {
 /// Why a record is not held.
 #[derive(Debug)]
 pub(crate) struct Problem {
-    pub(crate) kind: &'static str,
-    pub(crate) message: String,
-    pub(crate) http_status: Option<u16>,
-    pub(crate) retries: u32,
-    pub(crate) unavailable: bool,
+    pub(crate) attempt: FailedAttempt,
     /// Nobody answered, or only that it is too busy.
     pub(crate) unreached: bool,
     /// The origin did not let us in, or broke down over it.
     pub(crate) denied: bool,
-    pub(crate) started: SystemTime,
-    pub(crate) finished: SystemTime,
 }
 
 impl Problem {
     /// A problem that was found before anything was asked of the origin.
     pub(crate) fn planned(kind: &'static str, message: String) -> Self {
         let now = SystemTime::now();
-        Self {
+        let attempt = FailedAttempt {
             kind,
             message,
+            unavailable: false,
             http_status: None,
             retries: 0,
-            unavailable: false,
-            unreached: false,
-            denied: false,
             started: now,
             finished: now,
-        }
+        };
+        Self { attempt, unreached: false, denied: false }
     }
 
     pub(crate) fn fetched(failure: &Failure) -> Self {
-        Self {
+        let attempt = FailedAttempt {
             kind: failure.kind.as_str(),
             message: failure.to_string(),
+            unavailable: failure.is_unavailable(),
             http_status: failure.http_status,
             retries: failure.retries,
-            unavailable: failure.is_unavailable(),
+            started: failure.started,
+            finished: failure.finished,
+        };
+        Self {
+            attempt,
             unreached: failure.kind.is_unanswered() || matches!(failure.http_status, Some(429 | 503)),
             denied: failure.kind == FailureKind::HttpStatus
                 && matches!(failure.http_status, Some(401 | 403 | 407 | 408 | 500..=502 | 504..=599)),
-            started: failure.started,
-            finished: failure.finished,
         }
     }
-}
-
-/// Size, checksum and times of bytes that are right.
-#[derive(Debug)]
-pub(crate) struct Good {
-    pub(crate) size: u64,
-    pub(crate) sha256: Sha256,
-    pub(crate) retries: u32,
-    pub(crate) http_status: Option<u16>,
-    pub(crate) started: SystemTime,
-    pub(crate) finished: SystemTime,
 }
 
 /// Where a release is held before anything is done.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Was {
+pub(crate) struct PriorState {
     pub(crate) at: Locations,
-    /// The catalogue says so.
+    /// Whether the catalogue says so.
     pub(crate) recorded: bool,
 }
 
 /// Bytes that are right. Nothing of what is staged or handed to a bundle is durable yet.
 pub(crate) struct Arrival {
     pub(crate) tag: Box<Tag>,
-    pub(crate) good: Good,
-    pub(crate) was: Was,
+    pub(crate) bytes: VerifiedBytes,
+    pub(crate) prior: PriorState,
     /// To become a file.
     pub(crate) staged: Option<Staged>,
     /// To become a member of a bundle.
@@ -113,8 +94,8 @@ impl Arrival {
     /// # Errors
     /// What does not fit, in words.
     pub(crate) fn fits(&self) -> Result<(), String> {
-        let Good { size, sha256, .. } = self.good;
-        if let Some(expect) = self.tag.cksum.filter(|expect| *expect != sha256) {
+        let VerifiedBytes { size, sha256, .. } = self.bytes;
+        if let Some(expect) = self.tag.release.cksum.filter(|expect| *expect != sha256) {
             return Err(format!("SHA-256 is {sha256}, not {expect} ({size} bytes); nothing was stored"));
         }
         let sizes = [self.staged.as_ref().map(Staged::size), self.member.as_ref().map(MemberBody::size)];
@@ -127,8 +108,8 @@ impl Arrival {
     }
 }
 
-/// What the committer is told.
-pub(crate) enum Event {
+/// What the dispatcher is told.
+pub(crate) enum Message {
     /// Bytes are right; they were held, or are on their way to where they will be.
     Arrived(Arrival),
     /// The record is not held.
@@ -142,25 +123,25 @@ pub(crate) enum Event {
     /// A row of the catalogue has no good member of a bundle behind it.
     LostMember(ReleaseId),
     /// What stands in the ledger is held.
-    Settled(ReleaseId),
+    Resolved(ReleaseId),
     /// What stands in the ledger is not wanted any more.
-    Unwanted(ReleaseId),
+    Dropped(ReleaseId),
     /// Upstream withdrew what is held.
     Withdrawn(ReleaseId, Withdrawal),
     /// Upstream withdrew what is about to be held.
     YankedBefore(ReleaseId),
     /// Upstream offers again what it had withdrawn.
-    Returned(ReleaseId),
+    Unyanked(ReleaseId),
     /// The same of one that it had deleted.
     Reinstated(ReleaseId),
     /// The source of the run lists a held release; it was not known that it does.
     Seen(ReleaseId),
     /// An index file of a wanted crate has lines that are not kept yet.
-    Lines(Box<PackedLines>),
+    IndexFile(Box<PackedLines>),
     /// A writer cannot go on.
     Broken(PipelineError),
     /// Several at once: one wake-up instead of many.
-    Many(Vec<Event>),
+    Many(Vec<Message>),
 }
 
 #[cfg(test)]
@@ -171,15 +152,20 @@ mod tests {
         let now = SystemTime::now();
         let sum = mirror_checksum::Hasher::of;
         let tag = Tag {
-            id: ReleaseId { name: "a".parse().expect("name"), version: "1.0.0".parse().expect("version") },
-            cksum: expect.map(sum),
-            url: String::new(),
-            path: String::new(),
+            release: WantedRelease {
+                id: ReleaseId {
+                    name: "a".parse().expect("name"),
+                    version: "1.0.0".parse().expect("version"),
+                },
+                cksum: expect.map(sum),
+                url: String::new(),
+                path: String::new(),
+            },
             guarded: false,
             was_wrong: false,
             replaces: false,
         };
-        let good = Good {
+        let bytes = VerifiedBytes {
             size: told_bytes,
             sha256: sum(found),
             retries: 0,
@@ -188,7 +174,7 @@ mod tests {
             finished: now,
         };
         let member = Some(MemberBody::Memory(Box::new(member.to_vec())));
-        Arrival { tag: Box::new(tag), good, was: Was::default(), staged: None, member }
+        Arrival { tag: Box::new(tag), bytes, prior: PriorState::default(), staged: None, member }
     }
 
     #[test]

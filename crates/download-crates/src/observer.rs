@@ -1,0 +1,318 @@
+//! What a run tells, as counters for whoever looks and as a log for whoever reads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use mirror_fetch::FetchObserver;
+use mirror_index::{UpdateEvent, UpdateStatus, Updated};
+use mirror_pipeline::{SyncEvent, SyncObserver, SyncPhase};
+use mirror_repo::OpenReport;
+use mirror_telemetry::{Activity, Phase, RunStats};
+use mirror_types::{Printable, ReleaseId, human_bytes};
+
+/// Releases of one kind that are named one by one.
+const MAX_NAMED: u64 = 20;
+
+/// Counts and logs what happens in a run.
+pub(crate) struct Reporter {
+    stats: Arc<RunStats>,
+    /// Held releases that upstream withdrew.
+    withdrawn: AtomicU64,
+}
+
+impl Reporter {
+    pub(crate) fn new(stats: Arc<RunStats>) -> Self {
+        Self { stats, withdrawn: AtomicU64::new(0) }
+    }
+}
+
+impl FetchObserver for Reporter {
+    fn attempt(&self, status: Option<u16>, ok: bool, elapsed: Duration) {
+        self.stats.request(status, ok, elapsed);
+    }
+    fn bytes(&self, n: u64) {
+        self.stats.received(n);
+    }
+    fn retry(&self) {
+        self.stats.retry();
+    }
+    fn inflight(&self, delta: i64) {
+        self.stats.inflight(delta);
+    }
+    fn concurrency(&self, limit: usize) {
+        self.stats.concurrency(u64::try_from(limit).unwrap_or(u64::MAX));
+    }
+}
+
+impl SyncObserver for Reporter {
+    fn event(&self, event: SyncEvent<'_>) {
+        self.count(&event);
+        self.log(&event);
+    }
+}
+
+impl Reporter {
+    fn count(&self, event: &SyncEvent<'_>) {
+        let stats = &self.stats;
+        match event {
+            SyncEvent::Phase(phase) => stats.set_phase(shown(*phase)),
+            SyncEvent::IndexUpdating(status) => stats.set_activity(status.map(activity)),
+            SyncEvent::IndexUpdate { event: UpdateEvent::Retrying { .. }, .. } => stats.retry(),
+            SyncEvent::Expected(releases) => stats.expect(*releases),
+            SyncEvent::Selected(releases) => stats.planned(*releases),
+            SyncEvent::Existing(releases) => stats.existing(*releases),
+            SyncEvent::Planned => stats.plan_finished(),
+            SyncEvent::Downloaded { bytes } => stats.downloaded(*bytes),
+            SyncEvent::Verified => stats.verified_existing(),
+            SyncEvent::Failed { unavailable: true, .. } => stats.unavailable(),
+            SyncEvent::Failed { .. } | SyncEvent::CrateFailed { .. } => stats.error(),
+            _ => {}
+        }
+    }
+
+    fn log(&self, event: &SyncEvent<'_>) {
+        match event {
+            SyncEvent::IndexLeft => {
+                tracing::info!("a dry run does not update the index; it plans with what is there");
+            }
+            SyncEvent::IndexUpdate { dir, event } => log_update(dir, event),
+            SyncEvent::IndexUpdated(updated) => log_updated(updated),
+            SyncEvent::IndexOpened { dir, what } => tracing::info!(index = %dir.display(), "{what}"),
+            SyncEvent::IndexUnchanged => {
+                tracing::info!("the index has not changed since the last run that went through all of it");
+            }
+            SyncEvent::IndexChanged { files } => {
+                tracing::info!(files, "the index changed since the last run that went through all of it");
+            }
+            SyncEvent::Opened(report) => log_opened(report),
+            SyncEvent::IndexCacheUnknown(error) => tracing::warn!(
+                "the old catalogue does not say where index lines are, the next run keeps them anew: {error}"
+            ),
+            SyncEvent::SourcesUnknown(error) => tracing::warn!(
+                "the old catalogue does not say which index listed what, the next run looks anew: {error}"
+            ),
+            SyncEvent::BadLine(text) => tracing::warn!("bad index line: {text}"),
+            SyncEvent::MoreBadLines { path, lines } => {
+                tracing::warn!("{lines} more bad index lines in {}", Printable(path));
+            }
+            SyncEvent::Republished { release, held } => {
+                tracing::warn!(%release, %held, "was republished upstream with other bytes");
+            }
+            SyncEvent::WouldFail { release, why } => tracing::warn!(%release, "{why}"),
+            SyncEvent::WouldFailCrate { name, why } => tracing::warn!(crate_name = %name, "{why}"),
+            SyncEvent::FileWrong { release, sha256 } => tracing::warn!(
+                %release, held = %sha256, "held file is wrong; moved to .mirror/quarantine and fetched again"
+            ),
+            SyncEvent::MemberDamaged { release, bundle } => {
+                tracing::warn!(%release, bundle, "the copy in its bundle is damaged");
+            }
+            SyncEvent::Failed { release, kind, why, acknowledged: true, .. } => {
+                tracing::info!(%release, kind, "a known gap: {}", Printable(why));
+            }
+            SyncEvent::Failed { release, kind, why, .. } => {
+                tracing::warn!(%release, kind, "{}", Printable(why));
+            }
+            SyncEvent::CrateFailed { name, kind, why } => {
+                tracing::warn!(crate_name = %name, kind, "{}", Printable(why));
+            }
+            SyncEvent::GapFilled(release) => {
+                tracing::info!(%release, "was a known gap, and could be had: it is none any more");
+            }
+            event => self.log_upstream(event),
+        }
+    }
+
+    /// What upstream took back or down, and what became of it here.
+    fn log_upstream(&self, event: &SyncEvent<'_>) {
+        match event {
+            SyncEvent::Withdrawn { release, kind } => {
+                match self.withdrawn.fetch_add(1, Ordering::Relaxed) + 1 {
+                    ..MAX_NAMED => {
+                        tracing::warn!(%release, "was {} upstream; it stays held", kind.as_str());
+                    }
+                    MAX_NAMED => {
+                        tracing::warn!("more was withdrawn upstream; the table withdrawn names it all");
+                    }
+                    _ => {}
+                }
+            }
+            SyncEvent::Reinstated(release) => {
+                tracing::info!(%release, "is upstream again; it is offered again");
+            }
+            SyncEvent::Hidden(releases) => log_hidden(releases),
+            SyncEvent::MassRemovalRefused { releases } => tracing::error!(
+                releases,
+                "so many disappeared upstream at once that it looks like a fault there: they are offered on"
+            ),
+            SyncEvent::PruneSkipped => tracing::warn!(
+                "nothing was pruned: that takes a run that went through the whole of a local index, which did not \
+                 change meanwhile"
+            ),
+            SyncEvent::Pruning(release) => {
+                tracing::info!(%release, "is to be pruned: upstream withdrew it");
+            }
+            SyncEvent::PruneKept(release) => {
+                tracing::info!(%release, "was withdrawn upstream; it stays, because a bundle holds it");
+            }
+            SyncEvent::Lost(release) => log_lost(release),
+            _ => {}
+        }
+    }
+}
+
+fn shown(phase: SyncPhase) -> Phase {
+    match phase {
+        SyncPhase::UpdateIndex => Phase::UpdateIndex,
+        SyncPhase::Download => Phase::Download,
+        SyncPhase::Verify => Phase::Verify,
+        SyncPhase::Finish => Phase::Finishing,
+        SyncPhase::Done => Phase::Done,
+        _ => Phase::Index,
+    }
+}
+
+fn activity(status: &UpdateStatus) -> Activity {
+    let &UpdateStatus { phase, done, total, bytes } = status;
+    let text = if bytes > 0 {
+        format!("{}, {}", phase.as_str(), human_bytes(bytes))
+    } else {
+        phase.as_str().to_owned()
+    };
+    Activity { text, done, total }
+}
+
+fn log_update(dir: &std::path::Path, event: &UpdateEvent) {
+    match event {
+        UpdateEvent::Started { url, clone: true, .. } => {
+            tracing::info!(index = %dir.display(), "cloning the index from {url}");
+        }
+        UpdateEvent::Started { url, old, .. } => {
+            let old = old.as_deref().map_or("none", short);
+            tracing::info!(index = %dir.display(), "updating the index from {url}, HEAD is {old}");
+        }
+        UpdateEvent::Retrying { why, wait } => {
+            tracing::warn!("fetching the index failed, again in {:.1}s: {why}", wait.as_secs_f64());
+        }
+        UpdateEvent::Notice(text) => tracing::info!("{text}"),
+        _ => {}
+    }
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+fn log_updated(updated: &Updated) {
+    let Updated { old, new, forced, received_bytes, received_objects, elapsed, .. } = updated;
+    let took = elapsed.as_secs_f64();
+    let new = short(new);
+    if updated.packs_replaced > 0 {
+        tracing::info!("{} packs of the index became one", updated.packs_replaced);
+    }
+    if updated.checked_out > 0 {
+        tracing::info!("{} files of the checkout changed", updated.checked_out);
+    }
+    match old {
+        Some(old) if short(old) == new => tracing::info!("the index is up to date at {new}, {took:.1}s"),
+        Some(old) => {
+            let how = match forced {
+                Some(true) => "replaced history, ",
+                Some(false) => "",
+                None => "history unknown, ",
+            };
+            tracing::info!(
+                "the index went from {} to {new}: {how}{received_objects} objects, {} received, {took:.1}s",
+                short(old),
+                human_bytes(*received_bytes)
+            );
+        }
+        None => tracing::info!(
+            "the index was cloned at {new}: {received_objects} objects, {} received, {took:.1}s",
+            human_bytes(*received_bytes)
+        ),
+    }
+}
+
+/// Says what was found and done when a mirror was opened.
+fn log_opened(report: &OpenReport) {
+    log_manifest(report);
+    log_bundles(report);
+    if report.index_cache.lost {
+        tracing::warn!("the mirror's index lines were gone or cut; the index is read again");
+    }
+    if report.index_cache.damaged > 0 {
+        tracing::warn!(
+            files = report.index_cache.damaged,
+            "index lines were damaged; the index is read again"
+        );
+    }
+    report.lost.iter().for_each(log_lost);
+}
+
+fn log_lost(release: &ReleaseId) {
+    tracing::warn!(%release, "was held, but its file is gone or has another size");
+}
+
+fn log_hidden(releases: &[ReleaseId]) {
+    let named = usize::try_from(MAX_NAMED).unwrap_or(usize::MAX);
+    for release in releases.iter().take(named) {
+        tracing::warn!(%release, "was deleted upstream; it stays held and is not offered any more");
+    }
+    if releases.len() > named {
+        let more = releases.len() - named;
+        tracing::warn!("{more} more were deleted upstream; the manifest names them all");
+    }
+}
+
+fn log_manifest(report: &OpenReport) {
+    let manifest = report.manifest.display();
+    if report.torn_bytes_cut > 0 {
+        let bytes = report.torn_bytes_cut;
+        tracing::warn!(%manifest, bytes, "the manifest ended in a torn record; it was cut");
+    }
+    match &report.copied_from {
+        Some(from) if report.was_shared => tracing::warn!(
+            shared = %from.display(),
+            %manifest,
+            "a manifest has records of several mirrors; it was left as it is, this mirror's records were copied, and \
+             its catalogue is made again"
+        ),
+        Some(from) => {
+            tracing::info!(from = %from.display(), %manifest, "the manifest begins with a copy of the one before");
+        }
+        None => {}
+    }
+    if report.catalogue_remade {
+        tracing::warn!(
+            "the catalogue was gone, empty, or of another manifest: it was made again from the manifest"
+        );
+    }
+}
+
+fn log_bundles(report: &OpenReport) {
+    if report.misplaced_members > 0 {
+        tracing::warn!(
+            releases = report.misplaced_members,
+            "records speak of members that do not stand in the bundles; they are not held"
+        );
+    }
+    if report.relisted_members > 0 || report.cut_bundle_bytes > 0 {
+        tracing::warn!(
+            members = report.relisted_members,
+            cut_bytes = report.cut_bundle_bytes,
+            "an earlier run ended while it wrote a bundle: whole members are kept, the rest was cut"
+        );
+    }
+    for name in &report.completed_bundles {
+        tracing::warn!(bundle = %name, "an earlier run ended while it sealed a bundle; that was completed");
+    }
+    for (name, members) in &report.members_without_place {
+        tracing::warn!(
+            bundle = %name,
+            members,
+            "its manifest has no offsets (the source system's have none): what is in it does not count as held; \
+             extract-bundles makes loose files of it"
+        );
+    }
+}

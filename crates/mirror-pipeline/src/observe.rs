@@ -1,0 +1,191 @@
+//! What a run tells whoever watches it.
+
+use std::path::Path;
+
+use mirror_fetch::FetchObserver;
+use mirror_index::{UpdateEvent, UpdateStatus, Updated};
+use mirror_manifest::{ManifestError, Withdrawal};
+use mirror_repo::OpenReport;
+use mirror_types::{CrateName, ReleaseId, Sha256};
+
+/// Watches a run: counts, logs, draws. `()` does nothing of it.
+pub trait SyncObserver: FetchObserver {
+    /// Takes what happened. Called by several threads at a time, up to some hundred thousand times a second: it must not
+    /// block.
+    fn event(&self, event: SyncEvent<'_>) {
+        let _ = event;
+    }
+}
+
+impl SyncObserver for () {}
+
+/// What a run is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SyncPhase {
+    /// Cloning or updating the index.
+    UpdateIndex,
+    /// Opening the mirror and the index.
+    Open,
+    /// Fetching what is missing.
+    Download,
+    /// Hashing what is held, and fetching what is missing.
+    Verify,
+    /// Committing the rest.
+    Finish,
+    /// Over.
+    Done,
+}
+
+/// One thing that happened in a run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SyncEvent<'a> {
+    /// Another phase begins.
+    Phase(SyncPhase),
+
+    /// The index is not updated, because the run is a dry one.
+    IndexLeft,
+    /// Something happened while the index in `dir` was updated.
+    IndexUpdate {
+        /// The index.
+        dir: &'a Path,
+        /// What.
+        event: &'a UpdateEvent,
+    },
+    /// How far the update is; `None` when it is over.
+    IndexUpdating(Option<&'a UpdateStatus>),
+    /// The index was updated.
+    IndexUpdated(&'a Updated),
+    /// A local index was opened.
+    IndexOpened {
+        /// Where it is.
+        dir: &'a Path,
+        /// What it is, in words.
+        what: &'a str,
+    },
+    /// The index is the one that an earlier run went through.
+    IndexUnchanged,
+    /// The index differs from the one that an earlier run went through in so many files.
+    IndexChanged {
+        /// Files that differ.
+        files: usize,
+    },
+
+    /// The mirror was opened, or could not be.
+    Opened(&'a OpenReport),
+    /// A catalogue is made again, and the old one does not say which index lines are kept: the next run keeps them anew.
+    IndexCacheUnknown(&'a ManifestError),
+    /// A catalogue is made again, and the old one does not say which index listed what: the next run looks anew.
+    SourcesUnknown(&'a ManifestError),
+
+    /// So many releases will be selected.
+    Expected(u64),
+    /// So many more releases are selected.
+    Selected(u64),
+    /// So many more selected releases are held, and need not be looked at.
+    Existing(u64),
+    /// Everything is planned.
+    Planned,
+    /// A line of an index file or of a list cannot be read.
+    BadLine(&'a str),
+    /// More lines of an index file cannot be read than were told one by one.
+    MoreBadLines {
+        /// The file, by its path in the index.
+        path: &'a str,
+        /// How many more.
+        lines: u64,
+    },
+    /// Upstream has replaced the bytes of a held release.
+    Republished {
+        /// The release.
+        release: &'a ReleaseId,
+        /// The hash of the bytes that are held.
+        held: Sha256,
+    },
+    /// In a dry run: nothing could be fetched for a release.
+    WouldFail {
+        /// The release.
+        release: &'a ReleaseId,
+        /// Why, in one line.
+        why: &'a str,
+    },
+    /// In a dry run: nothing is known of a crate that was named.
+    WouldFailCrate {
+        /// The crate.
+        name: &'a CrateName,
+        /// Why, in one line.
+        why: &'a str,
+    },
+
+    /// A release was downloaded and is durable.
+    Downloaded {
+        /// Its size.
+        bytes: u64,
+    },
+    /// A held release was hashed and is right.
+    Verified,
+    /// A held file had wrong bytes; it was moved to the quarantine and is fetched again.
+    FileWrong {
+        /// The release.
+        release: &'a ReleaseId,
+        /// What its bytes hash to.
+        sha256: Sha256,
+    },
+    /// The member of a bundle is damaged; the release is fetched again.
+    MemberDamaged {
+        /// The release.
+        release: &'a ReleaseId,
+        /// The number of the bundle.
+        bundle: u32,
+    },
+    /// A release could not be had.
+    Failed {
+        /// The release.
+        release: &'a ReleaseId,
+        /// The kind, as in the failure ledger.
+        kind: &'a str,
+        /// Why, in one line.
+        why: &'a str,
+        /// Whether upstream does not have it.
+        unavailable: bool,
+        /// Whether a person has acknowledged that.
+        acknowledged: bool,
+    },
+    /// Nothing could be learned of a crate.
+    CrateFailed {
+        /// The crate.
+        name: &'a CrateName,
+        /// The kind, as in the failure ledger.
+        kind: &'a str,
+        /// Why, in one line.
+        why: &'a str,
+    },
+    /// An acknowledged gap could be had after all.
+    GapFilled(&'a ReleaseId),
+
+    /// Upstream withdrew a held release.
+    Withdrawn {
+        /// The release.
+        release: &'a ReleaseId,
+        /// How.
+        kind: Withdrawal,
+    },
+    /// Upstream offers a held release again that it had deleted.
+    Reinstated(&'a ReleaseId),
+    /// Upstream deleted these held releases; they are not offered any more.
+    Hidden(&'a [ReleaseId]),
+    /// So many held releases disappeared upstream at once that they are offered on.
+    MassRemovalRefused {
+        /// How many.
+        releases: u64,
+    },
+    /// Nothing is pruned: the run did not go through the whole of a local index that stayed as it was.
+    PruneSkipped,
+    /// A withdrawn release is to be pruned.
+    Pruning(&'a ReleaseId),
+    /// A withdrawn release stays, because a bundle holds it.
+    PruneKept(&'a ReleaseId),
+    /// The file of a held release was gone when the run ended.
+    Lost(&'a ReleaseId),
+}
