@@ -7,6 +7,7 @@
 mod catalogue;
 mod error;
 mod lines;
+mod reader;
 mod record;
 mod shape;
 mod writer;
@@ -17,8 +18,9 @@ pub use catalogue::{
 };
 pub use error::ManifestError;
 pub use lines::{IndexFileRow, LinePacker, LinesReader, LinesReport, LinesWriter, PackedLines, TextDigest};
+pub use reader::{HoldingRecord, InvalidRecord, ManifestLine, ManifestReader, read_from};
 pub use record::{
     EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM, SCHEMA_VERSION, rfc3339, storage_name,
 };
 pub use shape::{ManifestShape, manifest_shape};
-pub use writer::{ManifestWriter, OpenReport, read_from};
+pub use writer::{ManifestWriter, OpenReport};

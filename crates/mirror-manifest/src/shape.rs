@@ -1,13 +1,14 @@
 //! Tells a manifest from any other file, before anything is written into it.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use mirror_types::MirrorId;
 use serde::Deserialize;
 
 use crate::error::ManifestError;
+use crate::reader::first_line;
 use crate::writer::at;
 
 /// Longest record that is looked at, in bytes; those of this system stay below 8 KiB.
@@ -64,8 +65,7 @@ pub fn manifest_shape(path: &Path) -> Result<ManifestShape, ManifestError> {
 /// Looks at the first line of a file. Reads at most [`MAX_RECORD_BYTES`].
 pub(crate) fn shape_of(file: &mut File) -> io::Result<ManifestShape> {
     file.seek(SeekFrom::Start(0))?;
-    let mut line = Vec::new();
-    BufReader::new(file.take(MAX_RECORD_BYTES)).read_until(b'\n', &mut line)?;
+    let line = first_line(file, MAX_RECORD_BYTES)?;
     Ok(match line.split_last() {
         None => ManifestShape::Empty,
         Some((b'\n', line)) if record_of(line).is_some() => ManifestShape::Records,

@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::io::{self, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -173,41 +173,6 @@ fn own_records(file: &mut File, len: u64, path: &Path, mirror: MirrorId) -> Resu
     }
 }
 
-/// Gives every record from byte `offset` on to `visit`, with the offset behind it. A last line
-/// without newline is left out. Streams; blocks.
-///
-/// # Errors
-/// When the file cannot be read or a line is no record. No file is no error.
-pub fn read_from<E: From<ManifestError>>(
-    path: &Path,
-    offset: u64,
-    visit: &mut dyn FnMut(u64, ManifestRecord) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(at("open", path)(error).into()),
-    };
-    file.seek(SeekFrom::Start(offset)).map_err(at("read", path))?;
-    let mut reader = BufReader::with_capacity(256 << 10, file);
-    let mut here = offset;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = reader.read_until(b'\n', &mut line).map_err(at("read", path))?;
-        if line.pop() != Some(b'\n') {
-            return Ok(());
-        }
-        let record = serde_json::from_slice(&line).map_err(|error| ManifestError::BadLine {
-            path: path.to_owned(),
-            offset: here,
-            reason: error.to_string(),
-        })?;
-        here += read as u64;
-        visit(here, record)?;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use mirror_fs::sim::{Loss, Simulator};
@@ -215,6 +180,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::reader::read_from;
 
     const MIRROR: MirrorId = MirrorId::from_bytes([1; 16]);
 
@@ -329,17 +295,6 @@ mod tests {
                 assert!(found.into_iter().eq((0..).map(owned).take(all(&path).len())), "{what}");
             }
         }
-    }
-
-    #[test]
-    fn a_bad_line_in_the_middle_is_named() {
-        let dir = tempfile::tempdir().expect("dir");
-        let path = dir.path().join("m");
-        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
-        std::fs::write(&path, "{\"url\":\"a\"}\n{\"ur\n{\"url\":\"b\"}\n").expect("write");
-        let error = read_from::<ManifestError>(&path, 0, &mut |_, _| Ok(())).expect_err("bad line");
-        assert!(error.to_string().contains("byte 12"), "{error}");
-        assert_eq!(error.kind(), FaultKind::Integrity);
     }
 
     proptest! {

@@ -1,11 +1,9 @@
 //! Whose records a manifest has.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
-use mirror_manifest::ManifestRecord;
+use mirror_manifest::{ManifestReader, ManifestRecord};
 use mirror_types::{Layout, MirrorId, ReleaseId};
 
 use crate::error::RepoError;
@@ -129,18 +127,13 @@ type Visit<'a> = dyn FnMut(&[u8], Whose) -> Result<(), RepoError> + 'a;
 
 fn each_line(path: &Path, claimant: &Claimant<'_>, visit: &mut Visit<'_>) -> Result<(), RepoError> {
     let fail = |doing| move |source| RepoError::Io { doing, path: path.to_owned(), source };
-    let mut reader = BufReader::with_capacity(256 << 10, File::open(path).map_err(fail("open"))?);
+    let mut reader = ManifestReader::open(path, 0).map_err(fail("open"))?;
     let mut roots = Roots { claimant, known: HashMap::new() };
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        reader.read_until(b'\n', &mut line).map_err(fail("read"))?;
-        if line.last() != Some(&b'\n') {
-            return Ok(());
-        }
-        let Ok(record) = serde_json::from_slice::<ManifestRecord>(&line) else { continue };
-        visit(&line, roots.whose(record))?;
+    while let Some(line) = reader.next_line().map_err(fail("read"))? {
+        let Ok(record) = line.record() else { continue };
+        visit(line.whole(), roots.whose(record))?;
     }
+    Ok(())
 }
 
 /// Tells roots apart, each of them once.

@@ -6,8 +6,8 @@ use mirror_types::{CrateName, Layout, ReleaseId, Sha256, VersionText};
 
 use super::{Catalogue, Change, FailureRow, HeldRelease, Withdrawal};
 use crate::error::ManifestError;
+use crate::reader::{first_line, read_from};
 use crate::record::{EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM};
-use crate::writer::read_from;
 
 /// What a replay took in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,11 +84,8 @@ impl Catalogue {
 /// What tells a manifest from others: a hash of its first line, which names a run and its time.
 /// `None` while it has none.
 fn identity(manifest: &Path) -> Option<String> {
-    use std::io::{BufRead as _, Read as _};
     const MOST: u64 = 64 << 10;
-    let mut line = Vec::new();
-    let file = std::fs::File::open(manifest).ok()?;
-    std::io::BufReader::new(file).take(MOST).read_until(b'\n', &mut line).ok()?;
+    let line = first_line(std::fs::File::open(manifest).ok()?, MOST).ok()?;
     line.last().filter(|last| **last == b'\n')?;
     // FNV-1a, 64 bits: the same in every version.
     let hash = line

@@ -1,16 +1,12 @@
 //! What a downloader's manifest says of where releases are held, in some 40 bytes for each.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::fs::File;
 use std::hash::BuildHasher as _;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
-use mirror_manifest::PRUNED;
-use mirror_types::{CrateName, KEPT_FAILURES, Layout, Printable, VersionText};
-use serde::Deserialize;
+use mirror_manifest::{HoldingRecord, ManifestReader, PRUNED};
+use mirror_types::{CrateName, KEPT_FAILURES, Layout, Printable};
 
 use super::Stopped;
 use super::error::GenerateError;
@@ -82,100 +78,37 @@ impl Interned {
     }
 }
 
-/// What is read of a record, of schema 1 or 2.
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(borrow, default)]
-    url: Cow<'a, str>,
-    #[serde(borrow, default)]
-    storage: Cow<'a, str>,
-    #[serde(borrow, default)]
-    bundle_path: Text<'a>,
-    #[serde(borrow, default)]
-    bundle_member: Text<'a>,
-    #[serde(default)]
-    ok: bool,
-    #[serde(borrow, default)]
-    status: Cow<'a, str>,
-    #[serde(borrow, default, rename = "crate")]
-    name: Text<'a>,
-    #[serde(borrow, default)]
-    version: Text<'a>,
-}
-
-/// A text that may be missing, or null; borrowed where it can be.
-#[derive(Default)]
-struct Text<'a>(Option<Cow<'a, str>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a string or null")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Borrowed(text))))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Owned(text.to_owned()))))
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Text(None))
-            }
-        }
-        from.deserialize_any(Visitor)
-    }
-}
-
-impl<'a> Text<'a> {
-    /// What it says; an empty text says nothing.
-    fn get(&self) -> Option<&str> {
-        self.0.as_deref().filter(|text| !text.is_empty())
-    }
-}
-
 impl Enrichment {
     /// Reads a manifest. A last line without its newline is left out: the run that writes it may go on.
     pub(super) fn read(path: &Path, is_stopped: &Stopped<'_>) -> Result<(Self, ManifestRead), GenerateError> {
         const LOOK_EVERY: u64 = 4_096;
         let fail = |source| GenerateError::Read { what: "the manifest", path: path.to_owned(), source };
-        let mut reader = BufReader::with_capacity(1 << 20, File::open(path).map_err(fail)?);
+        let mut reader = ManifestReader::open(path, 0).map_err(fail)?;
         let (mut all, mut read) = (Self::default(), ManifestRead::default());
-        let (mut line, mut number) = (Vec::new(), 0);
-        loop {
-            line.clear();
-            reader.read_until(b'\n', &mut line).map_err(fail)?;
-            number += 1;
-            match line.pop() {
-                None => break,
-                Some(b'\n') => {}
-                Some(_) => {
-                    read.torn = true;
-                    tracing::warn!(manifest = %path.display(), "the manifest ends in a torn record; it is left out");
-                    break;
-                }
-            }
-            if number % LOOK_EVERY == 0 && is_stopped() {
+        while let Some(line) = reader.next_line().map_err(fail)? {
+            if line.number % LOOK_EVERY == 0 && is_stopped() {
                 break;
             }
-            if line.iter().all(u8::is_ascii_whitespace) {
+            if line.is_blank() {
                 continue;
             }
-            match serde_json::from_slice::<Entry<'_>>(&line) {
-                Ok(entry) => {
+            match line.holding() {
+                Ok(record) => {
                     read.records += 1;
-                    all.take(&entry);
+                    all.take(&record);
                 }
                 Err(error) => {
                     read.bad_lines += 1;
                     if read.first_bad_lines.len() < KEPT_FAILURES {
                         let reason = error.to_string();
-                        read.first_bad_lines.push(format!("line {number}: {}", Printable(&reason)));
+                        read.first_bad_lines.push(format!("line {}: {}", line.number, Printable(&reason)));
                     }
                 }
             }
+        }
+        if reader.is_torn() {
+            read.torn = true;
+            tracing::warn!(manifest = %path.display(), "the manifest ends in a torn record; it is left out");
         }
         read.releases = all.releases.len() as u64;
         all.texts.numbers = HashMap::new();
@@ -190,24 +123,20 @@ impl Enrichment {
         (first.hash_one((name, version)), check as u32)
     }
 
-    fn take(&mut self, entry: &Entry<'_>) {
-        let release = match (entry.name.get(), entry.version.get()) {
-            (Some(name), Some(version)) => Some((Cow::Borrowed(name), Cow::Borrowed(version))),
-            _ => of_url(&entry.url),
-        };
-        let Some((name, version)) = release else { return };
+    fn take(&mut self, record: &HoldingRecord<'_>) {
+        let Some((name, version)) = record.release() else { return };
         let (key, check) = self.key(&name, &version);
-        if entry.status == PRUNED {
+        if record.status == PRUNED {
             self.releases.remove(&key);
             return;
         }
-        if !entry.ok {
+        if !record.ok {
             return;
         }
         let mut number = |text: Option<&str>| text.map_or(NONE, |text| self.texts.number(text));
-        let storage = number(Some(&*entry.storage).filter(|text| !text.is_empty()));
-        let bundle = number(entry.bundle_path.get());
-        let member = match entry.bundle_member.get() {
+        let storage = number(record.storage());
+        let bundle = number(record.bundle_path());
+        let member = match record.bundle_member() {
             None => NONE,
             Some(member) if is_own(member, '/', &name, &version) => OWN,
             Some(member) if is_own(member, '\\', &name, &version) => OWN_BACKSLASHES,
@@ -236,17 +165,4 @@ fn is_own(member: &str, separator: char, name: &str, version: &str) -> bool {
     let Ok(name) = CrateName::new(name) else { return false };
     let (dir, file) = (Layout::Shard.dir(&name), format!("{name}-{version}.crate"));
     dir.split('/').chain([&*file]).eq(member.split(separator))
-}
-
-/// The release that a download URL of the source system names: `…/{name}/{name}-{version}.crate`.
-fn of_url(url: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
-    let (rest, file) = url.rsplit_once('/')?;
-    let name = rest.rsplit_once('/').map_or(rest, |(_, name)| name);
-    let version = file.strip_prefix(name)?.strip_prefix('-')?.strip_suffix(".crate")?;
-    let version: Cow<'_, str> = if version.contains('%') {
-        version.replace("%2B", "+").replace("%2b", "+").into()
-    } else {
-        version.into()
-    };
-    (CrateName::is_valid(name) && VersionText::is_valid(&version)).then_some((name.into(), version))
 }
