@@ -2,13 +2,12 @@
 //! does not know yet.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use mirror_manifest::{BundlesIdentity, Catalogue, Change};
 use mirror_store::bundle::{
-    BundleFiles, BundleMember, BundleOptions, BundleReport, BundleWriter, list_bundles, read_manifest,
+    BundleFiles, BundleMember, BundleOptions, BundleReport, BundleWriter, first_member, list_bundles,
+    read_manifest,
 };
 use mirror_types::{BundleNumber, FaultKind, ReleaseId, StoreId};
 
@@ -19,8 +18,6 @@ use crate::writer::MirrorWriter;
 
 /// Releases that one transaction takes in.
 const CHUNK: usize = 5_000;
-/// Longest first line of a manifest, in bytes.
-const MAX_LINE_BYTES: u64 = 64 << 10;
 /// Bundles that an error names.
 const NAMED: usize = 5;
 
@@ -300,15 +297,7 @@ fn identity(files: &[BundleFiles], number: u32) -> Result<Option<BundlesIdentity
     let manifest =
         files.iter().find(|files| files.number == Some(number)).and_then(|files| files.manifest.as_ref());
     let Some(path) = manifest else { return Ok(None) };
-    let mut line = String::new();
-    let read =
-        File::open(path).and_then(|file| BufReader::new(file).take(MAX_LINE_BYTES).read_line(&mut line));
-    read.map_err(|source| RepoError::Io {
-        doing: "read the manifest of a bundle,",
-        path: path.clone(),
-        source,
-    })?;
-    let member: Option<BundleMember> = serde_json::from_str(&line).ok();
+    let member = first_member(path)?;
     Ok(member.map(|member| BundlesIdentity {
         bundle: number,
         member: member.bundle_member,

@@ -65,7 +65,7 @@ pub use member::Member;
 pub use names::{BundleFiles, list_bundles};
 pub use open_member::OpenMember;
 pub use reader::{BundleReader, FrameBuffers, FrameMap};
-pub use record::{BundleIndexLine, BundleMember, read_index, read_manifest};
+pub use record::{BundleIndexLine, BundleMember, first_member, read_index, read_manifest};
 pub use recover::BundleReport;
 pub use writer::{BundleOptions, BundleWriter, MemberBody, NewMember, refuse_others};
 pub use zframe::Frame;

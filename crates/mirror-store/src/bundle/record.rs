@@ -175,14 +175,16 @@ pub fn read_manifest(
     read_lines(path, &mut |member, _| visit(member)).map(|_| ())
 }
 
-/// Returns whose bundle it is by the first line of its manifest; `None` where that does not say, or is torn.
-/// Blocks.
-pub(super) fn owner_of(manifest: &Path) -> Result<Option<MirrorId>, StoreError> {
+/// Returns the first member that a bundle's manifest lists; `None` where its first line is torn or no record. Blocks.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn first_member(manifest: &Path) -> Result<Option<BundleMember>, StoreError> {
     let file = File::open(manifest).map_err(at("open", manifest))?;
     let mut line = Vec::new();
     let mut limited = std::io::Read::take(BufReader::new(file), MAX_LINE as u64);
     limited.read_until(b'\n', &mut line).map_err(at("read", manifest))?;
-    Ok(serde_json::from_slice::<BundleMember>(&line).ok().and_then(|member| member.mirror))
+    Ok(serde_json::from_slice(&line).ok())
 }
 
 /// The lines of `bundles.index.jsonl` in a directory of bundles; no file is no line. Blocks.

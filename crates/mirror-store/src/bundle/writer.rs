@@ -13,7 +13,7 @@ use super::growing::{Growing, Large};
 use super::limits::MAX_MEMBER_BYTES;
 use super::names;
 use super::pack::{Budget, Job, Loaded, Packed, pack_all};
-use super::record::{BundleMember, FORMAT, owner_of};
+use super::record::{BundleMember, FORMAT, first_member};
 use super::recover::{BundleReport, Recovery};
 use crate::error::{StoreError, at};
 
@@ -142,7 +142,8 @@ pub fn refuse_others(dir: &Path, mirror: MirrorId) -> Result<(), StoreError> {
     }
     for bundle in names::list_bundles(dir)? {
         let Some(manifest) = &bundle.manifest else { continue };
-        if let Some(owner) = owner_of(manifest)?.filter(|owner| *owner != mirror) {
+        let owner = first_member(manifest)?.and_then(|member| member.mirror);
+        if let Some(owner) = owner.filter(|owner| *owner != mirror) {
             return Err(StoreError::OthersBundles { dir: dir.to_owned(), owner, mirror });
         }
     }
