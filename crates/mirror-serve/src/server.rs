@@ -1,15 +1,14 @@
 //! Connections in, answers out.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use mirror_listen::{Connections, accept};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::answer::App;
 use crate::connection::Client;
@@ -26,14 +25,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The share of a connection in the memory for bodies, at most.
 const MAX_SHARE_BYTES: usize = 1 << 20;
-/// Until a connection is taken again after one could not be.
-const TRY_AGAIN: Duration = Duration::from_millis(50);
 /// Until a connection is turned away because none makes room for it; the next ones wait with it.
 const PLACE_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is looked for a place meanwhile.
 const LOOK_FOR_PLACE_EVERY: Duration = Duration::from_millis(20);
-/// How often it is said that none can be.
-const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// A server that listens and has not begun to answer.
 pub struct Server {
@@ -99,65 +94,68 @@ impl Server {
 
     /// Answers until `stop` is cancelled; then what is under way has a little time to end.
     pub async fn run(self, stop: CancellationToken) {
-        let tasks = TaskTracker::new();
-        let look = look_again(Arc::clone(&self.app), stop.clone());
-        tokio::spawn(look);
+        tokio::spawn(look_again(Arc::clone(&self.app), stop.clone()));
         let share_bytes =
             (self.limits.body_bytes / self.files.connections).clamp(PIECE_BYTES, MAX_SHARE_BYTES);
-        let seats = Arc::new(Seats::new(self.files.connections, share_bytes));
-        let mut shortage = Shortage::default();
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                // That one is gone; others are not.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                Err(error) => {
-                    shortage.told(&error);
-                    seats.make_room();
-                    tokio::time::sleep(TRY_AGAIN).await;
-                    continue;
-                }
-            };
-            let counters = &self.app.counters;
-            let Some(taken) = place(&seats, &stop).await else {
-                counters.turned_away.fetch_add(1, Relaxed);
-                continue;
-            };
-            counters.connections.fetch_add(1, Relaxed);
-            counters.open.fetch_add(1, Relaxed);
-            let app = Arc::clone(&self.app);
-            let seat = Arc::clone(&taken.seat);
-            let tls = self.tls.clone();
-            let client = Client::new(Arc::clone(&app), seat, tls.is_some(), self.limits, stop.clone());
-            tasks.spawn(async move {
-                if let Err(error) = client.serve(stream, tls).await {
-                    tracing::debug!("a connection ended: {error}");
-                }
-                app.counters.open.fetch_sub(1, Relaxed);
-                drop(taken);
-            });
-        }
-        drop(self.listener);
-        tasks.close();
-        if tokio::time::timeout(self.limits.grace_time, tasks.wait()).await.is_err() {
-            tracing::warn!(connections = tasks.len(), "cut off what did not end in time");
+        let clients = Clients {
+            seats: Arc::new(Seats::new(self.files.connections, share_bytes)),
+            app: self.app,
+            tls: self.tls,
+            limits: self.limits,
+            stop: stop.clone(),
+        };
+        let open = accept(self.listener, &clients, &stop, clients.limits.grace_time).await;
+        if open > 0 {
+            tracing::warn!(connections = open, "cut off what did not end in time");
         }
     }
 }
 
-/// Takes a place, as soon as there is one or somebody makes room; `None` when nobody does in time.
-async fn place(seats: &Arc<Seats>, stop: &CancellationToken) -> Option<Taken> {
-    let until = Instant::now() + PLACE_WITHIN;
-    loop {
-        let taken = seats.take();
-        if taken.is_some() || stop.is_cancelled() || Instant::now() > until {
-            return taken;
+/// The clients of a server.
+struct Clients {
+    seats: Arc<Seats>,
+    app: Arc<App>,
+    tls: Option<TlsAcceptor>,
+    limits: ServeLimits,
+    stop: CancellationToken,
+}
+
+impl Connections for Clients {
+    type Stream = TcpStream;
+    type Place = Taken;
+
+    /// Takes a place, as soon as there is one or somebody makes room; `None` when nobody does in time.
+    async fn place(&self) -> Option<Taken> {
+        let until = Instant::now() + PLACE_WITHIN;
+        loop {
+            let taken = self.seats.take();
+            if taken.is_some() || self.stop.is_cancelled() || Instant::now() > until {
+                if taken.is_none() {
+                    self.app.counters.turned_away.fetch_add(1, Relaxed);
+                }
+                return taken;
+            }
+            tokio::time::sleep(LOOK_FOR_PLACE_EVERY).await;
         }
-        tokio::time::sleep(LOOK_FOR_PLACE_EVERY).await;
+    }
+
+    fn make_room(&self) {
+        self.seats.make_room();
+    }
+
+    fn serve(&self, stream: TcpStream, place: Taken) -> impl Future<Output = ()> + Send + use<> + 'static {
+        let app = Arc::clone(&self.app);
+        app.counters.connections.fetch_add(1, Relaxed);
+        app.counters.open.fetch_add(1, Relaxed);
+        let (seat, tls) = (Arc::clone(&place.seat), self.tls.clone());
+        let client = Client::new(Arc::clone(&app), seat, tls.is_some(), self.limits, self.stop.clone());
+        async move {
+            if let Err(error) = client.serve(stream, tls).await {
+                tracing::debug!("a connection ended: {error}");
+            }
+            app.counters.open.fetch_sub(1, Relaxed);
+            drop(place);
+        }
     }
 }
 
@@ -177,19 +175,6 @@ pub fn public_url(text: &str) -> Result<String, ServeError> {
             "{} is no address like https://crates.example.org or https://example.org/crates",
             mirror_types::Printable(text)
         ))),
-    }
-}
-
-/// Remembers when it was said that no connection can be taken.
-#[derive(Default)]
-struct Shortage(Option<Instant>);
-
-impl Shortage {
-    fn told(&mut self, error: &io::Error) {
-        if self.0.is_none_or(|told| told.elapsed() > TELL_EVERY) {
-            tracing::warn!("no connection can be taken for the moment; it is tried again and again: {error}");
-            self.0 = Some(Instant::now());
-        }
     }
 }
 

@@ -8,9 +8,10 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mirror_listen::{Connections, accept};
 use mirror_types::redacted;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{metrics, status_json};
@@ -68,7 +69,13 @@ impl Listener {
 
     fn on(socket: TcpListener, addr: SocketAddr, stats: Arc<RunStats>, limits: Limits) -> Self {
         let stop = CancellationToken::new();
-        tokio::spawn(accept(socket, addr, stats, limits, stop.clone()));
+        let places = Arc::new(Semaphore::new(limits.connections));
+        let clients = Clients { places, bound: addr, stats, limits, stop: stop.clone() };
+        tokio::spawn({
+            let stop = stop.clone();
+            // Every connection ends with the listener.
+            async move { accept(socket, &clients, &stop, Duration::ZERO).await }
+        });
         Self { addr, stop }
     }
 
@@ -84,32 +91,34 @@ impl Listener {
     }
 }
 
-async fn accept(
-    socket: TcpListener,
+/// The clients of a listener.
+struct Clients {
+    places: Arc<Semaphore>,
     bound: SocketAddr,
     stats: Arc<RunStats>,
     limits: Limits,
     stop: CancellationToken,
-) {
-    let places = Arc::new(Semaphore::new(limits.connections));
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = socket.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let (stats, stop) = (stats.clone(), stop.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = serve(stream, bound, stats, limits) => {}
-                () = stop.cancelled() => {}
-            }
+}
+
+impl Connections for Clients {
+    type Stream = TcpStream;
+    type Place = OwnedSemaphorePermit;
+
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
+    }
+
+    fn serve(
+        &self,
+        stream: TcpStream,
+        place: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + use<> + 'static {
+        let (stats, stop) = (self.stats.clone(), self.stop.clone());
+        let (bound, limits) = (self.bound, self.limits);
+        async move {
+            stop.run_until_cancelled(serve(stream, bound, stats, limits)).await;
             drop(place);
-        });
+        }
     }
 }
 

@@ -30,7 +30,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-telemetry",
         ],
     ),
-    ("mirror-telemetry", &["mirror-types"]),
+    ("mirror-listen", &[]),
+    ("mirror-telemetry", &["mirror-types", "mirror-listen"]),
     (
         "mirror-pipeline",
         &[
@@ -73,6 +74,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-checksum",
             "mirror-tls",
             "mirror-index-line",
+            "mirror-listen",
             "mirror-store",
             "mirror-manifest",
             "mirror-repo",
