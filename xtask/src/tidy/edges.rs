@@ -127,7 +127,9 @@ pub(crate) fn table(members: &[Member]) -> Vec<String> {
         };
         for dependency in member.dependencies.iter().filter(|dependency| is_member(&dependency.name)) {
             let used = dependency.name.as_str();
-            let for_tests = dependency.kind == Kind::Dev && used == TESTKIT && name != TESTKIT;
+            // A package turns on features of its own for its tests by depending on itself.
+            let for_tests =
+                dependency.kind == Kind::Dev && name != TESTKIT && (used == TESTKIT || used == name);
             if !allowed.contains(&used) && !for_tests {
                 let allowed = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(", ") };
                 let kind = kind_name(dependency.kind);
@@ -185,7 +187,10 @@ mod tests {
         let members = [
             alone("mirror-types"),
             alone(TESTKIT),
-            member("mirror-store", &[("mirror-types", Kind::Normal), (TESTKIT, Kind::Dev)]),
+            member(
+                "mirror-store",
+                &[("mirror-types", Kind::Normal), (TESTKIT, Kind::Dev), ("mirror-store", Kind::Dev)],
+            ),
             member("mirror-pipeline", &[("mirror-store", Kind::Normal), ("serde", Kind::Normal)]),
             member("xtask", &[(TESTKIT, Kind::Normal)]),
         ];
@@ -212,6 +217,12 @@ mod tests {
             assert!(faults[0].contains("may use nothing"), "{faults:?}");
         }
         assert_eq!(table(&[member(TESTKIT, &[(TESTKIT, Kind::Dev)])]).len(), 1);
+    }
+
+    #[test]
+    fn only_tests_depend_on_their_own_package() {
+        let faults = table(&[member("mirror-store", &[("mirror-store", Kind::Normal)])]);
+        assert!(faults[0].contains("must not have mirror-store as a dependency"), "{faults:?}");
     }
 
     #[test]
