@@ -1,6 +1,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Bytes that are read by position. Any number of threads may read at a time.
@@ -26,8 +27,10 @@ pub trait ReadAt: fmt::Debug + Send + Sync {
     /// What the source of the bytes says.
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
         let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
-        let len = out.len().min(left);
-        self.read_exact_at(&mut out[..len], offset).map(|()| len)
+        match out.len().min(left) {
+            0 => Ok(0),
+            len => self.read_exact_at(&mut out[..len], offset).map(|()| len),
+        }
     }
 
     /// Fills `out` from `offset` on if that needs no waiting; otherwise returns `false`, and what is in `out` means
@@ -59,6 +62,54 @@ impl ReadAt for Vec<u8> {
 
     fn read_at_once(&self, out: &mut [u8], offset: u64) -> io::Result<bool> {
         self.read_exact_at(out, offset).map(|()| true)
+    }
+}
+
+impl<R: ReadAt + ?Sized> ReadAt for Arc<R> {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(out, offset)
+    }
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        (**self).read_at(out, offset)
+    }
+    fn read_at_once(&self, out: &mut [u8], offset: u64) -> io::Result<bool> {
+        (**self).read_at_once(out, offset)
+    }
+}
+
+/// A part of something that is read by position.
+#[derive(Debug)]
+pub struct ReadPart<R> {
+    source: R,
+    start: u64,
+    len: u64,
+}
+
+impl<R: ReadAt> ReadPart<R> {
+    /// Takes the `len` bytes from `start` on; returns `None` when there are fewer.
+    pub fn new(source: R, start: u64, len: u64) -> Option<Self> {
+        let end = start.checked_add(len)?;
+        (end <= source.len()).then_some(Self { source, start, len })
+    }
+
+    fn place(&self, out: &[u8], offset: u64) -> io::Result<u64> {
+        let end = offset.checked_add(out.len() as u64).filter(|end| *end <= self.len);
+        end.map(|_| self.start + offset).ok_or(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+impl<R: ReadAt> ReadAt for ReadPart<R> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        self.source.read_exact_at(out, self.place(out, offset)?)
+    }
+    fn read_at_once(&self, out: &mut [u8], offset: u64) -> io::Result<bool> {
+        self.source.read_at_once(out, self.place(out, offset)?)
     }
 }
 
@@ -227,7 +278,8 @@ mod tests {
         let path = dir.path().join("f");
         std::fs::write(&path, b"0123456789").expect("write");
         let file = FileReader::of(File::open(&path).expect("open")).expect("look").expect("a file");
-        let sources: [&dyn ReadAt; 2] = [&file, &b"0123456789".to_vec()];
+        let part = ReadPart::new(Arc::new(b"ab0123456789cd".to_vec()), 2, 10).expect("a part");
+        let sources: [&dyn ReadAt; 3] = [&file, &b"0123456789".to_vec(), &part];
         for source in sources {
             let mut out = [0; 4];
             source.read_exact_at(&mut out, 6).expect("read");
@@ -245,6 +297,9 @@ mod tests {
                 assert_eq!(&out, b"1234");
             }
             source.read_exact_at(&mut [], 10).expect("nothing");
+        }
+        for (start, len) in [(5, 6), (11, 0), (u64::MAX, 2)] {
+            assert!(ReadPart::new(b"0123456789".to_vec(), start, len).is_none(), "{start}, {len}");
         }
         #[cfg(unix)]
         assert!(FileReader::of(File::open(dir.path()).expect("open")).expect("look").is_none());

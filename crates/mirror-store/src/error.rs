@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mirror_types::{FaultKind, Layout, MirrorId, Printable, disk_advice};
+use mirror_types::{FaultKind, Layout, MirrorId, Printable, ReleaseId, disk_advice};
 
 use mirror_fs::{FileError, NotPlain};
 
@@ -106,6 +106,34 @@ pub enum StoreError {
         /// What is wrong.
         fault: BundleFault,
     },
+    /// What was given to a store is another one's.
+    #[error("{id} was given to a store that is not the one which has it")]
+    OtherStore {
+        /// The release.
+        id: ReleaseId,
+    },
+    /// The body of a release has another length than was said.
+    #[error("the body of {id} has {found} bytes, {said} were announced")]
+    BodySize {
+        /// The release.
+        id: ReleaseId,
+        /// The length of the body, bytes.
+        found: u64,
+        /// The length that was said, bytes.
+        said: u64,
+    },
+    /// The store was opened for reading only.
+    #[error("{} was opened for reading only", path.display())]
+    ReadOnly {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The store takes one batch at a time.
+    #[error("a batch is open in {} already", path.display())]
+    BatchOpen {
+        /// Where it is.
+        path: PathBuf,
+    },
     /// The operating system said no.
     #[error("could not {doing} {}{}", path.display(), disk_advice(source.kind()))]
     Io {
@@ -135,6 +163,10 @@ impl StoreError {
             | Self::OthersBundles { .. } => FaultKind::Usage,
             Self::BadRecord { .. } | Self::Strange { .. } | Self::Bundle { .. } => FaultKind::Integrity,
             Self::Io { .. } => FaultKind::Storage,
+            Self::OtherStore { .. }
+            | Self::BodySize { .. }
+            | Self::ReadOnly { .. }
+            | Self::BatchOpen { .. } => FaultKind::Internal,
         }
     }
 }

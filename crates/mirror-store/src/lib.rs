@@ -1,11 +1,14 @@
 //! Durable bytes: staging, batched commit, the lock, listing, repair. Blocking code.
 //!
+//! [`CrateStore`] is what every place for releases can do: the loose tree ([`LooseStore`] on a [`Store`]), bundles
+//! ([`BundleStore`]), memory ([`MemoryStore`]).
+//!
 //! A file gets its final name only after its bytes are durable. See [`Store::commit`].
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests write their own files"))]
 
 pub mod bundle;
-#[cfg(test)]
-mod contract;
+#[cfg(feature = "contract")]
+pub mod contract;
 #[cfg(test)]
 mod crash;
 mod error;
@@ -17,6 +20,9 @@ mod path;
 mod record;
 mod stage;
 mod store;
+mod stores;
+#[cfg(test)]
+mod tree_contract;
 mod tree_form;
 
 pub use error::StoreError;
@@ -26,4 +32,8 @@ pub use output::OutputFile;
 pub use record::MirrorRecord;
 pub use stage::{Staged, StagedWriter};
 pub use store::Store;
+pub use stores::{
+    Aside, BundleStore, CrateBody, CrateStore, Listed, LooseStore, MemoryStore, NewCrate, OpenCrate, Removal,
+    StagedCrate, StoreBatch,
+};
 pub use tree_form::TreeForm;

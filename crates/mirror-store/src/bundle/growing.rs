@@ -144,7 +144,7 @@ pub(super) struct Growing {
 impl Growing {
     /// Opens the bundle `number` with what is there, which must have been recovered.
     pub(super) fn open(fs: &Arc<dyn Fs>, dir: &Path, number: u32) -> Result<Self, StoreError> {
-        let bundle = AppendLog::open(Arc::clone(fs), dir.join(names::bundle(number) + names::PARTIAL))?;
+        let bundle = AppendLog::open(Arc::clone(fs), names::bundle_path(dir, number, false))?;
         let manifest = AppendLog::open(Arc::clone(fs), dir.join(names::growing_manifest(number)))?;
         fs.sync_dirs(dir, &[dir]).map_err(at("make durable", dir))?;
         let sums = bundle.is_empty().then(Sums::default);

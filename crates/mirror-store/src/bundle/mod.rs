@@ -63,6 +63,7 @@ pub use find::find_members;
 pub use limits::{BundleLimits, MAX_MEMBER_BYTES, MAX_MEMBERS, MAX_RATIO, MAX_WINDOW_BYTES};
 pub use member::Member;
 pub use names::{BundleFiles, list_bundles};
+pub(crate) use names::{bundle_path, release_of};
 pub use open_member::OpenMember;
 pub use reader::{BundleReader, FrameBuffers, FrameMap};
 pub use record::{BundleIndexLine, BundleMember, first_member, read_index, read_manifest};

@@ -19,6 +19,11 @@ pub(super) fn bundle(number: u32) -> String {
     BundleNumber::new(number).file_name()
 }
 
+/// The path of a bundle, sealed or growing, in a directory of bundles.
+pub(crate) fn bundle_path(dir: &Path, number: u32, is_sealed: bool) -> PathBuf {
+    dir.join(if is_sealed { bundle(number) } else { bundle(number) + PARTIAL })
+}
+
 /// `bundle-0000.manifest.jsonl.partial`: the manifest while the bundle grows.
 pub(super) fn growing_manifest(number: u32) -> String {
     format!("{}.manifest.jsonl{PARTIAL}", BundleNumber::new(number))
@@ -105,7 +110,7 @@ pub fn list_bundles(dir: &Path) -> Result<Vec<BundleFiles>, StoreError> {
 
 /// The release whose file has this path, and the layout. A strict grammar: what passes is safe to join to a
 /// directory.
-pub(super) fn release_of(path: &str) -> Result<(ReleaseId, Layout), BundleFault> {
+pub(crate) fn release_of(path: &str) -> Result<(ReleaseId, Layout), BundleFault> {
     if path.starts_with('/') {
         return Err(BundleFault::AbsolutePath);
     }

@@ -1,4 +1,4 @@
-//! What every store must keep.
+//! What the loose tree must keep.
 
 use std::path::Path;
 

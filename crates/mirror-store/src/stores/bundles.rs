@@ -1,0 +1,343 @@
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::SystemTime;
+
+use mirror_fs::{Fs, ReadAt};
+use mirror_types::{Codec, Layout, Location, MemberLocation, ReleaseId, StoreId};
+
+use super::{Aside, CrateBody, CrateStore, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch};
+use crate::bundle::{
+    BundleFault, BundleLimits, BundleMember, BundleOptions, BundleReader, BundleReport, BundleWriter,
+    MAX_WINDOW_BYTES, Member, MemberBody, NewMember, OpenMember, bundle_path, list_bundles, read_manifest,
+    release_of,
+};
+use crate::error::{StoreError, at};
+
+/// Bundles that stay open for reading.
+const OPEN_BUNDLES: usize = 16;
+/// Frames up to this length are unpacked at once, bytes.
+const AT_ONCE_BYTES: u64 = 1 << 20;
+
+/// The bundles of a mirror: many releases in each file. What is committed stays where it is; a release that is
+/// committed again stands beside what was there.
+///
+/// What is added is compressed by other threads while more is added; see [`BundleWriter`]. Its bytes may be committed
+/// with the next batch when its own was dropped.
+#[derive(Debug)]
+pub struct BundleStore {
+    dir: PathBuf,
+    layout: Layout,
+    /// `None` for reading only.
+    writer: Option<Mutex<BundleWriter>>,
+    open: Mutex<VecDeque<(u32, Arc<OpenBundle>)>>,
+}
+
+#[derive(Debug)]
+struct OpenBundle {
+    reader: Arc<BundleReader>,
+    modified: SystemTime,
+}
+
+impl BundleStore {
+    /// Opens a directory of bundles for writing, as [`BundleWriter::open`] does. New members have the paths of
+    /// `layout`.
+    ///
+    /// # Errors
+    /// As [`BundleWriter::open`].
+    pub fn open(dir: &Path, layout: Layout, how: BundleOptions) -> Result<(Self, BundleReport), StoreError> {
+        let (writer, report) = BundleWriter::open(dir, how)?;
+        Ok((Self { writer: Some(Mutex::new(writer)), ..Self::to_read(dir, layout) }, report))
+    }
+
+    /// Opens a directory of bundles as [`BundleStore::open`] does, and changes it through `fs`: for tests that simulate
+    /// faults.
+    ///
+    /// # Errors
+    /// As [`BundleWriter::open`].
+    pub fn open_on(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        layout: Layout,
+        how: BundleOptions,
+    ) -> Result<(Self, BundleReport), StoreError> {
+        let (writer, report) = BundleWriter::open_on(fs, dir, how)?;
+        Ok((Self { writer: Some(Mutex::new(writer)), ..Self::to_read(dir, layout) }, report))
+    }
+
+    /// Reads a directory of bundles; takes no lock, touches nothing. No directory holds nothing.
+    #[must_use]
+    pub fn to_read(dir: &Path, layout: Layout) -> Self {
+        Self { dir: dir.to_owned(), layout, writer: None, open: Mutex::default() }
+    }
+
+    /// Seals the bundle that grows, whatever its size. What was added and not committed is committed.
+    ///
+    /// # Errors
+    /// As [`CrateStore::begin`] and [`StoreBatch::commit`].
+    pub fn seal(&self) -> Result<(), StoreError> {
+        self.writer()?.seal().map(drop)
+    }
+
+    fn writer(&self) -> Result<MutexGuard<'_, BundleWriter>, StoreError> {
+        let Some(writer) = &self.writer else {
+            return Err(StoreError::ReadOnly { path: self.dir.clone() });
+        };
+        match writer.try_lock() {
+            Ok(writer) => Ok(writer),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(StoreError::BatchOpen { path: self.dir.clone() }),
+        }
+    }
+
+    fn member_at(&self, id: &ReleaseId, at: &Location) -> Result<MemberLocation, StoreError> {
+        match at {
+            Location::Member(member) if member.store == StoreId::BUNDLES && member.codec == Codec::Tar => {
+                Ok(*member)
+            }
+            _ => Err(StoreError::OtherStore { id: id.clone() }),
+        }
+    }
+
+    /// Returns a bundle that reaches to `end`.
+    fn bundle(&self, number: u32, end: u64) -> Result<Option<Arc<OpenBundle>>, StoreError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = open.iter().position(|(known, _)| *known == number) {
+            // Those that were used last stand at the end.
+            let known = open.remove(at);
+            if let Some((_, bundle)) = known.filter(|(_, bundle)| end <= bundle.reader.len()) {
+                open.push_back((number, Arc::clone(&bundle)));
+                return Ok(Some(bundle));
+            }
+        }
+        // Not open yet, or grown since.
+        let Some(bundle) = open_bundle(&self.dir, number)?.map(Arc::new) else { return Ok(None) };
+        if open.len() >= OPEN_BUNDLES {
+            open.pop_front();
+        }
+        open.push_back((number, Arc::clone(&bundle)));
+        Ok((end <= bundle.reader.len()).then_some(bundle))
+    }
+}
+
+fn open_bundle(dir: &Path, number: u32) -> Result<Option<OpenBundle>, StoreError> {
+    // It may get its final name between the first look and the second.
+    for is_sealed in [true, false, true] {
+        let path = bundle_path(dir, number, is_sealed);
+        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+        let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        match BundleReader::open(&path, BundleLimits::default()) {
+            Ok(reader) => return Ok(Some(OpenBundle { reader: Arc::new(reader), modified })),
+            Err(_) if !path.exists() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+impl CrateStore for BundleStore {
+    fn id(&self) -> StoreId {
+        StoreId::BUNDLES
+    }
+
+    /// Keeps the body as it is: a bundle has no stage.
+    fn stage(&self, new: NewCrate) -> Result<StagedCrate, StoreError> {
+        let NewCrate { id, sha256, size, url, body } = new;
+        let found = match &body {
+            CrateBody::Memory(bytes) => (**bytes).as_ref().len() as u64,
+            CrateBody::Spooled(_) | CrateBody::File(_) => size,
+        };
+        let (body, found) = match body {
+            CrateBody::Memory(bytes) => (MemberBody::Memory(bytes), found),
+            CrateBody::Spooled(mut spooled) => {
+                let (file, found) = spooled.reader()?;
+                (MemberBody::File { file, size }, found)
+            }
+            CrateBody::File(mut file) => {
+                let left = io::Seek::stream_position(&mut file)
+                    .and_then(|here| Ok(file.metadata()?.len().saturating_sub(here)));
+                let left = left.map_err(at("look at the body of a release for", &self.dir))?;
+                (MemberBody::File { file, size }, left.min(size))
+            }
+        };
+        if found != size {
+            return Err(StoreError::BodySize { id, found, said: size });
+        }
+        let path = self.layout.path(&id);
+        let member = NewMember { id: id.clone(), path, url, sha256, body };
+        Ok(StagedCrate::new(id, size, member))
+    }
+
+    fn begin(&self) -> Result<Box<dyn StoreBatch + '_>, StoreError> {
+        Ok(Box::new(BundleBatch { writer: self.writer()?, added: 0 }))
+    }
+
+    fn open(&self, id: &ReleaseId, at: &Location) -> Result<Option<OpenCrate>, StoreError> {
+        let member = self.member_at(id, at)?;
+        let Some(end) = member.offset.checked_add(member.len) else { return Ok(None) };
+        let Some(bundle) = self.bundle(member.bundle, end)? else { return Ok(None) };
+        if member.len <= AT_ONCE_BYTES
+            && let Some(bytes) = unpacked(&bundle.reader, id, member)?
+        {
+            return Ok(Some(OpenCrate::new(bytes, bundle.modified)));
+        }
+        let large = LargeMember::open(&bundle.reader, id, member)?;
+        Ok(Some(OpenCrate::new(large, bundle.modified)))
+    }
+
+    /// Keeps the bytes: sealed bundles are never written again.
+    fn remove(&self, held: &[(ReleaseId, Location)]) -> Result<Removal, StoreError> {
+        held.iter().try_for_each(|(id, at)| self.member_at(id, at).map(drop))?;
+        Ok(Removal::Kept)
+    }
+
+    /// Keeps the bytes where they are.
+    fn set_aside(&self, id: &ReleaseId, at: &Location, _: Aside, _: &str) -> Result<Removal, StoreError> {
+        self.member_at(id, at)?;
+        Ok(Removal::Kept)
+    }
+
+    /// Reads the manifests; leaves out members of bundles that are not our own, which have no offsets.
+    fn list(&self, visit: &mut dyn FnMut(Listed) -> ControlFlow<()>) -> Result<(), StoreError> {
+        if !self.dir.is_dir() {
+            return Ok(());
+        }
+        for bundle in list_bundles(&self.dir)? {
+            let Some(manifest) = bundle.manifest.filter(|_| bundle.number.is_some()) else { continue };
+            let len = fs::metadata(&bundle.path).map_err(at("look at", &bundle.path))?.len();
+            let mut ended = false;
+            read_manifest(&manifest, &mut |line| {
+                if let Some(listed) = listed(&manifest, &line, len)? {
+                    ended = ended || visit(listed).is_break();
+                }
+                Ok(())
+            })?;
+            if ended {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the member of a line, when it says where in a bundle of `len` bytes it is.
+fn listed(manifest: &Path, line: &BundleMember, len: u64) -> Result<Option<Listed>, StoreError> {
+    let (Some(bundle), Some(offset), Some(frame_len)) =
+        (line.bundle_number(), line.frame_offset, line.frame_len)
+    else {
+        return Ok(None);
+    };
+    if offset.checked_add(frame_len).is_none_or(|end| end > len) {
+        return Ok(None);
+    }
+    let (id, _) = release_of(&line.bundle_member)
+        .map_err(|fault| StoreError::bundle(manifest, Some(&line.bundle_member), Some(offset), fault))?;
+    let location = MemberLocation::tar(bundle, offset, frame_len).into();
+    Ok(Some(Listed { id, location, size: line.size, sha256: Some(line.sha256) }))
+}
+
+#[derive(Debug)]
+struct BundleBatch<'a> {
+    writer: MutexGuard<'a, BundleWriter>,
+    added: usize,
+}
+
+impl StoreBatch for BundleBatch<'_> {
+    fn add(&mut self, staged: StagedCrate) -> Result<(), StoreError> {
+        self.writer.append(staged.into_body()?)?;
+        self.added += 1;
+        Ok(())
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<Vec<Location>, StoreError> {
+        let placed = self.writer.commit()?;
+        // Before them stands what batches added that were dropped.
+        let own = placed.len().saturating_sub(self.added);
+        placed[own..].iter().map(location_of).collect()
+    }
+}
+
+fn location_of(member: &BundleMember) -> Result<Location, StoreError> {
+    match (member.bundle_number(), member.frame_offset, member.frame_len) {
+        (Some(bundle), Some(offset), Some(len)) => Ok(MemberLocation::tar(bundle, offset, len).into()),
+        _ => Err(misplaced(Path::new(&member.bundle_path), &member.bundle_member, 0)),
+    }
+}
+
+fn misplaced(path: &Path, member: &str, offset: u64) -> StoreError {
+    StoreError::bundle(path, Some(member), Some(offset), BundleFault::Misplaced)
+}
+
+/// Unpacks the member of a frame, which must be `id`; `None` when it is too large for memory.
+fn unpacked(
+    reader: &BundleReader,
+    id: &ReleaseId,
+    at: MemberLocation,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut bytes = None;
+    reader.read_at(at.offset, at.len, &mut |member: &mut Member<'_>| {
+        if member.release() != id {
+            return Err(misplaced(reader.path(), member.path(), at.offset));
+        }
+        bytes = member.bytes().map(<[u8]>::to_vec);
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+/// A member that is unpacked as far as somebody reads. Reading forward is cheap; going back unpacks from the
+/// beginning.
+#[derive(Debug)]
+struct LargeMember {
+    bundle: Arc<BundleReader>,
+    at: MemberLocation,
+    size: u64,
+    stream: Mutex<OpenMember>,
+}
+
+impl LargeMember {
+    fn open(bundle: &Arc<BundleReader>, id: &ReleaseId, at: MemberLocation) -> Result<Self, StoreError> {
+        let stream = OpenMember::open(Arc::clone(bundle), at.offset, at.len, MAX_WINDOW_BYTES)?;
+        if stream.release() != id {
+            return Err(misplaced(bundle.path(), &stream.release().file_name(), at.offset));
+        }
+        Ok(Self { bundle: Arc::clone(bundle), at, size: stream.size(), stream: Mutex::new(stream) })
+    }
+
+    fn read(&self, out: &mut [u8], offset: u64) -> Result<(), StoreError> {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        if offset < stream.position() {
+            *stream =
+                OpenMember::open(Arc::clone(&self.bundle), self.at.offset, self.at.len, MAX_WINDOW_BYTES)?;
+        }
+        stream.skip_to(offset)?;
+        stream.read_exact(out)
+    }
+}
+
+impl ReadAt for LargeMember {
+    fn len(&self) -> u64 {
+        self.size
+    }
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(out.len() as u64);
+        if end.is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.read(out, offset).map_err(|error| match error {
+            StoreError::Io { source, .. } => source,
+            error => io::Error::new(io::ErrorKind::InvalidData, error),
+        })
+    }
+    /// Reads on where the last read ended, when the frame is likely to be in memory.
+    fn read_at_once(&self, out: &mut [u8], offset: u64) -> io::Result<bool> {
+        let is_next = |stream: &OpenMember| stream.position() == offset && stream.is_at_hand();
+        if !self.stream.try_lock().is_ok_and(|stream| is_next(&stream)) {
+            return Ok(false);
+        }
+        self.read_exact_at(out, offset).map(|()| true)
+    }
+}

@@ -1,0 +1,5 @@
+//! The stores, held against the contract of all stores.
+
+mod broken;
+mod stores;
+mod zip_store;
