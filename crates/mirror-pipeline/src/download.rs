@@ -5,7 +5,7 @@ use std::time::Instant;
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{LockSet, NameSet, Selection, Shard};
 use mirror_manifest::Catalogue;
-use mirror_repo::{LockedMirror, catalogue_in};
+use mirror_repo::{LockedMirror, OpenBundles, catalogue_in};
 use mirror_store::Store;
 use mirror_types::FailedRecord;
 use tokio_util::sync::CancellationToken;
@@ -17,10 +17,10 @@ use crate::observe::SyncObserver;
 use crate::opened::lock;
 use crate::options::{DownloadOptions, Prune};
 use crate::outcome::Outcome;
+use crate::packaged;
 use crate::source::{Downloads, Input};
 use crate::tally::PlanReport;
 use crate::threads::{join, spawn};
-use crate::{bundles, packaged};
 
 /// Mirrors what `options` select. Streams: memory does not grow with the registry. Stops cleanly
 /// when `cancel` fires; what was committed stays.
@@ -75,8 +75,8 @@ async fn with_lockfiles(
             return Ok(packaged::Packaged::default());
         };
         let (_, dir) = LockedMirror::rehearse(&given.mirror())?;
-        let mut shelf = bundles::Shelf::new(dir);
-        packaged::read(&store, &catalogue, &mut shelf, &roots, &given.lock_sources, &stop)
+        let bundles = OpenBundles::new(dir);
+        packaged::read(&store, &catalogue, &bundles, &roots, &given.lock_sources, &stop)
     };
     let found = join(spawn("lockfiles", read)?).await??;
     outcome.lockfiles_read = found.read;

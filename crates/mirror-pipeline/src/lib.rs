@@ -5,7 +5,6 @@
 //! [`DownloadOptions`] and gives an [`Outcome`]; [`rebuild_catalogue`] makes the catalogue of a mirror again, and
 //! [`acknowledge_gaps`] takes note of releases that upstream cannot deliver.
 
-mod bundles;
 mod closing;
 mod cursor;
 mod dispatch;

@@ -7,11 +7,11 @@ use std::io::{self, Read as _, Write};
 use flate2::write::GzDecoder;
 use mirror_index::{LockSet, LockSources};
 use mirror_manifest::Catalogue;
+use mirror_repo::OpenBundles;
 use mirror_store::{Store, StoreError};
 use mirror_types::ReleaseId;
 use tokio_util::sync::CancellationToken;
 
-use crate::bundles::Shelf;
 use crate::error::PipelineError;
 
 /// Largest member of a release that is read, in bytes.
@@ -38,7 +38,7 @@ pub(crate) struct Packaged {
 pub(crate) fn read(
     store: &Store,
     catalogue: &Catalogue,
-    shelf: &mut Shelf,
+    bundles: &OpenBundles,
     releases: &[ReleaseId],
     sources: &LockSources,
     cancel: &CancellationToken,
@@ -54,7 +54,7 @@ pub(crate) fn read(
         if held.locations.is_loose() {
             read_file(store, &store.layout().path(id), &mut feed)?;
         } else if let Some(at) = held.locations.member() {
-            shelf.read(id, at, &mut |member| {
+            bundles.visit_if_whole(at, id, &mut |member| {
                 member.read(&mut |piece| {
                     feed(piece);
                     Ok(())

@@ -5,13 +5,12 @@ use std::thread;
 use std::time::Instant;
 
 use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
-use mirror_repo::{Gap, MirrorWriter};
+use mirror_repo::{Gap, MirrorWriter, OpenBundles};
 use mirror_store::Store;
 use mirror_store::bundle::BundleOptions;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bundles;
 use crate::cursor::Cursor;
 use crate::dispatch::{Dispatcher, Finished};
 use crate::download::Run;
@@ -254,11 +253,12 @@ fn hashers(
     observer: &Arc<dyn SyncObserver>,
     cancel: &CancellationToken,
 ) -> Result<Vec<Answer<Result<u64, PipelineError>>>, PipelineError> {
+    let bundles = Arc::new(OpenBundles::new(mirror.bundles_dir().to_owned()));
     let hasher = |_| {
         let queue = queues.hash_queue.clone();
         let hasher = Hasher {
             store: mirror.store().clone(),
-            shelf: bundles::Shelf::new(mirror.bundles_dir().to_owned()),
+            bundles: Arc::clone(&bundles),
             storage,
             jobs: queues.jobs.clone(),
             messages: queues.messages.clone(),

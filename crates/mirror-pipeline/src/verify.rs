@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender};
-use mirror_repo::VerifiedBytes;
+use mirror_repo::{OpenBundles, VerifiedBytes};
 use mirror_store::bundle::MemberBody;
 use mirror_store::{Staged, Store, StoreError};
 use mirror_types::{MemberLocation, ReleaseId, Sha256, StoreId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bundles::Shelf;
 use crate::error::PipelineError;
 use crate::message::{Arrival, Message, PriorState, Tag};
 use crate::observe::{SyncEvent, SyncObserver};
@@ -42,7 +41,7 @@ struct Hashed {
 /// One of the threads that hash.
 pub(crate) struct Hasher {
     pub(crate) store: Store,
-    pub(crate) shelf: Shelf,
+    pub(crate) bundles: Arc<OpenBundles>,
     pub(crate) storage: Storage,
     pub(crate) jobs: mpsc::Sender<FetchJob>,
     pub(crate) messages: Sender<Message>,
@@ -127,7 +126,7 @@ impl Hasher {
             }
         }
         if let Some(at) = prior.at.member() {
-            match self.shelf.hash(&tag.release.id, at)? {
+            match self.bundles.hash(at, &tag.release.id)? {
                 Some((sha256, bytes)) if tag.release.cksum == Some(sha256) => size = bytes,
                 _ => {
                     let event = SyncEvent::MemberDamaged { release: &tag.release.id, bundle: at.bundle };
@@ -217,7 +216,7 @@ impl Hasher {
     ) -> Result<Staged, PipelineError> {
         let mut writer = self.store.stage_file()?;
         let mut hasher = mirror_checksum::Hasher::default();
-        self.shelf.read(id, at, &mut |member| {
+        self.bundles.visit_if_whole(at, id, &mut |member| {
             member.read(&mut |piece| {
                 hasher.update(piece);
                 writer.write(piece)

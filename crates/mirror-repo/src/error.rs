@@ -110,6 +110,12 @@ pub enum RepoError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// Releases are in bundles, which are not there.
+    #[error("the mirror holds releases in bundles, and there are none at {}", path.display())]
+    NoBundles {
+        /// Where they should be.
+        path: PathBuf,
+    },
     /// A part of the mirror did not do what it always does.
     #[error("internal error: {0}; please report it")]
     Internal(String),
@@ -130,7 +136,8 @@ impl RepoError {
             | Self::SharedWithOriginal { .. }
             | Self::NotText { .. }
             | Self::BadGaps { .. }
-            | Self::NoMirror { .. } => FaultKind::Usage,
+            | Self::NoMirror { .. }
+            | Self::NoBundles { .. } => FaultKind::Usage,
             Self::BundlesMissing { .. } | Self::OtherBundles { .. } | Self::BundleDamaged { .. } => {
                 FaultKind::Integrity
             }

@@ -1,16 +1,27 @@
 //! A mirror on disk as one thing. Blocking code.
 //!
-//! A mirror is a folder: loose releases, bundles, a manifest, and below `.mirror` its state. [`RecordedPlaces`] tells a
-//! reader what the folder's record says; [`LockedMirror::open`] takes the lock, finds out which manifest and
-//! which bundles are this mirror's, refuses those of another one, and takes over mirrors of earlier versions.
+//! A mirror is a folder: loose releases, bundles, a manifest, and below `.mirror` its state.
+//!
+//! - [`Mirror`] reads it, while others may change it: what is held and offered, its bytes, its index lines.
+//! - [`MirrorWriter`] takes the lock, takes in what the manifest says and the catalogue does not know, and holds both
+//!   against bundles and files. Nobody else writes meanwhile.
+//! - [`Transaction`] gathers changes, which [`MirrorWriter::commit`] makes durable: bytes, records, catalogue. No other
+//!   code knows that order, and no other code makes records of the manifest.
+//! - [`LockedMirror`] finds out which manifest and which bundles are this mirror's, refuses those of another one, and
+//!   takes over mirrors of earlier versions; [`RecordedPlaces`] tells a reader what the folder's record says.
+//! - [`rebuild()`] makes a catalogue again that is damaged or gone.
 //!
 //! The record is `.mirror/mirror.json`; `docs/manifest.md` describes it.
 
 pub mod bundle_lines;
 mod bundles;
+mod change_detector;
 mod error;
 mod gaps;
+mod listing;
+mod mirror;
 mod open;
+mod open_bundles;
 mod path;
 mod presence;
 mod prune;
@@ -21,12 +32,17 @@ mod resolve;
 mod scan;
 mod survey;
 mod transaction;
+mod unlisted;
 mod writer;
 
 pub use bundles::check_bundles;
+pub use change_detector::MirrorState;
 pub use error::RepoError;
 pub use gaps::{Gap, ListedGap, acknowledge_gaps, list_gaps, parse_gaps};
+pub use listing::Listing;
+pub use mirror::{Located, Mirror};
 pub use open::{LockedMirror, OpenOptions, OpenReport};
+pub use open_bundles::{OpenBundle, OpenBundles};
 pub use presence::Presence;
 pub use prune::{is_mass, split_by_bundles};
 pub use rebuild::{RebuildOutcome, RebuildReport, rebuild};

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 use mirror_manifest::Held;
+use mirror_repo::{Located, Mirror, MirrorState, OpenBundles};
 use mirror_types::{Printable, ReleaseId, Sha256};
 use tokio::sync::Semaphore;
 
@@ -18,10 +19,8 @@ use crate::conditions::{Entity, GZIP_SUFFIX, Part, part, takes_gzip};
 use crate::error::ServeError;
 use crate::files::Files;
 use crate::metrics::{Counters, Kind};
-use crate::mirror::{Mirror, State};
 use crate::options::ServeOptions;
 use crate::page::{self, Totals};
-use crate::places::{Located, SPARE_LARGE};
 use crate::proper::improper;
 use crate::reply::{
     Answer, Chain, as_api_error, bad_host, clip, config, entity_answer, gzip, json, set, text, typed,
@@ -96,7 +95,7 @@ impl App {
             kept: Arc::new(Semaphore::new(files.kept)),
             opening: Arc::new(Semaphore::new(files.opening)),
             chunks: Cache::new(CHUNK_CACHE_BYTES),
-            unpacking: Semaphore::new(SPARE_LARGE),
+            unpacking: Semaphore::new(OpenBundles::LARGE_AT_ONCE),
             open_members: Arc::new(Semaphore::new(OPEN_MEMBERS)),
             public_url: options.public_url.clone(),
             prepared: Cache::new(cache / 8 * 7),
@@ -258,7 +257,7 @@ impl App {
     fn prepare(
         &self,
         path: &str,
-        state: State,
+        state: MirrorState,
         before: Option<&Prepared>,
     ) -> Result<Option<Arc<Prepared>>, ServeError> {
         let Some(listing) = self.mirror.listing_at(path)? else {
@@ -358,7 +357,7 @@ impl App {
     async fn page(self: &Arc<Self>, base: &str) -> Result<Answer, ServeError> {
         let totals = self.totals().await?;
         let app = Arc::clone(self);
-        let last_run = blocking(move || app.mirror.last_run()).await?;
+        let last_run = blocking(move || Ok(app.mirror.last_run()?)).await?;
         let html = page::render(base, &totals, last_run.as_deref(), SystemTime::now());
         let mut answer = typed("text/html; charset=utf-8", html);
         set(&mut answer, header::CACHE_CONTROL, "no-store");

@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mirror_repo::Located;
 use mirror_store::StoreError;
 use mirror_store::bundle::OpenMember;
 use mirror_types::{ReleaseId, Sha256};
 
 use crate::answer::{App, blocking};
 use crate::error::ServeError;
-use crate::places::Located;
 use crate::source::{Found, PIECE_BYTES, Unpacking, bytes_of};
 
 /// Frames of bundles up to this are unpacked without another thread when they are in memory.
@@ -39,7 +39,7 @@ impl App {
     pub(crate) async fn find(self: &Arc<Self>, id: &ReleaseId) -> Result<Option<Found>, ServeError> {
         let Some(held) = self.held(id)? else { return Ok(None) };
         let found = |held, located| Found { held, located, unpacking: Unpacking::NotBegun, _place: None };
-        if let Some(located) = self.mirror.places().locate_at_once(id, &held) {
+        if let Some(located) = self.mirror.locate_at_once(id, &held) {
             return Ok(Some(found(held, located)));
         }
         let place = Arc::clone(&self.opening).acquire_owned().await;
@@ -221,11 +221,12 @@ impl App {
             // The rest is not wanted.
             if here > range.end { Err(Stopped::Enough) } else { Ok(()) }
         };
-        let is_it = match self.mirror.places().read_frame(reader, *frame, id, &mut take) {
-            Ok(is_it) => is_it && here == size,
-            Err(Stopped::Enough) => true,
-            Err(Stopped::Bundle(error)) => return Err(error.into()),
-        };
+        let is_it =
+            match self.mirror.bundles().visit(reader, *frame, id, &mut |member| member.read(&mut take)) {
+                Ok(is_it) => is_it && here == size,
+                Err(Stopped::Enough) => true,
+                Err(Stopped::Bundle(error)) => return Err(error.into()),
+            };
         if is_it && bytes.len() == bytes_of(range) { Ok(bytes) } else { Err(misplaced(id)) }
     }
 }

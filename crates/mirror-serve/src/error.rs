@@ -44,15 +44,29 @@ pub enum ServeError {
     /// The catalogue, or the lines of the index.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The record of the mirror.
+    /// The mirror as a whole.
     #[error(transparent)]
-    Repo(#[from] RepoError),
+    Repo(RepoError),
     /// A held file or a bundle.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A task of the server ended badly.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl From<RepoError> for ServeError {
+    /// Adds to what a person can do something about what that is.
+    fn from(error: RepoError) -> Self {
+        match error {
+            RepoError::NoMirror { path } => Self::NoMirror { path },
+            RepoError::NoBundles { path } => Self::NoBundles { path },
+            RepoError::Store(error) => Self::Store(error),
+            RepoError::Manifest(error) => Self::Manifest(error),
+            RepoError::Internal(what) => Self::Internal(what),
+            other => Self::Repo(other),
+        }
+    }
 }
 
 impl ServeError {

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use mirror_checksum::Hasher;
 use mirror_index_line::records;
 use mirror_manifest::Held;
+use mirror_repo::{Listing, Mirror};
 use mirror_store::{Staged, Store};
 use mirror_types::{CrateName, Layout, Printable, ReleaseId, Sha256, StoreId, index_path};
 
 use crate::error::ServeError;
-use crate::listing::Listing;
-use crate::mirror::Mirror;
 use crate::reply::{config_of_files, gzip};
 
 /// Files that get their names at once.
@@ -219,7 +218,7 @@ impl Export<'_> {
         let to = self.options.format.path(id);
         // What was cut since is written again.
         let there = was && self.store.size(&to)? == Some(held.size);
-        let right = match self.mirror.places().is_there(id, held) {
+        let right = match self.mirror.is_there(id, held) {
             Ok(true) if there => {
                 self.outcome.kept += 1;
                 return Ok(true);
@@ -241,7 +240,7 @@ impl Export<'_> {
     fn release(&mut self, id: &ReleaseId, held: &Held, to: &str) -> Result<Result<(), String>, ServeError> {
         const WRONG: &str = "its bytes do not have the checksum of the index";
         let (mirror, path) = (self.mirror, self.mirror.layout().path(id));
-        let from = mirror.places().store();
+        let from = mirror.store();
         if held.locations.is_loose() && from.size(&path).is_ok_and(|size| size == Some(held.size)) {
             match from.hash(&path) {
                 Ok(Some((sha256, _))) if sha256 == held.sha256 => {
@@ -287,7 +286,7 @@ impl Export<'_> {
         let mut named: HashSet<String> = self.outcome.missing.iter().map(|(id, _)| id.to_string()).collect();
         let (listed, state) = (&self.listed, &self.state);
         let mut left_out = Vec::new();
-        self.mirror.ask(|catalogue, _| {
+        self.mirror.ask(|catalogue| {
             catalogue.releases(&mut |name, version| {
                 let id = format!("{name} {version}");
                 if !listed.contains(&state.hash_one(&id)) && named.insert(id.clone()) {
@@ -366,12 +365,4 @@ fn packed_path(rel: &str) -> String {
 /// Returns the releases that a text lists, with their checksums.
 fn releases(text: &[u8]) -> HashMap<ReleaseId, Sha256> {
     records(text).map(|(record, _)| (record.id, record.cksum)).collect()
-}
-
-impl Listing {
-    /// The releases that it lists.
-    #[must_use]
-    pub fn releases(&self) -> Vec<ReleaseId> {
-        releases(&self.text).into_keys().collect()
-    }
 }

@@ -18,12 +18,9 @@ mod export;
 mod files;
 mod http1;
 mod http2;
-mod listing;
 mod metrics;
-mod mirror;
 mod options;
 mod page;
-mod places;
 mod proper;
 mod reply;
 mod route;
@@ -37,10 +34,16 @@ mod watch;
 
 pub use error::ServeError;
 pub use export::{ExportFormat, ExportOptions, ExportOutcome, export};
-pub use listing::Listing;
-pub use mirror::Mirror;
+pub use mirror_repo::{Listing, Located, Mirror};
 pub use mirror_types::{Printable, ReleaseId};
 pub use options::{ServeLimits, ServeOptions, TlsFiles};
-pub use places::Located;
 pub use samples::Samples;
 pub use server::{Server, public_url};
+
+/// Opens the mirror at `root` to be read. `bundles_dir`: where its bundles are, if not where the mirror says.
+///
+/// # Errors
+/// When there is none, its bundles are missing, or what is there cannot be read.
+pub fn open(root: &std::path::Path, bundles_dir: Option<&std::path::Path>) -> Result<Mirror, ServeError> {
+    Ok(Mirror::open(root, bundles_dir)?)
+}

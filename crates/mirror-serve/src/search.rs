@@ -1,14 +1,13 @@
 //! Cargo's search, over the names of what is held.
 
 use mirror_index_line::records;
+use mirror_repo::{Listing, Mirror};
 use mirror_types::CrateName;
 use percent_encoding::percent_decode_str;
 use semver::Version;
 use serde_json::{Value, json};
 
 use crate::error::ServeError;
-use crate::listing::Listing;
-use crate::mirror::Mirror;
 
 /// What a query asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +39,7 @@ impl Query {
 pub(crate) fn search(mirror: &Mirror, query: &Query) -> Result<Value, ServeError> {
     let skip = (query.page - 1) * query.per_page;
     let (total, names) =
-        mirror.ask(|catalogue, _| Ok(catalogue.search(&query.text, skip, query.per_page)?))?;
+        mirror.ask(|catalogue| Ok(catalogue.search(&query.text, skip, query.per_page)?))?;
     let mut crates = Vec::new();
     for name in names {
         let Ok(checked) = name.parse::<CrateName>() else { continue };

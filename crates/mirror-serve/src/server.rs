@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::App;
 use crate::connection::Client;
+use mirror_repo::Mirror;
+
 use crate::error::ServeError;
 use crate::files::{self, Files};
-use crate::mirror::Mirror;
 use crate::options::{ServeLimits, ServeOptions};
 use crate::seats::{Seats, Taken};
 use crate::source::PIECE_BYTES;
@@ -54,7 +55,7 @@ impl Server {
     pub async fn open(options: &ServeOptions) -> Result<Self, ServeError> {
         let mut options = options.clone();
         options.public_url = options.public_url.as_deref().map(public_url).transpose()?;
-        let mirror = Mirror::open(&options.mirror, options.bundles_dir.as_deref())?;
+        let mirror = crate::open(&options.mirror, options.bundles_dir.as_deref())?;
         let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
         let listen = &options.listen;
         let full = if listen.starts_with(':') { format!("[::]{listen}") } else { listen.clone() };
@@ -75,7 +76,7 @@ impl Server {
                 limits.connections
             );
         }
-        mirror.places().keep_open(files.bundles);
+        mirror.bundles().keep_open(files.bundles);
         let app = Arc::new(App::new(mirror, &options, files));
         Ok(Self { app, listener, addr, tls, limits, files })
     }
@@ -185,8 +186,12 @@ async fn look_again(app: Arc<App>, stop: CancellationToken) {
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
         let mirror = Arc::clone(&app.mirror);
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || mirror.look_again()).await {
-            tracing::warn!("the catalogue was replaced by one that cannot be read: {error}");
+        match tokio::task::spawn_blocking(move || mirror.look_again()).await {
+            Ok(Ok(true)) => tracing::info!("the catalogue was replaced; the new one is served"),
+            Ok(Err(error)) => {
+                tracing::warn!("the catalogue was replaced by one that cannot be read: {error}");
+            }
+            Ok(Ok(false)) | Err(_) => {}
         }
     }
 }

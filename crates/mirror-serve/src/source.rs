@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mirror_manifest::Held;
+use mirror_repo::Located;
 use mirror_store::bundle::OpenMember;
 use mirror_types::{ReleaseId, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::App;
-use crate::places::Located;
 use crate::reply::Chain;
 use crate::seats::Seat;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
-use mirror_serve::{Mirror, Samples, ServeLimits, ServeOptions, Server};
+use mirror_serve::{Mirror, Samples, ServeError, ServeLimits, ServeOptions, Server};
 use tokio_util::sync::CancellationToken;
 
 use crate::flags::Doctor;
@@ -50,8 +50,8 @@ pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
         public_url: None,
         limits: ServeLimits::default(),
     };
-    let mirror = Mirror::open(&options.mirror, options.bundles_dir.as_deref())?;
-    let samples = mirror.samples()?;
+    let mirror = mirror_serve::open(&options.mirror, options.bundles_dir.as_deref())?;
+    let samples = Samples::of(&mirror)?;
     let unlisted = index_lines(&mirror)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let server = runtime.block_on(Server::open(&options))?;
@@ -80,7 +80,7 @@ const PROOFS: [&str; 5] = ["fetch", "build", "short names", "capital letters", "
 /// Whether Cargo can find what is held.
 fn index_lines(mirror: &Mirror) -> Result<Finding> {
     const WHAT: &str = "index lines";
-    let (count, first) = mirror.unlisted()?;
+    let (count, first) = mirror.unlisted().map_err(ServeError::from)?;
     if count == 0 {
         return Ok(Finding::new(WHAT, Verdict::Works, "every release that is held has one"));
     }

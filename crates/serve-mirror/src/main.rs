@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mirror_serve::{ExportOutcome, Mirror, ServeError, Server};
+use mirror_serve::{ExportOutcome, ServeError, Server};
 use mirror_telemetry::{LogOptions, ProgressHandle};
 use mirror_types::{ExitStatus, FaultKind};
 use tokio_util::sync::CancellationToken;
@@ -124,8 +124,8 @@ fn serve(flags: &Serve) -> ExitCode {
 
 /// Names crates that are held and that Cargo cannot find.
 fn name_unlisted(options: &mirror_serve::ServeOptions) {
-    let found = Mirror::open(&options.mirror, options.bundles_dir.as_deref())
-        .and_then(|mirror| mirror.unlisted_crates());
+    let found = mirror_serve::open(&options.mirror, options.bundles_dir.as_deref())
+        .and_then(|mirror| Ok(mirror.unlisted_crates()?));
     match found {
         Ok((0, _)) => {}
         Ok((count, first)) => {

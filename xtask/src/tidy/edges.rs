@@ -108,6 +108,7 @@ const BLOCKING: &[&str] = &[
     "mirror-index",
     "mirror-store",
     "mirror-manifest",
+    "mirror-repo",
     "mirror-sidecar",
     "mirror-archive",
 ];

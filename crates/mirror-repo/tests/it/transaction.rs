@@ -14,10 +14,10 @@ use mirror_types::{FaultKind, Layout, Locations, ReleaseId, StoreId};
 
 use crate::world::World;
 
-const BYTES: &[u8] = b"the bytes of a release";
-const SHA256: &str = "7195564326d5fb8828ee76618a81aa18e08e399753b244bbb96a7f2a469f3708";
+pub(crate) const BYTES: &[u8] = b"the bytes of a release";
+pub(crate) const SHA256: &str = "7195564326d5fb8828ee76618a81aa18e08e399753b244bbb96a7f2a469f3708";
 
-fn id(name: &str) -> ReleaseId {
+pub(crate) fn id(name: &str) -> ReleaseId {
     ReleaseId { name: name.parse().expect("name"), version: "1.0.0".parse().expect("version") }
 }
 
@@ -54,7 +54,7 @@ fn failure() -> FailedAttempt {
 
 /// Says to which stores a release is to go.
 #[derive(Clone, Copy)]
-enum To {
+pub(crate) enum To {
     Tree,
     Bundle,
     Both,
@@ -81,7 +81,7 @@ fn new(mirror: &MirrorWriter, name: &str, to: To) -> NewRelease {
     }
 }
 
-fn hold(mirror: &mut MirrorWriter, names: &[&str], to: To) {
+pub(crate) fn hold(mirror: &mut MirrorWriter, names: &[&str], to: To) {
     let mut tx = mirror.begin();
     for name in names {
         let new = new(mirror, name, to);
@@ -90,27 +90,28 @@ fn hold(mirror: &mut MirrorWriter, names: &[&str], to: To) {
     mirror.commit(tx).expect("commit");
 }
 
-struct Mirror {
-    world: World,
-    options: OpenOptions,
+/// A mirror in a directory of its own.
+pub(crate) struct Made {
+    pub(crate) world: World,
+    pub(crate) options: OpenOptions,
 }
 
-impl Mirror {
-    fn new() -> Self {
+impl Made {
+    pub(crate) fn new() -> Self {
         let world = World::new();
         let options = OpenOptions { writes_bundles: true, ..world.options("m") };
         Self { world, options }
     }
 
-    fn open(&self) -> (MirrorWriter, OpenReport) {
+    pub(crate) fn open(&self) -> (MirrorWriter, OpenReport) {
         MirrorWriter::open(&self.options).expect("open")
     }
 
-    fn path(&self, rel: &str) -> PathBuf {
+    pub(crate) fn path(&self, rel: &str) -> PathBuf {
         self.world.path("m").join(rel)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path(&wanted(name).path)
     }
 
@@ -136,7 +137,7 @@ fn locations(mirror: &MirrorWriter, name: &str) -> Option<Locations> {
 
 #[test]
 fn what_is_committed_is_in_bytes_records_and_catalogue() {
-    let mirror = Mirror::new();
+    let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     let mut tx = writer.begin();
     for (name, to) in [("aaaa", To::Tree), ("bbbb", To::Bundle), ("cccc", To::Both)] {
@@ -173,7 +174,7 @@ fn what_is_committed_is_in_bytes_records_and_catalogue() {
 
 #[test]
 fn no_record_speaks_of_bytes_that_could_not_be_published() {
-    let mirror = Mirror::new();
+    let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     let mut tx = writer.begin();
     let new = new(&writer, "aaaa", To::Tree);
@@ -189,7 +190,7 @@ fn no_record_speaks_of_bytes_that_could_not_be_published() {
 
 #[test]
 fn a_record_that_the_catalogue_was_not_told_of_is_taken_in_by_the_next() {
-    let mirror = Mirror::new();
+    let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa"], To::Tree);
     drop(writer);
@@ -209,7 +210,7 @@ fn a_record_that_the_catalogue_was_not_told_of_is_taken_in_by_the_next() {
 
 #[test]
 fn a_transaction_that_is_dropped_leaves_nothing_in_the_tree() {
-    let mirror = Mirror::new();
+    let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     let mut tx = writer.begin();
     assert!(tx.is_empty());
@@ -224,7 +225,7 @@ fn a_transaction_that_is_dropped_leaves_nothing_in_the_tree() {
 
 #[test]
 fn what_both_stores_lost_at_once_is_held_nowhere() {
-    let mirror = Mirror::new();
+    let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa", "bbbb"], To::Both);
     let mut tx = writer.begin();
@@ -252,7 +253,7 @@ fn what_both_stores_lost_at_once_is_held_nowhere() {
 
 #[test]
 fn what_upstream_deleted_and_offers_again_is_told_by_the_manifest() {
-    let mirror = Mirror::new();
+    let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa", "bbbb", "cccc"], To::Tree);
     writer.hide(&[id("aaaa"), id("bbbb")], Vec::new()).expect("hide");
@@ -272,7 +273,7 @@ fn what_upstream_deleted_and_offers_again_is_told_by_the_manifest() {
 
 #[test]
 fn what_is_pruned_is_gone_from_tree_and_catalogue() {
-    let mirror = Mirror::new();
+    let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa", "bbbb"], To::Tree);
     writer.prune(&[id("aaaa")]).expect("prune");
@@ -287,7 +288,7 @@ fn what_is_pruned_is_gone_from_tree_and_catalogue() {
 
 #[test]
 fn opening_finds_what_is_gone() {
-    let mirror = Mirror::new();
+    let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa", "bbbb"], To::Tree);
     writer.finish_bundles(false).expect("finish");
@@ -304,7 +305,7 @@ fn opening_finds_what_is_gone() {
 
 #[test]
 fn bundles_that_are_gone_are_missed() {
-    let mirror = Mirror::new();
+    let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa"], To::Bundle);
     writer.finish_bundles(true).expect("finish");
@@ -323,7 +324,7 @@ fn bundles_that_are_gone_are_missed() {
 
 #[test]
 fn a_member_that_nobody_was_told_of_is_taken_in() {
-    let mirror = Mirror::new();
+    let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa", "bbbb"], To::Bundle);
     writer.finish_bundles(true).expect("finish");
@@ -338,7 +339,7 @@ fn a_member_that_nobody_was_told_of_is_taken_in() {
 
 #[test]
 fn a_catalogue_is_made_again_of_manifest_bundles_and_files() {
-    let mirror = Mirror::new();
+    let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa"], To::Tree);
     hold(&mut writer, &["bbbb"], To::Bundle);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use mirror_index_line::records;
 use mirror_manifest::Held;
-use mirror_types::last_of_each;
+use mirror_types::{ReleaseId, last_of_each};
 
 /// What is held of a crate, by version.
 pub(crate) type Versions = HashMap<String, Held>;
@@ -49,6 +49,11 @@ impl Listing {
         kept.shrink_to_fit();
         let hash = blake3::hash(&kept).to_hex()[..32].to_owned();
         Ok(Some(Self { text: kept.into(), hash }))
+    }
+
+    /// Yields the releases that it lists.
+    pub fn releases(&self) -> impl Iterator<Item = ReleaseId> {
+        records(&self.text).map(|(record, _)| record.id)
     }
 }
 

@@ -1,0 +1,148 @@
+//! Notices that somebody else changed a mirror.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use mirror_manifest::{Catalogue, ManifestError};
+
+/// Notices changes of a catalogue, and that another one was put in its place.
+#[derive(Debug)]
+pub(crate) struct ChangeDetector {
+    database: PathBuf,
+    catalogue: Catalogue,
+    seen: i64,
+    file: Option<Mark>,
+    now: MirrorState,
+    /// Another catalogue was put in the place of the one that was open, and nobody was told yet.
+    replaced: bool,
+}
+
+impl ChangeDetector {
+    /// Opens a catalogue to be watched; `None` when there is none.
+    pub(crate) fn open(database: &Path) -> Result<Option<Self>, ManifestError> {
+        let (plain, frozen) = (Mark::of(database, false), Mark::of(database, true));
+        let Some(catalogue) = Catalogue::open_read_only(database)? else { return Ok(None) };
+        Ok(Some(Self {
+            database: database.to_owned(),
+            seen: catalogue.changes()?,
+            file: if catalogue.is_frozen() { frozen } else { plain },
+            catalogue,
+            now: MirrorState { generation: 1, since: last_write(database) },
+            replaced: false,
+        }))
+    }
+
+    pub(crate) fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Returns the state that the mirror is in now, as far as the catalogue that is open tells.
+    pub(crate) fn state(&mut self) -> Result<MirrorState, ManifestError> {
+        let seen = self.catalogue.changes()?;
+        if seen != self.seen {
+            self.seen = seen;
+            self.now = self.now.next();
+        }
+        Ok(self.now)
+    }
+
+    /// Opens the catalogue that stands in its place now, if it is another one. Returns whether it did.
+    pub(crate) fn look(&mut self) -> Result<bool, ManifestError> {
+        let (plain, frozen) = (Mark::of(&self.database, false), Mark::of(&self.database, true));
+        let now = if self.catalogue.is_frozen() { frozen } else { plain };
+        if now.is_none() || now == self.file {
+            return Ok(false);
+        }
+        let Some(catalogue) = Catalogue::open_read_only(&self.database)? else { return Ok(false) };
+        self.replaced |= plain.map(|mark| mark.number) != self.file.map(|mark| mark.number);
+        self.file = if catalogue.is_frozen() { frozen } else { plain };
+        self.seen = catalogue.changes()?;
+        self.catalogue = catalogue;
+        self.now = self.now.next();
+        Ok(true)
+    }
+
+    /// Returns whether another catalogue was put in its place since this was asked last.
+    pub(crate) fn take_replaced(&mut self) -> bool {
+        std::mem::take(&mut self.replaced)
+    }
+
+    /// Returns the marks of a catalogue that cannot tell of changes; `None` for one that can.
+    pub(crate) fn frozen_mark(&self) -> Option<Mark> {
+        if self.catalogue.is_frozen() { Mark::of(&self.database, true) } else { None }
+    }
+}
+
+/// A state of a mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MirrorState {
+    /// Counts the states that were seen.
+    pub generation: u64,
+    /// Nothing was changed since then.
+    pub since: SystemTime,
+}
+
+/// What tells a file from one that was put in its place; where nothing else tells of changes, those too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    number: u64,
+    changed: Option<SystemTime>,
+    /// Length and last change of the file and of its log, for a catalogue that cannot tell of changes itself.
+    content: Option<[Option<(u64, SystemTime)>; 2]>,
+}
+
+impl Mark {
+    fn of(path: &Path, frozen: bool) -> Option<Self> {
+        let meta = std::fs::metadata(path).ok()?;
+        #[cfg(unix)]
+        let number = std::os::unix::fs::MetadataExt::ino(&meta);
+        #[cfg(not(unix))]
+        let number = 0;
+        let stamp = |path: &Path| {
+            let meta = std::fs::metadata(path).ok()?;
+            Some((meta.len(), meta.modified().ok()?))
+        };
+        let content = frozen.then(|| [stamp(path), stamp(&log_of(path))]);
+        Some(Self { number, changed: meta.created().ok(), content })
+    }
+}
+
+impl MirrorState {
+    fn next(self) -> Self {
+        Self { generation: self.generation + 1, since: SystemTime::now() }
+    }
+}
+
+fn log_of(database: &Path) -> PathBuf {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+/// Returns when anything was written into a catalogue last.
+fn last_write(database: &Path) -> SystemTime {
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    modified(database).max(modified(&log_of(database))).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_a_frozen_catalogue_change_with_its_file_and_its_log() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("catalogue.sqlite");
+        #[expect(clippy::disallowed_methods, reason = "a test's own files")]
+        let write = |path: &Path, bytes: &[u8]| std::fs::write(path, bytes).expect("written");
+        write(&path, b"first");
+        let (plain, first) = (Mark::of(&path, false), Mark::of(&path, true));
+        assert_eq!(first, Mark::of(&path, true));
+        write(&log_of(&path), b"log");
+        let logged = Mark::of(&path, true);
+        assert_ne!(first, logged, "a log appeared");
+        write(&path, b"second");
+        assert_ne!(logged, Mark::of(&path, true), "the file grew");
+        assert_eq!(plain, Mark::of(&path, false), "the same file, which tells of changes itself");
+    }
+}

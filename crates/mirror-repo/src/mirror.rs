@@ -1,0 +1,414 @@
+//! A mirror, opened to be read.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use mirror_manifest::{Catalogue, Census, Held, LinesReader, ManifestError};
+use mirror_store::bundle::BundleReader;
+use mirror_store::{HeldFile, Store, StoreError};
+use mirror_types::{CrateName, Layout, MemberLocation, ReleaseId, index_path};
+
+use crate::change_detector::{ChangeDetector, MirrorState};
+use crate::error::RepoError;
+use crate::listing::{Listing, Versions};
+use crate::open_bundles::{OpenBundle, OpenBundles};
+use crate::recorded::RecordedPlaces;
+use crate::resolve::BUNDLES;
+use crate::writer::catalogue_in;
+
+/// Connections to the catalogue that are kept for the next request, at most.
+const SPARE: usize = 4;
+
+/// A mirror, opened to be read: what is held, its index lines, its bytes. Takes no lock and writes nothing;
+/// a run of the downloader may go on meanwhile. Everything blocks. Any number of threads may ask.
+pub struct Mirror {
+    root: PathBuf,
+    database: PathBuf,
+    store: Store,
+    bundles: OpenBundles,
+    /// Replaced when somebody puts another catalogue in its place.
+    catalogues: RwLock<Arc<Pool>>,
+    detector: Mutex<ChangeDetector>,
+}
+
+/// The bytes of a release, found.
+#[derive(Debug, Clone)]
+pub enum Located {
+    /// In a file of their own.
+    Loose(Arc<HeldFile>),
+    /// In a bundle, which was changed last at this time.
+    Bundled(Arc<BundleReader>, MemberLocation, SystemTime),
+}
+
+impl Located {
+    fn in_bundle(bundle: OpenBundle, at: MemberLocation) -> Self {
+        Self::Bundled(bundle.reader, at, bundle.modified)
+    }
+}
+
+/// Connections to one and the same catalogue.
+#[derive(Default)]
+struct Pool {
+    spare: Mutex<Vec<Catalogue>>,
+    lines: Mutex<Option<Arc<LinesReader>>>,
+}
+
+impl std::fmt::Debug for Mirror {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the mirror at {}", self.root.display())
+    }
+}
+
+impl Mirror {
+    /// Opens the mirror at `root`. `bundles_dir`: where its bundles are; else where the mirror says that
+    /// they were written, or else `bundles` beside the root.
+    ///
+    /// # Errors
+    /// When there is none, its bundles are missing, or what is there cannot be read.
+    pub fn open(root: &Path, bundles_dir: Option<&Path>) -> Result<Self, RepoError> {
+        let none = || RepoError::NoMirror { path: root.to_owned() };
+        let database = catalogue_in(&root.join(".mirror"));
+        let store = Store::open_read_only(root, Layout::Shard)?.ok_or_else(none)?;
+        let detector = ChangeDetector::open(&database)?.ok_or_else(none)?;
+        let bundles_dir = bundles_of(root, bundles_dir, detector.catalogue())?;
+        Ok(Self {
+            root: root.to_owned(),
+            database,
+            store,
+            bundles: OpenBundles::new(bundles_dir),
+            catalogues: RwLock::default(),
+            detector: Mutex::new(detector),
+        })
+    }
+
+    /// Returns the root of the mirror.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns where its bundles are.
+    #[must_use]
+    pub fn bundles_dir(&self) -> &Path {
+        self.bundles.dir()
+    }
+
+    /// Returns the layout of its loose tree.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.store.layout()
+    }
+
+    /// Returns its loose tree.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns its bundles.
+    #[must_use]
+    pub fn bundles(&self) -> &OpenBundles {
+        &self.bundles
+    }
+
+    /// Returns a number that grows with every change of the mirror. Cheap: no file is read.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn generation(&self) -> Result<u64, RepoError> {
+        Ok(self.state()?.generation)
+    }
+
+    /// Returns the state that the mirror is in now. Cheap: no file is read.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn state(&self) -> Result<MirrorState, RepoError> {
+        let mut detector = self.detector();
+        if detector.catalogue().is_frozen() {
+            self.look(&mut detector)?;
+        }
+        Ok(detector.state()?)
+    }
+
+    /// Looks whether another catalogue was put in the place of the one that is open, and opens it then. To be called
+    /// now and then. Returns whether that has happened since the last call.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn look_again(&self) -> Result<bool, RepoError> {
+        let mut detector = self.detector();
+        self.look(&mut detector)?;
+        Ok(detector.take_replaced())
+    }
+
+    fn look(&self, detector: &mut ChangeDetector) -> Result<(), RepoError> {
+        if detector.look()? {
+            *self.catalogues.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        }
+        Ok(())
+    }
+
+    fn detector(&self) -> MutexGuard<'_, ChangeDetector> {
+        self.detector.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers a question about the catalogue, with a connection of its own. What was read of a catalogue that was
+    /// written meanwhile, and of which the reader cannot know that, is read again.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read; what `look` gives.
+    pub fn ask<T>(&self, mut look: impl FnMut(&Catalogue) -> Result<T, RepoError>) -> Result<T, RepoError> {
+        self.ask_with_lines(|catalogue, _| look(catalogue))
+    }
+
+    fn ask_with_lines<T, E: From<RepoError>>(
+        &self,
+        mut look: impl FnMut(&Catalogue, &LinesOf<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        /// Between two looks, a little more each time.
+        const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+        const TRIES: u32 = 8;
+        for again in 1..TRIES {
+            let before = self.detector().frozen_mark();
+            let answer = self.state().map_err(E::from).and_then(|_| self.ask_once(&mut look));
+            if before.is_none() || before == self.detector().frozen_mark() {
+                return answer;
+            }
+            std::thread::sleep(PAUSE * again);
+        }
+        self.state()?;
+        self.ask_once(&mut look)
+    }
+
+    fn ask_once<T, E: From<RepoError>>(
+        &self,
+        look: &mut impl FnMut(&Catalogue, &LinesOf<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let pool = Arc::clone(&self.catalogues.read().unwrap_or_else(PoisonError::into_inner));
+        let spare = || pool.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = spare().pop();
+        let catalogue = match kept {
+            Some(catalogue) => catalogue,
+            None => self.connect()?,
+        };
+        let lines = LinesOf { dir: self.store.state_dir(), pool: &pool };
+        let answer = look(&catalogue, &lines);
+        let mut spare = spare();
+        // A frozen one would not see the next change.
+        if spare.len() < SPARE && !catalogue.is_frozen() {
+            spare.push(catalogue);
+        }
+        answer
+    }
+
+    fn connect(&self) -> Result<Catalogue, RepoError> {
+        let none = || RepoError::NoMirror { path: self.root.clone() };
+        let catalogue = Catalogue::open_read_only(&self.database)?.ok_or_else(none)?;
+        catalogue.keep_little()?;
+        Ok(catalogue)
+    }
+
+    /// Returns the index file of a crate as far as it is held, by the name in lower case or not; `None` when nothing is.
+    ///
+    /// # Errors
+    /// When what is kept cannot be read.
+    pub fn listing(&self, name: &CrateName) -> Result<Option<Listing>, RepoError> {
+        self.listing_at(&index_path(name))
+    }
+
+    /// Returns an index file as far as it is held, by its path in the index.
+    ///
+    /// # Errors
+    /// When what is kept cannot be read.
+    pub fn listing_at(&self, path: &str) -> Result<Option<Listing>, RepoError> {
+        self.listing_with(path, &mut |id, held| {
+            // One file that is in the way must not hide the others.
+            Ok::<_, RepoError>(self.is_there(&id, held).unwrap_or_else(|error| {
+                tracing::warn!(release = %id, "is held, but cannot be looked at: {error}");
+                false
+            }))
+        })
+    }
+
+    /// Returns an index file as far as it is offered and `takes` takes it, by its path in the index.
+    ///
+    /// # Errors
+    /// When what is kept cannot be read; what `takes` gives.
+    pub fn listing_with<E: From<RepoError> + From<ManifestError>>(
+        &self,
+        path: &str,
+        takes: &mut dyn FnMut(ReleaseId, &Held) -> Result<bool, E>,
+    ) -> Result<Option<Listing>, E> {
+        self.ask_with_lines(|catalogue, lines| {
+            catalogue.consistently(|| {
+                let Some(row) = catalogue.index_file(path)? else { return Ok(None) };
+                let Some(lines) = lines.open(catalogue)? else { return Ok(None) };
+                let text = lines.read(&row)?;
+                Listing::of(&text, &mut |name| Ok(held(catalogue, name)?), &mut |name, version, held| {
+                    let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else { return Ok(false) };
+                    takes(ReleaseId { name, version }, held)
+                })
+            })
+        })
+    }
+
+    /// Returns where a release is held that is offered: upstream did not delete it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn held(&self, id: &ReleaseId) -> Result<Option<Held>, RepoError> {
+        self.ask(|catalogue| Ok(catalogue.offered_release(id)?))
+    }
+
+    /// Returns whether upstream deleted a release.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_deleted(&self, id: &ReleaseId) -> Result<bool, RepoError> {
+        self.ask(|catalogue| Ok(catalogue.is_deleted(id)?))
+    }
+
+    /// Finds the bytes that the catalogue speaks of; `None` when they are not there, or of another length. Blocks.
+    ///
+    /// # Errors
+    /// When they cannot be looked at.
+    pub fn locate(&self, id: &ReleaseId, held: &Held) -> Result<Option<Located>, RepoError> {
+        if held.locations.is_loose()
+            && let Some(file) = self.store.open_held(&self.store.layout().path(id))?
+            && file.len() == held.size
+        {
+            return Ok(Some(Located::Loose(Arc::new(file))));
+        }
+        let Some(at) = held.locations.member() else { return Ok(None) };
+        Ok(self.bundles.find(at)?.map(|bundle| Located::in_bundle(bundle, at)))
+    }
+
+    /// Does the same, but only when nothing has to be waited for.
+    #[must_use]
+    pub fn locate_at_once(&self, id: &ReleaseId, held: &Held) -> Option<Located> {
+        if held.locations.is_loose() {
+            let file = self.store.open_held_at_once(&self.store.layout().path(id)).ok()??;
+            if let Some(file) = file.filter(|file| file.len() == held.size) {
+                return Some(Located::Loose(Arc::new(file)));
+            }
+        }
+        let at = held.locations.member()?;
+        Some(Located::in_bundle(self.bundles.find_at_once(at)?, at))
+    }
+
+    /// Returns whether the bytes are where the catalogue says, and opens nothing that is not needed for that. Blocks.
+    ///
+    /// # Errors
+    /// When they cannot be looked at.
+    pub fn is_there(&self, id: &ReleaseId, held: &Held) -> Result<bool, RepoError> {
+        if held.locations.is_loose() && self.store.size(&self.store.layout().path(id))? == Some(held.size) {
+            return Ok(true);
+        }
+        let Some(at) = held.locations.member() else { return Ok(false) };
+        Ok(self.bundles.find(at)?.is_some())
+    }
+
+    /// Returns all of the bytes of a release. Memory: their size.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn read(&self, id: &ReleaseId, located: &Located) -> Result<Vec<u8>, RepoError> {
+        match located {
+            Located::Loose(file) => {
+                let mut bytes = vec![0; usize::try_from(file.len()).unwrap_or(0)];
+                file.read_exact_at(&mut bytes, 0).map_err(|source| StoreError::Io {
+                    doing: "read",
+                    path: self.store.layout().path(id).into(),
+                    source,
+                })?;
+                Ok(bytes)
+            }
+            Located::Bundled(reader, at, _) => {
+                let mut bytes = Vec::new();
+                let is_it = self.bundles.visit(reader, *at, id, &mut |member| {
+                    member.read(&mut |piece| {
+                        bytes.extend_from_slice(piece);
+                        Ok::<_, StoreError>(())
+                    })
+                })?;
+                if is_it {
+                    Ok(bytes)
+                } else {
+                    Err(RepoError::Internal(format!("{id} is not where the catalogue says")))
+                }
+            }
+        }
+    }
+
+    /// Counts what is held; takes time by its number.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn census(&self) -> Result<Census, RepoError> {
+        self.ask(|catalogue| Ok(catalogue.census()?))
+    }
+
+    /// Returns when a run of the downloader came to its end last, RFC 3339.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn last_run(&self) -> Result<Option<String>, RepoError> {
+        self.ask(|catalogue| Ok(catalogue.last_run()?))
+    }
+
+    /// Returns the paths of the index files that are kept, in their order. Memory: some 40 bytes for each.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn index_paths(&self) -> Result<Vec<String>, RepoError> {
+        self.ask(|catalogue| {
+            let mut paths = Vec::new();
+            catalogue.index_files(&mut |row| paths.push(row.path))?;
+            Ok(paths)
+        })
+    }
+}
+
+fn held(catalogue: &Catalogue, name: &str) -> Result<Versions, RepoError> {
+    let Ok(name) = name.parse::<CrateName>() else { return Ok(Versions::new()) };
+    Ok(catalogue.offered_of(&name)?.into_iter().map(|row| (row.version.clone(), row)).collect())
+}
+
+/// The file of index lines that belongs to a state of the catalogue.
+struct LinesOf<'a> {
+    dir: PathBuf,
+    pool: &'a Pool,
+}
+
+impl LinesOf<'_> {
+    fn open(&self, catalogue: &Catalogue) -> Result<Option<Arc<LinesReader>>, ManifestError> {
+        let mut open = self.pool.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = catalogue.lines_generation()?;
+        if open.as_ref().map(|lines| lines.generation()) != generation {
+            *open = LinesReader::open(&self.dir, catalogue)?.map(Arc::new);
+        }
+        Ok(open.clone())
+    }
+}
+
+/// Where the bundles are; they must be there when something is held in them.
+fn bundles_of(root: &Path, given: Option<&Path>, catalogue: &Catalogue) -> Result<PathBuf, RepoError> {
+    let dir = match given {
+        Some(dir) => dir.to_owned(),
+        None => {
+            // Where the mirror remembers them. One that was carried elsewhere may have them inside, or beside it.
+            let remembered = RecordedPlaces::of(root)?.map(|places| places.bundles);
+            let kept = catalogue.bundles_dir()?;
+            let beside = root.parent().unwrap_or(Path::new("")).join(BUNDLES);
+            let inside = root.join(BUNDLES);
+            let mut places = remembered.into_iter().chain(kept).chain([inside.clone(), beside]);
+            places.find(|dir| dir.is_dir()).unwrap_or(inside)
+        }
+    };
+    if !dir.is_dir() && !catalogue.bundles()?.is_empty() {
+        return Err(RepoError::NoBundles { path: dir });
+    }
+    Ok(dir)
+}

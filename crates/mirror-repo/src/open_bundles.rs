@@ -1,0 +1,206 @@
+//! Bundles that are kept open, and single members read out of them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use mirror_store::StoreError;
+use mirror_store::bundle::{BundleLimits, BundleReader, FrameBuffers, Member, list_bundles};
+use mirror_types::{BundleNumber, FaultKind, MemberLocation, ReleaseId, Sha256};
+
+/// Buffers for reading bundles that are kept for the next one, at most.
+const SPARE_BUFFERS: usize = 4;
+/// Bundles that are kept open, unless told otherwise.
+const MAX_OPEN: usize = 64;
+/// Frames up to this are read with small buffers.
+const SMALL_FRAME_BYTES: u64 = 256 << 10;
+
+/// The open bundles of a directory: those that were used last. Any number of threads may ask.
+pub struct OpenBundles {
+    dir: PathBuf,
+    open: Mutex<Recent>,
+    spare: Mutex<Vec<FrameBuffers>>,
+    /// For larger frames: some MiB each.
+    large: Mutex<Vec<FrameBuffers>>,
+}
+
+/// A bundle that is open.
+#[derive(Debug, Clone)]
+pub struct OpenBundle {
+    /// Reads it.
+    pub reader: Arc<BundleReader>,
+    /// When it was changed last.
+    pub modified: SystemTime,
+}
+
+struct Recent {
+    most: usize,
+    uses: u64,
+    /// With the number of the use that was the last.
+    bundles: HashMap<u32, (OpenBundle, u64)>,
+}
+
+impl Recent {
+    /// Returns a bundle that is open and reaches as far as a member.
+    fn get(&mut self, at: MemberLocation) -> Option<OpenBundle> {
+        let end = at.offset.checked_add(at.len)?;
+        self.uses += 1;
+        let (bundle, used) = self.bundles.get_mut(&at.bundle)?;
+        *used = self.uses;
+        (end <= bundle.reader.len()).then(|| bundle.clone())
+    }
+
+    fn insert(&mut self, number: u32, bundle: OpenBundle) {
+        self.bundles.remove(&number);
+        while self.bundles.len() >= self.most
+            && let Some(oldest) =
+                self.bundles.iter().min_by_key(|(_, (_, used))| *used).map(|(number, _)| *number)
+        {
+            self.bundles.remove(&oldest);
+        }
+        self.bundles.insert(number, (bundle, self.uses));
+    }
+}
+
+impl fmt::Debug for OpenBundles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the bundles in {}", self.dir.display())
+    }
+}
+
+impl OpenBundles {
+    /// Members with large frames that are worth another thread are read so many at a time: so many have buffers that
+    /// are kept.
+    pub const LARGE_AT_ONCE: usize = 2;
+
+    /// Opens nothing yet.
+    #[must_use]
+    pub fn new(dir: PathBuf) -> Self {
+        let open = Mutex::new(Recent { most: MAX_OPEN, uses: 0, bundles: HashMap::new() });
+        Self { dir, open, spare: Mutex::default(), large: Mutex::default() }
+    }
+
+    /// Returns the directory of the bundles.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Keeps so many bundles open and no more.
+    pub fn keep_open(&self, most: usize) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).most = most.max(1);
+    }
+
+    /// Opens the bundle of a member, unless it is open; `None` when there is none that reaches so far. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn find(&self, at: MemberLocation) -> Result<Option<OpenBundle>, StoreError> {
+        let Some(end) = at.offset.checked_add(at.len) else { return Ok(None) };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = open.get(at) {
+            return Ok(Some(known));
+        }
+        // Not open yet, or grown since.
+        let Some(bundle) = self.open(at.bundle)? else { return Ok(None) };
+        open.insert(at.bundle, bundle.clone());
+        Ok((end <= bundle.reader.len()).then_some(bundle))
+    }
+
+    /// Returns the bundle of a member when it is open. Whoever reads the member looks whether that has to be waited for.
+    #[must_use]
+    pub fn find_at_once(&self, at: MemberLocation) -> Option<OpenBundle> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(at)
+    }
+
+    fn open(&self, number: u32) -> Result<Option<OpenBundle>, StoreError> {
+        let name = BundleNumber::new(number).file_name();
+        for suffix in ["", BundleNumber::PARTIAL, ""] {
+            // It may get its final name between the first look and the second.
+            let path = self.dir.join(format!("{name}{suffix}"));
+            let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
+            let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            match BundleReader::open(&path, BundleLimits::default()) {
+                Ok(reader) => return Ok(Some(OpenBundle { reader: Arc::new(reader), modified })),
+                Err(_) if !path.exists() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives the member at a place of an open bundle to `visit`, when it is `id`; returns whether it is. Blocks.
+    ///
+    /// # Errors
+    /// When the bundle is damaged there or cannot be read; what `visit` gives.
+    pub fn visit<E: From<StoreError>>(
+        &self,
+        reader: &BundleReader,
+        at: MemberLocation,
+        id: &ReleaseId,
+        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let mut is_it = false;
+        let mut check = |member: &mut Member<'_>| {
+            is_it = member.release() == id;
+            if is_it { visit(member) } else { Ok(()) }
+        };
+        // Kept, also for the sake of memory: what each of many threads allocates and frees in turn stays with all of them.
+        let (buffers, most) = if at.len <= SMALL_FRAME_BYTES {
+            (&self.spare, SPARE_BUFFERS)
+        } else {
+            (&self.large, Self::LARGE_AT_ONCE)
+        };
+        let spare = || buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = spare().pop();
+        match kept.map_or_else(FrameBuffers::new, Ok) {
+            Ok(mut buffers) => {
+                let read = reader.read_at_with(&mut buffers, at.offset, at.len, &mut check);
+                let mut spare = spare();
+                if spare.len() < most {
+                    spare.push(buffers);
+                }
+                read?;
+            }
+            // No memory for buffers of our own: its error is told by the one that makes them itself.
+            Err(_) => reader.read_at(at.offset, at.len, &mut check)?,
+        }
+        Ok(is_it)
+    }
+
+    /// Gives the member at a place to `visit`; returns false when its bundle is gone, damaged there, or has another
+    /// release there. Blocks.
+    ///
+    /// # Errors
+    /// When the directory or a bundle cannot be read; what `visit` gives.
+    pub fn visit_if_whole(
+        &self,
+        at: MemberLocation,
+        id: &ReleaseId,
+        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        let Some(bundle) = self.find(at)? else {
+            // A directory that cannot be listed is another matter than a bundle that is gone.
+            return list_bundles(&self.dir).map(|_| false);
+        };
+        match self.visit(&bundle.reader, at, id, visit) {
+            Err(error) if error.kind() == FaultKind::Integrity => Ok(false),
+            visited => visited,
+        }
+    }
+
+    /// Returns hash and size of a member; `None` when it is not whole.
+    ///
+    /// # Errors
+    /// When the directory or a bundle cannot be read.
+    pub fn hash(&self, at: MemberLocation, id: &ReleaseId) -> Result<Option<(Sha256, u64)>, StoreError> {
+        let mut found = None;
+        let is_whole = self.visit_if_whole(at, id, &mut |member| {
+            found = Some((member.sha256()?, member.size()));
+            Ok(())
+        })?;
+        Ok(found.filter(|_| is_whole))
+    }
+}
