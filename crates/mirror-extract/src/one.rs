@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::ExtractError;
 use crate::extract::{Show, is_of_bundle, listing, store_of};
-use crate::open::place_of;
+use crate::open::visit_members;
 use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};
 
 /// Where a wanted member is; the last bundle that has a path counts.
@@ -148,15 +148,9 @@ fn take(
         if member.path() == path {
             taken = Some(one(options, store, member, found)?);
         }
-        Ok::<_, StoreError>(())
+        Ok(())
     };
-    let reader = BundleReader::open(&found.bundle.path, options.limits)?;
-    match found.line.as_ref().and_then(place_of) {
-        Some((offset, len)) => reader.read_at(offset, len, &mut visit)?,
-        None => {
-            reader.stream(&mut visit)?;
-        }
-    }
+    visit_members(found.bundle, found.line.as_ref(), options.limits, &mut visit)?;
     taken.ok_or_else(|| fault(found, path, mirror_store::bundle::BundleFault::Misplaced))
 }
 

@@ -105,7 +105,16 @@ fn fault(path: &Path, member: &str, fault: BundleFault) -> StoreError {
     StoreError::Bundle { path: path.to_owned(), member: Some(member.to_owned()), offset: None, fault }
 }
 
-/// Where a line says that its member is.
-pub(crate) fn place_of(line: &BundleMember) -> Option<(u64, u64)> {
-    line.frame_offset.zip(line.frame_len)
+/// Gives the members of a bundle to `visit`: of the frame that a line names, when it names one, or all of them.
+pub(crate) fn visit_members(
+    bundle: &BundleFiles,
+    line: Option<&BundleMember>,
+    limits: BundleLimits,
+    visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let reader = BundleReader::open(&bundle.path, limits)?;
+    match line.and_then(|line| line.frame_offset.zip(line.frame_len)) {
+        Some((offset, len)) => reader.read_at(offset, len, visit),
+        None => reader.stream(visit).map(drop),
+    }
 }

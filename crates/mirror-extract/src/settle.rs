@@ -1,11 +1,11 @@
 //! Paths that stand in more than one bundle, or where another file is: the last bundle counts.
 
-use mirror_store::bundle::{BundleFiles, BundleMember, BundleReader, find_members};
+use mirror_store::bundle::{BundleFiles, BundleMember, find_members};
 use mirror_store::{Store, StoreError};
 use mirror_types::Printable;
 
 use crate::error::ExtractError;
-use crate::open::place_of;
+use crate::open::visit_members;
 use crate::options::ExtractOutcome;
 use crate::work::{Doubt, Work, blocked};
 
@@ -109,20 +109,14 @@ pub(crate) fn write(
     limits: mirror_store::bundle::BundleLimits,
 ) -> Result<(), StoreError> {
     let mut staged = None;
-    let reader = BundleReader::open(&bundle.path, limits)?;
     let mut take = |member: &mut mirror_store::bundle::Member<'_>| {
         if member.path() == line.bundle_member && staged.is_none() {
             let mut writer = store.stage_file()?;
             member.read(&mut |piece| writer.write(piece))?;
             staged = Some(writer.finish(&line.bundle_member)?);
         }
-        Ok::<_, StoreError>(())
+        Ok(())
     };
-    match place_of(line) {
-        Some((offset, len)) => reader.read_at(offset, len, &mut take)?,
-        None => {
-            reader.stream(&mut take)?;
-        }
-    }
+    visit_members(bundle, Some(line), limits, &mut take)?;
     store.commit(staged.into_iter().collect())
 }
