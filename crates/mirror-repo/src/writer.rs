@@ -224,8 +224,9 @@ impl MirrorWriter {
         }
         // Before anybody else may write there.
         self.remember_bundles()?;
+        let open = self.open_bundle_name();
         drop(bundles);
-        self.open_bundle_name()
+        open
     }
 
     /// Ends a run, whose bundles are ended. `changed` are releases that upstream deleted or offers again: the index
