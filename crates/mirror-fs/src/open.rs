@@ -149,6 +149,26 @@ pub fn make_dir_all(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
+/// Makes a directory as [`make_dir_all`] does, for what is durable to be put in: the names of all that were made are
+/// durable on return, as far as the directory above them can be opened and synced. Blocks.
+///
+/// # Errors
+/// What the system says.
+pub fn make_root(path: &Path) -> io::Result<()> {
+    let is_missing =
+        |dir: &Path| fs::symlink_metadata(dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let missing: Vec<&Path> = path.ancestors().take_while(|dir| is_missing(dir)).collect();
+    make_dir_all(path)?;
+    for dir in missing {
+        match dir.parent() {
+            Some(above) if above.as_os_str().is_empty() => drop(crate::sync_dir(Path::new("."))),
+            Some(above) => drop(crate::sync_dir(above)),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use std::io::Write as _;
@@ -165,6 +185,20 @@ mod tests {
         open_or_create(&path).expect("make").write_all(b"x").expect("write");
         assert_eq!(open_to_read(&path).expect("open").metadata().expect("meta").len(), 1);
         assert!(is_file(&path).expect("look"));
+    }
+
+    #[test]
+    fn directories_above_are_made_with_the_last_one() {
+        let dir = tempfile::tempdir().expect("dir");
+        for make in [make_dir_all, make_root] {
+            let path = dir.path().join("a/b/c");
+            make(&path).expect("made");
+            make(&path).expect("there");
+            assert!(path.is_dir());
+            fs::write(path.join("f"), "").expect("write");
+            assert!(make(&path.join("f/d")).is_err(), "below a file");
+            fs::remove_dir_all(dir.path().join("a")).expect("remove");
+        }
     }
 
     #[test]

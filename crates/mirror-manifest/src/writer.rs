@@ -62,7 +62,7 @@ impl ManifestWriter {
         mirror: MirrorId,
     ) -> Result<(Self, OpenReport), ManifestError> {
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            mirror_fs::make_dir_all(dir).map_err(at("make the directory of", path))?;
+            mirror_fs::make_root(dir).map_err(at("make the directory of", path))?;
         }
         match std::fs::symlink_metadata(path) {
             Ok(meta) if meta.is_dir() => {

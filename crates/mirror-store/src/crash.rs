@@ -9,7 +9,7 @@ use mirror_fs::{LocalFs, SyncMode};
 use mirror_types::FaultKind;
 use mirror_types::Layout;
 
-use crate::Store;
+use crate::{MirrorRecord, Store};
 
 const PATHS: [&str; 6] = [
     "s/er/serde-1.0.0.crate",
@@ -95,6 +95,25 @@ fn after_a_power_cut_no_name_is_without_its_bytes_and_what_was_promised_is_there
             disk.apply(step);
             assert_safe(&disk, &promised(&promises, at + 1), &format!("after step {at}: {step:?}"));
         }
+    }
+}
+
+/// A mirror that was just made has its record, once the record was promised.
+#[test]
+fn the_record_of_a_new_mirror_is_durable() {
+    let dir = tempfile::tempdir().expect("dir");
+    let sim = Simulator::new(dir.path(), Arc::new(LocalFs::unsynced())).expect("simulator");
+    let store = Store::open_on(Arc::new(sim.clone()), dir.path(), Layout::Cargo, true).expect("open");
+    let record =
+        MirrorRecord { root: Some("somewhere".to_owned()), ..MirrorRecord::of_layout(Layout::Cargo) };
+    store.set_record(&record).expect("record");
+    let mut disk = sim.start();
+    sim.steps().iter().for_each(|step| disk.apply(step));
+    for loss in Loss::ALL {
+        let left = tempfile::tempdir().expect("dir");
+        disk.lay_down(loss, left.path()).expect("lay down");
+        let found = MirrorRecord::read(left.path()).expect("readable").expect("a record");
+        assert_eq!((found.layout, found.root), (Layout::Cargo, record.root.clone()), "{loss:?}");
     }
 }
 

@@ -93,8 +93,10 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let state = root.join(".mirror");
         let dirs = fs.clone().unwrap_or_else(|| Arc::new(LocalFs::new(SyncMode::EachFile)));
-        mirror_fs::make_dir_all(root).map_err(at("create", root))?;
-        plain_dir(&*dirs, &state)?;
+        mirror_fs::make_root(root).map_err(at("create", root))?;
+        if plain_dir(&*dirs, &state)? {
+            dirs.sync_dirs(root, &[root]).map_err(at("make durable", root))?;
+        }
         let lock = lock(root, &state.join("lock"))?;
         let record = MirrorRecord::read(root)?;
         let layout = match &record {

@@ -183,7 +183,7 @@ impl BundleWriter {
         dir: &Path,
         options: BundleOptions,
     ) -> Result<(Self, BundleReport), StoreError> {
-        mirror_fs::make_dir_all(dir).map_err(at("create", dir))?;
+        mirror_fs::make_root(dir).map_err(at("create", dir))?;
         let lock = crate::store::lock(dir, &dir.join(names::LOCK))?;
         if let Some(mirror) = options.mirror {
             refuse_others(dir, mirror)?;
