@@ -4,8 +4,8 @@
 //! as the registry's documentation has it (<https://doc.rust-lang.org/cargo/reference/registry-index.html>). Fields that
 //! nobody here knows are no fault, and every line is kept byte for byte by whoever keeps it.
 //!
-//! - [`IndexLine::skim`] reads those four fields, and passes over all others by their quotes and brackets: some
-//!   gigabytes a second. A fault inside of what it passes over is not found; a torn line always is.
+//! - [`IndexLine::skim`] reads those four fields, and passes over all others by their quotes and brackets. A fault
+//!   inside of what it passes over is not found; a torn line always is.
 //! - [`IndexLine::parse`] reads the same fields, and refuses a line that is no JSON to its last byte.
 //! - [`IndexLine::requirements`], [`IndexLine::pubtime`] and others read the rest, once somebody asks;
 //!   [`IndexLine::field`] gives any field as it stands in the line.
