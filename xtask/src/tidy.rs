@@ -39,6 +39,7 @@ fn check(workspace: &Workspace) -> Vec<String> {
     let Workspace { root, members, files, other_paths } = workspace;
     let mut faults = Vec::new();
     faults.extend(edges::table(members));
+    faults.extend(edges::unused(members));
     faults.extend(edges::blocking_crates(members));
     faults.extend(members::package_sections(members));
     faults.extend(members::inherited_dependencies(members));

@@ -8,6 +8,9 @@ use mirror_types::{Address, Layout};
 
 use mirror_repo::Gap;
 
+/// A bundle of so many bytes is sealed, unless something else is asked for.
+const DEFAULT_BUNDLE_BYTES: u64 = 8 << 30;
+
 /// Where the records come from.
 #[derive(Debug, Clone)]
 pub enum Upstream {
@@ -137,6 +140,46 @@ pub struct DownloadOptions {
 }
 
 impl DownloadOptions {
+    /// Mirrors everything that `upstream` has, but for yanked versions, into loose files below `out`, with the defaults
+    /// of `download-crates` otherwise.
+    #[must_use]
+    pub fn new(upstream: Upstream, out: PathBuf) -> Self {
+        Self {
+            upstream,
+            update: None,
+            cargo_locks: Vec::new(),
+            lock_sources: LockSources { own: mirror_types::upstream::lock_sources(), replaced: Vec::new() },
+            include: NameSet::default(),
+            exclude: NameSet::default(),
+            latest: 0,
+            include_prerelease: false,
+            include_yanked: false,
+            shard: Shard::default(),
+            closure: None,
+            with_lockfiles: false,
+            limit: 0,
+            checksums: None,
+            crates_base_url: None,
+            offline: false,
+            answers: AnswerLimits::default(),
+            out,
+            layout: Layout::Shard,
+            layout_asked: false,
+            manifest: None,
+            storage: Storage::Loose,
+            bundles_out: None,
+            bundle_bytes: DEFAULT_BUNDLE_BYTES,
+            bundle_seal: false,
+            verify_existing: false,
+            prune: None,
+            allow_mass_prune: false,
+            accept_mass_removal: false,
+            acknowledge_gaps: None,
+            dry_run: false,
+            fetch: FetchOptions::default(),
+        }
+    }
+
     /// Returns how the mirror is opened.
     pub(crate) fn mirror(&self) -> mirror_repo::OpenOptions {
         mirror_repo::OpenOptions {

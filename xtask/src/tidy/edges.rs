@@ -5,13 +5,15 @@ use super::workspace::{Kind, Member};
 /// Tests of any package may use it.
 const TESTKIT: &str = "mirror-testkit";
 
-/// One row: a package and what it may use of this workspace. Siblings of the pipeline never meet:
-/// what two of them need stands in `mirror-types`.
+/// One row: a package and what it ships of this workspace, each from a row above its own: arrows point up the table
+/// and down the house. What two siblings need stands in `mirror-types`.
 const TABLE: &[(&str, &[&str])] = &[
     ("mirror-types", &[]),
     ("mirror-fs", &[]),
     ("mirror-checksum", &["mirror-types"]),
     ("mirror-tls", &[]),
+    ("mirror-listen", &[]),
+    ("mirror-telemetry", &["mirror-types", "mirror-listen"]),
     ("mirror-index-line", &["mirror-types"]),
     ("mirror-index", &["mirror-types", "mirror-fs", "mirror-tls", "mirror-index-line"]),
     ("mirror-fetch", &["mirror-types", "mirror-checksum", "mirror-tls"]),
@@ -30,14 +32,11 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-telemetry",
         ],
     ),
-    ("mirror-listen", &[]),
-    ("mirror-telemetry", &["mirror-types", "mirror-listen"]),
     (
         "mirror-pipeline",
         &[
             "mirror-types",
             "mirror-checksum",
-            "mirror-fs",
             "mirror-index",
             "mirror-fetch",
             "mirror-store",
@@ -80,22 +79,17 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-repo",
         ],
     ),
-    // Pipeline and extraction only for its tests, which make mirrors.
-    (
-        "serve-mirror",
-        &[
-            "mirror-types",
-            "mirror-cli",
-            "mirror-extract",
-            "mirror-pipeline",
-            "mirror-serve",
-            "mirror-telemetry",
-        ],
-    ),
+    ("serve-mirror", &["mirror-types", "mirror-cli", "mirror-serve", "mirror-telemetry"]),
     ("mirror-archive", &["mirror-types", "mirror-fs"]),
     ("archive-hasher", &["mirror-types", "mirror-archive", "mirror-telemetry", "mirror-cli"]),
     (TESTKIT, &["mirror-types"]),
     ("xtask", &[TESTKIT]),
+];
+
+/// What the tests of a package use beside what it ships.
+const FOR_TESTS: &[(&str, &[&str])] = &[
+    // They make the mirrors that are served.
+    ("serve-mirror", &["mirror-pipeline", "mirror-extract"]),
 ];
 
 /// Blocking code on threads of its own: an executor here would let a slow disk stop the network.
@@ -113,7 +107,7 @@ const BLOCKING: &[&str] = &[
     "mirror-archive",
 ];
 
-/// Each package uses only what its row allows; tests may use the testkit as well.
+/// Each package uses just what its row allows; tests may use the testkit as well.
 pub(crate) fn table(members: &[Member]) -> Vec<String> {
     let is_member = |name: &str| members.iter().any(|member| member.name == name);
     let mut faults = Vec::new();
@@ -126,11 +120,14 @@ pub(crate) fn table(members: &[Member]) -> Vec<String> {
             ));
             continue;
         };
-        for dependency in member.dependencies.iter().filter(|dependency| is_member(&dependency.name)) {
+        let of_tests = FOR_TESTS.iter().find(|(row, _)| row == name).map_or(&[][..], |(_, used)| used);
+        let used = member.dependencies.iter().filter(|dependency| is_member(&dependency.name));
+        for dependency in used {
             let used = dependency.name.as_str();
             // A package turns on features of its own for its tests by depending on itself.
-            let for_tests =
-                dependency.kind == Kind::Dev && name != TESTKIT && (used == TESTKIT || used == name);
+            let for_tests = dependency.kind == Kind::Dev
+                && name != TESTKIT
+                && (used == TESTKIT || used == name || of_tests.contains(&used));
             if !allowed.contains(&used) && !for_tests {
                 let allowed = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(", ") };
                 let kind = kind_name(dependency.kind);
@@ -141,6 +138,34 @@ pub(crate) fn table(members: &[Member]) -> Vec<String> {
         }
     }
     faults
+}
+
+/// Each package uses all that its row allows: what nobody needs any more is taken out.
+pub(crate) fn unused(members: &[Member]) -> Vec<String> {
+    let mut faults = order();
+    for (name, allowed) in TABLE.iter().chain(FOR_TESTS) {
+        let Some(member) = members.iter().find(|member| member.name == *name) else { continue };
+        for package in *allowed {
+            if !member.dependencies.iter().any(|used| used.name == *package) {
+                faults.push(format!(
+                    "the dependency table lets {name} use {package}, which it does not: take it out of \
+                     xtask/src/tidy/edges.rs"
+                ));
+            }
+        }
+    }
+    faults
+}
+
+/// Each row uses only rows above it.
+fn order() -> Vec<String> {
+    let place = |name: &str| TABLE.iter().position(|(row, _)| *row == name);
+    let upward = TABLE.iter().enumerate().flat_map(|(at, (row, allowed))| {
+        allowed.iter().filter(move |used| place(used).is_none_or(|of| of >= at)).map(move |used| {
+            format!("the dependency table lets {row} use {used}, which does not stand above it")
+        })
+    });
+    upward.collect()
 }
 
 /// Packages of blocking code do not ship async libraries. Their tests may use them.
@@ -231,6 +256,33 @@ mod tests {
         let members = [alone("mirror-store"), member("mirror-index", &[("mirror-store", Kind::Dev)])];
         let faults = table(&members);
         assert!(faults[0].contains("as a dev-dependency"), "{faults:?}");
+    }
+
+    #[test]
+    fn what_only_tests_use_is_not_shipped() {
+        let uses = |kind| {
+            let used =
+                [("mirror-pipeline", kind), ("mirror-extract", Kind::Dev), ("mirror-serve", Kind::Normal)];
+            let members = [alone("mirror-pipeline"), alone("mirror-extract"), member("serve-mirror", &used)];
+            table(&members)
+        };
+        assert_eq!(uses(Kind::Dev), [""; 0]);
+        let faults = uses(Kind::Normal);
+        assert!(
+            faults[0].contains("serve-mirror must not have mirror-pipeline as a dependency"),
+            "{faults:?}"
+        );
+    }
+
+    #[test]
+    fn a_permission_that_nobody_needs_is_taken_out() {
+        let faults = unused(&[alone("mirror-checksum")]);
+        assert!(faults[0].contains("lets mirror-checksum use mirror-types, which it does not"), "{faults:?}");
+    }
+
+    #[test]
+    fn the_table_is_in_order() {
+        assert_eq!(order(), [""; 0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use mirror_pipeline::{DownloadOptions, FetchOptions, Layout, NameSet, Outcome, Shard, Storage, Upstream};
+use mirror_pipeline::{DownloadOptions, FetchOptions, Layout, Outcome, Storage, Upstream};
 use mirror_testkit::{Origin, OriginOptions, TestRegistry};
 
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_serve-mirror");
@@ -86,38 +86,15 @@ impl World {
         }
         self.registry.write_index(&index);
         let mut options = DownloadOptions {
-            upstream: Upstream::Local(index),
-            update: None,
-            cargo_locks: Vec::new(),
-            lock_sources: Default::default(),
-            include: NameSet::default(),
-            exclude: NameSet::default(),
-            latest: 0,
-            include_prerelease: false,
             include_yanked: true,
-            shard: Shard::default(),
-            closure: None,
-            with_lockfiles: false,
-            limit: 0,
-            checksums: None,
             crates_base_url: Some(format!("{}/crates", self.origin.base()).into()),
-            offline: false,
-            answers: Default::default(),
-            out: self.path("out"),
             layout: self.layout,
             layout_asked: true,
             manifest: Some(self.path("out.jsonl")),
             storage: self.storage,
             bundles_out: Some(self.path("bundles")),
-            bundle_bytes: 1 << 30,
-            bundle_seal: false,
-            verify_existing: false,
-            prune: None,
-            allow_mass_prune: false,
-            accept_mass_removal: false,
-            acknowledge_gaps: None,
-            dry_run: false,
             fetch: FetchOptions { cacert: Some(self.origin.ca().to_owned()), ..FetchOptions::default() },
+            ..DownloadOptions::new(Upstream::Local(index), self.path("out"))
         };
         change(&mut options);
         let runtime = tokio::runtime::Runtime::new().unwrap();
