@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mirror_archive::{Against, ArchiveError, CreateOptions, Monitor, VerifyOptions};
+use mirror_cli::Program;
 use mirror_telemetry::{ProgressHandle, WorkDone, WorkProgress};
 use mirror_types::ExitStatus;
 
@@ -52,8 +53,8 @@ fn main() -> ExitCode {
             ExitCode::from(status.code())
         }
         Err(error) => {
-            let code = signal.exit_code(error.kind().exit_status());
-            complain(&error.into(), code)
+            let (code, advice) = (signal.exit_code(error.kind().exit_status()), error.advice());
+            mirror_cli::complain(Program::ArchiveHasher, &error.into(), advice, code)
         }
     }
 }
@@ -100,6 +101,6 @@ fn progress(monitor: &Arc<Monitor>, reports: &Reports, terminal: &ProgressHandle
     WorkProgress::start(done, reports.progress_interval, std::io::stderr().is_terminal(), terminal)
 }
 
-fn complain(error: &anyhow::Error, code: impl Into<u8>) -> ExitCode {
-    mirror_cli::complain(env!("CARGO_PKG_NAME"), error, code)
+fn complain(error: &anyhow::Error, status: ExitStatus) -> ExitCode {
+    mirror_cli::complain(Program::ArchiveHasher, error, None, status)
 }

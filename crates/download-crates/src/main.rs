@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use mirror_cli::Watch;
-use mirror_pipeline::{Outcome, PipelineError, StoreError};
+use mirror_cli::{Program, Watch};
+use mirror_pipeline::{Outcome, PipelineError};
 use mirror_telemetry::{Listener, Progress, ProgressHandle, RunStats};
 use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
@@ -78,10 +78,7 @@ fn gaps(flags: &Flags) -> ExitCode {
             mirror_cli::print(&summary::of_gaps(&listed));
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            let status = error.kind().exit_status();
-            complain(&advised(error), status)
-        }
+        Err(error) => fail(error),
     }
 }
 
@@ -107,10 +104,7 @@ fn rebuild(flags: &Flags) -> ExitCode {
             mirror_cli::print(&summary::of_rebuild(&outcome, &options.out));
             ExitCode::from(signal.exit_code(outcome.exit_status()))
         }
-        Err(error) => {
-            let status = error.kind().exit_status();
-            complain(&advised(error), status)
-        }
+        Err(error) => fail(error),
     }
 }
 
@@ -167,27 +161,15 @@ fn finish(result: Result<Outcome, PipelineError>, settings: &Settings, signal: &
             mirror_cli::print(&summary::of(&outcome, &settings.options));
             ExitCode::from(signal.exit_code(outcome.exit_status()))
         }
-        Err(error) => {
-            let status = error.kind().exit_status();
-            complain(&advised(error), status)
-        }
+        Err(error) => fail(error),
     }
 }
 
-/// Adds what only this program can advise.
-fn advised(error: PipelineError) -> anyhow::Error {
-    match error {
-        PipelineError::Store(StoreError::HalfMoved { .. }) => {
-            anyhow::anyhow!("{error}. Run with --rebuild-catalogue, which goes on with that")
-        }
-        PipelineError::Store(StoreError::OtherTree { .. }) => anyhow::anyhow!(
-            "{error}. Choose another --out, or run with --rebuild-catalogue, which moves them to where they belong and \
-             adopts them"
-        ),
-        error => error.into(),
-    }
+fn fail(error: PipelineError) -> ExitCode {
+    let (status, advice) = (error.kind().exit_status(), error.advice());
+    mirror_cli::complain(Program::DownloadCrates, &error.into(), advice, status)
 }
 
 fn complain(error: &anyhow::Error, status: ExitStatus) -> ExitCode {
-    mirror_cli::complain(env!("CARGO_PKG_NAME"), error, status)
+    mirror_cli::complain(Program::DownloadCrates, error, None, status)
 }

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use mirror_cli::Watch;
+use mirror_cli::{Program, Watch};
 use mirror_extract::{ExtractError, ExtractOutcome, ExtractTask};
 use mirror_telemetry::{Progress, ProgressHandle, RunStats};
 use mirror_types::ExitStatus;
@@ -95,8 +95,8 @@ fn finish(result: Result<ExtractOutcome, End>, settings: &Settings, signal: &Wat
             ExitCode::from(signal.exit_code(outcome.exit_status()))
         }
         Err(End::Work(error)) => {
-            let status = error.kind().exit_status();
-            complain(&advised(error), status)
+            let (status, advice) = (error.kind().exit_status(), error.advice());
+            mirror_cli::complain(Program::ExtractBundles, &error.into(), advice, status)
         }
         Err(End::Listing(error)) => {
             let error = anyhow::Error::new(error).context(
@@ -107,17 +107,6 @@ fn finish(result: Result<ExtractOutcome, End>, settings: &Settings, signal: &Wat
     }
 }
 
-/// Says which flag helps, where one does.
-fn advised(error: ExtractError) -> anyhow::Error {
-    let advice = match &error {
-        ExtractError::Pattern { .. } => "--pattern takes a glob such as bundle-00*",
-        ExtractError::NoDirectory { .. } => "--bundles-dir says where the bundles are",
-        ExtractError::NoBundles { .. } => "look at --bundles-dir and --pattern",
-        _ => return error.into(),
-    };
-    anyhow::anyhow!("{:#}; {advice}", anyhow::Error::new(error))
-}
-
 fn complain(error: &anyhow::Error, status: ExitStatus) -> ExitCode {
-    mirror_cli::complain(env!("CARGO_PKG_NAME"), error, status)
+    mirror_cli::complain(Program::ExtractBundles, error, None, status)
 }

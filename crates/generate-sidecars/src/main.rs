@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mirror_cli::Watch;
+use mirror_cli::{Program, Watch};
 use mirror_sidecar::generate::{GenerateError, SidecarOutcome, generate};
 use mirror_telemetry::{Progress, ProgressHandle, RunStats};
 use mirror_types::ExitStatus;
@@ -56,12 +56,12 @@ fn finish(result: Result<SidecarOutcome, GenerateError>, settings: &Settings, si
             ExitCode::from(signal.exit_code(outcome.exit_status()))
         }
         Err(error) => {
-            let status = error.kind().exit_status();
-            complain(&error.into(), status)
+            let (status, advice) = (error.kind().exit_status(), error.advice());
+            mirror_cli::complain(Program::GenerateSidecars, &error.into(), advice, status)
         }
     }
 }
 
 fn complain(error: &anyhow::Error, status: ExitStatus) -> ExitCode {
-    mirror_cli::complain(env!("CARGO_PKG_NAME"), error, status)
+    mirror_cli::complain(Program::GenerateSidecars, error, None, status)
 }

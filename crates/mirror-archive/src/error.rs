@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mirror_types::FaultKind;
+use mirror_types::{Advice, FaultKind};
 
 use crate::names::shown;
 
@@ -108,6 +108,24 @@ impl ArchiveError {
 
     pub(crate) fn changed(path: &[u8], how: &'static str) -> Self {
         Self::Changed { path: path.to_vec(), how }
+    }
+
+    /// Returns what a person can do about it, beside what the error says.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Special { .. } => Some(Advice::AnotherInput),
+            Self::Locked(_) => Some(Advice::NameTheOutputs),
+            Self::Usage(_)
+            | Self::Input { .. }
+            | Self::Changed { .. }
+            | Self::Io { .. }
+            | Self::Key(_)
+            | Self::Inventory { .. }
+            | Self::Strange(_)
+            | Self::Interrupted
+            | Self::Internal(_) => None,
+        }
     }
 }
 

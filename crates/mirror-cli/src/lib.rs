@@ -1,12 +1,14 @@
-//! What the programs share between a command line and an exit code: arguments, reports, signals, last words.
+//! What the programs share between a command line and an exit code: arguments, reports, signals, hints, last words.
 
 mod args;
+mod hints;
 mod repeats;
 mod reports;
 mod signals;
 mod terminal;
 
 pub use args::{duration, flags, parse};
+pub use hints::{Program, check_hints, hint};
 pub use repeats::check_repeats;
 pub use reports::{LogFlags, LogFormat, LogLevel};
 pub use signals::{Watch, watch};

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use mirror_repo::RepoError;
 use mirror_store::StoreError;
-use mirror_types::{FaultKind, Printable};
+use mirror_types::{Advice, FaultKind, Printable};
 
 /// Why bundles could not be read, or a mirror could not be made of them.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,19 @@ impl ExtractError {
             Self::Store(error) => error.kind(),
             Self::Repo(error) => error.kind(),
             Self::Internal(_) => FaultKind::Internal,
+        }
+    }
+
+    /// Returns what a person can do about it, beside what the error says.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Pattern { .. } => Some(Advice::PatternOfBundles),
+            Self::NoDirectory { .. } => Some(Advice::NameTheBundles),
+            Self::NoBundles { .. } => Some(Advice::NameTheBundlesOrPattern),
+            Self::Store(error) => error.advice(),
+            Self::Repo(error) => error.advice(),
+            Self::Internal(_) => None,
         }
     }
 }

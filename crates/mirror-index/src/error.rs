@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use mirror_types::Advice;
+
 use crate::sparse::ConfigError;
 
 /// Why an index could not be read.
@@ -54,6 +56,21 @@ pub enum IndexError {
         /// The reason.
         reason: String,
     },
+}
+
+impl IndexError {
+    /// Returns what a person can do about it, beside what the error says.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Missing { .. } => Some(Advice::NameTheIndex),
+            Self::NotAnIndex { .. }
+            | Self::Io { .. }
+            | Self::Config { .. }
+            | Self::Unreadable { .. }
+            | Self::Git { .. } => None,
+        }
+    }
 }
 
 /// Why a lockfile could not be used.

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use mirror_types::{FaultKind, MirrorId, StoreId, disk_advice};
+use mirror_types::{Advice, FaultKind, MirrorId, StoreId, disk_advice};
 use rusqlite::ErrorCode;
 
 /// Why manifest or catalogue could not be used.
@@ -189,6 +189,29 @@ impl ManifestError {
             Self::Catalogue { source, .. } if is_damage(source) => FaultKind::Integrity,
             Self::Catalogue { .. } => FaultKind::Storage,
             Self::UnknownStore { .. } => FaultKind::Internal,
+        }
+    }
+
+    /// Returns what a person can do about it, beside what the error says.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::NotAManifest { .. } | Self::OthersManifest { .. } | Self::Busy { .. } => {
+                Some(Advice::NameTheManifest)
+            }
+            Self::Io { source, .. } | Self::Lines { source, .. }
+                if source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
+            {
+                Some(Advice::AnotherRoot)
+            }
+            Self::BadLine { .. } | Self::BadLines { .. } => Some(Advice::VerifyExisting),
+            Self::Catalogue { source, .. } if is_damage(source) => Some(Advice::RebuildCatalogue),
+            Self::DamagedCatalogue { .. } | Self::NewerCatalogue { .. } => Some(Advice::RebuildCatalogue),
+            Self::Io { .. }
+            | Self::Lines { .. }
+            | Self::Strange { .. }
+            | Self::Catalogue { .. }
+            | Self::UnknownStore { .. } => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use mirror_types::FaultKind;
+use mirror_types::{Advice, FaultKind};
+
 /// Why a run could not go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -119,6 +120,27 @@ impl PipelineError {
             Self::Repo(error) => error.kind(),
             Self::Manifest(error) => error.kind(),
             Self::Internal(_) => FaultKind::Internal,
+        }
+    }
+
+    /// Returns what a person can do about it, beside what the error says.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Index(error) => error.advice(),
+            Self::Update(error) => error.advice(),
+            Self::Store(error) => error.advice(),
+            Self::Repo(error) => error.advice(),
+            Self::Manifest(error) => error.advice(),
+            Self::BundlesMissing { .. } | Self::OtherBundles { .. } => Some(Advice::FindOrForgetBundles),
+            Self::BundleDamaged { .. } => Some(Advice::ForgetTheBundle),
+            Self::Usage(_)
+            | Self::Read { .. }
+            | Self::Config(_)
+            | Self::FetchSetup(_)
+            | Self::Origin(_)
+            | Self::Spool(_)
+            | Self::Internal(_) => None,
         }
     }
 }

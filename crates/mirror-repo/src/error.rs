@@ -1,8 +1,9 @@
+use std::fmt;
 use std::path::PathBuf;
 
 use mirror_manifest::ManifestError;
 use mirror_store::StoreError;
-use mirror_types::FaultKind;
+use mirror_types::{Advice, FaultKind};
 
 /// Why a mirror could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +51,8 @@ pub enum RepoError {
         root: PathBuf,
         /// The mirror that it was copied from.
         original: PathBuf,
-        /// `manifest` or `directory of bundles`.
-        what: &'static str,
+        /// What lies there.
+        what: SharedPlace,
         /// The place that both name.
         path: PathBuf,
     },
@@ -124,6 +125,33 @@ pub enum RepoError {
     Random(String),
 }
 
+/// What a mirror and its copy would both write into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SharedPlace {
+    /// The manifest.
+    Manifest,
+    /// The directory of the bundles.
+    Bundles,
+}
+
+impl SharedPlace {
+    fn advice(self) -> Advice {
+        match self {
+            Self::Manifest => Advice::NameTheManifest,
+            Self::Bundles => Advice::AnotherBundlesDirectory,
+        }
+    }
+}
+
+impl fmt::Display for SharedPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Manifest => "manifest",
+            Self::Bundles => "directory of bundles",
+        })
+    }
+}
+
 impl RepoError {
     /// Returns what kind of fault this is.
     #[must_use]
@@ -143,6 +171,18 @@ impl RepoError {
             }
             Self::Internal(_) => FaultKind::Internal,
             Self::Io { .. } | Self::Random(_) => FaultKind::Storage,
+        }
+    }
+
+    /// Returns what a person can do about it, beside what the error says.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Store(error) => error.advice(),
+            Self::Manifest(error) => error.advice(),
+            Self::OthersManifest { .. } | Self::ManifestGone { .. } => Some(Advice::NameTheManifest),
+            Self::SharedWithOriginal { what, .. } => Some(what.advice()),
+            Self::NotText { .. } | Self::Io { .. } | Self::Random(_) => None,
         }
     }
 }

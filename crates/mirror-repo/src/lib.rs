@@ -37,7 +37,7 @@ mod writer;
 
 pub use bundles::check_bundles;
 pub use change_detector::MirrorState;
-pub use error::RepoError;
+pub use error::{RepoError, SharedPlace};
 pub use gaps::{Gap, ListedGap, acknowledge_gaps, list_gaps, parse_gaps};
 pub use listing::Listing;
 pub use mirror::{Located, Mirror};

@@ -6,7 +6,7 @@ use mirror_manifest::{Catalogue, ManifestError, ManifestShape, manifest_shape};
 use mirror_store::MirrorRecord;
 use mirror_types::MirrorId;
 
-use crate::error::RepoError;
+use crate::error::{RepoError, SharedPlace};
 use crate::open::OpenOptions;
 use crate::path::{placed, real};
 use crate::survey::{Claimant, Survey, survey};
@@ -118,7 +118,7 @@ impl Resolver<'_> {
     fn given(&self, path: &Path, original: Option<&Original>) -> Result<Resolved, RepoError> {
         let remembered = self.remembered();
         if remembered.as_deref() == Some(path) {
-            self.not_shared(path, "manifest", original)?;
+            self.not_shared(path, SharedPlace::Manifest, original)?;
             // The one that is opened is held against this mirror once more.
             return Ok(self.stays(path));
         }
@@ -137,7 +137,7 @@ impl Resolver<'_> {
     /// Finds the manifest when none was named.
     fn found(&self, original: Option<&Original>) -> Result<Resolved, RepoError> {
         if let Some(path) = self.remembered() {
-            self.not_shared(&path, "manifest", original)?;
+            self.not_shared(&path, SharedPlace::Manifest, original)?;
             if !path.exists() && !path.parent().is_some_and(Path::is_dir) {
                 return Err(RepoError::ManifestGone { root: self.options.root.clone(), path });
             }
@@ -239,7 +239,7 @@ impl Resolver<'_> {
         if let Some(text) = self.record.and_then(|record| record.bundles.as_deref()) {
             let path = placed(self.root, text);
             if self.options.writes_bundles {
-                self.not_shared(&path, "directory of bundles", original)?;
+                self.not_shared(&path, SharedPlace::Bundles, original)?;
             }
             return Ok(Some(path));
         }
@@ -254,7 +254,7 @@ impl Resolver<'_> {
     fn not_shared(
         &self,
         path: &Path,
-        what: &'static str,
+        what: SharedPlace,
         original: Option<&Original>,
     ) -> Result<(), RepoError> {
         match original {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use mirror_manifest::ManifestError;
 use mirror_repo::RepoError;
 use mirror_store::StoreError;
-use mirror_types::FaultKind;
+use mirror_types::{Advice, FaultKind};
 
 /// Why a mirror cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,19 @@ impl ServeError {
             Self::Store(error) => error.kind(),
             Self::Listen { .. } => FaultKind::Storage,
             Self::Internal(_) => FaultKind::Internal,
+        }
+    }
+
+    /// Returns what a person can do about it, beside what the error says.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::NoMirror { .. } => Some(Advice::MakeTheMirror),
+            Self::NoBundles { .. } => Some(Advice::NameTheBundles),
+            Self::Manifest(error) => error.advice(),
+            Self::Repo(error) => error.advice(),
+            Self::Store(error) => error.advice(),
+            Self::Tls { .. } | Self::Usage(_) | Self::Listen { .. } | Self::Internal(_) => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mirror_types::{FaultKind, Layout, MirrorId, Printable, ReleaseId, disk_advice};
+use mirror_types::{Advice, FaultKind, Layout, MirrorId, Printable, ReleaseId, disk_advice};
 
 use mirror_fs::{FileError, NotPlain};
 
@@ -167,6 +167,30 @@ impl StoreError {
             | Self::BodySize { .. }
             | Self::ReadOnly { .. }
             | Self::BatchOpen { .. } => FaultKind::Internal,
+        }
+    }
+
+    /// Returns what a person can do about it, beside what the error says.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Locked { .. } => Some(Advice::AnotherRoot),
+            Self::LayoutMismatch { .. } => Some(Advice::KeepTheLayout),
+            Self::OtherTree { .. } => Some(Advice::AdoptReleases),
+            Self::HalfMoved { .. } => Some(Advice::FinishAdopting),
+            Self::OthersBundles { .. } => Some(Advice::AnotherBundlesDirectory),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                Some(Advice::AnotherRoot)
+            }
+            Self::BadRecord { .. }
+            | Self::Strange { .. }
+            | Self::UnsafePath { .. }
+            | Self::Bundle { .. }
+            | Self::OtherStore { .. }
+            | Self::BodySize { .. }
+            | Self::ReadOnly { .. }
+            | Self::BatchOpen { .. }
+            | Self::Io { .. } => None,
         }
     }
 }

@@ -9,9 +9,11 @@
 //! - [`Location`], [`Locations`]: where the bytes of a release are held.
 //! - [`Address`]: an address that may carry a secret, and does not show it.
 //! - [`FaultKind`], [`ExitStatus`]: what went wrong, and how a program ends.
+//! - [`Advice`]: what a person can do about it.
 //! - [`upstream`]: the product's defaults for the registry that it mirrors.
 
 mod address;
+mod advice;
 mod bundle_number;
 mod fault;
 mod layout;
@@ -24,6 +26,7 @@ mod text;
 pub mod upstream;
 
 pub use address::{Address, redacted};
+pub use advice::Advice;
 pub use bundle_number::BundleNumber;
 pub use fault::{ExitStatus, FailedRecord, FaultKind, KEPT_FAILURES};
 pub use layout::{Layout, UnknownLayout, index_path, index_prefix};

@@ -233,6 +233,12 @@ mod tests {
     }
 
     #[test]
+    fn hints_name_flags_that_are_there() {
+        let named = mirror_cli::check_hints::<Flags>(mirror_cli::Program::ServeMirror).unwrap();
+        assert!(named > 1, "{named} flags");
+    }
+
+    #[test]
     fn the_command_line_is_sound() {
         use clap::CommandFactory as _;
         Flags::command().debug_assert();

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use mirror_serve::{ExportOutcome, ServeError, Server};
+use mirror_cli::Program;
+use mirror_serve::{ExportOutcome, Mirror, ServeError, Server};
 use mirror_telemetry::{LogOptions, ProgressHandle};
 use mirror_types::{ExitStatus, FaultKind};
 use tokio_util::sync::CancellationToken;
@@ -45,10 +46,7 @@ fn export(flags: &Export) -> ExitCode {
             mirror_cli::print(&summary::exported(&outcome, &options));
             ExitCode::from(signal.exit_code(exported(&outcome)))
         }
-        Err(error) => {
-            let status = error.kind().exit_status();
-            complain(&error.into(), status)
-        }
+        Err(error) => fail(error),
     }
 }
 
@@ -77,8 +75,11 @@ fn examine(flags: &Doctor) -> ExitCode {
             ExitCode::from(if is_bad { ExitStatus::Records } else { ExitStatus::Complete }.code())
         }
         Err(error) => {
-            let kind = error.downcast_ref().map_or(FaultKind::Internal, ServeError::kind);
-            complain(&error, kind.exit_status())
+            let (kind, advice) = match error.downcast_ref::<ServeError>() {
+                Some(error) => (error.kind(), error.advice()),
+                None => (FaultKind::Internal, None),
+            };
+            mirror_cli::complain(Program::ServeMirror, &error, advice, kind.exit_status())
         }
     }
 }
@@ -115,10 +116,7 @@ fn serve(flags: &Serve) -> ExitCode {
     runtime.shutdown_background();
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let status = error.kind().exit_status();
-            complain(&error.into(), status)
-        }
+        Err(error) => fail(error),
     }
 }
 
@@ -144,6 +142,11 @@ fn log(options: &LogOptions) -> anyhow::Result<mirror_telemetry::Logging> {
     Ok(mirror_telemetry::init_logging(options, &ProgressHandle::new())?)
 }
 
+fn fail(error: ServeError) -> ExitCode {
+    let (status, advice) = (error.kind().exit_status(), error.advice());
+    mirror_cli::complain(Program::ServeMirror, &error.into(), advice, status)
+}
+
 fn complain(error: &anyhow::Error, status: ExitStatus) -> ExitCode {
-    mirror_cli::complain("serve-mirror", error, status)
+    mirror_cli::complain(Program::ServeMirror, error, None, status)
 }

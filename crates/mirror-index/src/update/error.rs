@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use mirror_types::{CLIPPED_MESSAGE_BYTES, FaultKind, clipped};
+use mirror_types::{Advice, CLIPPED_MESSAGE_BYTES, FaultKind, clipped};
 
 /// Why an index could not be cloned or updated.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,20 @@ impl UpdateError {
     pub(crate) fn git<E: std::fmt::Display>(doing: &'static str, dir: &Path) -> impl FnOnce(E) -> Self {
         let dir = dir.to_owned();
         move |error| Self::Repository { doing, dir, reason: one_line(&error.to_string()) }
+    }
+
+    /// Returns what a person can do about it, beside what the error says.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Locked { .. } => Some(Advice::SkipIndexUpdate),
+            Self::Origin { .. } => Some(Advice::AnotherRemoteOrNoUpdate),
+            Self::Refused { .. }
+            | Self::Storage { .. }
+            | Self::Unstorable { .. }
+            | Self::Repository { .. }
+            | Self::Stopped => None,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use mirror_index::IndexError;
 use mirror_index::sparse::ConfigError;
 use mirror_repo::RepoError;
 use mirror_store::StoreError;
-use mirror_types::FaultKind;
+use mirror_types::{Advice, FaultKind};
 
 /// Why sidecars could not be generated.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,17 @@ impl GenerateError {
             Self::Store(error) => error.kind(),
             Self::Repo(error) => error.kind(),
             Self::Internal(_) => FaultKind::Internal,
+        }
+    }
+
+    /// Returns what a person can do about it, beside what the error says.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Index(error) => error.advice(),
+            Self::Store(error) => error.advice(),
+            Self::Repo(error) => error.advice(),
+            Self::Usage(_) | Self::Read { .. } | Self::Config(_) | Self::Internal(_) => None,
         }
     }
 }

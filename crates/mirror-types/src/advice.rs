@@ -1,0 +1,106 @@
+/// Defines the enum together with the list of its variants, so that neither lacks one of the other's.
+macro_rules! advice {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// What a person can do about an error, beside what the error says itself. Libraries return it from
+        /// `advice()` of their errors and name no flag; a program puts it into words with flags of its own.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Advice {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Advice {
+            /// Every advice there is, in the order of their definition.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+advice! {
+    /// Use another directory for the mirror.
+    AnotherRoot,
+    /// Leave the layout to the mirror, which remembers its own; or use another directory.
+    KeepTheLayout,
+    /// Use another directory; or rebuild the catalogue, which moves the releases to where a mirror keeps them.
+    AdoptReleases,
+    /// Rebuild the catalogue, which goes on moving releases where it was stopped.
+    FinishAdopting,
+    /// Make the mirror first.
+    MakeTheMirror,
+    /// Name the mirror's own manifest, or a file that is not there yet.
+    NameTheManifest,
+    /// Make the catalogue again from the manifest, the bundles and the files.
+    RebuildCatalogue,
+    /// Hash again what is held, and read the whole index again.
+    VerifyExisting,
+    /// Say where the mirror's bundles are.
+    NameTheBundles,
+    /// Say where the mirror's bundles are; or, when they are gone for good, rebuild the catalogue without them.
+    FindOrForgetBundles,
+    /// Rebuild the catalogue after the damaged bundle was moved away.
+    ForgetTheBundle,
+    /// Give the mirror a directory of its own for its bundles.
+    AnotherBundlesDirectory,
+    /// Give a glob for the names of bundles.
+    PatternOfBundles,
+    /// Name another directory of bundles, or another pattern of their names.
+    NameTheBundlesOrPattern,
+    /// Name the index.
+    NameTheIndex,
+    /// Name another path for the index, or use what is there without an update.
+    AnotherIndexOrNoUpdate,
+    /// Name another path for the index: where nothing is, a bare clone is made.
+    AnotherIndex,
+    /// Use the index as it is, without an update.
+    SkipIndexUpdate,
+    /// Name the remote that the index is fetched from.
+    NameTheRemote,
+    /// Name another remote, or use the index as it is.
+    AnotherRemoteOrNoUpdate,
+    /// Name the registry.
+    NameTheRegistry,
+    /// Name the address that crates are downloaded from.
+    NameTheDownloads,
+    /// Name the crates one by one, or use an index that lists them.
+    NameCrates,
+    /// Ask the network.
+    RunOnline,
+    /// Run in earnest, not dry.
+    RunInEarnest,
+    /// Either include yanked releases or remove them.
+    IncludeOrPruneYanked,
+    /// Name another directory to archive.
+    AnotherInput,
+    /// Name another directory for the outputs.
+    AnotherOutputDirectory,
+    /// Choose how the outputs are called.
+    NameTheOutputs,
+    /// Name the inventory.
+    NameTheInventory,
+    /// Name the tar.
+    NameTheTar,
+    /// Compare with the directory; there is no tar to compare with.
+    CompareTheDirectory,
+    /// Name the public key of the sender, or skip the signature.
+    NameThePublicKeyOrSkip,
+    /// Name the public key of the sender.
+    NameThePublicKey,
+    /// Give the passphrase of the private key.
+    GivePassphrase,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_list_has_every_advice_once() {
+        assert_eq!(Advice::ALL.iter().collect::<HashSet<_>>().len(), Advice::ALL.len());
+        assert_eq!(
+            (Advice::ALL[0], Advice::ALL.len()),
+            (Advice::AnotherRoot, Advice::GivePassphrase as usize + 1)
+        );
+    }
+}
