@@ -78,7 +78,10 @@ fn carry_out(order: &Order, monitor: &Monitor) -> Result<(String, ExitStatus), A
         }
         Order::Verify(options) => {
             let verified = mirror_archive::verify(options, monitor, &mut |finding| {
-                mirror_cli::print(&format!("{finding}\n"));
+                let hint =
+                    finding.advice().and_then(|advice| mirror_cli::hint(advice, Program::ArchiveHasher));
+                let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+                mirror_cli::print(&format!("{finding}{hint}\n"));
             })?;
             let compared = !matches!(options.against, Against::Nothing);
             let text = summary::verified(&verified, compared, begun.elapsed());

@@ -8,7 +8,7 @@ use sha2::Digest as _;
 
 use crate::engine;
 use crate::entry::Entry;
-use crate::error::ArchiveError;
+use crate::error::{ArchiveError, Given};
 use crate::hashes::HashKind;
 use crate::inventory::{Head, TarFacts, date, insert_signature, write_toml, write_yaml};
 use crate::monitor::Monitor;
@@ -120,9 +120,9 @@ impl Targets {
 /// # Errors
 /// See [`ArchiveError`]; nothing was published then, unless publishing itself failed.
 pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, ArchiveError> {
-    let dir = options.dir.canonicalize().map_err(ArchiveError::input("opening --dir", &options.dir))?;
+    let dir = options.dir.canonicalize().map_err(ArchiveError::open(Given::Directory, &options.dir))?;
     if !dir.is_dir() {
-        return Err(ArchiveError::Usage(format!("--dir {} is no directory", options.dir.display())));
+        return Err(ArchiveError::WrongKind { given: Given::Directory, path: options.dir.clone() });
     }
     let targets = targets(options, &dir)?;
     let given = given_signer(options)?;
@@ -165,10 +165,7 @@ fn survey(
     let (files, bytes) = walk::survey(dir, |path| {
         monitor.check()?;
         if options.tar && path == toml.as_bytes() {
-            return Err(ArchiveError::Usage(format!(
-                "the directory holds a {}, and so will the tar: choose another --out-prefix",
-                shown(path)
-            )));
+            return Err(ArchiveError::NameTaken { name: shown(path) });
         }
         Ok(())
     })?;
@@ -230,12 +227,10 @@ fn targets(options: &CreateOptions, dir: &Path) -> Result<Targets, ArchiveError>
         None => match dir.file_name().map(|name| name.to_str()) {
             Some(Some(name)) => name.to_owned(),
             Some(None) => {
-                return Err(ArchiveError::Usage(
-                    "the name of the directory is not UTF-8: give --out-prefix".to_owned(),
-                ));
+                return Err(ArchiveError::Unnamed { why: "the name of the directory is not UTF-8" });
             }
             None => {
-                return Err(ArchiveError::Usage("the directory has no name: give --out-prefix".to_owned()));
+                return Err(ArchiveError::Unnamed { why: "the directory has no name" });
             }
         },
     };
@@ -246,28 +241,18 @@ fn targets(options: &CreateOptions, dir: &Path) -> Result<Targets, ArchiveError>
         || prefix.starts_with("..")
         || prefix == "."
     {
-        return Err(ArchiveError::Usage(format!(
-            "--out-prefix {prefix:?} is no plain file name of at most 200 bytes"
-        )));
+        return Err(ArchiveError::BadName { name: prefix });
     }
     let directory = match &options.out_dir {
         Some(directory) => directory.clone(),
-        None => dir.parent().map(Path::to_owned).ok_or_else(|| {
-            ArchiveError::Usage(
-                "there is nothing beside the root of the file system: give --out-dir".to_owned(),
-            )
-        })?,
+        None => dir.parent().map(Path::to_owned).ok_or(ArchiveError::NothingBeside)?,
     };
     // Before it is made: its nearest parent that is there tells where it will be.
     let mut there = std::path::absolute(&directory).map_err(ArchiveError::input("finding", &directory))?;
     while !there.exists() && there.pop() {}
     let real = there.canonicalize().map_err(ArchiveError::input("finding", &there))?;
     if real.starts_with(dir) {
-        return Err(ArchiveError::Usage(format!(
-            "--out-dir {} lies inside --dir, so the outputs would become part of what is archived: choose a \
-             directory outside",
-            directory.display()
-        )));
+        return Err(ArchiveError::OutputInside(directory));
     }
     Ok(Targets { directory, prefix })
 }
@@ -441,7 +426,7 @@ fn publish_all(
     let own_public = targets.path("public.asc");
     if key.as_ref().is_some_and(|key| key.own.is_none()) && own_public.exists() {
         notes.push(format!(
-            "{} belongs to an earlier run, not to the key that signed; receivers need the public key of --gpgkey",
+            "{} belongs to an earlier run, not to the key that signed; receivers need the public key of that one",
             own_public.display()
         ));
     }

@@ -9,10 +9,72 @@ use crate::names::shown;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
-    /// What was asked for makes no sense.
-    #[error("{0}")]
-    Usage(String),
-    /// A file that was named is not there, or is not what it should be.
+    /// A word is the name of no digest; the message lists those that there are.
+    #[error("{word:?} is no digest; there are {known}, and `all`")]
+    UnknownDigest {
+        /// The word.
+        word: String,
+        /// The names of all digests.
+        known: String,
+    },
+    /// What was named is of another kind than it must be; name another one.
+    #[error("{} is no {}", path.display(), given.expected())]
+    WrongKind {
+        /// What was named.
+        given: Given,
+        /// Its path.
+        path: PathBuf,
+    },
+    /// What was named cannot be opened; look at its path and who may read it, or name another one.
+    #[error("opening the {} {}", given.name(), path.display())]
+    Open {
+        /// What was named.
+        given: Given,
+        /// Its path.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The outputs have no name, because the directory has none that they can share; name them.
+    #[error("{why}, so the outputs need a name of their own")]
+    Unnamed {
+        /// Why.
+        why: &'static str,
+    },
+    /// The outputs cannot have this name; choose another.
+    #[error("{name:?} is no name for the outputs: that is a plain file name of at most 200 bytes")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// The tar would hold two files of one name; choose another name for the outputs.
+    #[error("the directory holds a {name}, and so will the tar")]
+    NameTaken {
+        /// The name, printable.
+        name: String,
+    },
+    /// The outputs stand beside the directory, and nothing can stand beside the root; name another directory for them.
+    #[error(
+        "there is nothing beside the root of the file system, so the outputs need a directory of their own"
+    )]
+    NothingBeside,
+    /// The outputs would become part of what is archived; choose a directory outside.
+    #[error(
+        "{} lies inside the directory that is archived, so the outputs would become part of it: choose a directory \
+         outside",
+        .0.display()
+    )]
+    OutputInside(PathBuf),
+    /// The inventory is signed, and the key to check it by is not there; get it from the sender.
+    #[error("the inventory says that it is signed by {fingerprint}, and the public key of that is not there")]
+    NoPublicKey {
+        /// What the inventory says, printable.
+        fingerprint: String,
+    },
+    /// There is no tar that the inventory describes; compare with the directory.
+    #[error("the inventory was made without a tar")]
+    NoTar,
+    /// A file that was named is not there, or is not what it should be; look at its path and who may read it.
     #[error("{what} {}", path.display())]
     Input {
         /// What was to be done with it.
@@ -22,9 +84,9 @@ pub enum ArchiveError {
         /// The reason.
         source: io::Error,
     },
-    /// Something that is neither file, directory nor symbolic link.
+    /// Something that is neither file, directory nor symbolic link; remove it, or archive another directory.
     #[error(
-        "{} is a {kind}; only files, directories and symbolic links can be archived: remove it or choose another --dir",
+        "{} is a {kind}; only files, directories and symbolic links can be archived: remove it",
         shown(path)
     )]
     Special {
@@ -33,7 +95,7 @@ pub enum ArchiveError {
         /// What it is.
         kind: &'static str,
     },
-    /// Something changed or vanished while it was being read.
+    /// Something changed or vanished while it was being read; run again when nobody writes there.
     #[error(
         "{} {how} while it was being read; nothing was published, run again when nobody writes there",
         shown(path)
@@ -44,7 +106,7 @@ pub enum ArchiveError {
         /// What was noticed.
         how: &'static str,
     },
-    /// Reading or writing failed.
+    /// Reading or writing failed; the source says why.
     #[error("{what} {}", shown(path))]
     Io {
         /// What was being done.
@@ -54,10 +116,21 @@ pub enum ArchiveError {
         /// The reason.
         source: io::Error,
     },
-    /// A key could not be read, unlocked or used.
+    /// A key cannot be used; the message says what is wrong with it.
     #[error("{0}")]
     Key(String),
-    /// The inventory is not one, or is damaged.
+    /// The private key is locked; give its passphrase.
+    #[error("{} needs a passphrase", .0.display())]
+    LockedKey(PathBuf),
+    /// OpenPGP refused; the source says why.
+    #[error("{what}")]
+    OpenPgp {
+        /// What failed.
+        what: String,
+        /// The reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The inventory is not one, or is damaged; take another copy of it.
     #[error("the inventory is damaged, or not one of ours: line {line}: {why}")]
     Inventory {
         /// Counted from 1.
@@ -65,18 +138,55 @@ pub enum ArchiveError {
         /// What is wrong.
         why: String,
     },
-    /// Another run writes the same outputs.
-    #[error("another run holds {}; wait for it, or choose another --out-prefix", .0.display())]
+    /// Another run writes the same outputs; wait for it, or choose another name for these.
+    #[error("another run holds {}; wait for it", .0.display())]
     Locked(PathBuf),
-    /// Something other than a regular file stands where the lock of the outputs belongs.
+    /// Something other than a regular file stands where the lock of the outputs belongs; remove it.
     #[error("{} is not a regular file; remove it", .0.display())]
     Strange(PathBuf),
     /// The caller asked to stop.
     #[error("stopped before the end; nothing was published")]
     Interrupted,
-    /// A fault of this program.
+    /// A fault of this program; report it.
     #[error("internal error: {0}")]
     Internal(&'static str),
+}
+
+/// What a caller names for an archive to be made or checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// The directory.
+    Directory,
+    /// The tar.
+    Tar,
+    /// The inventory.
+    Inventory,
+}
+
+impl Given {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::Tar => "tar",
+            Self::Inventory => "inventory",
+        }
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::Tar => "file, as a tar is one",
+            Self::Inventory => "file, as an inventory is one",
+        }
+    }
+
+    fn advice(self) -> Advice {
+        match self {
+            Self::Directory => Advice::AnotherInput,
+            Self::Tar => Advice::NameTheTar,
+            Self::Inventory => Advice::NameTheInventory,
+        }
+    }
 }
 
 impl ArchiveError {
@@ -85,7 +195,21 @@ impl ArchiveError {
     pub fn kind(&self) -> FaultKind {
         match self {
             Self::Internal(_) => FaultKind::Internal,
-            Self::Usage(_) | Self::Input { .. } | Self::Special { .. } | Self::Key(_) => FaultKind::Usage,
+            Self::UnknownDigest { .. }
+            | Self::WrongKind { .. }
+            | Self::Open { .. }
+            | Self::Unnamed { .. }
+            | Self::BadName { .. }
+            | Self::NameTaken { .. }
+            | Self::NothingBeside
+            | Self::OutputInside(_)
+            | Self::NoPublicKey { .. }
+            | Self::NoTar
+            | Self::Input { .. }
+            | Self::Special { .. }
+            | Self::Key(_)
+            | Self::LockedKey(_)
+            | Self::OpenPgp { .. } => FaultKind::Usage,
             Self::Changed { .. } | Self::Inventory { .. } | Self::Strange(_) => FaultKind::Integrity,
             Self::Io { .. } => FaultKind::Storage,
             Self::Locked(_) => FaultKind::Locked,
@@ -106,6 +230,19 @@ impl ArchiveError {
         move |source| Self::Input { what, path: path.to_owned(), source }
     }
 
+    /// Says that what was named cannot be opened.
+    pub(crate) fn open(given: Given, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Open { given, path: path.to_owned(), source }
+    }
+
+    /// Says that OpenPGP refused.
+    pub(crate) fn pgp<E>(what: impl Into<String>) -> impl FnOnce(E) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        move |error| Self::OpenPgp { what: what.into(), source: Box::new(error) }
+    }
+
     pub(crate) fn changed(path: &[u8], how: &'static str) -> Self {
         Self::Changed { path: path.to_vec(), how }
     }
@@ -114,10 +251,17 @@ impl ArchiveError {
     #[must_use]
     pub fn advice(&self) -> Option<Advice> {
         match self {
+            Self::WrongKind { given, .. } | Self::Open { given, .. } => Some(given.advice()),
             Self::Special { .. } => Some(Advice::AnotherInput),
-            Self::Locked(_) => Some(Advice::NameTheOutputs),
-            Self::Usage(_)
+            Self::Unnamed { .. } | Self::BadName { .. } => Some(Advice::NameTheOutputs),
+            Self::Locked(_) | Self::NameTaken { .. } => Some(Advice::RenameTheOutputs),
+            Self::NothingBeside | Self::OutputInside(_) => Some(Advice::AnotherOutputDirectory),
+            Self::NoPublicKey { .. } => Some(Advice::NameThePublicKeyOrSkip),
+            Self::NoTar => Some(Advice::CompareTheDirectory),
+            Self::LockedKey(_) => Some(Advice::GivePassphrase),
+            Self::UnknownDigest { .. }
             | Self::Input { .. }
+            | Self::OpenPgp { .. }
             | Self::Changed { .. }
             | Self::Io { .. }
             | Self::Key(_)
@@ -138,7 +282,10 @@ mod tests {
         let io = || io::Error::other("x");
         let table = [
             (ArchiveError::Internal("x"), FaultKind::Internal),
-            (ArchiveError::Usage("x".to_owned()), FaultKind::Usage),
+            (ArchiveError::BadName { name: "x".to_owned() }, FaultKind::Usage),
+            (ArchiveError::open(Given::Tar, Path::new("p"))(io()), FaultKind::Usage),
+            (ArchiveError::LockedKey("p".into()), FaultKind::Usage),
+            (ArchiveError::pgp("x")(io()), FaultKind::Usage),
             (ArchiveError::Input { what: "x", path: "p".into(), source: io() }, FaultKind::Usage),
             (ArchiveError::Special { path: b"p".to_vec(), kind: "fifo" }, FaultKind::Usage),
             (ArchiveError::Key("x".to_owned()), FaultKind::Usage),
@@ -152,6 +299,33 @@ mod tests {
         for (error, kind) in table {
             assert_eq!(error.kind(), kind, "{error:?}");
         }
+    }
+
+    #[test]
+    fn what_can_be_done_is_a_value() {
+        let path = || PathBuf::from("p");
+        let table = [
+            (ArchiveError::WrongKind { given: Given::Directory, path: path() }, Some(Advice::AnotherInput)),
+            (ArchiveError::open(Given::Tar, &path())(io::Error::other("x")), Some(Advice::NameTheTar)),
+            (ArchiveError::Unnamed { why: "x" }, Some(Advice::NameTheOutputs)),
+            (ArchiveError::Locked(path()), Some(Advice::RenameTheOutputs)),
+            (ArchiveError::OutputInside(path()), Some(Advice::AnotherOutputDirectory)),
+            (ArchiveError::NoPublicKey { fingerprint: "x".to_owned() }, Some(Advice::NameThePublicKeyOrSkip)),
+            (ArchiveError::NoTar, Some(Advice::CompareTheDirectory)),
+            (ArchiveError::LockedKey(path()), Some(Advice::GivePassphrase)),
+            (ArchiveError::Interrupted, None),
+        ];
+        for (error, advice) in table {
+            assert_eq!(error.advice(), advice, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_cause_is_kept_and_said_once() {
+        let error = ArchiveError::pgp("signing failed")(io::Error::other("no way"));
+        assert_eq!(error.to_string(), "signing failed");
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(source.as_deref(), Some("no way"));
     }
 
     #[test]

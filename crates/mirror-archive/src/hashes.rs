@@ -85,7 +85,7 @@ impl HashKind {
     /// for all, `none` for none.
     ///
     /// # Errors
-    /// [`ArchiveError::Usage`] names the first word that is no key.
+    /// [`ArchiveError::UnknownDigest`] names the first word that is no key.
     pub fn parse_list(list: &str) -> Result<Vec<Self>, ArchiveError> {
         let mut kinds = Vec::new();
         for word in list.split(',').map(str::trim).filter(|word| !word.is_empty()) {
@@ -96,9 +96,7 @@ impl HashKind {
                     Some(kind) => kinds.push(*kind),
                     None => {
                         let known = Self::ALL.map(Self::key).join(", ");
-                        return Err(ArchiveError::Usage(format!(
-                            "{word:?} is no digest; there are {known}, and `all`"
-                        )));
+                        return Err(ArchiveError::UnknownDigest { word: word.to_owned(), known });
                     }
                 },
             }

@@ -24,7 +24,7 @@ mod verify;
 mod walk;
 
 pub use create::{CreateOptions, Created, Signing, UsedKey, create};
-pub use error::ArchiveError;
+pub use error::{ArchiveError, Given};
 pub use hashes::{HashKind, Hasher};
 pub use monitor::{Done, Monitor};
 pub use names::shown;

@@ -74,7 +74,7 @@ impl Signer {
         let bytes = read_bounded(path, "reading the private key")?;
         let shown = path.display();
         let (key, _) = SignedSecretKey::from_armor_single(&*bytes)
-            .map_err(|error| fault(format!("{shown} is no armored private key: {error}")))?;
+            .map_err(ArchiveError::pgp(format!("{shown} is no armored private key")))?;
         let now = now().map_err(fault)?;
         let subkey = certificate::signing_subkey(&key, now);
         if subkey.is_none() && !certificate::primary_signs(&key.to_public_key(), now) {
@@ -86,16 +86,14 @@ impl Signer {
         let signer = Self { key, password, subkey };
         signer.sign(&b""[..]).map_err(|_| match passphrase {
             Some(_) => fault(format!("the passphrase does not unlock {shown}")),
-            None => fault(format!(
-                "{shown} needs a passphrase: give --passphrase-file, or the environment variable"
-            )),
+            None => ArchiveError::LockedKey(path.to_owned()),
         })?;
         Ok(signer)
     }
 
     /// A new Ed25519 key.
     pub(crate) fn generate(name: &str, passphrase: Option<&Passphrase>) -> Result<Self, ArchiveError> {
-        let failed = |error: &dyn std::fmt::Display| fault(format!("making a key failed: {error}"));
+        const FAILED: &str = "making a key failed";
         now().map_err(fault)?;
         let text = match passphrase {
             Some(text) => Some(
@@ -112,15 +110,14 @@ impl Signer {
             .primary_user_id(format!("archive-hasher: {name}"))
             .passphrase(text)
             .build()
-            .map_err(|error| failed(&error))?;
-        let key = params.generate(OsRng).map_err(|error| failed(&error))?;
+            .map_err(ArchiveError::pgp(FAILED))?;
+        let key = params.generate(OsRng).map_err(ArchiveError::pgp(FAILED))?;
         let password = passphrase.map_or_else(Password::empty, |text| Password::from(text.0.as_slice()));
         Ok(Self { key, password, subkey: None })
     }
 
     /// A detached, armored signature over everything that `data` gives. Reads on its own thread's time.
     pub(crate) fn sign(&self, data: impl Read) -> Result<String, ArchiveError> {
-        let failed = |error: pgp::errors::Error| fault(format!("signing failed: {error}"));
         now().map_err(fault)?;
         let hash = HashAlgorithm::Sha512;
         let (rng, password) = (OsRng, &self.password);
@@ -134,7 +131,7 @@ impl Signer {
             ),
             None => DetachedSignature::sign_binary_data(rng, &self.key.primary_key, password, hash, data),
         };
-        armor(&signature.map_err(failed)?)
+        armor(&signature.map_err(ArchiveError::pgp("signing failed"))?)
     }
 
     /// Of the key that signs: `0x` and 16 digits.
@@ -153,19 +150,19 @@ impl Signer {
     /// The private key, armored.
     pub(crate) fn secret(&self) -> Result<String, ArchiveError> {
         let armored = self.key.to_armored_string(ArmorOptions::default());
-        armored.map_err(|error| fault(format!("writing the private key failed: {error}")))
+        armored.map_err(ArchiveError::pgp("writing the private key failed"))
     }
 
     /// The public key, armored.
     pub(crate) fn public(&self) -> Result<String, ArchiveError> {
         let armored = self.key.to_public_key().to_armored_string(ArmorOptions::default());
-        armored.map_err(|error| fault(format!("writing the public key failed: {error}")))
+        armored.map_err(ArchiveError::pgp("writing the public key failed"))
     }
 }
 
 fn armor(signature: &DetachedSignature) -> Result<String, ArchiveError> {
     let armored = signature.to_armored_string(ArmorOptions::default());
-    armored.map_err(|error| fault(format!("writing the signature failed: {error}")))
+    armored.map_err(ArchiveError::pgp("writing the signature failed"))
 }
 
 #[cfg(test)]

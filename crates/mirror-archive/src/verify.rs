@@ -6,11 +6,12 @@ use std::io::Read as _;
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
+use mirror_types::Advice;
 use sha2::Digest as _;
 
 use crate::engine;
 use crate::entry::{Entry, EntryKind};
-use crate::error::ArchiveError;
+use crate::error::{ArchiveError, Given};
 use crate::hashes::{HashKind, hex};
 use crate::inventory::{Inventory, Records, TarFacts};
 use crate::monitor::Monitor;
@@ -74,7 +75,23 @@ pub enum Finding {
     /// The tar is damaged outside of its contents.
     Tar(String),
     /// The signature is bad.
-    Signature(String),
+    Signature {
+        /// Why, in one line.
+        why: String,
+        /// What a person can do about it.
+        advice: Option<Advice>,
+    },
+}
+
+impl Finding {
+    /// Returns what a person can do about it, beside what the finding says.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Signature { advice, .. } => *advice,
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Finding {
@@ -85,7 +102,7 @@ impl std::fmt::Display for Finding {
             Self::Extra(path) => write!(f, "extra      {}", shown(path)),
             Self::Hash(kind) => write!(f, "digest     {kind} of the whole is another"),
             Self::Tar(why) => write!(f, "tar        {why}"),
-            Self::Signature(why) => write!(f, "signature  {why}"),
+            Self::Signature { why, .. } => write!(f, "signature  {why}"),
         }
     }
 }
@@ -158,7 +175,7 @@ impl Findings<'_> {
             Finding::Changed { .. } => &mut self.changed,
             Finding::Missing(_) => &mut self.missing,
             Finding::Extra(_) => &mut self.extra,
-            Finding::Hash(_) | Finding::Tar(_) | Finding::Signature(_) => &mut self.other,
+            Finding::Hash(_) | Finding::Tar(_) | Finding::Signature { .. } => &mut self.other,
         } += 1;
         (self.report)(finding);
     }
@@ -222,7 +239,7 @@ fn check_signature(
             return Ok(SignatureState::Unsigned);
         }
         let why = "the inventory holds no signature, but one was to be expected";
-        findings.add(&Finding::Signature(why.to_owned()));
+        findings.add(&Finding::Signature { why: why.to_owned(), advice: None });
         return Ok(SignatureState::Bad);
     };
     let (file, known_key) = match &options.public_key {
@@ -230,10 +247,7 @@ fn check_signature(
         None => (beside(&options.inventory, "public.asc"), false),
     };
     if !known_key && !file.exists() {
-        return Err(ArchiveError::Usage(format!(
-            "the inventory says that it is signed by {}: give that --public-key, or --skip-signature",
-            shown(signed.fingerprint.as_bytes())
-        )));
+        return Err(ArchiveError::NoPublicKey { fingerprint: shown(signed.fingerprint.as_bytes()) });
     }
     let keys = Keys::load(&file)?;
     let good = keys.check(&signed.armored, inventory.unsigned_document()).and_then(|checked| {
@@ -256,12 +270,10 @@ fn check_signature(
         }),
         Err(mut why) => {
             if !known_key {
-                why.push_str(&format!(
-                    "; it was checked by {}, give --public-key for another",
-                    file.display()
-                ));
+                why.push_str(&format!("; it was checked by {}", file.display()));
             }
-            findings.add(&Finding::Signature(why));
+            let advice = (!known_key).then_some(Advice::NameThePublicKey);
+            findings.add(&Finding::Signature { why, advice });
             Ok(SignatureState::Bad)
         }
     }
@@ -384,9 +396,9 @@ fn check_dir(
     monitor: &Monitor,
     findings: &mut Findings<'_>,
 ) -> Result<(u64, u64, bool), ArchiveError> {
-    let dir = dir.canonicalize().map_err(ArchiveError::input("opening --dir", dir))?;
+    let dir = dir.canonicalize().map_err(ArchiveError::open(Given::Directory, dir))?;
     if !dir.is_dir() {
-        return Err(ArchiveError::Usage(format!("--dir {} is no directory", dir.display())));
+        return Err(ArchiveError::WrongKind { given: Given::Directory, path: dir });
     }
     let (files, bytes) = walk::survey(&dir, |_| monitor.check())?;
     monitor.expect(files, bytes);
@@ -426,14 +438,12 @@ fn check_tar(
     findings: &mut Findings<'_>,
 ) -> Result<(u64, u64), ArchiveError> {
     let Some(facts) = &inventory.head.tar else {
-        return Err(ArchiveError::Usage(
-            "the inventory was made without a tar; give --dir instead".to_owned(),
-        ));
+        return Err(ArchiveError::NoTar);
     };
-    let file = File::open(path).map_err(ArchiveError::input("opening --tar", path))?;
-    let metadata = file.metadata().map_err(ArchiveError::input("looking at --tar", path))?;
+    let file = File::open(path).map_err(ArchiveError::open(Given::Tar, path))?;
+    let metadata = file.metadata().map_err(ArchiveError::input("looking at the tar", path))?;
     if !metadata.is_file() {
-        return Err(ArchiveError::Usage(format!("--tar {} is no file", path.display())));
+        return Err(ArchiveError::WrongKind { given: Given::Tar, path: path.to_owned() });
     }
     monitor.expect(inventory.head.files + 1, metadata.len());
     let records = inventory.records().peekable();

@@ -117,15 +117,18 @@ fn of_download(advice: Advice) -> Option<&'static str> {
 
 fn of_archive(advice: Advice) -> Option<&'static str> {
     Some(match advice {
-        Advice::AnotherInput => "--dir names the directory",
+        Advice::AnotherInput => "choose another --dir",
         Advice::AnotherOutputDirectory => "--out-dir names a directory outside of --dir",
-        Advice::NameTheOutputs => "give --out-prefix NAME",
+        Advice::NameTheOutputs => "give --out-prefix a name for them",
+        Advice::RenameTheOutputs => "choose another --out-prefix",
         Advice::NameTheInventory => "--inventory names the inventory, which ends in .yaml",
-        Advice::NameTheTar => "--tar names the tar",
+        Advice::NameTheTar => "--tar names the tar, which ends in .tar",
         Advice::CompareTheDirectory => "give --dir instead of --tar",
         Advice::NameThePublicKeyOrSkip => "give that --public-key, or --skip-signature",
         Advice::NameThePublicKey => "give --public-key for another",
-        Advice::GivePassphrase => "give --passphrase-file",
+        Advice::GivePassphrase => {
+            "give --passphrase-file, or the environment variable ARCHIVE_HASHER_PASSPHRASE"
+        }
         _ => return None,
     })
 }

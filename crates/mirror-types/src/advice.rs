@@ -73,8 +73,10 @@ advice! {
     AnotherInput,
     /// Name another directory for the outputs.
     AnotherOutputDirectory,
-    /// Choose how the outputs are called.
+    /// Say how the outputs are called.
     NameTheOutputs,
+    /// Call the outputs something else.
+    RenameTheOutputs,
     /// Name the inventory.
     NameTheInventory,
     /// Name the tar.

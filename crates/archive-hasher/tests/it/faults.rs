@@ -30,7 +30,16 @@ fn outputs_do_not_lie_in_the_directory() {
     std::os::unix::fs::symlink("t/d", world.path("door")).unwrap();
     for out in ["t", "t/new/deep", "door", "t/../t"] {
         let ended = run(&mut world.command(&["--dir", "t", "--out-dir", out])).expect(2);
-        assert!(ended.stderr.contains("lies inside --dir"), "{out}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains("lies inside the directory that is archived"),
+            "{out}: {}",
+            ended.stderr
+        );
+        assert!(
+            ended.stderr.contains("\nhint: --out-dir names a directory outside of --dir"),
+            "{out}: {}",
+            ended.stderr
+        );
     }
     assert!(!world.path("t/new").exists());
     run(&mut world.command(&["--dir", "t"])).expect(0);

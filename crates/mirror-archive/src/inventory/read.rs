@@ -12,7 +12,7 @@ use sha2::Digest as _;
 use super::lines::{Lines, Part};
 use super::yaml::{GROUPS, MAX_SIMPLE_KEY_CHARS};
 use super::{Head, SCHEMA_VERSION, TarFacts, undate};
-use crate::error::ArchiveError;
+use crate::error::{ArchiveError, Given};
 use crate::hashes::{hex, unhex};
 use crate::names::{unkey, unpercent, unquoted, walk_order};
 use crate::record::{FileRecord, Record, What};
@@ -59,10 +59,10 @@ enum Kind {
 impl Inventory {
     /// Reads and checks a whole inventory: its form, its order, its totals, its checksum.
     pub(crate) fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let file = File::open(path).map_err(ArchiveError::input("opening the inventory", path))?;
+        let file = File::open(path).map_err(ArchiveError::open(Given::Inventory, path))?;
         let metadata = file.metadata().map_err(ArchiveError::input("looking at the inventory", path))?;
         if !metadata.is_file() {
-            return Err(ArchiveError::Usage(format!("--inventory {} is no file", path.display())));
+            return Err(ArchiveError::WrongKind { given: Given::Inventory, path: path.to_owned() });
         }
         let part = Part::new(file, metadata.len());
         let mut lines = Lines::new(part.clone(), 0);

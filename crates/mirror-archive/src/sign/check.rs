@@ -30,7 +30,7 @@ impl Keys {
         let bytes = read_bounded(path, "reading the public key")?;
         let shown = path.display();
         let (keys, _) = SignedPublicKey::from_reader_many(&*bytes)
-            .map_err(|error| fault(format!("{shown} holds no public key: {error}")))?;
+            .map_err(ArchiveError::pgp(format!("{shown} holds no public key")))?;
         let keys: Vec<_> = keys.filter_map(Result::ok).collect();
         if keys.is_empty() {
             return Err(fault(format!("{shown} holds no public key")));
