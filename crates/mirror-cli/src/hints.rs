@@ -55,7 +55,7 @@ pub fn hint(advice: Advice, program: Program) -> Option<&'static str> {
             advice => elsewhere(advice),
         },
         Program::ServeMirror => match advice {
-            Advice::AnotherRoot => Some("--mirror names another mirror"),
+            Advice::AnotherRoot => Some("name another DIR to export to"),
             Advice::MakeTheMirror => Some("download-crates makes a mirror; --mirror says where it is"),
             Advice::NameTheBundles | Advice::FindOrForgetBundles => Some("--bundles-dir says where they are"),
             advice => elsewhere(advice),
@@ -94,7 +94,7 @@ fn of_download(advice: Advice) -> Option<&'static str> {
         Advice::AnotherIndexOrNoUpdate => {
             "give --index-dir a path where nothing is, and a clone is made there; or run without --update-index"
         }
-        Advice::AnotherIndex => "or give --index-dir a path where nothing is, and a bare clone is made there",
+        Advice::AnotherIndex => "give --index-dir a path where nothing is, and a bare clone is made there",
         Advice::SkipIndexUpdate => "--skip-index-update uses the index as it is",
         Advice::NameTheRemote => "--index-url says where the index is fetched from",
         Advice::AnotherRemoteOrNoUpdate => {
@@ -150,8 +150,8 @@ fn elsewhere(advice: Advice) -> Option<&'static str> {
     })
 }
 
-/// Looks for every flag that the hints of a program name, among its own or those of download-crates where that is
-/// named before. Returns how many were looked at. For tests.
+/// Looks up every flag that the hints of a program name, but for hints that speak of a run of download-crates. Returns
+/// how many were looked up. For tests.
 ///
 /// # Errors
 /// The hint that names a flag which the program does not have.

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use mirror_types::Advice;
+use mirror_types::{Advice, Cause};
 
 use crate::sparse::ConfigError;
 
@@ -8,13 +8,13 @@ use crate::sparse::ConfigError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexError {
-    /// Nothing is there.
-    #[error("there is no index at {}; check --index-dir", path.display())]
+    /// Nothing is there; look at the path, or clone the index.
+    #[error("there is no index at {}", path.display())]
     Missing {
-        /// Where.
+        /// The path that was to be opened.
         path: PathBuf,
     },
-    /// Something is there that holds no crate.
+    /// Something is there that holds no crate; name another path, or clone the index.
     #[error("the index at {} {what}", path.display())]
     NotAnIndex {
         /// The path that was opened.
@@ -22,7 +22,7 @@ pub enum IndexError {
         /// A description of what it holds instead, and advice.
         what: String,
     },
-    /// A directory or a file could not be read.
+    /// A directory or a file could not be read; the source says why.
     #[error("could not read {} of the index", path.display())]
     Io {
         /// What.
@@ -30,7 +30,7 @@ pub enum IndexError {
         /// The reason.
         source: std::io::Error,
     },
-    /// Its `config.json` does not say where its crates are.
+    /// Its `config.json` does not say where its crates are; mend it, or say where they are.
     #[error("could not learn from {} where the crates of the index are; mend it, or say where they are", path.display())]
     Config {
         /// The file; for a git repository that and its path in it.
@@ -38,7 +38,7 @@ pub enum IndexError {
         /// The reason.
         source: ConfigError,
     },
-    /// The git repository is of a form that cannot be read.
+    /// The git repository is of a form that cannot be read; clone it again as the text says.
     #[error("the git index {} cannot be read: {why}", path.display())]
     Unreadable {
         /// The repository.
@@ -46,15 +46,15 @@ pub enum IndexError {
         /// What it is, and what to do.
         why: &'static str,
     },
-    /// The git repository could not be read.
-    #[error("could not {doing} the git index {}: {reason}. Run `git fsck` there, or clone it again", path.display())]
+    /// The git repository could not be read; run `git fsck` there, or clone it again.
+    #[error("could not {doing} the git index {} (run `git fsck` there, or clone it again)", path.display())]
     Git {
         /// What was being done.
         doing: &'static str,
         /// The repository.
         path: PathBuf,
         /// The reason.
-        reason: String,
+        source: Cause,
     },
 }
 
@@ -63,12 +63,8 @@ impl IndexError {
     #[must_use]
     pub fn advice(&self) -> Option<Advice> {
         match self {
-            Self::Missing { .. } => Some(Advice::NameTheIndex),
-            Self::NotAnIndex { .. }
-            | Self::Io { .. }
-            | Self::Config { .. }
-            | Self::Unreadable { .. }
-            | Self::Git { .. } => None,
+            Self::Missing { .. } | Self::NotAnIndex { .. } => Some(Advice::NameTheIndex),
+            Self::Io { .. } | Self::Config { .. } | Self::Unreadable { .. } | Self::Git { .. } => None,
         }
     }
 }
@@ -77,15 +73,15 @@ impl IndexError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// It is no `Cargo.lock`.
-    #[error("{label} is not a Cargo.lock that this program understands: {reason}")]
+    /// It is no `Cargo.lock`, or one of a later format; let a current Cargo write it again.
+    #[error("{label} is not a Cargo.lock that this program understands")]
     Parse {
         /// The file.
         label: String,
         /// Why.
-        reason: String,
+        source: Cause,
     },
-    /// Two lockfiles, or two entries of one, disagree.
+    /// Two lockfiles, or two entries of one, disagree; find out which of them is right.
     #[error("{label} gives {release} the checksum {second}, an earlier entry {first}; one of them is wrong")]
     Conflict {
         /// The file.
@@ -103,19 +99,41 @@ pub enum LockError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectionError {
-    /// Neither a name nor a glob.
+    /// Neither a name nor a glob; write one.
     #[error("{text} is neither a crate name nor a pattern with * or ?")]
     Name {
         /// The text, printable.
         text: String,
     },
-    /// No target triple.
+    /// No target triple; write one, as `rustc` prints them.
     #[error("{text} is not a target triple, as x86_64-unknown-linux-gnu is one")]
     Target {
         /// The text, printable.
         text: String,
     },
-    /// Not `i/n`.
+    /// Not `i/n`; write it like that.
     #[error("a share is i/n with 1 <= i <= n, for example 2/4")]
     Shard,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_the_source_and_not_told_twice() {
+        let git = IndexError::Git { doing: "read", path: "i".into(), source: Cause::new("no object") };
+        assert_eq!(git.source().map(ToString::to_string).as_deref(), Some("no object"));
+        assert!(!git.to_string().contains("no object"), "{git}");
+    }
+
+    #[test]
+    fn who_names_the_wrong_place_is_told_to_name_another() {
+        let missing = IndexError::Missing { path: "i".into() };
+        assert_eq!(missing.advice(), Some(Advice::NameTheIndex));
+        let unreadable = IndexError::Unreadable { path: "i".into(), why: "x" };
+        assert_eq!(unreadable.advice(), None);
+    }
 }

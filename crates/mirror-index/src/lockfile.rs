@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, HashSet};
 
-use mirror_types::{CrateName, Printable, ReleaseId, Sha256, VersionText};
+use mirror_types::{
+    Cause, CrateName, InvalidName, InvalidVersion, Printable, ReleaseId, Sha256, VersionText,
+};
 use serde::Deserialize;
 use url::{Position, Url};
 
@@ -52,15 +54,15 @@ impl LockSet {
         let mut set = Self::default();
         let mut locks = Vec::with_capacity(files.len());
         for (label, text) in files {
-            let lock: LockFile = toml::from_str(text).map_err(|error| LockError::Parse {
-                label: label.clone(),
-                reason: Printable(error.message()).to_string(),
+            let lock: LockFile = toml::from_str(text).map_err(|error| {
+                let said = error.message().to_owned();
+                LockError::Parse { label: label.clone(), source: Cause::worded(&said, error) }
             })?;
             locks.push((label, lock));
         }
         let sources = sources.of(&locks);
         for (label, lock) in locks {
-            let bad = |reason: String| LockError::Parse { label: label.clone(), reason };
+            let bad = |source: Cause| LockError::Parse { label: label.clone(), source };
             for package in lock.package {
                 let Some(source) = &package.source else { continue };
                 if !is_among(&sources, source) {
@@ -70,15 +72,19 @@ impl LockSet {
                 // Version 1 keeps checksums in a table of its own.
                 let key = format!("checksum {} {} ({source})", package.name, package.version);
                 let sum = package.checksum.as_ref().or_else(|| lock.metadata.get(&key));
-                let sum = match sum.map(String::as_str) {
-                    None | Some("<none>") => None,
-                    Some(text) => Some(
-                        Sha256::from_hex(text).map_err(|error| bad(format!("{}: {error}", package.name)))?,
-                    ),
-                };
+                let sum =
+                    match sum.map(String::as_str) {
+                        None | Some("<none>") => None,
+                        Some(text) => Some(Sha256::from_hex(text).map_err(|error| {
+                            bad(Cause::worded(&format!("{}: {error}", package.name), error))
+                        })?),
+                    };
                 let id = ReleaseId {
-                    name: package.name.parse().map_err(|error| bad(format!("{error}")))?,
-                    version: package.version.parse().map_err(|error| bad(format!("{error}")))?,
+                    name: package.name.parse().map_err(|error: InvalidName| bad(Cause::new(error)))?,
+                    version: package
+                        .version
+                        .parse()
+                        .map_err(|error: InvalidVersion| bad(Cause::new(error)))?,
                 };
                 set.add(label, &id, sum)?;
             }

@@ -130,30 +130,19 @@ impl Run {
         cancel: CancellationToken,
     ) -> Result<Self, PipelineError> {
         if options.include_yanked && options.prune == Some(Prune::Yanked) {
-            return Err(PipelineError::Usage(
-                "--include-yanked wants yanked releases, and --prune=yanked removes them; give one of the two".to_owned(),
-            ));
+            return Err(PipelineError::WantedAndPruned);
         }
         let mut locks = Vec::new();
         for path in &options.cargo_locks {
             let text = read_text("the lockfile", path, MAX_TEXT_BYTES)?;
             locks.push((path.display().to_string(), text));
         }
-        let locked = if locks.is_empty() {
-            packaged
-        } else {
-            let set = LockSet::parse(&locks, &options.lock_sources)
-                .map_err(|error| PipelineError::Usage(error.to_string()))?;
-            Some(set)
-        };
+        let locked =
+            if locks.is_empty() { packaged } else { Some(LockSet::parse(&locks, &options.lock_sources)?) };
         let foreign = locked.as_ref().map(|set| set.foreign().clone()).unwrap_or_default();
         if locked.as_ref().is_some_and(LockSet::is_empty) && !foreign.is_empty() {
             let named: Vec<_> = foreign.iter().map(|(source, n)| format!("{source} ({n})")).collect();
-            return Err(PipelineError::Usage(format!(
-                "the lockfiles name no package of the registry that is mirrored, only of others: {}; name theirs with \
-                 --index-url",
-                named.join(", ")
-            )));
+            return Err(PipelineError::OtherRegistries { named: named.join(", ") });
         }
         let selection = Selection {
             include: options.include.clone(),

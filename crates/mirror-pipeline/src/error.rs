@@ -1,15 +1,48 @@
 use std::path::PathBuf;
 
-use mirror_types::{Advice, FaultKind};
+use mirror_types::{Advice, Cause, FaultKind};
 
 /// Why a run could not go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PipelineError {
-    /// The flags or the files that they name do not make sense.
+    /// The options or the files that they name do not make sense; the text says why.
     #[error("{0}")]
     Usage(String),
-    /// A file that was named could not be read.
+    /// Yanked releases are wanted, and are to be removed; give up one of the two.
+    #[error("yanked releases are wanted, and are to be removed; only one of the two can be")]
+    WantedAndPruned,
+    /// A lockfile cannot be used; the error says what to do.
+    #[error(transparent)]
+    Lock(#[from] mirror_index::LockError),
+    /// The lockfiles speak of other registries only; name theirs.
+    #[error(
+        "the lockfiles name no package of the registry that is mirrored, only of others: {named}; name theirs"
+    )]
+    OtherRegistries {
+        /// The registries, and how many packages are of each.
+        named: String,
+    },
+    /// The registry cannot list its crates, and the selection names none; name them, or use an index that lists them.
+    #[error("a sparse registry cannot list its crates, and the selection does not name them one by one")]
+    CratesUnnamed,
+    /// A line of the checksums is none; mend it.
+    #[error("line {line} of the checksums {} is none of `url` and `sha256`", path.display())]
+    Checksums {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// Why it is none.
+        source: Cause,
+    },
+    /// A dry run clones no index, and there is none; run in earnest.
+    #[error("there is no index at {}, and a dry run clones none", dir.display())]
+    NoIndexToTry {
+        /// The path of the index.
+        dir: PathBuf,
+    },
+    /// A file that was named could not be read; the source says why.
     #[error("could not read {what} {}", path.display())]
     Read {
         /// What the file is.
@@ -19,107 +52,108 @@ pub enum PipelineError {
         /// The reason.
         source: std::io::Error,
     },
-    /// The address of the downloads, or what the registry says of it, makes no sense.
+    /// The address of the downloads, or what the registry says of it, makes no sense; name another.
     #[error(transparent)]
     Config(#[from] mirror_index::sparse::ConfigError),
-    /// The index could not be read.
+    /// The index could not be read; the error says what to do.
     #[error(transparent)]
     Index(#[from] mirror_index::IndexError),
-    /// The index could not be cloned or updated.
+    /// The index could not be cloned or updated; the error says what to do.
     #[error(transparent)]
     Update(#[from] mirror_index::UpdateError),
-    /// The fetcher could not be set up.
+    /// The fetcher could not be set up; mend what the error names.
     #[error(transparent)]
     FetchSetup(#[from] mirror_fetch::FetchSetupError),
-    /// The origin refused or never answered.
-    #[error("{0}")]
-    Origin(String),
-    /// A large body could not be written while it arrived.
+    /// The registry does not say where its crates are; check its address and the network.
+    #[error(
+        "could not read the registry's configuration {url}; check the registry's address and the network"
+    )]
+    RegistryConfig {
+        /// Its address, without secrets.
+        url: String,
+        /// Why.
+        source: Cause,
+    },
+    /// The registry's configuration was never fetched, and nobody is to be asked; ask once.
+    #[error(
+        "could not read the registry's configuration {url}: it was never fetched, and offline nobody is asked for it"
+    )]
+    NeverFetched {
+        /// Its address, without secrets.
+        url: String,
+    },
+    /// The registry answers no more; check the network, then run again.
+    #[error("the registry answers no more; check the network, then run the same command again")]
+    Silent {
+        /// What the last request met.
+        source: Cause,
+    },
+    /// A large body could not be written while it arrived; make room or mend the disk.
     #[error("{0}")]
     Spool(String),
-    /// Storage failed.
+    /// Storage failed; the error says what to do.
     #[error(transparent)]
     Store(#[from] mirror_store::StoreError),
-    /// The mirror could not be opened.
+    /// The mirror could not be opened; the error says what to do.
     #[error(transparent)]
-    Repo(mirror_repo::RepoError),
-    /// Manifest or catalogue failed.
+    Repo(#[from] mirror_repo::RepoError),
+    /// Manifest or catalogue failed; the error says what to do.
     #[error(transparent)]
     Manifest(#[from] mirror_manifest::ManifestError),
-    /// Bundles in which something is held are not where they were.
-    #[error(
-        "this mirror holds releases in bundles that are not in {}, or are shorter than they were: {what}; put them \
-         back, or say with --bundles-out where they are. If they are gone for good, --rebuild-catalogue forgets what \
-         was in them, and the next run fetches it again",
-        dir.display()
-    )]
-    BundlesMissing {
-        /// The directory that was looked into.
-        dir: PathBuf,
-        /// The bundles.
-        what: String,
+    /// A run came to its end without an answer for every record; report it, and have what is held hashed again.
+    #[error("internal error: {selected} records were selected, {told} came to an end; please report it")]
+    Unaccounted {
+        /// Records that were selected.
+        selected: u64,
+        /// Records that came to an end.
+        told: u64,
     },
-    /// The bundles are not those in which something is held.
-    #[error(
-        "the bundles in {} are not those of this mirror: the first member is another one; say with --bundles-out where \
-         they are. If they are gone for good, --rebuild-catalogue forgets what was in them, and the next run fetches it \
-         again",
-        dir.display()
-    )]
-    OtherBundles {
-        /// The directory that was looked into.
-        dir: PathBuf,
-    },
-    /// The bundles cannot be written to.
-    #[error(
-        "the bundles in {} are damaged where they are to be continued; restore the bundle that is named from a copy,          or move it and its manifest away and run --rebuild-catalogue, and the next run fetches again what was in it",
-        dir.display()
-    )]
-    BundleDamaged {
-        /// Their directory.
-        dir: PathBuf,
-        /// What is damaged.
-        source: Box<mirror_store::StoreError>,
-    },
-    /// A part of the pipeline ended without a word.
+    /// A fault of this program; report it.
     #[error("internal error: {0}; please report it")]
     Internal(String),
-}
-
-impl From<mirror_repo::RepoError> for PipelineError {
-    /// Adds to what a person can do something about what that is.
-    fn from(error: mirror_repo::RepoError) -> Self {
-        use mirror_repo::RepoError;
-        match error {
-            RepoError::Store(error) => Self::Store(error),
-            RepoError::Manifest(error) => Self::Manifest(error),
-            RepoError::BundlesMissing { dir, what } => Self::BundlesMissing { dir, what },
-            RepoError::OtherBundles { dir } => Self::OtherBundles { dir },
-            RepoError::BundleDamaged { dir, source } => Self::BundleDamaged { dir, source },
-            RepoError::Internal(what) => Self::Internal(what),
-            other => Self::Repo(other),
-        }
-    }
+    /// A fault of this program that another library or the system noticed; report it.
+    #[error("internal error: could not {doing}; please report it")]
+    Unexpected {
+        /// What was being done.
+        doing: &'static str,
+        /// What was noticed.
+        source: Cause,
+    },
 }
 
 impl PipelineError {
+    /// Says that a library or the system noticed a fault of this program.
+    pub(crate) fn unexpected<E>(doing: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |error| Self::Unexpected { doing, source: Cause::new(error) }
+    }
+
     /// Returns what kind of fault this is.
     #[must_use]
     pub fn kind(&self) -> FaultKind {
         match self {
-            Self::Usage(_) | Self::Read { .. } | Self::Config(_) | Self::Index(_) | Self::FetchSetup(_) => {
-                FaultKind::Usage
-            }
+            Self::Usage(_)
+            | Self::WantedAndPruned
+            | Self::Lock(_)
+            | Self::OtherRegistries { .. }
+            | Self::CratesUnnamed
+            | Self::Checksums { .. }
+            | Self::NoIndexToTry { .. }
+            | Self::Read { .. }
+            | Self::Config(_)
+            | Self::Index(_)
+            | Self::FetchSetup(_) => FaultKind::Usage,
             Self::Update(error) => error.kind(),
-            Self::Origin(_) => FaultKind::Origin,
-            Self::Spool(_) => FaultKind::Storage,
-            Self::BundlesMissing { .. } | Self::OtherBundles { .. } | Self::BundleDamaged { .. } => {
-                FaultKind::Integrity
+            Self::RegistryConfig { .. } | Self::NeverFetched { .. } | Self::Silent { .. } => {
+                FaultKind::Origin
             }
+            Self::Spool(_) => FaultKind::Storage,
             Self::Store(error) => error.kind(),
             Self::Repo(error) => error.kind(),
             Self::Manifest(error) => error.kind(),
-            Self::Internal(_) => FaultKind::Internal,
+            Self::Unaccounted { .. } | Self::Internal(_) | Self::Unexpected { .. } => FaultKind::Internal,
         }
     }
 
@@ -132,15 +166,49 @@ impl PipelineError {
             Self::Store(error) => error.advice(),
             Self::Repo(error) => error.advice(),
             Self::Manifest(error) => error.advice(),
-            Self::BundlesMissing { .. } | Self::OtherBundles { .. } => Some(Advice::FindOrForgetBundles),
-            Self::BundleDamaged { .. } => Some(Advice::ForgetTheBundle),
+            Self::WantedAndPruned => Some(Advice::IncludeOrPruneYanked),
+            Self::OtherRegistries { .. } => Some(Advice::NameTheRegistry),
+            Self::CratesUnnamed => Some(Advice::NameCrates),
+            Self::NoIndexToTry { .. } => Some(Advice::RunInEarnest),
+            Self::NeverFetched { .. } => Some(Advice::RunOnline),
+            Self::Unaccounted { .. } => Some(Advice::VerifyExisting),
             Self::Usage(_)
+            | Self::Lock(_)
+            | Self::Checksums { .. }
             | Self::Read { .. }
             | Self::Config(_)
             | Self::FetchSetup(_)
-            | Self::Origin(_)
+            | Self::RegistryConfig { .. }
+            | Self::Silent { .. }
             | Self::Spool(_)
-            | Self::Internal(_) => None,
+            | Self::Internal(_)
+            | Self::Unexpected { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_done_is_a_value_through_every_layer() {
+        let busy = || mirror_manifest::ManifestError::Busy { path: "m".into() };
+        let table = [
+            (PipelineError::WantedAndPruned, Some(Advice::IncludeOrPruneYanked)),
+            (PipelineError::CratesUnnamed, Some(Advice::NameCrates)),
+            (PipelineError::NeverFetched { url: "u".to_owned() }, Some(Advice::RunOnline)),
+            (
+                PipelineError::Repo(mirror_repo::RepoError::OtherBundles { dir: "b".into() }),
+                Some(Advice::FindOrForgetBundles),
+            ),
+            (PipelineError::Unaccounted { selected: 2, told: 1 }, Some(Advice::VerifyExisting)),
+            (PipelineError::Manifest(busy()), Some(Advice::NameTheManifest)),
+            (PipelineError::Repo(mirror_repo::RepoError::Manifest(busy())), Some(Advice::NameTheManifest)),
+            (PipelineError::Internal("x".to_owned()), None),
+        ];
+        for (error, advice) in table {
+            assert_eq!(error.advice(), advice, "{error:?}");
         }
     }
 }

@@ -1,7 +1,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use mirror_types::{CLIPPED_VALUE_BYTES, CrateName, ReleaseId, Sha256, VersionText, clipped, redacted};
+use mirror_types::{
+    CLIPPED_VALUE_BYTES, Cause, CrateName, ReleaseId, Sha256, VersionText, clipped, redacted,
+};
 use serde::Deserialize;
 use url::Url;
 
@@ -66,8 +68,10 @@ pub(crate) fn read_checksums(path: &Path) -> Result<Checksums, PipelineError> {
     let text = read_text("the checksums", path, MAX_LIST_BYTES)?;
     let mut sums = Checksums::new();
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let entry: ChecksumLine = serde_json::from_str(line).map_err(|error| {
-            PipelineError::Usage(format!("checksums {}, line {}: {error}", path.display(), at + 1))
+        let entry: ChecksumLine = serde_json::from_str(line).map_err(|error| PipelineError::Checksums {
+            path: path.to_owned(),
+            line: at + 1,
+            source: Cause::new(error),
         })?;
         let sum = entry.sha256;
         if let Some(other) = sums.insert(normal(&entry.url), sum).filter(|other| *other != sum) {

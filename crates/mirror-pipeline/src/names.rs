@@ -46,13 +46,7 @@ pub(crate) fn paths_of(selection: &Selection) -> Option<Vec<String>> {
 
 /// Returns the crates that a sparse registry is asked for: it cannot list what it has.
 pub(crate) fn sparse_names(selection: &Selection) -> Result<Vec<CrateName>, PipelineError> {
-    let mut names = named(selection).ok_or_else(|| {
-        PipelineError::Usage(
-            "a sparse registry cannot list its crates: name them with --cargo-lock, --crates (without wildcards) or \
-             --crates-file, or use a git index with --index-dir"
-                .to_owned(),
-        )
-    })?;
+    let mut names = named(selection).ok_or(PipelineError::CratesUnnamed)?;
     names.retain(|name| selection.wants_crate(name));
     names.sort();
     Ok(names)

@@ -138,10 +138,7 @@ impl Outcome {
         if self.interrupted || self.given_up || told == self.selected {
             return Ok(());
         }
-        Err(PipelineError::Internal(format!(
-            "{} records were selected, {told} came to an end; run again with --verify-existing",
-            self.selected
-        )))
+        Err(PipelineError::Unaccounted { selected: self.selected, told })
     }
 
     /// Takes in what a further pass of the same run did.

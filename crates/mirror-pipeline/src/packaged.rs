@@ -9,7 +9,7 @@ use mirror_index::{LockSet, LockSources};
 use mirror_manifest::Catalogue;
 use mirror_repo::OpenBundles;
 use mirror_store::{Store, StoreError};
-use mirror_types::ReleaseId;
+use mirror_types::{ReleaseId, chain};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
@@ -94,8 +94,8 @@ fn read_file(store: &Store, path: &str, feed: &mut dyn FnMut(&[u8]) -> bool) -> 
 impl Packaged {
     fn take(&mut self, id: &ReleaseId, text: String, sources: &LockSources) -> Result<(), String> {
         let label = format!("Cargo.lock of {id}");
-        let set = LockSet::parse(&[(label.clone(), text)], sources).map_err(|error| error.to_string())?;
-        self.set.merge(&label, set).map_err(|error| error.to_string())
+        let set = LockSet::parse(&[(label.clone(), text)], sources).map_err(|error| chain(&error))?;
+        self.set.merge(&label, set).map_err(|error| chain(&error))
     }
 }
 

@@ -8,7 +8,7 @@ use mirror_fetch::{Body, Content, Failure, FailureKind, FetchRequest, Fetched, F
 use mirror_index::sparse::{self, Answer, AnswerLimits, CacheEntry, CacheState, DlTemplate, RegistryConfig};
 use mirror_index::{Closure, IndexFile, IndexLimits, LineFault};
 use mirror_store::Store;
-use mirror_types::{Address, CrateName, index_path, redacted};
+use mirror_types::{Address, Cause, CrateName, index_path, redacted};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -80,9 +80,7 @@ impl SparseRegistry {
         if self.offline {
             // The only way to have one is to ask once.
             let Some(CacheEntry { state: CacheState::Present(bytes), .. }) = cached else {
-                return Err(self.no_config(
-                    "it was never fetched, and with --offline nobody is asked; run once without",
-                ));
+                return Err(PipelineError::NeverFetched { url: self.shown_config() });
             };
             return Ok(DlTemplate::parse(RegistryConfig::parse(&bytes)?.dl())?);
         }
@@ -90,7 +88,7 @@ impl SparseRegistry {
             .with_max_body_bytes(self.limits.max_config_bytes);
         let fetched = self.fetcher.fetch(request).await.map_err(|failure| match failure.kind {
             FailureKind::Proxy => PipelineError::Usage(failure.message),
-            _ => self.no_config(&failure),
+            _ => self.no_config(failure),
         })?;
         let end_announced = fetched.end_announced;
         let (mut entry, fresh) = match answer(fetched)? {
@@ -114,11 +112,13 @@ impl SparseRegistry {
         Ok(template)
     }
 
-    fn no_config(&self, why: impl std::fmt::Display) -> PipelineError {
-        PipelineError::Origin(format!(
-            "could not read the registry's configuration {}: {why}. Check the registry's address and the network",
-            redacted(sparse::config_url(&self.root).as_str())
-        ))
+    fn no_config(&self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PipelineError {
+        PipelineError::RegistryConfig { url: self.shown_config(), source: Cause::new(why) }
+    }
+
+    /// Returns the address of the registry's configuration without secrets.
+    fn shown_config(&self) -> String {
+        redacted(sparse::config_url(&self.root).as_str())
     }
 
     /// Whether downloads go to another host than the index, which the operator did not name.
@@ -202,15 +202,12 @@ impl SparseRegistry {
             }
         }
         drop(answers);
-        let internal = |error: tokio::task::JoinError| PipelineError::Internal(error.to_string());
-        feed.await.map_err(internal)?;
-        match run.await.map_err(internal)? {
+        feed.await.map_err(PipelineError::unexpected("ask for index files"))?;
+        match run.await.map_err(PipelineError::unexpected("fetch index files"))? {
             RunEnd::Done => Ok(again),
             RunEnd::Silent => {
                 let last = self.failed.values().next_back().map_or("no answer", String::as_str);
-                Err(PipelineError::Origin(format!(
-                    "the registry answers no more: {last}. Check the network, then run the same command again"
-                )))
+                Err(PipelineError::Silent { source: Cause::new(last) })
             }
         }
     }

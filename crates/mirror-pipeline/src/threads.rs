@@ -21,7 +21,7 @@ pub(crate) fn spawn<T: Send + 'static>(
         .spawn(move || {
             let _ = done.send(work());
         })
-        .map_err(|error| PipelineError::Internal(format!("could not start a thread: {error}")))?;
+        .map_err(PipelineError::unexpected("start a thread"))?;
     Ok(answer)
 }
 

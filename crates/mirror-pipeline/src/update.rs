@@ -25,10 +25,7 @@ pub(crate) async fn update(
     let (Some(update), Upstream::Local(dir)) = (&options.update, &options.upstream) else { return Ok(()) };
     if options.dry_run {
         if !dir.exists() {
-            return Err(PipelineError::Usage(format!(
-                "there is no index at {}, and a dry run clones none; run without --dry-run to clone it",
-                dir.display()
-            )));
+            return Err(PipelineError::NoIndexToTry { dir: dir.clone() });
         }
         observer.event(SyncEvent::IndexLeft);
         return Ok(());

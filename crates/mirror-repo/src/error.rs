@@ -72,9 +72,12 @@ pub enum RepoError {
         /// The reason.
         source: std::io::Error,
     },
-    /// Bundles in which something is held are not where they were.
+    /// Bundles in which something is held are not where they were; put them back, say where they are, or rebuild the
+    /// catalogue without them.
     #[error(
-        "this mirror holds releases in bundles that are not in {}, or are shorter than they were: {what}",
+        "this mirror holds releases in bundles that are not in {}, or are shorter than they were: {what}; put them \
+         back, or say where they are. If they are gone for good, the catalogue can be made again without them, and the \
+         next run fetches what was in them",
         dir.display()
     )]
     BundlesMissing {
@@ -83,14 +86,24 @@ pub enum RepoError {
         /// The bundles.
         what: String,
     },
-    /// The bundles are not those in which something is held.
-    #[error("the bundles in {} are not those of this mirror: the first member is another one", dir.display())]
+    /// The bundles are not those in which something is held; say where those are, or rebuild the catalogue without
+    /// them.
+    #[error(
+        "the bundles in {} are not those of this mirror: the first member is another one; say where they are. If they \
+         are gone for good, the catalogue can be made again without them, and the next run fetches what was in them",
+        dir.display()
+    )]
     OtherBundles {
         /// The directory that was looked into.
         dir: PathBuf,
     },
-    /// The bundles cannot be written to.
-    #[error("the bundles in {} are damaged where they are to be continued", dir.display())]
+    /// The bundles cannot be written to; restore the damaged one from a copy, or move it and its manifest away and
+    /// rebuild the catalogue.
+    #[error(
+        "the bundles in {} are damaged where they are to be continued; restore the bundle that is named from a copy, \
+         or move it and its manifest away and make the catalogue again, and the next run fetches again what was in it",
+        dir.display()
+    )]
     BundleDamaged {
         /// Their directory.
         dir: PathBuf,

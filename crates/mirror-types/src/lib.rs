@@ -9,12 +9,13 @@
 //! - [`Location`], [`Locations`]: where the bytes of a release are held.
 //! - [`Address`]: an address that may carry a secret, and does not show it.
 //! - [`FaultKind`], [`ExitStatus`]: what went wrong, and how a program ends.
-//! - [`Advice`]: what a person can do about it.
+//! - [`Advice`], [`Cause`]: what a person can do about it, and what others said of it.
 //! - [`upstream`]: the product's defaults for the registry that it mirrors.
 
 mod address;
 mod advice;
 mod bundle_number;
+mod cause;
 mod fault;
 mod layout;
 mod location;
@@ -28,6 +29,7 @@ pub mod upstream;
 pub use address::{Address, redacted};
 pub use advice::Advice;
 pub use bundle_number::BundleNumber;
+pub use cause::{Cause, chain, one_line};
 pub use fault::{ExitStatus, FailedRecord, FaultKind, KEPT_FAILURES};
 pub use layout::{Layout, UnknownLayout, index_path, index_prefix};
 pub use location::{Codec, Location, Locations, MemberLocation, StoreId};

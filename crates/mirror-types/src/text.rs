@@ -75,7 +75,7 @@ pub fn disk_advice(kind: std::io::ErrorKind) -> &'static str {
     match kind {
         ErrorKind::StorageFull => ": the disk is full; free space, then run the same command again",
         ErrorKind::QuotaExceeded => ": the quota is used up; free space, then run the same command again",
-        ErrorKind::ReadOnlyFilesystem => ": the file system is read-only; remount it or choose another --out",
+        ErrorKind::ReadOnlyFilesystem => ": the file system is read-only; remount it or choose another place",
         ErrorKind::PermissionDenied => ": permission denied; check who owns it",
         _ => "",
     }

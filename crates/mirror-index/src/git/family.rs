@@ -72,12 +72,11 @@ pub(super) fn scan<'v>(
     let mut files = Files::default();
     let _ = tree::walk(index, index.tree, &mut String::new(), &mut |path, id| {
         if files.blobs.len() == MAX_FILES {
-            return Err(index.fail("list the files of", &"it has more than an index can have"));
+            return Err(index.fail("list the files of", "it has more than an index can have"));
         }
         let start = files.paths.len();
         files.paths.push_str(path);
-        let end =
-            u32::try_from(files.paths.len()).map_err(|error| index.fail("list the files of", &error))?;
+        let end = u32::try_from(files.paths.len()).map_err(|error| index.fail("list the files of", error))?;
         #[expect(clippy::cast_possible_truncation, reason = "not after the end, which fits")]
         files.blobs.push((start as u32..end, id));
         Ok(ControlFlow::Continue(()))
@@ -90,7 +89,7 @@ pub(super) fn scan<'v>(
             let entry = pack.index.lookup(id)?;
             Some((wanted, pack.index.pack_offset_at_index(entry)))
         });
-        let file = u32::try_from(at).map_err(|error| index.fail("list the files of", &error))?;
+        let file = u32::try_from(at).map_err(|error| index.fail("list the files of", error))?;
         match found {
             Some((wanted, offset)) => wanted.push((offset, file)),
             None => elsewhere.push(file),
@@ -98,7 +97,7 @@ pub(super) fn scan<'v>(
     }
     for (pack, wanted) in packs.iter().zip(by_pack) {
         let families = Families::of(pack, wanted, &mut elsewhere)
-            .map_err(|reason| index.fail("read a pack of", &reason))?;
+            .map_err(|reason| index.fail("read a pack of", reason))?;
         if read_all(index, &files, &families, threads, visitor)?.is_break() {
             return Ok(());
         }
@@ -118,7 +117,7 @@ pub(super) fn scan<'v>(
 fn packs(index: &GitIndex) -> Result<Vec<Pack>, IndexError> {
     let store = index.repo.objects.store_ref();
     let mut stores = vec![store.path().to_owned()];
-    stores.extend(store.alternate_db_paths().map_err(|error| index.fail("find the packs of", &error))?);
+    stores.extend(store.alternate_db_paths().map_err(|error| index.fail("find the packs of", error))?);
     let mut packs = Vec::new();
     for path in
         stores.iter().filter_map(|store| std::fs::read_dir(store.join("pack")).ok()).flatten().flatten()
@@ -231,13 +230,13 @@ fn read_all<'v>(
             done.and(other.join().unwrap_or_else(|_| Err("a thread that read it ended badly".to_owned())))
         })
     });
-    done.map_err(|reason| index.fail("read a pack of", &reason))?;
+    done.map_err(|reason| index.fail("read a pack of", reason))?;
     if stop.into_inner() {
         return Ok(ControlFlow::Break(()));
     }
     // Deltas that are made of each other are reached from no base.
     if given.into_inner() != families.wanted {
-        return Err(index.fail("read a pack of", &"some of its deltas have no base"));
+        return Err(index.fail("read a pack of", "some of its deltas have no base"));
     }
     Ok(ControlFlow::Continue(()))
 }

@@ -6,8 +6,11 @@ pub(crate) mod delta;
 mod family;
 mod tree;
 
+use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+
+use mirror_types::Cause;
 
 use crate::error::IndexError;
 use crate::oversize;
@@ -32,10 +35,10 @@ impl GitIndex {
             return Err(IndexError::Unreadable { path: path.to_owned(), why });
         }
         let opened = gix::open_opts(path, repository::options_within(max_bytes));
-        let mut repo = opened.map_err(|error| fail("open", path)(error.to_string()))?;
+        let mut repo = opened.map_err(|error| fail("open", path)(error.into()))?;
         repo.object_cache_size_if_unset(0);
-        let commit = repo.head_commit().map_err(|error| fail("find HEAD of", path)(error.to_string()))?;
-        let tree = commit.tree_id().map_err(|error| fail("read HEAD of", path)(error.to_string()))?.detach();
+        let commit = repo.head_commit().map_err(|error| fail("find HEAD of", path)(error.into()))?;
+        let tree = commit.tree_id().map_err(|error| fail("read HEAD of", path)(error.into()))?.detach();
         drop(commit);
         Ok(Self { repo, path: path.to_owned(), tree, max_bytes })
     }
@@ -93,7 +96,7 @@ impl GitIndex {
     /// The bytes of a file that differs.
     pub(crate) fn blob(&self, blob: &BlobId) -> Result<Vec<u8>, IndexError> {
         let id = gix::ObjectId::from_hex(blob.0.as_bytes());
-        self.read_file(id.map_err(|error| self.fail("read an object of", &error))?)
+        self.read_file(id.map_err(|error| self.fail("read an object of", error))?)
     }
 
     /// One file.
@@ -131,9 +134,9 @@ impl GitIndex {
     fn read(&self, id: gix::ObjectId) -> Result<Vec<u8>, IndexError> {
         let size = self.size(id)?;
         if size > self.max_bytes as u64 {
-            return Err(self.fail("read an object of", &format_args!("{id} has {size} bytes")));
+            return Err(self.fail("read an object of", format!("{id} has {size} bytes")));
         }
-        let object = self.repo.find_object(id).map_err(|error| self.fail("read an object of", &error))?;
+        let object = self.repo.find_object(id).map_err(|error| self.fail("read an object of", error))?;
         Ok(object.detach().data)
     }
 
@@ -146,21 +149,21 @@ impl GitIndex {
         match self.repo.find_object(id) {
             Ok(object) => Ok(object.detach().data),
             Err(error) if error.is_resource_exhausted() => Ok(oversize::difference(self.max_bytes)),
-            Err(error) => Err(self.fail("read an object of", &error)),
+            Err(error) => Err(self.fail("read an object of", error)),
         }
     }
 
     fn size(&self, id: gix::ObjectId) -> Result<u64, IndexError> {
-        let header = self.repo.find_header(id).map_err(|error| self.fail("read an object of", &error))?;
+        let header = self.repo.find_header(id).map_err(|error| self.fail("read an object of", error))?;
         Ok(header.size())
     }
 
-    fn fail(&self, doing: &'static str, error: &dyn std::fmt::Display) -> IndexError {
-        fail(doing, &self.path)(error.to_string())
+    fn fail(&self, doing: &'static str, error: impl Into<Box<dyn Error + Send + Sync>>) -> IndexError {
+        fail(doing, &self.path)(error.into())
     }
 }
 
-fn fail(doing: &'static str, path: &Path) -> impl FnOnce(String) -> IndexError {
+fn fail(doing: &'static str, path: &Path) -> impl FnOnce(Box<dyn Error + Send + Sync>) -> IndexError {
     let path = path.to_owned();
-    move |reason| IndexError::Git { doing, path, reason }
+    move |error| IndexError::Git { doing, path, source: Cause::new(error) }
 }

@@ -17,7 +17,7 @@ pub(super) fn entries<'a>(
     tree: &'a [u8],
 ) -> impl Iterator<Item = Result<EntryRef<'a>, IndexError>> {
     TreeRefIter::from_bytes(tree, index.repo.object_hash())
-        .map(|entry| entry.map_err(|error| index.fail("read a tree of", &error)))
+        .map(|entry| entry.map_err(|error| index.fail("read a tree of", error)))
         .filter(|entry| {
             entry
                 .as_ref()

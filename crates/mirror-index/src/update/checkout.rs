@@ -26,8 +26,6 @@ use super::trees::{Difference, differences};
 const COPY_BYTES: usize = 64 << 10;
 /// What our hold on git's index says, so that it is known for ours when we were killed.
 const HOLD: &[u8] = b"mirror: update-index\n";
-const ADVICE: &str = "Commit or stash them with git, or give --index-dir a bare clone (a path where nothing \
-                      is, and one is made)";
 
 /// A work tree without local changes.
 pub(crate) struct Checkout {
@@ -52,9 +50,9 @@ impl Checkout {
         let status = UpdateStatus { phase: UpdatePhase::Examining, done: 0, total: None, bytes: 0 };
         watch.status(&status);
         let Some(branch) = &head.branch else {
-            return Err(UpdateError::refused(
+            return Err(UpdateError::not_here(
                 dir,
-                "its HEAD is detached. Run `git switch` to the branch of the index, or give --index-dir a bare clone",
+                "its HEAD is detached; run `git switch` to the branch of the index",
             ));
         };
         if let (Some(tip), Some(tracking)) = (head.commit, refs::tracking(repo, branch)) {
@@ -69,11 +67,11 @@ impl Checkout {
                 }
             };
             if own {
-                return Err(UpdateError::refused(
+                return Err(UpdateError::not_here(
                     dir,
                     format!(
-                        "{branch} has commits that the remote does not have. Run `git reset --hard {tracking}` there \
-                         to give them up, or give --index-dir a bare clone"
+                        "{branch} has commits that the remote does not have; run `git reset --hard {tracking}` there \
+                         to give them up"
                     ),
                 ));
             }
@@ -89,10 +87,9 @@ impl Checkout {
         let Some(root) = repo.workdir().filter(|_| !repo.is_bare()) else { return Ok(None) };
         let (root, git_dir) = (root.to_owned(), repo.git_dir().to_owned());
         if !same_device(&root, &git_dir) {
-            return Err(UpdateError::refused(
+            return Err(UpdateError::not_here(
                 dir,
-                "its .git is on another disk than its files, which cannot be replaced safely then. Give \
-                 --index-dir a bare clone",
+                "its .git is on another disk than its files, which cannot be replaced safely then",
             ));
         }
         Ok(Some(Self { root, git_dir, unvouched: None, max_bytes: options.max_object_bytes }))
@@ -108,11 +105,11 @@ impl Checkout {
         }
         drop(repo);
         disk::remove_tree(&incoming.git_dir)?;
-        Err(UpdateError::refused(
+        Err(UpdateError::not_here(
             dir,
             format!(
-                "its commit {own} is not known to come from the remote, and it would be given up. Run `git fetch` \
-                 there and `git reset --hard` to the remote's branch, or give --index-dir a bare clone"
+                "its commit {own} is not known to come from the remote, and it would be given up; run `git fetch` \
+                 there and `git reset --hard` to the remote's branch"
             ),
         ))
     }
@@ -175,7 +172,8 @@ impl Checkout {
             return Err(match error.kind() {
                 std::io::ErrorKind::AlreadyExists => UpdateError::refused(
                     dir,
-                    "git is at work there (index.lock). Wait for it; remove the file if no git is running",
+                    "git is at work there (index.lock); wait for it, and remove the file if no git is running",
+                    None,
                 ),
                 _ => UpdateError::storage("make", &self.lock_path())(error),
             });
@@ -207,17 +205,12 @@ impl Checkout {
             let Difference { path, old, new } = change;
             let shown = || path.as_bstr().to_string();
             let Some(file) = self.place(path) else {
-                return Err(UpdateError::refused(
-                    dir,
-                    format!("the new tree has a path that no index has: {:?}", shown()),
-                ));
+                let why = format!("the new tree has a path that no index has: {:?}", shown());
+                return Err(UpdateError::refused(dir, why, None));
             };
             for (mode, _) in old.iter().chain(new) {
                 if !matches!(mode.kind(), EntryKind::Blob | EntryKind::BlobExecutable) {
-                    return Err(UpdateError::refused(
-                        dir,
-                        format!("{:?} is no plain file. Give --index-dir a bare clone", shown()),
-                    ));
+                    return Err(UpdateError::not_here(dir, format!("{:?} is no plain file", shown())));
                 }
             }
             self.check_parents(dir, &file, &mut dirs)?;
@@ -243,8 +236,7 @@ impl Checkout {
                 return Ok(());
             }
             if fs::symlink_metadata(parent).is_ok_and(|found| found.is_symlink()) {
-                let why = format!("{} is a symbolic link. Give --index-dir a bare clone", parent.display());
-                return Err(UpdateError::refused(dir, why));
+                return Err(UpdateError::not_here(dir, format!("{} is a symbolic link", parent.display())));
             }
         }
         Ok(())
@@ -381,7 +373,8 @@ fn still(
 fn local(dir: &Path, paths: &[String]) -> UpdateError {
     let shown: Vec<_> = paths.iter().take(3).map(|path| format!("{path:?}")).collect();
     let more = if paths.len() > 3 { format!(" and {} more", paths.len() - 3) } else { String::new() };
-    UpdateError::refused(dir, format!("it has local changes: {}{more}. {ADVICE}", shown.join(", ")))
+    let why = format!("it has local changes: {}{more}; commit or stash them with git", shown.join(", "));
+    UpdateError::not_here(dir, why)
 }
 
 fn tree_of(repo: &gix::Repository, commit: ObjectId) -> Result<ObjectId, String> {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use mirror_types::Address;
+use mirror_types::{Address, Advice};
 
 use super::disk;
 use super::error::UpdateError;
@@ -46,8 +46,8 @@ fn give_way(dir: &Path, beside: &Path) -> Result<(), UpdateError> {
     let aside = beside.join("aside");
     let _ = disk::remove_empty_dir(&aside);
     if dir.is_symlink() {
-        let why = "it is a symbolic link to an empty directory. Give --index-dir what it leads to, or a name below that";
-        return Err(UpdateError::refused(dir, why));
+        let why = "it is a symbolic link to an empty directory; name what it leads to, or a path below that";
+        return Err(UpdateError::refused(dir, why, Some(Advice::NameTheIndex)));
     }
     if !dir.exists() {
         return Ok(());
@@ -59,9 +59,10 @@ fn give_way(dir: &Path, beside: &Path) -> Result<(), UpdateError> {
             dir,
             format!(
                 "it is an empty directory that a clone cannot take the place of{why}, as where a disk is mounted. \
-                 Give --index-dir a name below it, such as {}",
+                 Name a path below it, such as {}",
                 dir.join("crates.io-index").display()
             ),
+            Some(Advice::NameTheIndex),
         )
     })
 }
@@ -96,7 +97,8 @@ fn places(dir: &Path) -> Result<(PathBuf, PathBuf), UpdateError> {
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Err(UpdateError::refused(
             dir,
-            "it has no name of its own; give --index-dir a directory to make",
+            "it has no name of its own; name a directory to be made",
+            Some(Advice::NameTheIndex),
         ));
     };
     let mut hidden = OsString::from(".");

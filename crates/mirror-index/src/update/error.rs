@@ -1,42 +1,44 @@
 use std::path::{Path, PathBuf};
 
-use mirror_types::{Advice, CLIPPED_MESSAGE_BYTES, FaultKind, clipped};
+use mirror_types::{Advice, Cause, FaultKind};
 
 /// Why an index could not be cloned or updated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateError {
-    /// What is there must not be touched.
-    #[error("--update-index leaves {} alone: {why}", dir.display())]
+    /// What is there must not be touched; do what the text says, or update an index elsewhere.
+    #[error("the index at {} is not updated and stays as it is: {why}", dir.display())]
     Refused {
-        /// `--index-dir`.
+        /// The directory of the index.
         dir: PathBuf,
-        /// Why, and what to do.
+        /// Why, and what to do there.
         why: String,
+        /// What to do instead.
+        advice: Option<Advice>,
     },
-    /// Another run is at it.
-    #[error("another run{holder} is updating the index at {}; wait for it to end, or use --skip-index-update", dir.display())]
+    /// Another run is at it; wait for it to end, or use the index as it is.
+    #[error("another run{holder} is updating the index at {}; wait for it to end, or use the index as it is", dir.display())]
     Locked {
-        /// `--index-dir`.
+        /// The directory of the index.
         dir: PathBuf,
         /// Who, when that is known.
         holder: String,
     },
-    /// The remote refused, never answered, or answered nonsense.
+    /// The remote refused, never answered, or answered nonsense; check the network and the address, or use the index
+    /// as it is.
     #[error(
-        "could not fetch the index from {url}{}: {reason}. The index is as it was; check the network and \
-         --index-url, or go on with what is there by --skip-index-update",
+        "could not fetch the index from {url}{}; the index is as it was, check the network and the address",
         tries(*attempts)
     )]
     Origin {
         /// Where from.
         url: String,
-        /// Why, in one line.
-        reason: String,
+        /// Why, without the secrets of the address.
+        source: Cause,
         /// How often it was tried.
         attempts: u32,
     },
-    /// The disk refused.
+    /// The disk refused; the source says why.
     #[error("could not {doing} {}", path.display())]
     Storage {
         /// What was being done.
@@ -46,25 +48,26 @@ pub enum UpdateError {
         /// The reason.
         source: std::io::Error,
     },
-    /// The disk refused in the middle of a fetch.
-    #[error("could not store the index below {}: {reason}. The index is as it was; make room or mend the disk, then run again", dir.display())]
+    /// The disk refused in the middle of a fetch; make room or mend the disk, then run again.
+    #[error("could not store the index below {}; the index is as it was, make room or mend the disk, then run again", dir.display())]
     Unstorable {
-        /// `--index-dir`.
+        /// The directory of the index.
         dir: PathBuf,
-        /// Why, in one line.
-        reason: String,
+        /// Why.
+        source: Cause,
     },
-    /// The repository could not be read or changed.
-    #[error("could not {doing} the git index {}: {reason}. Run `git fsck` there; if it is damaged, move it away and a new clone is made", dir.display())]
+    /// The repository could not be read or changed; run `git fsck` there, and move a damaged one away: a new clone is
+    /// made.
+    #[error("could not {doing} the git index {} (run `git fsck` there; if it is damaged, move it away and a new clone is made)", dir.display())]
     Repository {
         /// What was being done.
         doing: &'static str,
-        /// `--index-dir`.
+        /// The directory of the index.
         dir: PathBuf,
-        /// Why, in one line.
-        reason: String,
+        /// Why.
+        source: Cause,
     },
-    /// The caller's wish.
+    /// The caller stopped it; run again to go on.
     #[error(
         "the update of the index was stopped; its HEAD is where it was, and the next run goes on from there"
     )]
@@ -84,8 +87,13 @@ impl UpdateError {
         }
     }
 
-    pub(crate) fn refused(dir: &Path, why: impl Into<String>) -> Self {
-        Self::Refused { dir: dir.to_owned(), why: why.into() }
+    pub(crate) fn refused(dir: &Path, why: impl Into<String>, advice: Option<Advice>) -> Self {
+        Self::Refused { dir: dir.to_owned(), why: why.into(), advice }
+    }
+
+    /// Refuses what a new clone at another path would do away with.
+    pub(crate) fn not_here(dir: &Path, why: impl Into<String>) -> Self {
+        Self::refused(dir, why, Some(Advice::AnotherIndex))
     }
 
     pub(crate) fn storage(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
@@ -93,9 +101,12 @@ impl UpdateError {
         move |source| Self::Storage { doing, path, source }
     }
 
-    pub(crate) fn git<E: std::fmt::Display>(doing: &'static str, dir: &Path) -> impl FnOnce(E) -> Self {
+    pub(crate) fn git<E>(doing: &'static str, dir: &Path) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let dir = dir.to_owned();
-        move |error| Self::Repository { doing, dir, reason: one_line(&error.to_string()) }
+        move |error| Self::Repository { doing, dir, source: Cause::new(error) }
     }
 
     /// Returns what a person can do about it, beside what the error says.
@@ -104,19 +115,10 @@ impl UpdateError {
         match self {
             Self::Locked { .. } => Some(Advice::SkipIndexUpdate),
             Self::Origin { .. } => Some(Advice::AnotherRemoteOrNoUpdate),
-            Self::Refused { .. }
-            | Self::Storage { .. }
-            | Self::Unstorable { .. }
-            | Self::Repository { .. }
-            | Self::Stopped => None,
+            Self::Refused { advice, .. } => *advice,
+            Self::Storage { .. } | Self::Unstorable { .. } | Self::Repository { .. } | Self::Stopped => None,
         }
     }
-}
-
-/// Returns causes on one line, escaped and clipped: parts of it come from the remote.
-pub(crate) fn one_line(text: &str) -> String {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    clipped(lines.collect::<Vec<_>>().join(": "), CLIPPED_MESSAGE_BYTES)
 }
 
 fn tries(attempts: u32) -> String {

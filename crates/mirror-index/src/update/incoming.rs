@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use gix::ObjectId;
 use gix::protocol::handshake::Ref;
 use gix::remote::{Direction, fetch::Shallow, fetch::Tags};
-use mirror_types::Address;
+use mirror_types::{Address, Advice, Cause, chain, one_line};
 
 use super::allowance::Allowance;
 use super::disk;
-use super::error::{UpdateError, one_line};
+use super::error::UpdateError;
 use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
 use super::receive::Session;
 use super::refs::Head;
@@ -77,8 +77,8 @@ enum Failure {
     Storage(String),
     /// An object is too large to be worked on in memory.
     Large(String),
-    /// What is there must not be touched.
-    Refused(String),
+    /// What is there must not be touched; what to do instead.
+    Refused(String, Option<Advice>),
     Stopped,
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn fetch(
         old: old.map(|id| id.to_string()),
     });
     if options.history == super::History::Full && shallow {
-        let text = "the index is a shallow clone and stays one; --index-full says how a new clone is made";
+        let text = "the index is a shallow clone and stays one; its full history comes only with a new clone";
         watch.event(UpdateEvent::Notice(text.to_owned()));
     }
     let patience = Patience { idle: options.idle_timeout, until: Some(Instant::now() + DEADLINE) };
@@ -169,12 +169,12 @@ impl Failure {
     fn told(self, dir: &Path, url: &Address, attempts: u32) -> UpdateError {
         match self {
             Self::Transient(reason) | Self::Broken(reason) | Self::Final(reason) | Self::Large(reason) => {
-                UpdateError::Origin { url: url.to_string(), reason: url.scrub(&reason), attempts }
+                UpdateError::Origin { url: url.to_string(), source: Cause::new(url.scrub(&reason)), attempts }
             }
             Self::Storage(reason) => {
-                UpdateError::Unstorable { dir: dir.to_owned(), reason: url.scrub(&reason) }
+                UpdateError::Unstorable { dir: dir.to_owned(), source: Cause::new(url.scrub(&reason)) }
             }
-            Self::Refused(why) => UpdateError::refused(dir, why),
+            Self::Refused(why, advice) => UpdateError::refused(dir, why, advice),
             Self::Stopped => UpdateError::Stopped,
         }
     }
@@ -222,7 +222,7 @@ impl Attempt {
 
     /// An empty repository that sees the objects of the index and knows what it lacks.
     fn prepare(&self) -> Result<gix::Repository, Failure> {
-        let stored = |error: UpdateError| Failure::Storage(chain(&error));
+        let stored = |error: UpdateError| Failure::Storage(one_line(&chain(&error)));
         disk::remove_tree(&self.incoming).map_err(stored)?;
         gix::init_bare(&self.incoming).map_err(classify)?;
         let objects = self.common_dir.join("objects");
@@ -267,7 +267,7 @@ impl Attempt {
         let remote = remote.with_refspecs([spec], Direction::Fetch).map_err(classify)?;
         // Asked before anything is sent: the client itself could only fail to connect.
         if self.url.reveal().starts_with("http") {
-            self.options.proxies.of(self.url.reveal()).map_err(Failure::Refused)?;
+            self.options.proxies.of(self.url.reveal()).map_err(|why| Failure::Refused(why, None))?;
         }
         let http = transport::options(repo, self.url.reveal(), &self.options).map_err(Failure::Final)?;
         let allowance = Allowance::default();
@@ -340,10 +340,10 @@ impl Attempt {
             }))
         })?;
         if there && !self.bare {
-            return Err(Failure::Refused(format!(
-                "{own} is checked out there, but the index is {default} now. Run `git switch` to that, or give \
-                 --index-dir a bare clone"
-            )));
+            let why = format!(
+                "{own} is checked out there, but the index is {default} now; run `git switch` to that"
+            );
+            return Err(Failure::Refused(why, Some(Advice::AnotherIndex)));
         }
         Ok(!there)
     }
@@ -414,16 +414,6 @@ fn quoted(path: &Path) -> String {
     } else {
         text
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    one_line(&text)
 }
 
 /// What to make of an error of gix.

@@ -8,7 +8,7 @@ use gix::bstr::BStr;
 use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target, TargetRef};
 use gix::remote::Direction;
-use mirror_types::Address;
+use mirror_types::{Address, Advice};
 
 use super::disk;
 use super::error::UpdateError;
@@ -47,7 +47,7 @@ pub(crate) fn url(
         (Some(asked), Some(own)) => {
             if asked.to_string() != own.to_string() {
                 watch.event(UpdateEvent::Notice(format!(
-                    "the index was cloned from {own}; it is updated from {asked}, because --index-url says so"
+                    "the index was cloned from {own}; it is updated from {asked}, as was asked for"
                 )));
             }
             asked.clone()
@@ -56,7 +56,7 @@ pub(crate) fn url(
         (None, Some(own)) => {
             if own.reveal() != options.default_url {
                 watch.event(UpdateEvent::Notice(format!(
-                    "the index is updated from its own origin, {own}; --index-url gives another"
+                    "the index is updated from its own origin, {own}, because no other was named"
                 )));
             }
             own
@@ -64,9 +64,10 @@ pub(crate) fn url(
         (None, None) => {
             return Err(UpdateError::refused(
                 dir,
-                "its configuration names no remote to update it from. Give --index-url. (If it does name one, \
+                "its configuration names no remote to update it from; name one. (If it does name one, \
                  its files probably belong to another user, whose settings are not trusted: run as that user, \
                  or chown them)",
+                Some(Advice::NameTheRemote),
             ));
         }
     };
@@ -158,7 +159,7 @@ pub(crate) fn advance(
     }
     let names = [Some(name.clone()), tracking(repo, branch)].into_iter().flatten();
     repo.edit_references(names.map(|name| update(name, Target::Object(tip))))
-        .map_err(|error| not_set("set the branch of", dir, repo, branch, &error))?;
+        .map_err(|error| not_set("set the branch of", dir, repo, branch, error))?;
     if head.branch.as_deref() == Some(branch) {
         return Ok(());
     }
@@ -178,7 +179,7 @@ fn not_set(
     dir: &Path,
     repo: &gix::Repository,
     branch: &str,
-    error: &dyn std::fmt::Display,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> UpdateError {
     let of_branch = repo.git_dir().join(format!("{branch}.lock"));
     let held = of_branch.exists().then_some(of_branch);
@@ -190,6 +191,7 @@ fn not_set(
                  that file",
                 lock.display()
             ),
+            None,
         ),
         None => UpdateError::git(doing, dir)(error),
     }
@@ -226,11 +228,10 @@ pub(crate) fn in_the_way(
         }
         let at = reference.try_id().map(gix::Id::detach);
         if text.starts_with(b"refs/heads/") && (at.is_none() || at != head.commit) {
-            return Err(UpdateError::refused(
+            return Err(UpdateError::not_here(
                 dir,
                 format!(
-                    "the remote's branch has a name that its {name} is in the way of. Run `git branch --move` there, \
-                     or give --index-dir a path where nothing is",
+                    "the remote's branch has a name that its {name} is in the way of; run `git branch --move` there",
                     name = name.as_bstr()
                 ),
             ));
@@ -254,7 +255,7 @@ pub(crate) fn track(
     let _setting = Setting::begin(repo)?;
     repo.reference(name, tip, PreviousValue::Any, "update-index")
         .map(drop)
-        .map_err(|error| not_set("set the branch of", dir, repo, branch, &error))
+        .map_err(|error| not_set("set the branch of", dir, repo, branch, error))
 }
 
 /// Where a checkout remembers what a branch of its remote was at. Without a remote that has a name,

@@ -1,6 +1,8 @@
-//! What is at `--index-dir`.
+//! What is at the path of the index.
 
 use std::path::Path;
+
+use mirror_types::Advice;
 
 use super::error::UpdateError;
 use crate::repository;
@@ -17,7 +19,7 @@ impl State {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::Absent),
             Err(error) => return Err(UpdateError::storage("look at", dir)(error)),
             Ok(_) if !dir.is_dir() => {
-                return Err(UpdateError::refused(dir, "it is no directory; give --index-dir another path"));
+                return Err(UpdateError::not_here(dir, "it is no directory"));
             }
             Ok(_) => {}
         }
@@ -31,8 +33,8 @@ impl State {
         }
         Err(UpdateError::refused(
             dir,
-            "it is a plain directory, not a git repository, so there is nothing to update it from. Give \
-             --index-dir a path where nothing is, and a clone is made there; or run without --update-index",
+            "it is a plain directory, not a git repository, so there is nothing to update it from",
+            Some(Advice::AnotherIndexOrNoUpdate),
         ))
     }
 }
@@ -40,7 +42,7 @@ impl State {
 /// Opens the repository, and refuses one in the middle of something.
 pub(crate) fn open(dir: &Path) -> Result<gix::Repository, UpdateError> {
     if let Some(why) = repository::unreadable_form(dir) {
-        return Err(UpdateError::refused(dir, format!("{why}. Or give --index-dir a path where nothing is")));
+        return Err(UpdateError::not_here(dir, why));
     }
     let mut repo = gix::open_opts(dir, repository::options()).map_err(UpdateError::git("open", dir))?;
     // Movements of an index are no history that anybody goes back in, and entries would keep the
@@ -49,7 +51,8 @@ pub(crate) fn open(dir: &Path) -> Result<gix::Repository, UpdateError> {
     if repo.git_dir() != repo.common_dir() {
         return Err(UpdateError::refused(
             dir,
-            "it is a linked work tree of another repository; give --index-dir the main one, or a path of its own",
+            "it is a linked work tree of another repository; name the main one, or a path of its own",
+            Some(Advice::NameTheIndex),
         ));
     }
     for (file, what) in [
@@ -61,19 +64,17 @@ pub(crate) fn open(dir: &Path) -> Result<gix::Repository, UpdateError> {
         ("rebase-apply", "a rebase or `git am`"),
     ] {
         if repo.git_dir().join(file).exists() {
-            return Err(UpdateError::refused(
+            return Err(UpdateError::not_here(
                 dir,
-                format!(
-                    "{what} is in progress there. End or abort it with git, or give --index-dir a bare clone"
-                ),
+                format!("{what} is in progress there; end or abort it with git"),
             ));
         }
     }
     let sparse = repo.config_snapshot().boolean("core.sparseCheckout").unwrap_or(false);
     if sparse && !repo.is_bare() {
-        return Err(UpdateError::refused(
+        return Err(UpdateError::not_here(
             dir,
-            "it is a sparse checkout. Run `git sparse-checkout disable` there, or give --index-dir a bare clone",
+            "it is a sparse checkout; run `git sparse-checkout disable` there",
         ));
     }
     Ok(repo)

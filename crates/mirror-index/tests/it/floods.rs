@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mirror_index::{UpdateError, UpdateOptions};
 use mirror_testkit::{FloodingGit, GitFlood, git, git_says};
-use mirror_types::FaultKind;
+use mirror_types::{Advice, FaultKind, chain};
 
 use crate::fixture::{Upstream, assert_at, options, update};
 
@@ -33,9 +33,10 @@ fn bound(flood: GitFlood) -> (u64, &'static str) {
 #[track_caller]
 fn assert_heard_out(refused: &UpdateError, (mebibytes, words): (u64, &str)) {
     assert_eq!(refused.kind(), FaultKind::Origin);
-    let text = refused.to_string();
+    let text = chain(refused);
     assert!(text.contains(&format!("it sent more than {mebibytes} MiB of {words}")), "{text}");
-    assert!(text.contains("--index-url") && !text.contains("attempts"), "{text}");
+    assert!(text.contains("check the network and the address") && !text.contains("attempts"), "{text}");
+    assert_eq!(refused.advice(), Some(Advice::AnotherRemoteOrNoUpdate));
 }
 
 fn each_flood_ends_an_update(floods: &[GitFlood], http: bool) {

@@ -8,6 +8,7 @@ use mirror_index::{
     History, IndexSource, UpdateEvent, UpdateOptions, UpdateStatus, UpdateWatch, Updated, update_index,
 };
 use mirror_testkit::{GitDaemon, git, git_says};
+use mirror_types::chain;
 
 use crate::fixture::{Upstream, assert_at, options};
 
@@ -185,7 +186,7 @@ fn what_is_no_file_must_not_be_large() {
     scene.commit(&[]);
     let dir = scene.upstream.path("clone");
     let failed = update_index(&dir, &scene.options(History::Shallow), &Notices::default()).unwrap_err();
-    let text = failed.to_string();
+    let text = chain(&failed);
     assert!(text.contains("a directory or commit of") && text.contains("40000"), "{text}");
     assert!(!dir.exists());
 }

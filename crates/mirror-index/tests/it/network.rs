@@ -8,7 +8,7 @@ use mirror_index::{
     QuietWatch, UpdateError, UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch, update_index,
 };
 use mirror_testkit::{GitDaemon, GitFault, GitHttp};
-use mirror_types::FaultKind;
+use mirror_types::{FaultKind, chain};
 
 use crate::fixture::{Upstream, assert_at, assert_sound, options, update};
 
@@ -97,7 +97,7 @@ fn a_silent_server_is_given_up() {
         let options = UpdateOptions { idle_timeout: Duration::from_millis(300), ..patient.clone() };
         let silent = update(&dir, &options).unwrap_err();
         assert_eq!(silent.kind(), FaultKind::Origin);
-        assert!(silent.to_string().contains("nothing came for 300ms"), "{silent}");
+        assert!(chain(&silent).contains("nothing came for 300ms"), "{silent:?}");
         assert!(!dir.exists());
     }
     update(&dir, &patient).unwrap();
@@ -190,7 +190,7 @@ fn a_certificate_of_a_stranger_is_refused() {
     let watch = Stopper::new(|_| false);
     let refused = update_index(&upstream.path("clone"), &options, &watch).unwrap_err();
     assert_eq!(refused.kind(), FaultKind::Origin);
-    assert!(refused.to_string().contains("certificate"), "{refused}");
+    assert!(chain(&refused).contains("certificate"), "{refused:?}");
     assert_eq!(watch.retries.load(SeqCst), 0, "it would be refused again");
 }
 

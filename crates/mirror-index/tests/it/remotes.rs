@@ -2,7 +2,7 @@
 
 use mirror_index::{History, UpdateOptions};
 use mirror_testkit::{GitDaemon, GitHttp, git, git_says};
-use mirror_types::FaultKind;
+use mirror_types::{FaultKind, chain};
 
 use crate::fixture::{Upstream, assert_at, commits, options, update};
 
@@ -92,7 +92,7 @@ fn a_tree_that_no_index_has_is_refused() {
     let begun = daemon.connections();
     let refused = update(&dir, &options).unwrap_err();
     assert_eq!(refused.kind(), FaultKind::Origin);
-    assert!(refused.to_string().contains("nested more than 8 deep"), "{refused}");
+    assert!(chain(&refused).contains("nested more than 8 deep"), "{refused:?}");
     assert_eq!(daemon.connections(), begun + 1, "it would be the same again");
     assert_at(&dir, &old);
 }

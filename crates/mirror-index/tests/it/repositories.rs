@@ -2,7 +2,7 @@
 
 use mirror_index::{History, UpdateOptions};
 use mirror_testkit::{GitDaemon, git, git_says};
-use mirror_types::FaultKind;
+use mirror_types::{Advice, FaultKind, chain};
 
 use crate::fixture::{Upstream, assert_at, commits, options, update};
 
@@ -171,10 +171,10 @@ fn what_cannot_be_updated_is_said() {
     git(upstream.dir.path(), &["init", "--quiet", "--bare", "empty"]);
     let empty = update(&dir, &options(&daemon.url("empty"))).unwrap_err();
     assert_eq!(empty.kind(), FaultKind::Origin);
-    assert!(empty.to_string().contains("the repository is empty"), "{empty}");
+    assert!(chain(&empty).contains("the repository is empty"), "{empty:?}");
     let missing = update(&dir, &options(&daemon.url("nowhere"))).unwrap_err();
     assert_eq!(missing.kind(), FaultKind::Origin);
-    assert!(missing.to_string().contains("--skip-index-update"), "{missing}");
+    assert_eq!(missing.advice(), Some(Advice::AnotherRemoteOrNoUpdate), "{missing}");
     assert!(!dir.exists() && !upstream.path(".clone.incoming").exists());
 
     std::fs::create_dir(&dir).unwrap();
@@ -182,6 +182,7 @@ fn what_cannot_be_updated_is_said() {
     let plain = update(&dir, &options(&daemon.url("remote/.git"))).unwrap_err();
     assert_eq!(plain.kind(), FaultKind::Usage);
     assert!(plain.to_string().contains("plain directory"), "{plain}");
+    assert_eq!(plain.advice(), Some(Advice::AnotherIndexOrNoUpdate));
     std::fs::remove_file(dir.join("a-file")).unwrap();
     // An empty directory is as good as none.
     update(&dir, &options(&daemon.url("remote/.git"))).unwrap();
@@ -238,7 +239,8 @@ fn an_index_without_a_remote_is_not_given_the_default_one() {
     let refused = update(&dir, &options).unwrap_err();
     assert_eq!(refused.kind(), FaultKind::Usage);
     let text = refused.to_string();
-    assert!(text.contains("--index-url") && text.contains("another user"), "{text}");
+    assert_eq!(refused.advice(), Some(Advice::NameTheRemote));
+    assert!(text.contains("name one") && text.contains("another user"), "{text}");
     assert_at(&dir, &old);
     let asked = UpdateOptions { url: Some(options.default_url.clone().into()), ..options };
     update(&dir, &asked).unwrap();
