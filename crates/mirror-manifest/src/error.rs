@@ -1,14 +1,14 @@
 use std::io;
 use std::path::PathBuf;
 
-use mirror_types::{Advice, FaultKind, MirrorId, StoreId, disk_advice};
+use mirror_types::{Advice, FaultKind, MirrorId, StoreId, disk_advice, Cause};
 use rusqlite::ErrorCode;
 
 /// Why manifest or catalogue could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// The file that was named is no manifest; nothing was written.
+    /// The file that was named is no manifest, and nothing was written; name the mirror's own.
     #[error(
         "{} is no manifest ({reason}); it was left as it is. Name the manifest of this mirror, or a file that is not \
          there yet",
@@ -20,7 +20,7 @@ pub enum ManifestError {
         /// Why it is none.
         reason: &'static str,
     },
-    /// The manifest is another mirror's; nothing was written.
+    /// The manifest is another mirror's, and nothing was written; give each mirror one of its own.
     #[error(
         "the manifest {} belongs to another mirror ({owner}, this one is {mirror}); it was left as it is. Give each \
          mirror a manifest of its own",
@@ -34,7 +34,7 @@ pub enum ManifestError {
         /// The mirror that was to write into it.
         mirror: MirrorId,
     },
-    /// Another run writes into the manifest.
+    /// Another run writes into the manifest; wait for it to end, and give each mirror one of its own.
     #[error(
         "the manifest {} is in use by another run; wait for it to end, and give each mirror a manifest of its own",
         path.display()
@@ -43,7 +43,7 @@ pub enum ManifestError {
         /// The file.
         path: PathBuf,
     },
-    /// The operating system said no.
+    /// The operating system said no; the source says why.
     #[error("could not {doing} the manifest {}{}", path.display(), disk_advice(source.kind()))]
     Io {
         /// What was being done.
@@ -53,10 +53,11 @@ pub enum ManifestError {
         /// The reason.
         source: io::Error,
     },
-    /// A line that is not the last one is no record.
+    /// A line that is not the last one is no record; restore the manifest from a copy, or cut that line out and hash
+    /// again what is held.
     #[error(
-        "the manifest {} is damaged: the line at byte {offset} is no record ({reason}). Restore it from a copy, or \
-         cut that line out and run with --verify-existing",
+        "the manifest {} is damaged, the line at byte {offset} is no record: restore it from a copy, or cut that line \
+         out and have what is held hashed again",
         path.display()
     )]
     BadLine {
@@ -65,15 +66,15 @@ pub enum ManifestError {
         /// Where the line begins, in bytes.
         offset: u64,
         /// Why it is no record.
-        reason: String,
+        source: Cause,
     },
-    /// Something other than a regular file stands where the mirror keeps a file of its own.
+    /// Something other than a regular file stands where the mirror keeps a file of its own; remove it.
     #[error("{} is not a regular file; links and special files do not belong into a mirror, remove it", path.display())]
     Strange {
         /// Its path.
         path: PathBuf,
     },
-    /// SQLite failed.
+    /// SQLite failed; the source says why. A damaged catalogue can be made again.
     #[error("could not {doing} the catalogue {}{}", path.display(), advice(source))]
     Catalogue {
         /// What was being done.
@@ -83,7 +84,7 @@ pub enum ManifestError {
         /// The reason.
         source: rusqlite::Error,
     },
-    /// The catalogue is no database of ours, or a damaged one.
+    /// The catalogue is no database of ours, or a damaged one; make it again.
     #[error("the catalogue {} is damaged ({reason}){REBUILD}", path.display())]
     DamagedCatalogue {
         /// The database.
@@ -91,7 +92,7 @@ pub enum ManifestError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The operating system said no to the file of index lines.
+    /// The operating system said no to the file of index lines; the source says why.
     #[error("could not {doing} the index lines {}", path.display())]
     Lines {
         /// What was being done.
@@ -101,10 +102,9 @@ pub enum ManifestError {
         /// The reason.
         source: io::Error,
     },
-    /// The lines of an index file are not what was written.
+    /// The lines of an index file are not what was written; delete them, and the next run reads the index again.
     #[error(
-        "the index lines {} are damaged at byte {offset} ({file}); delete them, or run with --verify-existing: the \
-         next run reads the index again",
+        "the index lines {} are damaged at byte {offset} ({file}); delete them, and the next run reads the index again",
         path.display()
     )]
     BadLines {
@@ -123,9 +123,9 @@ pub enum ManifestError {
         /// The store.
         store: StoreId,
     },
-    /// The catalogue was made by a newer version.
-    #[error("the catalogue {} has format {found}, this version knows {known}; use a newer version, or, if it is damaged, run again \
-         with --rebuild-catalogue", path.display())]
+    /// The catalogue was made by a newer version; use that, or make a damaged one again.
+    #[error("the catalogue {} has format {found}, this version knows {known}; use a newer version; if it is damaged, it can be \
+         made again", path.display())]
     NewerCatalogue {
         /// The database.
         path: PathBuf,
@@ -137,8 +137,7 @@ pub enum ManifestError {
 }
 
 /// What to do about a damaged catalogue.
-const REBUILD: &str = ": what is held is not lost; run again with --rebuild-catalogue, which makes it again from the \
-                       manifest, the bundles and the files";
+const REBUILD: &str = ": what is held is not lost; the catalogue can be made again from the manifest, the bundles and the files";
 
 fn advice(source: &rusqlite::Error) -> &'static str {
     match source.sqlite_error_code() {
@@ -212,6 +211,39 @@ impl ManifestError {
             | Self::Strange { .. }
             | Self::Catalogue { .. }
             | Self::UnknownStore { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_done_is_a_value() {
+        let path = || PathBuf::from("p");
+        let table = [
+            (ManifestError::Busy { path: path() }, Some(Advice::NameTheManifest)),
+            (
+                ManifestError::BadLine { path: path(), offset: 0, source: Cause::new("x") },
+                Some(Advice::VerifyExisting),
+            ),
+            (
+                ManifestError::DamagedCatalogue { path: path(), reason: "x".to_owned() },
+                Some(Advice::RebuildCatalogue),
+            ),
+            (
+                ManifestError::Catalogue {
+                    doing: "read",
+                    path: path(),
+                    source: rusqlite::Error::QueryReturnedNoRows,
+                },
+                Some(Advice::RebuildCatalogue),
+            ),
+            (ManifestError::Strange { path: path() }, None),
+        ];
+        for (error, advice) in table {
+            assert_eq!(error.advice(), advice, "{error:?}");
         }
     }
 }

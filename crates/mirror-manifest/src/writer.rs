@@ -168,7 +168,7 @@ fn own_records(file: &mut File, len: u64, path: &Path, mirror: MirrorId) -> Resu
         Err(offset) => Err(ManifestError::BadLine {
             path: path.to_owned(),
             offset,
-            reason: "more than its last line is torn".to_owned(),
+            source: Cause::new("more than its last line is torn"),
         }),
     }
 }

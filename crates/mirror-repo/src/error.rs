@@ -3,19 +3,19 @@ use std::path::PathBuf;
 
 use mirror_manifest::ManifestError;
 use mirror_store::StoreError;
-use mirror_types::{Advice, FaultKind};
+use mirror_types::{Advice, Cause, FaultKind};
 
 /// Why a mirror could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepoError {
-    /// The store failed.
+    /// The store failed; its error says what to do.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Manifest or catalogue failed.
+    /// Manifest or catalogue failed; the error says what to do.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The manifest has no record of this mirror, and some of others.
+    /// The manifest has no record of this mirror, and some of others; give each mirror a manifest of its own.
     #[error(
         "the manifest {} belongs to {whose}, not to the mirror {}; it was left as it is. Give each mirror a manifest \
          of its own",
@@ -29,7 +29,7 @@ pub enum RepoError {
         /// `the mirror at PATH` or `the mirror with the id ID`.
         whose: String,
     },
-    /// The remembered manifest is gone together with its directory.
+    /// The remembered manifest is gone together with its directory; bring it back, or name it where it is now.
     #[error(
         "the manifest of the mirror {} is remembered at {}, and that directory is not there; mount it or bring it \
          back, or name the manifest where it is now",
@@ -41,7 +41,7 @@ pub enum RepoError {
         /// Where the manifest was.
         path: PathBuf,
     },
-    /// The folder is a copy of a mirror that is still there, and both would write into one place.
+    /// The folder is a copy of a mirror that is still there, and both would write into one place; name another.
     #[error(
         "{} is a copy of the mirror at {}, and both would write into {}; name another {what} for this one",
         root.display(), original.display(), path.display()
@@ -56,13 +56,13 @@ pub enum RepoError {
         /// The place that both name.
         path: PathBuf,
     },
-    /// A place cannot be written down.
+    /// A place cannot be written down; choose a name that is Unicode text.
     #[error("{} cannot be remembered, because it is no Unicode text; choose another name", path.display())]
     NotText {
         /// The place.
         path: PathBuf,
     },
-    /// A file could not be read while old records were looked through.
+    /// A file could not be read while old records were looked through; the source says why.
     #[error("could not {doing} {}", path.display())]
     Io {
         /// What was being done.
@@ -133,9 +133,9 @@ pub enum RepoError {
     /// A part of the mirror did not do what it always does.
     #[error("internal error: {0}; please report it")]
     Internal(String),
-    /// The system gave no random numbers for the id of a new mirror.
-    #[error("the operating system gave no random numbers for the id of the new mirror: {0}")]
-    Random(String),
+    /// The system gave no random numbers for the id of a new mirror; the source says why.
+    #[error("the operating system gave no random numbers for the id of the new mirror")]
+    Random(#[source] Cause),
 }
 
 /// What a mirror and its copy would both write into.
@@ -195,7 +195,15 @@ impl RepoError {
             Self::Manifest(error) => error.advice(),
             Self::OthersManifest { .. } | Self::ManifestGone { .. } => Some(Advice::NameTheManifest),
             Self::SharedWithOriginal { what, .. } => Some(what.advice()),
-            Self::NotText { .. } | Self::Io { .. } | Self::Random(_) => None,
+            Self::BundlesMissing { .. } | Self::OtherBundles { .. } => Some(Advice::FindOrForgetBundles),
+            Self::BundleDamaged { .. } => Some(Advice::ForgetTheBundle),
+            Self::NotText { .. }
+            | Self::Io { .. }
+            | Self::BadGaps { .. }
+            | Self::NoMirror { .. }
+            | Self::NoBundles { .. }
+            | Self::Internal(_)
+            | Self::Random(_) => None,
         }
     }
 }

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use mirror_manifest::{Catalogue, LinesReport, ManifestError, ManifestWriter};
 use mirror_store::bundle::refuse_others;
 use mirror_store::{MirrorRecord, Store};
-use mirror_types::{Layout, MirrorId, ReleaseId};
+use mirror_types::{Layout, MirrorId, ReleaseId, Cause};
 
 use crate::error::RepoError;
 use crate::path::{placed, real, recorded};
@@ -134,7 +134,7 @@ impl LockedMirror {
         let (manifest, opened) = opened.map_err(|error| match error {
             // It was one: this is damage, and nothing that was named by mistake.
             ManifestError::NotAManifest { path, reason } if is_own && path.is_file() => {
-                ManifestError::BadLine { path, offset: 0, reason: reason.to_owned() }
+                ManifestError::BadLine { path, offset: 0, source: Cause::new(reason) }
             }
             error => error,
         })?;
@@ -226,7 +226,7 @@ fn resolve(
 
 fn random_id() -> Result<MirrorId, RepoError> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| RepoError::Random(error.to_string()))?;
+    getrandom::fill(&mut bytes).map_err(|error| RepoError::Random(Cause::new(error)))?;
     Ok(MirrorId::from_bytes(bytes))
 }
 

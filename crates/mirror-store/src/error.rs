@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mirror_types::{Advice, FaultKind, Layout, MirrorId, Printable, ReleaseId, disk_advice};
+use mirror_types::{Advice, FaultKind, Layout, MirrorId, Printable, ReleaseId, disk_advice, Cause};
 
 use mirror_fs::{FileError, NotPlain};
 
@@ -12,17 +12,17 @@ use crate::tree_form::TreeForm;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Another run holds the lock.
-    #[error("{} is locked by another run{holder}; wait for it to end, or choose another --out", root.display())]
+    /// Another run holds the lock; wait for it to end, or use another directory.
+    #[error("{} is locked by another run{holder}; wait for it to end, or use another directory", root.display())]
     Locked {
         /// The mirror root.
         root: PathBuf,
         /// ` (process N)` when known.
         holder: String,
     },
-    /// The mirror was made with another layout.
+    /// The mirror was made with another layout; ask for none, or use another directory.
     #[error(
-        "{} was made with --layout {}, {} was asked for; layouts cannot be mixed in one mirror",
+        "{} was made with the layout {}, {} was asked for; layouts cannot be mixed in one mirror",
         root.display(), found.as_str(), asked.as_str()
     )]
     LayoutMismatch {
@@ -33,7 +33,8 @@ pub enum StoreError {
         /// The layout that was asked for.
         asked: Layout,
     },
-    /// Releases lie there as another tool lays them out.
+    /// Releases lie there as another tool lays them out; have them moved with
+    /// [`Store::open_to_move`](crate::Store::open_to_move), or use another directory.
     #[error(
         "{} holds releases as {} (such as {}), which is no layout of a mirror: they would be fetched again beside \
          themselves. Nothing was written",
@@ -47,21 +48,21 @@ pub enum StoreError {
         /// The path of one of them.
         example: String,
     },
-    /// Releases were to be moved to where they belong, and that has not come to its end.
+    /// Releases were to be moved to where they belong, and that has not come to its end; let it.
     #[error("not every release below {} was moved to where it belongs, as a run began to do; it was stopped", root.display())]
     HalfMoved {
         /// The root of the mirror.
         root: PathBuf,
     },
-    /// `.mirror/mirror.json` cannot be understood.
-    #[error("{} cannot be understood ({reason}); it was made by a newer version, or damaged", path.display())]
+    /// `.mirror/mirror.json` cannot be understood; use a newer version, or restore the file from a copy.
+    #[error("{} cannot be understood; it was made by a newer version, or damaged", path.display())]
     BadRecord {
         /// Its path.
         path: PathBuf,
         /// Why.
-        reason: String,
+        source: Cause,
     },
-    /// Something other than a regular file or a directory stands in the way.
+    /// Something other than a regular file or a directory stands in the way; remove it.
     #[error("{} is not {expected}; links and special files do not belong into a mirror, remove it", path.display())]
     Strange {
         /// Its path.
@@ -69,13 +70,13 @@ pub enum StoreError {
         /// What was expected there.
         expected: &'static str,
     },
-    /// The path would leave the mirror.
+    /// The path would leave the mirror; give one of parts that are plain names.
     #[error("refusing the path {path:?}: it is not a plain relative path")]
     UnsafePath {
         /// The path.
         path: String,
     },
-    /// The bundles belong to another mirror; nothing was written.
+    /// The bundles belong to another mirror, and nothing was written; give each mirror a directory of its own for them.
     #[error(
         "the bundles in {} belong to another mirror ({owner}, this one is {mirror}); they were left as they are. Give \
          each mirror a directory of its own for its bundles",
@@ -89,7 +90,7 @@ pub enum StoreError {
         /// The mirror that was to write there.
         mirror: MirrorId,
     },
-    /// A bundle, or what belongs to it, is damaged or hostile.
+    /// A bundle, or what belongs to it, is damaged or hostile; take another copy of it.
     #[error(
         "{}: {}{}{fault}",
         path.display(),
@@ -134,7 +135,7 @@ pub enum StoreError {
         /// Where it is.
         path: PathBuf,
     },
-    /// The operating system said no.
+    /// The operating system said no; the source says why.
     #[error("could not {doing} {}{}", path.display(), disk_advice(source.kind()))]
     Io {
         /// What was being done.
@@ -216,5 +217,30 @@ pub(crate) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Err
             }
         }
         StoreError::Io { doing, path: path.to_owned(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_done_is_a_value() {
+        let root = || PathBuf::from("m");
+        let io = |kind: io::ErrorKind| StoreError::Io { doing: "write", path: root(), source: kind.into() };
+        let table = [
+            (StoreError::Locked { root: root(), holder: String::new() }, Some(Advice::AnotherRoot)),
+            (
+                StoreError::LayoutMismatch { root: root(), found: Layout::Shard, asked: Layout::Cargo },
+                Some(Advice::KeepTheLayout),
+            ),
+            (StoreError::HalfMoved { root: root() }, Some(Advice::FinishAdopting)),
+            (io(io::ErrorKind::ReadOnlyFilesystem), Some(Advice::AnotherRoot)),
+            (io(io::ErrorKind::StorageFull), None),
+            (StoreError::Strange { path: root(), expected: "a directory" }, None),
+        ];
+        for (error, advice) in table {
+            assert_eq!(error.advice(), advice, "{error:?}");
+        }
     }
 }

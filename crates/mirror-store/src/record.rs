@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use mirror_types::{Layout, MirrorId};
+use mirror_types::{Cause, Layout, MirrorId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{StoreError, at};
@@ -72,16 +72,16 @@ impl MirrorRecord {
         let file = mirror_fs::open_to_read(path).map_err(at("read", path))?;
         io::Read::read_to_end(&mut io::Read::take(file, MAX_RECORD_BYTES), &mut text)
             .map_err(at("read", path))?;
-        Self::parse(&text).map(Some).map_err(|reason| StoreError::BadRecord { path: path.to_owned(), reason })
+        Self::parse(&text).map(Some).map_err(|source| StoreError::BadRecord { path: path.to_owned(), source })
     }
 
-    fn parse(text: &[u8]) -> Result<Self, String> {
-        let written: Written = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    fn parse(text: &[u8]) -> Result<Self, Cause> {
+        let written: Written = serde_json::from_slice(text).map_err(Cause::new)?;
         if !(1..=FORMAT).contains(&written.format_version) {
-            return Err(format!("format_version {}", written.format_version));
+            return Err(Cause::new(format!("format_version {}", written.format_version)));
         }
         let layout =
-            written.layout.parse().map_err(|error: mirror_types::UnknownLayout| error.to_string())?;
+            written.layout.parse().map_err(|error: mirror_types::UnknownLayout| Cause::new(error))?;
         Ok(Self {
             layout,
             id: written.id,
@@ -122,7 +122,7 @@ mod tests {
         for (record, format) in [(bare, 1), (whole, 2)] {
             let text = record.to_text();
             assert!(text.contains(&format!("\"format_version\":{format}")), "{text}");
-            assert_eq!(MirrorRecord::parse(text.as_bytes()), Ok(record));
+            assert_eq!(MirrorRecord::parse(text.as_bytes()).ok(), Some(record));
         }
     }
 

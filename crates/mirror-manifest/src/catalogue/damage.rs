@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::lines::{IndexFileRow, TextDigest};
-use mirror_types::{FaultKind, StoreId};
+use mirror_types::{FaultKind, StoreId, Advice};
 
 fn id(n: usize, version: &str) -> ReleaseId {
     let name = format!("crate-{n}").parse().expect("name");
@@ -119,7 +119,8 @@ fn assert_damage(path: &Path, what: &str) -> bool {
         Ok(()) => false,
         Err(error) => {
             assert_eq!(error.kind(), FaultKind::Integrity, "{what}: {error:?}");
-            assert!(error.to_string().contains("--rebuild-catalogue"), "{what}: {error}");
+            assert!(error.to_string().contains("can be made again"), "{what}: {error}");
+            assert_eq!(error.advice(), Some(Advice::RebuildCatalogue), "{what}: {error}");
             true
         }
     }
