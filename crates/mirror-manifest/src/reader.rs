@@ -3,7 +3,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
-use mirror_types::{CrateName, VersionText};
+use mirror_types::{Cause, CrateName, VersionText};
 use serde::Deserialize;
 
 use crate::error::ManifestError;
@@ -138,7 +138,7 @@ pub fn read_from<E: From<ManifestError>>(
         let record = line.record().map_err(|error| ManifestError::BadLine {
             path: path.to_owned(),
             offset: line.offset,
-            reason: error.to_string(),
+            source: Cause::new(error),
         })?;
         visit(line.end, record)?;
     }

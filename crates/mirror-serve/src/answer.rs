@@ -411,8 +411,5 @@ impl App {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ServeError> + Send + 'static,
 ) -> Result<T, ServeError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => Err(ServeError::Internal(error.to_string())),
-    }
+    tokio::task::spawn_blocking(work).await.map_err(ServeError::unexpected("end the work on a request"))?
 }

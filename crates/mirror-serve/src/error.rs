@@ -4,33 +4,33 @@ use std::path::PathBuf;
 use mirror_manifest::ManifestError;
 use mirror_repo::RepoError;
 use mirror_store::StoreError;
-use mirror_types::{Advice, FaultKind};
+use mirror_types::{Advice, Cause, FaultKind};
 
 /// Why a mirror cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// There is no mirror.
-    #[error("there is no mirror at {}: it has no .mirror/catalogue.sqlite; make it with download-crates", path.display())]
+    /// There is no mirror; make it first, or name another.
+    #[error("there is no mirror at {}: it has no .mirror/catalogue.sqlite", path.display())]
     NoMirror {
         /// Where it should be.
         path: PathBuf,
     },
-    /// Releases are in bundles, which are not there.
-    #[error("the mirror holds releases in bundles, and there are none at {}; say where they are with --bundles-dir", path.display())]
+    /// Releases are in bundles, which are not there; say where they are.
+    #[error("the mirror holds releases in bundles, and there are none at {}; say where they are", path.display())]
     NoBundles {
         /// Where they should be.
         path: PathBuf,
     },
-    /// A certificate or a key cannot be used.
-    #[error("could not use {} for TLS: {reason}", path.display())]
+    /// A certificate or a key cannot be used; the source says why.
+    #[error("could not use {} for TLS", path.display())]
     Tls {
         /// The file.
         path: PathBuf,
         /// Why.
-        reason: String,
+        source: Cause,
     },
-    /// The address cannot be listened at.
+    /// The address cannot be listened at; choose another, or end what listens there.
     #[error("could not listen on {addr}")]
     Listen {
         /// The address.
@@ -38,21 +38,38 @@ pub enum ServeError {
         /// The reason.
         source: io::Error,
     },
-    /// What was asked for makes no sense.
-    #[error("{0}")]
-    Usage(String),
-    /// The catalogue, or the lines of the index.
+    /// The address at which clients are to reach the mirror is none; write one by http or https.
+    #[error("{text} is no address like https://crates.example.org or https://example.org/crates")]
+    PublicUrl {
+        /// The text, printable.
+        text: String,
+    },
+    /// An export would write into a mirror; choose another directory.
+    #[error("{} is a mirror itself; export to another directory", dir.display())]
+    ExportIntoMirror {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The catalogue or the lines of the index failed; the error says what to do.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The mirror as a whole.
+    /// The mirror as a whole cannot be used; the error says what to do.
     #[error(transparent)]
     Repo(RepoError),
-    /// A held file or a bundle.
+    /// A held file or a bundle cannot be read; the error says what to do.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A task of the server ended badly.
+    /// A fault of this program; report it.
     #[error("internal error: {0}")]
     Internal(String),
+    /// A fault of this program that another library noticed; report it.
+    #[error("internal error: could not {doing}")]
+    Unexpected {
+        /// What was being done.
+        doing: &'static str,
+        /// What was noticed.
+        source: Cause,
+    },
 }
 
 impl From<RepoError> for ServeError {
@@ -70,18 +87,28 @@ impl From<RepoError> for ServeError {
 }
 
 impl ServeError {
+    /// Says that a library noticed a fault of this program.
+    pub fn unexpected<E>(doing: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |error| Self::Unexpected { doing, source: Cause::new(error) }
+    }
+
     /// What kind of fault this is.
     #[must_use]
     pub fn kind(&self) -> FaultKind {
         match self {
-            Self::NoMirror { .. } | Self::NoBundles { .. } | Self::Tls { .. } | Self::Usage(_) => {
-                FaultKind::Usage
-            }
+            Self::NoMirror { .. }
+            | Self::NoBundles { .. }
+            | Self::Tls { .. }
+            | Self::PublicUrl { .. }
+            | Self::ExportIntoMirror { .. } => FaultKind::Usage,
             Self::Manifest(error) => error.kind(),
             Self::Repo(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Listen { .. } => FaultKind::Storage,
-            Self::Internal(_) => FaultKind::Internal,
+            Self::Internal(_) | Self::Unexpected { .. } => FaultKind::Internal,
         }
     }
 
@@ -94,7 +121,12 @@ impl ServeError {
             Self::Manifest(error) => error.advice(),
             Self::Repo(error) => error.advice(),
             Self::Store(error) => error.advice(),
-            Self::Tls { .. } | Self::Usage(_) | Self::Listen { .. } | Self::Internal(_) => None,
+            Self::Tls { .. }
+            | Self::PublicUrl { .. }
+            | Self::ExportIntoMirror { .. }
+            | Self::Listen { .. }
+            | Self::Internal(_)
+            | Self::Unexpected { .. } => None,
         }
     }
 }

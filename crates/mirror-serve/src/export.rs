@@ -92,10 +92,7 @@ pub struct ExportOutcome {
 pub fn export(options: &ExportOptions, stop: &dyn Fn() -> bool) -> Result<ExportOutcome, ServeError> {
     let mirror = Mirror::open(&options.mirror, options.bundles_dir.as_deref())?;
     if options.dir.join(".mirror/catalogue.sqlite").exists() {
-        return Err(ServeError::Usage(format!(
-            "{} is a mirror itself; export to another directory",
-            options.dir.display()
-        )));
+        return Err(ServeError::ExportIntoMirror { dir: options.dir.clone() });
     }
     // Its lock, its stage and its order of steps; there is no layout to speak of.
     let store = Store::open(&options.dir, Layout::Cargo, false)?;

@@ -172,10 +172,7 @@ pub fn public_url(text: &str) -> Result<String, ServeError> {
     let begins = begins.is_some_and(|rest| !rest.starts_with('/'));
     match url::Url::parse(plain_text) {
         Ok(url) if begins && url.has_host() && plain_text.bytes().all(plain) => Ok(plain_text.to_owned()),
-        _ => Err(ServeError::Usage(format!(
-            "{} is no address like https://crates.example.org or https://example.org/crates",
-            mirror_types::Printable(text)
-        ))),
+        _ => Err(ServeError::PublicUrl { text: mirror_types::Printable(text).to_string() }),
     }
 }
 

@@ -111,7 +111,7 @@ fn serve(flags: &Serve) -> ExitCode {
         let look = options.clone();
         tokio::task::spawn_blocking(move || name_unlisted(&look));
         // On a task: a worker that has the connections need not be woken for them.
-        tokio::spawn(server.run(stop)).await.map_err(|error| ServeError::Internal(error.to_string()))
+        tokio::spawn(server.run(stop)).await.map_err(ServeError::unexpected("run the server to its end"))
     });
     runtime.shutdown_background();
     match served {
