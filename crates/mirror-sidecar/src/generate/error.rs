@@ -4,16 +4,41 @@ use mirror_index::IndexError;
 use mirror_index::sparse::ConfigError;
 use mirror_repo::RepoError;
 use mirror_store::StoreError;
-use mirror_types::{Advice, FaultKind};
+use mirror_types::{Advice, Cause, FaultKind};
 
 /// Why sidecars could not be generated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GenerateError {
-    /// The options or the files that they name do not make sense.
-    #[error("{0}")]
-    Usage(String),
-    /// A file that was named could not be read.
+    /// Neither an index was named, nor does the mirror keep one; name one, or fill the mirror first.
+    #[error("{} keeps nothing of {what}; name an index, or fill the mirror first", mirror.display())]
+    NothingKept {
+        /// The root of the mirror.
+        mirror: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// The mirror keeps the indexes of several registries; choose one.
+    #[error("{} keeps {count} sparse registries; choose one", mirror.display())]
+    SeveralRegistries {
+        /// The root of the mirror.
+        mirror: PathBuf,
+        /// How many.
+        count: usize,
+    },
+    /// Nothing says where crates come from; say it.
+    #[error("the cache has no config.json that says where crates come from")]
+    NoAddress,
+    /// The index changed while it was read; run again when nobody updates it.
+    #[error(
+        "{what} of the index changed while it was read; let whatever updates it come to its end, then run the same \
+         command again"
+    )]
+    IndexChanged {
+        /// The file of the index, printable.
+        what: String,
+    },
+    /// A file that was named could not be read; the source says why.
     #[error("could not read {what} {}", path.display())]
     Read {
         /// What the file is.
@@ -23,32 +48,53 @@ pub enum GenerateError {
         /// The reason.
         source: std::io::Error,
     },
-    /// The address of the downloads, or what the registry says of it, makes no sense.
+    /// The address of the downloads, or what the registry says of it, makes no sense; name another.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The index could not be read.
+    /// The index could not be read; the error says what to do.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// Storage failed.
+    /// Storage failed; the error says what to do.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The record of the mirror could not be read.
+    /// The record of the mirror could not be read; the error says what to do.
     #[error(transparent)]
     Repo(#[from] RepoError),
-    /// A fault of this program.
+    /// A fault of this program; report it.
     #[error("internal error: {0}; please report it")]
     Internal(String),
+    /// A fault of this program that another library noticed; report it.
+    #[error("internal error: could not {doing}; please report it")]
+    Unexpected {
+        /// What was being done.
+        doing: &'static str,
+        /// What was noticed.
+        source: Cause,
+    },
 }
 
 impl GenerateError {
+    pub(super) fn unexpected<E>(doing: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |error| Self::Unexpected { doing, source: Cause::new(error) }
+    }
+
     /// Returns what kind of fault this is.
     #[must_use]
     pub fn kind(&self) -> FaultKind {
         match self {
-            Self::Usage(_) | Self::Read { .. } | Self::Config(_) | Self::Index(_) => FaultKind::Usage,
+            Self::NothingKept { .. }
+            | Self::SeveralRegistries { .. }
+            | Self::NoAddress
+            | Self::IndexChanged { .. }
+            | Self::Read { .. }
+            | Self::Config(_)
+            | Self::Index(_) => FaultKind::Usage,
             Self::Store(error) => error.kind(),
             Self::Repo(error) => error.kind(),
-            Self::Internal(_) => FaultKind::Internal,
+            Self::Internal(_) | Self::Unexpected { .. } => FaultKind::Internal,
         }
     }
 
@@ -59,7 +105,14 @@ impl GenerateError {
             Self::Index(error) => error.advice(),
             Self::Store(error) => error.advice(),
             Self::Repo(error) => error.advice(),
-            Self::Usage(_) | Self::Read { .. } | Self::Config(_) | Self::Internal(_) => None,
+            Self::NothingKept { .. } => Some(Advice::NameTheIndex),
+            Self::SeveralRegistries { .. } => Some(Advice::NameTheRegistry),
+            Self::NoAddress => Some(Advice::NameTheDownloads),
+            Self::IndexChanged { .. }
+            | Self::Read { .. }
+            | Self::Config(_)
+            | Self::Internal(_)
+            | Self::Unexpected { .. } => None,
         }
     }
 }

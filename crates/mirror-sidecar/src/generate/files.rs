@@ -71,7 +71,7 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
     if work.options.refresh || (in_step && !met) {
         state.current = Some(tree.clone());
     } else if outcome.news.is_none() && state.current.is_none() {
-        tracing::debug!("sidecars that were there before are brought up to date by --refresh");
+        tracing::debug!("sidecars that were there before stay as they are until they are refreshed");
     }
     state.present = Some(tree);
     (state.selected, state.yanked_skipped) = (outcome.selected, outcome.yanked_skipped);
@@ -203,9 +203,7 @@ impl<'w> Writer<'w> {
             return Ok(());
         }
         self.text.clear();
-        good.line
-            .pretty(&facts, &mut self.text)
-            .map_err(|error| GenerateError::Internal(error.to_string()))?;
+        good.line.pretty(&facts, &mut self.text).map_err(GenerateError::unexpected("write a sidecar"))?;
         if there && store.read(&rel)? == self.text {
             tally.existing += u64::from(selected);
             return Ok(());

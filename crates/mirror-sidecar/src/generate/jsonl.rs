@@ -102,7 +102,7 @@ fn line(
 ) -> Result<(), GenerateError> {
     let facts = teller.facts(good, path);
     // It was read, so it can be written.
-    good.line.compact(&facts, text).map_err(|error| GenerateError::Internal(error.to_string()))?;
+    good.line.compact(&facts, text).map_err(GenerateError::unexpected("write a sidecar"))?;
     text.push(b'\n');
     Ok(())
 }
@@ -330,9 +330,5 @@ fn read_again(
 }
 
 fn changed(what: &str) -> GenerateError {
-    GenerateError::Usage(format!(
-        "{} of the index changed while it was read; let whatever updates it come to its end, then run the same \
-         command again",
-        mirror_types::Printable(what)
-    ))
+    GenerateError::IndexChanged { what: mirror_types::Printable(what).to_string() }
 }

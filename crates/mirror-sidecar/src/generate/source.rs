@@ -92,12 +92,7 @@ impl Feed {
 
 impl SparseCache {
     fn open(mirror: &Path, registry: Option<&Address>) -> Result<Self, GenerateError> {
-        let nothing = |hint: &str| {
-            Err(GenerateError::Usage(format!(
-                "{} keeps nothing of {hint}; give --index-dir, or fill the mirror with download-crates first",
-                mirror.display()
-            )))
-        };
+        let nothing = |what| Err(GenerateError::NothingKept { mirror: mirror.to_owned(), what });
         let Some(store) = Store::open_read_only(mirror, Layout::default())? else {
             return nothing("a sparse registry");
         };
@@ -109,11 +104,10 @@ impl SparseCache {
             (None, [only]) => format!("sparse/{only}"),
             (None, []) => return nothing("a sparse registry"),
             (None, _) => {
-                return Err(GenerateError::Usage(format!(
-                    "{} keeps {} sparse registries; choose one with --index-url sparse+URL",
-                    mirror.display(),
-                    kept.len()
-                )));
+                return Err(GenerateError::SeveralRegistries {
+                    mirror: mirror.to_owned(),
+                    count: kept.len(),
+                });
             }
         };
         let prefix = format!("{}/", dir.trim_start_matches("sparse/"));
@@ -143,10 +137,7 @@ impl SparseCache {
     /// Where the registry has its crates.
     fn urls(&self) -> Result<Urls, GenerateError> {
         let Some(config) = self.load(CONFIG)? else {
-            return Err(GenerateError::Usage(
-                "the cache has no config.json that says where crates come from; give --crates-base-url"
-                    .to_owned(),
-            ));
+            return Err(GenerateError::NoAddress);
         };
         Ok(Urls::Template(DlTemplate::parse(RegistryConfig::parse(&config)?.dl())?))
     }
@@ -167,6 +158,7 @@ mod tests {
     use std::sync::Arc;
 
     use mirror_telemetry::RunStats;
+    use mirror_types::Advice;
 
     use super::super::{SidecarMode, generate};
     use super::*;
@@ -242,9 +234,12 @@ mod tests {
     #[test]
     fn one_of_several_registries_is_named() {
         let dir = tempfile::tempdir().expect("dir");
-        assert!(urls(dir.path(), None).expect_err("nothing").to_string().contains("--index-dir"));
+        let nothing = urls(dir.path(), None).expect_err("nothing");
+        assert_eq!(nothing.advice(), Some(Advice::NameTheIndex), "{nothing}");
         mirror(dir.path(), &["https://one/", "https://two/"]);
-        assert!(urls(dir.path(), None).expect_err("which").to_string().contains("keeps 2"));
+        let which = urls(dir.path(), None).expect_err("which");
+        assert!(which.to_string().contains("keeps 2"), "{which}");
+        assert_eq!(which.advice(), Some(Advice::NameTheRegistry));
         assert!(urls(dir.path(), Some("https://two/")).expect("sidecars")[0].starts_with("https://two/"));
         assert!(urls(dir.path(), Some("https://three/")).is_err());
     }

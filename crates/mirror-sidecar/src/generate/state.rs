@@ -52,8 +52,8 @@ impl State {
 
     /// Leaves it; durable on return.
     pub(super) fn remember(&self, store: &Store) -> Result<(), GenerateError> {
-        let text =
-            serde_json::to_vec_pretty(self).map_err(|error| GenerateError::Internal(error.to_string()))?;
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(GenerateError::unexpected("write the state of the sidecars"))?;
         store.write_state(FILE, &text)?;
         // A batch of nothing makes durable what was written before.
         Ok(store.commit(Vec::new())?)
