@@ -2,13 +2,13 @@ use std::path::PathBuf;
 
 use mirror_repo::RepoError;
 use mirror_store::StoreError;
-use mirror_types::{Advice, FaultKind, Printable};
+use mirror_types::{Advice, Cause, FaultKind, Printable};
 
 /// Why bundles could not be read, or a mirror could not be made of them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExtractError {
-    /// The pattern is none.
+    /// The pattern is none; give a glob.
     #[error("{} is no pattern for the names of bundles", Printable(pattern))]
     Pattern {
         /// As it was given.
@@ -16,13 +16,13 @@ pub enum ExtractError {
         /// The fault in it.
         source: globset::Error,
     },
-    /// There is no directory of bundles.
+    /// There is no directory of bundles; say where it is.
     #[error("there is no directory of bundles at {}", dir.display())]
     NoDirectory {
         /// The path where it should be.
         dir: PathBuf,
     },
-    /// No bundle has a name that is wanted.
+    /// No bundle has a name that is wanted; name another directory or another pattern.
     #[error("no bundle in {} matches {}", dir.display(), Printable(pattern))]
     NoBundles {
         /// The directory.
@@ -30,15 +30,23 @@ pub enum ExtractError {
         /// The pattern that their names are held against.
         pattern: String,
     },
-    /// A bundle cannot be opened, or the disk refuses.
+    /// A bundle cannot be opened, or the disk refuses; the error says what to do.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The index lines beside the bundles could not be taken along.
+    /// The index lines beside the bundles could not be taken along; the error says what to do.
     #[error(transparent)]
     Repo(#[from] RepoError),
-    /// A fault of this program.
+    /// A fault of this program; report it.
     #[error("internal error: {0}; please report it")]
     Internal(String),
+    /// A fault of this program that another library noticed; report it.
+    #[error("internal error: could not {doing}; please report it")]
+    Unexpected {
+        /// What was being done.
+        doing: &'static str,
+        /// What was noticed.
+        source: Cause,
+    },
 }
 
 impl ExtractError {
@@ -49,7 +57,7 @@ impl ExtractError {
             Self::Pattern { .. } | Self::NoDirectory { .. } | Self::NoBundles { .. } => FaultKind::Usage,
             Self::Store(error) => error.kind(),
             Self::Repo(error) => error.kind(),
-            Self::Internal(_) => FaultKind::Internal,
+            Self::Internal(_) | Self::Unexpected { .. } => FaultKind::Internal,
         }
     }
 
@@ -62,7 +70,7 @@ impl ExtractError {
             Self::NoBundles { .. } => Some(Advice::NameTheBundlesOrPattern),
             Self::Store(error) => error.advice(),
             Self::Repo(error) => error.advice(),
-            Self::Internal(_) => None,
+            Self::Internal(_) | Self::Unexpected { .. } => None,
         }
     }
 }

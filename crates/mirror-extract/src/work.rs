@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use mirror_store::bundle::{BundleFault, BundleLimits, FrameBuffers, Member};
 use mirror_store::{Staged, Store, StoreError};
 use mirror_telemetry::RunStats;
-use mirror_types::{ReleaseId, Sha256};
+use mirror_types::{Cause, ReleaseId, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ExtractError;
@@ -166,7 +166,10 @@ impl Work {
     pub(crate) fn run(&self, queue: &Receiver<Task>, commits: &Sender<Handful>) {
         let mut buffers = match FrameBuffers::new() {
             Ok(buffers) => buffers,
-            Err(error) => return self.stop(ExtractError::Internal(format!("no memory for zstd: {error}"))),
+            Err(error) => {
+                let doing = "set up zstd";
+                return self.stop(ExtractError::Unexpected { doing, source: Cause::new(error) });
+            }
         };
         for task in queue {
             self.one(task, &mut buffers, commits);
