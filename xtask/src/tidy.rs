@@ -5,6 +5,7 @@
 
 mod docs;
 mod edges;
+mod flags;
 mod manifest;
 mod members;
 mod sources;
@@ -46,6 +47,7 @@ fn check(workspace: &Workspace) -> Vec<String> {
     faults.extend(members::used_dependencies(root, members));
     faults.extend(sources::lengths(files));
     faults.extend(sources::forbidden_text(files));
+    faults.extend(flags::in_libraries(files));
     faults.extend(upstream::one_home(files));
     faults.extend(docs::required_files(files, other_paths));
     faults.extend(docs::architecture(files, members));
