@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use mirror_types::{Advice, FaultKind, MirrorId, StoreId, disk_advice, Cause};
+use mirror_types::{Advice, Cause, FaultKind, MirrorId, StoreId, disk_advice};
 use rusqlite::ErrorCode;
 
 /// Why manifest or catalogue could not be used.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mirror_fs::{AppendLog, FileError, FileLock, Fs, LocalFs, LockFault, SyncMode};
-use mirror_types::MirrorId;
+use mirror_types::{Cause, MirrorId};
 use serde::Serialize;
 
 use crate::error::ManifestError;

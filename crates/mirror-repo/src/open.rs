@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use mirror_manifest::{Catalogue, LinesReport, ManifestError, ManifestWriter};
 use mirror_store::bundle::refuse_others;
 use mirror_store::{MirrorRecord, Store};
-use mirror_types::{Layout, MirrorId, ReleaseId, Cause};
+use mirror_types::{Cause, Layout, MirrorId, ReleaseId};
 
 use crate::error::RepoError;
 use crate::path::{placed, real, recorded};

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mirror_types::{Advice, FaultKind, Layout, MirrorId, Printable, ReleaseId, disk_advice, Cause};
+use mirror_types::{Advice, Cause, FaultKind, Layout, MirrorId, Printable, ReleaseId, disk_advice};
 
 use mirror_fs::{FileError, NotPlain};
 

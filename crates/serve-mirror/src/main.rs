@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use mirror_cli::Program;
-use mirror_serve::{ExportOutcome, Mirror, ServeError, Server};
+use mirror_serve::{ExportOutcome, ServeError, Server};
 use mirror_telemetry::{LogOptions, ProgressHandle};
 use mirror_types::{ExitStatus, FaultKind};
 use tokio_util::sync::CancellationToken;

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::lines::{IndexFileRow, TextDigest};
-use mirror_types::{FaultKind, StoreId, Advice};
+use mirror_types::{Advice, FaultKind, StoreId};
 
 fn id(n: usize, version: &str) -> ReleaseId {
     let name = format!("crate-{n}").parse().expect("name");
