@@ -93,7 +93,7 @@ pub enum ManifestError {
         reason: String,
     },
     /// The operating system said no to the file of index lines; the source says why.
-    #[error("could not {doing} the index lines {}", path.display())]
+    #[error("could not {doing} the index lines {}{}", path.display(), disk_advice(source.kind()))]
     Lines {
         /// What was being done.
         doing: &'static str,
@@ -244,6 +244,22 @@ mod tests {
         ];
         for (error, advice) in table {
             assert_eq!(error.advice(), advice, "{error:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_called_so_whichever_file_it_hits() {
+        let (path, full) = (|| PathBuf::from("m"), || io::Error::from(io::ErrorKind::StorageFull));
+        for error in [
+            ManifestError::Io { doing: "append to", path: path(), source: full() },
+            ManifestError::Lines { doing: "append to", path: path(), source: full() },
+        ] {
+            assert!(error.to_string().contains("disk is full"), "{error}");
         }
     }
 }
