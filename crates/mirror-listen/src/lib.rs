@@ -1,6 +1,6 @@
 //! The accept loop of every server of this system.
 //!
-//! [`accept`] takes connections until it is stopped. A server says through [`Connections`] how many it bears and what
+//! [`accept()`] takes connections until it is stopped. A server says through [`Connections`] how many it bears and what
 //! it does with each. What a client may do on a connection, and for how long, is the server's business.
 
 mod accept;
