@@ -190,7 +190,7 @@ impl DownloadOptions {
             writes_bundles: self.storage.bundles(),
             bundle_bytes: Some(self.bundle_bytes),
             verify: self.verify_existing,
-            working_dir: None,
+            ..mirror_repo::OpenOptions::default()
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use mirror_manifest::{BundlesIdentity, Catalogue, Change};
 use mirror_store::bundle::{
@@ -116,7 +117,7 @@ impl MirrorWriter {
         options: &OpenOptions,
         report: &mut OpenReport,
     ) -> Result<(), RepoError> {
-        let (writer, found) = self.repair_bundles(options.bundle_bytes)?;
+        let (writer, found) = self.repair_bundles(options)?;
         report.relisted_members = found.relisted.len();
         report.cut_bundle_bytes = found.cut_bytes;
         report.completed_bundles = found.repaired;
@@ -129,13 +130,17 @@ impl MirrorWriter {
     /// Opens the bundles for writing, and makes good what a run left that was stopped.
     pub(crate) fn repair_bundles(
         &self,
-        bundle_bytes: Option<u64>,
+        options: &OpenOptions,
     ) -> Result<(BundleWriter, BundleReport), RepoError> {
         let mut how = BundleOptions { mirror: Some(self.id()), ..BundleOptions::default() };
-        if let Some(bytes) = bundle_bytes {
+        if let Some(bytes) = options.bundle_bytes {
             how.bundle_bytes = bytes.max(1);
         }
-        BundleWriter::open(self.bundles_dir(), how).map_err(|source| match source.kind() {
+        let opened = match &options.fs {
+            Some(fs) => BundleWriter::open_on(Arc::clone(fs), self.bundles_dir(), how),
+            None => BundleWriter::open(self.bundles_dir(), how),
+        };
+        opened.map_err(|source| match source.kind() {
             FaultKind::Integrity => {
                 RepoError::BundleDamaged { dir: self.bundles_dir().to_owned(), source: Box::new(source) }
             }

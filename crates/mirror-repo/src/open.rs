@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use mirror_fs::Fs;
 use mirror_manifest::{Catalogue, LinesReport, ManifestError, ManifestWriter};
 use mirror_store::bundle::refuse_others;
 use mirror_store::{MirrorRecord, Store};
@@ -30,6 +32,9 @@ pub struct OpenOptions {
     /// The directory against which relative paths are taken, those of old records too; `None` takes the
     /// working directory of the process.
     pub working_dir: Option<PathBuf>,
+    /// What releases, bundles and manifest are changed through, for tests that simulate faults; `None` takes the local
+    /// file system. Catalogue and index cache are always on that.
+    pub fs: Option<Arc<dyn Fs>>,
 }
 
 impl OpenOptions {
@@ -100,7 +105,11 @@ impl LockedMirror {
     /// # Errors
     /// When another run holds it, its layout is another one, or the disk refuses.
     pub fn lock(options: &OpenOptions) -> Result<Store, RepoError> {
-        Ok(Store::open(&options.root, options.layout.unwrap_or_default(), options.layout.is_some())?)
+        let (layout, asked) = (options.layout.unwrap_or_default(), options.layout.is_some());
+        Ok(match &options.fs {
+            Some(fs) => Store::open_on(Arc::clone(fs), &options.root, layout, asked)?,
+            None => Store::open(&options.root, layout, asked)?,
+        })
     }
 
     /// Opens the mirror whose lock is held already.
@@ -130,7 +139,11 @@ impl LockedMirror {
         }
         let remembered = record.as_ref().and_then(|record| record.manifest.as_deref());
         let is_own = remembered.is_some_and(|text| placed(&root, text) == resolved.manifest);
-        let opened = ManifestWriter::open(&options.named(&root, &resolved.manifest), id);
+        let path = options.named(&root, &resolved.manifest);
+        let opened = match &options.fs {
+            Some(fs) => ManifestWriter::open_on(Arc::clone(fs), &path, id),
+            None => ManifestWriter::open(&path, id),
+        };
         let (manifest, opened) = opened.map_err(|error| match error {
             // It was one: this is damage, and nothing that was named by mistake.
             ManifestError::NotAManifest { path, reason } if is_own && path.is_file() => {

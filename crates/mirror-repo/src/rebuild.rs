@@ -109,7 +109,7 @@ pub fn rebuild(
     // What no manifest says: where index lines are, and since when upstream does not offer what is held.
     let before = Catalogue::open_read_only(&old).ok().flatten();
     let mut writer = begin(locked, options, &made, before.as_ref(), report, &mut outcome)?;
-    writer.take_in_all(is_stopped, report, &mut outcome)?;
+    writer.take_in_all(options, is_stopped, report, &mut outcome)?;
     if is_stopped() {
         drop(writer);
         Catalogue::remove(&made)?;
@@ -145,6 +145,7 @@ impl MirrorWriter {
     /// Takes in bundles and files.
     fn take_in_all(
         &mut self,
+        options: &OpenOptions,
         is_stopped: IsStopped<'_>,
         report: &mut RebuildReport,
         outcome: &mut RebuildOutcome,
@@ -152,7 +153,7 @@ impl MirrorWriter {
         let opened = &mut report.opened;
         if self.has_bundles()? {
             // Makes good what a run left that was stopped.
-            drop(self.repair_bundles(None)?);
+            drop(self.repair_bundles(options)?);
             opened.misplaced_members = self.check_members(false)?;
             outcome.lost_members = opened.misplaced_members;
             let taken_in = self.take_in_bundles()?;

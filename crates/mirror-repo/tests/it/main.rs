@@ -1,6 +1,7 @@
 //! A mirror as one thing: whose manifest and whose bundles are whose, and what earlier versions left.
 #![expect(clippy::disallowed_methods, reason = "tests make and damage mirrors by hand")]
 
+mod crash;
 mod reading;
 mod takeover;
 mod transaction;

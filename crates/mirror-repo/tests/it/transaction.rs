@@ -9,6 +9,7 @@ use mirror_repo::{
     FailedAttempt, MirrorWriter, NewRelease, OpenOptions, OpenReport, RebuildReport, RepoError,
     VerifiedBytes, WantedRelease, catalogue_in, rebuild,
 };
+use mirror_store::StoreError;
 use mirror_store::bundle::MemberBody;
 use mirror_types::{FaultKind, Layout, Locations, ReleaseId, StoreId};
 
@@ -21,7 +22,7 @@ pub(crate) fn id(name: &str) -> ReleaseId {
     ReleaseId { name: name.parse().expect("name"), version: "1.0.0".parse().expect("version") }
 }
 
-fn wanted(name: &str) -> WantedRelease {
+pub(crate) fn wanted(name: &str) -> WantedRelease {
     let id = id(name);
     let path = Layout::Shard.path(&id);
     WantedRelease { id, path, url: format!("http://h/{name}"), cksum: None }
@@ -39,7 +40,7 @@ fn bytes() -> VerifiedBytes {
     }
 }
 
-fn failure() -> FailedAttempt {
+pub(crate) fn failure() -> FailedAttempt {
     let now = SystemTime::now();
     FailedAttempt {
         kind: "status",
@@ -60,17 +61,17 @@ pub(crate) enum To {
     Both,
 }
 
-fn new(mirror: &MirrorWriter, name: &str, to: To) -> NewRelease {
+pub(crate) fn new(mirror: &MirrorWriter, name: &str, to: To) -> Result<NewRelease, StoreError> {
     let release = wanted(name);
     let staged = match to {
         To::Bundle => None,
-        To::Tree | To::Both => Some(mirror.store().stage(&release.path, BYTES).expect("stage")),
+        To::Tree | To::Both => Some(mirror.store().stage(&release.path, BYTES)?),
     };
     let member = match to {
         To::Tree => None,
         To::Bundle | To::Both => Some(MemberBody::Memory(Box::new(BYTES.to_vec()))),
     };
-    NewRelease {
+    Ok(NewRelease {
         release,
         bytes: bytes(),
         held_at: Locations::new(),
@@ -78,13 +79,13 @@ fn new(mirror: &MirrorWriter, name: &str, to: To) -> NewRelease {
         replaces: false,
         staged,
         member,
-    }
+    })
 }
 
 pub(crate) fn hold(mirror: &mut MirrorWriter, names: &[&str], to: To) {
     let mut tx = mirror.begin();
     for name in names {
-        let new = new(mirror, name, to);
+        let new = new(mirror, name, to).expect("stage");
         tx.hold(mirror, new).expect("hold");
     }
     mirror.commit(tx).expect("commit");
@@ -141,7 +142,7 @@ fn what_is_committed_is_in_bytes_records_and_catalogue() {
     let (mut writer, _) = mirror.open();
     let mut tx = writer.begin();
     for (name, to) in [("aaaa", To::Tree), ("bbbb", To::Bundle), ("cccc", To::Both)] {
-        let new = new(&writer, name, to);
+        let new = new(&writer, name, to).expect("stage");
         tx.hold(&mut writer, new).expect("hold");
     }
     tx.fail(wanted("dddd"), failure());
@@ -177,7 +178,7 @@ fn no_record_speaks_of_bytes_that_could_not_be_published() {
     let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     let mut tx = writer.begin();
-    let new = new(&writer, "aaaa", To::Tree);
+    let new = new(&writer, "aaaa", To::Tree).expect("stage");
     tx.hold(&mut writer, new).expect("hold");
     tx.fail(wanted("bbbb"), failure());
     // A directory in the way of the file.
@@ -214,7 +215,7 @@ fn a_transaction_that_is_dropped_leaves_nothing_in_the_tree() {
     let (mut writer, _) = mirror.open();
     let mut tx = writer.begin();
     assert!(tx.is_empty());
-    let new = new(&writer, "aaaa", To::Tree);
+    let new = new(&writer, "aaaa", To::Tree).expect("stage");
     tx.hold(&mut writer, new).expect("hold");
     assert!(!tx.is_empty() && tx.len() == 1);
     drop(tx);
