@@ -172,7 +172,7 @@ impl Count {
         match decision {
             Decision::Existing { bytes, .. } => self.sample.held(*bytes),
             Decision::Verify { job, .. } => {
-                job.held_bytes.into_iter().for_each(|bytes| self.sample.held(bytes))
+                job.held_bytes.into_iter().for_each(|bytes| self.sample.held(bytes));
             }
             Decision::Fetch(job) => {
                 job.held_bytes.into_iter().for_each(|bytes| self.sample.held(bytes));

@@ -189,8 +189,10 @@ fn what_a_manifest_says_is_held_against_the_bundle() {
 fn usage_locks_and_storage_have_their_codes() {
     let world = World::new(20, 500);
     world.bundle(small(), true);
-    world.run(&["--out", "out", "--pattern", "nothing*"]).expect(2);
-    world.run(&["--out", "out", "--pattern", "[x"]).expect(2);
+    let ended = world.run(&["--out", "out", "--pattern", "nothing*"]).expect(2);
+    assert!(ended.stderr.contains("\nhint: look at --bundles-dir and --pattern"), "{}", ended.stderr);
+    let ended = world.run(&["--out", "out", "--pattern", "[x"]).expect(2);
+    assert!(ended.stderr.contains("\nhint: --pattern takes a glob"), "{}", ended.stderr);
     run(world.command(&["--out", "out"]).args(["--crate", "../x"])).expect(2);
     world.run(&[]).expect(2);
     // Another run holds the output: the lock is taken by a run of the same mirror.
@@ -199,6 +201,7 @@ fn usage_locks_and_storage_have_their_codes() {
     lock.lock().unwrap();
     let ended = world.run(&["--out", "out"]).expect(7);
     assert!(ended.stderr.contains("locked by another run"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("\nhint: --out names another directory"), "{}", ended.stderr);
     drop(lock);
     fs::write(world.path("file"), "").unwrap();
     world.run(&["--out", "file"]).expect(6);

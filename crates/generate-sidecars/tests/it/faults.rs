@@ -14,7 +14,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_touched() {
         (&["--index-dir", "index", "--output-mode", "jsonl"], "--jsonl-out"),
         (&["--index-dir", "index", "--jsonl-out", "s"], "--output-mode jsonl"),
         (&["--index-dir", "index", "--concurrency", "0"], "--concurrency"),
-        (&[], "--index-dir"),
+        (&[], "\nhint: --index-dir"),
         (&["--index-url", "http://h/"], "sparse+URL"),
         (&["--nonsense"], "--nonsense"),
     ] {
