@@ -1,4 +1,5 @@
 //! Whole runs in process, against a real origin, as an embedder starts them.
+#![expect(clippy::disallowed_methods, reason = "tests damage files")]
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
