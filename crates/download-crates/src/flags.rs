@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use mirror_cli::{LogFlags, duration};
-use mirror_pipeline::Target;
+use mirror_sync::Target;
 
 /// Mirrors crates.io, all of it or a chosen part, into a verified tree.
 ///

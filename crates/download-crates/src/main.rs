@@ -1,10 +1,10 @@
-//! `download-crates`: flags in, one run of the pipeline, an exit code out.
+//! `download-crates`: flags in, one run, an exit code out.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use mirror_cli::{Program, Watch};
-use mirror_pipeline::{Outcome, PipelineError};
+use mirror_sync::{Outcome, SyncError};
 use mirror_telemetry::{Listener, Progress, ProgressHandle, RunStats};
 use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
@@ -68,10 +68,10 @@ fn gaps(flags: &Flags) -> ExitCode {
     };
     let listed = || {
         if let Some(path) = &flags.acknowledge_gaps {
-            let gaps = mirror_pipeline::read_gaps(path)?;
-            mirror_pipeline::acknowledge_gaps(&flags.out, layout, flags.layout.is_some(), &gaps)?;
+            let gaps = mirror_sync::read_gaps(path)?;
+            mirror_sync::acknowledge_gaps(&flags.out, layout, flags.layout.is_some(), &gaps)?;
         }
-        mirror_pipeline::list_gaps(&flags.out, layout)
+        mirror_sync::list_gaps(&flags.out, layout)
     };
     match listed() {
         Ok(listed) => {
@@ -99,7 +99,7 @@ fn rebuild(flags: &Flags) -> ExitCode {
         Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     let reporter = Reporter::new(RunStats::new(env!("CARGO_PKG_VERSION")));
-    match mirror_pipeline::rebuild_catalogue(&options, &reporter, &cancel) {
+    match mirror_sync::rebuild_catalogue(&options, &reporter, &cancel) {
         Ok(outcome) => {
             mirror_cli::print(&summary::of_rebuild(&outcome, &options.out));
             ExitCode::from(signal.exit_code(outcome.exit_status()))
@@ -145,7 +145,7 @@ async fn run(settings: Settings) -> ExitCode {
         mirror_cli::print(&settings.effective);
     }
     let reporter = Arc::new(Reporter::new(stats));
-    let result = mirror_pipeline::download(settings.options.clone(), reporter, cancel).await;
+    let result = mirror_sync::download(settings.options.clone(), reporter, cancel).await;
     if let Some(progress) = progress {
         progress.finish();
     }
@@ -155,7 +155,7 @@ async fn run(settings: Settings) -> ExitCode {
     finish(result, &settings, &signal)
 }
 
-fn finish(result: Result<Outcome, PipelineError>, settings: &Settings, signal: &Watch) -> ExitCode {
+fn finish(result: Result<Outcome, SyncError>, settings: &Settings, signal: &Watch) -> ExitCode {
     match result {
         Ok(outcome) => {
             mirror_cli::print(&summary::of(&outcome, &settings.options));
@@ -165,7 +165,7 @@ fn finish(result: Result<Outcome, PipelineError>, settings: &Settings, signal: &
     }
 }
 
-fn fail(error: PipelineError) -> ExitCode {
+fn fail(error: SyncError) -> ExitCode {
     let (status, advice) = (error.kind().exit_status(), error.advice());
     mirror_cli::complain(Program::DownloadCrates, &error.into(), advice, status)
 }

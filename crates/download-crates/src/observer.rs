@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mirror_fetch::FetchObserver;
 use mirror_index::{UpdateEvent, UpdateStatus, Updated};
-use mirror_pipeline::{SyncEvent, SyncObserver, SyncPhase};
 use mirror_repo::OpenReport;
+use mirror_sync::{SyncEvent, SyncObserver, SyncPhase};
 use mirror_telemetry::{Activity, Phase, RunStats};
 use mirror_types::{Printable, ReleaseId, human_bytes};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use mirror_pipeline::{
+use mirror_sync::{
     AnswerLimits, ClosureLimits, ClosureOptions, DownloadOptions, FetchOptions, IndexUpdate, Layout,
     LockSources, MAX_TEXT_BYTES, NameSet, Prune, RebuildOptions, Storage, Upstream, human_bytes, read_text,
     upstream,
@@ -77,7 +77,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         }),
         allow_mass_prune: flags.allow_mass_prune,
         accept_mass_removal: flags.accept_mass_removal,
-        acknowledge_gaps: flags.acknowledge_gaps.as_deref().map(mirror_pipeline::read_gaps).transpose()?,
+        acknowledge_gaps: flags.acknowledge_gaps.as_deref().map(mirror_sync::read_gaps).transpose()?,
         dry_run: flags.dry_run,
         fetch: fetch(flags),
     };

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use std::path::Path;
 
-use mirror_pipeline::{
+use mirror_sync::{
     DownloadOptions, ListedGap, Outcome, Printable, RebuildOutcome, Storage, Withdrawal, human_bytes,
 };
 
@@ -213,7 +213,7 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
         );
     }
     for unusable in outcome.lockfiles_unusable.iter().take(SOME) {
-        line("unusable", format!("{}: {}", unusable.what, mirror_pipeline::Printable(&unusable.why)));
+        line("unusable", format!("{}: {}", unusable.what, mirror_sync::Printable(&unusable.why)));
     }
     if !outcome.elsewhere.is_empty() {
         let named: Vec<_> =
@@ -242,7 +242,7 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     if !outcome.first_failures.is_empty() {
         let _ = writeln!(text, "\nfirst failures:");
         for failed in &outcome.first_failures {
-            let _ = writeln!(text, "  {}: {}", failed.what, mirror_pipeline::Printable(&failed.why));
+            let _ = writeln!(text, "  {}: {}", failed.what, mirror_sync::Printable(&failed.why));
         }
     }
     if options.dry_run && options.prune.is_some() {

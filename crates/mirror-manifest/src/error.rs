@@ -246,11 +246,6 @@ mod tests {
             assert_eq!(error.advice(), advice, "{error:?}");
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_full_disk_is_called_so_whichever_file_it_hits() {

@@ -33,7 +33,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "mirror-pipeline",
+        "mirror-sync",
         &[
             "mirror-types",
             "mirror-checksum",
@@ -56,7 +56,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-fetch",
             "mirror-index",
             "mirror-repo",
-            "mirror-pipeline",
+            "mirror-sync",
             "mirror-telemetry",
             "mirror-cli",
         ],
@@ -89,7 +89,7 @@ const TABLE: &[(&str, &[&str])] = &[
 /// What the tests of a package use beside what it ships.
 const FOR_TESTS: &[(&str, &[&str])] = &[
     // They make the mirrors that are served.
-    ("serve-mirror", &["mirror-pipeline", "mirror-extract"]),
+    ("serve-mirror", &["mirror-sync", "mirror-extract"]),
 ];
 
 /// Blocking code on threads of its own: an executor here would let a slow disk stop the network.
@@ -175,8 +175,8 @@ pub(crate) fn blocking_crates(members: &[Member]) -> Vec<String> {
         for dependency in member.dependencies.iter().filter(|dependency| dependency.kind != Kind::Dev) {
             if is_async(&dependency.name) {
                 faults.push(format!(
-                    "{} is blocking code and must not depend on {}; async belongs in fetch, telemetry and the \
-                     pipeline",
+                    "{} is blocking code and must not depend on {}; async belongs in fetch, telemetry and \
+                     mirror-sync",
                     member.name, dependency.name
                 ));
             }
@@ -217,7 +217,7 @@ mod tests {
                 "mirror-store",
                 &[("mirror-types", Kind::Normal), (TESTKIT, Kind::Dev), ("mirror-store", Kind::Dev)],
             ),
-            member("mirror-pipeline", &[("mirror-store", Kind::Normal), ("serde", Kind::Normal)]),
+            member("mirror-sync", &[("mirror-store", Kind::Normal), ("serde", Kind::Normal)]),
             member("xtask", &[(TESTKIT, Kind::Normal)]),
         ];
         assert_eq!(table(&members), Vec::<String>::new());
@@ -261,17 +261,13 @@ mod tests {
     #[test]
     fn what_only_tests_use_is_not_shipped() {
         let uses = |kind| {
-            let used =
-                [("mirror-pipeline", kind), ("mirror-extract", Kind::Dev), ("mirror-serve", Kind::Normal)];
-            let members = [alone("mirror-pipeline"), alone("mirror-extract"), member("serve-mirror", &used)];
+            let used = [("mirror-sync", kind), ("mirror-extract", Kind::Dev), ("mirror-serve", Kind::Normal)];
+            let members = [alone("mirror-sync"), alone("mirror-extract"), member("serve-mirror", &used)];
             table(&members)
         };
         assert_eq!(uses(Kind::Dev), [""; 0]);
         let faults = uses(Kind::Normal);
-        assert!(
-            faults[0].contains("serve-mirror must not have mirror-pipeline as a dependency"),
-            "{faults:?}"
-        );
+        assert!(faults[0].contains("serve-mirror must not have mirror-sync as a dependency"), "{faults:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use mirror_pipeline::bundle::{BundleLimits, BundleReader, list_bundles, read_index, read_manifest};
+use mirror_sync::bundle::{BundleLimits, BundleReader, list_bundles, read_index, read_manifest};
 use mirror_testkit::{Fault, OriginOptions, TestRegistry};
 
 use crate::world::{Ended, World, assert_same, has, hex, run, tree};
@@ -29,7 +29,7 @@ pub(crate) fn members(dir: &Path, twice: &BTreeSet<String>) -> BTreeMap<String, 
             let sum = member.sha256()?.to_hex();
             let before = found.insert(path.clone(), sum);
             assert!(before.is_none() || twice.contains(&path), "{path} stands in two bundles");
-            Ok::<_, mirror_pipeline::StoreError>(())
+            Ok::<_, mirror_sync::StoreError>(())
         });
         streamed.unwrap();
     }
@@ -52,7 +52,7 @@ fn assert_agree(world: &World, dir: &Path) {
             reader.read_at(offset, len, &mut |member| {
                 assert_eq!((member.path(), member.size()), (line.bundle_member.as_str(), line.size));
                 assert_eq!(member.sha256()?, line.sha256);
-                Ok::<_, mirror_pipeline::StoreError>(())
+                Ok::<_, mirror_sync::StoreError>(())
             })?;
             let release = format!("{} {}", line.crate_name, line.version.unwrap());
             let row = (release.clone(), line.sha256.to_hex(), files.number.unwrap(), offset, len);
@@ -208,7 +208,7 @@ fn placed(world: &World, at: usize) -> (Row, PathBuf) {
 
 fn path_of(world: &World, release: &str) -> String {
     let release = world.registry.releases().find(|one| one.id.to_string() == release).unwrap();
-    mirror_pipeline::Layout::Shard.path(&release.id)
+    mirror_sync::Layout::Shard.path(&release.id)
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn a_republished_release_goes_into_a_later_bundle() {
     let ended = bundling(&world, &[]).expect(0);
     assert_eq!(ended.count("downloaded"), ids.len() as u64);
     assert!(ended.stdout.contains("replaced upstream"), "{}", ended.stdout);
-    let twice = ids.iter().map(|id| mirror_pipeline::Layout::Shard.path(id)).collect();
+    let twice = ids.iter().map(|id| mirror_sync::Layout::Shard.path(id)).collect();
     assert_same(&members(&world.path("bundles"), &twice), &world.expected());
     assert_eq!(bundling(&world, &["--verify-existing"]).expect(0).count("bundled"), 0);
 }
@@ -369,7 +369,7 @@ fn assert_honest(world: &World) {
             let place = ["frame_offset", "frame_len"].map(|name| line[name].as_u64().unwrap());
             let read = reader.read_at(place[0], place[1], &mut |member| {
                 assert_eq!(member.sha256()?.to_hex(), line["sha256"].as_str().unwrap());
-                Ok::<_, mirror_pipeline::StoreError>(())
+                Ok::<_, mirror_sync::StoreError>(())
             });
             read.unwrap();
             assert!(

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use mirror_pipeline::Layout;
-use mirror_pipeline::bundle::{BundleLimits, BundleReader, list_bundles};
+use mirror_sync::Layout;
+use mirror_sync::bundle::{BundleLimits, BundleReader, list_bundles};
 use mirror_testkit::{Fault, TestRegistry};
 
 use crate::world::{Ended, World, assert_same, run};
@@ -107,10 +107,8 @@ impl Mirror {
         let mut rows = query.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {
             let text = |at| row.get::<_, String>(at).unwrap();
-            let id = mirror_pipeline::ReleaseId {
-                name: text(0).parse().unwrap(),
-                version: text(1).parse().unwrap(),
-            };
+            let id =
+                mirror_sync::ReleaseId { name: text(0).parse().unwrap(), version: text(1).parse().unwrap() };
             let path = Layout::Shard.path(&id);
             if row.get(3).unwrap() {
                 assert_eq!(loose.get(&path), Some(&text(2)), "{id} as a file");
@@ -123,7 +121,7 @@ impl Mirror {
                 let read = reader.read_at(place[0], place[1], &mut |member| {
                     assert_eq!(member.path(), path);
                     assert_eq!(member.sha256()?.to_hex(), text(2), "{id} in bundle {number}");
-                    Ok::<_, mirror_pipeline::StoreError>(())
+                    Ok::<_, mirror_sync::StoreError>(())
                 });
                 read.unwrap();
             }

@@ -216,7 +216,7 @@ fn a_binary_is_installed_as_it_was_locked() {
     }
     let sum = registry.crates["leaf"][0].cksum;
     // As it stands in the source documents of every lockfile: the registry's own name, whoever mirrors it.
-    let source = mirror_pipeline::upstream::lock_sources().swap_remove(0);
+    let source = mirror_sync::upstream::lock_sources().swap_remove(0);
     let lock = format!(
         "version = 3\n\n[[package]]\nname = \"leaf\"\nversion = \"1.0.0\"\nsource = \"{source}\"\nchecksum = \"{sum}\"\n\n\
          [[package]]\nname = \"tool\"\nversion = \"1.0.0\"\ndependencies = [\n \"leaf\",\n]\n"

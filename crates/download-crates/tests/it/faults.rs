@@ -67,7 +67,7 @@ fn five_thousand_crates_from_a_bad_origin_are_all_held_in_the_end() {
         .map(|release| release.id.to_string())
         .collect();
     for release in world.registry.releases().filter(|release| never.contains(&release.url_path())) {
-        expected.remove(&mirror_pipeline::Layout::Shard.path(&release.id));
+        expected.remove(&mirror_sync::Layout::Shard.path(&release.id));
     }
     assert_same(&world.tree("out"), &expected);
     let records = world.manifest("out");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mirror_pipeline::Layout;
+use mirror_sync::Layout;
 use mirror_testkit::{Fault, TestRegistry, git};
 
 use crate::world::{Ended, World, run};

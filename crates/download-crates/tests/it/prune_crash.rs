@@ -76,8 +76,7 @@ impl Case {
         }
         let there = files(&case.world);
         let bundled = bundled_by_manifest(&case.world);
-        let paths =
-            gone.iter().map(|release| format!("m/{}", mirror_pipeline::Layout::Shard.path(&release.id)));
+        let paths = gone.iter().map(|release| format!("m/{}", mirror_sync::Layout::Shard.path(&release.id)));
         case.doomed = paths.filter(|path| there.contains_key(path) && !bundled.contains_key(path)).collect();
         run(case.world.mirroring("m").args(flags)).expect(0);
         for (from, to) in [("m", "base"), ("b", "base-b"), ("m.jsonl", "base.jsonl")] {

@@ -2,7 +2,7 @@
 
 use std::process::{Child, Stdio};
 
-use mirror_pipeline::Layout;
+use mirror_sync::Layout;
 use mirror_testkit::{Fault, TestRegistry};
 
 use crate::world::{World, run};

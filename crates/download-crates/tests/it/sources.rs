@@ -182,7 +182,7 @@ fn both_layouts_hold_the_same_files_and_do_not_mix() {
     let expected = world
         .registry
         .releases()
-        .map(|release| (mirror_pipeline::Layout::Cargo.path(&release.id), release.cksum.to_hex()))
+        .map(|release| (mirror_sync::Layout::Cargo.path(&release.id), release.cksum.to_hex()))
         .collect();
     assert_same(&world.tree("out"), &expected);
     // The layout of a mirror is its own: it needs not be said again.
@@ -198,7 +198,7 @@ fn a_dry_run_touches_nothing_and_estimates() {
     let ended = run(world.mirroring("out").arg("--dry-run")).expect(0);
     assert_eq!((ended.count("selected"), ended.count("would fetch")), (50, 50));
     let bytes: usize = world.registry.releases().map(|release| release.body.len()).sum();
-    let known = format!("{} (by the sizes of all 50 releases)", mirror_pipeline::human_bytes(bytes as u64));
+    let known = format!("{} (by the sizes of all 50 releases)", mirror_sync::human_bytes(bytes as u64));
     assert_eq!(ended.value("bytes"), known);
     assert!(!world.path("out").exists() && !world.path("out.jsonl").exists());
     assert!(world.origin.hits_below("/crates/") <= 50);

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use mirror_pipeline::{Layout, ReleaseId};
+use mirror_sync::{Layout, ReleaseId};
 use mirror_testkit::TestRegistry;
 
 use crate::world::{World, assert_same, run, tree};

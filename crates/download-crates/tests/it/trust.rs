@@ -3,19 +3,19 @@
 
 use std::path::Path;
 
-use mirror_pipeline::Layout;
+use mirror_sync::Layout;
 use mirror_testkit::{Fault, TestRegistry, git};
 
 use crate::nightly::{Nightly, UNCHANGED};
 use crate::world::{World, run};
 
 /// The id of a release whose crate keeps others without it.
-fn one_of_many(nightly: &Nightly) -> mirror_pipeline::ReleaseId {
+fn one_of_many(nightly: &Nightly) -> mirror_sync::ReleaseId {
     let crates = nightly.world.registry.crates.values();
     crates.into_iter().find(|releases| releases.len() > 2).unwrap()[1].id.clone()
 }
 
-fn path(nightly: &Nightly, id: &mirror_pipeline::ReleaseId) -> std::path::PathBuf {
+fn path(nightly: &Nightly, id: &mirror_sync::ReleaseId) -> std::path::PathBuf {
     nightly.world.path("out").join(Layout::Shard.path(id))
 }
 

@@ -78,7 +78,7 @@ impl World {
         self.registry
             .releases()
             .filter(|release| !release.yanked)
-            .map(|release| (mirror_pipeline::Layout::Shard.path(&release.id), release.cksum.to_hex()))
+            .map(|release| (mirror_sync::Layout::Shard.path(&release.id), release.cksum.to_hex()))
             .collect()
     }
 

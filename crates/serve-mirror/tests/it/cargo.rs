@@ -1,6 +1,6 @@
 //! The real Cargo, of the toolchain that runs this test.
 
-use mirror_pipeline::{Layout, NameSet, Storage};
+use mirror_sync::{Layout, NameSet, Storage};
 
 use crate::world::{CargoHome, World, add, project, registry};
 

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mirror_pipeline::{Layout, Storage};
+use mirror_sync::{Layout, Storage};
 use mirror_testkit::{ClientFault, HostileClients, TestRegistry, peak_of};
 
 use crate::client::get;

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use mirror_pipeline::{Layout, Prune, Storage};
+use mirror_sync::{Layout, Prune, Storage};
 
 use crate::client::{ask, get};
 use crate::world::{BIN, CargoHome, World, add, project, registry};

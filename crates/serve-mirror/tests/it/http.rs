@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use mirror_pipeline::{Layout, Storage};
+use mirror_sync::{Layout, Storage};
 
 use crate::client::{ask, get};
 use crate::world::{World, add, registry};
@@ -203,7 +203,7 @@ fn a_file_whose_time_no_header_can_have_is_served_without_one() {
     let world = World::new(registry);
     world.sync();
     let server = world.serve(&[]);
-    let id: mirror_pipeline::ReleaseId = world.registry.crates["timely"][0].id.clone();
+    let id: mirror_sync::ReleaseId = world.registry.crates["timely"][0].id.clone();
     let path = world.path("out").join(Layout::Shard.path(&id));
     let day = Duration::from_secs(86_400);
     for time in

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use mirror_extract::{ExtractOptions, ExtractTask, extract};
-use mirror_pipeline::{Layout, NameSet, RebuildOptions, Storage, Upstream, read_gaps, rebuild_catalogue};
+use mirror_sync::{Layout, NameSet, RebuildOptions, Storage, Upstream, read_gaps, rebuild_catalogue};
 use mirror_testkit::Fault;
 
 use crate::client::get;

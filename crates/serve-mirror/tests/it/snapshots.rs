@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use mirror_pipeline::{Layout, Storage};
+use mirror_sync::{Layout, Storage};
 use mirror_testkit::TestRegistry;
 
 use crate::client::get;

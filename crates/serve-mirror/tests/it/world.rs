@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use mirror_pipeline::{DownloadOptions, FetchOptions, Layout, Outcome, Storage, Upstream};
+use mirror_sync::{DownloadOptions, FetchOptions, Layout, Outcome, Storage, Upstream};
 use mirror_testkit::{Origin, OriginOptions, TestRegistry};
 
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_serve-mirror");
@@ -98,7 +98,7 @@ impl World {
         };
         change(&mut options);
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(mirror_pipeline::download(options, Arc::new(()), Default::default())).unwrap()
+        runtime.block_on(mirror_sync::download(options, Arc::new(()), Default::default())).unwrap()
     }
 
     pub(crate) fn sync(&self) -> Outcome {

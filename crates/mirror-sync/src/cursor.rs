@@ -1,0 +1,130 @@
+//! How far a mirror has come with its index: the tree that the last run went through as a whole.
+//!
+//! A later run compares trees and looks only at what differs, at what stands in the failure ledger,
+//! and at files whose lines were bad. That is sound because everything else was held or in the ledger
+//! when the cursor moved, and whatever is lost afterwards comes into the ledger first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mirror_index::{Change, IndexSource};
+use mirror_manifest::{Catalogue, IndexCursor, Withdrawal};
+use mirror_repo::MirrorWriter;
+use mirror_types::{CrateName, ReleaseId, index_path};
+
+use crate::error::SyncError;
+use crate::options::{DownloadOptions, Storage};
+use crate::source::Input;
+
+/// Files that differ; beyond these the whole is read faster in the order of the packs.
+const MANY: usize = 25_000;
+
+/// What was counted of an index.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) selected: u64,
+    pub(crate) yanked_skipped: u64,
+}
+
+/// The tree, and what was selected of it. Moves only when every selected record of the tree is held
+/// or stands in the failure ledger.
+#[derive(Debug, Clone)]
+pub(crate) struct Cursor {
+    tree: String,
+    selection: String,
+}
+
+/// What a run has to look at.
+pub(crate) struct News {
+    /// Whether the trees are the same.
+    pub(crate) unchanged: bool,
+    pub(crate) changes: Vec<Change>,
+    /// Paths of index files that are looked at although they did not change, with the crate where it
+    /// is known.
+    pub(crate) also: BTreeMap<String, Option<CrateName>>,
+    /// Of the whole tree that the cursor names.
+    pub(crate) totals: Totals,
+}
+
+impl Cursor {
+    /// Where the cursor will be after this run; `None` when the index has no trees to compare, or the
+    /// run does not go through all of it.
+    pub(crate) fn of(input: &Input, options: &DownloadOptions, is_open: bool) -> Option<Self> {
+        let Input::Local(source) = input else { return None };
+        if !is_open || options.closure.is_some() || options.limit > 0 || options.checksums.is_some() {
+            return None;
+        }
+        // Who wants both places looks at what has one; otherwise either will do.
+        let places = if options.storage == Storage::Both { ", both places" } else { "" };
+        // Which versions are the newest has changed once: what an older program counted does not hold.
+        let pre = match (options.latest, options.include_prerelease) {
+            (0, _) => "",
+            (_, false) => " stable",
+            (_, true) => " of all",
+        };
+        let selection = format!(
+            "latest {}{pre}, yanked {}, shard {}{places}",
+            options.latest, options.include_yanked, options.shard
+        );
+        Some(Self { tree: source.tree_id()?, selection })
+    }
+
+    /// Whether an index is at the tree of this cursor.
+    pub(crate) fn is_at(&self, source: &IndexSource) -> bool {
+        is_at(source, &self.tree)
+    }
+
+    /// Tells whether the tree that an earlier run went through is one of this index.
+    pub(crate) fn is_of(source: &IndexSource, catalogue: &Catalogue) -> Result<bool, SyncError> {
+        let left = catalogue.cursor()?;
+        Ok(left.is_some_and(|left| is_at(source, &left.tree) || source.compare(&left.tree).is_some()))
+    }
+
+    /// Leaves it behind for the next run.
+    pub(crate) fn leave(
+        self,
+        mirror: &mut MirrorWriter,
+        totals: Totals,
+        bad_files: BTreeSet<String>,
+    ) -> Result<(), SyncError> {
+        let (Self { tree, selection }, Totals { selected, yanked_skipped }) = (self, totals);
+        Ok(mirror.set_cursor(&IndexCursor { tree, selection, selected, yanked_skipped, bad_files })?)
+    }
+
+    /// What differs from the cursor that an earlier run left; `None` when the whole index has to be
+    /// read.
+    pub(crate) fn news(
+        &self,
+        source: &IndexSource,
+        catalogue: &Catalogue,
+        lost: &[ReleaseId],
+    ) -> Result<Option<News>, SyncError> {
+        let Some(old) = catalogue.cursor()?.filter(|old| old.selection == self.selection) else {
+            return Ok(None);
+        };
+        let Some(changes) = source.compare(&old.tree).filter(|changes| changes.len() <= MANY) else {
+            return Ok(None);
+        };
+        let mut also: BTreeMap<_, _> = old.bad_files.into_iter().map(|path| (path, None)).collect();
+        let ledger = catalogue.ledger_crates()?;
+        let ledger = ledger.iter().filter_map(|name| name.parse().ok());
+        // What was seen to be deleted may have been seen in another index.
+        let deleted = catalogue.withdrawn()?.into_iter().filter(|(_, kind, _)| *kind == Withdrawal::Deleted);
+        also.extend(deleted.map(|(id, ..)| (index_path(&id.name), Some(id.name))));
+        also.extend(
+            lost.iter().map(|id| id.name.clone()).chain(ledger).map(|name| (index_path(&name), Some(name))),
+        );
+        for change in &changes {
+            also.remove(&change.path);
+        }
+        if changes.len() + also.len() > MANY {
+            return Ok(None);
+        }
+        let unchanged = self.tree == old.tree;
+        let totals = Totals { selected: old.selected, yanked_skipped: old.yanked_skipped };
+        Ok(Some(News { unchanged, changes, also, totals }))
+    }
+}
+
+fn is_at(source: &IndexSource, tree: &str) -> bool {
+    source.tree_id().is_some_and(|now| now == tree)
+}

@@ -1,0 +1,180 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mirror_index::sparse::DlTemplate;
+use mirror_index::{LockSet, NameSet, Selection, Shard};
+use mirror_manifest::Catalogue;
+use mirror_repo::{LockedMirror, OpenBundles, catalogue_in};
+use mirror_store::Store;
+use mirror_types::FailedRecord;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::SyncError;
+use crate::given::{MAX_TEXT_BYTES, read_text};
+use crate::list::{Checksums, read_checksums};
+use crate::observe::SyncObserver;
+use crate::options::{DownloadOptions, Prune};
+use crate::outcome::Outcome;
+use crate::packaged;
+use crate::run::opened::lock;
+use crate::source::{Downloads, Input};
+use crate::tally::PlanReport;
+use crate::threads::{join, spawn};
+
+/// Mirrors what `options` select. Streams: memory does not grow with the registry. Stops cleanly
+/// when `cancel` fires; what was committed stays.
+///
+/// # Errors
+/// When the run could not begin or could not go on. Records that fail are no error; they are in
+/// the [`Outcome`].
+pub async fn download(
+    options: DownloadOptions,
+    observer: Arc<dyn SyncObserver>,
+    cancel: CancellationToken,
+) -> Result<Outcome, SyncError> {
+    let began = Instant::now();
+    // An index that is updated belongs to this run alone: the lock comes first.
+    let store = match &options.update {
+        Some(_) if !options.dry_run => Some(lock(&options)?),
+        _ => None,
+    };
+    let again = options.with_lockfiles.then(|| (options.clone(), Arc::clone(&observer), cancel.clone()));
+    let run = match Run::prepare(options, None, observer, cancel).await {
+        // Stopped like a run that has begun: nothing is wrong.
+        Err(SyncError::Update(mirror_index::UpdateError::Stopped)) => {
+            return Ok(Outcome { interrupted: true, elapsed: began.elapsed(), ..Outcome::default() });
+        }
+        prepared => prepared?,
+    };
+    let mut outcome = if run.options.dry_run { run.dry_run().await? } else { run.perform(store).await? };
+    if let Some((options, observer, cancel)) = again.filter(|(options, ..)| !options.dry_run) {
+        with_lockfiles(&mut outcome, options, observer, cancel).await?;
+    }
+    outcome.elapsed = began.elapsed();
+    Ok(outcome)
+}
+
+/// Mirrors what the lockfiles name that the selected binary crates carry: a second pass, when those are held.
+async fn with_lockfiles(
+    outcome: &mut Outcome,
+    options: DownloadOptions,
+    observer: Arc<dyn SyncObserver>,
+    cancel: CancellationToken,
+) -> Result<(), SyncError> {
+    let roots = std::mem::take(&mut outcome.roots);
+    if outcome.interrupted || outcome.given_up || roots.is_empty() {
+        return Ok(());
+    }
+    let (given, stop) = (options.clone(), cancel.clone());
+    let read = move || {
+        let Some(store) = Store::open_read_only(&given.out, given.layout)? else {
+            return Ok(packaged::Packaged::default());
+        };
+        let Some(catalogue) = Catalogue::open_read_only(&catalogue_in(&store.state_dir()))? else {
+            return Ok(packaged::Packaged::default());
+        };
+        let (_, dir) = LockedMirror::rehearse(&given.mirror())?;
+        let bundles = OpenBundles::new(dir);
+        packaged::read(&store, &catalogue, &bundles, &roots, &given.lock_sources, &stop)
+    };
+    let found = join(spawn("lockfiles", read)?).await??;
+    outcome.lockfiles_read = found.read;
+    outcome.lockfiles_unusable = found
+        .unusable
+        .into_iter()
+        .map(|(id, why)| FailedRecord { what: format!("Cargo.lock of {id}"), why })
+        .collect();
+    if found.set.is_empty() || cancel.is_cancelled() {
+        return Ok(());
+    }
+    // Whatever narrowed the first pass, this one wants what is named.
+    let options = DownloadOptions {
+        update: None,
+        cargo_locks: Vec::new(),
+        include: NameSet::default(),
+        latest: 0,
+        shard: Shard::default(),
+        closure: None,
+        with_lockfiles: false,
+        limit: 0,
+        verify_existing: false,
+        prune: None,
+        acknowledge_gaps: None,
+        ..options
+    };
+    let more = Run::prepare(options, Some(found.set), observer, cancel).await?.perform(None).await?;
+    outcome.absorb(more);
+    Ok(())
+}
+
+pub(crate) struct Run {
+    pub(crate) options: DownloadOptions,
+    pub(crate) observer: Arc<dyn SyncObserver>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) selection: Selection,
+    pub(crate) input: Input,
+    /// Where downloads come from, when no registry has to be asked for it.
+    pub(crate) base: Option<Downloads>,
+    pub(crate) checksums: Option<Checksums>,
+    /// Packages of other sources in the lockfiles, by source.
+    pub(crate) foreign: BTreeMap<String, usize>,
+}
+
+impl Run {
+    /// `packaged` is what lockfiles inside of releases name.
+    async fn prepare(
+        options: DownloadOptions,
+        packaged: Option<LockSet>,
+        observer: Arc<dyn SyncObserver>,
+        cancel: CancellationToken,
+    ) -> Result<Self, SyncError> {
+        if options.include_yanked && options.prune == Some(Prune::Yanked) {
+            return Err(SyncError::WantedAndPruned);
+        }
+        let mut locks = Vec::new();
+        for path in &options.cargo_locks {
+            let text = read_text("the lockfile", path, MAX_TEXT_BYTES)?;
+            locks.push((path.display().to_string(), text));
+        }
+        let locked =
+            if locks.is_empty() { packaged } else { Some(LockSet::parse(&locks, &options.lock_sources)?) };
+        let foreign = locked.as_ref().map(|set| set.foreign().clone()).unwrap_or_default();
+        if locked.as_ref().is_some_and(LockSet::is_empty) && !foreign.is_empty() {
+            let named: Vec<_> = foreign.iter().map(|(source, n)| format!("{source} ({n})")).collect();
+            return Err(SyncError::OtherRegistries { named: named.join(", ") });
+        }
+        let selection = Selection {
+            include: options.include.clone(),
+            exclude: options.exclude.clone(),
+            locked,
+            latest: options.latest,
+            include_prerelease: options.include_prerelease,
+            include_yanked: options.include_yanked,
+            shard: options.shard,
+        };
+        let checksums = options.checksums.as_deref().map(read_checksums).transpose()?;
+        let named =
+            options.crates_base_url.as_ref().map(|base| DlTemplate::from_base(base.reveal())).transpose()?;
+        crate::update::update(&options, &observer, &cancel).await?;
+        let input = Input::open(&options, &selection, &*observer)?;
+        let base = Downloads::of(named, &input)?;
+        Ok(Self { options, observer, cancel, selection, input, base, checksums, foreign })
+    }
+}
+
+pub(crate) fn add_plan(outcome: &mut Outcome, report: PlanReport) {
+    outcome.selected = report.selected;
+    outcome.existing = report.existing;
+    outcome.would_fetch = report.to_fetch;
+    outcome.yanked_skipped = report.yanked_skipped;
+    outcome.without_checksum = report.without_checksum;
+    outcome.roots = report.roots;
+    outcome.elsewhere = report.elsewhere;
+    outcome.unsatisfied = report.unsatisfied;
+    outcome.first_unsatisfied = report.first_unsatisfied;
+    outcome.bad_lines = report.bad_lines;
+    outcome.first_bad_lines = report.first_bad_lines;
+    outcome.withdrawn = report.withdrawn;
+    outcome.reinstated = report.reinstated;
+}

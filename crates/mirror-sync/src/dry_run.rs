@@ -1,0 +1,249 @@
+//! A dry run: the same planning, nothing written, an estimate.
+
+mod size_estimate;
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mirror_fetch::{FetchObserver, FetchRequest, Fetcher};
+use mirror_manifest::{Catalogue, Withdrawal};
+use mirror_repo::{LockedMirror, catalogue_in, check_bundles, is_mass, lost_files};
+use mirror_store::Store;
+use mirror_types::ReleaseId;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::cursor::Cursor;
+use crate::download::{Run, add_plan};
+use crate::dry_run::size_estimate::{ASKED, Draw, SizeSample};
+use crate::error::SyncError;
+use crate::held_view::CatalogueView;
+use crate::observe::{SyncEvent, SyncObserver};
+use crate::options::DownloadOptions;
+use crate::outcome::{Estimate, Outcome};
+use crate::plan::{Decision, plan};
+use crate::prune::outside_bundles;
+use crate::removed::bit_of;
+use crate::source::{Expected, Opened, Surroundings};
+use crate::spool::MemorySpools;
+use crate::tally::{PlanReport, Tally};
+use crate::threads::{join, spawn};
+
+/// The mirror as it is, read only; none of it need be there.
+struct Held {
+    store: Option<Store>,
+    catalogue: Option<Catalogue>,
+    /// Held releases whose files are gone.
+    lost: Vec<ReleaseId>,
+    /// Files per second of the last run.
+    rate: Option<f64>,
+}
+
+impl Held {
+    fn open(options: &DownloadOptions, cancel: &CancellationToken) -> Result<Self, SyncError> {
+        Store::check_tree(&options.out, options.layout, options.layout_asked)?;
+        let (_, bundles_dir) = LockedMirror::rehearse(&options.mirror())?;
+        let store = Store::open_read_only(&options.out, options.layout)?;
+        let mut held = Self { store, catalogue: None, lost: Vec::new(), rate: None };
+        if let Some(store) = &held.store
+            && let Some(catalogue) = Catalogue::open_read_only(&catalogue_in(&store.state_dir()))?
+        {
+            held.rate = catalogue.download_rate()?;
+            held.lost = lost_files(store, &catalogue, &|| cancel.is_cancelled())?;
+            check_bundles(&catalogue, &bundles_dir)?;
+            held.catalogue = Some(catalogue);
+        }
+        Ok(held)
+    }
+}
+
+impl Run {
+    /// Finds out what would be done; writes nothing.
+    pub(crate) async fn dry_run(self) -> Result<Outcome, SyncError> {
+        let options = self.options.clone();
+        let (foreign, cancel, observer) =
+            (self.foreign.clone(), self.cancel.clone(), Arc::clone(&self.observer));
+        let Held { store, catalogue, lost, rate } = Held::open(&options, &cancel)?;
+        let fetcher = Fetcher::new(
+            options.fetch.clone(),
+            Arc::clone(&observer) as Arc<dyn FetchObserver>,
+            Arc::new(MemorySpools::default()),
+        )?;
+        let cursor = Cursor::of(&self.input, &options, self.selection.is_open());
+        let rooted = options.with_lockfiles.then(|| self.selection.clone());
+        let source_bit = bit_of(catalogue.as_ref(), &self.input, &options)?;
+        let opened = self
+            .open_index(Surroundings {
+                store: store.clone(),
+                fetcher: fetcher.clone(),
+                catalogue: catalogue.as_ref(),
+                lost: &lost,
+                cursor: cursor.as_ref(),
+                keeps: false,
+            })
+            .await?;
+        if let Expected::Releases(releases) = opened.expected {
+            observer.event(SyncEvent::Expected(releases));
+        }
+        let asked = catalogue.as_ref().filter(|_| options.prune.is_some());
+        let held_rows = asked.map(Catalogue::another).transpose()?;
+        let layout = store.as_ref().map_or(options.layout, Store::layout);
+        let view = CatalogueView::new(catalogue, store, layout, source_bit, &lost);
+        let count = Count {
+            tally: Tally::new(rooted, Arc::clone(&observer)),
+            observer: Arc::clone(&observer),
+            sample: SizeSample::default(),
+            failed: None,
+            cancel: cancel.clone(),
+        };
+        let (mut report, sample) = join(spawn("plan", move || count.all(opened, view))?).await??;
+        let mut outcome = Outcome { foreign_packages: foreign, ..Outcome::default() };
+        let mut sizes = sample.draw();
+        if !options.offline {
+            ask(&mut sizes, &fetcher, &cancel).await?;
+        }
+        outcome.estimate = sizes.estimate().map(|sizes| Estimate {
+            bytes: sizes.bytes,
+            least_bytes: sizes.least_bytes,
+            most_bytes: sizes.most_bytes,
+            sampled: sizes.sampled,
+            time: time(report.to_fetch, sizes.bytes, rate, &options.fetch),
+        });
+        let known = std::mem::take(&mut report.known_withdrawn);
+        would_prune(&options, held_rows.as_ref(), known, &*observer, &mut outcome)?;
+        add_plan(&mut outcome, report);
+        outcome.interrupted = cancel.is_cancelled();
+        Ok(outcome)
+    }
+}
+
+/// Finds out what would be pruned of what is known to be withdrawn.
+fn would_prune(
+    options: &DownloadOptions,
+    catalogue: Option<&Catalogue>,
+    known: HashMap<ReleaseId, Withdrawal>,
+    observer: &dyn SyncObserver,
+    outcome: &mut Outcome,
+) -> Result<(), SyncError> {
+    let Some(what) = options.prune else { return Ok(()) };
+    let doomed = known.into_iter().filter(|(_, kind)| what.takes(*kind)).map(|(id, _)| id).collect();
+    let mut held = 0;
+    outcome.would_prune = match catalogue {
+        Some(catalogue) => {
+            held = catalogue.count()?;
+            outside_bundles(catalogue, doomed, observer)?
+        }
+        None => doomed,
+    };
+    outcome.would_prune.sort();
+    let doomed = outcome.would_prune.len() as u64;
+    if !options.allow_mass_prune && doomed > 0 && is_mass(doomed, held) {
+        outcome.prune_refused = doomed;
+    }
+    Ok(())
+}
+
+/// A consumer of decisions that carries none of them out.
+struct Count {
+    tally: Tally,
+    observer: Arc<dyn SyncObserver>,
+    sample: SizeSample,
+    failed: Option<SyncError>,
+    cancel: CancellationToken,
+}
+
+impl Count {
+    fn all(mut self, opened: Opened, mut held: CatalogueView) -> Result<(PlanReport, SizeSample), SyncError> {
+        let Opened { wanted, mut index, closure, .. } = opened;
+        let planned = plan(wanted, &mut index, &mut held, &mut |decision| self.take(&decision))?;
+        self.failed.map_or(Ok(()), Err)?;
+        Ok((self.tally.finish(planned, closure), self.sample))
+    }
+
+    fn take(&mut self, decision: &Decision) -> ControlFlow<()> {
+        if self.cancel.is_cancelled() {
+            return ControlFlow::Break(());
+        }
+        self.tally.count(decision);
+        match decision {
+            Decision::Existing { bytes, .. } => self.sample.held(*bytes),
+            Decision::Verify { job, .. } => {
+                job.held_bytes.into_iter().for_each(|bytes| self.sample.held(bytes));
+            }
+            Decision::Fetch(job) => {
+                job.held_bytes.into_iter().for_each(|bytes| self.sample.held(bytes));
+                if let Some(rank) = self.sample.want(&job.id, job.largest_held_bytes) {
+                    match job.from.url(&job.id) {
+                        Ok(url) => self.sample.candidate(rank, url),
+                        Err(error) => {
+                            self.failed = Some(error);
+                            return ControlFlow::Break(());
+                        }
+                    }
+                }
+            }
+            Decision::Fail { id, fault, .. } => {
+                self.observer.event(SyncEvent::WouldFail { release: id, why: &fault.to_string() });
+            }
+            Decision::FailCrate { name, fault } => {
+                self.observer.event(SyncEvent::WouldFailCrate { name, why: &fault.to_string() });
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// By the rate of the last run, not faster than the caps allow.
+fn time(
+    files: u64,
+    bytes: u64,
+    files_per_sec: Option<f64>,
+    fetch: &mirror_fetch::FetchOptions,
+) -> Option<Duration> {
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    let (files, bytes) = (files as f64, bytes as f64);
+    let caps = [
+        (fetch.max_requests_per_sec > 0).then(|| files / f64::from(fetch.max_requests_per_sec)),
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        (fetch.max_bytes_per_sec > 0).then(|| bytes / fetch.max_bytes_per_sec as f64),
+        files_per_sec.filter(|rate| *rate > 0.0).map(|rate| files / rate),
+    ];
+    let seconds = caps.into_iter().flatten().reduce(f64::max)?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Asks the origin for the sizes of the releases of a sample.
+async fn ask(sizes: &mut Draw, fetcher: &Fetcher, cancel: &CancellationToken) -> Result<(), SyncError> {
+    let (jobs, queue) = mpsc::channel(ASKED);
+    let (results, mut answers) = mpsc::channel(ASKED);
+    for (at, release) in sizes.asked.iter().enumerate() {
+        let request = FetchRequest::new(release.url.clone()).head().across_origins();
+        if jobs.try_send((at, request)).is_err() {
+            return Err(SyncError::Internal("the sample is larger than its queue".to_owned()));
+        }
+    }
+    drop(jobs);
+    // A size that nobody tells stays unknown, and the estimate goes by the others.
+    let _ = fetcher.run(queue, results, cancel.clone()).await;
+    while let Some((at, answer)) = answers.recv().await {
+        sizes.asked[at].bytes = answer
+            .ok()
+            .and_then(|got| got.headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caps_bound_the_time() {
+        let fetch = mirror_fetch::FetchOptions { max_requests_per_sec: 10, ..Default::default() };
+        assert_eq!(time(100, 1, Some(1000.0), &fetch), Some(Duration::from_secs(10)));
+        assert_eq!(time(100, 1, None, &mirror_fetch::FetchOptions::default()), None);
+    }
+}

@@ -1,0 +1,214 @@
+use std::path::PathBuf;
+
+use mirror_types::{Advice, Cause, FaultKind};
+
+/// Why a run could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SyncError {
+    /// The options or the files that they name do not make sense; the text says why.
+    #[error("{0}")]
+    Usage(String),
+    /// Yanked releases are wanted, and are to be removed; give up one of the two.
+    #[error("yanked releases are wanted, and are to be removed; only one of the two can be")]
+    WantedAndPruned,
+    /// A lockfile cannot be used; the error says what to do.
+    #[error(transparent)]
+    Lock(#[from] mirror_index::LockError),
+    /// The lockfiles speak of other registries only; name theirs.
+    #[error(
+        "the lockfiles name no package of the registry that is mirrored, only of others: {named}; name theirs"
+    )]
+    OtherRegistries {
+        /// The registries, and how many packages are of each.
+        named: String,
+    },
+    /// The registry cannot list its crates, and the selection names none; name them, or use an index that lists them.
+    #[error("a sparse registry cannot list its crates, and the selection does not name them one by one")]
+    CratesUnnamed,
+    /// A line of the checksums is none; mend it.
+    #[error("line {line} of the checksums {} is none of `url` and `sha256`", path.display())]
+    Checksums {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// Why it is none.
+        source: Cause,
+    },
+    /// A dry run clones no index, and there is none; run in earnest.
+    #[error("there is no index at {}, and a dry run clones none", dir.display())]
+    NoIndexToTry {
+        /// The path of the index.
+        dir: PathBuf,
+    },
+    /// A file that was named could not be read; the source says why.
+    #[error("could not read {what} {}", path.display())]
+    Read {
+        /// What the file is.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The address of the downloads, or what the registry says of it, makes no sense; name another.
+    #[error(transparent)]
+    Config(#[from] mirror_index::sparse::ConfigError),
+    /// The index could not be read; the error says what to do.
+    #[error(transparent)]
+    Index(#[from] mirror_index::IndexError),
+    /// The index could not be cloned or updated; the error says what to do.
+    #[error(transparent)]
+    Update(#[from] mirror_index::UpdateError),
+    /// The fetcher could not be set up; mend what the error names.
+    #[error(transparent)]
+    FetchSetup(#[from] mirror_fetch::FetchSetupError),
+    /// The registry does not say where its crates are; check its address and the network.
+    #[error(
+        "could not read the registry's configuration {url}; check the registry's address and the network"
+    )]
+    RegistryConfig {
+        /// Its address, without secrets.
+        url: String,
+        /// Why.
+        source: Cause,
+    },
+    /// The registry's configuration was never fetched, and nobody is to be asked; ask once.
+    #[error(
+        "could not read the registry's configuration {url}: it was never fetched, and offline nobody is asked for it"
+    )]
+    NeverFetched {
+        /// Its address, without secrets.
+        url: String,
+    },
+    /// The registry answers no more; check the network, then run again.
+    #[error("the registry answers no more; check the network, then run the same command again")]
+    Silent {
+        /// What the last request met.
+        source: Cause,
+    },
+    /// A large body could not be written while it arrived; make room or mend the disk.
+    #[error("{0}")]
+    Spool(String),
+    /// Storage failed; the error says what to do.
+    #[error(transparent)]
+    Store(#[from] mirror_store::StoreError),
+    /// The mirror could not be opened; the error says what to do.
+    #[error(transparent)]
+    Repo(#[from] mirror_repo::RepoError),
+    /// Manifest or catalogue failed; the error says what to do.
+    #[error(transparent)]
+    Manifest(#[from] mirror_manifest::ManifestError),
+    /// A run came to its end without an answer for every record; report it, and have what is held hashed again.
+    #[error("internal error: {selected} records were selected, {told} came to an end; please report it")]
+    Unaccounted {
+        /// Records that were selected.
+        selected: u64,
+        /// Records that came to an end.
+        told: u64,
+    },
+    /// A fault of this program; report it.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+    /// A fault of this program that another library or the system noticed; report it.
+    #[error("internal error: could not {doing}; please report it")]
+    Unexpected {
+        /// What was being done.
+        doing: &'static str,
+        /// What was noticed.
+        source: Cause,
+    },
+}
+
+impl SyncError {
+    /// Says that a library or the system noticed a fault of this program.
+    pub(crate) fn unexpected<E>(doing: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |error| Self::Unexpected { doing, source: Cause::new(error) }
+    }
+
+    /// Returns what kind of fault this is.
+    #[must_use]
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::Usage(_)
+            | Self::WantedAndPruned
+            | Self::Lock(_)
+            | Self::OtherRegistries { .. }
+            | Self::CratesUnnamed
+            | Self::Checksums { .. }
+            | Self::NoIndexToTry { .. }
+            | Self::Read { .. }
+            | Self::Config(_)
+            | Self::Index(_)
+            | Self::FetchSetup(_) => FaultKind::Usage,
+            Self::Update(error) => error.kind(),
+            Self::RegistryConfig { .. } | Self::NeverFetched { .. } | Self::Silent { .. } => {
+                FaultKind::Origin
+            }
+            Self::Spool(_) => FaultKind::Storage,
+            Self::Store(error) => error.kind(),
+            Self::Repo(error) => error.kind(),
+            Self::Manifest(error) => error.kind(),
+            Self::Unaccounted { .. } | Self::Internal(_) | Self::Unexpected { .. } => FaultKind::Internal,
+        }
+    }
+
+    /// Returns what a person can do about it, beside what the error says.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Index(error) => error.advice(),
+            Self::Update(error) => error.advice(),
+            Self::Store(error) => error.advice(),
+            Self::Repo(error) => error.advice(),
+            Self::Manifest(error) => error.advice(),
+            Self::WantedAndPruned => Some(Advice::IncludeOrPruneYanked),
+            Self::OtherRegistries { .. } => Some(Advice::NameTheRegistry),
+            Self::CratesUnnamed => Some(Advice::NameCrates),
+            Self::NoIndexToTry { .. } => Some(Advice::RunInEarnest),
+            Self::NeverFetched { .. } => Some(Advice::RunOnline),
+            Self::Unaccounted { .. } => Some(Advice::VerifyExisting),
+            Self::Usage(_)
+            | Self::Lock(_)
+            | Self::Checksums { .. }
+            | Self::Read { .. }
+            | Self::Config(_)
+            | Self::FetchSetup(_)
+            | Self::RegistryConfig { .. }
+            | Self::Silent { .. }
+            | Self::Spool(_)
+            | Self::Internal(_)
+            | Self::Unexpected { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_done_is_a_value_through_every_layer() {
+        let busy = || mirror_manifest::ManifestError::Busy { path: "m".into() };
+        let table = [
+            (SyncError::WantedAndPruned, Some(Advice::IncludeOrPruneYanked)),
+            (SyncError::CratesUnnamed, Some(Advice::NameCrates)),
+            (SyncError::NeverFetched { url: "u".to_owned() }, Some(Advice::RunOnline)),
+            (
+                SyncError::Repo(mirror_repo::RepoError::OtherBundles { dir: "b".into() }),
+                Some(Advice::FindOrForgetBundles),
+            ),
+            (SyncError::Unaccounted { selected: 2, told: 1 }, Some(Advice::VerifyExisting)),
+            (SyncError::Manifest(busy()), Some(Advice::NameTheManifest)),
+            (SyncError::Repo(mirror_repo::RepoError::Manifest(busy())), Some(Advice::NameTheManifest)),
+            (SyncError::Internal("x".to_owned()), None),
+        ];
+        for (error, advice) in table {
+            assert_eq!(error.advice(), advice, "{error:?}");
+        }
+    }
+}

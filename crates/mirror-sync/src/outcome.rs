@@ -1,0 +1,187 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mirror_manifest::Withdrawal;
+use mirror_types::{ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId};
+
+use crate::error::SyncError;
+
+/// What a run did. The counters add up: `selected` is the sum of `downloaded`, `existing`,
+/// `verified_existing`, `unavailable` and `failed`, unless the run was stopped.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Records that were selected.
+    pub selected: u64,
+    /// Fetched and durable.
+    pub downloaded: u64,
+    /// Held already.
+    pub existing: u64,
+    /// Held already and hashed in this run.
+    pub verified_existing: u64,
+    /// Not to be had upstream.
+    pub unavailable: u64,
+    /// Of these, gaps that a person acknowledged.
+    pub acknowledged: u64,
+    /// Acknowledged gaps that were had after all.
+    pub healed_gaps: Vec<ReleaseId>,
+    /// Failed otherwise.
+    pub failed: u64,
+    /// Put into bundles.
+    pub bundled: u64,
+    /// The bundle that still grows, when bundles were written.
+    pub growing: Option<String>,
+    /// Bytes of the downloaded files.
+    pub bytes: u64,
+    /// Yanked releases left out.
+    pub yanked_skipped: u64,
+    /// Bad lines of the index.
+    pub bad_lines: u64,
+    /// Packages of other registries and of git repositories in the lockfiles, by source; they are skipped.
+    pub foreign_packages: BTreeMap<String, usize>,
+    /// With a closure: releases with dependencies in other registries, by registry; those are not followed.
+    pub elsewhere: BTreeMap<String, usize>,
+    /// With a closure: requirements that no release satisfies.
+    pub unsatisfied: usize,
+    /// The first of them.
+    pub first_unsatisfied: Vec<String>,
+    /// Releases that were selected by their names, when the lockfiles inside are wanted.
+    pub(crate) roots: Vec<ReleaseId>,
+    /// Lockfiles inside of releases that were read.
+    pub lockfiles_read: u64,
+    /// Lockfiles inside of releases that cannot be used, with the reason.
+    pub lockfiles_unusable: Vec<FailedRecord>,
+    /// URLs of a list for which its file of checksums has nothing; they are failures.
+    pub without_checksum: u64,
+    /// Files that were held with wrong bytes and moved to quarantine.
+    pub quarantined: u64,
+    /// Held files that upstream has replaced by other bytes; kept under `.mirror/replaced`.
+    pub replaced: u64,
+    /// Of the quarantined, files that could not be fetched again.
+    pub unrepaired: u64,
+    /// Held releases that upstream withdrew since the mirror last looked.
+    pub withdrawn: Vec<(ReleaseId, Withdrawal)>,
+    /// Releases that upstream deleted and that are offered on, because they are suspiciously many.
+    pub removal_refused: u64,
+    /// Releases that upstream had deleted and offers again.
+    pub reinstated: u64,
+    /// Withdrawn releases that were removed.
+    pub pruned: u64,
+    /// Withdrawn releases that were not removed, because they are suspiciously many.
+    pub prune_refused: u64,
+    /// With `--dry-run`: withdrawn releases that would be removed.
+    pub would_prune: Vec<ReleaseId>,
+    /// Files that were there and gone again before the run ended.
+    pub lost_while_running: u64,
+    /// Failures because nobody answered, or only that it is too busy (429, 503).
+    pub unreached: u64,
+    /// Failures because the origin did not let us in (401, 403, 407) or broke down over it (408, 5xx).
+    pub denied: u64,
+    /// Whether the run was given up because the origin refused or never answered.
+    pub given_up: bool,
+    /// The first failures, with reasons.
+    pub first_failures: Vec<FailedRecord>,
+    /// The first bad lines.
+    pub first_bad_lines: Vec<String>,
+    /// With `--dry-run`: releases that would be fetched.
+    pub would_fetch: u64,
+    /// With `--dry-run`: estimated bytes and time of those, when something is known.
+    pub estimate: Option<Estimate>,
+    /// Time taken.
+    pub elapsed: Duration,
+    /// Stopped before the end.
+    pub interrupted: bool,
+}
+
+/// What the downloads of a dry run would come to: exact for up to 100 releases whose sizes the origin tells, else estimated
+/// by a sample of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Bounds that hold in 19 of 20 cases; both are `bytes` when all sizes are known.
+    pub least_bytes: u64,
+    /// See `least_bytes`.
+    pub most_bytes: u64,
+    /// Sizes that it is judged by: of so many releases to be fetched, or of all that are held when the origin tells none.
+    pub sampled: u64,
+    /// Time that they would take, when the last run gives a rate to judge by.
+    pub time: Option<Duration>,
+}
+
+impl Outcome {
+    /// Returns how a run ends that came to this end.
+    #[must_use]
+    pub fn exit_status(&self) -> ExitStatus {
+        let missing = self.unavailable - self.acknowledged + self.failed;
+        if self.interrupted {
+            ExitStatus::Interrupted
+        } else if self.unrepaired + self.lost_while_running > 0 {
+            ExitStatus::Integrity
+        } else if self.given_up || (missing > 0 && self.downloaded == 0 && self.unreached == missing) {
+            ExitStatus::Origin
+        } else if missing > 0
+            || self.bad_lines > 0
+            || self.removal_refused > 0
+            || !self.lockfiles_unusable.is_empty()
+        {
+            ExitStatus::Records
+        } else if self.prune_refused > 0 {
+            ExitStatus::Usage
+        } else {
+            ExitStatus::Complete
+        }
+    }
+
+    /// A run that came to its end has an answer for every selected record.
+    pub(crate) fn check(&self) -> Result<(), SyncError> {
+        let told = self.downloaded + self.existing + self.verified_existing + self.unavailable + self.failed;
+        if self.interrupted || self.given_up || told == self.selected {
+            return Ok(());
+        }
+        Err(SyncError::Unaccounted { selected: self.selected, told })
+    }
+
+    /// Takes in what a further pass of the same run did.
+    pub(crate) fn absorb(&mut self, more: Self) {
+        for (own, more) in [
+            (&mut self.selected, more.selected),
+            (&mut self.downloaded, more.downloaded),
+            (&mut self.existing, more.existing),
+            (&mut self.verified_existing, more.verified_existing),
+            (&mut self.unavailable, more.unavailable),
+            (&mut self.failed, more.failed),
+            (&mut self.acknowledged, more.acknowledged),
+            (&mut self.removal_refused, more.removal_refused),
+            (&mut self.reinstated, more.reinstated),
+            (&mut self.bundled, more.bundled),
+            (&mut self.bytes, more.bytes),
+            (&mut self.bad_lines, more.bad_lines),
+            (&mut self.quarantined, more.quarantined),
+            (&mut self.replaced, more.replaced),
+            (&mut self.unrepaired, more.unrepaired),
+            (&mut self.lost_while_running, more.lost_while_running),
+            (&mut self.unreached, more.unreached),
+            (&mut self.denied, more.denied),
+        ] {
+            *own += more;
+        }
+        self.growing = more.growing.or(self.growing.take());
+        self.withdrawn.extend(more.withdrawn);
+        self.healed_gaps.extend(more.healed_gaps);
+        self.first_failures.extend(more.first_failures);
+        self.first_failures.truncate(KEPT_FAILURES);
+        self.first_bad_lines.extend(more.first_bad_lines);
+        self.first_bad_lines.truncate(KEPT_FAILURES);
+        for (source, packages) in more.foreign_packages {
+            *self.foreign_packages.entry(source).or_default() += packages;
+        }
+        self.given_up |= more.given_up;
+        self.interrupted |= more.interrupted;
+    }
+
+    pub(crate) fn fail(&mut self, what: String, why: String) {
+        if self.first_failures.len() < KEPT_FAILURES {
+            self.first_failures.push(FailedRecord { what, why });
+        }
+    }
+}

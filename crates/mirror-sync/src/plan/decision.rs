@@ -1,0 +1,130 @@
+use std::sync::Arc;
+
+use mirror_index::sparse::DlTemplate;
+use mirror_manifest::PackedLines;
+use mirror_types::{CrateName, ReleaseId, Sha256};
+use url::Url;
+
+use super::held::HeldRow;
+use crate::cursor::Totals;
+use crate::error::SyncError;
+use crate::list::readable;
+
+/// One thing that a plan decides. Each selected release leads to exactly one of the first four.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// Selected, held and not to be looked at.
+    Existing { id: ReleaseId, bytes: u64 },
+    /// Selected and held: its bytes are to be hashed before it counts as held, and fetched if they are wrong.
+    Verify { job: Box<Job>, held: HeldRow },
+    /// Selected and not held as the index has it.
+    Fetch(Box<Job>),
+    /// Selected, and nothing can be fetched for it.
+    Fail { id: ReleaseId, cksum: Option<Sha256>, url: String, fault: PlanFault },
+    /// A crate that was named is not known; counts as one selected release.
+    FailCrate { name: CrateName, fault: PlanFault },
+    /// Releases that need not be looked at: an earlier run selected and held them.
+    Unchanged(Totals),
+    /// Yanked releases that are left out.
+    YankedSkipped(u64),
+    /// The index file of a crate could be read that stands in the failure ledger.
+    CrateRead(CrateName),
+    /// A release in the failure ledger is held after all.
+    Resolved(ReleaseId),
+    /// A release in the failure ledger is not wanted any more.
+    Dropped(ReleaseId),
+    /// The index lists a held release that was never seen in it.
+    Seen(ReleaseId),
+    /// The index lists a held release as yanked.
+    Yanked(ReleaseId),
+    /// A release is yanked that is selected and not held yet.
+    YankedBefore(ReleaseId),
+    /// The index lists a held release that was yanked, and is no more.
+    Unyanked(ReleaseId),
+    /// The index lists a held release again that it had deleted.
+    Reinstated(ReleaseId),
+    /// The index lists a held release no more.
+    Removed(ReleaseId),
+    /// The lines of an index file that the mirror does not keep yet. With `removes`, releases that are held are not in
+    /// them any more.
+    IndexFile { lines: Box<PackedLines>, removes: bool },
+    /// An index file has `bad` bad lines, the first of which are told.
+    BadFile { path: String, bad: u64, first: Vec<String> },
+    /// A bad line of a list, or of an index file in a closure.
+    BadLine(String),
+}
+
+/// A release that is to be fetched or hashed.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) id: ReleaseId,
+    /// What its bytes must hash to; `None` where nobody says.
+    pub(crate) cksum: Option<Sha256>,
+    pub(crate) from: DownloadAddress,
+    /// The hash of other bytes that are held under its name and were republished upstream.
+    pub(crate) replaces: Option<Sha256>,
+    /// Bytes held under its name.
+    pub(crate) held_bytes: Option<u64>,
+    /// Bytes of the largest held release of its crate; 0 when none is.
+    pub(crate) largest_held_bytes: u64,
+}
+
+/// The address of a release. Most releases are held, and theirs is never made.
+#[derive(Debug, Clone)]
+pub(crate) enum DownloadAddress {
+    Template(Arc<DlTemplate>, Sha256),
+    Given(Url),
+}
+
+impl DownloadAddress {
+    pub(crate) fn url(&self, id: &ReleaseId) -> Result<Url, SyncError> {
+        match self {
+            Self::Given(url) => Ok(url.clone()),
+            Self::Template(template, cksum) => Ok(template.url(id, cksum)?),
+        }
+    }
+
+    /// For people and records.
+    pub(crate) fn readable(&self, id: &ReleaseId) -> String {
+        match self {
+            Self::Given(url) => readable(url.as_str()),
+            Self::Template(template, cksum) => template.readable(id, cksum),
+        }
+    }
+}
+
+/// Why nothing is fetched for what is selected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PlanFault {
+    #[error(
+        "Cargo.lock says its checksum is {lock}, the index says {index}; one of them is wrong, so it was not fetched. \
+         Run `cargo update -p {name}` or look at where the lockfile comes from"
+    )]
+    LockConflict { name: CrateName, lock: Sha256, index: Sha256 },
+    #[error("the list of checksums says {given}, the index says {index}; it was not fetched")]
+    ChecksumsConflict { given: Sha256, index: Sha256 },
+    #[error("no checksum is given for its URL, so it was not fetched")]
+    NoChecksum,
+    #[error("its index file could not be read: {0}")]
+    IndexUnread(String),
+    #[error("the index has no such crate; check how it is spelled")]
+    NoCrate,
+    #[error("the mirror has no index lines of it, and this run asks nobody")]
+    NoCrateOffline,
+    #[error("the lockfile names it, the index does not have it")]
+    NoRelease,
+    #[error("the lockfile names it, the mirror has no index line of it, and this run asks nobody")]
+    NoReleaseOffline,
+}
+
+impl PlanFault {
+    /// Returns its kind in the failure ledger.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::LockConflict { .. } | Self::ChecksumsConflict { .. } => "checksum-conflict",
+            Self::NoChecksum => "no-checksum",
+            Self::IndexUnread(_) => "index",
+            Self::NoCrate | Self::NoCrateOffline | Self::NoRelease | Self::NoReleaseOffline => "not-in-index",
+        }
+    }
+}

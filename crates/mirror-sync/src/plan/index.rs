@@ -1,0 +1,121 @@
+use std::ops::ControlFlow;
+
+use mirror_index::{IndexLimits, Selection, parse_file};
+use mirror_manifest::PackedLines;
+use mirror_types::{CrateName, IndexRecord, ReleaseId};
+use url::Url;
+
+use crate::cursor::Totals;
+use crate::error::SyncError;
+
+/// What a plan reads: index files, or what stands for them.
+pub(crate) trait Index: Send {
+    /// Gives what is to be planned to `take`, in order, until that breaks off. Blocks.
+    fn read(&mut self, take: &mut (dyn FnMut(Item) -> ControlFlow<()> + Send)) -> Result<(), SyncError>;
+}
+
+/// One thing that an index says.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// A file, with all of its crates.
+    File(Parsed),
+    /// Records that a closure chose of a crate, with the file that they stand in.
+    Chosen { file: Option<Parsed>, records: Vec<IndexRecord> },
+    /// Releases of a crate that a list names.
+    Listed { name: CrateName, entries: Vec<(ReleaseId, Url)> },
+    /// No file is at this path.
+    NoFile(String),
+    /// A registry that was asked for a crate has its file at this path and in no other spelling; `None`: in none.
+    OnlyFile { name: CrateName, path: Option<String> },
+    /// A file of an earlier tree is gone.
+    FileGone(Parsed),
+    /// A crate is gone.
+    CrateGone(CrateName),
+    /// A crate is there, whatever is chosen of it.
+    Exists(CrateName),
+    /// The file of a crate could not be had.
+    Unread { name: CrateName, why: String },
+    /// A line that stands in no file of its own was bad.
+    BadLine(String),
+    /// Files that did not change since an earlier run went through them.
+    Unchanged(Totals),
+}
+
+/// An index file, parsed.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) path: String,
+    /// The records of a crate follow each other; a file may hold two spellings of one name.
+    pub(crate) crates: Vec<Vec<IndexRecord>>,
+    pub(crate) bad_lines: u64,
+    /// The first of them.
+    pub(crate) faults: Vec<String>,
+    /// Its lines, where the mirror does not keep them yet.
+    pub(crate) lines: Option<Box<PackedLines>>,
+}
+
+/// Bad lines of one file that are told one by one.
+const MAX_TOLD_FAULTS: usize = 20;
+
+impl Parsed {
+    pub(crate) fn of(path: &str, data: &[u8], limits: &IndexLimits) -> Self {
+        let (mut bad_lines, mut faults) = (0, Vec::new());
+        let records = parse_file(path, data, limits, &mut |fault| {
+            bad_lines += 1;
+            if faults.len() < MAX_TOLD_FAULTS {
+                faults.push(fault.to_string());
+            }
+        });
+        Self { path: path.to_owned(), crates: by_spelling(records), bad_lines, faults, lines: None }
+    }
+
+    /// With its lines, as far as the mirror does not keep them.
+    pub(crate) fn with(self, lines: Option<Box<PackedLines>>) -> Self {
+        Self { lines, ..self }
+    }
+
+    /// Tells whether no line was bad.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.bad_lines == 0
+    }
+
+    /// The crate, or the two of them.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &CrateName> {
+        self.crates.iter().filter_map(|records| records.first()).map(|record| &record.id.name)
+    }
+
+    /// Counts what is selected of it.
+    pub(crate) fn totals(self, selection: &Selection) -> Totals {
+        let mut totals = Totals::default();
+        for records in self.crates {
+            if records.first().is_some_and(|record| selection.wants_crate(&record.id.name)) {
+                let picked = selection.select(records);
+                totals.selected += (picked.records.len() + picked.checksum_conflicts.len()) as u64;
+                totals.yanked_skipped += picked.yanked_skipped as u64;
+            }
+        }
+        totals
+    }
+}
+
+fn by_spelling(records: Vec<IndexRecord>) -> Vec<Vec<IndexRecord>> {
+    let Some(first) = records.first() else { return Vec::new() };
+    if records.iter().all(|record| record.id.name == first.id.name) {
+        return vec![records];
+    }
+    let mut crates: Vec<Vec<IndexRecord>> = Vec::new();
+    for record in records {
+        match crates.iter_mut().find(|others| others[0].id.name == record.id.name) {
+            Some(others) => others.push(record),
+            None => crates.push(vec![record]),
+        }
+    }
+    crates
+}
+
+/// Tells whether the file at `path` may hold a crate that is wanted: its name is the crate's, in lower case, and
+/// selection does not tell case apart.
+pub(crate) fn wants_file(selection: &Selection, path: &str) -> bool {
+    let name = path.rsplit('/').next().and_then(|name| name.parse().ok());
+    name.is_none_or(|name| selection.wants_crate(&name))
+}

@@ -1,0 +1,430 @@
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use mirror_index::sparse::DlTemplate;
+use mirror_index::{LockSet, Selection};
+use mirror_manifest::{PackedLines, Withdrawal};
+use mirror_types::{CrateName, IndexRecord, Location, ReleaseId, Sha256, index_path};
+use url::Url;
+
+use super::decision::{Decision, DownloadAddress, Job, PlanFault};
+use super::held::{HeldRow, HeldView};
+use super::index::{Index, Item, Parsed};
+use super::{Halt, Sink};
+use crate::error::SyncError;
+use crate::list::{Checksums, readable};
+
+/// How much of the index a plan reads; only who reads all of it can tell what is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// A part of it.
+    Part,
+    /// What differs from an earlier tree, and so all of it.
+    Changes,
+    /// Every file.
+    All,
+}
+
+/// What is wanted of an index.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) selection: Selection,
+    /// Crates that must be found; those of a selection without wildcards.
+    pub(crate) named: Vec<CrateName>,
+    /// Releases that must be found.
+    pub(crate) must: Option<LockSet>,
+    /// Where the releases of an index are downloaded from.
+    pub(crate) template: Arc<DlTemplate>,
+    /// Checksums by URL, which must agree with the index.
+    pub(crate) checksums: Option<Checksums>,
+    /// Most releases that are selected; 0 means all.
+    pub(crate) limit: u64,
+    /// Whether nobody is asked for what is not known.
+    pub(crate) offline: bool,
+    /// Whether everything that is held is hashed.
+    pub(crate) verify: bool,
+    /// Whether a release has to be held both loose and in a bundle.
+    pub(crate) both_places: bool,
+    pub(crate) scope: Scope,
+}
+
+/// What a plan came to.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    /// Whether every crate of the index was looked at.
+    pub(crate) complete: bool,
+    /// What is known to be withdrawn upstream and held now.
+    pub(crate) withdrawn: HashMap<ReleaseId, Withdrawal>,
+}
+
+/// Decides what is to be done about everything that `index` says, and gives each decision to `sink`. Takes memory for
+/// one index file, and some bytes for each crate when all files are read. Blocks.
+///
+/// # Errors
+/// When the index or what is held cannot be read.
+pub(crate) fn plan(
+    wanted: Wanted,
+    index: &mut dyn Index,
+    held: &mut dyn HeldView,
+    sink: &mut Sink<'_>,
+) -> Result<Planned, SyncError> {
+    let mut planner = Planner {
+        ledger: held.failed_crates()?,
+        withdrawn: held.withdrawn()?,
+        named: wanted.named.iter().map(|name| (name.canonical(), name.clone())).collect(),
+        read: (wanted.scope == Scope::All).then(HashSet::new),
+        wanted,
+        held,
+        sink,
+        lines: None,
+        removes: false,
+        found: HashSet::new(),
+        doubted: HashSet::new(),
+        selected: 0,
+    };
+    let mut halted = None;
+    index.read(&mut |item| match planner.take(item) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(halt) => {
+            halted = Some(halt);
+            ControlFlow::Break(())
+        }
+    })?;
+    let ended = halted.map_or_else(|| planner.end(), Err);
+    let complete = match ended {
+        Ok(()) => planner.wanted.scope != Scope::Part,
+        Err(Halt::Stopped) => false,
+        Err(Halt::Failed(error)) => return Err(error),
+    };
+    Ok(Planned { complete, withdrawn: planner.withdrawn })
+}
+
+pub(super) struct Planner<'p> {
+    pub(super) wanted: Wanted,
+    pub(super) held: &'p mut dyn HeldView,
+    sink: &'p mut Sink<'p>,
+    /// Crates that must be found, by canonical name; those that were are taken out.
+    pub(super) named: HashMap<String, CrateName>,
+    /// Crates of the failure ledger; those that were looked at are taken out.
+    pub(super) ledger: HashSet<String>,
+    /// What is known to be withdrawn upstream.
+    pub(super) withdrawn: HashMap<ReleaseId, Withdrawal>,
+    /// When all files are read: hashes of the names that are in them, and of the paths of those that may have more.
+    pub(super) read: Option<HashSet<u64>>,
+    /// Of the index file that is planned, until one of its crates turns out to be wanted.
+    lines: Option<Box<PackedLines>>,
+    /// Whether held releases are not in those lines any more.
+    removes: bool,
+    /// Of the releases that must be found, those that were.
+    found: HashSet<ReleaseId>,
+    /// Held releases that stand in the ledger: to be hashed.
+    pub(super) doubted: HashSet<ReleaseId>,
+    selected: u64,
+}
+
+impl Planner<'_> {
+    pub(super) fn decide(&mut self, decision: Decision) -> Result<(), Halt> {
+        match (self.sink)(decision) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Halt::Stopped),
+        }
+    }
+
+    fn take(&mut self, item: Item) -> Result<(), Halt> {
+        match item {
+            Item::File(file) => self.file(file),
+            Item::Chosen { file, records } => self.chosen(file, records),
+            Item::Listed { name, entries } => self.listed(&name, entries),
+            Item::NoFile(path) => self.gone_at(&path, &[]),
+            Item::OnlyFile { name, path } => self.gone_but(&name, path.as_deref()),
+            Item::FileGone(before) => self.file_gone(&before),
+            Item::CrateGone(name) => self.gone(&name),
+            Item::Exists(name) => {
+                self.named.remove(&name.canonical());
+                Ok(())
+            }
+            Item::Unread { name, why } => self.unread(&name, &why),
+            Item::BadLine(text) => self.decide(Decision::BadLine(text)),
+            Item::Unchanged(totals) => self.decide(Decision::Unchanged(totals)),
+        }
+    }
+
+    /// Looks, when the index was read to its end, for what is not in it.
+    fn end(&mut self) -> Result<(), Halt> {
+        self.gone_crates()?;
+        self.missing()
+    }
+
+    fn file(&mut self, file: Parsed) -> Result<(), Halt> {
+        let whole = file.is_whole();
+        let names: Vec<CrateName> = file.names().cloned().collect();
+        if !whole {
+            let (path, bad, first) = (file.path.clone(), file.bad_lines, file.faults);
+            self.decide(Decision::BadFile { path, bad, first })?;
+            if names.is_empty() {
+                self.nothing_good(&file.path)?;
+            }
+        }
+        if let Some(read) = &mut self.read {
+            read.extend(names.iter().map(|name| hash(name.as_str())));
+            if !whole {
+                read.insert(hash(&file.path));
+            }
+        } else if whole {
+            self.gone_at(&file.path, &names)?;
+        }
+        self.keep_lines(file.lines);
+        file.crates.into_iter().try_for_each(|records| self.records(records, whole))
+    }
+
+    fn chosen(&mut self, file: Option<Parsed>, records: Vec<IndexRecord>) -> Result<(), Halt> {
+        if let Some(file) = file {
+            let whole = file.is_whole();
+            let mut removes = false;
+            for records in &file.crates {
+                let Some(first) = records.first() else { continue };
+                let held = self.held.versions(&first.id.name)?;
+                removes |= self.compare(&first.id.name, records, whole, &held)?;
+            }
+            self.keep_lines(file.lines);
+            self.removes = removes;
+        }
+        self.records(records, false)
+    }
+
+    /// Plans all records of one crate. `whole`: none of its lines was bad.
+    fn records(&mut self, records: Vec<IndexRecord>, whole: bool) -> Result<(), Halt> {
+        let Some(first) = records.first() else { return Ok(()) };
+        let name = first.id.name.clone();
+        if !self.wanted.selection.wants_crate(&name) {
+            return Ok(());
+        }
+        if !self.named.is_empty() {
+            self.named.remove(&name.canonical());
+        }
+        let held = self.held.versions(&name)?;
+        self.removes |= self.compare(&name, &records, whole, &held)?;
+        self.send_lines()?;
+        let picked = self.wanted.selection.select(records);
+        if picked.yanked_skipped > 0 {
+            self.decide(Decision::YankedSkipped(picked.yanked_skipped as u64))?;
+        }
+        let good = |record: &IndexRecord| {
+            held.get(record.id.version.as_str()).is_some_and(|held| held.sha256 == record.cksum)
+        };
+        let wanted = picked.records.iter().map(|record| (&record.id, good(record)));
+        self.resolve(&name, wanted.chain(picked.checksum_conflicts.iter().map(|(id, ..)| (id, false))))?;
+        let largest = largest(&held);
+        for (id, lock, index) in picked.checksum_conflicts {
+            self.begin(&id)?;
+            let fault = PlanFault::LockConflict { name: id.name.clone(), lock, index };
+            self.fail(id, Some(index), fault)?;
+        }
+        for record in picked.records {
+            self.record(record, &held, largest)?;
+        }
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        record: IndexRecord,
+        held: &HashMap<String, HeldRow>,
+        largest: u64,
+    ) -> Result<(), Halt> {
+        let IndexRecord { id, cksum, yanked, .. } = record;
+        self.begin(&id)?;
+        let row = held.get(id.version.as_str());
+        if yanked && row.is_none() {
+            self.yanked_before(&id)?;
+        }
+        let from = DownloadAddress::Template(self.wanted.template.clone(), cksum);
+        let given = self.wanted.checksums.as_ref().and_then(|sums| sums.get(&from.readable(&id)).copied());
+        if let Some(given) = given.filter(|given| *given != cksum) {
+            return self.fail(id, Some(cksum), PlanFault::ChecksumsConflict { given, index: cksum });
+        }
+        self.place(id, Some(cksum), from, row, largest)
+    }
+
+    fn listed(&mut self, name: &CrateName, entries: Vec<(ReleaseId, Url)>) -> Result<(), Halt> {
+        if !self.wanted.selection.wants_crate(name) {
+            return Ok(());
+        }
+        let held = self.held.versions(name)?;
+        self.doubt(name)?;
+        let largest = largest(&held);
+        for (id, url) in entries {
+            self.begin(&id)?;
+            let given = self.wanted.checksums.as_ref().map(|sums| sums.get(&readable(url.as_str())).copied());
+            if given == Some(None) {
+                let url = readable(url.as_str());
+                self.decide(Decision::Fail { id, cksum: None, url, fault: PlanFault::NoChecksum })?;
+                continue;
+            }
+            let row = held.get(id.version.as_str());
+            self.place(id, given.flatten(), DownloadAddress::Given(url), row, largest)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of a selected release, unless the limit is reached.
+    fn begin(&mut self, id: &ReleaseId) -> Result<(), Halt> {
+        if self.wanted.limit > 0 && self.selected >= self.wanted.limit {
+            return Err(Halt::Stopped);
+        }
+        self.selected += 1;
+        if self.wanted.must.is_some() {
+            self.found.insert(id.clone());
+        }
+        Ok(())
+    }
+
+    /// Decides what becomes of a selected release: existing, to be hashed, or to be fetched.
+    fn place(
+        &mut self,
+        id: ReleaseId,
+        cksum: Option<Sha256>,
+        from: DownloadAddress,
+        row: Option<&HeldRow>,
+        largest_held_bytes: u64,
+    ) -> Result<(), Halt> {
+        let good = row.filter(|row| cksum.is_none_or(|sum| sum == row.sha256));
+        let doubted = self.doubted.remove(&id);
+        // Both places are wanted, and one is missing: it is made from the other.
+        let whole = |row: &HeldRow| {
+            !self.wanted.both_places || (row.locations.is_loose() && row.locations.member().is_some())
+        };
+        if let Some(row) = good.filter(|row| whole(row) && !self.wanted.verify && !doubted) {
+            return self.decide(Decision::Existing { id, bytes: row.bytes });
+        }
+        let mut job = Box::new(Job {
+            id,
+            cksum: cksum.or_else(|| row.map(|row| row.sha256)),
+            from,
+            replaces: None,
+            held_bytes: row.map(|row| row.bytes),
+            largest_held_bytes,
+        });
+        if let Some(row) = good {
+            let held = HeldRow { recorded: row.recorded && !doubted, ..row.clone() };
+            return self.decide(Decision::Verify { job, held });
+        }
+        // A file that no row speaks of was put there by hand or by another program: it is hashed once, unless there is
+        // nothing to compare it with.
+        if row.is_none()
+            && let Some(sha256) = job.cksum
+            && self.held.has_unrecorded(&job.id)?
+        {
+            return self.decide(Decision::Verify { job, held: HeldRow::unrecorded(sha256) });
+        }
+        job.replaces = row.map(|row| row.sha256);
+        self.decide(Decision::Fetch(job))
+    }
+
+    fn fail(&mut self, id: ReleaseId, cksum: Option<Sha256>, fault: PlanFault) -> Result<(), Halt> {
+        let url = cksum.map_or_else(String::new, |sum| self.wanted.template.readable(&id, &sum));
+        self.decide(Decision::Fail { id, cksum, url, fault })
+    }
+
+    fn fail_crate(&mut self, name: CrateName, fault: PlanFault) -> Result<(), Halt> {
+        self.selected += 1;
+        self.decide(Decision::FailCrate { name, fault })
+    }
+
+    fn keep_lines(&mut self, lines: Option<Box<PackedLines>>) {
+        (self.lines, self.removes) = (lines, false);
+    }
+
+    /// Gives away the lines of the file that is planned: one of its crates is wanted. Ahead of its releases, so that
+    /// none is held without its line.
+    fn send_lines(&mut self) -> Result<(), Halt> {
+        let removes = self.removes;
+        self.lines.take().map_or(Ok(()), |lines| self.decide(Decision::IndexFile { lines, removes }))
+    }
+
+    /// Reports what is wanted of a crate whose index file could not be read.
+    fn unread(&mut self, name: &CrateName, why: &str) -> Result<(), Halt> {
+        self.named.remove(&name.canonical());
+        let fault = PlanFault::IndexUnread(why.to_owned());
+        let locked: Vec<ReleaseId> = match &self.wanted.must {
+            Some(set) => set.missing(&self.found).into_iter().filter(|id| id.name == *name).collect(),
+            None => Vec::new(),
+        };
+        if locked.is_empty() {
+            return self.fail_crate(name.clone(), fault);
+        }
+        for id in locked {
+            self.begin(&id)?;
+            self.fail(id, None, fault.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Reports what was named of an index file without a good line. What is held of it is not gone for that.
+    fn nothing_good(&mut self, path: &str) -> Result<(), Halt> {
+        let file = path.rsplit('/').next().and_then(|name| name.parse::<CrateName>().ok());
+        let named = file.and_then(|file| self.named.get(&file.canonical()).cloned());
+        named.map_or(Ok(()), |name| self.unread(&name, "none of its lines is good"))
+    }
+
+    /// Reports what was named, crate or release, and is not in the index.
+    fn missing(&mut self) -> Result<(), Halt> {
+        if self.wanted.limit > 0 {
+            return Ok(());
+        }
+        let offline = self.wanted.offline;
+        for (_, name) in std::mem::take(&mut self.named) {
+            if !offline {
+                self.gone_but(&name, None)?;
+                self.gone(&name)?;
+            }
+            self.fail_crate(name, if offline { PlanFault::NoCrateOffline } else { PlanFault::NoCrate })?;
+        }
+        let Some(must) = &self.wanted.must else { return Ok(()) };
+        for id in must.missing(&self.found) {
+            if self.wanted.selection.wants_crate(&id.name) {
+                self.begin(&id)?;
+                let fault = if offline { PlanFault::NoReleaseOffline } else { PlanFault::NoRelease };
+                self.fail(id, None, fault)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks, after the whole index was read, for crates that are held or stand in the ledger and were not in it.
+    fn gone_crates(&mut self) -> Result<(), Halt> {
+        let Some(read) = self.read.take() else { return Ok(()) };
+        let mut gone: Vec<CrateName> = Vec::new();
+        let mut look = |name: &str| {
+            if let Ok(name) = name.parse::<CrateName>()
+                && !read.contains(&hash(name.as_str()))
+                && !read.contains(&hash(&index_path(&name)))
+            {
+                gone.push(name);
+            }
+        };
+        self.held.crates(&mut look)?;
+        self.ledger.iter().for_each(|name| look(name));
+        gone.iter().try_for_each(|name| self.gone(name))
+    }
+}
+
+impl HeldRow {
+    /// A file that is in no record, and may have these bytes.
+    fn unrecorded(sha256: Sha256) -> Self {
+        let locations = Location::LOOSE.into();
+        Self { sha256, bytes: 0, locations, seen: super::SeenIn::Unknown, recorded: false }
+    }
+}
+
+fn largest(held: &HashMap<String, HeldRow>) -> u64 {
+    held.values().map(|row| row.bytes).max().unwrap_or(0)
+}
+
+/// Returns a hash of a text, the same within one process.
+pub(crate) fn hash(text: &str) -> u64 {
+    use std::hash::BuildHasher as _;
+    static STATE: std::sync::LazyLock<std::hash::RandomState> = std::sync::LazyLock::new(Default::default);
+    STATE.hash_one(text)
+}

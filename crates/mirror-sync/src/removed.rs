@@ -1,0 +1,81 @@
+//! What upstream deleted, from the run that saw it: held on, not offered any more.
+
+use mirror_manifest::{Catalogue, PackedLines};
+use mirror_repo::MirrorWriter;
+use mirror_types::{ReleaseId, redacted};
+
+use crate::cursor::Cursor;
+use crate::error::SyncError;
+use crate::observe::{SyncEvent, SyncObserver};
+use crate::options::{DownloadOptions, Upstream};
+use crate::outcome::Outcome;
+use crate::source::Input;
+
+/// Returns what tells the source of a run from others: the registry, where the repository was cloned from, or else
+/// its path. `None` for a list, which has none. Nothing secret is in it.
+fn identity(input: &Input, options: &DownloadOptions) -> Result<Option<String>, SyncError> {
+    let text = match (input, &options.upstream) {
+        (Input::List { .. }, _) | (_, Upstream::List(_)) => return Ok(None),
+        (_, Upstream::Sparse(url)) => format!("sparse+{}", mirror_index::sparse::root(url)?),
+        (Input::Local(source), Upstream::Local(dir)) => {
+            let asked = options.update.as_ref().and_then(|update| update.url.as_ref());
+            match asked.map(|url| url.reveal().to_owned()).or_else(|| source.origin()) {
+                Some(origin) => format!("git+{origin}"),
+                None => {
+                    let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
+                    format!("path+{}", dir.display())
+                }
+            }
+        }
+        (Input::Sparse { .. }, Upstream::Local(_)) => return Ok(None),
+    };
+    Ok(Some(redacted(&text)))
+}
+
+/// Returns the bit of the source of a run; 0, in which nothing was ever seen, when it was not recorded.
+pub(crate) fn bit_of(
+    catalogue: Option<&Catalogue>,
+    input: &Input,
+    options: &DownloadOptions,
+) -> Result<u64, SyncError> {
+    match (catalogue, identity(input, options)?) {
+        (Some(catalogue), Some(identity)) => Ok(catalogue.source_bit(&identity)?.unwrap_or(0)),
+        _ => Ok(0),
+    }
+}
+
+/// Records the source of a run in the mirror and returns its bit. What a mirror holds that never recorded one was seen in
+/// it when the tree of its cursor is a tree of this source.
+pub(crate) fn record_source(
+    mirror: &mut MirrorWriter,
+    input: &Input,
+    options: &DownloadOptions,
+) -> Result<u64, SyncError> {
+    let Some(identity) = identity(input, options)? else { return Ok(0) };
+    mirror.record_source(&identity, |catalogue| match input {
+        Input::Local(source) => Cursor::is_of(source, catalogue),
+        _ => Ok(false),
+    })
+}
+
+/// Hides `removed`, and takes in the index lines that lack them; or, when they are a mass and that was not accepted,
+/// none of it. Durable on return.
+pub(crate) fn hide(
+    mirror: &mut MirrorWriter,
+    removed: &[ReleaseId],
+    deferred: Vec<PackedLines>,
+    accept_mass: bool,
+    outcome: &mut Outcome,
+    observer: &dyn SyncObserver,
+) -> Result<(), SyncError> {
+    if removed.is_empty() {
+        return Ok(());
+    }
+    if !accept_mass && mirror.is_mass_removal(removed.len())? {
+        observer.event(SyncEvent::MassRemovalRefused { releases: removed.len() as u64 });
+        outcome.removal_refused = removed.len() as u64;
+        return Ok(());
+    }
+    observer.event(SyncEvent::Hidden(removed));
+    Ok(mirror.hide(removed, deferred)?)
+}

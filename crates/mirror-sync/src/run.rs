@@ -1,0 +1,300 @@
+//! Carries a plan out: the threads of a run, and how they end.
+
+mod dispatch;
+mod finish;
+mod message;
+pub(crate) mod opened;
+mod route;
+mod stage;
+mod verify;
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
+use mirror_repo::{Gap, MirrorWriter, OpenBundles};
+use mirror_store::Store;
+use mirror_store::bundle::BundleOptions;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::cursor::Cursor;
+use crate::download::Run;
+use crate::error::SyncError;
+use crate::held_view::CatalogueView;
+use crate::observe::{SyncEvent, SyncObserver, SyncPhase};
+use crate::options::{DownloadOptions, Storage};
+use crate::outcome::Outcome;
+use crate::plan::plan;
+use crate::removed::record_source;
+use crate::run::dispatch::{Dispatcher, Finished};
+use crate::run::finish::finish;
+use crate::run::message::Message;
+use crate::run::opened::{lock, open};
+use crate::run::route::{FetchJob, Router};
+use crate::run::stage::{FetchResult, write_staged};
+use crate::run::verify::{HashJob, Hasher};
+use crate::source::{Expected, Opened, Surroundings, counting};
+use crate::spool::StoreSpools;
+use crate::tally::{PlanReport, Tally};
+use crate::threads::{Answer, join, spawn, spawn_behind};
+
+/// Threads that write bodies; more only wait for the disk.
+const WRITERS: usize = 2;
+/// Jobs for the fetcher, and results of it, that wait. Long enough that the network goes on while the others wait for a
+/// processor. Bodies in them count against the memory of the fetcher.
+const QUEUED_JOBS: usize = 1024;
+/// Batches of held files that wait to be hashed.
+const QUEUED_HASHES: usize = 16;
+/// Messages that wait for the dispatcher. What is read to be bundled travels in them, and counts nowhere else.
+const QUEUED_MESSAGES: usize = 256;
+const QUEUED_MESSAGES_WITH_BODIES: usize = 64;
+
+/// A mirror and an index that are open, and what is to be done about them.
+pub(crate) struct Prepared {
+    pub(crate) mirror: MirrorWriter,
+    pub(crate) index: Opened,
+    pub(crate) held: CatalogueView,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) cursor: Option<Cursor>,
+    /// Gaps that a person acknowledged.
+    pub(crate) gaps: Vec<Gap>,
+    /// What names crates, when the lockfiles inside of them are wanted.
+    tally: Tally,
+    /// Called when the downloads first hold planning back.
+    on_full: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// What carrying a plan out came to.
+pub(crate) struct Carried {
+    pub(crate) mirror: MirrorWriter,
+    pub(crate) outcome: Outcome,
+    pub(crate) report: PlanReport,
+}
+
+impl Run {
+    /// Opens mirror and index, carries the plan out, and ends the run. `store`: the lock, where it is held already.
+    pub(crate) async fn perform(self, store: Option<Store>) -> Result<Outcome, SyncError> {
+        let began = Instant::now();
+        let options = self.options.clone();
+        let (observer, user_cancel) = (Arc::clone(&self.observer), self.cancel.clone());
+        let cancel = self.cancel.child_token();
+        let outcome = Outcome { foreign_packages: self.foreign.clone(), ..Outcome::default() };
+        let mut prepared = Run { cancel: cancel.clone(), ..self }.open(store).await?;
+        let (cursor, gaps) = (prepared.cursor.take(), std::mem::take(&mut prepared.gaps));
+        let verifies = options.verify_existing;
+        observer.event(SyncEvent::Phase(if verifies { SyncPhase::Verify } else { SyncPhase::Download }));
+        let known = gaps.iter().map(|gap| gap.release.clone()).collect();
+        let mut carried = carry_out(prepared, known, outcome, &options, &observer, cancel).await?;
+        carried.outcome.interrupted = user_cancel.is_cancelled();
+        let outcome = finish(carried, cursor, gaps, &options, &*observer, (began, &user_cancel))?;
+        observer.event(SyncEvent::Phase(SyncPhase::Done));
+        Ok(outcome)
+    }
+
+    async fn open(self, store: Option<Store>) -> Result<Prepared, SyncError> {
+        let options = self.options.clone();
+        let observer = Arc::clone(&self.observer);
+        observer.event(SyncEvent::Phase(SyncPhase::Open));
+        let locked = store.map_or_else(|| lock(&options), Ok)?;
+        let mut mirror = open(locked, &options, &*observer, &self.cancel)?;
+        let gaps = mirror.settle_gaps(options.acknowledge_gaps.as_deref())?;
+        let source_bit = record_source(&mut mirror, &self.input, &options)?;
+        let (store, reader) = (mirror.store().clone(), mirror.catalogue().another()?);
+        let cursor = Cursor::of(&self.input, &options, self.selection.is_open());
+        let fetcher = fetcher(&options, &observer, &store)?;
+        let tally = Tally::new(options.with_lockfiles.then(|| self.selection.clone()), Arc::clone(&observer));
+        let (selection, cancel) = (self.selection.clone(), self.cancel.clone());
+        let index = self
+            .open_index(Surroundings {
+                store: Some(store.clone()),
+                fetcher: fetcher.clone(),
+                catalogue: Some(&reader),
+                lost: &[],
+                cursor: cursor.as_ref(),
+                keeps: true,
+            })
+            .await?;
+        let mut on_full = None;
+        match index.expected {
+            Expected::Releases(releases) => observer.event(SyncEvent::Expected(releases)),
+            Expected::Uncounted => {
+                on_full = Some(counting(&options.upstream, &selection, &observer, tally.progress(), &cancel));
+            }
+            Expected::Unknown => {}
+        }
+        let layout = store.layout();
+        let held = CatalogueView::new(Some(reader), Some(store), layout, source_bit, &[]);
+        Ok(Prepared { mirror, index, held, fetcher, cursor, gaps, tally, on_full })
+    }
+}
+
+fn fetcher(
+    options: &DownloadOptions,
+    observer: &Arc<dyn SyncObserver>,
+    store: &Store,
+) -> Result<Fetcher, SyncError> {
+    let mut fetch = options.fetch.clone();
+    if options.storage.bundles() {
+        // Bodies that wait for their bundle are counted, too.
+        fetch.memory_budget_bytes += BundleOptions::default().queue_bytes;
+    }
+    let observer = Arc::clone(observer) as Arc<dyn FetchObserver>;
+    Ok(Fetcher::new(fetch, observer, Arc::new(StoreSpools(store.clone())))?)
+}
+
+/// Both ends of the queues between the threads.
+struct Queues {
+    jobs: mpsc::Sender<FetchJob>,
+    job_queue: mpsc::Receiver<FetchJob>,
+    results: mpsc::Sender<FetchResult>,
+    fetched: mpsc::Receiver<FetchResult>,
+    hashes: crossbeam_channel::Sender<Vec<HashJob>>,
+    hash_queue: crossbeam_channel::Receiver<Vec<HashJob>>,
+    messages: crossbeam_channel::Sender<Message>,
+    message_queue: crossbeam_channel::Receiver<Message>,
+}
+
+impl Queues {
+    fn new(storage: Storage) -> Self {
+        let (jobs, job_queue) = mpsc::channel(QUEUED_JOBS);
+        let (results, fetched) = mpsc::channel(QUEUED_JOBS);
+        let (hashes, hash_queue) = crossbeam_channel::bounded(QUEUED_HASHES);
+        let waiting = if storage == Storage::Both { QUEUED_MESSAGES_WITH_BODIES } else { QUEUED_MESSAGES };
+        let (messages, message_queue) = crossbeam_channel::bounded(waiting);
+        Self { jobs, job_queue, results, fetched, hashes, hash_queue, messages, message_queue }
+    }
+}
+
+/// Plans, fetches, hashes, stages and commits until all of it is done or the run is stopped: each on threads of its
+/// own, of which the dispatcher's is the only one that changes the mirror.
+async fn carry_out(
+    prepared: Prepared,
+    gaps: std::collections::HashSet<mirror_types::ReleaseId>,
+    outcome: Outcome,
+    options: &DownloadOptions,
+    observer: &Arc<dyn SyncObserver>,
+    cancel: CancellationToken,
+) -> Result<Carried, SyncError> {
+    let Prepared { mirror, index, held, fetcher, tally, on_full, .. } = prepared;
+    let queues = Queues::new(options.storage);
+    let store = mirror.store().clone();
+    let hashers = hashers(&mirror, &queues, options.storage, observer, &cancel)?;
+    let writers = writers(&store, options.storage, queues.fetched, &queues.messages)?;
+    let router = Router {
+        jobs: queues.jobs,
+        hashes: queues.hashes,
+        messages: queues.messages,
+        layout: store.layout(),
+        guarded: index.guarded,
+        notes_seen: mirror.source() != 0,
+        defers: !options.accept_mass_removal,
+        cancel: cancel.clone(),
+        on_full,
+        to_hash: Vec::new(),
+        failed: None,
+        tally,
+    };
+    let progress = router.tally.progress();
+    let (stop, watcher) = (cancel.clone(), Arc::clone(observer));
+    let dispatcher = Dispatcher { mirror, observer: watcher, progress, gaps, cancel: stop, outcome };
+    let message_queue = queues.message_queue;
+    drop(queues.hash_queue);
+    let commit = spawn_behind("commit", move || dispatcher.run(&message_queue))?;
+    let plan = spawn_behind("plan", move || plan_and_route(index, held, router))?;
+    let end = fetch(fetcher, queues.job_queue, queues.results, cancel).await?;
+
+    let planned = join(plan).await?;
+    let mut quarantined = 0;
+    let mut hash_error = None;
+    for hasher in hashers {
+        match join(hasher).await? {
+            Ok(count) => quarantined += count,
+            Err(error) => hash_error = Some(error),
+        }
+    }
+    for writer in writers {
+        join(writer).await?;
+    }
+    observer.event(SyncEvent::Phase(SyncPhase::Finish));
+    let Finished { mut outcome, mut mirror } = join(commit).await??;
+    outcome.growing = mirror.finish_bundles(options.bundle_seal)?;
+    if let Some(error) = hash_error {
+        return Err(error);
+    }
+    outcome.quarantined = quarantined;
+    outcome.given_up |= end == RunEnd::Silent;
+    Ok(Carried { mirror, outcome, report: planned? })
+}
+
+/// Plans an index, and hands each decision to whoever carries it out. Blocks.
+fn plan_and_route(
+    index: Opened,
+    mut held: CatalogueView,
+    mut router: Router,
+) -> Result<PlanReport, SyncError> {
+    let Opened { wanted, mut index, closure, .. } = index;
+    let planned = plan(wanted, &mut index, &mut held, &mut |decision| router.take(decision));
+    let tally = router.finish()?;
+    Ok(tally.finish(planned?, closure))
+}
+
+fn writers(
+    store: &Store,
+    storage: Storage,
+    fetched: mpsc::Receiver<FetchResult>,
+    messages: &crossbeam_channel::Sender<Message>,
+) -> Result<Vec<Answer<()>>, SyncError> {
+    let fetched = Arc::new(Mutex::new(fetched));
+    let writer = |_| {
+        let (store, fetched, messages) = (store.clone(), Arc::clone(&fetched), messages.clone());
+        spawn_behind("write", move || write_staged(&store, storage, &fetched, &messages))
+    };
+    (0..WRITERS).map(writer).collect()
+}
+
+fn hashers(
+    mirror: &MirrorWriter,
+    queues: &Queues,
+    storage: Storage,
+    observer: &Arc<dyn SyncObserver>,
+    cancel: &CancellationToken,
+) -> Result<Vec<Answer<Result<u64, SyncError>>>, SyncError> {
+    let bundles = Arc::new(OpenBundles::new(mirror.bundles_dir().to_owned()));
+    let hasher = |_| {
+        let queue = queues.hash_queue.clone();
+        let hasher = Hasher {
+            store: mirror.store().clone(),
+            bundles: Arc::clone(&bundles),
+            storage,
+            jobs: queues.jobs.clone(),
+            messages: queues.messages.clone(),
+            observer: Arc::clone(observer),
+            cancel: cancel.clone(),
+            run_id: mirror.run_id().to_owned(),
+            wrong: 0,
+        };
+        spawn("hash", move || hasher.run(&queue))
+    };
+    (0..thread::available_parallelism().map_or(2, usize::from)).map(hasher).collect()
+}
+
+/// Fetches until there are no more jobs. A task of the runtime: the thread that blocks on this future would have to be
+/// woken for every chunk.
+async fn fetch(
+    fetcher: Fetcher,
+    jobs: mpsc::Receiver<FetchJob>,
+    results: mpsc::Sender<FetchResult>,
+    cancel: CancellationToken,
+) -> Result<RunEnd, SyncError> {
+    let fetching = tokio::spawn(async move {
+        let end = fetcher.run(jobs, results, cancel.clone()).await;
+        if end == RunEnd::Silent {
+            // Whoever plans, hashes or waits need not go on either.
+            cancel.cancel();
+        }
+        end
+    });
+    fetching.await.map_err(|error| SyncError::Internal(error.to_string()))
+}

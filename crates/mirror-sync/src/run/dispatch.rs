@@ -1,0 +1,238 @@
+//! The end of the flow, and the only loop that changes the mirror: it gathers what the threads of a run make, and has
+//! the mirror make it durable.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use mirror_manifest::Withdrawal;
+use mirror_repo::{MirrorWriter, NewRelease, Transaction};
+use mirror_types::{CrateName, ReleaseId, StoreId};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::SyncError;
+use crate::observe::{SyncEvent, SyncObserver};
+use crate::outcome::Outcome;
+use crate::run::message::{Arrival, Message, Problem, Tag};
+use crate::tally::PlanProgress;
+
+/// Requests that may be refused, with none ever answered, before the run is given up.
+const DEAD_ORIGIN: u64 = 20;
+/// The same in a mirror that holds something: what it lacks may be what its origin never gives.
+const DEAD_ORIGIN_OF_OLD: u64 = 1_000;
+/// Downloads that say something about the rate of later ones.
+const TELLING: u64 = 100;
+const BATCH_FILES: usize = 2_000;
+const BATCH_BYTES: u64 = 128 << 20;
+const BATCH_AGE: Duration = Duration::from_secs(1);
+
+/// The dispatcher of a run.
+pub(crate) struct Dispatcher {
+    pub(crate) mirror: MirrorWriter,
+    pub(crate) observer: Arc<dyn SyncObserver>,
+    pub(crate) progress: Arc<PlanProgress>,
+    /// Gaps that a person acknowledged.
+    pub(crate) gaps: HashSet<ReleaseId>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) outcome: Outcome,
+}
+
+/// What is left when everything is committed.
+pub(crate) struct Finished {
+    pub(crate) outcome: Outcome,
+    pub(crate) mirror: MirrorWriter,
+}
+
+struct Batch {
+    tx: Transaction,
+    /// Sizes of the downloaded files, counted once they are durable.
+    downloaded: Vec<u64>,
+    bytes: u64,
+    began: Option<Instant>,
+}
+
+impl Batch {
+    fn of(mirror: &MirrorWriter) -> Self {
+        Self { tx: mirror.begin(), downloaded: Vec::new(), bytes: 0, began: None }
+    }
+    fn is_empty(&self) -> bool {
+        self.began.is_none()
+    }
+    fn is_full(&self) -> bool {
+        self.tx.len() >= BATCH_FILES
+            || self.bytes >= BATCH_BYTES
+            || self.began.is_some_and(|began| began.elapsed() >= BATCH_AGE)
+    }
+}
+
+impl Dispatcher {
+    /// Takes messages until all senders are gone; gives the counters, and the mirror back. Blocks.
+    pub(crate) fn run(mut self, messages: &Receiver<Message>) -> Result<Finished, SyncError> {
+        let done = self.take_all(messages);
+        if done.is_err() {
+            self.cancel.cancel();
+        }
+        done.map(|()| Finished { outcome: self.outcome, mirror: self.mirror })
+    }
+
+    fn take_all(&mut self, messages: &Receiver<Message>) -> Result<(), SyncError> {
+        let began = Instant::now();
+        let mut batch = Batch::of(&self.mirror);
+        loop {
+            let message = match messages.recv_timeout(BATCH_AGE) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            if let Some(message) = message {
+                self.take(message, &mut batch)?;
+            }
+            if batch.is_full() {
+                let full = std::mem::replace(&mut batch, Batch::of(&self.mirror));
+                self.commit(full)?;
+            }
+        }
+        if !batch.is_empty() {
+            self.commit(batch)?;
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        if self.outcome.downloaded >= TELLING {
+            #[expect(clippy::cast_precision_loss, reason = "a rate")]
+            let rate = self.outcome.downloaded as f64 / seconds.max(0.001);
+            self.mirror.set_download_rate(rate)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: Message, batch: &mut Batch) -> Result<(), SyncError> {
+        batch.began.get_or_insert_with(Instant::now);
+        match message {
+            Message::Arrived(arrival) => self.arrived(arrival, batch)?,
+            Message::Failed { tag, problem } => self.failed(*tag, *problem, batch),
+            Message::CrateFailed { name, problem } => self.crate_failed(name, *problem, batch),
+            Message::CrateRead(name) => batch.tx.crate_read(name),
+            Message::Lost(id) => batch.tx.lost(&self.mirror, id, StoreId::LOOSE)?,
+            Message::LostMember(id) => batch.tx.lost(&self.mirror, id, StoreId::BUNDLES)?,
+            Message::Resolved(id) => batch.tx.resolved(id),
+            Message::Dropped(id) => batch.tx.dropped(id),
+            Message::Withdrawn(id, kind) => {
+                self.tell(SyncEvent::Withdrawn { release: &id, kind });
+                batch.tx.withdrawn(id, kind);
+            }
+            Message::YankedBefore(id) => batch.tx.withdrawn(id, Withdrawal::Yanked),
+            Message::Unyanked(id) => batch.tx.unyanked(id),
+            Message::Reinstated(id) => {
+                self.tell(SyncEvent::Reinstated(&id));
+                batch.tx.reinstated(id);
+            }
+            Message::Seen(id) => batch.tx.seen(id),
+            Message::IndexFile(lines) => {
+                batch.bytes += lines.packed_bytes();
+                batch.tx.index_file(*lines);
+            }
+            Message::Broken(error) => return Err(error),
+            Message::Many(messages) => {
+                for message in messages {
+                    self.take(message, batch)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, event: SyncEvent<'_>) {
+        self.observer.event(event);
+    }
+
+    fn arrived(&mut self, arrival: Arrival, batch: &mut Batch) -> Result<(), SyncError> {
+        if let Err(why) = arrival.fits() {
+            // Whatever is staged goes with the arrival.
+            let mut problem = Problem::planned("wrong_hash", why);
+            problem.attempt.retries = arrival.bytes.retries;
+            self.failed(*arrival.tag, problem, batch);
+            return Ok(());
+        }
+        let Arrival { tag, bytes, prior, staged, member } = arrival;
+        let Tag { release, replaces, .. } = *tag;
+        if prior.at.is_empty() {
+            batch.downloaded.push(bytes.size);
+        } else {
+            self.tell(SyncEvent::Verified);
+            self.outcome.verified_existing += 1;
+        }
+        let writes = staged.is_some() || member.is_some();
+        if writes {
+            batch.bytes += bytes.size;
+        }
+        if (writes || !prior.recorded) && self.gaps.remove(&release.id) {
+            self.tell(SyncEvent::GapFilled(&release.id));
+            self.outcome.healed_gaps.push(release.id.clone());
+        }
+        let (held_at, recorded) = (prior.at, prior.recorded);
+        let new = NewRelease { release, bytes, held_at, recorded, replaces, staged, member };
+        Ok(batch.tx.hold(&mut self.mirror, new)?)
+    }
+
+    fn failed(&mut self, tag: Tag, problem: Problem, batch: &mut Batch) {
+        let Problem { attempt, unreached, denied } = problem;
+        let Tag { release, was_wrong, .. } = tag;
+        let acknowledged = attempt.unavailable && self.gaps.contains(&release.id);
+        let outcome = &mut self.outcome;
+        *if attempt.unavailable { &mut outcome.unavailable } else { &mut outcome.failed } += 1;
+        outcome.acknowledged += u64::from(acknowledged);
+        outcome.unreached += u64::from(unreached);
+        outcome.denied += u64::from(denied && !acknowledged);
+        outcome.unrepaired += u64::from(was_wrong);
+        if batch.downloaded.is_empty() && self.is_hopeless() {
+            self.outcome.given_up = true;
+            self.cancel.cancel();
+        }
+        self.tell(SyncEvent::Failed {
+            release: &release.id,
+            kind: attempt.kind,
+            why: &attempt.message,
+            unavailable: attempt.unavailable,
+            acknowledged,
+        });
+        if !acknowledged {
+            self.outcome.fail(release.id.to_string(), attempt.message.clone());
+        }
+        batch.tx.fail(release, attempt);
+    }
+
+    /// Returns whether to go on would only mean to knock at a closed door. Some origins answer 403 or 500 for a file
+    /// that is not there: that says nothing once they ever gave one, unless all of very many are so. Silence is
+    /// noticed by the fetcher.
+    fn is_hopeless(&self) -> bool {
+        let outcome = &self.outcome;
+        let (unreached, denied) = (outcome.unreached, outcome.denied);
+        let answered = outcome.failed + outcome.unavailable - unreached - denied;
+        let stranger = || self.progress.existing() + outcome.verified_existing == 0;
+        let most = if stranger() { DEAD_ORIGIN } else { DEAD_ORIGIN_OF_OLD };
+        outcome.downloaded + answered == 0 && unreached + denied >= most
+    }
+
+    fn crate_failed(&mut self, name: CrateName, problem: Problem, batch: &mut Batch) {
+        let attempt = problem.attempt;
+        self.outcome.failed += 1;
+        self.tell(SyncEvent::CrateFailed { name: &name, kind: attempt.kind, why: &attempt.message });
+        self.outcome.fail(name.to_string(), attempt.message.clone());
+        batch.tx.fail_crate(name, attempt);
+    }
+
+    fn commit(&mut self, batch: Batch) -> Result<(), SyncError> {
+        let done = self.mirror.commit(batch.tx)?;
+        self.outcome.replaced += done.replaced;
+        self.outcome.bundled += done.bundled;
+        for size in batch.downloaded {
+            self.tell(SyncEvent::Downloaded { bytes: size });
+            self.outcome.downloaded += 1;
+            self.outcome.bytes += size;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! The dispatcher alone: messages in, a mirror and an outcome out.
+
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use mirror_fetch::FetchObserver;
+use mirror_manifest::LinePacker;
+use mirror_repo::{FailedAttempt, OpenOptions, VerifiedBytes, WantedRelease};
+use mirror_types::{Location, Sha256};
+
+use super::*;
+use crate::plan::{Decision, Job};
+use crate::run::message::PriorState;
+use crate::tally::Tally;
+
+/// Remembers what it is told.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl FetchObserver for Told {}
+
+impl SyncObserver for Told {
+    fn event(&self, event: SyncEvent<'_>) {
+        let word = match event {
+            SyncEvent::Downloaded { bytes } => format!("downloaded {bytes}"),
+            SyncEvent::Verified => "verified".to_owned(),
+            SyncEvent::Failed { release, kind, unavailable, acknowledged, .. } => {
+                format!("failed {release} {kind} {unavailable} {acknowledged}")
+            }
+            SyncEvent::CrateFailed { name, kind, .. } => format!("failed {name} {kind}"),
+            SyncEvent::GapFilled(release) => format!("filled {release}"),
+            SyncEvent::Withdrawn { release, kind } => format!("{} {release}", kind.as_str()),
+            SyncEvent::Reinstated(release) => format!("reinstated {release}"),
+            _ => return,
+        };
+        self.0.lock().expect("lock").push(word);
+    }
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    told: Arc<Told>,
+    cancel: CancellationToken,
+    gaps: HashSet<ReleaseId>,
+    existing: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("dir");
+        let (told, cancel) = (Arc::default(), CancellationToken::new());
+        Self { dir, told, cancel, gaps: HashSet::new(), existing: 0 }
+    }
+
+    fn open(&self) -> MirrorWriter {
+        let root = self.dir.path().join("out");
+        MirrorWriter::open(&OpenOptions { root, ..OpenOptions::default() }).expect("open").0
+    }
+
+    /// Has a dispatcher take messages that are made with the mirror.
+    fn take(
+        &self,
+        make: impl FnOnce(&MirrorWriter) -> Vec<Message>,
+    ) -> Result<(Outcome, MirrorWriter), SyncError> {
+        let mirror = self.open();
+        let messages = make(&mirror);
+        let mut tally = Tally::new(None, Arc::new(()));
+        for n in 0..self.existing {
+            let id = id("held", &format!("1.0.{n}"));
+            tally.count(&Decision::Existing { id, bytes: 1 });
+        }
+        let dispatcher = Dispatcher {
+            mirror,
+            observer: Arc::clone(&self.told) as Arc<dyn SyncObserver>,
+            progress: tally.progress(),
+            gaps: self.gaps.clone(),
+            cancel: self.cancel.clone(),
+            outcome: Outcome::default(),
+        };
+        let (send, receive) = crossbeam_channel::unbounded();
+        messages.into_iter().for_each(|message| send.send(message).expect("taken"));
+        drop(send);
+        dispatcher.run(&receive).map(|Finished { outcome, mirror }| (outcome, mirror))
+    }
+
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut self.told.0.lock().expect("lock"))
+    }
+}
+
+fn id(name: &str, version: &str) -> ReleaseId {
+    ReleaseId { name: name.parse().expect("name"), version: version.parse().expect("version") }
+}
+
+fn tag(name: &str, body: &[u8]) -> Box<Tag> {
+    let id = id(name, "1.0.0");
+    let path = mirror_types::Layout::Shard.path(&id);
+    let cksum = Some(mirror_checksum::Hasher::of(body));
+    let release = WantedRelease { id, path, url: format!("http://h/{name}"), cksum };
+    Box::new(Tag { release, guarded: false, was_wrong: false, replaces: false })
+}
+
+fn bytes(body: &[u8]) -> VerifiedBytes {
+    let now = SystemTime::now();
+    VerifiedBytes {
+        sha256: mirror_checksum::Hasher::of(body),
+        size: body.len() as u64,
+        retries: 0,
+        http_status: Some(200),
+        started: now,
+        finished: now,
+    }
+}
+
+/// A release that was downloaded: `found` is what arrived of it, `wanted` what the index promised.
+fn arrival(mirror: &MirrorWriter, name: &str, wanted: &[u8], found: &[u8]) -> Message {
+    let tag = tag(name, wanted);
+    let staged = Some(mirror.store().stage(&tag.release.path, found).expect("stage"));
+    Message::Arrived(Arrival { tag, bytes: bytes(found), prior: PriorState::default(), staged, member: None })
+}
+
+fn failure(name: &str, status: u16) -> Message {
+    let mut problem = Problem::planned("http", format!("status {status}"));
+    problem.denied = status == 403;
+    problem.attempt.unavailable = status == 404;
+    problem.attempt = FailedAttempt { http_status: Some(status), ..problem.attempt };
+    Message::Failed { tag: tag(name, b"x"), problem: Box::new(problem) }
+}
+
+fn held(mirror: &MirrorWriter, name: &str) -> Option<Sha256> {
+    let row = mirror.catalogue().held_release(&id(name, "1.0.0")).expect("catalogue");
+    row.map(|held| held.sha256)
+}
+
+#[test]
+fn what_is_right_is_held_and_what_fails_stands_in_the_ledger() {
+    let world = World::new();
+    let (outcome, mirror) = world
+        .take(|mirror| {
+            let text = b"{}\n";
+            let digest = mirror_manifest::TextDigest::of(text);
+            let lines = LinePacker::new().expect("packer").pack("go/od/good", digest, text).expect("packed");
+            vec![
+                Message::IndexFile(Box::new(lines)),
+                Message::Many(vec![arrival(mirror, "good", b"bytes", b"bytes"), failure("gone", 404)]),
+                failure("broken", 500),
+                Message::CrateFailed {
+                    name: "lost".parse().expect("name"),
+                    problem: Box::new(Problem::planned("index", "no answer".to_owned())),
+                },
+            ]
+        })
+        .expect("run");
+    assert_eq!((outcome.downloaded, outcome.bytes, outcome.unavailable, outcome.failed), (1, 5, 1, 2));
+    assert_eq!(held(&mirror, "good"), Some(mirror_checksum::Hasher::of(b"bytes")));
+    assert_eq!(std::fs::read(world.dir.path().join("out/g/oo/good-1.0.0.crate")).expect("read"), b"bytes");
+    assert_eq!(mirror.catalogue().ledger_crates().expect("ledger"), ["broken", "gone", "lost"]);
+    assert!(mirror.catalogue().index_file("go/od/good").expect("catalogue").is_some());
+    let told = world.told();
+    assert_eq!(
+        told,
+        [
+            "failed gone 1.0.0 http true false",
+            "failed broken 1.0.0 http false false",
+            "failed lost index",
+            "downloaded 5"
+        ],
+        "a download is told once it is durable"
+    );
+}
+
+/// Whoever brought the bytes: the last look is the dispatcher's.
+#[test]
+fn bytes_that_are_not_those_of_the_index_are_never_stored() {
+    let world = World::new();
+    let (outcome, mirror) =
+        world.take(|mirror| vec![arrival(mirror, "torn", b"whole", b"who")]).expect("run");
+    assert_eq!((outcome.downloaded, outcome.failed), (0, 1));
+    assert_eq!(held(&mirror, "torn"), None);
+    assert!(!world.dir.path().join("out/t/or/torn-1.0.0.crate").exists());
+    assert_eq!(world.told(), ["failed torn 1.0.0 wrong_hash false false"]);
+}
+
+#[test]
+fn an_acknowledged_gap_is_none_any_more_when_it_is_filled() {
+    let mut world = World::new();
+    world.gaps = [id("gap", "1.0.0"), id("other", "1.0.0")].into();
+    let made = |mirror: &MirrorWriter| vec![arrival(mirror, "gap", b"x", b"x"), failure("other", 404)];
+    let (outcome, _) = world.take(made).expect("run");
+    assert_eq!(outcome.healed_gaps, [id("gap", "1.0.0")]);
+    assert_eq!((outcome.unavailable, outcome.acknowledged), (1, 1));
+    assert!(outcome.first_failures.is_empty(), "what is acknowledged is no failure to tell");
+    assert_eq!(world.told(), ["filled gap 1.0.0", "failed other 1.0.0 http true true", "downloaded 1"]);
+}
+
+#[test]
+fn an_origin_that_lets_nobody_in_is_given_up_and_sooner_by_a_stranger() {
+    let refused = |count: usize| (0..count).map(|n| failure(&format!("c{n}"), 403)).collect::<Vec<_>>();
+    for (existing, count, given_up) in [(0, 19, false), (0, 20, true), (1, 999, false), (1, 1_000, true)] {
+        let world = World { existing, ..World::new() };
+        let (outcome, _) = world.take(|_| refused(count)).expect("run");
+        let what = format!("{existing} held, {count} refused");
+        assert_eq!((outcome.given_up, world.cancel.is_cancelled()), (given_up, given_up), "{what}");
+    }
+    let world = World::new();
+    let mut messages = vec![failure("answered", 404)];
+    messages.extend(refused(30));
+    assert!(!world.take(|_| messages).expect("run").0.given_up, "it answers for some");
+}
+
+#[test]
+fn a_writer_that_cannot_go_on_ends_the_run_for_all() {
+    let world = World::new();
+    let ended = world.take(|mirror| {
+        vec![
+            arrival(mirror, "before", b"x", b"x"),
+            Message::Broken(SyncError::Spool("the disk is full".to_owned())),
+            arrival(mirror, "behind", b"x", b"x"),
+        ]
+    });
+    assert!(matches!(ended, Err(SyncError::Spool(_))));
+    assert!(world.cancel.is_cancelled());
+    // The lock is free again, nothing is half there.
+    let mirror = world.open();
+    assert_eq!((held(&mirror, "before"), held(&mirror, "behind")), (None, None));
+}
+
+#[test]
+fn what_upstream_does_to_held_releases_is_recorded_and_told() {
+    let world = World::new();
+    world
+        .take(|mirror| vec![arrival(mirror, "a", b"x", b"x"), arrival(mirror, "b", b"y", b"y")])
+        .expect("run");
+    world.told();
+    let (_, mirror) = world
+        .take(|_| {
+            vec![
+                Message::Withdrawn(id("a", "1.0.0"), Withdrawal::Yanked),
+                Message::Withdrawn(id("b", "1.0.0"), Withdrawal::Deleted),
+                Message::Reinstated(id("b", "1.0.0")),
+            ]
+        })
+        .expect("run");
+    assert_eq!(world.told(), ["yanked a 1.0.0", "deleted b 1.0.0", "reinstated b 1.0.0"]);
+    let withdrawn = mirror.catalogue().withdrawn().expect("catalogue");
+    let left: Vec<_> = withdrawn.iter().map(|(id, kind, _)| (id.to_string(), *kind)).collect();
+    assert_eq!(left, [("a 1.0.0".to_owned(), Withdrawal::Yanked)], "in their order: one is offered again");
+}
+
+/// A held release that was hashed and is right is written down again only where something changed.
+#[test]
+fn verified_releases_count_and_lost_ones_leave_the_catalogue() {
+    let world = World::new();
+    world
+        .take(|mirror| vec![arrival(mirror, "a", b"x", b"x"), arrival(mirror, "b", b"y", b"y")])
+        .expect("run");
+    let (outcome, mirror) = world
+        .take(|_| {
+            let prior = PriorState { at: Location::LOOSE.into(), recorded: true };
+            let right =
+                Arrival { tag: tag("a", b"x"), bytes: bytes(b"x"), prior, staged: None, member: None };
+            vec![Message::Arrived(right), Message::Lost(id("b", "1.0.0"))]
+        })
+        .expect("run");
+    assert_eq!((outcome.verified_existing, outcome.downloaded), (1, 0));
+    assert!(held(&mirror, "a").is_some());
+    assert_eq!(held(&mirror, "b"), None);
+    assert_eq!(mirror.catalogue().ledger_crates().expect("ledger"), ["b"], "to be fetched again");
+}
+
+/// Not used by the dispatcher, but what the tests above stand on: a job counts as selected and no more.
+#[test]
+fn only_existing_releases_make_a_mirror_known() {
+    let mut tally = Tally::new(None, Arc::new(()));
+    let url = url::Url::parse("http://h/a").expect("url");
+    let job = Job {
+        id: id("a", "1.0.0"),
+        cksum: None,
+        from: crate::plan::DownloadAddress::Given(url),
+        replaces: None,
+        held_bytes: None,
+        largest_held_bytes: 0,
+    };
+    tally.count(&Decision::Fetch(Box::new(job)));
+    assert_eq!(tally.progress().existing(), 0);
+}

@@ -1,0 +1,83 @@
+//! The end of a run: what can only be done, or told, when everything is committed.
+
+use std::time::{Duration, Instant};
+
+use mirror_index::IndexSource;
+use mirror_repo::Gap;
+use tokio_util::sync::CancellationToken;
+
+use crate::cursor::{Cursor, Totals};
+use crate::download::add_plan;
+use crate::error::SyncError;
+use crate::observe::{SyncEvent, SyncObserver};
+use crate::options::{DownloadOptions, Upstream};
+use crate::outcome::Outcome;
+use crate::prune::prune;
+use crate::removed::hide;
+use crate::run::Carried;
+
+/// Files with bad lines that the cursor names; with more of them every run reads everything.
+const MAX_BAD_FILES: usize = 1_000;
+/// A run that takes longer ends with a look at all that it wrote.
+const RESCAN_AFTER: Duration = Duration::from_secs(30);
+
+/// Ends a run that began at `began`: hides what upstream deleted, prunes, moves the cursor, and leaves the mirror as the
+/// next run expects it. Blocks.
+pub(crate) fn finish(
+    carried: Carried,
+    cursor: Option<Cursor>,
+    mut gaps: Vec<Gap>,
+    options: &DownloadOptions,
+    observer: &dyn SyncObserver,
+    (began, cancel): (Instant, &CancellationToken),
+) -> Result<Outcome, SyncError> {
+    let Carried { mut mirror, mut outcome, mut report } = carried;
+    let complete = report.complete;
+    let bad_files = std::mem::take(&mut report.bad_files);
+    let removed = std::mem::take(&mut report.removed);
+    let deferred = std::mem::take(&mut report.deferred);
+    add_plan(&mut outcome, report);
+    outcome.check()?;
+    if !outcome.healed_gaps.is_empty() {
+        gaps.retain(|gap| !outcome.healed_gaps.contains(&gap.release));
+        mirror.settle_gaps(Some(&gaps))?;
+    }
+    hide(&mut mirror, &removed, deferred, options.accept_mass_removal, &mut outcome, observer)?;
+    // Refused, the run is to see it again.
+    let settled = outcome.removal_refused == 0;
+    let ended = !outcome.interrupted && !outcome.given_up;
+    let through = complete && ended;
+    if let Some(what) = options.prune {
+        let source = if through { index_of_run(options, cursor.as_ref())? } else { None };
+        match &source {
+            Some(source) => {
+                prune(&mut mirror, source, what, options.allow_mass_prune, &mut outcome, observer)?;
+            }
+            None => observer.event(SyncEvent::PruneSkipped),
+        }
+    }
+    // What failed stands in the ledger, and files with bad lines in the cursor.
+    if let (true, Some(cursor)) = (settled && through && bad_files.len() <= MAX_BAD_FILES, cursor) {
+        let totals = Totals { selected: outcome.selected, yanked_skipped: outcome.yanked_skipped };
+        cursor.leave(&mut mirror, totals, bad_files)?;
+    }
+    mirror.finish(if settled { &removed } else { &[] }, ended)?;
+    if began.elapsed() > RESCAN_AFTER && !outcome.interrupted {
+        // The next run need not list what this one wrote.
+        let lost = mirror.rescan(&|| cancel.is_cancelled())?;
+        lost.iter().for_each(|id| observer.event(SyncEvent::Lost(id)));
+        outcome.lost_while_running = lost.len() as u64;
+    }
+    Ok(outcome)
+}
+
+/// The local index again, if it is still the one that the run went through.
+fn index_of_run(
+    options: &DownloadOptions,
+    cursor: Option<&Cursor>,
+) -> Result<Option<IndexSource>, SyncError> {
+    let Upstream::Local(dir) = &options.upstream else { return Ok(None) };
+    let source = IndexSource::open(dir)?;
+    let same = cursor.map_or(source.tree_id().is_none(), |cursor| cursor.is_at(&source));
+    Ok(same.then_some(source))
+}

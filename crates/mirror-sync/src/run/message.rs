@@ -1,0 +1,195 @@
+//! What the threads of a run tell the dispatcher.
+
+use std::time::SystemTime;
+
+use mirror_fetch::{Failure, FailureKind};
+use mirror_manifest::{PackedLines, Withdrawal};
+use mirror_repo::{FailedAttempt, VerifiedBytes, WantedRelease};
+use mirror_store::Staged;
+use mirror_store::bundle::MemberBody;
+use mirror_types::{CrateName, Locations, ReleaseId};
+
+use crate::error::SyncError;
+
+/// What travels with a job from plan to commit.
+#[derive(Debug, Clone)]
+pub(crate) struct Tag {
+    pub(crate) release: WantedRelease,
+    /// Whether a registry named the address: then it must not lead to this machine.
+    pub(crate) guarded: bool,
+    /// Whether a held file was found to be wrong and moved aside.
+    pub(crate) was_wrong: bool,
+    /// Whether other bytes are held under this name, which upstream has replaced.
+    pub(crate) replaces: bool,
+}
+
+/// Why a record is not held.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) attempt: FailedAttempt,
+    /// Nobody answered, or only that it is too busy.
+    pub(crate) unreached: bool,
+    /// The origin did not let us in, or broke down over it.
+    pub(crate) denied: bool,
+}
+
+impl Problem {
+    /// A problem that was found before anything was asked of the origin.
+    pub(crate) fn planned(kind: &'static str, message: String) -> Self {
+        let now = SystemTime::now();
+        let attempt = FailedAttempt {
+            kind,
+            message,
+            unavailable: false,
+            http_status: None,
+            retries: 0,
+            started: now,
+            finished: now,
+        };
+        Self { attempt, unreached: false, denied: false }
+    }
+
+    pub(crate) fn fetched(failure: &Failure) -> Self {
+        let attempt = FailedAttempt {
+            kind: failure.kind.as_str(),
+            message: failure.to_string(),
+            unavailable: failure.is_unavailable(),
+            http_status: failure.http_status,
+            retries: failure.retries,
+            started: failure.started,
+            finished: failure.finished,
+        };
+        Self {
+            attempt,
+            unreached: failure.kind.is_unanswered() || matches!(failure.http_status, Some(429 | 503)),
+            denied: failure.kind == FailureKind::HttpStatus
+                && matches!(failure.http_status, Some(401 | 403 | 407 | 408 | 500..=502 | 504..=599)),
+        }
+    }
+}
+
+/// Where a release is held before anything is done.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PriorState {
+    pub(crate) at: Locations,
+    /// Whether the catalogue says so.
+    pub(crate) recorded: bool,
+}
+
+/// Bytes that are right. Nothing of what is staged or handed to a bundle is durable yet.
+pub(crate) struct Arrival {
+    pub(crate) tag: Box<Tag>,
+    pub(crate) bytes: VerifiedBytes,
+    pub(crate) prior: PriorState,
+    /// To become a file.
+    pub(crate) staged: Option<Staged>,
+    /// To become a member of a bundle.
+    pub(crate) member: Option<MemberBody>,
+}
+
+impl Arrival {
+    /// Compares what arrived with what the record says, whoever brought it and however it was checked before: the
+    /// last look before bytes get their final name.
+    ///
+    /// # Errors
+    /// What does not fit, in words.
+    pub(crate) fn fits(&self) -> Result<(), String> {
+        let VerifiedBytes { size, sha256, .. } = self.bytes;
+        if let Some(expect) = self.tag.release.cksum.filter(|expect| *expect != sha256) {
+            return Err(format!("SHA-256 is {sha256}, not {expect} ({size} bytes); nothing was stored"));
+        }
+        let sizes = [self.staged.as_ref().map(Staged::size), self.member.as_ref().map(MemberBody::size)];
+        match sizes.into_iter().flatten().find(|found| *found != size) {
+            Some(found) => {
+                Err(format!("{size} bytes were verified, {found} are to be stored; nothing was stored"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the dispatcher is told.
+pub(crate) enum Message {
+    /// Bytes are right; they were held, or are on their way to where they will be.
+    Arrived(Arrival),
+    /// The record is not held.
+    Failed { tag: Box<Tag>, problem: Box<Problem> },
+    /// Nothing is known of a crate that is wanted.
+    CrateFailed { name: CrateName, problem: Box<Problem> },
+    /// The index file of a crate was read that could not be had before.
+    CrateRead(CrateName),
+    /// A row of the catalogue has no good file behind it.
+    Lost(ReleaseId),
+    /// A row of the catalogue has no good member of a bundle behind it.
+    LostMember(ReleaseId),
+    /// What stands in the ledger is held.
+    Resolved(ReleaseId),
+    /// What stands in the ledger is not wanted any more.
+    Dropped(ReleaseId),
+    /// Upstream withdrew what is held.
+    Withdrawn(ReleaseId, Withdrawal),
+    /// Upstream withdrew what is about to be held.
+    YankedBefore(ReleaseId),
+    /// Upstream offers again what it had withdrawn.
+    Unyanked(ReleaseId),
+    /// The same of one that it had deleted.
+    Reinstated(ReleaseId),
+    /// The source of the run lists a held release; it was not known that it does.
+    Seen(ReleaseId),
+    /// An index file of a wanted crate has lines that are not kept yet.
+    IndexFile(Box<PackedLines>),
+    /// A writer cannot go on.
+    Broken(SyncError),
+    /// Several at once: one wake-up instead of many.
+    Many(Vec<Message>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrival(expect: Option<&[u8]>, found: &[u8], told_bytes: u64, member: &[u8]) -> Arrival {
+        let now = SystemTime::now();
+        let sum = mirror_checksum::Hasher::of;
+        let tag = Tag {
+            release: WantedRelease {
+                id: ReleaseId {
+                    name: "a".parse().expect("name"),
+                    version: "1.0.0".parse().expect("version"),
+                },
+                cksum: expect.map(sum),
+                url: String::new(),
+                path: String::new(),
+            },
+            guarded: false,
+            was_wrong: false,
+            replaces: false,
+        };
+        let bytes = VerifiedBytes {
+            size: told_bytes,
+            sha256: sum(found),
+            retries: 0,
+            http_status: Some(200),
+            started: now,
+            finished: now,
+        };
+        let member = Some(MemberBody::Memory(Box::new(member.to_vec())));
+        Arrival { tag: Box::new(tag), bytes, prior: PriorState::default(), staged: None, member }
+    }
+
+    #[test]
+    fn what_arrived_is_held_against_the_record() {
+        let table = [
+            (Some(&b"x"[..]), &b"x"[..], 1, &b"x"[..], true),
+            (None, b"x", 1, b"x", true),
+            (Some(b"y"), b"x", 1, b"x", false),
+            (Some(b"x"), b"", 0, b"", false),
+            (Some(b"x"), b"x", 1, b"", false),
+            (None, b"x", 1, b"xx", false),
+        ];
+        for (expect, found, told_bytes, member, fits) in table {
+            let outcome = arrival(expect, found, told_bytes, member).fits();
+            assert_eq!(outcome.is_ok(), fits, "{expect:?} {found:?} {member:?}: {outcome:?}");
+        }
+    }
+}

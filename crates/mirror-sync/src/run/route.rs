@@ -1,0 +1,151 @@
+//! Hands the decisions of a plan to those who carry them out.
+
+use std::ops::ControlFlow;
+
+use crossbeam_channel::Sender;
+use mirror_fetch::FetchRequest;
+use mirror_manifest::Withdrawal;
+use mirror_repo::WantedRelease;
+use mirror_types::{Layout, ReleaseId, Sha256};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::error::SyncError;
+use crate::plan::{Decision, Job};
+use crate::run::message::{Message, PriorState, Problem, Tag};
+use crate::run::verify::HashJob;
+use crate::tally::Tally;
+
+/// A job for the fetcher.
+pub(crate) type FetchJob = (Box<Tag>, FetchRequest);
+
+/// Held files that one thread hashes before it takes more.
+const HASH_AT_ONCE: usize = 32;
+
+/// Carries out decisions: to the fetcher, to the threads that hash, to the dispatcher. Blocks while they are busy.
+pub(crate) struct Router {
+    pub(crate) tally: Tally,
+    pub(crate) jobs: mpsc::Sender<FetchJob>,
+    pub(crate) hashes: Sender<Vec<HashJob>>,
+    pub(crate) messages: Sender<Message>,
+    pub(crate) layout: Layout,
+    /// Whether the downloads lead to another host than the operator named.
+    pub(crate) guarded: bool,
+    /// Whether the source of the run is recorded, so that it is worth noting what is seen in it.
+    pub(crate) notes_seen: bool,
+    /// Whether lines of crates that lost releases wait until it is known whether that is a mass.
+    pub(crate) defers: bool,
+    pub(crate) cancel: CancellationToken,
+    /// Called when the downloads first hold planning back.
+    pub(crate) on_full: Option<Box<dyn FnOnce() + Send>>,
+    /// Held files that wait for company on their way to be hashed.
+    pub(crate) to_hash: Vec<HashJob>,
+    /// Why a decision could not be carried out.
+    pub(crate) failed: Option<SyncError>,
+}
+
+impl Router {
+    /// Takes a decision; breaks off when the run is stopped, or nobody takes what is decided.
+    pub(crate) fn take(&mut self, decision: Decision) -> ControlFlow<()> {
+        if self.cancel.is_cancelled() {
+            return ControlFlow::Break(());
+        }
+        self.tally.count(&decision);
+        let sent = match decision {
+            Decision::Existing { .. }
+            | Decision::Unchanged(_)
+            | Decision::YankedSkipped(_)
+            | Decision::Removed(_)
+            | Decision::BadFile { .. }
+            | Decision::BadLine(_) => true,
+            Decision::Verify { job, held } => {
+                let prior = PriorState { at: held.locations, recorded: held.recorded };
+                let (tag, job) = self.tag(*job);
+                self.to_hash.push(HashJob { tag, from: job, prior });
+                self.to_hash.len() < HASH_AT_ONCE
+                    || self.hashes.send(std::mem::take(&mut self.to_hash)).is_ok()
+            }
+            Decision::Fetch(job) => self.fetch(*job),
+            Decision::Fail { id, cksum, url, fault } => {
+                let problem = Box::new(Problem::planned(fault.kind(), fault.to_string()));
+                self.tell(Message::Failed { tag: self.tag_of(id, cksum, url, false), problem })
+            }
+            Decision::FailCrate { name, fault } => {
+                let problem = Box::new(Problem::planned(fault.kind(), fault.to_string()));
+                self.tell(Message::CrateFailed { name, problem })
+            }
+            Decision::CrateRead(name) => self.tell(Message::CrateRead(name)),
+            Decision::Resolved(id) => self.tell(Message::Resolved(id)),
+            Decision::Dropped(id) => self.tell(Message::Dropped(id)),
+            Decision::Seen(id) => !self.notes_seen || self.tell(Message::Seen(id)),
+            Decision::Yanked(id) => self.tell(Message::Withdrawn(id, Withdrawal::Yanked)),
+            Decision::YankedBefore(id) => self.tell(Message::YankedBefore(id)),
+            Decision::Unyanked(id) => self.tell(Message::Unyanked(id)),
+            Decision::Reinstated(id) => self.tell(Message::Reinstated(id)),
+            Decision::IndexFile { lines, removes } if removes && self.defers => {
+                self.tally.defer(*lines);
+                true
+            }
+            Decision::IndexFile { lines, .. } => self.tell(Message::IndexFile(lines)),
+        };
+        if sent { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    fn tell(&self, message: Message) -> bool {
+        self.messages.send(message).is_ok()
+    }
+
+    fn tag_of(&self, id: ReleaseId, cksum: Option<Sha256>, url: String, replaces: bool) -> Box<Tag> {
+        let path = self.layout.path(&id);
+        let release = WantedRelease { id, path, url, cksum };
+        Box::new(Tag { release, guarded: self.guarded, was_wrong: false, replaces })
+    }
+
+    fn tag(&self, job: Job) -> (Box<Tag>, crate::plan::DownloadAddress) {
+        let url = job.from.readable(&job.id);
+        (self.tag_of(job.id, job.cksum, url, job.replaces.is_some()), job.from)
+    }
+
+    fn fetch(&mut self, job: Job) -> bool {
+        let (tag, from) = self.tag(job);
+        let url = match from.url(&tag.release.id) {
+            Ok(url) => url,
+            Err(error) => {
+                self.failed = Some(error);
+                return false;
+            }
+        };
+        match self.jobs.try_send(fetch_job(tag, url)) {
+            Ok(()) => true,
+            Err(TrySendError::Closed(_)) => false,
+            Err(TrySendError::Full(job)) => {
+                if let Some(call) = self.on_full.take() {
+                    call();
+                }
+                self.jobs.blocking_send(job).is_ok()
+            }
+        }
+    }
+
+    /// Hands over what still waits, and returns what was counted.
+    pub(crate) fn finish(self) -> Result<Tally, SyncError> {
+        if !self.to_hash.is_empty() {
+            // Whoever hashes says why nobody does any more.
+            let _ = self.hashes.send(self.to_hash);
+        }
+        self.failed.map_or(Ok(self.tally), Err)
+    }
+}
+
+/// The request for a planned release.
+pub(crate) fn fetch_job(tag: Box<Tag>, url: Url) -> FetchJob {
+    let request = FetchRequest::new(url);
+    let request = if tag.guarded { request.guarded() } else { request };
+    let request = match tag.release.cksum {
+        Some(sum) => request.with_expect(sum),
+        None => request,
+    };
+    (tag, request)
+}

@@ -1,0 +1,26 @@
+//! Where a run without a registry to ask downloads from.
+
+use mirror_index::sparse::DlTemplate;
+
+use crate::error::SyncError;
+use crate::source::Input;
+
+/// Where downloads come from, as far as it is known before anybody is asked.
+pub(crate) struct Downloads {
+    pub(crate) template: DlTemplate,
+    /// Whether it leads to another host than the operator named.
+    pub(crate) guarded: bool,
+}
+
+impl Downloads {
+    /// Returns what the operator says, or else what a local index says itself. Blocks.
+    pub(crate) fn of(named: Option<DlTemplate>, input: &Input) -> Result<Option<Self>, SyncError> {
+        if let Some(template) = named {
+            return Ok(Some(Self { template, guarded: false }));
+        }
+        let Input::Local(source) = input else { return Ok(None) };
+        let Some(template) = source.downloads()? else { return Ok(None) };
+        let guarded = source.origin_host().is_some_and(|host| template.host() != Some(host));
+        Ok(Some(Self { template, guarded }))
+    }
+}

@@ -1,0 +1,80 @@
+//! Index lines on their way into the mirror: those that it does not have yet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use mirror_manifest::{Catalogue, LinePacker, PackedLines, TextDigest};
+
+use crate::error::SyncError;
+use crate::plan::hash;
+
+/// Of all index files that the mirror keeps: by a hash of the path, a part of the digest.
+pub(crate) type KnownLines = Arc<HashMap<u64, u64>>;
+
+/// What the mirror keeps.
+enum Kept {
+    All(KnownLines),
+    /// The catalogue is asked for each.
+    Ask(Box<Catalogue>),
+}
+
+fn part(digest: &TextDigest) -> u64 {
+    let (first, _) = digest.as_bytes().split_at(8);
+    first.iter().fold(0, |part, byte| part << 8 | u64::from(*byte))
+}
+
+/// Picks and packs the lines that are not kept yet; one for each thread that reads the index.
+pub(crate) struct LinesFilter {
+    kept: Kept,
+    packer: Option<LinePacker>,
+}
+
+impl LinesFilter {
+    /// Asks the catalogue for each file.
+    pub(crate) fn asking(catalogue: Catalogue) -> Self {
+        Self { kept: Kept::Ask(Box::new(catalogue)), packer: None }
+    }
+
+    /// Learns of all files that are kept: worth it when all index files are read.
+    pub(crate) fn knowing(catalogue: &Catalogue) -> Result<Self, SyncError> {
+        let mut known = HashMap::new();
+        catalogue.index_files(&mut |row| {
+            known.insert(hash(&row.path), part(&row.digest));
+        })?;
+        Ok(Self::of(Arc::new(known)))
+    }
+
+    /// Knows what `known` says.
+    pub(crate) fn of(known: KnownLines) -> Self {
+        Self { kept: Kept::All(known), packer: None }
+    }
+
+    /// Returns what it knows of all files, for further ones that share it.
+    pub(crate) fn known(&self) -> Result<KnownLines, SyncError> {
+        match &self.kept {
+            Kept::All(known) => Ok(Arc::clone(known)),
+            Kept::Ask(_) => Err(SyncError::Internal("several threads cannot ask one catalogue".to_owned())),
+        }
+    }
+
+    fn has(&self, path: &str, digest: &TextDigest) -> Result<bool, SyncError> {
+        match &self.kept {
+            Kept::All(known) => Ok(known.get(&hash(path)) == Some(&part(digest))),
+            Kept::Ask(catalogue) => Ok(catalogue.index_file(path)?.is_some_and(|row| row.digest == *digest)),
+        }
+    }
+
+    /// Returns the lines of an index file, packed; `None` when the mirror has them.
+    pub(crate) fn pick(&mut self, path: &str, text: &[u8]) -> Result<Option<Box<PackedLines>>, SyncError> {
+        let digest = TextDigest::of(text);
+        if self.has(path, &digest)? {
+            return Ok(None);
+        }
+        let no_memory = |error| SyncError::Internal(format!("index lines: {error}"));
+        let packer = match &mut self.packer {
+            Some(packer) => packer,
+            none => none.insert(LinePacker::new().map_err(no_memory)?),
+        };
+        Ok(Some(Box::new(packer.pack(path, digest, text).map_err(no_memory)?)))
+    }
+}

@@ -1,0 +1,175 @@
+//! A local index, gone through as the run needs it.
+
+use std::ops::ControlFlow;
+
+use mirror_index::{IndexFile, IndexLimits, IndexSource, Selection};
+
+use super::ReadFile;
+use crate::cursor::{News, Totals};
+use crate::error::SyncError;
+use crate::plan::{Index, Item, Parsed, wants_file};
+use crate::source::handful::{HANDFUL, Handful};
+use crate::source::lines_filter::LinesFilter;
+
+/// How a local index is gone through.
+pub(crate) enum Way {
+    /// All of it in the order of its paths: files of a directory follow each other, and so do those of
+    /// a bundle.
+    Ordered,
+    /// All of it in the order that is read fastest.
+    Fastest,
+    /// What differs from the tree that an earlier run went through.
+    News(News),
+    /// The files at these paths, as far as they are there.
+    Named(Vec<String>),
+}
+
+pub(crate) struct LocalIndex {
+    pub(crate) source: IndexSource,
+    pub(crate) way: Way,
+    pub(crate) read: ReadFile,
+}
+
+type Take<'t> = dyn FnMut(Item) -> ControlFlow<()> + Send + 't;
+
+impl Index for LocalIndex {
+    fn read(&mut self, take: &mut Take<'_>) -> Result<(), SyncError> {
+        match std::mem::replace(&mut self.way, Way::Ordered) {
+            Way::Ordered => self.ordered(take),
+            Way::Fastest => self.fastest(take),
+            Way::News(news) => {
+                let _ = self.news(news, take)?;
+                Ok(())
+            }
+            Way::Named(paths) => self.named(&paths, take),
+        }
+    }
+}
+
+impl LocalIndex {
+    fn ordered(&mut self, take: &mut Take<'_>) -> Result<(), SyncError> {
+        let mut failed = Ok(());
+        let read = &mut self.read;
+        self.source.scan(&mut |file| match read.file(&file.path, &file.data) {
+            Ok(Some(item)) => take(item),
+            Ok(None) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Err(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        failed
+    }
+
+    /// Reads and parses on as many threads as there are processors, and gives away what was read on this one.
+    fn fastest(&mut self, take: &mut Take<'_>) -> Result<(), SyncError> {
+        let (send, receive) = crossbeam_channel::bounded::<Vec<Result<Item, SyncError>>>(16);
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let known = self.read.lines.as_ref().map(LinesFilter::known).transpose()?;
+        let (source, selection, limits) = (&mut self.source, self.read.selection.clone(), self.read.limits);
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(move || {
+                source.scan_unordered(threads, &|| {
+                    let mut handful = Handful { items: Vec::with_capacity(HANDFUL), to: send.clone() };
+                    let mut reader = ReadFile {
+                        selection: selection.clone(),
+                        limits,
+                        lines: known.clone().map(LinesFilter::of),
+                    };
+                    Box::new(move |path, data| match reader.file(path, data).transpose() {
+                        Some(item) => handful.add(item),
+                        None => ControlFlow::Continue(()),
+                    })
+                })
+            });
+            let mut taken = Ok(ControlFlow::Continue(()));
+            for item in receive.iter().flatten() {
+                taken = item.map(&mut *take);
+                if !matches!(taken, Ok(ControlFlow::Continue(()))) {
+                    break;
+                }
+            }
+            drop(receive);
+            let read = reading.join();
+            let _ = taken?;
+            let panicked = |_| SyncError::Internal("the thread that reads the index ended badly".to_owned());
+            Ok(read.map_err(panicked)??)
+        })
+    }
+
+    fn named(&mut self, paths: &[String], take: &mut Take<'_>) -> Result<(), SyncError> {
+        for path in paths {
+            let item = match self.source.file(path)? {
+                Some(file) => self.read.file(&file.path, &file.data)?,
+                None => Some(Item::NoFile(path.clone())),
+            };
+            if item.is_some_and(|item| take(item).is_break()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what differs, and counts the rest as it was counted before.
+    fn news(&mut self, news: News, take: &mut Take<'_>) -> Result<ControlFlow<()>, SyncError> {
+        let News { changes, also, totals, .. } = news;
+        let mut before = Vec::new();
+        for change in changes {
+            let mut items = Vec::new();
+            if let Some(blob) = &change.before {
+                let file = IndexFile { path: change.path.clone(), data: self.source.blob(blob)? };
+                before.extend(self.read.totals(&file.path, &file.data));
+                if change.after.is_none() {
+                    items.push(Item::FileGone(self.read.parsed(&file.path, &file.data)));
+                }
+            }
+            if let Some(blob) = &change.after {
+                items.extend(self.read.file(&change.path, &self.source.blob(blob)?)?);
+            }
+            if items.into_iter().try_for_each(&mut *take).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        for (path, name) in also {
+            let mut items = Vec::new();
+            match self.source.file(&path)? {
+                Some(file) => {
+                    before.extend(self.read.totals(&path, &file.data));
+                    items.extend(self.read.file(&path, &file.data)?);
+                }
+                None => {
+                    items.push(Item::NoFile(path));
+                    items.extend(name.map(Item::CrateGone));
+                }
+            }
+            if items.into_iter().try_for_each(&mut *take).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        let less = |whole: u64, part: fn(&Totals) -> u64| whole.saturating_sub(before.iter().map(part).sum());
+        Ok(take(Item::Unchanged(Totals {
+            selected: less(totals.selected, |totals| totals.selected),
+            yanked_skipped: less(totals.yanked_skipped, |totals| totals.yanked_skipped),
+        })))
+    }
+}
+
+impl ReadFile {
+    /// Parses a file for what is known of it.
+    fn parsed(&self, path: &str, data: &[u8]) -> Parsed {
+        Parsed::of(path, data, &self.limits)
+    }
+
+    /// Counts what is selected of a file; `None` when nothing can be.
+    fn totals(&self, path: &str, data: &[u8]) -> Option<Totals> {
+        wants_file(&self.selection, path).then(|| self.parsed(path, data).totals(&self.selection))
+    }
+}
+
+/// Counts what is selected of an index file.
+pub(super) fn totals_of(selection: &Selection, path: &str, data: &[u8], limits: &IndexLimits) -> u64 {
+    match wants_file(selection, path) {
+        true => Parsed::of(path, data, limits).totals(selection).selected,
+        false => 0,
+    }
+}

@@ -1,0 +1,336 @@
+//! A sparse registry: its index files are refreshed with conditional requests into a cache below
+//! `.mirror/sparse/`, and planned from there.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderName, HeaderValue};
+use mirror_fetch::{Body, Content, Failure, FailureKind, FetchRequest, Fetched, Fetcher, RunEnd};
+use mirror_index::sparse::{self, Answer, AnswerLimits, CacheEntry, CacheState, DlTemplate, RegistryConfig};
+use mirror_index::{Closure, IndexFile, IndexLimits, LineFault};
+use mirror_store::Store;
+use mirror_types::{Address, Cause, CrateName, index_path, redacted};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::error::SyncError;
+use crate::names::spellings;
+use crate::spool::read_spool;
+
+/// The index file of a crate; nothing, when the registry has no such crate; or why it could not be had.
+pub(crate) type FileAnswer = Result<Option<IndexFile>, String>;
+
+/// Takes what the registry answers for each crate.
+pub(crate) type Each<'e> = dyn FnMut(&CrateName, FileAnswer) -> Result<(), SyncError> + Send + 'e;
+
+/// The registry, as far as a run needs it.
+pub(crate) struct SparseRegistry {
+    root: Url,
+    cache_dir: String,
+    store: Option<Store>,
+    /// Whether answers may be written to the cache.
+    keep: bool,
+    offline: bool,
+    limits: AnswerLimits,
+    fetcher: Fetcher,
+    /// Crates whose index file could not be refreshed, with the reason.
+    pub(crate) failed: BTreeMap<CrateName, String>,
+}
+
+impl SparseRegistry {
+    pub(crate) fn new(
+        root: &Address,
+        store: Option<Store>,
+        keep: bool,
+        offline: bool,
+        limits: AnswerLimits,
+        fetcher: Fetcher,
+    ) -> Result<Self, SyncError> {
+        let root = sparse::root(root)?;
+        let cache_dir = sparse::cache_dir_of(&root);
+        Ok(Self { root, cache_dir, store, keep, offline, limits, fetcher, failed: BTreeMap::new() })
+    }
+
+    fn load(&self, path: &str) -> Option<CacheEntry> {
+        let bytes = self.store.as_ref()?.read_state(&format!("{}/{path}", self.cache_dir)).ok()??;
+        CacheEntry::decode(&bytes).ok()
+    }
+
+    fn save(&self, path: &str, entry: &CacheEntry) -> Result<(), SyncError> {
+        if let Some(store) = self.store.as_ref().filter(|_| self.keep) {
+            store.write_state(&format!("{}/{path}", self.cache_dir), &entry.encode())?;
+        }
+        Ok(())
+    }
+
+    /// Answers of an index that the operator named may be elsewhere, as for Cargo.
+    fn request(url: Url, entry: Option<&CacheEntry>) -> FetchRequest {
+        sparse::conditional_headers(entry).into_iter().fold(
+            FetchRequest::new(url).across_origins(),
+            |request, (name, value)| match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                (Ok(name), Ok(value)) => request.with_header(name, value),
+                _ => request,
+            },
+        )
+    }
+
+    /// Returns the registry's own `dl` template.
+    pub(crate) async fn template(&mut self) -> Result<DlTemplate, SyncError> {
+        let cached = self.load(CONFIG);
+        if self.offline {
+            // The only way to have one is to ask once.
+            let Some(CacheEntry { state: CacheState::Present(bytes), .. }) = cached else {
+                return Err(SyncError::NeverFetched { url: self.shown_config() });
+            };
+            return Ok(DlTemplate::parse(RegistryConfig::parse(&bytes)?.dl())?);
+        }
+        let request = Self::request(sparse::config_url(&self.root), cached.as_ref())
+            .with_max_body_bytes(self.limits.max_config_bytes);
+        let fetched = self.fetcher.fetch(request).await.map_err(|failure| match failure.kind {
+            FailureKind::Proxy => SyncError::Usage(failure.message),
+            _ => self.no_config(failure),
+        })?;
+        let end_announced = fetched.end_announced;
+        let (mut entry, fresh) = match answer(fetched)? {
+            Answer::Updated(entry) => (entry, true),
+            Answer::Unchanged => {
+                (cached.ok_or_else(|| self.no_config("the cache lost it meanwhile"))?, false)
+            }
+            _ => return Err(self.no_config("the answer makes no sense")),
+        };
+        let CacheState::Present(bytes) = &entry.state else {
+            return Err(self.no_config("the registry has none"));
+        };
+        let template = DlTemplate::parse(RegistryConfig::parse(bytes)?.dl())?;
+        // Only what can be used is kept.
+        if fresh {
+            if !end_announced {
+                (entry.etag, entry.last_modified) = (None, None);
+            }
+            self.save(CONFIG, &entry)?;
+        }
+        Ok(template)
+    }
+
+    fn no_config(&self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SyncError {
+        SyncError::RegistryConfig { url: self.shown_config(), source: Cause::new(why) }
+    }
+
+    /// Returns the address of the registry's configuration without secrets.
+    fn shown_config(&self) -> String {
+        redacted(sparse::config_url(&self.root).as_str())
+    }
+
+    /// Whether downloads go to another host than the index, which the operator did not name.
+    pub(crate) fn leads_elsewhere(&self, template: &DlTemplate) -> bool {
+        template.host() != self.root.host_str().map(str::to_owned)
+    }
+
+    /// Brings the index files of `names` into the cache, many requests at a time, and gives each to `each` as it
+    /// comes: the file; nothing, when the registry has no such crate in any spelling; or why it could not be had.
+    /// Memory: what is in flight. A run that must not write keeps nothing.
+    pub(crate) async fn refresh(
+        &mut self,
+        names: Vec<CrateName>,
+        cancel: &CancellationToken,
+        each: &mut Each<'_>,
+    ) -> Result<(), SyncError> {
+        if self.offline {
+            for name in names {
+                let known = self.file(&name);
+                let answer = match known {
+                    None if !self.was_asked(&name) => {
+                        let why = "it was never fetched, and this run asks nobody".to_owned();
+                        self.failed.insert(name.clone(), why.clone());
+                        Err(why)
+                    }
+                    known => Ok(known),
+                };
+                each(&name, answer)?;
+            }
+            return Ok(());
+        }
+        let mut round: Vec<Asked> = names.into_iter().map(Asked::new).collect();
+        while !round.is_empty() && !cancel.is_cancelled() {
+            round = self.ask(round, cancel, each).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for each crate in one spelling; returns those that have others left.
+    async fn ask(
+        &mut self,
+        round: Vec<Asked>,
+        cancel: &CancellationToken,
+        each: &mut Each<'_>,
+    ) -> Result<Vec<Asked>, SyncError> {
+        let (jobs, job_queue) = mpsc::channel(64);
+        let (results, mut answers) = mpsc::channel(64);
+        let requests: Vec<_> = round
+            .into_iter()
+            .map(|asked| {
+                let known = self.load(&index_path(&asked.spelling));
+                let request = Self::request(sparse::index_url(&self.root, &asked.spelling), known.as_ref())
+                    .with_max_body_bytes(self.limits.max_index_file_bytes);
+                (asked, request)
+            })
+            .collect();
+        let feed = tokio::spawn(async move {
+            for job in requests {
+                if jobs.send(job).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let fetcher = self.fetcher.clone();
+        let token = cancel.clone();
+        let run = tokio::spawn(async move { fetcher.run(job_queue, results, token).await });
+        let mut again = Vec::new();
+        while let Some((mut asked, result)) = answers.recv().await {
+            // Answers that wait may be large.
+            if cancel.is_cancelled() {
+                break;
+            }
+            match self.take(&asked.spelling, result)? {
+                Ok(None) if asked.next() => again.push(asked),
+                taken => {
+                    if let Err(why) = &taken {
+                        self.failed.insert(asked.name.clone(), why.clone());
+                    }
+                    each(&asked.name, taken)?;
+                }
+            }
+        }
+        drop(answers);
+        feed.await.map_err(SyncError::unexpected("ask for index files"))?;
+        match run.await.map_err(SyncError::unexpected("fetch index files"))? {
+            RunEnd::Done => Ok(again),
+            RunEnd::Silent => {
+                let last = self.failed.values().next_back().map_or("no answer", String::as_str);
+                Err(SyncError::Silent { source: Cause::new(last) })
+            }
+        }
+    }
+
+    /// Takes an answer into the cache; returns the file, or why there is none.
+    fn take(&self, spelling: &CrateName, result: Result<Fetched, Failure>) -> Result<FileAnswer, SyncError> {
+        let path = index_path(spelling);
+        let gone = CacheEntry { etag: None, last_modified: None, state: CacheState::Gone };
+        let fetched = match result {
+            Ok(fetched) => fetched,
+            Err(failure) if failure.is_gone() => {
+                self.save(&path, &gone)?;
+                return Ok(Ok(None));
+            }
+            Err(failure) if failure.kind == FailureKind::Proxy => {
+                return Err(SyncError::Usage(failure.message));
+            }
+            Err(failure) => return Ok(Err(failure.to_string())),
+        };
+        let end_announced = fetched.end_announced;
+        let known = self.load(&path);
+        let entry = match answer(fetched)? {
+            Answer::Updated(mut entry) => {
+                let limits = IndexLimits::default();
+                let checked =
+                    sparse::check_index_file(&path, &mut entry, end_announced, known.as_ref(), &limits);
+                if let Err(bad) = checked {
+                    return Ok(Err(bad.to_string()));
+                }
+                self.save(&path, &entry)?;
+                entry
+            }
+            Answer::Unchanged => match known {
+                Some(known) => known,
+                None => {
+                    return Ok(Err("what was kept of it is damaged; the next run asks in full".to_owned()));
+                }
+            },
+            Answer::Gone(_) | Answer::Failed => {
+                return Ok(Err("the registry's answer makes no sense".to_owned()));
+            }
+        };
+        Ok(Ok(match entry.state {
+            CacheState::Present(data) => Some(IndexFile { path, data }),
+            CacheState::Gone => None,
+        }))
+    }
+
+    /// The index file of a crate, from what was refreshed before; `None` when there is none, or when
+    /// what is kept could not be refreshed: the crate is reported as failed then, whole.
+    pub(crate) fn file(&self, name: &CrateName) -> Option<IndexFile> {
+        if self.failed.contains_key(name) {
+            return None;
+        }
+        std::iter::once(name.clone()).chain(spellings(name)).find_map(|spelling| {
+            let path = index_path(&spelling);
+            match self.load(&path)?.state {
+                CacheState::Present(data) => Some(IndexFile { path, data }),
+                CacheState::Gone => None,
+            }
+        })
+    }
+
+    /// Returns whether the registry has ever said something of a crate, be it that there is none.
+    fn was_asked(&self, name: &CrateName) -> bool {
+        let mut spelled = std::iter::once(name.clone()).chain(spellings(name));
+        spelled.any(|spelling| self.load(&index_path(&spelling)).is_some())
+    }
+
+    /// Everything that could satisfy a dependency of what `closure` begins with.
+    pub(crate) async fn close(
+        &mut self,
+        closure: &mut Closure,
+        faults: &mut (dyn FnMut(LineFault) + Send),
+        cancel: &CancellationToken,
+    ) -> Result<(), SyncError> {
+        loop {
+            let names = closure.next_needed();
+            if names.is_empty() || cancel.is_cancelled() {
+                return Ok(());
+            }
+            self.refresh(names, cancel, &mut |name, file| {
+                closure.provide(name, file.unwrap_or_default(), &IndexLimits::default(), faults);
+                Ok(())
+            })
+            .await?;
+        }
+    }
+}
+
+/// A crate that is asked for, in one spelling after the other.
+struct Asked {
+    name: CrateName,
+    spelling: CrateName,
+    others: std::vec::IntoIter<CrateName>,
+}
+
+impl Asked {
+    fn new(name: CrateName) -> Self {
+        let others = spellings(&name).into_iter();
+        Self { spelling: name.clone(), name, others }
+    }
+
+    /// Goes on to the next spelling; false when there is none.
+    fn next(&mut self) -> bool {
+        let next = self.others.next();
+        next.map(|spelling| self.spelling = spelling).is_some()
+    }
+}
+
+/// Where a registry's configuration is.
+const CONFIG: &str = "config.json";
+
+fn answer(fetched: Fetched) -> Result<Answer, SyncError> {
+    let text =
+        |name: &str| fetched.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (etag, modified) = (text("etag"), text("last-modified"));
+    let body = match fetched.content {
+        Content::Body(verified) => match verified.into_body() {
+            Body::Memory(bytes) => bytes.to_vec(),
+            Body::Spooled(spool) => read_spool(spool)?,
+        },
+        Content::NotModified | Content::HeadersOnly => Vec::new(),
+    };
+    Ok(sparse::interpret(fetched.status, etag.as_deref(), modified.as_deref(), body))
+}

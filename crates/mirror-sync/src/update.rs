@@ -1,0 +1,80 @@
+//! Brings a local git index up to date before it is read.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mirror_fetch::Proxies;
+use mirror_index::{History, ProxyRule, UpdateEvent, UpdateOptions, UpdateStatus, UpdateWatch, update_index};
+use mirror_types::upstream;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::SyncError;
+use crate::observe::{SyncEvent, SyncObserver, SyncPhase};
+use crate::options::{DownloadOptions, Upstream};
+use crate::threads::{join, spawn};
+
+/// Packs beside the largest that the index may have: three weeks of nightly runs.
+const PACKS_MOST: usize = 20;
+
+/// Does so when `options` ask for it. A dry run touches nothing, the index included.
+pub(crate) async fn update(
+    options: &DownloadOptions,
+    observer: &Arc<dyn SyncObserver>,
+    cancel: &CancellationToken,
+) -> Result<(), SyncError> {
+    let (Some(update), Upstream::Local(dir)) = (&options.update, &options.upstream) else { return Ok(()) };
+    if options.dry_run {
+        if !dir.exists() {
+            return Err(SyncError::NoIndexToTry { dir: dir.clone() });
+        }
+        observer.event(SyncEvent::IndexLeft);
+        return Ok(());
+    }
+    observer.event(SyncEvent::Phase(SyncPhase::UpdateIndex));
+    let wanted = UpdateOptions {
+        url: update.url.clone(),
+        default_url: upstream::git_index_url(),
+        history: if update.full { History::Full } else { History::Shallow },
+        cacert: options.fetch.cacert.clone(),
+        user_agent: options.fetch.user_agent.clone(),
+        proxies: proxy_rule(options),
+        connect_timeout: options.fetch.connect_timeout,
+        idle_timeout: update.idle_timeout,
+        retries: options.fetch.retries,
+        retry_base: options.fetch.retry_base,
+        retry_max: options.fetch.retry_max,
+        max_object_bytes: mirror_index::MAX_FILE_BYTES,
+        packs_most: PACKS_MOST,
+    };
+    let watch = Watch { dir: dir.clone(), observer: Arc::clone(observer), cancel: cancel.clone() };
+    let updated = join(spawn("update", move || update_index(&watch.dir, &wanted, &watch))?).await;
+    observer.event(SyncEvent::IndexUpdating(None));
+    observer.event(SyncEvent::IndexUpdated(&updated??));
+    Ok(())
+}
+
+/// The meaning that the downloads give to the proxy settings, for the index.
+fn proxy_rule(options: &DownloadOptions) -> ProxyRule {
+    let proxies = Proxies::new(&options.fetch.proxies);
+    ProxyRule::new(move |url| proxies.of_url(url).map_err(|error| error.to_string()))
+}
+
+struct Watch {
+    dir: PathBuf,
+    observer: Arc<dyn SyncObserver>,
+    cancel: CancellationToken,
+}
+
+impl UpdateWatch for Watch {
+    fn stopped(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    fn status(&self, status: &UpdateStatus) {
+        self.observer.event(SyncEvent::IndexUpdating(Some(status)));
+    }
+
+    fn event(&self, event: UpdateEvent) {
+        self.observer.event(SyncEvent::IndexUpdate { dir: &self.dir, event: &event });
+    }
+}
