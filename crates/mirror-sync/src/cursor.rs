@@ -13,17 +13,10 @@ use mirror_types::{CrateName, ReleaseId, index_path};
 
 use crate::error::SyncError;
 use crate::options::{DownloadOptions, Storage};
-use crate::source::Input;
+use crate::plan::Totals;
 
 /// Files that differ; beyond these the whole is read faster in the order of the packs.
 const MANY: usize = 25_000;
-
-/// What was counted of an index.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    pub(crate) selected: u64,
-    pub(crate) yanked_skipped: u64,
-}
 
 /// The tree, and what was selected of it. Moves only when every selected record of the tree is held
 /// or stands in the failure ledger.
@@ -48,8 +41,7 @@ pub(crate) struct News {
 impl Cursor {
     /// Where the cursor will be after this run; `None` when the index has no trees to compare, or the
     /// run does not go through all of it.
-    pub(crate) fn of(input: &Input, options: &DownloadOptions, is_open: bool) -> Option<Self> {
-        let Input::Local(source) = input else { return None };
+    pub(crate) fn of(source: &IndexSource, options: &DownloadOptions, is_open: bool) -> Option<Self> {
         if !is_open || options.closure.is_some() || options.limit > 0 || options.checksums.is_some() {
             return None;
         }

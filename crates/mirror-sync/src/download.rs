@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,16 +9,17 @@ use mirror_store::Store;
 use mirror_types::FailedRecord;
 use tokio_util::sync::CancellationToken;
 
+use crate::dry_run::dry_run;
 use crate::error::SyncError;
 use crate::given::{MAX_TEXT_BYTES, read_text};
-use crate::list::{Checksums, read_checksums};
+use crate::list::read_checksums;
 use crate::observe::SyncObserver;
 use crate::options::{DownloadOptions, Prune};
 use crate::outcome::Outcome;
 use crate::packaged;
 use crate::run::opened::lock;
-use crate::source::{Downloads, Input};
-use crate::tally::PlanReport;
+use crate::run::perform;
+use crate::source::{Downloads, Input, Run};
 use crate::threads::{join, spawn};
 
 /// Mirrors what `options` select. Streams: memory does not grow with the registry. Stops cleanly
@@ -40,14 +40,14 @@ pub async fn download(
         _ => None,
     };
     let again = options.with_lockfiles.then(|| (options.clone(), Arc::clone(&observer), cancel.clone()));
-    let run = match Run::prepare(options, None, observer, cancel).await {
+    let run = match prepare(options, None, observer, cancel).await {
         // Stopped like a run that has begun: nothing is wrong.
         Err(SyncError::Update(mirror_index::UpdateError::Stopped)) => {
             return Ok(Outcome { interrupted: true, elapsed: began.elapsed(), ..Outcome::default() });
         }
         prepared => prepared?,
     };
-    let mut outcome = if run.options.dry_run { run.dry_run().await? } else { run.perform(store).await? };
+    let mut outcome = if run.options.dry_run { dry_run(run).await? } else { perform(run, store).await? };
     if let Some((options, observer, cancel)) = again.filter(|(options, ..)| !options.dry_run) {
         with_lockfiles(&mut outcome, options, observer, cancel).await?;
     }
@@ -103,78 +103,47 @@ async fn with_lockfiles(
         acknowledge_gaps: None,
         ..options
     };
-    let more = Run::prepare(options, Some(found.set), observer, cancel).await?.perform(None).await?;
+    let more = perform(prepare(options, Some(found.set), observer, cancel).await?, None).await?;
     outcome.absorb(more);
     Ok(())
 }
 
-pub(crate) struct Run {
-    pub(crate) options: DownloadOptions,
-    pub(crate) observer: Arc<dyn SyncObserver>,
-    pub(crate) cancel: CancellationToken,
-    pub(crate) selection: Selection,
-    pub(crate) input: Input,
-    /// Where downloads come from, when no registry has to be asked for it.
-    pub(crate) base: Option<Downloads>,
-    pub(crate) checksums: Option<Checksums>,
-    /// Packages of other sources in the lockfiles, by source.
-    pub(crate) foreign: BTreeMap<String, usize>,
-}
-
-impl Run {
-    /// `packaged` is what lockfiles inside of releases name.
-    async fn prepare(
-        options: DownloadOptions,
-        packaged: Option<LockSet>,
-        observer: Arc<dyn SyncObserver>,
-        cancel: CancellationToken,
-    ) -> Result<Self, SyncError> {
-        if options.include_yanked && options.prune == Some(Prune::Yanked) {
-            return Err(SyncError::WantedAndPruned);
-        }
-        let mut locks = Vec::new();
-        for path in &options.cargo_locks {
-            let text = read_text("the lockfile", path, MAX_TEXT_BYTES)?;
-            locks.push((path.display().to_string(), text));
-        }
-        let locked =
-            if locks.is_empty() { packaged } else { Some(LockSet::parse(&locks, &options.lock_sources)?) };
-        let foreign = locked.as_ref().map(|set| set.foreign().clone()).unwrap_or_default();
-        if locked.as_ref().is_some_and(LockSet::is_empty) && !foreign.is_empty() {
-            let named: Vec<_> = foreign.iter().map(|(source, n)| format!("{source} ({n})")).collect();
-            return Err(SyncError::OtherRegistries { named: named.join(", ") });
-        }
-        let selection = Selection {
-            include: options.include.clone(),
-            exclude: options.exclude.clone(),
-            locked,
-            latest: options.latest,
-            include_prerelease: options.include_prerelease,
-            include_yanked: options.include_yanked,
-            shard: options.shard,
-        };
-        let checksums = options.checksums.as_deref().map(read_checksums).transpose()?;
-        let named =
-            options.crates_base_url.as_ref().map(|base| DlTemplate::from_base(base.reveal())).transpose()?;
-        crate::update::update(&options, &observer, &cancel).await?;
-        let input = Input::open(&options, &selection, &*observer)?;
-        let base = Downloads::of(named, &input)?;
-        Ok(Self { options, observer, cancel, selection, input, base, checksums, foreign })
+/// Reads what the options name, and updates the index. `packaged` is what lockfiles inside of releases name.
+async fn prepare(
+    options: DownloadOptions,
+    packaged: Option<LockSet>,
+    observer: Arc<dyn SyncObserver>,
+    cancel: CancellationToken,
+) -> Result<Run, SyncError> {
+    if options.include_yanked && options.prune == Some(Prune::Yanked) {
+        return Err(SyncError::WantedAndPruned);
     }
-}
-
-pub(crate) fn add_plan(outcome: &mut Outcome, report: PlanReport) {
-    outcome.selected = report.selected;
-    outcome.existing = report.existing;
-    outcome.would_fetch = report.to_fetch;
-    outcome.yanked_skipped = report.yanked_skipped;
-    outcome.without_checksum = report.without_checksum;
-    outcome.roots = report.roots;
-    outcome.elsewhere = report.elsewhere;
-    outcome.unsatisfied = report.unsatisfied;
-    outcome.first_unsatisfied = report.first_unsatisfied;
-    outcome.bad_lines = report.bad_lines;
-    outcome.first_bad_lines = report.first_bad_lines;
-    outcome.withdrawn = report.withdrawn;
-    outcome.reinstated = report.reinstated;
+    let mut locks = Vec::new();
+    for path in &options.cargo_locks {
+        let text = read_text("the lockfile", path, MAX_TEXT_BYTES)?;
+        locks.push((path.display().to_string(), text));
+    }
+    let locked =
+        if locks.is_empty() { packaged } else { Some(LockSet::parse(&locks, &options.lock_sources)?) };
+    let foreign = locked.as_ref().map(|set| set.foreign().clone()).unwrap_or_default();
+    if locked.as_ref().is_some_and(LockSet::is_empty) && !foreign.is_empty() {
+        let named: Vec<_> = foreign.iter().map(|(source, n)| format!("{source} ({n})")).collect();
+        return Err(SyncError::OtherRegistries { named: named.join(", ") });
+    }
+    let selection = Selection {
+        include: options.include.clone(),
+        exclude: options.exclude.clone(),
+        locked,
+        latest: options.latest,
+        include_prerelease: options.include_prerelease,
+        include_yanked: options.include_yanked,
+        shard: options.shard,
+    };
+    let checksums = options.checksums.as_deref().map(read_checksums).transpose()?;
+    let named =
+        options.crates_base_url.as_ref().map(|base| DlTemplate::from_base(base.reveal())).transpose()?;
+    crate::update::update(&options, &observer, &cancel).await?;
+    let input = Input::open(&options, &selection, &*observer)?;
+    let base = Downloads::of(named, &input)?;
+    Ok(Run { options, observer, cancel, selection, input, base, checksums, foreign })
 }

@@ -15,8 +15,6 @@ use mirror_types::ReleaseId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::cursor::Cursor;
-use crate::download::{Run, add_plan};
 use crate::dry_run::size_estimate::{ASKED, Draw, SizeSample};
 use crate::error::SyncError;
 use crate::held_view::CatalogueView;
@@ -26,7 +24,7 @@ use crate::outcome::{Estimate, Outcome};
 use crate::plan::{Decision, plan};
 use crate::prune::outside_bundles;
 use crate::removed::bit_of;
-use crate::source::{Expected, Opened, Surroundings};
+use crate::source::{Expected, Opened, Run, Surroundings};
 use crate::spool::MemorySpools;
 use crate::tally::{PlanReport, Tally};
 use crate::threads::{join, spawn};
@@ -59,64 +57,61 @@ impl Held {
     }
 }
 
-impl Run {
-    /// Finds out what would be done; writes nothing.
-    pub(crate) async fn dry_run(self) -> Result<Outcome, SyncError> {
-        let options = self.options.clone();
-        let (foreign, cancel, observer) =
-            (self.foreign.clone(), self.cancel.clone(), Arc::clone(&self.observer));
-        let Held { store, catalogue, lost, rate } = Held::open(&options, &cancel)?;
-        let fetcher = Fetcher::new(
-            options.fetch.clone(),
-            Arc::clone(&observer) as Arc<dyn FetchObserver>,
-            Arc::new(MemorySpools::default()),
-        )?;
-        let cursor = Cursor::of(&self.input, &options, self.selection.is_open());
-        let rooted = options.with_lockfiles.then(|| self.selection.clone());
-        let source_bit = bit_of(catalogue.as_ref(), &self.input, &options)?;
-        let opened = self
-            .open_index(Surroundings {
-                store: store.clone(),
-                fetcher: fetcher.clone(),
-                catalogue: catalogue.as_ref(),
-                lost: &lost,
-                cursor: cursor.as_ref(),
-                keeps: false,
-            })
-            .await?;
-        if let Expected::Releases(releases) = opened.expected {
-            observer.event(SyncEvent::Expected(releases));
-        }
-        let asked = catalogue.as_ref().filter(|_| options.prune.is_some());
-        let held_rows = asked.map(Catalogue::another).transpose()?;
-        let layout = store.as_ref().map_or(options.layout, Store::layout);
-        let view = CatalogueView::new(catalogue, store, layout, source_bit, &lost);
-        let count = Count {
-            tally: Tally::new(rooted, Arc::clone(&observer)),
-            observer: Arc::clone(&observer),
-            sample: SizeSample::default(),
-            failed: None,
-            cancel: cancel.clone(),
-        };
-        let (mut report, sample) = join(spawn("plan", move || count.all(opened, view))?).await??;
-        let mut outcome = Outcome { foreign_packages: foreign, ..Outcome::default() };
-        let mut sizes = sample.draw();
-        if !options.offline {
-            ask(&mut sizes, &fetcher, &cancel).await?;
-        }
-        outcome.estimate = sizes.estimate().map(|sizes| Estimate {
-            bytes: sizes.bytes,
-            least_bytes: sizes.least_bytes,
-            most_bytes: sizes.most_bytes,
-            sampled: sizes.sampled,
-            time: time(report.to_fetch, sizes.bytes, rate, &options.fetch),
-        });
-        let known = std::mem::take(&mut report.known_withdrawn);
-        would_prune(&options, held_rows.as_ref(), known, &*observer, &mut outcome)?;
-        add_plan(&mut outcome, report);
-        outcome.interrupted = cancel.is_cancelled();
-        Ok(outcome)
+/// Finds out what would be done; writes nothing.
+pub(crate) async fn dry_run(run: Run) -> Result<Outcome, SyncError> {
+    let options = run.options.clone();
+    let (foreign, cancel, observer) = (run.foreign.clone(), run.cancel.clone(), Arc::clone(&run.observer));
+    let Held { store, catalogue, lost, rate } = Held::open(&options, &cancel)?;
+    let fetcher = Fetcher::new(
+        options.fetch.clone(),
+        Arc::clone(&observer) as Arc<dyn FetchObserver>,
+        Arc::new(MemorySpools::default()),
+    )?;
+    let cursor = run.cursor();
+    let rooted = options.with_lockfiles.then(|| run.selection.clone());
+    let source_bit = bit_of(catalogue.as_ref(), &run.input, &options)?;
+    let opened = run
+        .open_index(Surroundings {
+            store: store.clone(),
+            fetcher: fetcher.clone(),
+            catalogue: catalogue.as_ref(),
+            lost: &lost,
+            cursor: cursor.as_ref(),
+            keeps: false,
+        })
+        .await?;
+    if let Expected::Releases(releases) = opened.expected {
+        observer.event(SyncEvent::Expected(releases));
     }
+    let asked = catalogue.as_ref().filter(|_| options.prune.is_some());
+    let held_rows = asked.map(Catalogue::another).transpose()?;
+    let layout = store.as_ref().map_or(options.layout, Store::layout);
+    let view = CatalogueView::new(catalogue, store, layout, source_bit, &lost);
+    let count = Count {
+        tally: Tally::new(rooted, Arc::clone(&observer)),
+        observer: Arc::clone(&observer),
+        sample: SizeSample::default(),
+        failed: None,
+        cancel: cancel.clone(),
+    };
+    let (mut report, sample) = join(spawn("plan", move || count.all(opened, view))?).await??;
+    let mut outcome = Outcome { foreign_packages: foreign, ..Outcome::default() };
+    let mut sizes = sample.draw();
+    if !options.offline {
+        ask(&mut sizes, &fetcher, &cancel).await?;
+    }
+    outcome.estimate = sizes.estimate().map(|sizes| Estimate {
+        bytes: sizes.bytes,
+        least_bytes: sizes.least_bytes,
+        most_bytes: sizes.most_bytes,
+        sampled: sizes.sampled,
+        time: time(report.to_fetch, sizes.bytes, rate, &options.fetch),
+    });
+    let known = std::mem::take(&mut report.known_withdrawn);
+    would_prune(&options, held_rows.as_ref(), known, &*observer, &mut outcome)?;
+    report.add_to(&mut outcome);
+    outcome.interrupted = cancel.is_cancelled();
+    Ok(outcome)
 }
 
 /// Finds out what would be pruned of what is known to be withdrawn.

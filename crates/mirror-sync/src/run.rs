@@ -20,7 +20,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cursor::Cursor;
-use crate::download::Run;
 use crate::error::SyncError;
 use crate::held_view::CatalogueView;
 use crate::observe::{SyncEvent, SyncObserver, SyncPhase};
@@ -29,13 +28,13 @@ use crate::outcome::Outcome;
 use crate::plan::plan;
 use crate::removed::record_source;
 use crate::run::dispatch::{Dispatcher, Finished};
-use crate::run::finish::finish;
-use crate::run::message::Message;
+use crate::run::finish::{Carried, finish};
+use crate::run::message::{FetchJob, HashJob, Message};
 use crate::run::opened::{lock, open};
-use crate::run::route::{FetchJob, Router};
+use crate::run::route::Router;
 use crate::run::stage::{FetchResult, write_staged};
-use crate::run::verify::{HashJob, Hasher};
-use crate::source::{Expected, Opened, Surroundings, counting};
+use crate::run::verify::Hasher;
+use crate::source::{Expected, Opened, Run, Surroundings, counting};
 use crate::spool::StoreSpools;
 use crate::tally::{PlanReport, Tally};
 use crate::threads::{Answer, join, spawn, spawn_behind};
@@ -66,68 +65,59 @@ pub(crate) struct Prepared {
     on_full: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// What carrying a plan out came to.
-pub(crate) struct Carried {
-    pub(crate) mirror: MirrorWriter,
-    pub(crate) outcome: Outcome,
-    pub(crate) report: PlanReport,
+/// Opens mirror and index, carries the plan out, and ends the run. `store`: the lock, where it is held already.
+pub(crate) async fn perform(run: Run, store: Option<Store>) -> Result<Outcome, SyncError> {
+    let began = Instant::now();
+    let options = run.options.clone();
+    let (observer, user_cancel) = (Arc::clone(&run.observer), run.cancel.clone());
+    let cancel = run.cancel.child_token();
+    let outcome = Outcome { foreign_packages: run.foreign.clone(), ..Outcome::default() };
+    let mut prepared = open_all(Run { cancel: cancel.clone(), ..run }, store).await?;
+    let (cursor, gaps) = (prepared.cursor.take(), std::mem::take(&mut prepared.gaps));
+    let verifies = options.verify_existing;
+    observer.event(SyncEvent::Phase(if verifies { SyncPhase::Verify } else { SyncPhase::Download }));
+    let known = gaps.iter().map(|gap| gap.release.clone()).collect();
+    let mut carried = carry_out(prepared, known, outcome, &options, &observer, cancel).await?;
+    carried.outcome.interrupted = user_cancel.is_cancelled();
+    let outcome = finish(carried, cursor, gaps, &options, &*observer, (began, &user_cancel))?;
+    observer.event(SyncEvent::Phase(SyncPhase::Done));
+    Ok(outcome)
 }
 
-impl Run {
-    /// Opens mirror and index, carries the plan out, and ends the run. `store`: the lock, where it is held already.
-    pub(crate) async fn perform(self, store: Option<Store>) -> Result<Outcome, SyncError> {
-        let began = Instant::now();
-        let options = self.options.clone();
-        let (observer, user_cancel) = (Arc::clone(&self.observer), self.cancel.clone());
-        let cancel = self.cancel.child_token();
-        let outcome = Outcome { foreign_packages: self.foreign.clone(), ..Outcome::default() };
-        let mut prepared = Run { cancel: cancel.clone(), ..self }.open(store).await?;
-        let (cursor, gaps) = (prepared.cursor.take(), std::mem::take(&mut prepared.gaps));
-        let verifies = options.verify_existing;
-        observer.event(SyncEvent::Phase(if verifies { SyncPhase::Verify } else { SyncPhase::Download }));
-        let known = gaps.iter().map(|gap| gap.release.clone()).collect();
-        let mut carried = carry_out(prepared, known, outcome, &options, &observer, cancel).await?;
-        carried.outcome.interrupted = user_cancel.is_cancelled();
-        let outcome = finish(carried, cursor, gaps, &options, &*observer, (began, &user_cancel))?;
-        observer.event(SyncEvent::Phase(SyncPhase::Done));
-        Ok(outcome)
-    }
-
-    async fn open(self, store: Option<Store>) -> Result<Prepared, SyncError> {
-        let options = self.options.clone();
-        let observer = Arc::clone(&self.observer);
-        observer.event(SyncEvent::Phase(SyncPhase::Open));
-        let locked = store.map_or_else(|| lock(&options), Ok)?;
-        let mut mirror = open(locked, &options, &*observer, &self.cancel)?;
-        let gaps = mirror.settle_gaps(options.acknowledge_gaps.as_deref())?;
-        let source_bit = record_source(&mut mirror, &self.input, &options)?;
-        let (store, reader) = (mirror.store().clone(), mirror.catalogue().another()?);
-        let cursor = Cursor::of(&self.input, &options, self.selection.is_open());
-        let fetcher = fetcher(&options, &observer, &store)?;
-        let tally = Tally::new(options.with_lockfiles.then(|| self.selection.clone()), Arc::clone(&observer));
-        let (selection, cancel) = (self.selection.clone(), self.cancel.clone());
-        let index = self
-            .open_index(Surroundings {
-                store: Some(store.clone()),
-                fetcher: fetcher.clone(),
-                catalogue: Some(&reader),
-                lost: &[],
-                cursor: cursor.as_ref(),
-                keeps: true,
-            })
-            .await?;
-        let mut on_full = None;
-        match index.expected {
-            Expected::Releases(releases) => observer.event(SyncEvent::Expected(releases)),
-            Expected::Uncounted => {
-                on_full = Some(counting(&options.upstream, &selection, &observer, tally.progress(), &cancel));
-            }
-            Expected::Unknown => {}
+async fn open_all(run: Run, store: Option<Store>) -> Result<Prepared, SyncError> {
+    let options = run.options.clone();
+    let observer = Arc::clone(&run.observer);
+    observer.event(SyncEvent::Phase(SyncPhase::Open));
+    let locked = store.map_or_else(|| lock(&options), Ok)?;
+    let mut mirror = open(locked, &options, &*observer, &run.cancel)?;
+    let gaps = mirror.settle_gaps(options.acknowledge_gaps.as_deref())?;
+    let source_bit = record_source(&mut mirror, &run.input, &options)?;
+    let (store, reader) = (mirror.store().clone(), mirror.catalogue().another()?);
+    let cursor = run.cursor();
+    let fetcher = fetcher(&options, &observer, &store)?;
+    let tally = Tally::new(options.with_lockfiles.then(|| run.selection.clone()), Arc::clone(&observer));
+    let (selection, cancel) = (run.selection.clone(), run.cancel.clone());
+    let index = run
+        .open_index(Surroundings {
+            store: Some(store.clone()),
+            fetcher: fetcher.clone(),
+            catalogue: Some(&reader),
+            lost: &[],
+            cursor: cursor.as_ref(),
+            keeps: true,
+        })
+        .await?;
+    let mut on_full = None;
+    match index.expected {
+        Expected::Releases(releases) => observer.event(SyncEvent::Expected(releases)),
+        Expected::Uncounted => {
+            on_full = Some(counting(&options.upstream, &selection, &observer, tally.progress(), &cancel));
         }
-        let layout = store.layout();
-        let held = CatalogueView::new(Some(reader), Some(store), layout, source_bit, &[]);
-        Ok(Prepared { mirror, index, held, fetcher, cursor, gaps, tally, on_full })
+        Expected::Unknown => {}
     }
+    let layout = store.layout();
+    let held = CatalogueView::new(Some(reader), Some(store), layout, source_bit, &[]);
+    Ok(Prepared { mirror, index, held, fetcher, cursor, gaps, tally, on_full })
 }
 
 fn fetcher(

@@ -4,11 +4,14 @@ mod closing;
 mod counting;
 mod downloads;
 mod handful;
+mod input;
 mod lines_filter;
 mod local;
+mod read_file;
 mod remote;
 mod sparse;
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -19,16 +22,14 @@ use mirror_manifest::Catalogue;
 use mirror_store::Store;
 use mirror_types::{CrateName, IndexRecord, ReleaseId, upstream};
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use crate::cursor::Cursor;
-use crate::download::Run;
 use crate::error::SyncError;
-use crate::list::read_list;
-use crate::names::{paths_of, sparse_names};
+use crate::list::Checksums;
+use crate::names::paths_of;
 use crate::observe::{SyncEvent, SyncObserver};
-use crate::options::{DownloadOptions, Upstream};
-use crate::plan::{Index, Item, Parsed, Scope, Wanted, wants_file};
+use crate::options::DownloadOptions;
+use crate::plan::{Index, Item, Scope, Wanted};
 use crate::source::closing::{ClosedIndex, close_local};
 use crate::source::lines_filter::LinesFilter;
 use crate::source::sparse::SparseRegistry;
@@ -36,40 +37,10 @@ use crate::threads::{join, spawn};
 
 pub(crate) use counting::counting;
 pub(crate) use downloads::Downloads;
+pub(crate) use input::Input;
 use local::{LocalIndex, Way};
+use read_file::ReadFile;
 use remote::{AnsweredIndex, ChosenIndex, ListIndex, SparseIndex};
-
-/// What was opened before anything is touched: a wrong path or address ends the run here.
-pub(crate) enum Input {
-    Local(IndexSource),
-    Sparse { url: mirror_types::Address, names: Vec<CrateName> },
-    List { entries: Vec<(ReleaseId, Url)>, faults: Vec<String> },
-}
-
-impl Input {
-    pub(crate) fn open(
-        options: &DownloadOptions,
-        selection: &Selection,
-        observer: &dyn SyncObserver,
-    ) -> Result<Self, SyncError> {
-        match &options.upstream {
-            Upstream::Local(dir) => {
-                let source = IndexSource::open_index(dir)?;
-                observer.event(SyncEvent::IndexOpened { dir, what: &source.describe() });
-                Ok(Self::Local(source))
-            }
-            Upstream::Sparse(url) => {
-                mirror_index::sparse::root(url)?;
-                Ok(Self::Sparse { url: url.clone(), names: sparse_names(selection)? })
-            }
-            Upstream::List(path) => {
-                let mut faults = Vec::new();
-                let entries = read_list(path, &mut |fault| faults.push(fault))?;
-                Ok(Self::List { entries, faults })
-            }
-        }
-    }
-}
 
 /// What an index is opened with.
 pub(crate) struct Surroundings<'a> {
@@ -125,37 +96,6 @@ impl Index for OpenedIndex {
     }
 }
 
-/// Reads index files as a plan wants them.
-pub(crate) struct ReadFile {
-    selection: Selection,
-    limits: IndexLimits,
-    /// `None` when no lines are kept.
-    lines: Option<LinesFilter>,
-}
-
-impl ReadFile {
-    /// Returns what a file says; `None` when nothing in it can be wanted.
-    fn file(&mut self, path: &str, data: &[u8]) -> Result<Option<Item>, SyncError> {
-        match wants_file(&self.selection, path) {
-            true => self.whole_file(path, data).map(|file| Some(Item::File(file))),
-            false => Ok(None),
-        }
-    }
-
-    /// Parses a file, whatever is wanted of it, and packs its lines unless the mirror has them.
-    fn whole_file(&mut self, path: &str, data: &[u8]) -> Result<Parsed, SyncError> {
-        let lines = match &mut self.lines {
-            Some(lines) => lines.pick(path, data)?,
-            None => None,
-        };
-        Ok(Parsed::of(path, data, &self.limits).with(lines))
-    }
-
-    fn keeps(&self) -> bool {
-        self.lines.is_some()
-    }
-}
-
 /// What is found out while an index is opened.
 #[derive(Default)]
 struct Found {
@@ -166,7 +106,28 @@ struct Found {
     downloads: Option<Downloads>,
 }
 
+/// What a run is made of, before its mirror is opened.
+pub(crate) struct Run {
+    pub(crate) options: DownloadOptions,
+    pub(crate) observer: Arc<dyn SyncObserver>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) selection: Selection,
+    pub(crate) input: Input,
+    /// Where downloads come from, when no registry has to be asked for it.
+    pub(crate) base: Option<Downloads>,
+    pub(crate) checksums: Option<Checksums>,
+    /// Packages of other sources in the lockfiles, by source.
+    pub(crate) foreign: BTreeMap<String, usize>,
+}
+
 impl Run {
+    /// Returns where the cursor will be after this run; `None` when the index has no trees to compare, or the run does not
+    /// go through all of it.
+    pub(crate) fn cursor(&self) -> Option<Cursor> {
+        let Input::Local(source) = &self.input else { return None };
+        Cursor::of(source, &self.options, self.selection.is_open())
+    }
+
     /// Asks the registry what must be asked, and makes the index ready to be planned.
     pub(crate) async fn open_index(self, around: Surroundings<'_>) -> Result<Opened, SyncError> {
         let Self { options, observer, cancel, selection, input, base, checksums, .. } = self;

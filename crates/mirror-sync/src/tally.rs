@@ -9,6 +9,7 @@ use mirror_manifest::{PackedLines, Withdrawal};
 use mirror_types::{KEPT_FAILURES, ReleaseId};
 
 use crate::observe::{SyncEvent, SyncObserver};
+use crate::outcome::Outcome;
 use crate::plan::{Decision, PlanFault, Planned};
 
 /// Index files of which lines wait, at most. So many are a mass, and a later run picks them again.
@@ -46,6 +47,26 @@ pub(crate) struct PlanReport {
     pub(crate) reinstated: u64,
     /// All that are known to be withdrawn and held now.
     pub(crate) known_withdrawn: HashMap<ReleaseId, Withdrawal>,
+}
+
+impl PlanReport {
+    /// Adds what was planned to the outcome of a run.
+    pub(crate) fn add_to(self, outcome: &mut Outcome) {
+        let report = self;
+        outcome.selected = report.selected;
+        outcome.existing = report.existing;
+        outcome.would_fetch = report.to_fetch;
+        outcome.yanked_skipped = report.yanked_skipped;
+        outcome.without_checksum = report.without_checksum;
+        outcome.roots = report.roots;
+        outcome.elsewhere = report.elsewhere;
+        outcome.unsatisfied = report.unsatisfied;
+        outcome.first_unsatisfied = report.first_unsatisfied;
+        outcome.bad_lines = report.bad_lines;
+        outcome.first_bad_lines = report.first_bad_lines;
+        outcome.withdrawn = report.withdrawn;
+        outcome.reinstated = report.reinstated;
+    }
 }
 
 /// How far planning is, for the other threads of a run.

@@ -6,7 +6,7 @@ use mirror_types::{CrateName, ReleaseId, Sha256};
 use url::Url;
 
 use super::held::HeldRow;
-use crate::cursor::Totals;
+use super::totals::Totals;
 use crate::error::SyncError;
 use crate::list::readable;
 

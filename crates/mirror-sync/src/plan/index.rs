@@ -5,7 +5,7 @@ use mirror_manifest::PackedLines;
 use mirror_types::{CrateName, IndexRecord, ReleaseId};
 use url::Url;
 
-use crate::cursor::Totals;
+use super::totals::Totals;
 use crate::error::SyncError;
 
 /// What a plan reads: index files, or what stands for them.

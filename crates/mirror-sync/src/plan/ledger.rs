@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use mirror_types::{CrateName, ReleaseId};
 
 use super::decision::Decision;
+use super::held::FailedRelease;
 use super::planner::{Planner, Scope};
-use super::{FailedRelease, Halt};
+use super::sink::Halt;
 
 impl Planner<'_> {
     /// Resolves the ledger's entries of a crate: some are held after all (one of their places was gone), others are not

@@ -9,28 +9,13 @@ mod index;
 mod ledger;
 mod planner;
 mod removed;
+mod sink;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 pub(crate) use decision::{Decision, DownloadAddress, Job, PlanFault};
 pub(crate) use held::{FailedRelease, HeldRow, HeldView, SeenIn};
 pub(crate) use index::{Index, Item, Parsed, wants_file};
 pub(crate) use planner::{Planned, Scope, Wanted, hash, plan};
-
-use crate::error::SyncError;
-
-/// Takes the decisions of a plan; `Break` ends planning.
-pub(crate) type Sink<'s> = dyn FnMut(Decision) -> std::ops::ControlFlow<()> + Send + 's;
-
-/// Why planning ends before the index does.
-enum Halt {
-    /// The limit is reached, or whoever takes the decisions wants no more.
-    Stopped,
-    Failed(SyncError),
-}
-
-impl From<SyncError> for Halt {
-    fn from(error: SyncError) -> Self {
-        Self::Failed(error)
-    }
-}
+pub(crate) use totals::Totals;

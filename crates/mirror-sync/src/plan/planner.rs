@@ -9,9 +9,9 @@ use mirror_types::{CrateName, IndexRecord, Location, ReleaseId, Sha256, index_pa
 use url::Url;
 
 use super::decision::{Decision, DownloadAddress, Job, PlanFault};
-use super::held::{HeldRow, HeldView};
+use super::held::{HeldRow, HeldView, SeenIn};
 use super::index::{Index, Item, Parsed};
-use super::{Halt, Sink};
+use super::sink::{Halt, Sink};
 use crate::error::SyncError;
 use crate::list::{Checksums, readable};
 
@@ -414,7 +414,7 @@ impl HeldRow {
     /// A file that is in no record, and may have these bytes.
     fn unrecorded(sha256: Sha256) -> Self {
         let locations = Location::LOOSE.into();
-        Self { sha256, bytes: 0, locations, seen: super::SeenIn::Unknown, recorded: false }
+        Self { sha256, bytes: 0, locations, seen: SeenIn::Unknown, recorded: false }
     }
 }
 

@@ -6,10 +6,10 @@ use mirror_manifest::Withdrawal;
 use mirror_types::{CrateName, IndexRecord, ReleaseId, index_path};
 
 use super::decision::Decision;
-use super::held::HeldRow;
+use super::held::{HeldRow, SeenIn};
 use super::index::Parsed;
 use super::planner::Planner;
-use super::{Halt, SeenIn};
+use super::sink::Halt;
 use crate::names::spellings;
 
 impl Planner<'_> {

@@ -10,10 +10,10 @@ use mirror_manifest::Withdrawal;
 use mirror_types::{CrateName, Location, Locations, MemberLocation, ReleaseId, Sha256, index_path};
 use url::Url;
 
+use super::Totals;
 use super::{
     Decision, FailedRelease, HeldRow, HeldView, Index, Item, Parsed, Planned, Scope, SeenIn, Wanted, plan,
 };
-use crate::cursor::Totals;
 use crate::error::SyncError;
 
 fn id(name: &str, version: &str) -> ReleaseId {

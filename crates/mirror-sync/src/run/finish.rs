@@ -3,23 +3,30 @@
 use std::time::{Duration, Instant};
 
 use mirror_index::IndexSource;
-use mirror_repo::Gap;
+use mirror_repo::{Gap, MirrorWriter};
 use tokio_util::sync::CancellationToken;
 
-use crate::cursor::{Cursor, Totals};
-use crate::download::add_plan;
+use crate::cursor::Cursor;
 use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::{DownloadOptions, Upstream};
 use crate::outcome::Outcome;
+use crate::plan::Totals;
 use crate::prune::prune;
 use crate::removed::hide;
-use crate::run::Carried;
+use crate::tally::PlanReport;
 
 /// Files with bad lines that the cursor names; with more of them every run reads everything.
 const MAX_BAD_FILES: usize = 1_000;
 /// A run that takes longer ends with a look at all that it wrote.
 const RESCAN_AFTER: Duration = Duration::from_secs(30);
+
+/// What carrying a plan out came to.
+pub(crate) struct Carried {
+    pub(crate) mirror: MirrorWriter,
+    pub(crate) outcome: Outcome,
+    pub(crate) report: PlanReport,
+}
 
 /// Ends a run that began at `began`: hides what upstream deleted, prunes, moves the cursor, and leaves the mirror as the
 /// next run expects it. Blocks.
@@ -36,7 +43,7 @@ pub(crate) fn finish(
     let bad_files = std::mem::take(&mut report.bad_files);
     let removed = std::mem::take(&mut report.removed);
     let deferred = std::mem::take(&mut report.deferred);
-    add_plan(&mut outcome, report);
+    report.add_to(&mut outcome);
     outcome.check()?;
     if !outcome.healed_gaps.is_empty() {
         gaps.retain(|gap| !outcome.healed_gaps.contains(&gap.release));

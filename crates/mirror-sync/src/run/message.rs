@@ -2,14 +2,16 @@
 
 use std::time::SystemTime;
 
-use mirror_fetch::{Failure, FailureKind};
+use mirror_fetch::{Failure, FailureKind, FetchRequest};
 use mirror_manifest::{PackedLines, Withdrawal};
 use mirror_repo::{FailedAttempt, VerifiedBytes, WantedRelease};
 use mirror_store::Staged;
 use mirror_store::bundle::MemberBody;
 use mirror_types::{CrateName, Locations, ReleaseId};
+use url::Url;
 
 use crate::error::SyncError;
+use crate::plan::DownloadAddress;
 
 /// What travels with a job from plan to commit.
 #[derive(Debug, Clone)]
@@ -21,6 +23,27 @@ pub(crate) struct Tag {
     pub(crate) was_wrong: bool,
     /// Whether other bytes are held under this name, which upstream has replaced.
     pub(crate) replaces: bool,
+}
+
+/// A job for the fetcher.
+pub(crate) type FetchJob = (Box<Tag>, FetchRequest);
+
+/// The request for a planned release.
+pub(crate) fn fetch_job(tag: Box<Tag>, url: Url) -> FetchJob {
+    let request = FetchRequest::new(url);
+    let request = if tag.guarded { request.guarded() } else { request };
+    let request = match tag.release.cksum {
+        Some(sum) => request.with_expect(sum),
+        None => request,
+    };
+    (tag, request)
+}
+
+/// A held release to be hashed, with where to fetch it from when it is wrong.
+pub(crate) struct HashJob {
+    pub(crate) tag: Box<Tag>,
+    pub(crate) from: DownloadAddress,
+    pub(crate) prior: PriorState,
 }
 
 /// Why a record is not held.

@@ -3,23 +3,17 @@
 use std::ops::ControlFlow;
 
 use crossbeam_channel::Sender;
-use mirror_fetch::FetchRequest;
 use mirror_manifest::Withdrawal;
 use mirror_repo::WantedRelease;
 use mirror_types::{Layout, ReleaseId, Sha256};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use crate::error::SyncError;
 use crate::plan::{Decision, Job};
-use crate::run::message::{Message, PriorState, Problem, Tag};
-use crate::run::verify::HashJob;
+use crate::run::message::{FetchJob, HashJob, Message, PriorState, Problem, Tag, fetch_job};
 use crate::tally::Tally;
-
-/// A job for the fetcher.
-pub(crate) type FetchJob = (Box<Tag>, FetchRequest);
 
 /// Held files that one thread hashes before it takes more.
 const HASH_AT_ONCE: usize = 32;
@@ -137,15 +131,4 @@ impl Router {
         }
         self.failed.map_or(Ok(self.tally), Err)
     }
-}
-
-/// The request for a planned release.
-pub(crate) fn fetch_job(tag: Box<Tag>, url: Url) -> FetchJob {
-    let request = FetchRequest::new(url);
-    let request = if tag.guarded { request.guarded() } else { request };
-    let request = match tag.release.cksum {
-        Some(sum) => request.with_expect(sum),
-        None => request,
-    };
-    (tag, request)
 }

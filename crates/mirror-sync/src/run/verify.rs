@@ -16,16 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::Storage;
-use crate::plan::DownloadAddress;
-use crate::run::message::{Arrival, Message, PriorState, Tag};
-use crate::run::route::{FetchJob, fetch_job};
-
-/// A held release to be hashed, with where to fetch it from when it is wrong.
-pub(crate) struct HashJob {
-    pub(crate) tag: Box<Tag>,
-    pub(crate) from: DownloadAddress,
-    pub(crate) prior: PriorState,
-}
+use crate::run::message::{Arrival, FetchJob, HashJob, Message, PriorState, Tag, fetch_job};
 
 /// Files that are read into memory on their way into a bundle, bytes; larger ones are read twice. So much of them
 /// travels together: many such handfuls may wait for the dispatcher.

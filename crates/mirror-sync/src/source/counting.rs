@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mirror_index::{IndexLimits, IndexSource, Selection};
 use tokio_util::sync::CancellationToken;
 
-use super::local::totals_of;
+use super::read_file::totals_of;
 use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::Upstream;
 use crate::tally::PlanProgress;

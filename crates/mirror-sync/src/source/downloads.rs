@@ -2,8 +2,8 @@
 
 use mirror_index::sparse::DlTemplate;
 
+use super::input::Input;
 use crate::error::SyncError;
-use crate::source::Input;
 
 /// Where downloads come from, as far as it is known before anybody is asked.
 pub(crate) struct Downloads {

@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use mirror_index::{IndexFile, IndexLimits, IndexSource, Selection};
+use mirror_index::{IndexFile, IndexSource};
 
-use super::ReadFile;
-use crate::cursor::{News, Totals};
+use super::read_file::ReadFile;
+use crate::cursor::News;
 use crate::error::SyncError;
-use crate::plan::{Index, Item, Parsed, wants_file};
+use crate::plan::{Index, Item, Totals};
 use crate::source::handful::{HANDFUL, Handful};
 use crate::source::lines_filter::LinesFilter;
 
@@ -151,25 +151,5 @@ impl LocalIndex {
             selected: less(totals.selected, |totals| totals.selected),
             yanked_skipped: less(totals.yanked_skipped, |totals| totals.yanked_skipped),
         })))
-    }
-}
-
-impl ReadFile {
-    /// Parses a file for what is known of it.
-    fn parsed(&self, path: &str, data: &[u8]) -> Parsed {
-        Parsed::of(path, data, &self.limits)
-    }
-
-    /// Counts what is selected of a file; `None` when nothing can be.
-    fn totals(&self, path: &str, data: &[u8]) -> Option<Totals> {
-        wants_file(&self.selection, path).then(|| self.parsed(path, data).totals(&self.selection))
-    }
-}
-
-/// Counts what is selected of an index file.
-pub(super) fn totals_of(selection: &Selection, path: &str, data: &[u8], limits: &IndexLimits) -> u64 {
-    match wants_file(selection, path) {
-        true => Parsed::of(path, data, limits).totals(selection).selected,
-        false => 0,
     }
 }

@@ -7,7 +7,7 @@ use mirror_types::{CrateName, IndexRecord, ReleaseId};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::ReadFile;
+use super::read_file::ReadFile;
 use crate::error::SyncError;
 use crate::plan::{Index, Item};
 use crate::source::closing::ClosedIndex;

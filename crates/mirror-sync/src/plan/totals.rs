@@ -1,0 +1,6 @@
+/// What was counted of an index.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) selected: u64,
+    pub(crate) yanked_skipped: u64,
+}
