@@ -90,55 +90,70 @@ const SOME: usize = 10;
 /// The summary of a run.
 pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: String| mirror_cli::row(&mut text, name, value);
-    line("selected", outcome.selected.to_string());
+    mirror_cli::row(&mut text, "selected", outcome.selected.to_string());
     if options.dry_run {
-        line("held", outcome.existing.to_string());
-        line("would fetch", outcome.would_fetch.to_string());
-        let (bytes, time) = match outcome.estimate {
-            _ if outcome.would_fetch == 0 => ("none".to_owned(), "none".to_owned()),
-            Some(estimate) => (
-                if estimate.least_bytes == estimate.most_bytes && estimate.sampled == outcome.would_fetch {
-                    format!(
-                        "{} (by the sizes of all {} releases)",
-                        human_bytes(estimate.bytes),
-                        estimate.sampled
-                    )
-                } else {
-                    format!(
-                        "about {}, between {} and {} (by the sizes of {} releases)",
-                        human_bytes(estimate.bytes),
-                        human_bytes(estimate.least_bytes),
-                        human_bytes(estimate.most_bytes),
-                        estimate.sampled
-                    )
-                },
-                match estimate.time {
-                    Some(time) => format!("about {}", humantime::format_duration(whole_seconds(time))),
-                    None => "unknown: no earlier run gives a rate to judge by".to_owned(),
-                },
-            ),
-            None => ("unknown: the origin gave no lengths".to_owned(), "unknown".to_owned()),
-        };
-        line("bytes", bytes);
-        line("time", time);
+        would_be_done(&mut text, outcome);
     } else {
-        line("downloaded", outcome.downloaded.to_string());
-        line("existing", outcome.existing.to_string());
-        if outcome.verified_existing > 0 {
-            line("verified existing", outcome.verified_existing.to_string());
-        }
-        if options.storage != Storage::Loose {
-            line("bundled", outcome.bundled.to_string());
-        }
-        line("unavailable", outcome.unavailable.to_string());
-        line("failed", outcome.failed.to_string());
-        line("bytes", human_bytes(outcome.bytes));
-        let seconds = outcome.elapsed.as_secs_f64().max(0.001);
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-        line("rate", format!("{:.1}/s", outcome.downloaded as f64 / seconds));
+        was_done(&mut text, outcome, options);
     }
-    line("elapsed", format!("{:.1}s", outcome.elapsed.as_secs_f64()));
+    mirror_cli::row(&mut text, "elapsed", format!("{:.1}s", outcome.elapsed.as_secs_f64()));
+    held(&mut text, outcome);
+    selected(&mut text, outcome);
+    faults(&mut text, outcome, options);
+    advice(&mut text, outcome);
+    text
+}
+
+fn would_be_done(text: &mut String, outcome: &Outcome) {
+    let mut line = |name: &str, value: String| mirror_cli::row(text, name, value);
+    line("held", outcome.existing.to_string());
+    line("would fetch", outcome.would_fetch.to_string());
+    let (bytes, time) = match outcome.estimate {
+        _ if outcome.would_fetch == 0 => ("none".to_owned(), "none".to_owned()),
+        Some(estimate) => (
+            if estimate.least_bytes == estimate.most_bytes && estimate.sampled == outcome.would_fetch {
+                format!("{} (by the sizes of all {} releases)", human_bytes(estimate.bytes), estimate.sampled)
+            } else {
+                format!(
+                    "about {}, between {} and {} (by the sizes of {} releases)",
+                    human_bytes(estimate.bytes),
+                    human_bytes(estimate.least_bytes),
+                    human_bytes(estimate.most_bytes),
+                    estimate.sampled
+                )
+            },
+            match estimate.time {
+                Some(time) => format!("about {}", humantime::format_duration(whole_seconds(time))),
+                None => "unknown: no earlier run gives a rate to judge by".to_owned(),
+            },
+        ),
+        None => ("unknown: the origin gave no lengths".to_owned(), "unknown".to_owned()),
+    };
+    line("bytes", bytes);
+    line("time", time);
+}
+
+fn was_done(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
+    let mut line = |name: &str, value: String| mirror_cli::row(text, name, value);
+    line("downloaded", outcome.downloaded.to_string());
+    line("existing", outcome.existing.to_string());
+    if outcome.verified_existing > 0 {
+        line("verified existing", outcome.verified_existing.to_string());
+    }
+    if options.storage != Storage::Loose {
+        line("bundled", outcome.bundled.to_string());
+    }
+    line("unavailable", outcome.unavailable.to_string());
+    line("failed", outcome.failed.to_string());
+    line("bytes", human_bytes(outcome.bytes));
+    let seconds = outcome.elapsed.as_secs_f64().max(0.001);
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    line("rate", format!("{:.1}/s", outcome.downloaded as f64 / seconds));
+}
+
+/// What became of what is held.
+fn held(text: &mut String, outcome: &Outcome) {
+    let mut line = |name: &str, value: String| mirror_cli::row(text, name, value);
     if let Some(name) = &outcome.growing {
         line("growing bundle", format!("{name}; the next run goes on with it, --bundle-seal finishes it"));
     }
@@ -182,6 +197,11 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     if outcome.lost_while_running > 0 {
         line("lost", format!("{} files were removed while the run went on", outcome.lost_while_running));
     }
+}
+
+/// What was left out of the selection, and what it lacks.
+fn selected(text: &mut String, outcome: &Outcome) {
+    let mut line = |name: &str, value: String| mirror_cli::row(text, name, value);
     if outcome.yanked_skipped > 0 {
         line(
             "yanked, skipped",
@@ -233,8 +253,11 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
             ),
         );
     }
+}
+
+fn faults(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
     if outcome.bad_lines > 0 {
-        line("bad index lines", outcome.bad_lines.to_string());
+        mirror_cli::row(text, "bad index lines", outcome.bad_lines.to_string());
         for bad in &outcome.first_bad_lines {
             let _ = writeln!(text, "  {bad}");
         }
@@ -251,6 +274,10 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
             let _ = writeln!(text, "  {id}");
         }
     }
+}
+
+/// What to do next.
+fn advice(text: &mut String, outcome: &Outcome) {
     if outcome.removal_refused > 0 {
         let _ = writeln!(
             text,
@@ -286,5 +313,4 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
              table failures) and are tried again by the next run of the same command.\n",
         );
     }
-    text
 }

@@ -97,13 +97,33 @@ impl Index for OpenedIndex {
 }
 
 /// What is found out while an index is opened.
-#[derive(Default)]
 struct Found {
+    index: Box<dyn Index>,
+    wanted: Selection,
+    scope: Scope,
+    expected: Expected,
     faults: Vec<String>,
     unread: Vec<(CrateName, String)>,
     closure: ClosureReport,
     /// The registry's own, where it was asked.
     downloads: Option<Downloads>,
+}
+
+impl Found {
+    /// Of an index of which a part is read, and nothing else is known.
+    fn of(index: Box<dyn Index>, wanted: Selection) -> Self {
+        let locked = wanted.locked.as_ref().map_or(0, |locked| locked.len() as u64);
+        Self {
+            index,
+            wanted,
+            scope: Scope::Part,
+            expected: Expected::Releases(locked),
+            faults: Vec::new(),
+            unread: Vec::new(),
+            closure: ClosureReport::default(),
+            downloads: None,
+        }
+    }
 }
 
 /// What a run is made of, before its mirror is opened.
@@ -134,76 +154,20 @@ impl Run {
         let mut named: Vec<CrateName> = selection.include.names().to_vec();
         named.retain(|name| selection.wants_crate(name));
         let must = selection.locked.clone();
-        let locked = must.as_ref().map_or(0, |locked| locked.len() as u64);
-        let mut found = Found::default();
-        let (mut scope, mut expected) = (Scope::Part, Expected::Releases(locked));
-        let mut wanted = selection.clone();
-        let index: Box<dyn Index> = match input {
+        let opening = Opening { options: &options, cancel: &cancel, around: &around, named: &named };
+        let named = if matches!(input, Input::List { .. }) { Vec::new() } else { named.clone() };
+        let found = match input {
             Input::Local(source) if options.closure.is_none() => {
-                let way = way(&source, &options, &selection, &around, &*observer)?;
-                if selection.is_open() && options.limit == 0 {
-                    scope = if matches!(way, Way::News(_)) { Scope::Changes } else { Scope::All };
-                }
-                let is_news = matches!(way, Way::News(_));
-                expected = if is_news { Expected::Unknown } else { Expected::Uncounted };
-                let all = matches!(way, Way::Ordered | Way::Fastest);
-                let read = around.read_file(&selection, all)?;
-                Box::new(LocalIndex { source, way, read })
+                opening.local(source, selection, &*observer)?
             }
-            Input::Local(source) => {
-                let closed = close(source, &options, &selection, &cancel, &mut found).await?;
-                wanted = everything();
-                expected = closed.expected();
-                let read = around.read_file(&wanted, false)?;
-                Box::new(ChosenIndex {
-                    index: closed.index,
-                    crates: closed.crates,
-                    named: named.clone(),
-                    read,
-                })
-            }
-            Input::List { entries, faults } => {
-                found.faults = faults;
-                named.clear();
-                expected = Expected::Releases(entries.len() as u64);
-                Box::new(ListIndex { entries })
-            }
-            Input::Sparse { url, names } => {
-                let mut registry = SparseRegistry::new(
-                    &url,
-                    around.store.clone(),
-                    around.keeps,
-                    options.offline,
-                    options.answers,
-                    around.fetcher.clone(),
-                )?;
-                if base.is_none() {
-                    let template = registry.template().await?;
-                    let guarded = registry.leads_elsewhere(&template);
-                    found.downloads = Some(Downloads { template, guarded });
-                }
-                if options.closure.is_some() {
-                    let closed =
-                        close_sparse(registry, names, &options, &selection, &cancel, &mut found).await?;
-                    wanted = everything();
-                    expected = closed.expected();
-                    let read = around.read_file(&wanted, false)?;
-                    Box::new(ChosenIndex {
-                        index: closed.index,
-                        crates: closed.crates,
-                        named: named.clone(),
-                        read,
-                    })
-                } else {
-                    let read = around.read_file(&selection, false)?;
-                    let registry = Box::new(registry);
-                    sparse(registry, names, around.keeps, options.offline, read, &cancel, &mut found).await?
-                }
-            }
+            Input::Local(source) => opening.local_closure(source, selection).await?,
+            Input::List { entries, faults } => Found {
+                faults,
+                expected: Expected::Releases(entries.len() as u64),
+                ..Found::of(Box::new(ListIndex { entries }), selection)
+            },
+            Input::Sparse { url, names } => opening.sparse(&url, names, selection, base.is_none()).await?,
         };
-        if options.limit > 0 {
-            expected = Expected::Unknown;
-        }
         let downloads = match base.or(found.downloads) {
             Some(downloads) => downloads,
             None => {
@@ -211,7 +175,7 @@ impl Run {
             }
         };
         let wanted = Wanted {
-            selection: wanted,
+            selection: found.wanted,
             named,
             must,
             template: Arc::new(downloads.template),
@@ -220,16 +184,100 @@ impl Run {
             offline: options.offline,
             verify: options.verify_existing,
             both_places: options.storage == crate::options::Storage::Both,
-            scope: if around.catalogue.is_none() && scope == Scope::All { Scope::Changes } else { scope },
+            scope: found.scope,
         };
-        let index = OpenedIndex { faults: found.faults, unread: found.unread, index };
+        let expected = if options.limit > 0 { Expected::Unknown } else { found.expected };
+        let index = OpenedIndex { faults: found.faults, unread: found.unread, index: found.index };
         Ok(Opened { wanted, index, guarded: downloads.guarded, expected, closure: found.closure })
     }
 }
 
-/// What a closure selected is wanted, whatever began it.
-fn everything() -> Selection {
-    Selection { include_yanked: true, ..Selection::default() }
+/// What an index is opened by.
+struct Opening<'o> {
+    options: &'o DownloadOptions,
+    cancel: &'o CancellationToken,
+    around: &'o Surroundings<'o>,
+    /// Crates that must be there.
+    named: &'o [CrateName],
+}
+
+impl Opening<'_> {
+    fn local(
+        &self,
+        source: IndexSource,
+        selection: Selection,
+        observer: &dyn SyncObserver,
+    ) -> Result<Found, SyncError> {
+        let way = way(&source, self.options, &selection, self.around, observer)?;
+        let is_news = matches!(way, Way::News(_));
+        let scope = match selection.is_open() && self.options.limit == 0 {
+            false => Scope::Part,
+            // Without a catalogue nothing is held that could be gone.
+            true if is_news || self.around.catalogue.is_none() => Scope::Changes,
+            true => Scope::All,
+        };
+        let expected = if is_news { Expected::Unknown } else { Expected::Uncounted };
+        let all = matches!(way, Way::Ordered | Way::Fastest);
+        let read = self.around.read_file(&selection, all)?;
+        Ok(Found { scope, expected, ..Found::of(Box::new(LocalIndex { source, way, read }), selection) })
+    }
+
+    async fn local_closure(&self, source: IndexSource, selection: Selection) -> Result<Found, SyncError> {
+        let (closed, faults) = close(source, self.options, &selection, self.cancel).await?;
+        self.chosen(closed, faults, Vec::new())
+    }
+
+    async fn sparse(
+        &self,
+        url: &mirror_types::Address,
+        names: Vec<CrateName>,
+        selection: Selection,
+        asks_for_downloads: bool,
+    ) -> Result<Found, SyncError> {
+        let Self { options, cancel, around, .. } = *self;
+        let (store, fetcher) = (around.store.clone(), around.fetcher.clone());
+        let mut registry =
+            SparseRegistry::new(url, store, around.keeps, options.offline, options.answers, fetcher)?;
+        let mut downloads = None;
+        if asks_for_downloads {
+            let template = registry.template().await?;
+            let guarded = registry.leads_elsewhere(&template);
+            downloads = Some(Downloads { template, guarded });
+        }
+        if options.closure.is_some() {
+            let (closed, faults, unread) = close_sparse(registry, names, options, &selection, cancel).await?;
+            return Ok(Found { downloads, ..self.chosen(closed, faults, unread)? });
+        }
+        let read = around.read_file(&selection, false)?;
+        let mut registry = Box::new(registry);
+        let mut unread = Vec::new();
+        let index: Box<dyn Index> = if around.keeps {
+            registry.refresh(names.clone(), cancel, &mut |_, _| Ok(())).await?;
+            unread.extend(registry.failed.clone());
+            Box::new(SparseIndex { registry, names, offline: options.offline, read })
+        } else {
+            // Asked for while they are planned.
+            let runtime = tokio::runtime::Handle::current();
+            Box::new(AnsweredIndex { registry, names, runtime, cancel: cancel.clone(), read })
+        };
+        Ok(Found { downloads, unread, ..Found::of(index, selection) })
+    }
+
+    /// What a closure chose is wanted, whatever began it.
+    fn chosen(
+        &self,
+        closed: Closed,
+        faults: Vec<String>,
+        mut unread: Vec<(CrateName, String)>,
+    ) -> Result<Found, SyncError> {
+        let Closed { index, crates, mut report } = closed;
+        unread.append(&mut report.beyond);
+        let wanted = Selection { include_yanked: true, ..Selection::default() };
+        let expected = Expected::Releases(crates.iter().map(|records| records.len() as u64).sum());
+        let read = self.around.read_file(&wanted, false)?;
+        let index = Box::new(ChosenIndex { index, crates, named: self.named.to_vec(), read });
+        Ok(Found { faults, unread, expected, closure: report, ..Found::of(index, wanted) })
+    }
 }
 
 impl Surroundings<'_> {
@@ -248,74 +296,44 @@ impl Surroundings<'_> {
 struct Closed {
     index: ClosedIndex,
     crates: Vec<Vec<IndexRecord>>,
+    report: ClosureReport,
 }
 
-impl Closed {
-    fn of(index: ClosedIndex, closure: Closure, found: &mut Found) -> Self {
-        let (crates, mut report) = closure.finish();
-        found.unread.append(&mut report.beyond);
-        found.closure = report;
-        Self { index, crates }
-    }
-
-    fn expected(&self) -> Expected {
-        Expected::Releases(self.crates.iter().map(|records| records.len() as u64).sum())
-    }
-}
-
+/// Closes a selection over a local index; returns the bad lines, too.
 async fn close(
     source: IndexSource,
     options: &DownloadOptions,
     selection: &Selection,
     cancel: &CancellationToken,
-    found: &mut Found,
-) -> Result<Closed, SyncError> {
+) -> Result<(Closed, Vec<String>), SyncError> {
     let (scope, selection) = (options.closure.clone().unwrap_or_default(), selection.clone());
     let stop = cancel.clone();
-    let (source, closure, bad) = join(spawn("close", move || {
-        let mut bad = Vec::new();
-        let mut fault = |fault: mirror_index::LineFault| bad.push(fault.to_string());
+    let (source, closure, faults) = join(spawn("close", move || {
+        let mut faults = Vec::new();
+        let mut fault = |fault: mirror_index::LineFault| faults.push(fault.to_string());
         let closure = close_local(&source, &selection, &scope, &mut fault, &stop);
-        closure.map(|closure| (source, closure, bad))
+        closure.map(|closure| (source, closure, faults))
     })?)
     .await??;
-    found.faults = bad;
-    Ok(Closed::of(ClosedIndex::Local(source), closure, found))
+    let (crates, report) = closure.finish();
+    Ok((Closed { index: ClosedIndex::Local(source), crates, report }, faults))
 }
 
+/// The same over a sparse registry; returns the crates that could not be read, too.
 async fn close_sparse(
     mut registry: SparseRegistry,
     names: Vec<CrateName>,
     options: &DownloadOptions,
     selection: &Selection,
     cancel: &CancellationToken,
-    found: &mut Found,
-) -> Result<Closed, SyncError> {
+) -> Result<(Closed, Vec<String>, Vec<(CrateName, String)>), SyncError> {
     let scope = options.closure.clone().unwrap_or_default();
     let mut closure = Closure::new(selection.clone(), names, scope);
-    let faults = &mut found.faults;
+    let mut faults = Vec::new();
     registry.close(&mut closure, &mut |fault| faults.push(fault.to_string()), cancel).await?;
-    found.unread.extend(registry.failed.clone());
-    Ok(Closed::of(ClosedIndex::Sparse(Box::new(registry)), closure, found))
-}
-
-/// Crates of a sparse registry: refreshed now, or in a run that keeps nothing, asked for while they are planned.
-async fn sparse(
-    mut registry: Box<SparseRegistry>,
-    names: Vec<CrateName>,
-    keeps: bool,
-    offline: bool,
-    read: ReadFile,
-    cancel: &CancellationToken,
-    found: &mut Found,
-) -> Result<Box<dyn Index>, SyncError> {
-    if !keeps {
-        let runtime = tokio::runtime::Handle::current();
-        return Ok(Box::new(AnsweredIndex { registry, names, runtime, cancel: cancel.clone(), read }));
-    }
-    registry.refresh(names.clone(), cancel, &mut |_, _| Ok(())).await?;
-    found.unread.extend(registry.failed.clone());
-    Ok(Box::new(SparseIndex { registry, names, offline, read }))
+    let unread = registry.failed.clone().into_iter().collect();
+    let (crates, report) = closure.finish();
+    Ok((Closed { index: ClosedIndex::Sparse(Box::new(registry)), crates, report }, faults, unread))
 }
 
 /// How to go through a local index.
