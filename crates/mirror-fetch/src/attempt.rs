@@ -19,13 +19,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use url::{Position, Url};
 
+use crate::answer::{Content, Verified};
 use crate::body::{Resume, Sink, kept, permits_for, validator};
 use crate::desk::Desk;
 use crate::failure::{FailureKind, Fault};
-use crate::fetcher::{Core, RESERVE_BYTES};
 use crate::pool::{Lease, Origin};
 use crate::redirect::{MAX_HOPS, follow, is_local_host};
-use crate::request::{Content, FetchRequest, Verified};
+use crate::request::FetchRequest;
+use crate::shared::{Core, RESERVE_BYTES};
 use crate::watch::{PROGRESS_BYTES, Watch};
 
 /// Longest wait an origin can ask for.

@@ -4,13 +4,13 @@ use bytes::BytesMut;
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, LAST_MODIFIED};
 use mirror_checksum::Hasher;
-use mirror_types::Sha256;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::answer::{Body, Whole};
 use crate::desk::Desk;
 use crate::failure::{FailureKind, Fault};
-use crate::fetcher::Core;
-use crate::request::{Body, Spool};
+use crate::shared::Core;
+use crate::spool::Spool;
 
 /// One permit of the memory budget.
 pub(crate) const PERMIT_BYTES: u64 = 1024;
@@ -189,14 +189,6 @@ impl Sink {
         };
         Ok(Whole { body, sha256, size, hold })
     }
-}
-
-/// A body that has arrived and was hashed, but not compared with anything yet.
-pub(crate) struct Whole {
-    pub(crate) body: Body,
-    pub(crate) sha256: Sha256,
-    pub(crate) size: u64,
-    pub(crate) hold: Option<OwnedSemaphorePermit>,
 }
 
 fn spool_fault(error: &std::io::Error) -> Fault {

@@ -6,37 +6,22 @@ use http::{HeaderMap, HeaderValue};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::answer::Fetched;
 use crate::body::permits_for;
 use crate::failure::{Failure, FetchSetupError};
 use crate::limit::{Bucket, Limiter};
 use crate::options::{FetchObserver, FetchOptions};
 use crate::pool::{NO_SLOT, Pool};
-use crate::request::{FetchRequest, Fetched, SpoolFactory};
+use crate::request::FetchRequest;
 use crate::run::RunEnd;
+use crate::shared::{Core, RESERVE_BYTES};
 use crate::silence::Silence;
-
-/// Reserved before a request leaves, so that full memory holds requests back.
-pub(crate) const RESERVE_BYTES: u64 = 16 << 10;
+use crate::spool::SpoolFactory;
 
 /// Fetches. Clones share connections, limits and memory.
 #[derive(Clone)]
 pub struct Fetcher {
-    pub(crate) core: Arc<Core>,
-}
-
-pub(crate) struct Core {
-    pub(crate) options: FetchOptions,
-    pub(crate) observer: Arc<dyn FetchObserver>,
-    pub(crate) spools: Arc<dyn SpoolFactory>,
-    pub(crate) pool: Pool,
-    pub(crate) limiter: Limiter,
-    pub(crate) silence: Silence,
-    pub(crate) budget: Arc<Semaphore>,
-    /// Permits to receive bodies that are large.
-    pub(crate) large: Arc<Semaphore>,
-    pub(crate) request_rate: Option<Bucket>,
-    pub(crate) byte_rate: Option<Bucket>,
-    pub(crate) headers: HeaderMap,
+    core: Arc<Core>,
 }
 
 impl Fetcher {

@@ -7,6 +7,7 @@
 //! Memory: bodies held in memory count against [`FetchOptions::memory_budget_bytes`] until the [`Verified`] is
 //! dropped; bodies that do not fit are spooled. Nothing here blocks except the caller's [`Spool`].
 
+mod answer;
 mod attempt;
 mod body;
 mod connect;
@@ -23,12 +24,16 @@ mod redirect;
 mod request;
 mod retry;
 mod run;
+mod shared;
 mod silence;
+mod spool;
 mod watch;
 
+pub use answer::{Body, Content, Fetched, Verified};
 pub use failure::{Failure, FailureKind, FetchSetupError, RetryKind};
 pub use fetcher::Fetcher;
 pub use options::{FetchObserver, FetchOptions, ProxySettings};
 pub use proxy::{Proxies, UnusableProxy};
-pub use request::{Body, Content, FetchRequest, Fetched, Spool, SpoolFactory, Verified};
+pub use request::FetchRequest;
 pub use run::RunEnd;
+pub use spool::{Spool, SpoolFactory};

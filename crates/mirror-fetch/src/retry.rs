@@ -8,14 +8,15 @@ use mirror_types::{CLIPPED_VALUE_BYTES, clipped};
 use tokio::time::Instant;
 use url::{Position, Url};
 
+use crate::answer::Fetched;
 use crate::attempt::{Ctx, Done, attempt};
 use crate::desk::Desk;
 use crate::failure::{Failure, FailureKind, Fault, RetryKind};
-use crate::fetcher::Core;
 use crate::options::FetchOptions;
 use crate::plus;
 use crate::pool::{NO_SLOT, Origin};
-use crate::request::{FetchRequest, Fetched};
+use crate::request::FetchRequest;
+use crate::shared::Core;
 
 /// Times a request may be handed back untouched before that counts as a failed attempt.
 const MAX_UNSENT: u32 = 64;

@@ -14,11 +14,12 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::answer::Fetched;
 use crate::desk::Desk;
 use crate::failure::Failure;
-use crate::fetcher::Core;
 use crate::pool::NO_SLOT;
-use crate::request::{FetchRequest, Fetched};
+use crate::request::FetchRequest;
+use crate::shared::Core;
 
 /// Finished requests that may wait for the receiver before no more jobs are taken.
 const OUTBOX: usize = 16;

@@ -1,0 +1,133 @@
+//! What a fetch brings back.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use mirror_types::Sha256;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::spool::Spool;
+
+/// Where the bytes of a response are.
+pub enum Body {
+    /// In memory.
+    Memory(Bytes),
+    /// In the caller's spool, complete.
+    Spooled(Box<dyn Spool>),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(bytes) => write!(f, "Memory({} bytes)", bytes.len()),
+            Self::Spooled(_) => f.write_str("Spooled"),
+        }
+    }
+}
+
+/// A body that has arrived and was hashed, but not compared with anything yet.
+pub(crate) struct Whole {
+    pub(crate) body: Body,
+    pub(crate) sha256: Sha256,
+    pub(crate) size: u64,
+    pub(crate) hold: Option<OwnedSemaphorePermit>,
+}
+
+/// A body that arrived whole and has the checksum that was expected, where one was. Only the comparison makes
+/// one. Dropping it frees its share of the memory budget.
+#[derive(Debug)]
+pub struct Verified {
+    body: Body,
+    sha256: Sha256,
+    size: u64,
+    hold: Option<OwnedSemaphorePermit>,
+}
+
+impl Verified {
+    /// Compares the checksum of a body with the expected one; a body of which nothing is known is taken as it is.
+    ///
+    /// # Errors
+    /// The checksum and the size of a body that has another one.
+    pub(crate) fn compare(whole: Whole, expect: Option<Sha256>) -> Result<Self, (Sha256, u64)> {
+        let Whole { body, sha256, size, hold } = whole;
+        if expect.is_some_and(|expect| expect != sha256) {
+            return Err((sha256, size));
+        }
+        Ok(Self { body, sha256, size, hold })
+    }
+
+    /// Returns the checksum of the body.
+    #[must_use]
+    pub const fn sha256(&self) -> Sha256 {
+        self.sha256
+    }
+
+    /// Returns the length of the body in bytes.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Returns where the bytes are.
+    #[must_use]
+    pub const fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Gives the bytes out of the hands of the memory budget.
+    #[must_use]
+    pub fn into_body(self) -> Body {
+        self.body
+    }
+
+    /// Returns whether the body counts against the memory budget.
+    #[must_use]
+    pub const fn holds_memory(&self) -> bool {
+        self.hold.is_some()
+    }
+}
+
+/// What a successful answer brought.
+#[derive(Debug)]
+pub enum Content {
+    /// A body.
+    Body(Verified),
+    /// Nothing: the caller's validators still hold (304). Only a request that carried validators and expects no
+    /// checksum ends so.
+    NotModified,
+    /// Nothing: only the headers were asked for.
+    HeadersOnly,
+}
+
+/// A successful response.
+#[derive(Debug)]
+pub struct Fetched {
+    /// 200, or 304 with [`Content::NotModified`].
+    pub status: u16,
+    /// Headers of the response.
+    pub headers: HeaderMap,
+    /// What came.
+    pub content: Content,
+    /// Whether the peer told where the body ends: by a length, a last chunk or the end of an HTTP/2 stream. Without
+    /// that the body ends with the connection, and a cut one looks like a whole one.
+    pub end_announced: bool,
+    /// Attempts that failed before this one.
+    pub retries: u32,
+    /// When the first attempt began.
+    pub started: SystemTime,
+    /// When the last byte was verified.
+    pub finished: SystemTime,
+}
+
+impl Fetched {
+    /// Returns the body, where the answer has one.
+    #[must_use]
+    pub const fn verified(&self) -> Option<&Verified> {
+        match &self.content {
+            Content::Body(verified) => Some(verified),
+            Content::NotModified | Content::HeadersOnly => None,
+        }
+    }
+}
