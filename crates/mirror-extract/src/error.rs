@@ -74,3 +74,20 @@ impl ExtractError {
         }
     }
 }
+
+/// Why reading ends early.
+pub(crate) enum Stop {
+    Cancelled,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Whether a fault is one of a bundle, after which the others can still be read.
+pub(crate) fn is_of_bundle(error: &StoreError) -> bool {
+    error.kind() == FaultKind::Integrity
+}

@@ -6,22 +6,18 @@ use crossbeam_channel::{Sender, bounded};
 use globset::Glob;
 use mirror_repo::bundle_lines;
 use mirror_store::bundle::{BundleFiles, BundleReader, list_bundles, read_manifest};
-use mirror_store::{Store, StoreError};
 use mirror_telemetry::RunStats;
-use mirror_types::{FaultKind, Layout};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::ExtractError;
+use crate::error::{ExtractError, is_of_bundle};
 use crate::one;
 use crate::open::Open;
 use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask};
-use crate::work::{Stop, Task, Work};
+use crate::output::{Show, listing, store_of};
+use crate::work::{Task, Work};
 
 /// Bytes of a bundle that one thread takes at a time.
 const RUN_BYTES: u64 = 2 << 20;
-
-/// Takes text for a person or a pipe, whole lines.
-pub(crate) type Show<'a> = &'a mut (dyn FnMut(&str) + Send);
 
 /// Extracts, verifies or lists bundles. What [`ExtractTask::List`] tells goes to `show`: lines of bundle, size,
 /// checksum (`-` when unknown) and path, separated by tabs. Blocks; uses threads of its own. Cancelled, it commits what is staged and
@@ -75,42 +71,6 @@ fn matching(options: &ExtractOptions) -> Result<Vec<BundleFiles>, ExtractError> 
         return Err(ExtractError::NoBundles { dir: bundles_dir.clone(), pattern: pattern.clone() });
     }
     Ok(bundles)
-}
-
-/// Whether a fault is one of a bundle, after which the others can still be read.
-pub(crate) fn is_of_bundle(error: &StoreError) -> bool {
-    error.kind() == FaultKind::Integrity
-}
-
-/// The layout of the members, by the first one that can be read.
-fn layout_of(bundles: &[BundleFiles], options: &ExtractOptions) -> Result<Layout, ExtractError> {
-    for one in bundles {
-        let mut layout = None;
-        let reader = BundleReader::open(&one.path, options.limits)?;
-        let read = reader.stream(&mut |member| {
-            layout = Some(member.layout());
-            Err(Stop::Cancelled)
-        });
-        match (layout, read) {
-            (Some(layout), _) => return Ok(layout),
-            (None, Err(Stop::Store(error))) if !is_of_bundle(&error) => return Err(error.into()),
-            (None, _) => {}
-        }
-    }
-    Ok(Layout::default())
-}
-
-pub(crate) fn store_of(
-    bundles: &[BundleFiles],
-    options: &ExtractOptions,
-) -> Result<Option<Store>, ExtractError> {
-    match &options.task {
-        ExtractTask::Extract { out, .. } => {
-            let layout = layout_of(bundles, options)?;
-            Ok(Some(Store::open(out, layout, true)?))
-        }
-        ExtractTask::Verify | ExtractTask::List => Ok(None),
-    }
 }
 
 /// Everything, on several threads.
@@ -227,15 +187,4 @@ fn list(
     }
     outcome.existing = outcome.members;
     Ok(outcome)
-}
-
-/// One line of a listing.
-pub(crate) fn listing(
-    bundle: &BundleFiles,
-    size: u64,
-    sha256: Option<&mirror_types::Sha256>,
-    path: &str,
-) -> String {
-    let sum = sha256.map_or_else(|| "-".to_owned(), ToString::to_string);
-    format!("{}\t{size}\t{sum}\t{}\n", bundle.name, mirror_types::Printable(path))
 }

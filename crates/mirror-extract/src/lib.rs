@@ -12,6 +12,7 @@ mod extract;
 mod one;
 mod open;
 mod options;
+mod output;
 mod settle;
 mod work;
 

@@ -9,10 +9,10 @@ use mirror_store::{Staged, Store, StoreError};
 use mirror_telemetry::RunStats;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::ExtractError;
-use crate::extract::{Show, is_of_bundle, listing, store_of};
+use crate::error::{ExtractError, is_of_bundle};
 use crate::open::visit_members;
 use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};
+use crate::output::{Show, listing, store_of};
 
 /// Where a wanted member is; the last bundle that has a path counts.
 struct Found<'a> {

@@ -15,8 +15,7 @@ use mirror_telemetry::RunStats;
 use mirror_types::{Cause, ReleaseId, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::ExtractError;
-use crate::extract::is_of_bundle;
+use crate::error::{ExtractError, Stop, is_of_bundle};
 use crate::open::Open;
 use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask};
 
@@ -31,18 +30,6 @@ const HANDFUL: usize = 64;
 const HANDFUL_BYTES: u64 = 1 << 20;
 /// A member above this size is not held in memory.
 const IN_MEMORY: u64 = 8 << 20;
-
-/// Why reading ends early.
-pub(crate) enum Stop {
-    Cancelled,
-    Store(StoreError),
-}
-
-impl From<StoreError> for Stop {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
 
 /// A member of a stream, read by one thread, to be hashed and staged by another.
 pub(crate) struct Loaded {
