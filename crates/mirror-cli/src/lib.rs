@@ -2,6 +2,7 @@
 
 mod args;
 mod hints;
+mod last_words;
 mod repeats;
 mod reports;
 mod signals;
@@ -9,7 +10,8 @@ mod terminal;
 
 pub use args::{duration, flags, parse};
 pub use hints::{Program, check_hints, hint};
+pub use last_words::complain;
 pub use repeats::check_repeats;
 pub use reports::{LogFlags, LogFormat, LogLevel};
 pub use signals::{Watch, watch};
-pub use terminal::{complain, print, row, say};
+pub use terminal::{print, row, say};
