@@ -1,3 +1,9 @@
+/// Why a text is no line of an index: no JSON object, or a field that every line has is missing, is there twice, or has
+/// another type.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct InvalidLine(#[from] serde_json::Error);
+
 /// Why a line that is checked byte for byte is no line of an index.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -24,8 +24,8 @@ mod skim;
 mod tests;
 
 pub use checked::CheckedLine;
-pub use error::LineError;
+pub use error::{InvalidLine, LineError};
 pub use file::{crate_of, is_like_a_line, lines, records};
-pub use line::{IndexLine, InvalidLine};
+pub use line::IndexLine;
 pub use requirements::{Dependency, Requirements};
 pub use scanner::{JsonText, MAX_DEPTH, Scanner};

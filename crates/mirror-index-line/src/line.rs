@@ -1,18 +1,11 @@
 use std::borrow::Cow;
 
 use mirror_types::{CrateName, IndexRecord, ReleaseId, Sha256, VersionText};
-use serde::Deserialize;
 
 use crate::checked::{field, said};
-use crate::error::LineError;
+use crate::error::{InvalidLine, LineError};
 use crate::requirements::Requirements;
-use crate::skim::skim;
-
-/// Why a text is no line of an index: no JSON object, or a field that every line has is missing, is there twice, or has
-/// another type.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct InvalidLine(#[from] serde_json::Error);
+use crate::skim::{Fields, skim};
 
 /// A line of an index: which release it is of, and its text, out of which everything else is read when somebody asks.
 /// Nothing is checked of what the fields say; [`IndexLine::record`] does that.
@@ -27,19 +20,6 @@ pub struct IndexLine<'a> {
     /// Whether it is yanked; a line that does not say, or says `null`, is not.
     pub yanked: bool,
     text: &'a [u8],
-}
-
-/// The fields that are read of every line.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct Fields<'a> {
-    #[serde(borrow)]
-    pub(crate) name: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) vers: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) cksum: Cow<'a, str>,
-    #[serde(default)]
-    pub(crate) yanked: Option<bool>,
 }
 
 impl<'a> IndexLine<'a> {

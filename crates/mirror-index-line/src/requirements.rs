@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::line::InvalidLine;
+use crate::error::InvalidLine;
 
 /// Features of a release, each with what it turns on.
 type Features = BTreeMap<String, Vec<String>>;

@@ -5,7 +5,22 @@
 //! key or a wanted value, a field that stands there twice, anything of an unexpected type — it leaves
 //! to serde, whose answer counts.
 
-use crate::line::Fields;
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+/// The fields that are read of every line.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Fields<'a> {
+    #[serde(borrow)]
+    pub(crate) name: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) vers: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) cksum: Cow<'a, str>,
+    #[serde(default)]
+    pub(crate) yanked: Option<bool>,
+}
 
 /// Reads the fields of a plain line; `None` leaves it to serde.
 pub(crate) fn skim(line: &[u8]) -> Option<Fields<'_>> {
