@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mirror_fetch::FetchObserver;
-use mirror_index::{UpdateEvent, UpdateStatus, Updated};
+use mirror_git::{UpdateEvent, UpdateStatus, Updated};
 use mirror_repo::OpenReport;
 use mirror_sync::{SyncEvent, SyncObserver, SyncPhase};
 use mirror_telemetry::{Activity, Phase, RunStats};

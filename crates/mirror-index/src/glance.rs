@@ -4,9 +4,8 @@ use std::ops::ControlFlow;
 
 use mirror_index_line::{is_like_a_line, lines};
 
-use crate::error::IndexError;
 use crate::oversize;
-use crate::source::IndexSource;
+use crate::record::IndexFile;
 
 /// Files that are looked at before an index is called none.
 const MAX_LOOKED_AT: usize = 100;
@@ -29,24 +28,26 @@ pub enum Glance {
     Index,
 }
 
-impl IndexSource {
-    /// Looks at the first files until one has a line of an index, or is empty: most of the time that is the first one.
-    /// Blocks.
+impl Glance {
+    /// Looks at the first files that `scan` gives, until one has a line of an index, or is empty: most of the time
+    /// that is the first one.
     ///
     /// # Errors
-    /// When the index cannot be read.
-    pub fn glance(&self) -> Result<Glance, IndexError> {
-        let mut glance = Glance::Empty;
-        self.scan(&mut |file| {
-            glance = match (what_else(&file.data), std::mem::replace(&mut glance, Glance::Index)) {
+    /// Those of the scan.
+    pub fn of<E>(
+        scan: impl FnOnce(&mut dyn FnMut(IndexFile) -> ControlFlow<()>) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut glance = Self::Empty;
+        scan(&mut |file| {
+            glance = match (what_else(&file.data), std::mem::replace(&mut glance, Self::Index)) {
                 (None, _) => return ControlFlow::Break(()),
-                (Some(_), Glance::Foreign { files, path, what }) => {
-                    Glance::Foreign { files: files + 1, path, what }
+                (Some(_), Self::Foreign { files, path, what }) => {
+                    Self::Foreign { files: files + 1, path, what }
                 }
-                (Some(what), _) => Glance::Foreign { files: 1, path: file.path, what },
+                (Some(what), _) => Self::Foreign { files: 1, path: file.path, what },
             };
             match glance {
-                Glance::Foreign { files, .. } if files < MAX_LOOKED_AT => ControlFlow::Continue(()),
+                Self::Foreign { files, .. } if files < MAX_LOOKED_AT => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
             }
         })?;

@@ -12,18 +12,15 @@ pub const MAX_FILE_BYTES: usize = 64 << 20;
 const MARK: &str = "\0not read: ";
 
 /// Returns what stands in for a file of `size_bytes`, when `max_bytes` are allowed.
-pub(crate) fn large(size_bytes: u64, max_bytes: usize) -> Vec<u8> {
-    format!("{MARK}the file has {size_bytes} bytes, {max_bytes} are allowed").into_bytes()
+#[must_use]
+pub fn large(size_bytes: u64, max_bytes: usize) -> Vec<u8> {
+    stand_in(&format!("the file has {size_bytes} bytes, {max_bytes} are allowed"))
 }
 
-/// Returns what stands in for a file that git stores as a difference, where the other file, or what lies between, is
-/// larger than `max_bytes`.
-pub(crate) fn difference(max_bytes: usize) -> Vec<u8> {
-    format!(
-        "{MARK}the file is stored as a difference to one that is too large, {max_bytes} bytes are allowed; \
-         `git -c core.bigFileThreshold=16m repack -adf` in the index stores it by itself"
-    )
-    .into_bytes()
+/// Returns what stands in for a file that is not read for this reason.
+#[must_use]
+pub fn stand_in(reason: &str) -> Vec<u8> {
+    format!("{MARK}{reason}").into_bytes()
 }
 
 /// Returns why a file is not read, when `line` stands in for it.

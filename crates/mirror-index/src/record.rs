@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::ControlFlow;
 
 use mirror_index_line::{IndexLine, lines};
 use mirror_types::{
@@ -48,6 +49,10 @@ pub struct IndexFile {
     /// Its bytes.
     pub data: Vec<u8>,
 }
+
+/// What takes a file of the index: its path and its bytes. In place of a file that is too large comes one line that
+/// [`FileChecker::fits`] refuses, with the reason.
+pub type Visit<'v> = Box<dyn FnMut(&str, &[u8]) -> ControlFlow<()> + 'v>;
 
 /// The records of the file at `path` of the index, in its order. Bad lines are given to `faults` and
 /// left out: no JSON, a field that is missing or wrong, a crate that belongs elsewhere. Of several lines of

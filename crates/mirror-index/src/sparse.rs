@@ -78,7 +78,7 @@ impl RegistryConfig {
 }
 
 /// Largest `config.json` that is read of a local index, bytes. Real ones have a hundred.
-pub(crate) const CONFIG_MAX_BYTES: u64 = 1 << 20;
+pub const CONFIG_MAX_BYTES: u64 = 1 << 20;
 
 const MARKERS: [(&str, Part); 5] = [
     ("{crate}", Part::Crate),

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mirror_index::{Change, IndexSource};
+use mirror_git::{Change, IndexSource};
 use mirror_manifest::{Catalogue, IndexCursor, Withdrawal};
 use mirror_repo::MirrorWriter;
 use mirror_types::{CrateName, ReleaseId, index_path};

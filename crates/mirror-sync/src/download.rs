@@ -42,7 +42,7 @@ pub async fn download(
     let again = options.with_lockfiles.then(|| (options.clone(), Arc::clone(&observer), cancel.clone()));
     let run = match prepare(options, None, observer, cancel).await {
         // Stopped like a run that has begun: nothing is wrong.
-        Err(SyncError::Update(mirror_index::UpdateError::Stopped)) => {
+        Err(SyncError::Update(mirror_git::UpdateError::Stopped)) => {
             return Ok(Outcome { interrupted: true, elapsed: began.elapsed(), ..Outcome::default() });
         }
         prepared => prepared?,

@@ -57,10 +57,10 @@ pub enum SyncError {
     Config(#[from] mirror_index::sparse::ConfigError),
     /// The index could not be read; the error says what to do.
     #[error(transparent)]
-    Index(#[from] mirror_index::IndexError),
+    Index(#[from] mirror_git::IndexError),
     /// The index could not be cloned or updated; the error says what to do.
     #[error(transparent)]
-    Update(#[from] mirror_index::UpdateError),
+    Update(#[from] mirror_git::UpdateError),
     /// The fetcher could not be set up; mend what the error names.
     #[error(transparent)]
     FetchSetup(#[from] mirror_fetch::FetchSetupError),

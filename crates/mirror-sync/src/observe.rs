@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mirror_fetch::FetchObserver;
-use mirror_index::{UpdateEvent, UpdateStatus, Updated};
+use mirror_git::{UpdateEvent, UpdateStatus, Updated};
 use mirror_manifest::{ManifestError, Withdrawal};
 use mirror_repo::OpenReport;
 use mirror_types::{CrateName, ReleaseId, Sha256};

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use mirror_index::{IndexLimits, IndexSource, parse_file};
+use mirror_git::IndexSource;
+use mirror_index::{IndexLimits, parse_file};
 use mirror_manifest::Catalogue;
 use mirror_repo::{MirrorWriter, split_by_bundles};
 use mirror_types::{ReleaseId, index_path};

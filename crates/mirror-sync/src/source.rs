@@ -16,8 +16,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use mirror_fetch::Fetcher;
+use mirror_git::IndexSource;
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{Closure, ClosureReport, IndexLimits, IndexSource, Selection};
+use mirror_index::{Closure, ClosureReport, IndexLimits, Selection};
 use mirror_manifest::Catalogue;
 use mirror_store::Store;
 use mirror_types::{CrateName, IndexRecord, ReleaseId, upstream};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mirror_fetch::Proxies;
-use mirror_index::{History, ProxyRule, UpdateEvent, UpdateOptions, UpdateStatus, UpdateWatch, update_index};
+use mirror_git::{History, ProxyRule, UpdateEvent, UpdateOptions, UpdateStatus, UpdateWatch, update_index};
 use mirror_types::upstream;
 use tokio_util::sync::CancellationToken;
 

@@ -6,13 +6,13 @@ use super::workspace::File;
 /// Each row: the end of the path, the flag, and whose it is and why it is named.
 const ALLOWED: &[(&str, &str, &str)] = &[
     (
-        "mirror-index/src/repository.rs",
+        "mirror-git/src/repository.rs",
         "--ref-format",
         "of git clone: the index is to be cloned in another form",
     ),
-    ("mirror-index/src/repository.rs", "--filter", "of git clone: the index is to be cloned whole"),
-    ("mirror-index/src/update/checkout.rs", "--hard", "of git reset: commits are to be given up by hand"),
-    ("mirror-index/src/update/refs.rs", "--move", "of git branch: a branch is to make room"),
+    ("mirror-git/src/repository.rs", "--filter", "of git clone: the index is to be cloned whole"),
+    ("mirror-git/src/update/checkout.rs", "--hard", "of git reset: commits are to be given up by hand"),
+    ("mirror-git/src/update/refs.rs", "--move", "of git branch: a branch is to make room"),
 ];
 
 /// Not libraries: the place of the hints, and what only tests use.

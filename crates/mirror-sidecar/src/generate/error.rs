@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use mirror_index::IndexError;
+use mirror_git::IndexError;
 use mirror_index::sparse::ConfigError;
 use mirror_repo::RepoError;
 use mirror_store::StoreError;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::Facts;
-use mirror_index::{Change, IndexSource};
+use mirror_git::{Change, IndexSource};
 use mirror_store::{Staged, Store};
 use mirror_types::Layout;
 

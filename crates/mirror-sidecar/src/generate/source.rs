@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use mirror_git::IndexSource;
+use mirror_index::Visit;
 use mirror_index::sparse::{self, CacheEntry, CacheState, DlTemplate, RegistryConfig};
-use mirror_index::{IndexSource, Visit};
 use mirror_store::Store;
 use mirror_types::{Address, Layout, upstream};
 

@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use mirror_index::{Closure, ClosureOptions, IndexFile, IndexLimits, IndexSource, LineFault, Selection};
+use mirror_git::IndexSource;
+use mirror_index::{Closure, ClosureOptions, IndexFile, IndexLimits, LineFault, Selection};
 use mirror_types::{CrateName, index_path};
 use tokio_util::sync::CancellationToken;
 

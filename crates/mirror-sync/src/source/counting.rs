@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use mirror_index::{IndexLimits, IndexSource, Selection};
+use mirror_git::IndexSource;
+use mirror_index::{IndexLimits, Selection};
 use tokio_util::sync::CancellationToken;
 
 use super::read_file::totals_of;

@@ -1,4 +1,5 @@
-use mirror_index::{IndexSource, Selection};
+use mirror_git::IndexSource;
+use mirror_index::Selection;
 use mirror_types::{CrateName, ReleaseId};
 use url::Url;
 

@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use mirror_index::{IndexFile, IndexSource};
+use mirror_index::IndexFile;
+use mirror_git::IndexSource;
 
 use super::read_file::ReadFile;
 use crate::cursor::News;

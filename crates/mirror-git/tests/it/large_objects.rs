@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use mirror_index::{
+use mirror_git::{
     History, IndexSource, UpdateEvent, UpdateOptions, UpdateStatus, UpdateWatch, Updated, update_index,
 };
 use mirror_testkit::{GitDaemon, git, git_says};

@@ -1,22 +1,16 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use mirror_types::{CrateName, index_path, upstream};
+use mirror_index::sparse::{CONFIG_MAX_BYTES, ConfigError, DlTemplate, RegistryConfig};
+use mirror_index::{DirIndex, Glance, IndexFile, MAX_FILE_BYTES, Visit, is_index_file};
+use mirror_types::upstream;
 use url::Url;
 
-use crate::dir::DirIndex;
 use crate::error::IndexError;
-use crate::git::GitIndex;
-use crate::glance::Glance;
-use crate::record::IndexFile;
-use crate::sparse::{CONFIG_MAX_BYTES, ConfigError, DlTemplate, RegistryConfig};
+use crate::read::GitIndex;
 
 /// The file of an index that says where its crates are.
 const CONFIG: &str = "config.json";
-
-/// What takes a file of the index: its path and its bytes. In place of a file that is too large comes one line that
-/// [`FileChecker::fits`](crate::FileChecker::fits) refuses, with the reason.
-pub type Visit<'v> = Box<dyn FnMut(&str, &[u8]) -> ControlFlow<()> + 'v>;
 
 /// The bytes of a file that differs, unread.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +38,12 @@ pub enum IndexSource {
 }
 
 impl IndexSource {
-    /// Opens whatever index is at `path`. Files of more than [`MAX_FILE_BYTES`](crate::MAX_FILE_BYTES) are not read.
+    /// Opens whatever index is at `path`. Files of more than [`MAX_FILE_BYTES`] are not read.
     ///
     /// # Errors
     /// When there is none or it cannot be read.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
-        Self::open_with(path, crate::MAX_FILE_BYTES)
+        Self::open_with(path, MAX_FILE_BYTES)
     }
 
     /// Opens whatever index is at `path`. Files of more than `max_file_bytes` are not read.
@@ -87,6 +81,15 @@ impl IndexSource {
             ),
         };
         Err(IndexError::NotAnIndex { path: path.to_owned(), what })
+    }
+
+    /// Looks at the first files until one has a line of an index, or is empty: most of the time that is the first one.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn glance(&self) -> Result<Glance, IndexError> {
+        Glance::of(|visit| self.scan(visit))
     }
 
     /// What it is, for people.
@@ -154,7 +157,7 @@ impl IndexSource {
     pub fn scan(&self, visit: &mut dyn FnMut(IndexFile) -> ControlFlow<()>) -> Result<(), IndexError> {
         match self {
             Self::Git(index) => index.scan(visit),
-            Self::Dir(index) => index.scan(visit),
+            Self::Dir(index) => Ok(index.scan(visit)?),
         }
     }
 
@@ -172,7 +175,7 @@ impl IndexSource {
     ) -> Result<(), IndexError> {
         match self {
             Self::Git(index) => index.scan_unordered(threads, visitor),
-            Self::Dir(index) => index.scan_unordered(threads, visitor),
+            Self::Dir(index) => Ok(index.scan_unordered(threads, visitor)?),
         }
     }
 
@@ -194,7 +197,7 @@ impl IndexSource {
     pub fn blob(&self, blob: &BlobId) -> Result<Vec<u8>, IndexError> {
         match self {
             Self::Git(index) => index.blob(blob),
-            Self::Dir(index) => index.file(&blob.0).map(Option::unwrap_or_default),
+            Self::Dir(index) => Ok(index.file(&blob.0)?.unwrap_or_default()),
         }
     }
 
@@ -224,31 +227,12 @@ fn host_of(origin: &str) -> Option<String> {
     Some(host.rsplit('@').next().unwrap_or(host).to_owned())
 }
 
-/// Tells whether the path of a file is the one of the crate after which it is named; anything else in an index
-/// holds no records.
-pub(crate) fn is_index_file(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    CrateName::new(name).is_ok_and(|name| index_path(&name) == path)
-}
-
-/// Tells whether index files may be in a directory: `1`, `2`, `3`, `3/a`, `ab`, `ab/cd`.
-pub(crate) fn holds_index_files(dir: &str) -> bool {
-    let dir = dir.trim_end_matches('/');
-    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    dir.split('/').all(plain)
-        && match dir.split_once('/') {
-            None => matches!(dir, "1" | "2" | "3") || dir.len() == 2,
-            Some(("3", rest)) => rest.len() == 1,
-            Some((first, rest)) => first.len() == 2 && rest.len() == 2,
-        }
-}
-
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests make indexes to read")]
 mod tests {
     use std::fs;
 
-    use mirror_types::{ReleaseId, Sha256, VersionText};
+    use mirror_types::{CrateName, ReleaseId, Sha256, VersionText};
 
     use super::*;
 
@@ -302,39 +286,6 @@ mod tests {
             ("../index", None),
         ] {
             assert_eq!(host_of(origin).as_deref(), host, "{origin}");
-        }
-    }
-
-    #[test]
-    fn only_files_that_are_named_after_their_crate_count() {
-        for path in ["1/a", "2/ab", "3/a/abc", "se/rd/serde", "a-/_b/a-_b"] {
-            assert!(is_index_file(path), "{path}");
-            let mut dir = path;
-            while let Some((above, _)) = dir.rsplit_once('/') {
-                assert!(holds_index_files(above) && holds_index_files(&format!("{above}/")), "{above}");
-                dir = above;
-            }
-        }
-        for path in [
-            "LICENSE",
-            ".drone.yml",
-            "config.json",
-            ".DS_Store",
-            "se/.DS_Store",
-            "se/rd/serde~",
-            "se/rd/.serde.swp",
-            "se/rd/other",
-            "se/rd/Serde",
-            "serde",
-            "scripts/update.sh",
-            "1/ab",
-            "se/rd/serde/serde",
-            "",
-        ] {
-            assert!(!is_index_file(path), "{path}");
-        }
-        for dir in [".git", ".github", "lost+found", "scripts", "4", "se/rdx", "3/ab", "se/rd/e", "..", ""] {
-            assert!(!holds_index_files(dir), "{dir}");
         }
     }
 }

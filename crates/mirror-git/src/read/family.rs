@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use gix::ObjectId;
 use gix::odb::pack;
 use gix::odb::pack::data::entry::Header;
+use mirror_index::{Visit, oversize};
 
 use super::delta::{self, Applied};
-use super::{GitIndex, tree};
+use super::{GitIndex, of_a_large_base, tree};
 use crate::error::IndexError;
-use crate::oversize;
-use crate::source::Visit;
 
 /// Files of an index, many times as many as there are crates today.
 const MAX_FILES: usize = 8_000_000;
@@ -337,14 +336,14 @@ impl<'a> Reader<'a> {
     fn pass_over(&mut self, node: u32, size_bytes: Option<u64>, visit: &mut Visit<'_>) -> ControlFlow<()> {
         let text = match size_bytes {
             Some(size) => oversize::large(size, self.max_bytes),
-            None => oversize::difference(self.max_bytes),
+            None => of_a_large_base(self.max_bytes),
         };
         self.give(node, &text, visit)?;
         self.pass_over_children(node, visit)
     }
 
     fn pass_over_children(&mut self, node: u32, visit: &mut Visit<'_>) -> ControlFlow<()> {
-        let text = oversize::difference(self.max_bytes);
+        let text = of_a_large_base(self.max_bytes);
         let mut open = vec![self.families.nodes[node as usize].child];
         while let Some(node) = open.pop() {
             if node != NONE {

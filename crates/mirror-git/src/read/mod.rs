@@ -1,6 +1,4 @@
-//! The git index: HEAD's tree through gix, and its blobs in the order that suits the packs.
-//!
-//! Only the modules here and in `update/` know gix.
+//! Reads the git index: HEAD's tree through gix, and its blobs in the order that suits the packs.
 
 pub(crate) mod delta;
 mod family;
@@ -10,13 +8,12 @@ use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use mirror_index::{IndexFile, Visit, oversize};
 use mirror_types::Cause;
 
 use crate::error::IndexError;
-use crate::oversize;
-use crate::record::IndexFile;
 use crate::repository;
-use crate::source::{BlobId, Change, Visit};
+use crate::source::{BlobId, Change};
 
 /// A git repository, bare or checked out. Only the objects of HEAD's tree are read.
 #[derive(Debug)]
@@ -148,7 +145,7 @@ impl GitIndex {
         }
         match self.repo.find_object(id) {
             Ok(object) => Ok(object.detach().data),
-            Err(error) if error.is_resource_exhausted() => Ok(oversize::difference(self.max_bytes)),
+            Err(error) if error.is_resource_exhausted() => Ok(of_a_large_base(self.max_bytes)),
             Err(error) => Err(self.fail("read an object of", error)),
         }
     }
@@ -166,4 +163,13 @@ impl GitIndex {
 fn fail(doing: &'static str, path: &Path) -> impl FnOnce(Box<dyn Error + Send + Sync>) -> IndexError {
     let path = path.to_owned();
     move |error| IndexError::Git { doing, path, source: Cause::new(error) }
+}
+
+/// Returns what stands in for a file that git stores as a difference, where the other file, or what lies between, is
+/// larger than `max_bytes`.
+fn of_a_large_base(max_bytes: usize) -> Vec<u8> {
+    oversize::stand_in(&format!(
+        "the file is stored as a difference to one that is too large, {max_bytes} bytes are allowed; \
+         `git -c core.bigFileThreshold=16m repack -adf` in the index stores it by itself"
+    ))
 }

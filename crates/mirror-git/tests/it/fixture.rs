@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mirror_index::{History, QuietWatch, UpdateError, UpdateOptions, Updated, update_index};
+use mirror_git::{History, QuietWatch, UpdateError, UpdateOptions, Updated, update_index};
 use mirror_testkit::{TestRegistry, git, git_says};
 
 /// An upstream at `{dir}/remote`, served from `{dir}`.
@@ -61,7 +61,7 @@ pub(crate) fn options(url: &str) -> UpdateOptions {
         retries: 0,
         retry_base: Duration::from_millis(5),
         retry_max: Duration::from_millis(20),
-        proxies: mirror_index::ProxyRule::default(),
+        proxies: mirror_git::ProxyRule::default(),
         max_object_bytes: mirror_index::MAX_FILE_BYTES,
         packs_most: 20,
     }

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
 
-use mirror_index::{Change, IndexLimits, IndexSource, MAX_FILE_BYTES, parse_file};
+use mirror_git::{Change, IndexSource};
+use mirror_index::{IndexLimits, MAX_FILE_BYTES, parse_file};
 use mirror_testkit::{git, git_says};
 
 /// Largest file that these tests read.

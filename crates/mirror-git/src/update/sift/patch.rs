@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 
-use crate::git::delta::{self, Command, Damaged};
+use crate::read::delta::{self, Command, Damaged};
 
 /// What a delta copies from.
 pub(super) enum Base {

@@ -5,8 +5,6 @@
 //! are its files moved into the index and the refs set, so that an update that is stopped, killed or
 //! cut off leaves the index as it was. A clone is the same in a directory beside `--index-dir`, which
 //! gets its name last. What a killed run leaves is removed by the next one, under a lock.
-//!
-//! Beside `git/`, the modules below are the ones that know gix.
 
 mod allowance;
 mod checkout;

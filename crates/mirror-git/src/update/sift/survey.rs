@@ -12,7 +12,7 @@ use gix_pack::data::entry::Header;
 
 use super::super::inflate::{Exact, Inflated};
 use super::{Aside, MAX_STORED_BYTES, SiftError, Work};
-use crate::git::delta;
+use crate::read::delta;
 
 const COPY_BYTES: usize = 64 << 10;
 /// Bytes that the two sizes of a delta have at most.

@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
 
-use mirror_index::IndexSource;
+use mirror_git::IndexSource;
 use mirror_testkit::{GitForm, News, Scale, Synthetic, git, git_says};
 
 type Files = BTreeMap<String, Vec<u8>>;

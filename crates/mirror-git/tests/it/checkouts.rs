@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mirror_index::{UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch, update_index};
+use mirror_git::{UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch, update_index};
 use mirror_testkit::{GitDaemon, git, git_says};
 use mirror_types::FaultKind;
 

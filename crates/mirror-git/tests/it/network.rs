@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use mirror_index::{
+use mirror_git::{
     QuietWatch, UpdateError, UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch, update_index,
 };
 use mirror_testkit::{GitDaemon, GitFault, GitHttp};

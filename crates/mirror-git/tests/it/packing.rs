@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use mirror_index::{History, UpdateOptions};
+use mirror_git::{History, UpdateOptions};
 use mirror_testkit::{GitDaemon, git, git_says};
 
 use crate::fixture::{Upstream, assert_at, options, update};

@@ -1,6 +1,6 @@
 //! Repositories that git made, in every shape, and remotes that change their branch.
 
-use mirror_index::{History, UpdateOptions};
+use mirror_git::{History, UpdateOptions};
 use mirror_testkit::{GitDaemon, git, git_says};
 use mirror_types::{Advice, FaultKind, chain};
 

@@ -16,7 +16,7 @@ use super::super::{disk, stored};
 use super::patch::{Base, Patched};
 use super::survey::{Entry, damaged, not_a_file};
 use super::{Aside, SiftError, Work};
-use crate::git::delta::{self, Applied};
+use crate::read::delta::{self, Applied};
 
 const COPY_BYTES: usize = 64 << 10;
 

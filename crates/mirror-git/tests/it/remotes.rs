@@ -1,6 +1,6 @@
 //! Every way to a remote, and what remotes do between two updates.
 
-use mirror_index::{History, UpdateOptions};
+use mirror_git::{History, UpdateOptions};
 use mirror_testkit::{GitDaemon, GitHttp, git, git_says};
 use mirror_types::{FaultKind, chain};
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mirror_index::{UpdateError, UpdateOptions};
+use mirror_git::{UpdateError, UpdateOptions};
 use mirror_testkit::{FloodingGit, GitFlood, git, git_says};
 use mirror_types::{Advice, FaultKind, chain};
 

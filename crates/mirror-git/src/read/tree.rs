@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use gix::ObjectId;
 use gix::objs::TreeRefIter;
 use gix::objs::tree::EntryRef;
+use mirror_index::{holds_index_files, is_index_file};
 
 use super::GitIndex;
 use crate::error::IndexError;
-use crate::source::{holds_index_files, is_index_file};
 
 /// The files and directories of a tree.
 pub(super) fn entries<'a>(

@@ -1,0 +1,18 @@
+//! The git index: its records are read through the objects of a repository, bare or checked out, and it is cloned and
+//! updated. [`IndexSource`] is any local index, one of these or a plain directory of `mirror-index`.
+//!
+//! The one crate that knows gix, whose types stay inside. Blocking code; only [`update_index`] speaks with a network or
+//! writes.
+
+mod error;
+mod read;
+mod repository;
+mod source;
+mod update;
+
+pub use error::IndexError;
+pub use source::{BlobId, Change, IndexSource};
+pub use update::{
+    History, ProxyRule, QuietWatch, UpdateError, UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus,
+    UpdateWatch, Updated, update_index,
+};
