@@ -1,5 +1,5 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mirror_types::{Advice, Cause, FaultKind, MirrorId, StoreId, disk_advice};
 use rusqlite::ErrorCode;
@@ -212,6 +212,13 @@ impl ManifestError {
             | Self::Catalogue { .. }
             | Self::UnknownStore { .. } => None,
         }
+    }
+}
+
+pub(crate) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ManifestError + 'a {
+    move |source| match mirror_fs::not_plain(&source) {
+        Some(_) => ManifestError::Strange { path: path.to_owned() },
+        None => ManifestError::Io { doing, path: path.to_owned(), source },
     }
 }
 

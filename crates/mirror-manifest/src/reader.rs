@@ -6,9 +6,8 @@ use std::path::Path;
 use mirror_types::{Cause, CrateName, VersionText};
 use serde::Deserialize;
 
-use crate::error::ManifestError;
+use crate::error::{ManifestError, at};
 use crate::record::ManifestRecord;
-use crate::writer::at;
 
 /// Bytes of a manifest that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;

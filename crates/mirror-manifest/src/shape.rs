@@ -7,9 +7,8 @@ use std::path::Path;
 use mirror_types::MirrorId;
 use serde::Deserialize;
 
-use crate::error::ManifestError;
+use crate::error::{ManifestError, at};
 use crate::reader::first_line;
-use crate::writer::at;
 
 /// Longest record that is looked at, in bytes; those of this system stay below 8 KiB.
 const MAX_RECORD_BYTES: u64 = 1 << 20;

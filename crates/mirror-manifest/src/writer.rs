@@ -7,7 +7,7 @@ use mirror_fs::{AppendLog, FileError, FileLock, Fs, LocalFs, LockFault, SyncMode
 use mirror_types::{Cause, MirrorId};
 use serde::Serialize;
 
-use crate::error::ManifestError;
+use crate::error::{ManifestError, at};
 use crate::record::ManifestRecord;
 use crate::shape::{ManifestShape, Tail, shape_of, tail};
 
@@ -26,13 +26,6 @@ pub struct OpenReport {
     pub torn_bytes_cut: u64,
     /// Length now, in bytes.
     pub len: u64,
-}
-
-pub(crate) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ManifestError + 'a {
-    move |source| match mirror_fs::not_plain(&source) {
-        Some(_) => ManifestError::Strange { path: path.to_owned() },
-        None => ManifestError::Io { doing, path: path.to_owned(), source },
-    }
 }
 
 fn log_fault(error: FileError) -> ManifestError {

@@ -5,15 +5,38 @@ use std::time::SystemTime;
 use mirror_types::{ReleaseId, Sha256, StoreId, VersionText};
 use rusqlite::{CachedStatement, OptionalExtension as _, Transaction, params};
 
+use super::change::Change;
+use super::columns::number;
+use super::database::Catalogue;
 use super::index_files::KeptLines;
-use super::{Change, FailureRow, HeldRelease, LOST};
+use super::rows::{FailureRow, HeldRelease, LOST};
+use crate::error::ManifestError;
 use crate::record::rfc3339;
 
 /// The kind under which the ledger has what a bundle has lost.
 const DAMAGED: &str = "damaged";
 
+impl Catalogue {
+    /// Applies changes in their order, in one transaction.
+    ///
+    /// # Errors
+    /// When SQLite fails, or a change names a store that the catalogue does not know; then nothing of it is applied.
+    pub fn apply(&mut self, changes: &[Change]) -> Result<(), ManifestError> {
+        if let Some(store) = changes.iter().find_map(Change::unknown_store) {
+            return Err(ManifestError::UnknownStore { path: self.path.clone(), store });
+        }
+        let fail = self.fail("write to");
+        let mut write = || {
+            let transaction = self.db.transaction()?;
+            apply(&transaction, changes)?;
+            transaction.commit()
+        };
+        write().map_err(fail)
+    }
+}
+
 /// Applies changes, in their order.
-pub(super) fn apply(to: &Transaction<'_>, changes: &[Change]) -> rusqlite::Result<()> {
+fn apply(to: &Transaction<'_>, changes: &[Change]) -> rusqlite::Result<()> {
     let mut applier = Applier::new(to);
     changes.iter().try_for_each(|change| applier.apply(change))?;
     applier.finish()
@@ -293,9 +316,4 @@ fn measure_bundles(to: &Transaction<'_>) -> rusqlite::Result<()> {
         [],
     )
     .map(drop)
-}
-
-/// Returns a number as SQLite keeps it.
-pub(super) fn number(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -2,7 +2,7 @@
 
 use mirror_types::{CrateName, Location, ReleaseId, StoreId};
 
-use super::{DirRow, FailureRow, HeldRelease, Withdrawal};
+use super::rows::{DirRow, FailureRow, HeldRelease, Withdrawal};
 use crate::lines::IndexFileRow;
 
 /// A change of the catalogue. Changes are applied in the order in which they are given

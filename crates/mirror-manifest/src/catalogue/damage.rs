@@ -7,9 +7,11 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::schema::FORMAT;
 use super::*;
+use crate::error::ManifestError;
 use crate::lines::{IndexFileRow, TextDigest};
-use mirror_types::{Advice, FaultKind, StoreId};
+use mirror_types::{Advice, FaultKind, Locations, MemberLocation, ReleaseId, Sha256, StoreId};
 
 fn id(n: usize, version: &str) -> ReleaseId {
     let name = format!("crate-{n}").parse().expect("name");

@@ -4,8 +4,7 @@ use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::error::ManifestError;
-use crate::writer::at;
+use crate::error::{ManifestError, at};
 
 /// A database, with what SQLite keeps beside it.
 pub(super) fn remove_all(path: &Path) -> Result<(), ManifestError> {

@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::Catalogue;
+use super::database::Catalogue;
 use crate::error::ManifestError;
 
 /// A gap that a person acknowledged.

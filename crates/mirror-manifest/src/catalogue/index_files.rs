@@ -2,9 +2,9 @@
 
 use rusqlite::{CachedStatement, OptionalExtension as _, Row, Transaction, params};
 
-use super::apply::number;
+use super::columns::{number, size};
+use super::database::Catalogue;
 use super::state::drop_cursor;
-use super::{Catalogue, size};
 use crate::error::ManifestError;
 use crate::lines::{IndexFileRow, TextDigest};
 

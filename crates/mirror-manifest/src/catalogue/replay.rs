@@ -4,7 +4,9 @@ use std::path::Path;
 
 use mirror_types::{CrateName, Layout, ReleaseId, Sha256, VersionText};
 
-use super::{Catalogue, Change, FailureRow, HeldRelease, Withdrawal};
+use super::change::Change;
+use super::database::Catalogue;
+use super::rows::{FailureRow, HeldRelease, Withdrawal};
 use crate::error::ManifestError;
 use crate::reader::{first_line, read_from};
 use crate::record::{EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM};

@@ -3,7 +3,9 @@
 use mirror_types::{CrateName, ReleaseId};
 use rusqlite::OptionalExtension as _;
 
-use super::{Catalogue, Held, locations, sha, size};
+use super::columns::{locations, sha, size};
+use super::database::Catalogue;
+use super::rows::Held;
 use crate::error::ManifestError;
 
 /// What a mirror holds, in figures.

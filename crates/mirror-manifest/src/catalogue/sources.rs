@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use super::apply::number;
-use super::{Catalogue, size};
+use super::columns::{number, size};
+use super::database::Catalogue;
 use crate::error::ManifestError;
 
 /// Sources that are told apart; SQLite's numbers have 63 bits.

@@ -9,7 +9,7 @@ use mirror_types::Sha256;
 use rusqlite::{OptionalExtension as _, Transaction};
 use serde::{Deserialize, Serialize};
 
-use super::Catalogue;
+use super::database::Catalogue;
 use crate::error::ManifestError;
 use crate::record::rfc3339;
 

@@ -2,7 +2,7 @@ use std::io;
 
 use zstd::bulk::Compressor;
 
-use super::TextDigest;
+use super::row::TextDigest;
 
 const LEVEL: i32 = 3;
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use mirror_fs::{FileError, read_exact_at};
 use mirror_types::index_path;
 
-use super::{HEAD, IndexFileRow, TextDigest, file_of};
+use super::format::{HEAD, file_of};
+use super::row::{IndexFileRow, TextDigest};
 use crate::catalogue::Catalogue;
 use crate::error::ManifestError;
 

@@ -7,9 +7,10 @@ use std::thread;
 use mirror_fs::{AppendLog, Fs, LocalFs, SyncMode};
 use mirror_types::FaultKind;
 
+use super::format::{HEAD, file_of, generation_of};
 use super::packer::PackedLines;
 use super::reader::{LinesReader, at, log_fault};
-use super::{HEAD, IndexFileRow, file_of, generation_of};
+use super::row::IndexFileRow;
 use crate::catalogue::{Catalogue, LinesState};
 use crate::error::ManifestError;
 

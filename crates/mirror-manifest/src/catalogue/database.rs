@@ -1,0 +1,24 @@
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+
+use crate::error::ManifestError;
+
+/// What a mirror holds, what failed, and how far the manifest was taken in: a SQLite database.
+/// An index over the manifest, never the only copy.
+#[derive(Debug)]
+pub struct Catalogue {
+    pub(super) db: Connection,
+    pub(super) path: PathBuf,
+    /// Whether the releases say in which sources they were seen: catalogues of before do not.
+    pub(super) has_seen: bool,
+    /// Whether it is read as if nobody could change it.
+    pub(super) frozen: bool,
+}
+
+impl Catalogue {
+    pub(super) fn fail(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> ManifestError + use<> {
+        let path = self.path.clone();
+        move |source| ManifestError::Catalogue { doing, path: path.clone(), source }
+    }
+}

@@ -1,0 +1,184 @@
+//! What a catalogue says of the releases, directories and bundles of its mirror.
+
+use std::ops::Range;
+
+use mirror_types::{CrateName, MemberLocation, ReleaseId, Sha256};
+use rusqlite::Connection;
+
+use super::columns::{locations, member, sha, size};
+use super::database::Catalogue;
+use super::rows::{DirRow, Held, Withdrawal};
+use crate::error::ManifestError;
+
+impl Catalogue {
+    /// The held versions of a crate.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn held_of(&self, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
+        let query = || {
+            let seen = if self.has_seen { "seen" } else { "0" };
+            let mut statement = self.db.prepare_cached(&format!(
+                "SELECT version, sha256, size, loose, bundle, frame_offset, frame_len, {seen} FROM releases
+                 WHERE crate_id = (SELECT id FROM crates WHERE name = ?1)"
+            ))?;
+            let rows = statement.query_map([name.as_str()], |row| {
+                Ok(Held {
+                    version: row.get(0)?,
+                    sha256: sha(row.get_ref(1)?.as_blob()?)?,
+                    size: size(row.get(2)?),
+                    locations: locations(row, 3)?,
+                    seen: size(row.get(7)?),
+                })
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read what is held from"))
+    }
+
+    /// Whether nothing is held.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn is_empty(&self) -> Result<bool, ManifestError> {
+        self.db
+            .query_row("SELECT NOT EXISTS (SELECT 1 FROM releases)", [], |row| row.get(0))
+            .map_err(self.fail("look into"))
+    }
+
+    /// Number of held releases; takes time by their number.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn count(&self) -> Result<u64, ManifestError> {
+        self.db
+            .query_row("SELECT count(*) FROM releases", [], |row| row.get(0))
+            .map(size)
+            .map_err(self.fail("count what is held in"))
+    }
+
+    /// Gives the directories whose listing agreed to `visit`.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn dirs(&self, visit: &mut dyn FnMut(DirRow)) -> Result<(), ManifestError> {
+        let mut query = || {
+            let mut statement = self.db.prepare("SELECT path, mtime_ns, ctime_ns, listed_ns FROM dirs")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                visit(DirRow {
+                    path: row.get(0)?,
+                    mtime_ns: row.get(1)?,
+                    ctime_ns: row.get(2)?,
+                    listed_ns: row.get(3)?,
+                });
+            }
+            Ok(())
+        };
+        query().map_err(self.fail("read the directories of"))
+    }
+
+    /// Gives the releases that are held as loose files, of the crates from one name up to, not
+    /// including, another.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn loose_between(
+        &self,
+        names: &Range<String>,
+        visit: &mut dyn FnMut(&str, &str, u64),
+    ) -> Result<(), ManifestError> {
+        let mut query = || {
+            let mut statement = self.db.prepare_cached(
+                "SELECT name, version, size FROM crates JOIN releases ON crate_id = crates.id
+                 WHERE name >= ?1 AND name < ?2 AND loose",
+            )?;
+            let mut rows = statement.query([&names.start, &names.end])?;
+            while let Some(row) = rows.next()? {
+                visit(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, size(row.get(2)?));
+            }
+            Ok(())
+        };
+        query().map_err(self.fail("read what is held from"))
+    }
+
+    /// The bundles in which something is held: their numbers, and where the last frame ends.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn bundles(&self) -> Result<Vec<(u32, u64)>, ManifestError> {
+        let query = || {
+            let mut statement = self.db.prepare("SELECT number, end FROM bundles ORDER BY number")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, size(row.get(1)?))))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read the bundles of"))
+    }
+
+    /// Gives what is held in a bundle to `visit`. Reads all rows.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn members_of(
+        &self,
+        bundle: u32,
+        visit: &mut dyn FnMut(ReleaseId, Sha256, MemberLocation),
+    ) -> Result<(), ManifestError> {
+        let mut query = || {
+            let mut statement = self.db.prepare(
+                "SELECT name, version, sha256, bundle, frame_offset, frame_len
+                 FROM releases JOIN crates ON crate_id = crates.id WHERE bundle = ?1",
+            )?;
+            let mut rows = statement.query([bundle])?;
+            while let Some(row) = rows.next()? {
+                let (name, version) = (row.get_ref(0)?.as_str()?.parse(), row.get_ref(1)?.as_str()?.parse());
+                if let (Ok(name), Ok(version), Some(member)) = (name, version, member(row, 3)?) {
+                    visit(ReleaseId { name, version }, sha(row.get_ref(2)?.as_blob()?)?, member);
+                }
+            }
+            Ok(())
+        };
+        query().map_err(self.fail("read what is held from"))
+    }
+
+    /// Gives the names of all crates of which something is or was held.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn crates(&self, visit: &mut dyn FnMut(&str)) -> Result<(), ManifestError> {
+        let mut query = || {
+            let mut statement = self.db.prepare("SELECT name FROM crates")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                visit(row.get_ref(0)?.as_str()?);
+            }
+            Ok(())
+        };
+        query().map_err(self.fail("read what is held from"))
+    }
+
+    /// Held releases that upstream withdrew, with the time when that was first seen.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn withdrawn(&self) -> Result<Vec<(ReleaseId, Withdrawal, String)>, ManifestError> {
+        withdrawn(&self.db).map_err(self.fail("read what upstream withdrew from"))
+    }
+}
+
+pub(super) fn withdrawn(db: &Connection) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, String)>> {
+    let mut statement = db.prepare(
+        "SELECT crate, withdrawn.version, kind, first_seen FROM withdrawn
+         JOIN crates ON name = crate JOIN releases ON crate_id = crates.id AND releases.version = withdrawn.version
+         ORDER BY 1, 2",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (name, version) = (row.get_ref(0)?.as_str()?.parse(), row.get_ref(1)?.as_str()?.parse());
+        let (Ok(name), Ok(version)) = (name, version) else { continue };
+        let kind = Withdrawal::read(row.get_ref(2)?.as_str()?);
+        found.push((ReleaseId { name, version }, kind, row.get(3)?));
+    }
+    Ok(found)
+}

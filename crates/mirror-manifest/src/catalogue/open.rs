@@ -1,0 +1,189 @@
+//! Opening a catalogue, checking it, and putting one in place of another.
+
+use std::path::Path;
+
+use mirror_types::ReleaseId;
+use rusqlite::{Connection, OpenFlags};
+
+use super::change::Change;
+use super::database::Catalogue;
+use super::files::{check_head, check_plain, remove_all};
+use super::held::withdrawn;
+use super::rows::Withdrawal;
+use super::schema::{FORMAT, SCHEMA};
+use super::{index_files, sources};
+use crate::error::{ManifestError, at};
+
+impl Catalogue {
+    /// Opens or makes the catalogue.
+    ///
+    /// # Errors
+    /// When SQLite fails or the format is newer.
+    pub fn open(path: &Path) -> Result<Self, ManifestError> {
+        let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
+        check_plain(path)?;
+        check_head(path)?;
+        let mut kept = Vec::new();
+        // Who is killed while it is made leaves something to be taken back, which takes writing.
+        if format_of(path, open_to_write).map_err(fail)?.is_some_and(|found| 0 < found && found < FORMAT) {
+            // An index over the manifest, which makes it again; but for what upstream withdrew.
+            kept = withdrawn_of(path).unwrap_or_default();
+            remove_all(path)?;
+        }
+        let db = Connection::open(path).map_err(fail)?;
+        db.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+        // What a power cut takes from the catalogue is taken in again from the manifest.
+        db.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
+        let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
+        if found <= 0 {
+            check_unmade(&db, path)?;
+        }
+        match found {
+            0 => db.execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;")).map_err(fail)?,
+            FORMAT => {}
+            found => {
+                return Err(ManifestError::NewerCatalogue { path: path.to_owned(), found, known: FORMAT });
+            }
+        }
+        db.execute_batch(index_files::SCHEMA).map_err(fail)?;
+        sources::upgrade(&db).map_err(fail)?;
+        let mut catalogue = Self { db, path: path.to_owned(), has_seen: true, frozen: false };
+        if !kept.is_empty() {
+            let withdrawn = |(id, kind, seen): (ReleaseId, _, _)| Change::Withdrawn { id, kind, seen };
+            catalogue.apply(&kept.into_iter().map(withdrawn).collect::<Vec<_>>())?;
+        }
+        Ok(catalogue)
+    }
+
+    /// Opens the catalogue for reading; `None` when there is none.
+    ///
+    /// # Errors
+    /// When SQLite fails or the format is newer.
+    pub fn open_read_only(path: &Path) -> Result<Option<Self>, ManifestError> {
+        let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
+        check_plain(path)?;
+        check_head(path)?;
+        let Some(found) = format_of(path, open_to_read).map_err(fail)? else { return Ok(None) };
+        let (db, frozen) = open_or_freeze(path).map_err(fail)?;
+        if found <= 0 {
+            check_unmade(&db, path)?;
+        }
+        if found < FORMAT {
+            // The next run that may write makes it again.
+            return Ok(None);
+        }
+        if found > FORMAT {
+            return Err(ManifestError::NewerCatalogue { path: path.to_owned(), found, known: FORMAT });
+        }
+        let has_seen = sources::has_seen(&db).map_err(fail)?;
+        Ok(Some(Self { db, path: path.to_owned(), has_seen, frozen }))
+    }
+
+    /// The same catalogue, opened again for reading on another thread: it shows what is committed.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn another(&self) -> Result<Self, ManifestError> {
+        let (db, frozen) = open_or_freeze(&self.path).map_err(self.fail("open"))?;
+        Ok(Self { db, path: self.path.clone(), has_seen: self.has_seen, frozen })
+    }
+
+    /// Returns whether this reads the file as it was when it was opened, without the marks by which readers and writers
+    /// go together, because those cannot be written here. Whoever reads on when the file has changed reads nonsense.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    /// Checks the structure of the whole database; reads all of it.
+    ///
+    /// # Errors
+    /// [`ManifestError::DamagedCatalogue`] with the first fault; when SQLite fails.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        let fault: String =
+            self.db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(self.fail("check"))?;
+        if fault == "ok" {
+            return Ok(());
+        }
+        Err(ManifestError::DamagedCatalogue { path: self.path.clone(), reason: fault.replace('\n', " ") })
+    }
+
+    /// Puts a catalogue that was made beside it into the place of another one. Both must be closed.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn put_in_place(made: &Path, path: &Path) -> Result<(), ManifestError> {
+        check_plain(path)?;
+        // What SQLite left beside the old one must not be taken for the new one's.
+        remove_all(path)?;
+        mirror_fs::rename(made, path).map_err(at("publish", path))
+    }
+
+    /// Removes a catalogue, with what SQLite keeps beside it. It must be closed.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn remove(path: &Path) -> Result<(), ManifestError> {
+        check_plain(path)?;
+        remove_all(path)
+    }
+}
+
+const READ_ONLY: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+fn open_to_write(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+}
+
+/// The format of the catalogue at `path`; `None` when there is none.
+fn format_of(
+    path: &Path,
+    open: impl FnOnce(&Path) -> rusqlite::Result<Connection>,
+) -> rusqlite::Result<Option<i64>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let db = open(path)?;
+    db.pragma_query_value(None, "user_version", |row| row.get(0)).map(Some)
+}
+
+/// Where nothing can be written, SQLite cannot keep the marks by which readers and writers go together;
+/// then the file is read as it is, and the second value is true.
+fn open_or_freeze(path: &Path) -> rusqlite::Result<(Connection, bool)> {
+    use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
+    let db = Connection::open_with_flags(path, READ_ONLY)?;
+    let looked = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    match looked.map_err(|error| (error.sqlite_error_code(), error)) {
+        Ok(_) => Ok((db, false)),
+        Err((Some(CannotOpen | ReadOnly), error)) => {
+            let Some(path) = path.to_str() else { return Err(error) };
+            let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            let flags = READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            Ok((Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)?, true))
+        }
+        Err((_, error)) => Err(error),
+    }
+}
+
+fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    open_or_freeze(path).map(|(db, _)| db)
+}
+
+/// Refuses a database without a format that has tables nevertheless: both are written at once.
+fn check_unmade(db: &Connection, path: &Path) -> Result<(), ManifestError> {
+    let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
+    let tables: i64 =
+        db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
+    if tables == 0 {
+        return Ok(());
+    }
+    Err(ManifestError::DamagedCatalogue {
+        path: path.to_owned(),
+        reason: "it has tables, and does not say of which format".to_owned(),
+    })
+}
+
+/// What an older catalogue says that no manifest does.
+fn withdrawn_of(path: &Path) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, String)>> {
+    withdrawn(&Connection::open_with_flags(path, READ_ONLY)?)
+}
