@@ -1,0 +1,133 @@
+//! How a run that changes a mirror begins, and how it ends.
+
+use std::thread;
+use std::time::SystemTime;
+
+use mirror_manifest::{Catalogue, LinesReport, LinesWriter};
+use mirror_store::Store;
+use mirror_types::{ReleaseId, StoreId};
+
+use super::MirrorWriter;
+use crate::bundle_lines;
+use crate::bundles::check_bundles;
+use crate::error::RepoError;
+use crate::open::{LockedMirror, OpenOptions, OpenReport};
+use crate::scan::{Scan, scan};
+
+impl MirrorWriter {
+    /// Opens the mirror, making it when it is not there: takes the lock, finds its manifest and its bundles, takes in
+    /// what the manifest says and the catalogue does not know, holds the catalogue against bundles and files, and
+    /// writes down what is gone. Blocks; the first time it reads a manifest of an earlier version whole.
+    ///
+    /// # Errors
+    /// When another run holds the mirror or its manifest, manifest or bundles are another mirror's, bundles are
+    /// missing, something is damaged, or the disk refuses.
+    pub fn open(options: &OpenOptions) -> Result<(Self, OpenReport), RepoError> {
+        let store = LockedMirror::lock(options)?;
+        let mut report = OpenReport::default();
+        let writer = Self::open_in(store, options, &|| false, &mut report)?;
+        Ok((writer, report))
+    }
+
+    /// Opens the mirror whose lock is held already. `report` says what was found and done, also when this fails. The
+    /// scan of the tree ends early when `is_stopped` says so: the next one goes on.
+    ///
+    /// # Errors
+    /// As [`MirrorWriter::open`].
+    pub fn open_in(
+        store: Store,
+        options: &OpenOptions,
+        is_stopped: &(dyn Fn() -> bool + Sync),
+        report: &mut OpenReport,
+    ) -> Result<Self, RepoError> {
+        let (locked, found) = LockedMirror::open_in(store, options)?;
+        *report = found;
+        let mut catalogue = Catalogue::open(&locked.catalogue_path())?;
+        if options.verify {
+            catalogue.check()?;
+        }
+        if !catalogue.follows(locked.manifest.path())? {
+            // Another manifest may speak of other bundles.
+            catalogue.set_bundles_identity(None)?;
+        }
+        report.catalogue_remade = catalogue.replay(locked.manifest.path(), locked.store.layout())?.anew;
+        let mut writer = Self::over(locked, catalogue, options);
+        report.misplaced_members = writer.check_members(true)?;
+        check_bundles(&writer.catalogue, writer.bundles_dir())?;
+        LockedMirror::remember_bundles(&writer.store, writer.bundles_dir())?;
+        if options.writes_bundles {
+            writer.open_bundles(options, report)?;
+        }
+        let (scanned, cache) = writer.look_around(options.verify, is_stopped)?;
+        report.index_cache = cache;
+        writer.record_scan(&scanned)?;
+        report.lost = scanned.lost;
+        Ok(writer)
+    }
+
+    /// Scans the tree, and opens the index cache meanwhile.
+    fn look_around(
+        &mut self,
+        verify: bool,
+        is_stopped: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(Scan, LinesReport), RepoError> {
+        let (store, catalogue) = (&self.store, &mut self.catalogue);
+        let reader = catalogue.another()?;
+        let (scanned, opened) = thread::scope(|scope| {
+            let scanning = scope.spawn(move || scan(store, &reader, is_stopped));
+            let opened = LinesWriter::open(&store.state_dir(), catalogue, verify);
+            let panicked = |_| RepoError::Internal("a thread panicked".to_owned());
+            Ok::<_, RepoError>((scanning.join().map_err(panicked)??, opened?))
+        })?;
+        let (cache, report) = opened;
+        self.index_cache = Some(cache);
+        Ok((scanned, report))
+    }
+
+    /// Ends writing into the bundles; the open one is sealed when `seal` says so. Returns the name of the bundle that
+    /// stays open.
+    ///
+    /// # Errors
+    /// When the disk or SQLite fails.
+    pub fn finish_bundles(&mut self, seal: bool) -> Result<Option<String>, RepoError> {
+        let Some(mut bundles) = self.bundles.take() else { return Ok(None) };
+        if seal {
+            bundles.seal()?;
+        }
+        // Before anybody else may write there.
+        self.remember_bundles()?;
+        let open = self.open_bundle_name();
+        drop(bundles);
+        open
+    }
+
+    /// Ends a run, whose bundles are ended. `changed` are releases that upstream deleted or offers again: the index
+    /// lines beside their bundles are written anew. `whole`: the run came to its end.
+    ///
+    /// # Errors
+    /// When the disk or SQLite fails.
+    pub fn finish(&mut self, changed: &[ReleaseId], whole: bool) -> Result<(), RepoError> {
+        self.catalogue.know(self.manifest.path())?;
+        if whole {
+            // For whoever serves the mirror: how fresh it is.
+            self.catalogue.set_last_run(SystemTime::now())?;
+        }
+        if let Some(cache) = self.index_cache.take() {
+            cache.finish(&mut self.catalogue)?;
+        }
+        if self.recorder.target == StoreId::BUNDLES {
+            bundle_lines::write(&self.catalogue, &self.store.state_dir(), self.bundles_dir(), changed)?;
+        }
+        self.record_dir_times()
+    }
+
+    /// Scans the tree again, so that the next run need not list what this one wrote. Returns what is gone.
+    ///
+    /// # Errors
+    /// When the disk or SQLite fails.
+    pub fn rescan(&mut self, is_stopped: &(dyn Fn() -> bool + Sync)) -> Result<Vec<ReleaseId>, RepoError> {
+        let scanned = scan(&self.store, &self.catalogue, is_stopped)?;
+        self.record_scan(&scanned)?;
+        Ok(scanned.lost)
+    }
+}
