@@ -2,42 +2,32 @@
 
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 use mirror_manifest::Held;
-use mirror_repo::{Located, Mirror, MirrorState, OpenBundles};
-use mirror_types::{Printable, ReleaseId, Sha256};
-use tokio::sync::Semaphore;
+use mirror_repo::{Located, MirrorState};
+use mirror_types::{Printable, ReleaseId};
 
+use crate::app::{App, Asker, Prepared, blocking};
 use crate::body::ServeBody;
-use crate::cache::Cache;
 use crate::conditions::{Entity, GZIP_SUFFIX, Part, part, takes_gzip};
-use crate::error::ServeError;
-use crate::files::Files;
-use crate::metrics::{Counters, Kind};
-use crate::options::ServeOptions;
+use crate::error::{Chain, ServeError};
+use crate::metrics::Kind;
 use crate::page::{self, Totals};
 use crate::proper::improper;
 use crate::reply::{
-    Answer, Chain, as_api_error, bad_host, clip, config, entity_answer, gzip, json, set, text, typed,
+    Answer, as_api_error, bad_host, clip, config, entity_answer, gzip, json, set, text, typed,
 };
 use crate::route::Route;
 use crate::search::{Query, search};
-use crate::seats::Seat;
 use crate::source::Source;
 
 /// A date has whole seconds: what was changed just now has none.
 const SETTLED: Duration = Duration::from_secs(2);
-/// Searches at a time: each looks at every name.
-const SEARCHES: usize = 2;
-/// Bytes of unpacked members of bundles that are kept for the next pieces of them.
-const CHUNK_CACHE_BYTES: usize = 32 << 20;
-/// Members of bundles that are unpacked as their clients take them, at a time. Each has a window in memory.
-const OPEN_MEMBERS: usize = 16;
 /// A text up to this has no part in its connection's share.
 const SHORT_BYTES: usize = 1 << 10;
 /// How often held releases are counted, at most.
@@ -45,68 +35,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(60);
 /// Until a release is looked for again that is being replaced.
 const ONCE_MORE: Duration = Duration::from_millis(250);
 
-/// An index file, prepared.
-struct Prepared {
-    generation: u64,
-    tag: String,
-    since: SystemTime,
-    plain: Bytes,
-    gzip: Option<Bytes>,
-}
-
-/// What all connections share.
-pub(crate) struct App {
-    pub(crate) mirror: Arc<Mirror>,
-    pub(crate) counters: Counters,
-    /// Places for releases that stay open between two pieces.
-    pub(crate) kept: Arc<Semaphore>,
-    /// Places for releases that are opened and read by other threads.
-    pub(crate) opening: Arc<Semaphore>,
-    /// Parts of members of bundles, unpacked; by the hash of the release and their number.
-    pub(crate) chunks: Cache<(Sha256, u64), Bytes>,
-    /// Places for unpacking them.
-    pub(crate) unpacking: Semaphore,
-    /// Places for members that stay open between two pieces.
-    pub(crate) open_members: Arc<Semaphore>,
-    public_url: Option<String>,
-    prepared: Cache<String, Prepared>,
-    held: Cache<ReleaseId, (u64, Held)>,
-    totals: Mutex<Option<(u64, Instant, Arc<Totals>)>>,
-    counting: Semaphore,
-    searches: Semaphore,
-    /// Places for preparing index files: as many as there are processors. More threads would not be faster, and
-    /// each would have memory that it does not give back.
-    preparing: Semaphore,
-}
-
-/// Who asks.
-pub(crate) struct Asker {
-    pub(crate) tls: bool,
-    pub(crate) seat: Arc<Seat>,
-}
-
 impl App {
-    pub(crate) fn new(mirror: Mirror, options: &ServeOptions, files: Files) -> Self {
-        let cache = options.limits.cache_bytes;
-        let processors = std::thread::available_parallelism().map_or(2, usize::from);
-        Self {
-            mirror: Arc::new(mirror),
-            counters: Counters::default(),
-            kept: Arc::new(Semaphore::new(files.kept)),
-            opening: Arc::new(Semaphore::new(files.opening)),
-            chunks: Cache::new(CHUNK_CACHE_BYTES),
-            unpacking: Semaphore::new(OpenBundles::LARGE_AT_ONCE),
-            open_members: Arc::new(Semaphore::new(OPEN_MEMBERS)),
-            public_url: options.public_url.clone(),
-            prepared: Cache::new(cache / 8 * 7),
-            held: Cache::new(cache / 8),
-            totals: Mutex::default(),
-            counting: Semaphore::new(1),
-            searches: Semaphore::new(SEARCHES),
-            preparing: Semaphore::new(processors),
-        }
-    }
-
     /// Answers; whatever goes wrong has an answer too.
     pub(crate) async fn answer(self: &Arc<Self>, head: &Parts, asker: &Asker) -> Answer {
         let work = asker.seat.work();
@@ -405,11 +334,4 @@ impl App {
         (!host.is_empty() && host.len() <= 255 && host.bytes().all(plain))
             .then(|| format!("{scheme}://{host}"))
     }
-}
-
-/// Runs blocking code where it holds up nobody.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ServeError> + Send + 'static,
-) -> Result<T, ServeError> {
-    tokio::task::spawn_blocking(work).await.map_err(ServeError::unexpected("end the work on a request"))?
 }

@@ -2,59 +2,20 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
-use http::StatusCode;
-use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
-use crate::answer::{App, Asker};
-use crate::options::ServeLimits;
-use crate::reply::{Answer, text};
-use crate::seats::Seat;
+use crate::client::Client;
 use crate::watch::{Spoken, Stream};
 use crate::{http1, http2};
 
 /// Why a connection ended.
 type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// Who is at the other end of a connection.
-pub(crate) struct Client {
-    app: Arc<App>,
-    asker: Asker,
-    pub(crate) limits: ServeLimits,
-    pub(crate) stop: CancellationToken,
-    /// Whether a request has come.
-    has_asked: AtomicBool,
-}
-
 impl Client {
-    pub(crate) fn new(
-        app: Arc<App>,
-        seat: Arc<Seat>,
-        tls: bool,
-        limits: ServeLimits,
-        stop: CancellationToken,
-    ) -> Arc<Self> {
-        Arc::new(Self { app, asker: Asker { tls, seat }, limits, stop, has_asked: AtomicBool::new(false) })
-    }
-
-    pub(crate) fn seat(&self) -> &Arc<Seat> {
-        &self.asker.seat
-    }
-
-    /// Answers a request, in time.
-    pub(crate) async fn answer(&self, head: &Parts) -> Answer {
-        self.has_asked.store(true, Relaxed);
-        let answer = tokio::time::timeout(self.limits.request_time, self.app.answer(head, &self.asker));
-        answer
-            .await
-            .unwrap_or_else(|_| text(StatusCode::SERVICE_UNAVAILABLE, "the mirror did not answer in time\n"))
-    }
-
     /// Serves a connection until it ends, or for as long as it is borne: until it has moved nothing for too long, has
     /// not asked in time, or makes room for another one.
     pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, tls: Option<TlsAcceptor>) -> Ended {

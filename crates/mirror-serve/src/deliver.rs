@@ -10,7 +10,7 @@ use mirror_store::StoreError;
 use mirror_store::bundle::OpenMember;
 use mirror_types::{ReleaseId, Sha256};
 
-use crate::answer::{App, blocking};
+use crate::app::{App, blocking};
 use crate::error::ServeError;
 use crate::source::{Found, PIECE_BYTES, Unpacking, bytes_of};
 

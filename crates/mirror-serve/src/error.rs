@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use mirror_manifest::ManifestError;
 use mirror_repo::RepoError;
 use mirror_store::StoreError;
-use mirror_types::{Advice, Cause, FaultKind};
+use mirror_types::{Advice, Cause, FaultKind, Printable};
 
 /// Why a mirror cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -128,5 +128,20 @@ impl ServeError {
             | Self::Internal(_)
             | Self::Unexpected { .. } => None,
         }
+    }
+}
+
+/// An error with all of its reasons.
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", Printable(self.0.to_string()))?;
+        let mut error = self.0;
+        while let Some(source) = error.source() {
+            write!(f, ": {}", Printable(source.to_string()))?;
+            error = source;
+        }
+        Ok(())
     }
 }

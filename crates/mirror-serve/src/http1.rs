@@ -10,7 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::connection::Client;
+use crate::client::Client;
 
 /// Answers until the client has enough.
 pub(crate) async fn serve(

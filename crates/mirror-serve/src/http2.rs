@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::ServeBody;
-use crate::connection::Client;
+use crate::client::Client;
 use crate::seats::LITTLE_BYTES;
 
 /// What a stream that takes nothing for so long has in memory is given back.

@@ -8,8 +8,10 @@
 //! [`Mirror`] has the look-ups (blocking code), [`Server`] answers requests with them.
 
 mod answer;
+mod app;
 mod body;
 mod cache;
+mod client;
 mod conditions;
 mod connection;
 mod deliver;

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use mirror_types::Printable;
 
 use crate::body::ServeBody;
 use crate::conditions::{Entity, Part};
@@ -124,21 +123,6 @@ pub(crate) fn clip(text: &str) -> &str {
         end -= 1;
     }
     &text[..end]
-}
-
-/// An error with all of its reasons.
-pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", Printable(self.0.to_string()))?;
-        let mut error = self.0;
-        while let Some(source) = error.source() {
-            write!(f, ": {}", Printable(source.to_string()))?;
-            error = source;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::App;
-use crate::connection::Client;
+use crate::app::App;
+use crate::client::Client;
 use mirror_repo::Mirror;
 
 use crate::error::ServeError;

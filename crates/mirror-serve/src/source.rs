@@ -12,8 +12,8 @@ use mirror_store::bundle::OpenMember;
 use mirror_types::{ReleaseId, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::answer::App;
-use crate::reply::Chain;
+use crate::app::App;
+use crate::error::Chain;
 use crate::seats::Seat;
 
 /// Bytes that are read at once.
