@@ -10,12 +10,12 @@ use mirror_git::{Change, IndexSource};
 use mirror_store::{Staged, Store};
 use mirror_types::Layout;
 
-use super::Work;
 use super::error::GenerateError;
 use super::options::SidecarOutcome;
 use super::render::{Good, Tally, Teller, Urls, each};
 use super::source::Feed;
 use super::state::State;
+use super::work::Work;
 
 /// Files that are published at once.
 const BATCH: usize = 4_096;

@@ -16,11 +16,11 @@ use mirror_store::{OutputFile, Store};
 use mirror_telemetry::Activity;
 use mirror_types::{CrateName, Layout};
 
-use super::Work;
 use super::error::GenerateError;
 use super::options::SidecarOutcome;
 use super::render::{Good, Tally, Teller, Urls, each};
 use super::source::Feed;
+use super::work::Work;
 
 /// Bytes that are collected before they are written, in order.
 const PIECE: usize = 1 << 20;

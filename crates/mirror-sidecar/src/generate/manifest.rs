@@ -8,9 +8,8 @@ use std::path::Path;
 use mirror_manifest::{HoldingRecord, ManifestReader, PRUNED};
 use mirror_types::{CrateName, KEPT_FAILURES, Layout, Printable};
 
-use super::Stopped;
 use super::error::GenerateError;
-use super::options::ManifestRead;
+use super::options::{ManifestRead, Stopped};
 
 /// Where releases are held, by the latest record of each that tells of bytes. A record of a failure
 /// says nothing of what was there before; one of pruning takes it away.

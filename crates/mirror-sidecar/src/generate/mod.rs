@@ -8,23 +8,22 @@ mod options;
 mod render;
 mod source;
 mod state;
+mod work;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use mirror_index::IndexLimits;
 use mirror_telemetry::{Phase, RunStats};
-use mirror_types::{KEPT_FAILURES, Layout};
+use mirror_types::Layout;
 
 pub use error::GenerateError;
-pub use options::{ManifestRead, SidecarMode, SidecarOptions, SidecarOutcome, SidecarSource};
+pub use options::{ManifestRead, SidecarMode, SidecarOptions, SidecarOutcome, SidecarSource, Stopped};
 
 use manifest::Enrichment;
-use render::{Rules, Tally};
-
-/// Whether the caller wants no more.
-pub type Stopped<'a> = dyn Fn() -> bool + Sync + 'a;
+use render::Rules;
+use work::Work;
 
 /// Writes the sidecars that `options` ask for. Streams; memory grows with the number of crates, and by
 /// some 25 bytes for each release (40 more with a manifest). Stops cleanly soon after `is_stopped` says so. Blocks.
@@ -85,58 +84,4 @@ fn remembered(named: &Path, mode: &SidecarMode) -> Result<PathBuf, GenerateError
         return Ok(places.manifest);
     }
     Ok(named.to_owned())
-}
-
-/// What all threads of a run share.
-struct Work<'a> {
-    options: &'a SidecarOptions,
-    stats: &'a Arc<RunStats>,
-    is_stopped: &'a Stopped<'a>,
-    rules: Rules,
-    tally: Mutex<Tally>,
-    /// The first error of any thread.
-    failed: Mutex<Option<GenerateError>>,
-}
-
-impl Work<'_> {
-    /// As many as there is something for them to do on.
-    fn threads(&self) -> usize {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        cores.min(self.options.concurrency).max(1)
-    }
-
-    fn fail(&self, error: GenerateError) {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-    }
-
-    fn has_failed(&self) -> bool {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
-    /// Takes in what a thread counted.
-    fn add(&self, tally: Tally) {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
-    }
-
-    /// What was counted, or the first error.
-    fn end(&self) -> Result<SidecarOutcome, GenerateError> {
-        if let Some(error) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(error);
-        }
-        let tally = std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut faults = tally.faults;
-        faults.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
-        Ok(SidecarOutcome {
-            selected: tally.selected,
-            written: tally.written,
-            existing: tally.existing,
-            refreshed: tally.refreshed,
-            yanked_refreshed: tally.yanked_refreshed,
-            yanked_skipped: tally.yanked_skipped,
-            bytes: tally.bytes,
-            bad_lines: tally.bad_lines,
-            first_bad_lines: faults.iter().take(KEPT_FAILURES).map(ToString::to_string).collect(),
-            ..SidecarOutcome::default()
-        })
-    }
 }

@@ -5,6 +5,9 @@ use mirror_types::{Address, ExitStatus};
 
 use super::error::GenerateError;
 
+/// Whether the caller wants no more.
+pub type Stopped<'a> = dyn Fn() -> bool + Sync + 'a;
+
 /// Where the lines come from.
 #[derive(Debug, Clone)]
 pub enum SidecarSource {

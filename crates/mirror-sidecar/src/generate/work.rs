@@ -1,0 +1,62 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mirror_telemetry::RunStats;
+use mirror_types::KEPT_FAILURES;
+
+use super::error::GenerateError;
+use super::options::{SidecarOptions, SidecarOutcome, Stopped};
+use super::render::{Rules, Tally};
+
+/// What all threads of a run share.
+pub(super) struct Work<'a> {
+    pub(super) options: &'a SidecarOptions,
+    pub(super) stats: &'a Arc<RunStats>,
+    pub(super) is_stopped: &'a Stopped<'a>,
+    pub(super) rules: Rules,
+    pub(super) tally: Mutex<Tally>,
+    /// The first error of any thread.
+    pub(super) failed: Mutex<Option<GenerateError>>,
+}
+
+impl Work<'_> {
+    /// As many as there is something for them to do on.
+    pub(super) fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        cores.min(self.options.concurrency).max(1)
+    }
+
+    pub(super) fn fail(&self, error: GenerateError) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Takes in what a thread counted.
+    pub(super) fn add(&self, tally: Tally) {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
+    }
+
+    /// What was counted, or the first error.
+    pub(super) fn end(&self) -> Result<SidecarOutcome, GenerateError> {
+        if let Some(error) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(error);
+        }
+        let tally = std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut faults = tally.faults;
+        faults.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        Ok(SidecarOutcome {
+            selected: tally.selected,
+            written: tally.written,
+            existing: tally.existing,
+            refreshed: tally.refreshed,
+            yanked_refreshed: tally.yanked_refreshed,
+            yanked_skipped: tally.yanked_skipped,
+            bytes: tally.bytes,
+            bad_lines: tally.bad_lines,
+            first_bad_lines: faults.iter().take(KEPT_FAILURES).map(ToString::to_string).collect(),
+            ..SidecarOutcome::default()
+        })
+    }
+}
