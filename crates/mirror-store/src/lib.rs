@@ -15,15 +15,18 @@ mod error;
 mod hash;
 mod held;
 mod listing;
+mod move_releases;
 mod output;
 mod path;
 mod record;
 mod stage;
 mod store;
 mod stores;
+mod times;
 #[cfg(test)]
 mod tree_contract;
 mod tree_form;
+mod tree_scan;
 
 pub use error::StoreError;
 pub use listing::{DirListing, DirTimes};

@@ -1,10 +1,11 @@
 use std::fs;
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use crate::error::{StoreError, at};
 use crate::path::below;
 use crate::store::Store;
+use crate::times::nanos;
 
 /// When a directory was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,12 +147,4 @@ fn ctime_ns(meta: &fs::Metadata) -> i64 {
 #[cfg(not(unix))]
 fn ctime_ns(_: &fs::Metadata) -> i64 {
     0
-}
-
-/// Returns nanoseconds since 1970, negative before it; the first or last that there are for what is beyond them.
-pub(crate) fn nanos(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |before| -before),
-    }
 }

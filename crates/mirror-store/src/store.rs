@@ -9,11 +9,12 @@ use mirror_fs::{FileLock, Fs, LocalFs, LockFault, SyncMode};
 use mirror_types::Layout;
 
 use crate::error::{StoreError, at};
-use crate::listing::nanos;
 use crate::path::below;
 use crate::record::MirrorRecord;
 use crate::stage::{Staged, StagedWriter};
-use crate::tree_form::{TreeForm, layout_of_tree, tree_form};
+use crate::times::nanos;
+use crate::tree_form::TreeForm;
+use crate::tree_scan::{layout_of_tree, tree_form};
 
 /// A mirror root. Clones share it. One process at a time may hold it for writing.
 #[derive(Debug, Clone)]

@@ -9,7 +9,9 @@ use std::time::SystemTime;
 use mirror_fs::{Fs, ReadAt};
 use mirror_types::{Codec, Layout, Location, MemberLocation, ReleaseId, StoreId};
 
-use super::{Aside, CrateBody, CrateStore, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch};
+use super::crate_store::{
+    Aside, CrateBody, CrateStore, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch,
+};
 use crate::bundle::{
     BundleFault, BundleLimits, BundleMember, BundleOptions, BundleReader, BundleReport, BundleWriter,
     MAX_WINDOW_BYTES, Member, MemberBody, NewMember, OpenMember, bundle_path, list_bundles, read_manifest,

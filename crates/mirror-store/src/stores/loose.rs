@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 
 use mirror_types::{Layout, Location, ReleaseId, StoreId};
 
-use super::{Aside, CrateBody, CrateStore, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch};
+use super::crate_store::{
+    Aside, CrateBody, CrateStore, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch,
+};
 use crate::error::{StoreError, at};
 use crate::stage::{Staged, StagedWriter};
 use crate::store::Store;

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use mirror_fs::ReadAt;
 use mirror_types::{Location, ReleaseId, Sha256, StoreId};
 
-use super::{Aside, CrateStore, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch};
+use super::crate_store::{Aside, CrateStore, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch};
 use crate::error::StoreError;
 
 /// Releases in memory, for tests and embedders. Clones share them; they are gone with the last one. A release that is

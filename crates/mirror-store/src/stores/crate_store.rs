@@ -1,0 +1,279 @@
+use std::any::Any;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::ops::ControlFlow;
+use std::time::SystemTime;
+
+use mirror_fs::{FileReader, ReadAt};
+use mirror_types::{Location, ReleaseId, Sha256, StoreId};
+
+use crate::error::{StoreError, at};
+use crate::stage::StagedWriter;
+
+/// Keeps the bytes of releases. All of it blocks; any number of threads may read and stage, one at a time adds.
+///
+/// Bytes pass through three states: staged, added to a batch, committed. What is committed is durable, and its
+/// [`Location`] reads the same bytes for as long as nothing removes or replaces it, in later processes, too. What is
+/// only staged is gone when it is dropped. What was added to a batch that was dropped, that failed, or whose process
+/// ended, may be there after the store is opened again, or not: but never torn, and never under the name of another
+/// release. [`CrateStore::list`] then lists what is there.
+///
+/// A release that is committed again may replace what was there (then both have the same location), or stand beside
+/// it. The location that was returned last reads the bytes that were committed last.
+///
+/// Checksums are taken on trust: whoever fetched the bytes has hashed them.
+///
+/// A new store passes `contract::run` (feature `contract`).
+pub trait CrateStore: fmt::Debug + Send + Sync {
+    /// Returns the number of the store, which all its locations carry.
+    fn id(&self) -> StoreId;
+
+    /// Takes the bytes of a release into the store, on any thread; they have no name yet and are not durable.
+    ///
+    /// # Errors
+    /// When the body is shorter than it says, or what the disk refuses.
+    fn stage(&self, new: NewCrate) -> Result<StagedCrate, StoreError>;
+
+    /// Begins a batch.
+    ///
+    /// # Errors
+    /// [`StoreError::BatchOpen`] when the store takes one batch at a time and another is open; when it was opened for
+    /// reading only.
+    fn begin(&self) -> Result<Box<dyn StoreBatch + '_>, StoreError>;
+
+    /// Opens a release where a commit placed it; `None` when nothing is there any more.
+    ///
+    /// # Errors
+    /// When the location is none of this store's, something else than the release is there, it is damaged, or cannot
+    /// be read.
+    fn open(&self, id: &ReleaseId, at: &Location) -> Result<Option<OpenCrate>, StoreError>;
+
+    /// Returns the length of a release in bytes; `None` when nothing is at its place. Does not look whether the bytes
+    /// are whole.
+    ///
+    /// # Errors
+    /// As [`CrateStore::open`].
+    fn size(&self, id: &ReleaseId, at: &Location) -> Result<Option<u64>, StoreError> {
+        Ok(self.open(id, at)?.map(|open| open.len()))
+    }
+
+    /// Removes releases, durably. What is not there is no error.
+    ///
+    /// # Errors
+    /// When a location is none of this store's, or the disk refuses; some may be gone then.
+    fn remove(&self, held: &[(ReleaseId, Location)]) -> Result<Removal, StoreError>;
+
+    /// Takes a release out of the tree that is served, and keeps its bytes for a person to look at; `run` tells apart
+    /// what several runs set aside. Not durable at once. What is not there is no error.
+    ///
+    /// # Errors
+    /// As [`CrateStore::remove`].
+    fn set_aside(&self, id: &ReleaseId, at: &Location, why: Aside, run: &str) -> Result<Removal, StoreError>;
+
+    /// Gives each release that is committed to `visit`, in no certain order, until it breaks. Reads no bodies.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    fn list(&self, visit: &mut dyn FnMut(Listed) -> ControlFlow<()>) -> Result<(), StoreError>;
+}
+
+/// Releases that become durable together. Dropped, it commits nothing; see [`CrateStore`].
+pub trait StoreBatch: fmt::Debug {
+    /// Adds what was staged in this store. May wait for what was added before.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherStore`] for what another kind of store staged; the fault that stopped the store.
+    fn add(&mut self, staged: StagedCrate) -> Result<(), StoreError>;
+
+    /// Makes durable what was added; returns where each of it is, in the order of the calls.
+    ///
+    /// # Errors
+    /// What the disk refuses. Nothing is promised then, and the store may be of no use until it is opened again.
+    fn commit(self: Box<Self>) -> Result<Vec<Location>, StoreError>;
+}
+
+/// A release, open for reading by position. Any number of threads may read.
+#[derive(Debug)]
+pub struct OpenCrate {
+    source: Box<dyn ReadAt>,
+    modified: SystemTime,
+}
+
+impl OpenCrate {
+    /// Wraps what reads the bytes, which were written at this time.
+    pub fn new(source: impl ReadAt + 'static, modified: SystemTime) -> Self {
+        Self { source: Box::new(source), modified }
+    }
+
+    /// Returns when the bytes were written, as far as the store knows.
+    #[must_use]
+    pub fn modified(&self) -> SystemTime {
+        self.modified
+    }
+}
+
+impl From<FileReader> for OpenCrate {
+    fn from(file: FileReader) -> Self {
+        let modified = file.modified();
+        Self::new(file, modified)
+    }
+}
+
+impl ReadAt for OpenCrate {
+    fn len(&self) -> u64 {
+        self.source.len()
+    }
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        self.source.read_exact_at(out, offset)
+    }
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.source.read_at(out, offset)
+    }
+    fn read_at_once(&self, out: &mut [u8], offset: u64) -> io::Result<bool> {
+        self.source.read_at_once(out, offset)
+    }
+}
+
+/// A release to be kept.
+#[derive(Debug)]
+pub struct NewCrate {
+    /// The release.
+    pub id: ReleaseId,
+    /// Checksum of its bytes.
+    pub sha256: Sha256,
+    /// Length in bytes.
+    pub size: u64,
+    /// Where it came from, readable form.
+    pub url: String,
+    /// The bytes.
+    pub body: CrateBody,
+}
+
+impl NewCrate {
+    /// Reads the whole body into memory.
+    ///
+    /// # Errors
+    /// [`StoreError::BodySize`] when it has another length than it says; when it cannot be read.
+    pub fn read(self) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        match self.body {
+            CrateBody::Memory(body) => bytes.extend_from_slice((*body).as_ref()),
+            CrateBody::Spooled(spooled) => bytes = spooled.into_bytes()?,
+            CrateBody::File(file) => {
+                let read = file.take(self.size).read_to_end(&mut bytes);
+                read.map_err(at("read the body of", self.id.file_name().as_ref()))?;
+            }
+        }
+        match bytes.len() as u64 {
+            found if found == self.size => Ok(bytes),
+            found => Err(StoreError::BodySize { id: self.id, found, said: self.size }),
+        }
+    }
+}
+
+/// The bytes of a new release.
+pub enum CrateBody {
+    /// In memory.
+    Memory(Box<dyn AsRef<[u8]> + Send>),
+    /// In the stage of a mirror: a loose tree there takes the file itself.
+    Spooled(StagedWriter),
+    /// In a file, from where it stands.
+    File(File),
+}
+
+impl fmt::Debug for CrateBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(bytes) => write!(f, "{} bytes", (**bytes).as_ref().len()),
+            Self::Spooled(_) => f.write_str("a spooled file"),
+            Self::File(_) => f.write_str("a file"),
+        }
+    }
+}
+
+/// Bytes in a store, without a name. Dropped, they are gone.
+pub struct StagedCrate {
+    id: ReleaseId,
+    size: u64,
+    body: Box<dyn Any + Send>,
+}
+
+impl StagedCrate {
+    /// Wraps what a store needs to add a release to a batch.
+    pub fn new(id: ReleaseId, size: u64, body: impl Any + Send) -> Self {
+        Self { id, size, body: Box::new(body) }
+    }
+
+    /// Returns the release.
+    #[must_use]
+    pub fn id(&self) -> &ReleaseId {
+        &self.id
+    }
+
+    /// Returns the length in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Takes out what the store put in.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherStore`] when another kind of store staged it.
+    pub fn into_body<T: Any>(self) -> Result<T, StoreError> {
+        match self.body.downcast() {
+            Ok(body) => Ok(*body),
+            Err(_) => Err(StoreError::OtherStore { id: self.id }),
+        }
+    }
+}
+
+impl fmt::Debug for StagedCrate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes)", self.id, self.size)
+    }
+}
+
+/// What became of bytes that were to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// They are not in the store any more.
+    Gone,
+    /// They stay where they are: the store never writes again what it has sealed.
+    Kept,
+}
+
+/// Why a release is set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Aside {
+    /// Its bytes are not those of the index.
+    Quarantine,
+    /// Other bytes were published under its name.
+    Replaced,
+}
+
+impl Aside {
+    /// Returns the name of its directory in the mirror's state.
+    #[must_use]
+    pub const fn dir(self) -> &'static str {
+        match self {
+            Self::Quarantine => "quarantine",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
+/// A release in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The release.
+    pub id: ReleaseId,
+    /// Where it is.
+    pub location: Location,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its checksum as the store was given it; `None` where the store does not write that down.
+    pub sha256: Option<Sha256>,
+}
