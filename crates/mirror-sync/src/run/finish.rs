@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use mirror_repo::{Gap, MirrorWriter};
 use mirror_git::IndexSource;
+use mirror_repo::{Gap, MirrorWriter};
 use tokio_util::sync::CancellationToken;
 
 use crate::cursor::Cursor;

@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use mirror_index::IndexFile;
 use mirror_git::IndexSource;
+use mirror_index::IndexFile;
 
 use super::read_file::ReadFile;
 use crate::cursor::News;
