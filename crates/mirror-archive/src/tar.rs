@@ -7,8 +7,5 @@ mod write;
 pub(crate) use read::Unpacker;
 pub(crate) use write::{Packed, Packer};
 
-/// Everything in a tar is a multiple of this.
-pub(crate) const UNIT_BYTES: usize = 512;
-
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use sha2::Digest as _;
 
+use super::head::{Head, SCHEMA_VERSION, TarFacts, undate};
 use super::lines::{Lines, Part};
 use super::yaml::{GROUPS, MAX_SIMPLE_KEY_CHARS};
-use super::{Head, SCHEMA_VERSION, TarFacts, undate};
 use crate::error::{ArchiveError, Given};
 use crate::hashes::{hex, unhex};
 use crate::names::{unkey, unpercent, unquoted, walk_order};

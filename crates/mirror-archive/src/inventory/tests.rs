@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::head::undate;
 use super::*;
 use crate::error::ArchiveError;
 use crate::names::walk_order;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Head, SCHEMA_VERSION, date};
+use super::head::{Head, SCHEMA_VERSION, date};
 use crate::error::ArchiveError;
 use crate::hashes::hex;
 use crate::names::{key, quoted, text};

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use sha2::Digest as _;
 
-use super::{Head, SCHEMA_VERSION, date};
+use super::head::{Head, SCHEMA_VERSION, date};
 use crate::error::ArchiveError;
 use crate::hashes::{HashKind, hex};
 use crate::names::{key, quoted, text};

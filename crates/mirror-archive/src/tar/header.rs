@@ -1,6 +1,7 @@
 //! One header: 512 bytes, and PAX records before it where they are needed.
 
-use super::UNIT_BYTES;
+/// Everything in a tar is a multiple of this.
+pub(super) const UNIT_BYTES: usize = 512;
 
 /// Longest name, and longest target of a link, that the fields hold.
 const NAME_BYTES: usize = 100;

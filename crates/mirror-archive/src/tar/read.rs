@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::sync::Arc;
 
-use super::UNIT_BYTES;
-use super::header::{DIRECTORY, FILE, Header, PAX, SYMLINK};
+use super::header::{DIRECTORY, FILE, Header, PAX, SYMLINK, UNIT_BYTES};
 use crate::engine::{BLOCK_BYTES, Block, Piece, Source};
 use crate::entry::{Digests, Entry, EntryKind};
 use crate::error::ArchiveError;

@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
-use super::header::{DIRECTORY, FILE, Header, PAX, SYMLINK};
-use super::*;
+use super::header::{DIRECTORY, FILE, Header, PAX, SYMLINK, UNIT_BYTES};
 
 fn decode(bytes: &[u8]) -> Result<Header, &'static str> {
     let unit = |at: usize| -> [u8; UNIT_BYTES] { bytes[at..at + UNIT_BYTES].try_into().unwrap() };

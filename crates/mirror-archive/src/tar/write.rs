@@ -3,8 +3,7 @@ use std::io::{self, BufWriter, Write};
 
 use sha2::Digest as _;
 
-use super::UNIT_BYTES;
-use super::header::{DIRECTORY, FILE, Header, SYMLINK};
+use super::header::{DIRECTORY, FILE, Header, SYMLINK, UNIT_BYTES};
 use crate::engine::Block;
 use crate::entry::{Entry, EntryKind};
 use crate::error::ArchiveError;

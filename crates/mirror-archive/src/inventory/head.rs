@@ -1,0 +1,52 @@
+//! What an inventory says about the whole, and how it writes dates.
+
+use jiff::Timestamp;
+
+use crate::hashes::HashKind;
+
+/// The version of the source system, whose fields all stand here with their meaning.
+pub(super) const SCHEMA_VERSION: u32 = 1;
+const DATE: &str = "%Y-%m-%d %H:%M:%S";
+
+/// What an inventory says about the whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// When it was made, as it is written.
+    pub(crate) date: String,
+    /// The program that made it.
+    pub(crate) generator: String,
+    /// Name of the directory.
+    pub(crate) name: Vec<u8>,
+    pub(crate) files: u64,
+    pub(crate) directories: u64,
+    pub(crate) symlinks: u64,
+    pub(crate) bytes: u64,
+    pub(crate) hashes: Vec<(HashKind, String)>,
+    pub(crate) tar: Option<TarFacts>,
+}
+
+/// What an inventory says about the tar that was made with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TarFacts {
+    /// File name.
+    pub(crate) name: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) sha256: [u8; 32],
+    /// Name of the member with the legacy metadata.
+    pub(crate) toml: String,
+    pub(crate) toml_size_bytes: u64,
+    pub(crate) toml_sha256: [u8; 32],
+}
+
+/// `YYYY-MM-DD HH:MM:SS`, UTC; `None` before the year 0 and after 9999.
+pub(crate) fn date(seconds: i64) -> Option<String> {
+    let text = Timestamp::from_second(seconds).ok()?.strftime(DATE).to_string();
+    (text.len() == 19 && !text.starts_with('-')).then_some(text)
+}
+
+/// Undoes [`date`]; `None` when this is not what it writes.
+pub(super) fn undate(text: &str) -> Option<i64> {
+    let civil = jiff::civil::DateTime::strptime(DATE, text).ok()?;
+    let seconds = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second();
+    (date(seconds).as_deref() == Some(text)).then_some(seconds)
+}
