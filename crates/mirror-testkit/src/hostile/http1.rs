@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Stream, endless};
+use super::stream::{Stream, endless};
 
 /// How an answer of HTTP/1.1 is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

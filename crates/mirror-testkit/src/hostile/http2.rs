@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Stream, endless};
+use super::stream::{Stream, endless};
 
 /// How a peer of HTTP/2 is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,13 +5,13 @@ mod client;
 mod git;
 mod http1;
 mod http2;
+mod stream;
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,8 @@ pub use client::{ClientFault, HostileClients};
 pub use git::{FloodingGit, GitFlood};
 pub use http1::Http1Fault;
 pub use http2::Http2Fault;
+
+use stream::{Stream, endless};
 
 /// What a hostile origin does with whoever connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,15 +152,4 @@ async fn hostile<S: Stream>(stream: S, fault: Hostility) {
         Hostility::Http2(fault) => http2::serve(stream, fault).await,
         Hostility::Hangup | Hostility::Mute | Hostility::Noise => Ok(()),
     };
-}
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
-
-/// Sends the same again and again, until the client has enough.
-async fn endless<S: Stream>(stream: &mut S, piece: &[u8]) {
-    while stream.write_all(piece).await.is_ok() && stream.flush().await.is_ok() {
-        // Others of this thread have their turn.
-        tokio::task::yield_now().await;
-    }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use mirror_types::Sha256;
 
-use super::{Synthetic, SyntheticRelease};
+use super::index::{Synthetic, SyntheticRelease};
 
 /// A version: most are plain, some have a pre-release or build metadata.
 pub(super) fn version(random: &mut fastrand::Rng, n: usize) -> String {

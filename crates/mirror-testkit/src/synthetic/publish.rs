@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mirror_types::index_path;
 
-use super::{News, Synthetic};
+use super::index::{News, Synthetic};
 use crate::origin::Site;
 use crate::serve::Served;
 use crate::site::{git, git_says, plain_git, put};
