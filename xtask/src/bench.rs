@@ -12,6 +12,7 @@ mod nginx;
 mod report;
 mod serve;
 mod sidecars;
+mod sitting;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use report::Report;
+use sitting::Bench;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -51,31 +53,6 @@ pub(crate) struct Options {
     /// Write the tables to docs/benchmarks.md; those of benchmarks that were not run stay.
     #[arg(long)]
     write: bool,
-}
-
-/// What every benchmark needs.
-pub(crate) struct Bench<'a> {
-    pub(crate) work: &'a Path,
-    /// Whether it is on tmpfs.
-    pub(crate) in_memory: bool,
-    /// The program under test.
-    pub(crate) program: PathBuf,
-    /// The folder of another version's programs.
-    pub(crate) before: Option<PathBuf>,
-    /// `serve-mirror`, and the example that serves a mirror of many crates.
-    pub(crate) server: PathBuf,
-    pub(crate) many_crates: PathBuf,
-    /// The example that does what no download can leave out.
-    pub(crate) floor: PathBuf,
-    /// `archive-hasher`, and the example that times one digest.
-    pub(crate) archiver: PathBuf,
-    pub(crate) digest: PathBuf,
-    pub(crate) archive_mib: u64,
-    pub(crate) bundle_mib: u64,
-    pub(crate) rounds: usize,
-    pub(crate) releases: usize,
-    pub(crate) index_releases: usize,
-    pub(crate) held_releases: usize,
 }
 
 pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
@@ -176,13 +153,6 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         std::fs::write(&path, report.merged(&old)).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
-}
-
-impl Bench<'_> {
-    /// Returns a program of the other version, where one was named.
-    pub(crate) fn before(&self, name: &str) -> Option<PathBuf> {
-        self.before.as_ref().map(|dir| dir.join(name))
-    }
 }
 
 /// Where the release build of a program is.

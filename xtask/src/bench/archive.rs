@@ -6,9 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use super::Bench;
 use super::measure::{Series, median, words};
 use super::report::Report;
+use super::sitting::Bench;
 
 /// What each digest costs alone, seconds, by name, for each round.
 struct Alone(Vec<(String, Vec<f64>)>);

@@ -9,12 +9,12 @@ use std::time::Instant;
 use anyhow::{Context as _, bail, ensure};
 use mirror_testkit::{GitForm, Origin, OriginOptions, Scale, Synthetic};
 
-use super::Bench;
 use super::download::{Files, clear, fresh, ours};
 use super::index::count;
 use super::measure::{Series, median, words};
 use super::nginx::Nginx;
 use super::report::Report;
+use super::sitting::Bench;
 
 /// Mean size of a release, in bytes.
 const MEAN: usize = 20_000;

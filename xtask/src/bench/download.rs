@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use mirror_testkit::{Origin, OriginOptions, TestRegistry};
 
-use super::Bench;
 use super::measure::{Series, has, words};
 use super::nginx::Nginx;
 use super::report::Report;
+use super::sitting::Bench;
 
 /// Releases as a web server's document root, with the lists that the programs want.
 pub(super) struct Files {

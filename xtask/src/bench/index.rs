@@ -8,9 +8,9 @@ use anyhow::{Context as _, bail, ensure};
 use mirror_testkit::{GitForm, News, Origin, OriginOptions, Scale, Synthetic, SyntheticRelease, git};
 use serde::Deserialize;
 
-use super::Bench;
 use super::measure::{Series, words};
 use super::report::Report;
+use super::sitting::Bench;
 
 /// The yardstick of P3: walks a checked-out index with two threads and reads every line with serde.
 #[derive(Debug, clap::Args)]

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use mirror_testkit::{Origin, OriginOptions};
 
-use super::Bench;
 use super::download::{Files, clear, fresh, ours};
 use super::measure::{Series, words};
 use super::nginx::Nginx;
 use super::report::Report;
+use super::sitting::Bench;
 use crate::serving::Serving;
 
 /// Requests of one run.

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context as _, ensure};
 use mirror_testkit::{GitForm, Scale, Synthetic, git};
 
-use super::Bench;
 use super::index::{count, own, pack_mib};
 use super::measure::{Series, words};
 use super::report::Report;
+use super::sitting::Bench;
 
 /// The yardstick of P5's files: writes them straight to their final names, with two threads.
 #[derive(Debug, clap::Args)]

@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use mirror_testkit::{Origin, OriginOptions, TestRegistry, git};
 use sha2::Digest as _;
 
-use super::Bench;
 use super::measure::{Series, words};
 use super::report::Report;
+use super::sitting::Bench;
 
 /// The yardstick of P6: reads and hashes every file below a folder with two threads.
 #[derive(Debug, clap::Args)]

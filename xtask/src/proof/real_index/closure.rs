@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::ensure;
 use mirror_testkit::{WELL_KNOWN, cargo_lock, held_files};
 
-use super::{MADE, World, told};
+use super::world::{MADE, World, told};
 use crate::serving::Serving;
 
 pub(super) fn run(world: &World) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use mirror_testkit::{GitDaemon, GitHttp, git, git_says};
 
-use super::{BARE, CHECKOUT, World, told};
+use super::world::{BARE, CHECKOUT, World, told};
 
 /// The copy that is served, below a folder of its own.
 const SERVED: &str = "served/index";
