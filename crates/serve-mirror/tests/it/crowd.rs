@@ -101,8 +101,8 @@ fn bears(storage: Storage, clients: usize, rounds: usize) -> u64 {
     soon("all places are free again", || {
         get(&server.base, "/metrics").text().contains("crates_serve_connections 1\n")
     });
-    let files_after = open_files(&server);
-    assert!(files_after <= files_before + 40, "{files_before} open files, then {files_after}");
+    // Answers that are given up when their clients go keep their files until they notice.
+    soon("the files of the crowd are closed", || open_files(&server) <= files_before + 40);
     let (code, log) = server.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("panicked"), "{log}");
