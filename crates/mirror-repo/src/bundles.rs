@@ -14,7 +14,6 @@ use mirror_types::{BundleNumber, FaultKind, ReleaseId, StoreId};
 
 use crate::error::RepoError;
 use crate::open::{OpenOptions, OpenReport};
-use crate::records::location_of;
 use crate::writer::MirrorWriter;
 
 /// Releases that one transaction takes in.
@@ -76,7 +75,7 @@ impl MirrorWriter {
     ) -> Result<u64, RepoError> {
         let mut lines = HashMap::new();
         read_manifest(manifest, &mut |line| {
-            lines.extend(location_of(&line).map(|at| (at.offset, (at.len, line.sha256))));
+            lines.extend(line.location().map(|at| (at.offset, (at.len, line.sha256))));
             Ok(())
         })?;
         let mut right = 0;
@@ -255,7 +254,7 @@ fn whole_members(
 ) -> Result<(Vec<(bool, BundleMember)>, u64), RepoError> {
     let (mut whole, mut without) = (Vec::new(), 0_u64);
     read_manifest(manifest, &mut |line| {
-        match location_of(&line) {
+        match line.location() {
             Some(at) if at.offset.saturating_add(at.len) > bytes => {}
             Some(at) => whole.push((at.offset < end, line)),
             None => without += 1,
@@ -268,7 +267,7 @@ fn whole_members(
 /// Returns whether a member is not held, or replaces what an earlier bundle has. A file with other bytes was fetched by
 /// a run that did not know of the member, or is looked for by this one.
 fn is_new(catalogue: &Catalogue, member: &BundleMember) -> Result<bool, RepoError> {
-    let (Ok(name), Some(at)) = (member.crate_name.parse(), location_of(member)) else { return Ok(false) };
+    let (Ok(name), Some(at)) = (member.crate_name.parse(), member.location()) else { return Ok(false) };
     let held = catalogue.held_of(&name)?;
     let row = held.iter().find(|held| Some(&held.version) == member.version.as_ref());
     Ok(row.is_none_or(|row| match row.locations.member() {

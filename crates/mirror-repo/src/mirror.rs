@@ -6,13 +6,13 @@ use std::time::SystemTime;
 
 use mirror_manifest::{Catalogue, Census, Held, LinesReader, ManifestError};
 use mirror_store::bundle::BundleReader;
+use mirror_store::bundle::{OpenBundle, OpenBundles};
 use mirror_store::{HeldFile, Store, StoreError};
 use mirror_types::{CrateName, Layout, MemberLocation, ReleaseId, index_path};
 
 use crate::change_detector::{ChangeDetector, MirrorState};
 use crate::error::RepoError;
 use crate::listing::{Listing, Versions};
-use crate::open_bundles::{OpenBundle, OpenBundles};
 use crate::recorded::RecordedPlaces;
 use crate::resolve::BUNDLES;
 use crate::writer::catalogue_in;

@@ -8,9 +8,7 @@ use mirror_manifest::{
     rfc3339, storage_name,
 };
 use mirror_store::bundle::BundleMember;
-use mirror_types::{
-    BundleNumber, CrateName, Layout, Location, Locations, MemberLocation, ReleaseId, Sha256, StoreId,
-};
+use mirror_types::{BundleNumber, CrateName, Layout, Location, Locations, ReleaseId, Sha256, StoreId};
 
 /// Times closer than this are written as one.
 const ONE_MOMENT_US: u128 = 500;
@@ -213,7 +211,7 @@ impl Recorder {
             run_id: Some(self.run_id.clone()),
             ..ManifestRecord::default()
         };
-        let locations = location_of(member).map(Locations::from).unwrap_or_default();
+        let locations = member.location().map(Locations::from).unwrap_or_default();
         self.set_locations(&mut record, &locations, &member.bundle_member);
         record
     }
@@ -269,9 +267,4 @@ impl Recorder {
             |number| format!("{}/{}", self.bundles_dir.display(), BundleNumber::new(number).file_name());
         record.set_locations(locations, &path, name);
     }
-}
-
-/// Returns the place of a member, when its line says it.
-pub(crate) fn location_of(member: &BundleMember) -> Option<MemberLocation> {
-    Some(MemberLocation::tar(member.bundle_number()?, member.frame_offset?, member.frame_len?))
 }

@@ -10,7 +10,7 @@ use mirror_store::bundle::{BundleMember, MemberBody, NewMember};
 use mirror_types::{CrateName, Location, Locations, ReleaseId, Sha256, StoreId};
 
 use crate::error::RepoError;
-use crate::records::{FailedAttempt, Recorder, VerifiedBytes, WantedRelease, location_of};
+use crate::records::{FailedAttempt, Recorder, VerifiedBytes, WantedRelease};
 use crate::writer::MirrorWriter;
 
 /// Where replaced files are kept, below `.mirror`.
@@ -230,7 +230,7 @@ impl Transaction {
             let name = member.crate_name.parse().ok()?;
             let version = member.version.as_deref()?.parse().ok()?;
             let id = ReleaseId { name, version };
-            let locations = location_of(member)?.into();
+            let locations = member.location()?.into();
             Some(HeldRelease { id, sha256: member.sha256, size: member.size, locations })
         };
         self.changes.extend(held().map(|release| Change::Held { release, source: 0 }));
@@ -357,7 +357,7 @@ impl MirrorWriter {
         }
         let count = members.len() as u64;
         for (PendingMember { release, bytes, status, beside }, member) in members.into_iter().zip(placed) {
-            let Some(at) = location_of(&member).filter(|_| member.bundle_member == release.path) else {
+            let Some(at) = member.location().filter(|_| member.bundle_member == release.path) else {
                 return Err(RepoError::Internal(format!("{} came back as another member", release.path)));
             };
             let mut locations = beside;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
-use mirror_types::{BundleNumber, MirrorId, Sha256};
+use mirror_types::{BundleNumber, MemberLocation, MirrorId, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::fault::BundleFault;
@@ -55,6 +55,12 @@ impl BundleMember {
     #[must_use]
     pub fn bundle_number(&self) -> Option<u32> {
         BundleNumber::of_path(&self.bundle_path).map(BundleNumber::get)
+    }
+
+    /// Returns where its frame is, when the line says so; those of the source system do not.
+    #[must_use]
+    pub fn location(&self) -> Option<MemberLocation> {
+        Some(MemberLocation::tar(self.bundle_number()?, self.frame_offset?, self.frame_len?))
     }
 
     /// End of its frame, when it has one.

@@ -1,10 +1,8 @@
-use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::SystemTime;
 
 use mirror_fs::{Fs, ReadAt};
 use mirror_types::{Codec, Layout, Location, MemberLocation, ReleaseId, StoreId};
@@ -13,9 +11,8 @@ use super::crate_store::{
     Aside, CrateBody, CrateStore, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch,
 };
 use crate::bundle::{
-    BundleFault, BundleLimits, BundleMember, BundleOptions, BundleReader, BundleReport, BundleWriter,
-    MAX_WINDOW_BYTES, Member, MemberBody, NewMember, OpenMember, bundle_path, list_bundles, read_manifest,
-    release_of,
+    BundleFault, BundleMember, BundleOptions, BundleReader, BundleReport, BundleWriter, MAX_WINDOW_BYTES,
+    Member, MemberBody, NewMember, OpenBundles, OpenMember, list_bundles, read_manifest, release_of,
 };
 use crate::error::{StoreError, at};
 
@@ -35,13 +32,7 @@ pub struct BundleStore {
     layout: Layout,
     /// `None` for reading only.
     writer: Option<Mutex<BundleWriter>>,
-    open: Mutex<VecDeque<(u32, Arc<OpenBundle>)>>,
-}
-
-#[derive(Debug)]
-struct OpenBundle {
-    reader: Arc<BundleReader>,
-    modified: SystemTime,
+    open: OpenBundles,
 }
 
 impl BundleStore {
@@ -73,7 +64,9 @@ impl BundleStore {
     /// Reads a directory of bundles; takes no lock, touches nothing. No directory holds nothing.
     #[must_use]
     pub fn to_read(dir: &Path, layout: Layout) -> Self {
-        Self { dir: dir.to_owned(), layout, writer: None, open: Mutex::default() }
+        let open = OpenBundles::new(dir.to_owned());
+        open.keep_open(OPEN_BUNDLES);
+        Self { dir: dir.to_owned(), layout, writer: None, open }
     }
 
     /// Seals the bundle that grows, whatever its size. What was added and not committed is committed.
@@ -103,41 +96,6 @@ impl BundleStore {
             _ => Err(StoreError::OtherStore { id: id.clone() }),
         }
     }
-
-    /// Returns a bundle that reaches to `end`.
-    fn bundle(&self, number: u32, end: u64) -> Result<Option<Arc<OpenBundle>>, StoreError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = open.iter().position(|(known, _)| *known == number) {
-            // Those that were used last stand at the end.
-            let known = open.remove(at);
-            if let Some((_, bundle)) = known.filter(|(_, bundle)| end <= bundle.reader.len()) {
-                open.push_back((number, Arc::clone(&bundle)));
-                return Ok(Some(bundle));
-            }
-        }
-        // Not open yet, or grown since.
-        let Some(bundle) = open_bundle(&self.dir, number)?.map(Arc::new) else { return Ok(None) };
-        if open.len() >= OPEN_BUNDLES {
-            open.pop_front();
-        }
-        open.push_back((number, Arc::clone(&bundle)));
-        Ok((end <= bundle.reader.len()).then_some(bundle))
-    }
-}
-
-fn open_bundle(dir: &Path, number: u32) -> Result<Option<OpenBundle>, StoreError> {
-    // It may get its final name between the first look and the second.
-    for is_sealed in [true, false, true] {
-        let path = bundle_path(dir, number, is_sealed);
-        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
-        let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        match BundleReader::open(&path, BundleLimits::default()) {
-            Ok(reader) => return Ok(Some(OpenBundle { reader: Arc::new(reader), modified })),
-            Err(_) if !path.exists() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
 }
 
 impl CrateStore for BundleStore {
@@ -179,8 +137,7 @@ impl CrateStore for BundleStore {
 
     fn open(&self, id: &ReleaseId, at: &Location) -> Result<Option<OpenCrate>, StoreError> {
         let member = self.member_at(id, at)?;
-        let Some(end) = member.offset.checked_add(member.len) else { return Ok(None) };
-        let Some(bundle) = self.bundle(member.bundle, end)? else { return Ok(None) };
+        let Some(bundle) = self.open.find(member)? else { return Ok(None) };
         if member.len <= AT_ONCE_BYTES
             && let Some(bytes) = unpacked(&bundle.reader, id, member)?
         {
@@ -227,18 +184,13 @@ impl CrateStore for BundleStore {
 
 /// Returns the member of a line, when it says where in a bundle of `len` bytes it is.
 fn listed(manifest: &Path, line: &BundleMember, len: u64) -> Result<Option<Listed>, StoreError> {
-    let (Some(bundle), Some(offset), Some(frame_len)) =
-        (line.bundle_number(), line.frame_offset, line.frame_len)
-    else {
-        return Ok(None);
-    };
-    if offset.checked_add(frame_len).is_none_or(|end| end > len) {
+    let Some(at) = line.location() else { return Ok(None) };
+    if at.offset.checked_add(at.len).is_none_or(|end| end > len) {
         return Ok(None);
     }
     let (id, _) = release_of(&line.bundle_member)
-        .map_err(|fault| StoreError::bundle(manifest, Some(&line.bundle_member), Some(offset), fault))?;
-    let location = MemberLocation::tar(bundle, offset, frame_len).into();
-    Ok(Some(Listed { id, location, size: line.size, sha256: Some(line.sha256) }))
+        .map_err(|fault| StoreError::bundle(manifest, Some(&line.bundle_member), Some(at.offset), fault))?;
+    Ok(Some(Listed { id, location: at.into(), size: line.size, sha256: Some(line.sha256) }))
 }
 
 #[derive(Debug)]
@@ -263,10 +215,8 @@ impl StoreBatch for BundleBatch<'_> {
 }
 
 fn location_of(member: &BundleMember) -> Result<Location, StoreError> {
-    match (member.bundle_number(), member.frame_offset, member.frame_len) {
-        (Some(bundle), Some(offset), Some(len)) => Ok(MemberLocation::tar(bundle, offset, len).into()),
-        _ => Err(misplaced(Path::new(&member.bundle_path), &member.bundle_member, 0)),
-    }
+    let nowhere = || misplaced(Path::new(&member.bundle_path), &member.bundle_member, 0);
+    member.location().map(Location::from).ok_or_else(nowhere)
 }
 
 fn misplaced(path: &Path, member: &str, offset: u64) -> StoreError {

@@ -6,9 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use mirror_store::StoreError;
-use mirror_store::bundle::{BundleLimits, BundleReader, FrameBuffers, Member, list_bundles};
-use mirror_types::{BundleNumber, FaultKind, MemberLocation, ReleaseId, Sha256};
+use mirror_types::{FaultKind, MemberLocation, ReleaseId, Sha256};
+
+use super::limits::BundleLimits;
+use super::member::Member;
+use super::names::{bundle_path, list_bundles};
+use super::reader::{BundleReader, FrameBuffers};
+use crate::error::StoreError;
 
 /// Buffers for reading bundles that are kept for the next one, at most.
 const SPARE_BUFFERS: usize = 4;
@@ -116,10 +120,9 @@ impl OpenBundles {
     }
 
     fn open(&self, number: u32) -> Result<Option<OpenBundle>, StoreError> {
-        let name = BundleNumber::new(number).file_name();
-        for suffix in ["", BundleNumber::PARTIAL, ""] {
-            // It may get its final name between the first look and the second.
-            let path = self.dir.join(format!("{name}{suffix}"));
+        // It may get its final name between the first look and the second.
+        for is_sealed in [true, false, true] {
+            let path = bundle_path(&self.dir, number, is_sealed);
             let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
             let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
             match BundleReader::open(&path, BundleLimits::default()) {
