@@ -1,4 +1,4 @@
-//! What a run tells, as counters for whoever looks and as a log for whoever reads.
+//! Counts what a run tells for whoever looks, and logs it for whoever reads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -123,7 +123,7 @@ impl Reporter {
         }
     }
 
-    /// What upstream took back or down, and what became of it here.
+    /// Logs what upstream took back or down, and what became of it here.
     fn log_upstream(&self, event: &SyncEvent<'_>) {
         match event {
             SyncEvent::Withdrawn { release, kind } => {

@@ -151,7 +151,7 @@ fn was_done(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
     line("rate", format!("{:.1}/s", outcome.downloaded as f64 / seconds));
 }
 
-/// What became of what is held.
+/// Says what became of what is held.
 fn held(text: &mut String, outcome: &Outcome) {
     let mut line = |name: &str, value: String| mirror_cli::row(text, name, value);
     if let Some(name) = &outcome.growing {
@@ -199,7 +199,7 @@ fn held(text: &mut String, outcome: &Outcome) {
     }
 }
 
-/// What was left out of the selection, and what it lacks.
+/// Says what was left out of the selection, and what it lacks.
 fn selected(text: &mut String, outcome: &Outcome) {
     let mut line = |name: &str, value: String| mirror_cli::row(text, name, value);
     if outcome.yanked_skipped > 0 {
@@ -276,7 +276,7 @@ fn faults(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
     }
 }
 
-/// What to do next.
+/// Says what to do next.
 fn advice(text: &mut String, outcome: &Outcome) {
     if outcome.removal_refused > 0 {
         let _ = writeln!(

@@ -17,18 +17,18 @@ pub enum ArchiveError {
         /// The names of all digests.
         known: String,
     },
-    /// What was named is of another kind than it must be; name another one.
+    /// Something of another kind than it must be was named; name another one.
     #[error("{} is no {}", path.display(), given.expected())]
     WrongKind {
-        /// What was named.
+        /// The kind of thing that was named.
         given: Given,
         /// Its path.
         path: PathBuf,
     },
-    /// What was named cannot be opened; look at its path and who may read it, or name another one.
+    /// Something that cannot be opened was named; look at its path and who may read it, or name another one.
     #[error("opening the {} {}", given.name(), path.display())]
     Open {
-        /// What was named.
+        /// The kind of thing that was named.
         given: Given,
         /// Its path.
         path: PathBuf,

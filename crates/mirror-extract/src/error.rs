@@ -87,7 +87,7 @@ impl From<StoreError> for Stop {
     }
 }
 
-/// Whether a fault is one of a bundle, after which the others can still be read.
+/// Returns whether a fault is one of a bundle, after which the others can still be read.
 pub(crate) fn is_of_bundle(error: &StoreError) -> bool {
     error.kind() == FaultKind::Integrity
 }

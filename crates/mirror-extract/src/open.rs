@@ -105,7 +105,7 @@ fn fault(path: &Path, member: &str, fault: BundleFault) -> StoreError {
     StoreError::Bundle { path: path.to_owned(), member: Some(member.to_owned()), offset: None, fault }
 }
 
-/// Gives the members of a bundle to `visit`: of the frame that a line names, when it names one, or all of them.
+/// Passes the members of a bundle to `visit`: of the frame that a line names, when it names one, or all of them.
 pub(crate) fn visit_members(
     bundle: &BundleFiles,
     line: Option<&BundleMember>,

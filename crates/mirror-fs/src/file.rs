@@ -62,7 +62,7 @@ impl TempFile {
         self.file.sync_all()
     }
 
-    /// Gives the file its final name, in place of what is there. The name is durable after a
+    /// Renames the file to its final name, in place of what is there. The name is durable after a
     /// [`sync_dir`](crate::sync_dir); the bytes have to be [synced](TempFile::sync) before.
     ///
     /// # Errors
@@ -145,7 +145,7 @@ pub fn create_whole(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> 
     made
 }
 
-/// Gives a file or a directory another name; a file that has it is replaced.
+/// Renames a file or a directory; a file that has the new name is replaced.
 ///
 /// # Errors
 /// What the disk refuses.
@@ -153,7 +153,7 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-/// Gives a file a second name, which must be free.
+/// Links a file to a second name, which must be free.
 ///
 /// # Errors
 /// What the disk refuses; also where the file system has no such names, or the two are on different ones.

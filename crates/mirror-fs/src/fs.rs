@@ -59,7 +59,7 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// `AlreadyExists` when anything is there; what the disk refuses.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Gives a file another name, in place of what has it. Durable once both directories are synced.
+    /// Renames a file, in place of what has it. Durable once both directories are synced.
     ///
     /// # Errors
     /// What the disk refuses.

@@ -149,7 +149,7 @@ impl IndexSource {
         host_of(&self.origin()?)
     }
 
-    /// Gives every file to `visit`, in bytewise order of paths, until it breaks. One file is in
+    /// Passes every file to `visit`, in bytewise order of paths, until it breaks. One file is in
     /// memory at a time. Blocks.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ impl IndexSource {
         }
     }
 
-    /// Gives every file to visitors, one of which `visitor` makes for each of `threads` threads, in
+    /// Passes every file to visitors, one of which `visitor` makes for each of `threads` threads, in
     /// the order that is read fastest, until one of them breaks. Of a git repository each base in a
     /// pack is inflated once; memory: the paths and object ids of all files, the packs mapped, and a
     /// line of deltas for each thread. Blocks.

@@ -80,7 +80,7 @@ pub(crate) fn field<'a>(line: &'a [u8], name: &str) -> Result<Option<&'a str>, L
     Ok(found)
 }
 
-/// Gives each member of the object that a line is to `visit`, with its value as it stands there.
+/// Passes each member of the object that a line is to `visit`, with its value as it stands there.
 fn members<'a>(text: &'a str, visit: &mut dyn FnMut(JsonText<'a>, &'a str)) -> Result<(), LineError> {
     let mut at = Scanner::new(text);
     at.begin()?;

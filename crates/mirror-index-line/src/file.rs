@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 
 use crate::line::IndexLine;
 
-/// Gives the lines of an index file with their numbers, from 1; blank ones are left out.
+/// Yields the lines of an index file with their numbers, from 1; blank ones are left out.
 pub fn lines(data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut rest = data;
     let mut number = 0;
@@ -24,7 +24,7 @@ pub fn lines(data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     })
 }
 
-/// Gives the lines of an index file that are JSON to their last byte and of a release that can be mirrored, without
+/// Yields the lines of an index file that are JSON to their last byte and of a release that can be mirrored, without
 /// their ends, with what they record. Any other line counts for nothing, not even against an earlier one. Of several
 /// lines of one release the last counts: see [`mirror_types::last_of_each`].
 pub fn records(data: &[u8]) -> impl Iterator<Item = (IndexRecord, &[u8])> {

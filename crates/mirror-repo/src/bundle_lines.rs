@@ -205,7 +205,7 @@ pub fn take_in(
     Ok(taken)
 }
 
-/// Gives the lines of a file to `visit`.
+/// Passes the lines of a file to `visit`.
 fn read(path: &Path, visit: &mut dyn FnMut(ReleaseId, &[u8])) -> Result<(), RepoError> {
     let Some((_, mut file)) = open(path)? else { return Ok(()) };
     let mut line = Vec::new();

@@ -94,7 +94,7 @@ pub(crate) fn survey(path: &Path, claimant: &Claimant<'_>) -> Result<Survey, Rep
     Ok(found)
 }
 
-/// Gives each own line of a manifest, with its newline, to `take`. Streams; blocks.
+/// Passes each own line of a manifest, with its newline, to `take`. Streams; blocks.
 pub(crate) fn own_lines(
     path: &Path,
     claimant: &Claimant<'_>,

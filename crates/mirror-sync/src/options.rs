@@ -4,12 +4,10 @@ use mirror_fetch::FetchOptions;
 use mirror_index::sparse::AnswerLimits;
 use mirror_index::{ClosureOptions, LockSources, NameSet, Shard};
 use mirror_manifest::Withdrawal;
+use mirror_store::bundle::BundleOptions;
 use mirror_types::{Address, Layout};
 
 use mirror_repo::Gap;
-
-/// A bundle of so many bytes is sealed, unless something else is asked for.
-const DEFAULT_BUNDLE_BYTES: u64 = 8 << 30;
 
 /// Where the records come from.
 #[derive(Debug, Clone)]
@@ -168,7 +166,7 @@ impl DownloadOptions {
             manifest: None,
             storage: Storage::Loose,
             bundles_out: None,
-            bundle_bytes: DEFAULT_BUNDLE_BYTES,
+            bundle_bytes: BundleOptions::default().bundle_bytes,
             bundle_seal: false,
             verify_existing: false,
             prune: None,

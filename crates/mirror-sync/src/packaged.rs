@@ -75,7 +75,7 @@ pub(crate) fn read(
     Ok(packaged)
 }
 
-/// Gives a file in pieces, until `feed` has enough.
+/// Passes a file on in pieces, until `feed` has enough.
 fn read_file(store: &Store, path: &str, feed: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), SyncError> {
     let mut file = store.open_file(path)?;
     let mut piece = vec![0; PIECE_BYTES];

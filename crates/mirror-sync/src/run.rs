@@ -8,6 +8,7 @@ mod route;
 mod stage;
 mod verify;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -16,6 +17,7 @@ use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
 use mirror_repo::{Gap, MirrorWriter, OpenBundles};
 use mirror_store::Store;
 use mirror_store::bundle::BundleOptions;
+use mirror_types::ReleaseId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -161,7 +163,7 @@ impl Queues {
 /// own, of which the dispatcher's is the only one that changes the mirror.
 async fn carry_out(
     prepared: Prepared,
-    gaps: std::collections::HashSet<mirror_types::ReleaseId>,
+    gaps: HashSet<ReleaseId>,
     outcome: Outcome,
     options: &DownloadOptions,
     observer: &Arc<dyn SyncObserver>,
@@ -286,5 +288,5 @@ async fn fetch(
         }
         end
     });
-    fetching.await.map_err(|error| SyncError::Internal(error.to_string()))
+    fetching.await.map_err(SyncError::unexpected("fetch to the end"))
 }

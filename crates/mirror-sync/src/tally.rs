@@ -52,20 +52,19 @@ pub(crate) struct PlanReport {
 impl PlanReport {
     /// Adds what was planned to the outcome of a run.
     pub(crate) fn add_to(self, outcome: &mut Outcome) {
-        let report = self;
-        outcome.selected = report.selected;
-        outcome.existing = report.existing;
-        outcome.would_fetch = report.to_fetch;
-        outcome.yanked_skipped = report.yanked_skipped;
-        outcome.without_checksum = report.without_checksum;
-        outcome.roots = report.roots;
-        outcome.elsewhere = report.elsewhere;
-        outcome.unsatisfied = report.unsatisfied;
-        outcome.first_unsatisfied = report.first_unsatisfied;
-        outcome.bad_lines = report.bad_lines;
-        outcome.first_bad_lines = report.first_bad_lines;
-        outcome.withdrawn = report.withdrawn;
-        outcome.reinstated = report.reinstated;
+        outcome.selected = self.selected;
+        outcome.existing = self.existing;
+        outcome.would_fetch = self.to_fetch;
+        outcome.yanked_skipped = self.yanked_skipped;
+        outcome.without_checksum = self.without_checksum;
+        outcome.roots = self.roots;
+        outcome.elsewhere = self.elsewhere;
+        outcome.unsatisfied = self.unsatisfied;
+        outcome.first_unsatisfied = self.first_unsatisfied;
+        outcome.bad_lines = self.bad_lines;
+        outcome.first_bad_lines = self.first_bad_lines;
+        outcome.withdrawn = self.withdrawn;
+        outcome.reinstated = self.reinstated;
     }
 }
 
@@ -122,8 +121,7 @@ impl Tally {
         self.tell(SyncEvent::Selected(releases));
     }
 
-    fn existing(&mut self, releases: u64) {
-        self.report.existing += releases;
+    fn existing(&self, releases: u64) {
         self.progress.existing.fetch_add(releases, Ordering::Relaxed);
         self.tell(SyncEvent::Existing(releases));
     }
@@ -201,6 +199,7 @@ impl Tally {
         report.withdrawn.extend(report.removed.iter().map(|id| (id.clone(), Withdrawal::Deleted)));
         PlanReport {
             complete: planned.complete,
+            existing: self.progress.existing(),
             known_withdrawn: planned.withdrawn,
             elsewhere: closure.elsewhere,
             unsatisfied: closure.unsatisfied,

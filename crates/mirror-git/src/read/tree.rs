@@ -37,7 +37,7 @@ fn belongs(entry: &EntryRef<'_>, path: &str) -> bool {
 /// What takes a file: its path and its blob.
 type Files<'a> = dyn FnMut(&str, ObjectId) -> Result<ControlFlow<()>, IndexError> + 'a;
 
-/// Gives every index file below `tree` to `visit`, in the order of the tree.
+/// Passes every index file below `tree` to `visit`, in the order of the tree.
 pub(super) fn walk(
     index: &GitIndex,
     tree: ObjectId,
@@ -68,7 +68,7 @@ pub(super) fn walk(
 /// A file that differs: its path, what it was, what it is.
 type Differs<'a> = dyn FnMut(&str, Option<ObjectId>, Option<ObjectId>) + 'a;
 
-/// Gives every index file that differs between two trees to `differs`, in the order of the trees. Equal
+/// Passes every index file that differs between two trees to `differs`, in the order of the trees. Equal
 /// subtrees are not looked into.
 pub(super) fn compare(
     index: &GitIndex,

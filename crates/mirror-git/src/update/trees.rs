@@ -16,7 +16,7 @@ pub(crate) struct Difference {
 
 type Entries = BTreeMap<Vec<u8>, (EntryMode, ObjectId)>;
 
-/// Gives every difference to `visit`. Subtrees that are the same at the same place are not read, so
+/// Passes every difference to `visit`. Subtrees that are the same at the same place are not read, so
 /// that the cost is that of the differences.
 pub(crate) fn differences<E: From<String>>(
     repo: &gix::Repository,

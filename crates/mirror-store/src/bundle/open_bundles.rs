@@ -134,7 +134,7 @@ impl OpenBundles {
         Ok(None)
     }
 
-    /// Gives the member at a place of an open bundle to `visit`, when it is `id`; returns whether it is. Blocks.
+    /// Passes the member at a place of an open bundle to `visit`, when it is `id`; returns whether it is. Blocks.
     ///
     /// # Errors
     /// When the bundle is damaged there or cannot be read; what `visit` gives.
@@ -173,7 +173,7 @@ impl OpenBundles {
         Ok(is_it)
     }
 
-    /// Gives the member at a place to `visit`; returns false when its bundle is gone, damaged there, or has another
+    /// Passes the member at a place to `visit`; returns false when its bundle is gone, damaged there, or has another
     /// release there. Blocks.
     ///
     /// # Errors

@@ -71,7 +71,7 @@ pub trait CrateStore: fmt::Debug + Send + Sync {
     /// As [`CrateStore::remove`].
     fn set_aside(&self, id: &ReleaseId, at: &Location, why: Aside, run: &str) -> Result<Removal, StoreError>;
 
-    /// Gives each release that is committed to `visit`, in no certain order, until it breaks. Reads no bodies.
+    /// Passes each release that is committed to `visit`, in no certain order, until it breaks. Reads no bodies.
     ///
     /// # Errors
     /// When the store cannot be listed.

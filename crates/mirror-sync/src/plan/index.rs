@@ -10,7 +10,7 @@ use crate::error::SyncError;
 
 /// What a plan reads: index files, or what stands for them.
 pub(crate) trait Index: Send {
-    /// Gives what is to be planned to `take`, in order, until that breaks off. Blocks.
+    /// Passes what is to be planned to `take`, in order, until that breaks off. Blocks.
     fn read(&mut self, take: &mut (dyn FnMut(Item) -> ControlFlow<()> + Send)) -> Result<(), SyncError>;
 }
 

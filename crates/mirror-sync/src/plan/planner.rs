@@ -336,7 +336,7 @@ impl Planner<'_> {
         (self.lines, self.removes) = (lines, false);
     }
 
-    /// Gives away the lines of the file that is planned: one of its crates is wanted. Ahead of its releases, so that
+    /// Hands over the lines of the file that is planned: one of its crates is wanted. Ahead of its releases, so that
     /// none is held without its line.
     fn send_lines(&mut self) -> Result<(), Halt> {
         let removes = self.removes;

@@ -216,7 +216,7 @@ impl Hasher {
     }
 }
 
-/// Bytes that an event carries.
+/// Returns the bytes in memory that a message carries.
 fn in_memory(message: &Message) -> u64 {
     match message {
         Message::Arrived(Arrival { member: Some(MemberBody::Memory(bytes)), .. }) => {

@@ -70,11 +70,14 @@ impl LinesFilter {
         if self.has(path, &digest)? {
             return Ok(None);
         }
-        let no_memory = |error| SyncError::Internal(format!("index lines: {error}"));
         let packer = match &mut self.packer {
             Some(packer) => packer,
-            none => none.insert(LinePacker::new().map_err(no_memory)?),
+            none => {
+                none.insert(LinePacker::new().map_err(SyncError::unexpected("pack the index lines to keep"))?)
+            }
         };
-        Ok(Some(Box::new(packer.pack(path, digest, text).map_err(no_memory)?)))
+        Ok(Some(Box::new(
+            packer.pack(path, digest, text).map_err(SyncError::unexpected("pack the index lines to keep"))?,
+        )))
     }
 }

@@ -111,7 +111,7 @@ impl LocalIndex {
         Ok(())
     }
 
-    /// Gives what differs, and counts the rest as it was counted before.
+    /// Passes on what differs, and counts the rest as it was counted before.
     fn news(&mut self, news: News, take: &mut Take<'_>) -> Result<ControlFlow<()>, SyncError> {
         let News { changes, also, totals, .. } = news;
         let mut before = Vec::new();
