@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mirror_types::{Advice, Cause, FaultKind, MirrorId, StoreId, disk_advice};
+use mirror_types::{Advice, Cause, FaultKind, MirrorId, disk_advice};
 use rusqlite::ErrorCode;
 
 /// Why manifest or catalogue could not be used.
@@ -115,14 +115,6 @@ pub enum ManifestError {
         /// The index file whose lines they are.
         file: String,
     },
-    /// The catalogue has no place to note that a release is in this store.
-    #[error("the catalogue {} does not know a store with the number {}; this is a fault of the program", path.display(), store.0)]
-    UnknownStore {
-        /// The database.
-        path: PathBuf,
-        /// The store.
-        store: StoreId,
-    },
     /// The catalogue was made by a newer version; use that, or make a damaged one again.
     #[error("the catalogue {} has format {found}, this version knows {known}; use a newer version; if it is damaged, it can be \
          made again", path.display())]
@@ -187,7 +179,6 @@ impl ManifestError {
             | Self::NewerCatalogue { .. } => FaultKind::Integrity,
             Self::Catalogue { source, .. } if is_damage(source) => FaultKind::Integrity,
             Self::Catalogue { .. } => FaultKind::Storage,
-            Self::UnknownStore { .. } => FaultKind::Internal,
         }
     }
 
@@ -206,11 +197,7 @@ impl ManifestError {
             Self::BadLine { .. } | Self::BadLines { .. } => Some(Advice::VerifyExisting),
             Self::Catalogue { source, .. } if is_damage(source) => Some(Advice::RebuildCatalogue),
             Self::DamagedCatalogue { .. } | Self::NewerCatalogue { .. } => Some(Advice::RebuildCatalogue),
-            Self::Io { .. }
-            | Self::Lines { .. }
-            | Self::Strange { .. }
-            | Self::Catalogue { .. }
-            | Self::UnknownStore { .. } => None,
+            Self::Io { .. } | Self::Lines { .. } | Self::Strange { .. } | Self::Catalogue { .. } => None,
         }
     }
 }

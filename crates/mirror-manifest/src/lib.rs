@@ -20,7 +20,8 @@ pub use error::ManifestError;
 pub use lines::{IndexFileRow, LinePacker, LinesReader, LinesReport, LinesWriter, PackedLines, TextDigest};
 pub use reader::{HoldingRecord, InvalidRecord, ManifestLine, ManifestReader, read_from};
 pub use record::{
-    EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM, SCHEMA_VERSION, rfc3339, storage_name,
+    EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM, RecordedMember, RecordedPlace,
+    SCHEMA_VERSION, rfc3339, storage_name,
 };
 pub use shape::{ManifestShape, manifest_shape};
 pub use writer::{ManifestWriter, OpenReport};

@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use mirror_types::{BundleNumber, Locations, MemberLocation, MirrorId, StoreId};
+use mirror_types::{BundleNumber, Codec, Location, Locations, MemberLocation, MirrorId, StoreId};
 use serde::{Deserialize, Serialize};
 
 /// The schema that is written: that of the source system (1) plus additions.
@@ -17,7 +17,7 @@ pub struct ManifestRecord {
     /// File, as the run saw it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub path: String,
-    /// `filesystem`, `bundle`, `filesystem+bundle` or `object`.
+    /// `filesystem`, `bundle`, `filesystem+bundle`; with `object` for each other store.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub storage: String,
     /// Bundle that holds it.
@@ -32,6 +32,9 @@ pub struct ManifestRecord {
     /// Length of its frame in the bundle (since 2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_len: Option<u64>,
+    /// Where other stores than the loose tree and the bundles hold it (since 2).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<RecordedPlace>,
     /// Bytes.
     pub size: u64,
     /// Hash of the bytes, 64 hexadecimal digits.
@@ -87,6 +90,8 @@ impl ManifestRecord {
         self.bundle_member = member.map(|_| name.to_owned());
         self.frame_offset = member.map(|member| member.offset);
         self.frame_len = member.map(|member| member.len);
+        let others = locations.iter().filter(|at| !matches!(at.store(), StoreId::LOOSE | StoreId::BUNDLES));
+        self.places = others.map(RecordedPlace::of).collect();
     }
 
     /// Returns where the record says that the release is held, if it says so; a member of a bundle without an offset
@@ -98,7 +103,62 @@ impl ManifestRecord {
             Some(MemberLocation::tar(bundle, self.frame_offset?, self.frame_len?))
         };
         let member = self.storage.contains(BUNDLE).then(member).flatten();
-        Some(Locations::of(self.storage.contains(FILESYSTEM), member)).filter(|all| !all.is_empty())
+        let mut all = Locations::of(self.storage.contains(FILESYSTEM), member);
+        self.places.iter().for_each(|place| all.add(place.location()));
+        Some(all).filter(|all| !all.is_empty())
+    }
+}
+
+/// Where a store beside the loose tree and the bundles holds a release.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecordedPlace {
+    /// The number of the store.
+    pub store: u16,
+    /// The key of an object; none where the store derives it from the release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// For a member of a bundle: the bundle's number, and where the frame is in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<RecordedMember>,
+}
+
+/// Where a member is in a bundle of such a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecordedMember {
+    /// Number of the bundle.
+    pub bundle: u32,
+    /// Offset of the frame, bytes.
+    pub frame_offset: u64,
+    /// Length of the frame, bytes.
+    pub frame_len: u64,
+}
+
+impl RecordedPlace {
+    fn of(location: &Location) -> Self {
+        let store = location.store().0;
+        match location {
+            Location::Member(at) => {
+                let (bundle, frame_offset, frame_len) = (at.bundle, at.offset, at.len);
+                let member = Some(RecordedMember { bundle, frame_offset, frame_len });
+                Self { store, member, ..Self::default() }
+            }
+            Location::Object { key, .. } => {
+                Self { store, key: key.as_deref().map(str::to_owned), ..Self::default() }
+            }
+            _ => Self { store, ..Self::default() },
+        }
+    }
+
+    fn location(&self) -> Location {
+        let store = StoreId(self.store);
+        match self.member {
+            Some(RecordedMember { bundle, frame_offset: offset, frame_len: len }) => {
+                Location::Member(MemberLocation { store, bundle, offset, len, codec: Codec::Tar })
+            }
+            None => Location::Object { store, key: self.key.as_deref().map(Box::from) },
+        }
     }
 }
 
@@ -156,6 +216,16 @@ mod tests {
             let bundle = record.bundle_path.as_deref();
             assert_eq!(bundle, locations.member().map(|_| "b/bundle-0012.tar.zst"));
             assert_eq!(record.bundle_member.is_some(), bundle.is_some());
+        }
+        let object = |key: Option<&str>| Location::Object { store: StoreId(4), key: key.map(Box::from) };
+        let elsewhere = Location::Member(MemberLocation { store: StoreId(9), ..member });
+        for others in [vec![object(None)], vec![Location::LOOSE, object(Some("a/b")), elsewhere]] {
+            let locations: Locations = others.into_iter().collect();
+            let mut record = ManifestRecord::default();
+            record.set_locations(&locations, &|_| String::new(), "s/a.crate");
+            let text = serde_json::to_string(&record).expect("json");
+            let read: ManifestRecord = serde_json::from_str(&text).expect("record");
+            assert_eq!(read.locations(), Some(locations), "{text}");
         }
         // A store that this version does not know proves nothing, nor does a member without its place.
         for storage in ["object", "", "bundle"] {

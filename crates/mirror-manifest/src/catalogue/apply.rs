@@ -9,6 +9,7 @@ use super::change::Change;
 use super::columns::number;
 use super::database::Catalogue;
 use super::index_files::KeptLines;
+use super::places;
 use super::rows::{FailureRow, HeldRelease, LOST};
 use crate::error::ManifestError;
 use crate::record::rfc3339;
@@ -20,11 +21,8 @@ impl Catalogue {
     /// Applies changes in their order, in one transaction.
     ///
     /// # Errors
-    /// When SQLite fails, or a change names a store that the catalogue does not know; then nothing of it is applied.
+    /// When SQLite fails; then nothing of it is applied.
     pub fn apply(&mut self, changes: &[Change]) -> Result<(), ManifestError> {
-        if let Some(store) = changes.iter().find_map(Change::unknown_store) {
-            return Err(ManifestError::UnknownStore { path: self.path.clone(), store });
-        }
         let fail = self.fail("write to");
         let mut write = || {
             let transaction = self.db.transaction()?;
@@ -52,6 +50,10 @@ enum Sql {
     GrowBundle,
     LoseFile,
     LoseMember,
+    AddPlace,
+    LosePlace,
+    LosePlaces,
+    MarkPlaces,
     RemoveUnheld,
     RecordLoss,
     Remove,
@@ -76,13 +78,14 @@ impl Sql {
             }
             Self::Hold => {
                 "INSERT INTO releases
-                     (crate_id, version, sha256, size, loose, bundle, frame_offset, frame_len, seen)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                     (crate_id, version, sha256, size, loose, bundle, frame_offset, frame_len, seen, elsewhere)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
                  ON CONFLICT DO UPDATE SET
                      loose = excluded.loose OR (loose AND sha256 = excluded.sha256),
                      bundle = coalesce(excluded.bundle, iif(sha256 = excluded.sha256, bundle, NULL)),
                      frame_offset = coalesce(excluded.frame_offset, frame_offset),
                      frame_len = coalesce(excluded.frame_len, frame_len),
+                     elsewhere = excluded.elsewhere OR (elsewhere AND sha256 = excluded.sha256),
                      sha256 = excluded.sha256, size = excluded.size, seen = seen | excluded.seen"
             }
             Self::GrowBundle => {
@@ -96,10 +99,14 @@ impl Sql {
                 "UPDATE releases SET bundle = NULL
                  WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2"
             }
+            Self::AddPlace => places::ADD,
+            Self::LosePlace => places::REMOVE,
+            Self::LosePlaces => places::REMOVE_ALL,
+            Self::MarkPlaces => places::MARK,
             Self::RemoveUnheld => {
                 "DELETE FROM releases
                  WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2
-                     AND NOT loose AND bundle IS NULL"
+                     AND NOT loose AND bundle IS NULL AND NOT elsewhere"
             }
             Self::RecordLoss => {
                 "INSERT INTO failures
@@ -186,6 +193,7 @@ impl<'t> Applier<'t> {
             Change::Removed(id) => {
                 self.cursor_outdated = true;
                 self.of_release(Sql::Remove, id)?;
+                self.of_release(Sql::LosePlaces, id)?;
                 self.of_release(Sql::Reinstate, id).map(drop)
             }
             Change::BundleGone(number) => {
@@ -236,8 +244,11 @@ impl<'t> Applier<'t> {
         };
         let key = params![id, held.id.version.as_str(), held.sha256.as_bytes()];
         // Upstream may go back to the bytes that were held.
-        self.cursor_outdated |=
-            self.sql.get(Sql::HasOtherBytes)?.query_row(key, |row| row.get::<_, bool>(0))?;
+        if self.sql.get(Sql::HasOtherBytes)?.query_row(key, |row| row.get::<_, bool>(0))? {
+            self.cursor_outdated = true;
+            self.of_release(Sql::LosePlaces, &held.id)?;
+        }
+        let elsewhere = || held.locations.iter().filter(|at| places::is_elsewhere(at.store()));
         let member = held.locations.member();
         self.sql.get(Sql::Hold)?.execute(params![
             id,
@@ -249,7 +260,11 @@ impl<'t> Applier<'t> {
             member.map(|member| number(member.offset)),
             member.map(|member| number(member.len)),
             number(source),
+            elsewhere().next().is_some(),
         ])?;
+        for at in elsewhere() {
+            places::add(self.sql.get(Sql::AddPlace)?, id, held.id.version.as_str(), at)?;
+        }
         if let Some(member) = member {
             let end = number(member.offset + member.len);
             self.sql.get(Sql::GrowBundle)?.execute(params![member.bundle, end])?;
@@ -258,11 +273,16 @@ impl<'t> Applier<'t> {
     }
 
     fn lose(&mut self, id: &ReleaseId, store: StoreId) -> rusqlite::Result<()> {
-        let (unmark, kind) = match store {
-            StoreId::BUNDLES => (Sql::LoseMember, DAMAGED),
-            _ => (Sql::LoseFile, LOST),
+        let kind = if store == StoreId::BUNDLES { DAMAGED } else { LOST };
+        match store {
+            StoreId::BUNDLES => self.of_release(Sql::LoseMember, id)?,
+            StoreId::LOOSE => self.of_release(Sql::LoseFile, id)?,
+            StoreId(other) => {
+                let key = params![id.name.as_str(), id.version.as_str(), other];
+                self.sql.get(Sql::LosePlace)?.execute(key)?;
+                self.of_release(Sql::MarkPlaces, id)?
+            }
         };
-        self.of_release(unmark, id)?;
         if self.of_release(Sql::RemoveUnheld, id)? > 0 {
             self.of_release(Sql::Reinstate, id)?;
         }
@@ -299,7 +319,7 @@ impl<'t> Applier<'t> {
 }
 
 fn forget_bundle(to: &Transaction<'_>, number: u32) -> rusqlite::Result<()> {
-    to.execute("DELETE FROM releases WHERE bundle = ?1 AND NOT loose", [number])?;
+    to.execute("DELETE FROM releases WHERE bundle = ?1 AND NOT loose AND NOT elsewhere", [number])?;
     to.execute(
         "UPDATE releases SET bundle = NULL, frame_offset = NULL, frame_len = NULL WHERE bundle = ?1",
         [number],

@@ -1,6 +1,6 @@
 //! What the catalogue is told.
 
-use mirror_types::{CrateName, Location, ReleaseId, StoreId};
+use mirror_types::{CrateName, ReleaseId, StoreId};
 
 use super::rows::{DirRow, FailureRow, HeldRelease, Withdrawal};
 use crate::lines::IndexFileRow;
@@ -68,26 +68,12 @@ pub enum Change {
     ManifestLen(u64),
 }
 
-impl Change {
-    /// Returns a store that it names and that the catalogue has no column for.
-    pub(super) fn unknown_store(&self) -> Option<StoreId> {
-        let is_known = |store: StoreId| matches!(store, StoreId::LOOSE | StoreId::BUNDLES);
-        match self {
-            Self::Held { release, .. } => {
-                release.locations.iter().map(Location::store).find(|store| !is_known(*store))
-            }
-            Self::Lost { store, .. } => Some(*store).filter(|store| !is_known(*store)),
-            _ => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use mirror_types::{Locations, MemberLocation, Sha256};
+    use mirror_types::{Location, Locations, MemberLocation, Sha256};
 
     use super::*;
-    use crate::{Catalogue, IndexCursor, ManifestError};
+    use crate::{Catalogue, IndexCursor};
 
     fn id() -> ReleaseId {
         ReleaseId { name: "a".parse().expect("name"), version: "1.0.0".parse().expect("version") }
@@ -188,18 +174,5 @@ mod tests {
             catalogue.apply(std::slice::from_ref(&change)).expect("apply");
             assert_eq!(catalogue.cursor().expect("cursor").is_some(), stays, "{change:?}");
         }
-    }
-
-    #[test]
-    fn a_store_without_a_column_is_refused_before_anything_is_written() {
-        let dir = tempfile::tempdir().expect("dir");
-        let mut catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("open");
-        let store = StoreId(7);
-        let strange = Location::Object { store, key: Some("k".into()) };
-        for change in [held(strange.into()), Change::Lost { id: id(), store }] {
-            let refused = catalogue.apply(&[failed(), change]).expect_err("refused");
-            assert!(matches!(refused, ManifestError::UnknownStore { store: StoreId(7), .. }), "{refused}");
-        }
-        assert!(catalogue.failures().expect("failures").is_empty());
     }
 }

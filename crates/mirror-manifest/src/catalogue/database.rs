@@ -12,6 +12,8 @@ pub struct Catalogue {
     pub(super) path: PathBuf,
     /// Whether the releases say in which sources they were seen: catalogues of before do not.
     pub(super) has_seen: bool,
+    /// Whether they say that they are held in other stores than the mirror's two.
+    pub(super) has_places: bool,
     /// Whether it is read as if nobody could change it.
     pub(super) frozen: bool,
 }

@@ -18,11 +18,15 @@ impl Catalogue {
     pub fn held_of(&self, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
         let query = || {
             let seen = if self.has_seen { "seen" } else { "0" };
+            let elsewhere = if self.has_places { "elsewhere" } else { "0" };
             let mut statement = self.db.prepare_cached(&format!(
-                "SELECT version, sha256, size, loose, bundle, frame_offset, frame_len, {seen} FROM releases
+                "SELECT version, sha256, size, loose, bundle, frame_offset, frame_len, {seen}, {elsewhere}
+                 FROM releases
                  WHERE crate_id = (SELECT id FROM crates WHERE name = ?1)"
             ))?;
+            let mut any_elsewhere = false;
             let rows = statement.query_map([name.as_str()], |row| {
+                any_elsewhere |= row.get::<_, bool>(8)?;
                 Ok(Held {
                     version: row.get(0)?,
                     sha256: sha(row.get_ref(1)?.as_blob()?)?,
@@ -31,7 +35,11 @@ impl Catalogue {
                     seen: size(row.get(7)?),
                 })
             })?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
+            let mut held = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            if any_elsewhere {
+                self.add_places(name.as_str(), &mut held)?;
+            }
+            Ok(held)
         };
         query().map_err(self.fail("read what is held from"))
     }

@@ -10,6 +10,7 @@ mod held;
 mod index_files;
 mod ledger;
 mod open;
+mod places;
 mod replay;
 mod rows;
 mod schema;

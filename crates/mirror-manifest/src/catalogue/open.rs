@@ -11,7 +11,7 @@ use super::files::{check_head, check_plain, remove_all};
 use super::held::withdrawn;
 use super::rows::Withdrawal;
 use super::schema::{FORMAT, SCHEMA};
-use super::{index_files, sources};
+use super::{index_files, places, sources};
 use crate::error::{ManifestError, at};
 
 impl Catalogue {
@@ -47,7 +47,9 @@ impl Catalogue {
         }
         db.execute_batch(index_files::SCHEMA).map_err(fail)?;
         sources::upgrade(&db).map_err(fail)?;
-        let mut catalogue = Self { db, path: path.to_owned(), has_seen: true, frozen: false };
+        places::upgrade(&db).map_err(fail)?;
+        let mut catalogue =
+            Self { db, path: path.to_owned(), has_seen: true, has_places: true, frozen: false };
         if !kept.is_empty() {
             let withdrawn = |(id, kind, seen): (ReleaseId, _, _)| Change::Withdrawn { id, kind, seen };
             catalogue.apply(&kept.into_iter().map(withdrawn).collect::<Vec<_>>())?;
@@ -76,7 +78,8 @@ impl Catalogue {
             return Err(ManifestError::NewerCatalogue { path: path.to_owned(), found, known: FORMAT });
         }
         let has_seen = sources::has_seen(&db).map_err(fail)?;
-        Ok(Some(Self { db, path: path.to_owned(), has_seen, frozen }))
+        let has_places = places::has_places(&db).map_err(fail)?;
+        Ok(Some(Self { db, path: path.to_owned(), has_seen, has_places, frozen }))
     }
 
     /// The same catalogue, opened again for reading on another thread: it shows what is committed.
@@ -85,7 +88,8 @@ impl Catalogue {
     /// When it cannot be opened.
     pub fn another(&self) -> Result<Self, ManifestError> {
         let (db, frozen) = open_or_freeze(&self.path).map_err(self.fail("open"))?;
-        Ok(Self { db, path: self.path.clone(), has_seen: self.has_seen, frozen })
+        let (has_seen, has_places) = (self.has_seen, self.has_places);
+        Ok(Self { db, path: self.path.clone(), has_seen, has_places, frozen })
     }
 
     /// Returns whether this reads the file as it was when it was opened, without the marks by which readers and writers

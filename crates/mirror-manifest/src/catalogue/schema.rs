@@ -12,6 +12,7 @@ CREATE TABLE releases (
     frame_offset INTEGER,
     frame_len INTEGER,
     seen INTEGER NOT NULL DEFAULT 0,
+    elsewhere INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (crate_id, version)
 ) WITHOUT ROWID;
 CREATE TABLE bundles (number INTEGER PRIMARY KEY, end INTEGER NOT NULL);

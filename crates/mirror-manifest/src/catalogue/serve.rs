@@ -77,11 +77,14 @@ impl Catalogue {
     /// When SQLite fails.
     pub fn held_release(&self, id: &ReleaseId) -> Result<Option<Held>, ManifestError> {
         let query = || {
-            let mut statement = self.db.prepare_cached(
-                "SELECT version, sha256, size, loose, bundle, frame_offset, frame_len FROM releases
-                 WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2",
-            )?;
+            let elsewhere = if self.has_places { "elsewhere" } else { "0" };
+            let mut statement = self.db.prepare_cached(&format!(
+                "SELECT version, sha256, size, loose, bundle, frame_offset, frame_len, {elsewhere} FROM releases
+                 WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2"
+            ))?;
+            let mut is_elsewhere = false;
             let row = |row: &rusqlite::Row<'_>| {
+                is_elsewhere = row.get(7)?;
                 Ok(Held {
                     version: row.get(0)?,
                     sha256: sha(row.get_ref(1)?.as_blob()?)?,
@@ -90,7 +93,11 @@ impl Catalogue {
                     seen: 0,
                 })
             };
-            statement.query_row([id.name.as_str(), id.version.as_str()], row).optional()
+            let mut held = statement.query_row([id.name.as_str(), id.version.as_str()], row).optional()?;
+            if let Some(held) = held.as_mut().filter(|_| is_elsewhere) {
+                self.add_places(id.name.as_str(), std::slice::from_mut(held))?;
+            }
+            Ok(held)
         };
         query().map_err(self.fail("read what is held from"))
     }
