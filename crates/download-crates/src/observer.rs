@@ -9,7 +9,7 @@ use mirror_git::{UpdateEvent, UpdateStatus, Updated};
 use mirror_repo::OpenReport;
 use mirror_sync::{SyncEvent, SyncObserver, SyncPhase};
 use mirror_telemetry::{Activity, Phase, RunStats};
-use mirror_types::{Printable, ReleaseId, human_bytes};
+use mirror_types::{Location, Printable, ReleaseId, Sha256, StoreId, human_bytes};
 
 /// Releases of one kind that are named one by one.
 const MAX_NAMED: u64 = 20;
@@ -101,12 +101,7 @@ impl Reporter {
             }
             SyncEvent::WouldFail { release, why } => tracing::warn!(%release, "{why}"),
             SyncEvent::WouldFailCrate { name, why } => tracing::warn!(crate_name = %name, "{why}"),
-            SyncEvent::FileWrong { release, sha256 } => tracing::warn!(
-                %release, held = %sha256, "held file is wrong; moved to .mirror/quarantine and fetched again"
-            ),
-            SyncEvent::MemberDamaged { release, bundle } => {
-                tracing::warn!(%release, bundle, "the copy in its bundle is damaged");
-            }
+            SyncEvent::Wrong { release, at, sha256 } => wrong(release, at, *sha256),
             SyncEvent::Failed { release, kind, why, acknowledged: true, .. } => {
                 tracing::info!(%release, kind, "a known gap: {}", Printable(why));
             }
@@ -262,6 +257,21 @@ fn log_hidden(releases: &[ReleaseId]) {
     if releases.len() > named {
         let more = releases.len() - named;
         tracing::warn!("{more} more were deleted upstream; the manifest names them all");
+    }
+}
+
+fn wrong(release: &ReleaseId, at: &Location, sha256: Option<Sha256>) {
+    let held = sha256.map(tracing::field::display);
+    match at {
+        Location::Member(member) => {
+            tracing::warn!(%release, bundle = member.bundle, "the copy in its bundle is damaged");
+        }
+        at if at.store() == StoreId::LOOSE => {
+            tracing::warn!(%release, held, "held file is wrong; moved to .mirror/quarantine and fetched again");
+        }
+        at => {
+            tracing::warn!(%release, held, store = at.store().0, "the copy in its store is wrong; set aside");
+        }
     }
 }
 

@@ -67,6 +67,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
             (true, BundleMode::Only) => Storage::Bundle,
             (true, BundleMode::Add) => Storage::Both,
         },
+        stores: Vec::new(),
         bundles_out: flags.bundles_out.clone(),
         bundle_bytes: bundle_bytes(flags.bundle_size_gb),
         bundle_seal: flags.bundle_seal,
@@ -106,6 +107,7 @@ pub(crate) fn layout(flags: &Flags) -> Result<Layout> {
 /// What --rebuild-catalogue works on.
 pub(crate) fn rebuild(flags: &Flags) -> Result<RebuildOptions> {
     Ok(RebuildOptions {
+        stores: Vec::new(),
         out: flags.out.clone(),
         layout: layout(flags)?,
         layout_asked: flags.layout.is_some(),

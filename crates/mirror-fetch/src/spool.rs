@@ -11,7 +11,7 @@ pub trait SpoolFactory: Send + Sync {
 }
 
 /// A place one large body is written to. Calls block for as long as the write takes.
-pub trait Spool: Send {
+pub trait Spool: Send + Sync {
     /// Appends a chunk.
     ///
     /// # Errors

@@ -33,5 +33,5 @@ pub use open::{
     open_or_create, open_to_read,
 };
 pub use patient::patient;
-pub use read::{FileReader, ReadAt, ReadPart, read_exact_at, write_all_at};
+pub use read::{FileReader, ReadAt, ReadPart, SequentialReader, read_exact_at, write_all_at};
 pub use sync::{SyncMode, sync, sync_dir};

@@ -80,6 +80,35 @@ impl<R: ReadAt + ?Sized> ReadAt for Arc<R> {
     }
 }
 
+/// Reads what is read by position from its beginning to its end, as far as its length said when this was made.
+#[derive(Debug)]
+pub struct SequentialReader<'a> {
+    source: &'a dyn ReadAt,
+    offset: u64,
+    left: u64,
+}
+
+impl<'a> SequentialReader<'a> {
+    /// Begins at the first byte.
+    #[must_use]
+    pub fn new(source: &'a dyn ReadAt) -> Self {
+        Self { source, offset: 0, left: source.len() }
+    }
+}
+
+impl io::Read for SequentialReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).map_or(out.len(), |left| left.min(out.len()));
+        if most == 0 {
+            return Ok(0);
+        }
+        let read = self.source.read_at(&mut out[..most], self.offset)?;
+        self.offset += read as u64;
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
 /// A part of something that is read by position.
 #[derive(Debug)]
 pub struct ReadPart<R> {

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mirror_manifest::{BundlesIdentity, Catalogue, Change};
+use mirror_store::BundleStore;
 use mirror_store::bundle::{
-    BundleFiles, BundleMember, BundleOptions, BundleReport, BundleWriter, first_member, list_bundles,
-    read_manifest,
+    BundleFiles, BundleMember, BundleOptions, BundleReport, first_member, list_bundles, read_manifest,
 };
 use mirror_types::{BundleNumber, FaultKind, ReleaseId, StoreId};
 
@@ -116,11 +116,11 @@ impl MirrorWriter {
         options: &OpenOptions,
         report: &mut OpenReport,
     ) -> Result<(), RepoError> {
-        let (writer, found) = self.repair_bundles(options)?;
+        let (bundles, found) = self.repair_bundles(options)?;
         report.relisted_members = found.relisted.len();
         report.cut_bundle_bytes = found.cut_bytes;
         report.completed_bundles = found.repaired;
-        self.set_bundles(writer);
+        self.set_bundles(bundles);
         let taken_in = self.take_in_bundles()?;
         report.members_without_place = taken_in.without_place;
         self.remember_bundles()
@@ -130,14 +130,15 @@ impl MirrorWriter {
     pub(crate) fn repair_bundles(
         &self,
         options: &OpenOptions,
-    ) -> Result<(BundleWriter, BundleReport), RepoError> {
+    ) -> Result<(BundleStore, BundleReport), RepoError> {
         let mut how = BundleOptions { mirror: Some(self.id()), ..BundleOptions::default() };
         if let Some(bytes) = options.bundle_bytes {
             how.bundle_bytes = bytes.max(1);
         }
+        let layout = self.store().layout();
         let opened = match &options.fs {
-            Some(fs) => BundleWriter::open_on(Arc::clone(fs), self.bundles_dir(), how),
-            None => BundleWriter::open(self.bundles_dir(), how),
+            Some(fs) => BundleStore::open_on(Arc::clone(fs), self.bundles_dir(), layout, how),
+            None => BundleStore::open(self.bundles_dir(), layout, how),
         };
         opened.map_err(|source| match source.kind() {
             FaultKind::Integrity => {

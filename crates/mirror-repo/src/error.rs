@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use mirror_manifest::ManifestError;
 use mirror_store::StoreError;
-use mirror_types::{Advice, Cause, FaultKind};
+use mirror_types::{Advice, Cause, FaultKind, StoreId};
 
 /// Why a mirror could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +130,18 @@ pub enum RepoError {
         /// Where they should be.
         path: PathBuf,
     },
+    /// Releases are in a store that the mirror was opened without.
+    #[error("the mirror holds releases in the store with the number {}, and was opened without it; open it with that store", store.0)]
+    StoreMissing {
+        /// The store.
+        store: StoreId,
+    },
+    /// Two stores have one number.
+    #[error("two stores have the number {}; give each one of its own, from 2 on", store.0)]
+    StoreTwice {
+        /// The number.
+        store: StoreId,
+    },
     /// A part of the mirror did not do what it always does.
     #[error("internal error: {0}; please report it")]
     Internal(String),
@@ -178,7 +190,9 @@ impl RepoError {
             | Self::NotText { .. }
             | Self::BadGaps { .. }
             | Self::NoMirror { .. }
-            | Self::NoBundles { .. } => FaultKind::Usage,
+            | Self::NoBundles { .. }
+            | Self::StoreMissing { .. }
+            | Self::StoreTwice { .. } => FaultKind::Usage,
             Self::BundlesMissing { .. } | Self::OtherBundles { .. } | Self::BundleDamaged { .. } => {
                 FaultKind::Integrity
             }
@@ -202,6 +216,8 @@ impl RepoError {
             | Self::BadGaps { .. }
             | Self::NoMirror { .. }
             | Self::NoBundles { .. }
+            | Self::StoreMissing { .. }
+            | Self::StoreTwice { .. }
             | Self::Internal(_)
             | Self::Random(_) => None,
         }

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
+use mirror_fs::ReadAt as _;
 use mirror_manifest::{Catalogue, Census, Held, LinesReader, ManifestError};
 use mirror_store::bundle::BundleReader;
 use mirror_store::bundle::{OpenBundle, OpenBundles};
-use mirror_store::{HeldFile, Store, StoreError};
+use mirror_store::{CrateStore, OpenCrate, Store, StoreError};
 use mirror_types::{CrateName, Layout, MemberLocation, ReleaseId, index_path};
 
 use crate::change_detector::{ChangeDetector, MirrorState};
@@ -15,6 +16,7 @@ use crate::error::RepoError;
 use crate::listing::{Listing, Versions};
 use crate::recorded::RecordedPlaces;
 use crate::resolve::BUNDLES;
+use crate::stores::Stores;
 use crate::writer::catalogue_in;
 
 /// Connections to the catalogue that are kept for the next request, at most.
@@ -27,6 +29,8 @@ pub struct Mirror {
     database: PathBuf,
     store: Store,
     bundles: OpenBundles,
+    /// Beside those two.
+    others: Stores,
     /// Replaced when somebody puts another catalogue in its place.
     catalogues: RwLock<Arc<Pool>>,
     detector: Mutex<ChangeDetector>,
@@ -35,13 +39,17 @@ pub struct Mirror {
 /// The bytes of a release, found.
 #[derive(Debug, Clone)]
 pub enum Located {
-    /// In a file of their own.
-    Loose(Arc<HeldFile>),
+    /// Open, to be read by position: a file of their own, or what another store has.
+    Open(Arc<OpenCrate>),
     /// In a bundle, which was changed last at this time.
     Bundled(Arc<BundleReader>, MemberLocation, SystemTime),
 }
 
 impl Located {
+    fn open(bytes: impl Into<OpenCrate>) -> Self {
+        Self::Open(Arc::new(bytes.into()))
+    }
+
     fn in_bundle(bundle: OpenBundle, at: MemberLocation) -> Self {
         Self::Bundled(bundle.reader, at, bundle.modified)
     }
@@ -67,16 +75,31 @@ impl Mirror {
     /// # Errors
     /// When there is none, its bundles are missing, or what is there cannot be read.
     pub fn open(root: &Path, bundles_dir: Option<&Path>) -> Result<Self, RepoError> {
+        Self::open_with(root, bundles_dir, &[])
+    }
+
+    /// Opens the mirror as [`Mirror::open`] does, with stores beside the loose tree and the bundles.
+    ///
+    /// # Errors
+    /// As [`Mirror::open`]; when something is held in a store that is not among them.
+    pub fn open_with(
+        root: &Path,
+        bundles_dir: Option<&Path>,
+        others: &[Arc<dyn CrateStore>],
+    ) -> Result<Self, RepoError> {
+        let others = Stores::default().with(others)?;
         let none = || RepoError::NoMirror { path: root.to_owned() };
         let database = catalogue_in(&root.join(".mirror"));
         let store = Store::open_read_only(root, Layout::Shard)?.ok_or_else(none)?;
         let detector = ChangeDetector::open(&database)?.ok_or_else(none)?;
         let bundles_dir = bundles_of(root, bundles_dir, detector.catalogue())?;
+        others.check(&detector.catalogue().other_stores()?)?;
         Ok(Self {
             root: root.to_owned(),
             database,
             store,
             bundles: OpenBundles::new(bundles_dir),
+            others,
             catalogues: RwLock::default(),
             detector: Mutex::new(detector),
         })
@@ -279,10 +302,21 @@ impl Mirror {
             && let Some(file) = self.store.open_held(&self.store.layout().path(id))?
             && file.len() == held.size
         {
-            return Ok(Some(Located::Loose(Arc::new(file))));
+            return Ok(Some(Located::open(file)));
         }
-        let Some(at) = held.locations.member() else { return Ok(None) };
-        Ok(self.bundles.find(at)?.map(|bundle| Located::in_bundle(bundle, at)))
+        if let Some(at) = held.locations.member()
+            && let Some(bundle) = self.bundles.find(at)?
+        {
+            return Ok(Some(Located::in_bundle(bundle, at)));
+        }
+        for (store, at) in self.others.of(&held.locations) {
+            if let Some(open) = store.open(id, at)?
+                && open.len() == held.size
+            {
+                return Ok(Some(Located::open(open)));
+            }
+        }
+        Ok(None)
     }
 
     /// Does the same, but only when nothing has to be waited for.
@@ -291,7 +325,7 @@ impl Mirror {
         if held.locations.is_loose() {
             let file = self.store.open_held_at_once(&self.store.layout().path(id)).ok()??;
             if let Some(file) = file.filter(|file| file.len() == held.size) {
-                return Some(Located::Loose(Arc::new(file)));
+                return Some(Located::open(file));
             }
         }
         let at = held.locations.member()?;
@@ -306,8 +340,17 @@ impl Mirror {
         if held.locations.is_loose() && self.store.size(&self.store.layout().path(id))? == Some(held.size) {
             return Ok(true);
         }
-        let Some(at) = held.locations.member() else { return Ok(false) };
-        Ok(self.bundles.find(at)?.is_some())
+        if let Some(at) = held.locations.member()
+            && self.bundles.find(at)?.is_some()
+        {
+            return Ok(true);
+        }
+        for (store, at) in self.others.of(&held.locations) {
+            if store.size(id, at)? == Some(held.size) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns all of the bytes of a release. Memory: their size.
@@ -316,7 +359,7 @@ impl Mirror {
     /// When they cannot be read.
     pub fn read(&self, id: &ReleaseId, located: &Located) -> Result<Vec<u8>, RepoError> {
         match located {
-            Located::Loose(file) => {
+            Located::Open(file) => {
                 let mut bytes = vec![0; usize::try_from(file.len()).unwrap_or(0)];
                 file.read_exact_at(&mut bytes, 0).map_err(|source| StoreError::Io {
                     doing: "read",

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use mirror_fs::Fs;
 use mirror_manifest::{Catalogue, LinesReport, ManifestError, ManifestWriter};
 use mirror_store::bundle::refuse_others;
-use mirror_store::{MirrorRecord, Store};
-use mirror_types::{Cause, Layout, MirrorId, ReleaseId};
+use mirror_store::{CrateStore, MirrorRecord, Store};
+use mirror_types::{Cause, Layout, MirrorId, ReleaseId, StoreId};
 
 use crate::error::RepoError;
 use crate::path::{placed, real, recorded};
@@ -23,8 +23,12 @@ pub struct OpenOptions {
     pub manifest: Option<PathBuf>,
     /// The directory of the bundles, likewise.
     pub bundles: Option<PathBuf>,
-    /// Whether bundles are to be written: those that a copy shares with its original may be read, and no more.
-    pub writes_bundles: bool,
+    /// The stores into which releases are put; none means the loose tree. Bundles among them are opened for writing:
+    /// those that a copy shares with its original may be read, and no more.
+    pub targets: Vec<StoreId>,
+    /// Stores beside the loose tree and the bundles, with numbers from 2 on. All of those in which something is held
+    /// must be here.
+    pub stores: Vec<Arc<dyn CrateStore>>,
     /// A bundle of at least so many bytes is sealed; `None` takes the default.
     pub bundle_bytes: Option<u64>,
     /// Whether the structure of the catalogue and every frame of the index cache are checked.
@@ -38,6 +42,11 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
+    /// Returns whether bundles are to be written.
+    pub(crate) fn writes_bundles(&self) -> bool {
+        self.targets.contains(&StoreId::BUNDLES)
+    }
+
     /// Returns a place as the person who named the root would name it.
     fn named(&self, root: &Path, place: &Path) -> PathBuf {
         place.strip_prefix(root).map_or_else(|_| place.to_owned(), |rel| self.root.join(rel))

@@ -138,7 +138,7 @@ fn begin(
     let mut catalogue = Catalogue::open(made)?;
     report.lines_unknown = before.and_then(|before| catalogue.take_lines_of(before).err());
     outcome.records = catalogue.replay(locked.manifest.path(), locked.store.layout())?.records;
-    Ok(MirrorWriter::over(locked, catalogue, options))
+    MirrorWriter::over(locked, catalogue, options)
 }
 
 impl MirrorWriter {

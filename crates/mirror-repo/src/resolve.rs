@@ -238,7 +238,7 @@ impl Resolver<'_> {
     ) -> Result<Option<PathBuf>, RepoError> {
         if let Some(text) = self.record.and_then(|record| record.bundles.as_deref()) {
             let path = placed(self.root, text);
-            if self.options.writes_bundles {
+            if self.options.writes_bundles() {
                 self.not_shared(&path, SharedPlace::Bundles, original)?;
             }
             return Ok(Some(path));

@@ -1,20 +1,19 @@
 //! Changes of a mirror that become durable together.
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
+use std::vec;
 
 use mirror_manifest::{Change, Held, HeldRelease, ManifestRecord, PackedLines, Withdrawal, rfc3339};
-use mirror_store::Staged;
-use mirror_store::bundle::{BundleMember, MemberBody, NewMember};
+use mirror_store::bundle::BundleMember;
+use mirror_store::{Aside, StagedCrate, StoreBatch};
 use mirror_types::{CrateName, Location, Locations, ReleaseId, Sha256, StoreId};
 
 use crate::error::RepoError;
 use crate::records::{FailedAttempt, Recorder, VerifiedBytes, WantedRelease};
 use crate::writer::MirrorWriter;
-
-/// Where replaced files are kept, below `.mirror`.
-const REPLACED: &str = "replaced";
 
 /// A release whose bytes are right, on its way to be held.
 #[derive(Debug)]
@@ -29,36 +28,44 @@ pub struct NewRelease {
     pub recorded: bool,
     /// Whether other bytes are held under its name: they are set aside first.
     pub replaces: bool,
-    /// To become its file.
-    pub staged: Option<Staged>,
-    /// To become a member of a bundle.
-    pub member: Option<MemberBody>,
+    /// Its bytes in each store that is to hold it from now on.
+    pub staged: Vec<StagedCrate>,
 }
 
-/// A member that was handed to the bundles; where it is becomes known when it is durable.
+/// A release that was added to batches of stores; where it is becomes known when it is durable.
 #[derive(Debug)]
-struct PendingMember {
+struct PendingRelease {
     release: WantedRelease,
     bytes: VerifiedBytes,
     status: &'static str,
     /// Where else it is held then.
     beside: Locations,
+    stores: Vec<StoreId>,
 }
 
-/// Changes of a mirror that become durable together, in the order in which they are given. Nothing is done before
-/// [`MirrorWriter::commit`]. One that is dropped after bytes were handed to the bundles leaves a writer that must be
-/// dropped, too: whoever opens the mirror next takes in what is whole.
+/// What is written down, in the order in which it was told.
+#[derive(Debug)]
+enum Step {
+    Record(ManifestRecord),
+    Change(Change),
+    Hold(PendingRelease),
+}
+
+/// Changes of a mirror that become durable together, in the order in which they are given. Nothing is told before
+/// [`MirrorWriter::commit`]. What a dropped one had added to the stores may be there when the mirror is opened next:
+/// whoever opens it takes in what is whole.
 #[derive(Debug)]
 pub struct Transaction {
     recorder: Arc<Recorder>,
     /// The bit of the source of the run.
     source: u64,
-    replaced: Vec<String>,
-    staged: Vec<Staged>,
-    members: Vec<PendingMember>,
-    removed_files: Vec<String>,
-    records: Vec<ManifestRecord>,
-    changes: Vec<Change>,
+    replaced: Vec<ReleaseId>,
+    /// By store.
+    batches: BTreeMap<StoreId, Box<dyn StoreBatch>>,
+    removed: Vec<ReleaseId>,
+    steps: Vec<Step>,
+    /// Steps that speak of a release in the manifest.
+    releases: usize,
     index_files: Vec<PackedLines>,
     /// Of releases of which something was lost: where they are held still.
     left: HashMap<ReleaseId, Locations>,
@@ -79,11 +86,10 @@ impl Transaction {
             recorder,
             source,
             replaced: Vec::new(),
-            staged: Vec::new(),
-            members: Vec::new(),
-            removed_files: Vec::new(),
-            records: Vec::new(),
-            changes: Vec::new(),
+            batches: BTreeMap::new(),
+            removed: Vec::new(),
+            steps: Vec::new(),
+            releases: 0,
             index_files: Vec::new(),
             left: HashMap::new(),
         }
@@ -92,82 +98,90 @@ impl Transaction {
     /// Returns how many releases it speaks of.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.records.len() + self.members.len()
+        self.releases
     }
 
     /// Returns whether a commit would do nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
-            && self.changes.is_empty()
-            && self.index_files.is_empty()
-            && self.staged.is_empty()
-            && self.removed_files.is_empty()
+        self.steps.is_empty() && self.index_files.is_empty() && self.removed.is_empty()
     }
 
-    /// Holds a release. A member goes to the bundles of `mirror` at once, which pack it meanwhile; blocks while their
-    /// queue is full.
+    fn record(&mut self, record: ManifestRecord) {
+        self.releases += 1;
+        self.steps.push(Step::Record(record));
+    }
+
+    /// Adds a change that no record speaks of.
+    pub(crate) fn change(&mut self, change: Change) {
+        self.steps.push(Step::Change(change));
+    }
+
+    /// Holds a release. What is staged is added to the stores at once, which may work on it meanwhile; blocks while
+    /// their queues are full.
     ///
     /// # Errors
-    /// When the mirror has no bundles to write to, or they fail: the run must end.
+    /// When a store fails, or is none of `mirror`: the run must end.
     pub fn hold(&mut self, mirror: &mut MirrorWriter, new: NewRelease) -> Result<(), RepoError> {
-        let NewRelease { release, bytes, mut held_at, recorded, replaces, staged, member } = new;
+        let NewRelease { release, bytes, held_at, recorded, replaces, staged } = new;
         if replaces {
-            self.changes.push(Change::CursorOutdated);
-            self.replaced.push(release.path.clone());
+            self.change(Change::CursorOutdated);
+            self.replaced.push(release.id.clone());
         }
         let status = if held_at.is_empty() { "downloaded" } else { "verified_existing" };
-        let recorded = recorded && staged.is_none() && member.is_none();
-        if staged.is_some() {
-            held_at.add(Location::LOOSE);
+        let recorded = recorded && staged.is_empty();
+        let becomes_file = staged.iter().any(|staged| staged.store() == StoreId::LOOSE);
+        if (becomes_file || held_at.is_loose()) && !recorded {
+            mirror
+                .first_write(&release.path)
+                .into_iter()
+                .for_each(|dir| self.change(Change::DirWritten(dir)));
         }
-        self.staged.extend(staged);
-        if held_at.is_loose() && !recorded {
-            self.changes.extend(mirror.first_write(&release.path).map(Change::DirWritten));
-        }
-        let Some(body) = member else {
-            self.held(release, &bytes, status, held_at, recorded);
+        if staged.is_empty() {
+            self.record(self.recorder.held(&release, &bytes, &held_at, status));
+            if !recorded {
+                let changes = self.held_changes(release.id, &bytes, held_at);
+                self.steps.extend(changes.map(Step::Change));
+            }
             return Ok(());
-        };
-        mirror.bundles()?.append(NewMember {
-            id: release.id.clone(),
-            path: release.path.clone(),
-            url: release.url.clone(),
-            sha256: bytes.sha256,
-            body,
-        })?;
-        self.members.push(PendingMember { release, bytes, status, beside: held_at });
+        }
+        let mut stores = Vec::with_capacity(staged.len());
+        for staged in staged {
+            stores.push(staged.store());
+            self.batch(mirror, staged.store())?.add(staged)?;
+        }
+        self.releases += 1;
+        self.steps.push(Step::Hold(PendingRelease { release, bytes, status, beside: held_at, stores }));
         Ok(())
     }
 
-    fn held(
+    fn held_changes(&self, id: ReleaseId, bytes: &VerifiedBytes, locations: Locations) -> [Change; 2] {
+        let release = HeldRelease { id: id.clone(), sha256: bytes.sha256, size: bytes.size, locations };
+        [Change::Resolved(id), Change::Held { release, source: self.source }]
+    }
+
+    fn batch(
         &mut self,
-        release: WantedRelease,
-        bytes: &VerifiedBytes,
-        status: &str,
-        locations: Locations,
-        recorded: bool,
-    ) {
-        self.records.push(self.recorder.held(&release, bytes, &locations, status));
-        if recorded {
-            return;
-        }
-        self.changes.push(Change::Resolved(release.id.clone()));
-        let release = HeldRelease { id: release.id, sha256: bytes.sha256, size: bytes.size, locations };
-        self.changes.push(Change::Held { release, source: self.source });
+        mirror: &MirrorWriter,
+        store: StoreId,
+    ) -> Result<&mut Box<dyn StoreBatch>, RepoError> {
+        Ok(match self.batches.entry(store) {
+            Entry::Occupied(batch) => batch.into_mut(),
+            Entry::Vacant(free) => free.insert(Arc::clone(mirror.stores().get(store)?).begin()?),
+        })
     }
 
     /// Notes that a release could not be had.
     pub fn fail(&mut self, release: WantedRelease, failure: FailedAttempt) {
-        self.records.push(self.recorder.failed(&release, &failure));
+        self.record(self.recorder.failed(&release, &failure));
         let name = release.id.name.clone();
-        self.changes.push(Change::Failed(failure.ledger_row(name, Some(release))));
+        self.change(Change::Failed(failure.ledger_row(name, Some(release))));
     }
 
     /// Notes that nothing could be learned of a crate.
     pub fn fail_crate(&mut self, name: CrateName, failure: FailedAttempt) {
-        self.records.push(self.recorder.crate_failed(&name, &failure));
-        self.changes.push(Change::Failed(failure.ledger_row(name, None)));
+        self.record(self.recorder.crate_failed(&name, &failure));
+        self.change(Change::Failed(failure.ledger_row(name, None)));
     }
 
     /// Notes that a store has lost a release, or has wrong bytes of it. Says nothing in the manifest of what was not
@@ -177,7 +191,7 @@ impl Transaction {
     /// When the catalogue cannot be read.
     pub fn lost(&mut self, mirror: &MirrorWriter, id: ReleaseId, store: StoreId) -> Result<(), RepoError> {
         self.record_loss(mirror, &id, store)?;
-        self.changes.push(Change::Lost { id, store });
+        self.change(Change::Lost { id, store });
         Ok(())
     }
 
@@ -198,7 +212,8 @@ impl Transaction {
         self.left.insert(id.clone(), held.locations.clone());
         let why = match store {
             StoreId::BUNDLES => "its bundle was gone, or it was damaged in it",
-            _ => "its file was gone or wrong",
+            StoreId::LOOSE => "its file was gone or wrong",
+            _ => "its store had lost it, or had wrong bytes of it",
         };
         self.tell_loss(id, why, &held, mirror.catalogue().is_deleted(id)?);
         Ok(())
@@ -207,25 +222,25 @@ impl Transaction {
     fn tell_loss(&mut self, id: &ReleaseId, why: &str, left: &Held, is_deleted: bool) {
         let pruned = self.recorder.pruned(id, Some(why));
         let still = (!left.locations.is_empty()).then(|| self.recorder.still_held(id, left, &pruned));
-        self.records.push(pruned);
+        self.record(pruned);
         if let Some(still) = still {
-            self.records.push(still);
+            self.record(still);
             if is_deleted {
-                self.records.push(self.recorder.removed_upstream(id));
+                self.record(self.recorder.removed_upstream(id));
             }
         }
     }
 
-    /// Removes the file of a release, on purpose.
+    /// Removes a release, on purpose; bundles keep their bytes.
     pub fn remove(&mut self, id: ReleaseId) {
-        self.removed_files.push(self.recorder.layout.path(&id));
-        self.records.push(self.recorder.pruned(&id, None));
-        self.changes.push(Change::Removed(id));
+        self.record(self.recorder.pruned(&id, None));
+        self.change(Change::Removed(id.clone()));
+        self.removed.push(id);
     }
 
     /// Takes in a member that a bundle's own manifest lists.
     pub(crate) fn found_member(&mut self, member: &BundleMember) {
-        self.records.push(self.recorder.found_member(member));
+        self.record(self.recorder.found_member(member));
         let held = || {
             let name = member.crate_name.parse().ok()?;
             let version = member.version.as_deref()?.parse().ok()?;
@@ -233,7 +248,7 @@ impl Transaction {
             let locations = member.location()?.into();
             Some(HeldRelease { id, sha256: member.sha256, size: member.size, locations })
         };
-        self.changes.extend(held().map(|release| Change::Held { release, source: 0 }));
+        held().into_iter().for_each(|release| self.change(Change::Held { release, source: 0 }));
     }
 
     /// Takes in a file that lies in its place and was hashed between the two times.
@@ -244,53 +259,56 @@ impl Transaction {
         hashed: (SystemTime, SystemTime),
     ) {
         let path = self.recorder.layout.path(&id);
-        self.records.push(self.recorder.found_file(&id, &path, (sha256, size), hashed));
-        self.changes.extend(path.rsplit_once('/').map(|(dir, _)| Change::DirWritten(dir.to_owned())));
+        self.record(self.recorder.found_file(&id, &path, (sha256, size), hashed));
+        if let Some((dir, _)) = path.rsplit_once('/') {
+            self.change(Change::DirWritten(dir.to_owned()));
+        }
         let release = HeldRelease { id, sha256, size, locations: Location::LOOSE.into() };
-        self.changes.push(Change::Held { release, source: 0 });
+        self.change(Change::Held { release, source: 0 });
     }
 
     /// Takes a release out of the failure ledger that is held, be it in one of two places. The next run looks at the
     /// whole index: whoever wants both places has to look at it again.
     pub fn resolved(&mut self, id: ReleaseId) {
-        self.changes.extend([Change::CursorOutdated, Change::Resolved(id)]);
+        self.change(Change::CursorOutdated);
+        self.change(Change::Resolved(id));
     }
 
     /// Takes a release out of the failure ledger that is not wanted any more.
     pub fn dropped(&mut self, id: ReleaseId) {
-        self.changes.push(Change::Dropped(id));
+        self.change(Change::Dropped(id));
     }
 
     /// Takes a whole crate out of the failure ledger: its index file could be read.
     pub fn crate_read(&mut self, name: CrateName) {
-        self.changes.push(Change::CrateResolved(name));
+        self.change(Change::CrateResolved(name));
     }
 
     /// Notes that upstream withdrew a release.
     pub fn withdrawn(&mut self, id: ReleaseId, kind: Withdrawal) {
-        self.changes.push(Change::Withdrawn { id, kind, seen: rfc3339(SystemTime::now()) });
+        self.change(Change::Withdrawn { id, kind, seen: rfc3339(SystemTime::now()) });
     }
 
     /// Hides a held release that upstream deleted.
     pub fn removed_upstream(&mut self, id: ReleaseId) {
-        self.records.push(self.recorder.removed_upstream(&id));
+        self.record(self.recorder.removed_upstream(&id));
         self.withdrawn(id, Withdrawal::Deleted);
     }
 
     /// Offers a held release again that upstream had deleted.
     pub fn reinstated(&mut self, id: ReleaseId) {
-        self.records.push(self.recorder.reinstated(&id));
+        self.record(self.recorder.reinstated(&id));
         self.unyanked(id);
     }
 
     /// Notes that a release is not yanked any more.
     pub fn unyanked(&mut self, id: ReleaseId) {
-        self.changes.push(Change::Reinstated(id));
+        self.change(Change::Reinstated(id));
     }
 
     /// Notes that the source of the run lists a held release.
     pub fn seen(&mut self, id: ReleaseId) {
-        self.changes.push(Change::Seen { id, source: self.source });
+        self.change(Change::Seen { id, source: self.source });
     }
 
     /// Keeps the lines of an index file.
@@ -298,9 +316,61 @@ impl Transaction {
         self.index_files.push(lines);
     }
 
-    /// Adds a change that no record speaks of.
-    pub(crate) fn change(&mut self, change: Change) {
-        self.changes.push(change);
+    /// Makes durable what was added to the stores.
+    fn commit_batches(&mut self) -> Result<Placed, RepoError> {
+        let mut placed = Placed::default();
+        for (store, batch) in std::mem::take(&mut self.batches) {
+            placed.0.insert(store, batch.commit()?.into_iter());
+        }
+        Ok(placed)
+    }
+
+    /// Returns the records and the changes, each in the order in which they were told.
+    fn written_down(&mut self, mut placed: Placed) -> Result<(Vec<ManifestRecord>, Vec<Change>), RepoError> {
+        let (mut records, mut changes) = (Vec::with_capacity(self.releases), Vec::new());
+        for step in std::mem::take(&mut self.steps) {
+            match step {
+                Step::Record(record) => records.push(record),
+                Step::Change(change) => changes.push(change),
+                Step::Hold(PendingRelease { release, bytes, status, beside, stores }) => {
+                    let mut locations = beside;
+                    for store in stores {
+                        locations.add(placed.next(store, &release.id)?);
+                    }
+                    records.push(self.recorder.held(&release, &bytes, &locations, status));
+                    changes.extend(self.held_changes(release.id, &bytes, locations));
+                }
+            }
+        }
+        placed.check()?;
+        Ok((records, changes))
+    }
+}
+
+/// Where stores have put what was added to them.
+#[derive(Default)]
+struct Placed(BTreeMap<StoreId, vec::IntoIter<Location>>);
+
+impl Placed {
+    fn count(&self, store: StoreId) -> u64 {
+        self.0.get(&store).map_or(0, |placed| placed.len() as u64)
+    }
+
+    fn next(&mut self, store: StoreId, id: &ReleaseId) -> Result<Location, RepoError> {
+        let placed = self.0.get_mut(&store).and_then(Iterator::next).filter(|at| at.store() == store);
+        placed.ok_or_else(|| {
+            RepoError::Internal(format!("the store {} did not say where it put {id}", store.0))
+        })
+    }
+
+    /// Refuses more places than there were releases.
+    fn check(self) -> Result<(), RepoError> {
+        match self.0.into_iter().find(|(_, placed)| placed.len() > 0) {
+            Some((store, _)) => {
+                Err(RepoError::Internal(format!("the store {} put more than was added to it", store.0)))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -319,51 +389,52 @@ impl MirrorWriter {
     pub fn commit(&mut self, mut tx: Transaction) -> Result<Committed, RepoError> {
         let mut done = Committed::default();
         // A crash in between leaves the name free: the next run notices and fetches again.
-        for path in std::mem::take(&mut tx.replaced) {
-            self.store().set_aside(&path, REPLACED, &tx.recorder.run_id)?;
+        for id in std::mem::take(&mut tx.replaced) {
+            self.set_aside(&id, Aside::Replaced)?;
             done.replaced += 1;
         }
-        if !tx.staged.is_empty() {
-            self.store().commit(std::mem::take(&mut tx.staged))?;
-        }
-        done.bundled = self.commit_members(&mut tx)?;
-        if !tx.removed_files.is_empty() {
-            self.store().remove(std::mem::take(&mut tx.removed_files))?;
-        }
-        if !tx.records.is_empty() {
-            let len = self.append(&tx.records)?;
-            tx.changes.push(Change::ManifestLen(len));
+        let placed = tx.commit_batches()?;
+        done.bundled = placed.count(StoreId::BUNDLES);
+        self.remove_bytes(std::mem::take(&mut tx.removed))?;
+        let (records, mut changes) = tx.written_down(placed)?;
+        if !records.is_empty() {
+            let len = self.append(&records)?;
+            changes.push(Change::ManifestLen(len));
         }
         if !tx.index_files.is_empty() {
             let rows = self.index_cache()?.append(&tx.index_files)?;
-            tx.changes.extend(rows.into_iter().map(Change::IndexFile));
+            changes.extend(rows.into_iter().map(Change::IndexFile));
         }
-        if !tx.changes.is_empty() {
-            self.catalogue_mut().apply(&tx.changes)?;
+        if !changes.is_empty() {
+            self.catalogue_mut().apply(&changes)?;
         }
         Ok(done)
     }
 
-    fn commit_members(&mut self, tx: &mut Transaction) -> Result<u64, RepoError> {
-        let members = std::mem::take(&mut tx.members);
-        if members.is_empty() {
-            return Ok(0);
+    /// Returns where a release is held, and its place in the loose tree, whether it is known to be there or not.
+    fn places(&self, id: &ReleaseId) -> Result<Locations, RepoError> {
+        let mut places = self.catalogue().held_release(id)?.map(|held| held.locations).unwrap_or_default();
+        places.add(Location::LOOSE);
+        Ok(places)
+    }
+
+    fn set_aside(&self, id: &ReleaseId, why: Aside) -> Result<(), RepoError> {
+        for at in self.places(id)?.iter() {
+            self.stores().get(at.store())?.set_aside(id, at, why, self.run_id())?;
         }
-        let placed = self.bundles()?.commit()?;
-        if placed.len() != members.len() {
-            let what =
-                format!("{} members were handed to the bundles, {} came back", members.len(), placed.len());
-            return Err(RepoError::Internal(what));
+        Ok(())
+    }
+
+    fn remove_bytes(&self, removed: Vec<ReleaseId>) -> Result<(), RepoError> {
+        let mut by_store: BTreeMap<StoreId, Vec<(ReleaseId, Location)>> = BTreeMap::new();
+        for id in removed {
+            for at in self.places(&id)?.iter() {
+                by_store.entry(at.store()).or_default().push((id.clone(), at.clone()));
+            }
         }
-        let count = members.len() as u64;
-        for (PendingMember { release, bytes, status, beside }, member) in members.into_iter().zip(placed) {
-            let Some(at) = member.location().filter(|_| member.bundle_member == release.path) else {
-                return Err(RepoError::Internal(format!("{} came back as another member", release.path)));
-            };
-            let mut locations = beside;
-            locations.add(at.into());
-            tx.held(release, &bytes, status, locations, false);
+        for (store, held) in by_store {
+            self.stores().get(store)?.remove(&held)?;
         }
-        Ok(count)
+        Ok(())
     }
 }

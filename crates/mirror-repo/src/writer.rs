@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mirror_manifest::{Catalogue, IndexCursor, LinesWriter, ManifestWriter, rfc3339};
-use mirror_store::Store;
-use mirror_store::bundle::BundleWriter;
+use mirror_store::{BundleStore, CrateStore, LooseStore, Store};
 use mirror_types::{MirrorId, StoreId};
 
 use crate::error::RepoError;
 use crate::open::{LockedMirror, OpenOptions};
 use crate::records::Recorder;
+use crate::stores::Stores;
 
 /// A mirror, opened to be changed: nobody else writes into it as long as this lives. Everything blocks.
 ///
@@ -28,7 +28,9 @@ pub struct MirrorWriter {
     catalogue: Catalogue,
     /// None before it is opened, and when it was ended.
     index_cache: Option<LinesWriter>,
-    bundles: Option<BundleWriter>,
+    /// When they are written to.
+    bundles: Option<Arc<BundleStore>>,
+    stores: Stores,
     recorder: Arc<Recorder>,
     /// The bit of the source of the run; 0 for none.
     source: u64,
@@ -38,32 +40,50 @@ pub struct MirrorWriter {
 
 impl MirrorWriter {
     /// Joins what was locked with a catalogue.
-    pub(crate) fn over(locked: LockedMirror, catalogue: Catalogue, options: &OpenOptions) -> Self {
+    pub(crate) fn over(
+        locked: LockedMirror,
+        catalogue: Catalogue,
+        options: &OpenOptions,
+    ) -> Result<Self, RepoError> {
         let LockedMirror { store, id, manifest, bundles_dir } = locked;
+        let mut stores = Stores::default();
+        stores.set(Arc::new(LooseStore::new(store.clone())));
+        stores.set(Arc::new(BundleStore::to_read(&bundles_dir, store.layout())));
+        let stores = stores.with(&options.stores)?;
+        let targets = options.targets.iter().copied();
         let recorder = Recorder {
             root: options.root.display().to_string(),
             layout: store.layout(),
             bundles_dir,
             run_id: run_id(),
-            target: if options.writes_bundles { StoreId::BUNDLES } else { StoreId::LOOSE },
+            target: targets
+                .reduce(|one, other| if other == StoreId::BUNDLES { other } else { one })
+                .unwrap_or(StoreId::LOOSE),
         };
-        Self {
+        Ok(Self {
             store,
             id,
             manifest,
             catalogue,
             index_cache: None,
             bundles: None,
+            stores,
             recorder: Arc::new(recorder),
             source: 0,
             written: HashSet::new(),
-        }
+        })
     }
 
     /// Returns the loose tree.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Returns all places where it keeps releases.
+    #[must_use]
+    pub fn stores(&self) -> &Stores {
+        &self.stores
     }
 
     /// Returns the id of the mirror.
@@ -150,13 +170,10 @@ impl MirrorWriter {
         &mut self.catalogue
     }
 
-    pub(crate) fn bundles(&mut self) -> Result<&mut BundleWriter, RepoError> {
-        let none = || RepoError::Internal("a member for a bundle in a run without bundles".to_owned());
-        self.bundles.as_mut().ok_or_else(none)
-    }
-
-    pub(crate) fn set_bundles(&mut self, writer: BundleWriter) {
-        self.bundles = Some(writer);
+    pub(crate) fn set_bundles(&mut self, bundles: BundleStore) {
+        let bundles = Arc::new(bundles);
+        self.stores.set(Arc::clone(&bundles) as Arc<dyn CrateStore>);
+        self.bundles = Some(bundles);
     }
 
     pub(crate) fn index_cache(&mut self) -> Result<&mut LinesWriter, RepoError> {

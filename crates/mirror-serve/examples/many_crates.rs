@@ -90,6 +90,7 @@ fn main() {
         .expect("runtime");
     let stop = CancellationToken::new();
     let options = ServeOptions {
+        stores: Vec::new(),
         mirror: dir.path().join("out"),
         bundles_dir: None,
         listen: "127.0.0.1:0".to_owned(),

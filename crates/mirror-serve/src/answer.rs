@@ -243,7 +243,7 @@ impl App {
         }
         let Some(found) = found else { return self.not_held(&id) };
         let modified = match &found.located {
-            Located::Loose(file) => file.modified(),
+            Located::Open(file) => file.modified(),
             Located::Bundled(_, _, modified) => *modified,
         };
         let tag = found.held.sha256.to_hex();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mirror_repo::Located;
+use mirror_store::ReadAt as _;
 use mirror_store::StoreError;
 use mirror_store::bundle::OpenMember;
 use mirror_types::{ReleaseId, Sha256};
@@ -74,7 +75,7 @@ impl App {
         piece: Range<u64>,
     ) -> io::Result<(Vec<u8>, Found)> {
         match &found.located {
-            Located::Loose(file) => {
+            Located::Open(file) => {
                 // What is in memory is read here: cheaper than to wake up another thread.
                 let mut bytes = vec![0; bytes_of(&piece)];
                 if file.read_at_once(&mut bytes, piece.start)? {

@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mirror_checksum::Hasher;
 use mirror_index_line::records;
 use mirror_manifest::Held;
 use mirror_repo::{Listing, Mirror};
-use mirror_store::{Staged, Store};
+use mirror_store::{CrateStore, Staged, Store};
 use mirror_types::{CrateName, Layout, Printable, ReleaseId, Sha256, StoreId, index_path};
 
 use crate::error::ServeError;
@@ -49,6 +50,8 @@ pub struct ExportOptions {
     pub mirror: PathBuf,
     /// Where its bundles are; `None`: where the mirror says, or beside it.
     pub bundles_dir: Option<PathBuf>,
+    /// Stores beside its loose tree and its bundles in which it holds something.
+    pub stores: Vec<Arc<dyn CrateStore>>,
     /// Where to.
     pub dir: PathBuf,
     /// In which form.
@@ -90,7 +93,7 @@ pub struct ExportOutcome {
 /// # Errors
 /// When there is no mirror, another export writes to the same place, or the disk refuses.
 pub fn export(options: &ExportOptions, stop: &dyn Fn() -> bool) -> Result<ExportOutcome, ServeError> {
-    let mirror = Mirror::open(&options.mirror, options.bundles_dir.as_deref())?;
+    let mirror = Mirror::open_with(&options.mirror, options.bundles_dir.as_deref(), &options.stores)?;
     if options.dir.join(".mirror/catalogue.sqlite").exists() {
         return Err(ServeError::ExportIntoMirror { dir: options.dir.clone() });
     }
@@ -249,17 +252,20 @@ impl Export<'_> {
                     self.releases.push(staged);
                     return Ok(Ok(()));
                 }
-                // A bundle may have it as well.
-                Ok(_) if held.locations.member().is_none() => return Ok(Err(WRONG.to_owned())),
-                Err(error) if held.locations.member().is_none() => return Ok(Err(error.to_string())),
+                // Another store may have it as well.
+                Ok(_) if held.locations.iter().len() == 1 => return Ok(Err(WRONG.to_owned())),
+                Err(error) if held.locations.iter().len() == 1 => return Ok(Err(error.to_string())),
                 _ => {}
             }
         }
-        let mut bundled = held.clone();
-        bundled.locations.remove(StoreId::LOOSE);
-        let read = match mirror.locate(id, &bundled) {
+        let mut elsewhere = held.clone();
+        elsewhere.locations.remove(StoreId::LOOSE);
+        let read = match mirror.locate(id, &elsewhere) {
             Ok(Some(located)) => mirror.read(id, &located),
-            Ok(None) => return Ok(Err("its bundle does not have it".to_owned())),
+            Ok(None) if elsewhere.locations.member().is_some() => {
+                return Ok(Err("its bundle does not have it".to_owned()));
+            }
+            Ok(None) => return Ok(Err("it is not where the catalogue says".to_owned())),
             Err(error) => Err(error),
         };
         let bytes = match read {

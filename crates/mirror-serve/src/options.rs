@@ -1,5 +1,8 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use mirror_store::CrateStore;
 
 /// A certificate and its key.
 #[derive(Debug, Clone)]
@@ -63,6 +66,8 @@ pub struct ServeOptions {
     pub mirror: PathBuf,
     /// Where its bundles are; `None`: where the mirror says, or beside it.
     pub bundles_dir: Option<PathBuf>,
+    /// Stores beside its loose tree and its bundles in which it holds something.
+    pub stores: Vec<Arc<dyn CrateStore>>,
     /// Address to listen at; `:8080` means all interfaces.
     pub listen: String,
     /// `None`: no TLS.

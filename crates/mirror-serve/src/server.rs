@@ -55,7 +55,7 @@ impl Server {
     pub async fn open(options: &ServeOptions) -> Result<Self, ServeError> {
         let mut options = options.clone();
         options.public_url = options.public_url.as_deref().map(public_url).transpose()?;
-        let mirror = crate::open(&options.mirror, options.bundles_dir.as_deref())?;
+        let mirror = Mirror::open_with(&options.mirror, options.bundles_dir.as_deref(), &options.stores)?;
         let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
         let listen = &options.listen;
         let full = if listen.starts_with(':') { format!("[::]{listen}") } else { listen.clone() };

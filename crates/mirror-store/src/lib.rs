@@ -30,13 +30,13 @@ mod tree_scan;
 
 pub use error::StoreError;
 pub use listing::{DirListing, DirTimes};
-pub use mirror_fs::FileReader as HeldFile;
+pub use mirror_fs::ReadAt;
 pub use output::OutputFile;
 pub use record::MirrorRecord;
 pub use stage::{Staged, StagedWriter};
 pub use store::Store;
 pub use stores::{
-    Aside, BundleStore, CrateBody, CrateStore, Listed, LooseStore, MemoryStore, NewCrate, OpenCrate, Removal,
-    StagedCrate, StoreBatch,
+    Aside, BundleStore, CrateBody, CrateStore, Hashed, Listed, LooseStore, MemoryStore, NewCrate, OpenCrate,
+    Removal, StagedCrate, StoreBatch,
 };
 pub use tree_form::TreeForm;

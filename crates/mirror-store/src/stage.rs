@@ -1,9 +1,9 @@
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{self, Read as _, Seek as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mirror_fs::Fs;
+use mirror_fs::{FileReader, Fs};
 
 use crate::error::{StoreError, at};
 
@@ -58,17 +58,13 @@ impl StagedWriter {
         self.fs.cut(&self.file, &self.temp, 0).map_err(at("cut", &self.temp))
     }
 
-    /// The file with what was written, to be read from its beginning, and its length in bytes. It outlives
-    /// this writer.
+    /// Returns a reader of what was written. It outlives this writer.
     ///
     /// # Errors
     /// When it cannot be read back.
-    pub fn reader(&mut self) -> Result<(File, u64), StoreError> {
-        let reader = self.file.rewind().and_then(|()| {
-            let file = self.file.try_clone()?;
-            let len = file.metadata()?.len();
-            Ok((file, len))
-        });
+    pub fn reader(&self) -> Result<FileReader, StoreError> {
+        let reader = self.file.try_clone().and_then(FileReader::of);
+        let reader = reader.and_then(|reader| reader.ok_or(io::ErrorKind::InvalidInput.into()));
         reader.map_err(at("read back", &self.temp))
     }
 

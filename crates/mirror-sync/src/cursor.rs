@@ -45,8 +45,14 @@ impl Cursor {
         if !is_open || options.closure.is_some() || options.limit > 0 || options.checksums.is_some() {
             return None;
         }
-        // Who wants both places looks at what has one; otherwise either will do.
-        let places = if options.storage == Storage::Both { ", both places" } else { "" };
+        // Who wants several copies looks at what has one; otherwise any will do.
+        let places = match (options.storage, options.copies().as_slice()) {
+            (_, []) => String::new(),
+            (Storage::Both, _) => ", both places".to_owned(),
+            (_, copies) => {
+                format!(", stores {}", copies.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(" "))
+            }
+        };
         // Which versions are the newest has changed once: what an older program counted does not hold.
         let pre = match (options.latest, options.include_prerelease) {
             (0, _) => "",

@@ -6,7 +6,7 @@ use mirror_fetch::FetchObserver;
 use mirror_git::{UpdateEvent, UpdateStatus, Updated};
 use mirror_manifest::{ManifestError, Withdrawal};
 use mirror_repo::OpenReport;
-use mirror_types::{CrateName, ReleaseId, Sha256};
+use mirror_types::{CrateName, Location, ReleaseId, Sha256};
 
 /// Watches a run: counts, logs, draws. `()` does nothing of it.
 pub trait SyncObserver: FetchObserver {
@@ -125,19 +125,15 @@ pub enum SyncEvent<'a> {
     },
     /// A held release was hashed and is right.
     Verified,
-    /// A held file had wrong bytes; it was moved to the quarantine and is fetched again.
-    FileWrong {
+    /// A store holds a release that is damaged, or other bytes; they were set aside where the store can do that, and the
+    /// release is fetched again unless another store has it.
+    Wrong {
         /// The release.
         release: &'a ReleaseId,
-        /// What its bytes hash to.
-        sha256: Sha256,
-    },
-    /// The member of a bundle is damaged; the release is fetched again.
-    MemberDamaged {
-        /// The release.
-        release: &'a ReleaseId,
-        /// The number of the bundle.
-        bundle: u32,
+        /// Where it is held.
+        at: &'a Location,
+        /// What its bytes hash to; `None` when they cannot be read as a release.
+        sha256: Option<Sha256>,
     },
     /// A release could not be had.
     Failed {

@@ -1,11 +1,13 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use mirror_fetch::FetchOptions;
 use mirror_index::sparse::AnswerLimits;
 use mirror_index::{ClosureOptions, LockSources, NameSet, Shard};
 use mirror_manifest::Withdrawal;
+use mirror_store::CrateStore;
 use mirror_store::bundle::BundleOptions;
-use mirror_types::{Address, Layout};
+use mirror_types::{Address, Layout, StoreId};
 
 use mirror_repo::Gap;
 
@@ -48,12 +50,9 @@ pub enum Storage {
     /// In both: a file that is held loose goes into a bundle without being fetched again, and the other
     /// way round.
     Both,
-}
-
-impl Storage {
-    pub(crate) fn bundles(self) -> bool {
-        self != Self::Loose
-    }
+    /// In all of [`DownloadOptions::stores`]. With one of them, what is held anywhere counts as held; with more, each is
+    /// to have every release.
+    Others,
 }
 
 /// How a local git index is cloned or updated before it is read.
@@ -115,6 +114,8 @@ pub struct DownloadOptions {
     pub manifest: Option<PathBuf>,
     /// Where the bytes are kept.
     pub storage: Storage,
+    /// Stores beside the loose tree and the bundles, with numbers from 2 on: all of those in which something is held.
+    pub stores: Vec<Arc<dyn CrateStore>>,
     /// Directory of the bundles; `None` takes the one that the mirror remembers, or the default place below `out`.
     pub bundles_out: Option<PathBuf>,
     /// A bundle of at least so many bytes is sealed.
@@ -165,6 +166,7 @@ impl DownloadOptions {
             layout_asked: false,
             manifest: None,
             storage: Storage::Loose,
+            stores: Vec::new(),
             bundles_out: None,
             bundle_bytes: BundleOptions::default().bundle_bytes,
             bundle_seal: false,
@@ -178,6 +180,21 @@ impl DownloadOptions {
         }
     }
 
+    /// Returns the stores into which new releases go.
+    pub(crate) fn targets(&self) -> Vec<StoreId> {
+        match self.storage {
+            Storage::Loose => vec![StoreId::LOOSE],
+            Storage::Bundle => vec![StoreId::BUNDLES],
+            Storage::Both => vec![StoreId::LOOSE, StoreId::BUNDLES],
+            Storage::Others => self.stores.iter().map(|store| store.id()).collect(),
+        }
+    }
+
+    /// Returns the stores of which each is to have every release; none when any place will do.
+    pub(crate) fn copies(&self) -> Vec<StoreId> {
+        Some(self.targets()).filter(|targets| targets.len() > 1).unwrap_or_default()
+    }
+
     /// Returns how the mirror is opened.
     pub(crate) fn mirror(&self) -> mirror_repo::OpenOptions {
         mirror_repo::OpenOptions {
@@ -185,7 +202,8 @@ impl DownloadOptions {
             layout: self.layout_asked.then_some(self.layout),
             manifest: self.manifest.clone(),
             bundles: self.bundles_out.clone(),
-            writes_bundles: self.storage.bundles(),
+            targets: self.targets(),
+            stores: self.stores.clone(),
             bundle_bytes: Some(self.bundle_bytes),
             verify: self.verify_existing,
             ..mirror_repo::OpenOptions::default()
@@ -201,7 +219,8 @@ impl RebuildOptions {
             layout: self.layout_asked.then_some(self.layout),
             manifest: self.manifest.clone(),
             bundles: self.bundles_out.clone(),
-            writes_bundles: true,
+            targets: vec![StoreId::BUNDLES],
+            stores: self.stores.clone(),
             ..mirror_repo::OpenOptions::default()
         }
     }
@@ -220,4 +239,6 @@ pub struct RebuildOptions {
     pub manifest: Option<PathBuf>,
     /// Directory of the bundles, likewise.
     pub bundles_out: Option<PathBuf>,
+    /// Stores beside the loose tree and the bundles, as in [`DownloadOptions`].
+    pub stores: Vec<Arc<dyn CrateStore>>,
 }

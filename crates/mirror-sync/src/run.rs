@@ -14,10 +14,10 @@ use std::thread;
 use std::time::Instant;
 
 use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
-use mirror_repo::{Gap, MirrorWriter, OpenBundles};
-use mirror_store::Store;
+use mirror_repo::{Gap, MirrorWriter};
 use mirror_store::bundle::BundleOptions;
-use mirror_types::ReleaseId;
+use mirror_store::{CrateStore, Store};
+use mirror_types::{ReleaseId, StoreId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ use crate::cursor::Cursor;
 use crate::error::SyncError;
 use crate::held_view::CatalogueView;
 use crate::observe::{SyncEvent, SyncObserver, SyncPhase};
-use crate::options::{DownloadOptions, Storage};
+use crate::options::DownloadOptions;
 use crate::outcome::Outcome;
 use crate::plan::plan;
 use crate::removed::record_source;
@@ -128,7 +128,7 @@ fn fetcher(
     store: &Store,
 ) -> Result<Fetcher, SyncError> {
     let mut fetch = options.fetch.clone();
-    if options.storage.bundles() {
+    if options.targets().contains(&StoreId::BUNDLES) {
         // Bodies that wait for their bundle are counted, too.
         fetch.memory_budget_bytes += BundleOptions::default().queue_bytes;
     }
@@ -149,11 +149,12 @@ struct Queues {
 }
 
 impl Queues {
-    fn new(storage: Storage) -> Self {
+    /// `copies`: what is held is read to be copied.
+    fn new(copies: bool) -> Self {
         let (jobs, job_queue) = mpsc::channel(QUEUED_JOBS);
         let (results, fetched) = mpsc::channel(QUEUED_JOBS);
         let (hashes, hash_queue) = crossbeam_channel::bounded(QUEUED_HASHES);
-        let waiting = if storage == Storage::Both { QUEUED_MESSAGES_WITH_BODIES } else { QUEUED_MESSAGES };
+        let waiting = if copies { QUEUED_MESSAGES_WITH_BODIES } else { QUEUED_MESSAGES };
         let (messages, message_queue) = crossbeam_channel::bounded(waiting);
         Self { jobs, job_queue, results, fetched, hashes, hash_queue, messages, message_queue }
     }
@@ -170,15 +171,15 @@ async fn carry_out(
     cancel: CancellationToken,
 ) -> Result<Carried, SyncError> {
     let Prepared { mirror, index, held, fetcher, tally, on_full, .. } = prepared;
-    let queues = Queues::new(options.storage);
-    let store = mirror.store().clone();
-    let hashers = hashers(&mirror, &queues, options.storage, observer, &cancel)?;
-    let writers = writers(&store, options.storage, queues.fetched, &queues.messages)?;
+    let copies = options.copies();
+    let queues = Queues::new(!copies.is_empty());
+    let hashers = hashers(&mirror, &queues, &copies, observer, &cancel)?;
+    let writers = writers(&mirror, options.targets(), queues.fetched, &queues.messages)?;
     let router = Router {
         jobs: queues.jobs,
         hashes: queues.hashes,
         messages: queues.messages,
-        layout: store.layout(),
+        layout: mirror.store().layout(),
         guarded: index.guarded,
         notes_seen: mirror.source() != 0,
         defers: !options.accept_mass_removal,
@@ -233,15 +234,19 @@ fn plan_and_route(
 }
 
 fn writers(
-    store: &Store,
-    storage: Storage,
+    mirror: &MirrorWriter,
+    mut targets: Vec<StoreId>,
     fetched: mpsc::Receiver<FetchResult>,
     messages: &crossbeam_channel::Sender<Message>,
 ) -> Result<Vec<Answer<()>>, SyncError> {
+    // The loose tree is the last: it can keep the file of a large body itself.
+    targets.sort_by(|one, other| other.cmp(one));
+    let store = |id: &StoreId| Ok(Arc::clone(mirror.stores().get(*id)?));
+    let targets: Vec<Arc<dyn CrateStore>> = targets.iter().map(store).collect::<Result<_, SyncError>>()?;
     let fetched = Arc::new(Mutex::new(fetched));
     let writer = |_| {
-        let (store, fetched, messages) = (store.clone(), Arc::clone(&fetched), messages.clone());
-        spawn_behind("write", move || write_staged(&store, storage, &fetched, &messages))
+        let (targets, fetched, messages) = (targets.clone(), Arc::clone(&fetched), messages.clone());
+        spawn_behind("write", move || write_staged(&targets, &fetched, &messages))
     };
     (0..WRITERS).map(writer).collect()
 }
@@ -249,17 +254,15 @@ fn writers(
 fn hashers(
     mirror: &MirrorWriter,
     queues: &Queues,
-    storage: Storage,
+    copies: &[StoreId],
     observer: &Arc<dyn SyncObserver>,
     cancel: &CancellationToken,
 ) -> Result<Vec<Answer<Result<u64, SyncError>>>, SyncError> {
-    let bundles = Arc::new(OpenBundles::new(mirror.bundles_dir().to_owned()));
     let hasher = |_| {
         let queue = queues.hash_queue.clone();
         let hasher = Hasher {
-            store: mirror.store().clone(),
-            bundles: Arc::clone(&bundles),
-            storage,
+            stores: mirror.stores().clone(),
+            copies: copies.to_vec(),
             jobs: queues.jobs.clone(),
             messages: queues.messages.clone(),
             observer: Arc::clone(observer),

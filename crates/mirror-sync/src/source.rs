@@ -184,7 +184,7 @@ impl Run {
             limit: options.limit,
             offline: options.offline,
             verify: options.verify_existing,
-            both_places: options.storage == crate::options::Storage::Both,
+            copies: options.copies(),
             scope: found.scope,
         };
         let expected = if options.limit > 0 { Expected::Unknown } else { found.expected };

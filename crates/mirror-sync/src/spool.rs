@@ -36,8 +36,15 @@ impl SpoolFactory for StoreSpools {
     }
 }
 
-/// A body in memory on its way into a bundle. It counts against the memory budget until it is there.
-pub(crate) struct Counted(pub(crate) Verified);
+/// A body in memory on its way into stores. It counts against the memory budget until the last of them has taken it.
+#[derive(Clone)]
+pub(crate) struct Counted(Arc<Verified>);
+
+impl Counted {
+    pub(crate) fn new(body: Verified) -> Self {
+        Self(Arc::new(body))
+    }
+}
 
 impl AsRef<[u8]> for Counted {
     fn as_ref(&self) -> &[u8] {

@@ -43,6 +43,7 @@ impl Finding {
 /// Serves the mirror to this machine alone, and tries it.
 pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
     let options = ServeOptions {
+        stores: Vec::new(),
         mirror: flags.source.mirror.clone(),
         bundles_dir: flags.source.bundles_dir.clone(),
         listen: "127.0.0.1:0".to_owned(),

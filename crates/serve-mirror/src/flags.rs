@@ -96,6 +96,7 @@ impl Export {
             (Format::LocalRegistry, _) => ExportFormat::LocalRegistry,
         };
         Ok(ExportOptions {
+            stores: Vec::new(),
             mirror: self.source.mirror.clone(),
             bundles_dir: self.source.bundles_dir.clone(),
             dir: self.dir.clone(),
@@ -200,6 +201,7 @@ impl Serve {
             _ => None,
         };
         Ok(ServeOptions {
+            stores: Vec::new(),
             mirror: self.source.mirror.clone(),
             bundles_dir: self.source.bundles_dir.clone(),
             listen: self.listen.clone(),

@@ -92,7 +92,7 @@ const TABLE: &[(&str, &[&str])] = &[
 /// What the tests of a package use beside what it ships.
 const FOR_TESTS: &[(&str, &[&str])] = &[
     // They make the mirrors that are served.
-    ("serve-mirror", &["mirror-sync", "mirror-extract"]),
+    ("serve-mirror", &["mirror-fs", "mirror-store", "mirror-sync", "mirror-extract"]),
 ];
 
 /// Blocking code on threads of its own: an executor here would let a slow disk stop the network.

@@ -51,11 +51,12 @@ impl MirrorWriter {
             catalogue.set_bundles_identity(None)?;
         }
         report.catalogue_remade = catalogue.replay(locked.manifest.path(), locked.store.layout())?.anew;
-        let mut writer = Self::over(locked, catalogue, options);
+        let mut writer = Self::over(locked, catalogue, options)?;
         report.misplaced_members = writer.check_members(true)?;
         check_bundles(&writer.catalogue, writer.bundles_dir())?;
         LockedMirror::remember_bundles(&writer.store, writer.bundles_dir())?;
-        if options.writes_bundles {
+        writer.stores().check(&writer.catalogue.other_stores()?)?;
+        if options.writes_bundles() {
             writer.open_bundles(options, report)?;
         }
         let (scanned, cache) = writer.look_around(options.verify, is_stopped)?;
@@ -90,14 +91,14 @@ impl MirrorWriter {
     /// # Errors
     /// When the disk or SQLite fails.
     pub fn finish_bundles(&mut self, seal: bool) -> Result<Option<String>, RepoError> {
-        let Some(mut bundles) = self.bundles.take() else { return Ok(None) };
+        let Some(bundles) = self.bundles.take() else { return Ok(None) };
         if seal {
             bundles.seal()?;
         }
         // Before anybody else may write there.
         self.remember_bundles()?;
         let open = self.open_bundle_name();
-        drop(bundles);
+        bundles.close()?;
         open
     }
 

@@ -9,10 +9,9 @@ use mirror_fs::LocalFs;
 use mirror_fs::sim::{Loss, Simulator, Step};
 use mirror_manifest::ManifestRecord;
 use mirror_repo::{Mirror, MirrorWriter, OpenOptions, RepoError};
-use mirror_store::bundle::MemberBody;
 use mirror_types::{Locations, Sha256, StoreId};
 
-use crate::transaction::{BYTES, SHA256, To, failure, id, new, wanted};
+use crate::transaction::{BYTES, SHA256, To, failure, id, new, staged, wanted};
 
 const OTHER: &[u8] = b"other bytes of the same release";
 const OTHER_SHA256: &str = "aa93e96f4589280e7f9258be3c978ae4f09a8198730a50769450601f45f0e303";
@@ -61,7 +60,7 @@ impl Session {
         replaced.replaces = true;
         replaced.bytes.sha256 = OTHER_SHA256.parse().expect("a hash");
         replaced.bytes.size = OTHER.len() as u64;
-        replaced.staged = Some(mirror.store().stage(&replaced.release.path, OTHER)?);
+        replaced.staged = staged(&mirror, &replaced.release.id, OTHER, To::Tree)?;
         tx.hold(&mut mirror, replaced)?;
         mirror.store().set_aside(&wanted("cccc").path, "quarantine", "test")?;
         tx.lost(&mirror, id("cccc"), StoreId::LOOSE)?;
@@ -75,7 +74,6 @@ impl Session {
         let mut tx = mirror.begin();
         let mut more = new(&mirror, "eeee", To::Bundle)?;
         more.held_at = Locations::new();
-        more.member = Some(MemberBody::Memory(Box::new(BYTES.to_vec())));
         tx.hold(&mut mirror, more)?;
         mirror.commit(tx)?;
         mirror.finish_bundles(true)?;
@@ -140,7 +138,7 @@ fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn options(root: &Path) -> OpenOptions {
-    OpenOptions { root: root.to_owned(), writes_bundles: true, ..OpenOptions::default() }
+    OpenOptions { root: root.to_owned(), targets: vec![StoreId::BUNDLES], ..OpenOptions::default() }
 }
 
 fn sha256_of(bytes: &[u8]) -> Sha256 {

@@ -124,7 +124,7 @@ fn a_copy_reads_the_bundles_that_it_shares_and_writes_none() {
     assert_eq!(copy.bundles_dir, world.path("b"));
     drop(copy);
     let mut writing = world.options("copy");
-    writing.writes_bundles = true;
+    writing.targets = vec![mirror_types::StoreId::BUNDLES];
     let error = LockedMirror::open(&writing).expect_err("shared");
     assert_eq!(error.kind(), FaultKind::Usage, "{error}");
 }

@@ -39,7 +39,7 @@ fn releases_are_read_wherever_they_are() {
     let held = |name| mirror.held(&id(name)).expect("held").expect("some");
     let is_loose = |name| {
         let found = mirror.locate(&id(name), &held(name)).expect("locate");
-        matches!(found, Some(Located::Loose(_)))
+        matches!(found, Some(Located::Open(_)))
     };
     assert!(is_loose("aaaa") && is_loose("cccc"));
     for name in ["aaaa", "cccc"] {
@@ -158,5 +158,5 @@ fn a_reader_sees_what_a_loss_left() {
     writer.commit(tx).expect("commit");
     let held = |name| mirror.held(&id(name)).expect("held").expect("some");
     assert!(matches!(mirror.locate(&id("aaaa"), &held("aaaa")).expect("locate"), Some(Located::Bundled(..))));
-    assert!(matches!(mirror.locate(&id("bbbb"), &held("bbbb")).expect("locate"), Some(Located::Loose(_))));
+    assert!(matches!(mirror.locate(&id("bbbb"), &held("bbbb")).expect("locate"), Some(Located::Open(_))));
 }

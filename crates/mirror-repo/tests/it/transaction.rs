@@ -9,8 +9,7 @@ use mirror_repo::{
     FailedAttempt, MirrorWriter, NewRelease, OpenOptions, OpenReport, RebuildReport, RepoError,
     VerifiedBytes, WantedRelease, catalogue_in, rebuild,
 };
-use mirror_store::StoreError;
-use mirror_store::bundle::MemberBody;
+use mirror_store::{CrateBody, NewCrate, StagedCrate, StoreError};
 use mirror_types::{FaultKind, Layout, Locations, ReleaseId, StoreId};
 
 use crate::world::World;
@@ -63,14 +62,7 @@ pub(crate) enum To {
 
 pub(crate) fn new(mirror: &MirrorWriter, name: &str, to: To) -> Result<NewRelease, StoreError> {
     let release = wanted(name);
-    let staged = match to {
-        To::Bundle => None,
-        To::Tree | To::Both => Some(mirror.store().stage(&release.path, BYTES)?),
-    };
-    let member = match to {
-        To::Tree => None,
-        To::Bundle | To::Both => Some(MemberBody::Memory(Box::new(BYTES.to_vec()))),
-    };
+    let staged = staged(mirror, &release.id, BYTES, to)?;
     Ok(NewRelease {
         release,
         bytes: bytes(),
@@ -78,8 +70,29 @@ pub(crate) fn new(mirror: &MirrorWriter, name: &str, to: To) -> Result<NewReleas
         recorded: false,
         replaces: false,
         staged,
-        member,
     })
+}
+
+/// Stages bytes of a release in the stores to which it is to go.
+pub(crate) fn staged(
+    mirror: &MirrorWriter,
+    id: &ReleaseId,
+    bytes: &[u8],
+    to: To,
+) -> Result<Vec<StagedCrate>, StoreError> {
+    let stores: &[StoreId] = match to {
+        To::Tree => &[StoreId::LOOSE],
+        To::Bundle => &[StoreId::BUNDLES],
+        To::Both => &[StoreId::LOOSE, StoreId::BUNDLES],
+    };
+    // Taken on trust.
+    let (sha256, size) = (SHA256.parse().expect("a hash"), bytes.len() as u64);
+    let stage = |store: &StoreId| {
+        let body = CrateBody::Memory(Box::new(bytes.to_vec()));
+        let new = NewCrate { id, sha256, size, url: "http://localhost", body };
+        mirror.stores().get(*store).expect("a store").stage(new)
+    };
+    stores.iter().map(stage).collect()
 }
 
 pub(crate) fn hold(mirror: &mut MirrorWriter, names: &[&str], to: To) {
@@ -100,7 +113,7 @@ pub(crate) struct Made {
 impl Made {
     pub(crate) fn new() -> Self {
         let world = World::new();
-        let options = OpenOptions { writes_bundles: true, ..world.options("m") };
+        let options = OpenOptions { targets: vec![StoreId::BUNDLES], ..world.options("m") };
         Self { world, options }
     }
 

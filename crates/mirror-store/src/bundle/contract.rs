@@ -217,6 +217,11 @@ fn the_same_path_again_goes_into_another_bundle() {
     assert!(placed[1].bundle_path.ends_with("bundle-0001.tar.zst"));
 }
 
+fn from_file(path: &Path) -> MemberBody {
+    let file = mirror_fs::FileReader::of(fs::File::open(path).expect("open")).expect("look");
+    MemberBody::Reader(Box::new(file.expect("a file")))
+}
+
 #[test]
 fn large_bodies_are_streamed_from_a_file_in_order() {
     let dir = tempfile::tempdir().expect("dir");
@@ -226,7 +231,7 @@ fn large_bodies_are_streamed_from_a_file_in_order() {
     let (mut writer, _) = open(&dir.path().join("b"), small());
     let ids = ["aaaa", "bbbb", "cccc"].map(|name| release(name, "1.0.0"));
     writer.append(member(&ids[0], b"first".to_vec())).expect("append");
-    let body = MemberBody::File { file: fs::File::open(&file).expect("open"), size: big.len() as u64 };
+    let body = from_file(&file);
     writer.append(NewMember { body, sha256: sum(&big), ..member(&ids[1], Vec::new()) }).expect("append");
     writer.append(member(&ids[2], b"last".to_vec())).expect("append");
     let placed = writer.seal().expect("seal");
@@ -248,16 +253,17 @@ fn large_bodies_are_streamed_from_a_file_in_order() {
 }
 
 #[test]
-fn a_file_that_is_too_short_stops_the_writer_and_what_was_committed_stays() {
+fn a_file_that_became_shorter_stops_the_writer_and_what_was_committed_stays() {
     let dir = tempfile::tempdir().expect("dir");
     let file = dir.path().join("short");
-    fs::write(&file, b"short").expect("write");
+    fs::write(&file, [7; 500]).expect("write");
     let bundles = dir.path().join("b");
     let (mut writer, _) = open(&bundles, small());
     let ids = ["aaaa", "bbbb"].map(|name| release(name, "1.0.0"));
     writer.append(member(&ids[0], b"first".to_vec())).expect("append");
     writer.commit().expect("commit");
-    let body = MemberBody::File { file: fs::File::open(&file).expect("open"), size: 500 };
+    let body = from_file(&file);
+    fs::File::options().write(true).open(&file).expect("open").set_len(5).expect("cut");
     writer.append(NewMember { body, ..member(&ids[1], Vec::new()) }).expect("append");
     let error = writer.commit().expect_err("short");
     assert!(std::error::Error::source(&error).expect("source").to_string().contains("500"), "{error}");
@@ -368,7 +374,7 @@ fn members_that_shrink_to_nearly_nothing_are_stored_as_they_are() {
     let (mut writer, _) = open(&dir.path().join("b"), BundleOptions::default());
     let ids = ["aaaa", "bbbb", "cccc"].map(|name| release(name, "1.0.0"));
     writer.append(member(&ids[0], nothing.clone())).expect("append");
-    let body = MemberBody::File { file: fs::File::open(&file).expect("open"), size: nothing.len() as u64 };
+    let body = from_file(&file);
     writer.append(NewMember { body, sha256: sum(&nothing), ..member(&ids[1], Vec::new()) }).expect("append");
     writer.append(member(&ids[2], b"last".to_vec())).expect("append");
     let placed = writer.seal().expect("seal");

@@ -1,12 +1,12 @@
 //! The one bundle that grows.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mirror_checksum::Hasher;
-use mirror_fs::{AppendLog, Fs};
+use mirror_fs::{AppendLog, Fs, ReadAt, SequentialReader};
 use mirror_types::MirrorId;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
@@ -118,13 +118,6 @@ pub(super) fn compressor(level: i32) -> io::Result<Compressor<'static>> {
     Ok(compressor)
 }
 
-/// Where bytes come from that are too many for memory.
-#[derive(Debug)]
-pub(super) struct Large {
-    pub(super) file: File,
-    pub(super) size: u64,
-}
-
 #[derive(Debug)]
 pub(super) struct Growing {
     fs: Arc<dyn Fs>,
@@ -204,16 +197,16 @@ impl Growing {
     pub(super) fn append_large(
         &mut self,
         member: BundleMember,
-        mut large: Large,
+        large: &dyn ReadAt,
         level: i32,
     ) -> Result<(), StoreError> {
         let offset = self.bundle.len();
-        let size = tar::framed_size(&member.bundle_member, large.size);
+        let data_bytes = large.len();
+        let size = tar::framed_size(&member.bundle_member, data_bytes);
         let path = self.bundle.path().to_owned();
         let mut headers = Vec::new();
-        tar::write_headers(&mut headers, &member.bundle_member, large.size);
+        tar::write_headers(&mut headers, &member.bundle_member, data_bytes);
         let sums = self.sums.clone();
-        let start = large.file.stream_position().map_err(at("read for", &path))?;
         let mut encoder = zstd::stream::write::Encoder::new(Into(self), level).map_err(at("pack", &path))?;
         encoder
             .include_checksum(true)
@@ -221,20 +214,19 @@ impl Growing {
             .and_then(|()| encoder.set_pledged_src_size(Some(size)))
             .map_err(at("pack", &path))?;
         let packed = encoder.write_all(&headers).and_then(|()| {
-            let found = io::copy(&mut io::Read::by_ref(&mut large.file).take(large.size), &mut encoder)?;
-            if found < large.size {
-                return Err(BundleFault::ShortBody { found, said: large.size }.into());
+            let found = io::copy(&mut SequentialReader::new(large), &mut encoder)?;
+            if found < data_bytes {
+                return Err(BundleFault::ShortBody { found, said: data_bytes }.into());
             }
-            encoder.write_all(&[0; tar::BLOCK][..tar::padding(large.size)])?;
+            encoder.write_all(&[0; tar::BLOCK][..tar::padding(data_bytes)])?;
             encoder.finish().map(|_| ())
         });
         packed.map_err(at("append to", &path))?;
         if stored::is_suspicious(size, self.bundle.len() - offset) {
             self.bundle.cut(offset)?;
             self.sums = sums;
-            large.file.seek(SeekFrom::Start(start)).map_err(at("read for", &path))?;
-            let padding = tar::padding(large.size) as u64;
-            let data = io::Read::by_ref(&mut large.file).take(large.size);
+            let padding = tar::padding(data_bytes) as u64;
+            let data = SequentialReader::new(large);
             let mut plain = headers.as_slice().chain(data).chain(io::repeat(0).take(padding));
             stored::store(&mut plain, size, &mut Into(self)).map_err(at("append to", &path))?;
         }

@@ -1,15 +1,14 @@
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use mirror_fs::{FileLock, Fs, LocalFs, SyncMode};
+use mirror_fs::{FileLock, Fs, LocalFs, ReadAt, SyncMode};
 use mirror_types::{MirrorId, ReleaseId, Sha256};
 
 use super::fault::BundleFault;
-use super::growing::{Growing, Large};
+use super::growing::Growing;
 use super::limits::MAX_MEMBER_BYTES;
 use super::names;
 use super::pack::{Budget, Job, Loaded, Packed, pack_all};
@@ -64,14 +63,8 @@ impl Default for BundleOptions {
 pub enum MemberBody {
     /// In memory.
     Memory(Box<dyn AsRef<[u8]> + Send>),
-    /// The rest of a file, which must have this many bytes. It is compressed while it is appended, in constant
-    /// memory.
-    File {
-        /// Read from where it stands.
-        file: File,
-        /// Bytes to be read.
-        size: u64,
-    },
+    /// Read while it is compressed and appended, in constant memory.
+    Reader(Box<dyn ReadAt>),
 }
 
 impl MemberBody {
@@ -80,7 +73,7 @@ impl MemberBody {
     pub fn size(&self) -> u64 {
         match self {
             Self::Memory(bytes) => (**bytes).as_ref().len() as u64,
-            Self::File { size, .. } => *size,
+            Self::Reader(source) => source.len(),
         }
     }
 }
@@ -89,7 +82,7 @@ impl std::fmt::Debug for MemberBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Memory(_) => write!(f, "{} bytes", self.size()),
-            Self::File { size, .. } => write!(f, "a file of {size} bytes"),
+            Self::Reader(source) => source.fmt(f),
         }
     }
 }
@@ -111,7 +104,7 @@ pub struct NewMember {
 
 enum Message {
     Packed(Receiver<std::io::Result<Packed>>),
-    Large(Box<BundleMember>, Large),
+    Large(Box<BundleMember>, Box<dyn ReadAt>),
     Commit { seal: bool, answer: Sender<Result<Vec<BundleMember>, StoreError>> },
 }
 
@@ -250,10 +243,7 @@ impl BundleWriter {
         if !names::release_of(&path).is_ok_and(|_| names::is_path_of(&path, &id)) {
             return Err(StoreError::UnsafePath { path });
         }
-        let size = match &body {
-            MemberBody::Memory(bytes) => (**bytes).as_ref().len() as u64,
-            MemberBody::File { size, .. } => *size,
-        };
+        let size = body.size();
         // What readers would refuse is not written. It also fits the seek table.
         if size > MAX_MEMBER_BYTES {
             let fault = BundleFault::TooLarge { size, limit: MAX_MEMBER_BYTES };
@@ -285,9 +275,9 @@ impl BundleWriter {
                     self.dispatch()?;
                 }
             }
-            MemberBody::File { file, size } => {
+            MemberBody::Reader(source) => {
                 self.dispatch()?;
-                self.send(Message::Large(Box::new(line), Large { file, size }))?;
+                self.send(Message::Large(Box::new(line), source))?;
             }
         }
         if self.broken.load(Ordering::Relaxed) { self.ask(false).map(|_| ()) } else { Ok(()) }
@@ -377,7 +367,7 @@ impl Appender {
                     Ok(packed) => self.packed(packed),
                     Err(_) => Err(self.stopped("a thread that compresses ended")),
                 },
-                Message::Large(member, large) => self.large(*member, large),
+                Message::Large(member, large) => self.large(*member, &*large),
                 Message::Commit { seal, answer } => {
                     let committed = self.commit(seal);
                     if committed.is_err() {
@@ -454,7 +444,7 @@ impl Appender {
         if run.is_empty() { Ok(()) } else { self.growing()?.append(data, run) }
     }
 
-    fn large(&mut self, member: BundleMember, large: Large) -> Result<(), StoreError> {
+    fn large(&mut self, member: BundleMember, large: &dyn ReadAt) -> Result<(), StoreError> {
         if self.is_broken() {
             return Ok(());
         }

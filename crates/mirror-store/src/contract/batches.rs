@@ -1,6 +1,6 @@
 //! Staging, adding, committing.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use super::kit::{
@@ -13,9 +13,9 @@ pub(super) fn what_is_committed_is_there(kit: &Kit<'_>) {
     let store = kit.open();
     assert_listed(&*store, &[], &[], "a new store");
     let all = releases(12);
-    let first = commit(&*store, &all[..5]);
+    let first = commit(&store, &all[..5]);
     assert_held(&*store, &all[..5], &first, "after a commit");
-    let second = commit(&*store, &all[5..]);
+    let second = commit(&store, &all[5..]);
     let at = [first, second].concat();
     assert_held(&*store, &all, &at, "after two commits");
     assert_listed(&*store, &all, &at, "after two commits");
@@ -23,10 +23,10 @@ pub(super) fn what_is_committed_is_there(kit: &Kit<'_>) {
 
 pub(super) fn an_empty_batch_commits_nothing(kit: &Kit<'_>) {
     let store = kit.open();
-    assert_eq!(commit(&*store, &[]), [], "{}", kit.name);
+    assert_eq!(commit(&store, &[]), [], "{}", kit.name);
     let all = releases(2);
-    let at = commit(&*store, &all);
-    assert_eq!(commit(&*store, &[]), [], "{}", kit.name);
+    let at = commit(&store, &all);
+    assert_eq!(commit(&store, &[]), [], "{}", kit.name);
     assert_listed(&*store, &all, &at, "after an empty batch");
 }
 
@@ -40,7 +40,7 @@ pub(super) fn locations_come_in_the_order_of_adding(kit: &Kit<'_>) {
         })
         .collect();
     let staged: Vec<_> = all.iter().map(|(id, bytes)| stage(&*store, id, bytes)).collect();
-    let mut batch = begin(&*store);
+    let mut batch = begin(&store);
     // Not in the order of staging.
     for staged in staged.into_iter().rev() {
         done("adding", batch.add(staged));
@@ -56,13 +56,13 @@ pub(super) fn a_release_may_be_committed_again(kit: &Kit<'_>) {
     let bodies = [bytes(1, 900), bytes(2, 700), bytes(2, 700), bytes(3, 1_100)];
     let mut last = None;
     for body in &bodies {
-        let at = commit(&*store, &[(id.clone(), body.clone())]);
+        let at = commit(&store, &[(id.clone(), body.clone())]);
         assert_held(&*store, &[(id.clone(), body.clone())], &at, "committed again");
         last = at.into_iter().next();
     }
     // Within one batch, too.
     let twice = [(id.clone(), bytes(4, 800)), (id.clone(), bytes(5, 600))];
-    let at = commit(&*store, &twice);
+    let at = commit(&store, &twice);
     assert_held(&*store, &twice[1..], &at[1..], "twice in one batch");
     drop(store);
     let store = kit.open();
@@ -79,7 +79,7 @@ pub(super) fn what_is_only_staged_is_gone_when_it_is_dropped(kit: &Kit<'_>) {
     let all = releases(4);
     drop(stage(&*store, &all[0].0, &all[0].1));
     let kept = stage(&*store, &all[1].0, &all[1].1);
-    let at = commit(&*store, &all[2..]);
+    let at = commit(&store, &all[2..]);
     assert_listed(&*store, &all[2..], &at, "while something is staged");
     drop(kept);
     drop(store);
@@ -89,14 +89,14 @@ pub(super) fn what_is_only_staged_is_gone_when_it_is_dropped(kit: &Kit<'_>) {
 pub(super) fn a_dropped_batch_promises_nothing_and_harms_nothing(kit: &Kit<'_>) {
     let store = kit.open();
     let all = releases(6);
-    let mut batch = begin(&*store);
+    let mut batch = begin(&store);
     for (id, bytes) in &all[..2] {
         done("adding", batch.add(stage(&*store, id, bytes)));
     }
     drop(batch);
-    let at = commit(&*store, &all[2..4]);
+    let at = commit(&store, &all[2..4]);
     assert_held(&*store, &all[2..4], &at, "the batch after one that was dropped");
-    let mut batch = begin(&*store);
+    let mut batch = begin(&store);
     for (id, bytes) in &all[4..] {
         done("adding", batch.add(stage(&*store, id, bytes)));
     }
@@ -117,14 +117,14 @@ pub(super) fn a_dropped_batch_promises_nothing_and_harms_nothing(kit: &Kit<'_>) 
 pub(super) fn a_body_of_another_length_is_refused(kit: &Kit<'_>) {
     let all = releases(4);
     let store = kit.open();
-    let at = commit(&*store, &all[..1]);
+    let at = commit(&store, &all[..1]);
     drop(store);
     for said in [10, 3_000] {
         let store = kit.open();
         let bytes = bytes(7, 200);
         let new = with_body(&all[1].0, &bytes, CrateBody::Memory(Box::new(bytes.clone())));
         let refused = store.stage(crate::NewCrate { size: said, ..new }).and_then(|staged| {
-            let mut batch = store.begin()?;
+            let mut batch = Arc::clone(&store).begin()?;
             batch.add(staged)?;
             batch.commit()
         });
@@ -136,8 +136,7 @@ pub(super) fn a_body_of_another_length_is_refused(kit: &Kit<'_>) {
 
 pub(super) fn any_number_of_threads_may_stage(kit: &Kit<'_>) {
     const THREADS: usize = 4;
-    let store = kit.open();
-    let store = &*store;
+    let store = &kit.open();
     let all = releases(60);
     let (sender, staged) = mpsc::sync_channel(8);
     let at = thread::scope(|scope| {
@@ -145,7 +144,7 @@ pub(super) fn any_number_of_threads_may_stage(kit: &Kit<'_>) {
             let sender = sender.clone();
             scope.spawn(move || {
                 for (id, bytes) in part {
-                    if sender.send(stage(store, id, bytes)).is_err() {
+                    if sender.send(stage(&**store, id, bytes)).is_err() {
                         break;
                     }
                 }
@@ -167,6 +166,18 @@ pub(super) fn any_number_of_threads_may_stage(kit: &Kit<'_>) {
     assert_eq!(at.len(), all.len(), "releases that were committed");
     let place = |id| at.iter().find(|(known, _)| known == id).map(|(_, at)| at.clone());
     let at: Vec<_> = all.iter().filter_map(|(id, _)| place(id)).collect();
-    assert_held(store, &all, &at, kit.name);
-    assert_listed(store, &all, &at, kit.name);
+    assert_held(&**store, &all, &at, kit.name);
+    assert_listed(&**store, &all, &at, kit.name);
+}
+
+pub(super) fn a_batch_outlives_the_hold_on_its_store(kit: &Kit<'_>) {
+    let store = kit.open();
+    let all = releases(5);
+    let mut batch = begin(&store);
+    for (id, bytes) in &all {
+        done("adding", batch.add(stage(&*store, id, bytes)));
+    }
+    drop(store);
+    let at = done("committing", batch.commit());
+    assert_held(&*kit.open(), &all, &at, "after its store was let go");
 }

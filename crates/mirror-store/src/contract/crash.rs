@@ -12,7 +12,7 @@ use super::kit::{self, bytes, done, release, stage};
 use crate::{CrateStore, Removal, StoreError};
 
 /// Opens a store at a place, and changes it through the given file system.
-type Open<'a> = &'a dyn Fn(&Path, Arc<dyn Fs>) -> Result<Box<dyn CrateStore>, StoreError>;
+type Open<'a> = &'a dyn Fn(&Path, Arc<dyn Fs>) -> Result<Arc<dyn CrateStore>, StoreError>;
 
 /// Runs some sessions on a simulated disk, below `scratch`, which has to be an empty directory. Cuts them short after
 /// each step in every way there is, and lets each step fail: what was promised is there and whole, and nothing torn,
@@ -91,27 +91,31 @@ impl Session {
         let release_of = |n| release(&format!("crate-{}", n % 4), &format!("1.0.{n}"));
         let all: Vec<_> = (0..12).map(|n| (release_of(n), bytes(n as u64, 400 + 100 * n))).collect();
         let store = open(place, Arc::new(self.sim.clone()))?;
-        self.commit(&*store, &all[..4])?;
-        self.commit(&*store, &all[4..7])?;
+        self.commit(&store, &all[..4])?;
+        self.commit(&store, &all[4..7])?;
         self.remove(&*store, &all[1].0)?;
         // Other bytes for a release that is there.
-        self.commit(&*store, &[(all[0].0.clone(), bytes(100, 900)), all[7].clone()])?;
+        self.commit(&store, &[(all[0].0.clone(), bytes(100, 900)), all[7].clone()])?;
         drop(store);
         let store = open(place, Arc::new(self.sim.clone()))?;
         // Added, and given up.
-        let mut batch = store.begin()?;
+        let mut batch = Arc::clone(&store).begin()?;
         let (id, body) = &all[8];
         self.bodies.push((id.clone(), body.clone()));
         batch.add(store.stage(kit::new(id, body))?)?;
         drop(batch);
-        self.commit(&*store, &all[9..])
+        self.commit(&store, &all[9..])
     }
 
-    fn commit(&mut self, store: &dyn CrateStore, all: &[(ReleaseId, Vec<u8>)]) -> Result<(), StoreError> {
+    fn commit(
+        &mut self,
+        store: &Arc<dyn CrateStore>,
+        all: &[(ReleaseId, Vec<u8>)],
+    ) -> Result<(), StoreError> {
         self.bodies.extend_from_slice(all);
         let touched = all.iter().map(|(id, _)| id.clone()).collect();
         self.operations.push(Operation { begin: self.sim.count(), end: None, touched, changes: Vec::new() });
-        let mut batch = store.begin()?;
+        let mut batch = Arc::clone(store).begin()?;
         for (id, bytes) in all {
             batch.add(store.stage(kit::new(id, bytes))?)?;
         }
@@ -175,7 +179,7 @@ impl Session {
             assert!(is_known, "{what}: {} is listed at {:?} and is not whole", listed.id, listed.location);
         }
         let (id, bytes) = (release("later", "1.0.0"), bytes(77, 333));
-        let mut batch = done(what, store.begin());
+        let mut batch = done(what, Arc::clone(&store).begin());
         done(what, batch.add(stage(&*store, &id, &bytes)));
         let at = done(what, batch.commit());
         kit::assert_held(&*store, &[(id, bytes)], &at, what);

@@ -3,30 +3,31 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use mirror_checksum::Hasher;
 use mirror_fs::ReadAt as _;
 use mirror_types::{CrateName, Location, ReleaseId, Sha256, VersionText};
 
-use crate::{CrateBody, CrateStore, Listed, NewCrate, StagedCrate, StoreBatch, StoreError};
+use crate::{CrateBody, CrateStore, Hashed, Listed, NewCrate, StagedCrate, StoreBatch, StoreError};
 
 /// A check and the place where it may open a store.
 pub(super) struct Kit<'a> {
     pub(super) name: &'a str,
     pub(super) place: &'a Path,
-    open: &'a dyn Fn(&Path) -> Box<dyn CrateStore>,
+    open: &'a dyn Fn(&Path) -> Arc<dyn CrateStore>,
 }
 
 impl<'a> Kit<'a> {
     pub(super) fn new(
         name: &'a str,
         place: &'a Path,
-        open: &'a dyn Fn(&Path) -> Box<dyn CrateStore>,
+        open: &'a dyn Fn(&Path) -> Arc<dyn CrateStore>,
     ) -> Self {
         Self { name, place, open }
     }
 
-    pub(super) fn open(&self) -> Box<dyn CrateStore> {
+    pub(super) fn open(&self) -> Arc<dyn CrateStore> {
         (self.open)(self.place)
     }
 }
@@ -67,13 +68,13 @@ pub(super) fn sum(bytes: &[u8]) -> Sha256 {
     hasher.finish()
 }
 
-pub(super) fn new(id: &ReleaseId, bytes: &[u8]) -> NewCrate {
+pub(super) fn new<'a>(id: &'a ReleaseId, bytes: &[u8]) -> NewCrate<'a> {
     with_body(id, bytes, CrateBody::Memory(Box::new(bytes.to_vec())))
 }
 
-pub(super) fn with_body(id: &ReleaseId, bytes: &[u8], body: CrateBody) -> NewCrate {
-    let url = id.readable_url("http://localhost/crates");
-    NewCrate { id: id.clone(), sha256: sum(bytes), size: bytes.len() as u64, url, body }
+pub(super) fn with_body<'a>(id: &'a ReleaseId, bytes: &[u8], body: CrateBody) -> NewCrate<'a> {
+    let url = "http://localhost/crates";
+    NewCrate { id, sha256: sum(bytes), size: bytes.len() as u64, url, body }
 }
 
 /// Unwraps, and says what was being done.
@@ -85,15 +86,15 @@ pub(super) fn stage(store: &dyn CrateStore, id: &ReleaseId, bytes: &[u8]) -> Sta
     done(&format!("staging {id}"), store.stage(new(id, bytes)))
 }
 
-pub(super) fn begin(store: &dyn CrateStore) -> Box<dyn StoreBatch + '_> {
-    done("beginning a batch", store.begin())
+pub(super) fn begin(store: &Arc<dyn CrateStore>) -> Box<dyn StoreBatch> {
+    done("beginning a batch", Arc::clone(store).begin())
 }
 
 /// Commits releases in one batch.
-pub(super) fn commit(store: &dyn CrateStore, all: &[(ReleaseId, Vec<u8>)]) -> Vec<Location> {
+pub(super) fn commit(store: &Arc<dyn CrateStore>, all: &[(ReleaseId, Vec<u8>)]) -> Vec<Location> {
     let mut batch = begin(store);
     for (id, bytes) in all {
-        let staged = stage(store, id, bytes);
+        let staged = stage(&**store, id, bytes);
         assert_eq!((staged.id(), staged.size()), (id, bytes.len() as u64), "what was staged");
         done(&format!("adding {id}"), batch.add(staged));
     }
@@ -111,7 +112,7 @@ pub(super) fn read(store: &dyn CrateStore, id: &ReleaseId, at: &Location) -> Opt
     let open = done(&what, store.open(id, at))?;
     let size = done(&what, store.size(id, at));
     assert_eq!(size, Some(open.len()), "{what}: two lengths");
-    assert_eq!(open.is_empty(), open.len() == 0);
+    assert_eq!(open.is_empty(), size == Some(0));
     let mut bytes = vec![0; usize::try_from(open.len()).unwrap_or(0)];
     open.read_exact_at(&mut bytes, 0).unwrap_or_else(|error| panic!("{what}: reading: {error}"));
     Some(bytes)
@@ -123,6 +124,13 @@ pub(super) fn assert_held(store: &dyn CrateStore, all: &[(ReleaseId, Vec<u8>)], 
             None => panic!("{what}: {id} is not at {at:?}"),
             Some(found) => assert!(found == *bytes, "{what}: {id} has other bytes at {at:?}"),
         }
+    }
+    let held: Vec<_> = all.iter().zip(at).map(|((id, _), at)| (id, at)).collect();
+    let hashed = store.hash_each(&held);
+    assert_eq!(hashed.len(), held.len(), "{what}: one checksum for each release");
+    for ((id, bytes), hashed) in all.iter().zip(hashed) {
+        let expected = Hashed::Bytes { sha256: sum(bytes), size: bytes.len() as u64 };
+        assert_eq!(done(what, hashed), expected, "{what}: what {id} is hashed to");
     }
 }
 

@@ -1,13 +1,15 @@
 //! What every store of releases must keep, as a suite that panics where one does not.
 //!
 //! ```
+//! use std::sync::Arc;
+//!
 //! use mirror_store::{MemoryStore, contract};
 //! use mirror_types::StoreId;
 //!
 //! # let scratch = tempfile::tempdir()?;
 //! // Opened again at the same place, a store has what was committed there.
 //! let stores = contract::Shared::default();
-//! contract::run(scratch.path(), &|place| Box::new(stores.at(place, || MemoryStore::new(StoreId(7)))));
+//! contract::run(scratch.path(), &|place| Arc::new(stores.at(place, || MemoryStore::new(StoreId(7)))));
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
@@ -18,7 +20,7 @@ mod places;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use crash::run_crashes;
 use kit::Kit;
@@ -33,8 +35,8 @@ type Check = fn(&Kit<'_>);
 ///
 /// # Panics
 /// Where the store does not keep what [`CrateStore`] says.
-pub fn run(scratch: &Path, open: &dyn Fn(&Path) -> Box<dyn CrateStore>) {
-    let checks: [(&str, Check); 14] = [
+pub fn run(scratch: &Path, open: &dyn Fn(&Path) -> Arc<dyn CrateStore>) {
+    let checks: [(&str, Check); 15] = [
         ("committed", batches::what_is_committed_is_there),
         ("empty", batches::an_empty_batch_commits_nothing),
         ("order", batches::locations_come_in_the_order_of_adding),
@@ -42,6 +44,7 @@ pub fn run(scratch: &Path, open: &dyn Fn(&Path) -> Box<dyn CrateStore>) {
         ("dropped-stage", batches::what_is_only_staged_is_gone_when_it_is_dropped),
         ("dropped-batch", batches::a_dropped_batch_promises_nothing_and_harms_nothing),
         ("short", batches::a_body_of_another_length_is_refused),
+        ("outlives", batches::a_batch_outlives_the_hold_on_its_store),
         ("threads", batches::any_number_of_threads_may_stage),
         ("large", places::large_bodies_are_read_by_position),
         ("reopen", places::what_was_committed_is_there_when_it_is_opened_again),

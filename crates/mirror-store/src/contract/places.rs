@@ -1,10 +1,9 @@
 //! Opening, removing, listing.
 
-use std::fs::File;
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::Write as _;
 use std::ops::ControlFlow;
 
-use mirror_fs::ReadAt as _;
+use mirror_fs::{FileReader, ReadAt as _};
 use mirror_types::{Layout, Location, MemberLocation, StoreId};
 
 use super::kit::{
@@ -15,13 +14,14 @@ use crate::{Aside, CrateBody, CrateStore, OpenCrate, Removal, Store};
 /// Larger than what a store keeps in memory.
 const LARGE: usize = 9 << 20;
 
-fn file_of(kit: &Kit<'_>, name: &str, bytes: &[u8]) -> File {
+fn file_of(kit: &Kit<'_>, name: &str, bytes: &[u8]) -> FileReader {
     let path = kit.place.with_file_name(format!("{}-{name}", kit.name));
-    let mut file =
-        mirror_fs::create_anew(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let written = file.write_all(bytes).and_then(|()| file.seek(SeekFrom::Start(0)));
-    written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    file
+    let written = mirror_fs::create_anew(&path).and_then(|mut file| file.write_all(bytes));
+    let opened = written.and_then(|()| FileReader::of(mirror_fs::open_to_read(&path)?));
+    match opened {
+        Ok(Some(file)) => file,
+        other => panic!("{}: {other:?}", path.display()),
+    }
 }
 
 pub(super) fn large_bodies_are_read_by_position(kit: &Kit<'_>) {
@@ -36,11 +36,11 @@ pub(super) fn large_bodies_are_read_by_position(kit: &Kit<'_>) {
     let mut spooled = done("spooling", spool.stage_file());
     all[1].1.chunks(100_000).for_each(|piece| done("spooling", spooled.write(piece)));
     let bodies = [
-        CrateBody::File(file_of(kit, "body", &all[0].1)),
+        CrateBody::Reader(Box::new(file_of(kit, "body", &all[0].1))),
         CrateBody::Spooled(spooled),
         CrateBody::Memory(Box::new(all[2].1.clone())),
     ];
-    let mut batch = begin(&*store);
+    let mut batch = begin(&store);
     for ((id, bytes), body) in all.iter().zip(bodies) {
         let staged = done(&format!("staging {id}"), store.stage(with_body(id, bytes, body)));
         done(&format!("adding {id}"), batch.add(staged));
@@ -77,7 +77,7 @@ pub(super) fn what_was_committed_is_there_when_it_is_opened_again(kit: &Kit<'_>)
     for part in all.chunks(3) {
         let store = kit.open();
         assert_held(&*store, &all, &at, "opened again");
-        at.extend(commit(&*store, part));
+        at.extend(commit(&store, part));
     }
     let store = kit.open();
     assert_held(&*store, &all, &at, "opened again");
@@ -112,7 +112,7 @@ type Go<'a> = &'a dyn Fn(&dyn CrateStore, &[Held], &[Location]) -> Removal;
 fn goes(kit: &Kit<'_>, go: Go<'_>) {
     let store = kit.open();
     let all = releases(8);
-    let at = commit(&*store, &all);
+    let at = commit(&store, &all);
     let removal = go(&*store, &all[..3], &at[..3]);
     assert_eq!(go(&*store, &all[..3], &at[..3]), removal, "taken away twice");
     drop(store);
@@ -131,13 +131,13 @@ fn goes(kit: &Kit<'_>, go: Go<'_>) {
             assert_listed(&*store, &all, &at, "what is kept");
         }
     }
-    let again = commit(&*store, &all[..1]);
+    let again = commit(&store, &all[..1]);
     assert_held(&*store, &all[..1], &again, "committed again after it was taken away");
 }
 
 pub(super) fn a_listing_ends_when_it_is_told_to(kit: &Kit<'_>) {
     let store = kit.open();
-    commit(&*store, &releases(7));
+    commit(&store, &releases(7));
     for most in 1..=7 {
         let mut seen = 0;
         let listed = store.list(&mut |_| {
@@ -162,7 +162,7 @@ pub(super) fn hostile_places_and_names_give_nothing_away(kit: &Kit<'_>) {
         .zip(0..)
         .map(|(id, seed)| (id, bytes(seed, 100)))
         .collect();
-    let at = commit(&*store, &all);
+    let at = commit(&store, &all);
     assert_held(&*store, &all, &at, "odd names");
     assert_listed(&*store, &all, &at, "odd names");
     let gives = |id, at: &Location| match store.open(id, at) {

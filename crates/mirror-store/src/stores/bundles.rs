@@ -1,14 +1,15 @@
 use std::fs;
 use std::io;
+use std::mem;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mirror_fs::{Fs, ReadAt};
 use mirror_types::{Codec, Layout, Location, MemberLocation, ReleaseId, StoreId};
 
 use super::crate_store::{
-    Aside, CrateBody, CrateStore, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch,
+    Aside, CrateBody, CrateStore, Hashed, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch,
 };
 use crate::bundle::{
     BundleFault, BundleMember, BundleOptions, BundleReader, BundleReport, BundleWriter, MAX_WINDOW_BYTES,
@@ -30,9 +31,19 @@ const AT_ONCE_BYTES: u64 = 1 << 20;
 pub struct BundleStore {
     dir: PathBuf,
     layout: Layout,
-    /// `None` for reading only.
-    writer: Option<Mutex<BundleWriter>>,
+    writer: Mutex<Writer>,
     open: OpenBundles,
+}
+
+/// Who writes.
+#[derive(Debug)]
+enum Writer {
+    /// Nobody may.
+    ReadOnly,
+    /// Nobody does.
+    Idle(Box<BundleWriter>),
+    /// A batch, or whoever seals.
+    Taken,
 }
 
 impl BundleStore {
@@ -43,7 +54,7 @@ impl BundleStore {
     /// As [`BundleWriter::open`].
     pub fn open(dir: &Path, layout: Layout, how: BundleOptions) -> Result<(Self, BundleReport), StoreError> {
         let (writer, report) = BundleWriter::open(dir, how)?;
-        Ok((Self { writer: Some(Mutex::new(writer)), ..Self::to_read(dir, layout) }, report))
+        Ok((Self { writer: idle(writer), ..Self::to_read(dir, layout) }, report))
     }
 
     /// Opens a directory of bundles as [`BundleStore::open`] does, and changes it through `fs`: for tests that simulate
@@ -58,7 +69,7 @@ impl BundleStore {
         how: BundleOptions,
     ) -> Result<(Self, BundleReport), StoreError> {
         let (writer, report) = BundleWriter::open_on(fs, dir, how)?;
-        Ok((Self { writer: Some(Mutex::new(writer)), ..Self::to_read(dir, layout) }, report))
+        Ok((Self { writer: idle(writer), ..Self::to_read(dir, layout) }, report))
     }
 
     /// Reads a directory of bundles; takes no lock, touches nothing. No directory holds nothing.
@@ -66,7 +77,7 @@ impl BundleStore {
     pub fn to_read(dir: &Path, layout: Layout) -> Self {
         let open = OpenBundles::new(dir.to_owned());
         open.keep_open(OPEN_BUNDLES);
-        Self { dir: dir.to_owned(), layout, writer: None, open }
+        Self { dir: dir.to_owned(), layout, writer: Mutex::new(Writer::ReadOnly), open }
     }
 
     /// Seals the bundle that grows, whatever its size. What was added and not committed is committed.
@@ -74,18 +85,37 @@ impl BundleStore {
     /// # Errors
     /// As [`CrateStore::begin`] and [`StoreBatch::commit`].
     pub fn seal(&self) -> Result<(), StoreError> {
-        self.writer()?.seal().map(drop)
+        let mut writer = self.take_writer()?;
+        let sealed = writer.seal();
+        self.set_writer(Writer::Idle(writer));
+        sealed.map(drop)
     }
 
-    fn writer(&self) -> Result<MutexGuard<'_, BundleWriter>, StoreError> {
-        let Some(writer) = &self.writer else {
-            return Err(StoreError::ReadOnly { path: self.dir.clone() });
-        };
-        match writer.try_lock() {
-            Ok(writer) => Ok(writer),
-            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => Err(StoreError::BatchOpen { path: self.dir.clone() }),
+    /// Ends writing, and gives the lock back: from now on the bundles are read only.
+    ///
+    /// # Errors
+    /// As [`CrateStore::begin`].
+    pub fn close(&self) -> Result<(), StoreError> {
+        let writer = self.take_writer()?;
+        self.set_writer(Writer::ReadOnly);
+        drop(writer);
+        Ok(())
+    }
+
+    fn take_writer(&self) -> Result<Box<BundleWriter>, StoreError> {
+        let mut state = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        match mem::replace(&mut *state, Writer::Taken) {
+            Writer::Idle(writer) => Ok(writer),
+            Writer::Taken => Err(StoreError::BatchOpen { path: self.dir.clone() }),
+            Writer::ReadOnly => {
+                *state = Writer::ReadOnly;
+                Err(StoreError::ReadOnly { path: self.dir.clone() })
+            }
         }
+    }
+
+    fn set_writer(&self, writer: Writer) {
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = writer;
     }
 
     fn member_at(&self, id: &ReleaseId, at: &Location) -> Result<MemberLocation, StoreError> {
@@ -104,35 +134,27 @@ impl CrateStore for BundleStore {
     }
 
     /// Keeps the body as it is: a bundle has no stage.
-    fn stage(&self, new: NewCrate) -> Result<StagedCrate, StoreError> {
+    fn stage(&self, new: NewCrate<'_>) -> Result<StagedCrate, StoreError> {
         let NewCrate { id, sha256, size, url, body } = new;
-        let found = match &body {
-            CrateBody::Memory(bytes) => (**bytes).as_ref().len() as u64,
-            CrateBody::Spooled(_) | CrateBody::File(_) => size,
+        let body = match body {
+            CrateBody::Memory(bytes) => MemberBody::Memory(bytes),
+            // Open, it outlives its name.
+            CrateBody::Spooled(spooled) => MemberBody::Reader(Box::new(spooled.reader()?)),
+            CrateBody::Reader(source) => MemberBody::Reader(source),
         };
-        let (body, found) = match body {
-            CrateBody::Memory(bytes) => (MemberBody::Memory(bytes), found),
-            CrateBody::Spooled(mut spooled) => {
-                let (file, found) = spooled.reader()?;
-                (MemberBody::File { file, size }, found)
-            }
-            CrateBody::File(mut file) => {
-                let left = io::Seek::stream_position(&mut file)
-                    .and_then(|here| Ok(file.metadata()?.len().saturating_sub(here)));
-                let left = left.map_err(at("look at the body of a release for", &self.dir))?;
-                (MemberBody::File { file, size }, left.min(size))
-            }
-        };
+        let found = body.size();
         if found != size {
-            return Err(StoreError::BodySize { id, found, said: size });
+            return Err(StoreError::BodySize { id: id.clone(), found, said: size });
         }
-        let path = self.layout.path(&id);
-        let member = NewMember { id: id.clone(), path, url, sha256, body };
-        Ok(StagedCrate::new(id, size, member))
+        let memory_bytes = if matches!(body, MemberBody::Memory(_)) { size } else { 0 };
+        let path = self.layout.path(id);
+        let member = NewMember { id: id.clone(), path, url: url.to_owned(), sha256, body };
+        Ok(StagedCrate::new(StoreId::BUNDLES, id, size, member).keeping(memory_bytes))
     }
 
-    fn begin(&self) -> Result<Box<dyn StoreBatch + '_>, StoreError> {
-        Ok(Box::new(BundleBatch { writer: self.writer()?, added: 0 }))
+    fn begin(self: Arc<Self>) -> Result<Box<dyn StoreBatch>, StoreError> {
+        let writer = Some(self.take_writer()?);
+        Ok(Box::new(BundleBatch { store: self, writer, added: 0 }))
     }
 
     fn open(&self, id: &ReleaseId, at: &Location) -> Result<Option<OpenCrate>, StoreError> {
@@ -145,6 +167,15 @@ impl CrateStore for BundleStore {
         }
         let large = LargeMember::open(&bundle.reader, id, member)?;
         Ok(Some(OpenCrate::new(large, bundle.modified)))
+    }
+
+    /// Unpacks each member where it lies, and copies nothing. A bundle that is gone counts as damage.
+    fn hash_each(&self, held: &[(&ReleaseId, &Location)]) -> Vec<Result<Hashed, StoreError>> {
+        let hash = |(id, at): &(&ReleaseId, &Location)| {
+            let found = self.open.hash(self.member_at(id, at)?, id)?;
+            Ok(found.map_or(Hashed::Damaged, |(sha256, size)| Hashed::Bytes { sha256, size }))
+        };
+        held.iter().map(hash).collect()
     }
 
     /// Keeps the bytes: sealed bundles are never written again.
@@ -193,21 +224,43 @@ fn listed(manifest: &Path, line: &BundleMember, len: u64) -> Result<Option<Liste
     Ok(Some(Listed { id, location: at.into(), size: line.size, sha256: Some(line.sha256) }))
 }
 
+fn idle(writer: BundleWriter) -> Mutex<Writer> {
+    Mutex::new(Writer::Idle(Box::new(writer)))
+}
+
 #[derive(Debug)]
-struct BundleBatch<'a> {
-    writer: MutexGuard<'a, BundleWriter>,
+struct BundleBatch {
+    store: Arc<BundleStore>,
+    /// Given back when the batch ends.
+    writer: Option<Box<BundleWriter>>,
     added: usize,
 }
 
-impl StoreBatch for BundleBatch<'_> {
+impl BundleBatch {
+    fn writer(&mut self) -> Result<&mut BundleWriter, StoreError> {
+        let ended = || StoreError::ReadOnly { path: self.store.dir.clone() };
+        self.writer.as_deref_mut().ok_or_else(ended)
+    }
+}
+
+impl Drop for BundleBatch {
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            self.store.set_writer(Writer::Idle(writer));
+        }
+    }
+}
+
+impl StoreBatch for BundleBatch {
     fn add(&mut self, staged: StagedCrate) -> Result<(), StoreError> {
-        self.writer.append(staged.into_body()?)?;
+        let member = staged.into_body()?;
+        self.writer()?.append(member)?;
         self.added += 1;
         Ok(())
     }
 
     fn commit(mut self: Box<Self>) -> Result<Vec<Location>, StoreError> {
-        let placed = self.writer.commit()?;
+        let placed = self.writer()?.commit()?;
         // Before them stands what batches added that were dropped.
         let own = placed.len().saturating_sub(self.added);
         placed[own..].iter().map(location_of).collect()

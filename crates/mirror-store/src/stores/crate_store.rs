@@ -1,12 +1,13 @@
 use std::any::Any;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use mirror_checksum::Hasher;
 use mirror_fs::{FileReader, ReadAt};
-use mirror_types::{Location, ReleaseId, Sha256, StoreId};
+use mirror_types::{FaultKind, Location, ReleaseId, Sha256, StoreId};
 
 use crate::error::{StoreError, at};
 use crate::stage::StagedWriter;
@@ -33,14 +34,14 @@ pub trait CrateStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the body is shorter than it says, or what the disk refuses.
-    fn stage(&self, new: NewCrate) -> Result<StagedCrate, StoreError>;
+    fn stage(&self, new: NewCrate<'_>) -> Result<StagedCrate, StoreError>;
 
-    /// Begins a batch.
+    /// Begins a batch, which may outlive the caller's hold on the store.
     ///
     /// # Errors
     /// [`StoreError::BatchOpen`] when the store takes one batch at a time and another is open; when it was opened for
     /// reading only.
-    fn begin(&self) -> Result<Box<dyn StoreBatch + '_>, StoreError>;
+    fn begin(self: Arc<Self>) -> Result<Box<dyn StoreBatch>, StoreError>;
 
     /// Opens a release where a commit placed it; `None` when nothing is there any more.
     ///
@@ -56,6 +57,12 @@ pub trait CrateStore: fmt::Debug + Send + Sync {
     /// As [`CrateStore::open`].
     fn size(&self, id: &ReleaseId, at: &Location) -> Result<Option<u64>, StoreError> {
         Ok(self.open(id, at)?.map(|open| open.len()))
+    }
+
+    /// Hashes releases where commits placed them, in their order. Reads all of their bytes; a store that can hash
+    /// several at once, or need not copy them, does better than this. Blocks.
+    fn hash_each(&self, held: &[(&ReleaseId, &Location)]) -> Vec<Result<Hashed, StoreError>> {
+        held.iter().map(|(id, at)| hash_open(self.open(id, at), id)).collect()
     }
 
     /// Removes releases, durably. What is not there is no error.
@@ -79,7 +86,7 @@ pub trait CrateStore: fmt::Debug + Send + Sync {
 }
 
 /// Releases that become durable together. Dropped, it commits nothing; see [`CrateStore`].
-pub trait StoreBatch: fmt::Debug {
+pub trait StoreBatch: fmt::Debug + Send {
     /// Adds what was staged in this store. May wait for what was added before.
     ///
     /// # Errors
@@ -111,6 +118,98 @@ impl OpenCrate {
     pub fn modified(&self) -> SystemTime {
         self.modified
     }
+
+    /// Returns their number.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.source.len()
+    }
+
+    /// Returns whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.source.is_empty()
+    }
+
+    /// Reads all of the bytes. Memory: their number. Blocks.
+    ///
+    /// # Errors
+    /// As [`OpenCrate::hash`].
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(self.len()).map_err(|_| io::ErrorKind::OutOfMemory)?];
+        self.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    /// Reads all of the bytes, and hashes them. Blocks.
+    ///
+    /// # Errors
+    /// `InvalidData` when the store finds them damaged; what the source of the bytes says otherwise.
+    pub fn hash(&self) -> io::Result<Sha256> {
+        let mut hasher = Hasher::default();
+        self.pieces(&mut |piece| {
+            hasher.update(piece);
+            Ok(())
+        })?;
+        Ok(hasher.finish())
+    }
+
+    /// Reads all of the bytes, and passes them on piece by piece. Memory: one piece. Blocks.
+    ///
+    /// # Errors
+    /// As [`OpenCrate::hash`]; what `take` gives.
+    pub fn pieces(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        pieces(&*self.source, take)
+    }
+}
+
+/// Bytes that are read at once.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// Passes all bytes of a source on, piece by piece.
+pub(super) fn pieces(source: &dyn ReadAt, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let len = source.len();
+    let mut piece = vec![0; usize::try_from(len).map_or(PIECE_BYTES, |len| len.min(PIECE_BYTES))];
+    let mut offset = 0;
+    while offset < len {
+        let left = usize::try_from(len - offset).unwrap_or(usize::MAX);
+        let part = &mut piece[..left.min(PIECE_BYTES)];
+        source.read_exact_at(part, offset)?;
+        take(part)?;
+        offset += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// What is found where a release should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hashed {
+    /// Nothing.
+    Missing,
+    /// Something that cannot be read as a release: the store knows that it is damaged.
+    Damaged,
+    /// Bytes.
+    Bytes {
+        /// Their checksum.
+        sha256: Sha256,
+        /// Their number.
+        size: u64,
+    },
+}
+
+fn hash_open(opened: Result<Option<OpenCrate>, StoreError>, id: &ReleaseId) -> Result<Hashed, StoreError> {
+    let is_damage =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+    match opened {
+        Ok(None) => Ok(Hashed::Missing),
+        Err(error) if error.kind() == FaultKind::Integrity => Ok(Hashed::Damaged),
+        Err(error) => Err(error),
+        Ok(Some(open)) => match open.hash() {
+            Ok(sha256) => Ok(Hashed::Bytes { sha256, size: open.len() }),
+            Err(error) if is_damage(&error) => Ok(Hashed::Damaged),
+            Err(error) => Err(at("hash", id.file_name().as_ref())(error)),
+        },
+    }
 }
 
 impl From<FileReader> for OpenCrate {
@@ -137,20 +236,20 @@ impl ReadAt for OpenCrate {
 
 /// A release to be kept.
 #[derive(Debug)]
-pub struct NewCrate {
+pub struct NewCrate<'a> {
     /// The release.
-    pub id: ReleaseId,
+    pub id: &'a ReleaseId,
     /// Checksum of its bytes.
     pub sha256: Sha256,
     /// Length in bytes.
     pub size: u64,
     /// Where it came from, readable form.
-    pub url: String,
+    pub url: &'a str,
     /// The bytes.
     pub body: CrateBody,
 }
 
-impl NewCrate {
+impl NewCrate<'_> {
     /// Reads the whole body into memory.
     ///
     /// # Errors
@@ -160,14 +259,17 @@ impl NewCrate {
         match self.body {
             CrateBody::Memory(body) => bytes.extend_from_slice((*body).as_ref()),
             CrateBody::Spooled(spooled) => bytes = spooled.into_bytes()?,
-            CrateBody::File(file) => {
-                let read = file.take(self.size).read_to_end(&mut bytes);
+            CrateBody::Reader(source) => {
+                let read = pieces(&*source, &mut |piece| {
+                    bytes.extend_from_slice(piece);
+                    Ok(())
+                });
                 read.map_err(at("read the body of", self.id.file_name().as_ref()))?;
             }
         }
         match bytes.len() as u64 {
             found if found == self.size => Ok(bytes),
-            found => Err(StoreError::BodySize { id: self.id, found, said: self.size }),
+            found => Err(StoreError::BodySize { id: self.id.clone(), found, said: self.size }),
         }
     }
 }
@@ -178,8 +280,8 @@ pub enum CrateBody {
     Memory(Box<dyn AsRef<[u8]> + Send>),
     /// In the stage of a mirror: a loose tree there takes the file itself.
     Spooled(StagedWriter),
-    /// In a file, from where it stands.
-    File(File),
+    /// Read by position, perhaps later: a file, or a release that another store has open.
+    Reader(Box<dyn ReadAt>),
 }
 
 impl fmt::Debug for CrateBody {
@@ -187,22 +289,36 @@ impl fmt::Debug for CrateBody {
         match self {
             Self::Memory(bytes) => write!(f, "{} bytes", (**bytes).as_ref().len()),
             Self::Spooled(_) => f.write_str("a spooled file"),
-            Self::File(_) => f.write_str("a file"),
+            Self::Reader(source) => source.fmt(f),
         }
     }
 }
 
 /// Bytes in a store, without a name. Dropped, they are gone.
 pub struct StagedCrate {
+    store: StoreId,
     id: ReleaseId,
     size: u64,
+    memory_bytes: u64,
     body: Box<dyn Any + Send>,
 }
 
 impl StagedCrate {
     /// Wraps what a store needs to add a release to a batch.
-    pub fn new(id: ReleaseId, size: u64, body: impl Any + Send) -> Self {
-        Self { id, size, body: Box::new(body) }
+    pub fn new(store: StoreId, id: &ReleaseId, size: u64, body: impl Any + Send) -> Self {
+        Self { store, id: id.clone(), size, memory_bytes: 0, body: Box::new(body) }
+    }
+
+    /// Notes that it keeps so many bytes in memory until it is committed.
+    #[must_use]
+    pub fn keeping(self, memory_bytes: u64) -> Self {
+        Self { memory_bytes, ..self }
+    }
+
+    /// Returns the store that staged it.
+    #[must_use]
+    pub fn store(&self) -> StoreId {
+        self.store
     }
 
     /// Returns the release.
@@ -215,6 +331,12 @@ impl StagedCrate {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Returns how many bytes it keeps in memory, about.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
     }
 
     /// Takes out what the store put in.

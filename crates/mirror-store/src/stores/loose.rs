@@ -1,19 +1,17 @@
-use std::fs::File;
-use std::io::Read as _;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
+use mirror_fs::ReadAt;
 use mirror_types::{Layout, Location, ReleaseId, StoreId};
 
 use super::crate_store::{
-    Aside, CrateBody, CrateStore, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch,
+    Aside, CrateBody, CrateStore, Hashed, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch,
+    pieces,
 };
 use crate::error::{StoreError, at};
 use crate::stage::{Staged, StagedWriter};
 use crate::store::Store;
 use crate::tree_form::TreeForm;
-
-/// Bytes that are copied at once.
-const COPY_BYTES: usize = 128 << 10;
 
 /// The loose tree of a mirror: one file for each release, where the layout puts it. A release that is committed again
 /// replaces what was there.
@@ -46,24 +44,28 @@ impl LooseStore {
         }
     }
 
-    fn copy(&self, rel: &str, file: &File, size: u64) -> Result<Staged, StoreError> {
+    fn copy(&self, rel: &str, source: &dyn ReadAt) -> Result<Staged, StoreError> {
         let mut writer = self.store.stage_file()?;
-        let mut file = file.take(size);
-        let mut buffer = vec![0; COPY_BYTES];
-        loop {
-            match file.read(&mut buffer).map_err(at("copy to", &writer.temp))? {
-                0 => return writer.finish(rel),
-                n => writer.write(&buffer[..n])?,
-            }
+        let temp = writer.temp.clone();
+        let mut refused = None;
+        let copied = pieces(source, &mut |piece| {
+            writer.write(piece).map_err(|error| {
+                refused = Some(error);
+                std::io::ErrorKind::Other.into()
+            })
+        });
+        match (copied, refused) {
+            (Ok(()), _) => writer.finish(rel),
+            (Err(_), Some(refused)) => Err(refused),
+            (Err(error), None) => Err(at("read what is copied to", &temp)(error)),
         }
     }
 
-    fn take(&self, rel: &str, mut spooled: StagedWriter, size: u64) -> Result<Staged, StoreError> {
+    fn take(&self, rel: &str, spooled: StagedWriter) -> Result<Staged, StoreError> {
         if spooled.temp.starts_with(self.store.state_dir()) {
             return spooled.finish(rel);
         }
-        let (file, _) = spooled.reader()?;
-        self.copy(rel, &file, size)
+        self.copy(rel, &spooled.reader()?)
     }
 
     fn list_dir(
@@ -93,21 +95,21 @@ impl CrateStore for LooseStore {
         StoreId::LOOSE
     }
 
-    fn stage(&self, new: NewCrate) -> Result<StagedCrate, StoreError> {
-        let rel = self.path(&new.id);
+    fn stage(&self, new: NewCrate<'_>) -> Result<StagedCrate, StoreError> {
+        let rel = self.path(new.id);
         let staged = match new.body {
             CrateBody::Memory(bytes) => self.store.stage(&rel, (*bytes).as_ref())?,
-            CrateBody::Spooled(spooled) => self.take(&rel, spooled, new.size)?,
-            CrateBody::File(file) => self.copy(&rel, &file, new.size)?,
+            CrateBody::Spooled(spooled) => self.take(&rel, spooled)?,
+            CrateBody::Reader(source) => self.copy(&rel, &*source)?,
         };
         if staged.size() != new.size {
-            return Err(StoreError::BodySize { id: new.id, found: staged.size(), said: new.size });
+            return Err(StoreError::BodySize { id: new.id.clone(), found: staged.size(), said: new.size });
         }
-        Ok(StagedCrate::new(new.id, new.size, staged))
+        Ok(StagedCrate::new(StoreId::LOOSE, new.id, new.size, staged))
     }
 
-    fn begin(&self) -> Result<Box<dyn StoreBatch + '_>, StoreError> {
-        Ok(Box::new(LooseBatch { store: &self.store, staged: Vec::new() }))
+    fn begin(self: Arc<Self>) -> Result<Box<dyn StoreBatch>, StoreError> {
+        Ok(Box::new(LooseBatch { store: self.store.clone(), staged: Vec::new() }))
     }
 
     fn open(&self, id: &ReleaseId, at: &Location) -> Result<Option<OpenCrate>, StoreError> {
@@ -116,6 +118,20 @@ impl CrateStore for LooseStore {
 
     fn size(&self, id: &ReleaseId, at: &Location) -> Result<Option<u64>, StoreError> {
         self.store.size(&self.path_at(id, at)?)
+    }
+
+    /// Hashes several small files at once; see [`Store::hash_each`].
+    fn hash_each(&self, held: &[(&ReleaseId, &Location)]) -> Vec<Result<Hashed, StoreError>> {
+        let paths: Vec<_> = held.iter().map(|(id, at)| self.path_at(id, at)).collect();
+        let ours: Vec<&str> = paths.iter().filter_map(|path| path.as_deref().ok()).collect();
+        let mut found = self.store.hash_each(&ours).into_iter();
+        let hashed = |path: Result<String, StoreError>| match path.map(|_| found.next())? {
+            Some(found) => {
+                Ok(found?.map_or(Hashed::Missing, |(sha256, size)| Hashed::Bytes { sha256, size }))
+            }
+            None => Ok(Hashed::Missing),
+        };
+        paths.into_iter().map(hashed).collect()
     }
 
     fn remove(&self, held: &[(ReleaseId, Location)]) -> Result<Removal, StoreError> {
@@ -142,12 +158,12 @@ impl CrateStore for LooseStore {
 }
 
 #[derive(Debug)]
-struct LooseBatch<'a> {
-    store: &'a Store,
+struct LooseBatch {
+    store: Store,
     staged: Vec<Staged>,
 }
 
-impl StoreBatch for LooseBatch<'_> {
+impl StoreBatch for LooseBatch {
     fn add(&mut self, staged: StagedCrate) -> Result<(), StoreError> {
         self.staged.push(staged.into_body()?);
         Ok(())

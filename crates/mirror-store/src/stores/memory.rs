@@ -49,14 +49,15 @@ impl CrateStore for MemoryStore {
         self.id
     }
 
-    fn stage(&self, new: NewCrate) -> Result<StagedCrate, StoreError> {
-        let (id, size, sha256) = (new.id.clone(), new.size, new.sha256);
+    fn stage(&self, new: NewCrate<'_>) -> Result<StagedCrate, StoreError> {
+        let (id, size, sha256) = (new.id, new.size, new.sha256);
         let bytes = Arc::new(new.read()?);
-        Ok(StagedCrate::new(id, size, MemoryCrate { bytes, sha256, modified: SystemTime::now() }))
+        let staged = MemoryCrate { bytes, sha256, modified: SystemTime::now() };
+        Ok(StagedCrate::new(self.id, id, size, staged).keeping(size))
     }
 
-    fn begin(&self) -> Result<Box<dyn StoreBatch + '_>, StoreError> {
-        Ok(Box::new(MemoryBatch { store: self, added: Vec::new() }))
+    fn begin(self: Arc<Self>) -> Result<Box<dyn StoreBatch>, StoreError> {
+        Ok(Box::new(MemoryBatch { store: (*self).clone(), added: Vec::new() }))
     }
 
     fn open(&self, id: &ReleaseId, at: &Location) -> Result<Option<OpenCrate>, StoreError> {
@@ -94,12 +95,12 @@ impl CrateStore for MemoryStore {
 }
 
 #[derive(Debug)]
-struct MemoryBatch<'a> {
-    store: &'a MemoryStore,
+struct MemoryBatch {
+    store: MemoryStore,
     added: Vec<(ReleaseId, MemoryCrate)>,
 }
 
-impl StoreBatch for MemoryBatch<'_> {
+impl StoreBatch for MemoryBatch {
     fn add(&mut self, staged: StagedCrate) -> Result<(), StoreError> {
         let id = staged.id().clone();
         self.added.push((id, staged.into_body()?));

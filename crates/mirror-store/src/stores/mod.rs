@@ -7,7 +7,7 @@ mod memory;
 
 pub use bundles::BundleStore;
 pub use crate_store::{
-    Aside, CrateBody, CrateStore, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch,
+    Aside, CrateBody, CrateStore, Hashed, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch,
 };
 pub use loose::LooseStore;
 pub use memory::MemoryStore;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use mirror_fs::Fs;
 use mirror_store::{
-    Aside, CrateBody, CrateStore, Listed, LooseStore, MemoryStore, NewCrate, OpenCrate, Removal, StagedCrate,
-    Store, StoreBatch, StoreError, contract,
+    Aside, CrateBody, CrateStore, Hashed, Listed, LooseStore, MemoryStore, NewCrate, OpenCrate, Removal,
+    StagedCrate, Store, StoreBatch, StoreError, contract,
 };
 use mirror_types::{Layout, Location, ReleaseId, StoreId};
 
@@ -28,6 +28,7 @@ enum Wrong {
     ListsTwice,
     CommitsOnAdding,
     TakesForeignPlaces,
+    HashesWrongly,
 }
 
 #[derive(Debug, Clone)]
@@ -37,8 +38,8 @@ struct Broken {
 }
 
 #[derive(Debug)]
-struct BrokenBatch<'a> {
-    store: &'a Broken,
+struct BrokenBatch {
+    store: Arc<Broken>,
     added: Vec<StagedCrate>,
 }
 
@@ -46,7 +47,7 @@ impl CrateStore for Broken {
     fn id(&self) -> StoreId {
         self.inner.id()
     }
-    fn stage(&self, mut new: NewCrate) -> Result<StagedCrate, StoreError> {
+    fn stage(&self, mut new: NewCrate<'_>) -> Result<StagedCrate, StoreError> {
         if let CrateBody::Memory(body) = &new.body {
             let bytes = (**body).as_ref();
             if self.wrong == Wrong::TearsWhatIsLong && bytes.len() > 100_000 {
@@ -59,7 +60,7 @@ impl CrateStore for Broken {
         }
         self.inner.stage(new)
     }
-    fn begin(&self) -> Result<Box<dyn StoreBatch + '_>, StoreError> {
+    fn begin(self: Arc<Self>) -> Result<Box<dyn StoreBatch>, StoreError> {
         Ok(Box::new(BrokenBatch { store: self, added: Vec::new() }))
     }
     fn open(&self, id: &ReleaseId, at: &Location) -> Result<Option<OpenCrate>, StoreError> {
@@ -79,6 +80,13 @@ impl CrateStore for Broken {
         })?;
         any.map_or(Ok(None), |listed| self.inner.open(&listed.id, &listed.location))
     }
+    fn hash_each(&self, held: &[(&ReleaseId, &Location)]) -> Vec<Result<Hashed, StoreError>> {
+        let mut found = self.inner.hash_each(held);
+        if self.wrong == Wrong::HashesWrongly {
+            found.reverse();
+        }
+        found
+    }
     fn remove(&self, held: &[(ReleaseId, Location)]) -> Result<Removal, StoreError> {
         if self.wrong == Wrong::KeepsWhatItRemoves { Ok(Removal::Gone) } else { self.inner.remove(held) }
     }
@@ -93,7 +101,7 @@ impl CrateStore for Broken {
     }
 }
 
-impl StoreBatch for BrokenBatch<'_> {
+impl StoreBatch for BrokenBatch {
     fn add(&mut self, staged: StagedCrate) -> Result<(), StoreError> {
         if self.store.wrong == Wrong::CommitsOnAdding {
             // Under a name of its own.
@@ -101,11 +109,11 @@ impl StoreBatch for BrokenBatch<'_> {
             let new = NewCrate {
                 size: 1,
                 body: CrateBody::Memory(Box::new(b"x")),
-                id,
+                id: &id,
                 sha256: mirror_types::Sha256::from_bytes([0; 32]),
-                url: String::new(),
+                url: "",
             };
-            let mut batch = self.store.inner.begin()?;
+            let mut batch = Arc::new(self.store.inner.clone()).begin()?;
             batch.add(self.store.inner.stage(new)?)?;
             batch.commit()?;
         }
@@ -120,7 +128,7 @@ impl StoreBatch for BrokenBatch<'_> {
             Wrong::MixesUpTheOrder => added.reverse(),
             _ => {}
         }
-        let mut batch = self.store.inner.begin()?;
+        let mut batch = Arc::new(self.store.inner.clone()).begin()?;
         added.into_iter().try_for_each(|staged| batch.add(staged))?;
         batch.commit()?;
         Ok(vec![Location::Object { store: self.store.id(), key: None }; before])
@@ -134,8 +142,8 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 fn run(wrong: Wrong) -> Result<(), String> {
     let scratch = tempfile::tempdir().expect("dir");
     let stores = contract::Shared::default();
-    let open = |place: &Path| -> Box<dyn CrateStore> {
-        Box::new(stores.at(place, || Broken { inner: MemoryStore::new(StoreId(9)), wrong }))
+    let open = |place: &Path| -> Arc<dyn CrateStore> {
+        Arc::new(stores.at(place, || Broken { inner: MemoryStore::new(StoreId(9)), wrong }))
     };
     let ran = catch_unwind(AssertUnwindSafe(|| contract::run(scratch.path(), &open)));
     ran.map_err(|panic| said(&*panic).to_owned())
@@ -154,6 +162,7 @@ fn what_a_store_does_wrong_is_named() {
         (Wrong::ListsTwice, "listed twice"),
         (Wrong::CommitsOnAdding, "nobody committed"),
         (Wrong::TakesForeignPlaces, "../secret"),
+        (Wrong::HashesWrongly, "is hashed to"),
     ] {
         let found = run(wrong).expect_err("a fault");
         assert!(found.contains(named), "{wrong:?}: {found}");
@@ -207,9 +216,9 @@ impl Fs for Careless {
 fn a_store_that_leaves_out_a_sync_does_not_survive_crashes() {
     for (syncs_files, named) in [(false, "Bytes after step"), (true, "Unsynced after step")] {
         let scratch = tempfile::tempdir().expect("dir");
-        let open = |root: &Path, fs: Arc<dyn Fs>| -> Result<Box<dyn CrateStore>, StoreError> {
+        let open = |root: &Path, fs: Arc<dyn Fs>| -> Result<Arc<dyn CrateStore>, StoreError> {
             let store = Store::open_on(Arc::new(Careless { fs, syncs_files }), root, Layout::Shard, false)?;
-            Ok(Box::new(LooseStore::new(store)))
+            Ok(Arc::new(LooseStore::new(store)))
         };
         let ran = catch_unwind(AssertUnwindSafe(|| contract::run_crashes(scratch.path(), &open)));
         let panic = ran.expect_err("it is found out");

@@ -8,14 +8,14 @@ use mirror_types::{Layout, StoreId};
 
 use crate::zip_store::ZipStore;
 
-fn loose(root: &Path, fs: Arc<dyn Fs>) -> Result<Box<dyn CrateStore>, StoreError> {
-    Ok(Box::new(LooseStore::new(Store::open_on(fs, root, Layout::Shard, false)?)))
+fn loose(root: &Path, fs: Arc<dyn Fs>) -> Result<Arc<dyn CrateStore>, StoreError> {
+    Ok(Arc::new(LooseStore::new(Store::open_on(fs, root, Layout::Shard, false)?)))
 }
 
 /// Small bundles, so that they are sealed and continued.
-fn bundles(dir: &Path, fs: Arc<dyn Fs>) -> Result<Box<dyn CrateStore>, StoreError> {
+fn bundles(dir: &Path, fs: Arc<dyn Fs>) -> Result<Arc<dyn CrateStore>, StoreError> {
     let how = BundleOptions { bundle_bytes: 4_000, threads: 1, ..BundleOptions::default() };
-    Ok(Box::new(BundleStore::open_on(fs, dir, Layout::Shard, how)?.0))
+    Ok(Arc::new(BundleStore::open_on(fs, dir, Layout::Shard, how)?.0))
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn the_loose_tree_keeps_the_contract() {
     let scratch = tempfile::tempdir().expect("dir");
     for layout in [Layout::Shard, Layout::Cargo] {
         contract::run(&scratch.path().join(layout.as_str()), &|root| {
-            Box::new(LooseStore::new(Store::open(root, layout, true).expect("open")))
+            Arc::new(LooseStore::new(Store::open(root, layout, true).expect("open")))
         });
     }
 }
@@ -32,7 +32,7 @@ fn the_loose_tree_keeps_the_contract() {
 fn bundles_keep_the_contract() {
     let scratch = tempfile::tempdir().expect("dir");
     contract::run(&scratch.path().join("default"), &|dir| {
-        Box::new(BundleStore::open(dir, Layout::Shard, BundleOptions::default()).expect("open").0)
+        Arc::new(BundleStore::open(dir, Layout::Shard, BundleOptions::default()).expect("open").0)
     });
     contract::run(&scratch.path().join("small"), &|dir| {
         bundles(dir, Arc::new(LocalFs::unsynced())).expect("open")
@@ -43,7 +43,7 @@ fn bundles_keep_the_contract() {
 fn memory_keeps_the_contract() {
     let scratch = tempfile::tempdir().expect("dir");
     let stores = contract::Shared::default();
-    contract::run(scratch.path(), &|place| Box::new(stores.at(place, || MemoryStore::new(StoreId(7)))));
+    contract::run(scratch.path(), &|place| Arc::new(stores.at(place, || MemoryStore::new(StoreId(7)))));
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn bundles_survive_crashes() {
 #[test]
 fn a_store_of_somebody_else_keeps_the_contract_and_survives_crashes() {
     let scratch = tempfile::tempdir().expect("dir");
-    let zips = |root: &Path, fs| ZipStore::open(root, fs).map(|store| Box::new(store) as Box<dyn CrateStore>);
+    let zips = |root: &Path, fs| ZipStore::open(root, fs).map(|store| Arc::new(store) as Arc<dyn CrateStore>);
     contract::run(&scratch.path().join("contract"), &|root| {
         zips(root, Arc::new(LocalFs::unsynced())).expect("open")
     });

@@ -67,14 +67,14 @@ impl CrateStore for ZipStore {
         STORE
     }
 
-    fn stage(&self, new: NewCrate) -> Result<StagedCrate, StoreError> {
+    fn stage(&self, new: NewCrate<'_>) -> Result<StagedCrate, StoreError> {
         let path = self.root.join(format!(".new/{}", self.next.fetch_add(1, Ordering::Relaxed)));
-        let (id, size) = (new.id.clone(), new.size);
+        let (id, size) = (new.id, new.size);
         self.fs.write_new(&path, &zip(&id.file_name(), &new.read()?)).map_err(io_at("write", &path))?;
-        Ok(StagedCrate::new(id, size, path))
+        Ok(StagedCrate::new(STORE, id, size, path))
     }
 
-    fn begin(&self) -> Result<Box<dyn StoreBatch + '_>, StoreError> {
+    fn begin(self: Arc<Self>) -> Result<Box<dyn StoreBatch>, StoreError> {
         Ok(Box::new(ZipBatch(self, Vec::new())))
     }
 
@@ -123,16 +123,16 @@ impl CrateStore for ZipStore {
 }
 
 #[derive(Debug)]
-struct ZipBatch<'a>(&'a ZipStore, Vec<(ReleaseId, PathBuf)>);
+struct ZipBatch(Arc<ZipStore>, Vec<(ReleaseId, PathBuf)>);
 
-impl StoreBatch for ZipBatch<'_> {
+impl StoreBatch for ZipBatch {
     fn add(&mut self, staged: StagedCrate) -> Result<(), StoreError> {
         self.1.push((staged.id().clone(), staged.into_body()?));
         Ok(())
     }
 
     fn commit(self: Box<Self>) -> Result<Vec<Location>, StoreError> {
-        let Self(ZipStore { root, fs, .. }, added) = &*self;
+        let (ZipStore { root, fs, .. }, added) = (&*self.0, &self.1);
         let temps: Vec<&Path> = added.iter().map(|(_, temp)| temp.as_path()).collect();
         fs.sync_files(root, &temps).map_err(io_at("sync", root))?;
         let mut dirs = vec![root.clone()];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{LockSet, Selection};
 use mirror_manifest::{PackedLines, Withdrawal};
-use mirror_types::{CrateName, IndexRecord, Location, ReleaseId, Sha256, index_path};
+use mirror_types::{CrateName, IndexRecord, Location, ReleaseId, Sha256, StoreId, index_path};
 use url::Url;
 
 use super::decision::{Decision, DownloadAddress, Job, PlanFault};
@@ -45,7 +45,7 @@ pub(crate) struct Wanted {
     /// Whether everything that is held is hashed.
     pub(crate) verify: bool,
     /// Whether a release has to be held both loose and in a bundle.
-    pub(crate) both_places: bool,
+    pub(crate) copies: Vec<StoreId>,
     pub(crate) scope: Scope,
 }
 
@@ -291,10 +291,9 @@ impl Planner<'_> {
     ) -> Result<(), Halt> {
         let good = row.filter(|row| cksum.is_none_or(|sum| sum == row.sha256));
         let doubted = self.doubted.remove(&id);
-        // Both places are wanted, and one is missing: it is made from the other.
-        let whole = |row: &HeldRow| {
-            !self.wanted.both_places || (row.locations.is_loose() && row.locations.member().is_some())
-        };
+        // Several copies are wanted, and one is missing: it is made from another.
+        let whole =
+            |row: &HeldRow| self.wanted.copies.iter().all(|store| row.locations.get(*store).is_some());
         if let Some(row) = good.filter(|row| whole(row) && !self.wanted.verify && !doubted) {
             return self.decide(Decision::Existing { id, bytes: row.bytes });
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexLimits, LockSet, LockSources, NameSet, Selection};
 use mirror_manifest::Withdrawal;
-use mirror_types::{CrateName, Location, Locations, MemberLocation, ReleaseId, Sha256, index_path};
+use mirror_types::{CrateName, Location, Locations, MemberLocation, ReleaseId, Sha256, StoreId, index_path};
 use url::Url;
 
 use super::Totals;
@@ -118,7 +118,7 @@ fn wanted() -> Wanted {
         limit: 0,
         offline: false,
         verify: false,
-        both_places: false,
+        copies: Vec::new(),
         scope: Scope::All,
     }
 }
@@ -179,7 +179,7 @@ fn a_file_in_no_record_is_hashed_once() {
 
 #[test]
 fn a_release_in_one_of_two_wanted_places_is_made_from_the_other() {
-    let wanted = Wanted { both_places: true, ..wanted() };
+    let wanted = Wanted { copies: vec![StoreId::LOOSE, StoreId::BUNDLES], ..wanted() };
     let both = HeldRow { locations: Locations::of(true, Some(MemberLocation::tar(0, 0, 9))), ..held(1) };
     let view = HeldInMemory::default().with(&id("a", "1.0.0"), both).with(&id("a", "1.1.0"), held(2));
     let lines = [line("a", "1.0.0", 1), line("a", "1.1.0", 2)];

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use mirror_manifest::Withdrawal;
 use mirror_repo::{MirrorWriter, NewRelease, Transaction};
-use mirror_types::{CrateName, ReleaseId, StoreId};
+use mirror_types::{CrateName, ReleaseId};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::SyncError;
@@ -112,8 +112,7 @@ impl Dispatcher {
             Message::Failed { tag, problem } => self.failed(*tag, *problem, batch),
             Message::CrateFailed { name, problem } => self.crate_failed(name, *problem, batch),
             Message::CrateRead(name) => batch.tx.crate_read(name),
-            Message::Lost(id) => batch.tx.lost(&self.mirror, id, StoreId::LOOSE)?,
-            Message::LostMember(id) => batch.tx.lost(&self.mirror, id, StoreId::BUNDLES)?,
+            Message::Lost(id, store) => batch.tx.lost(&self.mirror, id, store)?,
             Message::Resolved(id) => batch.tx.resolved(id),
             Message::Dropped(id) => batch.tx.dropped(id),
             Message::Withdrawn(id, kind) => {
@@ -153,7 +152,7 @@ impl Dispatcher {
             self.failed(*arrival.tag, problem, batch);
             return Ok(());
         }
-        let Arrival { tag, bytes, prior, staged, member } = arrival;
+        let Arrival { tag, bytes, prior, staged } = arrival;
         let Tag { release, replaces, .. } = *tag;
         if prior.at.is_empty() {
             batch.downloaded.push(bytes.size);
@@ -161,7 +160,7 @@ impl Dispatcher {
             self.tell(SyncEvent::Verified);
             self.outcome.verified_existing += 1;
         }
-        let writes = staged.is_some() || member.is_some();
+        let writes = !staged.is_empty();
         if writes {
             batch.bytes += bytes.size;
         }
@@ -170,7 +169,7 @@ impl Dispatcher {
             self.outcome.healed_gaps.push(release.id.clone());
         }
         let (held_at, recorded) = (prior.at, prior.recorded);
-        let new = NewRelease { release, bytes, held_at, recorded, replaces, staged, member };
+        let new = NewRelease { release, bytes, held_at, recorded, replaces, staged };
         Ok(batch.tx.hold(&mut self.mirror, new)?)
     }
 

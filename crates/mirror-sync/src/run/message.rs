@@ -5,9 +5,8 @@ use std::time::SystemTime;
 use mirror_fetch::{Failure, FailureKind, FetchRequest};
 use mirror_manifest::{PackedLines, Withdrawal};
 use mirror_repo::{FailedAttempt, VerifiedBytes, WantedRelease};
-use mirror_store::Staged;
-use mirror_store::bundle::MemberBody;
-use mirror_types::{CrateName, Locations, ReleaseId};
+use mirror_store::StagedCrate;
+use mirror_types::{CrateName, Locations, ReleaseId, StoreId};
 use url::Url;
 
 use crate::error::SyncError;
@@ -99,15 +98,13 @@ pub(crate) struct PriorState {
     pub(crate) recorded: bool,
 }
 
-/// Bytes that are right. Nothing of what is staged or handed to a bundle is durable yet.
+/// Bytes that are right. Nothing of what is staged is durable yet.
 pub(crate) struct Arrival {
     pub(crate) tag: Box<Tag>,
     pub(crate) bytes: VerifiedBytes,
     pub(crate) prior: PriorState,
-    /// To become a file.
-    pub(crate) staged: Option<Staged>,
-    /// To become a member of a bundle.
-    pub(crate) member: Option<MemberBody>,
+    /// In each store that is to hold it from now on.
+    pub(crate) staged: Vec<StagedCrate>,
 }
 
 impl Arrival {
@@ -121,8 +118,7 @@ impl Arrival {
         if let Some(expect) = self.tag.release.cksum.filter(|expect| *expect != sha256) {
             return Err(format!("SHA-256 is {sha256}, not {expect} ({size} bytes); nothing was stored"));
         }
-        let sizes = [self.staged.as_ref().map(Staged::size), self.member.as_ref().map(MemberBody::size)];
-        match sizes.into_iter().flatten().find(|found| *found != size) {
+        match self.staged.iter().map(StagedCrate::size).find(|found| *found != size) {
             Some(found) => {
                 Err(format!("{size} bytes were verified, {found} are to be stored; nothing was stored"))
             }
@@ -141,10 +137,8 @@ pub(crate) enum Message {
     CrateFailed { name: CrateName, problem: Box<Problem> },
     /// The index file of a crate was read that could not be had before.
     CrateRead(CrateName),
-    /// A row of the catalogue has no good file behind it.
-    Lost(ReleaseId),
-    /// A row of the catalogue has no good member of a bundle behind it.
-    LostMember(ReleaseId),
+    /// A store does not have a release, or not its bytes, of which the catalogue says so.
+    Lost(ReleaseId, StoreId),
     /// What stands in the ledger is held.
     Resolved(ReleaseId),
     /// What stands in the ledger is not wanted any more.
@@ -196,8 +190,8 @@ mod tests {
             started: now,
             finished: now,
         };
-        let member = Some(MemberBody::Memory(Box::new(member.to_vec())));
-        Arrival { tag: Box::new(tag), bytes, prior: PriorState::default(), staged: None, member }
+        let member = StagedCrate::new(StoreId::BUNDLES, &tag.release.id, member.len() as u64, ());
+        Arrival { tag: Box::new(tag), bytes, prior: PriorState::default(), staged: vec![member] }
     }
 
     #[test]

@@ -1,16 +1,14 @@
-//! Writer threads: they put verified bytes into the stage, or hand them to the bundles.
+//! Writer threads: they stage verified bytes in the stores.
 
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::Sender;
 use mirror_fetch::{Body, Content, Failure, FailureKind, Fetched, Verified};
 use mirror_repo::{FailedAttempt, VerifiedBytes};
-use mirror_store::bundle::MemberBody;
-use mirror_store::{Staged, Store};
+use mirror_store::{CrateBody, CrateStore, NewCrate, StagedCrate};
 use tokio::sync::mpsc;
 
 use crate::error::SyncError;
-use crate::options::Storage;
 use crate::run::message::{Arrival, Message, PriorState, Problem, Tag};
 use crate::spool::{Counted, writer_of};
 
@@ -24,7 +22,7 @@ pub(crate) type FetchResult = (Box<Tag>, Result<Fetched, Failure>);
 const TAKE: usize = 32;
 
 /// Stages what the fetcher yields until it ends. Runs on a thread of its own; blocks.
-pub(crate) fn write_staged(store: &Store, storage: Storage, results: &Results, messages: &Sender<Message>) {
+pub(crate) fn write_staged(targets: &[Arc<dyn CrateStore>], results: &Results, messages: &Sender<Message>) {
     let mut taken = Vec::with_capacity(TAKE);
     loop {
         let got = match results.lock() {
@@ -35,7 +33,7 @@ pub(crate) fn write_staged(store: &Store, storage: Storage, results: &Results, m
             return;
         }
         let made = taken.drain(..).filter_map(|(tag, result)| match result {
-            Ok(fetched) => Some(stage(store, storage, tag, fetched).unwrap_or_else(Message::Broken)),
+            Ok(fetched) => Some(stage(targets, tag, fetched).unwrap_or_else(Message::Broken)),
             Err(failure) if failure.kind == FailureKind::Cancelled => None,
             // It is so for every address of this host, and the operator's to mend.
             Err(failure) if failure.kind == FailureKind::Proxy => {
@@ -52,9 +50,8 @@ pub(crate) fn write_staged(store: &Store, storage: Storage, results: &Results, m
     }
 }
 
-/// Writes a body into the stage, or hands it to the bundles. An answer without a body is no release, whatever its
-/// status.
-fn stage(store: &Store, storage: Storage, tag: Box<Tag>, fetched: Fetched) -> Result<Message, SyncError> {
+/// Stages a body in each store. An answer without a body is no release, whatever its status.
+fn stage(targets: &[Arc<dyn CrateStore>], tag: Box<Tag>, fetched: Fetched) -> Result<Message, SyncError> {
     let Fetched { status, content, retries, started, finished, .. } = fetched;
     let body = match content {
         // What nothing is known of is at least not empty: no archive is.
@@ -75,33 +72,39 @@ fn stage(store: &Store, storage: Storage, tag: Box<Tag>, fetched: Fetched) -> Re
         started,
         finished,
     };
-    let loose = storage != Storage::Bundle;
-    let (staged, member) = match body.body() {
-        Body::Memory(data) => (
-            if loose { Some(store.stage(&tag.release.path, data)?) } else { None },
-            storage.bundles().then(|| MemberBody::Memory(Box::new(Counted(body)))),
-        ),
-        Body::Spooled(_) => stage_spooled(storage, &tag.release.path, body)?,
-    };
-    Ok(Message::Arrived(Arrival { tag, bytes, prior: PriorState::default(), staged, member }))
+    let staged = stage_body(targets, &tag, &bytes, body)?;
+    Ok(Message::Arrived(Arrival { tag, bytes, prior: PriorState::default(), staged }))
 }
 
-fn stage_spooled(
-    storage: Storage,
-    path: &str,
+fn stage_body(
+    targets: &[Arc<dyn CrateStore>],
+    tag: &Tag,
+    bytes: &VerifiedBytes,
     body: Verified,
-) -> Result<(Option<Staged>, Option<MemberBody>), SyncError> {
+) -> Result<Vec<StagedCrate>, SyncError> {
+    let new = |body| NewCrate {
+        id: &tag.release.id,
+        sha256: bytes.sha256,
+        size: bytes.size,
+        url: &tag.release.url,
+        body,
+    };
+    if matches!(body.body(), Body::Memory(_)) {
+        let body = Counted::new(body);
+        let stage =
+            |target: &Arc<dyn CrateStore>| Ok(target.stage(new(CrateBody::Memory(Box::new(body.clone()))))?);
+        return targets.iter().map(stage).collect();
+    }
     let Body::Spooled(spool) = body.into_body() else {
         return Err(SyncError::Internal("a body in memory was taken for a spooled one".to_owned()));
     };
-    let mut writer = writer_of(spool)?;
-    let member = if storage.bundles() {
-        // Open, it outlives its name.
-        let (file, size) = writer.reader()?;
-        Some(MemberBody::File { file, size })
-    } else {
-        None
-    };
-    let staged = if storage == Storage::Bundle { None } else { Some(writer.finish(path)?) };
-    Ok((staged, member))
+    let spooled = writer_of(spool)?;
+    let Some((last, others)) = targets.split_last() else { return Ok(Vec::new()) };
+    let mut staged = Vec::with_capacity(targets.len());
+    for target in others {
+        staged.push(target.stage(new(CrateBody::Reader(Box::new(spooled.reader()?))))?);
+    }
+    // The one that may keep the file itself.
+    staged.push(last.stage(new(CrateBody::Spooled(spooled)))?);
+    Ok(staged)
 }

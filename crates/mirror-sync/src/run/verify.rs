@@ -1,51 +1,73 @@
-//! Hashes what is held: files and members of bundles. Where both places are wanted and one is missing, it
-//! is made from the other.
+//! Hashes what is held, in every store that has it. Where several copies are wanted and one is missing, it is made from
+//! another.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender};
-use mirror_repo::{OpenBundles, VerifiedBytes};
-use mirror_store::bundle::MemberBody;
-use mirror_store::{Staged, Store, StoreError};
-use mirror_types::{MemberLocation, ReleaseId, Sha256, StoreId};
+use mirror_repo::{Stores, VerifiedBytes};
+use mirror_store::{Aside, CrateBody, Hashed, NewCrate, OpenCrate, StagedCrate, Store, StoreError};
+use mirror_types::{FaultKind, Location, Locations, ReleaseId, Sha256, StoreId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
-use crate::options::Storage;
 use crate::run::message::{Arrival, FetchJob, HashJob, Message, PriorState, Tag, fetch_job};
 
-/// Files that are read into memory on their way into a bundle, bytes; larger ones are read twice. So much of them
-/// travels together: many such handfuls may wait for the dispatcher.
+/// Releases that are read into memory to be copied, bytes; larger ones are read twice. So much of them travels together:
+/// many such handfuls may wait for the dispatcher.
 const SMALL: u64 = 1 << 20;
 
-/// A job, and what its file was found to be when it was hashed with others.
-struct Hashed {
+/// A job, and what was found in the stores that have the release, when it was hashed with others.
+struct Looked {
     job: HashJob,
-    file: Option<Result<Option<(Sha256, u64)>, StoreError>>,
+    found: Vec<(StoreId, Result<Hashed, StoreError>)>,
     started: SystemTime,
+}
+
+/// Bytes of a release that are right, to be copied.
+enum Copyable {
+    Memory(Arc<Vec<u8>>),
+    Open(Arc<OpenCrate>),
+}
+
+impl Copyable {
+    fn body(&self) -> CrateBody {
+        match self {
+            Self::Memory(bytes) => CrateBody::Memory(Box::new(SharedBytes(Arc::clone(bytes)))),
+            Self::Open(open) => CrateBody::Reader(Box::new(Arc::clone(open))),
+        }
+    }
+}
+
+struct SharedBytes(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for SharedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// One of the threads that hash.
 pub(crate) struct Hasher {
-    pub(crate) store: Store,
-    pub(crate) bundles: Arc<OpenBundles>,
-    pub(crate) storage: Storage,
+    pub(crate) stores: Stores,
+    /// Stores of which each is to have every release; none when any place will do.
+    pub(crate) copies: Vec<StoreId>,
     pub(crate) jobs: mpsc::Sender<FetchJob>,
     pub(crate) messages: Sender<Message>,
     pub(crate) cancel: CancellationToken,
     pub(crate) observer: Arc<dyn SyncObserver>,
     pub(crate) run_id: String,
-    /// Files and members that were wrong.
+    /// Copies that were wrong.
     pub(crate) wrong: u64,
 }
 
 impl Hasher {
     /// Hashes what is held until the planner ends; what is wrong is moved aside and fetched again.
-    /// Runs on a thread of its own; blocks. Gives the number of files and members that were wrong.
+    /// Runs on a thread of its own; blocks. Gives the number of copies that were wrong.
     pub(crate) fn run(mut self, work: &Receiver<Vec<HashJob>>) -> Result<u64, SyncError> {
         for jobs_at_once in work {
             let mut made = Vec::with_capacity(jobs_at_once.len());
@@ -54,7 +76,7 @@ impl Hasher {
             let mut left = jobs_at_once.into_iter();
             loop {
                 if ahead.is_empty() {
-                    self.hash_ahead(&mut left, &mut ahead);
+                    self.hash_ahead(&mut left, &mut ahead)?;
                 }
                 let Some(one) = ahead.pop_front() else { break };
                 if self.cancel.is_cancelled() {
@@ -79,54 +101,60 @@ impl Hasher {
         Ok(self.wrong)
     }
 
-    /// Hashes the files of the next few releases together: those that are not read into memory for a bundle.
-    fn hash_ahead(&self, left: &mut std::vec::IntoIter<HashJob>, ahead: &mut VecDeque<Hashed>) {
+    /// Hashes the next few releases together: those that need not be copied.
+    fn hash_ahead(
+        &self,
+        left: &mut std::vec::IntoIter<HashJob>,
+        ahead: &mut VecDeque<Looked>,
+    ) -> Result<(), SyncError> {
         let started = SystemTime::now();
-        let jobs: Vec<HashJob> = left.take(Store::HASHED_TOGETHER).collect();
-        let wanted = |job: &HashJob| job.prior.at.is_loose() && !self.goes_into_bundle(&job.prior);
-        let paths: Vec<&str> =
-            jobs.iter().filter(|job| wanted(job)).map(|job| job.tag.release.path.as_str()).collect();
-        let mut found = self.store.hash_each(&paths).into_iter();
-        ahead.extend(jobs.into_iter().map(|job| {
-            let file = if wanted(&job) { found.next() } else { None };
-            Hashed { job, file, started }
-        }));
+        let base = ahead.len();
+        let looked = |job| Looked { job, found: Vec::new(), started };
+        ahead.extend(left.take(Store::HASHED_TOGETHER).map(looked));
+        for store in self.stores.iter() {
+            let (mut which, mut held) = (Vec::new(), Vec::new());
+            for (n, Looked { job, .. }) in ahead.iter().enumerate().skip(base) {
+                if let Some(at) = job.prior.at.get(store.id())
+                    && !self.lacks_a_copy(&job.prior.at)
+                {
+                    which.push(n);
+                    held.push((&job.tag.release.id, at));
+                }
+            }
+            if held.is_empty() {
+                continue;
+            }
+            let hashed = store.hash_each(&held);
+            for (n, hashed) in which.into_iter().zip(hashed) {
+                ahead[n].found.push((store.id(), hashed));
+            }
+        }
+        Ok(())
     }
 
-    /// Whether the bytes of a file are needed for more than their checksum.
-    fn goes_into_bundle(&self, prior: &PriorState) -> bool {
-        self.storage == Storage::Both && prior.at.member().is_none()
+    /// Returns whether the bytes of a release are needed for more than their checksum.
+    fn lacks_a_copy(&self, at: &Locations) -> bool {
+        self.copies.iter().any(|store| at.get(*store).is_none())
     }
 
     /// Looks at one release; gives the job for the fetcher when it is in no place any more.
-    fn look(&mut self, one: Hashed, made: &mut Vec<Message>) -> Result<Option<FetchJob>, SyncError> {
-        let Hashed { job: HashJob { mut tag, from, mut prior }, file, started } = one;
+    fn look(&mut self, one: Looked, made: &mut Vec<Message>) -> Result<Option<FetchJob>, SyncError> {
+        let Looked { job: HashJob { mut tag, from, mut prior }, found, started } = one;
         let before = prior.at.clone();
-        let (mut size, mut body) = (0, None);
-        if prior.at.is_loose() {
-            let found = match file {
-                Some(found) => found?,
-                None => self.read(&tag.release.path, &mut body)?,
-            };
-            match found {
-                Some((sha256, bytes)) if tag.release.cksum == Some(sha256) => size = bytes,
-                found => {
-                    prior.at.remove(StoreId::LOOSE);
-                    self.lost_file(&mut tag, found, made)?;
+        let mut size = 0;
+        let mut copyable = None;
+        if self.lacks_a_copy(&prior.at) {
+            for at in before.iter() {
+                let (hashed, source) = self.read(&tag.release.id, at)?;
+                if let Some(bytes) = self.judge(&mut tag, &mut prior, at.store(), hashed, made)? {
+                    size = bytes;
+                    copyable = copyable.or(source);
                 }
             }
         }
-        if let Some(at) = prior.at.member() {
-            match self.bundles.hash(at, &tag.release.id)? {
-                Some((sha256, bytes)) if tag.release.cksum == Some(sha256) => size = bytes,
-                _ => {
-                    let event = SyncEvent::MemberDamaged { release: &tag.release.id, bundle: at.bundle };
-                    self.observer.event(event);
-                    self.wrong += 1;
-                    tag.was_wrong = true;
-                    prior.at.remove(StoreId::BUNDLES);
-                    made.push(Message::LostMember(tag.release.id.clone()));
-                }
+        for (store, hashed) in found {
+            if let Some(bytes) = self.judge(&mut tag, &mut prior, store, hashed?, made)? {
+                size = bytes;
             }
         }
         let (Some(sha256), true) = (tag.release.cksum, !prior.at.is_empty()) else {
@@ -134,98 +162,111 @@ impl Hasher {
             return Ok(Some(fetch_job(tag, url)));
         };
         if prior.at != before {
-            // Lost in one place, and held in the other.
+            // Lost in one place, and held in another.
             made.push(Message::Resolved(tag.release.id.clone()));
-        }
-        let (mut staged, mut member) = (None, None);
-        if self.storage == Storage::Both {
-            if let (false, Some(at)) = (prior.at.is_loose(), prior.at.member()) {
-                staged = Some(self.unbundle(&tag.release.id, at, sha256, &tag.release.path)?);
-            } else if prior.at.member().is_none() {
-                member = match body {
-                    Some(body) => Some(body),
-                    None => Some(self.body(&tag.release.path, sha256)?),
-                };
-            }
         }
         let finished = SystemTime::now();
         let bytes = VerifiedBytes { size, sha256, retries: 0, http_status: None, started, finished };
-        made.push(Message::Arrived(Arrival { tag, bytes, prior, staged, member }));
+        let staged = self.copy(&tag, &bytes, &prior.at, copyable)?;
+        made.push(Message::Arrived(Arrival { tag, bytes, prior, staged }));
         Ok(None)
     }
 
-    fn lost_file(
+    /// Compares what a store has with what the index says; returns its size when it is right. What is wrong is set aside,
+    /// and the release is not held there any more.
+    fn judge(
         &mut self,
         tag: &mut Tag,
-        found: Option<(Sha256, u64)>,
+        prior: &mut PriorState,
+        store: StoreId,
+        hashed: Hashed,
         made: &mut Vec<Message>,
-    ) -> Result<(), SyncError> {
-        if let Some((sha256, _)) = found {
-            self.observer.event(SyncEvent::FileWrong { release: &tag.release.id, sha256 });
-            self.store.set_aside(&tag.release.path, "quarantine", &self.run_id)?;
+    ) -> Result<Option<u64>, SyncError> {
+        let id = &tag.release.id;
+        let found = match hashed {
+            Hashed::Bytes { sha256, size } if tag.release.cksum == Some(sha256) => return Ok(Some(size)),
+            Hashed::Bytes { sha256, .. } => Some(Some(sha256)),
+            Hashed::Damaged => Some(None),
+            Hashed::Missing => None,
+        };
+        let at = prior.at.remove(store);
+        if let (Some(sha256), Some(at)) = (found, at) {
+            self.observer.event(SyncEvent::Wrong { release: id, at: &at, sha256 });
+            self.stores.get(store)?.set_aside(id, &at, Aside::Quarantine, &self.run_id)?;
             self.wrong += 1;
             tag.was_wrong = true;
         }
-        made.push(Message::Lost(tag.release.id.clone()));
-        Ok(())
+        made.push(Message::Lost(tag.release.id.clone(), store));
+        Ok(None)
     }
 
-    /// Hashes a file that is to go into a bundle, and keeps what was read when that is little.
-    fn read(&self, path: &str, body: &mut Option<MemberBody>) -> Result<Option<(Sha256, u64)>, SyncError> {
-        if self.store.size(path)?.is_none_or(|size| size > SMALL) {
-            return Ok(self.store.hash(path)?);
+    /// Makes the copies that are missing.
+    fn copy(
+        &self,
+        tag: &Tag,
+        bytes: &VerifiedBytes,
+        held: &Locations,
+        copyable: Option<Copyable>,
+    ) -> Result<Vec<StagedCrate>, SyncError> {
+        let release = &tag.release;
+        let missing: Vec<_> = self.copies.iter().filter(|store| held.get(**store).is_none()).collect();
+        if missing.is_empty() {
+            return Ok(Vec::new());
         }
-        let bytes = self.store.read(path)?;
-        let found = (mirror_checksum::Hasher::of(&bytes), bytes.len() as u64);
-        *body = Some(MemberBody::Memory(Box::new(bytes)));
-        Ok(Some(found))
+        let source = match copyable {
+            Some(source) => source,
+            None => self.read_again(&release.id, bytes.sha256, held)?,
+        };
+        let stage = |store: &StoreId| {
+            let (id, url, body) = (&release.id, release.url.as_str(), source.body());
+            let new = NewCrate { id, sha256: bytes.sha256, size: bytes.size, url, body };
+            Ok(self.stores.get(*store)?.stage(new)?)
+        };
+        missing.into_iter().map(stage).collect()
     }
 
-    /// The data of a file for a bundle.
-    fn body(&self, path: &str, sha256: Sha256) -> Result<MemberBody, SyncError> {
-        let mut body = None;
-        match self.read(path, &mut body)? {
-            Some((found, size)) if found == sha256 => match body {
-                Some(body) => Ok(body),
-                None => Ok(MemberBody::File { file: self.store.open_file(path)?, size }),
-            },
-            _ => Err(changed(path)),
+    /// Hashes a release where it is held, and keeps what was read when that is little.
+    fn read(&self, id: &ReleaseId, at: &Location) -> Result<(Hashed, Option<Copyable>), SyncError> {
+        let open = match self.stores.get(at.store())?.open(id, at) {
+            Ok(Some(open)) => open,
+            // What a sealed bundle had is not gone without damage.
+            Ok(None) if matches!(at, Location::Member(_)) => return Ok((Hashed::Damaged, None)),
+            Ok(None) => return Ok((Hashed::Missing, None)),
+            Err(error) if error.kind() == FaultKind::Integrity => return Ok((Hashed::Damaged, None)),
+            Err(error) => return Err(error.into()),
+        };
+        let size = open.len();
+        let read = if size <= SMALL {
+            open.read().map(|bytes| (mirror_checksum::Hasher::of(&bytes), Copyable::Memory(Arc::new(bytes))))
+        } else {
+            open.hash().map(|sha256| (sha256, Copyable::Open(Arc::new(open))))
+        };
+        match read {
+            Ok((sha256, source)) => Ok((Hashed::Bytes { sha256, size }, Some(source))),
+            Err(error) if is_damage(&error) => Ok((Hashed::Damaged, None)),
+            Err(source) => Err(StoreError::Io { doing: "read", path: id.file_name().into(), source }.into()),
         }
     }
 
-    /// Makes the loose file of a member.
-    fn unbundle(
-        &mut self,
-        id: &ReleaseId,
-        at: MemberLocation,
-        sha256: Sha256,
-        path: &str,
-    ) -> Result<Staged, SyncError> {
-        let mut writer = self.store.stage_file()?;
-        let mut hasher = mirror_checksum::Hasher::default();
-        self.bundles.visit_if_whole(at, id, &mut |member| {
-            member.read(&mut |piece| {
-                hasher.update(piece);
-                writer.write(piece)
-            })
-        })?;
-        if hasher.finish() != sha256 {
-            return Err(changed(path));
+    /// Reads a release for a copy that was hashed where it is held.
+    fn read_again(&self, id: &ReleaseId, sha256: Sha256, held: &Locations) -> Result<Copyable, SyncError> {
+        let changed = || SyncError::Internal(format!("{id} changed while it was read"));
+        let at = held.iter().next().ok_or_else(changed)?;
+        match self.read(id, at)? {
+            (Hashed::Bytes { sha256: found, .. }, Some(source)) if found == sha256 => Ok(source),
+            _ => Err(changed()),
         }
-        Ok(writer.finish(path)?)
     }
+}
+
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 /// Returns the bytes in memory that a message carries.
 fn in_memory(message: &Message) -> u64 {
     match message {
-        Message::Arrived(Arrival { member: Some(MemberBody::Memory(bytes)), .. }) => {
-            (**bytes).as_ref().len() as u64
-        }
+        Message::Arrived(arrival) => arrival.staged.iter().map(StagedCrate::memory_bytes).sum(),
         _ => 0,
     }
-}
-
-fn changed(path: &str) -> SyncError {
-    SyncError::Internal(format!("{path} changed while it was read"))
 }

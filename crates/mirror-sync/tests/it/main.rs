@@ -43,7 +43,7 @@ impl SyncObserver for Told {
             }
             SyncEvent::Verified => counts.verified += 1,
             SyncEvent::Failed { release, .. } => counts.failed.push(release.to_string()),
-            SyncEvent::FileWrong { release, .. } => counts.wrong.push(release.to_string()),
+            SyncEvent::Wrong { release, .. } => counts.wrong.push(release.to_string()),
             SyncEvent::Planned => counts.planned += 1,
             _ => {}
         }

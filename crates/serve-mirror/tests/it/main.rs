@@ -10,6 +10,9 @@ mod follows;
 mod hostile;
 mod http;
 mod offered;
+mod other_store;
 mod quiet;
 mod snapshots;
 mod world;
+#[path = "../../../mirror-store/tests/it/zip_store.rs"]
+mod zip_store;

@@ -144,6 +144,7 @@ fn a_real_build_runs_from_bundles_alone() {
     let outcome = extract(&options, &stats, &Default::default(), &mut |_| {}).unwrap();
     assert_eq!(outcome.extracted, 8, "{outcome:?}");
     let options = RebuildOptions {
+        stores: Vec::new(),
         out: there.clone(),
         layout: Layout::Shard,
         layout_asked: false,

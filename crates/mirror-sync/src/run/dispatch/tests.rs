@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use mirror_fetch::FetchObserver;
 use mirror_manifest::LinePacker;
 use mirror_repo::{FailedAttempt, OpenOptions, VerifiedBytes, WantedRelease};
-use mirror_types::{Location, Sha256};
+use mirror_store::{CrateBody, NewCrate};
+use mirror_types::{Location, Sha256, StoreId};
 
 use super::*;
 use crate::plan::{Decision, Job};
@@ -115,8 +116,10 @@ fn bytes(body: &[u8]) -> VerifiedBytes {
 /// A release that was downloaded: `found` is what arrived of it, `wanted` what the index promised.
 fn arrival(mirror: &MirrorWriter, name: &str, wanted: &[u8], found: &[u8]) -> Message {
     let tag = tag(name, wanted);
-    let staged = Some(mirror.store().stage(&tag.release.path, found).expect("stage"));
-    Message::Arrived(Arrival { tag, bytes: bytes(found), prior: PriorState::default(), staged, member: None })
+    let (bytes, body) = (bytes(found), CrateBody::Memory(Box::new(found.to_vec())));
+    let new = NewCrate { id: &tag.release.id, sha256: bytes.sha256, size: bytes.size, url: "", body };
+    let staged = mirror.stores().get(StoreId::LOOSE).expect("the tree").stage(new).expect("stage");
+    Message::Arrived(Arrival { tag, bytes, prior: PriorState::default(), staged: vec![staged] })
 }
 
 fn failure(name: &str, status: u16) -> Message {
@@ -257,9 +260,8 @@ fn verified_releases_count_and_lost_ones_leave_the_catalogue() {
     let (outcome, mirror) = world
         .take(|_| {
             let prior = PriorState { at: Location::LOOSE.into(), recorded: true };
-            let right =
-                Arrival { tag: tag("a", b"x"), bytes: bytes(b"x"), prior, staged: None, member: None };
-            vec![Message::Arrived(right), Message::Lost(id("b", "1.0.0"))]
+            let right = Arrival { tag: tag("a", b"x"), bytes: bytes(b"x"), prior, staged: Vec::new() };
+            vec![Message::Arrived(right), Message::Lost(id("b", "1.0.0"), StoreId::LOOSE)]
         })
         .expect("run");
     assert_eq!((outcome.verified_existing, outcome.downloaded), (1, 0));
