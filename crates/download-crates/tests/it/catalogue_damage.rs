@@ -78,9 +78,12 @@ fn a_thorough_run_looks_at_all_of_it() {
     run(&mut world.mirroring("m")).expect(0);
     let path = world.path("m/.mirror/catalogue.sqlite");
     let mut bytes = fs::read(&path).unwrap();
-    // A page of the middle says that it has half of its cells.
-    let page = (bytes.len() / 4096 / 2) * 4096;
-    let cells = u16::from_be_bytes([bytes[page + 3], bytes[page + 4]]);
+    // The fullest leaf says that it has half of its cells.
+    let cells_of = |page: usize| u16::from_be_bytes([bytes[page + 3], bytes[page + 4]]);
+    let is_leaf = |page: &usize| matches!(bytes[*page], 0x0a | 0x0d);
+    let leaves = (1..bytes.len() / 4096).map(|page| page * 4096).filter(is_leaf);
+    let page = leaves.max_by_key(|page| cells_of(*page)).unwrap();
+    let cells = cells_of(page);
     bytes[page + 3..page + 5].copy_from_slice(&(cells / 2).to_be_bytes());
     bytes[page + 200..page + 400].fill(0xa5);
     fs::write(&path, bytes).unwrap();
