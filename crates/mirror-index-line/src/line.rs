@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 use mirror_types::{CrateName, IndexRecord, ReleaseId, Sha256, VersionText};
 
@@ -61,11 +62,12 @@ impl<'a> IndexLine<'a> {
         Some(ReleaseId { name, version })
     }
 
-    /// Returns the record, when name, version and checksum are some that the mirror can keep.
+    /// Returns the record, when name, version and checksum are some that the mirror can keep. Does not look for the time
+    /// of publication: [`IndexLine::published`] does.
     #[must_use]
     pub fn record(&self) -> Option<IndexRecord> {
         let cksum = Sha256::from_hex(&self.cksum).ok()?;
-        Some(IndexRecord { id: self.release()?, cksum, yanked: self.yanked })
+        Some(IndexRecord { id: self.release()?, cksum, yanked: self.yanked, published: None })
     }
 
     /// Returns the JSON of a field, as it stands in the line; of several fields of that name the last. Reads all of the
@@ -83,6 +85,14 @@ impl<'a> IndexLine<'a> {
     /// As [`IndexLine::field`], and when it is no string.
     pub fn pubtime(&self) -> Result<Option<Cow<'a, str>>, LineError> {
         self.text_of("pubtime")
+    }
+
+    /// Returns when the release was published; `None` when the line does not say it as RFC 3339 has it. Reads all of the
+    /// line.
+    #[must_use]
+    pub fn published(&self) -> Option<SystemTime> {
+        let text = self.pubtime().ok()??;
+        text.parse::<jiff::Timestamp>().ok().map(SystemTime::from)
     }
 
     /// Reads the least version of Rust that the release says it builds with.

@@ -163,6 +163,21 @@ fn any_field_is_read_for_who_asks() {
     assert_eq!(line.pubtime(), Err(LineError::WrongType { field: "pubtime", expected: "a string" }));
 }
 
+#[test]
+fn the_time_of_publication_is_known_where_the_line_says_it_well() {
+    let at = |pubtime: &str| {
+        let text = format!(r#"{{"name":"a","vers":"1","cksum":"","pubtime":{pubtime}}}"#);
+        let published = IndexLine::skim(text.as_bytes()).expect("a line").published();
+        published.map(|time| time.duration_since(std::time::UNIX_EPOCH).expect("since 1970").as_secs())
+    };
+    assert_eq!(at(r#""2025-01-02T03:04:05Z""#), Some(1_735_787_045));
+    assert_eq!(at(r#""2025-01-02T04:04:05+01:00""#), Some(1_735_787_045));
+    for unknown in ["null", "7", r#""""#, r#""yesterday""#, r#""2025-01-02""#, r#""2025-13-02T03:04:05Z""#] {
+        assert_eq!(at(unknown), None, "{unknown}");
+    }
+    assert_eq!(IndexLine::skim(br#"{"name":"a","vers":"1","cksum":""}"#).expect("a line").published(), None);
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

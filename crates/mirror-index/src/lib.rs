@@ -4,6 +4,7 @@
 //! Blocking code without a network; nothing is written. Index lines stay byte for byte in [`IndexFile::data`].
 
 mod closure;
+mod deferral;
 mod dir;
 mod error;
 mod features;
@@ -17,6 +18,7 @@ pub mod sparse;
 mod target;
 
 pub use closure::{Closure, ClosureLimits, ClosureOptions, ClosureReport};
+pub use deferral::{Deferral, DeferralPolicy};
 pub use dir::DirIndex;
 pub use error::{DirError, LockError, SelectionError};
 pub use glance::Glance;

@@ -10,16 +10,18 @@ use mirror_types::{
 
 use crate::oversize;
 
-/// Limits on what an index may hold.
+/// Limits on what an index may hold, and on what is read of it.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexLimits {
     /// Longest line, bytes.
     pub max_line_bytes: usize,
+    /// Whether the time of publication is read, which takes a closer look at every line.
+    pub reads_published: bool,
 }
 
 impl Default for IndexLimits {
     fn default() -> Self {
-        Self { max_line_bytes: 1 << 20 }
+        Self { max_line_bytes: 1 << 20, reads_published: false }
     }
 }
 
@@ -69,7 +71,11 @@ pub fn parse_file(
     for (number, line) in lines(data) {
         let parsed = checker.fits(line).and_then(|()| {
             let line = IndexLine::skim(line).map_err(|error| error.to_string())?;
-            checker.check(&line.name, &line.vers, &line.cksum, line.yanked)
+            let record = checker.check(&line.name, &line.vers, &line.cksum, line.yanked)?;
+            Ok(match limits.reads_published {
+                true => IndexRecord { published: line.published(), ..record },
+                false => record,
+            })
         });
         match parsed.and_then(|record| spellings.check(&records, record)) {
             Ok(record) => records.push(record),
@@ -162,7 +168,7 @@ impl<'a> FileChecker<'a> {
         };
         let version = VersionText::new(version).map_err(|error| error.to_string())?;
         let cksum = Sha256::from_hex(cksum).map_err(|error| error.to_string())?;
-        let record = IndexRecord { id: ReleaseId { name, version }, cksum, yanked };
+        let record = IndexRecord { id: ReleaseId { name, version }, cksum, yanked, published: None };
         self.known = Some(record.id.name.clone());
         Ok(record)
     }
@@ -190,6 +196,23 @@ mod tests {
         let ids: Vec<_> = records.iter().map(|record| (record.id.to_string(), record.yanked)).collect();
         assert_eq!(ids, [("Serde 1.0.0".to_owned(), false), ("Serde 1.0.0+x".to_owned(), true)]);
         assert_eq!(faults, [2, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn the_time_of_publication_is_read_when_it_is_asked_for() {
+        let sum = "ab".repeat(32);
+        let data = format!(
+            "{{\"name\":\"a\",\"vers\":\"1.0.0\",\"cksum\":\"{sum}\",\"pubtime\":\"1970-01-01T00:00:07Z\"}}\n\
+             {{\"name\":\"a\",\"vers\":\"1.0.1\",\"cksum\":\"{sum}\",\"pubtime\":7}}"
+        );
+        let published = |reads_published| {
+            let limits = IndexLimits { reads_published, ..IndexLimits::default() };
+            let records = parse_file("1/a", data.as_bytes(), &limits, &mut |fault| panic!("{fault}"));
+            records.iter().map(|record| record.published).collect::<Vec<_>>()
+        };
+        let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(7);
+        assert_eq!(published(true), [Some(at), None]);
+        assert_eq!(published(false), [None, None]);
     }
 
     #[test]

@@ -221,7 +221,7 @@ mod tests {
 
     fn record(version: &str, yanked: bool) -> IndexRecord {
         let id = ReleaseId { name: "a-b".parse().expect("name"), version: version.parse().expect("version") };
-        IndexRecord { id, cksum: Sha256::from_bytes([0; 32]), yanked }
+        IndexRecord { id, cksum: Sha256::from_bytes([0; 32]), yanked, published: None }
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::time::SystemTime;
 
 use crate::{ReleaseId, Sha256};
 
@@ -15,6 +16,8 @@ pub struct IndexRecord {
     pub cksum: Sha256,
     /// Whether the release is yanked: kept for old lockfiles, not offered to new ones.
     pub yanked: bool,
+    /// When it was published; `None` where the line does not say, or nobody asked for it.
+    pub published: Option<SystemTime>,
 }
 
 /// Keeps of the lines of each release the last, as Cargo does; the order stays.
