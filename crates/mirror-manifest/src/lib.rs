@@ -13,8 +13,8 @@ mod shape;
 mod writer;
 
 pub use catalogue::{
-    BundlesIdentity, Catalogue, Census, Change, DirRow, FailureRow, GapRow, Held, HeldRelease, IndexCursor,
-    LOST, ReplayReport, UnavailableRow, Withdrawal,
+    BundlesIdentity, Catalogue, Census, Change, DeferredCrate, DeferredRelease, DirRow, FailureRow, GapRow,
+    Held, HeldRelease, IndexCursor, LOST, ReplayReport, UnavailableRow, Withdrawal,
 };
 pub use error::ManifestError;
 pub use lines::{IndexFileRow, LinePacker, LinesReader, LinesReport, LinesWriter, PackedLines, TextDigest};

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use std::vec;
 
-use mirror_manifest::{Change, Held, HeldRelease, ManifestRecord, PackedLines, Withdrawal, rfc3339};
+use mirror_manifest::{
+    Change, DeferredRelease, Held, HeldRelease, ManifestRecord, PackedLines, Withdrawal, rfc3339,
+};
 use mirror_store::bundle::BundleMember;
 use mirror_store::{Aside, StagedCrate, StoreBatch};
 use mirror_types::{CrateName, Location, Locations, ReleaseId, Sha256, StoreId};
@@ -277,6 +279,16 @@ impl Transaction {
     /// Takes a release out of the failure ledger that is not wanted any more.
     pub fn dropped(&mut self, id: ReleaseId) {
         self.change(Change::Dropped(id));
+    }
+
+    /// Notes that policy holds a wanted release back. The manifest says nothing of it: nothing was done.
+    pub fn defer(&mut self, release: DeferredRelease) {
+        self.change(Change::Deferred(release));
+    }
+
+    /// Takes a release out of the list of deferred ones that nobody waits for any more.
+    pub fn undefer(&mut self, id: ReleaseId) {
+        self.change(Change::Undeferred(id));
     }
 
     /// Takes a whole crate out of the failure ledger: its index file could be read.

@@ -8,6 +8,7 @@ use rusqlite::{CachedStatement, OptionalExtension as _, Transaction, params};
 use super::change::Change;
 use super::columns::number;
 use super::database::Catalogue;
+use super::deferred::DeferredRelease;
 use super::index_files::KeptLines;
 use super::places;
 use super::rows::{FailureRow, HeldRelease, LOST};
@@ -60,6 +61,9 @@ enum Sql {
     Reinstate,
     Fail,
     Resolve,
+    Defer,
+    Undefer,
+    UndeferHeld,
     Withdraw,
     See,
     WriteDir,
@@ -125,6 +129,13 @@ impl Sql {
                      attempts = attempts + excluded.attempts, last_seen = excluded.last_seen"
             }
             Self::Resolve => "DELETE FROM failures WHERE crate = ?1 AND version = ?2",
+            Self::Defer => {
+                "INSERT INTO deferred VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT DO UPDATE SET cksum = excluded.cksum, until = excluded.until, why = excluded.why
+                 WHERE cksum <> excluded.cksum OR until IS NOT excluded.until OR why <> excluded.why"
+            }
+            Self::Undefer => "DELETE FROM deferred WHERE crate = ?1 AND version = ?2",
+            Self::UndeferHeld => "DELETE FROM deferred WHERE crate = ?1 AND version = ?2 AND cksum = ?3",
             Self::Withdraw => {
                 "INSERT INTO withdrawn VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT DO UPDATE SET kind = excluded.kind, first_seen = excluded.first_seen
@@ -205,7 +216,13 @@ impl<'t> Applier<'t> {
             Change::Resolved(id) => self.of_release(Sql::Resolve, id).map(drop),
             Change::Dropped(id) => {
                 self.cursor_outdated = true;
+                self.of_release(Sql::Undefer, id)?;
                 self.of_release(Sql::Resolve, id).map(drop)
+            }
+            Change::Deferred(release) => self.defer(release),
+            Change::Undeferred(id) => {
+                self.cursor_outdated |= self.of_release(Sql::Undefer, id)? > 0;
+                Ok(())
             }
             Change::CrateResolved(name) => self.sql.get(Sql::Resolve)?.execute([name.as_str(), ""]).map(drop),
             Change::Withdrawn { id, kind, seen } => {
@@ -269,6 +286,18 @@ impl<'t> Applier<'t> {
             let end = number(member.offset + member.len);
             self.sql.get(Sql::GrowBundle)?.execute(params![member.bundle, end])?;
         }
+        let had = params![name, held.id.version.as_str(), held.sha256.to_hex()];
+        self.sql.get(Sql::UndeferHeld)?.execute(had).map(drop)
+    }
+
+    /// What a cursor stands for includes what was deferred when it was set: with anything new, the next run looks at
+    /// all of the index.
+    fn defer(&mut self, release: &DeferredRelease) -> rusqlite::Result<()> {
+        let DeferredRelease { id, cksum, until, why } = release;
+        self.of_release(Sql::Resolve, id)?;
+        let (cksum, until) = (cksum.to_hex(), super::deferred::text_of(*until));
+        let row = params![id.name.as_str(), id.version.as_str(), cksum, until, why];
+        self.cursor_outdated |= self.sql.get(Sql::Defer)?.execute(row)? > 0;
         Ok(())
     }
 
@@ -291,6 +320,9 @@ impl<'t> Applier<'t> {
     }
 
     fn fail(&mut self, row: &FailureRow) -> rusqlite::Result<()> {
+        if let Some(version) = &row.version {
+            self.sql.get(Sql::Undefer)?.execute([row.name.as_str(), version.as_str()])?;
+        }
         let row = params![
             row.name.as_str(),
             row.version.as_ref().map_or("", VersionText::as_str),

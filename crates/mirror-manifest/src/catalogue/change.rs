@@ -2,6 +2,7 @@
 
 use mirror_types::{CrateName, ReleaseId, StoreId};
 
+use super::deferred::DeferredRelease;
 use super::rows::{DirRow, FailureRow, HeldRelease, Withdrawal};
 use crate::lines::IndexFileRow;
 
@@ -34,8 +35,13 @@ pub enum Change {
     Failed(FailureRow),
     /// A release leaves the failure ledger: it is held.
     Resolved(ReleaseId),
-    /// A release leaves the failure ledger: it is not wanted any more.
+    /// A release leaves the failure ledger, and is not deferred either: it is not wanted any more.
     Dropped(ReleaseId),
+    /// A release is wanted, but policy holds it back. It leaves the failure ledger, and is deferred until it is held
+    /// with these bytes, fails, or nobody waits for it any more.
+    Deferred(DeferredRelease),
+    /// A release is not deferred any more, though it was not had: nobody waits for it.
+    Undeferred(ReleaseId),
     /// A whole crate leaves the failure ledger: its index file could be read.
     CrateResolved(CrateName),
     /// Upstream withdrew a held release. The first sight counts, until it is withdrawn in another way.

@@ -4,6 +4,7 @@ mod columns;
 #[cfg(test)]
 mod damage;
 mod database;
+mod deferred;
 mod files;
 mod gaps;
 mod held;
@@ -20,6 +21,7 @@ mod state;
 
 pub use change::Change;
 pub use database::Catalogue;
+pub use deferred::{DeferredCrate, DeferredRelease};
 pub use gaps::{GapRow, UnavailableRow};
 pub(crate) use index_files::LinesState;
 pub use replay::ReplayReport;

@@ -11,7 +11,7 @@ use super::files::{check_head, check_plain, remove_all};
 use super::held::withdrawn;
 use super::rows::Withdrawal;
 use super::schema::{FORMAT, SCHEMA};
-use super::{index_files, places, sources};
+use super::{deferred, index_files, places, sources};
 use crate::error::{ManifestError, at};
 
 impl Catalogue {
@@ -46,6 +46,7 @@ impl Catalogue {
             }
         }
         db.execute_batch(index_files::SCHEMA).map_err(fail)?;
+        db.execute_batch(deferred::SCHEMA).map_err(fail)?;
         sources::upgrade(&db).map_err(fail)?;
         places::upgrade(&db).map_err(fail)?;
         let mut catalogue =
