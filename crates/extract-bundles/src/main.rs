@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use mirror_cli::{Program, Watch};
 use mirror_extract::{ExtractError, ExtractOutcome, ExtractTask};
@@ -11,10 +10,12 @@ use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
 
 mod flags;
+mod observer;
 mod resolve;
 mod summary;
 
 use flags::Flags;
+use observer::Reporter;
 use resolve::Settings;
 
 fn main() -> ExitCode {
@@ -43,8 +44,9 @@ fn run(settings: &Settings) -> ExitCode {
     };
     let is_list = matches!(settings.options.task, ExtractTask::List);
     let progress = (!is_list).then(|| Progress::start(stats.clone(), settings.progress, &handle));
+    let reporter = Reporter(stats);
     // On a thread of its own, so that a panic still has its exit code.
-    let work = std::thread::scope(|scope| scope.spawn(|| work(settings, &stats, &cancel)).join());
+    let work = std::thread::scope(|scope| scope.spawn(|| work(settings, &reporter, &cancel)).join());
     let panicked = |_| Err(End::Work(ExtractError::Internal("a thread panicked".to_owned())));
     let result = work.unwrap_or_else(panicked);
     if let Some(progress) = progress {
@@ -53,14 +55,10 @@ fn run(settings: &Settings) -> ExitCode {
     finish(result, settings, &signal)
 }
 
-fn work(
-    settings: &Settings,
-    stats: &Arc<RunStats>,
-    cancel: &CancellationToken,
-) -> Result<ExtractOutcome, End> {
+fn work(settings: &Settings, reporter: &Reporter, cancel: &CancellationToken) -> Result<ExtractOutcome, End> {
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let mut lost = None;
-    let result = mirror_extract::extract(&settings.options, stats, cancel, &mut |line| {
+    let result = mirror_extract::extract(&settings.options, reporter, cancel, &mut |line| {
         if lost.is_none() {
             lost = out.write_all(line.as_bytes()).err();
         }

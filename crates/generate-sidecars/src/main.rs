@@ -9,10 +9,12 @@ use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
 
 mod flags;
+mod observer;
 mod resolve;
 mod summary;
 
 use flags::Flags;
+use observer::Reporter;
 use resolve::Settings;
 
 fn main() -> ExitCode {
@@ -40,9 +42,10 @@ fn run(settings: &Settings) -> ExitCode {
         Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     let progress = Progress::start(stats.clone(), settings.progress, &handle);
+    let reporter = Reporter(stats);
     // On a thread of its own, so that a panic still has its exit code.
     let work = std::thread::scope(|scope| {
-        scope.spawn(|| generate(&settings.options, &stats, &|| cancel.is_cancelled())).join()
+        scope.spawn(|| generate(&settings.options, &reporter, &|| cancel.is_cancelled())).join()
     });
     let result = work.unwrap_or_else(|_| Err(GenerateError::Internal("a thread panicked".to_owned())));
     progress.finish();

@@ -6,10 +6,10 @@ use crossbeam_channel::{Sender, bounded};
 use globset::Glob;
 use mirror_repo::bundle_lines;
 use mirror_store::bundle::{BundleFiles, BundleReader, list_bundles, read_manifest};
-use mirror_telemetry::RunStats;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{ExtractError, is_of_bundle};
+use crate::observe::{ExtractEvent, ExtractObserver};
 use crate::one;
 use crate::open::Open;
 use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask};
@@ -29,7 +29,7 @@ const RUN_BYTES: u64 = 2 << 20;
 /// When the options make no sense, the output is locked, or the disk refuses.
 pub fn extract(
     options: &ExtractOptions,
-    stats: &Arc<RunStats>,
+    observer: &dyn ExtractObserver,
     cancel: &CancellationToken,
     show: Show<'_>,
 ) -> Result<ExtractOutcome, ExtractError> {
@@ -38,11 +38,11 @@ pub fn extract(
     let mut outcome = if let (ExtractTask::List, None) = (&options.task, &options.only) {
         list(options, &bundles, cancel, show)?
     } else if options.only.is_some() {
-        one::extract(options, &bundles, stats, cancel, show)?
+        one::extract(options, &bundles, observer, cancel, show)?
     } else {
-        all(options, &bundles, stats, cancel)?
+        all(options, &bundles, observer, cancel)?
     };
-    stats.plan_finished();
+    observer.event(ExtractEvent::Planned);
     outcome.elapsed = begun.elapsed();
     let told = outcome.extracted + outcome.existing + outcome.verified + outcome.superseded + outcome.failed;
     if !outcome.interrupted && told != outcome.members {
@@ -77,7 +77,7 @@ fn matching(options: &ExtractOptions) -> Result<Vec<BundleFiles>, ExtractError> 
 fn all(
     options: &ExtractOptions,
     bundles: &[BundleFiles],
-    stats: &Arc<RunStats>,
+    observer: &dyn ExtractObserver,
     cancel: &CancellationToken,
 ) -> Result<ExtractOutcome, ExtractError> {
     let store = store_of(bundles, options)?;
@@ -88,7 +88,7 @@ fn all(
     let (tasks, queue) = bounded::<Task>(threads * 2);
     // Reading goes on while a batch is committed: twice as many files as a batch has may wait.
     let (staged, commits) = bounded(64);
-    let work = Work::new(options, store.clone(), stats.clone(), cancel.clone());
+    let work = Work::new(options, store.clone(), observer, cancel.clone());
     std::thread::scope(|scope| {
         let committer = scope.spawn(|| work.commit_all(&commits));
         let workers: Vec<_> = (0..threads)
@@ -114,7 +114,7 @@ fn all(
 }
 
 /// Hands out the work, a bundle after the other; waits when the threads are busy.
-fn plan(work: &Work, bundles: &[BundleFiles], tasks: &Sender<Task>) {
+fn plan(work: &Work<'_>, bundles: &[BundleFiles], tasks: &Sender<Task>) {
     for one in bundles {
         if work.is_stopped() {
             break;
@@ -128,10 +128,10 @@ fn plan(work: &Work, bundles: &[BundleFiles], tasks: &Sender<Task>) {
         };
         work.count_bundle();
         if open.listed.is_none() {
-            tracing::warn!(bundle = %one.name, "has no manifest: its members cannot be checked against one");
+            work.tell(ExtractEvent::NoManifest { bundle: &one.name });
         }
         let runs = open.map.as_ref().map(|map| map.runs(RUN_BYTES));
-        work.stats.planned(open.members().unwrap_or(0));
+        work.tell(ExtractEvent::Selected(open.members().unwrap_or(0)));
         let pieces = runs.as_ref().map_or(1, Vec::len) as u64;
         open.left.store(pieces, Ordering::Relaxed);
         if pieces == 0 {
@@ -145,7 +145,7 @@ fn plan(work: &Work, bundles: &[BundleFiles], tasks: &Sender<Task>) {
             break;
         }
     }
-    work.stats.plan_finished();
+    work.tell(ExtractEvent::Planned);
 }
 
 /// Tells what is in the bundles; by their manifests, where there are any.

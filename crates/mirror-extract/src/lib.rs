@@ -2,13 +2,14 @@
 //!
 //! Bundles are read in parallel, and so are the frames of each; every member is hashed against the manifest of its
 //! bundle, staged, and committed in batches as downloads are. [`extract`] does that; it takes [`ExtractOptions`] and
-//! gives an [`ExtractOutcome`].
+//! returns an [`ExtractOutcome`]. An [`ExtractObserver`] is told how far it is.
 //!
 //! Memory: 2 MiB of a bundle for each thread, what is staged for a commit (128 MiB at most), and some 100 bytes for
 //! each member of the bundles that are being read.
 
 mod error;
 mod extract;
+mod observe;
 mod one;
 mod open;
 mod options;
@@ -18,4 +19,5 @@ mod work;
 
 pub use error::ExtractError;
 pub use extract::extract;
+pub use observe::{ExtractEvent, ExtractObserver};
 pub use options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};

@@ -2,14 +2,13 @@
 //! which they are.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use mirror_store::bundle::{BundleFiles, BundleMember, BundleReader, Member, find_members, read_index};
 use mirror_store::{Staged, Store, StoreError};
-use mirror_telemetry::RunStats;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{ExtractError, is_of_bundle};
+use crate::observe::{ExtractEvent, ExtractObserver};
 use crate::open::visit_members;
 use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};
 use crate::output::{Show, listing, store_of};
@@ -23,7 +22,7 @@ struct Found<'a> {
 pub(crate) fn extract(
     options: &ExtractOptions,
     bundles: &[BundleFiles],
-    stats: &Arc<RunStats>,
+    observer: &dyn ExtractObserver,
     cancel: &CancellationToken,
     show: Show<'_>,
 ) -> Result<ExtractOutcome, ExtractError> {
@@ -31,7 +30,7 @@ pub(crate) fn extract(
     let mut outcome = ExtractOutcome { bundles: bundles.len() as u64, ..ExtractOutcome::default() };
     let found = find(options, wanted, bundles, cancel, &mut outcome)?;
     outcome.not_found = found.is_empty() && !cancel.is_cancelled();
-    stats.planned(found.len() as u64);
+    observer.event(ExtractEvent::Selected(found.len() as u64));
     let store = if found.is_empty() {
         None
     } else {
@@ -74,7 +73,7 @@ pub(crate) fn extract(
     if let Some(store) = store {
         let files = staged.len() as u64;
         store.commit(staged)?;
-        stats.extracted(files, outcome.bytes);
+        observer.event(ExtractEvent::Extracted { files, bytes: outcome.bytes });
         outcome.extracted = files;
     }
     outcome.interrupted = cancel.is_cancelled();

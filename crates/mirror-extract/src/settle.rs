@@ -5,11 +5,12 @@ use mirror_store::{Store, StoreError};
 use mirror_types::Printable;
 
 use crate::error::ExtractError;
+use crate::observe::ExtractEvent;
 use crate::open::visit_members;
 use crate::options::ExtractOutcome;
 use crate::work::{Doubt, Work, blocked};
 
-impl Work {
+impl Work<'_> {
     /// Settles what was left in doubt, and tells what came of it all.
     pub(crate) fn finish(self, bundles: &[BundleFiles]) -> Result<ExtractOutcome, ExtractError> {
         let mut doubts =
@@ -31,7 +32,7 @@ impl Work {
                     Settled::Failed(why, in_the_way) => {
                         outcome.failed += 1;
                         outcome.in_the_way += u64::from(in_the_way);
-                        self.stats.error();
+                        self.tell(ExtractEvent::Failed { path: &doubt.path, why: &why });
                         outcome.fail(doubt.path.clone(), why);
                     }
                 }

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use mirror_store::bundle::{BundleFault, BundleLimits, FrameBuffers, Member};
 use mirror_store::{Staged, Store, StoreError};
-use mirror_telemetry::RunStats;
 use mirror_types::{Cause, ReleaseId, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{ExtractError, Stop, is_of_bundle};
+use crate::observe::{ExtractEvent, ExtractObserver};
 use crate::open::Open;
 use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask};
 
@@ -76,11 +76,11 @@ pub(crate) struct Doubt {
     pub(crate) bundle: PathBuf,
 }
 
-pub(crate) struct Work {
+pub(crate) struct Work<'a> {
     pub(crate) store: Option<Store>,
     pub(crate) overwrite: bool,
     pub(crate) limits: BundleLimits,
-    pub(crate) stats: Arc<RunStats>,
+    pub(crate) observer: &'a dyn ExtractObserver,
     pub(crate) doubts: Mutex<Vec<Doubt>>,
     pub(crate) outcome: Mutex<ExtractOutcome>,
     cancel: CancellationToken,
@@ -96,18 +96,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Work {
+impl<'a> Work<'a> {
     pub(crate) fn new(
         options: &ExtractOptions,
         store: Option<Store>,
-        stats: Arc<RunStats>,
+        observer: &'a dyn ExtractObserver,
         cancel: CancellationToken,
     ) -> Self {
         Self {
             store,
             overwrite: matches!(options.task, ExtractTask::Extract { overwrite: true, .. }),
             limits: options.limits,
-            stats,
+            observer,
             doubts: Mutex::default(),
             outcome: Mutex::default(),
             cancel,
@@ -117,6 +117,10 @@ impl Work {
             hasher: RandomState::new(),
             members: AtomicU64::new(0),
         }
+    }
+
+    pub(crate) fn tell(&self, event: ExtractEvent<'_>) {
+        self.observer.event(event);
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -145,8 +149,7 @@ impl Work {
             let name = open.map_or_else(|| "bundle".to_owned(), |open| open.files.name.clone());
             outcome.fail(name, error.to_string());
             drop(outcome);
-            self.stats.error();
-            tracing::error!("{error}; nothing more of this bundle is used");
+            self.tell(ExtractEvent::BundleFailed(&error));
         }
     }
 
@@ -258,7 +261,7 @@ impl Work {
         match read {
             // A bundle that grows may end in what is not whole; the next writer cuts that.
             Err(Stop::Store(StoreError::Bundle { fault, .. })) if !open.files.sealed && is_torn(&fault) => {
-                tracing::warn!(bundle = %open.files.name, "still grows; its last frame is not whole: {fault}");
+                self.tell(ExtractEvent::PartialEnd { bundle: &open.files.name, fault: &fault });
                 Ok(())
             }
             read => read.map(|_| ()),
@@ -303,11 +306,11 @@ impl Work {
                 }
             }
             Ok(Fate::Existing) => {
-                self.stats.existing(1);
+                self.tell(ExtractEvent::Existing);
                 lock(&self.outcome).existing += 1;
             }
             Ok(Fate::Verified) => {
-                self.stats.verified_existing();
+                self.tell(ExtractEvent::Verified);
                 lock(&self.outcome).verified += 1;
             }
             Ok(Fate::Again | Fate::Differs) => {
@@ -315,8 +318,7 @@ impl Work {
                 lock(&self.doubts).push(Doubt { path, id, bundle: open.files.path.clone() });
             }
             Ok(Fate::Blocked(error)) => {
-                self.stats.error();
-                tracing::error!("{error}; the release was not written");
+                self.tell(ExtractEvent::Blocked(&error));
                 let mut outcome = lock(&self.outcome);
                 outcome.failed += 1;
                 outcome.fail(member.path().to_owned(), error.to_string());
@@ -411,7 +413,7 @@ impl Work {
         let files = batch.staged.len() as u64;
         match store.commit(batch.staged) {
             Ok(()) => {
-                self.stats.extracted(files, batch.bytes);
+                self.tell(ExtractEvent::Extracted { files, bytes: batch.bytes });
                 let mut outcome = lock(&self.outcome);
                 outcome.extracted += files;
                 outcome.bytes += batch.bytes;

@@ -31,7 +31,6 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-store",
             "mirror-manifest",
             "mirror-repo",
-            "mirror-telemetry",
         ],
     ),
     (
@@ -47,10 +46,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-repo",
         ],
     ),
-    (
-        "mirror-extract",
-        &["mirror-types", "mirror-checksum", "mirror-store", "mirror-repo", "mirror-telemetry"],
-    ),
+    ("mirror-extract", &["mirror-types", "mirror-checksum", "mirror-store", "mirror-repo"]),
     ("mirror-cli", &["mirror-types", "mirror-telemetry"]),
     (
         "download-crates",

@@ -11,6 +11,7 @@ use mirror_store::{Staged, Store};
 use mirror_types::Layout;
 
 use super::error::GenerateError;
+use super::observe::{SidecarEvent, SidecarPhase};
 use super::options::SidecarOutcome;
 use super::render::{Good, Tally, Teller, Urls, each};
 use super::source::Feed;
@@ -45,6 +46,7 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
         met: Mutex::default(),
         bad_files: Mutex::default(),
     };
+    work.tell(SidecarEvent::Phase(SidecarPhase::Write));
     let tree = feed.trees();
     let since = if work.options.refresh { &state.current } else { &state.present };
     let news = match (&tree, since) {
@@ -71,7 +73,7 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
     if work.options.refresh || (in_step && !met) {
         state.current = Some(tree.clone());
     } else if outcome.news.is_none() && state.current.is_none() {
-        tracing::debug!("sidecars that were there before stay as they are until they are refreshed");
+        work.tell(SidecarEvent::StaleKept);
     }
     state.present = Some(tree);
     (state.selected, state.yanked_skipped) = (outcome.selected, outcome.yanked_skipped);
@@ -235,9 +237,14 @@ impl<'w> Writer<'w> {
 
     fn show(&mut self) {
         let written = self.tally.written + self.tally.refreshed;
-        self.work.stats.wrote(written - self.shown.0, 0);
-        self.work.stats.existing(self.tally.existing - self.shown.1);
-        self.shown = (written, self.tally.existing);
+        let existing = self.tally.existing;
+        if written > self.shown.0 {
+            self.work.tell(SidecarEvent::Written { sidecars: written - self.shown.0, bytes: 0 });
+        }
+        if existing > self.shown.1 {
+            self.work.tell(SidecarEvent::Existing(existing - self.shown.1));
+        }
+        self.shown = (written, existing);
     }
 }
 
@@ -285,7 +292,7 @@ fn some(
     source: &IndexSource,
     changes: &[Change],
 ) -> Result<SidecarOutcome, GenerateError> {
-    tracing::info!(files = changes.len(), "only what changed in the index is looked at");
+    work.tell(SidecarEvent::OnlyChanged { files: changes.len() });
     let mut was = Tally::default();
     let mut looked_at = 0;
     {

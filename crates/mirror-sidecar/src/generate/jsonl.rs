@@ -13,10 +13,10 @@ use std::sync::{Mutex, PoisonError};
 use crate::splice;
 use mirror_index::lines;
 use mirror_store::{OutputFile, Store};
-use mirror_telemetry::Activity;
 use mirror_types::{CrateName, Layout};
 
 use super::error::GenerateError;
+use super::observe::{SidecarEvent, SidecarPhase};
 use super::options::SidecarOutcome;
 use super::render::{Good, Tally, Teller, Urls, each};
 use super::source::Feed;
@@ -42,9 +42,11 @@ pub(super) fn write(
     work.rules.layout = mirror.map_or_else(Layout::default, |mirror| mirror.layout());
     let output = OutputFile::begin(path)?;
     if work.options.limit > 0 {
+        work.tell(SidecarEvent::Phase(SidecarPhase::Write));
         in_order(&work, feed, &output)?;
     } else if let Some(plan) = measure(&work, feed)? {
-        work.stats.planned(plan.lines);
+        work.tell(SidecarEvent::Selected(plan.lines));
+        work.tell(SidecarEvent::Phase(SidecarPhase::Write));
         place(&work, feed, &output, &plan)?;
     }
     let mut outcome = work.end()?;
@@ -80,7 +82,9 @@ fn in_order(work: &Work<'_>, feed: &Feed, output: &OutputFile) -> Result<(), Gen
             }
             ControlFlow::Continue(())
         });
-        work.stats.wrote(tally.selected - before, 0);
+        if tally.selected > before {
+            work.tell(SidecarEvent::Written { sidecars: tally.selected - before, bytes: 0 });
+        }
         if failed.is_ok() && text.len() >= PIECE {
             failed = flush(&mut text);
         }
@@ -188,8 +192,7 @@ fn fate(good: &Good<'_>, name: &CrateName, urls: &Urls) -> Fate {
 
 /// Reads all of the index; `None` when the run was stopped.
 fn measure(work: &Work<'_>, feed: &Feed) -> Result<Option<Plan>, GenerateError> {
-    let text = "reading the index".to_owned();
-    work.stats.set_activity(Some(Activity { text, done: 0, total: None }));
+    work.tell(SidecarEvent::Phase(SidecarPhase::Measure));
     let done = Mutex::default();
     feed.fastest(work.threads(), &|| {
         let mut own = Measurer {
@@ -203,7 +206,6 @@ fn measure(work: &Work<'_>, feed: &Feed) -> Result<Option<Plan>, GenerateError> 
         };
         Box::new(move |path, data| own_file(work, own.file(path, data)))
     })?;
-    work.stats.set_activity(None);
     if (work.is_stopped)() || work.has_failed() {
         return Ok(None);
     }
@@ -262,7 +264,7 @@ fn place(work: &Work<'_>, feed: &Feed, output: &OutputFile, plan: &Plan) -> Resu
                 }
                 output.write_at(plan.offsets[*at], &text)?;
                 placed.fetch_add(1, Ordering::Relaxed);
-                work.stats.wrote(count, file.bytes);
+                work.tell(SidecarEvent::Written { sidecars: count, bytes: file.bytes });
                 Ok(())
             });
             own_file(work, done)

@@ -9,6 +9,7 @@ use mirror_manifest::{HoldingRecord, ManifestReader, PRUNED};
 use mirror_types::{CrateName, KEPT_FAILURES, Layout, Printable};
 
 use super::error::GenerateError;
+use super::observe::{SidecarEvent, SidecarObserver};
 use super::options::{ManifestRead, Stopped};
 
 /// Where releases are held, by the latest record of each that tells of bytes. A record of a failure
@@ -79,7 +80,11 @@ impl Interned {
 
 impl Enrichment {
     /// Reads a manifest. A last line without its newline is left out: the run that writes it may go on.
-    pub(super) fn read(path: &Path, is_stopped: &Stopped<'_>) -> Result<(Self, ManifestRead), GenerateError> {
+    pub(super) fn read(
+        path: &Path,
+        is_stopped: &Stopped<'_>,
+        observer: &dyn SidecarObserver,
+    ) -> Result<(Self, ManifestRead), GenerateError> {
         const LOOK_EVERY: u64 = 4_096;
         let fail = |source| GenerateError::Read { what: "the manifest", path: path.to_owned(), source };
         let mut reader = ManifestReader::open(path, 0).map_err(fail)?;
@@ -107,11 +112,12 @@ impl Enrichment {
         }
         if reader.is_torn() {
             read.torn = true;
-            tracing::warn!(manifest = %path.display(), "the manifest ends in a torn record; it is left out");
+            observer.event(SidecarEvent::ManifestTorn(path));
         }
         read.releases = all.releases.len() as u64;
         all.texts.numbers = HashMap::new();
-        tracing::info!(manifest = %path.display(), records = read.records, "read what is held of {} releases", read.releases);
+        let ManifestRead { records, releases, .. } = read;
+        observer.event(SidecarEvent::ManifestRead { manifest: path, records, releases });
         Ok((all, read))
     }
 

@@ -4,21 +4,24 @@ mod error;
 mod files;
 mod jsonl;
 mod manifest;
+mod observe;
 mod options;
 mod render;
 mod source;
 mod state;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use mirror_index::IndexLimits;
-use mirror_telemetry::{Phase, RunStats};
 use mirror_types::Layout;
 
 pub use error::GenerateError;
+pub use observe::{SidecarEvent, SidecarObserver, SidecarPhase};
 pub use options::{ManifestRead, SidecarMode, SidecarOptions, SidecarOutcome, SidecarSource, Stopped};
 
 use manifest::Enrichment;
@@ -33,20 +36,20 @@ use work::Work;
 /// the [`SidecarOutcome`].
 pub fn generate(
     options: &SidecarOptions,
-    stats: &Arc<RunStats>,
+    observer: &dyn SidecarObserver,
     is_stopped: &Stopped<'_>,
 ) -> Result<SidecarOutcome, GenerateError> {
     let began = Instant::now();
-    stats.set_phase(Phase::Index);
-    let (feed, urls) = source::open(options)?;
+    observer.event(SidecarEvent::Phase(SidecarPhase::Open));
+    let (feed, urls) = source::open(options, observer)?;
     let (facts, read) = match &options.manifest {
-        Some(path) => Enrichment::read(&remembered(path, &options.mode)?, is_stopped)
+        Some(path) => Enrichment::read(&remembered(path, &options.mode, observer)?, is_stopped, observer)
             .map(|(facts, read)| (Some(facts), Some(read)))?,
         None => (None, None),
     };
     let work = Work {
         options,
-        stats,
+        observer,
         is_stopped,
         rules: Rules {
             urls,
@@ -66,21 +69,23 @@ pub fn generate(
     outcome.interrupted = is_stopped();
     outcome.elapsed = began.elapsed();
     outcome.check()?;
-    stats.plan_finished();
-    stats.set_phase(Phase::Done);
+    observer.event(SidecarEvent::Phase(SidecarPhase::Done));
     Ok(outcome)
 }
 
 /// Returns the manifest that was named, or, when there is none, the one that the mirror remembers: earlier versions
 /// kept it in the working directory.
-fn remembered(named: &Path, mode: &SidecarMode) -> Result<PathBuf, GenerateError> {
+fn remembered(
+    named: &Path,
+    mode: &SidecarMode,
+    observer: &dyn SidecarObserver,
+) -> Result<PathBuf, GenerateError> {
     let (SidecarMode::Files { out: mirror } | SidecarMode::Jsonl { layout_of: mirror, .. }) = mode;
     if !named.exists()
         && let Some(places) = mirror_repo::RecordedPlaces::of(mirror)?
         && places.manifest.is_file()
     {
-        let (named, used) = (named.display(), places.manifest.display());
-        tracing::warn!(%named, %used, "there is no such manifest; the one that the mirror remembers is read");
+        observer.event(SidecarEvent::ManifestElsewhere { named, used: &places.manifest });
         return Ok(places.manifest);
     }
     Ok(named.to_owned())

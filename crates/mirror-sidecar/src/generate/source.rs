@@ -10,6 +10,7 @@ use mirror_store::Store;
 use mirror_types::{Address, Layout, upstream};
 
 use super::error::GenerateError;
+use super::observe::{SidecarEvent, SidecarObserver};
 use super::options::{SidecarOptions, SidecarSource};
 use super::render::Urls;
 
@@ -30,12 +31,15 @@ pub(super) struct SparseCache {
 const CONFIG: &str = "config.json";
 
 /// Opens the source, and says where its crates come from. Touches nothing.
-pub(super) fn open(options: &SidecarOptions) -> Result<(Feed, Urls), GenerateError> {
+pub(super) fn open(
+    options: &SidecarOptions,
+    observer: &dyn SidecarObserver,
+) -> Result<(Feed, Urls), GenerateError> {
     let base = options.crates_base_url.as_ref().map(|base| urls_of(&base.to_string())).transpose()?;
     match &options.source {
         SidecarSource::Local(dir) => {
             let source = IndexSource::open_index(dir)?;
-            tracing::info!(index = %dir.display(), "{}", source.describe());
+            observer.event(SidecarEvent::IndexOpened { dir, what: &source.describe() });
             let urls = match base {
                 Some(base) => base,
                 None => match source.downloads()? {
@@ -47,6 +51,7 @@ pub(super) fn open(options: &SidecarOptions) -> Result<(Feed, Urls), GenerateErr
         }
         SidecarSource::SparseCache { mirror, registry } => {
             let cache = SparseCache::open(mirror, registry.as_ref())?;
+            observer.event(SidecarEvent::CacheOpened { mirror, files: cache.paths.len() });
             let urls = base.map_or_else(|| cache.urls(), Ok)?;
             Ok((Feed::Cache(cache), urls))
         }
@@ -121,7 +126,6 @@ impl SparseCache {
         if paths.is_empty() {
             return nothing("that registry");
         }
-        tracing::info!(mirror = %mirror.display(), files = paths.len(), "cache of a sparse registry");
         Ok(Self { store, dir, paths })
     }
 
@@ -156,9 +160,6 @@ impl SparseCache {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use mirror_telemetry::RunStats;
     use mirror_types::Advice;
 
     use super::super::{SidecarMode, generate};
@@ -202,8 +203,7 @@ mod tests {
     }
 
     fn urls(root: &Path, registry: Option<&str>) -> Result<Vec<String>, GenerateError> {
-        let stats: Arc<RunStats> = RunStats::new("test");
-        let outcome = generate(&options(root, registry), &stats, &|| false)?;
+        let outcome = generate(&options(root, registry), &(), &|| false)?;
         assert_eq!(outcome.selected, 3);
         let text = std::fs::read_to_string(root.join("s.jsonl")).expect("read");
         let value = |line| serde_json::from_str::<serde_json::Value>(line).expect("JSON");
@@ -226,7 +226,7 @@ mod tests {
             mode: SidecarMode::Files { out: dir.path().to_owned() },
             ..options(dir.path(), None)
         };
-        let outcome = generate(&files, &RunStats::new("test"), &|| false).expect("sidecars");
+        let outcome = generate(&files, &(), &|| false).expect("sidecars");
         assert_eq!(outcome.written, 3);
         let text = std::fs::read_to_string(dir.path().join("s/er/serde-1.0.1.crate.json")).expect("read");
         assert!(text.contains(&expected[2]), "{text}");

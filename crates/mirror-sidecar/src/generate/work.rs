@@ -1,16 +1,16 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use mirror_telemetry::RunStats;
 use mirror_types::KEPT_FAILURES;
 
 use super::error::GenerateError;
+use super::observe::{SidecarEvent, SidecarObserver};
 use super::options::{SidecarOptions, SidecarOutcome, Stopped};
 use super::render::{Rules, Tally};
 
 /// What all threads of a run share.
 pub(super) struct Work<'a> {
     pub(super) options: &'a SidecarOptions,
-    pub(super) stats: &'a Arc<RunStats>,
+    pub(super) observer: &'a dyn SidecarObserver,
     pub(super) is_stopped: &'a Stopped<'a>,
     pub(super) rules: Rules,
     pub(super) tally: Mutex<Tally>,
@@ -23,6 +23,10 @@ impl Work<'_> {
     pub(super) fn threads(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         cores.min(self.options.concurrency).max(1)
+    }
+
+    pub(super) fn tell(&self, event: SidecarEvent<'_>) {
+        self.observer.event(event);
     }
 
     pub(super) fn fail(&self, error: GenerateError) {

@@ -140,8 +140,7 @@ fn a_real_build_runs_from_bundles_alone() {
         concurrency: 2,
         limits: Default::default(),
     };
-    let stats = mirror_telemetry::RunStats::new("test");
-    let outcome = extract(&options, &stats, &Default::default(), &mut |_| {}).unwrap();
+    let outcome = extract(&options, &(), &Default::default(), &mut |_| {}).unwrap();
     assert_eq!(outcome.extracted, 8, "{outcome:?}");
     let options = RebuildOptions {
         stores: Vec::new(),

@@ -1,0 +1,88 @@
+//! What a run of the generator tells whoever watches it.
+
+use std::path::Path;
+
+/// Watches a run: counts, logs, draws. `()` does nothing of it.
+pub trait SidecarObserver: Send + Sync {
+    /// Takes what happened. Called by several threads at a time, once or twice for each file of the index: it must not
+    /// block.
+    fn event(&self, event: SidecarEvent<'_>) {
+        let _ = event;
+    }
+}
+
+impl SidecarObserver for () {}
+
+/// What a run is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SidecarPhase {
+    /// Opening the index and the manifest.
+    Open,
+    /// Reading the index a first time, to find out where each line of a JSONL belongs. Nothing is written yet.
+    Measure,
+    /// Writing sidecars.
+    Write,
+    /// Over.
+    Done,
+}
+
+/// One thing that happened in a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SidecarEvent<'a> {
+    /// Another phase begins.
+    Phase(SidecarPhase),
+
+    /// A local index was opened.
+    IndexOpened {
+        /// Where it is.
+        dir: &'a Path,
+        /// What it is, in words.
+        what: &'a str,
+    },
+    /// What a mirror keeps of a sparse registry was opened.
+    CacheOpened {
+        /// The root of the mirror.
+        mirror: &'a Path,
+        /// Index files that it keeps.
+        files: usize,
+    },
+    /// There is no manifest where one was named; the one that the mirror remembers is read.
+    ManifestElsewhere {
+        /// Where it was said to be.
+        named: &'a Path,
+        /// The one that is read.
+        used: &'a Path,
+    },
+    /// The manifest ends in a torn record, which is left out.
+    ManifestTorn(&'a Path),
+    /// The manifest was read.
+    ManifestRead {
+        /// The manifest.
+        manifest: &'a Path,
+        /// Its records.
+        records: u64,
+        /// Releases of which it says where they are held.
+        releases: u64,
+    },
+    /// Only so many files of the index are looked at: they changed since an earlier run.
+    OnlyChanged {
+        /// Files that changed.
+        files: usize,
+    },
+    /// Sidecars that were there before may show earlier lines; they stay as they are until they are refreshed.
+    StaleKept,
+
+    /// So many releases are selected. Told of a JSONL, whose lines are counted beforehand.
+    Selected(u64),
+    /// So many more sidecars were written.
+    Written {
+        /// How many.
+        sidecars: u64,
+        /// Their bytes, where that is known: of the lines of a JSONL.
+        bytes: u64,
+    },
+    /// So many more sidecars were there, and stay as they are.
+    Existing(u64),
+}

@@ -1,0 +1,118 @@
+#![expect(clippy::disallowed_methods, reason = "tests write their own files")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::*;
+
+/// Writes down what it is told, one line for each event.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl SidecarObserver for Notes {
+    fn event(&self, event: SidecarEvent<'_>) {
+        let note = match event {
+            SidecarEvent::Phase(phase) => format!("{phase:?}"),
+            SidecarEvent::IndexOpened { what, .. } => format!("index: {what}"),
+            SidecarEvent::ManifestTorn(_) => "manifest torn".to_owned(),
+            SidecarEvent::ManifestElsewhere { used, .. } => format!("manifest: {}", name(used)),
+            SidecarEvent::ManifestRead { records, releases, .. } => {
+                format!("manifest: {records}, {releases}")
+            }
+            SidecarEvent::Written { sidecars, .. } => format!("written {sidecars}"),
+            event => format!("{event:?}"),
+        };
+        self.0.lock().unwrap().push(note);
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+/// Two crates of three releases in a plain directory.
+fn world() -> (tempfile::TempDir, SidecarOptions) {
+    let dir = tempfile::tempdir().unwrap();
+    let line = |name: &str, version: &str| {
+        format!("{{\"name\":\"{name}\",\"vers\":\"{version}\",\"cksum\":\"{}\"}}\n", "ab".repeat(32))
+    };
+    let index = dir.path().join("index");
+    for (path, text) in [
+        ("3/a/abc", line("abc", "0.1.0")),
+        ("se/rd/serde", line("serde", "1.0.0") + &line("serde", "1.0.1")),
+        ("config.json", r#"{"dl":"https://h/crates"}"#.to_owned()),
+    ] {
+        std::fs::create_dir_all(index.join(path).parent().unwrap()).unwrap();
+        std::fs::write(index.join(path), text).unwrap();
+    }
+    let options = SidecarOptions {
+        source: SidecarSource::Local(index),
+        mode: SidecarMode::Files { out: dir.path().join("out") },
+        manifest: None,
+        include_yanked: false,
+        limit: 0,
+        concurrency: 1,
+        crates_base_url: None,
+        refresh: false,
+    };
+    (dir, options)
+}
+
+fn run(options: &SidecarOptions) -> (SidecarOutcome, Vec<String>) {
+    let notes = Notes::default();
+    let outcome = generate(options, &notes, &|| false).unwrap();
+    (outcome, notes.0.into_inner().unwrap())
+}
+
+fn jsonl(dir: &Path) -> SidecarMode {
+    SidecarMode::Jsonl { path: dir.join("s.jsonl"), layout_of: dir.join("out") }
+}
+
+#[test]
+fn files_are_told_as_they_are_written_and_as_they_are_there() {
+    let (_dir, options) = world();
+    let (outcome, notes) = run(&options);
+    assert_eq!(outcome.written, 3);
+    assert_eq!(notes, ["Open", "index: plain directory", "Write", "written 1", "written 2", "Done"]);
+    let (outcome, notes) = run(&options);
+    assert_eq!(outcome.existing, 3);
+    assert_eq!(notes, ["Open", "index: plain directory", "Write", "Existing(1)", "Existing(2)", "Done"]);
+}
+
+#[test]
+fn a_jsonl_is_measured_before_it_is_written() {
+    let (dir, options) = world();
+    let options = SidecarOptions { mode: jsonl(dir.path()), ..options };
+    let (outcome, notes) = run(&options);
+    assert_eq!(outcome.written, 3);
+    let (begin, end) = (["Open", "index: plain directory", "Measure", "Selected(3)", "Write"], "Done");
+    assert_eq!((&notes[..5], &*notes[notes.len() - 1]), (&begin.map(str::to_owned)[..], end));
+    let mut written = notes[5..notes.len() - 1].to_vec();
+    written.sort();
+    assert_eq!(written, ["written 1", "written 2"]);
+    // Its first records need no measuring.
+    let (_, notes) = run(&SidecarOptions { limit: 2, ..options });
+    assert_eq!(notes, ["Open", "index: plain directory", "Write", "written 1", "written 1", "Done"]);
+}
+
+#[test]
+fn the_manifest_that_is_read_is_told() {
+    let (dir, options) = world();
+    let record = r#"{"crate":"serde","version":"1.0.1","ok":true,"storage":"filesystem"}"#;
+    let manifest = dir.path().join("m.jsonl");
+    std::fs::write(&manifest, format!("{record}\n{record}\n{{\"crate\":\"ser")).unwrap();
+    let given = |manifest: PathBuf| SidecarOptions {
+        mode: jsonl(dir.path()),
+        manifest: Some(manifest),
+        ..options.clone()
+    };
+    let (_, notes) = run(&given(manifest));
+    assert_eq!(notes[2..4], ["manifest torn", "manifest: 2, 1"]);
+
+    // One that the mirror has in its root is read where there is none of the given name.
+    let out = dir.path().join("out");
+    drop(mirror_store::Store::open(&out, mirror_types::Layout::Shard, false).unwrap());
+    std::fs::write(out.join("manifest.jsonl"), format!("{record}\n")).unwrap();
+    let (_, notes) = run(&given(dir.path().join("none.jsonl")));
+    assert_eq!(notes[2..4], ["manifest: manifest.jsonl", "manifest: 1, 1"]);
+}
