@@ -219,7 +219,7 @@ impl MirrorWriter {
 ///
 /// # Errors
 /// [`RepoError::BundlesMissing`], [`RepoError::OtherBundles`]; when a directory or the catalogue cannot be read.
-pub fn check_bundles(catalogue: &Catalogue, dir: &Path) -> Result<(), RepoError> {
+pub(crate) fn check_bundles(catalogue: &Catalogue, dir: &Path) -> Result<(), RepoError> {
     let known = catalogue.bundles()?;
     if known.is_empty() {
         return Ok(());

@@ -3,6 +3,7 @@
 //! A mirror is a folder: loose releases, bundles, a manifest, and below `.mirror` its state.
 //!
 //! - [`Mirror`] reads it, while others may change it: what is held and offered, its bytes, its index lines.
+//! - [`Preview`] is a mirror as a run would find it, for a dry run: all of it may be missing.
 //! - [`MirrorWriter`] takes the lock, takes in what the manifest says and the catalogue does not know, and holds both
 //!   against bundles and files. Nobody else writes meanwhile.
 //! - [`Transaction`] gathers changes, which [`MirrorWriter::commit`] makes durable: bytes, records, catalogue. No other
@@ -22,7 +23,9 @@ mod listing;
 mod mirror;
 mod open;
 mod path;
+mod pieces;
 mod presence;
+mod preview;
 mod prune;
 mod rebuild;
 mod recorded;
@@ -35,7 +38,6 @@ mod transaction;
 mod unlisted;
 mod writer;
 
-pub use bundles::check_bundles;
 pub use change_detector::MirrorState;
 pub use error::{RepoError, SharedPlace};
 pub use gaps::{Gap, ListedGap, acknowledge_gaps, list_gaps, parse_gaps};
@@ -44,12 +46,12 @@ pub use mirror::{Located, Mirror};
 pub use mirror_store::bundle::{OpenBundle, OpenBundles};
 pub use open::{LockedMirror, OpenOptions, OpenReport};
 pub use presence::Presence;
+pub use preview::Preview;
 pub use prune::{is_mass, split_by_bundles};
 pub use rebuild::{RebuildOutcome, RebuildReport, rebuild};
 pub use recorded::RecordedPlaces;
 pub use records::{FailedAttempt, VerifiedBytes, WantedRelease};
 pub use resolve::{BUNDLES, MANIFEST};
-pub use scan::lost_files;
 pub use stores::Stores;
 pub use transaction::{Committed, NewRelease, Transaction};
 pub use writer::{MirrorWriter, catalogue_in};

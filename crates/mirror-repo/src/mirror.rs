@@ -94,15 +94,26 @@ impl Mirror {
         let detector = ChangeDetector::open(&database)?.ok_or_else(none)?;
         let bundles_dir = bundles_of(root, bundles_dir, detector.catalogue())?;
         others.check(&detector.catalogue().other_stores()?)?;
-        Ok(Self {
+        Ok(Self::over(root, store, detector, bundles_dir, others))
+    }
+
+    /// Joins what was opened.
+    pub(crate) fn over(
+        root: &Path,
+        store: Store,
+        detector: ChangeDetector,
+        bundles_dir: PathBuf,
+        others: Stores,
+    ) -> Self {
+        Self {
             root: root.to_owned(),
-            database,
+            database: catalogue_in(&store.state_dir()),
             store,
             bundles: OpenBundles::new(bundles_dir),
             others,
             catalogues: RwLock::default(),
             detector: Mutex::new(detector),
-        })
+        }
     }
 
     /// Returns the root of the mirror.
@@ -226,9 +237,17 @@ impl Mirror {
         answer
     }
 
-    fn connect(&self) -> Result<Catalogue, RepoError> {
+    /// Opens a connection to the catalogue, for who asks it about all that is held; [`Mirror::ask`] is for the others.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn catalogue(&self) -> Result<Catalogue, RepoError> {
         let none = || RepoError::NoMirror { path: self.root.clone() };
-        let catalogue = Catalogue::open_read_only(&self.database)?.ok_or_else(none)?;
+        Catalogue::open_read_only(&self.database)?.ok_or_else(none)
+    }
+
+    fn connect(&self) -> Result<Catalogue, RepoError> {
+        let catalogue = self.catalogue()?;
         catalogue.keep_little()?;
         Ok(catalogue)
     }

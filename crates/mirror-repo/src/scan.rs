@@ -68,7 +68,7 @@ pub(crate) fn scan(
 ///
 /// # Errors
 /// When tree or catalogue cannot be read.
-pub fn lost_files(
+pub(crate) fn lost_files(
     store: &Store,
     catalogue: &Catalogue,
     is_stopped: &(dyn Fn() -> bool + Sync),

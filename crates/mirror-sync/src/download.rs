@@ -3,9 +3,7 @@ use std::time::Instant;
 
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{LockSet, NameSet, Selection, Shard};
-use mirror_manifest::Catalogue;
-use mirror_repo::{LockedMirror, OpenBundles, catalogue_in};
-use mirror_store::Store;
+use mirror_repo::Mirror;
 use mirror_types::FailedRecord;
 use tokio_util::sync::CancellationToken;
 
@@ -68,15 +66,8 @@ async fn with_lockfiles(
     }
     let (given, stop) = (options.clone(), cancel.clone());
     let read = move || {
-        let Some(store) = Store::open_read_only(&given.out, given.layout)? else {
-            return Ok(packaged::Packaged::default());
-        };
-        let Some(catalogue) = Catalogue::open_read_only(&catalogue_in(&store.state_dir()))? else {
-            return Ok(packaged::Packaged::default());
-        };
-        let (_, dir) = LockedMirror::rehearse(&given.mirror())?;
-        let bundles = OpenBundles::new(dir);
-        packaged::read(&store, &catalogue, &bundles, &roots, &given.lock_sources, &stop)
+        let mirror = Mirror::open(&given.out, given.bundles_out.as_deref())?;
+        packaged::read(&mirror, &roots, &given.lock_sources, &stop)
     };
     let found = join(spawn("lockfiles", read)?).await??;
     outcome.lockfiles_read = found.read;

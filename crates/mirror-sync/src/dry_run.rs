@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use mirror_fetch::{FetchObserver, FetchRequest, Fetcher};
 use mirror_manifest::{Catalogue, Withdrawal};
-use mirror_repo::{LockedMirror, catalogue_in, check_bundles, is_mass, lost_files};
-use mirror_store::Store;
+use mirror_repo::{Mirror, Preview, is_mass};
 use mirror_types::ReleaseId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -29,39 +28,13 @@ use crate::spool::MemorySpools;
 use crate::tally::{PlanReport, Tally};
 use crate::threads::{join, spawn};
 
-/// The mirror as it is, read only; none of it need be there.
-struct Held {
-    store: Option<Store>,
-    catalogue: Option<Catalogue>,
-    /// Held releases whose files are gone.
-    lost: Vec<ReleaseId>,
-    /// Files per second of the last run.
-    rate: Option<f64>,
-}
-
-impl Held {
-    fn open(options: &DownloadOptions, cancel: &CancellationToken) -> Result<Self, SyncError> {
-        Store::check_tree(&options.out, options.layout, options.layout_asked)?;
-        let (_, bundles_dir) = LockedMirror::rehearse(&options.mirror())?;
-        let store = Store::open_read_only(&options.out, options.layout)?;
-        let mut held = Self { store, catalogue: None, lost: Vec::new(), rate: None };
-        if let Some(store) = &held.store
-            && let Some(catalogue) = Catalogue::open_read_only(&catalogue_in(&store.state_dir()))?
-        {
-            held.rate = catalogue.download_rate()?;
-            held.lost = lost_files(store, &catalogue, &|| cancel.is_cancelled())?;
-            check_bundles(&catalogue, &bundles_dir)?;
-            held.catalogue = Some(catalogue);
-        }
-        Ok(held)
-    }
-}
-
 /// Finds out what would be done; writes nothing.
 pub(crate) async fn dry_run(run: Run) -> Result<Outcome, SyncError> {
     let options = run.options.clone();
     let (foreign, cancel, observer) = (run.foreign.clone(), run.cancel.clone(), Arc::clone(&run.observer));
-    let Held { store, catalogue, lost, rate } = Held::open(&options, &cancel)?;
+    let found = Preview::open(&options.mirror(), &|| cancel.is_cancelled())?;
+    let catalogue = found.mirror().map(Mirror::catalogue).transpose()?;
+    let rate = catalogue.as_ref().map(Catalogue::download_rate).transpose()?.flatten();
     let fetcher = Fetcher::new(
         options.fetch.clone(),
         Arc::clone(&observer) as Arc<dyn FetchObserver>,
@@ -72,10 +45,10 @@ pub(crate) async fn dry_run(run: Run) -> Result<Outcome, SyncError> {
     let source_bit = bit_of(catalogue.as_ref(), &run.input, &options)?;
     let opened = run
         .open_index(Surroundings {
-            store: store.clone(),
+            store: found.store().cloned(),
             fetcher: fetcher.clone(),
             catalogue: catalogue.as_ref(),
-            lost: &lost,
+            lost: found.lost(),
             cursor: cursor.as_ref(),
             keeps: false,
         })
@@ -83,10 +56,8 @@ pub(crate) async fn dry_run(run: Run) -> Result<Outcome, SyncError> {
     if let Expected::Releases(releases) = opened.expected {
         observer.event(SyncEvent::Expected(releases));
     }
-    let asked = catalogue.as_ref().filter(|_| options.prune.is_some());
-    let held_rows = asked.map(Catalogue::another).transpose()?;
-    let layout = store.as_ref().map_or(options.layout, Store::layout);
-    let view = CatalogueView::new(catalogue, store, layout, source_bit, &lost);
+    let (store, layout) = (found.store().cloned(), found.layout());
+    let view = CatalogueView::new(catalogue, store, layout, source_bit, found.lost());
     let count = Count {
         tally: Tally::new(rooted, Arc::clone(&observer)),
         observer: Arc::clone(&observer),
@@ -108,7 +79,7 @@ pub(crate) async fn dry_run(run: Run) -> Result<Outcome, SyncError> {
         time: time(report.to_fetch, sizes.bytes, rate, &options.fetch),
     });
     let known = std::mem::take(&mut report.known_withdrawn);
-    would_prune(&options, held_rows.as_ref(), known, &*observer, &mut outcome)?;
+    would_prune(&options, found.mirror(), known, &*observer, &mut outcome)?;
     report.add_to(&mut outcome);
     outcome.interrupted = cancel.is_cancelled();
     Ok(outcome)
@@ -117,7 +88,7 @@ pub(crate) async fn dry_run(run: Run) -> Result<Outcome, SyncError> {
 /// Finds out what would be pruned of what is known to be withdrawn.
 fn would_prune(
     options: &DownloadOptions,
-    catalogue: Option<&Catalogue>,
+    mirror: Option<&Mirror>,
     known: HashMap<ReleaseId, Withdrawal>,
     observer: &dyn SyncObserver,
     outcome: &mut Outcome,
@@ -125,10 +96,11 @@ fn would_prune(
     let Some(what) = options.prune else { return Ok(()) };
     let doomed = known.into_iter().filter(|(_, kind)| what.takes(*kind)).map(|(id, _)| id).collect();
     let mut held = 0;
-    outcome.would_prune = match catalogue {
-        Some(catalogue) => {
+    outcome.would_prune = match mirror {
+        Some(mirror) => {
+            let catalogue = mirror.catalogue()?;
             held = catalogue.count()?;
-            outside_bundles(catalogue, doomed, observer)?
+            outside_bundles(&catalogue, doomed, observer)?
         }
         None => doomed,
     };

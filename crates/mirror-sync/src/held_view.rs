@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use mirror_manifest::{Catalogue, Held, LOST, Withdrawal};
 use mirror_repo::Presence;
 use mirror_store::Store;
-use mirror_types::{CrateName, Layout, ReleaseId};
+use mirror_types::{CrateName, Layout, ReleaseId, StoreId};
 
 use crate::error::SyncError;
 use crate::plan::{FailedRelease, HeldRow, HeldView, SeenIn};
@@ -17,9 +17,8 @@ pub(crate) struct CatalogueView {
     presence: Presence,
     /// The bit of the source that is planned; 0 when nothing was ever seen in it.
     source: u64,
-    /// Held releases whose files are gone, as far as the catalogue does not know it: a dry run cannot have it forget
-    /// them.
-    lost: HashSet<ReleaseId>,
+    /// Held releases whose files are gone, as far as the catalogue does not know it: a dry run cannot write that down.
+    lost: HashMap<CrateName, HashSet<String>>,
 }
 
 impl CatalogueView {
@@ -30,8 +29,11 @@ impl CatalogueView {
         source: u64,
         lost: &[ReleaseId],
     ) -> Self {
-        let presence = Presence::new(store);
-        Self { catalogue, layout, presence, source, lost: lost.iter().cloned().collect() }
+        let mut by_crate: HashMap<_, HashSet<_>> = HashMap::new();
+        for id in lost {
+            by_crate.entry(id.name.clone()).or_default().insert(id.version.to_string());
+        }
+        Self { catalogue, layout, presence: Presence::new(store), source, lost: by_crate }
     }
 
     fn row(&self, held: &Held) -> HeldRow {
@@ -49,20 +51,24 @@ impl CatalogueView {
         }
     }
 
-    fn is_lost(&self, name: &CrateName, version: &str) -> bool {
-        let version = version.parse();
-        version.is_ok_and(|version| self.lost.contains(&ReleaseId { name: name.clone(), version }))
+    /// Returns what the catalogue has of a crate, without the files that are gone.
+    fn held_of(&self, catalogue: &Catalogue, name: &CrateName) -> Result<Vec<Held>, SyncError> {
+        let mut rows = catalogue.held_of(name)?;
+        if let Some(lost) = self.lost.get(name) {
+            for row in rows.iter_mut().filter(|row| lost.contains(&row.version)) {
+                row.locations.remove(StoreId::LOOSE);
+            }
+            rows.retain(|row| !row.locations.is_empty());
+        }
+        Ok(rows)
     }
 }
 
 impl HeldView for CatalogueView {
     fn versions(&self, name: &CrateName) -> Result<HashMap<String, HeldRow>, SyncError> {
         let Some(catalogue) = &self.catalogue else { return Ok(HashMap::new()) };
-        let mut rows = catalogue.held_of(name)?;
-        if !self.lost.is_empty() {
-            rows.retain(|row| !self.is_lost(name, &row.version));
-        }
-        Ok(rows
+        Ok(self
+            .held_of(catalogue, name)?
             .into_iter()
             .map(|held| {
                 let row = self.row(&held);
@@ -81,12 +87,24 @@ impl HeldView for CatalogueView {
 
     fn withdrawn(&self) -> Result<HashMap<ReleaseId, Withdrawal>, SyncError> {
         let Some(catalogue) = &self.catalogue else { return Ok(HashMap::new()) };
-        Ok(catalogue.withdrawn()?.into_iter().map(|(id, kind, _)| (id, kind)).collect())
+        let mut withdrawn: HashMap<_, _> =
+            catalogue.withdrawn()?.into_iter().map(|(id, kind, _)| (id, kind)).collect();
+        // What is not held any more is not known to be withdrawn either.
+        for (name, lost) in &self.lost {
+            let left = self.held_of(catalogue, name)?;
+            for version in lost.iter().filter(|lost| !left.iter().any(|row| row.version == **lost)) {
+                if let Ok(version) = version.parse() {
+                    withdrawn.remove(&ReleaseId { name: name.clone(), version });
+                }
+            }
+        }
+        Ok(withdrawn)
     }
 
     fn failed_crates(&self) -> Result<HashSet<String>, SyncError> {
         let Some(catalogue) = &self.catalogue else { return Ok(HashSet::new()) };
-        Ok(catalogue.ledger_crates()?.into_iter().collect())
+        let lost = self.lost.keys().map(ToString::to_string);
+        Ok(catalogue.ledger_crates()?.into_iter().chain(lost).collect())
     }
 
     fn failures_of(&self, name: &CrateName) -> Result<Vec<FailedRelease>, SyncError> {
@@ -98,7 +116,13 @@ impl HeldView for CatalogueView {
             };
             Some(FailedRelease { id, lost: kind == LOST })
         };
-        Ok(catalogue.ledger_of(name)?.into_iter().filter_map(failed).collect())
+        let mut rows = catalogue.ledger_of(name)?;
+        for version in self.lost.get(name).into_iter().flatten() {
+            if !rows.iter().any(|(known, _)| known == version) {
+                rows.push((version.clone(), LOST.to_owned()));
+            }
+        }
+        Ok(rows.into_iter().filter_map(failed).collect())
     }
 
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError> {

@@ -82,8 +82,10 @@ pub struct Outcome {
     pub first_failures: Vec<FailedRecord>,
     /// The first bad lines.
     pub first_bad_lines: Vec<String>,
-    /// With `--dry-run`: releases that would be fetched.
+    /// Releases that were planned to be fetched; in a dry run, those that would be.
     pub would_fetch: u64,
+    /// Held releases that were planned to be hashed before they count as held; in a dry run, those that would be.
+    pub would_verify: u64,
     /// With `--dry-run`: estimated bytes and time of those, when something is known.
     pub estimate: Option<Estimate>,
     /// Time taken.

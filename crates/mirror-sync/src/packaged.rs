@@ -2,13 +2,11 @@
 //!
 //! They are read in memory, out of the packed release; nothing of a release is ever unpacked to disk.
 
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 
 use flate2::write::GzDecoder;
 use mirror_index::{LockSet, LockSources};
-use mirror_manifest::Catalogue;
-use mirror_repo::OpenBundles;
-use mirror_store::{Store, StoreError};
+use mirror_repo::Mirror;
 use mirror_types::{ReleaseId, chain};
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +18,6 @@ const MAX_MEMBER_BYTES: usize = 8 << 20;
 const MAX_UNPACKED_BYTES: u64 = 512 << 20;
 /// Block of a tar file, in bytes.
 const BLOCK_BYTES: usize = 512;
-/// Pieces in which a release is read.
-const PIECE_BYTES: usize = 64 << 10;
 
 /// What the lockfiles inside of releases name.
 #[derive(Debug, Default)]
@@ -36,9 +32,7 @@ pub(crate) struct Packaged {
 /// Reads the lockfiles of those releases that are held and have a binary. Blocks. Memory: one release's manifest and
 /// lockfile at a time, and what they name.
 pub(crate) fn read(
-    store: &Store,
-    catalogue: &Catalogue,
-    bundles: &OpenBundles,
+    mirror: &Mirror,
     releases: &[ReleaseId],
     sources: &LockSources,
     cancel: &CancellationToken,
@@ -48,18 +42,16 @@ pub(crate) fn read(
         if cancel.is_cancelled() {
             break;
         }
-        let Some(held) = catalogue.held_release(id)? else { continue };
+        let Some(held) = mirror.ask(|catalogue| Ok(catalogue.held_release(id)?))? else { continue };
         let mut decoder = GzDecoder::new(Members::of(id));
         let mut feed = |piece: &[u8]| decoder.write_all(piece).is_ok();
-        if held.locations.is_loose() {
-            read_file(store, &store.layout().path(id), &mut feed)?;
-        } else if let Some(at) = held.locations.member() {
-            bundles.visit_if_whole(at, id, &mut |member| {
-                member.read(&mut |piece| {
-                    feed(piece);
-                    Ok(())
-                })
-            })?;
+        let is_read = match mirror.locate(id, &held)? {
+            Some(located) => mirror.read_in_pieces(id, &located, &mut feed)?,
+            None => false,
+        };
+        if !is_read {
+            packaged.unusable.push((id.clone(), "its bytes are gone or damaged".to_owned()));
+            continue;
         }
         // What is behind the members does not matter, nor whether the stream ends well.
         let _ = decoder.try_finish();
@@ -73,22 +65,6 @@ pub(crate) fn read(
         }
     }
     Ok(packaged)
-}
-
-/// Passes a file on in pieces, until `feed` has enough.
-fn read_file(store: &Store, path: &str, feed: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), SyncError> {
-    let mut file = store.open_file(path)?;
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        let n = file.read(&mut piece).map_err(|source| StoreError::Io {
-            doing: "read",
-            path: path.into(),
-            source,
-        })?;
-        if n == 0 || !feed(&piece[..n]) {
-            return Ok(());
-        }
-    }
 }
 
 impl Packaged {

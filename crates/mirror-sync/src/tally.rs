@@ -23,6 +23,7 @@ pub(crate) struct PlanReport {
     pub(crate) selected: u64,
     pub(crate) existing: u64,
     pub(crate) to_fetch: u64,
+    pub(crate) to_verify: u64,
     pub(crate) yanked_skipped: u64,
     /// Of a closure: releases with dependencies in other registries, by registry.
     pub(crate) elsewhere: BTreeMap<String, usize>,
@@ -55,6 +56,7 @@ impl PlanReport {
         outcome.selected = self.selected;
         outcome.existing = self.existing;
         outcome.would_fetch = self.to_fetch;
+        outcome.would_verify = self.to_verify;
         outcome.yanked_skipped = self.yanked_skipped;
         outcome.without_checksum = self.without_checksum;
         outcome.roots = self.roots;
@@ -132,7 +134,10 @@ impl Tally {
                 self.selected(id);
                 self.existing(1);
             }
-            Decision::Verify { job, .. } => self.selected(&job.id),
+            Decision::Verify { job, .. } => {
+                self.selected(&job.id);
+                self.report.to_verify += 1;
+            }
             Decision::Fetch(job) => {
                 self.selected(&job.id);
                 self.report.to_fetch += 1;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
 
-use mirror_repo::{Located, Mirror, MirrorWriter, OpenBundles, RepoError};
+use mirror_repo::{Located, Mirror, MirrorWriter, OpenBundles, Preview, RepoError};
 use mirror_types::{FaultKind, MemberLocation, StoreId};
 
 use crate::transaction::{BYTES, Made, SHA256, To, hold, id};
@@ -159,4 +159,68 @@ fn a_reader_sees_what_a_loss_left() {
     let held = |name| mirror.held(&id(name)).expect("held").expect("some");
     assert!(matches!(mirror.locate(&id("aaaa"), &held("aaaa")).expect("locate"), Some(Located::Bundled(..))));
     assert!(matches!(mirror.locate(&id("bbbb"), &held("bbbb")).expect("locate"), Some(Located::Open(_))));
+}
+
+#[test]
+fn a_release_is_read_in_pieces_until_it_is_enough() {
+    let made = Made::new();
+    let (mut writer, _) = made.open();
+    for (name, to) in [("aaaa", To::Tree), ("bbbb", To::Bundle), ("cccc", To::Bundle)] {
+        hold(&mut writer, &[name], to);
+    }
+    writer.finish_bundles(true).expect("finish");
+    drop(writer);
+    let mirror = open(&made);
+    let pieces = |name: &str, most: usize| {
+        let held = mirror.held(&id(name)).expect("held").expect("some");
+        let located = mirror.locate(&id(name), &held).expect("locate").expect("found");
+        let (mut bytes, mut calls) = (Vec::new(), 0);
+        let is_whole = mirror.read_in_pieces(&id(name), &located, &mut |piece| {
+            bytes.extend_from_slice(piece);
+            calls += 1;
+            calls < most
+        });
+        (is_whole.expect("read"), bytes, calls)
+    };
+    for name in ["aaaa", "bbbb"] {
+        assert_eq!(pieces(name, usize::MAX).1, BYTES, "{name}");
+        assert_eq!((pieces(name, 1).0, pieces(name, 1).2), (true, 1), "{name}: one is enough");
+    }
+    // Another release than the catalogue says, and damage, are told and are no error.
+    let held = mirror.held(&id("bbbb")).expect("held").expect("some");
+    let located = mirror.locate(&id("bbbb"), &held).expect("locate").expect("found");
+    assert!(!mirror.read_in_pieces(&id("cccc"), &located, &mut |_| true).expect("read"));
+    let at = place(&mirror, "cccc");
+    let mut file =
+        fs::File::options().write(true).open(made.path("bundles/bundle-0000.tar.zst")).expect("open");
+    file.seek(SeekFrom::Start(at.offset + at.len / 2)).expect("seek");
+    file.write_all(&[0x55; 8]).expect("damage");
+    assert!(!pieces("cccc", usize::MAX).0);
+}
+
+#[test]
+fn a_preview_is_of_whatever_is_there_and_touches_nothing() {
+    let made = Made::new();
+    let preview = || Preview::open(&made.options, &|| false).expect("preview");
+    // Nothing, a folder that another program filled, and a mirror that lost a file.
+    assert!(preview().store().is_none() && preview().mirror().is_none());
+    assert!(!made.path("").exists());
+    fs::create_dir_all(made.path("")).expect("dir");
+    assert!(preview().mirror().is_none() && preview().lost().is_empty());
+    let (mut writer, _) = made.open();
+    hold(&mut writer, &["aaaa", "bbbb"], To::Both);
+    // As long as a run goes on, too: no lock is taken.
+    assert!(preview().lost().is_empty());
+    writer.finish(&[], true).expect("finish");
+    drop(writer);
+    fs::remove_file(made.file("aaaa")).expect("remove");
+    assert_eq!(preview().lost(), [id("aaaa")]);
+    assert_eq!(preview().lost(), [id("aaaa")], "it was not written down");
+    let found = preview();
+    assert_eq!(found.layout(), found.store().expect("store").layout());
+    let mirror = found.mirror().expect("mirror");
+    assert_eq!(read(mirror, "aaaa").as_deref(), Some(BYTES));
+    fs::rename(made.path("bundles"), made.world.path("elsewhere")).expect("move");
+    let gone = Preview::open(&made.options, &|| false).expect_err("as a run would");
+    assert!(matches!(gone, RepoError::BundlesMissing { .. }), "{gone}");
 }

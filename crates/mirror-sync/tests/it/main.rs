@@ -1,6 +1,8 @@
 //! Whole runs in process, against a real origin, as an embedder starts them.
 #![expect(clippy::disallowed_methods, reason = "tests damage files")]
 
+mod dry_run;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -80,17 +82,22 @@ impl World {
     }
 
     fn run(&self, options: DownloadOptions) -> (Outcome, Counts) {
-        let told = Arc::new(Told::default());
-        let runtime = tokio::runtime::Runtime::new().expect("runtime");
-        let run = download(options, Arc::clone(&told) as Arc<dyn SyncObserver>, CancellationToken::new());
-        let outcome = runtime.block_on(run).expect("run");
-        let counts = told.0.lock().expect("lock").clone();
-        (outcome, counts)
+        run(options)
     }
 
     fn total_bytes(&self) -> u64 {
         self.registry.releases().map(|release| release.body.len() as u64).sum()
     }
+}
+
+/// Runs to the end; returns what was done and what was told.
+fn run(options: DownloadOptions) -> (Outcome, Counts) {
+    let told = Arc::new(Told::default());
+    let runtime = tokio::runtime::Runtime::new().expect("runtime");
+    let run = download(options, Arc::clone(&told) as Arc<dyn SyncObserver>, CancellationToken::new());
+    let outcome = runtime.block_on(run).expect("run");
+    let counts = told.0.lock().expect("lock").clone();
+    (outcome, counts)
 }
 
 /// The outcome and the events tell the same story, in a first run, a second one, and one that hashes everything.

@@ -1,0 +1,185 @@
+//! A dry run says what the run that follows plans, whatever state the mirror is in.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mirror_sync::{DownloadOptions, FetchOptions, Layout, Outcome, Storage, Upstream, Withdrawal};
+use mirror_testkit::{Fault, Origin, OriginOptions, TestRegistry, tree};
+
+use crate::run;
+
+const STORAGES: [Storage; 3] = [Storage::Loose, Storage::Bundle, Storage::Both];
+
+/// What is compared of a dry run and the run that follows it.
+#[derive(Debug, PartialEq, Eq)]
+struct Planned {
+    selected: u64,
+    existing: u64,
+    to_fetch: u64,
+    to_verify: u64,
+    yanked_skipped: u64,
+    withdrawn: Vec<(String, Withdrawal)>,
+    reinstated: u64,
+}
+
+impl Planned {
+    fn of(outcome: &Outcome) -> Self {
+        let mut withdrawn: Vec<_> =
+            outcome.withdrawn.iter().map(|(id, kind)| (id.to_string(), *kind)).collect();
+        withdrawn.sort_by(|a, b| a.0.cmp(&b.0));
+        Self {
+            selected: outcome.selected,
+            existing: outcome.existing,
+            to_fetch: outcome.would_fetch,
+            to_verify: outcome.would_verify,
+            yanked_skipped: outcome.yanked_skipped,
+            withdrawn,
+            reinstated: outcome.reinstated,
+        }
+    }
+}
+
+struct World {
+    origin: Origin,
+    registry: TestRegistry,
+    dir: tempfile::TempDir,
+    /// Whether the index is a git repository, whose trees can be compared, or a plain directory.
+    git: bool,
+    options: DownloadOptions,
+}
+
+impl World {
+    fn new(git: bool, storage: Storage) -> Self {
+        let dir = tempfile::tempdir().expect("dir");
+        let origin = Origin::start(OriginOptions::default(), Arc::new(|_| None));
+        let mut registry = TestRegistry::default();
+        for name in ["held", "lost", "cut", "replaced", "reverted", "yanked", "unyanked", "deleted", "gap"] {
+            registry.add(name, "1.0.0", format!("the bytes of {name}").as_bytes());
+        }
+        registry.add("held", "1.1.0", b"another release");
+        let (index, out) = (dir.path().join("index"), dir.path().join("out"));
+        let options = DownloadOptions {
+            storage,
+            include_yanked: true,
+            crates_base_url: Some(format!("{}/crates", origin.base()).into()),
+            fetch: FetchOptions { cacert: Some(origin.ca().to_owned()), ..FetchOptions::default() },
+            ..DownloadOptions::new(Upstream::Local(index), out)
+        };
+        Self { origin, registry, dir, git, options }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        let id = &self.registry.crates[name][0].id;
+        self.dir.path().join("out").join(Layout::Shard.path(id))
+    }
+
+    /// Puts a file of another size in the place of one, as somebody who changes the directory does.
+    fn cut(&self) {
+        std::fs::remove_file(self.file("cut")).expect("remove");
+        std::fs::write(self.file("cut"), b"the").expect("write");
+        // Also where a tick of the clock is long: the directory has other times than the run left.
+        let dir = std::fs::File::open(self.file("cut").parent().expect("directory")).expect("open");
+        dir.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1)).expect("times");
+    }
+
+    fn yank(&mut self, name: &str, yanked: bool) {
+        self.registry.crates.get_mut(name).expect("crate")[0].yanked = yanked;
+    }
+
+    /// Offers the registry, but for the releases of one crate: those are gone.
+    fn publish_without(&self, gone: &'static str) {
+        self.origin.replace_site(self.registry.site(""));
+        self.origin.script(move |ask| match ask.path.contains(&format!("/{gone}-")) {
+            true => Fault::Status(404),
+            false => Fault::None,
+        });
+        let index = self.dir.path().join("index");
+        if self.git {
+            self.registry.commit_git(&index);
+        } else {
+            let _ = std::fs::remove_dir_all(&index);
+            self.registry.write_index(&index);
+        }
+    }
+
+    /// Plans, runs, and compares both; returns what was done.
+    #[track_caller]
+    fn agree(&self, more: impl FnOnce(DownloadOptions) -> DownloadOptions) -> Outcome {
+        let options = more(self.options.clone());
+        let before = tree(self.dir.path());
+        let (dry, _) = run(DownloadOptions { dry_run: true, ..options.clone() });
+        assert_eq!(tree(self.dir.path()), before, "a dry run touches nothing");
+        let (done, _) = run(options);
+        let planned = Planned::of(&done);
+        assert_eq!(Planned::of(&dry), planned, "{:?}, git: {}", self.options.storage, self.git);
+        let told = planned.existing + planned.to_fetch + planned.to_verify;
+        assert_eq!(told, planned.selected, "all of it is held, fetched or hashed");
+        done
+    }
+}
+
+#[test]
+fn a_dry_run_and_the_run_that_follows_agree() {
+    for (git, storage) in [false, true].into_iter().flat_map(|git| STORAGES.map(|storage| (git, storage))) {
+        let mut world = World::new(git, storage);
+        let whole = |options| options;
+        world.yank("unyanked", true);
+        world.publish_without("gap");
+        // Nothing is there; then everything but what upstream does not have, which stands in the ledger.
+        let done = world.agree(whole);
+        assert_eq!((done.downloaded, done.unavailable), (9, 1));
+        let done = world.agree(whole);
+        assert_eq!((done.existing, done.would_fetch), (9, 1));
+
+        // Upstream changes. What it has replaced cannot be had, and stands in the ledger beside the old bytes.
+        world.yank("yanked", true);
+        world.yank("unyanked", false);
+        world.registry.crates.remove("deleted");
+        world.registry.republish("reverted", "1.0.0", b"other bytes");
+        world.publish_without("reverted");
+        let done = world.agree(whole);
+        assert_eq!((done.unavailable, done.downloaded), (1, 1));
+        assert_eq!(done.withdrawn.len(), 2, "{:?}", done.withdrawn);
+
+        // It goes back to the old bytes: they are held, and stand in the ledger. Files are lost meanwhile.
+        world.registry.republish("reverted", "1.0.0", b"the bytes of reverted");
+        world.registry.republish("replaced", "1.0.0", b"new bytes");
+        world.registry.add("new", "1.0.0", b"a new crate");
+        world.publish_without("nothing");
+        if storage != Storage::Bundle {
+            std::fs::remove_file(world.file("lost")).expect("remove");
+            world.cut();
+        }
+        let done = world.agree(whole);
+        assert!(done.would_verify > 0, "what the ledger names is hashed");
+        assert_eq!(done.failed + done.unavailable, 0);
+
+        let done = world.agree(|options| DownloadOptions { include_yanked: false, ..options });
+        assert_eq!(done.yanked_skipped, 1);
+        let done = world.agree(|options| DownloadOptions { verify_existing: true, ..options });
+        assert_eq!((done.would_verify, done.existing), (done.selected, 0));
+        assert_eq!(world.agree(whole).existing, 10);
+    }
+}
+
+#[test]
+fn what_a_bundle_still_has_is_held_in_a_dry_run_too() {
+    for git in [false, true] {
+        let world = World::new(git, Storage::Both);
+        world.publish_without("nothing");
+        world.agree(|options| options);
+        for name in ["lost", "held"] {
+            std::fs::remove_file(world.file(name)).expect("remove");
+        }
+        world.cut();
+        // One place is enough, and each has one: nothing is to be done.
+        let done = world.agree(|options| DownloadOptions { storage: Storage::Bundle, ..options });
+        assert_eq!((done.existing, done.would_fetch, done.would_verify), (10, 0, 0));
+        // Both are wanted: what is missing is made from the member.
+        std::fs::remove_file(world.file("gap")).expect("remove");
+        let done = world.agree(|options| options);
+        assert_eq!((done.would_fetch, done.downloaded), (0, 0));
+        assert_eq!(done.verified_existing, 4);
+        assert!(world.file("lost").is_file());
+    }
+}
