@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use mirror_repo::RepoError;
 use mirror_store::StoreError;
-use mirror_types::{Advice, Cause, FaultKind, Printable};
+use mirror_types::{Advice, FaultKind, Printable, Unexpected};
 
 /// Why bundles could not be read, or a mirror could not be made of them.
 #[derive(Debug, thiserror::Error)]
@@ -40,13 +40,8 @@ pub enum ExtractError {
     #[error("internal error: {0}; please report it")]
     Internal(String),
     /// A fault of this program that another library noticed; report it.
-    #[error("internal error: could not {doing}; please report it")]
-    Unexpected {
-        /// What was being done.
-        doing: &'static str,
-        /// What was noticed.
-        source: Cause,
-    },
+    #[error(transparent)]
+    Unexpected(#[from] Unexpected),
 }
 
 impl ExtractError {
@@ -57,7 +52,7 @@ impl ExtractError {
             Self::Pattern { .. } | Self::NoDirectory { .. } | Self::NoBundles { .. } => FaultKind::Usage,
             Self::Store(error) => error.kind(),
             Self::Repo(error) => error.kind(),
-            Self::Internal(_) | Self::Unexpected { .. } => FaultKind::Internal,
+            Self::Internal(_) | Self::Unexpected(_) => FaultKind::Internal,
         }
     }
 
@@ -70,7 +65,7 @@ impl ExtractError {
             Self::NoBundles { .. } => Some(Advice::NameTheBundlesOrPattern),
             Self::Store(error) => error.advice(),
             Self::Repo(error) => error.advice(),
-            Self::Internal(_) | Self::Unexpected { .. } => None,
+            Self::Internal(_) | Self::Unexpected(_) => None,
         }
     }
 }

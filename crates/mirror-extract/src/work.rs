@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use mirror_store::bundle::{BundleFault, BundleLimits, FrameBuffers, Member};
 use mirror_store::{Staged, Store, StoreError};
-use mirror_types::{Cause, ReleaseId, Sha256};
+use mirror_types::{ReleaseId, Sha256, Unexpected};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{ExtractError, Stop, is_of_bundle};
@@ -156,10 +156,7 @@ impl<'a> Work<'a> {
     pub(crate) fn run(&self, queue: &Receiver<Task>, commits: &Sender<Handful>) {
         let mut buffers = match FrameBuffers::new() {
             Ok(buffers) => buffers,
-            Err(error) => {
-                let doing = "set up zstd";
-                return self.stop(ExtractError::Unexpected { doing, source: Cause::new(error) });
-            }
+            Err(error) => return self.stop(Unexpected::could_not("set up zstd")(error).into()),
         };
         for task in queue {
             self.one(task, &mut buffers, commits);

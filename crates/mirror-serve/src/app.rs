@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use mirror_manifest::Held;
 use mirror_repo::{Mirror, OpenBundles};
-use mirror_types::{ReleaseId, Sha256};
+use mirror_types::{ReleaseId, Sha256, Unexpected};
 use tokio::sync::Semaphore;
 
 use crate::cache::Cache;
@@ -91,5 +91,5 @@ impl App {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ServeError> + Send + 'static,
 ) -> Result<T, ServeError> {
-    tokio::task::spawn_blocking(work).await.map_err(ServeError::unexpected("end the work on a request"))?
+    tokio::task::spawn_blocking(work).await.map_err(Unexpected::could_not("end the work on a request"))?
 }

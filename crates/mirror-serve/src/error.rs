@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use mirror_manifest::ManifestError;
 use mirror_repo::RepoError;
 use mirror_store::StoreError;
-use mirror_types::{Advice, Cause, FaultKind, Printable};
+use mirror_types::{Advice, Cause, FaultKind, Printable, Unexpected};
 
 /// Why a mirror cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +63,8 @@ pub enum ServeError {
     #[error("internal error: {0}")]
     Internal(String),
     /// A fault of this program that another library noticed; report it.
-    #[error("internal error: could not {doing}")]
-    Unexpected {
-        /// What was being done.
-        doing: &'static str,
-        /// What was noticed.
-        source: Cause,
-    },
+    #[error(transparent)]
+    Unexpected(#[from] Unexpected),
 }
 
 impl From<RepoError> for ServeError {
@@ -87,14 +82,6 @@ impl From<RepoError> for ServeError {
 }
 
 impl ServeError {
-    /// Says that a library noticed a fault of this program.
-    pub fn unexpected<E>(doing: &'static str) -> impl FnOnce(E) -> Self
-    where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        move |error| Self::Unexpected { doing, source: Cause::new(error) }
-    }
-
     /// What kind of fault this is.
     #[must_use]
     pub fn kind(&self) -> FaultKind {
@@ -108,7 +95,7 @@ impl ServeError {
             Self::Repo(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Listen { .. } => FaultKind::Storage,
-            Self::Internal(_) | Self::Unexpected { .. } => FaultKind::Internal,
+            Self::Internal(_) | Self::Unexpected(_) => FaultKind::Internal,
         }
     }
 
@@ -126,7 +113,7 @@ impl ServeError {
             | Self::ExportIntoMirror { .. }
             | Self::Listen { .. }
             | Self::Internal(_)
-            | Self::Unexpected { .. } => None,
+            | Self::Unexpected(_) => None,
         }
     }
 }

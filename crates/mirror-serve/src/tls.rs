@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use mirror_types::Cause;
+use mirror_types::{Cause, Unexpected};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
@@ -22,7 +22,7 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ServeError> {
     }
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| bad(&files.key, Cause::new(error)))?;
     let mut config = mirror_tls::server()
-        .map_err(ServeError::unexpected("choose the versions of TLS"))?
+        .map_err(Unexpected::could_not("choose the versions of TLS"))?
         .with_no_client_auth()
         .with_single_cert(certs, key)
         .map_err(|error| bad(&files.cert, Cause::new(error)))?;

@@ -66,7 +66,7 @@ async fn with_lockfiles(
     }
     let (given, stop) = (options.clone(), cancel.clone());
     let read = move || {
-        let mirror = Mirror::open(&given.out, given.bundles_out.as_deref())?;
+        let mirror = Mirror::open_with(&given.out, given.bundles_out.as_deref(), &given.stores)?;
         packaged::read(&mirror, &roots, &given.lock_sources, &stop)
     };
     let found = join(spawn("lockfiles", read)?).await??;

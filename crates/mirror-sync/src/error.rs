@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use mirror_types::{Advice, Cause, FaultKind};
+use mirror_types::{Advice, Cause, FaultKind, Unexpected};
 
 /// Why a run could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -112,24 +112,11 @@ pub enum SyncError {
     #[error("internal error: {0}; please report it")]
     Internal(String),
     /// A fault of this program that another library or the system noticed; report it.
-    #[error("internal error: could not {doing}; please report it")]
-    Unexpected {
-        /// What was being done.
-        doing: &'static str,
-        /// What was noticed.
-        source: Cause,
-    },
+    #[error(transparent)]
+    Unexpected(#[from] Unexpected),
 }
 
 impl SyncError {
-    /// Says that a library or the system noticed a fault of this program.
-    pub(crate) fn unexpected<E>(doing: &'static str) -> impl FnOnce(E) -> Self
-    where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        move |error| Self::Unexpected { doing, source: Cause::new(error) }
-    }
-
     /// Returns what kind of fault this is.
     #[must_use]
     pub fn kind(&self) -> FaultKind {
@@ -153,7 +140,7 @@ impl SyncError {
             Self::Store(error) => error.kind(),
             Self::Repo(error) => error.kind(),
             Self::Manifest(error) => error.kind(),
-            Self::Unaccounted { .. } | Self::Internal(_) | Self::Unexpected { .. } => FaultKind::Internal,
+            Self::Unaccounted { .. } | Self::Internal(_) | Self::Unexpected(_) => FaultKind::Internal,
         }
     }
 
@@ -182,7 +169,7 @@ impl SyncError {
             | Self::Silent { .. }
             | Self::Spool(_)
             | Self::Internal(_)
-            | Self::Unexpected { .. } => None,
+            | Self::Unexpected(_) => None,
         }
     }
 }

@@ -17,7 +17,7 @@ use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
 use mirror_repo::{Gap, MirrorWriter};
 use mirror_store::bundle::BundleOptions;
 use mirror_store::{CrateStore, Store};
-use mirror_types::{ReleaseId, StoreId};
+use mirror_types::{ReleaseId, StoreId, Unexpected};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -291,5 +291,5 @@ async fn fetch(
         }
         end
     });
-    fetching.await.map_err(SyncError::unexpected("fetch to the end"))
+    Ok(fetching.await.map_err(Unexpected::could_not("fetch to the end"))?)
 }

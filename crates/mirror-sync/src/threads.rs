@@ -2,6 +2,8 @@
 
 use std::thread;
 
+use mirror_types::Unexpected;
+
 use crate::error::SyncError;
 
 /// What is added to the nice value of a thread that works behind the network.
@@ -21,7 +23,7 @@ pub(crate) fn spawn<T: Send + 'static>(
         .spawn(move || {
             let _ = done.send(work());
         })
-        .map_err(SyncError::unexpected("start a thread"))?;
+        .map_err(Unexpected::could_not("start a thread"))?;
     Ok(answer)
 }
 

@@ -10,6 +10,7 @@
 //! - [`Address`]: an address that may carry a secret, and does not show it.
 //! - [`FaultKind`], [`ExitStatus`]: what went wrong, and how a program ends.
 //! - [`Advice`], [`Cause`]: what a person can do about it, and what others said of it.
+//! - [`Unexpected`]: a fault of the program that another library noticed.
 //! - [`upstream`]: the product's defaults for the registry that it mirrors.
 
 mod address;
@@ -24,6 +25,7 @@ mod name;
 mod record;
 mod sha256;
 mod text;
+mod unexpected;
 pub mod upstream;
 
 pub use address::{Address, redacted};
@@ -40,3 +42,4 @@ pub use name::{
 pub use record::{IndexRecord, last_of_each};
 pub use sha256::{InvalidSha256, Sha256};
 pub use text::{CLIPPED_MESSAGE_BYTES, CLIPPED_VALUE_BYTES, Printable, clipped, disk_advice, human_bytes};
+pub use unexpected::Unexpected;

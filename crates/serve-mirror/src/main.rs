@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use mirror_cli::Program;
 use mirror_serve::{ExportOutcome, ServeError, Server};
 use mirror_telemetry::{LogOptions, ProgressHandle};
-use mirror_types::{ExitStatus, FaultKind};
+use mirror_types::{ExitStatus, FaultKind, Unexpected};
 use tokio_util::sync::CancellationToken;
 
 mod doctor;
@@ -111,7 +111,8 @@ fn serve(flags: &Serve) -> ExitCode {
         let look = options.clone();
         tokio::task::spawn_blocking(move || name_unlisted(&look));
         // On a task: a worker that has the connections need not be woken for them.
-        tokio::spawn(server.run(stop)).await.map_err(ServeError::unexpected("run the server to its end"))
+        let run = tokio::spawn(server.run(stop));
+        Ok(run.await.map_err(Unexpected::could_not("run the server to its end"))?)
     });
     runtime.shutdown_background();
     match served {

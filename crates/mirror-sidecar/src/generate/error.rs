@@ -4,7 +4,7 @@ use mirror_git::IndexError;
 use mirror_index::sparse::ConfigError;
 use mirror_repo::RepoError;
 use mirror_store::StoreError;
-use mirror_types::{Advice, Cause, FaultKind};
+use mirror_types::{Advice, FaultKind, Unexpected};
 
 /// Why sidecars could not be generated.
 #[derive(Debug, thiserror::Error)]
@@ -64,23 +64,11 @@ pub enum GenerateError {
     #[error("internal error: {0}; please report it")]
     Internal(String),
     /// A fault of this program that another library noticed; report it.
-    #[error("internal error: could not {doing}; please report it")]
-    Unexpected {
-        /// What was being done.
-        doing: &'static str,
-        /// What was noticed.
-        source: Cause,
-    },
+    #[error(transparent)]
+    Unexpected(#[from] Unexpected),
 }
 
 impl GenerateError {
-    pub(super) fn unexpected<E>(doing: &'static str) -> impl FnOnce(E) -> Self
-    where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        move |error| Self::Unexpected { doing, source: Cause::new(error) }
-    }
-
     /// Returns what kind of fault this is.
     #[must_use]
     pub fn kind(&self) -> FaultKind {
@@ -94,7 +82,7 @@ impl GenerateError {
             | Self::Index(_) => FaultKind::Usage,
             Self::Store(error) => error.kind(),
             Self::Repo(error) => error.kind(),
-            Self::Internal(_) | Self::Unexpected { .. } => FaultKind::Internal,
+            Self::Internal(_) | Self::Unexpected(_) => FaultKind::Internal,
         }
     }
 
@@ -112,7 +100,7 @@ impl GenerateError {
             | Self::Read { .. }
             | Self::Config(_)
             | Self::Internal(_)
-            | Self::Unexpected { .. } => None,
+            | Self::Unexpected(_) => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::Facts;
 use mirror_git::{Change, IndexSource};
 use mirror_store::{Staged, Store};
-use mirror_types::Layout;
+use mirror_types::{Layout, Unexpected};
 
 use super::error::GenerateError;
 use super::observe::{SidecarEvent, SidecarPhase};
@@ -205,7 +205,7 @@ impl<'w> Writer<'w> {
             return Ok(());
         }
         self.text.clear();
-        good.line.pretty(&facts, &mut self.text).map_err(GenerateError::unexpected("write a sidecar"))?;
+        good.line.pretty(&facts, &mut self.text).map_err(Unexpected::could_not("write a sidecar"))?;
         if there && store.read(&rel)? == self.text {
             tally.existing += u64::from(selected);
             return Ok(());

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::splice;
 use mirror_index::lines;
 use mirror_store::{OutputFile, Store};
-use mirror_types::{CrateName, Layout};
+use mirror_types::{CrateName, Layout, Unexpected};
 
 use super::error::GenerateError;
 use super::observe::{SidecarEvent, SidecarPhase};
@@ -106,7 +106,7 @@ fn line(
 ) -> Result<(), GenerateError> {
     let facts = teller.facts(good, path);
     // It was read, so it can be written.
-    good.line.compact(&facts, text).map_err(GenerateError::unexpected("write a sidecar"))?;
+    good.line.compact(&facts, text).map_err(Unexpected::could_not("write a sidecar"))?;
     text.push(b'\n');
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use mirror_store::Store;
+use mirror_types::Unexpected;
 use serde::{Deserialize, Serialize};
 
 use super::error::GenerateError;
@@ -53,7 +54,7 @@ impl State {
     /// Leaves it; durable on return.
     pub(super) fn remember(&self, store: &Store) -> Result<(), GenerateError> {
         let text = serde_json::to_vec_pretty(self)
-            .map_err(GenerateError::unexpected("write the state of the sidecars"))?;
+            .map_err(Unexpected::could_not("write the state of the sidecars"))?;
         store.write_state(FILE, &text)?;
         // A batch of nothing makes durable what was written before.
         Ok(store.commit(Vec::new())?)

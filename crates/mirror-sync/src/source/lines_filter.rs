@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mirror_manifest::{Catalogue, LinePacker, PackedLines, TextDigest};
+use mirror_types::Unexpected;
 
 use crate::error::SyncError;
 use crate::plan::hash;
@@ -73,11 +74,11 @@ impl LinesFilter {
         let packer = match &mut self.packer {
             Some(packer) => packer,
             none => {
-                none.insert(LinePacker::new().map_err(SyncError::unexpected("pack the index lines to keep"))?)
+                none.insert(LinePacker::new().map_err(Unexpected::could_not("pack the index lines to keep"))?)
             }
         };
         Ok(Some(Box::new(
-            packer.pack(path, digest, text).map_err(SyncError::unexpected("pack the index lines to keep"))?,
+            packer.pack(path, digest, text).map_err(Unexpected::could_not("pack the index lines to keep"))?,
         )))
     }
 }

@@ -8,7 +8,7 @@ use mirror_fetch::{Body, Content, Failure, FailureKind, FetchRequest, Fetched, F
 use mirror_index::sparse::{self, Answer, AnswerLimits, CacheEntry, CacheState, DlTemplate, RegistryConfig};
 use mirror_index::{Closure, IndexFile, IndexLimits, LineFault};
 use mirror_store::Store;
-use mirror_types::{Address, Cause, CrateName, index_path, redacted};
+use mirror_types::{Address, Cause, CrateName, Unexpected, index_path, redacted};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -202,8 +202,8 @@ impl SparseRegistry {
             }
         }
         drop(answers);
-        feed.await.map_err(SyncError::unexpected("ask for index files"))?;
-        match run.await.map_err(SyncError::unexpected("fetch index files"))? {
+        feed.await.map_err(Unexpected::could_not("ask for index files"))?;
+        match run.await.map_err(Unexpected::could_not("fetch index files"))? {
             RunEnd::Done => Ok(again),
             RunEnd::Silent => {
                 let last = self.failed.values().next_back().map_or("no answer", String::as_str);

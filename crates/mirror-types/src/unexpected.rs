@@ -1,0 +1,37 @@
+use crate::cause::Cause;
+
+/// A fault of this program that another library or the system noticed: nobody can do anything about it but report it.
+#[derive(Debug, thiserror::Error)]
+#[error("internal error: could not {doing}; please report it")]
+pub struct Unexpected {
+    /// What was being done.
+    pub doing: &'static str,
+    /// What was noticed.
+    pub source: Cause,
+}
+
+impl Unexpected {
+    /// Makes one of an error, to be given to `map_err`. `doing` goes on after "could not".
+    pub fn could_not<E>(doing: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |error| Self { doing, source: Cause::new(error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::chain;
+
+    #[test]
+    fn what_was_noticed_is_told_behind_what_was_done() {
+        let refused = Err::<(), _>(std::io::Error::other("no more threads"));
+        let error = refused.map_err(Unexpected::could_not("start a thread")).expect_err("refused");
+        assert_eq!(
+            chain(&error),
+            "internal error: could not start a thread; please report it: no more threads"
+        );
+    }
+}
