@@ -37,7 +37,7 @@ impl Monitor {
         self.cancelled.store(true, Relaxed);
     }
 
-    /// How far it is.
+    /// Returns how far it is.
     #[must_use]
     pub fn done(&self) -> Done {
         Done {

@@ -153,7 +153,7 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Whether nothing is wrong.
+    /// Returns whether nothing is wrong.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.changed + self.missing + self.extra + self.other == 0

@@ -22,7 +22,7 @@ const VALUES: [&str; 12] = [
     "x86_64-apple-darwin",
 ];
 
-/// Gives every flag of a program, and of its subcommands, twice: of a flag with one value the last must count, a
+/// Types every flag of a program, and of its subcommands, twice: of a flag with one value the last must count, a
 /// repeatable one must hold both. `needed` is what the program wants on every line, in the forms that it may have:
 /// `--flag=value`, separated by spaces. Returns how many flags were looked at. For tests.
 ///

@@ -29,7 +29,7 @@ pub struct LogFlags {
 }
 
 impl LogFlags {
-    /// Where and how to log.
+    /// Returns where and how to log.
     #[must_use]
     pub fn log(&self) -> telemetry::LogOptions {
         telemetry::LogOptions {
@@ -39,7 +39,7 @@ impl LogFlags {
         }
     }
 
-    /// How to show progress: as a bar on a terminal, unless lines were asked for.
+    /// Returns how to show progress: as a bar on a terminal, unless lines were asked for.
     #[must_use]
     pub fn progress(&self) -> telemetry::ProgressOptions {
         let interval = (!self.progress_interval.is_zero()).then_some(self.progress_interval);

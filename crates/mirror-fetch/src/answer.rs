@@ -76,7 +76,7 @@ impl Verified {
         &self.body
     }
 
-    /// Gives the bytes out of the hands of the memory budget.
+    /// Takes the bytes out of the hands of the memory budget.
     #[must_use]
     pub fn into_body(self) -> Body {
         self.body

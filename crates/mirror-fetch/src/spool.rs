@@ -24,6 +24,6 @@ pub trait Spool: Send + Sync {
     /// When the place cannot be emptied.
     fn restart(&mut self) -> io::Result<()>;
 
-    /// Gives the concrete spool back to whoever made it.
+    /// Returns the concrete spool to whoever made it.
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
 }

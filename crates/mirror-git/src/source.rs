@@ -92,7 +92,7 @@ impl IndexSource {
         Glance::of(|visit| self.scan(visit))
     }
 
-    /// What it is, for people.
+    /// Says what it is, for people.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {

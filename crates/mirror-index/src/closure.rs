@@ -305,7 +305,7 @@ impl Closure {
         }
     }
 
-    /// What was chosen, by crate, in order.
+    /// Returns what was chosen, by crate, in order.
     #[must_use]
     pub fn finish(self) -> (Vec<Vec<IndexRecord>>, ClosureReport) {
         let chosen = self.chosen.into_values().map(|mut records| {

@@ -138,7 +138,7 @@ impl LockSet {
         self.releases.len()
     }
 
-    /// Whether none is named.
+    /// Returns whether none is named.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.releases.is_empty()
@@ -161,7 +161,7 @@ impl LockSet {
         self.releases.get(&key(id)).map(|(_, sum)| *sum)
     }
 
-    /// What is named and not in `seen`.
+    /// Returns what is named and not in `seen`.
     #[must_use]
     pub fn missing(&self, seen: &HashSet<ReleaseId>) -> Vec<ReleaseId> {
         let seen: HashSet<_> = seen.iter().map(key).collect();

@@ -127,7 +127,7 @@ impl<'a> FileChecker<'a> {
         Self { path, limits, known: None }
     }
 
-    /// Whether a line is not too long to be read, and does not stand in for a whole file that is.
+    /// Checks that a line is not too long to be read, and does not stand in for a whole file that is.
     ///
     /// # Errors
     /// The reason, for people.

@@ -43,13 +43,13 @@ impl NameSet {
         Ok(set)
     }
 
-    /// Whether it holds nothing.
+    /// Returns whether it holds nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.globs.is_empty()
     }
 
-    /// Whether a crate is in it.
+    /// Returns whether a crate is in it.
     #[must_use]
     pub fn matches(&self, name: &CrateName) -> bool {
         self.canonical.contains(&name.canonical())
@@ -95,7 +95,7 @@ impl Default for Shard {
 }
 
 impl Shard {
-    /// Whether a crate belongs to this share. All spellings of a name belong to the same one.
+    /// Returns whether a crate belongs to this share. All spellings of a name belong to the same one.
     #[must_use]
     pub fn contains(&self, name: &CrateName) -> bool {
         // FNV-1a, 64 bits: the same on every machine and in every version.
@@ -156,7 +156,7 @@ pub struct Selected {
 }
 
 impl Selection {
-    /// Whether anything of a crate may be wanted.
+    /// Returns whether anything of a crate may be wanted.
     #[must_use]
     pub fn wants_crate(&self, name: &CrateName) -> bool {
         (self.include.is_empty() || self.include.matches(name))
@@ -165,7 +165,7 @@ impl Selection {
             && self.locked.as_ref().is_none_or(|locked| locked.has_crate(name))
     }
 
-    /// Whether no crate is left out by its name; this machine's share may still be a part.
+    /// Returns whether no crate is left out by its name; this machine's share may still be a part.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.include.is_empty() && self.exclude.is_empty() && self.locked.is_none()

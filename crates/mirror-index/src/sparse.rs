@@ -157,7 +157,7 @@ impl DlTemplate {
         Url::parse(self.text.reveal()).ok()?.host_str().map(str::to_owned)
     }
 
-    /// The download URL of a release, `+` sent as `%2B`.
+    /// Returns the download URL of a release, `+` sent as `%2B`.
     ///
     /// # Errors
     /// When the filled template is no URL.
@@ -166,7 +166,7 @@ impl DlTemplate {
         Url::parse(&text).map_err(|_| ConfigError::Url { template: shown(&self.text) })
     }
 
-    /// The same for people and records: `+` stays readable, and there are no credentials.
+    /// Returns that URL for people and records: `+` stays readable, and there are no credentials.
     #[must_use]
     pub fn readable(&self, id: &ReleaseId, cksum: &Sha256) -> String {
         fill(&self.shown, id.version.as_str(), id, cksum)
@@ -307,13 +307,13 @@ impl CacheEntry {
     }
 }
 
-/// Where a crate's index file is.
+/// Returns the URL of a crate's index file.
 #[must_use]
 pub fn index_url(root: &Url, name: &CrateName) -> Url {
     child(root, &index_path(name))
 }
 
-/// Where the registry's configuration is.
+/// Returns the URL of the registry's configuration.
 #[must_use]
 pub fn config_url(root: &Url) -> Url {
     child(root, "config.json")

@@ -82,7 +82,7 @@ impl From<RepoError> for ServeError {
 }
 
 impl ServeError {
-    /// What kind of fault this is.
+    /// Returns what kind of fault this is.
     #[must_use]
     pub fn kind(&self) -> FaultKind {
         match self {

@@ -81,7 +81,7 @@ impl Server {
         Ok(Self { app, listener, addr, tls, limits, files })
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addr

@@ -35,7 +35,7 @@ impl<'a> Line<'a> {
         Ok(Self { name, version, cksum, yanked, text, plain })
     }
 
-    /// Where the version stands in a line that [`splice`] may be used on; `None` for any other.
+    /// Returns where the version stands in a line that [`splice`] may be used on; `None` for any other.
     #[must_use]
     pub fn version_place(&self) -> Option<Range<usize>> {
         let Cow::Borrowed(version) = self.version else { return None };

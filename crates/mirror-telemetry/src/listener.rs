@@ -79,7 +79,7 @@ impl Listener {
         Self { addr, stop }
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.addr

@@ -34,7 +34,7 @@ impl Phase {
         Self::Done,
     ];
 
-    /// As shown in `/api/status`.
+    /// Returns its name, as shown in `/api/status`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -157,15 +157,15 @@ impl RunStats {
         })
     }
 
-    /// What the run is busy with now.
+    /// Sets what the run is busy with now.
     pub fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
     }
-    /// Other work than records; `None` when it is over.
+    /// Sets other work than records; `None` when it is over.
     pub fn set_activity(&self, activity: Option<Activity>) {
         *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity;
     }
-    /// What was set last.
+    /// Returns what was set last.
     #[must_use]
     pub fn activity(&self) -> Option<Activity> {
         self.activity.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -183,7 +183,7 @@ impl RunStats {
     pub fn plan_finished(&self) {
         self.plan_finished.store(1, Relaxed);
     }
-    /// Whether all records are planned.
+    /// Returns whether all records are planned.
     #[must_use]
     pub fn is_planned(&self) -> bool {
         self.plan_finished.load(Relaxed) != 0

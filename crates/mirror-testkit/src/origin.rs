@@ -120,7 +120,7 @@ impl Origin {
         format!("{scheme}://{}", self.addr)
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr

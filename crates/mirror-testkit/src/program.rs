@@ -74,7 +74,7 @@ pub fn run(command: &mut Command) -> Ended {
     }
 }
 
-/// Whether a stock tool answers to this line; without it a test says so and passes, unless all tools are
+/// Returns whether a stock tool answers to this line; without it a test says so and passes, unless all tools are
 /// required (`MIRROR_REQUIRE_TOOLS`).
 ///
 /// # Panics

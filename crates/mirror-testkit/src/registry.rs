@@ -118,7 +118,7 @@ impl TestRegistry {
         releases.last_mut().expect("just added")
     }
 
-    /// Gives a release other bytes, as if it had been published anew.
+    /// Replaces the bytes of a release, as if it had been published anew.
     ///
     /// # Panics
     /// When there is no such release.
@@ -143,7 +143,7 @@ impl TestRegistry {
         self.releases().count()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.crates.is_empty()

@@ -81,7 +81,7 @@ pub fn git(dir: &Path, arguments: &[&str]) {
     git_says(dir, arguments);
 }
 
-/// The same; gives what it prints, without the newline at the end.
+/// Runs the real `git` in `dir`, and returns what it prints, without the newline at the end.
 ///
 /// # Panics
 /// When it fails.

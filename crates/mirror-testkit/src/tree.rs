@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What is below `root`, by path with `/`: the bytes of each file. What a program keeps for itself in
+/// Returns what is below `root`, by path with `/`: the bytes of each file. What a program keeps for itself in
 /// `.mirror` is left out, and so is the manifest of a mirror; links are followed to files, not to directories. Nothing is there when `root` is not.
 ///
 /// # Panics

@@ -41,7 +41,7 @@ impl CrateName {
         Ok(Self(text.into()))
     }
 
-    /// Whether `text` would be accepted by [`CrateName::new`], without allocating.
+    /// Returns whether `text` would be accepted by [`CrateName::new`], without allocating.
     #[must_use]
     pub fn is_valid(text: &str) -> bool {
         Self::check(text).is_ok()
@@ -93,7 +93,7 @@ impl VersionText {
         Ok(Self(text.into()))
     }
 
-    /// Whether `text` would be accepted by [`VersionText::new`], without allocating.
+    /// Returns whether `text` would be accepted by [`VersionText::new`], without allocating.
     #[must_use]
     pub fn is_valid(text: &str) -> bool {
         Self::check(text).is_ok()
@@ -151,7 +151,7 @@ impl ReleaseId {
         format!("{}-{}.crate", self.name, self.version)
     }
 
-    /// The download URL below `base`: `{base}/{name}/{name}-{version}.crate`, `+` sent as `%2B`.
+    /// Returns the download URL below `base`: `{base}/{name}/{name}-{version}.crate`, `+` sent as `%2B`.
     #[must_use]
     pub fn url(&self, base: &str) -> String {
         let base = base.trim_end_matches('/');
@@ -159,7 +159,7 @@ impl ReleaseId {
             .replace('+', "%2B")
     }
 
-    /// The same URL for people and records: `+` stays readable.
+    /// Returns that URL for people and records: `+` stays readable.
     #[must_use]
     pub fn readable_url(&self, base: &str) -> String {
         let base = base.trim_end_matches('/');

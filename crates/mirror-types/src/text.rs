@@ -68,7 +68,7 @@ pub fn human_bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// What to do when the disk refused, to be put behind a message; empty where there is nothing to say.
+/// Says what to do when the disk refused, to be put behind a message; empty where there is nothing to say.
 #[must_use]
 pub fn disk_advice(kind: std::io::ErrorKind) -> &'static str {
     use std::io::ErrorKind;

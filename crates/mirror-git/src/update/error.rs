@@ -75,7 +75,7 @@ pub enum UpdateError {
 }
 
 impl UpdateError {
-    /// What kind of failure it is.
+    /// Returns what kind of failure it is.
     #[must_use]
     pub fn kind(&self) -> FaultKind {
         match self {

@@ -142,11 +142,11 @@ pub enum UpdateEvent {
 /// Told how an update does, and asked whether it shall go on. Called from the thread that called
 /// [`update_index`](crate::update_index), some ten times a second: must not block.
 pub trait UpdateWatch {
-    /// Whether to stop. Asked often.
+    /// Returns whether to stop. Called often.
     fn stopped(&self) -> bool;
-    /// How far it is.
+    /// Takes how far it is.
     fn status(&self, status: &UpdateStatus);
-    /// What happened.
+    /// Takes what happened.
     fn event(&self, event: UpdateEvent);
 }
 

@@ -114,7 +114,7 @@ impl Synthetic {
         changed
     }
 
-    /// Gives the branch a commit without parents that has the same tree, as the registry does to
+    /// Puts the branch on a commit without parents that has the same tree, as the registry does to
     /// forget its history.
     ///
     /// # Panics
