@@ -61,7 +61,23 @@ pub(crate) fn skim(line: &[u8]) -> Option<Fields<'_>> {
     if at.at != line.len() {
         return None;
     }
-    Some(Fields { name: name?.into(), vers: vers?.into(), cksum: cksum?.into(), yanked: yanked.flatten() })
+    Some(Fields { name: name?.into(), vers: vers?.into(), cksum: cksum?.into(), yanked: yanked.and_then(Flag::value) })
+}
+
+enum Flag {
+    True,
+    False,
+    Null,
+}
+
+impl Flag {
+    fn value(self) -> Option<bool> {
+        match self {
+            Self::True => Some(true),
+            Self::False => Some(false),
+            Self::Null => None,
+        }
+    }
 }
 
 struct Cursor<'a> {
@@ -118,12 +134,12 @@ impl<'a> Cursor<'a> {
         (rest[len] == b'"').then(|| &rest[..len])
     }
 
-    fn flag(&mut self) -> Option<Option<bool>> {
+    fn flag(&mut self) -> Option<Flag> {
         let rest = &self.line[self.at..];
         let (text, flag) = match rest.first()? {
-            b't' => (b"true".as_slice(), Some(true)),
-            b'f' => (b"false".as_slice(), Some(false)),
-            _ => (b"null".as_slice(), None),
+            b't' => (b"true".as_slice(), Flag::True),
+            b'f' => (b"false".as_slice(), Flag::False),
+            _ => (b"null".as_slice(), Flag::Null),
         };
         self.at += text.len();
         rest.starts_with(text).then_some(flag)

@@ -156,9 +156,9 @@ impl LockSet {
         self.crates.contains(&name.canonical())
     }
 
-    /// `None` when the release is not named, `Some(None)` when it has no checksum.
-    pub(crate) fn checksum(&self, id: &ReleaseId) -> Option<Option<Sha256>> {
-        self.releases.get(&key(id)).map(|(_, sum)| *sum)
+    /// Returns what is said of a release; `None` when it is not named.
+    pub(crate) fn locked(&self, id: &ReleaseId) -> Option<Locked> {
+        self.releases.get(&key(id)).map(|(_, cksum)| Locked { cksum: *cksum })
     }
 
     /// Returns what is named and not in `seen`.
@@ -168,6 +168,13 @@ impl LockSet {
         let missing = self.releases.iter().filter(|(key, _)| !seen.contains(key));
         missing.map(|(_, (id, _))| id.clone()).collect()
     }
+}
+
+/// What lockfiles say of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Locked {
+    /// Its checksum, where one of them has it.
+    pub(crate) cksum: Option<Sha256>,
 }
 
 fn key(id: &ReleaseId) -> (String, VersionText) {
@@ -223,7 +230,7 @@ mod tests {
             let ids: Vec<_> = set.releases.values().map(|(id, _)| id.to_string()).collect();
             assert_eq!(ids, ["alpha 1.0.0", "beta 0.2.0+build"], "version {version}");
             assert_eq!(set.foreign().values().sum::<usize>(), foreign, "version {version}");
-            let sum = set.checksum(&id(("alpha", "1.0.0"))).flatten();
+            let sum = set.locked(&id(("alpha", "1.0.0"))).and_then(|locked| locked.cksum);
             assert_eq!(sum, Some(Sha256::from_bytes([0x11; 32])), "version {version}");
         }
     }
@@ -276,7 +283,7 @@ mod tests {
         let files = [("a".into(), package("Foo-Bar")), ("b".into(), package("foo_bar"))];
         let set = LockSet::parse(&files, &own("registry+x")).expect("set");
         assert_eq!((set.len(), set.names().len()), (1, 1));
-        assert_eq!(set.checksum(&id(("FOO_bar", "1.0.0"))), Some(None));
+        assert_eq!(set.locked(&id(("FOO_bar", "1.0.0"))), Some(Locked { cksum: None }));
         assert!(set.missing(&HashSet::from([id(("foo-bar", "1.0.0"))])).is_empty());
     }
 

@@ -7,7 +7,7 @@ use mirror_types::{CrateName, IndexRecord, Printable, ReleaseId, Sha256};
 use semver::Version;
 
 use crate::error::SelectionError;
-use crate::lockfile::LockSet;
+use crate::lockfile::{LockSet, Locked};
 
 /// Crate names and globs. Names are compared as the registry does: case, `-` and `_` do not count.
 #[derive(Debug, Clone, Default)]
@@ -176,8 +176,8 @@ impl Selection {
     pub fn select(&self, mut records: Vec<IndexRecord>) -> Selected {
         let mut selected = Selected::default();
         if let Some(locked) = &self.locked {
-            records.retain(|record| match locked.checksum(&record.id) {
-                Some(Some(lock)) if lock != record.cksum => {
+            records.retain(|record| match locked.locked(&record.id) {
+                Some(Locked { cksum: Some(lock) }) if lock != record.cksum => {
                     selected.checksum_conflicts.push((record.id.clone(), lock, record.cksum));
                     false
                 }

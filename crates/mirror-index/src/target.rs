@@ -126,14 +126,14 @@ impl Target {
             Some(expression) => {
                 let mut tokens = Tokens { rest: expression };
                 let judged = self.judge(&mut tokens, 0);
-                !(tokens.rest.trim().is_empty() && judged == Some(Some(false)))
+                !(tokens.rest.trim().is_empty() && judged == Some(Verdict::False))
             }
             None => platform == self.triple,
         }
     }
 
-    /// Judges one expression: true, false or unknown; nothing when it is none.
-    fn judge(&self, tokens: &mut Tokens<'_>, depth: usize) -> Option<Option<bool>> {
+    /// Judges one expression; nothing when it is none.
+    fn judge(&self, tokens: &mut Tokens<'_>, depth: usize) -> Option<Verdict> {
         if depth > MAX_DEPTH {
             return None;
         }
@@ -151,30 +151,58 @@ impl Target {
         if tokens.take('=') {
             let value = tokens.quoted()?;
             let key = KNOWN_KEYS.into_iter().find(|key| *key == word);
-            return Some(key.map(|key| self.facts.contains(&(key, value.to_owned()))));
+            return Some(match key {
+                Some(key) => self.facts.contains(&(key, value.to_owned())).into(),
+                None => Verdict::Unknown,
+            });
         }
         Some(match word {
-            "unix" | "windows" => Some(self.facts.contains(&("target_family", word.to_owned()))),
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => None,
+            "unix" | "windows" => self.facts.contains(&("target_family", word.to_owned())).into(),
+            "true" => Verdict::True,
+            "false" => Verdict::False,
+            _ => Verdict::Unknown,
         })
     }
 }
 
-fn combine(word: &str, parts: &[Option<bool>]) -> Option<bool> {
+/// Whether an expression holds for a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    True,
+    False,
+    /// The triple does not say.
+    Unknown,
+}
+
+impl Verdict {
+    fn negated(self) -> Self {
+        match self {
+            Self::True => Self::False,
+            Self::False => Self::True,
+            Self::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<bool> for Verdict {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+fn combine(word: &str, parts: &[Verdict]) -> Verdict {
     // `decided` is what one part decides for all.
     let decided = match word {
-        "not" => return parts.first().copied().flatten().map(|part| !part),
-        "all" => false,
-        _ => true,
+        "not" => return parts.first().map_or(Verdict::Unknown, |part| part.negated()),
+        "all" => Verdict::False,
+        _ => Verdict::True,
     };
-    if parts.contains(&Some(decided)) {
-        Some(decided)
-    } else if parts.contains(&None) {
-        None
+    if parts.contains(&decided) {
+        decided
+    } else if parts.contains(&Verdict::Unknown) {
+        Verdict::Unknown
     } else {
-        Some(!decided)
+        decided.negated()
     }
 }
 

@@ -30,20 +30,21 @@ pub enum ManifestShape {
 
 /// The fields by which a line is known as a record of a manifest, schema 1 or 2.
 #[derive(Deserialize)]
-struct Known {
+pub(crate) struct Known {
     schema_version: u32,
+    /// Whose record it is, where it says so.
     #[serde(default)]
-    mirror: Option<MirrorId>,
+    pub(crate) mirror: Option<MirrorId>,
     #[expect(dead_code, reason = "every record has it")]
     url: String,
     #[expect(dead_code, reason = "every record has it")]
     ok: bool,
 }
 
-/// Returns whose record a line is, if it is one.
-pub(crate) fn record_of(line: &[u8]) -> Option<Option<MirrorId>> {
+/// Knows a line as a record, if it is one.
+pub(crate) fn record_of(line: &[u8]) -> Option<Known> {
     let known: Known = serde_json::from_slice(line).ok()?;
-    (1..=crate::SCHEMA_VERSION).contains(&known.schema_version).then_some(known.mirror)
+    (1..=crate::SCHEMA_VERSION).contains(&known.schema_version).then_some(known)
 }
 
 /// Looks at the first line of the file at `path`. Touches nothing, blocks.
@@ -88,20 +89,25 @@ fn begins_like_a_record(line: &[u8]) -> bool {
 
 /// The end of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tail {
-    /// Length up to the end of the last whole record.
-    pub(crate) len: u64,
-    /// Whose that record is.
-    pub(crate) mirror: Option<MirrorId>,
+pub(crate) enum Tail {
+    /// There is a last whole record, or none at all.
+    Whole {
+        /// Length up to its end.
+        len: u64,
+        /// Whose it is.
+        mirror: Option<MirrorId>,
+    },
+    /// More than the last line is no record; this is where the one before it begins to be none.
+    Broken(u64),
 }
 
 /// Finds the end of the last whole record of a file of `len` bytes. A last line without its newline, or that is
 /// no record, is left out. Reads the end of the file backwards, each byte at most twice, in constant memory;
 /// fails when the line before a torn one is no record either.
-pub(crate) fn tail(file: &mut File, len: u64) -> io::Result<Result<Tail, u64>> {
+pub(crate) fn tail(file: &mut File, len: u64) -> io::Result<Tail> {
     let mut end = match newline_before(file, len)? {
         Some(at) => at + 1,
-        None => return Ok(Ok(Tail { len: 0, mirror: None })),
+        None => return Ok(Tail::Whole { len: 0, mirror: None }),
     };
     // The very last line may be damaged: a power cut can leave its end without its beginning. The one before it
     // was synced first.
@@ -111,16 +117,16 @@ pub(crate) fn tail(file: &mut File, len: u64) -> io::Result<Result<Tail, u64>> {
             let mut line = Vec::new();
             file.seek(SeekFrom::Start(start))?;
             io::Read::by_ref(file).take(end - 1 - start).read_to_end(&mut line)?;
-            if let Some(mirror) = record_of(&line) {
-                return Ok(Ok(Tail { len: end, mirror }));
+            if let Some(Known { mirror, .. }) = record_of(&line) {
+                return Ok(Tail::Whole { len: end, mirror });
             }
         }
         if start == 0 {
-            return Ok(Ok(Tail { len: 0, mirror: None }));
+            return Ok(Tail::Whole { len: 0, mirror: None });
         }
         end = start;
     }
-    Ok(Err(end))
+    Ok(Tail::Broken(end))
 }
 
 /// Returns where the last newline before `end` is.
@@ -191,9 +197,11 @@ mod tests {
         for behind in ["", "{\"sche", "\0\0\0", "half a record\"}\n", &"x".repeat(3 << 20)] {
             let text = format!("{whole}{behind}");
             let found = tail(&mut file(text.as_bytes()), text.len() as u64).expect("read");
-            assert_eq!(found.map(|tail| tail.len), Ok(len), "{:?}", &behind[..behind.len().min(20)]);
+            let whole = Tail::Whole { len, mirror: None };
+            assert_eq!(found, whole, "{:?}", &behind[..behind.len().min(20)]);
         }
         let text = format!("{whole}no record\nnor this\n");
-        assert!(tail(&mut file(text.as_bytes()), text.len() as u64).expect("read").is_err());
+        let found = tail(&mut file(text.as_bytes()), text.len() as u64).expect("read");
+        assert!(matches!(found, Tail::Broken(_)), "{found:?}");
     }
 }

@@ -154,11 +154,11 @@ fn own_records(file: &mut File, len: u64, path: &Path, mirror: MirrorId) -> Resu
         ManifestShape::Foreign => return Err(not_one("its first line is no record")),
     }
     match tail(file, len).map_err(at("read the end of", path))? {
-        Ok(Tail { mirror: Some(owner), .. }) if owner != mirror => {
+        Tail::Whole { mirror: Some(owner), .. } if owner != mirror => {
             Err(ManifestError::OthersManifest { path: path.to_owned(), owner, mirror })
         }
-        Ok(tail) => Ok(tail.len),
-        Err(offset) => Err(ManifestError::BadLine {
+        Tail::Whole { len, .. } => Ok(len),
+        Tail::Broken(offset) => Err(ManifestError::BadLine {
             path: path.to_owned(),
             offset,
             source: Cause::new("more than its last line is torn"),

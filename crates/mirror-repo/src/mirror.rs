@@ -8,7 +8,7 @@ use mirror_fs::ReadAt as _;
 use mirror_manifest::{Catalogue, Census, Held, LinesReader, ManifestError};
 use mirror_store::bundle::BundleReader;
 use mirror_store::bundle::{OpenBundle, OpenBundles};
-use mirror_store::{CrateStore, OpenCrate, Store, StoreError};
+use mirror_store::{AtOnce, CrateStore, OpenCrate, Store, StoreError};
 use mirror_types::{CrateName, Layout, MemberLocation, ReleaseId, index_path};
 
 use crate::change_detector::{ChangeDetector, MirrorState};
@@ -342,9 +342,10 @@ impl Mirror {
     #[must_use]
     pub fn locate_at_once(&self, id: &ReleaseId, held: &Held) -> Option<Located> {
         if held.locations.is_loose() {
-            let file = self.store.open_held_at_once(&self.store.layout().path(id)).ok()??;
-            if let Some(file) = file.filter(|file| file.len() == held.size) {
-                return Some(Located::open(file));
+            match self.store.open_held_at_once(&self.store.layout().path(id)) {
+                Ok(AtOnce::Open(file)) if file.len() == held.size => return Some(Located::open(file)),
+                Ok(AtOnce::Open(_) | AtOnce::Missing) => {}
+                Ok(AtOnce::Later) | Err(_) => return None,
             }
         }
         let at = held.locations.member()?;

@@ -218,16 +218,16 @@ impl Export<'_> {
         let to = self.options.format.path(id);
         // What was cut since is written again.
         let there = was && self.store.size(&to)? == Some(held.size);
-        let right = match self.mirror.is_there(id, held) {
+        let wrong = match self.mirror.is_there(id, held) {
             Ok(true) if there => {
                 self.outcome.kept += 1;
                 return Ok(true);
             }
             Ok(true) => self.release(id, held, &to)?,
-            Ok(false) => Err("its bytes are not where they should be, or of another length".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Ok(false) => Some("its bytes are not where they should be, or of another length".to_owned()),
+            Err(error) => Some(error.to_string()),
         };
-        let Err(why) = right else { return Ok(true) };
+        let Some(why) = wrong else { return Ok(true) };
         tracing::warn!(release = %id, "is held, and cannot be exported: {}", Printable(&why));
         self.outcome.missing.push((id.clone(), why));
         // The export may have what the mirror lost.
@@ -236,8 +236,8 @@ impl Export<'_> {
         Ok(kept)
     }
 
-    /// Puts a release into the stage; gives what is wrong with its bytes in the mirror.
-    fn release(&mut self, id: &ReleaseId, held: &Held, to: &str) -> Result<Result<(), String>, ServeError> {
+    /// Puts a release into the stage; returns what is wrong with its bytes in the mirror, if anything is.
+    fn release(&mut self, id: &ReleaseId, held: &Held, to: &str) -> Result<Option<String>, ServeError> {
         const WRONG: &str = "its bytes do not have the checksum of the index";
         let (mirror, path) = (self.mirror, self.mirror.layout().path(id));
         let from = mirror.store();
@@ -250,11 +250,11 @@ impl Export<'_> {
                         self.wrote(held.size);
                     }
                     self.releases.push(staged);
-                    return Ok(Ok(()));
+                    return Ok(None);
                 }
                 // Another store may have it as well.
-                Ok(_) if held.locations.iter().len() == 1 => return Ok(Err(WRONG.to_owned())),
-                Err(error) if held.locations.iter().len() == 1 => return Ok(Err(error.to_string())),
+                Ok(_) if held.locations.iter().len() == 1 => return Ok(Some(WRONG.to_owned())),
+                Err(error) if held.locations.iter().len() == 1 => return Ok(Some(error.to_string())),
                 _ => {}
             }
         }
@@ -263,19 +263,19 @@ impl Export<'_> {
         let read = match mirror.locate(id, &elsewhere) {
             Ok(Some(located)) => mirror.read(id, &located),
             Ok(None) if elsewhere.locations.member().is_some() => {
-                return Ok(Err("its bundle does not have it".to_owned()));
+                return Ok(Some("its bundle does not have it".to_owned()));
             }
-            Ok(None) => return Ok(Err("it is not where the catalogue says".to_owned())),
+            Ok(None) => return Ok(Some("it is not where the catalogue says".to_owned())),
             Err(error) => Err(error),
         };
         let bytes = match read {
             Ok(bytes) if Hasher::of(&bytes) == held.sha256 => bytes,
-            Ok(_) => return Ok(Err(WRONG.to_owned())),
-            Err(error) => return Ok(Err(error.to_string())),
+            Ok(_) => return Ok(Some(WRONG.to_owned())),
+            Err(error) => return Ok(Some(error.to_string())),
         };
         self.releases.push(self.store.stage(to, &bytes)?);
         self.wrote(held.size);
-        Ok(Ok(()))
+        Ok(None)
     }
 
     /// A hash of a text, the same within one export.

@@ -20,18 +20,30 @@ impl Store {
         opened(patient(|| mirror_fs::open_to_read(&path)), &path)
     }
 
-    /// The same, but only when nothing has to be waited for: `None` when the disk would have to be asked.
+    /// The same, but only when nothing has to be waited for.
     ///
     /// # Errors
     /// When something other than a regular file is there, or it cannot be opened.
-    pub fn open_held_at_once(&self, rel: &str) -> Result<Option<Option<FileReader>>, StoreError> {
+    pub fn open_held_at_once(&self, rel: &str) -> Result<AtOnce, StoreError> {
         let path = below(self.root(), rel)?;
-        match mirror_fs::open_at_once(&path) {
-            Ok(None) => Ok(None),
-            Ok(Some(file)) => opened(Ok(file), &path).map(Some),
-            Err(error) => opened(Err(error), &path).map(Some),
-        }
+        let found = match mirror_fs::open_at_once(&path) {
+            Ok(None) => return Ok(AtOnce::Later),
+            Ok(Some(file)) => opened(Ok(file), &path),
+            Err(error) => opened(Err(error), &path),
+        };
+        Ok(found?.map_or(AtOnce::Missing, AtOnce::Open))
     }
+}
+
+/// What is known of a held file without waiting.
+#[derive(Debug)]
+pub enum AtOnce {
+    /// The disk would have to be asked.
+    Later,
+    /// There is none.
+    Missing,
+    /// It is open.
+    Open(FileReader),
 }
 
 fn opened(file: io::Result<File>, path: &Path) -> Result<Option<FileReader>, StoreError> {
@@ -63,7 +75,7 @@ mod tests {
         held.read_exact_at(&mut out, 6).expect("read");
         assert_eq!((&out, held.len()), (b"6789", 10));
         assert!(held.read_exact_at(&mut out, 7).is_err());
-        if let Some(Some(held)) = store.open_held_at_once("s/er/serde-1.0.0.crate").expect("open")
+        if let AtOnce::Open(held) = store.open_held_at_once("s/er/serde-1.0.0.crate").expect("open")
             && held.read_at_once(&mut out, 1).expect("read")
         {
             assert_eq!(&out, b"1234");
@@ -77,7 +89,7 @@ mod tests {
             std::os::unix::fs::symlink("serde-1.0.0.crate", dir.path().join("s/er/link.crate"))
                 .expect("link");
             assert!(store.open_held("s/er/link.crate").is_err());
-            assert!(!matches!(store.open_held_at_once("s/er/link.crate"), Ok(Some(_))));
+            assert!(matches!(store.open_held_at_once("s/er/link.crate"), Err(_) | Ok(AtOnce::Later)));
         }
     }
 }

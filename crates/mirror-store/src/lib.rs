@@ -29,6 +29,7 @@ mod tree_form;
 mod tree_scan;
 
 pub use error::StoreError;
+pub use held::AtOnce;
 pub use listing::{DirListing, DirTimes};
 pub use mirror_fs::ReadAt;
 pub use output::OutputFile;

@@ -258,6 +258,13 @@ enum Stored {
     TooLarge(u64),
 }
 
+/// The object that a delta makes.
+enum Made {
+    Data(Vec<u8>),
+    /// It would have so many bytes; no number when already the delta is too large.
+    TooLarge(Option<u64>),
+}
+
 impl<'a> Reader<'a> {
     fn new(files: &'a Files, families: &'a Families<'a>, max_bytes: usize) -> Self {
         let inflate = gix::zlib::Inflate::default();
@@ -284,7 +291,7 @@ impl<'a> Reader<'a> {
             let node = *child;
             *child = self.families.nodes[node as usize].next;
             let flow = match self.made(node, base)? {
-                Ok(data) => {
+                Made::Data(data) => {
                     let flow = self.give(node, &data, visit);
                     let held: usize = line.iter().map(|(_, data)| data.len()).sum();
                     if held + data.len() <= MAX_LINE_OBJECTS * self.max_bytes {
@@ -296,7 +303,7 @@ impl<'a> Reader<'a> {
                         self.pass_over_children(node, visit)
                     }
                 }
-                Err(size) => self.pass_over(node, size, visit),
+                Made::TooLarge(size) => self.pass_over(node, size, visit),
             };
             if flow.is_break() {
                 return Ok(flow);
@@ -305,12 +312,11 @@ impl<'a> Reader<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Makes the object of a node out of its base. One that is too large is an error with its size, or without one
-    /// when already the delta is.
-    fn made(&mut self, node: u32, base: &[u8]) -> Result<Result<Vec<u8>, Option<u64>>, String> {
+    /// Makes the object of a node out of its base.
+    fn made(&mut self, node: u32, base: &[u8]) -> Result<Made, String> {
         let delta = match self.inflated(node)? {
             Stored::Bytes(delta) => delta,
-            Stored::TooLarge(_) => return Ok(Err(None)),
+            Stored::TooLarge(_) => return Ok(Made::TooLarge(None)),
         };
         let mut data = self.free.pop().unwrap_or_default();
         let made = delta::apply(base, &delta, self.max_bytes, &mut data);
@@ -318,10 +324,10 @@ impl<'a> Reader<'a> {
             made.map_err(|error| format!("{error}, at {}", self.families.nodes[node as usize].offset))?;
         self.keep(delta);
         Ok(match made {
-            Applied::Made => Ok(data),
+            Applied::Made => Made::Data(data),
             Applied::TooLarge(size) => {
                 self.keep(data);
-                Err(Some(size))
+                Made::TooLarge(Some(size))
             }
         })
     }

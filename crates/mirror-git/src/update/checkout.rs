@@ -17,7 +17,7 @@ use gix::objs::tree::{EntryKind, EntryMode};
 use super::disk;
 use super::error::UpdateError;
 use super::incoming::Incoming;
-use super::marker::{self, Marker};
+use super::marker::{self, FoundMarker, Marker};
 use super::options::{UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch};
 use super::refs::{self, Head};
 use super::stored;
@@ -122,7 +122,11 @@ impl Checkout {
         watch: &dyn UpdateWatch,
     ) -> Result<(), UpdateError> {
         let git_dir = repo.git_dir();
-        let Some(marker) = Marker::read(git_dir)? else { return Ok(()) };
+        let marker = match Marker::read(git_dir)? {
+            FoundMarker::Absent => return Ok(()),
+            FoundMarker::Useless => None,
+            FoundMarker::Whole(marker) => Some(marker),
+        };
         let checkout = Self::of(dir, repo, options)?;
         if let Some(lock) = checkout.as_ref().map(Self::lock_path)
             && fs::read(&lock).is_ok_and(|held| held == HOLD)

@@ -26,6 +26,14 @@ pub(crate) fn path(git_dir: &Path) -> PathBuf {
     git_dir.join(NAME)
 }
 
+/// What is found where a marker would be.
+pub(crate) enum FoundMarker {
+    Absent,
+    /// It says too little to go on with.
+    Useless,
+    Whole(Marker),
+}
+
 impl Marker {
     pub(crate) fn write(&self, git_dir: &Path) -> Result<(), UpdateError> {
         let old = self.old.map_or_else(|| NONE.to_owned(), |id| id.to_string());
@@ -34,12 +42,11 @@ impl Marker {
         disk::replace(&path, &path.with_extension("new"), text.as_bytes())
     }
 
-    /// `None` when there is none; `Some(None)` for one that says too little to go on with.
-    pub(crate) fn read(git_dir: &Path) -> Result<Option<Option<Self>>, UpdateError> {
+    pub(crate) fn read(git_dir: &Path) -> Result<FoundMarker, UpdateError> {
         let path = path(git_dir);
         match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(Self::parse(&text))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Ok(text) => Ok(Self::parse(&text).map_or(FoundMarker::Useless, FoundMarker::Whole)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(FoundMarker::Absent),
             Err(error) => Err(UpdateError::storage("read", &path)(error)),
         }
     }

@@ -59,9 +59,9 @@ impl Index for AnsweredIndex {
         let mut ended = false;
         let mut each = |name: &CrateName, file: FileAnswer| {
             let item = match file {
-                Ok(Some(file)) => read.file(&file.path, &file.data)?,
-                Ok(None) => None,
-                Err(why) => Some(Item::Unread { name: name.clone(), why }),
+                FileAnswer::Present(file) => read.file(&file.path, &file.data)?,
+                FileAnswer::Gone => None,
+                FileAnswer::Failed(why) => Some(Item::Unread { name: name.clone(), why }),
             };
             // A run that was stopped asks for no more by itself.
             ended = ended || item.is_some_and(|item| take(item).is_break());

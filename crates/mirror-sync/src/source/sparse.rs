@@ -17,8 +17,15 @@ use crate::error::SyncError;
 use crate::names::spellings;
 use crate::spool::read_spool;
 
-/// The index file of a crate; nothing, when the registry has no such crate; or why it could not be had.
-pub(crate) type FileAnswer = Result<Option<IndexFile>, String>;
+/// What became of the index file of a crate that was asked for.
+pub(crate) enum FileAnswer {
+    /// Here it is.
+    Present(IndexFile),
+    /// The registry has no such crate.
+    Gone,
+    /// Why it could not be had.
+    Failed(String),
+}
 
 /// Takes what the registry answers for each crate.
 pub(crate) type Each<'e> = dyn FnMut(&CrateName, FileAnswer) -> Result<(), SyncError> + Send + 'e;
@@ -142,9 +149,10 @@ impl SparseRegistry {
                     None if !self.was_asked(&name) => {
                         let why = "it was never fetched, and this run asks nobody".to_owned();
                         self.failed.insert(name.clone(), why.clone());
-                        Err(why)
+                        FileAnswer::Failed(why)
                     }
-                    known => Ok(known),
+                    Some(file) => FileAnswer::Present(file),
+                    None => FileAnswer::Gone,
                 };
                 each(&name, answer)?;
             }
@@ -192,9 +200,9 @@ impl SparseRegistry {
                 break;
             }
             match self.take(&asked.spelling, result)? {
-                Ok(None) if asked.next() => again.push(asked),
+                FileAnswer::Gone if asked.next() => again.push(asked),
                 taken => {
-                    if let Err(why) = &taken {
+                    if let FileAnswer::Failed(why) = &taken {
                         self.failed.insert(asked.name.clone(), why.clone());
                     }
                     each(&asked.name, taken)?;
@@ -212,7 +220,7 @@ impl SparseRegistry {
         }
     }
 
-    /// Takes an answer into the cache; returns the file, or why there is none.
+    /// Takes an answer into the cache; returns what became of it.
     fn take(&self, spelling: &CrateName, result: Result<Fetched, Failure>) -> Result<FileAnswer, SyncError> {
         let path = index_path(spelling);
         let gone = CacheEntry { etag: None, last_modified: None, state: CacheState::Gone };
@@ -220,12 +228,12 @@ impl SparseRegistry {
             Ok(fetched) => fetched,
             Err(failure) if failure.is_gone() => {
                 self.save(&path, &gone)?;
-                return Ok(Ok(None));
+                return Ok(FileAnswer::Gone);
             }
             Err(failure) if failure.kind == FailureKind::Proxy => {
                 return Err(SyncError::Usage(failure.message));
             }
-            Err(failure) => return Ok(Err(failure.to_string())),
+            Err(failure) => return Ok(FileAnswer::Failed(failure.to_string())),
         };
         let end_announced = fetched.end_announced;
         let known = self.load(&path);
@@ -235,7 +243,7 @@ impl SparseRegistry {
                 let checked =
                     sparse::check_index_file(&path, &mut entry, end_announced, known.as_ref(), &limits);
                 if let Err(bad) = checked {
-                    return Ok(Err(bad.to_string()));
+                    return Ok(FileAnswer::Failed(bad.to_string()));
                 }
                 self.save(&path, &entry)?;
                 entry
@@ -243,17 +251,18 @@ impl SparseRegistry {
             Answer::Unchanged => match known {
                 Some(known) => known,
                 None => {
-                    return Ok(Err("what was kept of it is damaged; the next run asks in full".to_owned()));
+                    let why = "what was kept of it is damaged; the next run asks in full".to_owned();
+                    return Ok(FileAnswer::Failed(why));
                 }
             },
             Answer::Gone(_) | Answer::Failed => {
-                return Ok(Err("the registry's answer makes no sense".to_owned()));
+                return Ok(FileAnswer::Failed("the registry's answer makes no sense".to_owned()));
             }
         };
-        Ok(Ok(match entry.state {
-            CacheState::Present(data) => Some(IndexFile { path, data }),
-            CacheState::Gone => None,
-        }))
+        Ok(match entry.state {
+            CacheState::Present(data) => FileAnswer::Present(IndexFile { path, data }),
+            CacheState::Gone => FileAnswer::Gone,
+        })
     }
 
     /// The index file of a crate, from what was refreshed before; `None` when there is none, or when
