@@ -398,6 +398,25 @@ fn small(target: &Path, text: &str, secret: bool) -> Result<Temp, ArchiveError> 
     Ok(temp)
 }
 
+/// Returns what a person should know about the key that signed.
+fn notes_on_keys(targets: &Targets, key: Option<&UsedKey>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(UsedKey { own: Some((secret, _)), new: true, .. }) = key {
+        notes.push(format!(
+            "{} is the private key: it stays on this machine, only the other files travel",
+            secret.display()
+        ));
+    }
+    let own_public = targets.path("public.asc");
+    if key.is_some_and(|key| key.own.is_none()) && own_public.exists() {
+        notes.push(format!(
+            "{} belongs to an earlier run, not to the key that signed; receivers need the public key of that one",
+            own_public.display()
+        ));
+    }
+    notes
+}
+
 /// The inventory comes last: while the old one is there, whoever checks finds out.
 fn publish_all(
     targets: &Targets,
@@ -406,7 +425,7 @@ fn publish_all(
     key: Option<UsedKey>,
     head: Head,
 ) -> Result<Created, ArchiveError> {
-    let mut notes = Vec::new();
+    let mut notes = notes_on_keys(targets, key.as_ref());
     if let Some(UsedKey { own: Some((secret, public)), new, .. }) = &key {
         if *new && let Some(temp) = documents.secret {
             temp.publish(secret)?;
@@ -416,19 +435,6 @@ fn publish_all(
         {
             temp.publish(public)?;
         }
-    }
-    if let Some(UsedKey { own: Some((secret, _)), new: true, .. }) = &key {
-        notes.push(format!(
-            "{} is the private key: it stays on this machine, only the other files travel",
-            secret.display()
-        ));
-    }
-    let own_public = targets.path("public.asc");
-    if key.as_ref().is_some_and(|key| key.own.is_none()) && own_public.exists() {
-        notes.push(format!(
-            "{} belongs to an earlier run, not to the key that signed; receivers need the public key of that one",
-            own_public.display()
-        ));
     }
     let tar_at = targets.path("tar");
     let packed = match tar {

@@ -10,6 +10,7 @@ use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     IF_RANGE, LOCATION, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
+use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
@@ -235,39 +236,13 @@ async fn receive(
 ) -> Result<Exchanged, Fault> {
     let core = ctx.core;
     let (parts, body) = response.into_parts();
-    let status = parts.status;
-    let with_status = |mut fault: Fault| {
-        fault.status = Some(status.as_u16());
-        fault
+    let status = Some(parts.status.as_u16());
+    let with_status = |fault: Fault| Fault { status, ..fault };
+    let answer = judge(ctx, origin, &parts, body, conditional, watch).await.map_err(with_status)?;
+    let (body, resumed) = match answer {
+        Answer::Settled(exchanged) => return Ok(exchanged),
+        Answer::Body { body, resumed } => (body, resumed),
     };
-    let empty = match status {
-        StatusCode::OK if ctx.req.head => Some(Content::HeadersOnly),
-        StatusCode::NOT_MODIFIED if conditional => Some(Content::NotModified),
-        _ => None,
-    };
-    if let Some(content) = empty {
-        let headers = kept(&parts.headers);
-        return Ok(Exchanged::Done(Done { status: status.as_u16(), headers, content, end_announced: true }));
-    }
-    if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-        drain(body, watch).await;
-        return Ok(Exchanged::Redirect(parts.headers.get(LOCATION).cloned()));
-    }
-    let resumed = status == StatusCode::PARTIAL_CONTENT && ctx.resume.is_some();
-    if status != StatusCode::OK && !resumed {
-        drain(body, watch).await;
-        let about_range = matches!(status.as_u16(), 400 | 412 | 416 | 501);
-        if about_range && ctx.resume.take().is_some() {
-            return Ok(Exchanged::NoContinuation);
-        }
-        return Err(with_status(status_fault(origin, status, &parts.headers)));
-    }
-    if resumed && !ctx.resume.as_ref().is_some_and(|resume| resume.continues(&parts.headers)) {
-        drain(body, watch).await;
-        ctx.resume = None;
-        return Ok(Exchanged::NoContinuation);
-    }
-    check_encoding(&parts.headers).map_err(with_status)?;
     let length = body.size_hint().exact().or_else(|| content_length(&parts.headers));
     let cap = ctx.req.max_body_bytes.unwrap_or(u64::MAX).min(core.options.max_body_bytes);
     if length.is_some_and(|n| n > cap) {
@@ -303,6 +278,56 @@ async fn receive(
         content: Content::Body(verified),
         end_announced,
     }))
+}
+
+/// What the head of an answer says.
+enum Answer {
+    /// There is no body to be read.
+    Settled(Exchanged),
+    /// All of the body comes, or what is missing of one that was begun.
+    Body { body: Incoming, resumed: bool },
+}
+
+/// Judges an answer by its head; what is no body that was asked for is drained.
+async fn judge(
+    ctx: &mut Ctx<'_>,
+    origin: &Origin,
+    parts: &Parts,
+    body: Incoming,
+    conditional: bool,
+    watch: &mut Watch<'_>,
+) -> Result<Answer, Fault> {
+    let status = parts.status;
+    let empty = match status {
+        StatusCode::OK if ctx.req.head => Some(Content::HeadersOnly),
+        StatusCode::NOT_MODIFIED if conditional => Some(Content::NotModified),
+        _ => None,
+    };
+    if let Some(content) = empty {
+        let headers = kept(&parts.headers);
+        let done = Done { status: status.as_u16(), headers, content, end_announced: true };
+        return Ok(Answer::Settled(Exchanged::Done(done)));
+    }
+    if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        drain(body, watch).await;
+        return Ok(Answer::Settled(Exchanged::Redirect(parts.headers.get(LOCATION).cloned())));
+    }
+    let resumed = status == StatusCode::PARTIAL_CONTENT && ctx.resume.is_some();
+    if status != StatusCode::OK && !resumed {
+        drain(body, watch).await;
+        let about_range = matches!(status.as_u16(), 400 | 412 | 416 | 501);
+        if about_range && ctx.resume.take().is_some() {
+            return Ok(Answer::Settled(Exchanged::NoContinuation));
+        }
+        return Err(status_fault(origin, status, &parts.headers));
+    }
+    if resumed && !ctx.resume.as_ref().is_some_and(|resume| resume.continues(&parts.headers)) {
+        drain(body, watch).await;
+        ctx.resume = None;
+        return Ok(Answer::Settled(Exchanged::NoContinuation));
+    }
+    check_encoding(&parts.headers)?;
+    Ok(Answer::Body { body, resumed })
 }
 
 fn wrong_hash(expect: Option<Sha256>, (found, size): (Sha256, u64), headers: &HeaderMap) -> Fault {

@@ -179,23 +179,34 @@ impl Pool {
             drop((connecting, lease));
             return self.lease_h1(origin, None).await;
         }
-        match self.connect(origin).await {
-            Ok(Conn::H2(sender)) => {
-                let mut state = lock(&slot.state);
-                state.generation += 1;
-                state.sender = Some(sender);
-                lease.take_ready(&mut state);
+        match self.fill(slot, origin).await? {
+            None => {
+                lease.take_ready(&mut lock(&slot.state));
                 lease.reused = false;
-                drop(state);
                 if lease.conn.is_none() {
                     return Err(Fault::new(FailureKind::Reset, "the connection closed at once"));
                 }
                 Ok(lease)
             }
-            Ok(Conn::H1(sender)) => {
-                origin.speaks_h1.store(true, Ordering::Release);
+            Some(sender) => {
                 drop((connecting, lease));
                 self.lease_h1(origin, Some(sender)).await
+            }
+        }
+    }
+
+    /// Connects a slot. An origin without HTTP/2 gives a connection for one request at a time instead.
+    async fn fill(&self, slot: &Slot, origin: &Origin) -> Result<Option<H1>, Fault> {
+        match self.connect(origin).await {
+            Ok(Conn::H2(sender)) => {
+                let mut state = lock(&slot.state);
+                state.generation += 1;
+                state.sender = Some(sender);
+                Ok(None)
+            }
+            Ok(Conn::H1(sender)) => {
+                origin.speaks_h1.store(true, Ordering::Release);
+                Ok(Some(sender))
             }
             Err(fault) => {
                 let mut state = lock(&slot.state);

@@ -51,12 +51,8 @@ pub(crate) async fn fetch(
     let _in_flight = InFlight(core);
     let avoid = if hedge { slot.load(Ordering::Relaxed) } else { NO_SLOT };
     let url = form_for(core, req);
-    let mut other_form_tried = url != req.url;
+    let mut tries = Tries { other_form: url != req.url, ..Tries::default() };
     let mut ctx = Ctx { core, req, url, desk, resume: None, slot, avoid, brought_bytes: 0, alone: false };
-    let mut retries = 0;
-    let mut unsent = 0;
-    let mut shared = 0;
-    let mut of_kind = [0_u32; 32];
     loop {
         let began = Instant::now();
         let fault = match attempt(&mut ctx).await {
@@ -67,59 +63,106 @@ pub(crate) async fn fetch(
                 if let Some(origin) = origin_of_plus(core, req) {
                     origin.plus.learn(&ctx.url);
                 }
-                return Ok(fetched(done, retries, started));
+                return Ok(fetched(done, tries.retries, started));
             }
             Err(fault) => fault,
         };
         core.silence.failed(&fault, ctx.brought_bytes);
-        if fault.unsent && unsent < MAX_UNSENT {
-            unsent += 1;
-            if unsent > 4 {
-                tokio::time::sleep(jitter(Duration::from_millis(20))).await;
-            }
+        if tries.was_unsent(&fault).await {
             continue;
         }
         core.observer.attempt(fault.status, false, began.elapsed());
         if !fault.mute {
             note(core, 0, false, fault.congested);
         }
-        if !other_form_tried
-            && fault.kind == FailureKind::HttpStatus
-            && matches!(fault.status, Some(400 | 403 | 404 | 410))
-            && let Some(other) =
-                origin_of_plus(core, req).and_then(|origin| origin.plus.alternative(&ctx.url))
-        {
-            other_form_tried = true;
-            ctx.url = other;
-            continue;
-        }
         if fault.kind == FailureKind::WrongHash {
             ctx.resume = None;
         }
-        if fault.shared && shared < MAX_SHARED {
-            shared += 1;
-            ctx.alone = shared == MAX_SHARED;
-            core.observer.retry();
-            tokio::time::sleep(pause(&core.options, shared, None)).await;
-            continue;
+        let again = tries.in_other_form(&mut ctx, &fault)
+            || tries.was_shared(&mut ctx, &fault).await
+            || tries.go_on(&ctx, &fault).await;
+        if !again {
+            core.silence.gave_up(&fault);
+            return Err(failed(req, &fault, tries.retries, started));
         }
-        let seen = &mut of_kind[fault.kind as usize];
+    }
+}
+
+/// What was tried for one request.
+#[derive(Default)]
+struct Tries {
+    /// Attempts beyond the first that count.
+    retries: u32,
+    /// Requests that never left, in a row.
+    unsent: u32,
+    /// Attempts that broke together with others on their connection.
+    shared: u32,
+    /// Whether the address was tried in its other form.
+    other_form: bool,
+    of_kind: [u32; 32],
+}
+
+impl Tries {
+    /// Waits a moment, and says yes, when the request never left: that is no attempt.
+    async fn was_unsent(&mut self, fault: &Fault) -> bool {
+        if !fault.unsent || self.unsent >= MAX_UNSENT {
+            return false;
+        }
+        self.unsent += 1;
+        if self.unsent > 4 {
+            tokio::time::sleep(jitter(Duration::from_millis(20))).await;
+        }
+        true
+    }
+
+    /// Turns to the other form of an address that this origin may know it by.
+    fn in_other_form(&mut self, ctx: &mut Ctx<'_>, fault: &Fault) -> bool {
+        if self.other_form
+            || fault.kind != FailureKind::HttpStatus
+            || !matches!(fault.status, Some(400 | 403 | 404 | 410))
+        {
+            return false;
+        }
+        let other = origin_of_plus(ctx.core, ctx.req).and_then(|origin| origin.plus.alternative(&ctx.url));
+        let Some(other) = other else { return false };
+        self.other_form = true;
+        ctx.url = other;
+        true
+    }
+
+    /// Waits, and says yes, when the fault may be that of another request on the same connection; the last time the
+    /// request goes alone.
+    async fn was_shared(&mut self, ctx: &mut Ctx<'_>, fault: &Fault) -> bool {
+        if !fault.shared || self.shared >= MAX_SHARED {
+            return false;
+        }
+        self.shared += 1;
+        ctx.alone = self.shared == MAX_SHARED;
+        ctx.core.observer.retry();
+        tokio::time::sleep(pause(&ctx.core.options, self.shared, None)).await;
+        true
+    }
+
+    /// Waits, and says yes, when another attempt is allowed after such a fault.
+    async fn go_on(&mut self, ctx: &Ctx<'_>, fault: &Fault) -> bool {
+        let options = &ctx.core.options;
+        let seen = &mut self.of_kind[fault.kind as usize];
         *seen += 1;
         let allowed = match fault.kind.retry_kind(fault.status) {
             RetryKind::Never => 0,
             RetryKind::AtMost(n) => n,
             RetryKind::Budget => u32::MAX,
         };
-        if retries >= core.options.retries || *seen > allowed {
-            core.silence.gave_up(&fault);
-            return Err(failed(req, &fault, retries, started));
+        if self.retries >= options.retries || *seen > allowed {
+            return false;
         }
-        retries += 1;
-        unsent = 0;
-        core.observer.retry();
-        let wait = pause(&core.options, retries, fault.retry_after);
-        tracing::debug!(url = place(&req.url), error = fault.message, ?wait, "trying again");
+        self.retries += 1;
+        self.unsent = 0;
+        ctx.core.observer.retry();
+        let wait = pause(options, self.retries, fault.retry_after);
+        tracing::debug!(url = place(&ctx.req.url), error = fault.message, ?wait, "trying again");
         tokio::time::sleep(wait).await;
+        true
     }
 }
 

@@ -138,12 +138,7 @@ pub(crate) fn fetch(
         let failure = match made {
             Ok(Ok(incoming)) => return Ok(incoming),
             Ok(Err(failure)) => failure,
-            Err(Halt::Stopped) => Failure::Stopped,
-            Err(Halt::Stalled(after)) => Failure::Transient(format!("nothing came for {after:?}")),
-            Err(Halt::Endless) => {
-                Failure::Final(format!("it was not done within {} hours", DEADLINE.as_secs() / 3600))
-            }
-            Err(Halt::Broken(why)) => Failure::Final(why),
+            Err(halt) => halt.into(),
         };
         // A thread that nobody waits for may still write there; the next run sweeps.
         let _ = disk::remove_tree(&place);
@@ -162,6 +157,19 @@ pub(crate) fn fetch(
         wait = (wait * 2).min(options.retry_max);
     }
     Err(UpdateError::Stopped)
+}
+
+impl From<Halt> for Failure {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Stopped => Self::Stopped,
+            Halt::Stalled(after) => Self::Transient(format!("nothing came for {after:?}")),
+            Halt::Endless => {
+                Self::Final(format!("it was not done within {} hours", DEADLINE.as_secs() / 3600))
+            }
+            Halt::Broken(why) => Self::Final(why),
+        }
+    }
 }
 
 impl Failure {
