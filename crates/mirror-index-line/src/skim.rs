@@ -61,7 +61,12 @@ pub(crate) fn skim(line: &[u8]) -> Option<Fields<'_>> {
     if at.at != line.len() {
         return None;
     }
-    Some(Fields { name: name?.into(), vers: vers?.into(), cksum: cksum?.into(), yanked: yanked.and_then(Flag::value) })
+    Some(Fields {
+        name: name?.into(),
+        vers: vers?.into(),
+        cksum: cksum?.into(),
+        yanked: yanked.and_then(Flag::value),
+    })
 }
 
 enum Flag {

@@ -299,7 +299,11 @@ impl SparseRegistry {
                 return Ok(());
             }
             self.refresh(names, cancel, &mut |name, file| {
-                closure.provide(name, file.unwrap_or_default(), &IndexLimits::default(), faults);
+                let file = match file {
+                    FileAnswer::Present(file) => Some(file),
+                    FileAnswer::Gone | FileAnswer::Failed(_) => None,
+                };
+                closure.provide(name, file, &IndexLimits::default(), faults);
                 Ok(())
             })
             .await?;
