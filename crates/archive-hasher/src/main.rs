@@ -11,6 +11,7 @@ use mirror_telemetry::{ProgressHandle, WorkDone, WorkProgress};
 use mirror_types::ExitStatus;
 
 mod flags;
+mod observer;
 mod resolve;
 mod summary;
 
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return complain(&error.into(), ExitStatus::Usage),
     };
-    let monitor = Arc::new(Monitor::new());
+    let monitor = Arc::new(Monitor::observed_by(observer::Log));
     let stop = Arc::clone(&monitor);
     let signal = match mirror_cli::watch("stopping", move || stop.cancel()) {
         Ok(signal) => signal,

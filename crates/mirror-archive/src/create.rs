@@ -13,6 +13,7 @@ use crate::hashes::HashKind;
 use crate::inventory::{Head, TarFacts, date, insert_signature, write_toml, write_yaml};
 use crate::monitor::Monitor;
 use crate::names::shown;
+use crate::observe::ArchiveEvent;
 use crate::publish::{self, Lock, Temp};
 use crate::record::{Record, Spool};
 use crate::sign::{Passphrase, Signer};
@@ -145,7 +146,7 @@ pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, Arc
     let tar = if options.tar { Some(Temp::beside(&targets.path("tar"), false)?) } else { None };
     let head = read_all(&dir, options, &targets, &mut spool, tar.as_ref(), monitor)?;
     monitor.check()?;
-    tracing::info!("writing the inventory");
+    monitor.tell(ArchiveEvent::WritingInventory);
     let documents = documents(&targets, &head, &mut spool, signer.as_ref().zip(key.as_ref()), monitor)?;
     if let Some(tar) = &tar {
         tar.sync()?;
@@ -170,7 +171,7 @@ fn survey(
         Ok(())
     })?;
     monitor.expect(files, bytes);
-    tracing::info!(files, bytes, "reading {}", dir.display());
+    monitor.tell(ArchiveEvent::Reading { dir, files, bytes });
     Ok(())
 }
 
@@ -189,9 +190,9 @@ fn read_all(
     if let Some(tar) = tar {
         tasks.push(Work::Pack(Box::new(Packer::new(tar.handle()?))));
     }
-    let mut tree = Tree::new(dir, monitor, Collector(spool))?;
+    let mut tree = Tree::new(dir, monitor, Collector { spool, monitor })?;
     let done = engine::run(&mut tree, tasks, options.workers, monitor)?;
-    let Collector(spool) = tree.sink;
+    let spool = tree.sink.spool;
     let mut head = head(dir, now, spool)?;
     let mut packer = None;
     for task in done {
@@ -208,7 +209,10 @@ fn read_all(
 }
 
 /// Keeps what is through.
-struct Collector<'a>(&'a mut Spool);
+struct Collector<'a> {
+    spool: &'a mut Spool,
+    monitor: &'a Monitor,
+}
 
 impl Sink for Collector<'_> {
     fn entry(&mut self, entry: &Entry) -> Result<(), ArchiveError> {
@@ -216,8 +220,8 @@ impl Sink for Collector<'_> {
             let source = std::io::Error::other("its modification time is outside the years 0 to 9999");
             return Err(ArchiveError::Io { what: "recording", path: entry.path.clone(), source });
         }
-        tracing::debug!(path = %shown(&entry.path), bytes = entry.size_bytes, "archived");
-        self.0.push(&Record::of(entry)?)
+        self.monitor.tell(ArchiveEvent::Archived { path: &entry.path, bytes: entry.size_bytes });
+        self.spool.push(&Record::of(entry)?)
     }
 }
 

@@ -1,15 +1,23 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::error::ArchiveError;
+use crate::observe::{ArchiveEvent, ArchiveObserver};
 
-/// Shared with the caller: how far a run is, and whether it should stop.
-#[derive(Debug, Default)]
+/// Shared with the caller: how far a run is, what happens in it, and whether it should stop.
+#[derive(Default)]
 pub struct Monitor {
+    observer: Option<Box<dyn ArchiveObserver>>,
     cancelled: AtomicBool,
     files: AtomicU64,
     bytes: AtomicU64,
     total_files: AtomicU64,
     total_bytes: AtomicU64,
+}
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Monitor").field("done", &self.done()).finish_non_exhaustive()
+    }
 }
 
 /// How far a run is.
@@ -26,10 +34,22 @@ pub struct Done {
 }
 
 impl Monitor {
-    /// Nothing done yet.
+    /// Makes one of a run that has not begun. What happens in it is told nobody.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes one of a run that has not begun, and tells `observer` what happens in it.
+    #[must_use]
+    pub fn observed_by(observer: impl ArchiveObserver + 'static) -> Self {
+        Self { observer: Some(Box::new(observer)), ..Self::default() }
+    }
+
+    pub(crate) fn tell(&self, event: ArchiveEvent<'_>) {
+        if let Some(observer) = &self.observer {
+            observer.event(event);
+        }
     }
 
     /// Asks the run to stop; it ends with [`ArchiveError::Interrupted`] and publishes nothing.

@@ -16,6 +16,7 @@ use crate::hashes::{HashKind, hex};
 use crate::inventory::{Inventory, Records, TarFacts};
 use crate::monitor::Monitor;
 use crate::names::{is_transient, shown, walk_order};
+use crate::observe::ArchiveEvent;
 use crate::record::What;
 use crate::sign::Keys;
 use crate::source::{Sink, Tree};
@@ -201,7 +202,8 @@ pub fn verify(
     let mut findings = Findings { report, changed: 0, missing: 0, extra: 0, other: 0 };
     let signature = check_signature(options, &inventory, &mut findings)?;
     monitor.check()?;
-    tracing::info!(files = inventory.head.files, bytes = inventory.head.bytes, "comparing");
+    let (files, bytes) = (inventory.head.files, inventory.head.bytes);
+    monitor.tell(ArchiveEvent::Comparing { files, bytes });
     let wanted: Vec<HashKind> = inventory.head.hashes.iter().map(|(kind, _)| *kind).collect();
     let kinds: Vec<_> = wanted.into_iter().filter(|kind| options.hashes.contains(kind)).collect();
     let (files, bytes, hashes) = match &options.against {
@@ -419,10 +421,7 @@ fn check_dir(
     tree.sink.skip_to(None)?;
     let Comparer { findings, listed_transient, files, bytes, .. } = tree.sink;
     if listed_transient {
-        tracing::warn!(
-            "the inventory lists locks or the stage of a mirror, as earlier versions did; the digests of the whole, \
-             which cover them, were not compared. Those of each file were"
-        );
+        monitor.tell(ArchiveEvent::TransientListed);
         return Ok((files, bytes, false));
     }
     check_whole(done, inventory, findings);

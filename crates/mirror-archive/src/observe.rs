@@ -1,0 +1,101 @@
+//! What a run tells whoever watches it.
+
+use std::path::Path;
+
+/// Watches a run: logs, draws. How far the run is, the [`Monitor`](crate::Monitor) says.
+pub trait ArchiveObserver: Send + Sync {
+    /// Takes what happened. Called once for each file that is archived: it must not block.
+    fn event(&self, event: ArchiveEvent<'_>);
+}
+
+/// One thing that happened in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArchiveEvent<'a> {
+    /// The files of a directory were counted; they are read next.
+    Reading {
+        /// The directory.
+        dir: &'a Path,
+        /// Files in it.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// An entry of the directory is through.
+    Archived {
+        /// Its path below the directory.
+        path: &'a [u8],
+        /// Its size.
+        bytes: u64,
+    },
+    /// Everything is read; the inventory is written next.
+    WritingInventory,
+    /// The inventory was opened; what it lists is compared next.
+    Comparing {
+        /// Files that it lists.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// The inventory lists locks or the stage of a mirror, as earlier versions did. The digests of the whole, which cover
+    /// them, were not compared; those of each file were.
+    TransientListed,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::{Against, CreateOptions, HashKind, Monitor, Signing, VerifyOptions, create, verify};
+
+    /// Writes down what it is told.
+    #[derive(Clone, Default)]
+    struct Notes(Arc<Mutex<Vec<String>>>);
+
+    impl ArchiveObserver for Notes {
+        fn event(&self, event: ArchiveEvent<'_>) {
+            let note = match event {
+                ArchiveEvent::Reading { files, bytes, .. } => format!("reading {files}, {bytes}"),
+                ArchiveEvent::Archived { path, bytes } => format!("{}, {bytes}", crate::shown(path)),
+                event => format!("{event:?}"),
+            };
+            self.0.lock().unwrap().push(note);
+        }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test's own files")]
+    fn what_is_read_and_written_is_told_in_order() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("d");
+        std::fs::create_dir(&dir).unwrap();
+        for (name, bytes) in [("a", "one"), ("b", "two!")] {
+            std::fs::write(dir.join(name), bytes).unwrap();
+        }
+        let notes = Notes::default();
+        let monitor = Monitor::observed_by(notes.clone());
+        let options = CreateOptions {
+            dir: dir.clone(),
+            out_dir: None,
+            prefix: None,
+            hashes: vec![HashKind::Sha256],
+            workers: 1,
+            tar: false,
+            signing: Signing::No,
+        };
+        let created = create(&options, &monitor).unwrap();
+        let told = std::mem::take(&mut *notes.0.lock().unwrap());
+        assert_eq!(told, ["reading 2, 7", "a, 3", "b, 4", "WritingInventory"]);
+        let options = VerifyOptions {
+            inventory: created.inventory,
+            against: Against::Dir(dir),
+            public_key: None,
+            skip_signature: true,
+            hashes: vec![HashKind::Sha256],
+            workers: 1,
+        };
+        assert!(verify(&options, &monitor, &mut |_| {}).unwrap().is_good());
+        assert_eq!(*notes.0.lock().unwrap(), ["Comparing { files: 2, bytes: 7 }"]);
+    }
+}
