@@ -17,8 +17,6 @@ use crate::bundle::{
 };
 use crate::error::{StoreError, at};
 
-/// Bundles that stay open for reading.
-const OPEN_BUNDLES: usize = 16;
 /// Frames up to this length are unpacked at once, bytes.
 const AT_ONCE_BYTES: u64 = 1 << 20;
 
@@ -76,7 +74,6 @@ impl BundleStore {
     #[must_use]
     pub fn to_read(dir: &Path, layout: Layout) -> Self {
         let open = OpenBundles::new(dir.to_owned());
-        open.keep_open(OPEN_BUNDLES);
         Self { dir: dir.to_owned(), layout, writer: Mutex::new(Writer::ReadOnly), open }
     }
 
