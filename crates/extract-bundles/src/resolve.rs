@@ -1,8 +1,8 @@
 //! Flags become settings; nothing is touched yet.
 
 use anyhow::{Context as _, Result, bail};
+use mirror_bundle::BundleLimits;
 use mirror_extract::{ExtractOptions, ExtractTask, Wanted};
-use mirror_store::bundle::BundleLimits;
 use mirror_telemetry::{LogOptions, ProgressOptions};
 
 use crate::flags::Flags;

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use mirror_bundle::BundleError;
 use mirror_repo::RepoError;
 use mirror_store::StoreError;
 use mirror_types::{Advice, FaultKind, Printable, Unexpected};
@@ -44,6 +45,12 @@ pub enum ExtractError {
     Unexpected(#[from] Unexpected),
 }
 
+impl From<BundleError> for ExtractError {
+    fn from(error: BundleError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
 impl ExtractError {
     /// Returns what kind of fault this is.
     #[must_use]
@@ -82,7 +89,13 @@ impl From<StoreError> for Stop {
     }
 }
 
+impl From<BundleError> for Stop {
+    fn from(error: BundleError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
 /// Returns whether a fault is one of a bundle, after which the others can still be read.
-pub(crate) fn is_of_bundle(error: &StoreError) -> bool {
-    error.kind() == FaultKind::Integrity
+pub(crate) fn is_of_bundle(kind: FaultKind) -> bool {
+    kind == FaultKind::Integrity
 }

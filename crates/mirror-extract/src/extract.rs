@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crossbeam_channel::{Sender, bounded};
 use globset::Glob;
+use mirror_bundle::{BundleFiles, BundleReader, list_bundles, read_manifest};
 use mirror_repo::bundle_lines;
-use mirror_store::bundle::{BundleFiles, BundleReader, list_bundles, read_manifest};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{ExtractError, is_of_bundle};
@@ -122,7 +122,7 @@ fn plan(work: &Work<'_>, bundles: &[BundleFiles], tasks: &Sender<Task>) {
         let open = match Open::new(one.clone(), work.limits) {
             Ok(open) => Arc::new(open),
             Err(error) => {
-                work.trouble(None, error);
+                work.trouble(None, error.into());
                 continue;
             }
         };
@@ -177,7 +177,7 @@ fn list(
                 .map(|_| ()),
         };
         match told {
-            Err(error) if !is_of_bundle(&error) => return Err(error.into()),
+            Err(error) if !is_of_bundle(error.kind()) => return Err(error.into()),
             Err(error) => {
                 outcome.bad_bundles += 1;
                 outcome.fail(one.name.clone(), error.to_string());

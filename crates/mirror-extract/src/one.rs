@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use mirror_store::bundle::{BundleFiles, BundleMember, BundleReader, Member, find_members, read_index};
+use mirror_bundle::{
+    BundleError, BundleFault, BundleFiles, BundleMember, BundleReader, Member, find_members, read_index,
+};
 use mirror_store::{Staged, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -63,7 +65,7 @@ pub(crate) fn extract(
                 let why = "the file that is there has other bytes";
                 outcome.fail(path.clone(), why.to_owned());
             }
-            Err(error) if is_of_bundle(&error) => {
+            Err(error) if is_of_bundle(error.kind()) => {
                 outcome.failed += 1;
                 outcome.fail(path.clone(), error.to_string());
             }
@@ -117,7 +119,7 @@ fn find<'a>(
                 .map(|_| ()),
         };
         match looked {
-            Err(error) if !is_of_bundle(&error) => return Err(error.into()),
+            Err(error) if !is_of_bundle(error.kind()) => return Err(error.into()),
             Err(error) => {
                 outcome.bad_bundles += 1;
                 outcome.fail(one.name.clone(), error.to_string());
@@ -150,11 +152,11 @@ fn take(
         Ok(())
     };
     visit_members(found.bundle, found.line.as_ref(), options.limits, &mut visit)?;
-    taken.ok_or_else(|| fault(found, path, mirror_store::bundle::BundleFault::Misplaced))
+    taken.ok_or_else(|| fault(found, path, BundleFault::Misplaced))
 }
 
-fn fault(found: &Found<'_>, path: &str, fault: mirror_store::bundle::BundleFault) -> StoreError {
-    StoreError::Bundle { path: found.bundle.path.clone(), member: Some(path.to_owned()), offset: None, fault }
+fn fault(found: &Found<'_>, path: &str, fault: BundleFault) -> StoreError {
+    BundleError::damaged(&found.bundle.path, Some(path), None, fault).into()
 }
 
 fn one(
@@ -168,7 +170,7 @@ fn one(
     hasher.update(&data);
     let sha256 = hasher.finish();
     if found.line.as_ref().is_some_and(|line| line.sha256 != sha256) {
-        return Err(fault(found, member.path(), mirror_store::bundle::BundleFault::Checksum));
+        return Err(fault(found, member.path(), BundleFault::Checksum));
     }
     let Some(store) = store else { return Ok(Taken::Verified) };
     let overwrite = matches!(options.task, ExtractTask::Extract { overwrite: true, .. });

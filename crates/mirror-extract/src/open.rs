@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use mirror_store::StoreError;
-use mirror_store::bundle::{
-    BundleFault, BundleFiles, BundleLimits, BundleMember, BundleReader, FrameMap, Member, read_manifest,
+use mirror_bundle::{
+    BundleError, BundleFault, BundleFiles, BundleLimits, BundleMember, BundleReader, FrameMap, Member,
+    read_manifest,
 };
+use mirror_store::StoreError;
 use mirror_types::Sha256;
 
 /// What the manifest says of a member.
@@ -34,7 +35,7 @@ pub(crate) struct Open {
 
 impl Open {
     /// Opens the bundle and reads its manifest. A growing bundle is read as far as its manifest goes.
-    pub(crate) fn new(files: BundleFiles, limits: BundleLimits) -> Result<Self, StoreError> {
+    pub(crate) fn new(files: BundleFiles, limits: BundleLimits) -> Result<Self, BundleError> {
         let reader = BundleReader::open(&files.path, limits)?;
         let (mut listed, mut lines) = (None, Vec::new());
         if let Some(manifest) = &files.manifest {
@@ -72,7 +73,7 @@ impl Open {
     }
 
     /// Holds a member against its line; without a manifest there is nothing to hold it against.
-    pub(crate) fn check(&self, member: &Member<'_>, sha256: Sha256) -> Result<(), StoreError> {
+    pub(crate) fn check(&self, member: &Member<'_>, sha256: Sha256) -> Result<(), BundleError> {
         let Some(listed) = &self.listed else { return Ok(()) };
         let wrong = |what| fault(&self.files.path, member.path(), what);
         let line = listed.get(member.path()).ok_or_else(|| wrong(BundleFault::NotInManifest))?;
@@ -89,7 +90,7 @@ impl Open {
     }
 
     /// A member that the manifest lists and nobody has seen.
-    pub(crate) fn missing(&self) -> Option<StoreError> {
+    pub(crate) fn missing(&self) -> Option<BundleError> {
         let listed = self.listed.as_ref()?;
         let mut missing: Vec<_> = listed
             .iter()
@@ -101,8 +102,8 @@ impl Open {
     }
 }
 
-fn fault(path: &Path, member: &str, fault: BundleFault) -> StoreError {
-    StoreError::Bundle { path: path.to_owned(), member: Some(member.to_owned()), offset: None, fault }
+fn fault(path: &Path, member: &str, fault: BundleFault) -> BundleError {
+    BundleError::damaged(path, Some(member), None, fault)
 }
 
 /// Passes the members of a bundle to `visit`: of the frame that a line names, when it names one, or all of them.

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mirror_store::bundle::BundleLimits;
+use mirror_bundle::BundleLimits;
 use mirror_types::{CrateName, ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId, VersionText};
 
 /// What to do with bundles.

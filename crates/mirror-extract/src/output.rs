@@ -1,7 +1,7 @@
 //! Where an extraction leaves what it finds: a mirror, or a listing.
 
+use mirror_bundle::{BundleFiles, BundleReader};
 use mirror_store::Store;
-use mirror_store::bundle::{BundleFiles, BundleReader};
 use mirror_types::Layout;
 
 use crate::error::{ExtractError, Stop, is_of_bundle};
@@ -21,7 +21,7 @@ fn layout_of(bundles: &[BundleFiles], options: &ExtractOptions) -> Result<Layout
         });
         match (layout, read) {
             (Some(layout), _) => return Ok(layout),
-            (None, Err(Stop::Store(error))) if !is_of_bundle(&error) => return Err(error.into()),
+            (None, Err(Stop::Store(error))) if !is_of_bundle(error.kind()) => return Err(error.into()),
             (None, _) => {}
         }
     }

@@ -1,6 +1,6 @@
 //! Paths that stand in more than one bundle, or where another file is: the last bundle counts.
 
-use mirror_store::bundle::{BundleFiles, BundleMember, find_members};
+use mirror_bundle::{BundleFiles, BundleLimits, BundleMember, Member, find_members};
 use mirror_store::{Store, StoreError};
 use mirror_types::Printable;
 
@@ -107,10 +107,10 @@ pub(crate) fn write(
     store: &Store,
     bundle: &BundleFiles,
     line: &BundleMember,
-    limits: mirror_store::bundle::BundleLimits,
+    limits: BundleLimits,
 ) -> Result<(), StoreError> {
     let mut staged = None;
-    let mut take = |member: &mut mirror_store::bundle::Member<'_>| {
+    let mut take = |member: &mut Member<'_>| {
         if member.path() == line.bundle_member && staged.is_none() {
             let mut writer = store.stage_file()?;
             member.read(&mut |piece| writer.write(piece))?;

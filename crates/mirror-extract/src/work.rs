@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
-use mirror_store::bundle::{BundleFault, BundleLimits, FrameBuffers, Member};
+use mirror_bundle::{BundleError, BundleFault, BundleLimits, FrameBuffers, Member};
 use mirror_store::{Staged, Store, StoreError};
 use mirror_types::{ReleaseId, Sha256, Unexpected};
 use tokio_util::sync::CancellationToken;
@@ -139,7 +139,7 @@ impl<'a> Work<'a> {
 
     /// A fault: that of a bundle ends the bundle, any other the run.
     pub(crate) fn trouble(&self, open: Option<&Open>, error: StoreError) {
-        if !is_of_bundle(&error) {
+        if !is_of_bundle(error.kind()) {
             self.stop(error.into());
             return;
         }
@@ -210,7 +210,7 @@ impl<'a> Work<'a> {
         if self.goes_on(open)
             && let Some(missing) = open.missing()
         {
-            self.trouble(Some(open), missing);
+            self.trouble(Some(open), missing.into());
         }
     }
 
@@ -257,7 +257,9 @@ impl<'a> Work<'a> {
         self.loaded(open, loaded, out, commits)?;
         match read {
             // A bundle that grows may end in what is not whole; the next writer cuts that.
-            Err(Stop::Store(StoreError::Bundle { fault, .. })) if !open.files.sealed && is_torn(&fault) => {
+            Err(Stop::Store(StoreError::Bundle(BundleError::Damaged { fault, .. })))
+                if !open.files.sealed && is_torn(&fault) =>
+            {
                 self.tell(ExtractEvent::PartialEnd { bundle: &open.files.name, fault: &fault });
                 Ok(())
             }

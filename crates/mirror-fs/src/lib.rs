@@ -29,8 +29,8 @@ pub use file::{
 pub use fs::{Fs, LocalFs};
 pub use lock::{FileLock, LockFault, is_at, try_lock};
 pub use open::{
-    NotPlain, is_file, make_dir, make_dir_all, make_dirs, make_root, not_plain, open, open_at_once,
-    open_or_create, open_to_read,
+    NotPlain, in_the_way, is_file, make_dir, make_dir_all, make_dirs, make_root, not_plain, open,
+    open_at_once, open_or_create, open_to_read,
 };
 pub use patient::patient;
 pub use read::{FileReader, ReadAt, ReadPart, SequentialReader, read_exact_at, write_all_at};

@@ -1,6 +1,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Something other than a regular file or a directory stands where one belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,21 @@ impl From<NotPlain> for io::Error {
 #[must_use]
 pub fn not_plain(error: &io::Error) -> Option<NotPlain> {
     error.get_ref()?.downcast_ref::<NotPlain>().copied()
+}
+
+/// Returns what stands in the way of an operation on `path` that failed with `error`, and what belongs there instead:
+/// at the path itself, or at a directory above it. `None` when the system refused for another reason. Looks at the
+/// directories above where one of them is none.
+#[must_use]
+pub fn in_the_way(path: &Path, error: &io::Error) -> Option<(PathBuf, &'static str)> {
+    if let Some(NotPlain { expected }) = not_plain(error) {
+        return Some((path.to_owned(), expected));
+    }
+    if error.kind() != io::ErrorKind::NotADirectory {
+        return None;
+    }
+    let is_other = |at: &&Path| fs::symlink_metadata(at).is_ok_and(|meta| !meta.is_dir());
+    path.ancestors().find(is_other).map(|file| (file.to_owned(), DIRECTORY.expected))
 }
 
 /// Opens a regular file as `options` say, and makes it where they say so.
@@ -199,6 +214,20 @@ mod tests {
             assert!(make(&path.join("f/d")).is_err(), "below a file");
             fs::remove_dir_all(dir.path().join("a")).expect("remove");
         }
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_found_at_the_path_or_above_it() {
+        let dir = tempfile::tempdir().expect("dir");
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "").expect("write");
+        symlink(at("file"), at("link")).expect("link");
+        let in_the_way_of = |name: &str| in_the_way(&at(name), &open_to_read(&at(name)).expect_err(name));
+        assert_eq!(in_the_way_of("link"), Some((at("link"), "a regular file")));
+        assert_eq!(in_the_way_of("file/below/it"), Some((at("file"), "a directory")));
+        assert_eq!(in_the_way_of("link/below"), Some((at("link"), "a directory")));
+        assert_eq!(in_the_way_of("absent"), None);
+        assert_eq!(in_the_way(&at("dir"), &io::ErrorKind::NotADirectory.into()), None, "it is gone again");
     }
 
     #[test]

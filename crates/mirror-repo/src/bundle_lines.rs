@@ -8,9 +8,9 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
+use mirror_bundle::{BundleFiles, list_bundles};
 use mirror_index_line::{IndexLine, records};
 use mirror_manifest::{Catalogue, Change, LinePacker, LinesReader, LinesWriter, TextDigest};
-use mirror_store::bundle::{BundleFiles, list_bundles};
 use mirror_store::{OutputFile, Store};
 use mirror_types::{BundleNumber, IndexRecord, ReleaseId, Sha256, index_path, last_of_each};
 use serde::{Deserialize, Serialize};

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use mirror_manifest::{BundlesIdentity, Catalogue, Change};
-use mirror_store::BundleStore;
-use mirror_store::bundle::{
+use mirror_bundle::{
     BundleFiles, BundleMember, BundleOptions, BundleReport, first_member, list_bundles, read_manifest,
 };
+use mirror_manifest::{BundlesIdentity, Catalogue, Change};
+use mirror_store::BundleStore;
 use mirror_types::{BundleNumber, FaultKind, ReleaseId, StoreId};
 
 use crate::error::RepoError;

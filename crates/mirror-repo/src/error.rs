@@ -1,6 +1,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use mirror_bundle::BundleError;
 use mirror_manifest::ManifestError;
 use mirror_store::StoreError;
 use mirror_types::{Advice, Cause, FaultKind, StoreId};
@@ -148,6 +149,12 @@ pub enum RepoError {
     /// The system gave no random numbers for the id of a new mirror; the source says why.
     #[error("the operating system gave no random numbers for the id of the new mirror")]
     Random(#[source] Cause),
+}
+
+impl From<BundleError> for RepoError {
+    fn from(error: BundleError) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 /// What a mirror and its copy would both write into.

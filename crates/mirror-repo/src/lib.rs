@@ -43,7 +43,7 @@ pub use error::{RepoError, SharedPlace};
 pub use gaps::{Gap, ListedGap, acknowledge_gaps, list_gaps, parse_gaps};
 pub use listing::Listing;
 pub use mirror::{Located, Mirror};
-pub use mirror_store::bundle::{OpenBundle, OpenBundles};
+pub use mirror_bundle::{OpenBundle, OpenBundles};
 pub use open::{LockedMirror, OpenOptions, OpenReport};
 pub use presence::Presence;
 pub use preview::Preview;

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
+use mirror_bundle::{BundleError, BundleReader, OpenBundle, OpenBundles};
 use mirror_fs::ReadAt as _;
 use mirror_manifest::{Catalogue, Census, Held, LinesReader, ManifestError};
-use mirror_store::bundle::BundleReader;
-use mirror_store::bundle::{OpenBundle, OpenBundles};
 use mirror_store::{AtOnce, CrateStore, OpenCrate, Store, StoreError};
 use mirror_types::{CrateName, Layout, MemberLocation, ReleaseId, index_path};
 
@@ -393,7 +392,7 @@ impl Mirror {
                 let is_it = self.bundles.visit(reader, *at, id, &mut |member| {
                     member.read(&mut |piece| {
                         bytes.extend_from_slice(piece);
-                        Ok::<_, StoreError>(())
+                        Ok::<_, BundleError>(())
                     })
                 })?;
                 if is_it {

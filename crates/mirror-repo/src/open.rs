@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mirror_bundle::refuse_others;
 use mirror_fs::Fs;
 use mirror_manifest::{Catalogue, LinesReport, ManifestError, ManifestWriter};
-use mirror_store::bundle::refuse_others;
 use mirror_store::{CrateStore, MirrorRecord, Store};
 use mirror_types::{Cause, Layout, MirrorId, ReleaseId, StoreId};
 

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use mirror_bundle::BundleMember;
 use mirror_manifest::{
     EXISTING, FailureRow, Held, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM, SCHEMA_VERSION,
     rfc3339, storage_name,
 };
-use mirror_store::bundle::BundleMember;
 use mirror_types::{BundleNumber, CrateName, Layout, Location, Locations, ReleaseId, Sha256, StoreId};
 
 /// Times closer than this are written as one.

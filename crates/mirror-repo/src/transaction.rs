@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use std::vec;
 
+use mirror_bundle::BundleMember;
 use mirror_manifest::{
     Change, DeferredRelease, Held, HeldRelease, ManifestRecord, PackedLines, Withdrawal, rfc3339,
 };
-use mirror_store::bundle::BundleMember;
 use mirror_store::{Aside, StagedCrate, StoreBatch};
 use mirror_types::{CrateName, Location, Locations, ReleaseId, Sha256, StoreId};
 

@@ -5,10 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mirror_bundle::{BundleError, OpenMember};
 use mirror_repo::Located;
 use mirror_store::ReadAt as _;
-use mirror_store::StoreError;
-use mirror_store::bundle::OpenMember;
 use mirror_types::{ReleaseId, Sha256};
 
 use crate::app::{App, blocking};
@@ -235,11 +234,11 @@ impl App {
 /// Why a member is not read to its end.
 enum Stopped {
     Enough,
-    Bundle(StoreError),
+    Bundle(BundleError),
 }
 
-impl From<StoreError> for Stopped {
-    fn from(error: StoreError) -> Self {
+impl From<BundleError> for Stopped {
+    fn from(error: BundleError) -> Self {
         Self::Bundle(error)
     }
 }

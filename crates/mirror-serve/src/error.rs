@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use mirror_bundle::BundleError;
 use mirror_manifest::ManifestError;
 use mirror_repo::RepoError;
 use mirror_store::StoreError;
@@ -78,6 +79,12 @@ impl From<RepoError> for ServeError {
             RepoError::Internal(what) => Self::Internal(what),
             other => Self::Repo(other),
         }
+    }
+}
+
+impl From<BundleError> for ServeError {
+    fn from(error: BundleError) -> Self {
+        Self::Store(error.into())
     }
 }
 

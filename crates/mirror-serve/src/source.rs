@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mirror_bundle::OpenMember;
 use mirror_manifest::Held;
 use mirror_repo::Located;
-use mirror_store::bundle::OpenMember;
 use mirror_types::{ReleaseId, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 

@@ -1,11 +1,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mirror_types::{Advice, Cause, FaultKind, Layout, MirrorId, Printable, ReleaseId, disk_advice};
+use mirror_bundle::BundleError;
+use mirror_fs::FileError;
+use mirror_types::{Advice, Cause, FaultKind, Layout, Printable, ReleaseId, disk_advice};
 
-use mirror_fs::{FileError, NotPlain};
-
-use crate::bundle::BundleFault;
 use crate::tree_form::TreeForm;
 
 /// Why the store could not do what it was asked to.
@@ -76,37 +75,9 @@ pub enum StoreError {
         /// The path.
         path: String,
     },
-    /// The bundles belong to another mirror, and nothing was written; give each mirror a directory of its own for them.
-    #[error(
-        "the bundles in {} belong to another mirror ({owner}, this one is {mirror}); they were left as they are. Give \
-         each mirror a directory of its own for its bundles",
-        dir.display()
-    )]
-    OthersBundles {
-        /// Their directory.
-        dir: PathBuf,
-        /// Whose they are.
-        owner: MirrorId,
-        /// The mirror that was to write there.
-        mirror: MirrorId,
-    },
-    /// A bundle, or what belongs to it, is damaged or hostile; take another copy of it.
-    #[error(
-        "{}: {}{}{fault}",
-        path.display(),
-        member.as_ref().map_or_else(String::new, |member| format!("{}: ", Printable(member))),
-        offset.map_or_else(String::new, |offset| format!("at byte {offset}: "))
-    )]
-    Bundle {
-        /// Its path.
-        path: PathBuf,
-        /// The member, when that is known.
-        member: Option<String>,
-        /// Where in the file the frame begins, in bytes.
-        offset: Option<u64>,
-        /// What is wrong.
-        fault: BundleFault,
-    },
+    /// The bundles failed; their error says what to do.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// What was given to a store is another one's.
     #[error("{id} was given to a store that is not the one which has it")]
     OtherStore {
@@ -148,10 +119,6 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(crate) fn bundle(path: &Path, member: Option<&str>, offset: Option<u64>, fault: BundleFault) -> Self {
-        Self::Bundle { path: path.to_owned(), member: member.map(str::to_owned), offset, fault }
-    }
-
     /// What kind of fault this is.
     #[must_use]
     pub const fn kind(&self) -> FaultKind {
@@ -160,9 +127,9 @@ impl StoreError {
             Self::LayoutMismatch { .. }
             | Self::OtherTree { .. }
             | Self::HalfMoved { .. }
-            | Self::UnsafePath { .. }
-            | Self::OthersBundles { .. } => FaultKind::Usage,
-            Self::BadRecord { .. } | Self::Strange { .. } | Self::Bundle { .. } => FaultKind::Integrity,
+            | Self::UnsafePath { .. } => FaultKind::Usage,
+            Self::Bundle(error) => error.kind(),
+            Self::BadRecord { .. } | Self::Strange { .. } => FaultKind::Integrity,
             Self::Io { .. } => FaultKind::Storage,
             Self::OtherStore { .. }
             | Self::BodySize { .. }
@@ -179,14 +146,13 @@ impl StoreError {
             Self::LayoutMismatch { .. } => Some(Advice::KeepTheLayout),
             Self::OtherTree { .. } => Some(Advice::AdoptReleases),
             Self::HalfMoved { .. } => Some(Advice::FinishAdopting),
-            Self::OthersBundles { .. } => Some(Advice::AnotherBundlesDirectory),
+            Self::Bundle(error) => error.advice(),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 Some(Advice::AnotherRoot)
             }
             Self::BadRecord { .. }
             | Self::Strange { .. }
             | Self::UnsafePath { .. }
-            | Self::Bundle { .. }
             | Self::OtherStore { .. }
             | Self::BodySize { .. }
             | Self::ReadOnly { .. }
@@ -205,18 +171,9 @@ impl From<FileError> for StoreError {
 /// Says what was being done to which path. What is no plain file or directory is told apart from what the disk
 /// refuses.
 pub(crate) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
-    move |source| {
-        if let Some(NotPlain { expected }) = mirror_fs::not_plain(&source) {
-            return StoreError::Strange { path: path.to_owned(), expected };
-        }
-        if source.kind() == io::ErrorKind::NotADirectory {
-            let file =
-                path.ancestors().find(|at| std::fs::symlink_metadata(at).is_ok_and(|meta| !meta.is_dir()));
-            if let Some(file) = file {
-                return StoreError::Strange { path: file.to_owned(), expected: "a directory" };
-            }
-        }
-        StoreError::Io { doing, path: path.to_owned(), source }
+    move |source| match mirror_fs::in_the_way(path, &source) {
+        Some((path, expected)) => StoreError::Strange { path, expected },
+        None => StoreError::Io { doing, path: path.to_owned(), source },
     }
 }
 
@@ -235,6 +192,7 @@ mod tests {
                 Some(Advice::KeepTheLayout),
             ),
             (StoreError::HalfMoved { root: root() }, Some(Advice::FinishAdopting)),
+            (BundleError::Locked { dir: root(), holder: String::new() }.into(), Some(Advice::AnotherRoot)),
             (io(io::ErrorKind::ReadOnlyFilesystem), Some(Advice::AnotherRoot)),
             (io(io::ErrorKind::StorageFull), None),
             (StoreError::Strange { path: root(), expected: "a directory" }, None),

@@ -569,7 +569,7 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// Takes the lock. It belongs to the open file, so that it ends with the process however that ends.
-pub(crate) fn lock(root: &Path, path: &Path) -> Result<FileLock, StoreError> {
+fn lock(root: &Path, path: &Path) -> Result<FileLock, StoreError> {
     FileLock::take(path).map_err(|fault| match fault {
         LockFault::Held { holder } => StoreError::Locked { root: root.to_owned(), holder },
         LockFault::Open(error) => at("open the lock", path)(error),

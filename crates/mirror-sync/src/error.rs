@@ -116,6 +116,12 @@ pub enum SyncError {
     Unexpected(#[from] Unexpected),
 }
 
+impl From<mirror_bundle::BundleError> for SyncError {
+    fn from(error: mirror_bundle::BundleError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
 impl SyncError {
     /// Returns what kind of fault this is.
     #[must_use]

@@ -49,7 +49,6 @@ pub use mirror_index::sparse::AnswerLimits;
 pub use mirror_index::{ClosureLimits, ClosureOptions, LockSources, NameSet, Shard, Target};
 pub use mirror_manifest::Withdrawal;
 pub use mirror_repo::{BUNDLES, Gap, ListedGap, MANIFEST, RebuildOutcome};
-pub use mirror_store::{StoreError, bundle};
 pub use mirror_types::{
     Address, CrateName, Layout, Printable, ReleaseId, VersionText, human_bytes, upstream,
 };

@@ -1,12 +1,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use mirror_bundle::BundleOptions;
 use mirror_fetch::FetchOptions;
 use mirror_index::sparse::AnswerLimits;
 use mirror_index::{ClosureOptions, LockSources, NameSet, Shard};
 use mirror_manifest::Withdrawal;
 use mirror_store::CrateStore;
-use mirror_store::bundle::BundleOptions;
 use mirror_types::{Address, Layout, StoreId};
 
 use mirror_repo::Gap;

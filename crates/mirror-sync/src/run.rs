@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
+use mirror_bundle::BundleOptions;
 use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
 use mirror_repo::{Gap, MirrorWriter};
-use mirror_store::bundle::BundleOptions;
 use mirror_store::{CrateStore, Store};
 use mirror_types::{ReleaseId, StoreId, Unexpected};
 use tokio::sync::mpsc;

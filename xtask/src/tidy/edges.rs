@@ -18,9 +18,20 @@ const TABLE: &[(&str, &[&str])] = &[
     ("mirror-index", &["mirror-types", "mirror-fs", "mirror-index-line"]),
     ("mirror-git", &["mirror-types", "mirror-fs", "mirror-tls", "mirror-index"]),
     ("mirror-fetch", &["mirror-types", "mirror-checksum", "mirror-tls"]),
-    ("mirror-store", &["mirror-types", "mirror-checksum", "mirror-fs"]),
+    ("mirror-bundle", &["mirror-types", "mirror-checksum", "mirror-fs"]),
+    ("mirror-store", &["mirror-types", "mirror-checksum", "mirror-fs", "mirror-bundle"]),
     ("mirror-manifest", &["mirror-types", "mirror-fs", "mirror-index-line"]),
-    ("mirror-repo", &["mirror-types", "mirror-fs", "mirror-index-line", "mirror-store", "mirror-manifest"]),
+    (
+        "mirror-repo",
+        &[
+            "mirror-types",
+            "mirror-fs",
+            "mirror-index-line",
+            "mirror-bundle",
+            "mirror-store",
+            "mirror-manifest",
+        ],
+    ),
     (
         "mirror-sidecar",
         &[
@@ -41,12 +52,13 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-index",
             "mirror-git",
             "mirror-fetch",
+            "mirror-bundle",
             "mirror-store",
             "mirror-manifest",
             "mirror-repo",
         ],
     ),
-    ("mirror-extract", &["mirror-types", "mirror-checksum", "mirror-store", "mirror-repo"]),
+    ("mirror-extract", &["mirror-types", "mirror-checksum", "mirror-bundle", "mirror-store", "mirror-repo"]),
     ("mirror-cli", &["mirror-types", "mirror-telemetry"]),
     (
         "download-crates",
@@ -63,7 +75,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("generate-sidecars", &["mirror-types", "mirror-sidecar", "mirror-telemetry", "mirror-cli"]),
     (
         "extract-bundles",
-        &["mirror-types", "mirror-store", "mirror-extract", "mirror-telemetry", "mirror-cli"],
+        &["mirror-types", "mirror-bundle", "mirror-extract", "mirror-telemetry", "mirror-cli"],
     ),
     (
         "mirror-serve",
@@ -73,6 +85,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-tls",
             "mirror-index-line",
             "mirror-listen",
+            "mirror-bundle",
             "mirror-store",
             "mirror-manifest",
             "mirror-repo",
@@ -87,6 +100,8 @@ const TABLE: &[(&str, &[&str])] = &[
 
 /// What the tests of a package use beside what it ships.
 const FOR_TESTS: &[(&str, &[&str])] = &[
+    // They read what is in the bundles.
+    ("download-crates", &["mirror-bundle"]),
     // They make the mirrors that are served.
     ("serve-mirror", &["mirror-fs", "mirror-store", "mirror-sync", "mirror-extract"]),
 ];
@@ -100,6 +115,7 @@ const BLOCKING: &[&str] = &[
     "mirror-index-line",
     "mirror-index",
     "mirror-git",
+    "mirror-bundle",
     "mirror-store",
     "mirror-manifest",
     "mirror-repo",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use mirror_sync::bundle::{BundleLimits, BundleReader, list_bundles, read_index, read_manifest};
+use mirror_bundle::{BundleLimits, BundleReader, list_bundles, read_index, read_manifest};
 use mirror_testkit::{Fault, OriginOptions, TestRegistry};
 
 use crate::world::{Ended, World, assert_same, has, hex, run, tree};
@@ -29,7 +29,7 @@ pub(crate) fn members(dir: &Path, twice: &BTreeSet<String>) -> BTreeMap<String, 
             let sum = member.sha256()?.to_hex();
             let before = found.insert(path.clone(), sum);
             assert!(before.is_none() || twice.contains(&path), "{path} stands in two bundles");
-            Ok::<_, mirror_sync::StoreError>(())
+            Ok::<_, mirror_bundle::BundleError>(())
         });
         streamed.unwrap();
     }
@@ -52,7 +52,7 @@ fn assert_agree(world: &World, dir: &Path) {
             reader.read_at(offset, len, &mut |member| {
                 assert_eq!((member.path(), member.size()), (line.bundle_member.as_str(), line.size));
                 assert_eq!(member.sha256()?, line.sha256);
-                Ok::<_, mirror_sync::StoreError>(())
+                Ok::<_, mirror_bundle::BundleError>(())
             })?;
             let release = format!("{} {}", line.crate_name, line.version.unwrap());
             let row = (release.clone(), line.sha256.to_hex(), files.number.unwrap(), offset, len);
@@ -369,7 +369,7 @@ fn assert_honest(world: &World) {
             let place = ["frame_offset", "frame_len"].map(|name| line[name].as_u64().unwrap());
             let read = reader.read_at(place[0], place[1], &mut |member| {
                 assert_eq!(member.sha256()?.to_hex(), line["sha256"].as_str().unwrap());
-                Ok::<_, mirror_sync::StoreError>(())
+                Ok::<_, mirror_bundle::BundleError>(())
             });
             read.unwrap();
             assert!(

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use mirror_bundle::{BundleLimits, BundleReader, list_bundles};
 use mirror_sync::Layout;
-use mirror_sync::bundle::{BundleLimits, BundleReader, list_bundles};
 use mirror_testkit::{Fault, TestRegistry};
 
 use crate::world::{Ended, World, assert_same, run};
@@ -121,7 +121,7 @@ impl Mirror {
                 let read = reader.read_at(place[0], place[1], &mut |member| {
                     assert_eq!(member.path(), path);
                     assert_eq!(member.sha256()?.to_hex(), text(2), "{id} in bundle {number}");
-                    Ok::<_, mirror_sync::StoreError>(())
+                    Ok::<_, mirror_bundle::BundleError>(())
                 });
                 read.unwrap();
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 
-use mirror_store::bundle::{BundleLimits, BundleReader};
+use mirror_bundle::{BundleLimits, BundleReader};
 use sha2::Digest as _;
 
 use super::source::stream;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use mirror_store::bundle::{BundleOptions, BundleWriter};
+use mirror_bundle::{BundleOptions, BundleWriter};
 use mirror_types::Layout;
 
 use super::world::{World, new_member, run, small, tree};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mirror_store::bundle::BundleOptions;
+use mirror_bundle::BundleOptions;
 use mirror_types::Layout;
 
 use super::world::{World, shell, small, tree};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mirror_store::bundle::{BundleMember, BundleOptions, BundleWriter, MemberBody, NewMember};
+use mirror_bundle::{BundleMember, BundleOptions, BundleWriter, MemberBody, NewMember};
 pub(crate) use mirror_testkit::{Ended, run, tree};
 use mirror_testkit::{TestRegistry, TestRelease};
 use mirror_types::Layout;

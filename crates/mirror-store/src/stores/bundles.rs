@@ -5,15 +5,16 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mirror_bundle::{
+    BundleError, BundleFault, BundleMember, BundleOptions, BundleReader, BundleReport, BundleWriter,
+    MAX_WINDOW_BYTES, Member, MemberBody, NewMember, OpenBundles, OpenMember, list_bundles, read_manifest,
+    release_of,
+};
 use mirror_fs::{Fs, ReadAt};
 use mirror_types::{Codec, Layout, Location, MemberLocation, ReleaseId, StoreId};
 
 use super::crate_store::{
     Aside, CrateBody, CrateStore, Hashed, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch,
-};
-use crate::bundle::{
-    BundleFault, BundleMember, BundleOptions, BundleReader, BundleReport, BundleWriter, MAX_WINDOW_BYTES,
-    Member, MemberBody, NewMember, OpenBundles, OpenMember, list_bundles, read_manifest, release_of,
 };
 use crate::error::{StoreError, at};
 
@@ -85,7 +86,8 @@ impl BundleStore {
         let mut writer = self.take_writer()?;
         let sealed = writer.seal();
         self.set_writer(Writer::Idle(writer));
-        sealed.map(drop)
+        sealed?;
+        Ok(())
     }
 
     /// Ends writing, and gives the lock back: from now on the bundles are read only.
@@ -211,13 +213,13 @@ impl CrateStore for BundleStore {
 }
 
 /// Returns the member of a line, when it says where in a bundle of `len` bytes it is.
-fn listed(manifest: &Path, line: &BundleMember, len: u64) -> Result<Option<Listed>, StoreError> {
+fn listed(manifest: &Path, line: &BundleMember, len: u64) -> Result<Option<Listed>, BundleError> {
     let Some(at) = line.location() else { return Ok(None) };
     if at.offset.checked_add(at.len).is_none_or(|end| end > len) {
         return Ok(None);
     }
     let (id, _) = release_of(&line.bundle_member)
-        .map_err(|fault| StoreError::bundle(manifest, Some(&line.bundle_member), Some(at.offset), fault))?;
+        .map_err(|fault| BundleError::damaged(manifest, Some(&line.bundle_member), Some(at.offset), fault))?;
     Ok(Some(Listed { id, location: at.into(), size: line.size, sha256: Some(line.sha256) }))
 }
 
@@ -260,17 +262,17 @@ impl StoreBatch for BundleBatch {
         let placed = self.writer()?.commit()?;
         // Before them stands what batches added that were dropped.
         let own = placed.len().saturating_sub(self.added);
-        placed[own..].iter().map(location_of).collect()
+        Ok(placed[own..].iter().map(location_of).collect::<Result<_, _>>()?)
     }
 }
 
-fn location_of(member: &BundleMember) -> Result<Location, StoreError> {
+fn location_of(member: &BundleMember) -> Result<Location, BundleError> {
     let nowhere = || misplaced(Path::new(&member.bundle_path), &member.bundle_member, 0);
     member.location().map(Location::from).ok_or_else(nowhere)
 }
 
-fn misplaced(path: &Path, member: &str, offset: u64) -> StoreError {
-    StoreError::bundle(path, Some(member), Some(offset), BundleFault::Misplaced)
+fn misplaced(path: &Path, member: &str, offset: u64) -> BundleError {
+    BundleError::damaged(path, Some(member), Some(offset), BundleFault::Misplaced)
 }
 
 /// Unpacks the member of a frame, which must be `id`; `None` when it is too large for memory.
@@ -278,7 +280,7 @@ fn unpacked(
     reader: &BundleReader,
     id: &ReleaseId,
     at: MemberLocation,
-) -> Result<Option<Vec<u8>>, StoreError> {
+) -> Result<Option<Vec<u8>>, BundleError> {
     let mut bytes = None;
     reader.read_at(at.offset, at.len, &mut |member: &mut Member<'_>| {
         if member.release() != id {
@@ -301,7 +303,7 @@ struct LargeMember {
 }
 
 impl LargeMember {
-    fn open(bundle: &Arc<BundleReader>, id: &ReleaseId, at: MemberLocation) -> Result<Self, StoreError> {
+    fn open(bundle: &Arc<BundleReader>, id: &ReleaseId, at: MemberLocation) -> Result<Self, BundleError> {
         let stream = OpenMember::open(Arc::clone(bundle), at.offset, at.len, MAX_WINDOW_BYTES)?;
         if stream.release() != id {
             return Err(misplaced(bundle.path(), &stream.release().file_name(), at.offset));
@@ -309,7 +311,7 @@ impl LargeMember {
         Ok(Self { bundle: Arc::clone(bundle), at, size: stream.size(), stream: Mutex::new(stream) })
     }
 
-    fn read(&self, out: &mut [u8], offset: u64) -> Result<(), StoreError> {
+    fn read(&self, out: &mut [u8], offset: u64) -> Result<(), BundleError> {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         if offset < stream.position() {
             *stream =
@@ -330,7 +332,7 @@ impl ReadAt for LargeMember {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.read(out, offset).map_err(|error| match error {
-            StoreError::Io { source, .. } => source,
+            BundleError::Io { source, .. } => source,
             error => io::Error::new(io::ErrorKind::InvalidData, error),
         })
     }

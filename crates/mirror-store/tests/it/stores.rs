@@ -1,8 +1,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use mirror_bundle::BundleOptions;
 use mirror_fs::{Fs, LocalFs};
-use mirror_store::bundle::BundleOptions;
 use mirror_store::{BundleStore, CrateStore, LooseStore, MemoryStore, Store, StoreError, contract};
 use mirror_types::{Layout, StoreId};
 

@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 
 use mirror_types::{BundleNumber, Layout, ReleaseId};
 
-use super::fault::BundleFault;
-use crate::error::{StoreError, at};
+use crate::error::{BundleError, at};
+use crate::fault::BundleFault;
 
 /// Suffix of what still grows.
-pub(super) const PARTIAL: &str = BundleNumber::PARTIAL;
+pub(crate) const PARTIAL: &str = BundleNumber::PARTIAL;
 /// The index of all sealed bundles.
-pub(super) const INDEX: &str = "bundles.index.jsonl";
+pub(crate) const INDEX: &str = "bundles.index.jsonl";
 /// Held by the one writer.
-pub(super) const LOCK: &str = ".bundles.lock";
+pub(crate) const LOCK: &str = ".bundles.lock";
 
 /// `bundle-0000.tar.zst`.
-pub(super) fn bundle(number: u32) -> String {
+pub(crate) fn bundle(number: u32) -> String {
     BundleNumber::new(number).file_name()
 }
 
@@ -25,17 +25,17 @@ pub(crate) fn bundle_path(dir: &Path, number: u32, is_sealed: bool) -> PathBuf {
 }
 
 /// `bundle-0000.manifest.jsonl.partial`: the manifest while the bundle grows.
-pub(super) fn growing_manifest(number: u32) -> String {
+pub(crate) fn growing_manifest(number: u32) -> String {
     format!("{}.manifest.jsonl{PARTIAL}", BundleNumber::new(number))
 }
 
 /// `bundle-0000-{min}-to-{max}.manifest.jsonl`.
-pub(super) fn manifest(number: u32, min: &str, max: &str) -> String {
+pub(crate) fn manifest(number: u32, min: &str, max: &str) -> String {
     format!("{}-{}-to-{}.manifest.jsonl", BundleNumber::new(number), label(min), label(max))
 }
 
 /// A crate name as part of a file name: lower case; `.`, `_` and space become `-`.
-pub(super) fn label(name: &str) -> String {
+pub(crate) fn label(name: &str) -> String {
     let name = name.trim();
     if name.is_empty() {
         return "unknown".to_owned();
@@ -44,7 +44,7 @@ pub(super) fn label(name: &str) -> String {
 }
 
 /// The last part of a path of any system: what a manifest calls its bundle, wherever that lies now.
-pub(super) fn file_name(path: &str) -> &str {
+pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
@@ -67,7 +67,7 @@ pub struct BundleFiles {
 ///
 /// # Errors
 /// When the directory cannot be listed.
-pub fn list_bundles(dir: &Path) -> Result<Vec<BundleFiles>, StoreError> {
+pub fn list_bundles(dir: &Path) -> Result<Vec<BundleFiles>, BundleError> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(at("list", dir))? {
         let entry = entry.map_err(at("list", dir))?;
@@ -108,9 +108,12 @@ pub fn list_bundles(dir: &Path) -> Result<Vec<BundleFiles>, StoreError> {
     Ok(bundles)
 }
 
-/// The release whose file has this path, and the layout. A strict grammar: what passes is safe to join to a
+/// Returns the release whose file has this path, and the layout. A strict grammar: what passes is safe to join to a
 /// directory.
-pub(crate) fn release_of(path: &str) -> Result<(ReleaseId, Layout), BundleFault> {
+///
+/// # Errors
+/// What is wrong with the path.
+pub fn release_of(path: &str) -> Result<(ReleaseId, Layout), BundleFault> {
     if path.starts_with('/') {
         return Err(BundleFault::AbsolutePath);
     }
@@ -127,7 +130,7 @@ pub(crate) fn release_of(path: &str) -> Result<(ReleaseId, Layout), BundleFault>
 
 /// Returns the path of a member that is read, with its release and layout. The first release of the Go system names
 /// members `HOST/{name}-{version}.crate`, by where they came from; the source system's layout says where they belong.
-pub(super) fn member_of(path: String) -> Result<(String, ReleaseId, Layout), (String, BundleFault)> {
+pub(crate) fn member_of(path: String) -> Result<(String, ReleaseId, Layout), (String, BundleFault)> {
     let by_host = path.split_once('/').filter(|(host, _)| is_host(host));
     if let Some(id) = by_host.and_then(|(_, file)| ReleaseId::of_file(file)) {
         return Ok((Layout::Shard.path(&id), id, Layout::Shard));
@@ -153,7 +156,7 @@ fn is_host(text: &str) -> bool {
 }
 
 /// Whether `path` is that of `id` in either layout.
-pub(super) fn is_path_of(path: &str, id: &ReleaseId) -> bool {
+pub(crate) fn is_path_of(path: &str, id: &ReleaseId) -> bool {
     [Layout::Shard, Layout::Cargo].into_iter().any(|layout| layout.path(id) == path)
 }
 

@@ -3,19 +3,19 @@
 
 use zstd::zstd_safe;
 
-use super::fault::BundleFault;
-use super::limits::BundleLimits;
+use crate::fault::BundleFault;
+use crate::limits::BundleLimits;
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Bytes in which the header of any frame is whole.
-pub(super) const HEAD: usize = 18;
+pub(crate) const HEAD: usize = 18;
 const SKIPPABLE: u32 = 0x184d_2a50;
 /// The skippable frame that the seekable format puts its table into.
 const TABLE_MAGIC: u32 = 0x184d_2a5e;
 const FOOTER_MAGIC: u32 = 0x8f92_eab1;
-pub(super) const FOOTER: usize = 9;
+pub(crate) const FOOTER: usize = 9;
 /// Header of a skippable frame.
-pub(super) const SKIPPABLE_HEAD: usize = 8;
+pub(crate) const SKIPPABLE_HEAD: usize = 8;
 
 /// Where one frame lies and what it gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Frame {
 
 /// What begins at some place of a bundle.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Head {
+pub(crate) enum Head {
     /// A frame; its unpacked size when it says so.
     Data { size: Option<u64> },
     /// The seek table, with so many bytes after its header.
@@ -48,7 +48,7 @@ fn le32(bytes: &[u8]) -> u32 {
 }
 
 /// Looks at the first bytes of a frame.
-pub(super) fn head(bytes: &[u8], limits: &BundleLimits) -> Result<Head, BundleFault> {
+pub(crate) fn head(bytes: &[u8], limits: &BundleLimits) -> Result<Head, BundleFault> {
     if bytes.len() < 4 {
         let begins = |magic: [u8; 4]| magic.starts_with(bytes);
         let known = begins(MAGIC) || begins(TABLE_MAGIC.to_le_bytes());
@@ -94,12 +94,12 @@ pub(super) fn head(bytes: &[u8], limits: &BundleLimits) -> Result<Head, BundleFa
 }
 
 /// Length of the frame at the beginning of `bytes`; `None` when it is not whole.
-pub(super) fn frame_len(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn frame_len(bytes: &[u8]) -> Option<usize> {
     zstd_safe::find_frame_compressed_size(bytes).ok().filter(|&len| len <= bytes.len())
 }
 
 /// The seek table of `frames`, as a skippable frame.
-pub(super) fn table(frames: &[Frame]) -> Vec<u8> {
+pub(crate) fn table(frames: &[Frame]) -> Vec<u8> {
     let content = frames.len() * 8 + FOOTER;
     let mut out = Vec::with_capacity(content + SKIPPABLE_HEAD);
     out.extend_from_slice(&TABLE_MAGIC.to_le_bytes());
@@ -116,7 +116,7 @@ pub(super) fn table(frames: &[Frame]) -> Vec<u8> {
 
 /// What the last nine bytes of a file say of a seek table: entries, and bytes of one entry. `None` when
 /// they are no footer.
-pub(super) fn footer(bytes: &[u8]) -> Result<Option<(u32, usize)>, BundleFault> {
+pub(crate) fn footer(bytes: &[u8]) -> Result<Option<(u32, usize)>, BundleFault> {
     if bytes.len() != FOOTER || le32(&bytes[5..]) != FOOTER_MAGIC {
         return Ok(None);
     }
@@ -129,7 +129,7 @@ pub(super) fn footer(bytes: &[u8]) -> Result<Option<(u32, usize)>, BundleFault> 
 
 /// Reads the content of a table (behind the header of the skippable frame): frames one behind the other from
 /// the beginning of the bundle.
-pub(super) fn read_table(content: &[u8]) -> Result<Vec<Frame>, BundleFault> {
+pub(crate) fn read_table(content: &[u8]) -> Result<Vec<Frame>, BundleFault> {
     let wrong = || BundleFault::SeekTable("its length does not fit its entries");
     let at = content.len().checked_sub(FOOTER).ok_or_else(wrong)?;
     let (count, entry) = footer(&content[at..])?.ok_or(BundleFault::SeekTable("it has no footer"))?;

@@ -4,15 +4,15 @@ use std::io::{self, Read};
 
 use zstd::stream::raw::{DParameter, Decoder, Operation as _};
 
-use super::fault::BundleFault;
-use super::limits::BundleLimits;
-use super::zframe::{self, Frame, HEAD, Head, SKIPPABLE_HEAD};
+use crate::fault::BundleFault;
+use crate::limits::BundleLimits;
+use crate::zframe::{self, Frame, HEAD, Head, SKIPPABLE_HEAD};
 
 /// Bytes of the input that are read at once.
-pub(super) const READ_AHEAD: usize = 128 << 10;
+pub(crate) const READ_AHEAD: usize = 128 << 10;
 
 /// The unpacked bytes of a bundle. The seek table at the end is held against what was read.
-pub(super) struct FrameStream<R> {
+pub(crate) struct FrameStream<R> {
     input: R,
     limits: BundleLimits,
     decoder: Decoder<'static>,
@@ -30,7 +30,7 @@ pub(super) struct FrameStream<R> {
 }
 
 impl<R: Read> FrameStream<R> {
-    pub(super) fn new(input: R, limits: BundleLimits) -> io::Result<Self> {
+    pub(crate) fn new(input: R, limits: BundleLimits) -> io::Result<Self> {
         let mut decoder = Decoder::new()?;
         decoder.set_parameter(DParameter::WindowLogMax(27))?;
         Ok(Self {
@@ -47,27 +47,27 @@ impl<R: Read> FrameStream<R> {
         })
     }
 
-    pub(super) fn input(&self) -> &R {
+    pub(crate) fn input(&self) -> &R {
         &self.input
     }
 
     /// Where in the input the frame began that is being read, or where the next one begins.
-    pub(super) fn frame_offset(&self) -> u64 {
+    pub(crate) fn frame_offset(&self) -> u64 {
         self.frame.map_or(self.offset, |(begin, _)| begin)
     }
 
     /// Frames read so far.
-    pub(super) fn frames(&self) -> &[Frame] {
+    pub(crate) fn frames(&self) -> &[Frame] {
         &self.frames
     }
 
     /// Returns whether nothing follows, and all that was read was one frame; reads its checksum.
-    pub(super) fn was_one_frame(&mut self) -> io::Result<bool> {
+    pub(crate) fn was_one_frame(&mut self) -> io::Result<bool> {
         Ok(self.read(&mut [0])? == 0 && self.frames.len() == 1)
     }
 
     /// Whether the frame that is being read has no more bytes; reads its checksum.
-    pub(super) fn end_frame(&mut self) -> io::Result<bool> {
+    pub(crate) fn end_frame(&mut self) -> io::Result<bool> {
         while let Some((begin, given)) = self.frame {
             if self.unpack(&mut [0], begin, given)? > 0 {
                 return Ok(false);

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::contract::{append_all, contents, open_unsynced as open, releases, small};
-use super::names::growing_manifest;
-use super::*;
+use crate::contract::{append_all, contents, open_unsynced as open, releases, small};
+use crate::names::growing_manifest;
+use crate::*;
 
 /// What was on the disk at one moment.
 struct Moment {
@@ -79,7 +79,7 @@ fn recover(moment: &Moment, placed: &[BundleMember], at: usize, tear: &[u8], con
             .collect();
         assert_eq!(names, expected);
         for ((_, data), member) in found.iter().zip(&kept) {
-            assert_eq!(super::contract::sum(data), member.sha256);
+            assert_eq!(crate::contract::sum(data), member.sha256);
         }
     }
 }
@@ -151,7 +151,7 @@ fn garbage_behind_what_was_committed_is_cut() {
         let found = if sealed.exists() { contents(&sealed) } else { Vec::new() };
         assert!(found.len() >= moment.committed);
         for ((path, data), member) in found.iter().zip(&placed) {
-            assert_eq!((path, super::contract::sum(data)), (&member.bundle_member, member.sha256));
+            assert_eq!((path, crate::contract::sum(data)), (&member.bundle_member, member.sha256));
         }
     }
 }

@@ -6,31 +6,31 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Receiver, Sender};
 use zstd::zstd_safe;
 
-use super::growing::compressor;
-use super::record::BundleMember;
-use super::stored;
-use super::tar;
+use crate::growing::compressor;
+use crate::record::BundleMember;
+use crate::stored;
+use crate::tar;
 
 /// A member with its data.
-pub(super) type Loaded = (BundleMember, Box<dyn AsRef<[u8]> + Send>);
+pub(crate) type Loaded = (BundleMember, Box<dyn AsRef<[u8]> + Send>);
 
 /// A handful of members, to become frames one behind the other.
-pub(super) struct Job {
-    pub(super) members: Vec<Loaded>,
-    pub(super) done: Sender<io::Result<Packed>>,
+pub(crate) struct Job {
+    pub(crate) members: Vec<Loaded>,
+    pub(crate) done: Sender<io::Result<Packed>>,
 }
 
 /// Frames one behind the other.
-pub(super) struct Packed {
-    pub(super) data: Vec<u8>,
+pub(crate) struct Packed {
+    pub(crate) data: Vec<u8>,
     /// Each with length and unpacked size of its frame.
-    pub(super) members: Vec<(BundleMember, u32, u32)>,
+    pub(crate) members: Vec<(BundleMember, u32, u32)>,
     /// Bytes of the members' data, to be given back to the budget.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Takes jobs until there are no more.
-pub(super) fn pack_all(jobs: &Receiver<Job>, level: i32) {
+pub(crate) fn pack_all(jobs: &Receiver<Job>, level: i32) {
     let mut compressor = compressor(level);
     let mut plain = Vec::new();
     for Job { members, done } in jobs {
@@ -76,7 +76,7 @@ fn pack(
 
 /// Bytes that may wait at one time. What is larger than all of it goes alone.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     state: Mutex<State>,
     freed: Condvar,
 }
@@ -94,7 +94,7 @@ impl State {
 }
 
 impl Budget {
-    pub(super) fn new(most: u64) -> Self {
+    pub(crate) fn new(most: u64) -> Self {
         Self { state: Mutex::new(State { most, used: 0 }), freed: Condvar::new() }
     }
 
@@ -103,7 +103,7 @@ impl Budget {
     }
 
     /// Whether `bytes` could be taken at once.
-    pub(super) fn try_take(&self, bytes: u64) -> bool {
+    pub(crate) fn try_take(&self, bytes: u64) -> bool {
         let mut state = self.lock();
         let fits = state.fits(bytes);
         if fits {
@@ -113,7 +113,7 @@ impl Budget {
     }
 
     /// Waits until `bytes` can be taken.
-    pub(super) fn take(&self, bytes: u64) {
+    pub(crate) fn take(&self, bytes: u64) {
         let mut state = self.lock();
         while !state.fits(bytes) {
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -121,7 +121,7 @@ impl Budget {
         state.used = state.used.saturating_add(bytes);
     }
 
-    pub(super) fn give_back(&self, bytes: u64) {
+    pub(crate) fn give_back(&self, bytes: u64) {
         let mut state = self.lock();
         state.used = state.used.saturating_sub(bytes);
         drop(state);
@@ -129,7 +129,7 @@ impl Budget {
     }
 
     /// Nobody waits any more: nothing will be written, what comes is dropped.
-    pub(super) fn lift(&self) {
+    pub(crate) fn lift(&self) {
         self.lock().most = u64::MAX;
         self.freed.notify_all();
     }

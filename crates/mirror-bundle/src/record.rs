@@ -7,11 +7,11 @@ use std::path::Path;
 use mirror_types::{BundleNumber, MemberLocation, MirrorId, Sha256};
 use serde::{Deserialize, Serialize};
 
-use super::fault::BundleFault;
-use crate::error::{StoreError, at};
+use crate::error::{BundleError, at};
+use crate::fault::BundleFault;
 
 /// Format of the bundles that this version writes, and the newest that it reads.
-pub(super) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 /// Longest line of a manifest or of the index, in bytes.
 const MAX_LINE: usize = 64 << 10;
 
@@ -64,7 +64,7 @@ impl BundleMember {
     }
 
     /// End of its frame, when it has one.
-    pub(super) fn frame_end(&self) -> Option<u64> {
+    pub(crate) fn frame_end(&self) -> Option<u64> {
         self.frame_offset?.checked_add(self.frame_len?)
     }
 }
@@ -107,7 +107,7 @@ pub struct BundleIndexLine {
 }
 
 /// A line of one of the JSONL files beside bundles.
-pub(super) trait BundleLine: for<'a> Deserialize<'a> {
+pub(crate) trait BundleLine: for<'a> Deserialize<'a> {
     /// How every line begins that this system writes.
     const HEAD: &'static [u8];
     /// Returns the format that the line names.
@@ -129,7 +129,7 @@ impl BundleLine for BundleIndexLine {
 }
 
 /// Appends `records` to `text`, one line each.
-pub(super) fn push_lines<T: Serialize>(text: &mut Vec<u8>, records: &[T]) -> Result<(), serde_json::Error> {
+pub(crate) fn push_lines<T: Serialize>(text: &mut Vec<u8>, records: &[T]) -> Result<(), serde_json::Error> {
     for record in records {
         serde_json::to_writer(&mut *text, record)?;
         text.push(b'\n');
@@ -139,10 +139,10 @@ pub(super) fn push_lines<T: Serialize>(text: &mut Vec<u8>, records: &[T]) -> Res
 
 /// Gives every line of a JSONL file to `visit`, with the offset behind it; no file is no line. A last line
 /// without its newline is left out. Returns the offset behind the last line that was given.
-pub(super) fn read_lines<T: BundleLine>(
+pub(crate) fn read_lines<T: BundleLine>(
     path: &Path,
-    visit: &mut dyn FnMut(T, u64) -> Result<(), StoreError>,
-) -> Result<u64, StoreError> {
+    visit: &mut dyn FnMut(T, u64) -> Result<(), BundleError>,
+) -> Result<u64, BundleError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
@@ -155,14 +155,15 @@ pub(super) fn read_lines<T: BundleLine>(
         let mut limited = std::io::Read::take(&mut input, MAX_LINE as u64);
         let n = limited.read_until(b'\n', &mut line).map_err(at("read", path))?;
         number += 1;
-        let wrong =
-            |reason: String| StoreError::bundle(path, None, None, BundleFault::Line { line: number, reason });
+        let wrong = |reason: String| {
+            BundleError::damaged(path, None, None, BundleFault::Line { line: number, reason })
+        };
         if !line.ends_with(b"\n") {
             return if n < MAX_LINE { Ok(offset) } else { Err(wrong("it is too long".to_owned())) };
         }
         let record: T = serde_json::from_slice(&line).map_err(|error| wrong(error.to_string()))?;
         if let Some(found) = record.format().filter(|found| *found > FORMAT) {
-            return Err(StoreError::bundle(path, None, None, BundleFault::Newer { found, known: FORMAT }));
+            return Err(BundleError::damaged(path, None, None, BundleFault::Newer { found, known: FORMAT }));
         }
         offset += n as u64;
         visit(record, offset)?;
@@ -176,8 +177,8 @@ pub(super) fn read_lines<T: BundleLine>(
 /// When the file cannot be read or a line is no record; what `visit` returns.
 pub fn read_manifest(
     path: &Path,
-    visit: &mut dyn FnMut(BundleMember) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+    visit: &mut dyn FnMut(BundleMember) -> Result<(), BundleError>,
+) -> Result<(), BundleError> {
     read_lines(path, &mut |member, _| visit(member)).map(|_| ())
 }
 
@@ -185,7 +186,7 @@ pub fn read_manifest(
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn first_member(manifest: &Path) -> Result<Option<BundleMember>, StoreError> {
+pub fn first_member(manifest: &Path) -> Result<Option<BundleMember>, BundleError> {
     let file = File::open(manifest).map_err(at("open", manifest))?;
     let mut line = Vec::new();
     let mut limited = std::io::Read::take(BufReader::new(file), MAX_LINE as u64);
@@ -197,9 +198,9 @@ pub fn first_member(manifest: &Path) -> Result<Option<BundleMember>, StoreError>
 ///
 /// # Errors
 /// When the file cannot be read or a line is no record.
-pub fn read_index(dir: &Path) -> Result<Vec<BundleIndexLine>, StoreError> {
+pub fn read_index(dir: &Path) -> Result<Vec<BundleIndexLine>, BundleError> {
     let mut lines = Vec::new();
-    read_lines(&dir.join(super::names::INDEX), &mut |line, _| {
+    read_lines(&dir.join(crate::names::INDEX), &mut |line, _| {
         lines.push(line);
         Ok(())
     })?;

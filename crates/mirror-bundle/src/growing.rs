@@ -11,30 +11,30 @@ use mirror_types::MirrorId;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
-use super::fault::BundleFault;
-use super::member::Seen;
-use super::names;
-use super::record::{BundleIndexLine, BundleMember, FORMAT, push_lines};
-use super::stored;
-use super::tar;
-use super::zframe::{self, Frame};
-use crate::error::{StoreError, at};
+use crate::error::{BundleError, at};
+use crate::fault::BundleFault;
+use crate::member::Seen;
+use crate::names;
+use crate::record::{BundleIndexLine, BundleMember, FORMAT, push_lines};
+use crate::stored;
+use crate::tar;
+use crate::zframe::{self, Frame};
 
 /// Both checksums of a bundle.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sums {
+pub(crate) struct Sums {
     sha256: Hasher,
     blake3: blake3::Hasher,
 }
 
 impl Sums {
-    pub(super) fn update(&mut self, data: &[u8]) {
+    pub(crate) fn update(&mut self, data: &[u8]) {
         self.sha256.update(data);
         self.blake3.update(data);
     }
 
     /// Reads a whole file.
-    pub(super) fn of_file(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn of_file(path: &Path) -> Result<Self, BundleError> {
         let mut file = mirror_fs::patient(|| File::open(path)).map_err(at("open", path))?;
         let mut buffer = vec![0; 1 << 20];
         let mut sums = Self::default();
@@ -49,16 +49,16 @@ impl Sums {
 
 /// What the index says of the members of a bundle.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Extent {
-    pub(super) min: Option<String>,
-    pub(super) max: Option<String>,
-    pub(super) entries: u64,
-    pub(super) size_bytes: u64,
-    pub(super) mirror: Option<MirrorId>,
+pub(crate) struct Extent {
+    pub(crate) min: Option<String>,
+    pub(crate) max: Option<String>,
+    pub(crate) entries: u64,
+    pub(crate) size_bytes: u64,
+    pub(crate) mirror: Option<MirrorId>,
 }
 
 impl Extent {
-    pub(super) fn add(&mut self, member: &BundleMember) {
+    pub(crate) fn add(&mut self, member: &BundleMember) {
         let name = &member.crate_name;
         if self.min.as_ref().is_none_or(|min| name < min) {
             self.min = Some(name.clone());
@@ -71,20 +71,20 @@ impl Extent {
         self.mirror = self.mirror.or(member.mirror);
     }
 
-    pub(super) fn manifest_name(&self, number: u32) -> String {
+    pub(crate) fn manifest_name(&self, number: u32) -> String {
         names::manifest(number, self.min.as_deref().unwrap_or(""), self.max.as_deref().unwrap_or(""))
     }
 }
 
 /// Appends a line to `bundles.index.jsonl` and makes it durable.
-pub(super) fn append_to_index(
+pub(crate) fn append_to_index(
     fs: &Arc<dyn Fs>,
     dir: &Path,
     number: u32,
     extent: &Extent,
     sums: &Sums,
     len: u64,
-) -> Result<(), StoreError> {
+) -> Result<(), BundleError> {
     let shown = |name: &str| dir.join(name).to_string_lossy().into_owned();
     let (min, max) = (extent.min.clone().unwrap_or_default(), extent.max.clone().unwrap_or_default());
     let line = BundleIndexLine {
@@ -111,7 +111,7 @@ pub(super) fn append_to_index(
 }
 
 /// A compressor for frames as the format wants them.
-pub(super) fn compressor(level: i32) -> io::Result<Compressor<'static>> {
+pub(crate) fn compressor(level: i32) -> io::Result<Compressor<'static>> {
     let mut compressor = Compressor::new(level)?;
     compressor.set_parameter(CParameter::ChecksumFlag(true))?;
     compressor.set_parameter(CParameter::ContentSizeFlag(true))?;
@@ -119,15 +119,15 @@ pub(super) fn compressor(level: i32) -> io::Result<Compressor<'static>> {
 }
 
 #[derive(Debug)]
-pub(super) struct Growing {
+pub(crate) struct Growing {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
-    pub(super) number: u32,
-    pub(super) bundle: AppendLog,
-    pub(super) manifest: AppendLog,
-    pub(super) frames: Vec<Frame>,
-    pub(super) seen: Seen,
-    pub(super) extent: Extent,
+    pub(crate) number: u32,
+    pub(crate) bundle: AppendLog,
+    pub(crate) manifest: AppendLog,
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) seen: Seen,
+    pub(crate) extent: Extent,
     /// Appended since the last commit.
     pending: Vec<BundleMember>,
     /// `None` when a part of the bundle was written by an earlier run.
@@ -136,7 +136,7 @@ pub(super) struct Growing {
 
 impl Growing {
     /// Opens the bundle `number` with what is there, which must have been recovered.
-    pub(super) fn open(fs: &Arc<dyn Fs>, dir: &Path, number: u32) -> Result<Self, StoreError> {
+    pub(crate) fn open(fs: &Arc<dyn Fs>, dir: &Path, number: u32) -> Result<Self, BundleError> {
         let bundle = AppendLog::open(Arc::clone(fs), names::bundle_path(dir, number, false))?;
         let manifest = AppendLog::open(Arc::clone(fs), dir.join(names::growing_manifest(number)))?;
         fs.sync_dirs(dir, &[dir]).map_err(at("make durable", dir))?;
@@ -156,13 +156,13 @@ impl Growing {
     }
 
     /// Notes a member that is in the bundle already, and in its manifest.
-    pub(super) fn note(&mut self, member: &BundleMember, frame: Frame) {
+    pub(crate) fn note(&mut self, member: &BundleMember, frame: Frame) {
         self.frames.push(frame);
         self.seen.insert(&member.bundle_member);
         self.extent.add(member);
     }
 
-    fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
+    fn write(&mut self, data: &[u8]) -> Result<(), BundleError> {
         self.bundle.append(data)?;
         if let Some(sums) = &mut self.sums {
             sums.update(data);
@@ -171,11 +171,11 @@ impl Growing {
     }
 
     /// Appends a run of frames; `members` tell length and unpacked size of each.
-    pub(super) fn append(
+    pub(crate) fn append(
         &mut self,
         data: &[u8],
         members: impl IntoIterator<Item = (BundleMember, u32, u32)>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), BundleError> {
         let mut offset = self.bundle.len();
         self.write(data)?;
         for (member, len, size) in members {
@@ -194,12 +194,12 @@ impl Growing {
     }
 
     /// Appends a member whose data is too large for memory.
-    pub(super) fn append_large(
+    pub(crate) fn append_large(
         &mut self,
         member: BundleMember,
         large: &dyn ReadAt,
         level: i32,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), BundleError> {
         let offset = self.bundle.len();
         let data_bytes = large.len();
         let size = tar::framed_size(&member.bundle_member, data_bytes);
@@ -236,7 +236,7 @@ impl Growing {
     }
 
     /// Makes durable what was appended: data first, then the lines of the manifest.
-    pub(super) fn commit(&mut self) -> Result<Vec<BundleMember>, StoreError> {
+    pub(crate) fn commit(&mut self) -> Result<Vec<BundleMember>, BundleError> {
         if self.pending.is_empty() {
             return Ok(Vec::new());
         }
@@ -247,7 +247,7 @@ impl Growing {
     }
 
     /// Appends lines to the manifest and makes them durable.
-    pub(super) fn list(&mut self, members: &[BundleMember]) -> Result<(), StoreError> {
+    pub(crate) fn list(&mut self, members: &[BundleMember]) -> Result<(), BundleError> {
         if members.is_empty() {
             return Ok(());
         }
@@ -258,7 +258,7 @@ impl Growing {
     }
 
     /// Ends the bundle and gives it its final name. Nothing may be pending.
-    pub(super) fn seal(mut self, level: i32) -> Result<(), StoreError> {
+    pub(crate) fn seal(mut self, level: i32) -> Result<(), BundleError> {
         let mut end = compressor(level)
             .and_then(|mut compressor| compressor.compress(&tar::END))
             .map_err(at("pack the end of", self.bundle.path()))?;
@@ -280,7 +280,7 @@ impl Growing {
 }
 
 /// Gives a file its final name, which must be free.
-pub(super) fn publish(fs: &dyn Fs, dir: &Path, from: &Path, to: &Path) -> Result<(), StoreError> {
+pub(crate) fn publish(fs: &dyn Fs, dir: &Path, from: &Path, to: &Path) -> Result<(), BundleError> {
     if std::fs::symlink_metadata(to).is_ok() {
         let taken = io::Error::new(io::ErrorKind::AlreadyExists, "a sealed bundle is never written again");
         return Err(at("publish", to)(taken));
@@ -295,7 +295,7 @@ struct Into<'a>(&'a mut Growing);
 impl Write for Into<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.0.write(data).map_err(|error| match error {
-            StoreError::Io { source, .. } => source,
+            BundleError::Io { source, .. } => source,
             other => io::Error::other(other),
         })?;
         Ok(data.len())

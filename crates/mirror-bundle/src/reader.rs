@@ -6,15 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use mirror_fs::{FileReader, ReadAt};
 use zstd::bulk::Decompressor;
 
-use super::fault::{BundleFault, Trouble};
-use super::limits::BundleLimits;
-use super::member::{Data, Member, Seen, told};
-use super::names::PARTIAL;
-use super::record::BundleMember;
-use super::stream::FrameStream;
-use super::tar::{self, Step};
-use super::zframe::{self, Frame, HEAD, Head};
-use crate::error::{StoreError, at};
+use crate::error::{BundleError, at};
+use crate::fault::{BundleFault, Trouble};
+use crate::limits::BundleLimits;
+use crate::member::{Data, Member, Seen, told};
+use crate::names::PARTIAL;
+use crate::record::BundleMember;
+use crate::stream::FrameStream;
+use crate::tar::{self, Step};
+use crate::zframe::{self, Frame, HEAD, Head};
 
 /// Frames that unpack to more than this are not unpacked in memory.
 const IN_MEMORY: u32 = 8 << 20;
@@ -101,7 +101,7 @@ impl FrameBuffers {
 }
 
 /// A piece of a bundle, read by position.
-pub(super) struct Piece<'a> {
+pub(crate) struct Piece<'a> {
     source: &'a dyn ReadAt,
     offset: u64,
     end: u64,
@@ -122,10 +122,10 @@ impl BundleReader {
     ///
     /// # Errors
     /// When it cannot be opened or is no regular file.
-    pub fn open(path: &Path, limits: BundleLimits) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, limits: BundleLimits) -> Result<Self, BundleError> {
         let file =
             mirror_fs::patient(|| mirror_fs::open_to_read(path)).map_err(at("open the bundle", path))?;
-        let strange = || StoreError::Strange { path: path.to_owned(), expected: "a regular file" };
+        let strange = || BundleError::Strange { path: path.to_owned(), expected: "a regular file" };
         let file = FileReader::of(file).map_err(at("look at", path))?.ok_or_else(strange)?;
         Ok(Self::of(Box::new(file), path, limits))
     }
@@ -162,19 +162,19 @@ impl BundleReader {
         self.sealed
     }
 
-    pub(super) fn limits(&self) -> BundleLimits {
+    pub(crate) fn limits(&self) -> BundleLimits {
         self.limits
     }
 
-    fn wrong(&self, offset: u64, trouble: impl Into<Trouble>) -> StoreError {
+    fn wrong(&self, offset: u64, trouble: impl Into<Trouble>) -> BundleError {
         told(&self.path, None, Some(offset), trouble.into())
     }
 
-    pub(super) fn piece(&self, offset: u64, end: u64) -> Piece<'_> {
+    pub(crate) fn piece(&self, offset: u64, end: u64) -> Piece<'_> {
         Piece { source: &*self.source, offset, end }
     }
 
-    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> Result<(), StoreError> {
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> Result<(), BundleError> {
         let mut piece = self.piece(offset, self.len);
         piece.read_exact(out).map_err(|error| self.wrong(offset, tar::torn(error)))
     }
@@ -184,7 +184,7 @@ impl BundleReader {
     ///
     /// # Errors
     /// When the table is there and wrong, or the first frame is hostile, or the disk refuses.
-    pub fn frame_map(&self) -> Result<Option<FrameMap>, StoreError> {
+    pub fn frame_map(&self) -> Result<Option<FrameMap>, BundleError> {
         let Some(tail) = self.len.checked_sub((zframe::FOOTER + zframe::SKIPPABLE_HEAD) as u64) else {
             return Ok(None);
         };
@@ -215,9 +215,9 @@ impl BundleReader {
         // A frame that holds more, or less, than a member belongs to another kind of bundle.
         let mut buffers = FrameBuffers::new().map_err(at("unpack", &self.path))?;
         let probe =
-            self.one_frame(&mut buffers, first, map.frames.len() == 1, &mut |_| Ok::<_, StoreError>(()));
+            self.one_frame(&mut buffers, first, map.frames.len() == 1, &mut |_| Ok::<_, BundleError>(()));
         match probe {
-            Err(StoreError::Bundle { fault: BundleFault::FrameShape, .. }) => Ok(None),
+            Err(BundleError::Damaged { fault: BundleFault::FrameShape, .. }) => Ok(None),
             Err(error) => Err(error),
             Ok(()) => Ok(Some(map)),
         }
@@ -228,7 +228,7 @@ impl BundleReader {
     ///
     /// # Errors
     /// When what is listed does not lie in the bundle.
-    pub fn frame_map_of(&self, members: &[BundleMember]) -> Result<Option<FrameMap>, StoreError> {
+    pub fn frame_map_of(&self, members: &[BundleMember]) -> Result<Option<FrameMap>, BundleError> {
         let mut frames = Vec::with_capacity(members.len());
         for member in members {
             let (Some(offset), Some(len), Some(end)) =
@@ -238,7 +238,7 @@ impl BundleReader {
             };
             let listed = Some(member.bundle_member.as_str());
             if end > self.len {
-                return Err(StoreError::bundle(&self.path, listed, Some(offset), BundleFault::NotInBundle));
+                return Err(BundleError::damaged(&self.path, listed, Some(offset), BundleFault::NotInBundle));
             }
             let mut start = [0; HEAD];
             let have = self.len.saturating_sub(offset).min(HEAD as u64);
@@ -246,7 +246,7 @@ impl BundleReader {
             self.read_exact_at(start, offset)?;
             let size = match zframe::head(start, &self.limits) {
                 Ok(Head::Data { size: Some(size) }) => u32::try_from(size).ok(),
-                Err(fault) => return Err(StoreError::bundle(&self.path, listed, Some(offset), fault)),
+                Err(fault) => return Err(BundleError::damaged(&self.path, listed, Some(offset), fault)),
                 Ok(_) => None,
             };
             match (u32::try_from(len), size) {
@@ -262,7 +262,7 @@ impl BundleReader {
     ///
     /// # Errors
     /// The first fault of the bundle or of the disk; what `visit` returns.
-    pub fn read_frames<E: From<StoreError>>(
+    pub fn read_frames<E: From<BundleError>>(
         &self,
         map: &FrameMap,
         run: Range<usize>,
@@ -295,12 +295,12 @@ impl BundleReader {
         Ok(())
     }
 
-    fn of_member(&self, member: &Member<'_>, fault: BundleFault) -> StoreError {
-        StoreError::bundle(&self.path, Some(&member.entry.path), Some(member.frame_offset), fault)
+    fn of_member(&self, member: &Member<'_>, fault: BundleFault) -> BundleError {
+        BundleError::damaged(&self.path, Some(&member.entry.path), Some(member.frame_offset), fault)
     }
 
     /// Reads a stretch of the bundle into the buffer; frames too large for that are left to be streamed.
-    fn load(&self, buffers: &mut FrameBuffers, begin: u64, end: u64) -> Result<(), StoreError> {
+    fn load(&self, buffers: &mut FrameBuffers, begin: u64, end: u64) -> Result<(), BundleError> {
         buffers.loaded = 0;
         if end > self.len {
             return Err(self.wrong(begin, BundleFault::Torn));
@@ -318,7 +318,7 @@ impl BundleReader {
     }
 
     /// The member of one frame; `Some` for the end of the archive, which only the last frame may hold.
-    fn one_frame<E: From<StoreError>>(
+    fn one_frame<E: From<BundleError>>(
         &self,
         buffers: &mut FrameBuffers,
         frame: Frame,
@@ -330,7 +330,7 @@ impl BundleReader {
     }
 
     /// One frame out of what was loaded from `base` on.
-    fn one<E: From<StoreError>>(
+    fn one<E: From<BundleError>>(
         &self,
         buffers: &mut FrameBuffers,
         base: u64,
@@ -354,7 +354,7 @@ impl BundleReader {
         }
     }
 
-    fn give<E: From<StoreError>>(
+    fn give<E: From<BundleError>>(
         &self,
         step: Step,
         frame: Frame,
@@ -377,7 +377,7 @@ impl BundleReader {
         let whole = size.checked_add(tar::padding(entry.size));
         if whole != Some(rest.len()) {
             let (path, offset) = (Some(entry.path.as_str()), Some(frame.offset));
-            return Err(StoreError::bundle(&self.path, path, offset, BundleFault::FrameShape).into());
+            return Err(BundleError::damaged(&self.path, path, offset, BundleFault::FrameShape).into());
         }
         let (data, mut pad) = rest.split_at(size);
         tar::skip_padding(&mut pad, entry.size)
@@ -386,7 +386,7 @@ impl BundleReader {
     }
 
     /// A frame that is too large for memory.
-    fn one_streamed<E: From<StoreError>>(
+    fn one_streamed<E: From<BundleError>>(
         &self,
         frame: Frame,
         last: bool,
@@ -416,7 +416,7 @@ impl BundleReader {
     ///
     /// # Errors
     /// When no whole member lies there; what `visit` returns.
-    pub fn read_at<E: From<StoreError>>(
+    pub fn read_at<E: From<BundleError>>(
         &self,
         offset: u64,
         len: u64,
@@ -437,7 +437,7 @@ impl BundleReader {
     ///
     /// # Errors
     /// When no whole member lies there; what `visit` returns.
-    pub fn read_at_with<E: From<StoreError>>(
+    pub fn read_at_with<E: From<BundleError>>(
         &self,
         buffers: &mut FrameBuffers,
         offset: u64,
@@ -465,7 +465,7 @@ impl BundleReader {
     ///
     /// # Errors
     /// The first fault of the bundle or of the disk; what `visit` returns.
-    pub fn stream<E: From<StoreError>>(
+    pub fn stream<E: From<BundleError>>(
         &self,
         visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
     ) -> Result<u64, E> {
@@ -484,7 +484,7 @@ impl BundleReader {
             };
             let frame_offset = stream.frame_offset();
             seen.check(&entry.path, self.limits.members).map_err(|fault| {
-                StoreError::bundle(&self.path, Some(&entry.path), Some(frame_offset), fault)
+                BundleError::damaged(&self.path, Some(&entry.path), Some(frame_offset), fault)
             })?;
             let left = entry.size;
             let data = Data::Stream { input: &mut stream, left };
@@ -498,7 +498,7 @@ impl BundleReader {
 }
 
 /// Unpacks a frame of known size into `plain`.
-pub(super) fn unpack(
+pub(crate) fn unpack(
     decoder: &mut Decompressor<'static>,
     packed: &[u8],
     frame: Frame,

@@ -34,12 +34,12 @@ impl Default for BundleLimits {
 
 impl BundleLimits {
     /// Whether `given` bytes out of `taken` are more than the ratio allows.
-    pub(super) fn is_bomb(&self, given: u64, taken: u64) -> bool {
+    pub(crate) fn is_bomb(&self, given: u64, taken: u64) -> bool {
         const FREE: u64 = 1 << 20;
         given > FREE && given - FREE > taken.saturating_mul(self.ratio)
     }
 
-    pub(super) fn window(&self) -> u64 {
+    pub(crate) fn window(&self) -> u64 {
         self.window_bytes.min(MAX_WINDOW_BYTES)
     }
 }

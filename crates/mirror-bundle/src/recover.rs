@@ -9,17 +9,17 @@ use mirror_checksum::Hasher;
 use mirror_fs::{AppendLog, Fs};
 use mirror_types::{BundleNumber, MirrorId, Sha256};
 
-use super::fault::{BundleFault, Trouble};
-use super::growing::{Extent, Growing, Sums, append_to_index, publish};
-use super::limits::BundleLimits;
-use super::member::told;
-use super::names::{self, BundleFiles};
-use super::reader::BundleReader;
-use super::record::{BundleIndexLine, BundleLine, BundleMember, FORMAT, read_lines};
-use super::stream::FrameStream;
-use super::tar::{self, Step};
-use super::zframe::Frame;
-use crate::error::{StoreError, at};
+use crate::error::{BundleError, at};
+use crate::fault::{BundleFault, Trouble};
+use crate::growing::{Extent, Growing, Sums, append_to_index, publish};
+use crate::limits::BundleLimits;
+use crate::member::told;
+use crate::names::{self, BundleFiles};
+use crate::reader::BundleReader;
+use crate::record::{BundleIndexLine, BundleLine, BundleMember, FORMAT, read_lines};
+use crate::stream::FrameStream;
+use crate::tar::{self, Step};
+use crate::zframe::Frame;
 
 /// What was found and made good when a directory of bundles was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,18 +33,18 @@ pub struct BundleReport {
 }
 
 /// What recovery needs to know.
-pub(super) struct Recovery<'a> {
-    pub(super) fs: &'a Arc<dyn Fs>,
-    pub(super) dir: &'a Path,
-    pub(super) base_url: &'a str,
-    pub(super) verify_committed: bool,
-    pub(super) level: i32,
-    pub(super) mirror: Option<MirrorId>,
-    pub(super) report: BundleReport,
+pub(crate) struct Recovery<'a> {
+    pub(crate) fs: &'a Arc<dyn Fs>,
+    pub(crate) dir: &'a Path,
+    pub(crate) base_url: &'a str,
+    pub(crate) verify_committed: bool,
+    pub(crate) level: i32,
+    pub(crate) mirror: Option<MirrorId>,
+    pub(crate) report: BundleReport,
 }
 
 /// A line of JSONL that was not written whole is cut; a bad one with good ones behind it is a fault.
-fn whole_lines<T: BundleLine>(path: &Path) -> Result<(Vec<T>, u64), StoreError> {
+fn whole_lines<T: BundleLine>(path: &Path) -> Result<(Vec<T>, u64), BundleError> {
     let (mut records, mut good) = (Vec::new(), 0);
     let read = read_lines(path, &mut |record, end| {
         records.push(record);
@@ -66,7 +66,7 @@ fn whole_lines<T: BundleLine>(path: &Path) -> Result<(Vec<T>, u64), StoreError> 
 
 /// Whether a file without a whole line is the beginning of one, which may be cut. What a power cut leaves of the
 /// rest may be zeros.
-fn begins_like<T: BundleLine>(path: &Path) -> Result<bool, StoreError> {
+fn begins_like<T: BundleLine>(path: &Path) -> Result<bool, BundleError> {
     let mut head = Vec::new();
     let file = fs::File::open(path).map_err(at("open", path))?;
     file.take(T::HEAD.len() as u64).read_to_end(&mut head).map_err(at("read", path))?;
@@ -76,7 +76,7 @@ fn begins_like<T: BundleLine>(path: &Path) -> Result<bool, StoreError> {
 
 impl Recovery<'_> {
     /// Puts everything right; gives the bundle that grows and the number of the next one.
-    pub(super) fn run(&mut self) -> Result<(Option<Growing>, u32), StoreError> {
+    pub(crate) fn run(&mut self) -> Result<(Option<Growing>, u32), BundleError> {
         let index = self.index()?;
         let bundles = names::list_bundles(self.dir)?;
         let numbered = bundles.iter().filter_map(|one| one.number);
@@ -104,7 +104,7 @@ impl Recovery<'_> {
     }
 
     /// The lines of the index, without what was torn.
-    fn index(&mut self) -> Result<Vec<BundleIndexLine>, StoreError> {
+    fn index(&mut self) -> Result<Vec<BundleIndexLine>, BundleError> {
         let path = self.dir.join(names::INDEX);
         if !mirror_fs::is_file(&path).map_err(at("look at", &path))? {
             return Ok(Vec::new());
@@ -113,7 +113,7 @@ impl Recovery<'_> {
         // Somebody else's file of that name is not cut to nothing.
         if good == 0 && !begins_like::<BundleIndexLine>(&path)? {
             let reason = "the file is none of this system's".to_owned();
-            return Err(StoreError::bundle(&path, None, None, BundleFault::Line { line: 1, reason }));
+            return Err(BundleError::damaged(&path, None, None, BundleFault::Line { line: 1, reason }));
         }
         let mut file = AppendLog::open(Arc::clone(self.fs), path)?;
         if good < file.len() {
@@ -130,7 +130,7 @@ impl Recovery<'_> {
         one: &BundleFiles,
         number: u32,
         index: &[BundleIndexLine],
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), BundleError> {
         let is_listed = || index.iter().any(|line| names::file_name(&line.bundle_path) == one.name);
         let Some(manifest) = &one.manifest else { return Ok(()) };
         let grows = manifest.to_str().is_some_and(|path| path.ends_with(names::PARTIAL));
@@ -159,7 +159,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn growing(&mut self, number: u32, one: &BundleFiles) -> Result<Growing, StoreError> {
+    fn growing(&mut self, number: u32, one: &BundleFiles) -> Result<Growing, BundleError> {
         // The bundle gets its final name before its manifest does; whoever renamed it back did not.
         let expected = self.dir.join(names::growing_manifest(number));
         if let Some(manifest) = one.manifest.as_ref().filter(|path| **path != expected) {
@@ -180,11 +180,11 @@ impl Recovery<'_> {
         growing: &mut Growing,
         reader: &BundleReader,
         members: &[BundleMember],
-    ) -> Result<u64, StoreError> {
+    ) -> Result<u64, BundleError> {
         let mut end = 0;
         for (at, member) in members.iter().enumerate() {
             let path = member.bundle_member.as_str();
-            let wrong = |fault| StoreError::bundle(reader.path(), Some(path), member.frame_offset, fault);
+            let wrong = |fault| BundleError::damaged(reader.path(), Some(path), member.frame_offset, fault);
             let (Some(offset), Some(len), Some(next)) =
                 (member.frame_offset, member.frame_len, member.frame_end())
             else {
@@ -210,7 +210,7 @@ impl Recovery<'_> {
     }
 
     /// Lists the whole frames behind what was committed, and cuts the rest.
-    fn tail(&mut self, growing: &mut Growing, reader: &BundleReader, begin: u64) -> Result<(), StoreError> {
+    fn tail(&mut self, growing: &mut Growing, reader: &BundleReader, begin: u64) -> Result<(), BundleError> {
         let mut found: Vec<(BundleMember, Frame)> = Vec::new();
         let mut end = begin;
         let mut stream = FrameStream::new(reader.piece(begin, reader.len()), BundleLimits::default())
@@ -278,11 +278,11 @@ fn next_whole<R: std::io::Read>(stream: &mut FrameStream<R>) -> Result<Option<Wh
 }
 
 /// The member has to be the one that the manifest lists.
-pub(super) fn hold_against(
+pub(crate) fn hold_against(
     path: &Path,
-    found: &mut super::member::Member<'_>,
+    found: &mut crate::member::Member<'_>,
     listed: &BundleMember,
-) -> Result<(), StoreError> {
+) -> Result<(), BundleError> {
     let offset = Some(found.frame_offset());
     let fault = if found.path() != listed.bundle_member {
         BundleFault::Misplaced
@@ -293,5 +293,5 @@ pub(super) fn hold_against(
     } else {
         return Ok(());
     };
-    Err(StoreError::bundle(path, Some(&listed.bundle_member), offset, fault))
+    Err(BundleError::damaged(path, Some(&listed.bundle_member), offset, fault))
 }

@@ -11,8 +11,8 @@ use mirror_fs::sim::{Loss, Simulator};
 #[cfg(unix)]
 use mirror_types::FaultKind;
 
-use super::contract::{append_all, contents, open_unsynced, releases, small, sum};
-use super::*;
+use crate::contract::{append_all, contents, open_unsynced, releases, small, sum};
+use crate::*;
 
 /// What `commit` promised to be durable, with the number of steps until then.
 type Promises = Vec<(usize, Vec<BundleMember>)>;
@@ -22,13 +22,13 @@ fn simulator(dir: &Path) -> Simulator {
 }
 
 /// Three runs with several commits, small bundles: growing, rolling, sealing, continuing.
-fn three_runs(dir: &Path, sim: &Simulator, promises: &mut Promises) -> Result<(), crate::StoreError> {
+fn three_runs(dir: &Path, sim: &Simulator, promises: &mut Promises) -> Result<(), BundleError> {
     let options = BundleOptions { bundle_bytes: 12_000, threads: 1, ..small() };
     for run in releases(30).chunks(10) {
         let (mut writer, _) = BundleWriter::open_on(Arc::new(sim.clone()), dir, options.clone())?;
         for batch in run.chunks(4) {
             for (id, data) in batch {
-                writer.append(super::contract::member(id, data.clone()))?;
+                writer.append(crate::contract::member(id, data.clone()))?;
             }
             let placed = writer.commit()?;
             promises.push((sim.count(), placed));

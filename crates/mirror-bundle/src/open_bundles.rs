@@ -8,11 +8,11 @@ use std::time::SystemTime;
 
 use mirror_types::{FaultKind, MemberLocation, ReleaseId, Sha256};
 
-use super::limits::BundleLimits;
-use super::member::Member;
-use super::names::{bundle_path, list_bundles};
-use super::reader::{BundleReader, FrameBuffers};
-use crate::error::StoreError;
+use crate::error::BundleError;
+use crate::limits::BundleLimits;
+use crate::member::Member;
+use crate::names::{bundle_path, list_bundles};
+use crate::reader::{BundleReader, FrameBuffers};
 
 /// Buffers for reading bundles that are kept for the next one, at most.
 const SPARE_BUFFERS: usize = 4;
@@ -101,7 +101,7 @@ impl OpenBundles {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn find(&self, at: MemberLocation) -> Result<Option<OpenBundle>, StoreError> {
+    pub fn find(&self, at: MemberLocation) -> Result<Option<OpenBundle>, BundleError> {
         let Some(end) = at.offset.checked_add(at.len) else { return Ok(None) };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = open.get(at) {
@@ -119,7 +119,7 @@ impl OpenBundles {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).get(at)
     }
 
-    fn open(&self, number: u32) -> Result<Option<OpenBundle>, StoreError> {
+    fn open(&self, number: u32) -> Result<Option<OpenBundle>, BundleError> {
         // It may get its final name between the first look and the second.
         for is_sealed in [true, false, true] {
             let path = bundle_path(&self.dir, number, is_sealed);
@@ -138,7 +138,7 @@ impl OpenBundles {
     ///
     /// # Errors
     /// When the bundle is damaged there or cannot be read; what `visit` gives.
-    pub fn visit<E: From<StoreError>>(
+    pub fn visit<E: From<BundleError>>(
         &self,
         reader: &BundleReader,
         at: MemberLocation,
@@ -182,8 +182,8 @@ impl OpenBundles {
         &self,
         at: MemberLocation,
         id: &ReleaseId,
-        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), StoreError>,
-    ) -> Result<bool, StoreError> {
+        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), BundleError>,
+    ) -> Result<bool, BundleError> {
         let Some(bundle) = self.find(at)? else {
             // A directory that cannot be listed is another matter than a bundle that is gone.
             return list_bundles(&self.dir).map(|_| false);
@@ -198,7 +198,7 @@ impl OpenBundles {
     ///
     /// # Errors
     /// When the directory or a bundle cannot be read.
-    pub fn hash(&self, at: MemberLocation, id: &ReleaseId) -> Result<Option<(Sha256, u64)>, StoreError> {
+    pub fn hash(&self, at: MemberLocation, id: &ReleaseId) -> Result<Option<(Sha256, u64)>, BundleError> {
         let mut found = None;
         let is_whole = self.visit_if_whole(at, id, &mut |member| {
             found = Some((member.sha256()?, member.size()));

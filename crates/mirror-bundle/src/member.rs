@@ -4,19 +4,19 @@ use std::path::Path;
 use mirror_checksum::Hasher;
 use mirror_types::{Layout, ReleaseId, Sha256};
 
-use super::fault::{BundleFault, Trouble};
-use super::tar::{self, Entry};
-use crate::error::{StoreError, at};
+use crate::error::{BundleError, at};
+use crate::fault::{BundleFault, Trouble};
+use crate::tar::{self, Entry};
 
 /// A member on its way out of a bundle. Its data can be read once.
 pub struct Member<'a> {
-    pub(super) bundle: &'a Path,
-    pub(super) entry: Entry,
-    pub(super) frame_offset: u64,
-    pub(super) data: Data<'a>,
+    pub(crate) bundle: &'a Path,
+    pub(crate) entry: Entry,
+    pub(crate) frame_offset: u64,
+    pub(crate) data: Data<'a>,
 }
 
-pub(super) enum Data<'a> {
+pub(crate) enum Data<'a> {
     Slice(&'a [u8]),
     Stream { input: &'a mut dyn Read, left: u64 },
 }
@@ -84,7 +84,7 @@ impl<'a> Member<'a> {
     ///
     /// # Errors
     /// When the bundle is damaged or cannot be read; what `take` returns.
-    pub fn read<E: From<StoreError>>(
+    pub fn read<E: From<BundleError>>(
         &mut self,
         take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -110,11 +110,11 @@ impl<'a> Member<'a> {
     ///
     /// # Errors
     /// When the bundle is damaged or cannot be read.
-    pub fn read_all(&mut self) -> Result<Vec<u8>, StoreError> {
+    pub fn read_all(&mut self) -> Result<Vec<u8>, BundleError> {
         let mut all = Vec::with_capacity(usize::try_from(self.entry.size.min(8 << 20)).unwrap_or(0));
         self.read(&mut |piece| {
             all.extend_from_slice(piece);
-            Ok::<_, StoreError>(())
+            Ok::<_, BundleError>(())
         })?;
         Ok(all)
     }
@@ -123,18 +123,18 @@ impl<'a> Member<'a> {
     ///
     /// # Errors
     /// When the bundle is damaged or cannot be read.
-    pub fn sha256(&mut self) -> Result<Sha256, StoreError> {
+    pub fn sha256(&mut self) -> Result<Sha256, BundleError> {
         let mut hasher = Hasher::default();
         self.read(&mut |piece| {
             hasher.update(piece);
-            Ok::<_, StoreError>(())
+            Ok::<_, BundleError>(())
         })?;
         Ok(hasher.finish())
     }
 
     /// Passes over what was not read, and over the padding.
-    pub(super) fn finish(mut self) -> Result<(), StoreError> {
-        self.read(&mut |_| Ok::<_, StoreError>(()))?;
+    pub(crate) fn finish(mut self) -> Result<(), BundleError> {
+        self.read(&mut |_| Ok::<_, BundleError>(()))?;
         match self.data {
             Data::Slice(_) => Ok(()),
             Data::Stream { input, .. } => {
@@ -148,40 +148,40 @@ impl<'a> Member<'a> {
 }
 
 /// Says in which bundle and where the trouble is.
-pub(super) fn told(path: &Path, member: Option<&str>, offset: Option<u64>, trouble: Trouble) -> StoreError {
+pub(crate) fn told(path: &Path, member: Option<&str>, offset: Option<u64>, trouble: Trouble) -> BundleError {
     match trouble {
-        Trouble::Fault(fault) => StoreError::bundle(path, member, offset, fault),
-        Trouble::Of(member, fault) => StoreError::bundle(path, Some(&member), offset, fault),
+        Trouble::Fault(fault) => BundleError::damaged(path, member, offset, fault),
+        Trouble::Of(member, fault) => BundleError::damaged(path, Some(&member), offset, fault),
         Trouble::Io(source) => at("read", path)(source),
     }
 }
 
 /// Paths that were seen, as hashes of 16 bytes: a collision would only refuse a bundle.
 #[derive(Debug, Default)]
-pub(super) struct Seen(std::collections::HashSet<[u8; 16]>);
+pub(crate) struct Seen(std::collections::HashSet<[u8; 16]>);
 
 impl Seen {
-    pub(super) fn key(path: &str) -> [u8; 16] {
+    pub(crate) fn key(path: &str) -> [u8; 16] {
         let mut key = [0; 16];
         key.copy_from_slice(&blake3::hash(path.as_bytes()).as_bytes()[..16]);
         key
     }
 
     /// Whether the path is new.
-    pub(super) fn insert(&mut self, path: &str) -> bool {
+    pub(crate) fn insert(&mut self, path: &str) -> bool {
         self.0.insert(Self::key(path))
     }
 
-    pub(super) fn contains(&self, path: &str) -> bool {
+    pub(crate) fn contains(&self, path: &str) -> bool {
         self.0.contains(&Self::key(path))
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.0.len() as u64
     }
 
     /// Refuses what was seen before, and more than the limit.
-    pub(super) fn check(&mut self, path: &str, most: u64) -> Result<(), BundleFault> {
+    pub(crate) fn check(&mut self, path: &str, most: u64) -> Result<(), BundleFault> {
         if !self.insert(path) {
             Err(BundleFault::Duplicate)
         } else if self.len() > most {

@@ -160,7 +160,7 @@ pub enum BundleFault {
 
 /// A fault of the bundle, or of the disk.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     Fault(BundleFault),
     /// A fault of the member with this path.
     Of(String, BundleFault),

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use mirror_types::ReleaseId;
 
-use super::fault::{BundleFault, Trouble};
-use super::limits::BundleLimits;
-use super::member::told;
-use super::reader::BundleReader;
-use super::stream::{FrameStream, READ_AHEAD};
-use super::tar::{self, Entry, Step};
-use crate::error::{StoreError, at};
+use crate::error::{BundleError, at};
+use crate::fault::{BundleFault, Trouble};
+use crate::limits::BundleLimits;
+use crate::member::told;
+use crate::reader::BundleReader;
+use crate::stream::{FrameStream, READ_AHEAD};
+use crate::tar::{self, Entry, Step};
 
 /// A member of a bundle that is being read, from its first byte to its last. The bundle stays open with it.
 ///
-/// Memory: the window of its frame (half a MiB in what [`super::BundleWriter`] makes at its default level) and 256 KiB.
+/// Memory: the window of its frame (half a MiB in what [`crate::BundleWriter`] makes at its default level) and 256 KiB.
 pub struct OpenMember {
     bundle: Arc<BundleReader>,
     stream: FrameStream<SharedPiece>,
@@ -57,7 +57,7 @@ impl OpenMember {
         offset: u64,
         len: u64,
         window_bytes: u64,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, BundleError> {
         let limits = bundle.limits();
         let limits = BundleLimits { window_bytes: limits.window_bytes.min(window_bytes), ..limits };
         let wrong = |trouble: Trouble| told(bundle.path(), None, Some(offset), trouble);
@@ -103,7 +103,7 @@ impl OpenMember {
     ///
     /// # Errors
     /// When there are fewer bytes, when the bundle is damaged or cannot be read.
-    pub fn read_exact(&mut self, out: &mut [u8]) -> Result<(), StoreError> {
+    pub fn read_exact(&mut self, out: &mut [u8]) -> Result<(), BundleError> {
         self.read(out).map_err(|trouble| self.wrong(trouble))
     }
 
@@ -111,7 +111,7 @@ impl OpenMember {
     ///
     /// # Errors
     /// As for [`OpenMember::read_exact`]; when it stands behind `position` already.
-    pub fn skip_to(&mut self, position: u64) -> Result<(), StoreError> {
+    pub fn skip_to(&mut self, position: u64) -> Result<(), BundleError> {
         let mut passed = vec![0; 64 << 10];
         loop {
             let here = self.position();
@@ -124,7 +124,7 @@ impl OpenMember {
         }
     }
 
-    fn wrong(&self, trouble: Trouble) -> StoreError {
+    fn wrong(&self, trouble: Trouble) -> BundleError {
         told(self.bundle.path(), Some(&self.entry.path), Some(self.frame_offset), trouble)
     }
 
@@ -147,9 +147,9 @@ impl OpenMember {
 
 #[cfg(test)]
 mod tests {
-    use super::super::contract::{body, member, open, release, small};
-    use super::super::{BundleLimits, BundleMember, MAX_WINDOW_BYTES};
     use super::*;
+    use crate::contract::{body, member, open, release, small};
+    use crate::{BundleLimits, BundleMember, MAX_WINDOW_BYTES};
     use mirror_types::FaultKind;
 
     /// A bundle with one large member between two small ones.
@@ -164,7 +164,7 @@ mod tests {
         (dir, text, placed.swap_remove(1))
     }
 
-    fn opened(dir: &std::path::Path, placed: &BundleMember) -> Result<OpenMember, StoreError> {
+    fn opened(dir: &std::path::Path, placed: &BundleMember) -> Result<OpenMember, BundleError> {
         let bundle = BundleReader::open(&dir.join("bundle-0000.tar.zst"), BundleLimits::default())?;
         let (offset, len) = (placed.frame_offset.expect("offset"), placed.frame_len.expect("length"));
         OpenMember::open(Arc::new(bundle), offset, len, MAX_WINDOW_BYTES)

@@ -7,30 +7,30 @@ use std::io::{self, Read};
 
 use mirror_types::{Layout, ReleaseId};
 
-use super::fault::{BundleFault, Trouble};
-use super::limits::BundleLimits;
-use super::names::member_of;
+use crate::fault::{BundleFault, Trouble};
+use crate::limits::BundleLimits;
+use crate::names::member_of;
 
 /// Everything in a tar file is made of blocks of so many bytes.
-pub(super) const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 /// What ends an archive.
-pub(super) const END: [u8; 1024] = [0; 1024];
+pub(crate) const END: [u8; 1024] = [0; 1024];
 const NAME: usize = 100;
 /// Longest PAX header that is read: a path and a few times.
 const MAX_PAX: u64 = 4096;
 
 /// A regular file of a bundle, its data following.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) path: String,
-    pub(super) id: ReleaseId,
-    pub(super) layout: Layout,
-    pub(super) size: u64,
+pub(crate) struct Entry {
+    pub(crate) path: String,
+    pub(crate) id: ReleaseId,
+    pub(crate) layout: Layout,
+    pub(crate) size: u64,
 }
 
 /// What stands next in an archive.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Member(Entry),
     /// Both blocks of zeros were read.
     End,
@@ -39,20 +39,20 @@ pub(super) enum Step {
 }
 
 /// Bytes up to the next block.
-pub(super) fn padding(size: u64) -> usize {
+pub(crate) fn padding(size: u64) -> usize {
     let over = usize::try_from(size % BLOCK as u64).unwrap_or(0);
     (BLOCK - over) % BLOCK
 }
 
 /// Unpacked bytes of a frame: headers, data, padding.
-pub(super) fn framed_size(path: &str, size: u64) -> u64 {
+pub(crate) fn framed_size(path: &str, size: u64) -> u64 {
     let mut headers = Vec::new();
     write_headers(&mut headers, path, size);
     headers.len() as u64 + size + padding(size) as u64
 }
 
 /// Appends the headers of a file to `out`.
-pub(super) fn write_headers(out: &mut Vec<u8>, path: &str, size: u64) {
+pub(crate) fn write_headers(out: &mut Vec<u8>, path: &str, size: u64) {
     if path.len() > NAME {
         let record = pax_record("path", path);
         let name = format!("PaxHeaders.0/{}", &path[path.len() - 80..].replace('/', "_"));
@@ -99,7 +99,7 @@ fn checksum(block: &[u8]) -> u32 {
 }
 
 /// Reads up to the data of the next member. `input` must give whole blocks.
-pub(super) fn step(input: &mut impl Read, limits: &BundleLimits) -> Result<Step, Trouble> {
+pub(crate) fn step(input: &mut impl Read, limits: &BundleLimits) -> Result<Step, Trouble> {
     let Some(block) = read_block(input)? else { return Ok(Step::Nothing) };
     if is_zero(&block) {
         return match read_block(input)? {
@@ -132,7 +132,7 @@ pub(super) fn step(input: &mut impl Read, limits: &BundleLimits) -> Result<Step,
 }
 
 /// Reads what fills the block after data of `size` bytes.
-pub(super) fn skip_padding(input: &mut impl Read, size: u64) -> Result<(), Trouble> {
+pub(crate) fn skip_padding(input: &mut impl Read, size: u64) -> Result<(), Trouble> {
     let mut pad = [0; BLOCK];
     let pad = &mut pad[..padding(size)];
     input.read_exact(pad).map_err(torn)?;
@@ -140,7 +140,7 @@ pub(super) fn skip_padding(input: &mut impl Read, size: u64) -> Result<(), Troub
 }
 
 /// Only zeros may follow the end of an archive.
-pub(super) fn only_zeros(input: &mut impl Read) -> Result<(), Trouble> {
+pub(crate) fn only_zeros(input: &mut impl Read) -> Result<(), Trouble> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         match input.read(&mut buffer)? {
@@ -151,7 +151,7 @@ pub(super) fn only_zeros(input: &mut impl Read) -> Result<(), Trouble> {
     }
 }
 
-pub(super) fn torn(error: io::Error) -> Trouble {
+pub(crate) fn torn(error: io::Error) -> Trouble {
     if error.kind() == io::ErrorKind::UnexpectedEof { BundleFault::Torn.into() } else { error.into() }
 }
 

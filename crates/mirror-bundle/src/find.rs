@@ -9,9 +9,9 @@ use memchr::memmem::Finder;
 use memchr::{memchr, memrchr};
 use mirror_types::{CrateName, VersionText};
 
-use super::fault::BundleFault;
-use super::record::BundleMember;
-use crate::error::{StoreError, at};
+use crate::error::{BundleError, at};
+use crate::fault::BundleFault;
+use crate::record::BundleMember;
 
 /// Bytes of a manifest that are looked through at once; also the longest line.
 const CHUNK: usize = 1 << 20;
@@ -28,7 +28,7 @@ pub fn find_members(
     manifest: &Path,
     name: &CrateName,
     version: Option<&VersionText>,
-) -> Result<Vec<BundleMember>, StoreError> {
+) -> Result<Vec<BundleMember>, BundleError> {
     let needle = match version {
         Some(version) => format!("/{name}-{version}.crate\""),
         None => format!("\"{name}\""),
@@ -75,7 +75,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Looks through the lines that begin within `range` of the file.
-    fn part(&self, range: Range<u64>) -> Result<Vec<BundleMember>, StoreError> {
+    fn part(&self, range: Range<u64>) -> Result<Vec<BundleMember>, BundleError> {
         let manifest = self.manifest;
         if range.is_empty() {
             return Ok(Vec::new());
@@ -103,7 +103,7 @@ impl Search<'_> {
                 }
                 if have == buffer.len() && start == 0 {
                     let fault = BundleFault::Line { line: 0, reason: "it is too long".to_owned() };
-                    return Err(StoreError::bundle(manifest, None, None, fault));
+                    return Err(BundleError::damaged(manifest, None, None, fault));
                 }
                 buffer.copy_within(start..have, 0);
                 (have, base) = (have - start, base + start as u64);
@@ -128,11 +128,11 @@ impl Search<'_> {
         }
     }
 
-    fn lines(&self, text: &[u8], found: &mut Vec<BundleMember>) -> Result<(), StoreError> {
+    fn lines(&self, text: &[u8], found: &mut Vec<BundleMember>) -> Result<(), BundleError> {
         lines_with(text, &self.finder, &mut |line| {
             let member: BundleMember = serde_json::from_slice(line).map_err(|error| {
                 let fault = BundleFault::Line { line: 0, reason: error.to_string() };
-                StoreError::bundle(self.manifest, None, None, fault)
+                BundleError::damaged(self.manifest, None, None, fault)
             })?;
             if is_of(&member, self.name, self.version) {
                 found.push(member);
@@ -146,7 +146,7 @@ impl Search<'_> {
 }
 
 fn is_of(member: &BundleMember, name: &CrateName, version: Option<&VersionText>) -> bool {
-    super::names::release_of(&member.bundle_member)
+    crate::names::release_of(&member.bundle_member)
         .is_ok_and(|(id, _)| id.name == *name && version.is_none_or(|version| id.version == *version))
 }
 
@@ -154,8 +154,8 @@ fn is_of(member: &BundleMember, name: &CrateName, version: Option<&VersionText>)
 fn lines_with(
     text: &[u8],
     needle: &Finder<'_>,
-    take: &mut dyn FnMut(&[u8]) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+    take: &mut dyn FnMut(&[u8]) -> Result<(), BundleError>,
+) -> Result<(), BundleError> {
     let mut from = 0;
     while let Some(hit) = needle.find(&text[from..]).map(|at| from + at) {
         let start = memrchr(b'\n', &text[..hit]).map_or(0, |at| at + 1);

@@ -7,14 +7,14 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use mirror_fs::{FileLock, Fs, LocalFs, ReadAt, SyncMode};
 use mirror_types::{MirrorId, ReleaseId, Sha256};
 
-use super::fault::BundleFault;
-use super::growing::Growing;
-use super::limits::MAX_MEMBER_BYTES;
-use super::names;
-use super::pack::{Budget, Job, Loaded, Packed, pack_all};
-use super::record::{BundleMember, FORMAT, first_member};
-use super::recover::{BundleReport, Recovery};
-use crate::error::{StoreError, at};
+use crate::error::{BundleError, at, lock};
+use crate::fault::BundleFault;
+use crate::growing::Growing;
+use crate::limits::MAX_MEMBER_BYTES;
+use crate::names;
+use crate::pack::{Budget, Job, Loaded, Packed, pack_all};
+use crate::record::{BundleMember, FORMAT, first_member};
+use crate::recover::{BundleReport, Recovery};
 
 /// Members that travel to a thread together: one wake-up instead of many.
 const HANDFUL: usize = 32;
@@ -105,12 +105,30 @@ pub struct NewMember {
 enum Message {
     Packed(Receiver<std::io::Result<Packed>>),
     Large(Box<BundleMember>, Box<dyn ReadAt>),
-    Commit { seal: bool, answer: Sender<Result<Vec<BundleMember>, StoreError>> },
+    Commit { seal: bool, answer: Sender<Result<Vec<BundleMember>, BundleError>> },
 }
 
 /// Appends members to rolling bundles in one directory. Blocking code; one writer at a time holds the lock.
 ///
-/// See the head of this module for what is durable when.
+/// ```text
+/// let (mut writer, report) = BundleWriter::open(dir, BundleOptions::default())?;  // lock, recovery
+/// // report.relisted: members of an earlier run that had not been told as committed
+/// writer.append(NewMember { id, path, url, sha256, body: MemberBody::Memory(Box::new(bytes)) })?;  // many
+/// let placed: Vec<BundleMember> = writer.commit()?;   // durable; in the order of the calls
+/// // now speak of them in manifest and catalogue: bundle_path, frame_offset, frame_len
+/// drop(writer);       // the bundle keeps growing in the next run; or writer.seal()? before
+/// ```
+/// `append` hands members in chunks to threads that compress; one thread appends the frames in the order of
+/// the calls. `commit` syncs the bundle, then appends the lines of its manifest and syncs those. What is
+/// listed is therefore durable; a run that is killed leaves at most whole or torn frames behind what is
+/// listed, which the next `open` lists or cuts. A bundle of at least [`BundleOptions::bundle_bytes`] is
+/// sealed, at a commit or between two members, and never touched again. The same path twice also begins a new bundle.
+///
+/// A run should leave its bundle growing (`.partial`), or incremental runs with a few new releases would leave
+/// thousands of small bundles. Readers take growing bundles as far as their manifest lists them.
+///
+/// Memory: what waits ([`BundleOptions::queue_bytes`]), a few buffers, and some 50 bytes for each member of
+/// the growing bundle.
 #[derive(Debug)]
 pub struct BundleWriter {
     jobs: Option<Sender<Job>>,
@@ -129,7 +147,7 @@ pub struct BundleWriter {
 ///
 /// # Errors
 /// `OthersBundles`, or when a manifest cannot be read.
-pub fn refuse_others(dir: &Path, mirror: MirrorId) -> Result<(), StoreError> {
+pub fn refuse_others(dir: &Path, mirror: MirrorId) -> Result<(), BundleError> {
     if !dir.is_dir() {
         return Ok(());
     }
@@ -137,7 +155,7 @@ pub fn refuse_others(dir: &Path, mirror: MirrorId) -> Result<(), StoreError> {
         let Some(manifest) = &bundle.manifest else { continue };
         let owner = first_member(manifest)?.and_then(|member| member.mirror);
         if let Some(owner) = owner.filter(|owner| *owner != mirror) {
-            return Err(StoreError::OthersBundles { dir: dir.to_owned(), owner, mirror });
+            return Err(BundleError::OthersBundles { dir: dir.to_owned(), owner, mirror });
         }
     }
     Ok(())
@@ -162,7 +180,7 @@ impl BundleWriter {
     /// # Errors
     /// `Locked` when another writer holds it; an integrity fault when a committed member is not whole any more;
     /// what the disk refuses.
-    pub fn open(dir: &Path, options: BundleOptions) -> Result<(Self, BundleReport), StoreError> {
+    pub fn open(dir: &Path, options: BundleOptions) -> Result<(Self, BundleReport), BundleError> {
         Self::open_on(Arc::new(LocalFs::new(SyncMode::EachFile)), dir, options)
     }
 
@@ -175,9 +193,9 @@ impl BundleWriter {
         fs: Arc<dyn Fs>,
         dir: &Path,
         options: BundleOptions,
-    ) -> Result<(Self, BundleReport), StoreError> {
+    ) -> Result<(Self, BundleReport), BundleError> {
         mirror_fs::make_root(dir).map_err(at("create", dir))?;
-        let lock = crate::store::lock(dir, &dir.join(names::LOCK))?;
+        let lock = lock(dir, &dir.join(names::LOCK))?;
         if let Some(mirror) = options.mirror {
             refuse_others(dir, mirror)?;
         }
@@ -238,16 +256,16 @@ impl BundleWriter {
     ///
     /// # Errors
     /// When the path is not that of the release in either layout; the fault that stopped the appender.
-    pub fn append(&mut self, member: NewMember) -> Result<(), StoreError> {
+    pub fn append(&mut self, member: NewMember) -> Result<(), BundleError> {
         let NewMember { id, path, url, sha256, body } = member;
         if !names::release_of(&path).is_ok_and(|_| names::is_path_of(&path, &id)) {
-            return Err(StoreError::UnsafePath { path });
+            return Err(BundleError::UnsafePath { path });
         }
         let size = body.size();
         // What readers would refuse is not written. It also fits the seek table.
         if size > MAX_MEMBER_BYTES {
             let fault = BundleFault::TooLarge { size, limit: MAX_MEMBER_BYTES };
-            return Err(StoreError::bundle(&self.dir, Some(&path), None, fault));
+            return Err(BundleError::damaged(&self.dir, Some(&path), None, fault));
         }
         let line = BundleMember {
             url,
@@ -288,7 +306,7 @@ impl BundleWriter {
     ///
     /// # Errors
     /// What the disk refuses. The writer is of no use then: drop it; the next one recovers what was committed.
-    pub fn commit(&mut self) -> Result<Vec<BundleMember>, StoreError> {
+    pub fn commit(&mut self) -> Result<Vec<BundleMember>, BundleError> {
         self.dispatch()?;
         self.ask(false)
     }
@@ -297,12 +315,12 @@ impl BundleWriter {
     ///
     /// # Errors
     /// As [`BundleWriter::commit`].
-    pub fn seal(&mut self) -> Result<Vec<BundleMember>, StoreError> {
+    pub fn seal(&mut self) -> Result<Vec<BundleMember>, BundleError> {
         self.dispatch()?;
         self.ask(true)
     }
 
-    fn dispatch(&mut self) -> Result<(), StoreError> {
+    fn dispatch(&mut self) -> Result<(), BundleError> {
         let Handful { members, .. } = std::mem::take(&mut self.handful);
         if members.is_empty() {
             return Ok(());
@@ -314,18 +332,18 @@ impl BundleWriter {
         if sent { Ok(()) } else { Err(self.ended()) }
     }
 
-    fn send(&self, message: Message) -> Result<(), StoreError> {
+    fn send(&self, message: Message) -> Result<(), BundleError> {
         let sent = self.messages.as_ref().is_some_and(|messages| messages.send(message).is_ok());
         if sent { Ok(()) } else { Err(self.ended()) }
     }
 
-    fn ask(&self, seal: bool) -> Result<Vec<BundleMember>, StoreError> {
+    fn ask(&self, seal: bool) -> Result<Vec<BundleMember>, BundleError> {
         let (answer, answered) = bounded(1);
         self.send(Message::Commit { seal, answer })?;
         answered.recv().unwrap_or_else(|_| Err(self.ended()))
     }
 
-    fn ended(&self) -> StoreError {
+    fn ended(&self) -> BundleError {
         at("append to a bundle in", &self.dir)(std::io::Error::other("a thread of the writer ended"))
     }
 }
@@ -341,7 +359,11 @@ impl Drop for BundleWriter {
     }
 }
 
-fn spawn(name: &str, dir: &Path, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+fn spawn(
+    name: &str,
+    dir: &Path,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, BundleError> {
     thread::Builder::new().name(name.to_owned()).spawn(work).map_err(at("start a thread for", dir))
 }
 
@@ -356,7 +378,7 @@ struct Appender {
     placed: Vec<BundleMember>,
     budget: Arc<Budget>,
     broken: Arc<AtomicBool>,
-    fault: Option<StoreError>,
+    fault: Option<BundleError>,
 }
 
 impl Appender {
@@ -384,7 +406,7 @@ impl Appender {
         }
     }
 
-    fn stopped(&self, why: &str) -> StoreError {
+    fn stopped(&self, why: &str) -> BundleError {
         at("append to a bundle in", &self.dir)(std::io::Error::other(why.to_owned()))
     }
 
@@ -397,7 +419,7 @@ impl Appender {
         self.broken.load(Ordering::Relaxed)
     }
 
-    fn packed(&mut self, packed: std::io::Result<Packed>) -> Result<(), StoreError> {
+    fn packed(&mut self, packed: std::io::Result<Packed>) -> Result<(), BundleError> {
         let Packed { data, members, bytes } = packed.map_err(at("compress for a bundle in", &self.dir))?;
         self.budget.give_back(bytes);
         if self.is_broken() {
@@ -429,7 +451,7 @@ impl Appender {
         self.growing.as_ref().map_or(0, |growing| growing.bundle.len())
     }
 
-    fn growing(&mut self) -> Result<&mut Growing, StoreError> {
+    fn growing(&mut self) -> Result<&mut Growing, BundleError> {
         match &mut self.growing {
             Some(growing) => Ok(growing),
             none => {
@@ -440,11 +462,11 @@ impl Appender {
         }
     }
 
-    fn write(&mut self, data: &[u8], run: Vec<(BundleMember, u32, u32)>) -> Result<(), StoreError> {
+    fn write(&mut self, data: &[u8], run: Vec<(BundleMember, u32, u32)>) -> Result<(), BundleError> {
         if run.is_empty() { Ok(()) } else { self.growing()?.append(data, run) }
     }
 
-    fn large(&mut self, member: BundleMember, large: &dyn ReadAt) -> Result<(), StoreError> {
+    fn large(&mut self, member: BundleMember, large: &dyn ReadAt) -> Result<(), BundleError> {
         if self.is_broken() {
             return Ok(());
         }
@@ -456,7 +478,7 @@ impl Appender {
     }
 
     /// Commits, and seals what grows.
-    fn roll(&mut self) -> Result<(), StoreError> {
+    fn roll(&mut self) -> Result<(), BundleError> {
         if let Some(mut growing) = self.growing.take() {
             self.placed.extend(growing.commit()?);
             growing.seal(self.options.level)?;
@@ -464,7 +486,7 @@ impl Appender {
         Ok(())
     }
 
-    fn commit(&mut self, seal: bool) -> Result<Vec<BundleMember>, StoreError> {
+    fn commit(&mut self, seal: bool) -> Result<Vec<BundleMember>, BundleError> {
         if self.is_broken() {
             let fault = self.fault.take();
             return Err(fault.unwrap_or_else(|| self.stopped("it failed before; run the same command again")));

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 
 use twox_hash::XxHash64;
 
-use super::limits::BundleLimits;
+use crate::limits::BundleLimits;
 
 /// Largest block, and the window: 2^17 bytes.
 const BLOCK: usize = 1 << 17;
@@ -21,12 +21,12 @@ const WINDOW: u8 = 7 << 3;
 const HONEST_RATIO: u64 = 100;
 
 /// Whether a frame of `len` bytes for `size` bytes is to be stored instead.
-pub(super) fn is_suspicious(size: u64, len: u64) -> bool {
+pub(crate) fn is_suspicious(size: u64, len: u64) -> bool {
     BundleLimits { ratio: HONEST_RATIO, ..BundleLimits::default() }.is_bomb(size, len)
 }
 
 /// Writes a frame that holds the `size` bytes of `input` as they are. Memory: one block.
-pub(super) fn store(input: &mut dyn Read, size: u64, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn store(input: &mut dyn Read, size: u64, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&0xfd2f_b528_u32.to_le_bytes())?;
     out.write_all(&[DESCRIPTOR, WINDOW])?;
     out.write_all(&size.to_le_bytes())?;

@@ -7,19 +7,18 @@ use mirror_fs::LocalFs;
 use mirror_types::{FaultKind, Layout, ReleaseId, Sha256};
 use sha2::Digest as _;
 
-use super::names::{INDEX, growing_manifest};
-use super::*;
-use crate::StoreError;
+use crate::names::{INDEX, growing_manifest};
+use crate::*;
 
-pub(super) fn release(name: &str, version: &str) -> ReleaseId {
+pub(crate) fn release(name: &str, version: &str) -> ReleaseId {
     ReleaseId { name: name.parse().expect("name"), version: version.parse().expect("version") }
 }
 
-pub(super) fn sum(data: &[u8]) -> Sha256 {
+pub(crate) fn sum(data: &[u8]) -> Sha256 {
     Sha256::from_bytes(sha2::Sha256::digest(data).into())
 }
 
-pub(super) fn member(id: &ReleaseId, data: Vec<u8>) -> NewMember {
+pub(crate) fn member(id: &ReleaseId, data: Vec<u8>) -> NewMember {
     NewMember {
         path: Layout::Shard.path(id),
         url: id.readable_url("http://h/crates"),
@@ -30,45 +29,45 @@ pub(super) fn member(id: &ReleaseId, data: Vec<u8>) -> NewMember {
 }
 
 /// Bytes that zstd cannot make smaller, of a length that varies.
-pub(super) fn body(seed: u64, most: usize) -> Vec<u8> {
+pub(crate) fn body(seed: u64, most: usize) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let len = rng.usize(0..=most);
     (0..len).map(|_| rng.u8(..)).collect()
 }
 
-pub(super) fn small() -> BundleOptions {
+pub(crate) fn small() -> BundleOptions {
     BundleOptions { threads: 2, base_url: "http://h/crates".to_owned(), ..BundleOptions::default() }
 }
 
 /// Opens it without the waiting: what a test of thousands of bundles cuts, it cuts itself.
-pub(super) fn open_unsynced(dir: &Path, options: BundleOptions) -> (BundleWriter, BundleReport) {
+pub(crate) fn open_unsynced(dir: &Path, options: BundleOptions) -> (BundleWriter, BundleReport) {
     BundleWriter::open_on(std::sync::Arc::new(LocalFs::unsynced()), dir, options).expect("open")
 }
 
-pub(super) fn open(dir: &Path, options: BundleOptions) -> (BundleWriter, BundleReport) {
+pub(crate) fn open(dir: &Path, options: BundleOptions) -> (BundleWriter, BundleReport) {
     BundleWriter::open(dir, options).expect("open")
 }
 
-pub(super) fn releases(count: usize) -> Vec<(ReleaseId, Vec<u8>)> {
+pub(crate) fn releases(count: usize) -> Vec<(ReleaseId, Vec<u8>)> {
     (0..count)
         .map(|n| (release(&format!("crate-{}", n / 3), &format!("{}.0.{n}", n % 3)), body(n as u64, 3_000)))
         .collect()
 }
 
-pub(super) fn append_all(writer: &mut BundleWriter, all: &[(ReleaseId, Vec<u8>)]) {
+pub(crate) fn append_all(writer: &mut BundleWriter, all: &[(ReleaseId, Vec<u8>)]) {
     for (id, data) in all {
         writer.append(member(id, data.clone())).expect("append");
     }
 }
 
 /// Path and data of every member, by streaming.
-pub(super) fn contents(path: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn contents(path: &Path) -> Vec<(String, Vec<u8>)> {
     let reader = BundleReader::open(path, BundleLimits::default()).expect("open");
     let mut found = Vec::new();
     reader
         .stream(&mut |member| {
             found.push((member.path().to_owned(), member.read_all()?));
-            Ok::<_, StoreError>(())
+            Ok::<_, BundleError>(())
         })
         .expect("stream");
     found
@@ -111,7 +110,7 @@ fn members_come_out_as_they_went_in_by_every_way() {
             .read_at(offset, len, &mut |member| {
                 assert_eq!(member.release(), id);
                 found = member.read_all()?;
-                Ok::<_, StoreError>(())
+                Ok::<_, BundleError>(())
             })
             .expect("read");
         assert_eq!(&found, data);
@@ -125,7 +124,7 @@ fn members_come_out_as_they_went_in_by_every_way() {
         reader
             .read_frames(&map, run, &mut buffers, &mut |member| {
                 found.push((member.path().to_owned(), member.read_all()?));
-                Ok::<_, StoreError>(())
+                Ok::<_, BundleError>(())
             })
             .expect("frames");
     }
@@ -246,7 +245,7 @@ fn large_bodies_are_streamed_from_a_file_in_order() {
     reader
         .read_frames(&map, 0..map.frames().len(), &mut buffers, &mut |member| {
             sums.push(member.sha256()?);
-            Ok::<_, StoreError>(())
+            Ok::<_, BundleError>(())
         })
         .expect("frames");
     assert_eq!(sums, placed.iter().map(|line| line.sha256).collect::<Vec<_>>());
