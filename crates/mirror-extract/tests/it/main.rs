@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use mirror_extract::{ExtractEvent, ExtractObserver, ExtractOptions, ExtractOutcome, ExtractTask, extract};
-use mirror_store::bundle::{
+use mirror_bundle::{
     BundleFiles, BundleLimits, BundleOptions, BundleWriter, MemberBody, NewMember, list_bundles,
     read_manifest,
 };
