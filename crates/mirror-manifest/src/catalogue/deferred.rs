@@ -270,6 +270,31 @@ mod tests {
         }
     }
 
+    /// A run that was killed between the manifest and the catalogue had it.
+    #[test]
+    fn what_the_manifest_says_is_held_leaves_the_list() {
+        let (dir, mut catalogue) = catalogue();
+        let manifest = dir.path().join("m.jsonl");
+        let sha256 = Sha256::from_bytes([7; 32]).to_hex();
+        let record = crate::ManifestRecord {
+            schema_version: 2,
+            storage: "filesystem".to_owned(),
+            crate_name: Some("a".to_owned()),
+            version: Some("1.0.0".to_owned()),
+            sha256: Some(sha256),
+            ok: true,
+            status: "downloaded".to_owned(),
+            ..crate::ManifestRecord::default()
+        };
+        let id = mirror_types::MirrorId::from_bytes([1; 16]);
+        let (mut writer, _) = crate::ManifestWriter::open(&manifest, id).expect("open");
+        writer.append(&[record]).expect("append");
+        catalogue.apply(&[defer("a", "1.0.0", Some(300)), defer("a", "1.1.0", Some(300))]).expect("apply");
+        catalogue.replay(&manifest, mirror_types::Layout::Shard).expect("replay");
+        let left = catalogue.deferred_of(&"a".parse().expect("name")).expect("deferred");
+        assert_eq!(left, [deferred("a", "1.1.0", Some(300))]);
+    }
+
     #[test]
     fn a_catalogue_of_before_defers_nothing_and_gets_the_list() {
         let (dir, catalogue) = catalogue();
