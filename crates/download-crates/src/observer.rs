@@ -62,6 +62,7 @@ impl Reporter {
             SyncEvent::Expected(releases) => stats.expect(*releases),
             SyncEvent::Selected(releases) => stats.planned(*releases),
             SyncEvent::Existing(releases) => stats.existing(*releases),
+            SyncEvent::Deferred(releases) => stats.deferred(*releases),
             SyncEvent::Planned => stats.plan_finished(),
             SyncEvent::Downloaded { bytes } => stats.downloaded(*bytes),
             SyncEvent::Verified => stats.verified_existing(),

@@ -53,6 +53,8 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         shard: flags.shard.parse().context("--shard")?,
         closure,
         with_lockfiles: flags.with_lockfiles,
+        deferral: None,
+        now: None,
         limit: flags.limit,
         checksums: flags.checksums.clone(),
         crates_base_url: flags.crates_base_url.clone().map(Into::into),

@@ -208,6 +208,9 @@ fn selected(text: &mut String, outcome: &Outcome) {
             format!("{} (old lockfiles may need them: --include-yanked)", outcome.yanked_skipped),
         );
     }
+    if outcome.deferred > 0 {
+        line("deferred", format!("{} (policy holds them back until a date)", outcome.deferred));
+    }
     if outcome.without_checksum > 0 {
         line(
             "without checksum",
@@ -312,5 +315,25 @@ fn advice(text: &mut String, outcome: &Outcome) {
             "\nthe mirror is not complete: these releases stand in the failure ledger (.mirror/catalogue.sqlite, \
              table failures) and are tried again by the next run of the same command.\n",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mirror_sync::Upstream;
+
+    use super::*;
+
+    #[test]
+    fn deferred_releases_are_counted_once_there_are_some() {
+        let mut options = DownloadOptions::new(Upstream::Local("index".into()), "mirror".into());
+        for dry_run in [false, true] {
+            options.dry_run = dry_run;
+            let mut outcome = Outcome::default();
+            assert!(!of(&outcome, &options).contains("deferred"));
+            outcome.deferred = 2;
+            let summary = of(&outcome, &options);
+            assert!(summary.contains("\ndeferred           2 (policy"), "{summary}");
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! How far a mirror has come with its index: the tree that the last run went through as a whole.
 //!
-//! A later run compares trees and looks only at what differs, at what stands in the failure ledger,
-//! and at files whose lines were bad. That is sound because everything else was held or in the ledger
-//! when the cursor moved, and whatever is lost afterwards comes into the ledger first.
+//! A later run compares trees and looks only at what differs, at what stands in the failure ledger, at deferred
+//! releases that are due, and at files whose lines were bad. That is sound because everything else was held or in one
+//! of the two lists when the cursor moved, whatever is lost afterwards comes into the ledger first, and what is
+//! deferred afterwards takes the cursor away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::SystemTime;
 
 use mirror_git::{Change, IndexSource};
-use mirror_manifest::{Catalogue, IndexCursor, Withdrawal};
+use mirror_index::Shard;
+use mirror_manifest::{Catalogue, DeferredCrate, IndexCursor, Withdrawal};
 use mirror_repo::MirrorWriter;
 use mirror_types::{CrateName, ReleaseId, index_path};
 
@@ -18,12 +21,14 @@ use crate::plan::Totals;
 /// Files that differ; beyond these the whole is read faster in the order of the packs.
 const MANY: usize = 25_000;
 
-/// The tree, and what was selected of it. Moves only when every selected record of the tree is held
-/// or stands in the failure ledger.
+/// The tree, and what was selected of it. Moves only when every selected record of the tree is held,
+/// stands in the failure ledger, or is deferred.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor {
     tree: String,
     selection: String,
+    /// The part of the crates that the selection is about.
+    shard: Shard,
 }
 
 /// What a run has to look at.
@@ -34,7 +39,7 @@ pub(crate) struct News {
     /// Paths of index files that are looked at although they did not change, with the crate where it
     /// is known.
     pub(crate) also: BTreeMap<String, Option<CrateName>>,
-    /// Of the whole tree that the cursor names.
+    /// Of the whole tree that the cursor names; deferred are those that are not looked at.
     pub(crate) totals: Totals,
 }
 
@@ -59,11 +64,14 @@ impl Cursor {
             (_, false) => " stable",
             (_, true) => " of all",
         };
+        // Another policy may let go what is deferred.
+        let deferral = options.deferral.as_ref().map(|policy| format!(", deferred by {}", policy.describe()));
+        let deferral = deferral.unwrap_or_default();
         let selection = format!(
-            "latest {}{pre}, yanked {}, shard {}{places}",
+            "latest {}{pre}, yanked {}, shard {}{places}{deferral}",
             options.latest, options.include_yanked, options.shard
         );
-        Some(Self { tree: source.tree_id()?, selection })
+        Some(Self { tree: source.tree_id()?, selection, shard: options.shard })
     }
 
     /// Whether an index is at the tree of this cursor.
@@ -84,7 +92,7 @@ impl Cursor {
         totals: Totals,
         bad_files: BTreeSet<String>,
     ) -> Result<(), SyncError> {
-        let (Self { tree, selection }, Totals { selected, yanked_skipped }) = (self, totals);
+        let (Self { tree, selection, .. }, Totals { selected, yanked_skipped, .. }) = (self, totals);
         Ok(mirror.set_cursor(&IndexCursor { tree, selection, selected, yanked_skipped, bad_files })?)
     }
 
@@ -95,6 +103,7 @@ impl Cursor {
         source: &IndexSource,
         catalogue: &Catalogue,
         lost: &[ReleaseId],
+        now: SystemTime,
     ) -> Result<Option<News>, SyncError> {
         let Some(old) = catalogue.cursor()?.filter(|old| old.selection == self.selection) else {
             return Ok(None);
@@ -111,6 +120,9 @@ impl Cursor {
         also.extend(
             lost.iter().map(|id| id.name.clone()).chain(ledger).map(|name| (index_path(&name), Some(name))),
         );
+        let mut deferred = catalogue.deferred_crates()?;
+        deferred.retain(|of| of.name.parse().is_ok_and(|name| self.shard.contains(&name)));
+        also.extend(due(&deferred, now));
         for change in &changes {
             also.remove(&change.path);
         }
@@ -118,11 +130,32 @@ impl Cursor {
             return Ok(None);
         }
         let unchanged = self.tree == old.tree;
-        let totals = Totals { selected: old.selected, yanked_skipped: old.yanked_skipped };
+        let deferred = not_looked_at(&deferred, &changes, &also);
+        let totals = Totals { selected: old.selected, yanked_skipped: old.yanked_skipped, deferred };
         Ok(Some(News { unchanged, changes, also, totals }))
     }
 }
 
 fn is_at(source: &IndexSource, tree: &str) -> bool {
     source.tree_id().is_some_and(|now| now == tree)
+}
+
+/// Returns the index files of crates of which a deferred release may be had now.
+fn due(deferred: &[DeferredCrate], now: SystemTime) -> impl Iterator<Item = (String, Option<CrateName>)> {
+    let due = deferred.iter().filter(move |of| of.is_due(now));
+    due.filter_map(|of| of.name.parse().ok()).map(|name| (index_path(&name), Some(name)))
+}
+
+/// Counts deferred releases of crates whose index file is not looked at.
+fn not_looked_at(
+    deferred: &[DeferredCrate],
+    changes: &[Change],
+    also: &BTreeMap<String, Option<CrateName>>,
+) -> u64 {
+    let changed: HashSet<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+    let is_looked_at = |of: &DeferredCrate| {
+        let path = of.name.parse::<CrateName>().map(|name| index_path(&name));
+        path.is_ok_and(|path| changed.contains(path.as_str()) || also.contains_key(&path))
+    };
+    deferred.iter().filter(|of| !is_looked_at(of)).map(|of| of.releases).sum()
 }

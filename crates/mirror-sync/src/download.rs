@@ -32,6 +32,8 @@ pub async fn download(
     cancel: CancellationToken,
 ) -> Result<Outcome, SyncError> {
     let began = Instant::now();
+    // One moment for all of the run.
+    let options = DownloadOptions { now: Some(options.moment()), ..options };
     // An index that is updated belongs to this run alone: the lock comes first.
     let store = match &options.update {
         Some(_) if !options.dry_run => Some(lock(&options)?),

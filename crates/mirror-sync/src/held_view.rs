@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mirror_manifest::{Catalogue, Held, LOST, Withdrawal};
+use mirror_manifest::{Catalogue, DeferredRelease, Held, LOST, Withdrawal};
 use mirror_repo::Presence;
 use mirror_store::Store;
 use mirror_types::{CrateName, Layout, ReleaseId, StoreId};
@@ -123,6 +123,15 @@ impl HeldView for CatalogueView {
             }
         }
         Ok(rows.into_iter().filter_map(failed).collect())
+    }
+
+    fn deferred_crates(&self) -> Result<Vec<String>, SyncError> {
+        let Some(catalogue) = &self.catalogue else { return Ok(Vec::new()) };
+        Ok(catalogue.deferred_crates()?.into_iter().map(|of| of.name).collect())
+    }
+
+    fn deferred_of(&self, name: &CrateName) -> Result<Vec<DeferredRelease>, SyncError> {
+        self.catalogue.as_ref().map_or(Ok(Vec::new()), |catalogue| Ok(catalogue.deferred_of(name)?))
     }
 
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError> {

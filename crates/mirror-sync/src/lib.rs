@@ -47,10 +47,11 @@ pub use given::{MAX_TEXT_BYTES, read_text};
 pub use mirror_fetch::FetchOptions;
 pub use mirror_index::sparse::AnswerLimits;
 pub use mirror_index::{ClosureLimits, ClosureOptions, LockSources, NameSet, Shard, Target};
+pub use mirror_index::{Deferral, DeferralPolicy};
 pub use mirror_manifest::Withdrawal;
 pub use mirror_repo::{BUNDLES, Gap, ListedGap, MANIFEST, RebuildOutcome};
 pub use mirror_types::{
-    Address, CrateName, Layout, Printable, ReleaseId, VersionText, human_bytes, upstream,
+    Address, CrateName, IndexRecord, Layout, Printable, ReleaseId, VersionText, human_bytes, upstream,
 };
 pub use observe::{SyncEvent, SyncObserver, SyncPhase};
 pub use options::{DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};

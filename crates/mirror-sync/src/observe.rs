@@ -85,6 +85,8 @@ pub enum SyncEvent<'a> {
     Selected(u64),
     /// So many more selected releases are held, and need not be looked at.
     Existing(u64),
+    /// So many more selected releases are not fetched yet, because policy holds them back.
+    Deferred(u64),
     /// Everything is planned.
     Planned,
     /// A line of an index file or of a list cannot be read.

@@ -1,10 +1,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mirror_bundle::BundleOptions;
 use mirror_fetch::FetchOptions;
 use mirror_index::sparse::AnswerLimits;
-use mirror_index::{ClosureOptions, LockSources, NameSet, Shard};
+use mirror_index::{ClosureOptions, DeferralPolicy, IndexLimits, LockSources, NameSet, Shard};
 use mirror_manifest::Withdrawal;
 use mirror_store::CrateStore;
 use mirror_types::{Address, Layout, StoreId};
@@ -94,6 +95,10 @@ pub struct DownloadOptions {
     pub closure: Option<ClosureOptions>,
     /// Also what the lockfiles name that selected binary crates carry.
     pub with_lockfiles: bool,
+    /// Holds selected releases back until a date. Does not apply to a list of URLs, which says nothing of them.
+    pub deferral: Option<Arc<dyn DeferralPolicy>>,
+    /// The moment that `deferral` goes by; `None`: when the run begins.
+    pub now: Option<SystemTime>,
     /// First N records only; 0 means all.
     pub limit: u64,
     /// JSONL of `{url, sha256}`.
@@ -156,6 +161,8 @@ impl DownloadOptions {
             shard: Shard::default(),
             closure: None,
             with_lockfiles: false,
+            deferral: None,
+            now: None,
             limit: 0,
             checksums: None,
             crates_base_url: None,
@@ -193,6 +200,16 @@ impl DownloadOptions {
     /// Returns the stores of which each is to have every release; none when any place will do.
     pub(crate) fn copies(&self) -> Vec<StoreId> {
         Some(self.targets()).filter(|targets| targets.len() > 1).unwrap_or_default()
+    }
+
+    /// Returns the moment that policy goes by.
+    pub(crate) fn moment(&self) -> SystemTime {
+        self.now.unwrap_or_else(SystemTime::now)
+    }
+
+    /// Returns what is read of an index, and how much at most.
+    pub(crate) fn index_limits(&self) -> IndexLimits {
+        IndexLimits { reads_published: self.deferral.is_some(), ..IndexLimits::default() }
     }
 
     /// Returns how the mirror is opened.

@@ -7,7 +7,7 @@ use mirror_types::{ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId};
 use crate::error::SyncError;
 
 /// What a run did. The counters add up: `selected` is the sum of `downloaded`, `existing`,
-/// `verified_existing`, `unavailable` and `failed`, unless the run was stopped.
+/// `verified_existing`, `deferred`, `unavailable` and `failed`, unless the run was stopped.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// Records that were selected.
@@ -18,6 +18,8 @@ pub struct Outcome {
     pub existing: u64,
     /// Held already and hashed in this run.
     pub verified_existing: u64,
+    /// Wanted and not fetched yet, because policy holds them back.
+    pub deferred: u64,
     /// Not to be had upstream.
     pub unavailable: u64,
     /// Of these, gaps that a person acknowledged.
@@ -136,7 +138,8 @@ impl Outcome {
 
     /// A run that came to its end has an answer for every selected record.
     pub(crate) fn check(&self) -> Result<(), SyncError> {
-        let told = self.downloaded + self.existing + self.verified_existing + self.unavailable + self.failed;
+        let held = self.downloaded + self.existing + self.verified_existing;
+        let told = held + self.deferred + self.unavailable + self.failed;
         if self.interrupted || self.given_up || told == self.selected {
             return Ok(());
         }
@@ -150,6 +153,7 @@ impl Outcome {
             (&mut self.downloaded, more.downloaded),
             (&mut self.existing, more.existing),
             (&mut self.verified_existing, more.verified_existing),
+            (&mut self.deferred, more.deferred),
             (&mut self.unavailable, more.unavailable),
             (&mut self.failed, more.failed),
             (&mut self.acknowledged, more.acknowledged),

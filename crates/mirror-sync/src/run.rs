@@ -182,7 +182,7 @@ async fn carry_out(
         layout: mirror.store().layout(),
         guarded: index.guarded,
         notes_seen: mirror.source() != 0,
-        defers: !options.accept_mass_removal,
+        withholds: !options.accept_mass_removal,
         cancel: cancel.clone(),
         on_full,
         to_hash: Vec::new(),

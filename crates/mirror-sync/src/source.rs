@@ -18,7 +18,7 @@ use std::sync::Arc;
 use mirror_fetch::Fetcher;
 use mirror_git::IndexSource;
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{Closure, ClosureReport, IndexLimits, Selection};
+use mirror_index::{Closure, ClosureReport, Selection};
 use mirror_manifest::Catalogue;
 use mirror_store::Store;
 use mirror_types::{CrateName, IndexRecord, ReleaseId, upstream};
@@ -186,6 +186,8 @@ impl Run {
             verify: options.verify_existing,
             copies: options.copies(),
             scope: found.scope,
+            deferral: options.deferral.clone(),
+            now: options.moment(),
         };
         let expected = if options.limit > 0 { Expected::Unknown } else { found.expected };
         let index = OpenedIndex { faults: found.faults, unread: found.unread, index: found.index };
@@ -219,7 +221,7 @@ impl Opening<'_> {
         };
         let expected = if is_news { Expected::Unknown } else { Expected::Uncounted };
         let all = matches!(way, Way::Ordered | Way::Fastest);
-        let read = self.around.read_file(&selection, all)?;
+        let read = self.read_file(&selection, all)?;
         Ok(Found { scope, expected, ..Found::of(Box::new(LocalIndex { source, way, read }), selection) })
     }
 
@@ -249,7 +251,7 @@ impl Opening<'_> {
             let (closed, faults, unread) = close_sparse(registry, names, options, &selection, cancel).await?;
             return Ok(Found { downloads, ..self.chosen(closed, faults, unread)? });
         }
-        let read = around.read_file(&selection, false)?;
+        let read = self.read_file(&selection, false)?;
         let mut registry = Box::new(registry);
         let mut unread = Vec::new();
         let index: Box<dyn Index> = if around.keeps {
@@ -264,6 +266,16 @@ impl Opening<'_> {
         Ok(Found { downloads, unread, ..Found::of(index, selection) })
     }
 
+    /// Reads files of which `selection` wants something. `all`: every file of the index is read.
+    fn read_file(&self, selection: &Selection, all: bool) -> Result<ReadFile, SyncError> {
+        let lines = match self.around.catalogue.filter(|_| self.around.keeps) {
+            None => None,
+            Some(catalogue) if all => Some(LinesFilter::knowing(catalogue)?),
+            Some(catalogue) => Some(LinesFilter::asking(catalogue.another()?)),
+        };
+        Ok(ReadFile { selection: selection.clone(), limits: self.options.index_limits(), lines })
+    }
+
     /// What a closure chose is wanted, whatever began it.
     fn chosen(
         &self,
@@ -275,21 +287,9 @@ impl Opening<'_> {
         unread.append(&mut report.beyond);
         let wanted = Selection { include_yanked: true, ..Selection::default() };
         let expected = Expected::Releases(crates.iter().map(|records| records.len() as u64).sum());
-        let read = self.around.read_file(&wanted, false)?;
+        let read = self.read_file(&wanted, false)?;
         let index = Box::new(ChosenIndex { index, crates, named: self.named.to_vec(), read });
         Ok(Found { faults, unread, expected, closure: report, ..Found::of(index, wanted) })
-    }
-}
-
-impl Surroundings<'_> {
-    /// Reads files of which `selection` wants something. `all`: every file of the index is read.
-    fn read_file(&self, selection: &Selection, all: bool) -> Result<ReadFile, SyncError> {
-        let lines = match self.catalogue.filter(|_| self.keeps) {
-            None => None,
-            Some(catalogue) if all => Some(LinesFilter::knowing(catalogue)?),
-            Some(catalogue) => Some(LinesFilter::asking(catalogue.another()?)),
-        };
-        Ok(ReadFile { selection: selection.clone(), limits: IndexLimits::default(), lines })
     }
 }
 
@@ -308,11 +308,11 @@ async fn close(
     cancel: &CancellationToken,
 ) -> Result<(Closed, Vec<String>), SyncError> {
     let (scope, selection) = (options.closure.clone().unwrap_or_default(), selection.clone());
-    let stop = cancel.clone();
+    let (stop, limits) = (cancel.clone(), options.index_limits());
     let (source, closure, faults) = join(spawn("close", move || {
         let mut faults = Vec::new();
         let mut fault = |fault: mirror_index::LineFault| faults.push(fault.to_string());
-        let closure = close_local(&source, &selection, &scope, &mut fault, &stop);
+        let closure = close_local(&source, &selection, &scope, limits, &mut fault, &stop);
         closure.map(|closure| (source, closure, faults))
     })?)
     .await??;
@@ -331,7 +331,8 @@ async fn close_sparse(
     let scope = options.closure.clone().unwrap_or_default();
     let mut closure = Closure::new(selection.clone(), names, scope);
     let mut faults = Vec::new();
-    registry.close(&mut closure, &mut |fault| faults.push(fault.to_string()), cancel).await?;
+    let limits = options.index_limits();
+    registry.close(&mut closure, limits, &mut |fault| faults.push(fault.to_string()), cancel).await?;
     let unread = registry.failed.clone().into_iter().collect();
     let (crates, report) = closure.finish();
     Ok((Closed { index: ClosedIndex::Sparse(Box::new(registry)), crates, report }, faults, unread))
@@ -346,7 +347,7 @@ fn way(
     observer: &dyn SyncObserver,
 ) -> Result<Way, SyncError> {
     if let (Some(catalogue), Some(cursor), false) = (around.catalogue, around.cursor, options.verify_existing)
-        && let Some(news) = cursor.news(source, catalogue, around.lost)?
+        && let Some(news) = cursor.news(source, catalogue, around.lost, options.moment())?
     {
         observer.event(match news.unchanged {
             true => SyncEvent::IndexUnchanged,

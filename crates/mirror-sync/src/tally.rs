@@ -13,7 +13,7 @@ use crate::outcome::Outcome;
 use crate::plan::{Decision, PlanFault, Planned};
 
 /// Index files of which lines wait, at most. So many are a mass, and a later run picks them again.
-const MAX_DEFERRED_FILES: usize = 20_000;
+const MAX_WITHHELD_FILES: usize = 20_000;
 
 /// What a plan came to.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub(crate) struct PlanReport {
     pub(crate) to_fetch: u64,
     pub(crate) to_verify: u64,
     pub(crate) yanked_skipped: u64,
+    /// Releases that policy holds back until a date.
+    pub(crate) deferred: u64,
     /// Of a closure: releases with dependencies in other registries, by registry.
     pub(crate) elsewhere: BTreeMap<String, usize>,
     /// Of a closure: requirements that nothing satisfies, and the first of them.
@@ -43,7 +45,7 @@ pub(crate) struct PlanReport {
     /// Held releases that are gone from the source of the run and offered until now.
     pub(crate) removed: Vec<ReleaseId>,
     /// The lines of index files in which some of them stood, to be taken in once they are hidden.
-    pub(crate) deferred: Vec<PackedLines>,
+    pub(crate) withheld_lines: Vec<PackedLines>,
     /// Releases that were deleted and are back.
     pub(crate) reinstated: u64,
     /// All that are known to be withdrawn and held now.
@@ -58,6 +60,7 @@ impl PlanReport {
         outcome.would_fetch = self.to_fetch;
         outcome.would_verify = self.to_verify;
         outcome.yanked_skipped = self.yanked_skipped;
+        outcome.deferred = self.deferred;
         outcome.without_checksum = self.without_checksum;
         outcome.roots = self.roots;
         outcome.elsewhere = self.elsewhere;
@@ -128,6 +131,11 @@ impl Tally {
         self.tell(SyncEvent::Existing(releases));
     }
 
+    fn deferred(&mut self, releases: u64) {
+        self.report.deferred += releases;
+        self.tell(SyncEvent::Deferred(releases));
+    }
+
     pub(crate) fn count(&mut self, decision: &Decision) {
         match decision {
             Decision::Existing { id, .. } => {
@@ -150,9 +158,14 @@ impl Tally {
                 self.report.without_checksum += u64::from(*fault == PlanFault::NoChecksum);
             }
             Decision::FailCrate { .. } => self.select(1),
+            Decision::Deferred { .. } => {
+                self.select(1);
+                self.deferred(1);
+            }
             Decision::Unchanged(totals) => {
                 self.select(totals.selected);
-                self.existing(totals.selected);
+                self.existing(totals.selected.saturating_sub(totals.deferred));
+                self.deferred(totals.deferred);
                 self.report.yanked_skipped += totals.yanked_skipped;
             }
             Decision::YankedSkipped(releases) => self.report.yanked_skipped += releases,
@@ -164,6 +177,7 @@ impl Tally {
             Decision::CrateRead(_)
             | Decision::Resolved(_)
             | Decision::Dropped(_)
+            | Decision::Undeferred(_)
             | Decision::Seen(_)
             | Decision::YankedBefore(_)
             | Decision::Unyanked(_)
@@ -172,9 +186,9 @@ impl Tally {
     }
 
     /// Keeps lines back until it is known whether what they lack is to be hidden: with them it would be.
-    pub(crate) fn defer(&mut self, lines: PackedLines) {
-        if self.report.deferred.len() < MAX_DEFERRED_FILES {
-            self.report.deferred.push(lines);
+    pub(crate) fn withhold(&mut self, lines: PackedLines) {
+        if self.report.withheld_lines.len() < MAX_WITHHELD_FILES {
+            self.report.withheld_lines.push(lines);
         }
     }
 

@@ -77,5 +77,8 @@ pub(crate) fn metrics(stats: &RunStats) -> String {
     ] {
         let _ = writeln!(text, "{name}{{result=\"{result}\"}} {value}");
     }
+    if now.deferred > 0 {
+        let _ = writeln!(text, "{name}{{result=\"deferred\"}} {}", now.deferred);
+    }
     text
 }

@@ -75,6 +75,7 @@ pub struct RunStats {
     downloaded: AtomicU64,
     existing: AtomicU64,
     verified_existing: AtomicU64,
+    deferred: AtomicU64,
     unavailable: AtomicU64,
     errors: AtomicU64,
     bytes: AtomicU64,
@@ -109,6 +110,8 @@ pub struct Snapshot {
     pub existing: u64,
     /// Held already and hashed.
     pub verified_existing: u64,
+    /// Not fetched yet, because policy holds them back.
+    pub deferred: u64,
     /// Not to be had.
     pub unavailable: u64,
     /// Bytes of downloaded files.
@@ -143,6 +146,7 @@ impl RunStats {
             downloaded: AtomicU64::new(0),
             existing: AtomicU64::new(0),
             verified_existing: AtomicU64::new(0),
+            deferred: AtomicU64::new(0),
             unavailable: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -212,6 +216,10 @@ impl RunStats {
     pub fn verified_existing(&self) {
         self.verified_existing.fetch_add(1, Relaxed);
     }
+    /// `n` records are not fetched yet, because policy holds them back.
+    pub fn deferred(&self, n: u64) {
+        self.deferred.fetch_add(n, Relaxed);
+    }
     /// A record is not to be had.
     pub fn unavailable(&self) {
         self.unavailable.fetch_add(1, Relaxed);
@@ -249,17 +257,18 @@ impl RunStats {
     /// The counters now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let [downloaded, existing, verified_existing, unavailable, errors, planned] = [
+        let [downloaded, existing, verified_existing, deferred, unavailable, errors, planned] = [
             &self.downloaded,
             &self.existing,
             &self.verified_existing,
+            &self.deferred,
             &self.unavailable,
             &self.errors,
             &self.planned,
         ]
         .map(|counter| counter.load(Relaxed));
         let ok = downloaded + existing + verified_existing;
-        let processed = ok + unavailable + errors;
+        let processed = ok + deferred + unavailable + errors;
         let expected = self.expected.load(Relaxed);
         let plan_finished = self.plan_finished.load(Relaxed) != 0;
         let planned = if plan_finished { planned } else { planned.max(expected) };
@@ -280,6 +289,7 @@ impl RunStats {
             downloaded,
             existing,
             verified_existing,
+            deferred,
             unavailable,
             bytes: self.bytes.load(Relaxed),
             received: self.received.load(Relaxed),

@@ -16,6 +16,8 @@ pub struct TestRelease {
     pub cksum: Sha256,
     /// Whether it was yanked.
     pub yanked: bool,
+    /// When it was published, RFC 3339; not every line says it.
+    pub pubtime: Option<String>,
     /// Its dependencies: name, requirement, kind.
     pub deps: Vec<(String, String, String)>,
     /// Further dependencies, as they stand in the index.
@@ -40,8 +42,9 @@ impl TestRelease {
             .chain(self.more_deps.iter().cloned())
             .collect();
         let (name, version) = (&self.id.name, &self.id.version);
+        let pubtime = self.pubtime.as_ref().map(|at| format!(r#","pubtime":"{at}""#)).unwrap_or_default();
         format!(
-            r#"{{"name":"{name}","vers":"{version}","deps":{},"cksum":"{}","features":{},"yanked":{},"x-unknown":{{"n":1.50}}}}"#,
+            r#"{{"name":"{name}","vers":"{version}","deps":{},"cksum":"{}","features":{},"yanked":{}{pubtime},"x-unknown":{{"n":1.50}}}}"#,
             serde_json::Value::from(deps),
             self.cksum,
             serde_json::json!(self.features),
@@ -108,6 +111,7 @@ impl TestRegistry {
             body: Bytes::copy_from_slice(body),
             cksum: checksum(body),
             yanked: false,
+            pubtime: None,
             deps: Vec::new(),
             more_deps: Vec::new(),
             // A feature by the name of a field, for those who read lines by hand.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use mirror_index::sparse::DlTemplate;
-use mirror_manifest::PackedLines;
+use mirror_manifest::{DeferredRelease, PackedLines};
 use mirror_types::{CrateName, ReleaseId, Sha256};
 use url::Url;
 
@@ -10,7 +10,7 @@ use super::totals::Totals;
 use crate::error::SyncError;
 use crate::list::readable;
 
-/// One thing that a plan decides. Each selected release leads to exactly one of the first four.
+/// One thing that a plan decides. Each selected release leads to exactly one of the first five.
 #[derive(Debug)]
 pub(crate) enum Decision {
     /// Selected, held and not to be looked at.
@@ -21,6 +21,8 @@ pub(crate) enum Decision {
     Fetch(Box<Job>),
     /// Selected, and nothing can be fetched for it.
     Fail { id: ReleaseId, cksum: Option<Sha256>, url: String, fault: PlanFault },
+    /// Selected and not held as the index has it: policy holds it back. `known`: the list says so already.
+    Deferred { release: Box<DeferredRelease>, known: bool },
     /// A crate that was named is not known; counts as one selected release.
     FailCrate { name: CrateName, fault: PlanFault },
     /// Releases that need not be looked at: an earlier run selected and held them.
@@ -33,6 +35,8 @@ pub(crate) enum Decision {
     Resolved(ReleaseId),
     /// A release in the failure ledger is not wanted any more.
     Dropped(ReleaseId),
+    /// Nobody waits for a deferred release any more: it is held, not wanted, or gone.
+    Undeferred(ReleaseId),
     /// The index lists a held release that was never seen in it.
     Seen(ReleaseId),
     /// The index lists a held release as yanked.

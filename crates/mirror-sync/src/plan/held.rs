@@ -1,6 +1,6 @@
 use std::collections::{HashMap, HashSet};
 
-use mirror_manifest::Withdrawal;
+use mirror_manifest::{DeferredRelease, Withdrawal};
 use mirror_types::{CrateName, Locations, ReleaseId, Sha256};
 
 use crate::error::SyncError;
@@ -50,6 +50,10 @@ pub(crate) trait HeldView: Send {
     fn failed_crates(&self) -> Result<HashSet<String>, SyncError>;
     /// Returns what stands in the failure ledger of a crate.
     fn failures_of(&self, name: &CrateName) -> Result<Vec<FailedRelease>, SyncError>;
+    /// Names the crates of which releases are deferred.
+    fn deferred_crates(&self) -> Result<Vec<String>, SyncError>;
+    /// Returns the deferred releases of a crate.
+    fn deferred_of(&self, name: &CrateName) -> Result<Vec<DeferredRelease>, SyncError>;
     /// Tells whether a file lies where a release that is in no record would.
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError>;
 }

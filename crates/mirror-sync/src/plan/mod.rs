@@ -4,6 +4,7 @@
 //! and writes nothing: it yields [`Decision`]s in order, and whoever takes them downloads, counts or compares.
 
 mod decision;
+mod deferred;
 mod held;
 mod index;
 mod ledger;

@@ -1,14 +1,16 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{LockSet, Selection};
+use mirror_index::{DeferralPolicy, LockSet, Selection};
 use mirror_manifest::{PackedLines, Withdrawal};
 use mirror_types::{CrateName, IndexRecord, Location, ReleaseId, Sha256, StoreId, index_path};
 use url::Url;
 
 use super::decision::{Decision, DownloadAddress, Job, PlanFault};
+use super::deferred::{DeferredCrates, Listed};
 use super::held::{HeldRow, HeldView, SeenIn};
 use super::index::{Index, Item, Parsed};
 use super::sink::{Halt, Sink};
@@ -47,6 +49,10 @@ pub(crate) struct Wanted {
     /// Whether a release has to be held both loose and in a bundle.
     pub(crate) copies: Vec<StoreId>,
     pub(crate) scope: Scope,
+    /// What holds selected releases back until a date.
+    pub(crate) deferral: Option<Arc<dyn DeferralPolicy>>,
+    /// The moment that the policy goes by.
+    pub(crate) now: SystemTime,
 }
 
 /// What a plan came to.
@@ -71,6 +77,7 @@ pub(crate) fn plan(
 ) -> Result<Planned, SyncError> {
     let mut planner = Planner {
         ledger: held.failed_crates()?,
+        deferred: DeferredCrates::of(&held.deferred_crates()?),
         withdrawn: held.withdrawn()?,
         named: wanted.named.iter().map(|name| (name.canonical(), name.clone())).collect(),
         read: (wanted.scope == Scope::All).then(HashSet::new),
@@ -108,6 +115,8 @@ pub(super) struct Planner<'p> {
     pub(super) named: HashMap<String, CrateName>,
     /// Crates of the failure ledger; those that were looked at are taken out.
     pub(super) ledger: HashSet<String>,
+    /// Crates of which releases are deferred; those that were looked at are taken out.
+    pub(super) deferred: DeferredCrates,
     /// What is known to be withdrawn upstream.
     pub(super) withdrawn: HashMap<ReleaseId, Withdrawal>,
     /// When all files are read: hashes of the names that are in them, and of the paths of those that may have more.
@@ -206,6 +215,11 @@ impl Planner<'_> {
         let held = self.held.versions(&name)?;
         self.removes |= self.compare(&name, &records, whole, &held)?;
         self.send_lines()?;
+        let listed = self.listed_of(&name)?;
+        let all: HashSet<String> = match whole && !listed.is_empty() {
+            true => records.iter().map(|record| record.id.version.to_string()).collect(),
+            false => HashSet::new(),
+        };
         let picked = self.wanted.selection.select(records);
         if picked.yanked_skipped > 0 {
             self.decide(Decision::YankedSkipped(picked.yanked_skipped as u64))?;
@@ -214,7 +228,9 @@ impl Planner<'_> {
             held.get(record.id.version.as_str()).is_some_and(|held| held.sha256 == record.cksum)
         };
         let wanted = picked.records.iter().map(|record| (&record.id, good(record)));
-        self.resolve(&name, wanted.chain(picked.checksum_conflicts.iter().map(|(id, ..)| (id, false))))?;
+        let wanted = wanted.chain(picked.checksum_conflicts.iter().map(|(id, ..)| (id, false)));
+        self.undefer(&listed, wanted.clone(), &|version| whole && !all.contains(version))?;
+        self.resolve(&name, wanted)?;
         let largest = largest(&held);
         for (id, lock, index) in picked.checksum_conflicts {
             self.begin(&id)?;
@@ -222,7 +238,7 @@ impl Planner<'_> {
             self.fail(id, Some(index), fault)?;
         }
         for record in picked.records {
-            self.record(record, &held, largest)?;
+            self.record(record, &held, largest, &listed)?;
         }
         Ok(())
     }
@@ -232,10 +248,14 @@ impl Planner<'_> {
         record: IndexRecord,
         held: &HashMap<String, HeldRow>,
         largest: u64,
+        listed: &Listed,
     ) -> Result<(), Halt> {
+        self.begin(&record.id)?;
+        let row = held.get(record.id.version.as_str());
+        if row.is_none_or(|row| row.sha256 != record.cksum) && self.defer(&record, listed)? {
+            return Ok(());
+        }
         let IndexRecord { id, cksum, yanked, .. } = record;
-        self.begin(&id)?;
-        let row = held.get(id.version.as_str());
         if yanked && row.is_none() {
             self.yanked_before(&id)?;
         }
@@ -391,7 +411,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Looks, after the whole index was read, for crates that are held or stand in the ledger and were not in it.
+    /// Looks, after the whole index was read, for crates that are held or stand in a list and were not in it.
     fn gone_crates(&mut self) -> Result<(), Halt> {
         let Some(read) = self.read.take() else { return Ok(()) };
         let mut gone: Vec<CrateName> = Vec::new();
@@ -405,6 +425,7 @@ impl Planner<'_> {
         };
         self.held.crates(&mut look)?;
         self.ledger.iter().for_each(|name| look(name));
+        self.deferred.names().for_each(|name| look(name.as_str()));
         gone.iter().try_for_each(|name| self.gone(name))
     }
 }

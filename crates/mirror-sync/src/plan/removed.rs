@@ -87,7 +87,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Looks for crates that are held, have their index file at `path` by whatever case, and are not among `present`,
+    /// Looks for crates that are held or deferred, have their index file at `path` by whatever case, and are not among `present`,
     /// which are all that are in it.
     pub(super) fn gone_at(&mut self, path: &str, present: &[CrateName]) -> Result<(), Halt> {
         let file = path.rsplit('/').next().unwrap_or_default();
@@ -99,7 +99,7 @@ impl Planner<'_> {
                 self.gone(&name)?;
             }
         }
-        Ok(())
+        self.deferred.missing_at(path, present).iter().try_for_each(|name| self.gone(name))
     }
 
     /// A registry that was asked for a crate has a file of it at `there`, or none: it has none at other spellings.
@@ -120,6 +120,8 @@ impl Planner<'_> {
         }
         let held = self.held.versions(name)?;
         self.compare(name, &[], true, &held)?;
+        let listed = self.listed_of(name)?;
+        self.undefer(&listed, std::iter::empty(), &|_| true)?;
         self.resolve(name, std::iter::empty())
     }
 

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexLimits, LockSet, LockSources, NameSet, Selection};
-use mirror_manifest::Withdrawal;
+use mirror_manifest::{DeferredRelease, Withdrawal};
 use mirror_types::{CrateName, Location, Locations, MemberLocation, ReleaseId, Sha256, StoreId, index_path};
 use url::Url;
+
+mod deferred;
 
 use super::Totals;
 use super::{
@@ -57,6 +60,7 @@ struct HeldInMemory {
     withdrawn: HashMap<ReleaseId, Withdrawal>,
     failed: Vec<(String, FailedRelease)>,
     unrecorded: HashSet<ReleaseId>,
+    deferred: Vec<DeferredRelease>,
 }
 
 impl HeldInMemory {
@@ -93,6 +97,12 @@ impl HeldView for HeldInMemory {
         let of = self.failed.iter().filter(|(failed, _)| failed == name.as_str());
         Ok(of.map(|(_, failed)| failed.clone()).collect())
     }
+    fn deferred_crates(&self) -> Result<Vec<String>, SyncError> {
+        Ok(self.deferred.iter().map(|release| release.id.name.to_string()).collect())
+    }
+    fn deferred_of(&self, name: &CrateName) -> Result<Vec<DeferredRelease>, SyncError> {
+        Ok(self.deferred.iter().filter(|release| release.id.name == *name).cloned().collect())
+    }
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError> {
         Ok(self.unrecorded.contains(id))
     }
@@ -120,6 +130,8 @@ fn wanted() -> Wanted {
         verify: false,
         copies: Vec::new(),
         scope: Scope::All,
+        deferral: None,
+        now: UNIX_EPOCH,
     }
 }
 
@@ -137,6 +149,12 @@ fn word(decision: &Decision) -> String {
         Decision::FailCrate { name, fault } => format!("fail {name} {}", fault.kind()),
         Decision::Unchanged(totals) => format!("unchanged {}", totals.selected),
         Decision::YankedSkipped(n) => format!("skip {n}"),
+        Decision::Deferred { release, known } => {
+            let until = release.until.map(|until| until.duration_since(UNIX_EPOCH).expect("until").as_secs());
+            let until = until.map_or("ever".to_owned(), |until| until.to_string());
+            format!("deferred {} until {until}{}", release.id, if *known { ", known" } else { "" })
+        }
+        Decision::Undeferred(id) => format!("undeferred {id}"),
         Decision::CrateRead(name) => format!("read {name}"),
         Decision::Resolved(id) => format!("resolved {id}"),
         Decision::Dropped(id) => format!("dropped {id}"),
@@ -382,7 +400,7 @@ fn the_limit_ends_a_plan_and_so_does_who_takes_its_decisions() {
 
 #[test]
 fn what_did_not_change_is_carried_on() {
-    let totals = Totals { selected: 7, yanked_skipped: 1 };
+    let totals = Totals { selected: 7, yanked_skipped: 1, deferred: 2 };
     let wanted = Wanted { scope: Scope::Changes, ..wanted() };
     let view = HeldInMemory::default().with(&id("a", "1.0.0"), held(1));
     let (words, planned) = run(wanted, vec![Item::Unchanged(totals)], view);

@@ -115,6 +115,8 @@ impl Dispatcher {
             Message::Lost(id, store) => batch.tx.lost(&self.mirror, id, store)?,
             Message::Resolved(id) => batch.tx.resolved(id),
             Message::Dropped(id) => batch.tx.dropped(id),
+            Message::Deferred(release) => batch.tx.defer(*release),
+            Message::Undeferred(id) => batch.tx.undefer(id),
             Message::Withdrawn(id, kind) => {
                 self.tell(SyncEvent::Withdrawn { release: &id, kind });
                 batch.tx.withdrawn(id, kind);

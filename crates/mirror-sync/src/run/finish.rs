@@ -42,14 +42,14 @@ pub(crate) fn finish(
     let complete = report.complete;
     let bad_files = std::mem::take(&mut report.bad_files);
     let removed = std::mem::take(&mut report.removed);
-    let deferred = std::mem::take(&mut report.deferred);
+    let withheld = std::mem::take(&mut report.withheld_lines);
     report.add_to(&mut outcome);
     outcome.check()?;
     if !outcome.healed_gaps.is_empty() {
         gaps.retain(|gap| !outcome.healed_gaps.contains(&gap.release));
         mirror.settle_gaps(Some(&gaps))?;
     }
-    hide(&mut mirror, &removed, deferred, options.accept_mass_removal, &mut outcome, observer)?;
+    hide(&mut mirror, &removed, withheld, options.accept_mass_removal, &mut outcome, observer)?;
     // Refused, the run is to see it again.
     let settled = outcome.removal_refused == 0;
     let ended = !outcome.interrupted && !outcome.given_up;
@@ -65,7 +65,11 @@ pub(crate) fn finish(
     }
     // What failed stands in the ledger, and files with bad lines in the cursor.
     if let (true, Some(cursor)) = (settled && through && bad_files.len() <= MAX_BAD_FILES, cursor) {
-        let totals = Totals { selected: outcome.selected, yanked_skipped: outcome.yanked_skipped };
+        let totals = Totals {
+            selected: outcome.selected,
+            yanked_skipped: outcome.yanked_skipped,
+            deferred: outcome.deferred,
+        };
         cursor.leave(&mut mirror, totals, bad_files)?;
     }
     mirror.finish(if settled { &removed } else { &[] }, ended)?;

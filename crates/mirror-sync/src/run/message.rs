@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use mirror_fetch::{Failure, FailureKind, FetchRequest};
-use mirror_manifest::{PackedLines, Withdrawal};
+use mirror_manifest::{DeferredRelease, PackedLines, Withdrawal};
 use mirror_repo::{FailedAttempt, VerifiedBytes, WantedRelease};
 use mirror_store::StagedCrate;
 use mirror_types::{CrateName, Locations, ReleaseId, StoreId};
@@ -143,6 +143,10 @@ pub(crate) enum Message {
     Resolved(ReleaseId),
     /// What stands in the ledger is not wanted any more.
     Dropped(ReleaseId),
+    /// Policy holds back what is wanted.
+    Deferred(Box<DeferredRelease>),
+    /// Nobody waits any more for what policy held back.
+    Undeferred(ReleaseId),
     /// Upstream withdrew what is held.
     Withdrawn(ReleaseId, Withdrawal),
     /// Upstream withdrew what is about to be held.

@@ -30,7 +30,7 @@ pub(crate) struct Router {
     /// Whether the source of the run is recorded, so that it is worth noting what is seen in it.
     pub(crate) notes_seen: bool,
     /// Whether lines of crates that lost releases wait until it is known whether that is a mass.
-    pub(crate) defers: bool,
+    pub(crate) withholds: bool,
     pub(crate) cancel: CancellationToken,
     /// Called when the downloads first hold planning back.
     pub(crate) on_full: Option<Box<dyn FnOnce() + Send>>,
@@ -73,13 +73,15 @@ impl Router {
             Decision::CrateRead(name) => self.tell(Message::CrateRead(name)),
             Decision::Resolved(id) => self.tell(Message::Resolved(id)),
             Decision::Dropped(id) => self.tell(Message::Dropped(id)),
+            Decision::Deferred { release, known } => known || self.tell(Message::Deferred(release)),
+            Decision::Undeferred(id) => self.tell(Message::Undeferred(id)),
             Decision::Seen(id) => !self.notes_seen || self.tell(Message::Seen(id)),
             Decision::Yanked(id) => self.tell(Message::Withdrawn(id, Withdrawal::Yanked)),
             Decision::YankedBefore(id) => self.tell(Message::YankedBefore(id)),
             Decision::Unyanked(id) => self.tell(Message::Unyanked(id)),
             Decision::Reinstated(id) => self.tell(Message::Reinstated(id)),
-            Decision::IndexFile { lines, removes } if removes && self.defers => {
-                self.tally.defer(*lines);
+            Decision::IndexFile { lines, removes } if removes && self.withholds => {
+                self.tally.withhold(*lines);
                 true
             }
             Decision::IndexFile { lines, .. } => self.tell(Message::IndexFile(lines)),

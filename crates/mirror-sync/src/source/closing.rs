@@ -42,10 +42,10 @@ pub(crate) fn close_local(
     source: &IndexSource,
     selection: &Selection,
     options: &ClosureOptions,
+    limits: IndexLimits,
     faults: &mut dyn FnMut(LineFault),
     cancel: &CancellationToken,
 ) -> Result<Closure, SyncError> {
-    let limits = IndexLimits::default();
     let roots = match named(selection) {
         Some(names) => names,
         None => matching(source, selection, cancel)?,

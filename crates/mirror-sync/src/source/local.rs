@@ -151,6 +151,7 @@ impl LocalIndex {
         Ok(take(Item::Unchanged(Totals {
             selected: less(totals.selected, |totals| totals.selected),
             yanked_skipped: less(totals.yanked_skipped, |totals| totals.yanked_skipped),
+            deferred: totals.deferred,
         })))
     }
 }

@@ -290,6 +290,7 @@ impl SparseRegistry {
     pub(crate) async fn close(
         &mut self,
         closure: &mut Closure,
+        limits: IndexLimits,
         faults: &mut (dyn FnMut(LineFault) + Send),
         cancel: &CancellationToken,
     ) -> Result<(), SyncError> {
@@ -303,7 +304,7 @@ impl SparseRegistry {
                     FileAnswer::Present(file) => Some(file),
                     FileAnswer::Gone | FileAnswer::Failed(_) => None,
                 };
-                closure.provide(name, file, &IndexLimits::default(), faults);
+                closure.provide(name, file, &limits, faults);
                 Ok(())
             })
             .await?;

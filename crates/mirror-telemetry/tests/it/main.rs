@@ -89,6 +89,21 @@ async fn status_has_the_fields_of_the_source_system_and_more() {
 }
 
 #[tokio::test]
+async fn what_policy_defers_is_done_with_and_told_once_there_is_some() {
+    let (listener, stats) = start().await;
+    let deferred = "crates_processed_total{result=\"deferred\"} 2";
+    assert!(!get(&listener, "/metrics").await.text().contains("deferred"));
+    stats.planned(3);
+    stats.existing(1);
+    stats.deferred(2);
+    let now = stats.snapshot();
+    assert_eq!((now.processed, now.ok, now.deferred, now.planned), (3, 1, 2, 3));
+    let got = get(&listener, "/metrics").await;
+    let text = got.text();
+    assert!(text.lines().any(|line| line == deferred), "{text}");
+}
+
+#[tokio::test]
 async fn metrics_are_what_prometheus_expects() {
     let (listener, stats) = start().await;
     for millis in [1, 30, 700, 99_000] {

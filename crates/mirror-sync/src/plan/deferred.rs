@@ -1,0 +1,131 @@
+//! What policy holds back until a date, and what becomes of it when its crate is looked at again.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mirror_index::Deferral;
+use mirror_manifest::DeferredRelease;
+use mirror_types::{CrateName, IndexRecord, ReleaseId, index_path};
+
+use super::decision::Decision;
+use super::planner::{Planner, Scope};
+use super::sink::Halt;
+
+/// Crates of which releases are deferred, by the path of their index file. Those that were looked at are taken out.
+pub(super) struct DeferredCrates(HashMap<String, Vec<CrateName>>);
+
+impl DeferredCrates {
+    pub(super) fn of(names: &[String]) -> Self {
+        let mut by_path: HashMap<String, Vec<CrateName>> = HashMap::new();
+        for name in names.iter().filter_map(|name| name.parse::<CrateName>().ok()) {
+            by_path.entry(index_path(&name)).or_default().push(name);
+        }
+        Self(by_path)
+    }
+
+    /// Takes a crate out; returns whether it was in.
+    fn take(&mut self, name: &CrateName) -> bool {
+        let at = if self.0.is_empty() { None } else { self.0.get_mut(&index_path(name)) };
+        let Some(names) = at else { return false };
+        let before = names.len();
+        names.retain(|other| other != name);
+        names.len() < before
+    }
+
+    /// Returns those whose index file is at `path` and that are not among `present`.
+    pub(super) fn missing_at(&self, path: &str, present: &[CrateName]) -> Vec<CrateName> {
+        let names = self.0.get(path).into_iter().flatten();
+        names.filter(|name| !present.contains(name)).cloned().collect()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &CrateName> {
+        self.0.values().flatten()
+    }
+}
+
+/// What the lists say of a crate that is planned.
+pub(super) struct Listed {
+    /// Its deferred releases, by version.
+    deferred: HashMap<String, DeferredRelease>,
+    /// Whether it stands in the failure ledger.
+    failed: bool,
+}
+
+impl Listed {
+    /// Returns whether nothing of the crate is deferred.
+    pub(super) fn is_empty(&self) -> bool {
+        self.deferred.is_empty()
+    }
+}
+
+impl Planner<'_> {
+    /// Returns what the lists say of a crate. Before the ledger's entries are resolved.
+    pub(super) fn listed_of(&mut self, name: &CrateName) -> Result<Listed, Halt> {
+        let deferred = match self.deferred.take(name) {
+            true => self.held.deferred_of(name)?,
+            false => Vec::new(),
+        };
+        let by_version = deferred.into_iter().map(|release| (release.id.version.to_string(), release));
+        Ok(Listed { deferred: by_version.collect(), failed: self.ledger.contains(name.as_str()) })
+    }
+
+    /// Takes out of the list what is held by now, not wanted any more, or gone from the index. Only a plan of the whole
+    /// index may tell that something is not wanted; `is_gone` tells what is not there at all.
+    pub(super) fn undefer<'r>(
+        &mut self,
+        listed: &Listed,
+        wanted: impl Iterator<Item = (&'r ReleaseId, bool)>,
+        is_gone: &dyn Fn(&str) -> bool,
+    ) -> Result<(), Halt> {
+        if listed.deferred.is_empty() {
+            return Ok(());
+        }
+        let wanted: HashMap<&str, bool> = wanted.map(|(id, held)| (id.version.as_str(), held)).collect();
+        for (version, release) in &listed.deferred {
+            let waits = match wanted.get(version.as_str()) {
+                Some(is_held) => !is_held,
+                None => self.wanted.scope == Scope::Part && !is_gone(version),
+            };
+            if !waits {
+                self.decide(Decision::Undeferred(release.id.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds a selected release back that is not held as the index has it, when policy says so. Returns whether it does.
+    pub(super) fn defer(&mut self, record: &IndexRecord, listed: &Listed) -> Result<bool, Halt> {
+        let now = self.wanted.now;
+        let Some(policy) = &self.wanted.deferral else { return Ok(false) };
+        let Some(Deferral { until, why }) = policy.deferral(record, now) else { return Ok(false) };
+        let until = until.map(in_whole_millis);
+        if until.is_some_and(|until| until <= now) {
+            return Ok(false);
+        }
+        let release =
+            DeferredRelease { id: record.id.clone(), cksum: record.cksum, until, why: why.into_owned() };
+        let known = !listed.failed && listed.deferred.get(record.id.version.as_str()) == Some(&release);
+        self.decide(Decision::Deferred { release: Box::new(release), known })?;
+        Ok(true)
+    }
+}
+
+/// Rounds a moment up to what the list can hold.
+fn in_whole_millis(moment: SystemTime) -> SystemTime {
+    let Ok(since) = moment.duration_since(UNIX_EPOCH) else { return moment };
+    let below = since.subsec_nanos() % 1_000_000;
+    if below == 0 { moment } else { moment + Duration::from_nanos(u64::from(1_000_000 - below)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_rounded_up_and_never_down() {
+        let at = |nanos| UNIX_EPOCH + Duration::from_nanos(nanos);
+        for (nanos, rounded) in [(0, 0), (1, 1_000_000), (1_000_000, 1_000_000), (5_999_999, 6_000_000)] {
+            assert_eq!(in_whole_millis(at(nanos)), at(rounded));
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Plans under a policy that holds releases back until a date.
+
+use std::time::{Duration, SystemTime};
+
+use mirror_index::{Deferral, DeferralPolicy};
+use mirror_types::IndexRecord;
+
+use super::*;
+
+/// Lets nothing be had before it is 100 seconds old, nor what does not say how old it is.
+#[derive(Debug)]
+struct MinAge;
+
+impl DeferralPolicy for MinAge {
+    fn describe(&self) -> String {
+        "100 s".to_owned()
+    }
+    fn deferral(&self, record: &IndexRecord, now: SystemTime) -> Option<Deferral> {
+        let until = record.published.map(|published| published + Duration::from_secs(100));
+        let holds = until.is_none_or(|until| until > now);
+        holds.then_some(Deferral { until, why: "min-age".into() })
+    }
+}
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+/// The line of a release that was published at second `published`.
+fn dated(name: &str, version: &str, cksum: u8, published: u64) -> String {
+    let pubtime =
+        format!("1970-01-01T{:02}:{:02}:{:02}Z", published / 3600, published / 60 % 60, published % 60);
+    line(name, version, cksum).replacen('}', &format!(r#","pubtime":"{pubtime}"}}"#), 1)
+}
+
+fn dated_file(name: &str, lines: &[String]) -> Item {
+    let limits = IndexLimits { reads_published: true, ..IndexLimits::default() };
+    Item::File(Parsed::of(&index_path(&name.parse().expect("name")), lines.join("\n").as_bytes(), &limits))
+}
+
+fn under_policy(now: u64) -> Wanted {
+    Wanted { deferral: Some(Arc::new(MinAge)), now: at(now), ..wanted() }
+}
+
+/// A row of the list, as the policy wrote it.
+fn row(name: &str, version: &str, cksum: u8, published: u64) -> DeferredRelease {
+    let until = Some(at(published + 100));
+    DeferredRelease { id: id(name, version), cksum: sum(cksum), until, why: "min-age".to_owned() }
+}
+
+fn listing(rows: &[DeferredRelease]) -> HeldInMemory {
+    HeldInMemory { deferred: rows.to_vec(), ..HeldInMemory::default() }
+}
+
+#[test]
+fn what_is_too_young_and_not_held_is_deferred() {
+    let lines = [
+        dated("a", "1.0.0", 1, 0),
+        dated("a", "1.1.0", 2, 950),
+        dated("a", "1.2.0", 3, 950),
+        dated("a", "1.3.0", 4, 950),
+        line("a", "1.4.0", 5),
+        dated("a", "1.5.0", 6, 900),
+        dated("a", "1.6.0", 7, 901),
+    ];
+    let view = HeldInMemory::default().with(&id("a", "1.2.0"), held(3)).with(&id("a", "1.3.0"), held(9));
+    let (words, planned) = run(under_policy(1000), vec![dated_file("a", &lines)], view);
+    let expected = [
+        "fetch a 1.0.0 of 109",
+        "deferred a 1.1.0 until 1050",
+        "existing a 1.2.0 103",
+        // Other bytes are held, and stay held.
+        "deferred a 1.3.0 until 1050",
+        "deferred a 1.4.0 until ever",
+        "fetch a 1.5.0 of 109",
+        "deferred a 1.6.0 until 1001",
+    ];
+    assert_eq!(words, expected);
+    assert!(planned.complete);
+    let (words, _) = run(wanted(), vec![dated_file("a", &lines[..2])], HeldInMemory::default());
+    assert_eq!(words, ["fetch a 1.0.0 of 0", "fetch a 1.1.0 of 0"], "without a policy");
+}
+
+#[test]
+fn a_yanked_release_is_known_as_such_when_it_is_due() {
+    let lines = [dated("a", "1.0.0!", 1, 950)];
+    let yanked = |now| Wanted {
+        selection: Selection { include_yanked: true, ..Selection::default() },
+        ..under_policy(now)
+    };
+    let (words, _) = run(yanked(1000), vec![dated_file("a", &lines)], HeldInMemory::default());
+    assert_eq!(words, ["deferred a 1.0.0 until 1050"]);
+    let (words, _) = run(yanked(1050), vec![dated_file("a", &lines)], listing(&[row("a", "1.0.0", 1, 950)]));
+    assert_eq!(words, ["yanked before a 1.0.0", "fetch a 1.0.0 of 0"]);
+}
+
+#[test]
+fn the_list_is_told_only_what_it_does_not_know() {
+    let lines = [dated("a", "1.0.0", 1, 950)];
+    let file = || vec![dated_file("a", &lines)];
+    let word = |view| run(under_policy(1000), file(), view).0;
+    assert_eq!(word(listing(&[row("a", "1.0.0", 1, 950)])), ["deferred a 1.0.0 until 1050, known"]);
+    let other_rule = DeferredRelease { why: "other".to_owned(), ..row("a", "1.0.0", 1, 950) };
+    for row in [row("a", "1.0.0", 2, 950), row("a", "1.0.0", 1, 951), other_rule] {
+        assert_eq!(word(listing(std::slice::from_ref(&row))), ["deferred a 1.0.0 until 1050"], "{row:?}");
+    }
+    // It has to leave the ledger.
+    let failed = listing(&[row("a", "1.0.0", 1, 950)]).failed(&id("a", "1.0.0"), false);
+    assert_eq!(word(failed), ["deferred a 1.0.0 until 1050"]);
+    // What is due stays in the list until it is held.
+    let due = run(under_policy(1050), file(), listing(&[row("a", "1.0.0", 1, 950)])).0;
+    assert_eq!(due, ["fetch a 1.0.0 of 0"]);
+}
+
+#[test]
+fn what_nobody_waits_for_leaves_the_list() {
+    let lines = [dated("a", "1.0.0", 1, 950), dated("a", "1.1.0", 2, 950), dated("a", "1.2.0!", 3, 950)];
+    let rows = [
+        row("a", "1.0.0", 1, 950),
+        // Held by now, with the bytes that upstream went back to.
+        row("a", "1.1.0", 9, 950),
+        // Yanked, so that it is not selected any more.
+        row("a", "1.2.0", 3, 950),
+        // Deleted.
+        row("a", "1.3.0", 4, 950),
+        // In a crate that is gone.
+        row("gone", "1.0.0", 5, 950),
+    ];
+    let view = || listing(&rows).with(&id("a", "1.1.0"), held(2));
+    let sorted = |wanted, items| {
+        let mut words = run(wanted, items, view()).0;
+        words.sort();
+        words
+    };
+    let file = || dated_file("a", &lines);
+    let kept = ["deferred a 1.0.0 until 1050, known", "existing a 1.1.0 102", "skip 1"];
+    let all = ["undeferred a 1.1.0", "undeferred a 1.2.0", "undeferred a 1.3.0", "undeferred gone 1.0.0"];
+    assert_eq!(sorted(under_policy(1000), vec![file()]), [&kept[..], &all[..]].concat());
+    let changes = || Wanted { scope: Scope::Changes, ..under_policy(1000) };
+    let here = [&kept[..], &all[..3]].concat();
+    assert_eq!(sorted(changes(), vec![file()]), here, "other crates did not change");
+    // A plan of a part knows what is gone, and not what others want.
+    let part = || Wanted { scope: Scope::Part, ..under_policy(1000) };
+    assert_eq!(sorted(part(), vec![file()]), [&kept[..], &[all[0], all[2]]].concat());
+    for gone in [Item::CrateGone(name("gone")), Item::NoFile("go/ne/gone".to_owned())] {
+        assert_eq!(sorted(changes(), vec![gone]), ["undeferred gone 1.0.0"]);
+    }
+    let before = Parsed::of("go/ne/gone", line("gone", "1.0.0", 5).as_bytes(), &IndexLimits::default());
+    assert_eq!(sorted(changes(), vec![Item::FileGone(before)]), ["undeferred gone 1.0.0"]);
+}
+
+#[test]
+fn a_crate_that_changed_its_spelling_leaves_the_list() {
+    let items = || vec![dated_file("Foo", &[dated("foo", "1.0.0", 1, 0)])];
+    let view = || listing(&[row("Foo", "1.0.0", 1, 950)]);
+    for scope in [Scope::All, Scope::Changes] {
+        let mut words = run(Wanted { scope, ..under_policy(1000) }, items(), view()).0;
+        words.sort();
+        assert_eq!(words, ["fetch foo 1.0.0 of 0", "undeferred Foo 1.0.0"], "{scope:?}");
+    }
+}
+
+#[test]
+fn bad_lines_let_no_crate_leave_the_list() {
+    let items = vec![dated_file("a", &["{".to_owned()])];
+    let (words, _) = run(under_policy(1000), items, listing(&[row("a", "1.0.0", 1, 950)]));
+    assert_eq!(words, ["bad 1/a 1"]);
+}

@@ -1,0 +1,525 @@
+//! Runs under a policy that holds releases back until a date, night after night.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mirror_fetch::FetchObserver;
+use mirror_manifest::Catalogue;
+use mirror_sync::{
+    Deferral, DeferralPolicy, DownloadOptions, FetchOptions, IndexRecord, NameSet, Outcome, RebuildOptions,
+    SyncEvent, SyncObserver, Upstream, download, rebuild_catalogue,
+};
+use mirror_testkit::{Origin, OriginOptions, TestRegistry};
+use mirror_types::{ExitStatus, Layout, ReleaseId};
+use tokio_util::sync::CancellationToken;
+
+const HOUR: u64 = 3600;
+
+/// Lets nothing be had before it is so many hours old.
+#[derive(Debug, Clone, Copy)]
+struct MinAge(u64);
+
+impl DeferralPolicy for MinAge {
+    fn describe(&self) -> String {
+        format!("{} h", self.0)
+    }
+    fn deferral(&self, record: &IndexRecord, now: SystemTime) -> Option<Deferral> {
+        let until = record.published.map(|at| at + Duration::from_secs(self.0 * HOUR));
+        let holds = until.is_none_or(|until| until > now);
+        holds.then_some(Deferral { until, why: "min-age".into() })
+    }
+}
+
+/// The hours since 1970 as the clock of a run.
+fn hour(hours: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(hours * HOUR)
+}
+
+/// What a run tells of how it goes through the index, and what stops it.
+#[derive(Default)]
+struct Watch {
+    /// How many releases were selected at a time: those that are not looked at come at once.
+    selected: Mutex<Vec<u64>>,
+    deferred: AtomicU64,
+    unchanged: AtomicBool,
+    /// Downloads after which the run is stopped; 0 for none.
+    stop_after: u64,
+    downloaded: AtomicU64,
+    cancel: CancellationToken,
+}
+
+impl FetchObserver for Watch {}
+
+impl SyncObserver for Watch {
+    fn event(&self, event: SyncEvent<'_>) {
+        match event {
+            SyncEvent::Selected(releases) => self.selected.lock().expect("lock").push(releases),
+            SyncEvent::Deferred(releases) => {
+                self.deferred.fetch_add(releases, Ordering::Relaxed);
+            }
+            SyncEvent::IndexUnchanged => self.unchanged.store(true, Ordering::Relaxed),
+            SyncEvent::Downloaded { .. }
+                if self.downloaded.fetch_add(1, Ordering::Relaxed) + 1 == self.stop_after =>
+            {
+                self.cancel.cancel();
+            }
+            _ => {}
+        }
+    }
+}
+
+struct Nights {
+    origin: Origin,
+    registry: TestRegistry,
+    dir: tempfile::TempDir,
+}
+
+/// What a night came to.
+struct Night {
+    outcome: Outcome,
+    watch: Arc<Watch>,
+}
+
+impl Night {
+    /// Returns how many releases were downloaded, held already, and deferred.
+    fn counts(&self) -> (u64, u64, u64) {
+        let Outcome { downloaded, existing, deferred, .. } = self.outcome;
+        assert_eq!(self.watch.deferred.load(Ordering::Relaxed), deferred);
+        assert_eq!(self.outcome.exit_status(), ExitStatus::Complete);
+        (downloaded, existing, deferred)
+    }
+
+    /// Tells whether the run looked at no index file at all.
+    fn looked_at_nothing(&self) -> bool {
+        self.watch.unchanged.load(Ordering::Relaxed) && self.watch.selected.lock().expect("lock").len() == 1
+    }
+}
+
+impl Nights {
+    fn new() -> Self {
+        let origin = Origin::start(OriginOptions::default(), Arc::new(|_| None));
+        Self { origin, registry: TestRegistry::default(), dir: tempfile::tempdir().expect("dir") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Publishes a release at an hour.
+    fn publish(&mut self, name: &str, version: &str, at: u64) {
+        let body = format!("{name} {version} of {at}");
+        let pubtime = format!("1970-01-{:02}T{:02}:00:00Z", at / 24 + 1, at % 24);
+        self.registry.add(name, version, body.as_bytes()).pubtime = Some(pubtime);
+    }
+
+    fn delete(&mut self, name: &str, version: &str) {
+        let releases = self.registry.crates.get_mut(name).expect("a crate");
+        releases.retain(|release| release.id.version.as_str() != version);
+        if releases.is_empty() {
+            self.registry.crates.remove(name);
+        }
+    }
+
+    /// Offers the registry as it is now.
+    fn offer(&self) {
+        self.origin.replace_site(self.registry.site(""));
+        self.registry.commit_git(&self.path("index"));
+    }
+
+    fn options(&self, at: u64) -> DownloadOptions {
+        DownloadOptions {
+            deferral: Some(Arc::new(MinAge(24))),
+            now: Some(hour(at)),
+            accept_mass_removal: true,
+            crates_base_url: Some(format!("{}/crates", self.origin.base()).into()),
+            fetch: FetchOptions { cacert: Some(self.origin.ca().to_owned()), ..FetchOptions::default() },
+            ..DownloadOptions::new(Upstream::Local(self.path("index")), self.path("out"))
+        }
+    }
+
+    fn run(&self, options: DownloadOptions, stop_after: u64) -> Night {
+        let watch = Arc::new(Watch { stop_after, ..Watch::default() });
+        let runtime = tokio::runtime::Runtime::new().expect("runtime");
+        let observer = Arc::clone(&watch) as Arc<dyn SyncObserver>;
+        let outcome = runtime.block_on(download(options, observer, watch.cancel.clone())).expect("run");
+        Night { outcome, watch }
+    }
+
+    fn night(&self, at: u64) -> Night {
+        self.run(self.options(at), 0)
+    }
+
+    fn catalogue(&self) -> Catalogue {
+        let path = self.path("out").join(".mirror/catalogue.sqlite");
+        Catalogue::open_read_only(&path).expect("open").expect("a catalogue")
+    }
+
+    fn has_file(&self, id: &ReleaseId) -> bool {
+        self.path("out").join(Layout::Shard.path(id)).exists()
+    }
+
+    /// Returns the deferred releases with the hour at which they are due.
+    fn deferred(&self) -> BTreeMap<ReleaseId, u64> {
+        let catalogue = self.catalogue();
+        let crates = catalogue.deferred_crates().expect("crates");
+        let rows = crates.iter().flat_map(|of| {
+            catalogue.deferred_of(&of.name.parse().expect("name")).expect("deferred").into_iter()
+        });
+        rows.map(|row| {
+            let until = row.until.expect("a date").duration_since(UNIX_EPOCH).expect("since 1970");
+            (row.id, until.as_secs() / HOUR)
+        })
+        .collect()
+    }
+}
+
+fn id(name: &str, version: &str) -> ReleaseId {
+    ReleaseId { name: name.parse().expect("name"), version: version.parse().expect("version") }
+}
+
+/// A mirror with two crates of which `young 1.1.0` was published at hour 30.
+fn with_one_deferred() -> Nights {
+    let mut nights = Nights::new();
+    for version in ["1.0.0", "1.0.1"] {
+        nights.publish("old", version, 0);
+    }
+    nights.publish("young", "1.0.0", 0);
+    nights.publish("young", "1.1.0", 30);
+    nights.offer();
+    assert_eq!(nights.night(48).counts(), (3, 0, 1));
+    assert_eq!(nights.deferred(), BTreeMap::from([(id("young", "1.1.0"), 54)]));
+    nights
+}
+
+#[test]
+fn a_deferred_release_is_fetched_once_when_it_is_due() {
+    let nights = with_one_deferred();
+    let second = nights.night(53);
+    assert_eq!(second.counts(), (0, 3, 1));
+    assert!(second.looked_at_nothing());
+    let third = nights.night(54);
+    assert_eq!(third.counts(), (1, 3, 0));
+    assert!(third.watch.unchanged.load(Ordering::Relaxed), "the index is as it was");
+    assert_eq!(*third.watch.selected.lock().expect("lock"), [1, 1, 2], "only its crate is looked at");
+    assert!(nights.has_file(&id("young", "1.1.0")));
+    assert_eq!(nights.deferred(), BTreeMap::new());
+    let fourth = nights.night(55);
+    assert_eq!(fourth.counts(), (0, 4, 0));
+    assert!(fourth.looked_at_nothing());
+}
+
+#[test]
+fn a_dry_run_counts_what_is_deferred_and_lists_nothing() {
+    let mut nights = with_one_deferred();
+    nights.publish("old", "1.0.2", 50);
+    nights.offer();
+    let dry = |at| {
+        let dry = DownloadOptions { dry_run: true, ..nights.options(at) };
+        let night = nights.run(dry, 0);
+        (night.outcome.would_fetch, night.counts())
+    };
+    assert_eq!((dry(53), dry(54)), ((0, (0, 3, 2)), (1, (0, 3, 1))));
+    assert_eq!(nights.deferred(), BTreeMap::from([(id("young", "1.1.0"), 54)]));
+    assert_eq!(nights.night(53).counts(), (0, 3, 2));
+}
+
+#[test]
+fn what_upstream_deletes_before_it_is_due_is_never_fetched() {
+    let mut nights = with_one_deferred();
+    nights.publish("short", "1.0.0", 40);
+    nights.offer();
+    assert_eq!(nights.night(50).counts(), (0, 3, 2));
+    // One line of a file, and a file.
+    nights.delete("young", "1.1.0");
+    nights.delete("short", "1.0.0");
+    nights.offer();
+    assert_eq!(nights.night(53).counts(), (0, 3, 0));
+    assert_eq!(nights.deferred(), BTreeMap::new());
+    assert_eq!(nights.night(80).counts(), (0, 3, 0));
+}
+
+#[test]
+fn what_others_want_at_once_is_fetched_and_waits_no_longer() {
+    let nights = with_one_deferred();
+    let include = NameSet::parse(&["young".to_owned()]).expect("names");
+    let at_once = DownloadOptions { deferral: None, include, ..nights.options(50) };
+    assert_eq!(nights.run(at_once, 0).counts(), (1, 1, 0));
+    assert_eq!(nights.deferred(), BTreeMap::new());
+    let next = nights.night(51);
+    assert_eq!(next.counts(), (0, 4, 0));
+    assert!(next.looked_at_nothing(), "the cursor still holds");
+}
+
+#[test]
+fn another_policy_looks_at_everything_again() {
+    let nights = with_one_deferred();
+    let younger = |at| DownloadOptions { deferral: Some(Arc::new(MinAge(20))), ..nights.options(at) };
+    assert_eq!(nights.run(younger(49), 0).counts(), (0, 3, 1));
+    assert_eq!(nights.deferred(), BTreeMap::from([(id("young", "1.1.0"), 50)]));
+    assert_eq!(nights.run(younger(50), 0).counts(), (1, 3, 0));
+    let without = DownloadOptions { deferral: None, ..nights.options(50) };
+    assert_eq!(nights.run(without, 0).counts(), (0, 4, 0));
+}
+
+#[test]
+fn a_failed_release_that_is_deferred_leaves_the_ledger() {
+    let mut nights = Nights::new();
+    nights.publish("a", "1.0.0", 30);
+    nights.registry.commit_git(&nights.path("index"));
+    let at_once = DownloadOptions { deferral: None, ..nights.options(40) };
+    assert_eq!(nights.run(at_once, 0).outcome.unavailable, 1);
+    assert_eq!(nights.catalogue().failures().expect("failures").len(), 1);
+    assert_eq!(nights.night(41).counts(), (0, 0, 1));
+    assert_eq!(nights.catalogue().failures().expect("failures"), []);
+    nights.offer();
+    assert_eq!(nights.night(53).counts(), (0, 0, 1));
+    assert_eq!(nights.night(54).counts(), (1, 0, 0));
+}
+
+/// A run of a part that changes a date takes the cursor away: the next whole run goes by its own policy.
+#[test]
+fn what_another_policy_wrote_into_the_list_delays_nothing() {
+    let nights = with_one_deferred();
+    let include = NameSet::parse(&["young".to_owned()]).expect("names");
+    let deferral: Option<Arc<dyn DeferralPolicy>> = Some(Arc::new(MinAge(100)));
+    let slower = DownloadOptions { deferral, include, ..nights.options(50) };
+    assert_eq!(nights.run(slower, 0).counts(), (0, 1, 1));
+    assert_eq!(nights.deferred(), BTreeMap::from([(id("young", "1.1.0"), 130)]));
+    assert_eq!(nights.night(54).counts(), (1, 3, 0));
+}
+
+#[test]
+fn a_run_that_is_stopped_behind_its_first_commit_skips_nothing() {
+    let mut nights = with_one_deferred();
+    nights.publish("other", "1.0.0", 20);
+    nights.publish("other", "1.1.0", 49);
+    nights.offer();
+    let stopped = nights.run(nights.options(50), 1);
+    assert!(stopped.outcome.interrupted);
+    assert_eq!(stopped.outcome.downloaded, 1);
+    let next = nights.night(51);
+    assert_eq!(next.counts(), (0, 4, 2));
+    let due = [(id("young", "1.1.0"), 54), (id("other", "1.1.0"), 73)];
+    assert_eq!(nights.deferred(), due.into());
+    assert!(nights.night(53).looked_at_nothing());
+    assert_eq!(nights.night(73).counts(), (2, 4, 0));
+}
+
+/// Machines that fill one mirror in turn have one list, and each goes by what is deferred of its own part.
+#[test]
+fn what_waits_in_another_part_is_neither_counted_nor_looked_at() {
+    let mut nights = Nights::new();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        nights.publish(name, "1.0.0", 30);
+    }
+    nights.offer();
+    let part = |shard: &str, at| {
+        let shard = shard.parse().expect("shard");
+        nights.run(DownloadOptions { shard, ..nights.options(at) }, 0)
+    };
+    let (of_first, of_second) = (part("1/2", 48).counts().2, part("2/2", 48).counts().2);
+    assert!(of_first > 0 && of_second > 0 && of_first + of_second == 6);
+    assert_eq!(nights.deferred().len(), 6);
+    let again = part("2/2", 50);
+    assert_eq!(again.counts(), (0, 0, of_second));
+    assert!(again.looked_at_nothing());
+    assert_eq!(part("2/2", 54).counts(), (of_second, 0, 0));
+    let again = part("2/2", 54);
+    assert_eq!(again.counts(), (0, of_second, 0));
+    assert!(again.looked_at_nothing());
+    assert_eq!(part("1/2", 54).counts(), (of_first, 0, 0));
+}
+
+/// Replaced bytes start to wait again, and what is held of the release stays held meanwhile.
+#[test]
+fn new_bytes_of_a_held_release_wait_beside_the_old_ones() {
+    let mut nights = with_one_deferred();
+    nights.delete("old", "1.0.1");
+    nights.registry.republish("old", "1.0.0", b"other bytes");
+    let releases = nights.registry.crates.get_mut("old").expect("a crate");
+    releases[0].pubtime = Some("1970-01-03T02:00:00Z".to_owned());
+    nights.offer();
+    let file = nights.path("out").join(Layout::Shard.path(&id("old", "1.0.0")));
+    let bytes = || std::fs::read(&file).expect("read");
+    let before = bytes();
+    assert_eq!(nights.night(60).counts(), (1, 1, 1));
+    let verify = DownloadOptions { verify_existing: true, ..nights.options(61) };
+    let verified = nights.run(verify, 0);
+    assert_eq!((verified.counts(), verified.outcome.verified_existing), ((0, 0, 1), 2));
+    assert_eq!((bytes(), nights.deferred()), (before, [(id("old", "1.0.0"), 74)].into()));
+    let due = nights.night(74);
+    assert_eq!((due.counts(), due.outcome.replaced), ((1, 2, 0), 1));
+    assert_eq!((bytes(), nights.deferred()), (b"other bytes".to_vec(), BTreeMap::new()));
+}
+
+/// Whatever the records come from, they say when a release was published.
+#[test]
+fn every_kind_of_index_is_held_against_the_policy() {
+    let mut nights = Nights::new();
+    nights.publish("a", "1.0.0", 0);
+    nights.publish("a", "1.1.0", 30);
+    nights.offer();
+    nights.registry.write_index(&nights.path("plain"));
+    let local = |name: &str| Upstream::Local(nights.path(name));
+    let sparse = || Upstream::Sparse(format!("{}/index/", nights.origin.base()).into());
+    for (kind, upstream, closes) in [
+        ("git", local("index"), false),
+        ("directory", local("plain"), false),
+        ("sparse", sparse(), false),
+        ("git, closed", local("index"), true),
+        ("sparse, closed", sparse(), true),
+    ] {
+        let run = |at, dry_run| {
+            let include = NameSet::parse(&["a".to_owned()]).expect("names");
+            let (upstream, out) = (upstream.clone(), nights.path(kind));
+            let closure = closes.then(Default::default);
+            let options = DownloadOptions { upstream, out, include, closure, dry_run, ..nights.options(at) };
+            nights.run(options, 0).counts()
+        };
+        assert_eq!([run(53, true), run(53, false)], [(0, 0, 1), (1, 0, 1)], "{kind}");
+        assert_eq!([run(54, true), run(54, false)], [(0, 1, 0), (1, 1, 0)], "{kind}");
+    }
+}
+
+/// No manifest speaks of what is deferred: a catalogue that is made again has neither list nor cursor.
+#[test]
+fn a_catalogue_that_is_made_again_skips_nothing() {
+    for rebuilds in [false, true] {
+        let nights = with_one_deferred();
+        if rebuilds {
+            let options = RebuildOptions {
+                out: nights.path("out"),
+                layout: Layout::Shard,
+                layout_asked: false,
+                manifest: None,
+                bundles_out: None,
+                stores: Vec::new(),
+            };
+            rebuild_catalogue(&options, &(), &CancellationToken::new()).expect("rebuilt");
+        } else {
+            Catalogue::remove(&nights.path("out").join(".mirror/catalogue.sqlite")).expect("remove");
+        }
+        let second = nights.night(50);
+        assert_eq!(second.counts(), (0, 3, 1), "rebuilds {rebuilds}");
+        assert!(!second.watch.unchanged.load(Ordering::Relaxed), "everything is looked at");
+        assert!(nights.night(53).looked_at_nothing());
+        assert_eq!(nights.night(54).counts(), (1, 3, 0), "rebuilds {rebuilds}");
+    }
+}
+
+/// Random nights: releases are published, deleted, published anew, wanted at once by others; runs are stopped. After
+/// each run the mirror holds what an independent model says.
+#[test]
+fn nothing_is_skipped_for_ever_and_nothing_is_fetched_too_early() {
+    for seed in 0..5 {
+        Simulation::new(seed).run(12);
+    }
+}
+
+struct Simulation {
+    random: fastrand::Rng,
+    nights: Nights,
+    /// Listed releases, with the hour of their publication.
+    listed: BTreeMap<ReleaseId, u64>,
+    /// Everything that is held.
+    held: BTreeSet<ReleaseId>,
+    /// Every release that was ever listed.
+    ever: BTreeSet<ReleaseId>,
+    now: u64,
+}
+
+impl Simulation {
+    const CRATES: [&'static str; 4] = ["aa", "Bb", "cc-d", "e"];
+
+    fn new(seed: u64) -> Self {
+        let random = fastrand::Rng::with_seed(seed);
+        let mut nights = Nights::new();
+        // An index is never empty.
+        nights.publish("old", "1.0.0", 0);
+        let (listed, ever) = ([(id("old", "1.0.0"), 0)].into(), [id("old", "1.0.0")].into());
+        Self { random, nights, listed, held: BTreeSet::new(), ever, now: 24 }
+    }
+
+    fn run(mut self, nights: usize) {
+        for night in 0..nights {
+            let changes = self.random.usize(0..4);
+            (0..changes).for_each(|_| self.change());
+            if changes > 0 || night == 0 {
+                self.nights.offer();
+            }
+            match self.random.u8(..8) {
+                0 => self.others_want_at_once(),
+                1 | 2 => self.stopped(),
+                _ => self.whole(),
+            }
+            self.now += self.random.u64(1..20);
+        }
+        self.now += 24;
+        self.whole();
+        assert_eq!(self.nights.deferred(), BTreeMap::new(), "everything is old enough");
+    }
+
+    fn change(&mut self) {
+        let name = Self::CRATES[self.random.usize(..Self::CRATES.len())];
+        let listed: Vec<_> = self.listed.keys().filter(|id| id.name.as_str() == name).cloned().collect();
+        if !listed.is_empty() && self.random.u8(..4) == 0 {
+            let gone = &listed[self.random.usize(..listed.len())];
+            self.listed.remove(gone);
+            return self.nights.delete(name, gone.version.as_str());
+        }
+        let version = format!("1.{}.0", self.ever.len());
+        let at = self.now - self.random.u64(..20);
+        self.nights.publish(name, &version, at);
+        self.listed.insert(id(name, &version), at);
+        self.ever.insert(id(name, &version));
+    }
+
+    fn due(&self) -> BTreeSet<ReleaseId> {
+        let due = self.listed.iter().filter(|(_, at)| **at + 24 <= self.now);
+        due.map(|(id, _)| id.clone()).collect()
+    }
+
+    fn found(&self) -> BTreeSet<ReleaseId> {
+        self.ever.iter().filter(|id| self.nights.has_file(id)).cloned().collect()
+    }
+
+    fn whole(&mut self) {
+        let night = self.nights.night(self.now);
+        let (before, due) = (self.held.len(), self.due());
+        self.held.extend(due.iter().cloned());
+        assert_eq!(self.found(), self.held);
+        let waiting: BTreeMap<_, _> = self.listed.iter().filter(|(id, _)| !self.held.contains(id)).collect();
+        let existing = self.listed.len() - waiting.len() - (self.held.len() - before);
+        let counts = (self.held.len() - before, existing, waiting.len());
+        assert_eq!(night.counts(), (counts.0 as u64, counts.1 as u64, counts.2 as u64));
+        let expected: BTreeMap<_, _> = waiting.into_iter().map(|(id, at)| (id.clone(), at + 24)).collect();
+        assert_eq!(self.nights.deferred(), expected);
+        // The same moment again: nothing is left to be done.
+        let again = self.nights.night(self.now);
+        // Crates of which a held release was deleted are looked at by every run.
+        let is_quiet = self.held.iter().all(|id| self.listed.contains_key(id));
+        assert!(again.watch.unchanged.load(Ordering::Relaxed));
+        assert!(again.looked_at_nothing() || !is_quiet);
+        assert_eq!(again.counts(), (0, existing as u64 + counts.0 as u64, counts.2 as u64));
+    }
+
+    /// A run that is stopped in its course holds some of what is due.
+    fn stopped(&mut self) {
+        self.nights.run(self.nights.options(self.now), 1);
+        let found = self.found();
+        assert!(found.is_superset(&self.held), "nothing is lost");
+        assert!(found.difference(&self.held).all(|id| self.due().contains(id)), "nothing comes too early");
+        self.held = found;
+    }
+
+    fn others_want_at_once(&mut self) {
+        let name = Self::CRATES[self.random.usize(..Self::CRATES.len())];
+        let include = NameSet::parse(&[name.to_owned()]).expect("names");
+        self.nights.run(DownloadOptions { deferral: None, include, ..self.nights.options(self.now) }, 0);
+        self.held.extend(self.listed.keys().filter(|id| id.name.as_str() == name).cloned());
+        assert_eq!(self.found(), self.held);
+    }
+}
