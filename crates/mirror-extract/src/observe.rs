@@ -1,7 +1,7 @@
 //! What an extraction tells whoever watches it.
 
-use mirror_store::StoreError;
 use mirror_bundle::BundleFault;
+use mirror_store::StoreError;
 
 /// Watches an extraction: counts, logs, draws. `()` does nothing of it.
 pub trait ExtractObserver: Send + Sync {

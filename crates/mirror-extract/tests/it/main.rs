@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use mirror_extract::{ExtractEvent, ExtractObserver, ExtractOptions, ExtractOutcome, ExtractTask, extract};
 use mirror_bundle::{
     BundleFiles, BundleLimits, BundleOptions, BundleWriter, MemberBody, NewMember, list_bundles,
     read_manifest,
 };
+use mirror_extract::{ExtractEvent, ExtractObserver, ExtractOptions, ExtractOutcome, ExtractTask, extract};
 use mirror_testkit::TestRegistry;
 use mirror_types::Layout;
 
