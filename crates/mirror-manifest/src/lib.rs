@@ -10,6 +10,7 @@ mod lines;
 mod reader;
 mod record;
 mod shape;
+mod sqlite;
 mod writer;
 
 pub use catalogue::{

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mirror_types::ReleaseId;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use super::change::Change;
 use super::database::Catalogue;
@@ -13,6 +13,9 @@ use super::rows::Withdrawal;
 use super::schema::{FORMAT, SCHEMA};
 use super::{deferred, index_files, places, sources};
 use crate::error::{ManifestError, at};
+use crate::sqlite::{
+    READ_ONLY, format_of, has_tables, open_or_freeze, open_to_read, open_to_write, structure_fault,
+};
 
 impl Catalogue {
     /// Opens or makes the catalogue.
@@ -105,12 +108,10 @@ impl Catalogue {
     /// # Errors
     /// [`ManifestError::DamagedCatalogue`] with the first fault; when SQLite fails.
     pub fn check(&self) -> Result<(), ManifestError> {
-        let fault: String =
-            self.db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(self.fail("check"))?;
-        if fault == "ok" {
-            return Ok(());
+        match structure_fault(&self.db, "quick_check").map_err(self.fail("check"))? {
+            None => Ok(()),
+            Some(reason) => Err(ManifestError::DamagedCatalogue { path: self.path.clone(), reason }),
         }
-        Err(ManifestError::DamagedCatalogue { path: self.path.clone(), reason: fault.replace('\n', " ") })
     }
 
     /// Puts a catalogue that was made beside it into the place of another one. Both must be closed.
@@ -134,52 +135,10 @@ impl Catalogue {
     }
 }
 
-const READ_ONLY: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
-
-fn open_to_write(path: &Path) -> rusqlite::Result<Connection> {
-    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
-}
-
-/// The format of the catalogue at `path`; `None` when there is none.
-fn format_of(
-    path: &Path,
-    open: impl FnOnce(&Path) -> rusqlite::Result<Connection>,
-) -> rusqlite::Result<Option<i64>> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let db = open(path)?;
-    db.pragma_query_value(None, "user_version", |row| row.get(0)).map(Some)
-}
-
-/// Where nothing can be written, SQLite cannot keep the marks by which readers and writers go together;
-/// then the file is read as it is, and the second value is true.
-fn open_or_freeze(path: &Path) -> rusqlite::Result<(Connection, bool)> {
-    use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
-    let db = Connection::open_with_flags(path, READ_ONLY)?;
-    let looked = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
-    match looked.map_err(|error| (error.sqlite_error_code(), error)) {
-        Ok(_) => Ok((db, false)),
-        Err((Some(CannotOpen | ReadOnly), error)) => {
-            let Some(path) = path.to_str() else { return Err(error) };
-            let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-            let flags = READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-            Ok((Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)?, true))
-        }
-        Err((_, error)) => Err(error),
-    }
-}
-
-fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
-    open_or_freeze(path).map(|(db, _)| db)
-}
-
 /// Refuses a database without a format that has tables nevertheless: both are written at once.
 fn check_unmade(db: &Connection, path: &Path) -> Result<(), ManifestError> {
     let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
-    let tables: i64 =
-        db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
-    if tables == 0 {
+    if !has_tables(db).map_err(fail)? {
         return Ok(());
     }
     Err(ManifestError::DamagedCatalogue {
