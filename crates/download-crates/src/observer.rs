@@ -87,9 +87,6 @@ impl Reporter {
                 tracing::info!(files, "the index changed since the last run that went through all of it");
             }
             SyncEvent::Opened(report) => log_opened(report),
-            SyncEvent::IndexCacheUnknown(error) => tracing::warn!(
-                "the old catalogue does not say where index lines are, the next run keeps them anew: {error}"
-            ),
             SyncEvent::SourcesUnknown(error) => tracing::warn!(
                 "the old catalogue does not say which index listed what, the next run looks anew: {error}"
             ),

@@ -92,9 +92,9 @@ pub enum ManifestError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The operating system said no to the file of index lines; the source says why.
+    /// The operating system said no to a file of the index cache; the source says why.
     #[error("could not {doing} the index lines {}{}", path.display(), disk_advice(source.kind()))]
-    Lines {
+    IndexCacheFile {
         /// What was being done.
         doing: &'static str,
         /// The file.
@@ -102,18 +102,55 @@ pub enum ManifestError {
         /// The reason.
         source: io::Error,
     },
-    /// The lines of an index file are not what was written; delete them, and the next run reads the index again.
-    #[error(
-        "the index lines {} are damaged at byte {offset} ({file}); delete them, and the next run reads the index again",
-        path.display()
-    )]
-    BadLines {
-        /// The file.
+    /// SQLite failed on the index cache; the source says why. A damaged one can be filled again.
+    #[error("could not {doing} the index cache {}{}", path.display(), cache_advice(source))]
+    IndexCache {
+        /// What was being done.
+        doing: &'static str,
+        /// The database.
         path: PathBuf,
-        /// Where the frame begins, in bytes.
-        offset: u64,
+        /// The reason.
+        source: rusqlite::Error,
+    },
+    /// The index cache is no database of ours, or a damaged one; the next run sets it aside and fills another.
+    #[error("the index cache {} is damaged ({reason}){REFILL}", path.display())]
+    DamagedIndexCache {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The lines of an index file are not what was written; they can be read from the index again.
+    #[error("in the index cache {}, the lines of {file} are damaged{REFILL}", path.display())]
+    BadLines {
+        /// The database.
+        path: PathBuf,
         /// The index file whose lines they are.
         file: String,
+    },
+    /// The index cache was made by a newer version; use that, or delete the cache.
+    #[error(
+        "the index cache {} has format {found}, this version knows {known}; use a newer version, or delete it, and the \
+         next run reads the index again",
+        path.display()
+    )]
+    NewerIndexCache {
+        /// The database.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The newest known format.
+        known: i64,
+    },
+    /// The index lines are still kept as an earlier version did; a run that changes the mirror takes them over.
+    #[error(
+        "the index lines {} are kept as an earlier version did; they can be read when a run that updates the mirror, or \
+         one that makes its catalogue again, has taken them over",
+        path.display()
+    )]
+    OldIndexCache {
+        /// The file of them.
+        path: PathBuf,
     },
     /// The catalogue was made by a newer version; use that, or make a damaged one again.
     #[error("the catalogue {} has format {found}, this version knows {known}; use a newer version; if it is damaged, it can be \
@@ -130,6 +167,17 @@ pub enum ManifestError {
 
 /// What to do about a damaged catalogue.
 const REBUILD: &str = ": what is held is not lost; the catalogue can be made again from the manifest, the bundles and the files";
+
+/// What to do about a damaged index cache.
+const REFILL: &str = ": a run that verifies what is held repairs it, and reads the index again";
+
+fn cache_advice(source: &rusqlite::Error) -> &'static str {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => disk_advice(io::ErrorKind::StorageFull),
+        _ if is_damage(source) => REFILL,
+        _ => "",
+    }
+}
 
 fn advice(source: &rusqlite::Error) -> &'static str {
     match source.sqlite_error_code() {
@@ -171,14 +219,19 @@ impl ManifestError {
         match self {
             Self::Busy { .. } => FaultKind::Locked,
             Self::NotAManifest { .. } | Self::OthersManifest { .. } => FaultKind::Usage,
-            Self::Io { .. } | Self::Lines { .. } => FaultKind::Storage,
+            Self::Io { .. } | Self::IndexCacheFile { .. } => FaultKind::Storage,
             Self::Strange { .. }
             | Self::BadLine { .. }
             | Self::BadLines { .. }
             | Self::DamagedCatalogue { .. }
-            | Self::NewerCatalogue { .. } => FaultKind::Integrity,
-            Self::Catalogue { source, .. } if is_damage(source) => FaultKind::Integrity,
-            Self::Catalogue { .. } => FaultKind::Storage,
+            | Self::NewerCatalogue { .. }
+            | Self::DamagedIndexCache { .. }
+            | Self::NewerIndexCache { .. }
+            | Self::OldIndexCache { .. } => FaultKind::Integrity,
+            Self::Catalogue { source, .. } | Self::IndexCache { source, .. } if is_damage(source) => {
+                FaultKind::Integrity
+            }
+            Self::Catalogue { .. } | Self::IndexCache { .. } => FaultKind::Storage,
         }
     }
 
@@ -189,15 +242,24 @@ impl ManifestError {
             Self::NotAManifest { .. } | Self::OthersManifest { .. } | Self::Busy { .. } => {
                 Some(Advice::NameTheManifest)
             }
-            Self::Io { source, .. } | Self::Lines { source, .. }
+            Self::Io { source, .. } | Self::IndexCacheFile { source, .. }
                 if source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
             {
                 Some(Advice::AnotherRoot)
             }
-            Self::BadLine { .. } | Self::BadLines { .. } => Some(Advice::VerifyExisting),
+            Self::BadLine { .. } | Self::BadLines { .. } | Self::DamagedIndexCache { .. } => {
+                Some(Advice::VerifyExisting)
+            }
+            Self::IndexCache { source, .. } if is_damage(source) => Some(Advice::VerifyExisting),
             Self::Catalogue { source, .. } if is_damage(source) => Some(Advice::RebuildCatalogue),
             Self::DamagedCatalogue { .. } | Self::NewerCatalogue { .. } => Some(Advice::RebuildCatalogue),
-            Self::Io { .. } | Self::Lines { .. } | Self::Strange { .. } | Self::Catalogue { .. } => None,
+            Self::Io { .. }
+            | Self::IndexCacheFile { .. }
+            | Self::Strange { .. }
+            | Self::Catalogue { .. }
+            | Self::IndexCache { .. }
+            | Self::NewerIndexCache { .. }
+            | Self::OldIndexCache { .. } => None,
         }
     }
 }
@@ -246,7 +308,7 @@ mod tests {
         let (path, full) = (|| PathBuf::from("m"), || io::Error::from(io::ErrorKind::StorageFull));
         for error in [
             ManifestError::Io { doing: "append to", path: path(), source: full() },
-            ManifestError::Lines { doing: "append to", path: path(), source: full() },
+            ManifestError::IndexCacheFile { doing: "append to", path: path(), source: full() },
         ] {
             assert!(error.to_string().contains("disk is full"), "{error}");
         }

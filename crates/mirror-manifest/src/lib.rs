@@ -1,12 +1,12 @@
 //! The JSONL audit log and the SQLite catalogue of what a mirror holds. Blocking code.
 //!
 //! The manifest is the truth about what was done, the catalogue an index over it: delete the
-//! catalogue, and [`Catalogue::replay`] makes it again. Beside them stand the lines of the index, as
-//! upstream has them ([`LinesWriter`], [`LinesReader`]).
+//! catalogue, and [`Catalogue::replay`] makes it again. Beside them stands the index cache
+//! ([`IndexCacheWriter`], [`IndexCacheReader`]): the index files, as upstream has them.
 
 mod catalogue;
 mod error;
-mod lines;
+mod index_cache;
 mod reader;
 mod record;
 mod shape;
@@ -18,7 +18,10 @@ pub use catalogue::{
     Held, HeldRelease, IndexCursor, LOST, ReplayReport, UnavailableRow, Withdrawal,
 };
 pub use error::ManifestError;
-pub use lines::{IndexFileRow, LinePacker, LinesReader, LinesReport, LinesWriter, PackedLines, TextDigest};
+pub use index_cache::{
+    CacheState, IndexCacheReader, IndexCacheReport, IndexCacheWriter, LinePacker, PackedLines, TextDigest,
+    index_cache_in,
+};
 pub use reader::{HoldingRecord, InvalidRecord, ManifestLine, ManifestReader, read_from};
 pub use record::{
     EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM, RecordedMember, RecordedPlace,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use mirror_bundle::{BundleFiles, list_bundles};
 use mirror_index_line::{IndexLine, records};
-use mirror_manifest::{Catalogue, Change, LinePacker, LinesReader, LinesWriter, TextDigest};
+use mirror_manifest::{Catalogue, Change, IndexCacheReader, IndexCacheWriter, LinePacker, TextDigest};
 use mirror_store::{OutputFile, Store};
 use mirror_types::{BundleNumber, IndexRecord, ReleaseId, Sha256, index_path, last_of_each};
 use serde::{Deserialize, Serialize};
@@ -105,13 +105,13 @@ pub fn write(
             .extend(catalogue.held_release(id)?.and_then(|held| held.locations.member()).map(|at| at.bundle));
     }
     let known: HashMap<u32, u64> = catalogue.bundles()?.into_iter().collect();
-    let Some(lines) = LinesReader::open(state, catalogue)? else { return Ok(()) };
+    let Some(cache) = IndexCacheReader::open(state)? else { return Ok(()) };
     for bundle in list_bundles(dir)? {
         let (Some(number), Some(path)) = (bundle.number, path_of(&bundle)) else { continue };
         let Some(end) = known.get(&number).copied() else { continue };
         if again.contains(&number) || open(&path)?.is_none_or(|(head, _)| head.end != end) {
             let head = Head { format: FORMAT, bundle: bundle.name.clone(), end };
-            write_one(catalogue, &lines, number, &head, &path)?;
+            write_one(catalogue, &cache, number, &head, &path)?;
         }
     }
     Ok(())
@@ -119,7 +119,7 @@ pub fn write(
 
 fn write_one(
     catalogue: &Catalogue,
-    lines: &LinesReader,
+    cache: &IndexCacheReader,
     number: u32,
     head: &Head,
     path: &Path,
@@ -131,8 +131,8 @@ fn write_one(
     let mut text = serde_json::to_vec(head).map_err(unwritable(path))?;
     text.push(b'\n');
     for (file, members) in members {
-        let Some(row) = catalogue.index_file(&file)? else { continue };
-        for (IndexRecord { id, cksum, .. }, line) in counting(&lines.read(&row)?) {
+        let Some(lines) = cache.read(&file)? else { continue };
+        for (IndexRecord { id, cksum, .. }, line) in counting(&lines) {
             if members.get(&id) == Some(&cksum) && !catalogue.is_deleted(&id)? {
                 text.extend_from_slice(line);
                 text.push(b'\n');
@@ -171,7 +171,7 @@ pub fn take_along(bundles: &[BundleFiles], store: &Store) -> Result<(), RepoErro
 /// When a file cannot be read, the catalogue cannot be changed, or the disk refuses.
 pub fn take_in(
     catalogue: &mut Catalogue,
-    lines: &mut LinesWriter,
+    cache: &mut IndexCacheWriter,
     store: &Store,
     dir: &Path,
 ) -> Result<u64, RepoError> {
@@ -200,7 +200,7 @@ pub fn take_in(
                 }
             })?;
         }
-        taken += keep(catalogue, lines, store.state_dir().as_ref(), found)?;
+        taken += keep(catalogue, cache, store.state_dir().as_ref(), found)?;
     }
     Ok(taken)
 }
@@ -223,16 +223,16 @@ fn read(path: &Path, visit: &mut dyn FnMut(ReleaseId, &[u8])) -> Result<(), Repo
 
 fn keep(
     catalogue: &mut Catalogue,
-    lines: &mut LinesWriter,
-    lines_dir: &Path,
+    cache: &mut IndexCacheWriter,
+    cache_dir: &Path,
     found: BTreeMap<String, BTreeMap<ReleaseId, Vec<u8>>>,
 ) -> Result<u64, RepoError> {
     let no_memory =
-        |source| RepoError::Io { doing: "pack index lines of", path: lines_dir.to_owned(), source };
+        |source| RepoError::Io { doing: "pack index lines of", path: cache_dir.to_owned(), source };
     let mut packer = LinePacker::new().map_err(no_memory)?;
     let mut packed = Vec::new();
     for (path, releases) in found {
-        if catalogue.index_file(&path)?.is_some() {
+        if cache.has(&path)? {
             continue;
         }
         let mut text = Vec::new();
@@ -243,8 +243,8 @@ fn keep(
         packed.push(packer.pack(&path, TextDigest::of(&text), &text).map_err(no_memory)?);
     }
     if !packed.is_empty() {
-        let rows = lines.append(&packed)?;
-        catalogue.apply(&rows.into_iter().map(Change::IndexFile).collect::<Vec<_>>())?;
+        let state = cache.append(&packed)?;
+        catalogue.apply(&[Change::IndexCache(state)])?;
     }
     Ok(packed.len() as u64)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use mirror_manifest::{Catalogue, ManifestError};
+use mirror_manifest::{Catalogue, ManifestError, index_cache_in};
 
 /// Notices changes of a catalogue, and that another one was put in its place.
 #[derive(Debug)]
@@ -67,9 +67,11 @@ impl ChangeDetector {
         std::mem::take(&mut self.replaced)
     }
 
-    /// Returns the marks of a catalogue that cannot tell of changes; `None` for one that can.
-    pub(crate) fn frozen_mark(&self) -> Option<Mark> {
-        if self.catalogue.is_frozen() { Mark::of(&self.database, true) } else { None }
+    /// Returns the marks of a catalogue that cannot tell of changes, and of the index cache beside it; `None` for one
+    /// that can.
+    pub(crate) fn frozen_marks(&self) -> Option<[Option<Mark>; 2]> {
+        let cache = index_cache_in(self.database.parent().unwrap_or(Path::new("")));
+        self.catalogue.is_frozen().then(|| [Mark::of(&self.database, true), Mark::of(&cache, true)])
     }
 }
 

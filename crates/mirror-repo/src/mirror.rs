@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use mirror_bundle::{BundleError, BundleReader, OpenBundle, OpenBundles};
 use mirror_fs::ReadAt as _;
-use mirror_manifest::{Catalogue, Census, Held, LinesReader, ManifestError};
+use mirror_manifest::{Catalogue, Census, Held, IndexCacheReader, ManifestError};
 use mirror_store::{AtOnce, CrateStore, OpenCrate, Store, StoreError};
 use mirror_types::{CrateName, Layout, MemberLocation, ReleaseId, index_path};
 
@@ -54,11 +54,39 @@ impl Located {
     }
 }
 
-/// Connections to one and the same catalogue.
+/// Connections to one and the same catalogue, each with one to the index cache.
 #[derive(Default)]
 struct Pool {
-    spare: Mutex<Vec<Catalogue>>,
-    lines: Mutex<Option<Arc<LinesReader>>>,
+    spare: Mutex<Vec<Connections>>,
+}
+
+/// Connections to the catalogue and, when it was asked for, to the index cache.
+struct Connections {
+    catalogue: Catalogue,
+    cache: Option<IndexCacheReader>,
+}
+
+impl Connections {
+    /// Answers a question out of one state of the catalogue, and the index cache below `dir`, which is in the same state
+    /// or, while a run commits, in the next one: lines are committed before what the catalogue says of them. `None`
+    /// when there is no cache.
+    fn ask_both<T, E: From<ManifestError>>(
+        &mut self,
+        dir: &Path,
+        look: impl FnOnce(&Catalogue, &IndexCacheReader) -> Result<Option<T>, E>,
+    ) -> Result<Option<T>, E> {
+        let Self { catalogue, cache } = self;
+        catalogue.consistently(|| {
+            let wanted = catalogue.index_cache()?;
+            let is_it =
+                |cache: &IndexCacheReader| wanted.is_some_and(|state| cache.state().is_of_same_cache(state));
+            if !cache.as_ref().is_some_and(is_it) {
+                *cache = IndexCacheReader::open(dir)?;
+                cache.as_ref().map_or(Ok(()), IndexCacheReader::keep_little)?;
+            }
+            cache.as_ref().map_or(Ok(None), |cache| look(catalogue, cache))
+        })
+    }
 }
 
 impl std::fmt::Debug for Mirror {
@@ -91,6 +119,7 @@ impl Mirror {
         let database = catalogue_in(&root.join(".mirror"));
         let store = Store::open_read_only(root, Layout::Shard)?.ok_or_else(none)?;
         let detector = ChangeDetector::open(&database)?.ok_or_else(none)?;
+        refuse_old_cache(&store.state_dir())?;
         let bundles_dir = bundles_of(root, bundles_dir, detector.catalogue())?;
         others.check(&detector.catalogue().other_stores()?)?;
         Ok(Self::over(root, store, detector, bundles_dir, others))
@@ -193,20 +222,20 @@ impl Mirror {
     /// # Errors
     /// When the catalogue cannot be read; what `look` gives.
     pub fn ask<T>(&self, mut look: impl FnMut(&Catalogue) -> Result<T, RepoError>) -> Result<T, RepoError> {
-        self.ask_with_lines(|catalogue, _| look(catalogue))
+        self.ask_with_cache(|connections| look(&connections.catalogue))
     }
 
-    fn ask_with_lines<T, E: From<RepoError>>(
+    fn ask_with_cache<T, E: From<RepoError>>(
         &self,
-        mut look: impl FnMut(&Catalogue, &LinesOf<'_>) -> Result<T, E>,
+        mut look: impl FnMut(&mut Connections) -> Result<T, E>,
     ) -> Result<T, E> {
         /// Between two looks, a little more each time.
         const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
         const TRIES: u32 = 8;
         for again in 1..TRIES {
-            let before = self.detector().frozen_mark();
+            let before = self.detector().frozen_marks();
             let answer = self.state().map_err(E::from).and_then(|_| self.ask_once(&mut look));
-            if before.is_none() || before == self.detector().frozen_mark() {
+            if before.is_none() || before == self.detector().frozen_marks() {
                 return answer;
             }
             std::thread::sleep(PAUSE * again);
@@ -217,21 +246,21 @@ impl Mirror {
 
     fn ask_once<T, E: From<RepoError>>(
         &self,
-        look: &mut impl FnMut(&Catalogue, &LinesOf<'_>) -> Result<T, E>,
+        look: &mut impl FnMut(&mut Connections) -> Result<T, E>,
     ) -> Result<T, E> {
         let pool = Arc::clone(&self.catalogues.read().unwrap_or_else(PoisonError::into_inner));
         let spare = || pool.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = spare().pop();
-        let catalogue = match kept {
-            Some(catalogue) => catalogue,
-            None => self.connect()?,
+        let mut connections = match kept {
+            Some(connections) => connections,
+            None => Connections { catalogue: self.connect()?, cache: None },
         };
-        let lines = LinesOf { dir: self.store.state_dir(), pool: &pool };
-        let answer = look(&catalogue, &lines);
-        let mut spare = spare();
+        let answer = look(&mut connections);
         // A frozen one would not see the next change.
-        if spare.len() < SPARE && !catalogue.is_frozen() {
-            spare.push(catalogue);
+        connections.cache = connections.cache.filter(|cache| !cache.is_frozen());
+        let mut spare = spare();
+        if spare.len() < SPARE && !connections.catalogue.is_frozen() {
+            spare.push(connections);
         }
         answer
     }
@@ -282,11 +311,9 @@ impl Mirror {
         path: &str,
         takes: &mut dyn FnMut(ReleaseId, &Held) -> Result<bool, E>,
     ) -> Result<Option<Listing>, E> {
-        self.ask_with_lines(|catalogue, lines| {
-            catalogue.consistently(|| {
-                let Some(row) = catalogue.index_file(path)? else { return Ok(None) };
-                let Some(lines) = lines.open(catalogue)? else { return Ok(None) };
-                let text = lines.read(&row)?;
+        self.ask_with_cache(|connections| {
+            connections.ask_both(&self.store.state_dir(), |catalogue, cache| {
+                let Some(text) = cache.read(path)? else { return Ok(None) };
                 Listing::of(&text, &mut |name| Ok(held(catalogue, name)?), &mut |name, version, held| {
                     let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else { return Ok(false) };
                     takes(ReleaseId { name, version }, held)
@@ -425,9 +452,12 @@ impl Mirror {
     /// # Errors
     /// When the catalogue cannot be read.
     pub fn index_paths(&self) -> Result<Vec<String>, RepoError> {
-        self.ask(|catalogue| {
+        self.ask_with_cache(|connections| {
             let mut paths = Vec::new();
-            catalogue.index_files(&mut |row| paths.push(row.path))?;
+            connections.ask_both(&self.store.state_dir(), |_, cache| {
+                cache.paths(&mut |path| paths.push(path.to_owned()))?;
+                Ok::<_, RepoError>(Some(()))
+            })?;
             Ok(paths)
         })
     }
@@ -438,20 +468,12 @@ fn held(catalogue: &Catalogue, name: &str) -> Result<Versions, RepoError> {
     Ok(catalogue.offered_of(&name)?.into_iter().map(|row| (row.version.clone(), row)).collect())
 }
 
-/// The file of index lines that belongs to a state of the catalogue.
-struct LinesOf<'a> {
-    dir: PathBuf,
-    pool: &'a Pool,
-}
-
-impl LinesOf<'_> {
-    fn open(&self, catalogue: &Catalogue) -> Result<Option<Arc<LinesReader>>, ManifestError> {
-        let mut open = self.pool.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let generation = catalogue.lines_generation()?;
-        if open.as_ref().map(|lines| lines.generation()) != generation {
-            *open = LinesReader::open(&self.dir, catalogue)?.map(Arc::new);
-        }
-        Ok(open.clone())
+/// Refuses a mirror whose index lines are kept as an earlier version did: it would seem to list nothing.
+fn refuse_old_cache(dir: &Path) -> Result<(), RepoError> {
+    match IndexCacheReader::open(dir) {
+        Err(error @ ManifestError::OldIndexCache { .. }) => Err(error.into()),
+        // A damaged one does not keep releases from being served.
+        _ => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use mirror_bundle::refuse_others;
 use mirror_fs::Fs;
-use mirror_manifest::{Catalogue, LinesReport, ManifestError, ManifestWriter};
+use mirror_manifest::{Catalogue, IndexCacheReport, ManifestError, ManifestWriter};
 use mirror_store::{CrateStore, MirrorRecord, Store};
 use mirror_types::{Cause, Layout, MirrorId, ReleaseId, StoreId};
 
@@ -78,7 +78,7 @@ pub struct OpenReport {
     /// Bundles whose manifests do not say where members are, with the numbers of those: they do not count as held.
     pub members_without_place: Vec<(String, u64)>,
     /// What was found when the index cache was opened.
-    pub index_cache: LinesReport,
+    pub index_cache: IndexCacheReport,
     /// Held releases whose file is gone or has another size.
     pub lost: Vec<ReleaseId>,
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use mirror_manifest::{Catalogue, Change, LinesWriter, ManifestError};
+use mirror_manifest::{Catalogue, Change, IndexCacheWriter, ManifestError};
 use mirror_store::{Store, TreeForm};
 use mirror_types::{ExitStatus, KEPT_FAILURES, ReleaseId, Sha256};
 
@@ -73,8 +73,6 @@ impl RebuildOutcome {
 pub struct RebuildReport {
     /// What was found when the mirror was opened, in its bundles and in its tree.
     pub opened: OpenReport,
-    /// Why the old catalogue does not say where index lines are: the next run keeps them anew.
-    pub lines_unknown: Option<ManifestError>,
     /// Why the old catalogue does not say which index listed what: the next run looks anew.
     pub sources_unknown: Option<ManifestError>,
 }
@@ -106,9 +104,9 @@ pub fn rebuild(
     let old = locked.catalogue_path();
     let made = locked.store.state_dir().join("catalogue.new.sqlite");
     Catalogue::remove(&made)?;
-    // What no manifest says: where index lines are, and since when upstream does not offer what is held.
+    // What no manifest says: since when upstream does not offer what is held, and which index lists it.
     let before = Catalogue::open_read_only(&old).ok().flatten();
-    let mut writer = begin(locked, options, &made, before.as_ref(), report, &mut outcome)?;
+    let mut writer = begin(locked, options, &made, &mut outcome)?;
     writer.take_in_all(options, is_stopped, report, &mut outcome)?;
     if is_stopped() {
         drop(writer);
@@ -131,12 +129,9 @@ fn begin(
     locked: LockedMirror,
     options: &OpenOptions,
     made: &std::path::Path,
-    before: Option<&Catalogue>,
-    report: &mut RebuildReport,
     outcome: &mut RebuildOutcome,
 ) -> Result<MirrorWriter, RepoError> {
     let mut catalogue = Catalogue::open(made)?;
-    report.lines_unknown = before.and_then(|before| catalogue.take_lines_of(before).err());
     outcome.records = catalogue.replay(locked.manifest.path(), locked.store.layout())?.records;
     MirrorWriter::over(locked, catalogue, options)
 }
@@ -199,9 +194,10 @@ impl MirrorWriter {
         let manifest = self.manifest_path().to_owned();
         let catalogue = self.catalogue_mut();
         catalogue.know(&manifest)?;
-        let (mut lines, _) = LinesWriter::open(&state, catalogue, true)?;
-        outcome.index_files = bundle_lines::take_in(catalogue, &mut lines, &store, &dir)?;
-        lines.finish(catalogue)?;
+        let (mut cache, found) = IndexCacheWriter::open(&state, catalogue, true)?;
+        report.opened.index_cache = found;
+        outcome.index_files = bundle_lines::take_in(catalogue, &mut cache, &store, &dir)?;
+        cache.finish()?;
         self.settle_gaps(None)?;
         outcome.held = self.catalogue().count()?;
         Ok(())

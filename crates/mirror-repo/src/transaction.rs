@@ -414,8 +414,8 @@ impl MirrorWriter {
             changes.push(Change::ManifestLen(len));
         }
         if !tx.index_files.is_empty() {
-            let rows = self.index_cache()?.append(&tx.index_files)?;
-            changes.extend(rows.into_iter().map(Change::IndexFile));
+            let state = self.index_cache()?.append(&tx.index_files)?;
+            changes.push(Change::IndexCache(state));
         }
         if !changes.is_empty() {
             self.catalogue_mut().apply(&changes)?;

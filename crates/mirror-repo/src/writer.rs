@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mirror_manifest::{Catalogue, IndexCursor, LinesWriter, ManifestWriter, rfc3339};
+use mirror_manifest::{Catalogue, IndexCacheReader, IndexCacheWriter, IndexCursor, ManifestWriter, rfc3339};
 use mirror_store::{BundleStore, CrateStore, LooseStore, Store};
 use mirror_types::{MirrorId, StoreId};
 
@@ -27,7 +27,7 @@ pub struct MirrorWriter {
     manifest: ManifestWriter,
     catalogue: Catalogue,
     /// None before it is opened, and when it was ended.
-    index_cache: Option<LinesWriter>,
+    index_cache: Option<IndexCacheWriter>,
     /// When they are written to.
     bundles: Option<Arc<BundleStore>>,
     stores: Stores,
@@ -96,6 +96,15 @@ impl MirrorWriter {
     #[must_use]
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// Opens the index cache for reading; it shows what is committed.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn index_cache_reader(&self) -> Result<IndexCacheReader, RepoError> {
+        let none = || RepoError::Internal("the index cache is gone while a run writes into it".to_owned());
+        IndexCacheReader::open(&self.store.state_dir())?.ok_or_else(none)
     }
 
     /// Returns the directory of the bundles, below the root as it was named where it lies there. It need not exist.
@@ -176,7 +185,7 @@ impl MirrorWriter {
         self.bundles = Some(bundles);
     }
 
-    pub(crate) fn index_cache(&mut self) -> Result<&mut LinesWriter, RepoError> {
+    pub(crate) fn index_cache(&mut self) -> Result<&mut IndexCacheWriter, RepoError> {
         let none = || RepoError::Internal("index lines for an index cache that is closed".to_owned());
         self.index_cache.as_mut().ok_or_else(none)
     }

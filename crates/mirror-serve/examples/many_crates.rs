@@ -8,7 +8,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 
-use mirror_manifest::{Catalogue, Change, HeldRelease, LinePacker, LinesWriter, TextDigest};
+use mirror_manifest::{Catalogue, Change, HeldRelease, IndexCacheWriter, LinePacker, TextDigest};
 use mirror_serve::{ServeLimits, ServeOptions, Server};
 use mirror_types::{CrateName, MemberLocation, ReleaseId, Sha256, index_path};
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ fn mirror(root: &Path) {
     std::fs::create_dir(root.join("bundles")).expect("directory");
     std::fs::write(root.join("bundles/bundle-0000.tar.zst"), [0; 64]).expect("bundle");
     let mut catalogue = Catalogue::open(&state.join("catalogue.sqlite")).expect("catalogue");
-    let (mut writer, _) = LinesWriter::open(&state, &mut catalogue, false).expect("lines");
+    let (mut writer, _) = IndexCacheWriter::open(&state, &mut catalogue, false).expect("cache");
     let mut packer = LinePacker::new().expect("packer");
     let sum = Sha256::from_bytes([7; 32]);
     for begin in (0..CRATES).step_by(5_000) {
@@ -58,8 +58,7 @@ fn mirror(root: &Path) {
                 Change::Held { release, source: 0 }
             }));
         }
-        let rows = writer.append(&packed).expect("append");
-        changes.extend(rows.into_iter().map(Change::IndexFile));
+        changes.push(Change::IndexCache(writer.append(&packed).expect("append")));
         catalogue.apply(&changes).expect("apply");
     }
 }

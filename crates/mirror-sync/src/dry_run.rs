@@ -48,6 +48,7 @@ pub(crate) async fn dry_run(run: Run) -> Result<Outcome, SyncError> {
             store: found.store().cloned(),
             fetcher: fetcher.clone(),
             catalogue: catalogue.as_ref(),
+            cache: None,
             lost: found.lost(),
             cursor: cursor.as_ref(),
             keeps: false,

@@ -74,8 +74,6 @@ pub enum SyncEvent<'a> {
 
     /// The mirror was opened, or could not be.
     Opened(&'a OpenReport),
-    /// A catalogue is made again, and the old one does not say which index lines are kept: the next run keeps them anew.
-    IndexCacheUnknown(&'a ManifestError),
     /// A catalogue is made again, and the old one does not say which index listed what: the next run looks anew.
     SourcesUnknown(&'a ManifestError),
 

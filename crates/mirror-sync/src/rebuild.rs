@@ -21,9 +21,6 @@ pub fn rebuild_catalogue(
     let mut report = RebuildReport::default();
     let rebuilt = mirror_repo::rebuild(&options.mirror(), &|| cancel.is_cancelled(), &mut report);
     observer.event(SyncEvent::Opened(&report.opened));
-    if let Some(error) = &report.lines_unknown {
-        observer.event(SyncEvent::IndexCacheUnknown(error));
-    }
     if let Some(error) = &report.sources_unknown {
         observer.event(SyncEvent::SourcesUnknown(error));
     }

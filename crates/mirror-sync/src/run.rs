@@ -95,6 +95,7 @@ async fn open_all(run: Run, store: Option<Store>) -> Result<Prepared, SyncError>
     let gaps = mirror.settle_gaps(options.acknowledge_gaps.as_deref())?;
     let source_bit = record_source(&mut mirror, &run.input, &options)?;
     let (store, reader) = (mirror.store().clone(), mirror.catalogue().another()?);
+    let cache = mirror.index_cache_reader()?;
     let cursor = run.cursor();
     let fetcher = fetcher(&options, &observer, &store)?;
     let tally = Tally::new(options.with_lockfiles.then(|| run.selection.clone()), Arc::clone(&observer));
@@ -104,6 +105,7 @@ async fn open_all(run: Run, store: Option<Store>) -> Result<Prepared, SyncError>
             store: Some(store.clone()),
             fetcher: fetcher.clone(),
             catalogue: Some(&reader),
+            cache: Some(&cache),
             lost: &[],
             cursor: cursor.as_ref(),
             keeps: true,

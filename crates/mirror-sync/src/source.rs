@@ -19,7 +19,7 @@ use mirror_fetch::Fetcher;
 use mirror_git::IndexSource;
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{Closure, ClosureReport, Selection};
-use mirror_manifest::Catalogue;
+use mirror_manifest::{Catalogue, IndexCacheReader};
 use mirror_store::Store;
 use mirror_types::{CrateName, IndexRecord, ReleaseId, upstream};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) store: Option<Store>,
     pub(crate) fetcher: Fetcher,
     pub(crate) catalogue: Option<&'a Catalogue>,
+    /// The index cache, for what a run keeps.
+    pub(crate) cache: Option<&'a IndexCacheReader>,
     /// Held releases whose files are gone, when the catalogue does not know it yet.
     pub(crate) lost: &'a [ReleaseId],
     /// Where the cursor will be.
@@ -268,10 +270,10 @@ impl Opening<'_> {
 
     /// Reads files of which `selection` wants something. `all`: every file of the index is read.
     fn read_file(&self, selection: &Selection, all: bool) -> Result<ReadFile, SyncError> {
-        let lines = match self.around.catalogue.filter(|_| self.around.keeps) {
+        let lines = match self.around.cache.filter(|_| self.around.keeps) {
             None => None,
-            Some(catalogue) if all => Some(LinesFilter::knowing(catalogue)?),
-            Some(catalogue) => Some(LinesFilter::asking(catalogue.another()?)),
+            Some(cache) if all => Some(LinesFilter::knowing(cache)?),
+            Some(cache) => Some(LinesFilter::asking(cache.another()?)),
         };
         Ok(ReadFile { selection: selection.clone(), limits: self.options.index_limits(), lines })
     }

@@ -8,32 +8,37 @@ use mirror_testkit::TestRegistry;
 use crate::nightly::{Nightly, UNCHANGED};
 use crate::world::{World, run};
 
-/// The file of lines.
+/// The index cache.
 fn file(root: &Path) -> PathBuf {
-    let entries = std::fs::read_dir(root.join(".mirror")).unwrap();
-    let mut files: Vec<_> = entries
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "lines"))
-        .collect();
-    assert_eq!(files.len(), 1, "{files:?}");
-    files.remove(0)
+    root.join(".mirror/index.sqlite")
 }
 
-/// Every index file as it is kept, read as the format is documented.
+/// Every frame of the index cache, with its path and the size of its text, read as the format is documented.
+fn frames(root: &Path) -> Vec<(String, u32, Vec<u8>)> {
+    let cache = rusqlite::Connection::open(file(root)).unwrap();
+    assert_eq!(cache.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0)).unwrap(), 2);
+    let mut query = cache.prepare("SELECT path, size, frame FROM index_files").unwrap();
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+/// Every index file as it is kept.
 fn kept(root: &Path) -> BTreeMap<String, Vec<u8>> {
-    let bytes = std::fs::read(file(root)).unwrap();
-    assert!(bytes.starts_with(b"mirror-index-lines 1\n"));
-    let catalogue = rusqlite::Connection::open(root.join(".mirror/catalogue.sqlite")).unwrap();
-    let mut query = catalogue.prepare("SELECT path, frame_offset, frame_len, size FROM index_files").unwrap();
-    let row = |row: &rusqlite::Row<'_>| -> rusqlite::Result<(String, u32, u32, u32)> {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    let unpacked = |(path, size, frame): (String, u32, Vec<u8>)| {
+        (path, zstd::bulk::decompress(&frame, size as usize).unwrap())
     };
-    let rows = query.query_map([], row).unwrap().map(Result::unwrap);
-    rows.map(|(path, at, len, size)| {
-        let (at, len, size) = (at as usize, len as usize, size as usize);
-        (path, zstd::bulk::decompress(&bytes[at..at + len], size).unwrap())
-    })
-    .collect()
+    frames(root).into_iter().map(unpacked).collect()
+}
+
+/// Keeps the index lines of `out` as the version before did.
+fn make_old(nightly: &Nightly) {
+    let out = nightly.world.path("out");
+    let mut log = b"mirror-index-lines 1\n".to_vec();
+    frames(&out).iter().for_each(|(_, _, frame)| log.extend_from_slice(frame));
+    std::fs::remove_file(file(&out)).unwrap();
+    std::fs::write(out.join(".mirror/index.1.lines"), log).unwrap();
+    nightly.catalogue("DELETE FROM state WHERE key = 'index_cache' RETURNING value");
+    nightly.catalogue("INSERT INTO state VALUES ('lines_generation', '1') RETURNING value");
 }
 
 #[track_caller]
@@ -111,8 +116,10 @@ fn lines_that_are_lost_come_back() {
     }
     // A flipped bit is found where everything is looked at.
     let mut bytes = std::fs::read(file(&out)).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x10;
+    let all = frames(&out);
+    let (_, _, frame) = all.iter().find(|(_, _, frame)| frame.len() < 1_000).unwrap();
+    let begin = bytes.windows(frame.len()).position(|found| found == frame).unwrap();
+    bytes[begin + frame.len() / 2] ^= 0x10;
     std::fs::write(file(&out), bytes).unwrap();
     let ended = nightly.go(&["--verify-existing"]).expect(0);
     assert!(ended.stderr.contains("index lines were damaged"), "{}", ended.stderr);
@@ -139,12 +146,34 @@ fn an_older_mirror_gets_its_lines() {
     let nightly = Nightly::new(62);
     let out = nightly.world.path("out");
     std::fs::remove_file(file(&out)).unwrap();
-    nightly.catalogue("DELETE FROM state WHERE key LIKE 'lines%' RETURNING value");
-    nightly.catalogue("DELETE FROM index_files RETURNING path");
+    nightly.catalogue("DELETE FROM state WHERE key = 'index_cache' RETURNING value");
     let ended = nightly.go(&[]).expect(0);
     assert!(!ended.stderr.contains(UNCHANGED));
     assert_kept(&nightly.world, "out", &nightly.world.registry.index_files());
     assert!(nightly.go(&[]).expect(0).stderr.contains(UNCHANGED));
+}
+
+/// Of a crate that upstream has deleted, nothing but the log has the lines.
+#[test]
+fn what_the_version_before_kept_is_taken_over() {
+    for rebuilds in [false, true] {
+        let mut nightly = Nightly::new(65);
+        let expected = nightly.world.registry.index_files();
+        nightly.world.registry.crates.pop_last().unwrap();
+        nightly.publish();
+        nightly.go(&[]).expect(0);
+        make_old(&nightly);
+        if rebuilds {
+            run(nightly.world.command("out").arg("--rebuild-catalogue")).expect(0);
+            assert_kept(&nightly.world, "out", &expected);
+        }
+        let ended = nightly.go(&[]).expect(0);
+        assert!(!ended.stderr.contains("index lines"), "nothing is lost: {}", ended.stderr);
+        assert_eq!(ended.count("downloaded"), 0);
+        assert_kept(&nightly.world, "out", &expected);
+        assert!(!nightly.world.path("out/.mirror/index.1.lines").exists());
+        assert!(nightly.go(&[]).expect(0).stderr.contains(UNCHANGED));
+    }
 }
 
 #[test]

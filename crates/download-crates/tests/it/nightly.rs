@@ -50,7 +50,15 @@ impl Nightly {
     }
 
     pub(crate) fn catalogue(&self, query: &str) -> Vec<String> {
-        let db = rusqlite::Connection::open(self.world.path("out/.mirror/catalogue.sqlite")).unwrap();
+        self.ask("catalogue.sqlite", query)
+    }
+
+    pub(crate) fn index_cache(&self, query: &str) -> Vec<String> {
+        self.ask("index.sqlite", query)
+    }
+
+    fn ask(&self, database: &str, query: &str) -> Vec<String> {
+        let db = rusqlite::Connection::open(self.world.path("out/.mirror").join(database)).unwrap();
         let mut statement = db.prepare(query).unwrap();
         let rows = statement.query_map([], |row| row.get(0)).unwrap();
         rows.collect::<Result<_, _>>().unwrap()

@@ -9,7 +9,7 @@ use super::change::Change;
 use super::columns::number;
 use super::database::Catalogue;
 use super::deferred::DeferredRelease;
-use super::index_files::KeptLines;
+use super::index_cache;
 use super::places;
 use super::rows::{FailureRow, HeldRelease, LOST};
 use crate::error::ManifestError;
@@ -174,7 +174,6 @@ struct Applier<'t> {
     sql: Statements<'t>,
     /// When this is applied.
     now: String,
-    lines: KeptLines<'t>,
     manifest_len: Option<u64>,
     /// A later run could not find by comparing trees what has changed: upstream may go back to what it had.
     cursor_outdated: bool,
@@ -186,7 +185,6 @@ impl<'t> Applier<'t> {
             to,
             sql: Statements { on: to, prepared: [const { None }; Sql::COUNT] },
             now: rfc3339(SystemTime::now()),
-            lines: KeptLines::new(to),
             manifest_len: None,
             cursor_outdated: false,
         }
@@ -240,7 +238,10 @@ impl<'t> Applier<'t> {
                 let row = params![row.path, row.mtime_ns, row.ctime_ns, row.listed_ns];
                 self.sql.get(Sql::ListDir)?.execute(row).map(drop)
             }
-            Change::IndexFile(row) => self.lines.keep(row),
+            Change::IndexCache(state) => {
+                self.cursor_outdated |= index_cache::remember(self.to, *state)?;
+                Ok(())
+            }
             Change::CursorOutdated => {
                 self.cursor_outdated = true;
                 Ok(())
@@ -339,8 +340,7 @@ impl<'t> Applier<'t> {
     }
 
     fn finish(self) -> rusqlite::Result<()> {
-        let replaced_lines = self.lines.finish()?;
-        if self.cursor_outdated || replaced_lines {
+        if self.cursor_outdated {
             super::state::drop_cursor(self.to)?;
         }
         if let Some(len) = self.manifest_len {

@@ -4,7 +4,7 @@ use mirror_types::{CrateName, ReleaseId, StoreId};
 
 use super::deferred::DeferredRelease;
 use super::rows::{DirRow, FailureRow, HeldRelease, Withdrawal};
-use crate::lines::IndexFileRow;
+use crate::index_cache::CacheState;
 
 /// A change of the catalogue. Changes are applied in the order in which they are given
 /// ([`Catalogue::apply`](super::Catalogue::apply)).
@@ -66,8 +66,9 @@ pub enum Change {
     DirWritten(String),
     /// A directory was listed, and agreed with the catalogue.
     DirListed(DirRow),
-    /// The lines of an index file are kept.
-    IndexFile(IndexFileRow),
+    /// The index cache is in this state. When it is another cache than before, or files in it were replaced, the next
+    /// run must look at the whole index.
+    IndexCache(CacheState),
     /// The next run must look at the whole index: comparing trees would not find what has changed.
     CursorOutdated,
     /// So many bytes of the manifest are taken in with the changes before.

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::schema::FORMAT;
 use super::*;
 use crate::error::ManifestError;
-use crate::lines::{IndexFileRow, TextDigest};
+use crate::index_cache::CacheState;
 use mirror_types::{Advice, FaultKind, Locations, MemberLocation, ReleaseId, Sha256, StoreId};
 
 fn id(n: usize, version: &str) -> ReleaseId {
@@ -48,13 +48,7 @@ fn changes(from: usize) -> Vec<Change> {
         changes.push(Change::Withdrawn { id, kind: Withdrawal::Deleted, seen });
         let dir = DirRow { path: format!("c/{n}"), mtime_ns: 1, ctime_ns: 2, listed_ns: 3 };
         changes.push(Change::DirListed(dir));
-        changes.push(Change::IndexFile(IndexFileRow {
-            path: format!("cr/at/crate-{n}"),
-            digest: TextDigest::of(b"x"),
-            size: 1,
-            frame_offset: n as u64,
-            frame_len: 1,
-        }));
+        changes.push(Change::IndexCache(CacheState::parse(&format!("1 {n} 0")).expect("state")));
     }
     changes
 }
@@ -92,7 +86,6 @@ fn ask(catalogue: &Catalogue) -> Result<(), ManifestError> {
         catalogue.held_of(&id(n, "1.0.0").name)?;
         catalogue.held_release(&id(n, "2.0.0"))?;
         catalogue.ledger_of(&id(n, "1.0.0").name)?;
-        catalogue.index_file(&format!("cr/at/crate-{n}"))?;
     }
     catalogue.is_empty()?;
     catalogue.count()?;
@@ -109,8 +102,7 @@ fn ask(catalogue: &Catalogue) -> Result<(), ManifestError> {
     catalogue.failures()?;
     catalogue.cursor()?;
     catalogue.manifest_len()?;
-    catalogue.lines_state()?;
-    catalogue.index_files(&mut |_| {})?;
+    catalogue.index_cache()?;
     catalogue.search("crate", 0, 10)?;
     Ok(())
 }

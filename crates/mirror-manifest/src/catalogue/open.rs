@@ -11,7 +11,7 @@ use super::files::{check_head, check_plain, remove_all};
 use super::held::withdrawn;
 use super::rows::Withdrawal;
 use super::schema::{FORMAT, SCHEMA};
-use super::{deferred, index_files, places, sources};
+use super::{deferred, places, sources};
 use crate::error::{ManifestError, at};
 use crate::sqlite::{
     READ_ONLY, format_of, has_tables, open_or_freeze, open_to_read, open_to_write, structure_fault,
@@ -48,7 +48,6 @@ impl Catalogue {
                 return Err(ManifestError::NewerCatalogue { path: path.to_owned(), found, known: FORMAT });
             }
         }
-        db.execute_batch(index_files::SCHEMA).map_err(fail)?;
         db.execute_batch(deferred::SCHEMA).map_err(fail)?;
         sources::upgrade(&db).map_err(fail)?;
         places::upgrade(&db).map_err(fail)?;

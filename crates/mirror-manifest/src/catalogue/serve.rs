@@ -139,14 +139,6 @@ impl Catalogue {
         query().map_err(self.fail("read what is held from"))
     }
 
-    /// Of which file of lines [`Catalogue::index_file`] speaks; `None` when lines were never kept.
-    ///
-    /// # Errors
-    /// When SQLite fails.
-    pub fn lines_generation(&self) -> Result<Option<u64>, ManifestError> {
-        Ok(self.lines_state()?.map(|state| state.generation))
-    }
-
     /// Everything that `look` asks is answered out of one and the same state.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::SystemTime;
 
-use mirror_manifest::{Catalogue, LinesReport, LinesWriter};
+use mirror_manifest::{Catalogue, IndexCacheReport, IndexCacheWriter};
 use mirror_store::Store;
 use mirror_types::{ReleaseId, StoreId};
 
@@ -71,12 +71,12 @@ impl MirrorWriter {
         &mut self,
         verify: bool,
         is_stopped: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(Scan, LinesReport), RepoError> {
+    ) -> Result<(Scan, IndexCacheReport), RepoError> {
         let (store, catalogue) = (&self.store, &mut self.catalogue);
         let reader = catalogue.another()?;
         let (scanned, opened) = thread::scope(|scope| {
             let scanning = scope.spawn(move || scan(store, &reader, is_stopped));
-            let opened = LinesWriter::open(&store.state_dir(), catalogue, verify);
+            let opened = IndexCacheWriter::open(&store.state_dir(), catalogue, verify);
             let panicked = |_| RepoError::Internal("a thread panicked".to_owned());
             Ok::<_, RepoError>((scanning.join().map_err(panicked)??, opened?))
         })?;
@@ -114,7 +114,7 @@ impl MirrorWriter {
             self.catalogue.set_last_run(SystemTime::now())?;
         }
         if let Some(cache) = self.index_cache.take() {
-            cache.finish(&mut self.catalogue)?;
+            cache.finish()?;
         }
         if self.recorder.target == StoreId::BUNDLES {
             bundle_lines::write(&self.catalogue, &self.store.state_dir(), self.bundles_dir(), changed)?;

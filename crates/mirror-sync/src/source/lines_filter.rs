@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use mirror_manifest::{Catalogue, LinePacker, PackedLines, TextDigest};
+use mirror_manifest::{IndexCacheReader, LinePacker, PackedLines, TextDigest};
 use mirror_types::Unexpected;
 
 use crate::error::SyncError;
@@ -15,8 +15,8 @@ pub(crate) type KnownLines = Arc<HashMap<u64, u64>>;
 /// What the mirror keeps.
 enum Kept {
     All(KnownLines),
-    /// The catalogue is asked for each.
-    Ask(Box<Catalogue>),
+    /// The index cache is asked for each.
+    Ask(Box<IndexCacheReader>),
 }
 
 fn part(digest: &TextDigest) -> u64 {
@@ -31,16 +31,16 @@ pub(crate) struct LinesFilter {
 }
 
 impl LinesFilter {
-    /// Asks the catalogue for each file.
-    pub(crate) fn asking(catalogue: Catalogue) -> Self {
-        Self { kept: Kept::Ask(Box::new(catalogue)), packer: None }
+    /// Asks the index cache for each file.
+    pub(crate) fn asking(cache: IndexCacheReader) -> Self {
+        Self { kept: Kept::Ask(Box::new(cache)), packer: None }
     }
 
     /// Learns of all files that are kept: worth it when all index files are read.
-    pub(crate) fn knowing(catalogue: &Catalogue) -> Result<Self, SyncError> {
+    pub(crate) fn knowing(cache: &IndexCacheReader) -> Result<Self, SyncError> {
         let mut known = HashMap::new();
-        catalogue.index_files(&mut |row| {
-            known.insert(hash(&row.path), part(&row.digest));
+        cache.digests(&mut |path, digest| {
+            known.insert(hash(path), part(&digest));
         })?;
         Ok(Self::of(Arc::new(known)))
     }
@@ -54,14 +54,14 @@ impl LinesFilter {
     pub(crate) fn known(&self) -> Result<KnownLines, SyncError> {
         match &self.kept {
             Kept::All(known) => Ok(Arc::clone(known)),
-            Kept::Ask(_) => Err(SyncError::Internal("several threads cannot ask one catalogue".to_owned())),
+            Kept::Ask(_) => Err(SyncError::Internal("several threads cannot ask one index cache".to_owned())),
         }
     }
 
     fn has(&self, path: &str, digest: &TextDigest) -> Result<bool, SyncError> {
         match &self.kept {
             Kept::All(known) => Ok(known.get(&hash(path)) == Some(&part(digest))),
-            Kept::Ask(catalogue) => Ok(catalogue.index_file(path)?.is_some_and(|row| row.digest == *digest)),
+            Kept::Ask(cache) => Ok(cache.digest(path)?.is_some_and(|kept| kept == *digest)),
         }
     }
 

@@ -1,13 +1,14 @@
 //! A mirror that is served while runs go on.
 
 use std::collections::HashMap;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mirror_sync::{Layout, Storage};
 use mirror_testkit::TestRegistry;
 
 use crate::client::get;
-use crate::world::World;
+use crate::world::{BIN, World};
 
 /// Every name that is listed has its file, with the listed checksum, whatever is committed meanwhile; and
 /// what a run has committed is served when it ends.
@@ -77,7 +78,7 @@ fn a_bundled_mirror_is_served_while_runs_go_on() {
     readers_see_whole_states(Storage::Bundle, 10);
 }
 
-/// A catalogue that is made again, and lines that moved to another file, are noticed.
+/// A catalogue and an index cache that are made again are noticed.
 #[test]
 fn what_is_replaced_is_opened_again() {
     let world = World::new(TestRegistry::generate(71, 40, 300));
@@ -87,7 +88,7 @@ fn what_is_replaced_is_opened_again() {
     assert_eq!(get(&server.base, &format!("/{path}")).body, text);
     for entry in std::fs::read_dir(world.path("out/.mirror")).unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
-        if name.starts_with("catalogue.sqlite") || name.ends_with(".lines") {
+        if name.starts_with("catalogue.sqlite") || name.starts_with("index.sqlite") {
             std::fs::remove_file(entry.path()).unwrap();
         }
     }
@@ -95,5 +96,32 @@ fn what_is_replaced_is_opened_again() {
     std::thread::sleep(std::time::Duration::from_millis(1_500));
     for (path, text) in world.registry.index_files() {
         assert_eq!(get(&server.base, &format!("/{path}")).body, text, "{path}");
+    }
+}
+
+/// It would look like a mirror that holds nothing.
+#[test]
+fn a_mirror_that_keeps_its_lines_as_the_version_before_is_not_served() {
+    let world = World::new(TestRegistry::generate(72, 10, 300));
+    world.sync();
+    let state = world.path("out/.mirror");
+    std::fs::remove_file(state.join("index.sqlite")).unwrap();
+    std::fs::write(state.join("index.1.lines"), "mirror-index-lines 1\n").unwrap();
+    let export = world.path("export");
+    let mut serving = Command::new(BIN);
+    serving.args(["--listen", "127.0.0.1:0"]);
+    let mut exporting = Command::new(BIN);
+    exporting.arg("export").arg(&export).args(["--public-url", "http://host/"]);
+    for mut command in [serving, exporting] {
+        let ended = command.arg("--mirror").arg(world.path("out")).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(4), "{said}");
+        assert!(said.contains("index.1.lines") && said.contains("taken them over"), "{said}");
+    }
+    // The next run takes them over.
+    world.sync();
+    let server = world.serve(&[]);
+    for (path, text) in world.registry.index_files() {
+        assert_eq!(get(&server.base, &format!("/index/{path}")).body, text, "{path}");
     }
 }

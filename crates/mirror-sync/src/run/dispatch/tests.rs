@@ -158,7 +158,8 @@ fn what_is_right_is_held_and_what_fails_stands_in_the_ledger() {
     assert_eq!(held(&mirror, "good"), Some(mirror_checksum::Hasher::of(b"bytes")));
     assert_eq!(std::fs::read(world.dir.path().join("out/g/oo/good-1.0.0.crate")).expect("read"), b"bytes");
     assert_eq!(mirror.catalogue().ledger_crates().expect("ledger"), ["broken", "gone", "lost"]);
-    assert!(mirror.catalogue().index_file("go/od/good").expect("catalogue").is_some());
+    let cache = mirror.index_cache_reader().expect("cache");
+    assert!(cache.read("go/od/good").expect("lines").is_some());
     let told = world.told();
     assert_eq!(
         told,

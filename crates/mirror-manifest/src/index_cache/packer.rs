@@ -2,11 +2,11 @@ use std::io;
 
 use zstd::bulk::Compressor;
 
-use super::row::TextDigest;
+use super::digest::TextDigest;
 
 const LEVEL: i32 = 3;
 
-/// The lines of one index file, packed, on their way to the file of lines.
+/// The lines of one index file, packed, on their way to the index cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedLines {
     /// The file's path in the index.
@@ -19,7 +19,7 @@ pub struct PackedLines {
 }
 
 impl PackedLines {
-    /// Bytes that it takes in the file of lines.
+    /// Returns the bytes that it takes in the index cache.
     #[must_use]
     pub fn packed_bytes(&self) -> u64 {
         self.frame.len() as u64
@@ -36,6 +36,8 @@ impl std::fmt::Debug for LinePacker {
 }
 
 impl LinePacker {
+    /// Makes a packer.
+    ///
     /// # Errors
     /// When zstd has no memory.
     pub fn new() -> io::Result<Self> {
