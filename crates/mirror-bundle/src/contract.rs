@@ -28,7 +28,7 @@ pub(crate) fn member(id: &ReleaseId, data: Vec<u8>) -> NewMember {
     }
 }
 
-/// Bytes that zstd cannot make smaller, of a length that varies.
+/// Returns bytes that zstd cannot make smaller, of a length that varies.
 pub(crate) fn body(seed: u64, most: usize) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let len = rng.usize(0..=most);
@@ -60,7 +60,7 @@ pub(crate) fn append_all(writer: &mut BundleWriter, all: &[(ReleaseId, Vec<u8>)]
     }
 }
 
-/// Path and data of every member, by streaming.
+/// Returns path and data of every member, by streaming.
 pub(crate) fn contents(path: &Path) -> Vec<(String, Vec<u8>)> {
     let reader = BundleReader::open(path, BundleLimits::default()).expect("open");
     let mut found = Vec::new();
@@ -184,7 +184,7 @@ fn bundles_roll_by_size_and_numbering_continues() {
     assert_eq!(read_index(dir.path()).expect("index").len(), sealed);
 }
 
-/// The checksums of a bundle that was written by three runs are those of the file.
+/// Checks that the checksums of a bundle that was written by three runs are those of the file.
 #[test]
 fn a_bundle_of_several_runs_is_hashed_as_a_whole() {
     let dir = tempfile::tempdir().expect("dir");
@@ -363,7 +363,7 @@ fn a_committed_member_that_is_damaged_is_named_and_nothing_is_cut() {
     assert_eq!(open(dir.path(), small()).1, BundleReport::default());
 }
 
-/// A crate that is nearly nothing when it is compressed would look like a bomb to every reader.
+/// Checks that they are stored: a crate that compresses to nearly nothing would look like a bomb to every reader.
 #[test]
 fn members_that_shrink_to_nearly_nothing_are_stored_as_they_are() {
     let dir = tempfile::tempdir().expect("dir");

@@ -21,7 +21,7 @@ fn simulator(dir: &Path) -> Simulator {
     Simulator::new(dir, Arc::new(LocalFs::unsynced())).expect("simulator")
 }
 
-/// Three runs with several commits, small bundles: growing, rolling, sealing, continuing.
+/// Performs three runs with several commits and small bundles: they grow, roll, are sealed and are continued.
 fn three_runs(dir: &Path, sim: &Simulator, promises: &mut Promises) -> Result<(), BundleError> {
     let options = BundleOptions { bundle_bytes: 12_000, threads: 1, ..small() };
     for run in releases(30).chunks(10) {
@@ -73,7 +73,7 @@ fn assert_kept(dir: &Path, promised: &[BundleMember], what: &str) {
     }
 }
 
-/// What was promised within the first `steps` steps.
+/// Returns what was promised within the first `steps` steps.
 fn promised(promises: &Promises, steps: usize) -> Vec<BundleMember> {
     let kept = promises.iter().filter(|(at, _)| *at <= steps);
     kept.flat_map(|(_, placed)| placed.iter().cloned()).collect()
@@ -102,7 +102,7 @@ fn after_any_step_a_kill_or_a_power_cut_loses_nothing_that_was_promised() {
     }
 }
 
-/// EIO and a full disk: the run ends with the fault, and the next one has everything that was promised.
+/// Covers EIO and a full disk: the run ends with the fault, and the next one has everything that was promised.
 #[cfg(unix)]
 #[test]
 fn a_step_that_fails_ends_the_run_and_is_not_tried_again() {

@@ -22,8 +22,8 @@ fn read(dir: &Path) -> (Vec<u8>, Vec<u8>) {
     (fs::read(dir.join(BUNDLE)).expect("bundle"), fs::read(dir.join(growing_manifest(0))).expect("manifest"))
 }
 
-/// Three commits; the bundle of each is the whole one, the manifest is that of the commit before: what a
-/// power cut may leave.
+/// Returns what a power cut may leave at each of three commits: the whole bundle with the manifest of the commit
+/// before.
 fn moments(dir: &Path) -> (Vec<Moment>, Vec<BundleMember>) {
     let (mut writer, _) = open(dir, small());
     let (mut moments, mut placed) = (Vec::new(), Vec::new());
@@ -156,7 +156,7 @@ fn garbage_behind_what_was_committed_is_cut() {
     }
 }
 
-/// An end that was begun is no member; it is cut and written again.
+/// Checks that a partly written end is not taken for a member: it is cut and written again.
 #[test]
 fn cut_while_it_was_sealed() {
     let dir = tempfile::tempdir().expect("dir");

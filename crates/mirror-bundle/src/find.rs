@@ -18,9 +18,9 @@ const CHUNK: usize = 1 << 20;
 /// Manifests that one thread looks through.
 const ALONE: u64 = 8 << 20;
 
-/// The members of one crate, or of one release, in a bundle's manifest, in its order. Only lines with the
-/// name in them are understood, and large manifests are looked through by several threads until a release
-/// is found: one of 160 MB takes milliseconds. Memory: 2 MiB for each processor. Blocks.
+/// Returns the members of one crate, or of one release, in a bundle's manifest, in its order. Parses only lines that
+/// contain the name, and searches large manifests with several threads until a release is found: one of 160 MB takes
+/// milliseconds. Memory: 2 MiB for each processor. Blocks.
 ///
 /// # Errors
 /// When the file cannot be read, or a line that has the name is no record.
@@ -150,7 +150,7 @@ fn is_of(member: &BundleMember, name: &CrateName, version: Option<&VersionText>)
         .is_ok_and(|(id, _)| id.name == *name && version.is_none_or(|version| id.version == *version))
 }
 
-/// Gives every line that has the needle in it to `take`, once.
+/// Passes every line that contains the needle to `take`, once.
 fn lines_with(
     text: &[u8],
     needle: &Finder<'_>,
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(find_members(&path, &"name".parse().expect("name"), None).expect("find"), []);
     }
 
-    /// Wherever a file is divided, each line belongs to one part.
+    /// Checks that each line belongs to one part, wherever a file is divided.
     #[test]
     fn parts_share_the_lines_among_them() {
         let dir = tempfile::tempdir().expect("dir");

@@ -110,7 +110,7 @@ pub(crate) fn append_to_index(
     fs.sync_dirs(dir, &[dir]).map_err(at("make durable", dir))
 }
 
-/// A compressor for frames as the format wants them.
+/// Returns a compressor that makes frames as the format requires them.
 pub(crate) fn compressor(level: i32) -> io::Result<Compressor<'static>> {
     let mut compressor = Compressor::new(level)?;
     compressor.set_parameter(CParameter::ChecksumFlag(true))?;
@@ -279,7 +279,7 @@ impl Growing {
     }
 }
 
-/// Gives a file its final name, which must be free.
+/// Renames a file to its final name, which must be free.
 pub(crate) fn publish(fs: &dyn Fs, dir: &Path, from: &Path, to: &Path) -> Result<(), BundleError> {
     if std::fs::symlink_metadata(to).is_ok() {
         let taken = io::Error::new(io::ErrorKind::AlreadyExists, "a sealed bundle is never written again");

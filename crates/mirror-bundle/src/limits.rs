@@ -33,7 +33,7 @@ impl Default for BundleLimits {
 }
 
 impl BundleLimits {
-    /// Whether `given` bytes out of `taken` are more than the ratio allows.
+    /// Returns whether `given` bytes out of `taken` are more than the ratio allows.
     pub(crate) fn is_bomb(&self, given: u64, taken: u64) -> bool {
         const FREE: u64 = 1 << 20;
         given > FREE && given - FREE > taken.saturating_mul(self.ratio)

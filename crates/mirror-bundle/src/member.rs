@@ -28,7 +28,7 @@ impl std::fmt::Debug for Member<'_> {
 }
 
 impl<'a> Member<'a> {
-    /// A member whose data was read before, so that another thread can go on with it.
+    /// Makes a member of data that was read before, so that another thread can continue with it.
     #[must_use]
     pub fn in_memory(
         bundle: &'a Path,
@@ -40,37 +40,37 @@ impl<'a> Member<'a> {
         Self { bundle, entry, frame_offset, data: Data::Slice(data) }
     }
 
-    /// Its path: that of a release in either layout, safe to join to a directory.
+    /// Returns its path: that of a release in either layout, safe to join to a directory.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.entry.path
     }
 
-    /// The release that its path belongs to.
+    /// Returns the release that its path belongs to.
     #[must_use]
     pub fn release(&self) -> &ReleaseId {
         &self.entry.id
     }
 
-    /// The layout that its path belongs to.
+    /// Returns the layout that its path belongs to.
     #[must_use]
     pub fn layout(&self) -> Layout {
         self.entry.layout
     }
 
-    /// Bytes of its data.
+    /// Returns the size of its data in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.entry.size
     }
 
-    /// Where its frame begins in the bundle, in bytes. In a bundle of one stream that is 0 for all.
+    /// Returns the offset of its frame in the bundle, in bytes. In a bundle of one stream, that is 0 for all.
     #[must_use]
     pub fn frame_offset(&self) -> u64 {
         self.frame_offset
     }
 
-    /// Its data, when that is in memory already: nothing is read.
+    /// Returns its data if that is in memory already; reads nothing.
     #[must_use]
     pub fn bytes(&self) -> Option<&'a [u8]> {
         match self.data {
@@ -79,8 +79,7 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// Gives the data, piece by piece, to `take`. Pieces are at most 128 KiB unless the member is in memory.
-    /// Blocks.
+    /// Passes the data to `take`, piece by piece. Pieces are at most 128 KiB unless the member is in memory. Blocks.
     ///
     /// # Errors
     /// When the bundle is damaged or cannot be read; what `take` returns.
@@ -106,7 +105,7 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// All of the data. Memory: the size of the member.
+    /// Reads all of the data. Memory: the size of the member.
     ///
     /// # Errors
     /// When the bundle is damaged or cannot be read.
@@ -119,7 +118,7 @@ impl<'a> Member<'a> {
         Ok(all)
     }
 
-    /// Checksum of the data.
+    /// Computes the checksum of the data.
     ///
     /// # Errors
     /// When the bundle is damaged or cannot be read.
@@ -167,7 +166,7 @@ impl Seen {
         key
     }
 
-    /// Whether the path is new.
+    /// Inserts a path, and returns whether it is new.
     pub(crate) fn insert(&mut self, path: &str) -> bool {
         self.0.insert(Self::key(path))
     }

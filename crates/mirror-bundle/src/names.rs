@@ -14,27 +14,27 @@ pub(crate) const INDEX: &str = "bundles.index.jsonl";
 /// Held by the one writer.
 pub(crate) const LOCK: &str = ".bundles.lock";
 
-/// `bundle-0000.tar.zst`.
+/// Returns `bundle-0000.tar.zst`.
 pub(crate) fn bundle(number: u32) -> String {
     BundleNumber::new(number).file_name()
 }
 
-/// The path of a bundle, sealed or growing, in a directory of bundles.
+/// Returns the path of a bundle, sealed or growing, in a directory of bundles.
 pub(crate) fn bundle_path(dir: &Path, number: u32, is_sealed: bool) -> PathBuf {
     dir.join(if is_sealed { bundle(number) } else { bundle(number) + PARTIAL })
 }
 
-/// `bundle-0000.manifest.jsonl.partial`: the manifest while the bundle grows.
+/// Returns `bundle-0000.manifest.jsonl.partial`: the manifest while the bundle grows.
 pub(crate) fn growing_manifest(number: u32) -> String {
     format!("{}.manifest.jsonl{PARTIAL}", BundleNumber::new(number))
 }
 
-/// `bundle-0000-{min}-to-{max}.manifest.jsonl`.
+/// Returns `bundle-0000-{min}-to-{max}.manifest.jsonl`.
 pub(crate) fn manifest(number: u32, min: &str, max: &str) -> String {
     format!("{}-{}-to-{}.manifest.jsonl", BundleNumber::new(number), label(min), label(max))
 }
 
-/// A crate name as part of a file name: lower case; `.`, `_` and space become `-`.
+/// Returns a crate name as part of a file name: lower case; `.`, `_` and space become `-`.
 pub(crate) fn label(name: &str) -> String {
     let name = name.trim();
     if name.is_empty() {
@@ -43,7 +43,8 @@ pub(crate) fn label(name: &str) -> String {
     name.to_lowercase().replace(['.', '_', ' '], "-")
 }
 
-/// The last part of a path of any system: what a manifest calls its bundle, wherever that lies now.
+/// Returns the last part of a path of any system: the name by which a manifest knows its bundle, wherever that lies
+/// now.
 pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
@@ -155,7 +156,7 @@ fn is_host(text: &str) -> bool {
     labels && marked && name.len() <= LONGEST && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
-/// Whether `path` is that of `id` in either layout.
+/// Returns whether `path` is that of `id` in either layout.
 pub(crate) fn is_path_of(path: &str, id: &ReleaseId) -> bool {
     [Layout::Shard, Layout::Cargo].into_iter().any(|layout| layout.path(id) == path)
 }

@@ -73,19 +73,19 @@ impl OpenMember {
         Ok(Self { bundle, stream, entry, frame_offset: offset, left })
     }
 
-    /// The release that its path belongs to.
+    /// Returns the release that its path belongs to.
     #[must_use]
     pub fn release(&self) -> &ReleaseId {
         &self.entry.id
     }
 
-    /// Bytes of its data.
+    /// Returns the size of its data in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.entry.size
     }
 
-    /// The byte of its data that is read next; its size when all were read.
+    /// Returns the position in its data of the byte that is read next; its size when all were read.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.entry.size - self.left
@@ -152,7 +152,7 @@ mod tests {
     use crate::{BundleLimits, BundleMember, MAX_WINDOW_BYTES};
     use mirror_types::FaultKind;
 
-    /// A bundle with one large member between two small ones.
+    /// Writes a bundle with one large member between two small ones.
     fn bundle() -> (tempfile::TempDir, Vec<u8>, BundleMember) {
         let dir = tempfile::tempdir().expect("dir");
         let text: Vec<u8> = (0..3_000_000_u32).map(|n| (n ^ n >> 9).to_le_bytes()[0]).collect();

@@ -102,7 +102,7 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether `bytes` could be taken at once.
+    /// Takes `bytes` if that is possible at once, and returns whether it was.
     pub(crate) fn try_take(&self, bytes: u64) -> bool {
         let mut state = self.lock();
         let fits = state.fits(bytes);
@@ -128,7 +128,7 @@ impl Budget {
         self.freed.notify_all();
     }
 
-    /// Nobody waits any more: nothing will be written, what comes is dropped.
+    /// Lifts the limit, so that nobody waits any more: nothing will be written, and what comes is dropped.
     pub(crate) fn lift(&self) {
         self.lock().most = u64::MAX;
         self.freed.notify_all();

@@ -46,13 +46,13 @@ impl FrameMap {
         Self { frames, ends, seen: Mutex::default() }
     }
 
-    /// The frames in the order of the bundle; of a sealed one the last holds the end of the archive.
+    /// Returns the frames in the order of the bundle; of a sealed one the last holds the end of the archive.
     #[must_use]
     pub fn frames(&self) -> &[Frame] {
         &self.frames
     }
 
-    /// Members, as far as the frames tell.
+    /// Returns the number of members, as far as the frames show it.
     #[must_use]
     pub fn members(&self) -> u64 {
         self.frames.len() as u64 - u64::from(self.ends)
@@ -138,25 +138,25 @@ impl BundleReader {
         Self { path: path.to_owned(), len: source.len(), source, sealed, limits }
     }
 
-    /// The path that was opened.
+    /// Returns the path that was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its length in bytes when it was opened.
+    /// Returns its length in bytes when it was opened.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether it is empty.
+    /// Returns whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether it is complete by its name.
+    /// Returns whether its name is that of a complete bundle.
     #[must_use]
     pub fn is_sealed(&self) -> bool {
         self.sealed
@@ -179,8 +179,8 @@ impl BundleReader {
         piece.read_exact(out).map_err(|error| self.wrong(offset, tar::torn(error)))
     }
 
-    /// The frames by the seek table at the end: `None` when there is none, or when the first frame is not one
-    /// whole member; such a bundle is one for [`BundleReader::stream`]. Reads 8 bytes for each member.
+    /// Reads the frames from the seek table at the end. `None` when there is none, or when the first frame is not one
+    /// whole member; [`BundleReader::stream`] reads such a bundle. Reads 8 bytes for each member.
     ///
     /// # Errors
     /// When the table is there and wrong, or the first frame is hostile, or the disk refuses.
@@ -223,7 +223,7 @@ impl BundleReader {
         }
     }
 
-    /// The frames of a growing bundle, as its manifest lists them, in the order of the manifest. `None` when
+    /// Returns the frames of a growing bundle, as its manifest lists them, in the order of the manifest. `None` when
     /// the manifest has no offsets.
     ///
     /// # Errors
@@ -257,8 +257,8 @@ impl BundleReader {
         Ok(Some(FrameMap::new(frames, false)))
     }
 
-    /// Gives the members of a run of frames (see [`FrameMap::runs`]) to `visit`, in the order of the bundle.
-    /// Several threads may read several runs at once. Blocks.
+    /// Passes the members of a run of frames (see [`FrameMap::runs`]) to `visit`, in the order of the bundle. Several
+    /// threads may read several runs at once. Blocks.
     ///
     /// # Errors
     /// The first fault of the bundle or of the disk; what `visit` returns.
@@ -317,7 +317,7 @@ impl BundleReader {
         Ok(())
     }
 
-    /// The member of one frame; `Some` for the end of the archive, which only the last frame may hold.
+    /// Reads the member of one frame. The end of the archive may only be in the last frame.
     fn one_frame<E: From<BundleError>>(
         &self,
         buffers: &mut FrameBuffers,
@@ -329,7 +329,7 @@ impl BundleReader {
         self.one(buffers, frame.offset, frame, last, visit)
     }
 
-    /// One frame out of what was loaded from `base` on.
+    /// Reads one frame from the bytes that were loaded from `base` on.
     fn one<E: From<BundleError>>(
         &self,
         buffers: &mut FrameBuffers,
@@ -385,7 +385,7 @@ impl BundleReader {
         visit(&mut Member { bundle: &self.path, entry, frame_offset: frame.offset, data: Data::Slice(data) })
     }
 
-    /// A frame that is too large for memory.
+    /// Streams a frame that is too large for memory.
     fn one_streamed<E: From<BundleError>>(
         &self,
         frame: Frame,
@@ -412,7 +412,7 @@ impl BundleReader {
         }
     }
 
-    /// Gives the one member whose frame lies at `offset` to `visit`. Reads nothing else. Blocks.
+    /// Passes the one member whose frame lies at `offset` to `visit`. Reads nothing else. Blocks.
     ///
     /// # Errors
     /// When no whole member lies there; what `visit` returns.
@@ -426,14 +426,14 @@ impl BundleReader {
         self.read_at_with(&mut buffers, offset, len, visit)
     }
 
-    /// Whether a frame is likely to be read without waiting for the disk.
+    /// Returns whether a frame is likely to be read without waiting for the disk.
     #[must_use]
     pub fn is_at_hand(&self, offset: u64, len: u64) -> bool {
         let here = |offset| self.source.read_at_once(&mut [0], offset).is_ok_and(|read| read);
         here(offset) && here(offset.saturating_add(len.saturating_sub(1)))
     }
 
-    /// [`BundleReader::read_at`] with buffers that are used again.
+    /// Works like [`BundleReader::read_at`], and reuses buffers.
     ///
     /// # Errors
     /// When no whole member lies there; what `visit` returns.
@@ -459,9 +459,9 @@ impl BundleReader {
         self.one_frame(buffers, Frame { offset, len, size }, false, visit)
     }
 
-    /// Gives every member to `visit`, from the first to the last, whatever the frames are; then checks the end
-    /// of the archive and the seek table. Returns the number of members. Of a growing bundle, what is torn at
-    /// the end is no error. Memory: the window of the frames and 16 bytes for each member. Blocks.
+    /// Passes every member to `visit`, from the first to the last, whatever the frames are; then checks the end of the
+    /// archive and the seek table. Returns the number of members. In a growing bundle, a torn end is no error. Memory:
+    /// the window of the frames and 16 bytes for each member. Blocks.
     ///
     /// # Errors
     /// The first fault of the bundle or of the disk; what `visit` returns.

@@ -51,7 +51,7 @@ pub struct BundleMember {
 }
 
 impl BundleMember {
-    /// The number in the name of its bundle.
+    /// Returns the number in the name of its bundle.
     #[must_use]
     pub fn bundle_number(&self) -> Option<u32> {
         BundleNumber::of_path(&self.bundle_path).map(BundleNumber::get)
@@ -63,7 +63,7 @@ impl BundleMember {
         Some(MemberLocation::tar(self.bundle_number()?, self.frame_offset?, self.frame_len?))
     }
 
-    /// End of its frame, when it has one.
+    /// Returns the end of its frame, when it has one.
     pub(crate) fn frame_end(&self) -> Option<u64> {
         self.frame_offset?.checked_add(self.frame_len?)
     }
@@ -137,8 +137,8 @@ pub(crate) fn push_lines<T: Serialize>(text: &mut Vec<u8>, records: &[T]) -> Res
     Ok(())
 }
 
-/// Gives every line of a JSONL file to `visit`, with the offset behind it; no file is no line. A last line
-/// without its newline is left out. Returns the offset behind the last line that was given.
+/// Passes every line of a JSONL file to `visit`, with the offset behind it. A missing file has no lines. Leaves out a
+/// last line without its newline. Returns the offset behind the last line that was passed.
 pub(crate) fn read_lines<T: BundleLine>(
     path: &Path,
     visit: &mut dyn FnMut(T, u64) -> Result<(), BundleError>,
@@ -170,8 +170,8 @@ pub(crate) fn read_lines<T: BundleLine>(
     }
 }
 
-/// Gives every member that a bundle's manifest lists to `visit`, in the order of the file. A torn last line is
-/// left out. Streams; blocks.
+/// Passes every member that a bundle's manifest lists to `visit`, in the order of the file. Leaves out a torn last
+/// line. Streams; blocks.
 ///
 /// # Errors
 /// When the file cannot be read or a line is no record; what `visit` returns.
@@ -194,7 +194,7 @@ pub fn first_member(manifest: &Path) -> Result<Option<BundleMember>, BundleError
     Ok(serde_json::from_slice(&line).ok())
 }
 
-/// The lines of `bundles.index.jsonl` in a directory of bundles; no file is no line. Blocks.
+/// Reads the lines of `bundles.index.jsonl` in a directory of bundles. A missing file has no lines. Blocks.
 ///
 /// # Errors
 /// When the file cannot be read or a line is no record.

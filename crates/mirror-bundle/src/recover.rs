@@ -43,7 +43,7 @@ pub(crate) struct Recovery<'a> {
     pub(crate) report: BundleReport,
 }
 
-/// A line of JSONL that was not written whole is cut; a bad one with good ones behind it is a fault.
+/// Reads the whole lines of a JSONL file. A torn last line is to be cut; a bad one with good ones behind it is a fault.
 fn whole_lines<T: BundleLine>(path: &Path) -> Result<(Vec<T>, u64), BundleError> {
     let (mut records, mut good) = (Vec::new(), 0);
     let read = read_lines(path, &mut |record, end| {
@@ -64,8 +64,8 @@ fn whole_lines<T: BundleLine>(path: &Path) -> Result<(Vec<T>, u64), BundleError>
     Ok((records, good))
 }
 
-/// Whether a file without a whole line is the beginning of one, which may be cut. What a power cut leaves of the
-/// rest may be zeros.
+/// Returns whether a file without a whole line is the beginning of one, which may be cut. After a power cut, the rest
+/// may be zeros.
 fn begins_like<T: BundleLine>(path: &Path) -> Result<bool, BundleError> {
     let mut head = Vec::new();
     let file = fs::File::open(path).map_err(at("open", path))?;
@@ -103,7 +103,7 @@ impl Recovery<'_> {
         Ok((growing, next))
     }
 
-    /// The lines of the index, without what was torn.
+    /// Reads the lines of the index, and cuts what was torn.
     fn index(&mut self) -> Result<Vec<BundleIndexLine>, BundleError> {
         let path = self.dir.join(names::INDEX);
         if !mirror_fs::is_file(&path).map_err(at("look at", &path))? {
@@ -124,7 +124,7 @@ impl Recovery<'_> {
         Ok(lines)
     }
 
-    /// A sealed bundle of ours has its manifest under its final name, and a line in the index.
+    /// Completes a sealed bundle of ours: its manifest gets its final name, and the index a line.
     fn sealed(
         &mut self,
         one: &BundleFiles,
@@ -256,7 +256,7 @@ impl Recovery<'_> {
 
 type Whole = (String, mirror_types::ReleaseId, u64, Sha256, Frame);
 
-/// The next frame, when it is whole and holds a member. `None` for the end of an archive.
+/// Reads the next frame, when it is whole and holds a member. `None` for the end of an archive.
 fn next_whole<R: std::io::Read>(stream: &mut FrameStream<R>) -> Result<Option<Whole>, Trouble> {
     let begun = stream.frames().len();
     let Step::Member(entry) = tar::step(stream, &BundleLimits::default())? else { return Ok(None) };
@@ -277,7 +277,7 @@ fn next_whole<R: std::io::Read>(stream: &mut FrameStream<R>) -> Result<Option<Wh
     Ok(Some((entry.path, entry.id, entry.size, hasher.finish(), frame)))
 }
 
-/// The member has to be the one that the manifest lists.
+/// Checks that a member is the one that the manifest lists.
 pub(crate) fn hold_against(
     path: &Path,
     found: &mut crate::member::Member<'_>,

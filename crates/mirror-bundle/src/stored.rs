@@ -20,7 +20,7 @@ const WINDOW: u8 = 7 << 3;
 /// Far below what readers refuse.
 const HONEST_RATIO: u64 = 100;
 
-/// Whether a frame of `len` bytes for `size` bytes is to be stored instead.
+/// Returns whether a frame of `len` bytes for `size` bytes is to be stored instead.
 pub(crate) fn is_suspicious(size: u64, len: u64) -> bool {
     BundleLimits { ratio: HONEST_RATIO, ..BundleLimits::default() }.is_bomb(size, len)
 }

@@ -51,12 +51,12 @@ impl<R: Read> FrameStream<R> {
         &self.input
     }
 
-    /// Where in the input the frame began that is being read, or where the next one begins.
+    /// Returns the offset in the input of the frame that is being read, or of the next one.
     pub(crate) fn frame_offset(&self) -> u64 {
         self.frame.map_or(self.offset, |(begin, _)| begin)
     }
 
-    /// Frames read so far.
+    /// Returns the frames read so far.
     pub(crate) fn frames(&self) -> &[Frame] {
         &self.frames
     }
@@ -66,7 +66,7 @@ impl<R: Read> FrameStream<R> {
         Ok(self.read(&mut [0])? == 0 && self.frames.len() == 1)
     }
 
-    /// Whether the frame that is being read has no more bytes; reads its checksum.
+    /// Returns whether the frame that is being read has no more bytes, and reads its checksum then.
     pub(crate) fn end_frame(&mut self) -> io::Result<bool> {
         while let Some((begin, given)) = self.frame {
             if self.unpack(&mut [0], begin, given)? > 0 {
@@ -103,7 +103,7 @@ impl<R: Read> FrameStream<R> {
         Ok(())
     }
 
-    /// Between two frames: what comes next?
+    /// Looks at what comes next between two frames, and begins a data frame.
     fn begin(&mut self) -> io::Result<()> {
         self.fill(HEAD)?;
         if self.have() == 0 {

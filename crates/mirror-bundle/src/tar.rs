@@ -38,13 +38,13 @@ pub(crate) enum Step {
     Nothing,
 }
 
-/// Bytes up to the next block.
+/// Returns the number of bytes up to the next block.
 pub(crate) fn padding(size: u64) -> usize {
     let over = usize::try_from(size % BLOCK as u64).unwrap_or(0);
     (BLOCK - over) % BLOCK
 }
 
-/// Unpacked bytes of a frame: headers, data, padding.
+/// Returns the unpacked size of a frame in bytes: headers, data, padding.
 pub(crate) fn framed_size(path: &str, size: u64) -> u64 {
     let mut headers = Vec::new();
     write_headers(&mut headers, path, size);
@@ -63,7 +63,7 @@ pub(crate) fn write_headers(out: &mut Vec<u8>, path: &str, size: u64) {
     header(out, &path[..path.len().min(NAME)], b'0', size);
 }
 
-/// `LEN KEY=VALUE\n`, where LEN counts itself.
+/// Returns `LEN KEY=VALUE\n`, where LEN counts itself.
 fn pax_record(key: &str, value: &str) -> String {
     let body = key.len() + value.len() + 3;
     let mut len = body + 1;
@@ -91,7 +91,7 @@ fn header(out: &mut Vec<u8>, name: &str, kind: u8, size: u64) {
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
-/// Sum of all bytes of a header, the field of the checksum taken as spaces.
+/// Returns the sum of all bytes of a header, with the field of the checksum taken as spaces.
 fn checksum(block: &[u8]) -> u32 {
     let whole: u32 = block.iter().map(|&b| u32::from(b)).sum();
     let field: u32 = block[148..156].iter().map(|&b| u32::from(b)).sum();
@@ -139,7 +139,7 @@ pub(crate) fn skip_padding(input: &mut impl Read, size: u64) -> Result<(), Troub
     if is_zero(pad) { Ok(()) } else { Err(BundleFault::Padding.into()) }
 }
 
-/// Only zeros may follow the end of an archive.
+/// Checks that only zeros follow the end of an archive.
 pub(crate) fn only_zeros(input: &mut impl Read) -> Result<(), Trouble> {
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -159,7 +159,7 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|&b| b == 0)
 }
 
-/// `None` at the end of the input.
+/// Reads one block; `None` at the end of the input.
 fn read_block(input: &mut impl Read) -> Result<Option<[u8; BLOCK]>, Trouble> {
     let mut block = [0; BLOCK];
     let mut have = 0;
@@ -226,7 +226,7 @@ impl Header {
     }
 }
 
-/// Octal digits, then only spaces and zero bytes. Base-256 numbers and signs are refused.
+/// Parses octal digits, followed only by spaces and zero bytes. Refuses base-256 numbers and signs.
 fn number(field: &[u8]) -> Option<u64> {
     let digits = field.iter().take_while(|b| matches!(b, b'0'..=b'7')).count();
     if digits == 0 || field[digits..].iter().any(|b| !matches!(b, b' ' | 0)) {
@@ -235,7 +235,7 @@ fn number(field: &[u8]) -> Option<u64> {
     std::str::from_utf8(&field[..digits]).ok().and_then(|text| u64::from_str_radix(text, 8).ok())
 }
 
-/// Printable ASCII up to the first zero byte, and nothing but zero bytes behind it.
+/// Returns printable ASCII up to the first zero byte, behind which only zero bytes may follow.
 fn text(field: &[u8]) -> Option<&str> {
     let len = field.iter().position(|&b| b == 0).unwrap_or(field.len());
     let plain = field[..len].iter().all(|b| (0x20..0x7f).contains(b)) && is_zero(&field[len..]);
@@ -295,7 +295,7 @@ impl Pax {
         Ok(())
     }
 
-    /// The path, when it is only longer than the header's and everything else is the same.
+    /// Returns the path, when it is only longer than the header's and everything else is the same.
     fn path_beside(self, header: &Header) -> Result<String, BundleFault> {
         if self.size.is_some_and(|size| size != header.size) {
             return Err(BundleFault::PaxOverride("size"));

@@ -93,12 +93,12 @@ pub(crate) fn head(bytes: &[u8], limits: &BundleLimits) -> Result<Head, BundleFa
     Ok(Head::Data { size })
 }
 
-/// Length of the frame at the beginning of `bytes`; `None` when it is not whole.
+/// Returns the length of the frame at the beginning of `bytes`; `None` when it is not whole.
 pub(crate) fn frame_len(bytes: &[u8]) -> Option<usize> {
     zstd_safe::find_frame_compressed_size(bytes).ok().filter(|&len| len <= bytes.len())
 }
 
-/// The seek table of `frames`, as a skippable frame.
+/// Returns the seek table of `frames`, as a skippable frame.
 pub(crate) fn table(frames: &[Frame]) -> Vec<u8> {
     let content = frames.len() * 8 + FOOTER;
     let mut out = Vec::with_capacity(content + SKIPPABLE_HEAD);
@@ -114,8 +114,8 @@ pub(crate) fn table(frames: &[Frame]) -> Vec<u8> {
     out
 }
 
-/// What the last nine bytes of a file say of a seek table: entries, and bytes of one entry. `None` when
-/// they are no footer.
+/// Reads the footer of a seek table out of the last nine bytes of a file: the number of entries, and the bytes of one
+/// entry. `None` when they are no footer.
 pub(crate) fn footer(bytes: &[u8]) -> Result<Option<(u32, usize)>, BundleFault> {
     if bytes.len() != FOOTER || le32(&bytes[5..]) != FOOTER_MAGIC {
         return Ok(None);

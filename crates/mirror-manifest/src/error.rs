@@ -213,7 +213,7 @@ pub(crate) fn is_damage(source: &rusqlite::Error) -> bool {
 }
 
 impl ManifestError {
-    /// What kind of fault this is.
+    /// Returns the kind of fault that this is.
     #[must_use]
     pub fn kind(&self) -> FaultKind {
         match self {

@@ -118,8 +118,8 @@ pub(crate) fn first_line(input: impl Read, max_bytes: u64) -> io::Result<Vec<u8>
     Ok(line)
 }
 
-/// Gives every record from byte `offset` on to `visit`, with the offset behind it. A last line
-/// without newline is left out. Streams; blocks.
+/// Passes every record from byte `offset` on to `visit`, with the offset behind it. Leaves out a last line without
+/// newline. Streams; blocks.
 ///
 /// # Errors
 /// When the file cannot be read or a line is no record. No file is no error.

@@ -189,7 +189,7 @@ pub const REMOVED_UPSTREAM: &str = "removed_upstream";
 /// The status of a release that came back upstream and is offered again.
 pub const REINSTATED: &str = "reinstated";
 
-/// A time as the manifest shows it: RFC 3339, UTC, milliseconds.
+/// Formats a time as the manifest shows it: RFC 3339, UTC, milliseconds.
 #[must_use]
 pub fn rfc3339(time: SystemTime) -> String {
     match jiff::Timestamp::try_from(time) {

@@ -77,8 +77,7 @@ pub(crate) fn shape_of(file: &mut File) -> io::Result<ManifestShape> {
     })
 }
 
-/// Whether a line without an end is the beginning of a record. What a power cut leaves of the rest of it may be
-/// zeros.
+/// Returns whether a line without an end is the beginning of a record. After a power cut, the rest of it may be zeros.
 fn begins_like_a_record(line: &[u8]) -> bool {
     let text = line.iter().rposition(|byte| *byte != 0).map_or(&[][..], |last| &line[..=last]);
     let common = text.len().min(HEAD.len());

@@ -177,7 +177,7 @@ mod tests {
 
     const MIRROR: MirrorId = MirrorId::from_bytes([1; 16]);
 
-    /// A record as it is read back.
+    /// Returns a record as it is read back.
     fn owned(n: u64) -> ManifestRecord {
         ManifestRecord { mirror: Some(MIRROR), ..record(n) }
     }
@@ -252,7 +252,7 @@ mod tests {
         assert!(open(MIRROR).is_ok());
     }
 
-    /// Records are promised once they are synced: whatever a crash takes then, they are there, and what was torn behind
+    /// Checks the promise of a sync: whatever a crash takes afterwards, the records are there, and what was torn behind
     /// them is cut.
     #[test]
     fn after_any_step_a_crash_keeps_what_was_synced() {

@@ -64,7 +64,7 @@ fn fail(path: &Path) -> impl Fn(std::io::Error) -> RepoError + use<> {
     }
 }
 
-/// The file of index lines that belongs to a bundle.
+/// Returns the path of the file of index lines that belongs to a bundle.
 fn path_of(bundle: &BundleFiles) -> Option<PathBuf> {
     let stem = bundle.name.strip_suffix(BundleNumber::SUFFIX)?;
     Some(bundle.path.parent().unwrap_or(Path::new("")).join(format!("{stem}{SUFFIX}")))

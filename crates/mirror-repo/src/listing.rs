@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(listed(line(1) + &line(9)), None);
     }
 
-    /// Bad lines count for nothing where the index is mirrored, so they hide nothing here.
+    /// Checks that a bad line hides nothing: bad lines count for nothing where the index is mirrored.
     #[test]
     fn a_bad_line_behind_a_good_one_hides_nothing() {
         let sum = "01".repeat(32);

@@ -477,7 +477,7 @@ fn refuse_old_cache(dir: &Path) -> Result<(), RepoError> {
     }
 }
 
-/// Where the bundles are; they must be there when something is held in them.
+/// Returns the directory of the bundles, which must exist when something is held in them.
 fn bundles_of(root: &Path, given: Option<&Path>, catalogue: &Catalogue) -> Result<PathBuf, RepoError> {
     let dir = match given {
         Some(dir) => dir.to_owned(),

@@ -51,7 +51,7 @@ pub struct RebuildOutcome {
 }
 
 impl RebuildOutcome {
-    /// The exit code of a rebuild that came to this end.
+    /// Returns the exit code of a rebuild with this outcome.
     #[must_use]
     pub fn exit_status(&self) -> ExitStatus {
         if self.interrupted {

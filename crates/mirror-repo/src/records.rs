@@ -156,7 +156,8 @@ impl Recorder {
         }
     }
 
-    /// A release that is not held any more where it was; `why` is left out where somebody asked for it.
+    /// Makes the record of a release that is not held any more where it was. `why` is `None` when a person asked for
+    /// that.
     pub(crate) fn pruned(&self, id: &ReleaseId, why: Option<&str>) -> ManifestRecord {
         let now = rfc3339(SystemTime::now());
         ManifestRecord {
@@ -169,7 +170,7 @@ impl Recorder {
         }
     }
 
-    /// Where a release is held still, after a record that it was pruned.
+    /// Makes the record that says where a release is still held, to follow one that says it was pruned.
     pub(crate) fn still_held(&self, id: &ReleaseId, held: &Held, pruned: &ManifestRecord) -> ManifestRecord {
         let mut record = ManifestRecord {
             size: held.size,
@@ -182,18 +183,19 @@ impl Recorder {
         record
     }
 
-    /// A held release that upstream deleted: it is not offered. No path, so that no reader takes it for one of a file.
+    /// Makes the record of a held release that upstream deleted and that is not offered. It has no path, so that no
+    /// reader takes it for the record of a file.
     pub(crate) fn removed_upstream(&self, id: &ReleaseId) -> ManifestRecord {
         let why = "upstream deleted it; it is held and not offered".to_owned();
         ManifestRecord { error: Some(why), ..self.of_offer(id, REMOVED_UPSTREAM) }
     }
 
-    /// A held release that upstream offers again.
+    /// Makes the record of a held release that upstream offers again.
     pub(crate) fn reinstated(&self, id: &ReleaseId) -> ManifestRecord {
         self.of_offer(id, REINSTATED)
     }
 
-    /// A member that a bundle's own manifest lists.
+    /// Makes the record of a member that a bundle's own manifest lists.
     pub(crate) fn found_member(&self, member: &BundleMember) -> ManifestRecord {
         let now = rfc3339(SystemTime::now());
         let mut record = ManifestRecord {
@@ -216,7 +218,7 @@ impl Recorder {
         record
     }
 
-    /// A file that lies in its place and that nobody spoke of.
+    /// Makes the record of a file that lies in its place and that no record names.
     pub(crate) fn found_file(
         &self,
         id: &ReleaseId,

@@ -173,7 +173,7 @@ impl Resolver<'_> {
         Ok(self.stays(&inside))
     }
 
-    /// Whether the catalogue that is there was made of this manifest.
+    /// Returns whether the existing catalogue was made from this manifest.
     fn follows(&self, path: &Path) -> bool {
         let follows = |catalogue: &Catalogue| {
             catalogue.manifest_len().is_ok_and(|len| len > 0) && catalogue.follows(path).unwrap_or(false)
@@ -181,7 +181,7 @@ impl Resolver<'_> {
         self.catalogue.is_some_and(follows)
     }
 
-    /// Whether a manifest that names another root is this mirror's, which was moved since.
+    /// Returns whether a manifest that names another root belongs to this mirror, which was moved since.
     fn is_moved(&self, path: &Path, survey: &Survey) -> bool {
         survey.is_of_one_moved(&self.claimant()) && (self.follows(path) || survey.proves_nothing())
     }

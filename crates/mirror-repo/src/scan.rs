@@ -76,7 +76,7 @@ pub(crate) fn lost_files(
     Ok(scan(store, catalogue, is_stopped)?.lost)
 }
 
-/// `trusted`: the times are of this mirror.
+/// Scans some directories. With `trusted`, the recorded times are those of this mirror.
 fn scan_some(
     store: &Store,
     catalogue: &Catalogue,

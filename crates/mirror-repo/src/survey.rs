@@ -44,7 +44,7 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// Whether the records name one mirror, by a path where there is none: it was moved since.
+    /// Returns whether the records name one mirror by a path where there is none, because it was moved since.
     pub(crate) fn is_of_one_moved(&self, claimant: &Claimant<'_>) -> bool {
         let gone = |root: &String| !real(Path::new(root), claimant.working_dir).exists();
         self.own == 0
@@ -53,7 +53,7 @@ impl Survey {
             && self.other_roots.iter().all(gone)
     }
 
-    /// Whether no record proves that a release is held.
+    /// Returns whether no record proves that a release is held.
     pub(crate) fn proves_nothing(&self) -> bool {
         !self.proof
     }

@@ -131,8 +131,8 @@ impl MirrorWriter {
         self.source
     }
 
-    /// Records the source of the run under a name without secrets, and returns its bit. `covers_all` is asked when the
-    /// mirror never recorded a source: whether everything that it holds was seen in this one.
+    /// Records the source of the run under a name without secrets, and returns its bit. Calls `covers_all` when the
+    /// mirror never recorded a source: it returns whether everything that the mirror holds was seen in this one.
     ///
     /// # Errors
     /// When SQLite fails; what `covers_all` gives.

@@ -23,13 +23,13 @@ const PATHS: [&str; 6] = [
 /// What `commit` promised to be durable, with the number of steps until then.
 type Promises = Vec<(usize, &'static [&'static str])>;
 
-/// A mirror that is there already, and its disk.
+/// Simulates the disk of an existing mirror.
 fn simulator(root: &Path, mode: SyncMode) -> Simulator {
     drop(Store::open(root, Layout::Shard, false).expect("open"));
     Simulator::new(root, Arc::new(LocalFs::new(mode))).expect("simulator")
 }
 
-/// Two commits; returns what was promised, and the error of the step that failed.
+/// Makes two commits, and returns what was promised, and the error of the step that failed.
 fn two_commits(root: &Path, sim: &Simulator) -> (Promises, Option<crate::StoreError>) {
     let mut promises = Promises::new();
     let store = match Store::open_on(Arc::new(sim.clone()), root, Layout::Shard, false) {
@@ -52,7 +52,8 @@ fn two_commits(root: &Path, sim: &Simulator) -> (Promises, Option<crate::StoreEr
     (promises, None)
 }
 
-/// Whatever the disk forgets at this moment: no final name is without its bytes, and what was promised is there.
+/// Asserts that, whatever the disk forgets at this moment, no final name is without its bytes and everything promised
+/// is there.
 fn assert_safe(disk: &SimulatedDisk, promised: &[&str], what: &str) {
     for loss in Loss::ALL {
         let left = tempfile::tempdir().expect("dir");
@@ -67,7 +68,7 @@ fn assert_safe(disk: &SimulatedDisk, promised: &[&str], what: &str) {
     }
 }
 
-/// What was promised within the first `steps` steps.
+/// Returns what was promised within the first `steps` steps.
 fn promised(promises: &Promises, steps: usize) -> Vec<&'static str> {
     promises.iter().filter(|(at, _)| *at <= steps).flat_map(|(_, paths)| *paths).copied().collect()
 }
@@ -98,7 +99,7 @@ fn after_a_power_cut_no_name_is_without_its_bytes_and_what_was_promised_is_there
     }
 }
 
-/// A mirror that was just made has its record, once the record was promised.
+/// Checks that a mirror that was just made has its record, once the record was promised.
 #[test]
 fn the_record_of_a_new_mirror_is_durable() {
     let dir = tempfile::tempdir().expect("dir");
@@ -117,7 +118,7 @@ fn the_record_of_a_new_mirror_is_durable() {
     }
 }
 
-/// EIO: the kernel has dropped the bytes and will say so only once.
+/// Covers EIO: the kernel has dropped the bytes and reports it only once.
 #[cfg(unix)]
 #[test]
 fn a_step_that_fails_ends_the_commit_and_is_not_tried_again() {

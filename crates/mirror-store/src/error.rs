@@ -119,7 +119,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What kind of fault this is.
+    /// Returns the kind of fault that this is.
     #[must_use]
     pub const fn kind(&self) -> FaultKind {
         match self {

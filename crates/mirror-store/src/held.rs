@@ -20,7 +20,7 @@ impl Store {
         opened(patient(|| mirror_fs::open_to_read(&path)), &path)
     }
 
-    /// The same, but only when nothing has to be waited for.
+    /// Opens a held file like [`Store::open_held`], but only if that does not have to wait for the disk.
     ///
     /// # Errors
     /// When something other than a regular file is there, or it cannot be opened.

@@ -29,8 +29,8 @@ pub struct DirListing {
 }
 
 impl Store {
-    /// Names of the files below a directory of `.mirror`, with `/` between their parts, sorted. No
-    /// directory is an empty one.
+    /// Lists the names of the files below a directory of `.mirror`, with `/` between their parts, sorted. A missing
+    /// directory counts as an empty one.
     ///
     /// # Errors
     /// When it cannot be listed.
@@ -60,7 +60,7 @@ impl Store {
         Ok(found)
     }
 
-    /// The times of a directory; `None` when there is none.
+    /// Returns the times of a directory; `None` when there is none.
     ///
     /// # Errors
     /// When it cannot be looked at, or is no directory.
@@ -116,8 +116,8 @@ impl Store {
         Ok(files)
     }
 
-    /// Names of the directories in a directory of the tree, `""` for its root, as paths below the root. Links
-    /// are left out, and so are `.mirror` and names that no part of a mirror has.
+    /// Lists the directories in a directory of the tree, `""` for its root, as paths below the root. Leaves out links,
+    /// `.mirror`, and names that no part of a mirror has.
     ///
     /// # Errors
     /// When it cannot be listed.

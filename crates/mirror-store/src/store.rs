@@ -84,7 +84,7 @@ impl Store {
         absent_is_fine(self.fs().remove(&path)).map_err(at("remove", &path))
     }
 
-    /// `moving`: releases are to be moved before anything else.
+    /// Opens the store. With `moving`, releases are to be moved before anything else.
     fn open_as(
         fs: Option<Arc<dyn Fs>>,
         root: &Path,
@@ -187,19 +187,19 @@ impl Store {
         &self.0.fs
     }
 
-    /// The layout of this mirror.
+    /// Returns the layout of this mirror.
     #[must_use]
     pub fn layout(&self) -> Layout {
         self.0.layout
     }
 
-    /// The mirror root.
+    /// Returns the mirror root.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.0.root
     }
 
-    /// `.mirror` below the root.
+    /// Returns the path of `.mirror` below the root.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.0.root.join(".mirror")
@@ -318,8 +318,8 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a file that was not committed here may be at `rel`. There is none when its directory is not
-    /// there yet, or was made by this store: asking that is cheaper than looking for each file.
+    /// Returns whether a file that was not committed here may be at `rel`. There is none when its directory does not
+    /// exist yet, or was made by this store: asking that is cheaper than looking for each file.
     ///
     /// # Errors
     /// When `rel` is not a plain relative path.
@@ -332,7 +332,7 @@ impl Store {
         Ok(!fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound))
     }
 
-    /// Whether a file is held.
+    /// Returns whether a file is held.
     ///
     /// # Errors
     /// When something that is no regular file is there, or it cannot be looked at.
@@ -368,7 +368,7 @@ impl Store {
         mirror_fs::patient(|| mirror_fs::open_to_read(&path)).map_err(at("open", &path))
     }
 
-    /// Whether nothing is in the mirror yet but its own state.
+    /// Returns whether the mirror holds nothing yet but its own state.
     ///
     /// # Errors
     /// When the root cannot be listed.
@@ -382,7 +382,7 @@ impl Store {
         Ok(true)
     }
 
-    /// The size of a held file, bytes; `None` when there is none, or something that is no file.
+    /// Returns the size of a held file in bytes; `None` when there is none, or something that is no file.
     ///
     /// # Errors
     /// When it cannot be looked at.
@@ -395,8 +395,8 @@ impl Store {
         }
     }
 
-    /// What tells this mirror from a copy of it, whose directories may carry the times of the original
-    /// and not all of its files.
+    /// Returns what distinguishes this mirror from a copy of it, whose directories may have the times of the original
+    /// and lack some of its files.
     #[must_use]
     pub fn identity(&self) -> String {
         let Ok(meta) = fs::metadata(self.state_dir()) else { return "unknown".to_owned() };
@@ -530,12 +530,12 @@ fn check_moved(root: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Whether a mirror has been made at `root`.
+/// Returns whether a mirror has been made at `root`.
 fn has_record(root: &Path) -> Result<bool, StoreError> {
     has_state(root, "mirror.json")
 }
 
-/// Whether a file is in the state of the mirror at `root`, which need not be one.
+/// Returns whether a file is in the state of the mirror at `root`, where there need not be a mirror.
 fn has_state(root: &Path, name: &str) -> Result<bool, StoreError> {
     let path = root.join(".mirror").join(name);
     match mirror_fs::is_file(&path) {

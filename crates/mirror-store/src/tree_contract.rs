@@ -77,7 +77,7 @@ fn links_are_not_followed() {
     assert_eq!(std::fs::read_dir(outside.path()).expect("list").count(), 0);
 }
 
-/// Who need not look for a file has to be right: what is there would be replaced.
+/// Checks that a store which skips the look for a file is right to do so: it would replace what is there.
 #[test]
 fn only_directories_of_this_store_are_known_to_hold_nothing_else() {
     let dir = tempfile::tempdir().expect("dir");

@@ -74,7 +74,7 @@ impl TreeForm {
     }
 }
 
-/// Whether a directory is that of a crate, with Cargo's prefix before it or without.
+/// Returns whether a directory is that of a crate, with or without Cargo's prefix before it.
 fn is_of_crate(dir: &str, name: &CrateName) -> bool {
     dir == name.as_str() || dir == Layout::Cargo.dir(name)
 }

@@ -44,8 +44,8 @@ pub(crate) struct News {
 }
 
 impl Cursor {
-    /// Where the cursor will be after this run; `None` when the index has no trees to compare, or the
-    /// run does not go through all of it.
+    /// Returns the cursor as it will be after this run; `None` when the index has no trees to compare, or the run does
+    /// not go through all of it.
     pub(crate) fn of(source: &IndexSource, options: &DownloadOptions, is_open: bool) -> Option<Self> {
         if !is_open || options.closure.is_some() || options.limit > 0 || options.checksums.is_some() {
             return None;
@@ -74,7 +74,7 @@ impl Cursor {
         Some(Self { tree: source.tree_id()?, selection, shard: options.shard })
     }
 
-    /// Whether an index is at the tree of this cursor.
+    /// Returns whether an index is at the tree of this cursor.
     pub(crate) fn is_at(&self, source: &IndexSource) -> bool {
         is_at(source, &self.tree)
     }
@@ -96,8 +96,7 @@ impl Cursor {
         Ok(mirror.set_cursor(&IndexCursor { tree, selection, selected, yanked_skipped, bad_files })?)
     }
 
-    /// What differs from the cursor that an earlier run left; `None` when the whole index has to be
-    /// read.
+    /// Returns what differs from the cursor that an earlier run left; `None` when the whole index has to be read.
     pub(crate) fn news(
         &self,
         source: &IndexSource,

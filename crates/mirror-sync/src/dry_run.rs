@@ -164,7 +164,7 @@ impl Count {
     }
 }
 
-/// By the rate of the last run, not faster than the caps allow.
+/// Estimates the time by the rate of the last run, and not faster than the caps allow.
 fn time(
     files: u64,
     bytes: u64,

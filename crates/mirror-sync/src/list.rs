@@ -36,7 +36,7 @@ pub(crate) fn read_list(
     Ok(found)
 }
 
-/// The release that a download URL names: by `/{crate}/{version}/download`, or by the file name.
+/// Returns the release that a download URL names: by `/{crate}/{version}/download`, or by the file name.
 fn release_of(url: &Url) -> Option<ReleaseId> {
     if !matches!(url.scheme(), "http" | "https") {
         return None;
@@ -91,7 +91,7 @@ fn normal(url: &str) -> String {
     Url::parse(url.trim()).map_or_else(|_| readable(url), |url| readable(url.as_str()))
 }
 
-/// A URL with `%2B` shown as `+`, and without credentials.
+/// Returns a URL with `%2B` shown as `+`, and without credentials.
 pub(crate) fn readable(url: &str) -> String {
     redacted(url).replace("%2B", "+").replace("%2b", "+")
 }

@@ -33,7 +33,7 @@ pub enum Prune {
 }
 
 impl Prune {
-    /// Whether a release withdrawn in this way is removed.
+    /// Returns whether a release that upstream removed in this way is removed from the mirror, too.
     #[must_use]
     pub fn takes(self, kind: Withdrawal) -> bool {
         self == Self::Yanked || kind == Withdrawal::Deleted

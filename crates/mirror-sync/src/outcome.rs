@@ -136,7 +136,7 @@ impl Outcome {
         }
     }
 
-    /// A run that came to its end has an answer for every selected record.
+    /// Checks that a run that came to its end has an answer for every selected record.
     pub(crate) fn check(&self) -> Result<(), SyncError> {
         let held = self.downloaded + self.existing + self.verified_existing;
         let told = held + self.deferred + self.unavailable + self.failed;

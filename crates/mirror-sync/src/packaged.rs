@@ -223,7 +223,7 @@ impl Write for Members {
 mod tests {
     use super::*;
 
-    /// A member of a tar file, in the form that Cargo writes.
+    /// Makes a member of a tar file, in the form that Cargo writes.
     fn member(name: &str, body: &[u8]) -> Vec<u8> {
         let mut header = vec![0_u8; BLOCK_BYTES];
         header[..name.len()].copy_from_slice(name.as_bytes());

@@ -44,8 +44,8 @@ pub(crate) fn bit_of(
     }
 }
 
-/// Records the source of a run in the mirror and returns its bit. What a mirror holds that never recorded one was seen in
-/// it when the tree of its cursor is a tree of this source.
+/// Records the source of a run in the mirror and returns its bit. When the mirror never recorded a source, everything
+/// that it holds counts as seen in this one if the source has the tree of the cursor.
 pub(crate) fn record_source(
     mirror: &mut MirrorWriter,
     input: &Input,

@@ -151,7 +151,7 @@ struct Queues {
 }
 
 impl Queues {
-    /// `copies`: what is held is read to be copied.
+    /// Makes the queues. With `copies`, held releases are read to be copied.
     fn new(copies: bool) -> Self {
         let (jobs, job_queue) = mpsc::channel(QUEUED_JOBS);
         let (results, fetched) = mpsc::channel(QUEUED_JOBS);

@@ -113,7 +113,7 @@ struct Found {
 }
 
 impl Found {
-    /// Of an index of which a part is read, and nothing else is known.
+    /// Makes what was found in an index of which only a part is read.
     fn of(index: Box<dyn Index>, wanted: Selection) -> Self {
         let locked = wanted.locked.as_ref().map_or(0, |locked| locked.len() as u64);
         Self {
@@ -278,7 +278,7 @@ impl Opening<'_> {
         Ok(ReadFile { selection: selection.clone(), limits: self.options.index_limits(), lines })
     }
 
-    /// What a closure chose is wanted, whatever began it.
+    /// Selects everything that a closure chose, whatever began it.
     fn chosen(
         &self,
         closed: Closed,
@@ -322,7 +322,7 @@ async fn close(
     Ok((Closed { index: ClosedIndex::Local(source), crates, report }, faults))
 }
 
-/// The same over a sparse registry; returns the crates that could not be read, too.
+/// Computes the closure over a sparse registry; returns the crates that could not be read, too.
 async fn close_sparse(
     mut registry: SparseRegistry,
     names: Vec<CrateName>,
@@ -340,7 +340,7 @@ async fn close_sparse(
     Ok((Closed { index: ClosedIndex::Sparse(Box::new(registry)), crates, report }, faults, unread))
 }
 
-/// How to go through a local index.
+/// Chooses how to go through a local index.
 fn way(
     source: &IndexSource,
     options: &DownloadOptions,

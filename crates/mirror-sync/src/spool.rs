@@ -112,12 +112,12 @@ fn foreign() -> SyncError {
     SyncError::Internal("a spool came back that this run did not make".to_owned())
 }
 
-/// The staged file behind a spool.
+/// Returns the staged file behind a spool.
 pub(crate) fn writer_of(spool: Box<dyn Spool>) -> Result<StagedWriter, SyncError> {
     spool.into_any().downcast::<Spooled>().map(|spooled| spooled.0).map_err(|_| foreign())
 }
 
-/// The bytes behind a spool, whichever it is.
+/// Reads the bytes behind a spool of either kind.
 pub(crate) fn read_spool(spool: Box<dyn Spool>) -> Result<Vec<u8>, SyncError> {
     match spool.into_any().downcast::<InMemory>() {
         Ok(mut memory) => {

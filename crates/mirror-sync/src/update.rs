@@ -53,7 +53,7 @@ pub(crate) async fn update(
     Ok(())
 }
 
-/// The meaning that the downloads give to the proxy settings, for the index.
+/// Returns the rule by which the index uses the proxy settings: the same as for downloads.
 fn proxy_rule(options: &DownloadOptions) -> ProxyRule {
     let proxies = Proxies::new(&options.fetch.proxies);
     ProxyRule::new(move |url| proxies.of_url(url).map_err(|error| error.to_string()))

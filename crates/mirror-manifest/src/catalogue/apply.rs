@@ -291,8 +291,8 @@ impl<'t> Applier<'t> {
         self.sql.get(Sql::UndeferHeld)?.execute(had).map(drop)
     }
 
-    /// What a cursor stands for includes what was deferred when it was set: with anything new, the next run looks at
-    /// all of the index.
+    /// Adds a deferred release, and drops the cursor if it is new: the cursor covers only what was deferred when it was
+    /// set, so the next run has to look at all of the index.
     fn defer(&mut self, release: &DeferredRelease) -> rusqlite::Result<()> {
         let DeferredRelease { id, cksum, until, why } = release;
         self.of_release(Sql::Resolve, id)?;

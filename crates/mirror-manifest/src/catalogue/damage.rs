@@ -58,7 +58,7 @@ fn cursor(tree: &str) -> IndexCursor {
     IndexCursor { tree, selection, selected: 1, yanked_skipped: 0, bad_files: BTreeSet::new() }
 }
 
-/// A catalogue with something in every table, closed.
+/// Makes a catalogue with something in every table, and closes it.
 fn make(path: &Path) {
     let mut catalogue = Catalogue::open(path).expect("open");
     catalogue.apply(&changes(0)).expect("apply");

@@ -270,7 +270,7 @@ mod tests {
         }
     }
 
-    /// A run that was killed between the manifest and the catalogue had it.
+    /// Covers a run that was killed between the manifest and the catalogue, after it had the release.
     #[test]
     fn what_the_manifest_says_is_held_leaves_the_list() {
         let (dir, mut catalogue) = catalogue();

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::{ManifestError, at};
 use crate::sqlite::{files_of, head_fault};
 
-/// A database, with what SQLite keeps beside it.
+/// Removes a database, with what SQLite keeps beside it.
 pub(super) fn remove_all(path: &Path) -> Result<(), ManifestError> {
     files_of(path).iter().try_for_each(|file| mirror_fs::remove(file).map_err(at("remove the old", file)))
 }

@@ -11,7 +11,7 @@ use super::rows::{DirRow, Held, Withdrawal};
 use crate::error::ManifestError;
 
 impl Catalogue {
-    /// The held versions of a crate.
+    /// Returns the held versions of a crate.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -44,7 +44,7 @@ impl Catalogue {
         query().map_err(self.fail("read what is held from"))
     }
 
-    /// Whether nothing is held.
+    /// Returns whether nothing is held.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -54,7 +54,7 @@ impl Catalogue {
             .map_err(self.fail("look into"))
     }
 
-    /// Number of held releases; takes time by their number.
+    /// Counts the held releases; takes time in proportion to their number.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -65,7 +65,7 @@ impl Catalogue {
             .map_err(self.fail("count what is held in"))
     }
 
-    /// Gives the directories whose listing agreed to `visit`.
+    /// Passes the directories whose listing agreed to `visit`.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -86,8 +86,8 @@ impl Catalogue {
         query().map_err(self.fail("read the directories of"))
     }
 
-    /// Gives the releases that are held as loose files, of the crates from one name up to, not
-    /// including, another.
+    /// Passes to `visit` the releases that are held as loose files, of the crates from one name up to, not including,
+    /// another.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -110,7 +110,7 @@ impl Catalogue {
         query().map_err(self.fail("read what is held from"))
     }
 
-    /// The bundles in which something is held: their numbers, and where the last frame ends.
+    /// Returns the bundles in which something is held: their numbers, and where the last frame ends.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -123,7 +123,7 @@ impl Catalogue {
         query().map_err(self.fail("read the bundles of"))
     }
 
-    /// Gives what is held in a bundle to `visit`. Reads all rows.
+    /// Passes what is held in a bundle to `visit`. Reads all rows.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -149,7 +149,7 @@ impl Catalogue {
         query().map_err(self.fail("read what is held from"))
     }
 
-    /// Gives the names of all crates of which something is or was held.
+    /// Passes to `visit` the names of all crates of which something is or was held.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -165,7 +165,7 @@ impl Catalogue {
         query().map_err(self.fail("read what is held from"))
     }
 
-    /// Held releases that upstream withdrew, with the time when that was first seen.
+    /// Returns the held releases that upstream removed, with the time when that was first seen.
     ///
     /// # Errors
     /// When SQLite fails.

@@ -6,7 +6,7 @@ use super::database::Catalogue;
 use crate::error::ManifestError;
 
 impl Catalogue {
-    /// The crates of the failure ledger.
+    /// Returns the crates of the failure ledger.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -19,8 +19,8 @@ impl Catalogue {
         query().map_err(self.fail("read the failures of"))
     }
 
-    /// The versions of a crate that stand in the failure ledger, with the kind of the failure; an empty one is
-    /// the whole crate.
+    /// Returns the versions of a crate that are in the failure ledger, with the kind of the failure. An empty version
+    /// stands for the whole crate.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -34,7 +34,7 @@ impl Catalogue {
         query().map_err(self.fail("read the failures of"))
     }
 
-    /// The failure ledger, by crate and version.
+    /// Returns the failure ledger, by crate and version.
     ///
     /// # Errors
     /// When SQLite fails.

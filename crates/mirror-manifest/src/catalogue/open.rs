@@ -85,7 +85,7 @@ impl Catalogue {
         Ok(Some(Self { db, path: path.to_owned(), has_seen, has_places, frozen }))
     }
 
-    /// The same catalogue, opened again for reading on another thread: it shows what is committed.
+    /// Opens the catalogue a second time, for reading on another thread, where it shows what is committed.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -146,7 +146,7 @@ fn check_unmade(db: &Connection, path: &Path) -> Result<(), ManifestError> {
     })
 }
 
-/// What an older catalogue says that no manifest does.
+/// Reads from an older catalogue what no manifest says: the releases that upstream removed.
 fn withdrawn_of(path: &Path) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, String)>> {
     withdrawn(&Connection::open_with_flags(path, READ_ONLY)?)
 }

@@ -127,7 +127,7 @@ impl Catalogue {
         query().map_err(self.fail("read what is held from"))
     }
 
-    /// Gives what is held in another store than the loose tree and the bundles.
+    /// Passes to `visit` what is held in a store other than the loose tree and the bundles.
     ///
     /// # Errors
     /// When SQLite fails.

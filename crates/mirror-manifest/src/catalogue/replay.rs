@@ -64,7 +64,7 @@ impl Catalogue {
         Ok(report)
     }
 
-    /// Whether a manifest is the one that was taken in, and not shorter than it was.
+    /// Returns whether a manifest is the one that the catalogue was made from, and is not shorter than it was then.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -83,8 +83,8 @@ impl Catalogue {
     }
 }
 
-/// What tells a manifest from others: a hash of its first line, which names a run and its time.
-/// `None` while it has none.
+/// Returns the identity of a manifest: a hash of its first line, which names a run and its time. `None` while it has
+/// none.
 fn identity(manifest: &Path) -> Option<String> {
     const MOST: u64 = 64 << 10;
     let line = first_line(std::fs::File::open(manifest).ok()?, MOST).ok()?;

@@ -53,7 +53,7 @@ pub enum Withdrawal {
 }
 
 impl Withdrawal {
-    /// As in the catalogue's table `withdrawn`.
+    /// Returns its name in the catalogue's table `withdrawn`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -71,7 +71,7 @@ impl Catalogue {
         query().map_err(self.fail("read what upstream withdrew from"))
     }
 
-    /// Where and with which hash one release is held.
+    /// Returns where one release is held, and with which hash.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -111,8 +111,7 @@ impl Catalogue {
         self.db.pragma_update(None, "cache_size", -KIB).map_err(self.fail("open"))
     }
 
-    /// A number that is another one when somebody else has changed the catalogue since this one was
-    /// opened. Comes from memory that all of its users share.
+    /// Returns SQLite's `data_version`, which changes whenever another connection commits. Reads it from shared memory.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -121,7 +120,7 @@ impl Catalogue {
         query().map_err(self.fail("look into"))
     }
 
-    /// Gives every offered release to `visit`, crate by crate: what is held and upstream did not delete.
+    /// Passes every offered release to `visit`, crate by crate: those that are held and that upstream did not delete.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -139,7 +138,7 @@ impl Catalogue {
         query().map_err(self.fail("read what is held from"))
     }
 
-    /// Everything that `look` asks is answered out of one and the same state.
+    /// Runs `look` in one read transaction, so that all of its queries see one state of the catalogue.
     ///
     /// # Errors
     /// When SQLite fails; what `look` gives.
@@ -176,9 +175,9 @@ impl Catalogue {
         self.db.query_row(count, [], row).map_err(self.fail("count what is held in"))
     }
 
-    /// Names of crates of which something is held and that have `part` in them, case, `-` and `_` all the
-    /// same: `part` itself first, then those that begin with it, short ones first. Leaves out the first
-    /// `skip`, gives `most`, and how many there are. Looks at every name.
+    /// Searches for crates of which something is held and whose names contain `part`, ignoring case and the difference
+    /// between `-` and `_`: `part` itself comes first, then names that begin with it, short ones first. Skips the first
+    /// `skip`, returns at most `most`, and counts all matches. Looks at every name.
     ///
     /// # Errors
     /// When SQLite fails.

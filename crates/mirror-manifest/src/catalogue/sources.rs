@@ -113,8 +113,7 @@ impl Catalogue {
         take().map_err(fail)
     }
 
-    /// Gives the names of crates that are or were held and whose index file has this name, in whatever case they are
-    /// written.
+    /// Returns the names of the crates that are or were held and whose index file has this name, whatever their case.
     ///
     /// # Errors
     /// When SQLite fails.

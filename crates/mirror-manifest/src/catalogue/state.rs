@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(catalogue.bundle_manifests().expect("lens"), BTreeMap::new());
     }
 
-    /// A server looks again at everything whenever the catalogue changes.
+    /// Checks that nothing is written twice: a server looks at everything again whenever the catalogue changes.
     #[test]
     fn what_is_known_already_is_not_written() {
         let dir = tempfile::tempdir().expect("dir");

@@ -76,7 +76,7 @@ pub(super) fn is_made(db: &Connection, path: &Path) -> Result<bool, ManifestErro
     }
 }
 
-/// SQLite keeps the text by which a table was made.
+/// Returns whether the tables were made by our statements, whose text SQLite keeps.
 fn has_our_tables(db: &Connection) -> rusqlite::Result<bool> {
     let mut statement = db.prepare("SELECT count(*) FROM sqlite_schema WHERE sql IN (?1, ?2)")?;
     statement.query_row([INDEX_FILES, CACHE], |row| row.get::<_, i64>(0)).map(|count| count == 2)

@@ -144,7 +144,7 @@ impl Session {
         }
     }
 
-    /// What is promised after so many steps. Leaves out what an operation touches that is under way then.
+    /// Returns what is promised after so many steps. Leaves out what the operation under way at that moment touches.
     fn promised(&self, steps: usize) -> BTreeMap<ReleaseId, (Vec<u8>, Location)> {
         let mut promised = BTreeMap::new();
         for operation in &self.operations {

@@ -39,7 +39,7 @@ pub(super) fn release(name: &str, version: &str) -> ReleaseId {
     }
 }
 
-/// Bytes that cannot be made smaller, the same for the same seed.
+/// Returns bytes that do not compress, the same for the same seed.
 pub(super) fn bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut out = Vec::with_capacity(len + 8);
@@ -53,7 +53,7 @@ pub(super) fn bytes(seed: u64, len: usize) -> Vec<u8> {
     out
 }
 
-/// Some releases with bodies of different lengths, one of them empty.
+/// Returns some releases with bodies of different lengths, one of them empty.
 pub(super) fn releases(count: usize) -> Vec<(ReleaseId, Vec<u8>)> {
     let one = |n: usize| {
         let id = release(&format!("crate-{}", n / 2), &format!("{}.0.{n}", n % 2));

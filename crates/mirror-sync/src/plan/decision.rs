@@ -88,7 +88,7 @@ impl DownloadAddress {
         }
     }
 
-    /// For people and records.
+    /// Returns the address as people and records see it.
     pub(crate) fn readable(&self, id: &ReleaseId) -> String {
         match self {
             Self::Given(url) => readable(url.as_str()),

@@ -69,7 +69,7 @@ impl Parsed {
         Self { path: path.to_owned(), crates: by_spelling(records), bad_lines, faults, lines: None }
     }
 
-    /// With its lines, as far as the mirror does not keep them.
+    /// Adds its lines, as far as the mirror does not keep them.
     pub(crate) fn with(self, lines: Option<Box<PackedLines>>) -> Self {
         Self { lines, ..self }
     }
@@ -79,7 +79,7 @@ impl Parsed {
         self.bad_lines == 0
     }
 
-    /// The crate, or the two of them.
+    /// Returns the name of the crate, or the names of both.
     pub(crate) fn names(&self) -> impl Iterator<Item = &CrateName> {
         self.crates.iter().filter_map(|records| records.first()).map(|record| &record.id.name)
     }

@@ -39,7 +39,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Has what stands in the ledger of a crate be hashed before it counts as held.
+    /// Requires the releases that are in a crate's ledger to be hashed before they count as held.
     pub(super) fn doubt(&mut self, name: &CrateName) -> Result<(), Halt> {
         if self.ledger.contains(name.as_str()) {
             let failed = self.held.failures_of(name)?.into_iter().filter(|failed| !failed.lost);

@@ -431,7 +431,7 @@ impl Planner<'_> {
 }
 
 impl HeldRow {
-    /// A file that is in no record, and may have these bytes.
+    /// Makes the row of a file that is in no record and may have these bytes.
     fn unrecorded(sha256: Sha256) -> Self {
         let locations = Location::LOOSE.into();
         Self { sha256, bytes: 0, locations, seen: SeenIn::Unknown, recorded: false }

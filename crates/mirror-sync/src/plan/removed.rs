@@ -46,7 +46,7 @@ impl Planner<'_> {
         Ok(removes)
     }
 
-    /// The index lists a release that is held.
+    /// Notes that the index lists a held release.
     fn is_listed(&mut self, record: &IndexRecord, held: &HeldRow) -> Result<(), Halt> {
         if self.withdrawn.get(&record.id) == Some(&Withdrawal::Deleted) {
             // Another index that still lists it says nothing about the one that took it down; of what catalogues of
@@ -70,7 +70,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The index lists a release no more that it listed once. Returns whether that is news.
+    /// Notes that the index no longer lists a release. Returns whether that is new.
     fn removed(&mut self, id: ReleaseId) -> Result<bool, Halt> {
         if self.withdrawn.insert(id.clone(), Withdrawal::Deleted) == Some(Withdrawal::Deleted) {
             return Ok(false);
@@ -79,7 +79,7 @@ impl Planner<'_> {
         Ok(true)
     }
 
-    /// A release was yanked before the mirror held it. That is no news, when it is held.
+    /// Notes that a release was yanked before the mirror held it, so that this is not new once it is held.
     pub(super) fn yanked_before(&mut self, id: &ReleaseId) -> Result<(), Halt> {
         if self.withdrawn.insert(id.clone(), Withdrawal::Yanked).is_none() {
             self.decide(Decision::YankedBefore(id.clone()))?;
@@ -102,7 +102,8 @@ impl Planner<'_> {
         self.deferred.missing_at(path, present).iter().try_for_each(|name| self.gone(name))
     }
 
-    /// A registry that was asked for a crate has a file of it at `there`, or none: it has none at other spellings.
+    /// Notes where a registry that was asked for a crate has its file: at `there` or nowhere, and so at no other
+    /// spelling.
     pub(super) fn gone_but(&mut self, name: &CrateName, there: Option<&str>) -> Result<(), Halt> {
         for name in std::iter::once(name.clone()).chain(spellings(name)) {
             let path = index_path(&name);
@@ -113,7 +114,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// A crate has no file in the index any more.
+    /// Notes that a crate has no file in the index any more.
     pub(super) fn gone(&mut self, name: &CrateName) -> Result<(), Halt> {
         if !self.wanted.selection.wants_crate(name) {
             return Ok(());
@@ -125,7 +126,7 @@ impl Planner<'_> {
         self.resolve(name, std::iter::empty())
     }
 
-    /// A file is gone that was in an earlier tree.
+    /// Notes that a file of an earlier tree is gone.
     pub(super) fn file_gone(&mut self, before: &Parsed) -> Result<(), Halt> {
         self.gone_at(&before.path, &[])?;
         // Not held, they may stand in the ledger.

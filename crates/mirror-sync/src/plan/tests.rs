@@ -31,7 +31,7 @@ fn sum(n: u8) -> Sha256 {
     Sha256::from_bytes([n; 32])
 }
 
-/// An index line; `!` behind a version makes it yanked.
+/// Makes an index line; `!` behind a version makes it yanked.
 fn line(name: &str, version: &str, cksum: u8) -> String {
     let (version, yanked) = version.strip_suffix('!').map_or((version, false), |version| (version, true));
     let cksum = sum(cksum);
@@ -135,7 +135,7 @@ fn wanted() -> Wanted {
     }
 }
 
-/// A decision in a few words.
+/// Describes a decision in a few words.
 fn word(decision: &Decision) -> String {
     let at = |held: &HeldRow| {
         format!("{}{}", held.locations.is_loose(), if held.recorded { "" } else { ", unrecorded" })
@@ -213,7 +213,7 @@ fn verification_hashes_everything_that_is_held() {
     assert_eq!(words, ["verify a 1.0.0 loose true"]);
 }
 
-/// What stands in the ledger is looked at again, and leaves it only for a reason.
+/// Checks that a run looks again at what is in the ledger, and removes it only for a reason.
 #[test]
 fn the_ledger_is_resolved_crate_by_crate() {
     let lines = [line("a", "1.0.0", 1), line("a", "1.1.0", 2), line("a", "1.2.0", 3)];
@@ -267,8 +267,8 @@ fn what_upstream_withdraws_and_brings_back_is_told_once() {
     assert_eq!(planned.withdrawn.len(), 4);
 }
 
-/// Another index that lists what one took down says nothing about that one; and only who listed a release can tell
-/// that it is gone.
+/// Checks that an index which still lists a release does not contradict the one that took it down, and that only an
+/// index which listed a release can report it as deleted.
 #[test]
 fn only_the_index_that_listed_a_release_takes_it_down_or_brings_it_back() {
     let elsewhere = HeldRow { seen: SeenIn::Elsewhere, ..held(1) };

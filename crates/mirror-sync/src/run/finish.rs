@@ -82,7 +82,7 @@ pub(crate) fn finish(
     Ok(outcome)
 }
 
-/// The local index again, if it is still the one that the run went through.
+/// Opens the local index again, if it is still the one that the run went through.
 fn index_of_run(
     options: &DownloadOptions,
     cursor: Option<&Cursor>,

@@ -27,7 +27,7 @@ pub(crate) struct Tag {
 /// A job for the fetcher.
 pub(crate) type FetchJob = (Box<Tag>, FetchRequest);
 
-/// The request for a planned release.
+/// Makes the request for a planned release.
 pub(crate) fn fetch_job(tag: Box<Tag>, url: Url) -> FetchJob {
     let request = FetchRequest::new(url);
     let request = if tag.guarded { request.guarded() } else { request };
@@ -56,7 +56,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// A problem that was found before anything was asked of the origin.
+    /// Makes a problem that was found before any request to the origin.
     pub(crate) fn planned(kind: &'static str, message: String) -> Self {
         let now = SystemTime::now();
         let attempt = FailedAttempt {

@@ -128,7 +128,7 @@ impl SparseRegistry {
         redacted(sparse::config_url(&self.root).as_str())
     }
 
-    /// Whether downloads go to another host than the index, which the operator did not name.
+    /// Returns whether downloads go to another host than the index, which the operator did not name.
     pub(crate) fn leads_elsewhere(&self, template: &DlTemplate) -> bool {
         template.host() != self.root.host_str().map(str::to_owned)
     }
@@ -265,8 +265,8 @@ impl SparseRegistry {
         })
     }
 
-    /// The index file of a crate, from what was refreshed before; `None` when there is none, or when
-    /// what is kept could not be refreshed: the crate is reported as failed then, whole.
+    /// Returns the index file of a crate, from what was refreshed before; `None` when there is none, or when the cached
+    /// one could not be refreshed: then the whole crate is reported as failed.
     pub(crate) fn file(&self, name: &CrateName) -> Option<IndexFile> {
         if self.failed.contains_key(name) {
             return None;
@@ -286,7 +286,7 @@ impl SparseRegistry {
         spelled.any(|spelling| self.load(&index_path(&spelling)).is_some())
     }
 
-    /// Everything that could satisfy a dependency of what `closure` begins with.
+    /// Reads everything that could satisfy a dependency of what `closure` begins with.
     pub(crate) async fn close(
         &mut self,
         closure: &mut Closure,

@@ -85,7 +85,7 @@ fn the_cache_of_another_mirror_is_noticed() {
     assert!(!one.has_cursor());
 }
 
-/// What is kept, commit by commit: numbers of files.
+/// Yields what is kept, commit by commit, as numbers of files.
 fn commits() -> impl Strategy<Value = Vec<Vec<usize>>> {
     prop::collection::vec(prop::collection::vec(0..12_usize, 1..5), 1..8)
 }
@@ -93,7 +93,8 @@ fn commits() -> impl Strategy<Value = Vec<Vec<usize>>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// A power cut may take from each of the two what was written last, and not the same of both.
+    /// Checks states that a power cut may leave: each of the two can lose its last writes, independently of
+    /// the other.
     #[test]
     fn a_cursor_that_stands_goes_with_lines_that_are_there(
         commits in commits(), cut: prop::sample::Index, cursor_after: prop::sample::Index, catalogue_at: prop::sample::Index,

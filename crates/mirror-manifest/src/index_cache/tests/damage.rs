@@ -7,7 +7,7 @@ use super::*;
 
 const PATHS: [&str; 3] = ["se/rd/serde", "1/a", "2/ab"];
 
-/// A mirror with a cache, closed, and a cursor that goes with it.
+/// Makes a mirror with a cache, closed, and a cursor that goes with it.
 fn mirror() -> Mirror {
     let mut mirror = Mirror::new();
     let (mut writer, _) = mirror.open(false);

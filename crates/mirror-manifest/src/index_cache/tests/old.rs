@@ -86,7 +86,7 @@ fn frames_larger_than_what_is_read_at_once_are_taken_over_up_to_a_torn_one() {
     assert_eq!(mirror.read("2/ab"), None, "nothing says whose it was");
 }
 
-/// A run of an earlier version was killed while it moved what was alive to another log.
+/// Covers a run of an earlier version that was killed while it moved live files to another log.
 #[test]
 fn of_two_logs_the_newer_counts_where_both_have_a_file() {
     let mut mirror = Mirror::new();
@@ -140,7 +140,7 @@ fn a_log_that_is_gone_or_none_is_lost() {
     }
 }
 
-/// It knows nothing of the database and begins a log; what it learned is read again.
+/// Covers an earlier version, which ignores the database and begins a log; what it learned is read again.
 #[test]
 fn after_an_earlier_version_worked_with_it_the_cursor_goes() {
     let mut mirror = Mirror::new();

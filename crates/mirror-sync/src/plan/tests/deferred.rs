@@ -26,7 +26,7 @@ fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-/// The line of a release that was published at second `published`.
+/// Makes the line of a release that was published at second `published`.
 fn dated(name: &str, version: &str, cksum: u8, published: u64) -> String {
     let pubtime =
         format!("1970-01-01T{:02}:{:02}:{:02}Z", published / 3600, published / 60 % 60, published % 60);
@@ -42,7 +42,7 @@ fn under_policy(now: u64) -> Wanted {
     Wanted { deferral: Some(Arc::new(MinAge)), now: at(now), ..wanted() }
 }
 
-/// A row of the list, as the policy wrote it.
+/// Makes a row of the list, as the policy wrote it.
 fn row(name: &str, version: &str, cksum: u8, published: u64) -> DeferredRelease {
     let until = Some(at(published + 100));
     DeferredRelease { id: id(name, version), cksum: sum(cksum), until, why: "min-age".to_owned() }

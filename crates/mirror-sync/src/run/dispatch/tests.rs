@@ -58,7 +58,7 @@ impl World {
         MirrorWriter::open(&OpenOptions { root, ..OpenOptions::default() }).expect("open").0
     }
 
-    /// Has a dispatcher take messages that are made with the mirror.
+    /// Makes messages with the mirror, and has a dispatcher take them.
     fn take(
         &self,
         make: impl FnOnce(&MirrorWriter) -> Vec<Message>,
@@ -113,7 +113,7 @@ fn bytes(body: &[u8]) -> VerifiedBytes {
     }
 }
 
-/// A release that was downloaded: `found` is what arrived of it, `wanted` what the index promised.
+/// Makes the message of a download: `found` is what arrived, `wanted` what the index promised.
 fn arrival(mirror: &MirrorWriter, name: &str, wanted: &[u8], found: &[u8]) -> Message {
     let tag = tag(name, wanted);
     let (bytes, body) = (bytes(found), CrateBody::Memory(Box::new(found.to_vec())));
@@ -173,7 +173,7 @@ fn what_is_right_is_held_and_what_fails_stands_in_the_ledger() {
     );
 }
 
-/// Whoever brought the bytes: the last look is the dispatcher's.
+/// Checks that the dispatcher compares checksums itself, whoever brought the bytes.
 #[test]
 fn bytes_that_are_not_those_of_the_index_are_never_stored() {
     let world = World::new();
@@ -251,7 +251,7 @@ fn what_upstream_does_to_held_releases_is_recorded_and_told() {
     assert_eq!(left, [("a 1.0.0".to_owned(), Withdrawal::Yanked)], "in their order: one is offered again");
 }
 
-/// A held release that was hashed and is right is written down again only where something changed.
+/// Checks that a verified release is recorded again only where something changed.
 #[test]
 fn verified_releases_count_and_lost_ones_leave_the_catalogue() {
     let world = World::new();
@@ -271,7 +271,7 @@ fn verified_releases_count_and_lost_ones_leave_the_catalogue() {
     assert_eq!(mirror.catalogue().ledger_crates().expect("ledger"), ["b"], "to be fetched again");
 }
 
-/// Not used by the dispatcher, but what the tests above stand on: a job counts as selected and no more.
+/// Checks an assumption of the tests above, which the dispatcher does not use: a job counts as selected and no more.
 #[test]
 fn only_existing_releases_make_a_mirror_known() {
     let mut tally = Tally::new(None, Arc::new(()));
