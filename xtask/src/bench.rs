@@ -155,14 +155,14 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the release build of a program is.
+/// Returns the path of the release build of a program.
 fn program(root: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let program = target.join("release").join(name);
     program.canonicalize().with_context(|| format!("looking for {}", program.display()))
 }
 
-/// An origin or a yardstick without optimisation would measure itself.
+/// Runs this command again in the release build: an origin or a yardstick without optimisation would measure itself.
 fn again_in_release(root: &Path) -> anyhow::Result<()> {
     let status = crate::cargo()
         .current_dir(root)

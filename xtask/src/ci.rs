@@ -67,7 +67,7 @@ impl Step {
         }
     }
 
-    /// The step as a person would type it.
+    /// Returns the step as a person would type it.
     fn line(self) -> String {
         match self.work() {
             Work::Cargo { arguments, environment } => {
@@ -99,7 +99,7 @@ impl Step {
     }
 }
 
-/// The chosen steps in the order of the gate, cheap ones first; all of them when none is chosen.
+/// Returns the chosen steps in the order of the gate, cheap ones first; all of them when none is chosen.
 fn plan(chosen: &[Step]) -> Vec<Step> {
     let all = Step::value_variants().iter().copied();
     all.filter(|step| chosen.is_empty() || chosen.contains(step)).collect()

@@ -74,15 +74,15 @@ fn run(command: &Command) -> anyhow::Result<()> {
     }
 }
 
-/// The directory of the root manifest. Taken from where this package stands, so that the commands
-/// work from any directory of the workspace.
+/// Returns the directory of the root manifest. Finds it from the place of this package, so that the commands work from
+/// any directory of the workspace.
 fn workspace_root() -> anyhow::Result<PathBuf> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = package.parent().context("the xtask package has no parent directory")?;
     Ok(root.to_owned())
 }
 
-/// The cargo that started us, so that a toolchain chosen with `cargo +name` stays chosen.
+/// Runs the cargo that started us, so that a toolchain chosen with `cargo +name` stays chosen.
 fn cargo() -> std::process::Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     std::process::Command::new(program)

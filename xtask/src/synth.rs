@@ -138,7 +138,7 @@ pub(crate) fn synth(options: &Synth) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// URLs, and checksums as JSONL.
+/// Writes the URLs, and the checksums as JSONL.
 fn write_lists(index: &Synthetic, options: &Synth) -> anyhow::Result<()> {
     let mut urls = String::new();
     let mut sums = String::new();

@@ -160,7 +160,7 @@ mod tests {
         Flags::command().debug_assert();
     }
 
-    /// The lines that the source documents print, paths aside.
+    /// Checks the lines that the source documents print, with other paths.
     #[test]
     fn the_lines_of_the_source_documents_are_accepted() {
         for line in [

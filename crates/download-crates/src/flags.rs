@@ -253,7 +253,7 @@ mod tests {
         Flags::command().debug_assert();
     }
 
-    /// Every downloader line that the source documents print, paths aside.
+    /// Checks every downloader line that the source documents print, with other paths.
     #[test]
     fn the_lines_of_the_source_documents_are_accepted() {
         let lines = include_str!("../../../testdata/command-lines.txt").lines();

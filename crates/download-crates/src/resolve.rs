@@ -106,7 +106,7 @@ pub(crate) fn layout(flags: &Flags) -> Result<Layout> {
     }
 }
 
-/// What --rebuild-catalogue works on.
+/// Resolves the flags that --rebuild-catalogue uses.
 pub(crate) fn rebuild(flags: &Flags) -> Result<RebuildOptions> {
     Ok(RebuildOptions {
         stores: Vec::new(),
@@ -147,7 +147,7 @@ fn source(flags: &Flags) -> Result<Upstream> {
     }
 }
 
-/// What --update-index, --index-full and --skip-index-update come to.
+/// Resolves --update-index, --index-full and --skip-index-update.
 fn update(flags: &Flags, upstream: &Upstream) -> Result<Option<IndexUpdate>> {
     if flags.skip_index_update {
         return Ok(None);
@@ -185,7 +185,7 @@ fn lock_sources(flags: &Flags) -> LockSources {
     LockSources { own, replaced: upstream::lock_sources() }
 }
 
-/// How far --closure goes.
+/// Resolves how far --closure goes.
 fn closure(flags: &Flags, upstream: &Upstream, include: &NameSet) -> Result<Option<ClosureOptions>> {
     if !flags.closure {
         if !flags.target.is_empty() || flags.no_optional {

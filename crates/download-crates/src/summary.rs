@@ -12,8 +12,8 @@ fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(time.as_secs().max(1))
 }
 
-/// The known gaps, one a line, with tabs between: release, `known` or `new`, the last answer and since when, and what a
-/// person said.
+/// Lists the known gaps, one a line, with tabs between: release, `known` or `new`, the last answer and since when, and
+/// the note of a person.
 pub(crate) fn of_gaps(listed: &[ListedGap]) -> String {
     let mut text = String::new();
     for gap in listed {
@@ -35,7 +35,7 @@ pub(crate) fn of_gaps(listed: &[ListedGap]) -> String {
     text
 }
 
-/// The summary of a rebuilt catalogue.
+/// Writes the summary of a rebuilt catalogue.
 pub(crate) fn of_rebuild(outcome: &RebuildOutcome, out: &Path) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
@@ -87,7 +87,7 @@ pub(crate) fn of_rebuild(outcome: &RebuildOutcome, out: &Path) -> String {
 /// Lost files that are named one by one.
 const SOME: usize = 10;
 
-/// The summary of a run.
+/// Writes the summary of a run.
 pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     let mut text = String::new();
     mirror_cli::row(&mut text, "selected", outcome.selected.to_string());

@@ -32,7 +32,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     Ok(Settings { options, log: flags.reports.log(), progress: flags.reports.progress() })
 }
 
-/// `NAME` or `NAME@VERSION`.
+/// Parses `NAME` or `NAME@VERSION`.
 fn wanted(text: &str) -> Result<Wanted> {
     let (name, version) = match text.split_once('@') {
         Some((name, version)) => (name, Some(version)),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use mirror_extract::{ExtractOptions, ExtractOutcome, ExtractTask};
 use mirror_types::{Printable, human_bytes};
 
-/// The summary of a run.
+/// Writes the summary of a run.
 pub(crate) fn of(outcome: &ExtractOutcome, options: &ExtractOptions) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| mirror_cli::row(&mut text, name, value);

@@ -97,7 +97,7 @@ mod tests {
         Flags::command().debug_assert();
     }
 
-    /// Every line for this program that the source documents print, paths aside.
+    /// Checks every line of this program that the source documents print, with other paths.
     #[test]
     fn the_lines_of_the_source_documents_are_accepted() {
         let lines = include_str!("../../../testdata/sidecar-command-lines.txt").lines();

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use mirror_sidecar::generate::{SidecarMode, SidecarOptions, SidecarOutcome};
 use mirror_types::human_bytes;
 
-/// The summary of a run.
+/// Writes the summary of a run.
 pub(crate) fn of(outcome: &SidecarOutcome, options: &SidecarOptions) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| mirror_cli::row(&mut text, name, value);

@@ -175,7 +175,7 @@ fn survey(
     Ok(())
 }
 
-/// The one pass: entries go to the spool, contents through all tasks, the tar to its end.
+/// Makes the one pass: spools entries, runs their contents through all tasks, and completes the tar.
 fn read_all(
     dir: &Path,
     options: &CreateOptions,
@@ -261,7 +261,7 @@ fn targets(options: &CreateOptions, dir: &Path) -> Result<Targets, ArchiveError>
     Ok(Targets { directory, prefix })
 }
 
-/// A key that was named is tried before anything is read or written.
+/// Tries a key that was named, before anything is read or written.
 fn given_signer(options: &CreateOptions) -> Result<Option<Signer>, ArchiveError> {
     match &options.signing {
         Signing::Key { file, passphrase } => Signer::load(file, passphrase.as_ref()).map(Some),
@@ -269,7 +269,7 @@ fn given_signer(options: &CreateOptions) -> Result<Option<Signer>, ArchiveError>
     }
 }
 
-/// The key of an earlier run, or a new one; not yet kept.
+/// Returns the key of an earlier run, or a new one that is not saved yet.
 fn own_signer(
     options: &CreateOptions,
     targets: &Targets,
@@ -421,7 +421,7 @@ fn notes_on_keys(targets: &Targets, key: Option<&UsedKey>) -> Vec<String> {
     notes
 }
 
-/// The inventory comes last: while the old one is there, whoever checks finds out.
+/// Publishes everything, the inventory last: while the old one is there, a check finds the difference.
 fn publish_all(
     targets: &Targets,
     documents: Documents,

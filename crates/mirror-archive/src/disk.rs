@@ -28,20 +28,20 @@ fn identity(_: &Metadata) -> (u64, u64) {
     (0, 0)
 }
 
-/// Permission bits, without set-user-id and its like.
+/// Returns permission bits, without set-user-id and its like.
 #[cfg(unix)]
 pub(crate) fn mode(metadata: &Metadata) -> u32 {
     use std::os::unix::fs::MetadataExt as _;
     metadata.mode() & 0o777
 }
 
-/// Permission bits.
+/// Returns the permission bits.
 #[cfg(not(unix))]
 pub(crate) fn mode(metadata: &Metadata) -> u32 {
     if metadata.is_dir() { 0o755 } else { 0o644 }
 }
 
-/// Whole seconds since 1970, rounded down.
+/// Returns the whole seconds since 1970, rounded down.
 #[cfg(unix)]
 pub(crate) fn modified_s(metadata: &Metadata) -> i64 {
     use std::os::unix::fs::MetadataExt as _;
@@ -62,7 +62,7 @@ pub(crate) fn modified_s(metadata: &Metadata) -> i64 {
     }
 }
 
-/// What a file that is neither file, directory nor link is called.
+/// Names the kind of what is neither file, directory nor link.
 #[cfg(unix)]
 pub(crate) fn special(kind: std::fs::FileType) -> &'static str {
     use std::os::unix::fs::FileTypeExt as _;
@@ -79,7 +79,7 @@ pub(crate) fn special(kind: std::fs::FileType) -> &'static str {
     }
 }
 
-/// What a file that is neither file, directory nor link is called.
+/// Names the kind of what is neither file, directory nor link.
 #[cfg(not(unix))]
 pub(crate) fn special(_: std::fs::FileType) -> &'static str {
     "special file"

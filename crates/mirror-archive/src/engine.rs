@@ -46,13 +46,13 @@ impl Block {
         Self { buffer: vec![0; BLOCK_BYTES], len: 0, pieces: Vec::new() }
     }
 
-    /// An empty one, outside of a run.
+    /// Makes an empty one, outside of a run.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
         Self::new()
     }
 
-    /// Everything in it.
+    /// Returns everything in it.
     pub(crate) fn data(&self) -> &[u8] {
         &self.buffer[..self.len]
     }
@@ -61,12 +61,12 @@ impl Block {
         self.len
     }
 
-    /// What is still free.
+    /// Returns the part that is still free.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         &mut self.buffer[self.len..]
     }
 
-    /// `bytes` of the free part were filled.
+    /// Notes that `bytes` of the free part were filled.
     pub(crate) fn filled(&mut self, bytes: usize) {
         self.len = (self.len + bytes).min(BLOCK_BYTES);
     }
@@ -292,8 +292,8 @@ fn work<T: Task>(shared: &Shared<T>) {
     }
 }
 
-/// Of the tasks with a block to go, the one with the lowest number; among equals the dearest, because
-/// what takes long should not begin last.
+/// Picks, of the tasks with a block left, the one with the lowest number; among equals the most expensive, because what
+/// takes long should not begin last.
 fn furthest_behind<T>(state: &State<T>) -> Option<usize> {
     let end = state.first + state.blocks.len() as u64;
     let ready = state.slots.iter().enumerate().filter(|(_, slot)| slot.task.is_some() && slot.next < end);

@@ -221,7 +221,7 @@ impl ArchiveError {
         move |source| Self::Io { what, path: path.to_vec(), source }
     }
 
-    /// The same for a path of the operating system.
+    /// Wraps an I/O error, for a path of the operating system.
     pub(crate) fn io_at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, path: path.as_os_str().as_encoded_bytes().to_vec(), source }
     }

@@ -51,7 +51,7 @@ impl HashKind {
         Self::Murmur3,
     ];
 
-    /// Its key in the inventory.
+    /// Returns its key in the inventory.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl HashKind {
         }
     }
 
-    /// Length of the digest, bytes.
+    /// Returns the length of the digest in bytes.
     #[must_use]
     pub const fn len_bytes(self) -> usize {
         match self {
@@ -106,7 +106,7 @@ impl HashKind {
         Ok(kinds)
     }
 
-    /// A new hasher of this kind.
+    /// Makes a new hasher of this kind.
     #[must_use]
     pub fn hasher(self) -> Hasher {
         let inner: Box<dyn Digester> = match self {
@@ -145,7 +145,7 @@ impl fmt::Debug for Hasher {
 }
 
 impl Hasher {
-    /// Its kind.
+    /// Returns its kind.
     #[must_use]
     pub fn kind(&self) -> HashKind {
         self.kind
@@ -156,8 +156,8 @@ impl Hasher {
         self.inner.update(data);
     }
 
-    /// The digest in hexadecimal, as the usual tools print it: numbers begin with the highest digit,
-    /// Murmur3 gives its first half first.
+    /// Returns the digest in hexadecimal, as the usual tools print it: numbers begin with the highest digit, Murmur3
+    /// gives its first half first.
     #[must_use]
     pub fn finish(self) -> String {
         hex(&self.inner.finish())
@@ -229,14 +229,14 @@ impl Digester for Murmur3 {
     }
 }
 
-/// Lower-case hexadecimal.
+/// Formats bytes in lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
-/// The bytes that exactly `2 * N` lower-case digits stand for.
+/// Parses the bytes that exactly `2 * N` lower-case digits stand for.
 pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut out = [0; N];
     if text.len() != 2 * N || text.bytes().any(|c| c.is_ascii_uppercase() || c == b'+') {

@@ -52,7 +52,7 @@ impl Murmur3 {
         self.h2 = self.h2.rotate_left(31).wrapping_add(self.h1).wrapping_mul(5).wrapping_add(0x3849_5ab5);
     }
 
-    /// Both halves, the first one first.
+    /// Returns both halves, the first one first.
     pub(crate) fn finish(&self) -> (u64, u64) {
         let mut last = [0; BLOCK_BYTES];
         let held = self.held();
@@ -106,8 +106,8 @@ mod tests {
         out
     }
 
-    /// The verification value that the author's test suite gives for this variant: digests of keys of
-    /// 0 to 255 bytes under falling seeds, digested once more.
+    /// Checks the verification value that the author's test suite gives for this variant: digests of keys of 0 to 255
+    /// bytes under falling seeds, digested once more.
     #[test]
     fn the_published_verification_value() {
         let key: Vec<u8> = (0..=255).collect();

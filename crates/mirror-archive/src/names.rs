@@ -12,13 +12,13 @@ pub(crate) const MAX_PATH_BYTES: usize = 32 * 1024;
 /// What a path that is not UTF-8 begins with in an inventory; no other path does.
 const ESCAPED: &str = "./";
 
-/// The order of the walk: component by component, so that a directory is followed by what is in it.
+/// Compares in the order of the walk: component by component, so that a directory is followed by what is in it.
 pub(crate) fn walk_order(a: &[u8], b: &[u8]) -> Ordering {
     let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
     a.iter().map(key).cmp(b.iter().map(key))
 }
 
-/// `directory` and a name in it.
+/// Joins `directory` and a name in it.
 pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     if directory.is_empty() {
         return name.to_vec();
@@ -26,14 +26,14 @@ pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     [directory, b"/", name].concat()
 }
 
-/// Where a path is below a root of the file system.
+/// Returns a path below a root of the file system.
 #[cfg(unix)]
 pub(crate) fn below(root: &Path, path: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
     root.join(std::ffi::OsStr::from_bytes(path))
 }
 
-/// Where a path is below a root of the file system.
+/// Returns a path below a root of the file system.
 #[cfg(not(unix))]
 pub(crate) fn below(root: &Path, path: &[u8]) -> PathBuf {
     root.join(&*String::from_utf8_lossy(path))
@@ -57,8 +57,8 @@ pub(crate) fn is_transient(path: &[u8]) -> bool {
     false
 }
 
-/// Whether a path stays below its root and has one form only: no empty, `.` or `..` component, no
-/// NUL, not absolute.
+/// Returns whether a path stays below its root and has one form only: no empty, `.` or `..` component, no NUL, not
+/// absolute.
 pub(crate) fn is_plain(path: &[u8]) -> bool {
     !path.is_empty()
         && path.len() <= MAX_PATH_BYTES
@@ -66,7 +66,7 @@ pub(crate) fn is_plain(path: &[u8]) -> bool {
         && path.split(|byte| *byte == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
 }
 
-/// Every byte that is not part of valid UTF-8, and every `%`, as `%XX`: what percent-decoding undoes.
+/// Writes every byte that is not part of valid UTF-8, and every `%`, as `%XX`, which percent-decoding undoes.
 pub(crate) fn percent(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() + 8);
     for chunk in bytes.utf8_chunks() {
@@ -97,7 +97,7 @@ pub(crate) fn unpercent(text: &str) -> Option<Vec<u8>> {
     (percent(&out) == text).then_some(out)
 }
 
-/// A path as it stands in an inventory, and whether it had to be escaped.
+/// Returns a path as an inventory writes it, and whether it had to be escaped.
 pub(crate) fn key(path: &[u8]) -> (Cow<'_, str>, bool) {
     match std::str::from_utf8(path) {
         Ok(text) => (Cow::Borrowed(text), false),
@@ -105,7 +105,7 @@ pub(crate) fn key(path: &[u8]) -> (Cow<'_, str>, bool) {
     }
 }
 
-/// The path that an inventory's key stands for; `None` when [`key`] does not write it.
+/// Returns the path that an inventory's key stands for; `None` when [`key`] does not write it.
 pub(crate) fn unkey(text: &str) -> Option<Vec<u8>> {
     let path = match text.strip_prefix(ESCAPED) {
         Some(escaped) => unpercent(escaped).filter(|path| std::str::from_utf8(path).is_err())?,
@@ -114,7 +114,7 @@ pub(crate) fn unkey(text: &str) -> Option<Vec<u8>> {
     is_plain(&path).then_some(path)
 }
 
-/// Text that is no path (a link's target, a directory's name), and whether it had to be escaped.
+/// Returns text that is no path (a link's target, a directory's name), and whether it had to be escaped.
 pub(crate) fn text(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Cow::Borrowed(text), false),
@@ -122,8 +122,8 @@ pub(crate) fn text(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     }
 }
 
-/// What a terminal or an editor would not show as it is: control characters, ends of lines, marks
-/// that turn the direction of text around, byte order marks, noncharacters.
+/// Returns whether a terminal or an editor would not show a character as it is: control characters, ends of lines,
+/// marks that turn the direction of text around, byte order marks, noncharacters.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -137,7 +137,7 @@ fn is_hidden(c: char) -> bool {
         || u32::from(c) & 0xfffe == 0xfffe
 }
 
-/// A double-quoted string that YAML and TOML read alike: both know these escapes.
+/// Writes a double-quoted string that YAML and TOML read alike: both know these escapes.
 pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -190,7 +190,7 @@ fn code(chars: &mut std::str::Chars<'_>, digits: usize) -> Option<char> {
     char::from_u32(u32::from_str_radix(text, 16).ok()?)
 }
 
-/// A path for people: nothing in it commands a terminal.
+/// Returns a path for people, in which nothing commands a terminal.
 #[must_use]
 pub fn shown(path: &[u8]) -> String {
     let mut out = String::new();

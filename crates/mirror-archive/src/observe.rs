@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// Watches a run: logs, draws. How far the run is, the [`Monitor`](crate::Monitor) says.
 pub trait ArchiveObserver: Send + Sync {
-    /// Takes what happened. Called once for each file that is archived: it must not block.
+    /// Receives an event. Called once for each file that is archived: it must not block.
     fn event(&self, event: ArchiveEvent<'_>);
 }
 

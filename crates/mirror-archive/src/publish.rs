@@ -30,7 +30,7 @@ impl Temp {
         self.0.sync().map_err(ArchiveError::io_at("syncing", self.0.path()))
     }
 
-    /// Gives it its final name. It must have been synced.
+    /// Renames it to its final name. It must have been synced.
     pub(crate) fn publish(self, target: &Path) -> Result<(), ArchiveError> {
         self.0.publish(target).map_err(ArchiveError::io_at("publishing", target))
     }

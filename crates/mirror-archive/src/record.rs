@@ -29,7 +29,7 @@ pub(crate) struct FileRecord {
 }
 
 impl Record {
-    /// What is known of an entry that went through all tasks.
+    /// Makes the record of an entry that went through all tasks.
     pub(crate) fn of(entry: &Entry) -> Result<Self, ArchiveError> {
         let what = match &entry.kind {
             EntryKind::Directory => What::Directory,
@@ -76,7 +76,7 @@ impl Spool {
         write(&mut self.out, record).map_err(ArchiveError::io("writing", WHAT.as_bytes()))
     }
 
-    /// Gives every record to `each`, in order.
+    /// Passes every record to `each`, in order.
     pub(crate) fn replay(
         &mut self,
         mut each: impl FnMut(&Record) -> io::Result<()>,

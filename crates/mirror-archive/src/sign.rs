@@ -27,7 +27,7 @@ const MAX_KEY_BYTES: u64 = 4 * 1024 * 1024;
 pub struct Passphrase(Vec<u8>);
 
 impl Passphrase {
-    /// The bytes as they are.
+    /// Takes the bytes as they are.
     #[must_use]
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
@@ -91,7 +91,7 @@ impl Signer {
         Ok(signer)
     }
 
-    /// A new Ed25519 key.
+    /// Generates an Ed25519 key.
     pub(crate) fn generate(name: &str, passphrase: Option<&Passphrase>) -> Result<Self, ArchiveError> {
         const FAILED: &str = "making a key failed";
         now().map_err(fault)?;
@@ -116,7 +116,7 @@ impl Signer {
         Ok(Self { key, password, subkey: None })
     }
 
-    /// A detached, armored signature over everything that `data` gives. Reads on its own thread's time.
+    /// Makes a detached, armored signature over everything that it reads from `data`. Blocks.
     pub(crate) fn sign(&self, data: impl Read) -> Result<String, ArchiveError> {
         now().map_err(fault)?;
         let hash = HashAlgorithm::Sha512;
@@ -134,7 +134,7 @@ impl Signer {
         armor(&signature.map_err(ArchiveError::pgp("signing failed"))?)
     }
 
-    /// Of the key that signs: `0x` and 16 digits.
+    /// Returns the id of the key that signs: `0x` and 16 digits.
     pub(crate) fn key_id(&self) -> String {
         match self.subkey {
             Some(at) => certificate::key_id(&self.key.secret_subkeys[at].key),
@@ -142,18 +142,18 @@ impl Signer {
         }
     }
 
-    /// Of the primary key, by which people know it.
+    /// Returns the fingerprint of the primary key, by which people know it.
     pub(crate) fn fingerprint(&self) -> String {
         format!("{:X}", self.key.primary_key.fingerprint())
     }
 
-    /// The private key, armored.
+    /// Returns the private key, armored.
     pub(crate) fn secret(&self) -> Result<String, ArchiveError> {
         let armored = self.key.to_armored_string(ArmorOptions::default());
         armored.map_err(ArchiveError::pgp("writing the private key failed"))
     }
 
-    /// The public key, armored.
+    /// Returns the public key, armored.
     pub(crate) fn public(&self) -> Result<String, ArchiveError> {
         let armored = self.key.to_public_key().to_armored_string(ArmorOptions::default());
         armored.map_err(ArchiveError::pgp("writing the public key failed"))

@@ -95,7 +95,7 @@ impl Open {
         Ok(last)
     }
 
-    /// At the end nothing may be left, and the file must still be the one that was opened.
+    /// Checks that nothing is left at the end, and that the file is still the one that was opened.
     fn check(&mut self) -> Result<(), ArchiveError> {
         let path = &self.entry.path;
         if read(&mut self.file, &mut [0], path)? != 0 {

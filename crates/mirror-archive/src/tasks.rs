@@ -22,7 +22,7 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    /// Both digests of each file.
+    /// Makes the tasks for both digests of each file.
     pub(crate) fn each() -> [Self; 2] {
         [Self::EachSha256(sha2::Sha256::new()), Self::EachBlake3(Box::default())]
     }

@@ -307,7 +307,7 @@ struct Comparer<'a, 'b> {
 }
 
 impl Comparer<'_, '_> {
-    /// Everything up to `path` that did not come is missing.
+    /// Reports every record before `path` as missing. Returns whether `path` itself has a record.
     fn skip_to(&mut self, path: Option<&[u8]>) -> Result<bool, ArchiveError> {
         while let Some(next) = self.records.peek() {
             let order = match (next, path) {

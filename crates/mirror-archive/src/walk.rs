@@ -107,7 +107,7 @@ impl Walk {
         Ok(target.into_os_string().into_encoded_bytes())
     }
 
-    /// A directory that gained or lost entries since it was listed has not been archived as it is.
+    /// Checks that a directory neither gained nor lost entries since it was listed: else it was not archived as it is.
     fn leave(&self, path: &[u8], stamp: Stamp) -> Result<(), ArchiveError> {
         let at = below(&self.root, path);
         let now = std::fs::symlink_metadata(at).map_err(vanished("looking at", &self.told(path)))?;
@@ -119,7 +119,7 @@ impl Walk {
     }
 }
 
-/// What was listed and is not there any more has vanished; anything else is a fault of the disk.
+/// Maps an I/O error: what was listed and is gone has vanished; anything else is a fault of the disk.
 pub(crate) fn vanished(
     what: &'static str,
     path: &[u8],

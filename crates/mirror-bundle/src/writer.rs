@@ -301,7 +301,7 @@ impl BundleWriter {
         if self.broken.load(Ordering::Relaxed) { self.ask(false).map(|_| ()) } else { Ok(()) }
     }
 
-    /// Makes everything durable that was appended: the data first, then the lines of the manifest. Gives, in
+    /// Makes everything durable that was appended: the data first, then the lines of the manifest. Returns, in
     /// the order of the calls, where each member is that was appended since the last commit. Blocks.
     ///
     /// # Errors

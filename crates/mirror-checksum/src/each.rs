@@ -2,9 +2,9 @@ use mirror_types::Sha256;
 
 use crate::Hasher;
 
-/// The checksum of each of `inputs`, in their order. Takes about half the time of one after the other
-/// on processors with the SHA extensions of x86, from two inputs on, best with four or more of about the
-/// same length; elsewhere it is one after the other. Holds nothing beside the answer; computes, never waits.
+/// Returns the checksum of each of `inputs`, in their order. On processors with the SHA extensions of x86, it takes
+/// about half the time of hashing one after the other, from two inputs on, best with four or more of about the same
+/// length; elsewhere it hashes one after the other. Holds nothing but the answer; computes, never waits.
 #[must_use]
 pub fn each(inputs: &[&[u8]]) -> Vec<Sha256> {
     #[cfg(target_arch = "x86_64")]
@@ -28,7 +28,7 @@ mod tests {
         inputs.iter().map(|input| Sha256::from_bytes(sha2::Sha256::digest(input).into())).collect()
     }
 
-    /// FIPS 180-4's own examples, and the empty string.
+    /// Checks FIPS 180-4's own examples, and the empty string.
     #[test]
     fn known_answers() {
         let long = vec![b'a'; 1_000_000];
@@ -45,7 +45,7 @@ mod tests {
         assert_eq!(sums.into_iter().map(Sha256::to_hex).collect::<Vec<_>>(), inputs.map(|(_, sum)| sum));
     }
 
-    /// Every way in which the last bytes and the length share the last blocks, in every place.
+    /// Covers every way in which the last bytes and the length share the last blocks, in every place.
     #[test]
     fn all_short_lengths_in_all_places() {
         let bytes: Vec<u8> = (0..200_u8).collect();

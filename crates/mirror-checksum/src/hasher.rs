@@ -6,7 +6,7 @@ use sha2::Digest as _;
 pub struct Hasher(sha2::Sha256);
 
 impl Hasher {
-    /// The checksum of `data` alone.
+    /// Returns the checksum of `data` alone.
     #[must_use]
     pub fn of(data: &[u8]) -> Sha256 {
         let mut hasher = Self::default();
@@ -19,7 +19,7 @@ impl Hasher {
         self.0.update(data);
     }
 
-    /// The checksum of all of them.
+    /// Returns the checksum of all of them.
     #[must_use]
     pub fn finish(self) -> Sha256 {
         Sha256::from_bytes(self.0.finalize().into())

@@ -61,7 +61,7 @@ impl<'a> Lane<'a> {
         Self { at, state: INITIAL, blocks, tail, tail_left: 0..len }
     }
 
-    /// What is hashed next, without a gap.
+    /// Returns the blocks to hash next, without a gap.
     fn next(&self) -> &[Block] {
         if self.blocks.is_empty() { &self.tail[self.tail_left.clone()] } else { self.blocks }
     }
@@ -88,7 +88,7 @@ impl<'a> Lane<'a> {
 }
 
 impl Lanes {
-    /// `None` when it lacks the instructions.
+    /// Returns what this processor can use; `None` when it lacks the instructions.
     pub(crate) fn of_this_processor() -> Option<Self> {
         let has = is_x86_feature_detected!("sha")
             && is_x86_feature_detected!("sse4.1")
@@ -96,7 +96,7 @@ impl Lanes {
         has.then_some(Self(()))
     }
 
-    /// The checksum of each of `inputs`.
+    /// Returns the checksum of each of `inputs`.
     pub(crate) fn hash(self, inputs: &[&[u8]]) -> Vec<Sha256> {
         let mut sums = vec![Sha256::from_bytes([0; 32]); inputs.len()];
         // Long ones first: what is left alone at the end should be short.
@@ -144,7 +144,7 @@ impl Lanes {
     }
 }
 
-/// The library's code for a single stream is quicker than [`compress`] for one.
+/// Hashes a single stream with the library's code, which is faster than [`compress`] for one.
 fn alone(lane: &mut Lane<'_>) {
     let count = lane.next().len();
     let mut state = lane.state;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Command, Parser};
 use mirror_types::{ExitStatus, redacted};
 
-/// The flags that this process was started with.
+/// Parses the flags that this process was started with.
 ///
 /// # Errors
 /// When it is to end at once: help was asked for and is printed, or what is wrong is.
@@ -43,7 +43,7 @@ pub(crate) fn command<F: Parser>() -> Command {
     F::command().args_override_self(true)
 }
 
-/// The source system's flags have one dash.
+/// Adds a dash to the source system's flags, which have one.
 fn double_dash(arg: OsString) -> OsString {
     match arg.to_str() {
         Some(text)
@@ -58,7 +58,7 @@ fn double_dash(arg: OsString) -> OsString {
     }
 }
 
-/// A time with its unit; `0` needs none.
+/// Parses a time with its unit; `0` needs none.
 ///
 /// # Errors
 /// When it is not one; says how to write it.

@@ -54,7 +54,7 @@ pub fn extract(
     Ok(outcome)
 }
 
-/// The bundles that the pattern names.
+/// Lists the bundles that the pattern names.
 fn matching(options: &ExtractOptions) -> Result<Vec<BundleFiles>, ExtractError> {
     let ExtractOptions { bundles_dir, pattern, .. } = options;
     let glob = Glob::new(pattern)
@@ -73,7 +73,7 @@ fn matching(options: &ExtractOptions) -> Result<Vec<BundleFiles>, ExtractError> 
     Ok(bundles)
 }
 
-/// Everything, on several threads.
+/// Extracts everything, on several threads.
 fn all(
     options: &ExtractOptions,
     bundles: &[BundleFiles],
@@ -148,7 +148,7 @@ fn plan(work: &Work<'_>, bundles: &[BundleFiles], tasks: &Sender<Task>) {
     work.tell(ExtractEvent::Planned);
 }
 
-/// Tells what is in the bundles; by their manifests, where there are any.
+/// Lists what is in the bundles, from their manifests where there are any.
 fn list(
     options: &ExtractOptions,
     bundles: &[BundleFiles],

@@ -5,7 +5,7 @@ use mirror_store::StoreError;
 
 /// Watches an extraction: counts, logs, draws. `()` does nothing of it.
 pub trait ExtractObserver: Send + Sync {
-    /// Takes what happened. Called by several threads at a time, once for each member that is not written: it must not
+    /// Receives an event. Called by several threads at a time, once for each member that is not written: it must not
     /// block.
     fn event(&self, event: ExtractEvent<'_>) {
         let _ = event;

@@ -66,7 +66,7 @@ impl Open {
         Ok(Self { files, reader, map, listed, left, bad })
     }
 
-    /// Members, when that is known beforehand.
+    /// Returns the number of members, when that is known beforehand.
     pub(crate) fn members(&self) -> Option<u64> {
         let by_manifest = self.listed.as_ref().map(|listed| listed.len() as u64);
         self.map.as_ref().map(FrameMap::members).or(by_manifest)
@@ -89,7 +89,7 @@ impl Open {
         }
     }
 
-    /// A member that the manifest lists and nobody has seen.
+    /// Returns a fault for a member that the manifest lists and that was not found.
     pub(crate) fn missing(&self) -> Option<BundleError> {
         let listed = self.listed.as_ref()?;
         let mut missing: Vec<_> = listed

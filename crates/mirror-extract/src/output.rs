@@ -10,7 +10,7 @@ use crate::options::{ExtractOptions, ExtractTask};
 /// Takes text for a person or a pipe, whole lines.
 pub(crate) type Show<'a> = &'a mut (dyn FnMut(&str) + Send);
 
-/// The layout of the members, by the first one that can be read.
+/// Finds the layout of the members by the first one that can be read.
 fn layout_of(bundles: &[BundleFiles], options: &ExtractOptions) -> Result<Layout, ExtractError> {
     for one in bundles {
         let mut layout = None;
@@ -41,7 +41,7 @@ pub(crate) fn store_of(
     }
 }
 
-/// One line of a listing.
+/// Formats one line of a listing.
 pub(crate) fn listing(
     bundle: &BundleFiles,
     size: u64,

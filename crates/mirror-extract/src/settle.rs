@@ -86,7 +86,7 @@ enum Settled {
     Failed(String, bool),
 }
 
-/// Every line about the path, in the order of the bundles.
+/// Returns every line about the path, in the order of the bundles.
 fn lines_of<'a>(
     bundles: &'a [BundleFiles],
     doubt: &Doubt,

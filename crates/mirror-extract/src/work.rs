@@ -137,7 +137,7 @@ impl<'a> Work<'a> {
         lock(&self.outcome).bundles += 1;
     }
 
-    /// A fault: that of a bundle ends the bundle, any other the run.
+    /// Handles a fault: that of a bundle ends the bundle, any other the run.
     pub(crate) fn trouble(&self, open: Option<&Open>, error: StoreError) {
         if !is_of_bundle(error.kind()) {
             self.stop(error.into());
@@ -205,7 +205,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// All of a bundle was read: its manifest must list nothing else.
+    /// Ends a bundle that was read to its end: its manifest must list nothing else.
     pub(crate) fn end_of(&self, open: &Open) {
         if self.goes_on(open)
             && let Some(missing) = open.missing()
@@ -281,7 +281,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// One member: checked, staged, counted.
+    /// Checks, stages and counts one member.
     pub(crate) fn member(
         &self,
         open: &Open,
@@ -421,7 +421,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// What came of it all, or why it could not go on.
+    /// Returns the outcome, or the error that ended the run.
     pub(crate) fn end(self) -> Result<ExtractOutcome, ExtractError> {
         if let Some(error) = lock(&self.fatal).take() {
             return Err(error);

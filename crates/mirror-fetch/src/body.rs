@@ -41,8 +41,8 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    /// `hold` is what was reserved before the request left; `length` is what the origin announced; more than
-    /// `max_bytes` are refused.
+    /// Makes the sink of one body. `hold` is the memory reserved before the request was sent; `length` is what the
+    /// origin announced; more than `max_bytes` is refused.
     pub(crate) fn new(
         core: &Core,
         length: Option<u64>,
@@ -160,8 +160,7 @@ impl Sink {
         matches!(self.store, Store::Spooled(_))
     }
 
-    /// The body, its checksum and its share of the memory. Waits for the `desk` of the driver, if there is
-    /// one.
+    /// Returns the body, its checksum and its share of the memory. Waits for the `desk` of the driver, if there is one.
     pub(crate) async fn finish(self, desk: Option<&Desk>) -> Result<Whole, Fault> {
         let (size, mut hold) = (self.size, self.hold);
         if let Some(hold) = &mut hold {
@@ -209,7 +208,7 @@ impl Resume {
         (sink.is_spooled() && sink.size() > 0).then_some(Self { sink, validator, total })
     }
 
-    /// Whether a 206 continues exactly where the spool ends.
+    /// Returns whether a 206 continues exactly where the spool ends.
     pub(crate) fn continues(&self, headers: &HeaderMap) -> bool {
         let range = headers.get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).and_then(parse_content_range);
         let Some((first, last, total)) = range else { return false };
@@ -240,7 +239,7 @@ fn copy(value: &HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_bytes(bytes).ok()
 }
 
-/// A strong `ETag`, else `Last-Modified`: what `If-Range` may carry.
+/// Returns what `If-Range` may carry: a strong `ETag`, else `Last-Modified`.
 pub(crate) fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
     match headers.get(ETAG) {
         Some(tag) if tag.as_bytes().starts_with(b"\"") => copy(tag),
@@ -248,7 +247,7 @@ pub(crate) fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
     }
 }
 
-/// `bytes first-last/total`.
+/// Parses `bytes first-last/total`.
 fn parse_content_range(text: &str) -> Option<(u64, u64, u64)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;

@@ -20,7 +20,7 @@ type Waiting = (Bytes, oneshot::Sender<(Bytes, Sha256)>);
 pub(crate) struct Desk(Mutex<Vec<Waiting>>);
 
 impl Desk {
-    /// The body again, and its checksum; `None` when the desk went away.
+    /// Returns the body and its checksum; `None` when the desk was dropped.
     pub(crate) async fn hash(&self, body: Bytes) -> Option<(Bytes, Sha256)> {
         let (answer, sum) = oneshot::channel();
         let count = {
@@ -38,9 +38,8 @@ impl Desk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Ready one turn after something was there to be hashed: all that was ready by then has had its part.
-    /// To be polled by the task that polls those who call [`hash`](Self::hash), after them: it is not woken
-    /// by them.
+    /// Completes one turn after a body arrived to be hashed, so that all that were ready by then are there. Must be
+    /// polled by the task that polls the callers of [`hash`](Self::hash), and after them: they do not wake it.
     pub(crate) async fn leisure(&self) {
         poll_fn(|_| if self.is_empty() { Poll::Pending } else { Poll::Ready(()) }).await;
         tokio::task::yield_now().await;

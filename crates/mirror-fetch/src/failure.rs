@@ -60,7 +60,7 @@ pub enum RetryKind {
 }
 
 impl FailureKind {
-    /// A stable word for ledgers and counters.
+    /// Returns a stable word for ledgers and counters.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -111,7 +111,7 @@ impl FailureKind {
         }
     }
 
-    /// The retry table. `http_status` matters for [`FailureKind::HttpStatus`] alone.
+    /// Looks up the retry table. `http_status` matters for [`FailureKind::HttpStatus`] alone.
     #[must_use]
     pub const fn retry_kind(self, http_status: Option<u16>) -> RetryKind {
         match self {
@@ -154,14 +154,14 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The origin says it will not or cannot serve this: 403, 404, 410 or 451.
+    /// Returns whether the origin says that it will not or cannot serve this: 403, 404, 410 or 451.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(self.kind, FailureKind::HttpStatus)
             && matches!(self.http_status, Some(403 | 404 | 410 | 451))
     }
 
-    /// The origin says this does not exist: 404, 410 or 451.
+    /// Returns whether the origin says that this does not exist: 404, 410 or 451.
     #[must_use]
     pub const fn is_gone(&self) -> bool {
         matches!(self.kind, FailureKind::HttpStatus) && matches!(self.http_status, Some(404 | 410 | 451))

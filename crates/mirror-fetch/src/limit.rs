@@ -100,7 +100,7 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// `None` when there is no limit.
+    /// Makes the limiter; `None` when there is no limit.
     pub(crate) fn new(per_sec: u64) -> Option<Self> {
         (per_sec > 0).then(|| Self { per_sec, paid_until: Mutex::new(Instant::now()) })
     }

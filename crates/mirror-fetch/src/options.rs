@@ -88,15 +88,15 @@ impl Default for FetchOptions {
 /// Told what happens, for counters. Called on hot paths: must not block.
 #[expect(unused_variables, reason = "default bodies are empty, the names document the arguments")]
 pub trait FetchObserver: Send + Sync {
-    /// One attempt ended. `status` is `None` when no response arrived.
+    /// Takes note that one attempt ended. `status` is `None` when no response arrived.
     fn attempt(&self, status: Option<u16>, ok: bool, elapsed: Duration) {}
-    /// `n` bytes of body arrived.
+    /// Takes note that `n` bytes of body arrived.
     fn bytes(&self, n: u64) {}
-    /// A request will be tried again.
+    /// Takes note that a request will be tried again.
     fn retry(&self) {}
-    /// Requests in flight changed by `delta`.
+    /// Takes note that the number of requests in flight changed by `delta`.
     fn inflight(&self, delta: i64) {}
-    /// The adaptive limit is now `limit`.
+    /// Takes note that the adaptive limit is now `limit`.
     fn concurrency(&self, limit: usize) {}
 }
 

@@ -142,7 +142,7 @@ impl Pool {
         })
     }
 
-    /// A connection to send one request on, on another slot than `avoid` when there is one.
+    /// Leases a connection for one request, on another slot than `avoid` when there is one.
     pub(crate) async fn lease(&self, origin: &Arc<Origin>, avoid: usize) -> Result<Lease, Fault> {
         if origin.speaks_h1.load(Ordering::Acquire) {
             return self.lease_h1(origin, None).await;
@@ -217,7 +217,7 @@ impl Pool {
         }
     }
 
-    /// A connection that carries this one request: if it breaks, nothing else does.
+    /// Leases a connection that carries only this request: if it breaks, nothing else does.
     pub(crate) async fn lease_alone(&self, origin: &Arc<Origin>) -> Result<Lease, Fault> {
         if origin.speaks_h1.load(Ordering::Acquire) {
             return self.lease_h1(origin, None).await;
@@ -233,7 +233,7 @@ impl Pool {
         })
     }
 
-    /// Boxed: connecting is rare, and its state would be part of that of every request.
+    /// Connects. Boxed, because connecting is rare and its state would be part of that of every request.
     async fn connect(&self, origin: &Origin) -> Result<Conn, Fault> {
         Box::pin(self.connector.connect(&origin.target)).await
     }
@@ -288,7 +288,7 @@ impl Origin {
         self.held.store(true, Ordering::Release);
     }
 
-    /// Whether the origin asked for silence and the time may not be over.
+    /// Returns whether the origin asked for a pause that may not be over.
     pub(crate) fn is_held(&self) -> bool {
         self.held.load(Ordering::Acquire)
     }
@@ -377,7 +377,7 @@ impl Lease {
         })
     }
 
-    /// No further request goes to this connection; those on it may finish.
+    /// Retires a connection: no further request goes to it, and those on it may finish.
     pub(crate) fn retire(&mut self) {
         self.conn = None;
         if let Some(slot) = self.origin.slots.get(self.slot) {
@@ -388,7 +388,7 @@ impl Lease {
         }
     }
 
-    /// The response was read to its end: an HTTP/1.1 connection serves again.
+    /// Returns a connection whose response was read to its end, so that an HTTP/1.1 connection serves again.
     pub(crate) fn give_back(mut self) {
         if let Some(Conn::H1(sender)) = self.conn.take()
             && !sender.is_closed()

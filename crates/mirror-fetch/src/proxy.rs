@@ -201,7 +201,7 @@ fn unescape(text: &str) -> Vec<u8> {
     out
 }
 
-/// The value of the two hexadecimal digits that come next.
+/// Reads the value of the next two hexadecimal digits.
 fn hex_pair(mut ahead: std::str::Bytes<'_>) -> Option<u8> {
     let high = char::from(ahead.next()?).to_digit(16)?;
     let low = char::from(ahead.next()?).to_digit(16)?;

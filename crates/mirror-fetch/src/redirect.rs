@@ -12,7 +12,7 @@ pub(crate) const MAX_HOPS: u32 = 10;
 /// Longest `Location` that is followed: signed addresses of object stores have some 2 KiB.
 const MAX_LOCATION_BYTES: usize = 8 << 10;
 
-/// Loopback, link-local and unspecified addresses, also when mapped into IPv6.
+/// Returns whether an address is loopback, link-local or unspecified, also when mapped into IPv6.
 pub(crate) fn is_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
@@ -27,7 +27,7 @@ const fn is_v6_link_local(address: Ipv6Addr) -> bool {
     address.segments()[0] & 0xffc0 == 0xfe80
 }
 
-/// Whether the host itself says it is local, without a lookup.
+/// Returns whether a host is local by its name alone, without a lookup.
 pub(crate) fn is_local_host(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(v4)) => is_local(IpAddr::V4(v4)),

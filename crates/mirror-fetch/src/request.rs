@@ -30,7 +30,7 @@ pub struct FetchRequest {
 }
 
 impl FetchRequest {
-    /// A request without further headers and without a checksum.
+    /// Makes a request without further headers and without a checksum.
     #[must_use]
     pub fn new(mut url: Url) -> Self {
         let authorization = take_credentials(&mut url);

@@ -183,7 +183,7 @@ fn note(core: &Core, bytes: u64, ok: bool, congested: bool) {
     }
 }
 
-/// Full jitter under an exponential ceiling, never earlier than the origin asked for.
+/// Returns a pause with full jitter under an exponential ceiling, never shorter than the origin asked for.
 fn pause(options: &FetchOptions, retry: u32, retry_after: Option<Duration>) -> Duration {
     let factor = 1_u32.checked_shl(retry.saturating_sub(1)).unwrap_or(u32::MAX);
     let ceiling = options.retry_base.saturating_mul(factor).min(options.retry_max);

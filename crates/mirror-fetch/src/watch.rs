@@ -35,13 +35,13 @@ impl<'a> Watch<'a> {
         Self { sleep, total: now + total, idle, mark: now, since_mark: 0, lateness_left: total }
     }
 
-    /// Something real happened.
+    /// Notes real progress.
     pub(crate) fn mark(&mut self) {
         self.mark = Instant::now();
         self.since_mark = 0;
     }
 
-    /// This wait was our own wish: no deadline counts it.
+    /// Excuses a wait that we chose ourselves: no deadline counts it.
     pub(crate) fn excuse(&mut self, waited: Duration) {
         self.total += waited;
         self.mark();
@@ -55,7 +55,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The fault, when a deadline has passed.
+    /// Returns the fault when a deadline has passed.
     pub(crate) fn check(&self) -> Result<(), Fault> {
         let now = Instant::now();
         if now >= self.total {

@@ -21,8 +21,8 @@ impl TempFile {
         Ok(Self::of(create_anew(path)?, path))
     }
 
-    /// Like [`TempFile::create`], with permissions of at most `mode`, as in `0o600`. Where the system has no such
-    /// permissions, `mode` means nothing.
+    /// Creates a file like [`TempFile::create`], with permissions of at most `mode`, as in `0o600`. Systems without
+    /// such permissions ignore `mode`.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -118,7 +118,8 @@ pub fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(beside, path)
 }
 
-/// Like [`replace`], for what can be had again: after a power cut the file may be empty or torn.
+/// Replaces a file like [`replace`], without a sync: after a power cut it may be empty or torn. For what can be had
+/// again.
 ///
 /// # Errors
 /// As [`replace`], and when `bytes` cannot be read.

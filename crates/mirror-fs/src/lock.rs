@@ -49,7 +49,8 @@ impl FileLock {
         }
     }
 
-    /// Like [`FileLock::take`], but never returns the lock of a file that another holder has just removed.
+    /// Takes the lock like [`FileLock::take`], but never returns the lock of a file that another holder has just
+    /// removed.
     ///
     /// # Errors
     /// As [`FileLock::take`].

@@ -104,7 +104,7 @@ fn no_follow<'o>(_: &Path, options: &'o mut OpenOptions) -> &'o mut OpenOptions 
     options.custom_flags(flags.bits().cast_signed())
 }
 
-/// The system cannot be asked not to follow; it is looked at just before.
+/// Looks at the path just before it is opened: this system cannot be asked not to follow links.
 #[cfg(not(unix))]
 fn no_follow<'o>(path: &Path, options: &'o mut OpenOptions) -> &'o mut OpenOptions {
     if is_strange(path) { options.read(false).write(false).append(false) } else { options }

@@ -101,8 +101,8 @@ impl IndexSource {
         }
     }
 
-    /// The id of the tree that is read, when it has one: equal trees hold equal records. Histories
-    /// say nothing, because upstream squashes its own.
+    /// Returns the id of the tree that is read, when it has one: equal trees hold equal records. Histories cannot be
+    /// compared, because upstream squashes its own.
     #[must_use]
     pub fn tree_id(&self) -> Option<String> {
         match self {
@@ -179,9 +179,9 @@ impl IndexSource {
         }
     }
 
-    /// The files that differ between an earlier tree ([`IndexSource::tree_id`]) and the one that is
-    /// read, in the order of the tree. `None` when the earlier one is not there to compare with. Takes
-    /// time and memory by what changed. Blocks.
+    /// Returns the files that differ between an earlier tree ([`IndexSource::tree_id`]) and the one that is read, in
+    /// the order of the tree. `None` when the earlier one is no longer there. Time and memory grow with what changed.
+    /// Blocks.
     #[must_use]
     pub fn compare(&self, since: &str) -> Option<Vec<Change>> {
         match self {
@@ -190,7 +190,7 @@ impl IndexSource {
         }
     }
 
-    /// The bytes of a file that differs. Blocks.
+    /// Reads the bytes of a file that differs. Blocks.
     ///
     /// # Errors
     /// When they cannot be read.

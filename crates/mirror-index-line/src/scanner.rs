@@ -346,7 +346,7 @@ mod tests {
             prop_assert_eq!(plain_len(&bytes), bytes.iter().position(special).unwrap_or(bytes.len()));
         }
 
-        /// Digits, marks and letters of numbers, in any order.
+        /// Covers digits, marks and letters of numbers, in any order.
         #[test]
         fn numbers_are_those_of_json(text in "[-+0-9.eE]{1,8}") {
             let mut scanner = Scanner::new(&text);

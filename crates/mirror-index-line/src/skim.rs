@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use crate::IndexLine;
 
-    /// Whatever serde reads is read in the same way.
+    /// Checks that whatever serde reads is read in the same way.
     fn agrees(line: &[u8]) -> Result<(), TestCaseError> {
         let wanted = IndexLine::parse(line).map_err(|error| error.to_string());
         let found = IndexLine::skim(line).map_err(|error| error.to_string());
@@ -272,7 +272,7 @@ mod tests {
         prop_oneof![3 => prop::sample::select(KNOWN).prop_map(str::to_owned), 1 => text()]
     }
 
-    /// A key or a string as a writer may put it: as it is, or with every character escaped.
+    /// Spells a key or a string as a writer may: as it is, or with every character escaped.
     fn spelled(text: &str, escaped: bool) -> String {
         if !escaped {
             return Value::from(text).to_string();

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{CheckedLine, IndexLine, LineError, Requirements, crate_of, is_like_a_line, lines, records};
 
-/// The index files of a part of the registry's own index.
+/// Reads the index files of a part of the registry's own index.
 fn real_files() -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/real-index/index");
     let (mut dirs, mut files): (Vec<PathBuf>, _) = (vec![root], Vec::new());

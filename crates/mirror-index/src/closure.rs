@@ -151,7 +151,7 @@ impl Closure {
         }
     }
 
-    /// Crates whose index file must be provided now; each is asked for once.
+    /// Returns the crates whose index file must be provided now; asks for each once.
     pub fn next_needed(&mut self) -> Vec<CrateName> {
         std::mem::take(&mut self.needed)
     }

@@ -146,7 +146,7 @@ fn fail(path: &Path) -> impl FnOnce(io::Error) -> DirError {
     move |source| DirError { path, source }
 }
 
-/// Gives the path of every index file below `dir`, in the order of git's trees. Links are not followed.
+/// Passes on the path of every index file below `dir`, in the order of git's trees. Follows no links.
 fn walk(
     dir: &Path,
     prefix: &str,
@@ -162,8 +162,8 @@ fn walk(
     Ok(ControlFlow::Continue(()))
 }
 
-/// The names in a directory, as far as they can belong to an index, as git sorts them: a directory's as if it
-/// ended in `/`, and here it does.
+/// Lists the names in a directory that can belong to an index, as git sorts them: that of a directory as if it ended in
+/// `/`, and here it does.
 fn list(dir: &Path, prefix: &str) -> Result<Vec<String>, DirError> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(dir).map_err(fail(dir))? {

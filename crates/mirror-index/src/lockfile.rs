@@ -132,7 +132,7 @@ impl LockSet {
         &self.foreign
     }
 
-    /// Releases that are named.
+    /// Returns the number of releases that are named.
     #[must_use]
     pub fn len(&self) -> usize {
         self.releases.len()
@@ -144,7 +144,7 @@ impl LockSet {
         self.releases.is_empty()
     }
 
-    /// Crates that are named, each once.
+    /// Returns the crates that are named, each once.
     #[must_use]
     pub fn names(&self) -> Vec<CrateName> {
         let mut names: Vec<_> = self.releases.values().map(|(id, _)| id.name.clone()).collect();

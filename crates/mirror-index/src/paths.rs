@@ -2,7 +2,7 @@
 
 use mirror_types::{CrateName, index_path};
 
-/// Tells whether the path of a file is the one of the crate after which it is named; anything else in an index
+/// Returns whether the path of a file is the one of the crate after which it is named; anything else in an index
 /// holds no records.
 #[must_use]
 pub fn is_index_file(path: &str) -> bool {
@@ -10,7 +10,7 @@ pub fn is_index_file(path: &str) -> bool {
     CrateName::new(name).is_ok_and(|name| index_path(&name) == path)
 }
 
-/// Tells whether index files may be in a directory: `1`, `2`, `3`, `3/a`, `ab`, `ab/cd`.
+/// Returns whether index files may be in a directory: `1`, `2`, `3`, `3/a`, `ab`, `ab/cd`.
 #[must_use]
 pub fn holds_index_files(dir: &str) -> bool {
     let dir = dir.trim_end_matches('/');

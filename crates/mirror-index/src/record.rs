@@ -56,9 +56,9 @@ pub struct IndexFile {
 /// [`FileChecker::fits`] refuses, with the reason.
 pub type Visit<'v> = Box<dyn FnMut(&str, &[u8]) -> ControlFlow<()> + 'v>;
 
-/// The records of the file at `path` of the index, in its order. Bad lines are given to `faults` and
-/// left out: no JSON, a field that is missing or wrong, a crate that belongs elsewhere. Of several lines of
-/// one release the last counts, as it does for Cargo. Fields that the mirror does not work with are not looked at.
+/// Parses the records of the file at `path` of the index, in its order. Passes bad lines to `faults` and leaves them
+/// out: no JSON, a field that is missing or wrong, a crate that belongs elsewhere. Of several lines of one release the
+/// last counts, as it does for Cargo. Ignores fields that the mirror does not use.
 pub fn parse_file(
     path: &str,
     data: &[u8],
@@ -121,7 +121,7 @@ pub struct FileChecker<'a> {
 }
 
 impl<'a> FileChecker<'a> {
-    /// For the file at `path` of the index, whose lines come in their order.
+    /// Begins the file at `path` of the index, whose lines are to follow in their order.
     #[must_use]
     pub fn new(path: &'a str, limits: &'a IndexLimits) -> Self {
         Self { path, limits, known: None }
@@ -145,7 +145,7 @@ impl<'a> FileChecker<'a> {
         Ok(())
     }
 
-    /// The record of a line with these fields.
+    /// Makes the record of a line with these fields.
     ///
     /// # Errors
     /// The reason, for people, why the line is bad.

@@ -56,13 +56,13 @@ impl NameSet {
             || (!self.globs.is_empty() && self.globs.is_match(name.canonical()))
     }
 
-    /// The names; globs left out.
+    /// Returns the names, without the globs.
     #[must_use]
     pub fn names(&self) -> &[CrateName] {
         &self.exact
     }
 
-    /// The names, when there is no glob among them.
+    /// Returns the names, when there is no glob among them.
     #[must_use]
     pub fn exact_names(&self) -> Option<Vec<CrateName>> {
         self.globs.is_empty().then(|| self.exact.clone())

@@ -70,7 +70,7 @@ impl RegistryConfig {
             .map_err(|error| ConfigError::Json(clipped(error.to_string(), CLIPPED_MESSAGE_BYTES)))
     }
 
-    /// The template of download addresses.
+    /// Returns the template of download addresses.
     #[must_use]
     pub fn dl(&self) -> &str {
         &self.dl
@@ -129,7 +129,7 @@ impl DlTemplate {
         Self::checked(template)
     }
 
-    /// `{base}/{name}/{name}-{version}.crate`.
+    /// Makes the template `{base}/{name}/{name}-{version}.crate`.
     ///
     /// # Errors
     /// When the base is no http or https URL.
@@ -151,7 +151,7 @@ impl DlTemplate {
         }
     }
 
-    /// The host that downloads go to; `None` when a marker is part of it.
+    /// Returns the host that downloads come from; `None` when a marker is part of it.
     #[must_use]
     pub fn host(&self) -> Option<String> {
         Url::parse(self.text.reveal()).ok()?.host_str().map(str::to_owned)
@@ -250,7 +250,7 @@ fn check_sum(bytes: &[u8]) -> u64 {
 }
 
 impl CacheEntry {
-    /// The entry as kept on disk: a line with the version, `etag`, `last-modified`, `check` and `length`
+    /// Encodes the entry as it is kept on disk: a line with the version, `etag`, `last-modified`, `check` and `length`
     /// lines, an empty line, the bytes. A `length` of `gone` stands for a crate that is not there.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -41,7 +41,7 @@ pub(crate) struct Known {
     ok: bool,
 }
 
-/// Knows a line as a record, if it is one.
+/// Reads a line as a record, if it is one.
 pub(crate) fn record_of(line: &[u8]) -> Option<Known> {
     let known: Known = serde_json::from_slice(line).ok()?;
     (1..=crate::SCHEMA_VERSION).contains(&known.schema_version).then_some(known)

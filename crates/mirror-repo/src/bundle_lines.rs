@@ -48,7 +48,7 @@ fn counting(text: &[u8]) -> Vec<(IndexRecord, &[u8])> {
     lines
 }
 
-/// Says what cannot be made into a line of a file.
+/// Makes the error for what cannot be written as a line of a file.
 fn unwritable(path: &Path) -> impl Fn(serde_json::Error) -> RepoError + use<> {
     let path = path.to_owned();
     move |error| RepoError::Io { doing: "write index lines to", path: path.clone(), source: error.into() }

@@ -136,7 +136,7 @@ fn each_line(path: &Path, claimant: &Claimant<'_>, visit: &mut Visit<'_>) -> Res
     Ok(())
 }
 
-/// Tells roots apart, each of them once.
+/// Judges the roots that records name, each of them once.
 struct Roots<'a> {
     claimant: &'a Claimant<'a>,
     known: HashMap<String, bool>,

@@ -125,7 +125,7 @@ impl App {
         }
     }
 
-    /// The index file at `path` in the state of now; `None` when nothing of it is held.
+    /// Returns the index file at `path` in its current state; `None` when nothing of it is held.
     async fn prepared(self: &Arc<Self>, path: &str) -> Result<Option<Arc<Prepared>>, ServeError> {
         let state = self.mirror.state()?;
         let before = self.prepared.get(path);
@@ -137,7 +137,7 @@ impl App {
         blocking(move || app.prepare(&path, state, before.as_deref())).await
     }
 
-    /// The text of an index file of which a part was sent; it must be the same.
+    /// Returns the text of an index file again after a part was sent; it must not have changed.
     pub(crate) async fn text_again(self: &Arc<Self>, path: &str, tag: &str, gzip: bool) -> io::Result<Bytes> {
         let prepared = self.prepared(path).await.map_err(io::Error::other)?;
         let same = prepared.filter(|prepared| prepared.tag == tag);
@@ -211,7 +211,7 @@ impl App {
         Ok(Some(prepared))
     }
 
-    /// What the catalogue says of a release in its state of now.
+    /// Returns what the catalogue says now of a release.
     pub(crate) fn held(&self, id: &ReleaseId) -> Result<Option<Held>, ServeError> {
         let generation = self.mirror.state()?.generation;
         if let Some(known) = self.held.get(id).filter(|known| known.0 == generation) {
@@ -298,7 +298,7 @@ impl App {
         Ok(answer)
     }
 
-    /// What is held, counted at most once a minute.
+    /// Returns the totals of what is held, counted at most once a minute.
     async fn totals(self: &Arc<Self>) -> Result<Arc<Totals>, ServeError> {
         let generation = self.mirror.state()?.generation;
         let known = || {
@@ -320,7 +320,7 @@ impl App {
         Ok(totals)
     }
 
-    /// The address by which the client reaches this server, without a slash at the end.
+    /// Returns the address by which the client reaches this server, without a slash at the end.
     fn base(&self, head: &Parts, asker: &Asker) -> Option<String> {
         if let Some(url) = &self.public_url {
             return Some(url.clone());

@@ -32,7 +32,7 @@ impl ServeBody {
         Self::Read(Box::new(source))
     }
 
-    /// Bytes that are still to be sent, or told.
+    /// Returns the number of bytes that are still to be sent, or announced.
     pub(crate) fn left(&self) -> u64 {
         match self {
             Self::Empty => 0,
@@ -56,7 +56,7 @@ impl ServeBody {
         }
     }
 
-    /// Gives back what can be had again: the client takes nothing for now.
+    /// Frees what can be read again, while the client takes nothing.
     pub(crate) fn rest(&mut self) {
         if let Self::Read(source) = self {
             source.rest();

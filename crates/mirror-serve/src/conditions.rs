@@ -19,7 +19,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// The bytes that are sent of `len`, if any are.
+    /// Returns the range of bytes to send of `len`, if any.
     pub(crate) fn range(&self, len: u64) -> Option<Range<u64>> {
         match self {
             Self::Whole => Some(0..len),
@@ -50,7 +50,7 @@ pub(crate) fn part(asked: &HeaderMap, entity: Entity<'_>) -> Part {
     range_of(range, entity.len)
 }
 
-/// The one value of a header; none when it is there twice, or not text.
+/// Returns the one value of a header; `None` when it is there twice, or is not text.
 fn single(asked: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = asked.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -59,7 +59,7 @@ fn single(asked: &HeaderMap, name: HeaderName) -> Option<&str> {
     }
 }
 
-/// Whether the client has it already.
+/// Returns whether the client has it already.
 fn is_known(asked: &HeaderMap, entity: Entity<'_>) -> bool {
     let mut tags = asked.get_all(header::IF_NONE_MATCH).iter().peekable();
     if tags.peek().is_some() {
@@ -77,7 +77,7 @@ fn is_known(asked: &HeaderMap, entity: Entity<'_>) -> bool {
     }
 }
 
-/// Whether `quoted` is the tag, of whichever encoding.
+/// Returns whether `quoted` is the tag, of whichever encoding.
 fn is_tag(quoted: &str, tag: &str) -> bool {
     let Some(text) = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else { return false };
     text == tag || text.strip_suffix(GZIP_SUFFIX) == Some(tag)
@@ -86,7 +86,7 @@ fn is_tag(quoted: &str, tag: &str) -> bool {
 /// Behind the tag of what is sent with gzip.
 pub(crate) const GZIP_SUFFIX: &str = "-gzip";
 
-/// Whether what the client has a part of is still the same.
+/// Returns whether the file of which the client has a part is unchanged.
 fn is_same(asked: &HeaderMap, entity: Entity<'_>) -> bool {
     match single(asked, header::IF_RANGE) {
         None => !asked.contains_key(header::IF_RANGE),
@@ -103,7 +103,7 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since: Duration| since.as_secs())
 }
 
-/// One range of bytes. Several, and what is no range at all, are as if nothing had been asked.
+/// Parses one range of bytes. Several, or what is no range at all, count as no request for a part.
 fn range_of(text: &str, len: u64) -> Part {
     let number = |text: &str| -> Option<u64> {
         if text.is_empty() || text.len() > 19 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -123,7 +123,7 @@ fn range_of(text: &str, len: u64) -> Part {
     if range.is_empty() { Part::Unsatisfiable } else { Part::Range(range) }
 }
 
-/// Whether gzip is to be sent: the client takes it, and does not like the plain text better (RFC 9110, 12.5.3).
+/// Returns whether gzip is to be sent: the client takes it, and does not like the plain text better (RFC 9110, 12.5.3).
 pub(crate) fn takes_gzip(asked: &HeaderMap) -> bool {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     let values = asked.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
@@ -143,7 +143,7 @@ pub(crate) fn takes_gzip(asked: &HeaderMap) -> bool {
     gzip > 0 && gzip >= identity.unwrap_or(0)
 }
 
-/// A weight as headers have it, 0 to 1 with three digits behind the point at most; `None` for what is none.
+/// Parses a weight of a header, 0 to 1 with at most three digits behind the point; `None` for anything else.
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
     if !matches!(whole, "0" | "1") || rest.len() > 3 || !rest.bytes().all(|byte| byte.is_ascii_digit()) {

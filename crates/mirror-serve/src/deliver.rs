@@ -166,7 +166,7 @@ impl App {
         Ok(Some(bytes))
     }
 
-    /// A chunk of a member, as it is kept or unpacked now.
+    /// Returns a chunk of a member from the cache, or unpacks it now.
     async fn chunk(
         self: &Arc<Self>,
         id: &ReleaseId,

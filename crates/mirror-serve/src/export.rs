@@ -34,7 +34,7 @@ pub enum ExportFormat {
 }
 
 impl ExportFormat {
-    /// Where a release is below the root.
+    /// Returns the path of a release below the root.
     fn path(&self, id: &ReleaseId) -> String {
         match self {
             Self::Static { .. } => format!("crates/{}/{}", id.name, id.file_name()),
@@ -212,7 +212,7 @@ impl Export<'_> {
         Ok(())
     }
 
-    /// Sees to it that a release is in the export, with the right bytes; false when that cannot be. `was`: an earlier
+    /// Puts a release into the export, with the right bytes; returns false when that cannot be. `was`: an earlier
     /// export wrote it.
     fn take(&mut self, id: &ReleaseId, held: &Held, was: bool) -> Result<bool, ServeError> {
         let to = self.options.format.path(id);
@@ -278,13 +278,13 @@ impl Export<'_> {
         Ok(None)
     }
 
-    /// A hash of a text, the same within one export.
+    /// Returns a hash of a text, the same within one export.
     fn hash(&self, text: &str) -> u64 {
         self.state.hash_one(text)
     }
 
-    /// Names what is not in the export although it could be: what is held without a line of the index, and what could
-    /// not be had. What a person acknowledged is none of it.
+    /// Names what is missing in the export: held releases without a line in the index, and releases that could not be
+    /// had and that no person acknowledged.
     fn left_out(&mut self) -> Result<(), ServeError> {
         let mut named: HashSet<String> = self.outcome.missing.iter().map(|(id, _)| id.to_string()).collect();
         let (listed, state) = (&self.listed, &self.state);
@@ -324,7 +324,7 @@ impl Export<'_> {
         self.bytes += bytes;
     }
 
-    /// Releases first, then what lists them, then what nothing lists any more.
+    /// Commits releases first, then what lists them, then removes what nothing lists any more.
     fn commit(&mut self) -> Result<(), ServeError> {
         for batch in [&mut self.releases, &mut self.index] {
             if !batch.is_empty() {
@@ -360,7 +360,7 @@ impl Export<'_> {
     }
 }
 
-/// Where the packed form of an index file is. No crate is called like that.
+/// Returns the path of the packed form of an index file. No crate has such a name.
 fn packed_path(rel: &str) -> String {
     format!("{rel}.gz")
 }

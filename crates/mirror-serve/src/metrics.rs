@@ -38,7 +38,7 @@ impl Counters {
         self.bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// Prometheus' text format, version 0.0.4.
+    /// Renders Prometheus' text format, version 0.0.4.
     pub(crate) fn render(&self, generation: u64, census: Option<Census>) -> String {
         let mut text = String::new();
         let head = |text: &mut String, name: &str, kind: &str, help: &str| {

@@ -15,7 +15,7 @@ pub(crate) struct Totals {
     pub(crate) unlisted: (u64, Vec<CrateName>),
 }
 
-/// The page of the registry at `base`.
+/// Renders the page of the registry at `base`.
 pub(crate) fn render(base: &str, totals: &Totals, last_run: Option<&str>, now: SystemTime) -> String {
     let held = totals.held;
     let last_run = last_run.map_or_else(
@@ -30,7 +30,7 @@ pub(crate) fn render(base: &str, totals: &Totals, last_run: Option<&str>, now: S
         .replace("{base}", &escaped(base))
 }
 
-/// Names crates that are held and that Cargo cannot find.
+/// Names the crates that are held and that Cargo cannot find.
 fn unlisted(totals: &Totals) -> String {
     let (count, first) = &totals.unlisted;
     if *count == 0 {
@@ -50,7 +50,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// `1 234 567`
+/// Formats a number as `1 234 567`
 fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -63,7 +63,7 @@ fn thousands(number: u64) -> String {
     text
 }
 
-/// How long ago an RFC 3339 time was.
+/// Says how long ago an RFC 3339 time was.
 fn ago(time: &str, now: SystemTime) -> String {
     let Ok(then) = time.parse::<jiff::Timestamp>() else { return "at an unknown time".to_owned() };
     // In whole seconds, as people count them.

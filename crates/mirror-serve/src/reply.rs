@@ -16,13 +16,13 @@ pub(crate) type Answer = Response<ServeBody>;
 /// Texts below this are sent as they are.
 const WORTH_GZIP: usize = 860;
 
-/// `config.json` of the registry at `base`, when it is files: nobody answers a search there.
+/// Returns `config.json` of the registry at `base` when it consists of files, where nobody answers a search.
 pub(crate) fn config_of_files(base: &str) -> String {
     let dl = format!("{base}/crates/{{crate}}/{{crate}}-{{version}}.crate");
     format!("{}\n", serde_json::json!({"dl": dl}))
 }
 
-/// `config.json` of the registry at `base`.
+/// Returns `config.json` of the registry at `base`.
 pub(crate) fn config(base: &str) -> String {
     let dl = format!("{base}/crates/{{crate}}/{{crate}}-{{version}}.crate");
     let config = serde_json::json!({"dl": dl, "api": base});
@@ -95,14 +95,14 @@ pub(crate) fn json(body: String) -> Answer {
     answer
 }
 
-/// An answer in words.
+/// Makes an answer in words.
 pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     let mut answer = typed("text/plain; charset=utf-8", body);
     *answer.status_mut() = status;
     answer
 }
 
-/// Says what an answer in words says in the form in which Cargo reads errors of a registry.
+/// Rewrites an answer in words into the form in which Cargo reads errors of a registry.
 pub(crate) fn as_api_error(answer: &mut Answer) {
     if let ServeBody::Whole(text) = answer.body() {
         let detail = String::from_utf8_lossy(text).trim_end().to_owned();

@@ -74,7 +74,7 @@ fn of_file(name: &str, file: &str) -> Option<Route> {
     Some(Route::Crate(ReleaseId { name, version }))
 }
 
-/// The path of an index file is the one that its name leads to, and no other. It has nothing to escape.
+/// Routes the path of an index file: the one that its name leads to, and no other. It has nothing to escape.
 fn index(parts: &[&str]) -> Option<Route> {
     let path = index_path(&CrateName::new(parts.last()?).ok()?);
     (parts.join("/") == path).then_some(Route::Index(path))

@@ -18,7 +18,7 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    /// As Cargo and the registry's web API write it; what else is there is passed over.
+    /// Parses a query as Cargo and the registry's web API write it; ignores anything else in it.
     pub(crate) fn of(query: &str) -> Self {
         let mut found = Self { text: String::new(), per_page: 10, page: 1 };
         for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
@@ -53,7 +53,7 @@ pub(crate) fn search(mirror: &Mirror, query: &Query) -> Result<Value, ServeError
     Ok(json!({"crates": crates, "meta": {"total": total}}))
 }
 
-/// The newest version of a crate: one that is no pre-release, and not yanked, if there is one.
+/// Returns the newest version of a crate: one that is no pre-release, and not yanked, if there is one.
 pub(crate) fn newest(listing: &Listing, name: &str) -> Option<String> {
     let versions =
         records(&listing.text).map(|(record, _)| record).filter(|record| record.id.name.as_str() == name);

@@ -102,7 +102,7 @@ impl Seat {
         Room(permits.expect("nobody closes it"))
     }
 
-    /// Room for so many bytes, if there is any now.
+    /// Reserves room for so many bytes, if there is any now.
     pub(crate) fn room_at_once(&self, bytes: usize) -> Option<Room> {
         Arc::clone(&self.permits).try_acquire_many_owned(self.units(bytes)).ok().map(Room)
     }
@@ -152,14 +152,14 @@ impl Seat {
         self.cut.cancelled().await;
     }
 
-    /// Since when it has moved nothing, and whether it ever has; `None` while it waits for the server.
+    /// Returns since when it has moved nothing, and whether it ever has; `None` while it waits for the server.
     fn idle_since(&self) -> Option<(Instant, bool)> {
         let moves = self.moves();
         let since = moves.last.max(moves.worked).unwrap_or(self.began);
         (moves.works == 0).then_some((since, moves.last.is_some()))
     }
 
-    /// Bytes that it moves in a second.
+    /// Returns the bytes that it moves in a second.
     fn rate(&self, now: Instant) -> f64 {
         let age = now.saturating_duration_since(self.began).clamp(BUSY, MEMORY);
         self.moves().recent(now) / age.as_secs_f64()
@@ -215,13 +215,13 @@ fn make_room(seats: &mut HashMap<u64, Arc<Seat>>, now: Instant) -> bool {
     true
 }
 
-/// The one that has moved nothing for the longest time.
+/// Finds the one that has moved nothing for the longest time.
 fn idle(seats: &HashMap<u64, Arc<Seat>>, now: Instant) -> Option<u64> {
     let since = seats.iter().filter_map(|(number, seat)| Some((seat.idle_since()?.0, *number)));
     since.filter(|(since, _)| now.saturating_duration_since(*since) > BUSY).min().map(|(_, number)| number)
 }
 
-/// The slowest of those that have had time to show how fast they are.
+/// Finds the slowest of those that have had time to show how fast they are.
 fn slow(seats: &HashMap<u64, Arc<Seat>>, now: Instant) -> Option<u64> {
     let settled = seats.iter().filter(|(_, seat)| {
         let has_moved = seat.idle_since().is_some_and(|(_, ever)| ever);
@@ -231,7 +231,7 @@ fn slow(seats: &HashMap<u64, Arc<Seat>>, now: Instant) -> Option<u64> {
     rates.min_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, number)| number)
 }
 
-/// The oldest of those that have not moved anything yet.
+/// Finds the oldest of those that have not moved anything yet.
 fn silent(seats: &HashMap<u64, Arc<Seat>>) -> Option<u64> {
     let all = seats.iter().filter_map(|(number, seat)| Some((seat.idle_since()?, *number)));
     all.filter(|((_, ever), _)| !ever).min().map(|(_, number)| number)

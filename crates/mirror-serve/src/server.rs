@@ -87,7 +87,7 @@ impl Server {
         self.addr
     }
 
-    /// The mirror that is served.
+    /// Returns the mirror that is served.
     #[must_use]
     pub fn mirror(&self) -> &Mirror {
         &self.app.mirror
@@ -160,7 +160,7 @@ impl Connections for Clients {
     }
 }
 
-/// The address of a registry as people give it, checked, without a slash at the end.
+/// Checks the address of a registry as people write it, and returns it without a slash at the end.
 ///
 /// # Errors
 /// When it is no plain address by http or https.

@@ -55,7 +55,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// A part of a release. Its file stays open when there is a place for that.
+    /// Reads a part of a release. Its file stays open when there is a place for that.
     pub(crate) fn release(
         app: Arc<App>,
         seat: Arc<Seat>,
@@ -68,7 +68,7 @@ impl Source {
         Self { app, seat, what, range, ahead: Bytes::new() }
     }
 
-    /// A part of an index file; `text` is all of it.
+    /// Reads a part of an index file; `text` is all of it.
     pub(crate) fn index_file(
         app: Arc<App>,
         seat: Arc<Seat>,
@@ -80,7 +80,7 @@ impl Source {
         Self { app, seat, what, range, ahead: Bytes::new() }
     }
 
-    /// Bytes that are still to be sent.
+    /// Returns the number of bytes that are still to be sent.
     pub(crate) fn left(&self) -> u64 {
         self.range.end - self.range.start
     }
@@ -110,7 +110,7 @@ impl Source {
         Some(piece)
     }
 
-    /// Gives back what can be had again.
+    /// Frees what can be read again.
     pub(crate) fn rest(&mut self) {
         self.ahead = Bytes::new();
         match &mut self.what {

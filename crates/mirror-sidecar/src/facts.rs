@@ -22,7 +22,7 @@ pub(crate) const KEYS: [&str; 7] =
     ["crate_file", "crate_path", "crate_url", "index_path", "storage", "bundle_path", "bundle_member"];
 
 impl<'a> Facts<'a> {
-    /// The facts that are known, with their keys.
+    /// Yields the facts that are known, with their keys.
     pub(crate) fn known(&self) -> impl Iterator<Item = (&'static str, &'a str)> + use<'a> {
         let values = [
             Some(self.crate_file),

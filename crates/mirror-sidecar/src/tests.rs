@@ -15,7 +15,7 @@ const FACTS: Facts<'_> = Facts {
     bundle_member: Some("s/er/serde-1.0.0.crate\u{1}"),
 };
 
-/// A sidecar as anybody would make it with serde.
+/// Makes a sidecar with serde, as anybody would.
 fn naive(line: &[u8], facts: &Facts<'_>) -> Option<Value> {
     let Value::Object(mut object) = serde_json::from_slice(line).ok()? else { return None };
     for field in ["name", "vers", "cksum"] {
@@ -237,7 +237,7 @@ proptest! {
         agree(text.as_bytes(), &FACTS);
     }
 
-    /// A line that was damaged somewhere: refused by both, or the same for both.
+    /// Checks lines that were damaged somewhere: both refuse them, or both read the same.
     #[test]
     fn damaged_lines_are_judged_as_serde_does(cut in 0..90_usize, junk in "[\\]\\[{}\",:0-9a-f\\\\ut ]{0,3}", len in 0..3_usize) {
         let cut = cut.min(LINE.len());

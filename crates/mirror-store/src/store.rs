@@ -75,7 +75,7 @@ impl Store {
         Self::open(root, layout, asked)
     }
 
-    /// Says that every release is where it belongs.
+    /// Records that every release is where it belongs.
     ///
     /// # Errors
     /// When the disk refuses.

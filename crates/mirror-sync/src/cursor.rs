@@ -79,7 +79,7 @@ impl Cursor {
         is_at(source, &self.tree)
     }
 
-    /// Tells whether the tree that an earlier run went through is one of this index.
+    /// Returns whether the tree that an earlier run went through is one of this index.
     pub(crate) fn is_of(source: &IndexSource, catalogue: &Catalogue) -> Result<bool, SyncError> {
         let left = catalogue.cursor()?;
         Ok(left.is_some_and(|left| is_at(source, &left.tree) || source.compare(&left.tree).is_some()))

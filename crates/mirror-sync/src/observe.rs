@@ -10,7 +10,7 @@ use mirror_types::{CrateName, Location, ReleaseId, Sha256};
 
 /// Watches a run: counts, logs, draws. `()` does nothing of it.
 pub trait SyncObserver: FetchObserver {
-    /// Takes what happened. Called by several threads at a time, up to some hundred thousand times a second: it must not
+    /// Receives an event. Called by several threads at a time, up to some hundred thousand times a second: it must not
     /// block.
     fn event(&self, event: SyncEvent<'_>) {
         let _ = event;

@@ -53,8 +53,8 @@ pub(crate) fn prune(
     Ok(())
 }
 
-/// Asks the index itself: the catalogue may have been told by a run that saw another one. Only a crate without bad
-/// lines tells of deletions.
+/// Returns the releases that the index itself still lacks or yanks: the catalogue may come from a run that saw another
+/// index. Only a crate without bad lines can show deletions.
 fn still_withdrawn(
     source: &IndexSource,
     what: Prune,

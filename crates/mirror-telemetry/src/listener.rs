@@ -160,7 +160,7 @@ impl Answer {
         Self { status: StatusCode::OK, kind, body: body.into() }
     }
 
-    /// Says no, with the reason.
+    /// Refuses, with the reason.
     pub(crate) fn no(status: StatusCode, reason: &str) -> Self {
         Self { status, kind: "text/plain; charset=utf-8", body: format!("{reason}\n").into_bytes() }
     }
@@ -279,7 +279,7 @@ mod tests {
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-    /// Whether an answer begins to come; an error is a connection that was closed.
+    /// Returns whether an answer begins to arrive; an error is a connection that was closed.
     async fn answered(stream: &mut TcpStream) -> bool {
         let mut byte = [0];
         stream.write_all(GET).await.is_ok() && stream.read(&mut byte).await.is_ok_and(|n| n == 1)

@@ -65,7 +65,7 @@ pub enum TelemetryError {
 pub struct ProgressHandle(pub(crate) MultiProgress);
 
 impl ProgressHandle {
-    /// A terminal without a bar.
+    /// Makes a terminal without a bar.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -140,8 +140,8 @@ impl io::Write for Kept {
     }
 }
 
-/// A record is one line, and nothing in it commands a terminal: control characters, whoever sent
-/// them, are written as JSON writes them.
+/// Keeps a record to one line in which nothing commands a terminal: writes control characters, whoever sent them, as
+/// JSON does.
 fn clean(record: &[u8]) -> String {
     let text = String::from_utf8_lossy(record);
     let (body, end) = text.strip_suffix('\n').map_or((&*text, ""), |body| (body, "\n"));
@@ -160,7 +160,7 @@ fn clean(record: &[u8]) -> String {
     out
 }
 
-/// What all log records look like.
+/// Sets how all log records look.
 fn records(level: LevelFilter) -> SubscriberBuilder<DefaultFields, Format, LevelFilter> {
     // Its own complaints would go to standard error by a macro that panics when that cannot be written.
     tracing_subscriber::fmt()
@@ -228,7 +228,7 @@ mod tests {
     const HOSTILE: &str =
         "x\x1b[31mred\x1b[0m\r\n2026-01-01T00:00:00Z INFO forged\u{9b}1m\u{2028}\u{202e}\"}";
 
-    /// What becomes of hostile text in all the places that a record has.
+    /// Logs hostile text in all the places that a record has.
     fn logged(make: impl FnOnce(Records) -> tracing::Dispatch) -> String {
         let (written, read) = mpsc::channel::<String>();
         let lines = Lines::start(move |text| drop(written.send(text.to_owned())), |_| String::new());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::stats::{BUCKETS_MS, RunStats};
 
-/// The counters as JSON; the fields of the source system, and more.
+/// Renders the counters as JSON: the fields of the source system, and more.
 pub(crate) fn status_json(stats: &RunStats) -> String {
     let now = stats.snapshot();
     serde_json::json!({
@@ -31,7 +31,7 @@ pub(crate) fn status_json(stats: &RunStats) -> String {
     .to_string()
 }
 
-/// The counters in Prometheus' text format, version 0.0.4.
+/// Renders the counters in Prometheus' text format, version 0.0.4.
 pub(crate) fn metrics(stats: &RunStats) -> String {
     let now = stats.snapshot();
     let mut text = String::new();

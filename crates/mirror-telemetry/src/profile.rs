@@ -12,7 +12,7 @@ const FREQUENCY_HZ: i32 = 199;
 /// The longest profile.
 pub(crate) const LONGEST_S: u64 = 300;
 
-/// `seconds=N` of a query.
+/// Parses `seconds=N` of a query.
 fn seconds(query: &str, default: u64) -> Result<Duration, Answer> {
     let given = query.split('&').find_map(|pair| pair.strip_prefix("seconds="));
     let seconds = match given {
@@ -24,7 +24,7 @@ fn seconds(query: &str, default: u64) -> Result<Duration, Answer> {
     })
 }
 
-/// A profile that `go tool pprof` reads.
+/// Answers with a profile that `go tool pprof` reads.
 pub(crate) async fn protobuf(query: &str) -> Answer {
     match seconds(query, 30) {
         Ok(time) => sampled(time, imp::protobuf).await,
@@ -32,7 +32,7 @@ pub(crate) async fn protobuf(query: &str) -> Answer {
     }
 }
 
-/// A picture of where the time goes.
+/// Answers with a picture of where the time goes.
 pub(crate) async fn flame_graph(query: &str) -> Answer {
     match seconds(query, 10) {
         Ok(time) => sampled(time, imp::flame_graph).await,

@@ -174,16 +174,15 @@ impl RunStats {
     pub fn activity(&self) -> Option<Activity> {
         self.activity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-    /// `n` more records are wanted.
+    /// Counts `n` more records that are wanted.
     pub fn planned(&self, n: u64) {
         self.planned.fetch_add(n, Relaxed);
     }
-    /// `n` records in all will be wanted: planning is held back by the downloads, and progress needs
-    /// a whole.
+    /// Sets how many records will be wanted in all: planning waits for the downloads, and progress needs a total.
     pub fn expect(&self, n: u64) {
         self.expected.store(n, Relaxed);
     }
-    /// No more records will be planned.
+    /// Notes that no more records will be planned.
     pub fn plan_finished(&self) {
         self.plan_finished.store(1, Relaxed);
     }
@@ -192,43 +191,43 @@ impl RunStats {
     pub fn is_planned(&self) -> bool {
         self.plan_finished.load(Relaxed) != 0
     }
-    /// A file of `bytes` became durable.
+    /// Counts a file of `bytes` that became durable.
     pub fn downloaded(&self, bytes: u64) {
         self.downloaded.fetch_add(1, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
     }
-    /// `n` records were written, of `bytes` bytes in all.
+    /// Counts `n` records that were written, of `bytes` bytes in all.
     pub fn wrote(&self, n: u64, bytes: u64) {
         self.downloaded.fetch_add(n, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
     }
-    /// `files` of `bytes` in all became durable that came out of bundles.
+    /// Counts `files` of `bytes` in all that came out of bundles and became durable.
     pub fn extracted(&self, files: u64, bytes: u64) {
         self.downloaded.fetch_add(files, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
         self.received.fetch_add(bytes, Relaxed);
     }
-    /// A record is held already.
+    /// Counts a record that is held already.
     pub fn existing(&self, n: u64) {
         self.existing.fetch_add(n, Relaxed);
     }
-    /// A held record was hashed and is right.
+    /// Counts a held record that was verified.
     pub fn verified_existing(&self) {
         self.verified_existing.fetch_add(1, Relaxed);
     }
-    /// `n` records are not fetched yet, because policy holds them back.
+    /// Counts `n` records that are not fetched yet because policy holds them back.
     pub fn deferred(&self, n: u64) {
         self.deferred.fetch_add(n, Relaxed);
     }
-    /// A record is not to be had.
+    /// Counts a record that cannot be had.
     pub fn unavailable(&self) {
         self.unavailable.fetch_add(1, Relaxed);
     }
-    /// A record failed.
+    /// Counts a record that failed.
     pub fn error(&self) {
         self.errors.fetch_add(1, Relaxed);
     }
-    /// A request ended; `None` is a transport error.
+    /// Counts a request that ended; `None` is a transport error.
     pub fn request(&self, status: Option<u16>, ok: bool, elapsed: Duration) {
         *self.requests.lock().unwrap_or_else(PoisonError::into_inner).entry((ok, status)).or_default() += 1;
         let millis = elapsed.as_secs_f64() * 1e3;
@@ -237,11 +236,11 @@ impl RunStats {
         self.buckets[at].fetch_add(1, Relaxed);
         self.duration_micros.fetch_add(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
-    /// Bytes of a body came in.
+    /// Counts bytes of a body that came in.
     pub fn received(&self, bytes: u64) {
         self.received.fetch_add(bytes, Relaxed);
     }
-    /// An attempt beyond the first begins.
+    /// Counts an attempt beyond the first.
     pub fn retry(&self) {
         self.retries.fetch_add(1, Relaxed);
     }
@@ -249,12 +248,12 @@ impl RunStats {
     pub fn inflight(&self, delta: i64) {
         self.inflight.fetch_add(delta, Relaxed);
     }
-    /// The limit of requests under way changed.
+    /// Sets the limit of requests under way.
     pub fn concurrency(&self, limit: u64) {
         self.concurrency.store(limit, Relaxed);
     }
 
-    /// The counters now.
+    /// Returns the counters as they are now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let [downloaded, existing, verified_existing, deferred, unavailable, errors, planned] = [

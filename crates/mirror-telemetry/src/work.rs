@@ -28,7 +28,7 @@ pub struct WorkProgress {
 }
 
 impl WorkProgress {
-    /// Asks `done` again and again; draws a bar, or logs a line at this interval.
+    /// Calls `done` again and again, and draws a bar, or logs a line at this interval.
     #[must_use]
     pub fn start(
         done: impl Fn() -> WorkDone + Send + 'static,

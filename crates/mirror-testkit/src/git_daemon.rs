@@ -49,13 +49,13 @@ impl GitDaemon {
         Self { faults, listener }
     }
 
-    /// The address of a repository below the root.
+    /// Returns the address of a repository below the root.
     #[must_use]
     pub fn url(&self, name: &str) -> String {
         format!("git://{}/{name}", self.listener.addr())
     }
 
-    /// The next `connections` connections are answered so.
+    /// Answers the next `connections` connections with this fault.
     ///
     /// # Panics
     /// When another thread panicked.
@@ -64,7 +64,7 @@ impl GitDaemon {
         self.faults.left.store(connections, SeqCst);
     }
 
-    /// Bytes of answers so far.
+    /// Returns the bytes of answers so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.listener.sent()

@@ -64,19 +64,19 @@ impl GitHttp {
         Self { addr, dir, tls, state, _worker: worker }
     }
 
-    /// The address of a repository below the root.
+    /// Returns the address of a repository below the root.
     #[must_use]
     pub fn url(&self, name: &str) -> String {
         format!("{}://{}/{name}", if self.tls { "https" } else { "http" }, self.addr)
     }
 
-    /// The PEM file of the authority that signed its certificate.
+    /// Returns the path of the PEM file of the authority that signed its certificate.
     #[must_use]
     pub fn ca(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
     }
 
-    /// The next `requests` requests are answered with `status`.
+    /// Answers the next `requests` requests with `status`.
     pub fn refuse(&self, status: u16, requests: u64) {
         self.state.status.store(status.into(), SeqCst);
         self.state.refuse.store(requests, SeqCst);
@@ -88,7 +88,7 @@ impl GitHttp {
         self.state.requests.load(SeqCst)
     }
 
-    /// Bytes of bodies sent so far.
+    /// Returns the bytes of bodies sent so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.state.sent.load(SeqCst)
@@ -144,7 +144,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
     Ok(response.0)
 }
 
-/// One request by CGI.
+/// Answers one request by CGI.
 fn backend(
     root: &Path,
     method: &Method,
@@ -183,7 +183,7 @@ fn backend(
     output.stdout
 }
 
-/// A CGI answer as one of HTTP, with the length of its body.
+/// Turns a CGI answer into one of HTTP, and returns it with the length of its body.
 fn parse(said: &[u8]) -> (Response<Full<Bytes>>, u64) {
     let end = said.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(said.len());
     let body = Bytes::copy_from_slice(said.get(end + 4..).unwrap_or_default());

@@ -276,7 +276,7 @@ impl<'a> World<'a> {
         let _ = std::fs::remove_file(self.path("m.jsonl"));
     }
 
-    /// Upstream deletes some crates, and has others again.
+    /// Has upstream delete some crates and reinstate others.
     fn change_upstream(&mut self) {
         for _ in 0..self.deleted.len() / 2 {
             let (name, releases) = self.deleted.swap_remove(self.random.usize(..self.deleted.len()));

@@ -29,7 +29,7 @@ pub enum Protocol {
     Http1,
 }
 
-/// Gives what is at a path.
+/// Returns what is at a path.
 pub type Site = Arc<dyn Fn(&str) -> Option<Served> + Send + Sync>;
 
 type Script = Arc<dyn Fn(&Ask) -> Fault + Send + Sync>;
@@ -113,7 +113,7 @@ impl Origin {
         Self { state, addr, dir, ca, _worker: worker }
     }
 
-    /// `https://127.0.0.1:PORT`, without a slash at the end.
+    /// Returns `https://127.0.0.1:PORT`, without a slash at the end.
     #[must_use]
     pub fn base(&self) -> String {
         let scheme = if self.ca.is_some() { "https" } else { "http" };
@@ -126,7 +126,7 @@ impl Origin {
         self.addr
     }
 
-    /// The PEM file of the authority that signed its certificate.
+    /// Returns the path of the PEM file of the authority that signed its certificate.
     ///
     /// # Panics
     /// When it has no TLS.
@@ -135,7 +135,7 @@ impl Origin {
         self.ca.as_deref().expect("this origin has no TLS")
     }
 
-    /// The directory of `cert.pem` and `key.pem`.
+    /// Returns the directory of `cert.pem` and `key.pem`.
     #[must_use]
     pub fn tls_dir(&self) -> &Path {
         self.dir.path()

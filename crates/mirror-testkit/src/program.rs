@@ -32,7 +32,7 @@ impl Ended {
         self
     }
 
-    /// A figure of the summary: the number behind this name in the first line that has one there.
+    /// Returns a figure of the summary: the number behind this name in the first line that has one there.
     ///
     /// # Panics
     /// When there is none.
@@ -44,7 +44,7 @@ impl Ended {
         found.unwrap_or_else(|| panic!("no {name} in\n{}", self.stdout))
     }
 
-    /// A value of the summary: what stands in the last line with this name.
+    /// Returns a value of the summary: the one in the last line with this name.
     ///
     /// # Panics
     /// When there is none.

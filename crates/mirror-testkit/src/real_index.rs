@@ -241,7 +241,7 @@ fn kept(text: &[u8], only: &BTreeSet<String>) -> Vec<u8> {
     kept
 }
 
-/// Lets the real Cargo lock a project, with lines for its `[dependencies]`, whose crates all come from the sparse
+/// Has the real Cargo lock a project, with lines for its `[dependencies]`, whose crates all come from the sparse
 /// registry at `index`; returns the names of the files of what it locked.
 ///
 /// # Errors

@@ -27,7 +27,7 @@ pub struct TestRelease {
 }
 
 impl TestRelease {
-    /// Its line in the index, without the newline.
+    /// Returns its line in the index, without the newline.
     #[must_use]
     pub fn line(&self) -> String {
         let deps: Vec<_> = self
@@ -52,7 +52,7 @@ impl TestRelease {
         )
     }
 
-    /// The path of its `.crate` below the download base, `+` escaped.
+    /// Returns the path of its `.crate` below the download base, `+` escaped.
     #[must_use]
     pub fn url_path(&self) -> String {
         let file = self.id.file_name().replace('+', "%2B");
@@ -67,13 +67,13 @@ pub struct TestRegistry {
     pub crates: BTreeMap<String, Vec<TestRelease>>,
 }
 
-/// The checksum of bytes.
+/// Returns the checksum of bytes.
 pub(crate) fn checksum(body: &[u8]) -> Sha256 {
     Sha256::from_bytes(sha2::Sha256::digest(body).into())
 }
 
 impl TestRegistry {
-    /// A registry of `releases` releases with bodies of up to `2 * mean_bytes`.
+    /// Generates a registry of `releases` releases with bodies of up to `2 * mean_bytes`.
     #[must_use]
     pub fn generate(seed: u64, releases: usize, mean_bytes: usize) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -136,12 +136,12 @@ impl TestRegistry {
         release.cksum = checksum(body);
     }
 
-    /// All releases, by crate.
+    /// Yields all releases, by crate.
     pub fn releases(&self) -> impl Iterator<Item = &TestRelease> {
         self.crates.values().flatten()
     }
 
-    /// Number of releases.
+    /// Returns the number of releases.
     #[must_use]
     pub fn len(&self) -> usize {
         self.releases().count()
@@ -153,7 +153,7 @@ impl TestRegistry {
         self.crates.is_empty()
     }
 
-    /// Index files: path and bytes.
+    /// Returns the index files: path and bytes.
     #[must_use]
     pub fn index_files(&self) -> BTreeMap<String, Vec<u8>> {
         let mut files = BTreeMap::new();
@@ -168,7 +168,7 @@ impl TestRegistry {
         files
     }
 
-    /// A lockfile that names every release, from the registry at `source`.
+    /// Writes a lockfile that names every release, from the registry at `source`.
     #[must_use]
     pub fn lockfile(&self, source: &str) -> String {
         let mut text = "version = 4\n".to_owned();
@@ -183,7 +183,7 @@ impl TestRegistry {
         text
     }
 
-    /// Download URLs below `base`, one a line.
+    /// Lists the download URLs below `base`, one a line.
     #[must_use]
     pub fn url_list(&self, base: &str) -> String {
         self.releases().fold(String::new(), |mut text, release| {
@@ -192,7 +192,7 @@ impl TestRegistry {
         })
     }
 
-    /// JSONL of `{url, sha256}`.
+    /// Lists the checksums as JSONL of `{url, sha256}`.
     #[must_use]
     pub fn checksums(&self, base: &str) -> String {
         self.releases().fold(String::new(), |mut text, release| {
@@ -203,7 +203,7 @@ impl TestRegistry {
     }
 }
 
-/// Names as they occur: short and long, with case, digits, `-` and `_`.
+/// Generates a name as they occur: short or long, with case, digits, `-` and `_`.
 fn name(random: &mut fastrand::Rng) -> String {
     let len = match random.u8(..) {
         0..=7 => random.usize(1..=3),
@@ -224,7 +224,7 @@ fn name(random: &mut fastrand::Rng) -> String {
     name
 }
 
-/// Distinct versions: some with a pre-release, some with build metadata.
+/// Generates distinct versions: some with a pre-release, some with build metadata.
 fn versions(random: &mut fastrand::Rng, count: usize) -> Vec<String> {
     (0..count)
         .map(|n| match random.u8(..) {

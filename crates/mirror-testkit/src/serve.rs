@@ -19,7 +19,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// Bytes with an ETag made of them.
+    /// Serves bytes with an ETag made from them.
     #[must_use]
     pub fn new(body: Bytes) -> Self {
         let hash = body
@@ -47,7 +47,7 @@ fn set(response: &mut Answer, name: header::HeaderName, value: &str) {
     }
 }
 
-/// The right answer: conditions, ranges, the body.
+/// Answers correctly: conditions, ranges, the body.
 fn well(served: Option<&Served>, asked: &HeaderMap) -> Answer {
     let Some(served) = served else { return text(404, "there is no such file\n") };
     let of = |name: header::HeaderName| asked.get(name).and_then(|value| value.to_str().ok());

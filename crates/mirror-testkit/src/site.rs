@@ -91,7 +91,7 @@ pub fn git_says(dir: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
-/// The real `git` in `dir`, without the settings of this machine.
+/// Prepares the real `git` in `dir`, without the settings of this machine.
 pub(crate) fn plain_git(dir: &Path) -> Command {
     let mut command = Command::new("git");
     command.current_dir(dir).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");

@@ -5,8 +5,8 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate authority of one test, a certificate for this machine, and the authority's PEM
-/// file below `dir`.
+/// Makes a certificate authority for one test, a certificate for this machine, and the authority's PEM file below
+/// `dir`.
 pub(crate) fn acceptor(dir: &Path, alpn: &[&[u8]]) -> (TlsAcceptor, PathBuf) {
     let ca_key = KeyPair::generate().expect("key");
     let mut ca = CertificateParams::new(Vec::new()).expect("params");

@@ -27,7 +27,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Tells TLS the time.
+/// The clock of TLS.
 #[derive(Debug)]
 struct Clock;
 

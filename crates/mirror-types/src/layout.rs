@@ -20,7 +20,7 @@ pub enum Layout {
 pub struct UnknownLayout;
 
 impl Layout {
-    /// `shard` or `cargo`, as on the command line and in the mirror's own record.
+    /// Returns `shard` or `cargo`, as on the command line and in the mirror's own record.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -29,8 +29,8 @@ impl Layout {
         }
     }
 
-    /// The directory of a crate below the mirror root: relative, `/` between its parts, no slash
-    /// at the end. One directory may hold many crates.
+    /// Returns the directory of a crate below the mirror root: relative, `/` between its parts, no slash at the end.
+    /// One directory may hold many crates.
     #[must_use]
     pub fn dir(self, name: &CrateName) -> String {
         let n = name.as_str();
@@ -53,8 +53,8 @@ impl Layout {
         }
     }
 
-    /// The names among which all crates of a directory are, first and end, in bytewise order. Other
-    /// crates may be among them: [`Layout::dir`] tells.
+    /// Returns the range of names, in bytewise order, in which all crates of a directory lie. Other crates may lie in
+    /// it, too; [`Layout::dir`] shows which.
     #[must_use]
     pub fn names_in(self, dir: &str) -> Range<String> {
         match (self, dir.rsplit_once('/')) {
@@ -74,7 +74,7 @@ impl Layout {
         }
     }
 
-    /// The path of a release's file below the mirror root, `/` between its parts.
+    /// Returns the path of a release's file below the mirror root, `/` between its parts.
     #[must_use]
     pub fn path(self, id: &ReleaseId) -> String {
         let mut path = self.dir(&id.name);
@@ -98,8 +98,8 @@ impl FromStr for Layout {
     }
 }
 
-/// Cargo's `{prefix}` of a name, case kept: `1`, `2`, `3/x`, `ab/cd`. Names are ASCII
-/// ([`CrateName`]); any other text must be checked first.
+/// Returns Cargo's `{prefix}` of a name, case kept: `1`, `2`, `3/x`, `ab/cd`. Names are ASCII ([`CrateName`]); any
+/// other text must be checked first.
 #[must_use]
 pub fn index_prefix(name: &str) -> String {
     match name.len() {
@@ -111,7 +111,7 @@ pub fn index_prefix(name: &str) -> String {
     }
 }
 
-/// Path of a crate's file in a registry index, lower case: `se/rd/serde`, `3/a/abc`.
+/// Returns the path of a crate's file in a registry index, lower case: `se/rd/serde`, `3/a/abc`.
 #[must_use]
 pub fn index_path(name: &CrateName) -> String {
     let lower = name.as_str().to_ascii_lowercase();

@@ -38,7 +38,7 @@ pub struct MemberLocation {
 }
 
 impl MemberLocation {
-    /// Names the tar member whose frame has this place in a bundle.
+    /// Makes the location of the tar member whose frame has this place in a bundle.
     #[must_use]
     pub const fn tar(bundle: u32, offset: u64, len: u64) -> Self {
         Self { store: StoreId::BUNDLES, bundle, offset, len, codec: Codec::Tar }

@@ -63,13 +63,13 @@ impl CrateName {
         Ok(())
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name by which the registry tells crates apart: lower case, `_` for `-`.
+    /// Returns the name by which the registry tells crates apart: lower case, `_` for `-`.
     #[must_use]
     pub fn canonical(&self) -> String {
         self.0.to_ascii_lowercase().replace('-', "_")
@@ -118,14 +118,14 @@ impl VersionText {
         Ok(())
     }
 
-    /// The version as text.
+    /// Returns the version as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Three numbers with dots between, and nothing or `-` or `+` behind.
+/// Returns whether a text begins with three numbers with dots between, and nothing or `-` or `+` behind.
 fn begins_with_three_numbers(text: &str) -> bool {
     let core = text.split(['-', '+']).next().unwrap_or_default();
     let mut parts = core.split('.');
@@ -145,7 +145,7 @@ pub struct ReleaseId {
 }
 
 impl ReleaseId {
-    /// `{name}-{version}.crate`, the name of the release's file.
+    /// Returns `{name}-{version}.crate`, the name of the release's file.
     #[must_use]
     pub fn file_name(&self) -> String {
         format!("{}-{}.crate", self.name, self.version)
@@ -166,7 +166,7 @@ impl ReleaseId {
         format!("{base}/{name}/{name}-{version}.crate", name = self.name, version = self.version)
     }
 
-    /// The release whose file has the name `{name}-{version}.crate`.
+    /// Returns the release whose file has the name `{name}-{version}.crate`.
     #[must_use]
     pub fn of_file(file_name: &str) -> Option<Self> {
         let stem = file_name.strip_suffix(".crate")?;

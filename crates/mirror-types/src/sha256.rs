@@ -43,13 +43,13 @@ impl Sha256 {
         Ok(Self(bytes))
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// 64 lower-case hexadecimal digits.
+    /// Returns 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn to_hex(self) -> String {
         let mut text = String::with_capacity(64);

@@ -52,7 +52,7 @@ pub fn clipped(sent: impl AsRef<[u8]>, most_bytes: usize) -> String {
     text
 }
 
-/// A number of bytes for people, in powers of 1024: `17 B`, `1.5 KiB`, `8.0 GiB`.
+/// Formats a number of bytes for people, in powers of 1024: `17 B`, `1.5 KiB`, `8.0 GiB`.
 #[must_use]
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

@@ -4,25 +4,25 @@
 /// The registry's domain.
 pub const REGISTRY: &str = "crates.io";
 
-/// Repository of the git index.
+/// Returns the address of the repository of the git index.
 #[must_use]
 pub fn git_index_url() -> String {
     format!("https://github.com/rust-lang/{REGISTRY}-index")
 }
 
-/// Root of the sparse index, without the `sparse+` prefix, with a final slash.
+/// Returns the root of the sparse index, without the `sparse+` prefix, with a final slash.
 #[must_use]
 pub fn sparse_index_url() -> String {
     format!("https://index.{REGISTRY}/")
 }
 
-/// Base of the download URLs of a git index: `{base}/{name}/{name}-{version}.crate`.
+/// Returns the base of the download URLs of a git index: `{base}/{name}/{name}-{version}.crate`.
 #[must_use]
 pub fn crates_base_url() -> String {
     format!("https://static.{REGISTRY}/crates")
 }
 
-/// Tells whether a download address that an index states is one of this registry's own, which answers for releases at
+/// Returns whether a download address that an index states is one of this registry's own, which answers for releases at
 /// [`crates_base_url`] more directly: without the redirect that the old one costs for each of them.
 #[must_use]
 pub fn is_own_download_address(dl: &str) -> bool {
@@ -30,7 +30,7 @@ pub fn is_own_download_address(dl: &str) -> bool {
     dl == crates_base_url() || dl == format!("https://{REGISTRY}/api/v1/crates")
 }
 
-/// The `source` strings by which a `Cargo.lock` names this registry.
+/// Returns the `source` strings by which a `Cargo.lock` names this registry.
 #[must_use]
 pub fn lock_sources() -> Vec<String> {
     vec![format!("registry+{}", git_index_url()), format!("sparse+{}", sparse_index_url())]

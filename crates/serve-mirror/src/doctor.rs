@@ -78,7 +78,7 @@ pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
 /// What proves that the mirror serves releases.
 const PROOFS: [&str; 5] = ["fetch", "build", "short names", "capital letters", "versions with +"];
 
-/// Whether Cargo can find what is held.
+/// Checks whether Cargo can find what is held.
 fn index_lines(mirror: &Mirror) -> Result<Finding> {
     const WHAT: &str = "index lines";
     let (count, first) = mirror.unlisted().map_err(ServeError::from)?;
@@ -160,7 +160,7 @@ impl Patient {
         Ok(())
     }
 
-    /// Search, info, add.
+    /// Tries search, info and add.
     fn ask_about(&self, samples: &Samples, findings: &mut Vec<Finding>) -> Result<()> {
         let Some(id) = samples.plain.first() else { return Ok(()) };
         let name = id.name.as_str();
@@ -196,7 +196,7 @@ impl Patient {
         })
     }
 
-    /// A crate that nobody has must be missing in so many words.
+    /// Checks that Cargo reports a crate that nobody has as missing, in so many words.
     fn miss(&self) -> Result<Finding> {
         const WHAT: &str = "a missing crate";
         const NAME: &str = "no-such-crate-in-any-registry";
@@ -236,7 +236,7 @@ impl Patient {
         Ok(dir)
     }
 
-    /// What Cargo says; or why it does not.
+    /// Runs Cargo, and returns what it says, or why it failed.
     fn run(&self, project: &Path, args: &[&str]) -> Result<String, String> {
         let mut command = Command::new(&self.cargo);
         for (name, _) in std::env::vars_os() {

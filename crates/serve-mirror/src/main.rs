@@ -121,7 +121,7 @@ fn serve(flags: &Serve) -> ExitCode {
     }
 }
 
-/// Names crates that are held and that Cargo cannot find.
+/// Names the crates that are held and that Cargo cannot find.
 fn name_unlisted(options: &mirror_serve::ServeOptions) {
     let found = mirror_serve::open(&options.mirror, options.bundles_dir.as_deref())
         .and_then(|mirror| Ok(mirror.unlisted_crates()?));

@@ -14,7 +14,7 @@ fn more(text: &mut String, count: usize) {
     }
 }
 
-/// What an export did, and how to use it.
+/// Describes what an export did, and how to use it.
 pub(crate) fn exported(outcome: &ExportOutcome, options: &ExportOptions) -> String {
     let mut text = String::new();
     row(&mut text, "crates", outcome.crates);
@@ -60,7 +60,7 @@ pub(crate) fn exported(outcome: &ExportOutcome, options: &ExportOptions) -> Stri
     text
 }
 
-/// A table of what was tried.
+/// Writes a table of what was tried.
 pub(crate) fn found(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
     let mut text = String::new();

@@ -56,7 +56,7 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     std::fs::remove_dir_all(bench.work.join("archive")).context("removing the tree")
 }
 
-/// Bytes that no digest is faster on than on others.
+/// Writes bytes on which no digest is faster than on others.
 fn write_noise(path: &Path, bytes: u64) -> anyhow::Result<()> {
     let mut out = std::io::BufWriter::new(std::fs::File::create(path).context("making a file")?);
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -21,13 +21,13 @@ const MEAN: usize = 20_000;
 /// Single releases that are taken out of the bundle in one round.
 const SINGLES: usize = 20;
 
-/// Into bundles and out of them.
+/// Measures writing bundles and extracting them.
 pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     write(bench, report)?;
     read(bench, report)
 }
 
-/// The same download into loose files and into bundles, in turn.
+/// Measures the same download into loose files and into bundles, in turn.
 fn write(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let files = Files::make(bench.work, "p7", bench.releases, MEAN);
     let tls = Origin::start(OriginOptions::default(), Arc::new(|_| None));
@@ -60,7 +60,7 @@ fn write(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Out of one bundle, made by the program.
+/// Measures extracting one bundle, made by the program.
 fn read(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let mib = bench.bundle_mib;
     let releases = usize::try_from(mib << 20)? / MEAN;

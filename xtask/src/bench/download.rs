@@ -32,8 +32,8 @@ impl Files {
     }
 }
 
-/// A new output folder below `work`. On disk old ones stay until [`clear`]: deleting a tree makes the next
-/// one dearer for a while.
+/// Makes a new output folder below `work`. On disk, old ones stay until [`clear`]: deleting a tree makes the next one
+/// slower for a while.
 pub(super) fn fresh(work: &Path) -> PathBuf {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     work.join(format!("out-{}", NEXT.fetch_add(1, Ordering::Relaxed)))
@@ -68,7 +68,7 @@ pub(super) fn ours(
     (arguments, out)
 }
 
-/// Every program must have fetched everything, or its figure means nothing.
+/// Checks that a program fetched everything: else its figure means nothing.
 fn check_files(out: &Path, expected: usize) -> anyhow::Result<()> {
     let mut found = 0;
     let mut dirs = vec![out.to_owned()];
@@ -102,7 +102,7 @@ fn give_back(bench: &Bench<'_>, out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// P1: nginx on loopback.
+/// Measures P1: nginx on loopback.
 pub(crate) fn loopback(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let files = Files::make(bench.work, "p1", bench.releases, 20_000);
     // For its certificate only.
@@ -188,7 +188,7 @@ pub(crate) fn loopback(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result
     Ok(())
 }
 
-/// P2: every answer comes 50 ms late.
+/// Measures P2: every answer comes 50 ms late.
 pub(crate) fn far(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     const DELAY_MS: u64 = 50;
     let files = Files::make(bench.work, "p2", bench.releases, 2_000);
@@ -240,7 +240,7 @@ pub(crate) fn far(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// P8: memory does not grow with the registry.
+/// Measures P8: memory does not grow with the registry.
 pub(crate) fn memory(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let tls = Origin::start(OriginOptions::default(), Arc::new(|_| None));
     let (mut rows, mut earlier) = (Vec::new(), Vec::new());

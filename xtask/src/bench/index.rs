@@ -18,7 +18,7 @@ pub(crate) struct WalkTwo {
     dir: PathBuf,
 }
 
-/// P3: planning into an empty mirror from a bare, repacked repository.
+/// Measures P3: planning into an empty mirror from a bare, repacked repository.
 pub(crate) fn plan(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let releases = bench.index_releases;
     println!("P3: making an index of {releases} releases, as a repository and as a work tree");
@@ -119,7 +119,7 @@ pub(super) fn pack_mib(repository: &Path) -> anyhow::Result<f64> {
     Ok(bytes as f64 / f64::from(1 << 20))
 }
 
-/// A figure of the summary of the last run.
+/// Returns a figure of the summary of the last run.
 pub(super) fn count(work: &Path, name: &str) -> anyhow::Result<u64> {
     let log = std::fs::read_to_string(work.join("log")).context("reading the log")?;
     let found = log.lines().rev().find_map(|line| {
@@ -148,8 +148,8 @@ struct Nights<'a> {
     rows: Vec<(Series, String)>,
 }
 
-/// P4: a mirror that is held, over nights in which little or nothing happens. Every figure that the
-/// program reports is checked, and at last every file.
+/// Measures P4: a whole mirror, in incremental runs to which little or nothing is new. Checks every figure that the
+/// program reports and, at the end, every file.
 pub(crate) fn nights(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let releases = bench.held_releases;
     println!("P4: making a mirror of {releases} small crates");
@@ -233,7 +233,7 @@ impl Nights<'_> {
         self.origin.replace_site(Arc::new(self.index.clone()).site("https://localhost/"));
     }
 
-    /// What happens upstream between two runs; gives the number of crates.
+    /// Publishes what happens upstream between two runs; returns the number of crates.
     fn night(&mut self, news: &News) -> u64 {
         let changed = self.index.commit_day(&self.bare, news);
         self.serve();
@@ -294,7 +294,7 @@ impl Nights<'_> {
         bail!("too few crates to remove {files} files of")
     }
 
-    /// By the rules of the shard layout, as the source documents state them.
+    /// Returns a path by the rules of the shard layout, as the source documents state them.
     fn path(&self, release: &SyntheticRelease) -> PathBuf {
         let id = self.index.id(release);
         let name = id.name.as_str();
@@ -307,7 +307,7 @@ impl Nights<'_> {
         Path::new(&dir).join(id.file_name())
     }
 
-    /// Every file against the bytes that were published, with code that the program does not share.
+    /// Compares every file with the bytes that were published, with code that the program does not share.
     fn check(&self, held: u64) -> anyhow::Result<()> {
         let mut found = 0;
         for at in self.index.numbers() {

@@ -70,7 +70,7 @@ impl Series {
         Ok(())
     }
 
-    /// The same for a program that tells its own wall and CPU seconds, in the last line that it prints.
+    /// Measures a program that reports its own wall and CPU seconds in the last line that it prints.
     pub(crate) fn run_told(
         &mut self,
         work: &Path,
@@ -92,7 +92,7 @@ impl Series {
         median(self.costs.iter().map(of).collect())
     }
 
-    /// CPU time by that of `other`: the median over the rounds.
+    /// Returns the ratio of the CPU time to that of `other`: the median over the rounds.
     pub(crate) fn cpu_over(&self, other: &Self) -> f64 {
         median(self.costs.iter().zip(&other.costs).map(|(own, its)| own.cpu_s / its.cpu_s).collect())
     }
@@ -101,18 +101,18 @@ impl Series {
         self.costs.iter().map(|cost| cost.peak_mib).fold(0.0, f64::max)
     }
 
-    /// See [`Cost::own_mib`].
+    /// Returns the largest [`Cost::own_mib`].
     pub(crate) fn own_mib(&self) -> f64 {
         self.costs.iter().map(|cost| cost.own_mib).fold(0.0, f64::max)
     }
 
-    /// How many times as fast as `other`: the median over the rounds.
+    /// Returns how many times as fast as `other` it was: the median over the rounds.
     pub(crate) fn speed_over(&self, other: &Self) -> f64 {
         median(self.costs.iter().zip(&other.costs).map(|(own, its)| its.wall_s / own.wall_s).collect())
     }
 }
 
-/// The most memory of its own that the child of `timer` had, in KiB, looked at often. Costs next to nothing.
+/// Samples the memory of its own that the child of `timer` has, and returns the most, in KiB. Costs next to nothing.
 fn sample(timer: u32, done: &AtomicBool) -> u64 {
     const EVERY: Duration = Duration::from_millis(20);
     let mut most = 0;
@@ -129,7 +129,7 @@ fn sample(timer: u32, done: &AtomicBool) -> u64 {
     most
 }
 
-/// The command line without the paths of one machine.
+/// Returns the command line without the paths of one machine.
 fn shown(line: &[String]) -> String {
     let name = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
     let words = line.iter().enumerate().map(|(at, word)| match at {
@@ -146,7 +146,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Whether a program is there.
+/// Returns whether a program is there.
 pub(crate) fn has(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }

@@ -111,7 +111,7 @@ impl Report {
         self.commands(rows.iter().take(1));
     }
 
-    /// What each night took, and what the program reported of it.
+    /// Writes what each incremental run took, and what the program reported of it.
     pub(crate) fn nights(&mut self, title: &str, work: &str, rows: &[(&Series, &str)]) {
         let text = self.section(title, work);
         let _ = writeln!(
@@ -132,7 +132,7 @@ impl Report {
         self.commands(rows.iter().take(1).map(|(series, _)| *series));
     }
 
-    /// What each digest costs alone, and runs of the program with how near to the bound they came.
+    /// Writes what each digest costs alone, and how near to the bound runs of the program came.
     pub(crate) fn archive(&mut self, mib: u64, alone: &[(String, f64)], runs: &[(&Series, f64)]) {
         let bytes = (mib << 20) as f64;
         let rounds = runs.first().map_or(0, |(series, _)| series.costs.len());
@@ -175,12 +175,12 @@ impl Report {
         text.push_str("```\n");
     }
 
-    /// A figure that belongs to a target, without one of its own.
+    /// Writes a figure that belongs to a target and has none of its own.
     pub(crate) fn figure(&mut self, name: &str, value: f64, what: &str) {
         self.targets.push(format!("| {name} | {value:.3} | {what} | |"));
     }
 
-    /// How a benchmark compares with the version before, where that took part.
+    /// Writes how a benchmark compares with the version before, where that took part.
     pub(crate) fn before(&mut self, name: &str, us: &Series, before: &Series) {
         if !before.costs.is_empty() {
             self.figure(
@@ -202,7 +202,7 @@ impl Report {
         self.merged("")
     }
 
-    /// The whole document: what was measured now, and of an earlier one what was not measured again.
+    /// Returns the whole document: what was measured now, and what an earlier one has that was not measured again.
     pub(crate) fn merged(&self, old: &str) -> String {
         let again = |text: &str, all: &[String]| all.iter().any(|new| benchmark(new) == benchmark(text));
         let mut targets: Vec<String> = old
@@ -235,7 +235,7 @@ impl Report {
     }
 }
 
-/// `P1` of a row or a title.
+/// Returns the benchmark of a row or a title, as in `P1`.
 fn benchmark(text: &str) -> &str {
     text.trim_start_matches(['|', '#', ' ']).split([' ', ':']).next().unwrap_or_default()
 }

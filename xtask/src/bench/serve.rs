@@ -16,7 +16,7 @@ use crate::serving::Serving;
 /// Requests of one run.
 const REQUESTS: usize = 200_000;
 
-/// Index files, and releases out of the loose tree and out of bundles.
+/// Measures index files, and releases out of the loose tree and out of bundles.
 pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let files = Files::make(bench.work, "serve", bench.releases, 20_000);
     let tls = Origin::start(OriginOptions::default(), Arc::new(|_| None));

@@ -22,7 +22,7 @@ pub(crate) struct WriteTwo {
     out: PathBuf,
 }
 
-/// A bare, repacked index of so many releases.
+/// Makes a bare, repacked index of so many releases.
 fn index(dir: &Path, releases: usize) -> PathBuf {
     let bare = dir.join("index.git");
     let index = Synthetic::new(Scale { seed: 5, releases, crates: releases.div_ceil(10), mean_bytes: 0 });
@@ -35,7 +35,7 @@ fn program(bench: &Bench<'_>) -> String {
     bench.program.with_file_name("generate-sidecars").display().to_string()
 }
 
-/// P5, one JSONL.
+/// Measures P5, one JSONL.
 pub(crate) fn jsonl(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let releases = bench.index_releases;
     println!("P5: making an index of {releases} releases");
@@ -77,7 +77,7 @@ pub(crate) fn jsonl(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()
     std::fs::remove_dir_all(&dir).context("removing the index of P5")
 }
 
-/// P5, files.
+/// Measures P5, files.
 pub(crate) fn files(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let releases = bench.held_releases;
     println!("P5: making an index of {releases} releases");

@@ -18,7 +18,7 @@ pub(crate) struct HashTwo {
     dir: PathBuf,
 }
 
-/// With the sizes of the other benchmarks, and with the mean size of a real registry's releases.
+/// Measures with the sizes of the other benchmarks, and with the mean size of a real registry's releases.
 pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     one(bench, report, bench.releases, 20_000)?;
     one(bench, report, bench.releases, 160_000)

@@ -5,7 +5,7 @@ use super::workspace::{File, Member};
 const ARCHITECTURE: &str = "docs/architecture.md";
 const REQUIRED: &[&str] = &["CHANGELOG.md", "README.md", ARCHITECTURE, "LICENSE", "deny.toml", ".ci/run"];
 
-/// The files that people and tools look for are there.
+/// Checks that the files that people and tools look for are there.
 pub(crate) fn required_files(files: &[File], other_paths: &[String]) -> Vec<String> {
     let is_there = |path: &str| {
         files.iter().any(|file| file.path == path) || other_paths.iter().any(|other| other == path)
@@ -14,7 +14,7 @@ pub(crate) fn required_files(files: &[File], other_paths: &[String]) -> Vec<Stri
     missing.map(|path| format!("{path} is missing, or git does not track it")).collect()
 }
 
-/// The architecture names every package, in code font, so that no package is without a place.
+/// Checks that the architecture names every package, in code font, so that none is without a place.
 pub(crate) fn architecture(files: &[File], members: &[Member]) -> Vec<String> {
     let text = files.iter().find(|file| file.path == ARCHITECTURE).map_or("", |file| file.text.as_str());
     let unnamed = members.iter().filter(|member| !text.contains(&format!("`{}`", member.name)));

@@ -123,7 +123,7 @@ const BLOCKING: &[&str] = &[
     "mirror-archive",
 ];
 
-/// Each package uses just what its row allows; tests may use the testkit as well.
+/// Checks that each package uses only what its row allows; tests may use the testkit as well.
 pub(crate) fn table(members: &[Member]) -> Vec<String> {
     let is_member = |name: &str| members.iter().any(|member| member.name == name);
     let mut faults = Vec::new();
@@ -156,7 +156,7 @@ pub(crate) fn table(members: &[Member]) -> Vec<String> {
     faults
 }
 
-/// Each package uses all that its row allows: what nobody needs any more is taken out.
+/// Checks that each package uses all that its row allows: what nobody needs any more is taken out.
 pub(crate) fn unused(members: &[Member]) -> Vec<String> {
     let mut faults = order();
     for (name, allowed) in TABLE.iter().chain(FOR_TESTS) {
@@ -173,7 +173,7 @@ pub(crate) fn unused(members: &[Member]) -> Vec<String> {
     faults
 }
 
-/// Each row uses only rows above it.
+/// Checks that each row uses only rows above it.
 fn order() -> Vec<String> {
     let place = |name: &str| TABLE.iter().position(|(row, _)| *row == name);
     let upward = TABLE.iter().enumerate().flat_map(|(at, (row, allowed))| {

@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
 /// Not libraries: the place of the hints, and what only tests use.
 const EXEMPT: &[&str] = &["mirror-cli", "mirror-testkit"];
 
-/// No string in a library crate has `--` and a letter behind it, outside tests and comments.
+/// Checks that no string in a library crate has `--` with a letter behind it, outside tests and comments.
 pub(crate) fn in_libraries(files: &[File]) -> Vec<String> {
     let test_modules: Vec<String> = files.iter().flat_map(modules_of_tests).collect();
     let mut faults = Vec::new();

@@ -43,7 +43,7 @@ impl Manifest {
         Self { entries }
     }
 
-    /// The value of a key, when the section has it.
+    /// Returns the value of a key, when the section has it.
     pub(crate) fn value(&self, section: &str, key: &str) -> Option<&str> {
         let mut entries = self.entries.iter();
         entries.find(|entry| entry.section == section && entry.key == key).map(|entry| entry.value.as_str())
@@ -60,12 +60,12 @@ impl Manifest {
 }
 
 impl Entry {
-    /// The name of the dependency that this entry is about.
+    /// Returns the name of the dependency in this entry.
     pub(crate) fn dependency(&self) -> &str {
         self.key.split('.').next().unwrap_or(&self.key).trim_matches('"')
     }
 
-    /// Whether it is `name.workspace = true` or `name = { workspace = true, … }`.
+    /// Returns whether it is `name.workspace = true` or `name = { workspace = true, … }`.
     pub(crate) fn is_inherited(&self) -> bool {
         let dotted = self.key.ends_with(".workspace") && self.value == "true";
         let without_spaces: String = self.value.split_whitespace().collect();
@@ -74,8 +74,8 @@ impl Entry {
     }
 }
 
-/// Whether a section belongs to a package's dependencies, for one platform or for all. A table of its
-/// own (`[dependencies.name]`) does too: its keys are no inherited dependencies, and the check says so.
+/// Returns whether a section belongs to a package's dependencies, for one platform or for all. So does a table of its
+/// own (`[dependencies.name]`): its keys are no inherited dependencies, and the check says so.
 fn is_dependency_section(section: &str) -> bool {
     let is_kind = |part| matches!(part, "dependencies" | "dev-dependencies" | "build-dependencies");
     !section.starts_with("workspace.") && section.split('.').any(is_kind)
@@ -86,7 +86,7 @@ fn without_comment(line: &str) -> &str {
     &line[..end]
 }
 
-/// How many brackets and braces stay open after this text.
+/// Counts the brackets and braces that stay open after this text.
 fn nesting(text: &str) -> i32 {
     outside_strings(text)
         .map(|(_, c)| match c {

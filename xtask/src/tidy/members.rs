@@ -3,8 +3,8 @@
 use super::manifest::Manifest;
 use super::workspace::Member;
 
-/// Each package takes lints and licence from the workspace, says what it is, and is never published
-/// by accident.
+/// Checks that each package takes lints and licence from the workspace, says what it is, and is never published by
+/// accident.
 pub(crate) fn package_sections(members: &[Member]) -> Vec<String> {
     let mut faults = Vec::new();
     for Member { name, description, publish, manifest, .. } in members {
@@ -29,7 +29,7 @@ pub(crate) fn package_sections(members: &[Member]) -> Vec<String> {
     faults
 }
 
-/// Versions are chosen once, in the root manifest.
+/// Checks that versions are chosen once, in the root manifest.
 pub(crate) fn inherited_dependencies(members: &[Member]) -> Vec<String> {
     let mut faults = Vec::new();
     for Member { name, manifest, .. } in members {
@@ -43,7 +43,7 @@ pub(crate) fn inherited_dependencies(members: &[Member]) -> Vec<String> {
     faults
 }
 
-/// An entry that nobody uses is a decision that nobody looks after.
+/// Checks that each entry is used: one that nobody uses is a decision that nobody looks after.
 pub(crate) fn used_dependencies(root: &Manifest, members: &[Member]) -> Vec<String> {
     let is_used = |name: &str| {
         let mut used = members.iter().flat_map(|member| member.manifest.dependencies());

@@ -18,7 +18,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     (concat!("#[", "ignore"), "a test runs always; a measure belongs in `cargo xtask bench`"),
 ];
 
-/// Source files are short enough to be read in one go.
+/// Checks that source files are short enough to be read in one go.
 pub(crate) fn lengths(files: &[File]) -> Vec<String> {
     let mut faults = Vec::new();
     for File { path, text } in files.iter().filter(|file| is_source(&file.path)) {
@@ -34,7 +34,7 @@ pub(crate) fn lengths(files: &[File]) -> Vec<String> {
     faults
 }
 
-/// `crates/*/src/**.rs` and `xtask/src/**.rs`; tests may be longer.
+/// Returns whether a path is one of `crates/*/src/**.rs` and `xtask/src/**.rs`; tests may be longer.
 fn is_source(path: &str) -> bool {
     let mut parts = path.split('/');
     let package = match parts.next() {
@@ -44,7 +44,7 @@ fn is_source(path: &str) -> bool {
     package && parts.next() == Some("src") && path.ends_with(".rs")
 }
 
-/// No trailing whitespace; in Rust no tabs and nothing that was left for later.
+/// Checks that there is no trailing whitespace, and in Rust no tabs and nothing that was left for later.
 pub(crate) fn forbidden_text(files: &[File]) -> Vec<String> {
     let mut faults = Vec::new();
     for File { path, text } in files {

@@ -10,8 +10,8 @@ const HOME: &str = "crates/mirror-types/src/upstream.rs";
 /// Put together from pieces, because this file is checked too.
 const DOMAIN: &str = concat!("crates", ".io");
 
-/// Outside its home no `.rs` file holds the domain in an address, as a host, or as a string of its
-/// own from which an address could be composed.
+/// Checks that outside its home no `.rs` file holds the domain in an address, as a host, or as a string of its own from
+/// which an address could be composed.
 pub(crate) fn one_home(files: &[File]) -> Vec<String> {
     let mut faults = Vec::new();
     match files.iter().find(|file| file.path == HOME) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::entry::{Digests, EntryKind};
 
-/// Gives blocks of one byte, which say their number.
+/// Yields blocks of one byte, which contain their number.
 struct Numbers {
     next: u8,
     end: u8,

@@ -6,12 +6,12 @@ fn digest(kind: HashKind, data: &[u8]) -> String {
     hasher.finish()
 }
 
-/// The pattern of the vectors of KangarooTwelve: bytes 00 to FA, again and again.
+/// Returns the pattern of the test vectors of KangarooTwelve: bytes 00 to FA, again and again.
 fn pattern(len: usize) -> Vec<u8> {
     (0..=0xfa_u8).cycle().take(len).collect()
 }
 
-/// RFC 9861, section 5.
+/// Checks the vectors of RFC 9861, section 5.
 #[test]
 fn kangaroo_twelve() {
     let vectors = [
@@ -27,7 +27,7 @@ fn kangaroo_twelve() {
     }
 }
 
-/// The vectors that the authors of Whirlpool published.
+/// Checks the vectors that the authors of Whirlpool published.
 #[test]
 fn whirlpool() {
     let empty = "19fa61d75522a466 9b44e39c1d2e1726 c530232130d407f8 9afee0964997f7a7 \
@@ -38,7 +38,7 @@ fn whirlpool() {
     assert_eq!(digest(HashKind::Whirlpool, b"abc"), abc.replace(' ', ""));
 }
 
-/// The vectors that the authors of RIPEMD-160 published.
+/// Checks the vectors that the authors of RIPEMD-160 published.
 #[test]
 fn ripemd_160() {
     let vectors: [(&[u8], &str); 4] = [
@@ -52,8 +52,8 @@ fn ripemd_160() {
     }
 }
 
-/// FIPS 180 and 202, RFC 7693 (with 32 bytes: the reference implementation), the specifications of
-/// BLAKE3 and xxHash.
+/// Checks the vectors of FIPS 180 and 202, RFC 7693 (with 32 bytes: the reference implementation), the specifications
+/// of BLAKE3 and xxHash.
 #[test]
 fn the_others_on_abc_and_on_nothing() {
     let vectors = [

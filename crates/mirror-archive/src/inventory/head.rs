@@ -38,7 +38,7 @@ pub(crate) struct TarFacts {
     pub(crate) toml_sha256: [u8; 32],
 }
 
-/// `YYYY-MM-DD HH:MM:SS`, UTC; `None` before the year 0 and after 9999.
+/// Formats a time as `YYYY-MM-DD HH:MM:SS`, UTC; `None` before the year 0 and after 9999.
 pub(crate) fn date(seconds: i64) -> Option<String> {
     let text = Timestamp::from_second(seconds).ok()?.strftime(DATE).to_string();
     (text.len() == 19 && !text.starts_with('-')).then_some(text)

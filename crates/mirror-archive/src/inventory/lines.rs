@@ -25,7 +25,7 @@ impl Part {
         Self { file: Arc::new(Mutex::new(file)), at: 0, end: len }
     }
 
-    /// The same file from `at` to `end`.
+    /// Returns the part of the same file from `at` to `end`.
     pub(super) fn range(&self, at: u64, end: u64) -> Self {
         Self { file: Arc::clone(&self.file), at, end }
     }
@@ -58,7 +58,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// `number` is that of the line before the first.
+    /// Reads lines from a part. `number` is that of the line before the first.
     pub(super) fn new(part: Part, number: u64) -> Self {
         let offset = part.at;
         let input = BufReader::with_capacity(64 * 1024, part);
@@ -77,7 +77,7 @@ impl Lines {
         self.offset
     }
 
-    /// The next line, which stays; an error at the end.
+    /// Returns the next line without consuming it; an error at the end.
     pub(super) fn peek(&mut self) -> Result<&str, ArchiveError> {
         if !self.ahead {
             self.line.clear();
@@ -104,14 +104,14 @@ impl Lines {
         }
     }
 
-    /// The next line; an error at the end.
+    /// Consumes and returns the next line; an error at the end.
     pub(super) fn next(&mut self) -> Result<String, ArchiveError> {
         let line = self.peek()?.to_owned();
         self.take();
         Ok(line)
     }
 
-    /// The next line must be this.
+    /// Consumes the next line, which must be this one.
     pub(super) fn expect(&mut self, wanted: &str) -> Result<(), ArchiveError> {
         if self.peek()? != wanted {
             return Err(self.fault(format!("expected {wanted:?}")));
@@ -120,7 +120,7 @@ impl Lines {
         Ok(())
     }
 
-    /// The next line must begin with this; the rest of it.
+    /// Consumes the next line, which must begin with this, and returns the rest of it.
     pub(super) fn field(&mut self, key: &str) -> Result<String, ArchiveError> {
         let Some(value) = self.peek()?.strip_prefix(key).map(str::to_owned) else {
             return Err(self.fault(format!("expected {:?}", key.trim())));
@@ -129,7 +129,8 @@ impl Lines {
         Ok(value)
     }
 
-    /// The next line, when it begins with this; else it stays, as it does at the end.
+    /// Consumes the next line if it begins with this, and returns the rest of it; consumes nothing otherwise, or at the
+    /// end.
     pub(super) fn optional_field(&mut self, key: &str) -> Result<Option<String>, ArchiveError> {
         if self.ended()? || !self.peek()?.starts_with(key) {
             return Ok(None);
@@ -146,7 +147,7 @@ impl Lines {
         Ok(true)
     }
 
-    /// Whether nothing is left.
+    /// Returns whether nothing is left.
     pub(super) fn ended(&mut self) -> Result<bool, ArchiveError> {
         if self.ahead {
             return Ok(false);

@@ -99,7 +99,7 @@ impl Inventory {
         Ok(Self { head, signed, part, len_bytes: metadata.len(), sections: [files, directories, symlinks] })
     }
 
-    /// All entries in the order of the walk.
+    /// Returns all entries in the order of the walk.
     pub(crate) fn records(&self) -> Records {
         Records { sections: self.sections.map(|section| self.entries(section).peekable()) }
     }
@@ -109,12 +109,12 @@ impl Inventory {
         Entries { lines, kind: section.kind, last: Vec::new() }
     }
 
-    /// The whole document, which the detached signature covers.
+    /// Returns the whole document, which the detached signature covers.
     pub(crate) fn document(&self) -> impl Read + use<> {
         self.part.range(0, self.len_bytes)
     }
 
-    /// The document without the block of the signature, which the signature in that block covers.
+    /// Returns the document without the block of the signature, which the signature in that block covers.
     pub(crate) fn unsigned_document(&self) -> impl Read + use<> {
         let (begin, end) = self.signed.as_ref().map_or((0, 0), |signed| signed.range);
         self.part.range(0, begin).chain(self.part.range(end, self.len_bytes))

@@ -26,7 +26,7 @@ fn link(path: &[u8], target: &[u8]) -> Record {
     Record { path: path.to_vec(), what: What::Symlink(target.to_vec()) }
 }
 
-/// Names that YAML, TOML, a terminal or a careless parser would take for something else.
+/// Returns names that YAML, TOML, a terminal or a careless parser would take for something else.
 fn hostile() -> Vec<Record> {
     let mut records: Vec<Record> = [
         "yes",
@@ -196,7 +196,7 @@ fn toml_names_every_file() {
     assert_eq!(table["symlinks"]["link"]["target"].as_str(), Some("./%FF"));
 }
 
-/// Every byte of an unsigned inventory matters.
+/// Checks that every byte of an unsigned inventory matters.
 #[test]
 fn flipped_bits_are_found() {
     let records = vec![file(b"a", 1), file(b"\xff", 2), directory(b"d"), link(b"l", b"t")];
@@ -215,7 +215,7 @@ fn flipped_bits_are_found() {
     assert!(written.open(&[&*written.yaml, b"\n"].concat()).is_err());
 }
 
-/// What a hostile author may write, with a checksum that fits.
+/// Covers what a hostile author may write, with a matching checksum.
 #[test]
 fn an_inventory_that_lies_about_itself_is_refused() {
     use sha2::Digest as _;

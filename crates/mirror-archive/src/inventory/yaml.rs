@@ -139,7 +139,7 @@ fn begin(out: &mut impl Write, key: &str) -> io::Result<&'static str> {
     }
 }
 
-/// The block with the signature, as it stands before `files`.
+/// Returns the block with the signature, as it stands before `files`.
 fn signature_block(key_id: &str, fingerprint: &str, armored: &str) -> String {
     let mut block = format!(
         "signature:\n  gpg_key_id: {}\n  gpg_fingerprint: {}\n  gpg_signature: |\n",

@@ -8,7 +8,7 @@ pub(super) fn key_id(key: &impl KeyDetails) -> String {
     format!("0x{}", key.legacy_key_id().to_string().to_uppercase())
 }
 
-/// Whether the primary key may make a signature at this time.
+/// Returns whether the primary key may make a signature at this time.
 pub(super) fn primary_signs(key: &SignedPublicKey, at: Timestamp) -> bool {
     if !key.details.revocation_signatures.is_empty() {
         return false;
@@ -25,7 +25,7 @@ pub(super) fn primary_signs(key: &SignedPublicKey, at: Timestamp) -> bool {
         .is_some_and(|signature| signature.key_flags().sign() && is_current(signature, primary, at))
 }
 
-/// Whether a subkey may make a signature at this time.
+/// Returns whether a subkey may make a signature at this time.
 pub(super) fn subkey_signs(key: &SignedPublicKey, subkey: &SignedPublicSubKey, at: Timestamp) -> bool {
     let revoked = subkey.signatures.iter().any(|signature| is_of(signature, SignatureType::SubkeyRevocation));
     let primary = &key.primary_key;
@@ -43,7 +43,7 @@ pub(super) fn subkey_signs(key: &SignedPublicKey, subkey: &SignedPublicSubKey, a
     may && !revoked && key.details.revocation_signatures.is_empty()
 }
 
-/// The newest subkey whose private part is there and which may sign now.
+/// Finds the newest subkey whose private part is present and which may sign now.
 pub(super) fn signing_subkey(key: &SignedSecretKey, now: Timestamp) -> Option<usize> {
     let public = key.to_public_key();
     let usable = key.secret_subkeys.iter().enumerate().filter(|(_, subkey)| {
@@ -52,7 +52,7 @@ pub(super) fn signing_subkey(key: &SignedSecretKey, now: Timestamp) -> Option<us
     usable.max_by_key(|(_, subkey)| subkey.key.created_at().as_secs()).map(|(at, _)| at)
 }
 
-/// gpg leaves a mark in the place of a private key that is elsewhere.
+/// Returns whether a private key is present: gpg leaves a mark in the place of one that is elsewhere.
 fn is_there(params: &SecretParams) -> bool {
     match params {
         SecretParams::Plain(_) => true,
@@ -70,7 +70,7 @@ fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>) -> Option<&'a Sig
     signatures.max_by_key(|signature| signature.created().map(Timestamp::as_secs))
 }
 
-/// Whether a key, by its newest binding, is not expired at this time.
+/// Returns whether a key has not expired at this time, by its newest binding.
 fn is_current(binding: &Signature, key: &impl KeyDetails, at: Timestamp) -> bool {
     let created = u64::from(key.created_at().as_secs());
     let until = match binding.key_expiration_time().map(|time| u64::from(time.as_secs())) {

@@ -57,7 +57,7 @@ fn what_is_no_key_is_said_to_be_none() {
     assert_eq!(Keys::load(&dir.path().join("none")).err().unwrap().kind(), mirror_types::FaultKind::Usage);
 }
 
-/// A signature over a key, not over a file, must not pass for one.
+/// Checks that a signature over a key does not pass for one over a file.
 #[test]
 fn only_signatures_over_files_count() {
     let signer = Signer::generate("test", None).unwrap();

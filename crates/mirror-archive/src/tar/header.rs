@@ -30,7 +30,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// The header as it stands in a tar, with its PAX records before it.
+    /// Encodes the header as it stands in a tar, behind its PAX records.
     pub(super) fn encode(&self) -> Vec<u8> {
         let records = self.records();
         let mut out = Vec::with_capacity(UNIT_BYTES);
@@ -144,9 +144,9 @@ impl Header {
     }
 }
 
-/// Whether a text cannot stand in its field: it is too long, or UTF-8, which only PAX knows. What is
-/// not UTF-8 stands there as it is when it fits: all readers take it for bytes, while not all know the
-/// record that says so.
+/// Returns whether a text needs a PAX record: it is too long for its field, or non-ASCII UTF-8, which only PAX defines.
+/// Text that is not UTF-8 goes into the field as it is, when it fits: all readers take it for bytes, while not all know
+/// the record that says so.
 fn needs_record(text: &[u8]) -> bool {
     text.len() > NAME_BYTES || (!text.is_ascii() && std::str::from_utf8(text).is_ok())
 }
@@ -155,7 +155,7 @@ fn field(modified_s: i64) -> Option<u64> {
     u64::try_from(modified_s).ok().filter(|seconds| *seconds <= MAX_NUMBER)
 }
 
-/// `length key=value\n`, where the length counts itself.
+/// Appends `length key=value\n`, where the length counts itself.
 fn record(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     let mut len = rest;
@@ -167,8 +167,7 @@ fn record(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     out.push(b'\n');
 }
 
-/// What stands in a field when the real text is in a PAX record: a hint for readers that do not know
-/// PAX.
+/// Returns the text for a field when the real text is in a PAX record: a hint for readers that do not know PAX.
 fn plain(text: &[u8]) -> Vec<u8> {
     if !needs_record(text) {
         return text.to_vec();
@@ -186,7 +185,7 @@ fn octal(field: &mut [u8], number: u64) {
     field[..digits.len()].copy_from_slice(digits.as_bytes());
 }
 
-/// The sum of all bytes, with the field of the sum taken as spaces.
+/// Returns the sum of all bytes, with the field of the sum taken as spaces.
 fn checksum(header: &[u8; UNIT_BYTES]) -> u32 {
     let outside = header[..148].iter().chain(&header[156..]);
     outside.map(|byte| u32::from(*byte)).sum::<u32>() + 8 * u32::from(b' ')

@@ -33,8 +33,7 @@ fn plain_members_need_no_records() {
     assert_eq!(decode(&old.encode()), Ok(old));
 }
 
-/// A record's length counts its own digits; these are the lengths around which one digit more is
-/// needed.
+/// Checks the lengths around which a record needs one digit more: its length counts its own digits.
 #[test]
 fn lengths_count_themselves() {
     for len in (101..115).chain(980..1010).chain(9_970..10_010) {

@@ -173,7 +173,7 @@ impl Content {
 mod tests {
     use super::*;
 
-    /// Path and bytes of every file below `root`.
+    /// Returns path and bytes of every file below `root`.
     fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
         let disk = SimulatedDisk::of_tree(root).expect("read");
         let file = |(path, node): (&PathBuf, &Node)| match node {
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(shown(&left(&disk, Loss::Unsynced)), [("a/b/f", "x")]);
     }
 
-    /// The worst that a file system may do: the new name is durable, that the old one is gone is not.
+    /// Covers the worst that a file system may do: the new name is durable, and the removal of the old one is not.
     #[test]
     fn a_rename_between_directories_needs_both_of_them_synced() {
         let mut disk = SimulatedDisk::default();

@@ -57,7 +57,7 @@ pub enum Step {
     SyncDirs(Vec<PathBuf>),
 }
 
-/// Says how many bytes were written, not which.
+/// Shows how many bytes were written, not which.
 impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -104,8 +104,8 @@ impl Simulator {
         Ok(Self(Arc::new(Inner { fs, root: root.to_owned(), start, state: Mutex::default() })))
     }
 
-    /// Lets the step of this number, counted from 0, fail with `errno`. It is recorded and not made; those behind it
-    /// are made.
+    /// Makes the step with this number, counted from 0, fail with `errno`. It is recorded and not made; those behind
+    /// it are made.
     pub fn fail_at(&self, step: usize, errno: i32) {
         self.lock().fails = Some((step, errno));
     }
@@ -154,7 +154,7 @@ impl Simulator {
     }
 }
 
-/// What cannot be made leaves no step: it changes nothing.
+/// Checks that a path is free: a creation that fails changes nothing, and leaves no step.
 fn is_free(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),

@@ -91,7 +91,7 @@ fn next(from: &mut &[u8]) -> Option<u8> {
     Some(*first)
 }
 
-/// A size: seven bits a byte, the lowest first.
+/// Reads a size: seven bits a byte, the lowest first.
 fn number(from: &mut &[u8]) -> Result<usize, Damaged> {
     let mut value = 0_usize;
     for shift in (0..usize::BITS).step_by(7) {
@@ -105,7 +105,7 @@ fn number(from: &mut &[u8]) -> Result<usize, Damaged> {
     Err(Damaged)
 }
 
-/// The bytes of an offset or a length that `command` says are there, the lowest first.
+/// Reads the bytes of an offset or a length that are present according to `command`, the lowest first.
 #[inline]
 fn packed(from: &mut &[u8], command: u8, flags: std::ops::Range<u32>) -> Result<usize, Damaged> {
     let first = flags.start;

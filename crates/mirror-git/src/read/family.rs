@@ -111,8 +111,8 @@ pub(super) fn scan<'v>(
     Ok(())
 }
 
-/// The packs of the repository and of those that it borrows from. One that cannot be opened is left
-/// to gix, which says why if it is needed.
+/// Opens the packs of the repository and of those that it borrows from. Leaves one that cannot be opened to gix, which
+/// says why if it is needed.
 fn packs(index: &GitIndex) -> Result<Vec<Pack>, IndexError> {
     let store = index.repo.objects.store_ref();
     let mut stores = vec![store.path().to_owned()];
@@ -271,7 +271,7 @@ impl<'a> Reader<'a> {
         Self { files, families, max_bytes, inflate, free: Vec::new(), given: 0 }
     }
 
-    /// A base and everything made of it, depth first: only one line of ancestors is in memory.
+    /// Visits a base and everything made of it, depth first: only one line of ancestors is in memory.
     fn family(&mut self, root: u32, visit: &mut Visit<'_>) -> Result<ControlFlow<()>, String> {
         let data = match self.inflated(root)? {
             Stored::Bytes(data) => data,

@@ -40,7 +40,7 @@ impl GitIndex {
         Ok(Self { repo, path: path.to_owned(), tree, max_bytes })
     }
 
-    /// Where it was cloned from, as its configuration says.
+    /// Returns the address that it was cloned from, by its configuration.
     pub(crate) fn origin(&self) -> Option<String> {
         self.repo.config_snapshot().string("remote.origin.url").map(|url| url.to_string())
     }
@@ -56,7 +56,7 @@ impl GitIndex {
         format!("git, {form}, HEAD {head}")
     }
 
-    /// All files in the order of the tree.
+    /// Passes all files to `visit`, in the order of the tree.
     pub(crate) fn scan(&self, visit: &mut dyn FnMut(IndexFile) -> ControlFlow<()>) -> Result<(), IndexError> {
         let mut path = String::new();
         tree::walk(self, self.tree, &mut path, &mut |path, id| {
@@ -65,7 +65,7 @@ impl GitIndex {
         .map(drop)
     }
 
-    /// All files in the order of the packs, on several threads.
+    /// Passes all files to visitors, in the order of the packs, on several threads.
     pub(crate) fn scan_unordered<'v>(
         &self,
         threads: usize,
@@ -74,7 +74,7 @@ impl GitIndex {
         family::scan(self, threads, visitor)
     }
 
-    /// What differs from an earlier tree; `None` when that, or a part of it, is no longer there.
+    /// Returns what differs from an earlier tree; `None` when that, or a part of it, is no longer there.
     pub(crate) fn compare(&self, since: &str) -> Option<Vec<Change>> {
         let old = gix::ObjectId::from_hex(since.as_bytes()).ok()?;
         let mut changes = Vec::new();
@@ -90,13 +90,13 @@ impl GitIndex {
         changes.iter().filter_map(|change| change.before.as_ref()).all(is_there).then_some(changes)
     }
 
-    /// The bytes of a file that differs.
+    /// Reads the bytes of a file that differs.
     pub(crate) fn blob(&self, blob: &BlobId) -> Result<Vec<u8>, IndexError> {
         let id = gix::ObjectId::from_hex(blob.0.as_bytes());
         self.read_file(id.map_err(|error| self.fail("read an object of", error))?)
     }
 
-    /// One file.
+    /// Reads one file.
     pub(crate) fn file(&self, path: &str) -> Result<Option<Vec<u8>>, IndexError> {
         self.find(path)?.map(|id| self.read_file(id)).transpose()
     }

@@ -11,7 +11,7 @@ use mirror_index::{holds_index_files, is_index_file};
 use super::GitIndex;
 use crate::error::IndexError;
 
-/// The files and directories of a tree.
+/// Yields the files and directories of a tree.
 pub(super) fn entries<'a>(
     index: &'a GitIndex,
     tree: &'a [u8],
@@ -29,7 +29,7 @@ fn name<'a>(entry: &EntryRef<'a>) -> Option<&'a str> {
     std::str::from_utf8(entry.filename).ok()
 }
 
-/// Tells whether an entry at `path` can belong to an index. Nothing else is looked into, however deep it goes.
+/// Returns whether an entry at `path` can belong to an index. Nothing else is looked into, however deep it goes.
 fn belongs(entry: &EntryRef<'_>, path: &str) -> bool {
     if entry.mode.is_tree() { holds_index_files(path) } else { is_index_file(path) }
 }
@@ -134,7 +134,7 @@ fn every(
     .map(drop)
 }
 
-/// By what git sorts: the name, with a slash behind a tree's.
+/// Yields the key by which git sorts: the name, with a slash behind that of a tree.
 fn key<'a>(entry: &EntryRef<'a>) -> impl Iterator<Item = u8> + use<'a> {
     entry.filename.iter().copied().chain(entry.mode.is_tree().then_some(b'/'))
 }

@@ -61,7 +61,7 @@ struct Spent {
 }
 
 impl Allowance {
-    /// Says what follows; it has an allowance of its own.
+    /// Enters a stage, which has an allowance of its own.
     pub(super) fn enter(&self, stage: Stage) {
         self.0.stage.store(stage as u8, Relaxed);
         self.0.bytes.store(0, Relaxed);

@@ -38,7 +38,7 @@ pub(crate) struct Checkout {
 }
 
 impl Checkout {
-    /// `None` for a bare repository. Refuses a work tree with changes of its own.
+    /// Examines the work tree; `None` for a bare repository. Refuses a work tree with changes of its own.
     pub(crate) fn examine(
         dir: &Path,
         repo: &gix::Repository,
@@ -95,7 +95,7 @@ impl Checkout {
         Ok(Some(Self { root, git_dir, unvouched: None, max_bytes: options.max_object_bytes }))
     }
 
-    /// A commit that no ref vouches for must be part of what arrived: else it is somebody's own.
+    /// Checks that a commit that no ref vouches for is part of what arrived: else it is somebody's own.
     pub(crate) fn vouch(&self, dir: &Path, incoming: &Incoming) -> Result<(), UpdateError> {
         let Some(own) = self.unvouched.filter(|own| *own != incoming.tip) else { return Ok(()) };
         let repo = gix::open_opts(&incoming.git_dir, crate::repository::options())
@@ -190,7 +190,7 @@ impl Checkout {
         written.map(|()| changes.len() as u64)
     }
 
-    /// The refs are set: lets go.
+    /// Removes lock and marker, once the refs are set.
     pub(crate) fn done(&self) -> Result<(), UpdateError> {
         disk::remove_file(&self.lock_path())?;
         disk::remove_file(&marker::path(&self.git_dir))
@@ -200,8 +200,8 @@ impl Checkout {
         self.git_dir.join("index.lock")
     }
 
-    /// Before anything is touched: every path is fair, and what is there is what the old or the new
-    /// tree says.
+    /// Checks, before anything is touched, that every path is safe and that each file is as the old or the new tree has
+    /// it.
     fn check(&self, dir: &Path, changes: &[Difference], index: &gix::index::File) -> Result<(), UpdateError> {
         let mut dirs = BTreeSet::new();
         let mut strange = Vec::new();
@@ -228,7 +228,7 @@ impl Checkout {
         if strange.is_empty() { Ok(()) } else { Err(local(dir, &strange)) }
     }
 
-    /// No directory on the way may be a link: it would lead out of the work tree.
+    /// Checks that no directory on the way is a link, which would lead out of the work tree.
     fn check_parents(
         &self,
         dir: &Path,
@@ -246,7 +246,7 @@ impl Checkout {
         Ok(())
     }
 
-    /// Where a path of the tree is on the disk; `None` when it must not be anywhere.
+    /// Returns the place of a tree's path on the disk; `None` when it must not be written anywhere.
     fn place(&self, path: &[u8]) -> Option<PathBuf> {
         let mut place = self.root.clone();
         for part in path.split(|b| *b == b'/') {
@@ -339,7 +339,7 @@ impl Checkout {
         Stat::from_fs(&found).map_err(|error| UpdateError::git("date the files of", dir)(error))
     }
 
-    /// With the directories that are empty then.
+    /// Removes a file, and the directories that are empty then.
     fn remove(&self, file: &Path) -> Result<(), UpdateError> {
         disk::remove_file(file)?;
         for parent in file.ancestors().skip(1).take_while(|parent| *parent != self.root) {
@@ -357,8 +357,8 @@ struct Place<'a> {
     found: Option<ObjectId>,
 }
 
-/// The object at a place that is about to be replaced. Somebody may have been at it since all of them
-/// were looked at.
+/// Returns the object at a place that is about to be replaced, and checks it again: somebody may have changed it since
+/// all of them were looked at.
 fn still(
     dir: &Path,
     change: &Difference,
@@ -409,7 +409,7 @@ fn local_changes(repo: &gix::Repository) -> Result<Vec<String>, String> {
     Ok(changed.into_iter().collect())
 }
 
-/// Whether the file is the one that git's index speaks of, by what the file system says.
+/// Returns whether the file is the one that git's index records, by what the file system says.
 fn as_recorded(file: &Path, entry: Option<&gix::index::Entry>) -> bool {
     let Some(entry) = entry else { return false };
     let found = gix::index::fs::Metadata::from_path_no_follow(file).ok();
@@ -418,8 +418,8 @@ fn as_recorded(file: &Path, entry: Option<&gix::index::Entry>) -> bool {
     stat.is_some_and(|stat| stat.matches(&entry.stat, options))
 }
 
-/// The object that a file would be; `None` when nothing is there. A directory or a link is no
-/// object that any tree of an index has.
+/// Returns the object that a file would be; `None` when nothing is there. A directory or a link is no object that any
+/// tree of an index has.
 fn hash(file: &Path) -> Result<Option<ObjectId>, UpdateError> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     let found = match fs::symlink_metadata(file) {

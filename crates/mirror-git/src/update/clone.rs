@@ -40,8 +40,8 @@ pub(crate) fn clone(
     Ok(updated)
 }
 
-/// Whether the empty directory that may be there can make room for the clone: said before everything
-/// is fetched, by moving it away and back.
+/// Checks, before anything is fetched, that an empty directory in the way can make room for the clone, by moving it
+/// away and back.
 fn give_way(dir: &Path, beside: &Path) -> Result<(), UpdateError> {
     let aside = beside.join("aside");
     let _ = disk::remove_empty_dir(&aside);
@@ -91,7 +91,7 @@ fn make(
     Ok(updated)
 }
 
-/// The directory of `dir`, and a name in it for what is not whole yet.
+/// Returns the parent of `dir`, and a name in it for what is not whole yet.
 fn places(dir: &Path) -> Result<(PathBuf, PathBuf), UpdateError> {
     let absolute = std::path::absolute(dir).map_err(UpdateError::storage("find", dir))?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {

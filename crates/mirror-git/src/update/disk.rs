@@ -36,12 +36,12 @@ pub(crate) fn make_dir(path: &Path) -> Result<(), UpdateError> {
     mirror_fs::make_dir_all(path).map_err(UpdateError::storage("make the directory", path))
 }
 
-/// Absent is fine.
+/// Removes a file, if it is there.
 pub(crate) fn remove_file(path: &Path) -> Result<(), UpdateError> {
     mirror_fs::remove(path).map_err(UpdateError::storage("remove", path))
 }
 
-/// Absent is fine.
+/// Removes a tree, if it is there.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), UpdateError> {
     mirror_fs::remove_tree(path).map_err(UpdateError::storage("remove", path))
 }
@@ -55,7 +55,7 @@ pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), UpdateError> {
     fs::remove_dir(path).map_err(UpdateError::storage("replace the directory", path))
 }
 
-/// What never changes is for everybody to read and nobody to write, as git has it.
+/// Makes a file that never changes readable for everybody and writable for nobody, as git does, and syncs it.
 pub(crate) fn seal(path: &Path) -> Result<(), UpdateError> {
     #[cfg(unix)]
     {
@@ -66,7 +66,7 @@ pub(crate) fn seal(path: &Path) -> Result<(), UpdateError> {
     sync(path)
 }
 
-/// Like [`replace`], for what can be had again: not durable by itself.
+/// Replaces a file like [`replace`], without a sync. For what can be had again.
 pub(crate) fn replace_unsynced(
     path: &Path,
     beside: &Path,

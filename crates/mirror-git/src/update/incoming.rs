@@ -173,7 +173,7 @@ impl From<Halt> for Failure {
 }
 
 impl Failure {
-    /// The end of it.
+    /// Turns the failure that ended the attempts into an error.
     fn told(self, dir: &Path, url: &Address, attempts: u32) -> UpdateError {
         match self {
             Self::Transient(reason) | Self::Broken(reason) | Self::Final(reason) | Self::Large(reason) => {
@@ -188,7 +188,7 @@ impl Failure {
     }
 }
 
-/// Whether it was slept through.
+/// Sleeps, and returns whether nothing stopped it.
 fn sleep(pause: Duration, watch: &dyn UpdateWatch) -> bool {
     let until = Instant::now() + pause;
     while Instant::now() < until {
@@ -228,7 +228,7 @@ impl Attempt {
         })
     }
 
-    /// An empty repository that sees the objects of the index and knows what it lacks.
+    /// Makes an empty repository that borrows the objects of the index and has its shallow boundary.
     fn prepare(&self) -> Result<gix::Repository, Failure> {
         let stored = |error: UpdateError| Failure::Storage(one_line(&chain(&error)));
         disk::remove_tree(&self.incoming).map_err(stored)?;
@@ -263,7 +263,7 @@ impl Attempt {
         self.options.user_agent.chars().map(fair).collect()
     }
 
-    /// A connection that asks for `spec`.
+    /// Opens a connection that asks for `spec`.
     fn connect<T>(
         &self,
         repo: &gix::Repository,
@@ -329,7 +329,7 @@ impl Attempt {
         })
     }
 
-    /// Whether the remote has no branch `own` any more. A checkout of a branch that it does have is
+    /// Returns whether the remote no longer has the branch `own`. If it has the branch, the checkout of it is
     /// somebody's choice.
     fn is_gone(
         &self,
@@ -356,7 +356,7 @@ impl Attempt {
         Ok(!there)
     }
 
-    /// Every object of the new tree must be there; what the old tree has as well was there before.
+    /// Checks that every object of the new tree is there; those of the old tree were there before.
     fn verify(&self, tip: ObjectId, meter: &Meter, interrupt: &AtomicBool) -> Result<(), Failure> {
         let repo = gix::open_opts(&self.incoming, crate::repository::options()).map_err(classify)?;
         let tree = |id: ObjectId| -> gix::error::Result<ObjectId> {
@@ -375,7 +375,7 @@ impl Attempt {
     }
 }
 
-/// The remote's HEAD and the branch it stands for.
+/// Returns the remote's HEAD and the branch it stands for.
 fn default_branch(refs: &[Ref]) -> Result<(ObjectId, String), Failure> {
     let head = refs.iter().find(|r| match r {
         Ref::Direct { full_ref_name, .. }
@@ -414,7 +414,7 @@ fn named_like(refs: &[Ref], head: &ObjectId) -> String {
     branches.into_iter().next().unwrap_or_else(|| "refs/heads/master".to_owned())
 }
 
-/// git's alternates have one path a line; a path that begins with `"` is C-quoted.
+/// Quotes a path for git's alternates, which have one path a line; one that begins with `"` is C-quoted.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     if text.contains(['"', '\n', '\\']) {
@@ -424,7 +424,7 @@ fn quoted(path: &Path) -> String {
     }
 }
 
-/// What to make of an error of gix.
+/// Classifies an error of gix.
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` is given")]
 fn classify(error: gix::error::Error) -> Failure {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};

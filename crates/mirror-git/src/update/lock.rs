@@ -16,12 +16,12 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// For updates of the repository whose common directory this is.
+    /// Takes the lock for updates of the repository whose common directory this is.
     pub(crate) fn of_repository(dir: &Path, common_dir: &Path) -> Result<Self, UpdateError> {
         Self::take(dir, &common_dir.join("mirror-update.lock"))
     }
 
-    /// For clones, in a directory that is made for it and goes with it.
+    /// Takes the lock for clones, in a directory that is made for it and removed with it.
     pub(crate) fn of_clone(dir: &Path, beside: &Path) -> Result<Self, UpdateError> {
         loop {
             disk::make_dir(beside)?;

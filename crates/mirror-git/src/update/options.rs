@@ -88,7 +88,7 @@ pub enum UpdatePhase {
 }
 
 impl UpdatePhase {
-    /// For people.
+    /// Returns its name, for people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -144,9 +144,9 @@ pub enum UpdateEvent {
 pub trait UpdateWatch {
     /// Returns whether to stop. Called often.
     fn stopped(&self) -> bool;
-    /// Takes how far it is.
+    /// Receives the progress.
     fn status(&self, status: &UpdateStatus);
-    /// Takes what happened.
+    /// Receives an event.
     fn event(&self, event: UpdateEvent);
 }
 

@@ -43,7 +43,7 @@ struct Pack {
     bytes: u64,
 }
 
-/// Puts packs together when there are too many. Gives the number of those that the next update removes. What goes
+/// Combines packs when there are too many. Returns the number of those that the next update removes. What goes
 /// wrong is told and costs nothing: the packs stay as they were.
 pub(crate) fn consolidate(repo: &gix::Repository, options: &UpdateOptions, watch: &dyn UpdateWatch) -> u64 {
     match attempt(repo, options, watch) {
@@ -111,7 +111,7 @@ fn list(dir: &Path) -> std::io::Result<Vec<Pack>> {
     Ok(packs)
 }
 
-/// What every ref and HEAD stand for.
+/// Returns the objects that HEAD and every ref point to.
 fn tips(repo: &gix::Repository) -> Result<Vec<ObjectId>, String> {
     let fail = |error: gix::error::Error| error.to_string();
     let mut tips = vec![repo.head_id().map_err(fail)?.detach()];
@@ -339,7 +339,7 @@ pub(crate) fn finish(repo: &gix::Repository) -> Result<(), UpdateError> {
     disk::remove_file(&list)
 }
 
-/// Whether the refs reach nothing but what they reached when the packs were put together.
+/// Returns whether the refs reach only what they reached when the packs were combined.
 fn nothing_new(repo: &gix::Repository, list: &str) -> bool {
     let reached: BTreeSet<&str> = list.lines().filter_map(|line| line.strip_prefix(REACHED)).collect();
     let known = |tip: &ObjectId| reached.contains(tip.to_string().as_str());

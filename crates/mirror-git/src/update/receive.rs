@@ -76,7 +76,7 @@ impl<'s, 'r> Session<'s, 'r> {
         &self.refs.remote_refs
     }
 
-    /// Asks for a pack and gives it to `take`, unless everything is there. Refs stay as they are.
+    /// Asks for a pack and passes it to `take`, unless everything is there. Refs stay as they are.
     pub(super) fn receive(
         mut self,
         shallow: &Shallow,

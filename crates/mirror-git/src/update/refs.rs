@@ -31,8 +31,8 @@ impl Head {
     }
 }
 
-/// The address to fetch from: what is asked for, or the repository's own. Never the default, which is
-/// for new clones: it would turn a private index into the public one.
+/// Returns the address to fetch from: the requested one, or the repository's own. Never the default, which is for new
+/// clones: it would turn a private index into the public one.
 pub(crate) fn url(
     dir: &Path,
     repo: &gix::Repository,
@@ -258,8 +258,8 @@ pub(crate) fn track(
         .map_err(|error| not_set("set the branch of", dir, repo, branch, error))
 }
 
-/// Where a checkout remembers what a branch of its remote was at. Without a remote that has a name,
-/// it is a ref of our own.
+/// Returns the ref in which a checkout remembers the commit of its remote's branch. Without a named remote, it is a ref
+/// of our own.
 pub(crate) fn tracking(repo: &gix::Repository, branch: &str) -> Option<FullName> {
     if repo.is_bare() {
         return None;

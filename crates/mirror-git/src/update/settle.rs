@@ -148,7 +148,7 @@ fn write_boundary(path: &Path, commits: &BTreeSet<String>) -> Result<(), UpdateE
     path.parent().map_or(Ok(()), disk::sync)
 }
 
-/// The branch, HEAD, and the directories that name them.
+/// Syncs the branch, HEAD, and the directories that name them.
 fn sync_refs(repo: &gix::Repository, branch: &str) -> Result<(), UpdateError> {
     let (git_dir, common_dir) = (repo.git_dir(), repo.common_dir());
     let file = common_dir.join(branch);
@@ -162,7 +162,7 @@ fn sync_refs(repo: &gix::Repository, branch: &str) -> Result<(), UpdateError> {
     disk::sync(git_dir)
 }
 
-/// Whether `old` is an ancestor of `new`; `None` when history ends before it tells.
+/// Returns whether `old` is an ancestor of `new`; `None` when the history ends too early to tell.
 pub(crate) fn descends(repo: &gix::Repository, new: ObjectId, old: ObjectId) -> Option<bool> {
     let cutoff = repo.find_object(old).ok()?.try_into_commit().ok()?.time().ok()?.seconds;
     let order = gix::traverse::commit::simple::CommitTimeOrder::NewestFirst;

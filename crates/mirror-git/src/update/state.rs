@@ -80,7 +80,7 @@ pub(crate) fn open(dir: &Path) -> Result<gix::Repository, UpdateError> {
     Ok(repo)
 }
 
-/// A boundary that cannot be read counts as one.
+/// Returns whether the repository is shallow. A boundary that cannot be read counts as one.
 pub(crate) fn is_shallow(repo: &gix::Repository) -> bool {
     repo.is_shallow().unwrap_or(true)
 }

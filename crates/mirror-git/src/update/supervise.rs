@@ -132,22 +132,22 @@ impl Meter {
         (done as u64, (max > 0).then_some(max as u64))
     }
 
-    /// Bytes and objects of the pack so far.
+    /// Returns the bytes and the objects of the pack received so far.
     pub(crate) fn received(&self) -> (u64, u64) {
         (self.sum(READ_BYTES).0, self.sum(READ_OBJECTS).0)
     }
 
-    /// From now on it is packing that is shown.
+    /// Shows packing as the phase from now on.
     pub(crate) fn packing(&self) {
         self.0.packing.store(true, Relaxed);
     }
 
-    /// A sign of life.
+    /// Counts a sign of life.
     pub(crate) fn sign(&self) {
         self.0.signs.fetch_add(1, Relaxed);
     }
 
-    /// A tree was read.
+    /// Counts a tree that was read.
     pub(crate) fn listed(&self) {
         self.0.listed.fetch_add(1, Relaxed);
     }
@@ -168,7 +168,7 @@ impl Meter {
         UpdateStatus { phase, done, total, bytes }
     }
 
-    /// A place to count in.
+    /// Makes a place to count in.
     pub(crate) fn root(&self) -> Part {
         self.part(gix::progress::UNKNOWN)
     }

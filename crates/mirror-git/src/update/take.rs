@@ -23,7 +23,7 @@ const LOOK_BYTES: u64 = 1 << 20;
 
 /// Where a pack goes, and what is known of that.
 pub(super) struct Place<'a> {
-    /// Has the objects that the pack builds upon, and gets its own.
+    /// The repository with the objects that the pack builds upon; it receives those of the pack.
     pub(super) repo: &'a gix::Repository,
     /// Largest object that is worked on in memory.
     pub(super) max_bytes: usize,

@@ -37,8 +37,8 @@ pub(crate) fn options(
     Ok(Some(http))
 }
 
-/// What the repository's own configuration says about getting to a remote, as `key=value`; the rest
-/// of git's configuration holds anyway.
+/// Returns the settings of the repository's own configuration about reaching a remote, as `key=value`; the rest of
+/// git's configuration applies anyway.
 pub(crate) fn settings(repo: &gix::Repository) -> Vec<String> {
     const SECTIONS: [&str; 5] = ["http", "url", "credential", "ssh", "protocol"];
     let mut settings = Vec::new();
@@ -65,7 +65,7 @@ pub(crate) fn settings(repo: &gix::Repository) -> Vec<String> {
     settings
 }
 
-/// The system's roots (SSL_CERT_FILE and SSL_CERT_DIR are honoured), those of `--cacert`, and git's
+/// Configures TLS with the system's roots (SSL_CERT_FILE and SSL_CERT_DIR are honoured), those of `--cacert`, and git's
 /// GIT_SSL_CAINFO or `http.sslCAInfo`.
 fn tls(
     options: &UpdateOptions,

@@ -42,7 +42,7 @@ pub(crate) fn differences<E: From<String>>(
 
 type Pairs = Vec<(Vec<u8>, Option<ObjectId>, Option<ObjectId>)>;
 
-/// One name: trees are looked into later, the rest is told.
+/// Compares one name: queues trees for later, and passes anything else to `visit`.
 fn part<E>(
     prefix: &[u8],
     name: &[u8],

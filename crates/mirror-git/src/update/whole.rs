@@ -35,7 +35,7 @@ struct Weight {
 /// As they are, also such as have the same name.
 type Entries = Vec<(Vec<u8>, (EntryMode, ObjectId))>;
 
-/// Whether all of `new` is there. What `old` has at the same place is not looked into.
+/// Checks that all of `new` is there. Does not look into what `old` has at the same place.
 pub(crate) fn complete(
     repo: &gix::Repository,
     new: ObjectId,

@@ -359,7 +359,7 @@ fn forget_bundle(to: &Transaction<'_>, number: u32) -> rusqlite::Result<()> {
     to.execute("DELETE FROM bundles WHERE number = ?1", [number]).map(drop)
 }
 
-/// Lets the ends of bundles be those of what is held in them; a bundle without any is not known.
+/// Recomputes the ends of bundles from what is held in them, and forgets bundles in which nothing is held.
 fn measure_bundles(to: &Transaction<'_>) -> rusqlite::Result<()> {
     to.execute("DELETE FROM bundles", [])?;
     to.execute(

@@ -65,7 +65,7 @@ fn make(path: &Path) {
     catalogue.set_cursor(&cursor("somewhere")).expect("cursor");
 }
 
-/// Asks everything that can be asked, and writes.
+/// Queries everything that can be queried, and writes.
 fn use_it(path: &Path) -> Result<(), ManifestError> {
     if let Some(reader) = Catalogue::open_read_only(path)? {
         ask(&reader)?;

@@ -82,7 +82,7 @@ impl Catalogue {
         query().map_err(self.fail("read the failures of"))
     }
 
-    /// Lets these be all acknowledged gaps.
+    /// Replaces the acknowledged gaps with these.
     ///
     /// # Errors
     /// When SQLite fails; then nothing is changed.

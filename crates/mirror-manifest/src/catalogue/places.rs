@@ -12,7 +12,7 @@ use crate::error::ManifestError;
 /// How [`Codec::Tar`] stands in a column.
 const TAR: &str = "tar";
 
-/// Tells whether the releases say that they are held elsewhere: catalogues of before do not.
+/// Returns whether the releases say that they are held elsewhere: catalogues of before do not.
 pub(super) fn has_places(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row(
         "SELECT EXISTS (SELECT 1 FROM pragma_table_info('releases') WHERE name = 'elsewhere')",
@@ -47,7 +47,7 @@ pub(super) const REMOVE: &str = "DELETE FROM places
     WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2 AND store = ?3";
 pub(super) const REMOVE_ALL: &str = "DELETE FROM places
     WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2";
-/// Lets the mark of a release say what the rows do.
+/// Sets the mark of a release to what the rows say.
 pub(super) const MARK: &str = "UPDATE releases SET elsewhere = EXISTS (SELECT 1 FROM places
         WHERE places.crate_id = releases.crate_id AND places.version = releases.version)
     WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2";

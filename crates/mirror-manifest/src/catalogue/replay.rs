@@ -142,7 +142,7 @@ impl Mapper {
         }
     }
 
-    /// Says that the directory of a crate was written to, once where one follows the other.
+    /// Notes that the directory of a crate was written to, once for consecutive releases in it.
     fn written(&mut self, name: &CrateName, changes: &mut Vec<Change>) {
         let dir = self.layout.dir(name);
         if self.dir != dir {

@@ -57,7 +57,7 @@ impl Catalogue {
         Ok(if self.is_deleted(id)? { None } else { self.held_release(id)? })
     }
 
-    /// Tells whether upstream deleted a release.
+    /// Returns whether upstream deleted a release.
     ///
     /// # Errors
     /// When SQLite fails.

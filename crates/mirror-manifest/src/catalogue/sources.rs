@@ -9,7 +9,7 @@ use crate::error::ManifestError;
 /// Sources that are told apart; SQLite's numbers have 63 bits.
 const SOURCES_MOST: u32 = 63;
 
-/// Tells whether the releases say in which sources they were seen.
+/// Returns whether the releases say in which sources they were seen.
 pub(super) fn has_seen(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row(
         "SELECT EXISTS (SELECT 1 FROM pragma_table_info('releases') WHERE name = 'seen')",

@@ -85,7 +85,7 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
     Ok(outcome)
 }
 
-/// By what sidecars are made: with other settings everything is looked at.
+/// Describes the settings that sidecars depend on: when these change, every file is looked at.
 fn settings(work: &Work<'_>) -> Result<String, GenerateError> {
     let urls = match &work.rules.urls {
         Urls::Base(base) => base.clone(),
@@ -268,7 +268,7 @@ fn correct(text: &[u8], facts: &Facts<'_>) -> Option<Vec<u8>> {
     (crate_file != crate_path && text.contains(&wrong)).then(|| text.replacen(&wrong, &right, 1).into_bytes())
 }
 
-/// Everything that the index has.
+/// Generates the sidecars of the whole index.
 fn all(work: &Work<'_>, feed: &Feed, shared: &Shared) -> Result<SidecarOutcome, GenerateError> {
     let none = HashSet::new();
     if work.options.limit > 0 {
@@ -283,8 +283,8 @@ fn all(work: &Work<'_>, feed: &Feed, shared: &Shared) -> Result<SidecarOutcome, 
     finish(work, shared)
 }
 
-/// What differs from the tree that an earlier run has seen to, and files that had bad lines, so that
-/// these are told every time.
+/// Generates the sidecars of what differs from the tree of an earlier run, and of files that had bad lines, so that
+/// every run reports these.
 fn some(
     work: &Work<'_>,
     shared: &Shared,

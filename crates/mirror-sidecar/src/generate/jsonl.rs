@@ -57,7 +57,7 @@ pub(super) fn write(
     Ok(outcome)
 }
 
-/// The first records of the index.
+/// Writes the first records of the index.
 fn in_order(work: &Work<'_>, feed: &Feed, output: &OutputFile) -> Result<(), GenerateError> {
     let mut teller = Teller::new(&work.rules);
     let (mut tally, mut text, mut offset) = (Tally::default(), Vec::with_capacity(2 * PIECE), 0);
@@ -277,7 +277,7 @@ fn place(work: &Work<'_>, feed: &Feed, output: &OutputFile, plan: &Plan) -> Resu
     Ok(())
 }
 
-/// The lines of a file as they were measured; how many.
+/// Writes the lines of a file as they were measured, and returns how many.
 fn again(
     teller: &mut Teller<'_>,
     file: &Measured,
@@ -313,7 +313,7 @@ fn again(
     read_again(teller, file, data, text, work)
 }
 
-/// All lines of a file, some of which are not plain.
+/// Writes all lines of a file, some of which are not plain.
 fn read_again(
     teller: &mut Teller<'_>,
     file: &Measured,

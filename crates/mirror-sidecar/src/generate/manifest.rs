@@ -150,7 +150,7 @@ impl Enrichment {
         self.releases.insert(key, Packed { check, storage, bundle, member });
     }
 
-    /// Where a release is held; `None` when the manifest does not say.
+    /// Returns where a release is held; `None` when the manifest does not say.
     pub(super) fn held(&self, name: &str, version: &str) -> Option<Held<'_>> {
         let (key, check) = self.key(name, version);
         let packed = self.releases.get(&key).filter(|packed| packed.check == check)?;
@@ -165,7 +165,7 @@ impl Enrichment {
     }
 }
 
-/// Whether a member is called what the release's file is called in the shard layout.
+/// Returns whether a member has the name of the release's file in the shard layout.
 fn is_own(member: &str, separator: char, name: &str, version: &str) -> bool {
     let Ok(name) = CrateName::new(name) else { return false };
     let (dir, file) = (Layout::Shard.dir(&name), format!("{name}-{version}.crate"));

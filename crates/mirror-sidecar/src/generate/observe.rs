@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// Watches a run: counts, logs, draws. `()` does nothing of it.
 pub trait SidecarObserver: Send + Sync {
-    /// Takes what happened. Called by several threads at a time, once or twice for each file of the index: it must not
+    /// Receives an event. Called by several threads at a time, once or twice for each file of the index: it must not
     /// block.
     fn event(&self, event: SidecarEvent<'_>) {
         let _ = event;

@@ -121,7 +121,7 @@ impl SidecarOutcome {
         }
     }
 
-    /// A run that came to its end has an answer for every selected record.
+    /// Checks that a run that came to its end has an answer for every selected record.
     pub(super) fn check(&self) -> Result<(), GenerateError> {
         let told = self.written + self.existing + self.refreshed;
         if self.interrupted || told == self.selected {

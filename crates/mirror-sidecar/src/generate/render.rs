@@ -77,8 +77,8 @@ pub(super) struct Good<'a> {
     pub(super) record: IndexRecord,
 }
 
-/// Gives every good line of a file to `visit`, yanked or not, of each release the last; counts what is
-/// selected. `false`: some of its lines are bad.
+/// Passes every good line of a file to `visit`, yanked or not, and the last line of each release; counts what is
+/// selected. Returns `false` when some of its lines are bad.
 pub(super) fn each<'d>(
     rules: &Rules,
     path: &str,
@@ -156,7 +156,7 @@ impl<'r> Teller<'r> {
         self.name = Some(name.clone());
     }
 
-    /// The facts of a line.
+    /// Returns the facts of a line.
     pub(super) fn facts<'s>(&'s mut self, good: &Good<'_>, path: &'s str) -> Facts<'s> {
         let IndexRecord { id, cksum, .. } = &good.record;
         if let Urls::Template(template) = &self.rules.urls {
@@ -166,8 +166,8 @@ impl<'r> Teller<'r> {
         self.of(&id.name, id.version.as_str(), path)
     }
 
-    /// The facts of a release of which nothing but name and version is at hand; the URL is right only
-    /// with [`Urls::Base`].
+    /// Returns the facts of a release of which only name and version are known; the URL is right only with
+    /// [`Urls::Base`].
     pub(super) fn of<'s>(&'s mut self, name: &CrateName, version: &str, path: &'s str) -> Facts<'s> {
         if let Urls::Base(_) = self.rules.urls {
             self.begin(name);

@@ -66,7 +66,7 @@ fn urls_of(base: &str) -> Result<Urls, GenerateError> {
 }
 
 impl Feed {
-    /// Gives every file to `visit`, in bytewise order of paths, until it breaks.
+    /// Passes every file to `visit`, in bytewise order of paths, until it breaks.
     pub(super) fn in_order(
         &self,
         visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
@@ -77,7 +77,7 @@ impl Feed {
         }
     }
 
-    /// Gives every file to a visitor of one of several threads, in the order that is read fastest.
+    /// Passes every file to a visitor of one of several threads, in the order that is read fastest.
     pub(super) fn fastest<'v>(
         &self,
         threads: usize,
@@ -89,7 +89,7 @@ impl Feed {
         }
     }
 
-    /// The index, when it has trees to compare.
+    /// Returns the index and its tree, when it has trees to compare.
     pub(super) fn trees(&self) -> Option<(&IndexSource, String)> {
         let Self::Local(source) = self else { return None };
         Some((source, source.tree_id()?))
@@ -139,7 +139,7 @@ impl SparseCache {
         })
     }
 
-    /// Where the registry has its crates.
+    /// Returns the URLs at which the registry has its crates.
     fn urls(&self) -> Result<Urls, GenerateError> {
         let Some(config) = self.load(CONFIG)? else {
             return Err(GenerateError::NoAddress);

@@ -30,7 +30,7 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
-/// Two crates of three releases in a plain directory.
+/// Makes two crates of three releases in a plain directory.
 fn world() -> (tempfile::TempDir, SidecarOptions) {
     let dir = tempfile::tempdir().unwrap();
     let line = |name: &str, version: &str| {

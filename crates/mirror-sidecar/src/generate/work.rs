@@ -19,7 +19,7 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// As many as there is something for them to do on.
+    /// Returns the number of threads: no more than there are processors.
     pub(super) fn threads(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         cores.min(self.options.concurrency).max(1)
@@ -42,7 +42,7 @@ impl Work<'_> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
     }
 
-    /// What was counted, or the first error.
+    /// Returns what was counted, or the first error.
     pub(super) fn end(&self) -> Result<SidecarOutcome, GenerateError> {
         if let Some(error) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);

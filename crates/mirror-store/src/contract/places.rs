@@ -108,7 +108,7 @@ type Held = (mirror_types::ReleaseId, Vec<u8>);
 /// Takes releases away.
 type Go<'a> = &'a dyn Fn(&dyn CrateStore, &[Held], &[Location]) -> Removal;
 
-/// Lets `go` take some releases away, twice, and looks at what is left.
+/// Has `go` remove some releases, twice, and checks what is left.
 fn goes(kit: &Kit<'_>, go: Go<'_>) {
     let store = kit.open();
     let all = releases(8);

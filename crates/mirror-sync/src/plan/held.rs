@@ -54,6 +54,6 @@ pub(crate) trait HeldView: Send {
     fn deferred_crates(&self) -> Result<Vec<String>, SyncError>;
     /// Returns the deferred releases of a crate.
     fn deferred_of(&self, name: &CrateName) -> Result<Vec<DeferredRelease>, SyncError>;
-    /// Tells whether a file lies where a release that is in no record would.
+    /// Returns whether a file lies where a release that is in no record would.
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError>;
 }

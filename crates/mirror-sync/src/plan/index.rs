@@ -74,7 +74,7 @@ impl Parsed {
         Self { lines, ..self }
     }
 
-    /// Tells whether no line was bad.
+    /// Returns whether no line was bad.
     pub(crate) fn is_whole(&self) -> bool {
         self.bad_lines == 0
     }
@@ -113,7 +113,7 @@ fn by_spelling(records: Vec<IndexRecord>) -> Vec<Vec<IndexRecord>> {
     crates
 }
 
-/// Tells whether the file at `path` may hold a crate that is wanted: its name is the crate's, in lower case, and
+/// Returns whether the file at `path` may hold a crate that is wanted: its name is the crate's, in lower case, and
 /// selection does not tell case apart.
 pub(crate) fn wants_file(selection: &Selection, path: &str) -> bool {
     let name = path.rsplit('/').next().and_then(|name| name.parse().ok());

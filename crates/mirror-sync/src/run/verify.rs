@@ -67,7 +67,7 @@ pub(crate) struct Hasher {
 
 impl Hasher {
     /// Hashes what is held until the planner ends; what is wrong is moved aside and fetched again.
-    /// Runs on a thread of its own; blocks. Gives the number of copies that were wrong.
+    /// Runs on a thread of its own; blocks. Returns the number of copies that were wrong.
     pub(crate) fn run(mut self, work: &Receiver<Vec<HashJob>>) -> Result<u64, SyncError> {
         for jobs_at_once in work {
             let mut made = Vec::with_capacity(jobs_at_once.len());

@@ -45,7 +45,7 @@ impl LinesFilter {
         Ok(Self::of(Arc::new(known)))
     }
 
-    /// Knows what `known` says.
+    /// Makes a filter that has what `known` has.
     pub(crate) fn of(known: KnownLines) -> Self {
         Self { kept: Kept::All(known), packer: None }
     }

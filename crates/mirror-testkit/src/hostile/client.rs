@@ -267,7 +267,7 @@ impl Client {
         }
     }
 
-    /// The head of a request, out of the static table and with literals.
+    /// Encodes the head of a request, from the static table and with literals.
     fn head(&self, number: usize) -> Vec<u8> {
         const GET_HTTP_LOCALHOST: &[u8] = b"\x82\x86\x01\x09localhost";
         let path = self.path(number).as_bytes();
@@ -295,7 +295,7 @@ impl Client {
     }
 }
 
-/// Says one thing, and another again and again, and reads nothing.
+/// Sends `first`, then `then` again and again, and reads nothing.
 async fn again_and_again(
     stream: &mut TcpStream,
     pace: Duration,

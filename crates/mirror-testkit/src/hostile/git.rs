@@ -52,7 +52,7 @@ impl GitFlood {
         Self::OldNaks,
     ];
 
-    /// What is said to each request in turn, and what is said after the last of it for ever.
+    /// Returns what is said to each request in turn, and what is repeated without end after the last.
     fn script(self) -> (Vec<Vec<u8>>, Vec<u8>) {
         let greeting = lines(&["version 2\n", "agent=flood\n", "ls-refs\n", "fetch=shallow\n"]);
         let refs = lines(&[&format!("{ID} HEAD symref-target:refs/heads/master\n")]);
@@ -119,13 +119,13 @@ impl FloodingGit {
         Self { listener, http }
     }
 
-    /// The address of its only repository.
+    /// Returns the address of its only repository.
     #[must_use]
     pub fn url(&self) -> String {
         format!("{}://{}/index", if self.http { "http" } else { "git" }, self.listener.addr())
     }
 
-    /// Bytes that the network took from it so far, to any client.
+    /// Returns the bytes that the network took from it so far, to any client.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.listener.sent()

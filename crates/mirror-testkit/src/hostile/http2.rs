@@ -199,12 +199,13 @@ async fn answer<S: Stream>(stream: &mut S, fault: Http2Fault, id: u32) -> io::Re
     Ok(())
 }
 
-/// A header that is not indexed.
+/// Encodes a header that is not indexed.
 pub(super) fn field(number: u8) -> Vec<u8> {
     [&[0, 2, b'x', b'a' + number % 26, 32][..], &[b'y'; 32]].concat()
 }
 
-/// One header of 4,000 bytes into the dynamic table, and then thousands of references to it: 16 KB that unpack to 60 MB.
+/// Puts one header of 4,000 bytes into the dynamic table, and then thousands of references to it: 16 KB that unpack to
+/// 60 MB.
 pub(super) fn bomb(id: u32) -> Vec<u8> {
     // Literal with incremental indexing; its length 4,000 as a prefix of seven bits and two more bytes.
     let mut block = [OK, &[0x40, 1, b'x', 0x7f, 0xa1, 0x1e], &[b'y'; 4_000]].concat();

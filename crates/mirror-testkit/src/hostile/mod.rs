@@ -85,14 +85,14 @@ impl HostileOrigin {
         Self { addr, ca, connections, _worker: worker, _dir: dir }
     }
 
-    /// `https://127.0.0.1:PORT`, without a slash at the end.
+    /// Returns `https://127.0.0.1:PORT`, without a slash at the end.
     #[must_use]
     pub fn base(&self) -> String {
         let scheme = if self.ca.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.addr)
     }
 
-    /// The PEM file of the authority that signed its certificate, when it has TLS.
+    /// Returns the path of the PEM file of the authority that signed its certificate, when it has TLS.
     #[must_use]
     pub fn ca(&self) -> Option<&Path> {
         self.ca.as_deref()

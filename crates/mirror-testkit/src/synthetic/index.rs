@@ -74,7 +74,7 @@ pub struct SyntheticRelease {
 }
 
 impl Synthetic {
-    /// An index of this scale.
+    /// Makes an index of this scale.
     ///
     /// # Panics
     /// When there are more crates than releases, or so few crates that they cannot hold the releases.
@@ -88,7 +88,7 @@ impl Synthetic {
         Self { scale, names, counts, edits: HashMap::new(), days: 0 }
     }
 
-    /// Number of releases, news included.
+    /// Returns the number of releases, including those published since.
     #[must_use]
     pub fn releases(&self) -> usize {
         let plain: usize = self.counts.iter().map(|count| usize::from(*count)).sum();
@@ -97,19 +97,19 @@ impl Synthetic {
         })
     }
 
-    /// Number of crates that have an index file.
+    /// Returns the number of crates that have an index file.
     #[must_use]
     pub fn crates(&self) -> usize {
         self.names.len() - self.edits.values().filter(|edits| edits.removed).count()
     }
 
-    /// Crate numbers, in the order in which they were made.
+    /// Returns the numbers of the crates, in the order in which they were made.
     #[must_use]
     pub fn numbers(&self) -> Range<usize> {
         0..self.names.len()
     }
 
-    /// The name of a crate.
+    /// Returns the name of a crate.
     #[must_use]
     pub fn name(&self, at: usize) -> &CrateName {
         &self.names[at]
@@ -120,7 +120,7 @@ impl Synthetic {
         (0..end).filter(|version| !edits.deleted.contains(version))
     }
 
-    /// Crate and version of a release.
+    /// Returns crate and version of a release.
     ///
     /// # Panics
     /// Never: versions are made of what a version may be made of.
@@ -130,7 +130,7 @@ impl Synthetic {
         ReleaseId { name: self.names[release.place.0].clone(), version }
     }
 
-    /// The releases of a crate, in the order of its index file; none when the crate was removed.
+    /// Returns the releases of a crate, in the order of its index file; none when the crate was removed.
     #[must_use]
     pub fn releases_of(&self, at: usize) -> Vec<SyntheticRelease> {
         let none = Edits::default();
@@ -144,7 +144,7 @@ impl Synthetic {
             .collect()
     }
 
-    /// The path and the bytes of a crate's index file; `None` when the crate was removed.
+    /// Returns the path and the bytes of a crate's index file; `None` when the crate was removed.
     #[must_use]
     pub fn file(&self, at: usize) -> Option<(String, Vec<u8>)> {
         let releases = self.releases_of(at);
@@ -164,7 +164,7 @@ impl Synthetic {
         Some((index_path(&self.names[at]), text))
     }
 
-    /// The bytes of a release's `.crate`.
+    /// Returns the bytes of a release's `.crate`.
     #[must_use]
     pub fn body(&self, release: &SyntheticRelease) -> Vec<u8> {
         let (at, n, again) = release.place;
@@ -175,7 +175,7 @@ impl Synthetic {
         body
     }
 
-    /// The checksum of a release: of its bytes, when the scale gives them a size.
+    /// Returns the checksum of a release: of its bytes, when the scale gives them a size.
     #[must_use]
     pub fn cksum(&self, release: &SyntheticRelease) -> Sha256 {
         if self.scale.mean_bytes > 0 {
@@ -195,7 +195,7 @@ impl Synthetic {
         random.fork()
     }
 
-    /// Lets a day pass. Gives the crates that changed.
+    /// Lets a day pass, and returns the crates that changed.
     pub fn pass(&mut self, news: &News) -> Vec<usize> {
         self.days += 1;
         let mut random = self.random(0, self.days | 1 << 50);
@@ -231,7 +231,7 @@ impl Synthetic {
     }
 }
 
-/// Long-tailed numbers of versions that come to exactly the releases wanted.
+/// Returns a long-tailed number of versions for each crate, which add up to exactly the releases wanted.
 fn counts(random: &mut fastrand::Rng, scale: &Scale) -> Vec<u16> {
     let weights: Vec<f64> =
         (0..scale.crates).map(|_| (1.0 - random.f64()).powf(-1.0 / 1.2).min(2_000.0)).collect();

@@ -6,7 +6,7 @@ use mirror_types::Sha256;
 
 use super::index::{Synthetic, SyntheticRelease};
 
-/// A version: most are plain, some have a pre-release or build metadata.
+/// Generates a version: most are plain, some have a pre-release or build metadata.
 pub(super) fn version(random: &mut fastrand::Rng, n: usize) -> String {
     let (minor, patch) = (n / 7, n % 7);
     match random.u8(..) {

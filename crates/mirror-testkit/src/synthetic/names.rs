@@ -13,7 +13,7 @@ const WORDS: &[&str] = &[
     "chain", "wallet", "token",
 ];
 
-/// As many names as asked for, no two of which the registry would take for the same.
+/// Generates as many names as asked for, no two of which the registry would take for the same.
 pub(super) fn distinct(random: &mut fastrand::Rng, count: usize) -> Vec<CrateName> {
     let mut taken = HashSet::with_capacity(count);
     let mut names = Vec::with_capacity(count);
@@ -26,7 +26,7 @@ pub(super) fn distinct(random: &mut fastrand::Rng, count: usize) -> Vec<CrateNam
     names
 }
 
-/// A name that none of the others can be.
+/// Generates a name that none of the others can be.
 pub(super) fn one_more(random: &mut fastrand::Rng, number: usize) -> CrateName {
     let word = random.choice(WORDS).expect("words");
     CrateName::new(&format!("{word}-news-of-day-{number}")).expect("a name")

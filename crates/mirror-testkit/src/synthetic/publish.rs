@@ -49,8 +49,8 @@ impl Synthetic {
         }
     }
 
-    /// The sparse index below `/index/` and the downloads below `/crates/`, made when they are asked
-    /// for. `dl` is what `config.json` says.
+    /// Serves the sparse index below `/index/` and the downloads below `/crates/`, made when they are asked for. `dl`
+    /// is what `config.json` says.
     #[must_use]
     pub fn site(self: &Arc<Self>, dl: &str) -> Site {
         let index = self.clone();
@@ -95,7 +95,7 @@ impl Synthetic {
         checkout(dir);
     }
 
-    /// Lets a day pass and commits what it changed. Gives the crates that changed.
+    /// Lets a day pass, commits what it changed, and returns the crates that changed.
     ///
     /// # Panics
     /// When git fails.

@@ -44,7 +44,7 @@ pub(super) enum SiftError {
 
 /// What it needs to take a pack apart.
 pub(super) struct Work<'a> {
-    /// Has the objects that the pack builds upon, and gets the large ones.
+    /// The repository with the objects that the pack builds upon; it receives the large ones.
     pub(super) repo: &'a gix::Repository,
     /// For files that are needed meanwhile.
     pub(super) dir: &'a Path,

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// The one that streams and the one that works in memory make the same of anything.
+        /// Checks that the streaming way and the one in memory produce the same from any input.
         #[test]
         fn both_ways_agree(base: Vec<u8>, commands: Vec<u8>, size in 0_u8..60) {
             let len = u8::try_from(base.len().min(100)).expect("small");

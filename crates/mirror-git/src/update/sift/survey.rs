@@ -38,7 +38,7 @@ pub(super) struct Sizes {
 }
 
 impl Entry {
-    /// Tells whether it has to do with anything of more than `max_bytes`.
+    /// Returns whether it has to do with anything of more than `max_bytes`.
     pub(super) fn is_large(&self, max_bytes: u64) -> bool {
         let sizes = self.delta.unwrap_or(Sizes { base: 0, object: 0 });
         self.size.max(sizes.base).max(sizes.object) > max_bytes
@@ -182,7 +182,7 @@ pub(super) fn damaged(error: delta::Damaged) -> SiftError {
     SiftError::Damaged(error.to_string())
 }
 
-/// Says that an object without which no index can be read is too large.
+/// Makes the error for an object that is too large, and without which no index can be read.
 pub(super) fn not_a_file(size: u64, max_bytes: u64) -> SiftError {
     SiftError::Beyond(format!(
         "it has a directory or commit of {size} bytes, more than are worked on: {max_bytes}"

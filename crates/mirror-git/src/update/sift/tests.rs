@@ -65,7 +65,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// A history in which files grow and shrink.
+    /// Makes a history in which files grow and shrink.
     fn source(&mut self) -> PathBuf {
         let source = self.path("source");
         git(self.dir.path(), &["init", "--quiet", "source"]);
@@ -114,7 +114,7 @@ impl World {
     }
 }
 
-/// Tells whether `target` has everything that is reached from `tip`, undamaged.
+/// Returns whether `target` has everything that is reached from `tip`, undamaged.
 fn assert_whole(target: &Path, source: &Path, tip: &str) {
     git(target, &["fsck", "--full", "--no-dangling", "--no-progress", tip]);
     let objects = |dir: &Path| git_says(dir, &["rev-list", "--objects", "--no-object-names", tip]);

@@ -76,7 +76,7 @@ struct Weaver<'a> {
 }
 
 impl<'a> Weaver<'a> {
-    /// Tells whether the base of a delta is known; the object is stored then.
+    /// Returns whether the base of a delta is known; the object is stored then.
     fn resolve(&mut self, entry: &Entry) -> Result<bool, SiftError> {
         let Some(sizes) = entry.delta else { return Ok(true) };
         let Some((base, len)) = self.base(entry)? else { return Ok(false) };
