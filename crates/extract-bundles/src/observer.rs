@@ -1,4 +1,4 @@
-//! Counts what an extraction tells for whoever looks, and logs it for whoever reads.
+//! Counts the events of an extraction for the progress bar, and logs them.
 
 use std::sync::Arc;
 

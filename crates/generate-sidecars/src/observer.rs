@@ -1,4 +1,4 @@
-//! Counts what a run tells for whoever looks, and logs it for whoever reads.
+//! Counts the events of a run for progress and metrics, and logs them.
 
 use std::sync::Arc;
 

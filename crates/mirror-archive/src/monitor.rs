@@ -34,7 +34,7 @@ pub struct Done {
 }
 
 impl Monitor {
-    /// Makes one of a run that has not begun. What happens in it is told nobody.
+    /// Makes the monitor of a run that has not begun, without an observer.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

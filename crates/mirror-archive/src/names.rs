@@ -40,7 +40,7 @@ pub(crate) fn below(root: &Path, path: &[u8]) -> PathBuf {
 }
 
 /// Returns whether a path names what a mirror keeps only while a program works on it: its locks, its stage, and the
-/// memory that the users of its catalogue share. It is made again when it is missing, so no inventory speaks of it.
+/// memory that the users of its catalogue share. It is made again when it is missing, so no inventory lists it.
 pub(crate) fn is_transient(path: &[u8]) -> bool {
     let mut parts = path.split(|byte| *byte == b'/').peekable();
     while let Some(part) = parts.next() {

@@ -1,4 +1,4 @@
-//! What a run tells whoever watches it.
+//! The events of a run, and the trait that receives them.
 
 use std::path::Path;
 
@@ -37,8 +37,8 @@ pub enum ArchiveEvent<'a> {
         /// Their bytes.
         bytes: u64,
     },
-    /// The inventory lists locks or the stage of a mirror, as earlier versions did. The digests of the whole, which cover
-    /// them, were not compared; those of each file were.
+    /// The inventory lists locks or the stage of a mirror, as earlier versions did. The digests of the whole, which
+    /// cover them, were not compared; those of each file were.
     TransientListed,
 }
 
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use crate::{Against, CreateOptions, HashKind, Monitor, Signing, VerifyOptions, create, verify};
 
-    /// Writes down what it is told.
+    /// Writes down the events.
     #[derive(Clone, Default)]
     struct Notes(Arc<Mutex<Vec<String>>>);
 

@@ -48,7 +48,8 @@ pub(crate) struct Signer {
     subkey: Option<usize>,
 }
 
-/// Returns the time of signatures. Clocks that stand outside of what they can say are told: the library would panic.
+/// Returns the time for signatures. Refuses a clock outside of the range that these can express: the library would
+/// panic.
 pub(super) fn now() -> Result<Timestamp, String> {
     let clock = std::time::SystemTime::now();
     clock.try_into().map_err(|_| "this machine's clock stands before 1970 or after 2106: set it".to_owned())

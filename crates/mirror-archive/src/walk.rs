@@ -93,7 +93,7 @@ impl Walk {
         }
     }
 
-    /// Returns the path as a person is told it: the root has no name below itself.
+    /// Returns the path as messages show it: the root has no name below itself.
     fn told(&self, path: &[u8]) -> Vec<u8> {
         match path {
             [] => self.root.as_os_str().as_encoded_bytes().to_vec(),

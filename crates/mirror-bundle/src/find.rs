@@ -81,7 +81,7 @@ impl Search<'_> {
             return Ok(Vec::new());
         }
         let mut file = mirror_fs::patient(|| File::open(manifest)).map_err(at("open", manifest))?;
-        // A line that has begun before belongs to whoever is there.
+        // A line that began before belongs to the part before.
         let mut base = range.start.saturating_sub(1);
         let mut skip = range.start > 0;
         file.seek(SeekFrom::Start(base)).map_err(at("read", manifest))?;

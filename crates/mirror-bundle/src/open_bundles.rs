@@ -113,7 +113,7 @@ impl OpenBundles {
         Ok((end <= bundle.reader.len()).then_some(bundle))
     }
 
-    /// Returns the bundle of a member when it is open. Whoever reads the member looks whether that has to be waited for.
+    /// Returns the bundle of a member when it is open. Reading the member may still wait for the disk.
     #[must_use]
     pub fn find_at_once(&self, at: MemberLocation) -> Option<OpenBundle> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).get(at)
@@ -150,7 +150,8 @@ impl OpenBundles {
             is_it = member.release() == id;
             if is_it { visit(member) } else { Ok(()) }
         };
-        // Kept, also for the sake of memory: what each of many threads allocates and frees in turn stays with all of them.
+        // Kept, also for the sake of memory: what each of many threads allocates and frees in turn stays with all of
+        // them.
         let (buffers, most) = if at.len <= SMALL_FRAME_BYTES {
             (&self.spare, SPARE_BUFFERS)
         } else {
@@ -167,7 +168,7 @@ impl OpenBundles {
                 }
                 read?;
             }
-            // No memory for buffers of our own: its error is told by the one that makes them itself.
+            // No memory for buffers of our own: `read_at` makes its own, and reports the error.
             Err(_) => reader.read_at(at.offset, at.len, &mut check)?,
         }
         Ok(is_it)

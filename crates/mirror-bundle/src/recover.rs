@@ -160,7 +160,7 @@ impl Recovery<'_> {
     }
 
     fn growing(&mut self, number: u32, one: &BundleFiles) -> Result<Growing, BundleError> {
-        // The bundle gets its final name before its manifest does; whoever renamed it back did not.
+        // The bundle gets its final name before its manifest does; a person who renamed it back did not.
         let expected = self.dir.join(names::growing_manifest(number));
         if let Some(manifest) = one.manifest.as_ref().filter(|path| **path != expected) {
             publish(&**self.fs, self.dir, manifest, &expected)?;

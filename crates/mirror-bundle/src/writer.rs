@@ -87,7 +87,7 @@ impl std::fmt::Debug for MemberBody {
     }
 }
 
-/// A member to be appended. Its checksum is taken on trust: whoever fetched the bytes has hashed them.
+/// A member to be appended. Its checksum is taken on trust: the fetcher has hashed the bytes.
 #[derive(Debug)]
 pub struct NewMember {
     /// The release.
@@ -112,10 +112,10 @@ enum Message {
 ///
 /// ```text
 /// let (mut writer, report) = BundleWriter::open(dir, BundleOptions::default())?;  // lock, recovery
-/// // report.relisted: members of an earlier run that had not been told as committed
+/// // report.relisted: members of an earlier run that had not been reported as committed
 /// writer.append(NewMember { id, path, url, sha256, body: MemberBody::Memory(Box::new(bytes)) })?;  // many
 /// let placed: Vec<BundleMember> = writer.commit()?;   // durable; in the order of the calls
-/// // now speak of them in manifest and catalogue: bundle_path, frame_offset, frame_len
+/// // now record them in manifest and catalogue: bundle_path, frame_offset, frame_len
 /// drop(writer);       // the bundle keeps growing in the next run; or writer.seal()? before
 /// ```
 /// `append` hands members in chunks to threads that compress; one thread appends the frames in the order of
@@ -326,7 +326,7 @@ impl BundleWriter {
             return Ok(());
         }
         let (done, packed) = bounded(1);
-        // The appender is told first, so that order is kept; it waits for the frames.
+        // The appender gets its message first, which keeps the order; it waits for the frames.
         self.send(Message::Packed(packed))?;
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(Job { members, done }).is_ok());
         if sent { Ok(()) } else { Err(self.ended()) }
@@ -374,7 +374,7 @@ struct Appender {
     options: BundleOptions,
     growing: Option<Growing>,
     next: u32,
-    /// Committed, but not yet told.
+    /// Committed, but not yet reported.
     placed: Vec<BundleMember>,
     budget: Arc<Budget>,
     broken: Arc<AtomicBool>,

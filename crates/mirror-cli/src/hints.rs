@@ -150,7 +150,7 @@ fn elsewhere(advice: Advice) -> Option<&'static str> {
     })
 }
 
-/// Looks up every flag that the hints of a program name, but for hints that speak of a run of download-crates. Returns
+/// Looks up every flag that the hints of a program name, but for hints about a run of download-crates. Returns
 /// how many were looked up. For tests.
 ///
 /// # Errors

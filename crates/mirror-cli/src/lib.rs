@@ -1,4 +1,4 @@
-//! What the programs share between a command line and an exit code: arguments, reports, signals, hints, last words.
+//! What the programs share between a command line and an exit code: arguments, reports, signals, hints, final errors.
 
 mod args;
 mod hints;

@@ -2,7 +2,7 @@
 //!
 //! Bundles are read in parallel, and so are the frames of each; every member is hashed against the manifest of its
 //! bundle, staged, and committed in batches as downloads are. [`extract`] does that; it takes [`ExtractOptions`] and
-//! returns an [`ExtractOutcome`]. An [`ExtractObserver`] is told how far it is.
+//! returns an [`ExtractOutcome`]. An [`ExtractObserver`] receives the progress.
 //!
 //! Memory: 2 MiB of a bundle for each thread, what is staged for a commit (128 MiB at most), and some 100 bytes for
 //! each member of the bundles that are being read.

@@ -1,4 +1,4 @@
-//! What an extraction tells whoever watches it.
+//! The events of an extraction, and the trait that receives them.
 
 use mirror_bundle::BundleFault;
 use mirror_store::StoreError;
@@ -14,7 +14,7 @@ pub trait ExtractObserver: Send + Sync {
 
 impl ExtractObserver for () {}
 
-/// One thing that happened in an extraction. A listing is no extraction: of it nothing is told.
+/// One event of an extraction. A listing is no extraction and has no events.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum ExtractEvent<'a> {

@@ -29,7 +29,7 @@ pub(crate) struct Open {
     pub(crate) listed: Option<HashMap<Box<str>, Listed>>,
     /// Pieces of work that are not done.
     pub(crate) left: AtomicU64,
-    /// A fault was told; the rest of the bundle is left alone.
+    /// A fault was reported; the rest of the bundle is left alone.
     pub(crate) bad: AtomicBool,
 }
 

@@ -214,7 +214,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Reads a bundle of one stream, and hands its members in handfuls to whoever is free.
+    /// Reads a bundle of one stream, and hands its members in chunks to the next free thread.
     fn stream(
         &self,
         open: &Arc<Open>,

@@ -110,8 +110,8 @@ pub struct Fetched {
     pub headers: HeaderMap,
     /// What came.
     pub content: Content,
-    /// Whether the peer told where the body ends: by a length, a last chunk or the end of an HTTP/2 stream. Without
-    /// that the body ends with the connection, and a cut one looks like a whole one.
+    /// Whether the peer announced where the body ends: by a length, a last chunk or the end of an HTTP/2 stream.
+    /// Without that the body ends with the connection, and a cut one looks like a whole one.
     pub end_announced: bool,
     /// Attempts that failed before this one.
     pub retries: u32,

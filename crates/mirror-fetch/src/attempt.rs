@@ -73,7 +73,7 @@ pub(crate) struct Ctx<'a> {
     pub(crate) desk: Option<&'a Desk>,
     /// Kept from an attempt that broke off.
     pub(crate) resume: Option<Resume>,
-    /// The slot in use, for whoever hedges.
+    /// The slot in use, so that a hedge takes another one.
     pub(crate) slot: &'a AtomicUsize,
     pub(crate) avoid: usize,
     /// Bytes of body that the attempt brought.
@@ -146,7 +146,8 @@ async fn exchange(ctx: &mut Ctx<'_>, origin: &Arc<Origin>, url: &Url) -> Result<
         Ok(_) => lease.give_back(),
         Err(fault) => {
             ctx.avoid = lease.slot();
-            // A connection that gave nobody anything is not used again: it may be dead, or a flood of what is no answer.
+            // A connection that gave nobody anything is not used again: it may be dead, or a flood of what is no
+            // answer.
             let dead =
                 matches!(fault.kind, FailureKind::Idle | FailureKind::Timeout) && lease.is_silent_since(now);
             if fault.unsent || dead || fault.kind == FailureKind::Protocol {

@@ -92,7 +92,7 @@ impl Limiter {
     }
 }
 
-/// A token bucket that may go into debt: whoever takes tokens waits until they are earned.
+/// A token bucket that may go into debt: a caller that takes tokens waits until they are earned.
 pub(crate) struct Bucket {
     per_sec: u64,
     /// When everything taken so far is earned.

@@ -70,7 +70,7 @@ struct SlotState {
     sender: Option<H2>,
     /// Counts connections, so that a late error cannot retire a newer one.
     generation: u64,
-    /// Counts failed attempts to connect: whoever waited for one shares its outcome.
+    /// Counts failed attempts to connect: all that waited for one share its outcome.
     failures: u64,
     fault: Option<Fault>,
 }

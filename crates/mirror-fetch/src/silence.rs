@@ -79,8 +79,8 @@ impl Silence {
 
     /// Returns whether there is no use in going on.
     ///
-    /// Who never answered at all gets less time than who did: at the end of a run only those requests may be left that
-    /// an origin leaves alone, and each of them is to come to its own end.
+    /// An origin that never answered gets less time than one that did: at the end of a run, the only requests left may
+    /// be those that an origin ignores, and each of them is to come to its own end.
     pub(crate) fn is_hopeless(&self, now: Instant) -> bool {
         let state = lock(&self.state);
         let Some(since) = state.since else { return false };

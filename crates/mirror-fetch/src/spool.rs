@@ -24,6 +24,6 @@ pub trait Spool: Send + Sync {
     /// When the place cannot be emptied.
     fn restart(&mut self) -> io::Result<()>;
 
-    /// Returns the concrete spool to whoever made it.
+    /// Returns the concrete spool, which only its factory knows.
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
 }

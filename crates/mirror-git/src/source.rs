@@ -202,7 +202,7 @@ impl IndexSource {
     }
 
     /// Returns the file at a path ([`mirror_types::index_path`]), if it is in the index; never one that cannot be an
-    /// index file, whoever remembers its path. Blocks.
+    /// index file, even if a caller remembers its path. Blocks.
     ///
     /// # Errors
     /// When the index cannot be read.

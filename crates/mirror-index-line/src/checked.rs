@@ -3,9 +3,9 @@ use std::borrow::Cow;
 use crate::error::LineError;
 use crate::scanner::{JsonText, Scanner};
 
-/// A line that was checked to its last byte to be one JSON object with the fields that every line has, for whoever
-/// writes it into another document. A key that stands twice counts as it stands last, as it does for most readers of
-/// JSON; text of no character, and nesting beyond [`MAX_DEPTH`](crate::MAX_DEPTH), are refused wherever they stand.
+/// A line that was checked to its last byte to be one JSON object with the fields that every line has, so that it can
+/// be written into another document. Of a repeated key the last value counts, as for most readers of JSON. Invalid
+/// text, and nesting beyond [`MAX_DEPTH`](crate::MAX_DEPTH), are refused wherever they occur.
 #[derive(Debug, Clone)]
 pub struct CheckedLine<'a> {
     /// The crate.
@@ -32,7 +32,7 @@ impl<'a> CheckedLine<'a> {
         Self::read_beside(line, &[])
     }
 
-    /// Reads a line, for whoever wants to put fields behind it that are called as in `keys`.
+    /// Reads a line to which fields with the names in `keys` are to be appended.
     ///
     /// # Errors
     /// As [`CheckedLine::read`].
@@ -158,7 +158,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Takes the string that stands here; `false` for anything else, which is told by who looks closer.
+/// Takes the string at this place; `false` for anything else, which a closer look reports.
 fn string<'a>(at: &mut Scanner<'a>, place: &mut Option<Cow<'a, str>>) -> Result<bool, LineError> {
     if at.peek() != Some(b'"') {
         at.value(1)?;

@@ -1,15 +1,15 @@
 //! The one reader of the lines of a registry index. No I/O.
 //!
 //! A line is a JSON object that says of one release its `name`, `vers`, `cksum` and whether it is `yanked`, and more,
-//! as the registry's documentation has it (<https://doc.rust-lang.org/cargo/reference/registry-index.html>). Fields that
-//! nobody here knows are no fault, and every line is kept byte for byte by whoever keeps it.
+//! as the registry's documentation has it (<https://doc.rust-lang.org/cargo/reference/registry-index.html>). Fields
+//! that this crate does not know are no fault, and whatever keeps a line keeps it byte for byte.
 //!
 //! - [`IndexLine::skim`] reads those four fields, and passes over all others by their quotes and brackets. A fault
 //!   inside of what it passes over is not found; a torn line always is.
 //! - [`IndexLine::parse`] reads the same fields, and refuses a line that is no JSON to its last byte.
 //! - [`IndexLine::requirements`], [`IndexLine::pubtime`] and others read the rest, once somebody asks;
 //!   [`IndexLine::field`] gives any field as it stands in the line.
-//! - [`CheckedLine::read`] is for whoever writes a line into another document: it takes nothing on trust, text inside
+//! - [`CheckedLine::read`] is for writing a line into another document: it takes nothing on trust, text inside
 //!   of unknown fields included.
 //! - [`records`] gives those lines of a file that are of a release that can be mirrored.
 

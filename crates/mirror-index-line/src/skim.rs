@@ -171,7 +171,7 @@ impl<'a> Cursor<'a> {
             }
             b'{' | b'[' => self.skip_nested(),
             b't' | b'f' | b'n' => self.flag().map(drop),
-            // A number: its letter is left to those who read it.
+            // A number: its syntax is checked where it is read.
             b'-' | b'0'..=b'9' => {
                 while matches!(self.peek(), Some(b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')) {
                     self.at += 1;

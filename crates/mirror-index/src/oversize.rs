@@ -1,6 +1,6 @@
 //! Files of an index that are not read because of their size, and the text that stands in for them.
 //!
-//! Whoever takes the files of an index takes this text as one: a single line that [`FileChecker::fits`] refuses, with
+//! A reader of the index takes this text as one of its files: a single line that [`FileChecker::fits`] refuses, with
 //! the reason. So such a file is one with a bad line: it is named, tells nothing of its crate, and the rest is read.
 //!
 //! [`FileChecker::fits`]: crate::FileChecker::fits

@@ -187,7 +187,7 @@ fn advice(source: &rusqlite::Error) -> &'static str {
     }
 }
 
-/// Returns whether an error of SQLite speaks of what is in the file, and not of the disk, the system, or another
+/// Returns whether an error of SQLite is about the contents of the file, and not about the disk, the system, or another
 /// user of it. Damage shows itself in many ways: a table that is not there, a constraint that does not hold, a
 /// value of another type.
 pub(crate) fn is_damage(source: &rusqlite::Error) -> bool {

@@ -68,7 +68,7 @@ pub struct ManifestRecord {
     /// The run that wrote it (since 2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
-    /// The mirror that it speaks of (since 2, not in the first records of that schema). Written by
+    /// The mirror that it belongs to (since 2, not in the first records of that schema). Written by
     /// [`ManifestWriter::append`](crate::ManifestWriter::append).
     #[serde(skip_serializing)]
     pub mirror: Option<MirrorId>,

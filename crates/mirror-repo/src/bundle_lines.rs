@@ -1,7 +1,7 @@
 //! The index lines of what is in a bundle, in a file beside it: bundles that lost their mirror can be served.
 //!
-//! `bundle-NNNN.index.jsonl` begins with a line of its own (format, bundle, end). Behind it stand the lines of the index, byte for
-//! byte, of the members that upstream did not delete. It is written again while the bundle grows.
+//! `bundle-NNNN.index.jsonl` begins with a line of its own (format, bundle, end). Behind it stand the lines of the
+//! index, byte for byte, of the members that upstream did not delete. It is written again while the bundle grows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -144,8 +144,8 @@ fn write_one(
     Ok(output.publish()?)
 }
 
-/// Puts the index lines beside bundles into the mirror that their members are extracted to, for whoever makes its
-/// catalogue. Memory: one file of them. Blocks.
+/// Copies the index lines beside bundles into the mirror that their members are extracted to, where a rebuild of the
+/// catalogue reads them. Memory: one file of them. Blocks.
 ///
 /// # Errors
 /// When a file cannot be read, or the disk refuses.

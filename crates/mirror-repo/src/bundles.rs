@@ -1,5 +1,5 @@
-//! The bundles of a mirror: whether those are there in which something is held, and what they hold that the catalogue
-//! does not know yet.
+//! The bundles of a mirror: checks that those in which something is held are present, and records members that the
+//! catalogue lacks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -32,7 +32,7 @@ impl MirrorWriter {
     }
 
     /// Checks every bundled row of a catalogue that was made of the manifest alone against the manifests of the
-    /// bundles: a record may speak of a bundle that is gone, and whose number another one has. Drops rows that do not
+    /// bundles: a record may name a bundle that is gone, and whose number another one has. Drops rows that do not
     /// match, and returns their number. With `strict`, a bundle with no matching row is an error.
     pub(crate) fn check_members(&mut self, strict: bool) -> Result<u64, RepoError> {
         let known = self.catalogue().bundles()?;
@@ -214,8 +214,8 @@ impl MirrorWriter {
     }
 }
 
-/// Makes sure that the bundles are in `dir` of which the catalogue says that they hold something. Looks at their lengths;
-/// reads one line.
+/// Makes sure that the bundles are in `dir` of which the catalogue says that they hold something. Looks at their
+/// lengths; reads one line.
 ///
 /// # Errors
 /// [`RepoError::BundlesMissing`], [`RepoError::OtherBundles`]; when a directory or the catalogue cannot be read.
@@ -296,8 +296,8 @@ fn names(missing: &[u32]) -> String {
     }
 }
 
-/// Returns a bundle and its first member, by which bundles are told from those of another mirror; `None` when it is not
-/// there.
+/// Returns a bundle and its first member, which distinguish the bundles from those of another mirror; `None` when it is
+/// not there.
 fn identity(files: &[BundleFiles], number: u32) -> Result<Option<BundlesIdentity>, RepoError> {
     let manifest =
         files.iter().find(|files| files.number == Some(number)).and_then(|files| files.manifest.as_ref());

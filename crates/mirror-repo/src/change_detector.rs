@@ -13,7 +13,7 @@ pub(crate) struct ChangeDetector {
     seen: i64,
     file: Option<Mark>,
     now: MirrorState,
-    /// Another catalogue was put in the place of the one that was open, and nobody was told yet.
+    /// Another catalogue was put in the place of the one that was open, and that was not reported yet.
     replaced: bool,
 }
 

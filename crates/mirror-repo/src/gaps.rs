@@ -1,5 +1,5 @@
 //! Known gaps: releases that upstream lists and cannot deliver. A person acknowledges them; the mirror keeps that in
-//! `.mirror/gaps.toml`, and the catalogue has a copy of it for whoever serves or exports.
+//! `.mirror/gaps.toml`, and the catalogue has a copy of it for the server and exports.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -39,7 +39,7 @@ pub struct ListedGap {
     pub release: String,
     /// What a person said of it; `None` when it is new.
     pub acknowledged: Option<Gap>,
-    /// What the last run was told, and when it was first; `None` when no run has asked for it since.
+    /// The last answer of upstream, and when it came first; `None` when no run has asked for it since.
     pub seen: Option<UnavailableRow>,
 }
 

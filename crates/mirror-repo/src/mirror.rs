@@ -67,9 +67,9 @@ struct Connections {
 }
 
 impl Connections {
-    /// Answers a question out of one state of the catalogue, and the index cache below `dir`, which is in the same state
-    /// or, while a run commits, in the next one: lines are committed before what the catalogue says of them. `None`
-    /// when there is no cache.
+    /// Answers a question out of one state of the catalogue, and the index cache below `dir`, which is in the same
+    /// state or, while a run commits, in the next one: lines are committed before what the catalogue says of them.
+    /// `None` when there is no cache.
     fn ask_both<T, E: From<ManifestError>>(
         &mut self,
         dir: &Path,
@@ -280,7 +280,8 @@ impl Mirror {
         Ok(catalogue)
     }
 
-    /// Returns the index file of a crate as far as it is held, by the name in lower case or not; `None` when nothing is.
+    /// Returns the index file of a crate as far as it is held, by the name in lower case or not; `None` when nothing
+    /// is.
     ///
     /// # Errors
     /// When what is kept cannot be read.
@@ -338,7 +339,7 @@ impl Mirror {
         self.ask(|catalogue| Ok(catalogue.is_deleted(id)?))
     }
 
-    /// Finds the bytes that the catalogue speaks of; `None` when they are not there, or of another length. Blocks.
+    /// Finds the bytes that the catalogue lists; `None` when they are not there, or of another length. Blocks.
     ///
     /// # Errors
     /// When they cannot be looked at.
@@ -364,7 +365,7 @@ impl Mirror {
         Ok(None)
     }
 
-    /// Does the same, but only when nothing has to be waited for.
+    /// Finds the bytes like [`Mirror::locate`], but only if that does not have to wait for the disk.
     #[must_use]
     pub fn locate_at_once(&self, id: &ReleaseId, held: &Held) -> Option<Located> {
         if held.locations.is_loose() {

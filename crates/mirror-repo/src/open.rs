@@ -62,7 +62,7 @@ pub struct OpenReport {
     pub torn_bytes_cut: u64,
     /// The file whose records of this mirror were copied into a manifest of its own.
     pub copied_from: Option<PathBuf>,
-    /// Whether that file has records of several mirrors. The catalogue spoke of what others hold, too, and was
+    /// Whether that file has records of several mirrors. The catalogue listed what others hold, too, and was
     /// removed: it is made again of the copied records.
     pub was_shared: bool,
     /// Whether the catalogue was gone, empty, or of another manifest, and was made again from the manifest.
@@ -137,7 +137,7 @@ impl LockedMirror {
         };
         let mut report = OpenReport::default();
         if resolved.mixed {
-            // It may speak of what others hold. Gone first: a run that is killed here begins without it.
+            // It may list what others hold. Removed first: a run that is killed here begins without it.
             Catalogue::remove(&catalogue_path(&root))?;
         }
         if let Some(from) = &resolved.copy_from {
@@ -241,7 +241,7 @@ fn resolve(
     working_dir: &Path,
     record: Option<&MirrorRecord>,
 ) -> Result<Resolved, RepoError> {
-    // A damaged one is told of by those who open it to use it.
+    // Opening a damaged one to use it reports the damage.
     let catalogue = Catalogue::open_read_only(&catalogue_path(root)).ok().flatten();
     Resolver { options, root, working_dir, record, catalogue: catalogue.as_ref() }.resolve()
 }

@@ -24,7 +24,7 @@ pub struct RebuildOutcome {
     pub bundles: u64,
     /// Members that bundles list and the manifest does not.
     pub members: u64,
-    /// Files that no record speaks of: hashed, and held with that hash until the index says otherwise.
+    /// Files that no record names: hashed, and held with that hash until the index says otherwise.
     pub adopted: u64,
     /// Of these, files that lay as another tool lays them out, and were moved to where they belong.
     pub moved: u64,
@@ -82,7 +82,7 @@ type IsStopped<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// Makes the catalogue of a mirror again and puts it in the place of the old one, which may be damaged or gone. Takes
 /// the lock of the mirror. `report` says what was found, also when this fails. Blocks; reads every file that no record
-/// speaks of.
+/// names.
 ///
 /// # Errors
 /// When another run holds the mirror, manifest or bundles are damaged, or the disk refuses; the old catalogue stays
@@ -203,7 +203,7 @@ impl MirrorWriter {
         Ok(())
     }
 
-    /// Takes in files that no record speaks of; returns how many.
+    /// Adopts files that no record names; returns how many.
     fn adopt_all(&mut self, is_stopped: IsStopped<'_>) -> Result<u64, RepoError> {
         let (mut adopted, mut waiting) = (0, Vec::new());
         let mut dirs = vec![String::new()];

@@ -23,7 +23,7 @@ pub(crate) struct Resolved {
     pub(crate) manifest: PathBuf,
     /// Another file whose records of this mirror the manifest is to begin with.
     pub(crate) copy_from: Option<PathBuf>,
-    /// Whether that file has records of other mirrors too: the catalogue may speak of what they hold.
+    /// Whether that file has records of other mirrors too: the catalogue may list what they hold.
     pub(crate) mixed: bool,
     /// The id that its old records carry, when its own record was lost.
     pub(crate) id: Option<MirrorId>,
@@ -197,7 +197,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Takes over a manifest that speaks of this mirror alone.
+    /// Takes over a manifest that is about this mirror alone.
     fn owned(&self, path: &Path, survey: &Survey) -> Resolved {
         let only =
             |ids: &std::collections::BTreeSet<MirrorId>| ids.first().copied().filter(|_| ids.len() == 1);

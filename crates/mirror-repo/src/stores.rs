@@ -7,8 +7,8 @@ use mirror_types::{Location, Locations, StoreId};
 
 use crate::error::RepoError;
 
-/// The stores of a mirror, in the order of their numbers: the loose tree, the bundles, and what whoever opened the mirror
-/// brought along. Clones share them.
+/// The stores of a mirror, in the order of their numbers: the loose tree, the bundles, and those that the caller added
+/// when opening the mirror. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Stores(Vec<Arc<dyn CrateStore>>);
 

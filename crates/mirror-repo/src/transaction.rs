@@ -45,7 +45,7 @@ struct PendingRelease {
     stores: Vec<StoreId>,
 }
 
-/// What is written down, in the order in which it was told.
+/// The steps of a transaction, in the order in which they were added.
 #[derive(Debug)]
 enum Step {
     Record(ManifestRecord),
@@ -53,9 +53,9 @@ enum Step {
     Hold(PendingRelease),
 }
 
-/// Changes of a mirror that become durable together, in the order in which they are given. Nothing is told before
+/// Changes of a mirror that become durable together, in the order in which they are given. Nothing is recorded before
 /// [`MirrorWriter::commit`]. What a dropped one had added to the stores may be there when the mirror is opened next:
-/// whoever opens it takes in what is whole.
+/// the next process that opens it takes in what is whole.
 #[derive(Debug)]
 pub struct Transaction {
     recorder: Arc<Recorder>,
@@ -66,7 +66,7 @@ pub struct Transaction {
     batches: BTreeMap<StoreId, Box<dyn StoreBatch>>,
     removed: Vec<ReleaseId>,
     steps: Vec<Step>,
-    /// Steps that speak of a release in the manifest.
+    /// Steps that the manifest records of a release.
     releases: usize,
     index_files: Vec<PackedLines>,
     /// Of releases of which something was lost: where they are held still.
@@ -97,7 +97,7 @@ impl Transaction {
         }
     }
 
-    /// Returns how many releases it speaks of.
+    /// Returns the number of releases in it.
     #[must_use]
     pub fn len(&self) -> usize {
         self.releases
@@ -114,7 +114,7 @@ impl Transaction {
         self.steps.push(Step::Record(record));
     }
 
-    /// Adds a change that no record speaks of.
+    /// Adds a change that no record contains.
     pub(crate) fn change(&mut self, change: Change) {
         self.steps.push(Step::Change(change));
     }
@@ -270,7 +270,7 @@ impl Transaction {
     }
 
     /// Takes a release out of the failure ledger that is held, be it in one of two places. The next run looks at the
-    /// whole index: whoever wants both places has to look at it again.
+    /// whole index: a run that wants both places has to look at it again.
     pub fn resolved(&mut self, id: ReleaseId) {
         self.change(Change::CursorOutdated);
         self.change(Change::Resolved(id));
@@ -337,7 +337,7 @@ impl Transaction {
         Ok(placed)
     }
 
-    /// Returns the records and the changes, each in the order in which they were told.
+    /// Returns the records and the changes, each in the order in which they were added.
     fn written_down(&mut self, mut placed: Placed) -> Result<(Vec<ManifestRecord>, Vec<Change>), RepoError> {
         let (mut records, mut changes) = (Vec::with_capacity(self.releases), Vec::new());
         for step in std::mem::take(&mut self.steps) {
@@ -393,8 +393,8 @@ impl MirrorWriter {
         Transaction::new(Arc::clone(self.recorder()), self.source())
     }
 
-    /// Makes a transaction durable: bytes first, then the records that speak of them, then the catalogue. What a crash
-    /// leaves in between is noticed by whoever opens the mirror next. Blocks.
+    /// Makes a transaction durable: bytes first, then the records that name them, then the catalogue. What a crash
+    /// leaves in between is noticed when the mirror is opened next. Blocks.
     ///
     /// # Errors
     /// When the disk or SQLite fails: the writer must be dropped.

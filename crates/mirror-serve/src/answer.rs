@@ -233,7 +233,7 @@ impl App {
     ) -> Result<Answer, ServeError> {
         let mut found = self.find(&id).await?;
         if found.is_none() && self.held(&id)?.is_some() {
-            // A run that replaces it may have the old one out of the way and the new one not yet told.
+            // A run that replaces it may have moved the old one away and not yet recorded the new one.
             tokio::time::sleep(ONCE_MORE).await;
             found = self.find(&id).await?;
             if found.is_none() {

@@ -15,7 +15,7 @@ type Reading = Pin<Box<dyn Future<Output = (Box<Source>, io::Result<Bytes>)> + S
 /// A body: nothing, bytes, or what is read when the client can take it.
 pub(crate) enum ServeBody {
     Empty,
-    /// So many bytes, which are told and not sent: the answer to HEAD.
+    /// So many bytes, which are announced and not sent: the answer to HEAD.
     Told(u64),
     Whole(Bytes),
     Read(Box<Source>),

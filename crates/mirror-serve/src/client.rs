@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, and what they are answered.
+//! The client at the other end of a connection, and how it is answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -12,7 +12,7 @@ use crate::options::ServeLimits;
 use crate::reply::{Answer, text};
 use crate::seats::Seat;
 
-/// Who is at the other end of a connection.
+/// The client at the other end of a connection.
 pub(crate) struct Client {
     pub(crate) app: Arc<App>,
     asker: Asker,

@@ -150,7 +150,7 @@ impl App {
                 let (reader, frame, start) = (Arc::clone(reader), *frame, piece.start);
                 let open =
                     blocking(move || Ok(OpenMember::open(reader, frame.offset, frame.len, WINDOW_BYTES)));
-                // Whoever unpacks it in chunks says what is wrong with it.
+                // Unpacking it in chunks finds what is wrong with it.
                 let Ok(mut member) = open.await? else { return Ok(None) };
                 if member.release() != id || member.size() != found.held.size {
                     return Err(misplaced(id));

@@ -97,7 +97,7 @@ pub fn export(options: &ExportOptions, stop: &dyn Fn() -> bool) -> Result<Export
     if options.dir.join(".mirror/catalogue.sqlite").exists() {
         return Err(ServeError::ExportIntoMirror { dir: options.dir.clone() });
     }
-    // Its lock, its stage and its order of steps; there is no layout to speak of.
+    // Its lock, its stage and its order of steps; the layout does not matter.
     let store = Store::open(&options.dir, Layout::Cargo, false)?;
     let mut export = Export {
         options,
@@ -200,7 +200,7 @@ impl Export<'_> {
             if !(same && there) {
                 match gzip(&listing.text) {
                     Some(gzip) => self.index.push(self.store.stage(&packed, &gzip)?),
-                    // A packed form of before must not outlive it.
+                    // An earlier packed form must not outlive it.
                     None if there => self.store.remove([packed])?,
                     None => {}
                 }

@@ -97,7 +97,7 @@ impl Source {
         Ok(piece)
     }
 
-    /// Returns the rest of a short index file at once, where nothing has to be waited for: that is what is asked for most.
+    /// Returns the rest of a short index file if that needs no waiting: clients request short files most.
     pub(crate) fn rest_at_once(&mut self) -> Option<Bytes> {
         let What::IndexFile { text: Some(text), .. } = &self.what else { return None };
         if text.len() > PIECE_BYTES || !self.ahead.is_empty() {

@@ -1,4 +1,4 @@
-//! Held files, open for reading: for whoever serves them.
+//! Held files, opened for a server to read.
 
 use std::fs::File;
 use std::io;

@@ -42,7 +42,7 @@ impl OutputFile {
                     return Err(at("lock", &partial)(error));
                 }
             }
-            // Whoever had it may have given it its final name since it was opened.
+            // Another process may have given it its final name since it was opened.
             if mirror_fs::is_at(&file, &partial) {
                 break file;
             }

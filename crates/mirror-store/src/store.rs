@@ -539,7 +539,7 @@ fn has_record(root: &Path) -> Result<bool, StoreError> {
 fn has_state(root: &Path, name: &str) -> Result<bool, StoreError> {
     let path = root.join(".mirror").join(name);
     match mirror_fs::is_file(&path) {
-        // Whoever makes the mirror meets what is in its place.
+        // Making the mirror meets what is in its place.
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
         there => there.map_err(at("look at", &path)),
     }

@@ -15,7 +15,7 @@ pub enum SyncError {
     /// A lockfile cannot be used; the error says what to do.
     #[error(transparent)]
     Lock(#[from] mirror_index::LockError),
-    /// The lockfiles speak of other registries only; name theirs.
+    /// The lockfiles name other registries only; give the address of the one to mirror.
     #[error(
         "the lockfiles name no package of the registry that is mirrored, only of others: {named}; name theirs"
     )]

@@ -1,4 +1,4 @@
-//! What a run tells whoever watches it.
+//! The events of a run, and the trait that receives them.
 
 use std::path::Path;
 
@@ -89,7 +89,7 @@ pub enum SyncEvent<'a> {
     Planned,
     /// A line of an index file or of a list cannot be read.
     BadLine(&'a str),
-    /// More lines of an index file cannot be read than were told one by one.
+    /// More lines of an index file cannot be read than were reported one by one.
     MoreBadLines {
         /// The file, by its path in the index.
         path: &'a str,
@@ -125,8 +125,8 @@ pub enum SyncEvent<'a> {
     },
     /// A held release was hashed and is right.
     Verified,
-    /// A store holds a release that is damaged, or other bytes; they were set aside where the store can do that, and the
-    /// release is fetched again unless another store has it.
+    /// A store holds a release that is damaged, or other bytes; they were set aside where the store can do that, and
+    /// the release is fetched again unless another store has it.
     Wrong {
         /// The release.
         release: &'a ReleaseId,

@@ -26,7 +26,7 @@ pub(crate) fn outside_bundles(
     Ok(outside)
 }
 
-/// Removes what `what` says, after it has been told; refuses a mass of it unless that is allowed. `source`
+/// Removes what `what` says, after reporting it; refuses a mass of it unless that is allowed. `source`
 /// is the index that the run went through.
 pub(crate) fn prune(
     mirror: &mut MirrorWriter,

@@ -8,7 +8,7 @@ use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::RebuildOptions;
 
 /// Makes the catalogue of a mirror again and puts it in the place of the old one, which may be damaged or
-/// gone. Takes the lock of the mirror. Blocks; reads every file that no record speaks of.
+/// gone. Takes the lock of the mirror. Blocks; reads every file that no record names.
 ///
 /// # Errors
 /// When another run holds the mirror, manifest or bundles are damaged, or the disk refuses; the old

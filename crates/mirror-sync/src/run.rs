@@ -223,7 +223,7 @@ async fn carry_out(
     Ok(Carried { mirror, outcome, report: planned? })
 }
 
-/// Plans an index, and hands each decision to whoever carries it out. Blocks.
+/// Plans an index, and hands each decision to the thread that carries it out. Blocks.
 fn plan_and_route(
     index: Opened,
     mut held: CatalogueView,
@@ -288,7 +288,7 @@ async fn fetch(
     let fetching = tokio::spawn(async move {
         let end = fetcher.run(jobs, results, cancel.clone()).await;
         if end == RunEnd::Silent {
-            // Whoever plans, hashes or waits need not go on either.
+            // Threads that plan, hash or wait need not continue either.
             cancel.cancel();
         }
         end

@@ -1,4 +1,4 @@
-//! Lines of the log on their way to where they are written: whoever logs does not wait for a log that nobody reads.
+//! Lines of the log on their way to where they are written: callers do not wait for a log that nobody reads.
 
 use std::collections::VecDeque;
 use std::io;
@@ -32,12 +32,12 @@ struct Queue {
     written: u64,
     /// Whether the log stood still for [`PATIENCE`], and nothing was written since: nobody waits for it then.
     stands: bool,
-    /// Lines that found no room since this was last told.
+    /// Lines that found no room since this was last reported.
     lost: u64,
 }
 
 impl Lines {
-    /// Starts the thread. It gives lines to `write`, as many as wait at once; `told` makes the line about those that
+    /// Starts the thread. It passes lines to `write`, as many as wait at once; `told` makes the line about those that
     /// were lost.
     ///
     /// # Errors

@@ -171,7 +171,7 @@ fn records(level: LevelFilter) -> SubscriberBuilder<DefaultFields, Format, Level
 }
 
 /// Sets up logging for the process; a second call changes nothing. Logging decides nothing: a log that cannot be
-/// written is lost, and one that nobody takes holds up whoever logs for a second in all.
+/// written is lost, and one that nobody takes holds up the callers for a second in all.
 ///
 /// # Errors
 /// When the log file cannot be opened, or the thread that writes the log cannot be had.

@@ -128,7 +128,7 @@ pub struct Snapshot {
     pub uptime: Duration,
     /// Records a second since the start.
     pub rate_per_sec: f64,
-    /// Time left, when it can be told.
+    /// The estimated time left, when there is an estimate.
     pub eta: Option<Duration>,
 }
 

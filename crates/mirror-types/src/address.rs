@@ -4,7 +4,7 @@ use url::Url;
 
 /// An address, or a template of addresses, that an operator gave and that may carry a secret: a user name and a
 /// password, or a token in its query. It shows itself without them, in `Display` and in `Debug`, and so in every
-/// message, record, file name and log. Only whoever sends a request asks for the whole.
+/// message, record, file name and log. Only code that sends a request uses the whole.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(String);
 
@@ -127,7 +127,7 @@ fn user_info(text: &str) -> Option<(usize, usize)> {
     rest[..end].rfind('@').map(|at| (start, start + at))
 }
 
-/// Undoes percent escapes, for whoever shows what it decoded.
+/// Undoes percent escapes, to show the result to a person.
 fn unescaped(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -6,8 +6,8 @@ use crate::{ReleaseId, Sha256};
 /// Most crates have few versions, which are compared faster than hashed.
 const FEW: usize = 12;
 
-/// What the mirror needs to know of one line of the index. The line itself is kept by whoever
-/// needs its other fields.
+/// The fields of an index line that the mirror needs. Callers that need its other fields keep the
+/// line itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexRecord {
     /// Crate and version.

@@ -19,7 +19,7 @@ impl<T: AsRef<str>> fmt::Display for Printable<T> {
 
 /// Most bytes that one value of a peer's choosing takes in a message: a header, an address, a name.
 pub const CLIPPED_VALUE_BYTES: usize = 160;
-/// Most bytes of a message that speaks of what a peer sent.
+/// Most bytes of a message that quotes what a peer sent.
 pub const CLIPPED_MESSAGE_BYTES: usize = 600;
 
 /// Returns what a peer sent as printable ASCII of at most `most_bytes`; of more it says how long it was. Control

@@ -1,4 +1,4 @@
-//! What is told at the end.
+//! The summaries that are printed at the end.
 
 use mirror_cli::row;
 use mirror_serve::{ExportFormat, ExportOptions, ExportOutcome, Printable};

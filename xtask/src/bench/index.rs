@@ -1,4 +1,4 @@
-//! P3: planning the whole index. P4 and the nights: what a run costs when little or nothing changed.
+//! P3: planning the whole index. P4 and the incremental runs: what a run costs when little or nothing changed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -138,7 +138,7 @@ struct Held {
     suffix: &'static str,
 }
 
-/// Mirrors over several nights.
+/// Mirrors over several incremental runs.
 struct Nights<'a> {
     bench: &'a Bench<'a>,
     index: Synthetic,

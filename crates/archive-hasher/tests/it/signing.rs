@@ -244,7 +244,7 @@ fn unsigned_is_said_to_be_unsigned() {
     world.create(&["--no-sign", "--gpgkey", "x"]).expect(2);
 }
 
-/// Whoever changes the inventory and makes its checksum fit still needs the key.
+/// Changing the inventory and its checksum is not enough: a forger still needs the key.
 #[test]
 fn a_forged_inventory_is_found_even_without_the_detached_signature() {
     let world = World::small();

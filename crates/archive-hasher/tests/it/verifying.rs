@@ -161,7 +161,7 @@ fn what_was_unpacked_verifies_with_all_digests() {
     .expect(0);
     let ended = world.verify(&["--dir", "got", "--hashes", "all"]).expect(0);
     assert_eq!(ended.value("changed"), "0");
-    // Modes and times are those of whoever unpacks.
+    // Modes and times are those of the person who unpacks.
     #[cfg(unix)]
     std::fs::set_permissions(world.path("got/a"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
         .unwrap();

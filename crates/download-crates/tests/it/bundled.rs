@@ -306,7 +306,7 @@ fn catalogue_and_manifest_are_made_again_from_bundles_and_files() {
     assert_eq!(catalogue(&world), before);
     assert_eq!(run(&mut world.mirroring("out")).expect(0).count("existing"), all);
     assert_eq!(world.origin.total(), asked);
-    // A damaged one is no hindrance, and a file that shrank or is gone is told.
+    // A damaged one is no hindrance, and a file that shrank or is gone is reported.
     std::fs::write(world.path("out/.mirror/catalogue.sqlite"), "no database at all, as anybody can see")
         .unwrap();
     let paths = [path_of(&world, "loose-3 1.0.0"), path_of(&world, "loose-4 1.0.0")];

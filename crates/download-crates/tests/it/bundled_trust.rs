@@ -266,7 +266,7 @@ fn a_rebuild_believes_the_bundles_that_are_there() {
     forget_owner(&other.path("bundles"));
     let told = mirror.go(&["--bundles-out", &theirs]).expect(4);
     assert!(told.stderr.contains("--rebuild-catalogue"), "{}", told.stderr);
-    // Whoever follows that with bundles of somebody else must not be told that all is there.
+    // A run that follows with the bundles of another mirror must not report that everything is there.
     let rebuilt = mirror.rebuild(&["--bundles-out", &theirs]).expect(3);
     assert_eq!(
         rebuilt.stdout.lines().filter(|line| line.starts_with("lost members       120 ")).count(),
@@ -439,7 +439,7 @@ fn runs_of_every_kind_in_any_order_end_with_what_the_index_says() {
                 assert!(!both || mirror.has_both());
             }
             match end {
-                // Killed before it spoke of anything, or before the catalogue did.
+                // Killed before it recorded anything, or before the catalogue did.
                 0 => Mirror::put_back(&state),
                 1 => Mirror::put_back(&state[..3]),
                 2 => mirror.remove(CATALOGUE),

@@ -215,7 +215,7 @@ fn a_binary_is_installed_as_it_was_locked() {
         registry.add("leaf", version, &packed("leaf", version, &files));
     }
     let sum = registry.crates["leaf"][0].cksum;
-    // As it stands in the source documents of every lockfile: the registry's own name, whoever mirrors it.
+    // As it stands in the source documents of every lockfile: the registry's own name, also in a mirror.
     let source = mirror_sync::upstream::lock_sources().swap_remove(0);
     let lock = format!(
         "version = 3\n\n[[package]]\nname = \"leaf\"\nversion = \"1.0.0\"\nsource = \"{source}\"\nchecksum = \"{sum}\"\n\n\

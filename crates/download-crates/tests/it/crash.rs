@@ -1,4 +1,4 @@
-//! Runs that are killed, interrupted, and gone on with.
+//! Runs that are killed, interrupted and continued.
 #![cfg(unix)]
 
 use std::process::{Child, Command, Stdio};

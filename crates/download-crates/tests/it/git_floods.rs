@@ -1,4 +1,4 @@
-//! Indexes from git servers that flood whoever asks them: in bounded memory, to an exit code of its own.
+//! Indexes from git servers that flood their clients: in bounded memory, to an exit code of its own.
 #![cfg(unix)]
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -13,7 +13,7 @@ use mirror_testkit::{
 
 use crate::world::{BIN, World, tree};
 
-/// What a downloader may have, whoever its peers are.
+/// What a downloader may use, whatever its peers do.
 const MOST_MEMORY_BYTES: u64 = 256 << 20;
 /// Longer than any run takes on a loaded machine, and far shorter than a wait for each release in turn.
 const MOST_TIME: Duration = Duration::from_secs(150);

@@ -357,7 +357,7 @@ fn what_was_yanked_before_it_was_mirrored_is_no_news() {
     assert_eq!(told(&again), 0, "{}", again.stderr);
     let newcomer = "SELECT kind FROM withdrawn WHERE crate = 'yanked-newcomer'";
     assert_eq!(nightly.catalogue(newcomer), ["yanked"]);
-    // Alone, yanked releases that come new are told by nobody.
+    // Nothing reports yanked releases that are new to the mirror.
     let fresh = run(nightly.world.mirroring("fresh").arg("--include-yanked")).expect(0);
     let second =
         run(nightly.world.mirroring("fresh").args(["--include-yanked", "--verify-existing"])).expect(0);

@@ -190,7 +190,7 @@ fn what_is_removed_by_hand_is_not_called_held() {
     case.assert_right("loose files", false);
     run(world.command("m").args(["--rebuild-catalogue", "--bundles-out", "b"])).expect(0);
     case.assert_right("loose files, rebuilt", false);
-    // And now the bundles: told once, and fetched again.
+    // And now the bundles: reported once, and fetched again.
     fs::remove_dir_all(world.path("b")).unwrap();
     run(world.command("m").args(["--rebuild-catalogue", "--bundles-out", "b"])).expect(3);
     case.assert_right("bundles", false);

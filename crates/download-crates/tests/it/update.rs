@@ -267,7 +267,7 @@ fn kills_leave_the_old_full_index_or_the_new_one() {
     kills(76, &["--index-full"]);
 }
 
-/// A checkout may be half way between two commits after a kill; the next run goes on with it.
+/// A checkout may be half way between two commits after a kill; the next run continues it.
 #[test]
 fn a_killed_checkout_is_gone_on_with() {
     let mut remote = Remote::new(77, 600);

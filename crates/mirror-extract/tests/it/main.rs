@@ -1,4 +1,4 @@
-//! What an extraction tells whoever watches it.
+//! The events of an extraction, and the trait that receives them.
 #![expect(clippy::disallowed_methods, reason = "tests damage files")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -71,7 +71,7 @@ impl World {
         list_bundles(&self.path("bundles")).unwrap().remove(0)
     }
 
-    /// Extracts on one thread, and returns what was told.
+    /// Extracts on one thread, and returns the events.
     fn run(&self, task: ExtractTask) -> (ExtractOutcome, Vec<String>) {
         let options = ExtractOptions {
             bundles_dir: self.path("bundles"),

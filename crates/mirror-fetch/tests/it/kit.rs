@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::origin::{Seen, Spools, quick, sum};
 
-/// Every test ends long before: whoever hangs fails.
+/// Every test ends long before: one that hangs fails.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
 pub(crate) const BODY_BYTES: usize = 3000;

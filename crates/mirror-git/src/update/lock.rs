@@ -27,7 +27,7 @@ impl Lock {
             disk::make_dir(beside)?;
             let path = beside.join("lock");
             let lock = match Self::take(dir, &path) {
-                // Somebody else was done just now and took the directory with him.
+                // Another process finished just now and removed the directory.
                 Err(UpdateError::Storage { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                     continue;
                 }

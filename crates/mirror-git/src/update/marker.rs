@@ -29,7 +29,7 @@ pub(crate) fn path(git_dir: &Path) -> PathBuf {
 /// What is found where a marker would be.
 pub(crate) enum FoundMarker {
     Absent,
-    /// It says too little to go on with.
+    /// It says too little to continue from.
     Useless,
     Whole(Marker),
 }

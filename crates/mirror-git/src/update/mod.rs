@@ -80,7 +80,7 @@ fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Resul
     }
     let settled = settle::settle(dir, &mut repo, &head, incoming, work.as_ref(), watch);
     if settled.as_ref().is_err_and(|error| error.kind() == FaultKind::Usage) {
-        // It may be so every night, with a pack each.
+        // It may be so in every run, with a pack each.
         packs::consolidate(&repo, options, watch);
     }
     let mut updated = settled?;

@@ -1,9 +1,9 @@
 //! Old packs become one. Every update adds a pack; without this a nightly run would leave hundreds.
 //!
-//! A bare shallow repository keeps what its refs reach: the snapshots of earlier nights go. Any other
+//! A bare shallow repository keeps what its refs reach: the snapshots of earlier runs go. Any other
 //! keeps every object of the packs that are put together, and its largest pack stays as it is.
 //!
-//! Those that were put together stay until the next update: whoever reads the index holds no lock, and
+//! Those that were combined stay until the next update: readers of the index hold no lock, and
 //! may look for them yet.
 
 use std::collections::BTreeSet;
@@ -43,8 +43,8 @@ struct Pack {
     bytes: u64,
 }
 
-/// Combines packs when there are too many. Returns the number of those that the next update removes. What goes
-/// wrong is told and costs nothing: the packs stay as they were.
+/// Combines packs when there are too many. Returns the number of those that the next update removes. A fault
+/// is reported and costs nothing: the packs stay as they were.
 pub(crate) fn consolidate(repo: &gix::Repository, options: &UpdateOptions, watch: &dyn UpdateWatch) -> u64 {
     match attempt(repo, options, watch) {
         Ok(replaced) => replaced,

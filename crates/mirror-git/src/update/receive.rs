@@ -1,7 +1,7 @@
 //! A remote says what it has, and is asked for a pack of it.
 //!
 //! gix's own fetch does the same, and indexes the pack with no bound that suits packs of any number of objects. So its
-//! steps are taken one by one, and the pack goes to whoever asks.
+//! steps are taken one by one, and the pack goes to the caller.
 
 use std::any::Any;
 use std::io::BufRead;

@@ -46,7 +46,7 @@ pub(crate) fn open(dir: &Path) -> Result<gix::Repository, UpdateError> {
     }
     let mut repo = gix::open_opts(dir, repository::options()).map_err(UpdateError::git("open", dir))?;
     // Movements of an index are no history that anybody goes back in, and entries would keep the
-    // objects of every night alive.
+    // objects of every incremental run alive.
     repo.refs.write_reflog = gix::refs::store::WriteReflog::Disable;
     if repo.git_dir() != repo.common_dir() {
         return Err(UpdateError::refused(

@@ -1,4 +1,4 @@
-//! What the catalogue is told.
+//! The changes of the catalogue.
 
 use mirror_types::{CrateName, ReleaseId, StoreId};
 

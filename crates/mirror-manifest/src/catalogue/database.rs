@@ -10,7 +10,7 @@ use crate::error::ManifestError;
 pub struct Catalogue {
     pub(super) db: Connection,
     pub(super) path: PathBuf,
-    /// Whether the releases say in which sources they were seen: catalogues of before do not.
+    /// Whether the releases say in which sources they were seen: earlier catalogues do not.
     pub(super) has_seen: bool,
     /// Whether they say that they are held in other stores than the mirror's two.
     pub(super) has_places: bool,

@@ -9,7 +9,7 @@ use super::database::Catalogue;
 use crate::error::ManifestError;
 use crate::record::rfc3339;
 
-/// Beside the other tables, so that a catalogue of before gets it without being made again. `until` is RFC 3339 with
+/// Beside the other tables, so that an earlier catalogue gets it without a rebuild. `until` is RFC 3339 with
 /// milliseconds, so that the order of the texts is that of the moments.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS deferred (

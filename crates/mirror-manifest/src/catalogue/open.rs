@@ -27,7 +27,7 @@ impl Catalogue {
         check_plain(path)?;
         check_head(path)?;
         let mut kept = Vec::new();
-        // Who is killed while it is made leaves something to be taken back, which takes writing.
+        // A process killed while creating the database leaves a hot journal; rolling it back needs write access.
         if format_of(path, open_to_write).map_err(fail)?.is_some_and(|found| 0 < found && found < FORMAT) {
             // An index over the manifest, which makes it again; but for what upstream withdrew.
             kept = withdrawn_of(path).unwrap_or_default();
@@ -96,7 +96,7 @@ impl Catalogue {
     }
 
     /// Returns whether this reads the file as it was when it was opened, without the marks by which readers and writers
-    /// go together, because those cannot be written here. Whoever reads on when the file has changed reads nonsense.
+    /// go together, because those cannot be written here. Reading on after the file has changed reads nonsense.
     #[must_use]
     pub fn is_frozen(&self) -> bool {
         self.frozen

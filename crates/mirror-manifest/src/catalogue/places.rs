@@ -12,7 +12,7 @@ use crate::error::ManifestError;
 /// How [`Codec::Tar`] stands in a column.
 const TAR: &str = "tar";
 
-/// Returns whether the releases say that they are held elsewhere: catalogues of before do not.
+/// Returns whether the releases say that they are held elsewhere: earlier catalogues do not.
 pub(super) fn has_places(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row(
         "SELECT EXISTS (SELECT 1 FROM pragma_table_info('releases') WHERE name = 'elsewhere')",
@@ -21,7 +21,7 @@ pub(super) fn has_places(db: &Connection) -> rusqlite::Result<bool> {
     )
 }
 
-/// Adds to a catalogue of before what this module keeps.
+/// Adds to an earlier catalogue what this module keeps.
 pub(super) fn upgrade(db: &Connection) -> rusqlite::Result<()> {
     if !has_places(db)? {
         db.execute_batch("ALTER TABLE releases ADD COLUMN elsewhere INTEGER NOT NULL DEFAULT 0")?;

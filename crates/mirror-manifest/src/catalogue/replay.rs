@@ -21,8 +21,8 @@ pub struct ReplayReport {
 }
 
 impl Catalogue {
-    /// Takes in what the manifest says beyond what was taken in before. Another manifest than the one
-    /// of before, and one that is shorter, is read from its beginning.
+    /// Replays what the manifest says beyond what was replayed before. Reads a different or shorter
+    /// manifest from its beginning.
     ///
     /// # Errors
     /// When the manifest is damaged or SQLite fails.
@@ -96,7 +96,7 @@ fn identity(manifest: &Path) -> Option<String> {
     Some(format!("{hash:016x}"))
 }
 
-/// Maps records to the changes that they speak of.
+/// Maps records to the changes that they describe.
 struct Mapper {
     layout: Layout,
     /// The directory that was last said to be written to.
@@ -130,7 +130,7 @@ impl Mapper {
                 let sha256 = record.sha256.as_deref().map(Sha256::from_hex);
                 if let (Some(version), Some(locations), Some(Ok(sha256))) = (version, locations, sha256) {
                     let id = ReleaseId { name, version };
-                    // Whoever only found it did not hold it against an index: a failure stands until somebody does.
+                    // A run that only found it did not compare it with an index: a failure stands until one does.
                     if record.status != EXISTING {
                         changes.push(Change::Resolved(id.clone()));
                     }

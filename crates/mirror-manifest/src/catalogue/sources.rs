@@ -6,7 +6,7 @@ use super::columns::{number, size};
 use super::database::Catalogue;
 use crate::error::ManifestError;
 
-/// Sources that are told apart; SQLite's numbers have 63 bits.
+/// Most sources that are distinguished; SQLite's numbers have 63 bits.
 const SOURCES_MOST: u32 = 63;
 
 /// Returns whether the releases say in which sources they were seen.
@@ -18,7 +18,7 @@ pub(super) fn has_seen(db: &Connection) -> rusqlite::Result<bool> {
     )
 }
 
-/// Adds to a catalogue of before what this module keeps.
+/// Adds to an earlier catalogue what this module keeps.
 pub(super) fn upgrade(db: &Connection) -> rusqlite::Result<()> {
     if !has_seen(db)? {
         db.execute_batch("ALTER TABLE releases ADD COLUMN seen INTEGER NOT NULL DEFAULT 0")?;
@@ -76,7 +76,7 @@ impl Catalogue {
         self.db.execute(SEE, [number(source)]).map(drop).map_err(self.fail("write to"))
     }
 
-    /// Takes over from another catalogue of the same mirror what was seen where: no manifest speaks of it.
+    /// Takes over from another catalogue of the same mirror what was seen where: no manifest contains it.
     ///
     /// # Errors
     /// When SQLite fails.

@@ -168,7 +168,7 @@ impl Catalogue {
         self.keep(BUNDLE_MANIFESTS, &text)
     }
 
-    /// Returns what the bundles are known by in which something is held; `None` when that has to be found out.
+    /// Returns the identity of the bundles in which something is held; `None` when it has to be determined.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -176,7 +176,7 @@ impl Catalogue {
         Ok(self.recall(BUNDLES_IDENTITY)?.and_then(|text| BundlesIdentity::parse(&text)))
     }
 
-    /// Leaves behind what the bundles are known by; `None` when that has to be found out again.
+    /// Records the identity of the bundles; `None` makes the next run determine it again.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -255,7 +255,7 @@ impl Catalogue {
         written.map(drop).map_err(self.fail("write to"))
     }
 
-    /// Writes only what is not there yet: whoever reads the catalogue notices every change.
+    /// Writes only what is not there yet: readers of the catalogue notice every change.
     fn keep(&mut self, key: &str, value: &str) -> Result<(), ManifestError> {
         if self.recall(key)?.as_deref() == Some(value) { Ok(()) } else { self.remember(key, value) }
     }

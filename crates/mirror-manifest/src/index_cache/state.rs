@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// A state of an index cache, to be told from others.
+/// The identity of a state of an index cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheState {
     /// Chosen at random when the cache was made.

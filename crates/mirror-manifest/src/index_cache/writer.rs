@@ -41,10 +41,10 @@ struct Found {
 }
 
 impl IndexCacheWriter {
-    /// Opens the index cache below `dir`, the mirror's `.mirror`, and makes it where there is none: out of the log of an
-    /// earlier version, if there is one. A damaged cache is set aside, and another begun. Takes the cursor out of the
-    /// catalogue when it does not go with this cache, so that the run reads the whole index. `verify`: everything is
-    /// read and checked, and what is damaged is removed; the cursor goes then, too.
+    /// Opens the index cache below `dir`, the mirror's `.mirror`, and makes it where there is none: out of the log of
+    /// an earlier version, if there is one. A damaged cache is set aside, and another begun. Takes the cursor out of
+    /// the catalogue when it does not go with this cache, so that the run reads the whole index. `verify`: everything
+    /// is read and checked, and what is damaged is removed; the cursor goes then, too.
     ///
     /// # Errors
     /// When the disk or SQLite fails, or the cache is of a newer format.
@@ -67,7 +67,8 @@ impl IndexCacheWriter {
         report.damaged = found.damaged;
         let before = catalogue.index_cache()?;
         report.lost |= before.is_some_and(|before| cache.state.lacks_some_of(before));
-        // Beside a cache, there is a log when an earlier version has worked with the mirror since: the cursor goes, too.
+        // Beside a cache, there is a log when an earlier version has worked with the mirror since: the cursor goes,
+        // too.
         let knew_log = catalogue.forget_log()?;
         report.lost |= knew_log && before.is_none() && found.taken_over == 0;
         if before != Some(cache.state) {
@@ -105,8 +106,8 @@ impl IndexCacheWriter {
         Ok((cache, found))
     }
 
-    /// Keeps index files, in one transaction, and returns the state that the cache is in then. The catalogue is to be
-    /// told of it next.
+    /// Keeps index files, in one transaction, and returns the state that the cache is in then, which the caller records
+    /// in the catalogue.
     ///
     /// # Errors
     /// When SQLite fails; then nothing of it is kept.

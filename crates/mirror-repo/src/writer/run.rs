@@ -47,7 +47,7 @@ impl MirrorWriter {
             catalogue.check()?;
         }
         if !catalogue.follows(locked.manifest.path())? {
-            // Another manifest may speak of other bundles.
+            // Another manifest may list other bundles.
             catalogue.set_bundles_identity(None)?;
         }
         report.catalogue_remade = catalogue.replay(locked.manifest.path(), locked.store.layout())?.anew;
@@ -110,7 +110,7 @@ impl MirrorWriter {
     pub fn finish(&mut self, changed: &[ReleaseId], whole: bool) -> Result<(), RepoError> {
         self.catalogue.know(self.manifest.path())?;
         if whole {
-            // For whoever serves the mirror: how fresh it is.
+            // The server shows how fresh the mirror is.
             self.catalogue.set_last_run(SystemTime::now())?;
         }
         if let Some(cache) = self.index_cache.take() {

@@ -186,7 +186,7 @@ fn a_release_is_read_in_pieces_until_it_is_enough() {
         assert_eq!(pieces(name, usize::MAX).1, BYTES, "{name}");
         assert_eq!((pieces(name, 1).0, pieces(name, 1).2), (true, 1), "{name}: one is enough");
     }
-    // Another release than the catalogue says, and damage, are told and are no error.
+    // Another release than the catalogue says, and damage, are reported and are no error.
     let held = mirror.held(&id("bbbb")).expect("held").expect("some");
     let located = mirror.locate(&id("bbbb"), &held).expect("locate").expect("found");
     assert!(!mirror.read_in_pieces(&id("cccc"), &located, &mut |_| true).expect("read"));

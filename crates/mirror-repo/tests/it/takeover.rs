@@ -51,7 +51,7 @@ fn a_shared_manifest_stays_as_it_is_and_each_mirror_takes_its_own_records() {
         assert!(!report.was_shared, "it is done once");
     }
     assert_eq!(fs::read_to_string(world.path("manifest.jsonl")).expect("read"), mixed);
-    // A script that still names it goes on with the mirror's own.
+    // A script that still names it continues with the mirror's own.
     let mut named = world.options("a");
     named.manifest = Some("manifest.jsonl".into());
     let (a, report) = LockedMirror::open(&named).expect("open");

@@ -1,4 +1,4 @@
-//! What a transaction leaves, and what whoever opens the mirror next makes of it.
+//! What a transaction leaves, and how the next open of the mirror treats it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -178,7 +178,7 @@ fn what_is_committed_is_in_bytes_records_and_catalogue() {
     let known = ["aaaa", "bbbb", "cccc"].map(|name| locations(&writer, name));
     assert_eq!(writer.finish_bundles(false).expect("finish").as_deref(), Some("bundle-0000.tar.zst.partial"));
     drop(writer);
-    // Whoever has only the manifest comes to the same.
+    // The manifest alone leads to the same result.
     mirror.forget_catalogue();
     let (again, report) = mirror.open();
     assert!(report.catalogue_remade && report.lost.is_empty() && report.misplaced_members == 0, "{report:?}");
@@ -208,7 +208,7 @@ fn a_record_that_the_catalogue_was_not_told_of_is_taken_in_by_the_next() {
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa"], To::Tree);
     drop(writer);
-    // As a power cut leaves it: what the catalogue was told last is gone.
+    // As a power cut leaves it: the last changes of the catalogue are gone.
     let database = catalogue_in(&mirror.path(".mirror"));
     let before = fs::read(&database).expect("read");
     let (mut writer, _) = mirror.open();

@@ -1,4 +1,4 @@
-//! What a run of the generator tells whoever watches it.
+//! The events of a run of the generator, and the trait that receives them.
 
 use std::path::Path;
 

@@ -134,7 +134,7 @@ impl SparseCache {
         Ok(match CacheEntry::decode(&bytes) {
             Ok(CacheEntry { state: CacheState::Present(data), .. }) => Some(data),
             Ok(CacheEntry { state: CacheState::Gone, .. }) => None,
-            // Whoever reads it finds no good line in it, and names the file. The rest of a damaged entry may look good.
+            // A reader finds no good line in it, and names the file. The rest of a damaged entry may look good.
             Err(_) => Some(b"a damaged entry of the cache".to_vec()),
         })
     }

@@ -39,7 +39,7 @@ pub fn run_crashes(scratch: &Path, open: Open<'_>) {
     for (at, step) in steps.iter().enumerate() {
         let place = scratch.join("failed");
         let failed = Session::run(&place, open, Some(at));
-        // A session that has not reached the step was never told of the fault.
+        // A session that has not reached the step never met the fault.
         assert!(failed.sim.count() > at, "step {at} was not reached");
         failed.assert_kept(&place, open, usize::MAX, &format!("step {at} failed ({step:?})"));
         clear(&place);
@@ -162,7 +162,7 @@ impl Session {
         promised
     }
 
-    /// Opens what is left, holds it against what was promised, and goes on with it.
+    /// Opens what is left, compares it with what was promised, and continues with it.
     fn assert_kept(&self, place: &Path, open: Open<'_>, steps: usize, what: &str) {
         let store = done(what, open(place, Arc::new(LocalFs::unsynced())));
         for (id, (bytes, at)) in self.promised(steps) {

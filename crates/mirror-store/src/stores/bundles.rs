@@ -41,7 +41,7 @@ enum Writer {
     ReadOnly,
     /// Nobody does.
     Idle(Box<BundleWriter>),
-    /// A batch, or whoever seals.
+    /// A batch, or the caller that seals.
     Taken,
 }
 

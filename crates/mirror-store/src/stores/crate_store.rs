@@ -23,7 +23,7 @@ use crate::stage::StagedWriter;
 /// A release that is committed again may replace what was there (then both have the same location), or stand beside
 /// it. The location that was returned last reads the bytes that were committed last.
 ///
-/// Checksums are taken on trust: whoever fetched the bytes has hashed them.
+/// Checksums are taken on trust: the fetcher has hashed the bytes.
 ///
 /// A new store passes `contract::run` (feature `contract`).
 pub trait CrateStore: fmt::Debug + Send + Sync {

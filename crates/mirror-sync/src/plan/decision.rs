@@ -52,7 +52,7 @@ pub(crate) enum Decision {
     /// The lines of an index file that the mirror does not keep yet. With `removes`, releases that are held are not in
     /// them any more.
     IndexFile { lines: Box<PackedLines>, removes: bool },
-    /// An index file has `bad` bad lines, the first of which are told.
+    /// An index file has `bad` bad lines, the first of which are reported.
     BadFile { path: String, bad: u64, first: Vec<String> },
     /// A bad line of a list, or of an index file in a closure.
     BadLine(String),
@@ -73,7 +73,7 @@ pub(crate) struct Job {
     pub(crate) largest_held_bytes: u64,
 }
 
-/// The address of a release. Most releases are held, and theirs is never made.
+/// The address of a release, made only on demand: most releases are held and need none.
 #[derive(Debug, Clone)]
 pub(crate) enum DownloadAddress {
     Template(Arc<DlTemplate>, Sha256),

@@ -54,7 +54,7 @@ pub(crate) struct Parsed {
     pub(crate) lines: Option<Box<PackedLines>>,
 }
 
-/// Bad lines of one file that are told one by one.
+/// Bad lines of one file that are reported one by one.
 const MAX_TOLD_FAULTS: usize = 20;
 
 impl Parsed {

@@ -329,7 +329,7 @@ impl Planner<'_> {
             let held = HeldRow { recorded: row.recorded && !doubted, ..row.clone() };
             return self.decide(Decision::Verify { job, held });
         }
-        // A file that no row speaks of was put there by hand or by another program: it is hashed once, unless there is
+        // A file that no row names was put there by hand or by another program: it is hashed once, unless there is
         // nothing to compare it with.
         if row.is_none()
             && let Some(sha256) = job.cksum

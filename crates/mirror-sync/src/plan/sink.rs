@@ -8,7 +8,7 @@ pub(crate) type Sink<'s> = dyn FnMut(Decision) -> ControlFlow<()> + Send + 's;
 
 /// Why planning ends before the index does.
 pub(super) enum Halt {
-    /// The limit is reached, or whoever takes the decisions wants no more.
+    /// The limit is reached, or the consumer of the decisions wants no more.
     Stopped,
     Failed(SyncError),
 }

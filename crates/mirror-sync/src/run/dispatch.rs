@@ -202,9 +202,9 @@ impl Dispatcher {
         batch.tx.fail(release, attempt);
     }
 
-    /// Returns whether to go on would only mean to knock at a closed door. Some origins answer 403 or 500 for a file
-    /// that is not there: that says nothing once they ever gave one, unless all of very many are so. Silence is
-    /// noticed by the fetcher.
+    /// Returns whether it is pointless to continue, because the origin refuses everything. Some origins answer 403 or
+    /// 500 for a missing file: that does not count once they delivered one, unless all of very many requests end so.
+    /// The fetcher notices silence.
     fn is_hopeless(&self) -> bool {
         let outcome = &self.outcome;
         let (unreached, denied) = (outcome.unreached, outcome.denied);

@@ -1,4 +1,4 @@
-//! The end of a run: what can only be done, or told, when everything is committed.
+//! The end of a run: what can only be done, or reported, when everything is committed.
 
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,8 @@ pub(crate) struct Carried {
     pub(crate) report: PlanReport,
 }
 
-/// Ends a run that began at `began`: hides what upstream deleted, prunes, moves the cursor, and leaves the mirror as the
-/// next run expects it. Blocks.
+/// Ends a run that began at `began`: hides what upstream deleted, prunes, moves the cursor, and leaves the mirror as
+/// the next run expects it. Blocks.
 pub(crate) fn finish(
     carried: Carried,
     cursor: Option<Cursor>,

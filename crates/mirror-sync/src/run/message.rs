@@ -108,7 +108,7 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// Compares what arrived with what the record says, whoever brought it and however it was checked before: the
+    /// Compares what arrived with what the record says, wherever it came from and however it was checked before: the
     /// last look before bytes get their final name.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ impl Arrival {
     }
 }
 
-/// What the dispatcher is told.
+/// The messages to the dispatcher.
 pub(crate) enum Message {
     /// Bytes are right; they were held, or are on their way to where they will be.
     Arrived(Arrival),

@@ -128,7 +128,7 @@ impl Router {
     /// Hands over what still waits, and returns what was counted.
     pub(crate) fn finish(self) -> Result<Tally, SyncError> {
         if !self.to_hash.is_empty() {
-            // Whoever hashes says why nobody does any more.
+            // The hash threads report why none of them is left.
             let _ = self.hashes.send(self.to_hash);
         }
         self.failed.map_or(Ok(self.tally), Err)

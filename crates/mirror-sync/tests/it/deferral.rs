@@ -1,4 +1,4 @@
-//! Runs under a policy that holds releases back until a date, night after night.
+//! Incremental runs under a policy that holds releases back until a date.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -77,7 +77,7 @@ struct Nights {
     dir: tempfile::TempDir,
 }
 
-/// What a night came to.
+/// The result of one incremental run.
 struct Night {
     outcome: Outcome,
     watch: Arc<Watch>,
@@ -384,7 +384,7 @@ fn every_kind_of_index_is_held_against_the_policy() {
     }
 }
 
-/// No manifest speaks of what is deferred: a catalogue that is made again has neither list nor cursor.
+/// No manifest lists what is deferred: a rebuilt catalogue has neither list nor cursor.
 #[test]
 fn a_catalogue_that_is_made_again_skips_nothing() {
     for rebuilds in [false, true] {
@@ -410,8 +410,8 @@ fn a_catalogue_that_is_made_again_skips_nothing() {
     }
 }
 
-/// Random nights: releases are published, deleted, published anew, wanted at once by others; runs are stopped. After
-/// each run the mirror holds what an independent model says.
+/// Random incremental runs: releases are published, deleted, published anew, wanted at once by others; runs are
+/// stopped. After each run the mirror holds what an independent model says.
 #[test]
 fn nothing_is_skipped_for_ever_and_nothing_is_fetched_too_early() {
     for seed in 0..5 {

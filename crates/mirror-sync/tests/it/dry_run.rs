@@ -41,7 +41,7 @@ impl Planned {
 }
 
 /// Returns every file below a directory with its bytes, what a mirror keeps for itself too. SQLite's two files beside a
-/// catalogue are left out: whoever reads one makes them.
+/// catalogue are left out: every reader makes them.
 fn everything(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten() {

@@ -14,7 +14,7 @@ use mirror_sync::{
 use mirror_testkit::{Fault, Origin, OriginOptions, TestRegistry};
 use tokio_util::sync::CancellationToken;
 
-/// Counts what it is told.
+/// Counts the events.
 #[derive(Default)]
 struct Told(Mutex<Counts>);
 
@@ -91,7 +91,7 @@ impl World {
     }
 }
 
-/// Runs to the end; returns what was done and what was told.
+/// Runs to the end; returns the outcome and the events.
 fn run(options: DownloadOptions) -> (Outcome, Counts) {
     let told = Arc::new(Told::default());
     let runtime = tokio::runtime::Runtime::new().expect("runtime");

@@ -155,7 +155,7 @@ struct Client {
 impl Client {
     async fn run(self) {
         loop {
-            // Whoever is cut off by the server has done its part.
+            // A client that the server cut off has done its part.
             let _ = self.connect_and_misbehave().await;
             tokio::time::sleep(AGAIN).await;
         }

@@ -27,7 +27,7 @@ pub use http2::Http2Fault;
 
 use stream::{Stream, endless};
 
-/// What a hostile origin does with whoever connects.
+/// What a hostile origin does with its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hostility {
     /// Closes at once.
@@ -146,7 +146,7 @@ async fn connection(mut tcp: TcpStream, acceptor: Option<TlsAcceptor>, fault: Ho
 }
 
 async fn hostile<S: Stream>(stream: S, fault: Hostility) {
-    // Whoever is cut off by the client has done its part.
+    // A server that the client cut off has done its part.
     let _ = match fault {
         Hostility::Http1(fault) => http1::serve(stream, fault).await,
         Hostility::Http2(fault) => http2::serve(stream, fault).await,

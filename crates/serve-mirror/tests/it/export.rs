@@ -179,7 +179,7 @@ impl Nginx {
         let temp = |name: &str| format!("{name}_temp_path {};\n", dir.join(name).display());
         let temps: String =
             ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().map(|name| temp(name)).collect();
-        // Its workers must be able to read what belongs to whoever runs this test.
+        // Its workers must be able to read the files of the user who runs this test.
         let is_root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&dir).unwrap()) == 0;
         let user = if is_root { "user root;\n" } else { "" };
         let config = format!(

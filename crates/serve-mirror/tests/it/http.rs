@@ -40,7 +40,7 @@ fn index_files_are_byte_for_byte_and_answered_under_conditions() {
     assert_eq!(not("if-none-match", packed.header("etag")).status, 304);
     assert_eq!(packed.header("vary"), "accept-encoding");
 
-    // A date is told once it says something.
+    // A date is sent once it is meaningful.
     std::thread::sleep(std::time::Duration::from_millis(2_100));
     let date = get(&server.base, "/ma/ny/many").header("last-modified").to_owned();
     assert_eq!(not("if-modified-since", &date).status, 304);
@@ -124,7 +124,7 @@ fn only_what_is_there_is_listed() {
     assert_eq!(get(&server.base, "/index/2/ab").status, 404);
     assert_eq!(get(&server.base, "/crates/ab/ab-1.2.0.crate").status, 404);
     assert_eq!(get(&server.base, "/index/1/a").status, 200);
-    // Other bytes of another length are not what the catalogue speaks of.
+    // Bytes of another length are not those that the catalogue lists.
     std::fs::write(world.path("out/a/a-1.0.0.crate"), b"other").unwrap();
     assert_eq!(get(&server.base, "/crates/a/a-1.0.0.crate").status, 404);
     assert_eq!(get(&server.base, "/index/1/a").status, 404, "and it is not listed any more");

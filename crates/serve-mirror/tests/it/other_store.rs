@@ -181,7 +181,7 @@ fn a_second_store_is_filled_from_the_first() {
     let (zips, memory) = (zips(&world), Arc::new(MemoryStore::new(StoreId(7))) as Arc<dyn CrateStore>);
     mirror(&world, &[Arc::clone(&zips)], |_| {});
     let both = [memory, zips];
-    // Whoever asked the origin would be told that there is nothing.
+    // A request to the origin would find nothing.
     let nowhere = |options: &mut DownloadOptions| {
         options.crates_base_url = Some(format!("{}/nothing", world.origin.base()).into());
     };

@@ -76,7 +76,7 @@ impl Drop for Quiet {
     }
 }
 
-/// Whoever read the log went away.
+/// The reader of the log went away.
 fn closed_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -14,7 +14,7 @@ use crate::plan::{Decision, Job};
 use crate::run::message::PriorState;
 use crate::tally::Tally;
 
-/// Remembers what it is told.
+/// Remembers the events.
 #[derive(Default)]
 struct Told(Mutex<Vec<String>>);
 
