@@ -24,7 +24,7 @@ use sitting::Bench;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What to run: p1 to p8, archive, serve; all when none is named.
+    /// The benchmarks to run: p1 to p8, archive, serve; all when none is named.
     only: Vec<String>,
     /// Rounds; each runs every program once.
     #[arg(long, default_value_t = 5)]

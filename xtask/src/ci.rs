@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use crate::{cargo, cases, tidy};
 
-/// What to run.
+/// The steps to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Run only these steps, in the order of the gate. Without any: all of them.
@@ -27,7 +27,7 @@ enum Step {
     Cases,
 }
 
-/// How a step is done.
+/// The way in which a step is done.
 enum Work {
     Cargo { arguments: &'static [&'static str], environment: &'static [(&'static str, &'static str)] },
     Tidy,

@@ -6,7 +6,7 @@ mod real_index;
 
 use std::path::Path;
 
-/// What to prove.
+/// The choice of a proof.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     #[command(subcommand)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use mirror_testkit::{GitForm, News, Origin, OriginOptions, Protocol, Scale, Synthetic, git};
 
-/// What registry to make.
+/// The shape of the registry to make.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Shape {
     /// The same seed makes the same registry.

@@ -45,7 +45,7 @@ pub(crate) struct Create {
     /// Directory for the outputs, outside of --dir; made when it is not there. Default: beside --dir.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) out_dir: Option<PathBuf>,
-    /// What the outputs are called. Default: the name of the directory.
+    /// Name of the outputs, before their endings. Default: the name of the directory.
     #[arg(long, value_name = "NAME", help_heading = "Output")]
     pub(crate) out_prefix: Option<String>,
     /// Do not pack the directory into {prefix}.tar.

@@ -17,7 +17,7 @@ mod summary;
 
 use flags::{Command, Flags, Reports};
 
-/// What to do.
+/// The task of the program.
 enum Order {
     Create(CreateOptions),
     Verify(VerifyOptions),

@@ -8,7 +8,7 @@ use mirror_telemetry::{LogLevel, LogOptions};
 
 use crate::flags::{Create, Reports, Verify};
 
-/// Where a passphrase may stand when no file is named.
+/// The environment variable with the passphrase, read when no file is named.
 const PASSPHRASE_VARIABLE: &str = "ARCHIVE_HASHER_PASSPHRASE";
 const MAX_PASSPHRASE_BYTES: u64 = 4096;
 

@@ -45,7 +45,8 @@ pub(crate) struct Flags {
     /// JSONL of {url, sha256}: checksums for --list, where each URL needs one, or a second opinion on the index.
     #[arg(long, value_name = "FILE", help_heading = "Source")]
     pub(crate) checksums: Option<PathBuf>,
-    /// Base of the download URLs: {base}/{name}/{name}-{version}.crate. Default: what the index says, else the registry's own.
+    /// Base of the download URLs: {base}/{name}/{name}-{version}.crate. Default: what the index says, else the
+    /// registry's own.
     #[arg(long, value_name = "URL", help_heading = "Source")]
     pub(crate) crates_base_url: Option<String>,
 
@@ -116,8 +117,8 @@ pub(crate) struct Flags {
     /// 1,000; without it such a run offers them on and ends with 3.
     #[arg(long, help_heading = "Output")]
     pub(crate) accept_mass_removal: bool,
-    /// Say what would be done; touch nothing. Unless --offline, the origin is asked for the sizes of up to 100 releases,
-    /// those that are probably large first.
+    /// Say what would be done; touch nothing. Unless --offline, the origin is asked for the sizes of up to 100
+    /// releases, those that are probably large first.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) dry_run: bool,
     /// Keep what is downloaded in rolling tar.zst bundles.
@@ -140,8 +141,8 @@ pub(crate) struct Flags {
     /// List the releases that upstream lists and cannot deliver, with what a person said of them, and end.
     #[arg(long, help_heading = "Output", conflicts_with_all = ["dry_run", "prune", "update_index"], num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) gaps: bool,
-    /// TOML that says which of them are known (tables `gap` with release, since, who, why): they no longer change the exit
-    /// code. The mirror keeps it until another file is given. With --gaps: without a run.
+    /// TOML that says which of them are known (tables `gap` with release, since, who, why): they no longer change the
+    /// exit code. The mirror keeps it until another file is given. With --gaps: without a run.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) acknowledge_gaps: Option<PathBuf>,
     /// Make .mirror/catalogue.sqlite again from manifest, bundles and files, and end. Needs no index and no
@@ -191,7 +192,7 @@ pub(crate) struct Flags {
     /// User agent in full, instead of the product's own.
     #[arg(long, value_name = "TEXT", help_heading = "Network")]
     pub(crate) user_agent: Option<String>,
-    /// How the registry's operators can reach you; becomes part of the user agent.
+    /// Address at which the registry's operators can reach you; becomes part of the user agent.
     #[arg(long, value_name = "TEXT", env = "MIRROR_CONTACT", help_heading = "Network")]
     pub(crate) contact: Option<String>,
 

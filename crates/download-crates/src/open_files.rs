@@ -1,4 +1,4 @@
-//! How many files and connections this process may have open.
+//! The number of files and connections that this process may have open.
 
 /// Connections that a run may have, so that enough is left for files: `None` when there is no need
 /// to care. Asks the system for as many as it gives.

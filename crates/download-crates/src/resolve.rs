@@ -12,7 +12,7 @@ use mirror_telemetry::{LogOptions, ProgressOptions};
 
 use crate::flags::{BundleMode, Flags, PruneWhat};
 
-/// What a run needs to know.
+/// The resolved settings of a run.
 pub(crate) struct Settings {
     pub(crate) options: DownloadOptions,
     pub(crate) listen: Option<String>,

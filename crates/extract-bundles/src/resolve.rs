@@ -7,7 +7,7 @@ use mirror_telemetry::{LogOptions, ProgressOptions};
 
 use crate::flags::Flags;
 
-/// What a run needs to know.
+/// The resolved settings of a run.
 pub(crate) struct Settings {
     pub(crate) options: ExtractOptions,
     pub(crate) log: LogOptions,

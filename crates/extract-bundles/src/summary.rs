@@ -1,4 +1,4 @@
-//! What a person reads at the end.
+//! The summary that a person reads at the end.
 
 use std::fmt::Write as _;
 

@@ -6,7 +6,7 @@ use mirror_telemetry::{LogOptions, ProgressOptions};
 
 use crate::flags::{Flags, OutputMode};
 
-/// What a run needs to know.
+/// The resolved settings of a run.
 pub(crate) struct Settings {
     pub(crate) options: SidecarOptions,
     pub(crate) log: LogOptions,

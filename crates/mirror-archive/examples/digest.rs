@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mirror_archive::HashKind;
 
-/// What `archive-hasher` gives a hasher at once.
+/// The bytes that `archive-hasher` passes to a hasher at once.
 const BLOCK_BYTES: usize = 512 * 1024;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -22,26 +22,26 @@ use crate::tar::{Packed, Packer};
 use crate::tasks::Work;
 use crate::walk;
 
-/// What to make of a directory.
+/// The settings for archiving a directory.
 #[derive(Debug, Clone)]
 pub struct CreateOptions {
     /// The directory.
     pub dir: PathBuf,
-    /// Where the outputs go; without one, beside the directory.
+    /// The directory of the outputs; without one, beside the directory.
     pub out_dir: Option<PathBuf>,
-    /// What the outputs are called; without one, as the directory.
+    /// The name of the outputs; without one, that of the directory.
     pub prefix: Option<String>,
     /// Digests of the whole directory.
     pub hashes: Vec<HashKind>,
     /// Threads that hash; at least 1 is used.
     pub workers: usize,
-    /// Whether to pack it.
+    /// True if the directory is packed, too.
     pub tar: bool,
-    /// Whether and with what to sign.
+    /// The choice of a key to sign with, or of none.
     pub signing: Signing,
 }
 
-/// Whether and with what to sign.
+/// The choice of a key to sign with, or of none.
 #[derive(Debug, Clone)]
 pub enum Signing {
     /// Not at all.
@@ -50,17 +50,17 @@ pub enum Signing {
     Key {
         /// Its file.
         file: PathBuf,
-        /// What unlocks it.
+        /// The passphrase that unlocks it.
         passphrase: Option<Passphrase>,
     },
     /// With `{prefix}.secret.asc`; when that is not there, a new Ed25519 key is made and kept there.
     Own {
-        /// What unlocks it.
+        /// The passphrase that unlocks it.
         passphrase: Option<Passphrase>,
     },
 }
 
-/// What was made.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Created {
     /// The inventory.
@@ -81,7 +81,7 @@ pub struct Created {
     pub bytes: u64,
     /// Digests of the whole directory, hexadecimal.
     pub hashes: Vec<(HashKind, String)>,
-    /// What a person should know beside.
+    /// Notes for a person.
     pub notes: Vec<String>,
 }
 
@@ -92,7 +92,7 @@ pub struct UsedKey {
     pub fingerprint: String,
     /// The files of a key of our own: secret and public.
     pub own: Option<(PathBuf, PathBuf)>,
-    /// Whether it was made in this run.
+    /// True if it was made in this run.
     pub new: bool,
 }
 

@@ -1,9 +1,9 @@
-//! What differs between operating systems in looking at files.
+//! The differences between operating systems in looking at files.
 
 use std::fs::Metadata;
 use std::time::SystemTime;
 
-/// What must stay the same while a file is read.
+/// The attributes that must not change while a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) size_bytes: u64,

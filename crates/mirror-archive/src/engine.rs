@@ -25,15 +25,15 @@ const MAX_PIECES: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Piece {
     pub(crate) entry: Arc<Entry>,
-    /// Where in the block it is.
+    /// Its place in the block.
     pub(crate) range: Range<usize>,
-    /// Whether the entry begins with it.
+    /// True if the entry begins with it.
     pub(crate) first: bool,
-    /// Whether the entry ends with it.
+    /// True if the entry ends with it.
     pub(crate) last: bool,
 }
 
-/// What was read.
+/// Bytes that were read.
 #[derive(Debug)]
 pub(crate) struct Block {
     buffer: Vec<u8>,
@@ -81,7 +81,7 @@ impl Block {
     }
 }
 
-/// Where blocks come from.
+/// A source of blocks.
 pub(crate) trait Source {
     /// Fills an empty block; `false` when nothing is left and nothing was put into it.
     fn fill(&mut self, block: &mut Block) -> Result<bool, ArchiveError>;
@@ -89,7 +89,7 @@ pub(crate) trait Source {
     fn retire(&mut self, block: &Block) -> Result<(), ArchiveError>;
 }
 
-/// What is done with every block.
+/// Work that is done with every block.
 pub(crate) trait Task: Send {
     fn block(&mut self, block: &Block) -> Result<(), ArchiveError>;
 }

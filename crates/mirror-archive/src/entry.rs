@@ -1,6 +1,6 @@
 use std::sync::OnceLock;
 
-/// What stands at a path.
+/// The kind of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EntryKind {
     File,
@@ -21,13 +21,13 @@ pub(crate) struct Entry {
     pub(crate) modified_s: i64,
     /// Permission bits.
     pub(crate) mode: u32,
-    /// Whether it stands beside the directory's own contents, as the metadata in a tar does.
+    /// True if it stands beside the directory's own contents, as the metadata in a tar does.
     pub(crate) is_metadata: bool,
     /// Of a file, once it is hashed.
     pub(crate) digests: Digests,
 }
 
-/// What two hashers, each at its own pace, find out about a file.
+/// The digests that two hashers compute of a file, each at its own pace.
 #[derive(Debug, Default)]
 pub(crate) struct Digests {
     pub(crate) sha256: OnceLock<[u8; 32]>,

@@ -68,7 +68,7 @@ pub enum ArchiveError {
     /// The inventory is signed, and the key to check it by is not there; get it from the sender.
     #[error("the inventory says that it is signed by {fingerprint}, and the public key of that is not there")]
     NoPublicKey {
-        /// What the inventory says, printable.
+        /// The fingerprint in the inventory, printable.
         fingerprint: String,
     },
     /// There is no tar that the inventory describes; compare with the directory.
@@ -77,7 +77,7 @@ pub enum ArchiveError {
     /// A file that was named is not there, or is not what it should be; look at its path and who may read it.
     #[error("{what} {}", path.display())]
     Input {
-        /// What was to be done with it.
+        /// The operation that was to be done with it.
         what: &'static str,
         /// Its path.
         path: PathBuf,
@@ -92,7 +92,7 @@ pub enum ArchiveError {
     Special {
         /// Path below the directory.
         path: Vec<u8>,
-        /// What it is.
+        /// Its kind.
         kind: &'static str,
     },
     /// Something changed or vanished while it was being read; run again when nobody writes there.
@@ -103,13 +103,13 @@ pub enum ArchiveError {
     Changed {
         /// Path below the directory.
         path: Vec<u8>,
-        /// What was noticed.
+        /// The change that was noticed.
         how: &'static str,
     },
     /// Reading or writing failed; the source says why.
     #[error("{what} {}", shown(path))]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         what: &'static str,
         /// To what.
         path: Vec<u8>,
@@ -125,7 +125,7 @@ pub enum ArchiveError {
     /// OpenPGP refused; the source says why.
     #[error("{what}")]
     OpenPgp {
-        /// What failed.
+        /// The operation that failed.
         what: String,
         /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -135,7 +135,7 @@ pub enum ArchiveError {
     Inventory {
         /// Counted from 1.
         line: u64,
-        /// What is wrong.
+        /// The reason.
         why: String,
     },
     /// Another run writes the same outputs; wait for it, or choose another name for these.
@@ -152,7 +152,7 @@ pub enum ArchiveError {
     Internal(&'static str),
 }
 
-/// What a caller names for an archive to be made or checked.
+/// A path that a caller names for an archive to be made or checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Given {
     /// The directory.

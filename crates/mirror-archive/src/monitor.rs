@@ -20,7 +20,7 @@ impl std::fmt::Debug for Monitor {
     }
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
     /// Files that are through.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Longest path that is accepted, bytes. Linux allows 4,095.
 pub(crate) const MAX_PATH_BYTES: usize = 32 * 1024;
-/// What a path that is not UTF-8 begins with in an inventory; no other path does.
+/// The prefix of a path in an inventory that is not UTF-8; no other path begins with it.
 const ESCAPED: &str = "./";
 
 /// Compares in the order of the walk: component by component, so that a directory is followed by what is in it.

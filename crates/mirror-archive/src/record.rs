@@ -1,4 +1,4 @@
-//! What an inventory says about an entry, and the spool in which a run collects it.
+//! The statements of an inventory about an entry, and the spool in which a run collects them.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};

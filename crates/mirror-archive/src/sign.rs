@@ -22,7 +22,7 @@ use crate::error::ArchiveError;
 /// Longest key file that is read, bytes.
 const MAX_KEY_BYTES: u64 = 4 * 1024 * 1024;
 
-/// What unlocks a private key. Never shown.
+/// The passphrase of a private key. Never shown.
 #[derive(Clone)]
 pub struct Passphrase(Vec<u8>);
 

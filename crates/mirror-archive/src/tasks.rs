@@ -1,4 +1,4 @@
-//! What is done with the blocks.
+//! The tasks that are done with the blocks.
 
 use sha2::Digest as _;
 

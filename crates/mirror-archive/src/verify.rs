@@ -27,16 +27,16 @@ use crate::walk;
 /// Longest detached signature that is read, bytes.
 const MAX_SIGNATURE_BYTES: u64 = 64 * 1024;
 
-/// What to check.
+/// The settings of a check.
 #[derive(Debug, Clone)]
 pub struct VerifyOptions {
     /// The inventory.
     pub inventory: PathBuf,
-    /// What to compare with it.
+    /// The object to compare it with.
     pub against: Against,
     /// The key that must have signed; without one, `{prefix}.public.asc` beside the inventory.
     pub public_key: Option<PathBuf>,
-    /// Whether to leave the signature alone.
+    /// True if to leave the signature alone.
     pub skip_signature: bool,
     /// Digests of the whole to compute again, where the inventory has them. The digests of each file
     /// are computed always.
@@ -45,7 +45,7 @@ pub struct VerifyOptions {
     pub workers: usize,
 }
 
-/// What to compare an inventory with.
+/// The object that an inventory is compared with.
 #[derive(Debug, Clone)]
 pub enum Against {
     /// Nothing: the inventory and its signature alone.
@@ -56,7 +56,7 @@ pub enum Against {
     Tar(PathBuf),
 }
 
-/// What is wrong.
+/// One difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
@@ -79,7 +79,7 @@ pub enum Finding {
     Signature {
         /// Why, in one line.
         why: String,
-        /// What a person can do about it.
+        /// Advice for a person.
         advice: Option<Advice>,
     },
 }
@@ -108,7 +108,7 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// What came out about the signature.
+/// The result of checking the signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignatureState {
@@ -122,17 +122,17 @@ pub enum SignatureState {
         fingerprint: String,
         /// Whose it says it is.
         user: String,
-        /// Whether the caller named the key; else it stood beside the inventory and proves only that
-        /// both belong together.
+        /// True if the caller named the key; else it stood beside the inventory and proves only that both belong
+        /// together.
         known_key: bool,
-        /// Whether the detached signature was there too.
+        /// True if the detached signature was there too.
         detached: bool,
     },
     /// It is bad; a [`Finding`] says why.
     Bad,
 }
 
-/// What came out.
+/// The result of a check.
 #[derive(Debug)]
 pub struct Verified {
     /// The signature.
@@ -298,9 +298,9 @@ struct Comparer<'a, 'b> {
     findings: &'a mut Findings<'b>,
     /// The member of a tar that the inventory describes by itself.
     toml: Option<&'a TarFacts>,
-    /// Whether what is transient in a mirror was left out of what comes: inventories of earlier versions list it.
+    /// True if what is transient in a mirror was left out of what comes: inventories of earlier versions list it.
     without_transient: bool,
-    /// Whether the inventory lists something of that kind; its digests of the whole are of more than what came.
+    /// True if the inventory lists something of that kind; its digests of the whole are of more than what came.
     listed_transient: bool,
     files: u64,
     bytes: u64,

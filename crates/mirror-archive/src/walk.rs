@@ -20,7 +20,7 @@ struct Level {
     entries: std::vec::IntoIter<(Vec<u8>, FileType)>,
 }
 
-/// What the walk comes across.
+/// An object that the walk comes across.
 pub(crate) enum Found {
     /// A regular file, not yet opened.
     File(Vec<u8>),

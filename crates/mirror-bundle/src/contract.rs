@@ -1,4 +1,4 @@
-//! What bundles must keep.
+//! The contract of bundles.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What is left of bundles when a run is cut short between any two steps: by a kill, by a power cut that
-//! forgets what was not synced, or by a step that fails.
+//! The remains of bundles when a run is cut short between any two steps: by a kill, by a power cut that forgets what
+//! was not synced, or by a step that fails.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use mirror_types::FaultKind;
 use crate::contract::{append_all, contents, open_unsynced, releases, small, sum};
 use crate::*;
 
-/// What `commit` promised to be durable, with the number of steps until then.
+/// The members that `commit` promised to be durable, with the number of steps until then.
 type Promises = Vec<(usize, Vec<BundleMember>)>;
 
 fn simulator(dir: &Path) -> Simulator {

@@ -8,7 +8,7 @@ use crate::contract::{append_all, contents, open_unsynced as open, releases, sma
 use crate::names::growing_manifest;
 use crate::*;
 
-/// What was on the disk at one moment.
+/// The contents of the disk at one moment.
 struct Moment {
     bundle: Vec<u8>,
     manifest: Vec<u8>,

@@ -23,7 +23,7 @@ pub enum BundleError {
     Strange {
         /// Its path.
         path: PathBuf,
-        /// What was expected there.
+        /// The kind of object that was expected there.
         expected: &'static str,
     },
     /// The path of a new member is not that of its release; give the one that it has in the layout of the mirror.
@@ -58,15 +58,15 @@ pub enum BundleError {
         path: PathBuf,
         /// The member, when that is known.
         member: Option<String>,
-        /// Where in the file the frame begins, in bytes.
+        /// The offset in the file at which the frame begins, in bytes.
         offset: Option<u64>,
-        /// What is wrong.
+        /// The fault.
         fault: BundleFault,
     },
     /// The operating system said no; the source says why.
     #[error("could not {doing} {}{}", path.display(), disk_advice(source.kind()))]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
         /// To what.
         path: PathBuf,

@@ -2,7 +2,7 @@ use std::io;
 
 use mirror_types::Printable;
 
-/// What is wrong with a bundle. Each kind of attack or damage has a name of its own.
+/// A fault of a bundle. Each kind of attack or damage has a name of its own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BundleFault {
@@ -60,7 +60,7 @@ pub enum BundleFault {
     /// A header that is no plain ustar header.
     #[error("its header is not plain ustar: {0}")]
     Header(&'static str),
-    /// What fills the last block is not zero.
+    /// The padding of the last block is not zero.
     #[error("the padding after its data is not zero")]
     Padding,
     /// Larger than the caller allows.

@@ -63,7 +63,7 @@ pub fn find_members(
     })
 }
 
-/// What is looked for, by all threads.
+/// The subject of a search, shared by all threads.
 struct Search<'a> {
     manifest: &'a Path,
     finder: Finder<'a>,

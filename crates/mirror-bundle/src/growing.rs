@@ -47,7 +47,7 @@ impl Sums {
     }
 }
 
-/// What the index says of the members of a bundle.
+/// The statements of the index about the members of a bundle.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extent {
     pub(crate) min: Option<String>,

@@ -8,7 +8,7 @@ pub const MAX_WINDOW_BYTES: u64 = 1 << 27;
 /// files are compressed, so an honest bundle stays near 1.
 pub const MAX_RATIO: u64 = 1_000;
 
-/// What a reader accepts. These bound memory and disk, whatever made the bundle.
+/// The limits of a reader. These bound memory and disk, whatever made the bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BundleLimits {
     /// Members of one bundle. A reader keeps 16 bytes for each, to notice duplicates.

@@ -56,7 +56,7 @@ pub struct BundleFiles {
     pub number: Option<u32>,
     /// Its name without `.partial`: what manifests call it.
     pub name: String,
-    /// Whether it is complete; if not, it may still grow.
+    /// True if it is complete; if not, it may still grow.
     pub sealed: bool,
     /// The bundle itself.
     pub path: PathBuf,

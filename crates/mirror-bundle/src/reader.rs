@@ -36,7 +36,7 @@ pub struct BundleReader {
 #[derive(Debug)]
 pub struct FrameMap {
     frames: Vec<Frame>,
-    /// Whether the last frame is the end of the archive.
+    /// True if the last frame is the end of the archive.
     ends: bool,
     seen: Mutex<Seen>,
 }

@@ -19,7 +19,7 @@ const MAX_LINE: usize = 64 << 10;
 /// system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundleMember {
-    /// Where it came from, readable form.
+    /// The address that it came from, readable form.
     #[serde(default)]
     pub url: String,
     /// Name of the crate.
@@ -36,7 +36,7 @@ pub struct BundleMember {
     /// Its version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Where its frame begins in the bundle, in bytes.
+    /// The offset in the bundle at which its frame begins, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame_offset: Option<u64>,
     /// Length of its frame, in bytes.
@@ -108,7 +108,7 @@ pub struct BundleIndexLine {
 
 /// A line of one of the JSONL files beside bundles.
 pub(crate) trait BundleLine: for<'a> Deserialize<'a> {
-    /// How every line begins that this system writes.
+    /// The beginning of every line that this system writes.
     const HEAD: &'static [u8];
     /// Returns the format that the line names.
     fn format(&self) -> Option<u32>;

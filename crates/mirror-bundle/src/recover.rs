@@ -1,4 +1,4 @@
-//! What a run that was stopped left behind, made good.
+//! Repair of what a stopped run left behind.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
@@ -21,7 +21,7 @@ use crate::stream::FrameStream;
 use crate::tar::{self, Step};
 use crate::zframe::Frame;
 
-/// What was found and made good when a directory of bundles was opened.
+/// The findings and repairs when a directory of bundles was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BundleReport {
     /// Members that were whole in a growing bundle but not yet in its manifest; they are now.
@@ -32,7 +32,7 @@ pub struct BundleReport {
     pub repaired: Vec<String>,
 }
 
-/// What recovery needs to know.
+/// The data that recovery needs.
 pub(crate) struct Recovery<'a> {
     pub(crate) fs: &'a Arc<dyn Fs>,
     pub(crate) dir: &'a Path,

@@ -13,7 +13,7 @@ use crate::names::member_of;
 
 /// Everything in a tar file is made of blocks of so many bytes.
 pub(crate) const BLOCK: usize = 512;
-/// What ends an archive.
+/// The end of an archive.
 pub(crate) const END: [u8; 1024] = [0; 1024];
 const NAME: usize = 100;
 /// Longest PAX header that is read: a path and a few times.
@@ -28,7 +28,7 @@ pub(crate) struct Entry {
     pub(crate) size: u64,
 }
 
-/// What stands next in an archive.
+/// The next part of an archive.
 #[derive(Debug)]
 pub(crate) enum Step {
     Member(Entry),
@@ -242,7 +242,7 @@ fn text(field: &[u8]) -> Option<&str> {
     plain.then(|| std::str::from_utf8(&field[..len]).ok()).flatten()
 }
 
-/// What a PAX header says of the member after it.
+/// The statements of a PAX header about the member after it.
 #[derive(Default)]
 struct Pax {
     path: Option<String>,

@@ -21,7 +21,7 @@ const HANDFUL: usize = 32;
 /// Bytes that travel together.
 const HANDFUL_BYTES: u64 = 256 << 10;
 
-/// How bundles are written.
+/// The settings for writing bundles.
 #[derive(Debug, Clone)]
 pub struct BundleOptions {
     /// A bundle that has at least so many bytes is sealed, and the next one begun.
@@ -94,7 +94,7 @@ pub struct NewMember {
     pub id: ReleaseId,
     /// Its path in the layout of the mirror.
     pub path: String,
-    /// Where it came from, readable form.
+    /// The address that it came from, readable form.
     pub url: String,
     /// Checksum of the data.
     pub sha256: Sha256,
@@ -348,7 +348,7 @@ impl BundleWriter {
     }
 }
 
-/// What was appended and not committed stays in the file; the next writer lists it when it is whole.
+/// Leaves in the file what was appended and not committed; the next writer lists it when it is whole.
 impl Drop for BundleWriter {
     fn drop(&mut self) {
         self.jobs = None;

@@ -17,10 +17,10 @@ pub(crate) const FOOTER: usize = 9;
 /// Header of a skippable frame.
 pub(crate) const SKIPPABLE_HEAD: usize = 8;
 
-/// Where one frame lies and what it gives.
+/// The place of one frame, and its sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
-    /// Where it begins in the bundle, in bytes.
+    /// Its offset in the bundle, in bytes.
     pub offset: u64,
     /// Its length in the bundle, in bytes.
     pub len: u32,
@@ -28,7 +28,7 @@ pub struct Frame {
     pub size: u32,
 }
 
-/// What begins at some place of a bundle.
+/// The kind of frame that begins at some place of a bundle.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Head {
     /// A frame; its unpacked size when it says so.

@@ -1,4 +1,4 @@
-//! What to do about an error, in terms of the flags of the program that met it.
+//! Hints on an error, in terms of the flags of the program that met it.
 
 use clap::{Command, Parser};
 use mirror_types::Advice;

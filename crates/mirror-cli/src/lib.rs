@@ -1,4 +1,5 @@
-//! What the programs share between a command line and an exit code: arguments, reports, signals, hints, final errors.
+//! The code that the programs share between a command line and an exit code: arguments, reports, signals, hints, final
+//! errors.
 
 mod args;
 mod hints;

@@ -31,14 +31,14 @@ pub enum ExtractEvent<'a> {
     PartialEnd {
         /// Its name.
         bundle: &'a str,
-        /// What is wrong with the frame.
+        /// The fault of the frame.
         fault: &'a BundleFault,
     },
     /// A bundle has a fault; nothing more of it is used.
     BundleFailed(&'a StoreError),
     /// So many releases were written and are durable.
     Extracted {
-        /// How many.
+        /// The number of files.
         files: u64,
         /// Their bytes.
         bytes: u64,

@@ -15,7 +15,7 @@ use crate::open::visit_members;
 use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};
 use crate::output::{Show, listing, store_of};
 
-/// Where a wanted member is; the last bundle that has a path counts.
+/// The place of a wanted member; the last bundle that has a path counts.
 struct Found<'a> {
     bundle: &'a BundleFiles,
     line: Option<BundleMember>,

@@ -11,7 +11,7 @@ use mirror_bundle::{
 use mirror_store::StoreError;
 use mirror_types::Sha256;
 
-/// What the manifest says of a member.
+/// The manifest's entry for a member.
 pub(crate) struct Listed {
     size: u64,
     pub(crate) sha256: Sha256,

@@ -4,14 +4,14 @@ use std::time::Duration;
 use mirror_bundle::BundleLimits;
 use mirror_types::{CrateName, ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId, VersionText};
 
-/// What to do with bundles.
+/// The task for the bundles.
 #[derive(Debug, Clone)]
 pub enum ExtractTask {
     /// Make a loose mirror of them.
     Extract {
         /// Its root.
         out: PathBuf,
-        /// Whether files that are there already are replaced.
+        /// True if files that are there already are replaced.
         overwrite: bool,
     },
     /// Hash every member against the bundle's manifest; write nothing.
@@ -47,22 +47,22 @@ impl std::fmt::Display for Wanted {
 /// Options of [`extract`](crate::extract): on what it works, and how.
 #[derive(Debug, Clone)]
 pub struct ExtractOptions {
-    /// Where the bundles are.
+    /// The directory of the bundles.
     pub bundles_dir: PathBuf,
     /// Glob of their names; one that still grows is taken by its name without `.partial`.
     pub pattern: String,
     /// Only this.
     pub only: Option<Wanted>,
-    /// What to do.
+    /// The task.
     pub task: ExtractTask,
     /// Threads; 0 means one for each processor.
     pub concurrency: usize,
-    /// What the reader puts up with.
+    /// The limits of the reader.
     pub limits: BundleLimits,
 }
 
-/// What came of it. `members` is the sum of `extracted`, `existing`, `verified`, `superseded` and `failed`,
-/// unless it was stopped.
+/// The outcome of a run. `members` is the sum of `extracted`, `existing`, `verified`, `superseded` and `failed`, unless
+/// it was stopped.
 #[derive(Debug, Clone, Default)]
 pub struct ExtractOutcome {
     /// Bundles that were read.

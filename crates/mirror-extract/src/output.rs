@@ -1,4 +1,4 @@
-//! Where an extraction leaves what it finds: a mirror, or a listing.
+//! The output of an extraction: a mirror, or a listing.
 
 use mirror_bundle::{BundleFiles, BundleReader};
 use mirror_store::Store;

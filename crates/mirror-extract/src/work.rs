@@ -56,7 +56,7 @@ pub(crate) struct Handful {
     bytes: u64,
 }
 
-/// What a member turned out to be.
+/// The fate of a member.
 pub(crate) enum Fate {
     Staged(Staged),
     Existing,

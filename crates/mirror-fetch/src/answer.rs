@@ -1,4 +1,4 @@
-//! What a fetch brings back.
+//! The result of a fetch.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::spool::Spool;
 
-/// Where the bytes of a response are.
+/// The place of the bytes of a response.
 pub enum Body {
     /// In memory.
     Memory(Bytes),
@@ -89,7 +89,7 @@ impl Verified {
     }
 }
 
-/// What a successful answer brought.
+/// The content of a successful answer.
 #[derive(Debug)]
 pub enum Content {
     /// A body.
@@ -108,9 +108,9 @@ pub struct Fetched {
     pub status: u16,
     /// Headers of the response.
     pub headers: HeaderMap,
-    /// What came.
+    /// The content.
     pub content: Content,
-    /// Whether the peer announced where the body ends: by a length, a last chunk or the end of an HTTP/2 stream.
+    /// True if the peer announced where the body ends: by a length, a last chunk or the end of an HTTP/2 stream.
     /// Without that the body ends with the connection, and a cut one looks like a whole one.
     pub end_announced: bool,
     /// Attempts that failed before this one.

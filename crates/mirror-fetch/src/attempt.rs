@@ -35,7 +35,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 /// An error body up to this size is read, so that its connection stays usable.
 const DRAIN_BYTES: usize = 16 << 10;
 
-/// What a successful attempt yields.
+/// The yield of a successful attempt.
 pub(crate) struct Done {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -53,7 +53,7 @@ impl Done {
     }
 }
 
-/// How one request ended that was answered as it should be.
+/// The end of a request that was answered properly.
 enum Exchanged {
     /// The answer counts.
     Done(Done),
@@ -63,13 +63,13 @@ enum Exchanged {
     NoContinuation,
 }
 
-/// What attempts at one request share.
+/// The state that attempts at one request share.
 pub(crate) struct Ctx<'a> {
     pub(crate) core: &'a Core,
     pub(crate) req: &'a FetchRequest,
     /// The address of the request, in the form that its origin knows.
     pub(crate) url: Url,
-    /// Where small bodies are hashed, when a driver looks after it.
+    /// The hash batcher for small bodies, when a driver polls it.
     pub(crate) desk: Option<&'a Desk>,
     /// Kept from an attempt that broke off.
     pub(crate) resume: Option<Resume>,
@@ -281,7 +281,7 @@ async fn receive(
     }))
 }
 
-/// What the head of an answer says.
+/// The meaning of the head of an answer.
 enum Answer {
     /// There is no body to be read.
     Settled(Exchanged),

@@ -1,4 +1,4 @@
-//! Where body bytes go: counted, hashed, kept in memory or spooled.
+//! The destination of body bytes: counted, hashed, kept in memory or spooled.
 
 use bytes::BytesMut;
 use http::HeaderMap;

@@ -1,4 +1,4 @@
-//! Where small bodies wait for each other, to be hashed together: that takes half the time.
+//! The hash batcher, in which small bodies wait for each other to be hashed together: that takes half the time.
 
 use std::future::poll_fn;
 use std::sync::{Mutex, PoisonError};

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use mirror_types::{CLIPPED_MESSAGE_BYTES, clipped};
 
-/// What went wrong with a request.
+/// The kind of a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
@@ -48,7 +48,7 @@ pub enum FailureKind {
     Offline,
 }
 
-/// Whether and how often a failure is tried again.
+/// The rule by which a failure is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryKind {
     /// Not at all.
@@ -139,7 +139,7 @@ impl FailureKind {
 /// A request that failed for good.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// What went wrong last.
+    /// The last failure.
     pub kind: FailureKind,
     /// The status, where a response arrived.
     pub http_status: Option<u16>,

@@ -1,4 +1,4 @@
-//! How much at once: the adaptive limit on requests in flight, and plain rate limits.
+//! Limits on what happens at once: the adaptive limit on requests in flight, and plain rate limits.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

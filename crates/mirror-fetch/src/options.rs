@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How a [`Fetcher`](crate::Fetcher) behaves. Every limit is the caller's; the defaults suit one mirror run.
+/// The settings of a [`Fetcher`](crate::Fetcher). Every limit is the caller's; the defaults suit one mirror run.
 #[derive(Debug, Clone)]
 pub struct FetchOptions {
     /// Most requests in flight; the adaptive limit stays at or below it. Default 128.
@@ -44,11 +44,11 @@ pub struct FetchOptions {
     pub max_conns_per_host: usize,
     /// Connections per origin that this machine can bear, whatever is asked for; 0 for no bound.
     pub conns_bound: usize,
-    /// Where proxies are named. Default: the environment.
+    /// The source of the proxy settings. Default: the environment.
     pub proxies: ProxySettings,
 }
 
-/// Where the proxy variables (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`) are read.
+/// The source of the proxy variables (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ProxySettings {
     /// The environment of the process.

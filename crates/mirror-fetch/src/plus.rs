@@ -1,5 +1,5 @@
-//! How the `+` of a version is sent. Object stores read a bare `+` in a path as a space and want `%2B`; simple file
-//! servers know only what Cargo sends, which is the bare one.
+//! The form in which the `+` of a version is sent. Object stores read a bare `+` in a path as a space and want `%2B`;
+//! simple file servers know only what Cargo sends, which is the bare one.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -35,7 +35,7 @@ fn in_form(url: &Url, form: Form) -> Url {
     other
 }
 
-/// What is known of one origin: the form in which it has answered with a file.
+/// The form that one origin is known to accept: the form in which it has answered with a file.
 #[derive(Debug, Default)]
 pub(crate) struct KnownForm(AtomicU8);
 

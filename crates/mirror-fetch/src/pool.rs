@@ -52,7 +52,7 @@ pub(crate) struct Origin {
     not_before: Mutex<Option<Instant>>,
     held: AtomicBool,
     pub(crate) plus: KnownForm,
-    /// Whether it ever began to answer.
+    /// True if it ever began to answer.
     pub(crate) answers: AtomicBool,
 }
 

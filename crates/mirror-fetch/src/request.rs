@@ -12,7 +12,7 @@ use crate::proxy::basic;
 pub struct FetchRequest {
     /// An absolute `http` or `https` address, without credentials.
     pub url: Url,
-    /// What the origin of `url` is shown, and nobody else.
+    /// The credentials that only the origin of `url` is shown.
     pub(crate) authorization: Option<HeaderValue>,
     /// Further request headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,

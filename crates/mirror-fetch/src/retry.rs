@@ -88,7 +88,7 @@ pub(crate) async fn fetch(
     }
 }
 
-/// What was tried for one request.
+/// The attempts at one request.
 #[derive(Default)]
 struct Tries {
     /// Attempts beyond the first that count.
@@ -97,7 +97,7 @@ struct Tries {
     unsent: u32,
     /// Attempts that broke together with others on their connection.
     shared: u32,
-    /// Whether the address was tried in its other form.
+    /// True if the address was tried in its other form.
     other_form: bool,
     of_kind: [u32; 32],
 }

@@ -28,7 +28,7 @@ const HEDGE_LAST: usize = 16;
 const TICK: Duration = Duration::from_millis(250);
 const HEDGE_AFTER: Duration = Duration::from_secs(2);
 
-/// How a run of the fetcher ended.
+/// The end of a run of the fetcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum RunEnd {

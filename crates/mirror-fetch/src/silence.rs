@@ -17,7 +17,7 @@ const HOPELESS_ATTEMPTS: u32 = 60;
 /// An attempt that brought so much was cut off, and not left alone.
 const ALIVE_BYTES: u64 = 64 << 10;
 
-/// What has happened since somebody last answered.
+/// The failures since an origin last answered.
 pub(crate) struct Silence {
     state: Mutex<State>,
     /// The longest that a request takes to fail which is never answered.

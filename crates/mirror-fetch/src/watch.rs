@@ -19,7 +19,7 @@ pub(crate) struct Watch<'a> {
     idle: Duration,
     mark: Instant,
     since_mark: u64,
-    /// What this machine was late may be added to the deadlines, but not for ever.
+    /// The delay of this machine that may still be added to the deadlines, which is bounded.
     lateness_left: Duration,
 }
 

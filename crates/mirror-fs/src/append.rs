@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::Fs;
 
-/// What the system refused to do with which file.
+/// An operation on a file that the system refused.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {doing} {}", path.display())]
 pub struct FileError {
-    /// What was being done, as in `append to`.
+    /// The operation that failed, as in `append to`.
     pub doing: &'static str,
     /// The file.
     pub path: PathBuf,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is not {expected}")]
 pub struct NotPlain {
-    /// What belongs there: `a regular file` or `a directory`.
+    /// The kind of object that belongs there: `a regular file` or `a directory`.
     pub expected: &'static str,
 }
 

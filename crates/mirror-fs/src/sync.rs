@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::patient;
 
-/// How many files are made durable at once.
+/// The way in which many files are made durable at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncMode {
     /// With one `syncfs` for the whole file system.

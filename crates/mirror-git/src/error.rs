@@ -38,13 +38,13 @@ pub enum IndexError {
     Unreadable {
         /// The repository.
         path: PathBuf,
-        /// What it is, and what to do.
+        /// The reason, and what to do.
         why: &'static str,
     },
     /// The git repository could not be read; run `git fsck` there, or clone it again.
     #[error("could not {doing} the git index {} (run `git fsck` there, or clone it again)", path.display())]
     Git {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
         /// The repository.
         path: PathBuf,

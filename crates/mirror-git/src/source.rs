@@ -21,9 +21,9 @@ pub struct BlobId(pub(crate) String);
 pub struct Change {
     /// `se/rd/serde`
     pub path: String,
-    /// What it was in the earlier tree; `None` when it is new.
+    /// The blob in the earlier tree; `None` when it is new.
     pub before: Option<BlobId>,
-    /// What it is now; `None` when it is gone.
+    /// The blob now; `None` when it is gone.
     pub after: Option<BlobId>,
 }
 

@@ -14,7 +14,7 @@ pub struct CheckedLine<'a> {
     pub vers: Cow<'a, str>,
     /// Checksum of its `.crate`.
     pub cksum: Cow<'a, str>,
-    /// Whether it is yanked; a line that does not say, or says `null`, is not.
+    /// True if it is yanked; a line that does not say, or says `null`, is not.
     pub yanked: bool,
     text: &'a str,
     plain: bool,

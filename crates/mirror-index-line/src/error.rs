@@ -11,7 +11,7 @@ pub enum LineError {
     /// Not UTF-8.
     #[error("it is not UTF-8, at byte {at}")]
     NotUtf8 {
-        /// Where, from 0.
+        /// The offset, from 0.
         at: usize,
     },
     /// JSON, but something other than an object.
@@ -20,9 +20,9 @@ pub enum LineError {
     /// No JSON.
     #[error("it is no JSON: {expected} expected at byte {at}")]
     Syntax {
-        /// Where, from 0.
+        /// The offset, from 0.
         at: usize,
-        /// What should stand there.
+        /// The token that should be there.
         expected: &'static str,
     },
     /// Nested beyond [`crate::MAX_DEPTH`].
@@ -36,7 +36,7 @@ pub enum LineError {
     WrongType {
         /// Which.
         field: &'static str,
-        /// What it should be.
+        /// The expected value.
         expected: &'static str,
     },
 }

@@ -18,7 +18,7 @@ pub struct IndexLine<'a> {
     pub vers: Cow<'a, str>,
     /// Checksum of its `.crate`.
     pub cksum: Cow<'a, str>,
-    /// Whether it is yanked; a line that does not say, or says `null`, is not.
+    /// True if it is yanked; a line that does not say, or says `null`, is not.
     pub yanked: bool,
     text: &'a [u8],
 }
@@ -62,8 +62,8 @@ impl<'a> IndexLine<'a> {
         Some(ReleaseId { name, version })
     }
 
-    /// Returns the record, when name, version and checksum are some that the mirror can keep. Does not look for the time
-    /// of publication: [`IndexLine::published`] does.
+    /// Returns the record, when name, version and checksum are some that the mirror can keep. Does not look for the
+    /// time of publication: [`IndexLine::published`] does.
     #[must_use]
     pub fn record(&self) -> Option<IndexRecord> {
         let cksum = Sha256::from_hex(&self.cksum).ok()?;
@@ -87,8 +87,8 @@ impl<'a> IndexLine<'a> {
         self.text_of("pubtime")
     }
 
-    /// Returns when the release was published; `None` when the line does not say it as RFC 3339 has it. Reads all of the
-    /// line.
+    /// Returns when the release was published; `None` when the line does not say it as RFC 3339 has it. Reads all of
+    /// the line.
     #[must_use]
     pub fn published(&self) -> Option<SystemTime> {
         let text = self.pubtime().ok()??;

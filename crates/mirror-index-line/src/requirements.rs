@@ -7,7 +7,7 @@ use crate::error::InvalidLine;
 /// Features of a release, each with what it turns on.
 type Features = BTreeMap<String, Vec<String>>;
 
-/// What a line says of dependencies and features. A field that is not there, or is `null`, is `None`.
+/// The dependencies and features in a line. A field that is not there, or is `null`, is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Requirements {
@@ -33,13 +33,13 @@ pub struct Dependency {
     pub registry: Option<String>,
     /// The crate, when the dependency is renamed.
     pub package: Option<String>,
-    /// Whether it is needed only with a feature.
+    /// True if it is needed only with a feature.
     pub optional: Option<bool>,
     /// The platforms that have it.
     pub target: Option<String>,
     /// Features that are asked of it.
     pub features: Option<Vec<String>>,
-    /// Whether its default features are wanted.
+    /// True if its default features are wanted.
     pub default_features: Option<bool>,
 }
 

@@ -17,7 +17,7 @@ pub struct Scanner<'a> {
 /// A string as it stands in a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JsonText<'a> {
-    /// What is between its quotes.
+    /// The text between its quotes.
     pub(crate) inner: &'a [u8],
     pub(crate) escaped: bool,
 }

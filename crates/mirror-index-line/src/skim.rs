@@ -90,11 +90,11 @@ struct Cursor<'a> {
     at: usize,
 }
 
-/// What a byte means outside of strings.
+/// The meaning of a byte outside of strings.
 const QUOTE: u8 = 1;
 const OPEN: u8 = 2;
 const CLOSE: u8 = 3;
-/// What a byte means inside of strings, beside the quote.
+/// The meaning of a byte inside of strings, beside the quote.
 const ESCAPE: u8 = 4;
 const CONTROL: u8 = 5;
 

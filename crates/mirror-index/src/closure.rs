@@ -10,7 +10,7 @@ use crate::record::{IndexFile, IndexLimits, LineFault, parse_file};
 use crate::selection::Selection;
 use crate::target::Target;
 
-/// How far a closure goes.
+/// The extent of a closure.
 #[derive(Debug, Clone, Default)]
 pub struct ClosureOptions {
     /// Only dependencies that one of these targets has; none means those of all targets.
@@ -49,7 +49,7 @@ const RELEASE_BYTES: usize = 200;
 /// Requirements that nothing satisfies which are named.
 const NAMED_UNSATISFIED: usize = 20;
 
-/// What a closure came to beside the releases that it chose.
+/// The results of a closure beside the releases that it chose.
 #[derive(Debug, Default)]
 pub struct ClosureReport {
     /// Releases with dependencies in another registry, by its address; those are left out.
@@ -62,8 +62,8 @@ pub struct ClosureReport {
     pub beyond: Vec<(CrateName, String)>,
 }
 
-/// What builds of a selection need: for each requirement the release that Cargo would choose, with the features that
-/// are asked of it, transitively. A state machine without I/O: ask [`Closure::next_needed`], answer with
+/// The releases that builds of a selection need: for each requirement the release that Cargo would choose, with the
+/// features that are asked of it, transitively. A state machine without I/O: ask [`Closure::next_needed`], answer with
 /// [`Closure::provide`], until nothing is needed.
 ///
 /// For a requirement that is the newest release which satisfies it, has the features and is not yanked; with a

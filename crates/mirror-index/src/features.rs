@@ -7,7 +7,7 @@ use mirror_types::CrateName;
 
 use crate::target::Target;
 
-/// What a line of the index says of dependencies and features.
+/// The dependencies and features in a line of the index.
 #[derive(Debug)]
 pub(crate) struct Manifest(Requirements);
 
@@ -19,7 +19,7 @@ pub(crate) struct Need {
     pub(crate) features: BTreeSet<String>,
 }
 
-/// What a release needs with some features.
+/// The needs of a release with some features.
 #[derive(Debug, Default)]
 pub(crate) struct Needs {
     pub(crate) crates: Vec<(CrateName, Need)>,
@@ -117,7 +117,7 @@ impl Manifest {
     }
 }
 
-/// What features come to.
+/// The consequences of features.
 #[derive(Debug, Default)]
 struct Active<'m> {
     /// Optional dependencies that are on, by their names in the manifest.

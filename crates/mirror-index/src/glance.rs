@@ -10,18 +10,18 @@ use crate::record::IndexFile;
 /// Files that are looked at before an index is called none.
 const MAX_LOOKED_AT: usize = 100;
 
-/// What an index is at first sight.
+/// The first impression of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Glance {
     /// No file stands where an index has one.
     Empty,
     /// Files stand where an index has some, and none that was looked at has a line of an index.
     Foreign {
-        /// How many were looked at.
+        /// The number of files that were looked at.
         files: usize,
         /// The first of them.
         path: String,
-        /// What that one is, for people.
+        /// A description of that file, for people.
         what: &'static str,
     },
     /// It has lines of an index.

@@ -8,7 +8,7 @@ use url::{Position, Url};
 
 use crate::error::LockError;
 
-/// What lockfiles name of one registry, with the checksums that they give.
+/// The packages of one registry in lockfiles, with the checksums there.
 #[derive(Debug, Clone, Default)]
 pub struct LockSet {
     /// By the canonical name: two spellings of one name are one crate.
@@ -17,7 +17,7 @@ pub struct LockSet {
     foreign: BTreeMap<String, usize>,
 }
 
-/// How lockfiles name the registry that is mirrored.
+/// The names by which lockfiles refer to the mirrored registry.
 #[derive(Debug, Clone, Default)]
 pub struct LockSources {
     /// The `source` strings of the registry itself.
@@ -170,7 +170,7 @@ impl LockSet {
     }
 }
 
-/// What lockfiles say of a release.
+/// The statement of lockfiles about a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Locked {
     /// Its checksum, where one of them has it.

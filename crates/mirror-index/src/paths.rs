@@ -1,4 +1,4 @@
-//! Where files of an index are.
+//! The paths of the files of an index.
 
 use mirror_types::{CrateName, index_path};
 

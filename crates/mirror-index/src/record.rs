@@ -15,7 +15,7 @@ use crate::oversize;
 pub struct IndexLimits {
     /// Longest line, bytes.
     pub max_line_bytes: usize,
-    /// Whether the time of publication is read, which takes a closer look at every line.
+    /// True if the time of publication is read, which takes a closer look at every line.
     pub reads_published: bool,
 }
 
@@ -52,8 +52,8 @@ pub struct IndexFile {
     pub data: Vec<u8>,
 }
 
-/// What takes a file of the index: its path and its bytes. In place of a file that is too large comes one line that
-/// [`FileChecker::fits`] refuses, with the reason.
+/// A function that takes a file of the index: its path and its bytes. In place of a file that is too large comes one
+/// line that [`FileChecker::fits`] refuses, with the reason.
 pub type Visit<'v> = Box<dyn FnMut(&str, &[u8]) -> ControlFlow<()> + 'v>;
 
 /// Parses the records of the file at `path` of the index, in its order. Passes bad lines to `faults` and leaves them

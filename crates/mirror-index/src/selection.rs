@@ -124,7 +124,7 @@ impl fmt::Display for Shard {
     }
 }
 
-/// What is wanted of an index.
+/// The wanted part of an index.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     /// Only these crates; empty means all.
@@ -144,7 +144,7 @@ pub struct Selection {
     pub shard: Shard,
 }
 
-/// What a selection took of one crate.
+/// The chosen releases of one crate.
 #[derive(Debug, Default)]
 pub struct Selected {
     /// In the order of the index.

@@ -213,7 +213,7 @@ fn fill(parts: &[Part], version: &str, id: &ReleaseId, cksum: &Sha256) -> String
     text
 }
 
-/// Whether a crate's index file is there.
+/// The presence of a crate's index file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheState {
     /// Its bytes.
@@ -222,7 +222,7 @@ pub enum CacheState {
     Gone,
 }
 
-/// What is kept of an answer.
+/// The cached part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheEntry {
     /// `ETag`
@@ -339,10 +339,10 @@ pub fn conditional_headers(entry: Option<&CacheEntry>) -> Vec<(&'static str, Str
     }
 }
 
-/// What an answer means.
+/// The meaning of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// What is kept is still right.
+    /// The cached entry is still current.
     Unchanged,
     /// Keep this instead.
     Updated(CacheEntry),

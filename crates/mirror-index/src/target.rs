@@ -165,7 +165,7 @@ impl Target {
     }
 }
 
-/// Whether an expression holds for a target.
+/// The truth of an expression for a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     True,

@@ -8,10 +8,10 @@ use tokio_util::task::TaskTracker;
 
 /// Until a connection is taken again after one could not be: most of the time the process has no more open files.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// How often a shortage is logged.
+/// The interval between two log lines about a shortage.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// Where connections come from.
+/// A source of connections.
 pub trait Incoming: Send {
     /// A connection.
     type Stream: Send;
@@ -28,11 +28,11 @@ impl Incoming for TcpListener {
     }
 }
 
-/// What a server does with its connections.
+/// The server's side of its connections.
 pub trait Connections: Send + Sync {
     /// A connection.
     type Stream;
-    /// What bounds the number of connections: each holds one until it ends.
+    /// The permit that bounds the number of connections: each holds one until it ends.
     type Place: Send;
 
     /// Waits for a place for a connection that was taken; `None` turns it away. The next connections wait meanwhile.

@@ -46,7 +46,7 @@ pub enum ManifestError {
     /// The operating system said no; the source says why.
     #[error("could not {doing} the manifest {}{}", path.display(), disk_advice(source.kind()))]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
         /// The manifest.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum ManifestError {
     BadLine {
         /// The manifest.
         path: PathBuf,
-        /// Where the line begins, in bytes.
+        /// The offset at which the line begins, in bytes.
         offset: u64,
         /// Why it is no record.
         source: Cause,
@@ -77,7 +77,7 @@ pub enum ManifestError {
     /// SQLite failed; the source says why. A damaged catalogue can be made again.
     #[error("could not {doing} the catalogue {}{}", path.display(), advice(source))]
     Catalogue {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
         /// The database.
         path: PathBuf,
@@ -89,13 +89,13 @@ pub enum ManifestError {
     DamagedCatalogue {
         /// The database.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// The operating system said no to a file of the index cache; the source says why.
     #[error("could not {doing} the index lines {}{}", path.display(), disk_advice(source.kind()))]
     IndexCacheFile {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
         /// The file.
         path: PathBuf,
@@ -105,7 +105,7 @@ pub enum ManifestError {
     /// SQLite failed on the index cache; the source says why. A damaged one can be filled again.
     #[error("could not {doing} the index cache {}{}", path.display(), cache_advice(source))]
     IndexCache {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
         /// The database.
         path: PathBuf,
@@ -117,7 +117,7 @@ pub enum ManifestError {
     DamagedIndexCache {
         /// The database.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// The lines of an index file are not what was written; they can be read from the index again.
@@ -165,10 +165,10 @@ pub enum ManifestError {
     },
 }
 
-/// What to do about a damaged catalogue.
+/// The advice for a damaged catalogue.
 const REBUILD: &str = ": what is held is not lost; the catalogue can be made again from the manifest, the bundles and the files";
 
-/// What to do about a damaged index cache.
+/// The advice for a damaged index cache.
 const REFILL: &str = ": a run that verifies what is held repairs it, and reads the index again";
 
 fn cache_advice(source: &rusqlite::Error) -> &'static str {

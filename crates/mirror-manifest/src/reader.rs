@@ -30,9 +30,9 @@ pub struct ManifestLine<'a> {
     whole: &'a [u8],
     /// Which of the lines that were read it is, from 1.
     pub number: u64,
-    /// Where it begins, in bytes of the manifest.
+    /// The offset in the manifest at which it begins, in bytes.
     pub offset: u64,
-    /// Where the next one begins, in bytes of the manifest.
+    /// The offset in the manifest at which the next one begins, in bytes.
     pub end: u64,
 }
 
@@ -144,11 +144,11 @@ pub fn read_from<E: From<ManifestError>>(
     Ok(())
 }
 
-/// What a record of schema 1 or 2 says of where its release is held. A field that has no text says nothing.
+/// The statement of a record of schema 1 or 2 about where its release is held. A field that has no text says nothing.
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 pub struct HoldingRecord<'a> {
-    /// Whether the release is held now.
+    /// True if the release is held now.
     pub ok: bool,
     /// The status, as in [`ManifestRecord::status`].
     #[serde(borrow)]

@@ -12,7 +12,7 @@ pub const SCHEMA_VERSION: u32 = 2;
 pub struct ManifestRecord {
     /// 1 or 2.
     pub schema_version: u32,
-    /// Where it came from, `+` readable.
+    /// The address that it came from, `+` readable.
     pub url: String,
     /// File, as the run saw it.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -32,7 +32,7 @@ pub struct ManifestRecord {
     /// Length of its frame in the bundle (since 2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_len: Option<u64>,
-    /// Where other stores than the loose tree and the bundles hold it (since 2).
+    /// The places in stores other than the loose tree and the bundles (since 2).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<RecordedPlace>,
     /// Bytes.
@@ -44,7 +44,7 @@ pub struct ManifestRecord {
     pub started_at: String,
     /// RFC 3339, UTC.
     pub finished_at: String,
-    /// Whether it is held now.
+    /// True if it is held now.
     pub ok: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,7 +109,7 @@ impl ManifestRecord {
     }
 }
 
-/// Where a store beside the loose tree and the bundles holds a release.
+/// The place of a release in a store beside the loose tree and the bundles.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RecordedPlace {
@@ -123,7 +123,7 @@ pub struct RecordedPlace {
     pub member: Option<RecordedMember>,
 }
 
-/// Where a member is in a bundle of such a store.
+/// The place of a member in a bundle of such a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RecordedMember {

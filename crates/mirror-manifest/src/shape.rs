@@ -12,10 +12,10 @@ use crate::reader::first_line;
 
 /// Longest record that is looked at, in bytes; those of this system stay below 8 KiB.
 const MAX_RECORD_BYTES: u64 = 1 << 20;
-/// How every record begins, ours and those of the source system.
+/// The beginning of every record, ours and those of the source system.
 const HEAD: &[u8] = b"{\"schema_version\":";
 
-/// What is in a file that was named as a manifest.
+/// The contents of a file that was named as a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ManifestShape {
     /// No file, or an empty one.

@@ -1,4 +1,4 @@
-//! What the databases of a mirror have in common: their files, before SQLite sees them, and how they are opened.
+//! The common code of a mirror's databases: their files, before SQLite sees them, and how they are opened.
 
 use std::io::{self, Read as _};
 use std::ops::Range;

@@ -19,7 +19,7 @@ pub struct ManifestWriter {
     mirror: MirrorId,
 }
 
-/// What was found when a manifest was opened.
+/// The findings when a manifest was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenReport {
     /// Bytes of a torn last line that were cut off.

@@ -20,7 +20,7 @@ use crate::error::RepoError;
 /// The version of the format that is written and read.
 const FORMAT: u32 = 1;
 const SUFFIX: &str = ".index.jsonl";
-/// Where a mirror keeps those of the bundles that it was extracted from, below `.mirror`.
+/// The directory, below `.mirror`, for those of the bundles that a mirror was extracted from.
 const TAKEN_ALONG: &str = "index-lines";
 /// Longest line that is read, bytes. The registry's longest has some 300,000.
 const MAX_LINE_BYTES: u64 = 8 << 20;

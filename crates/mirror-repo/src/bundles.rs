@@ -237,7 +237,7 @@ pub(crate) fn check_bundles(catalogue: &Catalogue, dir: &Path) -> Result<(), Rep
     Err(RepoError::BundlesMissing { dir: dir.to_owned(), what: names(&missing) })
 }
 
-/// What was taken in from the manifests of bundles.
+/// The members that were adopted from the manifests of bundles.
 #[derive(Debug, Default)]
 pub(crate) struct TakenIn {
     /// Members that the catalogue did not know.

@@ -84,7 +84,7 @@ pub struct MirrorState {
     pub since: SystemTime,
 }
 
-/// What tells a file from one that was put in its place; where nothing else tells of changes, those too.
+/// The mark that distinguishes a file from one that replaced it; where nothing else tells of changes, those too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
     number: u64,

@@ -39,7 +39,7 @@ pub enum RepoError {
     ManifestGone {
         /// The mirror that was opened.
         root: PathBuf,
-        /// Where the manifest was.
+        /// The earlier place of the manifest.
         path: PathBuf,
     },
     /// The folder is a copy of a mirror that is still there, and both would write into one place; name another.
@@ -52,7 +52,7 @@ pub enum RepoError {
         root: PathBuf,
         /// The mirror that it was copied from.
         original: PathBuf,
-        /// What lies there.
+        /// The object that is there.
         what: SharedPlace,
         /// The place that both name.
         path: PathBuf,
@@ -66,7 +66,7 @@ pub enum RepoError {
     /// A file could not be read while old records were looked through; the source says why.
     #[error("could not {doing} {}", path.display())]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
         /// To what.
         path: PathBuf,
@@ -108,7 +108,7 @@ pub enum RepoError {
     BundleDamaged {
         /// Their directory.
         dir: PathBuf,
-        /// What is damaged.
+        /// The damage.
         source: Box<StoreError>,
     },
     /// The mirror's own list of acknowledged gaps makes no sense.
@@ -116,19 +116,19 @@ pub enum RepoError {
     BadGaps {
         /// The list.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// There is no mirror.
     #[error("there is no mirror at {}", path.display())]
     NoMirror {
-        /// Where it was looked for.
+        /// The place where it was expected.
         path: PathBuf,
     },
     /// Releases are in bundles, which are not there.
     #[error("the mirror holds releases in bundles, and there are none at {}", path.display())]
     NoBundles {
-        /// Where they should be.
+        /// The place where they should be.
         path: PathBuf,
     },
     /// Releases are in a store that the mirror was opened without.
@@ -157,7 +157,7 @@ impl From<BundleError> for RepoError {
     }
 }
 
-/// What a mirror and its copy would both write into.
+/// An object that a mirror and its copy would both write into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SharedPlace {
     /// The manifest.

@@ -12,7 +12,7 @@ use crate::error::RepoError;
 use crate::open::{LockedMirror, OpenOptions};
 use crate::writer::{MirrorWriter, catalogue_in};
 
-/// Where a mirror keeps them, below `.mirror`.
+/// The file, below `.mirror`, in which a mirror keeps them.
 const KEPT: &str = "gaps.toml";
 /// The version of the format that is written and read.
 const FORMAT: i64 = 1;
@@ -26,7 +26,7 @@ pub struct Gap {
     pub release: ReleaseId,
     /// Since when it is known, as the person wrote it.
     pub since: String,
-    /// Who says so.
+    /// The person who says so.
     pub who: String,
     /// Why it is no alarm.
     pub why: String,
@@ -37,7 +37,7 @@ pub struct Gap {
 pub struct ListedGap {
     /// Crate and version.
     pub release: String,
-    /// What a person said of it; `None` when it is new.
+    /// The acknowledgement by a person; `None` when it is new.
     pub acknowledged: Option<Gap>,
     /// The last answer of upstream, and when it came first; `None` when no run has asked for it since.
     pub seen: Option<UnavailableRow>,

@@ -7,7 +7,7 @@ use mirror_index_line::records;
 use mirror_manifest::Held;
 use mirror_types::{ReleaseId, last_of_each};
 
-/// What is held of a crate, by version.
+/// The held versions of a crate.
 pub(crate) type Versions = HashMap<String, Held>;
 
 /// The lines of an index file whose releases are held, byte for byte, in the order of upstream.

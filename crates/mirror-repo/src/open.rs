@@ -12,7 +12,7 @@ use crate::path::{placed, real, recorded};
 use crate::resolve::{BUNDLES, Resolved, Resolver};
 use crate::survey::{Claimant, own_lines};
 
-/// How a mirror is opened.
+/// The settings for opening a mirror.
 #[derive(Debug, Clone, Default)]
 pub struct OpenOptions {
     /// Its root.
@@ -31,12 +31,12 @@ pub struct OpenOptions {
     pub stores: Vec<Arc<dyn CrateStore>>,
     /// A bundle of at least so many bytes is sealed; `None` takes the default.
     pub bundle_bytes: Option<u64>,
-    /// Whether the structure of the catalogue and every frame of the index cache are checked.
+    /// True if the structure of the catalogue and every frame of the index cache are checked.
     pub verify: bool,
     /// The directory against which relative paths are taken, those of old records too; `None` takes the
     /// working directory of the process.
     pub working_dir: Option<PathBuf>,
-    /// What releases, bundles and manifest are changed through, for tests that simulate faults; `None` takes the local
+    /// The disk operations for releases, bundles and manifest, for tests that simulate faults; `None` takes the local
     /// file system. Catalogue and index cache are always on that.
     pub fs: Option<Arc<dyn Fs>>,
 }
@@ -53,7 +53,7 @@ impl OpenOptions {
     }
 }
 
-/// What was done when a mirror was opened.
+/// The repairs and findings when a mirror was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenReport {
     /// The manifest, as it was named.
@@ -62,10 +62,10 @@ pub struct OpenReport {
     pub torn_bytes_cut: u64,
     /// The file whose records of this mirror were copied into a manifest of its own.
     pub copied_from: Option<PathBuf>,
-    /// Whether that file has records of several mirrors. The catalogue listed what others hold, too, and was
-    /// removed: it is made again of the copied records.
+    /// True if that file has records of several mirrors. The catalogue listed what others hold, too, and was removed:
+    /// it is made again of the copied records.
     pub was_shared: bool,
-    /// Whether the catalogue was gone, empty, or of another manifest, and was made again from the manifest.
+    /// True if the catalogue was gone, empty, or of another manifest, and was made again from the manifest.
     pub catalogue_remade: bool,
     /// Members of which records speak and that do not stand in the bundles: they are not held.
     pub misplaced_members: u64,
@@ -77,7 +77,7 @@ pub struct OpenReport {
     pub completed_bundles: Vec<String>,
     /// Bundles whose manifests do not say where members are, with the numbers of those: they do not count as held.
     pub members_without_place: Vec<(String, u64)>,
-    /// What was found when the index cache was opened.
+    /// The findings when the index cache was opened.
     pub index_cache: IndexCacheReport,
     /// Held releases whose file is gone or has another size.
     pub lost: Vec<ReleaseId>,

@@ -15,7 +15,7 @@ use crate::writer::MirrorWriter;
 /// Files that are adopted between two commits.
 const CHUNK: usize = 2_000;
 
-/// What a catalogue was made of.
+/// The contents of a rebuilt catalogue.
 #[derive(Debug, Clone, Default)]
 pub struct RebuildOutcome {
     /// Records of the manifest.
@@ -68,10 +68,10 @@ impl RebuildOutcome {
     }
 }
 
-/// What was found while a catalogue was made again.
+/// The findings of a rebuild.
 #[derive(Debug, Default)]
 pub struct RebuildReport {
-    /// What was found when the mirror was opened, in its bundles and in its tree.
+    /// The findings when the mirror was opened, in its bundles and in its tree.
     pub opened: OpenReport,
     /// Why the old catalogue does not say which index listed what: the next run looks anew.
     pub sources_unknown: Option<ManifestError>,

@@ -7,18 +7,18 @@ use crate::error::RepoError;
 use crate::path::{placed, real};
 use crate::resolve::{BUNDLES, MANIFEST};
 
-/// What the record of a mirror says, for those who only read.
+/// The record of a mirror, for callers that only read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedPlaces {
     /// The id; `None` for a mirror that no run of this version has written to yet.
     pub id: Option<MirrorId>,
-    /// Where releases lie below the root.
+    /// The layout of the releases below the root.
     pub layout: Layout,
     /// The manifest; where the record does not say, the default place.
     pub manifest: PathBuf,
     /// The directory of the bundles; where the record does not say, the default place.
     pub bundles: PathBuf,
-    /// Whether the record names the directory of the bundles.
+    /// True if the record names the directory of the bundles.
     pub bundles_recorded: bool,
 }
 

@@ -20,13 +20,13 @@ pub struct WantedRelease {
     pub id: ReleaseId,
     /// Its path in the layout of the mirror.
     pub path: String,
-    /// Where it comes from, readable form.
+    /// The address that it comes from, readable form.
     pub url: String,
     /// Its checksum in the index, when there is one.
     pub cksum: Option<Sha256>,
 }
 
-/// What is known of bytes that are right.
+/// The facts about verified bytes.
 #[derive(Debug, Clone)]
 pub struct VerifiedBytes {
     /// Their hash.
@@ -50,7 +50,7 @@ pub struct FailedAttempt {
     pub kind: &'static str,
     /// One line.
     pub message: String,
-    /// Whether upstream cannot deliver it.
+    /// True if upstream cannot deliver it.
     pub unavailable: bool,
     /// The last HTTP status.
     pub http_status: Option<u16>,

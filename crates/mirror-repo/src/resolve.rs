@@ -17,17 +17,17 @@ pub const MANIFEST: &str = "manifest.jsonl";
 /// below the working directory.
 pub const BUNDLES: &str = "bundles";
 
-/// What was found out about a mirror before anything is written.
+/// The findings about a mirror before anything is written.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Resolved {
     pub(crate) manifest: PathBuf,
     /// Another file whose records of this mirror the manifest is to begin with.
     pub(crate) copy_from: Option<PathBuf>,
-    /// Whether that file has records of other mirrors too: the catalogue may list what they hold.
+    /// True if that file has records of other mirrors too: the catalogue may list what they hold.
     pub(crate) mixed: bool,
     /// The id that its old records carry, when its own record was lost.
     pub(crate) id: Option<MirrorId>,
-    /// Whether this is a copy of a mirror that is still there.
+    /// True if this is a copy of a mirror that is still there.
     pub(crate) is_copy: bool,
     /// `None` takes the default place.
     pub(crate) bundles: Option<PathBuf>,
@@ -46,11 +46,11 @@ pub(crate) struct Resolver<'a> {
 /// The mirror that this one is a copy of.
 struct Original {
     root: PathBuf,
-    /// Where it has its manifest and its bundles.
+    /// The places of its manifest and its bundles.
     places: [PathBuf; 2],
 }
 
-/// What is known of a file that may be the manifest.
+/// The kind of a file that may be the manifest.
 enum Candidate {
     Empty,
     Records(Survey),

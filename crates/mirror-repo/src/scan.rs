@@ -1,4 +1,4 @@
-//! What is held but gone: noticed by the times of directories.
+//! The directory scan, which finds held files that are gone by the times of directories.
 //!
 //! Removing a file changes its directory, so a directory whose times are those recorded with its last listing has lost
 //! nothing. A listing taken within two seconds of a change proves nothing about later changes in the same tick of a
@@ -23,7 +23,7 @@ const MIN_DIRS_PER_THREAD: usize = 64;
 /// Releases that one transaction takes in.
 const CHUNK: usize = 5_000;
 
-/// What a scan found.
+/// The findings of a scan.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
     /// Held releases without a file, or with a file of another size.

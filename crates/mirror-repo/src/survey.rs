@@ -35,9 +35,9 @@ pub(crate) struct Survey {
     pub(crate) whose: Option<String>,
     /// The roots that records of others name.
     other_roots: BTreeSet<String>,
-    /// Whether a record of another mirror carries an id.
+    /// True if a record of another mirror carries an id.
     others_have_ids: bool,
-    /// Whether a record is of schema 2 or later, whose `downloaded` is proof.
+    /// True if a record is of schema 2 or later, whose `downloaded` is proof.
     proof: bool,
     /// The directory of the bundle that the last own record of one names.
     pub(crate) bundles: Option<String>,

@@ -24,11 +24,11 @@ pub struct NewRelease {
     pub release: WantedRelease,
     /// Its bytes.
     pub bytes: VerifiedBytes,
-    /// Where it is held already.
+    /// The places where it is held already.
     pub held_at: Locations,
-    /// Whether the catalogue says so.
+    /// True if the catalogue says so.
     pub recorded: bool,
-    /// Whether other bytes are held under its name: they are set aside first.
+    /// True if other bytes are held under its name: they are set aside first.
     pub replaces: bool,
     /// Its bytes in each store that is to hold it from now on.
     pub staged: Vec<StagedCrate>,
@@ -40,7 +40,7 @@ struct PendingRelease {
     release: WantedRelease,
     bytes: VerifiedBytes,
     status: &'static str,
-    /// Where else it is held then.
+    /// The other places where it is held then.
     beside: Locations,
     stores: Vec<StoreId>,
 }
@@ -73,7 +73,7 @@ pub struct Transaction {
     left: HashMap<ReleaseId, Locations>,
 }
 
-/// What a commit did.
+/// The result of a commit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Committed {
     /// Files with other bytes that were set aside.
@@ -359,7 +359,7 @@ impl Transaction {
     }
 }
 
-/// Where stores have put what was added to them.
+/// The places to which stores have put what was added to them.
 #[derive(Default)]
 struct Placed(BTreeMap<StoreId, vec::IntoIter<Location>>);
 

@@ -1,4 +1,4 @@
-//! What a mirror offers and Cargo cannot find.
+//! Crates that a mirror offers and Cargo cannot find.
 
 use std::collections::HashSet;
 
@@ -12,8 +12,8 @@ use crate::mirror::Mirror;
 const MAX_NAMED: usize = 10;
 
 impl Mirror {
-    /// Returns releases that are offered and of which no line of the index is known, so that Cargo cannot find them: how
-    /// many, and the first. Reads all index lines; blocks.
+    /// Returns releases that are offered and of which no line of the index is known, so that Cargo cannot find them:
+    /// how many, and the first. Reads all index lines; blocks.
     ///
     /// # Errors
     /// When the catalogue or the index lines cannot be read.

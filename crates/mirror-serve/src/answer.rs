@@ -30,7 +30,7 @@ use crate::source::Source;
 const SETTLED: Duration = Duration::from_secs(2);
 /// A text up to this has no part in its connection's share.
 const SHORT_BYTES: usize = 1 << 10;
-/// How often held releases are counted, at most.
+/// The shortest interval between two counts of the held releases.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
 /// Until a release is looked for again that is being replaced.
 const ONCE_MORE: Duration = Duration::from_millis(250);

@@ -1,4 +1,4 @@
-//! What all connections share.
+//! The state that all connections share.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
@@ -33,7 +33,7 @@ pub(crate) struct Prepared {
     pub(crate) gzip: Option<Bytes>,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 pub(crate) struct App {
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) counters: Counters,
@@ -58,7 +58,7 @@ pub(crate) struct App {
     pub(crate) preparing: Semaphore,
 }
 
-/// Who asks.
+/// The client that asks.
 pub(crate) struct Asker {
     pub(crate) tls: bool,
     pub(crate) seat: Arc<Seat>,

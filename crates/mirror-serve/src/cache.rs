@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What it takes to keep an entry, beside what it says itself.
+/// The memory for an entry, beside its own contents.
 const ENTRY_BYTES: usize = 160;
 
 /// Keeps what was used lately. Two generations: when the young one has half of the bytes, it becomes the

@@ -18,7 +18,7 @@ pub(crate) struct Client {
     asker: Asker,
     pub(crate) limits: ServeLimits,
     pub(crate) stop: CancellationToken,
-    /// Whether a request has come.
+    /// True if a request has come.
     pub(crate) has_asked: AtomicBool,
 }
 

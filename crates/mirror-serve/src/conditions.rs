@@ -1,11 +1,11 @@
-//! What the headers of a request make of an answer: whole, a part, or nothing new (RFC 9110). Pure.
+//! The effect of a request's headers on an answer: whole, a part, or nothing new (RFC 9110). Pure.
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, header};
 
-/// What is to be sent.
+/// The part that is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Part {
     /// All of it.
@@ -14,7 +14,7 @@ pub(crate) enum Part {
     Range(Range<u64>),
     /// The client has it.
     NotModified,
-    /// What was asked for is not within it.
+    /// The requested range is not within it.
     Unsatisfiable,
 }
 
@@ -29,7 +29,7 @@ impl Part {
     }
 }
 
-/// What is asked about.
+/// The entity that a request is about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entity<'a> {
     /// Without quotes and without the suffix of an encoding.

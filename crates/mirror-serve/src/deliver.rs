@@ -16,8 +16,8 @@ use crate::source::{Found, PIECE_BYTES, Unpacking, bytes_of};
 
 /// Frames of bundles up to this are unpacked without another thread when they are in memory.
 const SMALL_BYTES: u64 = 256 << 10;
-/// What a longer member of a bundle is cut into when it cannot stay open: each chunk is unpacked from the beginning of
-/// the member on, and kept for the pieces that come next.
+/// The size of the chunks into which a longer member of a bundle is cut when it cannot stay open: each chunk is
+/// unpacked from the beginning of the member on, and kept for the pieces that come next.
 const CHUNK_BYTES: u64 = 2 << 20;
 /// Members with a larger window do not stay open: zstd makes none that is larger unless it is told to.
 const WINDOW_BYTES: u64 = 8 << 20;

@@ -14,13 +14,13 @@ pub enum ServeError {
     /// There is no mirror; make it first, or name another.
     #[error("there is no mirror at {}: it has no .mirror/catalogue.sqlite", path.display())]
     NoMirror {
-        /// Where it should be.
+        /// The place where it should be.
         path: PathBuf,
     },
     /// Releases are in bundles, which are not there; say where they are.
     #[error("the mirror holds releases in bundles, and there are none at {}; say where they are", path.display())]
     NoBundles {
-        /// Where they should be.
+        /// The place where they should be.
         path: PathBuf,
     },
     /// A certificate or a key cannot be used; the source says why.

@@ -43,16 +43,16 @@ impl ExportFormat {
     }
 }
 
-/// What is written where.
+/// The settings of an export.
 #[derive(Debug, Clone)]
 pub struct ExportOptions {
     /// Root of the mirror.
     pub mirror: PathBuf,
-    /// Where its bundles are; `None`: where the mirror says, or beside it.
+    /// The directory of its bundles; `None`: where the mirror says, or beside it.
     pub bundles_dir: Option<PathBuf>,
     /// Stores beside its loose tree and its bundles in which it holds something.
     pub stores: Vec<Arc<dyn CrateStore>>,
-    /// Where to.
+    /// The target directory.
     pub dir: PathBuf,
     /// In which form.
     pub format: ExportFormat,
@@ -60,7 +60,7 @@ pub struct ExportOptions {
     pub copy: bool,
 }
 
-/// What an export did.
+/// The outcome of an export.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExportOutcome {
     /// Crates that are listed.

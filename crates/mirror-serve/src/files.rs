@@ -1,4 +1,4 @@
-//! How the open files that the system allows are shared out.
+//! Distribution of the open files that the system allows.
 
 /// Files that the process has open for itself and for what it does at the moment: half of them, within these bounds.
 const OWN: std::ops::RangeInclusive<usize> = 24..=128;

@@ -14,7 +14,7 @@ use crate::body::ServeBody;
 use crate::client::Client;
 use crate::seats::LITTLE_BYTES;
 
-/// What a stream that takes nothing for so long has in memory is given back.
+/// The time after which a stream that takes nothing releases its memory.
 const REST_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of a stream that wait for the socket, at most.
 const SEND_BUFFER_BYTES: usize = 128 << 10;

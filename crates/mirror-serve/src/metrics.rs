@@ -1,11 +1,11 @@
-//! What the server counts.
+//! The counters of the server.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use mirror_manifest::Census;
 
-/// What a request was for.
+/// The subject of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Index,

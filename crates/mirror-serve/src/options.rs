@@ -13,12 +13,12 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// What clients may cost.
+/// The limits on what clients may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeLimits {
-    /// Connections at a time. When one more comes, the one that has moved nothing for the longest time makes room, or the
-    /// slowest of those that move less than 16 KiB a second; when all are faster, it waits
-    /// for a second and is closed.
+    /// Connections at a time. When one more comes, the one that has moved nothing for the longest time makes room, or
+    /// the slowest of those that move less than 16 KiB a second; when all are faster, it waits for a second and is
+    /// closed.
     pub connections: usize,
     /// Requests at a time on a connection of HTTP/2.
     pub streams: u32,
@@ -59,12 +59,12 @@ impl Default for ServeLimits {
     }
 }
 
-/// What is served, and to whom.
+/// The settings of the server.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// Root of the mirror.
     pub mirror: PathBuf,
-    /// Where its bundles are; `None`: where the mirror says, or beside it.
+    /// The directory of its bundles; `None`: where the mirror says, or beside it.
     pub bundles_dir: Option<PathBuf>,
     /// Stores beside its loose tree and its bundles in which it holds something.
     pub stores: Vec<Arc<dyn CrateStore>>,
@@ -72,8 +72,8 @@ pub struct ServeOptions {
     pub listen: String,
     /// `None`: no TLS.
     pub tls: Option<TlsFiles>,
-    /// How clients reach the server; `None`: by the name that they ask for.
+    /// The address by which clients reach the server; `None`: by the name that they ask for.
     pub public_url: Option<String>,
-    /// What they may cost.
+    /// The limits on what they may cost.
     pub limits: ServeLimits,
 }

@@ -7,7 +7,7 @@ use mirror_types::{CrateName, human_bytes};
 
 const PAGE: &str = include_str!("page.html");
 
-/// What a mirror holds, in figures, and what of it Cargo cannot find.
+/// The totals of a mirror, and the crates that Cargo cannot find.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Totals {
     pub(crate) held: Census,

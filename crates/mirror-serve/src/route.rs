@@ -1,4 +1,4 @@
-//! What a path asks for. Nothing of it is ever joined to a directory. Pure.
+//! The routes that paths name. No part of a path is ever joined to a directory. Pure.
 
 use mirror_types::{CrateName, ReleaseId, VersionText, index_path};
 use percent_encoding::percent_decode_str;
@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 /// Longest path that is looked at, bytes.
 const LONGEST: usize = 1_024;
 
-/// What a path asks for.
+/// The route that a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
     /// The page for people.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::error::ServeError;
 
-/// What a query asks for.
+/// A parsed query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query {
     text: String,

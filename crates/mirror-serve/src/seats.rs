@@ -19,7 +19,7 @@ const SETTLED: Duration = Duration::from_millis(500);
 /// A connection that takes less, bytes a second, makes room for others though it is not idle: that little can be taken
 /// by any number of clients that only want to be in the way.
 const SLOW: f64 = 16.0 * 1024.0;
-/// How much of what was moved long ago counts for the rate of now: a third of it after this time.
+/// The weight of earlier bytes in the current rate: a third of it after this time.
 const MEMORY: Duration = Duration::from_secs(8);
 
 /// The place of a connection. It has a share of the memory for bodies, which no other connection can use up.
@@ -31,7 +31,7 @@ pub(crate) struct Seat {
     cut: CancellationToken,
 }
 
-/// What a connection has moved.
+/// The bytes that a connection has moved.
 #[derive(Default)]
 struct Moves {
     bytes: u64,

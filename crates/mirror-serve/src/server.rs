@@ -21,14 +21,14 @@ use crate::seats::{Seats, Taken};
 use crate::source::PIECE_BYTES;
 use crate::tls;
 
-/// How often it is looked whether another catalogue was put in the place of the one that is open.
+/// The interval between two looks whether the open catalogue was replaced.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The share of a connection in the memory for bodies, at most.
 const MAX_SHARE_BYTES: usize = 1 << 20;
 /// Until a connection is turned away because none makes room for it; the next ones wait with it.
 const PLACE_WITHIN: Duration = Duration::from_secs(1);
-/// How often it is looked for a place meanwhile.
+/// The interval between two looks for a place meanwhile.
 const LOOK_FOR_PLACE_EVERY: Duration = Duration::from_millis(20);
 
 /// A server that listens and has not begun to answer.

@@ -19,13 +19,13 @@ use crate::seats::Seat;
 /// Bytes that are read at once.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
-/// What is sent.
+/// The object that is sent.
 enum What {
     Release { id: ReleaseId, sha256: Sha256, size: u64, found: Option<Box<Found>> },
     IndexFile { path: String, tag: String, gzip: bool, text: Option<Bytes> },
 }
 
-/// Where a release is, with the place of its open file.
+/// The place of a release, with the permit for its open file.
 pub(crate) struct Found {
     pub(crate) held: Held,
     pub(crate) located: Located,
@@ -33,7 +33,7 @@ pub(crate) struct Found {
     pub(crate) _place: Option<OwnedSemaphorePermit>,
 }
 
-/// How a long member of a bundle comes out of it.
+/// The way in which a long member of a bundle is unpacked.
 pub(crate) enum Unpacking {
     /// Nothing was read yet.
     NotBegun,
@@ -48,9 +48,9 @@ pub(crate) struct Source {
     app: Arc<App>,
     seat: Arc<Seat>,
     what: What,
-    /// What is still to be sent, `ahead` with it.
+    /// The range that is still to be sent, `ahead` with it.
     range: Range<u64>,
-    /// What was read and did not fit.
+    /// Bytes that were read and did not fit.
     ahead: Bytes,
 }
 

@@ -87,7 +87,7 @@ pub(crate) fn add<'a>(members: &mut Vec<Member<'a>>, facts: &Facts<'_>, room: &'
     }
 }
 
-/// How a document is written.
+/// The form in which a document is written.
 #[derive(Clone, Copy)]
 pub(crate) enum Form {
     /// Nothing that need not be there.

@@ -1,11 +1,11 @@
-/// What a sidecar says beside the fields of its line.
+/// The facts of a sidecar beside the fields of its line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts<'a> {
     /// The name of the `.crate`: `serde-1.0.0.crate`.
     pub crate_file: &'a str,
     /// The `.crate` below the mirror root: `s/er/serde-1.0.0.crate`.
     pub crate_path: &'a str,
-    /// Where it is downloaded from, `+` readable.
+    /// The address that it is downloaded from, `+` readable.
     pub crate_url: &'a str,
     /// The file of the index that the line stands in: `se/rd/serde`.
     pub index_path: &'a str,

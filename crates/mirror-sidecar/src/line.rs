@@ -15,10 +15,10 @@ pub struct Line<'a> {
     pub version: Cow<'a, str>,
     /// Checksum of its `.crate`.
     pub cksum: Cow<'a, str>,
-    /// Whether it is yanked.
+    /// True if it is yanked.
     pub yanked: bool,
     text: &'a str,
-    /// Whether facts can be put behind the last field as the line stands.
+    /// True if facts can be put behind the last field as the line stands.
     plain: bool,
 }
 

@@ -1,7 +1,6 @@
-//! What a downloader that must hash and stage cannot be faster than: a program that only receives, and
-//! beside it two threads that hash the same files out of memory, stage and rename them. They hand nothing
-//! to each other, plan nothing and record nothing. Prints the seconds until both are done, and the CPU
-//! seconds of both.
+//! A floor for a downloader that must hash and stage: a program that only receives, and beside it two threads that hash
+//! the same files out of memory, stage and rename them. They hand nothing to each other, plan nothing and record
+//! nothing. Prints the seconds until both are done, and the CPU seconds of both.
 //!
 //! `cargo run --release -p mirror-store --example floor -- FILES OUT PROGRAM [ARGUMENTS]`; a yardstick of
 //! `cargo xtask bench p1`. OUT must not be there.

@@ -1,4 +1,5 @@
-//! What is on disk when a commit is cut short: by a kill or a power cut after any step, or by a step that fails.
+//! The contents of the disk when a commit is cut short: by a kill or a power cut after any step, or by a step that
+//! fails.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ const PATHS: [&str; 6] = [
     "t/ok/tokio-1.0.0.crate",
 ];
 
-/// What `commit` promised to be durable, with the number of steps until then.
+/// The files that `commit` promised to be durable, with the number of steps until then.
 type Promises = Vec<(usize, &'static [&'static str])>;
 
 /// Simulates the disk of an existing mirror.

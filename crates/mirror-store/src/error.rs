@@ -42,7 +42,7 @@ pub enum StoreError {
     OtherTree {
         /// The root of the tree.
         root: PathBuf,
-        /// How they are laid out.
+        /// Their layout.
         form: TreeForm,
         /// The path of one of them.
         example: String,
@@ -66,7 +66,7 @@ pub enum StoreError {
     Strange {
         /// Its path.
         path: PathBuf,
-        /// What was expected there.
+        /// The kind of object that was expected there.
         expected: &'static str,
     },
     /// The path would leave the mirror; give one of parts that are plain names.
@@ -78,7 +78,7 @@ pub enum StoreError {
     /// The bundles failed; their error says what to do.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// What was given to a store is another one's.
+    /// The object given to a store belongs to another one.
     #[error("{id} was given to a store that is not the one which has it")]
     OtherStore {
         /// The release.
@@ -97,19 +97,19 @@ pub enum StoreError {
     /// The store was opened for reading only.
     #[error("{} was opened for reading only", path.display())]
     ReadOnly {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
     },
     /// The store takes one batch at a time.
     #[error("a batch is open in {} already", path.display())]
     BatchOpen {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
     },
     /// The operating system said no; the source says why.
     #[error("could not {doing} {}{}", path.display(), disk_advice(source.kind()))]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
         /// To what.
         path: PathBuf,

@@ -35,7 +35,7 @@ impl Store {
     }
 }
 
-/// What is known of a held file without waiting.
+/// The knowledge of a held file that needs no waiting.
 #[derive(Debug)]
 pub enum AtOnce {
     /// The disk would have to be asked.

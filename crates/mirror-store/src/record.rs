@@ -20,7 +20,7 @@ const MAX_RECORD_BYTES: u64 = 64 << 10;
 /// are. Both places are paths, absolute or relative to the root of the mirror, with `/` between the parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MirrorRecord {
-    /// Where releases lie below the root.
+    /// The layout of the releases below the root.
     pub layout: Layout,
     /// The id; `None` in format 1.
     pub id: Option<MirrorId>,

@@ -1,4 +1,4 @@
-//! What the loose tree must keep.
+//! The contract of the loose tree.
 
 use std::path::Path;
 

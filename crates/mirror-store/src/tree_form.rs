@@ -3,7 +3,7 @@ use mirror_types::{CrateName, Layout, ReleaseId, VersionText, index_prefix};
 /// The name of a release's file where a tool keeps the paths of the registry's API.
 const DOWNLOAD: &str = "download";
 
-/// How the releases of a tree are laid out.
+/// The layouts of the releases of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TreeForm {

@@ -1,4 +1,4 @@
-//! What a tree without a record is: releases in one of the two layouts, or as other tools lay them out.
+//! The form of a tree without a record: releases in one of the two layouts, or as other tools lay them out.
 
 use std::collections::VecDeque;
 use std::fs;

@@ -1,4 +1,4 @@
-//! How far a mirror has come with its index: the tree that the last run went through as a whole.
+//! The progress of a mirror through its index: the tree that the last run went through as a whole.
 //!
 //! A later run compares trees and looks only at what differs, at what stands in the failure ledger, at deferred
 //! releases that are due, and at files whose lines were bad. That is sound because everything else was held or in one
@@ -31,9 +31,9 @@ pub(crate) struct Cursor {
     shard: Shard,
 }
 
-/// What a run has to look at.
+/// The part of the index that a run has to look at.
 pub(crate) struct News {
-    /// Whether the trees are the same.
+    /// True if the trees are the same.
     pub(crate) unchanged: bool,
     pub(crate) changes: Vec<Change>,
     /// Paths of index files that are looked at although they did not change, with the crate where it

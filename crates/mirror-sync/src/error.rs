@@ -45,7 +45,7 @@ pub enum SyncError {
     /// A file that was named could not be read; the source says why.
     #[error("could not read {what} {}", path.display())]
     Read {
-        /// What the file is.
+        /// The kind of file.
         what: &'static str,
         /// Its path.
         path: PathBuf,
@@ -85,7 +85,7 @@ pub enum SyncError {
     /// The registry answers no more; check the network, then run again.
     #[error("the registry answers no more; check the network, then run the same command again")]
     Silent {
-        /// What the last request met.
+        /// The failure of the last request.
         source: Cause,
     },
     /// A large body could not be written while it arrived; make room or mend the disk.

@@ -1,4 +1,4 @@
-//! What a catalogue and the tree beside it say of what is held, for a plan.
+//! The view that a plan has of what is held, from a catalogue and the tree beside it.
 
 use std::collections::{HashMap, HashSet};
 

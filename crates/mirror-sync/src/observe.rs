@@ -19,7 +19,7 @@ pub trait SyncObserver: FetchObserver {
 
 impl SyncObserver for () {}
 
-/// What a run is busy with.
+/// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SyncPhase {
@@ -50,18 +50,18 @@ pub enum SyncEvent<'a> {
     IndexUpdate {
         /// The index.
         dir: &'a Path,
-        /// What.
+        /// The event.
         event: &'a UpdateEvent,
     },
-    /// How far the update is; `None` when it is over.
+    /// The progress of the update; `None` when it is over.
     IndexUpdating(Option<&'a UpdateStatus>),
     /// The index was updated.
     IndexUpdated(&'a Updated),
     /// A local index was opened.
     IndexOpened {
-        /// Where it is.
+        /// Its path.
         dir: &'a Path,
-        /// What it is, in words.
+        /// A description of it for people.
         what: &'a str,
     },
     /// The index is the one that an earlier run went through.
@@ -93,7 +93,7 @@ pub enum SyncEvent<'a> {
     MoreBadLines {
         /// The file, by its path in the index.
         path: &'a str,
-        /// How many more.
+        /// The number of further lines.
         lines: u64,
     },
     /// Upstream has replaced the bytes of a held release.
@@ -130,9 +130,9 @@ pub enum SyncEvent<'a> {
     Wrong {
         /// The release.
         release: &'a ReleaseId,
-        /// Where it is held.
+        /// The place where it is held.
         at: &'a Location,
-        /// What its bytes hash to; `None` when they cannot be read as a release.
+        /// The checksum that its bytes must have; `None` when they cannot be read as a release.
         sha256: Option<Sha256>,
     },
     /// A release could not be had.
@@ -143,9 +143,9 @@ pub enum SyncEvent<'a> {
         kind: &'a str,
         /// Why, in one line.
         why: &'a str,
-        /// Whether upstream does not have it.
+        /// True if upstream does not have it.
         unavailable: bool,
-        /// Whether a person has acknowledged that.
+        /// True if a person has acknowledged that.
         acknowledged: bool,
     },
     /// Nothing could be learned of a crate.
@@ -164,7 +164,7 @@ pub enum SyncEvent<'a> {
     Withdrawn {
         /// The release.
         release: &'a ReleaseId,
-        /// How.
+        /// The kind of removal.
         kind: Withdrawal,
     },
     /// Upstream offers a held release again that it had deleted.
@@ -173,7 +173,7 @@ pub enum SyncEvent<'a> {
     Hidden(&'a [ReleaseId]),
     /// So many held releases disappeared upstream at once that they are offered on.
     MassRemovalRefused {
-        /// How many.
+        /// The number of releases.
         releases: u64,
     },
     /// Nothing is pruned: the run did not go through the whole of a local index that stayed as it was.

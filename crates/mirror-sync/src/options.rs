@@ -12,7 +12,7 @@ use mirror_types::{Address, Layout, StoreId};
 
 use mirror_repo::Gap;
 
-/// Where the records come from.
+/// The source of the records.
 #[derive(Debug, Clone)]
 pub enum Upstream {
     /// A local index: a checkout, a bare repository or a plain directory.
@@ -23,7 +23,7 @@ pub enum Upstream {
     List(PathBuf),
 }
 
-/// What to remove of what upstream withdrew.
+/// The choice of removed releases to prune.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prune {
     /// Releases that are not in the index any more.
@@ -40,7 +40,7 @@ impl Prune {
     }
 }
 
-/// Where the bytes of a run are kept.
+/// The places for the bytes of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Storage {
     /// As loose files.
@@ -51,15 +51,15 @@ pub enum Storage {
     /// In both: a file that is held loose goes into a bundle without being fetched again, and the other
     /// way round.
     Both,
-    /// In all of [`DownloadOptions::stores`]. With one of them, what is held anywhere counts as held; with more, each is
-    /// to have every release.
+    /// In all of [`DownloadOptions::stores`]. With one of them, what is held anywhere counts as held; with more, each
+    /// is to have every release.
     Others,
 }
 
-/// How a local git index is cloned or updated before it is read.
+/// The settings for cloning or updating a local git index before it is read.
 #[derive(Debug, Clone)]
 pub struct IndexUpdate {
-    /// Where from, when the operator says so; else its own origin, or the product's upstream.
+    /// The address, when the operator names one; else its own origin, or the product's upstream.
     pub url: Option<Address>,
     /// For a new clone: all of its history.
     pub full: bool,
@@ -67,16 +67,16 @@ pub struct IndexUpdate {
     pub idle_timeout: std::time::Duration,
 }
 
-/// What a download run is to do; resolved from flags by the caller.
+/// The settings of a download run; resolved from flags by the caller.
 #[derive(Debug, Clone)]
 pub struct DownloadOptions {
-    /// Where the records come from.
+    /// The source of the records.
     pub upstream: Upstream,
     /// Clone or update the index first.
     pub update: Option<IndexUpdate>,
     /// Only what these lockfiles name.
     pub cargo_locks: Vec<PathBuf>,
-    /// How lockfiles name this registry.
+    /// The names by which lockfiles refer to this registry.
     pub lock_sources: LockSources,
     /// Only these crates; empty means all.
     pub include: NameSet,
@@ -113,11 +113,11 @@ pub struct DownloadOptions {
     pub out: PathBuf,
     /// Layout below the root.
     pub layout: Layout,
-    /// Whether the layout was asked for, not just the default.
+    /// True if the layout was asked for, not just the default.
     pub layout_asked: bool,
     /// Audit log; `None` takes the one that the mirror remembers, or the default place below `out`.
     pub manifest: Option<PathBuf>,
-    /// Where the bytes are kept.
+    /// The places for the bytes.
     pub storage: Storage,
     /// Stores beside the loose tree and the bundles, with numbers from 2 on: all of those in which something is held.
     pub stores: Vec<Arc<dyn CrateStore>>,
@@ -139,7 +139,7 @@ pub struct DownloadOptions {
     pub acknowledge_gaps: Option<Vec<Gap>>,
     /// Plan only; touch nothing.
     pub dry_run: bool,
-    /// How to fetch.
+    /// The settings of the fetcher.
     pub fetch: FetchOptions,
 }
 
@@ -243,14 +243,14 @@ impl RebuildOptions {
     }
 }
 
-/// What the catalogue is to be made of again; see [`rebuild_catalogue`](crate::rebuild_catalogue).
+/// The sources of a rebuilt catalogue; see [`rebuild_catalogue`](crate::rebuild_catalogue).
 #[derive(Debug, Clone)]
 pub struct RebuildOptions {
     /// Mirror root.
     pub out: PathBuf,
     /// Layout below the root, when the mirror does not say.
     pub layout: Layout,
-    /// Whether the layout was asked for, not just the default.
+    /// True if the layout was asked for, not just the default.
     pub layout_asked: bool,
     /// Audit log, as in [`DownloadOptions`].
     pub manifest: Option<PathBuf>,

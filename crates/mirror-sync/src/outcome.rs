@@ -6,8 +6,8 @@ use mirror_types::{ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId};
 
 use crate::error::SyncError;
 
-/// What a run did. The counters add up: `selected` is the sum of `downloaded`, `existing`,
-/// `verified_existing`, `deferred`, `unavailable` and `failed`, unless the run was stopped.
+/// The outcome of a run. The counters add up: `selected` is the sum of `downloaded`, `existing`, `verified_existing`,
+/// `deferred`, `unavailable` and `failed`, unless the run was stopped.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// Records that were selected.
@@ -78,7 +78,7 @@ pub struct Outcome {
     pub unreached: u64,
     /// Failures because the origin did not let us in (401, 403, 407) or broke down over it (408, 5xx).
     pub denied: u64,
-    /// Whether the run was given up because the origin refused or never answered.
+    /// True if the run was given up because the origin refused or never answered.
     pub given_up: bool,
     /// The first failures, with reasons.
     pub first_failures: Vec<FailedRecord>,
@@ -96,8 +96,8 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
-/// What the downloads of a dry run would come to: exact for up to 100 releases whose sizes the origin tells, else estimated
-/// by a sample of them.
+/// The estimated cost of the downloads of a dry run: exact for up to 100 releases whose sizes the origin tells, else
+/// estimated by a sample of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
     /// Bytes of all of them.
@@ -106,7 +106,8 @@ pub struct Estimate {
     pub least_bytes: u64,
     /// See `least_bytes`.
     pub most_bytes: u64,
-    /// Sizes that it is judged by: of so many releases to be fetched, or of all that are held when the origin tells none.
+    /// Sizes that it is judged by: of so many releases to be fetched, or of all that are held when the origin tells
+    /// none.
     pub sampled: u64,
     /// Time that they would take, when the last run gives a rate to judge by.
     pub time: Option<Duration>,

@@ -19,7 +19,7 @@ const MAX_UNPACKED_BYTES: u64 = 512 << 20;
 /// Block of a tar file, in bytes.
 const BLOCK_BYTES: usize = 512;
 
-/// What the lockfiles inside of releases name.
+/// The releases that the lockfiles inside of releases name.
 #[derive(Debug, Default)]
 pub(crate) struct Packaged {
     pub(crate) set: LockSet,

@@ -1,4 +1,4 @@
-//! What upstream deleted, from the run that saw it: held on, not offered any more.
+//! Releases that upstream deleted, from the run that saw it: still held, and not offered any more.
 
 use mirror_manifest::{Catalogue, PackedLines};
 use mirror_repo::MirrorWriter;

@@ -61,7 +61,7 @@ pub(crate) struct Prepared {
     pub(crate) cursor: Option<Cursor>,
     /// Gaps that a person acknowledged.
     pub(crate) gaps: Vec<Gap>,
-    /// What names crates, when the lockfiles inside of them are wanted.
+    /// The counters, which also collect crates when the lockfiles inside of them are wanted.
     tally: Tally,
     /// Called when the downloads first hold planning back.
     on_full: Option<Box<dyn FnOnce() + Send>>,

@@ -43,7 +43,7 @@ use local::{LocalIndex, Way};
 use read_file::ReadFile;
 use remote::{AnsweredIndex, ChosenIndex, ListIndex, SparseIndex};
 
-/// What an index is opened with.
+/// The means with which an index is opened.
 pub(crate) struct Surroundings<'a> {
     pub(crate) store: Option<Store>,
     pub(crate) fetcher: Fetcher,
@@ -52,9 +52,9 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) cache: Option<&'a IndexCacheReader>,
     /// Held releases whose files are gone, when the catalogue does not know it yet.
     pub(crate) lost: &'a [ReleaseId],
-    /// Where the cursor will be.
+    /// The cursor after the run.
     pub(crate) cursor: Option<&'a Cursor>,
-    /// Whether the run keeps what it learns; a dry run does not.
+    /// True if the run keeps what it learns; a dry run does not.
     pub(crate) keeps: bool,
 }
 
@@ -62,14 +62,14 @@ pub(crate) struct Surroundings<'a> {
 pub(crate) struct Opened {
     pub(crate) wanted: Wanted,
     pub(crate) index: OpenedIndex,
-    /// Whether a registry names the downloads, and another host for them than the operator.
+    /// True if a registry names the downloads, and another host for them than the operator.
     pub(crate) guarded: bool,
     pub(crate) expected: Expected,
     /// Of a closure: what could not be followed.
     pub(crate) closure: ClosureReport,
 }
 
-/// How many releases will be selected, before they are planned.
+/// The number of releases that will be selected, before they are planned.
 pub(crate) enum Expected {
     /// So many.
     Releases(u64),
@@ -99,7 +99,7 @@ impl Index for OpenedIndex {
     }
 }
 
-/// What is found out while an index is opened.
+/// The findings while an index is opened.
 struct Found {
     index: Box<dyn Index>,
     wanted: Selection,
@@ -129,14 +129,14 @@ impl Found {
     }
 }
 
-/// What a run is made of, before its mirror is opened.
+/// The parts of a run, before its mirror is opened.
 pub(crate) struct Run {
     pub(crate) options: DownloadOptions,
     pub(crate) observer: Arc<dyn SyncObserver>,
     pub(crate) cancel: CancellationToken,
     pub(crate) selection: Selection,
     pub(crate) input: Input,
-    /// Where downloads come from, when no registry has to be asked for it.
+    /// The source of the downloads, when no registry has to be asked for it.
     pub(crate) base: Option<Downloads>,
     pub(crate) checksums: Option<Checksums>,
     /// Packages of other sources in the lockfiles, by source.
@@ -144,8 +144,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Returns where the cursor will be after this run; `None` when the index has no trees to compare, or the run does not
-    /// go through all of it.
+    /// Returns where the cursor will be after this run; `None` when the index has no trees to compare, or the run does
+    /// not go through all of it.
     pub(crate) fn cursor(&self) -> Option<Cursor> {
         let Input::Local(source) = &self.input else { return None };
         Cursor::of(source, &self.options, self.selection.is_open())
@@ -197,7 +197,7 @@ impl Run {
     }
 }
 
-/// What an index is opened by.
+/// The means by which an index is opened.
 struct Opening<'o> {
     options: &'o DownloadOptions,
     cancel: &'o CancellationToken,
@@ -295,7 +295,7 @@ impl Opening<'_> {
     }
 }
 
-/// What a closure chose, and where from.
+/// The choice of a closure, and its source.
 struct Closed {
     index: ClosedIndex,
     crates: Vec<Vec<IndexRecord>>,

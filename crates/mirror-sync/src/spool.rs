@@ -1,5 +1,4 @@
-//! Where large bodies go while they arrive: a file of the stage, or memory when nothing may be
-//! written.
+//! The destination of large bodies while they arrive: a file of the stage, or memory when nothing may be written.
 
 use std::any::Any;
 use std::io;

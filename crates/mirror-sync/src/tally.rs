@@ -15,10 +15,10 @@ use crate::plan::{Decision, PlanFault, Planned};
 /// Index files of which lines wait, at most. So many are a mass, and a later run picks them again.
 const MAX_WITHHELD_FILES: usize = 20_000;
 
-/// What a plan came to.
+/// The result of a plan.
 #[derive(Debug, Default)]
 pub(crate) struct PlanReport {
-    /// Whether every crate of the index was looked at.
+    /// True if every crate of the index was looked at.
     pub(crate) complete: bool,
     pub(crate) selected: u64,
     pub(crate) existing: u64,
@@ -32,7 +32,7 @@ pub(crate) struct PlanReport {
     /// Of a closure: requirements that nothing satisfies, and the first of them.
     pub(crate) unsatisfied: usize,
     pub(crate) first_unsatisfied: Vec<String>,
-    /// What was selected by its name, when the lockfiles inside are wanted.
+    /// The releases that were selected by name, when the lockfiles inside are wanted.
     pub(crate) roots: Vec<ReleaseId>,
     /// URLs of a list for which its checksums have nothing.
     pub(crate) without_checksum: u64,
@@ -73,7 +73,7 @@ impl PlanReport {
     }
 }
 
-/// How far planning is, for the other threads of a run.
+/// The progress of planning, for the other threads of a run.
 #[derive(Debug, Default)]
 pub(crate) struct PlanProgress {
     existing: AtomicU64,
@@ -95,7 +95,7 @@ impl PlanProgress {
 /// Counts decisions.
 pub(crate) struct Tally {
     report: PlanReport,
-    /// What names crates, when the lockfiles inside of them are wanted.
+    /// The selection of crates by name, when the lockfiles inside of them are wanted.
     rooted: Option<Selection>,
     observer: Arc<dyn SyncObserver>,
     progress: Arc<PlanProgress>,

@@ -6,7 +6,7 @@ use mirror_types::Unexpected;
 
 use crate::error::SyncError;
 
-/// What is added to the nice value of a thread that works behind the network.
+/// The increase of the nice value of a thread that works behind the network.
 #[cfg(target_os = "linux")]
 const BEHIND: i32 = 10;
 

@@ -5,10 +5,10 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What waits to be written, bytes. A log that is written keeps far below.
+/// The most that waits to be written, bytes. A log that is written keeps far below.
 const MOST_BYTES: usize = 1 << 20;
 
-/// How long somebody who logs, or the end of the program, waits for a log that does not move.
+/// The time that a caller, or the end of the program, waits for a log that does not move.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A queue of lines, and the thread that writes them. Clones are the same queue.
@@ -26,11 +26,11 @@ struct Shared {
 struct Queue {
     waiting: VecDeque<String>,
     bytes: usize,
-    /// Whether the thread writes what it took.
+    /// True if the thread writes what it took.
     writing: bool,
     /// Batches that were written: the log moves.
     written: u64,
-    /// Whether the log stood still for [`PATIENCE`], and nothing was written since: nobody waits for it then.
+    /// True if the log stood still for [`PATIENCE`], and nothing was written since: nobody waits for it then.
     stands: bool,
     /// Lines that found no room since this was last reported.
     lost: u64,

@@ -18,7 +18,7 @@ use crate::metrics::{metrics, status_json};
 use crate::profile;
 use crate::stats::RunStats;
 
-/// What one client may hold.
+/// The limits of one client.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     connections: usize,
@@ -148,7 +148,7 @@ async fn serve(stream: TcpStream, bound: SocketAddr, stats: Arc<RunStats>, limit
     }
 }
 
-/// What a request is answered with.
+/// An answer to a request.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) kind: &'static str,

@@ -24,15 +24,15 @@ pub enum LogFormat {
 pub enum LogLevel {
     /// Everything.
     Debug,
-    /// What happens.
+    /// Ordinary events.
     Info,
-    /// What needs attention.
+    /// Events that need attention.
     Warn,
-    /// What failed.
+    /// Failures.
     Error,
 }
 
-/// Where and how to log.
+/// The destination and the form of the log.
 #[derive(Debug, Clone)]
 pub struct LogOptions {
     /// Form of the lines.

@@ -9,7 +9,7 @@ use mirror_types::human_bytes;
 use crate::logging::ProgressHandle;
 use crate::stats::{Activity, RunStats, Snapshot};
 
-/// How to show progress.
+/// The settings of the progress display.
 #[derive(Debug, Clone, Copy)]
 pub struct ProgressOptions {
     /// A log line at this interval.

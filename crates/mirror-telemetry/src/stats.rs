@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a run is busy with.
+/// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
@@ -52,7 +52,7 @@ impl Phase {
 /// Work that is not counted in records, shown in their place while it lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Activity {
-    /// What it is and how far, in a few words.
+    /// Its name and its progress, in a few words.
     pub text: String,
     /// Steps done.
     pub done: u64,
@@ -92,11 +92,11 @@ pub struct RunStats {
 /// The counters at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// What the run is busy with.
+    /// The phase of the run.
     pub phase: Phase,
     /// Records that are wanted, as far as that is known.
     pub planned: u64,
-    /// Whether `planned` is the whole.
+    /// True if `planned` is the whole.
     pub plan_finished: bool,
     /// Records that came to an end.
     pub processed: u64,

@@ -7,7 +7,7 @@ use mirror_types::human_bytes;
 
 use crate::logging::ProgressHandle;
 
-/// How far work is that goes through files.
+/// The progress of work that goes through files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WorkDone {
     /// Files that are through.

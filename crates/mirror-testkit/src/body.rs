@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
-/// What comes after the bytes.
+/// The behaviour after the bytes.
 pub(crate) enum End {
     Well,
     Error,

@@ -5,9 +5,9 @@ use std::time::Duration;
 pub struct Ask {
     /// Path of the URL, escapes as they were sent.
     pub path: String,
-    /// How many requests for this path came before.
+    /// The number of earlier requests for this path.
     pub nth: u64,
-    /// How many requests of any path came before.
+    /// The number of earlier requests for any path.
     pub total: u64,
     /// The `Range` header.
     pub range: Option<String>,
@@ -17,7 +17,7 @@ pub struct Ask {
     pub proxy_authorization: Option<String>,
 }
 
-/// What an origin does instead of answering well.
+/// The behaviour of an origin that does not answer well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing: the right answer.

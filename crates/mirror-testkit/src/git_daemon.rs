@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::listener::{Listener, Traffic};
 
-/// How a [`GitDaemon`] answers.
+/// The behaviour of a [`GitDaemon`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GitFault {
     /// Well.

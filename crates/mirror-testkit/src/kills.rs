@@ -25,7 +25,7 @@ const SHORTEST: Duration = Duration::from_millis(30);
 /// The longest time that is waited for a removal.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// What is killed.
+/// The kind of run that is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KillKind {
     /// Runs that write loose files.
@@ -57,7 +57,7 @@ impl KillKind {
     }
 }
 
-/// How to kill.
+/// The settings of the kills.
 #[derive(Debug, Clone)]
 pub struct KillOptions {
     /// The downloader.
@@ -70,7 +70,7 @@ pub struct KillOptions {
     pub seed: u64,
 }
 
-/// What was done.
+/// The counts of the kills.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KillReport {
     /// Kills that met a run at work; what each left was checked.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// What went through a [`Listener`].
+/// The traffic through a [`Listener`].
 #[derive(Default)]
 pub(crate) struct Traffic {
     /// Bytes of answers, to any client.

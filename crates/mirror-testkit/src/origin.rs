@@ -17,7 +17,7 @@ use crate::fault::{Ask, Fault};
 use crate::serve::{Answer, Served, respond};
 use crate::worker::Worker;
 
-/// What an origin speaks.
+/// The protocol of an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protocol {
     /// TLS, HTTP/2 by ALPN.
@@ -34,10 +34,10 @@ pub type Site = Arc<dyn Fn(&str) -> Option<Served> + Send + Sync>;
 
 type Script = Arc<dyn Fn(&Ask) -> Fault + Send + Sync>;
 
-/// How an origin behaves beside its script.
+/// The behaviour of an origin beside its script.
 #[derive(Debug, Clone)]
 pub struct OriginOptions {
-    /// What it speaks.
+    /// The protocol.
     pub protocol: Protocol,
     /// Address to listen at; port 0 takes a free one.
     pub listen: SocketAddr,

@@ -3,14 +3,14 @@ use std::process::{Command, Stdio};
 /// Lines of standard error that a failed test shows.
 const LINES_SHOWN: usize = 30;
 
-/// How a run of a program ended.
+/// The end of a run of a program.
 #[derive(Debug)]
 pub struct Ended {
     /// Exit code; -1 after a signal.
     pub code: i32,
-    /// What it said.
+    /// The standard output.
     pub stdout: String,
-    /// What it logged.
+    /// The standard error, with the log.
     pub stderr: String,
 }
 

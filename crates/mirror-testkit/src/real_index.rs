@@ -41,7 +41,7 @@ pub const WELL_KNOWN: [&str; 20] = [
     "actix-web",
 ];
 
-/// What is counted of an index.
+/// The counts of an index.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct IndexFacts {
     /// Index files.

@@ -14,7 +14,7 @@ pub struct TestRelease {
     pub body: Bytes,
     /// Their checksum.
     pub cksum: Sha256,
-    /// Whether it was yanked.
+    /// True if it was yanked.
     pub yanked: bool,
     /// When it was published, RFC 3339; not every line says it.
     pub pubtime: Option<String>,

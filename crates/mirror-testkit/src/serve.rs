@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::body::{End, ScriptedBody};
 use crate::fault::Fault;
 
-/// What is at a path.
+/// The contents of a path.
 #[derive(Debug, Clone)]
 pub struct Served {
     /// Its bytes.

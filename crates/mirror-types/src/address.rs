@@ -62,7 +62,7 @@ impl From<String> for Address {
     }
 }
 
-/// What is shown in place of a secret.
+/// The text that is shown in place of a secret.
 const HIDDEN: &str = "***";
 
 /// Parts of names of query parameters whose values are secrets.

@@ -1,8 +1,8 @@
 /// Defines the enum together with the list of its variants, so that neither lacks one of the other's.
 macro_rules! advice {
     ($($(#[$doc:meta])+ $name:ident,)+) => {
-        /// What a person can do about an error, beside what the error says itself. Libraries return it from
-        /// `advice()` of their errors and name no flag; a program puts it into words with flags of its own.
+        /// Advice to a person about an error, beside the message of the error. Libraries return it from `advice()` of
+        /// their errors and name no flag; a program puts it into words with flags of its own.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Advice {

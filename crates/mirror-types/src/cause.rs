@@ -3,8 +3,8 @@ use std::fmt;
 
 use crate::text::{CLIPPED_MESSAGE_BYTES, clipped};
 
-/// What another library or another side said of a failure, to be the source of an error. Its text is one line,
-/// escaped and clipped, because parts of it come from elsewhere; the error that was caught is kept.
+/// The text of a failure from another library or another side, as the source of an error. Its text is one line, escaped
+/// and clipped, because parts of it come from elsewhere; the error that was caught is kept.
 pub struct Cause {
     text: String,
     error: Box<dyn Error + Send + Sync>,

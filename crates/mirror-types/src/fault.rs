@@ -1,13 +1,13 @@
-//! What kind of fault an error is, and how a program ends.
+//! The kind of fault of an error, and the exit status of a program.
 
-/// What kind of fault an error is. Every error type of the workspace that can end a run has a `kind`.
+/// The kind of fault of an error. Every error type of the workspace that can end a run has a `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultKind {
     /// A fault of the program itself.
     Internal,
-    /// What was asked for makes no sense, or does not fit what is there; for a person to decide or mend.
+    /// The request makes no sense, or does not fit what is there; for a person to decide or mend.
     Usage,
-    /// What is held, or what is known of it, is not what it should be.
+    /// A held release, or a record of it, is not what it should be.
     Integrity,
     /// The other side refused, never answered, or answered nonsense.
     Origin,
@@ -35,7 +35,7 @@ impl FaultKind {
     }
 }
 
-/// How a program ends. The numbers are a promise to scripts.
+/// The exit status of a program. The numbers are a promise to scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ExitStatus {
@@ -47,7 +47,7 @@ pub enum ExitStatus {
     Usage = 2,
     /// Some records failed or are unavailable.
     Records = 3,
-    /// What is held is not what it should be.
+    /// Something held is not what it should be.
     Integrity = 4,
     /// The origin refused or never answered.
     Origin = 5,
@@ -75,7 +75,7 @@ impl From<ExitStatus> for u8 {
     }
 }
 
-/// How many failures and bad lines an outcome keeps for its summary.
+/// The number of failures and bad lines that an outcome keeps for its summary.
 pub const KEPT_FAILURES: usize = 10;
 
 /// One record that is not held at the end of the run.

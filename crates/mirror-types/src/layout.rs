@@ -3,14 +3,13 @@ use std::str::FromStr;
 
 use crate::{CrateName, ReleaseId};
 
-/// How releases are laid out below the mirror root. Chosen when a mirror is created and recorded
-/// in it.
+/// The layout of releases below the mirror root. Chosen when a mirror is created and recorded in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Layout {
     /// The layout of the source system: `s/er/serde-1.0.0.crate`.
     #[default]
     Shard,
-    /// What Cargo's `dl` template can express: `{prefix}/{crate}/{crate}-{version}.crate`.
+    /// The layout that Cargo's `dl` template can express: `{prefix}/{crate}/{crate}-{version}.crate`.
     Cargo,
 }
 

@@ -1,4 +1,4 @@
-//! Where the bytes of a release are held.
+//! The places where the bytes of a release are held.
 
 use smallvec::SmallVec;
 
@@ -13,7 +13,7 @@ impl StoreId {
     pub const BUNDLES: Self = Self(1);
 }
 
-/// How the bytes of a release are written in a bundle.
+/// The form of a release's bytes in a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Codec {
@@ -33,7 +33,7 @@ pub struct MemberLocation {
     pub offset: u64,
     /// Length of its frame, bytes.
     pub len: u64,
-    /// How it is written there.
+    /// The form in which it is written there.
     pub codec: Codec,
 }
 

@@ -14,7 +14,7 @@ pub struct IndexRecord {
     pub id: ReleaseId,
     /// SHA-256 of the `.crate` file.
     pub cksum: Sha256,
-    /// Whether the release is yanked: kept for old lockfiles, not offered to new ones.
+    /// True if the release is yanked: kept for old lockfiles, not offered to new ones.
     pub yanked: bool,
     /// When it was published; `None` where the line does not say, or nobody asked for it.
     pub published: Option<SystemTime>,

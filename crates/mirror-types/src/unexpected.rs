@@ -4,9 +4,9 @@ use crate::cause::Cause;
 #[derive(Debug, thiserror::Error)]
 #[error("internal error: could not {doing}; please report it")]
 pub struct Unexpected {
-    /// What was being done.
+    /// The operation that failed.
     pub doing: &'static str,
-    /// What was noticed.
+    /// The problem that was noticed.
     pub source: Cause,
 }
 

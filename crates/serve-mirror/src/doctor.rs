@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::flags::Doctor;
 
-/// What came of a try.
+/// The result of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Works,
@@ -75,7 +75,7 @@ pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
     findings
 }
 
-/// What proves that the mirror serves releases.
+/// The tries that prove that the mirror serves releases.
 const PROOFS: [&str; 5] = ["fetch", "build", "short names", "capital letters", "versions with +"];
 
 /// Checks whether Cargo can find what is held.

@@ -52,7 +52,7 @@ pub(crate) enum Command {
 /// To export.
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// Where to; made when it is not there.
+    /// Directory to write to; made when it is not there.
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
@@ -60,7 +60,8 @@ pub(crate) struct Export {
     /// In which form.
     #[arg(long, value_enum, default_value_t = Format::Static)]
     pub(crate) format: Format,
-    /// Where clients will reach DIR, for config.json: `https://crates.example.org`. Needed with --format static.
+    /// Address at which clients will reach DIR, for config.json: `https://crates.example.org`. Needed with --format
+    /// static.
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<String>,
     /// Copy loose files; never make hard links.
@@ -117,7 +118,7 @@ pub(crate) struct Source {
     pub(crate) bundles_dir: Option<PathBuf>,
 }
 
-/// What is logged.
+/// The flags for logging.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Reports {
     /// Format of log lines.
@@ -156,7 +157,7 @@ pub(crate) struct Serve {
     /// The certificate's private key (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "Network")]
     tls_key: Option<PathBuf>,
-    /// How clients reach the server, as behind a proxy: `https://crates.example.org`. Default: by the name
+    /// Address at which clients reach the server, as behind a proxy: `https://crates.example.org`. Default: by the name
     /// that they ask for.
     #[arg(long, value_name = "URL", help_heading = "Network")]
     public_url: Option<String>,

@@ -10,7 +10,7 @@ use super::measure::{Series, median, words};
 use super::report::Report;
 use super::sitting::Bench;
 
-/// What each digest costs alone, seconds, by name, for each round.
+/// The cost of each digest alone, seconds, by name, for each round.
 struct Alone(Vec<(String, Vec<f64>)>);
 
 impl Alone {

@@ -1,4 +1,4 @@
-//! What `serve-mirror` answers in a second, beside nginx with the same bytes, over TLS + HTTP/2.
+//! The requests that `serve-mirror` answers in a second, beside nginx with the same bytes, over TLS + HTTP/2.
 
 use std::process::Command;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 
-/// What every benchmark needs.
+/// The data that every benchmark needs.
 pub(crate) struct Bench<'a> {
     pub(crate) work: &'a Path,
-    /// Whether it is on tmpfs.
+    /// True if it is on tmpfs.
     pub(crate) in_memory: bool,
     /// The program under test.
     pub(crate) program: PathBuf,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::bail;
 use mirror_testkit::{KillKind, KillOptions, kill};
 
-/// How many kills of what.
+/// The number and kinds of kills.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Kills of each kind that must meet a run at work.

@@ -28,7 +28,7 @@ pub(crate) struct Options {
     steps: Vec<Step>,
 }
 
-/// What is tried.
+/// One step of the proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Step {
     /// Dry runs count what is there.
@@ -43,7 +43,7 @@ enum Step {
     Whole,
 }
 
-/// Where sidecars say that crates are; nobody asks there.
+/// The address of the crates in sidecars; no step requests anything there.
 const CRATES_BASE: &str = "http://crates.example/crates";
 
 pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {

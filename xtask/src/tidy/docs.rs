@@ -1,4 +1,4 @@
-//! What a reader finds at the top level.
+//! Files that a reader finds at the top level.
 
 use super::workspace::{File, Member};
 

@@ -98,7 +98,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("xtask", &[TESTKIT]),
 ];
 
-/// What the tests of a package use beside what it ships.
+/// The packages that the tests of a package use beside those that it ships with.
 const FOR_TESTS: &[(&str, &[&str])] = &[
     // They read what is in the bundles.
     ("download-crates", &["mirror-bundle"]),

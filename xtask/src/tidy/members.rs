@@ -1,4 +1,4 @@
-//! What stands in the `Cargo.toml` of each package.
+//! The `Cargo.toml` of each package.
 
 use super::manifest::Manifest;
 use super::workspace::Member;

@@ -1,4 +1,4 @@
-//! What the text of tracked files may be like.
+//! The text of tracked files.
 
 use super::workspace::File;
 
@@ -7,8 +7,8 @@ const MAX_SOURCE_LINES: usize = 600;
 /// `lib.rs` is a table of contents.
 const MAX_LIB_LINES: usize = 60;
 
-/// What must not stand in a `.rs` file, and what to do instead. Put together from pieces, because
-/// this file is checked too.
+/// Text that must not be in a `.rs` file, and the alternative. Put together from pieces, because this file is checked
+/// too.
 const FORBIDDEN: &[(&str, &str)] = &[
     (concat!("todo", "!("), "finish it, or leave it out"),
     (concat!("unimplemented", "!("), "finish it, or leave it out"),

@@ -1,4 +1,4 @@
-//! What the checks look at: packages from cargo, files from git.
+//! The input of the checks: packages from cargo, files from git.
 
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +25,7 @@ pub(crate) struct Workspace {
 pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) description: Option<String>,
-    /// Where cargo would let it be published: `None` is everywhere, an empty list is nowhere.
+    /// The registries to which cargo would let it be published: `None` is everywhere, an empty list is nowhere.
     pub(crate) publish: Option<Vec<String>>,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) manifest: Manifest,

@@ -1,4 +1,4 @@
-//! What must not be archived, and runs that end early.
+//! Entries that must not be archived, and runs that end early.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -118,7 +118,7 @@ fn a_run_that_is_refused_leaves_no_directory() {
     assert!(!world.path("out").exists());
 }
 
-/// What the operating system counted, of a run that hashes, packs and signs.
+/// Checks what the operating system counted of a run that hashes, packs and signs.
 #[cfg(target_os = "linux")]
 #[test]
 fn each_file_is_read_once() {

@@ -6,7 +6,7 @@ use mirror_archive::{Against, HashKind, Monitor, VerifyOptions};
 
 use crate::world::World;
 
-/// What the library says, as an exit code.
+/// Verifies with the library, and returns its answer as an exit code.
 fn verify(world: &World, against: Against) -> u8 {
     let options = VerifyOptions {
         inventory: world.path("out/t.yaml"),
@@ -30,7 +30,7 @@ fn verify(world: &World, against: Against) -> u8 {
 
 struct Target {
     path: PathBuf,
-    /// Where in the file bits are flipped.
+    /// The part of the file in which bits are flipped.
     range: std::ops::Range<usize>,
     in_tar: bool,
 }

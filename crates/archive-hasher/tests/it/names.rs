@@ -1,4 +1,4 @@
-//! What other people's readers make of hostile names.
+//! Hostile names, as other readers read them.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -125,7 +125,7 @@ fn lines(text: &str) -> BTreeSet<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// How the documentation says that paths are read back.
+/// A script that reads paths back as the documentation says.
 const PRINT_DOCUMENT: &str = "
 from urllib.parse import unquote_to_bytes
 def path(key):

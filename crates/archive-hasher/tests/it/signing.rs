@@ -34,7 +34,7 @@ impl Gpg {
         self.run(&["--import", key.to_str().unwrap()]).expect(0);
     }
 
-    /// What gpg says of a detached signature, in words for programs.
+    /// Returns what gpg says of a detached signature, in words for programs.
     fn verify(&self, signature: &Path, data: &Path) -> Ended {
         self.run(&["--status-fd", "1", "--verify", signature.to_str().unwrap(), data.to_str().unwrap()])
     }

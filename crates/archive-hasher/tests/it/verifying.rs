@@ -1,4 +1,4 @@
-//! What `verify` finds and says.
+//! The findings and messages of `verify`.
 
 use crate::world::World;
 

@@ -59,7 +59,7 @@ impl World {
         run(self.command(&["verify", "--inventory", "out/t.yaml"]).args(arguments))
     }
 
-    /// What stands in `out`.
+    /// Lists the files in `out`.
     pub(crate) fn outputs(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.path("out")) else { return Vec::new() };
         let mut names: Vec<_> =
@@ -68,7 +68,7 @@ impl World {
         names
     }
 
-    /// What Python's reader of YAML makes of the inventory, as far as these tests look at it.
+    /// Returns what Python's reader of YAML makes of the inventory, as far as these tests look at it.
     pub(crate) fn digests(&self) -> BTreeMap<String, String> {
         let text = std::fs::read_to_string(self.path("out/t.yaml")).unwrap();
         let lines = text.lines().skip_while(|line| *line != "hashes:").skip(1);

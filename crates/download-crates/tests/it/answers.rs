@@ -151,7 +151,7 @@ fn a_configuration_that_cannot_be_used_is_not_kept() {
     run(world.command("out").args(args)).expect(0);
 }
 
-/// What the disk made of a kept answer is never taken for the registry's word.
+/// Checks that a kept answer that the disk damaged is never taken for the registry's word.
 #[test]
 fn a_damaged_cache_is_asked_for_again() {
     let world = World::new(small());

@@ -353,7 +353,7 @@ fn start(world: &World) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// What the manifest calls downloaded is in a bundle, whole.
+/// Asserts that everything that the manifest calls downloaded is in a bundle, whole.
 #[track_caller]
 fn assert_honest(world: &World) {
     let dir = world.path("bundles");

@@ -1,4 +1,4 @@
-//! What bundles, their manifests, `manifest.jsonl` and the catalogue say of each other when they disagree.
+//! Bundles, their manifests, `manifest.jsonl` and the catalogue when they disagree.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -130,7 +130,7 @@ impl Mirror {
         assert_same(&held, &self.world.expected());
     }
 
-    /// Whether everything is held as a file and in a bundle.
+    /// Returns whether everything is held as a file and in a bundle.
     fn has_both(&self) -> bool {
         let db = rusqlite::Connection::open(self.world.path(CATALOGUE)).unwrap();
         let one = "SELECT count(*) FROM held WHERE NOT loose OR bundle IS NULL";

@@ -65,7 +65,7 @@ fn dependency(random: &mut fastrand::Rng, other: usize, bounded: bool) -> serde_
     })
 }
 
-/// What the real Cargo locks for a project that uses the roots, from a registry of exactly these releases.
+/// Returns what the real Cargo locks for a project that uses the roots, from a registry of exactly these releases.
 fn locked(registry: &TestRegistry, with: &str) -> Result<Vec<String>, String> {
     let options = OriginOptions { protocol: Protocol::Http1, ..OriginOptions::default() };
     let origin = Origin::start(options, registry.site("http://localhost/{crate}-{version}"));

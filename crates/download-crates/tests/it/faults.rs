@@ -1,4 +1,4 @@
-//! What origins do wrong, and what must come of it.
+//! Faults of origins, and their right consequences.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

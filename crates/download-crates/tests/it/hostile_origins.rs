@@ -13,7 +13,7 @@ use mirror_testkit::{
 
 use crate::world::{BIN, World, tree};
 
-/// What a downloader may use, whatever its peers do.
+/// The most memory that a downloader may use, whatever its peers do.
 const MOST_MEMORY_BYTES: u64 = 256 << 20;
 /// Longer than any run takes on a loaded machine, and far shorter than a wait for each release in turn.
 const MOST_TIME: Duration = Duration::from_secs(150);
@@ -68,7 +68,7 @@ fn expected(fault: Hostility) -> &'static [i32] {
 /// Makes the flags that name a peer, of its address.
 type Flags<'a> = dyn Fn(&str) -> Vec<String> + Send + Sync + 'a;
 
-/// What was asked of a hostile peer, and what may come of it.
+/// A request to a hostile peer, and its permitted consequences.
 struct Case<'a> {
     fault: Hostility,
     protocol: Protocol,

@@ -126,7 +126,7 @@ fn lines_that_are_lost_come_back() {
     assert_kept(&nightly.world, "out", &files);
 }
 
-/// Where there is no index: the lines say themselves whose they are.
+/// Covers a mirror without an index: the lines say themselves whose they are.
 #[test]
 fn a_catalogue_that_is_made_again_keeps_the_lines() {
     let nightly = Nightly::new(64);

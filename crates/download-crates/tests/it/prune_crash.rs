@@ -9,7 +9,8 @@ use mirror_testkit::TestRegistry;
 
 use crate::world::{World, hex, run};
 
-/// What the manifest says, as scripts read it: the file of each release that is held as one, with its checksum.
+/// Returns the contents of the manifest, as scripts read it: the file of each release that is held as one, with its
+/// checksum.
 fn loose_by_manifest(world: &World) -> BTreeMap<String, String> {
     let mut held = BTreeMap::new();
     for record in world.manifest("m") {
@@ -175,7 +176,8 @@ fn of_files_that_bundles_hold_too() {
     every_step(&bundling, &bundling);
 }
 
-/// Who removes files or bundles by hand gets a manifest that knows it, and so does who held them loose and bundled.
+/// Checks that the manifest records files or bundles that were removed by hand, also of releases that were held loose
+/// and bundled.
 #[test]
 fn what_is_removed_by_hand_is_not_called_held() {
     let bundling: [&'static str; 5] = ["--bundle", "--bundle-mode", "add", "--bundles-out", "b"];

@@ -1,4 +1,4 @@
-//! What upstream deleted is held and not offered; gaps that a person knows are no alarm.
+//! Releases that upstream deleted are held and not offered; gaps that a person knows are no alarm.
 
 use mirror_testkit::{Fault, git, git_says};
 

@@ -1,5 +1,5 @@
-//! A secret in an address or in a proxy variable is used, and is nowhere afterwards: in no file, no file name, no output
-//! and no log at any level, and not on the listener.
+//! A secret in an address or in a proxy variable is used, and is nowhere afterwards: in no file, no file name, no
+//! output and no log at any level, and not on the listener.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -21,7 +21,7 @@ const ENCODED: &str = "YWxpY2U6czNjcmV0d29yZA==";
 struct Locked {
     world: World,
     let_in: Arc<AtomicU64>,
-    /// What the operator wrote, and may keep.
+    /// The files that the operator wrote, which may contain secrets.
     inputs: tempfile::TempDir,
 }
 

@@ -110,7 +110,7 @@ fn another_tree_is_refused_in_words_and_moved_when_asked() {
     }
 }
 
-/// What the version before fetched beside such a tree.
+/// Covers what the previous version fetched beside such a tree.
 #[test]
 fn what_lies_beside_its_place_is_told_and_left() {
     let world = world();

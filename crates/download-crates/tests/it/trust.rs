@@ -1,5 +1,5 @@
-//! What a mirror must not believe: its own notes of another index, times that a copy carries, a past
-//! that upstream has come back to.
+//! Input that a mirror must not believe: its own notes of another index, times that a copy carries, a past that
+//! upstream has come back to.
 
 use std::path::Path;
 

@@ -91,7 +91,7 @@ impl World {
         tree(&self.path(out))
     }
 
-    /// What the failure ledger names.
+    /// Returns the releases that the failure ledger names.
     pub(crate) fn ledger(&self, out: &str) -> BTreeSet<String> {
         let path = self.path(out).join(".mirror/catalogue.sqlite");
         let catalogue = rusqlite::Connection::open(path).unwrap();

@@ -12,7 +12,8 @@ use super::world::{Ended, World, run, small, tree};
 
 const RELEASE: &str = "f/oo/foobar-1.0.0.crate";
 
-/// What is put into the output before the program runs: its name, what makes it, and the path that must be named.
+/// An object that is put into the output before the program runs: its name, what makes it, and the
+/// path that must be named.
 type Plant = (&'static str, fn(&World), &'static str);
 
 fn plants() -> Vec<Plant> {

@@ -1,4 +1,4 @@
-//! What the program does with good bundles, and with what is in its way.
+//! The program with good bundles, and with things in its way.
 
 use std::fs;
 use std::time::{Duration, Instant};

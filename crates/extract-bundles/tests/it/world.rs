@@ -69,7 +69,7 @@ impl World {
         if seal { writer.seal().unwrap() } else { writer.commit().unwrap() }
     }
 
-    /// What a loose mirror of the registry has.
+    /// Returns the files that a loose mirror of the registry has.
     pub(crate) fn expected(&self, layout: Layout) -> BTreeMap<String, Vec<u8>> {
         self.registry.releases().map(|release| (layout.path(&release.id), release.body.to_vec())).collect()
     }

@@ -12,14 +12,14 @@ fn start(world: &World, arguments: &[&str]) -> Child {
     command.args(["--log-level", "error"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// How long a run takes when nobody disturbs it.
+/// Measures how long a run takes when nothing disturbs it.
 fn usual(world: &World, arguments: &[&str]) -> u64 {
     let began = Instant::now();
     start(world, arguments).wait().unwrap();
     u64::try_from(began.elapsed().as_micros()).unwrap()
 }
 
-/// What has its final name is whole.
+/// Asserts that every file with its final name is whole.
 #[track_caller]
 fn assert_honest(world: &World, expected: &crate::world::Sidecars) {
     for (path, value) in world.files("out") {

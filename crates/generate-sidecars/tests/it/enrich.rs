@@ -1,4 +1,4 @@
-//! What a manifest adds.
+//! The fields that a manifest adds.
 
 use std::fmt::Write as _;
 

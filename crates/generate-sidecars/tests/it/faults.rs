@@ -1,4 +1,4 @@
-//! What stands in the way.
+//! Faults, and things in the way.
 #![cfg(unix)]
 
 use std::process::Command;

@@ -52,7 +52,7 @@ impl World {
         ended(&mut self.command(arguments))
     }
 
-    /// What the sidecar of a release must be, as anybody would make it with serde.
+    /// Makes the expected sidecar of a release with serde, as anybody would.
     pub(crate) fn sidecar(release: &TestRelease) -> (String, Value) {
         let id = &release.id;
         let file = Layout::Shard.path(id);
@@ -70,7 +70,7 @@ impl World {
         (format!("{file}.json"), value)
     }
 
-    /// What the sidecars of the registry as it is must be.
+    /// Returns the expected sidecars of the registry as it is now.
     pub(crate) fn expected(&self, yanked: bool) -> Sidecars {
         self.registry.releases().filter(|release| yanked || !release.yanked).map(Self::sidecar).collect()
     }

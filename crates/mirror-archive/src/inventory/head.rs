@@ -1,4 +1,4 @@
-//! What an inventory says about the whole, and how it writes dates.
+//! The statements of an inventory about the whole, and its dates.
 
 use jiff::Timestamp;
 
@@ -8,7 +8,7 @@ use crate::hashes::HashKind;
 pub(super) const SCHEMA_VERSION: u32 = 1;
 const DATE: &str = "%Y-%m-%d %H:%M:%S";
 
-/// What an inventory says about the whole.
+/// The statements of an inventory about the whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
     /// When it was made, as it is written.
@@ -25,7 +25,7 @@ pub(crate) struct Head {
     pub(crate) tar: Option<TarFacts>,
 }
 
-/// What an inventory says about the tar that was made with it.
+/// The statements of an inventory about the tar that was made with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TarFacts {
     /// File name.

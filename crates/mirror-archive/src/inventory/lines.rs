@@ -47,11 +47,11 @@ impl Read for Part {
 pub(super) struct Lines {
     input: BufReader<Part>,
     line: Vec<u8>,
-    /// Whether the line in hand was only looked at.
+    /// True if the line in hand was only looked at.
     ahead: bool,
     /// Number of the last line that was taken, from 1.
     number: u64,
-    /// Where the line after it begins.
+    /// The offset at which the line after it begins.
     offset: u64,
     /// Of all lines that were taken while it was there.
     pub(super) sha256: Option<sha2::Sha256>,

@@ -36,11 +36,11 @@ pub(crate) struct Signed {
     pub(crate) key_id: String,
     pub(crate) fingerprint: String,
     pub(crate) armored: String,
-    /// Where in the document it begins and ends.
+    /// Its beginning and its end in the document.
     range: (u64, u64),
 }
 
-/// Where a kind of entries stands.
+/// The place of a kind of entries.
 #[derive(Debug, Clone, Copy)]
 struct Section {
     kind: Kind,

@@ -1,4 +1,4 @@
-//! What a key may do, by the signatures that its owner made over it.
+//! The permitted uses of a key, by the signatures that its owner made over it.
 
 use pgp::composed::{SignedPublicKey, SignedPublicSubKey, SignedSecretKey};
 use pgp::packet::{Signature, SignatureType};

@@ -9,7 +9,7 @@ use super::{certificate, fault, read_bounded};
 use crate::error::ArchiveError;
 use crate::names::shown;
 
-/// How far a signature's time may be ahead of this machine's clock, seconds.
+/// The time by which a signature may be ahead of this machine's clock, seconds.
 const CLOCK_SLACK_S: u64 = 24 * 3600;
 
 /// Public keys out of one file.

@@ -17,7 +17,7 @@ pub(super) const DIRECTORY: u8 = b'5';
 /// PAX records for the next member follow.
 pub(super) const PAX: u8 = b'x';
 
-/// What a header says.
+/// The contents of a header.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Header {
     /// A directory's ends with `/`.

@@ -44,9 +44,9 @@ pub(crate) struct Unpacker<'a, S> {
     metadata: Vec<u8>,
     expect: Expect,
     pax: Option<Vec<u8>>,
-    /// Where in the tar the next unit is.
+    /// The offset of the next unit in the tar.
     offset: u64,
-    /// What is wrong with it, and where; only the first fault.
+    /// The first fault, and its offset.
     pub(crate) damage: Option<(u64, &'static str)>,
     ended: bool,
     monitor: &'a Monitor,

@@ -13,7 +13,7 @@ use url::Url;
 use crate::origin::{fetcher, quick, response, sum, verified};
 use crate::secure::secure;
 
-/// What a proxy does with `CONNECT`; anything else it answers itself, with what was asked.
+/// The treatment of `CONNECT` by a proxy; anything else it answers itself, with what was asked.
 #[derive(Clone, Copy)]
 enum Tunnels {
     /// Every host is at this address.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Step;
 
-/// What a crash takes.
+/// The losses of a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// Nothing: the process was killed, the system has all of it.

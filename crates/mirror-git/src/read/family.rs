@@ -49,17 +49,17 @@ struct Node {
     offset: u64,
     /// Which file it is; [`NONE`] when it is only a base.
     file: u32,
-    /// What is made of it: a list through `next`.
+    /// The first object made from it: a list through `next`.
     child: u32,
     next: u32,
 }
 
-/// What is to be read of one pack: nodes by offset, and those that stand for themselves.
+/// The delta trees to be read of one pack: nodes by offset, and those that stand for themselves.
 struct Families<'a> {
     pack: &'a Pack,
     nodes: Vec<Node>,
     roots: Vec<u32>,
-    /// How many of the nodes are files.
+    /// The number of nodes that are files.
     wanted: usize,
 }
 

@@ -34,7 +34,7 @@ fn belongs(entry: &EntryRef<'_>, path: &str) -> bool {
     if entry.mode.is_tree() { holds_index_files(path) } else { is_index_file(path) }
 }
 
-/// What takes a file: its path and its blob.
+/// A function that takes a file: its path and its blob.
 type Files<'a> = dyn FnMut(&str, ObjectId) -> Result<ControlFlow<()>, IndexError> + 'a;
 
 /// Passes every index file below `tree` to `visit`, in the order of the tree.

@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 /// times as much memory for them. An index has a few dozen.
 const MAX_LISTING_BYTES: u64 = 16 << 20;
 
-/// Most that a remote may send in answer to what is wanted before its pack, and of messages between two pieces of it, in
-/// bytes. Answers take some kilobytes, messages about a hundred bytes a second.
+/// Most that a remote may send in answer to what is wanted before its pack, and of messages between two pieces of it,
+/// in bytes. Answers take some kilobytes, messages about a hundred bytes a second.
 const MAX_TALK_BYTES: u64 = 1 << 20;
 
-/// What a request over HTTP counts for, in bytes, so that empty answers cannot go on for ever either.
+/// The bytes that a request over HTTP counts for, so that empty answers are bounded, too.
 const REQUEST_COST_BYTES: u64 = 1 << 10;
 
-/// What a remote is doing.
+/// The stage of the conversation with a remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Stage {
@@ -48,7 +48,7 @@ impl Stage {
     }
 }
 
-/// What a remote may still say; shared by the readers of one connection.
+/// The bytes that a remote may still send; shared by the readers of one connection.
 #[derive(Clone, Default)]
 pub(super) struct Allowance(Arc<Spent>);
 
@@ -110,7 +110,7 @@ impl Allowance {
     }
 }
 
-/// What arrives of a remote, counted.
+/// A reader that counts what arrives from a remote.
 pub(super) struct Counted<R> {
     inner: R,
     allowance: Allowance,

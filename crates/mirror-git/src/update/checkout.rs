@@ -24,7 +24,7 @@ use super::stored;
 use super::trees::{Difference, differences};
 
 const COPY_BYTES: usize = 64 << 10;
-/// What our hold on git's index says, so that it is known for ours when we were killed.
+/// The text in our lock on git's index, by which the next run recognises it after a kill.
 const HOLD: &[u8] = b"mirror: update-index\n";
 
 /// A work tree without local changes.
@@ -351,7 +351,7 @@ impl Checkout {
     }
 }
 
-/// Where a file of the new tree belongs, and the object that is there.
+/// The place of a file of the new tree, and the object that is there.
 struct Place<'a> {
     file: &'a Path,
     found: Option<ObjectId>,

@@ -6,14 +6,14 @@ use mirror_types::{Advice, Cause, FaultKind};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateError {
-    /// What is there must not be touched; do what the text says, or update an index elsewhere.
+    /// The existing repository must not be touched; do what the text says, or update an index elsewhere.
     #[error("the index at {} is not updated and stays as it is: {why}", dir.display())]
     Refused {
         /// The directory of the index.
         dir: PathBuf,
         /// Why, and what to do there.
         why: String,
-        /// What to do instead.
+        /// The alternative.
         advice: Option<Advice>,
     },
     /// Another run is at it; wait for it to end, or use the index as it is.
@@ -21,7 +21,7 @@ pub enum UpdateError {
     Locked {
         /// The directory of the index.
         dir: PathBuf,
-        /// Who, when that is known.
+        /// The holder, when that is known.
         holder: String,
     },
     /// The remote refused, never answered, or answered nonsense; check the network and the address, or use the index
@@ -31,17 +31,17 @@ pub enum UpdateError {
         tries(*attempts)
     )]
     Origin {
-        /// Where from.
+        /// The address.
         url: String,
         /// Why, without the secrets of the address.
         source: Cause,
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: u32,
     },
     /// The disk refused; the source says why.
     #[error("could not {doing} {}", path.display())]
     Storage {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
         /// To what.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum UpdateError {
     /// made.
     #[error("could not {doing} the git index {} (run `git fsck` there; if it is damaged, move it away and a new clone is made)", dir.display())]
     Repository {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
         /// The directory of the index.
         dir: PathBuf,

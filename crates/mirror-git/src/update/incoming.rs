@@ -1,4 +1,4 @@
-//! What arrives: a repository of its own below the index, until it is whole.
+//! Reception of what arrives: a repository of its own below the index, until it is whole.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(6 * 3600);
 
 /// A commit that arrived whole, or that is there already.
 pub(crate) struct Incoming {
-    /// Where its files are.
+    /// The directory of its files.
     pub(crate) git_dir: PathBuf,
     pub(crate) tip: ObjectId,
     /// The remote's default branch, in full.
@@ -40,13 +40,13 @@ pub(crate) struct Incoming {
     pub(crate) bytes: u64,
     pub(crate) objects: u64,
     pub(crate) url: String,
-    /// Whether the branch that HEAD is at is no more on the remote, or never was.
+    /// True if the branch that HEAD is at is no more on the remote, or never was.
     pub(crate) renamed: bool,
     /// Objects that are files of their own, because of their size.
     pub(crate) aside: u32,
 }
 
-/// What the remote had and sent.
+/// The state of the remote, and what it sent.
 struct Received {
     tip: ObjectId,
     branch: String,
@@ -69,15 +69,14 @@ pub(crate) fn sweep(common_dir: &Path) -> Result<(), UpdateError> {
 enum Failure {
     /// May go better in a moment.
     Transient(String),
-    /// What came is damaged or lacks something: the same again, most likely, but a whole download has to
-    /// tell. Once.
+    /// The pack is damaged or lacks something. Another download most likely meets the same, and is tried once.
     Broken(String),
     /// Will not.
     Final(String),
     Storage(String),
     /// An object is too large to be worked on in memory.
     Large(String),
-    /// What is there must not be touched; what to do instead.
+    /// The existing repository must not be touched; the text says what to do instead.
     Refused(String, Option<Advice>),
     Stopped,
 }

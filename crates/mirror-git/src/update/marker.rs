@@ -1,4 +1,4 @@
-//! What a checkout is on its way to, for the run after one that was killed.
+//! The target of a checkout, for the run after one that was killed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(crate) struct Marker {
     pub(crate) tip: ObjectId,
     /// In full.
     pub(crate) branch: String,
-    /// Where HEAD was when it began.
+    /// The position of HEAD when it began.
     pub(crate) old: Option<ObjectId>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn path(git_dir: &Path) -> PathBuf {
     git_dir.join(NAME)
 }
 
-/// What is found where a marker would be.
+/// The object that is found in the place of a marker.
 pub(crate) enum FoundMarker {
     Absent,
     /// It says too little to continue from.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mirror_types::Address;
 
-/// How much history a new clone has.
+/// The amount of history in a new clone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum History {
     /// The newest commit alone. A repository that is shallow stays so.
@@ -38,12 +38,12 @@ impl std::fmt::Debug for ProxyRule {
     }
 }
 
-/// How to clone and update.
+/// The settings for cloning and updating.
 #[derive(Debug, Clone)]
 pub struct UpdateOptions {
-    /// Where to fetch from, when the operator says so; else the repository's own origin.
+    /// The address to fetch from, when the operator names one; else the repository's own origin.
     pub url: Option<Address>,
-    /// Where a new clone comes from when nobody says otherwise.
+    /// The default address of a new clone.
     pub default_url: String,
     /// For new clones.
     pub history: History,
@@ -69,7 +69,7 @@ pub struct UpdateOptions {
     pub packs_most: usize,
 }
 
-/// What an update is busy with.
+/// The phase of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpdatePhase {
@@ -102,28 +102,28 @@ impl UpdatePhase {
     }
 }
 
-/// How far an update is.
+/// The progress of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpdateStatus {
-    /// What it is busy with.
+    /// Its phase.
     pub phase: UpdatePhase,
     /// Objects, or files, of this phase that are done.
     pub done: u64,
-    /// How many there are, when that is known.
+    /// The total, when that is known.
     pub total: Option<u64>,
     /// Bytes received so far.
     pub bytes: u64,
 }
 
-/// What happens once.
+/// One event of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpdateEvent {
     /// The work begins.
     Started {
-        /// Where from, without credentials.
+        /// The address, without credentials.
         url: String,
-        /// Whether a clone is made.
+        /// True if a clone is made.
         clone: bool,
         /// The commit that is there, in hex.
         old: Option<String>,
@@ -132,7 +132,7 @@ pub enum UpdateEvent {
     Retrying {
         /// Why, in one line.
         why: String,
-        /// How long from now.
+        /// The time until then.
         wait: Duration,
     },
     /// Something a person may want to know.
@@ -162,10 +162,10 @@ impl UpdateWatch for QuietWatch {
     fn event(&self, _: UpdateEvent) {}
 }
 
-/// What an update did.
+/// The outcome of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Updated {
-    /// Where from, without credentials.
+    /// The address, without credentials.
     pub url: String,
     /// The commit that was there, in hex; `None` after a clone.
     pub old: Option<String>,
@@ -173,10 +173,10 @@ pub struct Updated {
     pub new: String,
     /// The branch that HEAD is at, in full (`refs/heads/…`).
     pub branch: String,
-    /// Whether the old commit is no ancestor of the new one; `None` where history does not tell. After a clone
-    /// there is no old one: `Some(false)`.
+    /// True if the old commit is no ancestor of the new one; `None` where history does not tell. After a clone there is
+    /// no old one: `Some(false)`.
     pub forced: Option<bool>,
-    /// Whether the repository has only the newest commits.
+    /// True if the repository has only the newest commits.
     pub shallow: bool,
     /// Bytes of the pack that was received.
     pub received_bytes: u64,

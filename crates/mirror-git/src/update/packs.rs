@@ -138,7 +138,7 @@ struct Work {
     what: What,
 }
 
-/// What was made of packs.
+/// The result of combining packs.
 struct Made {
     /// The new pack, without extension.
     pack: PathBuf,

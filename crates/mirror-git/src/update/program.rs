@@ -25,7 +25,7 @@ use super::allowance::{Allowance, Counted};
 /// Most of a program's standard error that is kept: its end, in bytes.
 const KEPT_ERRORS_BYTES: usize = 4 << 10;
 
-/// How long the rest of its standard error is waited for when its output has ended. What ssh leaves in the background
+/// The time to wait for the rest of its standard error after its output has ended. What ssh leaves in the background
 /// may hold the pipe open.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 

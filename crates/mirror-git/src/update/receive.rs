@@ -126,7 +126,7 @@ impl<'s, 'r> Session<'s, 'r> {
     }
 }
 
-/// What we have and what we want, as gix works it out.
+/// The objects that we have and want, as gix computes them.
 struct Negotiate<'a, 'g, 'c> {
     local: &'a gix::Repository,
     graph: &'a mut gix::negotiate::Graph<'g, 'c>,

@@ -15,7 +15,7 @@ use super::error::UpdateError;
 use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
 use crate::repository;
 
-/// Where HEAD is.
+/// The position of HEAD.
 pub(crate) struct Head {
     /// Its branch in full; `None` when it is detached.
     pub(crate) branch: Option<String>,

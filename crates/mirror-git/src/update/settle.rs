@@ -1,4 +1,4 @@
-//! What arrived becomes part of the index.
+//! Installation of what arrived into the index.
 
 use std::collections::BTreeSet;
 use std::fs;

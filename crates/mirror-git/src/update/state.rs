@@ -1,4 +1,4 @@
-//! What is at the path of the index.
+//! The state of the path of the index.
 
 use std::path::Path;
 

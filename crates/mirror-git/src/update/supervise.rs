@@ -11,17 +11,17 @@ use gix::progress::{Count, Id, MessageLevel, NestedProgress, Progress, Step, Ste
 
 use super::options::{UpdatePhase, UpdateStatus, UpdateWatch};
 
-/// How often it is looked at.
+/// The interval between two looks at it.
 const TICK: Duration = Duration::from_millis(50);
-/// How long work that was told to stop may take to do so. After that nobody waits for it: it writes
-/// only into a directory of its own.
+/// The time that work may take to stop after it was asked to. After that nobody waits for it: it writes only into a
+/// directory of its own.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// In the first time of a fetch its remote counts and compresses, and says so: signs of life as good
 /// as bytes, but not for ever.
 const PREPARING: Duration = Duration::from_secs(900);
 
-/// How long supervised work may take.
+/// The time that supervised work may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     /// Without any movement.
@@ -85,7 +85,7 @@ pub(crate) fn supervised<T: Send + 'static>(
     Err(halt)
 }
 
-/// What gix tells of its progress.
+/// The progress that gix reports.
 #[derive(Clone, Default)]
 pub(crate) struct Meter(Arc<Counters>);
 

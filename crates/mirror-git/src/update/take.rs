@@ -21,7 +21,7 @@ const COPY_BYTES: usize = 64 << 10;
 /// After so many bytes it is asked whether an object has come to its end.
 const LOOK_BYTES: u64 = 1 << 20;
 
-/// Where a pack goes, and what is known of that.
+/// The destination of a pack, and what is known of it.
 pub(super) struct Place<'a> {
     /// The repository with the objects that the pack builds upon; it receives those of the pack.
     pub(super) repo: &'a gix::Repository,
@@ -138,7 +138,7 @@ struct Guard<'a, R> {
     pack: R,
     meter: &'a Meter,
     max_bytes: u64,
-    /// How many objects had come to their end when that was asked last.
+    /// The number of completed objects when that was last asked.
     objects: u64,
     /// Bytes since another one had.
     since: u64,

@@ -1,4 +1,4 @@
-//! How HTTP is spoken: over reqwest, with the one TLS provider of this project.
+//! HTTP transport: over reqwest, with the one TLS provider of this project.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex};

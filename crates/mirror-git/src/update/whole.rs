@@ -1,4 +1,4 @@
-//! Whether a tree that arrived is whole, and no larger than any index is.
+//! Checks that a tree that arrived is whole, and no larger than that of any index.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -24,7 +24,7 @@ pub(crate) enum Flaw {
     Monstrous(String),
 }
 
-/// What a tree is when it is written out.
+/// The size of a tree when it is written out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Weight {
     entries: u64,

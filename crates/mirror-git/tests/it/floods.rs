@@ -12,10 +12,10 @@ use crate::fixture::{Upstream, assert_at, options, update};
 /// A machine that is busy may take long over a flood; that is not what ends it.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
 const MIB: u64 = 1 << 20;
-/// What sockets on both sides hold beside what was heard.
+/// The memory of sockets on both sides, in addition to what was read.
 const SOCKETS_MIB: u64 = 32;
 
-/// How many mebibytes are heard out, and what the error calls them.
+/// Returns how many mebibytes are read, and how the error names them.
 fn bound(flood: GitFlood) -> (u64, &'static str) {
     match flood {
         GitFlood::Announcements

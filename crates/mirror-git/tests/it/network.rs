@@ -251,7 +251,7 @@ fn twenty_at_once_leave_one_whole_clone() {
     assert_at(&dir, &upstream.tip());
 }
 
-/// What a killed run leaves is cleared away.
+/// Checks that the leftovers of a killed run are removed.
 #[test]
 fn leftovers_are_swept() {
     let mut upstream = Upstream::new(20);

@@ -30,7 +30,7 @@ fn commit(dir: &Path) {
     git(dir, &["commit", "--quiet", "-m", "files"]);
 }
 
-/// What every way to read gives, which must be the same.
+/// Returns what every way of reading yields, which must be the same.
 #[track_caller]
 fn read(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let source = IndexSource::open_with(dir, MOST).unwrap();

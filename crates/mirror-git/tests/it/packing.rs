@@ -155,7 +155,7 @@ fn packs_that_somebody_keeps_stay_and_gc_is_left_alone() {
     assert_eq!(packs(&dir).len(), 2);
 }
 
-/// What `git` leaves when it is killed while it removes a pack.
+/// Covers what `git` leaves when it is killed while it removes a pack.
 #[test]
 fn an_index_without_its_pack_is_passed_over() {
     let mut upstream = Upstream::new(20);

@@ -262,7 +262,7 @@ fn a_shallow_clone_is_made_anew_with_history_only_when_asked() {
     assert_eq!(commits(&dir), 1);
 }
 
-/// What the repository's configuration says about remotes holds.
+/// Checks that what the repository's configuration says about remotes applies.
 #[test]
 fn settings_of_the_repository_are_honoured() {
     let mut upstream = Upstream::new(10);

@@ -1,4 +1,4 @@
-//! How changes are written down.
+//! Application of changes.
 
 use std::time::SystemTime;
 

@@ -29,7 +29,7 @@ pub enum Change {
     Removed(ReleaseId),
     /// A bundle is gone for good, and with it what nothing else holds.
     BundleGone(u32),
-    /// What is known of the ends of bundles is found anew from what is held in them.
+    /// The ends of bundles are computed again from what is held in them.
     BundlesMeasured,
     /// A record or, without a version, a whole crate could not be had; it goes into the failure ledger.
     Failed(FailureRow),
@@ -48,7 +48,7 @@ pub enum Change {
     Withdrawn {
         /// The release.
         id: ReleaseId,
-        /// How.
+        /// The kind of removal.
         kind: Withdrawal,
         /// When that was seen, RFC 3339.
         seen: String,

@@ -1,4 +1,4 @@
-//! How values stand in columns.
+//! The form of values in columns.
 
 use mirror_types::{Locations, MemberLocation, Sha256};
 

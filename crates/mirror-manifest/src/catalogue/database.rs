@@ -4,17 +4,17 @@ use rusqlite::Connection;
 
 use crate::error::ManifestError;
 
-/// What a mirror holds, what failed, and how far the manifest was taken in: a SQLite database.
-/// An index over the manifest, never the only copy.
+/// The SQLite database of what a mirror holds, what failed, and how much of the manifest it covers. An
+/// index over the manifest, never the only copy.
 #[derive(Debug)]
 pub struct Catalogue {
     pub(super) db: Connection,
     pub(super) path: PathBuf,
-    /// Whether the releases say in which sources they were seen: earlier catalogues do not.
+    /// True if the releases say in which sources they were seen: earlier catalogues do not.
     pub(super) has_seen: bool,
-    /// Whether they say that they are held in other stores than the mirror's two.
+    /// True if they say that they are held in other stores than the mirror's two.
     pub(super) has_places: bool,
-    /// Whether it is read as if nobody could change it.
+    /// True if it is read as if nobody could change it.
     pub(super) frozen: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What policy holds back until a date: the list beside the failure ledger.
+//! Releases that policy holds back until a date: the list beside the failure ledger.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -36,7 +36,7 @@ pub struct DeferredRelease {
 pub struct DeferredCrate {
     /// The crate.
     pub name: String,
-    /// How many are deferred.
+    /// The number of deferred releases.
     pub releases: u64,
     /// When the first of them may be had; `None`: none as long as the policy stands.
     pub next_due: Option<SystemTime>,

@@ -12,7 +12,7 @@ pub struct GapRow {
     pub name: String,
     /// The version.
     pub version: String,
-    /// Who acknowledged it.
+    /// The person who acknowledged it.
     pub who: String,
     /// Why.
     pub why: String,
@@ -27,7 +27,7 @@ pub struct UnavailableRow {
     pub name: String,
     /// The version.
     pub version: String,
-    /// What upstream answered last.
+    /// The last answer of upstream.
     pub http_status: u16,
     /// When it first did, RFC 3339.
     pub first_seen: String,

@@ -1,4 +1,4 @@
-//! What a catalogue says of the releases, directories and bundles of its mirror.
+//! The catalogue's rows about the releases, directories and bundles of its mirror.
 
 use std::ops::Range;
 

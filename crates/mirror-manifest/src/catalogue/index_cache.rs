@@ -1,4 +1,4 @@
-//! What the catalogue knows of the index cache: the state that its cursor goes with.
+//! The catalogue's knowledge of the index cache: the state that its cursor goes with.
 
 use rusqlite::{OptionalExtension as _, Transaction};
 

@@ -1,4 +1,4 @@
-//! What the failure ledger says.
+//! The failure ledger.
 
 use mirror_types::CrateName;
 

@@ -1,4 +1,4 @@
-//! Where releases are held beside the loose tree and the bundles of the mirror. Those two stand in columns of
+//! The places of releases beside the loose tree and the bundles of the mirror. Those two stand in columns of
 //! `releases`; each place in another store has a row of its own here, and its release is marked as held `elsewhere`.
 
 use mirror_types::{Codec, Location, MemberLocation, ReleaseId, StoreId};
@@ -9,7 +9,7 @@ use super::database::Catalogue;
 use super::rows::Held;
 use crate::error::ManifestError;
 
-/// How [`Codec::Tar`] stands in a column.
+/// The name of [`Codec::Tar`] in a column.
 const TAR: &str = "tar";
 
 /// Returns whether the releases say that they are held elsewhere: earlier catalogues do not.

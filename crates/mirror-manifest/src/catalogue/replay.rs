@@ -1,4 +1,4 @@
-//! What the manifest says of what is held.
+//! Replay of the manifest's records of what is held.
 
 use std::path::Path;
 
@@ -11,12 +11,12 @@ use crate::error::ManifestError;
 use crate::reader::{first_line, read_from};
 use crate::record::{EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM};
 
-/// What a replay took in.
+/// The extent of a replay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReplayReport {
     /// Records that were read.
     pub records: u64,
-    /// Whether the catalogue knew nothing of this manifest, which has records.
+    /// True if the catalogue knew nothing of this manifest, which has records.
     pub anew: bool,
 }
 

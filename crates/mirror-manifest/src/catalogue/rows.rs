@@ -11,7 +11,7 @@ pub struct Held {
     pub sha256: Sha256,
     /// Bytes.
     pub size: u64,
-    /// Where they are held.
+    /// The places where they are held.
     pub locations: Locations,
     /// In which recorded sources it was seen, a bit for each ([`Catalogue::source_bit`](super::Catalogue::source_bit)).
     pub seen: u64,
@@ -26,7 +26,7 @@ pub struct HeldRelease {
     pub sha256: Sha256,
     /// Bytes.
     pub size: u64,
-    /// Where, beside where the same bytes were held before.
+    /// The places, including those where the same bytes were held before.
     pub locations: Locations,
 }
 
@@ -43,7 +43,7 @@ pub struct DirRow {
     pub listed_ns: i64,
 }
 
-/// How upstream withdrew a release that is held.
+/// The way in which upstream removed a held release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Withdrawal {
     /// Kept for old lockfiles, not offered to new ones.

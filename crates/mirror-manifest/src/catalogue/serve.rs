@@ -1,4 +1,4 @@
-//! What a server of the mirror asks.
+//! The queries of a server of the mirror.
 
 use mirror_types::{CrateName, ReleaseId};
 use rusqlite::OptionalExtension as _;
@@ -8,7 +8,7 @@ use super::database::Catalogue;
 use super::rows::Held;
 use crate::error::ManifestError;
 
-/// What a mirror holds, in figures.
+/// The totals of a mirror.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Census {
     /// Crates of which something is held.

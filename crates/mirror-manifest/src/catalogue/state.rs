@@ -1,4 +1,4 @@
-//! What a run leaves behind for the next one, each under a key of its own in the table `state`.
+//! The state that a run leaves for the next one, each value under a key of its own in the table `state`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,12 +28,13 @@ const SOURCE: &str = "index_source_";
 /// The version of the cursor that is written and read.
 const CURSOR_FORMAT: u32 = 2;
 
-/// How far a mirror has come with its index: the tree that a run went through as a whole, and what was selected of it.
+/// The progress of a mirror through its index: the tree that a run went through as a whole, and what was selected of
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexCursor {
     /// The id of the tree.
     pub tree: String,
-    /// What was selected, in words: another selection makes the cursor void.
+    /// The selection, in words: another selection makes the cursor void.
     pub selection: String,
     /// Releases that were selected.
     pub selected: u64,

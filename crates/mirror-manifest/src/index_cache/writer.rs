@@ -22,7 +22,7 @@ pub struct IndexCacheWriter {
     state: CacheState,
 }
 
-/// What was found when the index cache was opened.
+/// The findings when the index cache was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct IndexCacheReport {
     /// The cache is gone, damaged, or lacks what the catalogue knows it had: it is filled again.
@@ -31,7 +31,7 @@ pub struct IndexCacheReport {
     pub damaged: u64,
 }
 
-/// How a cache was found.
+/// The state in which a cache was found.
 #[derive(Debug, Default)]
 struct Found {
     /// Logs of an earlier version that were taken over.

@@ -1,4 +1,4 @@
-//! How a run that changes a mirror begins, and how it ends.
+//! The beginning and the end of a run that changes a mirror.
 
 use std::thread;
 use std::time::SystemTime;

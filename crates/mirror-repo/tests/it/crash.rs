@@ -15,13 +15,13 @@ use crate::transaction::{BYTES, SHA256, To, failure, id, new, staged, wanted};
 
 const OTHER: &[u8] = b"other bytes of the same release";
 const OTHER_SHA256: &str = "aa93e96f4589280e7f9258be3c978ae4f09a8198730a50769450601f45f0e303";
-/// What is promised of each release that anything is promised of: these bytes, or, with `None`, that it is gone.
+/// The promise for each release that has one: these bytes, or, with `None`, that it is gone.
 type Promise = BTreeMap<&'static str, Option<&'static [u8]>>;
 
-/// What was done to a mirror on a simulated disk.
+/// The operations on a mirror on a simulated disk.
 struct Session {
     sim: Simulator,
-    /// What was promised when so many steps were made; whatever a commit that is under way touches is left out.
+    /// The promises after each number of steps; whatever a commit that is under way touches is left out.
     promises: Vec<(usize, Promise)>,
     error: Option<RepoError>,
 }

@@ -1,4 +1,4 @@
-//! What a transaction leaves, and how the next open of the mirror treats it.
+//! The remains of a transaction, and how the next open of the mirror treats them.
 
 use std::fs;
 use std::path::PathBuf;

@@ -23,7 +23,7 @@ impl World {
         self.root.join(name)
     }
 
-    /// How the mirror `name` is opened with default flags from this working directory.
+    /// Returns the options with which the mirror `name` is opened by default from this working directory.
     pub(crate) fn options(&self, name: &str) -> OpenOptions {
         OpenOptions { root: self.path(name), working_dir: Some(self.root.clone()), ..OpenOptions::default() }
     }

@@ -15,7 +15,7 @@ pub enum GenerateError {
     NothingKept {
         /// The root of the mirror.
         mirror: PathBuf,
-        /// What was looked for.
+        /// The object that was looked for.
         what: &'static str,
     },
     /// The mirror keeps the indexes of several registries; choose one.
@@ -23,7 +23,7 @@ pub enum GenerateError {
     SeveralRegistries {
         /// The root of the mirror.
         mirror: PathBuf,
-        /// How many.
+        /// The number of them.
         count: usize,
     },
     /// Nothing says where crates come from; say it.
@@ -41,7 +41,7 @@ pub enum GenerateError {
     /// A file that was named could not be read; the source says why.
     #[error("could not read {what} {}", path.display())]
     Read {
-        /// What the file is.
+        /// The kind of file.
         what: &'static str,
         /// Its path.
         path: PathBuf,

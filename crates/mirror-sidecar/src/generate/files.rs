@@ -103,16 +103,16 @@ fn settings(work: &Work<'_>) -> Result<String, GenerateError> {
     Ok(format!("crates at {urls}; yanked {}; manifest {manifest}", work.options.include_yanked))
 }
 
-/// What the threads of a run share, and what they leave.
+/// The state that the threads of a run share, and their results.
 struct Shared {
     store: Store,
-    /// Whether the mirror was empty when the run began.
+    /// True if the mirror was empty when the run began.
     fresh: bool,
-    /// Whether a sidecar that is there may have been written by a version that put the path into `crate_file`.
+    /// True if a sidecar that is there may have been written by a version that put the path into `crate_file`.
     correct: bool,
     /// Batches that are not full.
     left: Mutex<Vec<Staged>>,
-    /// Whether a sidecar was left as it was that may show an earlier line.
+    /// True if a sidecar was left as it was that may show an earlier line.
     met: Mutex<bool>,
     bad_files: Mutex<BTreeSet<String>>,
 }
@@ -126,7 +126,7 @@ struct Writer<'w> {
     text: Vec<u8>,
     batch: Vec<Staged>,
     met: bool,
-    /// What was shown of the tally so far: written and existing.
+    /// The part of the tally that was reported so far: written and existing.
     shown: (u64, u64),
 }
 

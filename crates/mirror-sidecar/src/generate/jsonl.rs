@@ -25,8 +25,8 @@ use super::work::Work;
 /// Bytes that are collected before they are written, in order.
 const PIECE: usize = 1 << 20;
 
-/// What becomes of a line: nothing; it is read again; or the place of its version, so that it need not
-/// be: begin above [`PLACE`], length below.
+/// The treatment of a line: nothing; it is read again; or the place of its version, so that it need not be: begin above
+/// [`PLACE`], length below.
 type Fate = u32;
 const LEFT_OUT: Fate = 0;
 const READ_AGAIN: Fate = 1;
@@ -111,13 +111,13 @@ fn line(
     Ok(())
 }
 
-/// What was found out of the whole index.
+/// The measurements of the whole index.
 struct Plan {
     /// In the order of their paths.
     files: Vec<Measured>,
     /// The fates of lines, by thread.
     fates: Vec<Vec<Fate>>,
-    /// Where each file begins.
+    /// The offset of each file.
     offsets: Vec<u64>,
     bytes: u64,
     lines: u64,

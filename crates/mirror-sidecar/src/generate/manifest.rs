@@ -1,4 +1,4 @@
-//! What a downloader's manifest says of where releases are held, in some 40 bytes for each.
+//! The places of releases by a downloader's manifest, in some 40 bytes for each.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -12,8 +12,8 @@ use super::error::GenerateError;
 use super::observe::{SidecarEvent, SidecarObserver};
 use super::options::{ManifestRead, Stopped};
 
-/// Where releases are held, by the latest record of each that tells of bytes. A record of a failure
-/// says nothing of what was there before; one of pruning takes it away.
+/// The places of releases, by the latest record of each that names bytes. A record of a failure says nothing of what
+/// was there before; one of pruning takes it away.
 #[derive(Debug, Default)]
 pub(super) struct Enrichment {
     /// By a hash of crate and version; a second one is in the value, so that together they tell
@@ -23,7 +23,7 @@ pub(super) struct Enrichment {
     texts: Interned,
 }
 
-/// Where one release is held.
+/// The place of one release.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Held<'a> {
     pub(super) storage: Option<&'a str>,

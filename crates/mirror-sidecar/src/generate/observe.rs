@@ -13,7 +13,7 @@ pub trait SidecarObserver: Send + Sync {
 
 impl SidecarObserver for () {}
 
-/// What a run is busy with.
+/// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SidecarPhase {
@@ -36,12 +36,12 @@ pub enum SidecarEvent<'a> {
 
     /// A local index was opened.
     IndexOpened {
-        /// Where it is.
+        /// Its path.
         dir: &'a Path,
-        /// What it is, in words.
+        /// A description of it for people.
         what: &'a str,
     },
-    /// What a mirror keeps of a sparse registry was opened.
+    /// The mirror's cache of a sparse registry was opened.
     CacheOpened {
         /// The root of the mirror.
         mirror: &'a Path,
@@ -50,7 +50,7 @@ pub enum SidecarEvent<'a> {
     },
     /// There is no manifest where one was named; the one that the mirror remembers is read.
     ManifestElsewhere {
-        /// Where it was said to be.
+        /// The place where it was said to be.
         named: &'a Path,
         /// The one that is read.
         used: &'a Path,
@@ -78,7 +78,7 @@ pub enum SidecarEvent<'a> {
     Selected(u64),
     /// So many more sidecars were written.
     Written {
-        /// How many.
+        /// The number of sidecars.
         sidecars: u64,
         /// Their bytes, where that is known: of the lines of a JSONL.
         bytes: u64,

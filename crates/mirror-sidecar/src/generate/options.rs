@@ -5,16 +5,16 @@ use mirror_types::{Address, ExitStatus};
 
 use super::error::GenerateError;
 
-/// Whether the caller wants no more.
+/// A function that returns true if the caller wants no more.
 pub type Stopped<'a> = dyn Fn() -> bool + Sync + 'a;
 
-/// Where the lines come from.
+/// The source of the lines.
 #[derive(Debug, Clone)]
 pub enum SidecarSource {
     /// A local index: a checkout, a bare repository or a plain directory.
     Local(PathBuf),
-    /// What a mirror keeps of a sparse registry, of which no question is asked: the mirror, and the root
-    /// of the registry when it keeps several.
+    /// The mirror's cache of a sparse registry, which is asked nothing: the mirror, and the root of the registry when
+    /// it keeps several.
     SparseCache {
         /// The mirror root.
         mirror: PathBuf,
@@ -23,7 +23,7 @@ pub enum SidecarSource {
     },
 }
 
-/// What is written.
+/// The form of the output.
 #[derive(Debug, Clone)]
 pub enum SidecarMode {
     /// A file for each release, beside its crate.
@@ -40,12 +40,12 @@ pub enum SidecarMode {
     },
 }
 
-/// What to do; resolved from flags by the caller.
+/// The settings of a run; resolved from flags by the caller.
 #[derive(Debug, Clone)]
 pub struct SidecarOptions {
-    /// Where the lines come from.
+    /// The source of the lines.
     pub source: SidecarSource,
-    /// What is written.
+    /// The form of the output.
     pub mode: SidecarMode,
     /// A downloader's manifest, of schema 1 or 2, that says what is held where.
     pub manifest: Option<PathBuf>,
@@ -61,7 +61,7 @@ pub struct SidecarOptions {
     pub refresh: bool,
 }
 
-/// What was found in a manifest.
+/// The findings in a manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ManifestRead {
     /// Records that were read.
@@ -72,12 +72,11 @@ pub struct ManifestRead {
     pub bad_lines: u64,
     /// The first of them, with their numbers.
     pub first_bad_lines: Vec<String>,
-    /// Whether it ends in a torn line, as the manifest of a run that goes on may.
+    /// True if it ends in a torn line, as the manifest of a run that goes on may.
     pub torn: bool,
 }
 
-/// What a run did. `selected` is the sum of `written`, `existing` and `refreshed`, unless the run was
-/// stopped.
+/// The outcome of a run. `selected` is the sum of `written`, `existing` and `refreshed`, unless the run was stopped.
 #[derive(Debug, Clone, Default)]
 pub struct SidecarOutcome {
     /// Records that were selected.
@@ -98,7 +97,7 @@ pub struct SidecarOutcome {
     pub bad_lines: u64,
     /// The first of them.
     pub first_bad_lines: Vec<String>,
-    /// What was found in the manifest.
+    /// The findings in the manifest.
     pub manifest: Option<ManifestRead>,
     /// Files of the index that were looked at, when those are not all.
     pub news: Option<u64>,

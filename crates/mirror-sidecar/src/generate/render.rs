@@ -29,7 +29,7 @@ pub(super) struct Rules {
     pub(super) facts: Option<Enrichment>,
 }
 
-/// What a thread counted.
+/// The counts of a thread.
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) selected: u64,
@@ -123,7 +123,7 @@ pub(super) struct Teller<'r> {
     name: Option<CrateName>,
     file: String,
     url: String,
-    /// How much of each stays the same for the versions of a crate.
+    /// The length of each that stays the same for the versions of a crate.
     kept: (usize, usize),
     member: String,
 }

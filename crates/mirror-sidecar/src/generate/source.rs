@@ -1,4 +1,4 @@
-//! What sidecars are made from: a local index, or what a mirror keeps of a sparse registry.
+//! The sources of sidecars: a local index, or what a mirror keeps of a sparse registry.
 
 use std::ops::ControlFlow;
 use std::path::Path;

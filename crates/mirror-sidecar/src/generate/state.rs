@@ -1,4 +1,4 @@
-//! How far the sidecars of a mirror have come with its index, in `.mirror/sidecars.json`.
+//! The progress of a mirror's sidecars through its index, in `.mirror/sidecars.json`.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ const FILE: &str = "sidecars.json";
 /// 2: every sidecar beside it has the bare file name in `crate_file`. In 1 that was the path.
 const FORMAT_VERSION: u32 = 2;
 
-/// What a run leaves for the next one.
+/// The state that a run leaves for the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
     format_version: u32,

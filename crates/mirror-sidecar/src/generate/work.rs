@@ -7,7 +7,7 @@ use super::observe::{SidecarEvent, SidecarObserver};
 use super::options::{SidecarOptions, SidecarOutcome, Stopped};
 use super::render::{Rules, Tally};
 
-/// What all threads of a run share.
+/// The state that all threads of a run share.
 pub(super) struct Work<'a> {
     pub(super) options: &'a SidecarOptions,
     pub(super) observer: &'a dyn SidecarObserver,

@@ -1,4 +1,4 @@
-//! What is left of a store when a crash cuts it short after any step, or a step fails.
+//! The remains of a store when a crash cuts it short after any step, or a step fails.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,7 +50,7 @@ fn clear(place: &Path) {
     mirror_fs::remove_tree(place).unwrap_or_else(|error| panic!("{}: {error}", place.display()));
 }
 
-/// What one operation changes; `None` removes.
+/// The changes of one operation; `None` removes.
 type Changes = Vec<(ReleaseId, Option<(Vec<u8>, Location)>)>;
 
 /// An operation: done, or cut short.
@@ -63,7 +63,7 @@ struct Operation {
     changes: Changes,
 }
 
-/// What was done to a store on a simulated disk.
+/// The operations on a store on a simulated disk.
 struct Session {
     sim: Simulator,
     operations: Vec<Operation>,

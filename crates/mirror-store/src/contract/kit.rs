@@ -1,4 +1,4 @@
-//! What the checks share.
+//! The code that the checks share.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

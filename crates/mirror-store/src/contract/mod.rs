@@ -1,4 +1,4 @@
-//! What every store of releases must keep, as a suite that panics where one does not.
+//! The contract of every store of releases, as a suite that panics where one breaks it.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -30,8 +30,8 @@ use crate::CrateStore;
 /// Panics where a store does not keep its part of the contract.
 type Check = fn(&Kit<'_>);
 
-/// Runs the suite. `open` opens the store at a place below `scratch`, which has to be an empty directory: an empty store
-/// where nothing is yet, else what was committed there before. Takes some seconds.
+/// Runs the suite. `open` opens the store at a place below `scratch`, which has to be an empty directory: an empty
+/// store where nothing is yet, else what was committed there before. Takes some seconds.
 ///
 /// # Panics
 /// Where the store does not keep what [`CrateStore`] says.

@@ -34,7 +34,7 @@ pub struct BundleStore {
     open: OpenBundles,
 }
 
-/// Who writes.
+/// The current writer.
 #[derive(Debug)]
 enum Writer {
     /// Nobody may.

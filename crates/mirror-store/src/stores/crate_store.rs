@@ -181,7 +181,7 @@ pub(super) fn pieces(source: &dyn ReadAt, take: &mut dyn FnMut(&[u8]) -> io::Res
     Ok(())
 }
 
-/// What is found where a release should be.
+/// The object found where a release should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hashed {
     /// Nothing.
@@ -243,7 +243,7 @@ pub struct NewCrate<'a> {
     pub sha256: Sha256,
     /// Length in bytes.
     pub size: u64,
-    /// Where it came from, readable form.
+    /// The address that it came from, readable form.
     pub url: &'a str,
     /// The bytes.
     pub body: CrateBody,
@@ -357,7 +357,7 @@ impl fmt::Debug for StagedCrate {
     }
 }
 
-/// What became of bytes that were to go.
+/// The fate of bytes that were to be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
     /// They are not in the store any more.
@@ -392,7 +392,7 @@ impl Aside {
 pub struct Listed {
     /// The release.
     pub id: ReleaseId,
-    /// Where it is.
+    /// Its location.
     pub location: Location,
     /// Its length in bytes.
     pub size: u64,

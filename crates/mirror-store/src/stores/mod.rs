@@ -1,4 +1,4 @@
-//! Where the bytes of releases can be kept, as one trait.
+//! Stores for the bytes of releases, as one trait.
 
 mod bundles;
 mod crate_store;

@@ -15,7 +15,7 @@ use mirror_store::{
 };
 use mirror_types::{Layout, Location, ReleaseId, StoreId};
 
-/// What a store does wrong.
+/// The fault of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wrong {
     Nothing,

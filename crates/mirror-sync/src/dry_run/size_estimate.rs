@@ -8,8 +8,9 @@
 //! that are wrong make the range wider.
 //!
 //! In simulations with 100 sizes of 3,000 in log-normal and Pareto distributions, and expectations that are off by a
-//! factor of two, the root mean square error is 7%. It is 30% to 45% with a sample that takes all alike, 15% to 24% with
-//! the 50 largest expected and a sample of the rest, and 11% to 15% when that sample is scaled by what was expected.
+//! factor of two, the root mean square error is 7%. It is 30% to 45% with a sample that takes all alike, 15% to 24%
+//! with the 50 largest expected and a sample of the rest, and 11% to 15% when that sample is scaled by what was
+//! expected.
 
 use std::collections::BinaryHeap;
 
@@ -38,7 +39,7 @@ pub(crate) struct SizeSample {
     candidates: BinaryHeap<(Rank, Url)>,
 }
 
-/// Where a release stands among those that may be asked for; the smallest are.
+/// The rank of a release among those that may be asked for; the smallest ranks are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     /// A random number from 0 to 1 divided by the expected bytes: the bits of a positive `f64`, which compare as it
@@ -67,8 +68,8 @@ impl SizeSample {
         self.held.add(bytes);
     }
 
-    /// Counts a release that is to be fetched, of whose crate the largest held version has `largest_held_bytes`; 0: none
-    /// is held. Returns its rank when it may be asked for. Most are not, and their addresses are never made.
+    /// Counts a release that is to be fetched, of whose crate the largest held version has `largest_held_bytes`; 0:
+    /// none is held. Returns its rank when it may be asked for. Most are not, and their addresses are never made.
     pub(crate) fn want(&mut self, id: &ReleaseId, largest_held_bytes: u64) -> Option<Rank> {
         self.want_expected(id, expected_bytes(largest_held_bytes))
     }
@@ -157,11 +158,11 @@ impl SizeRange {
     }
 }
 
-/// What an answer of the sample says of the releases that were not asked or did not answer.
+/// The answer of the sample about the releases that were not asked for or did not answer.
 struct Answer {
     /// Actual to expected bytes.
     ratio: f64,
-    /// What it counts for.
+    /// Its weight.
     weight: f64,
     /// The part of what it stands for that is not known.
     unknown: f64,

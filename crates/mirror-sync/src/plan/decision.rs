@@ -62,7 +62,7 @@ pub(crate) enum Decision {
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: ReleaseId,
-    /// What its bytes must hash to; `None` where nobody says.
+    /// The checksum that its bytes must have; `None` where nobody says.
     pub(crate) cksum: Option<Sha256>,
     pub(crate) from: DownloadAddress,
     /// The hash of other bytes that are held under its name and were republished upstream.

@@ -1,4 +1,4 @@
-//! What policy holds back until a date, and what becomes of it when its crate is looked at again.
+//! Releases that policy holds back until a date, and their treatment when their crates are looked at again.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -43,11 +43,11 @@ impl DeferredCrates {
     }
 }
 
-/// What the lists say of a crate that is planned.
+/// The entries of the lists for a crate that is planned.
 pub(super) struct Listed {
     /// Its deferred releases, by version.
     deferred: HashMap<String, DeferredRelease>,
-    /// Whether it stands in the failure ledger.
+    /// True if it stands in the failure ledger.
     failed: bool,
 }
 
@@ -93,7 +93,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Holds a selected release back that is not held as the index has it, when policy says so. Returns whether it does.
+    /// Holds a selected release back that is not held as the index has it, when policy says so. Returns whether it
+    /// does.
     pub(super) fn defer(&mut self, record: &IndexRecord, listed: &Listed) -> Result<bool, Halt> {
         let now = self.wanted.now;
         let Some(policy) = &self.wanted.deferral else { return Ok(false) };

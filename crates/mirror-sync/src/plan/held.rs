@@ -12,11 +12,11 @@ pub(crate) struct HeldRow {
     pub(crate) bytes: u64,
     pub(crate) locations: Locations,
     pub(crate) seen: SeenIn,
-    /// Whether the catalogue says so. A file that lies there and is in no record may be it.
+    /// True if the catalogue says so. A file that lies there and is in no record may be it.
     pub(crate) recorded: bool,
 }
 
-/// Where a held release was listed.
+/// The sources in which a held release was listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SeenIn {
     /// In the index that is planned.
@@ -32,11 +32,11 @@ pub(crate) enum SeenIn {
 pub(crate) struct FailedRelease {
     /// `None` when nothing was known of the crate, because its index file could not be had.
     pub(crate) id: Option<ReleaseId>,
-    /// Whether it stands there because it was gone.
+    /// True if it stands there because it was gone.
     pub(crate) lost: bool,
 }
 
-/// What is held, known to be withdrawn and in the failure ledger, for a plan to ask. Blocks.
+/// A view for a plan of what is held, known to be removed upstream, and in the failure ledger. Blocks.
 pub(crate) trait HeldView: Send {
     /// Returns the held versions of a crate.
     fn versions(&self, name: &CrateName) -> Result<HashMap<String, HeldRow>, SyncError>;

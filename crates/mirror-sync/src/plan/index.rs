@@ -8,7 +8,7 @@ use url::Url;
 use super::totals::Totals;
 use crate::error::SyncError;
 
-/// What a plan reads: index files, or what stands for them.
+/// The input of a plan: index files, or what stands for them.
 pub(crate) trait Index: Send {
     /// Passes what is to be planned to `take`, in order, until that breaks off. Blocks.
     fn read(&mut self, take: &mut (dyn FnMut(Item) -> ControlFlow<()> + Send)) -> Result<(), SyncError>;

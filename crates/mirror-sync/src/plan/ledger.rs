@@ -1,4 +1,4 @@
-//! What becomes of the failure ledger's entries when their crates are looked at again.
+//! The treatment of the failure ledger's entries when their crates are looked at again.
 
 use std::collections::HashMap;
 

@@ -17,18 +17,18 @@ use super::sink::{Halt, Sink};
 use crate::error::SyncError;
 use crate::list::{Checksums, readable};
 
-/// How much of the index a plan reads; only who reads all of it can tell what is gone.
+/// The part of the index that a plan reads; only a plan of all of it can report what is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// A part of it.
     Part,
-    /// What differs from an earlier tree, and so all of it.
+    /// The differences from an earlier tree, and so all of it.
     Changes,
     /// Every file.
     All,
 }
 
-/// What is wanted of an index.
+/// The wanted part of an index.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) selection: Selection,
@@ -36,31 +36,31 @@ pub(crate) struct Wanted {
     pub(crate) named: Vec<CrateName>,
     /// Releases that must be found.
     pub(crate) must: Option<LockSet>,
-    /// Where the releases of an index are downloaded from.
+    /// The template of the addresses that the releases of an index are downloaded from.
     pub(crate) template: Arc<DlTemplate>,
     /// Checksums by URL, which must agree with the index.
     pub(crate) checksums: Option<Checksums>,
     /// Most releases that are selected; 0 means all.
     pub(crate) limit: u64,
-    /// Whether nobody is asked for what is not known.
+    /// True if nobody is asked for what is not known.
     pub(crate) offline: bool,
-    /// Whether everything that is held is hashed.
+    /// True if everything that is held is hashed.
     pub(crate) verify: bool,
-    /// Whether a release has to be held both loose and in a bundle.
+    /// The stores in all of which a release has to be held.
     pub(crate) copies: Vec<StoreId>,
     pub(crate) scope: Scope,
-    /// What holds selected releases back until a date.
+    /// The policy that holds selected releases back until a date.
     pub(crate) deferral: Option<Arc<dyn DeferralPolicy>>,
     /// The moment that the policy goes by.
     pub(crate) now: SystemTime,
 }
 
-/// What a plan came to.
+/// The result of a plan.
 #[derive(Debug)]
 pub(crate) struct Planned {
-    /// Whether every crate of the index was looked at.
+    /// True if every crate of the index was looked at.
     pub(crate) complete: bool,
-    /// What is known to be withdrawn upstream and held now.
+    /// The releases that upstream is known to have removed and that are held now.
     pub(crate) withdrawn: HashMap<ReleaseId, Withdrawal>,
 }
 
@@ -117,13 +117,13 @@ pub(super) struct Planner<'p> {
     pub(super) ledger: HashSet<String>,
     /// Crates of which releases are deferred; those that were looked at are taken out.
     pub(super) deferred: DeferredCrates,
-    /// What is known to be withdrawn upstream.
+    /// The releases that upstream is known to have removed.
     pub(super) withdrawn: HashMap<ReleaseId, Withdrawal>,
     /// When all files are read: hashes of the names that are in them, and of the paths of those that may have more.
     pub(super) read: Option<HashSet<u64>>,
     /// Of the index file that is planned, until one of its crates turns out to be wanted.
     lines: Option<Box<PackedLines>>,
-    /// Whether held releases are not in those lines any more.
+    /// True if held releases are not in those lines any more.
     removes: bool,
     /// Of the releases that must be found, those that were.
     found: HashSet<ReleaseId>,

@@ -1,4 +1,4 @@
-//! What upstream withdrew and the mirror still holds.
+//! Releases that upstream removed and the mirror still holds.
 
 use std::collections::HashMap;
 
@@ -87,8 +87,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Looks for crates that are held or deferred, have their index file at `path` by whatever case, and are not among `present`,
-    /// which are all that are in it.
+    /// Looks for crates that are held or deferred, have their index file at `path` by whatever case, and are not among
+    /// `present`, which are all that are in it.
     pub(super) fn gone_at(&mut self, path: &str, present: &[CrateName]) -> Result<(), Halt> {
         let file = path.rsplit('/').next().unwrap_or_default();
         for name in self.held.crates_of_file(file)? {

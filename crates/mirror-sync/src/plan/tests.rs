@@ -53,7 +53,7 @@ impl Index for Items {
     }
 }
 
-/// What is held, in memory.
+/// Held releases, in memory.
 #[derive(Default)]
 struct HeldInMemory {
     rows: BTreeMap<String, HashMap<String, HeldRow>>,

@@ -1,4 +1,4 @@
-/// What was counted of an index.
+/// The totals of an index.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) selected: u64,

@@ -38,7 +38,7 @@ pub(crate) struct Dispatcher {
     pub(crate) outcome: Outcome,
 }
 
-/// What is left when everything is committed.
+/// The rest when everything is committed.
 pub(crate) struct Finished {
     pub(crate) outcome: Outcome,
     pub(crate) mirror: MirrorWriter,

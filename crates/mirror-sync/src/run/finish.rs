@@ -21,7 +21,7 @@ const MAX_BAD_FILES: usize = 1_000;
 /// A run that takes longer ends with a look at all that it wrote.
 const RESCAN_AFTER: Duration = Duration::from_secs(30);
 
-/// What carrying a plan out came to.
+/// The result of carrying a plan out.
 pub(crate) struct Carried {
     pub(crate) mirror: MirrorWriter,
     pub(crate) outcome: Outcome,

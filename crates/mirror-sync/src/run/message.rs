@@ -1,4 +1,4 @@
-//! What the threads of a run tell the dispatcher.
+//! The messages of a run's threads to the dispatcher.
 
 use std::time::SystemTime;
 
@@ -12,15 +12,15 @@ use url::Url;
 use crate::error::SyncError;
 use crate::plan::DownloadAddress;
 
-/// What travels with a job from plan to commit.
+/// The data that travels with a job from plan to commit.
 #[derive(Debug, Clone)]
 pub(crate) struct Tag {
     pub(crate) release: WantedRelease,
-    /// Whether a registry named the address: then it must not lead to this machine.
+    /// True if a registry named the address: then it must not lead to this machine.
     pub(crate) guarded: bool,
-    /// Whether a held file was found to be wrong and moved aside.
+    /// True if a held file was found to be wrong and moved aside.
     pub(crate) was_wrong: bool,
-    /// Whether other bytes are held under this name, which upstream has replaced.
+    /// True if other bytes are held under this name, which upstream has replaced.
     pub(crate) replaces: bool,
 }
 
@@ -90,11 +90,11 @@ impl Problem {
     }
 }
 
-/// Where a release is held before anything is done.
+/// The state of a release before anything is done.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PriorState {
     pub(crate) at: Locations,
-    /// Whether the catalogue says so.
+    /// True if the catalogue says so.
     pub(crate) recorded: bool,
 }
 
@@ -139,9 +139,9 @@ pub(crate) enum Message {
     CrateRead(CrateName),
     /// A store does not have a release, or not its bytes, of which the catalogue says so.
     Lost(ReleaseId, StoreId),
-    /// What stands in the ledger is held.
+    /// A release in the ledger is held.
     Resolved(ReleaseId),
-    /// What stands in the ledger is not wanted any more.
+    /// A release in the ledger is not wanted any more.
     Dropped(ReleaseId),
     /// Policy holds back what is wanted.
     Deferred(Box<DeferredRelease>),

@@ -25,11 +25,11 @@ pub(crate) struct Router {
     pub(crate) hashes: Sender<Vec<HashJob>>,
     pub(crate) messages: Sender<Message>,
     pub(crate) layout: Layout,
-    /// Whether the downloads lead to another host than the operator named.
+    /// True if the downloads lead to another host than the operator named.
     pub(crate) guarded: bool,
-    /// Whether the source of the run is recorded, so that it is worth noting what is seen in it.
+    /// True if the source of the run is recorded, so that it is worth noting what is seen in it.
     pub(crate) notes_seen: bool,
-    /// Whether lines of crates that lost releases wait until it is known whether that is a mass.
+    /// True if lines of crates that lost releases wait until it is known whether that is a mass.
     pub(crate) withholds: bool,
     pub(crate) cancel: CancellationToken,
     /// Called when the downloads first hold planning back.

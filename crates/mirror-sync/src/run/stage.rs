@@ -15,7 +15,7 @@ use crate::spool::{Counted, writer_of};
 /// Results of the fetcher, shared by the writer threads.
 pub(crate) type Results = Arc<Mutex<mpsc::Receiver<FetchResult>>>;
 
-/// What became of a job.
+/// The result of a job.
 pub(crate) type FetchResult = (Box<Tag>, Result<Fetched, Failure>);
 
 /// Bodies that a writer takes at once.

@@ -12,7 +12,7 @@ use crate::names::{named, spellings};
 use crate::plan::Parsed;
 use crate::source::sparse::SparseRegistry;
 
-/// Where the index files of a closure are.
+/// The place of the index files of a closure.
 pub(crate) enum ClosedIndex {
     Sparse(Box<SparseRegistry>),
     Local(IndexSource),

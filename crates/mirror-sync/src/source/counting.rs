@@ -1,4 +1,4 @@
-//! How much there is to do, while it is being done.
+//! Counting of the work while it is being done.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -1,14 +1,14 @@
-//! Where a run without a registry to ask downloads from.
+//! The source of the downloads of a run without a registry to ask.
 
 use mirror_index::sparse::DlTemplate;
 
 use super::input::Input;
 use crate::error::SyncError;
 
-/// Where downloads come from, as far as it is known before anybody is asked.
+/// The source of the downloads, as far as it is known before any request.
 pub(crate) struct Downloads {
     pub(crate) template: DlTemplate,
-    /// Whether it leads to another host than the operator named.
+    /// True if it leads to another host than the operator named.
     pub(crate) guarded: bool,
 }
 

@@ -8,7 +8,7 @@ use crate::plan::Item;
 /// Files that a reader hands over at once.
 pub(crate) const HANDFUL: usize = 64;
 
-/// What readers hand over at once: one wake-up for many.
+/// The files that readers hand over at once: one wake-up for many.
 pub(crate) struct Handful {
     pub(crate) items: Vec<Result<Item, SyncError>>,
     pub(crate) to: crossbeam_channel::Sender<Vec<Result<Item, SyncError>>>,

@@ -12,7 +12,7 @@ use crate::plan::hash;
 /// Of all index files that the mirror keeps: by a hash of the path, a part of the digest.
 pub(crate) type KnownLines = Arc<HashMap<u64, u64>>;
 
-/// What the mirror keeps.
+/// The files that the mirror keeps.
 enum Kept {
     All(KnownLines),
     /// The index cache is asked for each.

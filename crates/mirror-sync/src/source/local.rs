@@ -12,14 +12,14 @@ use crate::plan::{Index, Item, Totals};
 use crate::source::handful::{HANDFUL, Handful};
 use crate::source::lines_filter::LinesFilter;
 
-/// How a local index is gone through.
+/// The way through a local index.
 pub(crate) enum Way {
     /// All of it in the order of its paths: files of a directory follow each other, and so do those of
     /// a bundle.
     Ordered,
     /// All of it in the order that is read fastest.
     Fastest,
-    /// What differs from the tree that an earlier run went through.
+    /// The differences from the tree that an earlier run went through.
     News(News),
     /// The files at these paths, as far as they are there.
     Named(Vec<String>),

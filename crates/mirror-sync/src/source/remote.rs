@@ -19,7 +19,7 @@ type Take<'t> = dyn FnMut(Item) -> ControlFlow<()> + Send + 't;
 pub(crate) struct SparseIndex {
     pub(crate) registry: Box<SparseRegistry>,
     pub(crate) names: Vec<CrateName>,
-    /// Whether nobody was asked: then what is not there may be there after all.
+    /// True if nobody was asked: then what is not there may be there after all.
     pub(crate) offline: bool,
     pub(crate) read: ReadFile,
 }
@@ -71,7 +71,7 @@ impl Index for AnsweredIndex {
     }
 }
 
-/// What a closure chose.
+/// The choice of a closure.
 pub(crate) struct ChosenIndex {
     pub(crate) index: ClosedIndex,
     pub(crate) crates: Vec<Vec<IndexRecord>>,

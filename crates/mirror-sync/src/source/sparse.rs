@@ -17,7 +17,7 @@ use crate::error::SyncError;
 use crate::names::spellings;
 use crate::spool::read_spool;
 
-/// What became of the index file of a crate that was asked for.
+/// The result of the request for a crate's index file.
 pub(crate) enum FileAnswer {
     /// Here it is.
     Present(IndexFile),
@@ -35,7 +35,7 @@ pub(crate) struct SparseRegistry {
     root: Url,
     cache_dir: String,
     store: Option<Store>,
-    /// Whether answers may be written to the cache.
+    /// True if answers may be written to the cache.
     keep: bool,
     offline: bool,
     limits: AnswerLimits,
@@ -332,7 +332,7 @@ impl Asked {
     }
 }
 
-/// Where a registry's configuration is.
+/// The path of a registry's configuration.
 const CONFIG: &str = "config.json";
 
 fn answer(fetched: Fetched) -> Result<Answer, SyncError> {

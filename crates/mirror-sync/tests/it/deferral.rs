@@ -38,10 +38,10 @@ fn hour(hours: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(hours * HOUR)
 }
 
-/// What a run tells of how it goes through the index, and what stops it.
+/// The reported way of a run through the index, and its reason to stop.
 #[derive(Default)]
 struct Watch {
-    /// How many releases were selected at a time: those that are not looked at come at once.
+    /// The numbers of releases that were selected at a time: those that are not looked at come at once.
     selected: Mutex<Vec<u64>>,
     deferred: AtomicU64,
     unchanged: AtomicBool,

@@ -11,7 +11,7 @@ use crate::run;
 
 const STORAGES: [Storage; 3] = [Storage::Loose, Storage::Bundle, Storage::Both];
 
-/// What is compared of a dry run and the run that follows it.
+/// The compared part of a dry run and of the run that follows it.
 #[derive(Debug, PartialEq, Eq)]
 struct Planned {
     selected: u64,
@@ -60,7 +60,7 @@ struct World {
     origin: Origin,
     registry: TestRegistry,
     dir: tempfile::TempDir,
-    /// Whether the index is a git repository, whose trees can be compared, or a plain directory.
+    /// True for a git repository, whose trees can be compared; false for a plain directory.
     git: bool,
     options: DownloadOptions,
 }

@@ -15,7 +15,7 @@ use super::http2::{
 };
 use crate::worker::Worker;
 
-/// How a client is wrong.
+/// The fault of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientFault {
     /// Connects, and says nothing.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use crate::listener::{Listener, Traffic};
 
-/// What there is no end of.
+/// The part of an answer that has no end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GitFlood {
     /// Announcements of the service, before anything else. Over HTTP only.
@@ -82,7 +82,7 @@ impl GitFlood {
 
 /// A commit that nobody has.
 const ID: &str = "1111111111111111111111111111111111111111";
-/// What is written at a time, about.
+/// The size of a piece that is written at a time, about.
 const PIECE_BYTES: usize = 64 << 10;
 
 fn packet(line: &[u8]) -> Vec<u8> {

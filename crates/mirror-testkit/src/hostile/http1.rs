@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::stream::{Stream, endless};
 
-/// How an answer of HTTP/1.1 is wrong.
+/// The fault of an answer of HTTP/1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Http1Fault {
     /// Reads the request and closes.
@@ -120,7 +120,7 @@ impl Http1Fault {
     ];
 }
 
-/// What comes behind the head of an answer.
+/// The part behind the head of an answer.
 enum Rest {
     /// The next request is answered on the same connection.
     Nothing,

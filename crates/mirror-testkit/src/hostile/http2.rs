@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::stream::{Stream, endless};
 
-/// How a peer of HTTP/2 is wrong.
+/// The fault of a peer of HTTP/2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Http2Fault {
     /// No frame ever.

@@ -27,7 +27,7 @@ pub use http2::Http2Fault;
 
 use stream::{Stream, endless};
 
-/// What a hostile origin does with its clients.
+/// The behaviour of a hostile origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hostility {
     /// Closes at once.

@@ -9,7 +9,7 @@ use crate::registry::checksum;
 /// Most versions that one crate has.
 const MAX_VERSIONS: usize = 3_000;
 
-/// How large an index is and what its releases weigh.
+/// The size of an index, and of its releases.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {
     /// The same seed makes the same index.
@@ -40,7 +40,7 @@ pub struct News {
     pub removed: usize,
 }
 
-/// How a crate differs from what it was in the beginning.
+/// The changes of a crate since the beginning.
 #[derive(Debug, Clone, Default)]
 struct Edits {
     more: usize,
@@ -67,9 +67,9 @@ pub struct Synthetic {
 pub struct SyntheticRelease {
     /// Version text.
     pub version: String,
-    /// Whether it is yanked.
+    /// True if it is yanked.
     pub yanked: bool,
-    /// Where the crate stands, which version of it, how often it was published anew.
+    /// The place of the crate, the number of the version, and whether it was published anew.
     pub(super) place: (usize, usize, bool),
 }
 

@@ -17,7 +17,7 @@ pub(super) fn version(random: &mut fastrand::Rng, n: usize) -> String {
     }
 }
 
-/// What the lines of one crate have in common.
+/// The common part of the lines of one crate.
 pub(super) struct Template {
     name: String,
     deps: Vec<String>,

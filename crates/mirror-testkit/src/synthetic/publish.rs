@@ -13,7 +13,7 @@ use crate::origin::Site;
 use crate::serve::Served;
 use crate::site::{git, git_says, plain_git, put};
 
-/// What a git repository of an index looks like.
+/// The form of a git repository of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GitForm {
     /// Without a work tree.

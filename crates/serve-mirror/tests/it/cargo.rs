@@ -69,7 +69,7 @@ fn search_info_and_add_work() {
     assert!(missing.contains("no-such-crate") && missing.contains("could not be found"), "{missing}");
 }
 
-/// What a part of a registry does not hold is not there for the resolver either.
+/// Checks that the resolver does not find what a part of a registry does not hold.
 #[test]
 fn a_partial_mirror_fails_when_cargo_resolves() {
     let mut registry = registry();

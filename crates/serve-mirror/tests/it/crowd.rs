@@ -66,7 +66,8 @@ fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Returns whether the server has accepted a connection: one that only waits for that belongs to no file of any process.
+/// Returns whether the server has accepted a connection: one that only waits for that belongs to no file of any
+/// process.
 #[cfg(target_os = "linux")]
 fn is_accepted(stream: &TcpStream) -> bool {
     let here = format!(":{:04X}", stream.local_addr().unwrap().port());
@@ -82,8 +83,8 @@ fn open_files(server: &Serving) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", server.child.id())).map_or(0, Iterator::count)
 }
 
-/// Fills all places of a server with hostile clients of every kind; a good one is answered in whole all the while. Returns the peak of its
-/// memory, bytes.
+/// Fills all places of a server with hostile clients of every kind; a good one is answered in whole all the while.
+/// Returns the peak of its memory, bytes.
 fn bears(storage: Storage, clients: usize, rounds: usize) -> u64 {
     let world = world(storage);
     let places = clients.to_string();
@@ -239,7 +240,7 @@ fn silent_connections_do_not_hold_up_the_end() {
     }
 }
 
-/// What a stream gave back while it stood still is found again, byte for byte.
+/// Checks that a stream that released its bytes while it stood still finds them again, byte for byte.
 #[test]
 fn a_stream_goes_on_after_it_stood_still() {
     for storage in [Storage::Loose, Storage::Bundle] {

@@ -187,7 +187,8 @@ fn who_never_asks_is_let_go_after_the_time_for_a_head() {
     }
 }
 
-/// What a proxy before the server could have read in another way is refused, and nothing behind it is answered.
+/// Checks that a request that a proxy in between could have read differently is refused, and that nothing behind it is
+/// answered.
 #[test]
 fn requests_that_say_two_things_are_refused() {
     let world = World::new(registry());

@@ -1,4 +1,4 @@
-//! What the server answers, header by header.
+//! The answers of the server, header by header.
 
 use std::io::Read as _;
 

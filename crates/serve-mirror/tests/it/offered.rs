@@ -1,4 +1,5 @@
-//! What upstream has no more is not offered, what it has again is; what is only in bundles is offered, too.
+//! A release that upstream deleted is not offered, and one that it reinstated is; what is only in bundles is offered,
+//! too.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! What the steps work with: the index in all its forms, an origin, and the programs.
+//! The world of the steps: the index in all its forms, an origin, and the programs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,11 +14,11 @@ pub(super) const CHECKOUT: &str = "checkout";
 /// The index with bodies, as a directory.
 pub(super) const MADE: &str = "made";
 
-/// What the steps work with.
+/// The world of the steps.
 pub(super) struct World {
     pub(super) programs: PathBuf,
     pub(super) dir: tempfile::TempDir,
-    /// What Python counted.
+    /// The counts of Python.
     pub(super) facts: IndexFacts,
     /// The index with bodies, and an origin that serves both.
     pub(super) index: Arc<EmbodiedIndex>,

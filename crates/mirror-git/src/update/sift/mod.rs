@@ -42,7 +42,7 @@ pub(super) enum SiftError {
     Git(#[from] gix::Error),
 }
 
-/// What it needs to take a pack apart.
+/// The means to take a pack apart.
 pub(super) struct Work<'a> {
     /// The repository with the objects that the pack builds upon; it receives the large ones.
     pub(super) repo: &'a gix::Repository,
@@ -53,7 +53,7 @@ pub(super) struct Work<'a> {
     pub(super) interrupt: &'a AtomicBool,
 }
 
-/// What is left of a pack.
+/// The rest of a pack.
 pub(super) struct Sifted {
     /// A pack without the large objects; the pack itself when it had none.
     pub(super) rest: PathBuf,

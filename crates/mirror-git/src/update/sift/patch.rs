@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 
 use crate::read::delta::{self, Command, Damaged};
 
-/// What a delta copies from.
+/// The object that a delta copies from.
 pub(super) enum Base {
     Memory(Vec<u8>),
     File(File),

@@ -21,7 +21,7 @@ const SIZES_BYTES: usize = 20;
 /// An object of a pack, or what makes it.
 pub(super) struct Entry {
     pub(super) offset: u64,
-    /// Where what is deflated begins, and ends.
+    /// The beginning of the deflated data, and its end.
     pub(super) data: u64,
     pub(super) end: u64,
     pub(super) header: Header,
@@ -30,7 +30,7 @@ pub(super) struct Entry {
     pub(super) delta: Option<Sizes>,
 }
 
-/// What a delta says of itself.
+/// The sizes in the head of a delta.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
     pub(super) base: u64,

@@ -46,7 +46,7 @@ struct World {
     rng: fastrand::Rng,
 }
 
-/// What was seen of a pack.
+/// The observed contents of a pack.
 #[derive(Debug, Default)]
 struct Seen {
     /// Large objects, and deltas that have to do with them.

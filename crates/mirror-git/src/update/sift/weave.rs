@@ -66,7 +66,7 @@ struct Weaver<'a> {
     work: &'a Work<'a>,
     pack: File,
     entries: &'a [Entry],
-    /// Where those are that are not resolved yet.
+    /// The offsets of the deltas that are not resolved yet.
     open: HashSet<u64>,
     aside: &'a mut Aside,
     places: Vec<PathBuf>,
