@@ -31,7 +31,7 @@ pub(crate) struct Flags {
 pub(crate) enum Command {
     /// Checks an inventory, its signature, and a directory or a tar against it; writes nothing.
     ///
-    /// Lists what changed, is missing, or is there in excess, one line each on standard output.
+    /// Lists what changed, is missing or was added, one line each on standard output.
     Verify(Verify),
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct Verify {
     #[arg(long, conflicts_with = "public_key", help_heading = "Signature", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) skip_signature: bool,
     /// Digests of the whole directory to compute again beside those of each file, as in the inventory;
-    /// `all` or `none` stand for themselves.
+    /// or `all` or `none`.
     #[arg(long, value_name = "LIST", default_value = "blake3", help_heading = "Hashing")]
     pub(crate) hashes: String,
     /// Threads that hash; 0 means one for each core.

@@ -26,14 +26,14 @@ pub(crate) struct Flags {
     /// from. Default: the registry's own, sparse when only --cargo-lock or --crates is given.
     #[arg(long, value_name = "URL", help_heading = "Source")]
     pub(crate) index_url: Option<String>,
-    /// Ask nobody for anything: what is held counts, what is missing is named, index files of a sparse registry come
-    /// from its cache.
+    /// Send no requests: use what is held, name what is missing, and read the index files of a sparse registry from
+    /// its cache.
     #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) offline: bool,
-    /// Clone --index-dir when nothing is there (bare, newest commit only), else bring it up to date; then go on.
+    /// Clone --index-dir when nothing is there (bare, newest commit only), else bring it up to date; then mirror.
     #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) update_index: bool,
-    /// When --update-index makes a clone: with all of its history.
+    /// Clone the whole history when --update-index makes a clone.
     #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) index_full: bool,
     /// Use --index-dir as it is; wins over --update-index.
@@ -42,7 +42,7 @@ pub(crate) struct Flags {
     /// Newline-delimited URLs; blank lines and # comments are ignored.
     #[arg(long, value_name = "FILE", help_heading = "Source")]
     pub(crate) list: Option<PathBuf>,
-    /// JSONL of {url, sha256}: checksums for --list, where each URL needs one, or a second opinion on the index.
+    /// JSONL of {url, sha256}: checksums for --list, where each URL needs one, or a second check of the index.
     #[arg(long, value_name = "FILE", help_heading = "Source")]
     pub(crate) checksums: Option<PathBuf>,
     /// Base of the download URLs: {base}/{name}/{name}-{version}.crate. Default: what the index says, else the
@@ -70,7 +70,7 @@ pub(crate) struct Flags {
     /// of all targets.
     #[arg(long, value_name = "TRIPLE", help_heading = "Selection")]
     pub(crate) target: Vec<Target>,
-    /// With --closure: of the selected crates only the default features, not all of them.
+    /// With --closure: enable only the default features of the selected crates, instead of all of them.
     #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) no_optional: bool,
     /// Also what the lockfiles inside of selected binary crates name, for `cargo install --locked`.
@@ -80,7 +80,7 @@ pub(crate) struct Flags {
     /// nothing else.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Selection")]
     pub(crate) latest: usize,
-    /// With --latest: count pre-releases like all others.
+    /// With --latest: treat pre-releases like any other version.
     #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) include_prerelease: bool,
     /// Also yanked versions.
@@ -103,49 +103,48 @@ pub(crate) struct Flags {
     /// the mirror.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) manifest: Option<PathBuf>,
-    /// Re-hash what is held, and repair it.
+    /// Hash again everything that is held, and repair it.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) verify_existing: bool,
     /// Remove releases that upstream deleted; `--prune=yanked` also yanked ones. Only after a run through
-    /// the whole index, and never over 500 or 0.1% of what is held. With --dry-run: say which.
+    /// the whole index, and never more than 500 or 0.1% of what is held. With --dry-run: only list them.
     #[arg(long, value_name = "WHAT", help_heading = "Output", num_args = 0..=1, require_equals = true, default_missing_value = "deleted")]
     pub(crate) prune: Option<PruneWhat>,
     /// Let --prune remove more than that.
     #[arg(long, help_heading = "Output", requires = "prune")]
     pub(crate) allow_mass_prune: bool,
     /// Stop offering what upstream deleted even when it is more than 500 releases or 0.1% of a mirror of more than
-    /// 1,000; without it such a run offers them on and ends with 3.
+    /// 1,000; without this flag such a run continues to offer them and ends with 3.
     #[arg(long, help_heading = "Output")]
     pub(crate) accept_mass_removal: bool,
-    /// Say what would be done; touch nothing. Unless --offline, the origin is asked for the sizes of up to 100
-    /// releases, those that are probably large first.
+    /// Show what a run would do, and change nothing. Unless --offline, ask the origin for the sizes of up to 100
+    /// releases, probably large ones first.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) dry_run: bool,
-    /// Keep what is downloaded in rolling tar.zst bundles.
+    /// Store downloads in rolling tar.zst bundles.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) bundle: bool,
-    /// With --bundle: in bundles alone, or in loose files too. `add` also bundles what is held loose already,
+    /// With --bundle: store in bundles alone, or in loose files too. `add` also bundles what is already held loose,
     /// and makes loose files of what only bundles hold, without fetching it again.
     #[arg(long, value_name = "MODE", default_value = "only", help_heading = "Output")]
     pub(crate) bundle_mode: BundleMode,
-    /// Size at which a bundle is sealed and the next one begun, in GB of 2^30 bytes; 0.5 is half of one.
+    /// Size at which a bundle is sealed and the next one begins, in GB of 2^30 bytes; fractions such as 0.5 work.
     #[arg(long, value_name = "GB", default_value_t = 8.0, value_parser = gigabytes, help_heading = "Output")]
     pub(crate) bundle_size_gb: f64,
     /// Directory of the bundles. Default: the one that the mirror remembers, else bundles in the mirror.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) bundles_out: Option<PathBuf>,
-    /// With --bundle: seal the growing bundle (.partial) at the end, whatever its size. Without it the next
-    /// run goes on with it.
+    /// With --bundle: seal the partial bundle at the end, whatever its size. Otherwise the next run continues it.
     #[arg(long, help_heading = "Output", requires = "bundle", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) bundle_seal: bool,
-    /// List the releases that upstream lists and cannot deliver, with what a person said of them, and end.
+    /// List the releases that upstream lists but cannot deliver, with the notes of people on them, and exit.
     #[arg(long, help_heading = "Output", conflicts_with_all = ["dry_run", "prune", "update_index"], num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) gaps: bool,
-    /// TOML that says which of them are known (tables `gap` with release, since, who, why): they no longer change the
-    /// exit code. The mirror keeps it until another file is given. With --gaps: without a run.
+    /// TOML file of acknowledged gaps (tables `gap` with release, since, who, why), which no longer change the exit
+    /// code. The mirror keeps the list until you give another file. With --gaps: without a run.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) acknowledge_gaps: Option<PathBuf>,
-    /// Make .mirror/catalogue.sqlite again from manifest, bundles and files, and end. Needs no index and no
+    /// Rebuild .mirror/catalogue.sqlite from manifest, bundles and files, and exit. Needs no index and no
     /// network.
     #[arg(long, help_heading = "Output", conflicts_with_all = ["dry_run", "prune", "update_index"], num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) rebuild_catalogue: bool,
@@ -153,10 +152,10 @@ pub(crate) struct Flags {
     /// Upper bound of requests in flight; adaptive below it.
     #[arg(long, value_name = "N", default_value_t = 128, help_heading = "Network")]
     pub(crate) concurrency: usize,
-    /// Seconds for one request in total; stalls are noticed earlier.
+    /// Seconds for one request in total; stalls end a request earlier.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, help_heading = "Network")]
     pub(crate) timeout: u64,
-    /// Retries of a transient failure.
+    /// Number of retries after a transient failure.
     #[arg(long, value_name = "N", default_value_t = 6, help_heading = "Network")]
     pub(crate) retries: u32,
     /// First wait before a retry; doubles, with full jitter.
@@ -180,7 +179,7 @@ pub(crate) struct Flags {
     /// Accepted for the source system's scripts; see --max-conns-per-host.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Network")]
     pub(crate) max_idle_per_host: usize,
-    /// Certificates to trust beside the system's (PEM).
+    /// Certificates to trust in addition to the system's (PEM).
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub(crate) cacert: Option<PathBuf>,
     /// Upper bound of bytes per second; 0 means none.
@@ -189,7 +188,7 @@ pub(crate) struct Flags {
     /// Upper bound of requests per second; 0 means none.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Network")]
     pub(crate) max_requests_per_sec: u32,
-    /// User agent in full, instead of the product's own.
+    /// Complete user agent, in place of the product's own.
     #[arg(long, value_name = "TEXT", help_heading = "Network")]
     pub(crate) user_agent: Option<String>,
     /// Address at which the registry's operators can reach you; becomes part of the user agent.

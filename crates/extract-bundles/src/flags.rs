@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::Parser;
 use mirror_cli::LogFlags;
 
-/// Takes releases out of bundles (tar.zst): all of them into a loose mirror, or one; or verifies or lists them.
+/// Extracts releases from bundles (tar.zst), all of them into a loose mirror, or one; or verifies or lists them.
 ///
-/// Reads bundles of download-crates --bundle, sealed or growing, and those of the Go system. Every member is
-/// hashed against the bundle's manifest before it gets its name. Files that are there already are kept; one that
-/// has other bytes is a fault. Bundles with anything but plain files of releases in them are refused.
+/// Reads bundles of download-crates --bundle, sealed or partial, and those of the Go system. Compares the hash of
+/// every member with the bundle's manifest before the file gets its name. Keeps existing files; one that has other
+/// bytes is a fault. Refuses bundles that contain anything but plain files of releases.
 ///
 /// Exit codes: 0 complete; 1 internal error; 2 usage; 3 what --crate names is in no bundle; 4 a bundle or a
 /// file that is there is not what it should be; 6 storage; 7 the output is locked by another run; 130, 143
@@ -25,23 +25,23 @@ pub(crate) struct Flags {
     /// Directory of the bundles.
     #[arg(long, value_name = "DIR", help_heading = "Source")]
     pub(crate) bundles_dir: PathBuf,
-    /// Glob of the bundles' names; one that still grows is taken by its name without .partial.
+    /// Glob of the bundles' names; a partial bundle matches by its name without .partial.
     #[arg(long, value_name = "GLOB", default_value = "*.tar.zst", help_heading = "Source")]
     pub(crate) pattern: String,
     /// Only this crate, or this release; reads no more of the bundles than its frames.
     #[arg(long = "crate", value_name = "NAME[@VERSION]", help_heading = "Source")]
     pub(crate) krate: Option<String>,
 
-    /// Root of the mirror to be made. Not needed with --verify or --list.
+    /// Root of the mirror to make. Not needed with --verify or --list.
     #[arg(long, value_name = "DIR", required_unless_present_any = ["verify", "list"], help_heading = "Output")]
     pub(crate) out: Option<PathBuf>,
-    /// Replace files that are there already.
+    /// Replace existing files.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) overwrite: bool,
-    /// Hash every member against the bundle's manifest; write nothing.
+    /// Compare the hash of every member with the bundle's manifest; write nothing.
     #[arg(long, conflicts_with_all = ["list", "out", "overwrite"], help_heading = "Output")]
     pub(crate) verify: bool,
-    /// Tell what is in the bundles, a line for each member: bundle, size, SHA-256 (- when unknown) and path,
+    /// List what is in the bundles, a line for each member: bundle, size, SHA-256 (- when unknown) and path,
     /// separated by tabs; write nothing.
     #[arg(long, conflicts_with_all = ["out", "overwrite"], help_heading = "Output")]
     pub(crate) list: bool,

@@ -9,11 +9,11 @@ use mirror_cli::LogFlags;
 ///
 /// A sidecar is the release's own line of the index with `crate_file`, `crate_path`, `crate_url` and
 /// `index_path` beside its fields; with --manifest also `storage`, `bundle_path` and `bundle_member`. The crates need
-/// not be there.
+/// not be held.
 ///
-/// As files they stand beside the crates, `s/er/serde-1.0.0.crate.json`, and those that are there stay as
-/// they are unless --refresh is given. As one JSONL they come in the order of the index, and the file is
-/// replaced when it is whole. Sidecars of releases that upstream deleted are kept.
+/// As files, sidecars are beside the crates, `s/er/serde-1.0.0.crate.json`; existing ones stay as they are unless
+/// you add --refresh. As one JSONL, they are in the order of the index, and a run replaces the file when it is whole.
+/// Sidecars of releases that upstream deleted stay.
 ///
 /// Exit codes: 0 complete; 1 internal error; 2 usage; 3 some lines of the index or of the manifest are bad
 /// (listed); 4 something that is no file stands in the way; 6 storage; 7 the output is locked by another
@@ -21,11 +21,11 @@ use mirror_cli::LogFlags;
 #[derive(Debug, Parser)]
 #[command(name = "generate-sidecars", version, max_term_width = 100)]
 pub(crate) struct Flags {
-    /// Local index: a checkout, a bare repository, or a plain directory of index files. Default: what the
-    /// mirror at --out keeps of a sparse registry.
+    /// Local index: a checkout, a bare repository, or a plain directory of index files. Default: the cache of a
+    /// sparse registry in the mirror at --out.
     #[arg(long, value_name = "DIR", help_heading = "Source")]
     pub(crate) index_dir: Option<PathBuf>,
-    /// Which sparse registry, as `sparse+URL`, when the mirror at --out keeps several. Nothing is asked of it.
+    /// Sparse registry to read, as `sparse+URL`, when the mirror at --out caches several. Sends no requests to it.
     #[arg(long, value_name = "URL", help_heading = "Source", conflicts_with = "index_dir")]
     pub(crate) index_url: Option<String>,
     /// A downloader's manifest: adds where each release is held.
@@ -51,10 +51,10 @@ pub(crate) struct Flags {
     /// The JSONL of --output-mode jsonl.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) jsonl_out: Option<PathBuf>,
-    /// Bring sidecars that are there up to date, for example after a yank.
+    /// Bring existing sidecars up to date, for example after a yank.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) refresh: bool,
-    /// Upper bound of threads; more than there are processors are of no use.
+    /// Most threads; more than there are processors bring nothing.
     #[arg(long, value_name = "N", default_value_t = 128, help_heading = "Output")]
     pub(crate) concurrency: usize,
 

@@ -11,9 +11,9 @@ use mirror_telemetry::LogOptions;
 
 /// Lets Cargo build from a mirror.
 ///
-/// Serves the sparse index of what the mirror holds, downloads out of its tree and out of its bundles, and
-/// search. What is not held is not listed: a partial mirror fails when Cargo resolves, never with a missing
-/// file. Read-only; a run of download-crates may go on meanwhile, and what it commits is served at once.
+/// Serves the sparse index of what the mirror holds, downloads from its tree and its bundles, and search. The index
+/// lists only what is held: with a partial mirror, Cargo fails when it resolves, never because of a missing file.
+/// Writes nothing; download-crates may run meanwhile, and what it commits is served at once.
 /// The page at / shows the lines for Cargo's configuration. See docs/serve.md.
 ///
 /// Exit codes: 0 stopped by a signal, in good order; 1 internal error; 2 usage, or there is no mirror; 4 the
@@ -29,21 +29,21 @@ pub(crate) struct Flags {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Writes what the mirror holds as files that need no server of ours.
+    /// Writes what the mirror holds as plain files, for use without serve-mirror.
     ///
     /// --format static is a sparse registry for any web server, a bucket or a disk that travels to one: index/
     /// with config.json, and crates/. --format local-registry is a directory that Cargo reads itself. Loose
     /// files become hard links where the file system allows it, else copies; what bundles hold is unpacked.
-    /// Run again, it writes only what is new, and removes what is not held any more. At every moment what is
-    /// listed is there.
+    /// A second run writes only what is new, and removes what is not held any more. At every moment, all that is
+    /// listed exists.
     ///
     /// Exit codes: 0 complete; 2 usage; 4 the mirror is damaged; 6 disk; 7 another export writes there; 130,
-    /// 143 stopped by a signal: the same command goes on.
+    /// 143 stopped by a signal: the same command continues.
     Export(Export),
     /// Tries the mirror with the real Cargo, and prints what works.
     ///
     /// Serves it on a free port of this machine, and runs cargo with a home of its own in a temporary
-    /// directory: fetch, build, search, info, add, names and versions of every kind, a crate that is not there.
+    /// directory: fetch, build, search, info, add, names and versions of every kind, a crate that does not exist.
     ///
     /// Exit codes: 0 everything that could be tried works; 2 usage, or there is no mirror; 3 something does not.
     Doctor(Doctor),
@@ -57,7 +57,7 @@ pub(crate) struct Export {
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) source: Source,
-    /// In which form.
+    /// Form of the export.
     #[arg(long, value_enum, default_value_t = Format::Static)]
     pub(crate) format: Format,
     /// Address at which clients will reach DIR, for config.json: `https://crates.example.org`. Needed with --format
@@ -82,7 +82,7 @@ pub(crate) enum Format {
 pub(crate) struct Doctor {
     #[command(flatten)]
     pub(crate) source: Source,
-    /// The cargo that is tried.
+    /// Path of the cargo to try.
     #[arg(long, value_name = "PROGRAM", default_value = "cargo")]
     pub(crate) cargo: PathBuf,
     #[command(flatten)]
@@ -151,34 +151,34 @@ pub(crate) struct Serve {
     /// Address to listen at; `:8080` means all interfaces.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", help_heading = "Network")]
     listen: String,
-    /// Certificate, and what leads to its authority (PEM): TLS, with HTTP/2 and HTTP/1.1.
+    /// Certificate and its chain (PEM): serves TLS, with HTTP/2 and HTTP/1.1.
     #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "Network")]
     tls_cert: Option<PathBuf>,
     /// The certificate's private key (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "Network")]
     tls_key: Option<PathBuf>,
     /// Address at which clients reach the server, as behind a proxy: `https://crates.example.org`. Default: by the name
-    /// that they ask for.
+    /// that they request.
     #[arg(long, value_name = "URL", help_heading = "Network")]
     public_url: Option<String>,
 
-    /// Connections at a time. When one more comes, the one that has taken nothing for the longest time makes room,
-    /// or the slowest of those that take less than 16 KiB a second.
+    /// Most connections at a time. For a further one, the one that has read nothing for the longest time makes room,
+    /// or the slowest of those that read less than 16 KiB a second.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Limits")]
     max_connections: u16,
-    /// Close connections that took less than a KiB of answers in this time; pings and heads do not count.
+    /// Close connections that read less than a KiB of answers in this time; pings and heads do not count.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, help_heading = "Limits")]
     idle_timeout: Duration,
-    /// For the head of a request to arrive.
+    /// Time for the head of a request to arrive.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Limits")]
     head_timeout: Duration,
-    /// For an answer to begin.
+    /// Time for an answer to begin.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Limits")]
     request_timeout: Duration,
-    /// For what is under way when the server is stopped.
+    /// Time for requests to finish when the server is stopped.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Limits")]
     grace: Duration,
-    /// MiB of prepared index files that are kept in memory.
+    /// MiB of prepared index files to keep in memory.
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Limits")]
     cache_mb: u16,
 
