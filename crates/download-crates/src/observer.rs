@@ -293,7 +293,7 @@ fn log_manifest(report: &OpenReport) {
     }
     if report.catalogue_remade {
         tracing::warn!(
-            "the catalogue was gone, empty, or of another manifest: it was made again from the manifest"
+            "the catalogue was missing, empty, or of another manifest: it was rebuilt from the manifest"
         );
     }
 }

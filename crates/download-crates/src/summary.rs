@@ -80,7 +80,7 @@ pub(crate) fn of_rebuild(outcome: &RebuildOutcome, out: &Path) -> String {
     if !outcome.lost.is_empty() || outcome.lost_members > 0 || !outcome.missing_bundles.is_empty() {
         text.push_str("\nthe next run of the usual command fetches what is missing\n");
     }
-    let _ = writeln!(text, "\n{} was made again", out.join(".mirror/catalogue.sqlite").display());
+    let _ = writeln!(text, "\n{} was rebuilt", out.join(".mirror/catalogue.sqlite").display());
     text
 }
 
@@ -155,7 +155,7 @@ fn was_done(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
 fn held(text: &mut String, outcome: &Outcome) {
     let mut line = |name: &str, value: String| mirror_cli::row(text, name, value);
     if let Some(name) = &outcome.growing {
-        line("growing bundle", format!("{name}; the next run goes on with it, --bundle-seal finishes it"));
+        line("partial bundle", format!("{name}; the next run continues it, --bundle-seal seals it"));
     }
     if outcome.quarantined > 0 {
         line(
@@ -309,7 +309,7 @@ fn advice(text: &mut String, outcome: &Outcome) {
         );
     }
     if outcome.interrupted {
-        text.push_str("\nstopped early; run the same command again to go on from here.\n");
+        text.push_str("\nstopped early; run the same command again to continue from here.\n");
     } else if outcome.failed + outcome.unavailable > outcome.acknowledged {
         text.push_str(
             "\nthe mirror is not complete: these releases stand in the failure ledger (.mirror/catalogue.sqlite, \

@@ -56,7 +56,7 @@ pub(crate) fn of(outcome: &ExtractOutcome, options: &ExtractOptions) -> String {
         let _ = writeln!(text, "\n{only} is in none of these bundles.");
     }
     if outcome.interrupted {
-        text.push_str("\nstopped early; run the same command again to go on from here.\n");
+        text.push_str("\nstopped early; run the same command again to continue from here.\n");
     }
     text
 }

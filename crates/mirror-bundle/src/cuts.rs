@@ -1,4 +1,4 @@
-//! A growing bundle, cut anywhere behind what was committed: recovery keeps all that was committed, and the
+//! A partial bundle, cut anywhere behind what was committed: recovery keeps all that was committed, and the
 //! bundle can be continued and sealed.
 
 use std::fs;

@@ -19,7 +19,7 @@ pub enum BundleError {
         holder: String,
     },
     /// Something other than a regular file or a directory stands in the way; remove it.
-    #[error("{} is not {expected}; links and special files do not belong into a mirror, remove it", path.display())]
+    #[error("{} is not {expected}; links and special files do not belong in a mirror, remove it", path.display())]
     Strange {
         /// Its path.
         path: PathBuf,

@@ -19,7 +19,7 @@ pub(crate) fn bundle(number: u32) -> String {
     BundleNumber::new(number).file_name()
 }
 
-/// Returns the path of a bundle, sealed or growing, in a directory of bundles.
+/// Returns the path of a bundle, sealed or partial, in a directory of bundles.
 pub(crate) fn bundle_path(dir: &Path, number: u32, is_sealed: bool) -> PathBuf {
     dir.join(if is_sealed { bundle(number) } else { bundle(number) + PARTIAL })
 }

@@ -21,7 +21,7 @@ const IN_MEMORY: u32 = 8 << 20;
 /// Bytes of a bundle that are read at once.
 const AT_ONCE: u64 = 2 << 20;
 
-/// A bundle, open for reading: ours, sealed or growing, and those of the source system. Takes no lock and
+/// A bundle, open for reading: ours, sealed or partial, and those of the source system. Takes no lock and
 /// changes nothing. Shared by reference, any number of threads may read.
 #[derive(Debug)]
 pub struct BundleReader {
@@ -223,7 +223,7 @@ impl BundleReader {
         }
     }
 
-    /// Returns the frames of a growing bundle, as its manifest lists them, in the order of the manifest. `None` when
+    /// Returns the frames of a partial bundle, as its manifest lists them, in the order of the manifest. `None` when
     /// the manifest has no offsets.
     ///
     /// # Errors
@@ -460,7 +460,7 @@ impl BundleReader {
     }
 
     /// Passes every member to `visit`, from the first to the last, whatever the frames are; then checks the end of the
-    /// archive and the seek table. Returns the number of members. In a growing bundle, a torn end is no error. Memory:
+    /// archive and the seek table. Returns the number of members. In a partial bundle, a torn end is no error. Memory:
     /// the window of the frames and 16 bytes for each member. Blocks.
     ///
     /// # Errors

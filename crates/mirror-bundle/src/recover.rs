@@ -24,7 +24,7 @@ use crate::zframe::Frame;
 /// The findings and repairs when a directory of bundles was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BundleReport {
-    /// Members that were whole in a growing bundle but not yet in its manifest; they are now.
+    /// Members that were whole in a partial bundle but not yet in its manifest; they are now.
     pub relisted: Vec<BundleMember>,
     /// Bytes of torn frames that were cut.
     pub cut_bytes: u64,

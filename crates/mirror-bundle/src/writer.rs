@@ -37,7 +37,7 @@ pub struct BundleOptions {
     pub queue_bytes: u64,
     /// Base of the URLs of members that recovery lists again; see [`ReleaseId::readable_url`].
     pub base_url: String,
-    /// When a growing bundle is continued: hash all of its members. Without it only the last one is, because
+    /// When a partial bundle is continued: hash all of its members. Without it only the last one is, because
     /// reading gigabytes would make every run slow; `extract-bundles --verify` finds what rots later.
     pub verify_committed: bool,
     /// The mirror that the bundles belong to; bundles of another one are refused.
@@ -124,11 +124,11 @@ enum Message {
 /// listed, which the next `open` lists or cuts. A bundle of at least [`BundleOptions::bundle_bytes`] is
 /// sealed, at a commit or between two members, and never touched again. The same path twice also begins a new bundle.
 ///
-/// A run should leave its bundle growing (`.partial`), or incremental runs with a few new releases would leave
-/// thousands of small bundles. Readers take growing bundles as far as their manifest lists them.
+/// A run should leave its bundle partial (`.partial`), or incremental runs with a few new releases would leave
+/// thousands of small bundles. Readers take partial bundles as far as their manifest lists them.
 ///
 /// Memory: what waits ([`BundleOptions::queue_bytes`]), a few buffers, and some 50 bytes for each member of
-/// the growing bundle.
+/// the partial bundle.
 #[derive(Debug)]
 pub struct BundleWriter {
     jobs: Option<Sender<Job>>,
@@ -175,7 +175,7 @@ impl std::fmt::Debug for Handful {
 
 impl BundleWriter {
     /// Opens a directory of bundles, making it when it is not there: takes the lock, makes good what an
-    /// earlier run left, continues the growing bundle or the numbering.
+    /// earlier run left, continues the partial bundle or the numbering.
     ///
     /// # Errors
     /// `Locked` when another writer holds it; an integrity fault when a committed member is not whole any more;

@@ -72,7 +72,7 @@ fn of_download(advice: Advice) -> Option<&'static str> {
         Advice::AdoptReleases => {
             "choose another --out, or run with --rebuild-catalogue, which moves them to where they belong and adopts them"
         }
-        Advice::FinishAdopting => "run with --rebuild-catalogue, which goes on with that",
+        Advice::FinishAdopting => "run with --rebuild-catalogue, which continues that",
         Advice::NameTheManifest => "--manifest names the manifest of the mirror at --out",
         Advice::RebuildCatalogue => {
             "run again with --rebuild-catalogue, which makes it again from the manifest, the bundles and the files"
@@ -98,7 +98,7 @@ fn of_download(advice: Advice) -> Option<&'static str> {
         Advice::SkipIndexUpdate => "--skip-index-update uses the index as it is",
         Advice::NameTheRemote => "--index-url says where the index is fetched from",
         Advice::AnotherRemoteOrNoUpdate => {
-            "check --index-url, or go on with what is there by --skip-index-update"
+            "check --index-url, or use the index that is there with --skip-index-update"
         }
         Advice::NameTheRegistry => "--index-url names the registry",
         Advice::NameTheDownloads => "--crates-base-url says where crates come from",

@@ -34,7 +34,7 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    /// Opens the bundle and reads its manifest. A growing bundle is read as far as its manifest goes.
+    /// Opens the bundle and reads its manifest. A partial bundle is read as far as its manifest goes.
     pub(crate) fn new(files: BundleFiles, limits: BundleLimits) -> Result<Self, BundleError> {
         let reader = BundleReader::open(&files.path, limits)?;
         let (mut listed, mut lines) = (None, Vec::new());

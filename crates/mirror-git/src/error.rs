@@ -26,7 +26,7 @@ pub enum IndexError {
     #[error(transparent)]
     Dir(#[from] DirError),
     /// Its `config.json` does not say where its crates are; mend it, or say where they are.
-    #[error("could not learn from {} where the crates of the index are; mend it, or say where they are", path.display())]
+    #[error("could not read from {} where the crates of the index are; repair it, or say where they are", path.display())]
     Config {
         /// The file; for a git repository that and its path in it.
         path: PathBuf,

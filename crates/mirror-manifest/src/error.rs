@@ -69,7 +69,7 @@ pub enum ManifestError {
         source: Cause,
     },
     /// Something other than a regular file stands where the mirror keeps a file of its own; remove it.
-    #[error("{} is not a regular file; links and special files do not belong into a mirror, remove it", path.display())]
+    #[error("{} is not a regular file; links and special files do not belong in a mirror, remove it", path.display())]
     Strange {
         /// Its path.
         path: PathBuf,

@@ -58,7 +58,7 @@ pub enum RepoError {
         path: PathBuf,
     },
     /// A place cannot be written down; choose a name that is Unicode text.
-    #[error("{} cannot be remembered, because it is no Unicode text; choose another name", path.display())]
+    #[error("{} cannot be remembered, because it is not Unicode text; choose another name", path.display())]
     NotText {
         /// The place.
         path: PathBuf,

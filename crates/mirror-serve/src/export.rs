@@ -82,7 +82,7 @@ pub struct ExportOutcome {
     pub missing: Vec<(ReleaseId, String)>,
     /// Releases and crates that the export leaves out otherwise, with the reason; no acknowledged gaps.
     pub left_out: Vec<(String, &'static str)>,
-    /// Stopped before the end; the same command goes on.
+    /// Stopped before the end; the same command continues.
     pub interrupted: bool,
 }
 

@@ -21,7 +21,7 @@ pub enum StoreError {
     },
     /// The mirror was made with another layout; ask for none, or use another directory.
     #[error(
-        "{} was made with the layout {}, {} was asked for; layouts cannot be mixed in one mirror",
+        "{} was made with the layout {}, and {} was requested; layouts cannot be mixed in one mirror",
         root.display(), found.as_str(), asked.as_str()
     )]
     LayoutMismatch {
@@ -48,7 +48,7 @@ pub enum StoreError {
         example: String,
     },
     /// Releases were to be moved to where they belong, and that has not come to its end; let it.
-    #[error("not every release below {} was moved to where it belongs, as a run began to do; it was stopped", root.display())]
+    #[error("a run that moved the releases below {} to where they belong was stopped before it moved all of them", root.display())]
     HalfMoved {
         /// The root of the mirror.
         root: PathBuf,
@@ -62,7 +62,7 @@ pub enum StoreError {
         source: Cause,
     },
     /// Something other than a regular file or a directory stands in the way; remove it.
-    #[error("{} is not {expected}; links and special files do not belong into a mirror, remove it", path.display())]
+    #[error("{} is not {expected}; links and special files do not belong in a mirror, remove it", path.display())]
     Strange {
         /// Its path.
         path: PathBuf,
@@ -79,7 +79,7 @@ pub enum StoreError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// The object given to a store belongs to another one.
-    #[error("{id} was given to a store that is not the one which has it")]
+    #[error("{id} was passed to a store that does not have it")]
     OtherStore {
         /// The release.
         id: ReleaseId,

@@ -76,14 +76,14 @@ pub enum SyncError {
     },
     /// The registry's configuration was never fetched, and nobody is to be asked; ask once.
     #[error(
-        "could not read the registry's configuration {url}: it was never fetched, and offline nobody is asked for it"
+        "could not read the registry's configuration {url}: it was never fetched, and an offline run sends no requests"
     )]
     NeverFetched {
         /// Its address, without secrets.
         url: String,
     },
-    /// The registry answers no more; check the network, then run again.
-    #[error("the registry answers no more; check the network, then run the same command again")]
+    /// The registry no longer answers; check the network, then run again.
+    #[error("the registry no longer answers; check the network, then run the same command again")]
     Silent {
         /// The failure of the last request.
         source: Cause,

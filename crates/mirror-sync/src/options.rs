@@ -125,7 +125,7 @@ pub struct DownloadOptions {
     pub bundles_out: Option<PathBuf>,
     /// A bundle of at least so many bytes is sealed.
     pub bundle_bytes: u64,
-    /// Seal the growing bundle at the end of the run.
+    /// Seal the partial bundle at the end of the run.
     pub bundle_seal: bool,
     /// Re-hash what is held.
     pub verify_existing: bool,

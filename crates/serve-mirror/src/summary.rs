@@ -42,7 +42,7 @@ pub(crate) fn exported(outcome: &ExportOutcome, options: &ExportOptions) -> Stri
         more(&mut text, outcome.left_out.len());
     }
     if outcome.interrupted {
-        text.push_str("\nStopped before the end; the same command goes on.\n");
+        text.push_str("\nStopped before the end; the same command continues.\n");
         return text;
     }
     let source = match &options.format {

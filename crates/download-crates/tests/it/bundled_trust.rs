@@ -154,7 +154,7 @@ impl Mirror {
     }
 }
 
-/// The growing bundle and its manifest.
+/// The partial bundle and its manifest.
 fn growing(mirror: &Mirror) -> [PathBuf; 2] {
     let files = list_bundles(&mirror.world.path("bundles")).unwrap();
     let files = files.into_iter().find(|files| !files.sealed).unwrap();

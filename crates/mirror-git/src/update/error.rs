@@ -49,7 +49,7 @@ pub enum UpdateError {
         source: std::io::Error,
     },
     /// The disk refused in the middle of a fetch; make room or mend the disk, then run again.
-    #[error("could not store the index below {}; the index is as it was, make room or mend the disk, then run again", dir.display())]
+    #[error("could not store the index below {}; the index is as it was, free some space or repair the disk, then run again", dir.display())]
     Unstorable {
         /// The directory of the index.
         dir: PathBuf,
@@ -69,7 +69,7 @@ pub enum UpdateError {
     },
     /// The caller stopped it; run again to go on.
     #[error(
-        "the update of the index was stopped; its HEAD is where it was, and the next run goes on from there"
+        "the update of the index was stopped; its HEAD is where it was, and the next run continues from there"
     )]
     Stopped,
 }

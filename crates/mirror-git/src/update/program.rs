@@ -214,9 +214,7 @@ impl Ssh {
                 }
             }
             ProgramKind::Simple if url.port.is_some() => {
-                return Err(refused(
-                    "its ssh program cannot be told a port; ssh.variant says which one it is",
-                ));
+                return Err(refused("its ssh program accepts no port; ssh.variant says which program it is"));
             }
             ProgramKind::Simple => {}
         }
