@@ -109,7 +109,7 @@ fn rebuild(flags: &Flags) -> ExitCode {
 }
 
 /// Returns the number of network threads. One thread moves and hashes some 30,000 small files a second; a second one on
-/// the same few cores costs more in wake-ups than it gives. Planning, writing and committing have threads of their own.
+/// the same few cores costs more in wake-ups than it gains. Planning, writing and committing have threads of their own.
 fn network_threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if cores > 4 { 2 } else { 1 }

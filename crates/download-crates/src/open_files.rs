@@ -1,7 +1,7 @@
 //! The number of files and connections that this process may have open.
 
 /// Connections that a run may have, so that enough is left for files: `None` when there is no need
-/// to care. Asks the system for as many as it gives.
+/// to care. Asks the system for as many as it allows.
 #[cfg(unix)]
 pub(crate) fn connections() -> Option<usize> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -16,7 +16,7 @@ use mirror_cli::LogFlags;
 /// Sidecars of releases that upstream deleted stay.
 ///
 /// Exit codes: 0 complete; 1 internal error; 2 usage; 3 some lines of the index or of the manifest are bad
-/// (listed); 4 something that is no file stands in the way; 6 storage; 7 the output is locked by another
+/// (listed); 4 something that is no file is in the way; 6 storage; 7 the output is locked by another
 /// run; 130, 143 stopped by a signal.
 #[derive(Debug, Parser)]
 #[command(name = "generate-sidecars", version, max_term_width = 100)]
@@ -31,7 +31,8 @@ pub(crate) struct Flags {
     /// A downloader's manifest: adds where each release is held.
     #[arg(long, value_name = "FILE", help_heading = "Source")]
     pub(crate) manifest: Option<PathBuf>,
-    /// Base of `crate_url`: {base}/{name}/{name}-{version}.crate. Default: what the index says, else the registry's own.
+    /// Base of `crate_url`: {base}/{name}/{name}-{version}.crate. Default: what the index says, else the registry's
+    /// own.
     #[arg(long, value_name = "URL", help_heading = "Source")]
     pub(crate) crates_base_url: Option<String>,
 

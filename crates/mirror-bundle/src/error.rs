@@ -18,7 +18,7 @@ pub enum BundleError {
         /// ` (process N)` when known.
         holder: String,
     },
-    /// Something other than a regular file or a directory stands in the way; remove it.
+    /// Something other than a regular file or a directory is in the way; remove it.
     #[error("{} is not {expected}; links and special files do not belong in a mirror, remove it", path.display())]
     Strange {
         /// Its path.

@@ -77,7 +77,7 @@ pub enum BundleFault {
     /// Gives far more bytes than it takes.
     #[error("a frame unpacks to far more bytes than a bundle of crates would")]
     Bomb,
-    /// A frame needs more memory than every decoder gives.
+    /// A frame needs more memory than every decoder allows.
     #[error("a frame needs a window of {window} bytes, more than the limit of {limit}")]
     Window {
         /// Window in bytes.

@@ -69,7 +69,7 @@ struct Search<'a> {
     finder: Finder<'a>,
     name: &'a CrateName,
     version: Option<&'a VersionText>,
-    /// A release was found: it stands in a manifest once.
+    /// A release was found: it is in a manifest once.
     found: AtomicBool,
 }
 

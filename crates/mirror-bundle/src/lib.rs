@@ -3,7 +3,7 @@
 //! `bundle-0000.tar.zst` is a tar file of loose paths. Each member (tar header, data, padding) is one zstd
 //! frame, with its size and a checksum, so that any frame decodes alone and all of them in a row are one tar
 //! file for `tar --zstd`. A last frame holds the end of the archive; behind it the seek table of zstd's seekable
-//! format stands in a skippable frame. A manifest beside it lists every member with checksum, offset and length
+//! format is in a skippable frame. A manifest beside it lists every member with checksum, offset and length
 //! ([`BundleMember`]); `bundles.index.jsonl` has a line for each sealed bundle ([`BundleIndexLine`]).
 //! `docs/bundles.md` has all of it, and what to do with ordinary tools.
 //!

@@ -137,7 +137,7 @@ impl OpenBundles {
     /// Passes the member at a place of an open bundle to `visit`, when it is `id`; returns whether it is. Blocks.
     ///
     /// # Errors
-    /// When the bundle is damaged there or cannot be read; what `visit` gives.
+    /// When the bundle is damaged there or cannot be read; what `visit` returns.
     pub fn visit<E: From<BundleError>>(
         &self,
         reader: &BundleReader,
@@ -178,7 +178,7 @@ impl OpenBundles {
     /// release there. Blocks.
     ///
     /// # Errors
-    /// When the directory or a bundle cannot be read; what `visit` gives.
+    /// When the directory or a bundle cannot be read; what `visit` returns.
     pub fn visit_if_whole(
         &self,
         at: MemberLocation,

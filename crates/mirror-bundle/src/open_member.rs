@@ -98,7 +98,7 @@ impl OpenMember {
         bundle.is_at_hand(*offset, (end - offset).min(READ_AHEAD as u64))
     }
 
-    /// Fills `out` with the next bytes of the data. What follows the last byte is held against the format before
+    /// Fills `out` with the next bytes of the data. What follows the last byte is compared with the format before
     /// that byte is given. Blocks.
     ///
     /// # Errors

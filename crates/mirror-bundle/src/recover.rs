@@ -75,7 +75,7 @@ fn begins_like<T: BundleLine>(path: &Path) -> Result<bool, BundleError> {
 }
 
 impl Recovery<'_> {
-    /// Puts everything right; gives the bundle that grows and the number of the next one.
+    /// Puts everything right; returns the partial bundle and the number of the next one.
     pub(crate) fn run(&mut self) -> Result<(Option<Growing>, u32), BundleError> {
         let index = self.index()?;
         let bundles = names::list_bundles(self.dir)?;

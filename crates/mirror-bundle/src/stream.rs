@@ -11,7 +11,7 @@ use crate::zframe::{self, Frame, HEAD, Head, SKIPPABLE_HEAD};
 /// Bytes of the input that are read at once.
 pub(crate) const READ_AHEAD: usize = 128 << 10;
 
-/// The unpacked bytes of a bundle. The seek table at the end is held against what was read.
+/// The unpacked bytes of a bundle. The seek table at the end is compared with what was read.
 pub(crate) struct FrameStream<R> {
     input: R,
     limits: BundleLimits,

@@ -305,7 +305,8 @@ impl BundleWriter {
     /// the order of the calls, where each member is that was appended since the last commit. Blocks.
     ///
     /// # Errors
-    /// What the disk refuses. The writer is of no use then: drop it; the next one recovers what was committed.
+    /// What the disk refuses. The writer cannot be used any more then: drop it; the next one recovers what was
+    /// committed.
     pub fn commit(&mut self) -> Result<Vec<BundleMember>, BundleError> {
         self.dispatch()?;
         self.ask(false)
@@ -429,7 +430,7 @@ impl Appender {
         let mut run = Vec::with_capacity(members.len());
         let mut end = 0;
         for (member, len, size) in members {
-            // A path may stand in a bundle once; a full bundle takes no more.
+            // A path may be in a bundle once; a full bundle takes no more.
             let full = self.len() + (end - start) as u64 >= self.options.bundle_bytes;
             if full || self.holds(&member.bundle_member, &run) {
                 self.write(&data[start..end], std::mem::take(&mut run))?;

@@ -25,7 +25,7 @@ impl Watch {
 /// becomes of what is under way, and calls `stop`.
 ///
 /// # Errors
-/// When the thread cannot be had.
+/// When the thread cannot be started.
 pub fn watch(stopping: &'static str, stop: impl FnOnce() + Send + 'static) -> std::io::Result<Watch> {
     let watch = Watch::default();
     let seen = watch.clone();

@@ -28,7 +28,7 @@ pub enum ExtractError {
     NoBundles {
         /// The directory.
         dir: PathBuf,
-        /// The pattern that their names are held against.
+        /// The pattern that their names are compared with.
         pattern: String,
     },
     /// A bundle cannot be opened, or the disk refuses; the error says what to do.

@@ -20,8 +20,8 @@ use crate::work::{Task, Work};
 const RUN_BYTES: u64 = 2 << 20;
 
 /// Extracts, verifies or lists bundles. What [`ExtractTask::List`] tells goes to `show`: lines of bundle, size,
-/// checksum (`-` when unknown) and path, separated by tabs. Blocks; uses threads of its own. Cancelled, it commits what is staged and
-/// comes back.
+/// checksum (`-` when unknown) and path, separated by tabs. Blocks; uses threads of its own. Cancelled, it commits what
+/// is staged and comes back.
 ///
 /// A fault in one bundle ends the reading of that bundle; the others are still read.
 ///
@@ -86,7 +86,7 @@ fn all(
         n => n,
     };
     let (tasks, queue) = bounded::<Task>(threads * 2);
-    // Reading goes on while a batch is committed: twice as many files as a batch has may wait.
+    // Reading continues while a batch is committed: twice as many files as a batch has may wait.
     let (staged, commits) = bounded(64);
     let work = Work::new(options, store.clone(), observer, cancel.clone());
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Paths that stand in more than one bundle, or where another file is: the last bundle counts.
+//! Paths that are in more than one bundle, or where another file is: the last bundle counts.
 
 use mirror_bundle::{BundleFiles, BundleLimits, BundleMember, Member, find_members};
 use mirror_store::{Store, StoreError};

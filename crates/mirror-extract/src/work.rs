@@ -437,7 +437,7 @@ fn is_torn(fault: &BundleFault) -> bool {
     matches!(fault, BundleFault::Torn | BundleFault::Damaged(_) | BundleFault::NotAFrame)
 }
 
-/// Returns what stands in the way of writing a release; it is no fault of the bundle.
+/// Returns what is in the way of writing a release; it is no fault of the bundle.
 pub(crate) fn blocked(store: &Store, path: &str) -> Result<Option<StoreError>, StoreError> {
     match store.check_way(path) {
         Ok(()) => Ok(None),

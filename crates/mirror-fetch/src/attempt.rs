@@ -59,7 +59,7 @@ enum Exchanged {
     Done(Done),
     /// The answer is elsewhere: its `Location`.
     Redirect(Option<HeaderValue>),
-    /// The origin does not go on where the last attempt broke off: all of it is to be asked for again.
+    /// The origin does not continue where the last attempt broke off: the whole body has to be requested again.
     NoContinuation,
 }
 

@@ -85,7 +85,7 @@ impl Default for FetchOptions {
     }
 }
 
-/// Told what happens, for counters. Called on hot paths: must not block.
+/// Receives what happens, for counters. Called on hot paths: must not block.
 #[expect(unused_variables, reason = "default bodies are empty, the names document the arguments")]
 pub trait FetchObserver: Send + Sync {
     /// Takes note that one attempt ended. `status` is `None` when no response arrived.

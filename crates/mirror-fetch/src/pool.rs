@@ -195,7 +195,7 @@ impl Pool {
         }
     }
 
-    /// Connects a slot. An origin without HTTP/2 gives a connection for one request at a time instead.
+    /// Connects a slot. An origin without HTTP/2 gets a connection for one request at a time instead.
     async fn fill(&self, slot: &Slot, origin: &Origin) -> Result<Option<H1>, Fault> {
         match self.connect(origin).await {
             Ok(Conn::H2(sender)) => {

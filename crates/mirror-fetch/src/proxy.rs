@@ -176,7 +176,7 @@ fn parse(named: &Named, host: &str) -> Result<Proxy, UnusableProxy> {
     Ok(Proxy { host, port: url.port_or_known_default().unwrap_or(80), authorization })
 }
 
-/// Returns the `Basic` header of a user name and a password as they stand in an address. It shows itself nowhere.
+/// Returns the `Basic` header of a user name and a password as an address has them. It shows itself nowhere.
 pub(crate) fn basic(user: &str, password: &str) -> Option<HeaderValue> {
     let plain = [unescape(user), b":".to_vec(), unescape(password)].concat();
     let text = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(plain));

@@ -21,7 +21,7 @@ use crate::shared::Core;
 /// Times a request may be handed back untouched before that counts as a failed attempt.
 const MAX_UNSENT: u32 = 64;
 
-/// Broken connections that are not held against a request that was on them; after that it travels
+/// Broken connections that do not count against a request that was on them; after that it travels
 /// alone. Without this, one answer that makes its connection unusable could use up the retries of
 /// everything beside it.
 const MAX_SHARED: u32 = 2;

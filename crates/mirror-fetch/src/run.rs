@@ -47,7 +47,7 @@ struct Flight<T> {
     shared: Arc<Shared>,
     began: Instant,
     copies: u8,
-    /// Once only: a request that fails must come to its end.
+    /// Once only: a request that fails must end.
     hedged: bool,
 }
 

@@ -94,7 +94,7 @@ impl Silence {
     }
 }
 
-/// Returns whether a failure counts as silence: an origin that only ever says "later" gives no answer either.
+/// Returns whether a failure counts as silence: an origin that only ever says "later" sends no answer either.
 fn is_silence(fault: &Fault) -> bool {
     fault.kind.is_unanswered() || matches!(fault.status, Some(429 | 503))
 }

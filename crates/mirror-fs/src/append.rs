@@ -81,7 +81,7 @@ impl AppendLog {
     /// Appends bytes. Not durable before [`AppendLog::sync`]. Blocks.
     ///
     /// # Errors
-    /// What the disk refuses; a part of the bytes may be there then, and the log is of no use any more.
+    /// What the disk refuses; a part of the bytes may be there then, and the log cannot be used any more.
     pub fn append(&mut self, data: &[u8]) -> Result<(), FileError> {
         self.fs.append(&self.file, &self.path, data).map_err(|source| self.error("append to", source))?;
         self.len += data.len() as u64;

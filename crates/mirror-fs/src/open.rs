@@ -25,7 +25,7 @@ pub fn not_plain(error: &io::Error) -> Option<NotPlain> {
     error.get_ref()?.downcast_ref::<NotPlain>().copied()
 }
 
-/// Returns what stands in the way of an operation on `path` that failed with `error`, and what belongs there instead:
+/// Returns what is in the way of an operation on `path` that failed with `error`, and what belongs there instead:
 /// at the path itself, or at a directory above it. `None` when the system refused for another reason. Looks at the
 /// directories above where one of them is none.
 #[must_use]

@@ -20,7 +20,7 @@ pub trait ReadAt: fmt::Debug + Send + Sync {
     /// `UnexpectedEof` when there are fewer bytes; what the source of the bytes says otherwise.
     fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Reads what is there from `offset` on, as much as one call gives; returns the number of bytes, 0 at the end.
+    /// Reads what is there from `offset` on, as much as one call returns; returns the number of bytes, 0 at the end.
     /// Blocks.
     ///
     /// # Errors

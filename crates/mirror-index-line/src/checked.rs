@@ -41,7 +41,7 @@ impl<'a> CheckedLine<'a> {
             std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })?;
         let mut found = Found::default();
         if !found.scan(text, keys)? {
-            // A key that is written with escapes, or stands there twice: which one counts?
+            // A key that is written with escapes, or is there twice: which one counts?
             found = Found::of_the_last(text)?;
         }
         Ok(Self {
@@ -68,7 +68,7 @@ impl<'a> CheckedLine<'a> {
     }
 }
 
-/// Finds the JSON of the field `name` in a line, as it stands there; of several the last. All of the line is checked.
+/// Finds the JSON of the field `name` in a line, unchanged; of several the last. All of the line is checked.
 pub(crate) fn field<'a>(line: &'a [u8], name: &str) -> Result<Option<&'a str>, LineError> {
     let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })?;
     let mut found = None;
@@ -80,7 +80,7 @@ pub(crate) fn field<'a>(line: &'a [u8], name: &str) -> Result<Option<&'a str>, L
     Ok(found)
 }
 
-/// Passes each member of the object that a line is to `visit`, with its value as it stands there.
+/// Passes each member of the object that a line is to `visit`, with its value as the line has it.
 fn members<'a>(text: &'a str, visit: &mut dyn FnMut(JsonText<'a>, &'a str)) -> Result<(), LineError> {
     let mut at = Scanner::new(text);
     at.begin()?;

@@ -8,10 +8,10 @@
 //!   inside of what it passes over is not found; a torn line always is.
 //! - [`IndexLine::parse`] reads the same fields, and refuses a line that is no JSON to its last byte.
 //! - [`IndexLine::requirements`], [`IndexLine::pubtime`] and others read the rest, once somebody asks;
-//!   [`IndexLine::field`] gives any field as it stands in the line.
+//!   [`IndexLine::field`] returns any field as the line has it.
 //! - [`CheckedLine::read`] is for writing a line into another document: it takes nothing on trust, text inside
 //!   of unknown fields included.
-//! - [`records`] gives those lines of a file that are of a release that can be mirrored.
+//! - [`records`] yields those lines of a file that are of a release that can be mirrored.
 
 mod checked;
 mod error;

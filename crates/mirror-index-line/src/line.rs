@@ -70,7 +70,7 @@ impl<'a> IndexLine<'a> {
         Some(IndexRecord { id: self.release()?, cksum, yanked: self.yanked, published: None })
     }
 
-    /// Returns the JSON of a field, as it stands in the line; of several fields of that name the last. Reads all of the
+    /// Returns the JSON of a field, as it is in the line; of several fields of that name the last. Reads all of the
     /// line, each time.
     ///
     /// # Errors

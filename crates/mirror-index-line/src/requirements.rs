@@ -58,7 +58,7 @@ impl Requirements {
         found.iter().any(Option::is_some).then(|| found.into_iter().flatten().flatten().map(String::as_str))
     }
 
-    /// Returns the names of all features, by both notations; one that stands in both comes twice.
+    /// Returns the names of all features, by both notations; one that is in both comes twice.
     pub fn feature_names(&self) -> impl Iterator<Item = &str> {
         [&self.features, &self.features2].into_iter().flatten().flat_map(BTreeMap::keys).map(String::as_str)
     }

@@ -14,7 +14,7 @@ pub struct Scanner<'a> {
     spaced: bool,
 }
 
-/// A string as it stands in a line.
+/// A string as a line has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JsonText<'a> {
     /// The text between its quotes.

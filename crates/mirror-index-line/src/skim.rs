@@ -2,7 +2,7 @@
 //!
 //! [`skim`] follows the line's own structure: keys of the outermost object are read, every other
 //! value is passed over by its quotes and brackets. What it does not take for plain — escapes in a
-//! key or a wanted value, a field that stands there twice, anything of an unexpected type — it leaves
+//! key or a wanted value, a field that is there twice, anything of an unexpected type — it leaves
 //! to serde, whose answer counts.
 
 use std::borrow::Cow;

@@ -335,7 +335,7 @@ mod tests {
 
     type Index = HashMap<&'static str, String>;
 
-    /// Answers a closure of `top` from an index; gives what was asked, what was chosen, and the report.
+    /// Answers a closure of `top` from an index; returns what was asked, what was chosen, and the report.
     fn close(
         index: &Index,
         change: impl FnOnce(&mut Selection, &mut ClosureOptions),

@@ -29,7 +29,7 @@ pub enum Glance {
 }
 
 impl Glance {
-    /// Looks at the first files that `scan` gives, until one has a line of an index, or is empty: most of the time
+    /// Looks at the first files that `scan` yields, until one has a line of an index, or is empty: most of the time
     /// that is the first one.
     ///
     /// # Errors

@@ -12,8 +12,8 @@ use crate::record::ManifestRecord;
 /// Bytes of a manifest that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Reads a manifest line by line. A last line without its newline is left out: the run that writes it may go on.
-/// Errors say nothing of the path, which its caller knows. Memory: one line. Blocks.
+/// Reads a manifest line by line. A last line without its newline is left out: the run that writes it may not have
+/// ended. Errors say nothing of the path, which its caller knows. Memory: one line. Blocks.
 #[derive(Debug)]
 pub struct ManifestReader {
     input: BufReader<File>,
@@ -78,7 +78,7 @@ impl ManifestReader {
 }
 
 impl<'a> ManifestLine<'a> {
-    /// Returns the line as it stands in the manifest, with its newline.
+    /// Returns the line as it is in the manifest, with its newline.
     #[must_use]
     pub const fn whole(&self) -> &'a [u8] {
         self.whole

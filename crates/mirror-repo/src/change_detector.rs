@@ -46,7 +46,7 @@ impl ChangeDetector {
         Ok(self.now)
     }
 
-    /// Opens the catalogue that stands in its place now, if it is another one. Returns whether it did.
+    /// Opens the catalogue that is in its place now, if it is another one. Returns whether it did.
     pub(crate) fn look(&mut self) -> Result<bool, ManifestError> {
         let (plain, frozen) = (Mark::of(&self.database, false), Mark::of(&self.database, true));
         let now = if self.catalogue.is_frozen() { frozen } else { plain };

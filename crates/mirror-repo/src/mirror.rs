@@ -22,7 +22,7 @@ use crate::writer::catalogue_in;
 const SPARE: usize = 4;
 
 /// A mirror, opened to be read: what is held, its index lines, its bytes. Takes no lock and writes nothing;
-/// a run of the downloader may go on meanwhile. Everything blocks. Any number of threads may ask.
+/// the downloader may run meanwhile. Everything blocks. Any number of threads may ask.
 pub struct Mirror {
     root: PathBuf,
     database: PathBuf,
@@ -220,7 +220,7 @@ impl Mirror {
     /// written meanwhile, and of which the reader cannot know that, is read again.
     ///
     /// # Errors
-    /// When the catalogue cannot be read; what `look` gives.
+    /// When the catalogue cannot be read; what `look` returns.
     pub fn ask<T>(&self, mut look: impl FnMut(&Catalogue) -> Result<T, RepoError>) -> Result<T, RepoError> {
         self.ask_with_cache(|connections| look(&connections.catalogue))
     }
@@ -306,7 +306,7 @@ impl Mirror {
     /// Returns an index file as far as it is offered and `takes` takes it, by its path in the index.
     ///
     /// # Errors
-    /// When what is kept cannot be read; what `takes` gives.
+    /// When what is kept cannot be read; what `takes` returns.
     pub fn listing_with<E: From<RepoError> + From<ManifestError>>(
         &self,
         path: &str,

@@ -119,7 +119,7 @@ impl Resolver<'_> {
         let remembered = self.remembered();
         if remembered.as_deref() == Some(path) {
             self.not_shared(path, SharedPlace::Manifest, original)?;
-            // The one that is opened is held against this mirror once more.
+            // The one that is opened is compared with this mirror once more.
             return Ok(self.stays(path));
         }
         match self.look(path)? {

@@ -20,7 +20,7 @@ use crate::writer::MirrorWriter;
 const TICK_NS: i64 = 2_000_000_000;
 /// Directories that are worth a thread.
 const MIN_DIRS_PER_THREAD: usize = 64;
-/// Releases that one transaction takes in.
+/// Releases that one transaction records.
 const CHUNK: usize = 5_000;
 
 /// The findings of a scan.

@@ -12,7 +12,7 @@ use crate::path::real;
 /// Different roots that are remembered while a manifest is read; more of them count as one.
 const MAX_ROOTS: usize = 1_000;
 
-/// The mirror that a manifest is held against.
+/// The mirror that a manifest is compared with.
 pub(crate) struct Claimant<'a> {
     /// Its root, with all links resolved.
     pub(crate) root: &'a Path,

@@ -173,7 +173,7 @@ impl Transaction {
         })
     }
 
-    /// Notes that a release could not be had.
+    /// Notes that a release could not be fetched.
     pub fn fail(&mut self, release: WantedRelease, failure: FailedAttempt) {
         self.record(self.recorder.failed(&release, &failure));
         let name = release.id.name.clone();

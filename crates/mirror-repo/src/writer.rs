@@ -135,7 +135,7 @@ impl MirrorWriter {
     /// mirror never recorded a source: it returns whether everything that the mirror holds was seen in this one.
     ///
     /// # Errors
-    /// When SQLite fails; what `covers_all` gives.
+    /// When SQLite fails; what `covers_all` returns.
     pub fn record_source<E: From<RepoError>>(
         &mut self,
         name: &str,

@@ -79,7 +79,7 @@ fn date() -> Option<HeaderValue> {
     HeaderValue::try_from(httpdate::fmt_http_date(now)).ok()
 }
 
-/// Sends a body; false when it does not come to its end.
+/// Sends a body; false when it does not get to its end.
 async fn send(client: &Client, mut stream: SendStream<Bytes>, mut body: ServeBody) -> bool {
     let mut begun = false;
     while body.left() > 0 {

@@ -51,7 +51,7 @@ impl Server {
     /// Opens the mirror and listens. Inside a runtime with I/O and time; blocks for a moment.
     ///
     /// # Errors
-    /// When there is no mirror, a certificate cannot be used, or the address cannot be had.
+    /// When there is no mirror, a certificate cannot be used, or the address is not available.
     pub async fn open(options: &ServeOptions) -> Result<Self, ServeError> {
         let mut options = options.clone();
         options.public_url = options.public_url.as_deref().map(public_url).transpose()?;

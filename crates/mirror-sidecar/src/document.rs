@@ -11,7 +11,7 @@ use crate::facts::{Facts, push_string};
 pub(crate) type Member<'a> = (Cow<'a, str>, Node<'a>);
 
 pub(crate) enum Node<'a> {
-    /// A string, number, `true`, `false` or `null`, as it stands in the line.
+    /// A string, number, `true`, `false` or `null`, as it is in the line.
     Plain(&'a [u8]),
     Array(Vec<Node<'a>>),
     /// Sorted by key, each key once.

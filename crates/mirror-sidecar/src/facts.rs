@@ -7,7 +7,7 @@ pub struct Facts<'a> {
     pub crate_path: &'a str,
     /// The address that it is downloaded from, `+` readable.
     pub crate_url: &'a str,
-    /// The file of the index that the line stands in: `se/rd/serde`.
+    /// The file of the index that the line is in: `se/rd/serde`.
     pub index_path: &'a str,
     /// `filesystem`, `bundle`, `filesystem+bundle` or `object`, when a manifest says so.
     pub storage: Option<&'a str>,

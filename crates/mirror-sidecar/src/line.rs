@@ -43,7 +43,7 @@ impl<'a> Line<'a> {
         (self.plain && start < self.text.len()).then(|| start..start + version.len())
     }
 
-    /// Appends the sidecar on one line, without a newline: the fields as they stand in the line, the
+    /// Appends the sidecar on one line, without a newline: the fields as they are in the line, the
     /// facts behind them.
     ///
     /// # Errors

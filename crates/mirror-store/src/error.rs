@@ -47,7 +47,7 @@ pub enum StoreError {
         /// The path of one of them.
         example: String,
     },
-    /// Releases were to be moved to where they belong, and that has not come to its end; let it.
+    /// Releases were to be moved to where they belong, and that was interrupted; let it finish.
     #[error("a run that moved the releases below {} to where they belong was stopped before it moved all of them", root.display())]
     HalfMoved {
         /// The root of the mirror.
@@ -61,7 +61,7 @@ pub enum StoreError {
         /// Why.
         source: Cause,
     },
-    /// Something other than a regular file or a directory stands in the way; remove it.
+    /// Something other than a regular file or a directory is in the way; remove it.
     #[error("{} is not {expected}; links and special files do not belong in a mirror, remove it", path.display())]
     Strange {
         /// Its path.

@@ -32,7 +32,7 @@ pub struct MirrorRecord {
     pub root: Option<String>,
 }
 
-/// The record as it stands in the file.
+/// The record as it is in the file.
 #[derive(Serialize, Deserialize)]
 struct Written {
     format_version: u32,

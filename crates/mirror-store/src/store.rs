@@ -309,7 +309,7 @@ impl Store {
                 let path = below(&self.0.root, part)?;
                 let made = plain_dir(&*self.0.fs, &path)?;
                 if made {
-                    // The entry of a new directory stands in its parent; `""` is the root.
+                    // The entry of a new directory is in its parent; `""` is the root.
                     touched.insert(part.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned());
                 }
                 known.insert(part.to_owned(), made);
@@ -484,7 +484,7 @@ impl Store {
         }
     }
 
-    /// Refuses what stands in the way of writing a release: a link, or anything else that is no directory, among
+    /// Refuses what is in the way of writing a release: a link, or anything else that is no directory, among
     /// its directories, or anything but a regular file at its place. Looks at each directory once. Blocks.
     ///
     /// # Errors

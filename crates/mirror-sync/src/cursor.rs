@@ -1,6 +1,6 @@
 //! The progress of a mirror through its index: the tree that the last run went through as a whole.
 //!
-//! A later run compares trees and looks only at what differs, at what stands in the failure ledger, at deferred
+//! A later run compares trees and looks only at what differs, at what is in the failure ledger, at deferred
 //! releases that are due, and at files whose lines were bad. That is sound because everything else was held or in one
 //! of the two lists when the cursor moved, whatever is lost afterwards comes into the ledger first, and what is
 //! deferred afterwards takes the cursor away.
@@ -22,7 +22,7 @@ use crate::plan::Totals;
 const MANY: usize = 25_000;
 
 /// The tree, and what was selected of it. Moves only when every selected record of the tree is held,
-/// stands in the failure ledger, or is deferred.
+/// is in the failure ledger, or is deferred.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor {
     tree: String,
@@ -139,7 +139,7 @@ fn is_at(source: &IndexSource, tree: &str) -> bool {
     source.tree_id().is_some_and(|now| now == tree)
 }
 
-/// Returns the index files of crates of which a deferred release may be had now.
+/// Returns the index files of crates of which a deferred release may be fetched now.
 fn due(deferred: &[DeferredCrate], now: SystemTime) -> impl Iterator<Item = (String, Option<CrateName>)> {
     let due = deferred.iter().filter(move |of| of.is_due(now));
     due.filter_map(|of| of.name.parse().ok()).map(|name| (index_path(&name), Some(name)))

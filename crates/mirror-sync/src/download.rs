@@ -24,7 +24,7 @@ use crate::threads::{join, spawn};
 /// when `cancel` fires; what was committed stays.
 ///
 /// # Errors
-/// When the run could not begin or could not go on. Records that fail are no error; they are in
+/// When the run could not begin or could not continue. Records that fail are no error; they are in
 /// the [`Outcome`].
 pub async fn download(
     options: DownloadOptions,

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use mirror_types::{Advice, Cause, FaultKind, Unexpected};
 
-/// Why a run could not go on.
+/// Why a run could not continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SyncError {

@@ -135,7 +135,7 @@ pub enum SyncEvent<'a> {
         /// The checksum that its bytes must have; `None` when they cannot be read as a release.
         sha256: Option<Sha256>,
     },
-    /// A release could not be had.
+    /// A release could not be fetched.
     Failed {
         /// The release.
         release: &'a ReleaseId,
@@ -157,7 +157,7 @@ pub enum SyncEvent<'a> {
         /// Why, in one line.
         why: &'a str,
     },
-    /// An acknowledged gap could be had after all.
+    /// An acknowledged gap could be fetched after all.
     GapFilled(&'a ReleaseId),
 
     /// Upstream withdrew a held release.

@@ -20,7 +20,7 @@ pub struct Outcome {
     pub verified_existing: u64,
     /// Wanted and not fetched yet, because policy holds them back.
     pub deferred: u64,
-    /// Not to be had upstream.
+    /// Not available upstream.
     pub unavailable: u64,
     /// Of these, gaps that a person acknowledged.
     pub acknowledged: u64,

@@ -43,8 +43,8 @@ use crate::threads::{Answer, join, spawn, spawn_behind};
 
 /// Threads that write bodies; more only wait for the disk.
 const WRITERS: usize = 2;
-/// Jobs for the fetcher, and results of it, that wait. Long enough that the network goes on while the others wait for a
-/// processor. Bodies in them count against the memory of the fetcher.
+/// Jobs for the fetcher, and results of it, that wait. Long enough that the network continues while the others wait for
+/// a processor. Bodies in them count against the memory of the fetcher.
 const QUEUED_JOBS: usize = 1024;
 /// Batches of held files that wait to be hashed.
 const QUEUED_HASHES: usize = 16;

@@ -82,7 +82,7 @@ pub(crate) enum Expected {
 /// An index, behind what went wrong while it was opened.
 pub(crate) struct OpenedIndex {
     faults: Vec<String>,
-    /// Crates whose index file could not be had, with the reason.
+    /// Crates whose index file could not be fetched, with the reason.
     unread: Vec<(CrateName, String)>,
     index: Box<dyn Index>,
 }

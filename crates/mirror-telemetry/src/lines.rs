@@ -41,7 +41,7 @@ impl Lines {
     /// were lost.
     ///
     /// # Errors
-    /// When the thread cannot be had.
+    /// When the thread cannot be started.
     pub(crate) fn start(
         mut write: impl FnMut(&str) + Send + 'static,
         told: impl Fn(u64) -> String + Send + 'static,

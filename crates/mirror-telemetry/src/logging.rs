@@ -55,7 +55,7 @@ pub enum TelemetryError {
         /// The reason.
         source: io::Error,
     },
-    /// The thread that writes the log could not be had.
+    /// The thread that writes the log could not be started.
     #[error("could not start the thread that writes the log")]
     Thread(#[source] io::Error),
 }
@@ -174,7 +174,7 @@ fn records(level: LevelFilter) -> SubscriberBuilder<DefaultFields, Format, Level
 /// written is lost, and one that nobody takes holds up the callers for a second in all.
 ///
 /// # Errors
-/// When the log file cannot be opened, or the thread that writes the log cannot be had.
+/// When the log file cannot be opened, or the thread that writes the log cannot be started.
 pub fn init_logging(options: &LogOptions, terminal: &ProgressHandle) -> Result<Logging, TelemetryError> {
     let level = match options.level {
         LogLevel::Debug => LevelFilter::DEBUG,

@@ -112,7 +112,7 @@ pub struct Snapshot {
     pub verified_existing: u64,
     /// Not fetched yet, because policy holds them back.
     pub deferred: u64,
-    /// Not to be had.
+    /// Not available upstream.
     pub unavailable: u64,
     /// Bytes of downloaded files.
     pub bytes: u64,
@@ -219,7 +219,7 @@ impl RunStats {
     pub fn deferred(&self, n: u64) {
         self.deferred.fetch_add(n, Relaxed);
     }
-    /// Counts a record that cannot be had.
+    /// Counts a record that upstream cannot deliver.
     pub fn unavailable(&self) {
         self.unavailable.fetch_add(1, Relaxed);
     }

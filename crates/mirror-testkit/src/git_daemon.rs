@@ -40,7 +40,7 @@ impl GitDaemon {
     /// Serves what is below `root`.
     ///
     /// # Panics
-    /// When no port can be had: this is test code.
+    /// When no port is free: this is test code.
     #[must_use]
     pub fn start(root: &Path) -> Self {
         let faults = Arc::new(Faults::default());

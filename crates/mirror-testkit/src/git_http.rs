@@ -43,7 +43,7 @@ impl GitHttp {
     /// Serves what is below `root`.
     ///
     /// # Panics
-    /// When no port can be had: this is test code.
+    /// When no port is free: this is test code.
     #[must_use]
     pub fn start(root: &Path, tls: bool) -> Self {
         let dir = tempfile::tempdir().expect("a directory for certificates");

@@ -16,7 +16,7 @@ const CHECK: &str = include_str!("kills/check.py");
 /// Releases of the registry.
 const RELEASES: usize = 400;
 const MEAN_BYTES: usize = 1_500;
-/// Some 170 KB: several bundles, which are sealed while runs go on.
+/// Some 170 KB: several bundles, which are sealed while runs continue.
 const BUNDLE_SIZE_GB: &str = "0.00016";
 
 /// The shortest time within which a kill comes.

@@ -26,7 +26,7 @@ impl Listener {
     /// Calls `talk` for each connection, on a thread of its own. The connection ends with it.
     ///
     /// # Panics
-    /// When no port can be had: this is test code.
+    /// When no port is free: this is test code.
     pub(crate) fn start(talk: impl Fn(&TcpStream, &Traffic) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port to listen at");
         let addr = listener.local_addr().expect("address");

@@ -86,7 +86,7 @@ impl Origin {
     /// Serves `site`.
     ///
     /// # Panics
-    /// When no port can be had: this is test code.
+    /// When no port is free: this is test code.
     #[must_use]
     pub fn start(options: OriginOptions, site: Site) -> Self {
         let dir = tempfile::tempdir().expect("a directory for certificates");

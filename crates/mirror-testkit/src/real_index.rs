@@ -1,4 +1,4 @@
-//! A registry's own index: counted, and held against sidecars, by Python and git, which share no code with the
+//! A registry's own index: counted, and compared with sidecars, by Python and git, which share no code with the
 //! programs; given bodies, so that it can be mirrored; resolved by the real Cargo.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use crate::site::put;
 
 const CHECK: &str = include_str!("real_index/check.py");
 
-/// Crates that everybody knew in 2019; what they need is in the part that stands in testdata.
+/// Crates that everybody knew in 2019; what they need is in the part that is in testdata.
 pub const WELL_KNOWN: [&str; 20] = [
     "serde",
     "rand",

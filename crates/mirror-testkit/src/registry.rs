@@ -20,7 +20,7 @@ pub struct TestRelease {
     pub pubtime: Option<String>,
     /// Its dependencies: name, requirement, kind.
     pub deps: Vec<(String, String, String)>,
-    /// Further dependencies, as they stand in the index.
+    /// Further dependencies, as they are in the index.
     pub more_deps: Vec<serde_json::Value>,
     /// Its features.
     pub features: BTreeMap<String, Vec<String>>,
@@ -97,7 +97,7 @@ impl TestRegistry {
         registry
     }
 
-    /// Adds a release; gives it for changes.
+    /// Adds a release, and returns it for changes.
     ///
     /// # Panics
     /// When name or version are not valid.

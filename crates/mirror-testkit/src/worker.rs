@@ -12,10 +12,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts `work`, which ends once its token is cancelled. Tasks that it spawned run on the same thread, and end with it.
+    /// Starts `work`, which ends once its token is cancelled. Tasks that it spawned run on the same thread, and end
+    /// with it.
     ///
     /// # Panics
-    /// On its own thread, when there is no runtime to be had: this is test code.
+    /// On its own thread, when no runtime can be made: this is test code.
     pub(crate) fn start(work: impl AsyncFnOnce(CancellationToken) + Send + 'static) -> Self {
         Self::start_on(Builder::new_current_thread(), work)
     }

@@ -23,7 +23,7 @@ advice! {
     KeepTheLayout,
     /// Use another directory; or rebuild the catalogue, which moves the releases to where a mirror keeps them.
     AdoptReleases,
-    /// Rebuild the catalogue, which goes on moving releases where it was stopped.
+    /// Rebuild the catalogue, which continues the move of releases where it was stopped.
     FinishAdopting,
     /// Make the mirror first.
     MakeTheMirror,

@@ -11,7 +11,7 @@ pub struct Unexpected {
 }
 
 impl Unexpected {
-    /// Makes one of an error, to be given to `map_err`. `doing` goes on after "could not".
+    /// Makes one of an error, to be given to `map_err`. `doing` follows "could not".
     pub fn could_not<E>(doing: &'static str) -> impl FnOnce(E) -> Self
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -6,7 +6,7 @@ use super::workspace::{Kind, Member};
 const TESTKIT: &str = "mirror-testkit";
 
 /// One row: a package and what it ships of this workspace, each from a row above its own: arrows point up the table
-/// and down the house. What two siblings need stands in `mirror-types`.
+/// and down the house. What two siblings need is in `mirror-types`.
 const TABLE: &[(&str, &[&str])] = &[
     ("mirror-types", &[]),
     ("mirror-fs", &[]),

@@ -224,7 +224,7 @@ fn links_in_the_output_are_not_followed() {
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
 }
 
-/// Stopped by a signal at random moments, what is there is whole, and the next run goes on.
+/// Stopped by a signal at random moments, what is there is whole, and the next run continues.
 #[cfg(unix)]
 #[test]
 fn signals_and_kills_leave_whole_files_only() {

@@ -38,7 +38,7 @@ impl Keys {
         Ok(Self(keys))
     }
 
-    /// Checks an armored signature over everything that `data` gives; the text says why it is bad.
+    /// Checks an armored signature over everything read from `data`; the text says why it is bad.
     pub(crate) fn check(&self, armored: &str, data: impl Read) -> Result<Checked, String> {
         let (signature, _) = DetachedSignature::from_armor_single(armored.as_bytes())
             .map_err(|error| format!("it cannot be read: {error}"))?;

@@ -30,7 +30,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Encodes the header as it stands in a tar, behind its PAX records.
+    /// Encodes the header as it is in a tar, behind its PAX records.
     pub(super) fn encode(&self) -> Vec<u8> {
         let records = self.records();
         let mut out = Vec::with_capacity(UNIT_BYTES);

@@ -145,7 +145,7 @@ impl Checkout {
         checkout.done()
     }
 
-    /// Makes files and git's index those of `tip`; gives how many changed. The refs are the caller's
+    /// Makes files and git's index those of `tip`; returns how many changed. The refs are the caller's
     /// next step, [`Checkout::done`] the last.
     pub(crate) fn bring(
         &self,

@@ -66,7 +66,7 @@ pub(crate) fn seal(path: &Path) -> Result<(), UpdateError> {
     sync(path)
 }
 
-/// Replaces a file like [`replace`], without a sync. For what can be had again.
+/// Replaces a file like [`replace`], without a sync. For what can be fetched again.
 pub(crate) fn replace_unsynced(
     path: &Path,
     beside: &Path,

@@ -67,7 +67,7 @@ pub enum UpdateError {
         /// Why.
         source: Cause,
     },
-    /// The caller stopped it; run again to go on.
+    /// The caller stopped it; run again to continue.
     #[error(
         "the update of the index was stopped; its HEAD is where it was, and the next run continues from there"
     )]

@@ -139,7 +139,7 @@ pub enum UpdateEvent {
     Notice(String),
 }
 
-/// Told how an update does, and asked whether it shall go on. Called from the thread that called
+/// Receives the progress of an update, and decides whether it continues. Called from the thread that called
 /// [`update_index`](crate::update_index), some ten times a second: must not block.
 pub trait UpdateWatch {
     /// Returns whether to stop. Called often.

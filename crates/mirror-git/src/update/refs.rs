@@ -147,7 +147,7 @@ pub(crate) fn advance(
     let name_of_head = FullName::try_from("HEAD").map_err(UpdateError::git("name HEAD of", dir))?;
     let in_the_way = in_the_way(dir, repo, head, branch)?;
     if !in_the_way.is_empty() {
-        // Killed after this, HEAD is at the old commit still, and the next run goes on.
+        // Killed after this, HEAD is at the old commit still, and the next run continues.
         let own = head.branch.as_deref();
         let lets_go = in_the_way.iter().any(|name| Some(name.as_bstr()) == own.map(BStr::new));
         if let Some(old) = head.commit.filter(|_| lets_go) {

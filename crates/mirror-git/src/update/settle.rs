@@ -152,7 +152,7 @@ fn write_boundary(path: &Path, commits: &BTreeSet<String>) -> Result<(), UpdateE
 fn sync_refs(repo: &gix::Repository, branch: &str) -> Result<(), UpdateError> {
     let (git_dir, common_dir) = (repo.git_dir(), repo.common_dir());
     let file = common_dir.join(branch);
-    // One that did not change may stand in packed-refs alone.
+    // One that did not change may be in packed-refs alone.
     for path in file.ancestors().take_while(|path| path.starts_with(common_dir)) {
         if path.exists() {
             disk::sync(path)?;

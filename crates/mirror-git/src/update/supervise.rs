@@ -35,7 +35,7 @@ pub(crate) struct Patience {
 pub(crate) enum Halt {
     Stopped,
     Stalled(Duration),
-    /// It moved, but did not come to its end.
+    /// It moved, but did not finish.
     Endless,
     Broken(String),
 }

@@ -18,7 +18,7 @@ const HEAD_BYTES: usize = 12;
 /// Memory that indexing takes for each object, whatever its size. Generous.
 const BYTES_PER_OBJECT: usize = 128;
 const COPY_BYTES: usize = 64 << 10;
-/// After so many bytes it is asked whether an object has come to its end.
+/// After so many bytes it is asked whether an object is complete.
 const LOOK_BYTES: u64 = 1 << 20;
 
 /// The destination of a pack, and what is known of it.
@@ -133,7 +133,7 @@ fn threads(repo: &gix::Repository) -> Option<usize> {
     usize::try_from(asked).ok().filter(|threads| *threads > 0)
 }
 
-/// Fails when an object does not come to its end: an object is held as it is stored until it does.
+/// Fails when an object is not complete: until it is, it is kept as it is stored.
 struct Guard<'a, R> {
     pack: R,
     meter: &'a Meter,

@@ -18,7 +18,7 @@ pub enum Change {
         /// The bit of the source that lists it; 0 for none.
         source: u64,
     },
-    /// A store has lost a release, or has wrong bytes of it. It stands in the failure ledger until it is resolved.
+    /// A store has lost a release, or has wrong bytes of it. It is in the failure ledger until it is resolved.
     Lost {
         /// The release.
         id: ReleaseId,
@@ -31,7 +31,7 @@ pub enum Change {
     BundleGone(u32),
     /// The ends of bundles are computed again from what is held in them.
     BundlesMeasured,
-    /// A record or, without a version, a whole crate could not be had; it goes into the failure ledger.
+    /// A record or, without a version, a whole crate could not be fetched; it goes into the failure ledger.
     Failed(FailureRow),
     /// A release leaves the failure ledger: it is held.
     Resolved(ReleaseId),
@@ -71,7 +71,7 @@ pub enum Change {
     IndexCache(CacheState),
     /// The next run must look at the whole index: comparing trees would not find what has changed.
     CursorOutdated,
-    /// So many bytes of the manifest are taken in with the changes before.
+    /// So many bytes of the manifest are covered with the changes before.
     ManifestLen(u64),
 }
 
@@ -126,7 +126,7 @@ mod tests {
     fn the_last_of_two_changes_counts() {
         let lost = || Change::Lost { id: id(), store: StoreId::LOOSE };
         let bundled = || held(MemberLocation::tar(3, 0, 9).into());
-        // What is held, what stands in the ledger, and whether it is known as deleted, afterwards.
+        // What is held, what is in the ledger, and whether it is known as deleted, afterwards.
         for (changes, is_held, ledger, deleted) in [
             (vec![loose(), Change::Removed(id())], false, 0, false),
             (vec![Change::Removed(id()), loose()], true, 0, false),

@@ -25,7 +25,7 @@ pub struct DeferredRelease {
     pub id: ReleaseId,
     /// Checksum of the index: other bytes under the same name are judged anew.
     pub cksum: Sha256,
-    /// The moment from which it may be had, in whole milliseconds; `None`: not as long as the policy stands.
+    /// The moment from which it may be fetched, in whole milliseconds; `None`: not as long as the policy stands.
     pub until: Option<SystemTime>,
     /// The rule that holds it back, in a word.
     pub why: String,
@@ -38,7 +38,7 @@ pub struct DeferredCrate {
     pub name: String,
     /// The number of deferred releases.
     pub releases: u64,
-    /// When the first of them may be had; `None`: none as long as the policy stands.
+    /// When the first of them may be fetched; `None`: none as long as the policy stands.
     pub next_due: Option<SystemTime>,
 }
 
@@ -109,7 +109,7 @@ impl Catalogue {
         Ok(self.deferred_crates()?.iter().map(|of| of.releases).sum())
     }
 
-    /// Returns when the next deferred release may be had; `None` when no date is known of any.
+    /// Returns when the next deferred release may be fetched; `None` when no date is known of any.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -127,7 +127,7 @@ impl Catalogue {
 }
 
 impl DeferredCrate {
-    /// Returns whether one of them may be had at a moment.
+    /// Returns whether one of them may be fetched at a moment.
     #[must_use]
     pub fn is_due(&self, now: SystemTime) -> bool {
         self.next_due.is_some_and(|due| due <= now)
@@ -224,7 +224,7 @@ mod tests {
     fn a_release_stands_in_one_list_until_it_is_held() {
         let deferred = || defer("a", "1.0.0", Some(300));
         let lost = || Change::Lost { id: id("a", "1.0.0"), store: StoreId::LOOSE };
-        // How many are deferred and how many stand in the failure ledger, afterwards.
+        // How many are deferred and how many are in the failure ledger, afterwards.
         for (changes, expected) in [
             (vec![deferred()], (1, 0)),
             (vec![failed(), deferred()], (1, 0)),

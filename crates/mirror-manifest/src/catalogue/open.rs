@@ -35,7 +35,7 @@ impl Catalogue {
         }
         let db = Connection::open(path).map_err(fail)?;
         db.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
-        // What a power cut takes from the catalogue is taken in again from the manifest.
+        // What a power cut takes from the catalogue is replayed from the manifest.
         db.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
         let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
         if found <= 0 {

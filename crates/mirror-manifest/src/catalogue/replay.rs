@@ -74,7 +74,7 @@ impl Catalogue {
         Ok(len >= self.manifest_len()? && self.manifest_identity()?.is_none_or(is_own))
     }
 
-    /// Remembers which manifest was taken in, once it has a line to know it by.
+    /// Remembers the identity of the replayed manifest, once that has a line to take it from.
     ///
     /// # Errors
     /// When SQLite fails.

@@ -141,7 +141,7 @@ impl Catalogue {
     /// Runs `look` in one read transaction, so that all of its queries see one state of the catalogue.
     ///
     /// # Errors
-    /// When SQLite fails; what `look` gives.
+    /// When SQLite fails; what `look` returns.
     pub fn consistently<T, E: From<ManifestError>>(
         &self,
         look: impl FnOnce() -> Result<T, E>,

@@ -115,7 +115,7 @@ impl Catalogue {
         self.remember(CURSOR, &text)
     }
 
-    /// Returns how many bytes of the manifest are taken in.
+    /// Returns how many bytes of the manifest the catalogue covers.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -124,7 +124,7 @@ impl Catalogue {
         Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
     }
 
-    /// Returns what the manifest is known by that was taken in.
+    /// Returns the identity of the manifest that was replayed.
     pub(super) fn manifest_identity(&self) -> Result<Option<String>, ManifestError> {
         self.recall(MANIFEST_IDENTITY)
     }
@@ -150,8 +150,8 @@ impl Catalogue {
         dir.to_str().map_or(Ok(()), |dir| self.keep(BUNDLES_DIR, dir))
     }
 
-    /// Returns how long the manifests of the bundles were when they were last taken in, in bytes, by the numbers of
-    /// the bundles. None are known when that cannot be read: they are taken in again.
+    /// Returns how long the manifests of the bundles were when they were last read, in bytes, by the numbers of
+    /// the bundles. None are known when that cannot be read: they are read again.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -160,7 +160,7 @@ impl Catalogue {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
     }
 
-    /// Leaves behind how long the manifests of the bundles are that were taken in.
+    /// Leaves behind the lengths of the manifests of the bundles that were read.
     ///
     /// # Errors
     /// When SQLite fails.

@@ -30,7 +30,7 @@ impl MirrorWriter {
     }
 
     /// Opens the mirror whose lock is held already. `report` says what was found and done, also when this fails. The
-    /// scan of the tree ends early when `is_stopped` says so: the next one goes on.
+    /// scan of the tree ends early when `is_stopped` says so: the next one continues it.
     ///
     /// # Errors
     /// As [`MirrorWriter::open`].

@@ -55,7 +55,7 @@ const NONE: u32 = u32::MAX;
 const OWN: u32 = u32::MAX - 1;
 const OWN_BACKSLASHES: u32 = u32::MAX - 2;
 
-/// Texts that stand in many records.
+/// Texts that many records have.
 #[derive(Debug, Default)]
 struct Interned {
     texts: Vec<Box<str>>,
@@ -79,7 +79,7 @@ impl Interned {
 }
 
 impl Enrichment {
-    /// Reads a manifest. A last line without its newline is left out: the run that writes it may go on.
+    /// Reads a manifest. A last line without its newline is left out: the run that writes it may not have ended.
     pub(super) fn read(
         path: &Path,
         is_stopped: &Stopped<'_>,

@@ -32,7 +32,7 @@ use work::Work;
 /// some 25 bytes for each release (40 more with a manifest). Stops cleanly soon after `is_stopped` says so. Blocks.
 ///
 /// # Errors
-/// When the run could not begin or could not go on. Bad lines of the index are no error; they are in
+/// When the run could not begin or could not continue. Bad lines of the index are no error; they are in
 /// the [`SidecarOutcome`].
 pub fn generate(
     options: &SidecarOptions,

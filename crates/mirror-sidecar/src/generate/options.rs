@@ -72,7 +72,7 @@ pub struct ManifestRead {
     pub bad_lines: u64,
     /// The first of them, with their numbers.
     pub first_bad_lines: Vec<String>,
-    /// True if it ends in a torn line, as the manifest of a run that goes on may.
+    /// True if it ends in a torn line, as the manifest of a run that has not ended may.
     pub torn: bool,
 }
 

@@ -96,7 +96,7 @@ pub trait StoreBatch: fmt::Debug + Send {
     /// Makes durable what was added; returns where each of it is, in the order of the calls.
     ///
     /// # Errors
-    /// What the disk refuses. Nothing is promised then, and the store may be of no use until it is opened again.
+    /// What the disk refuses. Nothing is promised then, and the store may be unusable until it is opened again.
     fn commit(self: Box<Self>) -> Result<Vec<Location>, StoreError>;
 }
 
@@ -157,7 +157,7 @@ impl OpenCrate {
     /// Reads all of the bytes, and passes them on piece by piece. Memory: one piece. Blocks.
     ///
     /// # Errors
-    /// As [`OpenCrate::hash`]; what `take` gives.
+    /// As [`OpenCrate::hash`]; what `take` returns.
     pub fn pieces(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         pieces(&*self.source, take)
     }

@@ -29,7 +29,7 @@ pub(crate) enum Decision {
     Unchanged(Totals),
     /// Yanked releases that are left out.
     YankedSkipped(u64),
-    /// The index file of a crate could be read that stands in the failure ledger.
+    /// The index file of a crate could be read that is in the failure ledger.
     CrateRead(CrateName),
     /// A release in the failure ledger is held after all.
     Resolved(ReleaseId),

@@ -47,7 +47,7 @@ impl DeferredCrates {
 pub(super) struct Listed {
     /// Its deferred releases, by version.
     deferred: HashMap<String, DeferredRelease>,
-    /// True if it stands in the failure ledger.
+    /// True if it is in the failure ledger.
     failed: bool,
 }
 

@@ -30,9 +30,9 @@ pub(crate) enum SeenIn {
 /// A release, or a whole crate, in the failure ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FailedRelease {
-    /// `None` when nothing was known of the crate, because its index file could not be had.
+    /// `None` when nothing was known of the crate, because its index file could not be fetched.
     pub(crate) id: Option<ReleaseId>,
-    /// True if it stands there because it was gone.
+    /// True if it is there because it was gone.
     pub(crate) lost: bool,
 }
 
@@ -48,7 +48,7 @@ pub(crate) trait HeldView: Send {
     fn withdrawn(&self) -> Result<HashMap<ReleaseId, Withdrawal>, SyncError>;
     /// Names the crates in the failure ledger.
     fn failed_crates(&self) -> Result<HashSet<String>, SyncError>;
-    /// Returns what stands in the failure ledger of a crate.
+    /// Returns what is in the failure ledger of a crate.
     fn failures_of(&self, name: &CrateName) -> Result<Vec<FailedRelease>, SyncError>;
     /// Names the crates of which releases are deferred.
     fn deferred_crates(&self) -> Result<Vec<String>, SyncError>;

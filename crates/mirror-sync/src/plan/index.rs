@@ -19,7 +19,7 @@ pub(crate) trait Index: Send {
 pub(crate) enum Item {
     /// A file, with all of its crates.
     File(Parsed),
-    /// Records that a closure chose of a crate, with the file that they stand in.
+    /// Records that a closure chose of a crate, with the file that they are in.
     Chosen { file: Option<Parsed>, records: Vec<IndexRecord> },
     /// Releases of a crate that a list names.
     Listed { name: CrateName, entries: Vec<(ReleaseId, Url)> },
@@ -33,9 +33,9 @@ pub(crate) enum Item {
     CrateGone(CrateName),
     /// A crate is there, whatever is chosen of it.
     Exists(CrateName),
-    /// The file of a crate could not be had.
+    /// The file of a crate could not be fetched.
     Unread { name: CrateName, why: String },
-    /// A line that stands in no file of its own was bad.
+    /// A line that is in no file of its own was bad.
     BadLine(String),
     /// Files that did not change since an earlier run went through them.
     Unchanged(Totals),

@@ -64,7 +64,7 @@ pub(crate) struct Planned {
     pub(crate) withdrawn: HashMap<ReleaseId, Withdrawal>,
 }
 
-/// Decides what is to be done about everything that `index` says, and gives each decision to `sink`. Takes memory for
+/// Decides what is to be done about everything that `index` says, and passes each decision to `sink`. Takes memory for
 /// one index file, and some bytes for each crate when all files are read. Blocks.
 ///
 /// # Errors
@@ -127,7 +127,7 @@ pub(super) struct Planner<'p> {
     removes: bool,
     /// Of the releases that must be found, those that were.
     found: HashSet<ReleaseId>,
-    /// Held releases that stand in the ledger: to be hashed.
+    /// Held releases that are in the ledger: to be hashed.
     pub(super) doubted: HashSet<ReleaseId>,
     selected: u64,
 }

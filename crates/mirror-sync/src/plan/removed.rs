@@ -129,7 +129,7 @@ impl Planner<'_> {
     /// Notes that a file of an earlier tree is gone.
     pub(super) fn file_gone(&mut self, before: &Parsed) -> Result<(), Halt> {
         self.gone_at(&before.path, &[])?;
-        // Not held, they may stand in the ledger.
+        // Not held, they may be in the ledger.
         before.names().try_for_each(|name| self.gone(name))
     }
 }

@@ -63,7 +63,7 @@ pub(crate) fn finish(
             None => observer.event(SyncEvent::PruneSkipped),
         }
     }
-    // What failed stands in the ledger, and files with bad lines in the cursor.
+    // What failed is in the ledger, and files with bad lines in the cursor.
     if let (true, Some(cursor)) = (settled && through && bad_files.len() <= MAX_BAD_FILES, cursor) {
         let totals = Totals {
             selected: outcome.selected,

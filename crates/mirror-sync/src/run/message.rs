@@ -135,7 +135,7 @@ pub(crate) enum Message {
     Failed { tag: Box<Tag>, problem: Box<Problem> },
     /// Nothing is known of a crate that is wanted.
     CrateFailed { name: CrateName, problem: Box<Problem> },
-    /// The index file of a crate was read that could not be had before.
+    /// The index file of a crate was read that could not be fetched before.
     CrateRead(CrateName),
     /// A store does not have a release, or not its bytes, of which the catalogue says so.
     Lost(ReleaseId, StoreId),
@@ -159,7 +159,7 @@ pub(crate) enum Message {
     Seen(ReleaseId),
     /// An index file of a wanted crate has lines that are not kept yet.
     IndexFile(Box<PackedLines>),
-    /// A writer cannot go on.
+    /// A writer cannot continue.
     Broken(SyncError),
     /// Several at once: one wake-up instead of many.
     Many(Vec<Message>),

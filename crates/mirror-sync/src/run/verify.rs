@@ -17,8 +17,8 @@ use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
 use crate::run::message::{Arrival, FetchJob, HashJob, Message, PriorState, Tag, fetch_job};
 
-/// Releases that are read into memory to be copied, bytes; larger ones are read twice. So much of them travels together:
-/// many such handfuls may wait for the dispatcher.
+/// Releases that are read into memory to be copied, bytes; larger ones are read twice. So much of them travels
+/// together: many such handfuls may wait for the dispatcher.
 const SMALL: u64 = 1 << 20;
 
 /// A job, and what was found in the stores that have the release, when it was hashed with others.
@@ -137,7 +137,7 @@ impl Hasher {
         self.copies.iter().any(|store| at.get(*store).is_none())
     }
 
-    /// Looks at one release; gives the job for the fetcher when it is in no place any more.
+    /// Looks at one release; returns the job for the fetcher when it is in no place any more.
     fn look(&mut self, one: Looked, made: &mut Vec<Message>) -> Result<Option<FetchJob>, SyncError> {
         let Looked { job: HashJob { mut tag, from, mut prior }, found, started } = one;
         let before = prior.at.clone();
@@ -172,8 +172,8 @@ impl Hasher {
         Ok(None)
     }
 
-    /// Compares what a store has with what the index says; returns its size when it is right. What is wrong is set aside,
-    /// and the release is not held there any more.
+    /// Compares what a store has with what the index says; returns its size when it is right. What is wrong is set
+    /// aside, and the release is not held there any more.
     fn judge(
         &mut self,
         tag: &mut Tag,

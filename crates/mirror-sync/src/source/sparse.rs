@@ -23,7 +23,7 @@ pub(crate) enum FileAnswer {
     Present(IndexFile),
     /// The registry has no such crate.
     Gone,
-    /// Why it could not be had.
+    /// The reason why it could not be fetched.
     Failed(String),
 }
 
@@ -133,8 +133,8 @@ impl SparseRegistry {
         template.host() != self.root.host_str().map(str::to_owned)
     }
 
-    /// Brings the index files of `names` into the cache, many requests at a time, and gives each to `each` as it
-    /// comes: the file; nothing, when the registry has no such crate in any spelling; or why it could not be had.
+    /// Brings the index files of `names` into the cache, many requests at a time, and passes each to `each` as it
+    /// comes: the file; nothing, when the registry has no such crate in any spelling; or why it could not be fetched.
     /// Memory: what is in flight. A run that must not write keeps nothing.
     pub(crate) async fn refresh(
         &mut self,

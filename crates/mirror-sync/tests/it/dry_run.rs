@@ -148,13 +148,13 @@ fn a_dry_run_and_the_run_that_follows_agree() {
         let whole = |options| options;
         world.yank("unyanked", true);
         world.publish_without("gap");
-        // Nothing is there; then everything but what upstream does not have, which stands in the ledger.
+        // Nothing is there; then everything but what upstream does not have, which is in the ledger.
         let done = world.agree(whole);
         assert_eq!((done.downloaded, done.unavailable), (9, 1));
         let done = world.agree(whole);
         assert_eq!((done.existing, done.would_fetch), (9, 1));
 
-        // Upstream changes. What it has replaced cannot be had, and stands in the ledger beside the old bytes.
+        // Upstream changes. What it has replaced cannot be had, and is in the ledger beside the old bytes.
         world.yank("yanked", true);
         world.yank("unyanked", false);
         world.registry.crates.remove("deleted");
@@ -164,7 +164,7 @@ fn a_dry_run_and_the_run_that_follows_agree() {
         assert_eq!((done.unavailable, done.downloaded), (1, 1));
         assert_eq!(done.withdrawn.len(), 2, "{:?}", done.withdrawn);
 
-        // It goes back to the old bytes: they are held, and stand in the ledger. Files are lost meanwhile.
+        // It goes back to the old bytes: they are held, and are in the ledger. Files are lost meanwhile.
         world.registry.republish("reverted", "1.0.0", b"the bytes of reverted");
         world.registry.republish("replaced", "1.0.0", b"new bytes");
         world.registry.add("new", "1.0.0", b"a new crate");

@@ -52,7 +52,7 @@ pub enum ClientFault {
     EndlessStreams,
     /// Streams that are reset at once.
     RapidReset,
-    /// Headers that go on for ever.
+    /// Headers without an end.
     EndlessContinuation,
     /// Small headers that unpack to many.
     HeaderBomb,
@@ -112,7 +112,7 @@ impl HostileClients {
     /// Starts `count` clients with these faults in turn. They ask the server at `addr` for these paths in turn.
     ///
     /// # Panics
-    /// When there is no runtime to be had: this is test code.
+    /// When no runtime can be made: this is test code.
     #[must_use]
     pub fn start(addr: SocketAddr, paths: &[String], faults: &[ClientFault], count: usize) -> Self {
         let connections = Arc::new(AtomicU64::new(0));

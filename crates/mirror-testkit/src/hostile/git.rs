@@ -1,4 +1,4 @@
-//! A git server that goes on and on where it should come to its pack.
+//! A git server that repeats itself without end instead of sending its pack.
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -108,7 +108,7 @@ impl FloodingGit {
     /// Waits for clients.
     ///
     /// # Panics
-    /// When no port can be had: this is test code.
+    /// When no port is free: this is test code.
     #[must_use]
     pub fn start(flood: GitFlood, http: bool) -> Self {
         let talk = if http { over_http } else { over_git };

@@ -36,7 +36,7 @@ pub enum Http2Fault {
     NoStreams,
     /// `100` for ever.
     EndlessContinue,
-    /// Headers that go on for ever.
+    /// Headers without an end.
     EndlessContinuation,
     /// Small headers that unpack to many.
     HeaderBomb,

@@ -67,7 +67,7 @@ impl HostileOrigin {
     /// Listens at a free port.
     ///
     /// # Panics
-    /// When no port can be had: this is test code.
+    /// When no port is free: this is test code.
     #[must_use]
     pub fn start(fault: Hostility, protocol: Protocol) -> Self {
         let dir = tempfile::tempdir().expect("a directory for certificates");

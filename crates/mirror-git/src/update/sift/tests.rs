@@ -82,7 +82,7 @@ impl World {
         source
     }
 
-    /// Packs `revisions` as `form` says, and gives the pack's path.
+    /// Packs `revisions` as `form` says, and returns the pack's path.
     fn pack(&self, source: &Path, revisions: &str, form: &[&str]) -> PathBuf {
         let (asked, pack) = (self.path("revisions"), self.path("pack"));
         write(&asked, revisions.as_bytes());
