@@ -284,7 +284,7 @@ fn log_manifest(report: &OpenReport) {
             shared = %from.display(),
             %manifest,
             "a manifest has records of several mirrors; it was left as it is, this mirror's records were copied, and \
-             its catalogue is made again"
+             its catalogue is rebuilt"
         ),
         Some(from) => {
             tracing::info!(from = %from.display(), %manifest, "the manifest begins with a copy of the one before");

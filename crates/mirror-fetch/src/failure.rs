@@ -85,8 +85,8 @@ impl FailureKind {
         }
     }
 
-    /// Returns whether no answer came, or none that is one: nobody was there, nothing was said, or what was said
-    /// broke off.
+    /// Returns whether no complete answer came: the origin was not there, sent nothing, or broke off in the
+    /// middle.
     #[must_use]
     pub const fn is_unanswered(self) -> bool {
         match self {

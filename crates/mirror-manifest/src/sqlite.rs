@@ -27,7 +27,7 @@ pub(crate) fn head_fault(path: &Path) -> io::Result<Option<&'static str>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    // What a process left that was killed while it wrote is taken back by SQLite, whatever it looks like.
+    // SQLite rolls back what a process left that was killed while writing, whatever the file looks like.
     if std::fs::symlink_metadata(&files_of(path)[3]).is_ok_and(|journal| journal.len() > 0) {
         return Ok(None);
     }

@@ -77,7 +77,7 @@ pub enum RepoError {
     /// catalogue without them.
     #[error(
         "this mirror holds releases in bundles that are not in {}, or are shorter than they were: {what}; put them \
-         back, or say where they are. If they are gone for good, the catalogue can be made again without them, and the \
+         back, or say where they are. If they are gone for good, the catalogue can be rebuilt without them, and the \
          next run fetches what was in them",
         dir.display()
     )]
@@ -91,7 +91,7 @@ pub enum RepoError {
     /// them.
     #[error(
         "the bundles in {} are not those of this mirror: the first member is another one; say where they are. If they \
-         are gone for good, the catalogue can be made again without them, and the next run fetches what was in them",
+         are gone for good, the catalogue can be rebuilt without them, and the next run fetches what was in them",
         dir.display()
     )]
     OtherBundles {

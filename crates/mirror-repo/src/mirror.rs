@@ -54,7 +54,7 @@ impl Located {
     }
 }
 
-/// Connections to one and the same catalogue, each with one to the index cache.
+/// Connections to the same catalogue, each with one to the index cache.
 #[derive(Default)]
 struct Pool {
     spare: Mutex<Vec<Connections>>,

@@ -63,9 +63,9 @@ pub struct OpenReport {
     /// The file whose records of this mirror were copied into a manifest of its own.
     pub copied_from: Option<PathBuf>,
     /// True if that file has records of several mirrors. The catalogue listed what others hold, too, and was removed:
-    /// it is made again of the copied records.
+    /// it is rebuilt from the copied records.
     pub was_shared: bool,
-    /// True if the catalogue was gone, empty, or of another manifest, and was made again from the manifest.
+    /// True if the catalogue was gone, empty, or of another manifest, and was rebuilt from the manifest.
     pub catalogue_remade: bool,
     /// Members of which records speak and that do not stand in the bundles: they are not held.
     pub misplaced_members: u64,

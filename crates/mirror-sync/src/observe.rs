@@ -74,7 +74,7 @@ pub enum SyncEvent<'a> {
 
     /// The mirror was opened, or could not be.
     Opened(&'a OpenReport),
-    /// A catalogue is made again, and the old one does not say which index listed what: the next run looks anew.
+    /// A catalogue is rebuilt, and the old one does not say which index listed what: the next run looks anew.
     SourcesUnknown(&'a ManifestError),
 
     /// So many releases will be selected.

@@ -15,7 +15,7 @@ use url::Url;
 use crate::kit::{HANG, Kit, until};
 use crate::origin::{fetcher, quick};
 
-/// Takes connections and closes them at once, or keeps them without a word.
+/// Takes connections and closes them at once, or keeps them and sends nothing.
 async fn mute(keeps: bool) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,8 +1,8 @@
 //! The work tree of an index that is checked out.
 //!
-//! Only files that differ between the old and the new tree are touched, each written beside and
-//! renamed. A marker names the commit while that lasts: a run that is killed in between is gone on
-//! with by the next one. Nothing that is neither the old nor the new content is ever overwritten.
+//! An update touches only files that differ between the old and the new tree, and writes each beside and
+//! renames it. Meanwhile, a marker names the commit: the next run continues one that was killed.
+//! Content that is neither the old nor the new one is never overwritten.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
