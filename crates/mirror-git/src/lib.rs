@@ -11,6 +11,9 @@ mod source;
 mod update;
 
 pub use error::IndexError;
+pub use mirror_index::sparse::{ConfigError, DlTemplate};
+pub use mirror_index::{DirError, DirIndex, Glance, IndexFile, Visit};
+pub use read::GitIndex;
 pub use source::{BlobId, Change, IndexSource};
 pub use update::{
     History, ProxyRule, QuietWatch, UpdateError, UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus,

@@ -1,5 +1,5 @@
 //! Records out of a registry index: a plain directory, or the responses of a sparse registry; and what of them is
-//! wanted. `mirror-git` reads git repositories.
+//! wanted. `mirror-git` reads git repositories; [`IndexLine`] reads what else a line says, such as its dependencies.
 //!
 //! Blocking code without a network; nothing is written. Index lines stay byte for byte in [`IndexFile::data`].
 
@@ -23,7 +23,7 @@ pub use dir::DirIndex;
 pub use error::{DirError, LockError, SelectionError};
 pub use glance::Glance;
 pub use lockfile::{LockSet, LockSources};
-pub use mirror_index_line::lines;
+pub use mirror_index_line::{Dependency, IndexLine, InvalidLine, LineError, Requirements, lines, records};
 pub use oversize::MAX_FILE_BYTES;
 pub use paths::{holds_index_files, is_index_file};
 pub use record::{FileChecker, IndexFile, IndexLimits, LineFault, Visit, parse_file};

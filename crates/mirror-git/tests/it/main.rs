@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod checkouts;
+mod examples;
 mod fixture;
 mod floods;
 mod large_objects;
