@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests make and damage mirrors by hand")]
 
 mod crash;
+mod examples;
 mod reading;
 mod takeover;
 mod transaction;
