@@ -22,7 +22,7 @@ pub use index_cache::{
     CacheState, IndexCacheReader, IndexCacheReport, IndexCacheWriter, LinePacker, PackedLines, TextDigest,
     index_cache_in,
 };
-pub use reader::{HoldingRecord, InvalidRecord, ManifestLine, ManifestReader, read_from};
+pub use reader::{HoldingRecord, InvalidRecord, ManifestLine, ManifestReader, ManifestRecords, read_from};
 pub use record::{
     EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM, RecordedMember, RecordedPlace,
     SCHEMA_VERSION, rfc3339, storage_name,

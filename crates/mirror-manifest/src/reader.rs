@@ -1,3 +1,5 @@
+mod records;
+
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
@@ -8,6 +10,7 @@ use serde::Deserialize;
 
 use crate::error::{ManifestError, at};
 use crate::record::ManifestRecord;
+pub use records::ManifestRecords;
 
 /// Bytes of a manifest that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;

@@ -1,0 +1,120 @@
+use std::iter::FusedIterator;
+use std::path::{Path, PathBuf};
+
+use mirror_types::Cause;
+
+use super::ManifestReader;
+use crate::error::{ManifestError, at};
+use crate::record::ManifestRecord;
+
+/// Yields the records of a manifest in their order. A line that is no record is a [`ManifestError::BadLine`], and the
+/// records behind it follow; any other error is the last item. Blank lines are left out, and so is a last line without
+/// its newline: the run that writes it may go on. Memory: one line. Blocks.
+#[derive(Debug)]
+pub struct ManifestRecords {
+    reader: ManifestReader,
+    path: PathBuf,
+    failed: bool,
+}
+
+impl ManifestRecords {
+    /// Opens a manifest.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn open(path: &Path) -> Result<Self, ManifestError> {
+        Self::open_at(path, 0)
+    }
+
+    /// Opens a manifest, to be read from byte `offset` on, at which a line begins: 0, or what [`Self::end`] returned.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_at(path: &Path, offset: u64) -> Result<Self, ManifestError> {
+        let reader = ManifestReader::open(path, offset).map_err(at("open", path))?;
+        Ok(Self { reader, path: path.to_owned(), failed: false })
+    }
+
+    /// Returns where the next line begins, in bytes of the manifest: a later reader can go on from there.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.reader.end
+    }
+
+    fn read_next(&mut self) -> Result<Option<ManifestRecord>, ManifestError> {
+        loop {
+            let Some(line) = self.reader.next_line().map_err(at("read", &self.path))? else {
+                return Ok(None);
+            };
+            if line.is_blank() {
+                continue;
+            }
+            return line.record().map(Some).map_err(|error| ManifestError::BadLine {
+                path: self.path.clone(),
+                offset: line.offset,
+                source: Cause::new(error),
+            });
+        }
+    }
+}
+
+impl Iterator for ManifestRecords {
+    type Item = Result<ManifestRecord, ManifestError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let next = self.read_next().transpose();
+        self.failed = matches!(&next, Some(Err(error)) if !matches!(error, ManifestError::BadLine { .. }));
+        next
+    }
+}
+
+impl FusedIterator for ManifestRecords {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+    fn write(path: &Path, text: &str) {
+        std::fs::write(path, text).expect("write");
+    }
+
+    fn told(records: &mut ManifestRecords) -> Vec<String> {
+        let tell = |item| match item {
+            Ok(ManifestRecord { url, .. }) => url,
+            Err(ManifestError::BadLine { offset, .. }) => format!("bad at {offset}"),
+            Err(error) => panic!("{error}"),
+        };
+        records.map(tell).collect()
+    }
+
+    #[test]
+    fn a_bad_line_is_told_and_survived() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("m");
+        write(&path, "{\"url\":\"a\"}\n{\"ur\n \n\u{fffd}[]\n{\"url\":\"b\"}\n{\"url\":\"c");
+        let mut records = ManifestRecords::open(&path).expect("open");
+        assert_eq!(told(&mut records), ["a", "bad at 12", "bad at 19", "b"]);
+        // What is not whole yet is read when it is.
+        let end = records.end();
+        write(&path, "{\"url\":\"a\"}\n{\"ur\n \n\u{fffd}[]\n{\"url\":\"b\"}\n{\"url\":\"c\"}\n");
+        assert_eq!(told(&mut ManifestRecords::open_at(&path, end).expect("open")), ["c"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_once() {
+        let dir = tempfile::tempdir().expect("dir");
+        assert!(matches!(ManifestRecords::open(&dir.path().join("none")), Err(ManifestError::Io { .. })));
+        // A directory opens as a file does, and cannot be read.
+        if let Ok(mut records) = ManifestRecords::open(dir.path()) {
+            assert!(matches!(
+                records.next(),
+                Some(Err(ManifestError::Io { .. } | ManifestError::Strange { .. }))
+            ));
+            assert!(records.next().is_none());
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The crate as those use it who depend on it.
+
+mod examples;
