@@ -1,6 +1,7 @@
 //! The result of a fetch.
 
 use std::fmt;
+use std::io::{self, Cursor, Read};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -16,6 +17,19 @@ pub enum Body {
     Memory(Bytes),
     /// In the caller's spool, complete.
     Spooled(Box<dyn Spool>),
+}
+
+impl Body {
+    /// Returns a reader of the bytes, from the first on. Those of a spooled body are read from its spool, which blocks.
+    ///
+    /// # Errors
+    /// As [`Spool::into_reader`].
+    pub fn into_reader(self) -> io::Result<Box<dyn Read + Send>> {
+        match self {
+            Self::Memory(bytes) => Ok(Box::new(Cursor::new(bytes))),
+            Self::Spooled(spool) => spool.into_reader(),
+        }
+    }
 }
 
 impl fmt::Debug for Body {
@@ -126,6 +140,15 @@ impl Fetched {
     #[must_use]
     pub const fn verified(&self) -> Option<&Verified> {
         match &self.content {
+            Content::Body(verified) => Some(verified),
+            Content::NotModified | Content::HeadersOnly => None,
+        }
+    }
+
+    /// Takes the body out, where the answer has one.
+    #[must_use]
+    pub fn into_verified(self) -> Option<Verified> {
+        match self.content {
             Content::Body(verified) => Some(verified),
             Content::NotModified | Content::HeadersOnly => None,
         }

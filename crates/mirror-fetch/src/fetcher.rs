@@ -17,6 +17,7 @@ use crate::run::RunEnd;
 use crate::shared::{Core, RESERVE_BYTES};
 use crate::silence::Silence;
 use crate::spool::SpoolFactory;
+use crate::stream::FetchStream;
 
 /// Fetches. Clones share connections, limits and memory.
 #[derive(Clone)]
@@ -75,5 +76,19 @@ impl Fetcher {
         cancel: CancellationToken,
     ) -> RunEnd {
         crate::run::run(&self.core, jobs, results, cancel).await
+    }
+
+    /// Fetches every job as [`Fetcher::run`] does, on the runtime that this is called on, while results are taken.
+    /// `jobs` is read a few jobs ahead, on a thread of the runtime: it must not block.
+    ///
+    /// # Panics
+    /// When it is not called on a Tokio runtime.
+    pub fn stream<T, J>(&self, jobs: J) -> FetchStream<T>
+    where
+        T: Send + 'static,
+        J: IntoIterator<Item = (T, FetchRequest)>,
+        J::IntoIter: Send + 'static,
+    {
+        FetchStream::start(self, jobs)
     }
 }

@@ -1,5 +1,13 @@
+//! Where large bodies go while they arrive.
+
+mod file;
+mod memory;
+
 use std::any::Any;
-use std::io;
+use std::io::{self, Read};
+
+pub use file::{FileSpool, FileSpools};
+pub use memory::{MemorySpool, MemorySpools};
 
 /// Makes the places large bodies are written to.
 pub trait SpoolFactory: Send + Sync {
@@ -26,4 +34,12 @@ pub trait Spool: Send + Sync {
 
     /// Returns the concrete spool, which only its factory knows.
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
+
+    /// Returns a reader of everything that was written, from the first byte on.
+    ///
+    /// # Errors
+    /// `Unsupported` for spools that only their maker reads, by way of [`Spool::into_any`]; what the system says.
+    fn into_reader(self: Box<Self>) -> io::Result<Box<dyn Read + Send>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }

@@ -24,7 +24,7 @@ use crate::plan::{Decision, plan};
 use crate::prune::outside_bundles;
 use crate::removed::bit_of;
 use crate::source::{Expected, Opened, Run, Surroundings};
-use crate::spool::MemorySpools;
+use crate::spool::memory_spools;
 use crate::tally::{PlanReport, Tally};
 use crate::threads::{join, spawn};
 
@@ -38,7 +38,7 @@ pub(crate) async fn dry_run(run: Run) -> Result<Outcome, SyncError> {
     let fetcher = Fetcher::new(
         options.fetch.clone(),
         Arc::clone(&observer) as Arc<dyn FetchObserver>,
-        Arc::new(MemorySpools::default()),
+        Arc::new(memory_spools()),
     )?;
     let cursor = run.cursor();
     let rooted = options.with_lockfiles.then(|| run.selection.clone());

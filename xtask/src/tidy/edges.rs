@@ -17,7 +17,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("mirror-index-line", &["mirror-types"]),
     ("mirror-index", &["mirror-types", "mirror-fs", "mirror-index-line"]),
     ("mirror-git", &["mirror-types", "mirror-fs", "mirror-tls", "mirror-index"]),
-    ("mirror-fetch", &["mirror-types", "mirror-checksum", "mirror-tls"]),
+    ("mirror-fetch", &["mirror-types", "mirror-fs", "mirror-checksum", "mirror-tls"]),
     ("mirror-bundle", &["mirror-types", "mirror-checksum", "mirror-fs"]),
     ("mirror-store", &["mirror-types", "mirror-checksum", "mirror-fs", "mirror-bundle"]),
     ("mirror-manifest", &["mirror-types", "mirror-fs", "mirror-index-line"]),

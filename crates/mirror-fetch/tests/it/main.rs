@@ -4,6 +4,7 @@
 
 mod answers;
 mod broken;
+mod examples;
 mod faults;
 mod kit;
 mod limits;

@@ -1,0 +1,72 @@
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::answer::Fetched;
+use crate::failure::Failure;
+use crate::fetcher::Fetcher;
+use crate::request::FetchRequest;
+use crate::run::RunEnd;
+
+/// Jobs that are read ahead, and results that wait to be taken.
+const QUEUE: usize = 16;
+
+/// The results of [`Fetcher::stream`], in the order in which they come. Dropped, it ends the requests under way.
+#[derive(Debug)]
+pub struct FetchStream<T> {
+    results: mpsc::Receiver<(T, Result<Fetched, Failure>)>,
+    driver: JoinHandle<RunEnd>,
+    end: Option<RunEnd>,
+    _cancels: DropGuard,
+}
+
+impl<T: Send + 'static> FetchStream<T> {
+    pub(crate) fn start<J>(fetcher: &Fetcher, jobs: J) -> Self
+    where
+        J: IntoIterator<Item = (T, FetchRequest)>,
+        J::IntoIter: Send + 'static,
+    {
+        let (job, queued) = mpsc::channel(QUEUE);
+        let (result, results) = mpsc::channel(QUEUE);
+        let cancel = CancellationToken::new();
+        let (fetcher, token, jobs) = (fetcher.clone(), cancel.clone(), jobs.into_iter());
+        // Spawned, so that peers are heard while whoever takes the results is busy.
+        let driver = tokio::spawn(async move { fetcher.run(queued, result, token).await });
+        tokio::spawn(async move {
+            for one in jobs {
+                if job.send(one).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { results, driver, end: None, _cancels: cancel.drop_guard() }
+    }
+
+    /// Waits for the next result; `None` behind the last one. Nothing is lost when the future is dropped.
+    ///
+    /// # Panics
+    /// When the fetcher has panicked.
+    pub async fn next(&mut self) -> Option<(T, Result<Fetched, Failure>)> {
+        if let Some(result) = self.results.recv().await {
+            return Some(result);
+        }
+        if self.end.is_none() {
+            self.end = Some((&mut self.driver).await.unwrap_or_else(gone));
+        }
+        None
+    }
+
+    /// Returns how it ended, once [`FetchStream::next`] has returned `None`: whether every job had its result.
+    #[must_use]
+    pub const fn end(&self) -> Option<RunEnd> {
+        self.end
+    }
+}
+
+fn gone(error: JoinError) -> RunEnd {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // The runtime is shut down; jobs may have no result.
+        Err(_) => RunEnd::Silent,
+    }
+}
