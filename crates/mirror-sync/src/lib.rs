@@ -44,14 +44,15 @@ pub use download::download;
 pub use error::SyncError;
 pub use gaps::{acknowledge_gaps, list_gaps, read_gaps};
 pub use given::{MAX_TEXT_BYTES, read_text};
-pub use mirror_fetch::FetchOptions;
+pub use mirror_fetch::{CancellationToken, FetchObserver, FetchOptions};
 pub use mirror_index::sparse::AnswerLimits;
 pub use mirror_index::{ClosureLimits, ClosureOptions, LockSources, NameSet, Shard, Target};
 pub use mirror_index::{Deferral, DeferralPolicy};
 pub use mirror_manifest::Withdrawal;
 pub use mirror_repo::{BUNDLES, Gap, ListedGap, MANIFEST, RebuildOutcome};
 pub use mirror_types::{
-    Address, CrateName, IndexRecord, Layout, Printable, ReleaseId, VersionText, human_bytes, upstream,
+    Address, CrateName, ExitStatus, IndexRecord, Layout, Printable, ReleaseId, VersionText, human_bytes,
+    upstream,
 };
 pub use observe::{SyncEvent, SyncObserver, SyncPhase};
 pub use options::{DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};

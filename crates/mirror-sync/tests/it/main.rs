@@ -3,6 +3,7 @@
 
 mod deferral;
 mod dry_run;
+mod examples;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
