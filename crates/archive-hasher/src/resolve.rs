@@ -86,3 +86,25 @@ fn passphrase(flags: &Create) -> Result<Option<Passphrase>> {
     }
     Ok(Some(Passphrase::new(line)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::{Command, Flags};
+
+    fn flags(line: &str) -> Flags {
+        mirror_cli::parse(line.split_whitespace().map(Into::into)).expect("flags")
+    }
+
+    #[test]
+    fn without_flags_options_are_those_that_embedders_begin_with() {
+        let created = create(&flags("archive-hasher --dir d --no-sign").create).expect("options");
+        assert_eq!(format!("{created:?}"), format!("{:?}", CreateOptions::new("d".into())));
+        let Some(Command::Verify(typed)) = flags("archive-hasher verify --inventory i --dir d").command
+        else {
+            panic!("no verify")
+        };
+        let wanted = VerifyOptions::new("i".into(), Against::Dir("d".into()));
+        assert_eq!(format!("{:?}", verify(&typed).expect("options")), format!("{wanted:?}"));
+    }
+}

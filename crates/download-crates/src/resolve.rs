@@ -109,12 +109,11 @@ pub(crate) fn layout(flags: &Flags) -> Result<Layout> {
 /// Resolves the flags that --rebuild-catalogue uses.
 pub(crate) fn rebuild(flags: &Flags) -> Result<RebuildOptions> {
     Ok(RebuildOptions {
-        stores: Vec::new(),
-        out: flags.out.clone(),
         layout: layout(flags)?,
         layout_asked: flags.layout.is_some(),
         manifest: flags.manifest.clone(),
         bundles_out: flags.bundles_out.clone(),
+        ..RebuildOptions::new(flags.out.clone())
     })
 }
 
@@ -169,12 +168,11 @@ fn update(flags: &Flags, upstream: &Upstream) -> Result<Option<IndexUpdate>> {
         ),
         Upstream::List(_) => bail!("--update-index needs --index-dir DIR; a list of URLs has no index"),
     }
-    let idle = flags.idle_timeout;
+    let (idle, defaults) = (flags.idle_timeout, IndexUpdate::default());
     Ok(Some(IndexUpdate {
         url: flags.index_url.clone().map(Into::into),
         full: flags.index_full,
-        // Servers may think for a while before they send a pack.
-        idle_timeout: if idle.is_zero() { Duration::from_secs(120) } else { idle },
+        idle_timeout: if idle.is_zero() { defaults.idle_timeout } else { idle },
     }))
 }
 

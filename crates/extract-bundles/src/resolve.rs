@@ -1,7 +1,6 @@
 //! Flags become settings; nothing is touched yet.
 
 use anyhow::{Context as _, Result, bail};
-use mirror_bundle::BundleLimits;
 use mirror_extract::{ExtractOptions, ExtractTask, Wanted};
 use mirror_telemetry::{LogOptions, ProgressOptions};
 
@@ -22,12 +21,10 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         (None, ..) => bail!("--out DIR says where the mirror is to be made"),
     };
     let options = ExtractOptions {
-        bundles_dir: flags.bundles_dir.clone(),
         pattern: flags.pattern.clone(),
         only: flags.krate.as_deref().map(wanted).transpose()?,
-        task,
         concurrency: flags.concurrency,
-        limits: BundleLimits::default(),
+        ..ExtractOptions::new(flags.bundles_dir.clone(), task)
     };
     Ok(Settings { options, log: flags.reports.log(), progress: flags.reports.progress() })
 }
@@ -47,6 +44,14 @@ fn wanted(text: &str) -> Result<Wanted> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_flags_options_are_those_that_embedders_begin_with() {
+        let typed = ["extract-bundles", "--bundles-dir", "b", "--verify"].map(Into::into);
+        let options = resolve(&mirror_cli::parse(typed).expect("flags")).expect("options").options;
+        let wanted = ExtractOptions::new("b".into(), ExtractTask::Verify);
+        assert_eq!(format!("{options:?}"), format!("{wanted:?}"));
+    }
 
     #[test]
     fn a_crate_or_a_release() {

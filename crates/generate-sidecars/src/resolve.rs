@@ -18,14 +18,13 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         bail!("--concurrency must be at least 1");
     }
     let options = SidecarOptions {
-        source: source(flags)?,
-        mode: mode(flags)?,
         manifest: flags.manifest.clone(),
         include_yanked: flags.include_yanked,
         limit: flags.limit,
         concurrency: flags.concurrency,
         crates_base_url: flags.crates_base_url.clone().map(Into::into),
         refresh: flags.refresh,
+        ..SidecarOptions::new(source(flags)?, mode(flags)?)
     };
     Ok(Settings { options, log: flags.reports.log(), progress: flags.reports.progress() })
 }

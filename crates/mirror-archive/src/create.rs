@@ -41,7 +41,23 @@ pub struct CreateOptions {
     pub signing: Signing,
 }
 
-/// The choice of a key to sign with, or of none.
+impl CreateOptions {
+    /// Inventories a directory with all digests and packs it, beside itself; signs nothing.
+    #[must_use]
+    pub fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            out_dir: None,
+            prefix: None,
+            hashes: HashKind::ALL.to_vec(),
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            tar: true,
+            signing: Signing::No,
+        }
+    }
+}
+
+/// Whether and with what to sign.
 #[derive(Debug, Clone)]
 pub enum Signing {
     /// Not at all.

@@ -45,7 +45,22 @@ pub struct VerifyOptions {
     pub workers: usize,
 }
 
-/// The object that an inventory is compared with.
+impl VerifyOptions {
+    /// Compares an inventory with this, by its BLAKE3 of the whole and the digests of each file, and checks its signature.
+    #[must_use]
+    pub fn new(inventory: PathBuf, against: Against) -> Self {
+        Self {
+            inventory,
+            against,
+            public_key: None,
+            skip_signature: false,
+            hashes: vec![HashKind::Blake3],
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// What to compare an inventory with.
 #[derive(Debug, Clone)]
 pub enum Against {
     /// Nothing: the inventory and its signature alone.

@@ -19,5 +19,7 @@ mod work;
 
 pub use error::ExtractError;
 pub use extract::extract;
+pub use mirror_bundle::BundleLimits;
+pub use mirror_types::{CrateName, ReleaseId, VersionText};
 pub use observe::{ExtractEvent, ExtractObserver};
 pub use options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};

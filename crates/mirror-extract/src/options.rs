@@ -61,8 +61,23 @@ pub struct ExtractOptions {
     pub limits: BundleLimits,
 }
 
-/// The outcome of a run. `members` is the sum of `extracted`, `existing`, `verified`, `superseded` and `failed`, unless
-/// it was stopped.
+impl ExtractOptions {
+    /// Does this with all bundles in a directory, on a thread for each processor.
+    #[must_use]
+    pub fn new(bundles_dir: PathBuf, task: ExtractTask) -> Self {
+        Self {
+            bundles_dir,
+            pattern: "*.tar.zst".to_owned(),
+            only: None,
+            task,
+            concurrency: 0,
+            limits: BundleLimits::default(),
+        }
+    }
+}
+
+/// What came of it. `members` is the sum of `extracted`, `existing`, `verified`, `superseded` and `failed`,
+/// unless it was stopped.
 #[derive(Debug, Clone, Default)]
 pub struct ExtractOutcome {
     /// Bundles that were read.

@@ -13,6 +13,7 @@ mod update;
 pub use error::IndexError;
 pub use mirror_index::sparse::{ConfigError, DlTemplate};
 pub use mirror_index::{DirError, DirIndex, Glance, IndexFile, Visit};
+pub use mirror_types::Address;
 pub use read::GitIndex;
 pub use source::{BlobId, Change, IndexSource};
 pub use update::{

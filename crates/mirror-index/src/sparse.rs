@@ -5,13 +5,13 @@ use mirror_types::{
     index_prefix, redacted,
 };
 use serde::Deserialize;
-use url::Url;
 
 use crate::record::{IndexLimits, parse_file};
 
 mod address;
 
 pub use address::{cache_dir_of, root};
+pub use url::Url;
 
 /// Why a registry's configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -7,4 +7,7 @@ mod accept;
 #[cfg(test)]
 mod tests;
 
+pub use tokio::net::{TcpListener, TcpStream};
+pub use tokio_util::sync::CancellationToken;
+
 pub use accept::{Connections, Incoming, accept};

@@ -60,7 +60,15 @@ pub struct ExportOptions {
     pub copy: bool,
 }
 
-/// The outcome of an export.
+impl ExportOptions {
+    /// Exports the mirror at a root into a directory; files are linked where they can be.
+    #[must_use]
+    pub fn new(mirror: PathBuf, dir: PathBuf, format: ExportFormat) -> Self {
+        Self { mirror, bundles_dir: None, stores: Vec::new(), dir, format, copy: false }
+    }
+}
+
+/// What an export did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExportOutcome {
     /// Crates that are listed.

@@ -37,10 +37,12 @@ mod watch;
 pub use error::ServeError;
 pub use export::{ExportFormat, ExportOptions, ExportOutcome, export};
 pub use mirror_repo::{Listing, Located, Mirror};
+pub use mirror_store::CrateStore;
 pub use mirror_types::{Printable, ReleaseId};
 pub use options::{ServeLimits, ServeOptions, TlsFiles};
 pub use samples::Samples;
 pub use server::{Server, public_url};
+pub use tokio_util::sync::CancellationToken;
 
 /// Opens the mirror at `root` to be read. `bundles_dir`: where its bundles are, if not where the mirror says.
 ///

@@ -77,3 +77,19 @@ pub struct ServeOptions {
     /// The limits on what they may cost.
     pub limits: ServeLimits,
 }
+
+impl ServeOptions {
+    /// Serves the mirror at this root to this machine, at port 8080, without TLS.
+    #[must_use]
+    pub fn new(mirror: PathBuf) -> Self {
+        Self {
+            mirror,
+            bundles_dir: None,
+            stores: Vec::new(),
+            listen: "127.0.0.1:8080".to_owned(),
+            tls: None,
+            public_url: None,
+            limits: ServeLimits::default(),
+        }
+    }
+}

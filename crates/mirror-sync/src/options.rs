@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use mirror_bundle::BundleOptions;
 use mirror_fetch::FetchOptions;
+use mirror_git::UpdateOptions;
 use mirror_index::sparse::AnswerLimits;
 use mirror_index::{ClosureOptions, DeferralPolicy, IndexLimits, LockSources, NameSet, Shard};
 use mirror_manifest::Withdrawal;
@@ -63,11 +64,17 @@ pub struct IndexUpdate {
     pub url: Option<Address>,
     /// For a new clone: all of its history.
     pub full: bool,
-    /// Longest time in which nothing arrives.
+    /// Longest time in which nothing arrives. Default: 120 s.
     pub idle_timeout: std::time::Duration,
 }
 
-/// The settings of a download run; resolved from flags by the caller.
+impl Default for IndexUpdate {
+    fn default() -> Self {
+        Self { url: None, full: false, idle_timeout: UpdateOptions::default().idle_timeout }
+    }
+}
+
+/// What a download run is to do; resolved from flags by the caller.
 #[derive(Debug, Clone)]
 pub struct DownloadOptions {
     /// The source of the records.
@@ -229,6 +236,19 @@ impl DownloadOptions {
 }
 
 impl RebuildOptions {
+    /// Makes the catalogue of the mirror at `out` again, with everything where the mirror says or by default.
+    #[must_use]
+    pub fn new(out: PathBuf) -> Self {
+        Self {
+            out,
+            layout: Layout::default(),
+            layout_asked: false,
+            manifest: None,
+            bundles_out: None,
+            stores: Vec::new(),
+        }
+    }
+
     /// Returns how the mirror is opened.
     pub(crate) fn mirror(&self) -> mirror_repo::OpenOptions {
         mirror_repo::OpenOptions {

@@ -5,16 +5,12 @@ use std::sync::Arc;
 
 use mirror_fetch::Proxies;
 use mirror_git::{History, ProxyRule, UpdateEvent, UpdateOptions, UpdateStatus, UpdateWatch, update_index};
-use mirror_types::upstream;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver, SyncPhase};
 use crate::options::{DownloadOptions, Upstream};
 use crate::threads::{join, spawn};
-
-/// Packs beside the largest that the index may have: three weeks of nightly runs.
-const PACKS_MOST: usize = 20;
 
 /// Does so when `options` ask for it. A dry run touches nothing, the index included.
 pub(crate) async fn update(
@@ -33,7 +29,6 @@ pub(crate) async fn update(
     observer.event(SyncEvent::Phase(SyncPhase::UpdateIndex));
     let wanted = UpdateOptions {
         url: update.url.clone(),
-        default_url: upstream::git_index_url(),
         history: if update.full { History::Full } else { History::Shallow },
         cacert: options.fetch.cacert.clone(),
         user_agent: options.fetch.user_agent.clone(),
@@ -43,8 +38,7 @@ pub(crate) async fn update(
         retries: options.fetch.retries,
         retry_base: options.fetch.retry_base,
         retry_max: options.fetch.retry_max,
-        max_object_bytes: mirror_index::MAX_FILE_BYTES,
-        packs_most: PACKS_MOST,
+        ..UpdateOptions::default()
     };
     let watch = Watch { dir: dir.clone(), observer: Arc::clone(observer), cancel: cancel.clone() };
     let updated = join(spawn("update", move || update_index(&watch.dir, &wanted, &watch))?).await;

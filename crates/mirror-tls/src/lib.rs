@@ -8,3 +8,5 @@ mod config;
 
 pub use certificates::{CertificateFileError, MAX_PEM_BYTES, read_certificates};
 pub use config::{client, server};
+pub use rustls;
+pub use rustls_pki_types::CertificateDer;

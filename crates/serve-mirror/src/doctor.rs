@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
-use mirror_serve::{Mirror, Samples, ServeError, ServeLimits, ServeOptions, Server};
+use mirror_serve::{Mirror, Samples, ServeError, ServeOptions, Server};
 use tokio_util::sync::CancellationToken;
 
 use crate::flags::Doctor;
@@ -43,13 +43,9 @@ impl Finding {
 /// Serves the mirror to this machine alone, and tries it.
 pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
     let options = ServeOptions {
-        stores: Vec::new(),
-        mirror: flags.source.mirror.clone(),
         bundles_dir: flags.source.bundles_dir.clone(),
         listen: "127.0.0.1:0".to_owned(),
-        tls: None,
-        public_url: None,
-        limits: ServeLimits::default(),
+        ..ServeOptions::new(flags.source.mirror.clone())
     };
     let mirror = mirror_serve::open(&options.mirror, options.bundles_dir.as_deref())?;
     let samples = Samples::of(&mirror)?;

@@ -97,12 +97,9 @@ impl Export {
             (Format::LocalRegistry, _) => ExportFormat::LocalRegistry,
         };
         Ok(ExportOptions {
-            stores: Vec::new(),
-            mirror: self.source.mirror.clone(),
             bundles_dir: self.source.bundles_dir.clone(),
-            dir: self.dir.clone(),
-            format,
             copy: self.copy,
+            ..ExportOptions::new(self.source.mirror.clone(), self.dir.clone(), format)
         })
     }
 }
@@ -202,8 +199,6 @@ impl Serve {
             _ => None,
         };
         Ok(ServeOptions {
-            stores: Vec::new(),
-            mirror: self.source.mirror.clone(),
             bundles_dir: self.source.bundles_dir.clone(),
             listen: self.listen.clone(),
             tls,
@@ -217,6 +212,7 @@ impl Serve {
                 cache_bytes: usize::from(self.cache_mb) << 20,
                 ..ServeLimits::default()
             },
+            ..ServeOptions::new(self.source.mirror.clone())
         })
     }
 }
@@ -245,6 +241,12 @@ mod tests {
     fn the_command_line_is_sound() {
         use clap::CommandFactory as _;
         Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn without_flags_options_are_those_that_embedders_begin_with() {
+        let options = flags("").expect("flags").serve.options().expect("options");
+        assert_eq!(format!("{options:?}"), format!("{:?}", ServeOptions::new("out".into())));
     }
 
     #[test]

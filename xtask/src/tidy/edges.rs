@@ -73,10 +73,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("generate-sidecars", &["mirror-types", "mirror-sidecar", "mirror-telemetry", "mirror-cli"]),
-    (
-        "extract-bundles",
-        &["mirror-types", "mirror-bundle", "mirror-extract", "mirror-telemetry", "mirror-cli"],
-    ),
+    ("extract-bundles", &["mirror-types", "mirror-extract", "mirror-telemetry", "mirror-cli"]),
     (
         "mirror-serve",
         &[
@@ -102,6 +99,7 @@ const TABLE: &[(&str, &[&str])] = &[
 const FOR_TESTS: &[(&str, &[&str])] = &[
     // They read what is in the bundles.
     ("download-crates", &["mirror-bundle"]),
+    ("extract-bundles", &["mirror-bundle"]),
     // They make the mirrors that are served.
     ("serve-mirror", &["mirror-fs", "mirror-store", "mirror-sync", "mirror-extract"]),
 ];

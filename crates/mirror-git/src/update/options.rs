@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mirror_types::Address;
+use mirror_types::{Address, upstream};
 
 /// The amount of history in a new clone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,7 +69,30 @@ pub struct UpdateOptions {
     pub packs_most: usize,
 }
 
-/// The phase of an update.
+/// From the product's upstream, as patient with a server as a person is who waits for a first clone.
+impl Default for UpdateOptions {
+    fn default() -> Self {
+        Self {
+            url: None,
+            default_url: upstream::git_index_url(),
+            history: History::Shallow,
+            cacert: None,
+            user_agent: concat!("mirror-git/", env!("CARGO_PKG_VERSION")).to_owned(),
+            proxies: ProxyRule::default(),
+            connect_timeout: Duration::from_secs(10),
+            // Servers may think for a while before they send a pack.
+            idle_timeout: Duration::from_secs(120),
+            retries: 6,
+            retry_base: Duration::from_millis(500),
+            retry_max: Duration::from_secs(30),
+            max_object_bytes: mirror_index::MAX_FILE_BYTES,
+            // Three weeks of nightly runs.
+            packs_most: 20,
+        }
+    }
+}
+
+/// What an update is busy with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpdatePhase {

@@ -56,14 +56,11 @@ pub(crate) fn options(url: &str) -> UpdateOptions {
         history: History::Shallow,
         cacert: None,
         user_agent: "test".to_owned(),
-        connect_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),
         retries: 0,
         retry_base: Duration::from_millis(5),
         retry_max: Duration::from_millis(20),
-        proxies: mirror_git::ProxyRule::default(),
-        max_object_bytes: mirror_index::MAX_FILE_BYTES,
-        packs_most: 20,
+        ..UpdateOptions::default()
     }
 }
 

@@ -61,7 +61,24 @@ pub struct SidecarOptions {
     pub refresh: bool,
 }
 
-/// The findings in a manifest.
+impl SidecarOptions {
+    /// Writes what `mode` says of every release that is not yanked. A sidecar that is there already stays as it is.
+    #[must_use]
+    pub fn new(source: SidecarSource, mode: SidecarMode) -> Self {
+        Self {
+            source,
+            mode,
+            manifest: None,
+            include_yanked: false,
+            limit: 0,
+            concurrency: std::thread::available_parallelism().map_or(1, usize::from),
+            crates_base_url: None,
+            refresh: false,
+        }
+    }
+}
+
+/// What was found in a manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ManifestRead {
     /// Records that were read.
