@@ -1,12 +1,4 @@
-//! A job in, verified bytes out.
-//!
-//! [`Fetcher`] holds a small pool of HTTP/2 connections per origin (HTTP/1.1 keep-alive where HTTP/2 is not spoken),
-//! follows redirects (to other origins only where the bytes are compared with a checksum, or the caller allows it), hashes
-//! bodies, large ones while they stream, resumes spooled bodies, and owns the only retry layer.
-//!
-//! Memory: bodies held in memory count against [`FetchOptions::memory_budget_bytes`] until the [`Verified`] is dropped.
-//! Bodies that do not fit go to a [`Spool`] that the caller provides: [`FileSpools`], [`MemorySpools`], or others. Nothing
-//! here blocks except the spool.
+#![doc = include_str!("../README.md")]
 
 mod answer;
 mod attempt;

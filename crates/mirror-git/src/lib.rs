@@ -1,8 +1,4 @@
-//! The git index: its records are read through the objects of a repository, bare or checked out, and it is cloned and
-//! updated. [`IndexSource`] is any local index, one of these or a plain directory of `mirror-index`.
-//!
-//! The one crate that knows gix, whose types stay inside. Blocking code; only [`update_index`] speaks with a network or
-//! writes.
+#![doc = include_str!("../README.md")]
 
 mod error;
 mod read;

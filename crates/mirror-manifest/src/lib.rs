@@ -1,8 +1,4 @@
-//! The JSONL audit log and the SQLite catalogue of what a mirror holds. Blocking code.
-//!
-//! The manifest is the truth about what was done, the catalogue an index over it: delete the
-//! catalogue, and [`Catalogue::replay`] makes it again. Beside them stands the index cache
-//! ([`IndexCacheWriter`], [`IndexCacheReader`]): the index files, as upstream has them.
+#![doc = include_str!("../README.md")]
 
 mod catalogue;
 mod error;

@@ -1,18 +1,4 @@
-//! A mirror on disk as one thing. Blocking code.
-//!
-//! A mirror is a folder: loose releases, bundles, a manifest, and below `.mirror` its state.
-//!
-//! - [`Mirror`] reads it, while others may change it: what is held and offered, its bytes, its index lines.
-//! - [`Preview`] is a mirror as a run would find it, for a dry run: all of it may be missing.
-//! - [`MirrorWriter`] takes the lock, takes in what the manifest says and the catalogue does not know, and holds both
-//!   against bundles and files. Nobody else writes meanwhile.
-//! - [`Transaction`] gathers changes, which [`MirrorWriter::commit`] makes durable: bytes, records, catalogue. No other
-//!   code knows that order, and no other code makes records of the manifest.
-//! - [`LockedMirror`] finds out which manifest and which bundles are this mirror's, refuses those of another one, and
-//!   takes over mirrors of earlier versions; [`RecordedPlaces`] tells a reader what the folder's record says.
-//! - [`rebuild()`] makes a catalogue again that is damaged or gone.
-//!
-//! The record is `.mirror/mirror.json`; `docs/manifest.md` describes it.
+#![doc = include_str!("../README.md")]
 
 pub mod bundle_lines;
 mod bundles;
@@ -38,15 +24,19 @@ mod transaction;
 mod unlisted;
 mod writer;
 
+pub use bytes::Bytes;
 pub use change_detector::MirrorState;
 pub use error::{RepoError, SharedPlace};
 pub use gaps::{Gap, ListedGap, acknowledge_gaps, list_gaps, parse_gaps};
 pub use listing::Listing;
 pub use mirror::{Located, Mirror};
-pub use mirror_bundle::{BundleReader, OpenBundle, OpenBundles};
-pub use mirror_manifest::Held;
-pub use mirror_store::OpenCrate;
-pub use mirror_types::{CrateName, MemberLocation, ReleaseId, VersionText};
+pub use mirror_bundle::{BundleError, BundleReader, OpenBundle, OpenBundles};
+pub use mirror_fs::Fs;
+pub use mirror_manifest::{Catalogue, Census, DeferredRelease, Held, IndexCacheReader, IndexCacheReport};
+pub use mirror_manifest::{IndexCursor, ManifestError, PackedLines, Withdrawal};
+pub use mirror_store::{CrateStore, OpenCrate, StagedCrate, Store, StoreError};
+pub use mirror_types::{CrateName, Layout, Location, Locations, MemberLocation, MirrorId, ReleaseId, Sha256};
+pub use mirror_types::{FaultKind, StoreId, VersionText};
 pub use open::{LockedMirror, OpenOptions, OpenReport};
 pub use presence::Presence;
 pub use preview::Preview;

@@ -1,9 +1,4 @@
-//! Durable bytes: staging, batched commit, the lock, listing, repair. Blocking code.
-//!
-//! [`CrateStore`] is what every place for releases can do: the loose tree ([`LooseStore`] on a [`Store`]), bundles
-//! ([`BundleStore`] on `mirror-bundle`), memory ([`MemoryStore`]).
-//!
-//! A file gets its final name only after its bytes are durable. See [`Store::commit`].
+#![doc = include_str!("../README.md")]
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests write their own files"))]
 
 #[cfg(feature = "contract")]
