@@ -51,5 +51,6 @@ fn check(workspace: &Workspace) -> Vec<String> {
     faults.extend(upstream::one_home(files));
     faults.extend(docs::required_files(files, other_paths));
     faults.extend(docs::architecture(files, members));
+    faults.extend(docs::readmes(files));
     faults
 }

@@ -1,8 +1,4 @@
-//! Inventories a directory that is about to travel: many digests in one read of each file, an
-//! inventory in YAML, an OpenPGP signature, a tar; and checks all of that at the other end.
-//!
-//! [`create()`] makes, [`verify()`] checks. Both block, report through a [`Monitor`] and stop when it
-//! says so. Formats are described in `docs/archive-hasher.md`.
+#![doc = include_str!("../README.md")]
 
 mod create;
 mod disk;

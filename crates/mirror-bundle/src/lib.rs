@@ -1,16 +1,4 @@
-//! Bundles: many releases in few files, safe to append to over years, readable with ordinary tools. Blocking code.
-//!
-//! `bundle-0000.tar.zst` is a tar file of loose paths. Each member (tar header, data, padding) is one zstd
-//! frame, with its size and a checksum, so that any frame decodes alone and all of them in a row are one tar
-//! file for `tar --zstd`. A last frame holds the end of the archive; behind it the seek table of zstd's seekable
-//! format is in a skippable frame. A manifest beside it lists every member with checksum, offset and length
-//! ([`BundleMember`]); `bundles.index.jsonl` has a line for each sealed bundle ([`BundleIndexLine`]).
-//! `docs/bundles.md` has all of it, and what to do with ordinary tools.
-//!
-//! [`BundleWriter`] appends and recovers. [`BundleReader`] reads one member by its offset, all in order, or runs of
-//! frames on several threads, and an [`OpenMember`] is read as slowly as somebody takes it; also bundles of the source
-//! system, which are one continuous stream. Reading works within [`BundleLimits`] and refuses what ordinary tools might
-//! read in two ways; [`BundleFault`] has a name for each such thing.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests write their own files"))]
 
 #[cfg(test)]

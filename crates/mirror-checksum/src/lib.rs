@@ -1,5 +1,4 @@
-//! SHA-256, the checksum of the registry: of bytes as they come ([`Hasher`]), and of several byte
-//! strings at a time ([`each`]), which is twice as fast where the processor has instructions for it.
+#![doc = include_str!("../README.md")]
 
 mod each;
 mod hasher;

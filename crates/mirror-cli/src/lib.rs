@@ -1,5 +1,4 @@
-//! The code that the programs share between a command line and an exit code: arguments, reports, signals, hints, final
-//! errors.
+#![doc = include_str!("../README.md")]
 
 mod args;
 mod hints;

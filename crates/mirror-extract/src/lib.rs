@@ -1,11 +1,4 @@
-//! Bundles back to loose files. Blocking code, on threads of its own.
-//!
-//! Bundles are read in parallel, and so are the frames of each; every member is hashed against the manifest of its
-//! bundle, staged, and committed in batches as downloads are. [`extract`] does that; it takes [`ExtractOptions`] and
-//! returns an [`ExtractOutcome`]. An [`ExtractObserver`] receives the progress.
-//!
-//! Memory: 2 MiB of a bundle for each thread, what is staged for a commit (128 MiB at most), and some 100 bytes for
-//! each member of the bundles that are being read.
+#![doc = include_str!("../README.md")]
 
 mod error;
 mod extract;
@@ -22,4 +15,6 @@ pub use extract::extract;
 pub use mirror_bundle::BundleLimits;
 pub use mirror_types::{CrateName, ReleaseId, VersionText};
 pub use observe::{ExtractEvent, ExtractObserver};
+pub use tokio_util::sync::CancellationToken;
+
 pub use options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};

@@ -1,13 +1,4 @@
-//! The ground under everything that is written: files without links in their way, atomic replacement, syncs, locks,
-//! logs that only grow, reads by position. Blocking code.
-//!
-//! An attacker who can put a link where a program keeps its state decides what that program reads, cuts and overwrites.
-//! So nothing that opens or makes a file here follows a link at the end of a path, waits for the far end of a pipe, or
-//! takes a directory for a file: all of these are [`NotPlain`]. The directories above belong to the caller, who checks
-//! them once, from the root of what is his own downward.
-//!
-//! What a commit consists of goes through [`Fs`], so that tests can stop between any two steps: see `sim` (feature
-//! `simulator`).
+#![doc = include_str!("../README.md")]
 #![expect(clippy::disallowed_methods, reason = "this crate opens, makes and removes files for all others")]
 
 mod append;

@@ -1,7 +1,4 @@
-//! Records out of a registry index: a plain directory, or the responses of a sparse registry; and what of them is
-//! wanted. `mirror-git` reads git repositories; [`IndexLine`] reads what else a line says, such as its dependencies.
-//!
-//! Blocking code without a network; nothing is written. Index lines stay byte for byte in [`IndexFile::data`].
+#![doc = include_str!("../README.md")]
 
 mod closure;
 mod deferral;

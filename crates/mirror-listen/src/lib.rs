@@ -1,7 +1,4 @@
-//! The accept loop of every server of this system.
-//!
-//! [`accept()`] takes connections until it is stopped. A server says through [`Connections`] how many it bears and what
-//! it does with each. What a client may do on a connection, and for how long, is the server's business.
+#![doc = include_str!("../README.md")]
 
 mod accept;
 #[cfg(test)]

@@ -1,11 +1,4 @@
-//! Serves a mirror to Cargo: the sparse index of what is held, downloads out of the loose tree and out of
-//! bundles, search. Read-only.
-//!
-//! A request is never joined to a path. Its parts are parsed as a crate name and a version, looked up in the
-//! catalogue, and what the catalogue says is read. An index file lists a release only when the catalogue
-//! holds it with the checksum of its line and its bytes are where the catalogue says.
-//!
-//! [`Mirror`] has the look-ups (blocking code), [`Server`] answers requests with them.
+#![doc = include_str!("../README.md")]
 
 mod answer;
 mod app;

@@ -1,9 +1,4 @@
-//! Sidecars: a line of the index with a few facts beside its own fields, as JSON. Pure functions; with the feature `generate`,
-//! also what writes the sidecars of a whole index.
-//!
-//! A sidecar has every field of its line, unknown ones included. Numbers and strings stay as they are
-//! written in the line: nothing is read as a float, nothing is escaped anew. A key that stands twice
-//! counts as it stands last, as it does for most readers of JSON.
+#![doc = include_str!("../README.md")]
 
 mod document;
 mod facts;

@@ -1,4 +1,4 @@
-//! Logging, counters, the listener (dashboard, metrics, status, profiles), progress.
+#![doc = include_str!("../README.md")]
 
 #[cfg(unix)]
 mod flame;

@@ -1,5 +1,4 @@
-//! For tests and benchmarks: registries made from a seed, and a local origin that serves them over
-//! TLS + HTTP/2 or HTTP/1.1 and misbehaves as a script says. Never part of a release.
+#![doc = include_str!("../README.md")]
 #![expect(clippy::disallowed_methods, reason = "tests and benchmarks write their own files")]
 
 mod body;

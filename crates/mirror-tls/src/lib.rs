@@ -1,7 +1,4 @@
-//! TLS as every part of this system speaks it. Blocking code.
-//!
-//! [`client`] and [`server`] begin a configuration with the provider and the clock that are used everywhere;
-//! [`read_certificates`] reads the certificates that an operator names.
+#![doc = include_str!("../README.md")]
 
 mod certificates;
 mod config;

@@ -1,17 +1,4 @@
-//! The checked vocabulary that every other crate of the mirror speaks. No I/O.
-//!
-//! - [`CrateName`], [`VersionText`], [`ReleaseId`]: text that is safe to put into a path or a URL.
-//! - [`Sha256`]: a checksum, as in the `cksum` field of the index.
-//! - [`IndexRecord`]: what the mirror needs to know of one line of the index.
-//! - [`MirrorId`]: tells one mirror from another.
-//! - [`BundleNumber`]: after which the files of a bundle are named.
-//! - [`Layout`]: where a release lies below the mirror root.
-//! - [`Location`], [`Locations`]: where the bytes of a release are held.
-//! - [`Address`]: an address that may carry a secret, and does not show it.
-//! - [`FaultKind`], [`ExitStatus`]: what went wrong, and how a program ends.
-//! - [`Advice`], [`Cause`]: what a person can do about it, and what others said of it.
-//! - [`Unexpected`]: a fault of the program that another library noticed.
-//! - [`upstream`]: the product's defaults for the registry that it mirrors.
+#![doc = include_str!("../README.md")]
 
 mod address;
 mod advice;

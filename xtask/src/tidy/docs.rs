@@ -5,7 +5,10 @@ use super::workspace::{File, Member};
 const ARCHITECTURE: &str = "docs/architecture.md";
 const REQUIRED: &[&str] = &["CHANGELOG.md", "README.md", ARCHITECTURE, "LICENSE", "deny.toml", ".ci/run"];
 
-/// Checks that the files that people and tools look for are there.
+/// The first line of a library.
+const INCLUDES_README: &str = "#![doc = include_str!(\"../README.md\")]";
+
+/// The files that people and tools look for are there.
 pub(crate) fn required_files(files: &[File], other_paths: &[String]) -> Vec<String> {
     let is_there = |path: &str| {
         files.iter().any(|file| file.path == path) || other_paths.iter().any(|other| other == path)
@@ -21,10 +24,39 @@ pub(crate) fn architecture(files: &[File], members: &[Member]) -> Vec<String> {
     unnamed.map(|member| format!("{ARCHITECTURE} does not name `{}`", member.name)).collect()
 }
 
+/// The doc of each library crate is its README, with an example that the tests compile.
+pub(crate) fn readmes(files: &[File]) -> Vec<String> {
+    let crates = files.iter().filter_map(|file| Some((file.path.strip_suffix("/src/lib.rs")?, file)));
+    let mut faults = Vec::new();
+    for (dir, lib) in crates {
+        if !lib.text.starts_with(INCLUDES_README) {
+            faults.push(format!("{}: its first line is not `{INCLUDES_README}`", lib.path));
+        }
+        let readme = format!("{dir}/README.md");
+        if !files.iter().any(|file| file.path == readme && file.text.contains("\n```rust")) {
+            faults.push(format!("{readme} is missing, or has no example in Rust"));
+        }
+    }
+    faults
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::workspace::build::{file, member};
     use super::*;
+
+    #[test]
+    fn a_crate_without_a_readme_that_is_its_doc_is_a_fault() {
+        let lib = || file("crates/a/src/lib.rs", "#![doc = include_str!(\"../README.md\")]\n");
+        let readme = || file("crates/a/README.md", "# a\n\n```rust,no_run\nrun();\n```\n");
+        assert_eq!(readmes(&[readme(), lib()]), Vec::<String>::new());
+        let missing = "crates/a/README.md is missing, or has no example in Rust";
+        assert_eq!(readmes(&[lib()]), [missing]);
+        assert_eq!(readmes(&[lib(), file("crates/a/README.md", "# a\n")]), [missing]);
+        let other = file("crates/a/src/lib.rs", "//! A crate.\n");
+        assert_eq!(readmes(&[readme(), other]).len(), 1);
+        assert_eq!(readmes(&[file("crates/b/src/main.rs", "")]), Vec::<String>::new());
+    }
 
     #[test]
     fn every_missing_file_is_named() {
