@@ -57,7 +57,7 @@ impl CreateOptions {
     }
 }
 
-/// Whether and with what to sign.
+/// The signature that is asked for, and its key.
 #[derive(Debug, Clone)]
 pub enum Signing {
     /// Not at all.

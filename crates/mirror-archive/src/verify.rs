@@ -60,7 +60,7 @@ impl VerifyOptions {
     }
 }
 
-/// What to compare an inventory with.
+/// An inventory, and what is compared with it.
 #[derive(Debug, Clone)]
 pub enum Against {
     /// Nothing: the inventory and its signature alone.

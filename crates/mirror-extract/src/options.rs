@@ -76,7 +76,7 @@ impl ExtractOptions {
     }
 }
 
-/// What came of it. `members` is the sum of `extracted`, `existing`, `verified`, `superseded` and `failed`,
+/// The result of an extraction. `members` is the sum of `extracted`, `existing`, `verified`, `superseded` and `failed`,
 /// unless it was stopped.
 #[derive(Debug, Clone, Default)]
 pub struct ExtractOutcome {

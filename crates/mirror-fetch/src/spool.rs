@@ -1,4 +1,4 @@
-//! Where large bodies go while they arrive.
+//! Spools: places for large bodies while they arrive.
 
 mod file;
 mod memory;

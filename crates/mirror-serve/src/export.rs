@@ -68,7 +68,7 @@ impl ExportOptions {
     }
 }
 
-/// What an export did.
+/// The result of an export.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExportOutcome {
     /// Crates that are listed.

@@ -119,13 +119,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Makes an error of what the system says while something is done to a path: "could not DOING PATH". For authors of
+    /// Returns a function that makes an error of an I/O error: "could not DOING PATH". For authors of
     /// stores.
     pub fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
         at(doing, path)
     }
 
-    /// What kind of fault this is.
+    /// Returns the kind of fault that this is.
     #[must_use]
     pub const fn kind(&self) -> FaultKind {
         match self {

@@ -14,10 +14,10 @@ use mirror_sync::{
     SyncObserver, Upstream, download,
 };
 
-/// How often the progress is shown.
+/// The time between two looks at the progress.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// What the user is shown. Events come from several threads, so that they only count.
+/// The figures that the user sees. Events come from several threads, so that they only count.
 #[derive(Debug, Default)]
 struct Progress {
     selected: AtomicU64,

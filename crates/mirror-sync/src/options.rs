@@ -74,7 +74,7 @@ impl Default for IndexUpdate {
     }
 }
 
-/// What a download run is to do; resolved from flags by the caller.
+/// The options of a download run. Begin with [`DownloadOptions::new`] and change fields.
 #[derive(Debug, Clone)]
 pub struct DownloadOptions {
     /// The source of the records.

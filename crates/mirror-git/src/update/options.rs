@@ -92,7 +92,7 @@ impl Default for UpdateOptions {
     }
 }
 
-/// What an update is busy with.
+/// A stage of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpdatePhase {

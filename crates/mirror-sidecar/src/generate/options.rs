@@ -78,7 +78,7 @@ impl SidecarOptions {
     }
 }
 
-/// What was found in a manifest.
+/// The releases that a manifest lists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ManifestRead {
     /// Records that were read.
