@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod catalogue;
+#[cfg(test)]
+mod damages;
 mod error;
 mod index_cache;
 mod reader;

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::schema::FORMAT;
 use super::*;
+use crate::damages;
 use crate::error::ManifestError;
 use crate::index_cache::CacheState;
 use mirror_types::{Advice, FaultKind, Locations, MemberLocation, ReleaseId, Sha256, StoreId};
@@ -164,61 +165,14 @@ fn what_is_no_catalogue_is_damage() {
     assert!(!assert_damage(&path, "nothing"));
 }
 
-#[derive(Debug, Clone)]
-enum Damage {
-    Flip(prop::sample::Index, u8),
-    Overwrite(prop::sample::Index, Vec<u8>),
-    Zero(prop::sample::Index, usize),
-    Cut(prop::sample::Index),
-    Swap(prop::sample::Index, prop::sample::Index),
-}
-
-fn damages() -> impl Strategy<Value = Damage> {
-    let at = any::<prop::sample::Index>;
-    prop_oneof![
-        (at(), 0..8_u8).prop_map(|(at, bit)| Damage::Flip(at, bit)),
-        (at(), prop::collection::vec(any::<u8>(), 1..64))
-            .prop_map(|(at, bytes)| Damage::Overwrite(at, bytes)),
-        (at(), 1..9000_usize).prop_map(|(at, len)| Damage::Zero(at, len)),
-        at().prop_map(Damage::Cut),
-        (at(), at()).prop_map(|(a, b)| Damage::Swap(a, b)),
-    ]
-}
-
-fn apply(damage: &Damage, bytes: &mut Vec<u8>) {
-    const PAGE: usize = 4096;
-    let len = bytes.len();
-    if len == 0 {
-        return;
-    }
-    match damage {
-        Damage::Flip(at, bit) => bytes[at.index(len)] ^= 1 << bit,
-        Damage::Overwrite(at, with) => {
-            let at = at.index(len);
-            let end = (at + with.len()).min(len);
-            bytes[at..end].copy_from_slice(&with[..end - at]);
-        }
-        Damage::Zero(at, count) => {
-            let at = at.index(len);
-            bytes[at..(at + count).min(len)].fill(0);
-        }
-        Damage::Cut(at) => bytes.truncate(at.index(len)),
-        // Less than two pages have nothing to swap.
-        Damage::Swap(..) if len < PAGE => {}
-        Damage::Swap(a, b) => {
-            let (a, b) = (a.index(len / PAGE) * PAGE, b.index(len / PAGE) * PAGE);
-            for at in 0..PAGE {
-                bytes.swap(a + at, b + at);
-            }
-        }
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 160, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_damage_is_damage_or_goes_unnoticed(damages in prop::collection::vec(damages(), 1..4), log: bool) {
+    fn any_damage_is_damage_or_goes_unnoticed(
+        damages in prop::collection::vec(damages::any_kind(), 1..4),
+        log: bool,
+    ) {
         thread_local! {
             static MADE: (Vec<u8>, Vec<u8>) = {
                 let dir = tempfile::tempdir().expect("dir");
@@ -232,7 +186,7 @@ proptest! {
         }
         let (mut bytes, mut wal) = MADE.with(Clone::clone);
         for damage in &damages {
-            apply(damage, if log { &mut wal } else { &mut bytes });
+            damage.apply(if log { &mut wal } else { &mut bytes });
         }
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("c.sqlite");

@@ -4,6 +4,7 @@ use mirror_types::{Advice, FaultKind};
 use proptest::prelude::*;
 
 use super::*;
+use crate::damages;
 
 const PATHS: [&str; 3] = ["se/rd/serde", "1/a", "2/ab"];
 
@@ -16,6 +17,13 @@ fn mirror() -> Mirror {
     writer.finish().expect("finish");
     set_cursor(&mut mirror.catalogue);
     mirror
+}
+
+#[track_caller]
+fn assert_damaged(mirror: &Mirror) {
+    let error = mirror.reader().expect_err("damaged");
+    let told = (error.kind(), error.advice());
+    assert_eq!(told, (FaultKind::Integrity, Some(Advice::VerifyExisting)), "{error}");
 }
 
 fn offset_of(bytes: &[u8], part: &[u8]) -> usize {
@@ -52,12 +60,7 @@ fn a_damaged_cache_is_set_aside() {
     let mut mirror = mirror();
     let other = "something else, and long enough\n".repeat(1_000);
     fs::write(mirror.file(), &other).expect("write");
-    let error = mirror.reader().expect_err("damaged");
-    assert_eq!(
-        (error.kind(), error.advice()),
-        (FaultKind::Integrity, Some(Advice::VerifyExisting)),
-        "{error}"
-    );
+    assert_damaged(&mirror);
     assert!(mirror.open(false).1.lost);
     let aside = mirror.file().with_file_name("index.damaged.sqlite");
     assert_eq!(fs::read(&aside).expect("aside"), other.as_bytes());
@@ -73,12 +76,7 @@ fn a_cache_whose_tables_are_others_is_set_aside() {
     let at = offset_of(&bytes, b"path TEXT NOT NULL");
     bytes[at] ^= 1;
     fs::write(mirror.file(), &bytes).expect("write");
-    let error = mirror.reader().expect_err("damaged");
-    assert_eq!(
-        (error.kind(), error.advice()),
-        (FaultKind::Integrity, Some(Advice::VerifyExisting)),
-        "{error}"
-    );
+    assert_damaged(&mirror);
     assert!(mirror.open(false).1.lost);
     assert!(!mirror.has_cursor());
 }
@@ -127,45 +125,6 @@ fn a_cache_of_a_newer_format_is_left_as_it_is() {
     assert!(mirror.has_cursor());
 }
 
-#[derive(Debug, Clone)]
-enum Damage {
-    Flip(prop::sample::Index, u8),
-    Overwrite(prop::sample::Index, Vec<u8>),
-    Zero(prop::sample::Index, usize),
-    Cut(prop::sample::Index),
-}
-
-fn damages() -> impl Strategy<Value = Damage> {
-    let at = any::<prop::sample::Index>;
-    prop_oneof![
-        (at(), 0..8_u8).prop_map(|(at, bit)| Damage::Flip(at, bit)),
-        (at(), prop::collection::vec(any::<u8>(), 1..64))
-            .prop_map(|(at, bytes)| Damage::Overwrite(at, bytes)),
-        (at(), 1..9000_usize).prop_map(|(at, len)| Damage::Zero(at, len)),
-        at().prop_map(Damage::Cut),
-    ]
-}
-
-fn apply(damage: &Damage, bytes: &mut Vec<u8>) {
-    let len = bytes.len();
-    if len == 0 {
-        return;
-    }
-    match damage {
-        Damage::Flip(at, bit) => bytes[at.index(len)] ^= 1 << bit,
-        Damage::Overwrite(at, with) => {
-            let at = at.index(len);
-            let end = (at + with.len()).min(len);
-            bytes[at..end].copy_from_slice(&with[..end - at]);
-        }
-        Damage::Zero(at, count) => {
-            let at = at.index(len);
-            bytes[at..(at + count).min(len)].fill(0);
-        }
-        Damage::Cut(at) => bytes.truncate(at.index(len)),
-    }
-}
-
 /// Reads everything; wrong lines are never right.
 fn read_all(mirror: &Mirror) -> Result<(), ManifestError> {
     let Some(reader) = mirror.reader()? else { return Ok(()) };
@@ -183,7 +142,7 @@ proptest! {
 
     #[test]
     fn any_damage_is_noticed_by_whoever_reads_it_and_repaired_by_a_run_that_verifies(
-        damages in prop::collection::vec(damages(), 1..4),
+        damages in prop::collection::vec(damages::in_place(), 1..4),
     ) {
         thread_local! {
             static MADE: (Vec<u8>, Vec<u8>) = {
@@ -199,7 +158,7 @@ proptest! {
         let catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("catalogue");
         let mut mirror = Mirror { dir, catalogue };
         prop_assert!(mirror.has_cursor());
-        damages.iter().for_each(|damage| apply(damage, &mut bytes));
+        damages.iter().for_each(|damage| damage.apply(&mut bytes));
         fs::write(mirror.file(), bytes).expect("write");
         if let Err(error) = read_all(&mirror) {
             let newer = matches!(error, ManifestError::NewerIndexCache { .. });
