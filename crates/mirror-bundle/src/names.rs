@@ -113,7 +113,7 @@ pub fn list_bundles(dir: &Path) -> Result<Vec<BundleFiles>, BundleError> {
 /// directory.
 ///
 /// # Errors
-/// What is wrong with the path.
+/// When the path is not one of a release; the fault says why.
 pub fn release_of(path: &str) -> Result<(ReleaseId, Layout), BundleFault> {
     if path.starts_with('/') {
         return Err(BundleFault::AbsolutePath);

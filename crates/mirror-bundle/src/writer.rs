@@ -305,7 +305,7 @@ impl BundleWriter {
     /// the order of the calls, where each member is that was appended since the last commit. Blocks.
     ///
     /// # Errors
-    /// What the disk refuses. The writer cannot be used any more then: drop it; the next one recovers what was
+    /// When the disk refuses. The writer cannot be used any more then: drop it; the next one recovers what was
     /// committed.
     pub fn commit(&mut self) -> Result<Vec<BundleMember>, BundleError> {
         self.dispatch()?;

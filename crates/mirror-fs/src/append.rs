@@ -41,7 +41,7 @@ impl AppendLog {
     /// Creates a file where nothing is yet. Its name is durable once the directory is synced.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// When the disk refuses.
     pub fn create(fs: Arc<dyn Fs>, path: PathBuf) -> Result<Self, FileError> {
         match fs.create_new(&path) {
             Ok(file) => Self::of(fs, file, path),
@@ -81,7 +81,7 @@ impl AppendLog {
     /// Appends bytes. Not durable before [`AppendLog::sync`]. Blocks.
     ///
     /// # Errors
-    /// What the disk refuses; a part of the bytes may be there then, and the log cannot be used any more.
+    /// When the disk refuses; a part of the bytes may be there then, and the log cannot be used any more.
     pub fn append(&mut self, data: &[u8]) -> Result<(), FileError> {
         self.fs.append(&self.file, &self.path, data).map_err(|source| self.error("append to", source))?;
         self.len += data.len() as u64;
@@ -91,7 +91,7 @@ impl AppendLog {
     /// Cuts the file to `len` bytes when it is longer. Not durable before [`AppendLog::sync`]. Blocks.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// When the disk refuses.
     pub fn cut(&mut self, len: u64) -> Result<(), FileError> {
         if len < self.len {
             self.fs.cut(&self.file, &self.path, len).map_err(|source| self.error("cut", source))?;
@@ -103,7 +103,7 @@ impl AppendLog {
     /// Makes what was appended, and what was cut, durable. A failure is final. Blocks.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// When the disk refuses.
     pub fn sync(&self) -> Result<(), FileError> {
         self.fs.sync_file(&self.file, &self.path).map_err(|source| self.error("make durable", source))
     }

@@ -57,7 +57,7 @@ impl TempFile {
     /// Makes the bytes durable. Blocks.
     ///
     /// # Errors
-    /// What the disk refuses. A failure is final.
+    /// When the disk refuses. A failure is final.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }
@@ -110,7 +110,7 @@ pub fn create_new(path: &Path) -> io::Result<File> {
 /// [`sync_dir`](crate::sync_dir). Blocks.
 ///
 /// # Errors
-/// What the disk refuses; the file is the old one then, or the new one.
+/// When the disk refuses; the file is the old one then, or the new one.
 pub fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = create_anew(beside)?;
     file.write_all(bytes)?;
@@ -149,7 +149,7 @@ pub fn create_whole(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> 
 /// Renames a file or a directory; a file that has the new name is replaced.
 ///
 /// # Errors
-/// What the disk refuses.
+/// When the disk refuses.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
@@ -157,7 +157,7 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// Links a file to a second name, which must be free.
 ///
 /// # Errors
-/// What the disk refuses; also where the file system has no such names, or the two are on different ones.
+/// When the disk refuses; also where the file system has no such names, or the two are on different ones.
 pub fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to)
 }
@@ -173,7 +173,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// Removes a directory with everything in it; links are removed, not followed. No directory is no error.
 ///
 /// # Errors
-/// What the disk refuses; a part may be gone then.
+/// When the disk refuses; a part may be gone then.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     absent_is_fine(fs::remove_dir_all(path))
 }

@@ -14,13 +14,13 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// Creates a file with these bytes where nothing is yet; leaves nothing behind when that fails. Not durable.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// When the disk refuses.
     fn write_new(&self, path: &Path, data: &[u8]) -> io::Result<()>;
 
     /// Creates an empty file where nothing is yet, to be read and [appended](Fs::append) to.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// When the disk refuses.
     fn create_new(&self, path: &Path) -> io::Result<File>;
 
     /// Opens a file to be read and [appended](Fs::append) to, at its end; creates it when it is not there.
@@ -32,25 +32,25 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// Writes bytes where the file stands, which has to be its end. Not durable.
     ///
     /// # Errors
-    /// What the disk refuses; a part of the bytes may be there then.
+    /// When the disk refuses; a part of the bytes may be there then.
     fn append(&self, file: &File, path: &Path, data: &[u8]) -> io::Result<()>;
 
     /// Cuts a file to `len` bytes and goes to its end. Not durable.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// When the disk refuses.
     fn cut(&self, file: &File, path: &Path, len: u64) -> io::Result<()>;
 
     /// Makes the bytes and the length of an open file durable. A failure is final.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// When the disk refuses.
     fn sync_file(&self, file: &File, path: &Path) -> io::Result<()>;
 
     /// Makes `files` below `root`, already written, durable. A failure is final.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// When the disk refuses.
     fn sync_files(&self, root: &Path, files: &[&Path]) -> io::Result<()>;
 
     /// Creates a directory where nothing is yet. Its name is durable once its parent is synced.
@@ -62,7 +62,7 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// Renames a file, in place of what has it. Durable once both directories are synced.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// When the disk refuses.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file. Durable once its directory is synced.
@@ -74,7 +74,7 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// Makes the names in `dirs`, which are `root` or below it, durable. A failure is final.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// When the disk refuses.
     fn sync_dirs(&self, root: &Path, dirs: &[&Path]) -> io::Result<()>;
 }
 

@@ -74,7 +74,7 @@ fn each(paths: &[&Path], sync: fn(&Path) -> io::Result<()>) -> io::Result<()> {
 /// Makes the names in a directory durable. Blocks.
 ///
 /// # Errors
-/// What the disk refuses; then what was to be durable may be lost.
+/// When the disk refuses; then what was to be durable may be lost.
 #[cfg(unix)]
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     patient(|| File::open(path))?.sync_all()

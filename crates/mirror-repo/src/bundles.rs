@@ -151,7 +151,7 @@ impl MirrorWriter {
     /// Takes in what the manifests of the bundles list and the catalogue does not know: a run may have ended between
     /// the two, or the catalogue was lost. Reads only manifests that grew.
     ///
-    /// What is adopted may be older than what is held, or than a failure: neither the cursor nor the failure ledger
+    /// An adopted member may be older than what is held, or than a failure: neither the cursor nor the failure ledger
     /// may say that nothing is to be done about it.
     pub(crate) fn take_in_bundles(&mut self) -> Result<TakenIn, RepoError> {
         let known: HashMap<u32, u64> = self.catalogue().bundles()?.into_iter().collect();

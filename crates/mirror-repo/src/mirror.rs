@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use mirror_bundle::{BundleError, BundleReader, OpenBundle, OpenBundles};
-use mirror_fs::ReadAt as _;
 use mirror_manifest::{Catalogue, Census, Held, IndexCacheReader, ManifestError};
 use mirror_store::{AtOnce, CrateStore, OpenCrate, Store, StoreError};
 use mirror_types::{CrateName, Layout, MemberLocation, ReleaseId, index_path};
@@ -400,21 +399,18 @@ impl Mirror {
         Ok(false)
     }
 
+    /// Says that the bytes of an open release could not be read.
+    pub(crate) fn unread(&self, id: &ReleaseId, source: std::io::Error) -> StoreError {
+        StoreError::Io { doing: "read", path: self.layout().path(id).into(), source }
+    }
+
     /// Returns all of the bytes of a release. Memory: their size.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn read(&self, id: &ReleaseId, located: &Located) -> Result<Vec<u8>, RepoError> {
         match located {
-            Located::Open(file) => {
-                let mut bytes = vec![0; usize::try_from(file.len()).unwrap_or(0)];
-                file.read_exact_at(&mut bytes, 0).map_err(|source| StoreError::Io {
-                    doing: "read",
-                    path: self.store.layout().path(id).into(),
-                    source,
-                })?;
-                Ok(bytes)
-            }
+            Located::Open(file) => Ok(file.read().map_err(|source| self.unread(id, source))?),
             Located::Bundled(reader, at, _) => {
                 let mut bytes = Vec::new();
                 let is_it = self.bundles.visit(reader, *at, id, &mut |member| {

@@ -1,13 +1,12 @@
 //! The bytes of a release, a piece at a time.
 
-use mirror_store::{ReadAt as _, StoreError};
+use std::ops::ControlFlow;
+
+use mirror_store::StoreError;
 use mirror_types::{FaultKind, ReleaseId};
 
 use crate::error::RepoError;
 use crate::mirror::{Located, Mirror};
-
-/// Bytes of a file that are read at a time.
-const PIECE_BYTES: u64 = 64 << 10;
 
 impl Mirror {
     /// Passes the bytes of a release to `take`, in order, until it returns false. Returns whether they could be read;
@@ -23,21 +22,10 @@ impl Mirror {
     ) -> Result<bool, RepoError> {
         match located {
             Located::Open(file) => {
-                let mut piece = Vec::new();
-                let mut offset = 0;
-                while offset < file.len() {
-                    let len = PIECE_BYTES.min(file.len() - offset);
-                    piece.resize(usize::try_from(len).unwrap_or(0), 0);
-                    file.read_exact_at(&mut piece, offset).map_err(|source| StoreError::Io {
-                        doing: "read",
-                        path: self.layout().path(id).into(),
-                        source,
-                    })?;
-                    if !take(&piece) {
-                        break;
-                    }
-                    offset += len;
-                }
+                let read = file.pieces(&mut |piece| {
+                    if take(piece) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                });
+                read.map_err(|source| self.unread(id, source))?;
                 Ok(true)
             }
             Located::Bundled(reader, at, _) => {

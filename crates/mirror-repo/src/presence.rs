@@ -1,4 +1,4 @@
-//! Which files lie in the tree, by listings: a release that no record names may have been put there
+//! The files of the tree, by listings: a release that no record names may have been put there
 //! by hand or by another program.
 
 use std::collections::{HashSet, VecDeque};

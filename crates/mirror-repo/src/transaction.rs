@@ -133,11 +133,11 @@ impl Transaction {
         let status = if held_at.is_empty() { "downloaded" } else { "verified_existing" };
         let recorded = recorded && staged.is_empty();
         let becomes_file = staged.iter().any(|staged| staged.store() == StoreId::LOOSE);
-        if (becomes_file || held_at.is_loose()) && !recorded {
-            mirror
-                .first_write(&release.path)
-                .into_iter()
-                .for_each(|dir| self.change(Change::DirWritten(dir)));
+        if (becomes_file || held_at.is_loose())
+            && !recorded
+            && let Some(dir) = mirror.first_write(&release.path)
+        {
+            self.change(Change::DirWritten(dir));
         }
         if staged.is_empty() {
             self.record(self.recorder.held(&release, &bytes, &held_at, status));

@@ -50,15 +50,16 @@ impl MirrorWriter {
         stores.set(Arc::new(LooseStore::new(store.clone())));
         stores.set(Arc::new(BundleStore::to_read(&bundles_dir, store.layout())));
         let stores = stores.with(&options.stores)?;
-        let targets = options.targets.iter().copied();
         let recorder = Recorder {
             root: options.root.display().to_string(),
             layout: store.layout(),
             bundles_dir,
             run_id: run_id(),
-            target: targets
-                .reduce(|one, other| if other == StoreId::BUNDLES { other } else { one })
-                .unwrap_or(StoreId::LOOSE),
+            target: match options.targets.first() {
+                _ if options.writes_bundles() => StoreId::BUNDLES,
+                Some(first) => *first,
+                None => StoreId::LOOSE,
+            },
         };
         Ok(Self {
             store,

@@ -96,7 +96,7 @@ pub trait StoreBatch: fmt::Debug + Send {
     /// Makes durable what was added; returns where each of it is, in the order of the calls.
     ///
     /// # Errors
-    /// What the disk refuses. Nothing is promised then, and the store may be unusable until it is opened again.
+    /// When the disk refuses. Nothing is promised then, and the store may be unusable until it is opened again.
     fn commit(self: Box<Self>) -> Result<Vec<Location>, StoreError>;
 }
 
@@ -149,25 +149,31 @@ impl OpenCrate {
         let mut hasher = Hasher::default();
         self.pieces(&mut |piece| {
             hasher.update(piece);
-            Ok(())
+            ControlFlow::Continue(())
         })?;
         Ok(hasher.finish())
     }
 
-    /// Reads all of the bytes, and passes them on piece by piece. Memory: one piece. Blocks.
+    /// Reads the bytes, and passes them on piece by piece until `take` breaks. Memory: one piece. Blocks.
     ///
     /// # Errors
-    /// As [`OpenCrate::hash`]; what `take` returns.
-    pub fn pieces(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    /// As [`OpenCrate::hash`].
+    pub fn pieces(&self, take: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<()> {
         pieces(&*self.source, take)
+    }
+
+    /// Returns whether an error of reading means that the release is damaged, not that the disk refuses.
+    #[must_use]
+    pub fn is_damage(error: &io::Error) -> bool {
+        matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
     }
 }
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 128 << 10;
 
-/// Passes all bytes of a source on, piece by piece.
-pub(super) fn pieces(source: &dyn ReadAt, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+/// Passes the bytes of a source on, piece by piece, until `take` breaks.
+pub(super) fn pieces(source: &dyn ReadAt, take: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<()> {
     let len = source.len();
     let mut piece = vec![0; usize::try_from(len).map_or(PIECE_BYTES, |len| len.min(PIECE_BYTES))];
     let mut offset = 0;
@@ -175,7 +181,9 @@ pub(super) fn pieces(source: &dyn ReadAt, take: &mut dyn FnMut(&[u8]) -> io::Res
         let left = usize::try_from(len - offset).unwrap_or(usize::MAX);
         let part = &mut piece[..left.min(PIECE_BYTES)];
         source.read_exact_at(part, offset)?;
-        take(part)?;
+        if take(part).is_break() {
+            break;
+        }
         offset += part.len() as u64;
     }
     Ok(())
@@ -198,15 +206,13 @@ pub enum Hashed {
 }
 
 fn hash_open(opened: Result<Option<OpenCrate>, StoreError>, id: &ReleaseId) -> Result<Hashed, StoreError> {
-    let is_damage =
-        |error: &io::Error| matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
     match opened {
         Ok(None) => Ok(Hashed::Missing),
         Err(error) if error.kind() == FaultKind::Integrity => Ok(Hashed::Damaged),
         Err(error) => Err(error),
         Ok(Some(open)) => match open.hash() {
             Ok(sha256) => Ok(Hashed::Bytes { sha256, size: open.len() }),
-            Err(error) if is_damage(&error) => Ok(Hashed::Damaged),
+            Err(error) if OpenCrate::is_damage(&error) => Ok(Hashed::Damaged),
             Err(error) => Err(at("hash", id.file_name().as_ref())(error)),
         },
     }
@@ -262,7 +268,7 @@ impl NewCrate<'_> {
             CrateBody::Reader(source) => {
                 let read = pieces(&*source, &mut |piece| {
                     bytes.extend_from_slice(piece);
-                    Ok(())
+                    ControlFlow::Continue(())
                 });
                 read.map_err(at("read the body of", self.id.file_name().as_ref()))?;
             }

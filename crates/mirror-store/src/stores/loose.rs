@@ -46,19 +46,14 @@ impl LooseStore {
 
     fn copy(&self, rel: &str, source: &dyn ReadAt) -> Result<Staged, StoreError> {
         let mut writer = self.store.stage_file()?;
-        let temp = writer.temp.clone();
-        let mut refused = None;
-        let copied = pieces(source, &mut |piece| {
-            writer.write(piece).map_err(|error| {
-                refused = Some(error);
-                std::io::ErrorKind::Other.into()
-            })
+        let mut written = Ok(());
+        let read = pieces(source, &mut |piece| {
+            written = writer.write(piece);
+            if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        match (copied, refused) {
-            (Ok(()), _) => writer.finish(rel),
-            (Err(_), Some(refused)) => Err(refused),
-            (Err(error), None) => Err(at("read what is copied to", &temp)(error)),
-        }
+        read.map_err(at("read what is copied to", &writer.temp))?;
+        written?;
+        writer.finish(rel)
     }
 
     fn take(&self, rel: &str, spooled: StagedWriter) -> Result<Staged, StoreError> {

@@ -19,7 +19,7 @@ use crate::tally::PlanProgress;
 
 /// Requests that may be refused, with none ever answered, before the run is given up.
 const DEAD_ORIGIN: u64 = 20;
-/// The same in a mirror that holds something: what it lacks may be what its origin never delivers.
+/// The limit in a mirror that holds something: what it lacks may be what its origin never delivers.
 const DEAD_ORIGIN_OF_OLD: u64 = 1_000;
 /// Downloads that say something about the rate of later ones.
 const TELLING: u64 = 100;

@@ -2,7 +2,6 @@
 //! another.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -243,7 +242,7 @@ impl Hasher {
         };
         match read {
             Ok((sha256, source)) => Ok((Hashed::Bytes { sha256, size }, Some(source))),
-            Err(error) if is_damage(&error) => Ok((Hashed::Damaged, None)),
+            Err(error) if OpenCrate::is_damage(&error) => Ok((Hashed::Damaged, None)),
             Err(source) => Err(StoreError::Io { doing: "read", path: id.file_name().into(), source }.into()),
         }
     }
@@ -257,10 +256,6 @@ impl Hasher {
             _ => Err(changed()),
         }
     }
-}
-
-fn is_damage(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 /// Returns the bytes in memory that a message carries.
