@@ -22,13 +22,13 @@ use url::{Position, Url};
 
 use crate::answer::{Content, Verified};
 use crate::body::{Resume, Sink, kept, permits_for, validator};
-use crate::desk::Desk;
+use crate::deadlines::{Deadlines, PROGRESS_BYTES};
 use crate::failure::{FailureKind, Fault};
+use crate::hash_batcher::HashBatcher;
 use crate::pool::{Lease, Origin};
 use crate::redirect::{MAX_HOPS, follow, is_local_host};
 use crate::request::FetchRequest;
 use crate::shared::{Core, RESERVE_BYTES};
-use crate::watch::{PROGRESS_BYTES, Watch};
 
 /// Longest wait an origin can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
@@ -70,7 +70,7 @@ pub(crate) struct Ctx<'a> {
     /// The address of the request, in the form that its origin knows.
     pub(crate) url: Url,
     /// The hash batcher for small bodies, when a driver polls it.
-    pub(crate) desk: Option<&'a Desk>,
+    pub(crate) batcher: Option<&'a HashBatcher>,
     /// Kept from an attempt that broke off.
     pub(crate) resume: Option<Resume>,
     /// The slot in use, so that a hedge takes another one.
@@ -129,16 +129,16 @@ async fn exchange(ctx: &mut Ctx<'_>, origin: &Arc<Origin>, url: &Url) -> Result<
         && [IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|name| request.headers().contains_key(name));
     let now = Instant::now();
     let (total, idle) = (core.options.total_timeout, core.options.idle_timeout);
-    let sleep = pin!(tokio::time::sleep_until(Watch::first_alarm(now, total, idle)));
-    let mut watch = Watch::new(sleep, now, total, idle);
-    let outcome = match watch.guard(lease.send(request)).await {
+    let sleep = pin!(tokio::time::sleep_until(Deadlines::first_alarm(now, total, idle)));
+    let mut deadlines = Deadlines::new(sleep, now, total, idle);
+    let outcome = match deadlines.guard(lease.send(request)).await {
         Ok(Ok(response)) => {
-            watch.mark();
+            deadlines.mark();
             lease.answered();
             if !origin.answers.load(Ordering::Relaxed) {
                 origin.answers.store(true, Ordering::Relaxed);
             }
-            receive(ctx, origin, response, conditional, hold, &mut watch).await
+            receive(ctx, origin, response, conditional, hold, &mut deadlines).await
         }
         Ok(Err(fault)) | Err(fault) => Err(fault),
     };
@@ -233,13 +233,13 @@ async fn receive(
     response: Response<Incoming>,
     conditional: bool,
     hold: OwnedSemaphorePermit,
-    watch: &mut Watch<'_>,
+    deadlines: &mut Deadlines<'_>,
 ) -> Result<Exchanged, Fault> {
     let core = ctx.core;
     let (parts, body) = response.into_parts();
     let status = Some(parts.status.as_u16());
     let with_status = |fault: Fault| Fault { status, ..fault };
-    let answer = judge(ctx, origin, &parts, body, conditional, watch).await.map_err(with_status)?;
+    let answer = judge(ctx, origin, &parts, body, conditional, deadlines).await.map_err(with_status)?;
     let (body, resumed) = match answer {
         Answer::Settled(exchanged) => return Ok(exchanged),
         Answer::Body { body, resumed } => (body, resumed),
@@ -262,14 +262,14 @@ async fn receive(
         length.is_some() || parts.version >= Version::HTTP_2 || parts.headers.contains_key(TRANSFER_ENCODING);
     let held_bytes = sink.size();
     let total = length.map(|n| n + held_bytes);
-    if let Err(fault) = read_body(core, body, &mut sink, total, watch).await {
+    if let Err(fault) = read_body(core, body, &mut sink, total, deadlines).await {
         ctx.brought_bytes = sink.size() - held_bytes;
         if !matches!(fault.kind, FailureKind::TooLarge | FailureKind::Spool) {
             ctx.resume = Resume::of(sink, validator(&parts.headers), total);
         }
         return Err(with_status(fault));
     }
-    let whole = sink.finish(ctx.desk).await?;
+    let whole = sink.finish(ctx.batcher).await?;
     let verified = Verified::compare(whole, ctx.req.expect)
         .map_err(|found| with_status(wrong_hash(ctx.req.expect, found, &parts.headers)))?;
     // However many parts it came in.
@@ -296,7 +296,7 @@ async fn judge(
     parts: &Parts,
     body: Incoming,
     conditional: bool,
-    watch: &mut Watch<'_>,
+    deadlines: &mut Deadlines<'_>,
 ) -> Result<Answer, Fault> {
     let status = parts.status;
     let empty = match status {
@@ -310,12 +310,12 @@ async fn judge(
         return Ok(Answer::Settled(Exchanged::Done(done)));
     }
     if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-        drain(body, watch).await;
+        drain(body, deadlines).await;
         return Ok(Answer::Settled(Exchanged::Redirect(parts.headers.get(LOCATION).cloned())));
     }
     let resumed = status == StatusCode::PARTIAL_CONTENT && ctx.resume.is_some();
     if status != StatusCode::OK && !resumed {
-        drain(body, watch).await;
+        drain(body, deadlines).await;
         let about_range = matches!(status.as_u16(), 400 | 412 | 416 | 501);
         if about_range && ctx.resume.take().is_some() {
             return Ok(Answer::Settled(Exchanged::NoContinuation));
@@ -323,7 +323,7 @@ async fn judge(
         return Err(status_fault(origin, status, &parts.headers));
     }
     if resumed && !ctx.resume.as_ref().is_some_and(|resume| resume.continues(&parts.headers)) {
-        drain(body, watch).await;
+        drain(body, deadlines).await;
         ctx.resume = None;
         return Ok(Answer::Settled(Exchanged::NoContinuation));
     }
@@ -341,11 +341,11 @@ fn wrong_hash(expect: Option<Sha256>, (found, size): (Sha256, u64), headers: &He
 }
 
 /// Waits until one more large body may be received.
-async fn large_permit(core: &Core, watch: &mut Watch<'_>) -> Result<OwnedSemaphorePermit, Fault> {
+async fn large_permit(core: &Core, deadlines: &mut Deadlines<'_>) -> Result<OwnedSemaphorePermit, Fault> {
     let began = Instant::now();
     let permit = Arc::clone(&core.large).acquire_owned();
     let permit = tokio::time::timeout(core.options.total_timeout, permit).await;
-    watch.excuse(began.elapsed());
+    deadlines.excuse(began.elapsed());
     match permit {
         Ok(Ok(permit)) => Ok(permit),
         Ok(Err(_)) => Err(Fault::new(FailureKind::Cancelled, "the fetcher is closed")),
@@ -358,10 +358,10 @@ async fn read_body(
     mut body: Incoming,
     sink: &mut Sink,
     total: Option<u64>,
-    watch: &mut Watch<'_>,
+    deadlines: &mut Deadlines<'_>,
 ) -> Result<(), Fault> {
     loop {
-        let frame = match watch.guard(body.frame()).await? {
+        let frame = match deadlines.guard(body.frame()).await? {
             None => break,
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
@@ -374,26 +374,26 @@ async fn read_body(
         let Some(data) = frame.data_ref() else { continue };
         if data.is_empty() {
             // A flood of empty frames is always ready, so the timer never gets its turn.
-            watch.check()?;
+            deadlines.check()?;
             tokio::task::yield_now().await;
             continue;
         }
         let n = data.len() as u64;
         core.observer.bytes(n);
-        watch.bytes(n);
+        deadlines.bytes(n);
         if n < PROGRESS_BYTES {
             // So is a flood of small ones.
-            watch.check()?;
+            deadlines.check()?;
         }
         if sink.becomes_large(core, n) {
-            let permit = large_permit(core, watch).await?;
+            let permit = large_permit(core, deadlines).await?;
             sink.allow_large(permit);
         }
         sink.push(core, data)?;
         if let Some(rate) = &core.byte_rate {
             let began = Instant::now();
             if rate.take(n).await {
-                watch.excuse(began.elapsed());
+                deadlines.excuse(began.elapsed());
             }
         }
     }
@@ -455,7 +455,7 @@ fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
 }
 
 /// Reads a short error body, so that HTTP/2 needs no reset and HTTP/1.1 keeps its connection.
-async fn drain(mut body: Incoming, watch: &mut Watch<'_>) {
+async fn drain(mut body: Incoming, deadlines: &mut Deadlines<'_>) {
     let mut left = DRAIN_BYTES;
     let read = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -467,7 +467,7 @@ async fn drain(mut body: Incoming, watch: &mut Watch<'_>) {
         }
     };
     let limited = tokio::time::timeout(Duration::from_millis(500), read);
-    if !matches!(watch.guard(limited).await, Ok(Ok(()))) {
+    if !matches!(deadlines.guard(limited).await, Ok(Ok(()))) {
         tracing::trace!("an error body was cut short");
     }
 }

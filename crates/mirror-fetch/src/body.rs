@@ -7,8 +7,8 @@ use mirror_checksum::Hasher;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::{Body, Whole};
-use crate::desk::Desk;
 use crate::failure::{FailureKind, Fault};
+use crate::hash_batcher::HashBatcher;
 use crate::shared::Core;
 use crate::spool::Spool;
 
@@ -160,8 +160,8 @@ impl Sink {
         matches!(self.store, Store::Spooled(_))
     }
 
-    /// Returns the body, its checksum and its share of the memory. Waits for the `desk` of the driver, if there is one.
-    pub(crate) async fn finish(self, desk: Option<&Desk>) -> Result<Whole, Fault> {
+    /// Returns the body, its checksum and its share of the memory. Waits for the `batcher` of the driver, if there is one.
+    pub(crate) async fn finish(self, batcher: Option<&HashBatcher>) -> Result<Whole, Fault> {
         let (size, mut hold) = (self.size, self.hold);
         if let Some(hold) = &mut hold {
             // What was reserved beyond the true size goes back now, not when the body is dropped.
@@ -172,8 +172,8 @@ impl Sink {
             (Store::Memory(bytes), Some(hasher)) => (Body::Memory(bytes.freeze()), hasher.finish()),
             (Store::Memory(bytes), None) => {
                 let bytes = bytes.freeze();
-                let (bytes, sum) = match desk {
-                    Some(desk) => desk
+                let (bytes, sum) = match batcher {
+                    Some(batcher) => batcher
                         .hash(bytes)
                         .await
                         .ok_or_else(|| Fault::new(FailureKind::Cancelled, "the fetcher is closed"))?,

@@ -10,8 +10,8 @@ use url::{Position, Url};
 
 use crate::answer::Fetched;
 use crate::attempt::{Ctx, Done, attempt};
-use crate::desk::Desk;
 use crate::failure::{Failure, FailureKind, Fault, RetryKind};
+use crate::hash_batcher::HashBatcher;
 use crate::options::FetchOptions;
 use crate::plus;
 use crate::pool::{NO_SLOT, Origin};
@@ -40,7 +40,7 @@ pub(crate) async fn fetch(
     req: &FetchRequest,
     slot: &AtomicUsize,
     hedge: bool,
-    desk: Option<&Desk>,
+    batcher: Option<&HashBatcher>,
 ) -> Result<Fetched, Failure> {
     let started = SystemTime::now();
     if core.options.offline {
@@ -52,7 +52,7 @@ pub(crate) async fn fetch(
     let avoid = if hedge { slot.load(Ordering::Relaxed) } else { NO_SLOT };
     let url = form_for(core, req);
     let mut tries = Tries { other_form: url != req.url, ..Tries::default() };
-    let mut ctx = Ctx { core, req, url, desk, resume: None, slot, avoid, brought_bytes: 0, alone: false };
+    let mut ctx = Ctx { core, req, url, batcher, resume: None, slot, avoid, brought_bytes: 0, alone: false };
     loop {
         let began = Instant::now();
         let fault = match attempt(&mut ctx).await {

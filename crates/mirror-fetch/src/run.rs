@@ -15,8 +15,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::Fetched;
-use crate::desk::Desk;
 use crate::failure::Failure;
+use crate::hash_batcher::HashBatcher;
 use crate::pool::NO_SLOT;
 use crate::request::FetchRequest;
 use crate::shared::Core;
@@ -66,8 +66,14 @@ struct Driver<'a, T, F> {
     typical: Duration,
 }
 
-async fn one(core: Arc<Core>, desk: Arc<Desk>, id: u64, shared: Arc<Shared>, hedge: bool) -> (u64, Outcome) {
-    (id, crate::retry::fetch(&core, &shared.req, &shared.slot, hedge, Some(&desk)).await)
+async fn one(
+    core: Arc<Core>,
+    batcher: Arc<HashBatcher>,
+    id: u64,
+    shared: Arc<Shared>,
+    hedge: bool,
+) -> (u64, Outcome) {
+    (id, crate::retry::fetch(&core, &shared.req, &shared.slot, hedge, Some(&batcher)).await)
 }
 
 impl<T: Send + 'static, F: Future<Output = (u64, Outcome)>> Driver<'_, T, F> {
@@ -119,8 +125,8 @@ pub(crate) async fn run<T: Send + 'static>(
     results: mpsc::Sender<(T, Outcome)>,
     cancel: CancellationToken,
 ) -> RunEnd {
-    let desk = Arc::new(Desk::default());
-    let start = |id, shared, hedge| one(Arc::clone(core), Arc::clone(&desk), id, shared, hedge);
+    let batcher = Arc::new(HashBatcher::default());
+    let start = |id, shared, hedge| one(Arc::clone(core), Arc::clone(&batcher), id, shared, hedge);
     let mut driver = Driver {
         flights: HashMap::new(),
         running: FuturesUnordered::new(),
@@ -153,8 +159,8 @@ pub(crate) async fn run<T: Send + 'static>(
                     return RunEnd::Done;
                 }
             }
-            // Below what fills the desk: it is looked at when that has been polled.
-            () = desk.leisure() => desk.clear(),
+            // Below the branch that fills the batcher: `idle` must be polled after it.
+            () = batcher.idle() => batcher.flush(),
             job = jobs.recv(), if room => match job {
                 None => open = false,
                 Some((job, req)) => {

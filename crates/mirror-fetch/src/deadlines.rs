@@ -13,7 +13,7 @@ use crate::failure::{FailureKind, Fault};
 pub(crate) const PROGRESS_BYTES: u64 = 1024;
 
 /// One timer for an attempt. Progress only moves a mark; the timer is set again when it fires.
-pub(crate) struct Watch<'a> {
+pub(crate) struct Deadlines<'a> {
     sleep: Pin<&'a mut Sleep>,
     total: Instant,
     idle: Duration,
@@ -26,7 +26,7 @@ pub(crate) struct Watch<'a> {
 /// A timer that fires later than this shows that this machine had no time, not the origin.
 const LATE: Duration = Duration::from_millis(100);
 
-impl<'a> Watch<'a> {
+impl<'a> Deadlines<'a> {
     pub(crate) fn first_alarm(now: Instant, total: Duration, idle: Duration) -> Instant {
         now + total.min(idle)
     }

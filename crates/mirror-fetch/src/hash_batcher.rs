@@ -11,16 +11,16 @@ use tokio::sync::oneshot;
 /// Bodies that are hashed together: some more than are hashed at once, as they are not of one length.
 const TOGETHER: usize = 12;
 
-/// A body and who waits for its checksum.
-type Waiting = (Bytes, oneshot::Sender<(Bytes, Sha256)>);
+/// A body, and the channel on which its checksum is awaited.
+type Pending = (Bytes, oneshot::Sender<(Bytes, Sha256)>);
 
-/// Bodies of one driver. They wait until there are enough of them, or until the driver has nothing else
+/// Small bodies of one driver. They wait until there are enough of them, or until the driver has nothing else
 /// to do, which it looks for at each turn: never for the network.
 #[derive(Default)]
-pub(crate) struct Desk(Mutex<Vec<Waiting>>);
+pub(crate) struct HashBatcher(Mutex<Vec<Pending>>);
 
-impl Desk {
-    /// Returns the body and its checksum; `None` when the desk was dropped.
+impl HashBatcher {
+    /// Returns the body and its checksum; `None` when the batcher was dropped.
     pub(crate) async fn hash(&self, body: Bytes) -> Option<(Bytes, Sha256)> {
         let (answer, sum) = oneshot::channel();
         let count = {
@@ -29,7 +29,7 @@ impl Desk {
             waiting.len()
         };
         if count >= TOGETHER {
-            self.clear();
+            self.flush();
         }
         sum.await.ok()
     }
@@ -40,13 +40,13 @@ impl Desk {
 
     /// Completes one turn after a body arrived to be hashed, so that all that were ready by then are there. Must be
     /// polled by the task that polls the callers of [`hash`](Self::hash), and after them: they do not wake it.
-    pub(crate) async fn leisure(&self) {
+    pub(crate) async fn idle(&self) {
         poll_fn(|_| if self.is_empty() { Poll::Pending } else { Poll::Ready(()) }).await;
         tokio::task::yield_now().await;
     }
 
     /// Hashes what waits.
-    pub(crate) fn clear(&self) {
+    pub(crate) fn flush(&self) {
         let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let bodies: Vec<&[u8]> = waiting.iter().map(|(body, _)| &body[..]).collect();
         let sums = mirror_checksum::each(&bodies);
@@ -65,13 +65,13 @@ mod tests {
 
     #[test]
     fn enough_of_them_are_hashed_at_once_and_fewer_when_asked() {
-        let desk = Desk::default();
+        let batcher = HashBatcher::default();
         let body = |i: usize| Bytes::from(vec![0xa5; 1_000 + 100 * i]);
         let right = |i: usize, answer: Option<(Bytes, Sha256)>| {
             let (got, sum) = answer.expect("hashed, and alive");
             assert_eq!((got, sum), (body(i), mirror_checksum::each(&[&body(i)])[0]));
         };
-        let mut hashes: Vec<_> = (0..TOGETHER + 2).map(|i| Some(Box::pin(desk.hash(body(i))))).collect();
+        let mut hashes: Vec<_> = (0..TOGETHER + 2).map(|i| Some(Box::pin(batcher.hash(body(i))))).collect();
         let mut poll = |i: usize| hashes[i].as_mut().expect("kept").now_or_never();
         for i in 0..TOGETHER - 1 {
             assert!(poll(i).is_none(), "{i}");
@@ -79,28 +79,28 @@ mod tests {
         // The last brings the answers of all.
         right(TOGETHER - 1, poll(TOGETHER - 1).flatten());
         (0..TOGETHER - 1).for_each(|i| right(i, poll(i).flatten()));
-        assert!(desk.is_empty());
+        assert!(batcher.is_empty());
         // One that was given up is nobody's loss.
         assert!(poll(TOGETHER).is_none());
         assert!(poll(TOGETHER + 1).is_none());
         hashes[TOGETHER] = None;
-        assert!(!desk.is_empty());
-        desk.clear();
+        assert!(!batcher.is_empty());
+        batcher.flush();
         right(TOGETHER + 1, hashes[TOGETHER + 1].as_mut().expect("kept").now_or_never().flatten());
     }
 
     #[tokio::test]
     async fn a_single_body_is_hashed_when_there_is_nothing_else_to_do() {
-        let desk = Desk::default();
-        let mut hash = Box::pin(desk.hash(Bytes::from_static(b"abc")));
-        let mut leisure = Box::pin(desk.leisure());
+        let batcher = HashBatcher::default();
+        let mut hash = Box::pin(batcher.hash(Bytes::from_static(b"abc")));
+        let mut idle = Box::pin(batcher.idle());
         // Nothing is there when the wait begins.
-        assert!((&mut leisure).now_or_never().is_none());
+        assert!((&mut idle).now_or_never().is_none());
         let (_, sum) = loop {
             tokio::select! {
                 biased;
                 done = &mut hash => break done.expect("alive"),
-                () = &mut leisure => desk.clear(),
+                () = &mut idle => batcher.flush(),
             }
         };
         assert_eq!(sum.to_hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
@@ -108,10 +108,10 @@ mod tests {
 
     #[test]
     fn a_driver_that_ends_leaves_nobody_waiting() {
-        let desk = Desk::default();
+        let batcher = HashBatcher::default();
         let (answer, sum) = oneshot::channel();
-        desk.0.lock().expect("lock").push((Bytes::new(), answer));
-        drop(desk);
+        batcher.0.lock().expect("lock").push((Bytes::new(), answer));
+        drop(batcher);
         assert!(sum.now_or_never().expect("answered").is_err());
     }
 }
