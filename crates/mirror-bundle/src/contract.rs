@@ -7,7 +7,7 @@ use mirror_fs::LocalFs;
 use mirror_types::{FaultKind, Layout, ReleaseId, Sha256};
 use sha2::Digest as _;
 
-use crate::names::{INDEX, growing_manifest};
+use crate::names::{INDEX, partial_manifest};
 use crate::*;
 
 pub(crate) fn release(name: &str, version: &str) -> ReleaseId {
@@ -325,7 +325,7 @@ fn what_a_crash_left_between_the_steps_of_sealing_is_put_right() {
     fs::write(dir.path().join(INDEX), &index[..index.len() - 5]).expect("tear");
     assert_eq!(again(), [INDEX, "bundle-0000.tar.zst"]);
     fs::remove_file(dir.path().join(INDEX)).expect("remove");
-    fs::rename(&manifest, dir.path().join(growing_manifest(0))).expect("rename");
+    fs::rename(&manifest, dir.path().join(partial_manifest(0))).expect("rename");
     assert_eq!(again(), ["bundle-0000.tar.zst"]);
 }
 

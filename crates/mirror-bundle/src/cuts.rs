@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::contract::{append_all, contents, open_unsynced as open, releases, small};
-use crate::names::growing_manifest;
+use crate::names::partial_manifest;
 use crate::*;
 
 /// The contents of the disk at one moment.
@@ -19,7 +19,7 @@ struct Moment {
 const BUNDLE: &str = "bundle-0000.tar.zst.partial";
 
 fn read(dir: &Path) -> (Vec<u8>, Vec<u8>) {
-    (fs::read(dir.join(BUNDLE)).expect("bundle"), fs::read(dir.join(growing_manifest(0))).expect("manifest"))
+    (fs::read(dir.join(BUNDLE)).expect("bundle"), fs::read(dir.join(partial_manifest(0))).expect("manifest"))
 }
 
 /// Returns what a power cut may leave at each of three commits: the whole bundle with the manifest of the commit
@@ -47,7 +47,7 @@ fn end(member: &BundleMember) -> usize {
 fn recover(moment: &Moment, placed: &[BundleMember], at: usize, tear: &[u8], continue_it: bool) {
     let dir = tempfile::tempdir().expect("dir");
     fs::write(dir.path().join(BUNDLE), &moment.bundle[..at]).expect("write");
-    fs::write(dir.path().join(growing_manifest(0)), [&moment.manifest, tear].concat()).expect("write");
+    fs::write(dir.path().join(partial_manifest(0)), [&moment.manifest, tear].concat()).expect("write");
     let (mut writer, report) = open(dir.path(), small());
     let kept: Vec<_> = placed.iter().take_while(|member| end(member) <= at).cloned().collect();
     assert!(kept.len() >= moment.committed);
@@ -87,7 +87,7 @@ fn recover(moment: &Moment, placed: &[BundleMember], at: usize, tear: &[u8], con
 fn read_or_empty(dir: &Path) -> (Vec<u8>, Vec<u8>) {
     (
         fs::read(dir.join(BUNDLE)).unwrap_or_default(),
-        fs::read(dir.join(growing_manifest(0))).unwrap_or_default(),
+        fs::read(dir.join(partial_manifest(0))).unwrap_or_default(),
     )
 }
 
@@ -144,7 +144,7 @@ fn garbage_behind_what_was_committed_is_cut() {
         }
         let dir = tempfile::tempdir().expect("dir");
         fs::write(dir.path().join(BUNDLE), &bundle).expect("write");
-        fs::write(dir.path().join(growing_manifest(0)), &moment.manifest).expect("write");
+        fs::write(dir.path().join(partial_manifest(0)), &moment.manifest).expect("write");
         let (mut writer, _) = open(dir.path(), small());
         writer.seal().expect("seal");
         let sealed = dir.path().join("bundle-0000.tar.zst");
@@ -170,7 +170,7 @@ fn cut_while_it_was_sealed() {
     for at in committed..=whole.len() {
         let again = tempfile::tempdir().expect("dir");
         fs::write(again.path().join(BUNDLE), &whole[..at]).expect("write");
-        fs::write(again.path().join(growing_manifest(0)), &manifest).expect("write");
+        fs::write(again.path().join(partial_manifest(0)), &manifest).expect("write");
         let (mut writer, report) = open(again.path(), small());
         assert_eq!((report.relisted.len(), report.cut_bytes), (0, (at - committed) as u64));
         writer.seal().expect("seal");

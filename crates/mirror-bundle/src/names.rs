@@ -25,7 +25,7 @@ pub(crate) fn bundle_path(dir: &Path, number: u32, is_sealed: bool) -> PathBuf {
 }
 
 /// Returns `bundle-0000.manifest.jsonl.partial`: the manifest while the bundle grows.
-pub(crate) fn growing_manifest(number: u32) -> String {
+pub(crate) fn partial_manifest(number: u32) -> String {
     format!("{}.manifest.jsonl{PARTIAL}", BundleNumber::new(number))
 }
 

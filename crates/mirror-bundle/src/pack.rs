@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Receiver, Sender};
 use zstd::zstd_safe;
 
-use crate::growing::compressor;
+use crate::partial::compressor;
 use crate::record::BundleMember;
 use crate::stored;
 use crate::tar;
@@ -14,7 +14,7 @@ use crate::tar;
 /// A member with its data.
 pub(crate) type Loaded = (BundleMember, Box<dyn AsRef<[u8]> + Send>);
 
-/// A handful of members, to become frames one behind the other.
+/// A batch of members, to become frames one behind the other.
 pub(crate) struct Job {
     pub(crate) members: Vec<Loaded>,
     pub(crate) done: Sender<io::Result<Packed>>,

@@ -11,10 +11,10 @@ use mirror_types::{BundleNumber, MirrorId, Sha256};
 
 use crate::error::{BundleError, at};
 use crate::fault::{BundleFault, Trouble};
-use crate::growing::{Extent, Growing, Sums, append_to_index, publish};
 use crate::limits::BundleLimits;
 use crate::member::told;
 use crate::names::{self, BundleFiles};
+use crate::partial::{Extent, PartialBundle, Sums, append_to_index, publish};
 use crate::reader::BundleReader;
 use crate::record::{BundleIndexLine, BundleLine, BundleMember, FORMAT, read_lines};
 use crate::stream::FrameStream;
@@ -76,31 +76,31 @@ fn begins_like<T: BundleLine>(path: &Path) -> Result<bool, BundleError> {
 
 impl Recovery<'_> {
     /// Puts everything right; returns the partial bundle and the number of the next one.
-    pub(crate) fn run(&mut self) -> Result<(Option<Growing>, u32), BundleError> {
+    pub(crate) fn run(&mut self) -> Result<(Option<PartialBundle>, u32), BundleError> {
         let index = self.index()?;
         let bundles = names::list_bundles(self.dir)?;
         let numbered = bundles.iter().filter_map(|one| one.number);
         let indexed =
             index.iter().filter_map(|line| BundleNumber::of_path(&line.bundle_path)).map(BundleNumber::get);
         let next = numbered.chain(indexed).max().map_or(0, |last| last + 1);
-        let mut growing = None;
+        let mut partial = None;
         for one in &bundles {
             let Some(number) = one.number else { continue };
             if one.sealed {
                 self.sealed(one, number, &index)?;
                 continue;
             }
-            let recovered = self.growing(number, one)?;
+            let recovered = self.partial(number, one)?;
             if number + 1 < next {
                 // An older one that still grows, which only meddling leaves: it is not continued.
                 if recovered.extent.entries > 0 {
                     recovered.seal(self.level)?;
                 }
             } else {
-                growing = Some(recovered);
+                partial = Some(recovered);
             }
         }
-        Ok((growing, next))
+        Ok((partial, next))
     }
 
     /// Reads the lines of the index, and cuts what was torn.
@@ -159,25 +159,25 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn growing(&mut self, number: u32, one: &BundleFiles) -> Result<Growing, BundleError> {
+    fn partial(&mut self, number: u32, one: &BundleFiles) -> Result<PartialBundle, BundleError> {
         // The bundle gets its final name before its manifest does; a person who renamed it back did not.
-        let expected = self.dir.join(names::growing_manifest(number));
+        let expected = self.dir.join(names::partial_manifest(number));
         if let Some(manifest) = one.manifest.as_ref().filter(|path| **path != expected) {
             publish(&**self.fs, self.dir, manifest, &expected)?;
         }
         let (members, good) = if expected.exists() { whole_lines(&expected)? } else { (Vec::new(), 0) };
-        let mut growing = Growing::open(self.fs, self.dir, number)?;
-        growing.manifest.cut(good)?;
-        let reader = BundleReader::open(growing.bundle.path(), BundleLimits::default())?;
-        let committed = self.committed(&mut growing, &reader, &members)?;
-        self.tail(&mut growing, &reader, committed)?;
-        Ok(growing)
+        let mut partial = PartialBundle::open(self.fs, self.dir, number)?;
+        partial.manifest.cut(good)?;
+        let reader = BundleReader::open(partial.bundle.path(), BundleLimits::default())?;
+        let committed = self.committed(&mut partial, &reader, &members)?;
+        self.tail(&mut partial, &reader, committed)?;
+        Ok(partial)
     }
 
     /// Notes what the manifest lists. All of it must be in the bundle, one behind the other.
     fn committed(
         &self,
-        growing: &mut Growing,
+        partial: &mut PartialBundle,
         reader: &BundleReader,
         members: &[BundleMember],
     ) -> Result<u64, BundleError> {
@@ -190,7 +190,7 @@ impl Recovery<'_> {
             else {
                 return Err(wrong(BundleFault::Misplaced));
             };
-            if offset != end || growing.seen.contains(path) {
+            if offset != end || partial.seen.contains(path) {
                 return Err(wrong(BundleFault::Misplaced));
             }
             if next > reader.len() {
@@ -203,21 +203,26 @@ impl Recovery<'_> {
             let size = tar::framed_size(path, member.size);
             let frame = u32::try_from(len).ok().zip(u32::try_from(size).ok());
             let (len, size) = frame.ok_or_else(|| wrong(BundleFault::Misplaced))?;
-            growing.note(member, Frame { offset, len, size });
+            partial.note(member, Frame { offset, len, size });
             end = next;
         }
         Ok(end)
     }
 
     /// Lists the whole frames behind what was committed, and cuts the rest.
-    fn tail(&mut self, growing: &mut Growing, reader: &BundleReader, begin: u64) -> Result<(), BundleError> {
+    fn tail(
+        &mut self,
+        partial: &mut PartialBundle,
+        reader: &BundleReader,
+        begin: u64,
+    ) -> Result<(), BundleError> {
         let mut found: Vec<(BundleMember, Frame)> = Vec::new();
         let mut end = begin;
         let mut stream = FrameStream::new(reader.piece(begin, reader.len()), BundleLimits::default())
             .map_err(at("unpack", reader.path()))?;
         while end < reader.len() {
             match next_whole(&mut stream) {
-                Ok(Some((path, id, size, sha256, frame))) if !growing.seen.contains(&path) => {
+                Ok(Some((path, id, size, sha256, frame))) if !partial.seen.contains(&path) => {
                     let frame = Frame { offset: begin + frame.offset, ..frame };
                     let member = BundleMember {
                         url: id.readable_url(self.base_url),
@@ -225,7 +230,7 @@ impl Recovery<'_> {
                         version: Some(id.version.to_string()),
                         bundle_path: self
                             .dir
-                            .join(names::bundle(growing.number))
+                            .join(names::bundle(partial.number))
                             .to_string_lossy()
                             .into_owned(),
                         bundle_member: path,
@@ -236,7 +241,7 @@ impl Recovery<'_> {
                         format: Some(FORMAT),
                         mirror: self.mirror,
                     };
-                    growing.note(&member, frame);
+                    partial.note(&member, frame);
                     end = frame.offset + u64::from(frame.len);
                     found.push((member, frame));
                 }
@@ -244,11 +249,11 @@ impl Recovery<'_> {
                 Err(trouble) => return Err(told(reader.path(), None, Some(end), trouble)),
             }
         }
-        self.report.cut_bytes += growing.bundle.len() - end;
-        growing.bundle.cut(end)?;
-        growing.bundle.sync()?;
+        self.report.cut_bytes += partial.bundle.len() - end;
+        partial.bundle.cut(end)?;
+        partial.bundle.sync()?;
         let found: Vec<BundleMember> = found.into_iter().map(|(member, _)| member).collect();
-        growing.list(&found)?;
+        partial.list(&found)?;
         self.report.relisted.extend(found);
         Ok(())
     }

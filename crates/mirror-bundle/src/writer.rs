@@ -9,17 +9,17 @@ use mirror_types::{MirrorId, ReleaseId, Sha256};
 
 use crate::error::{BundleError, at, lock};
 use crate::fault::BundleFault;
-use crate::growing::Growing;
 use crate::limits::MAX_MEMBER_BYTES;
 use crate::names;
 use crate::pack::{Budget, Job, Loaded, Packed, pack_all};
+use crate::partial::PartialBundle;
 use crate::record::{BundleMember, FORMAT, first_member};
 use crate::recover::{BundleReport, Recovery};
 
 /// Members that travel to a thread together: one wake-up instead of many.
-const HANDFUL: usize = 32;
+const BATCH_MEMBERS: usize = 32;
 /// Bytes that travel together.
-const HANDFUL_BYTES: u64 = 256 << 10;
+const BATCH_BYTES: u64 = 256 << 10;
 
 /// The settings for writing bundles.
 #[derive(Debug, Clone)]
@@ -116,7 +116,7 @@ enum Message {
 /// writer.append(NewMember { id, path, url, sha256, body: MemberBody::Memory(Box::new(bytes)) })?;  // many
 /// let placed: Vec<BundleMember> = writer.commit()?;   // durable; in the order of the calls
 /// // now record them in manifest and catalogue: bundle_path, frame_offset, frame_len
-/// drop(writer);       // the bundle keeps growing in the next run; or writer.seal()? before
+/// drop(writer);       // the bundle is appended to in the next run; or writer.seal()? before
 /// ```
 /// `append` hands members in chunks to threads that compress; one thread appends the frames in the order of
 /// the calls. `commit` syncs the bundle, then appends the lines of its manifest and syncs those. What is
@@ -135,7 +135,7 @@ pub struct BundleWriter {
     messages: Option<Sender<Message>>,
     budget: Arc<Budget>,
     broken: Arc<AtomicBool>,
-    handful: Handful,
+    batch: MemberBatch,
     threads: Vec<JoinHandle<()>>,
     dir: PathBuf,
     mirror: Option<MirrorId>,
@@ -162,12 +162,12 @@ pub fn refuse_others(dir: &Path, mirror: MirrorId) -> Result<(), BundleError> {
 }
 
 #[derive(Default)]
-struct Handful {
+struct MemberBatch {
     members: Vec<Loaded>,
     bytes: u64,
 }
 
-impl std::fmt::Debug for Handful {
+impl std::fmt::Debug for MemberBatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} members", self.members.len())
     }
@@ -208,7 +208,7 @@ impl BundleWriter {
             mirror: options.mirror,
             report: BundleReport::default(),
         };
-        let (growing, next) = recovery.run()?;
+        let (partial, next) = recovery.run()?;
         let report = recovery.report;
         let budget = Arc::new(Budget::new(options.queue_bytes));
         let broken = Arc::new(AtomicBool::new(false));
@@ -216,7 +216,7 @@ impl BundleWriter {
             0 => thread::available_parallelism().map_or(1, usize::from).min(4),
             n => n,
         };
-        let waiting = (options.queue_items / HANDFUL).max(2);
+        let waiting = (options.queue_items / BATCH_MEMBERS).max(2);
         let (jobs, job_queue) = bounded::<Job>(waiting);
         let (messages, message_queue) = bounded::<Message>(waiting);
         let mut handles = Vec::new();
@@ -229,7 +229,7 @@ impl BundleWriter {
             fs,
             dir: dir.to_owned(),
             options,
-            growing,
+            partial,
             next,
             placed: Vec::new(),
             budget: budget.clone(),
@@ -243,7 +243,7 @@ impl BundleWriter {
             mirror,
             budget,
             broken,
-            handful: Handful::default(),
+            batch: MemberBatch::default(),
             threads: handles,
             dir: dir.to_owned(),
             _lock: lock,
@@ -287,9 +287,9 @@ impl BundleWriter {
                     self.dispatch()?;
                     self.budget.take(size);
                 }
-                self.handful.members.push((line, bytes));
-                self.handful.bytes += size;
-                if self.handful.members.len() >= HANDFUL || self.handful.bytes >= HANDFUL_BYTES {
+                self.batch.members.push((line, bytes));
+                self.batch.bytes += size;
+                if self.batch.members.len() >= BATCH_MEMBERS || self.batch.bytes >= BATCH_BYTES {
                     self.dispatch()?;
                 }
             }
@@ -322,7 +322,7 @@ impl BundleWriter {
     }
 
     fn dispatch(&mut self) -> Result<(), BundleError> {
-        let Handful { members, .. } = std::mem::take(&mut self.handful);
+        let MemberBatch { members, .. } = std::mem::take(&mut self.batch);
         if members.is_empty() {
             return Ok(());
         }
@@ -373,7 +373,7 @@ struct Appender {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     options: BundleOptions,
-    growing: Option<Growing>,
+    partial: Option<PartialBundle>,
     next: u32,
     /// Committed, but not yet reported.
     placed: Vec<BundleMember>,
@@ -445,26 +445,26 @@ impl Appender {
 
     fn holds(&self, path: &str, run: &[(BundleMember, u32, u32)]) -> bool {
         run.iter().any(|(member, ..)| member.bundle_member == path)
-            || self.growing.as_ref().is_some_and(|growing| growing.seen.contains(path))
+            || self.partial.as_ref().is_some_and(|partial| partial.seen.contains(path))
     }
 
     fn len(&self) -> u64 {
-        self.growing.as_ref().map_or(0, |growing| growing.bundle.len())
+        self.partial.as_ref().map_or(0, |partial| partial.bundle.len())
     }
 
-    fn growing(&mut self) -> Result<&mut Growing, BundleError> {
-        match &mut self.growing {
-            Some(growing) => Ok(growing),
+    fn partial(&mut self) -> Result<&mut PartialBundle, BundleError> {
+        match &mut self.partial {
+            Some(partial) => Ok(partial),
             none => {
-                let growing = Growing::open(&self.fs, &self.dir, self.next)?;
+                let partial = PartialBundle::open(&self.fs, &self.dir, self.next)?;
                 self.next += 1;
-                Ok(none.insert(growing))
+                Ok(none.insert(partial))
             }
         }
     }
 
     fn write(&mut self, data: &[u8], run: Vec<(BundleMember, u32, u32)>) -> Result<(), BundleError> {
-        if run.is_empty() { Ok(()) } else { self.growing()?.append(data, run) }
+        if run.is_empty() { Ok(()) } else { self.partial()?.append(data, run) }
     }
 
     fn large(&mut self, member: BundleMember, large: &dyn ReadAt) -> Result<(), BundleError> {
@@ -475,14 +475,14 @@ impl Appender {
             self.roll()?;
         }
         let level = self.options.level;
-        self.growing()?.append_large(member, large, level)
+        self.partial()?.append_large(member, large, level)
     }
 
     /// Commits, and seals what grows.
     fn roll(&mut self) -> Result<(), BundleError> {
-        if let Some(mut growing) = self.growing.take() {
-            self.placed.extend(growing.commit()?);
-            growing.seal(self.options.level)?;
+        if let Some(mut partial) = self.partial.take() {
+            self.placed.extend(partial.commit()?);
+            partial.seal(self.options.level)?;
         }
         Ok(())
     }
@@ -492,11 +492,11 @@ impl Appender {
             let fault = self.fault.take();
             return Err(fault.unwrap_or_else(|| self.stopped("it failed before; run the same command again")));
         }
-        if let Some(growing) = &mut self.growing {
-            let placed = growing.commit()?;
+        if let Some(partial) = &mut self.partial {
+            let placed = partial.commit()?;
             self.placed.extend(placed);
         }
-        if self.growing.as_ref().is_some_and(|growing| growing.extent.entries > 0)
+        if self.partial.as_ref().is_some_and(|partial| partial.extent.entries > 0)
             && (seal || self.len() >= self.options.bundle_bytes)
         {
             self.roll()?;

@@ -30,7 +30,7 @@ fn a_mirror_comes_out_as_a_loose_run_would_make_it() {
 }
 
 #[test]
-fn a_growing_bundle_is_read_as_far_as_its_manifest_goes() {
+fn a_partial_bundle_is_read_as_far_as_its_manifest_goes() {
     let world = World::new(100, 2_000);
     world.bundle(small(), false);
     let path = world.bundles().join("bundle-0000.tar.zst.partial");

@@ -41,13 +41,13 @@ for at, dirs, names in os.walk(out):
 
 # Members of bundles, the sealed ones by the programs that anybody has.
 members = {}
-sealed, growing = [], []
+sealed, partial = [], []
 for name in sorted(os.listdir(bundles)) if os.path.isdir(bundles) else []:
     if re.fullmatch(r"bundle-\d+\.tar\.zst", name):
         sealed.append(name)
     elif re.fullmatch(r"bundle-\d+\.tar\.zst\.partial", name):
-        growing.append(name)
-for name in sealed + growing:
+        partial.append(name)
+for name in sealed + partial:
     path = os.path.join(bundles, name)
     unpacked = subprocess.run(["zstd", "-dcq", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if name in sealed:

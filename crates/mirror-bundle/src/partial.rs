@@ -119,7 +119,7 @@ pub(crate) fn compressor(level: i32) -> io::Result<Compressor<'static>> {
 }
 
 #[derive(Debug)]
-pub(crate) struct Growing {
+pub(crate) struct PartialBundle {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     pub(crate) number: u32,
@@ -134,11 +134,11 @@ pub(crate) struct Growing {
     sums: Option<Sums>,
 }
 
-impl Growing {
+impl PartialBundle {
     /// Opens the bundle `number` with what is there, which must have been recovered.
     pub(crate) fn open(fs: &Arc<dyn Fs>, dir: &Path, number: u32) -> Result<Self, BundleError> {
         let bundle = AppendLog::open(Arc::clone(fs), names::bundle_path(dir, number, false))?;
-        let manifest = AppendLog::open(Arc::clone(fs), dir.join(names::growing_manifest(number)))?;
+        let manifest = AppendLog::open(Arc::clone(fs), dir.join(names::partial_manifest(number)))?;
         fs.sync_dirs(dir, &[dir]).map_err(at("make durable", dir))?;
         let sums = bundle.is_empty().then(Sums::default);
         Ok(Self {
@@ -290,7 +290,7 @@ pub(crate) fn publish(fs: &dyn Fs, dir: &Path, from: &Path, to: &Path) -> Result
 }
 
 /// Lets an encoder write into the bundle.
-struct Into<'a>(&'a mut Growing);
+struct Into<'a>(&'a mut PartialBundle);
 
 impl Write for Into<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
