@@ -7,7 +7,7 @@ mod one;
 mod open;
 mod options;
 mod output;
-mod settle;
+mod recheck;
 mod work;
 
 pub use error::ExtractError;

@@ -26,8 +26,8 @@ const BATCH_BYTES: u64 = 128 << 20;
 /// Longest time that something staged waits for its commit.
 const BATCH_TIME: Duration = Duration::from_secs(1);
 /// Files and bytes that travel between threads together.
-const HANDFUL: usize = 64;
-const HANDFUL_BYTES: u64 = 1 << 20;
+const CHUNK_FILES: usize = 64;
+const CHUNK_BYTES: u64 = 1 << 20;
 /// A member above this size is not held in memory.
 const IN_MEMORY: u64 = 8 << 20;
 
@@ -51,7 +51,7 @@ pub(crate) enum Task {
 
 /// Files on their way to be committed.
 #[derive(Default)]
-pub(crate) struct Handful {
+pub(crate) struct CommitBatch {
     staged: Vec<Staged>,
     bytes: u64,
 }
@@ -70,7 +70,7 @@ pub(crate) enum Fate {
 }
 
 /// A path that needs a second look when all is read.
-pub(crate) struct Doubt {
+pub(crate) struct Recheck {
     pub(crate) path: String,
     pub(crate) id: ReleaseId,
     pub(crate) bundle: PathBuf,
@@ -81,7 +81,7 @@ pub(crate) struct Work<'a> {
     pub(crate) overwrite: bool,
     pub(crate) limits: BundleLimits,
     pub(crate) observer: &'a dyn ExtractObserver,
-    pub(crate) doubts: Mutex<Vec<Doubt>>,
+    pub(crate) rechecks: Mutex<Vec<Recheck>>,
     pub(crate) outcome: Mutex<ExtractOutcome>,
     cancel: CancellationToken,
     stopped: AtomicBool,
@@ -108,7 +108,7 @@ impl<'a> Work<'a> {
             overwrite: matches!(options.task, ExtractTask::Extract { overwrite: true, .. }),
             limits: options.limits,
             observer,
-            doubts: Mutex::default(),
+            rechecks: Mutex::default(),
             outcome: Mutex::default(),
             cancel,
             stopped: AtomicBool::new(false),
@@ -153,7 +153,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    pub(crate) fn run(&self, queue: &Receiver<Task>, commits: &Sender<Handful>) {
+    pub(crate) fn run(&self, queue: &Receiver<Task>, commits: &Sender<CommitBatch>) {
         let mut buffers = match FrameBuffers::new() {
             Ok(buffers) => buffers,
             Err(error) => return self.stop(Unexpected::could_not("set up zstd")(error).into()),
@@ -163,8 +163,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn one(&self, task: Task, buffers: &mut FrameBuffers, commits: &Sender<Handful>) {
-        let mut out = Handful::default();
+    fn one(&self, task: Task, buffers: &mut FrameBuffers, commits: &Sender<CommitBatch>) {
+        let mut out = CommitBatch::default();
         let open = match task {
             Task::Run(open, run) => {
                 if let Some(map) = open.map.as_ref().filter(|_| self.goes_on(&open)) {
@@ -219,8 +219,8 @@ impl<'a> Work<'a> {
         &self,
         open: &Arc<Open>,
         tasks: &Sender<Task>,
-        out: &mut Handful,
-        commits: &Sender<Handful>,
+        out: &mut CommitBatch,
+        commits: &Sender<CommitBatch>,
     ) -> Result<(), Stop> {
         let (mut loaded, mut bytes) = (Vec::new(), 0);
         let read = open.reader.stream(&mut |member| {
@@ -238,7 +238,7 @@ impl<'a> Work<'a> {
                 frame_offset: member.frame_offset(),
                 data: member.read_all()?,
             });
-            if loaded.len() < HANDFUL && bytes < HANDFUL_BYTES {
+            if loaded.len() < CHUNK_FILES && bytes < CHUNK_BYTES {
                 return Ok(());
             }
             bytes = 0;
@@ -271,8 +271,8 @@ impl<'a> Work<'a> {
         &self,
         open: &Open,
         members: Vec<Loaded>,
-        out: &mut Handful,
-        commits: &Sender<Handful>,
+        out: &mut CommitBatch,
+        commits: &Sender<CommitBatch>,
     ) -> Result<(), Stop> {
         for Loaded { path, id, layout, frame_offset, data } in members {
             let mut member = Member::in_memory(&open.files.path, (path, id, layout), frame_offset, &data);
@@ -286,8 +286,8 @@ impl<'a> Work<'a> {
         &self,
         open: &Open,
         member: &mut Member<'_>,
-        out: &mut Handful,
-        commits: &Sender<Handful>,
+        out: &mut CommitBatch,
+        commits: &Sender<CommitBatch>,
     ) -> Result<(), Stop> {
         if self.is_stopped() {
             return Err(Stop::Cancelled);
@@ -300,7 +300,7 @@ impl<'a> Work<'a> {
             Ok(Fate::Staged(staged)) => {
                 out.bytes += member.size();
                 out.staged.push(staged);
-                if out.staged.len() >= HANDFUL || out.bytes >= HANDFUL_BYTES {
+                if out.staged.len() >= CHUNK_FILES || out.bytes >= CHUNK_BYTES {
                     self.hand_over(out, commits);
                 }
             }
@@ -314,7 +314,7 @@ impl<'a> Work<'a> {
             }
             Ok(Fate::Again | Fate::Differs) => {
                 let (path, id) = (member.path().to_owned(), member.release().clone());
-                lock(&self.doubts).push(Doubt { path, id, bundle: open.files.path.clone() });
+                lock(&self.rechecks).push(Recheck { path, id, bundle: open.files.path.clone() });
             }
             Ok(Fate::Blocked(error)) => {
                 self.tell(ExtractEvent::Blocked(&error));
@@ -369,15 +369,15 @@ impl<'a> Work<'a> {
         }
     }
 
-    pub(crate) fn hand_over(&self, out: &mut Handful, commits: &Sender<Handful>) {
+    pub(crate) fn hand_over(&self, out: &mut CommitBatch, commits: &Sender<CommitBatch>) {
         if !out.staged.is_empty() && commits.send(std::mem::take(out)).is_err() {
             self.stop(ExtractError::Internal("the committer ended early".to_owned()));
         }
     }
 
     /// Commits what is staged, in batches, until nobody stages any more.
-    pub(crate) fn commit_all(&self, commits: &Receiver<Handful>) {
-        let mut batch = Handful::default();
+    pub(crate) fn commit_all(&self, commits: &Receiver<CommitBatch>) {
+        let mut batch = CommitBatch::default();
         let mut since = Instant::now();
         loop {
             let wait = BATCH_TIME.saturating_sub(since.elapsed());
@@ -404,7 +404,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn commit(&self, batch: Handful) {
+    fn commit(&self, batch: CommitBatch) {
         let Some(store) = self.store.as_ref().filter(|_| !batch.staged.is_empty()) else { return };
         if self.stopped.load(Ordering::Relaxed) {
             return;

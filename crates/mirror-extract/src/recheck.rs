@@ -8,32 +8,32 @@ use crate::error::ExtractError;
 use crate::observe::ExtractEvent;
 use crate::open::visit_members;
 use crate::options::ExtractOutcome;
-use crate::work::{Doubt, Work, blocked};
+use crate::work::{Recheck, Work, blocked};
 
 impl Work<'_> {
-    /// Settles what was left in doubt, and tells what came of it all.
+    /// Resolves what was left to recheck, and returns the outcome.
     pub(crate) fn finish(self, bundles: &[BundleFiles]) -> Result<ExtractOutcome, ExtractError> {
-        let mut doubts =
-            std::mem::take(&mut *self.doubts.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        doubts.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut rechecks =
+            std::mem::take(&mut *self.rechecks.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        rechecks.sort_by(|a, b| a.path.cmp(&b.path));
         if let Some(store) = self.store.clone()
             && !self.is_stopped()
         {
-            for doubt in &doubts {
-                let settled = self.settle(&store, bundles, doubt)?;
+            for recheck in &rechecks {
+                let resolved = self.resolve(&store, bundles, recheck)?;
                 let mut outcome = self.outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                match settled {
-                    Settled::Same => outcome.existing += 1,
-                    Settled::Superseded => outcome.superseded += 1,
-                    Settled::Written(bytes) => {
+                match resolved {
+                    Resolved::Same => outcome.existing += 1,
+                    Resolved::Superseded => outcome.superseded += 1,
+                    Resolved::Written(bytes) => {
                         outcome.extracted += 1;
                         outcome.bytes += bytes;
                     }
-                    Settled::Failed(why, in_the_way) => {
+                    Resolved::Failed(why, in_the_way) => {
                         outcome.failed += 1;
                         outcome.in_the_way += u64::from(in_the_way);
-                        self.tell(ExtractEvent::Failed { path: &doubt.path, why: &why });
-                        outcome.fail(doubt.path.clone(), why);
+                        self.tell(ExtractEvent::Failed { path: &recheck.path, why: &why });
+                        outcome.fail(recheck.path.clone(), why);
                     }
                 }
             }
@@ -41,44 +41,49 @@ impl Work<'_> {
         self.end()
     }
 
-    fn settle(&self, store: &Store, bundles: &[BundleFiles], doubt: &Doubt) -> Result<Settled, ExtractError> {
-        let lines = lines_of(bundles, doubt)?;
-        if let Some(error) = blocked(store, &doubt.path)? {
-            return Ok(Settled::Failed(error.to_string(), false));
+    fn resolve(
+        &self,
+        store: &Store,
+        bundles: &[BundleFiles],
+        recheck: &Recheck,
+    ) -> Result<Resolved, ExtractError> {
+        let lines = lines_of(bundles, recheck)?;
+        if let Some(error) = blocked(store, &recheck.path)? {
+            return Ok(Resolved::Failed(error.to_string(), false));
         }
-        let held = store.hash(&doubt.path)?;
+        let held = store.hash(&recheck.path)?;
         let Some((last, line)) = lines.last() else {
             let why =
                 "the file that is there has other bytes than the bundle, which has no manifest to decide by";
-            return Ok(Settled::Failed(why.to_owned(), true));
+            return Ok(Resolved::Failed(why.to_owned(), true));
         };
-        let is_last = doubt.bundle == last.path;
+        let is_last = recheck.bundle == last.path;
         match held {
             Some(held) if held == (line.sha256, line.size) => {
-                Ok(if is_last { Settled::Same } else { Settled::Superseded })
+                Ok(if is_last { Resolved::Same } else { Resolved::Superseded })
             }
             // Written from an earlier bundle, by this run or another: the last one replaces it.
             Some((sha256, _)) if lines.iter().any(|(_, line)| line.sha256 == sha256) || self.overwrite => {
                 if !is_last {
-                    return Ok(Settled::Superseded);
+                    return Ok(Resolved::Superseded);
                 }
                 write(store, last, line, self.limits)?;
-                Ok(Settled::Written(line.size))
+                Ok(Resolved::Written(line.size))
             }
             Some(_) => {
                 let why = format!("the file that is there has other bytes than {}", Printable(&last.name));
-                Ok(Settled::Failed(why, true))
+                Ok(Resolved::Failed(why, true))
             }
             None if is_last => {
                 write(store, last, line, self.limits)?;
-                Ok(Settled::Written(line.size))
+                Ok(Resolved::Written(line.size))
             }
-            None => Ok(Settled::Superseded),
+            None => Ok(Resolved::Superseded),
         }
     }
 }
 
-enum Settled {
+enum Resolved {
     Same,
     Superseded,
     Written(u64),
@@ -89,14 +94,14 @@ enum Settled {
 /// Returns every line about the path, in the order of the bundles.
 fn lines_of<'a>(
     bundles: &'a [BundleFiles],
-    doubt: &Doubt,
+    recheck: &Recheck,
 ) -> Result<Vec<(&'a BundleFiles, BundleMember)>, StoreError> {
     let mut lines = Vec::new();
     for one in bundles {
         let Some(manifest) = &one.manifest else { continue };
-        let found = find_members(manifest, &doubt.id.name, Some(&doubt.id.version))?;
+        let found = find_members(manifest, &recheck.id.name, Some(&recheck.id.version))?;
         lines.extend(
-            found.into_iter().filter(|line| line.bundle_member == doubt.path).map(|line| (one, line)),
+            found.into_iter().filter(|line| line.bundle_member == recheck.path).map(|line| (one, line)),
         );
     }
     Ok(lines)
