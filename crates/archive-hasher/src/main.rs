@@ -39,8 +39,8 @@ fn main() -> ExitCode {
     };
     let monitor = Arc::new(Monitor::observed_by(observer::Log));
     let stop = Arc::clone(&monitor);
-    let signal = match mirror_cli::watch("stopping", move || stop.cancel()) {
-        Ok(signal) => signal,
+    let signals = match mirror_cli::watch("stopping", move || stop.cancel()) {
+        Ok(signals) => signals,
         Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     let progress = reports.progress.then(|| progress(&monitor, &reports, &terminal));
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
             ExitCode::from(status.code())
         }
         Err(error) => {
-            let (code, advice) = (signal.exit_code(error.kind().exit_status()), error.advice());
+            let (code, advice) = (signals.exit_code(error.kind().exit_status()), error.advice());
             mirror_cli::complain(Program::ArchiveHasher, &error.into(), advice, code)
         }
     }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use mirror_cli::{Program, Watch};
+use mirror_cli::{Program, Signals};
 use mirror_sync::{Outcome, SyncError};
 use mirror_telemetry::{Listener, Progress, ProgressHandle, RunStats};
 use mirror_types::ExitStatus;
@@ -94,15 +94,15 @@ fn rebuild(flags: &Flags) -> ExitCode {
     };
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
-    let signal = match mirror_cli::watch("stopping: the catalogue stays as it was", move || stop.cancel()) {
-        Ok(signal) => signal,
+    let signals = match mirror_cli::watch("stopping: the catalogue stays as it was", move || stop.cancel()) {
+        Ok(signals) => signals,
         Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     let reporter = Reporter::new(RunStats::new(env!("CARGO_PKG_VERSION")));
     match mirror_sync::rebuild_catalogue(&options, &reporter, &cancel) {
         Ok(outcome) => {
             mirror_cli::print(&summary::of_rebuild(&outcome, &options.out));
-            ExitCode::from(signal.exit_code(outcome.exit_status()))
+            ExitCode::from(signals.exit_code(outcome.exit_status()))
         }
         Err(error) => fail(error),
     }
@@ -135,8 +135,8 @@ async fn run(settings: Settings) -> ExitCode {
     };
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
-    let signal = match mirror_cli::watch("stopping: what is under way is committed", move || stop.cancel()) {
-        Ok(signal) => signal,
+    let signals = match mirror_cli::watch("stopping: what is under way is committed", move || stop.cancel()) {
+        Ok(signals) => signals,
         Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     let progress =
@@ -152,14 +152,14 @@ async fn run(settings: Settings) -> ExitCode {
     if let Some(listener) = listener {
         listener.shutdown();
     }
-    finish(result, &settings, &signal)
+    finish(result, &settings, &signals)
 }
 
-fn finish(result: Result<Outcome, SyncError>, settings: &Settings, signal: &Watch) -> ExitCode {
+fn finish(result: Result<Outcome, SyncError>, settings: &Settings, signals: &Signals) -> ExitCode {
     match result {
         Ok(outcome) => {
             mirror_cli::print(&summary::of(&outcome, &settings.options));
-            ExitCode::from(signal.exit_code(outcome.exit_status()))
+            ExitCode::from(signals.exit_code(outcome.exit_status()))
         }
         Err(error) => fail(error),
     }

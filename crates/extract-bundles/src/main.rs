@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use mirror_cli::{Program, Watch};
+use mirror_cli::{Program, Signals};
 use mirror_extract::{ExtractError, ExtractOutcome, ExtractTask};
 use mirror_telemetry::{Progress, ProgressHandle, RunStats};
 use mirror_types::ExitStatus;
@@ -38,8 +38,8 @@ fn run(settings: &Settings) -> ExitCode {
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
-    let signal = match mirror_cli::watch("stopping: what is under way is committed", move || stop.cancel()) {
-        Ok(signal) => signal,
+    let signals = match mirror_cli::watch("stopping: what is under way is committed", move || stop.cancel()) {
+        Ok(signals) => signals,
         Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     let is_list = matches!(settings.options.task, ExtractTask::List);
@@ -52,7 +52,7 @@ fn run(settings: &Settings) -> ExitCode {
     if let Some(progress) = progress {
         progress.finish();
     }
-    finish(result, settings, &signal)
+    finish(result, settings, &signals)
 }
 
 fn work(settings: &Settings, reporter: &Reporter, cancel: &CancellationToken) -> Result<ExtractOutcome, End> {
@@ -80,7 +80,7 @@ enum End {
     Listing(std::io::Error),
 }
 
-fn finish(result: Result<ExtractOutcome, End>, settings: &Settings, signal: &Watch) -> ExitCode {
+fn finish(result: Result<ExtractOutcome, End>, settings: &Settings, signals: &Signals) -> ExitCode {
     match result {
         Ok(outcome) => {
             let text = summary::of(&outcome, &settings.options);
@@ -90,7 +90,7 @@ fn finish(result: Result<ExtractOutcome, End>, settings: &Settings, signal: &Wat
                 ExtractTask::List => mirror_cli::say(&text),
                 _ => mirror_cli::print(&text),
             }
-            ExitCode::from(signal.exit_code(outcome.exit_status()))
+            ExitCode::from(signals.exit_code(outcome.exit_status()))
         }
         Err(End::Work(error)) => {
             let (status, advice) = (error.kind().exit_status(), error.advice());

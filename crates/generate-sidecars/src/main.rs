@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mirror_cli::{Program, Watch};
+use mirror_cli::{Program, Signals};
 use mirror_sidecar::generate::{GenerateError, SidecarOutcome, generate};
 use mirror_telemetry::{Progress, ProgressHandle, RunStats};
 use mirror_types::ExitStatus;
@@ -37,8 +37,8 @@ fn run(settings: &Settings) -> ExitCode {
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
-    let signal = match mirror_cli::watch("stopping: what is under way is finished", move || stop.cancel()) {
-        Ok(signal) => signal,
+    let signals = match mirror_cli::watch("stopping: what is under way is finished", move || stop.cancel()) {
+        Ok(signals) => signals,
         Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     let progress = Progress::start(stats.clone(), settings.progress, &handle);
@@ -49,14 +49,14 @@ fn run(settings: &Settings) -> ExitCode {
     });
     let result = work.unwrap_or_else(|_| Err(GenerateError::Internal("a thread panicked".to_owned())));
     progress.finish();
-    finish(result, settings, &signal)
+    finish(result, settings, &signals)
 }
 
-fn finish(result: Result<SidecarOutcome, GenerateError>, settings: &Settings, signal: &Watch) -> ExitCode {
+fn finish(result: Result<SidecarOutcome, GenerateError>, settings: &Settings, signals: &Signals) -> ExitCode {
     match result {
         Ok(outcome) => {
             mirror_cli::print(&summary::of(&outcome, &settings.options));
-            ExitCode::from(signal.exit_code(outcome.exit_status()))
+            ExitCode::from(signals.exit_code(outcome.exit_status()))
         }
         Err(error) => {
             let (status, advice) = (error.kind().exit_status(), error.advice());

@@ -13,5 +13,5 @@ pub use hints::{Program, check_hints, hint};
 pub use last_words::complain;
 pub use repeats::check_repeats;
 pub use reports::{LogFlags, LogFormat, LogLevel};
-pub use signals::{Watch, watch};
+pub use signals::{Signals, watch};
 pub use terminal::{print, row, say};

@@ -8,9 +8,9 @@ use mirror_types::ExitStatus;
 
 /// Remembers which signal came.
 #[derive(Debug, Clone, Default)]
-pub struct Watch(Arc<AtomicU8>);
+pub struct Signals(Arc<AtomicU8>);
 
-impl Watch {
+impl Signals {
     /// Returns the exit code of a run that ended like this: when it was stopped, it tells by which signal.
     #[must_use]
     pub fn exit_code(&self, status: ExitStatus) -> u8 {
@@ -26,35 +26,35 @@ impl Watch {
 ///
 /// # Errors
 /// When the thread cannot be started.
-pub fn watch(stopping: &'static str, stop: impl FnOnce() + Send + 'static) -> std::io::Result<Watch> {
-    let watch = Watch::default();
-    let seen = watch.clone();
+pub fn watch(stopping: &'static str, stop: impl FnOnce() + Send + 'static) -> std::io::Result<Signals> {
+    let signals = Signals::default();
+    let seen = signals.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (ready, waiting) = std::sync::mpsc::channel();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         runtime.block_on(async {
-            let mut signals = Signals::new();
+            let mut incoming = Incoming::new();
             let _ = ready.send(());
-            let number = signals.next().await;
+            let number = incoming.next().await;
             seen.0.store(number, Ordering::Relaxed);
             // First what it asks for: a log that hangs must not keep the run going.
             stop();
             std::thread::spawn(move || tracing::warn!("{stopping}; again to stop at once"));
-            let number = signals.next().await;
+            let number = incoming.next().await;
             #[expect(clippy::exit, reason = "a second signal asks for just that")]
             std::process::exit(128 + i32::from(number));
         });
     })?;
     // From here on a signal no longer kills.
     let _ = waiting.recv();
-    Ok(watch)
+    Ok(signals)
 }
 
 #[cfg(unix)]
-struct Signals(Option<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>);
+struct Incoming(Option<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>);
 
 #[cfg(unix)]
-impl Signals {
+impl Incoming {
     fn new() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
         Self(signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?))).ok())
@@ -70,10 +70,10 @@ impl Signals {
 }
 
 #[cfg(not(unix))]
-struct Signals;
+struct Incoming;
 
 #[cfg(not(unix))]
-impl Signals {
+impl Incoming {
     fn new() -> Self {
         Self
     }
@@ -93,11 +93,15 @@ mod tests {
 
     #[test]
     fn only_a_run_that_was_stopped_tells_the_signal() {
-        let watch = Watch::default();
-        assert_eq!((watch.exit_code(E::Complete), watch.exit_code(E::Interrupted)), (0, 130));
-        watch.0.store(15, Ordering::Relaxed);
+        let signals = Signals::default();
+        assert_eq!((signals.exit_code(E::Complete), signals.exit_code(E::Interrupted)), (0, 130));
+        signals.0.store(15, Ordering::Relaxed);
         assert_eq!(
-            (watch.exit_code(E::Complete), watch.exit_code(E::Records), watch.exit_code(E::Interrupted)),
+            (
+                signals.exit_code(E::Complete),
+                signals.exit_code(E::Records),
+                signals.exit_code(E::Interrupted)
+            ),
             (0, 3, 143)
         );
     }

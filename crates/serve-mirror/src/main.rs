@@ -37,14 +37,14 @@ fn export(flags: &Export) -> ExitCode {
     };
     let stop = CancellationToken::new();
     let token = stop.clone();
-    let signal = match mirror_cli::watch("stopping: what is written so far stays", move || token.cancel()) {
-        Ok(signal) => signal,
+    let signals = match mirror_cli::watch("stopping: what is written so far stays", move || token.cancel()) {
+        Ok(signals) => signals,
         Err(error) => return complain(&error.into(), ExitStatus::Internal),
     };
     match mirror_serve::export(&options, &|| stop.is_cancelled()) {
         Ok(outcome) => {
             mirror_cli::print(&summary::exported(&outcome, &options));
-            ExitCode::from(signal.exit_code(exported(&outcome)))
+            ExitCode::from(signals.exit_code(exported(&outcome)))
         }
         Err(error) => fail(error),
     }
