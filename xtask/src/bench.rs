@@ -125,7 +125,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         index::plan(&bench, &mut report)?;
     }
     if wanted("p4") {
-        index::nights(&bench, &mut report)?;
+        index::incremental_runs(&bench, &mut report)?;
     }
     if wanted("p5") {
         sidecars::jsonl(&bench, &mut report)?;

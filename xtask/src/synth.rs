@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use mirror_testkit::{GitForm, News, Origin, OriginOptions, Protocol, Scale, Synthetic, git};
+use mirror_testkit::{DayChanges, GitForm, Origin, OriginOptions, Protocol, Scale, Synthetic, git};
 
 /// The shape of the registry to make.
 #[derive(Debug, clap::Args)]
@@ -112,7 +112,7 @@ pub(crate) fn synth(options: &Synth) -> anyhow::Result<()> {
     index.create_git(&bare, GitForm::Bare);
     for _ in 0..options.days {
         let some = options.daily / 10;
-        let news = News {
+        let changes = DayChanges {
             published: options.daily - 4 * some,
             yanked: some,
             deleted: some,
@@ -120,7 +120,7 @@ pub(crate) fn synth(options: &Synth) -> anyhow::Result<()> {
             removed: some,
             republished: 0,
         };
-        index.commit_day(&bare, &news);
+        index.commit_day(&bare, &changes);
     }
     if options.squash {
         Synthetic::squash(&bare);

@@ -36,5 +36,5 @@ pub use real_index::{
 pub use registry::{TestRegistry, TestRelease};
 pub use serve::Served;
 pub use site::{git, git_says};
-pub use synthetic::{GitForm, News, Scale, Synthetic, SyntheticRelease};
+pub use synthetic::{DayChanges, GitForm, Scale, Synthetic, SyntheticRelease};
 pub use tree::tree;

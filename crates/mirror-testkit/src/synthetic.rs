@@ -6,5 +6,5 @@ mod line;
 mod names;
 mod publish;
 
-pub use index::{News, Scale, Synthetic, SyntheticRelease};
+pub use index::{DayChanges, Scale, Synthetic, SyntheticRelease};
 pub use publish::GitForm;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, bail, ensure};
-use mirror_testkit::{GitForm, News, Origin, OriginOptions, Scale, Synthetic, SyntheticRelease, git};
+use mirror_testkit::{DayChanges, GitForm, Origin, OriginOptions, Scale, Synthetic, SyntheticRelease, git};
 use serde::Deserialize;
 
 use super::measure::{Series, words};
@@ -29,7 +29,14 @@ pub(crate) fn plan(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()>
     for _ in 0..3 {
         index.commit_day(
             &bare,
-            &News { published: 300, yanked: 50, deleted: 50, created: 50, removed: 50, ..News::default() },
+            &DayChanges {
+                published: 300,
+                yanked: 50,
+                deleted: 50,
+                created: 50,
+                removed: 50,
+                ..DayChanges::default()
+            },
         );
     }
     git(&bare, &["repack", "-a", "-d", "-f", "--quiet", "--window=10", "--depth=50"]);
@@ -139,7 +146,7 @@ struct Held {
 }
 
 /// Mirrors over several incremental runs.
-struct Nights<'a> {
+struct IncrementalRuns<'a> {
     bench: &'a Bench<'a>,
     index: Synthetic,
     origin: Origin,
@@ -150,11 +157,11 @@ struct Nights<'a> {
 
 /// Measures P4: a whole mirror, in incremental runs to which little or nothing is new. Checks every figure that the
 /// program reports and, at the end, every file.
-pub(crate) fn nights(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
+pub(crate) fn incremental_runs(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let releases = bench.held_releases;
     println!("P4: making a mirror of {releases} small crates");
     let scale = Scale { seed: 4, releases, crates: releases.div_ceil(10), mean_bytes: 200 };
-    let mut nights = Nights {
+    let mut runs = IncrementalRuns {
         bench,
         index: Synthetic::new(scale),
         origin: Origin::start(OriginOptions { workers: 2, ..OriginOptions::default() }, Arc::new(|_| None)),
@@ -162,40 +169,40 @@ pub(crate) fn nights(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<(
         mirrors: vec![Held { program: bench.program.clone(), out: bench.work.join("out-p4"), suffix: "" }],
         rows: Vec::new(),
     };
-    nights.mirrors.extend(bench.before("download-crates").map(|program| Held {
+    runs.mirrors.extend(bench.before("download-crates").map(|program| Held {
         program,
         out: bench.work.join("out-p4-before"),
         suffix: BEFORE,
     }));
-    nights.index.create_git(&nights.bare, GitForm::Bare);
-    nights.serve();
+    runs.index.create_git(&runs.bare, GitForm::Bare);
+    runs.serve();
     let held = releases as u64;
-    nights.run("everything is downloaded", &[("downloaded", held), ("selected", held)])?;
-    nights.run("the run after that: new directories are listed", &[("existing", held)])?;
+    runs.run("everything is downloaded", &[("downloaded", held), ("selected", held)])?;
+    runs.run("the run after that: new directories are listed", &[("existing", held)])?;
     for _ in 0..bench.rounds {
-        nights.run("nothing new", &[("downloaded", 0), ("existing", held)])?;
+        runs.run("nothing new", &[("downloaded", 0), ("existing", held)])?;
     }
-    let published = nights.night(&News { published: 500, ..News::default() });
-    nights.run("500 crates published a version", &[("downloaded", published), ("selected", held + 500)])?;
-    let again = nights.night(&News { republished: 100, ..News::default() });
-    nights.run("100 releases got another checksum", &[("downloaded", again), ("replaced upstream", 100)])?;
-    nights.night(&News { deleted: 50, ..News::default() });
-    nights.run(
+    let published = runs.publish_day(&DayChanges { published: 500, ..DayChanges::default() });
+    runs.run("500 crates published a version", &[("downloaded", published), ("selected", held + 500)])?;
+    let again = runs.publish_day(&DayChanges { republished: 100, ..DayChanges::default() });
+    runs.run("100 releases got another checksum", &[("downloaded", again), ("replaced upstream", 100)])?;
+    runs.publish_day(&DayChanges { deleted: 50, ..DayChanges::default() });
+    runs.run(
         "50 releases were deleted upstream",
-        &[("downloaded", 0), ("selected", held + 450), ("withdrawn upstream", 50)],
+        &[("downloaded", 0), ("selected", held + 450), ("removed upstream", 50)],
     )?;
-    nights.remove(20)?;
-    nights.run("20 files were removed by hand", &[("downloaded", 20), ("selected", held + 450)])?;
-    Synthetic::squash(&nights.bare);
-    nights.run("the index was squashed", &[("downloaded", 0), ("selected", held + 450)])?;
-    nights.check(held + 500)?;
-    report.nights(
-        "P4: nights of a mirror",
+    runs.remove(20)?;
+    runs.run("20 files were removed by hand", &[("downloaded", 20), ("selected", held + 450)])?;
+    Synthetic::squash(&runs.bare);
+    runs.run("the index was squashed", &[("downloaded", 0), ("selected", held + 450)])?;
+    runs.check(held + 500)?;
+    report.incremental_runs(
+        "P4: incremental runs of a mirror",
         &format!("{releases} releases of 200 bytes on average, from the test origin on the same two cores"),
-        &nights.rows.iter().map(|(series, noticed)| (series, noticed.as_str())).collect::<Vec<_>>(),
+        &runs.rows.iter().map(|(series, noticed)| (series, noticed.as_str())).collect::<Vec<_>>(),
     );
-    let wall = |name: &str| nights.series(name).map_or(f64::NAN, |series| series.median(|cost| cost.wall_s));
-    let quiet = nights.series("nothing new").map_or(f64::NAN, Series::peak_mib);
+    let wall = |name: &str| runs.series(name).map_or(f64::NAN, |series| series.median(|cost| cost.wall_s));
+    let quiet = runs.series("nothing new").map_or(f64::NAN, Series::peak_mib);
     report.target(
         &format!("P4 seconds, nothing new, {releases} held"),
         wall("nothing new"),
@@ -209,33 +216,33 @@ pub(crate) fn nights(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<(
         "at most 2",
         |x| x <= 2.0,
     );
-    let own = nights.rows.iter().map(|(series, _)| series).filter(|series| !series.name.ends_with(BEFORE));
+    let own = runs.rows.iter().map(|(series, _)| series).filter(|series| !series.name.ends_with(BEFORE));
     let most = own.map(Series::own_mib).fold(0.0, f64::max);
     report.target(
-        &format!("P4 peak MiB of any night beside mapped files (P8), {releases} held"),
+        &format!("P4 peak MiB of any incremental run beside mapped files (P8), {releases} held"),
         most,
         "at most 256",
         |x| x > 0.0 && x <= 256.0,
     );
     for name in ["nothing new", "500 crates published a version", "everything is downloaded"] {
-        if let (Some(us), Some(before)) = (nights.series(name), nights.series(&format!("{name}{BEFORE}"))) {
+        if let (Some(us), Some(before)) = (runs.series(name), runs.series(&format!("{name}{BEFORE}"))) {
             report.before(&format!("P4 {name}"), us, before);
         }
     }
-    for path in nights.mirrors.iter().map(|mirror| &mirror.out).chain([&nights.bare]) {
+    for path in runs.mirrors.iter().map(|mirror| &mirror.out).chain([&runs.bare]) {
         std::fs::remove_dir_all(path).context("removing the mirrors of P4")?;
     }
     Ok(())
 }
 
-impl Nights<'_> {
+impl IncrementalRuns<'_> {
     fn serve(&self) {
         self.origin.replace_site(Arc::new(self.index.clone()).site("https://localhost/"));
     }
 
     /// Publishes what happens upstream between two runs; returns the number of crates.
-    fn night(&mut self, news: &News) -> u64 {
-        let changed = self.index.commit_day(&self.bare, news);
+    fn publish_day(&mut self, changes: &DayChanges) -> u64 {
+        let changed = self.index.commit_day(&self.bare, changes);
         self.serve();
         changed.len() as u64
     }

@@ -112,7 +112,7 @@ impl Report {
     }
 
     /// Writes what each incremental run took, and what the program reported of it.
-    pub(crate) fn nights(&mut self, title: &str, work: &str, rows: &[(&Series, &str)]) {
+    pub(crate) fn incremental_runs(&mut self, title: &str, work: &str, rows: &[(&Series, &str)]) {
         let text = self.section(title, work);
         let _ = writeln!(
             text,

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use mirror_git::IndexSource;
-use mirror_testkit::{GitForm, News, Scale, Synthetic, git, git_says};
+use mirror_testkit::{DayChanges, GitForm, Scale, Synthetic, git, git_says};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-const NEWS: News = News { published: 20, yanked: 5, deleted: 5, republished: 5, created: 5, removed: 5 };
+const DAY: DayChanges =
+    DayChanges { published: 20, yanked: 5, deleted: 5, republished: 5, created: 5, removed: 5 };
 
 fn index(seed: u64) -> Synthetic {
     Synthetic::new(Scale { seed, releases: 4_000, crates: 400, mean_bytes: 0 })
@@ -64,7 +65,7 @@ fn every_form_of_storage_gives_the_same_files() {
     reads(&bare, &files(&synthetic));
     // Several packs, history, objects that are loose.
     for _ in 0..3 {
-        synthetic.commit_day(&bare, &NEWS);
+        synthetic.commit_day(&bare, &DAY);
     }
     let now = files(&synthetic);
     reads(&bare, &now);
@@ -150,7 +151,7 @@ fn what_changed_between_two_trees() {
     synthetic.create_git(&bare, GitForm::Bare);
     let (before, old) = (files(&synthetic), IndexSource::open(&bare).unwrap().tree_id().unwrap());
     for _ in 0..2 {
-        synthetic.commit_day(&bare, &NEWS);
+        synthetic.commit_day(&bare, &DAY);
     }
     Synthetic::squash(&bare);
     let now = files(&synthetic);

@@ -14,7 +14,7 @@ const MAX_VERSIONS: usize = 3_000;
 pub struct Scale {
     /// The same seed makes the same index.
     pub seed: u64,
-    /// Number of releases, exactly, before any news.
+    /// Number of releases, exactly, before any changes.
     pub releases: usize,
     /// Number of crates.
     pub crates: usize,
@@ -25,7 +25,7 @@ pub struct Scale {
 
 /// One day's changes of an index: what is published, yanked and deleted.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct News {
+pub struct DayChanges {
     /// Crates that get one more version.
     pub published: usize,
     /// Crates one of whose versions is yanked.
@@ -196,21 +196,21 @@ impl Synthetic {
     }
 
     /// Lets a day pass, and returns the crates that changed.
-    pub fn pass(&mut self, news: &News) -> Vec<usize> {
+    pub fn pass(&mut self, changes: &DayChanges) -> Vec<usize> {
         self.days += 1;
         let mut random = self.random(0, self.days | 1 << 50);
         let mut changed = BTreeMap::new();
-        for _ in 0..news.created {
+        for _ in 0..changes.created {
             self.names.push(names::one_more(&mut random, self.names.len()));
             self.counts.push(1);
             changed.insert(self.names.len() - 1, ());
         }
         let kinds: [(usize, Edit); 5] = [
-            (news.published, |edits, _| edits.more += 1),
-            (news.yanked, |edits, n| edits.yanked.push(n)),
-            (news.deleted, |edits, n| edits.deleted.push(n)),
-            (news.republished, |edits, n| edits.republished.push(n)),
-            (news.removed, |edits, _| edits.removed = true),
+            (changes.published, |edits, _| edits.more += 1),
+            (changes.yanked, |edits, n| edits.yanked.push(n)),
+            (changes.deleted, |edits, n| edits.deleted.push(n)),
+            (changes.republished, |edits, n| edits.republished.push(n)),
+            (changes.removed, |edits, _| edits.removed = true),
         ];
         for (count, edit) in kinds {
             let mut left = count;
@@ -301,8 +301,9 @@ mod tests {
     fn a_day_changes_what_it_says() {
         let mut index = Synthetic::new(SMALL);
         let before: Vec<_> = index.numbers().map(|at| index.file(at)).collect();
-        let news = News { published: 5, yanked: 4, deleted: 3, republished: 2, created: 2, removed: 1 };
-        let changed = index.pass(&news);
+        let changes =
+            DayChanges { published: 5, yanked: 4, deleted: 3, republished: 2, created: 2, removed: 1 };
+        let changed = index.pass(&changes);
         assert_eq!(changed.len(), 17);
         assert_eq!(index.crates(), 201);
         for at in index.numbers() {

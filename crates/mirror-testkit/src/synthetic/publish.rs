@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mirror_types::index_path;
 
-use super::index::{News, Synthetic};
+use super::index::{DayChanges, Synthetic};
 use crate::origin::Site;
 use crate::serve::Served;
 use crate::site::{git, git_says, plain_git, put};
@@ -99,8 +99,8 @@ impl Synthetic {
     ///
     /// # Panics
     /// When git fails.
-    pub fn commit_day(&mut self, dir: &Path, news: &News) -> Vec<usize> {
-        let changed = self.pass(news);
+    pub fn commit_day(&mut self, dir: &Path, changes: &DayChanges) -> Vec<usize> {
+        let changed = self.pass(changes);
         let mut import = Import::start(dir);
         import.commit("news", &Parent::Tip);
         for at in &changed {
