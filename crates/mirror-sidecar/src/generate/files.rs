@@ -13,7 +13,7 @@ use mirror_types::{Layout, Unexpected};
 use super::error::GenerateError;
 use super::observe::{SidecarEvent, SidecarPhase};
 use super::options::SidecarOutcome;
-use super::render::{Good, Tally, Teller, Urls, each};
+use super::render::{FactsBuilder, ParsedLine, Tally, Urls, each};
 use super::source::Feed;
 use super::state::State;
 use super::work::Work;
@@ -121,7 +121,7 @@ struct Shared {
 struct Writer<'w> {
     work: &'w Work<'w>,
     shared: &'w Shared,
-    teller: Teller<'w>,
+    builder: FactsBuilder<'w>,
     tally: Tally,
     text: Vec<u8>,
     batch: Vec<Staged>,
@@ -135,7 +135,7 @@ impl<'w> Writer<'w> {
         Self {
             work,
             shared,
-            teller: Teller::new(&work.rules),
+            builder: FactsBuilder::new(&work.rules),
             tally: Tally::default(),
             text: Vec::new(),
             batch: Vec::with_capacity(BATCH),
@@ -148,12 +148,12 @@ impl<'w> Writer<'w> {
     fn file(&mut self, path: &str, data: &[u8], known: &HashSet<&[u8]>) -> ControlFlow<()> {
         let mut tally = std::mem::take(&mut self.tally);
         let limit = self.work.options.limit;
-        let (flow, whole) = each(&self.work.rules, path, data, &mut tally, &mut |tally, good, selected| {
-            let done = if known.contains(good.bytes) {
+        let (flow, whole) = each(&self.work.rules, path, data, &mut tally, &mut |tally, parsed, selected| {
+            let done = if known.contains(parsed.bytes) {
                 tally.existing += u64::from(selected);
                 Ok(())
             } else {
-                self.one(tally, &good, path, selected)
+                self.one(tally, &parsed, path, selected)
             };
             match done {
                 Ok(()) if limit > 0 && tally.selected == limit => ControlFlow::Break(()),
@@ -176,7 +176,7 @@ impl<'w> Writer<'w> {
     fn one(
         &mut self,
         tally: &mut Tally,
-        good: &Good<'_>,
+        parsed: &ParsedLine<'_>,
         path: &str,
         selected: bool,
     ) -> Result<(), GenerateError> {
@@ -185,7 +185,7 @@ impl<'w> Writer<'w> {
         if self.shared.fresh && !selected {
             return Ok(());
         }
-        let facts = self.teller.facts(good, path);
+        let facts = self.builder.facts(parsed, path);
         let rel = format!("{}.json", facts.crate_path);
         let there = !self.shared.fresh && store.has(&rel)?;
         if there && !refresh {
@@ -205,7 +205,7 @@ impl<'w> Writer<'w> {
             return Ok(());
         }
         self.text.clear();
-        good.line.pretty(&facts, &mut self.text).map_err(Unexpected::could_not("write a sidecar"))?;
+        parsed.line.pretty(&facts, &mut self.text).map_err(Unexpected::could_not("write a sidecar"))?;
         if there && store.read(&rel)? == self.text {
             tally.existing += u64::from(selected);
             return Ok(());
@@ -302,8 +302,8 @@ fn some(
             let before = before.unwrap_or_default();
             // Only what counted then has been seen to.
             let mut known = HashSet::new();
-            let _ = each(&work.rules, path, before, &mut was, &mut |_, good, _| {
-                known.insert(good.bytes);
+            let _ = each(&work.rules, path, before, &mut was, &mut |_, parsed, _| {
+                known.insert(parsed.bytes);
                 ControlFlow::Continue(())
             });
             after.map_or(ControlFlow::Continue(()), |after| writer.file(path, after, &known))

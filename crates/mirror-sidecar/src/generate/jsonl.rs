@@ -18,7 +18,7 @@ use mirror_types::{CrateName, Layout, Unexpected};
 use super::error::GenerateError;
 use super::observe::{SidecarEvent, SidecarPhase};
 use super::options::SidecarOutcome;
-use super::render::{Good, Tally, Teller, Urls, each};
+use super::render::{FactsBuilder, ParsedLine, Tally, Urls, each};
 use super::source::Feed;
 use super::work::Work;
 
@@ -59,7 +59,7 @@ pub(super) fn write(
 
 /// Writes the first records of the index.
 fn in_order(work: &Work<'_>, feed: &Feed, output: &OutputFile) -> Result<(), GenerateError> {
-    let mut teller = Teller::new(&work.rules);
+    let mut builder = FactsBuilder::new(&work.rules);
     let (mut tally, mut text, mut offset) = (Tally::default(), Vec::with_capacity(2 * PIECE), 0);
     let mut flush = |text: &mut Vec<u8>| -> Result<(), GenerateError> {
         output.write_at(offset, text)?;
@@ -70,9 +70,9 @@ fn in_order(work: &Work<'_>, feed: &Feed, output: &OutputFile) -> Result<(), Gen
     let mut failed = Ok(());
     feed.in_order(&mut |path, data| {
         let before = tally.selected;
-        let (flow, _) = each(&work.rules, path, data, &mut tally, &mut |tally, good, selected| {
+        let (flow, _) = each(&work.rules, path, data, &mut tally, &mut |tally, parsed, selected| {
             if selected {
-                if let Err(error) = line(&good, &mut teller, path, &mut text) {
+                if let Err(error) = line(&parsed, &mut builder, path, &mut text) {
                     failed = Err(error);
                     return ControlFlow::Break(());
                 }
@@ -99,14 +99,14 @@ fn in_order(work: &Work<'_>, feed: &Feed, output: &OutputFile) -> Result<(), Gen
 
 /// Appends the line of a record.
 fn line(
-    good: &Good<'_>,
-    teller: &mut Teller<'_>,
+    parsed: &ParsedLine<'_>,
+    builder: &mut FactsBuilder<'_>,
     path: &str,
     text: &mut Vec<u8>,
 ) -> Result<(), GenerateError> {
-    let facts = teller.facts(good, path);
+    let facts = builder.facts(parsed, path);
     // It was read, so it can be written.
-    good.line.compact(&facts, text).map_err(Unexpected::could_not("write a sidecar"))?;
+    parsed.line.compact(&facts, text).map_err(Unexpected::could_not("write a sidecar"))?;
     text.push(b'\n');
     Ok(())
 }
@@ -137,7 +137,7 @@ struct Measured {
 /// One thread's measuring.
 struct Measurer<'w> {
     work: &'w Work<'w>,
-    teller: Teller<'w>,
+    builder: FactsBuilder<'w>,
     tally: Tally,
     text: Vec<u8>,
     files: Vec<Measured>,
@@ -147,16 +147,16 @@ struct Measurer<'w> {
 
 impl Measurer<'_> {
     fn file(&mut self, path: &str, data: &[u8]) -> Result<(), GenerateError> {
-        let Self { work, teller, tally, text, fates, .. } = self;
+        let Self { work, builder, tally, text, fates, .. } = self;
         let first = fates.len();
         let (mut name, mut bytes, mut failed) = (None::<CrateName>, 0, Ok(()));
-        let _ = each(&work.rules, path, data, tally, &mut |_, good, selected| {
-            fates.resize(first + good.at, LEFT_OUT);
-            let name = name.get_or_insert_with(|| good.record.id.name.clone());
-            fates.push(if selected { fate(&good, name, &work.rules.urls) } else { LEFT_OUT });
+        let _ = each(&work.rules, path, data, tally, &mut |_, parsed, selected| {
+            fates.resize(first + parsed.at, LEFT_OUT);
+            let name = name.get_or_insert_with(|| parsed.record.id.name.clone());
+            fates.push(if selected { fate(&parsed, name, &work.rules.urls) } else { LEFT_OUT });
             if selected {
                 text.clear();
-                failed = line(&good, teller, path, text);
+                failed = line(&parsed, builder, path, text);
                 bytes += text.len() as u64;
             }
             if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -178,9 +178,9 @@ impl Drop for Measurer<'_> {
     }
 }
 
-fn fate(good: &Good<'_>, name: &CrateName, urls: &Urls) -> Fate {
+fn fate(parsed: &ParsedLine<'_>, name: &CrateName, urls: &Urls) -> Fate {
     let place = match urls {
-        Urls::Base(_) if good.record.id.name == *name => good.line.version_place(),
+        Urls::Base(_) if parsed.record.id.name == *name => parsed.line.version_place(),
         _ => None,
     };
     let packed = place.and_then(|place| {
@@ -197,7 +197,7 @@ fn measure(work: &Work<'_>, feed: &Feed) -> Result<Option<Plan>, GenerateError> 
     feed.fastest(work.threads(), &|| {
         let mut own = Measurer {
             work,
-            teller: Teller::new(&work.rules),
+            builder: FactsBuilder::new(&work.rules),
             tally: Tally::default(),
             text: Vec::new(),
             files: Vec::new(),
@@ -248,7 +248,7 @@ fn place(work: &Work<'_>, feed: &Feed, output: &OutputFile, plan: &Plan) -> Resu
         plan.files.iter().enumerate().map(|(at, file)| (&*file.path, at)).collect();
     let placed = AtomicU64::new(0);
     feed.fastest(work.threads(), &|| {
-        let mut teller = Teller::new(&work.rules);
+        let mut builder = FactsBuilder::new(&work.rules);
         let mut text = Vec::new();
         let (by_path, placed) = (&by_path, &placed);
         Box::new(move |path, data| {
@@ -257,7 +257,7 @@ fn place(work: &Work<'_>, feed: &Feed, output: &OutputFile, plan: &Plan) -> Resu
             let file = &plan.files[*at];
             let fates = &plan.fates[file.thread][file.first..file.first + file.count];
             text.clear();
-            let count = again(&mut teller, file, fates, data, &mut text, work);
+            let count = again(&mut builder, file, fates, data, &mut text, work);
             let done = count.and_then(|count| {
                 if text.len() as u64 != file.bytes {
                     return Err(changed(path));
@@ -279,7 +279,7 @@ fn place(work: &Work<'_>, feed: &Feed, output: &OutputFile, plan: &Plan) -> Resu
 
 /// Writes the lines of a file as they were measured, and returns how many.
 fn again(
-    teller: &mut Teller<'_>,
+    builder: &mut FactsBuilder<'_>,
     file: &Measured,
     fates: &[Fate],
     data: &[u8],
@@ -299,7 +299,7 @@ fn again(
                 let start = (place >> PLACE) as usize;
                 let version = bytes.get(start..start + (place & ((1 << PLACE) - 1)) as usize);
                 let version = version.and_then(|version| std::str::from_utf8(version).ok());
-                let facts = teller.of(&file.name, version.ok_or_else(|| changed(&file.path))?, &file.path);
+                let facts = builder.of(&file.name, version.ok_or_else(|| changed(&file.path))?, &file.path);
                 splice(bytes, &facts, text);
                 text.push(b'\n');
             }
@@ -310,21 +310,21 @@ fn again(
         return Ok(count);
     }
     text.clear();
-    read_again(teller, file, data, text, work)
+    read_again(builder, file, data, text, work)
 }
 
 /// Writes all lines of a file, some of which are not plain.
 fn read_again(
-    teller: &mut Teller<'_>,
+    builder: &mut FactsBuilder<'_>,
     file: &Measured,
     data: &[u8],
     text: &mut Vec<u8>,
     work: &Work<'_>,
 ) -> Result<u64, GenerateError> {
     let (mut tally, mut failed) = (Tally::default(), Ok(()));
-    let _ = each(&work.rules, &file.path, data, &mut tally, &mut |_, good, selected| {
+    let _ = each(&work.rules, &file.path, data, &mut tally, &mut |_, parsed, selected| {
         if selected {
-            failed = line(&good, teller, &file.path, text);
+            failed = line(&parsed, builder, &file.path, text);
         }
         if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });

@@ -69,7 +69,7 @@ impl Tally {
 }
 
 /// A good line of the index.
-pub(super) struct Good<'a> {
+pub(super) struct ParsedLine<'a> {
     pub(super) line: Line<'a>,
     pub(super) bytes: &'a [u8],
     /// Which of the file's lines, blank ones left out, from 0.
@@ -84,7 +84,7 @@ pub(super) fn each<'d>(
     path: &str,
     data: &'d [u8],
     tally: &mut Tally,
-    visit: &mut dyn FnMut(&mut Tally, Good<'d>, bool) -> ControlFlow<()>,
+    visit: &mut dyn FnMut(&mut Tally, ParsedLine<'d>, bool) -> ControlFlow<()>,
 ) -> (ControlFlow<()>, bool) {
     let mut checker = FileChecker::new(path, &rules.limits);
     let (mut whole, mut all) = (true, Vec::new());
@@ -92,25 +92,25 @@ pub(super) fn each<'d>(
         let read = checker.fits(bytes).and_then(|()| {
             let line = Line::read(bytes).map_err(|error| error.to_string())?;
             let record = checker.check(&line.name, &line.version, &line.cksum, line.yanked)?;
-            Ok(Good { line, bytes, at, record })
+            Ok(ParsedLine { line, bytes, at, record })
         });
         match read {
-            Ok(good) => all.push(good),
+            Ok(parsed) => all.push(parsed),
             Err(reason) => {
                 whole = false;
                 tally.fault(LineFault { file: path.to_owned(), line: number, reason });
             }
         }
     }
-    last_of_each(&mut all, |good| &good.record.id);
-    for good in all {
-        let selected = rules.include_yanked || !good.record.yanked;
+    last_of_each(&mut all, |parsed| &parsed.record.id);
+    for parsed in all {
+        let selected = rules.include_yanked || !parsed.record.yanked;
         if selected {
             tally.selected += 1;
         } else {
             tally.yanked_skipped += 1;
         }
-        if visit(tally, good, selected).is_break() {
+        if visit(tally, parsed, selected).is_break() {
             return (ControlFlow::Break(()), whole);
         }
     }
@@ -118,7 +118,7 @@ pub(super) fn each<'d>(
 }
 
 /// Makes the facts of one release after another; its texts are used again.
-pub(super) struct Teller<'r> {
+pub(super) struct FactsBuilder<'r> {
     rules: &'r Rules,
     name: Option<CrateName>,
     file: String,
@@ -128,7 +128,7 @@ pub(super) struct Teller<'r> {
     member: String,
 }
 
-impl<'r> Teller<'r> {
+impl<'r> FactsBuilder<'r> {
     pub(super) fn new(rules: &'r Rules) -> Self {
         Self {
             rules,
@@ -157,8 +157,8 @@ impl<'r> Teller<'r> {
     }
 
     /// Returns the facts of a line.
-    pub(super) fn facts<'s>(&'s mut self, good: &Good<'_>, path: &'s str) -> Facts<'s> {
-        let IndexRecord { id, cksum, .. } = &good.record;
+    pub(super) fn facts<'s>(&'s mut self, parsed: &ParsedLine<'_>, path: &'s str) -> Facts<'s> {
+        let IndexRecord { id, cksum, .. } = &parsed.record;
         if let Urls::Template(template) = &self.rules.urls {
             self.begin(&id.name);
             self.url = template.readable(id, cksum);
