@@ -13,6 +13,6 @@ pub use mirror_types::Address;
 pub use read::GitIndex;
 pub use source::{BlobId, Change, IndexSource};
 pub use update::{
-    History, ProxyRule, QuietWatch, UpdateError, UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus,
-    UpdateWatch, Updated, update_index,
+    History, ProxyRule, QuietObserver, UpdateError, UpdateEvent, UpdateObserver, UpdateOptions, UpdatePhase,
+    UpdateStatus, Updated, update_index,
 };

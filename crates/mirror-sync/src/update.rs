@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mirror_fetch::Proxies;
-use mirror_git::{History, ProxyRule, UpdateEvent, UpdateOptions, UpdateStatus, UpdateWatch, update_index};
+use mirror_git::{
+    History, ProxyRule, UpdateEvent, UpdateObserver, UpdateOptions, UpdateStatus, update_index,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::SyncError;
@@ -40,8 +42,8 @@ pub(crate) async fn update(
         retry_max: options.fetch.retry_max,
         ..UpdateOptions::default()
     };
-    let watch = Watch { dir: dir.clone(), observer: Arc::clone(observer), cancel: cancel.clone() };
-    let updated = join(spawn("update", move || update_index(&watch.dir, &wanted, &watch))?).await;
+    let bridge = ObserverBridge { dir: dir.clone(), observer: Arc::clone(observer), cancel: cancel.clone() };
+    let updated = join(spawn("update", move || update_index(&bridge.dir, &wanted, &bridge))?).await;
     observer.event(SyncEvent::IndexUpdating(None));
     observer.event(SyncEvent::IndexUpdated(&updated??));
     Ok(())
@@ -53,13 +55,14 @@ fn proxy_rule(options: &DownloadOptions) -> ProxyRule {
     ProxyRule::new(move |url| proxies.of_url(url).map_err(|error| error.to_string()))
 }
 
-struct Watch {
+/// Passes the progress of an update on to the observer of the run.
+struct ObserverBridge {
     dir: PathBuf,
     observer: Arc<dyn SyncObserver>,
     cancel: CancellationToken,
 }
 
-impl UpdateWatch for Watch {
+impl UpdateObserver for ObserverBridge {
     fn stopped(&self) -> bool {
         self.cancel.is_cancelled()
     }

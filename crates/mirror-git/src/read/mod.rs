@@ -1,7 +1,7 @@
 //! Reads the git index: HEAD's tree through gix, and its blobs in the order that suits the packs.
 
 pub(crate) mod delta;
-mod family;
+mod delta_tree;
 mod tree;
 
 use std::error::Error;
@@ -71,7 +71,7 @@ impl GitIndex {
         threads: usize,
         visitor: &(dyn Fn() -> Visit<'v> + Sync),
     ) -> Result<(), IndexError> {
-        family::scan(self, threads, visitor)
+        delta_tree::scan(self, threads, visitor)
     }
 
     /// Returns what differs from an earlier tree; `None` when that, or a part of it, is no longer there.

@@ -18,7 +18,7 @@ use super::disk;
 use super::error::UpdateError;
 use super::incoming::Incoming;
 use super::marker::{self, FoundMarker, Marker};
-use super::options::{UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch};
+use super::options::{UpdateObserver, UpdateOptions, UpdatePhase, UpdateStatus};
 use super::refs::{self, Head};
 use super::stored;
 use super::trees::{Difference, differences};
@@ -44,11 +44,11 @@ impl Checkout {
         repo: &gix::Repository,
         head: &Head,
         options: &UpdateOptions,
-        watch: &dyn UpdateWatch,
+        observer: &dyn UpdateObserver,
     ) -> Result<Option<Self>, UpdateError> {
         let Some(mut checkout) = Self::of(dir, repo, options)? else { return Ok(None) };
         let status = UpdateStatus { phase: UpdatePhase::Examining, done: 0, total: None, bytes: 0 };
-        watch.status(&status);
+        observer.status(&status);
         let Some(branch) = &head.branch else {
             return Err(UpdateError::not_here(
                 dir,
@@ -60,7 +60,7 @@ impl Checkout {
                 repo.find_reference(&tracking).ok().and_then(|found| found.into_fully_peeled_id().ok());
             let own = match known {
                 Some(known) if known == tip => false,
-                Some(known) => super::settle::descends(repo, known.detach(), tip) != Some(true),
+                Some(known) => super::install::descends(repo, known.detach(), tip) != Some(true),
                 None => {
                     checkout.unvouched = Some(tip);
                     false
@@ -100,7 +100,7 @@ impl Checkout {
         let Some(own) = self.unvouched.filter(|own| *own != incoming.tip) else { return Ok(()) };
         let repo = gix::open_opts(&incoming.git_dir, crate::repository::options())
             .map_err(UpdateError::git("read what arrived for", dir))?;
-        if super::settle::descends(&repo, incoming.tip, own) == Some(true) {
+        if super::install::descends(&repo, incoming.tip, own) == Some(true) {
             return Ok(());
         }
         drop(repo);
@@ -119,7 +119,7 @@ impl Checkout {
         dir: &Path,
         repo: &gix::Repository,
         options: &UpdateOptions,
-        watch: &dyn UpdateWatch,
+        observer: &dyn UpdateObserver,
     ) -> Result<(), UpdateError> {
         let git_dir = repo.git_dir();
         let marker = match Marker::read(git_dir)? {
@@ -140,7 +140,7 @@ impl Checkout {
         let (Some(checkout), Some(marker)) = (checkout, marker.filter(holds)) else {
             return disk::remove_file(&marker::path(git_dir));
         };
-        checkout.bring(dir, repo, marker.tip, &marker.branch, watch)?;
+        checkout.bring(dir, repo, marker.tip, &marker.branch, observer)?;
         refs::advance(dir, repo, &head, &marker.branch, marker.tip, false)?;
         checkout.done()
     }
@@ -153,7 +153,7 @@ impl Checkout {
         repo: &gix::Repository,
         tip: ObjectId,
         branch: &str,
-        watch: &dyn UpdateWatch,
+        observer: &dyn UpdateObserver,
     ) -> Result<u64, UpdateError> {
         let fail = |what: &'static str| move |error: String| UpdateError::git(what, dir)(error);
         let new = tree_of(repo, tip).map_err(fail("find the new tree of"))?;
@@ -182,7 +182,7 @@ impl Checkout {
                 _ => UpdateError::storage("make", &self.lock_path())(error),
             });
         }
-        let written = self.write(dir, repo, &changes, &mut index, watch);
+        let written = self.write(dir, repo, &changes, &mut index, observer);
         if matches!(written, Err(UpdateError::Refused { .. })) {
             // For git, by which it is put right.
             disk::remove_file(&self.lock_path())?;
@@ -267,7 +267,7 @@ impl Checkout {
         repo: &gix::Repository,
         changes: &[Difference],
         index: &mut gix::index::File,
-        watch: &dyn UpdateWatch,
+        observer: &dyn UpdateObserver,
     ) -> Result<(), UpdateError> {
         let total = changes.len() as u64;
         let mut written = HashMap::new();
@@ -285,11 +285,11 @@ impl Checkout {
                 }
             }
             if done % 256 == 0 {
-                if watch.stopped() {
+                if observer.stopped() {
                     return Err(UpdateError::Stopped);
                 }
                 let (phase, done) = (UpdatePhase::CheckingOut, done as u64);
-                watch.status(&UpdateStatus { phase, done, total: Some(total), bytes: 0 });
+                observer.status(&UpdateStatus { phase, done, total: Some(total), bytes: 0 });
             }
         }
         let gone: BTreeSet<&[u8]> = changes.iter().map(|change| change.path.as_slice()).collect();
@@ -324,9 +324,9 @@ impl Checkout {
             }
             let beside = self.git_dir.join("mirror-file.new");
             if repo.find_header(id).map_err(fail)?.size() > self.max_bytes as u64 {
-                let places = stored::places(repo).map_err(fail)?;
+                let object_dirs = stored::object_dirs(repo).map_err(fail)?;
                 let mut blob =
-                    stored::open(&places, id).map_err(|error| fail(gix::Error::from_error(error)))?;
+                    stored::open(&object_dirs, id).map_err(|error| fail(gix::Error::from_error(error)))?;
                 disk::replace_unsynced(file, &beside, &mut blob.bytes)?;
             } else {
                 let blob = repo.find_object(id).map_err(fail)?;

@@ -8,35 +8,35 @@ use mirror_types::{Address, Advice};
 use super::disk;
 use super::error::UpdateError;
 use super::incoming;
+use super::install::install;
 use super::lock::Lock;
-use super::options::{UpdateOptions, UpdateWatch, Updated};
+use super::options::{UpdateObserver, UpdateOptions, Updated};
 use super::refs::Head;
-use super::settle::settle;
 use super::state::{self, State};
 
 pub(crate) fn clone(
     dir: &Path,
     options: &UpdateOptions,
-    watch: &dyn UpdateWatch,
+    observer: &dyn UpdateObserver,
 ) -> Result<Updated, UpdateError> {
-    let (parent, beside) = places(dir)?;
+    let (parent, beside) = parent_and_staging(dir)?;
     disk::make_dir(&parent)?;
     let lock = Lock::of_clone(dir, &beside)?;
     // Somebody else may have been faster.
     if let State::Repository = State::of(dir)? {
         lock.give_up(&beside);
-        return super::update(dir, options, watch);
+        return super::update(dir, options, observer);
     }
     if let Err(refused) = give_way(dir, &beside) {
         lock.give_up(&beside);
         return Err(refused);
     }
     let place = beside.join("repository");
-    let made = make(dir, &place, options, watch);
-    let swept = disk::remove_tree(&place);
+    let made = make(dir, &place, options, observer);
+    let removed = disk::remove_tree(&place);
     lock.give_up(&beside);
     let updated = made?;
-    swept.and_then(|()| disk::sync(&parent))?;
+    removed.and_then(|()| disk::sync(&parent))?;
     Ok(updated)
 }
 
@@ -71,7 +71,7 @@ fn make(
     dir: &Path,
     place: &Path,
     options: &UpdateOptions,
-    watch: &dyn UpdateWatch,
+    observer: &dyn UpdateObserver,
 ) -> Result<Updated, UpdateError> {
     disk::remove_tree(place)?;
     gix::init_bare(place).map_err(UpdateError::git("make", dir))?;
@@ -79,8 +79,8 @@ fn make(
     remember_origin(dir, place, &url)?;
     let mut repo = state::open(place)?;
     let nothing = Head { branch: None, commit: None };
-    let incoming = incoming::fetch(dir, &repo, &nothing, &url, options, watch)?;
-    let updated = settle(place, &mut repo, &nothing, incoming, None, watch)?;
+    let incoming = incoming::fetch(dir, &repo, &nothing, &url, options, observer)?;
+    let updated = install(place, &mut repo, &nothing, incoming, None, observer)?;
     drop(repo);
     disk::sync_tree(place)?;
     if dir.exists() {
@@ -92,7 +92,7 @@ fn make(
 }
 
 /// Returns the parent of `dir`, and a name in it for what is not whole yet.
-fn places(dir: &Path) -> Result<(PathBuf, PathBuf), UpdateError> {
+fn parent_and_staging(dir: &Path) -> Result<(PathBuf, PathBuf), UpdateError> {
     let absolute = std::path::absolute(dir).map_err(UpdateError::storage("find", dir))?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Err(UpdateError::refused(

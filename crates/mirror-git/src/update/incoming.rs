@@ -13,7 +13,7 @@ use mirror_types::{Address, Advice, Cause, chain, one_line};
 use super::allowance::Allowance;
 use super::disk;
 use super::error::UpdateError;
-use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
+use super::options::{UpdateEvent, UpdateObserver, UpdateOptions};
 use super::receive::Session;
 use super::refs::Head;
 use super::sift::SiftError;
@@ -55,7 +55,7 @@ struct Received {
 }
 
 /// Removes what an earlier run left. Under the lock.
-pub(crate) fn sweep(common_dir: &Path) -> Result<(), UpdateError> {
+pub(crate) fn remove_leftovers(common_dir: &Path) -> Result<(), UpdateError> {
     for entry in fs::read_dir(common_dir).map_err(UpdateError::storage("list", common_dir))? {
         let entry = entry.map_err(UpdateError::storage("list", common_dir))?;
         if entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
@@ -102,21 +102,21 @@ pub(crate) fn fetch(
     head: &Head,
     url: &Address,
     options: &UpdateOptions,
-    watch: &dyn UpdateWatch,
+    observer: &dyn UpdateObserver,
 ) -> Result<Incoming, UpdateError> {
     let old = head.commit;
     let shallow = match old {
         Some(_) => super::state::is_shallow(repo),
         None => options.history == super::History::Shallow,
     };
-    watch.event(UpdateEvent::Started {
+    observer.event(UpdateEvent::Started {
         url: url.to_string(),
         clone: old.is_none(),
         old: old.map(|id| id.to_string()),
     });
     if options.history == super::History::Full && shallow {
         let text = "the index is a shallow clone and stays one; its full history comes only with a new clone";
-        watch.event(UpdateEvent::Notice(text.to_owned()));
+        observer.event(UpdateEvent::Notice(text.to_owned()));
     }
     let patience = Patience { idle: options.idle_timeout, until: Some(Instant::now() + DEADLINE) };
     let (mut wait, mut broken) = (options.retry_base, false);
@@ -133,7 +133,7 @@ pub(crate) fn fetch(
             options: options.clone(),
         };
         let place = attempt.incoming.clone();
-        let made = supervised(watch, patience, move |meter, interrupt| attempt.make(meter, interrupt));
+        let made = supervised(observer, patience, move |meter, interrupt| attempt.make(meter, interrupt));
         let failure = match made {
             Ok(Ok(incoming)) => return Ok(incoming),
             Ok(Err(failure)) => failure,
@@ -149,8 +149,8 @@ pub(crate) fn fetch(
             }
             failure => return Err(failure.told(dir, url, number + 1)),
         };
-        watch.event(UpdateEvent::Retrying { why: url.scrub(&why), wait });
-        if !sleep(wait, watch) {
+        observer.event(UpdateEvent::Retrying { why: url.scrub(&why), wait });
+        if !sleep(wait, observer) {
             return Err(UpdateError::Stopped);
         }
         wait = (wait * 2).min(options.retry_max);
@@ -188,15 +188,15 @@ impl Failure {
 }
 
 /// Sleeps, and returns whether nothing stopped it.
-fn sleep(pause: Duration, watch: &dyn UpdateWatch) -> bool {
+fn sleep(pause: Duration, observer: &dyn UpdateObserver) -> bool {
     let until = Instant::now() + pause;
     while Instant::now() < until {
-        if watch.stopped() {
+        if observer.stopped() {
             return false;
         }
         std::thread::sleep(Duration::from_millis(20).min(pause));
     }
-    !watch.stopped()
+    !observer.stopped()
 }
 
 impl Attempt {

@@ -14,6 +14,7 @@ mod disk;
 mod error;
 mod incoming;
 mod inflate;
+mod install;
 mod lock;
 mod marker;
 mod options;
@@ -21,7 +22,6 @@ mod packs;
 mod program;
 mod receive;
 mod refs;
-mod settle;
 mod sift;
 mod state;
 mod stored;
@@ -37,14 +37,14 @@ use std::time::Instant;
 pub use error::UpdateError;
 use mirror_types::FaultKind;
 pub use options::{
-    History, ProxyRule, QuietWatch, UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch,
+    History, ProxyRule, QuietObserver, UpdateEvent, UpdateObserver, UpdateOptions, UpdatePhase, UpdateStatus,
     Updated,
 };
 
 use state::State;
 
 /// Clones the index into `dir` when nothing is there, else brings the git repository there up to
-/// date with its remote. Blocks; works on a thread of its own, of which it reports to `watch`. Memory
+/// date with its remote. Blocks; works on a thread of its own, of which it reports to `observer`. Memory
 /// grows with the number of objects that arrive (about 100 bytes each), not with their size.
 ///
 /// # Errors
@@ -52,39 +52,43 @@ use state::State;
 pub fn update_index(
     dir: &Path,
     options: &UpdateOptions,
-    watch: &dyn UpdateWatch,
+    observer: &dyn UpdateObserver,
 ) -> Result<Updated, UpdateError> {
     let began = Instant::now();
     let mut updated = match State::of(dir)? {
-        State::Absent => clone::clone(dir, options, watch)?,
-        State::Repository => update(dir, options, watch)?,
+        State::Absent => clone::clone(dir, options, observer)?,
+        State::Repository => update(dir, options, observer)?,
     };
     updated.elapsed = began.elapsed();
     Ok(updated)
 }
 
-fn update(dir: &Path, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Result<Updated, UpdateError> {
+fn update(
+    dir: &Path,
+    options: &UpdateOptions,
+    observer: &dyn UpdateObserver,
+) -> Result<Updated, UpdateError> {
     let mut repo = state::open(dir)?;
     let lock = lock::Lock::of_repository(dir, repo.common_dir())?;
-    incoming::sweep(repo.common_dir())?;
+    incoming::remove_leftovers(repo.common_dir())?;
     refs::release(&repo)?;
     packs::finish(&repo)?;
-    checkout::Checkout::resume(dir, &repo, options, watch)?;
+    checkout::Checkout::resume(dir, &repo, options, observer)?;
     repo = state::open(dir)?;
     let head = refs::Head::of(dir, &repo)?;
-    let work = checkout::Checkout::examine(dir, &repo, &head, options, watch)?;
-    let url = refs::url(dir, &repo, options, watch)?;
-    let incoming = incoming::fetch(dir, &repo, &head, &url, options, watch)?;
+    let work = checkout::Checkout::examine(dir, &repo, &head, options, observer)?;
+    let url = refs::url(dir, &repo, options, observer)?;
+    let incoming = incoming::fetch(dir, &repo, &head, &url, options, observer)?;
     if let Some(work) = &work {
         work.vouch(dir, &incoming)?;
     }
-    let settled = settle::settle(dir, &mut repo, &head, incoming, work.as_ref(), watch);
-    if settled.as_ref().is_err_and(|error| error.kind() == FaultKind::Usage) {
+    let installed = install::install(dir, &mut repo, &head, incoming, work.as_ref(), observer);
+    if installed.as_ref().is_err_and(|error| error.kind() == FaultKind::Usage) {
         // It may be so in every run, with a pack each.
-        packs::consolidate(&repo, options, watch);
+        packs::consolidate(&repo, options, observer);
     }
-    let mut updated = settled?;
-    updated.packs_replaced = packs::consolidate(&repo, options, watch);
+    let mut updated = installed?;
+    updated.packs_replaced = packs::consolidate(&repo, options, observer);
     drop(lock);
     Ok(updated)
 }

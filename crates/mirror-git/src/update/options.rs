@@ -86,7 +86,7 @@ impl Default for UpdateOptions {
             retry_base: Duration::from_millis(500),
             retry_max: Duration::from_secs(30),
             max_object_bytes: mirror_index::MAX_FILE_BYTES,
-            // Three weeks of nightly runs.
+            // Three weeks of daily runs.
             packs_most: 20,
         }
     }
@@ -164,7 +164,7 @@ pub enum UpdateEvent {
 
 /// Receives the progress of an update, and decides whether it continues. Called from the thread that called
 /// [`update_index`](crate::update_index), some ten times a second: must not block.
-pub trait UpdateWatch {
+pub trait UpdateObserver {
     /// Returns whether to stop. Called often.
     fn stopped(&self) -> bool;
     /// Receives the progress.
@@ -175,9 +175,9 @@ pub trait UpdateWatch {
 
 /// Says nothing and never stops.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct QuietWatch;
+pub struct QuietObserver;
 
-impl UpdateWatch for QuietWatch {
+impl UpdateObserver for QuietObserver {
     fn stopped(&self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! Old packs become one. Every update adds a pack; without this a nightly run would leave hundreds.
+//! Merges old packs into one. Every update adds a pack; without this, daily runs would leave hundreds.
 //!
 //! A bare shallow repository keeps what its refs reach: the snapshots of earlier runs go. Any other
 //! keeps every object of the packs that are put together, and its largest pack stays as it is.
@@ -19,7 +19,7 @@ use gix_pack::data::output::{self, bytes::FromEntriesIter, count::objects::Objec
 use super::disk;
 use super::error::UpdateError;
 use super::incoming;
-use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
+use super::options::{UpdateEvent, UpdateObserver, UpdateOptions};
 use super::stored;
 use super::supervise::{Meter, Patience, supervised};
 use super::take;
@@ -45,20 +45,29 @@ struct Pack {
 
 /// Combines packs when there are too many. Returns the number of those that the next update removes. A fault
 /// is reported and costs nothing: the packs stay as they were.
-pub(crate) fn consolidate(repo: &gix::Repository, options: &UpdateOptions, watch: &dyn UpdateWatch) -> u64 {
-    match attempt(repo, options, watch) {
+pub(crate) fn consolidate(
+    repo: &gix::Repository,
+    options: &UpdateOptions,
+    observer: &dyn UpdateObserver,
+) -> u64 {
+    match attempt(repo, options, observer) {
         Ok(replaced) => replaced,
         Err(why) => {
-            let _ = incoming::sweep(repo.common_dir());
-            if !watch.stopped() {
-                watch.event(UpdateEvent::Notice(format!("the packs of the index stay as they are: {why}")));
+            let _ = incoming::remove_leftovers(repo.common_dir());
+            if !observer.stopped() {
+                observer
+                    .event(UpdateEvent::Notice(format!("the packs of the index stay as they are: {why}")));
             }
             0
         }
     }
 }
 
-fn attempt(repo: &gix::Repository, options: &UpdateOptions, watch: &dyn UpdateWatch) -> Result<u64, String> {
+fn attempt(
+    repo: &gix::Repository,
+    options: &UpdateOptions,
+    observer: &dyn UpdateObserver,
+) -> Result<u64, String> {
     let common = repo.common_dir().to_owned();
     if ["gc.pid", "objects/info/alternates"].iter().any(|name| common.join(name).exists()) {
         return Ok(0);
@@ -84,7 +93,7 @@ fn attempt(repo: &gix::Repository, options: &UpdateOptions, watch: &dyn UpdateWa
         },
     };
     let replaced = if reachable_only { &packs[..] } else { rest };
-    let made = supervised(watch, PATIENCE, move |meter, interrupt| {
+    let made = supervised(observer, PATIENCE, move |meter, interrupt| {
         meter.packing();
         work.make(meter, interrupt)
     });
@@ -296,7 +305,7 @@ fn replace(common: &Path, made: &Made, old: &[Pack], tips: &[ObjectId]) -> Resul
     let path = common.join(REPLACED);
     disk::replace(&path, &path.with_extension("new"), list.as_bytes())?;
     disk::sync(common)?;
-    incoming::sweep(common)
+    incoming::remove_leftovers(common)
 }
 
 /// Removes packs that an earlier update, killed or not, replaced. Where somebody made refs since, they
@@ -334,7 +343,7 @@ pub(crate) fn finish(repo: &gix::Repository) -> Result<(), UpdateError> {
         {
             disk::remove_file(&stored::path_of(&common.join("objects"), id))?;
         }
-        super::settle::prune_boundary(&super::state::open(repo.git_dir())?)?;
+        super::install::prune_boundary(&super::state::open(repo.git_dir())?)?;
     }
     disk::remove_file(&list)
 }

@@ -12,7 +12,7 @@ use mirror_types::{Address, Advice};
 
 use super::disk;
 use super::error::UpdateError;
-use super::options::{UpdateEvent, UpdateOptions, UpdateWatch};
+use super::options::{UpdateEvent, UpdateObserver, UpdateOptions};
 use crate::repository;
 
 /// The position of HEAD.
@@ -37,7 +37,7 @@ pub(crate) fn url(
     dir: &Path,
     repo: &gix::Repository,
     options: &UpdateOptions,
-    watch: &dyn UpdateWatch,
+    observer: &dyn UpdateObserver,
 ) -> Result<Address, UpdateError> {
     let origin = repo.find_default_remote(Direction::Fetch).and_then(Result::ok);
     let own = origin
@@ -46,7 +46,7 @@ pub(crate) fn url(
     let url = match (&options.url, own) {
         (Some(asked), Some(own)) => {
             if asked.to_string() != own.to_string() {
-                watch.event(UpdateEvent::Notice(format!(
+                observer.event(UpdateEvent::Notice(format!(
                     "the index was cloned from {own}; it is updated from {asked}, as was asked for"
                 )));
             }
@@ -55,7 +55,7 @@ pub(crate) fn url(
         (Some(asked), None) => asked.clone(),
         (None, Some(own)) => {
             if own.reveal() != options.default_url {
-                watch.event(UpdateEvent::Notice(format!(
+                observer.event(UpdateEvent::Notice(format!(
                     "the index is updated from its own origin, {own}, because no other was named"
                 )));
             }

@@ -22,11 +22,11 @@ pub(super) struct Blob {
 }
 
 /// Returns the directories of objects that a repository has, its own first.
-pub(super) fn places(repo: &gix::Repository) -> gix::error::Result<Vec<PathBuf>> {
+pub(super) fn object_dirs(repo: &gix::Repository) -> gix::error::Result<Vec<PathBuf>> {
     let store = repo.objects.store_ref();
-    let mut places = vec![store.path().to_owned()];
-    places.extend(store.alternate_db_paths()?);
-    Ok(places)
+    let mut object_dirs = vec![store.path().to_owned()];
+    object_dirs.extend(store.alternate_db_paths()?);
+    Ok(object_dirs)
 }
 
 /// Returns where an object is that is a file of its own.
@@ -47,18 +47,18 @@ pub(super) fn large_files(objects: &Path, max_bytes: u64) -> gix::error::Result<
     Ok(large)
 }
 
-/// Opens a blob below one of `places`, which is in a file of its own or whole in a pack. Where a pack has it as a
+/// Opens a blob below one of `object_dirs`, which is in a file of its own or whole in a pack. Where a pack has it as a
 /// difference to another, it cannot be had like this: that is [`io::ErrorKind::Unsupported`].
-pub(super) fn open(places: &[PathBuf], id: ObjectId) -> io::Result<Blob> {
-    for place in places {
-        match File::open(path_of(place, id)) {
+pub(super) fn open(object_dirs: &[PathBuf], id: ObjectId) -> io::Result<Blob> {
+    for dir in object_dirs {
+        match File::open(path_of(dir, id)) {
             Ok(file) => return of_file(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
-    for place in places {
-        let Ok(packs) = std::fs::read_dir(place.join("pack")) else { continue };
+    for dir in object_dirs {
+        let Ok(packs) = std::fs::read_dir(dir.join("pack")) else { continue };
         for path in packs.flatten().map(|entry| entry.path()) {
             if path.extension().is_some_and(|extension| extension == "idx")
                 && let Some(offset) = offset_in(&path, id)
@@ -106,12 +106,12 @@ mod tests {
         let repo = gix::init_bare(dir.path()).expect("repository");
         let data: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
         let id = repo.write_blob(&data).expect("written").detach();
-        let places = places(&repo).expect("places");
-        let mut blob = open(&places, id).expect("there");
+        let object_dirs = object_dirs(&repo).expect("directories");
+        let mut blob = open(&object_dirs, id).expect("there");
         let mut read = Vec::new();
         blob.bytes.read_to_end(&mut read).expect("whole");
         assert!(blob.size_bytes == 400_000 && read == data);
         let absent = ObjectId::from_hex(&[b'1'; 40]).expect("hex");
-        assert_eq!(open(&places, absent).err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+        assert_eq!(open(&object_dirs, absent).err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
     }
 }

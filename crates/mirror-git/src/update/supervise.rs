@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gix::progress::prodash::Unit;
 use gix::progress::{Count, Id, MessageLevel, NestedProgress, Progress, Step, StepShared};
 
-use super::options::{UpdatePhase, UpdateStatus, UpdateWatch};
+use super::options::{UpdateObserver, UpdatePhase, UpdateStatus};
 
 /// The interval between two looks at it.
 const TICK: Duration = Duration::from_millis(50);
@@ -42,7 +42,7 @@ pub(crate) enum Halt {
 
 /// Does `work` on a thread of its own.
 pub(crate) fn supervised<T: Send + 'static>(
-    watch: &dyn UpdateWatch,
+    observer: &dyn UpdateObserver,
     patience: Patience,
     work: impl FnOnce(&Meter, &AtomicBool) -> T + Send + 'static,
 ) -> Result<T, Halt> {
@@ -69,8 +69,8 @@ pub(crate) fn supervised<T: Send + 'static>(
         if now != beat {
             (beat, moved) = (now, Instant::now());
         }
-        watch.status(&meter.status());
-        if watch.stopped() {
+        observer.status(&meter.status());
+        if observer.stopped() {
             break Halt::Stopped;
         }
         if moved.elapsed() >= patience.idle {
@@ -254,11 +254,11 @@ impl NestedProgress for Part {
 
 #[cfg(test)]
 mod tests {
-    use super::super::options::QuietWatch;
+    use super::super::options::QuietObserver;
     use super::*;
 
     struct StopAtOnce;
-    impl UpdateWatch for StopAtOnce {
+    impl UpdateObserver for StopAtOnce {
         fn stopped(&self) -> bool {
             true
         }
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn work_that_hangs_is_ended() {
         let short = Duration::from_millis(60);
-        let stalled = supervised(&QuietWatch, idle(short), hang);
+        let stalled = supervised(&QuietObserver, idle(short), hang);
         assert!(matches!(stalled, Err(Halt::Stalled(after)) if after == short));
         let stopped = supervised(&StopAtOnce, idle(Duration::from_secs(60)), hang);
         assert!(matches!(stopped, Err(Halt::Stopped)));
@@ -295,7 +295,7 @@ mod tests {
         };
         let until = Some(Instant::now() + Duration::from_millis(200));
         let patience = Patience { until, ..idle(Duration::from_secs(60)) };
-        assert!(matches!(supervised(&QuietWatch, patience, endless), Err(Halt::Endless)));
+        assert!(matches!(supervised(&QuietObserver, patience, endless), Err(Halt::Endless)));
     }
 
     #[test]
@@ -325,7 +325,7 @@ mod tests {
             }
             !interrupt.load(Relaxed)
         };
-        assert!(supervised(&QuietWatch, idle(Duration::from_millis(250)), slow).expect("no halt"));
+        assert!(supervised(&QuietObserver, idle(Duration::from_millis(250)), slow).expect("no halt"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mirror_git::{UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch, update_index};
+use mirror_git::{UpdateEvent, UpdateObserver, UpdateOptions, UpdatePhase, UpdateStatus, update_index};
 use mirror_testkit::{GitDaemon, git, git_says};
 use mirror_types::FaultKind;
 
@@ -253,7 +253,7 @@ fn a_lock_that_is_still_empty_is_gits() {
 /// Changes a file as soon as the work tree is being written.
 struct Meddler(PathBuf);
 
-impl UpdateWatch for Meddler {
+impl UpdateObserver for Meddler {
     fn stopped(&self) -> bool {
         false
     }

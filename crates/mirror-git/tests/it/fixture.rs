@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mirror_git::{History, QuietWatch, UpdateError, UpdateOptions, Updated, update_index};
+use mirror_git::{History, QuietObserver, UpdateError, UpdateOptions, Updated, update_index};
 use mirror_testkit::{TestRegistry, git, git_says};
 
 /// An upstream at `{dir}/remote`, served from `{dir}`.
@@ -65,7 +65,7 @@ pub(crate) fn options(url: &str) -> UpdateOptions {
 }
 
 pub(crate) fn update(dir: &Path, options: &UpdateOptions) -> Result<Updated, UpdateError> {
-    update_index(dir, options, &QuietWatch)
+    update_index(dir, options, &QuietObserver)
 }
 
 /// At `tip`, undamaged, and nothing left lying about.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use mirror_git::{
-    History, IndexSource, UpdateEvent, UpdateOptions, UpdateStatus, UpdateWatch, Updated, update_index,
+    History, IndexSource, UpdateEvent, UpdateObserver, UpdateOptions, UpdateStatus, Updated, update_index,
 };
 use mirror_testkit::{GitDaemon, git, git_says};
 use mirror_types::chain;
@@ -21,7 +21,7 @@ const PART: &str = "ar/ge/arge";
 #[derive(Default)]
 struct Notices(RefCell<Vec<String>>);
 
-impl UpdateWatch for Notices {
+impl UpdateObserver for Notices {
     fn stopped(&self) -> bool {
         false
     }

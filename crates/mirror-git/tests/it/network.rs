@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use mirror_git::{
-    QuietWatch, UpdateError, UpdateEvent, UpdateOptions, UpdatePhase, UpdateStatus, UpdateWatch, update_index,
+    QuietObserver, UpdateError, UpdateEvent, UpdateObserver, UpdateOptions, UpdatePhase, UpdateStatus,
+    update_index,
 };
 use mirror_testkit::{GitDaemon, GitFault, GitHttp};
 use mirror_types::{FaultKind, chain};
@@ -31,7 +32,7 @@ impl<F: Fn(&UpdateStatus) -> bool> Stopper<F> {
     }
 }
 
-impl<F: Fn(&UpdateStatus) -> bool> UpdateWatch for Stopper<F> {
+impl<F: Fn(&UpdateStatus) -> bool> UpdateObserver for Stopper<F> {
     fn stopped(&self) -> bool {
         self.stopped.load(SeqCst)
     }
@@ -69,9 +70,9 @@ fn a_connection_that_is_cut_changes_nothing_and_is_tried_again() {
         assert_eq!(std::fs::read_dir(upstream.dir.path()).unwrap().count(), 1, "only the remote is there");
     }
     daemon.misbehave(GitFault::Cut(whole / 2), 2);
-    let watch = Stopper::new(|_| false);
-    update_index(&dir, &UpdateOptions { retries: 3, ..options.clone() }, &watch).unwrap();
-    assert_eq!(watch.retries.load(SeqCst), 2);
+    let observer = Stopper::new(|_| false);
+    update_index(&dir, &UpdateOptions { retries: 3, ..options.clone() }, &observer).unwrap();
+    assert_eq!(observer.retries.load(SeqCst), 2);
     assert_at(&dir, &upstream.tip());
 
     let old = upstream.tip();
@@ -123,9 +124,9 @@ fn a_wish_to_stop_is_honoured_at_once() {
     assert!(daemon.sent() > 200_000, "{}", daemon.sent());
     for (at, phase) in [(0, UpdatePhase::Connecting), (daemon.sent() / 2, UpdatePhase::Receiving)] {
         daemon.misbehave(GitFault::Stall(at), 1);
-        let watch = Stopper::new(|status| status.phase == phase);
+        let observer = Stopper::new(|status| status.phase == phase);
         let began = Instant::now();
-        let stopped = update_index(&dir, &options, &watch).unwrap_err();
+        let stopped = update_index(&dir, &options, &observer).unwrap_err();
         assert!(matches!(stopped, UpdateError::Stopped), "{stopped}");
         assert!(began.elapsed() < Duration::from_secs(10));
         assert!(!dir.exists());
@@ -136,7 +137,7 @@ fn a_wish_to_stop_is_honoured_at_once() {
 #[derive(Default)]
 struct StopAtRetry(AtomicBool);
 
-impl UpdateWatch for StopAtRetry {
+impl UpdateObserver for StopAtRetry {
     fn stopped(&self) -> bool {
         self.0.load(SeqCst)
     }
@@ -168,14 +169,14 @@ fn http_errors_are_told_apart() {
     let dir = upstream.path("clone");
     let options = options(&server.url("remote/.git"));
     server.refuse(503, 2);
-    let watch = Stopper::new(|_| false);
-    update_index(&dir, &UpdateOptions { retries: 2, ..options.clone() }, &watch).unwrap();
-    assert_eq!(watch.retries.load(SeqCst), 2);
+    let observer = Stopper::new(|_| false);
+    update_index(&dir, &UpdateOptions { retries: 2, ..options.clone() }, &observer).unwrap();
+    assert_eq!(observer.retries.load(SeqCst), 2);
     for status in [403, 404, 401] {
         server.refuse(status, 1);
         let before = server.requests();
         let refused =
-            update_index(&dir, &UpdateOptions { retries: 2, ..options.clone() }, &watch).unwrap_err();
+            update_index(&dir, &UpdateOptions { retries: 2, ..options.clone() }, &observer).unwrap_err();
         assert_eq!(refused.kind(), FaultKind::Origin);
         assert_eq!(server.requests(), before + 1, "{status} is not tried again");
         assert_at(&dir, &upstream.tip());
@@ -187,11 +188,11 @@ fn a_certificate_of_a_stranger_is_refused() {
     let upstream = Upstream::new(5);
     let server = GitHttp::start(upstream.dir.path(), true);
     let options = UpdateOptions { retries: 3, ..options(&server.url("remote/.git")) };
-    let watch = Stopper::new(|_| false);
-    let refused = update_index(&upstream.path("clone"), &options, &watch).unwrap_err();
+    let observer = Stopper::new(|_| false);
+    let refused = update_index(&upstream.path("clone"), &options, &observer).unwrap_err();
     assert_eq!(refused.kind(), FaultKind::Origin);
     assert!(chain(&refused).contains("certificate"), "{refused:?}");
-    assert_eq!(watch.retries.load(SeqCst), 0, "it would be refused again");
+    assert_eq!(observer.retries.load(SeqCst), 0, "it would be refused again");
 }
 
 #[test]
@@ -205,7 +206,7 @@ fn the_second_of_two_is_told() {
         let release = Stopper::new(|_| false);
         let begun = daemon.connections();
         let (first, second) = std::thread::scope(|scope| {
-            let first = scope.spawn(|| update_index(&dir, &options, &AtomicWatch(&release.stopped)));
+            let first = scope.spawn(|| update_index(&dir, &options, &AtomicObserver(&release.stopped)));
             while daemon.connections() == begun {
                 std::thread::yield_now();
             }
@@ -223,9 +224,9 @@ fn the_second_of_two_is_told() {
     }
 }
 
-struct AtomicWatch<'a>(&'a AtomicBool);
+struct AtomicObserver<'a>(&'a AtomicBool);
 
-impl UpdateWatch for AtomicWatch<'_> {
+impl UpdateObserver for AtomicObserver<'_> {
     fn stopped(&self) -> bool {
         self.0.load(SeqCst)
     }
@@ -241,7 +242,7 @@ fn twenty_at_once_leave_one_whole_clone() {
     let dir = upstream.path("clone");
     let done = std::thread::scope(|scope| {
         let all: Vec<_> =
-            (0..20).map(|_| scope.spawn(|| update_index(&dir, &options, &QuietWatch))).collect();
+            (0..20).map(|_| scope.spawn(|| update_index(&dir, &options, &QuietObserver))).collect();
         all.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
     });
     for result in &done {
@@ -253,7 +254,7 @@ fn twenty_at_once_leave_one_whole_clone() {
 
 /// Checks that the leftovers of a killed run are removed.
 #[test]
-fn leftovers_are_swept() {
+fn leftovers_are_removed() {
     let mut upstream = Upstream::new(20);
     let daemon = GitDaemon::start(upstream.dir.path());
     let options = options(&daemon.url("remote/.git"));

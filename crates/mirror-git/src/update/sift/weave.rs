@@ -38,7 +38,7 @@ pub(super) fn weave(
         entries,
         open: open.iter().map(|entry| entry.offset).collect(),
         aside,
-        places: stored::places(work.repo)?,
+        object_dirs: stored::object_dirs(work.repo)?,
         store: loose::Store::at(work.repo.objects.store_ref().path(), Sha1),
         scratch: None,
     };
@@ -69,7 +69,7 @@ struct Weaver<'a> {
     /// The offsets of the deltas that are not resolved yet.
     open: HashSet<u64>,
     aside: &'a mut Aside,
-    places: Vec<PathBuf>,
+    object_dirs: Vec<PathBuf>,
     store: loose::Store,
     /// A large base that was put down, inflated: the next one is often made of the same.
     scratch: Option<(ObjectId, PathBuf)>,
@@ -127,7 +127,7 @@ impl<'a> Weaver<'a> {
     /// Inflates a large object into a file.
     fn put_down(&mut self, id: ObjectId) -> Result<PathBuf, SiftError> {
         let path = self.work.dir.join("base");
-        let blob = stored::open(&self.places, id).map_err(|error| match error.kind() {
+        let blob = stored::open(&self.object_dirs, id).map_err(|error| match error.kind() {
             io::ErrorKind::Unsupported => SiftError::Beyond(format!(
                 "it has a file as a difference to {id}, which is larger than what is worked on and is stored as a \
                  difference itself; `git -c core.bigFileThreshold=16m repack -adf` in the index stores it whole"

@@ -10,22 +10,22 @@ use super::checkout::Checkout;
 use super::disk;
 use super::error::UpdateError;
 use super::incoming::Incoming;
-use super::options::{UpdateEvent, UpdateWatch, Updated};
+use super::options::{UpdateEvent, UpdateObserver, Updated};
 use super::refs::{self, Head};
 
 /// Moves the pack in, then the work tree, then the refs. Killed anywhere, the index is at the old
 /// commit or at the new one, and the objects of both are there.
-pub(crate) fn settle(
+pub(crate) fn install(
     dir: &Path,
     repo: &mut gix::Repository,
     head: &Head,
     incoming: Incoming,
     work: Option<&Checkout>,
-    watch: &dyn UpdateWatch,
+    observer: &dyn UpdateObserver,
 ) -> Result<Updated, UpdateError> {
     let Incoming { git_dir, tip, branch, bytes, objects, url, renamed, aside } = incoming;
     if aside > 0 {
-        watch.event(UpdateEvent::Notice(format!(
+        observer.event(UpdateEvent::Notice(format!(
             "{aside} of the objects that came are too large to be worked on in memory, or are made of such; they are \
              stored by themselves, and large files are not read"
         )));
@@ -45,7 +45,7 @@ pub(crate) fn settle(
     disk::remove_tree(&git_dir)?;
     let advances = moved || head.branch.as_deref() != Some(branch.as_str());
     let checked_out = match work {
-        Some(work) if advances => work.bring(dir, repo, tip, &branch, watch)?,
+        Some(work) if advances => work.bring(dir, repo, tip, &branch, observer)?,
         _ => 0,
     };
     if advances {

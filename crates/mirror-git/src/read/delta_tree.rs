@@ -1,4 +1,4 @@
-//! Blobs out of packs by delta family: a base is inflated once, and everything that is made of it
+//! Reads blobs out of packs by delta tree: a base is inflated once, and everything that is made of it
 //! while it is in memory. gix opens packs and their indexes, decodes entries and inflates.
 
 use std::ops::{ControlFlow, Range};
@@ -17,11 +17,11 @@ use crate::error::IndexError;
 /// Files of an index, many times as many as there are crates today.
 const MAX_FILES: usize = 8_000_000;
 /// Largest line of deltas that a thread holds, in objects of the largest size.
-const MAX_LINE_OBJECTS: usize = 3;
+const MAX_CHAIN_OBJECTS: usize = 3;
 /// Buffers of more bytes are not kept to be used again.
 const MAX_KEPT_BYTES: usize = 4 << 20;
-/// Families that a thread takes at once.
-const AT_ONCE: usize = 64;
+/// Delta trees that a thread takes at once.
+const TREES_AT_ONCE: usize = 64;
 const NONE: u32 = u32::MAX;
 
 /// The files of the index: paths one after another, and their blobs.
@@ -55,7 +55,7 @@ struct Node {
 }
 
 /// The delta trees to be read of one pack: nodes by offset, and those that stand for themselves.
-struct Families<'a> {
+struct DeltaTrees<'a> {
     pack: &'a Pack,
     nodes: Vec<Node>,
     roots: Vec<u32>,
@@ -95,9 +95,9 @@ pub(super) fn scan<'v>(
         }
     }
     for (pack, wanted) in packs.iter().zip(by_pack) {
-        let families = Families::of(pack, wanted, &mut elsewhere)
+        let trees = DeltaTrees::of(pack, wanted, &mut elsewhere)
             .map_err(|reason| index.fail("read a pack of", reason))?;
-        if read_all(index, &files, &families, threads, visitor)?.is_break() {
+        if read_all(index, &files, &trees, threads, visitor)?.is_break() {
             return Ok(());
         }
     }
@@ -137,14 +137,14 @@ fn open(path: &Path, hash: gix::hash::Kind) -> Option<Pack> {
     Some(Pack { index, data })
 }
 
-impl<'a> Families<'a> {
+impl<'a> DeltaTrees<'a> {
     /// Finds what the wanted objects of a pack are made of. Of two files that are equal, one goes to
     /// `elsewhere`.
     fn of(pack: &'a Pack, wanted: Vec<(u64, u32)>, elsewhere: &mut Vec<u32>) -> Result<Self, String> {
         let mut nodes: Vec<Node> = Vec::with_capacity(wanted.len());
-        let mut places = std::collections::HashMap::with_capacity(wanted.len());
+        let mut at_offset = std::collections::HashMap::with_capacity(wanted.len());
         let mut add = |nodes: &mut Vec<Node>, offset: u64| {
-            *places.entry(offset).or_insert_with(|| {
+            *at_offset.entry(offset).or_insert_with(|| {
                 nodes.push(Node { offset, file: NONE, child: NONE, next: NONE });
                 nodes.len() - 1
             })
@@ -192,27 +192,27 @@ impl<'a> Families<'a> {
     }
 }
 
-/// Shares the families of a pack among threads.
+/// Shares the delta trees of a pack among threads.
 fn read_all<'v>(
     index: &GitIndex,
     files: &Files,
-    families: &Families<'_>,
+    trees: &DeltaTrees<'_>,
     threads: usize,
     visitor: &(dyn Fn() -> Visit<'v> + Sync),
 ) -> Result<ControlFlow<()>, IndexError> {
     let (next, given) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (stop, max_bytes) = (AtomicBool::new(false), index.max_bytes);
     let work = || -> Result<(), String> {
-        let mut reader = Reader::new(files, families, max_bytes);
+        let mut reader = Reader::new(files, trees, max_bytes);
         let mut visit = visitor();
         while !stop.load(Ordering::Relaxed) {
-            let start = next.fetch_add(AT_ONCE, Ordering::Relaxed);
-            let Some(roots) = families.roots.get(start..) else { break };
+            let start = next.fetch_add(TREES_AT_ONCE, Ordering::Relaxed);
+            let Some(roots) = trees.roots.get(start..) else { break };
             if roots.is_empty() {
                 break;
             }
-            for root in roots.iter().take(AT_ONCE) {
-                if reader.family(*root, &mut visit)?.is_break() {
+            for root in roots.iter().take(TREES_AT_ONCE) {
+                if reader.visit_tree(*root, &mut visit)?.is_break() {
                     stop.store(true, Ordering::Relaxed);
                     break;
                 }
@@ -234,7 +234,7 @@ fn read_all<'v>(
         return Ok(ControlFlow::Break(()));
     }
     // Deltas that are made of each other are reached from no base.
-    if given.into_inner() != families.wanted {
+    if given.into_inner() != trees.wanted {
         return Err(index.fail("read a pack of", "some of its deltas have no base"));
     }
     Ok(ControlFlow::Continue(()))
@@ -243,7 +243,7 @@ fn read_all<'v>(
 /// One thread's reading.
 struct Reader<'a> {
     files: &'a Files,
-    families: &'a Families<'a>,
+    trees: &'a DeltaTrees<'a>,
     max_bytes: usize,
     inflate: gix::zlib::Inflate,
     /// Buffers to be used again.
@@ -266,18 +266,18 @@ enum Made {
 }
 
 impl<'a> Reader<'a> {
-    fn new(files: &'a Files, families: &'a Families<'a>, max_bytes: usize) -> Self {
+    fn new(files: &'a Files, trees: &'a DeltaTrees<'a>, max_bytes: usize) -> Self {
         let inflate = gix::zlib::Inflate::default();
-        Self { files, families, max_bytes, inflate, free: Vec::new(), given: 0 }
+        Self { files, trees, max_bytes, inflate, free: Vec::new(), given: 0 }
     }
 
     /// Visits a base and everything made of it, depth first: only one line of ancestors is in memory.
-    fn family(&mut self, root: u32, visit: &mut Visit<'_>) -> Result<ControlFlow<()>, String> {
+    fn visit_tree(&mut self, root: u32, visit: &mut Visit<'_>) -> Result<ControlFlow<()>, String> {
         let data = match self.inflated(root)? {
             Stored::Bytes(data) => data,
             Stored::TooLarge(size) => return Ok(self.pass_over(root, Some(size), visit)),
         };
-        let mut line = vec![(self.families.nodes[root as usize].child, data)];
+        let mut line = vec![(self.trees.nodes[root as usize].child, data)];
         if self.give(root, &line[0].1, visit).is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -289,13 +289,13 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let node = *child;
-            *child = self.families.nodes[node as usize].next;
+            *child = self.trees.nodes[node as usize].next;
             let flow = match self.made(node, base)? {
                 Made::Data(data) => {
                     let flow = self.give(node, &data, visit);
                     let held: usize = line.iter().map(|(_, data)| data.len()).sum();
-                    if held + data.len() <= MAX_LINE_OBJECTS * self.max_bytes {
-                        line.push((self.families.nodes[node as usize].child, data));
+                    if held + data.len() <= MAX_CHAIN_OBJECTS * self.max_bytes {
+                        line.push((self.trees.nodes[node as usize].child, data));
                         flow
                     } else if flow.is_break() {
                         flow
@@ -320,8 +320,7 @@ impl<'a> Reader<'a> {
         };
         let mut data = self.free.pop().unwrap_or_default();
         let made = delta::apply(base, &delta, self.max_bytes, &mut data);
-        let made =
-            made.map_err(|error| format!("{error}, at {}", self.families.nodes[node as usize].offset))?;
+        let made = made.map_err(|error| format!("{error}, at {}", self.trees.nodes[node as usize].offset))?;
         self.keep(delta);
         Ok(match made {
             Applied::Made => Made::Data(data),
@@ -350,10 +349,10 @@ impl<'a> Reader<'a> {
 
     fn pass_over_children(&mut self, node: u32, visit: &mut Visit<'_>) -> ControlFlow<()> {
         let text = of_a_large_base(self.max_bytes);
-        let mut open = vec![self.families.nodes[node as usize].child];
+        let mut open = vec![self.trees.nodes[node as usize].child];
         while let Some(node) = open.pop() {
             if node != NONE {
-                let Node { child, next, .. } = self.families.nodes[node as usize];
+                let Node { child, next, .. } = self.trees.nodes[node as usize];
                 open.extend([next, child]);
                 self.give(node, &text, visit)?;
             }
@@ -362,7 +361,7 @@ impl<'a> Reader<'a> {
     }
 
     fn give(&mut self, node: u32, data: &[u8], visit: &mut Visit<'_>) -> ControlFlow<()> {
-        match self.families.nodes[node as usize].file {
+        match self.trees.nodes[node as usize].file {
             NONE => ControlFlow::Continue(()),
             file => {
                 self.given += 1;
@@ -372,9 +371,9 @@ impl<'a> Reader<'a> {
     }
 
     fn inflated(&mut self, node: u32) -> Result<Stored, String> {
-        let offset = self.families.nodes[node as usize].offset;
+        let offset = self.trees.nodes[node as usize].offset;
         let fail = |reason: &dyn std::fmt::Display| format!("the object at {offset}: {reason}");
-        let pack = &self.families.pack.data;
+        let pack = &self.trees.pack.data;
         let entry = pack.entry(offset).map_err(|error| fail(&error))?;
         let size = match usize::try_from(entry.decompressed_size) {
             Ok(size) if size <= self.max_bytes => size,
