@@ -5,7 +5,7 @@
 mod crash;
 mod enrich;
 mod faults;
-mod nights;
+mod incremental;
 mod outputs;
 mod real_index;
 mod world;

@@ -40,7 +40,7 @@ fn hour(hours: u64) -> SystemTime {
 
 /// The reported way of a run through the index, and its reason to stop.
 #[derive(Default)]
-struct Watch {
+struct Observed {
     /// The numbers of releases that were selected at a time: those that are not looked at come at once.
     selected: Mutex<Vec<u64>>,
     deferred: AtomicU64,
@@ -51,9 +51,9 @@ struct Watch {
     cancel: CancellationToken,
 }
 
-impl FetchObserver for Watch {}
+impl FetchObserver for Observed {}
 
-impl SyncObserver for Watch {
+impl SyncObserver for Observed {
     fn event(&self, event: SyncEvent<'_>) {
         match event {
             SyncEvent::Selected(releases) => self.selected.lock().expect("lock").push(releases),
@@ -71,34 +71,35 @@ impl SyncObserver for Watch {
     }
 }
 
-struct Nights {
+struct World {
     origin: Origin,
     registry: TestRegistry,
     dir: tempfile::TempDir,
 }
 
 /// The result of one incremental run.
-struct Night {
+struct Finished {
     outcome: Outcome,
-    watch: Arc<Watch>,
+    observed: Arc<Observed>,
 }
 
-impl Night {
+impl Finished {
     /// Returns how many releases were downloaded, held already, and deferred.
     fn counts(&self) -> (u64, u64, u64) {
         let Outcome { downloaded, existing, deferred, .. } = self.outcome;
-        assert_eq!(self.watch.deferred.load(Ordering::Relaxed), deferred);
+        assert_eq!(self.observed.deferred.load(Ordering::Relaxed), deferred);
         assert_eq!(self.outcome.exit_status(), ExitStatus::Complete);
         (downloaded, existing, deferred)
     }
 
     /// Tells whether the run looked at no index file at all.
     fn looked_at_nothing(&self) -> bool {
-        self.watch.unchanged.load(Ordering::Relaxed) && self.watch.selected.lock().expect("lock").len() == 1
+        self.observed.unchanged.load(Ordering::Relaxed)
+            && self.observed.selected.lock().expect("lock").len() == 1
     }
 }
 
-impl Nights {
+impl World {
     fn new() -> Self {
         let origin = Origin::start(OriginOptions::default(), Arc::new(|_| None));
         Self { origin, registry: TestRegistry::default(), dir: tempfile::tempdir().expect("dir") }
@@ -140,15 +141,15 @@ impl Nights {
         }
     }
 
-    fn run(&self, options: DownloadOptions, stop_after: u64) -> Night {
-        let watch = Arc::new(Watch { stop_after, ..Watch::default() });
+    fn run(&self, options: DownloadOptions, stop_after: u64) -> Finished {
+        let observed = Arc::new(Observed { stop_after, ..Observed::default() });
         let runtime = tokio::runtime::Runtime::new().expect("runtime");
-        let observer = Arc::clone(&watch) as Arc<dyn SyncObserver>;
-        let outcome = runtime.block_on(download(options, observer, watch.cancel.clone())).expect("run");
-        Night { outcome, watch }
+        let observer = Arc::clone(&observed) as Arc<dyn SyncObserver>;
+        let outcome = runtime.block_on(download(options, observer, observed.cancel.clone())).expect("run");
+        Finished { outcome, observed }
     }
 
-    fn night(&self, at: u64) -> Night {
+    fn run_at(&self, at: u64) -> Finished {
         self.run(self.options(at), 0)
     }
 
@@ -181,148 +182,148 @@ fn id(name: &str, version: &str) -> ReleaseId {
 }
 
 /// A mirror with two crates of which `young 1.1.0` was published at hour 30.
-fn with_one_deferred() -> Nights {
-    let mut nights = Nights::new();
+fn with_one_deferred() -> World {
+    let mut world = World::new();
     for version in ["1.0.0", "1.0.1"] {
-        nights.publish("old", version, 0);
+        world.publish("old", version, 0);
     }
-    nights.publish("young", "1.0.0", 0);
-    nights.publish("young", "1.1.0", 30);
-    nights.offer();
-    assert_eq!(nights.night(48).counts(), (3, 0, 1));
-    assert_eq!(nights.deferred(), BTreeMap::from([(id("young", "1.1.0"), 54)]));
-    nights
+    world.publish("young", "1.0.0", 0);
+    world.publish("young", "1.1.0", 30);
+    world.offer();
+    assert_eq!(world.run_at(48).counts(), (3, 0, 1));
+    assert_eq!(world.deferred(), BTreeMap::from([(id("young", "1.1.0"), 54)]));
+    world
 }
 
 #[test]
 fn a_deferred_release_is_fetched_once_when_it_is_due() {
-    let nights = with_one_deferred();
-    let second = nights.night(53);
+    let world = with_one_deferred();
+    let second = world.run_at(53);
     assert_eq!(second.counts(), (0, 3, 1));
     assert!(second.looked_at_nothing());
-    let third = nights.night(54);
+    let third = world.run_at(54);
     assert_eq!(third.counts(), (1, 3, 0));
-    assert!(third.watch.unchanged.load(Ordering::Relaxed), "the index is as it was");
-    assert_eq!(*third.watch.selected.lock().expect("lock"), [1, 1, 2], "only its crate is looked at");
-    assert!(nights.has_file(&id("young", "1.1.0")));
-    assert_eq!(nights.deferred(), BTreeMap::new());
-    let fourth = nights.night(55);
+    assert!(third.observed.unchanged.load(Ordering::Relaxed), "the index is as it was");
+    assert_eq!(*third.observed.selected.lock().expect("lock"), [1, 1, 2], "only its crate is looked at");
+    assert!(world.has_file(&id("young", "1.1.0")));
+    assert_eq!(world.deferred(), BTreeMap::new());
+    let fourth = world.run_at(55);
     assert_eq!(fourth.counts(), (0, 4, 0));
     assert!(fourth.looked_at_nothing());
 }
 
 #[test]
 fn a_dry_run_counts_what_is_deferred_and_lists_nothing() {
-    let mut nights = with_one_deferred();
-    nights.publish("old", "1.0.2", 50);
-    nights.offer();
+    let mut world = with_one_deferred();
+    world.publish("old", "1.0.2", 50);
+    world.offer();
     let dry = |at| {
-        let dry = DownloadOptions { dry_run: true, ..nights.options(at) };
-        let night = nights.run(dry, 0);
-        (night.outcome.would_fetch, night.counts())
+        let dry = DownloadOptions { dry_run: true, ..world.options(at) };
+        let finished = world.run(dry, 0);
+        (finished.outcome.would_fetch, finished.counts())
     };
     assert_eq!((dry(53), dry(54)), ((0, (0, 3, 2)), (1, (0, 3, 1))));
-    assert_eq!(nights.deferred(), BTreeMap::from([(id("young", "1.1.0"), 54)]));
-    assert_eq!(nights.night(53).counts(), (0, 3, 2));
+    assert_eq!(world.deferred(), BTreeMap::from([(id("young", "1.1.0"), 54)]));
+    assert_eq!(world.run_at(53).counts(), (0, 3, 2));
 }
 
 #[test]
 fn what_upstream_deletes_before_it_is_due_is_never_fetched() {
-    let mut nights = with_one_deferred();
-    nights.publish("short", "1.0.0", 40);
-    nights.offer();
-    assert_eq!(nights.night(50).counts(), (0, 3, 2));
+    let mut world = with_one_deferred();
+    world.publish("short", "1.0.0", 40);
+    world.offer();
+    assert_eq!(world.run_at(50).counts(), (0, 3, 2));
     // One line of a file, and a file.
-    nights.delete("young", "1.1.0");
-    nights.delete("short", "1.0.0");
-    nights.offer();
-    assert_eq!(nights.night(53).counts(), (0, 3, 0));
-    assert_eq!(nights.deferred(), BTreeMap::new());
-    assert_eq!(nights.night(80).counts(), (0, 3, 0));
+    world.delete("young", "1.1.0");
+    world.delete("short", "1.0.0");
+    world.offer();
+    assert_eq!(world.run_at(53).counts(), (0, 3, 0));
+    assert_eq!(world.deferred(), BTreeMap::new());
+    assert_eq!(world.run_at(80).counts(), (0, 3, 0));
 }
 
 #[test]
 fn what_others_want_at_once_is_fetched_and_waits_no_longer() {
-    let nights = with_one_deferred();
+    let world = with_one_deferred();
     let include = NameSet::parse(&["young".to_owned()]).expect("names");
-    let at_once = DownloadOptions { deferral: None, include, ..nights.options(50) };
-    assert_eq!(nights.run(at_once, 0).counts(), (1, 1, 0));
-    assert_eq!(nights.deferred(), BTreeMap::new());
-    let next = nights.night(51);
+    let at_once = DownloadOptions { deferral: None, include, ..world.options(50) };
+    assert_eq!(world.run(at_once, 0).counts(), (1, 1, 0));
+    assert_eq!(world.deferred(), BTreeMap::new());
+    let next = world.run_at(51);
     assert_eq!(next.counts(), (0, 4, 0));
     assert!(next.looked_at_nothing(), "the cursor still holds");
 }
 
 #[test]
 fn another_policy_looks_at_everything_again() {
-    let nights = with_one_deferred();
-    let younger = |at| DownloadOptions { deferral: Some(Arc::new(MinAge(20))), ..nights.options(at) };
-    assert_eq!(nights.run(younger(49), 0).counts(), (0, 3, 1));
-    assert_eq!(nights.deferred(), BTreeMap::from([(id("young", "1.1.0"), 50)]));
-    assert_eq!(nights.run(younger(50), 0).counts(), (1, 3, 0));
-    let without = DownloadOptions { deferral: None, ..nights.options(50) };
-    assert_eq!(nights.run(without, 0).counts(), (0, 4, 0));
+    let world = with_one_deferred();
+    let younger = |at| DownloadOptions { deferral: Some(Arc::new(MinAge(20))), ..world.options(at) };
+    assert_eq!(world.run(younger(49), 0).counts(), (0, 3, 1));
+    assert_eq!(world.deferred(), BTreeMap::from([(id("young", "1.1.0"), 50)]));
+    assert_eq!(world.run(younger(50), 0).counts(), (1, 3, 0));
+    let without = DownloadOptions { deferral: None, ..world.options(50) };
+    assert_eq!(world.run(without, 0).counts(), (0, 4, 0));
 }
 
 #[test]
 fn a_failed_release_that_is_deferred_leaves_the_ledger() {
-    let mut nights = Nights::new();
-    nights.publish("a", "1.0.0", 30);
-    nights.registry.commit_git(&nights.path("index"));
-    let at_once = DownloadOptions { deferral: None, ..nights.options(40) };
-    assert_eq!(nights.run(at_once, 0).outcome.unavailable, 1);
-    assert_eq!(nights.catalogue().failures().expect("failures").len(), 1);
-    assert_eq!(nights.night(41).counts(), (0, 0, 1));
-    assert_eq!(nights.catalogue().failures().expect("failures"), []);
-    nights.offer();
-    assert_eq!(nights.night(53).counts(), (0, 0, 1));
-    assert_eq!(nights.night(54).counts(), (1, 0, 0));
+    let mut world = World::new();
+    world.publish("a", "1.0.0", 30);
+    world.registry.commit_git(&world.path("index"));
+    let at_once = DownloadOptions { deferral: None, ..world.options(40) };
+    assert_eq!(world.run(at_once, 0).outcome.unavailable, 1);
+    assert_eq!(world.catalogue().failures().expect("failures").len(), 1);
+    assert_eq!(world.run_at(41).counts(), (0, 0, 1));
+    assert_eq!(world.catalogue().failures().expect("failures"), []);
+    world.offer();
+    assert_eq!(world.run_at(53).counts(), (0, 0, 1));
+    assert_eq!(world.run_at(54).counts(), (1, 0, 0));
 }
 
 /// A run of a part that changes a date takes the cursor away: the next whole run goes by its own policy.
 #[test]
 fn what_another_policy_wrote_into_the_list_delays_nothing() {
-    let nights = with_one_deferred();
+    let world = with_one_deferred();
     let include = NameSet::parse(&["young".to_owned()]).expect("names");
     let deferral: Option<Arc<dyn DeferralPolicy>> = Some(Arc::new(MinAge(100)));
-    let slower = DownloadOptions { deferral, include, ..nights.options(50) };
-    assert_eq!(nights.run(slower, 0).counts(), (0, 1, 1));
-    assert_eq!(nights.deferred(), BTreeMap::from([(id("young", "1.1.0"), 130)]));
-    assert_eq!(nights.night(54).counts(), (1, 3, 0));
+    let slower = DownloadOptions { deferral, include, ..world.options(50) };
+    assert_eq!(world.run(slower, 0).counts(), (0, 1, 1));
+    assert_eq!(world.deferred(), BTreeMap::from([(id("young", "1.1.0"), 130)]));
+    assert_eq!(world.run_at(54).counts(), (1, 3, 0));
 }
 
 #[test]
 fn a_run_that_is_stopped_behind_its_first_commit_skips_nothing() {
-    let mut nights = with_one_deferred();
-    nights.publish("other", "1.0.0", 20);
-    nights.publish("other", "1.1.0", 49);
-    nights.offer();
-    let stopped = nights.run(nights.options(50), 1);
+    let mut world = with_one_deferred();
+    world.publish("other", "1.0.0", 20);
+    world.publish("other", "1.1.0", 49);
+    world.offer();
+    let stopped = world.run(world.options(50), 1);
     assert!(stopped.outcome.interrupted);
     assert_eq!(stopped.outcome.downloaded, 1);
-    let next = nights.night(51);
+    let next = world.run_at(51);
     assert_eq!(next.counts(), (0, 4, 2));
     let due = [(id("young", "1.1.0"), 54), (id("other", "1.1.0"), 73)];
-    assert_eq!(nights.deferred(), due.into());
-    assert!(nights.night(53).looked_at_nothing());
-    assert_eq!(nights.night(73).counts(), (2, 4, 0));
+    assert_eq!(world.deferred(), due.into());
+    assert!(world.run_at(53).looked_at_nothing());
+    assert_eq!(world.run_at(73).counts(), (2, 4, 0));
 }
 
 /// Machines that fill one mirror in turn have one list, and each goes by what is deferred of its own part.
 #[test]
 fn what_waits_in_another_part_is_neither_counted_nor_looked_at() {
-    let mut nights = Nights::new();
+    let mut world = World::new();
     for name in ["a", "b", "c", "d", "e", "f"] {
-        nights.publish(name, "1.0.0", 30);
+        world.publish(name, "1.0.0", 30);
     }
-    nights.offer();
+    world.offer();
     let part = |shard: &str, at| {
         let shard = shard.parse().expect("shard");
-        nights.run(DownloadOptions { shard, ..nights.options(at) }, 0)
+        world.run(DownloadOptions { shard, ..world.options(at) }, 0)
     };
     let (of_first, of_second) = (part("1/2", 48).counts().2, part("2/2", 48).counts().2);
     assert!(of_first > 0 && of_second > 0 && of_first + of_second == 6);
-    assert_eq!(nights.deferred().len(), 6);
+    assert_eq!(world.deferred().len(), 6);
     let again = part("2/2", 50);
     assert_eq!(again.counts(), (0, 0, of_second));
     assert!(again.looked_at_nothing());
@@ -336,35 +337,35 @@ fn what_waits_in_another_part_is_neither_counted_nor_looked_at() {
 /// Replaced bytes start to wait again, and what is held of the release stays held meanwhile.
 #[test]
 fn new_bytes_of_a_held_release_wait_beside_the_old_ones() {
-    let mut nights = with_one_deferred();
-    nights.delete("old", "1.0.1");
-    nights.registry.republish("old", "1.0.0", b"other bytes");
-    let releases = nights.registry.crates.get_mut("old").expect("a crate");
+    let mut world = with_one_deferred();
+    world.delete("old", "1.0.1");
+    world.registry.republish("old", "1.0.0", b"other bytes");
+    let releases = world.registry.crates.get_mut("old").expect("a crate");
     releases[0].pubtime = Some("1970-01-03T02:00:00Z".to_owned());
-    nights.offer();
-    let file = nights.path("out").join(Layout::Shard.path(&id("old", "1.0.0")));
+    world.offer();
+    let file = world.path("out").join(Layout::Shard.path(&id("old", "1.0.0")));
     let bytes = || std::fs::read(&file).expect("read");
     let before = bytes();
-    assert_eq!(nights.night(60).counts(), (1, 1, 1));
-    let verify = DownloadOptions { verify_existing: true, ..nights.options(61) };
-    let verified = nights.run(verify, 0);
+    assert_eq!(world.run_at(60).counts(), (1, 1, 1));
+    let verify = DownloadOptions { verify_existing: true, ..world.options(61) };
+    let verified = world.run(verify, 0);
     assert_eq!((verified.counts(), verified.outcome.verified_existing), ((0, 0, 1), 2));
-    assert_eq!((bytes(), nights.deferred()), (before, [(id("old", "1.0.0"), 74)].into()));
-    let due = nights.night(74);
+    assert_eq!((bytes(), world.deferred()), (before, [(id("old", "1.0.0"), 74)].into()));
+    let due = world.run_at(74);
     assert_eq!((due.counts(), due.outcome.replaced), ((1, 2, 0), 1));
-    assert_eq!((bytes(), nights.deferred()), (b"other bytes".to_vec(), BTreeMap::new()));
+    assert_eq!((bytes(), world.deferred()), (b"other bytes".to_vec(), BTreeMap::new()));
 }
 
 /// Whatever the records come from, they say when a release was published.
 #[test]
 fn every_kind_of_index_is_held_against_the_policy() {
-    let mut nights = Nights::new();
-    nights.publish("a", "1.0.0", 0);
-    nights.publish("a", "1.1.0", 30);
-    nights.offer();
-    nights.registry.write_index(&nights.path("plain"));
-    let local = |name: &str| Upstream::Local(nights.path(name));
-    let sparse = || Upstream::Sparse(format!("{}/index/", nights.origin.base()).into());
+    let mut world = World::new();
+    world.publish("a", "1.0.0", 0);
+    world.publish("a", "1.1.0", 30);
+    world.offer();
+    world.registry.write_index(&world.path("plain"));
+    let local = |name: &str| Upstream::Local(world.path(name));
+    let sparse = || Upstream::Sparse(format!("{}/index/", world.origin.base()).into());
     for (kind, upstream, closes) in [
         ("git", local("index"), false),
         ("directory", local("plain"), false),
@@ -374,10 +375,10 @@ fn every_kind_of_index_is_held_against_the_policy() {
     ] {
         let run = |at, dry_run| {
             let include = NameSet::parse(&["a".to_owned()]).expect("names");
-            let (upstream, out) = (upstream.clone(), nights.path(kind));
+            let (upstream, out) = (upstream.clone(), world.path(kind));
             let closure = closes.then(Default::default);
-            let options = DownloadOptions { upstream, out, include, closure, dry_run, ..nights.options(at) };
-            nights.run(options, 0).counts()
+            let options = DownloadOptions { upstream, out, include, closure, dry_run, ..world.options(at) };
+            world.run(options, 0).counts()
         };
         assert_eq!([run(53, true), run(53, false)], [(0, 0, 1), (1, 0, 1)], "{kind}");
         assert_eq!([run(54, true), run(54, false)], [(0, 1, 0), (1, 1, 0)], "{kind}");
@@ -388,10 +389,10 @@ fn every_kind_of_index_is_held_against_the_policy() {
 #[test]
 fn a_catalogue_that_is_made_again_skips_nothing() {
     for rebuilds in [false, true] {
-        let nights = with_one_deferred();
+        let world = with_one_deferred();
         if rebuilds {
             let options = RebuildOptions {
-                out: nights.path("out"),
+                out: world.path("out"),
                 layout: Layout::Shard,
                 layout_asked: false,
                 manifest: None,
@@ -400,13 +401,13 @@ fn a_catalogue_that_is_made_again_skips_nothing() {
             };
             rebuild_catalogue(&options, &(), &CancellationToken::new()).expect("rebuilt");
         } else {
-            Catalogue::remove(&nights.path("out").join(".mirror/catalogue.sqlite")).expect("remove");
+            Catalogue::remove(&world.path("out").join(".mirror/catalogue.sqlite")).expect("remove");
         }
-        let second = nights.night(50);
+        let second = world.run_at(50);
         assert_eq!(second.counts(), (0, 3, 1), "rebuilds {rebuilds}");
-        assert!(!second.watch.unchanged.load(Ordering::Relaxed), "everything is looked at");
-        assert!(nights.night(53).looked_at_nothing());
-        assert_eq!(nights.night(54).counts(), (1, 3, 0), "rebuilds {rebuilds}");
+        assert!(!second.observed.unchanged.load(Ordering::Relaxed), "everything is looked at");
+        assert!(world.run_at(53).looked_at_nothing());
+        assert_eq!(world.run_at(54).counts(), (1, 3, 0), "rebuilds {rebuilds}");
     }
 }
 
@@ -421,7 +422,7 @@ fn nothing_is_skipped_for_ever_and_nothing_is_fetched_too_early() {
 
 struct Simulation {
     random: fastrand::Rng,
-    nights: Nights,
+    world: World,
     /// Listed releases, with the hour of their publication.
     listed: BTreeMap<ReleaseId, u64>,
     /// Everything that is held.
@@ -436,19 +437,19 @@ impl Simulation {
 
     fn new(seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        let mut nights = Nights::new();
+        let mut world = World::new();
         // An index is never empty.
-        nights.publish("old", "1.0.0", 0);
+        world.publish("old", "1.0.0", 0);
         let (listed, ever) = ([(id("old", "1.0.0"), 0)].into(), [id("old", "1.0.0")].into());
-        Self { random, nights, listed, held: BTreeSet::new(), ever, now: 24 }
+        Self { random, world, listed, held: BTreeSet::new(), ever, now: 24 }
     }
 
-    fn run(mut self, nights: usize) {
-        for night in 0..nights {
+    fn run(mut self, runs: usize) {
+        for run in 0..runs {
             let changes = self.random.usize(0..4);
             (0..changes).for_each(|_| self.change());
-            if changes > 0 || night == 0 {
-                self.nights.offer();
+            if changes > 0 || run == 0 {
+                self.world.offer();
             }
             match self.random.u8(..8) {
                 0 => self.others_want_at_once(),
@@ -459,7 +460,7 @@ impl Simulation {
         }
         self.now += 24;
         self.whole();
-        assert_eq!(self.nights.deferred(), BTreeMap::new(), "everything is old enough");
+        assert_eq!(self.world.deferred(), BTreeMap::new(), "everything is old enough");
     }
 
     fn change(&mut self) {
@@ -468,11 +469,11 @@ impl Simulation {
         if !listed.is_empty() && self.random.u8(..4) == 0 {
             let gone = &listed[self.random.usize(..listed.len())];
             self.listed.remove(gone);
-            return self.nights.delete(name, gone.version.as_str());
+            return self.world.delete(name, gone.version.as_str());
         }
         let version = format!("1.{}.0", self.ever.len());
         let at = self.now - self.random.u64(..20);
-        self.nights.publish(name, &version, at);
+        self.world.publish(name, &version, at);
         self.listed.insert(id(name, &version), at);
         self.ever.insert(id(name, &version));
     }
@@ -483,32 +484,32 @@ impl Simulation {
     }
 
     fn found(&self) -> BTreeSet<ReleaseId> {
-        self.ever.iter().filter(|id| self.nights.has_file(id)).cloned().collect()
+        self.ever.iter().filter(|id| self.world.has_file(id)).cloned().collect()
     }
 
     fn whole(&mut self) {
-        let night = self.nights.night(self.now);
+        let finished = self.world.run_at(self.now);
         let (before, due) = (self.held.len(), self.due());
         self.held.extend(due.iter().cloned());
         assert_eq!(self.found(), self.held);
         let waiting: BTreeMap<_, _> = self.listed.iter().filter(|(id, _)| !self.held.contains(id)).collect();
         let existing = self.listed.len() - waiting.len() - (self.held.len() - before);
         let counts = (self.held.len() - before, existing, waiting.len());
-        assert_eq!(night.counts(), (counts.0 as u64, counts.1 as u64, counts.2 as u64));
+        assert_eq!(finished.counts(), (counts.0 as u64, counts.1 as u64, counts.2 as u64));
         let expected: BTreeMap<_, _> = waiting.into_iter().map(|(id, at)| (id.clone(), at + 24)).collect();
-        assert_eq!(self.nights.deferred(), expected);
+        assert_eq!(self.world.deferred(), expected);
         // The same moment again: nothing is left to be done.
-        let again = self.nights.night(self.now);
+        let again = self.world.run_at(self.now);
         // Crates of which a held release was deleted are looked at by every run.
         let is_quiet = self.held.iter().all(|id| self.listed.contains_key(id));
-        assert!(again.watch.unchanged.load(Ordering::Relaxed));
+        assert!(again.observed.unchanged.load(Ordering::Relaxed));
         assert!(again.looked_at_nothing() || !is_quiet);
         assert_eq!(again.counts(), (0, existing as u64 + counts.0 as u64, counts.2 as u64));
     }
 
     /// A run that is stopped in its course holds some of what is due.
     fn stopped(&mut self) {
-        self.nights.run(self.nights.options(self.now), 1);
+        self.world.run(self.world.options(self.now), 1);
         let found = self.found();
         assert!(found.is_superset(&self.held), "nothing is lost");
         assert!(found.difference(&self.held).all(|id| self.due().contains(id)), "nothing comes too early");
@@ -518,7 +519,7 @@ impl Simulation {
     fn others_want_at_once(&mut self) {
         let name = Self::CRATES[self.random.usize(..Self::CRATES.len())];
         let include = NameSet::parse(&[name.to_owned()]).expect("names");
-        self.nights.run(DownloadOptions { deferral: None, include, ..self.nights.options(self.now) }, 0);
+        self.world.run(DownloadOptions { deferral: None, include, ..self.world.options(self.now) }, 0);
         self.held.extend(self.listed.keys().filter(|id| id.name.as_str() == name).cloned());
         assert_eq!(self.found(), self.held);
     }

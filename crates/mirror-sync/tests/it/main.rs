@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Counts the events.
 #[derive(Default)]
-struct Told(Mutex<Counts>);
+struct EventCounter(Mutex<Counts>);
 
 #[derive(Default, Debug, Clone, PartialEq, Eq)]
 struct Counts {
@@ -32,9 +32,9 @@ struct Counts {
     planned: u32,
 }
 
-impl FetchObserver for Told {}
+impl FetchObserver for EventCounter {}
 
-impl SyncObserver for Told {
+impl SyncObserver for EventCounter {
     fn event(&self, event: SyncEvent<'_>) {
         let mut counts = self.0.lock().expect("lock");
         match event {
@@ -94,17 +94,17 @@ impl World {
 
 /// Runs to the end; returns the outcome and the events.
 fn run(options: DownloadOptions) -> (Outcome, Counts) {
-    let told = Arc::new(Told::default());
+    let counter = Arc::new(EventCounter::default());
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
-    let run = download(options, Arc::clone(&told) as Arc<dyn SyncObserver>, CancellationToken::new());
+    let run = download(options, Arc::clone(&counter) as Arc<dyn SyncObserver>, CancellationToken::new());
     let outcome = runtime.block_on(run).expect("run");
-    let counts = told.0.lock().expect("lock").clone();
+    let counts = counter.0.lock().expect("lock").clone();
     (outcome, counts)
 }
 
 /// The outcome and the events tell the same story, in a first run, a second one, and one that hashes everything.
 #[test]
-fn what_is_told_adds_up_to_what_was_done() {
+fn events_add_up_to_the_outcome() {
     for storage in [Storage::Loose, Storage::Bundle, Storage::Both] {
         let world = World::new(120);
         let options = || DownloadOptions { storage, ..world.options() };
@@ -138,7 +138,7 @@ fn a_dry_run_counts_and_touches_nothing() {
 }
 
 #[test]
-fn what_cannot_be_had_and_what_was_damaged_are_told_by_name() {
+fn what_cannot_be_had_and_what_was_damaged_are_reported_by_name() {
     let world = World::new(40);
     let mut releases = world.registry.releases();
     let (gone, damaged) = (releases.next().expect("one"), releases.next().expect("another"));

@@ -119,7 +119,7 @@ fn sidecars_of_before_stay_until_refreshed() {
 }
 
 #[test]
-fn bad_lines_are_told_every_night() {
+fn bad_lines_are_reported_in_every_run() {
     let world = World::new(10, 60);
     world.commit();
     let bad = world.path("index/ba/dl/badlines");
