@@ -227,7 +227,7 @@ impl Resolver<'_> {
         RepoError::OthersManifest {
             path: path.to_owned(),
             root: self.options.root.clone(),
-            whose: survey.whose.unwrap_or_else(|| "another mirror".to_owned()),
+            whose: survey.first_other.unwrap_or_else(|| "another mirror".to_owned()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Whose records a manifest has.
+//! Which mirrors the records of a manifest belong to.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -22,17 +22,17 @@ pub(crate) struct Claimant<'a> {
     pub(crate) working_dir: &'a Path,
 }
 
-/// Counts of the records of a manifest, by whose they are.
+/// Counts of the records of a manifest, by owner.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Survey {
     /// Records of the claimant.
     pub(crate) own: u64,
     /// Records of other mirrors.
     pub(crate) others: u64,
-    /// The ids that own records carry, known by their paths alone: the claimant has no id yet.
+    /// The ids in own records, when these are recognized by their paths alone: the claimant has no id yet.
     pub(crate) own_ids: BTreeSet<MirrorId>,
-    /// Whose the first record of another mirror is.
-    pub(crate) whose: Option<String>,
+    /// The other mirror that the first foreign record names.
+    pub(crate) first_other: Option<String>,
     /// The roots that records of others name.
     other_roots: BTreeSet<String>,
     /// True if a record of another mirror carries an id.
@@ -59,14 +59,14 @@ impl Survey {
     }
 }
 
-/// Reads a manifest whole and says whose its records are. Lines that are no records are passed over. Streams;
+/// Reads a whole manifest and counts its records by owner. Passes over lines that are no records. Streams;
 /// blocks.
 pub(crate) fn survey(path: &Path, claimant: &Claimant<'_>) -> Result<Survey, RepoError> {
     let mut found = Survey::default();
-    each_line(path, claimant, &mut |_, whose| {
-        match whose {
-            Whose::Nobody => {}
-            Whose::Own { id, bundle, schema } => {
+    each_line(path, claimant, &mut |_, owner| {
+        match owner {
+            RecordOwner::None => {}
+            RecordOwner::Own { id, bundle, schema } => {
                 found.own += 1;
                 found.proof |= schema >= 2;
                 found.own_ids.extend(id.filter(|_| claimant.id.is_none()));
@@ -74,12 +74,12 @@ pub(crate) fn survey(path: &Path, claimant: &Claimant<'_>) -> Result<Survey, Rep
                     found.bundles = Some(bundle);
                 }
             }
-            Whose::Other { id, root, schema } => {
+            RecordOwner::Other { id, root, schema } => {
                 found.others += 1;
                 found.proof |= schema >= 2;
                 found.others_have_ids |= id.is_some();
-                if found.whose.is_none() {
-                    found.whose = Some(match (id, &root) {
+                if found.first_other.is_none() {
+                    found.first_other = Some(match (id, &root) {
                         (Some(id), _) => format!("the mirror with the id {id}"),
                         (None, root) => format!("the mirror at {}", mirror_types::Printable(root)),
                     });
@@ -100,16 +100,16 @@ pub(crate) fn own_lines(
     claimant: &Claimant<'_>,
     take: &mut dyn FnMut(&[u8]) -> Result<(), RepoError>,
 ) -> Result<(), RepoError> {
-    each_line(path, claimant, &mut |line, whose| match whose {
-        Whose::Own { .. } => take(line),
+    each_line(path, claimant, &mut |line, owner| match owner {
+        RecordOwner::Own { .. } => take(line),
         _ => Ok(()),
     })
 }
 
-/// Whose a record is.
-enum Whose {
+/// The owner of a record.
+enum RecordOwner {
     /// It names no file.
-    Nobody,
+    None,
     Own {
         id: Option<MirrorId>,
         bundle: Option<String>,
@@ -122,8 +122,8 @@ enum Whose {
     },
 }
 
-/// Takes a line with its newline, and whose it is.
-type Visit<'a> = dyn FnMut(&[u8], Whose) -> Result<(), RepoError> + 'a;
+/// A callback that takes a line with its newline, and its owner.
+type Visit<'a> = dyn FnMut(&[u8], RecordOwner) -> Result<(), RepoError> + 'a;
 
 fn each_line(path: &Path, claimant: &Claimant<'_>, visit: &mut Visit<'_>) -> Result<(), RepoError> {
     let fail = |doing| move |source| RepoError::Io { doing, path: path.to_owned(), source };
@@ -131,7 +131,7 @@ fn each_line(path: &Path, claimant: &Claimant<'_>, visit: &mut Visit<'_>) -> Res
     let mut roots = Roots { claimant, known: HashMap::new() };
     while let Some(line) = reader.next_line().map_err(fail("read"))? {
         let Ok(record) = line.record() else { continue };
-        visit(line.whole(), roots.whose(record))?;
+        visit(line.whole(), roots.owner_of(record))?;
     }
     Ok(())
 }
@@ -143,19 +143,19 @@ struct Roots<'a> {
 }
 
 impl Roots<'_> {
-    fn whose(&mut self, record: ManifestRecord) -> Whose {
+    fn owner_of(&mut self, record: ManifestRecord) -> RecordOwner {
         let (id, schema) = (record.mirror, record.schema_version);
         let mut roots = roots_of(&record);
         let own = match (id, self.claimant.id) {
             (Some(id), Some(own)) => id == own,
-            (None, _) if roots.is_empty() => return Whose::Nobody,
+            (None, _) if roots.is_empty() => return RecordOwner::None,
             _ => roots.iter().any(|root| self.is_own(root)),
         };
         if own {
             let bundle = record.bundle_path.filter(|_| record.ok).and_then(|path| directory(&path));
-            Whose::Own { id, bundle, schema }
+            RecordOwner::Own { id, bundle, schema }
         } else {
-            Whose::Other { id, root: roots.pop().unwrap_or_default(), schema }
+            RecordOwner::Other { id, root: roots.pop().unwrap_or_default(), schema }
         }
     }
 

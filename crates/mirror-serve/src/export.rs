@@ -145,7 +145,7 @@ pub fn export(options: &ExportOptions, stop: &dyn Fn() -> bool) -> Result<Export
     }
     export.commit()?;
     if !export.outcome.interrupted {
-        export.sweep(&listed)?;
+        export.remove_unlisted(&listed)?;
         export.left_out()?;
     }
     Ok(export.outcome)
@@ -346,7 +346,7 @@ impl Export<'_> {
     }
 
     /// Removes index files of crates of which nothing is held any more, and then their releases.
-    fn sweep(&mut self, listed: &HashSet<String>) -> Result<(), ServeError> {
+    fn remove_unlisted(&mut self, listed: &HashSet<String>) -> Result<(), ServeError> {
         let mut dirs = vec!["index".to_owned()];
         while let Some(dir) = dirs.pop() {
             let Some(found) = self.store.list_dir(&dir)? else { continue };

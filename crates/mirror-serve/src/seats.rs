@@ -15,7 +15,7 @@ pub(crate) const LITTLE_BYTES: u64 = 1 << 10;
 /// A connection that moved something in this time is not idle.
 const BUSY: Duration = Duration::from_secs(1);
 /// A connection is judged by its rate when it is at least so old.
-const SETTLED: Duration = Duration::from_millis(500);
+const MEASURABLE_AFTER: Duration = Duration::from_millis(500);
 /// A connection that takes less, bytes a second, makes room for others though it is not idle: that little can be taken
 /// by any number of clients that only want to be in the way.
 const SLOW: f64 = 16.0 * 1024.0;
@@ -223,11 +223,11 @@ fn idle(seats: &HashMap<u64, Arc<Seat>>, now: Instant) -> Option<u64> {
 
 /// Finds the slowest of those that have had time to show how fast they are.
 fn slow(seats: &HashMap<u64, Arc<Seat>>, now: Instant) -> Option<u64> {
-    let settled = seats.iter().filter(|(_, seat)| {
+    let measurable = seats.iter().filter(|(_, seat)| {
         let has_moved = seat.idle_since().is_some_and(|(_, ever)| ever);
-        has_moved && now.saturating_duration_since(seat.began) > SETTLED
+        has_moved && now.saturating_duration_since(seat.began) > MEASURABLE_AFTER
     });
-    let rates = settled.map(|(number, seat)| (seat.rate(now), *number)).filter(|(rate, _)| *rate < SLOW);
+    let rates = measurable.map(|(number, seat)| (seat.rate(now), *number)).filter(|(rate, _)| *rate < SLOW);
     rates.min_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, number)| number)
 }
 
