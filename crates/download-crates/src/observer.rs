@@ -17,13 +17,13 @@ const MAX_NAMED: u64 = 20;
 /// Counts and logs what happens in a run.
 pub(crate) struct Reporter {
     stats: Arc<RunStats>,
-    /// Held releases that upstream withdrew.
-    withdrawn: AtomicU64,
+    /// Held releases that upstream removed.
+    removed_upstream: AtomicU64,
 }
 
 impl Reporter {
     pub(crate) fn new(stats: Arc<RunStats>) -> Self {
-        Self { stats, withdrawn: AtomicU64::new(0) }
+        Self { stats, removed_upstream: AtomicU64::new(0) }
     }
 }
 
@@ -119,13 +119,13 @@ impl Reporter {
     /// Logs what upstream took back or down, and what became of it here.
     fn log_upstream(&self, event: &SyncEvent<'_>) {
         match event {
-            SyncEvent::Withdrawn { release, kind } => {
-                match self.withdrawn.fetch_add(1, Ordering::Relaxed) + 1 {
+            SyncEvent::RemovedUpstream { release, kind } => {
+                match self.removed_upstream.fetch_add(1, Ordering::Relaxed) + 1 {
                     ..MAX_NAMED => {
                         tracing::warn!(%release, "was {} upstream; it stays held", kind.as_str());
                     }
                     MAX_NAMED => {
-                        tracing::warn!("more was withdrawn upstream; the table withdrawn names it all");
+                        tracing::warn!("more was removed upstream; the table withdrawn names it all");
                     }
                     _ => {}
                 }
@@ -143,10 +143,10 @@ impl Reporter {
                  change meanwhile"
             ),
             SyncEvent::Pruning(release) => {
-                tracing::info!(%release, "is to be pruned: upstream withdrew it");
+                tracing::info!(%release, "is to be pruned: upstream removed it");
             }
             SyncEvent::PruneKept(release) => {
-                tracing::info!(%release, "was withdrawn upstream; it stays, because a bundle holds it");
+                tracing::info!(%release, "was removed upstream; it stays, because a bundle holds it");
             }
             SyncEvent::Lost(release) => log_lost(release),
             _ => {}

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mirror_sync::{
-    DownloadOptions, ListedGap, Outcome, Printable, RebuildOutcome, Storage, Withdrawal, human_bytes,
+    DownloadOptions, ListedGap, Outcome, Printable, RebuildOutcome, Storage, UpstreamRemoval, human_bytes,
 };
 
 fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
@@ -154,7 +154,7 @@ fn was_done(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
 /// Says what became of what is held.
 fn held(text: &mut String, outcome: &Outcome) {
     let mut line = |name: &str, value: String| mirror_cli::row(text, name, value);
-    if let Some(name) = &outcome.growing {
+    if let Some(name) = &outcome.partial_bundle {
         line("partial bundle", format!("{name}; the next run continues it, --bundle-seal seals it"));
     }
     if outcome.quarantined > 0 {
@@ -169,13 +169,14 @@ fn held(text: &mut String, outcome: &Outcome) {
             format!("{} releases have other bytes now (.mirror/replaced keeps the old)", outcome.replaced),
         );
     }
-    if !outcome.withdrawn.is_empty() {
-        let deleted = outcome.withdrawn.iter().filter(|(_, kind)| *kind == Withdrawal::Deleted).count();
+    if !outcome.removed_upstream.is_empty() {
+        let deleted =
+            outcome.removed_upstream.iter().filter(|(_, kind)| *kind == UpstreamRemoval::Deleted).count();
         line(
-            "withdrawn upstream",
+            "removed upstream",
             format!(
                 "{deleted} releases deleted, {} yanked since the last look (table withdrawn has the dates)",
-                outcome.withdrawn.len() - deleted
+                outcome.removed_upstream.len() - deleted
             ),
         );
     }
@@ -184,9 +185,9 @@ fn held(text: &mut String, outcome: &Outcome) {
             format!("{} of the unavailable were acknowledged (--gaps lists them)", outcome.acknowledged);
         line("known gaps", text);
     }
-    if !outcome.healed_gaps.is_empty() {
-        let named: Vec<String> = outcome.healed_gaps.iter().take(SOME).map(ToString::to_string).collect();
-        line("gaps healed", format!("{}: {}", outcome.healed_gaps.len(), named.join(", ")));
+    if !outcome.resolved_gaps.is_empty() {
+        let named: Vec<String> = outcome.resolved_gaps.iter().take(SOME).map(ToString::to_string).collect();
+        line("gaps resolved", format!("{}: {}", outcome.resolved_gaps.len(), named.join(", ")));
     }
     if outcome.reinstated > 0 {
         line("back upstream", format!("{} releases, offered again", outcome.reinstated));
@@ -293,7 +294,7 @@ fn advice(text: &mut String, outcome: &Outcome) {
     if outcome.prune_refused > 0 {
         let _ = writeln!(
             text,
-            "\nnothing was pruned: upstream withdrew {} releases, more than 500 or 0.1% of what is held. Look at them \
+            "\nnothing was pruned: upstream removed {} releases, more than 500 or 0.1% of what is held. Look at them \
              with --dry-run --prune; if that is how it should be, add --allow-mass-prune.",
             outcome.prune_refused
         );

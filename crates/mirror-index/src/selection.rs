@@ -228,8 +228,8 @@ mod tests {
     fn latest_goes_by_semantic_version() {
         let versions = |selection: &Selection, records: &[(&str, bool)]| {
             let records = records.iter().map(|(version, yanked)| record(version, *yanked)).collect();
-            let picked = selection.select(records).records;
-            picked.iter().map(|record| record.id.version.to_string()).collect::<Vec<_>>()
+            let selected = selection.select(records).records;
+            selected.iter().map(|record| record.id.version.to_string()).collect::<Vec<_>>()
         };
         let latest = |latest| Selection { latest, ..Selection::default() };
         let mixed =
@@ -250,8 +250,8 @@ mod tests {
     #[test]
     fn yanked_versions_are_counted() {
         let records = vec![record("1.0.0", true), record("1.0.1", false)];
-        let picked = Selection::default().select(records.clone());
-        assert_eq!((picked.records.len(), picked.yanked_skipped), (1, 1));
+        let selected = Selection::default().select(records.clone());
+        assert_eq!((selected.records.len(), selected.yanked_skipped), (1, 1));
         let all = Selection { include_yanked: true, ..Selection::default() }.select(records);
         assert_eq!((all.records.len(), all.yanked_skipped), (2, 0));
     }

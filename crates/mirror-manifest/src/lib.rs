@@ -12,8 +12,8 @@ mod sqlite;
 mod writer;
 
 pub use catalogue::{
-    BundlesIdentity, Catalogue, Census, Change, DeferredCrate, DeferredRelease, DirRow, FailureRow, GapRow,
-    Held, HeldRelease, IndexCursor, LOST, ReplayReport, UnavailableRow, Withdrawal,
+    BundlesIdentity, Catalogue, Change, DeferredCrate, DeferredRelease, DirRow, FailureRow, GapRow, Held,
+    HeldRelease, HeldTotals, IndexCursor, LOST, ReplayReport, UnavailableRow, UpstreamRemoval,
 };
 pub use error::ManifestError;
 pub use index_cache::{

@@ -178,7 +178,7 @@ pub fn storage_name(store: StoreId) -> &'static str {
 /// The status of a release that was found, and not compared with an index.
 pub const EXISTING: &str = "existing";
 
-/// The status of a release that is not held any more: it was removed because upstream withdrew it or, where `error`
+/// The status of a release that is not held any more: it was pruned because upstream removed it or, where `error`
 /// says so, its file or its bundle was found gone or damaged. A record behind it may say where it is still held.
 pub const PRUNED: &str = "pruned";
 

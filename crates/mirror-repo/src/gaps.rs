@@ -137,7 +137,7 @@ fn render(gaps: &[Gap]) -> String {
 
 /// Returns the acknowledged gaps of a mirror; new ones take the place of what it has. The catalogue has the same on
 /// return.
-fn settle(store: &Store, catalogue: &mut Catalogue, new: Option<&[Gap]>) -> Result<Vec<Gap>, RepoError> {
+fn resolve(store: &Store, catalogue: &mut Catalogue, new: Option<&[Gap]>) -> Result<Vec<Gap>, RepoError> {
     let gaps = match new {
         Some(new) => {
             // What is held is no gap, whatever an old file says.
@@ -170,9 +170,9 @@ impl MirrorWriter {
     ///
     /// # Errors
     /// When what the mirror has makes no sense, or the disk or SQLite fails.
-    pub fn settle_gaps(&mut self, new: Option<&[Gap]>) -> Result<Vec<Gap>, RepoError> {
+    pub fn resolve_gaps(&mut self, new: Option<&[Gap]>) -> Result<Vec<Gap>, RepoError> {
         let store = self.store().clone();
-        settle(&store, self.catalogue_mut(), new)
+        resolve(&store, self.catalogue_mut(), new)
     }
 }
 
@@ -193,7 +193,7 @@ fn row(gap: &Gap) -> GapRow {
 pub fn acknowledge_gaps(options: &OpenOptions, gaps: &[Gap]) -> Result<(), RepoError> {
     let store = LockedMirror::lock(options)?;
     let mut catalogue = Catalogue::open(&catalogue_in(&store.state_dir()))?;
-    settle(&store, &mut catalogue, Some(gaps)).map(drop)
+    resolve(&store, &mut catalogue, Some(gaps)).map(drop)
 }
 
 /// Lists the gaps of a mirror, by release: those that a person acknowledged, and those that stand in the failure

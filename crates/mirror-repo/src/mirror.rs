@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use mirror_bundle::{BundleError, BundleReader, OpenBundle, OpenBundles};
-use mirror_manifest::{Catalogue, Census, Held, IndexCacheReader, ManifestError};
+use mirror_manifest::{Catalogue, Held, HeldTotals, IndexCacheReader, ManifestError};
 use mirror_store::{AtOnce, CrateStore, OpenCrate, Store, StoreError};
 use mirror_types::{CrateName, Layout, MemberLocation, ReleaseId, index_path};
 
@@ -432,8 +432,8 @@ impl Mirror {
     ///
     /// # Errors
     /// When the catalogue cannot be read.
-    pub fn census(&self) -> Result<Census, RepoError> {
-        self.ask(|catalogue| Ok(catalogue.census()?))
+    pub fn totals(&self) -> Result<HeldTotals, RepoError> {
+        self.ask(|catalogue| Ok(catalogue.totals()?))
     }
 
     /// Returns when a run of the downloader came to its end last, RFC 3339.

@@ -214,7 +214,7 @@ impl LockedMirror {
     ///
     /// # Errors
     /// As [`LockedMirror::open`], but for the locks.
-    pub fn rehearse(options: &OpenOptions) -> Result<(PathBuf, PathBuf), RepoError> {
+    pub fn resolve_paths(options: &OpenOptions) -> Result<(PathBuf, PathBuf), RepoError> {
         let working_dir = working_dir(options);
         let root = real(&options.root, &working_dir);
         let record = MirrorRecord::read(&root)?;

@@ -31,7 +31,7 @@ impl Preview {
     pub fn open(options: &OpenOptions, is_stopped: &(dyn Fn() -> bool + Sync)) -> Result<Self, RepoError> {
         let (root, asked) = (&options.root, options.layout.unwrap_or_default());
         Store::check_tree(root, asked, options.layout.is_some())?;
-        let (_, bundles_dir) = LockedMirror::rehearse(options)?;
+        let (_, bundles_dir) = LockedMirror::resolve_paths(options)?;
         let store = Store::open_read_only(root, asked)?;
         let layout = store.as_ref().map_or(asked, Store::layout);
         let others = Stores::default().with(&options.stores)?;

@@ -1,6 +1,6 @@
-//! Removes what upstream withdrew, when the operator says so.
+//! Prunes what upstream removed, when the operator says so.
 
-use mirror_manifest::{Catalogue, Withdrawal};
+use mirror_manifest::{Catalogue, UpstreamRemoval};
 use mirror_types::ReleaseId;
 
 use crate::error::RepoError;
@@ -50,13 +50,16 @@ pub fn split_by_bundles(
 }
 
 impl MirrorWriter {
-    /// Returns the held releases that upstream withdrew in one of the ways that `takes` takes.
+    /// Returns the held releases that upstream removed in one of the ways that `takes` takes.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
-    pub fn withdrawn(&self, takes: impl Fn(Withdrawal) -> bool) -> Result<Vec<ReleaseId>, RepoError> {
-        let withdrawn = self.catalogue().withdrawn()?.into_iter();
-        Ok(withdrawn.filter(|(_, kind, _)| takes(*kind)).map(|(id, ..)| id).collect())
+    pub fn removed_upstream(
+        &self,
+        takes: impl Fn(UpstreamRemoval) -> bool,
+    ) -> Result<Vec<ReleaseId>, RepoError> {
+        let removed_upstream = self.catalogue().removed_upstream()?.into_iter();
+        Ok(removed_upstream.filter(|(_, kind, _)| takes(*kind)).map(|(id, ..)| id).collect())
     }
 
     /// Returns whether so many of what the mirror holds are suspicious.
@@ -101,7 +104,7 @@ impl MirrorWriter {
     ) -> Result<(), RepoError> {
         for chunk in removed.chunks(HIDDEN_BATCH) {
             let mut tx = self.begin();
-            chunk.iter().for_each(|id| tx.removed_upstream(id.clone()));
+            chunk.iter().for_each(|id| tx.deleted_upstream(id.clone()));
             self.commit(tx)?;
         }
         let mut tx = self.begin();

@@ -159,7 +159,7 @@ impl MirrorWriter {
         outcome.bundles = self.catalogue().bundles()?.len() as u64;
         self.remember_bundles()?;
         LockedMirror::remember_bundles(self.store(), self.bundles_dir())?;
-        self.distrust_times()?;
+        self.invalidate_dir_times()?;
         let found = scan(self.store(), self.catalogue(), is_stopped)?;
         self.record_scan(&found)?;
         for id in &found.lost {
@@ -180,13 +180,14 @@ impl MirrorWriter {
         report: &mut RebuildReport,
         outcome: &mut RebuildOutcome,
     ) -> Result<(), RepoError> {
-        let withdrawn = before.as_ref().and_then(|before| before.withdrawn().ok()).unwrap_or_default();
+        let removed_upstream =
+            before.as_ref().and_then(|before| before.removed_upstream().ok()).unwrap_or_default();
         if let Some(before) = before {
             report.sources_unknown = self.catalogue_mut().take_seen_of(&before).err();
         }
         let mut tx = self.begin();
-        for (id, kind, seen) in withdrawn {
-            tx.change(Change::Withdrawn { id, kind, seen });
+        for (id, kind, seen) in removed_upstream {
+            tx.change(Change::RemovedUpstream { id, kind, seen });
         }
         self.commit(tx)?;
         let (state, dir) = (self.store().state_dir(), self.bundles_dir().to_owned());
@@ -198,7 +199,7 @@ impl MirrorWriter {
         report.opened.index_cache = found;
         outcome.index_files = bundle_lines::take_in(catalogue, &mut cache, &store, &dir)?;
         cache.finish()?;
-        self.settle_gaps(None)?;
+        self.resolve_gaps(None)?;
         outcome.held = self.catalogue().count()?;
         Ok(())
     }

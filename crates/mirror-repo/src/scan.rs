@@ -87,7 +87,7 @@ fn scan_some(
     let mut found = Scan::default();
     for row in rows {
         let as_left = is_as_left(store, row)?;
-        if as_left && trusted && is_settled(row) {
+        if as_left && trusted && is_conclusive(row) {
             continue;
         }
         if is_stopped() {
@@ -107,7 +107,7 @@ fn is_as_left(store: &Store, row: &DirRow) -> Result<bool, RepoError> {
 }
 
 /// Returns whether nothing can have happened in the tick in which a directory was listed.
-fn is_settled(row: &DirRow) -> bool {
+fn is_conclusive(row: &DirRow) -> bool {
     row.listed_ns.saturating_sub(row.mtime_ns.max(row.ctime_ns)) > TICK_NS
 }
 
@@ -182,7 +182,7 @@ impl MirrorWriter {
     }
 
     /// Makes the next scan look at every directory, and at the size of every file.
-    pub(crate) fn distrust_times(&mut self) -> Result<(), RepoError> {
+    pub(crate) fn invalidate_dir_times(&mut self) -> Result<(), RepoError> {
         Ok(self.catalogue_mut().set_times_of(None)?)
     }
 

@@ -8,7 +8,7 @@ use std::vec;
 
 use mirror_bundle::BundleMember;
 use mirror_manifest::{
-    Change, DeferredRelease, Held, HeldRelease, ManifestRecord, PackedLines, Withdrawal, rfc3339,
+    Change, DeferredRelease, Held, HeldRelease, ManifestRecord, PackedLines, UpstreamRemoval, rfc3339,
 };
 use mirror_store::{Aside, StagedCrate, StoreBatch};
 use mirror_types::{CrateName, Location, Locations, ReleaseId, Sha256, StoreId};
@@ -296,15 +296,15 @@ impl Transaction {
         self.change(Change::CrateResolved(name));
     }
 
-    /// Notes that upstream withdrew a release.
-    pub fn withdrawn(&mut self, id: ReleaseId, kind: Withdrawal) {
-        self.change(Change::Withdrawn { id, kind, seen: rfc3339(SystemTime::now()) });
+    /// Notes that upstream removed a release.
+    pub fn removed_upstream(&mut self, id: ReleaseId, kind: UpstreamRemoval) {
+        self.change(Change::RemovedUpstream { id, kind, seen: rfc3339(SystemTime::now()) });
     }
 
     /// Hides a held release that upstream deleted.
-    pub fn removed_upstream(&mut self, id: ReleaseId) {
+    pub fn deleted_upstream(&mut self, id: ReleaseId) {
         self.record(self.recorder.removed_upstream(&id));
-        self.withdrawn(id, Withdrawal::Deleted);
+        self.removed_upstream(id, UpstreamRemoval::Deleted);
     }
 
     /// Offers a held release again that upstream had deleted.

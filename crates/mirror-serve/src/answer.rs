@@ -253,7 +253,7 @@ impl App {
         if let Some(range) = part.range(entity.len) {
             *answer.body_mut() = if head.method == Method::HEAD {
                 // Its length is all that is asked.
-                ServeBody::Told(range.end - range.start)
+                ServeBody::HeadOnly(range.end - range.start)
             } else {
                 let (app, seat) = (Arc::clone(self), Arc::clone(&asker.seat));
                 ServeBody::read(Source::release(app, seat, id, found, range))
@@ -313,7 +313,7 @@ impl App {
             return Ok(totals);
         }
         let mirror = Arc::clone(&self.mirror);
-        let count = move || Ok(Totals { held: mirror.census()?, unlisted: mirror.unlisted_crates()? });
+        let count = move || Ok(Totals { held: mirror.totals()?, unlisted: mirror.unlisted_crates()? });
         let totals = Arc::new(blocking(count).await?);
         let counted = Some((generation, Instant::now(), Arc::clone(&totals)));
         *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = counted;

@@ -15,8 +15,8 @@ type Reading = Pin<Box<dyn Future<Output = (Box<Source>, io::Result<Bytes>)> + S
 /// A body: nothing, bytes, or what is read when the client can take it.
 pub(crate) enum ServeBody {
     Empty,
-    /// So many bytes, which are announced and not sent: the answer to HEAD.
-    Told(u64),
+    /// The announced length of an answer to HEAD, whose bytes are not sent.
+    HeadOnly(u64),
     Whole(Bytes),
     Read(Box<Source>),
     /// A piece is being read; so many bytes are left with it.
@@ -36,7 +36,7 @@ impl ServeBody {
     pub(crate) fn left(&self) -> u64 {
         match self {
             Self::Empty => 0,
-            Self::Told(left) | Self::Reading(_, left) => *left,
+            Self::HeadOnly(left) | Self::Reading(_, left) => *left,
             Self::Whole(bytes) => bytes.len() as u64,
             Self::Read(source) => source.left(),
         }
@@ -45,7 +45,7 @@ impl ServeBody {
     /// Returns the next bytes, `most_bytes` at most; none at the end.
     pub(crate) async fn next(&mut self, most_bytes: usize) -> io::Result<Bytes> {
         match self {
-            Self::Empty | Self::Told(_) => Ok(Bytes::new()),
+            Self::Empty | Self::HeadOnly(_) => Ok(Bytes::new()),
             Self::Whole(bytes) => Ok(bytes.split_to(most_bytes.min(bytes.len()))),
             Self::Read(source) => source.next(most_bytes).await,
             Self::Reading(reading, _) => {
@@ -74,7 +74,7 @@ impl Body for ServeBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let piece = match std::mem::replace(&mut *self, Self::Empty) {
-            Self::Empty | Self::Told(_) => return Poll::Ready(None),
+            Self::Empty | Self::HeadOnly(_) => return Poll::Ready(None),
             Self::Whole(bytes) => Ok(bytes),
             Self::Read(source) if source.left() == 0 => return Poll::Ready(None),
             Self::Read(mut source) => {
@@ -105,7 +105,7 @@ impl Body for ServeBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Told(_)) || self.left() == 0
+        matches!(self, Self::HeadOnly(_)) || self.left() == 0
     }
 
     fn size_hint(&self) -> SizeHint {

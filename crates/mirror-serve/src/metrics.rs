@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use mirror_manifest::Census;
+use mirror_manifest::HeldTotals;
 
 /// The subject of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Counters {
     }
 
     /// Renders Prometheus' text format, version 0.0.4.
-    pub(crate) fn render(&self, generation: u64, census: Option<Census>) -> String {
+    pub(crate) fn render(&self, generation: u64, census: Option<HeldTotals>) -> String {
         let mut text = String::new();
         let head = |text: &mut String, name: &str, kind: &str, help: &str| {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use mirror_manifest::Census;
+use mirror_manifest::HeldTotals;
 use mirror_types::{CrateName, human_bytes};
 
 const PAGE: &str = include_str!("page.html");
@@ -10,7 +10,7 @@ const PAGE: &str = include_str!("page.html");
 /// The totals of a mirror, and the crates that Cargo cannot find.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Totals {
-    pub(crate) held: Census,
+    pub(crate) held: HeldTotals,
     /// Crates without an index line: how many, and the first.
     pub(crate) unlisted: (u64, Vec<CrateName>),
 }
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn the_page_says_how_fresh_it_is() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 + 5 * 3_600);
-        let held = Census { crates: 3, releases: 1_234_567, bytes: 2_048 };
+        let held = HeldTotals { crates: 3, releases: 1_234_567, bytes: 2_048 };
         let totals = Totals { held, ..Totals::default() };
         let html = render("http://h:1", &totals, Some("1994-11-06T08:49:37.123Z"), now);
         assert!(html.contains("1\u{a0}234\u{a0}567") && html.contains("2.0 KiB"), "{html}");

@@ -72,10 +72,10 @@ fn read_all(dir: &Path, bodies: &mut Vec<Vec<u8>>) -> std::io::Result<()> {
 }
 
 fn hold(bodies: &[Vec<u8>], out: &Path, thread: usize) -> std::io::Result<()> {
-    for (handful, bodies) in bodies.chunks(TOGETHER).enumerate() {
+    for (batch, bodies) in bodies.chunks(TOGETHER).enumerate() {
         black_box(mirror_checksum::each(&bodies.iter().map(Vec::as_slice).collect::<Vec<_>>()));
         for (n, body) in bodies.iter().enumerate() {
-            let name = format!("{thread}-{handful}-{n}");
+            let name = format!("{thread}-{batch}-{n}");
             let staged = out.join("stage").join(&name);
             fs::write(&staged, body)?;
             fs::rename(staged, out.join("held").join(name))?;

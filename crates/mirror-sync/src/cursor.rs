@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use mirror_git::{Change, IndexSource};
 use mirror_index::Shard;
-use mirror_manifest::{Catalogue, DeferredCrate, IndexCursor, Withdrawal};
+use mirror_manifest::{Catalogue, DeferredCrate, IndexCursor, UpstreamRemoval};
 use mirror_repo::MirrorWriter;
 use mirror_types::{CrateName, ReleaseId, index_path};
 
@@ -18,8 +18,8 @@ use crate::error::SyncError;
 use crate::options::{DownloadOptions, Storage};
 use crate::plan::Totals;
 
-/// Files that differ; beyond these the whole is read faster in the order of the packs.
-const MANY: usize = 25_000;
+/// Files that are read one by one; where more differ, reading the whole index in the order of its packs is faster.
+const MAX_CHANGED_FILES: usize = 25_000;
 
 /// The tree, and what was selected of it. Moves only when every selected record of the tree is held,
 /// is in the failure ledger, or is deferred.
@@ -32,7 +32,7 @@ pub(crate) struct Cursor {
 }
 
 /// The part of the index that a run has to look at.
-pub(crate) struct News {
+pub(crate) struct IndexDelta {
     /// True if the trees are the same.
     pub(crate) unchanged: bool,
     pub(crate) changes: Vec<Change>,
@@ -97,24 +97,28 @@ impl Cursor {
     }
 
     /// Returns what differs from the cursor that an earlier run left; `None` when the whole index has to be read.
-    pub(crate) fn news(
+    pub(crate) fn delta(
         &self,
         source: &IndexSource,
         catalogue: &Catalogue,
         lost: &[ReleaseId],
         now: SystemTime,
-    ) -> Result<Option<News>, SyncError> {
+    ) -> Result<Option<IndexDelta>, SyncError> {
         let Some(old) = catalogue.cursor()?.filter(|old| old.selection == self.selection) else {
             return Ok(None);
         };
-        let Some(changes) = source.compare(&old.tree).filter(|changes| changes.len() <= MANY) else {
+        let Some(changes) = source.compare(&old.tree).filter(|changes| changes.len() <= MAX_CHANGED_FILES)
+        else {
             return Ok(None);
         };
         let mut also: BTreeMap<_, _> = old.bad_files.into_iter().map(|path| (path, None)).collect();
         let ledger = catalogue.ledger_crates()?;
         let ledger = ledger.iter().filter_map(|name| name.parse().ok());
         // What was seen to be deleted may have been seen in another index.
-        let deleted = catalogue.withdrawn()?.into_iter().filter(|(_, kind, _)| *kind == Withdrawal::Deleted);
+        let deleted = catalogue
+            .removed_upstream()?
+            .into_iter()
+            .filter(|(_, kind, _)| *kind == UpstreamRemoval::Deleted);
         also.extend(deleted.map(|(id, ..)| (index_path(&id.name), Some(id.name))));
         also.extend(
             lost.iter().map(|id| id.name.clone()).chain(ledger).map(|name| (index_path(&name), Some(name))),
@@ -125,13 +129,13 @@ impl Cursor {
         for change in &changes {
             also.remove(&change.path);
         }
-        if changes.len() + also.len() > MANY {
+        if changes.len() + also.len() > MAX_CHANGED_FILES {
             return Ok(None);
         }
         let unchanged = self.tree == old.tree;
         let deferred = not_looked_at(&deferred, &changes, &also);
         let totals = Totals { selected: old.selected, yanked_skipped: old.yanked_skipped, deferred };
-        Ok(Some(News { unchanged, changes, also, totals }))
+        Ok(Some(IndexDelta { unchanged, changes, also, totals }))
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mirror_fetch::{FetchObserver, FetchRequest, Fetcher};
-use mirror_manifest::{Catalogue, Withdrawal};
+use mirror_manifest::{Catalogue, UpstreamRemoval};
 use mirror_repo::{Mirror, Preview, is_mass};
 use mirror_types::ReleaseId;
 use tokio::sync::mpsc;
@@ -23,7 +23,7 @@ use crate::outcome::{Estimate, Outcome};
 use crate::plan::{Decision, plan};
 use crate::prune::outside_bundles;
 use crate::removed::bit_of;
-use crate::source::{Expected, Opened, Run, Surroundings};
+use crate::source::{Expected, OpenContext, Opened, Run};
 use crate::spool::memory_spools;
 use crate::tally::{PlanReport, Tally};
 use crate::threads::{join, spawn};
@@ -44,7 +44,7 @@ pub(crate) async fn dry_run(run: Run) -> Result<Outcome, SyncError> {
     let rooted = options.with_lockfiles.then(|| run.selection.clone());
     let source_bit = bit_of(catalogue.as_ref(), &run.input, &options)?;
     let opened = run
-        .open_index(Surroundings {
+        .open_index(OpenContext {
             store: found.store().cloned(),
             fetcher: fetcher.clone(),
             catalogue: catalogue.as_ref(),
@@ -79,18 +79,18 @@ pub(crate) async fn dry_run(run: Run) -> Result<Outcome, SyncError> {
         sampled: sizes.sampled,
         time: time(report.to_fetch, sizes.bytes, rate, &options.fetch),
     });
-    let known = std::mem::take(&mut report.known_withdrawn);
+    let known = std::mem::take(&mut report.known_removed);
     would_prune(&options, found.mirror(), known, &*observer, &mut outcome)?;
     report.add_to(&mut outcome);
     outcome.interrupted = cancel.is_cancelled();
     Ok(outcome)
 }
 
-/// Finds out what would be pruned of what is known to be withdrawn.
+/// Finds out which releases that upstream removed would be pruned.
 fn would_prune(
     options: &DownloadOptions,
     mirror: Option<&Mirror>,
-    known: HashMap<ReleaseId, Withdrawal>,
+    known: HashMap<ReleaseId, UpstreamRemoval>,
     observer: &dyn SyncObserver,
     outcome: &mut Outcome,
 ) -> Result<(), SyncError> {

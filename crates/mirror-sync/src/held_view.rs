@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mirror_manifest::{Catalogue, DeferredRelease, Held, LOST, Withdrawal};
+use mirror_manifest::{Catalogue, DeferredRelease, Held, LOST, UpstreamRemoval};
 use mirror_repo::Presence;
 use mirror_store::Store;
 use mirror_types::{CrateName, Layout, ReleaseId, StoreId};
@@ -85,20 +85,20 @@ impl HeldView for CatalogueView {
         self.catalogue.as_ref().map_or(Ok(Vec::new()), |catalogue| Ok(catalogue.crates_of_file(file)?))
     }
 
-    fn withdrawn(&self) -> Result<HashMap<ReleaseId, Withdrawal>, SyncError> {
+    fn removed_upstream(&self) -> Result<HashMap<ReleaseId, UpstreamRemoval>, SyncError> {
         let Some(catalogue) = &self.catalogue else { return Ok(HashMap::new()) };
-        let mut withdrawn: HashMap<_, _> =
-            catalogue.withdrawn()?.into_iter().map(|(id, kind, _)| (id, kind)).collect();
-        // What is not held any more is not known to be withdrawn either.
+        let mut removed_upstream: HashMap<_, _> =
+            catalogue.removed_upstream()?.into_iter().map(|(id, kind, _)| (id, kind)).collect();
+        // The rows of releases that are not held any more do not count.
         for (name, lost) in &self.lost {
             let left = self.held_of(catalogue, name)?;
             for version in lost.iter().filter(|lost| !left.iter().any(|row| row.version == **lost)) {
                 if let Ok(version) = version.parse() {
-                    withdrawn.remove(&ReleaseId { name: name.clone(), version });
+                    removed_upstream.remove(&ReleaseId { name: name.clone(), version });
                 }
             }
         }
-        Ok(withdrawn)
+        Ok(removed_upstream)
     }
 
     fn failed_crates(&self) -> Result<HashSet<String>, SyncError> {

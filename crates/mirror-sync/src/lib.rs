@@ -33,7 +33,7 @@ pub use mirror_git::{IndexError, UpdateError, UpdateEvent, UpdateStatus, Updated
 pub use mirror_index::sparse::{AnswerLimits, ConfigError};
 pub use mirror_index::{ClosureLimits, ClosureOptions, LockSources, NameSet, Shard, Target};
 pub use mirror_index::{Deferral, DeferralPolicy, LockError, SelectionError};
-pub use mirror_manifest::{ManifestError, Withdrawal};
+pub use mirror_manifest::{ManifestError, UpstreamRemoval};
 pub use mirror_repo::{BUNDLES, Gap, ListedGap, MANIFEST, OpenReport, RebuildOutcome, RepoError};
 pub use mirror_store::{CrateStore, StoreError};
 pub use mirror_types::{

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mirror_fetch::FetchObserver;
 use mirror_git::{UpdateEvent, UpdateStatus, Updated};
-use mirror_manifest::{ManifestError, Withdrawal};
+use mirror_manifest::{ManifestError, UpstreamRemoval};
 use mirror_repo::OpenReport;
 use mirror_types::{CrateName, Location, ReleaseId, Sha256};
 
@@ -160,12 +160,12 @@ pub enum SyncEvent<'a> {
     /// An acknowledged gap could be fetched after all.
     GapFilled(&'a ReleaseId),
 
-    /// Upstream withdrew a held release.
-    Withdrawn {
+    /// Upstream removed a held release.
+    RemovedUpstream {
         /// The release.
         release: &'a ReleaseId,
         /// The kind of removal.
-        kind: Withdrawal,
+        kind: UpstreamRemoval,
     },
     /// Upstream offers a held release again that it had deleted.
     Reinstated(&'a ReleaseId),
@@ -178,9 +178,9 @@ pub enum SyncEvent<'a> {
     },
     /// Nothing is pruned: the run did not go through the whole of a local index that stayed as it was.
     PruneSkipped,
-    /// A withdrawn release is to be pruned.
+    /// A release that upstream removed is to be pruned.
     Pruning(&'a ReleaseId),
-    /// A withdrawn release stays, because a bundle holds it.
+    /// A release that upstream removed stays, because a bundle holds it.
     PruneKept(&'a ReleaseId),
     /// The file of a held release was gone when the run ended.
     Lost(&'a ReleaseId),

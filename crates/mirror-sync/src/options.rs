@@ -7,7 +7,7 @@ use mirror_fetch::FetchOptions;
 use mirror_git::UpdateOptions;
 use mirror_index::sparse::AnswerLimits;
 use mirror_index::{ClosureOptions, DeferralPolicy, IndexLimits, LockSources, NameSet, Shard};
-use mirror_manifest::Withdrawal;
+use mirror_manifest::UpstreamRemoval;
 use mirror_store::CrateStore;
 use mirror_types::{Address, Layout, StoreId};
 
@@ -36,8 +36,8 @@ pub enum Prune {
 impl Prune {
     /// Returns whether a release that upstream removed in this way is removed from the mirror, too.
     #[must_use]
-    pub fn takes(self, kind: Withdrawal) -> bool {
-        self == Self::Yanked || kind == Withdrawal::Deleted
+    pub fn takes(self, kind: UpstreamRemoval) -> bool {
+        self == Self::Yanked || kind == UpstreamRemoval::Deleted
     }
 }
 
@@ -136,7 +136,7 @@ pub struct DownloadOptions {
     pub bundle_seal: bool,
     /// Re-hash what is held.
     pub verify_existing: bool,
-    /// Remove held releases that upstream withdrew.
+    /// Remove held releases that upstream removed.
     pub prune: Option<Prune>,
     /// Remove them even when they are suspiciously many.
     pub allow_mass_prune: bool,

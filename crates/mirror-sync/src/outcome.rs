@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mirror_manifest::Withdrawal;
+use mirror_manifest::UpstreamRemoval;
 use mirror_types::{ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId};
 
 use crate::error::SyncError;
@@ -25,13 +25,13 @@ pub struct Outcome {
     /// Of these, gaps that a person acknowledged.
     pub acknowledged: u64,
     /// Acknowledged gaps that were had after all.
-    pub healed_gaps: Vec<ReleaseId>,
+    pub resolved_gaps: Vec<ReleaseId>,
     /// Failed otherwise.
     pub failed: u64,
     /// Put into bundles.
     pub bundled: u64,
     /// The bundle that still grows, when bundles were written.
-    pub growing: Option<String>,
+    pub partial_bundle: Option<String>,
     /// Bytes of the downloaded files.
     pub bytes: u64,
     /// Yanked releases left out.
@@ -60,17 +60,17 @@ pub struct Outcome {
     pub replaced: u64,
     /// Of the quarantined, files that could not be fetched again.
     pub unrepaired: u64,
-    /// Held releases that upstream withdrew since the mirror last looked.
-    pub withdrawn: Vec<(ReleaseId, Withdrawal)>,
+    /// Held releases that upstream removed since the mirror last looked.
+    pub removed_upstream: Vec<(ReleaseId, UpstreamRemoval)>,
     /// Releases that upstream deleted and that are offered on, because they are suspiciously many.
     pub removal_refused: u64,
     /// Releases that upstream had deleted and offers again.
     pub reinstated: u64,
-    /// Withdrawn releases that were removed.
+    /// Releases that upstream removed and that were pruned.
     pub pruned: u64,
-    /// Withdrawn releases that were not removed, because they are suspiciously many.
+    /// Releases that upstream removed and that were not pruned, because they are suspiciously many.
     pub prune_refused: u64,
-    /// With `--dry-run`: withdrawn releases that would be removed.
+    /// With `--dry-run`: releases that upstream removed and that would be pruned.
     pub would_prune: Vec<ReleaseId>,
     /// Files that were there and gone again before the run ended.
     pub lost_while_running: u64,
@@ -172,9 +172,9 @@ impl Outcome {
         ] {
             *own += more;
         }
-        self.growing = more.growing.or(self.growing.take());
-        self.withdrawn.extend(more.withdrawn);
-        self.healed_gaps.extend(more.healed_gaps);
+        self.partial_bundle = more.partial_bundle.or(self.partial_bundle.take());
+        self.removed_upstream.extend(more.removed_upstream);
+        self.resolved_gaps.extend(more.resolved_gaps);
         self.first_failures.extend(more.first_failures);
         self.first_failures.truncate(KEPT_FAILURES);
         self.first_bad_lines.extend(more.first_bad_lines);

@@ -1,4 +1,4 @@
-//! Removes what upstream withdrew, when the operator says so and the index itself says it, too.
+//! Prunes what upstream removed, when the operator says so and the index itself says it, too.
 
 use std::collections::HashMap;
 
@@ -36,8 +36,9 @@ pub(crate) fn prune(
     outcome: &mut Outcome,
     observer: &dyn SyncObserver,
 ) -> Result<(), SyncError> {
-    let withdrawn = mirror.withdrawn(|kind| what.takes(kind))?;
-    let doomed = outside_bundles(mirror.catalogue(), still_withdrawn(source, what, &withdrawn)?, observer)?;
+    let removed_upstream = mirror.removed_upstream(|kind| what.takes(kind))?;
+    let doomed =
+        outside_bundles(mirror.catalogue(), still_removed(source, what, &removed_upstream)?, observer)?;
     if doomed.is_empty() {
         return Ok(());
     }
@@ -55,7 +56,7 @@ pub(crate) fn prune(
 
 /// Returns the releases that the index itself still lacks or yanks: the catalogue may come from a run that saw another
 /// index. Only a crate without bad lines can show deletions.
-fn still_withdrawn(
+fn still_removed(
     source: &IndexSource,
     what: Prune,
     doomed: &[ReleaseId],

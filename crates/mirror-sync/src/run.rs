@@ -36,7 +36,7 @@ use crate::run::opened::{lock, open};
 use crate::run::route::Router;
 use crate::run::stage::{FetchResult, write_staged};
 use crate::run::verify::Hasher;
-use crate::source::{Expected, Opened, Run, Surroundings, counting};
+use crate::source::{Expected, OpenContext, Opened, Run, counting};
 use crate::spool::StoreSpools;
 use crate::tally::{PlanReport, Tally};
 use crate::threads::{Answer, join, spawn, spawn_behind};
@@ -92,7 +92,7 @@ async fn open_all(run: Run, store: Option<Store>) -> Result<Prepared, SyncError>
     observer.event(SyncEvent::Phase(SyncPhase::Open));
     let locked = store.map_or_else(|| lock(&options), Ok)?;
     let mut mirror = open(locked, &options, &*observer, &run.cancel)?;
-    let gaps = mirror.settle_gaps(options.acknowledge_gaps.as_deref())?;
+    let gaps = mirror.resolve_gaps(options.acknowledge_gaps.as_deref())?;
     let source_bit = record_source(&mut mirror, &run.input, &options)?;
     let (store, reader) = (mirror.store().clone(), mirror.catalogue().another()?);
     let cache = mirror.index_cache_reader()?;
@@ -101,7 +101,7 @@ async fn open_all(run: Run, store: Option<Store>) -> Result<Prepared, SyncError>
     let tally = Tally::new(options.with_lockfiles.then(|| run.selection.clone()), Arc::clone(&observer));
     let (selection, cancel) = (run.selection.clone(), run.cancel.clone());
     let index = run
-        .open_index(Surroundings {
+        .open_index(OpenContext {
             store: Some(store.clone()),
             fetcher: fetcher.clone(),
             catalogue: Some(&reader),
@@ -214,7 +214,7 @@ async fn carry_out(
     }
     observer.event(SyncEvent::Phase(SyncPhase::Finish));
     let Finished { mut outcome, mut mirror } = join(commit).await??;
-    outcome.growing = mirror.finish_bundles(options.bundle_seal)?;
+    outcome.partial_bundle = mirror.finish_bundles(options.bundle_seal)?;
     if let Some(error) = hash_error {
         return Err(error);
     }

@@ -3,9 +3,9 @@
 mod closing;
 mod counting;
 mod downloads;
-mod handful;
+mod index_cache_filter;
 mod input;
-mod lines_filter;
+mod item_batch;
 mod local;
 mod read_file;
 mod remote;
@@ -32,19 +32,19 @@ use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::DownloadOptions;
 use crate::plan::{Index, Item, Scope, Wanted};
 use crate::source::closing::{ClosedIndex, close_local};
-use crate::source::lines_filter::LinesFilter;
+use crate::source::index_cache_filter::IndexCacheFilter;
 use crate::source::sparse::SparseRegistry;
 use crate::threads::{join, spawn};
 
 pub(crate) use counting::counting;
 pub(crate) use downloads::Downloads;
 pub(crate) use input::Input;
-use local::{LocalIndex, Way};
+use local::{LocalIndex, ScanStrategy};
 use read_file::ReadFile;
 use remote::{AnsweredIndex, ChosenIndex, ListIndex, SparseIndex};
 
 /// The means with which an index is opened.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct OpenContext<'a> {
     pub(crate) store: Option<Store>,
     pub(crate) fetcher: Fetcher,
     pub(crate) catalogue: Option<&'a Catalogue>,
@@ -152,12 +152,12 @@ impl Run {
     }
 
     /// Asks the registry what must be asked, and makes the index ready to be planned.
-    pub(crate) async fn open_index(self, around: Surroundings<'_>) -> Result<Opened, SyncError> {
+    pub(crate) async fn open_index(self, context: OpenContext<'_>) -> Result<Opened, SyncError> {
         let Self { options, observer, cancel, selection, input, base, checksums, .. } = self;
         let mut named: Vec<CrateName> = selection.include.names().to_vec();
         named.retain(|name| selection.wants_crate(name));
         let must = selection.locked.clone();
-        let opening = Opening { options: &options, cancel: &cancel, around: &around, named: &named };
+        let opening = Opening { options: &options, cancel: &cancel, context: &context, named: &named };
         let named = if matches!(input, Input::List { .. }) { Vec::new() } else { named.clone() };
         let found = match input {
             Input::Local(source) if options.closure.is_none() => {
@@ -201,7 +201,7 @@ impl Run {
 struct Opening<'o> {
     options: &'o DownloadOptions,
     cancel: &'o CancellationToken,
-    around: &'o Surroundings<'o>,
+    context: &'o OpenContext<'o>,
     /// Crates that must be there.
     named: &'o [CrateName],
 }
@@ -213,18 +213,18 @@ impl Opening<'_> {
         selection: Selection,
         observer: &dyn SyncObserver,
     ) -> Result<Found, SyncError> {
-        let way = way(&source, self.options, &selection, self.around, observer)?;
-        let is_news = matches!(way, Way::News(_));
+        let strategy = choose_strategy(&source, self.options, &selection, self.context, observer)?;
+        let is_delta = matches!(strategy, ScanStrategy::Delta(_));
         let scope = match selection.is_open() && self.options.limit == 0 {
             false => Scope::Part,
             // Without a catalogue nothing is held that could be gone.
-            true if is_news || self.around.catalogue.is_none() => Scope::Changes,
+            true if is_delta || self.context.catalogue.is_none() => Scope::Changes,
             true => Scope::All,
         };
-        let expected = if is_news { Expected::Unknown } else { Expected::Uncounted };
-        let all = matches!(way, Way::Ordered | Way::Fastest);
+        let expected = if is_delta { Expected::Unknown } else { Expected::Uncounted };
+        let all = matches!(strategy, ScanStrategy::Ordered | ScanStrategy::Fastest);
         let read = self.read_file(&selection, all)?;
-        Ok(Found { scope, expected, ..Found::of(Box::new(LocalIndex { source, way, read }), selection) })
+        Ok(Found { scope, expected, ..Found::of(Box::new(LocalIndex { source, strategy, read }), selection) })
     }
 
     async fn local_closure(&self, source: IndexSource, selection: Selection) -> Result<Found, SyncError> {
@@ -239,10 +239,10 @@ impl Opening<'_> {
         selection: Selection,
         asks_for_downloads: bool,
     ) -> Result<Found, SyncError> {
-        let Self { options, cancel, around, .. } = *self;
-        let (store, fetcher) = (around.store.clone(), around.fetcher.clone());
+        let Self { options, cancel, context, .. } = *self;
+        let (store, fetcher) = (context.store.clone(), context.fetcher.clone());
         let mut registry =
-            SparseRegistry::new(url, store, around.keeps, options.offline, options.answers, fetcher)?;
+            SparseRegistry::new(url, store, context.keeps, options.offline, options.answers, fetcher)?;
         let mut downloads = None;
         if asks_for_downloads {
             let template = registry.template().await?;
@@ -256,7 +256,7 @@ impl Opening<'_> {
         let read = self.read_file(&selection, false)?;
         let mut registry = Box::new(registry);
         let mut unread = Vec::new();
-        let index: Box<dyn Index> = if around.keeps {
+        let index: Box<dyn Index> = if context.keeps {
             registry.refresh(names.clone(), cancel, &mut |_, _| Ok(())).await?;
             unread.extend(registry.failed.clone());
             Box::new(SparseIndex { registry, names, offline: options.offline, read })
@@ -270,10 +270,10 @@ impl Opening<'_> {
 
     /// Reads files of which `selection` wants something. `all`: every file of the index is read.
     fn read_file(&self, selection: &Selection, all: bool) -> Result<ReadFile, SyncError> {
-        let lines = match self.around.cache.filter(|_| self.around.keeps) {
+        let lines = match self.context.cache.filter(|_| self.context.keeps) {
             None => None,
-            Some(cache) if all => Some(LinesFilter::knowing(cache)?),
-            Some(cache) => Some(LinesFilter::asking(cache.another()?)),
+            Some(cache) if all => Some(IndexCacheFilter::knowing(cache)?),
+            Some(cache) => Some(IndexCacheFilter::asking(cache.another()?)),
         };
         Ok(ReadFile { selection: selection.clone(), limits: self.options.index_limits(), lines })
     }
@@ -341,28 +341,29 @@ async fn close_sparse(
 }
 
 /// Chooses how to go through a local index.
-fn way(
+fn choose_strategy(
     source: &IndexSource,
     options: &DownloadOptions,
     selection: &Selection,
-    around: &Surroundings<'_>,
+    context: &OpenContext<'_>,
     observer: &dyn SyncObserver,
-) -> Result<Way, SyncError> {
-    if let (Some(catalogue), Some(cursor), false) = (around.catalogue, around.cursor, options.verify_existing)
-        && let Some(news) = cursor.news(source, catalogue, around.lost, options.moment())?
+) -> Result<ScanStrategy, SyncError> {
+    if let (Some(catalogue), Some(cursor), false) =
+        (context.catalogue, context.cursor, options.verify_existing)
+        && let Some(delta) = cursor.delta(source, catalogue, context.lost, options.moment())?
     {
-        observer.event(match news.unchanged {
+        observer.event(match delta.unchanged {
             true => SyncEvent::IndexUnchanged,
-            false => SyncEvent::IndexChanged { files: news.changes.len() },
+            false => SyncEvent::IndexChanged { files: delta.changes.len() },
         });
-        return Ok(Way::News(news));
+        return Ok(ScanStrategy::Delta(delta));
     }
     if options.limit > 0 {
-        return Ok(Way::Ordered);
+        return Ok(ScanStrategy::Ordered);
     }
     if let Some(paths) = paths_of(selection) {
-        return Ok(Way::Named(paths));
+        return Ok(ScanStrategy::Named(paths));
     }
-    let first = around.catalogue.map(Catalogue::is_empty).transpose()?.unwrap_or(true);
-    Ok(if first && !options.dry_run { Way::Ordered } else { Way::Fastest })
+    let first = context.catalogue.map(Catalogue::is_empty).transpose()?.unwrap_or(true);
+    Ok(if first && !options.dry_run { ScanStrategy::Ordered } else { ScanStrategy::Fastest })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mirror_index::{ClosureReport, Selection};
-use mirror_manifest::{PackedLines, Withdrawal};
+use mirror_manifest::{PackedLines, UpstreamRemoval};
 use mirror_types::{KEPT_FAILURES, ReleaseId};
 
 use crate::observe::{SyncEvent, SyncObserver};
@@ -40,16 +40,16 @@ pub(crate) struct PlanReport {
     pub(crate) first_bad_lines: Vec<String>,
     /// Index files that have bad lines.
     pub(crate) bad_files: BTreeSet<String>,
-    /// Held releases that upstream withdrew since it was last looked.
-    pub(crate) withdrawn: Vec<(ReleaseId, Withdrawal)>,
+    /// Held releases that upstream removed since it was last looked.
+    pub(crate) removed_upstream: Vec<(ReleaseId, UpstreamRemoval)>,
     /// Held releases that are gone from the source of the run and offered until now.
     pub(crate) removed: Vec<ReleaseId>,
     /// The lines of index files in which some of them stood, to be taken in once they are hidden.
     pub(crate) withheld_lines: Vec<PackedLines>,
     /// Releases that were deleted and are back.
     pub(crate) reinstated: u64,
-    /// All that are known to be withdrawn and held now.
-    pub(crate) known_withdrawn: HashMap<ReleaseId, Withdrawal>,
+    /// Every held release that upstream is known to have removed.
+    pub(crate) known_removed: HashMap<ReleaseId, UpstreamRemoval>,
 }
 
 impl PlanReport {
@@ -68,7 +68,7 @@ impl PlanReport {
         outcome.first_unsatisfied = self.first_unsatisfied;
         outcome.bad_lines = self.bad_lines;
         outcome.first_bad_lines = self.first_bad_lines;
-        outcome.withdrawn = self.withdrawn;
+        outcome.removed_upstream = self.removed_upstream;
         outcome.reinstated = self.reinstated;
     }
 }
@@ -169,7 +169,7 @@ impl Tally {
                 self.report.yanked_skipped += totals.yanked_skipped;
             }
             Decision::YankedSkipped(releases) => self.report.yanked_skipped += releases,
-            Decision::Yanked(id) => self.report.withdrawn.push((id.clone(), Withdrawal::Yanked)),
+            Decision::Yanked(id) => self.report.removed_upstream.push((id.clone(), UpstreamRemoval::Yanked)),
             Decision::Reinstated(_) => self.report.reinstated += 1,
             Decision::Removed(id) => self.report.removed.push(id.clone()),
             Decision::BadFile { path, bad, first } => self.bad_file(path, *bad, first),
@@ -215,11 +215,13 @@ impl Tally {
         self.progress.is_over.store(true, Ordering::Relaxed);
         self.tell(SyncEvent::Planned);
         let mut report = self.report;
-        report.withdrawn.extend(report.removed.iter().map(|id| (id.clone(), Withdrawal::Deleted)));
+        report
+            .removed_upstream
+            .extend(report.removed.iter().map(|id| (id.clone(), UpstreamRemoval::Deleted)));
         PlanReport {
             complete: planned.complete,
             existing: self.progress.existing(),
-            known_withdrawn: planned.withdrawn,
+            known_removed: planned.removed_upstream,
             elsewhere: closure.elsewhere,
             unsatisfied: closure.unsatisfied,
             first_unsatisfied: closure.first_unsatisfied,

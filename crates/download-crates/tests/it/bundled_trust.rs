@@ -20,7 +20,7 @@ struct Mirror {
 
 const BUNDLE: [&str; 5] = ["--bundle", "--bundle-size-gb", "0.00006", "--bundles-out", "bundles"];
 /// One bundle that grows.
-const GROWING: [&str; 3] = ["--bundle", "--bundles-out", "bundles"];
+const TO_BUNDLES: [&str; 3] = ["--bundle", "--bundles-out", "bundles"];
 const ADD: [&str; 5] = ["--bundle", "--bundle-mode", "add", "--bundles-out", "bundles"];
 const CATALOGUE: &str = "out/.mirror/catalogue.sqlite";
 const MANIFEST: &str = "out.jsonl";
@@ -155,7 +155,7 @@ impl Mirror {
 }
 
 /// The partial bundle and its manifest.
-fn growing(mirror: &Mirror) -> [PathBuf; 2] {
+fn partial(mirror: &Mirror) -> [PathBuf; 2] {
     let files = list_bundles(&mirror.world.path("bundles")).unwrap();
     let files = files.into_iter().find(|files| !files.sealed).unwrap();
     [files.path, files.manifest.unwrap()]
@@ -164,31 +164,31 @@ fn growing(mirror: &Mirror) -> [PathBuf; 2] {
 #[test]
 fn what_a_killed_run_left_does_not_hide_what_was_republished_since() {
     let mut mirror = Mirror::new(90);
-    mirror.go(&GROWING).expect(0);
+    mirror.go(&TO_BUNDLES).expect(0);
     mirror.killed_after_the_bundle(|mirror| {
         mirror.add("odd-one", b"first bytes");
-        mirror.go(&GROWING).expect(0);
+        mirror.go(&TO_BUNDLES).expect(0);
     });
     mirror.republish("odd-one", b"second bytes");
     assert_eq!(mirror.go(&[]).expect(0).count("downloaded"), 1);
     mirror.assert_true("bundles");
-    mirror.go(&GROWING).expect(0);
+    mirror.go(&TO_BUNDLES).expect(0);
     mirror.assert_true("bundles");
 }
 
 #[test]
 fn what_a_killed_run_left_does_not_hide_what_failed_since() {
     let mut mirror = Mirror::new(91);
-    mirror.go(&GROWING).expect(0);
+    mirror.go(&TO_BUNDLES).expect(0);
     mirror.killed_after_the_bundle(|mirror| {
         mirror.add("odd-one", b"first bytes");
-        mirror.go(&GROWING).expect(0);
+        mirror.go(&TO_BUNDLES).expect(0);
     });
     mirror.republish("odd-one", b"second bytes");
     mirror.world.origin.script(|_| Fault::Status(404));
     mirror.go(&[]).expect(3);
     mirror.world.origin.heal();
-    mirror.go(&GROWING).expect(0);
+    mirror.go(&TO_BUNDLES).expect(0);
     mirror.assert_true("bundles");
     assert!(mirror.world.ledger("out").is_empty());
 }
@@ -196,13 +196,13 @@ fn what_a_killed_run_left_does_not_hide_what_failed_since() {
 #[test]
 fn a_rebuild_writes_down_what_no_record_spoke_of() {
     let mut mirror = Mirror::new(92);
-    mirror.go(&GROWING).expect(0);
+    mirror.go(&TO_BUNDLES).expect(0);
     mirror.remove(MANIFEST);
     mirror.remove(CATALOGUE);
     let all = mirror.all();
     assert_eq!(mirror.rebuild(&[]).expect(0).count("unrecorded members"), all);
     mirror.add("new-one", b"body");
-    assert_eq!(mirror.go(&GROWING).expect(0).count("downloaded"), 1);
+    assert_eq!(mirror.go(&TO_BUNDLES).expect(0).count("downloaded"), 1);
     mirror.remove(CATALOGUE);
     assert_eq!(mirror.go(&[]).expect(0).count("existing"), all + 1);
     mirror.assert_true("bundles");
@@ -211,12 +211,12 @@ fn a_rebuild_writes_down_what_no_record_spoke_of() {
 #[test]
 fn a_manifest_with_gaps_makes_nothing_of_a_bundle_be_fetched_again() {
     let mut mirror = Mirror::new(93);
-    mirror.go(&GROWING).expect(0);
+    mirror.go(&TO_BUNDLES).expect(0);
     mirror.remove(MANIFEST);
     mirror.add("new-one", b"body");
-    mirror.go(&GROWING).expect(0);
+    mirror.go(&TO_BUNDLES).expect(0);
     mirror.remove(CATALOGUE);
-    assert_eq!(mirror.go(&GROWING).expect(0).count("existing"), mirror.all());
+    assert_eq!(mirror.go(&TO_BUNDLES).expect(0).count("existing"), mirror.all());
     mirror.assert_true("bundles");
 }
 
@@ -281,16 +281,16 @@ fn a_rebuild_believes_the_bundles_that_are_there() {
 #[test]
 fn a_number_that_is_used_again_brings_nothing_back() {
     let mut mirror = Mirror::new(98);
-    mirror.go(&GROWING).expect(0);
-    growing(&mirror).into_iter().for_each(|path| std::fs::remove_file(path).unwrap());
-    mirror.go(&GROWING).expect(4);
+    mirror.go(&TO_BUNDLES).expect(0);
+    partial(&mirror).into_iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    mirror.go(&TO_BUNDLES).expect(4);
     mirror.rebuild(&[]).expect(3);
     // Some of it is not to be had any more, and so the new bundle of that number is another one.
     mirror.world.origin.script(|ask| if ask.path.len() % 3 == 0 { Fault::Status(404) } else { Fault::None });
-    mirror.go(&GROWING).expect(3);
+    mirror.go(&TO_BUNDLES).expect(3);
     mirror.world.origin.heal();
     mirror.remove(CATALOGUE);
-    mirror.go(&GROWING).expect(0);
+    mirror.go(&TO_BUNDLES).expect(0);
     mirror.assert_true("bundles");
     mirror.add("new-one", b"body");
     mirror.remove(CATALOGUE);
@@ -310,11 +310,11 @@ fn bundles_of_the_source_system_may_be_taken_away() {
     let lines = std::fs::read_to_string(&manifest).unwrap();
     let plain = lines.lines().map(|line| format!("{}}}\n", line.split(",\"version\"").next().unwrap()));
     std::fs::write(&manifest, plain.collect::<String>()).unwrap();
-    let ended = mirror.go(&GROWING).expect(0);
+    let ended = mirror.go(&TO_BUNDLES).expect(0);
     assert_eq!(ended.count("downloaded"), mirror.all());
     // extract-bundles has made loose files of them elsewhere.
     [theirs.path, manifest].iter().for_each(|path| std::fs::remove_file(path).unwrap());
-    assert_eq!(mirror.go(&GROWING).expect(0).count("existing"), mirror.all());
+    assert_eq!(mirror.go(&TO_BUNDLES).expect(0).count("existing"), mirror.all());
     mirror.assert_true("bundles");
 }
 
@@ -323,9 +323,9 @@ fn verification_repairs_a_bundle_that_still_grows() {
     let mut mirror = Mirror::new(101);
     mirror.add("odd-one", b"bytes that rot");
     mirror.add("z-last", b"something behind it");
-    mirror.go(&GROWING).expect(0);
+    mirror.go(&TO_BUNDLES).expect(0);
     mirror.damage("odd-one");
-    let ended = mirror.go(&[&GROWING[..], &["--verify-existing"]].concat()).expect(0);
+    let ended = mirror.go(&[&TO_BUNDLES[..], &["--verify-existing"]].concat()).expect(0);
     assert_eq!((ended.count("downloaded"), ended.count("bundled")), (1, 1), "{}", ended.stdout);
     mirror.assert_true("bundles");
 }
@@ -399,7 +399,7 @@ fn some_flags(random: &mut fastrand::Rng) -> (Vec<&'static str>, bool) {
     let both = random.u8(..3) == 0;
     let mut flags: Vec<&str> = match (both, random.bool()) {
         (true, _) => ADD.to_vec(),
-        (false, true) => GROWING.to_vec(),
+        (false, true) => TO_BUNDLES.to_vec(),
         (false, false) => Vec::new(),
     };
     if !flags.is_empty() && random.bool() {

@@ -84,8 +84,8 @@ fn five_thousand_crates_from_a_bad_origin_are_all_held_in_the_end() {
 
     world.origin.heal();
     let before = world.origin.hits_below("/crates/");
-    let healed = run(&mut world.mirroring("out")).expect(0);
-    assert_eq!((healed.count("downloaded"), healed.count("existing")), (failed, 5_000 - failed));
+    let rerun = run(&mut world.mirroring("out")).expect(0);
+    assert_eq!((rerun.count("downloaded"), rerun.count("existing")), (failed, 5_000 - failed));
     assert_eq!(world.origin.hits_below("/crates/") - before, failed, "only what failed is asked for again");
     world.assert_whole("out");
     assert!(world.ledger("out").is_empty());

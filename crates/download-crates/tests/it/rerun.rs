@@ -23,8 +23,8 @@ fn a_second_run_fetches_nothing_and_a_deleted_file_comes_back() {
 
     let victim = world.path("out").join(first_path(&world));
     std::fs::remove_file(&victim).unwrap();
-    let healed = run(&mut world.mirroring("out")).expect(0);
-    assert_eq!((healed.count("existing"), healed.count("downloaded")), (199, 1));
+    let rerun = run(&mut world.mirroring("out")).expect(0);
+    assert_eq!((rerun.count("existing"), rerun.count("downloaded")), (199, 1));
     world.assert_whole("out");
 }
 

@@ -64,7 +64,7 @@ enum Sql {
     Defer,
     Undefer,
     UndeferHeld,
-    Withdraw,
+    RemoveUpstream,
     See,
     WriteDir,
     ListDir,
@@ -136,7 +136,7 @@ impl Sql {
             }
             Self::Undefer => "DELETE FROM deferred WHERE crate = ?1 AND version = ?2",
             Self::UndeferHeld => "DELETE FROM deferred WHERE crate = ?1 AND version = ?2 AND cksum = ?3",
-            Self::Withdraw => {
+            Self::RemoveUpstream => {
                 "INSERT INTO withdrawn VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT DO UPDATE SET kind = excluded.kind, first_seen = excluded.first_seen
                  WHERE kind <> excluded.kind"
@@ -223,10 +223,10 @@ impl<'t> Applier<'t> {
                 Ok(())
             }
             Change::CrateResolved(name) => self.sql.get(Sql::Resolve)?.execute([name.as_str(), ""]).map(drop),
-            Change::Withdrawn { id, kind, seen } => {
+            Change::RemovedUpstream { id, kind, seen } => {
                 self.cursor_outdated = true;
                 let row = [id.name.as_str(), id.version.as_str(), kind.as_str(), seen];
-                self.sql.get(Sql::Withdraw)?.execute(row).map(drop)
+                self.sql.get(Sql::RemoveUpstream)?.execute(row).map(drop)
             }
             Change::Reinstated(id) => self.of_release(Sql::Reinstate, id).map(drop),
             Change::Seen { id, source } => {

@@ -3,7 +3,7 @@
 use mirror_types::{CrateName, ReleaseId, StoreId};
 
 use super::deferred::DeferredRelease;
-use super::rows::{DirRow, FailureRow, HeldRelease, Withdrawal};
+use super::rows::{DirRow, FailureRow, HeldRelease, UpstreamRemoval};
 use crate::index_cache::CacheState;
 
 /// A change of the catalogue. Changes are applied in the order in which they are given
@@ -44,12 +44,12 @@ pub enum Change {
     Undeferred(ReleaseId),
     /// A whole crate leaves the failure ledger: its index file could be read.
     CrateResolved(CrateName),
-    /// Upstream withdrew a held release. The first sight counts, until it is withdrawn in another way.
-    Withdrawn {
+    /// Upstream removed a held release. The time of the first sight is kept until the kind of removal changes.
+    RemovedUpstream {
         /// The release.
         id: ReleaseId,
         /// The kind of removal.
-        kind: Withdrawal,
+        kind: UpstreamRemoval,
         /// When that was seen, RFC 3339.
         seen: String,
     },
@@ -108,8 +108,8 @@ mod tests {
         })
     }
 
-    fn withdrawn() -> Change {
-        Change::Withdrawn { id: id(), kind: Withdrawal::Deleted, seen: String::new() }
+    fn removed_upstream() -> Change {
+        Change::RemovedUpstream { id: id(), kind: UpstreamRemoval::Deleted, seen: String::new() }
     }
 
     fn loose() -> Change {
@@ -135,9 +135,9 @@ mod tests {
             (vec![failed(), Change::Resolved(id()), loose()], true, 0, false),
             (vec![Change::Resolved(id()), loose(), failed()], true, 1, false),
             (vec![failed(), Change::Dropped(id())], false, 0, false),
-            (vec![loose(), withdrawn(), Change::Reinstated(id())], true, 0, false),
-            (vec![loose(), Change::Reinstated(id()), withdrawn()], true, 0, true),
-            (vec![loose(), withdrawn(), Change::Removed(id()), loose()], true, 0, false),
+            (vec![loose(), removed_upstream(), Change::Reinstated(id())], true, 0, false),
+            (vec![loose(), Change::Reinstated(id()), removed_upstream()], true, 0, true),
+            (vec![loose(), removed_upstream(), Change::Removed(id()), loose()], true, 0, false),
             (vec![bundled(), Change::BundleGone(3)], false, 0, false),
             (vec![loose(), bundled(), Change::BundleGone(3)], true, 0, false),
             (vec![Change::BundleGone(3), bundled()], true, 0, false),
@@ -170,7 +170,7 @@ mod tests {
             (failed(), true),
             (Change::Resolved(id()), true),
             (Change::Dropped(id()), false),
-            (withdrawn(), false),
+            (removed_upstream(), false),
             (Change::Reinstated(id()), true),
             (Change::CursorOutdated, false),
             (other_bytes, false),

@@ -46,7 +46,7 @@ fn changes(from: usize) -> Vec<Change> {
             first_seen: String::new(),
             last_seen: String::new(),
         }));
-        changes.push(Change::Withdrawn { id, kind: Withdrawal::Deleted, seen });
+        changes.push(Change::RemovedUpstream { id, kind: UpstreamRemoval::Deleted, seen });
         let dir = DirRow { path: format!("c/{n}"), mtime_ns: 1, ctime_ns: 2, listed_ns: 3 };
         changes.push(Change::DirListed(dir));
         changes.push(Change::IndexCache(CacheState::parse(&format!("1 {n} 0")).expect("state")));
@@ -90,7 +90,7 @@ fn ask(catalogue: &Catalogue) -> Result<(), ManifestError> {
     }
     catalogue.is_empty()?;
     catalogue.count()?;
-    catalogue.census()?;
+    catalogue.totals()?;
     catalogue.dirs(&mut |_| {})?;
     catalogue.loose_between(&("a".to_owned().."z".to_owned()), &mut |_, _, _| {})?;
     for (number, _) in catalogue.bundles()? {
@@ -98,7 +98,7 @@ fn ask(catalogue: &Catalogue) -> Result<(), ManifestError> {
     }
     catalogue.crates(&mut |_| {})?;
     catalogue.releases(&mut |_, _| {})?;
-    catalogue.withdrawn()?;
+    catalogue.removed_upstream()?;
     catalogue.ledger_crates()?;
     catalogue.failures()?;
     catalogue.cursor()?;

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::columns::{locations, member, sha, size};
 use super::database::Catalogue;
-use super::rows::{DirRow, Held, Withdrawal};
+use super::rows::{DirRow, Held, UpstreamRemoval};
 use crate::error::ManifestError;
 
 impl Catalogue {
@@ -169,12 +169,14 @@ impl Catalogue {
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn withdrawn(&self) -> Result<Vec<(ReleaseId, Withdrawal, String)>, ManifestError> {
-        withdrawn(&self.db).map_err(self.fail("read what upstream withdrew from"))
+    pub fn removed_upstream(&self) -> Result<Vec<(ReleaseId, UpstreamRemoval, String)>, ManifestError> {
+        removed_upstream(&self.db).map_err(self.fail("read what upstream removed from"))
     }
 }
 
-pub(super) fn withdrawn(db: &Connection) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, String)>> {
+pub(super) fn removed_upstream(
+    db: &Connection,
+) -> rusqlite::Result<Vec<(ReleaseId, UpstreamRemoval, String)>> {
     let mut statement = db.prepare(
         "SELECT crate, withdrawn.version, kind, first_seen FROM withdrawn
          JOIN crates ON name = crate JOIN releases ON crate_id = crates.id AND releases.version = withdrawn.version
@@ -185,7 +187,7 @@ pub(super) fn withdrawn(db: &Connection) -> rusqlite::Result<Vec<(ReleaseId, Wit
     while let Some(row) = rows.next()? {
         let (name, version) = (row.get_ref(0)?.as_str()?.parse(), row.get_ref(1)?.as_str()?.parse());
         let (Ok(name), Ok(version)) = (name, version) else { continue };
-        let kind = Withdrawal::read(row.get_ref(2)?.as_str()?);
+        let kind = UpstreamRemoval::read(row.get_ref(2)?.as_str()?);
         found.push((ReleaseId { name, version }, kind, row.get(3)?));
     }
     Ok(found)

@@ -24,6 +24,6 @@ pub use database::Catalogue;
 pub use deferred::{DeferredCrate, DeferredRelease};
 pub use gaps::{GapRow, UnavailableRow};
 pub use replay::ReplayReport;
-pub use rows::{DirRow, FailureRow, Held, HeldRelease, LOST, Withdrawal};
-pub use serve::Census;
+pub use rows::{DirRow, FailureRow, Held, HeldRelease, LOST, UpstreamRemoval};
+pub use serve::HeldTotals;
 pub use state::{BundlesIdentity, IndexCursor};

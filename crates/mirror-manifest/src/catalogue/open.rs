@@ -8,8 +8,8 @@ use rusqlite::Connection;
 use super::change::Change;
 use super::database::Catalogue;
 use super::files::{check_head, check_plain, remove_all};
-use super::held::withdrawn;
-use super::rows::Withdrawal;
+use super::held::removed_upstream;
+use super::rows::UpstreamRemoval;
 use super::schema::{FORMAT, SCHEMA};
 use super::{deferred, places, sources};
 use crate::error::{ManifestError, at};
@@ -29,8 +29,8 @@ impl Catalogue {
         let mut kept = Vec::new();
         // A process killed while creating the database leaves a hot journal; rolling it back needs write access.
         if format_of(path, open_to_write).map_err(fail)?.is_some_and(|found| 0 < found && found < FORMAT) {
-            // An index over the manifest, which makes it again; but for what upstream withdrew.
-            kept = withdrawn_of(path).unwrap_or_default();
+            // An index over the manifest, which makes it again; but for what upstream removed.
+            kept = removals_of(path).unwrap_or_default();
             remove_all(path)?;
         }
         let db = Connection::open(path).map_err(fail)?;
@@ -54,8 +54,9 @@ impl Catalogue {
         let mut catalogue =
             Self { db, path: path.to_owned(), has_seen: true, has_places: true, frozen: false };
         if !kept.is_empty() {
-            let withdrawn = |(id, kind, seen): (ReleaseId, _, _)| Change::Withdrawn { id, kind, seen };
-            catalogue.apply(&kept.into_iter().map(withdrawn).collect::<Vec<_>>())?;
+            let removed_upstream =
+                |(id, kind, seen): (ReleaseId, _, _)| Change::RemovedUpstream { id, kind, seen };
+            catalogue.apply(&kept.into_iter().map(removed_upstream).collect::<Vec<_>>())?;
         }
         Ok(catalogue)
     }
@@ -147,6 +148,6 @@ fn check_unmade(db: &Connection, path: &Path) -> Result<(), ManifestError> {
 }
 
 /// Reads from an older catalogue what no manifest says: the releases that upstream removed.
-fn withdrawn_of(path: &Path) -> rusqlite::Result<Vec<(ReleaseId, Withdrawal, String)>> {
-    withdrawn(&Connection::open_with_flags(path, READ_ONLY)?)
+fn removals_of(path: &Path) -> rusqlite::Result<Vec<(ReleaseId, UpstreamRemoval, String)>> {
+    removed_upstream(&Connection::open_with_flags(path, READ_ONLY)?)
 }

@@ -6,7 +6,7 @@ use mirror_types::{CrateName, Layout, ReleaseId, Sha256, VersionText};
 
 use super::change::Change;
 use super::database::Catalogue;
-use super::rows::{FailureRow, HeldRelease, Withdrawal};
+use super::rows::{FailureRow, HeldRelease, UpstreamRemoval};
 use crate::error::ManifestError;
 use crate::reader::{first_line, read_from};
 use crate::record::{EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM};
@@ -118,9 +118,9 @@ impl Mapper {
         let locations = if record.ok { record.locations() } else { None };
         match (record.status.as_str(), version) {
             (PRUNED, Some(version)) => changes.push(Change::Removed(ReleaseId { name, version })),
-            (REMOVED_UPSTREAM, Some(version)) => changes.push(Change::Withdrawn {
+            (REMOVED_UPSTREAM, Some(version)) => changes.push(Change::RemovedUpstream {
                 id: ReleaseId { name, version },
-                kind: Withdrawal::Deleted,
+                kind: UpstreamRemoval::Deleted,
                 seen: record.finished_at,
             }),
             (REINSTATED, Some(version)) => changes.push(Change::Reinstated(ReleaseId { name, version })),

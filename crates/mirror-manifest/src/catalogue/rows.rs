@@ -45,14 +45,14 @@ pub struct DirRow {
 
 /// The way in which upstream removed a held release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Withdrawal {
+pub enum UpstreamRemoval {
     /// Kept for old lockfiles, not offered to new ones.
     Yanked,
     /// Not in the index any more.
     Deleted,
 }
 
-impl Withdrawal {
+impl UpstreamRemoval {
     /// Returns its name in the catalogue's table `withdrawn`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

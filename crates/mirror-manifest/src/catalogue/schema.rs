@@ -1,5 +1,6 @@
 pub(super) const FORMAT: i64 = 3;
 
+/// The tables. `withdrawn` lists the releases that upstream removed: its name is part of the format.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE crates (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE releases (

@@ -10,7 +10,7 @@ use crate::error::ManifestError;
 
 /// The totals of a mirror.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct HeldTotals {
     /// Crates of which something is held.
     pub crates: u64,
     /// Releases.
@@ -46,7 +46,7 @@ impl Catalogue {
             let rows = statement.query_map([name.as_str()], |row| row.get(0))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
-        query().map_err(self.fail("read what upstream withdrew from"))
+        query().map_err(self.fail("read what upstream removed from"))
     }
 
     /// Returns where and with which hash a release is held that upstream did not delete.
@@ -68,7 +68,7 @@ impl Catalogue {
             )?;
             statement.query_row([id.name.as_str(), id.version.as_str()], |row| row.get(0))
         };
-        query().map_err(self.fail("read what upstream withdrew from"))
+        query().map_err(self.fail("read what upstream removed from"))
     }
 
     /// Returns where one release is held, and with which hash.
@@ -157,7 +157,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn census(&self) -> Result<Census, ManifestError> {
+    pub fn totals(&self) -> Result<HeldTotals, ManifestError> {
         let none = "SELECT NOT EXISTS (SELECT 1 FROM withdrawn WHERE kind = 'deleted')";
         let none = self
             .db
@@ -170,7 +170,11 @@ impl Catalogue {
              FROM releases JOIN crates ON crates.id = crate_id WHERE {offered}"
         );
         let row = |row: &rusqlite::Row<'_>| {
-            Ok(Census { crates: size(row.get(0)?), releases: size(row.get(1)?), bytes: size(row.get(2)?) })
+            Ok(HeldTotals {
+                crates: size(row.get(0)?),
+                releases: size(row.get(1)?),
+                bytes: size(row.get(2)?),
+            })
         };
         self.db.query_row(count, [], row).map_err(self.fail("count what is held in"))
     }
@@ -236,7 +240,7 @@ mod tests {
         catalogue.apply(&changes).expect("apply");
         catalogue.apply(&[Change::Removed(id("serde-gone", "1.0.1"))]).expect("apply");
         assert_ne!(reader.changes().expect("changes"), before);
-        assert_eq!(reader.census().expect("census"), Census { crates: 6, releases: 7, bytes: 35 });
+        assert_eq!(reader.totals().expect("totals"), HeldTotals { crates: 6, releases: 7, bytes: 35 });
         let (count, found) = reader.search("SERDE", 0, 4).expect("search");
         assert_eq!(
             (count, found),

@@ -132,7 +132,7 @@ mod tests {
     use mirror_types::{Location, ReleaseId, Sha256};
 
     use super::*;
-    use crate::{Change, HeldRelease, Withdrawal};
+    use crate::{Change, HeldRelease, UpstreamRemoval};
 
     fn held(name: &str) -> HeldRelease {
         let id = ReleaseId { name: name.parse().expect("name"), version: "1.0.0".parse().expect("version") };
@@ -173,7 +173,7 @@ mod tests {
         let changes = [
             Change::Held { release: held("a"), source: 0 },
             Change::Held { release: held("b"), source: 0 },
-            Change::Withdrawn { id: held("b").id, kind: Withdrawal::Deleted, seen: seen_at },
+            Change::RemovedUpstream { id: held("b").id, kind: UpstreamRemoval::Deleted, seen: seen_at },
         ];
         catalogue.apply(&changes).expect("apply");
         catalogue

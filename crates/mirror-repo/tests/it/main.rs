@@ -59,7 +59,7 @@ fn a_manifest_of_another_mirror_is_refused_and_left_as_it_is() {
             "{error}"
         );
     }
-    assert!(LockedMirror::rehearse(&b).is_err(), "a dry run says so, too");
+    assert!(LockedMirror::resolve_paths(&b).is_err(), "a dry run says so, too");
     assert_eq!(fs::read(world.path("shared.jsonl")).expect("read"), before);
     // Without the flag nothing is in the way, and the first mirror goes on.
     assert!(world.open("b").is_ok());

@@ -69,7 +69,7 @@ fn changes_of_others_are_noticed() {
     writer.hide(&[id("aaaa")], Vec::new()).expect("hide");
     assert!(mirror.held(&id("aaaa")).expect("held").is_none(), "it is not offered");
     assert!(mirror.is_deleted(&id("aaaa")).expect("deleted"));
-    assert_eq!(mirror.census().expect("census").releases, 1);
+    assert_eq!(mirror.totals().expect("totals").releases, 1);
     drop(writer);
     // Another catalogue in its place.
     assert!(!mirror.look_again().expect("look"));

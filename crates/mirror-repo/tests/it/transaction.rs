@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use mirror_manifest::{Catalogue, ManifestError, ManifestRecord, Withdrawal};
+use mirror_manifest::{Catalogue, ManifestError, ManifestRecord, UpstreamRemoval};
 use mirror_repo::{
     FailedAttempt, MirrorWriter, NewRelease, OpenOptions, OpenReport, RebuildReport, RepoError,
     VerifiedBytes, WantedRelease, catalogue_in, rebuild,
@@ -273,13 +273,16 @@ fn what_upstream_deleted_and_offers_again_is_told_by_the_manifest() {
     writer.hide(&[id("aaaa"), id("bbbb")], Vec::new()).expect("hide");
     let mut tx = writer.begin();
     tx.reinstated(id("bbbb"));
-    tx.withdrawn(id("cccc"), Withdrawal::Yanked);
+    tx.removed_upstream(id("cccc"), UpstreamRemoval::Yanked);
     writer.commit(tx).expect("commit");
     let deleted = |writer: &MirrorWriter| {
         ["aaaa", "bbbb", "cccc"].map(|name| writer.catalogue().is_deleted(&id(name)).expect("deleted"))
     };
     assert_eq!(deleted(&writer), [true, false, false]);
-    assert_eq!(writer.withdrawn(|kind| kind == Withdrawal::Yanked).expect("withdrawn"), [id("cccc")]);
+    assert_eq!(
+        writer.removed_upstream(|kind| kind == UpstreamRemoval::Yanked).expect("removed_upstream"),
+        [id("cccc")]
+    );
     drop(writer);
     mirror.forget_catalogue();
     assert_eq!(deleted(&mirror.open().0), [true, false, false]);

@@ -1,6 +1,6 @@
 use std::collections::{HashMap, HashSet};
 
-use mirror_manifest::{DeferredRelease, Withdrawal};
+use mirror_manifest::{DeferredRelease, UpstreamRemoval};
 use mirror_types::{CrateName, Locations, ReleaseId, Sha256};
 
 use crate::error::SyncError;
@@ -44,8 +44,8 @@ pub(crate) trait HeldView: Send {
     fn crates(&self, visit: &mut dyn FnMut(&str)) -> Result<(), SyncError>;
     /// Names the held crates whose index file is called `file` by whatever case.
     fn crates_of_file(&self, file: &str) -> Result<Vec<String>, SyncError>;
-    /// Returns the held releases that are known to be withdrawn upstream.
-    fn withdrawn(&self) -> Result<HashMap<ReleaseId, Withdrawal>, SyncError>;
+    /// Returns the held releases that are known to be removed upstream.
+    fn removed_upstream(&self) -> Result<HashMap<ReleaseId, UpstreamRemoval>, SyncError>;
     /// Names the crates in the failure ledger.
     fn failed_crates(&self) -> Result<HashSet<String>, SyncError>;
     /// Returns what is in the failure ledger of a crate.

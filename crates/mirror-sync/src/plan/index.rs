@@ -89,9 +89,9 @@ impl Parsed {
         let mut totals = Totals::default();
         for records in self.crates {
             if records.first().is_some_and(|record| selection.wants_crate(&record.id.name)) {
-                let picked = selection.select(records);
-                totals.selected += (picked.records.len() + picked.checksum_conflicts.len()) as u64;
-                totals.yanked_skipped += picked.yanked_skipped as u64;
+                let selected = selection.select(records);
+                totals.selected += (selected.records.len() + selected.checksum_conflicts.len()) as u64;
+                totals.yanked_skipped += selected.yanked_skipped as u64;
             }
         }
         totals

@@ -11,7 +11,7 @@ use super::sink::Halt;
 
 impl Planner<'_> {
     /// Resolves the ledger's entries of a crate: some are held after all (one of their places was gone), others are not
-    /// wanted any more, because upstream has withdrawn them. Only a plan of the whole index may tell that.
+    /// wanted any more, because upstream has removed them. Only a plan of the whole index can find that out.
     pub(super) fn resolve<'r>(
         &mut self,
         name: &CrateName,
@@ -29,7 +29,7 @@ impl Planner<'_> {
             match wanted.get(id.version.as_str()) {
                 // Damage may be why it stands there: only its bytes can tell.
                 Some(true) if self.wanted.verify || !lost => {
-                    self.doubted.insert(id);
+                    self.rechecks.insert(id);
                 }
                 Some(true) => self.decide(Decision::Resolved(id))?,
                 None if self.wanted.scope != Scope::Part => self.decide(Decision::Dropped(id))?,
@@ -40,10 +40,10 @@ impl Planner<'_> {
     }
 
     /// Requires the releases that are in a crate's ledger to be hashed before they count as held.
-    pub(super) fn doubt(&mut self, name: &CrateName) -> Result<(), Halt> {
+    pub(super) fn note_rechecks(&mut self, name: &CrateName) -> Result<(), Halt> {
         if self.ledger.contains(name.as_str()) {
             let failed = self.held.failures_of(name)?.into_iter().filter(|failed| !failed.lost);
-            self.doubted.extend(failed.filter_map(|failed| failed.id));
+            self.rechecks.extend(failed.filter_map(|failed| failed.id));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{DeferralPolicy, LockSet, Selection};
-use mirror_manifest::{PackedLines, Withdrawal};
+use mirror_manifest::{PackedLines, UpstreamRemoval};
 use mirror_types::{CrateName, IndexRecord, Location, ReleaseId, Sha256, StoreId, index_path};
 use url::Url;
 
@@ -61,7 +61,7 @@ pub(crate) struct Planned {
     /// True if every crate of the index was looked at.
     pub(crate) complete: bool,
     /// The releases that upstream is known to have removed and that are held now.
-    pub(crate) withdrawn: HashMap<ReleaseId, Withdrawal>,
+    pub(crate) removed_upstream: HashMap<ReleaseId, UpstreamRemoval>,
 }
 
 /// Decides what is to be done about everything that `index` says, and passes each decision to `sink`. Takes memory for
@@ -78,7 +78,7 @@ pub(crate) fn plan(
     let mut planner = Planner {
         ledger: held.failed_crates()?,
         deferred: DeferredCrates::of(&held.deferred_crates()?),
-        withdrawn: held.withdrawn()?,
+        removed_upstream: held.removed_upstream()?,
         named: wanted.named.iter().map(|name| (name.canonical(), name.clone())).collect(),
         read: (wanted.scope == Scope::All).then(HashSet::new),
         wanted,
@@ -87,7 +87,7 @@ pub(crate) fn plan(
         lines: None,
         removes: false,
         found: HashSet::new(),
-        doubted: HashSet::new(),
+        rechecks: HashSet::new(),
         selected: 0,
     };
     let mut halted = None;
@@ -104,7 +104,7 @@ pub(crate) fn plan(
         Err(Halt::Stopped) => false,
         Err(Halt::Failed(error)) => return Err(error),
     };
-    Ok(Planned { complete, withdrawn: planner.withdrawn })
+    Ok(Planned { complete, removed_upstream: planner.removed_upstream })
 }
 
 pub(super) struct Planner<'p> {
@@ -118,7 +118,7 @@ pub(super) struct Planner<'p> {
     /// Crates of which releases are deferred; those that were looked at are taken out.
     pub(super) deferred: DeferredCrates,
     /// The releases that upstream is known to have removed.
-    pub(super) withdrawn: HashMap<ReleaseId, Withdrawal>,
+    pub(super) removed_upstream: HashMap<ReleaseId, UpstreamRemoval>,
     /// When all files are read: hashes of the names that are in them, and of the paths of those that may have more.
     pub(super) read: Option<HashSet<u64>>,
     /// Of the index file that is planned, until one of its crates turns out to be wanted.
@@ -128,7 +128,7 @@ pub(super) struct Planner<'p> {
     /// Of the releases that must be found, those that were.
     found: HashSet<ReleaseId>,
     /// Held releases that are in the ledger: to be hashed.
-    pub(super) doubted: HashSet<ReleaseId>,
+    pub(super) rechecks: HashSet<ReleaseId>,
     selected: u64,
 }
 
@@ -220,24 +220,24 @@ impl Planner<'_> {
             true => records.iter().map(|record| record.id.version.to_string()).collect(),
             false => HashSet::new(),
         };
-        let picked = self.wanted.selection.select(records);
-        if picked.yanked_skipped > 0 {
-            self.decide(Decision::YankedSkipped(picked.yanked_skipped as u64))?;
+        let selected = self.wanted.selection.select(records);
+        if selected.yanked_skipped > 0 {
+            self.decide(Decision::YankedSkipped(selected.yanked_skipped as u64))?;
         }
         let good = |record: &IndexRecord| {
             held.get(record.id.version.as_str()).is_some_and(|held| held.sha256 == record.cksum)
         };
-        let wanted = picked.records.iter().map(|record| (&record.id, good(record)));
-        let wanted = wanted.chain(picked.checksum_conflicts.iter().map(|(id, ..)| (id, false)));
+        let wanted = selected.records.iter().map(|record| (&record.id, good(record)));
+        let wanted = wanted.chain(selected.checksum_conflicts.iter().map(|(id, ..)| (id, false)));
         self.undefer(&listed, wanted.clone(), &|version| whole && !all.contains(version))?;
         self.resolve(&name, wanted)?;
         let largest = largest(&held);
-        for (id, lock, index) in picked.checksum_conflicts {
+        for (id, lock, index) in selected.checksum_conflicts {
             self.begin(&id)?;
             let fault = PlanFault::LockConflict { name: id.name.clone(), lock, index };
             self.fail(id, Some(index), fault)?;
         }
-        for record in picked.records {
+        for record in selected.records {
             self.record(record, &held, largest, &listed)?;
         }
         Ok(())
@@ -272,7 +272,7 @@ impl Planner<'_> {
             return Ok(());
         }
         let held = self.held.versions(name)?;
-        self.doubt(name)?;
+        self.note_rechecks(name)?;
         let largest = largest(&held);
         for (id, url) in entries {
             self.begin(&id)?;
@@ -310,11 +310,11 @@ impl Planner<'_> {
         largest_held_bytes: u64,
     ) -> Result<(), Halt> {
         let good = row.filter(|row| cksum.is_none_or(|sum| sum == row.sha256));
-        let doubted = self.doubted.remove(&id);
+        let recheck = self.rechecks.remove(&id);
         // Several copies are wanted, and one is missing: it is made from another.
         let whole =
             |row: &HeldRow| self.wanted.copies.iter().all(|store| row.locations.get(*store).is_some());
-        if let Some(row) = good.filter(|row| whole(row) && !self.wanted.verify && !doubted) {
+        if let Some(row) = good.filter(|row| whole(row) && !self.wanted.verify && !recheck) {
             return self.decide(Decision::Existing { id, bytes: row.bytes });
         }
         let mut job = Box::new(Job {
@@ -326,7 +326,7 @@ impl Planner<'_> {
             largest_held_bytes,
         });
         if let Some(row) = good {
-            let held = HeldRow { recorded: row.recorded && !doubted, ..row.clone() };
+            let held = HeldRow { recorded: row.recorded && !recheck, ..row.clone() };
             return self.decide(Decision::Verify { job, held });
         }
         // A file that no row names was put there by hand or by another program: it is hashed once, unless there is

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use mirror_manifest::Withdrawal;
+use mirror_manifest::UpstreamRemoval;
 use mirror_types::{CrateName, IndexRecord, ReleaseId, index_path};
 
 use super::decision::Decision;
@@ -48,23 +48,25 @@ impl Planner<'_> {
 
     /// Notes that the index lists a held release.
     fn is_listed(&mut self, record: &IndexRecord, held: &HeldRow) -> Result<(), Halt> {
-        if self.withdrawn.get(&record.id) == Some(&Withdrawal::Deleted) {
+        if self.removed_upstream.get(&record.id) == Some(&UpstreamRemoval::Deleted) {
             // Another index that still lists it says nothing about the one that took it down; of what catalogues of
             // before say, nobody knows which one that was.
             if held.seen == SeenIn::Elsewhere {
                 return Ok(());
             }
-            self.withdrawn.remove(&record.id);
+            self.removed_upstream.remove(&record.id);
             self.decide(Decision::Reinstated(record.id.clone()))?;
         }
         if held.seen != SeenIn::Here {
             self.decide(Decision::Seen(record.id.clone()))?;
         }
         if record.yanked {
-            if self.withdrawn.insert(record.id.clone(), Withdrawal::Yanked) != Some(Withdrawal::Yanked) {
+            if self.removed_upstream.insert(record.id.clone(), UpstreamRemoval::Yanked)
+                != Some(UpstreamRemoval::Yanked)
+            {
                 self.decide(Decision::Yanked(record.id.clone()))?;
             }
-        } else if self.withdrawn.remove(&record.id).is_some() {
+        } else if self.removed_upstream.remove(&record.id).is_some() {
             self.decide(Decision::Unyanked(record.id.clone()))?;
         }
         Ok(())
@@ -72,7 +74,9 @@ impl Planner<'_> {
 
     /// Notes that the index no longer lists a release. Returns whether that is new.
     fn removed(&mut self, id: ReleaseId) -> Result<bool, Halt> {
-        if self.withdrawn.insert(id.clone(), Withdrawal::Deleted) == Some(Withdrawal::Deleted) {
+        if self.removed_upstream.insert(id.clone(), UpstreamRemoval::Deleted)
+            == Some(UpstreamRemoval::Deleted)
+        {
             return Ok(false);
         }
         self.decide(Decision::Removed(id))?;
@@ -81,7 +85,7 @@ impl Planner<'_> {
 
     /// Notes that a release was yanked before the mirror held it, so that this is not new once it is held.
     pub(super) fn yanked_before(&mut self, id: &ReleaseId) -> Result<(), Halt> {
-        if self.withdrawn.insert(id.clone(), Withdrawal::Yanked).is_none() {
+        if self.removed_upstream.insert(id.clone(), UpstreamRemoval::Yanked).is_none() {
             self.decide(Decision::YankedBefore(id.clone()))?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexLimits, LockSet, LockSources, NameSet, Selection};
-use mirror_manifest::{DeferredRelease, Withdrawal};
+use mirror_manifest::{DeferredRelease, UpstreamRemoval};
 use mirror_types::{CrateName, Location, Locations, MemberLocation, ReleaseId, Sha256, StoreId, index_path};
 use url::Url;
 
@@ -57,7 +57,7 @@ impl Index for Items {
 #[derive(Default)]
 struct HeldInMemory {
     rows: BTreeMap<String, HashMap<String, HeldRow>>,
-    withdrawn: HashMap<ReleaseId, Withdrawal>,
+    removed_upstream: HashMap<ReleaseId, UpstreamRemoval>,
     failed: Vec<(String, FailedRelease)>,
     unrecorded: HashSet<ReleaseId>,
     deferred: Vec<DeferredRelease>,
@@ -87,8 +87,8 @@ impl HeldView for HeldInMemory {
     fn crates_of_file(&self, file: &str) -> Result<Vec<String>, SyncError> {
         Ok(self.rows.keys().filter(|name| name.eq_ignore_ascii_case(file)).cloned().collect())
     }
-    fn withdrawn(&self) -> Result<HashMap<ReleaseId, Withdrawal>, SyncError> {
-        Ok(self.withdrawn.clone())
+    fn removed_upstream(&self) -> Result<HashMap<ReleaseId, UpstreamRemoval>, SyncError> {
+        Ok(self.removed_upstream.clone())
     }
     fn failed_crates(&self) -> Result<HashSet<String>, SyncError> {
         Ok(self.failed.iter().map(|(name, _)| name.clone()).collect())
@@ -241,17 +241,17 @@ fn the_ledger_is_resolved_crate_by_crate() {
 }
 
 #[test]
-fn what_upstream_withdraws_and_brings_back_is_told_once() {
+fn what_upstream_removes_and_reinstates_is_reported_once() {
     let lines =
         [line("a", "1.0.0!", 1), line("a", "1.1.0", 2), line("a", "1.2.0", 3), line("a", "1.3.0!", 4)];
     let mut view = HeldInMemory::default();
     for (version, n) in [("1.0.0", 1), ("1.1.0", 2), ("1.2.0", 3), ("1.4.0", 5)] {
         view = view.with(&id("a", version), held(n));
     }
-    view.withdrawn = [
-        (id("a", "1.1.0"), Withdrawal::Yanked),
-        (id("a", "1.2.0"), Withdrawal::Deleted),
-        (id("x", "1.0.0"), Withdrawal::Deleted),
+    view.removed_upstream = [
+        (id("a", "1.1.0"), UpstreamRemoval::Yanked),
+        (id("a", "1.2.0"), UpstreamRemoval::Deleted),
+        (id("x", "1.0.0"), UpstreamRemoval::Deleted),
     ]
     .into();
     let wanted = Wanted { selection: Selection { include_yanked: true, ..Selection::default() }, ..wanted() };
@@ -259,12 +259,15 @@ fn what_upstream_withdraws_and_brings_back_is_told_once() {
     let told = ["yanked a 1.0.0", "unyanked a 1.1.0", "reinstated a 1.2.0", "removed a 1.4.0"];
     assert_eq!(words[..4], told);
     assert!(words.contains(&"yanked before a 1.3.0".to_owned()), "{words:?}");
-    let kinds =
-        [("1.0.0", Withdrawal::Yanked), ("1.3.0", Withdrawal::Yanked), ("1.4.0", Withdrawal::Deleted)];
+    let kinds = [
+        ("1.0.0", UpstreamRemoval::Yanked),
+        ("1.3.0", UpstreamRemoval::Yanked),
+        ("1.4.0", UpstreamRemoval::Deleted),
+    ];
     for (version, kind) in kinds {
-        assert_eq!(planned.withdrawn.get(&id("a", version)), Some(&kind), "{version}");
+        assert_eq!(planned.removed_upstream.get(&id("a", version)), Some(&kind), "{version}");
     }
-    assert_eq!(planned.withdrawn.len(), 4);
+    assert_eq!(planned.removed_upstream.len(), 4);
 }
 
 /// Checks that an index which still lists a release does not contradict the one that took it down, and that only an
@@ -276,13 +279,13 @@ fn only_the_index_that_listed_a_release_takes_it_down_or_brings_it_back() {
         let mut view = HeldInMemory::default()
             .with(&id("a", "1.0.0"), elsewhere.clone())
             .with(&id("a", "2.0.0"), elsewhere.clone());
-        view.withdrawn = [(id("a", "1.0.0"), Withdrawal::Deleted)].into();
+        view.removed_upstream = [(id("a", "1.0.0"), UpstreamRemoval::Deleted)].into();
         view
     };
     let (words, _) = run(wanted(), vec![file("a", &[line("a", "1.0.0", 1)])], view());
     assert_eq!(words, ["existing a 1.0.0 101"]);
     let mut view = view();
-    view.withdrawn.clear();
+    view.removed_upstream.clear();
     let (words, _) = run(wanted(), vec![file("a", &[line("a", "1.0.0", 1)])], view);
     assert_eq!(words, ["seen a 1.0.0", "existing a 1.0.0 101"]);
 }
@@ -318,8 +321,8 @@ fn lines_go_ahead_of_the_releases_and_say_when_some_are_removed() {
     assert_eq!(words, ["removed a 0.9.0", "lines true", "fetch a 1.0.0 of 107"]);
     let others =
         Selection { include: NameSet::parse(&["b".to_owned()]).expect("names"), ..Selection::default() };
-    let unwanted = Wanted { selection: others, ..wanted() };
-    assert!(run(unwanted, vec![item()], HeldInMemory::default()).0.is_empty());
+    let nothing_wanted = Wanted { selection: others, ..wanted() };
+    assert!(run(nothing_wanted, vec![item()], HeldInMemory::default()).0.is_empty());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use mirror_manifest::Withdrawal;
+use mirror_manifest::UpstreamRemoval;
 use mirror_repo::{MirrorWriter, NewRelease, Transaction};
 use mirror_types::{CrateName, ReleaseId};
 use tokio_util::sync::CancellationToken;
@@ -14,15 +14,15 @@ use tokio_util::sync::CancellationToken;
 use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
 use crate::outcome::Outcome;
-use crate::run::message::{Arrival, Message, Problem, Tag};
+use crate::run::message::{JobContext, Message, RecordFailure, VerifiedRelease};
 use crate::tally::PlanProgress;
 
 /// Requests that may be refused, with none ever answered, before the run is given up.
 const DEAD_ORIGIN: u64 = 20;
 /// The limit in a mirror that holds something: what it lacks may be what its origin never delivers.
 const DEAD_ORIGIN_OF_OLD: u64 = 1_000;
-/// Downloads that say something about the rate of later ones.
-const TELLING: u64 = 100;
+/// Fewest downloads from which the rate of later ones is estimated.
+const MIN_RATE_SAMPLE: u64 = 100;
 const BATCH_FILES: usize = 2_000;
 const BATCH_BYTES: u64 = 128 << 20;
 const BATCH_AGE: Duration = Duration::from_secs(1);
@@ -97,7 +97,7 @@ impl Dispatcher {
             self.commit(batch)?;
         }
         let seconds = began.elapsed().as_secs_f64();
-        if self.outcome.downloaded >= TELLING {
+        if self.outcome.downloaded >= MIN_RATE_SAMPLE {
             #[expect(clippy::cast_precision_loss, reason = "a rate")]
             let rate = self.outcome.downloaded as f64 / seconds.max(0.001);
             self.mirror.set_download_rate(rate)?;
@@ -108,20 +108,20 @@ impl Dispatcher {
     fn take(&mut self, message: Message, batch: &mut Batch) -> Result<(), SyncError> {
         batch.began.get_or_insert_with(Instant::now);
         match message {
-            Message::Arrived(arrival) => self.arrived(arrival, batch)?,
-            Message::Failed { tag, problem } => self.failed(*tag, *problem, batch),
-            Message::CrateFailed { name, problem } => self.crate_failed(name, *problem, batch),
+            Message::Verified(verified) => self.verified(verified, batch)?,
+            Message::Failed { context, failure } => self.failed(*context, *failure, batch),
+            Message::CrateFailed { name, failure } => self.crate_failed(name, *failure, batch),
             Message::CrateRead(name) => batch.tx.crate_read(name),
             Message::Lost(id, store) => batch.tx.lost(&self.mirror, id, store)?,
             Message::Resolved(id) => batch.tx.resolved(id),
             Message::Dropped(id) => batch.tx.dropped(id),
             Message::Deferred(release) => batch.tx.defer(*release),
             Message::Undeferred(id) => batch.tx.undefer(id),
-            Message::Withdrawn(id, kind) => {
-                self.tell(SyncEvent::Withdrawn { release: &id, kind });
-                batch.tx.withdrawn(id, kind);
+            Message::RemovedUpstream(id, kind) => {
+                self.tell(SyncEvent::RemovedUpstream { release: &id, kind });
+                batch.tx.removed_upstream(id, kind);
             }
-            Message::YankedBefore(id) => batch.tx.withdrawn(id, Withdrawal::Yanked),
+            Message::YankedBefore(id) => batch.tx.removed_upstream(id, UpstreamRemoval::Yanked),
             Message::Unyanked(id) => batch.tx.unyanked(id),
             Message::Reinstated(id) => {
                 self.tell(SyncEvent::Reinstated(&id));
@@ -146,16 +146,16 @@ impl Dispatcher {
         self.observer.event(event);
     }
 
-    fn arrived(&mut self, arrival: Arrival, batch: &mut Batch) -> Result<(), SyncError> {
-        if let Err(why) = arrival.fits() {
-            // Whatever is staged goes with the arrival.
-            let mut problem = Problem::planned("wrong_hash", why);
-            problem.attempt.retries = arrival.bytes.retries;
-            self.failed(*arrival.tag, problem, batch);
+    fn verified(&mut self, verified: VerifiedRelease, batch: &mut Batch) -> Result<(), SyncError> {
+        if let Err(why) = verified.fits() {
+            // Whatever is staged is dropped with the release.
+            let mut failure = RecordFailure::planned("wrong_hash", why);
+            failure.attempt.retries = verified.bytes.retries;
+            self.failed(*verified.context, failure, batch);
             return Ok(());
         }
-        let Arrival { tag, bytes, prior, staged } = arrival;
-        let Tag { release, replaces, .. } = *tag;
+        let VerifiedRelease { context, bytes, prior, staged } = verified;
+        let JobContext { release, replaces, .. } = *context;
         if prior.at.is_empty() {
             batch.downloaded.push(bytes.size);
         } else {
@@ -168,16 +168,16 @@ impl Dispatcher {
         }
         if (writes || !prior.recorded) && self.gaps.remove(&release.id) {
             self.tell(SyncEvent::GapFilled(&release.id));
-            self.outcome.healed_gaps.push(release.id.clone());
+            self.outcome.resolved_gaps.push(release.id.clone());
         }
         let (held_at, recorded) = (prior.at, prior.recorded);
         let new = NewRelease { release, bytes, held_at, recorded, replaces, staged };
         Ok(batch.tx.hold(&mut self.mirror, new)?)
     }
 
-    fn failed(&mut self, tag: Tag, problem: Problem, batch: &mut Batch) {
-        let Problem { attempt, unreached, denied } = problem;
-        let Tag { release, was_wrong, .. } = tag;
+    fn failed(&mut self, context: JobContext, failure: RecordFailure, batch: &mut Batch) {
+        let RecordFailure { attempt, unreached, denied } = failure;
+        let JobContext { release, was_wrong, .. } = context;
         let acknowledged = attempt.unavailable && self.gaps.contains(&release.id);
         let outcome = &mut self.outcome;
         *if attempt.unavailable { &mut outcome.unavailable } else { &mut outcome.failed } += 1;
@@ -214,8 +214,8 @@ impl Dispatcher {
         outcome.downloaded + answered == 0 && unreached + denied >= most
     }
 
-    fn crate_failed(&mut self, name: CrateName, problem: Problem, batch: &mut Batch) {
-        let attempt = problem.attempt;
+    fn crate_failed(&mut self, name: CrateName, failure: RecordFailure, batch: &mut Batch) {
+        let attempt = failure.attempt;
         self.outcome.failed += 1;
         self.tell(SyncEvent::CrateFailed { name: &name, kind: attempt.kind, why: &attempt.message });
         self.outcome.fail(name.to_string(), attempt.message.clone());

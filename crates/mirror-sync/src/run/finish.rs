@@ -45,13 +45,13 @@ pub(crate) fn finish(
     let withheld = std::mem::take(&mut report.withheld_lines);
     report.add_to(&mut outcome);
     outcome.check()?;
-    if !outcome.healed_gaps.is_empty() {
-        gaps.retain(|gap| !outcome.healed_gaps.contains(&gap.release));
-        mirror.settle_gaps(Some(&gaps))?;
+    if !outcome.resolved_gaps.is_empty() {
+        gaps.retain(|gap| !outcome.resolved_gaps.contains(&gap.release));
+        mirror.resolve_gaps(Some(&gaps))?;
     }
     hide(&mut mirror, &removed, withheld, options.accept_mass_removal, &mut outcome, observer)?;
-    // Refused, the run is to see it again.
-    let settled = outcome.removal_refused == 0;
+    // The next run must see a refused removal again.
+    let accepted = outcome.removal_refused == 0;
     let ended = !outcome.interrupted && !outcome.given_up;
     let through = complete && ended;
     if let Some(what) = options.prune {
@@ -64,7 +64,7 @@ pub(crate) fn finish(
         }
     }
     // What failed is in the ledger, and files with bad lines in the cursor.
-    if let (true, Some(cursor)) = (settled && through && bad_files.len() <= MAX_BAD_FILES, cursor) {
+    if let (true, Some(cursor)) = (accepted && through && bad_files.len() <= MAX_BAD_FILES, cursor) {
         let totals = Totals {
             selected: outcome.selected,
             yanked_skipped: outcome.yanked_skipped,
@@ -72,7 +72,7 @@ pub(crate) fn finish(
         };
         cursor.leave(&mut mirror, totals, bad_files)?;
     }
-    mirror.finish(if settled { &removed } else { &[] }, ended)?;
+    mirror.finish(if accepted { &removed } else { &[] }, ended)?;
     if began.elapsed() > RESCAN_AFTER && !outcome.interrupted {
         // The next run need not list what this one wrote.
         let lost = mirror.rescan(&|| cancel.is_cancelled())?;

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use mirror_fetch::{Failure, FailureKind, FetchRequest};
-use mirror_manifest::{DeferredRelease, PackedLines, Withdrawal};
+use mirror_manifest::{DeferredRelease, PackedLines, UpstreamRemoval};
 use mirror_repo::{FailedAttempt, VerifiedBytes, WantedRelease};
 use mirror_store::StagedCrate;
 use mirror_types::{CrateName, Locations, ReleaseId, StoreId};
@@ -14,7 +14,7 @@ use crate::plan::DownloadAddress;
 
 /// The data that travels with a job from plan to commit.
 #[derive(Debug, Clone)]
-pub(crate) struct Tag {
+pub(crate) struct JobContext {
     pub(crate) release: WantedRelease,
     /// True if a registry named the address: then it must not lead to this machine.
     pub(crate) guarded: bool,
@@ -25,38 +25,38 @@ pub(crate) struct Tag {
 }
 
 /// A job for the fetcher.
-pub(crate) type FetchJob = (Box<Tag>, FetchRequest);
+pub(crate) type FetchJob = (Box<JobContext>, FetchRequest);
 
 /// Makes the request for a planned release.
-pub(crate) fn fetch_job(tag: Box<Tag>, url: Url) -> FetchJob {
+pub(crate) fn fetch_job(context: Box<JobContext>, url: Url) -> FetchJob {
     let request = FetchRequest::new(url);
-    let request = if tag.guarded { request.guarded() } else { request };
-    let request = match tag.release.cksum {
+    let request = if context.guarded { request.guarded() } else { request };
+    let request = match context.release.cksum {
         Some(sum) => request.with_expect(sum),
         None => request,
     };
-    (tag, request)
+    (context, request)
 }
 
 /// A held release to be hashed, with where to fetch it from when it is wrong.
 pub(crate) struct HashJob {
-    pub(crate) tag: Box<Tag>,
+    pub(crate) context: Box<JobContext>,
     pub(crate) from: DownloadAddress,
     pub(crate) prior: PriorState,
 }
 
 /// Why a record is not held.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub(crate) struct RecordFailure {
     pub(crate) attempt: FailedAttempt,
-    /// Nobody answered, or only that it is too busy.
+    /// True if no server answered, or it was too busy.
     pub(crate) unreached: bool,
-    /// The origin did not let us in, or broke down over it.
+    /// True if the origin denied access, or failed while it answered.
     pub(crate) denied: bool,
 }
 
-impl Problem {
-    /// Makes a problem that was found before any request to the origin.
+impl RecordFailure {
+    /// Makes a failure that was found before any request to the origin.
     pub(crate) fn planned(kind: &'static str, message: String) -> Self {
         let now = SystemTime::now();
         let attempt = FailedAttempt {
@@ -98,24 +98,24 @@ pub(crate) struct PriorState {
     pub(crate) recorded: bool,
 }
 
-/// Bytes that are right. Nothing of what is staged is durable yet.
-pub(crate) struct Arrival {
-    pub(crate) tag: Box<Tag>,
+/// A release whose bytes were verified. Nothing that is staged is durable yet.
+pub(crate) struct VerifiedRelease {
+    pub(crate) context: Box<JobContext>,
     pub(crate) bytes: VerifiedBytes,
     pub(crate) prior: PriorState,
-    /// In each store that is to hold it from now on.
+    /// In each store that is to hold it from now on; empty for a release that is held and stays where it is.
     pub(crate) staged: Vec<StagedCrate>,
 }
 
-impl Arrival {
-    /// Compares what arrived with what the record says, wherever it came from and however it was checked before: the
+impl VerifiedRelease {
+    /// Compares the bytes with the record, wherever they came from and however they were checked before: this is the
     /// last look before bytes get their final name.
     ///
     /// # Errors
-    /// What does not fit, in words.
+    /// Describes what does not fit.
     pub(crate) fn fits(&self) -> Result<(), String> {
         let VerifiedBytes { size, sha256, .. } = self.bytes;
-        if let Some(expect) = self.tag.release.cksum.filter(|expect| *expect != sha256) {
+        if let Some(expect) = self.context.release.cksum.filter(|expect| *expect != sha256) {
             return Err(format!("SHA-256 is {sha256}, not {expect} ({size} bytes); nothing was stored"));
         }
         match self.staged.iter().map(StagedCrate::size).find(|found| *found != size) {
@@ -130,11 +130,11 @@ impl Arrival {
 /// The messages to the dispatcher.
 pub(crate) enum Message {
     /// Bytes are right; they were held, or are on their way to where they will be.
-    Arrived(Arrival),
+    Verified(VerifiedRelease),
     /// The record is not held.
-    Failed { tag: Box<Tag>, problem: Box<Problem> },
+    Failed { context: Box<JobContext>, failure: Box<RecordFailure> },
     /// Nothing is known of a crate that is wanted.
-    CrateFailed { name: CrateName, problem: Box<Problem> },
+    CrateFailed { name: CrateName, failure: Box<RecordFailure> },
     /// The index file of a crate was read that could not be fetched before.
     CrateRead(CrateName),
     /// A store does not have a release, or not its bytes, of which the catalogue says so.
@@ -147,13 +147,13 @@ pub(crate) enum Message {
     Deferred(Box<DeferredRelease>),
     /// Nobody waits any more for what policy held back.
     Undeferred(ReleaseId),
-    /// Upstream withdrew what is held.
-    Withdrawn(ReleaseId, Withdrawal),
-    /// Upstream withdrew what is about to be held.
+    /// Upstream removed a held release.
+    RemovedUpstream(ReleaseId, UpstreamRemoval),
+    /// Upstream had yanked a release before this run fetches it.
     YankedBefore(ReleaseId),
-    /// Upstream offers again what it had withdrawn.
+    /// Upstream has unyanked a held release.
     Unyanked(ReleaseId),
-    /// The same of one that it had deleted.
+    /// Upstream offers a held release again that it had deleted.
     Reinstated(ReleaseId),
     /// The source of the run lists a held release; it was not known that it does.
     Seen(ReleaseId),
@@ -169,10 +169,10 @@ pub(crate) enum Message {
 mod tests {
     use super::*;
 
-    fn arrival(expect: Option<&[u8]>, found: &[u8], told_bytes: u64, member: &[u8]) -> Arrival {
+    fn verified(expect: Option<&[u8]>, found: &[u8], claimed_bytes: u64, member: &[u8]) -> VerifiedRelease {
         let now = SystemTime::now();
         let sum = mirror_checksum::Hasher::of;
-        let tag = Tag {
+        let context = JobContext {
             release: WantedRelease {
                 id: ReleaseId {
                     name: "a".parse().expect("name"),
@@ -187,15 +187,20 @@ mod tests {
             replaces: false,
         };
         let bytes = VerifiedBytes {
-            size: told_bytes,
+            size: claimed_bytes,
             sha256: sum(found),
             retries: 0,
             http_status: Some(200),
             started: now,
             finished: now,
         };
-        let member = StagedCrate::new(StoreId::BUNDLES, &tag.release.id, member.len() as u64, ());
-        Arrival { tag: Box::new(tag), bytes, prior: PriorState::default(), staged: vec![member] }
+        let member = StagedCrate::new(StoreId::BUNDLES, &context.release.id, member.len() as u64, ());
+        VerifiedRelease {
+            context: Box::new(context),
+            bytes,
+            prior: PriorState::default(),
+            staged: vec![member],
+        }
     }
 
     #[test]
@@ -208,8 +213,8 @@ mod tests {
             (Some(b"x"), b"x", 1, b"", false),
             (None, b"x", 1, b"xx", false),
         ];
-        for (expect, found, told_bytes, member, fits) in table {
-            let outcome = arrival(expect, found, told_bytes, member).fits();
+        for (expect, found, claimed_bytes, member, fits) in table {
+            let outcome = verified(expect, found, claimed_bytes, member).fits();
             assert_eq!(outcome.is_ok(), fits, "{expect:?} {found:?} {member:?}: {outcome:?}");
         }
     }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use crossbeam_channel::Sender;
-use mirror_manifest::Withdrawal;
+use mirror_manifest::UpstreamRemoval;
 use mirror_repo::WantedRelease;
 use mirror_types::{Layout, ReleaseId, Sha256};
 use tokio::sync::mpsc;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::SyncError;
 use crate::plan::{Decision, Job};
-use crate::run::message::{FetchJob, HashJob, Message, PriorState, Problem, Tag, fetch_job};
+use crate::run::message::{FetchJob, HashJob, JobContext, Message, PriorState, RecordFailure, fetch_job};
 use crate::tally::Tally;
 
 /// Held files that one thread hashes before it takes more.
@@ -56,19 +56,19 @@ impl Router {
             | Decision::BadLine(_) => true,
             Decision::Verify { job, held } => {
                 let prior = PriorState { at: held.locations, recorded: held.recorded };
-                let (tag, job) = self.tag(*job);
-                self.to_hash.push(HashJob { tag, from: job, prior });
+                let (context, job) = self.context(*job);
+                self.to_hash.push(HashJob { context, from: job, prior });
                 self.to_hash.len() < HASH_AT_ONCE
                     || self.hashes.send(std::mem::take(&mut self.to_hash)).is_ok()
             }
             Decision::Fetch(job) => self.fetch(*job),
             Decision::Fail { id, cksum, url, fault } => {
-                let problem = Box::new(Problem::planned(fault.kind(), fault.to_string()));
-                self.tell(Message::Failed { tag: self.tag_of(id, cksum, url, false), problem })
+                let failure = Box::new(RecordFailure::planned(fault.kind(), fault.to_string()));
+                self.tell(Message::Failed { context: self.context_of(id, cksum, url, false), failure })
             }
             Decision::FailCrate { name, fault } => {
-                let problem = Box::new(Problem::planned(fault.kind(), fault.to_string()));
-                self.tell(Message::CrateFailed { name, problem })
+                let failure = Box::new(RecordFailure::planned(fault.kind(), fault.to_string()));
+                self.tell(Message::CrateFailed { name, failure })
             }
             Decision::CrateRead(name) => self.tell(Message::CrateRead(name)),
             Decision::Resolved(id) => self.tell(Message::Resolved(id)),
@@ -76,7 +76,7 @@ impl Router {
             Decision::Deferred { release, known } => known || self.tell(Message::Deferred(release)),
             Decision::Undeferred(id) => self.tell(Message::Undeferred(id)),
             Decision::Seen(id) => !self.notes_seen || self.tell(Message::Seen(id)),
-            Decision::Yanked(id) => self.tell(Message::Withdrawn(id, Withdrawal::Yanked)),
+            Decision::Yanked(id) => self.tell(Message::RemovedUpstream(id, UpstreamRemoval::Yanked)),
             Decision::YankedBefore(id) => self.tell(Message::YankedBefore(id)),
             Decision::Unyanked(id) => self.tell(Message::Unyanked(id)),
             Decision::Reinstated(id) => self.tell(Message::Reinstated(id)),
@@ -93,27 +93,33 @@ impl Router {
         self.messages.send(message).is_ok()
     }
 
-    fn tag_of(&self, id: ReleaseId, cksum: Option<Sha256>, url: String, replaces: bool) -> Box<Tag> {
+    fn context_of(
+        &self,
+        id: ReleaseId,
+        cksum: Option<Sha256>,
+        url: String,
+        replaces: bool,
+    ) -> Box<JobContext> {
         let path = self.layout.path(&id);
         let release = WantedRelease { id, path, url, cksum };
-        Box::new(Tag { release, guarded: self.guarded, was_wrong: false, replaces })
+        Box::new(JobContext { release, guarded: self.guarded, was_wrong: false, replaces })
     }
 
-    fn tag(&self, job: Job) -> (Box<Tag>, crate::plan::DownloadAddress) {
+    fn context(&self, job: Job) -> (Box<JobContext>, crate::plan::DownloadAddress) {
         let url = job.from.readable(&job.id);
-        (self.tag_of(job.id, job.cksum, url, job.replaces.is_some()), job.from)
+        (self.context_of(job.id, job.cksum, url, job.replaces.is_some()), job.from)
     }
 
     fn fetch(&mut self, job: Job) -> bool {
-        let (tag, from) = self.tag(job);
-        let url = match from.url(&tag.release.id) {
+        let (context, from) = self.context(job);
+        let url = match from.url(&context.release.id) {
             Ok(url) => url,
             Err(error) => {
                 self.failed = Some(error);
                 return false;
             }
         };
-        match self.jobs.try_send(fetch_job(tag, url)) {
+        match self.jobs.try_send(fetch_job(context, url)) {
             Ok(()) => true,
             Err(TrySendError::Closed(_)) => false,
             Err(TrySendError::Full(job)) => {

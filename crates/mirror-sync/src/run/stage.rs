@@ -9,14 +9,14 @@ use mirror_store::{CrateBody, CrateStore, NewCrate, StagedCrate};
 use tokio::sync::mpsc;
 
 use crate::error::SyncError;
-use crate::run::message::{Arrival, Message, PriorState, Problem, Tag};
+use crate::run::message::{JobContext, Message, PriorState, RecordFailure, VerifiedRelease};
 use crate::spool::{Counted, writer_of};
 
 /// Results of the fetcher, shared by the writer threads.
 pub(crate) type Results = Arc<Mutex<mpsc::Receiver<FetchResult>>>;
 
 /// The result of a job.
-pub(crate) type FetchResult = (Box<Tag>, Result<Fetched, Failure>);
+pub(crate) type FetchResult = (Box<JobContext>, Result<Fetched, Failure>);
 
 /// Bodies that a writer takes at once.
 const TAKE: usize = 32;
@@ -32,8 +32,8 @@ pub(crate) fn write_staged(targets: &[Arc<dyn CrateStore>], results: &Results, m
         if got == 0 {
             return;
         }
-        let made = taken.drain(..).filter_map(|(tag, result)| match result {
-            Ok(fetched) => Some(stage(targets, tag, fetched).unwrap_or_else(Message::Broken)),
+        let made = taken.drain(..).filter_map(|(context, result)| match result {
+            Ok(fetched) => Some(stage(targets, context, fetched).unwrap_or_else(Message::Broken)),
             Err(failure) if failure.kind == FailureKind::Cancelled => None,
             // It is so for every address of this host, and the operator's to mend.
             Err(failure) if failure.kind == FailureKind::Proxy => {
@@ -42,7 +42,9 @@ pub(crate) fn write_staged(targets: &[Arc<dyn CrateStore>], results: &Results, m
             Err(failure) if failure.kind == FailureKind::Spool => {
                 Some(Message::Broken(SyncError::Spool(failure.message)))
             }
-            Err(failure) => Some(Message::Failed { problem: Box::new(Problem::fetched(&failure)), tag }),
+            Err(failure) => {
+                Some(Message::Failed { failure: Box::new(RecordFailure::fetched(&failure)), context })
+            }
         });
         if messages.send(Message::Many(made.collect())).is_err() {
             return;
@@ -51,17 +53,22 @@ pub(crate) fn write_staged(targets: &[Arc<dyn CrateStore>], results: &Results, m
 }
 
 /// Stages a body in each store. An answer without a body is no release, whatever its status.
-fn stage(targets: &[Arc<dyn CrateStore>], tag: Box<Tag>, fetched: Fetched) -> Result<Message, SyncError> {
+fn stage(
+    targets: &[Arc<dyn CrateStore>],
+    context: Box<JobContext>,
+    fetched: Fetched,
+) -> Result<Message, SyncError> {
     let Fetched { status, content, retries, started, finished, .. } = fetched;
     let body = match content {
         // What nothing is known of is at least not empty: no archive is.
-        Content::Body(body) if body.size() > 0 || tag.release.cksum.is_some() => body,
+        Content::Body(body) if body.size() > 0 || context.release.cksum.is_some() => body,
         Content::Body(_) | Content::NotModified | Content::HeadersOnly => {
-            let mut problem = Problem::planned("truncated", "the origin answered without a body".to_owned());
+            let mut failure =
+                RecordFailure::planned("truncated", "the origin answered without a body".to_owned());
             let known =
-                FailedAttempt { http_status: Some(status), retries, started, finished, ..problem.attempt };
-            problem.attempt = known;
-            return Ok(Message::Failed { tag, problem: Box::new(problem) });
+                FailedAttempt { http_status: Some(status), retries, started, finished, ..failure.attempt };
+            failure.attempt = known;
+            return Ok(Message::Failed { context, failure: Box::new(failure) });
         }
     };
     let bytes = VerifiedBytes {
@@ -72,21 +79,21 @@ fn stage(targets: &[Arc<dyn CrateStore>], tag: Box<Tag>, fetched: Fetched) -> Re
         started,
         finished,
     };
-    let staged = stage_body(targets, &tag, &bytes, body)?;
-    Ok(Message::Arrived(Arrival { tag, bytes, prior: PriorState::default(), staged }))
+    let staged = stage_body(targets, &context, &bytes, body)?;
+    Ok(Message::Verified(VerifiedRelease { context, bytes, prior: PriorState::default(), staged }))
 }
 
 fn stage_body(
     targets: &[Arc<dyn CrateStore>],
-    tag: &Tag,
+    context: &JobContext,
     bytes: &VerifiedBytes,
     body: Verified,
 ) -> Result<Vec<StagedCrate>, SyncError> {
     let new = |body| NewCrate {
-        id: &tag.release.id,
+        id: &context.release.id,
         sha256: bytes.sha256,
         size: bytes.size,
-        url: &tag.release.url,
+        url: &context.release.url,
         body,
     };
     if matches!(body.body(), Body::Memory(_)) {

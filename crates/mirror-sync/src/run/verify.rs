@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
-use crate::run::message::{Arrival, FetchJob, HashJob, Message, PriorState, Tag, fetch_job};
+use crate::run::message::{FetchJob, HashJob, JobContext, Message, PriorState, VerifiedRelease, fetch_job};
 
 /// Releases that are read into memory to be copied, bytes; larger ones are read twice. So much of them travels
-/// together: many such handfuls may wait for the dispatcher.
+/// together: many such batches may wait for the dispatcher.
 const SMALL: u64 = 1 << 20;
 
 /// A job, and what was found in the stores that have the release, when it was hashed with others.
@@ -117,7 +117,7 @@ impl Hasher {
                     && !self.lacks_a_copy(&job.prior.at)
                 {
                     which.push(n);
-                    held.push((&job.tag.release.id, at));
+                    held.push((&job.context.release.id, at));
                 }
             }
             if held.is_empty() {
@@ -138,36 +138,36 @@ impl Hasher {
 
     /// Looks at one release; returns the job for the fetcher when it is in no place any more.
     fn look(&mut self, one: Looked, made: &mut Vec<Message>) -> Result<Option<FetchJob>, SyncError> {
-        let Looked { job: HashJob { mut tag, from, mut prior }, found, started } = one;
+        let Looked { job: HashJob { mut context, from, mut prior }, found, started } = one;
         let before = prior.at.clone();
         let mut size = 0;
         let mut copyable = None;
         if self.lacks_a_copy(&prior.at) {
             for at in before.iter() {
-                let (hashed, source) = self.read(&tag.release.id, at)?;
-                if let Some(bytes) = self.judge(&mut tag, &mut prior, at.store(), hashed, made)? {
+                let (hashed, source) = self.read(&context.release.id, at)?;
+                if let Some(bytes) = self.judge(&mut context, &mut prior, at.store(), hashed, made)? {
                     size = bytes;
                     copyable = copyable.or(source);
                 }
             }
         }
         for (store, hashed) in found {
-            if let Some(bytes) = self.judge(&mut tag, &mut prior, store, hashed?, made)? {
+            if let Some(bytes) = self.judge(&mut context, &mut prior, store, hashed?, made)? {
                 size = bytes;
             }
         }
-        let (Some(sha256), true) = (tag.release.cksum, !prior.at.is_empty()) else {
-            let url = from.url(&tag.release.id)?;
-            return Ok(Some(fetch_job(tag, url)));
+        let (Some(sha256), true) = (context.release.cksum, !prior.at.is_empty()) else {
+            let url = from.url(&context.release.id)?;
+            return Ok(Some(fetch_job(context, url)));
         };
         if prior.at != before {
             // Lost in one place, and held in another.
-            made.push(Message::Resolved(tag.release.id.clone()));
+            made.push(Message::Resolved(context.release.id.clone()));
         }
         let finished = SystemTime::now();
         let bytes = VerifiedBytes { size, sha256, retries: 0, http_status: None, started, finished };
-        let staged = self.copy(&tag, &bytes, &prior.at, copyable)?;
-        made.push(Message::Arrived(Arrival { tag, bytes, prior, staged }));
+        let staged = self.copy(&context, &bytes, &prior.at, copyable)?;
+        made.push(Message::Verified(VerifiedRelease { context, bytes, prior, staged }));
         Ok(None)
     }
 
@@ -175,15 +175,15 @@ impl Hasher {
     /// aside, and the release is not held there any more.
     fn judge(
         &mut self,
-        tag: &mut Tag,
+        context: &mut JobContext,
         prior: &mut PriorState,
         store: StoreId,
         hashed: Hashed,
         made: &mut Vec<Message>,
     ) -> Result<Option<u64>, SyncError> {
-        let id = &tag.release.id;
+        let id = &context.release.id;
         let found = match hashed {
-            Hashed::Bytes { sha256, size } if tag.release.cksum == Some(sha256) => return Ok(Some(size)),
+            Hashed::Bytes { sha256, size } if context.release.cksum == Some(sha256) => return Ok(Some(size)),
             Hashed::Bytes { sha256, .. } => Some(Some(sha256)),
             Hashed::Damaged => Some(None),
             Hashed::Missing => None,
@@ -193,21 +193,21 @@ impl Hasher {
             self.observer.event(SyncEvent::Wrong { release: id, at: &at, sha256 });
             self.stores.get(store)?.set_aside(id, &at, Aside::Quarantine, &self.run_id)?;
             self.wrong += 1;
-            tag.was_wrong = true;
+            context.was_wrong = true;
         }
-        made.push(Message::Lost(tag.release.id.clone(), store));
+        made.push(Message::Lost(context.release.id.clone(), store));
         Ok(None)
     }
 
     /// Makes the copies that are missing.
     fn copy(
         &self,
-        tag: &Tag,
+        context: &JobContext,
         bytes: &VerifiedBytes,
         held: &Locations,
         copyable: Option<Copyable>,
     ) -> Result<Vec<StagedCrate>, SyncError> {
-        let release = &tag.release;
+        let release = &context.release;
         let missing: Vec<_> = self.copies.iter().filter(|store| held.get(**store).is_none()).collect();
         if missing.is_empty() {
             return Ok(Vec::new());
@@ -261,7 +261,7 @@ impl Hasher {
 /// Returns the bytes in memory that a message carries.
 fn in_memory(message: &Message) -> u64 {
     match message {
-        Message::Arrived(arrival) => arrival.staged.iter().map(StagedCrate::memory_bytes).sum(),
+        Message::Verified(verified) => verified.staged.iter().map(StagedCrate::memory_bytes).sum(),
         _ => 0,
     }
 }

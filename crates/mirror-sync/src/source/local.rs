@@ -6,28 +6,28 @@ use mirror_git::IndexSource;
 use mirror_index::IndexFile;
 
 use super::read_file::ReadFile;
-use crate::cursor::News;
+use crate::cursor::IndexDelta;
 use crate::error::SyncError;
 use crate::plan::{Index, Item, Totals};
-use crate::source::handful::{HANDFUL, Handful};
-use crate::source::lines_filter::LinesFilter;
+use crate::source::index_cache_filter::IndexCacheFilter;
+use crate::source::item_batch::{BATCH_ITEMS, ItemBatch};
 
 /// The way through a local index.
-pub(crate) enum Way {
+pub(crate) enum ScanStrategy {
     /// All of it in the order of its paths: files of a directory follow each other, and so do those of
     /// a bundle.
     Ordered,
     /// All of it in the order that is read fastest.
     Fastest,
     /// The differences from the tree that an earlier run went through.
-    News(News),
+    Delta(IndexDelta),
     /// The files at these paths, as far as they are there.
     Named(Vec<String>),
 }
 
 pub(crate) struct LocalIndex {
     pub(crate) source: IndexSource,
-    pub(crate) way: Way,
+    pub(crate) strategy: ScanStrategy,
     pub(crate) read: ReadFile,
 }
 
@@ -35,14 +35,14 @@ type Take<'t> = dyn FnMut(Item) -> ControlFlow<()> + Send + 't;
 
 impl Index for LocalIndex {
     fn read(&mut self, take: &mut Take<'_>) -> Result<(), SyncError> {
-        match std::mem::replace(&mut self.way, Way::Ordered) {
-            Way::Ordered => self.ordered(take),
-            Way::Fastest => self.fastest(take),
-            Way::News(news) => {
-                let _ = self.news(news, take)?;
+        match std::mem::replace(&mut self.strategy, ScanStrategy::Ordered) {
+            ScanStrategy::Ordered => self.ordered(take),
+            ScanStrategy::Fastest => self.fastest(take),
+            ScanStrategy::Delta(delta) => {
+                let _ = self.delta(delta, take)?;
                 Ok(())
             }
-            Way::Named(paths) => self.named(&paths, take),
+            ScanStrategy::Named(paths) => self.named(&paths, take),
         }
     }
 }
@@ -66,19 +66,19 @@ impl LocalIndex {
     fn fastest(&mut self, take: &mut Take<'_>) -> Result<(), SyncError> {
         let (send, receive) = crossbeam_channel::bounded::<Vec<Result<Item, SyncError>>>(16);
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        let known = self.read.lines.as_ref().map(LinesFilter::known).transpose()?;
+        let known = self.read.lines.as_ref().map(IndexCacheFilter::known).transpose()?;
         let (source, selection, limits) = (&mut self.source, self.read.selection.clone(), self.read.limits);
         std::thread::scope(|scope| {
             let reading = scope.spawn(move || {
                 source.scan_unordered(threads, &|| {
-                    let mut handful = Handful { items: Vec::with_capacity(HANDFUL), to: send.clone() };
+                    let mut batch = ItemBatch { items: Vec::with_capacity(BATCH_ITEMS), to: send.clone() };
                     let mut reader = ReadFile {
                         selection: selection.clone(),
                         limits,
-                        lines: known.clone().map(LinesFilter::of),
+                        lines: known.clone().map(IndexCacheFilter::of),
                     };
                     Box::new(move |path, data| match reader.file(path, data).transpose() {
-                        Some(item) => handful.add(item),
+                        Some(item) => batch.add(item),
                         None => ControlFlow::Continue(()),
                     })
                 })
@@ -112,8 +112,8 @@ impl LocalIndex {
     }
 
     /// Passes on what differs, and counts the rest as it was counted before.
-    fn news(&mut self, news: News, take: &mut Take<'_>) -> Result<ControlFlow<()>, SyncError> {
-        let News { changes, also, totals, .. } = news;
+    fn delta(&mut self, delta: IndexDelta, take: &mut Take<'_>) -> Result<ControlFlow<()>, SyncError> {
+        let IndexDelta { changes, also, totals, .. } = delta;
         let mut before = Vec::new();
         for change in changes {
             let mut items = Vec::new();

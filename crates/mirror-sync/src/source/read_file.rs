@@ -1,6 +1,6 @@
 use mirror_index::{IndexLimits, Selection};
 
-use super::lines_filter::LinesFilter;
+use super::index_cache_filter::IndexCacheFilter;
 use crate::error::SyncError;
 use crate::plan::{Item, Parsed, Totals, wants_file};
 
@@ -9,7 +9,7 @@ pub(crate) struct ReadFile {
     pub(super) selection: Selection,
     pub(super) limits: IndexLimits,
     /// `None` when no lines are kept.
-    pub(super) lines: Option<LinesFilter>,
+    pub(super) lines: Option<IndexCacheFilter>,
 }
 
 impl ReadFile {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mirror_sync::{DownloadOptions, FetchOptions, Layout, Outcome, Storage, Upstream, Withdrawal};
+use mirror_sync::{DownloadOptions, FetchOptions, Layout, Outcome, Storage, Upstream, UpstreamRemoval};
 use mirror_testkit::{Fault, Origin, OriginOptions, TestRegistry};
 
 use crate::run;
@@ -19,22 +19,22 @@ struct Planned {
     to_fetch: u64,
     to_verify: u64,
     yanked_skipped: u64,
-    withdrawn: Vec<(String, Withdrawal)>,
+    removed_upstream: Vec<(String, UpstreamRemoval)>,
     reinstated: u64,
 }
 
 impl Planned {
     fn of(outcome: &Outcome) -> Self {
-        let mut withdrawn: Vec<_> =
-            outcome.withdrawn.iter().map(|(id, kind)| (id.to_string(), *kind)).collect();
-        withdrawn.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut removed_upstream: Vec<_> =
+            outcome.removed_upstream.iter().map(|(id, kind)| (id.to_string(), *kind)).collect();
+        removed_upstream.sort_by(|a, b| a.0.cmp(&b.0));
         Self {
             selected: outcome.selected,
             existing: outcome.existing,
             to_fetch: outcome.would_fetch,
             to_verify: outcome.would_verify,
             yanked_skipped: outcome.yanked_skipped,
-            withdrawn,
+            removed_upstream,
             reinstated: outcome.reinstated,
         }
     }
@@ -162,7 +162,7 @@ fn a_dry_run_and_the_run_that_follows_agree() {
         world.publish_without("reverted");
         let done = world.agree(whole);
         assert_eq!((done.unavailable, done.downloaded), (1, 1));
-        assert_eq!(done.withdrawn.len(), 2, "{:?}", done.withdrawn);
+        assert_eq!(done.removed_upstream.len(), 2, "{:?}", done.removed_upstream);
 
         // It goes back to the old bytes: they are held, and are in the ledger. Files are lost meanwhile.
         world.registry.republish("reverted", "1.0.0", b"the bytes of reverted");

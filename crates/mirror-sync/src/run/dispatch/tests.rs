@@ -16,11 +16,11 @@ use crate::tally::Tally;
 
 /// Remembers the events.
 #[derive(Default)]
-struct Told(Mutex<Vec<String>>);
+struct EventLog(Mutex<Vec<String>>);
 
-impl FetchObserver for Told {}
+impl FetchObserver for EventLog {}
 
-impl SyncObserver for Told {
+impl SyncObserver for EventLog {
     fn event(&self, event: SyncEvent<'_>) {
         let word = match event {
             SyncEvent::Downloaded { bytes } => format!("downloaded {bytes}"),
@@ -30,7 +30,7 @@ impl SyncObserver for Told {
             }
             SyncEvent::CrateFailed { name, kind, .. } => format!("failed {name} {kind}"),
             SyncEvent::GapFilled(release) => format!("filled {release}"),
-            SyncEvent::Withdrawn { release, kind } => format!("{} {release}", kind.as_str()),
+            SyncEvent::RemovedUpstream { release, kind } => format!("{} {release}", kind.as_str()),
             SyncEvent::Reinstated(release) => format!("reinstated {release}"),
             _ => return,
         };
@@ -40,7 +40,7 @@ impl SyncObserver for Told {
 
 struct World {
     dir: tempfile::TempDir,
-    told: Arc<Told>,
+    events: Arc<EventLog>,
     cancel: CancellationToken,
     gaps: HashSet<ReleaseId>,
     existing: u64,
@@ -49,8 +49,8 @@ struct World {
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("dir");
-        let (told, cancel) = (Arc::default(), CancellationToken::new());
-        Self { dir, told, cancel, gaps: HashSet::new(), existing: 0 }
+        let (events, cancel) = (Arc::default(), CancellationToken::new());
+        Self { dir, events, cancel, gaps: HashSet::new(), existing: 0 }
     }
 
     fn open(&self) -> MirrorWriter {
@@ -72,7 +72,7 @@ impl World {
         }
         let dispatcher = Dispatcher {
             mirror,
-            observer: Arc::clone(&self.told) as Arc<dyn SyncObserver>,
+            observer: Arc::clone(&self.events) as Arc<dyn SyncObserver>,
             progress: tally.progress(),
             gaps: self.gaps.clone(),
             cancel: self.cancel.clone(),
@@ -84,8 +84,8 @@ impl World {
         dispatcher.run(&receive).map(|Finished { outcome, mirror }| (outcome, mirror))
     }
 
-    fn told(&self) -> Vec<String> {
-        std::mem::take(&mut self.told.0.lock().expect("lock"))
+    fn events(&self) -> Vec<String> {
+        std::mem::take(&mut self.events.0.lock().expect("lock"))
     }
 }
 
@@ -93,12 +93,12 @@ fn id(name: &str, version: &str) -> ReleaseId {
     ReleaseId { name: name.parse().expect("name"), version: version.parse().expect("version") }
 }
 
-fn tag(name: &str, body: &[u8]) -> Box<Tag> {
+fn context(name: &str, body: &[u8]) -> Box<JobContext> {
     let id = id(name, "1.0.0");
     let path = mirror_types::Layout::Shard.path(&id);
     let cksum = Some(mirror_checksum::Hasher::of(body));
     let release = WantedRelease { id, path, url: format!("http://h/{name}"), cksum };
-    Box::new(Tag { release, guarded: false, was_wrong: false, replaces: false })
+    Box::new(JobContext { release, guarded: false, was_wrong: false, replaces: false })
 }
 
 fn bytes(body: &[u8]) -> VerifiedBytes {
@@ -114,20 +114,20 @@ fn bytes(body: &[u8]) -> VerifiedBytes {
 }
 
 /// Makes the message of a download: `found` is what arrived, `wanted` what the index promised.
-fn arrival(mirror: &MirrorWriter, name: &str, wanted: &[u8], found: &[u8]) -> Message {
-    let tag = tag(name, wanted);
+fn verified(mirror: &MirrorWriter, name: &str, wanted: &[u8], found: &[u8]) -> Message {
+    let context = context(name, wanted);
     let (bytes, body) = (bytes(found), CrateBody::Memory(Box::new(found.to_vec())));
-    let new = NewCrate { id: &tag.release.id, sha256: bytes.sha256, size: bytes.size, url: "", body };
+    let new = NewCrate { id: &context.release.id, sha256: bytes.sha256, size: bytes.size, url: "", body };
     let staged = mirror.stores().get(StoreId::LOOSE).expect("the tree").stage(new).expect("stage");
-    Message::Arrived(Arrival { tag, bytes, prior: PriorState::default(), staged: vec![staged] })
+    Message::Verified(VerifiedRelease { context, bytes, prior: PriorState::default(), staged: vec![staged] })
 }
 
 fn failure(name: &str, status: u16) -> Message {
-    let mut problem = Problem::planned("http", format!("status {status}"));
-    problem.denied = status == 403;
-    problem.attempt.unavailable = status == 404;
-    problem.attempt = FailedAttempt { http_status: Some(status), ..problem.attempt };
-    Message::Failed { tag: tag(name, b"x"), problem: Box::new(problem) }
+    let mut failure = RecordFailure::planned("http", format!("status {status}"));
+    failure.denied = status == 403;
+    failure.attempt.unavailable = status == 404;
+    failure.attempt = FailedAttempt { http_status: Some(status), ..failure.attempt };
+    Message::Failed { context: context(name, b"x"), failure: Box::new(failure) }
 }
 
 fn held(mirror: &MirrorWriter, name: &str) -> Option<Sha256> {
@@ -145,11 +145,11 @@ fn what_is_right_is_held_and_what_fails_stands_in_the_ledger() {
             let lines = LinePacker::new().expect("packer").pack("go/od/good", digest, text).expect("packed");
             vec![
                 Message::IndexFile(Box::new(lines)),
-                Message::Many(vec![arrival(mirror, "good", b"bytes", b"bytes"), failure("gone", 404)]),
+                Message::Many(vec![verified(mirror, "good", b"bytes", b"bytes"), failure("gone", 404)]),
                 failure("broken", 500),
                 Message::CrateFailed {
                     name: "lost".parse().expect("name"),
-                    problem: Box::new(Problem::planned("index", "no answer".to_owned())),
+                    failure: Box::new(RecordFailure::planned("index", "no answer".to_owned())),
                 },
             ]
         })
@@ -160,16 +160,16 @@ fn what_is_right_is_held_and_what_fails_stands_in_the_ledger() {
     assert_eq!(mirror.catalogue().ledger_crates().expect("ledger"), ["broken", "gone", "lost"]);
     let cache = mirror.index_cache_reader().expect("cache");
     assert!(cache.read("go/od/good").expect("lines").is_some());
-    let told = world.told();
+    let events = world.events();
     assert_eq!(
-        told,
+        events,
         [
             "failed gone 1.0.0 http true false",
             "failed broken 1.0.0 http false false",
             "failed lost index",
             "downloaded 5"
         ],
-        "a download is told once it is durable"
+        "a download is reported once it is durable"
     );
 }
 
@@ -178,23 +178,23 @@ fn what_is_right_is_held_and_what_fails_stands_in_the_ledger() {
 fn bytes_that_are_not_those_of_the_index_are_never_stored() {
     let world = World::new();
     let (outcome, mirror) =
-        world.take(|mirror| vec![arrival(mirror, "torn", b"whole", b"who")]).expect("run");
+        world.take(|mirror| vec![verified(mirror, "torn", b"whole", b"who")]).expect("run");
     assert_eq!((outcome.downloaded, outcome.failed), (0, 1));
     assert_eq!(held(&mirror, "torn"), None);
     assert!(!world.dir.path().join("out/t/or/torn-1.0.0.crate").exists());
-    assert_eq!(world.told(), ["failed torn 1.0.0 wrong_hash false false"]);
+    assert_eq!(world.events(), ["failed torn 1.0.0 wrong_hash false false"]);
 }
 
 #[test]
 fn an_acknowledged_gap_is_none_any_more_when_it_is_filled() {
     let mut world = World::new();
     world.gaps = [id("gap", "1.0.0"), id("other", "1.0.0")].into();
-    let made = |mirror: &MirrorWriter| vec![arrival(mirror, "gap", b"x", b"x"), failure("other", 404)];
+    let made = |mirror: &MirrorWriter| vec![verified(mirror, "gap", b"x", b"x"), failure("other", 404)];
     let (outcome, _) = world.take(made).expect("run");
-    assert_eq!(outcome.healed_gaps, [id("gap", "1.0.0")]);
+    assert_eq!(outcome.resolved_gaps, [id("gap", "1.0.0")]);
     assert_eq!((outcome.unavailable, outcome.acknowledged), (1, 1));
     assert!(outcome.first_failures.is_empty(), "what is acknowledged is no failure to tell");
-    assert_eq!(world.told(), ["filled gap 1.0.0", "failed other 1.0.0 http true true", "downloaded 1"]);
+    assert_eq!(world.events(), ["filled gap 1.0.0", "failed other 1.0.0 http true true", "downloaded 1"]);
 }
 
 #[test]
@@ -217,9 +217,9 @@ fn a_writer_that_cannot_go_on_ends_the_run_for_all() {
     let world = World::new();
     let ended = world.take(|mirror| {
         vec![
-            arrival(mirror, "before", b"x", b"x"),
+            verified(mirror, "before", b"x", b"x"),
             Message::Broken(SyncError::Spool("the disk is full".to_owned())),
-            arrival(mirror, "behind", b"x", b"x"),
+            verified(mirror, "behind", b"x", b"x"),
         ]
     });
     assert!(matches!(ended, Err(SyncError::Spool(_))));
@@ -230,25 +230,29 @@ fn a_writer_that_cannot_go_on_ends_the_run_for_all() {
 }
 
 #[test]
-fn what_upstream_does_to_held_releases_is_recorded_and_told() {
+fn what_upstream_does_to_held_releases_is_recorded_and_reported() {
     let world = World::new();
     world
-        .take(|mirror| vec![arrival(mirror, "a", b"x", b"x"), arrival(mirror, "b", b"y", b"y")])
+        .take(|mirror| vec![verified(mirror, "a", b"x", b"x"), verified(mirror, "b", b"y", b"y")])
         .expect("run");
-    world.told();
+    world.events();
     let (_, mirror) = world
         .take(|_| {
             vec![
-                Message::Withdrawn(id("a", "1.0.0"), Withdrawal::Yanked),
-                Message::Withdrawn(id("b", "1.0.0"), Withdrawal::Deleted),
+                Message::RemovedUpstream(id("a", "1.0.0"), UpstreamRemoval::Yanked),
+                Message::RemovedUpstream(id("b", "1.0.0"), UpstreamRemoval::Deleted),
                 Message::Reinstated(id("b", "1.0.0")),
             ]
         })
         .expect("run");
-    assert_eq!(world.told(), ["yanked a 1.0.0", "deleted b 1.0.0", "reinstated b 1.0.0"]);
-    let withdrawn = mirror.catalogue().withdrawn().expect("catalogue");
-    let left: Vec<_> = withdrawn.iter().map(|(id, kind, _)| (id.to_string(), *kind)).collect();
-    assert_eq!(left, [("a 1.0.0".to_owned(), Withdrawal::Yanked)], "in their order: one is offered again");
+    assert_eq!(world.events(), ["yanked a 1.0.0", "deleted b 1.0.0", "reinstated b 1.0.0"]);
+    let removed_upstream = mirror.catalogue().removed_upstream().expect("catalogue");
+    let left: Vec<_> = removed_upstream.iter().map(|(id, kind, _)| (id.to_string(), *kind)).collect();
+    assert_eq!(
+        left,
+        [("a 1.0.0".to_owned(), UpstreamRemoval::Yanked)],
+        "in their order: one is offered again"
+    );
 }
 
 /// Checks that a verified release is recorded again only where something changed.
@@ -256,13 +260,18 @@ fn what_upstream_does_to_held_releases_is_recorded_and_told() {
 fn verified_releases_count_and_lost_ones_leave_the_catalogue() {
     let world = World::new();
     world
-        .take(|mirror| vec![arrival(mirror, "a", b"x", b"x"), arrival(mirror, "b", b"y", b"y")])
+        .take(|mirror| vec![verified(mirror, "a", b"x", b"x"), verified(mirror, "b", b"y", b"y")])
         .expect("run");
     let (outcome, mirror) = world
         .take(|_| {
             let prior = PriorState { at: Location::LOOSE.into(), recorded: true };
-            let right = Arrival { tag: tag("a", b"x"), bytes: bytes(b"x"), prior, staged: Vec::new() };
-            vec![Message::Arrived(right), Message::Lost(id("b", "1.0.0"), StoreId::LOOSE)]
+            let right = VerifiedRelease {
+                context: context("a", b"x"),
+                bytes: bytes(b"x"),
+                prior,
+                staged: Vec::new(),
+            };
+            vec![Message::Verified(right), Message::Lost(id("b", "1.0.0"), StoreId::LOOSE)]
         })
         .expect("run");
     assert_eq!((outcome.verified_existing, outcome.downloaded), (1, 0));

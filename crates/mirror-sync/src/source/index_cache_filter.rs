@@ -25,12 +25,12 @@ fn part(digest: &TextDigest) -> u64 {
 }
 
 /// Picks and packs the lines that are not kept yet; one for each thread that reads the index.
-pub(crate) struct LinesFilter {
+pub(crate) struct IndexCacheFilter {
     kept: Kept,
     packer: Option<LinePacker>,
 }
 
-impl LinesFilter {
+impl IndexCacheFilter {
     /// Asks the index cache for each file.
     pub(crate) fn asking(cache: IndexCacheReader) -> Self {
         Self { kept: Kept::Ask(Box::new(cache)), packer: None }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mirror_testkit::TestRegistry;
 
-use crate::nightly::{Nightly, UNCHANGED};
+use crate::incremental::{Incremental, UNCHANGED};
 use crate::world::{World, run};
 
 /// The index cache.
@@ -31,14 +31,14 @@ fn kept(root: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Keeps the index lines of `out` as the version before did.
-fn make_old(nightly: &Nightly) {
-    let out = nightly.world.path("out");
+fn make_old(mirror: &Incremental) {
+    let out = mirror.world.path("out");
     let mut log = b"mirror-index-lines 1\n".to_vec();
     frames(&out).iter().for_each(|(_, _, frame)| log.extend_from_slice(frame));
     std::fs::remove_file(file(&out)).unwrap();
     std::fs::write(out.join(".mirror/index.1.lines"), log).unwrap();
-    nightly.catalogue("DELETE FROM state WHERE key = 'index_cache' RETURNING value");
-    nightly.catalogue("INSERT INTO state VALUES ('lines_generation', '1') RETURNING value");
+    mirror.catalogue("DELETE FROM state WHERE key = 'index_cache' RETURNING value");
+    mirror.catalogue("INSERT INTO state VALUES ('lines_generation', '1') RETURNING value");
 }
 
 #[track_caller]
@@ -50,56 +50,56 @@ fn assert_kept(world: &World, out: &str, expected: &BTreeMap<String, Vec<u8>>) {
 
 #[test]
 fn lines_outlive_the_catalogue_that_is_made_again() {
-    let nightly = Nightly::new(66);
-    run(nightly.world.command("out").arg("--rebuild-catalogue")).expect(0);
+    let mirror = Incremental::new(66);
+    run(mirror.world.command("out").arg("--rebuild-catalogue")).expect(0);
     // Behind an air gap there is no index to take them from.
-    assert_kept(&nightly.world, "out", &nightly.world.registry.index_files());
+    assert_kept(&mirror.world, "out", &mirror.world.registry.index_files());
 }
 
 #[test]
 fn lines_of_an_index_that_was_taken_back_do_not_stay() {
-    let mut nightly = Nightly::new(67);
-    let before = nightly.world.registry.index_files();
-    let name = nightly.world.registry.crates.keys().nth(5).unwrap().clone();
-    nightly.world.registry.add(&name, "99.0.0", b"another");
-    nightly.publish();
-    nightly.go(&["--crates", &name]).expect(0);
-    nightly.world.registry.crates.get_mut(&name).unwrap().pop();
-    nightly.publish();
-    nightly.go(&[]).expect(0);
-    assert_kept(&nightly.world, "out", &before);
+    let mut mirror = Incremental::new(67);
+    let before = mirror.world.registry.index_files();
+    let name = mirror.world.registry.crates.keys().nth(5).unwrap().clone();
+    mirror.world.registry.add(&name, "99.0.0", b"another");
+    mirror.publish();
+    mirror.go(&["--crates", &name]).expect(0);
+    mirror.world.registry.crates.get_mut(&name).unwrap().pop();
+    mirror.publish();
+    mirror.go(&[]).expect(0);
+    assert_kept(&mirror.world, "out", &before);
 }
 
 #[test]
-fn every_index_file_is_kept_night_after_night() {
-    let mut nightly = Nightly::new(60);
-    assert_kept(&nightly.world, "out", &nightly.world.registry.index_files());
-    let first = std::fs::metadata(file(&nightly.world.path("out"))).unwrap().len();
-    nightly.go(&[]).expect(0);
-    assert_eq!(std::fs::metadata(file(&nightly.world.path("out"))).unwrap().len(), first, "nothing new");
+fn every_index_file_is_kept_in_run_after_run() {
+    let mut mirror = Incremental::new(60);
+    assert_kept(&mirror.world, "out", &mirror.world.registry.index_files());
+    let first = std::fs::metadata(file(&mirror.world.path("out"))).unwrap().len();
+    mirror.go(&[]).expect(0);
+    assert_eq!(std::fs::metadata(file(&mirror.world.path("out"))).unwrap().len(), first, "nothing new");
 
-    let name = nightly.world.registry.crates.keys().nth(5).unwrap().clone();
-    nightly.world.registry.add(&name, "99.0.0", b"another");
-    nightly.world.registry.add("newcomer", "1.0.0", b"new").yanked = true;
+    let name = mirror.world.registry.crates.keys().nth(5).unwrap().clone();
+    mirror.world.registry.add(&name, "99.0.0", b"another");
+    mirror.world.registry.add("newcomer", "1.0.0", b"new").yanked = true;
     // What is deleted upstream stays held, and so do its lines.
-    let (_, gone) = nightly.world.registry.crates.pop_last().unwrap();
-    let mut expected = nightly.world.registry.index_files();
-    nightly.publish();
-    nightly.go(&["--dry-run", "--offline"]).expect(0);
-    assert_eq!(std::fs::metadata(file(&nightly.world.path("out"))).unwrap().len(), first, "dry");
-    nightly.go(&[]).expect(0);
+    let (_, gone) = mirror.world.registry.crates.pop_last().unwrap();
+    let mut expected = mirror.world.registry.index_files();
+    mirror.publish();
+    mirror.go(&["--dry-run", "--offline"]).expect(0);
+    assert_eq!(std::fs::metadata(file(&mirror.world.path("out"))).unwrap().len(), first, "dry");
+    mirror.go(&[]).expect(0);
     let mut deleted = TestRegistry::default();
     deleted.crates.insert(gone[0].id.name.to_string(), gone);
     expected.extend(deleted.index_files());
-    assert_kept(&nightly.world, "out", &expected);
-    assert!(kept(&nightly.world.path("out")).values().any(|text| text.ends_with(b"{\"n\":1.50}}\n")));
+    assert_kept(&mirror.world, "out", &expected);
+    assert!(kept(&mirror.world.path("out")).values().any(|text| text.ends_with(b"{\"n\":1.50}}\n")));
 }
 
 #[test]
 fn lines_that_are_lost_come_back() {
-    let nightly = Nightly::new(61);
-    let out = nightly.world.path("out");
-    let files = nightly.world.registry.index_files();
+    let mirror = Incremental::new(61);
+    let out = mirror.world.path("out");
+    let files = mirror.world.registry.index_files();
     let damages: [&dyn Fn(&Path); 3] = [
         &|path| std::fs::remove_file(path).unwrap(),
         &|path| std::fs::File::options().write(true).open(path).unwrap().set_len(1_000).unwrap(),
@@ -107,12 +107,12 @@ fn lines_that_are_lost_come_back() {
     ];
     for damage in damages {
         damage(&file(&out));
-        let ended = nightly.go(&[]).expect(0);
+        let ended = mirror.go(&[]).expect(0);
         assert!(ended.stderr.contains("index lines were gone or cut"), "{}", ended.stderr);
         assert_eq!(ended.count("downloaded"), 0);
-        nightly.adds_up(&ended);
-        assert_kept(&nightly.world, "out", &files);
-        assert!(nightly.go(&[]).expect(0).stderr.contains(UNCHANGED));
+        mirror.adds_up(&ended);
+        assert_kept(&mirror.world, "out", &files);
+        assert!(mirror.go(&[]).expect(0).stderr.contains(UNCHANGED));
     }
     // A flipped bit is found where everything is looked at.
     let mut bytes = std::fs::read(file(&out)).unwrap();
@@ -121,58 +121,58 @@ fn lines_that_are_lost_come_back() {
     let begin = bytes.windows(frame.len()).position(|found| found == frame).unwrap();
     bytes[begin + frame.len() / 2] ^= 0x10;
     std::fs::write(file(&out), bytes).unwrap();
-    let ended = nightly.go(&["--verify-existing"]).expect(0);
+    let ended = mirror.go(&["--verify-existing"]).expect(0);
     assert!(ended.stderr.contains("index lines were damaged"), "{}", ended.stderr);
-    assert_kept(&nightly.world, "out", &files);
+    assert_kept(&mirror.world, "out", &files);
 }
 
 /// Covers a mirror without an index: the lines say themselves whose they are.
 #[test]
 fn a_catalogue_that_is_made_again_keeps_the_lines() {
-    let nightly = Nightly::new(64);
-    let files = nightly.world.registry.index_files();
-    run(nightly.world.command("out").arg("--rebuild-catalogue")).expect(0);
-    assert_kept(&nightly.world, "out", &files);
+    let mirror = Incremental::new(64);
+    let files = mirror.world.registry.index_files();
+    run(mirror.world.command("out").arg("--rebuild-catalogue")).expect(0);
+    assert_kept(&mirror.world, "out", &files);
     for suffix in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(nightly.world.path(&format!("out/.mirror/catalogue.sqlite{suffix}")));
+        let _ = std::fs::remove_file(mirror.world.path(&format!("out/.mirror/catalogue.sqlite{suffix}")));
     }
-    run(nightly.world.command("out").arg("--rebuild-catalogue")).expect(0);
-    assert_kept(&nightly.world, "out", &files);
+    run(mirror.world.command("out").arg("--rebuild-catalogue")).expect(0);
+    assert_kept(&mirror.world, "out", &files);
 }
 
 /// A mirror that was made before lines were kept reads the whole index once.
 #[test]
 fn an_older_mirror_gets_its_lines() {
-    let nightly = Nightly::new(62);
-    let out = nightly.world.path("out");
+    let mirror = Incremental::new(62);
+    let out = mirror.world.path("out");
     std::fs::remove_file(file(&out)).unwrap();
-    nightly.catalogue("DELETE FROM state WHERE key = 'index_cache' RETURNING value");
-    let ended = nightly.go(&[]).expect(0);
+    mirror.catalogue("DELETE FROM state WHERE key = 'index_cache' RETURNING value");
+    let ended = mirror.go(&[]).expect(0);
     assert!(!ended.stderr.contains(UNCHANGED));
-    assert_kept(&nightly.world, "out", &nightly.world.registry.index_files());
-    assert!(nightly.go(&[]).expect(0).stderr.contains(UNCHANGED));
+    assert_kept(&mirror.world, "out", &mirror.world.registry.index_files());
+    assert!(mirror.go(&[]).expect(0).stderr.contains(UNCHANGED));
 }
 
 /// Of a crate that upstream has deleted, nothing but the log has the lines.
 #[test]
 fn what_the_version_before_kept_is_taken_over() {
     for rebuilds in [false, true] {
-        let mut nightly = Nightly::new(65);
-        let expected = nightly.world.registry.index_files();
-        nightly.world.registry.crates.pop_last().unwrap();
-        nightly.publish();
-        nightly.go(&[]).expect(0);
-        make_old(&nightly);
+        let mut mirror = Incremental::new(65);
+        let expected = mirror.world.registry.index_files();
+        mirror.world.registry.crates.pop_last().unwrap();
+        mirror.publish();
+        mirror.go(&[]).expect(0);
+        make_old(&mirror);
         if rebuilds {
-            run(nightly.world.command("out").arg("--rebuild-catalogue")).expect(0);
-            assert_kept(&nightly.world, "out", &expected);
+            run(mirror.world.command("out").arg("--rebuild-catalogue")).expect(0);
+            assert_kept(&mirror.world, "out", &expected);
         }
-        let ended = nightly.go(&[]).expect(0);
+        let ended = mirror.go(&[]).expect(0);
         assert!(!ended.stderr.contains("index lines"), "nothing is lost: {}", ended.stderr);
         assert_eq!(ended.count("downloaded"), 0);
-        assert_kept(&nightly.world, "out", &expected);
-        assert!(!nightly.world.path("out/.mirror/index.1.lines").exists());
-        assert!(nightly.go(&[]).expect(0).stderr.contains(UNCHANGED));
+        assert_kept(&mirror.world, "out", &expected);
+        assert!(!mirror.world.path("out/.mirror/index.1.lines").exists());
+        assert!(mirror.go(&[]).expect(0).stderr.contains(UNCHANGED));
     }
 }
 
