@@ -1,9 +1,9 @@
 //! The progress of a mirror through its index: the tree that the last run went through as a whole.
 //!
-//! A later run compares trees and looks only at what differs, at what is in the failure ledger, at deferred
-//! releases that are due, and at files whose lines were bad. That is sound because everything else was held or in one
-//! of the two lists when the cursor moved, whatever is lost afterwards comes into the ledger first, and what is
-//! deferred afterwards takes the cursor away.
+//! A later run compares trees and looks only at what differs, at what is in the failure ledger, at deferred releases
+//! that are due, and at files whose lines were bad. That is sound: everything else was held or in one of the two lists
+//! when the cursor moved, a release that is lost later enters the ledger first, and a release that is deferred later
+//! removes the cursor.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::SystemTime;
@@ -21,13 +21,13 @@ use crate::plan::Totals;
 /// Files that are read one by one; where more differ, reading the whole index in the order of its packs is faster.
 const MAX_CHANGED_FILES: usize = 25_000;
 
-/// The tree, and what was selected of it. Moves only when every selected record of the tree is held,
-/// is in the failure ledger, or is deferred.
+/// The tree, and what was selected of it. The cursor moves only when every selected record of the tree is held, is in
+/// the failure ledger, or is deferred.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor {
     tree: String,
     selection: String,
-    /// The part of the crates that the selection is about.
+    /// The share of the crates that the selection covers.
     shard: Shard,
 }
 
@@ -36,10 +36,9 @@ pub(crate) struct IndexDelta {
     /// True if the trees are the same.
     pub(crate) unchanged: bool,
     pub(crate) changes: Vec<Change>,
-    /// Paths of index files that are looked at although they did not change, with the crate where it
-    /// is known.
+    /// Paths of index files to read although they did not change, each with its crate where that is known.
     pub(crate) also: BTreeMap<String, Option<CrateName>>,
-    /// Of the whole tree that the cursor names; deferred are those that are not looked at.
+    /// Totals of the whole tree that the cursor names. Deferred releases are those of crates that are not looked at.
     pub(crate) totals: Totals,
 }
 
@@ -50,7 +49,7 @@ impl Cursor {
         if !is_open || options.closure.is_some() || options.limit > 0 || options.checksums.is_some() {
             return None;
         }
-        // Who wants several copies looks at what has one; otherwise any will do.
+        // A run that wants several copies also looks at releases with one copy; otherwise any copy will do.
         let places = match (options.storage, options.copies().as_slice()) {
             (_, []) => String::new(),
             (Storage::Both, _) => ", both places".to_owned(),
@@ -58,13 +57,13 @@ impl Cursor {
                 format!(", stores {}", copies.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(" "))
             }
         };
-        // Which versions are the newest has changed once: what an older program counted does not hold.
+        // The rule for the newest versions has changed once: the counts of an older program do not hold.
         let pre = match (options.latest, options.include_prerelease) {
             (0, _) => "",
             (_, false) => " stable",
             (_, true) => " of all",
         };
-        // Another policy may let go what is deferred.
+        // Another policy may release what this one defers.
         let deferral = options.deferral.as_ref().map(|policy| format!(", deferred by {}", policy.describe()));
         let deferral = deferral.unwrap_or_default();
         let selection = format!(
@@ -85,7 +84,7 @@ impl Cursor {
         Ok(left.is_some_and(|left| is_at(source, &left.tree) || source.compare(&left.tree).is_some()))
     }
 
-    /// Leaves it behind for the next run.
+    /// Saves the cursor for the next run.
     pub(crate) fn leave(
         self,
         mirror: &mut MirrorWriter,
@@ -114,7 +113,7 @@ impl Cursor {
         let mut also: BTreeMap<_, _> = old.bad_files.into_iter().map(|path| (path, None)).collect();
         let ledger = catalogue.ledger_crates()?;
         let ledger = ledger.iter().filter_map(|name| name.parse().ok());
-        // What was seen to be deleted may have been seen in another index.
+        // The run that noticed a deletion may have read another index.
         let deleted = catalogue
             .removed_upstream()?
             .into_iter()

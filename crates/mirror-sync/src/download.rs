@@ -32,16 +32,16 @@ pub async fn download(
     cancel: CancellationToken,
 ) -> Result<Outcome, SyncError> {
     let began = Instant::now();
-    // One moment for all of the run.
+    // The whole run uses one moment as its clock.
     let options = DownloadOptions { now: Some(options.moment()), ..options };
-    // An index that is updated belongs to this run alone: the lock comes first.
+    // While it updates its index, the run must be the only one: it takes the lock first.
     let store = match &options.update {
         Some(_) if !options.dry_run => Some(lock(&options)?),
         _ => None,
     };
     let again = options.with_lockfiles.then(|| (options.clone(), Arc::clone(&observer), cancel.clone()));
     let run = match prepare(options, None, observer, cancel).await {
-        // Stopped like a run that has begun: nothing is wrong.
+        // The stop counts as that of a run that had begun: it is no error.
         Err(SyncError::Update(mirror_git::UpdateError::Stopped)) => {
             return Ok(Outcome { interrupted: true, elapsed: began.elapsed(), ..Outcome::default() });
         }
@@ -55,7 +55,7 @@ pub async fn download(
     Ok(outcome)
 }
 
-/// Mirrors what the lockfiles name that the selected binary crates carry: a second pass, when those are held.
+/// Mirrors the releases named by the lockfiles inside the selected binary crates: a second pass, once these are held.
 async fn with_lockfiles(
     outcome: &mut Outcome,
     options: DownloadOptions,
@@ -81,7 +81,7 @@ async fn with_lockfiles(
     if found.set.is_empty() || cancel.is_cancelled() {
         return Ok(());
     }
-    // Whatever narrowed the first pass, this one wants what is named.
+    // The second pass selects exactly what the lockfiles name, whatever narrowed the first.
     let options = DownloadOptions {
         update: None,
         cargo_locks: Vec::new(),

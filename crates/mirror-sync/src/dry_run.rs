@@ -113,7 +113,7 @@ fn would_prune(
     Ok(())
 }
 
-/// A consumer of decisions that carries none of them out.
+/// A consumer that counts decisions and carries none of them out.
 struct Count {
     tally: Tally,
     observer: Arc<dyn SyncObserver>,
@@ -194,7 +194,7 @@ async fn ask(sizes: &mut Draw, fetcher: &Fetcher, cancel: &CancellationToken) ->
         }
     }
     drop(jobs);
-    // A size that nobody tells stays unknown, and the estimate goes by the others.
+    // A size that the origin does not report stays unknown, and the estimate uses the others.
     let _ = fetcher.run(queue, results, cancel.clone()).await;
     while let Some((at, answer)) = answers.recv().await {
         sizes.asked[at].bytes = answer

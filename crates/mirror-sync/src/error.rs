@@ -26,17 +26,17 @@ pub enum SyncError {
     /// The registry cannot list its crates, and the selection names none; name them, or use an index that lists them.
     #[error("a sparse registry cannot list its crates, and the selection does not name them one by one")]
     CratesUnnamed,
-    /// A line of the checksums is none; mend it.
+    /// A line of the checksums cannot be read; mend it.
     #[error("line {line} of the checksums {} is none of `url` and `sha256`", path.display())]
     Checksums {
         /// The file.
         path: PathBuf,
         /// Counted from 1.
         line: usize,
-        /// Why it is none.
+        /// Why it cannot be read.
         source: Cause,
     },
-    /// A dry run clones no index, and there is none; run in earnest.
+    /// A dry run clones no index, and there is none; run without the dry run.
     #[error("there is no index at {}, and a dry run clones none", dir.display())]
     NoIndexToTry {
         /// The path of the index.
@@ -74,7 +74,7 @@ pub enum SyncError {
         /// Why.
         source: Cause,
     },
-    /// The registry's configuration was never fetched, and nobody is to be asked; ask once.
+    /// The registry's configuration was never fetched, and the run is offline; run once without that.
     #[error(
         "could not read the registry's configuration {url}: it was never fetched, and an offline run sends no requests"
     )]
@@ -88,7 +88,7 @@ pub enum SyncError {
         /// The failure of the last request.
         source: Cause,
     },
-    /// A large body could not be written while it arrived; make room or mend the disk.
+    /// Writing a large body to disk failed while it arrived; make room or mend the disk.
     #[error("{0}")]
     Spool(String),
     /// Storage failed; the error says what to do.
@@ -100,18 +100,18 @@ pub enum SyncError {
     /// Manifest or catalogue failed; the error says what to do.
     #[error(transparent)]
     Manifest(#[from] mirror_manifest::ManifestError),
-    /// A run came to its end without an answer for every record; report it, and have what is held hashed again.
-    #[error("internal error: {selected} records were selected, {told} came to an end; please report it")]
+    /// A run ended without an answer for every record; report it, and have everything that is held hashed again.
+    #[error("internal error: {selected} records were selected, {answered} came to an end; please report it")]
     Unaccounted {
         /// Records that were selected.
         selected: u64,
-        /// Records that came to an end.
-        told: u64,
+        /// Records that have an answer.
+        answered: u64,
     },
     /// A fault of this program; report it.
     #[error("internal error: {0}; please report it")]
     Internal(String),
-    /// A fault of this program that another library or the system noticed; report it.
+    /// A fault of this program that a library or the system reported; report it.
     #[error(transparent)]
     Unexpected(#[from] Unexpected),
 }
@@ -195,7 +195,7 @@ mod tests {
                 SyncError::Repo(mirror_repo::RepoError::OtherBundles { dir: "b".into() }),
                 Some(Advice::FindOrForgetBundles),
             ),
-            (SyncError::Unaccounted { selected: 2, told: 1 }, Some(Advice::VerifyExisting)),
+            (SyncError::Unaccounted { selected: 2, answered: 1 }, Some(Advice::VerifyExisting)),
             (SyncError::Manifest(busy()), Some(Advice::NameTheManifest)),
             (SyncError::Repo(mirror_repo::RepoError::Manifest(busy())), Some(Advice::NameTheManifest)),
             (SyncError::Internal("x".to_owned()), None),

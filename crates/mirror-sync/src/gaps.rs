@@ -11,14 +11,14 @@ use crate::given::{MAX_TEXT_BYTES, read_text};
 /// Reads a file of acknowledged gaps.
 ///
 /// # Errors
-/// When it cannot be read, is no TOML, or says something that is not known, with the nearest that is.
+/// When it cannot be read, is no TOML, or has an unknown key; the error names the nearest known one.
 pub fn read_gaps(path: &Path) -> Result<Vec<Gap>, SyncError> {
     let text = read_text("the acknowledged gaps", path, MAX_TEXT_BYTES)?;
     mirror_repo::parse_gaps(&text)
         .map_err(|why| SyncError::Usage(format!("the acknowledged gaps {}: {why}", path.display())))
 }
 
-/// Keeps what a person acknowledged, without a run. Takes the lock of the mirror.
+/// Records the gaps that a person acknowledged, without a run. Takes the lock of the mirror.
 ///
 /// # Errors
 /// When another run holds the mirror, the catalogue is damaged, or the disk refuses.
@@ -28,8 +28,8 @@ pub fn acknowledge_gaps(out: &Path, layout: Layout, asked: bool, gaps: &[Gap]) -
     Ok(mirror_repo::acknowledge_gaps(&options, gaps)?)
 }
 
-/// Lists the gaps of a mirror, by release: those that a person acknowledged, and those that stand in the failure
-/// ledger because upstream answered 403, 404, 410 or 451. Writes nothing.
+/// Lists the gaps of a mirror, by release: those that a person acknowledged, and those in the failure ledger because
+/// upstream answered 403, 404, 410 or 451. Writes nothing.
 ///
 /// # Errors
 /// When there is no mirror, or its catalogue cannot be read.

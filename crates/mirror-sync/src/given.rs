@@ -1,4 +1,4 @@
-//! Files that a person names: read whole, and no further than they can be of any use.
+//! Reads whole the files that a person names, up to a size beyond which they cannot be valid.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -11,7 +11,7 @@ pub const MAX_TEXT_BYTES: u64 = 64 << 20;
 /// Largest list of URLs or checksums, bytes: several times all that a registry has.
 pub(crate) const MAX_LIST_BYTES: u64 = 2 << 30;
 
-/// Reads a text of `max_bytes` at most; `what` it is, for people. It may be a pipe.
+/// Reads a text of at most `max_bytes`; `what` describes it to people. The file may be a pipe.
 ///
 /// # Errors
 /// When it cannot be read, is larger, or is no text.
@@ -41,8 +41,8 @@ mod tests {
         let path = file.path();
         assert_eq!(read_text("the list", path, 10).expect("fits"), "0123456789");
         let refused = read_text("the list", path, 9).expect_err("too large");
-        let told = format!("{refused}: {}", std::error::Error::source(&refused).expect("a cause"));
-        assert!(told.contains("could not read the list") && told.contains("more than 9 bytes"), "{told}");
+        let text = format!("{refused}: {}", std::error::Error::source(&refused).expect("a cause"));
+        assert!(text.contains("could not read the list") && text.contains("more than 9 bytes"), "{text}");
         #[cfg(unix)]
         read_text("the list", Path::new("/dev/zero"), 1 << 20).expect_err("endless");
     }

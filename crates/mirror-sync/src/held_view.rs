@@ -10,14 +10,14 @@ use mirror_types::{CrateName, Layout, ReleaseId, StoreId};
 use crate::error::SyncError;
 use crate::plan::{FailedRelease, HeldRow, HeldView, SeenIn};
 
-/// A mirror that may not be there yet.
+/// A mirror that may not exist yet.
 pub(crate) struct CatalogueView {
     catalogue: Option<Catalogue>,
     layout: Layout,
     presence: Presence,
     /// The bit of the source that is planned; 0 when nothing was ever seen in it.
     source: u64,
-    /// Held releases whose files are gone, as far as the catalogue does not know it: a dry run cannot write that down.
+    /// Held releases whose files are gone and that the catalogue still lists: a dry run cannot record the loss.
     lost: HashMap<CrateName, HashSet<String>>,
 }
 

@@ -10,8 +10,8 @@ use url::Url;
 use crate::error::SyncError;
 use crate::given::{MAX_LIST_BYTES, read_text};
 
-/// Reads a newline-delimited list of URLs; blank lines and `#` comments are ignored. Lines that
-/// name no release are given to `fault`.
+/// Reads a newline-delimited list of URLs. Ignores blank lines and `#` comments; passes lines that name no release to
+/// `fault`.
 pub(crate) fn read_list(
     path: &Path,
     fault: &mut dyn FnMut(String),
@@ -86,7 +86,7 @@ pub(crate) fn read_checksums(path: &Path) -> Result<Checksums, SyncError> {
     Ok(sums)
 }
 
-/// Returns a URL as those of a list are looked up: as its parser writes it, and readable.
+/// Returns a URL in the form in which those of a list are looked up: as its parser writes it, and readable.
 fn normal(url: &str) -> String {
     Url::parse(url.trim()).map_or_else(|_| readable(url), |url| readable(url.as_str()))
 }

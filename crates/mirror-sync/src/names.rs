@@ -1,4 +1,4 @@
-//! Which index files hold the crates that a selection names, whatever their spelling.
+//! Finds the index files that hold the crates that a selection names, in whatever spelling.
 
 use std::collections::HashSet;
 
@@ -7,13 +7,13 @@ use mirror_types::{CrateName, index_path};
 
 use crate::error::SyncError;
 
-/// Crates that are looked for one by one; more are found faster in a pass through the whole index.
+/// Crates to look up one by one; one pass through the whole index finds more of them faster.
 const MAX_NAMED_CRATES: usize = 20_000;
-/// Places of `-` and `_` in a name whose spellings are all tried.
+/// Most `-` and `_` in a name of which all spellings are tried.
 const MAX_SPELLED_PLACES: usize = 6;
 
-/// Returns the other spellings of a name that an index would keep elsewhere: for the registry `-` and `_` are the
-/// same. None when there are too many.
+/// Returns the other spellings of a name that an index would store elsewhere: the registry treats `-` and `_` alike.
+/// Empty when there are too many.
 pub(crate) fn spellings(name: &CrateName) -> Vec<CrateName> {
     let places: Vec<usize> = name.as_str().match_indices(['-', '_']).map(|(at, _)| at).collect();
     if places.len() > MAX_SPELLED_PLACES {
@@ -29,7 +29,8 @@ pub(crate) fn spellings(name: &CrateName) -> Vec<CrateName> {
     all.filter(|other| other != name).collect()
 }
 
-/// Returns where the files of the selected crates can be, each once, when they are named one by one and few.
+/// Returns the paths at which the files of the selected crates can be, each once, when the selection names few crates,
+/// and each by name.
 pub(crate) fn paths_of(selection: &Selection) -> Option<Vec<String>> {
     let names = named(selection).filter(|names| names.len() <= MAX_NAMED_CRATES)?;
     let mut seen = HashSet::new();

@@ -8,7 +8,7 @@ use mirror_manifest::{ManifestError, UpstreamRemoval};
 use mirror_repo::OpenReport;
 use mirror_types::{CrateName, Location, ReleaseId, Sha256};
 
-/// Watches a run: counts, logs, draws. `()` does nothing of it.
+/// Receives the events of a run: to count, log or draw them. `()` ignores them all.
 pub trait SyncObserver: FetchObserver {
     /// Receives an event. Called by several threads at a time, up to some hundred thousand times a second: it must not
     /// block.
@@ -33,7 +33,7 @@ pub enum SyncPhase {
     Verify,
     /// Committing the rest.
     Finish,
-    /// Over.
+    /// The run is over.
     Done,
 }
 
@@ -44,7 +44,7 @@ pub enum SyncEvent<'a> {
     /// Another phase begins.
     Phase(SyncPhase),
 
-    /// The index is not updated, because the run is a dry one.
+    /// The index is not updated: this is a dry run.
     IndexLeft,
     /// Something happened while the index in `dir` was updated.
     IndexUpdate {
@@ -74,16 +74,16 @@ pub enum SyncEvent<'a> {
 
     /// The mirror was opened, or could not be.
     Opened(&'a OpenReport),
-    /// A catalogue is rebuilt, and the old one does not say which index listed what: the next run looks anew.
+    /// A catalogue is rebuilt without the old record of which index listed what: the next run records it anew.
     SourcesUnknown(&'a ManifestError),
 
-    /// So many releases will be selected.
+    /// The number of releases that will be selected.
     Expected(u64),
-    /// So many more releases are selected.
+    /// This many more releases are selected.
     Selected(u64),
-    /// So many more selected releases are held, and need not be looked at.
+    /// This many more selected releases are held, and need not be looked at.
     Existing(u64),
-    /// So many more selected releases are not fetched yet, because policy holds them back.
+    /// This many more selected releases are not fetched yet, because policy holds them back.
     Deferred(u64),
     /// Everything is planned.
     Planned,
@@ -107,14 +107,14 @@ pub enum SyncEvent<'a> {
     WouldFail {
         /// The release.
         release: &'a ReleaseId,
-        /// Why, in one line.
+        /// The reason, in one line.
         why: &'a str,
     },
     /// In a dry run: nothing is known of a crate that was named.
     WouldFailCrate {
         /// The crate.
         name: &'a CrateName,
-        /// Why, in one line.
+        /// The reason, in one line.
         why: &'a str,
     },
 
@@ -123,10 +123,10 @@ pub enum SyncEvent<'a> {
         /// Its size.
         bytes: u64,
     },
-    /// A held release was hashed and is right.
+    /// A held release was hashed and has the right checksum.
     Verified,
-    /// A store holds a release that is damaged, or other bytes; they were set aside where the store can do that, and
-    /// the release is fetched again unless another store has it.
+    /// A store holds damaged or other bytes of a release. They were set aside where the store can do that; the release
+    /// is fetched again unless another store holds it.
     Wrong {
         /// The release.
         release: &'a ReleaseId,
@@ -141,20 +141,20 @@ pub enum SyncEvent<'a> {
         release: &'a ReleaseId,
         /// The kind, as in the failure ledger.
         kind: &'a str,
-        /// Why, in one line.
+        /// The reason, in one line.
         why: &'a str,
-        /// True if upstream does not have it.
+        /// True if upstream does not have the release.
         unavailable: bool,
-        /// True if a person has acknowledged that.
+        /// True if a person has acknowledged the gap.
         acknowledged: bool,
     },
-    /// Nothing could be learned of a crate.
+    /// Nothing could be learned about a crate.
     CrateFailed {
         /// The crate.
         name: &'a CrateName,
         /// The kind, as in the failure ledger.
         kind: &'a str,
-        /// Why, in one line.
+        /// The reason, in one line.
         why: &'a str,
     },
     /// An acknowledged gap could be fetched after all.
@@ -171,7 +171,7 @@ pub enum SyncEvent<'a> {
     Reinstated(&'a ReleaseId),
     /// Upstream deleted these held releases; they are not offered any more.
     Hidden(&'a [ReleaseId]),
-    /// So many held releases disappeared upstream at once that they are offered on.
+    /// Upstream deleted so many held releases at once that they are still offered.
     MassRemovalRefused {
         /// The number of releases.
         releases: u64,

@@ -47,22 +47,22 @@ pub enum Storage {
     /// As loose files.
     #[default]
     Loose,
-    /// In bundles alone. What is held as a loose file counts as held.
+    /// Only in bundles. A release that is held as a loose file counts as held.
     Bundle,
-    /// In both: a file that is held loose goes into a bundle without being fetched again, and the other
-    /// way round.
+    /// In both: a loose file goes into a bundle without being fetched again, and the other way round.
     Both,
-    /// In all of [`DownloadOptions::stores`]. With one of them, what is held anywhere counts as held; with more, each
-    /// is to have every release.
+    /// In all of [`DownloadOptions::stores`]. With one store, a release that any store holds counts as held; with more,
+    /// each is to hold every release.
     Others,
 }
 
 /// The settings for cloning or updating a local git index before it is read.
 #[derive(Debug, Clone)]
 pub struct IndexUpdate {
-    /// The address, when the operator names one; else its own origin, or the product's upstream.
+    /// The address that the operator names; `None` takes the origin of the index, or the product's upstream for a new
+    /// clone.
     pub url: Option<Address>,
-    /// For a new clone: all of its history.
+    /// Fetch the whole history for a new clone.
     pub full: bool,
     /// Longest time in which nothing arrives. Default: 120 s.
     pub idle_timeout: std::time::Duration,
@@ -98,13 +98,13 @@ pub struct DownloadOptions {
     pub include_yanked: bool,
     /// This machine's share.
     pub shard: Shard,
-    /// Also what builds of the selection need, as far as this says.
+    /// Also what builds of the selection need, within these bounds.
     pub closure: Option<ClosureOptions>,
-    /// Also what the lockfiles name that selected binary crates carry.
+    /// Also what the lockfiles inside selected binary crates name.
     pub with_lockfiles: bool,
-    /// Holds selected releases back until a date. Does not apply to a list of URLs, which says nothing of them.
+    /// Holds selected releases back until a date. Does not apply to a list of URLs, which has no dates.
     pub deferral: Option<Arc<dyn DeferralPolicy>>,
-    /// The moment that `deferral` goes by; `None`: when the run begins.
+    /// The moment by which `deferral` decides; `None`: the beginning of the run.
     pub now: Option<SystemTime>,
     /// First N records only; 0 means all.
     pub limit: u64,
@@ -112,7 +112,7 @@ pub struct DownloadOptions {
     pub checksums: Option<PathBuf>,
     /// Base of download URLs; `None` takes the registry's own `dl`, or the product's default.
     pub crates_base_url: Option<Address>,
-    /// Ask nobody for anything: what is held and what the cache of a sparse index has must do.
+    /// Send no request: use what is held and the cache of a sparse index.
     pub offline: bool,
     /// Caps on the answers of a sparse registry.
     pub answers: AnswerLimits,
@@ -126,23 +126,23 @@ pub struct DownloadOptions {
     pub manifest: Option<PathBuf>,
     /// The places for the bytes.
     pub storage: Storage,
-    /// Stores beside the loose tree and the bundles, with numbers from 2 on: all of those in which something is held.
+    /// Stores beside the loose tree and the bundles, numbered from 2: every store in which something is held.
     pub stores: Vec<Arc<dyn CrateStore>>,
     /// Directory of the bundles; `None` takes the one that the mirror remembers, or the default place below `out`.
     pub bundles_out: Option<PathBuf>,
-    /// A bundle of at least so many bytes is sealed.
+    /// Seal a bundle once it has this many bytes.
     pub bundle_bytes: u64,
     /// Seal the partial bundle at the end of the run.
     pub bundle_seal: bool,
-    /// Re-hash what is held.
+    /// Hash every held release again.
     pub verify_existing: bool,
     /// Remove held releases that upstream removed.
     pub prune: Option<Prune>,
     /// Remove them even when they are suspiciously many.
     pub allow_mass_prune: bool,
-    /// Hide what upstream deleted even when it is suspiciously much.
+    /// Hide what upstream deleted even when it is suspiciously many releases.
     pub accept_mass_removal: bool,
-    /// Gaps that a person acknowledges from now on; `None`: as the mirror has them.
+    /// The gaps that a person acknowledges from now on; `None` keeps those of the mirror.
     pub acknowledge_gaps: Option<Vec<Gap>>,
     /// Plan only; touch nothing.
     pub dry_run: bool,
@@ -204,17 +204,17 @@ impl DownloadOptions {
         }
     }
 
-    /// Returns the stores of which each is to have every release; none when any place will do.
+    /// Returns the stores each of which is to hold every release; none when one copy anywhere will do.
     pub(crate) fn copies(&self) -> Vec<StoreId> {
         Some(self.targets()).filter(|targets| targets.len() > 1).unwrap_or_default()
     }
 
-    /// Returns the moment that policy goes by.
+    /// Returns the moment by which policy decides.
     pub(crate) fn moment(&self) -> SystemTime {
         self.now.unwrap_or_else(SystemTime::now)
     }
 
-    /// Returns what is read of an index, and how much at most.
+    /// Returns the limits for reading an index.
     pub(crate) fn index_limits(&self) -> IndexLimits {
         IndexLimits { reads_published: self.deferral.is_some(), ..IndexLimits::default() }
     }
@@ -236,7 +236,8 @@ impl DownloadOptions {
 }
 
 impl RebuildOptions {
-    /// Makes the catalogue of the mirror at `out` again, with everything where the mirror says or by default.
+    /// Rebuilds the catalogue of the mirror at `out`, with manifest and bundles where the mirror records them or at
+    /// their defaults.
     #[must_use]
     pub fn new(out: PathBuf) -> Self {
         Self {

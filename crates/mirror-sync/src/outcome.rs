@@ -24,13 +24,13 @@ pub struct Outcome {
     pub unavailable: u64,
     /// Of these, gaps that a person acknowledged.
     pub acknowledged: u64,
-    /// Acknowledged gaps that were had after all.
+    /// Acknowledged gaps that could be fetched after all.
     pub resolved_gaps: Vec<ReleaseId>,
     /// Failed otherwise.
     pub failed: u64,
     /// Put into bundles.
     pub bundled: u64,
-    /// The bundle that still grows, when bundles were written.
+    /// The partial bundle, when bundles were written.
     pub partial_bundle: Option<String>,
     /// Bytes of the downloaded files.
     pub bytes: u64,
@@ -44,25 +44,25 @@ pub struct Outcome {
     pub elsewhere: BTreeMap<String, usize>,
     /// With a closure: requirements that no release satisfies.
     pub unsatisfied: usize,
-    /// The first of them.
+    /// The first of these requirements.
     pub first_unsatisfied: Vec<String>,
-    /// Releases that were selected by their names, when the lockfiles inside are wanted.
+    /// Releases that were selected by name, when the lockfiles inside them are wanted.
     pub(crate) roots: Vec<ReleaseId>,
-    /// Lockfiles inside of releases that were read.
+    /// Lockfiles inside releases that were read.
     pub lockfiles_read: u64,
-    /// Lockfiles inside of releases that cannot be used, with the reason.
+    /// Lockfiles inside releases that cannot be used, with the reason.
     pub lockfiles_unusable: Vec<FailedRecord>,
-    /// URLs of a list for which its file of checksums has nothing; they are failures.
+    /// URLs of a list that have no entry in its file of checksums; they count as failures.
     pub without_checksum: u64,
     /// Files that were held with wrong bytes and moved to quarantine.
     pub quarantined: u64,
-    /// Held files that upstream has replaced by other bytes; kept under `.mirror/replaced`.
+    /// Held files that upstream replaced with other bytes; they are kept under `.mirror/replaced`.
     pub replaced: u64,
-    /// Of the quarantined, files that could not be fetched again.
+    /// Quarantined files that could not be fetched again.
     pub unrepaired: u64,
     /// Held releases that upstream removed since the mirror last looked.
     pub removed_upstream: Vec<(ReleaseId, UpstreamRemoval)>,
-    /// Releases that upstream deleted and that are offered on, because they are suspiciously many.
+    /// Releases that upstream deleted and that are still offered, because they are suspiciously many.
     pub removal_refused: u64,
     /// Releases that upstream had deleted and offers again.
     pub reinstated: u64,
@@ -72,11 +72,11 @@ pub struct Outcome {
     pub prune_refused: u64,
     /// With `--dry-run`: releases that upstream removed and that would be pruned.
     pub would_prune: Vec<ReleaseId>,
-    /// Files that were there and gone again before the run ended.
+    /// Files that were removed while the run went on.
     pub lost_while_running: u64,
-    /// Failures because nobody answered, or only that it is too busy (429, 503).
+    /// Failures because no server answered, or it was too busy (429, 503).
     pub unreached: u64,
-    /// Failures because the origin did not let us in (401, 403, 407) or broke down over it (408, 5xx).
+    /// Failures because the origin denied access (401, 403, 407) or failed (408, 5xx).
     pub denied: u64,
     /// True if the run was given up because the origin refused or never answered.
     pub given_up: bool,
@@ -88,7 +88,7 @@ pub struct Outcome {
     pub would_fetch: u64,
     /// Held releases that were planned to be hashed before they count as held; in a dry run, those that would be.
     pub would_verify: u64,
-    /// With `--dry-run`: estimated bytes and time of those, when something is known.
+    /// With `--dry-run`: estimated bytes and time of these downloads, when something is known.
     pub estimate: Option<Estimate>,
     /// Time taken.
     pub elapsed: Duration,
@@ -96,8 +96,8 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
-/// The estimated cost of the downloads of a dry run: exact for up to 100 releases whose sizes the origin tells, else
-/// estimated by a sample of them.
+/// The estimated cost of the downloads of a dry run: exact for up to 100 releases whose sizes the origin reports, else
+/// estimated from a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
     /// Bytes of all of them.
@@ -106,15 +106,15 @@ pub struct Estimate {
     pub least_bytes: u64,
     /// See `least_bytes`.
     pub most_bytes: u64,
-    /// Sizes that it is judged by: of so many releases to be fetched, or of all that are held when the origin tells
+    /// The number of sizes behind the estimate: of releases to be fetched, or of all held ones when the origin reports
     /// none.
     pub sampled: u64,
-    /// Time that they would take, when the last run gives a rate to judge by.
+    /// The time that they would take, when the last run recorded a rate.
     pub time: Option<Duration>,
 }
 
 impl Outcome {
-    /// Returns how a run ends that came to this end.
+    /// Returns the exit status for this outcome.
     #[must_use]
     pub fn exit_status(&self) -> ExitStatus {
         let missing = self.unavailable - self.acknowledged + self.failed;
@@ -137,17 +137,17 @@ impl Outcome {
         }
     }
 
-    /// Checks that a run that came to its end has an answer for every selected record.
+    /// Checks that a run that was not stopped has an answer for every selected record.
     pub(crate) fn check(&self) -> Result<(), SyncError> {
         let held = self.downloaded + self.existing + self.verified_existing;
-        let told = held + self.deferred + self.unavailable + self.failed;
-        if self.interrupted || self.given_up || told == self.selected {
+        let answered = held + self.deferred + self.unavailable + self.failed;
+        if self.interrupted || self.given_up || answered == self.selected {
             return Ok(());
         }
-        Err(SyncError::Unaccounted { selected: self.selected, told })
+        Err(SyncError::Unaccounted { selected: self.selected, answered })
     }
 
-    /// Takes in what a further pass of the same run did.
+    /// Adds the outcome of a further pass of the same run.
     pub(crate) fn absorb(&mut self, more: Self) {
         for (own, more) in [
             (&mut self.selected, more.selected),

@@ -1,6 +1,6 @@
 //! The lockfiles that binary crates carry: `cargo install --locked` wants the releases that they name.
 //!
-//! They are read in memory, out of the packed release; nothing of a release is ever unpacked to disk.
+//! The lockfiles are read from the packed release, in memory; nothing of a release is ever unpacked to disk.
 
 use std::io::{self, Write};
 
@@ -14,7 +14,7 @@ use crate::error::SyncError;
 
 /// Largest member of a release that is read, in bytes.
 const MAX_MEMBER_BYTES: usize = 8 << 20;
-/// Most bytes of an unpacked release that are looked through.
+/// Most bytes of an unpacked release that are searched.
 const MAX_UNPACKED_BYTES: u64 = 512 << 20;
 /// Block of a tar file, in bytes.
 const BLOCK_BYTES: usize = 512;
@@ -29,8 +29,8 @@ pub(crate) struct Packaged {
     pub(crate) unusable: Vec<(ReleaseId, String)>,
 }
 
-/// Reads the lockfiles of those releases that are held and have a binary. Blocks. Memory: one release's manifest and
-/// lockfile at a time, and what they name.
+/// Reads the lockfiles of those releases that are held and have a binary. Blocks. Memory: the manifest and the lockfile
+/// of one release at a time, and what the lockfiles name.
 pub(crate) fn read(
     mirror: &Mirror,
     releases: &[ReleaseId],
@@ -53,7 +53,7 @@ pub(crate) fn read(
             packaged.unusable.push((id.clone(), "its bytes are gone or damaged".to_owned()));
             continue;
         }
-        // What is behind the members does not matter, nor whether the stream ends well.
+        // Whatever follows the members does not matter, and neither does a damaged end of the stream.
         let _ = decoder.try_finish();
         match decoder.get_ref().lockfile() {
             Ok(None) => {}
@@ -79,7 +79,7 @@ impl Packaged {
 struct Members {
     root: String,
     header: Vec<u8>,
-    /// Bytes of the member, and of the padding behind it, that are still to come.
+    /// Bytes of the member and its padding that are still to come.
     left: u64,
     padding: u64,
     wanted: Option<Wanted>,

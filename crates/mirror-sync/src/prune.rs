@@ -1,4 +1,4 @@
-//! Prunes what upstream removed, when the operator says so and the index itself says it, too.
+//! Prunes what upstream removed, when the operator says so and the index confirms it.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::Prune;
 use crate::outcome::Outcome;
 
-/// Leaves out what bundles hold, which are never written again.
+/// Leaves out releases in bundles, which are never rewritten.
 pub(crate) fn outside_bundles(
     catalogue: &Catalogue,
     doomed: Vec<ReleaseId>,
@@ -26,8 +26,8 @@ pub(crate) fn outside_bundles(
     Ok(outside)
 }
 
-/// Removes what `what` says, after reporting it; refuses a mass of it unless that is allowed. `source`
-/// is the index that the run went through.
+/// Prunes what `what` selects, after reporting it; refuses a mass of releases unless that is allowed. `source` is the
+/// index that the run read.
 pub(crate) fn prune(
     mirror: &mut MirrorWriter,
     source: &IndexSource,

@@ -1,4 +1,4 @@
-//! Makes the catalogue again: from the manifest, the bundles and the files that are there.
+//! Rebuilds the catalogue from the manifest, the bundles and the files.
 
 use mirror_repo::{RebuildOutcome, RebuildReport};
 use tokio_util::sync::CancellationToken;
@@ -7,8 +7,8 @@ use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::RebuildOptions;
 
-/// Makes the catalogue of a mirror again and puts it in the place of the old one, which may be damaged or
-/// gone. Takes the lock of the mirror. Blocks; reads every file that no record names.
+/// Rebuilds the catalogue of a mirror and puts it in the place of the old one, which may be damaged or gone. Takes the
+/// lock of the mirror. Blocks; reads every file that no record names.
 ///
 /// # Errors
 /// When another run holds the mirror, manifest or bundles are damaged, or the disk refuses; the old

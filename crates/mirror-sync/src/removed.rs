@@ -1,4 +1,4 @@
-//! Releases that upstream deleted, from the run that saw it: still held, and not offered any more.
+//! Hides releases that upstream deleted: they are still held, and not offered any more.
 
 use mirror_manifest::{Catalogue, PackedLines};
 use mirror_repo::MirrorWriter;
@@ -11,8 +11,8 @@ use crate::options::{DownloadOptions, Upstream};
 use crate::outcome::Outcome;
 use crate::source::Input;
 
-/// Returns what tells the source of a run from others: the registry, where the repository was cloned from, or else
-/// its path. `None` for a list, which has none. Nothing secret is in it.
+/// Returns the identity of the source of a run: the registry, the address that the repository was cloned from, or else
+/// its path. `None` for a list, which has none. It contains no secrets.
 fn identity(input: &Input, options: &DownloadOptions) -> Result<Option<String>, SyncError> {
     let text = match (input, &options.upstream) {
         (Input::List { .. }, _) | (_, Upstream::List(_)) => return Ok(None),
@@ -32,7 +32,8 @@ fn identity(input: &Input, options: &DownloadOptions) -> Result<Option<String>, 
     Ok(Some(redacted(&text)))
 }
 
-/// Returns the bit of the source of a run; 0, in which nothing was ever seen, when it was not recorded.
+/// Returns the bit of the source of a run; 0, the bit of a source that listed nothing, when the source was not
+/// recorded.
 pub(crate) fn bit_of(
     catalogue: Option<&Catalogue>,
     input: &Input,
@@ -58,8 +59,8 @@ pub(crate) fn record_source(
     })
 }
 
-/// Hides `removed`, and takes in the index lines that lack them; or, when they are a mass and that was not accepted,
-/// none of it. Durable on return.
+/// Hides `removed`, and stores the index lines that lack them; does neither when they are a mass that was not accepted.
+/// Durable on return.
 pub(crate) fn hide(
     mirror: &mut MirrorWriter,
     removed: &[ReleaseId],

@@ -41,18 +41,18 @@ use crate::spool::StoreSpools;
 use crate::tally::{PlanReport, Tally};
 use crate::threads::{Answer, join, spawn, spawn_behind};
 
-/// Threads that write bodies; more only wait for the disk.
+/// Threads that write bodies; further ones would only wait for the disk.
 const WRITERS: usize = 2;
-/// Jobs for the fetcher, and results of it, that wait. Long enough that the network continues while the others wait for
-/// a processor. Bodies in them count against the memory of the fetcher.
+/// Capacity of the queues of jobs and results of the fetcher. It keeps the network busy while the other threads wait
+/// for a processor. Bodies in the queues count against the memory of the fetcher.
 const QUEUED_JOBS: usize = 1024;
-/// Batches of held files that wait to be hashed.
+/// Capacity of the queue of held files to be hashed, in batches.
 const QUEUED_HASHES: usize = 16;
-/// Messages that wait for the dispatcher. What is read to be bundled travels in them, and counts nowhere else.
+/// Capacity of the queue to the dispatcher. Bytes that are read to be bundled are in it, and count nowhere else.
 const QUEUED_MESSAGES: usize = 256;
 const QUEUED_MESSAGES_WITH_BODIES: usize = 64;
 
-/// A mirror and an index that are open, and what is to be done about them.
+/// An open mirror and an open index, and the parts of the run.
 pub(crate) struct Prepared {
     pub(crate) mirror: MirrorWriter,
     pub(crate) index: Opened,
@@ -61,13 +61,14 @@ pub(crate) struct Prepared {
     pub(crate) cursor: Option<Cursor>,
     /// Gaps that a person acknowledged.
     pub(crate) gaps: Vec<Gap>,
-    /// The counters, which also collect crates when the lockfiles inside of them are wanted.
+    /// The counters. They also collect crates when the lockfiles inside them are wanted.
     tally: Tally,
     /// Called when the downloads first hold planning back.
     on_full: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// Opens mirror and index, carries the plan out, and ends the run. `store`: the lock, where it is held already.
+/// Opens mirror and index, carries the plan out, and ends the run. `store` is the lock, when the caller holds it
+/// already.
 pub(crate) async fn perform(run: Run, store: Option<Store>) -> Result<Outcome, SyncError> {
     let began = Instant::now();
     let options = run.options.clone();
@@ -131,7 +132,7 @@ fn fetcher(
 ) -> Result<Fetcher, SyncError> {
     let mut fetch = options.fetch.clone();
     if options.targets().contains(&StoreId::BUNDLES) {
-        // Bodies that wait for their bundle are counted, too.
+        // Bodies that wait for their bundle count, too.
         fetch.memory_budget_bytes += BundleOptions::default().queue_bytes;
     }
     let observer = Arc::clone(observer) as Arc<dyn FetchObserver>;
@@ -151,7 +152,7 @@ struct Queues {
 }
 
 impl Queues {
-    /// Makes the queues. With `copies`, held releases are read to be copied.
+    /// Makes the queues. `copies`: held releases are read to be copied.
     fn new(copies: bool) -> Self {
         let (jobs, job_queue) = mpsc::channel(QUEUED_JOBS);
         let (results, fetched) = mpsc::channel(QUEUED_JOBS);
@@ -162,8 +163,8 @@ impl Queues {
     }
 }
 
-/// Plans, fetches, hashes, stages and commits until all of it is done or the run is stopped: each on threads of its
-/// own, of which the dispatcher's is the only one that changes the mirror.
+/// Plans, fetches, hashes, stages and commits until everything is done or the run is stopped, each on threads of its
+/// own. Only the dispatcher's thread changes the mirror.
 async fn carry_out(
     prepared: Prepared,
     gaps: HashSet<ReleaseId>,
@@ -223,7 +224,7 @@ async fn carry_out(
     Ok(Carried { mirror, outcome, report: planned? })
 }
 
-/// Plans an index, and hands each decision to the thread that carries it out. Blocks.
+/// Plans an index, and passes each decision to the thread that carries it out. Blocks.
 fn plan_and_route(
     index: Opened,
     mut held: CatalogueView,
@@ -241,7 +242,7 @@ fn writers(
     fetched: mpsc::Receiver<FetchResult>,
     messages: &crossbeam_channel::Sender<Message>,
 ) -> Result<Vec<Answer<()>>, SyncError> {
-    // The loose tree is the last: it can keep the file of a large body itself.
+    // The loose tree comes last: it can take over the file of a large body.
     targets.sort_by(|one, other| other.cmp(one));
     let store = |id: &StoreId| Ok(Arc::clone(mirror.stores().get(*id)?));
     let targets: Vec<Arc<dyn CrateStore>> = targets.iter().map(store).collect::<Result<_, SyncError>>()?;
@@ -288,7 +289,7 @@ async fn fetch(
     let fetching = tokio::spawn(async move {
         let end = fetcher.run(jobs, results, cancel.clone()).await;
         if end == RunEnd::Silent {
-            // Threads that plan, hash or wait need not continue either.
+            // The threads that plan, hash or wait need not continue either.
             cancel.cancel();
         }
         end

@@ -1,4 +1,4 @@
-//! Opens what the records come from, and makes it ready to be planned.
+//! Opens the source of the records, and makes it ready to be planned.
 
 mod closing;
 mod counting;
@@ -48,38 +48,38 @@ pub(crate) struct OpenContext<'a> {
     pub(crate) store: Option<Store>,
     pub(crate) fetcher: Fetcher,
     pub(crate) catalogue: Option<&'a Catalogue>,
-    /// The index cache, for what a run keeps.
+    /// The index cache, for a run that writes.
     pub(crate) cache: Option<&'a IndexCacheReader>,
-    /// Held releases whose files are gone, when the catalogue does not know it yet.
+    /// Held releases whose files are gone and that the catalogue still lists.
     pub(crate) lost: &'a [ReleaseId],
-    /// The cursor after the run.
+    /// The cursor as it will be after the run.
     pub(crate) cursor: Option<&'a Cursor>,
-    /// True if the run keeps what it learns; a dry run does not.
+    /// True if the run keeps what it reads; a dry run does not.
     pub(crate) keeps: bool,
 }
 
-/// An index that is ready to be planned, and what is wanted of it.
+/// An index that is ready to be planned, and the wanted part of it.
 pub(crate) struct Opened {
     pub(crate) wanted: Wanted,
     pub(crate) index: OpenedIndex,
-    /// True if a registry names the downloads, and another host for them than the operator.
+    /// True if a registry names the downloads, on a host that the operator did not name.
     pub(crate) guarded: bool,
     pub(crate) expected: Expected,
-    /// Of a closure: what could not be followed.
+    /// Of a closure: dependencies that could not be followed.
     pub(crate) closure: ClosureReport,
 }
 
 /// The number of releases that will be selected, before they are planned.
 pub(crate) enum Expected {
-    /// So many.
+    /// This many.
     Releases(u64),
-    /// Nobody knows, and planning will soon tell.
+    /// Not known, and planning will soon count them.
     Unknown,
-    /// Nobody knows; to count them takes going through the whole index once more.
+    /// Not known; counting them takes one more pass through the whole index.
     Uncounted,
 }
 
-/// An index, behind what went wrong while it was opened.
+/// An index, together with the faults found while it was opened.
 pub(crate) struct OpenedIndex {
     faults: Vec<String>,
     /// Crates whose index file could not be fetched, with the reason.
@@ -108,12 +108,12 @@ struct Found {
     faults: Vec<String>,
     unread: Vec<(CrateName, String)>,
     closure: ClosureReport,
-    /// The registry's own, where it was asked.
+    /// The source that the registry names, when it was asked.
     downloads: Option<Downloads>,
 }
 
 impl Found {
-    /// Makes what was found in an index of which only a part is read.
+    /// Makes the result for an index of which only a part is read.
     fn of(index: Box<dyn Index>, wanted: Selection) -> Self {
         let locked = wanted.locked.as_ref().map_or(0, |locked| locked.len() as u64);
         Self {
@@ -151,7 +151,7 @@ impl Run {
         Cursor::of(source, &self.options, self.selection.is_open())
     }
 
-    /// Asks the registry what must be asked, and makes the index ready to be planned.
+    /// Sends the requests that are needed before planning, and makes the index ready to be planned.
     pub(crate) async fn open_index(self, context: OpenContext<'_>) -> Result<Opened, SyncError> {
         let Self { options, observer, cancel, selection, input, base, checksums, .. } = self;
         let mut named: Vec<CrateName> = selection.include.names().to_vec();
@@ -202,7 +202,7 @@ struct Opening<'o> {
     options: &'o DownloadOptions,
     cancel: &'o CancellationToken,
     context: &'o OpenContext<'o>,
-    /// Crates that must be there.
+    /// Crates that must be found.
     named: &'o [CrateName],
 }
 
@@ -217,7 +217,7 @@ impl Opening<'_> {
         let is_delta = matches!(strategy, ScanStrategy::Delta(_));
         let scope = match selection.is_open() && self.options.limit == 0 {
             false => Scope::Part,
-            // Without a catalogue nothing is held that could be gone.
+            // Without a catalogue, no held release can be gone.
             true if is_delta || self.context.catalogue.is_none() => Scope::Changes,
             true => Scope::All,
         };
@@ -261,14 +261,14 @@ impl Opening<'_> {
             unread.extend(registry.failed.clone());
             Box::new(SparseIndex { registry, names, offline: options.offline, read })
         } else {
-            // Asked for while they are planned.
+            // The planner asks for each as it goes.
             let runtime = tokio::runtime::Handle::current();
             Box::new(AnsweredIndex { registry, names, runtime, cancel: cancel.clone(), read })
         };
         Ok(Found { downloads, unread, ..Found::of(index, selection) })
     }
 
-    /// Reads files of which `selection` wants something. `all`: every file of the index is read.
+    /// Makes a reader of the files that `selection` wants. `all`: every file of the index is read.
     fn read_file(&self, selection: &Selection, all: bool) -> Result<ReadFile, SyncError> {
         let lines = match self.context.cache.filter(|_| self.context.keeps) {
             None => None,
@@ -278,7 +278,7 @@ impl Opening<'_> {
         Ok(ReadFile { selection: selection.clone(), limits: self.options.index_limits(), lines })
     }
 
-    /// Selects everything that a closure chose, whatever began it.
+    /// Selects everything that a closure chose.
     fn chosen(
         &self,
         closed: Closed,
@@ -295,14 +295,14 @@ impl Opening<'_> {
     }
 }
 
-/// The choice of a closure, and its source.
+/// The releases that a closure chose, and the index that has them.
 struct Closed {
     index: ClosedIndex,
     crates: Vec<Vec<IndexRecord>>,
     report: ClosureReport,
 }
 
-/// Closes a selection over a local index; returns the bad lines, too.
+/// Computes the closure over a local index; also returns the bad lines.
 async fn close(
     source: IndexSource,
     options: &DownloadOptions,
@@ -322,7 +322,7 @@ async fn close(
     Ok((Closed { index: ClosedIndex::Local(source), crates, report }, faults))
 }
 
-/// Computes the closure over a sparse registry; returns the crates that could not be read, too.
+/// Computes the closure over a sparse registry; also returns the crates that could not be read.
 async fn close_sparse(
     mut registry: SparseRegistry,
     names: Vec<CrateName>,
@@ -340,7 +340,7 @@ async fn close_sparse(
     Ok((Closed { index: ClosedIndex::Sparse(Box::new(registry)), crates, report }, faults, unread))
 }
 
-/// Chooses how to go through a local index.
+/// Chooses the strategy for reading a local index.
 fn choose_strategy(
     source: &IndexSource,
     options: &DownloadOptions,

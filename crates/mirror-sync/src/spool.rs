@@ -1,4 +1,4 @@
-//! The destination of large bodies while they arrive: a file of the stage, or memory when nothing may be written.
+//! Spools for large bodies: a file of the stage, or memory when nothing may be written.
 
 use std::any::Any;
 use std::io;
@@ -9,7 +9,7 @@ use mirror_store::{StagedWriter, Store};
 
 use crate::error::SyncError;
 
-/// A large body on its way to disk.
+/// A large body that is written to disk as it arrives.
 struct Spooled(StagedWriter);
 
 impl Spool for Spooled {
@@ -34,7 +34,7 @@ impl SpoolFactory for StoreSpools {
     }
 }
 
-/// A body in memory on its way into stores. It counts against the memory budget until the last of them has taken it.
+/// A body in memory on its way into stores. It counts against the memory budget until the last store has taken it.
 #[derive(Clone)]
 pub(crate) struct Counted(Arc<Verified>);
 
@@ -50,10 +50,10 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// Bytes of large bodies that a run which must not write holds at a time.
+/// Most bytes of large bodies in memory at a time, in a run that must not write.
 const MAX_MEMORY_SPOOL_BYTES: usize = 64 << 20;
 
-/// Makes the spools of a run that must not write: of index files only.
+/// Makes the spools of a run that must not write: only index files are that large there.
 pub(crate) fn memory_spools() -> MemorySpools {
     MemorySpools::new(MAX_MEMORY_SPOOL_BYTES)
 }

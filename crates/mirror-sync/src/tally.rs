@@ -12,7 +12,7 @@ use crate::observe::{SyncEvent, SyncObserver};
 use crate::outcome::Outcome;
 use crate::plan::{Decision, PlanFault, Planned};
 
-/// Index files of which lines wait, at most. So many are a mass, and a later run picks them again.
+/// Most index files whose lines are withheld. That many are a mass, and a later run reads them again.
 const MAX_WITHHELD_FILES: usize = 20_000;
 
 /// The result of a plan.
@@ -29,22 +29,22 @@ pub(crate) struct PlanReport {
     pub(crate) deferred: u64,
     /// Of a closure: releases with dependencies in other registries, by registry.
     pub(crate) elsewhere: BTreeMap<String, usize>,
-    /// Of a closure: requirements that nothing satisfies, and the first of them.
+    /// Of a closure: requirements that no release satisfies, and the first of them.
     pub(crate) unsatisfied: usize,
     pub(crate) first_unsatisfied: Vec<String>,
-    /// The releases that were selected by name, when the lockfiles inside are wanted.
+    /// The releases that were selected by name, when the lockfiles inside them are wanted.
     pub(crate) roots: Vec<ReleaseId>,
-    /// URLs of a list for which its checksums have nothing.
+    /// URLs of a list that have no entry in its checksums.
     pub(crate) without_checksum: u64,
     pub(crate) bad_lines: u64,
     pub(crate) first_bad_lines: Vec<String>,
     /// Index files that have bad lines.
     pub(crate) bad_files: BTreeSet<String>,
-    /// Held releases that upstream removed since it was last looked.
+    /// Held releases that upstream removed since the mirror last looked.
     pub(crate) removed_upstream: Vec<(ReleaseId, UpstreamRemoval)>,
-    /// Held releases that are gone from the source of the run and offered until now.
+    /// Held releases that are gone from the source of the run and still offered.
     pub(crate) removed: Vec<ReleaseId>,
-    /// The lines of index files in which some of them stood, to be taken in once they are hidden.
+    /// The lines of index files that listed some of them, to be stored once they are hidden.
     pub(crate) withheld_lines: Vec<PackedLines>,
     /// Releases that were deleted and are back.
     pub(crate) reinstated: u64,
@@ -81,7 +81,7 @@ pub(crate) struct PlanProgress {
 }
 
 impl PlanProgress {
-    /// Returns how many releases were found to be held.
+    /// Returns the number of releases that were found to be held.
     pub(crate) fn existing(&self) -> u64 {
         self.existing.load(Ordering::Relaxed)
     }
@@ -95,7 +95,7 @@ impl PlanProgress {
 /// Counts decisions.
 pub(crate) struct Tally {
     report: PlanReport,
-    /// The selection of crates by name, when the lockfiles inside of them are wanted.
+    /// The selection by name, when the lockfiles inside the crates are wanted.
     rooted: Option<Selection>,
     observer: Arc<dyn SyncObserver>,
     progress: Arc<PlanProgress>,
@@ -185,7 +185,8 @@ impl Tally {
         }
     }
 
-    /// Keeps lines back until it is known whether what they lack is to be hidden: with them it would be.
+    /// Withholds lines until it is known whether the releases they lack are to be hidden: storing the lines would hide
+    /// them.
     pub(crate) fn withhold(&mut self, lines: PackedLines) {
         if self.report.withheld_lines.len() < MAX_WITHHELD_FILES {
             self.report.withheld_lines.push(lines);

@@ -1,4 +1,4 @@
-//! Plain threads of a run, and who goes first when there are more of them than processors.
+//! Plain threads of a run, and their priority when there are more of them than processors.
 
 use std::thread;
 
@@ -28,8 +28,8 @@ pub(crate) fn spawn<T: Send + 'static>(
 }
 
 /// Spawns a thread that yields to the network thread. The network thread does the longest single part of a download:
-/// every moment that it waits for a processor lengthens the run, while the threads around it have queues to draw on. On
-/// two processors this saves 8 to 15% of the time.
+/// every moment that it waits for a processor lengthens the run, while the threads around it have queues to work from.
+/// On two processors this saves 8 to 15% of the time.
 pub(crate) fn spawn_behind<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
@@ -44,7 +44,7 @@ pub(crate) fn spawn_behind<T: Send + 'static>(
 #[cfg(target_os = "linux")]
 fn step_back() {
     use rustix::process::{getpriority_process, setpriority_process};
-    // Without a process it is the calling thread. The kernel cuts what is beyond 19.
+    // `None` is the calling thread. The kernel caps the value at 19.
     let lowered = getpriority_process(None).and_then(|nice| setpriority_process(None, nice + BEHIND));
     if let Err(error) = lowered {
         tracing::debug!(%error, "a thread keeps its priority");

@@ -14,7 +14,7 @@ use crate::observe::{SyncEvent, SyncObserver, SyncPhase};
 use crate::options::{DownloadOptions, Upstream};
 use crate::threads::{join, spawn};
 
-/// Does so when `options` ask for it. A dry run touches nothing, the index included.
+/// Updates the index when `options` ask for it. A dry run touches nothing, the index included.
 pub(crate) async fn update(
     options: &DownloadOptions,
     observer: &Arc<dyn SyncObserver>,

@@ -21,8 +21,8 @@ use url::Url;
 pub(crate) const ASKED: usize = 100;
 /// Bytes expected of a release of which no other version is held: the mean of the registry, 400 GB in 2.5 million.
 const UNKNOWN_BYTES: u64 = 160_000;
-/// The least that is expected of any release, bytes. A small crate whose next version is large is rarely sampled, and
-/// counts for the more when it is.
+/// Least size expected of any release, bytes. A small crate whose next version is large is rarely sampled, and counts
+/// for more when it is.
 const LEAST_EXPECTED_BYTES: u64 = 32 << 10;
 /// Standard errors on both sides of an estimate between which the truth lies in 19 of 20 cases.
 const DEVIATIONS: f64 = 1.96;
@@ -33,16 +33,16 @@ const DEVIATIONS: f64 = 1.96;
 pub(crate) struct SizeSample {
     held: Sizes,
     wanted: u64,
-    /// Of all that are wanted.
+    /// Expected bytes of all wanted releases.
     expected_bytes: u64,
-    /// Those with the smallest ranks: what to ask for, and the next one, which sets the threshold.
+    /// Releases with the smallest ranks: those to ask for, and the next one, which sets the threshold.
     candidates: BinaryHeap<(Rank, Url)>,
 }
 
 /// The rank of a release among those that may be asked for; the smallest ranks are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
-    /// A random number from 0 to 1 divided by the expected bytes: the bits of a positive `f64`, which compare as it
+    /// A random number from 0 to 1 divided by the expected bytes, as the bits of a positive `f64`: they compare as it
     /// does.
     bits: u64,
     expected_bytes: u64,
@@ -55,7 +55,7 @@ impl Rank {
         let hash = text.iter().flat_map(|part| part.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        // Names that differ in their last letters lie close together otherwise.
+        // Mixes the bits: hashes of names that differ only in their last letters lie close together.
         let hash = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let random = (hash as f64 + 1.0) / 2_f64.powi(64);
         Self { bits: (random / expected_bytes as f64).to_bits(), expected_bytes }
@@ -68,8 +68,9 @@ impl SizeSample {
         self.held.add(bytes);
     }
 
-    /// Counts a release that is to be fetched, of whose crate the largest held version has `largest_held_bytes`; 0:
-    /// none is held. Returns its rank when it may be asked for. Most are not, and their addresses are never made.
+    /// Counts a release that is to be fetched. `largest_held_bytes` is the size of the largest held version of its
+    /// crate, 0 when none is held. Returns its rank when it may be asked for. Most may not, and their addresses are
+    /// never made.
     pub(crate) fn want(&mut self, id: &ReleaseId, largest_held_bytes: u64) -> Option<Rank> {
         self.want_expected(id, expected_bytes(largest_held_bytes))
     }
@@ -91,7 +92,7 @@ impl SizeSample {
         }
     }
 
-    /// Returns the sample, once everything that is wanted was counted.
+    /// Returns the sample, once all wanted releases are counted.
     pub(crate) fn draw(mut self) -> Draw {
         let beyond = if self.candidates.len() > ASKED { self.candidates.pop() } else { None };
         let asked = self.candidates.into_sorted_vec().into_iter().map(|(rank, url)| Asked {
@@ -109,8 +110,8 @@ impl SizeSample {
     }
 }
 
-/// Returns the bytes expected of a release of whose crate the largest held version has so many; 0: none is held. To
-/// expect too little of a large release costs more than to expect too much of a small one.
+/// Returns the bytes expected of a release, given the size of the largest held version of its crate (0 when none is
+/// held). To expect too little of a large release costs more than to expect too much of a small one.
 fn expected_bytes(largest_held_bytes: u64) -> u64 {
     match largest_held_bytes {
         0 => UNKNOWN_BYTES,
@@ -118,14 +119,14 @@ fn expected_bytes(largest_held_bytes: u64) -> u64 {
     }
 }
 
-/// Releases to ask for, and what they stand for.
+/// The releases to ask for, and what they stand for.
 #[derive(Debug)]
 pub(crate) struct Draw {
     pub(crate) asked: Vec<Asked>,
     held: Sizes,
     wanted: u64,
     expected_bytes: u64,
-    /// Expected bytes from which on a release is always asked for; `None` when all are.
+    /// Expected bytes from which a release is always asked for; `None` when all are.
     threshold: Option<f64>,
 }
 
@@ -134,7 +135,7 @@ pub(crate) struct Draw {
 pub(crate) struct Asked {
     pub(crate) url: Url,
     expected_bytes: u64,
-    /// Its size, when the origin said it.
+    /// Its size, once the origin has reported it.
     pub(crate) bytes: Option<u64>,
 }
 
@@ -144,7 +145,7 @@ pub(crate) struct SizeRange {
     pub(crate) least_bytes: u64,
     pub(crate) bytes: u64,
     pub(crate) most_bytes: u64,
-    /// Sizes that it is judged by.
+    /// The number of sizes behind the estimate.
     pub(crate) sampled: u64,
 }
 
@@ -158,19 +159,19 @@ impl SizeRange {
     }
 }
 
-/// The answer of the sample about the releases that were not asked for or did not answer.
+/// An answer of the sample, for releases that were not asked for or did not answer.
 struct Answer {
-    /// Actual to expected bytes.
+    /// The ratio of actual to expected bytes.
     ratio: f64,
     /// Its weight.
     weight: f64,
-    /// The part of what it stands for that is not known.
+    /// The unknown part of what the answer stands for.
     unknown: f64,
 }
 
 impl Draw {
-    /// Estimates the bytes of everything that is wanted: by the answers, or by what is held when there are none.
-    /// `None` when nothing is known.
+    /// Estimates the bytes of all wanted releases: from the answers, or from what is held when there are none. `None`
+    /// when nothing is known.
     pub(crate) fn estimate(&self) -> Option<SizeRange> {
         let answers: Vec<(f64, f64)> = self.asked.iter().filter_map(Asked::answer).collect();
         if answers.is_empty() {
@@ -195,7 +196,7 @@ impl Draw {
             })
             .collect();
         if sampled.is_empty() {
-            // Only what is always asked for has answered.
+            // Only releases that are always asked for have answered.
             sampled.extend(answers.iter().map(|(expected, bytes)| Answer {
                 ratio: bytes / expected,
                 weight: *expected,
@@ -228,7 +229,7 @@ fn mean(answers: &[Answer]) -> (f64, f64) {
     (mean, (count / (count - 1.0) * squares.sum::<f64>()).sqrt() / weights)
 }
 
-/// Sizes of what is held, as far as an estimate needs them.
+/// Sizes of held releases, as far as an estimate needs them.
 #[derive(Debug, Default, Clone, Copy)]
 struct Sizes {
     count: u64,
@@ -243,14 +244,14 @@ impl Sizes {
         self.squares += (bytes as f64).powi(2);
     }
 
-    /// Estimates the bytes of `files` others that are like these.
+    /// Estimates the bytes of `files` further releases that are like these.
     fn estimate(self, files: u64) -> Option<SizeRange> {
         if self.count == 0 {
             return None;
         }
         let (count, files) = (self.count as f64, files as f64);
         let mean = self.bytes / count;
-        // The mean of these is not that of all, and those to come differ from it.
+        // The mean of these differs from that of all, and those to come differ from it, too.
         let error = if self.count < 2 {
             mean * files
         } else {
@@ -273,7 +274,7 @@ mod tests {
         (0..count).map(id).collect()
     }
 
-    /// Draws from releases that are numbered, of which so many bytes are expected.
+    /// Draws from numbered releases, each with its expected bytes.
     fn draw<'i>(releases: impl Iterator<Item = (usize, &'i ReleaseId, u64)>) -> Draw {
         let mut sample = SizeSample::default();
         for (number, id, expected_bytes) in releases {
@@ -288,7 +289,7 @@ mod tests {
         draw.asked.iter().map(|asked| asked.url.path()[1..].parse().expect("a number")).collect()
     }
 
-    /// Draws from all, has everything that is asked for answered, and estimates.
+    /// Draws from all releases, answers every question, and estimates.
     fn estimated(ids: &[ReleaseId], expected: impl Fn(usize) -> u64, sizes: &[u64]) -> SizeRange {
         let mut draw = draw(ids.iter().enumerate().map(|(number, id)| (number, id, expected(number))));
         for (asked, number) in numbers(&draw).into_iter().enumerate() {
@@ -308,7 +309,7 @@ mod tests {
         assert_eq!(first, numbers(&draw(all[..10_000].iter().rev().copied())), "whatever the order");
         let late = first.iter().filter(|number| **number >= 1_000).count();
         assert!((80..100).contains(&late), "nine tenths come from the later nine tenths: {late}");
-        // A few more releases change little of it.
+        // A few more releases change little of the sample.
         let grown = numbers(&draw(all.iter().copied()));
         assert!(first.iter().filter(|number| grown.contains(number)).count() > 90);
     }
@@ -387,7 +388,7 @@ mod tests {
         draw.asked[large].bytes = Some(307);
         let known = SizeRange { least_bytes: 507, bytes: 507, most_bytes: 507, sampled: 2 };
         assert_eq!(draw.estimate(), Some(known));
-        // A peer may announce anything.
+        // A hostile server may announce any size.
         draw.asked[small].bytes = Some(u64::MAX);
         draw.asked[large].bytes = Some(u64::MAX);
         assert_eq!(draw.estimate().expect("an estimate").most_bytes, u64::MAX);

@@ -13,15 +13,16 @@ use crate::list::readable;
 /// One thing that a plan decides. Each selected release leads to exactly one of the first five.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// Selected, held and not to be looked at.
+    /// Selected and held; nothing to do.
     Existing { id: ReleaseId, bytes: u64 },
-    /// Selected and held: its bytes are to be hashed before it counts as held, and fetched if they are wrong.
+    /// Selected and held: the bytes are to be hashed before the release counts as held, and fetched if they are wrong.
     Verify { job: Box<Job>, held: HeldRow },
-    /// Selected and not held as the index has it.
+    /// Selected, and not held with the bytes that the index lists.
     Fetch(Box<Job>),
     /// Selected, and nothing can be fetched for it.
     Fail { id: ReleaseId, cksum: Option<Sha256>, url: String, fault: PlanFault },
-    /// Selected and not held as the index has it: policy holds it back. `known`: the list says so already.
+    /// Selected, not held with the bytes that the index lists, and held back by policy. `known`: the list of deferred
+    /// releases has it already.
     Deferred { release: Box<DeferredRelease>, known: bool },
     /// A crate that was named is not known; counts as one selected release.
     FailCrate { name: CrateName, fault: PlanFault },
@@ -29,13 +30,13 @@ pub(crate) enum Decision {
     Unchanged(Totals),
     /// Yanked releases that are left out.
     YankedSkipped(u64),
-    /// The index file of a crate could be read that is in the failure ledger.
+    /// The index file of a crate in the failure ledger could be read.
     CrateRead(CrateName),
     /// A release in the failure ledger is held after all.
     Resolved(ReleaseId),
     /// A release in the failure ledger is not wanted any more.
     Dropped(ReleaseId),
-    /// Nobody waits for a deferred release any more: it is held, not wanted, or gone.
+    /// A deferred release is to leave the list: it is held, not wanted, or gone.
     Undeferred(ReleaseId),
     /// The index lists a held release that was never seen in it.
     Seen(ReleaseId),
@@ -43,14 +44,13 @@ pub(crate) enum Decision {
     Yanked(ReleaseId),
     /// A release is yanked that is selected and not held yet.
     YankedBefore(ReleaseId),
-    /// The index lists a held release that was yanked, and is no more.
+    /// The index lists a held release that is not yanked any more.
     Unyanked(ReleaseId),
-    /// The index lists a held release again that it had deleted.
+    /// The index lists a held release again that upstream had deleted.
     Reinstated(ReleaseId),
-    /// The index lists a held release no more.
+    /// The index does not list a held release any more.
     Removed(ReleaseId),
-    /// The lines of an index file that the mirror does not keep yet. With `removes`, releases that are held are not in
-    /// them any more.
+    /// The lines of an index file that the mirror does not keep yet. `removes`: held releases are not in them any more.
     IndexFile { lines: Box<PackedLines>, removes: bool },
     /// An index file has `bad` bad lines, the first of which are reported.
     BadFile { path: String, bad: u64, first: Vec<String> },
@@ -62,7 +62,7 @@ pub(crate) enum Decision {
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: ReleaseId,
-    /// The checksum that its bytes must have; `None` where nobody says.
+    /// The checksum that the bytes must have; `None` when no source has one.
     pub(crate) cksum: Option<Sha256>,
     pub(crate) from: DownloadAddress,
     /// The hash of other bytes that are held under its name and were republished upstream.
@@ -88,7 +88,7 @@ impl DownloadAddress {
         }
     }
 
-    /// Returns the address as people and records see it.
+    /// Returns the address in the form for people and records.
     pub(crate) fn readable(&self, id: &ReleaseId) -> String {
         match self {
             Self::Given(url) => readable(url.as_str()),
@@ -97,7 +97,7 @@ impl DownloadAddress {
     }
 }
 
-/// Why nothing is fetched for what is selected.
+/// The reason why nothing is fetched for a selected release.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PlanFault {
     #[error(
@@ -122,7 +122,7 @@ pub(crate) enum PlanFault {
 }
 
 impl PlanFault {
-    /// Returns its kind in the failure ledger.
+    /// Returns the name of the fault in the failure ledger.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::LockConflict { .. } | Self::ChecksumsConflict { .. } => "checksum-conflict",

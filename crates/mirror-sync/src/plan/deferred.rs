@@ -1,4 +1,4 @@
-//! Releases that policy holds back until a date, and their treatment when their crates are looked at again.
+//! Defers releases that policy holds back until a date, and resolves them when their crates are looked at again.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use super::decision::Decision;
 use super::planner::{Planner, Scope};
 use super::sink::Halt;
 
-/// Crates of which releases are deferred, by the path of their index file. Those that were looked at are taken out.
+/// Crates with deferred releases, by the path of their index file. A crate is taken out when the plan has looked at it.
 pub(super) struct DeferredCrates(HashMap<String, Vec<CrateName>>);
 
 impl DeferredCrates {
@@ -23,7 +23,7 @@ impl DeferredCrates {
         Self(by_path)
     }
 
-    /// Takes a crate out; returns whether it was in.
+    /// Takes a crate out; returns whether it was there.
     fn take(&mut self, name: &CrateName) -> bool {
         let at = if self.0.is_empty() { None } else { self.0.get_mut(&index_path(name)) };
         let Some(names) = at else { return false };
@@ -59,7 +59,7 @@ impl Listed {
 }
 
 impl Planner<'_> {
-    /// Returns what the lists say of a crate. Before the ledger's entries are resolved.
+    /// Returns the entries of the lists for a crate. Must be called before the ledger's entries are resolved.
     pub(super) fn listed_of(&mut self, name: &CrateName) -> Result<Listed, Halt> {
         let deferred = match self.deferred.take(name) {
             true => self.held.deferred_of(name)?,
@@ -69,8 +69,9 @@ impl Planner<'_> {
         Ok(Listed { deferred: by_version.collect(), failed: self.ledger.contains(name.as_str()) })
     }
 
-    /// Takes out of the list what is held by now, not wanted any more, or gone from the index. Only a plan of the whole
-    /// index may tell that something is not wanted; `is_gone` tells what is not there at all.
+    /// Takes releases out of the list that are held by now, not wanted any more, or gone from the index. Only a plan of
+    /// the whole index can find that a release is not wanted; `is_gone` returns whether a release is not in the index
+    /// at all.
     pub(super) fn undefer<'r>(
         &mut self,
         listed: &Listed,
@@ -93,8 +94,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Holds a selected release back that is not held as the index has it, when policy says so. Returns whether it
-    /// does.
+    /// Holds back a selected release that is not held as the index lists it, when policy says so. Returns whether it
+    /// did.
     pub(super) fn defer(&mut self, record: &IndexRecord, listed: &Listed) -> Result<bool, Halt> {
         let now = self.wanted.now;
         let Some(policy) = &self.wanted.deferral else { return Ok(false) };
@@ -111,7 +112,7 @@ impl Planner<'_> {
     }
 }
 
-/// Rounds a moment up to what the list can hold.
+/// Rounds a moment up to the precision of the list.
 fn in_whole_millis(moment: SystemTime) -> SystemTime {
     let Ok(since) = moment.duration_since(UNIX_EPOCH) else { return moment };
     let below = since.subsec_nanos() % 1_000_000;

@@ -12,7 +12,7 @@ pub(crate) struct HeldRow {
     pub(crate) bytes: u64,
     pub(crate) locations: Locations,
     pub(crate) seen: SeenIn,
-    /// True if the catalogue says so. A file that lies there and is in no record may be it.
+    /// True if the catalogue lists the release. A file without a record may hold its bytes.
     pub(crate) recorded: bool,
 }
 
@@ -23,37 +23,37 @@ pub(crate) enum SeenIn {
     Here,
     /// Only in others.
     Elsewhere,
-    /// Nobody recorded that.
+    /// No source was recorded.
     Unknown,
 }
 
 /// A release, or a whole crate, in the failure ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FailedRelease {
-    /// `None` when nothing was known of the crate, because its index file could not be fetched.
+    /// `None` for a whole crate, whose index file could not be fetched.
     pub(crate) id: Option<ReleaseId>,
-    /// True if it is there because it was gone.
+    /// True if the release is there because its file was gone.
     pub(crate) lost: bool,
 }
 
-/// A view for a plan of what is held, known to be removed upstream, and in the failure ledger. Blocks.
+/// A plan's view of what is held, what upstream is known to have removed, and what is in the failure ledger. Blocks.
 pub(crate) trait HeldView: Send {
     /// Returns the held versions of a crate.
     fn versions(&self, name: &CrateName) -> Result<HashMap<String, HeldRow>, SyncError>;
-    /// Names all crates of which something is held.
+    /// Visits the names of all crates with held releases.
     fn crates(&self, visit: &mut dyn FnMut(&str)) -> Result<(), SyncError>;
-    /// Names the held crates whose index file is called `file` by whatever case.
+    /// Returns the held crates whose index file is called `file`, ignoring case.
     fn crates_of_file(&self, file: &str) -> Result<Vec<String>, SyncError>;
     /// Returns the held releases that are known to be removed upstream.
     fn removed_upstream(&self) -> Result<HashMap<ReleaseId, UpstreamRemoval>, SyncError>;
-    /// Names the crates in the failure ledger.
+    /// Returns the crates in the failure ledger.
     fn failed_crates(&self) -> Result<HashSet<String>, SyncError>;
-    /// Returns what is in the failure ledger of a crate.
+    /// Returns the ledger's entries of a crate.
     fn failures_of(&self, name: &CrateName) -> Result<Vec<FailedRelease>, SyncError>;
-    /// Names the crates of which releases are deferred.
+    /// Returns the crates with deferred releases.
     fn deferred_crates(&self) -> Result<Vec<String>, SyncError>;
     /// Returns the deferred releases of a crate.
     fn deferred_of(&self, name: &CrateName) -> Result<Vec<DeferredRelease>, SyncError>;
-    /// Returns whether a file lies where a release that is in no record would.
+    /// Returns whether a file without a record lies at the path of a release.
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError>;
 }

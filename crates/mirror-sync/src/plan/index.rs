@@ -8,36 +8,36 @@ use url::Url;
 use super::totals::Totals;
 use crate::error::SyncError;
 
-/// The input of a plan: index files, or what stands for them.
+/// The input of a plan: index files, or what stands in for them.
 pub(crate) trait Index: Send {
-    /// Passes what is to be planned to `take`, in order, until that breaks off. Blocks.
+    /// Passes items to `take`, in order, until it breaks. Blocks.
     fn read(&mut self, take: &mut (dyn FnMut(Item) -> ControlFlow<()> + Send)) -> Result<(), SyncError>;
 }
 
-/// One thing that an index says.
+/// One item of an index.
 #[derive(Debug)]
 pub(crate) enum Item {
     /// A file, with all of its crates.
     File(Parsed),
-    /// Records that a closure chose of a crate, with the file that they are in.
+    /// Records that a closure chose of a crate, with the index file that has them.
     Chosen { file: Option<Parsed>, records: Vec<IndexRecord> },
     /// Releases of a crate that a list names.
     Listed { name: CrateName, entries: Vec<(ReleaseId, Url)> },
-    /// No file is at this path.
+    /// There is no file at this path.
     NoFile(String),
-    /// A registry that was asked for a crate has its file at this path and in no other spelling; `None`: in none.
+    /// A registry that was asked for a crate has its file only at this path; `None`: it has none.
     OnlyFile { name: CrateName, path: Option<String> },
     /// A file of an earlier tree is gone.
     FileGone(Parsed),
     /// A crate is gone.
     CrateGone(CrateName),
-    /// A crate is there, whatever is chosen of it.
+    /// A crate exists, whatever is chosen of it.
     Exists(CrateName),
     /// The file of a crate could not be fetched.
     Unread { name: CrateName, why: String },
-    /// A line that is in no file of its own was bad.
+    /// A bad line that belongs to no index file.
     BadLine(String),
-    /// Files that did not change since an earlier run went through them.
+    /// Totals of files that did not change since an earlier run read them.
     Unchanged(Totals),
 }
 
@@ -48,9 +48,9 @@ pub(crate) struct Parsed {
     /// The records of a crate follow each other; a file may hold two spellings of one name.
     pub(crate) crates: Vec<Vec<IndexRecord>>,
     pub(crate) bad_lines: u64,
-    /// The first of them.
+    /// The first bad lines.
     pub(crate) faults: Vec<String>,
-    /// Its lines, where the mirror does not keep them yet.
+    /// Its lines, unless the mirror keeps them already.
     pub(crate) lines: Option<Box<PackedLines>>,
 }
 
@@ -69,7 +69,7 @@ impl Parsed {
         Self { path: path.to_owned(), crates: by_spelling(records), bad_lines, faults, lines: None }
     }
 
-    /// Adds its lines, as far as the mirror does not keep them.
+    /// Adds the lines that the mirror does not keep yet.
     pub(crate) fn with(self, lines: Option<Box<PackedLines>>) -> Self {
         Self { lines, ..self }
     }
@@ -79,12 +79,12 @@ impl Parsed {
         self.bad_lines == 0
     }
 
-    /// Returns the name of the crate, or the names of both.
+    /// Returns the name of the crate, or both of its spellings.
     pub(crate) fn names(&self) -> impl Iterator<Item = &CrateName> {
         self.crates.iter().filter_map(|records| records.first()).map(|record| &record.id.name)
     }
 
-    /// Counts what is selected of it.
+    /// Counts what is selected of the file.
     pub(crate) fn totals(self, selection: &Selection) -> Totals {
         let mut totals = Totals::default();
         for records in self.crates {
@@ -113,8 +113,8 @@ fn by_spelling(records: Vec<IndexRecord>) -> Vec<Vec<IndexRecord>> {
     crates
 }
 
-/// Returns whether the file at `path` may hold a crate that is wanted: its name is the crate's, in lower case, and
-/// selection does not tell case apart.
+/// Returns whether the file at `path` may hold a wanted crate: the file name is the crate's in lower case, and a
+/// selection ignores case.
 pub(crate) fn wants_file(selection: &Selection, path: &str) -> bool {
     let name = path.rsplit('/').next().and_then(|name| name.parse().ok());
     name.is_none_or(|name| selection.wants_crate(&name))

@@ -1,4 +1,4 @@
-//! The treatment of the failure ledger's entries when their crates are looked at again.
+//! Resolves the failure ledger's entries when their crates are looked at again.
 
 use std::collections::HashMap;
 
@@ -10,8 +10,8 @@ use super::planner::{Planner, Scope};
 use super::sink::Halt;
 
 impl Planner<'_> {
-    /// Resolves the ledger's entries of a crate: some are held after all (one of their places was gone), others are not
-    /// wanted any more, because upstream has removed them. Only a plan of the whole index can find that out.
+    /// Resolves the ledger's entries of a crate: some releases are held after all (a store had lost its copy), others
+    /// are not wanted any more, because upstream has removed them. Only a plan of the whole index can find that out.
     pub(super) fn resolve<'r>(
         &mut self,
         name: &CrateName,
@@ -27,7 +27,7 @@ impl Planner<'_> {
                 continue;
             };
             match wanted.get(id.version.as_str()) {
-                // Damage may be why it stands there: only its bytes can tell.
+                // The entry may be there because of damage: hash the bytes.
                 Some(true) if self.wanted.verify || !lost => {
                     self.rechecks.insert(id);
                 }

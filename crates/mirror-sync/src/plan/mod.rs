@@ -1,7 +1,7 @@
-//! Decides what is to be done with each release that an index offers and a selection wants.
+//! Decides what to do with each release that an index offers and a selection wants.
 //!
 //! [`plan`] is a function of a selection, an index and what is held. It has no channels, counters or clocks of its own
-//! and writes nothing: it yields [`Decision`]s in order, and its consumer downloads, counts or compares.
+//! and writes nothing: it passes [`Decision`]s in order to a consumer, which downloads, counts or compares.
 
 mod decision;
 mod deferred;

@@ -17,12 +17,12 @@ use super::sink::{Halt, Sink};
 use crate::error::SyncError;
 use crate::list::{Checksums, readable};
 
-/// The part of the index that a plan reads; only a plan of all of it can report what is gone.
+/// The part of the index that a plan reads. Only a plan of all of it can report what is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// A part of it.
     Part,
-    /// The differences from an earlier tree, and so all of it.
+    /// The differences from an earlier tree, and so, in effect, all of it.
     Changes,
     /// Every file.
     All,
@@ -32,26 +32,26 @@ pub(crate) enum Scope {
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) selection: Selection,
-    /// Crates that must be found; those of a selection without wildcards.
+    /// Crates that must be found: those of a selection without wildcards.
     pub(crate) named: Vec<CrateName>,
     /// Releases that must be found.
     pub(crate) must: Option<LockSet>,
-    /// The template of the addresses that the releases of an index are downloaded from.
+    /// The template of the download addresses of an index.
     pub(crate) template: Arc<DlTemplate>,
     /// Checksums by URL, which must agree with the index.
     pub(crate) checksums: Option<Checksums>,
     /// Most releases that are selected; 0 means all.
     pub(crate) limit: u64,
-    /// True if nobody is asked for what is not known.
+    /// True if the run is offline.
     pub(crate) offline: bool,
-    /// True if everything that is held is hashed.
+    /// True if everything that is held is to be hashed.
     pub(crate) verify: bool,
-    /// The stores in all of which a release has to be held.
+    /// The stores each of which has to hold every release.
     pub(crate) copies: Vec<StoreId>,
     pub(crate) scope: Scope,
     /// The policy that holds selected releases back until a date.
     pub(crate) deferral: Option<Arc<dyn DeferralPolicy>>,
-    /// The moment that the policy goes by.
+    /// The moment by which the policy decides.
     pub(crate) now: SystemTime,
 }
 
@@ -64,8 +64,8 @@ pub(crate) struct Planned {
     pub(crate) removed_upstream: HashMap<ReleaseId, UpstreamRemoval>,
 }
 
-/// Decides what is to be done about everything that `index` says, and passes each decision to `sink`. Takes memory for
-/// one index file, and some bytes for each crate when all files are read. Blocks.
+/// Decides what to do about each item of `index`, and passes each decision to `sink`. Memory: one index file, and some
+/// bytes for each crate when all files are read. Blocks.
 ///
 /// # Errors
 /// When the index or what is held cannot be read.
@@ -111,23 +111,23 @@ pub(super) struct Planner<'p> {
     pub(super) wanted: Wanted,
     pub(super) held: &'p mut dyn HeldView,
     sink: &'p mut Sink<'p>,
-    /// Crates that must be found, by canonical name; those that were are taken out.
+    /// Crates that must be found, by canonical name; a crate is taken out when it is found.
     pub(super) named: HashMap<String, CrateName>,
-    /// Crates of the failure ledger; those that were looked at are taken out.
+    /// Crates of the failure ledger; a crate is taken out when the plan has looked at it.
     pub(super) ledger: HashSet<String>,
-    /// Crates of which releases are deferred; those that were looked at are taken out.
+    /// Crates with deferred releases; a crate is taken out when the plan has looked at it.
     pub(super) deferred: DeferredCrates,
     /// The releases that upstream is known to have removed.
     pub(super) removed_upstream: HashMap<ReleaseId, UpstreamRemoval>,
-    /// When all files are read: hashes of the names that are in them, and of the paths of those that may have more.
+    /// When all files are read: hashes of the names in them, and of the paths of those that may have more.
     pub(super) read: Option<HashSet<u64>>,
-    /// Of the index file that is planned, until one of its crates turns out to be wanted.
+    /// The lines of the current index file, until one of its crates turns out to be wanted.
     lines: Option<Box<PackedLines>>,
     /// True if held releases are not in those lines any more.
     removes: bool,
-    /// Of the releases that must be found, those that were.
+    /// The releases that must be found and were.
     found: HashSet<ReleaseId>,
-    /// Held releases that are in the ledger: to be hashed.
+    /// Held releases in the ledger: to be hashed.
     pub(super) rechecks: HashSet<ReleaseId>,
     selected: u64,
 }
@@ -159,7 +159,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Looks, when the index was read to its end, for what is not in it.
+    /// Looks, at the end of the index, for what is not in it.
     fn end(&mut self) -> Result<(), Halt> {
         self.gone_crates()?;
         self.missing()
@@ -202,7 +202,7 @@ impl Planner<'_> {
         self.records(records, false)
     }
 
-    /// Plans all records of one crate. `whole`: none of its lines was bad.
+    /// Plans all records of one crate. `whole`: none of its lines is bad.
     fn records(&mut self, records: Vec<IndexRecord>, whole: bool) -> Result<(), Halt> {
         let Some(first) = records.first() else { return Ok(()) };
         let name = first.id.name.clone();
@@ -288,7 +288,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Takes note of a selected release, unless the limit is reached.
+    /// Counts a selected release, unless the limit is reached.
     fn begin(&mut self, id: &ReleaseId) -> Result<(), Halt> {
         if self.wanted.limit > 0 && self.selected >= self.wanted.limit {
             return Err(Halt::Stopped);
@@ -311,7 +311,7 @@ impl Planner<'_> {
     ) -> Result<(), Halt> {
         let good = row.filter(|row| cksum.is_none_or(|sum| sum == row.sha256));
         let recheck = self.rechecks.remove(&id);
-        // Several copies are wanted, and one is missing: it is made from another.
+        // Where several copies are wanted and one is missing, it is made from another.
         let whole =
             |row: &HeldRow| self.wanted.copies.iter().all(|store| row.locations.get(*store).is_some());
         if let Some(row) = good.filter(|row| whole(row) && !self.wanted.verify && !recheck) {
@@ -329,8 +329,8 @@ impl Planner<'_> {
             let held = HeldRow { recorded: row.recorded && !recheck, ..row.clone() };
             return self.decide(Decision::Verify { job, held });
         }
-        // A file that no row names was put there by hand or by another program: it is hashed once, unless there is
-        // nothing to compare it with.
+        // A file without a row was put there by a person or another program: it is hashed once, unless there is no
+        // checksum to compare with.
         if row.is_none()
             && let Some(sha256) = job.cksum
             && self.held.has_unrecorded(&job.id)?
@@ -355,14 +355,14 @@ impl Planner<'_> {
         (self.lines, self.removes) = (lines, false);
     }
 
-    /// Hands over the lines of the file that is planned: one of its crates is wanted. Ahead of its releases, so that
+    /// Passes on the lines of the current file once one of its crates is wanted. They go ahead of its releases, so that
     /// none is held without its line.
     fn send_lines(&mut self) -> Result<(), Halt> {
         let removes = self.removes;
         self.lines.take().map_or(Ok(()), |lines| self.decide(Decision::IndexFile { lines, removes }))
     }
 
-    /// Reports what is wanted of a crate whose index file could not be read.
+    /// Reports the wanted releases of a crate whose index file could not be read.
     fn unread(&mut self, name: &CrateName, why: &str) -> Result<(), Halt> {
         self.named.remove(&name.canonical());
         let fault = PlanFault::IndexUnread(why.to_owned());
@@ -380,14 +380,15 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Reports what was named of an index file without a good line. What is held of it is not gone for that.
+    /// Reports the crates named by the path of an index file without a good line. Its held releases are not gone for
+    /// that.
     fn nothing_good(&mut self, path: &str) -> Result<(), Halt> {
         let file = path.rsplit('/').next().and_then(|name| name.parse::<CrateName>().ok());
         let named = file.and_then(|file| self.named.get(&file.canonical()).cloned());
         named.map_or(Ok(()), |name| self.unread(&name, "none of its lines is good"))
     }
 
-    /// Reports what was named, crate or release, and is not in the index.
+    /// Reports the named crates and releases that are not in the index.
     fn missing(&mut self) -> Result<(), Halt> {
         if self.wanted.limit > 0 {
             return Ok(());
@@ -411,7 +412,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Looks, after the whole index was read, for crates that are held or stand in a list and were not in it.
+    /// Looks, at the end of the whole index, for crates that are held or in a list and were not in it.
     fn gone_crates(&mut self) -> Result<(), Halt> {
         let Some(read) = self.read.take() else { return Ok(()) };
         let mut gone: Vec<CrateName> = Vec::new();
@@ -431,7 +432,7 @@ impl Planner<'_> {
 }
 
 impl HeldRow {
-    /// Makes the row of a file that is in no record and may have these bytes.
+    /// Makes the row of a file without a record that may have these bytes.
     fn unrecorded(sha256: Sha256) -> Self {
         let locations = Location::LOOSE.into();
         Self { sha256, bytes: 0, locations, seen: SeenIn::Unknown, recorded: false }
@@ -442,7 +443,7 @@ fn largest(held: &HashMap<String, HeldRow>) -> u64 {
     held.values().map(|row| row.bytes).max().unwrap_or(0)
 }
 
-/// Returns a hash of a text, the same within one process.
+/// Returns a hash of a text that is the same within one process.
 pub(crate) fn hash(text: &str) -> u64 {
     use std::hash::BuildHasher as _;
     static STATE: std::sync::LazyLock<std::hash::RandomState> = std::sync::LazyLock::new(Default::default);

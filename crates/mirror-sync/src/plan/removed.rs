@@ -13,8 +13,8 @@ use super::sink::Halt;
 use crate::names::spellings;
 
 impl Planner<'_> {
-    /// Compares what is held of a crate with its records in the index. `whole`: no line was bad, so that what is not
-    /// there was deleted. Returns whether something was that is offered until now.
+    /// Compares the held releases of a crate with its records in the index. `whole`: no line was bad, so that a release
+    /// without a record was deleted. Returns whether a release was deleted that is still offered.
     pub(super) fn compare(
         &mut self,
         name: &CrateName,
@@ -49,8 +49,8 @@ impl Planner<'_> {
     /// Notes that the index lists a held release.
     fn is_listed(&mut self, record: &IndexRecord, held: &HeldRow) -> Result<(), Halt> {
         if self.removed_upstream.get(&record.id) == Some(&UpstreamRemoval::Deleted) {
-            // Another index that still lists it says nothing about the one that took it down; of what catalogues of
-            // before say, nobody knows which one that was.
+            // A listing in another index does not contradict the index that deleted the release. Catalogues of earlier
+            // versions do not record which index that was.
             if held.seen == SeenIn::Elsewhere {
                 return Ok(());
             }
@@ -91,8 +91,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Looks for crates that are held or deferred, have their index file at `path` by whatever case, and are not among
-    /// `present`, which are all that are in it.
+    /// Looks for held or deferred crates whose index file is at `path`, ignoring case, and that are not among
+    /// `present`, the crates in that file.
     pub(super) fn gone_at(&mut self, path: &str, present: &[CrateName]) -> Result<(), Halt> {
         let file = path.rsplit('/').next().unwrap_or_default();
         for name in self.held.crates_of_file(file)? {
@@ -106,8 +106,8 @@ impl Planner<'_> {
         self.deferred.missing_at(path, present).iter().try_for_each(|name| self.gone(name))
     }
 
-    /// Notes where a registry that was asked for a crate has its file: at `there` or nowhere, and so at no other
-    /// spelling.
+    /// Notes where a registry that was asked for a crate has its file: at `there` or nowhere, so that every other
+    /// spelling is gone.
     pub(super) fn gone_but(&mut self, name: &CrateName, there: Option<&str>) -> Result<(), Halt> {
         for name in std::iter::once(name.clone()).chain(spellings(name)) {
             let path = index_path(&name);
@@ -133,7 +133,7 @@ impl Planner<'_> {
     /// Notes that a file of an earlier tree is gone.
     pub(super) fn file_gone(&mut self, before: &Parsed) -> Result<(), Halt> {
         self.gone_at(&before.path, &[])?;
-        // Not held, they may be in the ledger.
+        // Also crates without held releases: they may be in the ledger.
         before.names().try_for_each(|name| self.gone(name))
     }
 }

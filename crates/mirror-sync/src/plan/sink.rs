@@ -3,12 +3,12 @@ use std::ops::ControlFlow;
 use super::decision::Decision;
 use crate::error::SyncError;
 
-/// Takes the decisions of a plan; `Break` ends planning.
+/// A consumer of the decisions of a plan; `Break` ends planning.
 pub(crate) type Sink<'s> = dyn FnMut(Decision) -> ControlFlow<()> + Send + 's;
 
-/// Why planning ends before the index does.
+/// The reason why planning ends before the index does.
 pub(super) enum Halt {
-    /// The limit is reached, or the consumer of the decisions wants no more.
+    /// The limit is reached, or the consumer breaks.
     Stopped,
     Failed(SyncError),
 }

@@ -256,8 +256,8 @@ fn what_upstream_removes_and_reinstates_is_reported_once() {
     .into();
     let wanted = Wanted { selection: Selection { include_yanked: true, ..Selection::default() }, ..wanted() };
     let (words, planned) = run(wanted, vec![file("a", &lines)], view);
-    let told = ["yanked a 1.0.0", "unyanked a 1.1.0", "reinstated a 1.2.0", "removed a 1.4.0"];
-    assert_eq!(words[..4], told);
+    let expected = ["yanked a 1.0.0", "unyanked a 1.1.0", "reinstated a 1.2.0", "removed a 1.4.0"];
+    assert_eq!(words[..4], expected);
     assert!(words.contains(&"yanked before a 1.3.0".to_owned()), "{words:?}");
     let kinds = [
         ("1.0.0", UpstreamRemoval::Yanked),

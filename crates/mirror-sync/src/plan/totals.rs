@@ -3,6 +3,6 @@
 pub(crate) struct Totals {
     pub(crate) selected: u64,
     pub(crate) yanked_skipped: u64,
-    /// Of the selected, those that policy holds back.
+    /// The selected releases that policy holds back.
     pub(crate) deferred: u64,
 }

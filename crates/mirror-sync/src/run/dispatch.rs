@@ -1,5 +1,5 @@
-//! The end of the flow, and the only loop that changes the mirror: it gathers what the threads of a run make, and has
-//! the mirror make it durable.
+//! The end of the pipeline, and the only loop that changes the mirror: it collects what the threads of a run produce
+//! and commits it in batches.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::outcome::Outcome;
 use crate::run::message::{JobContext, Message, RecordFailure, VerifiedRelease};
 use crate::tally::PlanProgress;
 
-/// Requests that may be refused, with none ever answered, before the run is given up.
+/// Refused requests, without a single delivery, after which the run is given up.
 const DEAD_ORIGIN: u64 = 20;
-/// The limit in a mirror that holds something: what it lacks may be what its origin never delivers.
+/// The same limit for a mirror that holds something: the releases it lacks may be those that its origin never delivers.
 const DEAD_ORIGIN_OF_OLD: u64 = 1_000;
 /// Fewest downloads from which the rate of later ones is estimated.
 const MIN_RATE_SAMPLE: u64 = 100;
@@ -38,7 +38,7 @@ pub(crate) struct Dispatcher {
     pub(crate) outcome: Outcome,
 }
 
-/// The rest when everything is committed.
+/// What remains when everything is committed.
 pub(crate) struct Finished {
     pub(crate) outcome: Outcome,
     pub(crate) mirror: MirrorWriter,
@@ -203,8 +203,8 @@ impl Dispatcher {
     }
 
     /// Returns whether it is pointless to continue, because the origin refuses everything. Some origins answer 403 or
-    /// 500 for a missing file: that does not count once they delivered one, unless all of very many requests end so.
-    /// The fetcher notices silence.
+    /// 500 for a missing file: that does not count once they delivered one, unless a great many requests all end so.
+    /// The fetcher detects silence.
     fn is_hopeless(&self) -> bool {
         let outcome = &self.outcome;
         let (unreached, denied) = (outcome.unreached, outcome.denied);

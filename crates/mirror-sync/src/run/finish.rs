@@ -1,4 +1,4 @@
-//! The end of a run: what can only be done, or reported, when everything is committed.
+//! The end of a run: steps and reports that need everything to be committed.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ use crate::prune::prune;
 use crate::removed::hide;
 use crate::tally::PlanReport;
 
-/// Files with bad lines that the cursor names; with more of them every run reads everything.
+/// Most files with bad lines that the cursor names; with more, every run reads everything.
 const MAX_BAD_FILES: usize = 1_000;
-/// A run that takes longer ends with a look at all that it wrote.
+/// A run that takes longer ends by scanning what it wrote.
 const RESCAN_AFTER: Duration = Duration::from_secs(30);
 
 /// The result of carrying a plan out.
@@ -63,7 +63,7 @@ pub(crate) fn finish(
             None => observer.event(SyncEvent::PruneSkipped),
         }
     }
-    // What failed is in the ledger, and files with bad lines in the cursor.
+    // Failures are in the ledger, and files with bad lines in the cursor.
     if let (true, Some(cursor)) = (accepted && through && bad_files.len() <= MAX_BAD_FILES, cursor) {
         let totals = Totals {
             selected: outcome.selected,

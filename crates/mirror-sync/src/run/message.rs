@@ -16,7 +16,7 @@ use crate::plan::DownloadAddress;
 #[derive(Debug, Clone)]
 pub(crate) struct JobContext {
     pub(crate) release: WantedRelease,
-    /// True if a registry named the address: then it must not lead to this machine.
+    /// True if a registry named the address: it must not lead to this machine.
     pub(crate) guarded: bool,
     /// True if a held file was found to be wrong and moved aside.
     pub(crate) was_wrong: bool,
@@ -38,14 +38,14 @@ pub(crate) fn fetch_job(context: Box<JobContext>, url: Url) -> FetchJob {
     (context, request)
 }
 
-/// A held release to be hashed, with where to fetch it from when it is wrong.
+/// A held release to be hashed, and its address in case the bytes are wrong.
 pub(crate) struct HashJob {
     pub(crate) context: Box<JobContext>,
     pub(crate) from: DownloadAddress,
     pub(crate) prior: PriorState,
 }
 
-/// Why a record is not held.
+/// The reason why a release is not held.
 #[derive(Debug)]
 pub(crate) struct RecordFailure {
     pub(crate) attempt: FailedAttempt,
@@ -94,7 +94,7 @@ impl RecordFailure {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PriorState {
     pub(crate) at: Locations,
-    /// True if the catalogue says so.
+    /// True if the catalogue lists the release.
     pub(crate) recorded: bool,
 }
 
@@ -108,8 +108,8 @@ pub(crate) struct VerifiedRelease {
 }
 
 impl VerifiedRelease {
-    /// Compares the bytes with the record, wherever they came from and however they were checked before: this is the
-    /// last look before bytes get their final name.
+    /// Compares the bytes with the record, wherever they came from and however they were checked before: the last check
+    /// before they get their final name.
     ///
     /// # Errors
     /// Describes what does not fit.
@@ -129,23 +129,23 @@ impl VerifiedRelease {
 
 /// The messages to the dispatcher.
 pub(crate) enum Message {
-    /// Bytes are right; they were held, or are on their way to where they will be.
+    /// The bytes are verified: they were held, or are staged.
     Verified(VerifiedRelease),
-    /// The record is not held.
+    /// A release is not held.
     Failed { context: Box<JobContext>, failure: Box<RecordFailure> },
-    /// Nothing is known of a crate that is wanted.
+    /// Nothing is known about a wanted crate.
     CrateFailed { name: CrateName, failure: Box<RecordFailure> },
-    /// The index file of a crate was read that could not be fetched before.
+    /// An index file was read that could not be fetched before.
     CrateRead(CrateName),
-    /// A store does not have a release, or not its bytes, of which the catalogue says so.
+    /// A store does not hold a release, or not its bytes, although the catalogue lists it.
     Lost(ReleaseId, StoreId),
     /// A release in the ledger is held.
     Resolved(ReleaseId),
     /// A release in the ledger is not wanted any more.
     Dropped(ReleaseId),
-    /// Policy holds back what is wanted.
+    /// Policy holds a wanted release back.
     Deferred(Box<DeferredRelease>),
-    /// Nobody waits any more for what policy held back.
+    /// A release is to leave the list of deferred ones.
     Undeferred(ReleaseId),
     /// Upstream removed a held release.
     RemovedUpstream(ReleaseId, UpstreamRemoval),
@@ -155,7 +155,7 @@ pub(crate) enum Message {
     Unyanked(ReleaseId),
     /// Upstream offers a held release again that it had deleted.
     Reinstated(ReleaseId),
-    /// The source of the run lists a held release; it was not known that it does.
+    /// The source of the run lists a held release, which was not recorded yet.
     Seen(ReleaseId),
     /// An index file of a wanted crate has lines that are not kept yet.
     IndexFile(Box<PackedLines>),

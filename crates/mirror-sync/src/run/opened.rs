@@ -13,7 +13,7 @@ pub(crate) fn lock(options: &DownloadOptions) -> Result<Store, SyncError> {
     Ok(LockedMirror::lock(&options.mirror())?)
 }
 
-/// Opens the mirror whose lock is held, and says what was found, also when that fails.
+/// Opens the mirror whose lock is held, and reports what was found, also on failure.
 pub(crate) fn open(
     store: Store,
     options: &DownloadOptions,

@@ -1,4 +1,4 @@
-//! Hands the decisions of a plan to those who carry them out.
+//! Passes the decisions of a plan to the threads that carry them out.
 
 use std::ops::ControlFlow;
 
@@ -15,33 +15,33 @@ use crate::plan::{Decision, Job};
 use crate::run::message::{FetchJob, HashJob, JobContext, Message, PriorState, RecordFailure, fetch_job};
 use crate::tally::Tally;
 
-/// Held files that one thread hashes before it takes more.
+/// Held files that one thread takes and hashes together.
 const HASH_AT_ONCE: usize = 32;
 
-/// Carries out decisions: to the fetcher, to the threads that hash, to the dispatcher. Blocks while they are busy.
+/// Passes decisions to the fetcher, the hash threads or the dispatcher. Blocks while they are busy.
 pub(crate) struct Router {
     pub(crate) tally: Tally,
     pub(crate) jobs: mpsc::Sender<FetchJob>,
     pub(crate) hashes: Sender<Vec<HashJob>>,
     pub(crate) messages: Sender<Message>,
     pub(crate) layout: Layout,
-    /// True if the downloads lead to another host than the operator named.
+    /// True if the downloads lead to a host that the operator did not name.
     pub(crate) guarded: bool,
-    /// True if the source of the run is recorded, so that it is worth noting what is seen in it.
+    /// True if the source of the run is recorded, so that listings in it are worth noting.
     pub(crate) notes_seen: bool,
-    /// True if lines of crates that lost releases wait until it is known whether that is a mass.
+    /// True if the lines of crates that lost releases wait until it is known whether these are a mass.
     pub(crate) withholds: bool,
     pub(crate) cancel: CancellationToken,
     /// Called when the downloads first hold planning back.
     pub(crate) on_full: Option<Box<dyn FnOnce() + Send>>,
-    /// Held files that wait for company on their way to be hashed.
+    /// Held files that wait until they fill a batch to be hashed.
     pub(crate) to_hash: Vec<HashJob>,
     /// Why a decision could not be carried out.
     pub(crate) failed: Option<SyncError>,
 }
 
 impl Router {
-    /// Takes a decision; breaks off when the run is stopped, or nobody takes what is decided.
+    /// Takes a decision; breaks when the run is stopped, or no thread takes the decision.
     pub(crate) fn take(&mut self, decision: Decision) -> ControlFlow<()> {
         if self.cancel.is_cancelled() {
             return ControlFlow::Break(());
@@ -131,10 +131,10 @@ impl Router {
         }
     }
 
-    /// Hands over what still waits, and returns what was counted.
+    /// Sends the last batch, and returns the counts.
     pub(crate) fn finish(self) -> Result<Tally, SyncError> {
         if !self.to_hash.is_empty() {
-            // The hash threads report why none of them is left.
+            // If none of the hash threads is left, they report why.
             let _ = self.hashes.send(self.to_hash);
         }
         self.failed.map_or(Ok(self.tally), Err)

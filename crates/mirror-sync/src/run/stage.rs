@@ -18,7 +18,7 @@ pub(crate) type Results = Arc<Mutex<mpsc::Receiver<FetchResult>>>;
 /// The result of a job.
 pub(crate) type FetchResult = (Box<JobContext>, Result<Fetched, Failure>);
 
-/// Bodies that a writer takes at once.
+/// Results that a writer takes at once.
 const TAKE: usize = 32;
 
 /// Stages what the fetcher yields until it ends. Runs on a thread of its own; blocks.
@@ -35,7 +35,7 @@ pub(crate) fn write_staged(targets: &[Arc<dyn CrateStore>], results: &Results, m
         let made = taken.drain(..).filter_map(|(context, result)| match result {
             Ok(fetched) => Some(stage(targets, context, fetched).unwrap_or_else(Message::Broken)),
             Err(failure) if failure.kind == FailureKind::Cancelled => None,
-            // It is so for every address of this host, and the operator's to mend.
+            // The failure concerns every address of this host, and the operator has to fix it.
             Err(failure) if failure.kind == FailureKind::Proxy => {
                 Some(Message::Broken(SyncError::Usage(failure.message)))
             }
@@ -60,7 +60,7 @@ fn stage(
 ) -> Result<Message, SyncError> {
     let Fetched { status, content, retries, started, finished, .. } = fetched;
     let body = match content {
-        // What nothing is known of is at least not empty: no archive is.
+        // Without a checksum, the body must at least not be empty: no archive is.
         Content::Body(body) if body.size() > 0 || context.release.cksum.is_some() => body,
         Content::Body(_) | Content::NotModified | Content::HeadersOnly => {
             let mut failure =
@@ -111,7 +111,7 @@ fn stage_body(
     for target in others {
         staged.push(target.stage(new(CrateBody::Reader(Box::new(spooled.reader()?))))?);
     }
-    // The one that may keep the file itself.
+    // The last store may take over the file itself.
     staged.push(last.stage(new(CrateBody::Spooled(spooled)))?);
     Ok(staged)
 }

@@ -1,5 +1,5 @@
-//! Hashes what is held, in every store that has it. Where several copies are wanted and one is missing, it is made from
-//! another.
+//! Hashes held releases in every store that has them. Where several copies are wanted and one is missing, it is made
+//! from another.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
 use crate::run::message::{FetchJob, HashJob, JobContext, Message, PriorState, VerifiedRelease, fetch_job};
 
-/// Releases that are read into memory to be copied, bytes; larger ones are read twice. So much of them travels
-/// together: many such batches may wait for the dispatcher.
+/// Largest release that is read into memory to be copied, bytes; larger ones are read twice. It also limits a batch of
+/// them, since many batches may wait for the dispatcher.
 const SMALL: u64 = 1 << 20;
 
-/// A job, and what was found in the stores that have the release, when it was hashed with others.
+/// A job, and what the stores with the release returned when it was hashed with others.
 struct Looked {
     job: HashJob,
     found: Vec<(StoreId, Result<Hashed, StoreError>)>,
     started: SystemTime,
 }
 
-/// Bytes of a release that are right, to be copied.
+/// The right bytes of a release, to be copied.
 enum Copyable {
     Memory(Arc<Vec<u8>>),
     Open(Arc<OpenCrate>),
@@ -50,10 +50,10 @@ impl AsRef<[u8]> for SharedBytes {
     }
 }
 
-/// One of the threads that hash.
+/// One of the hash threads.
 pub(crate) struct Hasher {
     pub(crate) stores: Stores,
-    /// Stores of which each is to have every release; none when any place will do.
+    /// The stores each of which is to hold every release; none when one copy anywhere will do.
     pub(crate) copies: Vec<StoreId>,
     pub(crate) jobs: mpsc::Sender<FetchJob>,
     pub(crate) messages: Sender<Message>,
@@ -65,8 +65,8 @@ pub(crate) struct Hasher {
 }
 
 impl Hasher {
-    /// Hashes what is held until the planner ends; what is wrong is moved aside and fetched again.
-    /// Runs on a thread of its own; blocks. Returns the number of copies that were wrong.
+    /// Hashes held releases until the planner ends; moves wrong ones aside, to be fetched again. Runs on a thread of
+    /// its own; blocks. Returns the number of copies that were wrong.
     pub(crate) fn run(mut self, work: &Receiver<Vec<HashJob>>) -> Result<u64, SyncError> {
         for jobs_at_once in work {
             let mut made = Vec::with_capacity(jobs_at_once.len());
@@ -87,9 +87,10 @@ impl Hasher {
                     continue;
                 }
                 bytes = 0;
-                // In this order: what is fetched must not be forgotten afterwards.
-                let told = self.messages.send(Message::Many(std::mem::take(&mut made))).is_ok();
-                if !told || fetch.is_some_and(|fetch| self.jobs.blocking_send(fetch).is_err()) {
+                // In this order: a loss that is committed after the fetched release would remove it from the catalogue
+                // again.
+                let sent = self.messages.send(Message::Many(std::mem::take(&mut made))).is_ok();
+                if !sent || fetch.is_some_and(|fetch| self.jobs.blocking_send(fetch).is_err()) {
                     return Ok(self.wrong);
                 }
             }
@@ -100,7 +101,7 @@ impl Hasher {
         Ok(self.wrong)
     }
 
-    /// Hashes the next few releases together: those that need not be copied.
+    /// Hashes the next few releases together: those that need no copy.
     fn hash_ahead(
         &self,
         left: &mut std::vec::IntoIter<HashJob>,
@@ -131,12 +132,12 @@ impl Hasher {
         Ok(())
     }
 
-    /// Returns whether the bytes of a release are needed for more than their checksum.
+    /// Returns whether the bytes of a release are needed for more than their checksum: to make a copy.
     fn lacks_a_copy(&self, at: &Locations) -> bool {
         self.copies.iter().any(|store| at.get(*store).is_none())
     }
 
-    /// Looks at one release; returns the job for the fetcher when it is in no place any more.
+    /// Verifies one release; returns the job for the fetcher when no store holds it any more.
     fn look(&mut self, one: Looked, made: &mut Vec<Message>) -> Result<Option<FetchJob>, SyncError> {
         let Looked { job: HashJob { mut context, from, mut prior }, found, started } = one;
         let before = prior.at.clone();
@@ -161,7 +162,7 @@ impl Hasher {
             return Ok(Some(fetch_job(context, url)));
         };
         if prior.at != before {
-            // Lost in one place, and held in another.
+            // Lost in one store, and held in another.
             made.push(Message::Resolved(context.release.id.clone()));
         }
         let finished = SystemTime::now();
@@ -171,8 +172,8 @@ impl Hasher {
         Ok(None)
     }
 
-    /// Compares what a store has with what the index says; returns its size when it is right. What is wrong is set
-    /// aside, and the release is not held there any more.
+    /// Compares the bytes in a store with the index; returns their size when they are right. Sets wrong bytes aside,
+    /// and the release is not held there any more.
     fn judge(
         &mut self,
         context: &mut JobContext,
@@ -224,11 +225,11 @@ impl Hasher {
         missing.into_iter().map(stage).collect()
     }
 
-    /// Hashes a release where it is held, and keeps what was read when that is little.
+    /// Hashes a release in its store, and keeps the bytes of a small one.
     fn read(&self, id: &ReleaseId, at: &Location) -> Result<(Hashed, Option<Copyable>), SyncError> {
         let open = match self.stores.get(at.store())?.open(id, at) {
             Ok(Some(open)) => open,
-            // What a sealed bundle had is not gone without damage.
+            // Only damage removes a member of a sealed bundle.
             Ok(None) if matches!(at, Location::Member(_)) => return Ok((Hashed::Damaged, None)),
             Ok(None) => return Ok((Hashed::Missing, None)),
             Err(error) if error.kind() == FaultKind::Integrity => return Ok((Hashed::Damaged, None)),
@@ -247,7 +248,7 @@ impl Hasher {
         }
     }
 
-    /// Reads a release for a copy that was hashed where it is held.
+    /// Reads a release, hashed before, once more to be copied.
     fn read_again(&self, id: &ReleaseId, sha256: Sha256, held: &Locations) -> Result<Copyable, SyncError> {
         let changed = || SyncError::Internal(format!("{id} changed while it was read"));
         let at = held.iter().next().ok_or_else(changed)?;

@@ -12,7 +12,7 @@ use crate::names::{named, spellings};
 use crate::plan::Parsed;
 use crate::source::sparse::SparseRegistry;
 
-/// The place of the index files of a closure.
+/// The index that has the files of a closure.
 pub(crate) enum ClosedIndex {
     Sparse(Box<SparseRegistry>),
     Local(IndexSource),
@@ -37,7 +37,7 @@ fn local_file(source: &IndexSource, name: &CrateName) -> Result<Option<IndexFile
     Ok(None)
 }
 
-/// Closes a selection over a local index. Blocks. Memory: the index files of what is needed.
+/// Computes the closure over a local index. Blocks. Memory: the index files of what is needed.
 pub(crate) fn close_local(
     source: &IndexSource,
     selection: &Selection,
@@ -65,7 +65,7 @@ pub(crate) fn close_local(
     }
 }
 
-/// Returns the crates of an index that a selection with wildcards wants.
+/// Returns the crates of an index that match a selection with wildcards.
 fn matching(
     source: &IndexSource,
     selection: &Selection,

@@ -1,4 +1,4 @@
-//! Counting of the work while it is being done.
+//! Counts the work while it is being done.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::Upstream;
 use crate::tally::PlanProgress;
 
-/// Counts what is selected, on a thread of its own: the planner cannot run ahead of the downloads,
-/// and a person wants to know how long they will take. Only done when they do take longer than a moment.
+/// Counts the selected releases on a thread of its own: the planner cannot run ahead of the downloads, and a person
+/// wants to know how long they will take. Runs only when the downloads take longer than a moment.
 pub(crate) fn counting(
     upstream: &Upstream,
     selection: &Selection,
@@ -36,7 +36,7 @@ pub(crate) fn counting(
             }
             std::thread::sleep(LOOK);
         }
-        // What goes wrong here goes wrong in the planner too, which reports it.
+        // The planner meets the same error and reports it.
         let Ok(source) = IndexSource::open(&dir) else { return };
         let (selected, limits) = (AtomicU64::new(0), IndexLimits::default());
         let scanned = source.scan_unordered(1, &|| {

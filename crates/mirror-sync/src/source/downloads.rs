@@ -1,4 +1,4 @@
-//! The source of the downloads of a run without a registry to ask.
+//! The source of the downloads of a run that asks no registry for it.
 
 use mirror_index::sparse::DlTemplate;
 
@@ -8,12 +8,12 @@ use crate::error::SyncError;
 /// The source of the downloads, as far as it is known before any request.
 pub(crate) struct Downloads {
     pub(crate) template: DlTemplate,
-    /// True if it leads to another host than the operator named.
+    /// True if it is on a host that the operator did not name.
     pub(crate) guarded: bool,
 }
 
 impl Downloads {
-    /// Returns what the operator says, or else what a local index says itself. Blocks.
+    /// Returns the template that the operator names, or else that of a local index. Blocks.
     pub(crate) fn of(named: Option<DlTemplate>, input: &Input) -> Result<Option<Self>, SyncError> {
         if let Some(template) = named {
             return Ok(Some(Self { template, guarded: false }));

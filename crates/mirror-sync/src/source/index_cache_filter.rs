@@ -1,4 +1,4 @@
-//! Index lines on their way into the mirror: those that it does not have yet.
+//! Filters index lines on their way into the index cache: those that the mirror does not have yet.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use mirror_types::Unexpected;
 use crate::error::SyncError;
 use crate::plan::hash;
 
-/// Of all index files that the mirror keeps: by a hash of the path, a part of the digest.
+/// Every index file in the index cache: part of its digest, by a hash of its path.
 pub(crate) type KnownLines = Arc<HashMap<u64, u64>>;
 
 /// The files that the mirror keeps.
 enum Kept {
     All(KnownLines),
-    /// The index cache is asked for each.
+    /// A query to the index cache for each file.
     Ask(Box<IndexCacheReader>),
 }
 
@@ -24,19 +24,19 @@ fn part(digest: &TextDigest) -> u64 {
     first.iter().fold(0, |part, byte| part << 8 | u64::from(*byte))
 }
 
-/// Picks and packs the lines that are not kept yet; one for each thread that reads the index.
+/// Packs the index files that the cache does not have yet; one filter for each thread that reads the index.
 pub(crate) struct IndexCacheFilter {
     kept: Kept,
     packer: Option<LinePacker>,
 }
 
 impl IndexCacheFilter {
-    /// Asks the index cache for each file.
+    /// Makes a filter that asks the index cache for each file.
     pub(crate) fn asking(cache: IndexCacheReader) -> Self {
         Self { kept: Kept::Ask(Box::new(cache)), packer: None }
     }
 
-    /// Learns of all files that are kept: worth it when all index files are read.
+    /// Makes a filter that loads the digests of all files: worth it when all index files are read.
     pub(crate) fn knowing(cache: &IndexCacheReader) -> Result<Self, SyncError> {
         let mut known = HashMap::new();
         cache.digests(&mut |path, digest| {
@@ -45,12 +45,12 @@ impl IndexCacheFilter {
         Ok(Self::of(Arc::new(known)))
     }
 
-    /// Makes a filter that has what `known` has.
+    /// Makes a filter that shares `known`.
     pub(crate) fn of(known: KnownLines) -> Self {
         Self { kept: Kept::All(known), packer: None }
     }
 
-    /// Returns what it knows of all files, for further ones that share it.
+    /// Returns the loaded digests, for further filters that share them.
     pub(crate) fn known(&self) -> Result<KnownLines, SyncError> {
         match &self.kept {
             Kept::All(known) => Ok(Arc::clone(known)),

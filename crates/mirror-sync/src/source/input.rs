@@ -9,7 +9,7 @@ use crate::names::sparse_names;
 use crate::observe::{SyncEvent, SyncObserver};
 use crate::options::{DownloadOptions, Upstream};
 
-/// The input that was opened before anything is touched: a wrong path or address ends the run here.
+/// The input, opened before anything is written: a wrong path or address ends the run here.
 pub(crate) enum Input {
     Local(IndexSource),
     Sparse { url: mirror_types::Address, names: Vec<CrateName> },

@@ -8,7 +8,7 @@ use crate::plan::Item;
 /// Files that a reader hands over at once.
 pub(crate) const BATCH_ITEMS: usize = 64;
 
-/// The files that readers hand over at once: one wake-up for many.
+/// A batch of items from a reader: one wake-up for many.
 pub(crate) struct ItemBatch {
     pub(crate) items: Vec<Result<Item, SyncError>>,
     pub(crate) to: crossbeam_channel::Sender<Vec<Result<Item, SyncError>>>,

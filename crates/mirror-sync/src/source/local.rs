@@ -1,4 +1,4 @@
-//! A local index, gone through as the run needs it.
+//! Reads a local index in the order that suits the run.
 
 use std::ops::ControlFlow;
 
@@ -12,16 +12,15 @@ use crate::plan::{Index, Item, Totals};
 use crate::source::index_cache_filter::IndexCacheFilter;
 use crate::source::item_batch::{BATCH_ITEMS, ItemBatch};
 
-/// The way through a local index.
+/// The strategy for reading a local index.
 pub(crate) enum ScanStrategy {
-    /// All of it in the order of its paths: files of a directory follow each other, and so do those of
-    /// a bundle.
+    /// All files in the order of their paths: files of a directory follow each other, and so do those of a bundle.
     Ordered,
-    /// All of it in the order that is read fastest.
+    /// All files in the order that is fastest to read.
     Fastest,
     /// The differences from the tree that an earlier run went through.
     Delta(IndexDelta),
-    /// The files at these paths, as far as they are there.
+    /// The files at these paths, where they exist.
     Named(Vec<String>),
 }
 
@@ -62,7 +61,7 @@ impl LocalIndex {
         failed
     }
 
-    /// Reads and parses on as many threads as there are processors, and gives away what was read on this one.
+    /// Reads and parses on as many threads as there are processors, and passes the items on from this thread.
     fn fastest(&mut self, take: &mut Take<'_>) -> Result<(), SyncError> {
         let (send, receive) = crossbeam_channel::bounded::<Vec<Result<Item, SyncError>>>(16);
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -111,7 +110,7 @@ impl LocalIndex {
         Ok(())
     }
 
-    /// Passes on what differs, and counts the rest as it was counted before.
+    /// Passes on what differs, and takes the totals of the rest from the cursor.
     fn delta(&mut self, delta: IndexDelta, take: &mut Take<'_>) -> Result<ControlFlow<()>, SyncError> {
         let IndexDelta { changes, also, totals, .. } = delta;
         let mut before = Vec::new();

@@ -13,7 +13,7 @@ pub(crate) struct ReadFile {
 }
 
 impl ReadFile {
-    /// Returns what a file says; `None` when nothing in it can be wanted.
+    /// Returns the item of a file; `None` when nothing in it can be wanted.
     pub(super) fn file(&mut self, path: &str, data: &[u8]) -> Result<Option<Item>, SyncError> {
         match wants_file(&self.selection, path) {
             true => self.whole_file(path, data).map(|file| Some(Item::File(file))),
@@ -21,7 +21,7 @@ impl ReadFile {
         }
     }
 
-    /// Parses a file, whatever is wanted of it, and packs its lines unless the mirror has them.
+    /// Parses a file, wanted or not, and packs its lines unless the mirror has them.
     pub(super) fn whole_file(&mut self, path: &str, data: &[u8]) -> Result<Parsed, SyncError> {
         let lines = match &mut self.lines {
             Some(lines) => lines.pick(path, data)?,
@@ -34,7 +34,7 @@ impl ReadFile {
         self.lines.is_some()
     }
 
-    /// Parses a file for what is known of it.
+    /// Parses a file without packing its lines.
     pub(super) fn parsed(&self, path: &str, data: &[u8]) -> Parsed {
         Parsed::of(path, data, &self.limits)
     }

@@ -1,4 +1,4 @@
-//! Registries that are asked for each crate, closures and lists.
+//! Indexes that are not read file by file from disk: registries that are asked for each crate, closures and lists.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
@@ -19,7 +19,7 @@ type Take<'t> = dyn FnMut(Item) -> ControlFlow<()> + Send + 't;
 pub(crate) struct SparseIndex {
     pub(crate) registry: Box<SparseRegistry>,
     pub(crate) names: Vec<CrateName>,
-    /// True if nobody was asked: then what is not there may be there after all.
+    /// True if no request was sent: a crate without a cached file may exist after all.
     pub(crate) offline: bool,
     pub(crate) read: ReadFile,
 }
@@ -44,7 +44,7 @@ impl Index for SparseIndex {
     }
 }
 
-/// Crates of a sparse registry in a run that keeps nothing: planned as the answers come.
+/// Crates of a sparse registry in a run that keeps nothing: planned as the answers arrive.
 pub(crate) struct AnsweredIndex {
     pub(crate) registry: Box<SparseRegistry>,
     pub(crate) names: Vec<CrateName>,
@@ -63,7 +63,7 @@ impl Index for AnsweredIndex {
                 FileAnswer::Gone => None,
                 FileAnswer::Failed(why) => Some(Item::Unread { name: name.clone(), why }),
             };
-            // A run that was stopped asks for no more by itself.
+            // Once the run is stopped, `refresh` sends no further request by itself.
             ended = ended || item.is_some_and(|item| take(item).is_break());
             Ok(())
         };
@@ -71,11 +71,11 @@ impl Index for AnsweredIndex {
     }
 }
 
-/// The choice of a closure.
+/// The releases that a closure chose.
 pub(crate) struct ChosenIndex {
     pub(crate) index: ClosedIndex,
     pub(crate) crates: Vec<Vec<IndexRecord>>,
-    /// Crates that must be there. One of which nothing is chosen, because all of it is yanked, is there all the same.
+    /// Crates that must be found. A crate of which nothing is chosen, because all of it is yanked, counts as found.
     pub(crate) named: Vec<CrateName>,
     pub(crate) read: ReadFile,
 }
@@ -102,7 +102,7 @@ impl Index for ChosenIndex {
     }
 }
 
-/// Releases that a list names, crate by crate.
+/// Releases named by a list, crate by crate.
 pub(crate) struct ListIndex {
     pub(crate) entries: Vec<(ReleaseId, Url)>,
 }
@@ -112,7 +112,7 @@ impl Index for ListIndex {
         let mut by_crate: BTreeMap<CrateName, Vec<(ReleaseId, Url)>> = BTreeMap::new();
         let mut seen = HashSet::new();
         for (id, url) in std::mem::take(&mut self.entries) {
-            // Two spellings of one name are one crate: the first one counts.
+            // Two spellings of one name are one crate, and the first one counts.
             if seen.insert((id.name.canonical(), id.version.clone())) {
                 by_crate.entry(id.name.clone()).or_default().push((id, url));
             }

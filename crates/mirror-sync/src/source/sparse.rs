@@ -19,15 +19,15 @@ use crate::spool::read_spool;
 
 /// The result of the request for a crate's index file.
 pub(crate) enum FileAnswer {
-    /// Here it is.
+    /// The index file.
     Present(IndexFile),
     /// The registry has no such crate.
     Gone,
-    /// The reason why it could not be fetched.
+    /// The reason why the file could not be fetched.
     Failed(String),
 }
 
-/// Takes what the registry answers for each crate.
+/// A callback for the registry's answer about each crate.
 pub(crate) type Each<'e> = dyn FnMut(&CrateName, FileAnswer) -> Result<(), SyncError> + Send + 'e;
 
 /// The registry, as far as a run needs it.
@@ -70,7 +70,7 @@ impl SparseRegistry {
         Ok(())
     }
 
-    /// Answers of an index that the operator named may be elsewhere, as for Cargo.
+    /// An index that the operator named may redirect its answers elsewhere, as Cargo allows.
     fn request(url: Url, entry: Option<&CacheEntry>) -> FetchRequest {
         sparse::conditional_headers(entry).into_iter().fold(
             FetchRequest::new(url).across_origins(),
@@ -85,7 +85,7 @@ impl SparseRegistry {
     pub(crate) async fn template(&mut self) -> Result<DlTemplate, SyncError> {
         let cached = self.load(CONFIG);
         if self.offline {
-            // The only way to have one is to ask once.
+            // Without a cached configuration, the registry has to be asked once.
             let Some(CacheEntry { state: CacheState::Present(bytes), .. }) = cached else {
                 return Err(SyncError::NeverFetched { url: self.shown_config() });
             };
@@ -109,7 +109,7 @@ impl SparseRegistry {
             return Err(self.no_config("the registry has none"));
         };
         let template = DlTemplate::parse(RegistryConfig::parse(bytes)?.dl())?;
-        // Only what can be used is kept.
+        // Only a usable configuration is kept.
         if fresh {
             if !end_announced {
                 (entry.etag, entry.last_modified) = (None, None);
@@ -128,14 +128,14 @@ impl SparseRegistry {
         redacted(sparse::config_url(&self.root).as_str())
     }
 
-    /// Returns whether downloads go to another host than the index, which the operator did not name.
+    /// Returns whether downloads go to another host than the index, and the operator did not name it.
     pub(crate) fn leads_elsewhere(&self, template: &DlTemplate) -> bool {
         template.host() != self.root.host_str().map(str::to_owned)
     }
 
-    /// Brings the index files of `names` into the cache, many requests at a time, and passes each to `each` as it
-    /// comes: the file; nothing, when the registry has no such crate in any spelling; or why it could not be fetched.
-    /// Memory: what is in flight. A run that must not write keeps nothing.
+    /// Brings the index files of `names` into the cache, with many requests at a time, and passes each to `each` as it
+    /// arrives: the file; nothing, when the registry has no such crate in any spelling; or the reason why it could not
+    /// be fetched. Memory: the answers in flight. A run that must not write keeps nothing.
     pub(crate) async fn refresh(
         &mut self,
         names: Vec<CrateName>,
@@ -165,7 +165,7 @@ impl SparseRegistry {
         Ok(())
     }
 
-    /// Asks for each crate in one spelling; returns those that have others left.
+    /// Asks for each crate in one spelling; returns those with further spellings.
     async fn ask(
         &mut self,
         round: Vec<Asked>,
@@ -195,7 +195,7 @@ impl SparseRegistry {
         let run = tokio::spawn(async move { fetcher.run(job_queue, results, token).await });
         let mut again = Vec::new();
         while let Some((mut asked, result)) = answers.recv().await {
-            // Answers that wait may be large.
+            // Waiting answers may be large.
             if cancel.is_cancelled() {
                 break;
             }
@@ -220,7 +220,7 @@ impl SparseRegistry {
         }
     }
 
-    /// Takes an answer into the cache; returns what became of it.
+    /// Stores an answer in the cache; returns the result for the crate.
     fn take(&self, spelling: &CrateName, result: Result<Fetched, Failure>) -> Result<FileAnswer, SyncError> {
         let path = index_path(spelling);
         let gone = CacheEntry { etag: None, last_modified: None, state: CacheState::Gone };
@@ -265,8 +265,8 @@ impl SparseRegistry {
         })
     }
 
-    /// Returns the index file of a crate, from what was refreshed before; `None` when there is none, or when the cached
-    /// one could not be refreshed: then the whole crate is reported as failed.
+    /// Returns the index file of a crate, as it was refreshed before; `None` when there is none, or when it could not
+    /// be refreshed: then the whole crate is reported as failed.
     pub(crate) fn file(&self, name: &CrateName) -> Option<IndexFile> {
         if self.failed.contains_key(name) {
             return None;
@@ -280,13 +280,13 @@ impl SparseRegistry {
         })
     }
 
-    /// Returns whether the registry has ever said something of a crate, be it that there is none.
+    /// Returns whether the registry has ever answered for a crate, even with "not found".
     fn was_asked(&self, name: &CrateName) -> bool {
         let mut spelled = std::iter::once(name.clone()).chain(spellings(name));
         spelled.any(|spelling| self.load(&index_path(&spelling)).is_some())
     }
 
-    /// Reads everything that could satisfy a dependency of what `closure` begins with.
+    /// Reads every crate that could satisfy a dependency, starting with those that `closure` names.
     pub(crate) async fn close(
         &mut self,
         closure: &mut Closure,
@@ -325,7 +325,7 @@ impl Asked {
         Self { spelling: name.clone(), name, others }
     }
 
-    /// Goes on to the next spelling; false when there is none.
+    /// Moves on to the next spelling; returns `false` when there is none.
     fn next(&mut self) -> bool {
         let next = self.others.next();
         next.map(|spelling| self.spelling = spelling).is_some()

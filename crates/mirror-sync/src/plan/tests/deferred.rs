@@ -7,7 +7,7 @@ use mirror_types::IndexRecord;
 
 use super::*;
 
-/// Lets nothing be had before it is 100 seconds old, nor what does not say how old it is.
+/// Holds back releases that are less than 100 seconds old or have no date.
 #[derive(Debug)]
 struct MinAge;
 
@@ -42,7 +42,7 @@ fn under_policy(now: u64) -> Wanted {
     Wanted { deferral: Some(Arc::new(MinAge)), now: at(now), ..wanted() }
 }
 
-/// Makes a row of the list, as the policy wrote it.
+/// Makes a row of the list of deferred releases, as the policy would.
 fn row(name: &str, version: &str, cksum: u8, published: u64) -> DeferredRelease {
     let until = Some(at(published + 100));
     DeferredRelease { id: id(name, version), cksum: sum(cksum), until, why: "min-age".to_owned() }
@@ -69,7 +69,7 @@ fn what_is_too_young_and_not_held_is_deferred() {
         "fetch a 1.0.0 of 109",
         "deferred a 1.1.0 until 1050",
         "existing a 1.2.0 103",
-        // Other bytes are held, and stay held.
+        // Other bytes are held, and they stay.
         "deferred a 1.3.0 until 1050",
         "deferred a 1.4.0 until ever",
         "fetch a 1.5.0 of 109",
@@ -107,7 +107,7 @@ fn the_list_is_told_only_what_it_does_not_know() {
     // It has to leave the ledger.
     let failed = listing(&[row("a", "1.0.0", 1, 950)]).failed(&id("a", "1.0.0"), false);
     assert_eq!(word(failed), ["deferred a 1.0.0 until 1050"]);
-    // What is due stays in the list until it is held.
+    // A release that is due stays in the list until it is held.
     let due = run(under_policy(1050), file(), listing(&[row("a", "1.0.0", 1, 950)])).0;
     assert_eq!(due, ["fetch a 1.0.0 of 0"]);
 }
@@ -139,7 +139,7 @@ fn what_nobody_waits_for_leaves_the_list() {
     let changes = || Wanted { scope: Scope::Changes, ..under_policy(1000) };
     let here = [&kept[..], &all[..3]].concat();
     assert_eq!(sorted(changes(), vec![file()]), here, "other crates did not change");
-    // A plan of a part knows what is gone, and not what others want.
+    // A plan of a part finds what is gone, but not what other selections want.
     let part = || Wanted { scope: Scope::Part, ..under_policy(1000) };
     assert_eq!(sorted(part(), vec![file()]), [&kept[..], &[all[0], all[2]]].concat());
     for gone in [Item::CrateGone(name("gone")), Item::NoFile("go/ne/gone".to_owned())] {

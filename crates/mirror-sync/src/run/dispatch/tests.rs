@@ -58,7 +58,7 @@ impl World {
         MirrorWriter::open(&OpenOptions { root, ..OpenOptions::default() }).expect("open").0
     }
 
-    /// Makes messages with the mirror, and has a dispatcher take them.
+    /// Makes messages with the mirror, and runs a dispatcher over them.
     fn take(
         &self,
         make: impl FnOnce(&MirrorWriter) -> Vec<Message>,
@@ -113,7 +113,7 @@ fn bytes(body: &[u8]) -> VerifiedBytes {
     }
 }
 
-/// Makes the message of a download: `found` is what arrived, `wanted` what the index promised.
+/// Makes the message of a download: `found` are the bytes that arrived, `wanted` those of the index.
 fn verified(mirror: &MirrorWriter, name: &str, wanted: &[u8], found: &[u8]) -> Message {
     let context = context(name, wanted);
     let (bytes, body) = (bytes(found), CrateBody::Memory(Box::new(found.to_vec())));
@@ -173,7 +173,7 @@ fn what_is_right_is_held_and_what_fails_stands_in_the_ledger() {
     );
 }
 
-/// Checks that the dispatcher compares checksums itself, whoever brought the bytes.
+/// Checks that the dispatcher compares checksums itself, whatever thread sent the bytes.
 #[test]
 fn bytes_that_are_not_those_of_the_index_are_never_stored() {
     let world = World::new();
@@ -224,7 +224,7 @@ fn a_writer_that_cannot_go_on_ends_the_run_for_all() {
     });
     assert!(matches!(ended, Err(SyncError::Spool(_))));
     assert!(world.cancel.is_cancelled());
-    // The lock is free again, nothing is half there.
+    // The lock is free again, and nothing is half written.
     let mirror = world.open();
     assert_eq!((held(&mirror, "before"), held(&mirror, "behind")), (None, None));
 }
@@ -255,7 +255,7 @@ fn what_upstream_does_to_held_releases_is_recorded_and_reported() {
     );
 }
 
-/// Checks that a verified release is recorded again only where something changed.
+/// Checks that a verified release is recorded again only when something changed.
 #[test]
 fn verified_releases_count_and_lost_ones_leave_the_catalogue() {
     let world = World::new();
