@@ -1,7 +1,7 @@
-//! Reads one release out of a mirror, whatever holds it: a file of its own or a bundle.
+//! Reads one release from a mirror, whether a file of its own or a bundle holds it.
 //!
-//! `cargo run -p mirror-repo --example read_release -- MIRROR NAME VERSION > NAME-VERSION.crate`. Takes no lock and writes
-//! nothing; a download into the same mirror may go on meanwhile. Memory: the size of the release.
+//! `cargo run -p mirror-repo --example read_release -- MIRROR NAME VERSION > NAME-VERSION.crate`. Takes no lock and
+//! writes nothing, so a download into the same mirror may be running. Memory: the size of the release.
 
 use std::error::Error;
 use std::io::{self, Write as _};

@@ -1,7 +1,8 @@
-//! The index lines of what is in a bundle, in a file beside it: bundles that lost their mirror can be served.
+//! Writes the index lines of a bundle's releases to a file beside it, so that bundles without their mirror can be
+//! served.
 //!
-//! `bundle-NNNN.index.jsonl` begins with a line of its own (format, bundle, end). Behind it stand the lines of the
-//! index, byte for byte, of the members that upstream did not delete. It is written again while the bundle grows.
+//! `bundle-NNNN.index.jsonl` begins with a head line (format, bundle, end). The index lines of the members follow, byte
+//! for byte, without those that upstream deleted. The file is rewritten while the bundle is appended to.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -20,35 +21,34 @@ use crate::error::RepoError;
 /// The version of the format that is written and read.
 const FORMAT: u32 = 1;
 const SUFFIX: &str = ".index.jsonl";
-/// The directory, below `.mirror`, for those of the bundles that a mirror was extracted from.
+/// The directory, below `.mirror`, for the index lines of bundles that a mirror was extracted from.
 const TAKEN_ALONG: &str = "index-lines";
 /// Longest line that is read, bytes. The registry's longest has some 300,000.
 const MAX_LINE_BYTES: u64 = 8 << 20;
-/// Longest file that is taken along, bytes: a bundle of 8 GiB has some 30 MiB of lines.
+/// Longest file that is copied along, bytes: a bundle of 8 GiB has some 30 MiB of lines.
 const MAX_FILE_BYTES: u64 = 1 << 30;
-/// Bytes of lines that are in memory at once.
+/// Most bytes of lines in memory at once.
 const MAX_LINES_BYTES: u64 = 128 << 20;
 
-/// The first line.
+/// The head line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Head {
-    /// 1.
+    /// Always 1.
     format: u32,
     /// The bundle's name when it is sealed.
     bundle: String,
-    /// Up to where its members are looked at, bytes of the bundle.
+    /// The end of the members that the lines cover, bytes into the bundle.
     end: u64,
 }
 
-/// Returns the lines that count of an index file, in its order, with what they record: of several good ones of one
-/// release the last.
+/// Returns the valid lines of an index file, in its order, with their records: the last good line of each release.
 fn counting(text: &[u8]) -> Vec<(IndexRecord, &[u8])> {
     let mut lines: Vec<_> = records(text).collect();
     last_of_each(&mut lines, |(record, _)| &record.id);
     lines
 }
 
-/// Makes the error for what cannot be written as a line of a file.
+/// Makes the error for a line that cannot be written.
 fn unwritable(path: &Path) -> impl Fn(serde_json::Error) -> RepoError + use<> {
     let path = path.to_owned();
     move |error| RepoError::Io { doing: "write index lines to", path: path.clone(), source: error.into() }
@@ -70,7 +70,7 @@ fn path_of(bundle: &BundleFiles) -> Option<PathBuf> {
     Some(bundle.path.parent().unwrap_or(Path::new("")).join(format!("{stem}{SUFFIX}")))
 }
 
-/// Opens one, behind its head; nothing, when there is none, or one that a later version wrote.
+/// Opens the file of a bundle, behind its head; `None` when there is none, or a later version wrote it.
 fn open(path: &Path) -> Result<Option<(Head, impl std::io::BufRead + use<>)>, RepoError> {
     let file = match mirror_fs::open_to_read(path) {
         Ok(file) => file,
@@ -88,8 +88,8 @@ fn open(path: &Path) -> Result<Option<(Head, impl std::io::BufRead + use<>)>, Re
     Ok(head.map(|head| (head, file)))
 }
 
-/// Writes the index lines of all bundles that grew since theirs were written, and of those that hold one of `changed`.
-/// Takes memory for the lines of one bundle. Blocks.
+/// Writes the index lines of all bundles that were appended to since their lines were written, and of those that hold
+/// one of `changed`. Memory: the lines of one bundle. Blocks.
 ///
 /// # Errors
 /// When the catalogue or a file cannot be read, or the disk refuses.
@@ -145,7 +145,7 @@ fn write_one(
 }
 
 /// Copies the index lines beside bundles into the mirror that their members are extracted to, where a rebuild of the
-/// catalogue reads them. Memory: one file of them. Blocks.
+/// catalogue reads them. Memory: one of the files. Blocks.
 ///
 /// # Errors
 /// When a file cannot be read, or the disk refuses.
@@ -163,9 +163,9 @@ pub fn take_along(bundles: &[BundleFiles], store: &Store) -> Result<(), RepoErro
     Ok(())
 }
 
-/// Takes the index lines beside the bundles in `dir`, and those that came along with an extraction, into a mirror, as
-/// far as it has none of the same index file. Later bundles count before earlier ones. Returns how many index files
-/// were taken in. Takes memory for a part of the lines at a time. Blocks.
+/// Stores the index lines beside the bundles in `dir`, and those that an extraction copied along, in the index cache of
+/// a mirror, for index files that it lacks. Later bundles win over earlier ones. Returns the number of index files that
+/// were stored. Memory: a part of the lines at a time. Blocks.
 ///
 /// # Errors
 /// When a file cannot be read, the catalogue cannot be changed, or the disk refuses.

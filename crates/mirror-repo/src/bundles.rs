@@ -1,5 +1,4 @@
-//! The bundles of a mirror: checks that those in which something is held are present, and records members that the
-//! catalogue lacks.
+//! The bundles of a mirror: checks that the bundles in use are present, and records members that the catalogue lacks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -18,7 +17,7 @@ use crate::writer::MirrorWriter;
 
 /// Releases that one transaction records.
 const CHUNK: usize = 5_000;
-/// Bundles that an error names.
+/// Most bundles that an error names.
 const NAMED: usize = 5;
 
 fn listed(dir: &Path) -> Result<Vec<BundleFiles>, RepoError> {
@@ -26,14 +25,14 @@ fn listed(dir: &Path) -> Result<Vec<BundleFiles>, RepoError> {
 }
 
 impl MirrorWriter {
-    /// Returns whether there is a bundle in the directory of the bundles.
+    /// Returns whether the directory of the bundles has one.
     pub(crate) fn has_bundles(&self) -> Result<bool, RepoError> {
         Ok(listed(self.bundles_dir())?.iter().any(|files| files.number.is_some()))
     }
 
-    /// Checks every bundled row of a catalogue that was made of the manifest alone against the manifests of the
-    /// bundles: a record may name a bundle that is gone, and whose number another one has. Drops rows that do not
-    /// match, and returns their number. With `strict`, a bundle with no matching row is an error.
+    /// Checks every bundled row of a catalogue that was built from the manifest alone against the manifests of the
+    /// bundles: a record may name a bundle that is gone and whose number was used again. Drops rows that do not match,
+    /// and returns their number. With `strict`, a bundle without any matching row is an error.
     pub(crate) fn check_members(&mut self, strict: bool) -> Result<u64, RepoError> {
         let known = self.catalogue().bundles()?;
         if known.is_empty() || self.catalogue().bundles_identity()?.is_some() {
@@ -66,7 +65,7 @@ impl MirrorWriter {
         Ok(count)
     }
 
-    /// Appends the rows of one bundle that do not match its manifest to `wrong`; returns how many do.
+    /// Appends the rows of one bundle that do not match its manifest to `wrong`; returns the number of those that do.
     fn check_bundle(
         &self,
         number: u32,
@@ -89,7 +88,7 @@ impl MirrorWriter {
         Ok(right)
     }
 
-    /// Forgets the bundles that are not there, and what only they held; returns their names.
+    /// Forgets missing bundles, and the releases that only they held; returns their names.
     pub(crate) fn forget_missing_bundles(&mut self) -> Result<Vec<String>, RepoError> {
         let missing = missing(&self.catalogue().bundles()?, &listed(self.bundles_dir())?);
         for number in &missing {
@@ -109,8 +108,8 @@ impl MirrorWriter {
         Ok(missing.into_iter().map(file_name).collect())
     }
 
-    /// Opens the bundles for writing, makes good what an earlier run left, and takes in what the catalogue does not
-    /// know of.
+    /// Opens the bundles for writing, repairs what an interrupted run left, and adopts members that the catalogue
+    /// lacks.
     pub(crate) fn open_bundles(
         &mut self,
         options: &OpenOptions,
@@ -126,7 +125,7 @@ impl MirrorWriter {
         self.remember_bundles()
     }
 
-    /// Opens the bundles for writing, and makes good what a run left that was stopped.
+    /// Opens the bundles for writing, and repairs what an interrupted run left.
     pub(crate) fn repair_bundles(
         &self,
         options: &OpenOptions,
@@ -148,11 +147,11 @@ impl MirrorWriter {
         })
     }
 
-    /// Takes in what the manifests of the bundles list and the catalogue does not know: a run may have ended between
-    /// the two, or the catalogue was lost. Reads only manifests that grew.
+    /// Adopts members that the manifests of the bundles list and the catalogue lacks: a run may have ended between the
+    /// two, or the catalogue was lost. Reads only manifests that were appended to.
     ///
-    /// An adopted member may be older than what is held, or than a failure: neither the cursor nor the failure ledger
-    /// may say that nothing is to be done about it.
+    /// An adopted member may be older than a held release, or than a failure: neither the cursor nor the failure ledger
+    /// may make a run pass over it.
     pub(crate) fn take_in_bundles(&mut self) -> Result<TakenIn, RepoError> {
         let known: HashMap<u32, u64> = self.catalogue().bundles()?.into_iter().collect();
         let taken = self.catalogue().bundle_manifests()?;
@@ -164,8 +163,8 @@ impl MirrorWriter {
             }
             let end = known.get(&number).copied().unwrap_or(0);
             let (members, without_place) = whole_members(manifest, len(&files.path), end)?;
-            // A bundle that was never taken in may have members that the catalogue lost; of others it knows, or had
-            // reason to forget, what is before the end.
+            // The catalogue may have lost members of a bundle that was never adopted. Of the other bundles, it knows
+            // the members before the end, or dropped them for a reason.
             let was_taken = taken.contains_key(&number);
             let mut new = Vec::new();
             for (is_before_end, line) in members {
@@ -186,7 +185,7 @@ impl MirrorWriter {
         Ok(all)
     }
 
-    /// Leaves behind where the bundles are, and that all of them is known.
+    /// Records where the bundles are, and that all of them are known.
     pub(crate) fn remember_bundles(&mut self) -> Result<(), RepoError> {
         let dir = self.bundles_dir().to_owned();
         let files = listed(&dir)?;
@@ -198,7 +197,7 @@ impl MirrorWriter {
         self.remember_identity(&files)
     }
 
-    /// Leaves behind what the bundles are known by: the first in which something is held.
+    /// Records the identity of the bundles: the first one in use.
     fn remember_identity(&mut self, files: &[BundleFiles]) -> Result<(), RepoError> {
         let Some((number, _)) = self.catalogue().bundles()?.first().copied() else { return Ok(()) };
         if let Some(identity) = identity(files, number)? {
@@ -207,15 +206,14 @@ impl MirrorWriter {
         Ok(())
     }
 
-    /// Returns the name of the bundle that is still open.
+    /// Returns the name of the partial bundle.
     pub(crate) fn open_bundle_name(&self) -> Result<Option<String>, RepoError> {
         let open = listed(self.bundles_dir())?.into_iter().find(|files| !files.sealed);
         Ok(open.map(|files| format!("{}.partial", files.name)))
     }
 }
 
-/// Makes sure that the bundles are in `dir` of which the catalogue says that they hold something. Looks at their
-/// lengths; reads one line.
+/// Checks that the bundles in use are in `dir`. Looks at their lengths; reads one line.
 ///
 /// # Errors
 /// [`RepoError::BundlesMissing`], [`RepoError::OtherBundles`]; when a directory or the catalogue cannot be read.
@@ -240,13 +238,13 @@ pub(crate) fn check_bundles(catalogue: &Catalogue, dir: &Path) -> Result<(), Rep
 /// The members that were adopted from the manifests of bundles.
 #[derive(Debug, Default)]
 pub(crate) struct TakenIn {
-    /// Members that the catalogue did not know.
+    /// Members that the catalogue lacked.
     pub(crate) members: u64,
-    /// Bundles whose manifests do not say where members are, with the numbers of those.
+    /// Bundles whose manifests do not list the places of members, with the number of those members.
     pub(crate) without_place: Vec<(String, u64)>,
 }
 
-/// Returns the members of a bundle that are whole, each with whether it begins before `end`, and how many have no
+/// Returns the whole members of a bundle, each with whether it begins before `end`, and the number of members without a
 /// place in the manifest. `bytes` is the length of the bundle.
 fn whole_members(
     manifest: &Path,
@@ -265,8 +263,8 @@ fn whole_members(
     Ok((whole, without))
 }
 
-/// Returns whether a member is not held, or replaces what an earlier bundle has. A file with other bytes was fetched by
-/// a run that did not know of the member, or is looked for by this one.
+/// Returns whether a member is not held, or is to replace one in an earlier bundle. A loose file with other bytes wins:
+/// the run that fetched it did not know of the member.
 fn is_new(catalogue: &Catalogue, member: &BundleMember) -> Result<bool, RepoError> {
     let (Ok(name), Some(at)) = (member.crate_name.parse(), member.location()) else { return Ok(false) };
     let held = catalogue.held_of(&name)?;
@@ -277,7 +275,7 @@ fn is_new(catalogue: &Catalogue, member: &BundleMember) -> Result<bool, RepoErro
     }))
 }
 
-/// Returns the bundles that are not there, or shorter than what is held in them.
+/// Returns the bundles that are missing, or too short for the members held in them.
 fn missing(known: &[(u32, u64)], files: &[BundleFiles]) -> Vec<u32> {
     let is_there =
         |number, end| files.iter().any(|files| files.number == Some(number) && len(&files.path) >= end);
@@ -296,8 +294,8 @@ fn names(missing: &[u32]) -> String {
     }
 }
 
-/// Returns a bundle and its first member, which distinguish the bundles from those of another mirror; `None` when it is
-/// not there.
+/// Returns a bundle and its first member, which distinguish the bundles from those of another mirror; `None` when the
+/// bundle is missing.
 fn identity(files: &[BundleFiles], number: u32) -> Result<Option<BundlesIdentity>, RepoError> {
     let manifest =
         files.iter().find(|files| files.number == Some(number)).and_then(|files| files.manifest.as_ref());

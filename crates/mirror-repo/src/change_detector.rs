@@ -1,11 +1,11 @@
-//! Notices that somebody else changed a mirror.
+//! Detects that another process changed a mirror.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use mirror_manifest::{Catalogue, ManifestError, index_cache_in};
 
-/// Notices changes of a catalogue, and that another one was put in its place.
+/// Detects changes of a catalogue, and its replacement by another one.
 #[derive(Debug)]
 pub(crate) struct ChangeDetector {
     database: PathBuf,
@@ -13,12 +13,12 @@ pub(crate) struct ChangeDetector {
     seen: i64,
     file: Option<Mark>,
     now: MirrorState,
-    /// Another catalogue was put in the place of the one that was open, and that was not reported yet.
+    /// True if the open catalogue was replaced, and the replacement was not reported yet.
     replaced: bool,
 }
 
 impl ChangeDetector {
-    /// Opens a catalogue to be watched; `None` when there is none.
+    /// Opens a catalogue to watch; `None` when there is none.
     pub(crate) fn open(database: &Path) -> Result<Option<Self>, ManifestError> {
         let (plain, frozen) = (Mark::of(database, false), Mark::of(database, true));
         let Some(catalogue) = Catalogue::open_read_only(database)? else { return Ok(None) };
@@ -36,7 +36,7 @@ impl ChangeDetector {
         &self.catalogue
     }
 
-    /// Returns the state that the mirror is in now, as far as the catalogue that is open tells.
+    /// Returns the current state of the mirror, as the open catalogue shows it.
     pub(crate) fn state(&mut self) -> Result<MirrorState, ManifestError> {
         let seen = self.catalogue.changes()?;
         if seen != self.seen {
@@ -46,7 +46,7 @@ impl ChangeDetector {
         Ok(self.now)
     }
 
-    /// Opens the catalogue that is in its place now, if it is another one. Returns whether it did.
+    /// Opens the catalogue that is at the path now, if it is another one. Returns whether it did.
     pub(crate) fn look(&mut self) -> Result<bool, ManifestError> {
         let (plain, frozen) = (Mark::of(&self.database, false), Mark::of(&self.database, true));
         let now = if self.catalogue.is_frozen() { frozen } else { plain };
@@ -62,13 +62,13 @@ impl ChangeDetector {
         Ok(true)
     }
 
-    /// Returns whether another catalogue was put in its place since this was asked last.
+    /// Returns whether the catalogue was replaced since the last call.
     pub(crate) fn take_replaced(&mut self) -> bool {
         std::mem::take(&mut self.replaced)
     }
 
-    /// Returns the marks of a catalogue that cannot tell of changes, and of the index cache beside it; `None` for one
-    /// that can.
+    /// Returns the marks of a catalogue that does not show changes itself, and of the index cache beside it; `None` for
+    /// a catalogue that does.
     pub(crate) fn frozen_marks(&self) -> Option<[Option<Mark>; 2]> {
         let cache = index_cache_in(self.database.parent().unwrap_or(Path::new("")));
         self.catalogue.is_frozen().then(|| [Mark::of(&self.database, true), Mark::of(&cache, true)])
@@ -78,18 +78,19 @@ impl ChangeDetector {
 /// A state of a mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MirrorState {
-    /// Counts the states that were seen.
+    /// A counter of the states seen so far.
     pub generation: u64,
-    /// Nothing was changed since then.
+    /// The moment of the last change.
     pub since: SystemTime,
 }
 
-/// The mark that distinguishes a file from one that replaced it; where nothing else tells of changes, those too.
+/// A mark that distinguishes a file from its replacement and, for a catalogue that does not show changes itself, from
+/// its earlier content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
     number: u64,
     changed: Option<SystemTime>,
-    /// Length and last change of the file and of its log, for a catalogue that cannot tell of changes itself.
+    /// Length and modification time of the file and of its log, for a catalogue that does not show changes itself.
     content: Option<[Option<(u64, SystemTime)>; 2]>,
 }
 
@@ -121,7 +122,7 @@ fn log_of(database: &Path) -> PathBuf {
     log.into()
 }
 
-/// Returns when anything was written into a catalogue last.
+/// Returns the time of the last write to a catalogue.
 fn last_write(database: &Path) -> SystemTime {
     let modified = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
     modified(database).max(modified(&log_of(database))).unwrap_or(SystemTime::UNIX_EPOCH)

@@ -6,7 +6,7 @@ use mirror_manifest::ManifestError;
 use mirror_store::StoreError;
 use mirror_types::{Advice, Cause, FaultKind, StoreId};
 
-/// Why a mirror could not be opened.
+/// The reason why a mirror could not be opened or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepoError {
@@ -16,7 +16,7 @@ pub enum RepoError {
     /// Manifest or catalogue failed; the error says what to do.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The manifest has no record of this mirror, and some of others; give each mirror a manifest of its own.
+    /// The manifest has records of other mirrors and none of this one; give each mirror a manifest of its own.
     #[error(
         "the manifest {} belongs to {whose}, not to the mirror {}; it was left as it is. Give each mirror a manifest \
          of its own",
@@ -30,7 +30,7 @@ pub enum RepoError {
         /// `the mirror at PATH` or `the mirror with the id ID`.
         whose: String,
     },
-    /// The remembered manifest is gone together with its directory; bring it back, or name it where it is now.
+    /// The remembered manifest is gone together with its directory; bring it back, or name its new place.
     #[error(
         "the manifest of the mirror {} is remembered at {}, and that directory is not there; mount it or bring it \
          back, or name the manifest where it is now",
@@ -42,7 +42,7 @@ pub enum RepoError {
         /// The earlier place of the manifest.
         path: PathBuf,
     },
-    /// The folder is a copy of a mirror that is still there, and both would write into one place; name another.
+    /// The folder is a copy of a mirror that still exists, and both would write to one place; name another.
     #[error(
         "{} is a copy of the mirror at {}, and both would write into {}; name another {what} for this one",
         root.display(), original.display(), path.display()
@@ -52,29 +52,29 @@ pub enum RepoError {
         root: PathBuf,
         /// The mirror that it was copied from.
         original: PathBuf,
-        /// The object that is there.
+        /// The object that both would write to.
         what: SharedPlace,
-        /// The place that both name.
+        /// Its path in both.
         path: PathBuf,
     },
-    /// A place cannot be written down; choose a name that is Unicode text.
+    /// A path cannot be recorded; choose a name that is Unicode text.
     #[error("{} cannot be remembered, because it is not Unicode text; choose another name", path.display())]
     NotText {
         /// The place.
         path: PathBuf,
     },
-    /// A file could not be read while old records were looked through; the source says why.
+    /// A file could not be read during the search for old records; the source says why.
     #[error("could not {doing} {}", path.display())]
     Io {
         /// The operation that failed.
         doing: &'static str,
-        /// To what.
+        /// The path.
         path: PathBuf,
         /// The reason.
         source: std::io::Error,
     },
-    /// Bundles in which something is held are not where they were; put them back, say where they are, or rebuild the
-    /// catalogue without them.
+    /// Bundles in use are not where they were; put them back, name their new place, or rebuild the catalogue without
+    /// them.
     #[error(
         "this mirror holds releases in bundles that are not in {}, or are shorter than they were: {what}; put them \
          back, or say where they are. If they are gone for good, the catalogue can be rebuilt without them, and the \
@@ -82,20 +82,19 @@ pub enum RepoError {
         dir.display()
     )]
     BundlesMissing {
-        /// The directory that was looked into.
+        /// The directory that was searched.
         dir: PathBuf,
         /// The bundles.
         what: String,
     },
-    /// The bundles are not those in which something is held; say where those are, or rebuild the catalogue without
-    /// them.
+    /// The bundles belong to another mirror; name the place of the right ones, or rebuild the catalogue without them.
     #[error(
         "the bundles in {} are not those of this mirror: the first member is another one; say where they are. If they \
          are gone for good, the catalogue can be rebuilt without them, and the next run fetches what was in them",
         dir.display()
     )]
     OtherBundles {
-        /// The directory that was looked into.
+        /// The directory that was searched.
         dir: PathBuf,
     },
     /// The bundles cannot be written to; restore the damaged one from a copy, or move it and its manifest away and
@@ -111,7 +110,7 @@ pub enum RepoError {
         /// The damage.
         source: Box<StoreError>,
     },
-    /// The mirror's own list of acknowledged gaps makes no sense.
+    /// The mirror's own list of acknowledged gaps is malformed.
     #[error("{}: {reason}", path.display())]
     BadGaps {
         /// The list.
@@ -122,13 +121,13 @@ pub enum RepoError {
     /// There is no mirror.
     #[error("there is no mirror at {}", path.display())]
     NoMirror {
-        /// The place where it was expected.
+        /// The path where it was expected.
         path: PathBuf,
     },
-    /// Releases are in bundles, which are not there.
+    /// Releases are in bundles, and their directory is missing.
     #[error("the mirror holds releases in bundles, and there are none at {}", path.display())]
     NoBundles {
-        /// The place where they should be.
+        /// The path where it should be.
         path: PathBuf,
     },
     /// Releases are in a store that the mirror was opened without.
@@ -143,10 +142,10 @@ pub enum RepoError {
         /// The number.
         store: StoreId,
     },
-    /// A part of the mirror did not do what it always does.
+    /// A part of the mirror broke its contract.
     #[error("internal error: {0}; please report it")]
     Internal(String),
-    /// The system gave no random numbers for the id of a new mirror; the source says why.
+    /// The system returned no random numbers for the id of a new mirror; the source says why.
     #[error("the operating system gave no random numbers for the id of the new mirror")]
     Random(#[source] Cause),
 }

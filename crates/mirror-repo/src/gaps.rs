@@ -1,5 +1,5 @@
-//! Known gaps: releases that upstream lists and cannot deliver. A person acknowledges them; the mirror keeps that in
-//! `.mirror/gaps.toml`, and the catalogue has a copy of it for the server and exports.
+//! Known gaps: releases that upstream lists and cannot deliver. A person acknowledges them; the mirror stores that in
+//! `.mirror/gaps.toml`, and the catalogue has a copy for the server and for exports.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -24,29 +24,29 @@ const MAX_VALUE_CHARS: usize = 1_000;
 pub struct Gap {
     /// The release.
     pub release: ReleaseId,
-    /// Since when it is known, as the person wrote it.
+    /// The date since when it is known, as the person wrote it.
     pub since: String,
-    /// The person who says so.
+    /// The person who acknowledged it.
     pub who: String,
-    /// Why it is no alarm.
+    /// The reason why it is no alarm.
     pub why: String,
 }
 
-/// A release that upstream could not deliver, or of which that was acknowledged.
+/// A release that upstream could not deliver, or an acknowledged gap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedGap {
     /// Crate and version.
     pub release: String,
     /// The acknowledgement by a person; `None` when it is new.
     pub acknowledged: Option<Gap>,
-    /// The last answer of upstream, and when it came first; `None` when no run has asked for it since.
+    /// The last answer of upstream, and the time of the first; `None` when no run has asked since.
     pub seen: Option<UnavailableRow>,
 }
 
 /// Parses a list of acknowledged gaps.
 ///
 /// # Errors
-/// What is wrong with it, in words: it is no TOML, or says something that is not known, with the nearest that is.
+/// Describes the fault: it is no TOML, or has an unknown key; then it names the nearest known one.
 pub fn parse_gaps(text: &str) -> Result<Vec<Gap>, String> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
     known(&table, &["format", "gap"], "")?;
@@ -108,7 +108,7 @@ fn known(table: &toml::Table, keys: &[&str], place: &str) -> Result<(), String> 
     Ok(())
 }
 
-/// Letters to add, take away or change to make one word of the other.
+/// Returns the number of letters to add, remove or change to turn one word into the other.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -135,12 +135,12 @@ fn render(gaps: &[Gap]) -> String {
     text
 }
 
-/// Returns the acknowledged gaps of a mirror; new ones take the place of what it has. The catalogue has the same on
-/// return.
+/// Returns the acknowledged gaps of a mirror, after replacing them with `new`, if there are any. On return, the
+/// catalogue lists the same.
 fn resolve(store: &Store, catalogue: &mut Catalogue, new: Option<&[Gap]>) -> Result<Vec<Gap>, RepoError> {
     let gaps = match new {
         Some(new) => {
-            // What is held is no gap, whatever an old file says.
+            // A held release is no gap, whatever an old file lists.
             let mut open = Vec::new();
             for gap in new {
                 if catalogue.held_release(&gap.release)?.is_none() {
@@ -166,10 +166,11 @@ fn resolve(store: &Store, catalogue: &mut Catalogue, new: Option<&[Gap]>) -> Res
 }
 
 impl MirrorWriter {
-    /// Returns the acknowledged gaps of the mirror; new ones take the place of what it has, but for what is held.
+    /// Returns the acknowledged gaps of the mirror, after replacing them with `new`, if there are any; leaves out held
+    /// releases.
     ///
     /// # Errors
-    /// When what the mirror has makes no sense, or the disk or SQLite fails.
+    /// When the mirror's list is malformed, or the disk or SQLite fails.
     pub fn resolve_gaps(&mut self, new: Option<&[Gap]>) -> Result<Vec<Gap>, RepoError> {
         let store = self.store().clone();
         resolve(&store, self.catalogue_mut(), new)
@@ -186,7 +187,7 @@ fn row(gap: &Gap) -> GapRow {
     }
 }
 
-/// Keeps what a person acknowledged, without a run. Takes the lock of the mirror.
+/// Records the gaps that a person acknowledged, without a run. Takes the lock of the mirror.
 ///
 /// # Errors
 /// When another run holds the mirror, the catalogue is damaged, or the disk refuses.
@@ -196,8 +197,8 @@ pub fn acknowledge_gaps(options: &OpenOptions, gaps: &[Gap]) -> Result<(), RepoE
     resolve(&store, &mut catalogue, Some(gaps)).map(drop)
 }
 
-/// Lists the gaps of a mirror, by release: those that a person acknowledged, and those that stand in the failure
-/// ledger because upstream answered 403, 404, 410 or 451. Writes nothing.
+/// Lists the gaps of a mirror, by release: those that a person acknowledged, and those in the failure ledger because
+/// upstream answered 403, 404, 410 or 451. Writes nothing.
 ///
 /// # Errors
 /// When there is no mirror, or its catalogue cannot be read.

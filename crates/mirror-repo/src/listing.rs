@@ -1,4 +1,4 @@
-//! An index file, as far as it is held.
+//! The held part of an index file.
 
 use std::collections::HashMap;
 
@@ -13,15 +13,15 @@ pub(crate) type Versions = HashMap<String, Held>;
 /// The lines of an index file whose releases are held, byte for byte, in the order of upstream.
 #[derive(Debug, Clone)]
 pub struct Listing {
-    /// Its text; never empty.
+    /// The text; never empty.
     pub text: Bytes,
-    /// A hash of it, 32 hexadecimal digits.
+    /// A hash of the text, 32 hexadecimal digits.
     pub hash: String,
 }
 
 impl Listing {
-    /// Keeps of `text` what is held; of several lines of one release the last counts. `held_of` gives what the
-    /// catalogue holds of a crate; `is_there` says whether the bytes are where it says.
+    /// Keeps the lines of `text` whose releases are held; the last line of a release counts. `held_of` returns the
+    /// catalogue's rows of a crate; `is_there` returns whether the bytes are where a row says.
     pub(crate) fn of<E>(
         text: &[u8],
         held_of: &mut dyn FnMut(&str) -> Result<Versions, E>,
@@ -51,7 +51,7 @@ impl Listing {
         Ok(Some(Self { text: kept.into(), hash }))
     }
 
-    /// Yields the releases that it lists.
+    /// Yields the releases in the listing.
     pub fn releases(&self) -> impl Iterator<Item = ReleaseId> {
         records(&self.text).map(|(record, _)| record.id)
     }
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(listed(line(1) + &line(9)), None);
     }
 
-    /// Checks that a bad line hides nothing: bad lines count for nothing where the index is mirrored.
+    /// Checks that a bad line hides nothing: it does not count when the index is mirrored, either.
     #[test]
     fn a_bad_line_behind_a_good_one_hides_nothing() {
         let sum = "01".repeat(32);
@@ -153,7 +153,7 @@ mod tests {
             },
             &mut |name, version, _| Ok((name, version) != ("a", "1.1.0")),
         );
-        // One has another checksum, one is not where it should be.
+        // One has another checksum, one is missing from its place.
         let listing = listing.expect("listing").expect("some");
         assert_eq!(listing.text, format!("{}\n{}\n", lines[0], lines[2]));
         assert_eq!((asked.len(), listing.hash.len()), (2, 32));

@@ -17,29 +17,29 @@ use crate::resolve::BUNDLES;
 use crate::stores::Stores;
 use crate::writer::catalogue_in;
 
-/// Connections to the catalogue that are kept for the next request, at most.
+/// Most idle connections to the catalogue.
 const SPARE: usize = 4;
 
-/// A mirror, opened to be read: what is held, its index lines, its bytes. Takes no lock and writes nothing;
-/// the downloader may run meanwhile. Everything blocks. Any number of threads may ask.
+/// A mirror, opened to be read: the held releases, their index lines, their bytes. Takes no lock and writes nothing; a
+/// download may be running. Everything blocks. Any number of threads may share it.
 pub struct Mirror {
     root: PathBuf,
     database: PathBuf,
     store: Store,
     bundles: OpenBundles,
-    /// Beside those two.
+    /// The stores beside these two.
     others: Stores,
-    /// Replaced when somebody puts another catalogue in its place.
+    /// Replaced when another catalogue is put in the place of this one.
     catalogues: RwLock<Arc<Pool>>,
     detector: Mutex<ChangeDetector>,
 }
 
-/// The bytes of a release, found.
+/// Where the bytes of a release were found.
 #[derive(Debug, Clone)]
 pub enum Located {
-    /// Open, to be read by position: a file of their own, or what another store has.
+    /// Open, to be read by position: a file of its own, or the object of another store.
     Open(Arc<OpenCrate>),
-    /// In a bundle, which was changed last at this time.
+    /// In a bundle, with the time of its last modification.
     Bundled(Arc<BundleReader>, MemberLocation, SystemTime),
 }
 
@@ -59,16 +59,15 @@ struct Pool {
     spare: Mutex<Vec<Connections>>,
 }
 
-/// Connections to the catalogue and, when it was asked for, to the index cache.
+/// A connection to the catalogue and, once it was asked for, one to the index cache.
 struct Connections {
     catalogue: Catalogue,
     cache: Option<IndexCacheReader>,
 }
 
 impl Connections {
-    /// Answers a question out of one state of the catalogue, and the index cache below `dir`, which is in the same
-    /// state or, while a run commits, in the next one: lines are committed before what the catalogue says of them.
-    /// `None` when there is no cache.
+    /// Reads from one state of the catalogue, and from the index cache below `dir`. That is in the same state or, while
+    /// a run commits, in the next one: lines are committed before the catalogue's rows. `None` when there is no cache.
     fn ask_both<T, E: From<ManifestError>>(
         &mut self,
         dir: &Path,
@@ -95,11 +94,11 @@ impl std::fmt::Debug for Mirror {
 }
 
 impl Mirror {
-    /// Opens the mirror at `root`. `bundles_dir`: where its bundles are; else where the mirror says that
-    /// they were written, or else `bundles` beside the root.
+    /// Opens the mirror at `root`. `bundles_dir` is the directory of its bundles; without it, the directory that the
+    /// mirror records, or else `bundles` beside the root.
     ///
     /// # Errors
-    /// When there is none, its bundles are missing, or what is there cannot be read.
+    /// When there is no mirror, its bundles are missing, or a file cannot be read.
     pub fn open(root: &Path, bundles_dir: Option<&Path>) -> Result<Self, RepoError> {
         Self::open_with(root, bundles_dir, &[])
     }
@@ -107,7 +106,7 @@ impl Mirror {
     /// Opens the mirror as [`Mirror::open`] does, with stores beside the loose tree and the bundles.
     ///
     /// # Errors
-    /// As [`Mirror::open`]; when something is held in a store that is not among them.
+    /// As [`Mirror::open`]; when something is held in a store that is not in the list.
     pub fn open_with(
         root: &Path,
         bundles_dir: Option<&Path>,
@@ -124,7 +123,7 @@ impl Mirror {
         Ok(Self::over(root, store, detector, bundles_dir, others))
     }
 
-    /// Joins what was opened.
+    /// Joins the opened parts.
     pub(crate) fn over(
         root: &Path,
         store: Store,
@@ -173,7 +172,7 @@ impl Mirror {
         &self.bundles
     }
 
-    /// Returns a number that grows with every change of the mirror. Cheap: no file is read.
+    /// Returns a number that grows with every change of the mirror. Cheap: reads no file.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
@@ -181,7 +180,7 @@ impl Mirror {
         Ok(self.state()?.generation)
     }
 
-    /// Returns the state that the mirror is in now. Cheap: no file is read.
+    /// Returns the current state of the mirror. Cheap: reads no file.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
@@ -193,8 +192,8 @@ impl Mirror {
         Ok(detector.state()?)
     }
 
-    /// Looks whether another catalogue was put in the place of the one that is open, and opens it then. To be called
-    /// now and then. Returns whether that has happened since the last call.
+    /// Checks whether another catalogue was put in the place of the open one, and opens it then. Should be called now
+    /// and then. Returns whether the catalogue was replaced since the last call.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -215,11 +214,11 @@ impl Mirror {
         self.detector.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers a question about the catalogue, with a connection of its own. What was read of a catalogue that was
-    /// written meanwhile, and of which the reader cannot know that, is read again.
+    /// Runs a query on the catalogue, with a connection of its own. Repeats it where the catalogue was written
+    /// meanwhile and the reader cannot detect that by itself.
     ///
     /// # Errors
-    /// When the catalogue cannot be read; what `look` returns.
+    /// When the catalogue cannot be read, and the errors of `look`.
     pub fn ask<T>(&self, mut look: impl FnMut(&Catalogue) -> Result<T, RepoError>) -> Result<T, RepoError> {
         self.ask_with_cache(|connections| look(&connections.catalogue))
     }
@@ -228,7 +227,7 @@ impl Mirror {
         &self,
         mut look: impl FnMut(&mut Connections) -> Result<T, E>,
     ) -> Result<T, E> {
-        /// Between two looks, a little more each time.
+        /// The pause between two tries, multiplied by their number.
         const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
         const TRIES: u32 = 8;
         for again in 1..TRIES {
@@ -255,7 +254,7 @@ impl Mirror {
             None => Connections { catalogue: self.connect()?, cache: None },
         };
         let answer = look(&mut connections);
-        // A frozen one would not see the next change.
+        // A connection to a frozen file would not see the next change.
         connections.cache = connections.cache.filter(|cache| !cache.is_frozen());
         let mut spare = spare();
         if spare.len() < SPARE && !connections.catalogue.is_frozen() {
@@ -264,7 +263,8 @@ impl Mirror {
         answer
     }
 
-    /// Opens a connection to the catalogue, for who asks it about all that is held; [`Mirror::ask`] is for the others.
+    /// Opens a connection to the catalogue, for queries about everything that is held; for others there is
+    /// [`Mirror::ask`].
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -279,22 +279,21 @@ impl Mirror {
         Ok(catalogue)
     }
 
-    /// Returns the index file of a crate as far as it is held, by the name in lower case or not; `None` when nothing
-    /// is.
+    /// Returns the held part of a crate's index file, with the name in lower case or not; `None` when nothing is held.
     ///
     /// # Errors
-    /// When what is kept cannot be read.
+    /// When the index cache or the catalogue cannot be read.
     pub fn listing(&self, name: &CrateName) -> Result<Option<Listing>, RepoError> {
         self.listing_at(&index_path(name))
     }
 
-    /// Returns an index file as far as it is held, by its path in the index.
+    /// Returns the held part of an index file, by its path in the index.
     ///
     /// # Errors
-    /// When what is kept cannot be read.
+    /// When the index cache or the catalogue cannot be read.
     pub fn listing_at(&self, path: &str) -> Result<Option<Listing>, RepoError> {
         self.listing_with(path, &mut |id, held| {
-            // One file that is in the way must not hide the others.
+            // One unreadable file must not hide the others.
             Ok::<_, RepoError>(self.is_there(&id, held).unwrap_or_else(|error| {
                 tracing::warn!(release = %id, "is held, but cannot be looked at: {error}");
                 false
@@ -302,10 +301,10 @@ impl Mirror {
         })
     }
 
-    /// Returns an index file as far as it is offered and `takes` takes it, by its path in the index.
+    /// Returns the offered part of an index file, restricted to what `takes` accepts, by its path in the index.
     ///
     /// # Errors
-    /// When what is kept cannot be read; what `takes` returns.
+    /// When the index cache or the catalogue cannot be read, and the errors of `takes`.
     pub fn listing_with<E: From<RepoError> + From<ManifestError>>(
         &self,
         path: &str,
@@ -322,10 +321,10 @@ impl Mirror {
         })
     }
 
-    /// Returns where a release is held that is offered: upstream did not delete it.
+    /// Returns where an offered release is held: one that upstream did not delete.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the catalogue cannot be read.
     pub fn held(&self, id: &ReleaseId) -> Result<Option<Held>, RepoError> {
         self.ask(|catalogue| Ok(catalogue.offered_release(id)?))
     }
@@ -333,15 +332,15 @@ impl Mirror {
     /// Returns whether upstream deleted a release.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the catalogue cannot be read.
     pub fn is_deleted(&self, id: &ReleaseId) -> Result<bool, RepoError> {
         self.ask(|catalogue| Ok(catalogue.is_deleted(id)?))
     }
 
-    /// Finds the bytes that the catalogue lists; `None` when they are not there, or of another length. Blocks.
+    /// Finds the bytes that the catalogue lists; `None` when they are missing, or have another length. Blocks.
     ///
     /// # Errors
-    /// When they cannot be looked at.
+    /// When the disk refuses.
     pub fn locate(&self, id: &ReleaseId, held: &Held) -> Result<Option<Located>, RepoError> {
         if held.locations.is_loose()
             && let Some(file) = self.store.open_held(&self.store.layout().path(id))?
@@ -364,7 +363,7 @@ impl Mirror {
         Ok(None)
     }
 
-    /// Finds the bytes like [`Mirror::locate`], but only if that does not have to wait for the disk.
+    /// Finds the bytes like [`Mirror::locate`], but only if that takes no wait for the disk.
     #[must_use]
     pub fn locate_at_once(&self, id: &ReleaseId, held: &Held) -> Option<Located> {
         if held.locations.is_loose() {
@@ -378,10 +377,10 @@ impl Mirror {
         Some(Located::in_bundle(self.bundles.find_at_once(at)?, at))
     }
 
-    /// Returns whether the bytes are where the catalogue says, and opens nothing that is not needed for that. Blocks.
+    /// Returns whether the bytes are where the catalogue says, without opening more than that needs. Blocks.
     ///
     /// # Errors
-    /// When they cannot be looked at.
+    /// When the disk refuses.
     pub fn is_there(&self, id: &ReleaseId, held: &Held) -> Result<bool, RepoError> {
         if held.locations.is_loose() && self.store.size(&self.store.layout().path(id))? == Some(held.size) {
             return Ok(true);
@@ -399,7 +398,7 @@ impl Mirror {
         Ok(false)
     }
 
-    /// Says that the bytes of an open release could not be read.
+    /// Makes the error for the bytes of an open release that could not be read.
     pub(crate) fn unread(&self, id: &ReleaseId, source: std::io::Error) -> StoreError {
         StoreError::Io { doing: "read", path: self.layout().path(id).into(), source }
     }
@@ -428,7 +427,7 @@ impl Mirror {
         }
     }
 
-    /// Counts what is held; takes time by its number.
+    /// Counts what is held; the time grows with the number of releases.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
@@ -436,7 +435,7 @@ impl Mirror {
         self.ask(|catalogue| Ok(catalogue.totals()?))
     }
 
-    /// Returns when a run of the downloader came to its end last, RFC 3339.
+    /// Returns the time at which the last whole run ended, RFC 3339.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
@@ -444,7 +443,7 @@ impl Mirror {
         self.ask(|catalogue| Ok(catalogue.last_run()?))
     }
 
-    /// Returns the paths of the index files that are kept, in their order. Memory: some 40 bytes for each.
+    /// Returns the paths of the index files in the index cache, in order. Memory: some 40 bytes for each.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
@@ -465,21 +464,21 @@ fn held(catalogue: &Catalogue, name: &str) -> Result<Versions, RepoError> {
     Ok(catalogue.offered_of(&name)?.into_iter().map(|row| (row.version.clone(), row)).collect())
 }
 
-/// Refuses a mirror whose index lines are kept as an earlier version did: it would seem to list nothing.
+/// Refuses a mirror whose index lines have the form of an earlier version: it would appear to list nothing.
 fn refuse_old_cache(dir: &Path) -> Result<(), RepoError> {
     match IndexCacheReader::open(dir) {
         Err(error @ ManifestError::OldIndexCache { .. }) => Err(error.into()),
-        // A damaged one does not keep releases from being served.
+        // A damaged index cache does not keep releases from being served.
         _ => Ok(()),
     }
 }
 
-/// Returns the directory of the bundles, which must exist when something is held in them.
+/// Returns the directory of the bundles, which must exist when they hold something.
 fn bundles_of(root: &Path, given: Option<&Path>, catalogue: &Catalogue) -> Result<PathBuf, RepoError> {
     let dir = match given {
         Some(dir) => dir.to_owned(),
         None => {
-            // Where the mirror remembers them. One that was carried elsewhere may have them inside, or beside it.
+            // The directory that the mirror records. A mirror that was moved may have it inside or beside itself.
             let remembered = RecordedPlaces::of(root)?.map(|places| places.bundles);
             let kept = catalogue.bundles_dir()?;
             let beside = root.parent().unwrap_or(Path::new("")).join(BUNDLES);

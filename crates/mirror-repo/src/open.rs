@@ -21,23 +21,23 @@ pub struct OpenOptions {
     pub layout: Option<Layout>,
     /// The manifest; `None` takes the one that the mirror remembers, or the default place.
     pub manifest: Option<PathBuf>,
-    /// The directory of the bundles, likewise.
+    /// The directory of the bundles; `None` takes the one that the mirror remembers, or the default place.
     pub bundles: Option<PathBuf>,
-    /// The stores into which releases are put; none means the loose tree. Bundles among them are opened for writing:
-    /// those that a copy shares with its original may be read, and no more.
+    /// The stores for new releases; none means the loose tree. Bundles among them are opened for writing: a copy may
+    /// read the bundles that it shares with its original, but not write to them.
     pub targets: Vec<StoreId>,
-    /// Stores beside the loose tree and the bundles, with numbers from 2 on. All of those in which something is held
-    /// must be here.
+    /// Stores beside the loose tree and the bundles, numbered from 2. Every store in which something is held must be
+    /// among them.
     pub stores: Vec<Arc<dyn CrateStore>>,
-    /// A bundle of at least so many bytes is sealed; `None` takes the default.
+    /// The size in bytes at which a bundle is sealed; `None` takes the default.
     pub bundle_bytes: Option<u64>,
-    /// True if the structure of the catalogue and every frame of the index cache are checked.
+    /// True if the structure of the catalogue and every frame of the index cache are to be checked.
     pub verify: bool,
     /// The directory against which relative paths are taken, those of old records too; `None` takes the
     /// working directory of the process.
     pub working_dir: Option<PathBuf>,
     /// The disk operations for releases, bundles and manifest, for tests that simulate faults; `None` takes the local
-    /// file system. Catalogue and index cache are always on that.
+    /// file system. Catalogue and index cache always use the local file system.
     pub fs: Option<Arc<dyn Fs>>,
 }
 
@@ -47,44 +47,45 @@ impl OpenOptions {
         self.targets.contains(&StoreId::BUNDLES)
     }
 
-    /// Returns a place as the person who named the root would name it.
+    /// Returns a place below the root in the form in which the root was named.
     fn named(&self, root: &Path, place: &Path) -> PathBuf {
         place.strip_prefix(root).map_or_else(|_| place.to_owned(), |rel| self.root.join(rel))
     }
 }
 
-/// The repairs and findings when a mirror was opened.
+/// The repairs and findings of opening a mirror.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenReport {
     /// The manifest, as it was named.
     pub manifest: PathBuf,
     /// Bytes of a torn record at the end of the manifest that were cut off.
     pub torn_bytes_cut: u64,
-    /// The file whose records of this mirror were copied into a manifest of its own.
+    /// The file from which the records of this mirror were copied into a manifest of its own.
     pub copied_from: Option<PathBuf>,
-    /// True if that file has records of several mirrors. The catalogue listed what others hold, too, and was removed:
-    /// it is rebuilt from the copied records.
+    /// True if that file has records of several mirrors. The catalogue also listed releases of the others, and was
+    /// removed: it is rebuilt from the copied records.
     pub was_shared: bool,
     /// True if the catalogue was gone, empty, or of another manifest, and was rebuilt from the manifest.
     pub catalogue_remade: bool,
-    /// Members of which records speak and that do not stand in the bundles: they are not held.
+    /// Members that are in records and not in the bundles: they are not held.
     pub misplaced_members: u64,
-    /// Whole members that an earlier run put into a bundle and did not list.
+    /// Whole members that an interrupted run put into a bundle and did not list.
     pub relisted_members: usize,
     /// Bytes of a torn end of a bundle that were cut off.
     pub cut_bundle_bytes: u64,
-    /// Bundles that an earlier run did not finish sealing: that was completed.
+    /// Bundles that an interrupted run was sealing: that was completed.
     pub completed_bundles: Vec<String>,
-    /// Bundles whose manifests do not say where members are, with the numbers of those: they do not count as held.
+    /// Bundles whose manifests do not list the places of members, with the number of those members: they do not count
+    /// as held.
     pub members_without_place: Vec<(String, u64)>,
     /// The findings when the index cache was opened.
     pub index_cache: IndexCacheReport,
-    /// Held releases whose file is gone or has another size.
+    /// Held releases whose file is missing or has another size.
     pub lost: Vec<ReleaseId>,
 }
 
-/// A mirror that is locked, with its manifest and its bundles found: nobody else writes into it, or into its manifest,
-/// as long as this lives. [`MirrorWriter`](crate::MirrorWriter) is what changes it.
+/// A locked mirror, with its manifest and its bundles found: no other process writes to it, or to its manifest, while
+/// this exists. [`MirrorWriter`](crate::MirrorWriter) changes it.
 #[derive(Debug)]
 pub struct LockedMirror {
     /// The loose tree and the lock.
@@ -93,26 +94,27 @@ pub struct LockedMirror {
     pub id: MirrorId,
     /// The audit log.
     pub manifest: ManifestWriter,
-    /// The directory of the bundles, below the root as it was named where it lies there. It need not exist.
+    /// The directory of the bundles. Where it is below the root, it has the form in which the root was named. It need
+    /// not exist.
     pub bundles_dir: PathBuf,
 }
 
 impl LockedMirror {
-    /// Opens the mirror, making it when it is not there: takes the lock, finds its manifest and its bundles,
-    /// and remembers where they are. Mirrors of earlier versions get their id here. Blocks; the first time it
-    /// reads a manifest of an earlier version whole.
+    /// Opens the mirror, or creates it: takes the lock, finds its manifest and its bundles, and remembers their places.
+    /// Mirrors of earlier versions get their id here. Blocks; the first time, it reads the whole manifest of an earlier
+    /// version.
     ///
     /// # Errors
-    /// When another run holds the mirror or its manifest, the manifest or the bundles are another mirror's,
-    /// or the disk refuses. Nothing but the lock and an empty record was written then.
+    /// When another run holds the mirror or its manifest, the manifest or the bundles belong to another mirror, or the
+    /// disk refuses. In that case nothing but the lock and an empty record was written.
     pub fn open(options: &OpenOptions) -> Result<(Self, OpenReport), RepoError> {
         Self::open_in(Self::lock(options)?, options)
     }
 
-    /// Takes the lock of the mirror, making it when it is not there.
+    /// Takes the lock of the mirror, which it creates if there is none.
     ///
     /// # Errors
-    /// When another run holds it, its layout is another one, or the disk refuses.
+    /// When another run holds the lock, the layout differs, or the disk refuses.
     pub fn lock(options: &OpenOptions) -> Result<Store, RepoError> {
         let (layout, asked) = (options.layout.unwrap_or_default(), options.layout.is_some());
         Ok(match &options.fs {
@@ -137,7 +139,8 @@ impl LockedMirror {
         };
         let mut report = OpenReport::default();
         if resolved.mixed {
-            // It may list what others hold. Removed first: a run that is killed here begins without it.
+            // It may list releases of other mirrors. It is removed first, so that a run that is killed here starts
+            // without it.
             Catalogue::remove(&catalogue_path(&root))?;
         }
         if let Some(from) = &resolved.copy_from {
@@ -154,7 +157,7 @@ impl LockedMirror {
             None => ManifestWriter::open(&path, id),
         };
         let (manifest, opened) = opened.map_err(|error| match error {
-            // It was one: this is damage, and nothing that was named by mistake.
+            // It was the manifest of this mirror: this is damage, and not a wrong path.
             ManifestError::NotAManifest { path, reason } if is_own && path.is_file() => {
                 ManifestError::BadLine { path, offset: 0, source: Cause::new(reason) }
             }
@@ -164,7 +167,7 @@ impl LockedMirror {
         report.manifest = manifest.path().to_owned();
         let place = resolved.bundles.clone().unwrap_or_else(|| placed(&root, BUNDLES));
         refuse_others(&place, id)?;
-        // What was named is remembered when it was seen to be right.
+        // A directory that was named is remembered once its bundles are known to be the right ones.
         let bundles = match (&options.bundles, &record) {
             (None, _) => resolved.bundles.as_deref().map(|dir| recorded(&root, dir)).transpose()?,
             (Some(_), record) => record.as_ref().and_then(|record| record.bundles.clone()),
@@ -174,7 +177,7 @@ impl LockedMirror {
             id: Some(id),
             manifest: Some(recorded(&root, &resolved.manifest)?),
             bundles,
-            // A copy stays known as one for as long as its original is there.
+            // A copy counts as one for as long as its original exists.
             root: match &record {
                 Some(record) if resolved.is_copy => record.root.clone(),
                 _ => root.to_str().map(str::to_owned),
@@ -187,11 +190,11 @@ impl LockedMirror {
         Ok((Self { store, id, manifest, bundles_dir }, report))
     }
 
-    /// Remembers the directory of the bundles, which was seen to have what the mirror holds. Durable on return.
-    /// Blocks.
+    /// Remembers the directory of the bundles, which has been found to have the members that the mirror holds. Durable
+    /// on return. Blocks.
     ///
     /// # Errors
-    /// When the disk refuses, or the place is no text.
+    /// When the disk refuses, or the path is no text.
     pub fn remember_bundles(store: &Store, dir: &Path) -> Result<(), RepoError> {
         let here = std::env::current_dir().unwrap_or_default();
         let root = real(store.root(), &here);
@@ -209,8 +212,8 @@ impl LockedMirror {
         catalogue_path(self.store.root())
     }
 
-    /// Finds out which manifest and which bundles [`LockedMirror::open`] would use, and refuses what it would
-    /// refuse. Takes no lock and touches nothing, blocks. Returns the manifest and the directory of the bundles.
+    /// Determines which manifest and which bundles [`LockedMirror::open`] would use, and refuses what it would refuse.
+    /// Takes no lock and writes nothing; blocks. Returns the manifest and the directory of the bundles.
     ///
     /// # Errors
     /// As [`LockedMirror::open`], but for the locks.
@@ -241,7 +244,7 @@ fn resolve(
     working_dir: &Path,
     record: Option<&MirrorRecord>,
 ) -> Result<Resolved, RepoError> {
-    // Opening a damaged one to use it reports the damage.
+    // A damaged catalogue is reported when it is opened for use.
     let catalogue = Catalogue::open_read_only(&catalogue_path(root)).ok().flatten();
     Resolver { options, root, working_dir, record, catalogue: catalogue.as_ref() }.resolve()
 }
@@ -252,8 +255,8 @@ fn random_id() -> Result<MirrorId, RepoError> {
     Ok(MirrorId::from_bytes(bytes))
 }
 
-/// Makes a manifest of the claimant's own records in another one, which stays as it is. The new one has its name
-/// when it is whole and durable; a run that is killed before begins again.
+/// Copies the claimant's own records into a new manifest; the old one stays as it is. The new one gets its name when it
+/// is whole and durable; after a kill, the next run starts again.
 fn copy_own(store: &Store, claimant: &Claimant<'_>, from: &Path, to: &Path) -> Result<(), RepoError> {
     let Ok(rel) = to.strip_prefix(claimant.root) else {
         return copy_outside(claimant, from, to);
@@ -265,7 +268,7 @@ fn copy_own(store: &Store, claimant: &Claimant<'_>, from: &Path, to: &Path) -> R
     Ok(())
 }
 
-/// Does the same outside of the mirror.
+/// Does the same for a manifest outside the mirror.
 fn copy_outside(claimant: &Claimant<'_>, from: &Path, to: &Path) -> Result<(), RepoError> {
     let output = mirror_store::OutputFile::begin(to)?;
     let mut offset = 0;

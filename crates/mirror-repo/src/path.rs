@@ -1,4 +1,4 @@
-//! Places as the record of a mirror has them: relative to its root where that means something.
+//! Paths in the form of the record of a mirror: relative to its root where that makes sense.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -14,7 +14,7 @@ pub(crate) fn normalized(path: &Path) -> PathBuf {
             Component::ParentDir if out.file_name().is_some() => {
                 out.pop();
             }
-            // Nothing is above the root of the file system.
+            // There is nothing above the root of the file system.
             Component::ParentDir if out.has_root() => {}
             other => out.push(other),
         }
@@ -22,7 +22,7 @@ pub(crate) fn normalized(path: &Path) -> PathBuf {
     out
 }
 
-/// Returns the path with all links resolved as far as it exists, absolute against `base`.
+/// Returns the path with all links resolved in its existing part, absolute against `base`.
 pub(crate) fn real(path: &Path, base: &Path) -> PathBuf {
     let path = base.join(path);
     if let Ok(real) = path.canonicalize() {
@@ -40,7 +40,7 @@ pub(crate) fn real(path: &Path, base: &Path) -> PathBuf {
     }
 }
 
-/// Returns how the record names `place`; both paths are real ones. Inside the root and beside it the name is
+/// Returns the form of `place` in the record; both paths must be real ones. Inside the root and beside it the form is
 /// relative, so that they can be moved together; where they share nothing but the root of the file system it is
 /// absolute.
 pub(crate) fn recorded(root: &Path, place: &Path) -> Result<String, RepoError> {
@@ -57,7 +57,7 @@ pub(crate) fn recorded(root: &Path, place: &Path) -> Result<String, RepoError> {
     Ok(if cfg!(windows) { text.replace('\\', "/") } else { text.to_owned() })
 }
 
-/// Returns the place that a record names.
+/// Returns the path that a record names.
 pub(crate) fn placed(root: &Path, text: &str) -> PathBuf {
     normalized(&root.join(text))
 }

@@ -1,4 +1,4 @@
-//! The bytes of a release, a piece at a time.
+//! Reads the bytes of a release piece by piece.
 
 use std::ops::ControlFlow;
 
@@ -10,7 +10,7 @@ use crate::mirror::{Located, Mirror};
 
 impl Mirror {
     /// Passes the bytes of a release to `take`, in order, until it returns false. Returns whether they could be read;
-    /// what a damaged bundle has before the damage was passed on then. Memory: one piece. Blocks.
+    /// in a damaged bundle, the bytes before the damage have been passed on then. Memory: one piece. Blocks.
     ///
     /// # Errors
     /// When the disk refuses.

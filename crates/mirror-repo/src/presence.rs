@@ -1,5 +1,5 @@
-//! The files of the tree, by listings: a release that no record names may have been put there
-//! by hand or by another program.
+//! The files of the tree, by directory listings: a person or another program may have put a release there that no
+//! record names.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -8,10 +8,10 @@ use mirror_types::{Layout, ReleaseId};
 
 use crate::error::RepoError;
 
-/// Crates come in an order in which few directories are in use at a time.
+/// Most listings in memory. Crates come in an order that uses few directories at a time.
 const MAX_LISTINGS: usize = 64;
 
-/// Says which files lie in the tree, by listings of which it keeps a few.
+/// Finds files in the tree by directory listings, of which it keeps a few.
 #[derive(Debug)]
 pub struct Presence {
     store: Option<Store>,
@@ -19,20 +19,20 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Looks into a tree; without one, nothing is there.
+    /// Searches a tree; without one, no file is there.
     #[must_use]
     pub fn new(store: Option<Store>) -> Self {
         Self { store, recent: VecDeque::new() }
     }
 
-    /// Returns whether the file of a release is there. Its directory is listed once as long as it stays in use.
+    /// Returns whether the file of a release is there. Lists its directory once for as long as it stays in use.
     ///
     /// # Errors
     /// When the directory cannot be listed.
     pub fn has(&mut self, layout: Layout, id: &ReleaseId) -> Result<bool, RepoError> {
         let Some(store) = &self.store else { return Ok(false) };
         let dir = layout.dir(&id.name);
-        // The one in use is the last one.
+        // The directory in use is the last one.
         let at = match self.recent.iter().rposition(|(name, _)| *name == dir) {
             Some(at) => at,
             None => {

@@ -1,4 +1,4 @@
-//! A mirror as a run would find it, for who wants to know what that would do.
+//! A mirror as a run would find it, for dry runs.
 
 use mirror_store::Store;
 use mirror_types::{Layout, ReleaseId};
@@ -12,8 +12,8 @@ use crate::scan::lost_files;
 use crate::stores::Stores;
 use crate::writer::catalogue_in;
 
-/// A mirror as [`MirrorWriter::open`](crate::MirrorWriter::open) would find it, opened to be read. Nothing of it need be
-/// there: before the first run there is no folder, and a folder that another program filled has no catalogue.
+/// A mirror as [`MirrorWriter::open`](crate::MirrorWriter::open) would find it, opened to be read. It may be missing in
+/// part: before the first run there is no folder, and a folder that another program filled has no catalogue.
 #[derive(Debug)]
 pub struct Preview {
     layout: Layout,
@@ -23,8 +23,8 @@ pub struct Preview {
 }
 
 impl Preview {
-    /// Opens what is there, with the manifest and the bundles that a run would use, and looks for files that are gone.
-    /// Takes no lock and writes nothing, blocks. The search ends early when `is_stopped` says so.
+    /// Opens what exists, with the manifest and the bundles that a run would use, and looks for missing files. Takes no
+    /// lock and writes nothing; blocks. The search ends early when `is_stopped` returns true.
     ///
     /// # Errors
     /// As [`MirrorWriter::open`](crate::MirrorWriter::open), but for the locks.
@@ -47,7 +47,7 @@ impl Preview {
         Ok(Self { layout, store, mirror, lost })
     }
 
-    /// Returns the layout that the loose tree has, or would get.
+    /// Returns the layout of the loose tree, or the one that a new tree would get.
     #[must_use]
     pub fn layout(&self) -> Layout {
         self.layout
@@ -65,8 +65,8 @@ impl Preview {
         self.mirror.as_ref()
     }
 
-    /// Returns the releases that the catalogue says to be in the loose tree, and whose files are gone or have another
-    /// size. A run would write that down first.
+    /// Returns the releases that the catalogue lists in the loose tree and whose files are missing or have another
+    /// size. A run would record that first.
     #[must_use]
     pub fn lost(&self) -> &[ReleaseId] {
         &self.lost

@@ -6,7 +6,7 @@ use mirror_types::ReleaseId;
 use crate::error::RepoError;
 use crate::writer::MirrorWriter;
 
-/// More than these at once look like a fault upstream, not like housekeeping.
+/// Removals at once beyond which they look like a fault upstream, not like housekeeping.
 const MASS: u64 = 500;
 /// The same as a part of what is held: one in a thousand.
 const MASS_PART: u64 = 1_000;
@@ -14,16 +14,16 @@ const MASS_PART: u64 = 1_000;
 const BATCH: usize = 500;
 /// Releases hidden between two commits.
 const HIDDEN_BATCH: usize = 5_000;
-/// Releases that a mirror holds before a mass disappearance is looked for: in a smaller one a single crate would be.
+/// Held releases from which a mass removal is looked for: in a smaller mirror, a single crate would be one.
 const GUARDED_FROM: u64 = 1_000;
 
-/// Returns whether so many of what is held are suspicious.
+/// Returns whether `doomed` of `held` releases are suspiciously many.
 #[must_use]
 pub fn is_mass(doomed: u64, held: u64) -> bool {
     doomed > MASS || doomed.saturating_mul(MASS_PART) > held
 }
 
-/// Splits releases into those that no bundle holds and those that one does: bundles are never written again.
+/// Splits releases into those outside all bundles and those in one: bundles are never rewritten.
 ///
 /// # Errors
 /// When the catalogue cannot be read.
@@ -50,7 +50,7 @@ pub fn split_by_bundles(
 }
 
 impl MirrorWriter {
-    /// Returns the held releases that upstream removed in one of the ways that `takes` takes.
+    /// Returns the held releases that upstream removed in one of the ways that `takes` accepts.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
@@ -62,7 +62,7 @@ impl MirrorWriter {
         Ok(removed_upstream.filter(|(_, kind, _)| takes(*kind)).map(|(id, ..)| id).collect())
     }
 
-    /// Returns whether so many of what the mirror holds are suspicious.
+    /// Returns whether so many of the held releases are suspiciously many.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
@@ -70,8 +70,8 @@ impl MirrorWriter {
         Ok(is_mass(doomed as u64, self.catalogue().count()?))
     }
 
-    /// Removes the files of releases, durable on return. What a crash leaves in between, the next run finds to be lost,
-    /// and writes the record; it is resolved because upstream does not have it.
+    /// Removes the files of releases, durable on return. After a crash in between, the next run finds the removed files
+    /// lost and records that; the entries are resolved, because upstream does not have the releases.
     ///
     /// # Errors
     /// When the disk or SQLite fails.
@@ -84,7 +84,7 @@ impl MirrorWriter {
         Ok(())
     }
 
-    /// Returns whether so many disappeared upstream at once that it looks like a fault there.
+    /// Returns whether so many releases disappeared upstream at once that it looks like a fault there.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
@@ -93,7 +93,7 @@ impl MirrorWriter {
         Ok(held > GUARDED_FROM && is_mass(removed as u64, held))
     }
 
-    /// Hides releases that upstream deleted, and takes in the index lines that lack them. Durable on return.
+    /// Hides releases that upstream deleted, and stores the index lines that lack them. Durable on return.
     ///
     /// # Errors
     /// When the disk or SQLite fails.

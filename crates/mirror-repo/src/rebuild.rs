@@ -1,4 +1,4 @@
-//! Makes the catalogue again: from the manifest, the bundles and the files that are there.
+//! Rebuilds the catalogue from the manifest, the bundles and the files.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +12,7 @@ use crate::open::{LockedMirror, OpenOptions, OpenReport};
 use crate::scan::scan;
 use crate::writer::MirrorWriter;
 
-/// Files that are adopted between two commits.
+/// Files adopted between two commits.
 const CHUNK: usize = 2_000;
 
 /// The contents of a rebuilt catalogue.
@@ -20,33 +20,33 @@ const CHUNK: usize = 2_000;
 pub struct RebuildOutcome {
     /// Records of the manifest.
     pub records: u64,
-    /// Bundles that are there.
+    /// Bundles that were found.
     pub bundles: u64,
     /// Members that bundles list and the manifest does not.
     pub members: u64,
-    /// Files that no record names: hashed, and held with that hash until the index says otherwise.
+    /// Files without a record: hashed, and held with that hash until the index contradicts it.
     pub adopted: u64,
-    /// Of these, files that lay as another tool lays them out, and were moved to where they belong.
+    /// Of these, files that were in the layout of another tool, and were moved to their place.
     pub moved: u64,
-    /// Files that lie beside the place of their release, where there is one already: left as they are.
+    /// Files outside the place of their release, where another file is already: left as they are.
     pub beside: u64,
-    /// Files called `.crate` that are where no release belongs: left as they are.
+    /// Files called `.crate` in places where no release belongs: left as they are.
     pub unplaced: u64,
     /// The first of both, as paths below the root.
     pub first_left: Vec<String>,
-    /// Releases of which a record says that they are in a bundle, and that are not.
+    /// Releases whose record names a bundle that does not have them.
     pub lost_members: u64,
-    /// Releases of which a record speaks, without a file of that size, and that no bundle has.
+    /// Releases with a record, but without a file of that size, and in no bundle.
     pub lost: Vec<ReleaseId>,
-    /// Bundles of which records speak and that are not there.
+    /// Bundles that are named by records and missing.
     pub missing_bundles: Vec<String>,
-    /// Index files whose lines were found beside bundles, and nowhere else.
+    /// Index files whose lines were found only beside bundles.
     pub index_files: u64,
     /// Releases held now.
     pub held: u64,
     /// Time taken.
     pub elapsed: Duration,
-    /// Stopped before the end: the catalogue is as it was.
+    /// True if the rebuild was stopped: the catalogue is as it was.
     pub interrupted: bool,
 }
 
@@ -71,18 +71,17 @@ impl RebuildOutcome {
 /// The findings of a rebuild.
 #[derive(Debug, Default)]
 pub struct RebuildReport {
-    /// The findings when the mirror was opened, in its bundles and in its tree.
+    /// The findings of opening the mirror, in its bundles and in its tree.
     pub opened: OpenReport,
-    /// Why the old catalogue does not say which index listed what: the next run looks anew.
+    /// The reason why the old catalogue does not show which index listed what; the next run records it anew.
     pub sources_unknown: Option<ManifestError>,
 }
 
-/// Says whether to stop.
+/// Returns whether to stop.
 type IsStopped<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// Makes the catalogue of a mirror again and puts it in the place of the old one, which may be damaged or gone. Takes
-/// the lock of the mirror. `report` says what was found, also when this fails. Blocks; reads every file that no record
-/// names.
+/// Rebuilds the catalogue of a mirror and puts it in the place of the old one, which may be damaged or gone. Takes the
+/// lock of the mirror. `report` receives the findings, also on failure. Blocks; reads every file that no record names.
 ///
 /// # Errors
 /// When another run holds the mirror, manifest or bundles are damaged, or the disk refuses; the old catalogue stays
@@ -104,7 +103,7 @@ pub fn rebuild(
     let old = locked.catalogue_path();
     let made = locked.store.state_dir().join("catalogue.new.sqlite");
     Catalogue::remove(&made)?;
-    // What no manifest says: since when upstream does not offer what is held, and which index lists it.
+    // Facts that are in no manifest: the dates of removals upstream, and which index lists a release.
     let before = Catalogue::open_read_only(&old).ok().flatten();
     let mut writer = begin(locked, options, &made, &mut outcome)?;
     writer.take_in_all(options, is_stopped, report, &mut outcome)?;
@@ -124,7 +123,7 @@ pub fn rebuild(
     Ok(outcome)
 }
 
-/// Begins a catalogue with what the manifest says.
+/// Begins a catalogue with the records of the manifest.
 fn begin(
     locked: LockedMirror,
     options: &OpenOptions,
@@ -137,7 +136,7 @@ fn begin(
 }
 
 impl MirrorWriter {
-    /// Takes in bundles and files.
+    /// Adopts bundles and files.
     fn take_in_all(
         &mut self,
         options: &OpenOptions,
@@ -147,7 +146,7 @@ impl MirrorWriter {
     ) -> Result<(), RepoError> {
         let opened = &mut report.opened;
         if self.has_bundles()? {
-            // Makes good what a run left that was stopped.
+            // Repairs what an interrupted run left.
             drop(self.repair_bundles(options)?);
             opened.misplaced_members = self.check_members(false)?;
             outcome.lost_members = opened.misplaced_members;
@@ -163,7 +162,7 @@ impl MirrorWriter {
         let found = scan(self.store(), self.catalogue(), is_stopped)?;
         self.record_scan(&found)?;
         for id in &found.lost {
-            // A bundle may have it.
+            // A bundle may hold the release.
             if self.catalogue().held_release(id)?.is_none() {
                 outcome.lost.push(id.clone());
             }
@@ -173,7 +172,7 @@ impl MirrorWriter {
         Ok(())
     }
 
-    /// Takes over what only the old catalogue knows, and the index lines beside bundles.
+    /// Copies what only the old catalogue knows, and the index lines beside bundles.
     fn take_over(
         &mut self,
         before: Option<Catalogue>,
@@ -204,7 +203,7 @@ impl MirrorWriter {
         Ok(())
     }
 
-    /// Adopts files that no record names; returns how many.
+    /// Adopts files without a record; returns their number.
     fn adopt_all(&mut self, is_stopped: IsStopped<'_>) -> Result<u64, RepoError> {
         let (mut adopted, mut waiting) = (0, Vec::new());
         let mut dirs = vec![String::new()];
@@ -231,7 +230,7 @@ impl MirrorWriter {
         Ok(adopted + self.adopt(&waiting)?)
     }
 
-    /// Returns the release of a file that is where it belongs and not held.
+    /// Returns the release of a file that is in its place and not held.
     fn unknown(&self, dir: &str, file: &str) -> Result<Option<ReleaseId>, RepoError> {
         let layout = self.store().layout();
         let Some(id) = ReleaseId::of_file(file).filter(|id| layout.dir(&id.name) == dir) else {
@@ -255,8 +254,8 @@ impl MirrorWriter {
     }
 }
 
-/// Moves what lies as another tool lays it out to where it belongs, and counts what cannot be placed. A run that is
-/// stopped meanwhile leaves a mirror that is opened by the next rebuild alone.
+/// Moves files from the layouts of other tools to their places, and counts those that belong nowhere. If it is stopped
+/// meanwhile, only the next rebuild opens the mirror.
 fn place_all(
     options: &OpenOptions,
     is_stopped: IsStopped<'_>,

@@ -10,20 +10,20 @@ use crate::resolve::{BUNDLES, MANIFEST};
 /// The record of a mirror, for callers that only read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedPlaces {
-    /// The id; `None` for a mirror that no run of this version has written to yet.
+    /// The id; `None` for a mirror that no run of this version has written to.
     pub id: Option<MirrorId>,
     /// The layout of the releases below the root.
     pub layout: Layout,
-    /// The manifest; where the record does not say, the default place.
+    /// The manifest; the default place where the record names none.
     pub manifest: PathBuf,
-    /// The directory of the bundles; where the record does not say, the default place.
+    /// The directory of the bundles; the default place where the record names none.
     pub bundles: PathBuf,
     /// True if the record names the directory of the bundles.
     pub bundles_recorded: bool,
 }
 
 impl RecordedPlaces {
-    /// Reads the record of the mirror at `root`; `None` when there is no mirror. Touches nothing, blocks.
+    /// Reads the record of the mirror at `root`; `None` when there is no mirror. Writes nothing; blocks.
     ///
     /// # Errors
     /// When there is a record that cannot be read or understood.

@@ -1,4 +1,4 @@
-//! The records of the manifest that a mirror writes: nobody else makes any.
+//! The records that a mirror writes to its manifest. No other code makes any.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -10,10 +10,10 @@ use mirror_manifest::{
 };
 use mirror_types::{BundleNumber, CrateName, Layout, Location, Locations, ReleaseId, Sha256, StoreId};
 
-/// Times closer than this are written as one.
+/// Times closer than this are written as one, microseconds.
 const ONE_MOMENT_US: u128 = 500;
 
-/// A release that is wanted.
+/// A wanted release.
 #[derive(Debug, Clone)]
 pub struct WantedRelease {
     /// Crate and version.
@@ -43,12 +43,12 @@ pub struct VerifiedBytes {
     pub finished: SystemTime,
 }
 
-/// Why something wanted is not held.
+/// The reason why a wanted release is not held.
 #[derive(Debug, Clone)]
 pub struct FailedAttempt {
-    /// The kind, as the failure ledger has it.
+    /// The kind, as in the failure ledger.
     pub kind: &'static str,
-    /// One line.
+    /// The message, one line.
     pub message: String,
     /// True if upstream cannot deliver it.
     pub unavailable: bool,
@@ -85,16 +85,16 @@ impl FailedAttempt {
     }
 }
 
-/// Makes records as one run writes them.
+/// Makes the records of one run.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    /// The root of the mirror, as the person who named it did.
+    /// The root of the mirror, in the form in which it was named.
     pub(crate) root: String,
     pub(crate) layout: Layout,
-    /// The directory of the bundles, likewise.
+    /// The directory of the bundles, in that form.
     pub(crate) bundles_dir: PathBuf,
     pub(crate) run_id: String,
-    /// The store that new releases are put into first.
+    /// The first of the stores for new releases.
     pub(crate) target: StoreId,
 }
 
@@ -156,8 +156,7 @@ impl Recorder {
         }
     }
 
-    /// Makes the record of a release that is not held any more where it was. `why` is `None` when a person asked for
-    /// that.
+    /// Makes the record of a release that a store does not hold any more. `why` is `None` when a person asked for that.
     pub(crate) fn pruned(&self, id: &ReleaseId, why: Option<&str>) -> ManifestRecord {
         let now = rfc3339(SystemTime::now());
         ManifestRecord {
@@ -170,7 +169,7 @@ impl Recorder {
         }
     }
 
-    /// Makes the record that says where a release is still held, to follow one that says it was pruned.
+    /// Makes the record of where a release is still held, to follow the record that it was pruned.
     pub(crate) fn still_held(&self, id: &ReleaseId, held: &Held, pruned: &ManifestRecord) -> ManifestRecord {
         let mut record = ManifestRecord {
             size: held.size,
@@ -218,7 +217,7 @@ impl Recorder {
         record
     }
 
-    /// Makes the record of a file that lies in its place and that no record names.
+    /// Makes the record of a file that is in its place and has no record.
     pub(crate) fn found_file(
         &self,
         id: &ReleaseId,

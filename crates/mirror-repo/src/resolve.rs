@@ -1,4 +1,4 @@
-//! Which manifest and which bundles a mirror has. Looks, and touches nothing.
+//! Finds out which manifest and which bundles a mirror has. Reads, and writes nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -13,21 +13,20 @@ use crate::survey::{Claimant, Survey, survey};
 
 /// The manifest of a new mirror, below its root.
 pub const MANIFEST: &str = "manifest.jsonl";
-/// The directory of the bundles of a new mirror, below its root. Both are also where earlier versions had them
-/// below the working directory.
+/// The directory of the bundles of a new mirror, below its root. Earlier versions had both below the working directory.
 pub const BUNDLES: &str = "bundles";
 
 /// The findings about a mirror before anything is written.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Resolved {
     pub(crate) manifest: PathBuf,
-    /// Another file whose records of this mirror the manifest is to begin with.
+    /// Another file, whose records of this mirror the manifest is to begin with.
     pub(crate) copy_from: Option<PathBuf>,
-    /// True if that file has records of other mirrors too: the catalogue may list what they hold.
+    /// True if that file also has records of other mirrors: the catalogue may list their releases.
     pub(crate) mixed: bool,
-    /// The id that its old records carry, when its own record was lost.
+    /// The id in its old records, when its own record was lost.
     pub(crate) id: Option<MirrorId>,
-    /// True if this is a copy of a mirror that is still there.
+    /// True if this is a copy of a mirror that still exists.
     pub(crate) is_copy: bool,
     /// `None` takes the default place.
     pub(crate) bundles: Option<PathBuf>,
@@ -39,7 +38,7 @@ pub(crate) struct Resolver<'a> {
     pub(crate) root: &'a Path,
     pub(crate) working_dir: &'a Path,
     pub(crate) record: Option<&'a MirrorRecord>,
-    /// The catalogue that is there, if it can be read.
+    /// The existing catalogue, if it can be read.
     pub(crate) catalogue: Option<&'a Catalogue>,
 }
 
@@ -74,7 +73,7 @@ impl Resolver<'_> {
         self.record.and_then(|record| record.id)
     }
 
-    /// Returns the place that the record remembers.
+    /// Returns the manifest that the record remembers.
     fn remembered(&self) -> Option<PathBuf> {
         let text = self.record?.manifest.as_deref()?;
         Some(placed(self.root, text))
@@ -88,7 +87,7 @@ impl Resolver<'_> {
         Claimant { root: self.root, id: self.id(), working_dir: self.working_dir }
     }
 
-    /// Returns the mirror that this one is a copy of, when it is still there.
+    /// Returns the mirror that this one is a copy of, when that still exists.
     fn original(&self) -> Option<Original> {
         let record = self.record?;
         let original = PathBuf::from(record.root.as_deref()?);
@@ -119,7 +118,7 @@ impl Resolver<'_> {
         let remembered = self.remembered();
         if remembered.as_deref() == Some(path) {
             self.not_shared(path, SharedPlace::Manifest, original)?;
-            // The one that is opened is compared with this mirror once more.
+            // Opening it compares its records with this mirror once more.
             return Ok(self.stays(path));
         }
         match self.look(path)? {
@@ -149,7 +148,7 @@ impl Resolver<'_> {
         if beside != inside {
             candidates.push(beside);
         }
-        // The one that an earlier version took in goes first.
+        // The manifest that an earlier version followed goes first.
         candidates.sort_by_key(|path| !self.follows(path));
         for path in candidates {
             match self.look(&path) {
@@ -161,8 +160,8 @@ impl Resolver<'_> {
                 Ok(Candidate::Records(survey)) if self.is_moved(&path, &survey) => {
                     return Ok(self.owned(&path, &survey));
                 }
-                // What lies in the place of this mirror's own manifest is in the way; elsewhere it is none of
-                // its business.
+                // A foreign file in the place of this mirror's own manifest is in the way; elsewhere it does not
+                // matter.
                 Ok(Candidate::Records(survey)) if path == inside && survey.others > 0 => {
                     return Err(self.others(&path, survey));
                 }
@@ -197,7 +196,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Takes over a manifest that is about this mirror alone.
+    /// Uses a manifest that has records of this mirror alone.
     fn owned(&self, path: &Path, survey: &Survey) -> Resolved {
         let only =
             |ids: &std::collections::BTreeSet<MirrorId>| ids.first().copied().filter(|_| ids.len() == 1);
@@ -209,7 +208,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Leaves a manifest alone that several mirrors wrote into, and copies what it says of this one.
+    /// Leaves a manifest alone that several mirrors wrote to, and copies this mirror's records out of it.
     fn shared(&self, path: &Path, survey: &Survey) -> Resolved {
         let owned = self.owned(path, survey);
         let mut place = self.default_manifest();
@@ -217,7 +216,7 @@ impl Resolver<'_> {
             place = self.root.join(format!("own-{MANIFEST}"));
         }
         if self.remembered().as_ref() == Some(&place) {
-            // Copied by an earlier run; the flag still names the old one.
+            // An earlier run copied it; the caller still names the old one.
             return self.stays(&place);
         }
         Resolved { manifest: place, copy_from: Some(path.to_owned()), mixed: true, id: None, ..owned }
@@ -250,7 +249,7 @@ impl Resolver<'_> {
         Ok(kept.map(|dir| real(&dir, self.working_dir)).or(of_records))
     }
 
-    /// Refuses a place that the original of a copy writes into, too.
+    /// Refuses a place that the original of a copy writes to, too.
     fn not_shared(
         &self,
         path: &Path,

@@ -1,11 +1,11 @@
-//! The directory scan, which finds held files that are gone by the times of directories.
+//! The directory scan: finds missing files of held releases by the times of directories.
 //!
-//! Removing a file changes its directory, so a directory whose times are those recorded with its last listing has lost
-//! nothing. A listing taken within two seconds of a change proves nothing about later changes in the same tick of a
-//! coarse file system, and is not trusted. Nor are the times of a copied mirror, where the system tells no time that a
-//! copy cannot have: a copy may have the original's times and not its files. A run leaves the times of the directories
-//! that it wrote to. Where they are others, somebody else was there, or the run was killed: then sizes are compared
-//! too, not names alone.
+//! Removing a file changes its directory, so a directory with the times of its last listing has lost nothing. A listing
+//! within two seconds of a change proves nothing about later changes in the same tick of a coarse file system, and is
+//! not trusted. The times of a copied mirror are not trusted either, unless the system has a time that a copy cannot
+//! have: a copy may have the original's times and not its files. A run records the times of the directories that it
+//! wrote to. Where they differ at the next scan, another program was there, or the run was killed: then sizes are
+//! compared too, not names alone.
 
 use std::collections::HashSet;
 use std::thread;
@@ -18,7 +18,7 @@ use crate::error::RepoError;
 use crate::writer::MirrorWriter;
 
 const TICK_NS: i64 = 2_000_000_000;
-/// Directories that are worth a thread.
+/// Fewest directories that are worth a thread.
 const MIN_DIRS_PER_THREAD: usize = 64;
 /// Releases that one transaction records.
 const CHUNK: usize = 5_000;
@@ -28,13 +28,13 @@ const CHUNK: usize = 5_000;
 pub(crate) struct Scan {
     /// Held releases without a file, or with a file of another size.
     pub(crate) lost: Vec<ReleaseId>,
-    /// Directories that were listed, the lost left out of account.
+    /// Directories that were listed; what is lost was removed from the catalogue first.
     listed: Vec<DirRow>,
-    /// Not every directory was looked at.
+    /// True if not every directory was looked at.
     stopped: bool,
 }
 
-/// Lists the directories that changed since they were last listed, and compares them with the catalogue, on all
+/// Lists the directories that changed since their last listing, and compares them with the catalogue, on all
 /// processors. Blocks.
 pub(crate) fn scan(
     store: &Store,
@@ -64,7 +64,7 @@ pub(crate) fn scan(
     Ok(scanned.into_iter().fold(Scan::default(), Scan::and))
 }
 
-/// Returns the held releases without a file, or with a file of another size. Writes nothing, blocks.
+/// Returns the held releases without a file, or with a file of another size. Writes nothing; blocks.
 ///
 /// # Errors
 /// When tree or catalogue cannot be read.
@@ -76,7 +76,7 @@ pub(crate) fn lost_files(
     Ok(scan(store, catalogue, is_stopped)?.lost)
 }
 
-/// Scans some directories. With `trusted`, the recorded times are those of this mirror.
+/// Scans some directories. `trusted`: the recorded times are those of this mirror.
 fn scan_some(
     store: &Store,
     catalogue: &Catalogue,
@@ -94,19 +94,19 @@ fn scan_some(
             found.stopped = true;
             break;
         }
-        // Listed too soon, or written to by a run and not listed since.
+        // The listing was too soon after a change, or a run wrote here since.
         found.look(store, catalogue, row.path.clone(), !(as_left && trusted))?;
     }
     Ok(found)
 }
 
-/// Returns whether a directory has the times that the catalogue has of it.
+/// Returns whether a directory has the recorded times.
 fn is_as_left(store: &Store, row: &DirRow) -> Result<bool, RepoError> {
     let times = store.dir_times(&row.path)?;
     Ok(times.is_some_and(|times| times.mtime_ns == row.mtime_ns && times.ctime_ns == row.ctime_ns))
 }
 
-/// Returns whether nothing can have happened in the tick in which a directory was listed.
+/// Returns whether the listing was late enough that no change in the same tick can have been missed.
 fn is_conclusive(row: &DirRow) -> bool {
     row.listed_ns.saturating_sub(row.mtime_ns.max(row.ctime_ns)) > TICK_NS
 }
@@ -119,7 +119,7 @@ impl Scan {
         self
     }
 
-    /// Compares one directory with the catalogue; `foreign`: somebody else changed it.
+    /// Compares one directory with the catalogue; `foreign`: another program changed it.
     fn look(
         &mut self,
         store: &Store,
@@ -158,8 +158,8 @@ impl Scan {
 }
 
 impl MirrorWriter {
-    /// Writes down what a scan found: the lost are in the failure ledger from now on, until they are held again, so
-    /// that no crash can make them be forgotten.
+    /// Records the findings of a scan: lost releases go into the failure ledger until they are held again, so that a
+    /// crash cannot make a run forget them.
     pub(crate) fn record_scan(&mut self, scan: &Scan) -> Result<(), RepoError> {
         for chunk in scan.lost.chunks(CHUNK) {
             let mut tx = self.begin();
@@ -168,7 +168,7 @@ impl MirrorWriter {
             }
             self.commit(tx)?;
         }
-        // Only now: a directory that is as it was listed is not looked at again.
+        // Only after that: a directory with its recorded times is not listed again.
         let mut tx = self.begin();
         for row in &scan.listed {
             tx.change(Change::DirListed(row.clone()));
@@ -181,13 +181,13 @@ impl MirrorWriter {
         Ok(())
     }
 
-    /// Makes the next scan look at every directory, and at the size of every file.
+    /// Makes the next scan list every directory, and compare the size of every file.
     pub(crate) fn invalidate_dir_times(&mut self) -> Result<(), RepoError> {
         Ok(self.catalogue_mut().set_times_of(None)?)
     }
 
-    /// Notes the times of the directories in which the run put files, as it leaves them. The next run lists them, and
-    /// knows whether somebody else was there in between.
+    /// Records the times of the directories in which the run put files, as it leaves them. The next run lists them, and
+    /// sees from the times whether another program was there in between.
     pub(crate) fn record_dir_times(&mut self) -> Result<(), RepoError> {
         let mut tx = self.begin();
         for path in self.take_written() {

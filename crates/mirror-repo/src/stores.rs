@@ -1,4 +1,4 @@
-//! The places where a mirror keeps the bytes of releases.
+//! The stores in which a mirror keeps the bytes of releases.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::error::RepoError;
 pub struct Stores(Vec<Arc<dyn CrateStore>>);
 
 impl Stores {
-    /// Adds stores of others to the mirror's own two.
+    /// Adds further stores to the mirror's own two.
     ///
     /// # Errors
     /// [`RepoError::StoreTwice`] when two have one number.
@@ -27,7 +27,7 @@ impl Stores {
         Ok(self)
     }
 
-    /// Puts a store in, in the place of the one with the same number.
+    /// Adds a store, replacing the one with the same number.
     pub(crate) fn set(&mut self, store: Arc<dyn CrateStore>) {
         match self.find(store.id()) {
             Ok(at) => self.0[at] = store,
@@ -49,8 +49,8 @@ impl Stores {
         self.0.iter()
     }
 
-    /// Yields the stores in which a release is held, each with its place there, as far as the mirror was opened with
-    /// them.
+    /// Yields the stores that hold a release, each with its place there. Leaves out stores that the mirror was opened
+    /// without.
     pub fn of<'a>(
         &'a self,
         locations: &'a Locations,
@@ -58,10 +58,10 @@ impl Stores {
         self.0.iter().filter_map(|store| Some((store, locations.get(store.id())?)))
     }
 
-    /// Makes sure that these are there.
+    /// Checks that these stores are there.
     ///
     /// # Errors
-    /// [`RepoError::StoreMissing`] with the first that is not.
+    /// [`RepoError::StoreMissing`] with the first missing one.
     pub(crate) fn check(&self, needed: &[StoreId]) -> Result<(), RepoError> {
         needed.iter().try_for_each(|id| self.get(*id).map(drop))
     }

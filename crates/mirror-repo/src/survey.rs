@@ -9,7 +9,7 @@ use mirror_types::{Layout, MirrorId, ReleaseId};
 use crate::error::RepoError;
 use crate::path::real;
 
-/// Different roots that are remembered while a manifest is read; more of them count as one.
+/// Most different roots that are remembered while a manifest is read.
 const MAX_ROOTS: usize = 1_000;
 
 /// The mirror that a manifest is compared with.
@@ -18,7 +18,7 @@ pub(crate) struct Claimant<'a> {
     pub(crate) root: &'a Path,
     /// Its id, when it has one.
     pub(crate) id: Option<MirrorId>,
-    /// The directory that relative paths in records are taken against.
+    /// The directory against which relative paths in records are resolved.
     pub(crate) working_dir: &'a Path,
 }
 
@@ -33,18 +33,18 @@ pub(crate) struct Survey {
     pub(crate) own_ids: BTreeSet<MirrorId>,
     /// The other mirror that the first foreign record names.
     pub(crate) first_other: Option<String>,
-    /// The roots that records of others name.
+    /// The roots in records of other mirrors.
     other_roots: BTreeSet<String>,
     /// True if a record of another mirror carries an id.
     others_have_ids: bool,
-    /// True if a record is of schema 2 or later, whose `downloaded` is proof.
+    /// True if a record is of schema 2 or later, in which `downloaded` is proof.
     proof: bool,
-    /// The directory of the bundle that the last own record of one names.
+    /// The directory of the bundle in the last own record that names one.
     pub(crate) bundles: Option<String>,
 }
 
 impl Survey {
-    /// Returns whether the records name one mirror by a path where there is none, because it was moved since.
+    /// Returns whether the records name one mirror by a path that does not exist, because the mirror was moved.
     pub(crate) fn is_of_one_moved(&self, claimant: &Claimant<'_>) -> bool {
         let gone = |root: &String| !real(Path::new(root), claimant.working_dir).exists();
         self.own == 0
@@ -108,7 +108,7 @@ pub(crate) fn own_lines(
 
 /// The owner of a record.
 enum RecordOwner {
-    /// It names no file.
+    /// The record names no file.
     None,
     Own {
         id: Option<MirrorId>,
@@ -136,7 +136,7 @@ fn each_line(path: &Path, claimant: &Claimant<'_>, visit: &mut Visit<'_>) -> Res
     Ok(())
 }
 
-/// Judges the roots that records name, each of them once.
+/// Decides whether the roots in records are the claimant's, once for each.
 struct Roots<'a> {
     claimant: &'a Claimant<'a>,
     known: HashMap<String, bool>,
@@ -171,8 +171,8 @@ impl Roots<'_> {
     }
 }
 
-/// Returns the roots that the path of a record may name: what is left of it before the place of the release in a
-/// layout. A short name fits both, `3/l/log/log-1.0.0.crate`.
+/// Returns the roots that the path of a record may name: the path without the place of the release in a layout. A short
+/// name fits both layouts, `3/l/log/log-1.0.0.crate`.
 fn roots_of(record: &ManifestRecord) -> Vec<String> {
     let path = record.path.replace('\\', "/");
     if path.is_empty() {

@@ -1,4 +1,4 @@
-//! Changes of a mirror that become durable together.
+//! Changes to a mirror that become durable together.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -17,30 +17,30 @@ use crate::error::RepoError;
 use crate::records::{FailedAttempt, Recorder, VerifiedBytes, WantedRelease};
 use crate::writer::MirrorWriter;
 
-/// A release whose bytes are right, on its way to be held.
+/// A release with verified bytes that is to be held.
 #[derive(Debug)]
 pub struct NewRelease {
     /// The release.
     pub release: WantedRelease,
     /// Its bytes.
     pub bytes: VerifiedBytes,
-    /// The places where it is held already.
+    /// The places where it is already held.
     pub held_at: Locations,
-    /// True if the catalogue says so.
+    /// True if the catalogue lists it.
     pub recorded: bool,
     /// True if other bytes are held under its name: they are set aside first.
     pub replaces: bool,
-    /// Its bytes in each store that is to hold it from now on.
+    /// Its bytes, staged in each store that is to hold it from now on.
     pub staged: Vec<StagedCrate>,
 }
 
-/// A release that was added to batches of stores; where it is becomes known when it is durable.
+/// A release that was added to batches of stores; its places become known when it is durable.
 #[derive(Debug)]
 struct PendingRelease {
     release: WantedRelease,
     bytes: VerifiedBytes,
     status: &'static str,
-    /// The other places where it is held then.
+    /// The other places where it will be held.
     beside: Locations,
     stores: Vec<StoreId>,
 }
@@ -53,23 +53,23 @@ enum Step {
     Hold(PendingRelease),
 }
 
-/// Changes of a mirror that become durable together, in the order in which they are given. Nothing is recorded before
-/// [`MirrorWriter::commit`]. What a dropped one had added to the stores may be there when the mirror is opened next:
-/// the next process that opens it takes in what is whole.
+/// Changes to a mirror that become durable together, in the order in which they were added. Nothing is recorded before
+/// [`MirrorWriter::commit`]. Whatever a dropped transaction has added to the stores may remain: the next process that
+/// opens the mirror adopts what is whole.
 #[derive(Debug)]
 pub struct Transaction {
     recorder: Arc<Recorder>,
     /// The bit of the source of the run.
     source: u64,
     replaced: Vec<ReleaseId>,
-    /// By store.
+    /// The batches, by store.
     batches: BTreeMap<StoreId, Box<dyn StoreBatch>>,
     removed: Vec<ReleaseId>,
     steps: Vec<Step>,
-    /// Steps that the manifest records of a release.
+    /// The number of releases with a step in the manifest.
     releases: usize,
     index_files: Vec<PackedLines>,
-    /// Of releases of which something was lost: where they are held still.
+    /// Where releases are still held of which a copy was lost.
     left: HashMap<ReleaseId, Locations>,
 }
 
@@ -78,7 +78,7 @@ pub struct Transaction {
 pub struct Committed {
     /// Files with other bytes that were set aside.
     pub replaced: u64,
-    /// Members that were put into bundles.
+    /// Members that were added to bundles.
     pub bundled: u64,
 }
 
@@ -97,7 +97,7 @@ impl Transaction {
         }
     }
 
-    /// Returns the number of releases in it.
+    /// Returns the number of its releases.
     #[must_use]
     pub fn len(&self) -> usize {
         self.releases
@@ -114,16 +114,16 @@ impl Transaction {
         self.steps.push(Step::Record(record));
     }
 
-    /// Adds a change that no record contains.
+    /// Adds a change without a record.
     pub(crate) fn change(&mut self, change: Change) {
         self.steps.push(Step::Change(change));
     }
 
-    /// Holds a release. What is staged is added to the stores at once, which may work on it meanwhile; blocks while
+    /// Holds a release. Adds the staged bytes to the stores at once, which may process them meanwhile; blocks while
     /// their queues are full.
     ///
     /// # Errors
-    /// When a store fails, or is none of `mirror`: the run must end.
+    /// When a store fails, or does not belong to `mirror`: the run must end.
     pub fn hold(&mut self, mirror: &mut MirrorWriter, new: NewRelease) -> Result<(), RepoError> {
         let NewRelease { release, bytes, held_at, recorded, replaces, staged } = new;
         if replaces {
@@ -180,14 +180,14 @@ impl Transaction {
         self.change(Change::Failed(failure.ledger_row(name, Some(release))));
     }
 
-    /// Notes that nothing could be learned of a crate.
+    /// Notes that nothing could be learned about a crate.
     pub fn fail_crate(&mut self, name: CrateName, failure: FailedAttempt) {
         self.record(self.recorder.crate_failed(&name, &failure));
         self.change(Change::Failed(failure.ledger_row(name, None)));
     }
 
-    /// Notes that a store has lost a release, or has wrong bytes of it. Says nothing in the manifest of what was not
-    /// held there.
+    /// Notes that a store has lost a release, or has wrong bytes of it. Records nothing in the manifest of a release
+    /// that the store did not hold.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
@@ -197,7 +197,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Writes into the manifest alone that a store has lost a release.
+    /// Records only in the manifest that a store has lost a release.
     pub(crate) fn record_loss(
         &mut self,
         mirror: &MirrorWriter,
@@ -233,14 +233,14 @@ impl Transaction {
         }
     }
 
-    /// Removes a release, on purpose; bundles keep their bytes.
+    /// Removes a release on purpose; bundles keep their bytes.
     pub fn remove(&mut self, id: ReleaseId) {
         self.record(self.recorder.pruned(&id, None));
         self.change(Change::Removed(id.clone()));
         self.removed.push(id);
     }
 
-    /// Takes in a member that a bundle's own manifest lists.
+    /// Adopts a member that a bundle's own manifest lists.
     pub(crate) fn found_member(&mut self, member: &BundleMember) {
         self.record(self.recorder.found_member(member));
         let held = || {
@@ -253,7 +253,7 @@ impl Transaction {
         held().into_iter().for_each(|release| self.change(Change::Held { release, source: 0 }));
     }
 
-    /// Takes in a file that lies in its place and was hashed between the two times.
+    /// Adopts a file that is in its place and was hashed between the two times.
     pub(crate) fn found_file(
         &mut self,
         id: ReleaseId,
@@ -269,8 +269,8 @@ impl Transaction {
         self.change(Change::Held { release, source: 0 });
     }
 
-    /// Takes a release out of the failure ledger that is held, be it in one of two places. The next run looks at the
-    /// whole index: a run that wants both places has to look at it again.
+    /// Takes a held release out of the failure ledger, even when only one of two places has it. The cursor is removed:
+    /// a run that wants both places has to look at the release again.
     pub fn resolved(&mut self, id: ReleaseId) {
         self.change(Change::CursorOutdated);
         self.change(Change::Resolved(id));
@@ -281,12 +281,12 @@ impl Transaction {
         self.change(Change::Dropped(id));
     }
 
-    /// Notes that policy holds a wanted release back. The manifest says nothing of it: nothing was done.
+    /// Notes that policy holds a wanted release back. The manifest gets no record: nothing was done.
     pub fn defer(&mut self, release: DeferredRelease) {
         self.change(Change::Deferred(release));
     }
 
-    /// Takes a release out of the list of deferred ones that nobody waits for any more.
+    /// Takes a release out of the list of deferred ones.
     pub fn undefer(&mut self, id: ReleaseId) {
         self.change(Change::Undeferred(id));
     }
@@ -323,12 +323,12 @@ impl Transaction {
         self.change(Change::Seen { id, source: self.source });
     }
 
-    /// Keeps the lines of an index file.
+    /// Stores the lines of an index file in the index cache.
     pub fn index_file(&mut self, lines: PackedLines) {
         self.index_files.push(lines);
     }
 
-    /// Makes durable what was added to the stores.
+    /// Makes the batches of the stores durable.
     fn commit_batches(&mut self) -> Result<Placed, RepoError> {
         let mut placed = Placed::default();
         for (store, batch) in std::mem::take(&mut self.batches) {
@@ -359,7 +359,7 @@ impl Transaction {
     }
 }
 
-/// The places to which stores have put what was added to them.
+/// The places that the stores returned for the releases in their batches.
 #[derive(Default)]
 struct Placed(BTreeMap<StoreId, vec::IntoIter<Location>>);
 
@@ -393,14 +393,14 @@ impl MirrorWriter {
         Transaction::new(Arc::clone(self.recorder()), self.source())
     }
 
-    /// Makes a transaction durable: bytes first, then the records that name them, then the catalogue. What a crash
-    /// leaves in between is noticed when the mirror is opened next. Blocks.
+    /// Makes a transaction durable: bytes first, then the records that name them, then the catalogue. After a crash in
+    /// between, the next process that opens the mirror finds and repairs the difference. Blocks.
     ///
     /// # Errors
     /// When the disk or SQLite fails: the writer must be dropped.
     pub fn commit(&mut self, mut tx: Transaction) -> Result<Committed, RepoError> {
         let mut done = Committed::default();
-        // A crash in between leaves the name free: the next run notices and fetches again.
+        // A crash in between leaves the name free: the next run notices that and fetches the release again.
         for id in std::mem::take(&mut tx.replaced) {
             self.set_aside(&id, Aside::Replaced)?;
             done.replaced += 1;
@@ -423,7 +423,7 @@ impl MirrorWriter {
         Ok(done)
     }
 
-    /// Returns where a release is held, and its place in the loose tree, whether it is known to be there or not.
+    /// Returns where a release is held, including its place in the loose tree, whether it is known to be there or not.
     fn places(&self, id: &ReleaseId) -> Result<Locations, RepoError> {
         let mut places = self.catalogue().held_release(id)?.map(|held| held.locations).unwrap_or_default();
         places.add(Location::LOOSE);

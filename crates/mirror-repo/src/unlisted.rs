@@ -1,4 +1,4 @@
-//! Crates that a mirror offers and Cargo cannot find.
+//! Finds crates that a mirror offers and Cargo cannot find.
 
 use std::collections::HashSet;
 
@@ -8,12 +8,12 @@ use crate::error::RepoError;
 use crate::listing::Listing;
 use crate::mirror::Mirror;
 
-/// Releases or crates without an index line that are named one by one.
+/// Most releases or crates without an index line that are named one by one.
 const MAX_NAMED: usize = 10;
 
 impl Mirror {
-    /// Returns releases that are offered and of which no line of the index is known, so that Cargo cannot find them:
-    /// how many, and the first. Reads all index lines; blocks.
+    /// Returns the number of offered releases without a line in the index cache, which Cargo cannot find, and the first
+    /// of them. Reads all index lines; blocks.
     ///
     /// # Errors
     /// When the catalogue or the index lines cannot be read.
@@ -39,8 +39,8 @@ impl Mirror {
         Ok((count, first))
     }
 
-    /// Returns how many crates are offered of which no index file is kept, and the first: of those Cargo finds
-    /// nothing. Looks at every crate, and reads no index file; blocks.
+    /// Returns the number of offered crates without an index file in the cache, of which Cargo finds nothing, and the
+    /// first of them. Looks at every crate, and reads no index file; blocks.
     ///
     /// # Errors
     /// When the catalogue cannot be read.

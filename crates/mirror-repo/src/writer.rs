@@ -16,30 +16,29 @@ use crate::open::{LockedMirror, OpenOptions};
 use crate::records::Recorder;
 use crate::stores::Stores;
 
-/// A mirror, opened to be changed: nobody else writes into it as long as this lives. Everything blocks.
+/// A mirror, opened to be changed: no other process writes to it while this exists. Everything blocks.
 ///
-/// What is to be changed is gathered in a [`Transaction`](crate::Transaction), which [`MirrorWriter::commit`] makes
-/// durable.
+/// Changes are collected in a [`Transaction`](crate::Transaction), which [`MirrorWriter::commit`] makes durable.
 #[derive(Debug)]
 pub struct MirrorWriter {
     store: Store,
     id: MirrorId,
     manifest: ManifestWriter,
     catalogue: Catalogue,
-    /// None before it is opened, and when it was ended.
+    /// `None` before it is opened, and after it was ended.
     index_cache: Option<IndexCacheWriter>,
-    /// When they are written to.
+    /// Present when bundles are written.
     bundles: Option<Arc<BundleStore>>,
     stores: Stores,
     recorder: Arc<Recorder>,
     /// The bit of the source of the run; 0 for none.
     source: u64,
-    /// Directories in which files were put.
+    /// Directories into which this run put files.
     written: HashSet<String>,
 }
 
 impl MirrorWriter {
-    /// Joins what was locked with a catalogue.
+    /// Joins a locked mirror and a catalogue.
     pub(crate) fn over(
         locked: LockedMirror,
         catalogue: Catalogue,
@@ -81,7 +80,7 @@ impl MirrorWriter {
         &self.store
     }
 
-    /// Returns all places where it keeps releases.
+    /// Returns all stores in which it keeps releases.
     #[must_use]
     pub fn stores(&self) -> &Stores {
         &self.stores
@@ -93,13 +92,13 @@ impl MirrorWriter {
         self.id
     }
 
-    /// Returns the catalogue, to be asked.
+    /// Returns the catalogue, for queries.
     #[must_use]
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }
 
-    /// Opens the index cache for reading; it shows what is committed.
+    /// Opens the index cache for reading; it shows the committed state.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -108,7 +107,8 @@ impl MirrorWriter {
         IndexCacheReader::open(&self.store.state_dir())?.ok_or_else(none)
     }
 
-    /// Returns the directory of the bundles, below the root as it was named where it lies there. It need not exist.
+    /// Returns the directory of the bundles. Where it is below the root, it has the form in which the root was named.
+    /// It need not exist.
     #[must_use]
     pub fn bundles_dir(&self) -> &Path {
         &self.recorder.bundles_dir
@@ -120,7 +120,7 @@ impl MirrorWriter {
         self.manifest.path()
     }
 
-    /// Returns what this run calls itself in the manifest.
+    /// Returns the id of this run in the manifest.
     #[must_use]
     pub fn run_id(&self) -> &str {
         &self.recorder.run_id
@@ -156,7 +156,7 @@ impl MirrorWriter {
         Ok(self.source)
     }
 
-    /// Leaves behind how far the mirror has come with its index.
+    /// Saves how far the mirror has come with its index.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -164,7 +164,7 @@ impl MirrorWriter {
         Ok(self.catalogue.set_cursor(cursor)?)
     }
 
-    /// Leaves behind how fast a run downloaded, in files per second.
+    /// Saves the download rate of a run, in files per second.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -198,7 +198,7 @@ impl MirrorWriter {
         Ok(len)
     }
 
-    /// Returns the directory of a file when it is the first one that this run puts there.
+    /// Returns the directory of a file when this run has not put a file there before.
     pub(crate) fn first_write(&mut self, path: &str) -> Option<String> {
         let (dir, _) = path.rsplit_once('/')?;
         if self.written.contains(dir) {
@@ -214,7 +214,7 @@ impl MirrorWriter {
     }
 }
 
-/// Makes a name for a run: when it began, and its process.
+/// Makes an id for a run: its start time and its process.
 fn run_id() -> String {
     format!("{}-{}", rfc3339(SystemTime::now()).replace([':', '-'], ""), std::process::id())
 }

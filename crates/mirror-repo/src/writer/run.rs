@@ -15,12 +15,12 @@ use crate::open::{LockedMirror, OpenOptions, OpenReport};
 use crate::scan::{Scan, scan};
 
 impl MirrorWriter {
-    /// Opens the mirror, making it when it is not there: takes the lock, finds its manifest and its bundles, takes in
-    /// what the manifest says and the catalogue does not know, holds the catalogue against bundles and files, and
-    /// writes down what is gone. Blocks; the first time it reads a manifest of an earlier version whole.
+    /// Opens the mirror, or creates it: takes the lock, finds its manifest and its bundles, replays records that the
+    /// catalogue lacks, compares the catalogue with bundles and files, and records what is missing. Blocks; the first
+    /// time, it reads the whole manifest of an earlier version.
     ///
     /// # Errors
-    /// When another run holds the mirror or its manifest, manifest or bundles are another mirror's, bundles are
+    /// When another run holds the mirror or its manifest, manifest or bundles belong to another mirror, bundles are
     /// missing, something is damaged, or the disk refuses.
     pub fn open(options: &OpenOptions) -> Result<(Self, OpenReport), RepoError> {
         let store = LockedMirror::lock(options)?;
@@ -29,8 +29,8 @@ impl MirrorWriter {
         Ok((writer, report))
     }
 
-    /// Opens the mirror whose lock is held already. `report` says what was found and done, also when this fails. The
-    /// scan of the tree ends early when `is_stopped` says so: the next one continues it.
+    /// Opens the mirror whose lock is held already. `report` receives the findings and repairs, also on failure. The
+    /// scan of the tree ends early when `is_stopped` returns true; the next one continues it.
     ///
     /// # Errors
     /// As [`MirrorWriter::open`].
@@ -66,7 +66,7 @@ impl MirrorWriter {
         Ok(writer)
     }
 
-    /// Scans the tree, and opens the index cache meanwhile.
+    /// Scans the tree, and opens the index cache at the same time.
     fn look_around(
         &mut self,
         verify: bool,
@@ -85,8 +85,8 @@ impl MirrorWriter {
         Ok((scanned, report))
     }
 
-    /// Ends writing into the bundles; the open one is sealed when `seal` says so. Returns the name of the bundle that
-    /// stays open.
+    /// Ends writing to the bundles, and seals the partial one when `seal` is true. Returns the name of the bundle that
+    /// stays partial.
     ///
     /// # Errors
     /// When the disk or SQLite fails.
@@ -95,22 +95,22 @@ impl MirrorWriter {
         if seal {
             bundles.seal()?;
         }
-        // Before anybody else may write there.
+        // Before another process may write there.
         self.remember_bundles()?;
         let open = self.open_bundle_name();
         bundles.close()?;
         open
     }
 
-    /// Ends a run, whose bundles are ended. `changed` are releases that upstream deleted or offers again: the index
-    /// lines beside their bundles are written anew. `whole`: the run came to its end.
+    /// Ends a run, after its bundles were finished. `changed` are releases that upstream deleted or offers again: the
+    /// index lines beside their bundles are rewritten. `whole`: the run was not stopped.
     ///
     /// # Errors
     /// When the disk or SQLite fails.
     pub fn finish(&mut self, changed: &[ReleaseId], whole: bool) -> Result<(), RepoError> {
         self.catalogue.know(self.manifest.path())?;
         if whole {
-            // The server shows how fresh the mirror is.
+            // The server shows the age of the mirror.
             self.catalogue.set_last_run(SystemTime::now())?;
         }
         if let Some(cache) = self.index_cache.take() {
@@ -122,7 +122,8 @@ impl MirrorWriter {
         self.record_dir_times()
     }
 
-    /// Scans the tree again, so that the next run need not list what this one wrote. Returns what is gone.
+    /// Scans the tree again, so that the next run need not list the directories that this one wrote to. Returns what is
+    /// missing.
     ///
     /// # Errors
     /// When the disk or SQLite fails.
