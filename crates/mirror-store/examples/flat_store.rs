@@ -1,5 +1,5 @@
-//! A store of one's own, which keeps every release as a file in one directory; and the suite that shows whether it keeps
-//! what [`CrateStore`] promises.
+//! A store of one's own, which keeps every release as a file in one directory, and the suite that checks whether it
+//! fulfils [`CrateStore`].
 //!
 //! `cargo run -p mirror-store --example flat_store -- SCRATCH`, where SCRATCH is an empty directory.
 
@@ -14,7 +14,7 @@ use mirror_store::{
 };
 
 const ID: StoreId = StoreId(2);
-/// The name of the release says which file it is.
+/// The name of a release determines its file.
 const PLACE: Location = Location::Object { store: ID, key: None };
 
 #[derive(Debug)]
@@ -112,7 +112,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Panics where the store does not keep the contract.
+/// Panics where the store breaks the contract.
 pub(crate) fn check(scratch: &Path) {
     contract::run(scratch, &|dir| Arc::new(FlatStore::open(dir).expect("a directory for the store")));
 }

@@ -1,9 +1,9 @@
 //! A floor for a downloader that must hash and stage: a program that only receives, and beside it two threads that hash
-//! the same files out of memory, stage and rename them. They hand nothing to each other, plan nothing and record
-//! nothing. Prints the seconds until both are done, and the CPU seconds of both.
+//! the same files from memory, stage and rename them. They exchange nothing, plan nothing and record nothing. Prints
+//! the seconds until both are done, and the CPU seconds of both.
 //!
-//! `cargo run --release -p mirror-store --example floor -- FILES OUT PROGRAM [ARGUMENTS]`; a yardstick of
-//! `cargo xtask bench p1`. OUT must not be there.
+//! `cargo run --release -p mirror-store --example floor -- FILES OUT PROGRAM [ARGUMENTS]`; a yardstick of `cargo xtask
+//! bench p1`. OUT must not exist.
 #![expect(clippy::print_stdout, reason = "a program that prints")]
 #![expect(clippy::disallowed_methods, reason = "it writes what no mirror needs")]
 
@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-/// Files that are hashed together, as a download does.
+/// Files that are hashed together, as in a download.
 const TOGETHER: usize = 12;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Of this process and of children that were waited for, as Linux counts them: in hundredths.
+/// Of this process and of children that were waited for, in hundredths, as Linux counts them.
 fn cpu_seconds() -> f64 {
     let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let behind_name = text.rsplit(") ").next().unwrap_or_default();

@@ -1,5 +1,4 @@
-//! The contents of the disk when a commit is cut short: by a kill or a power cut after any step, or by a step that
-//! fails.
+//! Checks the disk after a commit was cut short: by a kill or a power cut after any step, or by a step that fails.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ const PATHS: [&str; 6] = [
     "t/ok/tokio-1.0.0.crate",
 ];
 
-/// The files that `commit` promised to be durable, with the number of steps until then.
+/// The files that `commit` promised to be durable, each set with the number of steps until then.
 type Promises = Vec<(usize, &'static [&'static str])>;
 
 /// Simulates the disk of an existing mirror.
@@ -30,7 +29,7 @@ fn simulator(root: &Path, mode: SyncMode) -> Simulator {
     Simulator::new(root, Arc::new(LocalFs::new(mode))).expect("simulator")
 }
 
-/// Makes two commits, and returns what was promised, and the error of the step that failed.
+/// Makes two commits, and returns the promises, and the error of the step that failed.
 fn two_commits(root: &Path, sim: &Simulator) -> (Promises, Option<crate::StoreError>) {
     let mut promises = Promises::new();
     let store = match Store::open_on(Arc::new(sim.clone()), root, Layout::Shard, false) {
@@ -53,8 +52,8 @@ fn two_commits(root: &Path, sim: &Simulator) -> (Promises, Option<crate::StoreEr
     (promises, None)
 }
 
-/// Asserts that, whatever the disk forgets at this moment, no final name is without its bytes and everything promised
-/// is there.
+/// Asserts that, whatever the disk loses at this moment, every final name has its bytes and everything promised is
+/// there.
 fn assert_safe(disk: &SimulatedDisk, promised: &[&str], what: &str) {
     for loss in Loss::ALL {
         let left = tempfile::tempdir().expect("dir");
@@ -100,7 +99,7 @@ fn after_a_power_cut_no_name_is_without_its_bytes_and_what_was_promised_is_there
     }
 }
 
-/// Checks that a mirror that was just made has its record, once the record was promised.
+/// Checks that a new mirror has its record once that was promised.
 #[test]
 fn the_record_of_a_new_mirror_is_durable() {
     let dir = tempfile::tempdir().expect("dir");
@@ -143,7 +142,7 @@ fn a_step_that_fails_ends_the_commit_and_is_not_tried_again() {
                 let mut disk = sim.start();
                 steps[..at].iter().for_each(|step| disk.apply(step));
                 assert_safe(&disk, &promised(&promises, at), &format!("step {at} failed: {:?}", steps[at]));
-                // The next run finds whole files only, and an empty stage.
+                // The next run finds only whole files, and an empty stage.
                 let store = Store::open(dir.path(), Layout::Shard, false).expect("open again");
                 for path in PATHS {
                     if let Some((_, size)) = store.hash(path).expect("hash") {

@@ -7,7 +7,7 @@ use mirror_types::{Advice, Cause, FaultKind, Layout, Printable, ReleaseId, disk_
 
 use crate::tree_form::TreeForm;
 
-/// Why the store could not do what it was asked to.
+/// The reason why a store operation failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -19,7 +19,7 @@ pub enum StoreError {
         /// ` (process N)` when known.
         holder: String,
     },
-    /// The mirror was made with another layout; ask for none, or use another directory.
+    /// The mirror was made with another layout; request none, or use another directory.
     #[error(
         "{} was made with the layout {}, and {} was requested; layouts cannot be mixed in one mirror",
         root.display(), found.as_str(), asked.as_str()
@@ -29,10 +29,10 @@ pub enum StoreError {
         root: PathBuf,
         /// The layout of the mirror.
         found: Layout,
-        /// The layout that was asked for.
+        /// The requested layout.
         asked: Layout,
     },
-    /// Releases lie there as another tool lays them out; have them moved with
+    /// The releases there are in the layout of another tool; have them moved with
     /// [`Store::open_to_move`](crate::Store::open_to_move), or use another directory.
     #[error(
         "{} holds releases as {} (such as {}), which is no layout of a mirror: they would be fetched again beside \
@@ -47,7 +47,7 @@ pub enum StoreError {
         /// The path of one of them.
         example: String,
     },
-    /// Releases were to be moved to where they belong, and that was interrupted; let it finish.
+    /// Releases were being moved to their places, and that was interrupted; let it finish.
     #[error("a run that moved the releases below {} to where they belong was stopped before it moved all of them", root.display())]
     HalfMoved {
         /// The root of the mirror.
@@ -58,7 +58,7 @@ pub enum StoreError {
     BadRecord {
         /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The fault.
         source: Cause,
     },
     /// Something other than a regular file or a directory is in the way; remove it.
@@ -69,7 +69,7 @@ pub enum StoreError {
         /// The kind of object that was expected there.
         expected: &'static str,
     },
-    /// The path would leave the mirror; give one of parts that are plain names.
+    /// The path would leave the mirror; use plain names as its parts.
     #[error("refusing the path {path:?}: it is not a plain relative path")]
     UnsafePath {
         /// The path.
@@ -78,20 +78,20 @@ pub enum StoreError {
     /// The bundles failed; their error says what to do.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// The object given to a store belongs to another one.
+    /// The object that was passed to a store belongs to another one.
     #[error("{id} was passed to a store that does not have it")]
     OtherStore {
         /// The release.
         id: ReleaseId,
     },
-    /// The body of a release has another length than was said.
+    /// The body of a release is not of the stated length.
     #[error("the body of {id} has {found} bytes, {said} were announced")]
     BodySize {
         /// The release.
         id: ReleaseId,
         /// The length of the body, bytes.
         found: u64,
-        /// The length that was said, bytes.
+        /// The stated length, bytes.
         said: u64,
     },
     /// The store was opened for reading only.
@@ -106,12 +106,12 @@ pub enum StoreError {
         /// Its path.
         path: PathBuf,
     },
-    /// The operating system said no; the source says why.
+    /// The operating system refused; the source says why.
     #[error("could not {doing} {}{}", path.display(), disk_advice(source.kind()))]
     Io {
         /// The operation that failed.
         doing: &'static str,
-        /// To what.
+        /// The path.
         path: PathBuf,
         /// The reason.
         source: io::Error,
@@ -119,8 +119,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Returns a function that makes an error of an I/O error: "could not DOING PATH". For authors of
-    /// stores.
+    /// Returns a function that turns an I/O error into "could not DOING PATH". For authors of stores.
     pub fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
         at(doing, path)
     }
@@ -174,8 +173,8 @@ impl From<FileError> for StoreError {
     }
 }
 
-/// Says what was being done to which path. What is no plain file or directory is told apart from what the disk
-/// refuses.
+/// Turns an I/O error into one that names operation and path. Distinguishes objects that are no plain file or directory
+/// from refusals of the disk.
 pub(crate) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
     move |source| match mirror_fs::in_the_way(path, &source) {
         Some((path, expected)) => StoreError::Strange { path, expected },

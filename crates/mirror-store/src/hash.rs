@@ -13,12 +13,12 @@ use crate::path::below;
 /// The checksum of a file and its size, bytes; `None` when there is no file.
 type Found = Option<(Sha256, u64)>;
 
-/// Larger files are hashed alone, a piece at a time, bytes.
+/// Largest file that is hashed together with others, bytes; a larger one is hashed alone, piece by piece.
 const SMALL: usize = 512 << 10;
 const PIECE: usize = 128 << 10;
 
 thread_local! {
-    /// Reading a small file must not cost a new buffer. They grow to what they are needed for.
+    /// Reading a small file must not cost a new buffer. The buffers grow as needed.
     static BUFFERS: RefCell<[Vec<u8>; Store::HASHED_TOGETHER]> = RefCell::default();
 }
 
@@ -30,8 +30,8 @@ struct Open {
 }
 
 impl Store {
-    /// Files that [`hash_each`](Self::hash_each) hashes together: some more than are hashed at once, as they are
-    /// not of one length.
+    /// Files that [`hash_each`](Self::hash_each) hashes together: more than the processor hashes at once, since their
+    /// lengths differ.
     pub const HASHED_TOGETHER: usize = 8;
 
     /// Hashes a held file; `None` when there is none. Blocks.
@@ -45,9 +45,8 @@ impl Store {
         }
     }
 
-    /// Hashes held files, in their order: like [`hash`](Self::hash) for each, in about half the time where
-    /// they are small and the processor can hash several at once. Keeps up to 4 MiB of memory for each thread
-    /// that calls it. Blocks.
+    /// Hashes held files, in order: like [`hash`](Self::hash) for each, but in about half the time where they are small
+    /// and the processor can hash several at once. Keeps up to 4 MiB of memory for each calling thread. Blocks.
     pub fn hash_each(&self, rels: &[&str]) -> Vec<Result<Option<(Sha256, u64)>, StoreError>> {
         let mut found = Vec::with_capacity(rels.len());
         for some in rels.chunks(Self::HASHED_TOGETHER) {
@@ -72,7 +71,7 @@ impl Store {
                         small.push((found.len(), len));
                         Ok(None)
                     }
-                    // It grows.
+                    // The file is being written to.
                     None => self.open_to_hash(rel)?.map(|open| alone(open, buffer)).transpose(),
                 },
                 Some(open) => alone(open, buffer).map(Some),
@@ -104,7 +103,7 @@ impl Store {
     }
 }
 
-/// Reads up to a whole buffer; 0 at the end.
+/// Fills a buffer as far as possible; returns 0 at the end.
 fn read(open: &mut Open, buffer: &mut [u8]) -> Result<usize, StoreError> {
     loop {
         match open.file.read(buffer) {
@@ -114,9 +113,9 @@ fn read(open: &mut Open, buffer: &mut [u8]) -> Result<usize, StoreError> {
     }
 }
 
-/// Reads a file into the beginning of `buffer`. `None` when it has become longer than it was.
+/// Reads a file into the beginning of `buffer`. `None` when it has grown.
 fn whole(open: &mut Open, buffer: &mut Vec<u8>) -> Result<Option<usize>, StoreError> {
-    // One byte more tells the end from a file that grows.
+    // One byte more distinguishes the end from a file that grows.
     let room = usize::try_from(open.size).unwrap_or(SMALL) + 1;
     if buffer.len() < room {
         buffer.resize(room, 0);
@@ -131,7 +130,7 @@ fn whole(open: &mut Open, buffer: &mut Vec<u8>) -> Result<Option<usize>, StoreEr
     Ok(None)
 }
 
-/// Hashes a file a piece at a time.
+/// Hashes a file piece by piece.
 fn alone(mut open: Open, buffer: &mut Vec<u8>) -> Result<(Sha256, u64), StoreError> {
     if buffer.len() < PIECE {
         buffer.resize(PIECE, 0);
@@ -199,7 +198,7 @@ mod tests {
         let mut open = store.open_to_hash("a.crate").expect("open").expect("there");
         open.size = 3;
         assert_eq!(whole(&mut open, &mut Vec::new()).expect("read"), None);
-        // One that was cut is hashed as it is.
+        // A file that was truncated is hashed as it is.
         let mut open = store.open_to_hash("a.crate").expect("open").expect("there");
         open.size = 100;
         assert_eq!(whole(&mut open, &mut Vec::new()).expect("read"), Some(6));

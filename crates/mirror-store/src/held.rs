@@ -20,7 +20,7 @@ impl Store {
         opened(patient(|| mirror_fs::open_to_read(&path)), &path)
     }
 
-    /// Opens a held file like [`Store::open_held`], but only if that does not have to wait for the disk.
+    /// Opens a held file like [`Store::open_held`], but only if that takes no wait for the disk.
     ///
     /// # Errors
     /// When something other than a regular file is there, or it cannot be opened.
@@ -35,14 +35,14 @@ impl Store {
     }
 }
 
-/// The knowledge of a held file that needs no waiting.
+/// What is known about a held file without waiting.
 #[derive(Debug)]
 pub enum AtOnce {
-    /// The disk would have to be asked.
+    /// Finding out would take a wait for the disk.
     Later,
-    /// There is none.
+    /// There is no such file.
     Missing,
-    /// It is open.
+    /// The file is open.
     Open(FileReader),
 }
 

@@ -7,13 +7,13 @@ use crate::path::below;
 use crate::store::Store;
 use crate::times::nanos;
 
-/// When a directory was changed.
+/// The times of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DirTimes {
     /// Modification time, nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// When anything of it was changed, its times included: who restores a directory with its old
-    /// modification time cannot hide that. 0 where the system does not say.
+    /// The time of the last change of any attribute, the times included: restoring the old modification time cannot
+    /// hide a change. 0 where the system has no such time.
     pub ctime_ns: i64,
 }
 
@@ -24,7 +24,7 @@ pub struct DirListing {
     pub files: Vec<String>,
     /// Times of the directory before it was listed.
     pub times: DirTimes,
-    /// When it was listed, nanoseconds since 1970.
+    /// The time of the listing, nanoseconds since 1970.
     pub listed_ns: i64,
 }
 
@@ -117,7 +117,7 @@ impl Store {
     }
 
     /// Lists the directories in a directory of the tree, `""` for its root, as paths below the root. Leaves out links,
-    /// `.mirror`, and names that no part of a mirror has.
+    /// `.mirror`, and names that occur in no layout.
     ///
     /// # Errors
     /// When it cannot be listed.

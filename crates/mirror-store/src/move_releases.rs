@@ -6,9 +6,9 @@ use crate::path::below;
 use crate::store::Store;
 
 impl Store {
-    /// Moves files of this tree to where releases belong: from a path to a path, both below the root, the second
-    /// free. Directories that are empty then are removed. On return all of it survives a power cut; a crash leaves
-    /// each file in one of both places. Blocks.
+    /// Moves files of this tree to the places of their releases: from a path to a path, both below the root, the second
+    /// one free. Removes directories that are empty then. On return, the moves survive a power cut; a crash leaves each
+    /// file in one of its two places. Blocks.
     ///
     /// # Errors
     /// When a path is not plain, something is in the way, or the disk refuses.
@@ -28,7 +28,7 @@ impl Store {
             moves.iter().filter_map(|(from, _)| from.rsplit_once('/')).map(|at| at.0).collect();
         for dir in emptied {
             let above = dir.match_indices('/').map(|(at, _)| &dir[..at]).chain([dir]).collect::<Vec<_>>();
-            // Until one is not empty.
+            // Up to the first that is not empty.
             let _ = above.into_iter().rev().try_for_each(|dir| fs::remove_dir(self.root().join(dir)));
         }
         self.sync_dirs(touched)

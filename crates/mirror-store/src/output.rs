@@ -5,9 +5,9 @@ use mirror_fs::{LockFault, TempFile, patient};
 
 use crate::error::{StoreError, at};
 
-/// A single file that is written under another name and gets its own when it is whole: what was there
-/// before is replaced at one moment. One process at a time writes it. Dropped unpublished, it leaves
-/// nothing behind; what a crash leaves is written over by the next run.
+/// A single file that is written under a temporary name and gets its own when it is whole, replacing an old file
+/// atomically. One process at a time writes it. If it is dropped unpublished, nothing remains; the next run overwrites
+/// what a crash leaves.
 #[derive(Debug)]
 pub struct OutputFile {
     temp: TempFile,
@@ -15,10 +15,10 @@ pub struct OutputFile {
 }
 
 impl OutputFile {
-    /// Begins to write what will be at `path`; meanwhile it is `path` with `.partial` behind it.
+    /// Begins to write the file for `path`; until it is published, its name is `path` with `.partial` appended.
     ///
     /// # Errors
-    /// When another process writes it, something other than a file is there, or the disk refuses.
+    /// When another process is writing it, something other than a file is there, or the disk refuses.
     pub fn begin(path: &Path) -> Result<Self, StoreError> {
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
@@ -42,7 +42,7 @@ impl OutputFile {
                     return Err(at("lock", &partial)(error));
                 }
             }
-            // Another process may have given it its final name since it was opened.
+            // Another process may have published it since it was opened.
             if mirror_fs::is_at(&file, &partial) {
                 break file;
             }
@@ -52,7 +52,7 @@ impl OutputFile {
         Ok(output)
     }
 
-    /// Makes it `len` bytes long.
+    /// Sets its length to `len` bytes.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -60,7 +60,7 @@ impl OutputFile {
         self.temp.file().set_len(len).map_err(at("set the length of", self.temp.path()))
     }
 
-    /// Writes `data` at `offset`. Several threads may write at a time. Blocks.
+    /// Writes `data` at `offset`. Several threads may write at the same time. Blocks.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -68,10 +68,10 @@ impl OutputFile {
         mirror_fs::write_all_at(self.temp.file(), data, offset).map_err(at("write", self.temp.path()))
     }
 
-    /// Makes it durable and gives it its name. Blocks.
+    /// Makes it durable and publishes it under its name. Blocks.
     ///
     /// # Errors
-    /// When the disk refuses; what was there before is there then, or this file whole.
+    /// When the disk refuses; the old file is there then, or this one as a whole.
     pub fn publish(self) -> Result<(), StoreError> {
         let Self { temp, path } = self;
         temp.sync().map_err(at("make durable", temp.path()))?;
@@ -99,11 +99,11 @@ mod tests {
         assert_eq!(OutputFile::begin(&path).expect_err("busy").kind(), FaultKind::Locked);
         output.publish().expect("publish");
         assert_eq!(fs::read(&path).expect("read"), b"abcd");
-        // Given up: what was there stays, and nothing lies about.
+        // Dropped: the old file stays, and nothing is left over.
         begin().write_at(0, b"other").expect("write");
         assert_eq!(fs::read(&path).expect("read"), b"abcd");
         assert_eq!(fs::read_dir(dir.path().join("a")).expect("list").count(), 1);
-        // What a crash left is no part of the next one.
+        // The remains of a crash are no part of the next file.
         fs::write(dir.path().join("a/out.jsonl.partial"), b"a long left-over").expect("write");
         let output = begin();
         output.write_at(0, b"new").expect("write");

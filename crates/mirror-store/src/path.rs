@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
 
-/// Joins a `/`-separated path below `root`. Every part is plain: not empty, not `.` or `..`, no
-/// separator of any system, no NUL, no colon.
+/// Joins a `/`-separated path below `root`. Every part must be plain: not empty, not `.` or `..`, no separator of any
+/// system, no NUL, no colon.
 pub(crate) fn below(root: &Path, rel: &str) -> Result<PathBuf, StoreError> {
     let plain = |part: &str| {
         !part.is_empty()

@@ -1,4 +1,4 @@
-//! `.mirror/mirror.json`: what a mirror knows of itself.
+//! `.mirror/mirror.json`: the record of a mirror.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{StoreError, at};
 
-/// The newest format of the record that this version writes and reads.
+/// The newest format that this version writes and reads.
 const FORMAT: u32 = 2;
 /// Longest record that is read, in bytes; ours have some 300.
 const MAX_RECORD_BYTES: u64 = 64 << 10;
@@ -28,11 +28,11 @@ pub struct MirrorRecord {
     pub manifest: Option<String>,
     /// The directory of the bundles; `None` takes the default place.
     pub bundles: Option<String>,
-    /// The root as an absolute path when the record was written: tells a copy of a mirror from the original.
+    /// The root as an absolute path when the record was written: it distinguishes a copy of a mirror from the original.
     pub root: Option<String>,
 }
 
-/// The record as it is in the file.
+/// The JSON form of the record.
 #[derive(Serialize, Deserialize)]
 struct Written {
     format_version: u32,

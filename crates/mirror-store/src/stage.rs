@@ -7,7 +7,7 @@ use mirror_fs::{FileReader, Fs};
 
 use crate::error::{StoreError, at};
 
-/// Bytes below `.mirror/stage/`, without a final name. Dropped uncommitted, they are removed.
+/// Bytes below `.mirror/stage/`, without a final name. If they are dropped uncommitted, they are removed.
 #[derive(Debug)]
 pub struct Staged {
     pub(crate) temp: PathBuf,
@@ -32,7 +32,7 @@ impl Drop for Staged {
     }
 }
 
-/// A large body on its way into the stage.
+/// A writer of a large body into the stage.
 #[derive(Debug)]
 pub struct StagedWriter {
     pub(crate) fs: Arc<dyn Fs>,
@@ -50,15 +50,15 @@ impl StagedWriter {
         self.fs.append(&self.file, &self.temp, chunk).map_err(at("write", &self.temp))
     }
 
-    /// Forgets what was written so far.
+    /// Discards what was written so far.
     ///
     /// # Errors
-    /// When the file cannot be cut.
+    /// When the file cannot be truncated.
     pub fn restart(&mut self) -> Result<(), StoreError> {
         self.fs.cut(&self.file, &self.temp, 0).map_err(at("cut", &self.temp))
     }
 
-    /// Returns a reader of what was written. It outlives this writer.
+    /// Returns a reader of what was written. It may outlive this writer.
     ///
     /// # Errors
     /// When it cannot be read back.
@@ -68,7 +68,7 @@ impl StagedWriter {
         reader.map_err(at("read back", &self.temp))
     }
 
-    /// Reads back what was written; the file is gone afterwards.
+    /// Returns what was written, and removes the file.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -79,10 +79,10 @@ impl StagedWriter {
         Ok(bytes)
     }
 
-    /// Hands the bytes over, to be published as `rel`.
+    /// Finishes the file, to be published as `rel`.
     ///
     /// # Errors
-    /// When `rel` is not a plain relative path, or the file cannot be looked at.
+    /// When `rel` is not a plain relative path, or the disk refuses.
     pub fn finish(mut self, rel: &str) -> Result<Staged, StoreError> {
         crate::path::below(&self.temp, rel)?;
         let size = self.file.metadata().map_err(at("look at", &self.temp))?.len();

@@ -16,7 +16,7 @@ use crate::times::nanos;
 use crate::tree_form::TreeForm;
 use crate::tree_scan::{layout_of_tree, tree_form};
 
-/// A mirror root. Clones share it. One process at a time may hold it for writing.
+/// An open mirror root. Clones share it. Only one process at a time may hold it for writing.
 #[derive(Debug, Clone)]
 pub struct Store(Arc<Inner>);
 
@@ -26,20 +26,20 @@ struct Inner {
     layout: Layout,
     fs: Arc<dyn Fs>,
     next: AtomicU64,
-    /// Directories that exist and are no links, and whether this store made them.
+    /// Directories that exist and are no links, each with whether this store made it.
     dirs: Mutex<HashMap<String, bool>>,
-    /// Held as long as the store lives; `None` when opened for reading.
+    /// Held for as long as the store lives; `None` when it was opened for reading.
     _lock: Option<FileLock>,
 }
 
 impl Store {
-    /// Opens a mirror for writing, making it when it is not there. Takes the lock, checks the
-    /// layout, removes what an earlier run left in the stage. A tree without a record has the layout of the
-    /// releases that are in it; `layout` is that of a new one, and `asked` says whether somebody named it.
+    /// Opens a mirror for writing, or creates it. Takes the lock, checks the layout, removes what an interrupted run
+    /// left in the stage. A tree without a record has the layout of the releases in it; `layout` is that of a new one,
+    /// and `asked` says whether the caller's user requested it.
     ///
     /// # Errors
-    /// When another run holds it, the layout differs, releases lie there as another tool lays them out, or the
-    /// disk refuses.
+    /// When another run holds it, the layout differs, the releases are in the layout of another tool, or the disk
+    /// refuses.
     pub fn open(root: &Path, layout: Layout, asked: bool) -> Result<Self, StoreError> {
         let layout = match has_record(root)? {
             true => layout,
@@ -58,8 +58,8 @@ impl Store {
         Self::open_as(Some(fs), root, layout, asked, false)
     }
 
-    /// Opens a mirror whose releases may lie as another tool lays them out, so that they are moved to where they
-    /// belong; until [`Store::moved`] says that this is done, [`Store::open`] refuses what was such a tree.
+    /// Opens a mirror whose releases may be in the layout of another tool, to move them to their places. Until
+    /// [`Store::moved`] was called, [`Store::open`] refuses such a tree.
     ///
     /// # Errors
     /// As [`Store::open`], but for trees of other tools.
@@ -75,7 +75,7 @@ impl Store {
         Self::open(root, layout, asked)
     }
 
-    /// Records that every release is where it belongs.
+    /// Records that every release is in its place.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -84,7 +84,7 @@ impl Store {
         absent_is_fine(self.fs().remove(&path)).map_err(at("remove", &path))
     }
 
-    /// Opens the store. With `moving`, releases are to be moved before anything else.
+    /// Opens the store. `moving`: releases are to be moved before anything else.
     fn open_as(
         fs: Option<Arc<dyn Fs>>,
         root: &Path,
@@ -131,16 +131,16 @@ impl Store {
     /// Replaces the record of the mirror; durable on return. Blocks.
     ///
     /// # Errors
-    /// When the disk refuses; the record is the old one or the new one then.
+    /// When the disk refuses; the record is then the old one or the new one.
     pub fn set_record(&self, record: &MirrorRecord) -> Result<(), StoreError> {
         let staged = self.stage(".mirror/mirror.json", record.to_text().as_bytes())?;
         self.commit(vec![staged])
     }
 
-    /// Refuses what [`Store::open`] would refuse of a tree without a record. Touches nothing; blocks.
+    /// Refuses what [`Store::open`] would refuse in a tree without a record. Writes nothing; blocks.
     ///
     /// # Errors
-    /// When releases lie there in another layout than the one that was asked for, or as another tool lays them out.
+    /// When the releases are in another layout than the requested one, or in the layout of another tool.
     pub fn check_tree(root: &Path, layout: Layout, asked: bool) -> Result<(), StoreError> {
         check_moved(root)?;
         if has_record(root)? {
@@ -149,7 +149,7 @@ impl Store {
         layout_of_tree(root, layout, asked).map(drop)
     }
 
-    /// Opens a mirror for reading; takes no lock, touches nothing. `None` when there is none.
+    /// Opens a mirror for reading; takes no lock, writes nothing. `None` when there is none.
     ///
     /// # Errors
     /// When its record cannot be understood.
@@ -221,11 +221,11 @@ impl Store {
         Ok(Staged { temp, rel: rel.to_owned(), size: data.len() as u64, published: false })
     }
 
-    /// Puts a file of another store into the stage, to be published as `rel`: as another name of it when
-    /// `link` says so and the file systems allow it, else as a copy. Says whether it is a link. Blocks.
+    /// Stages a file of another store, to be published as `rel`: as a hard link when `link` is true and the file
+    /// systems allow it, else as a copy. Returns whether it is a link. Blocks.
     ///
     /// # Errors
-    /// When a path is not plain, the file is not there, or the disk refuses.
+    /// When a path is not plain, the file is missing, or the disk refuses.
     pub fn stage_from(
         &self,
         other: &Self,
@@ -258,11 +258,11 @@ impl Store {
         Ok(StagedWriter { fs: Arc::clone(&self.0.fs), file, temp, finished: false })
     }
 
-    /// Makes a batch durable and gives it its final names: data is synced, then renamed, then the
-    /// directories are synced. On return all of it survives a power cut. Blocks.
+    /// Makes a batch durable under its final names: syncs the data, renames the files, then syncs the directories. On
+    /// return, all of it survives a power cut. Blocks.
     ///
     /// # Errors
-    /// The first fault; what was renamed before it is whole, the rest is dropped.
+    /// The first fault; files renamed before it are whole, the rest is dropped.
     pub fn commit(&self, mut batch: Vec<Staged>) -> Result<(), StoreError> {
         let root = &self.0.root;
         let temps: Vec<&Path> = batch.iter().map(|staged| staged.temp.as_path()).collect();
@@ -287,7 +287,7 @@ impl Store {
         self.sync_dirs(touched)
     }
 
-    /// Makes durable the entries of directories below the root.
+    /// Makes the entries of directories below the root durable.
     pub(crate) fn sync_dirs(&self, dirs: HashSet<String>) -> Result<(), StoreError> {
         let root = &self.0.root;
         let dirs: Vec<PathBuf> =
@@ -296,7 +296,7 @@ impl Store {
         self.0.fs.sync_dirs(root, &dirs).map_err(at("make durable the directories below", root))
     }
 
-    /// Makes the directory `rel` part by part; a link among them is refused.
+    /// Makes the directory `rel` part by part; refuses links among the parts.
     pub(crate) fn make_dirs(&self, rel: &str, touched: &mut HashSet<String>) -> Result<(), StoreError> {
         let mut known = self.0.dirs.lock().unwrap_or_else(PoisonError::into_inner);
         if known.contains_key(rel) {
@@ -319,7 +319,7 @@ impl Store {
     }
 
     /// Returns whether a file that was not committed here may be at `rel`. There is none when its directory does not
-    /// exist yet, or was made by this store: asking that is cheaper than looking for each file.
+    /// exist yet, or was made by this store: that is cheaper to know than to look for each file.
     ///
     /// # Errors
     /// When `rel` is not a plain relative path.
@@ -335,7 +335,7 @@ impl Store {
     /// Returns whether a file is held.
     ///
     /// # Errors
-    /// When something that is no regular file is there, or it cannot be looked at.
+    /// When something other than a regular file is there, or the disk refuses.
     pub fn has(&self, rel: &str) -> Result<bool, StoreError> {
         let path = below(&self.0.root, rel)?;
         match fs::symlink_metadata(&path) {
@@ -349,7 +349,7 @@ impl Store {
     /// Reads a small held file. Blocks.
     ///
     /// # Errors
-    /// When it is not there, not a regular file, or cannot be read.
+    /// When it is missing, not a regular file, or cannot be read.
     pub fn read(&self, rel: &str) -> Result<Vec<u8>, StoreError> {
         let path = below(&self.0.root, rel)?;
         let mut bytes = Vec::new();
@@ -362,13 +362,13 @@ impl Store {
     /// Opens a held file, to be read from its beginning. Blocks.
     ///
     /// # Errors
-    /// When it is not there, not a regular file, or cannot be read.
+    /// When it is missing, not a regular file, or cannot be read.
     pub fn open_file(&self, rel: &str) -> Result<File, StoreError> {
         let path = below(&self.0.root, rel)?;
         mirror_fs::patient(|| mirror_fs::open_to_read(&path)).map_err(at("open", &path))
     }
 
-    /// Returns whether the mirror holds nothing yet but its own state.
+    /// Returns whether the mirror holds nothing but its own state.
     ///
     /// # Errors
     /// When the root cannot be listed.
@@ -382,10 +382,10 @@ impl Store {
         Ok(true)
     }
 
-    /// Returns the size of a held file in bytes; `None` when there is none, or something that is no file.
+    /// Returns the size of a held file in bytes; `None` when there is none, or something that is no regular file.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When the disk refuses.
     pub fn size(&self, rel: &str) -> Result<Option<u64>, StoreError> {
         let path = below(&self.0.root, rel)?;
         match fs::symlink_metadata(&path) {
@@ -395,8 +395,8 @@ impl Store {
         }
     }
 
-    /// Returns what distinguishes this mirror from a copy of it, whose directories may have the times of the original
-    /// and lack some of its files.
+    /// Returns a text that distinguishes this mirror from a copy of it, whose directories may have the times of the
+    /// original and lack some of its files.
     #[must_use]
     pub fn identity(&self) -> String {
         let Ok(meta) = fs::metadata(self.state_dir()) else { return "unknown".to_owned() };
@@ -408,7 +408,7 @@ impl Store {
         format!("{number}, {born}")
     }
 
-    /// Moves a held file to `.mirror/{into}/{rel}.{suffix}`; its bytes are kept. No file is no error.
+    /// Moves a held file to `.mirror/{into}/{rel}.{suffix}`, which keeps its bytes. A missing file is no error.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -423,10 +423,10 @@ impl Store {
         absent_is_fine(self.0.fs.rename(&from, &to)).map_err(at("set aside", &from))
     }
 
-    /// Removes held files; on return they stay gone after a power cut. No file is no error. Blocks.
+    /// Removes held files; on return, the removal survives a power cut. A missing file is no error. Blocks.
     ///
     /// # Errors
-    /// When a path is not plain or the disk refuses; some may be gone then.
+    /// When a path is not plain or the disk refuses; some files may be gone then.
     pub fn remove(&self, rels: impl IntoIterator<Item = String>) -> Result<(), StoreError> {
         let root = &self.0.root;
         let mut touched = HashSet::new();
@@ -444,7 +444,7 @@ impl Store {
         self.0.fs.sync_dirs(root, &touched).map_err(at("make durable the directories below", root))
     }
 
-    /// Replaces a small file below `.mirror`, whole or not at all; not durable at once.
+    /// Replaces a small file below `.mirror` atomically; not durable at once.
     ///
     /// # Errors
     /// When the path is not plain or the disk refuses.
@@ -475,7 +475,7 @@ impl Store {
         }
     }
 
-    /// Makes the directories of a file below `.mirror`; a link among them is refused.
+    /// Makes the directories of a file below `.mirror`; refuses links among them.
     fn make_state_dirs(&self, rel: &str) -> Result<(), StoreError> {
         let rel = format!(".mirror/{rel}");
         match rel.rsplit_once('/') {
@@ -484,11 +484,11 @@ impl Store {
         }
     }
 
-    /// Refuses what is in the way of writing a release: a link, or anything else that is no directory, among
-    /// its directories, or anything but a regular file at its place. Looks at each directory once. Blocks.
+    /// Refuses obstacles to writing a release: a link, or anything else that is no directory, among its directories, or
+    /// anything but a regular file at its place. Looks at each directory once. Blocks.
     ///
     /// # Errors
-    /// [`StoreError::Strange`] with the path of what is in the way; also when the disk refuses.
+    /// [`StoreError::Strange`] with the path of the obstacle; also when the disk refuses.
     pub fn check_way(&self, rel: &str) -> Result<(), StoreError> {
         let path = below(&self.0.root, rel)?;
         if self.check_dirs(rel)? {
@@ -497,8 +497,8 @@ impl Store {
         Ok(())
     }
 
-    /// Refuses a link, or anything else that is no directory, among the directories of a release: what is changed
-    /// there would not be the mirror's. Returns whether all of them are there. Looks at each directory once.
+    /// Refuses a link, or anything else that is no directory, among the directories of a release: a change there would
+    /// not be one of the mirror. Returns whether all of them exist. Looks at each directory once.
     pub(crate) fn check_dirs(&self, rel: &str) -> Result<bool, StoreError> {
         let Some((dir, _)) = rel.rsplit_once('/') else { return Ok(true) };
         let mut known = self.0.dirs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -519,10 +519,10 @@ impl Store {
     }
 }
 
-/// Stands in the state while releases are moved to where they belong.
+/// A file in the state that exists while releases are being moved to their places.
 const MOVING: &str = "moving";
 
-/// Refuses a mirror some of whose releases still lie as another tool laid them out.
+/// Refuses a mirror of which some releases are still in the layout of another tool.
 fn check_moved(root: &Path) -> Result<(), StoreError> {
     match has_state(root, MOVING)? {
         true => Err(StoreError::HalfMoved { root: root.to_owned() }),
@@ -530,22 +530,22 @@ fn check_moved(root: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Returns whether a mirror has been made at `root`.
+/// Returns whether there is a mirror at `root`.
 fn has_record(root: &Path) -> Result<bool, StoreError> {
     has_state(root, "mirror.json")
 }
 
-/// Returns whether a file is in the state of the mirror at `root`, where there need not be a mirror.
+/// Returns whether a file is in the state of the mirror at `root`, if there is a mirror.
 fn has_state(root: &Path, name: &str) -> Result<bool, StoreError> {
     let path = root.join(".mirror").join(name);
     match mirror_fs::is_file(&path) {
-        // Making the mirror meets what is in its place.
+        // Making the mirror will report what is in its place.
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
         there => there.map_err(at("look at", &path)),
     }
 }
 
-/// Makes a directory unless it is there; says whether it was made. Links are refused.
+/// Makes a directory unless it exists; returns whether it was made. Refuses links.
 fn plain_dir(fs: &dyn Fs, path: &Path) -> Result<bool, StoreError> {
     match fs.create_dir(path) {
         Ok(()) => Ok(true),
@@ -568,7 +568,7 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Takes the lock. It belongs to the open file, so that it ends with the process however that ends.
+/// Takes the lock. It belongs to the open file, so it ends with the process in every case.
 fn lock(root: &Path, path: &Path) -> Result<FileLock, StoreError> {
     FileLock::take(path).map_err(|fault| match fault {
         LockFault::Held { holder } => StoreError::Locked { root: root.to_owned(), holder },

@@ -1,6 +1,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Returns nanoseconds since 1970, negative before it; the first or last that there are for what is beyond them.
+/// Returns nanoseconds since 1970, negative for earlier times; times out of range become the first or the last.
 pub(crate) fn nanos(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),

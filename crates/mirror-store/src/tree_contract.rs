@@ -77,7 +77,7 @@ fn links_are_not_followed() {
     assert_eq!(std::fs::read_dir(outside.path()).expect("list").count(), 0);
 }
 
-/// Checks that a store which skips the look for a file is right to do so: it would replace what is there.
+/// Checks that a store which skips the look for a file is right to do so: otherwise it would replace the file.
 #[test]
 fn only_directories_of_this_store_are_known_to_hold_nothing_else() {
     let dir = tempfile::tempdir().expect("dir");

@@ -1,6 +1,6 @@
 use mirror_types::{CrateName, Layout, ReleaseId, VersionText, index_prefix};
 
-/// The name of a release's file where a tool keeps the paths of the registry's API.
+/// The file name of a release in the layout of a tool that keeps the paths of the registry's API.
 const DOWNLOAD: &str = "download";
 
 /// The layouts of the releases of a tree.
@@ -36,8 +36,8 @@ impl TreeForm {
         }
     }
 
-    /// Returns the release whose file has this path, `/` between its parts, and the form. Of a path that is one in
-    /// several forms it is that of `own`, when that is among them.
+    /// Returns the release whose file has this path, with `/` between its parts, and the form. If the path fits several
+    /// forms, `own` is preferred.
     #[must_use]
     pub fn of_path(path: &str, own: Layout) -> Option<(ReleaseId, Self)> {
         let (dir, file) = path.rsplit_once('/').unwrap_or(("", path));
@@ -112,7 +112,7 @@ mod tests {
         ] {
             assert_eq!(of(path, Layout::Shard), None, "{path}");
         }
-        // The shortest names have one path in several forms.
+        // The shortest names have the same path in several forms.
         assert_eq!(
             of("ab/ab-1.0.0.crate", Layout::Shard).map(|found| found.1),
             Some(TreeForm::Layout(Layout::Shard))

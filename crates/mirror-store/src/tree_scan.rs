@@ -1,4 +1,4 @@
-//! The form of a tree without a record: releases in one of the two layouts, or as other tools lay them out.
+//! The form of a tree without a record: one of the two layouts, or that of another tool.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -10,15 +10,15 @@ use mirror_types::Layout;
 use crate::error::{StoreError, at};
 use crate::tree_form::TreeForm;
 
-/// Releases that tell the form of a tree.
+/// Releases from which the form of a tree is judged.
 const ENOUGH: u32 = 64;
-/// Entries that are looked at for them.
+/// Most entries that are looked at for them.
 const MOST_ENTRIES: u32 = 50_000;
-/// Directories below each other that a form has at most.
+/// Most directory levels of a form.
 const DEEPEST: usize = 5;
 
-/// Returns the form of most releases in a tree, and the path of one of them; `None` where there are none. Looks at
-/// some of them; follows no link. Blocks.
+/// Returns the form of most releases in a tree, and the path of one of them; `None` where there are none. Looks at a
+/// sample; follows no links. Blocks.
 ///
 /// # Errors
 /// When a directory cannot be listed.
@@ -68,11 +68,11 @@ pub(crate) fn tree_form(root: &Path, own: Layout) -> Result<Option<(TreeForm, St
         .map(|(form, _, path)| (form, path)))
 }
 
-/// Returns the layout of a mirror without a record: that of the releases that are there, or `layout` where there
-/// are none. One that was asked for must be theirs.
+/// Returns the layout of a mirror without a record: that of the releases in it, or `layout` where there are none. A
+/// requested layout must match theirs.
 ///
 /// # Errors
-/// When they are laid out in another way, so that they would be fetched again beside themselves.
+/// When they are in another layout: a run would fetch them again.
 pub(crate) fn layout_of_tree(root: &Path, layout: Layout, asked: bool) -> Result<Layout, StoreError> {
     match tree_form(root, layout)? {
         None => Ok(layout),

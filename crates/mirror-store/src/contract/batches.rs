@@ -1,4 +1,4 @@
-//! Staging, adding, committing.
+//! Checks of staging, adding and committing.
 
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -32,7 +32,7 @@ pub(super) fn an_empty_batch_commits_nothing(kit: &Kit<'_>) {
 
 pub(super) fn locations_come_in_the_order_of_adding(kit: &Kit<'_>) {
     let store = kit.open();
-    // Large ones between small ones: what is staged last may be ready first.
+    // Large ones between small ones: the last to be staged may be ready first.
     let all: Vec<_> = (0..40_u32)
         .map(|n| {
             let len = if n % 4 == 0 { 200_000 } else { 50 };

@@ -1,4 +1,4 @@
-//! The remains of a store when a crash cuts it short after any step, or a step fails.
+//! Checks what remains of a store when a crash cuts it short after any step, or a step fails.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,15 +11,15 @@ use mirror_types::{Location, ReleaseId};
 use super::kit::{self, bytes, done, release, stage};
 use crate::{CrateStore, Removal, StoreError};
 
-/// Opens a store at a place, and changes it through the given file system.
+/// Opens a store at a place; the store makes its changes through the given file system.
 type Open<'a> = &'a dyn Fn(&Path, Arc<dyn Fs>) -> Result<Arc<dyn CrateStore>, StoreError>;
 
 /// Runs some sessions on a simulated disk, below `scratch`, which has to be an empty directory. Cuts them short after
-/// each step in every way there is, and lets each step fail: what was promised is there and whole, and nothing torn,
-/// nor any other release's bytes, has a name. Takes some seconds.
+/// each step in every possible way, and lets each step fail. What was promised must be there and whole, and no name may
+/// have torn bytes or those of another release. Takes some seconds.
 ///
 /// # Panics
-/// Where the store does not keep what [`CrateStore`] says.
+/// Where the store breaks the contract of [`CrateStore`].
 pub fn run_crashes(scratch: &Path, open: Open<'_>) {
     let whole = Session::run(&scratch.join("whole"), open, None);
     assert!(whole.error.is_none(), "without a fault: {:?}", whole.error);
@@ -39,7 +39,7 @@ pub fn run_crashes(scratch: &Path, open: Open<'_>) {
     for (at, step) in steps.iter().enumerate() {
         let place = scratch.join("failed");
         let failed = Session::run(&place, open, Some(at));
-        // A session that has not reached the step never met the fault.
+        // A session that ends before the step did not meet the fault.
         assert!(failed.sim.count() > at, "step {at} was not reached");
         failed.assert_kept(&place, open, usize::MAX, &format!("step {at} failed ({step:?})"));
         clear(&place);
@@ -53,7 +53,7 @@ fn clear(place: &Path) {
 /// The changes of one operation; `None` removes.
 type Changes = Vec<(ReleaseId, Option<(Vec<u8>, Location)>)>;
 
-/// An operation: done, or cut short.
+/// An operation: finished, or cut short.
 struct Operation {
     /// Steps before it.
     begin: usize,
@@ -98,7 +98,7 @@ impl Session {
         self.commit(&store, &[(all[0].0.clone(), bytes(100, 900)), all[7].clone()])?;
         drop(store);
         let store = open(place, Arc::new(self.sim.clone()))?;
-        // Added, and given up.
+        // Added, and then dropped.
         let mut batch = Arc::clone(&store).begin()?;
         let (id, body) = &all[8];
         self.bodies.push((id.clone(), body.clone()));
@@ -144,7 +144,7 @@ impl Session {
         }
     }
 
-    /// Returns what is promised after so many steps. Leaves out what the operation under way at that moment touches.
+    /// Returns what is promised after so many steps, without what the operation under way at that moment touches.
     fn promised(&self, steps: usize) -> BTreeMap<ReleaseId, (Vec<u8>, Location)> {
         let mut promised = BTreeMap::new();
         for operation in &self.operations {
@@ -162,7 +162,7 @@ impl Session {
         promised
     }
 
-    /// Opens what is left, compares it with what was promised, and continues with it.
+    /// Opens the remains, compares them with what was promised, and continues with them.
     fn assert_kept(&self, place: &Path, open: Open<'_>, steps: usize, what: &str) {
         let store = done(what, open(place, Arc::new(LocalFs::unsynced())));
         for (id, (bytes, at)) in self.promised(steps) {

@@ -1,4 +1,4 @@
-//! The code that the checks share.
+//! Helpers that the checks share.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -11,7 +11,7 @@ use mirror_types::{CrateName, Location, ReleaseId, Sha256, VersionText};
 
 use crate::{CrateBody, CrateStore, Hashed, Listed, NewCrate, StagedCrate, StoreBatch, StoreError};
 
-/// A check and the place where it may open a store.
+/// The surroundings of a check: the place where it may open a store.
 pub(super) struct Kit<'a> {
     pub(super) name: &'a str,
     pub(super) place: &'a Path,
@@ -77,7 +77,7 @@ pub(super) fn with_body<'a>(id: &'a ReleaseId, bytes: &[u8], body: CrateBody) ->
     NewCrate { id, sha256: sum(bytes), size: bytes.len() as u64, url, body }
 }
 
-/// Unwraps, and says what was being done.
+/// Unwraps a result, or panics with what was being done.
 pub(super) fn done<T>(what: &str, result: Result<T, StoreError>) -> T {
     result.unwrap_or_else(|error| panic!("{what}: {error} ({error:?})"))
 }
@@ -106,7 +106,7 @@ pub(super) fn commit(store: &Arc<dyn CrateStore>, all: &[(ReleaseId, Vec<u8>)]) 
     locations
 }
 
-/// Reads all of a release; `None` when nothing is there.
+/// Reads a whole release; `None` when it is not there.
 pub(super) fn read(store: &dyn CrateStore, id: &ReleaseId, at: &Location) -> Option<Vec<u8>> {
     let what = format!("opening {id} at {at:?}");
     let open = done(&what, store.open(id, at))?;
@@ -144,7 +144,7 @@ pub(super) fn list(store: &dyn CrateStore) -> Vec<Listed> {
     all
 }
 
-/// Holds a listing against the releases that have to be in it, and no others: each at its place, none twice there.
+/// Checks a listing against the releases that must be in it, and no others: each at its place, none twice.
 pub(super) fn assert_listed(
     store: &dyn CrateStore,
     all: &[(ReleaseId, Vec<u8>)],

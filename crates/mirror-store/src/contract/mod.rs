@@ -1,4 +1,4 @@
-//! The contract of every store of releases, as a suite that panics where one breaks it.
+//! The contract of every store of releases, as a suite that panics where a store breaks it.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -27,14 +27,14 @@ use kit::Kit;
 
 use crate::CrateStore;
 
-/// Panics where a store does not keep its part of the contract.
+/// A check; panics where a store breaks its part of the contract.
 type Check = fn(&Kit<'_>);
 
 /// Runs the suite. `open` opens the store at a place below `scratch`, which has to be an empty directory: an empty
-/// store where nothing is yet, else what was committed there before. Takes some seconds.
+/// store at a new place, else one with what was committed there before. Takes some seconds.
 ///
 /// # Panics
-/// Where the store does not keep what [`CrateStore`] says.
+/// Where the store breaks the contract of [`CrateStore`].
 pub fn run(scratch: &Path, open: &dyn Fn(&Path) -> Arc<dyn CrateStore>) {
     let checks: [(&str, Check); 15] = [
         ("committed", batches::what_is_committed_is_there),
@@ -58,7 +58,7 @@ pub fn run(scratch: &Path, open: &dyn Fn(&Path) -> Arc<dyn CrateStore>) {
     }
 }
 
-/// Stores that live in memory, by their place: one that is opened again is a clone of the first.
+/// Stores in memory, by their place: reopening one returns a clone of the first.
 #[derive(Debug)]
 pub struct Shared<S>(Mutex<HashMap<PathBuf, S>>);
 
@@ -69,7 +69,7 @@ impl<S> Default for Shared<S> {
 }
 
 impl<S: Clone> Shared<S> {
-    /// Returns a clone of the store at a place; makes it where there is none.
+    /// Returns a clone of the store at a place; makes the store if there is none.
     pub fn at(&self, place: &Path, make: impl FnOnce() -> S) -> S {
         let mut stores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stores.entry(place.to_owned()).or_insert_with(make).clone()

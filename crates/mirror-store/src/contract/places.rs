@@ -1,4 +1,4 @@
-//! Opening, removing, listing.
+//! Checks of opening, removing and listing.
 
 use std::io::Write as _;
 use std::ops::ControlFlow;
@@ -11,7 +11,7 @@ use super::kit::{
 };
 use crate::{Aside, CrateBody, CrateStore, OpenCrate, Removal, Store};
 
-/// Larger than what a store keeps in memory.
+/// More than a store keeps in memory, bytes.
 const LARGE: usize = 9 << 20;
 
 fn file_of(kit: &Kit<'_>, name: &str, bytes: &[u8]) -> FileReader {
@@ -105,7 +105,7 @@ pub(super) fn what_is_set_aside_is_gone_or_said_to_be_kept(kit: &Kit<'_>) {
 }
 
 type Held = (mirror_types::ReleaseId, Vec<u8>);
-/// Takes releases away.
+/// Removes releases, or sets them aside.
 type Go<'a> = &'a dyn Fn(&dyn CrateStore, &[Held], &[Location]) -> Removal;
 
 /// Has `go` remove some releases, twice, and checks what is left.
@@ -151,7 +151,7 @@ pub(super) fn a_listing_ends_when_it_is_told_to(kit: &Kit<'_>) {
 
 pub(super) fn hostile_places_and_names_give_nothing_away(kit: &Kit<'_>) {
     let store = kit.open();
-    // Names and versions that mean something to a file system, a shell or an archive.
+    // Names and versions with a meaning for a file system, a shell or an archive.
     let all: Vec<_> = ["con", "nul", "a", "ab", "abc", "bundles", "-x", "n_n", "tar"]
         .into_iter()
         .filter_map(|name| mirror_types::CrateName::new(name).ok())
@@ -172,7 +172,7 @@ pub(super) fn hostile_places_and_names_give_nothing_away(kit: &Kit<'_>) {
         }
         Ok(None) | Err(_) => None,
     };
-    // A release is not opened by the name of another.
+    // A release must not be opened under the name of another.
     let other = release("other", "1.0.0");
     for at in &at {
         assert_eq!(gives(&other, at), None, "{other} at {at:?}");

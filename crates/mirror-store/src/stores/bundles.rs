@@ -18,14 +18,14 @@ use super::crate_store::{
 };
 use crate::error::{StoreError, at};
 
-/// Frames up to this length are unpacked at once, bytes.
+/// Longest frame that is unpacked into memory, bytes.
 const AT_ONCE_BYTES: u64 = 1 << 20;
 
-/// The bundles of a mirror: many releases in each file. What is committed stays where it is; a release that is
-/// committed again stands beside what was there.
+/// The bundles of a mirror: many releases in each file. A committed release stays where it is; committing it again adds
+/// another copy.
 ///
-/// What is added is compressed by other threads while more is added; see [`BundleWriter`]. Its bytes may be committed
-/// with the next batch when its own was dropped.
+/// Other threads compress what is added; see [`BundleWriter`]. Bytes of a dropped batch may be committed with the next
+/// one.
 #[derive(Debug)]
 pub struct BundleStore {
     dir: PathBuf,
@@ -37,11 +37,11 @@ pub struct BundleStore {
 /// The current writer.
 #[derive(Debug)]
 enum Writer {
-    /// Nobody may.
+    /// The bundles were opened for reading only.
     ReadOnly,
-    /// Nobody does.
+    /// No batch is open.
     Idle(Box<BundleWriter>),
-    /// A batch, or the caller that seals.
+    /// A batch, or the caller of `seal`, has the writer.
     Taken,
 }
 
@@ -71,14 +71,14 @@ impl BundleStore {
         Ok((Self { writer: idle(writer), ..Self::to_read(dir, layout) }, report))
     }
 
-    /// Reads a directory of bundles; takes no lock, touches nothing. No directory holds nothing.
+    /// Opens a directory of bundles for reading; takes no lock, writes nothing. A missing directory counts as empty.
     #[must_use]
     pub fn to_read(dir: &Path, layout: Layout) -> Self {
         let open = OpenBundles::new(dir.to_owned());
         Self { dir: dir.to_owned(), layout, writer: Mutex::new(Writer::ReadOnly), open }
     }
 
-    /// Seals the bundle that grows, whatever its size. What was added and not committed is committed.
+    /// Seals the partial bundle, whatever its size. Commits what was added before.
     ///
     /// # Errors
     /// As [`CrateStore::begin`] and [`StoreBatch::commit`].
@@ -90,7 +90,7 @@ impl BundleStore {
         Ok(())
     }
 
-    /// Ends writing, and gives the lock back: from now on the bundles are read only.
+    /// Ends writing, and releases the lock: from now on the bundles are read only.
     ///
     /// # Errors
     /// As [`CrateStore::begin`].
@@ -132,12 +132,12 @@ impl CrateStore for BundleStore {
         StoreId::BUNDLES
     }
 
-    /// Keeps the body as it is: a bundle has no stage.
+    /// Keeps the body as it is: bundles have no stage.
     fn stage(&self, new: NewCrate<'_>) -> Result<StagedCrate, StoreError> {
         let NewCrate { id, sha256, size, url, body } = new;
         let body = match body {
             CrateBody::Memory(bytes) => MemberBody::Memory(bytes),
-            // Open, it outlives its name.
+            // The open file outlives its name.
             CrateBody::Spooled(spooled) => MemberBody::Reader(Box::new(spooled.reader()?)),
             CrateBody::Reader(source) => MemberBody::Reader(source),
         };
@@ -168,7 +168,7 @@ impl CrateStore for BundleStore {
         Ok(Some(OpenCrate::new(large, bundle.modified)))
     }
 
-    /// Unpacks each member where it lies, and copies nothing. A bundle that is gone counts as damage.
+    /// Unpacks each member in its frame, and copies nothing. A missing bundle counts as damage.
     fn hash_each(&self, held: &[(&ReleaseId, &Location)]) -> Vec<Result<Hashed, StoreError>> {
         let hash = |(id, at): &(&ReleaseId, &Location)| {
             let found = self.open.hash(self.member_at(id, at)?, id)?;
@@ -177,7 +177,7 @@ impl CrateStore for BundleStore {
         held.iter().map(hash).collect()
     }
 
-    /// Keeps the bytes: sealed bundles are never written again.
+    /// Keeps the bytes: sealed bundles are never rewritten.
     fn remove(&self, held: &[(ReleaseId, Location)]) -> Result<Removal, StoreError> {
         held.iter().try_for_each(|(id, at)| self.member_at(id, at).map(drop))?;
         Ok(Removal::Kept)
@@ -189,7 +189,7 @@ impl CrateStore for BundleStore {
         Ok(Removal::Kept)
     }
 
-    /// Reads the manifests; leaves out members of bundles that are not our own, which have no offsets.
+    /// Reads the manifests; leaves out members of foreign bundles, which have no offsets.
     fn list(&self, visit: &mut dyn FnMut(Listed) -> ControlFlow<()>) -> Result<(), StoreError> {
         if !self.dir.is_dir() {
             return Ok(());
@@ -212,7 +212,7 @@ impl CrateStore for BundleStore {
     }
 }
 
-/// Returns the member of a line, when it says where in a bundle of `len` bytes it is.
+/// Returns the member of a line, when the line has its place in a bundle of `len` bytes.
 fn listed(manifest: &Path, line: &BundleMember, len: u64) -> Result<Option<Listed>, BundleError> {
     let Some(at) = line.location() else { return Ok(None) };
     if at.offset.checked_add(at.len).is_none_or(|end| end > len) {
@@ -230,7 +230,7 @@ fn idle(writer: BundleWriter) -> Mutex<Writer> {
 #[derive(Debug)]
 struct BundleBatch {
     store: Arc<BundleStore>,
-    /// Given back when the batch ends.
+    /// The writer, given back when the batch ends.
     writer: Option<Box<BundleWriter>>,
     added: usize,
 }
@@ -260,7 +260,7 @@ impl StoreBatch for BundleBatch {
 
     fn commit(mut self: Box<Self>) -> Result<Vec<Location>, StoreError> {
         let placed = self.writer()?.commit()?;
-        // Before them stands what batches added that were dropped.
+        // Members of dropped batches come first.
         let own = placed.len().saturating_sub(self.added);
         Ok(placed[own..].iter().map(location_of).collect::<Result<_, _>>()?)
     }
@@ -292,7 +292,7 @@ fn unpacked(
     Ok(bytes)
 }
 
-/// A member that is unpacked as far as somebody reads. Reading forward is cheap; going back unpacks from the
+/// A member that is unpacked only as far as it is read. Reading forward is cheap; going back unpacks it from the
 /// beginning.
 #[derive(Debug)]
 struct LargeMember {
@@ -336,7 +336,7 @@ impl ReadAt for LargeMember {
             error => io::Error::new(io::ErrorKind::InvalidData, error),
         })
     }
-    /// Reads on where the last read ended, when the frame is likely to be in memory.
+    /// Continues where the last read ended, when the frame is likely to be in memory.
     fn read_at_once(&self, out: &mut [u8], offset: u64) -> io::Result<bool> {
         let is_next = |stream: &OpenMember| stream.position() == offset && stream.is_at_hand();
         if !self.stream.try_lock().is_ok_and(|stream| is_next(&stream)) {

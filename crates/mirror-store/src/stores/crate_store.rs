@@ -12,28 +12,28 @@ use mirror_types::{FaultKind, Location, ReleaseId, Sha256, StoreId};
 use crate::error::{StoreError, at};
 use crate::stage::StagedWriter;
 
-/// Keeps the bytes of releases. All of it blocks; any number of threads may read and stage, one at a time adds.
+/// Keeps the bytes of releases. Everything blocks; any number of threads may read and stage, one at a time adds.
 ///
-/// Bytes pass through three states: staged, added to a batch, committed. What is committed is durable, and its
-/// [`Location`] reads the same bytes for as long as nothing removes or replaces it, in later processes, too. What is
-/// only staged is gone when it is dropped. What was added to a batch that was dropped, that failed, or whose process
-/// ended, may be there after the store is opened again, or not: but never torn, and never under the name of another
-/// release. [`CrateStore::list`] then lists what is there.
+/// Bytes pass through three states: staged, added to a batch, committed. Committed bytes are durable, and their
+/// [`Location`] reads the same bytes, in later processes too, until the release is removed or replaced. Staged bytes
+/// are gone when they are dropped. Bytes in a batch that was dropped, that failed, or whose process ended, may or may
+/// not be there when the store is opened again: but never torn, and never under the name of another release.
+/// [`CrateStore::list`] then lists what is there.
 ///
-/// A release that is committed again may replace what was there (then both have the same location), or stand beside
-/// it. The location that was returned last reads the bytes that were committed last.
+/// A release that is committed again may replace the old one (then both have the same location), or be added beside it.
+/// The location that was returned last reads the bytes that were committed last.
 ///
-/// Checksums are taken on trust: the fetcher has hashed the bytes.
+/// Stores trust the given checksums: the fetcher has hashed the bytes.
 ///
-/// A new store passes `contract::run` (feature `contract`).
+/// A new store must pass `contract::run` (feature `contract`).
 pub trait CrateStore: fmt::Debug + Send + Sync {
     /// Returns the number of the store, which all its locations carry.
     fn id(&self) -> StoreId;
 
-    /// Takes the bytes of a release into the store, on any thread; they have no name yet and are not durable.
+    /// Stages the bytes of a release, on any thread; they have no name yet and are not durable.
     ///
     /// # Errors
-    /// When the body is shorter than it says, or what the disk refuses.
+    /// When the body is shorter than stated, or the disk refuses.
     fn stage(&self, new: NewCrate<'_>) -> Result<StagedCrate, StoreError>;
 
     /// Begins a batch, which may outlive the caller's hold on the store.
@@ -43,15 +43,14 @@ pub trait CrateStore: fmt::Debug + Send + Sync {
     /// reading only.
     fn begin(self: Arc<Self>) -> Result<Box<dyn StoreBatch>, StoreError>;
 
-    /// Opens a release where a commit placed it; `None` when nothing is there any more.
+    /// Opens a release at its location; `None` when nothing is there any more.
     ///
     /// # Errors
-    /// When the location is none of this store's, something else than the release is there, it is damaged, or cannot
-    /// be read.
+    /// When the location belongs to another store, another object is there, or the release is damaged or cannot be
+    /// read.
     fn open(&self, id: &ReleaseId, at: &Location) -> Result<Option<OpenCrate>, StoreError>;
 
-    /// Returns the length of a release in bytes; `None` when nothing is at its place. Does not look whether the bytes
-    /// are whole.
+    /// Returns the length of a release in bytes; `None` when nothing is at its location. Does not check the bytes.
     ///
     /// # Errors
     /// As [`CrateStore::open`].
@@ -59,41 +58,41 @@ pub trait CrateStore: fmt::Debug + Send + Sync {
         Ok(self.open(id, at)?.map(|open| open.len()))
     }
 
-    /// Hashes releases where commits placed them, in their order. Reads all of their bytes; a store that can hash
-    /// several at once, or need not copy them, does better than this. Blocks.
+    /// Hashes releases at their locations, in order. Reads all of their bytes; a store that can hash several at once,
+    /// or without copying, overrides this. Blocks.
     fn hash_each(&self, held: &[(&ReleaseId, &Location)]) -> Vec<Result<Hashed, StoreError>> {
         held.iter().map(|(id, at)| hash_open(self.open(id, at), id)).collect()
     }
 
-    /// Removes releases, durably. What is not there is no error.
+    /// Removes releases, durably. A missing release is no error.
     ///
     /// # Errors
-    /// When a location is none of this store's, or the disk refuses; some may be gone then.
+    /// When a location belongs to another store, or the disk refuses; some releases may be gone then.
     fn remove(&self, held: &[(ReleaseId, Location)]) -> Result<Removal, StoreError>;
 
-    /// Takes a release out of the tree that is served, and keeps its bytes for a person to look at; `run` tells apart
-    /// what several runs set aside. Not durable at once. What is not there is no error.
+    /// Takes a release out of the tree that is served, and keeps its bytes for a person to look at; `run` distinguishes
+    /// what several runs set aside. Not durable at once. A missing release is no error.
     ///
     /// # Errors
     /// As [`CrateStore::remove`].
     fn set_aside(&self, id: &ReleaseId, at: &Location, why: Aside, run: &str) -> Result<Removal, StoreError>;
 
-    /// Passes each release that is committed to `visit`, in no certain order, until it breaks. Reads no bodies.
+    /// Passes each committed release to `visit`, in no particular order, until it breaks. Reads no bodies.
     ///
     /// # Errors
     /// When the store cannot be listed.
     fn list(&self, visit: &mut dyn FnMut(Listed) -> ControlFlow<()>) -> Result<(), StoreError>;
 }
 
-/// Releases that become durable together. Dropped, it commits nothing; see [`CrateStore`].
+/// Releases that become durable together. If it is dropped, nothing is committed; see [`CrateStore`].
 pub trait StoreBatch: fmt::Debug + Send {
-    /// Adds what was staged in this store. May wait for what was added before.
+    /// Adds a release that was staged in this store. May wait for earlier ones.
     ///
     /// # Errors
-    /// [`StoreError::OtherStore`] for what another kind of store staged; the fault that stopped the store.
+    /// [`StoreError::OtherStore`] for a release that another kind of store staged; the fault that stopped the store.
     fn add(&mut self, staged: StagedCrate) -> Result<(), StoreError>;
 
-    /// Makes durable what was added; returns where each of it is, in the order of the calls.
+    /// Makes the added releases durable; returns their locations, in the order of the calls.
     ///
     /// # Errors
     /// When the disk refuses. Nothing is promised then, and the store may be unusable until it is opened again.
@@ -108,24 +107,24 @@ pub struct OpenCrate {
 }
 
 impl OpenCrate {
-    /// Wraps what reads the bytes, which were written at this time.
+    /// Wraps a source of the bytes, which were written at `modified`.
     pub fn new(source: impl ReadAt + 'static, modified: SystemTime) -> Self {
         Self { source: Box::new(source), modified }
     }
 
-    /// Returns when the bytes were written, as far as the store knows.
+    /// Returns the time at which the bytes were written, as far as the store knows.
     #[must_use]
     pub fn modified(&self) -> SystemTime {
         self.modified
     }
 
-    /// Returns their number.
+    /// Returns the number of bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.source.len()
     }
 
-    /// Returns whether there are none.
+    /// Returns whether there are no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.source.is_empty()
@@ -144,7 +143,7 @@ impl OpenCrate {
     /// Reads all of the bytes, and hashes them. Blocks.
     ///
     /// # Errors
-    /// `InvalidData` when the store finds them damaged; what the source of the bytes says otherwise.
+    /// `InvalidData` when the store finds the bytes damaged; else the error of their source.
     pub fn hash(&self) -> io::Result<Sha256> {
         let mut hasher = Hasher::default();
         self.pieces(&mut |piece| {
@@ -162,17 +161,17 @@ impl OpenCrate {
         pieces(&*self.source, take)
     }
 
-    /// Returns whether an error of reading means that the release is damaged, not that the disk refuses.
+    /// Returns whether an error of reading means damage, rather than a refusal of the disk.
     #[must_use]
     pub fn is_damage(error: &io::Error) -> bool {
         matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
     }
 }
 
-/// Bytes that are read at once.
+/// Bytes read at once.
 const PIECE_BYTES: usize = 128 << 10;
 
-/// Passes the bytes of a source on, piece by piece, until `take` breaks.
+/// Passes the bytes of a source to `take`, piece by piece, until it breaks.
 pub(super) fn pieces(source: &dyn ReadAt, take: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<()> {
     let len = source.len();
     let mut piece = vec![0; usize::try_from(len).map_or(PIECE_BYTES, |len| len.min(PIECE_BYTES))];
@@ -189,14 +188,14 @@ pub(super) fn pieces(source: &dyn ReadAt, take: &mut dyn FnMut(&[u8]) -> Control
     Ok(())
 }
 
-/// The object found where a release should be.
+/// The result of hashing a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hashed {
-    /// Nothing.
+    /// Nothing is there.
     Missing,
-    /// Something that cannot be read as a release: the store knows that it is damaged.
+    /// Something is there that cannot be read as a release: the store knows that it is damaged.
     Damaged,
-    /// Bytes.
+    /// The bytes were hashed.
     Bytes {
         /// Their checksum.
         sha256: Sha256,
@@ -240,7 +239,7 @@ impl ReadAt for OpenCrate {
     }
 }
 
-/// A release to be kept.
+/// A new release.
 #[derive(Debug)]
 pub struct NewCrate<'a> {
     /// The release.
@@ -259,7 +258,7 @@ impl NewCrate<'_> {
     /// Reads the whole body into memory.
     ///
     /// # Errors
-    /// [`StoreError::BodySize`] when it has another length than it says; when it cannot be read.
+    /// [`StoreError::BodySize`] when its length differs from the stated one; when it cannot be read.
     pub fn read(self) -> Result<Vec<u8>, StoreError> {
         let mut bytes = Vec::new();
         match self.body {
@@ -284,7 +283,7 @@ impl NewCrate<'_> {
 pub enum CrateBody {
     /// In memory.
     Memory(Box<dyn AsRef<[u8]> + Send>),
-    /// In the stage of a mirror: a loose tree there takes the file itself.
+    /// In the stage of a mirror: its loose tree takes over the file itself.
     Spooled(StagedWriter),
     /// Read by position, perhaps later: a file, or a release that another store has open.
     Reader(Box<dyn ReadAt>),
@@ -300,7 +299,7 @@ impl fmt::Debug for CrateBody {
     }
 }
 
-/// Bytes in a store, without a name. Dropped, they are gone.
+/// Bytes in a store, without a name. They are gone when this is dropped.
 pub struct StagedCrate {
     store: StoreId,
     id: ReleaseId,
@@ -315,7 +314,7 @@ impl StagedCrate {
         Self { store, id: id.clone(), size, memory_bytes: 0, body: Box::new(body) }
     }
 
-    /// Notes that it keeps so many bytes in memory until it is committed.
+    /// Sets the number of bytes that it keeps in memory until it is committed.
     #[must_use]
     pub fn keeping(self, memory_bytes: u64) -> Self {
         Self { memory_bytes, ..self }
@@ -339,13 +338,13 @@ impl StagedCrate {
         self.size
     }
 
-    /// Returns how many bytes it keeps in memory, about.
+    /// Returns the approximate number of bytes that it keeps in memory.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
 
-    /// Takes out what the store put in.
+    /// Takes out the body that the store put in.
     ///
     /// # Errors
     /// [`StoreError::OtherStore`] when another kind of store staged it.
@@ -363,20 +362,20 @@ impl fmt::Debug for StagedCrate {
     }
 }
 
-/// The fate of bytes that were to be removed.
+/// The fate of bytes to be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
     /// They are not in the store any more.
     Gone,
-    /// They stay where they are: the store never writes again what it has sealed.
+    /// They stay where they are: the store never rewrites a sealed bundle.
     Kept,
 }
 
-/// Why a release is set aside.
+/// The reason why a release is set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Aside {
-    /// Its bytes are not those of the index.
+    /// Its bytes differ from those of the index.
     Quarantine,
     /// Other bytes were published under its name.
     Replaced,
@@ -402,6 +401,6 @@ pub struct Listed {
     pub location: Location,
     /// Its length in bytes.
     pub size: u64,
-    /// Its checksum as the store was given it; `None` where the store does not write that down.
+    /// The checksum that the store was given; `None` where the store does not record it.
     pub sha256: Option<Sha256>,
 }

@@ -13,15 +13,15 @@ use crate::stage::{Staged, StagedWriter};
 use crate::store::Store;
 use crate::tree_form::TreeForm;
 
-/// The loose tree of a mirror: one file for each release, where the layout puts it. A release that is committed again
-/// replaces what was there.
+/// The loose tree of a mirror: one file for each release, at its place in the layout. A release that is committed again
+/// replaces the old one.
 #[derive(Debug, Clone)]
 pub struct LooseStore {
     store: Store,
 }
 
 impl LooseStore {
-    /// Takes the tree of an open mirror.
+    /// Makes the store of an open mirror.
     #[must_use]
     pub fn new(store: Store) -> Self {
         Self { store }

@@ -9,8 +9,8 @@ use mirror_types::{Location, ReleaseId, Sha256, StoreId};
 use super::crate_store::{Aside, CrateStore, Listed, NewCrate, OpenCrate, Removal, StagedCrate, StoreBatch};
 use crate::error::StoreError;
 
-/// Releases in memory, for tests and embedders. Clones share them; they are gone with the last one. A release that is
-/// committed again replaces what was there.
+/// Releases in memory, for tests and embedders. Clones share them; they are gone with the last clone. A release that is
+/// committed again replaces the old one.
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
     id: StoreId,
@@ -74,7 +74,7 @@ impl CrateStore for MemoryStore {
         Ok(Removal::Gone)
     }
 
-    /// Forgets the bytes: nobody could look at them.
+    /// Drops the bytes: there is no place in which a person could look at them.
     fn set_aside(&self, id: &ReleaseId, at: &Location, _: Aside, _: &str) -> Result<Removal, StoreError> {
         self.check(id, at)?;
         self.held().remove(id);
