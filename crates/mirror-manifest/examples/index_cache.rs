@@ -1,4 +1,4 @@
-//! Measures what it takes to keep 250,000 index files as a first run does, and to read 50,000 of them. Linux only.
+//! Measures the cost of storing 250,000 index files as a first run does, and of reading 50,000 of them. Linux only.
 #![expect(clippy::print_stdout, reason = "what it is for")]
 
 use std::fmt::Write as _;
@@ -20,7 +20,7 @@ fn mixed(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Returns the path of the file that is read at this place: an index is not read in the order of the paths.
+/// Returns the path of the file that is read at this position: an index is not read in the order of its paths.
 fn path(place: u64) -> String {
     let n = (place * 104_729) % FILES;
     let prefix = mixed(n) & 0xffff;
@@ -50,7 +50,7 @@ fn packed(packer: &mut LinePacker, place: u64) -> PackedLines {
     packer.pack(&path(place), TextDigest::of(text.as_bytes()), text.as_bytes()).expect("pack")
 }
 
-/// Returns the seconds that this thread was on a processor.
+/// Returns the CPU seconds of this thread.
 fn cpu_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("statistics");
     let ns = text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).expect("nanoseconds");

@@ -1,7 +1,7 @@
-//! Sums up a manifest by status. A damaged line is told, and what stands behind it counts.
+//! Sums up a manifest by status. Reports damaged lines, and counts the records behind them.
 //!
-//! `cargo run -p mirror-manifest --example manifest_records -- MIRROR/manifest.jsonl`. Streams: one line is in memory at
-//! a time. A download into the same mirror may go on meanwhile.
+//! `cargo run -p mirror-manifest --example manifest_records -- MIRROR/manifest.jsonl`. Streams: one line is in memory
+//! at a time. A download into the same mirror may be running.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     sum_up(Path::new(&manifest), &mut io::stdout().lock())
 }
 
-/// Writes how many records there are of each status, and the bytes that they speak of.
+/// Writes the number of records of each status, and the bytes of their releases.
 pub(crate) fn sum_up(manifest: &Path, out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut sums = BTreeMap::<String, (u64, u64)>::new();
     for record in ManifestRecords::open(manifest)? {

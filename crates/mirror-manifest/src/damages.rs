@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-/// One damage, at a random place of whatever length the file has.
+/// One damage, at a random place in a file of any length.
 #[derive(Debug, Clone)]
 pub(crate) enum Damage {
     Flip(prop::sample::Index, u8),
@@ -24,14 +24,14 @@ pub(crate) fn in_place() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// Makes damage of these kinds, and pages that have changed places.
+/// Makes damage of these kinds, and swapped pages.
 pub(crate) fn any_kind() -> impl Strategy<Value = Damage> {
     let at = any::<prop::sample::Index>;
     prop_oneof![4 => in_place(), 1 => (at(), at()).prop_map(|(a, b)| Damage::Swap(a, b))]
 }
 
 impl Damage {
-    /// Damages a file that is in memory.
+    /// Damages a file in memory.
     pub(crate) fn apply(&self, bytes: &mut Vec<u8>) {
         const PAGE: usize = 4096;
         let len = bytes.len();
@@ -50,7 +50,7 @@ impl Damage {
                 bytes[at..(at + count).min(len)].fill(0);
             }
             Self::Cut(at) => bytes.truncate(at.index(len)),
-            // Less than two pages have nothing to swap.
+            // With fewer than two pages, there is nothing to swap.
             Self::Swap(..) if len < PAGE => {}
             Self::Swap(a, b) => {
                 let (a, b) = (a.index(len / PAGE) * PAGE, b.index(len / PAGE) * PAGE);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use mirror_types::{Advice, Cause, FaultKind, MirrorId, disk_advice};
 use rusqlite::ErrorCode;
 
-/// Why manifest or catalogue could not be used.
+/// The reason why manifest or catalogue could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
@@ -17,10 +17,10 @@ pub enum ManifestError {
     NotAManifest {
         /// The file.
         path: PathBuf,
-        /// Why it is none.
+        /// The reason why it is none.
         reason: &'static str,
     },
-    /// The manifest is another mirror's, and nothing was written; give each mirror one of its own.
+    /// The manifest belongs to another mirror, and nothing was written; give each mirror one of its own.
     #[error(
         "the manifest {} belongs to another mirror ({owner}, this one is {mirror}); it was left as it is. Give each \
          mirror a manifest of its own",
@@ -29,12 +29,12 @@ pub enum ManifestError {
     OthersManifest {
         /// The file.
         path: PathBuf,
-        /// Whose it is.
+        /// The mirror that it belongs to.
         owner: MirrorId,
-        /// The mirror that was to write into it.
+        /// The mirror that was to write to it.
         mirror: MirrorId,
     },
-    /// Another run writes into the manifest; wait for it to end, and give each mirror one of its own.
+    /// Another run is writing to the manifest; wait for it to end, and give each mirror one of its own.
     #[error(
         "the manifest {} is in use by another run; wait for it to end, and give each mirror a manifest of its own",
         path.display()
@@ -43,7 +43,7 @@ pub enum ManifestError {
         /// The file.
         path: PathBuf,
     },
-    /// The operating system said no; the source says why.
+    /// The operating system refused; the source says why.
     #[error("could not {doing} the manifest {}{}", path.display(), disk_advice(source.kind()))]
     Io {
         /// The operation that failed.
@@ -53,8 +53,8 @@ pub enum ManifestError {
         /// The reason.
         source: io::Error,
     },
-    /// A line that is not the last one is no record; restore the manifest from a copy, or cut that line out and hash
-    /// again what is held.
+    /// A line before the last one is no record; restore the manifest from a copy, or cut that line out and hash
+    /// everything that is held again.
     #[error(
         "the manifest {} is damaged, the line at byte {offset} is no record: restore it from a copy, or cut that line \
          out and have what is held hashed again",
@@ -65,16 +65,16 @@ pub enum ManifestError {
         path: PathBuf,
         /// The offset at which the line begins, in bytes.
         offset: u64,
-        /// Why it is no record.
+        /// The reason why it is no record.
         source: Cause,
     },
-    /// Something other than a regular file stands where the mirror keeps a file of its own; remove it.
+    /// Something other than a regular file is in the place of one of the mirror's files; remove it.
     #[error("{} is not a regular file; links and special files do not belong in a mirror, remove it", path.display())]
     Strange {
         /// Its path.
         path: PathBuf,
     },
-    /// SQLite failed; the source says why. A damaged catalogue can be made again.
+    /// SQLite failed; the source says why. A damaged catalogue can be rebuilt.
     #[error("could not {doing} the catalogue {}{}", path.display(), advice(source))]
     Catalogue {
         /// The operation that failed.
@@ -84,7 +84,7 @@ pub enum ManifestError {
         /// The reason.
         source: rusqlite::Error,
     },
-    /// The catalogue is no database of ours, or a damaged one; make it again.
+    /// The catalogue is damaged, or another kind of database; rebuild it.
     #[error("the catalogue {} is damaged ({reason}){REBUILD}", path.display())]
     DamagedCatalogue {
         /// The database.
@@ -92,7 +92,7 @@ pub enum ManifestError {
         /// The fault.
         reason: String,
     },
-    /// The operating system said no to a file of the index cache; the source says why.
+    /// The operating system refused an operation on a file of the index cache; the source says why.
     #[error("could not {doing} the index lines {}{}", path.display(), disk_advice(source.kind()))]
     IndexCacheFile {
         /// The operation that failed.
@@ -102,7 +102,7 @@ pub enum ManifestError {
         /// The reason.
         source: io::Error,
     },
-    /// SQLite failed on the index cache; the source says why. A damaged one can be filled again.
+    /// SQLite failed on the index cache; the source says why. A damaged cache can be filled again.
     #[error("could not {doing} the index cache {}{}", path.display(), cache_advice(source))]
     IndexCache {
         /// The operation that failed.
@@ -112,7 +112,7 @@ pub enum ManifestError {
         /// The reason.
         source: rusqlite::Error,
     },
-    /// The index cache is no database of ours, or a damaged one; the next run sets it aside and fills another.
+    /// The index cache is damaged, or another kind of database; the next run sets it aside and fills a new one.
     #[error("the index cache {} is damaged ({reason}){REFILL}", path.display())]
     DamagedIndexCache {
         /// The database.
@@ -120,7 +120,7 @@ pub enum ManifestError {
         /// The fault.
         reason: String,
     },
-    /// The lines of an index file are not what was written; they can be read from the index again.
+    /// The lines of an index file differ from what was written; they can be read from the index again.
     #[error("in the index cache {}, the lines of {file} are damaged{REFILL}", path.display())]
     BadLines {
         /// The database.
@@ -142,17 +142,17 @@ pub enum ManifestError {
         /// The newest known format.
         known: i64,
     },
-    /// The index lines are still kept as an earlier version did; a run that changes the mirror takes them over.
+    /// The index lines are still in the log of an earlier version; a run that changes the mirror converts them.
     #[error(
         "the index lines {} are kept as an earlier version did; they can be read when a run that updates the mirror, or \
          one that makes its catalogue again, has taken them over",
         path.display()
     )]
     OldIndexCache {
-        /// The file of them.
+        /// The log.
         path: PathBuf,
     },
-    /// The catalogue was made by a newer version; use that, or make a damaged one again.
+    /// The catalogue was made by a newer version; use that, or rebuild a damaged one.
     #[error("the catalogue {} has format {found}, this version knows {known}; use a newer version; if it is damaged, it can be \
          made again", path.display())]
     NewerCatalogue {
@@ -188,10 +188,9 @@ fn advice(source: &rusqlite::Error) -> &'static str {
 }
 
 /// Returns whether an error of SQLite is about the contents of the file, and not about the disk, the system, or another
-/// user of it. Damage shows itself in many ways: a table that is not there, a constraint that does not hold, a
-/// value of another type.
+/// user of it. Damage appears in many forms: a missing table, a constraint that does not hold, a value of another type.
 pub(crate) fn is_damage(source: &rusqlite::Error) -> bool {
-    /// A read that met the end of a file that should be longer: `SQLITE_IOERR_SHORT_READ`.
+    /// A read beyond the end of a file that should be longer: `SQLITE_IOERR_SHORT_READ`.
     const SHORT_READ: i32 = 522;
     let rusqlite::Error::SqliteFailure(failure, _) = source else { return true };
     match failure.code {

@@ -15,8 +15,8 @@ pub use records::ManifestRecords;
 /// Bytes of a manifest that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Reads a manifest line by line. A last line without its newline is left out: the run that writes it may not have
-/// ended. Errors say nothing of the path, which its caller knows. Memory: one line. Blocks.
+/// Reads a manifest line by line. Leaves out a last line without its newline: the run that writes it may still be
+/// running. Errors do not name the path, which the caller knows. Memory: one line. Blocks.
 #[derive(Debug)]
 pub struct ManifestReader {
     input: BufReader<File>,
@@ -29,23 +29,23 @@ pub struct ManifestReader {
 /// A line of a manifest, whether it is a record or not.
 #[derive(Debug, Clone, Copy)]
 pub struct ManifestLine<'a> {
-    /// With its newline.
+    /// The line with its newline.
     whole: &'a [u8],
-    /// Which of the lines that were read it is, from 1.
+    /// The number of the line among those that were read, from 1.
     pub number: u64,
-    /// The offset in the manifest at which it begins, in bytes.
+    /// The offset in the manifest at which it begins, bytes.
     pub offset: u64,
-    /// The offset in the manifest at which the next one begins, in bytes.
+    /// The offset in the manifest at which the next line begins, bytes.
     pub end: u64,
 }
 
-/// Why a line is no record.
+/// The reason why a line is no record.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct InvalidRecord(#[from] serde_json::Error);
 
 impl ManifestReader {
-    /// Opens a manifest, to be read from byte `offset` on, at which a line begins.
+    /// Opens a manifest, to be read from byte `offset`, at which a line begins.
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
@@ -56,7 +56,7 @@ impl ManifestReader {
         Ok(Self { input, line: Vec::new(), number: 0, end: offset, torn: false })
     }
 
-    /// Returns the next line; `None` behind the last one.
+    /// Returns the next line; `None` after the last one.
     ///
     /// # Errors
     /// When the manifest cannot be read.
@@ -73,7 +73,7 @@ impl ManifestReader {
         Ok(Some(ManifestLine { whole: &self.line, number: self.number, offset, end: self.end }))
     }
 
-    /// Returns, behind the last line, whether one without its newline was left out.
+    /// Returns, after the last line, whether one without its newline was left out.
     #[must_use]
     pub const fn is_torn(&self) -> bool {
         self.torn
@@ -91,7 +91,7 @@ impl<'a> ManifestLine<'a> {
         self.whole.strip_suffix(b"\n").unwrap_or(self.whole)
     }
 
-    /// Returns whether there is nothing but white space in the line. Such a line is no record.
+    /// Returns whether the line is only white space. Such a line is no record.
     #[must_use]
     pub fn is_blank(&self) -> bool {
         self.whole.iter().all(u8::is_ascii_whitespace)
@@ -100,32 +100,32 @@ impl<'a> ManifestLine<'a> {
     /// Reads the record.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the line is none.
     pub fn record(&self) -> Result<ManifestRecord, InvalidRecord> {
         Ok(serde_json::from_slice(self.text())?)
     }
 
-    /// Reads what the record says of where its release is held, and nothing else.
+    /// Reads only the fields of the record about where its release is held.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the line is no record.
     pub fn holding(&self) -> Result<HoldingRecord<'a>, InvalidRecord> {
         Ok(serde_json::from_slice(self.text())?)
     }
 }
 
-/// Returns the first line, with its newline when it has one, of what is read; no more than `max_bytes` of it.
+/// Returns the first line that is read, with its newline when it has one; at most `max_bytes` of it.
 pub(crate) fn first_line(input: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     BufReader::new(input.take(max_bytes)).read_until(b'\n', &mut line)?;
     Ok(line)
 }
 
-/// Passes every record from byte `offset` on to `visit`, with the offset behind it. Leaves out a last line without
-/// newline. Streams; blocks.
+/// Passes every record from byte `offset` on to `visit`, with the offset of the next one. Leaves out a last line
+/// without newline. Streams; blocks.
 ///
 /// # Errors
-/// When the file cannot be read or a line is no record. No file is no error.
+/// When the file cannot be read or a line is no record. A missing file is no error.
 pub fn read_from<E: From<ManifestError>>(
     path: &Path,
     offset: u64,
@@ -147,7 +147,7 @@ pub fn read_from<E: From<ManifestError>>(
     Ok(())
 }
 
-/// The statement of a record of schema 1 or 2 about where its release is held. A field that has no text says nothing.
+/// The fields of a record, of schema 1 or 2, about where its release is held. An empty text counts as missing.
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 pub struct HoldingRecord<'a> {
@@ -233,7 +233,7 @@ fn release_of_url(url: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
 struct OptionalText<'a>(Option<Cow<'a, str>>);
 
 impl OptionalText<'_> {
-    /// Returns what it says; an empty text says nothing.
+    /// Returns the text, unless it is empty.
     fn get(&self) -> Option<&str> {
         self.0.as_deref().filter(|text| !text.is_empty())
     }
@@ -323,7 +323,7 @@ mod tests {
         let say = |text: &'static str| {
             let line = ManifestLine { whole: text.as_bytes(), number: 1, offset: 0, end: 0 };
             let found = line.holding().expect("a record");
-            // Whatever both read, they read alike.
+            // The fields that both have are equal.
             let whole = line.record().expect("a record");
             assert_eq!((found.ok, &*found.status), (whole.ok, whole.status.as_str()));
             assert_eq!(found.bundle_path(), whole.bundle_path.as_deref().filter(|text| !text.is_empty()));

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use mirror_types::{BundleNumber, Codec, Location, Locations, MemberLocation, MirrorId, StoreId};
 use serde::{Deserialize, Serialize};
 
-/// The schema that is written: that of the source system (1) plus additions.
+/// The schema that this version writes: that of the source system (1) plus additions.
 pub const SCHEMA_VERSION: u32 = 2;
 
 /// One line of the manifest. Readers accept schema 1 and 2 and ignore unknown fields.
@@ -14,7 +14,7 @@ pub struct ManifestRecord {
     pub schema_version: u32,
     /// The address that it came from, `+` readable.
     pub url: String,
-    /// File, as the run saw it.
+    /// The file, in the form in which the run had its path.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub path: String,
     /// `filesystem`, `bundle`, `filesystem+bundle`; with `object` for each other store.
@@ -46,7 +46,7 @@ pub struct ManifestRecord {
     pub finished_at: String,
     /// True if it is held now.
     pub ok: bool,
-    /// Why not.
+    /// The reason why it is not held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Attempts beyond the first.
@@ -75,8 +75,8 @@ pub struct ManifestRecord {
 }
 
 impl ManifestRecord {
-    /// Writes down where the release is held. Of a member of a bundle, `bundle_path` says the path of the bundle by its
-    /// number, and `name` is that of the member.
+    /// Records where the release is held. For a member of a bundle, `bundle_path` returns the path of a bundle by its
+    /// number, and `name` is the name of the member.
     pub fn set_locations(&mut self, locations: &Locations, bundle_path: &dyn Fn(u32) -> String, name: &str) {
         let member = locations.member();
         self.storage.clear();
@@ -94,8 +94,8 @@ impl ManifestRecord {
         self.places = others.map(RecordedPlace::of).collect();
     }
 
-    /// Returns where the record says that the release is held, if it says so; a member of a bundle without an offset
-    /// is found by rebuilding.
+    /// Returns where the release is held according to the record, if it says so; a member of a bundle without an offset
+    /// has to be found by rebuilding.
     #[must_use]
     pub fn locations(&self) -> Option<Locations> {
         let member = || {
@@ -109,16 +109,16 @@ impl ManifestRecord {
     }
 }
 
-/// The place of a release in a store beside the loose tree and the bundles.
+/// The place of a release in a store other than the loose tree and the bundles.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RecordedPlace {
     /// The number of the store.
     pub store: u16,
-    /// The key of an object; none where the store derives it from the release.
+    /// The key of an object; `None` where the store derives it from the release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// For a member of a bundle: the bundle's number, and where the frame is in it.
+    /// For a member of a bundle: the number of the bundle, and the place of the frame in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member: Option<RecordedMember>,
 }
@@ -165,7 +165,7 @@ impl RecordedPlace {
 const FILESYSTEM: &str = "filesystem";
 const BUNDLE: &str = "bundle";
 
-/// Returns what the field `storage` calls a store.
+/// Returns the name of a store in the field `storage`.
 #[must_use]
 pub fn storage_name(store: StoreId) -> &'static str {
     match store {
@@ -175,21 +175,21 @@ pub fn storage_name(store: StoreId) -> &'static str {
     }
 }
 
-/// The status of a release that was found, and not compared with an index.
+/// The status of a release that was found and not compared with an index.
 pub const EXISTING: &str = "existing";
 
-/// The status of a release that is not held any more: it was pruned because upstream removed it or, where `error`
-/// says so, its file or its bundle was found gone or damaged. A record behind it may say where it is still held.
+/// The status of a release that is not held any more: it was pruned because upstream removed it or, where `error` says
+/// so, its file or its bundle was found missing or damaged. A later record may say where it is still held.
 pub const PRUNED: &str = "pruned";
 
-/// The status of a release that upstream took down while it is held: it is held on and not offered. No `path`, and not
-/// `ok`, so that no reader takes the record for one of a file.
+/// The status of a held release that upstream deleted: it stays held and is not offered. No `path`, and not `ok`, so
+/// that no reader takes the record for one of a file.
 pub const REMOVED_UPSTREAM: &str = "removed_upstream";
 
-/// The status of a release that came back upstream and is offered again.
+/// The status of a release that upstream lists again and that is offered again.
 pub const REINSTATED: &str = "reinstated";
 
-/// Formats a time as the manifest shows it: RFC 3339, UTC, milliseconds.
+/// Formats a time for the manifest: RFC 3339, UTC, milliseconds.
 #[must_use]
 pub fn rfc3339(time: SystemTime) -> String {
     match jiff::Timestamp::try_from(time) {
@@ -227,7 +227,7 @@ mod tests {
             let read: ManifestRecord = serde_json::from_str(&text).expect("record");
             assert_eq!(read.locations(), Some(locations), "{text}");
         }
-        // A store that this version does not know proves nothing, nor does a member without its place.
+        // An unknown store proves nothing, and neither does a member without its place.
         for storage in ["object", "", "bundle"] {
             let record = ManifestRecord { storage: storage.to_owned(), ..ManifestRecord::default() };
             assert_eq!(record.locations(), None, "{storage}");

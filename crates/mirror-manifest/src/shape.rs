@@ -1,4 +1,4 @@
-//! Tells a manifest from any other file, before anything is written into it.
+//! Distinguishes a manifest from any other file, before anything is written to it.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::error::{ManifestError, at};
 use crate::reader::first_line;
 
-/// Longest record that is looked at, in bytes; those of this system stay below 8 KiB.
+/// Longest record that is recognized, bytes; those of this system stay below 8 KiB.
 const MAX_RECORD_BYTES: u64 = 1 << 20;
 /// The beginning of every record, ours and those of the source system.
 const HEAD: &[u8] = b"{\"schema_version\":";
@@ -28,11 +28,11 @@ pub enum ManifestShape {
     Foreign,
 }
 
-/// The fields by which a line is known as a record of a manifest, schema 1 or 2.
+/// The fields by which a line is recognized as a record of a manifest, schema 1 or 2.
 #[derive(Deserialize)]
 pub(crate) struct Known {
     schema_version: u32,
-    /// Whose record it is, where it says so.
+    /// The mirror that it belongs to, where the record names it.
     #[serde(default)]
     pub(crate) mirror: Option<MirrorId>,
     #[expect(dead_code, reason = "every record has it")]
@@ -47,10 +47,10 @@ pub(crate) fn record_of(line: &[u8]) -> Option<Known> {
     (1..=crate::SCHEMA_VERSION).contains(&known.schema_version).then_some(known)
 }
 
-/// Looks at the first line of the file at `path`. Touches nothing, blocks.
+/// Looks at the first line of the file at `path`. Writes nothing; blocks.
 ///
 /// # Errors
-/// When there is something that cannot be read. No file is no error.
+/// When something is there that cannot be read. A missing file is no error.
 pub fn manifest_shape(path: &Path) -> Result<ManifestShape, ManifestError> {
     match std::fs::metadata(path) {
         Ok(meta) if !meta.is_file() => return Ok(ManifestShape::Foreign),
@@ -89,27 +89,27 @@ fn begins_like_a_record(line: &[u8]) -> bool {
 /// The end of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tail {
-    /// There is a last whole record, or none at all.
+    /// There is a last whole record, or no record.
     Whole {
-        /// Length up to its end.
+        /// The length up to its end.
         len: u64,
-        /// Whose it is.
+        /// The mirror that it belongs to.
         mirror: Option<MirrorId>,
     },
-    /// More than the last line is no record; this is where the one before it begins to be none.
+    /// Not only the last line is no record; this is the offset of the line before it.
     Broken(u64),
 }
 
-/// Finds the end of the last whole record of a file of `len` bytes. A last line without its newline, or that is
-/// no record, is left out. Reads the end of the file backwards, each byte at most twice, in constant memory;
-/// fails when the line before a torn one is no record either.
+/// Finds the end of the last whole record of a file of `len` bytes. Leaves out a last line that has no newline or is no
+/// record. Reads the end of the file backwards, each byte at most twice, in constant memory; fails when the line before
+/// a torn one is no record either.
 pub(crate) fn tail(file: &mut File, len: u64) -> io::Result<Tail> {
     let mut end = match newline_before(file, len)? {
         Some(at) => at + 1,
         None => return Ok(Tail::Whole { len: 0, mirror: None }),
     };
-    // The very last line may be damaged: a power cut can leave its end without its beginning. The one before it
-    // was synced first.
+    // The very last line may be damaged: a power cut can leave its end without its beginning. The line before it was
+    // synced first.
     for _ in 0..2 {
         let start = newline_before(file, end - 1)?.map_or(0, |at| at + 1);
         if end - 1 - start <= MAX_RECORD_BYTES {
@@ -128,7 +128,7 @@ pub(crate) fn tail(file: &mut File, len: u64) -> io::Result<Tail> {
     Ok(Tail::Broken(end))
 }
 
-/// Returns where the last newline before `end` is.
+/// Returns the offset of the last newline before `end`.
 fn newline_before(file: &mut File, end: u64) -> io::Result<Option<u64>> {
     const STEP: u64 = 64 << 10;
     let mut buffer = Vec::new();

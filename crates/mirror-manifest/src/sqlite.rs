@@ -1,4 +1,4 @@
-//! The common code of a mirror's databases: their files, before SQLite sees them, and how they are opened.
+//! Shared code of a mirror's databases: checks of their files before SQLite opens them, and how they are opened.
 
 use std::io::{self, Read as _};
 use std::ops::Range;
@@ -9,13 +9,13 @@ use rusqlite::{Connection, OpenFlags};
 pub(crate) const READ_ONLY: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
-/// Returns what is wrong with what should be a database of SQLite: SQLite takes a file of a few bytes for an empty one,
-/// and one that claims to be of a later SQLite for one that cannot be written. Nothing is wrong with an empty file: a
-/// process killed while it made the database leaves one.
+/// Returns the fault of a file that should be an SQLite database. SQLite takes a file of a few bytes for an empty one,
+/// and one of a later SQLite for one that cannot be written. An empty file has no fault: a process killed while
+/// creating the database leaves one.
 pub(crate) fn head_fault(path: &Path) -> io::Result<Option<&'static str>> {
     const HEAD_BYTES: usize = 100;
     const MAGIC: &[u8] = b"SQLite format 3\0";
-    /// Bytes that say how the file is written and read: with a rollback journal (1) or a log (2).
+    /// The bytes that state how the file is written and read: with a rollback journal (1) or a log (2).
     const VERSIONS: Range<usize> = 18..20;
     let mut head = Vec::new();
     let read = mirror_fs::open_to_read(path).and_then(|file| {
@@ -27,7 +27,7 @@ pub(crate) fn head_fault(path: &Path) -> io::Result<Option<&'static str>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    // SQLite rolls back what a process left that was killed while writing, whatever the file looks like.
+    // SQLite rolls back what a process left that was killed while writing, whatever the state of the file.
     if std::fs::symlink_metadata(&files_of(path)[3]).is_ok_and(|journal| journal.len() > 0) {
         return Ok(None);
     }
@@ -35,7 +35,7 @@ pub(crate) fn head_fault(path: &Path) -> io::Result<Option<&'static str>> {
     Ok(match head.len() {
         0 => None,
         HEAD_BYTES if !head.starts_with(MAGIC) => Some("it is no SQLite database"),
-        // A log may hold the rest.
+        // A log may have the rest.
         HEAD_BYTES if log == 0 && !is_of_pages(len, &head) => Some("it is cut short"),
         HEAD_BYTES if head[VERSIONS].iter().all(|version| matches!(version, 1 | 2)) => None,
         HEAD_BYTES => Some("its header makes no sense"),
@@ -43,17 +43,17 @@ pub(crate) fn head_fault(path: &Path) -> io::Result<Option<&'static str>> {
     })
 }
 
-/// Returns whether a database of this length has whole pages, whose size its header says.
+/// Returns whether a database of this length consists of whole pages of the size in its header.
 fn is_of_pages(len: u64, head: &[u8]) -> bool {
     match u64::from(u16::from_be_bytes([head[16], head[17]])) {
         0 => false,
-        // 65,536 does not fit.
+        // The value 1 stands for 65,536, which does not fit.
         1 => len.is_multiple_of(1 << 16),
         size => len.is_multiple_of(size),
     }
 }
 
-/// Returns the files of a database: itself, and what SQLite keeps beside it.
+/// Returns the files of a database: itself, and those that SQLite keeps beside it.
 pub(crate) fn files_of(path: &Path) -> [PathBuf; 4] {
     ["", "-wal", "-shm", "-journal"].map(|suffix| {
         let mut file = path.as_os_str().to_owned();
@@ -79,7 +79,7 @@ pub(crate) fn format_of(
 }
 
 /// Opens a database for reading. Where nothing can be written, SQLite cannot keep the marks by which readers and
-/// writers go together; then the file is read as it is, and the second value is true.
+/// writers cooperate; the file is then read as it is, and the second value is true.
 pub(crate) fn open_or_freeze(path: &Path) -> rusqlite::Result<(Connection, bool)> {
     use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
     let db = Connection::open_with_flags(path, READ_ONLY)?;
@@ -105,8 +105,7 @@ pub(crate) fn has_tables(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
 }
 
-/// Checks the structure of a whole database and returns its first fault; reads all of it. `check` is the pragma that
-/// does it.
+/// Checks the structure of a whole database and returns its first fault; reads all of it. `check` is the pragma to use.
 pub(crate) fn structure_fault(db: &Connection, check: &str) -> rusqlite::Result<Option<String>> {
     let fault: String = db.query_row(&format!("PRAGMA {check}(1)"), [], |row| row.get(0))?;
     Ok((fault != "ok").then(|| fault.replace('\n', " ")))

@@ -11,7 +11,7 @@ use crate::error::{ManifestError, at};
 use crate::record::ManifestRecord;
 use crate::shape::{ManifestShape, Tail, shape_of, tail};
 
-/// Appends to a manifest. What was there stays.
+/// Appends to a manifest. Existing records stay as they are.
 #[derive(Debug)]
 pub struct ManifestWriter {
     log: AppendLog,
@@ -19,12 +19,12 @@ pub struct ManifestWriter {
     mirror: MirrorId,
 }
 
-/// The findings when a manifest was opened.
+/// The findings of opening a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenReport {
     /// Bytes of a torn last line that were cut off.
     pub torn_bytes_cut: u64,
-    /// Length now, in bytes.
+    /// Its length now, bytes.
     pub len: u64,
 }
 
@@ -33,12 +33,12 @@ fn log_fault(error: FileError) -> ManifestError {
 }
 
 impl ManifestWriter {
-    /// Opens or makes the manifest of the mirror `mirror`, and holds it against every other writer until the
-    /// value is dropped. A last line without its newline, or that is no record, is cut; anything but a manifest
-    /// stays byte for byte as it is.
+    /// Opens or creates the manifest of the mirror `mirror`, and keeps every other writer out until the value is
+    /// dropped. Cuts a last line that has no newline or is no record; anything but a manifest stays byte for byte as it
+    /// is.
     ///
     /// # Errors
-    /// When the file is no manifest, its last record is another mirror's, another run holds it, or the disk
+    /// When the file is no manifest, its last record belongs to another mirror, another run holds it, or the disk
     /// refuses.
     pub fn open(path: &Path, mirror: MirrorId) -> Result<(Self, OpenReport), ManifestError> {
         Self::open_on(Arc::new(LocalFs::new(SyncMode::EachFile)), path, mirror)
@@ -88,12 +88,11 @@ impl ManifestWriter {
         self.log.path()
     }
 
-    /// Appends records with one write, as this mirror's; returns the new length. Not durable before
+    /// Appends records with one write, marked as this mirror's; returns the new length. Not durable before
     /// [`ManifestWriter::sync`].
     ///
     /// # Errors
-    /// When the disk refuses; a part of the last line may then be there, and is cut by the next
-    /// open.
+    /// When the disk refuses; a part of the last line may be there then, and the next open cuts it.
     pub fn append(&mut self, records: &[ManifestRecord]) -> Result<u64, ManifestError> {
         let mut text = Vec::with_capacity(records.len() * 640);
         for record in records {
@@ -105,7 +104,7 @@ impl ManifestWriter {
         Ok(self.log.len())
     }
 
-    /// Makes what was appended durable. A failure is final: the run must end.
+    /// Makes the appended records durable. A failure is final: the run must end.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -114,7 +113,7 @@ impl ManifestWriter {
     }
 }
 
-/// Keeps every other writer out for as long as it lives.
+/// Keeps every other writer out for as long as the result lives.
 fn lock(file: &File, path: &Path) -> Result<FileLock, ManifestError> {
     let own = lockable(file, path).map_err(at("open the lock of", path))?;
     FileLock::of(own, path).map_err(|fault| match fault {
@@ -128,7 +127,7 @@ fn lockable(file: &File, _: &Path) -> io::Result<File> {
     file.try_clone()
 }
 
-/// Locks keep readers out here, those of this very process, too: a file beside the manifest is locked instead.
+/// Locks keep readers out here, even those of this process: a file beside the manifest is locked instead.
 #[cfg(not(unix))]
 fn lockable(_: &File, path: &Path) -> io::Result<File> {
     let mut beside = path.as_os_str().to_owned();
@@ -136,7 +135,7 @@ fn lockable(_: &File, path: &Path) -> io::Result<File> {
     mirror_fs::open_or_create(Path::new(&beside))
 }
 
-/// A record, and whose it is.
+/// A record, and the mirror that it belongs to.
 #[derive(Serialize)]
 struct Owned<'a> {
     #[serde(flatten)]
@@ -144,7 +143,7 @@ struct Owned<'a> {
     mirror: MirrorId,
 }
 
-/// Returns the length up to the end of the last whole record, once the file is known as a manifest that this
+/// Returns the length up to the end of the last whole record, once the file is recognized as a manifest that this
 /// mirror may append to.
 fn own_records(file: &mut File, len: u64, path: &Path, mirror: MirrorId) -> Result<u64, ManifestError> {
     let not_one = |reason| ManifestError::NotAManifest { path: path.to_owned(), reason };
@@ -252,8 +251,8 @@ mod tests {
         assert!(open(MIRROR).is_ok());
     }
 
-    /// Checks the promise of a sync: whatever a crash takes afterwards, the records are there, and what was torn behind
-    /// them is cut.
+    /// Checks the promise of a sync: whatever a crash takes afterwards, the records are there, and torn bytes behind
+    /// them are cut.
     #[test]
     fn after_any_step_a_crash_keeps_what_was_synced() {
         let dir = tempfile::tempdir().expect("dir");

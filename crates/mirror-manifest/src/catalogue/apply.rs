@@ -1,4 +1,4 @@
-//! Application of changes.
+//! Applies changes to the catalogue.
 
 use std::time::SystemTime;
 
@@ -15,14 +15,14 @@ use super::rows::{FailureRow, HeldRelease, LOST};
 use crate::error::ManifestError;
 use crate::record::rfc3339;
 
-/// The kind under which the ledger has what a bundle has lost.
+/// The kind of failure of a release that a bundle has lost.
 const DAMAGED: &str = "damaged";
 
 impl Catalogue {
-    /// Applies changes in their order, in one transaction.
+    /// Applies changes in order, in one transaction.
     ///
     /// # Errors
-    /// When SQLite fails; then nothing of it is applied.
+    /// When SQLite fails; then no change is applied.
     pub fn apply(&mut self, changes: &[Change]) -> Result<(), ManifestError> {
         let fail = self.fail("write to");
         let mut write = || {
@@ -34,14 +34,14 @@ impl Catalogue {
     }
 }
 
-/// Applies changes, in their order.
+/// Applies changes in order.
 fn apply(to: &Transaction<'_>, changes: &[Change]) -> rusqlite::Result<()> {
     let mut applier = Applier::new(to);
     changes.iter().try_for_each(|change| applier.apply(change))?;
     applier.finish()
 }
 
-/// Statements of which a change needs some.
+/// The statements that changes need.
 #[derive(Clone, Copy)]
 enum Sql {
     FindCrate,
@@ -151,7 +151,7 @@ impl Sql {
     }
 }
 
-/// The statements, prepared when they are first needed.
+/// The statements, each prepared when it is first needed.
 struct Statements<'t> {
     on: &'t Transaction<'t>,
     /// By [`Sql`].
@@ -172,10 +172,10 @@ impl<'t> Statements<'t> {
 struct Applier<'t> {
     to: &'t Transaction<'t>,
     sql: Statements<'t>,
-    /// When this is applied.
+    /// The time of the transaction.
     now: String,
     manifest_len: Option<u64>,
-    /// A later run could not find by comparing trees what has changed: upstream may go back to what it had.
+    /// True if comparing trees would not show a later run what has changed: upstream may go back to an earlier tree.
     cursor_outdated: bool,
 }
 
@@ -261,7 +261,7 @@ impl<'t> Applier<'t> {
             None => self.sql.get(Sql::AddCrate)?.insert([name])?,
         };
         let key = params![id, held.id.version.as_str(), held.sha256.as_bytes()];
-        // Upstream may go back to the bytes that were held.
+        // Upstream may go back to the bytes that were held before.
         if self.sql.get(Sql::HasOtherBytes)?.query_row(key, |row| row.get::<_, bool>(0))? {
             self.cursor_outdated = true;
             self.of_release(Sql::LosePlaces, &held.id)?;
@@ -291,8 +291,8 @@ impl<'t> Applier<'t> {
         self.sql.get(Sql::UndeferHeld)?.execute(had).map(drop)
     }
 
-    /// Adds a deferred release, and drops the cursor if it is new: the cursor covers only what was deferred when it was
-    /// set, so the next run has to look at all of the index.
+    /// Adds a deferred release. Drops the cursor if the release is new: the cursor covers only what was deferred when
+    /// it was set, so the next run has to look at the whole index.
     fn defer(&mut self, release: &DeferredRelease) -> rusqlite::Result<()> {
         let DeferredRelease { id, cksum, until, why } = release;
         self.of_release(Sql::Resolve, id)?;
@@ -359,7 +359,7 @@ fn forget_bundle(to: &Transaction<'_>, number: u32) -> rusqlite::Result<()> {
     to.execute("DELETE FROM bundles WHERE number = ?1", [number]).map(drop)
 }
 
-/// Recomputes the ends of bundles from what is held in them, and forgets bundles in which nothing is held.
+/// Recomputes the ends of bundles from the members held in them, and forgets bundles without any.
 fn measure_bundles(to: &Transaction<'_>) -> rusqlite::Result<()> {
     to.execute("DELETE FROM bundles", [])?;
     to.execute(

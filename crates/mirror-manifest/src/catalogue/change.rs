@@ -6,14 +6,13 @@ use super::deferred::DeferredRelease;
 use super::rows::{DirRow, FailureRow, HeldRelease, UpstreamRemoval};
 use crate::index_cache::CacheState;
 
-/// A change of the catalogue. Changes are applied in the order in which they are given
-/// ([`Catalogue::apply`](super::Catalogue::apply)).
+/// A change of the catalogue. Changes are applied in order ([`Catalogue::apply`](super::Catalogue::apply)).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Change {
     /// A release is held from now on.
     Held {
-        /// The release. With another hash than before, it is held nowhere else.
+        /// The release. If its hash is new, no other place holds it any more.
         release: HeldRelease,
         /// The bit of the source that lists it; 0 for none.
         source: u64,
@@ -27,20 +26,20 @@ pub enum Change {
     },
     /// A release was removed on purpose.
     Removed(ReleaseId),
-    /// A bundle is gone for good, and with it what nothing else holds.
+    /// A bundle is gone for good, together with the releases that only it held.
     BundleGone(u32),
-    /// The ends of bundles are computed again from what is held in them.
+    /// The ends of bundles are to be recomputed from the members held in them.
     BundlesMeasured,
-    /// A record or, without a version, a whole crate could not be fetched; it goes into the failure ledger.
+    /// A release or, without a version, a whole crate could not be fetched; it goes into the failure ledger.
     Failed(FailureRow),
     /// A release leaves the failure ledger: it is held.
     Resolved(ReleaseId),
-    /// A release leaves the failure ledger, and is not deferred either: it is not wanted any more.
+    /// A release that is not wanted any more leaves the failure ledger and the list of deferred ones.
     Dropped(ReleaseId),
     /// A release is wanted, but policy holds it back. It leaves the failure ledger, and is deferred until it is held
-    /// with these bytes, fails, or nobody waits for it any more.
+    /// with these bytes, fails, or is undeferred.
     Deferred(DeferredRelease),
-    /// A release is not deferred any more, though it was not had: nobody waits for it.
+    /// A release is not deferred any more, although it was not fetched.
     Undeferred(ReleaseId),
     /// A whole crate leaves the failure ledger: its index file could be read.
     CrateResolved(CrateName),
@@ -50,28 +49,28 @@ pub enum Change {
         id: ReleaseId,
         /// The kind of removal.
         kind: UpstreamRemoval,
-        /// When that was seen, RFC 3339.
+        /// The time at which that was noticed, RFC 3339.
         seen: String,
     },
     /// Upstream offers a release again.
     Reinstated(ReleaseId),
-    /// A source lists a release that is held.
+    /// A source lists a held release.
     Seen {
         /// The release.
         id: ReleaseId,
         /// The bit of the source.
         source: u64,
     },
-    /// A directory was written to: it is not trusted before it is listed again.
+    /// A directory was written to: its times are not trusted until it is listed again.
     DirWritten(String),
-    /// A directory was listed, and agreed with the catalogue.
+    /// A directory was listed, and matched the catalogue.
     DirListed(DirRow),
-    /// The index cache is in this state. When it is another cache than before, or files in it were replaced, the next
-    /// run must look at the whole index.
+    /// The index cache is in this state. If it is another cache than before, or files in it were replaced, the next run
+    /// must look at the whole index.
     IndexCache(CacheState),
     /// The next run must look at the whole index: comparing trees would not find what has changed.
     CursorOutdated,
-    /// So many bytes of the manifest are covered with the changes before.
+    /// The changes before this one cover the manifest up to this length, bytes.
     ManifestLen(u64),
 }
 
@@ -126,7 +125,7 @@ mod tests {
     fn the_last_of_two_changes_counts() {
         let lost = || Change::Lost { id: id(), store: StoreId::LOOSE };
         let bundled = || held(MemberLocation::tar(3, 0, 9).into());
-        // What is held, what is in the ledger, and whether it is known as deleted, afterwards.
+        // Afterwards: whether it is held, what is in the ledger, and whether it is known as deleted.
         for (changes, is_held, ledger, deleted) in [
             (vec![loose(), Change::Removed(id())], false, 0, false),
             (vec![Change::Removed(id()), loose()], true, 0, false),

@@ -1,4 +1,4 @@
-//! The form of values in columns.
+//! Conversions between values and columns.
 
 use mirror_types::{Locations, MemberLocation, Sha256};
 
@@ -13,7 +13,7 @@ pub(super) fn locations(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<
     Ok(Locations::of(row.get(at)?, member(row, at + 1)?))
 }
 
-/// Reads the last three of them.
+/// Reads the last three of these columns.
 pub(super) fn member(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Option<MemberLocation>> {
     let (bundle, offset, len) = (row.get(at)?, row.get(at + 1)?, row.get(at + 2)?);
     let place = |bundle: Option<u32>, offset: Option<i64>, len: Option<i64>| {
@@ -26,7 +26,7 @@ pub(super) fn size(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// Returns a number as SQLite keeps it.
+/// Returns a number in the form for SQLite.
 pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Catalogues that were damaged in any way: what notices it calls it damage, and nothing panics.
+//! Checks that damage of every kind to a catalogue is reported as damage, and that nothing panics.
 #![expect(clippy::disallowed_methods, reason = "tests damage files of their own")]
 
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ fn id(n: usize, version: &str) -> ReleaseId {
     ReleaseId { name, version: version.parse().expect("version") }
 }
 
-/// Changes that write into every table.
+/// Returns changes that write to every table.
 fn changes(from: usize) -> Vec<Change> {
     let mut changes = vec![Change::ManifestLen(from as u64)];
     for n in from..from + 150 {
@@ -59,14 +59,14 @@ fn cursor(tree: &str) -> IndexCursor {
     IndexCursor { tree, selection, selected: 1, yanked_skipped: 0, bad_files: BTreeSet::new() }
 }
 
-/// Makes a catalogue with something in every table, and closes it.
+/// Makes a catalogue with rows in every table, and closes it.
 fn make(path: &Path) {
     let mut catalogue = Catalogue::open(path).expect("open");
     catalogue.apply(&changes(0)).expect("apply");
     catalogue.set_cursor(&cursor("somewhere")).expect("cursor");
 }
 
-/// Queries everything that can be queried, and writes.
+/// Runs every query, and writes.
 fn use_it(path: &Path) -> Result<(), ManifestError> {
     if let Some(reader) = Catalogue::open_read_only(path)? {
         ask(&reader)?;
@@ -160,7 +160,7 @@ fn what_is_no_catalogue_is_damage() {
         fs::write(&path, bytes).expect("write");
         assert!(assert_damage(&path, what), "{what} went unnoticed");
     }
-    // What is left when making it was stopped at once.
+    // The remains of a catalogue whose creation was stopped at once.
     fs::write(&path, b"").expect("write");
     assert!(!assert_damage(&path, "nothing"));
 }

@@ -4,17 +4,17 @@ use rusqlite::Connection;
 
 use crate::error::ManifestError;
 
-/// The SQLite database of what a mirror holds, what failed, and how much of the manifest it covers. An
-/// index over the manifest, never the only copy.
+/// The SQLite database of what a mirror holds, what failed, and how much of the manifest it covers. It is an index over
+/// the manifest, never the only copy.
 #[derive(Debug)]
 pub struct Catalogue {
     pub(super) db: Connection,
     pub(super) path: PathBuf,
-    /// True if the releases say in which sources they were seen: earlier catalogues do not.
+    /// True if the rows of releases record in which sources they were seen: those of earlier catalogues do not.
     pub(super) has_seen: bool,
-    /// True if they say that they are held in other stores than the mirror's two.
+    /// True if they record whether other stores than the mirror's two hold them.
     pub(super) has_places: bool,
-    /// True if it is read as if nobody could change it.
+    /// True if the file is read as if it could not change.
     pub(super) frozen: bool,
 }
 

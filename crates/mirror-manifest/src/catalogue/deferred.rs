@@ -9,8 +9,8 @@ use super::database::Catalogue;
 use crate::error::ManifestError;
 use crate::record::rfc3339;
 
-/// Beside the other tables, so that an earlier catalogue gets it without a rebuild. `until` is RFC 3339 with
-/// milliseconds, so that the order of the texts is that of the moments.
+/// A table beside the others, so that an earlier catalogue gets it without a rebuild. `until` is RFC 3339 with
+/// milliseconds, so that the texts sort like the moments.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS deferred (
     crate TEXT NOT NULL, version TEXT NOT NULL, cksum TEXT NOT NULL, until TEXT, why TEXT NOT NULL,
@@ -23,31 +23,31 @@ CREATE TABLE IF NOT EXISTS deferred (
 pub struct DeferredRelease {
     /// The release.
     pub id: ReleaseId,
-    /// Checksum of the index: other bytes under the same name are judged anew.
+    /// The checksum in the index: other bytes under the same name are judged again.
     pub cksum: Sha256,
-    /// The moment from which it may be fetched, in whole milliseconds; `None`: not as long as the policy stands.
+    /// The moment from which it may be fetched, in whole milliseconds; `None`: never under this policy.
     pub until: Option<SystemTime>,
-    /// The rule that holds it back, in a word.
+    /// The rule that holds it back, one word.
     pub why: String,
 }
 
-/// A crate of which releases are deferred.
+/// A crate with deferred releases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeferredCrate {
     /// The crate.
     pub name: String,
     /// The number of deferred releases.
     pub releases: u64,
-    /// When the first of them may be fetched; `None`: none as long as the policy stands.
+    /// The moment from which the first of them may be fetched; `None`: none under this policy.
     pub next_due: Option<SystemTime>,
 }
 
-/// Returns a moment as the table has it.
+/// Returns a moment in the form of the table.
 pub(super) fn text_of(until: Option<SystemTime>) -> Option<String> {
     until.map(rfc3339)
 }
 
-/// Reads such a moment; one that cannot be read is over, so that the release is looked at again.
+/// Parses such a moment. An unreadable one counts as past, so that the release is looked at again.
 fn moment(text: Option<String>) -> Option<SystemTime> {
     Some(text?.parse::<jiff::Timestamp>().map_or(UNIX_EPOCH, SystemTime::from))
 }
@@ -81,7 +81,7 @@ impl Catalogue {
         query().map_err(self.fail("read the deferred releases of"))
     }
 
-    /// Returns the crates of which releases are deferred, by name.
+    /// Returns the crates with deferred releases, by name.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -101,7 +101,7 @@ impl Catalogue {
         query().map_err(self.fail("read the deferred releases of"))
     }
 
-    /// Returns how many releases are deferred.
+    /// Returns the number of deferred releases.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -109,7 +109,7 @@ impl Catalogue {
         Ok(self.deferred_crates()?.iter().map(|of| of.releases).sum())
     }
 
-    /// Returns when the next deferred release may be fetched; `None` when no date is known of any.
+    /// Returns the moment from which the next deferred release may be fetched; `None` when no release has a date.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -127,7 +127,7 @@ impl Catalogue {
 }
 
 impl DeferredCrate {
-    /// Returns whether one of them may be fetched at a moment.
+    /// Returns whether one of the releases may be fetched at a moment.
     #[must_use]
     pub fn is_due(&self, now: SystemTime) -> bool {
         self.next_due.is_some_and(|due| due <= now)
@@ -224,7 +224,7 @@ mod tests {
     fn a_release_stands_in_one_list_until_it_is_held() {
         let deferred = || defer("a", "1.0.0", Some(300));
         let lost = || Change::Lost { id: id("a", "1.0.0"), store: StoreId::LOOSE };
-        // How many are deferred and how many are in the failure ledger, afterwards.
+        // Afterwards: the number of deferred releases, and the number in the failure ledger.
         for (changes, expected) in [
             (vec![deferred()], (1, 0)),
             (vec![failed(), deferred()], (1, 0)),
@@ -270,7 +270,7 @@ mod tests {
         }
     }
 
-    /// Covers a run that was killed between the manifest and the catalogue, after it had the release.
+    /// Covers a run that had fetched the release and was killed between the manifest and the catalogue.
     #[test]
     fn what_the_manifest_says_is_held_leaves_the_list() {
         let (dir, mut catalogue) = catalogue();

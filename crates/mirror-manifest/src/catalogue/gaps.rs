@@ -14,9 +14,9 @@ pub struct GapRow {
     pub version: String,
     /// The person who acknowledged it.
     pub who: String,
-    /// Why.
+    /// The reason.
     pub why: String,
-    /// Since when, as the person wrote it.
+    /// The date since when it is known, as the person wrote it.
     pub since: String,
 }
 
@@ -29,7 +29,7 @@ pub struct UnavailableRow {
     pub version: String,
     /// The last answer of upstream.
     pub http_status: u16,
-    /// When it first did, RFC 3339.
+    /// The time of its first such answer, RFC 3339.
     pub first_seen: String,
 }
 
@@ -85,7 +85,7 @@ impl Catalogue {
     /// Replaces the acknowledged gaps with these.
     ///
     /// # Errors
-    /// When SQLite fails; then nothing is changed.
+    /// When SQLite fails; then nothing changes.
     pub fn acknowledge_gaps(&mut self, gaps: &[GapRow]) -> Result<(), ManifestError> {
         let fail = self.fail("write to");
         let mut write = || {

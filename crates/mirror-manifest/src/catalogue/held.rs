@@ -54,7 +54,7 @@ impl Catalogue {
             .map_err(self.fail("look into"))
     }
 
-    /// Counts the held releases; takes time in proportion to their number.
+    /// Counts the held releases; the time grows with their number.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -65,7 +65,7 @@ impl Catalogue {
             .map_err(self.fail("count what is held in"))
     }
 
-    /// Passes the directories whose listing agreed to `visit`.
+    /// Passes the directories whose listing matched the catalogue to `visit`.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -86,8 +86,8 @@ impl Catalogue {
         query().map_err(self.fail("read the directories of"))
     }
 
-    /// Passes to `visit` the releases that are held as loose files, of the crates from one name up to, not including,
-    /// another.
+    /// Passes the releases that are held as loose files to `visit`: those of the crates from one name up to, but not
+    /// including, another.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -110,7 +110,7 @@ impl Catalogue {
         query().map_err(self.fail("read what is held from"))
     }
 
-    /// Returns the bundles in which something is held: their numbers, and where the last frame ends.
+    /// Returns the bundles in use: their numbers, and the ends of their last held frames.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -123,7 +123,7 @@ impl Catalogue {
         query().map_err(self.fail("read the bundles of"))
     }
 
-    /// Passes what is held in a bundle to `visit`. Reads all rows.
+    /// Passes the releases held in a bundle to `visit`. Reads all rows.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -149,7 +149,7 @@ impl Catalogue {
         query().map_err(self.fail("read what is held from"))
     }
 
-    /// Passes to `visit` the names of all crates of which something is or was held.
+    /// Passes the names of all crates with a release that is or was held to `visit`.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -165,7 +165,7 @@ impl Catalogue {
         query().map_err(self.fail("read what is held from"))
     }
 
-    /// Returns the held releases that upstream removed, with the time when that was first seen.
+    /// Returns the held releases that upstream removed, with the time at which that was first noticed.
     ///
     /// # Errors
     /// When SQLite fails.

@@ -1,4 +1,4 @@
-//! The catalogue's knowledge of the index cache: the state that its cursor goes with.
+//! The state of the index cache that the cursor belongs to, as the catalogue records it.
 
 use rusqlite::{OptionalExtension as _, Transaction};
 
@@ -9,11 +9,11 @@ use crate::index_cache::CacheState;
 
 /// The key of the state of the cache.
 const STATE: &str = "index_cache";
-/// Selects what earlier versions, which kept index lines in a log, noted of it.
+/// Selects the rows that earlier versions wrote about their log of index lines.
 const LOG: &str = "key IN ('lines_generation', 'lines_end', 'lines_dead')";
 
 impl Catalogue {
-    /// Returns the state of the index cache that the catalogue goes with; `None` when it knows of none.
+    /// Returns the state of the index cache that the catalogue belongs to; `None` when it records none.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -40,8 +40,8 @@ impl Catalogue {
     }
 }
 
-/// Notes the state of the cache. Returns whether the cursor cannot stand: with the cache that it was set with, upstream
-/// may go back to the tree that it names, and that cache is gone, or has other lines now.
+/// Records the state of the cache. Returns whether the cursor has to go: that is so when the cache it was set with is
+/// gone or has other lines now, since upstream may go back to the tree that the cursor names.
 pub(super) fn remember(to: &Transaction<'_>, state: CacheState) -> rusqlite::Result<bool> {
     let before = to
         .prepare_cached("SELECT value FROM state WHERE key = ?1")?

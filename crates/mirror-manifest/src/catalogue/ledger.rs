@@ -19,8 +19,8 @@ impl Catalogue {
         query().map_err(self.fail("read the failures of"))
     }
 
-    /// Returns the versions of a crate that are in the failure ledger, with the kind of the failure. An empty version
-    /// stands for the whole crate.
+    /// Returns the versions of a crate that are in the failure ledger, each with the kind of its failure. An empty
+    /// version stands for the whole crate.
     ///
     /// # Errors
     /// When SQLite fails.

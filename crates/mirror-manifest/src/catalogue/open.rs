@@ -1,4 +1,4 @@
-//! Opening a catalogue, checking it, and putting one in place of another.
+//! Opens and checks a catalogue, and puts one in the place of another.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::sqlite::{
 };
 
 impl Catalogue {
-    /// Opens or makes the catalogue.
+    /// Opens the catalogue, or creates it.
     ///
     /// # Errors
     /// When SQLite fails or the format is newer.
@@ -29,13 +29,13 @@ impl Catalogue {
         let mut kept = Vec::new();
         // A process killed while creating the database leaves a hot journal; rolling it back needs write access.
         if format_of(path, open_to_write).map_err(fail)?.is_some_and(|found| 0 < found && found < FORMAT) {
-            // An index over the manifest, which makes it again; but for what upstream removed.
+            // The catalogue is rebuilt from the manifest, which does not have the removals upstream.
             kept = removals_of(path).unwrap_or_default();
             remove_all(path)?;
         }
         let db = Connection::open(path).map_err(fail)?;
         db.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
-        // What a power cut takes from the catalogue is replayed from the manifest.
+        // Whatever a power cut takes from the catalogue is replayed from the manifest.
         db.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
         let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
         if found <= 0 {
@@ -75,7 +75,7 @@ impl Catalogue {
             check_unmade(&db, path)?;
         }
         if found < FORMAT {
-            // The next run that may write makes it again.
+            // The next run that may write rebuilds it.
             return Ok(None);
         }
         if found > FORMAT {
@@ -86,7 +86,7 @@ impl Catalogue {
         Ok(Some(Self { db, path: path.to_owned(), has_seen, has_places, frozen }))
     }
 
-    /// Opens the catalogue a second time, for reading on another thread, where it shows what is committed.
+    /// Opens the catalogue a second time, for reading on another thread, which sees the committed state.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -96,8 +96,8 @@ impl Catalogue {
         Ok(Self { db, path: self.path.clone(), has_seen, has_places, frozen })
     }
 
-    /// Returns whether this reads the file as it was when it was opened, without the marks by which readers and writers
-    /// go together, because those cannot be written here. Reading on after the file has changed reads nonsense.
+    /// Returns whether this reads the file as it was when it was opened: without the marks by which readers and writers
+    /// cooperate, because they cannot be written here. Reads after the file has changed return garbage.
     #[must_use]
     pub fn is_frozen(&self) -> bool {
         self.frozen
@@ -114,18 +114,18 @@ impl Catalogue {
         }
     }
 
-    /// Puts a catalogue that was made beside it into the place of another one. Both must be closed.
+    /// Puts a catalogue that was built beside another one into its place. Both must be closed.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn put_in_place(made: &Path, path: &Path) -> Result<(), ManifestError> {
         check_plain(path)?;
-        // What SQLite left beside the old one must not be taken for the new one's.
+        // The files that SQLite left beside the old one must not be taken for those of the new one.
         remove_all(path)?;
         mirror_fs::rename(made, path).map_err(at("publish", path))
     }
 
-    /// Removes a catalogue, with what SQLite keeps beside it. It must be closed.
+    /// Removes a catalogue, and the files that SQLite keeps beside it. It must be closed.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -135,7 +135,7 @@ impl Catalogue {
     }
 }
 
-/// Refuses a database without a format that has tables nevertheless: both are written at once.
+/// Refuses a database that has tables and no format: both are written in one transaction.
 fn check_unmade(db: &Connection, path: &Path) -> Result<(), ManifestError> {
     let fail = |source| ManifestError::Catalogue { doing: "open", path: path.to_owned(), source };
     if !has_tables(db).map_err(fail)? {
@@ -147,7 +147,7 @@ fn check_unmade(db: &Connection, path: &Path) -> Result<(), ManifestError> {
     })
 }
 
-/// Reads from an older catalogue what no manifest says: the releases that upstream removed.
+/// Reads the facts from an older catalogue that no manifest has: the releases that upstream removed.
 fn removals_of(path: &Path) -> rusqlite::Result<Vec<(ReleaseId, UpstreamRemoval, String)>> {
     removed_upstream(&Connection::open_with_flags(path, READ_ONLY)?)
 }

@@ -1,5 +1,5 @@
-//! The places of releases beside the loose tree and the bundles of the mirror. Those two stand in columns of
-//! `releases`; each place in another store has a row of its own here, and its release is marked as held `elsewhere`.
+//! The places of releases outside the loose tree and the bundles of the mirror. Those two are columns of `releases`;
+//! each place in another store has a row of its own here, and its release is marked as held `elsewhere`.
 
 use mirror_types::{Codec, Location, MemberLocation, ReleaseId, StoreId};
 use rusqlite::{Connection, Row, params};
@@ -12,7 +12,7 @@ use crate::error::ManifestError;
 /// The name of [`Codec::Tar`] in a column.
 const TAR: &str = "tar";
 
-/// Returns whether the releases say that they are held elsewhere: earlier catalogues do not.
+/// Returns whether the releases have the mark: those of earlier catalogues do not.
 pub(super) fn has_places(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row(
         "SELECT EXISTS (SELECT 1 FROM pragma_table_info('releases') WHERE name = 'elsewhere')",
@@ -21,7 +21,7 @@ pub(super) fn has_places(db: &Connection) -> rusqlite::Result<bool> {
     )
 }
 
-/// Adds to an earlier catalogue what this module keeps.
+/// Adds the column and the table of this module to an earlier catalogue.
 pub(super) fn upgrade(db: &Connection) -> rusqlite::Result<()> {
     if !has_places(db)? {
         db.execute_batch("ALTER TABLE releases ADD COLUMN elsewhere INTEGER NOT NULL DEFAULT 0")?;
@@ -41,13 +41,13 @@ pub(super) fn is_elsewhere(store: StoreId) -> bool {
     !matches!(store, StoreId::LOOSE | StoreId::BUNDLES)
 }
 
-/// Adds a row; takes the place of the one in the same store.
+/// Adds a row, replacing one in the same store.
 pub(super) const ADD: &str = "INSERT OR REPLACE INTO places VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 pub(super) const REMOVE: &str = "DELETE FROM places
     WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2 AND store = ?3";
 pub(super) const REMOVE_ALL: &str = "DELETE FROM places
     WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2";
-/// Sets the mark of a release to what the rows say.
+/// Sets the mark of a release to match the rows.
 pub(super) const MARK: &str = "UPDATE releases SET elsewhere = EXISTS (SELECT 1 FROM places
         WHERE places.crate_id = releases.crate_id AND places.version = releases.version)
     WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2";
@@ -89,7 +89,7 @@ fn location(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Location>> {
 }
 
 impl Catalogue {
-    /// Adds to held versions of a crate where else they are held.
+    /// Adds the places elsewhere to the held versions of a crate.
     pub(super) fn add_places(&self, name: &str, held: &mut [Held]) -> rusqlite::Result<()> {
         let mut statement = self.db.prepare_cached(
             "SELECT version, store, key, bundle, frame_offset, frame_len, codec FROM places
@@ -107,7 +107,7 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Returns the stores in which something is held beside the loose tree and the bundles. Cheap.
+    /// Returns the stores, beside the loose tree and the bundles, that hold something. Cheap.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -127,7 +127,7 @@ impl Catalogue {
         query().map_err(self.fail("read what is held from"))
     }
 
-    /// Passes to `visit` what is held in a store other than the loose tree and the bundles.
+    /// Passes the releases in a store other than the loose tree and the bundles to `visit`.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -247,7 +247,7 @@ mod tests {
         }
         let failed: Vec<_> = catalogue.failures().expect("failures").into_iter().map(|row| row.0).collect();
         assert_eq!(failed, ["a", "b", "c"]);
-        // Nothing of it comes back with a release that is held anew.
+        // None of it comes back when the release is held again.
         catalogue.apply(&[held("e", 1, [Location::LOOSE]), held("c", 1, [Location::LOOSE])]).expect("apply");
         assert_eq!(places(&catalogue, "e"), Location::LOOSE.into());
         assert_eq!(places(&catalogue, "c"), Location::LOOSE.into());

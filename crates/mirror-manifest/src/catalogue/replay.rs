@@ -1,4 +1,4 @@
-//! Replay of the manifest's records of what is held.
+//! Replays the manifest's records of what is held.
 
 use std::path::Path;
 
@@ -16,25 +16,25 @@ use crate::record::{EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTRE
 pub struct ReplayReport {
     /// Records that were read.
     pub records: u64,
-    /// True if the catalogue knew nothing of this manifest, which has records.
+    /// True if the catalogue had nothing of this manifest, which has records.
     pub anew: bool,
 }
 
 impl Catalogue {
-    /// Replays what the manifest says beyond what was replayed before. Reads a different or shorter
-    /// manifest from its beginning.
+    /// Replays the records behind those that were replayed before. Reads another or a shorter manifest from its
+    /// beginning.
     ///
     /// # Errors
     /// When the manifest is damaged or SQLite fails.
     pub fn replay(&mut self, manifest: &Path, layout: Layout) -> Result<ReplayReport, ManifestError> {
-        /// Changes that are applied at once: those of some 10,000 records.
+        /// Changes that are applied together: those of some 10,000 records.
         const CHUNK: usize = 20_000;
         let mut report = ReplayReport::default();
         let same = self.follows(manifest)?;
         let start = if same { self.manifest_len()? } else { 0 };
         let mut changes = Vec::new();
         if !same {
-            // Read again, it may take back what was held since.
+            // Replaying old records may undo what was held since.
             changes.push(Change::CursorOutdated);
         }
         let (mut pruned, mut len) = (false, start);
@@ -52,7 +52,7 @@ impl Catalogue {
             Ok(())
         })?;
         if pruned {
-            // Bundles that are gone for good held something once.
+            // Bundles that are gone for good have rows, too, until they are measured.
             changes.push(Change::BundlesMeasured);
         }
         if !same || report.records > 0 {
@@ -64,7 +64,7 @@ impl Catalogue {
         Ok(report)
     }
 
-    /// Returns whether a manifest is the one that the catalogue was made from, and is not shorter than it was then.
+    /// Returns whether the catalogue was built from this manifest, and the manifest has not become shorter since.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -74,7 +74,7 @@ impl Catalogue {
         Ok(len >= self.manifest_len()? && self.manifest_identity()?.is_none_or(is_own))
     }
 
-    /// Remembers the identity of the replayed manifest, once that has a line to take it from.
+    /// Remembers the identity of the replayed manifest, once its first line exists.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -83,8 +83,8 @@ impl Catalogue {
     }
 }
 
-/// Returns the identity of a manifest: a hash of its first line, which names a run and its time. `None` while it has
-/// none.
+/// Returns the identity of a manifest: a hash of its first line, which names a run and its time. `None` while there is
+/// no such line.
 fn identity(manifest: &Path) -> Option<String> {
     const MOST: u64 = 64 << 10;
     let line = first_line(std::fs::File::open(manifest).ok()?, MOST).ok()?;
@@ -96,10 +96,10 @@ fn identity(manifest: &Path) -> Option<String> {
     Some(format!("{hash:016x}"))
 }
 
-/// Maps records to the changes that they describe.
+/// Turns records into changes.
 struct Mapper {
     layout: Layout,
-    /// The directory that was last said to be written to.
+    /// The directory of the last [`Change::DirWritten`].
     dir: String,
 }
 
@@ -130,7 +130,7 @@ impl Mapper {
                 let sha256 = record.sha256.as_deref().map(Sha256::from_hex);
                 if let (Some(version), Some(locations), Some(Ok(sha256))) = (version, locations, sha256) {
                     let id = ReleaseId { name, version };
-                    // A run that only found it did not compare it with an index: a failure stands until one does.
+                    // The run that found it did not compare it with an index: a failure stands until another run does.
                     if record.status != EXISTING {
                         changes.push(Change::Resolved(id.clone()));
                     }
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(held(&catalogue, "b"), Some((false, Some((12, 150, 50)))));
         assert_eq!(held(&catalogue, "c"), Some((true, None)));
         assert_eq!(catalogue.ledger_crates().expect("ledger"), ["a", "b", "c"]);
-        // Other bytes under the same name: nothing of the old is held any more.
+        // Other bytes under the same name: none of the old places holds it any more.
         let (sha256, locations) = (Sha256::from_bytes([7; 32]), Location::LOOSE.into());
         let release = HeldRelease { id: id("b"), sha256, size: 1, locations };
         catalogue.apply(&[Change::Held { release, source: 0 }]).expect("apply");

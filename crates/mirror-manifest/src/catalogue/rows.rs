@@ -13,11 +13,12 @@ pub struct Held {
     pub size: u64,
     /// The places where they are held.
     pub locations: Locations,
-    /// In which recorded sources it was seen, a bit for each ([`Catalogue::source_bit`](super::Catalogue::source_bit)).
+    /// The recorded sources in which it was seen, a bit for each
+    /// ([`Catalogue::source_bit`](super::Catalogue::source_bit)).
     pub seen: u64,
 }
 
-/// A release that is held from now on. With another hash than before, it is held nowhere else.
+/// A release that is held from now on. If its hash is new, no other place holds it any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldRelease {
     /// Crate and version.
@@ -30,16 +31,16 @@ pub struct HeldRelease {
     pub locations: Locations,
 }
 
-/// A directory whose listing agreed with the catalogue.
+/// A directory whose listing matched the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirRow {
     /// Path below the root.
     pub path: String,
     /// Its modification time before it was listed, nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// When it was changed in any way, its times included; 0 where the system does not say.
+    /// The time of the last change of any attribute, the times included; 0 where the system has none.
     pub ctime_ns: i64,
-    /// When it was listed, nanoseconds since 1970.
+    /// The time of the listing, nanoseconds since 1970.
     pub listed_ns: i64,
 }
 
@@ -72,8 +73,7 @@ impl UpstreamRemoval {
 pub struct FailureRow {
     /// The crate.
     pub name: CrateName,
-    /// Its version; `None` when nothing is known of the whole crate, because its index file could
-    /// not be had.
+    /// Its version; `None` for a whole crate, whose index file could not be fetched.
     pub version: Option<VersionText>,
     /// Checksum of the index.
     pub cksum: Option<Sha256>,
@@ -81,17 +81,17 @@ pub struct FailureRow {
     pub url: String,
     /// Kind of the failure.
     pub kind: String,
-    /// One line.
+    /// The error, one line.
     pub error: String,
     /// Last HTTP status.
     pub http_status: Option<u16>,
     /// Attempts, over all runs.
     pub attempts: u32,
-    /// RFC 3339.
+    /// The first time, RFC 3339.
     pub first_seen: String,
-    /// RFC 3339.
+    /// The last time, RFC 3339.
     pub last_seen: String,
 }
 
-/// The kind under which the ledger has what lost its file. It may be held in a bundle nevertheless.
+/// The kind of failure of a release that lost its file. A bundle may hold it nevertheless.
 pub const LOST: &str = "lost";

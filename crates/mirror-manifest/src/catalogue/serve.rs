@@ -1,4 +1,4 @@
-//! The queries of a server of the mirror.
+//! Queries for a server of the mirror.
 
 use mirror_types::{CrateName, ReleaseId};
 use rusqlite::OptionalExtension as _;
@@ -11,7 +11,7 @@ use crate::error::ManifestError;
 /// The totals of a mirror.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HeldTotals {
-    /// Crates of which something is held.
+    /// Crates with held releases.
     pub crates: u64,
     /// Releases.
     pub releases: u64,
@@ -19,7 +19,7 @@ pub struct HeldTotals {
     pub bytes: u64,
 }
 
-/// Leaves out of `releases`, joined with `crates`, what upstream deleted.
+/// Excludes what upstream deleted from `releases`, joined with `crates`.
 const OFFERED: &str = "NOT EXISTS (SELECT 1 FROM withdrawn
     WHERE crate = crates.name AND withdrawn.version = releases.version AND kind = 'deleted')";
 
@@ -49,7 +49,7 @@ impl Catalogue {
         query().map_err(self.fail("read what upstream removed from"))
     }
 
-    /// Returns where and with which hash a release is held that upstream did not delete.
+    /// Returns where and with which hash a release is held, unless upstream deleted it.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -102,7 +102,7 @@ impl Catalogue {
         query().map_err(self.fail("read what is held from"))
     }
 
-    /// Keeps fewer pages in memory of its own, for one of many connections.
+    /// Limits the cache of this connection, for one of many.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -141,19 +141,19 @@ impl Catalogue {
     /// Runs `look` in one read transaction, so that all of its queries see one state of the catalogue.
     ///
     /// # Errors
-    /// When SQLite fails; what `look` returns.
+    /// When SQLite fails, and the errors of `look`.
     pub fn consistently<T, E: From<ManifestError>>(
         &self,
         look: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
         let transaction = self.db.unchecked_transaction().map_err(self.fail("read"))?;
         let seen = look();
-        // Nothing was written: there is nothing to lose.
+        // The transaction wrote nothing, so its end cannot lose anything.
         let _ = transaction.finish();
         seen
     }
 
-    /// Counts what is offered: held, and not deleted upstream. Takes time by its number.
+    /// Counts the offered releases: held, and not deleted upstream. The time grows with their number.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -163,7 +163,7 @@ impl Catalogue {
             .db
             .query_row(none, [], |row| row.get::<_, bool>(0))
             .map_err(self.fail("count what is held in"))?;
-        // The usual mirror is counted without looking anything up.
+        // Where nothing is deleted, as in most mirrors, counting needs no lookups.
         let offered = if none { "1" } else { OFFERED };
         let count = &format!(
             "SELECT count(DISTINCT crate_id), count(*), coalesce(sum(size), 0)
@@ -179,9 +179,9 @@ impl Catalogue {
         self.db.query_row(count, [], row).map_err(self.fail("count what is held in"))
     }
 
-    /// Searches for crates of which something is held and whose names contain `part`, ignoring case and the difference
-    /// between `-` and `_`: `part` itself comes first, then names that begin with it, short ones first. Skips the first
-    /// `skip`, returns at most `most`, and counts all matches. Looks at every name.
+    /// Searches for crates with held releases whose names contain `part`, ignoring case and the difference between `-`
+    /// and `_`: `part` itself comes first, then names that begin with it, short ones first. Skips the first `skip`,
+    /// returns at most `most`, and counts all matches. Looks at every name.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(reader.search("%", 0, 4).expect("search").0, 0);
         assert!(reader.held_release(&id("serde", "1.0.1")).expect("held").is_some());
         assert!(reader.held_release(&id("serde", "1.0.2")).expect("held").is_none());
-        // One state, whatever is committed meanwhile.
+        // One state, whatever is committed in between.
         let seen = reader.consistently(|| {
             let before = reader.count()?;
             catalogue.apply(&[held("new", "1.0.0")])?;

@@ -1,4 +1,4 @@
-//! In which indexes a held release was seen: only where it was seen can it be missed.
+//! Records in which indexes a held release was seen: only an index that listed it can show that it was removed.
 
 use rusqlite::{Connection, params};
 
@@ -6,10 +6,10 @@ use super::columns::{number, size};
 use super::database::Catalogue;
 use crate::error::ManifestError;
 
-/// Most sources that are distinguished; SQLite's numbers have 63 bits.
+/// Most sources that are distinguished; SQLite's integers have 63 bits for them.
 const SOURCES_MOST: u32 = 63;
 
-/// Returns whether the releases say in which sources they were seen.
+/// Returns whether the releases record in which sources they were seen.
 pub(super) fn has_seen(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row(
         "SELECT EXISTS (SELECT 1 FROM pragma_table_info('releases') WHERE name = 'seen')",
@@ -18,7 +18,7 @@ pub(super) fn has_seen(db: &Connection) -> rusqlite::Result<bool> {
     )
 }
 
-/// Adds to an earlier catalogue what this module keeps.
+/// Adds the column of this module to an earlier catalogue.
 pub(super) fn upgrade(db: &Connection) -> rusqlite::Result<()> {
     if !has_seen(db)? {
         db.execute_batch("ALTER TABLE releases ADD COLUMN seen INTEGER NOT NULL DEFAULT 0")?;
@@ -48,7 +48,8 @@ impl Catalogue {
         Ok(None)
     }
 
-    /// Records a source, if it is new, and returns its bit; 0, in which nothing is ever seen, when there are too many.
+    /// Records a source, if it is new, and returns its bit; 0, the bit of a source in which nothing is seen, when there
+    /// are too many.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -65,7 +66,7 @@ impl Catalogue {
         Ok(0)
     }
 
-    /// Records that everything that is held and not known to be deleted was seen in a source.
+    /// Records that every held release not known to be deleted was seen in a source.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -76,7 +77,7 @@ impl Catalogue {
         self.db.execute(SEE, [number(source)]).map(drop).map_err(self.fail("write to"))
     }
 
-    /// Takes over from another catalogue of the same mirror what was seen where: no manifest contains it.
+    /// Copies what was seen where from another catalogue of the same mirror: no manifest has that.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -113,7 +114,7 @@ impl Catalogue {
         take().map_err(fail)
     }
 
-    /// Returns the names of the crates that are or were held and whose index file has this name, whatever their case.
+    /// Returns the crates that are or were held and whose index file has this name, ignoring case.
     ///
     /// # Errors
     /// When SQLite fails.

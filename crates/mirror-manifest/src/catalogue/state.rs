@@ -1,4 +1,4 @@
-//! The state that a run leaves for the next one, each value under a key of its own in the table `state`.
+//! The state that a run saves for the next one, each value under a key of its own in the table `state`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,19 +22,18 @@ const BUNDLES_IDENTITY: &str = "bundles_identity";
 const SCANNED_MIRROR: &str = "swept_place";
 const DOWNLOAD_RATE: &str = "files_per_sec";
 const LAST_RUN: &str = "last_run";
-/// Before the number of a source.
+/// The prefix of the number of a source.
 const SOURCE: &str = "index_source_";
 
-/// The version of the cursor that is written and read.
+/// The version of the cursor that this version reads and writes.
 const CURSOR_FORMAT: u32 = 2;
 
-/// The progress of a mirror through its index: the tree that a run went through as a whole, and what was selected of
-/// it.
+/// The progress of a mirror through its index: the tree that a whole run read, and what was selected of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexCursor {
     /// The id of the tree.
     pub tree: String,
-    /// The selection, in words: another selection makes the cursor void.
+    /// The selection as a text: another selection invalidates the cursor.
     pub selection: String,
     /// Releases that were selected.
     pub selected: u64,
@@ -44,7 +43,7 @@ pub struct IndexCursor {
     pub bad_files: BTreeSet<String>,
 }
 
-/// The same as it is stored.
+/// The cursor in its stored form.
 #[derive(Serialize, Deserialize)]
 struct StoredCursor {
     format_version: u32,
@@ -60,7 +59,7 @@ struct StoredTotals {
     yanked_skipped: u64,
 }
 
-/// Tells the bundles of a mirror from those of another one: a bundle, and the first member in it.
+/// Distinguishes the bundles of a mirror from those of another one: a bundle, and its first member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundlesIdentity {
     /// The number of the bundle.
@@ -86,8 +85,8 @@ impl BundlesIdentity {
 }
 
 impl Catalogue {
-    /// Returns how far the mirror has come with its index, as its last whole run left it. Gone as soon as something is
-    /// changed that a later run could not find by what differs from there; one that cannot be read counts as gone.
+    /// Returns how far the mirror has come with its index, as its last whole run saved it. It is gone as soon as
+    /// something changes that a later run could not find by comparing trees; an unreadable one counts as gone.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -103,7 +102,7 @@ impl Catalogue {
         }))
     }
 
-    /// Leaves behind how far the mirror has come with its index.
+    /// Saves how far the mirror has come with its index.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -115,7 +114,7 @@ impl Catalogue {
         self.remember(CURSOR, &text)
     }
 
-    /// Returns how many bytes of the manifest the catalogue covers.
+    /// Returns the number of bytes of the manifest that the catalogue covers.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -133,8 +132,7 @@ impl Catalogue {
         self.keep(MANIFEST_IDENTITY, identity)
     }
 
-    /// Returns the directory of the bundles, as the last run had it that wrote some. Earlier versions kept it here
-    /// alone.
+    /// Returns the directory of the bundles in the last run that wrote some. Earlier versions recorded it only here.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -142,7 +140,7 @@ impl Catalogue {
         Ok(self.recall(BUNDLES_DIR)?.map(PathBuf::from))
     }
 
-    /// Leaves behind the directory of the bundles; one that is no text is not kept.
+    /// Saves the directory of the bundles; ignores one that is no text.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -150,8 +148,8 @@ impl Catalogue {
         dir.to_str().map_or(Ok(()), |dir| self.keep(BUNDLES_DIR, dir))
     }
 
-    /// Returns how long the manifests of the bundles were when they were last read, in bytes, by the numbers of
-    /// the bundles. None are known when that cannot be read: they are read again.
+    /// Returns the lengths of the manifests of the bundles when they were last read, in bytes, by the numbers of the
+    /// bundles. Empty when the value is unreadable: the manifests are read again.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -160,7 +158,7 @@ impl Catalogue {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
     }
 
-    /// Leaves behind the lengths of the manifests of the bundles that were read.
+    /// Saves the lengths of the manifests of the bundles that were read.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -169,7 +167,7 @@ impl Catalogue {
         self.keep(BUNDLE_MANIFESTS, &text)
     }
 
-    /// Returns the identity of the bundles in which something is held; `None` when it has to be determined.
+    /// Returns the identity of the bundles in use; `None` when it has to be determined.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -186,8 +184,8 @@ impl Catalogue {
         self.keep(BUNDLES_IDENTITY, &text)
     }
 
-    /// Returns whether the times of directories are those of this very mirror, and not of the one that it is a copy
-    /// of. `mirror` is what the mirror is known by.
+    /// Returns whether the times of directories are those of this mirror, and not of one that it is a copy of. `mirror`
+    /// is its identity.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -195,7 +193,7 @@ impl Catalogue {
         Ok(self.recall(SCANNED_MIRROR)?.is_none_or(|known| known == mirror))
     }
 
-    /// Leaves behind that the times of directories are those of this mirror; with `None`, that they are nobody's.
+    /// Records that the times of directories are those of this mirror; with `None`, that they must not be trusted.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -203,7 +201,7 @@ impl Catalogue {
         self.keep(SCANNED_MIRROR, mirror.unwrap_or(""))
     }
 
-    /// Returns how fast the last run of some size downloaded, in files per second.
+    /// Returns the download rate of the last run of some size, in files per second.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -211,7 +209,7 @@ impl Catalogue {
         Ok(self.recall(DOWNLOAD_RATE)?.and_then(|text| text.parse().ok()))
     }
 
-    /// Leaves behind how fast a run downloaded, in files per second.
+    /// Saves the download rate of a run, in files per second.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -219,7 +217,7 @@ impl Catalogue {
         self.remember(DOWNLOAD_RATE, &format!("{files_per_sec:.1}"))
     }
 
-    /// Returns when a run of the downloader last came to its end, RFC 3339.
+    /// Returns the time at which the last whole run ended, RFC 3339.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -227,7 +225,7 @@ impl Catalogue {
         self.recall(LAST_RUN)
     }
 
-    /// Leaves behind when a run came to its end.
+    /// Saves the time at which a run ended.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -256,7 +254,7 @@ impl Catalogue {
         written.map(drop).map_err(self.fail("write to"))
     }
 
-    /// Writes only what is not there yet: readers of the catalogue notice every change.
+    /// Writes only values that changed: readers of the catalogue notice every write.
     fn keep(&mut self, key: &str, value: &str) -> Result<(), ManifestError> {
         if self.recall(key)?.as_deref() == Some(value) { Ok(()) } else { self.remember(key, value) }
     }
@@ -334,7 +332,7 @@ mod tests {
         assert_eq!(catalogue.bundle_manifests().expect("lens"), BTreeMap::new());
     }
 
-    /// Checks that nothing is written twice: a server looks at everything again whenever the catalogue changes.
+    /// Checks that nothing is written twice: a server reads everything again whenever the catalogue changes.
     #[test]
     fn what_is_known_already_is_not_written() {
         let dir = tempfile::tempdir().expect("dir");

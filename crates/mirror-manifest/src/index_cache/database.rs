@@ -6,15 +6,15 @@ use super::state::CacheState;
 use crate::error::ManifestError;
 use crate::sqlite::{files_of, has_tables, head_fault};
 
-/// The version of the format that is written and read. Version 1 was a log of frames.
+/// The format that this version reads and writes. Version 1 was a log of frames.
 pub(super) const FORMAT: i64 = 2;
 
-/// Has row ids, because rows with frames in them would make a tree by path deep and slow to change.
+/// The table has row ids: with frames in the rows, a tree by path would be deep and slow to change.
 const INDEX_FILES: &str = "CREATE TABLE index_files (
     id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, digest BLOB NOT NULL, size INTEGER NOT NULL,
     frame BLOB NOT NULL
 )";
-/// Has one row, with the [`CacheState`].
+/// The table has one row, with the [`CacheState`].
 const CACHE: &str =
     "CREATE TABLE cache (id INTEGER NOT NULL, added INTEGER NOT NULL, replaced INTEGER NOT NULL)";
 
@@ -23,19 +23,19 @@ pub(super) fn make_tables(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(&format!("{INDEX_FILES}; {CACHE}; INSERT INTO cache VALUES (random(), 0, 0);"))
 }
 
-/// Returns where a mirror keeps its index cache, by its `.mirror`.
+/// Returns the path of a mirror's index cache, given its `.mirror`.
 #[must_use]
 pub fn index_cache_in(dir: &Path) -> PathBuf {
     dir.join("index.sqlite")
 }
 
-/// Says what was being done to a cache when SQLite failed.
+/// Turns an error of SQLite into one that names the operation on the cache.
 pub(super) fn failed(doing: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> ManifestError + use<> {
     let path = path.to_owned();
     move |source| ManifestError::IndexCache { doing, path: path.clone(), source }
 }
 
-/// Says what was being done to a file when the system said no.
+/// Turns an I/O error into one that names the operation on a file.
 pub(super) fn at<'a>(
     doing: &'static str,
     path: &'a Path,
@@ -46,7 +46,7 @@ pub(super) fn at<'a>(
     }
 }
 
-/// Refuses links and special files where a cache is, and what is no database.
+/// Refuses links and special files in the place of a cache, and files that are no database.
 pub(super) fn check_file(path: &Path) -> Result<(), ManifestError> {
     for file in files_of(path) {
         mirror_fs::is_file(&file).map_err(at("look at", &file))?;
@@ -61,7 +61,7 @@ pub(super) fn damaged(path: &Path, reason: &str) -> ManifestError {
     ManifestError::DamagedIndexCache { path: path.to_owned(), reason: reason.to_owned() }
 }
 
-/// Returns whether a cache was made; one whose making was stopped has neither a format nor tables.
+/// Returns whether a cache was created; one whose creation was stopped has neither a format nor tables.
 pub(super) fn is_made(db: &Connection, path: &Path) -> Result<bool, ManifestError> {
     let fail = failed("open", path);
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&fail)?;

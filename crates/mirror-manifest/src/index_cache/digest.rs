@@ -9,7 +9,7 @@ impl TextDigest {
         Self(*blake3::hash(text).as_bytes())
     }
 
-    /// Returns the digest in a column; `None` when those bytes are none.
+    /// Returns the digest in a column; `None` when the bytes are no digest.
     pub(super) fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }

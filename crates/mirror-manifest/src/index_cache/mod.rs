@@ -1,9 +1,10 @@
-//! The index cache: the index files of what a mirror holds, byte for byte as upstream has them. A mirror is served from
-//! it.
+//! The index cache: the index files of the crates that a mirror holds, byte for byte as upstream has them. The server
+//! reads them here.
 //!
 //! `.mirror/index.sqlite` is a database of its own, so that it outlives the catalogue. It has a row for each index
-//! file, with its text as one zstd frame. The catalogue remembers the [`CacheState`] that its cursor goes with: by it a
-//! cache that was lost, exchanged or set back is noticed, and so neither file need be durable before the other.
+//! file, with its text as one zstd frame. The catalogue records the [`CacheState`] that its cursor belongs to. From
+//! that, a run notices a cache that was lost, exchanged or restored from a copy; so neither file need be durable before
+//! the other.
 
 mod database;
 mod digest;

@@ -6,20 +6,20 @@ use super::digest::TextDigest;
 
 const LEVEL: i32 = 3;
 
-/// The lines of one index file, packed, on their way to the index cache.
+/// The packed lines of one index file, to be stored in the index cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedLines {
     /// The file's path in the index.
     pub path: String,
-    /// Of its text.
+    /// The digest of its text.
     pub digest: TextDigest,
-    /// Bytes of its text.
+    /// The length of its text, bytes.
     pub size: u64,
     pub(super) frame: Vec<u8>,
 }
 
 impl PackedLines {
-    /// Returns the bytes that it takes in the index cache.
+    /// Returns the number of bytes that it takes in the index cache.
     #[must_use]
     pub fn packed_bytes(&self) -> u64 {
         self.frame.len() as u64
@@ -44,7 +44,7 @@ impl LinePacker {
         Compressor::new(LEVEL).map(Self)
     }
 
-    /// Packs the text of the index file at `path`, whose digest is known already.
+    /// Packs the text of the index file at `path`, given its digest.
     ///
     /// # Errors
     /// When zstd has no memory.

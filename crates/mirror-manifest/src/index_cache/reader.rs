@@ -9,15 +9,15 @@ use super::takeover;
 use crate::error::ManifestError;
 use crate::sqlite::open_or_freeze;
 
-/// No index file is longer: what says otherwise is damaged.
+/// Largest index file: a row with a larger size is damaged.
 pub(super) const MAX_BYTES: u64 = 256 << 20;
 
-/// An index cache, open for reading. It shows what is committed, also while somebody writes. Blocks.
+/// An index cache, open for reading. It shows the committed state, even while another process writes. Blocks.
 #[derive(Debug)]
 pub struct IndexCacheReader {
     db: Connection,
     path: PathBuf,
-    /// Of the moment when it was opened.
+    /// The state when it was opened.
     state: CacheState,
     frozen: bool,
 }
@@ -27,7 +27,7 @@ impl IndexCacheReader {
     ///
     /// # Errors
     /// When it cannot be opened, is damaged, or of a newer format; [`ManifestError::OldIndexCache`] when the mirror
-    /// still has that of an earlier version.
+    /// still has the log of an earlier version.
     pub fn open(dir: &Path) -> Result<Option<Self>, ManifestError> {
         let path = index_cache_in(dir);
         check_file(&path)?;
@@ -39,7 +39,7 @@ impl IndexCacheReader {
             }
         }
         match takeover::logs(dir)?.pop() {
-            // Nothing in it would look like a mirror that holds nothing.
+            // An empty cache would look like a mirror that holds nothing.
             Some(path) => Err(ManifestError::OldIndexCache { path }),
             None => Ok(None),
         }
@@ -54,7 +54,7 @@ impl IndexCacheReader {
         Ok(Self { db, path: self.path.clone(), state: self.state, frozen })
     }
 
-    /// Returns the state that it was in when it was opened.
+    /// Returns the state of the cache when it was opened.
     #[must_use]
     pub fn state(&self) -> CacheState {
         self.state
@@ -67,7 +67,7 @@ impl IndexCacheReader {
         self.frozen
     }
 
-    /// Keeps fewer pages in memory of its own, for one of many connections.
+    /// Limits the cache of this connection, for one of many.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -76,10 +76,11 @@ impl IndexCacheReader {
         self.db.pragma_update(None, "cache_size", -KIB).map_err(failed("open", &self.path))
     }
 
-    /// Returns the text of an index file, by its path in the index, as upstream has it. `None` when it is not kept.
+    /// Returns the text of an index file, by its path in the index, as upstream has it. `None` when the cache does not
+    /// have it.
     ///
     /// # Errors
-    /// When it cannot be read, or is not what was written.
+    /// When it cannot be read, or differs from what was written.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, ManifestError> {
         let query = || {
             let mut statement =
@@ -90,7 +91,7 @@ impl IndexCacheReader {
         query().map_err(failed("read", &self.path))?.map(|text| text.ok_or_else(bad)).transpose()
     }
 
-    /// Returns the digest of an index file; `None` when it is not kept.
+    /// Returns the digest of an index file; `None` when the cache does not have it.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -98,7 +99,7 @@ impl IndexCacheReader {
         digest(&self.db, path).map_err(failed("read", &self.path))
     }
 
-    /// Passes every kept index file to `visit`, in no order. Reads the whole database.
+    /// Passes every index file in the cache to `visit`, in no order. Reads the whole database.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -114,7 +115,7 @@ impl IndexCacheReader {
         query().map_err(failed("read", &self.path))
     }
 
-    /// Passes the path of every kept index file to `visit`, in their order.
+    /// Passes the path of every index file in the cache to `visit`, in order.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -131,7 +132,7 @@ impl IndexCacheReader {
     }
 }
 
-/// Returns the digest of an index file; `None` when it is not kept.
+/// Returns the digest of an index file; `None` when the cache does not have it.
 pub(super) fn digest(db: &Connection, path: &str) -> rusqlite::Result<Option<TextDigest>> {
     let mut statement = db.prepare_cached("SELECT digest FROM index_files WHERE path = ?1")?;
     statement.query_row([path], |row| digest_of(row, 0)).optional()
@@ -141,8 +142,8 @@ fn digest_of(row: &Row<'_>, at: usize) -> rusqlite::Result<TextDigest> {
     TextDigest::from_slice(row.get_ref(at)?.as_blob()?).ok_or(rusqlite::Error::InvalidQuery)
 }
 
-/// Unpacks the text in the columns `digest`, `size` and `frame`, of which the first is column `at`; `None` when it is
-/// not what was written.
+/// Unpacks the text in the columns `digest`, `size` and `frame`, of which the first is column `at`; `None` when it
+/// differs from what was written.
 pub(super) fn text_of(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Vec<u8>>> {
     let (digest, size) = (digest_of(row, at)?, row.get::<_, i64>(at + 1)?);
     let size = usize::try_from(size).ok().filter(|size| *size as u64 <= MAX_BYTES);

@@ -3,7 +3,7 @@ use std::fmt;
 /// The identity of a state of an index cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheState {
-    /// Chosen at random when the cache was made.
+    /// A random number, chosen when the cache was created.
     pub(super) id: i64,
     /// Counts the files that were ever added.
     pub(super) added: i64,
@@ -18,12 +18,12 @@ impl CacheState {
         self.id == other.id
     }
 
-    /// Returns whether this has everything that `before` had, unchanged.
+    /// Returns whether this state has everything of `before`, unchanged.
     pub(crate) fn extends(self, before: Self) -> bool {
         self.id == before.id && self.replaced == before.replaced && self.added >= before.added
     }
 
-    /// Returns whether something is missing that `before` had, beside what was replaced on purpose.
+    /// Returns whether something of `before` is missing, beside what was replaced on purpose.
     pub(super) fn lacks_some_of(self, before: Self) -> bool {
         self.id != before.id || self.replaced < before.replaced || self.added < before.added
     }
@@ -35,7 +35,7 @@ impl CacheState {
     }
 }
 
-/// Writes it as the catalogue keeps it.
+/// Formats the state as the catalogue stores it.
 impl fmt::Display for CacheState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.id, self.added, self.replaced)

@@ -1,8 +1,8 @@
-//! The log in which earlier versions kept index lines, read to be taken over.
+//! Reads the log in which earlier versions kept index lines, to convert it.
 //!
-//! `.mirror/index.N.lines` begins with [`HEAD`]. Behind it stands one zstd frame for each index file, in the order in
-//! which they were written; the last one of a file counts. A file of the next number was begun when much of one was
-//! dead; it has the newest frames.
+//! `.mirror/index.N.lines` begins with [`HEAD`]. One zstd frame for each index file follows, in the order of writing;
+//! the last frame of a file counts. When much of a log was dead, a log with the next number was begun; it has the
+//! newest frames.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ use super::packer::PackedLines;
 use super::reader::MAX_BYTES;
 use crate::error::ManifestError;
 
-/// Begins a log; the number is the version of its format.
+/// The beginning of a log; the number is the version of its format.
 pub(super) const HEAD: &[u8] = b"mirror-index-lines 1\n";
-/// Bytes of a log that are looked through at once.
+/// Bytes of a log that are searched at once.
 const WINDOW_BYTES: u64 = 1 << 20;
 
 /// Returns the logs below a mirror's `.mirror`, oldest first.
@@ -42,8 +42,8 @@ fn generation_of(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_prefix("index.")?.strip_suffix(".lines")?.parse().ok()
 }
 
-/// Passes the lines in a log to `visit`, in its order, up to where it is torn; what a frame does not say whose lines
-/// it has is left out. Returns whether it is a log of this format.
+/// Passes the lines in a log to `visit`, in order, up to where it is torn. Leaves out frames that do not show whose
+/// lines they have. Returns whether it is a log of this format.
 pub(super) fn read(
     path: &Path,
     visit: &mut dyn FnMut(PackedLines) -> Result<(), ManifestError>,
@@ -71,7 +71,7 @@ pub(super) fn read(
             rest = behind;
         }
         let taken = (window.len() - rest.len()) as u64;
-        // Nothing whole in it: a larger frame, or none at all.
+        // No whole frame in the window: a larger one, or none at all.
         wanted = if taken == 0 { wanted * 2 } else { WINDOW_BYTES };
         if taken == 0 && (window.len() as u64 == len - begin || wanted > MAX_BYTES) {
             break;
@@ -81,7 +81,7 @@ pub(super) fn read(
     Ok(true)
 }
 
-/// Returns the lines in a frame; their first says whose they are.
+/// Returns the lines in a frame; the first line has the name of the crate.
 fn unpacked(frame: &[u8]) -> Option<PackedLines> {
     let size = zstd::zstd_safe::get_frame_content_size(frame).ok()??;
     let text = zstd::bulk::decompress(frame, usize::try_from(size.min(MAX_BYTES)).ok()?).ok()?;

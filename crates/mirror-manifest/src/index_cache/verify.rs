@@ -1,4 +1,4 @@
-//! Checking everything that an index cache has.
+//! Checks the whole index cache.
 
 use std::path::Path;
 use std::thread;
@@ -13,7 +13,7 @@ use crate::sqlite::{READ_ONLY, structure_fault};
 /// Checks the structure of a cache, and all lines in it on all processors. Returns the rows whose lines are damaged.
 pub(super) fn damaged_rows(db: &Connection, path: &Path) -> Result<Vec<i64>, ManifestError> {
     let fail = failed("check", path);
-    // The index by path, too: a file that is not found by it is not kept.
+    // Checks the index by path, too: a file that cannot be found by its path is as good as missing.
     if let Some(fault) = structure_fault(db, "integrity_check").map_err(&fail)? {
         return Err(damaged(path, &fault));
     }
@@ -31,7 +31,7 @@ pub(super) fn damaged_rows(db: &Connection, path: &Path) -> Result<Vec<i64>, Man
     Ok(found)
 }
 
-/// Returns the damaged ones of every so many rows. Finding out takes by far more time than passing over the others.
+/// Returns the damaged ones among every `parts`th row. The check takes far longer than passing over the other rows.
 fn check_rows(path: &Path, part: usize, parts: usize) -> rusqlite::Result<Vec<i64>> {
     let db = Connection::open_with_flags(path, READ_ONLY)?;
     let mut statement =
@@ -39,7 +39,7 @@ fn check_rows(path: &Path, part: usize, parts: usize) -> rusqlite::Result<Vec<i6
     let mut rows = statement.query([as_number(parts), as_number(part)])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        // A value of another type than was written is damage, too.
+        // A value of another type counts as damage, too.
         if !matches!(text_of(row, 1), Ok(Some(_))) {
             found.push(row.get(0)?);
         }

@@ -10,11 +10,11 @@ use crate::catalogue::{Catalogue, Change};
 use crate::error::{ManifestError, is_damage};
 use crate::sqlite::files_of;
 
-/// Pages of the write-ahead log that are gathered before they go into the database: 16 MiB. A first run would spend
-/// much of its time on waiting for the disk with the 4 MiB that SQLite gathers by itself.
+/// Pages of the write-ahead log that are collected before they go into the database: 16 MiB. With the 4 MiB that are
+/// SQLite's default, a first run would spend much of its time waiting for the disk.
 const CHECKPOINT_PAGES: u32 = 4_000;
 
-/// Writes into the index cache. One at a time, under the lock of the mirror. Blocks.
+/// Writes to the index cache. One at a time, under the lock of the mirror. Blocks.
 #[derive(Debug)]
 pub struct IndexCacheWriter {
     db: Connection,
@@ -22,29 +22,29 @@ pub struct IndexCacheWriter {
     state: CacheState,
 }
 
-/// The findings when the index cache was opened.
+/// The findings of opening the index cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct IndexCacheReport {
-    /// The cache is gone, damaged, or lacks what the catalogue knows it had: it is filled again.
+    /// True if the cache is gone, damaged, or lacks files that the catalogue recorded: it is filled again.
     pub lost: bool,
-    /// Index files whose lines were damaged: they are read again.
+    /// Index files with damaged lines: they are read again.
     pub damaged: u64,
 }
 
 /// The state in which a cache was found.
 #[derive(Debug, Default)]
 struct Found {
-    /// Logs of an earlier version that were taken over.
+    /// Logs of an earlier version that were converted.
     taken_over: u64,
     /// Index files with damaged lines, which were removed.
     damaged: u64,
 }
 
 impl IndexCacheWriter {
-    /// Opens the index cache below `dir`, the mirror's `.mirror`, and makes it where there is none: out of the log of
-    /// an earlier version, if there is one. A damaged cache is set aside, and another begun. Takes the cursor out of
-    /// the catalogue when it does not go with this cache, so that the run reads the whole index. `verify`: everything
-    /// is read and checked, and what is damaged is removed; the cursor goes then, too.
+    /// Opens the index cache below `dir`, the mirror's `.mirror`, or creates it: from the log of an earlier version, if
+    /// there is one. Sets a damaged cache aside, and begins a new one. Removes the cursor from the catalogue when it
+    /// does not belong to this cache, so that the run reads the whole index. `verify`: reads and checks everything, and
+    /// removes what is damaged, and then the cursor.
     ///
     /// # Errors
     /// When the disk or SQLite fails, or the cache is of a newer format.
@@ -67,8 +67,7 @@ impl IndexCacheWriter {
         report.damaged = found.damaged;
         let before = catalogue.index_cache()?;
         report.lost |= before.is_some_and(|before| cache.state.lacks_some_of(before));
-        // Beside a cache, there is a log when an earlier version has worked with the mirror since: the cursor goes,
-        // too.
+        // A log beside a cache shows that an earlier version has worked with the mirror since: the cursor goes, too.
         let knew_log = catalogue.forget_log()?;
         report.lost |= knew_log && before.is_none() && found.taken_over == 0;
         if before != Some(cache.state) {
@@ -89,14 +88,14 @@ impl IndexCacheWriter {
         db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(&fail)?;
         let mut found = Found::default();
         if !is_made {
-            // Logs are removed next.
+            // The logs are removed next.
             db.pragma_update(None, "synchronous", "FULL").map_err(&fail)?;
             found.taken_over = make(&db, path, logs)?;
             if let Some(dir) = path.parent() {
                 mirror_fs::sync_dir(dir).map_err(at("make durable the directory of", dir))?;
             }
         }
-        // The catalogue notices what a power cut takes from the cache.
+        // If a power cut takes something from the cache, the catalogue shows it.
         db.pragma_update(None, "synchronous", "NORMAL").map_err(&fail)?;
         let state = state_of(&db).map_err(&fail)?;
         let mut cache = Self { db, path: path.to_owned(), state };
@@ -106,11 +105,11 @@ impl IndexCacheWriter {
         Ok((cache, found))
     }
 
-    /// Keeps index files, in one transaction, and returns the state that the cache is in then, which the caller records
-    /// in the catalogue.
+    /// Stores index files, in one transaction, and returns the new state of the cache, which the caller records in the
+    /// catalogue.
     ///
     /// # Errors
-    /// When SQLite fails; then nothing of it is kept.
+    /// When SQLite fails; then nothing is stored.
     pub fn append(&mut self, files: &[PackedLines]) -> Result<CacheState, ManifestError> {
         let mut state = self.state;
         self.change("write to", |to| {
@@ -121,7 +120,7 @@ impl IndexCacheWriter {
         Ok(state)
     }
 
-    /// Returns whether an index file is kept.
+    /// Returns whether the cache has an index file.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -129,7 +128,7 @@ impl IndexCacheWriter {
         Ok(reader::digest(&self.db, path).map_err(failed("read", &self.path))?.is_some())
     }
 
-    /// Ends writing: moves what was written into the database, so that little is left beside it while others read.
+    /// Ends writing: moves the write-ahead log into the database, as far as other readers allow.
     ///
     /// # Errors
     /// When the disk or SQLite fails.
@@ -140,7 +139,7 @@ impl IndexCacheWriter {
             .map_err(failed("finish writing to", &self.path))
     }
 
-    /// Removes rows; returns how many.
+    /// Removes rows; returns their number.
     fn remove(&mut self, rows: &[i64]) -> Result<u64, ManifestError> {
         if rows.is_empty() {
             return Ok(0);
@@ -170,8 +169,7 @@ impl IndexCacheWriter {
     }
 }
 
-/// Makes the tables of a cache and fills them with what is in logs, in one transaction; returns how many logs there
-/// were.
+/// Makes the tables of a cache and fills them from the logs, in one transaction; returns the number of logs.
 fn make(db: &Connection, path: &Path, logs: &[PathBuf]) -> Result<u64, ManifestError> {
     let fail = failed("make", path);
     let to = db.unchecked_transaction().map_err(&fail)?;
@@ -220,7 +218,7 @@ fn is_damaged_cache(error: &ManifestError) -> bool {
     }
 }
 
-/// Moves a damaged cache out of the way; one that was set aside before makes room for it.
+/// Moves a damaged cache out of the way, replacing one that was set aside before.
 fn set_aside(path: &Path) -> Result<(), ManifestError> {
     let [database, beside @ ..] = files_of(path);
     for file in beside {

@@ -7,9 +7,9 @@ use super::ManifestReader;
 use crate::error::{ManifestError, at};
 use crate::record::ManifestRecord;
 
-/// Yields the records of a manifest in their order. A line that is no record is a [`ManifestError::BadLine`], and the
-/// records behind it follow; any other error is the last item. Blank lines are left out, and so is a last line without
-/// its newline: the run that writes it may go on. Memory: one line. Blocks.
+/// Yields the records of a manifest in order. A line that is no record is a [`ManifestError::BadLine`], and the records
+/// behind it follow; any other error is the last item. Leaves out blank lines, and a last line without its newline: the
+/// run that writes it may still be running. Memory: one line. Blocks.
 #[derive(Debug)]
 pub struct ManifestRecords {
     reader: ManifestReader,
@@ -26,7 +26,7 @@ impl ManifestRecords {
         Self::open_at(path, 0)
     }
 
-    /// Opens a manifest, to be read from byte `offset` on, at which a line begins: 0, or what [`Self::end`] returned.
+    /// Opens a manifest, to be read from byte `offset`, at which a line begins: 0, or the value of [`Self::end`].
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -35,7 +35,7 @@ impl ManifestRecords {
         Ok(Self { reader, path: path.to_owned(), failed: false })
     }
 
-    /// Returns where the next line begins, in bytes of the manifest: a later reader can go on from there.
+    /// Returns the offset of the next line, bytes: a later reader can continue there.
     #[must_use]
     pub const fn end(&self) -> u64 {
         self.reader.end
@@ -98,7 +98,7 @@ mod tests {
         write(&path, "{\"url\":\"a\"}\n{\"ur\n \n\u{fffd}[]\n{\"url\":\"b\"}\n{\"url\":\"c");
         let mut records = ManifestRecords::open(&path).expect("open");
         assert_eq!(told(&mut records), ["a", "bad at 12", "bad at 19", "b"]);
-        // What is not whole yet is read when it is.
+        // An incomplete line is read once it is complete.
         let end = records.end();
         write(&path, "{\"url\":\"a\"}\n{\"ur\n \n\u{fffd}[]\n{\"url\":\"b\"}\n{\"url\":\"c\"}\n");
         assert_eq!(told(&mut ManifestRecords::open_at(&path, end).expect("open")), ["c"]);
@@ -108,7 +108,7 @@ mod tests {
     fn what_cannot_be_read_is_told_once() {
         let dir = tempfile::tempdir().expect("dir");
         assert!(matches!(ManifestRecords::open(&dir.path().join("none")), Err(ManifestError::Io { .. })));
-        // A directory opens as a file does, and cannot be read.
+        // A directory can be opened like a file, but not read.
         if let Ok(mut records) = ManifestRecords::open(dir.path()) {
             assert!(matches!(
                 records.next(),

@@ -1,5 +1,5 @@
-//! Whatever a crash takes from the cache, from the catalogue, or from both: the cursor does not pass over lines that
-//! are missing.
+//! Checks that the cursor does not pass over missing lines, whatever a crash takes from the cache, from the catalogue,
+//! or from both.
 
 use proptest::prelude::*;
 
@@ -85,7 +85,7 @@ fn the_cache_of_another_mirror_is_noticed() {
     assert!(!one.has_cursor());
 }
 
-/// Yields what is kept, commit by commit, as numbers of files.
+/// Yields commits of files, as their numbers.
 fn commits() -> impl Strategy<Value = Vec<Vec<usize>>> {
     prop::collection::vec(prop::collection::vec(0..12_usize, 1..5), 1..8)
 }
@@ -93,8 +93,7 @@ fn commits() -> impl Strategy<Value = Vec<Vec<usize>>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Checks states that a power cut may leave: each of the two can lose its last writes, independently of
-    /// the other.
+    /// Checks states that a power cut may leave: each of the two can lose its last writes, independently of the other.
     #[test]
     fn a_cursor_that_stands_goes_with_lines_that_are_there(
         commits in commits(), cut: prop::sample::Index, cursor_after: prop::sample::Index, catalogue_at: prop::sample::Index,
@@ -102,7 +101,7 @@ proptest! {
         let mut mirror = Mirror::new();
         let (mut writer, _) = mirror.open(false);
         let cursor_after = cursor_after.index(commits.len());
-        // What is kept when the cursor is set, and the catalogue as it was after each commit.
+        // The files in the cache when the cursor is set, and the catalogue after each commit.
         let (mut now, mut promised, mut catalogues) = (std::collections::BTreeMap::new(), None, Vec::new());
         for (at, files) in commits.iter().enumerate() {
             let texts: Vec<_> = files.iter().map(|n| (format!("2/f{n}"), text("x", 100 * at + n))).collect();

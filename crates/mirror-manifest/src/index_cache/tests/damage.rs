@@ -1,4 +1,4 @@
-//! Caches that were damaged in any way: what notices it calls it damage, and the next run fills another.
+//! Checks that damage of every kind to a cache is reported as damage, and that the next run fills a new one.
 
 use mirror_types::{Advice, FaultKind};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use crate::damages;
 
 const PATHS: [&str; 3] = ["se/rd/serde", "1/a", "2/ab"];
 
-/// Makes a mirror with a cache, closed, and a cursor that goes with it.
+/// Makes a mirror with a closed cache, and a cursor that belongs to it.
 fn mirror() -> Mirror {
     let mut mirror = Mirror::new();
     let (mut writer, _) = mirror.open(false);
@@ -34,7 +34,7 @@ fn offset_of(bytes: &[u8], part: &[u8]) -> usize {
 fn a_file_cut_anywhere_is_begun_anew_and_what_is_behind_it_does_no_harm() {
     let mut mirror = mirror();
     let whole = fs::read(mirror.file()).expect("read");
-    // Behind the last page there may be anything.
+    // Any bytes may follow the last page.
     fs::write(mirror.file(), [whole.as_slice(), &[7; 4096]].concat()).expect("write");
     assert_eq!(mirror.open(false).1, IndexCacheReport::default());
     assert_eq!(mirror.read("1/a"), Some(text("a", 9)));
@@ -125,7 +125,7 @@ fn a_cache_of_a_newer_format_is_left_as_it_is() {
     assert!(mirror.has_cursor());
 }
 
-/// Reads everything; wrong lines are never right.
+/// Reads everything; a text that is returned must be right.
 fn read_all(mirror: &Mirror) -> Result<(), ManifestError> {
     let Some(reader) = mirror.reader()? else { return Ok(()) };
     reader.paths(&mut |_| {})?;

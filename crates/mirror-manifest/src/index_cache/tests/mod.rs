@@ -61,7 +61,7 @@ impl Mirror {
         IndexCacheReader::open(self.dir.path())
     }
 
-    /// Returns the text of an index file, unless it is not kept or damaged.
+    /// Returns the text of an index file, unless it is damaged or not in the cache.
     fn read(&self, path: &str) -> Option<Vec<u8>> {
         self.reader().ok()??.read(path).ok()?
     }
@@ -74,7 +74,7 @@ impl Mirror {
         self.catalogue.cursor().expect("cursor").is_some()
     }
 
-    /// Returns what is in the files of the cache, those beside the database included.
+    /// Returns the contents of the cache's files, those beside the database included.
     fn files(&self) -> [Option<Vec<u8>>; 4] {
         files_of(&self.file()).map(|file| fs::read(file).ok())
     }

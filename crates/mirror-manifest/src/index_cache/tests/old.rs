@@ -1,4 +1,4 @@
-//! Mirrors whose index lines are kept in the log of earlier versions.
+//! Mirrors with index lines in the log of earlier versions.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn write_log(mirror: &Mirror, generation: u64, files: &[(&str, Vec<u8>)]) -> Pat
     path
 }
 
-/// Makes the catalogue know a log, as an earlier version did.
+/// Records a log in the catalogue, as an earlier version did.
 fn know_log(mirror: &Mirror) {
     let db = rusqlite::Connection::open(mirror.dir.path().join("c.sqlite")).expect("open");
     db.execute_batch(
@@ -102,7 +102,7 @@ fn a_takeover_that_is_cut_anywhere_is_done_again() {
     let (mut mirror, log) = old_mirror();
     let log_bytes = fs::read(&log).expect("read");
     let (writer, _) = mirror.open(false);
-    // Nothing was moved out of SQLite's log yet.
+    // Nothing has been moved out of SQLite's log yet.
     let [database, wal, ..] = mirror.files();
     let wal = wal.expect("its log");
     drop(writer);
@@ -140,7 +140,7 @@ fn a_log_that_is_gone_or_none_is_lost() {
     }
 }
 
-/// Covers an earlier version, which ignores the database and begins a log; what it learned is read again.
+/// Covers an earlier version, which ignores the database and begins a log; the run reads its additions again.
 #[test]
 fn after_an_earlier_version_worked_with_it_the_cursor_goes() {
     let mut mirror = Mirror::new();

@@ -1,4 +1,4 @@
-//! An index cache that nothing happens to.
+//! Tests of an undamaged index cache.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
