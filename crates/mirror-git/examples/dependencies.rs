@@ -1,4 +1,4 @@
-//! Lists what every release of an index depends on.
+//! Lists the dependencies of every release of an index.
 //!
 //! `cargo run -p mirror-git --example dependencies -- INDEX`, where INDEX is a clone of an index, bare or not, or a plain
 //! directory of index files. Streams: one file of the index is in memory at a time.
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     list(Path::new(&index), &mut io::stdout().lock())
 }
 
-/// Writes a line for each release, and below it one for each of its dependencies.
+/// Writes a line for each release, and one for each of its dependencies below it.
 pub(crate) fn list(index: &Path, out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut written = Ok(());
     IndexSource::open_index(index)?.scan(&mut |file| {
@@ -27,7 +27,7 @@ pub(crate) fn list(index: &Path, out: &mut dyn Write) -> Result<(), Box<dyn Erro
 }
 
 fn list_crate(file: &IndexFile, out: &mut dyn Write) -> io::Result<()> {
-    // Lines that are no records are left out.
+    // Skips lines that are no records.
     for (record, line) in records(&file.data) {
         writeln!(out, "{}{}", record.id, if record.yanked { " (yanked)" } else { "" })?;
         match IndexLine::parse(line).and_then(|line| line.requirements()) {

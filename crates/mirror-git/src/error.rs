@@ -4,17 +4,17 @@ use mirror_index::DirError;
 use mirror_index::sparse::ConfigError;
 use mirror_types::{Advice, Cause};
 
-/// Why an index could not be read.
+/// The reason why an index could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexError {
-    /// Nothing is there; look at the path, or clone the index.
+    /// Nothing is at the path; check it, or clone the index.
     #[error("there is no index at {}", path.display())]
     Missing {
         /// The path that was to be opened.
         path: PathBuf,
     },
-    /// Something is there that holds no crate; name another path, or clone the index.
+    /// The path holds something without a crate; name another path, or clone the index.
     #[error("the index at {} {what}", path.display())]
     NotAnIndex {
         /// The path that was opened.
@@ -25,15 +25,15 @@ pub enum IndexError {
     /// A directory or a file could not be read; the source says why.
     #[error(transparent)]
     Dir(#[from] DirError),
-    /// Its `config.json` does not say where its crates are; mend it, or say where they are.
+    /// The `config.json` of the index does not say where its crates are; correct it, or name their address.
     #[error("could not read from {} where the crates of the index are; repair it, or say where they are", path.display())]
     Config {
-        /// The file; for a git repository that and its path in it.
+        /// The file; in a git repository, the repository and the path in it.
         path: PathBuf,
         /// The reason.
         source: ConfigError,
     },
-    /// The git repository is of a form that cannot be read; clone it again as the text says.
+    /// The git repository has a form that cannot be read; clone it again as the text says.
     #[error("the git index {} cannot be read: {why}", path.display())]
     Unreadable {
         /// The repository.

@@ -1,10 +1,11 @@
-//! Opening git repositories that were named by their path.
+//! Opens git repositories by their path.
 
 use std::path::{Path, PathBuf};
 
-/// Returns how a repository is opened: as its path and its own configuration say. Variables of the environment
-/// that lead git elsewhere (`GIT_WORK_TREE`, `GIT_INDEX_FILE`, `GIT_OBJECT_DIRECTORY`, `GIT_NAMESPACE`, …) are for
-/// a repository that git finds by itself, and would have this one be read or written in part somewhere else.
+/// Returns the options for opening a repository by its path and its own configuration. They ignore variables of the
+/// environment that lead git elsewhere (`GIT_WORK_TREE`, `GIT_INDEX_FILE`, `GIT_OBJECT_DIRECTORY`, `GIT_NAMESPACE`, …):
+/// those are for a repository that git finds by itself, and would make gix read or write parts of this one in another
+/// place.
 pub(crate) fn options() -> gix::open::Options {
     let mut permissions = gix::open::Permissions::all();
     permissions.env.git_prefix = gix::sec::Permission::Deny;
@@ -13,9 +14,9 @@ pub(crate) fn options() -> gix::open::Options {
     gix::open::Options::default().permissions(permissions)
 }
 
-/// Returns how a repository is opened that fetches: variables by which git finds the ways to a remote count as well,
-/// such as `GIT_SSH_COMMAND`, `GIT_SSL_CAINFO` and `GIT_ASKPASS`. Of those that lead elsewhere, `GIT_NAMESPACE` and
-/// `GIT_SHALLOW_FILE` then are left to the caller.
+/// Returns the options for opening a repository that fetches: variables by which git reaches a remote also count, such
+/// as `GIT_SSH_COMMAND`, `GIT_SSL_CAINFO` and `GIT_ASKPASS`. The caller has to deal with `GIT_NAMESPACE` and
+/// `GIT_SHALLOW_FILE`, which count then, too.
 pub(crate) fn options_to_fetch() -> gix::open::Options {
     let mut permissions = gix::open::Permissions::all();
     permissions.env.objects = gix::sec::Permission::Deny;
@@ -27,15 +28,15 @@ pub(crate) fn options_within(max_bytes: usize) -> gix::open::Options {
     options().config_overrides([bound(max_bytes)])
 }
 
-/// Returns the setting by which what is made of objects of `max_bytes` at most can be read. What takes more memory is
-/// an error of exhausted resources.
+/// Returns the setting with which objects made from others of at most `max_bytes` can be read. What takes more memory
+/// is an error of exhausted resources.
 pub(crate) fn bound(max_bytes: usize) -> String {
-    // An object that is made of another takes the memory of both, and of what makes it.
+    // An object made from another takes the memory of both, and of the delta.
     format!("gitoxide.objects.allocLimit={}", max_bytes.saturating_mul(5) / 2)
 }
 
-/// Returns why the repository at `dir` cannot be read, in words that lead to the cause; `None` when nothing is known
-/// against it. Reads its configuration, blocks.
+/// Returns why the repository at `dir` cannot be read, in words that lead to the cause; `None` when no reason is known.
+/// Reads its configuration; blocks.
 pub(crate) fn unreadable_form(dir: &Path) -> Option<&'static str> {
     let git_dir = if dir.join(".git").is_dir() { dir.join(".git") } else { dir.to_owned() };
     let config =
@@ -64,7 +65,7 @@ pub(crate) fn unreadable_form(dir: &Path) -> Option<&'static str> {
     None
 }
 
-/// Returns a lock file of git in the repository, which another git holds or one that was killed left.
+/// Returns a lock file of git in the repository: another git holds it, or a killed one left it.
 pub(crate) fn lock_in_the_way(git_dir: &Path) -> Option<PathBuf> {
     ["packed-refs.lock", "HEAD.lock", "index.lock", "shallow.lock", "config.lock"]
         .iter()

@@ -9,10 +9,10 @@ use url::Url;
 use crate::error::IndexError;
 use crate::read::GitIndex;
 
-/// The file of an index that says where its crates are.
+/// The file of an index that has the address of its crates.
 const CONFIG: &str = "config.json";
 
-/// The bytes of a file that differs, unread.
+/// The bytes of a changed file, unread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobId(pub(crate) String);
 
@@ -83,8 +83,7 @@ impl IndexSource {
         Err(IndexError::NotAnIndex { path: path.to_owned(), what })
     }
 
-    /// Looks at the first files until one has a line of an index, or is empty: most of the time that is the first one.
-    /// Blocks.
+    /// Looks at the first files until one has a line of an index, or is empty: usually the first one. Blocks.
     ///
     /// # Errors
     /// When the index cannot be read.
@@ -92,7 +91,7 @@ impl IndexSource {
         Glance::of(|visit| self.scan(visit))
     }
 
-    /// Says what it is, for people.
+    /// Describes the index for people.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
@@ -101,7 +100,7 @@ impl IndexSource {
         }
     }
 
-    /// Returns the id of the tree that is read, when it has one: equal trees hold equal records. Histories cannot be
+    /// Returns the id of the tree that is read, when it has one: equal trees have equal records. Histories cannot be
     /// compared, because upstream squashes its own.
     #[must_use]
     pub fn tree_id(&self) -> Option<String> {
@@ -111,7 +110,7 @@ impl IndexSource {
         }
     }
 
-    /// Returns where a git repository was cloned from, when it says so. It may have secrets in it.
+    /// Returns the address that a git repository was cloned from, when it records one. It may contain secrets.
     #[must_use]
     pub fn origin(&self) -> Option<String> {
         match self {
@@ -120,11 +119,11 @@ impl IndexSource {
         }
     }
 
-    /// Returns where its own `config.json` says that its crates are. `None` when it has no such file, or when that
+    /// Returns the address of the crates in its own `config.json`. `None` when it has no such file, or when the file
     /// names the registry whose addresses are built in ([`upstream::is_own_download_address`]). Blocks.
     ///
     /// # Errors
-    /// When the file cannot be read, has more than 1 MiB or states no address that Cargo would understand.
+    /// When the file cannot be read, has more than 1 MiB or has no address that Cargo would understand.
     pub fn downloads(&self) -> Result<Option<DlTemplate>, IndexError> {
         let (root, found) = match self {
             Self::Git(index) => (index.path(), index.small_file(CONFIG, CONFIG_MAX_BYTES)?),
@@ -161,10 +160,9 @@ impl IndexSource {
         }
     }
 
-    /// Passes every file to visitors, one of which `visitor` makes for each of `threads` threads, in
-    /// the order that is read fastest, until one of them breaks. Of a git repository each base in a
-    /// pack is inflated once; memory: the paths and object ids of all files, the packs mapped, and a
-    /// line of deltas for each thread. Blocks.
+    /// Passes every file to visitors, one of which `visitor` makes for each of `threads` threads, in the order that is
+    /// fastest to read, until one of them breaks. Inflates each base in a pack of a git repository once. Memory: the
+    /// paths and object ids of all files, the mapped packs, and a chain of deltas for each thread. Blocks.
     ///
     /// # Errors
     /// When the index cannot be read.
@@ -190,7 +188,7 @@ impl IndexSource {
         }
     }
 
-    /// Reads the bytes of a file that differs. Blocks.
+    /// Reads the bytes of a changed file. Blocks.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -202,7 +200,7 @@ impl IndexSource {
     }
 
     /// Returns the file at a path ([`mirror_types::index_path`]), if it is in the index; never one that cannot be an
-    /// index file, even if a caller remembers its path. Blocks.
+    /// index file, even if the caller has its path from an earlier version. Blocks.
     ///
     /// # Errors
     /// When the index cannot be read.
@@ -218,7 +216,7 @@ impl IndexSource {
     }
 }
 
-/// Returns the host of an address as git understands them: a URL, or `user@host:path`.
+/// Returns the host of an address as git understands it: a URL, or `user@host:path`.
 fn host_of(origin: &str) -> Option<String> {
     if origin.contains("://") {
         return Url::parse(origin).ok()?.host_str().map(str::to_owned);

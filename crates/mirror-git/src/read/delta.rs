@@ -1,9 +1,9 @@
-//! Deltas of a pack: copies out of a base and bytes of their own.
+//! Deltas of a pack: copies out of a base, and new bytes.
 //!
 //! The format is described in git's own documentation, `gitformat-pack`, under "Deltified
 //! representation".
 
-/// Why a delta cannot be applied: it is damaged.
+/// The delta is damaged and cannot be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a delta of the pack is damaged")]
 pub(crate) struct Damaged;
@@ -12,12 +12,12 @@ pub(crate) struct Damaged;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Applied {
     Made,
-    /// The object would have so many bytes.
+    /// The object would have this many bytes.
     TooLarge(u64),
 }
 
-/// Makes the object that `delta` describes out of `base`; `out` is emptied first. No memory is
-/// taken for an object of more than `max_bytes`.
+/// Makes the object that `delta` describes out of `base`; empties `out` first. Takes no memory for an object of more
+/// than `max_bytes`.
 pub(crate) fn apply(
     base: &[u8],
     delta: &[u8],
@@ -49,7 +49,7 @@ pub(crate) fn apply(
     if out.len() == size { Ok(Applied::Made) } else { Err(Damaged) }
 }
 
-/// Takes the sizes of the base and of the object off the beginning of a delta.
+/// Takes the sizes of the base and of the object from the beginning of a delta.
 pub(crate) fn sizes(delta: &mut &[u8]) -> Result<(usize, usize), Damaged> {
     Ok((number(delta)?, number(delta)?))
 }
@@ -62,7 +62,7 @@ pub(crate) enum Command<'d> {
     Copy { offset: usize, len: usize },
 }
 
-/// Takes a command off the beginning of a delta whose sizes are taken; `None` at its end.
+/// Takes a command from the beginning of a delta, after its sizes; `None` at its end.
 #[inline]
 pub(crate) fn command<'d>(delta: &mut &'d [u8]) -> Result<Option<Command<'d>>, Damaged> {
     Ok(match next(delta) {
@@ -105,7 +105,7 @@ fn number(from: &mut &[u8]) -> Result<usize, Damaged> {
     Err(Damaged)
 }
 
-/// Reads the bytes of an offset or a length that are present according to `command`, the lowest first.
+/// Reads the bytes of an offset or a length that `command` says are present, the lowest first.
 #[inline]
 fn packed(from: &mut &[u8], command: u8, flags: std::ops::Range<u32>) -> Result<usize, Damaged> {
     let first = flags.start;

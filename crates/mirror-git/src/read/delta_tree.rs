@@ -1,5 +1,5 @@
-//! Reads blobs out of packs by delta tree: a base is inflated once, and everything that is made of it
-//! while it is in memory. gix opens packs and their indexes, decodes entries and inflates.
+//! Reads blobs out of packs by delta tree: a base is inflated once, and every object that is made from it is made while
+//! the base is in memory. gix opens packs and their indexes, decodes entries and inflates.
 
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
@@ -14,11 +14,11 @@ use super::delta::{self, Applied};
 use super::{GitIndex, of_a_large_base, tree};
 use crate::error::IndexError;
 
-/// Files of an index, many times as many as there are crates today.
+/// Most files of an index, many times as many as there are crates today.
 const MAX_FILES: usize = 8_000_000;
-/// Largest line of deltas that a thread holds, in objects of the largest size.
+/// Longest chain of deltas that a thread holds, in objects of the largest size.
 const MAX_CHAIN_OBJECTS: usize = 3;
-/// Buffers of more bytes are not kept to be used again.
+/// Largest buffer that is kept for reuse, bytes.
 const MAX_KEPT_BYTES: usize = 4 << 20;
 /// Delta trees that a thread takes at once.
 const TREES_AT_ONCE: usize = 64;
@@ -44,17 +44,18 @@ struct Pack {
     data: pack::data::File,
 }
 
-/// An object of a pack that is wanted, or that wanted ones are made of.
+/// An object of a pack that is wanted, or that wanted ones are made from.
 struct Node {
     offset: u64,
-    /// Which file it is; [`NONE`] when it is only a base.
+    /// The number of the file; [`NONE`] when the object is only a base.
     file: u32,
     /// The first object made from it: a list through `next`.
     child: u32,
     next: u32,
 }
 
-/// The delta trees to be read of one pack: nodes by offset, and those that stand for themselves.
+/// The delta trees of one pack that are to be read: nodes in no order, and the roots, which are stored whole, by
+/// offset.
 struct DeltaTrees<'a> {
     pack: &'a Pack,
     nodes: Vec<Node>,
@@ -111,8 +112,8 @@ pub(super) fn scan<'v>(
     Ok(())
 }
 
-/// Opens the packs of the repository and of those that it borrows from. Leaves one that cannot be opened to gix, which
-/// says why if it is needed.
+/// Opens the packs of the repository and of those that it borrows from. Skips one that cannot be opened: gix reports
+/// the reason if the pack is needed.
 fn packs(index: &GitIndex) -> Result<Vec<Pack>, IndexError> {
     let store = index.repo.objects.store_ref();
     let mut stores = vec![store.path().to_owned()];
@@ -138,8 +139,7 @@ fn open(path: &Path, hash: gix::hash::Kind) -> Option<Pack> {
 }
 
 impl<'a> DeltaTrees<'a> {
-    /// Finds what the wanted objects of a pack are made of. Of two files that are equal, one goes to
-    /// `elsewhere`.
+    /// Finds the objects that the wanted ones are made from. Of two equal files, one goes to `elsewhere`.
     fn of(pack: &'a Pack, wanted: Vec<(u64, u32)>, elsewhere: &mut Vec<u32>) -> Result<Self, String> {
         let mut nodes: Vec<Node> = Vec::with_capacity(wanted.len());
         let mut at_offset = std::collections::HashMap::with_capacity(wanted.len());
@@ -159,7 +159,7 @@ impl<'a> DeltaTrees<'a> {
         }
         let mut roots = Vec::new();
         let mut at = 0;
-        // Bases are put behind, and looked at in their turn.
+        // Bases are appended, and looked at in their turn.
         while at < nodes.len() {
             let offset = nodes[at].offset;
             let number = u32::try_from(at).map_err(|error| error.to_string())?;
@@ -233,20 +233,20 @@ fn read_all<'v>(
     if stop.into_inner() {
         return Ok(ControlFlow::Break(()));
     }
-    // Deltas that are made of each other are reached from no base.
+    // No base leads to deltas that are made from each other.
     if given.into_inner() != trees.wanted {
         return Err(index.fail("read a pack of", "some of its deltas have no base"));
     }
     Ok(ControlFlow::Continue(()))
 }
 
-/// One thread's reading.
+/// The state of one reading thread.
 struct Reader<'a> {
     files: &'a Files,
     trees: &'a DeltaTrees<'a>,
     max_bytes: usize,
     inflate: gix::zlib::Inflate,
-    /// Buffers to be used again.
+    /// Buffers for reuse.
     free: Vec<Vec<u8>>,
     given: usize,
 }
@@ -254,14 +254,14 @@ struct Reader<'a> {
 /// An object or a delta, as it is stored at a node.
 enum Stored {
     Bytes(Vec<u8>),
-    /// It has so many bytes and was not inflated.
+    /// The object has this many bytes and was not inflated.
     TooLarge(u64),
 }
 
 /// The object that a delta makes.
 enum Made {
     Data(Vec<u8>),
-    /// It would have so many bytes; no number when already the delta is too large.
+    /// The object would have this many bytes; `None` when the delta itself is too large.
     TooLarge(Option<u64>),
 }
 
@@ -271,7 +271,7 @@ impl<'a> Reader<'a> {
         Self { files, trees, max_bytes, inflate, free: Vec::new(), given: 0 }
     }
 
-    /// Visits a base and everything made of it, depth first: only one line of ancestors is in memory.
+    /// Visits a root and everything made from it, depth first: only one chain of ancestors is in memory.
     fn visit_tree(&mut self, root: u32, visit: &mut Visit<'_>) -> Result<ControlFlow<()>, String> {
         let data = match self.inflated(root)? {
             Stored::Bytes(data) => data,
@@ -312,7 +312,7 @@ impl<'a> Reader<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Makes the object of a node out of its base.
+    /// Makes the object of a node from its base.
     fn made(&mut self, node: u32, base: &[u8]) -> Result<Made, String> {
         let delta = match self.inflated(node)? {
             Stored::Bytes(delta) => delta,
@@ -337,7 +337,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes on what stands in for the file of a node that is too large, and for all that is made of it.
+    /// Passes on the stand-in for the file of a node that is too large, and for all files made from it.
     fn pass_over(&mut self, node: u32, size_bytes: Option<u64>, visit: &mut Visit<'_>) -> ControlFlow<()> {
         let text = match size_bytes {
             Some(size) => oversize::large(size, self.max_bytes),

@@ -1,4 +1,4 @@
-//! Reads the git index: HEAD's tree through gix, and its blobs in the order that suits the packs.
+//! Reads the git index: HEAD's tree through gix, and its blobs in the order of the packs.
 
 pub(crate) mod delta;
 mod delta_tree;
@@ -20,7 +20,7 @@ use crate::source::{BlobId, Change};
 pub struct GitIndex {
     repo: gix::Repository,
     path: PathBuf,
-    /// HEAD's tree when the index was opened: what is read, whatever HEAD becomes meanwhile.
+    /// HEAD's tree at the time of opening: it is what is read, even if HEAD moves.
     tree: gix::ObjectId,
     /// Largest object that is read.
     max_bytes: usize,
@@ -40,7 +40,7 @@ impl GitIndex {
         Ok(Self { repo, path: path.to_owned(), tree, max_bytes })
     }
 
-    /// Returns the address that it was cloned from, by its configuration.
+    /// Returns the address that it was cloned from, according to its configuration.
     pub(crate) fn origin(&self) -> Option<String> {
         self.repo.config_snapshot().string("remote.origin.url").map(|url| url.to_string())
     }
@@ -83,14 +83,14 @@ impl GitIndex {
             changes.push(Change { path: path.to_owned(), before: before.map(blob), after: after.map(blob) });
         })
         .ok()?;
-        // A tree may be there whose blobs are not, in a repository that was cut short.
+        // A truncated repository may have a tree without its blobs.
         let is_there = |blob: &BlobId| {
             gix::ObjectId::from_hex(blob.0.as_bytes()).is_ok_and(|id| self.repo.has_object(id))
         };
         changes.iter().filter_map(|change| change.before.as_ref()).all(is_there).then_some(changes)
     }
 
-    /// Reads the bytes of a file that differs.
+    /// Reads the bytes of a changed file.
     pub(crate) fn blob(&self, blob: &BlobId) -> Result<Vec<u8>, IndexError> {
         let id = gix::ObjectId::from_hex(blob.0.as_bytes());
         self.read_file(id.map_err(|error| self.fail("read an object of", error))?)
@@ -101,7 +101,7 @@ impl GitIndex {
         self.find(path)?.map(|id| self.read_file(id)).transpose()
     }
 
-    /// Returns a small file and its size; only the size of one that is larger than `most` bytes.
+    /// Returns a small file and its size; for a file of more than `most` bytes only the size.
     pub(crate) fn small_file(&self, path: &str, most: u64) -> Result<Option<(u64, Vec<u8>)>, IndexError> {
         let Some(id) = self.find(path)? else { return Ok(None) };
         let size = self.size(id)?;
@@ -127,7 +127,7 @@ impl GitIndex {
         Ok(Some(at))
     }
 
-    /// Returns the bytes of an object without which the index cannot be read.
+    /// Returns the bytes of an object that is needed to read the index.
     fn read(&self, id: gix::ObjectId) -> Result<Vec<u8>, IndexError> {
         let size = self.size(id)?;
         if size > self.max_bytes as u64 {
@@ -137,7 +137,7 @@ impl GitIndex {
         Ok(object.detach().data)
     }
 
-    /// Returns the bytes of an index file, or what stands in for one that is too large.
+    /// Returns the bytes of an index file, or the stand-in for one that is too large.
     fn read_file(&self, id: gix::ObjectId) -> Result<Vec<u8>, IndexError> {
         let size = self.size(id)?;
         if size > self.max_bytes as u64 {
@@ -165,8 +165,8 @@ fn fail(doing: &'static str, path: &Path) -> impl FnOnce(Box<dyn Error + Send + 
     move |error| IndexError::Git { doing, path, source: Cause::new(error) }
 }
 
-/// Returns what stands in for a file that git stores as a difference, where the other file, or what lies between, is
-/// larger than `max_bytes`.
+/// Returns the stand-in for a file that git stores as a difference to an object larger than `max_bytes`, directly or
+/// through others.
 fn of_a_large_base(max_bytes: usize) -> Vec<u8> {
     oversize::stand_in(&format!(
         "the file is stored as a difference to one that is too large, {max_bytes} bytes are allowed; \

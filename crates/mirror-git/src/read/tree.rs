@@ -1,4 +1,4 @@
-//! Trees: walked, and compared.
+//! Walks and compares trees.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -29,12 +29,12 @@ fn name<'a>(entry: &EntryRef<'a>) -> Option<&'a str> {
     std::str::from_utf8(entry.filename).ok()
 }
 
-/// Returns whether an entry at `path` can belong to an index. Nothing else is looked into, however deep it goes.
+/// Returns whether an entry at `path` can belong to an index. Other entries are not looked into, however deep they go.
 fn belongs(entry: &EntryRef<'_>, path: &str) -> bool {
     if entry.mode.is_tree() { holds_index_files(path) } else { is_index_file(path) }
 }
 
-/// A function that takes a file: its path and its blob.
+/// A callback that takes a file: its path and its blob.
 type Files<'a> = dyn FnMut(&str, ObjectId) -> Result<ControlFlow<()>, IndexError> + 'a;
 
 /// Passes every index file below `tree` to `visit`, in the order of the tree.
@@ -65,7 +65,7 @@ pub(super) fn walk(
     Ok(ControlFlow::Continue(()))
 }
 
-/// A file that differs: its path, what it was, what it is.
+/// A callback for a changed file: its path, its blob before, its blob now.
 type Differs<'a> = dyn FnMut(&str, Option<ObjectId>, Option<ObjectId>) + 'a;
 
 /// Passes every index file that differs between two trees to `differs`, in the order of the trees. Equal
@@ -89,7 +89,7 @@ pub(super) fn compare(
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (None, None) => return Ok(()),
-            // The fault comes out below.
+            // The fault is reported below.
             (Some(_), Some(_)) => Ordering::Equal,
         };
         let before = if order.is_le() { old.next().transpose()? } else { None };
@@ -99,7 +99,7 @@ pub(super) fn compare(
         let len = path.len();
         path.push_str(name(&entry).unwrap_or_default());
         if !belongs(&entry, path) {
-            // Whatever it is, it holds no records.
+            // Whatever the entry is, it has no records.
         } else if !entry.mode.is_tree() {
             if ids.0 != ids.1 {
                 differs(path, ids.0, ids.1);
@@ -134,7 +134,7 @@ fn every(
     .map(drop)
 }
 
-/// Yields the key by which git sorts: the name, with a slash behind that of a tree.
+/// Yields the key by which git sorts: the name, with a slash after that of a tree.
 fn key<'a>(entry: &EntryRef<'a>) -> impl Iterator<Item = u8> + use<'a> {
     entry.filename.iter().copied().chain(entry.mode.is_tree().then_some(b'/'))
 }

@@ -1,38 +1,38 @@
-//! Bounds what a remote may say beside its pack.
+//! Bounds what a remote may send beside its pack.
 //!
-//! gix collects capabilities, references, shallow commits and acknowledgements in memory for as long as the remote goes
-//! on. So every byte that arrives is counted below gix, over each transport; when objects of the pack are handed on,
-//! the count begins again.
+//! gix collects capabilities, references, shallow commits and acknowledgements in memory for as long as the remote
+//! sends them. Therefore every byte that arrives is counted below gix, in each transport; the count begins again
+//! whenever objects of the pack are passed on.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
-/// Most that a remote may send of capabilities and references, in bytes: some 200,000 references. gix takes about six
-/// times as much memory for them. An index has a few dozen.
+/// Most bytes of capabilities and references: some 200,000 references. gix takes about six times as much memory for
+/// them. An index has a few dozen.
 const MAX_LISTING_BYTES: u64 = 16 << 20;
 
-/// Most that a remote may send in answer to what is wanted before its pack, and of messages between two pieces of it,
-/// in bytes. Answers take some kilobytes, messages about a hundred bytes a second.
+/// Most bytes of answers before the pack, and of messages between two pieces of it. Answers take some kilobytes,
+/// messages about a hundred bytes a second.
 const MAX_TALK_BYTES: u64 = 1 << 20;
 
-/// The bytes that a request over HTTP counts for, so that empty answers are bounded, too.
+/// The bytes that a request over HTTP counts as, so that empty answers are bounded, too.
 const REQUEST_COST_BYTES: u64 = 1 << 10;
 
 /// The stage of the conversation with a remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Stage {
-    /// It names its capabilities and references.
+    /// The remote lists its capabilities and references.
     Listing,
-    /// It answers to what is wanted and what is there.
+    /// The remote answers what is wanted and what is there.
     Negotiating,
-    /// It sends a pack, with messages in between.
+    /// The remote sends a pack, with messages in between.
     Sending,
 }
 
 impl Stage {
-    /// Returns how many bytes may come in it without an object, and what they would be.
+    /// Returns how many bytes may arrive in this stage without an object, and what they would be.
     fn limit(self) -> (u64, &'static str) {
         match self {
             Self::Listing => (
@@ -61,7 +61,7 @@ struct Spent {
 }
 
 impl Allowance {
-    /// Enters a stage, which has an allowance of its own.
+    /// Enters a stage, which has its own allowance.
     pub(super) fn enter(&self, stage: Stage) {
         self.0.stage.store(stage as u8, Relaxed);
         self.0.bytes.store(0, Relaxed);
@@ -75,7 +75,7 @@ impl Allowance {
         }
     }
 
-    /// Returns why the remote is no longer listened to, in words for people; `None` while it is.
+    /// Returns why the remote is cut off, in words for people; `None` while it is not.
     pub(super) fn exceeded(&self) -> Option<String> {
         let (limit_bytes, what) = self.stage().limit();
         let spent = self.0.bytes.load(Relaxed);
@@ -87,12 +87,12 @@ impl Allowance {
         Counted { inner, allowance: self.clone() }
     }
 
-    /// Returns a reader of the pack, of which each piece renews the allowance.
+    /// Returns a reader of the pack; each piece of it renews the allowance.
     pub(super) fn renewed_by<'p>(&self, pack: &'p mut dyn BufRead) -> Objects<'p> {
         Objects { pack, allowance: self.clone() }
     }
 
-    /// Takes note of a request whose answer may be empty.
+    /// Counts a request, whose answer may be empty.
     pub(super) fn request(&self) -> io::Result<()> {
         self.spend(REQUEST_COST_BYTES);
         self.check()

@@ -1,8 +1,8 @@
-//! The work tree of an index that is checked out.
+//! The work tree of a checked out index.
 //!
-//! An update touches only files that differ between the old and the new tree, and writes each beside and
-//! renames it. Meanwhile, a marker names the commit: the next run continues one that was killed.
-//! Content that is neither the old nor the new one is never overwritten.
+//! An update touches only files that differ between the old and the new tree, and writes each beside its place before
+//! renaming it. Meanwhile, a marker names the commit, so that the next run continues after a kill. Content that is
+//! neither the old nor the new one is never overwritten.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -24,7 +24,7 @@ use super::stored;
 use super::trees::{Difference, differences};
 
 const COPY_BYTES: usize = 64 << 10;
-/// The text in our lock on git's index, by which the next run recognises it after a kill.
+/// The text in our lock on git's index, by which the next run recognizes it after a kill.
 const HOLD: &[u8] = b"mirror: update-index\n";
 
 /// A work tree without local changes.
@@ -33,7 +33,7 @@ pub(crate) struct Checkout {
     git_dir: PathBuf,
     /// HEAD's commit, when no ref says that it came from the remote.
     unvouched: Option<ObjectId>,
-    /// Largest object that is worked on in memory.
+    /// Largest object to be processed in memory.
     max_bytes: usize,
 }
 
@@ -95,7 +95,7 @@ impl Checkout {
         Ok(Some(Self { root, git_dir, unvouched: None, max_bytes: options.max_object_bytes }))
     }
 
-    /// Checks that a commit that no ref vouches for is part of what arrived: else it is somebody's own.
+    /// Checks that a commit that no ref vouches for is part of what arrived: otherwise it is a local one.
     pub(crate) fn vouch(&self, dir: &Path, incoming: &Incoming) -> Result<(), UpdateError> {
         let Some(own) = self.unvouched.filter(|own| *own != incoming.tip) else { return Ok(()) };
         let repo = gix::open_opts(&incoming.git_dir, crate::repository::options())
@@ -114,7 +114,7 @@ impl Checkout {
         ))
     }
 
-    /// Goes on with what a killed run began, unless somebody moved HEAD since: then nothing is touched.
+    /// Continues what a killed run began, unless HEAD was moved since: then nothing is touched.
     pub(crate) fn resume(
         dir: &Path,
         repo: &gix::Repository,
@@ -184,7 +184,7 @@ impl Checkout {
         }
         let written = self.write(dir, repo, &changes, &mut index, observer);
         if matches!(written, Err(UpdateError::Refused { .. })) {
-            // For git, by which it is put right.
+            // The lock would keep git from repairing the work tree.
             disk::remove_file(&self.lock_path())?;
         }
         written.map(|()| changes.len() as u64)
@@ -200,8 +200,8 @@ impl Checkout {
         self.git_dir.join("index.lock")
     }
 
-    /// Checks, before anything is touched, that every path is safe and that each file is as the old or the new tree has
-    /// it.
+    /// Checks, before anything is touched, that every path is safe and that each file is the one of the old or the new
+    /// tree.
     fn check(&self, dir: &Path, changes: &[Difference], index: &gix::index::File) -> Result<(), UpdateError> {
         let mut dirs = BTreeSet::new();
         let mut strange = Vec::new();
@@ -271,7 +271,7 @@ impl Checkout {
     ) -> Result<(), UpdateError> {
         let total = changes.len() as u64;
         let mut written = HashMap::new();
-        // What goes makes room for what comes: a file may become a directory.
+        // Removed files make room for new ones: a file may become a directory.
         let (gone, new): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.new.is_none());
         for (done, change) in gone.into_iter().chain(new).enumerate() {
             let Some(file) = self.place(&change.path) else { continue };
@@ -339,7 +339,7 @@ impl Checkout {
         Stat::from_fs(&found).map_err(|error| UpdateError::git("date the files of", dir)(error))
     }
 
-    /// Removes a file, and the directories that are empty then.
+    /// Removes a file, and the directories that become empty.
     fn remove(&self, file: &Path) -> Result<(), UpdateError> {
         disk::remove_file(file)?;
         for parent in file.ancestors().skip(1).take_while(|parent| *parent != self.root) {
@@ -357,8 +357,8 @@ struct Place<'a> {
     found: Option<ObjectId>,
 }
 
-/// Returns the object at a place that is about to be replaced, and checks it again: somebody may have changed it since
-/// all of them were looked at.
+/// Returns the object at a place that is about to be replaced. Checks it once more: another program may have changed it
+/// since all of them were checked.
 fn still(
     dir: &Path,
     change: &Difference,
@@ -387,8 +387,8 @@ fn tree_of(repo: &gix::Repository, commit: ObjectId) -> Result<ObjectId, String>
     Ok(commit.tree_id().map_err(|error| error.to_string())?.detach())
 }
 
-/// Paths that are staged or modified. Files that git does not track are none of them; whether one
-/// is in the way is known when the new tree is.
+/// Returns the paths that are staged or modified. Files that git does not track are not among them; whether one is in
+/// the way shows when the new tree is known.
 fn local_changes(repo: &gix::Repository) -> Result<Vec<String>, String> {
     let told = |error: gix::error::Error| error.to_string();
     if repo.head_id().is_err() {
@@ -409,7 +409,7 @@ fn local_changes(repo: &gix::Repository) -> Result<Vec<String>, String> {
     Ok(changed.into_iter().collect())
 }
 
-/// Returns whether the file is the one that git's index records, by what the file system says.
+/// Returns whether the file is the one that git's index records, according to the file system.
 fn as_recorded(file: &Path, entry: Option<&gix::index::Entry>) -> bool {
     let Some(entry) = entry else { return false };
     let found = gix::index::fs::Metadata::from_path_no_follow(file).ok();
@@ -418,7 +418,7 @@ fn as_recorded(file: &Path, entry: Option<&gix::index::Entry>) -> bool {
     stat.is_some_and(|stat| stat.matches(&entry.stat, options))
 }
 
-/// Returns the object that a file would be; `None` when nothing is there. A directory or a link is no object that any
+/// Returns the id of a file as an object; `None` when nothing is there. A directory or a link is no object that any
 /// tree of an index has.
 fn hash(file: &Path) -> Result<Option<ObjectId>, UpdateError> {
     use std::io::ErrorKind::{NotADirectory, NotFound};

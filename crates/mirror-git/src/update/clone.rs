@@ -1,4 +1,4 @@
-//! A new clone: made beside its name, which it gets when it is whole.
+//! Makes a new clone beside its final place, where it is moved when it is whole.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub(crate) fn clone(
     let (parent, beside) = parent_and_staging(dir)?;
     disk::make_dir(&parent)?;
     let lock = Lock::of_clone(dir, &beside)?;
-    // Somebody else may have been faster.
+    // Another process may have been faster.
     if let State::Repository = State::of(dir)? {
         lock.give_up(&beside);
         return super::update(dir, options, observer);
@@ -84,14 +84,14 @@ fn make(
     drop(repo);
     disk::sync_tree(place)?;
     if dir.exists() {
-        // An empty directory; anything else in it makes this fail, as it should.
+        // An empty directory; if anything is in it, this fails, as it should.
         disk::remove_empty_dir(dir)?;
     }
     disk::rename(place, dir)?;
     Ok(updated)
 }
 
-/// Returns the parent of `dir`, and a name in it for what is not whole yet.
+/// Returns the parent of `dir`, and a name in it for the unfinished clone.
 fn parent_and_staging(dir: &Path) -> Result<(PathBuf, PathBuf), UpdateError> {
     let absolute = std::path::absolute(dir).map_err(UpdateError::storage("find", dir))?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
@@ -107,7 +107,8 @@ fn parent_and_staging(dir: &Path) -> Result<(PathBuf, PathBuf), UpdateError> {
     Ok((parent.to_owned(), parent.join(hidden)))
 }
 
-/// Writes down where the clone came from, for the next update and for git; without credentials, which are given anew.
+/// Records where the clone came from, for the next update and for git; without credentials, which are passed again each
+/// time.
 fn remember_origin(dir: &Path, place: &Path, url: &Address) -> Result<(), UpdateError> {
     let path = place.join("config");
     let mut config = gix::config::File::from_path_no_includes(path.clone(), gix::config::Source::Local)

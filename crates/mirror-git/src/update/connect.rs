@@ -1,4 +1,4 @@
-//! Connects to a remote, by a transport that counts what arrives.
+//! Connects to a remote over a transport that counts what arrives.
 
 use std::any::Any;
 use std::io::BufReader;
@@ -18,8 +18,8 @@ use gix::url::Scheme;
 use super::allowance::{Allowance, Counted};
 use super::program::Program;
 
-/// Connects to where `remote` is fetched from, as git's configuration allows. Programs and requests over HTTP are not
-/// begun before something is asked.
+/// Connects to the address from which `remote` is fetched, as git's configuration allows. Starts programs and requests
+/// over HTTP only when something is asked.
 pub(super) fn connect(
     repo: &gix::Repository,
     remote: &gix::Remote<'_>,
@@ -39,7 +39,7 @@ pub(super) fn connect(
         Scheme::File if nameless && url.host().is_none() && url.port.is_none() => {
             Ok(Box::new(Program::local(url, version, allowance.clone())))
         }
-        // What is left is nothing that could be spoken to; gix says why.
+        // No other address can be spoken to; gix reports why.
         _ => refuse(url, Options { version, ..Options::default() }),
     }
 }
@@ -52,7 +52,7 @@ fn daemon(url: gix::Url, version: Protocol, allowance: &Allowance) -> Result<Box
     Ok(Box::new(Connection::new(read, write, version, url.path, name, ConnectMode::Daemon, false)))
 }
 
-/// gix's HTTP, whose bodies are counted. Headers are bounded by the HTTP client.
+/// gix's HTTP with counted bodies. The HTTP client bounds the headers.
 struct CountedHttp<H> {
     inner: H,
     allowance: Allowance,

@@ -1,4 +1,4 @@
-//! Files of the git repository, which is no part of the mirror.
+//! File operations in the git repository, which is no part of the mirror.
 
 use std::fs;
 use std::io;
@@ -8,8 +8,7 @@ pub(crate) use mirror_fs::{create_anew, create_whole};
 
 use super::error::UpdateError;
 
-/// Makes a file's bytes, or a directory's entries, survive a power cut. Directories only where that
-/// is possible.
+/// Makes a file's bytes, or a directory's entries, durable; directories only where the system can do that.
 pub(crate) fn sync(path: &Path) -> Result<(), UpdateError> {
     mirror_fs::sync(path).map_err(UpdateError::storage("sync", path))
 }
@@ -46,7 +45,7 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), UpdateError> {
     mirror_fs::remove_tree(path).map_err(UpdateError::storage("remove", path))
 }
 
-/// Replaces `path` by `bytes`, whole or not at all; `beside` is where it grows.
+/// Replaces `path` with `bytes` atomically; they are written to `beside` first.
 pub(crate) fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> Result<(), UpdateError> {
     mirror_fs::replace(path, beside, bytes).map_err(UpdateError::storage("write", path))
 }
@@ -55,7 +54,7 @@ pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), UpdateError> {
     fs::remove_dir(path).map_err(UpdateError::storage("replace the directory", path))
 }
 
-/// Makes a file that never changes readable for everybody and writable for nobody, as git does, and syncs it.
+/// Makes a file that never changes readable for all and writable for none, as git does, and syncs it.
 pub(crate) fn seal(path: &Path) -> Result<(), UpdateError> {
     #[cfg(unix)]
     {
@@ -66,7 +65,7 @@ pub(crate) fn seal(path: &Path) -> Result<(), UpdateError> {
     sync(path)
 }
 
-/// Replaces a file like [`replace`], without a sync. For what can be fetched again.
+/// Replaces a file like [`replace`], without a sync. For content that can be fetched again.
 pub(crate) fn replace_unsynced(
     path: &Path,
     beside: &Path,
@@ -91,7 +90,7 @@ pub(crate) fn set_executable(path: &Path, executable: bool) -> Result<(), Update
     Ok(())
 }
 
-/// Returns the names of the directories in which git has objects as files of their own: two hex digits.
+/// Returns the names of the directories in which git has loose objects: two hex digits.
 pub(crate) fn loose_dirs(objects: &Path) -> Result<Vec<String>, UpdateError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(objects).map_err(UpdateError::storage("list", objects))? {

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use mirror_types::{Advice, Cause, FaultKind};
 
-/// Why an index could not be cloned or updated.
+/// The reason why an index could not be cloned or updated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateError {
@@ -11,12 +11,12 @@ pub enum UpdateError {
     Refused {
         /// The directory of the index.
         dir: PathBuf,
-        /// Why, and what to do there.
+        /// The reason, and what to do there.
         why: String,
         /// The alternative.
         advice: Option<Advice>,
     },
-    /// Another run is at it; wait for it to end, or use the index as it is.
+    /// Another run is updating it; wait for it to end, or use the index as it is.
     #[error("another run{holder} is updating the index at {}; wait for it to end, or use the index as it is", dir.display())]
     Locked {
         /// The directory of the index.
@@ -24,8 +24,8 @@ pub enum UpdateError {
         /// The holder, when that is known.
         holder: String,
     },
-    /// The remote refused, never answered, or answered nonsense; check the network and the address, or use the index
-    /// as it is.
+    /// The remote refused, did not answer, or answered nonsense; check the network and the address, or use the index as
+    /// it is.
     #[error(
         "could not fetch the index from {url}{}; the index is as it was, check the network and the address",
         tries(*attempts)
@@ -33,7 +33,7 @@ pub enum UpdateError {
     Origin {
         /// The address.
         url: String,
-        /// Why, without the secrets of the address.
+        /// The reason, without the secrets of the address.
         source: Cause,
         /// The number of attempts.
         attempts: u32,
@@ -43,7 +43,7 @@ pub enum UpdateError {
     Storage {
         /// The operation that failed.
         doing: &'static str,
-        /// To what.
+        /// The path.
         path: PathBuf,
         /// The reason.
         source: std::io::Error,
@@ -53,7 +53,7 @@ pub enum UpdateError {
     Unstorable {
         /// The directory of the index.
         dir: PathBuf,
-        /// Why.
+        /// The reason.
         source: Cause,
     },
     /// The repository could not be read or changed; run `git fsck` there, and move a damaged one away: a new clone is
@@ -64,7 +64,7 @@ pub enum UpdateError {
         doing: &'static str,
         /// The directory of the index.
         dir: PathBuf,
-        /// Why.
+        /// The reason.
         source: Cause,
     },
     /// The caller stopped it; run again to continue.
@@ -91,7 +91,7 @@ impl UpdateError {
         Self::Refused { dir: dir.to_owned(), why: why.into(), advice }
     }
 
-    /// Refuses what a new clone at another path would do away with.
+    /// Makes the error for an index that a new clone at another path would replace.
     pub(crate) fn not_here(dir: &Path, why: impl Into<String>) -> Self {
         Self::refused(dir, why, Some(Advice::AnotherIndex))
     }

@@ -1,4 +1,4 @@
-//! Reception of what arrives: a repository of its own below the index, until it is whole.
+//! Receives what arrives into a repository of its own below the index, until it is whole.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,15 +22,15 @@ use super::take::Place;
 use super::transport;
 use super::whole::{self, Flaw};
 
-/// Directories that are begun with this are removed by the next update.
+/// The prefix of directories that the next update removes.
 pub(crate) const PREFIX: &str = "mirror-incoming-";
-/// The remote's HEAD, whatever its branch is called.
+/// The remote's HEAD, whatever branch it names.
 const SPEC: &str = "+HEAD:refs/heads/incoming";
 
-/// Longest time for all attempts together: a whole history comes at 50 KB/s.
+/// Longest time for all attempts together: enough for a whole history at 50 KB/s.
 const DEADLINE: Duration = Duration::from_secs(6 * 3600);
 
-/// A commit that arrived whole, or that is there already.
+/// A commit that arrived whole, or that was there already.
 pub(crate) struct Incoming {
     /// The directory of its files.
     pub(crate) git_dir: PathBuf,
@@ -40,9 +40,9 @@ pub(crate) struct Incoming {
     pub(crate) bytes: u64,
     pub(crate) objects: u64,
     pub(crate) url: String,
-    /// True if the branch that HEAD is at is no more on the remote, or never was.
+    /// True if the branch of HEAD is no longer on the remote, or never was.
     pub(crate) renamed: bool,
-    /// Objects that are files of their own, because of their size.
+    /// The number of large objects that became files of their own.
     pub(crate) aside: u32,
 }
 
@@ -54,7 +54,7 @@ struct Received {
     aside: u32,
 }
 
-/// Removes what an earlier run left. Under the lock.
+/// Removes what an interrupted run left. Must be called under the lock.
 pub(crate) fn remove_leftovers(common_dir: &Path) -> Result<(), UpdateError> {
     for entry in fs::read_dir(common_dir).map_err(UpdateError::storage("list", common_dir))? {
         let entry = entry.map_err(UpdateError::storage("list", common_dir))?;
@@ -65,23 +65,23 @@ pub(crate) fn remove_leftovers(common_dir: &Path) -> Result<(), UpdateError> {
     Ok(())
 }
 
-/// Why one attempt failed.
+/// The reason why one attempt failed.
 enum Failure {
-    /// May go better in a moment.
+    /// Another attempt may succeed.
     Transient(String),
-    /// The pack is damaged or lacks something. Another download most likely meets the same, and is tried once.
+    /// The pack is damaged or lacks something. Another download will probably have the same fault, and is tried once.
     Broken(String),
-    /// Will not.
+    /// Another attempt will fail, too.
     Final(String),
     Storage(String),
-    /// An object is too large to be worked on in memory.
+    /// An object is too large to be processed in memory.
     Large(String),
     /// The existing repository must not be touched; the text says what to do instead.
     Refused(String, Option<Advice>),
     Stopped,
 }
 
-/// Everything an attempt needs; it may outlive the one who waits for it.
+/// Everything an attempt needs; it may outlive the caller, who stops waiting for a hanging one.
 #[derive(Clone)]
 struct Attempt {
     common_dir: PathBuf,
@@ -95,7 +95,7 @@ struct Attempt {
     options: UpdateOptions,
 }
 
-/// Fetches the remote's default branch; tries again when the network fails.
+/// Fetches the remote's default branch; tries again after failures of the network.
 pub(crate) fn fetch(
     dir: &Path,
     repo: &gix::Repository,
@@ -139,7 +139,7 @@ pub(crate) fn fetch(
             Ok(Err(failure)) => failure,
             Err(halt) => halt.into(),
         };
-        // A thread that nobody waits for may still write there; the next run sweeps.
+        // An abandoned thread may still write there; the next run removes the directory.
         let _ = disk::remove_tree(&place);
         let why = match failure {
             Failure::Transient(why) if number < options.retries => why,
@@ -187,7 +187,7 @@ impl Failure {
     }
 }
 
-/// Sleeps, and returns whether nothing stopped it.
+/// Sleeps; returns whether nothing stopped it.
 fn sleep(pause: Duration, observer: &dyn UpdateObserver) -> bool {
     let until = Instant::now() + pause;
     while Instant::now() < until {
@@ -205,7 +205,7 @@ impl Attempt {
         let mut received = self.receive(&repo, meter, interrupt, false);
         drop(repo);
         if let Err(Failure::Large(_)) = received {
-            // Once more, on a way that takes longer and has room for it.
+            // Again, in a way that takes longer and has room for large objects.
             meter.start_again();
             let repo = self.prepare()?;
             received = self.receive(&repo, meter, interrupt, true);
@@ -242,12 +242,12 @@ impl Attempt {
             let to = self.incoming.join("shallow");
             disk::replace(&to, &to.with_extension("new"), &shallow).map_err(stored)?;
         }
-        // Nobody may sit at the terminal.
+        // There may be no person at the terminal.
         let own = [
             "gitoxide.credentials.terminalPrompt=false".to_owned(),
             format!("gitoxide.userAgent={}", self.agent()),
         ];
-        // A base that is here may be as large, and what is made of it.
+        // A base that is already here may be as large, and so may an object made from it.
         let bound = crate::repository::bound(self.options.max_object_bytes);
         let own = self.settings.iter().cloned().chain(own).chain([bound]);
         let options = crate::repository::options_to_fetch().config_overrides(own);
@@ -256,7 +256,7 @@ impl Attempt {
         Ok(repo)
     }
 
-    /// Words of printable ASCII is what the protocol has room for.
+    /// The protocol has room only for words of printable ASCII.
     fn agent(&self) -> String {
         let fair = |c: char| if c.is_ascii_graphic() { c } else { '.' };
         self.options.user_agent.chars().map(fair).collect()
@@ -272,7 +272,7 @@ impl Attempt {
     ) -> Result<T, Failure> {
         let remote = repo.remote_at(self.url.reveal()).map_err(classify)?.with_fetch_tags(Tags::None);
         let remote = remote.with_refspecs([spec], Direction::Fetch).map_err(classify)?;
-        // Asked before anything is sent: the client itself could only fail to connect.
+        // This is checked before anything is sent: the client could only report a failed connection.
         if self.url.reveal().starts_with("http") {
             self.options.proxies.of(self.url.reveal()).map_err(|why| Failure::Refused(why, None))?;
         }
@@ -280,11 +280,11 @@ impl Attempt {
         let allowance = Allowance::default();
         let session = Session::open(repo, &remote, http, &self.agent(), meter, &allowance);
         let done = session.map_err(classify).and_then(then);
-        // Whatever its error became on the way up, the next attempt would hear the same.
+        // Whatever became of the error on the way here, another attempt would meet the same limit.
         done.map_err(|failure| allowance.exceeded().map_or(failure, Failure::Final))
     }
 
-    /// Fetches what is new; when it is taken apart, objects of any size may be among it.
+    /// Fetches what is new; in the way that takes the pack apart, objects may have any size.
     fn receive(
         &self,
         repo: &gix::Repository,
@@ -328,8 +328,8 @@ impl Attempt {
         })
     }
 
-    /// Returns whether the remote no longer has the branch `own`. If it has the branch, the checkout of it is
-    /// somebody's choice.
+    /// Returns whether the remote no longer has the branch `own`. If it still has the branch, a person chose to check
+    /// it out.
     fn is_gone(
         &self,
         repo: &gix::Repository,
@@ -374,7 +374,7 @@ impl Attempt {
     }
 }
 
-/// Returns the remote's HEAD and the branch it stands for.
+/// Returns the remote's HEAD and the branch that it names.
 fn default_branch(refs: &[Ref]) -> Result<(ObjectId, String), Failure> {
     let head = refs.iter().find(|r| match r {
         Ref::Direct { full_ref_name, .. }
@@ -392,7 +392,7 @@ fn default_branch(refs: &[Ref]) -> Result<(ObjectId, String), Failure> {
                 Err(Failure::Final(one_line(&format!("its HEAD is at {branch}, which is no branch"))))
             }
         }
-        // Detached, or a server that does not say: what it was called when it had a name.
+        // Detached, or a server that does not name the branch: the branch is found by the commit.
         Some(Ref::Direct { object, .. }) => Ok((*object, named_like(refs, object))),
         Some(Ref::Peeled { .. }) => Err(Failure::Final("its HEAD is a tag".to_owned())),
         Some(Ref::Unborn { .. }) | None => Err(Failure::Final(
@@ -413,7 +413,7 @@ fn named_like(refs: &[Ref], head: &ObjectId) -> String {
     branches.into_iter().next().unwrap_or_else(|| "refs/heads/master".to_owned())
 }
 
-/// Quotes a path for git's alternates, which have one path a line; one that begins with `"` is C-quoted.
+/// Quotes a path for git's alternates, which have one path a line; a path that begins with `"` is C-quoted.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     if text.contains(['"', '\n', '\\']) {

@@ -1,4 +1,4 @@
-//! Deflated bytes are read in bounded memory, whatever becomes of them.
+//! Inflates deflated bytes in bounded memory.
 
 use std::io::{self, BufRead, Read};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -7,7 +7,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::supervise::Meter;
 
-/// Reads what one zlib stream holds, and of its source not a byte more.
+/// Reads the contents of one zlib stream, and of its source not a byte more.
 pub(super) struct Inflated<R> {
     source: R,
     state: Decompress,
@@ -19,7 +19,7 @@ impl<R: BufRead> Inflated<R> {
         Self { source, state: Decompress::new(true), ended: false }
     }
 
-    /// Begins with another stream, with the state of one that was read.
+    /// Begins another stream with the state of one that was read.
     pub(super) fn again(source: R, mut state: Decompress) -> Self {
         state.reset(true);
         Self { source, state, ended: false }
@@ -54,7 +54,7 @@ impl<R: BufRead> Read for Inflated<R> {
     }
 }
 
-/// Reads exactly so many bytes, neither more nor fewer; shows life, and ends when the work is to be stopped.
+/// Reads exactly the stated number of bytes; counts signs of life, and ends when the work is to be stopped.
 pub(super) struct Exact<'a, R> {
     source: R,
     left: u64,

@@ -1,4 +1,4 @@
-//! Installation of what arrived into the index.
+//! Installs what arrived in the index.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,8 +13,8 @@ use super::incoming::Incoming;
 use super::options::{UpdateEvent, UpdateObserver, Updated};
 use super::refs::{self, Head};
 
-/// Moves the pack in, then the work tree, then the refs. Killed anywhere, the index is at the old
-/// commit or at the new one, and the objects of both are there.
+/// Moves the pack in, then the work tree, then the refs. After a kill at any point, the index is at the old commit or
+/// at the new one, and the objects of both are there.
 pub(crate) fn install(
     dir: &Path,
     repo: &mut gix::Repository,
@@ -30,7 +30,7 @@ pub(crate) fn install(
              stored by themselves, and large files are not read"
         )));
     }
-    // Said before anything moves.
+    // Reported before anything moves.
     if let Err(refused) = refs::in_the_way(dir, repo, head, &branch) {
         disk::remove_tree(&git_dir)?;
         return Err(refused);
@@ -74,9 +74,9 @@ pub(crate) fn install(
     })
 }
 
-/// Moves packs, objects in files of their own and the shallow boundary from one repository to the other: the boundary
-/// first, because a commit without parents at hand is damage where nothing says so; a pack's index last, because it
-/// is what makes the pack be seen.
+/// Moves packs, loose objects and the shallow boundary from one repository to the other: the boundary first, because a
+/// commit without its parents counts as damage unless the boundary lists it; a pack's index last, because git finds the
+/// pack by it.
 fn adopt(from: &Path, to: &Path) -> Result<(), UpdateError> {
     let (source, target) = (from.join("objects/pack"), to.join("objects/pack"));
     disk::make_dir(&target)?;
@@ -98,7 +98,7 @@ fn adopt(from: &Path, to: &Path) -> Result<(), UpdateError> {
     disk::sync(&target)
 }
 
-/// Moves objects that are files of their own. Nothing names them yet.
+/// Moves loose objects. Nothing names them yet.
 fn adopt_loose(from: &Path, to: &Path) -> Result<(), UpdateError> {
     let names = disk::loose_dirs(from)?;
     if names.is_empty() {
@@ -132,7 +132,7 @@ fn shallow(path: &Path, held: &BTreeSet<String>, more: &BTreeSet<String>) -> Res
     write_boundary(path, &held.union(more).cloned().collect())
 }
 
-/// Forgets commits of the boundary whose objects are gone.
+/// Removes commits from the boundary whose objects are gone.
 pub(crate) fn prune_boundary(repo: &gix::Repository) -> Result<(), UpdateError> {
     let path = repo.common_dir().join("shallow");
     let held = boundary(&path)?;
@@ -141,7 +141,7 @@ pub(crate) fn prune_boundary(repo: &gix::Repository) -> Result<(), UpdateError> 
     if kept == held { Ok(()) } else { write_boundary(&path, &kept) }
 }
 
-/// Writes the boundary, whole or not at all.
+/// Replaces the boundary atomically.
 fn write_boundary(path: &Path, commits: &BTreeSet<String>) -> Result<(), UpdateError> {
     let text: String = commits.iter().map(|line| format!("{line}\n")).collect();
     disk::replace(path, &path.with_extension("lock"), text.as_bytes())?;
@@ -152,7 +152,7 @@ fn write_boundary(path: &Path, commits: &BTreeSet<String>) -> Result<(), UpdateE
 fn sync_refs(repo: &gix::Repository, branch: &str) -> Result<(), UpdateError> {
     let (git_dir, common_dir) = (repo.git_dir(), repo.common_dir());
     let file = common_dir.join(branch);
-    // One that did not change may be in packed-refs alone.
+    // An unchanged ref may be only in packed-refs.
     for path in file.ancestors().take_while(|path| path.starts_with(common_dir)) {
         if path.exists() {
             disk::sync(path)?;
@@ -162,7 +162,7 @@ fn sync_refs(repo: &gix::Repository, branch: &str) -> Result<(), UpdateError> {
     disk::sync(git_dir)
 }
 
-/// Returns whether `old` is an ancestor of `new`; `None` when the history ends too early to tell.
+/// Returns whether `old` is an ancestor of `new`; `None` when the history ends too early to show it.
 pub(crate) fn descends(repo: &gix::Repository, new: ObjectId, old: ObjectId) -> Option<bool> {
     let cutoff = repo.find_object(old).ok()?.try_into_commit().ok()?.time().ok()?.seconds;
     let order = gix::traverse::commit::simple::CommitTimeOrder::NewestFirst;

@@ -7,8 +7,7 @@ use mirror_fs::{FileLock, LockFault};
 use super::disk;
 use super::error::UpdateError;
 
-/// Held until dropped; it belongs to the open file, so that it ends with the process however that
-/// ends.
+/// A lock, held until it is dropped. It belongs to the open file, so it ends with the process in every case.
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: FileLock,
@@ -39,8 +38,8 @@ impl Lock {
         }
     }
 
-    /// Ends it, with the directory that was made for it. Somebody may take the place of the file at
-    /// any moment; then the directory is his.
+    /// Releases the lock, and removes the directory that was made for it. If another process takes the place of the
+    /// file meanwhile, the directory is that process's to remove.
     pub(crate) fn give_up(self, beside: &Path) {
         let _ = disk::remove_file(&self.path);
         let _ = disk::remove_empty_dir(beside);

@@ -1,4 +1,4 @@
-//! The target of a checkout, for the run after one that was killed.
+//! A marker with the target of a checkout, for the run after a kill.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use super::disk;
 use super::error::UpdateError;
 
 const NAME: &str = "mirror-checkout";
-/// In place of a commit where there was none.
+/// The text in place of a commit where there was none.
 const NONE: &str = "none";
 
-/// From before the first file changes until the refs are set.
+/// The marker exists from before the first change of a file until the refs are set.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Marker {
     pub(crate) tip: ObjectId,
-    /// In full.
+    /// The full name of the branch.
     pub(crate) branch: String,
-    /// The position of HEAD when it began.
+    /// The commit of HEAD when the checkout began.
     pub(crate) old: Option<ObjectId>,
 }
 
@@ -26,10 +26,10 @@ pub(crate) fn path(git_dir: &Path) -> PathBuf {
     git_dir.join(NAME)
 }
 
-/// The object that is found in the place of a marker.
+/// The content found in the place of a marker.
 pub(crate) enum FoundMarker {
     Absent,
-    /// It says too little to continue from.
+    /// It has too little to continue from.
     Useless,
     Whole(Marker),
 }

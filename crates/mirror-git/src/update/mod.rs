@@ -1,10 +1,10 @@
 //! Clones and updates the git index.
 //!
-//! What arrives goes into a repository of its own below the index (`mirror-incoming-*`), which sees
-//! the objects of the index as alternates. Only when the pack is whole, indexed and its tree complete
-//! are its files moved into the index and the refs set, so that an update that is stopped, killed or
-//! cut off leaves the index as it was. A clone is the same in a directory beside `--index-dir`, which
-//! gets its name last. What a killed run leaves is removed by the next one, under a lock.
+//! What arrives goes into a repository of its own below the index (`mirror-incoming-*`), which has the objects of the
+//! index as alternates. Only when the pack is whole and indexed and its tree complete are its files moved into the
+//! index and the refs set; so an update that is stopped, killed or cut off leaves the index as it was. A clone is made
+//! likewise in a directory beside the index, and gets its name last. The next run removes, under a lock, what a killed
+//! run left.
 
 mod allowance;
 mod checkout;
@@ -43,9 +43,9 @@ pub use options::{
 
 use state::State;
 
-/// Clones the index into `dir` when nothing is there, else brings the git repository there up to
-/// date with its remote. Blocks; works on a thread of its own, of which it reports to `observer`. Memory
-/// grows with the number of objects that arrive (about 100 bytes each), not with their size.
+/// Clones the index into `dir` when nothing is there, else brings the git repository there up to date with its remote.
+/// Blocks; works on a thread of its own, and reports its progress to `observer`. Memory grows with the number of
+/// objects that arrive (about 100 bytes each), not with their size.
 ///
 /// # Errors
 /// See [`UpdateError`]. The index is then as it was, or absent if it was absent.
@@ -84,7 +84,7 @@ fn update(
     }
     let installed = install::install(dir, &mut repo, &head, incoming, work.as_ref(), observer);
     if installed.as_ref().is_err_and(|error| error.kind() == FaultKind::Usage) {
-        // It may be so in every run, with a pack each.
+        // If every run is refused, each leaves a pack.
         packs::consolidate(&repo, options, observer);
     }
     let mut updated = installed?;

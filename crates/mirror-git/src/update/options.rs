@@ -7,22 +7,22 @@ use mirror_types::{Address, upstream};
 /// The amount of history in a new clone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum History {
-    /// The newest commit alone. A repository that is shallow stays so.
+    /// The newest commit alone. A shallow repository stays shallow.
     #[default]
     Shallow,
-    /// All of it.
+    /// The whole history.
     Full,
 }
 
 type ProxyOf = dyn Fn(&str) -> Result<Option<Address>, String> + Send + Sync;
 
-/// Says through which proxy an address is reached over HTTP; by default through none. The environment is read by the
-/// caller, so that one run has one meaning of it.
+/// Chooses the proxy for an address over HTTP; by default none. The caller reads the environment, so that it has one
+/// meaning for the whole run.
 #[derive(Clone, Default)]
 pub struct ProxyRule(Option<Arc<ProxyOf>>);
 
 impl ProxyRule {
-    /// Asks `rule` for the proxy of an address; it says why when there is one that cannot be used.
+    /// Makes a rule of a function that returns the proxy for an address; its error says why a proxy cannot be used.
     pub fn new(rule: impl Fn(&str) -> Result<Option<Address>, String> + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(rule)))
     }
@@ -41,21 +41,21 @@ impl std::fmt::Debug for ProxyRule {
 /// The settings for cloning and updating.
 #[derive(Debug, Clone)]
 pub struct UpdateOptions {
-    /// The address to fetch from, when the operator names one; else the repository's own origin.
+    /// The address to fetch from that the operator names; `None` takes the repository's own origin.
     pub url: Option<Address>,
     /// The default address of a new clone.
     pub default_url: String,
-    /// For new clones.
+    /// The history that a new clone fetches.
     pub history: History,
     /// A PEM file of roots to trust beside the system's.
     pub cacert: Option<PathBuf>,
-    /// Named to the remote in git's protocol. (The HTTP header of that name is gix's own.)
+    /// Sent to the remote in git's protocol. (The HTTP header of that name is gix's own.)
     pub user_agent: String,
-    /// Through which proxy the remote is reached.
+    /// The rule for the proxy to the remote.
     pub proxies: ProxyRule,
     /// Longest time for connecting over HTTP. (git:// has 5 s; ssh as it is configured.)
     pub connect_timeout: Duration,
-    /// Longest time in which nothing arrives and nothing is worked on.
+    /// Longest time in which nothing arrives and no work is done.
     pub idle_timeout: Duration,
     /// Attempts after the first when the network fails.
     pub retries: u32,
@@ -63,13 +63,13 @@ pub struct UpdateOptions {
     pub retry_base: Duration,
     /// Longest wait.
     pub retry_max: Duration,
-    /// Largest object that is worked on in memory, bytes. A larger file of the index is stored and not read.
+    /// Largest object to be processed in memory, bytes. A larger file of the index is stored and not read.
     pub max_object_bytes: usize,
-    /// Packs beside the largest that are kept before they are put together.
+    /// Most packs beside the largest before they are combined.
     pub packs_most: usize,
 }
 
-/// From the product's upstream, as patient with a server as a person is who waits for a first clone.
+/// Fetches from the product's upstream, and waits for a server as long as a person would for a first clone.
 impl Default for UpdateOptions {
     fn default() -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Default for UpdateOptions {
             user_agent: concat!("mirror-git/", env!("CARGO_PKG_VERSION")).to_owned(),
             proxies: ProxyRule::default(),
             connect_timeout: Duration::from_secs(10),
-            // Servers may think for a while before they send a pack.
+            // Servers may compute for a while before they send a pack.
             idle_timeout: Duration::from_secs(120),
             retries: 6,
             retry_base: Duration::from_millis(500),
@@ -96,17 +96,17 @@ impl Default for UpdateOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpdatePhase {
-    /// Looking at what is there.
+    /// Examining the index.
     Examining,
-    /// Asking the remote what it has, and waiting while it makes a pack of it.
+    /// Asking the remote what it has, and waiting while it makes a pack.
     Connecting,
-    /// The pack arrives.
+    /// Receiving the pack.
     Receiving,
-    /// Deltas are resolved, the pack is indexed.
+    /// Resolving deltas and indexing the pack.
     Indexing,
-    /// Files of a checkout are written.
+    /// Writing the files of a checkout.
     CheckingOut,
-    /// Old packs become one.
+    /// Combining old packs.
     Packing,
 }
 
@@ -130,7 +130,7 @@ impl UpdatePhase {
 pub struct UpdateStatus {
     /// Its phase.
     pub phase: UpdatePhase,
-    /// Objects, or files, of this phase that are done.
+    /// Objects or files of this phase that are done.
     pub done: u64,
     /// The total, when that is known.
     pub total: Option<u64>,
@@ -142,23 +142,23 @@ pub struct UpdateStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpdateEvent {
-    /// The work begins.
+    /// The update begins.
     Started {
         /// The address, without credentials.
         url: String,
         /// True if a clone is made.
         clone: bool,
-        /// The commit that is there, in hex.
+        /// The commit before, in hex.
         old: Option<String>,
     },
     /// The network failed; another attempt follows after a wait.
     Retrying {
-        /// Why, in one line.
+        /// The reason, in one line.
         why: String,
-        /// The time until then.
+        /// The time until the next attempt.
         wait: Duration,
     },
-    /// Something a person may want to know.
+    /// A notice for a person.
     Notice(String),
 }
 
@@ -173,7 +173,7 @@ pub trait UpdateObserver {
     fn event(&self, event: UpdateEvent);
 }
 
-/// Says nothing and never stops.
+/// An observer that ignores everything and never stops the update.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct QuietObserver;
 
@@ -190,14 +190,14 @@ impl UpdateObserver for QuietObserver {
 pub struct Updated {
     /// The address, without credentials.
     pub url: String,
-    /// The commit that was there, in hex; `None` after a clone.
+    /// The commit before, in hex; `None` after a clone.
     pub old: Option<String>,
-    /// The commit that is there now.
+    /// The commit now.
     pub new: String,
     /// The branch that HEAD is at, in full (`refs/heads/…`).
     pub branch: String,
-    /// True if the old commit is no ancestor of the new one; `None` where history does not tell. After a clone there is
-    /// no old one: `Some(false)`.
+    /// True if the old commit is no ancestor of the new one; `None` where the history does not show it. `Some(false)`
+    /// after a clone.
     pub forced: Option<bool>,
     /// True if the repository has only the newest commits.
     pub shallow: bool,
@@ -207,7 +207,7 @@ pub struct Updated {
     pub received_objects: u64,
     /// Files of a checkout that were written or removed.
     pub checked_out: u64,
-    /// Packs that became one; they stay until the next update.
+    /// Packs that were combined; they stay until the next update.
     pub packs_replaced: u64,
     /// Time taken.
     pub elapsed: Duration,

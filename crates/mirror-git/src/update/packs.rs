@@ -1,10 +1,9 @@
 //! Merges old packs into one. Every update adds a pack; without this, daily runs would leave hundreds.
 //!
-//! A bare shallow repository keeps what its refs reach: the snapshots of earlier runs go. Any other
-//! keeps every object of the packs that are put together, and its largest pack stays as it is.
+//! A bare shallow repository keeps what its refs reach: the snapshots of earlier runs go. Any other keeps every object
+//! of the packs that are combined, and its largest pack stays as it is.
 //!
-//! Those that were combined stay until the next update: readers of the index hold no lock, and
-//! may look for them yet.
+//! The combined packs stay until the next update: readers of the index hold no lock, and may still use them.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -24,27 +23,27 @@ use super::stored;
 use super::supervise::{Meter, Patience, supervised};
 use super::take;
 
-/// Names the pack that replaces others, and these, from when it stands until they are gone; with what
-/// the refs reached, if the new one has only that.
+/// A file that names the new pack and those that it replaces, from when the new one is in place until the old ones are
+/// gone. It also lists what the refs reached, if the new pack has only that.
 const REPLACED: &str = "mirror-packs-replaced";
-/// Begins the lines of the latter.
+/// The prefix of lines with what the refs reached.
 const REACHED: &str = "reached ";
-/// Begins the lines of objects in files of their own that the refs did not reach.
+/// The prefix of lines with loose objects that the refs did not reach.
 const LOOSE: &str = "loose ";
-/// Beside a pack with this name.
+/// Files that accompany the index of a pack under the same name.
 const COMPANIONS: [&str; 3] = ["pack", "rev", "bitmap"];
-/// Local work that shows no sign of life for so long hangs.
+/// Local work without a sign of life for this long hangs.
 const PATIENCE: Patience = Patience { idle: Duration::from_secs(600), until: None };
 const COPY_BYTES: usize = 256 << 10;
 
 struct Pack {
-    /// Without extension.
+    /// The path without extension.
     path: PathBuf,
     bytes: u64,
 }
 
-/// Combines packs when there are too many. Returns the number of those that the next update removes. A fault
-/// is reported and costs nothing: the packs stay as they were.
+/// Combines packs when there are too many. Returns the number of packs that the next update removes. A fault is
+/// reported and does no harm: the packs stay as they were.
 pub(crate) fn consolidate(
     repo: &gix::Repository,
     options: &UpdateOptions,
@@ -102,7 +101,8 @@ fn attempt(
     Ok(replaced.len() as u64)
 }
 
-/// Packs that may be replaced: with an index, not kept by anybody, not of a partial clone.
+/// Returns the packs that may be replaced: those with an index that nothing marks to be kept, and that are not of a
+/// partial clone.
 fn list(dir: &Path) -> std::io::Result<Vec<Pack>> {
     let mut packs = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -111,7 +111,7 @@ fn list(dir: &Path) -> std::io::Result<Vec<Pack>> {
         if path.extension().is_some_and(|ext| ext == "idx") && !kept {
             match fs::metadata(path.with_extension("pack")) {
                 Ok(found) => packs.push(Pack { path: path.with_extension(""), bytes: found.len() }),
-                // An index alone holds nothing.
+                // An index without its pack has no objects.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -142,7 +142,7 @@ enum What {
 struct Work {
     incoming: PathBuf,
     objects: PathBuf,
-    /// Largest object that is worked on in memory.
+    /// Largest object to be processed in memory.
     max_bytes: usize,
     what: What,
 }
@@ -153,7 +153,7 @@ struct Made {
     pack: PathBuf,
     /// Objects in it.
     count: usize,
-    /// Large objects in files of their own that nothing reaches.
+    /// Large loose objects that no ref reaches.
     unreached: Vec<ObjectId>,
 }
 
@@ -167,7 +167,7 @@ impl Work {
         let mut made = self.write(&stream, meter, interrupt).map_err(|error| error.to_string())?;
         let mut input =
             BufReader::with_capacity(COPY_BYTES, File::open(&stream).map_err(|error| error.to_string())?);
-        // Reads every object back, and computes its id from what it says.
+        // Reads every object back, and computes its id from its bytes.
         let bundle = gix_pack::Bundle::write_to_directory(
             &mut input,
             Some(&self.incoming),
@@ -193,7 +193,7 @@ impl Work {
         Ok(made)
     }
 
-    /// Writes the objects as a pack; deltas are taken over as they are. Large objects in files of their own stay so.
+    /// Writes the objects as a pack; copies deltas as they are. Large loose objects stay loose.
     fn write(&self, to: &Path, meter: &Meter, interrupt: &AtomicBool) -> gix::error::Result<Made> {
         let options = gix::odb::store::init::Options {
             alloc_limit_bytes: Some(take::alloc_limit(self.max_bytes, 0)),
@@ -286,7 +286,7 @@ impl Work {
     }
 }
 
-/// Moves the new pack in and lists the others for [`finish`], in an order that is safe to be killed in.
+/// Moves the new pack in and lists the others for [`finish`], in an order that is safe against a kill at any point.
 fn replace(common: &Path, made: &Made, old: &[Pack], tips: &[ObjectId]) -> Result<(), UpdateError> {
     let dir = common.join("objects/pack");
     let Made { pack: made, unreached, .. } = made;
@@ -308,8 +308,8 @@ fn replace(common: &Path, made: &Made, old: &[Pack], tips: &[ObjectId]) -> Resul
     incoming::remove_leftovers(common)
 }
 
-/// Removes packs that an earlier update, killed or not, replaced. Where somebody made refs since, they
-/// may need what only the old packs have: then these stay, and are put together again some time.
+/// Removes packs that an earlier update, killed or not, replaced. Refs that were made since may need objects that only
+/// the old packs have: then these stay, and are combined again later.
 pub(crate) fn finish(repo: &gix::Repository) -> Result<(), UpdateError> {
     let common = repo.common_dir();
     let list = common.join(REPLACED);
@@ -324,14 +324,14 @@ pub(crate) fn finish(repo: &gix::Repository) -> Result<(), UpdateError> {
     });
     let stands = |name: &str| ["idx", "pack"].iter().all(|ext| dir.join(name).with_extension(ext).exists());
     if names.next().is_some_and(stands) && nothing_new(repo, &text) {
-        // It names packs that are about to go.
+        // It names packs that are about to be removed.
         disk::remove_file(&dir.join("multi-pack-index"))?;
         for name in names {
             let pack = dir.join(name);
             if pack.with_extension("keep").exists() {
                 continue;
             }
-            // Without its index nobody sees it.
+            // Without its index, no program finds the pack.
             disk::remove_file(&pack.with_extension("idx"))?;
             for extension in COMPANIONS {
                 disk::remove_file(&pack.with_extension(extension))?;
@@ -348,7 +348,7 @@ pub(crate) fn finish(repo: &gix::Repository) -> Result<(), UpdateError> {
     disk::remove_file(&list)
 }
 
-/// Returns whether the refs reach only what they reached when the packs were combined.
+/// Returns whether the refs still reach only what they reached when the packs were combined.
 fn nothing_new(repo: &gix::Repository, list: &str) -> bool {
     let reached: BTreeSet<&str> = list.lines().filter_map(|line| line.strip_prefix(REACHED)).collect();
     let known = |tip: &ObjectId| reached.contains(tip.to_string().as_str());

@@ -1,7 +1,7 @@
-//! Speaks to a remote through a program: `git upload-pack` for a path, ssh for another machine.
+//! Connects to a remote through a program: `git upload-pack` for a path, ssh for another machine.
 //!
-//! gix's own does so too, but keeps its pipes to itself, so that nobody could count what comes through them, and holds
-//! a line of standard error of any length.
+//! gix has such a transport, too, but it keeps its pipes to itself, so that no caller could count what arrives through
+//! them, and it buffers a line of standard error of any length.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -22,14 +22,14 @@ use gix::url::ArgumentSafety::{Absent, Dangerous, Usable};
 
 use super::allowance::{Allowance, Counted};
 
-/// Most of a program's standard error that is kept: its end, in bytes.
+/// Bytes of a program's standard error that are kept: its end.
 const KEPT_ERRORS_BYTES: usize = 4 << 10;
 
-/// The time to wait for the rest of its standard error after its output has ended. What ssh leaves in the background
-/// may hold the pipe open.
+/// The time to wait for the rest of its standard error after its output has ended. A process that ssh leaves in the
+/// background may hold the pipe open.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Variables by which git means one repository: not the one at the other end.
+/// Variables by which git means one repository: they must not reach the one at the other end.
 const OF_ONE_REPOSITORY: [&str; 15] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
@@ -48,7 +48,7 @@ const OF_ONE_REPOSITORY: [&str; 15] = [
     "GIT_WORK_TREE",
 ];
 
-/// A remote that a program leads to. The program is started by the handshake, and killed when this is dropped.
+/// A remote behind a program. The handshake starts the program; dropping this kills it.
 pub(super) struct Program {
     url: gix::Url,
     version: Protocol,
@@ -85,7 +85,7 @@ impl Program {
         Self { url, version, ssh: None, allowance, running: None }
     }
 
-    /// Prepares for ssh. A command of which the name does not tell how it is called is run once, to find out.
+    /// Prepares for ssh. A command whose name does not show its variant of ssh is run once to find out.
     pub(super) fn ssh(
         url: gix::Url,
         version: Protocol,
@@ -174,7 +174,7 @@ impl Transport for Program {
         service: Service,
         extra_parameters: &'a [(&'a str, Option<&'a str>)],
     ) -> std::result::Result<SetServiceResponse<'_>, Error> {
-        // One that was asked before has ended first.
+        // A program from an earlier request has to end first.
         self.running = None;
         let running = self.running.insert(self.start(service)?);
         running.connection.handshake(service, extra_parameters)
@@ -219,7 +219,7 @@ impl Ssh {
             ProgramKind::Simple => {}
         }
         let place = match (url.user_as_argument(), url.host_as_argument()) {
-            // A name before it makes any host safe.
+            // With a user name before it, any host is safe.
             (Usable(user), Usable(host) | Dangerous(host)) => format!("{user}@{host}"),
             (Absent, Usable(host)) => host.to_owned(),
             _ => return Err(refused("its user or host would be taken for an option of ssh")),
@@ -228,7 +228,7 @@ impl Ssh {
         let path: BString = gix::quote::single(path.as_bstr());
         prepared =
             prepared.arg(place).arg(service.as_str()).arg(gix::path::from_bstr(path.as_bstr())?.as_ref());
-        // English is what is looked for in its errors.
+        // Its errors are recognized by their English text.
         Command::try_from(prepared.env("LANG", "C").env("LC_ALL", "C"))
     }
 }
@@ -247,7 +247,7 @@ fn refused(why: &'static str) -> gix::Error {
     gix::Error::from_error(gix::error::validation(why))
 }
 
-/// Asks a command whether it knows OpenSSH's `-G`, as git does.
+/// Finds out whether a command knows OpenSSH's `-G`, as git does.
 fn told_by_itself(command: &OsStr, shell: bool, url: &gix::Url) -> Result<ProgramKind> {
     let Usable(host) = url.host_as_argument() else {
         return Err(refused("its host would be taken for an option of ssh"));
@@ -258,7 +258,7 @@ fn told_by_itself(command: &OsStr, shell: bool, url: &gix::Url) -> Result<Progra
     Ok(if knows { ProgramKind::Ssh } else { ProgramKind::Simple })
 }
 
-/// A program's standard output. When it ends, what the program last said about it is the error.
+/// A program's standard output. When it ends, the last words of the program about that are the error.
 struct Output {
     stdout: ChildStdout,
     last_words: Option<Receiver<String>>,
@@ -295,12 +295,12 @@ fn tail(from: &mut impl Read) -> String {
         kept.drain(..kept.len().saturating_sub(KEPT_ERRORS_BYTES));
     }
     let text = String::from_utf8_lossy(&kept);
-    // Of a line without its beginning, the lines after it are worth more.
+    // A first line without its beginning is worth less than the lines after it.
     let whole = text.split_once('\n').map(|(_, rest)| rest).filter(|rest| cut && !rest.is_empty());
     whole.unwrap_or(&text).to_owned()
 }
 
-/// Sorts what ssh says: a login that failed and a host that is not reached will be no better in a moment.
+/// Classifies a message of ssh: a failed login and an unreachable host will not be better in a moment.
 fn kind_of(said: &str) -> io::ErrorKind {
     let says = |words: &str| said.contains(words);
     if says("ermission denied") {

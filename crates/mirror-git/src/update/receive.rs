@@ -1,7 +1,7 @@
-//! A remote says what it has, and is asked for a pack of it.
+//! Lists what a remote has, and asks it for a pack.
 //!
-//! gix's own fetch does the same, and indexes the pack with no bound that suits packs of any number of objects. So its
-//! steps are taken one by one, and the pack goes to the caller.
+//! gix's own fetch does the same, but indexes the pack without a bound that suits packs of any number of objects.
+//! Therefore its steps are taken one by one here, and the pack goes to the caller.
 
 use std::any::Any;
 use std::io::BufRead;
@@ -25,7 +25,7 @@ use super::supervise::Meter;
 
 type Feature = (&'static str, Option<String>);
 
-/// A remote that has said what it has.
+/// A remote that has listed what it has.
 pub(super) struct Session<'s, 'r> {
     repo: &'r gix::Repository,
     connection: Connection<'s, 'static, 'r, Box<dyn Transport + Send>>,
@@ -36,9 +36,9 @@ pub(super) struct Session<'s, 'r> {
 }
 
 impl<'s, 'r> Session<'s, 'r> {
-    /// Connects to `remote`, and lists of its references those that its refspecs name. `options` are for the
-    /// transport; without, they are those of git's configuration. The remote may say as much as `allowance` has left,
-    /// which tells afterwards whether that was why it failed.
+    /// Connects to `remote`, and lists those of its references that its refspecs name. `options` are for the transport;
+    /// without them, those of git's configuration apply. The remote may send as much as `allowance` has left, which
+    /// shows afterwards whether that was the reason of a failure.
     pub(super) fn open(
         repo: &'r gix::Repository,
         remote: &'s gix::Remote<'r>,
@@ -71,12 +71,12 @@ impl<'s, 'r> Session<'s, 'r> {
         Ok(Self { repo, connection, handshake, refs, agent, allowance: allowance.clone() })
     }
 
-    /// Returns what the remote has.
+    /// Returns the references of the remote.
     pub(super) fn refs(&self) -> &[Ref] {
         &self.refs.remote_refs
     }
 
-    /// Asks for a pack and passes it to `take`, unless everything is there. Refs stay as they are.
+    /// Asks for a pack and passes it to `take`, unless everything is there. Changes no refs.
     pub(super) fn receive(
         mut self,
         shallow: &Shallow,
@@ -90,7 +90,7 @@ impl<'s, 'r> Session<'s, 'r> {
             return Err(gix::Error::from_error(gix::error::unsupported(text)));
         }
         let mut local = repo.clone();
-        // What is not there is asked for often; it does not appear meanwhile.
+        // Missing objects are looked up often, and do not appear meanwhile.
         local.objects.refresh_never();
         local.objects.unset_object_cache();
         let commits = local.commit_graph_if_enabled().ok().flatten();
@@ -110,7 +110,7 @@ impl<'s, 'r> Session<'s, 'r> {
             trace_packetlines: false,
         };
         let options = fetch::Options {
-            // Whatever GIT_SHALLOW_FILE says.
+            // GIT_SHALLOW_FILE does not count.
             shallow_file: repo.common_dir().join("shallow"),
             shallow,
             tags: Tags::None,
@@ -139,7 +139,7 @@ struct Negotiate<'a, 'g, 'c> {
 impl fetch::Negotiate for Negotiate<'_, '_, '_> {
     fn mark_complete_and_common_ref(&mut self) -> Result<negotiate::Action> {
         let alternates = std::mem::take(&mut self.alternates);
-        // Their references say what is there of the history.
+        // Their references show which part of the history is there.
         let open = |objects: PathBuf| {
             let repo = gix::open_opts(objects.parent()?, crate::repository::options()).ok()?;
             Some((repo.refs, repo.objects))

@@ -1,4 +1,4 @@
-//! HEAD, branches, and where the index comes from.
+//! HEAD, branches, and the address of the index.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -74,8 +74,8 @@ pub(crate) fn url(
     Ok(url)
 }
 
-/// Stands in the repository while this program sets refs: locks on them that are there after it was
-/// killed are its own.
+/// A file that exists in the repository while this program sets refs: locks on refs that are found with it are the
+/// program's own.
 struct Setting(PathBuf);
 
 const SETTING: &str = "mirror-refs";
@@ -103,7 +103,7 @@ pub(crate) fn release(repo: &gix::Repository) -> Result<(), UpdateError> {
     }
     let mut locks = vec![repo.common_dir().join("packed-refs.lock"), repo.git_dir().join("HEAD.lock")];
     locks_below(&repo.common_dir().join("refs"), &mut locks)?;
-    // Those of a git that runs just now are gone in a moment.
+    // Locks of a git that is running are gone in a moment.
     for _ in 0..100 {
         if !locks.iter().any(|lock| lock.exists()) {
             break;
@@ -147,7 +147,7 @@ pub(crate) fn advance(
     let name_of_head = FullName::try_from("HEAD").map_err(UpdateError::git("name HEAD of", dir))?;
     let in_the_way = in_the_way(dir, repo, head, branch)?;
     if !in_the_way.is_empty() {
-        // Killed after this, HEAD is at the old commit still, and the next run continues.
+        // After a kill here, HEAD is still at the old commit, and the next run continues.
         let own = head.branch.as_deref();
         let lets_go = in_the_way.iter().any(|name| Some(name.as_bstr()) == own.map(BStr::new));
         if let Some(old) = head.commit.filter(|_| lets_go) {
@@ -173,7 +173,7 @@ pub(crate) fn advance(
     Ok(())
 }
 
-/// Returns why a reference could not be set; a lock file in the way is named.
+/// Makes the error for a reference that could not be set; names a lock file in the way.
 fn not_set(
     doing: &'static str,
     dir: &Path,
@@ -202,9 +202,9 @@ fn deletion(name: FullName) -> RefEdit {
     RefEdit { change, name, deref: false }
 }
 
-/// Refs that no repository can have beside a branch and what tracks it: `master` and `master/x` are a file and a
-/// directory. The remote has them no more. A branch may go when it is where HEAD is; what tracks the
-/// remote may go, with what stands for that.
+/// Returns the refs that cannot exist beside a branch and the ref that tracks it: `master` and `master/x` are a file
+/// and a directory. The remote no longer has them. A branch may be removed when HEAD is at it; a tracking ref may be
+/// removed, with the refs that stand for it.
 pub(crate) fn in_the_way(
     dir: &Path,
     repo: &gix::Repository,
@@ -244,7 +244,7 @@ pub(crate) fn in_the_way(
     Ok(found)
 }
 
-/// Remembers that the remote's branch was at `tip`, where nothing had to be advanced.
+/// Records that the remote's branch was at `tip`, where nothing had to be advanced.
 pub(crate) fn track(
     dir: &Path,
     repo: &gix::Repository,

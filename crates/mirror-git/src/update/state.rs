@@ -39,14 +39,14 @@ impl State {
     }
 }
 
-/// Opens the repository, and refuses one in the middle of something.
+/// Opens the repository, and refuses one in the middle of an operation.
 pub(crate) fn open(dir: &Path) -> Result<gix::Repository, UpdateError> {
     if let Some(why) = repository::unreadable_form(dir) {
         return Err(UpdateError::not_here(dir, why));
     }
     let mut repo = gix::open_opts(dir, repository::options()).map_err(UpdateError::git("open", dir))?;
-    // Movements of an index are no history that anybody goes back in, and entries would keep the
-    // objects of every incremental run alive.
+    // No person goes back in the reflog of an index, and its entries would keep the objects of every incremental run
+    // alive.
     repo.refs.write_reflog = gix::refs::store::WriteReflog::Disable;
     if repo.git_dir() != repo.common_dir() {
         return Err(UpdateError::refused(
@@ -80,7 +80,7 @@ pub(crate) fn open(dir: &Path) -> Result<gix::Repository, UpdateError> {
     Ok(repo)
 }
 
-/// Returns whether the repository is shallow. A boundary that cannot be read counts as one.
+/// Returns whether the repository is shallow. An unreadable boundary counts as one.
 pub(crate) fn is_shallow(repo: &gix::Repository) -> bool {
     repo.is_shallow().unwrap_or(true)
 }

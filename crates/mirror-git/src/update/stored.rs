@@ -1,4 +1,4 @@
-//! Objects that are too large for memory, where they are stored.
+//! Reads stored objects that are too large for memory.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,7 +12,7 @@ use gix_pack::data::entry::Header;
 
 use super::inflate::Inflated;
 
-/// The header of an object in a file of its own: `blob 123` and a NUL.
+/// Longest header of a loose object: `blob 123` and a NUL.
 const MAX_HEADER_BYTES: u64 = 32;
 
 /// A blob that is read piece by piece.
@@ -21,7 +21,7 @@ pub(super) struct Blob {
     pub(super) bytes: Box<dyn Read>,
 }
 
-/// Returns the directories of objects that a repository has, its own first.
+/// Returns the object directories of a repository, its own first.
 pub(super) fn object_dirs(repo: &gix::Repository) -> gix::error::Result<Vec<PathBuf>> {
     let store = repo.objects.store_ref();
     let mut object_dirs = vec![store.path().to_owned()];
@@ -29,12 +29,12 @@ pub(super) fn object_dirs(repo: &gix::Repository) -> gix::error::Result<Vec<Path
     Ok(object_dirs)
 }
 
-/// Returns where an object is that is a file of its own.
+/// Returns the path of a loose object.
 pub(super) fn path_of(objects: &Path, id: ObjectId) -> PathBuf {
     loose::Store::at(objects, Sha1).object_path(&id)
 }
 
-/// Lists the objects of more than `max_bytes` that are files of their own.
+/// Lists the loose objects of more than `max_bytes`.
 pub(super) fn large_files(objects: &Path, max_bytes: u64) -> gix::error::Result<BTreeSet<ObjectId>> {
     let store = loose::Store::at(objects, Sha1);
     let mut large = BTreeSet::new();
@@ -47,8 +47,8 @@ pub(super) fn large_files(objects: &Path, max_bytes: u64) -> gix::error::Result<
     Ok(large)
 }
 
-/// Opens a blob below one of `object_dirs`, which is in a file of its own or whole in a pack. Where a pack has it as a
-/// difference to another, it cannot be had like this: that is [`io::ErrorKind::Unsupported`].
+/// Opens a blob below one of `object_dirs` that is loose, or whole in a pack. A blob that a pack stores as a difference
+/// to another cannot be read like this: that is [`io::ErrorKind::Unsupported`].
 pub(super) fn open(object_dirs: &[PathBuf], id: ObjectId) -> io::Result<Blob> {
     for dir in object_dirs {
         match File::open(path_of(dir, id)) {

@@ -1,5 +1,5 @@
-//! Work that may hang, watched from outside: whatever it waits for, it ends when the caller says so
-//! or when nothing has moved for too long.
+//! Supervises work that may hang: it ends when the caller wants it or when nothing has moved for too long, whatever it
+//! waits for.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -11,36 +11,36 @@ use gix::progress::{Count, Id, MessageLevel, NestedProgress, Progress, Step, Ste
 
 use super::options::{UpdateObserver, UpdatePhase, UpdateStatus};
 
-/// The interval between two looks at it.
+/// The interval between two checks.
 const TICK: Duration = Duration::from_millis(50);
-/// The time that work may take to stop after it was asked to. After that nobody waits for it: it writes only into a
-/// directory of its own.
+/// The time that work may take to stop when asked. After that it is abandoned: it writes only into a directory of its
+/// own.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// In the first time of a fetch its remote counts and compresses, and says so: signs of life as good
-/// as bytes, but not for ever.
+/// At the beginning of a fetch its remote counts and compresses, and reports that: signs of life as good as bytes, but
+/// only for this long.
 const PREPARING: Duration = Duration::from_secs(900);
 
 /// The time that supervised work may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// Without any movement.
+    /// The longest time without any movement.
     pub(crate) idle: Duration,
-    /// Until when at all.
+    /// The end of the time for all of it.
     pub(crate) until: Option<Instant>,
 }
 
-/// Why supervised work gave no result.
+/// The reason why supervised work returned no result.
 #[derive(Debug)]
 pub(crate) enum Halt {
     Stopped,
     Stalled(Duration),
-    /// It moved, but did not finish.
+    /// The work moved, but did not finish.
     Endless,
     Broken(String),
 }
 
-/// Does `work` on a thread of its own.
+/// Runs `work` on a thread of its own.
 pub(crate) fn supervised<T: Send + 'static>(
     observer: &dyn UpdateObserver,
     patience: Patience,
@@ -92,9 +92,9 @@ pub(crate) struct Meter(Arc<Counters>);
 #[derive(Default)]
 struct Counters {
     children: Mutex<Vec<Child>>,
-    /// Everything that shows life and is no number: names, messages.
+    /// Signs of life that are no numbers: names, messages.
     signs: AtomicU64,
-    /// Trees that were read. There is an end of them.
+    /// Trees that were read, a number that is bounded.
     listed: AtomicU64,
     packing: AtomicBool,
 }
@@ -105,14 +105,14 @@ struct Child {
     max: Arc<AtomicUsize>,
 }
 
-/// Names that gix-pack gives to its progress.
+/// The names that gix-pack uses in its progress.
 pub(super) const READ_BYTES: Id = *b"BWRB";
 pub(super) const READ_OBJECTS: Id = *b"IWIO";
 const RESOLVED_OBJECTS: Id = *b"IWRO";
 
 impl Meter {
-    /// Changes whenever anything moves: parts of the pack, and trees that are read. Words of the remote
-    /// count while it prepares; when packs are put together, there is no remote.
+    /// Returns a value that changes whenever anything moves: parts of the pack, and trees that are read. Messages of
+    /// the remote count while it prepares; while packs are combined, there is no remote.
     fn beat(&self, preparing: bool) -> u64 {
         let all = preparing || self.0.packing.load(Relaxed);
         let counts = |id| all || matches!(id, READ_BYTES | READ_OBJECTS | RESOLVED_OBJECTS);
@@ -168,17 +168,17 @@ impl Meter {
         UpdateStatus { phase, done, total, bytes }
     }
 
-    /// Makes a place to count in.
+    /// Makes a counter for gix.
     pub(crate) fn root(&self) -> Part {
         self.part(gix::progress::UNKNOWN)
     }
 
-    /// Returns a place to count in where bytes that are read do not count: they were received before.
+    /// Makes a counter for gix that ignores bytes read: they were received before.
     pub(crate) fn without_bytes(&self) -> Part {
         Part { bytes_count: false, ..self.root() }
     }
 
-    /// Counts from the beginning.
+    /// Resets the counters.
     pub(crate) fn start_again(&self) {
         self.0.children.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }

@@ -1,4 +1,4 @@
-//! A pack is taken in: indexed as it arrives, with a bound on what one object of it may take of memory.
+//! Indexes a pack as it arrives, with a bound on the memory that one object of it may take.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Cursor, Read, Write as _};
@@ -15,30 +15,29 @@ use super::supervise::{Meter, READ_BYTES, READ_OBJECTS};
 
 /// Bytes of a pack before its first object: a signature, the version, the number of objects.
 const HEAD_BYTES: usize = 12;
-/// Memory that indexing takes for each object, whatever its size. Generous.
+/// Memory that indexing takes for each object, whatever its size. A generous estimate.
 const BYTES_PER_OBJECT: usize = 128;
 const COPY_BYTES: usize = 64 << 10;
-/// After so many bytes it is asked whether an object is complete.
+/// Bytes after which the guard checks whether an object was completed.
 const LOOK_BYTES: u64 = 1 << 20;
 
-/// The destination of a pack, and what is known of it.
+/// The destination of a pack, and what is known about it.
 pub(super) struct Place<'a> {
-    /// The repository with the objects that the pack builds upon; it receives those of the pack.
+    /// The repository with the objects that the pack builds on; it receives those of the pack.
     pub(super) repo: &'a gix::Repository,
-    /// Largest object that is worked on in memory.
+    /// Largest object to be processed in memory.
     pub(super) max_bytes: usize,
     pub(super) meter: &'a Meter,
     pub(super) interrupt: &'a AtomicBool,
 }
 
 impl Place<'_> {
-    /// Indexes a pack as it arrives. When an object of it is too large, or made of one that is, the error is one of
-    /// exhausted resources, unless it is to be taken `apart`: then it is put down first, and such objects become files
-    /// of their own. Returns how many.
+    /// Indexes a pack as it arrives. When an object of it is too large, or made from a large one, the error is one of
+    /// exhausted resources, unless the pack is to be taken `apart`: then it is written to a file first, and such
+    /// objects become loose ones. Returns their number.
     ///
-    /// What is known of every object takes memory in proportion to their number. gix has one bound for that and for
-    /// what an object takes; where the first would allow too much of the second, the pack is put down and looked
-    /// through as well.
+    /// Indexing takes memory in proportion to the number of objects. gix has one bound for that and for the memory of
+    /// an object; where the first would allow too much of the second, the pack is also written to a file and checked.
     pub(super) fn take(
         &self,
         pack: &mut dyn BufRead,
@@ -122,27 +121,27 @@ impl Place<'_> {
     }
 }
 
-/// Returns what indexing a pack of so many objects may take of memory at once, where one object has `max_bytes`.
+/// Returns the bound on the memory for indexing a pack of so many objects, where an object has at most `max_bytes`.
 pub(super) fn alloc_limit(max_bytes: usize, objects: usize) -> usize {
     max_bytes.max(objects.saturating_mul(BYTES_PER_OBJECT))
 }
 
-/// Returns on how many threads git's configuration has packs indexed.
+/// Returns the number of threads for indexing in git's configuration.
 fn threads(repo: &gix::Repository) -> Option<usize> {
     let asked = repo.config_snapshot().integer("pack.threads")?;
     usize::try_from(asked).ok().filter(|threads| *threads > 0)
 }
 
-/// Fails when an object is not complete: until it is, it is kept as it is stored.
+/// A reader that fails when an object does not end: until it does, its stored form is buffered.
 struct Guard<'a, R> {
     pack: R,
     meter: &'a Meter,
     max_bytes: u64,
-    /// The number of completed objects when that was last asked.
+    /// The number of completed objects at the last check.
     objects: u64,
-    /// Bytes since another one had.
+    /// Bytes since that number changed.
     since: u64,
-    /// Bytes since it was asked.
+    /// Bytes since the last check.
     looked: u64,
 }
 

@@ -7,8 +7,7 @@ use gix::protocol::transport::client::blocking_io::http;
 
 use super::options::UpdateOptions;
 
-/// Options for gix's transport, on top of what git's configuration says of `url`. `None` for other
-/// schemes.
+/// Returns the options for gix's transport, in addition to git's configuration for `url`. `None` for other schemes.
 pub(crate) fn options(
     repo: &gix::Repository,
     url: &str,
@@ -23,7 +22,7 @@ pub(crate) fn options(
     let backend = http::reqwest::Options {
         configure_client: Some(Box::new(move |builder| {
             let rule = proxies.clone();
-            // One that cannot be used, after a redirect: a name that leads nowhere.
+            // After a redirect, a proxy that cannot be used is replaced by a name that does not resolve.
             let proxy = reqwest::Proxy::custom(move |url| match rule.of(url.as_str()) {
                 Ok(proxy) => proxy.map(|proxy| proxy.reveal().to_owned()),
                 Err(_) => Some("http://proxy.invalid".to_owned()),
@@ -37,8 +36,8 @@ pub(crate) fn options(
     Ok(Some(http))
 }
 
-/// Returns the settings of the repository's own configuration about reaching a remote, as `key=value`; the rest of
-/// git's configuration applies anyway.
+/// Returns the settings of the repository's own configuration for reaching a remote, as `key=value`; the rest of git's
+/// configuration applies anyway.
 pub(crate) fn settings(repo: &gix::Repository) -> Vec<String> {
     const SECTIONS: [&str; 5] = ["http", "url", "credential", "ssh", "protocol"];
     let mut settings = Vec::new();

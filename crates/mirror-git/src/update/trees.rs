@@ -1,14 +1,14 @@
-//! The differences between two trees.
+//! Compares two trees.
 
 use std::collections::BTreeMap;
 
 use gix::ObjectId;
 use gix::objs::tree::EntryMode;
 
-/// A path that is not the same in both: mode and object before and after. Never a tree.
+/// A path that differs: mode and object before and after. Never a tree.
 #[derive(Debug, Clone)]
 pub(crate) struct Difference {
-    /// Below the root, with slashes; any bytes but NUL.
+    /// The path below the root, with slashes; any bytes but NUL.
     pub(crate) path: Vec<u8>,
     pub(crate) old: Option<(EntryMode, ObjectId)>,
     pub(crate) new: Option<(EntryMode, ObjectId)>,
@@ -16,8 +16,8 @@ pub(crate) struct Difference {
 
 type Entries = BTreeMap<Vec<u8>, (EntryMode, ObjectId)>;
 
-/// Passes every difference to `visit`. Subtrees that are the same at the same place are not read, so
-/// that the cost is that of the differences.
+/// Passes every difference to `visit`. Does not read subtrees that are equal, so that the cost is that of the
+/// differences.
 pub(crate) fn differences<E: From<String>>(
     repo: &gix::Repository,
     old: Option<ObjectId>,

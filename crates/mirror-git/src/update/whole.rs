@@ -1,4 +1,4 @@
-//! Checks that a tree that arrived is whole, and no larger than that of any index.
+//! Checks that a tree that arrived is whole, and not larger than any index.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,14 +8,13 @@ use gix::objs::tree::EntryMode;
 
 use super::supervise::Meter;
 
-/// Directories below the root in which a file may be. An index has two, or three.
+/// Most levels of directories below the root. An index has two or three.
 const DEEPEST: usize = 8;
-/// Files and directories that a tree may have when it is written out, and that may be read to know it.
-/// crates.io has a quarter of a million; a few small trees that name each other have as many as one
-/// likes.
+/// Most files and directories in a tree when it is written out, and most that are read to check it. crates.io has a
+/// quarter of a million; a few small trees that name each other can have any number.
 const MOST: u64 = 20_000_000;
 
-/// Why a tree is not taken.
+/// The reason why a tree is refused.
 #[derive(Debug)]
 pub(crate) enum Flaw {
     /// Something is missing or damaged; it may arrive the next time.
@@ -28,14 +27,14 @@ pub(crate) enum Flaw {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Weight {
     entries: u64,
-    /// Levels of directories in it.
+    /// Levels of directories in the tree.
     height: usize,
 }
 
-/// As they are, also such as have the same name.
+/// Entries as they are stored, even several of one name.
 type Entries = Vec<(Vec<u8>, (EntryMode, ObjectId))>;
 
-/// Checks that all of `new` is there. Does not look into what `old` has at the same place.
+/// Checks that all of `new` is there. Does not look into subtrees that `old` has at the same place.
 pub(crate) fn complete(
     repo: &gix::Repository,
     new: ObjectId,
@@ -51,15 +50,15 @@ struct Scales<'a> {
     repo: &'a gix::Repository,
     meter: &'a Meter,
     interrupt: &'a AtomicBool,
-    /// Trees that are whole, by themselves: nothing old vouched for parts of them.
+    /// Trees that are whole by themselves, without an old tree that vouches for parts of them.
     known: HashMap<ObjectId, Weight>,
     read: u64,
     most: u64,
 }
 
 impl Scales<'_> {
-    /// Goes down no further than [`DEEPEST`], and into each tree once unless there is an old one at its
-    /// place. What the old one vouches for weighs nothing: it was weighed when it came.
+    /// Goes no deeper than [`DEEPEST`], and into each tree once unless an old one is at its place. Parts that the old
+    /// tree vouches for have no weight: they were weighed when they arrived.
     fn weigh(&mut self, new: ObjectId, old: Option<ObjectId>, depth: usize) -> Result<Weight, Flaw> {
         if old.is_none()
             && let Some(known) = self.known.get(&new)
@@ -167,7 +166,7 @@ mod tests {
             assert_eq!(weighed.is_ok(), level < 7, "{level}: {weighed:?}");
             assert!(!matches!(weighed, Err(Flaw::Broken(_))));
         }
-        // Also where an old one vouches for a part: what is next to it does not weigh less for that.
+        // Also where an old tree vouches for a part: what is beside it weighs no less for that.
         let old = tree(&repo, 1, EntryKind::Tree, bomb);
         let new = tree(&repo, 2, EntryKind::Tree, bomb);
         assert!(matches!(weigh(&repo, new, Some(old)), Err(Flaw::Monstrous(_))));
@@ -188,7 +187,7 @@ mod tests {
             nested = tree(&repo, 1, EntryKind::Tree, nested);
         }
         assert!(matches!(weigh(&repo, nested, None), Err(Flaw::Monstrous(_))));
-        // What is known by itself is not put deeper than it may be.
+        // A tree that is known by itself must not be deeper than allowed in its new place, either.
         let deep = tree(&repo, 1, EntryKind::Blob, blob);
         let deep = (0..5).fold(deep, |inner, _| tree(&repo, 1, EntryKind::Tree, inner));
         let deeper = (0..4).fold(deep, |inner, _| tree(&repo, 1, EntryKind::Tree, inner));

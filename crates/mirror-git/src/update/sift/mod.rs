@@ -1,9 +1,9 @@
-//! A pack with objects that are too large for memory is taken apart: these become files of their own, and the rest a
-//! pack that can be indexed.
+//! Takes a pack with objects that are too large for memory apart: these become loose objects, and the rest a pack that
+//! can be indexed.
 //!
-//! The pack lies in a file, and is gone through twice: once to find its entries and to store what is large and whole,
-//! once to write the rest. In between, differences are resolved that a large object is made by, or that are made to
-//! one. Memory: some hundred bytes for each object, and a few objects of the largest size that is worked on.
+//! The pack is in a file, and is read twice: once to find its entries and to store large whole objects, once to write
+//! the rest. In between, the deltas to and from large objects are resolved. Memory: some hundred bytes for each object,
+//! and a few objects of the largest size that is processed in memory.
 
 mod patch;
 mod rewrite;
@@ -25,13 +25,13 @@ use super::supervise::Meter;
 /// Largest object that is stored at all, bytes.
 const MAX_STORED_BYTES: u64 = 4 << 30;
 
-/// Why a pack cannot be taken apart.
+/// The reason why a pack cannot be taken apart.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SiftError {
-    /// It is not what a pack is.
+    /// It is not a valid pack.
     #[error("the pack is damaged: {0}")]
     Damaged(String),
-    /// It is one, and needs more than is done.
+    /// It is valid, and exceeds a limit.
     #[error("{0}")]
     Beyond(String),
     /// A file could not be read or written.
@@ -42,11 +42,11 @@ pub(super) enum SiftError {
     Git(#[from] gix::Error),
 }
 
-/// The means to take a pack apart.
+/// The means for taking a pack apart.
 pub(super) struct Work<'a> {
-    /// The repository with the objects that the pack builds upon; it receives the large ones.
+    /// The repository with the objects that the pack builds on; it receives the large ones.
     pub(super) repo: &'a gix::Repository,
-    /// For files that are needed meanwhile.
+    /// A directory for temporary files.
     pub(super) dir: &'a Path,
     pub(super) max_bytes: u64,
     pub(super) meter: &'a Meter,
@@ -59,11 +59,11 @@ pub(super) struct Sifted {
     pub(super) rest: PathBuf,
     /// Objects in it.
     pub(super) objects: u32,
-    /// Those that became files of their own.
+    /// The number of objects that became loose ones.
     pub(super) aside: u32,
 }
 
-/// Objects that are files of their own now, by where they were in the pack.
+/// Loose objects, by their offsets in the pack.
 type Aside = HashMap<u64, ObjectId>;
 
 /// Takes apart the pack in the file `pack`.

@@ -1,4 +1,4 @@
-//! A delta is applied to a base that is too large for memory, or makes what is.
+//! Applies a delta whose base or result is too large for memory.
 
 use std::fs::File;
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
@@ -15,9 +15,9 @@ pub(super) enum Base {
 pub(super) struct Patched<D> {
     base: Box<dyn Source>,
     delta: D,
-    /// Bytes that are yet to be copied out of the base, from where it stands.
+    /// Bytes still to be copied from the base, from its current position.
     copying: u64,
-    /// Bytes of the delta's own that follow.
+    /// Bytes still to be copied from the delta itself.
     own: u64,
 }
 
@@ -36,7 +36,7 @@ impl<D: BufRead> Patched<D> {
         Ok(Self { base, delta, copying: 0, own: 0 })
     }
 
-    /// Goes on to what follows; says whether anything does.
+    /// Moves on to the next command; returns whether there is one.
     fn next(&mut self) -> io::Result<bool> {
         let Some(first) = byte(&mut self.delta)? else { return Ok(false) };
         if first & 0x80 == 0 {
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Checks that the streaming way and the one in memory produce the same from any input.
+        /// Checks that the streaming and the in-memory implementation agree for any input.
         #[test]
         fn both_ways_agree(base: Vec<u8>, commands: Vec<u8>, size in 0_u8..60) {
             let len = u8::try_from(base.len().min(100)).expect("small");

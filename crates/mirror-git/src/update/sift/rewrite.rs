@@ -1,4 +1,4 @@
-//! The rest of a pack is written as one.
+//! Writes the rest of a pack.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Write};
@@ -14,7 +14,7 @@ use super::{Aside, SiftError, Work};
 
 const COPY_BYTES: usize = 64 << 10;
 
-/// Counts and hashes what goes through.
+/// A writer that counts and hashes what passes through.
 struct Writer<W> {
     to: W,
     at: u64,
@@ -34,8 +34,8 @@ impl<W: Write> Write for Writer<W> {
     }
 }
 
-/// Writes `to` a pack of the entries of `pack` that are not `aside`, and returns how many. Deltas to those that are
-/// name their bases; all others point at them as before.
+/// Writes a pack of those entries of `pack` that are not `aside` to `to`, and returns their number. Deltas to entries
+/// that are aside name their bases by id; all others refer to them by offset as before.
 pub(super) fn rewrite(
     work: &Work<'_>,
     pack: &Path,
@@ -50,7 +50,7 @@ pub(super) fn rewrite(
     let mut writer = Writer { to, at: 0, hash: gix::hash::hasher(Sha1) };
     writer.write_all(&gix_pack::data::header::encode(gix_pack::data::Version::V2, count))?;
     let mut read = 0;
-    // Where those are that were written, by where they were.
+    // The new offsets of entries, by their old ones.
     let mut moved: Vec<(u64, u64)> = Vec::with_capacity(count as usize);
     for entry in rest() {
         if work.interrupt.load(Relaxed) {

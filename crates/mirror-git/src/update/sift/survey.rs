@@ -1,4 +1,4 @@
-//! The entries of a pack, found by inflating each in bounded memory.
+//! Finds the entries of a pack by inflating each in bounded memory.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -15,17 +15,17 @@ use super::{Aside, MAX_STORED_BYTES, SiftError, Work};
 use crate::read::delta;
 
 const COPY_BYTES: usize = 64 << 10;
-/// Bytes that the two sizes of a delta have at most.
+/// Most bytes of the two sizes of a delta.
 const SIZES_BYTES: usize = 20;
 
-/// An object of a pack, or what makes it.
+/// An object of a pack, or a delta.
 pub(super) struct Entry {
     pub(super) offset: u64,
-    /// The beginning of the deflated data, and its end.
+    /// The beginning of the deflated data.
     pub(super) data: u64,
     pub(super) end: u64,
     pub(super) header: Header,
-    /// Bytes when it is inflated.
+    /// The inflated size, bytes.
     pub(super) size: u64,
     pub(super) delta: Option<Sizes>,
 }
@@ -38,13 +38,13 @@ pub(super) struct Sizes {
 }
 
 impl Entry {
-    /// Returns whether it has to do with anything of more than `max_bytes`.
+    /// Returns whether anything of more than `max_bytes` is involved.
     pub(super) fn is_large(&self, max_bytes: u64) -> bool {
         let sizes = self.delta.unwrap_or(Sizes { base: 0, object: 0 });
         self.size.max(sizes.base).max(sizes.object) > max_bytes
     }
 
-    /// Returns where its base is, when it says so.
+    /// Returns the offset of its base, when the entry has it.
     pub(super) fn base_offset(&self) -> Result<Option<u64>, SiftError> {
         let Header::OfsDelta { base_distance } = self.header else { return Ok(None) };
         let offset = Header::verified_base_pack_offset(self.offset, base_distance);
@@ -54,7 +54,7 @@ impl Entry {
     }
 }
 
-/// A pack that is read from its beginning to its end.
+/// A reader of a pack from beginning to end.
 struct Reader {
     file: BufReader<File>,
     at: u64,
@@ -82,7 +82,7 @@ impl BufRead for Reader {
     }
 }
 
-/// Finds all entries of a pack, in their order. Large files that it has whole are stored, and put down in `aside`.
+/// Finds all entries of a pack, in order. Stores large whole files, and notes them in `aside`.
 pub(super) fn survey(work: &Work<'_>, pack: &Path, aside: &mut Aside) -> Result<Vec<Entry>, SiftError> {
     let file = BufReader::with_capacity(COPY_BYTES, File::open(pack)?);
     let mut reader = Reader { file, at: 0, hash: gix::hash::hasher(Sha1) };
@@ -139,7 +139,7 @@ impl Surveyor<'_> {
         Ok(found)
     }
 
-    /// Refuses what fills any disk.
+    /// Refuses objects that would fill any disk.
     fn check(entry: &Entry) -> Result<(), SiftError> {
         let made = entry.delta.map_or(0, |sizes| sizes.object).max(entry.size);
         if made > MAX_STORED_BYTES {
@@ -150,7 +150,7 @@ impl Surveyor<'_> {
         Ok(())
     }
 
-    /// Stores an entry as a file of its own.
+    /// Stores an entry as a loose object.
     fn store(&mut self, entry: &Entry) -> Result<(), SiftError> {
         Self::check(entry)?;
         if entry.header.as_kind() != Some(Kind::Blob) {
@@ -165,7 +165,7 @@ impl Surveyor<'_> {
         Ok(())
     }
 
-    /// Inflates an entry of `size` and returns how it begins.
+    /// Inflates an entry of `size` bytes and returns its beginning.
     fn pass(&mut self, size: u64) -> Result<Vec<u8>, SiftError> {
         let state = std::mem::replace(&mut self.state, Decompress::new(true));
         let stream = Inflated::again(&mut self.reader, state);
@@ -182,7 +182,7 @@ pub(super) fn damaged(error: delta::Damaged) -> SiftError {
     SiftError::Damaged(error.to_string())
 }
 
-/// Makes the error for an object that is too large, and without which no index can be read.
+/// Makes the error for a large object without which no index can be read.
 pub(super) fn not_a_file(size: u64, max_bytes: u64) -> SiftError {
     SiftError::Beyond(format!(
         "it has a directory or commit of {size} bytes, more than are worked on: {max_bytes}"

@@ -1,4 +1,4 @@
-//! Packs of the real git, taken apart and put together again by it.
+//! Packs of the real git, taken apart here and put together again by git.
 
 use std::fs::File;
 use std::path::Path;
@@ -46,13 +46,13 @@ struct World {
     rng: fastrand::Rng,
 }
 
-/// The observed contents of a pack.
+/// What a pack was found to contain.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Large objects, and deltas that have to do with them.
+    /// Large objects, and deltas that involve them.
     whole: usize,
     deltas: usize,
-    /// Small deltas to what became a file of its own.
+    /// Small deltas to objects that became loose ones.
     children: usize,
 }
 
@@ -82,7 +82,7 @@ impl World {
         source
     }
 
-    /// Packs `revisions` as `form` says, and returns the pack's path.
+    /// Packs `revisions` in the given form, and returns the pack's path.
     fn pack(&self, source: &Path, revisions: &str, form: &[&str]) -> PathBuf {
         let (asked, pack) = (self.path("revisions"), self.path("pack"));
         write(&asked, revisions.as_bytes());
@@ -91,7 +91,7 @@ impl World {
         pack
     }
 
-    /// Takes the pack apart beside what `target` has, and has git complete it there.
+    /// Takes the pack apart next to the objects of `target`, and has git complete it there.
     fn sifted(&self, target: &Path, pack: &Path, seen: &mut Seen) {
         let repo = gix::open(target).expect("opens");
         let (meter, interrupt) = (Meter::default(), AtomicBool::new(false));
@@ -114,7 +114,7 @@ impl World {
     }
 }
 
-/// Returns whether `target` has everything that is reached from `tip`, undamaged.
+/// Asserts that `target` has everything that `tip` reaches, undamaged.
 fn assert_whole(target: &Path, source: &Path, tip: &str) {
     git(target, &["fsck", "--full", "--no-dangling", "--no-progress", tip]);
     let objects = |dir: &Path| git_says(dir, &["rev-list", "--objects", "--no-object-names", tip]);
@@ -131,14 +131,14 @@ fn nothing_is_lost_of_any_pack_that_git_makes() {
             (git_says(&source, &["rev-parse", "HEAD"]), git_says(&source, &["rev-parse", "HEAD~4"]));
         let depth = format!("--depth={}", 1 + seed * 3);
         for (at, form) in [&["--delta-base-offset", "--window=30"][..], &["--window=5"]].iter().enumerate() {
-            // All of it at once, into what is empty.
+            // Everything at once, into an empty repository.
             let target = world.path(&format!("whole-{at}"));
             gix::init_bare(&target).expect("made");
             let form = [form, &[depth.as_str()][..]].concat();
             let pack = world.pack(&source, &format!("{tip}\n"), &form);
             world.sifted(&target, &pack, &mut seen);
             assert_whole(&target, &source, &tip);
-            // What came since, as differences to what is there: as git has it, or as we do.
+            // The later commits, as differences to what is there: received by git, or by this code.
             for apart in [false, true] {
                 let target = world.path(&format!("thin-{at}-{apart}"));
                 gix::init_bare(&target).expect("made");

@@ -1,4 +1,4 @@
-//! Differences that have to do with large objects are resolved.
+//! Resolves deltas that involve large objects.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -20,7 +20,7 @@ use crate::read::delta::{self, Applied};
 
 const COPY_BYTES: usize = 64 << 10;
 
-/// Resolves every delta whose base or object is large, and stores the object as a file of its own.
+/// Resolves every delta whose base or object is large, and stores the object as a loose one.
 pub(super) fn weave(
     work: &Work<'_>,
     pack: &Path,
@@ -42,7 +42,7 @@ pub(super) fn weave(
         store: loose::Store::at(work.repo.objects.store_ref().path(), Sha1),
         scratch: None,
     };
-    // A base that is named stands anywhere; one that is pointed at stands before.
+    // A base named by id may be anywhere in the pack; one referred to by offset is before.
     while !open.is_empty() {
         let before = open.len();
         let mut waiting = Vec::new();
@@ -71,12 +71,12 @@ struct Weaver<'a> {
     aside: &'a mut Aside,
     object_dirs: Vec<PathBuf>,
     store: loose::Store,
-    /// A large base that was put down, inflated: the next one is often made of the same.
+    /// A large base in a temporary file, inflated: the next delta often has the same base.
     scratch: Option<(ObjectId, PathBuf)>,
 }
 
 impl<'a> Weaver<'a> {
-    /// Returns whether the base of a delta is known; the object is stored then.
+    /// Resolves a delta and stores its object; returns whether its base was known.
     fn resolve(&mut self, entry: &Entry) -> Result<bool, SiftError> {
         let Some(sizes) = entry.delta else { return Ok(true) };
         let Some((base, len)) = self.base(entry)? else { return Ok(false) };
@@ -141,7 +141,7 @@ impl<'a> Weaver<'a> {
         Ok(path)
     }
 
-    /// Returns a small file of the pack, made of others where it is; `None` when one of them is not known yet.
+    /// Returns a small file of the pack, made from its bases; `None` when one of them is not known yet.
     fn small(&mut self, offset: u64) -> Result<Option<Vec<u8>>, SiftError> {
         let (mut line, mut at) = (Vec::new(), offset);
         let mut data = loop {
