@@ -13,9 +13,9 @@ use crate::target::Target;
 /// The extent of a closure.
 #[derive(Debug, Clone, Default)]
 pub struct ClosureOptions {
-    /// Only dependencies that one of these targets has; none means those of all targets.
+    /// Only dependencies of these targets; none means those of all targets.
     pub targets: Vec<Target>,
-    /// Of the crates that it begins with, only the default features; else all of them.
+    /// For the crates that it begins with, only the default features; else all of them.
     pub no_optional: bool,
     /// Bounds.
     pub limits: ClosureLimits,
@@ -24,7 +24,7 @@ pub struct ClosureOptions {
 /// Bounds of a closure: a registry decides how many crates depend on each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClosureLimits {
-    /// Most crates that it reaches.
+    /// Most crates in the closure.
     pub max_crates: usize,
     /// Most memory for their index files.
     pub max_bytes: usize,
@@ -37,40 +37,40 @@ impl Default for ClosureLimits {
 }
 
 impl ClosureLimits {
-    /// Returns no bounds, for an index on a disk of one's own.
+    /// Returns no bounds, for a trusted index on a local disk.
     #[must_use]
     pub const fn none() -> Self {
         Self { max_crates: usize::MAX, max_bytes: usize::MAX }
     }
 }
 
-/// Memory that a release takes beside its line.
+/// Memory for a release beside its line.
 const RELEASE_BYTES: usize = 200;
-/// Requirements that nothing satisfies which are named.
+/// Most unsatisfied requirements that are named.
 const NAMED_UNSATISFIED: usize = 20;
 
-/// The results of a closure beside the releases that it chose.
+/// The results of a closure, beside the releases that it chose.
 #[derive(Debug, Default)]
 pub struct ClosureReport {
-    /// Releases with dependencies in another registry, by its address; those are left out.
+    /// Releases with dependencies in another registry, by its address; those dependencies are left out.
     pub elsewhere: BTreeMap<String, usize>,
     /// Requirements that no release satisfies.
     pub unsatisfied: usize,
-    /// The first of them, for people.
+    /// The first of these requirements, for people.
     pub first_unsatisfied: Vec<String>,
-    /// Crates that were not looked at, with the reason.
+    /// Crates that were not examined, with the reason.
     pub beyond: Vec<(CrateName, String)>,
 }
 
 /// The releases that builds of a selection need: for each requirement the release that Cargo would choose, with the
-/// features that are asked of it, transitively. A state machine without I/O: ask [`Closure::next_needed`], answer with
+/// requested features, transitively. A state machine without I/O: call [`Closure::next_needed`], answer with
 /// [`Closure::provide`], until nothing is needed.
 ///
-/// For a requirement that is the newest release which satisfies it, has the features and is not yanked; with a
+/// The release for a requirement is the newest that satisfies it, has the features and is not yanked; with a
 /// selection's `latest` the newest so many, without it all of them. Where two requirements on one crate overlap, the
-/// release that Cargo would choose for both is the newest of one of them, so it is there. The crates that it begins
-/// with have all their features, or the default ones; others those that are asked of them. Dependencies for tests are
-/// left out, so are those in other registries, which are reported.
+/// release that Cargo would choose for both is the newest of one of them, so the closure has it. The first crates have
+/// all their features, or the default ones; others have the requested ones. Dependencies for tests are left out, and so
+/// are those in other registries, which are reported.
 #[derive(Debug)]
 pub struct Closure {
     selection: Selection,
@@ -80,14 +80,14 @@ pub struct Closure {
     needed: Vec<CrateName>,
     files: HashMap<String, Crate>,
     bytes: usize,
-    /// Requirements on crates that were not provided yet, by canonical name.
+    /// Requirements on crates that have not been provided, by canonical name.
     waiting: HashMap<String, Vec<Need>>,
     done: HashMap<String, HashSet<Need>>,
     chosen: BTreeMap<CrateName, Vec<IndexRecord>>,
     report: ClosureReport,
 }
 
-/// Requirements that are to be met.
+/// Requirements to be met.
 type Work = Vec<(CrateName, Need)>;
 
 #[derive(Debug, Default)]
@@ -100,9 +100,9 @@ struct Crate {
 struct Release {
     record: IndexRecord,
     version: Option<Version>,
-    /// Its line.
+    /// The range of its line.
     line: Range<usize>,
-    /// Features that are on; `None` when it is not chosen.
+    /// The active features; `None` when it is not chosen.
     features: Option<BTreeSet<String>>,
 }
 
@@ -131,7 +131,7 @@ impl Crate {
 }
 
 impl Closure {
-    /// Begins with what `selection` takes of the crates `roots`.
+    /// Begins with those releases of the crates `roots` that `selection` takes.
     #[must_use]
     pub fn new(selection: Selection, roots: Vec<CrateName>, options: ClosureOptions) -> Self {
         let roots: Vec<_> = roots.into_iter().filter(|name| selection.wants_crate(name)).collect();
@@ -242,7 +242,7 @@ impl Closure {
         }
     }
 
-    /// Returns which releases are taken for a requirement: the newest first, as many as the selection wants.
+    /// Returns the releases for a requirement: the newest first, as many as the selection wants.
     fn candidates(&self, key: &str, need: &Need) -> Vec<usize> {
         let (Some(found), Ok(req)) = (self.files.get(key), VersionReq::parse(&need.req)) else {
             return Vec::new();
@@ -270,7 +270,7 @@ impl Closure {
         able.take(if latest == 0 { usize::MAX } else { latest }).collect()
     }
 
-    /// Chooses a release with these features, and puts what it needs to the work.
+    /// Chooses a release with these features, and adds its requirements to the work.
     fn choose(&mut self, key: &str, at: usize, features: &BTreeSet<String>, work: &mut Work) {
         let Some(found) = self.files.get_mut(key) else { return };
         let release = &mut found.releases[at];
@@ -305,7 +305,7 @@ impl Closure {
         }
     }
 
-    /// Returns what was chosen, by crate, in order.
+    /// Returns the chosen releases, by crate, in order.
     #[must_use]
     pub fn finish(self) -> (Vec<Vec<IndexRecord>>, ClosureReport) {
         let chosen = self.chosen.into_values().map(|mut records| {
@@ -335,7 +335,7 @@ mod tests {
 
     type Index = HashMap<&'static str, String>;
 
-    /// Answers a closure of `top` from an index; returns what was asked, what was chosen, and the report.
+    /// Computes a closure of `top` over an index; returns the crates asked for, the chosen releases, and the report.
     fn close(
         index: &Index,
         change: impl FnOnce(&mut Selection, &mut ClosureOptions),
@@ -435,7 +435,7 @@ mod tests {
             ("top", line("top", "1.0.0", false, &top, "")),
             (
                 "middle",
-                // The newest cannot what is asked of it.
+                // The newest release lacks the requested feature.
                 line("middle", "1.0.0", false, &middle.join(","), "\"more\":[\"leaf\"]")
                     + &line("middle", "1.1.0", false, "", ""),
             ),

@@ -17,7 +17,7 @@ pub struct DirIndex {
 }
 
 impl DirIndex {
-    /// Returns the index below `root`. Files of more than `max_file_bytes` are not read. Looks at nothing yet.
+    /// Makes the index below `root`. Files of more than `max_file_bytes` are not read. Does no I/O.
     #[must_use]
     pub fn new(root: &Path, max_file_bytes: usize) -> Self {
         Self { root: root.to_owned(), max_file_bytes }
@@ -37,7 +37,7 @@ impl DirIndex {
     }
 
     /// Passes every file to visitors, one of which `visitor` makes for each of `threads` threads, until one of them
-    /// breaks. Each thread takes directories at the top. Blocks.
+    /// breaks. The threads share the directories at the top. Blocks.
     ///
     /// # Errors
     /// When a directory or a file cannot be read.
@@ -79,7 +79,7 @@ impl DirIndex {
         })
     }
 
-    /// Returns one file; what is no plain file is none, as in a scan. Blocks.
+    /// Returns one file; `None` for anything but a plain file, as in a scan. Blocks.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -93,7 +93,7 @@ impl DirIndex {
         }
     }
 
-    /// Returns a small file and its size; only the size of one that is larger than `most` bytes. Blocks.
+    /// Returns a small file and its size; for a file of more than `most` bytes only the size. Blocks.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -117,7 +117,7 @@ impl DirIndex {
         self.read_into(path, &mut data).map(|()| data)
     }
 
-    /// Reads a plain file, or puts down what stands in for one that is too large.
+    /// Reads a plain file, or writes the stand-in for one that is too large into `data`.
     fn read_into(&self, path: &str, data: &mut Vec<u8>) -> Result<(), DirError> {
         let path = self.root.join(path);
         data.clear();
@@ -134,7 +134,7 @@ impl DirIndex {
     }
 }
 
-/// Reads a plain file, unless it is larger than `most` bytes, and returns its size. It may grow meanwhile.
+/// Reads a plain file, unless it is larger than `most` bytes, and returns its size. The file may grow meanwhile.
 fn read_within(path: &Path, most: u64, data: &mut Vec<u8>) -> io::Result<u64> {
     let file = mirror_fs::open_to_read(path)?;
     let size = file.metadata()?.len();
@@ -162,8 +162,8 @@ fn walk(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Lists the names in a directory that can belong to an index, as git sorts them: that of a directory as if it ended in
-/// `/`, and here it does.
+/// Lists the names in a directory that can belong to an index, sorted as in git: a directory as if its name ended in
+/// `/`, which it does here.
 fn list(dir: &Path, prefix: &str) -> Result<Vec<String>, DirError> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(dir).map_err(fail(dir))? {

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use mirror_types::Cause;
 
-/// Why a directory of index files could not be read: the disk refused one of them; the source says why.
+/// The reason why a directory of index files could not be read: the disk refused one of them; the source says why.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[error("could not read {} of the index", path.display())]
@@ -13,7 +13,7 @@ pub struct DirError {
     pub source: std::io::Error,
 }
 
-/// Why a lockfile could not be used.
+/// The reason why a lockfile could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
@@ -22,7 +22,7 @@ pub enum LockError {
     Parse {
         /// The file.
         label: String,
-        /// Why.
+        /// The reason.
         source: Cause,
     },
     /// Two lockfiles, or two entries of one, disagree; find out which of them is right.
@@ -39,23 +39,23 @@ pub enum LockError {
     },
 }
 
-/// Why a selection makes no sense.
+/// The reason why a selection makes no sense.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectionError {
-    /// Neither a name nor a glob; write one.
+    /// The text is neither a name nor a glob; write one.
     #[error("{text} is neither a crate name nor a pattern with * or ?")]
     Name {
         /// The text, printable.
         text: String,
     },
-    /// No target triple; write one, as `rustc` prints them.
+    /// The text is no target triple; write one, as `rustc` prints them.
     #[error("{text} is not a target triple, as x86_64-unknown-linux-gnu is one")]
     Target {
         /// The text, printable.
         text: String,
     },
-    /// Not `i/n`; write it like that.
+    /// The text is not of the form `i/n`; write it like that.
     #[error("a share is i/n with 1 <= i <= n, for example 2/4")]
     Shard,
 }

@@ -1,4 +1,4 @@
-//! Which dependencies of a release are active with which of its features, as Cargo resolves them.
+//! Resolves the active dependencies of a release and their features, as Cargo does.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -15,7 +15,7 @@ pub(crate) struct Manifest(Requirements);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Need {
     pub(crate) req: String,
-    /// Features that it asks for; `default` among them, unless it was declined.
+    /// The requested features; `default` among them, unless it was declined.
     pub(crate) features: BTreeSet<String>,
 }
 
@@ -23,21 +23,21 @@ pub(crate) struct Need {
 #[derive(Debug, Default)]
 pub(crate) struct Needs {
     pub(crate) crates: Vec<(CrateName, Need)>,
-    /// Registries of dependencies that are elsewhere.
+    /// The registries of dependencies in other registries.
     pub(crate) elsewhere: BTreeSet<String>,
 }
 
-/// The feature that is on unless it is declined.
+/// The feature that is active unless it is declined.
 pub(crate) const DEFAULT: &str = "default";
 
 impl Manifest {
-    /// Reads a line; one that cannot be read has no dependencies.
+    /// Reads a line; an unreadable one has no dependencies.
     pub(crate) fn read(line: &[u8]) -> Self {
         Self(Requirements::read(line).unwrap_or_default())
     }
 
     fn deps(&self) -> impl Iterator<Item = &Dependency> {
-        // Dependencies for tests count for the workspace of a crate alone.
+        // Dependencies for tests matter only to the workspace of a crate.
         self.0.deps.iter().flatten().filter(|dep| !dep.is_for_development())
     }
 
@@ -45,7 +45,7 @@ impl Manifest {
         self.deps().any(|dep| dep.name == name && dep.is_optional())
     }
 
-    /// Returns whether a dependent may ask for this feature.
+    /// Returns whether a dependent may request this feature.
     pub(crate) fn has(&self, feature: &str) -> bool {
         feature == DEFAULT || self.0.feature(feature).is_some() || self.is_optional(feature)
     }
@@ -56,7 +56,7 @@ impl Manifest {
         self.0.feature_names().chain(optional).chain([DEFAULT]).map(str::to_owned).collect()
     }
 
-    /// Returns what it needs with `features` on one of `targets`, or on any when there are none.
+    /// Returns the needs with `features` on one of `targets`, or on any when there are none.
     pub(crate) fn needs(&self, features: &BTreeSet<String>, targets: &[Target]) -> Needs {
         let active = self.activate(features);
         let mut needs = Needs::default();
@@ -117,10 +117,10 @@ impl Manifest {
     }
 }
 
-/// The consequences of features.
+/// What a set of features turns on.
 #[derive(Debug, Default)]
 struct Active<'m> {
-    /// Optional dependencies that are on, by their names in the manifest.
+    /// Active optional dependencies, by their names in the manifest.
     dependencies: BTreeSet<&'m str>,
     /// Features of dependencies, by the dependency's name in the manifest.
     passed_on: BTreeMap<&'m str, BTreeSet<&'m str>>,

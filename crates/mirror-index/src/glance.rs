@@ -1,4 +1,4 @@
-//! A first look at an index, which tells whether it is one.
+//! Looks at the first files of an index to find out whether it is one.
 
 use std::ops::ControlFlow;
 
@@ -7,33 +7,33 @@ use mirror_index_line::{is_like_a_line, lines};
 use crate::oversize;
 use crate::record::IndexFile;
 
-/// Files that are looked at before an index is called none.
+/// Files after which an index without a line is rejected.
 const MAX_LOOKED_AT: usize = 100;
 
 /// The first impression of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Glance {
-    /// No file stands where an index has one.
+    /// There is no file in the places of index files.
     Empty,
-    /// Files stand where an index has some, and none that was looked at has a line of an index.
+    /// There are files in the places of index files, and none of those examined has a line of an index.
     Foreign {
-        /// The number of files that were looked at.
+        /// The number of files that were examined.
         files: usize,
-        /// The first of them.
+        /// The path of the first.
         path: String,
         /// A description of that file, for people.
         what: &'static str,
     },
-    /// It has lines of an index.
+    /// A file has lines of an index.
     Index,
 }
 
 impl Glance {
-    /// Looks at the first files that `scan` yields, until one has a line of an index, or is empty: most of the time
-    /// that is the first one.
+    /// Looks at the first files that `scan` yields, until one has a line of an index, or is empty: usually the first
+    /// one.
     ///
     /// # Errors
-    /// Those of the scan.
+    /// The errors of the scan.
     pub fn of<E>(
         scan: impl FnOnce(&mut dyn FnMut(IndexFile) -> ControlFlow<()>) -> Result<(), E>,
     ) -> Result<Self, E> {
@@ -55,12 +55,13 @@ impl Glance {
     }
 }
 
-/// Returns what a file is that has no line of an index; `None` for one that has, and for one without any.
+/// Returns a description of a file without a line of an index; `None` for one that has such a line, and for an empty
+/// one.
 fn what_else(data: &[u8]) -> Option<&'static str> {
     let mut any = false;
     let mut json = false;
     for (_, line) in lines(data) {
-        // What stands in for a file that is too large says nothing of what it is.
+        // The stand-in for a file that is too large does not show what the file is.
         if oversize::reason(line).is_some() {
             return None;
         }
@@ -75,7 +76,7 @@ fn what_else(data: &[u8]) -> Option<&'static str> {
     match text {
         _ if !any => None,
         [b'<', ..] => Some("a web page"),
-        // A version of the format, one byte, and texts with a zero behind each.
+        // A version of the format, one byte, and texts, each with a zero after it.
         [1..=8, ..] if data.contains(&0) => Some("an entry of Cargo's own cache"),
         _ if json => Some("JSON of another kind"),
         _ => Some("text or data of another kind"),

@@ -11,7 +11,7 @@ use crate::error::LockError;
 /// The packages of one registry in lockfiles, with the checksums there.
 #[derive(Debug, Clone, Default)]
 pub struct LockSet {
-    /// By the canonical name: two spellings of one name are one crate.
+    /// The releases, by canonical name: two spellings of one name are one crate.
     releases: BTreeMap<(String, VersionText), (ReleaseId, Option<Sha256>)>,
     crates: HashSet<String>,
     foreign: BTreeMap<String, usize>,
@@ -22,8 +22,8 @@ pub struct LockSet {
 pub struct LockSources {
     /// The `source` strings of the registry itself.
     pub own: Vec<String>,
-    /// Those of the registry that it may stand in for. They count as long as no package names the registry itself:
-    /// a mirror behind source replacement is never named in lockfiles, a registry of its own is.
+    /// The `source` strings of the registry that it may replace. They count as long as no package names the registry
+    /// itself: lockfiles never name a mirror behind source replacement, but they do name a registry of its own.
     pub replaced: Vec<String>,
 }
 
@@ -44,9 +44,9 @@ struct Package {
 }
 
 impl LockSet {
-    /// Reads lockfiles of every version (1 to 4); `files` are labels and texts. Packages without source (of the
-    /// workspace, or from a path) do not count; those of other registries and of git repositories are counted by
-    /// their source.
+    /// Parses lockfiles of every version (1 to 4); `files` are labels and texts. Packages without a source (of the
+    /// workspace, or from a path) do not count; those of other registries and of git repositories are counted by their
+    /// source.
     ///
     /// # Errors
     /// When a text is no lockfile, or two entries disagree.
@@ -69,7 +69,7 @@ impl LockSet {
                     *set.foreign.entry(shown(source)).or_default() += 1;
                     continue;
                 }
-                // Version 1 keeps checksums in a table of its own.
+                // Version 1 has the checksums in a separate table.
                 let key = format!("checksum {} {} ({source})", package.name, package.version);
                 let sum = package.checksum.as_ref().or_else(|| lock.metadata.get(&key));
                 let sum =
@@ -92,7 +92,7 @@ impl LockSet {
         Ok(set)
     }
 
-    /// Takes in what another one names; of one that disagrees nothing is taken. `label` says whose it is.
+    /// Merges another set into this one; leaves this one unchanged if they disagree. `label` names the other in errors.
     ///
     /// # Errors
     /// When the two disagree on a checksum.
@@ -126,25 +126,25 @@ impl LockSet {
         }
     }
 
-    /// Returns what was skipped, by its source: packages of other registries and of git repositories.
+    /// Returns the number of skipped packages by source: of other registries and of git repositories.
     #[must_use]
     pub fn foreign(&self) -> &BTreeMap<String, usize> {
         &self.foreign
     }
 
-    /// Returns the number of releases that are named.
+    /// Returns the number of releases.
     #[must_use]
     pub fn len(&self) -> usize {
         self.releases.len()
     }
 
-    /// Returns whether none is named.
+    /// Returns whether there are no releases.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.releases.is_empty()
     }
 
-    /// Returns the crates that are named, each once.
+    /// Returns the crates, each once.
     #[must_use]
     pub fn names(&self) -> Vec<CrateName> {
         let mut names: Vec<_> = self.releases.values().map(|(id, _)| id.name.clone()).collect();
@@ -156,12 +156,12 @@ impl LockSet {
         self.crates.contains(&name.canonical())
     }
 
-    /// Returns what is said of a release; `None` when it is not named.
+    /// Returns the entry of a release; `None` when there is none.
     pub(crate) fn locked(&self, id: &ReleaseId) -> Option<Locked> {
         self.releases.get(&key(id)).map(|(_, cksum)| Locked { cksum: *cksum })
     }
 
-    /// Returns what is named and not in `seen`.
+    /// Returns the releases that are not in `seen`.
     #[must_use]
     pub fn missing(&self, seen: &HashSet<ReleaseId>) -> Vec<ReleaseId> {
         let seen: HashSet<_> = seen.iter().map(key).collect();
@@ -170,10 +170,10 @@ impl LockSet {
     }
 }
 
-/// The statement of lockfiles about a release.
+/// The entry of a release in the lockfiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Locked {
-    /// Its checksum, where one of them has it.
+    /// Its checksum, where one of the lockfiles has it.
     pub(crate) cksum: Option<Sha256>,
 }
 
@@ -192,7 +192,7 @@ impl LockSources {
     }
 }
 
-/// Returns whether a source is one of ours; a slash at the end makes no difference.
+/// Returns whether a source is one of `ours`; a slash at the end makes no difference.
 fn is_among(ours: &[String], source: &str) -> bool {
     ours.iter().any(|ours| ours.trim_end_matches('/') == source.trim_end_matches('/'))
 }
@@ -200,7 +200,7 @@ fn is_among(ours: &[String], source: &str) -> bool {
 /// Longest source that is shown, in characters.
 const SHOWN_CHARS: usize = 120;
 
-/// Returns a source for people: without user info and query, which may be secret.
+/// Returns a source for people: without user info and query, which may contain secrets.
 fn shown(source: &str) -> String {
     let (kind, address) = source.split_once('+').unwrap_or(("", source));
     let clean = match Url::parse(address) {
@@ -266,7 +266,7 @@ mod tests {
             ("sparse+https://far.test/", 1),
         ];
         assert_eq!(foreign, expected);
-        // Nobody names the registry itself: it stands in for the one that they name.
+        // No package names the registry itself: it stands in for the one that they name.
         let set = LockSet::parse(
             &[("lock".into(), package("theirs", "registry+https://big.test/index"))],
             &sources,

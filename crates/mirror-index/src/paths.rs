@@ -2,8 +2,8 @@
 
 use mirror_types::{CrateName, index_path};
 
-/// Returns whether the path of a file is the one of the crate after which it is named; anything else in an index
-/// holds no records.
+/// Returns whether the path of a file is the right one for the crate of its name; other files of an index have no
+/// records.
 #[must_use]
 pub fn is_index_file(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();

@@ -10,12 +10,12 @@ use mirror_types::{
 
 use crate::oversize;
 
-/// Limits on what an index may hold, and on what is read of it.
+/// Limits on the contents of an index, and on what is read.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexLimits {
     /// Longest line, bytes.
     pub max_line_bytes: usize,
-    /// True if the time of publication is read, which takes a closer look at every line.
+    /// True if the time of publication is to be read, which takes a full parse of every line.
     pub reads_published: bool,
 }
 
@@ -32,7 +32,7 @@ pub struct LineFault {
     pub file: String,
     /// The line, from 1.
     pub line: usize,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -46,19 +46,19 @@ impl fmt::Display for LineFault {
 /// One file of the index: all lines of one crate, byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexFile {
-    /// `se/rd/serde`
+    /// `se/rd/serde`.
     pub path: String,
     /// Its bytes.
     pub data: Vec<u8>,
 }
 
-/// A function that takes a file of the index: its path and its bytes. In place of a file that is too large comes one
-/// line that [`FileChecker::fits`] refuses, with the reason.
+/// A callback that takes a file of the index: its path and its bytes. For a file that is too large it gets one line
+/// that [`FileChecker::fits`] refuses, with the reason.
 pub type Visit<'v> = Box<dyn FnMut(&str, &[u8]) -> ControlFlow<()> + 'v>;
 
-/// Parses the records of the file at `path` of the index, in its order. Passes bad lines to `faults` and leaves them
-/// out: no JSON, a field that is missing or wrong, a crate that belongs elsewhere. Of several lines of one release the
-/// last counts, as it does for Cargo. Ignores fields that the mirror does not use.
+/// Parses the records of the file at `path` of the index, in order. Passes bad lines to `faults` and leaves them out:
+/// lines that are no JSON, have a missing or wrong field, or a crate that belongs elsewhere. The last line of a release
+/// counts, as for Cargo. Ignores fields that the mirror does not use.
 pub fn parse_file(
     path: &str,
     data: &[u8],
@@ -86,8 +86,8 @@ pub fn parse_file(
     records
 }
 
-/// Refuses a version that stands in the file under another spelling of the name: two files that differ in case alone
-/// would be one on some systems. Costs nothing as long as one spelling is used.
+/// Refuses a version that is in the file under another spelling of the name: two files that differ only in case would
+/// be one on some systems. Costs nothing as long as one spelling is used.
 #[derive(Default)]
 struct Spellings(HashMap<VersionText, CrateName>);
 
@@ -110,24 +110,23 @@ impl Spellings {
     }
 }
 
-/// Holds the lines of one index file against the rules that [`parse_file`] keeps; for those who read
-/// lines themselves.
+/// Checks the lines of one index file by the rules of [`parse_file`], for callers that read lines themselves.
 #[derive(Debug)]
 pub struct FileChecker<'a> {
     path: &'a str,
     limits: &'a IndexLimits,
-    /// The name of the line before, which most lines share.
+    /// The name in the line before, which most lines share.
     known: Option<CrateName>,
 }
 
 impl<'a> FileChecker<'a> {
-    /// Begins the file at `path` of the index, whose lines are to follow in their order.
+    /// Begins the file at `path` of the index, whose lines must follow in order.
     #[must_use]
     pub fn new(path: &'a str, limits: &'a IndexLimits) -> Self {
         Self { path, limits, known: None }
     }
 
-    /// Checks that a line is not too long to be read, and does not stand in for a whole file that is.
+    /// Checks that a line is not too long to be read, and is not the stand-in for a whole file that is.
     ///
     /// # Errors
     /// The reason, for people.
@@ -145,7 +144,7 @@ impl<'a> FileChecker<'a> {
         Ok(())
     }
 
-    /// Makes the record of a line with these fields.
+    /// Checks the fields of a line, and makes its record.
     ///
     /// # Errors
     /// The reason, for people, why the line is bad.
@@ -217,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_last_line_of_a_release_counts_and_is_no_fault() {
-        // Few lines are compared, many are hashed.
+        // A few lines are compared, many are hashed.
         for others in [0, 24] {
             let line = |version: &str, sum: u8, yanked: bool| {
                 let sum = format!("{sum:02x}").repeat(32);

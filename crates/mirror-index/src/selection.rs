@@ -9,7 +9,7 @@ use semver::Version;
 use crate::error::SelectionError;
 use crate::lockfile::{LockSet, Locked};
 
-/// Crate names and globs. Names are compared as the registry does: case, `-` and `_` do not count.
+/// Crate names and globs. Names are compared as in the registry: ignoring case and the difference between `-` and `_`.
 #[derive(Debug, Clone, Default)]
 pub struct NameSet {
     exact: Vec<CrateName>,
@@ -18,7 +18,7 @@ pub struct NameSet {
 }
 
 impl NameSet {
-    /// Takes names and globs (`*`, `?`, `[...]`).
+    /// Parses names and globs (`*`, `?`, `[...]`).
     ///
     /// # Errors
     /// When a text is neither.
@@ -43,13 +43,13 @@ impl NameSet {
         Ok(set)
     }
 
-    /// Returns whether it holds nothing.
+    /// Returns whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.globs.is_empty()
     }
 
-    /// Returns whether a crate is in it.
+    /// Returns whether a crate matches.
     #[must_use]
     pub fn matches(&self, name: &CrateName) -> bool {
         self.canonical.contains(&name.canonical())
@@ -69,8 +69,8 @@ impl NameSet {
     }
 }
 
-/// Returns a glob as it is compared with canonical names: lower case, `_` for `-` outside of brackets, where a `-` is
-/// a range.
+/// Returns a glob in the form that is compared with canonical names: lower case, `_` for `-` outside of brackets, where
+/// `-` marks a range.
 fn canonical_glob(text: &str) -> String {
     let mut in_brackets = false;
     text.chars()
@@ -95,7 +95,7 @@ impl Default for Shard {
 }
 
 impl Shard {
-    /// Returns whether a crate belongs to this share. All spellings of a name belong to the same one.
+    /// Returns whether a crate belongs to this share. All spellings of a name belong to one share.
     #[must_use]
     pub fn contains(&self, name: &CrateName) -> bool {
         // FNV-1a, 64 bits: the same on every machine and in every version.
@@ -131,14 +131,14 @@ pub struct Selection {
     pub include: NameSet,
     /// Never these.
     pub exclude: NameSet,
-    /// Only what lockfiles name.
+    /// Only the releases that lockfiles name.
     pub locked: Option<LockSet>,
     /// Only the newest N versions that are not yanked; 0 means all. Pre-releases count only where a crate has
     /// nothing else.
     pub latest: usize,
     /// With `latest`: pre-releases count like all others.
     pub include_prerelease: bool,
-    /// Also yanked versions. What a lockfile names is wanted, yanked or not.
+    /// Also yanked versions. A release that a lockfile names is wanted, yanked or not.
     pub include_yanked: bool,
     /// This machine's share.
     pub shard: Shard,
@@ -147,16 +147,16 @@ pub struct Selection {
 /// The chosen releases of one crate.
 #[derive(Debug, Default)]
 pub struct Selected {
-    /// In the order of the index.
+    /// The records, in the order of the index.
     pub records: Vec<IndexRecord>,
     /// Versions left out because they are yanked.
     pub yanked_skipped: usize,
-    /// Releases whose checksums disagree: lockfile's, index's.
+    /// Releases with different checksums in lockfile and index, in this order.
     pub checksum_conflicts: Vec<(ReleaseId, Sha256, Sha256)>,
 }
 
 impl Selection {
-    /// Returns whether anything of a crate may be wanted.
+    /// Returns whether any release of a crate may be wanted.
     #[must_use]
     pub fn wants_crate(&self, name: &CrateName) -> bool {
         (self.include.is_empty() || self.include.matches(name))
@@ -165,13 +165,13 @@ impl Selection {
             && self.locked.as_ref().is_none_or(|locked| locked.has_crate(name))
     }
 
-    /// Returns whether no crate is left out by its name; this machine's share may still be a part.
+    /// Returns whether no crate is left out by its name; the shard may still be a part.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.include.is_empty() && self.exclude.is_empty() && self.locked.is_none()
     }
 
-    /// Takes what is wanted of the records of one crate.
+    /// Selects the wanted records of one crate.
     #[must_use]
     pub fn select(&self, mut records: Vec<IndexRecord>) -> Selected {
         let mut selected = Selected::default();
@@ -200,7 +200,7 @@ impl Selection {
         selected
     }
 
-    /// Leaves the newest `latest` of records that are not yanked, as Cargo would choose them.
+    /// Keeps the newest `latest` of the records that are not yanked, as Cargo would choose them.
     fn retain_newest(&self, records: &mut Vec<IndexRecord>) {
         let version = |record: &IndexRecord| Version::parse(record.id.version.as_str()).ok();
         let is_stable =
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(versions(&alike, &mixed), ["0.10.0", "0.11.0-rc.1"]);
         let early = [("0.1.0-alpha.2", false), ("0.1.0-alpha.10", false)];
         assert_eq!(versions(&latest(1), &early), ["0.1.0-alpha.10"]);
-        // A yanked stable version is none that Cargo would choose.
+        // Cargo would not choose a yanked stable version.
         let yanked = [("1.0.0", true), ("2.0.0-rc.1", false)];
         assert_eq!(versions(&latest(1), &yanked), ["2.0.0-rc.1"]);
         assert_eq!(versions(&Selection { include_yanked: true, ..latest(1) }, &yanked), ["2.0.0-rc.1"]);

@@ -1,4 +1,4 @@
-//! The sparse protocol without I/O: what to ask, how to read the answer, how to keep it.
+//! The sparse protocol without I/O: the requests, the meaning of answers, the cache entries.
 
 use mirror_types::{
     Address, CLIPPED_MESSAGE_BYTES, CLIPPED_VALUE_BYTES, CrateName, ReleaseId, Sha256, clipped, index_path,
@@ -13,14 +13,14 @@ mod address;
 pub use address::{cache_dir_of, root};
 pub use url::Url;
 
-/// Why a registry's configuration cannot be used.
+/// The reason why a registry's configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Not the expected JSON.
+    /// It is not the expected JSON.
     #[error("the registry's config.json cannot be read: {0}")]
     Json(String),
-    /// Larger than any.
+    /// It is larger than any real one.
     #[error("the registry's config.json has {bytes} bytes, more than {CONFIG_MAX_BYTES}")]
     Size {
         /// Its size.
@@ -34,13 +34,13 @@ pub enum ConfigError {
         /// The marker.
         marker: String,
     },
-    /// The address of a registry is none.
+    /// The address of a registry is no URL.
     #[error("the address of the registry, {address}, is not an http or https URL")]
     Root {
         /// The address, printable, without its secret.
         address: String,
     },
-    /// Not http or https, or no URL at all.
+    /// The template is not http or https, or no URL at all.
     #[error("the download address {template} is not an http or https URL")]
     Url {
         /// The template, printable.
@@ -77,7 +77,7 @@ impl RegistryConfig {
     }
 }
 
-/// Largest `config.json` that is read of a local index, bytes. Real ones have a hundred.
+/// Largest `config.json` of a local index, bytes. Real ones have a hundred.
 pub const CONFIG_MAX_BYTES: u64 = 1 << 20;
 
 const MARKERS: [(&str, Part); 5] = [
@@ -99,13 +99,13 @@ enum Part {
     Checksum,
 }
 
-/// A template of download addresses, with Cargo's five markers. Credentials in it are part of the addresses that are
-/// asked for, and of nothing that is shown.
+/// A template of download addresses, with Cargo's five markers. Credentials in it are sent with requests, and never
+/// shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DlTemplate {
     text: Address,
     parts: Vec<Part>,
-    /// The parts of what is shown.
+    /// The parts without credentials.
     shown: Vec<Part>,
 }
 
@@ -116,11 +116,10 @@ impl std::fmt::Debug for DlTemplate {
 }
 
 impl DlTemplate {
-    /// Takes the `dl` of a registry; without a marker `/{crate}/{version}/download` is added, as
-    /// Cargo does.
+    /// Parses the `dl` of a registry; without a marker, `/{crate}/{version}/download` is added, as in Cargo.
     ///
     /// # Errors
-    /// When a marker or the scheme is not known.
+    /// When a marker or the scheme is unknown.
     pub fn parse(dl: &str) -> Result<Self, ConfigError> {
         let mut template = dl.to_owned();
         if !MARKERS.iter().any(|(marker, _)| dl.contains(marker)) {
@@ -151,13 +150,13 @@ impl DlTemplate {
         }
     }
 
-    /// Returns the host that downloads come from; `None` when a marker is part of it.
+    /// Returns the host of the downloads; `None` when a marker is part of it.
     #[must_use]
     pub fn host(&self) -> Option<String> {
         Url::parse(self.text.reveal()).ok()?.host_str().map(str::to_owned)
     }
 
-    /// Returns the download URL of a release, `+` sent as `%2B`.
+    /// Returns the download URL of a release, with `+` as `%2B`.
     ///
     /// # Errors
     /// When the filled template is no URL.
@@ -213,7 +212,7 @@ fn fill(parts: &[Part], version: &str, id: &ReleaseId, cksum: &Sha256) -> String
     text
 }
 
-/// The presence of a crate's index file.
+/// The state of a crate's index file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheState {
     /// Its bytes.
@@ -239,10 +238,10 @@ pub struct CacheEntry {
 pub struct BadCacheEntry;
 
 const MAGIC: &str = "mirror-sparse-cache 2";
-/// The same without a check sum.
+/// The first line of the format without a checksum.
 const OLD_MAGIC: &str = "mirror-sparse-cache 1";
 
-/// Returns a check sum against damage on disk, not against malice: FNV-1a of 64 bits notices every single byte.
+/// Returns a checksum against damage on disk, not against malice: 64-bit FNV-1a detects a change of any single byte.
 fn check_sum(bytes: &[u8]) -> u64 {
     bytes
         .iter()
@@ -250,8 +249,8 @@ fn check_sum(bytes: &[u8]) -> u64 {
 }
 
 impl CacheEntry {
-    /// Encodes the entry as it is kept on disk: a line with the version, `etag`, `last-modified`, `check` and `length`
-    /// lines, an empty line, the bytes. A `length` of `gone` stands for a crate that is not there.
+    /// Encodes the entry for the disk: lines with the version, `etag`, `last-modified`, `check` and `length`, an empty
+    /// line, the bytes. A `length` of `gone` stands for a missing crate.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let line = |name: &str, value: &Option<String>| match value {
@@ -271,7 +270,7 @@ impl CacheEntry {
         [head.as_bytes(), body].concat()
     }
 
-    /// Reads an entry.
+    /// Decodes an entry.
     ///
     /// # Errors
     /// When it is torn or of another version.
@@ -325,7 +324,7 @@ fn child(root: &Url, path: &str) -> Url {
     url
 }
 
-/// Headers that make a request conditional on what is kept.
+/// Returns the headers that make a request conditional on the cached entry.
 #[must_use]
 pub fn conditional_headers(entry: Option<&CacheEntry>) -> Vec<(&'static str, String)> {
     match entry {
@@ -344,15 +343,15 @@ pub fn conditional_headers(entry: Option<&CacheEntry>) -> Vec<(&'static str, Str
 pub enum Answer {
     /// The cached entry is still current.
     Unchanged,
-    /// Keep this instead.
+    /// The file changed; store this entry.
     Updated(CacheEntry),
-    /// The crate is not there (any more); keep this.
+    /// The crate does not exist (any more); store this entry.
     Gone(CacheEntry),
-    /// No answer that means anything.
+    /// The answer has no meaning for the cache.
     Failed,
 }
 
-/// Reads an answer.
+/// Interprets an answer.
 #[must_use]
 pub fn interpret(status: u16, etag: Option<&str>, last_modified: Option<&str>, body: Vec<u8>) -> Answer {
     let entry = |state| CacheEntry {
@@ -368,10 +367,10 @@ pub fn interpret(status: u16, etag: Option<&str>, last_modified: Option<&str>, b
     }
 }
 
-/// Caps on what a sparse registry may answer, in bytes.
+/// Limits on the answers of a sparse registry, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerLimits {
-    /// Largest index file. The largest that are known have some 5 MiB.
+    /// Largest index file. The largest known ones have some 5 MiB.
     pub max_index_file_bytes: u64,
     /// Largest `config.json`.
     pub max_config_bytes: u64,
@@ -383,7 +382,7 @@ impl Default for AnswerLimits {
     }
 }
 
-/// An answer for an index file that cannot be used; what was kept before stays.
+/// An answer for an index file that cannot be used; the cached file stays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadAnswer {
     /// Not one of its lines is a record.
@@ -392,24 +391,24 @@ pub enum BadAnswer {
         /// Its first characters, printable.
         start: String,
     },
-    /// It ends where the connection ended, in the midst of what was kept before.
+    /// It ends where the connection ended, before the end of the cached file.
     #[error(
         "the answer ends with the connection, after {found_bytes} of the {known_bytes} bytes that are known: it was cut"
     )]
     Cut {
         /// Its length.
         found_bytes: usize,
-        /// Length of what was kept before.
+        /// The length of the cached file.
         known_bytes: usize,
     },
 }
 
-/// Decides whether an answer for the index file at `path` is used, and takes the validators from one that may not
-/// be whole: the next run asks for it in full. `end_announced` tells whether the peer said where it ends, `before` is
-/// what was kept.
+/// Decides whether an answer for the index file at `path` is used. Removes the validators of one that may be
+/// incomplete, so that the next run fetches it in full. `end_announced`: the peer announced where it ends; `before` is
+/// the cached file.
 ///
 /// # Errors
-/// Why it is not used.
+/// The reason why the answer is not used.
 pub fn check_index_file(
     path: &str,
     entry: &mut CacheEntry,
@@ -505,7 +504,7 @@ mod tests {
         CacheEntry { etag, last_modified, state: CacheState::Present(data.into()) }
     }
 
-    /// Checks an answer for `fo/ob/foobar`; tells whether its validators are kept.
+    /// Checks an answer for `fo/ob/foobar`; returns whether its validators are kept.
     fn check(data: &str, end_announced: bool, before: Option<&str>) -> Result<bool, BadAnswer> {
         let (mut entry, before) = (answer(data), before.map(answer));
         let limits = IndexLimits::default();
@@ -561,7 +560,7 @@ mod tests {
             if cut < bytes.len() {
                 prop_assert_eq!(CacheEntry::decode(&bytes[..cut]), Err(BadCacheEntry));
             }
-            // A damaged body is noticed, too.
+            // A damaged body is detected, too.
             if let CacheState::Present(body) = &entry.state
                 && !body.is_empty()
             {

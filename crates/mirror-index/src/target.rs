@@ -1,22 +1,22 @@
-//! Which dependencies a target has: `cfg(...)` expressions of an index, judged by the target's triple.
+//! Evaluates the `cfg(...)` expressions of dependencies for a target triple.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use crate::error::SelectionError;
 
-/// Deepest nesting of an expression that is judged; a deeper one counts as one that may hold.
+/// Deepest nesting of an expression that is evaluated; a deeper one counts as unknown.
 const MAX_DEPTH: usize = 32;
 
-/// A target by its triple. What a triple does not tell (target features, flags of the compiler) is unknown, and a
-/// dependency on it is followed.
+/// A target, given by its triple. Facts that a triple does not determine (target features, flags of the compiler) are
+/// unknown, and dependencies on them are followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     triple: String,
     facts: BTreeSet<(&'static str, String)>,
 }
 
-/// Keys of which a triple tells everything.
+/// Keys that a triple determines completely.
 const KNOWN_KEYS: [&str; 7] = [
     "target_arch",
     "target_endian",
@@ -95,7 +95,7 @@ fn machine(part: &str) -> (&str, &'static str, &'static str) {
     (arch, width, if big { "big" } else { "little" })
 }
 
-/// Returns the operating system that the parts behind the architecture name.
+/// Returns the operating system named by the parts after the architecture.
 fn system<'t>(parts: &[&'t str]) -> &'t str {
     let is = |name: &str| parts.iter().any(|part| part.starts_with(name));
     match () {
@@ -117,8 +117,7 @@ fn environment(part: &str) -> &str {
 }
 
 impl Target {
-    /// Returns whether a dependency for `platform`, a triple or `cfg(...)`, may be one of this target. What cannot be
-    /// judged may be.
+    /// Returns whether a dependency for `platform`, a triple or `cfg(...)`, may apply to this target. Unknown ones may.
     #[must_use]
     pub fn may_match(&self, platform: &str) -> bool {
         let platform = platform.trim();
@@ -132,7 +131,7 @@ impl Target {
         }
     }
 
-    /// Judges one expression; nothing when it is none.
+    /// Evaluates one expression; `None` when it is malformed.
     fn judge(&self, tokens: &mut Tokens<'_>, depth: usize) -> Option<Verdict> {
         if depth > MAX_DEPTH {
             return None;
@@ -170,7 +169,7 @@ impl Target {
 enum Verdict {
     True,
     False,
-    /// The triple does not say.
+    /// The triple does not determine it.
     Unknown,
 }
 
@@ -191,7 +190,7 @@ impl From<bool> for Verdict {
 }
 
 fn combine(word: &str, parts: &[Verdict]) -> Verdict {
-    // `decided` is what one part decides for all.
+    // The value of one part that decides the whole.
     let decided = match word {
         "not" => return parts.first().map_or(Verdict::Unknown, |part| part.negated()),
         "all" => Verdict::False,
@@ -263,7 +262,7 @@ mod tests {
             ("cfg(target_env = \"msvc\")", [false, true, false]),
             ("cfg(all())", [true, true, true]),
             ("cfg(any())", [false, false, false]),
-            // Nobody can tell by the triple.
+            // The triple does not determine these.
             ("cfg(tokio_unstable)", [true, true, true]),
             ("cfg(all(windows, target_feature = \"sse2\"))", [false, true, false]),
             ("cfg(not(any(miri, windows)))", [true, false, true]),

@@ -5,10 +5,10 @@ use url::Url;
 
 use super::ConfigError;
 
-/// Returns the address of a registry, given with `sparse+` or without, with a slash at the end.
+/// Returns the address of a registry, given with or without `sparse+`, with a slash at the end.
 ///
 /// # Errors
-/// When it is no address by http or https.
+/// When it is no http or https address.
 pub fn root(address: &Address) -> Result<Url, ConfigError> {
     let text = address.reveal();
     let text = text.strip_prefix("sparse+").unwrap_or(text);
@@ -19,7 +19,7 @@ pub fn root(address: &Address) -> Result<Url, ConfigError> {
         .ok_or_else(|| ConfigError::Root { address: Printable(address.to_string()).to_string() })
 }
 
-/// Returns where a mirror keeps what it knows of a registry, below `.mirror`. Credentials are no part of it.
+/// Returns the directory for the cache of a registry, below `.mirror`. Credentials are no part of its name.
 #[must_use]
 pub fn cache_dir_of(root: &Url) -> String {
     let safe: String = redacted(root.as_str())
