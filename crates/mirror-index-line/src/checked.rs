@@ -3,9 +3,9 @@ use std::borrow::Cow;
 use crate::error::LineError;
 use crate::scanner::{JsonText, Scanner};
 
-/// A line that was checked to its last byte to be one JSON object with the fields that every line has, so that it can
-/// be written into another document. Of a repeated key the last value counts, as for most readers of JSON. Invalid
-/// text, and nesting beyond [`MAX_DEPTH`](crate::MAX_DEPTH), are refused wherever they occur.
+/// A line that has been checked to its last byte: it is one JSON object with the fields that every line has, and can be
+/// embedded in another document. The last value of a repeated key counts, as for most readers of JSON. Invalid text,
+/// and nesting beyond [`MAX_DEPTH`](crate::MAX_DEPTH), are refused wherever they occur.
 #[derive(Debug, Clone)]
 pub struct CheckedLine<'a> {
     /// The crate.
@@ -14,17 +14,17 @@ pub struct CheckedLine<'a> {
     pub vers: Cow<'a, str>,
     /// Checksum of its `.crate`.
     pub cksum: Cow<'a, str>,
-    /// True if it is yanked; a line that does not say, or says `null`, is not.
+    /// True if it is yanked; false when the field is missing or `null`.
     pub yanked: bool,
     text: &'a str,
     plain: bool,
 }
 
-/// Keys of an object that are compared with each other as bytes; lines have some ten.
+/// Most keys of an object that are compared one by one; lines have some ten.
 const MAX_KEYS: usize = 24;
 
 impl<'a> CheckedLine<'a> {
-    /// Reads a line, without the newline at its end. Nothing of it is kept but references.
+    /// Reads a line, without the newline at its end. Keeps only references into it.
     ///
     /// # Errors
     /// When it is no JSON object, or lacks one of the fields that every line has.
@@ -41,7 +41,7 @@ impl<'a> CheckedLine<'a> {
             std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })?;
         let mut found = Found::default();
         if !found.scan(text, keys)? {
-            // A key that is written with escapes, or is there twice: which one counts?
+            // A key is written with escapes, or occurs twice: the last one counts.
             found = Found::of_the_last(text)?;
         }
         Ok(Self {
@@ -60,15 +60,15 @@ impl<'a> CheckedLine<'a> {
         self.text
     }
 
-    /// Returns whether fields can be put behind the last one as the line stands: each key stands there once and without
-    /// escapes, none is one of those beside which the line was read, and there is no white space outside of strings.
+    /// Returns whether fields can be appended to the line as it is: each key occurs once and without escapes, none is
+    /// one of the reserved ones, and there is no white space outside of strings.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
         self.plain
     }
 }
 
-/// Finds the JSON of the field `name` in a line, unchanged; of several the last. All of the line is checked.
+/// Finds the JSON of the field `name` in a line, unchanged; the last one of several. Checks the whole line.
 pub(crate) fn field<'a>(line: &'a [u8], name: &str) -> Result<Option<&'a str>, LineError> {
     let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })?;
     let mut found = None;
@@ -80,7 +80,7 @@ pub(crate) fn field<'a>(line: &'a [u8], name: &str) -> Result<Option<&'a str>, L
     Ok(found)
 }
 
-/// Passes each member of the object that a line is to `visit`, with its value as the line has it.
+/// Passes each member of the line's object to `visit`, with its value as it is in the line.
 fn members<'a>(text: &'a str, visit: &mut dyn FnMut(JsonText<'a>, &'a str)) -> Result<(), LineError> {
     let mut at = Scanner::new(text);
     at.begin()?;
@@ -105,7 +105,7 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// Follows the line and checks all of it. `false`: its keys need a closer look.
+    /// Scans and checks the whole line. Returns `false` when its keys need a closer look.
     fn scan(&mut self, text: &'a str, reserved: &[&str]) -> Result<bool, LineError> {
         let mut at = Scanner::new(text);
         at.begin()?;
@@ -142,7 +142,7 @@ impl<'a> Found<'a> {
         Ok(clear)
     }
 
-    /// Reads the fields as they stand last in the line.
+    /// Reads the last occurrence of each field.
     fn of_the_last(text: &'a str) -> Result<Self, LineError> {
         let [mut name, mut vers, mut cksum, mut yanked] = [None; 4];
         members(text, &mut |key, value| match &*key.decode() {
@@ -158,7 +158,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Takes the string at this place; `false` for anything else, which a closer look reports.
+/// Takes the string at this place; returns `false` for anything else, which a closer look reports.
 fn string<'a>(at: &mut Scanner<'a>, place: &mut Option<Cow<'a, str>>) -> Result<bool, LineError> {
     if at.peek() != Some(b'"') {
         at.value(1)?;
@@ -168,7 +168,7 @@ fn string<'a>(at: &mut Scanner<'a>, place: &mut Option<Cow<'a, str>>) -> Result<
     Ok(true)
 }
 
-/// Returns what a value that is a string says.
+/// Decodes a value that must be a string.
 pub(crate) fn said<'a>(value: &'a str, field: &'static str) -> Result<Cow<'a, str>, LineError> {
     let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let inner = inner.ok_or(LineError::WrongType { field, expected: "a string" })?;

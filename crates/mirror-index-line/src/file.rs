@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 
 use crate::line::IndexLine;
 
-/// Yields the lines of an index file with their numbers, from 1; blank ones are left out.
+/// Yields the lines of an index file with their numbers, from 1; leaves out blank ones.
 pub fn lines(data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut rest = data;
     let mut number = 0;
@@ -24,14 +24,14 @@ pub fn lines(data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     })
 }
 
-/// Yields the lines of an index file that are JSON to their last byte and of a release that can be mirrored, without
-/// their ends, with what they record. Any other line counts for nothing, not even against an earlier one. Of several
-/// lines of one release the last counts: see [`mirror_types::last_of_each`].
+/// Yields the records of an index file, with their lines without line ends: those that are JSON to their last byte and
+/// have a release that can be mirrored. Any other line is ignored, and hides no earlier one. The last line of a release
+/// counts: see [`mirror_types::last_of_each`].
 pub fn records(data: &[u8]) -> impl Iterator<Item = (IndexRecord, &[u8])> {
     lines(data).filter_map(|(_, line)| Some((IndexLine::parse(line).ok()?.record()?, line)))
 }
 
-/// Returns the crate that an index file is of, by its first line that names one.
+/// Returns the crate of an index file, by the first line that names one.
 #[must_use]
 pub fn crate_of(data: &[u8]) -> Option<CrateName> {
     #[derive(Deserialize)]
@@ -42,7 +42,7 @@ pub fn crate_of(data: &[u8]) -> Option<CrateName> {
     names.next()?.name.parse().ok()
 }
 
-/// Returns whether a text is a line of an index at first sight, however bad: has one of the fields that every line has.
+/// Returns whether a text looks like a line of an index, however bad: it has one of the fields that every line has.
 /// `None` when it is no JSON object.
 #[must_use]
 pub fn is_like_a_line(text: &[u8]) -> Option<bool> {
@@ -52,7 +52,7 @@ pub fn is_like_a_line(text: &[u8]) -> Option<bool> {
         vers: Option<IgnoredAny>,
         cksum: Option<IgnoredAny>,
     }
-    // Most lines of what is no index are no objects either.
+    // Most lines of other files are no objects either.
     if text.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }

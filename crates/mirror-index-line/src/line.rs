@@ -8,8 +8,8 @@ use crate::error::{InvalidLine, LineError};
 use crate::requirements::Requirements;
 use crate::skim::{Fields, skim};
 
-/// A line of an index: which release it is of, and its text, out of which everything else is read when somebody asks.
-/// Nothing is checked of what the fields say; [`IndexLine::record`] does that.
+/// A line of an index: its release, and its text, from which everything else is read on demand. The fields are not
+/// validated; [`IndexLine::record`] does that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexLine<'a> {
     /// The crate.
@@ -18,14 +18,14 @@ pub struct IndexLine<'a> {
     pub vers: Cow<'a, str>,
     /// Checksum of its `.crate`.
     pub cksum: Cow<'a, str>,
-    /// True if it is yanked; a line that does not say, or says `null`, is not.
+    /// True if it is yanked; false when the field is missing or `null`.
     pub yanked: bool,
     text: &'a [u8],
 }
 
 impl<'a> IndexLine<'a> {
-    /// Reads a line and looks at no more of it than its structure: what is wrong inside of a field that is not wanted
-    /// is not found. Whatever is not plain is read by [`IndexLine::parse`], whose answer counts.
+    /// Reads a line without checking more of it than its structure: faults inside fields that are not wanted are not
+    /// found. Leaves anything unusual to [`IndexLine::parse`], whose answer counts.
     ///
     /// # Errors
     /// When it is no line of an index.
@@ -55,23 +55,23 @@ impl<'a> IndexLine<'a> {
         self.text
     }
 
-    /// Returns the release, when its name and its version are some that the mirror can keep.
+    /// Returns the release, when the mirror can keep its name and version.
     #[must_use]
     pub fn release(&self) -> Option<ReleaseId> {
         let (name, version) = (CrateName::new(&self.name).ok()?, VersionText::new(&self.vers).ok()?);
         Some(ReleaseId { name, version })
     }
 
-    /// Returns the record, when name, version and checksum are some that the mirror can keep. Does not look for the
-    /// time of publication: [`IndexLine::published`] does.
+    /// Returns the record, when the mirror can keep name, version and checksum. Does not read the time of publication:
+    /// [`IndexLine::published`] does.
     #[must_use]
     pub fn record(&self) -> Option<IndexRecord> {
         let cksum = Sha256::from_hex(&self.cksum).ok()?;
         Some(IndexRecord { id: self.release()?, cksum, yanked: self.yanked, published: None })
     }
 
-    /// Returns the JSON of a field, as it is in the line; of several fields of that name the last. Reads all of the
-    /// line, each time.
+    /// Returns the JSON of a field, as it is in the line; the last one of several with that name. Reads the whole line
+    /// each time.
     ///
     /// # Errors
     /// When the line is not JSON to its last byte.
@@ -79,7 +79,7 @@ impl<'a> IndexLine<'a> {
         field(self.text, name)
     }
 
-    /// Reads when the release was published, as the registry writes it: RFC 3339, UTC, seconds.
+    /// Reads the time of publication in the form of the registry: RFC 3339, UTC, seconds.
     ///
     /// # Errors
     /// As [`IndexLine::field`], and when it is no string.
@@ -87,15 +87,14 @@ impl<'a> IndexLine<'a> {
         self.text_of("pubtime")
     }
 
-    /// Returns when the release was published; `None` when the line does not say it as RFC 3339 has it. Reads all of
-    /// the line.
+    /// Returns the time of publication; `None` when the line has none in RFC 3339. Reads the whole line.
     #[must_use]
     pub fn published(&self) -> Option<SystemTime> {
         let text = self.pubtime().ok()??;
         text.parse::<jiff::Timestamp>().ok().map(SystemTime::from)
     }
 
-    /// Reads the least version of Rust that the release says it builds with.
+    /// Reads the least version of Rust with which the release builds, as it states.
     ///
     /// # Errors
     /// As [`IndexLine::field`], and when it is no string.
@@ -103,7 +102,7 @@ impl<'a> IndexLine<'a> {
         self.text_of("rust_version")
     }
 
-    /// Reads which library of the system the release links, as far as no other crate of a build may.
+    /// Reads the system library that the release links, which no other crate of a build may link.
     ///
     /// # Errors
     /// As [`IndexLine::field`], and when it is no string.
@@ -118,7 +117,7 @@ impl<'a> IndexLine<'a> {
     /// Reads dependencies and features.
     ///
     /// # Errors
-    /// When the line is not JSON to its last byte, or one of them is not as in an index.
+    /// When the line is not JSON to its last byte, or one of these fields is not as in an index.
     pub fn requirements(&self) -> Result<Requirements, InvalidLine> {
         Requirements::read(self.text)
     }

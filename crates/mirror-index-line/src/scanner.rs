@@ -2,10 +2,10 @@ use std::borrow::Cow;
 
 use crate::error::LineError;
 
-/// Deepest nesting that is read; serde's limit, too.
+/// Deepest nesting that is read; serde has the same limit.
 pub const MAX_DEPTH: usize = 127;
 
-/// Follows the JSON of a line byte by byte and checks it in full, without building anything.
+/// Scans the JSON of a line byte by byte and checks it in full, without building anything.
 #[derive(Debug, Clone)]
 pub struct Scanner<'a> {
     text: &'a str,
@@ -14,7 +14,7 @@ pub struct Scanner<'a> {
     spaced: bool,
 }
 
-/// A string as a line has it.
+/// A string, as it is in the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JsonText<'a> {
     /// The text between its quotes.
@@ -23,7 +23,7 @@ pub struct JsonText<'a> {
 }
 
 impl<'a> JsonText<'a> {
-    /// Returns what the string says.
+    /// Decodes the string.
     #[must_use]
     pub fn decode(self) -> Cow<'a, str> {
         // Neither can fail: the line is UTF-8, and the scanner has checked the escapes.
@@ -42,13 +42,13 @@ impl<'a> Scanner<'a> {
         Self { text: line, line: line.as_bytes(), at: 0, spaced: false }
     }
 
-    /// Returns how many bytes were passed over.
+    /// Returns the number of bytes passed.
     #[must_use]
     pub const fn position(&self) -> usize {
         self.at
     }
 
-    /// Returns what was passed over since it was at `start`.
+    /// Returns the text passed since position `start`.
     #[must_use]
     pub fn since(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or_default()
@@ -69,7 +69,7 @@ impl<'a> Scanner<'a> {
         Err(LineError::Syntax { at: self.at, expected })
     }
 
-    /// Passes over the opening brace of the object that a line is. Tell with [`Scanner::is_empty`] whether it has
+    /// Passes over the opening brace of the line's object. Call [`Scanner::is_empty`] to find out whether it has
     /// members.
     ///
     /// # Errors
@@ -83,10 +83,10 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Checks that nothing stands behind the object.
+    /// Checks that nothing follows the object.
     ///
     /// # Errors
-    /// When something does.
+    /// When something follows.
     pub fn end(&mut self) -> Result<(), LineError> {
         self.space();
         if self.at < self.line.len() { self.wanted("the end of the line") } else { Ok(()) }
@@ -108,7 +108,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Takes a key, and passes over the colon behind it.
+    /// Takes a key, and passes over the colon after it.
     ///
     /// # Errors
     /// When there is none.
@@ -121,10 +121,11 @@ impl<'a> Scanner<'a> {
         Ok(key)
     }
 
-    /// Returns, after a value, whether the object or array that ends with `close` goes on; passes over what says so.
+    /// Returns, after a value, whether the object or array that ends with `close` continues; passes over the comma or
+    /// the bracket.
     ///
     /// # Errors
-    /// When it neither goes on nor ends.
+    /// When it neither continues nor ends.
     pub fn goes_on(&mut self, close: u8) -> Result<bool, LineError> {
         self.space();
         match self.peek() {
@@ -140,7 +141,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Returns, after an opening bracket, whether the closing one follows; passes over that.
+    /// Returns, after an opening bracket, whether the closing one follows, and passes over that.
     pub fn is_empty(&mut self, close: u8) -> bool {
         self.space();
         let empty = self.peek() == Some(close);
@@ -148,7 +149,7 @@ impl<'a> Scanner<'a> {
         empty
     }
 
-    /// Passes over a value inside of `depth` others.
+    /// Passes over a value at nesting depth `depth`.
     ///
     /// # Errors
     /// When it is no JSON, or nested too deep.
@@ -185,7 +186,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes over an opening bracket inside of `depth` others.
+    /// Passes over an opening bracket at nesting depth `depth`.
     ///
     /// # Errors
     /// When it is nested too deep.
@@ -310,8 +311,8 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Counts the bytes before a quote, a backslash or a control character; eight at a time, because most strings of
-/// an index are short.
+/// Counts the bytes before a quote, a backslash or a control character, eight at a time: most strings of an index are
+/// short.
 fn plain_len(rest: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES << 7;
@@ -322,7 +323,7 @@ fn plain_len(rest: &[u8]) -> usize {
         let quote = zero(word ^ (ONES * 0x22));
         let backslash = zero(word ^ (ONES * 0x5c));
         let control = word.wrapping_sub(ONES * 0x20) & !word;
-        // Of each, the lowest mark is right; a borrow only makes false ones above it.
+        // The lowest mark of each is right; a borrow makes only false ones above it.
         let found = (quote | backslash | control) & HIGH;
         if found != 0 {
             return at * 8 + found.trailing_zeros() as usize / 8;
@@ -346,12 +347,12 @@ mod tests {
             prop_assert_eq!(plain_len(&bytes), bytes.iter().position(special).unwrap_or(bytes.len()));
         }
 
-        /// Covers digits, marks and letters of numbers, in any order.
+        /// Covers digits, signs and letters of numbers, in any order.
         #[test]
         fn numbers_are_those_of_json(text in "[-+0-9.eE]{1,8}") {
             let mut scanner = Scanner::new(&text);
             let ours = scanner.value(0).is_ok() && scanner.at == text.len();
-            // By its grammar alone: what serde cannot hold (1e999) is a number all the same.
+            // By its grammar alone: a number that serde cannot hold (1e999) is still a number.
             let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
             prop_assert_eq!(ours, theirs, "{}", text);
         }

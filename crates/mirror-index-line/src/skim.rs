@@ -1,9 +1,8 @@
-//! The fields that are read of every line, found without building a document.
+//! Finds the fields that are read of every line, without building a document.
 //!
-//! [`skim`] follows the line's own structure: keys of the outermost object are read, every other
-//! value is passed over by its quotes and brackets. What it does not take for plain — escapes in a
-//! key or a wanted value, a field that is there twice, anything of an unexpected type — it leaves
-//! to serde, whose answer counts.
+//! [`skim`] follows the structure of the line: it reads keys of the outermost object, and passes over all other values
+//! by their quotes and brackets. Anything unusual — escapes in a key or a wanted value, a repeated field, a value of an
+//! unexpected type — it leaves to serde, whose answer counts.
 
 use std::borrow::Cow;
 
@@ -129,7 +128,7 @@ impl<'a> Cursor<'a> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    /// Takes a string without escapes; returns what is between its quotes.
+    /// Takes a string without escapes; returns the text between its quotes.
     fn plain_string(&mut self) -> Option<&'a [u8]> {
         self.expect(b'"')?;
         let rest = &self.line[self.at..];
@@ -171,7 +170,7 @@ impl<'a> Cursor<'a> {
             }
             b'{' | b'[' => self.skip_nested(),
             b't' | b'f' | b'n' => self.flag().map(drop),
-            // A number: its syntax is checked where it is read.
+            // The syntax of a number is checked where the number is read.
             b'-' | b'0'..=b'9' => {
                 while matches!(self.peek(), Some(b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')) {
                     self.at += 1;
@@ -182,7 +181,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes behind the closing quote.
+    /// Moves past the closing quote.
     fn skip_string(&mut self) -> Option<()> {
         loop {
             match KIND[usize::from(self.peek()?)] {
@@ -197,7 +196,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes behind the bracket that closes this one.
+    /// Moves past the bracket that closes this one.
     fn skip_nested(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
@@ -227,7 +226,7 @@ mod tests {
     use super::*;
     use crate::IndexLine;
 
-    /// Checks that whatever serde reads is read in the same way.
+    /// Checks that every line that serde reads gets the same answer here.
     fn agrees(line: &[u8]) -> Result<(), TestCaseError> {
         let wanted = IndexLine::parse(line).map_err(|error| error.to_string());
         let found = IndexLine::skim(line).map_err(|error| error.to_string());
@@ -237,7 +236,7 @@ mod tests {
         Ok(())
     }
 
-    /// Texts that look like what is searched for, and other trouble.
+    /// Generates texts that look like the wanted keys, and other trouble.
     fn text() -> impl Strategy<Value = String> {
         prop_oneof![
             Just("yanked".to_owned()),
@@ -272,7 +271,7 @@ mod tests {
         prop_oneof![3 => prop::sample::select(KNOWN).prop_map(str::to_owned), 1 => text()]
     }
 
-    /// Spells a key or a string as a writer may: as it is, or with every character escaped.
+    /// Spells a key or a string as a writer may: plain, or with every character escaped.
     fn spelled(text: &str, escaped: bool) -> String {
         if !escaped {
             return Value::from(text).to_string();
@@ -283,7 +282,7 @@ mod tests {
 
     type Field = (String, Value, bool, bool, String);
 
-    /// Fields in any order, any of them missing, doubled or of the wrong type, with space between.
+    /// Generates fields in any order, any of them missing, repeated or of the wrong type, with white space between.
     fn fields() -> impl Strategy<Value = Vec<Field>> {
         let space = "[ \t\r]{0,2}";
         let wanted = (text(), text(), text(), any::<Option<bool>>(), any::<[bool; 4]>(), space).prop_map(

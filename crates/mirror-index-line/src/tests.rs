@@ -1,4 +1,4 @@
-//! Lines against what serde makes of them.
+//! Compares lines with what serde makes of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -195,7 +195,7 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// Keys that stand twice, or are written with escapes, count as they stand last.
+    /// Of repeated keys, and keys written with escapes, the last one counts.
     #[test]
     fn fields_are_those_that_serde_finds(
         fields in prop::collection::vec(("name|vers|cksum|yanked|[a-c\"]", value(), any::<bool>()), 0..12),
