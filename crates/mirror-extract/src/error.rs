@@ -5,25 +5,25 @@ use mirror_repo::RepoError;
 use mirror_store::StoreError;
 use mirror_types::{Advice, FaultKind, Printable, Unexpected};
 
-/// Why bundles could not be read, or a mirror could not be made of them.
+/// The reason why bundles could not be read, or a mirror could not be made of them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExtractError {
-    /// The pattern is none; give a glob.
+    /// The pattern is no glob; give one.
     #[error("{} is no pattern for the names of bundles", Printable(pattern))]
     Pattern {
-        /// As it was given.
+        /// The pattern, as given.
         pattern: String,
         /// The fault in it.
         source: globset::Error,
     },
-    /// There is no directory of bundles; say where it is.
+    /// There is no directory of bundles; name its place.
     #[error("there is no directory of bundles at {}", dir.display())]
     NoDirectory {
         /// The path where it should be.
         dir: PathBuf,
     },
-    /// No bundle has a name that is wanted; name another directory or another pattern.
+    /// No bundle has a wanted name; name another directory or another pattern.
     #[error("no bundle in {} matches {}", dir.display(), Printable(pattern))]
     NoBundles {
         /// The directory.
@@ -34,13 +34,13 @@ pub enum ExtractError {
     /// A bundle cannot be opened, or the disk refuses; the error says what to do.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The index lines beside the bundles could not be taken along; the error says what to do.
+    /// The index lines beside the bundles could not be copied along; the error says what to do.
     #[error(transparent)]
     Repo(#[from] RepoError),
     /// A fault of this program; report it.
     #[error("internal error: {0}; please report it")]
     Internal(String),
-    /// A fault of this program that another library noticed; report it.
+    /// A fault of this program that a library reported; report it.
     #[error(transparent)]
     Unexpected(#[from] Unexpected),
 }
@@ -77,7 +77,7 @@ impl ExtractError {
     }
 }
 
-/// Why reading ends early.
+/// The reason why reading ends early.
 pub(crate) enum Stop {
     Cancelled,
     Store(StoreError),
@@ -95,7 +95,7 @@ impl From<BundleError> for Stop {
     }
 }
 
-/// Returns whether a fault is one of a bundle, after which the others can still be read.
+/// Returns whether a fault concerns one bundle, so that the others can still be read.
 pub(crate) fn is_of_bundle(kind: FaultKind) -> bool {
     kind == FaultKind::Integrity
 }

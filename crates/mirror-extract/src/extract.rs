@@ -19,9 +19,9 @@ use crate::work::{Task, Work};
 /// Bytes of a bundle that one thread takes at a time.
 const RUN_BYTES: u64 = 2 << 20;
 
-/// Extracts, verifies or lists bundles. What [`ExtractTask::List`] tells goes to `show`: lines of bundle, size,
-/// checksum (`-` when unknown) and path, separated by tabs. Blocks; uses threads of its own. Cancelled, it commits what
-/// is staged and comes back.
+/// Extracts, verifies or lists bundles. The output of [`ExtractTask::List`] goes to `show`: lines of bundle, size,
+/// checksum (`-` when unknown) and path, separated by tabs. Blocks; uses threads of its own. When it is cancelled, it
+/// commits what is staged and returns.
 ///
 /// A fault in one bundle ends the reading of that bundle; the others are still read.
 ///
@@ -86,7 +86,7 @@ fn all(
         n => n,
     };
     let (tasks, queue) = bounded::<Task>(threads * 2);
-    // Reading continues while a batch is committed: twice as many files as a batch has may wait.
+    // Reading continues during a commit: twice as many files as a batch has may wait.
     let (staged, commits) = bounded(64);
     let work = Work::new(options, store.clone(), observer, cancel.clone());
     std::thread::scope(|scope| {
@@ -113,7 +113,7 @@ fn all(
     Ok(outcome)
 }
 
-/// Hands out the work, a bundle after the other; waits when the threads are busy.
+/// Passes out the work, one bundle after the other; waits while the threads are busy.
 fn plan(work: &Work<'_>, bundles: &[BundleFiles], tasks: &Sender<Task>) {
     for one in bundles {
         if work.is_stopped() {
@@ -148,7 +148,7 @@ fn plan(work: &Work<'_>, bundles: &[BundleFiles], tasks: &Sender<Task>) {
     work.tell(ExtractEvent::Planned);
 }
 
-/// Lists what is in the bundles, from their manifests where there are any.
+/// Lists the members of the bundles, from their manifests where there are any.
 fn list(
     options: &ExtractOptions,
     bundles: &[BundleFiles],

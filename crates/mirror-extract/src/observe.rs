@@ -3,7 +3,7 @@
 use mirror_bundle::BundleFault;
 use mirror_store::StoreError;
 
-/// Watches an extraction: counts, logs, draws. `()` does nothing of it.
+/// Receives the events of an extraction: to count, log or draw them. `()` ignores them all.
 pub trait ExtractObserver: Send + Sync {
     /// Receives an event. Called by several threads at a time, once for each member that is not written: it must not
     /// block.
@@ -14,29 +14,29 @@ pub trait ExtractObserver: Send + Sync {
 
 impl ExtractObserver for () {}
 
-/// One event of an extraction. A listing is no extraction and has no events.
+/// One event of an extraction. A listing has no events.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum ExtractEvent<'a> {
-    /// So many more members will be read.
+    /// This many more members will be read.
     Selected(u64),
     /// No more members will be selected.
     Planned,
-    /// A bundle has no manifest, against which its members could be checked.
+    /// A bundle has no manifest with which its members could be compared.
     NoManifest {
         /// Its name.
         bundle: &'a str,
     },
-    /// A bundle that is still written ends in a frame that is not whole; what stands before it is used.
+    /// A partial bundle ends in an incomplete frame; the members before it are used.
     PartialEnd {
         /// Its name.
         bundle: &'a str,
         /// The fault of the frame.
         fault: &'a BundleFault,
     },
-    /// A bundle has a fault; nothing more of it is used.
+    /// A bundle has a fault; the rest of it is not used.
     BundleFailed(&'a StoreError),
-    /// So many releases were written and are durable.
+    /// Releases were written and are durable.
     Extracted {
         /// The number of files.
         files: u64,
@@ -45,15 +45,15 @@ pub enum ExtractEvent<'a> {
     },
     /// A release was there already, with the same bytes.
     Existing,
-    /// A member was hashed and is right.
+    /// A member was hashed and has the right checksum.
     Verified,
-    /// Something that is no file stands where a release would be written; the release was not written.
+    /// An object other than a file is in the place of a release, which was not written.
     Blocked(&'a StoreError),
-    /// A release that needed a second look could not be written.
+    /// A release that had to be rechecked could not be written.
     Failed {
         /// Its path in the bundle.
         path: &'a str,
-        /// Why, in one line.
+        /// The reason, in one line.
         why: &'a str,
     },
 }

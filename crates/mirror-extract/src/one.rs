@@ -1,5 +1,4 @@
-//! One crate out of a directory of bundles: only the frames that hold it are read, where the manifest says
-//! which they are.
+//! Extracts one crate from a directory of bundles: reads only the frames that hold it, where the manifest lists them.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +14,7 @@ use crate::open::visit_members;
 use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask, Wanted};
 use crate::output::{Show, listing, store_of};
 
-/// The place of a wanted member; the last bundle that has a path counts.
+/// The place of a wanted member; of several bundles with the same path, the last one counts.
 struct Found<'a> {
     bundle: &'a BundleFiles,
     line: Option<BundleMember>,
@@ -95,7 +94,7 @@ fn find<'a>(
         if cancel.is_cancelled() {
             break;
         }
-        // Crates beyond the first and the last one of a sealed bundle are not in it.
+        // A sealed bundle has no crates before its first one or after its last one.
         let named = |path: &str| path.rsplit(['/', '\\']).next() == Some(one.name.as_str());
         let elsewhere = index.iter().rfind(|line| named(&line.bundle_path)).is_some_and(|line| {
             one.sealed && !(line.crate_min.as_str()..=line.crate_max.as_str()).contains(&wanted.name.as_str())
@@ -137,7 +136,7 @@ enum Taken {
     Differs,
 }
 
-/// Reads one member; from its frame alone, when it is known which that is.
+/// Reads one member, from its frame alone when its place is known.
 fn take(
     options: &ExtractOptions,
     store: Option<&Store>,

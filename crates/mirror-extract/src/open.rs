@@ -1,4 +1,4 @@
-//! A bundle with its manifest, while it is worked on.
+//! An open bundle with its manifest.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -27,9 +27,9 @@ pub(crate) struct Open {
     pub(crate) map: Option<FrameMap>,
     /// `None` without a manifest.
     pub(crate) listed: Option<HashMap<Box<str>, Listed>>,
-    /// Pieces of work that are not done.
+    /// Pieces of work that are not done yet.
     pub(crate) left: AtomicU64,
-    /// A fault was reported; the rest of the bundle is left alone.
+    /// True if a fault was reported; the rest of the bundle is skipped.
     pub(crate) bad: AtomicBool,
 }
 
@@ -66,13 +66,13 @@ impl Open {
         Ok(Self { files, reader, map, listed, left, bad })
     }
 
-    /// Returns the number of members, when that is known beforehand.
+    /// Returns the number of members, when it is known beforehand.
     pub(crate) fn members(&self) -> Option<u64> {
         let by_manifest = self.listed.as_ref().map(|listed| listed.len() as u64);
         self.map.as_ref().map(FrameMap::members).or(by_manifest)
     }
 
-    /// Holds a member against its line; without a manifest there is nothing to hold it against.
+    /// Compares a member with its line in the manifest, if there is a manifest.
     pub(crate) fn check(&self, member: &Member<'_>, sha256: Sha256) -> Result<(), BundleError> {
         let Some(listed) = &self.listed else { return Ok(()) };
         let wrong = |what| fault(&self.files.path, member.path(), what);
@@ -106,7 +106,7 @@ fn fault(path: &Path, member: &str, fault: BundleFault) -> BundleError {
     BundleError::damaged(path, Some(member), None, fault)
 }
 
-/// Passes the members of a bundle to `visit`: of the frame that a line names, when it names one, or all of them.
+/// Passes the members of a bundle to `visit`: the one in the frame that a line names, or all of them.
 pub(crate) fn visit_members(
     bundle: &BundleFiles,
     line: Option<&BundleMember>,

@@ -4,19 +4,19 @@ use std::time::Duration;
 use mirror_bundle::BundleLimits;
 use mirror_types::{CrateName, ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId, VersionText};
 
-/// The task for the bundles.
+/// What to do with the bundles.
 #[derive(Debug, Clone)]
 pub enum ExtractTask {
     /// Make a loose mirror of them.
     Extract {
         /// Its root.
         out: PathBuf,
-        /// True if files that are there already are replaced.
+        /// True if existing files are replaced.
         overwrite: bool,
     },
     /// Hash every member against the bundle's manifest; write nothing.
     Verify,
-    /// Tell what is in them; write nothing.
+    /// List their members; write nothing.
     List,
 }
 
@@ -25,7 +25,7 @@ pub enum ExtractTask {
 pub struct Wanted {
     /// The crate.
     pub name: CrateName,
-    /// Its version; `None` is all of them.
+    /// Its version; `None` means all of them.
     pub version: Option<VersionText>,
 }
 
@@ -44,14 +44,14 @@ impl std::fmt::Display for Wanted {
     }
 }
 
-/// Options of [`extract`](crate::extract): on what it works, and how.
+/// The options of [`extract`](crate::extract).
 #[derive(Debug, Clone)]
 pub struct ExtractOptions {
     /// The directory of the bundles.
     pub bundles_dir: PathBuf,
-    /// Glob of their names; one that still grows is taken by its name without `.partial`.
+    /// A glob for their names; a partial bundle is matched by its name without `.partial`.
     pub pattern: String,
-    /// Only this.
+    /// Only this crate or release.
     pub only: Option<Wanted>,
     /// The task.
     pub task: ExtractTask,
@@ -62,7 +62,7 @@ pub struct ExtractOptions {
 }
 
 impl ExtractOptions {
-    /// Does this with all bundles in a directory, on a thread for each processor.
+    /// Makes options for all bundles in a directory, with a thread for each processor.
     #[must_use]
     pub fn new(bundles_dir: PathBuf, task: ExtractTask) -> Self {
         Self {
@@ -82,21 +82,21 @@ impl ExtractOptions {
 pub struct ExtractOutcome {
     /// Bundles that were read.
     pub bundles: u64,
-    /// Members that were read and wanted.
+    /// Wanted members that were read.
     pub members: u64,
-    /// Written, durable.
+    /// Written and durable.
     pub extracted: u64,
-    /// There already, with the same bytes; or listed only.
+    /// Held already, with the same bytes; or only listed.
     pub existing: u64,
-    /// Hashed and as the manifest says.
+    /// Hashed, and matching the manifest.
     pub verified: u64,
     /// Replaced by a later bundle, which has other bytes for the same path.
     pub superseded: u64,
-    /// Not as they should be.
+    /// Damaged, or not written.
     pub failed: u64,
-    /// Of these, members in whose place a file with other bytes stands.
+    /// Of these, members in whose place there is a file with other bytes.
     pub in_the_way: u64,
-    /// Bundles in which a fault was found, or which do not have what their manifest lists.
+    /// Bundles with a fault, or without a member that their manifest lists.
     pub bad_bundles: u64,
     /// Members that no manifest lists, because the bundle has none.
     pub unlisted: u64,
@@ -104,16 +104,16 @@ pub struct ExtractOutcome {
     pub bytes: u64,
     /// The first faults.
     pub first_failures: Vec<FailedRecord>,
-    /// Set when what was wanted alone is in no bundle.
+    /// True if the one wanted crate or release is in no bundle.
     pub not_found: bool,
     /// Time taken.
     pub elapsed: Duration,
-    /// Stopped before the end.
+    /// True if it was stopped before the end.
     pub interrupted: bool,
 }
 
 impl ExtractOutcome {
-    /// Returns how a run ends that came to this end.
+    /// Returns the exit status for this outcome.
     #[must_use]
     pub fn exit_status(&self) -> ExitStatus {
         if self.interrupted {

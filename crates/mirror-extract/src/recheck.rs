@@ -1,4 +1,4 @@
-//! Paths that are in more than one bundle, or where another file is: the last bundle counts.
+//! Rechecks paths that are in more than one bundle, or where another file exists: the last bundle counts.
 
 use mirror_bundle::{BundleFiles, BundleLimits, BundleMember, Member, find_members};
 use mirror_store::{Store, StoreError};
@@ -62,7 +62,7 @@ impl Work<'_> {
             Some(held) if held == (line.sha256, line.size) => {
                 Ok(if is_last { Resolved::Same } else { Resolved::Superseded })
             }
-            // Written from an earlier bundle, by this run or another: the last one replaces it.
+            // An earlier bundle wrote it, in this run or another: the last one replaces it.
             Some((sha256, _)) if lines.iter().any(|(_, line)| line.sha256 == sha256) || self.overwrite => {
                 if !is_last {
                     return Ok(Resolved::Superseded);
@@ -87,11 +87,11 @@ enum Resolved {
     Same,
     Superseded,
     Written(u64),
-    /// Why, and whether a file with other bytes is what stands there.
+    /// The reason, and whether a file with other bytes is in the way.
     Failed(String, bool),
 }
 
-/// Returns every line about the path, in the order of the bundles.
+/// Returns every line for the path, in the order of the bundles.
 fn lines_of<'a>(
     bundles: &'a [BundleFiles],
     recheck: &Recheck,
@@ -107,7 +107,7 @@ fn lines_of<'a>(
     Ok(lines)
 }
 
-/// Writes one member over what is there.
+/// Writes one member over an existing file.
 pub(crate) fn write(
     store: &Store,
     bundle: &BundleFiles,

@@ -19,16 +19,16 @@ use crate::observe::{ExtractEvent, ExtractObserver};
 use crate::open::Open;
 use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask};
 
-/// Files of one commit.
+/// Most files of one commit.
 const BATCH: usize = 2_000;
-/// Bytes of one commit.
+/// Most bytes of one commit.
 const BATCH_BYTES: u64 = 128 << 20;
-/// Longest time that something staged waits for its commit.
+/// Longest time that a staged file waits for its commit.
 const BATCH_TIME: Duration = Duration::from_secs(1);
-/// Files and bytes that travel between threads together.
+/// Most files and bytes that travel between threads together.
 const CHUNK_FILES: usize = 64;
 const CHUNK_BYTES: u64 = 1 << 20;
-/// A member above this size is not held in memory.
+/// Largest member that is held in memory, bytes.
 const IN_MEMORY: u64 = 8 << 20;
 
 /// A member of a stream, read by one thread, to be hashed and staged by another.
@@ -44,12 +44,12 @@ pub(crate) struct Loaded {
 pub(crate) enum Task {
     /// Some frames of a bundle.
     Run(Arc<Open>, Range<usize>),
-    /// A bundle of one stream; what it reads may be handed to other threads.
+    /// A bundle of one stream; other threads may process its members.
     Stream(Arc<Open>, Sender<Task>),
     Loaded(Arc<Open>, Vec<Loaded>),
 }
 
-/// Files on their way to be committed.
+/// Files to be committed.
 #[derive(Default)]
 pub(crate) struct CommitBatch {
     staged: Vec<Staged>,
@@ -61,15 +61,15 @@ pub(crate) enum Fate {
     Staged(Staged),
     Existing,
     Verified,
-    /// The same path came before in this run.
+    /// The path occurred before in this run.
     Again,
-    /// A file is there that has other bytes.
+    /// A file with other bytes is there.
     Differs,
-    /// A link, or anything else that is no plain file or directory, is where it would be written.
+    /// A link, or anything else that is no plain file or directory, is in its place.
     Blocked(StoreError),
 }
 
-/// A path that needs a second look when all is read.
+/// A path to be rechecked when everything is read.
 pub(crate) struct Recheck {
     pub(crate) path: String,
     pub(crate) id: ReleaseId,
@@ -86,7 +86,7 @@ pub(crate) struct Work<'a> {
     cancel: CancellationToken,
     stopped: AtomicBool,
     fatal: Mutex<Option<ExtractError>>,
-    /// Hashes of the paths of this run: the same one twice is looked at more closely.
+    /// Hashes of the paths of this run: a path that occurs twice is rechecked.
     seen: Mutex<HashSet<u64>>,
     hasher: RandomState,
     members: AtomicU64,
@@ -181,7 +181,7 @@ impl<'a> Work<'a> {
                 open
             }
             Task::Loaded(open, members) => {
-                // Read before any fault that was found since.
+                // These members were read before any fault that was found since: they count.
                 if !self.is_stopped() {
                     let read = self.loaded(&open, members, &mut out, commits);
                     self.end_of_task(&open, read);
@@ -214,7 +214,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Reads a bundle of one stream, and hands its members in chunks to the next free thread.
+    /// Reads a bundle of one stream, and passes its members in chunks to the next free thread.
     fn stream(
         &self,
         open: &Arc<Open>,
@@ -245,7 +245,7 @@ impl<'a> Work<'a> {
             open.left.fetch_add(1, Ordering::AcqRel);
             match tasks.try_send(Task::Loaded(open.clone(), std::mem::take(&mut loaded))) {
                 Ok(()) => Ok(()),
-                // Everybody is busy, so this thread does it: waiting could be for itself.
+                // All threads are busy, so this one does the work: it might wait for itself.
                 Err(TrySendError::Full(task) | TrySendError::Disconnected(task)) => {
                     open.left.fetch_sub(1, Ordering::AcqRel);
                     let Task::Loaded(_, members) = task else { return Ok(()) };
@@ -253,10 +253,10 @@ impl<'a> Work<'a> {
                 }
             }
         });
-        // What was read before a fault is whole, and used.
+        // The members read before a fault are whole, and are used.
         self.loaded(open, loaded, out, commits)?;
         match read {
-            // A bundle that grows may end in what is not whole; the next writer cuts that.
+            // A partial bundle may end in an incomplete frame; the next writer cuts that.
             Err(Stop::Store(StoreError::Bundle(BundleError::Damaged { fault, .. })))
                 if !open.files.sealed && is_torn(&fault) =>
             {
@@ -330,7 +330,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Reads a member, holds it against the manifest, and stages it when it is to be written.
+    /// Reads a member, compares it with the manifest, and stages it when it is to be written.
     fn fate(&self, open: &Open, member: &mut Member<'_>) -> Result<Fate, StoreError> {
         let Some(store) = &self.store else {
             let sha256 = member.sha256()?;
@@ -375,7 +375,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Commits what is staged, in batches, until nobody stages any more.
+    /// Commits staged files, in batches, until all stagers are done.
     pub(crate) fn commit_all(&self, commits: &Receiver<CommitBatch>) {
         let mut batch = CommitBatch::default();
         let mut since = Instant::now();
@@ -437,7 +437,7 @@ fn is_torn(fault: &BundleFault) -> bool {
     matches!(fault, BundleFault::Torn | BundleFault::Damaged(_) | BundleFault::NotAFrame)
 }
 
-/// Returns what is in the way of writing a release; it is no fault of the bundle.
+/// Returns the obstacle to writing a release; it is no fault of the bundle.
 pub(crate) fn blocked(store: &Store, path: &str) -> Result<Option<StoreError>, StoreError> {
     match store.check_way(path) {
         Ok(()) => Ok(None),
@@ -446,7 +446,7 @@ pub(crate) fn blocked(store: &Store, path: &str) -> Result<Option<StoreError>, S
     }
 }
 
-/// Writes a large member into the stage while it is hashed.
+/// Writes a large member into the stage while hashing it.
 fn stage_large(store: &Store, member: &mut Member<'_>) -> Result<(Staged, Sha256), StoreError> {
     let mut writer = store.stage_file()?;
     let mut hasher = mirror_checksum::Hasher::default();
