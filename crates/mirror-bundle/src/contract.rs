@@ -1,4 +1,4 @@
-//! The contract of bundles.
+//! Tests of the bundle format by writer and reader.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(crate) fn member(id: &ReleaseId, data: Vec<u8>) -> NewMember {
     }
 }
 
-/// Returns bytes that zstd cannot make smaller, of a length that varies.
+/// Returns bytes that zstd cannot compress, of varying length.
 pub(crate) fn body(seed: u64, most: usize) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let len = rng.usize(0..=most);
@@ -39,7 +39,7 @@ pub(crate) fn small() -> BundleOptions {
     BundleOptions { threads: 2, base_url: "http://h/crates".to_owned(), ..BundleOptions::default() }
 }
 
-/// Opens it without the waiting: what a test of thousands of bundles cuts, it cuts itself.
+/// Opens bundles without syncs: tests with thousands of bundles cut the files themselves.
 pub(crate) fn open_unsynced(dir: &Path, options: BundleOptions) -> (BundleWriter, BundleReport) {
     BundleWriter::open_on(std::sync::Arc::new(LocalFs::unsynced()), dir, options).expect("open")
 }
@@ -60,7 +60,7 @@ pub(crate) fn append_all(writer: &mut BundleWriter, all: &[(ReleaseId, Vec<u8>)]
     }
 }
 
-/// Returns path and data of every member, by streaming.
+/// Returns path and data of every member, read as a stream.
 pub(crate) fn contents(path: &Path) -> Vec<(String, Vec<u8>)> {
     let reader = BundleReader::open(path, BundleLimits::default()).expect("open");
     let mut found = Vec::new();
@@ -184,7 +184,7 @@ fn bundles_roll_by_size_and_numbering_continues() {
     assert_eq!(read_index(dir.path()).expect("index").len(), sealed);
 }
 
-/// Checks that the checksums of a bundle that was written by three runs are those of the file.
+/// Checks that the recorded checksums of a bundle written by three runs are those of the file.
 #[test]
 fn a_bundle_of_several_runs_is_hashed_as_a_whole() {
     let dir = tempfile::tempdir().expect("dir");
@@ -198,7 +198,7 @@ fn a_bundle_of_several_runs_is_hashed_as_a_whole() {
     let bundle = fs::read(dir.path().join("bundle-0000.tar.zst")).expect("read");
     assert_eq!(read_index(dir.path()).expect("index")[0].sha256, Some(sum(&bundle)));
     assert_eq!(contents(&dir.path().join("bundle-0000.tar.zst")), expected(&all));
-    // Nothing to seal, nothing to begin.
+    // There is nothing to seal, and no bundle to begin.
     assert!(open(dir.path(), small()).0.seal().expect("seal").is_empty());
     assert_eq!(list_bundles(dir.path()).expect("list").len(), 1);
 }
@@ -340,7 +340,7 @@ fn a_committed_member_that_is_damaged_is_named_and_nothing_is_cut() {
     let path = dir.path().join("bundle-0000.tar.zst.partial");
     let whole = fs::read(&path).expect("read");
     let frame = |at: usize| usize::try_from(placed[at].frame_offset.expect("offset")).expect("fits");
-    // Damaged in the middle: found when asked for.
+    // Damaged in the middle: found when verification is requested.
     let mut bad = whole.clone();
     bad[frame(10) + 40] ^= 1;
     fs::write(&path, &bad).expect("write");
@@ -363,7 +363,8 @@ fn a_committed_member_that_is_damaged_is_named_and_nothing_is_cut() {
     assert_eq!(open(dir.path(), small()).1, BundleReport::default());
 }
 
-/// Checks that they are stored: a crate that compresses to nearly nothing would look like a bomb to every reader.
+/// Checks that such members are stored: a crate that compresses to nearly nothing would look like a bomb to every
+/// reader.
 #[test]
 fn members_that_shrink_to_nearly_nothing_are_stored_as_they_are() {
     let dir = tempfile::tempdir().expect("dir");

@@ -1,5 +1,5 @@
-//! The remains of bundles when a run is cut short between any two steps: by a kill, by a power cut that forgets what
-//! was not synced, or by a step that fails.
+//! Checks what remains of bundles when a run is cut short between any two steps: by a kill, by a power cut that loses
+//! what was not synced, or by a step that fails.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,14 +14,14 @@ use mirror_types::FaultKind;
 use crate::contract::{append_all, contents, open_unsynced, releases, small, sum};
 use crate::*;
 
-/// The members that `commit` promised to be durable, with the number of steps until then.
+/// The members that `commit` promised to be durable, each set with the number of steps until then.
 type Promises = Vec<(usize, Vec<BundleMember>)>;
 
 fn simulator(dir: &Path) -> Simulator {
     Simulator::new(dir, Arc::new(LocalFs::unsynced())).expect("simulator")
 }
 
-/// Performs three runs with several commits and small bundles: they grow, roll, are sealed and are continued.
+/// Performs three runs with several commits and small bundles, which are appended to, rolled, sealed and continued.
 fn three_runs(dir: &Path, sim: &Simulator, promises: &mut Promises) -> Result<(), BundleError> {
     let options = BundleOptions { bundle_bytes: 12_000, threads: 1, ..small() };
     for run in releases(30).chunks(10) {
@@ -37,7 +37,8 @@ fn three_runs(dir: &Path, sim: &Simulator, promises: &mut Promises) -> Result<()
     Ok(())
 }
 
-/// Opens what was left, and finds everything that was promised; every sealed bundle is in the index, as it is.
+/// Opens the remains, and asserts that everything promised is there and every sealed bundle is in the index with its
+/// checksums.
 fn assert_kept(dir: &Path, promised: &[BundleMember], what: &str) {
     let (mut writer, _) = open_unsynced(dir, small());
     let more = &releases(33)[30..];

@@ -1,5 +1,5 @@
-//! A partial bundle, cut anywhere behind what was committed: recovery keeps all that was committed, and the
-//! bundle can be continued and sealed.
+//! Cuts a partial bundle at every place behind the committed part: recovery keeps everything that was committed, and
+//! the bundle can be continued and sealed.
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +8,11 @@ use crate::contract::{append_all, contents, open_unsynced as open, releases, sma
 use crate::names::partial_manifest;
 use crate::*;
 
-/// The contents of the disk at one moment.
+/// The files on disk at one moment.
 struct Moment {
     bundle: Vec<u8>,
     manifest: Vec<u8>,
-    /// Members promised by `commit`.
+    /// The number of members promised by `commit`.
     committed: usize,
 }
 
@@ -43,7 +43,7 @@ fn end(member: &BundleMember) -> usize {
     usize::try_from(member.frame_offset.expect("offset") + member.frame_len.expect("len")).expect("fits")
 }
 
-/// Lays the moment down with the bundle cut at `at`, and the manifest torn; opens it again.
+/// Writes the files of a moment with the bundle cut at `at`, and the manifest torn; opens the bundles again.
 fn recover(moment: &Moment, placed: &[BundleMember], at: usize, tear: &[u8], continue_it: bool) {
     let dir = tempfile::tempdir().expect("dir");
     fs::write(dir.path().join(BUNDLE), &moment.bundle[..at]).expect("write");
@@ -117,7 +117,7 @@ fn cut_at_10_000_random_offsets() {
         let moment = &moments[rng.usize(..moments.len())];
         let committed = placed[..moment.committed].last().map_or(0, end);
         let at = rng.usize(committed..=moment.bundle.len());
-        // A line that was being written; zeros that a file system left where data was to come.
+        // A line that was being written; zeros that a file system left in the place of data.
         let tear: &[u8] = match n % 3 {
             0 => b"",
             1 => b"{\"url\":\"http://h/cra",
@@ -127,7 +127,7 @@ fn cut_at_10_000_random_offsets() {
     }
 }
 
-/// Bits of what was not committed may be anything after a power cut.
+/// After a power cut, uncommitted bytes may have any value.
 #[test]
 fn garbage_behind_what_was_committed_is_cut() {
     let dir = tempfile::tempdir().expect("dir");

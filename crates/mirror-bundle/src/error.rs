@@ -6,7 +6,7 @@ use mirror_types::{Advice, FaultKind, MirrorId, Printable, disk_advice};
 
 use crate::fault::BundleFault;
 
-/// Why bundles could not be written or read.
+/// The reason why bundles could not be written or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BundleError {
@@ -26,7 +26,7 @@ pub enum BundleError {
         /// The kind of object that was expected there.
         expected: &'static str,
     },
-    /// The path of a new member is not that of its release; give the one that it has in the layout of the mirror.
+    /// The path of a new member is not that of its release; use the one in the layout of the mirror.
     #[error("refusing the path {path:?}: it is not a plain relative path")]
     UnsafePath {
         /// The path.
@@ -41,12 +41,12 @@ pub enum BundleError {
     OthersBundles {
         /// Their directory.
         dir: PathBuf,
-        /// Whose they are.
+        /// The mirror that they belong to.
         owner: MirrorId,
         /// The mirror that was to write there.
         mirror: MirrorId,
     },
-    /// A bundle, or what belongs to it, is damaged or hostile; take another copy of it.
+    /// A bundle or a file beside it is damaged or hostile; use another copy of it.
     #[error(
         "{}: {}{}{fault}",
         path.display(),
@@ -63,12 +63,12 @@ pub enum BundleError {
         /// The fault.
         fault: BundleFault,
     },
-    /// The operating system said no; the source says why.
+    /// The operating system refused; the source says why.
     #[error("could not {doing} {}{}", path.display(), disk_advice(source.kind()))]
     Io {
         /// The operation that failed.
         doing: &'static str,
-        /// To what.
+        /// The path.
         path: PathBuf,
         /// The reason.
         source: io::Error,
@@ -76,8 +76,8 @@ pub enum BundleError {
 }
 
 impl BundleError {
-    /// Says what is wrong with a bundle or a file beside it, with the member and the beginning of its frame in bytes
-    /// where they are known.
+    /// Makes the error for a fault of a bundle or a file beside it, with the member and the offset of its frame where
+    /// they are known.
     #[must_use]
     pub fn damaged(path: &Path, member: Option<&str>, offset: Option<u64>, fault: BundleFault) -> Self {
         Self::Damaged { path: path.to_owned(), member: member.map(str::to_owned), offset, fault }
@@ -114,8 +114,8 @@ impl From<FileError> for BundleError {
     }
 }
 
-/// Says what was being done to which path. What is no plain file or directory is told apart from what the disk
-/// refuses.
+/// Turns an I/O error into one that names operation and path. Distinguishes objects that are no plain file or directory
+/// from refusals of the disk.
 pub(crate) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> BundleError + 'a {
     move |source| match mirror_fs::in_the_way(path, &source) {
         Some((path, expected)) => BundleError::Strange { path, expected },
@@ -123,7 +123,7 @@ pub(crate) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Err
     }
 }
 
-/// Takes the lock of the one writer in `dir`. It ends with the process however that ends.
+/// Takes the lock of the one writer in `dir`. It ends with the process in every case.
 pub(crate) fn lock(dir: &Path, path: &Path) -> Result<FileLock, BundleError> {
     FileLock::take(path).map_err(|fault| match fault {
         LockFault::Held { holder } => BundleError::Locked { dir: dir.to_owned(), holder },

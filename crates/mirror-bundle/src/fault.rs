@@ -9,13 +9,13 @@ pub enum BundleFault {
     /// The path begins with a slash.
     #[error("its path is absolute")]
     AbsolutePath,
-    /// The path has a part `..` or `.`, or an empty one.
+    /// The path has a part `..` or `.`, or an empty part.
     #[error("its path has a part that is empty, `.` or `..`")]
     ParentPath,
     /// The path has a backslash or a drive letter.
     #[error("its path has a backslash or a colon, which separate directories elsewhere")]
     Backslash,
-    /// The path is not the one that a release has in either layout.
+    /// The path is not that of a release in either layout.
     #[error("its path is not that of a release in the layouts shard or cargo")]
     NotARelease,
     /// A symbolic or hard link.
@@ -39,19 +39,19 @@ pub enum BundleFault {
     /// A PAX header for all that follows.
     #[error("it is a global PAX header, which changes the members after it")]
     PaxGlobal,
-    /// A PAX record of another kind than a path.
+    /// A PAX record with another key than a path.
     #[error("its PAX header has the record {}, which may change what the member is", Printable(.0))]
     PaxKey(String),
-    /// A PAX record that says something else than the header.
+    /// A PAX record that contradicts the header.
     #[error("its PAX header says another {0} than the header")]
     PaxOverride(&'static str),
-    /// A PAX header that cannot be understood.
+    /// A malformed PAX header.
     #[error("its PAX header is malformed")]
     PaxMalformed,
-    /// A type of entry that is none of the above.
+    /// A type of entry that is none of these.
     #[error("its type {0:#04x} is none that a bundle holds")]
     ForeignType(u8),
-    /// The same path twice in one bundle.
+    /// The same path occurs twice in one bundle.
     #[error("its path stands in the bundle twice")]
     Duplicate,
     /// The header's checksum is wrong.
@@ -63,7 +63,7 @@ pub enum BundleFault {
     /// The padding of the last block is not zero.
     #[error("the padding after its data is not zero")]
     Padding,
-    /// Larger than the caller allows.
+    /// The size exceeds the caller's limit.
     #[error("it has {size} bytes, more than the limit of {limit}")]
     TooLarge {
         /// Its size in bytes.
@@ -71,10 +71,10 @@ pub enum BundleFault {
         /// The limit in bytes.
         limit: u64,
     },
-    /// More members than the caller allows.
+    /// More members than the caller's limit.
     #[error("the bundle has more than {0} members")]
     TooMany(u64),
-    /// Gives far more bytes than it takes.
+    /// Unpacks to far more bytes than it has.
     #[error("a frame unpacks to far more bytes than a bundle of crates would")]
     Bomb,
     /// A frame needs more memory than every decoder allows.
@@ -91,7 +91,7 @@ pub enum BundleFault {
     /// A skippable frame that is not the seek table at the end.
     #[error("a skippable frame stands where none belongs; tools would pass over what it hides")]
     SkippableFrame,
-    /// No zstd frame where one should begin.
+    /// There is no zstd frame where one should begin.
     #[error("what begins here is no zstd frame")]
     NotAFrame,
     /// The file ends in the middle.
@@ -100,36 +100,36 @@ pub enum BundleFault {
     /// zstd does not accept the frame.
     #[error("the frame is damaged: {0}")]
     Damaged(String),
-    /// The two zero blocks at the end of every tar file are not there.
+    /// The two zero blocks at the end of every tar file are missing.
     #[error("the end of the archive (two blocks of zeros) is missing; the bundle was cut")]
     MissingTrailer,
-    /// Something stands behind the end of the archive.
+    /// Something follows the end of the archive.
     #[error("something stands behind the end of the archive")]
     TrailingData,
-    /// The seek table does not agree with the frames.
+    /// The seek table contradicts the frames.
     #[error("the seek table is wrong: {0}")]
     SeekTable(&'static str),
-    /// A frame holds something else than one whole member.
+    /// A frame holds something other than one whole member.
     #[error("the frame does not hold exactly one member")]
     FrameShape,
-    /// The manifest of the bundle does not know the member.
+    /// The manifest of the bundle does not list the member.
     #[error("it does not stand in the bundle's manifest")]
     NotInManifest,
     /// The manifest lists a member that the bundle does not have.
     #[error("the bundle's manifest lists it, the bundle does not have it")]
     NotInBundle,
-    /// The bytes are not those of the manifest.
+    /// The bytes differ from those in the manifest.
     #[error("its bytes do not have the checksum of the bundle's manifest")]
     Checksum,
-    /// The size is not that of the manifest.
+    /// The size differs from that in the manifest.
     #[error("it has {found} bytes, the bundle's manifest says {listed}")]
     Size {
-        /// In the bundle.
+        /// The size in the bundle.
         found: u64,
-        /// In the manifest.
+        /// The size in the manifest.
         listed: u64,
     },
-    /// The manifest places the member elsewhere.
+    /// The manifest has another place for the member.
     #[error("it does not lie where the bundle's manifest says")]
     Misplaced,
     /// A line of a manifest or of the index is of a later format.
@@ -137,7 +137,7 @@ pub enum BundleFault {
     Newer {
         /// The format.
         found: u32,
-        /// The newest one that is known.
+        /// The newest known format.
         known: u32,
     },
     /// A line of a manifest or of the index is no record.
@@ -145,13 +145,13 @@ pub enum BundleFault {
     Line {
         /// Counted from 1.
         line: u64,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A file that was handed over is not as long as was said.
+    /// The data of a new member is not as long as announced.
     #[error("{found} bytes came, {said} were announced")]
     ShortBody {
-        /// Bytes that came.
+        /// Bytes that were read.
         found: u64,
         /// Bytes announced.
         said: u64,

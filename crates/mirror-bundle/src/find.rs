@@ -13,9 +13,9 @@ use crate::error::{BundleError, at};
 use crate::fault::BundleFault;
 use crate::record::BundleMember;
 
-/// Bytes of a manifest that are looked through at once; also the longest line.
+/// Bytes of a manifest that are searched at once; also the longest line.
 const CHUNK: usize = 1 << 20;
-/// Manifests that one thread looks through.
+/// Largest manifest that one thread searches alone, bytes.
 const ALONE: u64 = 8 << 20;
 
 /// Returns the members of one crate, or of one release, in a bundle's manifest, in its order. Parses only lines that
@@ -69,19 +69,19 @@ struct Search<'a> {
     finder: Finder<'a>,
     name: &'a CrateName,
     version: Option<&'a VersionText>,
-    /// A release was found: it is in a manifest once.
+    /// True if a release was found, which is in a manifest only once.
     found: AtomicBool,
 }
 
 impl Search<'_> {
-    /// Looks through the lines that begin within `range` of the file.
+    /// Searches the lines that begin within `range` of the file.
     fn part(&self, range: Range<u64>) -> Result<Vec<BundleMember>, BundleError> {
         let manifest = self.manifest;
         if range.is_empty() {
             return Ok(Vec::new());
         }
         let mut file = mirror_fs::patient(|| File::open(manifest)).map_err(at("open", manifest))?;
-        // A line that began before belongs to the part before.
+        // A line that began earlier belongs to the previous part.
         let mut base = range.start.saturating_sub(1);
         let mut skip = range.start > 0;
         file.seek(SeekFrom::Start(base)).map_err(at("read", manifest))?;
@@ -95,7 +95,7 @@ impl Search<'_> {
             if skip && let Some(end) = memchr(b'\n', &buffer[..have]) {
                 (start, skip) = (end + 1, false);
             }
-            // A last line without its newline was not written whole.
+            // A last line without its newline is incomplete.
             let whole = memrchr(b'\n', &buffer[start..have]).map(|end| start + end + 1);
             let Some(mut end) = whole.filter(|_| !skip) else {
                 if n == 0 {
@@ -109,7 +109,7 @@ impl Search<'_> {
                 (have, base) = (have - start, base + start as u64);
                 continue;
             };
-            // The last line of this part is the one that has the last byte of the range.
+            // The last line of this part is the one with the last byte of the range.
             let last =
                 usize::try_from(range.end.saturating_sub(base)).unwrap_or(usize::MAX).saturating_sub(1);
             let mut done = n == 0;
@@ -150,7 +150,7 @@ fn is_of(member: &BundleMember, name: &CrateName, version: Option<&VersionText>)
         .is_ok_and(|(id, _)| id.name == *name && version.is_none_or(|version| id.version == *version))
 }
 
-/// Passes every line that contains the needle to `take`, once.
+/// Passes every line with the needle to `take`, once.
 fn lines_with(
     text: &[u8],
     needle: &Finder<'_>,

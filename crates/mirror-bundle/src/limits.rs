@@ -1,23 +1,23 @@
-/// Members that one bundle may have by default.
+/// Most members of a bundle by default.
 pub const MAX_MEMBERS: u64 = 4_000_000;
 /// Largest member by default, in bytes: twice what a download may be.
 pub const MAX_MEMBER_BYTES: u64 = 1 << 30;
-/// Largest window of a zstd frame by default, in bytes: what every zstd decoder takes unasked.
+/// Largest window of a zstd frame by default, in bytes: what every zstd decoder accepts by default.
 pub const MAX_WINDOW_BYTES: u64 = 1 << 27;
-/// By default a frame may give this many bytes for each byte that it takes, beyond its first MiB. `.crate`
-/// files are compressed, so an honest bundle stays near 1.
+/// By default a frame may unpack to this many times its bytes, beyond its first MiB. `.crate` files are compressed, so
+/// an honest bundle stays near 1.
 pub const MAX_RATIO: u64 = 1_000;
 
-/// The limits of a reader. These bound memory and disk, whatever made the bundle.
+/// The limits of a reader. They bound memory and disk for any bundle, whoever made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BundleLimits {
-    /// Members of one bundle. A reader keeps 16 bytes for each, to notice duplicates.
+    /// Most members of one bundle. A reader keeps 16 bytes for each, to detect duplicates.
     pub members: u64,
-    /// Bytes of one member.
+    /// Most bytes of one member.
     pub member_bytes: u64,
-    /// Window of a frame, in bytes. Values above 2^27 are taken as 2^27.
+    /// Largest window of a frame, in bytes. Values above 2^27 count as 2^27.
     pub window_bytes: u64,
-    /// Bytes given for each byte taken, beyond the first MiB of a frame.
+    /// Most unpacked bytes for each packed byte, beyond the first MiB of a frame.
     pub ratio: u64,
 }
 
@@ -33,7 +33,7 @@ impl Default for BundleLimits {
 }
 
 impl BundleLimits {
-    /// Returns whether `given` bytes out of `taken` are more than the ratio allows.
+    /// Returns whether `given` bytes unpacked from `taken` exceed the ratio.
     pub(crate) fn is_bomb(&self, given: u64, taken: u64) -> bool {
         const FREE: u64 = 1 << 20;
         given > FREE && given - FREE > taken.saturating_mul(self.ratio)

@@ -8,7 +8,7 @@ use crate::error::{BundleError, at};
 use crate::fault::{BundleFault, Trouble};
 use crate::tar::{self, Entry};
 
-/// A member on its way out of a bundle. Its data can be read once.
+/// A member that is being read from a bundle. Its data can be read once.
 pub struct Member<'a> {
     pub(crate) bundle: &'a Path,
     pub(crate) entry: Entry,
@@ -28,7 +28,7 @@ impl std::fmt::Debug for Member<'_> {
 }
 
 impl<'a> Member<'a> {
-    /// Makes a member of data that was read before, so that another thread can continue with it.
+    /// Makes a member of data that was read before, so that another thread can process it.
     #[must_use]
     pub fn in_memory(
         bundle: &'a Path,
@@ -70,7 +70,7 @@ impl<'a> Member<'a> {
         self.frame_offset
     }
 
-    /// Returns its data if that is in memory already; reads nothing.
+    /// Returns its data if that is in memory; reads nothing.
     #[must_use]
     pub fn bytes(&self) -> Option<&'a [u8]> {
         match self.data {
@@ -131,7 +131,7 @@ impl<'a> Member<'a> {
         Ok(hasher.finish())
     }
 
-    /// Passes over what was not read, and over the padding.
+    /// Passes over the data that was not read, and over the padding.
     pub(crate) fn finish(mut self) -> Result<(), BundleError> {
         self.read(&mut |_| Ok::<_, BundleError>(()))?;
         match self.data {
@@ -146,7 +146,7 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Says in which bundle and where the trouble is.
+/// Adds the bundle and the place to a fault.
 pub(crate) fn told(path: &Path, member: Option<&str>, offset: Option<u64>, trouble: Trouble) -> BundleError {
     match trouble {
         Trouble::Fault(fault) => BundleError::damaged(path, member, offset, fault),
@@ -155,7 +155,7 @@ pub(crate) fn told(path: &Path, member: Option<&str>, offset: Option<u64>, troub
     }
 }
 
-/// Paths that were seen, as hashes of 16 bytes: a collision would only refuse a bundle.
+/// Hashes of 16 bytes of the paths seen so far: a collision would only make a bundle be refused.
 #[derive(Debug, Default)]
 pub(crate) struct Seen(std::collections::HashSet<[u8; 16]>);
 
@@ -179,7 +179,7 @@ impl Seen {
         self.0.len() as u64
     }
 
-    /// Refuses what was seen before, and more than the limit.
+    /// Refuses a path that occurred before, and more paths than the limit.
     pub(crate) fn check(&mut self, path: &str, most: u64) -> Result<(), BundleFault> {
         if !self.insert(path) {
             Err(BundleFault::Duplicate)

@@ -7,11 +7,11 @@ use mirror_types::{BundleNumber, Layout, ReleaseId};
 use crate::error::{BundleError, at};
 use crate::fault::BundleFault;
 
-/// Suffix of what still grows.
+/// The suffix of partial files.
 pub(crate) const PARTIAL: &str = BundleNumber::PARTIAL;
 /// The index of all sealed bundles.
 pub(crate) const INDEX: &str = "bundles.index.jsonl";
-/// Held by the one writer.
+/// The lock of the one writer.
 pub(crate) const LOCK: &str = ".bundles.lock";
 
 /// Returns `bundle-0000.tar.zst`.
@@ -24,7 +24,7 @@ pub(crate) fn bundle_path(dir: &Path, number: u32, is_sealed: bool) -> PathBuf {
     dir.join(if is_sealed { bundle(number) } else { bundle(number) + PARTIAL })
 }
 
-/// Returns `bundle-0000.manifest.jsonl.partial`: the manifest while the bundle grows.
+/// Returns `bundle-0000.manifest.jsonl.partial`: the manifest of a partial bundle.
 pub(crate) fn partial_manifest(number: u32) -> String {
     format!("{}.manifest.jsonl{PARTIAL}", BundleNumber::new(number))
 }
@@ -43,20 +43,20 @@ pub(crate) fn label(name: &str) -> String {
     name.to_lowercase().replace(['.', '_', ' '], "-")
 }
 
-/// Returns the last part of a path of any system: the name by which a manifest knows its bundle, wherever that lies
+/// Returns the last part of a path of any system: the name by which a manifest identifies its bundle, wherever that is
 /// now.
 pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
-/// One bundle of a directory, with what belongs to it.
+/// One bundle of a directory, with the files that belong to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundleFiles {
     /// Its number, when it is named `bundle-NNNN`.
     pub number: Option<u32>,
-    /// Its name without `.partial`: what manifests call it.
+    /// Its name without `.partial`, as in manifests.
     pub name: String,
-    /// True if it is complete; if not, it may still grow.
+    /// True if it is complete; otherwise more members may follow.
     pub sealed: bool,
     /// The bundle itself.
     pub path: PathBuf,
@@ -85,7 +85,7 @@ pub fn list_bundles(dir: &Path) -> Result<Vec<BundleFiles>, BundleError> {
                     && (rest.starts_with('-') || rest.starts_with(".manifest"))
             })
         };
-        // A final name sorts before one that still grows (`-` before `.`).
+        // A final name sorts before a partial one (`-` before `.`).
         names.iter().find(is_one).map(|name| dir.join(name))
     };
     let mut bundles: Vec<BundleFiles> = names
@@ -109,11 +109,11 @@ pub fn list_bundles(dir: &Path) -> Result<Vec<BundleFiles>, BundleError> {
     Ok(bundles)
 }
 
-/// Returns the release whose file has this path, and the layout. A strict grammar: what passes is safe to join to a
-/// directory.
+/// Returns the release whose file has this path, and the layout. A strict grammar: every accepted path is safe to join
+/// to a directory.
 ///
 /// # Errors
-/// When the path is not one of a release; the fault says why.
+/// When the path is not that of a release; the fault says why.
 pub fn release_of(path: &str) -> Result<(ReleaseId, Layout), BundleFault> {
     if path.starts_with('/') {
         return Err(BundleFault::AbsolutePath);
@@ -130,7 +130,7 @@ pub fn release_of(path: &str) -> Result<(ReleaseId, Layout), BundleFault> {
 }
 
 /// Returns the path of a member that is read, with its release and layout. The first release of the Go system names
-/// members `HOST/{name}-{version}.crate`, by where they came from; the source system's layout says where they belong.
+/// members `HOST/{name}-{version}.crate`, after their origin; their place is that in the source system's layout.
 pub(crate) fn member_of(path: String) -> Result<(String, ReleaseId, Layout), (String, BundleFault)> {
     let by_host = path.split_once('/').filter(|(host, _)| is_host(host));
     if let Some(id) = by_host.and_then(|(_, file)| ReleaseId::of_file(file)) {
@@ -142,7 +142,7 @@ pub(crate) fn member_of(path: String) -> Result<(String, ReleaseId, Layout), (St
     }
 }
 
-/// Returns whether a directory is named like a host of a URL: with a dot in it, which no crate's name has, or a port.
+/// Returns whether a directory is named like a host of a URL: with a dot, which no crate's name has, or a port.
 fn is_host(text: &str) -> bool {
     const LONGEST: usize = 253;
     let (name, port) = match text.split_once(':') {

@@ -1,4 +1,4 @@
-//! Bundles that are kept open, and single members read out of them.
+//! Keeps bundles open, and reads single members from them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,40 +14,40 @@ use crate::member::Member;
 use crate::names::{bundle_path, list_bundles};
 use crate::reader::{BundleReader, FrameBuffers};
 
-/// Buffers for reading bundles that are kept for the next one, at most.
+/// Most read buffers that are kept for reuse.
 const SPARE_BUFFERS: usize = 4;
-/// Bundles that are kept open, unless told otherwise.
+/// Most bundles that are kept open by default.
 const MAX_OPEN: usize = 64;
-/// Frames up to this are read with small buffers.
+/// Largest frame that is read with small buffers, bytes.
 const SMALL_FRAME_BYTES: u64 = 256 << 10;
 
-/// The open bundles of a directory: those that were used last. Any number of threads may ask.
+/// The most recently used bundles of a directory, open. Any number of threads may share it.
 pub struct OpenBundles {
     dir: PathBuf,
     open: Mutex<Recent>,
     spare: Mutex<Vec<FrameBuffers>>,
-    /// For larger frames: some MiB each.
+    /// Buffers for larger frames: some MiB each.
     large: Mutex<Vec<FrameBuffers>>,
 }
 
 /// A bundle that is open.
 #[derive(Debug, Clone)]
 pub struct OpenBundle {
-    /// Reads it.
+    /// The reader of the bundle.
     pub reader: Arc<BundleReader>,
-    /// When it was changed last.
+    /// The time of its last modification.
     pub modified: SystemTime,
 }
 
 struct Recent {
     most: usize,
     uses: u64,
-    /// With the number of the use that was the last.
+    /// The bundles by number, each with the number of its last use.
     bundles: HashMap<u32, (OpenBundle, u64)>,
 }
 
 impl Recent {
-    /// Returns a bundle that is open and reaches as far as a member.
+    /// Returns an open bundle that extends as far as a member.
     fn get(&mut self, at: MemberLocation) -> Option<OpenBundle> {
         let end = at.offset.checked_add(at.len)?;
         self.uses += 1;
@@ -75,11 +75,10 @@ impl fmt::Debug for OpenBundles {
 }
 
 impl OpenBundles {
-    /// Members with large frames that are worth another thread are read so many at a time: so many have buffers that
-    /// are kept.
+    /// Most members with large frames that are worth reading at the same time: for this many, buffers are kept.
     pub const LARGE_AT_ONCE: usize = 2;
 
-    /// Opens nothing yet.
+    /// Makes the cache; opens nothing yet.
     #[must_use]
     pub fn new(dir: PathBuf) -> Self {
         let open = Mutex::new(Recent { most: MAX_OPEN, uses: 0, bundles: HashMap::new() });
@@ -92,12 +91,12 @@ impl OpenBundles {
         &self.dir
     }
 
-    /// Keeps so many bundles open and no more.
+    /// Sets the number of bundles that are kept open.
     pub fn keep_open(&self, most: usize) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).most = most.max(1);
     }
 
-    /// Opens the bundle of a member, unless it is open; `None` when there is none that reaches so far. Blocks.
+    /// Opens the bundle of a member, unless it is open; `None` when none extends that far. Blocks.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -107,7 +106,7 @@ impl OpenBundles {
         if let Some(known) = open.get(at) {
             return Ok(Some(known));
         }
-        // Not open yet, or grown since.
+        // The bundle is not open, or was appended to since.
         let Some(bundle) = self.open(at.bundle)? else { return Ok(None) };
         open.insert(at.bundle, bundle.clone());
         Ok((end <= bundle.reader.len()).then_some(bundle))
@@ -120,7 +119,7 @@ impl OpenBundles {
     }
 
     fn open(&self, number: u32) -> Result<Option<OpenBundle>, BundleError> {
-        // It may get its final name between the first look and the second.
+        // The bundle may get its final name between the first look and the second.
         for is_sealed in [true, false, true] {
             let path = bundle_path(&self.dir, number, is_sealed);
             let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
@@ -134,7 +133,7 @@ impl OpenBundles {
         Ok(None)
     }
 
-    /// Passes the member at a place of an open bundle to `visit`, when it is `id`; returns whether it is. Blocks.
+    /// Passes the member at a place of an open bundle to `visit`, if it is `id`; returns whether it is. Blocks.
     ///
     /// # Errors
     /// When the bundle is damaged there or cannot be read; what `visit` returns.
@@ -150,8 +149,8 @@ impl OpenBundles {
             is_it = member.release() == id;
             if is_it { visit(member) } else { Ok(()) }
         };
-        // Kept, also for the sake of memory: what each of many threads allocates and frees in turn stays with all of
-        // them.
+        // The buffers are kept, also to bound memory: memory that each of many threads allocates and frees in turn
+        // stays allocated for each of them.
         let (buffers, most) = if at.len <= SMALL_FRAME_BYTES {
             (&self.spare, SPARE_BUFFERS)
         } else {
@@ -168,14 +167,14 @@ impl OpenBundles {
                 }
                 read?;
             }
-            // No memory for buffers of our own: `read_at` makes its own, and reports the error.
+            // There is no memory for buffers here: `read_at` makes its own, and reports the error.
             Err(_) => reader.read_at(at.offset, at.len, &mut check)?,
         }
         Ok(is_it)
     }
 
-    /// Passes the member at a place to `visit`; returns false when its bundle is gone, damaged there, or has another
-    /// release there. Blocks.
+    /// Passes the member at a place to `visit`; returns false when its bundle is missing or damaged there, or another
+    /// release is there. Blocks.
     ///
     /// # Errors
     /// When the directory or a bundle cannot be read; what `visit` returns.
@@ -186,7 +185,7 @@ impl OpenBundles {
         visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), BundleError>,
     ) -> Result<bool, BundleError> {
         let Some(bundle) = self.find(at)? else {
-            // A directory that cannot be listed is another matter than a bundle that is gone.
+            // A directory that cannot be listed is an error, unlike a missing bundle.
             return list_bundles(&self.dir).map(|_| false);
         };
         match self.visit(&bundle.reader, at, id, visit) {
@@ -195,7 +194,7 @@ impl OpenBundles {
         }
     }
 
-    /// Returns hash and size of a member; `None` when it is not whole.
+    /// Returns hash and size of a member; `None` when it is missing or damaged.
     ///
     /// # Errors
     /// When the directory or a bundle cannot be read.

@@ -1,4 +1,4 @@
-//! A member that is read piece by piece, for as long as somebody takes the pieces.
+//! Reads a member piece by piece.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::reader::BundleReader;
 use crate::stream::{FrameStream, READ_AHEAD};
 use crate::tar::{self, Entry, Step};
 
-/// A member of a bundle that is being read, from its first byte to its last. The bundle stays open with it.
+/// A member of a bundle that is being read, from its first byte to its last. It keeps the bundle open.
 ///
-/// Memory: the window of its frame (half a MiB in what [`crate::BundleWriter`] makes at its default level) and 256 KiB.
+/// Memory: the window of its frame (half a MiB for those of [`crate::BundleWriter`] at its default level) and 256 KiB.
 pub struct OpenMember {
     bundle: Arc<BundleReader>,
     stream: FrameStream<SharedPiece>,
@@ -31,7 +31,7 @@ impl std::fmt::Debug for OpenMember {
     }
 }
 
-/// A piece of a bundle that several own.
+/// A piece of a bundle with several owners.
 struct SharedPiece {
     bundle: Arc<BundleReader>,
     offset: u64,
@@ -85,7 +85,7 @@ impl OpenMember {
         self.entry.size
     }
 
-    /// Returns the position in its data of the byte that is read next; its size when all were read.
+    /// Returns the position in its data of the next byte; its size when all bytes were read.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.entry.size - self.left
@@ -98,8 +98,8 @@ impl OpenMember {
         bundle.is_at_hand(*offset, (end - offset).min(READ_AHEAD as u64))
     }
 
-    /// Fills `out` with the next bytes of the data. What follows the last byte is compared with the format before
-    /// that byte is given. Blocks.
+    /// Fills `out` with the next bytes of the data. Before the last byte is returned, what follows it is compared with
+    /// the format. Blocks.
     ///
     /// # Errors
     /// When there are fewer bytes, when the bundle is damaged or cannot be read.
@@ -107,10 +107,10 @@ impl OpenMember {
         self.read(out).map_err(|trouble| self.wrong(trouble))
     }
 
-    /// Passes over bytes of the data, up to `position`. Blocks.
+    /// Skips the data up to `position`. Blocks.
     ///
     /// # Errors
-    /// As for [`OpenMember::read_exact`]; when it stands behind `position` already.
+    /// As for [`OpenMember::read_exact`]; when it is already past `position`.
     pub fn skip_to(&mut self, position: u64) -> Result<(), BundleError> {
         let mut passed = vec![0; 64 << 10];
         loop {
@@ -210,7 +210,7 @@ mod tests {
             });
             match read {
                 Err(error) => assert_eq!(error.kind(), FaultKind::Integrity, "{error}"),
-                // Bits of a frame's head that say the same in two ways.
+                // Some bits of a frame's header have the same meaning either way.
                 Ok(all) => assert!(all == text, "byte {at}"),
             }
         }

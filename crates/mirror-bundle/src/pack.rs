@@ -1,4 +1,4 @@
-//! Members become frames on several threads.
+//! Compresses members to frames on several threads.
 
 use std::io::{self, Cursor};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,18 +14,18 @@ use crate::tar;
 /// A member with its data.
 pub(crate) type Loaded = (BundleMember, Box<dyn AsRef<[u8]> + Send>);
 
-/// A batch of members, to become frames one behind the other.
+/// A batch of members, to become consecutive frames.
 pub(crate) struct Job {
     pub(crate) members: Vec<Loaded>,
     pub(crate) done: Sender<io::Result<Packed>>,
 }
 
-/// Frames one behind the other.
+/// Consecutive frames.
 pub(crate) struct Packed {
     pub(crate) data: Vec<u8>,
-    /// Each with length and unpacked size of its frame.
+    /// The members, each with length and unpacked size of its frame.
     pub(crate) members: Vec<(BundleMember, u32, u32)>,
-    /// Bytes of the members' data, to be given back to the budget.
+    /// Bytes of the members' data, to be returned to the budget.
     pub(crate) bytes: u64,
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn pack_all(jobs: &Receiver<Job>, level: i32) {
             Ok(compressor) => pack(compressor, &mut plain, members),
             Err(error) => Err(io::Error::other(error.to_string())),
         };
-        // Nobody waits for it any more when the writer was dropped.
+        // If the writer was dropped, no thread receives it.
         let _ = done.send(packed);
     }
 }
@@ -49,7 +49,7 @@ fn pack(
     members: Vec<Loaded>,
 ) -> io::Result<Packed> {
     let mut packed = Packed { data: Vec::new(), members: Vec::with_capacity(members.len()), bytes: 0 };
-    // Frames are made where they will be read from.
+    // The frames are written directly into the buffer that is appended.
     let mut data = Cursor::new(Vec::new());
     for (member, body) in members {
         let body = (*body).as_ref();
@@ -74,7 +74,7 @@ fn pack(
     Ok(packed)
 }
 
-/// Bytes that may wait at one time. What is larger than all of it goes alone.
+/// A budget of bytes that may wait at the same time. A member larger than the whole budget goes alone.
 #[derive(Debug)]
 pub(crate) struct Budget {
     state: Mutex<State>,
@@ -128,7 +128,7 @@ impl Budget {
         self.freed.notify_all();
     }
 
-    /// Lifts the limit, so that nobody waits any more: nothing will be written, and what comes is dropped.
+    /// Lifts the limit, so that no thread waits any more: nothing further is written, and new members are dropped.
     pub(crate) fn lift(&self) {
         self.lock().most = u64::MAX;
         self.freed.notify_all();

@@ -1,4 +1,4 @@
-//! The one bundle that grows.
+//! The one partial bundle.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write};
@@ -47,7 +47,7 @@ impl Sums {
     }
 }
 
-/// The statements of the index about the members of a bundle.
+/// The figures for the index about the members of a bundle.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extent {
     pub(crate) min: Option<String>,
@@ -110,7 +110,7 @@ pub(crate) fn append_to_index(
     fs.sync_dirs(dir, &[dir]).map_err(at("make durable", dir))
 }
 
-/// Returns a compressor that makes frames as the format requires them.
+/// Returns a compressor that makes frames in the form that the format requires.
 pub(crate) fn compressor(level: i32) -> io::Result<Compressor<'static>> {
     let mut compressor = Compressor::new(level)?;
     compressor.set_parameter(CParameter::ChecksumFlag(true))?;
@@ -128,14 +128,14 @@ pub(crate) struct PartialBundle {
     pub(crate) frames: Vec<Frame>,
     pub(crate) seen: Seen,
     pub(crate) extent: Extent,
-    /// Appended since the last commit.
+    /// Members appended since the last commit.
     pending: Vec<BundleMember>,
     /// `None` when a part of the bundle was written by an earlier run.
     sums: Option<Sums>,
 }
 
 impl PartialBundle {
-    /// Opens the bundle `number` with what is there, which must have been recovered.
+    /// Opens the bundle `number` with its existing contents, which must have been recovered.
     pub(crate) fn open(fs: &Arc<dyn Fs>, dir: &Path, number: u32) -> Result<Self, BundleError> {
         let bundle = AppendLog::open(Arc::clone(fs), names::bundle_path(dir, number, false))?;
         let manifest = AppendLog::open(Arc::clone(fs), dir.join(names::partial_manifest(number)))?;
@@ -155,7 +155,7 @@ impl PartialBundle {
         })
     }
 
-    /// Notes a member that is in the bundle already, and in its manifest.
+    /// Notes a member that is already in the bundle and in its manifest.
     pub(crate) fn note(&mut self, member: &BundleMember, frame: Frame) {
         self.frames.push(frame);
         self.seen.insert(&member.bundle_member);
@@ -170,7 +170,7 @@ impl PartialBundle {
         Ok(())
     }
 
-    /// Appends a run of frames; `members` tell length and unpacked size of each.
+    /// Appends consecutive frames; `members` has length and unpacked size of each.
     pub(crate) fn append(
         &mut self,
         data: &[u8],
@@ -235,7 +235,7 @@ impl PartialBundle {
         Ok(())
     }
 
-    /// Makes durable what was appended: data first, then the lines of the manifest.
+    /// Makes the appended members durable: data first, then the lines of the manifest.
     pub(crate) fn commit(&mut self) -> Result<Vec<BundleMember>, BundleError> {
         if self.pending.is_empty() {
             return Ok(Vec::new());

@@ -16,13 +16,13 @@ use crate::stream::FrameStream;
 use crate::tar::{self, Step};
 use crate::zframe::{self, Frame, HEAD, Head};
 
-/// Frames that unpack to more than this are not unpacked in memory.
+/// Largest frame that is unpacked in memory, in unpacked bytes.
 const IN_MEMORY: u32 = 8 << 20;
 /// Bytes of a bundle that are read at once.
 const AT_ONCE: u64 = 2 << 20;
 
-/// A bundle, open for reading: ours, sealed or partial, and those of the source system. Takes no lock and
-/// changes nothing. Shared by reference, any number of threads may read.
+/// A bundle, open for reading: one of this system, sealed or partial, or of the source system. Takes no lock and
+/// changes nothing. Any number of threads may share it.
 #[derive(Debug)]
 pub struct BundleReader {
     path: PathBuf,
@@ -32,7 +32,7 @@ pub struct BundleReader {
     limits: BundleLimits,
 }
 
-/// The frames of a bundle that has one member in each. Remembers which paths were read.
+/// The frames of a bundle with one member in each. Remembers the paths that were read.
 #[derive(Debug)]
 pub struct FrameMap {
     frames: Vec<Frame>,
@@ -46,7 +46,7 @@ impl FrameMap {
         Self { frames, ends, seen: Mutex::default() }
     }
 
-    /// Returns the frames in the order of the bundle; of a sealed one the last holds the end of the archive.
+    /// Returns the frames in the order of the bundle; the last frame of a sealed bundle has the end of the archive.
     #[must_use]
     pub fn frames(&self) -> &[Frame] {
         &self.frames
@@ -58,7 +58,7 @@ impl FrameMap {
         self.frames.len() as u64 - u64::from(self.ends)
     }
 
-    /// Cuts the frames into runs of about `bytes` bytes of the bundle, for [`BundleReader::read_frames`].
+    /// Divides the frames into runs of about `bytes` bytes of the bundle, for [`BundleReader::read_frames`].
     #[must_use]
     pub fn runs(&self, bytes: u64) -> Vec<Range<usize>> {
         let mut runs = Vec::new();
@@ -77,7 +77,7 @@ impl FrameMap {
 /// Buffers and decoder of one thread.
 pub struct FrameBuffers {
     decoder: Decompressor<'static>,
-    /// Never cut, so that it need not be filled with zeros again.
+    /// Never shortened, so that it need not be filled with zeros again.
     packed: Vec<u8>,
     /// Bytes of `packed` that were read.
     loaded: usize,
@@ -91,7 +91,7 @@ impl std::fmt::Debug for FrameBuffers {
 }
 
 impl FrameBuffers {
-    /// Buffers that are empty yet. They grow to some 2 MiB packed and 8 MiB unpacked.
+    /// Makes empty buffers. They grow to some 2 MiB packed and 8 MiB unpacked.
     ///
     /// # Errors
     /// When zstd has no memory.
@@ -118,7 +118,7 @@ impl Read for Piece<'_> {
 }
 
 impl BundleReader {
-    /// Opens a bundle. One whose name ends in `.partial` may still grow: it has no end yet.
+    /// Opens a bundle. A name that ends in `.partial` marks a partial bundle, which has no end yet.
     ///
     /// # Errors
     /// When it cannot be opened or is no regular file.
@@ -130,8 +130,8 @@ impl BundleReader {
         Ok(Self::of(Box::new(file), path, limits))
     }
 
-    /// Reads a bundle that is open already. `path` is what errors call it; where it ends in `.partial` the bundle may
-    /// still grow.
+    /// Reads a bundle that is already open. `path` is its name in errors; if it ends in `.partial`, the bundle is
+    /// partial.
     #[must_use]
     pub fn of(source: Box<dyn ReadAt>, path: &Path, limits: BundleLimits) -> Self {
         let sealed = path.to_str().is_none_or(|path| !path.ends_with(PARTIAL));
@@ -212,7 +212,7 @@ impl BundleReader {
         }
         let map = FrameMap::new(frames, true);
         let Some(first) = map.frames.first().copied() else { return Ok(None) };
-        // A frame that holds more, or less, than a member belongs to another kind of bundle.
+        // A first frame with more or less than one member shows another kind of bundle.
         let mut buffers = FrameBuffers::new().map_err(at("unpack", &self.path))?;
         let probe =
             self.one_frame(&mut buffers, first, map.frames.len() == 1, &mut |_| Ok::<_, BundleError>(()));
@@ -227,7 +227,7 @@ impl BundleReader {
     /// the manifest has no offsets.
     ///
     /// # Errors
-    /// When what is listed does not lie in the bundle.
+    /// When a listed frame is outside the bundle.
     pub fn frame_map_of(&self, members: &[BundleMember]) -> Result<Option<FrameMap>, BundleError> {
         let mut frames = Vec::with_capacity(members.len());
         for member in members {
@@ -271,7 +271,7 @@ impl BundleReader {
     ) -> Result<(), E> {
         let mut at = run.start;
         while at < run.end {
-            // As many frames as are read with one call; the packed bytes stay in their buffer.
+            // As many frames as one read covers; the packed bytes stay in their buffer.
             let first = map.frames[at];
             let mut next = at + 1;
             let mut end = first.offset + u64::from(first.len);
@@ -299,7 +299,7 @@ impl BundleReader {
         BundleError::damaged(&self.path, Some(&member.entry.path), Some(member.frame_offset), fault)
     }
 
-    /// Reads a stretch of the bundle into the buffer; frames too large for that are left to be streamed.
+    /// Reads a stretch of the bundle into the buffer; leaves frames that are too large for it to be streamed.
     fn load(&self, buffers: &mut FrameBuffers, begin: u64, end: u64) -> Result<(), BundleError> {
         buffers.loaded = 0;
         if end > self.len {
@@ -329,7 +329,7 @@ impl BundleReader {
         self.one(buffers, frame.offset, frame, last, visit)
     }
 
-    /// Reads one frame from the bytes that were loaded from `base` on.
+    /// Reads one frame from the bytes loaded at `base`.
     fn one<E: From<BundleError>>(
         &self,
         buffers: &mut FrameBuffers,

@@ -25,7 +25,7 @@ pub struct BundleMember {
     /// Name of the crate.
     #[serde(rename = "crate", default)]
     pub crate_name: String,
-    /// The bundle, as the operator named its directory; its last part is what counts.
+    /// The bundle, in the form in which its directory was named; only the last part counts.
     pub bundle_path: String,
     /// Path of the member: that of the loose file.
     pub bundle_member: String,
@@ -42,7 +42,7 @@ pub struct BundleMember {
     /// Length of its frame, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame_len: Option<u64>,
-    /// Format of the bundle; none is 1.
+    /// Format of the bundle; a missing one means 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<u32>,
     /// The mirror that the bundle belongs to.
@@ -57,7 +57,7 @@ impl BundleMember {
         BundleNumber::of_path(&self.bundle_path).map(BundleNumber::get)
     }
 
-    /// Returns where its frame is, when the line says so; those of the source system do not.
+    /// Returns the place of its frame, when the line has it; lines of the source system do not.
     #[must_use]
     pub fn location(&self) -> Option<MemberLocation> {
         Some(MemberLocation::tar(self.bundle_number()?, self.frame_offset?, self.frame_len?))
@@ -73,9 +73,9 @@ impl BundleMember {
 /// source system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundleIndexLine {
-    /// The bundle, as the operator named its directory; its last part is what counts.
+    /// The bundle, in the form in which its directory was named; only the last part counts.
     pub bundle_path: String,
-    /// Its manifest, likewise.
+    /// Its manifest, in the same form.
     pub manifest_path: String,
     /// First crate name, bytewise.
     pub crate_min: String,
@@ -98,7 +98,7 @@ pub struct BundleIndexLine {
     /// Bytes of the bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compressed_bytes: Option<u64>,
-    /// Format of the bundle; none is 1.
+    /// Format of the bundle; a missing one means 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<u32>,
     /// The mirror that the bundle belongs to.
@@ -110,7 +110,7 @@ pub struct BundleIndexLine {
 pub(crate) trait BundleLine: for<'a> Deserialize<'a> {
     /// The beginning of every line that this system writes.
     const HEAD: &'static [u8];
-    /// Returns the format that the line names.
+    /// Returns the format in the line.
     fn format(&self) -> Option<u32>;
 }
 
@@ -137,8 +137,8 @@ pub(crate) fn push_lines<T: Serialize>(text: &mut Vec<u8>, records: &[T]) -> Res
     Ok(())
 }
 
-/// Passes every line of a JSONL file to `visit`, with the offset behind it. A missing file has no lines. Leaves out a
-/// last line without its newline. Returns the offset behind the last line that was passed.
+/// Passes every line of a JSONL file to `visit`, with the offset after it. A missing file has no lines. Leaves out a
+/// last line without its newline. Returns the offset after the last line passed.
 pub(crate) fn read_lines<T: BundleLine>(
     path: &Path,
     visit: &mut dyn FnMut(T, u64) -> Result<(), BundleError>,
@@ -170,8 +170,8 @@ pub(crate) fn read_lines<T: BundleLine>(
     }
 }
 
-/// Passes every member that a bundle's manifest lists to `visit`, in the order of the file. Leaves out a torn last
-/// line. Streams; blocks.
+/// Passes every member in a bundle's manifest to `visit`, in the order of the file. Leaves out a torn last line.
+/// Streams; blocks.
 ///
 /// # Errors
 /// When the file cannot be read or a line is no record; what `visit` returns.
@@ -182,7 +182,7 @@ pub fn read_manifest(
     read_lines(path, &mut |member, _| visit(member)).map(|_| ())
 }
 
-/// Returns the first member that a bundle's manifest lists; `None` where its first line is torn or no record. Blocks.
+/// Returns the first member in a bundle's manifest; `None` when its first line is torn or no record. Blocks.
 ///
 /// # Errors
 /// When the file cannot be read.

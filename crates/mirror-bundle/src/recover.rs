@@ -1,4 +1,4 @@
-//! Repair of what a stopped run left behind.
+//! Repairs what an interrupted run left.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
@@ -21,14 +21,14 @@ use crate::stream::FrameStream;
 use crate::tar::{self, Step};
 use crate::zframe::Frame;
 
-/// The findings and repairs when a directory of bundles was opened.
+/// The findings and repairs of opening a directory of bundles.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BundleReport {
-    /// Members that were whole in a partial bundle but not yet in its manifest; they are now.
+    /// Whole members of a partial bundle that were not in its manifest; they are now.
     pub relisted: Vec<BundleMember>,
     /// Bytes of torn frames that were cut.
     pub cut_bytes: u64,
-    /// Sealed bundles whose manifest or line of the index was put right.
+    /// Sealed bundles whose manifest or line in the index was repaired.
     pub repaired: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Recovery<'a> {
     pub(crate) report: BundleReport,
 }
 
-/// Reads the whole lines of a JSONL file. A torn last line is to be cut; a bad one with good ones behind it is a fault.
+/// Reads the whole lines of a JSONL file. A torn last line is to be cut; a bad line with good ones after it is a fault.
 fn whole_lines<T: BundleLine>(path: &Path) -> Result<(Vec<T>, u64), BundleError> {
     let (mut records, mut good) = (Vec::new(), 0);
     let read = read_lines(path, &mut |record, end| {
@@ -64,8 +64,8 @@ fn whole_lines<T: BundleLine>(path: &Path) -> Result<(Vec<T>, u64), BundleError>
     Ok((records, good))
 }
 
-/// Returns whether a file without a whole line is the beginning of one, which may be cut. After a power cut, the rest
-/// may be zeros.
+/// Returns whether a file without a whole line begins like one, and so may be cut. After a power cut, the rest may be
+/// zeros.
 fn begins_like<T: BundleLine>(path: &Path) -> Result<bool, BundleError> {
     let mut head = Vec::new();
     let file = fs::File::open(path).map_err(at("open", path))?;
@@ -75,7 +75,7 @@ fn begins_like<T: BundleLine>(path: &Path) -> Result<bool, BundleError> {
 }
 
 impl Recovery<'_> {
-    /// Puts everything right; returns the partial bundle and the number of the next one.
+    /// Repairs everything; returns the partial bundle and the number of the next one.
     pub(crate) fn run(&mut self) -> Result<(Option<PartialBundle>, u32), BundleError> {
         let index = self.index()?;
         let bundles = names::list_bundles(self.dir)?;
@@ -92,7 +92,7 @@ impl Recovery<'_> {
             }
             let recovered = self.partial(number, one)?;
             if number + 1 < next {
-                // An older one that still grows, which only meddling leaves: it is not continued.
+                // An older partial bundle, which no run of this program leaves: it is not continued.
                 if recovered.extent.entries > 0 {
                     recovered.seal(self.level)?;
                 }
@@ -103,14 +103,14 @@ impl Recovery<'_> {
         Ok((partial, next))
     }
 
-    /// Reads the lines of the index, and cuts what was torn.
+    /// Reads the lines of the index, and cuts torn ones.
     fn index(&mut self) -> Result<Vec<BundleIndexLine>, BundleError> {
         let path = self.dir.join(names::INDEX);
         if !mirror_fs::is_file(&path).map_err(at("look at", &path))? {
             return Ok(Vec::new());
         }
         let (lines, good) = whole_lines(&path)?;
-        // Somebody else's file of that name is not cut to nothing.
+        // A foreign file of that name is not cut to nothing.
         if good == 0 && !begins_like::<BundleIndexLine>(&path)? {
             let reason = "the file is none of this system's".to_owned();
             return Err(BundleError::damaged(&path, None, None, BundleFault::Line { line: 1, reason }));
@@ -124,7 +124,7 @@ impl Recovery<'_> {
         Ok(lines)
     }
 
-    /// Completes a sealed bundle of ours: its manifest gets its final name, and the index a line.
+    /// Completes a sealed bundle of ours: gives its manifest the final name, and the index a line.
     fn sealed(
         &mut self,
         one: &BundleFiles,
@@ -160,7 +160,8 @@ impl Recovery<'_> {
     }
 
     fn partial(&mut self, number: u32, one: &BundleFiles) -> Result<PartialBundle, BundleError> {
-        // The bundle gets its final name before its manifest does; a person who renamed it back did not.
+        // The bundle gets its final name before its manifest does; a person who renamed it back did not keep that
+        // order.
         let expected = self.dir.join(names::partial_manifest(number));
         if let Some(manifest) = one.manifest.as_ref().filter(|path| **path != expected) {
             publish(&**self.fs, self.dir, manifest, &expected)?;
@@ -174,7 +175,7 @@ impl Recovery<'_> {
         Ok(partial)
     }
 
-    /// Notes what the manifest lists. All of it must be in the bundle, one behind the other.
+    /// Notes the members in the manifest. All of them must be in the bundle, one after the other.
     fn committed(
         &self,
         partial: &mut PartialBundle,
@@ -196,7 +197,7 @@ impl Recovery<'_> {
             if next > reader.len() {
                 return Err(wrong(BundleFault::NotInBundle));
             }
-            // Syncs keep their order, so the rest is sound when the last one is, unless the disk rots.
+            // Syncs keep their order, so all members are sound when the last one is, unless the disk decays.
             if self.verify_committed || at + 1 == members.len() {
                 reader.read_at(offset, len, &mut |found| hold_against(reader.path(), found, member))?;
             }
@@ -209,7 +210,7 @@ impl Recovery<'_> {
         Ok(end)
     }
 
-    /// Lists the whole frames behind what was committed, and cuts the rest.
+    /// Lists the whole frames after the committed ones, and cuts the rest.
     fn tail(
         &mut self,
         partial: &mut PartialBundle,
@@ -261,7 +262,7 @@ impl Recovery<'_> {
 
 type Whole = (String, mirror_types::ReleaseId, u64, Sha256, Frame);
 
-/// Reads the next frame, when it is whole and holds a member. `None` for the end of an archive.
+/// Reads the next frame, when it is whole and has a member. `None` for the end of an archive.
 fn next_whole<R: std::io::Read>(stream: &mut FrameStream<R>) -> Result<Option<Whole>, Trouble> {
     let begun = stream.frames().len();
     let Step::Member(entry) = tar::step(stream, &BundleLimits::default())? else { return Ok(None) };
@@ -282,7 +283,7 @@ fn next_whole<R: std::io::Read>(stream: &mut FrameStream<R>) -> Result<Option<Wh
     Ok(Some((entry.path, entry.id, entry.size, hasher.finish(), frame)))
 }
 
-/// Checks that a member is the one that the manifest lists.
+/// Checks that a member is the one in the manifest.
 pub(crate) fn hold_against(
     path: &Path,
     found: &mut crate::member::Member<'_>,

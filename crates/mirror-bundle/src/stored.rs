@@ -1,8 +1,8 @@
-//! Frames whose data is stored as it is.
+//! Frames with uncompressed data.
 //!
-//! Who compresses what is nearly nothing gets a frame that looks like a bomb, and readers refuse a bundle for
-//! that. Anybody may publish such a crate, so a member that shrinks suspiciously is stored instead: RFC 8878,
-//! sections 3.1.1.1 (frame header) and 3.1.1.2 (raw blocks).
+//! Compressing data that is nearly empty gives a frame that looks like a bomb, and readers refuse a bundle for that.
+//! Anyone may publish such a crate, so a member that shrinks suspiciously is stored instead: RFC 8878, sections 3.1.1.1
+//! (frame header) and 3.1.1.2 (raw blocks).
 
 use std::hash::Hasher as _;
 use std::io::{self, Read, Write};
@@ -17,7 +17,7 @@ const BLOCK: usize = 1 << 17;
 const DESCRIPTOR: u8 = 0b1100_0100;
 /// A window of 2^(10 + 7) bytes.
 const WINDOW: u8 = 7 << 3;
-/// Far below what readers refuse.
+/// Far below the ratio that readers refuse.
 const HONEST_RATIO: u64 = 100;
 
 /// Returns whether a frame of `len` bytes for `size` bytes is to be stored instead.
@@ -25,7 +25,7 @@ pub(crate) fn is_suspicious(size: u64, len: u64) -> bool {
     BundleLimits { ratio: HONEST_RATIO, ..BundleLimits::default() }.is_bomb(size, len)
 }
 
-/// Writes a frame that holds the `size` bytes of `input` as they are. Memory: one block.
+/// Writes a frame with the `size` bytes of `input` uncompressed. Memory: one block.
 pub(crate) fn store(input: &mut dyn Read, size: u64, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&0xfd2f_b528_u32.to_le_bytes())?;
     out.write_all(&[DESCRIPTOR, WINDOW])?;

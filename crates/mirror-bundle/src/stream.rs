@@ -1,4 +1,4 @@
-//! Frames one after the other, unpacked as one stream of bytes within limits.
+//! Unpacks consecutive frames as one stream of bytes, within limits.
 
 use std::io::{self, Read};
 
@@ -11,21 +11,21 @@ use crate::zframe::{self, Frame, HEAD, Head, SKIPPABLE_HEAD};
 /// Bytes of the input that are read at once.
 pub(crate) const READ_AHEAD: usize = 128 << 10;
 
-/// The unpacked bytes of a bundle. The seek table at the end is compared with what was read.
+/// The unpacked bytes of a bundle. Compares the seek table at the end with the frames that were read.
 pub(crate) struct FrameStream<R> {
     input: R,
     limits: BundleLimits,
     decoder: Decoder<'static>,
     buffer: Vec<u8>,
-    /// Bytes of `buffer` that are not used yet.
+    /// The start of the unused bytes of `buffer`.
     start: usize,
     end: usize,
     /// Offset of `start` in the input.
     offset: u64,
-    /// Inside a frame: where it began, bytes it gave.
+    /// Inside a frame: its offset, and the bytes unpacked from it.
     frame: Option<(u64, u64)>,
     done: bool,
-    /// Frames that were read; also to check the table.
+    /// The frames that were read, to be compared with the table.
     frames: Vec<Frame>,
 }
 
@@ -51,7 +51,7 @@ impl<R: Read> FrameStream<R> {
         &self.input
     }
 
-    /// Returns the offset in the input of the frame that is being read, or of the next one.
+    /// Returns the offset in the input of the current frame, or of the next one.
     pub(crate) fn frame_offset(&self) -> u64 {
         self.frame.map_or(self.offset, |(begin, _)| begin)
     }
@@ -61,12 +61,12 @@ impl<R: Read> FrameStream<R> {
         &self.frames
     }
 
-    /// Returns whether nothing follows, and all that was read was one frame; reads its checksum.
+    /// Returns whether nothing follows, and everything that was read was one frame; reads its checksum.
     pub(crate) fn was_one_frame(&mut self) -> io::Result<bool> {
         Ok(self.read(&mut [0])? == 0 && self.frames.len() == 1)
     }
 
-    /// Returns whether the frame that is being read has no more bytes, and reads its checksum then.
+    /// Returns whether the current frame has no more bytes; reads its checksum in that case.
     pub(crate) fn end_frame(&mut self) -> io::Result<bool> {
         while let Some((begin, given)) = self.frame {
             if self.unpack(&mut [0], begin, given)? > 0 {
@@ -103,7 +103,7 @@ impl<R: Read> FrameStream<R> {
         Ok(())
     }
 
-    /// Looks at what comes next between two frames, and begins a data frame.
+    /// Looks at what follows between two frames, and begins a data frame.
     fn begin(&mut self) -> io::Result<()> {
         self.fill(HEAD)?;
         if self.have() == 0 {
@@ -151,7 +151,7 @@ impl<R: Read> FrameStream<R> {
         Ok(())
     }
 
-    /// Unpacks a piece of the frame that was begun.
+    /// Unpacks a piece of the current frame.
     fn unpack(&mut self, out: &mut [u8], begin: u64, given: u64) -> io::Result<usize> {
         self.fill(1)?;
         let status = self
@@ -165,7 +165,7 @@ impl<R: Read> FrameStream<R> {
             return Err(BundleFault::Bomb.into());
         }
         if status.remaining == 0 {
-            // Sizes beyond what a table can hold never agree with one.
+            // Sizes beyond the range of a table never match one.
             let len = u32::try_from(taken).unwrap_or(u32::MAX);
             let size = u32::try_from(given).unwrap_or(u32::MAX);
             self.frames.push(Frame { offset: begin, len, size });

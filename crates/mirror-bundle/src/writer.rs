@@ -16,29 +16,29 @@ use crate::partial::PartialBundle;
 use crate::record::{BundleMember, FORMAT, first_member};
 use crate::recover::{BundleReport, Recovery};
 
-/// Members that travel to a thread together: one wake-up instead of many.
+/// Most members that travel to a thread together: one wake-up instead of many.
 const BATCH_MEMBERS: usize = 32;
-/// Bytes that travel together.
+/// Most bytes that travel together.
 const BATCH_BYTES: u64 = 256 << 10;
 
 /// The settings for writing bundles.
 #[derive(Debug, Clone)]
 pub struct BundleOptions {
-    /// A bundle that has at least so many bytes is sealed, and the next one begun.
+    /// A bundle of this many bytes is sealed, and the next one begun.
     pub bundle_bytes: u64,
-    /// Level of zstd. -1 by default: crates are compressed already, so it packs the tar headers and the few
-    /// others as well as level 1 does, in half the time.
+    /// Level of zstd. Default -1: crates are already compressed, so it packs the tar headers and the few others as well
+    /// as level 1 does, in half the time.
     pub level: i32,
-    /// Threads that compress; 0 means one for each processor, four at most.
+    /// Threads that compress; 0 means one for each processor, at most four.
     pub threads: usize,
-    /// Members that may wait to be compressed and written.
+    /// Most members that may wait to be compressed and written.
     pub queue_items: usize,
-    /// Bytes of members that may wait.
+    /// Most bytes of members that may wait.
     pub queue_bytes: u64,
-    /// Base of the URLs of members that recovery lists again; see [`ReleaseId::readable_url`].
+    /// The base of the URLs of members that recovery lists again; see [`ReleaseId::readable_url`].
     pub base_url: String,
-    /// When a partial bundle is continued: hash all of its members. Without it only the last one is, because
-    /// reading gigabytes would make every run slow; `extract-bundles --verify` finds what rots later.
+    /// Hash all members of a partial bundle that is continued. By default only the last one is hashed, because reading
+    /// gigabytes would make every run slow; `extract-bundles --verify` finds later decay.
     pub verify_committed: bool,
     /// The mirror that the bundles belong to; bundles of another one are refused.
     pub mirror: Option<MirrorId>,
@@ -87,7 +87,7 @@ impl std::fmt::Debug for MemberBody {
     }
 }
 
-/// A member to be appended. Its checksum is taken on trust: the fetcher has hashed the bytes.
+/// A member to be appended. Its checksum is trusted: the fetcher has hashed the bytes.
 #[derive(Debug)]
 pub struct NewMember {
     /// The release.
@@ -127,7 +127,7 @@ enum Message {
 /// A run should leave its bundle partial (`.partial`), or incremental runs with a few new releases would leave
 /// thousands of small bundles. Readers take partial bundles as far as their manifest lists them.
 ///
-/// Memory: what waits ([`BundleOptions::queue_bytes`]), a few buffers, and some 50 bytes for each member of
+/// Memory: the waiting members ([`BundleOptions::queue_bytes`]), a few buffers, and some 50 bytes for each member of
 /// the partial bundle.
 #[derive(Debug)]
 pub struct BundleWriter {
@@ -143,7 +143,7 @@ pub struct BundleWriter {
 }
 
 /// Refuses a directory in which a bundle names another mirror as its owner. Reads the first line of each bundle's
-/// manifest; blocks. No directory is no error.
+/// manifest; blocks. A missing directory is no error.
 ///
 /// # Errors
 /// `OthersBundles`, or when a manifest cannot be read.
@@ -174,12 +174,12 @@ impl std::fmt::Debug for MemberBatch {
 }
 
 impl BundleWriter {
-    /// Opens a directory of bundles, making it when it is not there: takes the lock, makes good what an
-    /// earlier run left, continues the partial bundle or the numbering.
+    /// Opens a directory of bundles, or makes it: takes the lock, repairs what an interrupted run left, continues the
+    /// partial bundle or the numbering.
     ///
     /// # Errors
-    /// `Locked` when another writer holds it; an integrity fault when a committed member is not whole any more;
-    /// what the disk refuses.
+    /// `Locked` when another writer holds it; an integrity fault when a committed member is damaged; when the disk
+    /// refuses.
     pub fn open(dir: &Path, options: BundleOptions) -> Result<(Self, BundleReport), BundleError> {
         Self::open_on(Arc::new(LocalFs::new(SyncMode::EachFile)), dir, options)
     }
@@ -251,8 +251,8 @@ impl BundleWriter {
         Ok((writer, report))
     }
 
-    /// Takes a member. It is compressed and appended by other threads, in the order of the calls; waits when
-    /// too much is on its way. Not durable before [`BundleWriter::commit`].
+    /// Takes a member. Other threads compress and append it, in the order of the calls; waits when too much is queued.
+    /// Not durable before [`BundleWriter::commit`].
     ///
     /// # Errors
     /// When the path is not that of the release in either layout; the fault that stopped the appender.
@@ -262,7 +262,7 @@ impl BundleWriter {
             return Err(BundleError::UnsafePath { path });
         }
         let size = body.size();
-        // What readers would refuse is not written. It also fits the seek table.
+        // A member that readers would refuse is not written. The limit also fits the seek table.
         if size > MAX_MEMBER_BYTES {
             let fault = BundleFault::TooLarge { size, limit: MAX_MEMBER_BYTES };
             return Err(BundleError::damaged(&self.dir, Some(&path), None, fault));
@@ -283,7 +283,7 @@ impl BundleWriter {
         match body {
             MemberBody::Memory(bytes) => {
                 if !self.budget.try_take(size) {
-                    // What waits here would never be written while this waits for it.
+                    // Members in this batch would never be written while this waits for them.
                     self.dispatch()?;
                     self.budget.take(size);
                 }
@@ -301,8 +301,8 @@ impl BundleWriter {
         if self.broken.load(Ordering::Relaxed) { self.ask(false).map(|_| ()) } else { Ok(()) }
     }
 
-    /// Makes everything durable that was appended: the data first, then the lines of the manifest. Returns, in
-    /// the order of the calls, where each member is that was appended since the last commit. Blocks.
+    /// Makes all appended members durable: the data first, then the lines of the manifest. Returns, in the order of the
+    /// calls, the places of the members appended since the last commit. Blocks.
     ///
     /// # Errors
     /// When the disk refuses. The writer cannot be used any more then: drop it; the next one recovers what was
@@ -312,7 +312,7 @@ impl BundleWriter {
         self.ask(false)
     }
 
-    /// Commits, and seals the bundle that grows, whatever its size. The next member begins another one.
+    /// Commits, and seals the partial bundle, whatever its size. The next member begins another one.
     ///
     /// # Errors
     /// As [`BundleWriter::commit`].
@@ -349,7 +349,7 @@ impl BundleWriter {
     }
 }
 
-/// Leaves in the file what was appended and not committed; the next writer lists it when it is whole.
+/// Leaves uncommitted members in the file; the next writer lists those that are whole.
 impl Drop for BundleWriter {
     fn drop(&mut self) {
         self.jobs = None;
@@ -375,7 +375,7 @@ struct Appender {
     options: BundleOptions,
     partial: Option<PartialBundle>,
     next: u32,
-    /// Committed, but not yet reported.
+    /// Committed, but not yet returned.
     placed: Vec<BundleMember>,
     budget: Arc<Budget>,
     broken: Arc<AtomicBool>,
@@ -430,7 +430,7 @@ impl Appender {
         let mut run = Vec::with_capacity(members.len());
         let mut end = 0;
         for (member, len, size) in members {
-            // A path may be in a bundle once; a full bundle takes no more.
+            // A path may occur only once in a bundle; a full bundle takes no more.
             let full = self.len() + (end - start) as u64 >= self.options.bundle_bytes;
             if full || self.holds(&member.bundle_member, &run) {
                 self.write(&data[start..end], std::mem::take(&mut run))?;
@@ -478,7 +478,7 @@ impl Appender {
         self.partial()?.append_large(member, large, level)
     }
 
-    /// Commits, and seals what grows.
+    /// Commits, and seals the partial bundle.
     fn roll(&mut self) -> Result<(), BundleError> {
         if let Some(mut partial) = self.partial.take() {
             self.placed.extend(partial.commit()?);

@@ -1,5 +1,5 @@
-//! Frames of zstd (RFC 8878) and the seek table of its seekable format: headers are looked at before any
-//! byte is unpacked.
+//! Frames of zstd (RFC 8878) and the seek table of its seekable format. Headers are checked before any byte is
+//! unpacked.
 
 use zstd::zstd_safe;
 
@@ -7,10 +7,10 @@ use crate::fault::BundleFault;
 use crate::limits::BundleLimits;
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Bytes in which the header of any frame is whole.
+/// Bytes that are enough for the header of any frame.
 pub(crate) const HEAD: usize = 18;
 const SKIPPABLE: u32 = 0x184d_2a50;
-/// The skippable frame that the seekable format puts its table into.
+/// The skippable frame in which the seekable format has its table.
 const TABLE_MAGIC: u32 = 0x184d_2a5e;
 const FOOTER_MAGIC: u32 = 0x8f92_eab1;
 pub(crate) const FOOTER: usize = 9;
@@ -24,18 +24,18 @@ pub struct Frame {
     pub offset: u64,
     /// Its length in the bundle, in bytes.
     pub len: u32,
-    /// Bytes that it unpacks to.
+    /// The number of its unpacked bytes.
     pub size: u32,
 }
 
-/// The kind of frame that begins at some place of a bundle.
+/// The kind of frame at a place of a bundle.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Head {
-    /// A frame; its unpacked size when it says so.
+    /// A data frame, with its unpacked size when it states that.
     Data { size: Option<u64> },
-    /// The seek table, with so many bytes after its header.
+    /// The seek table, with this many bytes after its header.
     Table { len: u32 },
-    /// Not yet enough bytes to tell.
+    /// Too few bytes to decide.
     Short,
 }
 
@@ -47,7 +47,7 @@ fn le32(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
-/// Looks at the first bytes of a frame.
+/// Reads the first bytes of a frame.
 pub(crate) fn head(bytes: &[u8], limits: &BundleLimits) -> Result<Head, BundleFault> {
     if bytes.len() < 4 {
         let begins = |magic: [u8; 4]| magic.starts_with(bytes);
@@ -93,7 +93,7 @@ pub(crate) fn head(bytes: &[u8], limits: &BundleLimits) -> Result<Head, BundleFa
     Ok(Head::Data { size })
 }
 
-/// Returns the length of the frame at the beginning of `bytes`; `None` when it is not whole.
+/// Returns the length of the frame at the beginning of `bytes`; `None` when it is incomplete.
 pub(crate) fn frame_len(bytes: &[u8]) -> Option<usize> {
     zstd_safe::find_frame_compressed_size(bytes).ok().filter(|&len| len <= bytes.len())
 }
@@ -114,7 +114,7 @@ pub(crate) fn table(frames: &[Frame]) -> Vec<u8> {
     out
 }
 
-/// Reads the footer of a seek table out of the last nine bytes of a file: the number of entries, and the bytes of one
+/// Reads the footer of a seek table from the last nine bytes of a file: the number of entries, and the bytes of one
 /// entry. `None` when they are no footer.
 pub(crate) fn footer(bytes: &[u8]) -> Result<Option<(u32, usize)>, BundleFault> {
     if bytes.len() != FOOTER || le32(&bytes[5..]) != FOOTER_MAGIC {
@@ -127,8 +127,8 @@ pub(crate) fn footer(bytes: &[u8]) -> Result<Option<(u32, usize)>, BundleFault> 
     }
 }
 
-/// Reads the content of a table (behind the header of the skippable frame): frames one behind the other from
-/// the beginning of the bundle.
+/// Reads the content of a table (after the header of the skippable frame): consecutive frames from the beginning of the
+/// bundle.
 pub(crate) fn read_table(content: &[u8]) -> Result<Vec<Frame>, BundleFault> {
     let wrong = || BundleFault::SeekTable("its length does not fit its entries");
     let at = content.len().checked_sub(FOOTER).ok_or_else(wrong)?;
