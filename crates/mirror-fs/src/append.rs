@@ -17,7 +17,7 @@ pub struct FileError {
     pub source: io::Error,
 }
 
-/// A file that only grows at its end. One value at a time writes it; the caller sees to that.
+/// A file that is only written at its end. The caller must see to it that only one value at a time writes it.
 #[derive(Debug)]
 pub struct AppendLog {
     fs: Arc<dyn Fs>,
@@ -27,10 +27,10 @@ pub struct AppendLog {
 }
 
 impl AppendLog {
-    /// Opens a file, creating it when it is not there. Its name is durable once the directory is synced.
+    /// Opens a file, creating it if it does not exist. Its name is durable once the directory is synced.
     ///
     /// # Errors
-    /// [`NotPlain`](crate::NotPlain) when a link or anything but a regular file is there; what the disk refuses.
+    /// [`NotPlain`](crate::NotPlain) when a link or anything but a regular file is there; when the disk refuses.
     pub fn open(fs: Arc<dyn Fs>, path: PathBuf) -> Result<Self, FileError> {
         match fs.open_to_append(&path) {
             Ok(file) => Self::of(fs, file, path),
@@ -38,7 +38,7 @@ impl AppendLog {
         }
     }
 
-    /// Creates a file where nothing is yet. Its name is durable once the directory is synced.
+    /// Creates a file that does not exist yet. Its name is durable once the directory is synced.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -49,10 +49,10 @@ impl AppendLog {
         }
     }
 
-    /// Takes over a file that [`Fs::open_to_append`] opened. It has to stand at its end.
+    /// Wraps a file that [`Fs::open_to_append`] opened. Its position must be at its end.
     ///
     /// # Errors
-    /// When the system does not say how long it is.
+    /// When the system does not report its length.
     pub fn of(fs: Arc<dyn Fs>, file: File, path: PathBuf) -> Result<Self, FileError> {
         match file.metadata() {
             Ok(meta) => Ok(Self { fs, file, path, len: meta.len() }),
@@ -100,7 +100,7 @@ impl AppendLog {
         Ok(())
     }
 
-    /// Makes what was appended, and what was cut, durable. A failure is final. Blocks.
+    /// Makes everything that was appended or cut durable. A failure is final. Blocks.
     ///
     /// # Errors
     /// When the disk refuses.

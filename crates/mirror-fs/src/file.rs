@@ -1,10 +1,10 @@
-//! Files that are there whole or not at all.
+//! Files that exist as a whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-/// A file without its final name yet. Dropped before it is published, it is removed.
+/// A file without its final name. If it is dropped before it is published, it is removed.
 #[derive(Debug)]
 pub struct TempFile {
     file: File,
@@ -13,7 +13,7 @@ pub struct TempFile {
 }
 
 impl TempFile {
-    /// Creates the file at `path`, for reading and writing. What was there under that name, be it a link, is removed.
+    /// Creates the file at `path`, for reading and writing. Removes an existing file or link of that name first.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -36,7 +36,7 @@ impl TempFile {
         Ok(Self::of(options.open(path)?, path))
     }
 
-    /// Takes over a file that is open for writing.
+    /// Wraps a file that is open for writing.
     #[must_use]
     pub fn of(file: File, path: &Path) -> Self {
         Self { file, path: path.to_owned(), published: false }
@@ -62,8 +62,8 @@ impl TempFile {
         self.file.sync_all()
     }
 
-    /// Renames the file to its final name, in place of what is there. The name is durable after a
-    /// [`sync_dir`](crate::sync_dir); the bytes have to be [synced](TempFile::sync) before.
+    /// Renames the file to its final name, replacing an existing one. The name is durable after a
+    /// [`sync_dir`](crate::sync_dir); the bytes must be [synced](TempFile::sync) before.
     ///
     /// # Errors
     /// When the disk refuses; what was there stays.
@@ -88,7 +88,7 @@ fn new_file() -> OpenOptions {
     options
 }
 
-/// Creates a file, for reading and writing. What was there under that name, be it a link, is removed.
+/// Creates a file, for reading and writing. Removes an existing file or link of that name first.
 ///
 /// # Errors
 /// When a directory is there, or the disk refuses.
@@ -97,16 +97,16 @@ pub fn create_anew(path: &Path) -> io::Result<File> {
     new_file().open(path)
 }
 
-/// Creates a file that is not there yet, for reading and writing.
+/// Creates a file that does not exist yet, for reading and writing.
 ///
 /// # Errors
-/// `AlreadyExists` when anything is there; what the disk refuses.
+/// `AlreadyExists` when anything is there; when the disk refuses.
 pub fn create_new(path: &Path) -> io::Result<File> {
     new_file().open(path)
 }
 
-/// Replaces `path` by a file of these bytes, whole or not at all, whatever happens; `beside` is where it is written,
-/// in the same directory. The new bytes are durable before they get the name, the name is after a
+/// Replaces `path` with a file of these bytes, atomically; `beside` is the path at which they are written first, in the
+/// same directory. The new bytes are durable before they get the name; the name is durable after a
 /// [`sync_dir`](crate::sync_dir). Blocks.
 ///
 /// # Errors
@@ -118,8 +118,8 @@ pub fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(beside, path)
 }
 
-/// Replaces a file like [`replace`], without a sync: after a power cut it may be empty or torn. For what can be had
-/// again.
+/// Replaces a file like [`replace`], without a sync: after a power cut it may be empty or torn. For content that can be
+/// fetched again.
 ///
 /// # Errors
 /// As [`replace`], and when `bytes` cannot be read.
@@ -129,11 +129,11 @@ pub fn replace_unsynced(path: &Path, beside: &Path, bytes: &mut dyn io::Read) ->
     fs::rename(beside, path)
 }
 
-/// Creates a file of these bytes where nothing is yet. No other process sees it without them, where the file system
-/// has hard links; `beside` is where they are written, in the same directory. Not durable.
+/// Creates a file of these bytes where none exists. No other process sees it without them, where the file system has
+/// hard links; `beside` is the path at which they are written first, in the same directory. Not durable.
 ///
 /// # Errors
-/// `AlreadyExists` when anything is there; what the disk refuses.
+/// `AlreadyExists` when anything is there; when the disk refuses.
 pub fn create_whole(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> {
     create_anew(beside)?.write_all(bytes)?;
     let made = match fs::hard_link(beside, path) {
@@ -146,7 +146,7 @@ pub fn create_whole(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> 
     made
 }
 
-/// Renames a file or a directory; a file that has the new name is replaced.
+/// Renames a file or a directory; replaces an existing file of the new name.
 ///
 /// # Errors
 /// When the disk refuses.
@@ -162,7 +162,7 @@ pub fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to)
 }
 
-/// Removes a file. No file is no error.
+/// Removes a file. A missing file is no error.
 ///
 /// # Errors
 /// When a directory is there, or the disk refuses.
@@ -170,7 +170,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
     absent_is_fine(fs::remove_file(path))
 }
 
-/// Removes a directory with everything in it; links are removed, not followed. No directory is no error.
+/// Removes a directory with everything in it; removes links, and does not follow them. A missing directory is no error.
 ///
 /// # Errors
 /// When the disk refuses; a part may be gone then.

@@ -6,36 +6,36 @@ use std::path::Path;
 use crate::patient;
 use crate::sync::SyncMode;
 
-/// The changes that a commit consists of. [`LocalFs`] makes them; a `Simulator` (feature `simulator`) also records
-/// them, makes one of them fail, and knows what a power cut leaves after each. Blocking.
+/// The changes of which a commit consists. [`LocalFs`] makes them; a `Simulator` (feature `simulator`) also records
+/// them, makes one of them fail, and shows what a power cut leaves after each. Blocking.
 ///
-/// Cleaning up what never got a final name is no part of it: what a crash leaves there, the next run removes.
+/// Cleaning up files without a final name is no part of it: the next run removes what a crash leaves there.
 pub trait Fs: fmt::Debug + Send + Sync {
-    /// Creates a file with these bytes where nothing is yet; leaves nothing behind when that fails. Not durable.
+    /// Creates a file with these bytes where none exists; leaves nothing behind on failure. Not durable.
     ///
     /// # Errors
     /// When the disk refuses.
     fn write_new(&self, path: &Path, data: &[u8]) -> io::Result<()>;
 
-    /// Creates an empty file where nothing is yet, to be read and [appended](Fs::append) to.
+    /// Creates an empty file where none exists, to be read and [appended](Fs::append) to.
     ///
     /// # Errors
     /// When the disk refuses.
     fn create_new(&self, path: &Path) -> io::Result<File>;
 
-    /// Opens a file to be read and [appended](Fs::append) to, at its end; creates it when it is not there.
+    /// Opens a file to be read and [appended](Fs::append) to, at its end; creates it if it does not exist.
     ///
     /// # Errors
-    /// [`NotPlain`](crate::NotPlain) when a link or anything but a regular file is there; what the disk refuses.
+    /// [`NotPlain`](crate::NotPlain) when a link or anything but a regular file is there; when the disk refuses.
     fn open_to_append(&self, path: &Path) -> io::Result<File>;
 
-    /// Writes bytes where the file stands, which has to be its end. Not durable.
+    /// Writes bytes at the position of the file, which must be its end. Not durable.
     ///
     /// # Errors
     /// When the disk refuses; a part of the bytes may be there then.
     fn append(&self, file: &File, path: &Path, data: &[u8]) -> io::Result<()>;
 
-    /// Cuts a file to `len` bytes and goes to its end. Not durable.
+    /// Cuts a file to `len` bytes and moves to its end. Not durable.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -53,13 +53,13 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// When the disk refuses.
     fn sync_files(&self, root: &Path, files: &[&Path]) -> io::Result<()>;
 
-    /// Creates a directory where nothing is yet. Its name is durable once its parent is synced.
+    /// Creates a directory where nothing exists. Its name is durable once its parent is synced.
     ///
     /// # Errors
-    /// `AlreadyExists` when anything is there; what the disk refuses.
+    /// `AlreadyExists` when anything is there; when the disk refuses.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Renames a file, in place of what has it. Durable once both directories are synced.
+    /// Renames a file, replacing an existing one. Durable once both directories are synced.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -68,7 +68,7 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// Removes a file. Durable once its directory is synced.
     ///
     /// # Errors
-    /// `NotFound` when nothing is there; what the disk refuses.
+    /// `NotFound` when nothing is there; when the disk refuses.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes the names in `dirs`, which are `root` or below it, durable. A failure is final.
@@ -81,18 +81,18 @@ pub trait Fs: fmt::Debug + Send + Sync {
 /// The file system of this machine.
 #[derive(Debug, Clone, Copy)]
 pub struct LocalFs {
-    /// `None` syncs nothing.
+    /// The way of syncing; `None` syncs nothing.
     mode: Option<SyncMode>,
 }
 
 impl LocalFs {
-    /// Makes batches durable as `mode` says.
+    /// Makes batches durable in the way of `mode`.
     #[must_use]
     pub const fn new(mode: SyncMode) -> Self {
         Self { mode: Some(mode) }
     }
 
-    /// Makes nothing durable: for tests that simulate power cuts themselves, of which there are thousands.
+    /// Makes nothing durable: for tests that simulate thousands of power cuts themselves.
     #[cfg(any(test, feature = "simulator"))]
     #[must_use]
     pub const fn unsynced() -> Self {

@@ -2,13 +2,13 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Why a lock was not taken.
+/// The reason why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockFault {
     /// Another open file holds it.
     #[error("it is locked{holder}")]
     Held {
-        /// ` (process N)` when the holder has said so, else empty.
+        /// ` (process N)` when the holder has recorded that, else empty.
         holder: String,
     },
     /// The file cannot be opened.
@@ -19,7 +19,7 @@ pub enum LockFault {
     Lock(#[source] io::Error),
 }
 
-/// A lock on a file. It belongs to the open file, so that it ends with the process however that ends.
+/// A lock on a file. It belongs to the open file, so it ends with the process in every case.
 #[derive(Debug)]
 pub struct FileLock {
     file: File,
@@ -27,15 +27,15 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Opens a file, creating it when it is not there, locks it, and writes the number of this process into it. Does
+    /// Opens a file, creating it if it does not exist, locks it, and writes the number of this process into it. Does
     /// not wait for another holder.
     ///
-    /// The file may have been removed by its last holder since it was opened; where holders remove it, ask
+    /// The last holder may have removed the file since it was opened; where holders remove it, call
     /// [`FileLock::is_current`] or use [`FileLock::take_current`].
     ///
     /// # Errors
-    /// `Held` when it is locked; otherwise what the system says, [`NotPlain`](crate::NotPlain) for a link or anything
-    /// but a regular file.
+    /// `Held` when another holder has it; otherwise the error of the system, [`NotPlain`](crate::NotPlain) for a link
+    /// or anything but a regular file.
     pub fn take(path: &Path) -> Result<Self, LockFault> {
         let mut file = crate::open_or_create(path).map_err(LockFault::Open)?;
         match try_lock(&file) {
@@ -63,11 +63,11 @@ impl FileLock {
         }
     }
 
-    /// Locks a file that is open already; nothing is written into it. Unlocks it when dropped, for all handles of the
-    /// same open file.
+    /// Locks an open file; writes nothing into it. Dropping the lock unlocks the file for all handles of the same open
+    /// file.
     ///
     /// # Errors
-    /// `Held` when it is locked, without the holder; otherwise what the system says.
+    /// `Held` when another holder has it, without naming the holder; otherwise the error of the system.
     pub fn of(file: File, path: &Path) -> Result<Self, LockFault> {
         try_lock(&file)?;
         Ok(Self { file, path: path.to_owned() })
@@ -90,7 +90,7 @@ impl Drop for FileLock {
 /// Locks an open file, without waiting for another holder.
 ///
 /// # Errors
-/// `Held` when another open file has the lock, without the holder; otherwise what the system says.
+/// `Held` when another open file has the lock, without naming the holder; otherwise the error of the system.
 pub fn try_lock(file: &File) -> Result<(), LockFault> {
     match file.try_lock() {
         Ok(()) => Ok(()),
@@ -107,7 +107,7 @@ fn holder_of(file: &mut File) -> String {
     if is_known { format!(" (process {pid})") } else { String::new() }
 }
 
-/// Returns whether an open file is the one at `path`; a link there is another one.
+/// Returns whether an open file is the one at `path`; a link there is another file.
 #[cfg(unix)]
 #[must_use]
 pub fn is_at(file: &File, path: &Path) -> bool {
@@ -116,7 +116,7 @@ pub fn is_at(file: &File, path: &Path) -> bool {
     file.metadata().is_ok_and(|own| fs::symlink_metadata(path).is_ok_and(|there| same(own, there)))
 }
 
-/// Returns whether a file is at `path`: an open one can be neither renamed nor removed here.
+/// Returns whether a file is at `path`: on this system, an open file can be neither renamed nor removed.
 #[cfg(not(unix))]
 #[must_use]
 pub fn is_at(file: &File, path: &Path) -> bool {

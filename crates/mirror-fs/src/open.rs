@@ -2,7 +2,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Something other than a regular file or a directory stands where one belongs.
+/// Something other than a regular file or a directory is where one belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is not {expected}")]
 pub struct NotPlain {
@@ -19,15 +19,15 @@ impl From<NotPlain> for io::Error {
     }
 }
 
-/// Returns what belongs at the path of an error of this crate, when something else is there.
+/// Returns the object that belongs at the path of an error of this crate, when another one is there.
 #[must_use]
 pub fn not_plain(error: &io::Error) -> Option<NotPlain> {
     error.get_ref()?.downcast_ref::<NotPlain>().copied()
 }
 
-/// Returns what is in the way of an operation on `path` that failed with `error`, and what belongs there instead:
-/// at the path itself, or at a directory above it. `None` when the system refused for another reason. Looks at the
-/// directories above where one of them is none.
+/// Returns the obstacle to an operation on `path` that failed with `error`, and the object that belongs there instead:
+/// at the path itself, or at a directory above it. `None` when the system refused for another reason. Examines the
+/// directories above if one of them is no directory.
 #[must_use]
 pub fn in_the_way(path: &Path, error: &io::Error) -> Option<(PathBuf, &'static str)> {
     if let Some(NotPlain { expected }) = not_plain(error) {
@@ -40,10 +40,10 @@ pub fn in_the_way(path: &Path, error: &io::Error) -> Option<(PathBuf, &'static s
     path.ancestors().find(is_other).map(|file| (file.to_owned(), DIRECTORY.expected))
 }
 
-/// Opens a regular file as `options` say, and makes it where they say so.
+/// Opens a regular file with these options, which may create it.
 ///
 /// # Errors
-/// [`NotPlain`] when a link or anything but a regular file is there; what the system says otherwise.
+/// [`NotPlain`] when a link or anything but a regular file is there; otherwise the error of the system.
 pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     match no_follow(path, options).open(path) {
         Ok(file) if file.metadata()?.is_file() => Ok(file),
@@ -52,7 +52,7 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     }
 }
 
-/// Opens a regular file for reading and writing, at its beginning; creates it when it is not there.
+/// Opens a regular file for reading and writing, at its beginning; creates it if it does not exist.
 ///
 /// # Errors
 /// As [`open`].
@@ -68,11 +68,11 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     open(path, File::options().read(true))
 }
 
-/// Opens whatever is at `path` for reading, but no link, if that needs no waiting; `None` when the disk would have to
-/// be asked, and where the system cannot tell.
+/// Opens the object at `path` for reading, unless it is a link, if that needs no waiting; `None` when the disk would
+/// have to be read, and where the system cannot tell.
 ///
 /// # Errors
-/// What the system says, for a link, too.
+/// The error of the system, also for a link.
 #[cfg(target_os = "linux")]
 pub fn open_at_once(path: &Path) -> io::Result<Option<File>> {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -80,16 +80,16 @@ pub fn open_at_once(path: &Path) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     match rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED) {
         Ok(file) => Ok(Some(file.into())),
-        // Not in memory, or a system that does not know how to ask.
+        // Not in memory, or the system has no such call.
         Err(Errno::AGAIN | Errno::NOSYS | Errno::INVAL | Errno::PERM) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Returns `None`: the system cannot tell whether opening needs waiting.
+/// Returns `None`: this system cannot tell whether opening needs waiting.
 ///
 /// # Errors
-/// None.
+/// Never.
 #[cfg(not(target_os = "linux"))]
 pub fn open_at_once(_: &Path) -> io::Result<Option<File>> {
     Ok(None)
@@ -99,12 +99,12 @@ pub fn open_at_once(_: &Path) -> io::Result<Option<File>> {
 fn no_follow<'o>(_: &Path, options: &'o mut OpenOptions) -> &'o mut OpenOptions {
     use rustix::fs::OFlags;
     use std::os::unix::fs::OpenOptionsExt as _;
-    // Without waiting for a pipe's other end.
+    // Does not wait for the other end of a pipe.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     options.custom_flags(flags.bits().cast_signed())
 }
 
-/// Looks at the path just before it is opened: this system cannot be asked not to follow links.
+/// Checks the path just before it is opened: this system has no option not to follow links.
 #[cfg(not(unix))]
 fn no_follow<'o>(path: &Path, options: &'o mut OpenOptions) -> &'o mut OpenOptions {
     if is_strange(path) { options.read(false).write(false).append(false) } else { options }
@@ -114,7 +114,7 @@ fn is_strange(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file())
 }
 
-/// Returns whether a regular file is at `path`; `false` when nothing is.
+/// Returns whether a regular file is at `path`; `false` when nothing is there.
 ///
 /// # Errors
 /// As [`open`].
@@ -127,10 +127,10 @@ pub fn is_file(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Makes a directory unless it is there; returns whether it was made.
+/// Makes a directory unless it exists; returns whether it was made.
 ///
 /// # Errors
-/// [`NotPlain`] when a link or anything but a directory is there; what the system says otherwise.
+/// [`NotPlain`] when a link or anything but a directory is there; otherwise the error of the system.
 pub fn make_dir(path: &Path) -> io::Result<bool> {
     match fs::create_dir(path) {
         Ok(()) => Ok(true),
@@ -141,7 +141,7 @@ pub fn make_dir(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Makes the directories of `path` below `root`, which must be there, one after the other.
+/// Makes the directories of `path` below `root`, which must exist, one after the other.
 ///
 /// # Errors
 /// As [`make_dir`]; also when `path` does not lie below `root`.
@@ -155,20 +155,20 @@ pub fn make_dirs(root: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a directory, and those above it, unless they are there. Links among them are followed: for the place of what
-/// is to be the caller's own.
+/// Makes a directory, and those above it, unless they exist. Follows links among them: for places that belong to the
+/// caller.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub fn make_dir_all(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
-/// Makes a directory as [`make_dir_all`] does, for what is durable to be put in: the names of all that were made are
-/// durable on return, as far as the directory above them can be opened and synced. Blocks.
+/// Makes a directory like [`make_dir_all`], for durable contents: the names of all new directories are durable on
+/// return, as far as the directory above them can be opened and synced. Blocks.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub fn make_root(path: &Path) -> io::Result<()> {
     let is_missing =
         |dir: &Path| fs::symlink_metadata(dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);

@@ -7,11 +7,11 @@ const ENFILE: i32 = 23;
 const ATTEMPTS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Calls `open` again for some ten seconds while this process, or the system, has no file descriptor left:
-/// connections are closed meanwhile, and a run must not end for that. Blocks.
+/// Repeats `open` for some ten seconds while this process, or the system, has no file descriptor left: connections are
+/// closed meanwhile, and a run must not end for that. Blocks.
 ///
 /// # Errors
-/// What `open` returns.
+/// The errors of `open`.
 pub fn patient<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for _ in 0..ATTEMPTS {
         match open() {

@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Bytes that are read by position. Any number of threads may read at a time.
+/// Bytes that are read by position. Any number of threads may read at the same time.
 pub trait ReadAt: fmt::Debug + Send + Sync {
-    /// Returns the length in bytes, as it was on opening.
+    /// Returns the length in bytes at the time of opening.
     fn len(&self) -> u64;
 
     /// Returns whether there are no bytes.
@@ -14,17 +14,16 @@ pub trait ReadAt: fmt::Debug + Send + Sync {
         self.len() == 0
     }
 
-    /// Fills `out` from `offset` on. Blocks.
+    /// Fills `out` from `offset`. Blocks.
     ///
     /// # Errors
-    /// `UnexpectedEof` when there are fewer bytes; what the source of the bytes says otherwise.
+    /// `UnexpectedEof` when there are fewer bytes; otherwise the error of their source.
     fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Reads what is there from `offset` on, as much as one call returns; returns the number of bytes, 0 at the end.
-    /// Blocks.
+    /// Reads bytes from `offset`, as many as one call returns; returns their number, 0 at the end. Blocks.
     ///
     /// # Errors
-    /// What the source of the bytes says.
+    /// The error of the source of the bytes.
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
         let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
         match out.len().min(left) {
@@ -33,8 +32,8 @@ pub trait ReadAt: fmt::Debug + Send + Sync {
         }
     }
 
-    /// Fills `out` from `offset` on if that needs no waiting; otherwise returns `false`, and what is in `out` means
-    /// nothing. A source that cannot tell returns `false`.
+    /// Fills `out` from `offset` if that needs no waiting; otherwise returns `false`, and the contents of `out` are
+    /// undefined. A source that cannot tell returns `false`.
     ///
     /// # Errors
     /// As [`ReadAt::read_exact_at`].
@@ -80,7 +79,7 @@ impl<R: ReadAt + ?Sized> ReadAt for Arc<R> {
     }
 }
 
-/// Reads what is read by position from its beginning to its end, as far as its length said when this was made.
+/// Reads a source that is read by position from beginning to end, up to its length when this was made.
 #[derive(Debug)]
 pub struct SequentialReader<'a> {
     source: &'a dyn ReadAt,
@@ -109,7 +108,7 @@ impl io::Read for SequentialReader<'_> {
     }
 }
 
-/// A part of something that is read by position.
+/// A part of a source that is read by position.
 #[derive(Debug)]
 pub struct ReadPart<R> {
     source: R,
@@ -118,7 +117,7 @@ pub struct ReadPart<R> {
 }
 
 impl<R: ReadAt> ReadPart<R> {
-    /// Takes the `len` bytes from `start` on; returns `None` when there are fewer.
+    /// Takes `len` bytes from `start`; returns `None` when there are fewer.
     pub fn new(source: R, start: u64, len: u64) -> Option<Self> {
         let end = start.checked_add(len)?;
         (end <= source.len()).then_some(Self { source, start, len })
@@ -151,17 +150,17 @@ pub struct FileReader {
 }
 
 impl FileReader {
-    /// Takes an open file; returns `None` when it is no regular one.
+    /// Wraps an open file; returns `None` when it is no regular one.
     ///
     /// # Errors
-    /// When the system cannot say what the file is.
+    /// When the system does not report the kind of file.
     pub fn of(file: File) -> io::Result<Option<Self>> {
         let meta = file.metadata()?;
         let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         Ok(meta.is_file().then_some(Self { file, len: meta.len(), modified }))
     }
 
-    /// Returns the length in bytes, as it was on opening.
+    /// Returns the length in bytes at the time of opening.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len
@@ -173,13 +172,13 @@ impl FileReader {
         self.len == 0
     }
 
-    /// Returns when the file was changed last.
+    /// Returns the time of the last modification.
     #[must_use]
     pub fn modified(&self) -> SystemTime {
         self.modified
     }
 
-    /// Fills `out` from `offset` on. Blocks.
+    /// Fills `out` from `offset`. Blocks.
     ///
     /// # Errors
     /// When the file is shorter, or the disk fails.
@@ -187,8 +186,8 @@ impl FileReader {
         read_exact_at(&self.file, out, offset)
     }
 
-    /// Fills `out` from `offset` on if that needs no waiting; otherwise returns `false`, and what is in `out` means
-    /// nothing.
+    /// Fills `out` from `offset` if that needs no waiting; otherwise returns `false`, and the contents of `out` are
+    /// undefined.
     ///
     /// # Errors
     /// When the file is shorter, or the disk fails.
@@ -204,7 +203,7 @@ impl ReadAt for FileReader {
     fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
         read_exact_at(&self.file, out, offset)
     }
-    /// Asks the file, which may have become shorter or longer.
+    /// Reads from the file, which may have become shorter or longer.
     #[cfg(unix)]
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
         std::os::unix::fs::FileExt::read_at(&self.file, out, offset)
@@ -218,20 +217,20 @@ impl ReadAt for FileReader {
     }
 }
 
-/// Fills `out` from `offset` of a file on. Where the system has no reads that leave the file's position alone
-/// (Windows), the position moves. Blocks.
+/// Fills `out` from `offset` of a file. Where the system has no reads that leave the file's position alone (Windows),
+/// the position moves. Blocks.
 ///
 /// # Errors
-/// `UnexpectedEof` when the file is shorter; what the disk says otherwise.
+/// `UnexpectedEof` when the file is shorter; otherwise the error of the disk.
 #[cfg(unix)]
 pub fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
 }
 
-/// Fills `out` from `offset` of a file on; the file's position moves. Blocks.
+/// Fills `out` from `offset` of a file; the file's position moves. Blocks.
 ///
 /// # Errors
-/// `UnexpectedEof` when the file is shorter; what the disk says otherwise.
+/// `UnexpectedEof` when the file is shorter; otherwise the error of the disk.
 #[cfg(windows)]
 pub fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !out.is_empty() {
@@ -258,7 +257,7 @@ fn read_at_once(file: &File, out: &mut [u8], offset: u64) -> io::Result<bool> {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(n) => done += n,
             Err(Errno::INTR) => {}
-            // Not in memory, or a file system that cannot tell.
+            // Not in memory, or the file system cannot tell.
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
@@ -271,7 +270,7 @@ fn read_at_once(_: &File, _: &mut [u8], _: u64) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Writes all of `data` at `offset` of a file. Several threads may write at a time. Blocks.
+/// Writes all of `data` at `offset` of a file. Several threads may write at the same time. Blocks.
 ///
 /// # Errors
 /// When the disk refuses.

@@ -1,4 +1,5 @@
-//! Bytes and names that survive a power cut. A failed sync is never tried again: what the kernel dropped is gone.
+//! Makes bytes and names survive a power cut. A failed sync is never repeated: the bytes that the kernel dropped are
+//! gone.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +8,7 @@ use std::thread;
 
 use crate::patient;
 
-/// The way in which many files are made durable at once.
+/// The way of making many files durable at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncMode {
     /// With one `syncfs` for the whole file system.
@@ -18,7 +19,7 @@ pub enum SyncMode {
 }
 
 impl SyncMode {
-    /// Returns the quickest way that the file system of `root` offers. Blocks.
+    /// Returns the fastest way that the file system of `root` offers. Blocks.
     #[must_use]
     pub fn of(root: &Path) -> Self {
         #[cfg(target_os = "linux")]
@@ -80,10 +81,10 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
     patient(|| File::open(path))?.sync_all()
 }
 
-/// Does nothing: directories cannot be synced here; the file system journals their entries.
+/// Does nothing: directories cannot be synced on this system; the file system journals their entries.
 ///
 /// # Errors
-/// None.
+/// Never.
 #[cfg(not(unix))]
 pub fn sync_dir(_: &Path) -> io::Result<()> {
     Ok(())

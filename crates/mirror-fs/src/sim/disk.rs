@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use super::Step;
 
-/// The losses of a crash.
+/// What is lost in a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// Nothing: the process was killed, the system has all of it.
+    /// Nothing: the process was killed, and the system has everything.
     Nothing,
-    /// Bytes and names that were not synced: the power failed.
+    /// Unsynced bytes and names: the power failed.
     Unsynced,
-    /// Bytes that were not synced; the names are all there: the power failed, on a file system that writes names first.
+    /// Unsynced bytes, but no names: the power failed, on a file system that writes names first.
     Bytes,
-    /// Half of the bytes that were not synced; the names are all there.
+    /// Half of the unsynced bytes, but no names.
     HalfOfBytes,
 }
 
@@ -23,7 +23,7 @@ impl Loss {
     pub const ALL: [Self; 4] = [Self::Nothing, Self::Unsynced, Self::Bytes, Self::HalfOfBytes];
 }
 
-/// A directory tree in memory: as it is, and as much of it as is durable.
+/// A directory tree in memory: its current state, and its durable part.
 #[derive(Debug, Clone, Default)]
 pub struct SimulatedDisk {
     files: Vec<Content>,
@@ -44,8 +44,8 @@ enum Node {
 }
 
 impl SimulatedDisk {
-    /// Reads the tree below `root`, all of which counts as durable; no directory is an empty one. Links and special
-    /// files are left out.
+    /// Reads the tree below `root`, all of which counts as durable; a missing directory counts as empty. Leaves out
+    /// links and special files.
     pub(super) fn of_tree(root: &Path) -> io::Result<Self> {
         let mut disk = Self::default();
         let mut dirs = vec![PathBuf::new()];
@@ -91,7 +91,7 @@ impl SimulatedDisk {
     /// Makes one change.
     ///
     /// # Panics
-    /// When the change needs a file that is not there.
+    /// When the change needs a missing file.
     pub fn apply(&mut self, step: &Step) {
         match step {
             Step::WriteNew(path, bytes) => self.create(path, bytes),
@@ -134,14 +134,14 @@ impl SimulatedDisk {
         self.durable_names.extend(current.map(|(path, node)| (path.clone(), *node)));
     }
 
-    /// Writes what is left after a crash at this moment into the directory `root`, which has to be empty or absent.
+    /// Writes what is left after a crash at this moment into the directory `root`, which must be empty or absent.
     ///
     /// # Errors
-    /// What the real disk refuses.
+    /// When the real disk refuses.
     pub fn lay_down(&self, loss: Loss, root: &Path) -> io::Result<()> {
         fs::create_dir_all(root)?;
         let names = if loss == Loss::Unsynced { &self.durable_names } else { &self.names };
-        // In the order of their paths: a directory stands before what is in it.
+        // In the order of paths, a directory comes before its contents.
         for (path, node) in names {
             let is_reachable = path
                 .ancestors()
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(shown(&left(&disk, Loss::Unsynced)), [("a/b/f", "x")]);
     }
 
-    /// Covers the worst that a file system may do: the new name is durable, and the removal of the old one is not.
+    /// Covers the worst case of a file system: the new name is durable, and the removal of the old one is not.
     #[test]
     fn a_rename_between_directories_needs_both_of_them_synced() {
         let mut disk = SimulatedDisk::default();

@@ -1,4 +1,4 @@
-//! A disk that fails when it is told to, and forgets what was not made durable.
+//! A simulated disk that fails on demand, and loses what was not made durable.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -31,7 +31,7 @@ pub use disk::{Loss, SimulatedDisk};
 
 use crate::Fs;
 
-/// One change that was asked for. Paths are relative to the root of the simulator.
+/// One requested change. Paths are relative to the root of the simulator.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
@@ -39,7 +39,7 @@ pub enum Step {
     WriteNew(PathBuf, Vec<u8>),
     /// An empty file was created.
     CreateNew(PathBuf),
-    /// A file was opened to append to it; it was created when it was not there.
+    /// A file was opened to append to it, and created if it did not exist.
     Open(PathBuf),
     /// Bytes were appended.
     Append(PathBuf, Vec<u8>),
@@ -57,7 +57,7 @@ pub enum Step {
     SyncDirs(Vec<PathBuf>),
 }
 
-/// Shows how many bytes were written, not which.
+/// Shows the number of written bytes, not the bytes.
 impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -75,8 +75,8 @@ impl fmt::Debug for Step {
     }
 }
 
-/// Makes every change for real, below one root; records it first, and refuses the one that is to fail. Clones share
-/// the record.
+/// Makes every change on the real disk, below one root; records it first, and refuses the one that is to fail. Clones
+/// share the record.
 #[derive(Debug, Clone)]
 pub struct Simulator(Arc<Inner>);
 
@@ -95,17 +95,17 @@ struct State {
 }
 
 impl Simulator {
-    /// Simulates the disk below `root`, on top of `fs`. What is there now counts as durable.
+    /// Simulates the disk below `root`, on top of `fs`. Everything there now counts as durable.
     ///
     /// # Errors
-    /// When what is below `root` cannot be read.
+    /// When something below `root` cannot be read.
     pub fn new(root: &Path, fs: Arc<dyn Fs>) -> io::Result<Self> {
         let start = SimulatedDisk::of_tree(root)?;
         Ok(Self(Arc::new(Inner { fs, root: root.to_owned(), start, state: Mutex::default() })))
     }
 
-    /// Makes the step with this number, counted from 0, fail with `errno`. It is recorded and not made; those behind
-    /// it are made.
+    /// Makes the step with this number, counted from 0, fail with `errno`. It is recorded and not made; later steps are
+    /// made.
     pub fn fail_at(&self, step: usize, errno: i32) {
         self.lock().fails = Some((step, errno));
     }
@@ -141,7 +141,7 @@ impl Simulator {
         }
     }
 
-    /// Panics for a path outside of the root: what happens there is not simulated.
+    /// Panics for a path outside the root: changes there are not simulated.
     fn below(&self, path: &Path) -> PathBuf {
         match path.strip_prefix(&self.0.root) {
             Ok(below) => below.to_owned(),
@@ -154,7 +154,7 @@ impl Simulator {
     }
 }
 
-/// Checks that a path is free: a creation that fails changes nothing, and leaves no step.
+/// Checks that a path is free: a failed creation changes nothing, and is no step.
 fn is_free(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
