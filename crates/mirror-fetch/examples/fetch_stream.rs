@@ -1,7 +1,7 @@
 //! Fetches a list of files as a stream, each verified before it is seen.
 //!
-//! `cargo run -p mirror-fetch --example fetch_stream -- LIST OUT`: LIST has a checksum and an address in each line, as in
-//! `<64 hexadecimal digits> https://host/name-1.0.0.crate`; OUT is a directory. Memory: some 50 MiB, whatever comes.
+//! `cargo run -p mirror-fetch --example fetch_stream -- LIST OUT`: LIST has a checksum and an address in each line, as
+//! in `<64 hexadecimal digits> https://host/name-1.0.0.crate`; OUT is a directory. Memory: some 50 MiB at most.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -16,13 +16,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [list, out] = &arguments[..] else { return Err("usage: fetch_stream LIST OUT".into()) };
     let out = Path::new(out);
-    // Large bodies wait in files beside the others.
+    // Large bodies go into temporary files in the same directory.
     let fetcher = Fetcher::new(FetchOptions::default(), Arc::new(()), Arc::new(FileSpools::new(out)))?;
     let failures = fetch_all(&fetcher, &fs::read_to_string(list)?, out).await?;
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
 }
 
-/// Fetches what a list names into `out`; returns what could not be had, and why.
+/// Fetches the files of a list into `out`; returns those that failed, and why.
 pub(crate) async fn fetch_all(
     fetcher: &Fetcher,
     list: &str,

@@ -11,16 +11,17 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::spool::Spool;
 
-/// The place of the bytes of a response.
+/// The bytes of a response.
 pub enum Body {
     /// In memory.
     Memory(Bytes),
-    /// In the caller's spool, complete.
+    /// In the caller's spool, all of them.
     Spooled(Box<dyn Spool>),
 }
 
 impl Body {
-    /// Returns a reader of the bytes, from the first on. Those of a spooled body are read from its spool, which blocks.
+    /// Returns a reader of the bytes, from the first. The bytes of a spooled body are read from its spool, which
+    /// blocks.
     ///
     /// # Errors
     /// As [`Spool::into_reader`].
@@ -41,7 +42,7 @@ impl fmt::Debug for Body {
     }
 }
 
-/// A body that has arrived and was hashed, but not compared with anything yet.
+/// A body that arrived and was hashed, but not compared with anything yet.
 pub(crate) struct Whole {
     pub(crate) body: Body,
     pub(crate) sha256: Sha256,
@@ -49,8 +50,8 @@ pub(crate) struct Whole {
     pub(crate) hold: Option<OwnedSemaphorePermit>,
 }
 
-/// A body that arrived whole and has the checksum that was expected, where one was. Only the comparison makes
-/// one. Dropping it frees its share of the memory budget.
+/// A body that arrived whole and has the expected checksum, if there was one. Only the comparison makes this type.
+/// Dropping it frees its share of the memory budget.
 #[derive(Debug)]
 pub struct Verified {
     body: Body,
@@ -60,10 +61,10 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Compares the checksum of a body with the expected one; a body of which nothing is known is taken as it is.
+    /// Compares the checksum of a body with the expected one; a body without an expectation passes.
     ///
     /// # Errors
-    /// The checksum and the size of a body that has another one.
+    /// The checksum and the size of a body with another checksum.
     pub(crate) fn compare(whole: Whole, expect: Option<Sha256>) -> Result<Self, (Sha256, u64)> {
         let Whole { body, sha256, size, hold } = whole;
         if expect.is_some_and(|expect| expect != sha256) {
@@ -84,13 +85,13 @@ impl Verified {
         self.size
     }
 
-    /// Returns where the bytes are.
+    /// Returns the bytes.
     #[must_use]
     pub const fn body(&self) -> &Body {
         &self.body
     }
 
-    /// Takes the bytes out of the hands of the memory budget.
+    /// Takes the bytes out, which count against the memory budget no more.
     #[must_use]
     pub fn into_body(self) -> Body {
         self.body
@@ -108,10 +109,10 @@ impl Verified {
 pub enum Content {
     /// A body.
     Body(Verified),
-    /// Nothing: the caller's validators still hold (304). Only a request that carried validators and expects no
-    /// checksum ends so.
+    /// Nothing: the caller's validators are still valid (304). Only a request with validators and without an expected
+    /// checksum can end like this.
     NotModified,
-    /// Nothing: only the headers were asked for.
+    /// Nothing: only the headers were requested.
     HeadersOnly,
 }
 
@@ -125,13 +126,13 @@ pub struct Fetched {
     /// The content.
     pub content: Content,
     /// True if the peer announced where the body ends: by a length, a last chunk or the end of an HTTP/2 stream.
-    /// Without that the body ends with the connection, and a cut one looks like a whole one.
+    /// Otherwise the body ends with the connection, and a cut one looks like a whole one.
     pub end_announced: bool,
     /// Attempts that failed before this one.
     pub retries: u32,
-    /// When the first attempt began.
+    /// The time at which the first attempt began.
     pub started: SystemTime,
-    /// When the last byte was verified.
+    /// The time at which the last byte was verified.
     pub finished: SystemTime,
 }
 

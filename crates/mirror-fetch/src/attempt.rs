@@ -30,12 +30,12 @@ use crate::redirect::{MAX_HOPS, follow, is_local_host};
 use crate::request::FetchRequest;
 use crate::shared::{Core, RESERVE_BYTES};
 
-/// Longest wait an origin can ask for.
+/// Longest pause that an origin can request.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
-/// An error body up to this size is read, so that its connection stays usable.
+/// Largest error body that is read to its end, so that its connection stays usable.
 const DRAIN_BYTES: usize = 16 << 10;
 
-/// The yield of a successful attempt.
+/// The result of a successful attempt.
 pub(crate) struct Done {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -44,7 +44,7 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// Returns the bytes of body that came.
+    /// Returns the number of body bytes that arrived.
     pub(crate) const fn size(&self) -> u64 {
         match &self.content {
             Content::Body(verified) => verified.size(),
@@ -53,13 +53,13 @@ impl Done {
     }
 }
 
-/// The end of a request that was answered properly.
+/// The end of a request with a valid answer.
 enum Exchanged {
     /// The answer counts.
     Done(Done),
     /// The answer is elsewhere: its `Location`.
     Redirect(Option<HeaderValue>),
-    /// The origin does not continue where the last attempt broke off: the whole body has to be requested again.
+    /// The origin does not continue the last attempt: the whole body has to be requested again.
     NoContinuation,
 }
 
@@ -67,22 +67,22 @@ enum Exchanged {
 pub(crate) struct Ctx<'a> {
     pub(crate) core: &'a Core,
     pub(crate) req: &'a FetchRequest,
-    /// The address of the request, in the form that its origin knows.
+    /// The address of the request, in the form that its origin accepts.
     pub(crate) url: Url,
     /// The hash batcher for small bodies, when a driver polls it.
     pub(crate) batcher: Option<&'a HashBatcher>,
-    /// Kept from an attempt that broke off.
+    /// The body so far of an interrupted attempt.
     pub(crate) resume: Option<Resume>,
     /// The slot in use, so that a hedge takes another one.
     pub(crate) slot: &'a AtomicUsize,
     pub(crate) avoid: usize,
-    /// Bytes of body that the attempt brought.
+    /// Body bytes that arrived in this attempt.
     pub(crate) brought_bytes: u64,
-    /// Connections broke under this request more than once: it gets one of its own.
+    /// True if the request gets a connection of its own, because connections broke under it more than once.
     pub(crate) alone: bool,
 }
 
-/// Sends the request, and again where a redirect or a refused continuation asks for it.
+/// Sends the request, and repeats it for a redirect or a refused continuation.
 pub(crate) async fn attempt(ctx: &mut Ctx<'_>) -> Result<Done, Fault> {
     let across_origins = ctx.req.across_origins || ctx.req.expect.is_some();
     let mut moved: Option<Url> = None;
@@ -90,7 +90,7 @@ pub(crate) async fn attempt(ctx: &mut Ctx<'_>) -> Result<Done, Fault> {
     ctx.brought_bytes = 0;
     while hops <= MAX_HOPS {
         let url = moved.clone().unwrap_or_else(|| ctx.url.clone());
-        // Where the operator named this machine, or the host itself, a redirect may lead there.
+        // A redirect may lead to this machine if the operator named this machine, or the same host.
         let named = is_local_host(&ctx.url) || url.host() == ctx.url.host();
         let origin = ctx.core.pool.origin(&url, ctx.req.guarded || !named)?;
         let exchanged = exchange(ctx, &origin, &url).await.map_err(|mut fault| {
@@ -105,7 +105,7 @@ pub(crate) async fn attempt(ctx: &mut Ctx<'_>) -> Result<Done, Fault> {
                 moved = Some(follow(&ctx.url, &url, location, across_origins)?);
                 hops += 1;
             }
-            // Comes once: nothing is left to be continued.
+            // This happens only once: nothing is left to continue.
             Exchanged::NoContinuation => {}
         }
     }
@@ -120,7 +120,7 @@ async fn exchange(ctx: &mut Ctx<'_>, origin: &Arc<Origin>, url: &Url) -> Result<
         if !origin.is_held() {
             break (hold, lease);
         }
-        // A 429 came while this request waited for its turn: it has not been sent yet.
+        // A 429 arrived while this request waited for its turn: it has not been sent yet.
         lease.give_back();
     };
     ctx.slot.store(lease.slot(), Ordering::Relaxed);
@@ -146,8 +146,7 @@ async fn exchange(ctx: &mut Ctx<'_>, origin: &Arc<Origin>, url: &Url) -> Result<
         Ok(_) => lease.give_back(),
         Err(fault) => {
             ctx.avoid = lease.slot();
-            // A connection that gave nobody anything is not used again: it may be dead, or a flood of what is no
-            // answer.
+            // A connection that brought no request an answer is not reused: it may be dead, or a flood of garbage.
             let dead =
                 matches!(fault.kind, FailureKind::Idle | FailureKind::Timeout) && lease.is_silent_since(now);
             if fault.unsent || dead || fault.kind == FailureKind::Protocol {
@@ -160,7 +159,7 @@ async fn exchange(ctx: &mut Ctx<'_>, origin: &Arc<Origin>, url: &Url) -> Result<
     outcome
 }
 
-/// Waits until the origin, the rate limit, the memory and a connection have room for one request.
+/// Waits until the origin, the rate limit, the memory and a connection allow one request.
 async fn turn(
     core: &Core,
     origin: &Arc<Origin>,
@@ -187,7 +186,7 @@ async fn turn(
 
 fn build(ctx: &Ctx<'_>, origin: &Origin, url: &Url, h2: bool) -> Result<Request<Empty<Bytes>>, Fault> {
     let bad = |e: http::uri::InvalidUri| Fault::new(FailureKind::Address, e);
-    // HTTP/2 and plain proxies want the whole address, an HTTP/1.1 origin its own part.
+    // HTTP/2 and plain proxies need the whole address, an HTTP/1.1 origin only its path.
     let absolute = h2 || (origin.target.proxy.is_some() && !origin.target.https);
     let from = if absolute { Position::BeforeScheme } else { Position::BeforePath };
     let uri: Uri = url[from..Position::AfterQuery].parse().map_err(bad)?;
@@ -208,7 +207,8 @@ fn build(ctx: &Ctx<'_>, origin: &Origin, url: &Url, h2: bool) -> Result<Request<
     {
         headers.insert(http::header::PROXY_AUTHORIZATION, value.clone());
     }
-    // What the caller says beside its validators belongs to the origin that it named, credentials above all.
+    // The caller's headers, credentials above all, are for the origin that the caller named; validators may go
+    // elsewhere.
     let named = url.origin() == ctx.req.url.origin();
     for (name, value) in &ctx.req.headers {
         if named || matches!(*name, IF_NONE_MATCH | IF_MODIFIED_SINCE) {
@@ -272,7 +272,7 @@ async fn receive(
     let whole = sink.finish(ctx.batcher).await?;
     let verified = Verified::compare(whole, ctx.req.expect)
         .map_err(|found| with_status(wrong_hash(ctx.req.expect, found, &parts.headers)))?;
-    // However many parts it came in.
+    // It counts as whole, however many parts it arrived in.
     Ok(Exchanged::Done(Done {
         status: 200,
         headers: kept(&parts.headers),
@@ -283,13 +283,13 @@ async fn receive(
 
 /// The meaning of the head of an answer.
 enum Answer {
-    /// There is no body to be read.
+    /// There is no body to read.
     Settled(Exchanged),
-    /// All of the body comes, or what is missing of one that was begun.
+    /// The whole body follows, or the missing rest of one.
     Body { body: Incoming, resumed: bool },
 }
 
-/// Judges an answer by its head; what is no body that was asked for is drained.
+/// Judges an answer by its head; drains bodies that were not asked for.
 async fn judge(
     ctx: &mut Ctx<'_>,
     origin: &Origin,
@@ -366,14 +366,14 @@ async fn read_body(
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 let mut fault = Fault::of_hyper(&error, "reading the body");
-                // Whatever the reason, part of an answer has arrived: this was an attempt.
+                // Part of an answer has arrived, so this was an attempt, whatever went wrong.
                 fault.unsent = false;
                 return Err(fault);
             }
         };
         let Some(data) = frame.data_ref() else { continue };
         if data.is_empty() {
-            // A flood of empty frames is always ready, so the timer never gets its turn.
+            // In a flood of empty frames, the stream is always ready, and the timer never gets its turn.
             deadlines.check()?;
             tokio::task::yield_now().await;
             continue;
@@ -382,7 +382,7 @@ async fn read_body(
         core.observer.bytes(n);
         deadlines.bytes(n);
         if n < PROGRESS_BYTES {
-            // So is a flood of small ones.
+            // The same is true for a flood of small frames.
             deadlines.check()?;
         }
         if sink.becomes_large(core, n) {
@@ -406,7 +406,7 @@ async fn read_body(
     }
 }
 
-/// Returns a header's value for a message: what the origin wrote there may be long and hostile.
+/// Returns the value of a header for a message: the origin's text may be long and hostile.
 fn shown(value: &HeaderValue) -> String {
     clipped(value.as_bytes(), CLIPPED_VALUE_BYTES)
 }
@@ -443,7 +443,7 @@ fn status_fault(origin: &Origin, status: StatusCode, headers: &HeaderMap) -> Fau
     fault
 }
 
-/// Seconds or an HTTP date, capped.
+/// Parses seconds or an HTTP date, and caps the result.
 fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     let wait = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {

@@ -1,4 +1,4 @@
-//! The destination of body bytes: counted, hashed, kept in memory or spooled.
+//! Receives body bytes: counts and hashes them, and keeps them in memory or spools them.
 
 use bytes::BytesMut;
 use http::HeaderMap;
@@ -12,10 +12,10 @@ use crate::hash_batcher::HashBatcher;
 use crate::shared::Core;
 use crate::spool::Spool;
 
-/// One permit of the memory budget.
+/// Bytes of one permit of the memory budget.
 pub(crate) const PERMIT_BYTES: u64 = 1024;
 
-/// Permits for `bytes`.
+/// Returns the permits for `bytes`.
 pub(crate) fn permits_for(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX)
 }
@@ -25,24 +25,24 @@ enum Store {
     Spooled(Box<dyn Spool>),
 }
 
-/// A body announced as no larger than this is hashed when it is there, together with others.
+/// Largest announced body that is hashed after it has arrived, together with others.
 const TOGETHER_BYTES: u64 = 128 << 10;
 
-/// Takes chunks.
+/// The destination of the chunks of a body.
 pub(crate) struct Sink {
     store: Store,
-    /// `None`: the whole body is hashed in the end. It is in memory then.
+    /// `None` if the whole body is hashed at the end; it is in memory then.
     hasher: Option<Hasher>,
     size: u64,
     max_bytes: u64,
     hold: Option<OwnedSemaphorePermit>,
-    /// The permit of a body that is large, also while it waits to be continued.
+    /// The permit of a large body, kept while it waits to be continued.
     large: Option<OwnedSemaphorePermit>,
 }
 
 impl Sink {
-    /// Makes the sink of one body. `hold` is the memory reserved before the request was sent; `length` is what the
-    /// origin announced; more than `max_bytes` is refused.
+    /// Makes the sink of one body. `hold` is the memory that was reserved before the request was sent; `length` is the
+    /// length that the origin announced; more than `max_bytes` is refused.
     pub(crate) fn new(
         core: &Core,
         length: Option<u64>,
@@ -107,7 +107,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Returns whether so many more bytes need the permit of a large body.
+    /// Returns whether this many more bytes need the permit of a large body.
     pub(crate) fn becomes_large(&self, core: &Core, more_bytes: u64) -> bool {
         self.large.is_none() && self.size + more_bytes > core.options.large_above_bytes
     }
@@ -139,7 +139,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Begins again from nothing.
+    /// Discards everything, to begin again.
     pub(crate) fn restart(&mut self) -> Result<(), Fault> {
         match &mut self.store {
             Store::Memory(bytes) => bytes.clear(),
@@ -160,11 +160,11 @@ impl Sink {
         matches!(self.store, Store::Spooled(_))
     }
 
-    /// Returns the body, its checksum and its share of the memory. Waits for the `batcher` of the driver, if there is one.
+    /// Returns the body, its checksum and its share of the memory. Waits for the driver's `batcher`, if there is one.
     pub(crate) async fn finish(self, batcher: Option<&HashBatcher>) -> Result<Whole, Fault> {
         let (size, mut hold) = (self.size, self.hold);
         if let Some(hold) = &mut hold {
-            // What was reserved beyond the true size goes back now, not when the body is dropped.
+            // A reservation beyond the true size is returned now, not when the body is dropped.
             let needed = permits_for(size).max(1) as usize;
             drop(hold.split(hold.num_permits().saturating_sub(needed)));
         }
@@ -194,7 +194,7 @@ fn spool_fault(error: &std::io::Error) -> Fault {
     Fault::new(FailureKind::Spool, format_args!("spooling the body: {error}"))
 }
 
-/// A spooled body that broke off, and what proves that the rest belongs to it.
+/// An interrupted spooled body, and the validator that proves that the rest belongs to it.
 pub(crate) struct Resume {
     pub(crate) sink: Sink,
     pub(crate) validator: HeaderValue,
@@ -219,11 +219,11 @@ impl Resume {
     }
 }
 
-/// Longest header value of an origin that is kept, and sent back to it.
+/// Longest header value that is kept, and sent back to its origin.
 const MAX_KEPT_VALUE_BYTES: usize = 1 << 10;
 
-/// Returns what callers may want of the headers, as copies: the originals hold the whole head in memory, of which an
-/// origin decides how long it is.
+/// Returns copies of the headers that callers may need: the originals keep the whole head in memory, and the origin
+/// decides how long that is.
 pub(crate) fn kept(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
     for name in [ETAG, LAST_MODIFIED, CONTENT_LENGTH] {
@@ -239,7 +239,7 @@ fn copy(value: &HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_bytes(bytes).ok()
 }
 
-/// Returns what `If-Range` may carry: a strong `ETag`, else `Last-Modified`.
+/// Returns the validator for `If-Range`: a strong `ETag`, else `Last-Modified`.
 pub(crate) fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
     match headers.get(ETAG) {
         Some(tag) if tag.as_bytes().starts_with(b"\"") => copy(tag),

@@ -12,18 +12,18 @@ use crate::failure::{FailureKind, Fault};
 /// Fewer bytes than this within the idle time are no progress: a slow drip ends like a stall.
 pub(crate) const PROGRESS_BYTES: u64 = 1024;
 
-/// One timer for an attempt. Progress only moves a mark; the timer is set again when it fires.
+/// One timer for an attempt. Progress only moves a mark; the timer is reset when it fires.
 pub(crate) struct Deadlines<'a> {
     sleep: Pin<&'a mut Sleep>,
     total: Instant,
     idle: Duration,
     mark: Instant,
     since_mark: u64,
-    /// The delay of this machine that may still be added to the deadlines, which is bounded.
+    /// How much of this machine's delays may still be added to the deadlines.
     lateness_left: Duration,
 }
 
-/// A timer that fires later than this shows that this machine had no time, not the origin.
+/// A timer that fires later than this shows a busy machine, not a slow origin.
 const LATE: Duration = Duration::from_millis(100);
 
 impl<'a> Deadlines<'a> {
@@ -41,7 +41,7 @@ impl<'a> Deadlines<'a> {
         self.since_mark = 0;
     }
 
-    /// Excuses a wait that we chose ourselves: no deadline counts it.
+    /// Excludes a deliberate wait of ours from all deadlines.
     pub(crate) fn excuse(&mut self, waited: Duration) {
         self.total += waited;
         self.mark();
@@ -68,7 +68,7 @@ impl<'a> Deadlines<'a> {
         Ok(())
     }
 
-    /// Moves the deadlines when the timer fires late: what arrived meanwhile has not been looked at yet.
+    /// Moves the deadlines when the timer fires late: bytes that arrived meanwhile have not been processed yet.
     fn forgive_lateness(&mut self) {
         let late = Instant::now().saturating_duration_since(self.sleep.deadline());
         if late > LATE {

@@ -18,7 +18,7 @@ pub enum FailureKind {
     Dns,
     /// The attempt took longer than allowed.
     Timeout,
-    /// No progress for too long.
+    /// There was no progress for too long.
     Idle,
     /// The connection or the stream was reset.
     Reset,
@@ -28,30 +28,30 @@ pub enum FailureKind {
     WrongHash,
     /// The body is larger than allowed.
     TooLarge,
-    /// A status other than 200, or 304 when nothing was asked that it could answer.
+    /// The status is not 200, or 304 without a condition in the request.
     HttpStatus,
     /// A redirect that is not followed.
     Redirect,
-    /// The peer does not speak HTTP as it should.
+    /// The peer violates HTTP.
     Protocol,
-    /// A content encoding nobody asked for.
+    /// A content encoding that was not requested.
     Encoding,
     /// The spool failed.
     Spool,
-    /// The request was given up by its owner.
+    /// The caller cancelled the request.
     Cancelled,
     /// The address cannot be requested.
     Address,
-    /// The proxy that is named for the address is of a kind that cannot be used.
+    /// The proxy for the address is of an unsupported kind.
     Proxy,
-    /// Nobody is asked: the fetcher is offline.
+    /// The fetcher is offline and sends no requests.
     Offline,
 }
 
-/// The rule by which a failure is tried again.
+/// The rule for repeating a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryKind {
-    /// Not at all.
+    /// Never.
     Never,
     /// At most this often, within the budget.
     AtMost(u32),
@@ -60,7 +60,7 @@ pub enum RetryKind {
 }
 
 impl FailureKind {
-    /// Returns a stable word for ledgers and counters.
+    /// Returns a stable name for ledgers and counters.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ impl FailureKind {
         }
     }
 
-    /// Returns whether no complete answer came: the origin was not there, sent nothing, or broke off in the
+    /// Returns whether no complete answer arrived: the origin was unreachable, sent nothing, or broke off in the
     /// middle.
     #[must_use]
     pub const fn is_unanswered(self) -> bool {
@@ -111,7 +111,7 @@ impl FailureKind {
         }
     }
 
-    /// Looks up the retry table. `http_status` matters for [`FailureKind::HttpStatus`] alone.
+    /// Returns the entry of the retry table. `http_status` matters only for [`FailureKind::HttpStatus`].
     #[must_use]
     pub const fn retry_kind(self, http_status: Option<u16>) -> RetryKind {
         match self {
@@ -147,21 +147,21 @@ pub struct Failure {
     pub retries: u32,
     /// One printable line.
     pub message: String,
-    /// When the first attempt began.
+    /// The time at which the first attempt began.
     pub started: SystemTime,
-    /// When the request was given up.
+    /// The time at which the request was given up.
     pub finished: SystemTime,
 }
 
 impl Failure {
-    /// Returns whether the origin says that it will not or cannot serve this: 403, 404, 410 or 451.
+    /// Returns whether the origin answered that it will not or cannot serve this: 403, 404, 410 or 451.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(self.kind, FailureKind::HttpStatus)
             && matches!(self.http_status, Some(403 | 404 | 410 | 451))
     }
 
-    /// Returns whether the origin says that this does not exist: 404, 410 or 451.
+    /// Returns whether the origin answered that this does not exist: 404, 410 or 451.
     #[must_use]
     pub const fn is_gone(&self) -> bool {
         matches!(self.kind, FailureKind::HttpStatus) && matches!(self.http_status, Some(404 | 410 | 451))
@@ -176,7 +176,7 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
-/// The fetcher could not be set up.
+/// The reason why the fetcher could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchSetupError {
@@ -185,10 +185,10 @@ pub enum FetchSetupError {
     CaCert {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// The extra roots hold no usable certificate.
+    /// The extra roots have no usable certificate.
     #[error("no usable certificate in {path}", path = .path.display())]
     NoCertificate {
         /// The file.
@@ -209,14 +209,14 @@ pub(crate) struct Fault {
     pub(crate) status: Option<u16>,
     pub(crate) message: String,
     pub(crate) retry_after: Option<Duration>,
-    /// The peer never acted on the request: sending it again costs no retry.
+    /// True if the peer never acted on the request: sending it again costs no retry.
     pub(crate) unsent: bool,
-    /// The connection broke under many requests at once: one of them may be the cause, most are not.
+    /// True if the connection broke under many requests at once: one of them may be the cause, most are not.
     pub(crate) shared: bool,
-    /// The origin, the path or this machine is overloaded: send less.
+    /// True if the origin, the path or this machine is overloaded: send less.
     pub(crate) congested: bool,
-    /// The origin has never answered anybody: this says nothing about how much it bears, and sending less, to others
-    /// as well, would mend nothing.
+    /// True if the origin has never answered any request. That does not show how much load it bears, and sending less,
+    /// to others as well, would not help.
     pub(crate) mute: bool,
 }
 
@@ -235,7 +235,7 @@ impl Fault {
         }
     }
 
-    /// Says what the fault is about, in front of its message.
+    /// Puts the subject of the fault in front of its message.
     pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {
         self.message = clipped(format!("{what}: {}", self.message), CLIPPED_MESSAGE_BYTES);
         self
@@ -247,7 +247,7 @@ impl Fault {
         self
     }
 
-    /// Names an error of the HTTP layer, while sending or while reading a body.
+    /// Classifies an error of the HTTP layer, while sending or while reading a body.
     pub(crate) fn of_hyper(error: &hyper::Error, doing: &str) -> Self {
         let mut text = String::new();
         let mut kind = None;

@@ -1,5 +1,5 @@
-//! A stream that lets others have their turn: a peer that floods its connection must not keep the thread that moves the
-//! bytes of all others.
+//! A stream that yields to others: a peer that floods its connection must not keep the thread busy that moves the bytes
+//! of all connections.
 
 use std::io;
 use std::pin::Pin;
@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that are read at a stretch. The smallest frame of HTTP/2 has nine, so that thousands of them fit.
+/// Bytes that are read in a row. The smallest frame of HTTP/2 has nine, so thousands of them fit.
 const STRETCH_BYTES: usize = 128 << 10;
 
-/// Pauses for a turn whenever so much was read without a wait.
+/// Yields once whenever this many bytes were read without a wait.
 pub(crate) struct Fair<S> {
     stream: S,
     read_bytes: usize,

@@ -19,14 +19,14 @@ use crate::silence::Silence;
 use crate::spool::SpoolFactory;
 use crate::stream::FetchStream;
 
-/// Fetches. Clones share connections, limits and memory.
+/// Fetches files. Clones share connections, limits and memory.
 #[derive(Clone)]
 pub struct Fetcher {
     core: Arc<Core>,
 }
 
 impl Fetcher {
-    /// Reads trusted roots and the names of proxies. Opens no connection.
+    /// Reads the trusted roots and the proxy settings. Opens no connection.
     ///
     /// # Errors
     /// When the roots or the user agent cannot be used.
@@ -65,9 +65,9 @@ impl Fetcher {
         crate::retry::fetch(&self.core, &req, &AtomicUsize::new(NO_SLOT), false, None).await
     }
 
-    /// Fetches every job below the adaptive limit; results come in order of completion. Returns when the
-    /// jobs are closed and every result is handed over, when `cancel` fires (requests in flight are
-    /// dropped), when nobody receives results any more, or when nobody answers any more (the same: see
+    /// Fetches all jobs within the adaptive limit; sends results in order of completion. Returns when the jobs are
+    /// closed and all results are sent, when `cancel` fires (requests in flight are dropped), when the receiver of
+    /// results is closed, or when no origin answers any more (requests in flight are dropped, too: see
     /// [`RunEnd::Silent`]).
     pub async fn run<T: Send + 'static>(
         &self,
@@ -78,11 +78,11 @@ impl Fetcher {
         crate::run::run(&self.core, jobs, results, cancel).await
     }
 
-    /// Fetches every job as [`Fetcher::run`] does, on the runtime that this is called on, while results are taken.
-    /// `jobs` is read a few jobs ahead, on a thread of the runtime: it must not block.
+    /// Fetches every job as [`Fetcher::run`] does, on the current runtime, while results are taken. `jobs` is read a
+    /// few jobs ahead, on a thread of the runtime: it must not block.
     ///
     /// # Panics
-    /// When it is not called on a Tokio runtime.
+    /// When there is no current Tokio runtime.
     pub fn stream<T, J>(&self, jobs: J) -> FetchStream<T>
     where
         T: Send + 'static,

@@ -1,4 +1,4 @@
-//! The hash batcher, in which small bodies wait for each other to be hashed together: that takes half the time.
+//! The hash batcher: small bodies wait for each other to be hashed together, which takes half the time.
 
 use std::future::poll_fn;
 use std::sync::{Mutex, PoisonError};
@@ -8,14 +8,14 @@ use bytes::Bytes;
 use mirror_types::Sha256;
 use tokio::sync::oneshot;
 
-/// Bodies that are hashed together: some more than are hashed at once, as they are not of one length.
+/// Bodies that are hashed together: more than the processor hashes at once, since their lengths differ.
 const TOGETHER: usize = 12;
 
 /// A body, and the channel on which its checksum is awaited.
 type Pending = (Bytes, oneshot::Sender<(Bytes, Sha256)>);
 
-/// Small bodies of one driver. They wait until there are enough of them, or until the driver has nothing else
-/// to do, which it looks for at each turn: never for the network.
+/// Small bodies of one driver. They wait until there are enough of them, or until the driver has nothing else to do,
+/// which it checks at each turn; they never wait for the network.
 #[derive(Default)]
 pub(crate) struct HashBatcher(Mutex<Vec<Pending>>);
 
@@ -38,20 +38,20 @@ impl HashBatcher {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Completes one turn after a body arrived to be hashed, so that all that were ready by then are there. Must be
-    /// polled by the task that polls the callers of [`hash`](Self::hash), and after them: they do not wake it.
+    /// Completes one turn after a body arrived to be hashed, so that all bodies that were ready by then are included.
+    /// Must be polled by the task that polls the callers of [`hash`](Self::hash), and after them: they do not wake it.
     pub(crate) async fn idle(&self) {
         poll_fn(|_| if self.is_empty() { Poll::Pending } else { Poll::Ready(()) }).await;
         tokio::task::yield_now().await;
     }
 
-    /// Hashes what waits.
+    /// Hashes the pending bodies.
     pub(crate) fn flush(&self) {
         let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let bodies: Vec<&[u8]> = waiting.iter().map(|(body, _)| &body[..]).collect();
         let sums = mirror_checksum::each(&bodies);
         for ((body, answer), sum) in waiting.into_iter().zip(sums) {
-            // Nobody waits for the body of a request that was given up.
+            // The receiver of a cancelled request is gone.
             let _ = answer.send((body, sum));
         }
     }
@@ -76,11 +76,11 @@ mod tests {
         for i in 0..TOGETHER - 1 {
             assert!(poll(i).is_none(), "{i}");
         }
-        // The last brings the answers of all.
+        // The last body completes the batch.
         right(TOGETHER - 1, poll(TOGETHER - 1).flatten());
         (0..TOGETHER - 1).for_each(|i| right(i, poll(i).flatten()));
         assert!(batcher.is_empty());
-        // One that was given up is nobody's loss.
+        // A cancelled body does no harm.
         assert!(poll(TOGETHER).is_none());
         assert!(poll(TOGETHER + 1).is_none());
         hashes[TOGETHER] = None;
@@ -94,7 +94,7 @@ mod tests {
         let batcher = HashBatcher::default();
         let mut hash = Box::pin(batcher.hash(Bytes::from_static(b"abc")));
         let mut idle = Box::pin(batcher.idle());
-        // Nothing is there when the wait begins.
+        // There is no body when the wait begins.
         assert!((&mut idle).now_or_never().is_none());
         let (_, sum) = loop {
             tokio::select! {

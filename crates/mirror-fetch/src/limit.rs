@@ -1,4 +1,4 @@
-//! Limits on what happens at once: the adaptive limit on requests in flight, and plain rate limits.
+//! Limits on concurrent work: the adaptive limit on requests in flight, and plain rate limits.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Locks, whatever happened to an earlier holder: every critical section here leaves valid data.
+/// Locks, even after a panic of an earlier holder: every critical section here leaves valid data.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const START: usize = 32;
 
-/// Doubles each window while goodput grows, then creeps up; cuts to 0.7 at most once per window.
-/// A window is as many ended attempts as the limit was when it began.
+/// Doubles each window while goodput grows, then creeps up; cuts to 0.7 at most once per window. A window has as many
+/// ended attempts as the limit had requests when it began.
 pub(crate) struct Limiter {
     current: AtomicUsize,
     max: usize,
@@ -95,12 +95,12 @@ impl Limiter {
 /// A token bucket that may go into debt: a caller that takes tokens waits until they are earned.
 pub(crate) struct Bucket {
     per_sec: u64,
-    /// When everything taken so far is earned.
+    /// The time at which all tokens taken so far are earned.
     paid_until: Mutex<Instant>,
 }
 
 impl Bucket {
-    /// Makes the limiter; `None` when there is no limit.
+    /// Makes the bucket; `None` without a limit.
     pub(crate) fn new(per_sec: u64) -> Option<Self> {
         (per_sec > 0).then(|| Self { per_sec, paid_until: Mutex::new(Instant::now()) })
     }

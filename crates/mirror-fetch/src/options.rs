@@ -31,18 +31,18 @@ pub struct FetchOptions {
     pub memory_budget_bytes: u64,
     /// Bodies larger than this are spooled. Default 8 MiB.
     pub spool_above_bytes: u64,
-    /// Of bodies that grow beyond this, only [`large_at_once`](Self::large_at_once) are received at a time: so much
-    /// of the disk may be filled by peers whose bodies never end. Default 32 MiB, which hardly any release has.
+    /// Of bodies that grow beyond this, only [`large_at_once`](Self::large_at_once) are received at a time: that bounds
+    /// how much of the disk peers can fill with bodies that never end. Default 32 MiB, which hardly any release has.
     pub large_above_bytes: u64,
     /// Large bodies at a time. Default 8.
     pub large_at_once: usize,
     /// Bodies larger than this are refused. Default 512 MiB.
     pub max_body_bytes: u64,
-    /// Ask nobody: every request fails at once as [`FailureKind::Offline`](crate::FailureKind).
+    /// Send nothing: every request fails at once as [`FailureKind::Offline`](crate::FailureKind).
     pub offline: bool,
     /// Connections per origin; 0 chooses from `concurrency`.
     pub max_conns_per_host: usize,
-    /// Connections per origin that this machine can bear, whatever is asked for; 0 for no bound.
+    /// Most connections per origin that this machine can bear, whatever the other settings; 0 for no bound.
     pub conns_bound: usize,
     /// The source of the proxy settings. Default: the environment.
     pub proxies: ProxySettings,
@@ -54,7 +54,7 @@ pub enum ProxySettings {
     /// The environment of the process.
     #[default]
     Environment,
-    /// These names and values alone, read by the same rules. None of them means no proxy.
+    /// Only these names and values, read by the same rules. An empty list means no proxy.
     Variables(Vec<(String, String)>),
 }
 
@@ -85,7 +85,7 @@ impl Default for FetchOptions {
     }
 }
 
-/// Receives what happens, for counters. Called on hot paths: must not block.
+/// Receives events, for counters. Called on hot paths: must not block.
 #[expect(unused_variables, reason = "default bodies are empty, the names document the arguments")]
 pub trait FetchObserver: Send + Sync {
     /// Takes note that one attempt ended. `status` is `None` when no response arrived.

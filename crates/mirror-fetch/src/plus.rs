@@ -1,5 +1,5 @@
-//! The form in which the `+` of a version is sent. Object stores read a bare `+` in a path as a space and want `%2B`;
-//! simple file servers know only what Cargo sends, which is the bare one.
+//! The form in which the `+` of a version is sent. Object stores read a bare `+` in a path as a space and need `%2B`;
+//! simple file servers know only the bare one, which Cargo sends.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -21,7 +21,7 @@ fn form(url: &Url) -> Option<Form> {
     }
 }
 
-/// Returns whether there are two ways to send this address.
+/// Returns whether the address can be sent in two forms.
 pub(crate) fn matters(url: &Url) -> bool {
     form(url).is_some()
 }
@@ -35,7 +35,7 @@ fn in_form(url: &Url, form: Form) -> Url {
     other
 }
 
-/// The form that one origin is known to accept: the form in which it has answered with a file.
+/// The form that one origin is known to accept: the one that it has answered with a file.
 #[derive(Debug, Default)]
 pub(crate) struct KnownForm(AtomicU8);
 
@@ -44,20 +44,20 @@ impl KnownForm {
         [Form::Escaped, Form::Bare].into_iter().find(|form| *form as u8 == self.0.load(Ordering::Relaxed))
     }
 
-    /// Notes that this address was answered with a file.
+    /// Notes that the origin answered this address with a file.
     pub(crate) fn learn(&self, url: &Url) {
         if let Some(form) = form(url) {
             self.0.store(form as u8, Ordering::Relaxed);
         }
     }
 
-    /// Returns the address as this origin wants it; as it is where nothing is known.
+    /// Returns the address in the origin's form; unchanged while that is unknown.
     pub(crate) fn preferred(&self, url: &Url) -> Option<Url> {
         let wanted = self.get().filter(|wanted| form(url).is_some_and(|now| now != *wanted))?;
         Some(in_form(url, wanted))
     }
 
-    /// Returns the other form of an address that was not found, while it is not known which one works.
+    /// Returns the other form of an address that was not found, while the origin's form is unknown.
     pub(crate) fn alternative(&self, url: &Url) -> Option<Url> {
         if self.get().is_some() {
             return None;

@@ -21,12 +21,12 @@ use crate::options::FetchOptions;
 use crate::plus::KnownForm;
 use crate::redirect::is_local_host;
 
-/// Streams a connection carries before another one is worth opening.
+/// Most streams of a connection before another one is worth opening.
 const STREAMS_PER_CONN: usize = 64;
 /// A slot with fewer requests than this takes more before the next slot connects.
 const FILL_FIRST: usize = 8;
 const MAX_H1_CONNS: usize = 64;
-/// Requests at a time that have a connection of their own, because theirs broke again and again.
+/// Most requests at a time with a connection of their own, because theirs broke again and again.
 const ALONE_CONNS: usize = 4;
 /// Marks "no slot".
 pub(crate) const NO_SLOT: usize = usize::MAX;
@@ -52,14 +52,14 @@ pub(crate) struct Origin {
     not_before: Mutex<Option<Instant>>,
     held: AtomicBool,
     pub(crate) plus: KnownForm,
-    /// True if it ever began to answer.
+    /// True if the origin ever began to answer.
     pub(crate) answers: AtomicBool,
 }
 
 #[derive(Default)]
 struct Slot {
     active: AtomicUsize,
-    /// When an answer last began on it.
+    /// The time at which an answer last began on it.
     answered: Mutex<Option<Instant>>,
     state: Mutex<SlotState>,
     connecting: tokio::sync::Mutex<()>,
@@ -70,7 +70,7 @@ struct SlotState {
     sender: Option<H2>,
     /// Counts connections, so that a late error cannot retire a newer one.
     generation: u64,
-    /// Counts failed attempts to connect: all that waited for one share its outcome.
+    /// Counts failed attempts to connect: all requests that waited for one share its outcome.
     failures: u64,
     fault: Option<Fault>,
 }
@@ -89,7 +89,7 @@ impl Pool {
             connector: Connector::new(options)?,
             origins: Default::default(),
             conns,
-            // Room for hedges beyond the concurrency.
+            // There is room for hedges beyond the concurrency.
             streams: concurrency + concurrency.min(16),
             h1_conns,
         })
@@ -119,7 +119,7 @@ impl Pool {
             Some(host) => host.to_string(),
             None => return Err(Fault::new(FailureKind::Address, "an address without a host")),
         };
-        // A proxy resolves names itself, so what can be seen without a lookup is refused here.
+        // A proxy resolves names itself, so hosts that are local by name are refused here.
         if guarded && is_local_host(url) {
             let text =
                 format_args!("{host} is a loopback or link-local address that the operator did not name");
@@ -142,7 +142,7 @@ impl Pool {
         })
     }
 
-    /// Leases a connection for one request, on another slot than `avoid` when there is one.
+    /// Leases a connection for one request, on another slot than `avoid` if possible.
     pub(crate) async fn lease(&self, origin: &Arc<Origin>, avoid: usize) -> Result<Lease, Fault> {
         if origin.speaks_h1.load(Ordering::Acquire) {
             return self.lease_h1(origin, None).await;
@@ -174,7 +174,7 @@ impl Pool {
                 return Err(fault);
             }
         }
-        // The wait above may have taught us that this origin has no HTTP/2.
+        // During the wait above, the origin may have turned out to lack HTTP/2.
         if origin.speaks_h1.load(Ordering::Acquire) {
             drop((connecting, lease));
             return self.lease_h1(origin, None).await;
@@ -217,7 +217,7 @@ impl Pool {
         }
     }
 
-    /// Leases a connection that carries only this request: if it breaks, nothing else does.
+    /// Leases a connection for this request alone: if it breaks, no other request is affected.
     pub(crate) async fn lease_alone(&self, origin: &Arc<Origin>) -> Result<Lease, Fault> {
         if origin.speaks_h1.load(Ordering::Acquire) {
             return self.lease_h1(origin, None).await;
@@ -270,7 +270,7 @@ async fn permit(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Faul
 }
 
 impl Origin {
-    /// Counts a request on a slot: the first that is not yet busy, else the least busy.
+    /// Counts a request on a slot: the first that is not busy yet, else the least busy.
     fn pick(&self, avoid: usize) -> usize {
         let usable = |i: usize| i != avoid || self.slots.len() == 1;
         let active = |i: usize| self.slots[i].active.load(Ordering::Relaxed);
@@ -281,7 +281,7 @@ impl Origin {
         slot
     }
 
-    /// Holds back every request to this origin until `until`.
+    /// Holds all requests to this origin back until `until`.
     pub(crate) fn hold_until(&self, until: Instant) {
         let mut not_before = lock(&self.not_before);
         *not_before = Some(not_before.map_or(until, |old| old.max(until)));
@@ -293,7 +293,7 @@ impl Origin {
         self.held.load(Ordering::Acquire)
     }
 
-    /// Waits while the origin asked for silence.
+    /// Waits for the end of a pause that the origin asked for.
     pub(crate) async fn wait_until_welcome(&self) {
         while self.held.load(Ordering::Acquire) {
             let until = {
@@ -340,7 +340,7 @@ impl Lease {
         }
     }
 
-    /// Returns whether no answer began on this connection since then, for anybody.
+    /// Returns whether no answer began on this connection since then, for any request.
     pub(crate) fn is_silent_since(&self, then: Instant) -> bool {
         let slot = self.origin.slots.get(self.slot);
         slot.is_some_and(|slot| lock(&slot.answered).is_none_or(|last| last < then))
@@ -365,7 +365,7 @@ impl Lease {
         outcome.map_err(|mut error| {
             let recovered = error.take_message().is_some();
             let mut fault = Fault::of_hyper(error.error(), "sending the request");
-            // No part of a body was there to be cut off.
+            // There was no body that could be cut off.
             if fault.kind == FailureKind::Truncated {
                 fault.kind = FailureKind::Reset;
             }
@@ -388,7 +388,7 @@ impl Lease {
         }
     }
 
-    /// Returns a connection whose response was read to its end, so that an HTTP/1.1 connection serves again.
+    /// Returns a connection whose response was read to its end, so that an HTTP/1.1 connection can be reused.
     pub(crate) fn give_back(mut self) {
         if let Some(Conn::H1(sender)) = self.conn.take()
             && !sender.is_closed()

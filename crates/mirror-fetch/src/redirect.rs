@@ -1,4 +1,4 @@
-//! Which redirects are followed, and which addresses are local.
+//! Decides which redirects are followed, and which addresses are local.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -40,10 +40,10 @@ pub(crate) fn is_local_host(url: &Url) -> bool {
     }
 }
 
-/// Returns where a redirect leads, when it may be followed. `first` is the address the caller asked for.
+/// Returns the target of a redirect, when it may be followed. `first` is the address of the caller's request.
 ///
-/// Never from https to http, never to this machine or its links unless the caller named such an address, never with
-/// credentials that the origin chose; to another origin only when the caller says that this harms nobody.
+/// Never follows from https to http, never to this machine or its links unless the caller named such an address, never
+/// with credentials that the origin chose; to another origin only when the caller allows that.
 pub(crate) fn follow(
     first: &Url,
     here: &Url,
@@ -58,7 +58,7 @@ pub(crate) fn follow(
     let mut next = here.join(location).map_err(|_| refuse("a redirect to an address that makes no sense"))?;
     next.set_fragment(None);
     let refuse = |why: &str| {
-        // Without the query and what may stand before the host: either may be a secret.
+        // Without the query and the user info: either may contain a secret.
         let place = &next[Position::BeforeHost..Position::AfterPath];
         let place = clipped(format!("{}://{place}", next.scheme()), CLIPPED_VALUE_BYTES);
         Fault::new(FailureKind::Redirect, format_args!("redirect to {place} refused: {why}"))

@@ -6,26 +6,25 @@ use crate::proxy::basic;
 
 /// One thing to fetch with GET.
 ///
-/// A user name and a password in the address are sent to that origin as `Authorization`, and to no other; they are
-/// not part of [`url`](Self::url), of messages or of `Debug`.
+/// A user name and a password in the address are sent to that origin as `Authorization`, and to no other; they are not
+/// part of [`url`](Self::url), of messages or of `Debug`.
 #[derive(Debug, Clone)]
 pub struct FetchRequest {
     /// An absolute `http` or `https` address, without credentials.
     pub url: Url,
-    /// The credentials that only the origin of `url` is shown.
+    /// The credentials for the origin of `url` alone.
     pub(crate) authorization: Option<HeaderValue>,
     /// Further request headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The checksum the body must have. Without one any 200 is a success, and 304 when validators were sent.
+    /// The checksum that the body must have. Without one any 200 is a success, and so is 304 when validators were sent.
     pub expect: Option<Sha256>,
-    /// Refuse loopback and link-local addresses, for addresses the operator did not name.
+    /// Refuse loopback and link-local addresses: for addresses that the operator did not name.
     pub guarded: bool,
-    /// Ask for the headers only.
+    /// Request only the headers.
     pub head: bool,
-    /// Follow redirects to other origins. Without this, only a request whose bytes are compared with a checksum
-    /// does.
+    /// Follow redirects to other origins. Without this, only a request with an expected checksum does.
     pub across_origins: bool,
-    /// Refuse a larger body. `None` leaves it at [`FetchOptions::max_body_bytes`](crate::FetchOptions).
+    /// Refuse a larger body. `None` takes [`FetchOptions::max_body_bytes`](crate::FetchOptions).
     pub max_body_bytes: Option<u64>,
 }
 
@@ -74,7 +73,7 @@ impl FetchRequest {
         self
     }
 
-    /// Follows redirects to other origins, as for answers of an index whose address the operator named.
+    /// Follows redirects to other origins, for answers of an index whose address the operator named.
     #[must_use]
     pub const fn across_origins(mut self) -> Self {
         self.across_origins = true;
@@ -89,13 +88,13 @@ impl FetchRequest {
     }
 }
 
-/// Takes user name and password out of an address, as the header that carries them.
+/// Takes user name and password out of an address, and returns the header for them.
 fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
     }
     let header = basic(url.username(), url.password().unwrap_or_default());
-    // They only fail for addresses without a host, which cannot be requested anyway.
+    // Both only fail for addresses without a host, which cannot be requested anyway.
     let cleared = url.set_username("").and_then(|()| url.set_password(None));
     header.filter(|_| cleared.is_ok())
 }

@@ -1,4 +1,4 @@
-//! The one retry layer: attempts, backoff, and what costs nothing.
+//! The one retry layer: attempts, backoff, and failures that cost no retry.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,15 +18,14 @@ use crate::pool::{NO_SLOT, Origin};
 use crate::request::FetchRequest;
 use crate::shared::Core;
 
-/// Times a request may be handed back untouched before that counts as a failed attempt.
+/// Most times that a request may return unsent before that counts as a failed attempt.
 const MAX_UNSENT: u32 = 64;
 
-/// Broken connections that do not count against a request that was on them; after that it travels
-/// alone. Without this, one answer that makes its connection unusable could use up the retries of
-/// everything beside it.
+/// Broken connections that do not count against a request on them; after that it gets its own connection. Without this,
+/// one answer that breaks its connection could use up the retries of all requests beside it.
 const MAX_SHARED: u32 = 2;
 
-/// Counts a request in flight for as long as it lives, also when it is dropped.
+/// Counts a request in flight for as long as this value lives, also when it is dropped.
 struct InFlight<'a>(&'a Core);
 
 impl Drop for InFlight<'_> {
@@ -93,17 +92,17 @@ pub(crate) async fn fetch(
 struct Tries {
     /// Attempts beyond the first that count.
     retries: u32,
-    /// Requests that never left, in a row.
+    /// Unsent requests in a row.
     unsent: u32,
     /// Attempts that broke together with others on their connection.
     shared: u32,
-    /// True if the address was tried in its other form.
+    /// True if the other form of the address was tried.
     other_form: bool,
     of_kind: [u32; 32],
 }
 
 impl Tries {
-    /// Waits a moment, and says yes, when the request never left: that is no attempt.
+    /// Waits a moment and returns true when the request was never sent: that is no attempt.
     async fn was_unsent(&mut self, fault: &Fault) -> bool {
         if !fault.unsent || self.unsent >= MAX_UNSENT {
             return false;
@@ -115,7 +114,7 @@ impl Tries {
         true
     }
 
-    /// Turns to the other form of an address that this origin may know it by.
+    /// Switches to the other form of the address, which this origin may accept.
     fn in_other_form(&mut self, ctx: &mut Ctx<'_>, fault: &Fault) -> bool {
         if self.other_form
             || fault.kind != FailureKind::HttpStatus
@@ -130,8 +129,8 @@ impl Tries {
         true
     }
 
-    /// Waits, and says yes, when the fault may be that of another request on the same connection; the last time the
-    /// request goes alone.
+    /// Waits and returns true when the fault may be caused by another request on the same connection; the last time,
+    /// the request goes alone.
     async fn was_shared(&mut self, ctx: &mut Ctx<'_>, fault: &Fault) -> bool {
         if !fault.shared || self.shared >= MAX_SHARED {
             return false;
@@ -143,7 +142,7 @@ impl Tries {
         true
     }
 
-    /// Waits, and says yes, when another attempt is allowed after such a fault.
+    /// Waits and returns true when another attempt is allowed after the fault.
     async fn go_on(&mut self, ctx: &Ctx<'_>, fault: &Fault) -> bool {
         let options = &ctx.core.options;
         let seen = &mut self.of_kind[fault.kind as usize];
@@ -166,13 +165,13 @@ impl Tries {
     }
 }
 
-/// Returns the address in the form that its origin is known to answer.
+/// Returns the address in the form that its origin is known to accept.
 fn form_for(core: &Core, req: &FetchRequest) -> Url {
     let known = origin_of_plus(core, req).and_then(|origin| origin.plus.preferred(&req.url));
     known.unwrap_or_else(|| req.url.clone())
 }
 
-/// Returns the origin of an address that can be sent in two ways.
+/// Returns the origin of an address with two forms.
 fn origin_of_plus(core: &Core, req: &FetchRequest) -> Option<Arc<Origin>> {
     plus::matters(&req.url).then(|| core.pool.origin(&req.url, req.guarded).ok()).flatten()
 }
@@ -183,12 +182,13 @@ fn note(core: &Core, bytes: u64, ok: bool, congested: bool) {
     }
 }
 
-/// Returns a pause with full jitter under an exponential ceiling, never shorter than the origin asked for.
+/// Returns a pause with full jitter under an exponential ceiling, never shorter than the pause that the origin asked
+/// for.
 fn pause(options: &FetchOptions, retry: u32, retry_after: Option<Duration>) -> Duration {
     let factor = 1_u32.checked_shl(retry.saturating_sub(1)).unwrap_or(u32::MAX);
     let ceiling = options.retry_base.saturating_mul(factor).min(options.retry_max);
     match retry_after {
-        // The jitter keeps all who were sent away from coming back at once.
+        // The jitter keeps rejected requests from all returning at once.
         Some(asked) => asked + jitter(options.retry_base),
         None => jitter(ceiling),
     }
@@ -203,7 +203,7 @@ fn fetched(done: Done, retries: u32, started: SystemTime) -> Fetched {
     Fetched { status, headers, content, end_announced, retries, started, finished: SystemTime::now() }
 }
 
-/// Returns an address for messages: without the query, which may be secret.
+/// Returns an address for messages: without the query, which may contain a secret.
 fn place(url: &Url) -> String {
     let place = &url[Position::BeforeHost..Position::AfterPath];
     format!("{}://{}", url.scheme(), clipped(place, 2 * CLIPPED_VALUE_BYTES))

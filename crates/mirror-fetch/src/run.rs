@@ -1,4 +1,4 @@
-//! The driver: many requests in one task, and hedges for the last ones.
+//! The driver: many requests in one task, and hedges for the last of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -23,7 +23,7 @@ use crate::shared::Core;
 
 /// Finished requests that may wait for the receiver before no more jobs are taken.
 const OUTBOX: usize = 16;
-/// Only this many last requests are hedged.
+/// The number of last requests that are hedged.
 const HEDGE_LAST: usize = 16;
 const TICK: Duration = Duration::from_millis(250);
 const HEDGE_AFTER: Duration = Duration::from_secs(2);
@@ -32,22 +32,22 @@ const HEDGE_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum RunEnd {
-    /// Every job has its result, or nobody wants them any more.
+    /// Every job has its result, or the receiver was closed.
     Done,
-    /// Nobody answered any more, for so many requests and so long that there was no use in going on. Jobs that were
-    /// under way have no result.
+    /// No origin answered any more, for so many requests and so long that it was pointless to continue. Jobs in
+    /// progress have no result.
     Silent,
 }
 
 type Outcome = Result<Fetched, Failure>;
 
-/// A request under way, maybe twice.
+/// A request in progress, possibly with a hedge.
 struct Flight<T> {
     job: T,
     shared: Arc<Shared>,
     began: Instant,
     copies: u8,
-    /// Once only: a request that fails must end.
+    /// A request is hedged only once: a failing one must end.
     hedged: bool,
 }
 
@@ -56,13 +56,13 @@ struct Shared {
     slot: AtomicUsize,
 }
 
-/// Reaches from the driver's loop to its end.
+/// The state of the driver's loop.
 struct Driver<'a, T, F> {
     flights: HashMap<u64, Flight<T>>,
     running: FuturesUnordered<F>,
     outbox: VecDeque<(T, Outcome)>,
     results: &'a mpsc::Sender<(T, Outcome)>,
-    /// Smoothed time of a request.
+    /// The smoothed duration of a request.
     typical: Duration,
 }
 
@@ -77,7 +77,7 @@ async fn one(
 }
 
 impl<T: Send + 'static, F: Future<Output = (u64, Outcome)>> Driver<'_, T, F> {
-    /// Takes an outcome. `false` when nobody receives any more.
+    /// Takes an outcome. Returns `false` when the receiver is closed.
     fn finish(&mut self, id: u64, outcome: Outcome) -> bool {
         let Some(flight) = self.flights.get_mut(&id) else { return true };
         flight.copies -= 1;
@@ -103,7 +103,7 @@ impl<T: Send + 'static, F: Future<Output = (u64, Outcome)>> Driver<'_, T, F> {
         }
     }
 
-    /// Starts a second copy of what takes far longer than usual.
+    /// Starts a second copy of a request that takes far longer than usual.
     fn hedge(&mut self, start: impl Fn(u64, Arc<Shared>, bool) -> F) {
         if self.flights.len() > HEDGE_LAST {
             return;

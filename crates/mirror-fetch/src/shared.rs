@@ -9,10 +9,10 @@ use crate::pool::Pool;
 use crate::silence::Silence;
 use crate::spool::SpoolFactory;
 
-/// Reserved before a request leaves, so that full memory holds requests back.
+/// Memory reserved before a request is sent, so that full memory holds requests back.
 pub(crate) const RESERVE_BYTES: u64 = 16 << 10;
 
-/// Holds what all requests of a fetcher share.
+/// The state that all requests of a fetcher share.
 pub(crate) struct Core {
     pub(crate) options: FetchOptions,
     pub(crate) observer: Arc<dyn FetchObserver>,
@@ -21,7 +21,7 @@ pub(crate) struct Core {
     pub(crate) limiter: Limiter,
     pub(crate) silence: Silence,
     pub(crate) budget: Arc<Semaphore>,
-    /// Permits to receive bodies that are large.
+    /// Permits for receiving large bodies.
     pub(crate) large: Arc<Semaphore>,
     pub(crate) request_rate: Option<Bucket>,
     pub(crate) byte_rate: Option<Bucket>,

@@ -1,5 +1,5 @@
-//! Notices that nobody answers any more, whatever form the silence takes, so that a run need not wait for each of its
-//! requests in turn.
+//! Detects that no origin answers any more, in whatever way, so that a run need not wait for each of its requests in
+//! turn.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use crate::failure::{FailureKind, Fault};
 use crate::limit::lock;
 use crate::options::FetchOptions;
 
-/// Requests that ended without an answer, one after another, before a run is given up.
+/// Requests that ended without an answer, in a row, before a run is given up.
 const HOPELESS_REQUESTS: u32 = 20;
-/// Attempts without an answer that say the same, once they went on for long enough.
+/// Attempts without an answer that count as much, once they went on for long enough.
 const HOPELESS_ATTEMPTS: u32 = 60;
-/// An attempt that brought so much was cut off, and not left alone.
+/// Bytes after which an attempt counts as cut off, and not as unanswered.
 const ALIVE_BYTES: u64 = 64 << 10;
 
 /// The failures since an origin last answered.
 pub(crate) struct Silence {
     state: Mutex<State>,
-    /// The longest that a request takes to fail which is never answered.
+    /// The longest time that a request without any answer takes to fail.
     mute: Duration,
-    /// The same for one whose answers drip.
+    /// The same for a request with a dripping answer.
     dripping: Duration,
-    /// The longest that one attempt takes.
+    /// The longest time of one attempt.
     attempt: Duration,
 }
 
@@ -58,7 +58,7 @@ impl Silence {
         }
     }
 
-    /// Notes an attempt that failed after it had brought so many bytes.
+    /// Notes a failed attempt, and the bytes that it brought.
     pub(crate) fn failed(&self, fault: &Fault, brought_bytes: u64) {
         if !is_silence(fault) || brought_bytes >= ALIVE_BYTES {
             return self.answered();
@@ -77,10 +77,10 @@ impl Silence {
         }
     }
 
-    /// Returns whether there is no use in going on.
+    /// Returns whether it is pointless to continue.
     ///
     /// An origin that never answered gets less time than one that did: at the end of a run, the only requests left may
-    /// be those that an origin ignores, and each of them is to come to its own end.
+    /// be those that an origin ignores, and each of them must come to its own end.
     pub(crate) fn is_hopeless(&self, now: Instant) -> bool {
         let state = lock(&self.state);
         let Some(since) = state.since else { return false };
@@ -94,7 +94,7 @@ impl Silence {
     }
 }
 
-/// Returns whether a failure counts as silence: an origin that only ever says "later" sends no answer either.
+/// Returns whether a failure counts as silence: an origin that only ever answers "later" is silent, too.
 fn is_silence(fault: &Fault) -> bool {
     fault.kind.is_unanswered() || matches!(fault.status, Some(429 | 503))
 }

@@ -1,4 +1,4 @@
-//! Spools: places for large bodies while they arrive.
+//! Spools: destinations for large bodies while they arrive.
 
 mod file;
 mod memory;
@@ -9,36 +9,37 @@ use std::io::{self, Read};
 pub use file::{FileSpool, FileSpools};
 pub use memory::{MemorySpool, MemorySpools};
 
-/// Makes the places large bodies are written to.
+/// Makes spools for large bodies.
 pub trait SpoolFactory: Send + Sync {
     /// Opens a new, empty spool.
     ///
     /// # Errors
-    /// When the place cannot be made; the request then fails with [`FailureKind::Spool`](crate::FailureKind).
+    /// When the spool cannot be made; the request then fails with [`FailureKind::Spool`](crate::FailureKind).
     fn create(&self) -> io::Result<Box<dyn Spool>>;
 }
 
-/// A place one large body is written to. Calls block for as long as the write takes.
+/// A destination for one large body. Calls block for as long as the write takes.
 pub trait Spool: Send + Sync {
     /// Appends a chunk.
     ///
     /// # Errors
-    /// When the bytes cannot be kept.
+    /// When the bytes cannot be stored.
     fn write(&mut self, chunk: &[u8]) -> io::Result<()>;
 
-    /// Forgets everything written so far.
+    /// Discards everything written so far.
     ///
     /// # Errors
-    /// When the place cannot be emptied.
+    /// When the spool cannot be emptied.
     fn restart(&mut self) -> io::Result<()>;
 
-    /// Returns the concrete spool, which only its factory knows.
+    /// Returns the spool as its concrete type, which only its factory knows.
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
 
-    /// Returns a reader of everything that was written, from the first byte on.
+    /// Returns a reader of everything that was written, from the first byte.
     ///
     /// # Errors
-    /// `Unsupported` for spools that only their maker reads, by way of [`Spool::into_any`]; what the system says.
+    /// `Unsupported` for spools that only their maker reads, through [`Spool::into_any`]; otherwise the error of the
+    /// system.
     fn into_reader(self: Box<Self>) -> io::Result<Box<dyn Read + Send>> {
         Err(io::ErrorKind::Unsupported.into())
     }

@@ -11,7 +11,7 @@ use crate::run::RunEnd;
 /// Jobs that are read ahead, and results that wait to be taken.
 const QUEUE: usize = 16;
 
-/// The results of [`Fetcher::stream`], in the order in which they come. Dropped, it ends the requests under way.
+/// The results of [`Fetcher::stream`], in order of completion. Dropping it ends the requests in progress.
 #[derive(Debug)]
 pub struct FetchStream<T> {
     results: mpsc::Receiver<(T, Result<Fetched, Failure>)>,
@@ -30,7 +30,7 @@ impl<T: Send + 'static> FetchStream<T> {
         let (result, results) = mpsc::channel(QUEUE);
         let cancel = CancellationToken::new();
         let (fetcher, token, jobs) = (fetcher.clone(), cancel.clone(), jobs.into_iter());
-        // Spawned, so that peers are heard while whoever takes the results is busy.
+        // In a task of its own, so that connections are served while the consumer is busy.
         let driver = tokio::spawn(async move { fetcher.run(queued, result, token).await });
         tokio::spawn(async move {
             for one in jobs {
@@ -42,7 +42,7 @@ impl<T: Send + 'static> FetchStream<T> {
         Self { results, driver, end: None, _cancels: cancel.drop_guard() }
     }
 
-    /// Waits for the next result; `None` behind the last one. Nothing is lost when the future is dropped.
+    /// Waits for the next result; `None` after the last one. Dropping the future loses nothing.
     ///
     /// # Panics
     /// When the fetcher has panicked.
@@ -56,7 +56,7 @@ impl<T: Send + 'static> FetchStream<T> {
         None
     }
 
-    /// Returns how it ended, once [`FetchStream::next`] has returned `None`: whether every job had its result.
+    /// Returns how the run ended, once [`FetchStream::next`] has returned `None`: whether every job had its result.
     #[must_use]
     pub const fn end(&self) -> Option<RunEnd> {
         self.end
@@ -66,7 +66,7 @@ impl<T: Send + 'static> FetchStream<T> {
 fn gone(error: JoinError) -> RunEnd {
     match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
-        // The runtime is shut down; jobs may have no result.
+        // The runtime is shut down; some jobs may have no result.
         Err(_) => RunEnd::Silent,
     }
 }

@@ -6,15 +6,15 @@ use mirror_fs::TempFile;
 
 use super::{Spool, SpoolFactory};
 
-/// Makes spools that are temporary files in one directory. A file is removed when its spool is dropped; only a process
-/// that is killed leaves some.
+/// Makes spools that are temporary files in one directory. A file is removed when its spool is dropped; only a killed
+/// process leaves some.
 #[derive(Debug, Clone)]
 pub struct FileSpools {
     dir: PathBuf,
 }
 
 impl FileSpools {
-    /// Makes spools in a directory that is there, and that nobody else can put links into.
+    /// Makes spools in an existing directory, into which no other user can put links.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
@@ -63,7 +63,7 @@ impl Spool for FileSpool {
     }
 }
 
-/// Reads a file that is gone afterwards.
+/// A reader that removes its file at the end.
 struct Reader(TempFile);
 
 impl Read for Reader {

@@ -9,12 +9,12 @@ use super::{Spool, SpoolFactory};
 #[derive(Debug, Clone)]
 pub struct MemorySpools {
     max_bytes: usize,
-    /// Of all of them together.
+    /// Bytes in all of them together.
     used_bytes: Arc<AtomicUsize>,
 }
 
 impl MemorySpools {
-    /// Makes spools that hold at most `max_bytes` together; a body that would exceed it fails.
+    /// Makes spools that hold at most `max_bytes` together; a body beyond that fails.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
         Self { max_bytes, used_bytes: Arc::default() }
