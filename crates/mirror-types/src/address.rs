@@ -2,14 +2,14 @@ use std::fmt;
 
 use url::Url;
 
-/// An address, or a template of addresses, that an operator gave and that may carry a secret: a user name and a
-/// password, or a token in its query. It shows itself without them, in `Display` and in `Debug`, and so in every
-/// message, record, file name and log. Only code that sends a request uses the whole.
+/// An address, or a template of addresses, that an operator gave and that may contain a secret: a user name and a
+/// password, or a token in its query. `Display` and `Debug` leave the secrets out, and so does every message, record,
+/// file name and log. Only code that sends a request uses the whole.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(String);
 
 impl Address {
-    /// Takes an address as it was given; nothing is checked.
+    /// Wraps an address as it was given, unchecked.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -21,7 +21,7 @@ impl Address {
         &self.0
     }
 
-    /// Returns the text with the secrets of this address taken out, in whichever form they stand there.
+    /// Returns the text without the secrets of this address, in whatever form they occur.
     #[must_use]
     pub fn scrub(&self, text: &str) -> String {
         let Some((start, end)) = user_info(&self.0) else { return text.to_owned() };
@@ -69,13 +69,13 @@ const HIDDEN: &str = "***";
 const SECRET_PARAMETERS: [&str; 8] =
     ["token", "key", "secret", "sig", "pass", "auth", "credential", "session"];
 
-/// Returns a text without the secrets of the address in it: user name and password are left out, and values of query
-/// parameters that sound like secrets are hidden. Text in which there is none stays as it is.
+/// Returns a text without the secrets of addresses in it: leaves out user name and password, and hides the values of
+/// query parameters whose names suggest secrets. Other text stays as it is.
 #[must_use]
 pub fn redacted(text: &str) -> String {
     let bare = match user_info(text) {
         Some((start, end)) if is_http(&text[..start]) => format!("{}{}", &text[..start], &text[end + 1..]),
-        // Elsewhere the name alone is no secret, and is needed: ssh://git@host/.
+        // In other schemes the name alone is no secret, and is needed: ssh://git@host/.
         Some((start, end)) => match text[start..end].find(':') {
             Some(at) => format!("{}{}", &text[..start + at], &text[end..]),
             None => text.to_owned(),
@@ -93,7 +93,7 @@ pub fn redacted(text: &str) -> String {
     format!("{before}?{query}{fragment}")
 }
 
-/// Returns whether what stands before a host ends in the scheme of HTTP.
+/// Returns whether the text before a host ends in the scheme of HTTP.
 fn is_http(before_host: &str) -> bool {
     let scheme = before_host.trim_end_matches(['/', '\\', ':']).to_ascii_lowercase();
     scheme.ends_with("http") || scheme.ends_with("https")
@@ -104,10 +104,10 @@ fn is_secret(name: &str) -> bool {
     SECRET_PARAMETERS.iter().any(|part| name.contains(part))
 }
 
-/// Returns where the user info of an address stands, without its `@`.
+/// Returns the range of an address's user info, without its `@`.
 ///
-/// Of what is no address, everything up to the last `@` counts: a password with a slash in it makes an address that
-/// cannot be parsed, and is to be shown no more than any other.
+/// In a malformed address, everything up to the last `@` counts: a password with a slash makes an address that cannot
+/// be parsed, and must not be shown either.
 fn user_info(text: &str) -> Option<(usize, usize)> {
     let scheme = text.find(':')?;
     let slashes = text[scheme + 1..].bytes().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
@@ -116,7 +116,7 @@ fn user_info(text: &str) -> Option<(usize, usize)> {
     }
     let start = scheme + 1 + slashes;
     let rest = &text[start..];
-    // Most have none, and need not be parsed for that.
+    // Most texts have none, which is clear without parsing.
     if !rest.contains('@') {
         return None;
     }
@@ -127,7 +127,7 @@ fn user_info(text: &str) -> Option<(usize, usize)> {
     rest[..end].rfind('@').map(|at| (start, start + at))
 }
 
-/// Undoes percent escapes, to show the result to a person.
+/// Decodes percent escapes, for people.
 fn unescaped(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

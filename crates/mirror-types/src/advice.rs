@@ -1,8 +1,8 @@
-/// Defines the enum together with the list of its variants, so that neither lacks one of the other's.
+/// Defines the enum together with the list of its variants, so that the two always match.
 macro_rules! advice {
     ($($(#[$doc:meta])+ $name:ident,)+) => {
-        /// Advice to a person about an error, beside the message of the error. Libraries return it from `advice()` of
-        /// their errors and name no flag; a program puts it into words with flags of its own.
+        /// Advice to a person about an error, in addition to its message. Libraries return it from `advice()` of their
+        /// errors and name no flag; a program words it with flags of its own.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Advice {
@@ -10,7 +10,7 @@ macro_rules! advice {
         }
 
         impl Advice {
-            /// Every advice there is, in the order of their definition.
+            /// All advice, in order of definition.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
         }
     };
@@ -21,21 +21,21 @@ advice! {
     AnotherRoot,
     /// Leave the layout to the mirror, which remembers its own; or use another directory.
     KeepTheLayout,
-    /// Use another directory; or rebuild the catalogue, which moves the releases to where a mirror keeps them.
+    /// Use another directory; or rebuild the catalogue, which moves the releases to their places in a mirror.
     AdoptReleases,
-    /// Rebuild the catalogue, which continues the move of releases where it was stopped.
+    /// Rebuild the catalogue, which continues the interrupted move of releases.
     FinishAdopting,
     /// Make the mirror first.
     MakeTheMirror,
     /// Name the mirror's own manifest, or a file that is not there yet.
     NameTheManifest,
-    /// Make the catalogue again from the manifest, the bundles and the files.
+    /// Rebuild the catalogue from the manifest, the bundles and the files.
     RebuildCatalogue,
-    /// Hash again what is held, and read the whole index again.
+    /// Hash everything that is held again, and read the whole index again.
     VerifyExisting,
-    /// Say where the mirror's bundles are.
+    /// Name the directory of the mirror's bundles.
     NameTheBundles,
-    /// Say where the mirror's bundles are; or, when they are gone for good, rebuild the catalogue without them.
+    /// Name the directory of the mirror's bundles; or, when they are gone for good, rebuild the catalogue without them.
     FindOrForgetBundles,
     /// Rebuild the catalogue after the damaged bundle was moved away.
     ForgetTheBundle,
@@ -47,9 +47,9 @@ advice! {
     NameTheBundlesOrPattern,
     /// Name the index.
     NameTheIndex,
-    /// Name another path for the index, or use what is there without an update.
+    /// Name another path for the index, or use the existing one without an update.
     AnotherIndexOrNoUpdate,
-    /// Name another path for the index: where nothing is, a bare clone is made.
+    /// Name another path for the index: at an empty one, a bare clone is made.
     AnotherIndex,
     /// Use the index as it is, without an update.
     SkipIndexUpdate,
@@ -63,9 +63,9 @@ advice! {
     NameTheDownloads,
     /// Name the crates one by one, or use an index that lists them.
     NameCrates,
-    /// Ask the network.
+    /// Run online.
     RunOnline,
-    /// Run in earnest, not dry.
+    /// Run without the dry run.
     RunInEarnest,
     /// Either include yanked releases or remove them.
     IncludeOrPruneYanked,
@@ -73,9 +73,9 @@ advice! {
     AnotherInput,
     /// Name another directory for the outputs.
     AnotherOutputDirectory,
-    /// Say how the outputs are called.
+    /// Choose the names of the outputs.
     NameTheOutputs,
-    /// Call the outputs something else.
+    /// Choose other names for the outputs.
     RenameTheOutputs,
     /// Name the inventory.
     NameTheInventory,

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// The number of a bundle, after which its files are named. Shown as what all of their names begin with:
+/// The number of a bundle, after which its files are named. Displayed as the beginning of all of their names:
 /// `bundle-0007`, with four digits or more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BundleNumber(u32);
@@ -8,10 +8,10 @@ pub struct BundleNumber(u32);
 impl BundleNumber {
     /// The suffix of a bundle.
     pub const SUFFIX: &'static str = ".tar.zst";
-    /// The suffix that a file has behind its final name while its bundle grows.
+    /// The suffix after the final name of a file of a partial bundle.
     pub const PARTIAL: &'static str = ".partial";
 
-    /// Takes a number.
+    /// Wraps a number.
     #[must_use]
     pub const fn new(number: u32) -> Self {
         Self(number)
@@ -29,7 +29,7 @@ impl BundleNumber {
         format!("{self}{}", Self::SUFFIX)
     }
 
-    /// Divides the name of one of a bundle's files into the number and what stands behind it.
+    /// Splits the name of one of a bundle's files into the number and the rest.
     #[must_use]
     pub fn split(name: &str) -> Option<(Self, &str)> {
         const MIN_DIGITS: usize = 4;

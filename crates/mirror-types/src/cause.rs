@@ -3,28 +3,28 @@ use std::fmt;
 
 use crate::text::{CLIPPED_MESSAGE_BYTES, clipped};
 
-/// The text of a failure from another library or another side, as the source of an error. Its text is one line, escaped
-/// and clipped, because parts of it come from elsewhere; the error that was caught is kept.
+/// The text of a failure from another library or another machine, as the source of an error. The text is one line,
+/// escaped and clipped, because parts of it come from elsewhere; the original error is kept.
 pub struct Cause {
     text: String,
     error: Box<dyn Error + Send + Sync>,
 }
 
 impl Cause {
-    /// Takes an error, or a text where there is no error, at its word.
+    /// Makes a cause of an error, or of a text where there is no error.
     #[must_use]
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let error = error.into();
         Self { text: one_line(&error.to_string()), error }
     }
 
-    /// Takes an error and words it otherwise than it does itself.
+    /// Makes a cause of an error with another text.
     #[must_use]
     pub fn worded(text: &str, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { text: one_line(text), error: error.into() }
     }
 
-    /// Returns the error as the library that failed made it. Its text may hold anything.
+    /// Returns the original error of the library that failed. Its text may contain anything.
     #[must_use]
     pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.error
@@ -37,14 +37,14 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Shows no more than the text: an error of a library may have secrets in it, such as an address with a password.
+/// Shows only the text: an error of a library may contain secrets, such as an address with a password.
 impl fmt::Debug for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Cause").field(&self.text).finish()
     }
 }
 
-/// Has no source: what that would say is not escaped.
+/// Has no source: the text of a source would not be escaped.
 impl Error for Cause {}
 
 /// Returns an error and all its causes in one text, with `: ` between them.

@@ -5,22 +5,22 @@
 pub enum FaultKind {
     /// A fault of the program itself.
     Internal,
-    /// The request makes no sense, or does not fit what is there; for a person to decide or mend.
+    /// The request makes no sense, or does not fit the existing state; a person has to decide or correct it.
     Usage,
-    /// A held release, or a record of it, is not what it should be.
+    /// A held release, or a record of it, is damaged.
     Integrity,
-    /// The other side refused, never answered, or answered nonsense.
+    /// The other side refused, did not answer, or answered nonsense.
     Origin,
-    /// Disk, file system or operating system said no.
+    /// Disk, file system or operating system refused.
     Storage,
-    /// Another run is at work there.
+    /// Another run has the lock.
     Locked,
     /// Stopped on request.
     Stopped,
 }
 
 impl FaultKind {
-    /// Returns how a program ends when an error of this kind ends it.
+    /// Returns the exit status of a program that ends with an error of this kind.
     #[must_use]
     pub const fn exit_status(self) -> ExitStatus {
         match self {
@@ -35,11 +35,11 @@ impl FaultKind {
     }
 }
 
-/// The exit status of a program. The numbers are a promise to scripts.
+/// The exit status of a program. Scripts may rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ExitStatus {
-    /// Everything that was asked for is so.
+    /// Everything that was requested is done.
     Complete = 0,
     /// A fault of the program.
     Internal = 1,
@@ -47,9 +47,9 @@ pub enum ExitStatus {
     Usage = 2,
     /// Some records failed or are unavailable.
     Records = 3,
-    /// Something held is not what it should be.
+    /// Something held is damaged.
     Integrity = 4,
-    /// The origin refused or never answered.
+    /// The origin refused or did not answer.
     Origin = 5,
     /// Disk full, I/O error.
     Storage = 6,
@@ -62,7 +62,7 @@ pub enum ExitStatus {
 }
 
 impl ExitStatus {
-    /// Returns the number that the operating system is told.
+    /// Returns the number for the operating system.
     #[must_use]
     pub const fn code(self) -> u8 {
         self as u8
@@ -78,12 +78,12 @@ impl From<ExitStatus> for u8 {
 /// The number of failures and bad lines that an outcome keeps for its summary.
 pub const KEPT_FAILURES: usize = 10;
 
-/// One record that is not held at the end of the run.
+/// One failed record of a run.
 #[derive(Debug, Clone)]
 pub struct FailedRecord {
-    /// Crate and version, or what else failed.
+    /// Crate and version, or the name of another object.
     pub what: String,
-    /// Why, in one line.
+    /// The reason, in one line.
     pub why: String,
 }
 
@@ -91,7 +91,7 @@ pub struct FailedRecord {
 mod tests {
     use super::*;
 
-    /// Scripts have these numbers.
+    /// Scripts rely on these numbers.
     #[test]
     fn every_kind_of_fault_has_its_exit_code() {
         for (kind, code) in [

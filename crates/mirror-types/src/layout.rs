@@ -28,8 +28,8 @@ impl Layout {
         }
     }
 
-    /// Returns the directory of a crate below the mirror root: relative, `/` between its parts, no slash at the end.
-    /// One directory may hold many crates.
+    /// Returns the directory of a crate below the mirror root: relative, with `/` between its parts, and no slash at
+    /// the end. One directory may hold many crates.
     #[must_use]
     pub fn dir(self, name: &CrateName) -> String {
         let n = name.as_str();
@@ -37,8 +37,8 @@ impl Layout {
             Self::Cargo => format!("{}/{n}", index_prefix(n)),
             Self::Shard => {
                 let bytes = n.as_bytes();
-                // The rules stand in this order: a short name wins over a leading digit, that
-                // over a dash in second place. Names are ASCII, so bytes are characters.
+                // In this order: a short name wins over a leading digit, that over a dash in second place. Names are
+                // ASCII, so bytes are characters.
                 if n.len() <= 3 {
                     n.to_owned()
                 } else if matches!(bytes[0], b'1'..=b'3') {
@@ -52,8 +52,8 @@ impl Layout {
         }
     }
 
-    /// Returns the range of names, in bytewise order, in which all crates of a directory lie. Other crates may lie in
-    /// it, too; [`Layout::dir`] shows which.
+    /// Returns the range of names, in bytewise order, that contains all crates of a directory. It may contain other
+    /// crates, too; [`Layout::dir`] shows which.
     #[must_use]
     pub fn names_in(self, dir: &str) -> Range<String> {
         match (self, dir.rsplit_once('/')) {
@@ -73,7 +73,7 @@ impl Layout {
         }
     }
 
-    /// Returns the path of a release's file below the mirror root, `/` between its parts.
+    /// Returns the path of a release's file below the mirror root, with `/` between its parts.
     #[must_use]
     pub fn path(self, id: &ReleaseId) -> String {
         let mut path = self.dir(&id.name);
@@ -97,7 +97,7 @@ impl FromStr for Layout {
     }
 }
 
-/// Returns Cargo's `{prefix}` of a name, case kept: `1`, `2`, `3/x`, `ab/cd`. Names are ASCII ([`CrateName`]); any
+/// Returns Cargo's `{prefix}` of a name, in its case: `1`, `2`, `3/x`, `ab/cd`. Names are ASCII ([`CrateName`]); any
 /// other text must be checked first.
 #[must_use]
 pub fn index_prefix(name: &str) -> String {

@@ -33,7 +33,7 @@ pub struct MemberLocation {
     pub offset: u64,
     /// Length of its frame, bytes.
     pub len: u64,
-    /// The form in which it is written there.
+    /// The form of its bytes.
     pub codec: Codec,
 }
 
@@ -61,7 +61,7 @@ pub enum Location {
 }
 
 impl Location {
-    /// A file of its own in the loose tree, where the layout puts it.
+    /// A file of its own in the loose tree, at its place in the layout.
     pub const LOOSE: Self = Self::Object { store: StoreId::LOOSE, key: None };
 
     /// Returns the store that holds it.
@@ -79,13 +79,13 @@ impl From<MemberLocation> for Location {
     }
 }
 
-/// All places where one release is held, at most one in each store, in the order of the stores. One or two take no
+/// All places where one release is held, at most one in each store, in the order of the stores. Up to two take no
 /// memory of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Locations(SmallVec<[Location; 2]>);
 
 impl Locations {
-    /// Returns none.
+    /// Returns an empty set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -104,7 +104,7 @@ impl Locations {
         all
     }
 
-    /// Adds one. Takes the place of the one in the same store.
+    /// Adds a place, replacing the one in the same store.
     pub fn add(&mut self, location: Location) {
         match self.find(location.store()) {
             Ok(at) => self.0[at] = location,
@@ -112,24 +112,24 @@ impl Locations {
         }
     }
 
-    /// Removes the one in a store, and returns it.
+    /// Removes the place in a store, and returns it.
     pub fn remove(&mut self, store: StoreId) -> Option<Location> {
         self.find(store).ok().map(|at| self.0.remove(at))
     }
 
-    /// Returns the one in a store.
+    /// Returns the place in a store.
     #[must_use]
     pub fn get(&self, store: StoreId) -> Option<&Location> {
         self.find(store).ok().map(|at| &self.0[at])
     }
 
-    /// Returns whether the loose tree has it.
+    /// Returns whether the loose tree holds the release.
     #[must_use]
     pub fn is_loose(&self) -> bool {
         self.get(StoreId::LOOSE).is_some()
     }
 
-    /// Returns where the bundles have it.
+    /// Returns the place in the bundles.
     #[must_use]
     pub fn member(&self) -> Option<MemberLocation> {
         match self.get(StoreId::BUNDLES) {
@@ -138,13 +138,13 @@ impl Locations {
         }
     }
 
-    /// Returns whether it is held nowhere.
+    /// Returns whether no store holds the release.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Yields each of them.
+    /// Yields the places.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Location> {
         self.0.iter()
     }

@@ -3,8 +3,7 @@ use std::str::FromStr;
 
 use serde::de::Error as _;
 
-/// The id of a mirror: 128 random bits, made once, when the mirror is. Shown as 32 lower-case hexadecimal
-/// digits.
+/// The id of a mirror: 128 random bits, drawn once, when the mirror is made. Shown as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MirrorId([u8; 16]);
 
@@ -14,7 +13,7 @@ pub struct MirrorId([u8; 16]);
 pub struct InvalidMirrorId;
 
 impl MirrorId {
-    /// Takes the 16 bytes of an id.
+    /// Wraps the 16 bytes of an id.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)

@@ -6,11 +6,11 @@ use crate::text::Printable;
 /// Longest crate name that is accepted, in bytes; the registry's own limit.
 pub const MAX_NAME_BYTES: usize = 64;
 
-/// Longest version text that is accepted, in bytes. With the longest name and the suffix
-/// `.crate.json` a file name stays below 255 bytes.
+/// Longest version text that is accepted, in bytes. With the longest name and the suffix `.crate.json`, a file name
+/// stays below 255 bytes.
 pub const MAX_VERSION_BYTES: usize = 170;
 
-/// Why a text is not a crate name.
+/// The reason why a text is not a crate name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} is not a crate name: {reason}", Printable(.text))]
 pub struct InvalidName {
@@ -18,7 +18,7 @@ pub struct InvalidName {
     reason: &'static str,
 }
 
-/// Why a text is not a version.
+/// The reason why a text is not a version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} is not a version: {reason}", Printable(.text))]
 pub struct InvalidVersion {
@@ -32,7 +32,7 @@ pub struct InvalidVersion {
 pub struct CrateName(Arc<str>);
 
 impl CrateName {
-    /// Checks `text` and takes it as a name.
+    /// Checks `text` and makes a name of it.
     ///
     /// # Errors
     /// When a character, the length or the first character is not allowed.
@@ -69,22 +69,22 @@ impl CrateName {
         &self.0
     }
 
-    /// Returns the name by which the registry tells crates apart: lower case, `_` for `-`.
+    /// Returns the name by which the registry distinguishes crates: lower case, `_` for `-`.
     #[must_use]
     pub fn canonical(&self) -> String {
         self.0.to_ascii_lowercase().replace('-', "_")
     }
 }
 
-/// The text of a version: 1 to 170 bytes of ASCII letters, digits, `.`, `-`, `+` and `_`,
-/// beginning with three numbers (`1.0.0`), without `..`. So no two releases have files of the same
-/// name: a crate name has no dots, and what is before the first one tells where it ends. Whether it is
-/// a semantic version otherwise is left to those who compare versions. Cheap to clone.
+/// The text of a version: 1 to 170 bytes of ASCII letters, digits, `.`, `-`, `+` and `_`, beginning with three numbers
+/// (`1.0.0`), without `..`. So no two releases have files of the same name: a crate name has no dots, and the part
+/// before the first dot shows where it ends. Code that compares versions decides whether it is a semantic version
+/// otherwise. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VersionText(Arc<str>);
 
 impl VersionText {
-    /// Checks `text` and takes it as a version.
+    /// Checks `text` and makes a version of it.
     ///
     /// # Errors
     /// When a character, the length or the first character is not allowed.
@@ -125,7 +125,8 @@ impl VersionText {
     }
 }
 
-/// Returns whether a text begins with three numbers with dots between, and nothing or `-` or `+` behind.
+/// Returns whether a text begins with three numbers with dots between them, and ends there or continues with `-` or
+/// `+`.
 fn begins_with_three_numbers(text: &str) -> bool {
     let core = text.split(['-', '+']).next().unwrap_or_default();
     let mut parts = core.split('.');
@@ -151,7 +152,7 @@ impl ReleaseId {
         format!("{}-{}.crate", self.name, self.version)
     }
 
-    /// Returns the download URL below `base`: `{base}/{name}/{name}-{version}.crate`, `+` sent as `%2B`.
+    /// Returns the download URL below `base`: `{base}/{name}/{name}-{version}.crate`, with `+` as `%2B`.
     #[must_use]
     pub fn url(&self, base: &str) -> String {
         let base = base.trim_end_matches('/');

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use crate::{ReleaseId, Sha256};
 
-/// Most crates have few versions, which are compared faster than hashed.
+/// Most lines that are compared rather than hashed: most crates have few versions.
 const FEW: usize = 12;
 
 /// The fields of an index line that the mirror needs. Callers that need its other fields keep the
@@ -16,11 +16,11 @@ pub struct IndexRecord {
     pub cksum: Sha256,
     /// True if the release is yanked: kept for old lockfiles, not offered to new ones.
     pub yanked: bool,
-    /// When it was published; `None` where the line does not say, or nobody asked for it.
+    /// The time of publication; `None` where the line has none, or it was not read.
     pub published: Option<SystemTime>,
 }
 
-/// Keeps of the lines of each release the last, as Cargo does; the order stays.
+/// Keeps the last line of each release, as Cargo does; the order stays.
 pub fn last_of_each<T>(lines: &mut Vec<T>, id: impl Fn(&T) -> &ReleaseId) {
     let repeated: Vec<usize> = if lines.len() <= FEW {
         (0..lines.len())

@@ -12,13 +12,13 @@ pub struct Sha256([u8; 32]);
 pub struct InvalidSha256;
 
 impl Sha256 {
-    /// Takes the 32 bytes of a digest.
+    /// Wraps the 32 bytes of a digest.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Takes a digest out of a slice.
+    /// Makes a digest of a slice.
     ///
     /// # Errors
     /// When the slice is not 32 bytes long.
@@ -26,7 +26,7 @@ impl Sha256 {
         bytes.try_into().map(Self).map_err(|_| InvalidSha256)
     }
 
-    /// Reads 64 hexadecimal digits, upper or lower case.
+    /// Parses 64 hexadecimal digits, upper or lower case.
     ///
     /// # Errors
     /// When the text is anything else.

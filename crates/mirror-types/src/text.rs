@@ -1,7 +1,7 @@
 use std::fmt;
 
-/// Shows text from an origin or an index with control characters and non-ASCII escaped, so that
-/// it can do no harm on a terminal or in a log. No quotes are added.
+/// Shows text from an origin or an index with control characters and non-ASCII escaped, so that it can do no harm on a
+/// terminal or in a log. Adds no quotes.
 pub struct Printable<T>(pub T);
 
 impl<T: AsRef<str>> fmt::Display for Printable<T> {
@@ -17,19 +17,19 @@ impl<T: AsRef<str>> fmt::Display for Printable<T> {
     }
 }
 
-/// Most bytes that one value of a peer's choosing takes in a message: a header, an address, a name.
+/// Most bytes of one value from a peer in a message: a header, an address, a name.
 pub const CLIPPED_VALUE_BYTES: usize = 160;
-/// Most bytes of a message that quotes what a peer sent.
+/// Most bytes of a message that quotes a peer.
 pub const CLIPPED_MESSAGE_BYTES: usize = 600;
 
-/// Returns what a peer sent as printable ASCII of at most `most_bytes`; of more it says how long it was. Control
-/// characters, non-ASCII and what is no UTF-8 are escaped as [`Printable`] does. Text that is printable and short
+/// Returns bytes from a peer as printable ASCII of at most `most_bytes`; states the full length of a longer text.
+/// Control characters, non-ASCII and invalid UTF-8 are escaped as in [`Printable`]. Text that is printable and short
 /// enough stays as it is, so that clipping twice changes nothing.
 #[must_use]
 pub fn clipped(sent: impl AsRef<[u8]>, most_bytes: usize) -> String {
     let sent = sent.as_ref();
     let mut text = String::with_capacity(sent.len().min(most_bytes));
-    // Room for what is put behind a clipped text.
+    // Leaves room for the note after a clipped text.
     let tail = format!("... ({} bytes)", sent.len());
     let mut fits = 0;
     for chunk in sent.utf8_chunks() {
@@ -68,7 +68,7 @@ pub fn human_bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// Says what to do when the disk refused, to be put behind a message; empty where there is nothing to say.
+/// Returns advice for a refusal of the disk, to be appended to a message; empty where there is none.
 #[must_use]
 pub fn disk_advice(kind: std::io::ErrorKind) -> &'static str {
     use std::io::ErrorKind;

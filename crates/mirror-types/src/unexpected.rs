@@ -1,17 +1,17 @@
 use crate::cause::Cause;
 
-/// A fault of this program that another library or the system noticed: nobody can do anything about it but report it.
+/// A fault of this program that another library or the system reported: a person can do nothing about it but report it.
 #[derive(Debug, thiserror::Error)]
 #[error("internal error: could not {doing}; please report it")]
 pub struct Unexpected {
     /// The operation that failed.
     pub doing: &'static str,
-    /// The problem that was noticed.
+    /// The problem that was reported.
     pub source: Cause,
 }
 
 impl Unexpected {
-    /// Makes one of an error, to be given to `map_err`. `doing` follows "could not".
+    /// Returns a function for `map_err` that makes one of an error. `doing` follows "could not".
     pub fn could_not<E>(doing: &'static str) -> impl FnOnce(E) -> Self
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,

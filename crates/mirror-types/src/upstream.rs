@@ -1,5 +1,4 @@
-//! The product's own upstream defaults. They stand here and nowhere else, composed from the
-//! registry's domain.
+//! The product's own upstream defaults, composed from the registry's domain. They are defined only here.
 
 /// The registry's domain.
 pub const REGISTRY: &str = "crates.io";
@@ -22,8 +21,8 @@ pub fn crates_base_url() -> String {
     format!("https://static.{REGISTRY}/crates")
 }
 
-/// Returns whether a download address that an index states is one of this registry's own, which answers for releases at
-/// [`crates_base_url`] more directly: without the redirect that the old one costs for each of them.
+/// Returns whether a download address in an index is one of this registry's own. For those, [`crates_base_url`] answers
+/// more directly: without the redirect that the other address costs for each release.
 #[must_use]
 pub fn is_own_download_address(dl: &str) -> bool {
     let dl = dl.trim_end_matches('/');
