@@ -63,7 +63,7 @@ impl Spool for FileSpool {
     }
 }
 
-/// A reader that removes its file at the end.
+/// A reader of a file that is removed when the reader is dropped.
 struct Reader(TempFile);
 
 impl Read for Reader {
