@@ -11,18 +11,18 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
-/// The behaviour after the bytes.
+/// The behaviour after the bytes were sent.
 pub(crate) enum End {
     Well,
     Error,
     Never,
     /// Closes the connection.
     Drop(CancellationToken),
-    /// One byte at a time.
+    /// Sends one byte at a time.
     Drip(Bytes, Pin<Box<Sleep>>, Duration),
-    /// The same chunk for ever.
+    /// Sends the same chunk for ever.
     Repeat(Bytes),
-    /// Empty chunks for ever; with a pause, as nothing else holds the server back.
+    /// Sends empty chunks for ever, with a pause, as nothing else limits the server.
     Empty(Pin<Box<Sleep>>),
 }
 

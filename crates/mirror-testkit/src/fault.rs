@@ -17,7 +17,7 @@ pub struct Ask {
     pub proxy_authorization: Option<String>,
 }
 
-/// The behaviour of an origin that does not answer well.
+/// The faulty behaviour of an origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing: the right answer.
@@ -26,22 +26,22 @@ pub enum Fault {
     Status(u16),
     /// This status with `Retry-After` in seconds.
     RetryAfter(u16, u64),
-    /// The right status and headers, then an error inside the body: `RST_STREAM`, or a closed
-    /// HTTP/1.1 connection. Sends this many bytes first.
+    /// The right status and headers, then an error inside the body after this many bytes: `RST_STREAM`, or a closed
+    /// HTTP/1.1 connection.
     Reset(usize),
     /// The TCP connection is closed after this many bytes, with every other stream on it.
     Drop(usize),
     /// The body ends after this many bytes as if it were whole; the length was announced.
     Truncate(usize),
-    /// The same without a length: only a checksum can tell.
+    /// The same without a length: only a checksum can show the fault.
     TruncateUnannounced(usize),
-    /// One byte is another one.
+    /// One byte is changed.
     WrongBytes,
-    /// 200 with a page for people.
+    /// The status 200 with a page for people.
     Html,
     /// Nothing more after this many bytes.
     Stall(usize),
-    /// No answer at all.
+    /// No answer.
     Silence,
     /// One byte at a time, with this pause between.
     Drip(Duration),
@@ -55,7 +55,7 @@ pub enum Fault {
     WrongRange,
     /// A range is answered with 206, the right range, and another ETag.
     OtherVersion,
-    /// A content encoding that nobody asked for.
+    /// A content encoding that was not requested.
     Encoding(&'static str),
     /// Megabytes of headers.
     HeaderFlood,

@@ -13,7 +13,7 @@ use crate::listener::{Listener, Traffic};
 /// The behaviour of a [`GitDaemon`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GitFault {
-    /// Well.
+    /// No fault.
     #[default]
     None,
     /// The connection ends after this many bytes of the answer.
@@ -25,7 +25,7 @@ pub enum GitFault {
 #[derive(Default)]
 struct Faults {
     fault: Mutex<GitFault>,
-    /// Connections that the fault is still for.
+    /// Connections that still get the fault.
     left: AtomicU64,
 }
 
@@ -37,7 +37,7 @@ pub struct GitDaemon {
 }
 
 impl GitDaemon {
-    /// Serves what is below `root`.
+    /// Serves the repositories below `root`.
     ///
     /// # Panics
     /// When no port is free: this is test code.
@@ -64,13 +64,13 @@ impl GitDaemon {
         self.faults.left.store(connections, SeqCst);
     }
 
-    /// Returns the bytes of answers so far.
+    /// Returns the bytes of answers sent so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.listener.sent()
     }
 
-    /// Connections so far.
+    /// Returns the number of connections so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.listener.connections()
@@ -111,7 +111,7 @@ fn serve(client: &TcpStream, faults: &Faults, traffic: &Traffic, root: &Path) {
     let _ = requests.join();
 }
 
-/// Passes on what the child says, as far as the fault lets it.
+/// Passes on the output of the child, as far as the fault allows.
 fn answer(
     mut client: &TcpStream,
     child: &mut Child,
@@ -135,7 +135,7 @@ fn answer(
         traffic.sent.fetch_add(n as u64, SeqCst);
     }
     if let GitFault::Stall(_) = fault {
-        // Until the client goes.
+        // Waits until the client closes the connection.
         let _ = leaving.recv();
     }
 }

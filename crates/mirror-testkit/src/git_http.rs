@@ -32,7 +32,7 @@ pub struct GitHttp {
 
 struct State {
     root: PathBuf,
-    /// Requests that are still to be answered with an error, and that error.
+    /// Requests that are still to be answered with an error, and its status.
     refuse: AtomicU64,
     status: AtomicU64,
     requests: AtomicU64,
@@ -40,7 +40,7 @@ struct State {
 }
 
 impl GitHttp {
-    /// Serves what is below `root`.
+    /// Serves the repositories below `root`.
     ///
     /// # Panics
     /// When no port is free: this is test code.
@@ -82,7 +82,7 @@ impl GitHttp {
         self.state.refuse.store(requests, SeqCst);
     }
 
-    /// Requests so far.
+    /// Returns the number of requests so far.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.state.requests.load(SeqCst)

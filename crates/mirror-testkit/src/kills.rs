@@ -1,6 +1,6 @@
-//! Kills the downloader at random moments and has somebody else look at what is left.
+//! Kills the downloader at random moments and has a separate program check what is left.
 //!
-//! The checks are made by `kills/check.py`, which shares no code with the programs.
+//! `kills/check.py` makes the checks; it shares no code with the programs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ const MEAN_BYTES: usize = 1_500;
 /// Some 170 KB: several bundles, which are sealed while runs continue.
 const BUNDLE_SIZE_GB: &str = "0.00016";
 
-/// The shortest time within which a kill comes.
+/// The shortest time limit for a kill.
 const SHORTEST: Duration = Duration::from_millis(30);
 
-/// The longest time that is waited for a removal.
+/// The longest wait for a removal.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// The kind of run that is killed.
@@ -41,7 +41,7 @@ pub enum KillKind {
 }
 
 impl KillKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 5] = [Self::Loose, Self::Bundled, Self::Mixed, Self::Prune, Self::Takeover];
 
     /// Returns its name on a command line.
@@ -62,28 +62,28 @@ impl KillKind {
 pub struct KillOptions {
     /// The downloader.
     pub program: PathBuf,
-    /// The downloader of the version before; takes part in [`KillKind::Takeover`] only.
+    /// The previous version of the downloader; used only by [`KillKind::Takeover`].
     pub before: Option<PathBuf>,
     /// Kills that must meet a run at work.
     pub kills: u32,
-    /// Makes the moments.
+    /// The seed of the random moments.
     pub seed: u64,
 }
 
-/// The counts of the kills.
+/// The results of the kills.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KillReport {
-    /// Kills that met a run at work; what each left was checked.
+    /// Kills that met a run at work. The remains of each were checked.
     pub kills: u32,
-    /// Runs that came to their end; what each left was checked more closely.
+    /// Runs that were not killed. The result of each was checked more closely.
     pub whole: u32,
 }
 
-/// Kills until enough kills met a run at work, and checks what each left, and what the run left that came to its end
+/// Kills until enough kills met a run at work. Checks the remains of each kill, and the result of the complete run
 /// after it.
 ///
 /// # Errors
-/// The first fault that was found, with the folder that shows it, which stays.
+/// The first fault that was found, and the folder that shows it, which is kept.
 ///
 /// # Panics
 /// When the programs or Python cannot be started: this is test code.
@@ -142,7 +142,7 @@ impl<'a> World<'a> {
         self.dir.path().join(name)
     }
 
-    /// Serves the registry as it is, writes its index, and tells the check.
+    /// Serves the registry as it is, writes its index, and updates the input of the check.
     fn publish(&mut self) {
         self.origin.replace_site(self.registry.site("http://unused/"));
         let index = self.path("index");
@@ -161,7 +161,7 @@ impl<'a> World<'a> {
         std::fs::write(self.path("facts.json"), facts.to_string()).expect("the facts");
     }
 
-    /// Flags of the next run.
+    /// Returns flags for the next run.
     fn flags(&mut self) -> Vec<&'static str> {
         const LOOSE: &[&str] = &[];
         const ONLY: &[&str] = &["--bundle", "--bundle-mode", "only", "--bundle-size-gb", BUNDLE_SIZE_GB];
@@ -212,7 +212,7 @@ impl<'a> World<'a> {
         Err(format!("{mode}: {}{}", text(&output.stdout), text(&output.stderr)))
     }
 
-    /// Runs to the end and checks what is there then; returns the time that it took.
+    /// Runs to the end and checks the result; returns the time that the run took.
     fn whole(&mut self, flags: &[&str]) -> Result<Duration, String> {
         let began = Instant::now();
         let status = self.command(&self.options.program, flags).status().expect("the program");
@@ -232,7 +232,7 @@ impl<'a> World<'a> {
         let moment = self.random.u64(0..u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1));
         let mut child = self.command(&self.options.program, flags).spawn().expect("the program");
         match victim {
-            // The removals take a few milliseconds of the whole: the disappearance of one file is waited for.
+            // The removals take only a few milliseconds of the run: the kill waits until one file disappears.
             Some(victim) => {
                 let began = Instant::now();
                 while victim.exists() && matches!(child.try_wait(), Ok(None)) && began.elapsed() < LONGEST {
@@ -258,7 +258,7 @@ impl<'a> World<'a> {
         Err(format!("a run after a kill ended with {status}: {log}"))
     }
 
-    /// Returns the file of a release that the next run is to remove; most of the time, when there is one.
+    /// Returns the file of a release that the next run is to remove: usually one, if there is any.
     fn doomed(&mut self) -> Option<PathBuf> {
         if self.kind != KillKind::Prune || self.random.u8(..) < 50 {
             return None;
@@ -295,7 +295,7 @@ impl<'a> World<'a> {
 
     fn kill_all(&mut self) -> Result<KillReport, String> {
         if self.kind == KillKind::Prune {
-            // Some of it in bundles, which are never written again: nothing of that is removed.
+            // Some releases are in bundles, which are never rewritten: they are not removed.
             let some = ["--bundle", "--bundle-mode", "only", "--limit", "60"];
             let status = self.command(&self.options.program, &some).status().expect("the program");
             if !status.success() {
@@ -319,9 +319,9 @@ impl<'a> World<'a> {
             }
             let flags = self.flags();
             met_at_work = self.one(&flags, most)?;
-            // So that most kills meet a run at work, and some come near its end.
+            // This way most kills meet a run at work, and some come near its end.
             most = if met_at_work { (most * 9 / 8).min(longest * 2) } else { (most * 3 / 4).max(SHORTEST) };
-            // The next run puts things right; sometimes it is killed as well.
+            // The next run repairs the mirror; sometimes it is killed as well.
             if met_at_work && self.random.u8(..) < 80 {
                 self.whole(&flags)?;
                 met_at_work = false;
@@ -332,7 +332,7 @@ impl<'a> World<'a> {
         self.enough()
     }
 
-    /// Kills the first run over what the version before made, again and again.
+    /// Kills the first run over a mirror of the previous version, again and again.
     fn take_over(&mut self) -> Result<KillReport, String> {
         let before = self.options.before.clone().ok_or("the program of the version before was not named")?;
         let mut most = Duration::from_millis(50);
@@ -355,7 +355,7 @@ impl<'a> World<'a> {
         self.enough()
     }
 
-    /// Makes a mirror with the version before, some of which it has no time for.
+    /// Makes a mirror with the previous version, and kills it before it is complete.
     fn make_old(&mut self, before: &Path) {
         self.remove_mirror();
         let _ = std::fs::remove_dir_all(self.path("old"));
@@ -392,7 +392,7 @@ fn final_mode(flags: &[&str]) -> &'static str {
     }
 }
 
-/// Copies a file or a tree, times included.
+/// Copies a file or a tree with its times.
 fn copy(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp");
     assert!(status.success(), "cp -a {} {}", from.display(), to.display());

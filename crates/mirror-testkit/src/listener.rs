@@ -1,4 +1,4 @@
-//! A listener with a thread for each connection, and what went through it.
+//! A listener with a thread for each connection, and counters of its traffic.
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -15,7 +15,7 @@ pub(crate) struct Traffic {
     stop: AtomicBool,
 }
 
-/// Listens at a port of its own until it is dropped; then all connections end.
+/// A listener at a port of its own. Dropping it ends all connections.
 pub(crate) struct Listener {
     traffic: Arc<Traffic>,
     addr: SocketAddr,

@@ -29,7 +29,7 @@ pub enum Protocol {
     Http1,
 }
 
-/// Returns what is at a path.
+/// A function that returns the contents of a path.
 pub type Site = Arc<dyn Fn(&str) -> Option<Served> + Send + Sync>;
 
 type Script = Arc<dyn Fn(&Ask) -> Fault + Send + Sync>;
@@ -39,13 +39,13 @@ type Script = Arc<dyn Fn(&Ask) -> Fault + Send + Sync>;
 pub struct OriginOptions {
     /// The protocol.
     pub protocol: Protocol,
-    /// Address to listen at; port 0 takes a free one.
+    /// The address to listen at; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Every answer begins this much later, as behind a long line.
+    /// Every answer is delayed by this, as on a long line.
     pub delay: Duration,
-    /// Connections get a GOAWAY, or `Connection: close`, after this many requests.
+    /// A connection gets a GOAWAY, or `Connection: close`, after this many requests.
     pub requests_per_connection: Option<u64>,
-    /// Streams that a connection may have open.
+    /// Most open streams of a connection.
     pub max_streams: u32,
     /// Threads.
     pub workers: usize,
@@ -120,7 +120,7 @@ impl Origin {
         format!("{scheme}://{}", self.addr)
     }
 
-    /// Returns the address on which it listens.
+    /// Returns the address at which it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -141,41 +141,41 @@ impl Origin {
         self.dir.path()
     }
 
-    /// Misbehaves from now on as `script` says.
+    /// Misbehaves according to `script` from now on.
     pub fn script(&self, script: impl Fn(&Ask) -> Fault + Send + Sync + 'static) {
         *self.state.script.write().expect("lock") = Some(Arc::new(script));
     }
 
-    /// Answers well from now on.
+    /// Answers correctly from now on.
     pub fn heal(&self) {
         *self.state.script.write().expect("lock") = None;
     }
 
-    /// Serves something else from now on.
+    /// Serves another site from now on.
     pub fn replace_site(&self, site: Site) {
         *self.state.site.write().expect("lock") = site;
     }
 
-    /// Requests for a path so far.
+    /// Returns the number of requests for a path so far.
     #[must_use]
     pub fn hits(&self, path: &str) -> u64 {
         self.state.hits.lock().expect("lock").get(path).copied().unwrap_or(0)
     }
 
-    /// Requests whose path begins so.
+    /// Returns the number of requests whose path has this prefix.
     #[must_use]
     pub fn hits_below(&self, prefix: &str) -> u64 {
         let hits = self.state.hits.lock().expect("lock");
         hits.iter().filter(|(path, _)| path.starts_with(prefix)).map(|(_, n)| n).sum()
     }
 
-    /// Requests so far.
+    /// Returns the number of requests so far.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.state.total.load(Ordering::SeqCst)
     }
 
-    /// Connections so far.
+    /// Returns the number of connections so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.state.connections.load(Ordering::SeqCst)
@@ -245,7 +245,7 @@ async fn http2(stream: impl Stream, state: Arc<State>, close: CancellationToken)
     drive(conn, hyper::server::conn::http2::Connection::graceful_shutdown, &close, &last).await;
 }
 
-/// Serves until the client goes, `close` cuts the connection, or `last` has it end in good order.
+/// Serves until the client closes the connection, `close` cuts it, or `last` ends it in good order.
 async fn drive<C: Future>(
     conn: C,
     end: impl FnOnce(std::pin::Pin<&mut C>),

@@ -3,7 +3,7 @@ use std::process::{Command, Stdio};
 /// Lines of standard error that a failed test shows.
 const LINES_SHOWN: usize = 30;
 
-/// The end of a run of a program.
+/// The result of running a program.
 #[derive(Debug)]
 pub struct Ended {
     /// Exit code; -1 after a signal.
@@ -18,7 +18,7 @@ impl Ended {
     /// Fails the test unless the program ended with this code.
     ///
     /// # Panics
-    /// When it ended with another one.
+    /// When it ended with another code.
     #[track_caller]
     #[expect(
         clippy::must_use_candidate,
@@ -32,7 +32,7 @@ impl Ended {
         self
     }
 
-    /// Returns a figure of the summary: the number behind this name in the first line that has one there.
+    /// Returns a figure of the summary: the number after this name in the first line that has one.
     ///
     /// # Panics
     /// When there is none.
@@ -60,7 +60,7 @@ impl Ended {
 /// Runs a program to its end, with no input. Blocks.
 ///
 /// # Panics
-/// When it cannot be started, by name.
+/// When it cannot be started; the message has its name.
 #[track_caller]
 pub fn run(command: &mut Command) -> Ended {
     let output = command.stdin(Stdio::null()).output();
@@ -74,11 +74,11 @@ pub fn run(command: &mut Command) -> Ended {
     }
 }
 
-/// Returns whether a stock tool answers to this line; without it a test says so and passes, unless all tools are
-/// required (`MIRROR_REQUIRE_TOOLS`).
+/// Returns whether a stock tool answers this command line. Without the tool, a test reports that and passes, unless all
+/// tools are required (`MIRROR_REQUIRE_TOOLS`).
 ///
 /// # Panics
-/// When it does not and they are.
+/// When the tool is missing and all are required.
 #[expect(clippy::must_use_candidate, reason = "it speaks for itself")]
 #[expect(clippy::print_stderr, reason = "says what is skipped")]
 pub fn has(program: &str, arguments: &[&str]) -> bool {
@@ -96,8 +96,8 @@ pub fn has(program: &str, arguments: &[&str]) -> bool {
     works
 }
 
-/// Runs a program to its end, and says how much memory it had at most, in bytes; 0 where this cannot be seen. One that
-/// does not end within `most` is killed, with code -1. Blocks.
+/// Runs a program to its end, and returns the most memory that it had, in bytes; 0 where the system does not show it. A
+/// program that does not end within `most` is killed, with code -1. Blocks.
 ///
 /// # Panics
 /// When it cannot be started.
@@ -136,7 +136,7 @@ fn text(stream: Option<&mut impl std::io::Read>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Returns the most memory that a running process had up to now, in bytes; 0 where this cannot be seen.
+/// Returns the most memory that a running process has had, in bytes; 0 where the system does not show it.
 #[must_use]
 pub fn peak_of(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -1,5 +1,5 @@
 //! A registry's own index: counted, and compared with sidecars, by Python and git, which share no code with the
-//! programs; given bodies, so that it can be mirrored; resolved by the real Cargo.
+//! programs; with bodies, so that it can be mirrored; resolved by the real Cargo.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::site::put;
 
 const CHECK: &str = include_str!("real_index/check.py");
 
-/// Crates that everybody knew in 2019; what they need is in the part that is in testdata.
+/// Crates that were widely used in 2019; testdata has the part of the index that they need.
 pub const WELL_KNOWN: [&str; 20] = [
     "serde",
     "rand",
@@ -48,9 +48,9 @@ pub struct IndexFacts {
     pub files: u64,
     /// Lines that are not blank.
     pub lines: u64,
-    /// Releases: of several lines of one release the last counts.
+    /// Releases; several lines of one release count once.
     pub releases: u64,
-    /// Those of them that are yanked.
+    /// Releases that are yanked.
     pub yanked: u64,
     /// Lines that a later one replaces.
     pub duplicates: u64,
@@ -63,17 +63,17 @@ pub struct IndexFacts {
 /// Counts an index with Python: a bare repository by its objects, a directory by its files.
 ///
 /// # Errors
-/// What Python said when it failed.
+/// The output of Python when it failed.
 pub fn count_index(index: &Path) -> Result<IndexFacts, String> {
     let said = python(&["count".as_ref(), index.as_os_str()])?;
     serde_json::from_str(&said).map_err(|error| format!("{error} in {said}"))
 }
 
-/// Computes with Python every sidecar that an index has, and compares it byte for byte with the line of the JSONL, or
-/// the file of the mirror, at `sidecars`. Returns how many were compared.
+/// Computes every sidecar of an index with Python, and compares it byte for byte with the line of the JSONL, or the
+/// file of the mirror, at `sidecars`. Returns the number of sidecars.
 ///
 /// # Errors
-/// What is missing, different or in excess.
+/// The sidecars that are missing, different or superfluous.
 pub fn check_sidecars(
     index: &Path,
     crates_base: &str,
@@ -102,8 +102,8 @@ fn python(arguments: &[&std::ffi::OsStr]) -> Result<String, String> {
     Err(format!("{said}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// An index whose releases have bodies: name and version. Everything else of its lines is as it was, so that what
-/// mirrors and resolves meets what the registry has.
+/// An index whose releases have bodies that consist of name and version. The rest of its lines is unchanged, so that
+/// mirroring and resolving meet the registry's own data.
 #[derive(Debug, Clone)]
 pub struct EmbodiedIndex {
     /// Index files by their paths.
@@ -114,7 +114,7 @@ impl EmbodiedIndex {
     /// Reads the index files of a directory.
     ///
     /// # Panics
-    /// When it cannot be read, or has a line that is none of an index.
+    /// When it cannot be read, or has a line that does not belong in an index.
     #[must_use]
     pub fn read(dir: &Path) -> Self {
         let mut files = BTreeMap::new();
@@ -146,7 +146,7 @@ impl EmbodiedIndex {
     }
 
     /// Returns a site with the sparse form of the index below `/index/` and the bodies below `/crates/`; with `only`,
-    /// it has no other releases than those whose files are called so.
+    /// it has only the releases with these file names.
     #[must_use]
     pub fn site(self: &Arc<Self>, only: Option<BTreeSet<String>>) -> Site {
         let index = Arc::clone(self);
@@ -165,8 +165,8 @@ impl EmbodiedIndex {
         })
     }
 
-    /// Returns the features of the newest release of a crate that is neither yanked nor a pre-release, those among them
-    /// that an optional dependency is.
+    /// Returns the features of the newest release of a crate that is neither yanked nor a pre-release, including
+    /// optional dependencies.
     #[must_use]
     pub fn features(&self, name: &str) -> Vec<String> {
         let Some(text) =
@@ -218,7 +218,7 @@ fn body(name: &str, version: &str) -> Vec<u8> {
     format!("{name} {version}\n").into_bytes()
 }
 
-/// Puts the checksums of the bodies in the places of the registry's.
+/// Replaces the registry's checksums with those of the bodies.
 fn with_bodies(text: &[u8]) -> Vec<u8> {
     let mut made = Vec::with_capacity(text.len());
     for (line, bytes) in lines(text) {
@@ -241,11 +241,11 @@ fn kept(text: &[u8], only: &BTreeSet<String>) -> Vec<u8> {
     kept
 }
 
-/// Has the real Cargo lock a project, with lines for its `[dependencies]`, whose crates all come from the sparse
-/// registry at `index`; returns the names of the files of what it locked.
+/// Has the real Cargo lock a project with these lines in its `[dependencies]`, all of whose crates come from the sparse
+/// registry at `index`; returns the file names of the locked releases.
 ///
 /// # Errors
-/// What Cargo said when it could not.
+/// The output of Cargo when it failed.
 ///
 /// # Panics
 /// When it cannot be started: this is test code.
@@ -295,7 +295,7 @@ fn locked(lock: &str) -> Vec<String> {
     locked
 }
 
-/// Returns the names of the files of the releases that lie below `root`.
+/// Returns the file names of the releases below `root`.
 ///
 /// # Panics
 /// When a folder cannot be read.

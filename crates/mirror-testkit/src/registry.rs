@@ -16,7 +16,7 @@ pub struct TestRelease {
     pub cksum: Sha256,
     /// True if it was yanked.
     pub yanked: bool,
-    /// When it was published, RFC 3339; not every line says it.
+    /// The time of publication, RFC 3339; not every line has one.
     pub pubtime: Option<String>,
     /// Its dependencies: name, requirement, kind.
     pub deps: Vec<(String, String, String)>,
@@ -114,7 +114,7 @@ impl TestRegistry {
             pubtime: None,
             deps: Vec::new(),
             more_deps: Vec::new(),
-            // A feature by the name of a field, for those who read lines by hand.
+            // A feature with the name of a field, for code that reads lines by hand.
             features: BTreeMap::from([("yanked".to_owned(), Vec::new())]),
         };
         let releases = self.crates.entry(name.to_owned()).or_default();
@@ -122,7 +122,7 @@ impl TestRegistry {
         releases.last_mut().expect("just added")
     }
 
-    /// Replaces the bytes of a release, as if it had been published anew.
+    /// Replaces the bytes of a release, as if it had been published again.
     ///
     /// # Panics
     /// When there is no such release.
@@ -203,7 +203,7 @@ impl TestRegistry {
     }
 }
 
-/// Generates a name as they occur: short or long, with case, digits, `-` and `_`.
+/// Generates a realistic name: short or long, with case, digits, `-` and `_`.
 fn name(random: &mut fastrand::Rng) -> String {
     let len = match random.u8(..) {
         0..=7 => random.usize(1..=3),

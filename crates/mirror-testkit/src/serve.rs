@@ -1,4 +1,4 @@
-//! One request: the right answer, or the fault that the script asks for.
+//! One request: the right answer, or the fault from the script.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -47,7 +47,7 @@ fn set(response: &mut Answer, name: header::HeaderName, value: &str) {
     }
 }
 
-/// Answers correctly: conditions, ranges, the body.
+/// Returns the correct answer: conditions, ranges, the body.
 fn well(served: Option<&Served>, asked: &HeaderMap) -> Answer {
     let Some(served) = served else { return text(404, "there is no such file\n") };
     let of = |name: header::HeaderName| asked.get(name).and_then(|value| value.to_str().ok());
@@ -91,7 +91,7 @@ fn with_validators(mut response: Answer, served: &Served) -> Answer {
     response
 }
 
-/// Answers; `connection` closes the connection that asked.
+/// Answers a request; `connection` closes its connection.
 pub(crate) fn respond(
     fault: Fault,
     served: Option<&Served>,
@@ -103,7 +103,7 @@ pub(crate) fn respond(
         let whole = body();
         whole.slice(..at.min(whole.len()))
     };
-    // Headers of the right answer, with its length when `announced`, and another body.
+    // The headers of the right answer, with its length when `announced`, and another body.
     let instead = |bytes: Bytes, end: End, announced: bool| {
         let mut response = well(served, &HeaderMap::new());
         if announced {

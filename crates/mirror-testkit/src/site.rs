@@ -12,8 +12,8 @@ use crate::registry::TestRegistry;
 use crate::serve::Served;
 
 impl TestRegistry {
-    /// Paths and bytes: the sparse index below `/index/`, releases below `/crates/`. `dl` is what
-    /// `config.json` says.
+    /// Returns the paths and their bytes: the sparse index below `/index/`, releases below `/crates/`. `dl` is the
+    /// value in `config.json`.
     #[must_use]
     pub fn site(&self, dl: &str) -> Site {
         let mut files: HashMap<String, Served> = HashMap::new();
@@ -49,8 +49,7 @@ impl TestRegistry {
         }
     }
 
-    /// Commits the index with the real `git`, as a checkout at `dir`; a repository that is there
-    /// gets a further commit.
+    /// Commits the index with the real `git`, as a checkout at `dir`; an existing repository gets another commit.
     ///
     /// # Panics
     /// When git fails.
@@ -81,7 +80,7 @@ pub fn git(dir: &Path, arguments: &[&str]) {
     git_says(dir, arguments);
 }
 
-/// Runs the real `git` in `dir`, and returns what it prints, without the newline at the end.
+/// Runs the real `git` in `dir`, and returns its output, without the newline at the end.
 ///
 /// # Panics
 /// When it fails.
@@ -91,7 +90,7 @@ pub fn git_says(dir: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
-/// Prepares the real `git` in `dir`, without the settings of this machine.
+/// Prepares a command of the real `git` in `dir`, without the settings of this machine.
 pub(crate) fn plain_git(dir: &Path) -> Command {
     let mut command = Command::new("git");
     command.current_dir(dir).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");

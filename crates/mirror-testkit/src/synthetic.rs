@@ -1,5 +1,4 @@
-//! A registry index of any size, made from a seed: crate by crate, nothing of it kept in memory but
-//! names and counts.
+//! A registry index of any size, made from a seed: crate by crate, with only names and counts in memory.
 
 mod index;
 mod line;

@@ -10,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) fn acceptor(dir: &Path, alpn: &[&[u8]]) -> (TlsAcceptor, PathBuf) {
     let ca_key = KeyPair::generate().expect("key");
     let mut ca = CertificateParams::new(Vec::new()).expect("params");
-    // Two names: OpenSSL takes a certificate whose issuer is its own name for self-signed.
+    // The names must differ: OpenSSL takes a certificate whose issuer has its own name for self-signed.
     ca.distinguished_name.push(DnType::CommonName, "test authority");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_cert = ca.self_signed(&ca_key).expect("authority");

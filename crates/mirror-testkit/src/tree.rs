@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Returns what is below `root`, by path with `/`: the bytes of each file. What a program keeps for itself in
-/// `.mirror` is left out, and so is the manifest of a mirror; links are followed to files, not to directories. Nothing is there when `root` is not.
+/// Returns the files below `root`: their bytes, by path with `/`. Leaves out `.mirror`, where a program keeps its own
+/// state, and the manifest of a mirror; follows links to files, not to directories. Empty when `root` does not exist.
 ///
 /// # Panics
 /// When something cannot be read, or a name is no UTF-8.

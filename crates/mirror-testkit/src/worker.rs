@@ -12,8 +12,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts `work`, which ends once its token is cancelled. Tasks that it spawned run on the same thread, and end
-    /// with it.
+    /// Starts `work`, which ends once its token is cancelled. Tasks that it spawns run on the same thread, and end with
+    /// it.
     ///
     /// # Panics
     /// On its own thread, when no runtime can be made: this is test code.

@@ -1,4 +1,4 @@
-//! Clients that ask and do not behave: they cost a server what they can.
+//! Clients that misbehave: they cost a server what they can.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,11 +18,11 @@ use crate::worker::Worker;
 /// The fault of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientFault {
-    /// Connects, and says nothing.
+    /// Connects, and sends nothing.
     Silent,
     /// Connects, and hangs up.
     Hangup,
-    /// Says what is neither HTTP nor TLS, for ever.
+    /// Sends bytes that are neither HTTP nor TLS, for ever.
     Noise,
     /// HTTP/1.1: the head, a byte at a time.
     SlowHead,
@@ -30,27 +30,27 @@ pub enum ClientFault {
     EndlessHeaderLine,
     /// Headers that never end.
     EndlessHeaders,
-    /// A body that nobody asked for and that never ends.
+    /// A body that was not announced and never ends.
     EndlessBody,
-    /// Asks, and reads a byte at a time.
+    /// Sends a request, and reads a byte at a time.
     SlowReader,
-    /// Asks, and reads nothing.
+    /// Sends a request, and reads nothing.
     Deaf,
-    /// Asks, ends its own side, and reads nothing.
+    /// Sends a request, ends its own side, and reads nothing.
     HalfOpen,
-    /// Asks and asks, and reads nothing.
+    /// Sends request after request, and reads nothing.
     Pipeline,
-    /// HTTP/2: asks over many streams, with closed windows.
+    /// HTTP/2: sends requests over many streams, with closed windows.
     ClosedWindows,
     /// The same, with pings.
     Pings,
     /// The same, and opens the windows byte by byte.
     DrippingWindows,
-    /// Opens all windows, asks over many streams, and reads nothing.
+    /// Opens all windows, sends requests over many streams, and reads nothing.
     DeafStreams,
     /// More and more streams, with closed windows.
     EndlessStreams,
-    /// Streams that are reset at once.
+    /// Streams that it resets at once.
     RapidReset,
     /// Headers without an end.
     EndlessContinuation,
@@ -65,7 +65,7 @@ pub enum ClientFault {
 }
 
 impl ClientFault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 22] = [
         Self::Silent,
         Self::Hangup,
@@ -92,24 +92,24 @@ impl ClientFault {
     ];
 }
 
-/// Between two pieces of what never ends, at least, and for each client of a thread: many are to fill a server, and not
-/// the processor.
+/// Least pause between two pieces of an endless answer, for each client of a thread: many clients are to fill a server,
+/// not the processor.
 const PACE: Duration = Duration::from_millis(50);
 const PACE_FOR_EACH: Duration = Duration::from_millis(1);
-/// Until a client that was cut off connects again.
+/// The time until a client that was cut off connects again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Streams of a connection.
+/// Streams on a connection.
 const STREAMS: u32 = 64;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Hostile clients on a thread of their own. Each connects again when it was cut off, until they are dropped.
+/// Hostile clients on a thread of their own. Each connects again after it was cut off, until they are dropped.
 pub struct HostileClients {
     connections: Arc<AtomicU64>,
     _worker: Worker,
 }
 
 impl HostileClients {
-    /// Starts `count` clients with these faults in turn. They ask the server at `addr` for these paths in turn.
+    /// Starts `count` clients with these faults in turn, which request these paths in turn from the server at `addr`.
     ///
     /// # Panics
     /// When no runtime can be made: this is test code.
@@ -136,7 +136,7 @@ impl HostileClients {
         Self { connections, _worker: worker }
     }
 
-    /// Connections so far.
+    /// Returns the number of connections so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::SeqCst)
@@ -155,7 +155,7 @@ struct Client {
 impl Client {
     async fn run(self) {
         loop {
-            // A client that the server cut off has done its part.
+            // The server may cut the client off: then the client has done its part.
             let _ = self.connect_and_misbehave().await;
             tokio::time::sleep(AGAIN).await;
         }
@@ -163,7 +163,7 @@ impl Client {
 
     async fn connect_and_misbehave(&self) -> io::Result<()> {
         let socket = TcpSocket::new_v4()?;
-        // So that a server notices soon that nobody reads.
+        // With a small buffer, a server soon finds out that the client does not read.
         socket.set_recv_buffer_size(4 << 10)?;
         let mut stream = socket.connect(self.addr).await?;
         self.connections.fetch_add(1, Ordering::SeqCst);
@@ -280,7 +280,7 @@ impl Client {
         frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &self.head(number as usize))
     }
 
-    /// Opens streams without end, and resets each where that is the fault.
+    /// Opens streams without end, and resets each of them if the fault says so.
     async fn more_and_more(&self, stream: &mut TcpStream) -> io::Result<()> {
         for number in 0.. {
             stream.write_all(&self.ask(number)).await?;
@@ -321,7 +321,7 @@ async fn until_gone(stream: &mut TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks, says something again and again, and answers settings and pings as a peer must.
+/// Sends requests, repeats a piece for ever, and answers settings and pings as a peer must.
 async fn speak(stream: &mut TcpStream, pace: Duration, asks: &[u8], then: &[u8]) -> io::Result<()> {
     let (mut from, mut to) = stream.split();
     to.write_all(asks).await?;

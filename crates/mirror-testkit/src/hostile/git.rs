@@ -36,7 +36,7 @@ pub enum GitFlood {
 }
 
 impl GitFlood {
-    /// All of them.
+    /// All floods.
     pub const ALL: [Self; 12] = [
         Self::Announcements,
         Self::Capabilities,
@@ -52,7 +52,7 @@ impl GitFlood {
         Self::OldNaks,
     ];
 
-    /// Returns what is said to each request in turn, and what is repeated without end after the last.
+    /// Returns the answers to the requests in turn, and the piece that is repeated without end after the last.
     fn script(self) -> (Vec<Vec<u8>>, Vec<u8>) {
         let greeting = lines(&["version 2\n", "agent=flood\n", "ls-refs\n", "fetch=shallow\n"]);
         let refs = lines(&[&format!("{ID} HEAD symref-target:refs/heads/master\n")]);
@@ -80,9 +80,9 @@ impl GitFlood {
     }
 }
 
-/// A commit that nobody has.
+/// A commit that no repository has.
 const ID: &str = "1111111111111111111111111111111111111111";
-/// The size of a piece that is written at a time, about.
+/// The approximate size of a piece that is written at once.
 const PIECE_BYTES: usize = 64 << 10;
 
 fn packet(line: &[u8]) -> Vec<u8> {
@@ -105,7 +105,7 @@ pub struct FloodingGit {
 }
 
 impl FloodingGit {
-    /// Waits for clients.
+    /// Listens for clients.
     ///
     /// # Panics
     /// When no port is free: this is test code.
@@ -113,7 +113,7 @@ impl FloodingGit {
     pub fn start(flood: GitFlood, http: bool) -> Self {
         let talk = if http { over_http } else { over_git };
         let listener = Listener::start(move |client, traffic| {
-            // A client that has enough hangs up, which is the end of it.
+            // A client that has enough closes the connection, which ends the answer.
             let _ = talk(client, flood, traffic);
         });
         Self { listener, http }
@@ -125,13 +125,13 @@ impl FloodingGit {
         format!("{}://{}/index", if self.http { "http" } else { "git" }, self.listener.addr())
     }
 
-    /// Returns the bytes that the network took from it so far, to any client.
+    /// Returns the bytes that the network accepted from it so far, for any client.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.listener.sent()
     }
 
-    /// Connections so far. Over HTTP, each request makes one.
+    /// Returns the number of connections so far. Over HTTP, each request makes one.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.listener.connections()
@@ -151,7 +151,7 @@ fn over_git(client: &TcpStream, flood: GitFlood, traffic: &Traffic) -> io::Resul
     }
 }
 
-/// Returns whether it was a line, or a delimiter.
+/// Reads a packet; returns whether it was a line or a delimiter.
 fn read_packet(from: &mut impl Read) -> io::Result<bool> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
@@ -181,8 +181,8 @@ fn over_http(client: &TcpStream, flood: GitFlood, traffic: &Traffic) -> io::Resu
     Ok(())
 }
 
-/// Reads a request to its end, so that hanging up does not take the answer back. Returns whether it is a GET, and its
-/// body.
+/// Reads a request to its end, so that closing the connection does not discard the answer. Returns whether it is a GET,
+/// and its body.
 fn read_request(from: &mut BufReader<&TcpStream>) -> io::Result<(bool, Vec<u8>)> {
     let (mut head, mut length, mut chunked) = (String::new(), 0, false);
     loop {

@@ -1,4 +1,4 @@
-//! HTTP/1.1, broken.
+//! Broken HTTP/1.1.
 
 use std::io;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::stream::{Stream, endless};
 pub enum Http1Fault {
     /// Reads the request and closes.
     Close,
-    /// Reads the request and says nothing.
+    /// Reads the request and answers nothing.
     Silence,
     /// `100 Continue` for ever.
     EndlessContinue,
@@ -52,17 +52,17 @@ pub enum Http1Fault {
     HalfBody,
     /// An empty body.
     EmptyBody,
-    /// `304` unasked.
+    /// `304` without a condition in the request.
     NotModified,
-    /// `206` unasked.
+    /// `206` without a range in the request.
     Partial,
     /// `204`.
     NoContent,
     /// Another body.
     WrongBody,
-    /// The wrong body, and a second answer behind it.
+    /// The wrong body, followed by a second answer.
     TwoAnswers,
-    /// A content encoding nobody asked for.
+    /// A content encoding that was not requested.
     Gzip,
     /// A redirect to itself.
     RedirectToItself,
@@ -76,12 +76,12 @@ pub enum Http1Fault {
     NoHead,
     /// Terminal escapes wherever a peer can put text.
     Escapes,
-    /// A protocol switch nobody asked for.
+    /// A protocol switch that was not requested.
     Switching,
 }
 
 impl Http1Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 34] = [
         Self::Close,
         Self::Silence,
@@ -120,7 +120,7 @@ impl Http1Fault {
     ];
 }
 
-/// The part behind the head of an answer.
+/// The part after the head of an answer.
 enum Rest {
     /// The next request is answered on the same connection.
     Nothing,
@@ -128,9 +128,9 @@ enum Rest {
     End,
     /// The connection stays open, and nothing comes.
     Silence,
-    /// This for ever.
+    /// This piece for ever.
     Endless(Vec<u8>),
-    /// This, a byte at a time, for ever.
+    /// This piece, a byte at a time, for ever.
     Drip(&'static [u8]),
 }
 

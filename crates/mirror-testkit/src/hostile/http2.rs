@@ -1,4 +1,4 @@
-//! HTTP/2, broken: frames written by hand.
+//! Broken HTTP/2: frames written by hand.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::stream::{Stream, endless};
 /// The fault of a peer of HTTP/2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Http2Fault {
-    /// No frame ever.
+    /// Never sends a frame.
     Silence,
     /// Settings, and nothing else.
     SettingsOnly,
@@ -24,7 +24,7 @@ pub enum Http2Fault {
     EndlessUnknown,
     /// Priorities for ever.
     EndlessPriorities,
-    /// Pushes nobody wants, for ever.
+    /// Pushes that were not requested, for ever.
     EndlessPushes,
     /// Each stream is reset.
     ResetAll,
@@ -32,7 +32,7 @@ pub enum Http2Fault {
     RefuseAll,
     /// Goes away at once, with a long reason.
     GoAway,
-    /// Lets nobody open a stream.
+    /// Allows no streams.
     NoStreams,
     /// `100` for ever.
     EndlessContinue,
@@ -50,7 +50,7 @@ pub enum Http2Fault {
     EndlessBody,
     /// An empty body.
     EmptyBody,
-    /// `304` unasked.
+    /// `304` without a condition in the request.
     NotModified,
     /// Data before a head.
     DataFirst,
@@ -61,7 +61,7 @@ pub enum Http2Fault {
 }
 
 impl Http2Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 24] = [
         Self::Silence,
         Self::SettingsOnly,
@@ -104,7 +104,7 @@ const UNKNOWN: u8 = 0x5a;
 const END_STREAM: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
-/// The status 200, and 304, out of the static table.
+/// The statuses 200 and 304, from the static table.
 const OK: &[u8] = &[0x88];
 const NOT_MODIFIED: &[u8] = &[0x8b];
 /// `:status: 100`

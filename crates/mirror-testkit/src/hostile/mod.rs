@@ -1,5 +1,5 @@
-//! Origins and clients that break HTTP itself, below what a library can be scripted to do: raw bytes over TCP, TLS and
-//! frames of HTTP/2.
+//! Origins and clients that break HTTP itself, below the level that an HTTP library can be scripted at: raw bytes over
+//! TCP, TLS and frames of HTTP/2.
 
 mod client;
 mod git;
@@ -32,7 +32,7 @@ use stream::{Stream, endless};
 pub enum Hostility {
     /// Closes at once.
     Hangup,
-    /// Takes the connection and says nothing, not even TLS.
+    /// Accepts the connection and sends nothing, not even TLS.
     Mute,
     /// Sends bytes that are neither TLS nor HTTP, and never stops.
     Noise,
@@ -43,7 +43,7 @@ pub enum Hostility {
 }
 
 impl Hostility {
-    /// Returns every fault with every protocol in which it can be had.
+    /// Returns every fault with every protocol in which it is possible.
     #[must_use]
     pub fn matrix() -> Vec<(Self, Protocol)> {
         let connections = [Self::Hangup, Self::Mute, Self::Noise];
@@ -98,7 +98,7 @@ impl HostileOrigin {
         self.ca.as_deref()
     }
 
-    /// Connections so far.
+    /// Returns the number of connections so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::SeqCst)
@@ -146,7 +146,7 @@ async fn connection(mut tcp: TcpStream, acceptor: Option<TlsAcceptor>, fault: Ho
 }
 
 async fn hostile<S: Stream>(stream: S, fault: Hostility) {
-    // A server that the client cut off has done its part.
+    // A client that cuts the server off has done its part.
     let _ = match fault {
         Hostility::Http1(fault) => http1::serve(stream, fault).await,
         Hostility::Http2(fault) => http2::serve(stream, fault).await,

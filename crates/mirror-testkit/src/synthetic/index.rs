@@ -14,16 +14,15 @@ const MAX_VERSIONS: usize = 3_000;
 pub struct Scale {
     /// The same seed makes the same index.
     pub seed: u64,
-    /// Number of releases, exactly, before any changes.
+    /// The exact number of releases before any changes.
     pub releases: usize,
     /// Number of crates.
     pub crates: usize,
-    /// Mean size in bytes of a `.crate` with real bytes behind its checksum; 0: the checksums have
-    /// nothing behind them.
+    /// Mean size in bytes of a `.crate` whose bytes match its checksum; 0: no bytes match the checksums.
     pub mean_bytes: usize,
 }
 
-/// One day's changes of an index: what is published, yanked and deleted.
+/// One day's changes of an index.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DayChanges {
     /// Crates that get one more version.
@@ -34,7 +33,7 @@ pub struct DayChanges {
     pub deleted: usize,
     /// Crates one of whose versions gets another checksum.
     pub republished: usize,
-    /// Crates that are new.
+    /// New crates.
     pub created: usize,
     /// Crates that disappear.
     pub removed: usize,
@@ -52,7 +51,7 @@ struct Edits {
 
 type Edit = fn(&mut Edits, usize);
 
-/// An index that is made on demand.
+/// An index whose files are made on demand.
 #[derive(Debug, Clone)]
 pub struct Synthetic {
     pub(super) scale: Scale,
@@ -69,7 +68,7 @@ pub struct SyntheticRelease {
     pub version: String,
     /// True if it is yanked.
     pub yanked: bool,
-    /// The place of the crate, the number of the version, and whether it was published anew.
+    /// The number of the crate, the number of the version, and whether it was published again.
     pub(super) place: (usize, usize, bool),
 }
 
@@ -123,7 +122,7 @@ impl Synthetic {
     /// Returns crate and version of a release.
     ///
     /// # Panics
-    /// Never: versions are made of what a version may be made of.
+    /// Never: all versions are valid.
     #[must_use]
     pub fn id(&self, release: &SyntheticRelease) -> ReleaseId {
         let version = VersionText::new(&release.version).expect("a version");
@@ -175,7 +174,7 @@ impl Synthetic {
         body
     }
 
-    /// Returns the checksum of a release: of its bytes, when the scale gives them a size.
+    /// Returns the checksum of a release: that of its bytes, when the scale has a size for them.
     #[must_use]
     pub fn cksum(&self, release: &SyntheticRelease) -> Sha256 {
         if self.scale.mean_bytes > 0 {
@@ -190,12 +189,12 @@ impl Synthetic {
     pub(super) fn random(&self, at: usize, what: u64) -> fastrand::Rng {
         let seed = self.scale.seed ^ (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ what.rotate_left(32);
         let mut random = fastrand::Rng::with_seed(seed);
-        // Close seeds begin alike.
+        // Close seeds give similar first values.
         random.u64(..);
         random.fork()
     }
 
-    /// Lets a day pass, and returns the crates that changed.
+    /// Applies one day's changes, and returns the crates that changed.
     pub fn pass(&mut self, changes: &DayChanges) -> Vec<usize> {
         self.days += 1;
         let mut random = self.random(0, self.days | 1 << 50);
@@ -217,8 +216,8 @@ impl Synthetic {
             while left > 0 {
                 let at = random.usize(..self.names.len());
                 let count = usize::from(self.counts[at]);
-                // Every change has a crate of its own, so that counts can be predicted; one that loses
-                // a version keeps others.
+                // Every change has a crate of its own, so that counts can be predicted; a crate that loses a version
+                // keeps others.
                 if self.edits.contains_key(&at) || changed.contains_key(&at) || count < 2 {
                     continue;
                 }
@@ -231,7 +230,7 @@ impl Synthetic {
     }
 }
 
-/// Returns a long-tailed number of versions for each crate, which add up to exactly the releases wanted.
+/// Returns a long-tailed number of versions for each crate; together they are exactly the wanted number of releases.
 fn counts(random: &mut fastrand::Rng, scale: &Scale) -> Vec<u16> {
     let weights: Vec<f64> =
         (0..scale.crates).map(|_| (1.0 - random.f64()).powf(-1.0 / 1.2).min(2_000.0)).collect();

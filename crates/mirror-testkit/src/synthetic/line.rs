@@ -1,4 +1,4 @@
-//! Lines as the registry writes them: the versions of a crate resemble each other.
+//! Lines in the form of the registry: the versions of a crate resemble each other.
 
 use std::fmt::Write as _;
 
@@ -31,7 +31,7 @@ const TARGETS: &[&str] =
 impl Template {
     pub(super) fn new(index: &Synthetic, at: usize) -> Self {
         let mut random = index.random(at, 1 << 42);
-        // Few crates have many dependencies, and popular ones are depended on more.
+        // A few crates have many dependencies, and popular crates have more dependents.
         let most = random.usize(..=13);
         let count = random.usize(..=most);
         let deps = (0..count)
@@ -71,7 +71,7 @@ impl Template {
         let _ = write!(line, r#"{{"name":"{}","vers":"{}","deps":["#, self.name, release.version);
         for (n, dep) in self.deps.iter().enumerate() {
             let comma = if n > 0 { "," } else { "" };
-            // A requirement moves now and then.
+            // A requirement changes now and then.
             let req = release.place.1 / (5 + n);
             let (front, back) = dep.split_once('@').unwrap_or((dep, ""));
             let _ = write!(line, "{comma}{front}{req}{back}");

@@ -1,4 +1,4 @@
-//! Crate names as they occur.
+//! Realistic crate names.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ const WORDS: &[&str] = &[
     "chain", "wallet", "token",
 ];
 
-/// Generates as many names as asked for, no two of which the registry would take for the same.
+/// Generates `count` names, all different for the registry.
 pub(super) fn distinct(random: &mut fastrand::Rng, count: usize) -> Vec<CrateName> {
     let mut taken = HashSet::with_capacity(count);
     let mut names = Vec::with_capacity(count);
@@ -26,7 +26,7 @@ pub(super) fn distinct(random: &mut fastrand::Rng, count: usize) -> Vec<CrateNam
     names
 }
 
-/// Generates a name that none of the others can be.
+/// Generates a name that differs from all others.
 pub(super) fn one_more(random: &mut fastrand::Rng, number: usize) -> CrateName {
     let word = random.choice(WORDS).expect("words");
     CrateName::new(&format!("{word}-news-of-day-{number}")).expect("a name")
@@ -34,9 +34,9 @@ pub(super) fn one_more(random: &mut fastrand::Rng, number: usize) -> CrateName {
 
 fn name(random: &mut fastrand::Rng) -> String {
     match random.u8(..) {
-        // Short ones; there are only so many.
+        // Short names, of which there is a limited number.
         0..=3 => letters(random, 1, 3),
-        // Up to the longest that the registry takes.
+        // Names up to the longest that the registry accepts.
         4..=5 => letters(random, 30, 64),
         6..=70 => letters(random, 4, 12),
         _ => words(random),

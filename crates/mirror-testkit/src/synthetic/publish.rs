@@ -23,8 +23,8 @@ pub enum GitForm {
 }
 
 impl Synthetic {
-    /// Writes the index as a plain directory, with a `config.json`: what a checkout and a sparse
-    /// registry's document root have in common.
+    /// Writes the index as a plain directory with a `config.json`: the common part of a checkout and a sparse
+    /// registry's document root.
     ///
     /// # Panics
     /// When the disk refuses.
@@ -49,8 +49,8 @@ impl Synthetic {
         }
     }
 
-    /// Serves the sparse index below `/index/` and the downloads below `/crates/`, made when they are asked for. `dl`
-    /// is what `config.json` says.
+    /// Serves the sparse index below `/index/` and the downloads below `/crates/`, made on demand. `dl` is the value in
+    /// `config.json`.
     #[must_use]
     pub fn site(self: &Arc<Self>, dl: &str) -> Site {
         let index = self.clone();
@@ -95,7 +95,7 @@ impl Synthetic {
         checkout(dir);
     }
 
-    /// Lets a day pass, commits what it changed, and returns the crates that changed.
+    /// Applies one day's changes, commits them, and returns the crates that changed.
     ///
     /// # Panics
     /// When git fails.
@@ -114,8 +114,7 @@ impl Synthetic {
         changed
     }
 
-    /// Puts the branch on a commit without parents that has the same tree, as the registry does to
-    /// forget its history.
+    /// Moves the branch to a commit without parents and with the same tree, as the registry does to drop its history.
     ///
     /// # Panics
     /// When git fails.
@@ -147,7 +146,7 @@ struct Import {
 
 impl Import {
     fn start(dir: &Path) -> Self {
-        // Neither level nor deltas matter: who wants a small repository repacks it.
+        // Neither level nor deltas matter: callers that need a small repository repack it.
         let mut child = plain_git(dir)
             .args(["-c", "core.compression=1", "fast-import", "--quiet", "--depth=1"])
             .stdin(Stdio::piped())
