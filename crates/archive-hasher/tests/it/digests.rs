@@ -1,12 +1,12 @@
-//! Digests equal those of independent tools over the same bytes.
+//! Checks that digests equal those of independent tools over the same bytes.
 
 use std::io::Write as _;
 use std::path::Path;
 
 use crate::world::{World, first_word, has, last_word, python, script};
 
-/// The contents in the order that is promised, put together without the program: names of each
-/// directory sorted by bytes, a directory walked at its place.
+/// Concatenates the contents in the documented order, without the program: the names of each directory sorted by bytes,
+/// a directory walked at its place.
 fn concatenate(directory: &Path, out: &mut impl std::io::Write) {
     let mut entries: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap()).collect();
     entries.sort_by_key(std::fs::DirEntry::file_name);
@@ -61,7 +61,7 @@ fn compare_with_stock_tools(world: &World) {
     }
 }
 
-/// The sums per file, as `sha256sum --check` and `b3sum --check` read them.
+/// Checks the sums per file with `sha256sum --check` or `b3sum --check`.
 #[track_caller]
 fn check_files(world: &World, key: &str, program: &str) {
     let text = std::fs::read_to_string(world.path("out/t.yaml")).unwrap();
@@ -125,7 +125,7 @@ fn of_ten_thousand_small_files() {
     world.verify(&["--tar", "out/t.tar", "--hashes", "all"]).expect(0);
 }
 
-/// Files around the size of a block, and one of many blocks.
+/// Covers files around the size of a block, and one of many blocks.
 #[test]
 fn of_files_that_span_blocks() {
     let world = World::empty();

@@ -118,7 +118,7 @@ fn a_run_that_is_refused_leaves_no_directory() {
     assert!(!world.path("out").exists());
 }
 
-/// Checks what the operating system counted of a run that hashes, packs and signs.
+/// Checks the operating system's counters for a run that hashes, packs and signs.
 #[cfg(target_os = "linux")]
 #[test]
 fn each_file_is_read_once() {
@@ -134,7 +134,7 @@ fn each_file_is_read_once() {
         .spawn()
         .unwrap();
     let id = Pid::from_raw(child.id().cast_signed()).unwrap();
-    // Its figures can be read until it is waited for.
+    // The figures can be read until the process is waited for.
     waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
     let figures = std::fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap();
     assert!(child.wait().unwrap().success());
@@ -143,7 +143,7 @@ fn each_file_is_read_once() {
     assert!((SIZE..SIZE + 1_000_000).contains(&read), "{read} bytes were read");
 }
 
-/// A tree that takes long enough, of which the file system keeps nothing.
+/// Makes a tree that takes long enough, and of which the file system stores nothing.
 fn endless(world: &World) {
     std::fs::File::create(world.path("t/sparse")).unwrap().set_len(1 << 40).unwrap();
 }
@@ -212,8 +212,8 @@ fn a_full_disk_is_said_to_be_full() {
     if !std::path::Path::new("/dev/full").exists() {
         return;
     }
-    // A tar that lands on a device without room: its temporary name is taken by a run itself, so the
-    // limit of a file's size does what a full disk would.
+    // A device without room for the tar: the run itself chooses the temporary name, so a limit on the size of files
+    // stands in for a full disk.
     let world = World::small();
     world.write("large", &vec![1; 3_000_000]);
     let line = format!("ulimit -f 1000; trap '' XFSZ; exec {BIN} --dir t --out-dir out");

@@ -1,4 +1,4 @@
-//! One flipped bit anywhere is found.
+//! Checks that one flipped bit is found anywhere.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use mirror_archive::{Against, HashKind, Monitor, VerifyOptions};
 
 use crate::world::World;
 
-/// Verifies with the library, and returns its answer as an exit code.
+/// Verifies with the library, and returns the result as an exit code.
 fn verify(world: &World, against: Against) -> u8 {
     let options = VerifyOptions {
         inventory: world.path("out/t.yaml"),
@@ -55,7 +55,7 @@ fn targets(world: &World) -> Vec<Target> {
 #[test]
 fn a_thousand_at_random() {
     let world = World::small();
-    // A name that needs PAX records, so that these are among what is flipped.
+    // A name that needs PAX records, so that these are flipped, too.
     world.write(&"long ".repeat(40), b"long");
     world.create(&[]).expect(0);
     let (dir, tar) = (Against::Dir(world.path("t")), Against::Tar(world.path("out/t.tar")));
@@ -76,7 +76,7 @@ fn a_thousand_at_random() {
     assert_eq!((verify(&world, dir), verify(&world, tar)), (0, 0));
 }
 
-/// The same by the program, a few times, and without a signature.
+/// Does the same with the program, a few times, and without a signature.
 #[test]
 fn some_by_the_program_itself() {
     for sign in [&[][..], &["--no-sign"]] {

@@ -1,7 +1,7 @@
-//! The program as a person runs it, and what other people's programs make of its outputs.
+//! Runs the program as a person does, and reads its outputs with other programs.
 //!
-//! Tests that need a stock tool say so and pass without it; with `MIRROR_REQUIRE_TOOLS` set, as
-//! `.ci/run` does, they fail.
+//! Tests that need a missing stock tool report that and pass; with `MIRROR_REQUIRE_TOOLS` set, as `.ci/run` does, they
+//! fail.
 #![cfg(unix)]
 #![expect(clippy::disallowed_methods, reason = "tests write their own files")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -10,7 +10,7 @@
 mod digests;
 mod faults;
 mod flips;
-// Names that are not UTF-8, or composed and decomposed, are not for every file system.
+// Some file systems refuse names that are not UTF-8, or treat composed and decomposed ones alike.
 #[cfg(target_os = "linux")]
 mod names;
 mod signing;

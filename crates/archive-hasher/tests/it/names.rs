@@ -1,4 +1,4 @@
-//! Hostile names, as other readers read them.
+//! Hostile names, in several readers.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::world::{World, has, python, run, script};
 
-/// Names that somebody will misread.
+/// Returns names that some reader will misread.
 fn hostile() -> Vec<Vec<u8>> {
     let texts = [
         "yes",
@@ -70,8 +70,8 @@ fn hostile() -> Vec<Vec<u8>> {
     names
 }
 
-/// A tree of them: as files, in directories of such names, as links and their targets, and one path
-/// that is longer than what YAML searches for the colon of a key.
+/// Makes a tree of these names: as files, in directories of such names, as links and their targets, and one path that
+/// is longer than what YAML searches for the colon of a key.
 fn tree() -> World {
     let world = World::empty();
     let root = world.path("t");
@@ -95,7 +95,7 @@ fn tree() -> World {
     world
 }
 
-/// Every path, as hexadecimal digits of its bytes, with a mark for its kind.
+/// Returns every path, as hexadecimal digits of its bytes, with a mark for its kind.
 fn paths(root: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut directories = vec![root.to_owned()];
@@ -125,7 +125,7 @@ fn lines(text: &str) -> BTreeSet<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// A script that reads paths back as the documentation says.
+/// A script that reads paths back as the documentation describes.
 const PRINT_DOCUMENT: &str = "
 from urllib.parse import unquote_to_bytes
 def path(key):
@@ -187,14 +187,14 @@ fn tar_programs_restore_the_tree() {
         let into = world.path(program);
         std::fs::create_dir(&into).unwrap();
         let mut command = Command::new(program);
-        // Without a locale of UTF-8, bsdtar cannot write names that it knows to be UTF-8.
+        // Without a UTF-8 locale, bsdtar cannot write names that it knows to be UTF-8.
         command.env("LC_ALL", "C.UTF-8").current_dir(&into).args(arguments).arg(world.path("out/t.tar"));
         let ended = run(&mut command).expect(0);
         assert_eq!(ended.stderr, "", "{program} has nothing to complain about");
         std::fs::remove_file(into.join("t.toml")).unwrap();
         let mut found = paths(&into);
         if program == "bsdtar" {
-            // It composes what is decomposed (e and an accent), as it does with tars of its own.
+            // It composes decomposed names (e and an accent), as it does with tars of its own.
             found.extend(wanted.iter().filter(|path| path.contains("65cc81")).cloned());
         }
         let missing: Vec<_> = wanted.difference(&found).collect();

@@ -1,4 +1,4 @@
-//! Stock gpg accepts our signatures, and we sign with keys that it made.
+//! Checks that stock gpg accepts our signatures, and that the program signs with keys of gpg.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -34,12 +34,12 @@ impl Gpg {
         self.run(&["--import", key.to_str().unwrap()]).expect(0);
     }
 
-    /// Returns what gpg says of a detached signature, in words for programs.
+    /// Returns gpg's result for a detached signature, in the form for programs.
     fn verify(&self, signature: &Path, data: &Path) -> Ended {
         self.run(&["--status-fd", "1", "--verify", signature.to_str().unwrap(), data.to_str().unwrap()])
     }
 
-    /// Makes a key, exports both halves into the world, gives its fingerprint.
+    /// Makes a key, exports both halves into the world, and returns its fingerprint.
     fn generate(&self, world: &World, kind: &str, passphrase: &str) -> String {
         let id = format!("{kind} <{kind}@example.org>");
         self.run(&["--passphrase", passphrase, "--quick-generate-key", &id, kind, "sign", "never"]).expect(0);
@@ -65,8 +65,7 @@ impl Drop for Gpg {
     }
 }
 
-/// The signature inside the inventory and the document that it covers, cut out as the documentation
-/// says.
+/// Cuts the signature and the signed document out of the inventory, as the documentation describes.
 fn cut_out(world: &World) {
     let yaml = std::fs::read_to_string(world.path("out/t.yaml")).unwrap();
     let begin = yaml.find("signature:\n").unwrap();
@@ -157,7 +156,7 @@ fn a_public_key_of_an_earlier_run_is_not_taken_for_the_senders() {
     world.verify(&["--public-key", "public.asc"]).expect(0);
 }
 
-/// The usual shape of a person's key: the primary certifies, a subkey signs.
+/// The usual form of a person's key: the primary certifies, a subkey signs.
 #[test]
 fn with_a_subkey() {
     let Some(gpg) = Gpg::new() else { return };
@@ -176,7 +175,7 @@ fn with_a_subkey() {
     gpg_accepts_both(&gpg, &world, &fingerprint);
     world.verify(&["--public-key", "public.asc"]).expect(0);
 
-    // The secret part of the primary key is often kept elsewhere.
+    // People often store the secret part of the primary key elsewhere.
     let file = world.path("secret.asc");
     std::fs::remove_file(&file).unwrap();
     gpg.run(&[
@@ -244,7 +243,7 @@ fn unsigned_is_said_to_be_unsigned() {
     world.create(&["--no-sign", "--gpgkey", "x"]).expect(2);
 }
 
-/// Changing the inventory and its checksum is not enough: a forger still needs the key.
+/// Checks that changing the inventory and its checksum is not enough: a forger still needs the key.
 #[test]
 fn a_forged_inventory_is_found_even_without_the_detached_signature() {
     let world = World::small();

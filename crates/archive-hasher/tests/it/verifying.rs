@@ -32,7 +32,7 @@ fn everything_that_differs_is_listed() {
     );
     assert_eq!((ended.value("changed"), ended.value("missing"), ended.value("extra")), ("4", "2", "1"));
     assert!(ended.value("result").starts_with("NOT"));
-    // What was packed is as it was.
+    // The packed files are unchanged.
     world.verify(&["--tar", "out/t.tar"]).expect(0);
 }
 
@@ -122,7 +122,7 @@ fn what_cannot_be_checked_is_a_matter_of_usage() {
     assert!(ended.stderr.contains("line 1: expected \"# Generated on:\""), "{}", ended.stderr);
 }
 
-/// A hostile archive may try to lead out of the directory, or to fill memory.
+/// A hostile archive may try to write outside the directory, or to fill memory.
 #[test]
 fn hostile_tars_are_refused() {
     let world = World::small();
@@ -161,12 +161,12 @@ fn what_was_unpacked_verifies_with_all_digests() {
     .expect(0);
     let ended = world.verify(&["--dir", "got", "--hashes", "all"]).expect(0);
     assert_eq!(ended.value("changed"), "0");
-    // Modes and times are those of the person who unpacks.
+    // Modes and times depend on the person who unpacks.
     #[cfg(unix)]
     std::fs::set_permissions(world.path("got/a"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
         .unwrap();
     world.verify(&["--dir", "got"]).expect(0);
-    // The metadata is compared as well, and a name is all that makes it metadata.
+    // The metadata is compared as well; only its name marks it as metadata.
     std::fs::write(world.path("got/t.toml"), "other").unwrap();
     let ended = world.verify(&["--dir", "got"]).expect(4);
     assert!(ended.stdout.contains("changed    t.toml (contents)"), "{}", ended.stdout);
@@ -180,7 +180,7 @@ fn what_was_unpacked_verifies_with_all_digests() {
     assert!(ended.stdout.contains("extra      d/t.toml"), "{}", ended.stdout);
 }
 
-/// A mirror's copy lacks what the documented `rsync` leaves behind.
+/// A mirror's copy lacks the files that the documented `rsync` leaves out.
 #[test]
 fn a_copy_without_what_is_transient_verifies() {
     let world = World::small();
@@ -196,7 +196,7 @@ fn a_copy_without_what_is_transient_verifies() {
     assert!(ended.stdout.contains("missing    .mirror/mirror.json"), "{}", ended.stdout);
 }
 
-/// The version before listed it.
+/// Covers inventories of the previous version, which listed them.
 #[test]
 fn an_inventory_that_lists_what_is_transient_is_still_good() {
     let world = World::small();

@@ -11,14 +11,14 @@ pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_archive-hasher");
 pub(crate) struct World(pub(crate) tempfile::TempDir);
 
 impl World {
-    /// A folder with an empty directory `t`.
+    /// Makes a folder with an empty directory `t`.
     pub(crate) fn empty() -> Self {
         let world = Self(tempfile::tempdir().unwrap());
         std::fs::create_dir(world.path("t")).unwrap();
         world
     }
 
-    /// With some files, an empty one, an empty directory and links.
+    /// Makes one with some files, an empty one, an empty directory and links.
     pub(crate) fn small() -> Self {
         let world = Self::empty();
         for directory in ["t/d", "t/d/e", "t/empty"] {
@@ -43,7 +43,7 @@ impl World {
         std::fs::write(self.path("t").join(path), data).unwrap();
     }
 
-    /// The program, in this folder, with these arguments.
+    /// Returns the command that runs the program in this folder with these arguments.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(BIN);
         command.current_dir(self.0.path()).args(arguments).env_remove("ARCHIVE_HASHER_PASSPHRASE");
@@ -68,7 +68,7 @@ impl World {
         names
     }
 
-    /// Returns what Python's reader of YAML makes of the inventory, as far as these tests look at it.
+    /// Returns the digests in the inventory, read by a YAML reader in Python.
     pub(crate) fn digests(&self) -> BTreeMap<String, String> {
         let text = std::fs::read_to_string(self.path("out/t.yaml")).unwrap();
         let lines = text.lines().skip_while(|line| *line != "hashes:").skip(1);
@@ -78,7 +78,7 @@ impl World {
     }
 }
 
-/// An interpreter with PyYAML and tomllib.
+/// Returns an interpreter with PyYAML and tomllib.
 pub(crate) fn python() -> Option<&'static str> {
     const IMPORTS: [&str; 2] = ["-c", "import yaml, tomllib, tarfile, hashlib"];
     let works = |program: &&str| {
@@ -92,21 +92,21 @@ pub(crate) fn python() -> Option<&'static str> {
     found
 }
 
-/// Runs a script and gives its standard output.
+/// Runs a script and returns its standard output.
 #[track_caller]
 pub(crate) fn script(interpreter: &str, text: &str, arguments: &[&Path]) -> String {
     let ended = run(Command::new(interpreter).arg("-c").arg(text).args(arguments).env("PYTHONUTF8", "1"));
     ended.expect(0).stdout
 }
 
-/// The first word that a stock tool prints.
+/// Returns the first word that a stock tool prints.
 #[track_caller]
 pub(crate) fn first_word(program: &str, arguments: &[&str], file: &Path) -> String {
     let ended = run(Command::new(program).args(arguments).arg(file)).expect(0);
     ended.stdout.split_whitespace().next().unwrap().to_owned()
 }
 
-/// The last one, for tools that put the name before the sum.
+/// Returns the last word, for tools that print the name before the sum.
 #[track_caller]
 pub(crate) fn last_word(program: &str, arguments: &[&str], file: &Path) -> String {
     let ended = run(Command::new(program).args(arguments).arg(file)).expect(0);

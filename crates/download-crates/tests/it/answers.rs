@@ -1,4 +1,4 @@
-//! Answers of a sparse registry that are cut, strange, huge or unasked for, and runs that ask nobody.
+//! Answers of a sparse registry that are cut, strange, huge or not asked for, and offline runs.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -17,8 +17,8 @@ fn small() -> TestRegistry {
     registry
 }
 
-/// A server of the last century: the end of the connection is the end of the answer. Gives the bytes that `answer`
-/// makes of a path and the validator of the request.
+/// Starts a server of the last century: the end of the connection is the end of the answer. It sends the bytes that
+/// `answer` makes of a path and the validator of the request.
 fn old_server(answer: impl Fn(&str, Option<&str>) -> Option<Vec<u8>> + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -51,8 +51,8 @@ fn old_server(answer: impl Fn(&str, Option<&str>) -> Option<Vec<u8>> + Send + Sy
     base
 }
 
-/// An answer that was cut at any place, a line's end included, is asked for in full by the next run, and nothing that
-/// was known is taken for deleted.
+/// Checks that the next run asks in full for an answer that was cut at any place, even at the end of a line, and that
+/// no known release counts as deleted.
 #[test]
 fn an_answer_that_ends_with_its_connection_is_never_trusted_to_be_whole() {
     let options = OriginOptions { protocol: Protocol::Http1, ..OriginOptions::default() };
@@ -79,7 +79,7 @@ fn an_answer_that_ends_with_its_connection_is_never_trusted_to_be_whole() {
         *cut.lock().unwrap() = false;
         let second = mirror().expect(0);
         assert_eq!((second.count("existing"), second.count("downloaded")), (1, 1));
-        // Now it is known how much there is.
+        // Now the mirror knows the full length.
         *cut.lock().unwrap() = true;
         let third = mirror().expect(3);
         assert!(third.stdout.contains("it was cut"), "{}", third.stdout);
@@ -89,8 +89,8 @@ fn an_answer_that_ends_with_its_connection_is_never_trusted_to_be_whole() {
     }
 }
 
-/// Whatever comes in the place of an index file: it is named, the other crates are mirrored, and the next run, when
-/// the origin is well again, has all of it.
+/// Covers everything that may come in place of an index file: the run names it, the other crates are mirrored, and the
+/// next run, with a healthy origin, has all of it.
 #[test]
 fn strange_answers_for_an_index_file_are_no_index_file() {
     for protocol in [Protocol::Http2, Protocol::Http1] {
@@ -151,7 +151,7 @@ fn a_configuration_that_cannot_be_used_is_not_kept() {
     run(world.command("out").args(args)).expect(0);
 }
 
-/// Checks that a kept answer that the disk damaged is never taken for the registry's word.
+/// Checks that the registry is asked again after the disk damaged a cached answer.
 #[test]
 fn a_damaged_cache_is_asked_for_again() {
     let world = World::new(small());
@@ -163,7 +163,7 @@ fn a_damaged_cache_is_asked_for_again() {
     for (name, bytes) in kept {
         let path = world.path("out/.mirror/sparse").join(&name);
         let mut damaged = bytes.clone();
-        // In the midst of what the registry said: a checksum, say.
+        // In the middle of the answer: in a checksum, for example.
         if let Some(last) = damaged.iter_mut().rev().nth(8) {
             *last ^= 2;
         }
@@ -186,7 +186,7 @@ fn a_run_that_is_offline_asks_nobody_for_anything() {
         ended
     };
     assert_eq!(silent(world.command("out").args(sparse), 0).count("existing"), 3);
-    // Held, but damaged: it cannot be fetched again now.
+    // Held, but damaged: it cannot be fetched again at the moment.
     let held = world.path("out/o/th/other-0.1.0.crate");
     let bytes = std::fs::read(&held).unwrap();
     std::fs::write(&held, vec![b'x'; bytes.len()]).unwrap();
@@ -202,7 +202,7 @@ fn a_run_that_is_offline_asks_nobody_for_anything() {
     run(world.command("out").args(sparse)).expect(0);
 }
 
-/// `-` and `_`, upper and lower case, one by one, in a file, in a list and in lockfiles: one crate.
+/// Checks `-` and `_`, upper and lower case, one by one, in a file, in a list and in lockfiles: they name one crate.
 #[test]
 fn every_spelling_of_a_name_is_the_crate_itself() {
     let world = World::new(small());
@@ -261,7 +261,7 @@ fn what_a_lockfile_names_of_elsewhere_is_named() {
     for source in ["git+https://git.test/far (1)", "registry+https://big.test/index (1)"] {
         assert!(mixed.stdout.contains(source), "{}", mixed.stdout);
     }
-    // A lockfile by which nothing could be mirrored is a mistake, and no success.
+    // A lockfile of which nothing can be mirrored is a mistake, and no success.
     lock("foreign.lock", format!("version = 4\n{foreign}"));
     let nothing =
         run(world.command("none").args(["--index-url", &url, "--cargo-lock", "foreign.lock"])).expect(2);
@@ -282,7 +282,7 @@ fn checksums_of_a_list_are_for_each_of_its_urls() {
     assert!(some.value("without checksum").starts_with("2 URLs"), "{}", some.stdout);
     assert_eq!((some.count("downloaded"), some.count("failed")), (1, 2));
     assert_eq!(world.tree("out").len(), 1, "nothing is held that was compared with nothing");
-    // With all of them it is complete, written in another form of the same address, too.
+    // With all checksums the file is complete, also when it writes the same address in another form.
     given("all", &[&sums.replace("https://", "HTTPS://")]);
     run(world.command("out").args(["--list", "urls", "--checksums", "all"])).expect(0);
     world.assert_whole("out");

@@ -1,4 +1,4 @@
-//! Runs with `--bundle`: what is held in bundles, over many runs, and whatever ends them.
+//! Runs with `--bundle`: the contents of bundles over many runs, however these end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ fn bundling(world: &World, more: &[&str]) -> Ended {
     run(world.mirroring("out").args(SMALL).args(more))
 }
 
-/// Every member of every bundle by its path, read from the first byte to the last; the last bundle counts.
-/// A member stands in one bundle only, unless `twice` names it.
+/// Returns every member of every bundle by its path, read from the first byte to the last; the last bundle counts.
+/// Asserts that a member is in one bundle only, unless `twice` names it.
 #[track_caller]
 pub(crate) fn members(dir: &Path, twice: &BTreeSet<String>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
@@ -39,7 +39,7 @@ pub(crate) fn members(dir: &Path, twice: &BTreeSet<String>) -> BTreeMap<String, 
 /// Release, checksum, bundle, offset, length.
 type Row = (String, String, u32, u64, u64);
 
-/// Bundles, their manifests, `bundles.index.jsonl` and the catalogue say the same.
+/// Asserts that bundles, their manifests, `bundles.index.jsonl` and the catalogue agree.
 #[track_caller]
 fn assert_agree(world: &World, dir: &Path) {
     let (mut listed, mut sealed) = (BTreeMap::new(), Vec::new());
@@ -122,7 +122,7 @@ fn bundles_alone_hold_what_a_loose_run_would() {
     let (asked, before) = (world.origin.total(), sealed(&dir));
     let again = bundling(&world, &["--verify-existing"]).expect(0);
     assert_eq!((again.count("verified existing"), again.count("bundled")), (all, 0));
-    // A run without --bundle knows of them too.
+    // A run without --bundle uses them, too.
     let loose = run(&mut world.mirroring("out")).expect(0);
     assert_eq!((loose.count("existing"), world.origin.total()), (all, asked));
     assert_eq!(sealed(&dir), before);
@@ -150,7 +150,7 @@ fn three_runs_over_a_growing_index_write_no_bundle_and_no_crate_twice() {
         assert_same(&members(&dir, &BTreeSet::new()), &world.expected());
         assert_agree(&world, &dir);
     }
-    // Ordinary tools make of it what a loose run would have made.
+    // Ordinary tools unpack them to what a loose run would have made.
     bundling(&world, &["--bundle-seal"]).expect(0);
     let script = "mkdir gnu && for b in bundles/*.tar.zst; do tar --zstd -xf $b -C gnu || exit 1; done";
     run(std::process::Command::new("sh").args(["-c", script]).current_dir(world.dir.path())).expect(0);
@@ -173,7 +173,7 @@ fn both_places_are_made_of_what_is_held_without_fetching() {
     let dir = world.path("bundles");
     assert_same(&members(&dir, &BTreeSet::new()), &world.expected());
     assert_agree(&world, &dir);
-    // The loose files are gone: they come out of the bundles.
+    // The loose files are gone: the bundles have the releases.
     for path in world.expected().keys().step_by(3) {
         std::fs::remove_file(world.path("out").join(path)).unwrap();
     }
@@ -198,7 +198,7 @@ fn new_releases_go_to_both_places() {
     assert_agree(&world, &world.path("bundles"));
 }
 
-/// The catalogue's row of a release, and the path of its bundle.
+/// Returns the catalogue's row of a release, and the path of its bundle.
 fn placed(world: &World, at: usize) -> (Row, PathBuf) {
     let row = catalogue(world).swap_remove(at);
     let files = list_bundles(&world.path("bundles")).unwrap();
@@ -227,7 +227,7 @@ fn a_damaged_member_is_found_by_verification_and_fetched_again() {
     assert_eq!(now.0, row.0);
     assert!(now.2 > row.2, "it stands in a later bundle");
     bundling(&world, &["--verify-existing"]).expect(0);
-    // What cannot be repaired is an integrity fault.
+    // Damage that cannot be repaired is an integrity fault.
     let (row, bundle) = placed(&world, 90);
     let mut bytes = std::fs::read(&bundle).unwrap();
     bytes[usize::try_from(row.3 + row.4 / 2).unwrap()] ^= 1;
@@ -254,15 +254,15 @@ fn a_missing_bundle_is_an_integrity_fault_until_the_catalogue_is_rebuilt() {
     let elsewhere = bundling(&world, &["--bundles-out", "elsewhere"]).expect(4);
     assert!(elsewhere.stderr.contains("elsewhere"), "{}", elsewhere.stderr);
     assert!(!world.path("elsewhere").exists(), "nothing was begun there");
-    // Put back, it counts.
+    // Once it is back, it counts.
     std::fs::rename(world.path("away"), dir.join("bundle-0001.tar.zst")).unwrap();
     assert_eq!(bundling(&world, &[]).expect(0).count("existing"), all);
-    // A whole directory may move, and is known where it is.
+    // A whole directory may move, and is recognized at its new place.
     std::fs::rename(&dir, world.path("moved")).unwrap();
     assert_eq!(bundling(&world, &["--bundles-out", "moved"]).expect(0).count("existing"), all);
     let remembered = || run(world.mirroring("out").args(&SMALL[..3]));
     assert_eq!(remembered().expect(0).count("existing"), all);
-    // Bundles of another mirror are not ours.
+    // Bundles of another mirror do not count.
     let other = World::new(TestRegistry::generate(76, 400, 2_000));
     bundling(&other, &[]).expect(0);
     let ended = bundling(&world, &["--bundles-out", other.path("bundles").to_str().unwrap()]).expect(2);
@@ -306,7 +306,7 @@ fn catalogue_and_manifest_are_made_again_from_bundles_and_files() {
     assert_eq!(catalogue(&world), before);
     assert_eq!(run(&mut world.mirroring("out")).expect(0).count("existing"), all);
     assert_eq!(world.origin.total(), asked);
-    // A damaged one is no hindrance, and a file that shrank or is gone is reported.
+    // A damaged catalogue does not prevent that, and a truncated or missing file is reported.
     std::fs::write(world.path("out/.mirror/catalogue.sqlite"), "no database at all, as anybody can see")
         .unwrap();
     let paths = [path_of(&world, "loose-3 1.0.0"), path_of(&world, "loose-4 1.0.0")];
@@ -353,7 +353,7 @@ fn start(world: &World) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Asserts that everything that the manifest calls downloaded is in a bundle, whole.
+/// Asserts that every release that the manifest calls downloaded is whole in a bundle.
 #[track_caller]
 fn assert_honest(world: &World) {
     let dir = world.path("bundles");
@@ -412,7 +412,7 @@ fn two_hundred_kills_of_bundled_runs_lose_nothing_that_was_committed() {
     assert_agree(&world, &world.path("bundles"));
 }
 
-/// The lines of `docs/manifest.md` do what they say.
+/// Checks that the commands in `docs/manifest.md` do what they promise.
 #[test]
 fn the_documented_lists_check_what_is_held() {
     if !["jq", "sqlite3", "sha256sum"].iter().all(|tool| has(tool, &["--version"])) {
@@ -466,7 +466,7 @@ fn the_documented_lists_check_what_is_held() {
         .collect();
     assert_same(&sums, &expected);
     assert!(read("failures.txt").starts_with("not-there 1.0.0: "), "{}", read("failures.txt"));
-    // The republished one is in a bundle now, and its old file is gone.
+    // The republished release is in a bundle now, and its old file is gone.
     let mut loose = tree(&world.path("mirror"));
     loose.retain(|path, _| path.ends_with(".crate"));
     assert_eq!(read("SHA256SUMS").lines().count(), loose.len());

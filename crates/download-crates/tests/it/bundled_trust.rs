@@ -1,4 +1,4 @@
-//! Bundles, their manifests, `manifest.jsonl` and the catalogue when they disagree.
+//! Disagreement between bundles, their manifests, `manifest.jsonl` and the catalogue.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,17 +9,17 @@ use mirror_testkit::{Fault, TestRegistry};
 
 use crate::world::{Ended, World, assert_same, run};
 
-/// Files as they were.
+/// The earlier contents of files.
 type State = [(Option<Vec<u8>>, PathBuf); 4];
 
-/// A mirror in bundles, of an index with trees: what has not changed is not looked at.
+/// A mirror in bundles, of an index with trees: crates that have not changed are not looked at.
 struct Mirror {
     world: World,
     base: String,
 }
 
 const BUNDLE: [&str; 5] = ["--bundle", "--bundle-size-gb", "0.00006", "--bundles-out", "bundles"];
-/// One bundle that grows.
+/// Flags for one partial bundle.
 const TO_BUNDLES: [&str; 3] = ["--bundle", "--bundles-out", "bundles"];
 const ADD: [&str; 5] = ["--bundle", "--bundle-mode", "add", "--bundles-out", "bundles"];
 const CATALOGUE: &str = "out/.mirror/catalogue.sqlite";
@@ -62,7 +62,7 @@ impl Mirror {
         self.world.expected().len() as u64
     }
 
-    /// The catalogue, with what SQLite keeps beside it, and `manifest.jsonl`.
+    /// Returns the catalogue, with the files that SQLite keeps beside it, and `manifest.jsonl`.
     fn state(&self) -> State {
         let files = [
             CATALOGUE.to_owned(),
@@ -73,7 +73,7 @@ impl Mirror {
         files.map(|name| self.world.path(&name)).map(|path| (std::fs::read(&path).ok(), path))
     }
 
-    /// Puts the first so many files back.
+    /// Restores the first files of a state.
     fn put_back(state: &[(Option<Vec<u8>>, PathBuf)]) {
         for (bytes, path) in state {
             match bytes {
@@ -87,15 +87,15 @@ impl Mirror {
         std::fs::remove_file(self.world.path(name)).unwrap();
     }
 
-    /// Puts catalogue and `manifest.jsonl` back to what they were before `change`: a run was killed when its
-    /// bundle had been committed, and nothing else.
+    /// Restores catalogue and `manifest.jsonl` from before `change`: as if a run was killed when only its bundle had
+    /// been committed.
     fn killed_after_the_bundle(&mut self, change: impl FnOnce(&mut Self)) {
         let state = self.state();
         change(self);
         Self::put_back(&state);
     }
 
-    /// Every release that is selected is held where the catalogue says, with the bytes of today's index.
+    /// Asserts that every selected release is held where the catalogue says, with the bytes of today's index.
     #[track_caller]
     fn assert_true(&self, bundles: &str) {
         let db = rusqlite::Connection::open(self.world.path(CATALOGUE)).unwrap();
@@ -130,7 +130,7 @@ impl Mirror {
         assert_same(&held, &self.world.expected());
     }
 
-    /// Returns whether everything is held as a file and in a bundle.
+    /// Returns whether every release is held as a file and in a bundle.
     fn has_both(&self) -> bool {
         let db = rusqlite::Connection::open(self.world.path(CATALOGUE)).unwrap();
         let one = "SELECT count(*) FROM held WHERE NOT loose OR bundle IS NULL";
@@ -220,7 +220,7 @@ fn a_manifest_with_gaps_makes_nothing_of_a_bundle_be_fetched_again() {
     mirror.assert_true("bundles");
 }
 
-/// Makes bundles of those that an earlier version made: their manifests do not say whose they are.
+/// Removes the owner from the manifests of bundles, as in an earlier version.
 fn forget_owner(dir: &std::path::Path) {
     for bundle in list_bundles(dir).unwrap() {
         let Some(manifest) = bundle.manifest else { continue };
@@ -241,12 +241,12 @@ fn bundles_of_another_mirror_are_never_taken_for_ours() {
     let other = World::new(TestRegistry::generate(95, 300, 2_000));
     run(other.mirroring("out").args(BUNDLE)).expect(0);
     let theirs = other.path("bundles").to_str().unwrap().to_owned();
-    // The catalogue is gone, and with it what it remembered.
+    // The catalogue is gone, and everything that it recorded.
     mirror.remove(CATALOGUE);
     let asked = mirror.world.origin.total();
     let told = mirror.go(&["--bundles-out", &theirs]).expect(2);
     assert!(told.stderr.contains("belong to another mirror"), "{}", told.stderr);
-    // Those of an earlier version do not say whose they are.
+    // Bundles of an earlier version do not name their mirror.
     forget_owner(&other.path("bundles"));
     let told = mirror.go(&["--bundles-out", &theirs]).expect(4);
     assert!(told.stderr.contains("not those of this mirror"), "{}", told.stderr);
@@ -266,7 +266,7 @@ fn a_rebuild_believes_the_bundles_that_are_there() {
     forget_owner(&other.path("bundles"));
     let told = mirror.go(&["--bundles-out", &theirs]).expect(4);
     assert!(told.stderr.contains("--rebuild-catalogue"), "{}", told.stderr);
-    // A run that follows with the bundles of another mirror must not report that everything is there.
+    // A later run with the bundles of another mirror must not report that everything is there.
     let rebuilt = mirror.rebuild(&["--bundles-out", &theirs]).expect(3);
     assert_eq!(
         rebuilt.stdout.lines().filter(|line| line.starts_with("lost members       120 ")).count(),
@@ -285,7 +285,7 @@ fn a_number_that_is_used_again_brings_nothing_back() {
     partial(&mirror).into_iter().for_each(|path| std::fs::remove_file(path).unwrap());
     mirror.go(&TO_BUNDLES).expect(4);
     mirror.rebuild(&[]).expect(3);
-    // Some of it is not to be had any more, and so the new bundle of that number is another one.
+    // Some releases cannot be fetched any more, so the new bundle of that number has other contents.
     mirror.world.origin.script(|ask| if ask.path.len() % 3 == 0 { Fault::Status(404) } else { Fault::None });
     mirror.go(&TO_BUNDLES).expect(3);
     mirror.world.origin.heal();
@@ -337,7 +337,7 @@ fn a_copy_that_was_lost_is_made_again_whoever_noticed_it() {
     mirror.add("z-last", b"something behind it");
     mirror.go(&ADD).expect(0);
     mirror.damage("odd-one");
-    // A run of one crate notices, and the file is good enough for it.
+    // A run for one crate notices, and the file is enough for it.
     let asked = mirror.world.origin.total();
     mirror.go(&["--crates", "odd-one", "--verify-existing"]).expect(0);
     assert!(mirror.world.ledger("out").is_empty());
@@ -359,7 +359,7 @@ fn a_damaged_member_is_not_held_again_because_the_catalogue_was_lost() {
     mirror.go(&["--verify-existing"]).expect(4);
     mirror.world.origin.heal();
     mirror.remove(CATALOGUE);
-    // Neither for a list of addresses, nor for the index.
+    // Neither a list of addresses nor the index brings it back.
     let list = format!("{}/odd-one/odd-one-1.0.0.crate\n", mirror.base);
     std::fs::write(mirror.world.path("list"), list).unwrap();
     let listed =
@@ -370,14 +370,14 @@ fn a_damaged_member_is_not_held_again_because_the_catalogue_was_lost() {
     mirror.assert_true("bundles");
 }
 
-/// Something happens upstream, or to a file.
+/// Changes something upstream, or a file.
 #[expect(clippy::print_stderr, reason = "shown when the test fails")]
 fn disturb(mirror: &mut Mirror, random: &mut fastrand::Rng, step: usize) {
     if random.u8(..3) == 0 {
         let ids: Vec<_> =
             mirror.world.registry.releases().filter(|one| !one.yanked).map(|one| one.id.clone()).collect();
         for id in random.choose_multiple(&ids, 3) {
-            // Few bodies, so that upstream goes back to one that it had.
+            // There are few bodies, so that upstream goes back to earlier ones.
             let body = format!("body {} of {id}", random.u8(..2));
             mirror.world.registry.republish(id.name.as_str(), id.version.as_str(), body.as_bytes());
             eprintln!("republished: {id}");
@@ -394,7 +394,7 @@ fn disturb(mirror: &mut Mirror, random: &mut fastrand::Rng, step: usize) {
     }
 }
 
-/// Flags of a run; whether it wants both places.
+/// Returns flags for a run, and whether they ask for both places.
 fn some_flags(random: &mut fastrand::Rng) -> (Vec<&'static str>, bool) {
     let both = random.u8(..3) == 0;
     let mut flags: Vec<&str> = match (both, random.bool()) {
@@ -439,7 +439,7 @@ fn runs_of_every_kind_in_any_order_end_with_what_the_index_says() {
                 assert!(!both || mirror.has_both());
             }
             match end {
-                // Killed before it recorded anything, or before the catalogue did.
+                // The run was killed before it recorded anything, or before the catalogue did.
                 0 => Mirror::put_back(&state),
                 1 => Mirror::put_back(&state[..3]),
                 2 => mirror.remove(CATALOGUE),

@@ -1,4 +1,4 @@
-//! A catalogue that was damaged: said with 4 and what to do, or of no consequence; nothing that is held is lost.
+//! Damaged catalogues: a run reports the damage with 4 and advice, or it does not matter; nothing that is held is lost.
 #![cfg(unix)]
 
 use std::fs;
@@ -35,7 +35,7 @@ fn copy(from: &Path, to: &Path) {
     run(std::process::Command::new("cp").arg("-a").arg(from).arg(to)).expect(0);
 }
 
-/// Runs over the damage, makes the catalogue again, and runs once more: nothing was fetched again.
+/// Runs with the damage, rebuilds the catalogue, and runs again; asserts that nothing was fetched again.
 #[track_caller]
 fn survives(world: &World, what: &str, codes: &[i32], bytes: &[u8]) {
     let catalogue = world.path("m/.mirror/catalogue.sqlite");
@@ -78,7 +78,7 @@ fn a_thorough_run_looks_at_all_of_it() {
     run(&mut world.mirroring("m")).expect(0);
     let path = world.path("m/.mirror/catalogue.sqlite");
     let mut bytes = fs::read(&path).unwrap();
-    // The fullest leaf says that it has half of its cells.
+    // The fullest leaf claims to have half of its cells.
     let cells_of = |page: usize| u16::from_be_bytes([bytes[page + 3], bytes[page + 4]]);
     let is_leaf = |page: &usize| matches!(bytes[*page], 0x0a | 0x0d);
     let leaves = (1..bytes.len() / 4096).map(|page| page * 4096).filter(is_leaf);
@@ -94,7 +94,7 @@ fn a_thorough_run_looks_at_all_of_it() {
     world.assert_whole("m");
 }
 
-/// The record of the mirror is small, and as likely to be torn by a bad disk.
+/// The record of the mirror is small, and a bad disk can tear it as well.
 #[test]
 fn a_record_that_cannot_be_understood_is_an_integrity_fault() {
     let world = World::new(TestRegistry::generate(94, 10, 100));

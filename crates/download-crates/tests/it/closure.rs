@@ -1,4 +1,4 @@
-//! `--closure` against the real Cargo: what it takes is what a lockfile needs.
+//! Compares `--closure` with the real Cargo: it selects what a lockfile needs.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -8,14 +8,14 @@ use serde_json::json;
 
 use crate::world::{World, run};
 
-/// Crates of a made registry; each may depend on those behind it.
+/// Crates of a generated registry; each may depend on later ones.
 const CRATES: usize = 24;
-/// Of those, the ones that a project uses.
+/// The crates that a project uses.
 const ROOTS: [&str; 3] = ["c0", "c1", "c2"];
 
 /// Makes a registry in which everything can be resolved: lower bounds of requirements are those of their bucket, so
-/// that any two on one crate overlap. `bounded`: some have an upper bound inside of a bucket; Cargo settles on older
-/// releases then.
+/// that any two on one crate overlap. `bounded`: some have an upper bound inside a bucket; Cargo then chooses older
+/// releases.
 fn registry(seed: u64, bounded: bool) -> TestRegistry {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut registry = TestRegistry::default();
@@ -65,7 +65,8 @@ fn dependency(random: &mut fastrand::Rng, other: usize, bounded: bool) -> serde_
     })
 }
 
-/// Returns what the real Cargo locks for a project that uses the roots, from a registry of exactly these releases.
+/// Returns the releases that the real Cargo locks for a project that uses the roots, from a registry of exactly these
+/// releases.
 fn locked(registry: &TestRegistry, with: &str) -> Result<Vec<String>, String> {
     let options = OriginOptions { protocol: Protocol::Http1, ..OriginOptions::default() };
     let origin = Origin::start(options, registry.site("http://localhost/{crate}-{version}"));
@@ -73,7 +74,7 @@ fn locked(registry: &TestRegistry, with: &str) -> Result<Vec<String>, String> {
     cargo_lock(&format!("{}/index/", origin.base()), &deps)
 }
 
-/// The registry with the releases alone whose files are there.
+/// Returns the registry with only the releases whose files are listed.
 fn only(registry: &TestRegistry, files: &[String]) -> TestRegistry {
     let mut part = registry.clone();
     part.crates.values_mut().for_each(|releases| {
@@ -116,7 +117,7 @@ fn cargo_resolves_over_exactly_what_a_closure_takes() {
             }
             sizes.insert((seed, with), (whole.len(), taken.len()));
         }
-        // With default features alone, and for one target: less, and still enough.
+        // With only the default features, and for one target: fewer releases, and still enough.
         run(world.command("less").args(["--index-url", &url, "--no-optional"]).args(narrow)).expect(0);
         let less = files("less");
         assert!(less.iter().all(|file| taken.contains(file)), "{less:?}");
@@ -160,7 +161,8 @@ fn what_a_closure_leaves_out_is_told() {
     }
 }
 
-/// Without a network a closure goes as far as the cache; what it lacks is no requirement that nothing satisfies.
+/// Checks that an offline closure goes as far as the cache, and that a crate missing there is not called an unsatisfied
+/// requirement.
 #[test]
 fn a_closure_that_is_offline_names_what_was_never_asked() {
     let mut registry = TestRegistry::default();
@@ -179,14 +181,14 @@ fn a_closure_that_is_offline_names_what_was_never_asked() {
     run(world.command("out").args(top).arg("--closure")).expect(0);
     let offline = run(world.command("out").args(top).args(["--closure", "--offline"])).expect(0);
     assert_eq!(offline.count("existing"), 2);
-    // A crate that is known not to be there is another matter.
+    // A crate that is known not to exist is another case.
     run(world.command("out").args(["--index-url", &url, "--crates", "no-such"])).expect(3);
     let never =
         run(world.command("out").args(["--index-url", &url, "--crates", "no-such", "--offline"])).expect(3);
     assert!(!never.stdout.contains("never fetched"), "{}", never.stdout);
 }
 
-/// A packed release of these files.
+/// Packs a release of these files.
 fn packed(name: &str, version: &str, files: &[(&str, &str)]) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let root = format!("{name}-{version}");
@@ -200,7 +202,7 @@ fn packed(name: &str, version: &str, files: &[(&str, &str)]) -> Vec<u8> {
     output.stdout
 }
 
-/// `cargo install --locked` builds a binary crate with the releases that its own lockfile names.
+/// Checks that `cargo install --locked` can build a binary crate with the releases that its own lockfile names.
 #[test]
 fn a_binary_is_installed_as_it_was_locked() {
     let manifest = |name: &str, version: &str, deps: &str| {
@@ -215,7 +217,7 @@ fn a_binary_is_installed_as_it_was_locked() {
         registry.add("leaf", version, &packed("leaf", version, &files));
     }
     let sum = registry.crates["leaf"][0].cksum;
-    // As it stands in the source documents of every lockfile: the registry's own name, also in a mirror.
+    // Lockfiles name the registry itself, also behind a mirror.
     let source = mirror_sync::upstream::lock_sources().swap_remove(0);
     let lock = format!(
         "version = 3\n\n[[package]]\nname = \"leaf\"\nversion = \"1.0.0\"\nsource = \"{source}\"\nchecksum = \"{sum}\"\n\n\

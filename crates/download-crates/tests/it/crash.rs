@@ -13,7 +13,7 @@ fn signal(child: &Child, name: &str) {
     assert!(status.success());
 }
 
-/// Nothing with a final name is wrong, and what the manifest calls downloaded is there.
+/// Asserts that no file with a final name is wrong, and that everything the manifest calls downloaded is there.
 #[track_caller]
 fn assert_honest(world: &World) {
     let (tree, expected) = (world.tree("out"), world.expected());
@@ -47,7 +47,7 @@ fn slow_world(seed: u64, releases: usize) -> World {
     world
 }
 
-/// The program, from the index that is there, a few requests at a time.
+/// Starts the program on the existing index, with a few requests at a time.
 fn start(world: &World) -> Child {
     let mut command = world.command("out");
     command.args(["--index-dir", "index", "--concurrency", "8"]);
@@ -65,7 +65,7 @@ fn two_hundred_kills_leave_nothing_wrong() {
         std::thread::sleep(Duration::from_micros(random.u64(0..220_000)));
         child.kill().unwrap();
         if child.wait().unwrap().code() == Some(0) {
-            // Whole already: begin anew, so that every kill meets a run at work.
+            // The mirror is whole already: begin again, so that every kill meets a run at work.
             world.assert_whole("out");
             finished += 1;
             std::fs::remove_dir_all(world.path("out")).unwrap();
@@ -99,7 +99,7 @@ fn signals_stop_cleanly_and_the_next_run_goes_on() {
                 std::fs::remove_dir_all(world.path("out")).unwrap();
                 std::fs::remove_file(world.path("out.jsonl")).unwrap();
             }
-            // Before the handler stands, the signal itself ends the program.
+            // Before the handler is installed, the signal itself ends the program.
             None => assert_honest(&world),
             ended => {
                 assert_eq!(ended, Some(code));

@@ -1,4 +1,4 @@
-//! Faults of origins, and their right consequences.
+//! Faults of origins, and their proper consequences.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use mirror_testkit::{Fault, OriginOptions, TestRegistry};
 
 use crate::world::{World, assert_same, run};
 
-/// A stable number for a path.
+/// Returns a stable number for a path.
 fn number(path: &str) -> u64 {
     path.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
         >> 8
 }
 
-/// Faults that pass after a try or two.
+/// Returns faults that are over after a try or two.
 fn passing(path: &str, nth: u64) -> Fault {
     if nth >= 2 {
         return Fault::None;
@@ -91,7 +91,7 @@ fn five_thousand_crates_from_a_bad_origin_are_all_held_in_the_end() {
     assert!(world.ledger("out").is_empty());
 }
 
-/// One crate for each fault, for ever: it fails, with its reason, and everything else is held.
+/// Gives one crate each fault, for ever: it fails, with its reason, and every other crate is held.
 #[test]
 fn every_fault_fails_its_own_record_and_no_other() {
     let second = Duration::from_secs(1);
@@ -165,7 +165,7 @@ fn every_fault_fails_its_own_record_and_no_other() {
     world.assert_whole("out");
 }
 
-/// A flood of headers makes the client give up the connection, and everything else that is on it.
+/// A flood of headers makes the client close the connection, and with it every other request on it.
 #[test]
 fn an_answer_that_breaks_its_connection_does_not_use_up_the_tries_of_others() {
     let mut registry = TestRegistry::generate(15, 400, 400);
@@ -205,7 +205,7 @@ fn a_large_body_that_breaks_off_is_resumed_and_never_mixed() {
 #[test]
 fn an_origin_that_never_answers_ends_the_run() {
     let world = World::new(TestRegistry::generate(13, 400, 100));
-    // Nobody listens there, and no other test can be given that port.
+    // No program listens there, and no other test can get that port.
     let dead = "127.0.0.1:1";
     let mut command = world.command("out");
     command.arg("--index-dir").arg(world.index());
@@ -226,7 +226,7 @@ fn the_last_stragglers_are_hedged() {
         0 if slow.contains(&ask.path) => Fault::Silence,
         _ => Fault::None,
     });
-    // Without hedging each of them would wait for the idle limit.
+    // Without hedging, each of them would wait for the idle limit.
     let ended = run(world.mirroring("out").args(["--idle-timeout", "10m", "--timeout", "600"])).expect(0);
     assert_eq!(ended.count("downloaded"), 300);
     world.assert_whole("out");

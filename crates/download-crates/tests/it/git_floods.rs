@@ -1,4 +1,4 @@
-//! Indexes from git servers that flood their clients: in bounded memory, to an exit code of its own.
+//! Indexes from git servers that flood their clients: memory stays bounded, and the run ends with its own exit code.
 #![cfg(unix)]
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use mirror_testkit::{FloodingGit, GitFlood, TestRegistry, run_measured};
 
 use crate::world::World;
 
-/// Bounds the memory of the program: gix makes some 100 MiB of 16 MiB of references.
+/// Limit on the memory of the program: gix takes some 100 MiB for 16 MiB of references.
 const MOST_MEMORY_BYTES: u64 = 256 << 20;
 /// Longer than any run takes on a loaded machine, and far shorter than a flood.
 const MOST_TIME: Duration = Duration::from_secs(150);
@@ -26,7 +26,7 @@ fn command(world: &World, url: &str) -> Command {
     command
 }
 
-/// Runs it; the index cannot be had (5), and that is said once.
+/// Runs the command; asserts that the index cannot be fetched (5), and that this is reported once.
 #[track_caller]
 fn assert_refused(command: &mut Command, words: &str) {
     let (ended, peak_bytes) = run_measured(command, MOST_TIME);
@@ -52,7 +52,7 @@ fn a_flood_of_references_takes_bounded_memory() {
     }
 }
 
-/// Makes a program that is taken for ssh.
+/// Makes a program that stands in for ssh.
 fn ssh(world: &World, script: &str) -> String {
     let path = world.path("ssh");
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -70,7 +70,7 @@ fn a_flood_through_ssh_takes_bounded_memory() {
     flooded.env("GIT_SSH_COMMAND", ssh(&world, script));
     assert_refused(&mut flooded, "it sent more than 16 MiB of capabilities and references");
 
-    // Standard error is the other side's as well.
+    // The other side also controls standard error.
     let script =
         "head -c 300000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo 'the index has moved' >&2; exit 1";
     let mut noisy = command(&world, "ssh://index.invalid/index");

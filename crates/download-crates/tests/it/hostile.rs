@@ -1,4 +1,4 @@
-//! Indexes, lists and configurations that mean harm or are damaged.
+//! Hostile or damaged indexes, lists and configurations.
 
 use mirror_testkit::{Fault, TestRegistry};
 
@@ -65,7 +65,7 @@ fn releases_that_differ_in_little_do_not_take_each_others_place() {
     let world = World::new(registry);
     run(&mut world.mirroring("out")).expect(0);
     world.assert_whole("out");
-    // And again out of its own state, and out of a list.
+    // Again from its own state, and from a list.
     let again = run(&mut world.mirroring("out")).expect(0);
     assert_eq!(again.count("existing"), 7);
     std::fs::write(world.path("urls"), world.registry.url_list(&world.origin.base())).unwrap();
@@ -122,7 +122,7 @@ fn an_index_file_that_cannot_be_had_is_a_failure_and_not_silence() {
     run(world.command("out").args(names)).expect(0);
     world.assert_whole("out");
 
-    // What the cache holds is old news once the registry cannot be asked: not silently enough.
+    // The cache may be outdated when the registry cannot be asked: the run has to say so.
     world.origin.script(|ask| match ask.path.as_str() {
         "/index/to/ki/tokio" => Fault::Status(500),
         _ => Fault::None,

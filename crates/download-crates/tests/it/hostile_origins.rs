@@ -1,4 +1,4 @@
-//! A hundred origins that break TCP, TLS, HTTP/1.1 and HTTP/2: each alone, and all at once beside one that is well.
+//! A hundred origins that break TCP, TLS, HTTP/1.1 and HTTP/2: each alone, and all at once beside a good one.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -17,12 +17,12 @@ use crate::world::{BIN, World, tree};
 const MOST_MEMORY_BYTES: u64 = 256 << 20;
 /// Longer than any run takes on a loaded machine, and far shorter than a wait for each release in turn.
 const MOST_TIME: Duration = Duration::from_secs(150);
-/// Enough for a run to be given up.
+/// Enough releases for a run to be given up.
 const RELEASES: usize = 24;
-/// Runs at a time.
+/// Runs at the same time.
 const BESIDE: usize = 4;
 
-/// The program, quick to give up on a request.
+/// Returns the command of a run that gives up on a request soon.
 fn command(dir: &Path, out: &str, retries: u32) -> Command {
     let mut command = Command::new(BIN);
     command.current_dir(dir).args(["--out", out, "--manifest", &format!("{out}.jsonl"), "--listen", ""]);
@@ -35,13 +35,13 @@ fn command(dir: &Path, out: &str, retries: u32) -> Command {
     command
 }
 
-/// Answers, though useless ones, leave each record to fail on its own (3); where none comes the run is given up (5),
-/// and where nothing but 429 does.
+/// Returns the permitted exit codes. With answers, though useless ones, each record fails on its own (3); without any,
+/// and with nothing but 429, the run is given up (5).
 fn expected(fault: Hostility) -> &'static [i32] {
     use Http1Fault as H1;
     use Http2Fault as H2;
     match fault {
-        // By the speed of the machine they are too large, or not done in time.
+        // Depending on the speed of the machine, they are too large, or too slow.
         Hostility::Http1(H1::EndlessBody | H1::EndlessChunks) | Hostility::Http2(H2::EndlessBody) => &[3, 5],
         Hostility::Http1(
             H1::LongHeaders
@@ -65,10 +65,10 @@ fn expected(fault: Hostility) -> &'static [i32] {
     }
 }
 
-/// Makes the flags that name a peer, of its address.
+/// A function that makes the flags for a peer from its address.
 type Flags<'a> = dyn Fn(&str) -> Vec<String> + Send + Sync + 'a;
 
-/// A request to a hostile peer, and its permitted consequences.
+/// A request to a hostile peer, and the permitted exit codes.
 struct Case<'a> {
     fault: Hostility,
     protocol: Protocol,
@@ -77,7 +77,7 @@ struct Case<'a> {
     expected: &'a [i32],
 }
 
-/// Runs against one of them; the error says what is wrong.
+/// Runs one case; returns a description of what went wrong.
 fn one(world: &World, case: &Case<'_>) -> Result<u64, String> {
     let origin = HostileOrigin::start(case.fault, case.protocol);
     let mut command = command(world.dir.path(), &case.out, 0);
@@ -150,7 +150,7 @@ fn registries_are_borne_like_origins() {
     let names: Vec<_> = (0..RELEASES).map(|n| format!("crate{n}")).collect();
     let names = names.join(",");
     let case = |(at, (fault, protocol))| {
-        // Its configuration in one half of the cases, its index files in the other.
+        // The configuration is hostile in one half of the cases, the index files in the other.
         let configured = at % 2 == 0;
         let names = &names;
         let flags = move |base: &str| {
@@ -161,7 +161,7 @@ fn registries_are_borne_like_origins() {
             }
             flags
         };
-        // A configuration that came and is none is the operator's to look at; 3 is for crates that cannot be read.
+        // An invalid configuration concerns the operator; 3 is for crates that cannot be read.
         let expected: &[i32] = if configured { &[2, 5] } else { &[3, 5] };
         Case { fault, protocol, out: format!("registry{at}"), flags: Box::new(flags), expected }
     };
@@ -179,7 +179,7 @@ fn all_at_once_beside_a_good_one_leave_its_releases_whole() {
     let (mut urls, mut sums) = (String::new(), good.registry.checksums(&good.origin.base()));
     for (release, origin) in bad.releases().zip(hostile.iter().cycle()) {
         let url = format!("{}{}", origin.base(), release.url_path());
-        // Three good ones behind each.
+        // Three good releases follow each hostile one.
         urls.extend([&url, "\n"]);
         urls.extend(listed.by_ref().take(3).flat_map(|line| [line, "\n"]));
         sums.push_str(&format!("{}\n", serde_json::json!({"url": url, "sha256": release.cksum.to_hex()})));

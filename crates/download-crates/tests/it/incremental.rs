@@ -1,4 +1,4 @@
-//! Runs against an index that changed a little: what is looked at, and what is noticed.
+//! Runs against an index that changed a little: which crates they look at, and what they notice.
 
 use std::path::PathBuf;
 
@@ -40,7 +40,8 @@ impl Incremental {
         self.world.path("out").join(Layout::Shard.path(id))
     }
 
-    /// `selected` is the whole, whatever was looked at; everything selected has an end.
+    /// Asserts that `selected` counts the whole index, however little was looked at, and that every selected release
+    /// has a result.
     #[track_caller]
     pub(crate) fn adds_up(&self, ended: &Ended) {
         let wanted = self.world.registry.releases().filter(|release| !release.yanked).count() as u64;
@@ -102,7 +103,7 @@ fn a_file_removed_by_hand_comes_back_though_the_index_is_the_same() {
     assert_eq!(mirror.catalogue("SELECT crate FROM failures"), [""; 0]);
 }
 
-/// `cp --archive` keeps the times of directories, whatever it leaves out.
+/// `cp --archive` keeps the times of directories, even when it leaves files out.
 #[test]
 fn a_copy_of_a_mirror_is_looked_at_anew() {
     let mirror = Incremental::new(53);
@@ -123,8 +124,7 @@ fn a_copy_of_a_mirror_is_looked_at_anew() {
     mirror.world.assert_whole("copy");
 }
 
-/// The row is gone before the file is there again: whatever stops the run in between, the next one
-/// knows.
+/// The row is removed before the file is fetched again: if anything stops the run in between, the next one knows.
 #[test]
 fn what_was_lost_is_not_forgotten_when_the_run_fails() {
     let mirror = Incremental::new(42);
@@ -134,7 +134,7 @@ fn what_was_lost_is_not_forgotten_when_the_run_fails() {
     std::fs::write(mirror.file(10), bytes).unwrap();
     mirror.world.origin.script(|_| Fault::Status(500));
     mirror.go(&["--retries", "0"]).expect(3);
-    // Found by hashing, moved aside, not to be had: an integrity fault.
+    // Found by hashing, moved aside, and not available: an integrity fault.
     mirror.go(&["--retries", "0", "--verify-existing"]).expect(4);
     mirror.world.origin.heal();
     let rerun = mirror.go(&[]).expect(0);
@@ -194,7 +194,7 @@ fn a_squashed_index_is_the_same_index() {
     mirror.adds_up(&ended);
 }
 
-/// The objects of the tree before are not there any more: everything is compared.
+/// The objects of the earlier tree are gone: everything is compared.
 #[test]
 fn an_index_without_its_past_is_read_as_a_whole() {
     let mut mirror = Incremental::new(46);
@@ -249,7 +249,7 @@ fn what_upstream_removes_is_dated_and_stays_until_it_is_pruned() {
         release.yanked |= release.id == yanked;
     }
     let (gone_crate, gone) = mirror.world.registry.crates.pop_last().unwrap();
-    // A release of a crate that keeps others.
+    // One release of a crate that keeps others.
     let part = ids
         .iter()
         .find(|id| mirror.world.registry.crates[id.name.as_str()].len() > 2 && id.name != yanked.name);
@@ -271,7 +271,7 @@ fn what_upstream_removes_is_dated_and_stays_until_it_is_pruned() {
     assert_eq!(mirror.catalogue(dated).len(), gone.len() + 1);
     assert_eq!(mirror.world.tree("out").len(), 300);
 
-    // So many of so few are suspicious.
+    // That many of so few are suspicious.
     let refused = mirror.go(&["--prune"]).expect(2);
     assert!(refused.stdout.contains("--allow-mass-prune"), "{}", refused.stdout);
     assert_eq!(mirror.world.tree("out").len(), 300);
@@ -286,7 +286,7 @@ fn what_upstream_removes_is_dated_and_stays_until_it_is_pruned() {
     assert_eq!(yanked_too.count("pruned"), 1);
     mirror.world.assert_whole("out");
 
-    // A catalogue that is made again from the manifest knows what was pruned.
+    // A catalogue that is rebuilt from the manifest knows what was pruned.
     for entry in std::fs::read_dir(mirror.world.path("out/.mirror")).unwrap().flatten() {
         if entry.file_name().to_string_lossy().starts_with("catalogue.sqlite") {
             std::fs::remove_file(entry.path()).unwrap();
@@ -298,7 +298,7 @@ fn what_upstream_removes_is_dated_and_stays_until_it_is_pruned() {
     assert_eq!(mirror.catalogue("SELECT version FROM releases").len(), mirror.world.tree("out").len());
 }
 
-/// A plain directory has no trees to compare: everything is read, and the same is noticed.
+/// Checks a plain directory, which has no trees to compare: everything is read, and the same is noticed.
 #[test]
 fn a_directory_reports_removed_crates_too() {
     let mut world = World::new(TestRegistry::generate(50, 200, 200));
@@ -309,7 +309,7 @@ fn a_directory_reports_removed_crates_too() {
     world.assert_whole("out");
 }
 
-/// A sparse registry says 404 for a crate that was deleted.
+/// Checks a sparse registry, which answers 404 for a deleted crate.
 #[test]
 fn a_sparse_registry_reports_removed_crates_too() {
     let mut world = World::new(TestRegistry::generate(52, 60, 200));
@@ -357,14 +357,14 @@ fn what_was_yanked_before_it_was_mirrored_is_no_news() {
     assert_eq!(told(&again), 0, "{}", again.stderr);
     let newcomer = "SELECT kind FROM withdrawn WHERE crate = 'yanked-newcomer'";
     assert_eq!(mirror.catalogue(newcomer), ["yanked"]);
-    // Nothing reports yanked releases that are new to the mirror.
+    // Yanked releases that are new to the mirror are not reported.
     let fresh = run(mirror.world.mirroring("fresh").arg("--include-yanked")).expect(0);
     let second =
         run(mirror.world.mirroring("fresh").args(["--include-yanked", "--verify-existing"])).expect(0);
     assert_eq!(told(&fresh) + told(&second), 0, "{}", second.stderr);
 }
 
-/// Versions before remembered foreign files as index files with bad lines; they are passed over since.
+/// Earlier versions remembered foreign files as index files with bad lines; this version skips them.
 #[test]
 fn a_foreign_file_that_is_remembered_as_bad_is_forgotten() {
     let mirror = Incremental::new(58);

@@ -1,4 +1,4 @@
-//! The lines of the index that a mirror keeps, to be served from.
+//! The index lines that a mirror keeps for its server.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use mirror_testkit::TestRegistry;
 use crate::incremental::{Incremental, UNCHANGED};
 use crate::world::{World, run};
 
-/// The index cache.
+/// Returns the path of the index cache.
 fn file(root: &Path) -> PathBuf {
     root.join(".mirror/index.sqlite")
 }
 
-/// Every frame of the index cache, with its path and the size of its text, read as the format is documented.
+/// Returns every frame of the index cache, with its path and the size of its text, read by the documented format.
 fn frames(root: &Path) -> Vec<(String, u32, Vec<u8>)> {
     let cache = rusqlite::Connection::open(file(root)).unwrap();
     assert_eq!(cache.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0)).unwrap(), 2);
@@ -22,7 +22,7 @@ fn frames(root: &Path) -> Vec<(String, u32, Vec<u8>)> {
     rows.map(Result::unwrap).collect()
 }
 
-/// Every index file as it is kept.
+/// Returns every index file in the cache.
 fn kept(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let unpacked = |(path, size, frame): (String, u32, Vec<u8>)| {
         (path, zstd::bulk::decompress(&frame, size as usize).unwrap())
@@ -30,7 +30,7 @@ fn kept(root: &Path) -> BTreeMap<String, Vec<u8>> {
     frames(root).into_iter().map(unpacked).collect()
 }
 
-/// Keeps the index lines of `out` as the version before did.
+/// Stores the index lines of `out` in the form of the previous version.
 fn make_old(mirror: &Incremental) {
     let out = mirror.world.path("out");
     let mut log = b"mirror-index-lines 1\n".to_vec();
@@ -52,7 +52,7 @@ fn assert_kept(world: &World, out: &str, expected: &BTreeMap<String, Vec<u8>>) {
 fn lines_outlive_the_catalogue_that_is_made_again() {
     let mirror = Incremental::new(66);
     run(mirror.world.command("out").arg("--rebuild-catalogue")).expect(0);
-    // Behind an air gap there is no index to take them from.
+    // Behind an air gap, there is no index to read them from.
     assert_kept(&mirror.world, "out", &mirror.world.registry.index_files());
 }
 
@@ -81,7 +81,7 @@ fn every_index_file_is_kept_in_run_after_run() {
     let name = mirror.world.registry.crates.keys().nth(5).unwrap().clone();
     mirror.world.registry.add(&name, "99.0.0", b"another");
     mirror.world.registry.add("newcomer", "1.0.0", b"new").yanked = true;
-    // What is deleted upstream stays held, and so do its lines.
+    // A release that is deleted upstream stays held, and so do its lines.
     let (_, gone) = mirror.world.registry.crates.pop_last().unwrap();
     let mut expected = mirror.world.registry.index_files();
     mirror.publish();
@@ -114,7 +114,7 @@ fn lines_that_are_lost_come_back() {
         assert_kept(&mirror.world, "out", &files);
         assert!(mirror.go(&[]).expect(0).stderr.contains(UNCHANGED));
     }
-    // A flipped bit is found where everything is looked at.
+    // A full check finds a flipped bit.
     let mut bytes = std::fs::read(file(&out)).unwrap();
     let all = frames(&out);
     let (_, _, frame) = all.iter().find(|(_, _, frame)| frame.len() < 1_000).unwrap();
@@ -126,7 +126,7 @@ fn lines_that_are_lost_come_back() {
     assert_kept(&mirror.world, "out", &files);
 }
 
-/// Covers a mirror without an index: the lines say themselves whose they are.
+/// Covers a mirror without an index: the lines name their crates themselves.
 #[test]
 fn a_catalogue_that_is_made_again_keeps_the_lines() {
     let mirror = Incremental::new(64);
@@ -140,7 +140,7 @@ fn a_catalogue_that_is_made_again_keeps_the_lines() {
     assert_kept(&mirror.world, "out", &files);
 }
 
-/// A mirror that was made before lines were kept reads the whole index once.
+/// Covers a mirror from before index lines were kept: it reads the whole index once.
 #[test]
 fn an_older_mirror_gets_its_lines() {
     let mirror = Incremental::new(62);
@@ -153,7 +153,7 @@ fn an_older_mirror_gets_its_lines() {
     assert!(mirror.go(&[]).expect(0).stderr.contains(UNCHANGED));
 }
 
-/// Of a crate that upstream has deleted, nothing but the log has the lines.
+/// Only the log has the lines of a crate that upstream has deleted.
 #[test]
 fn what_the_version_before_kept_is_taken_over() {
     for rebuilds in [false, true] {
@@ -197,7 +197,7 @@ fn every_way_in_keeps_lines() {
     };
     run(&mut world.mirroring("all")).expect(0);
     assert_kept(&world, "all", &files);
-    // Again, in the order that is read fastest, into a mirror that has lost its lines.
+    // Again, in the order that is fastest to read, into a mirror that has lost its lines.
     std::fs::remove_file(file(&world.path("all"))).unwrap();
     run(&mut world.mirroring("all")).expect(0);
     assert_kept(&world, "all", &files);

@@ -1,4 +1,4 @@
-//! A log that nobody takes decides nothing.
+//! Checks that a run does not depend on a reader of its log.
 
 use std::io::Read as _;
 use std::process::{Child, Stdio};
@@ -8,10 +8,10 @@ use mirror_testkit::{Fault, OriginOptions, TestRegistry};
 
 use crate::world::World;
 
-/// Releases that fail, each with a line of the log: several times what a pipe holds.
+/// Failing releases, each with a line in the log: several times the capacity of a pipe.
 const FAILING: usize = 3_000;
 
-/// Longest time before a test calls it hung.
+/// The time after which a test calls a run hung.
 const HUNG: Duration = Duration::from_secs(120);
 
 fn failing() -> World {
@@ -21,7 +21,7 @@ fn failing() -> World {
     world
 }
 
-/// Waits for the end, and returns the code.
+/// Waits for the end, and returns the exit code.
 fn end(child: &mut Child) -> Option<i32> {
     let began = Instant::now();
     while began.elapsed() < HUNG {
@@ -45,7 +45,7 @@ fn a_run_whose_log_nobody_takes_comes_to_its_end() {
     child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
     assert!(text.lines().any(|line| line.starts_with("unavailable")), "{text}");
     assert_eq!(world.ledger("out").len(), FAILING);
-    // What had room is whole lines.
+    // The part that had room consists of whole lines.
     let mut log = String::new();
     child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     assert!(log.len() > 10_000 && log.starts_with("20"), "{} bytes: {log}", log.len());
@@ -55,7 +55,7 @@ fn a_run_whose_log_nobody_takes_comes_to_its_end() {
 #[test]
 fn a_run_whose_log_nobody_takes_can_be_stopped() {
     let world = failing();
-    // The last of them never answer.
+    // The last of them never get an answer.
     world.origin.script(|ask| {
         let last = ask.path.bytes().map(usize::from).sum::<usize>() % 20 == 0;
         if last { Fault::Silence } else { Fault::Status(404) }

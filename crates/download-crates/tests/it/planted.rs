@@ -1,4 +1,4 @@
-//! Links where a mirror keeps files and directories of its own: none is followed, whatever program comes by.
+//! Links in the places of a mirror's own files and directories: no program follows one.
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
@@ -24,7 +24,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Every path below a directory with what can be seen to change: bytes and times of files, names of all.
+/// Returns every path below a directory with everything that could change visibly: bytes and times of files, names of
+/// all.
 fn seen(root: &Path) -> BTreeMap<PathBuf, Option<(Vec<u8>, SystemTime)>> {
     let mut found = BTreeMap::new();
     let mut dirs = vec![root.to_owned()];
@@ -43,8 +44,8 @@ fn seen(root: &Path) -> BTreeMap<PathBuf, Option<(Vec<u8>, SystemTime)>> {
     found
 }
 
-/// A mirror `made` with bundles `made-b` and everything that its state can have, from an index in `index` and
-/// from a sparse registry.
+/// Makes a mirror `made` with bundles `made-b` and every kind of state, from an index in `index` and from a sparse
+/// registry.
 fn mirror() -> World {
     let mut registry = TestRegistry::generate(71, 30, 400);
     registry.add("foobar", "1.0.0", b"one");
@@ -63,7 +64,7 @@ fn bundling(out: &str, more: &[&str]) -> Vec<String> {
     args
 }
 
-/// A run that uses everything of the state.
+/// Runs with everything in the state.
 fn all(world: &World, out: &str, more: &[&str]) -> Ended {
     run(world.mirroring(out).args(bundling(out, more)))
 }
@@ -73,7 +74,7 @@ fn sparse(world: &World, out: &str) -> Ended {
     run(world.command(out).args(["--index-url", &url, "--crates", "foobar"]).args(bundling(out, &[])))
 }
 
-/// A fresh copy of the mirror as `m`, with `m-b` and its manifest.
+/// Makes a fresh copy of the mirror as `m`, with `m-b` and its manifest.
 fn fresh(world: &World) {
     for name in ["m", "m-b", "elsewhere"] {
         let _ = fs::remove_dir_all(world.path(name));
@@ -84,7 +85,8 @@ fn fresh(world: &World) {
     fs::create_dir(world.path("elsewhere")).unwrap();
 }
 
-/// Moves what is at `rel` elsewhere and leaves a link to it; what was not there leads to a directory or to nothing.
+/// Moves the object at `rel` elsewhere and leaves a link to it; if there was none, the link leads to a directory or to
+/// nothing.
 fn plant(world: &World, rel: &str, directory: bool) {
     let (path, target) = (world.path(rel), world.path("elsewhere/target"));
     if fs::symlink_metadata(&path).is_ok() {
@@ -104,7 +106,7 @@ fn a_link_in_the_place_of_anything_of_the_mirrors_own_is_refused() {
     fn every(world: &World) -> Ended {
         all(world, "m", &[])
     }
-    /// Another body for a release that is held, and one that is damaged.
+    /// Runs with another body for a held release, and a damaged one.
     fn troubled(world: &World) -> Ended {
         fs::write(world.path("m/f/oo/foobar-1.0.0.crate"), "xxx").unwrap();
         all(world, "m", &["--verify-existing"])
@@ -171,7 +173,7 @@ fn what_is_replaced_upstream_is_not_put_aside_through_a_link() {
     }
 }
 
-/// Whatever in the state is a link: a run may refuse it or have no use for it, but writes nothing through it.
+/// Checks links in every place of the state: a run may refuse one or ignore it, but writes nothing through it.
 #[test]
 fn nothing_of_the_state_is_written_through_a_link() {
     let world = mirror();
@@ -194,7 +196,7 @@ fn nothing_of_the_state_is_written_through_a_link() {
     }
 }
 
-/// The first run into a directory that somebody prepared.
+/// Covers the first run into a directory that an attacker prepared.
 #[test]
 fn a_directory_that_holds_links_is_no_place_for_a_new_mirror() {
     let world = mirror();
@@ -221,7 +223,7 @@ fn a_directory_that_holds_links_is_no_place_for_a_new_mirror() {
     }
 }
 
-/// A directory of releases that is a link: nothing behind it is moved aside or removed.
+/// Covers a directory of releases that is a link: nothing behind it is moved aside or removed.
 #[test]
 fn nothing_is_moved_or_removed_through_a_directory_of_releases() {
     let mut world = mirror();
@@ -234,7 +236,7 @@ fn nothing_is_moved_or_removed_through_a_directory_of_releases() {
         assert_eq!(ended.code, 4, "{rel}: {}", ended.stderr);
         assert_eq!(seen(&world.path("elsewhere")), before, "{rel}: verified through a link");
     }
-    // Loose alone, so that it may be pruned.
+    // Only loose files, so that they may be pruned.
     run(&mut world.mirroring("made-loose")).expect(0);
     world.registry.crates.remove("foobar");
     world.publish();

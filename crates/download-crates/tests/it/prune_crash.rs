@@ -1,4 +1,4 @@
-//! `--prune`, stopped after any of its steps: the next run leaves no record that calls a removed release held.
+//! Stops `--prune` after each of its steps: the next run leaves no record that calls a removed release held.
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
@@ -9,8 +9,7 @@ use mirror_testkit::TestRegistry;
 
 use crate::world::{World, hex, run};
 
-/// Returns the contents of the manifest, as scripts read it: the file of each release that is held as one, with its
-/// checksum.
+/// Returns what scripts read in the manifest: the file of each release that is held as one, with its checksum.
 fn loose_by_manifest(world: &World) -> BTreeMap<String, String> {
     let mut held = BTreeMap::new();
     for record in world.manifest("m") {
@@ -27,7 +26,7 @@ fn loose_by_manifest(world: &World) -> BTreeMap<String, String> {
     held
 }
 
-/// The releases of which the manifest says that a bundle holds them.
+/// Returns the releases that the manifest says are in a bundle.
 fn bundled_by_manifest(world: &World) -> BTreeMap<String, String> {
     let mut held = BTreeMap::new();
     for record in world.manifest("m") {
@@ -55,12 +54,12 @@ fn copy(from: &Path, to: &Path) {
 struct Case {
     world: World,
     flags: Vec<&'static str>,
-    /// Releases that upstream does not have any more and that no bundle holds.
+    /// Releases that upstream deleted and that no bundle holds.
     doomed: Vec<String>,
 }
 
 impl Case {
-    /// A mirror `base`, `base-b`, `base.jsonl` that has seen what upstream deleted, and has it still.
+    /// Makes a mirror `base`, `base-b`, `base.jsonl` that has noticed deletions upstream, and still holds the releases.
     fn new(first: &[&'static str], flags: &[&'static str]) -> Self {
         let world = World::new(TestRegistry::generate(81, 60, 300));
         let mut case = Self { world, flags: flags.to_vec(), doomed: Vec::new() };
@@ -126,10 +125,10 @@ fn every_step(first: &[&'static str], flags: &[&'static str]) {
     let told = &done[base.len()..];
     assert_eq!(told.iter().filter(|b| **b == b'\n').count(), case.doomed.len());
     if case.doomed.is_empty() {
-        // Bundles are never written again: nothing is removed, and nothing said.
+        // Bundles are never rewritten: nothing is removed, and nothing recorded.
         return;
     }
-    // How many files were removed, and how much of the manifest's lines was written by then.
+    // The number of files removed, and how much of the manifest's lines was written by then.
     let line = told.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
     let count = case.doomed.len();
     let steps = [
@@ -184,7 +183,7 @@ fn what_is_removed_by_hand_is_not_called_held() {
     let case = Case::new(&bundling, &bundling);
     let only: Vec<&str> = bundling.iter().map(|flag| if *flag == "add" { "only" } else { *flag }).collect();
     let world = &case.world;
-    // Bundles hold them still.
+    // Bundles still hold them.
     for path in files(world).keys().step_by(3) {
         fs::remove_file(world.path(path)).unwrap();
     }
@@ -192,7 +191,7 @@ fn what_is_removed_by_hand_is_not_called_held() {
     case.assert_right("loose files", false);
     run(world.command("m").args(["--rebuild-catalogue", "--bundles-out", "b"])).expect(0);
     case.assert_right("loose files, rebuilt", false);
-    // And now the bundles: reported once, and fetched again.
+    // Now the bundles, too: reported once, and fetched again.
     fs::remove_dir_all(world.path("b")).unwrap();
     run(world.command("m").args(["--rebuild-catalogue", "--bundles-out", "b"])).expect(3);
     case.assert_right("bundles", false);

@@ -79,7 +79,8 @@ fn every_form_of_a_real_index_has_what_others_count() {
     }
 }
 
-/// The real Cargo resolves over exactly what a closure selects, and as it does over all of the index.
+/// Checks that the real Cargo resolves over exactly what a closure selects, with the same result as over the whole
+/// index.
 #[test]
 fn cargo_resolves_over_closures_of_well_known_crates() {
     let world = World::new();

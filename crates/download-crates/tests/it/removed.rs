@@ -1,4 +1,4 @@
-//! Releases that upstream deleted are held and not offered; gaps that a person knows are no alarm.
+//! Releases that upstream deleted are held and not offered; gaps that a person acknowledged are no alarm.
 
 use mirror_testkit::{Fault, git, git_says};
 
@@ -7,7 +7,7 @@ use crate::world::run;
 
 const HIDDEN: &str = "SELECT crate || ' ' || version FROM withdrawn WHERE kind = 'deleted' ORDER BY 1";
 
-/// Takes away one crate of the registry and returns its name.
+/// Removes one crate of the registry and returns its name.
 fn take_one_away(mirror: &mut Incremental) -> String {
     let name = mirror.world.registry.crates.keys().next().unwrap().clone();
     mirror.world.registry.crates.remove(&name);
@@ -22,7 +22,7 @@ fn what_was_deleted_stays_hidden_when_the_catalogue_is_made_again() {
     mirror.go(&[]).expect(0);
     let hidden = mirror.catalogue(HIDDEN);
     assert!(!hidden.is_empty() && hidden.iter().all(|id| id.starts_with(&format!("{name} "))), "{hidden:?}");
-    // Made again by the command for it, and by the next run alone.
+    // Rebuilt by the command for that, and by the next run alone.
     run(mirror.world.command("out").args(["--rebuild-catalogue"])).expect(0);
     assert_eq!(mirror.catalogue(HIDDEN), hidden);
     for suffix in ["", "-wal", "-shm"] {
@@ -67,7 +67,7 @@ fn what_comes_back_is_offered_again_and_other_sources_say_nothing() {
     mirror.go(&[]).expect(0);
     let hidden = mirror.catalogue(HIDDEN);
     assert!(!hidden.is_empty());
-    // An old copy of the index still has it: that is not the source that took it away.
+    // An old copy of the index still lists it: it is not the source that deleted it.
     before.write_index(&mirror.world.path("older"));
     let base = format!("{}/crates", mirror.world.origin.base());
     for _ in 0..2 {
@@ -181,7 +181,7 @@ fn a_file_that_is_too_large_takes_nothing_away() {
     let file = std::fs::File::options().write(true).open(checkout.join(path)).unwrap();
     file.set_len((64 << 20) + 1).unwrap();
     git(&checkout, &["-c", "core.compression=1", "commit", "--quiet", "-am", "large"]);
-    // As a change, as one of all files, by its name, and where what is gone would be removed.
+    // As a change, in a run over all files, by its name, and where it would be pruned.
     let ways = [&[][..], &["--verify-existing"], &["--crates", &name], &["--prune", "--allow-mass-prune"]];
     for how in ways {
         let ended = mirror.go(how).expect(3);

@@ -1,4 +1,4 @@
-//! The second run, and the hundredth.
+//! The second run, and later ones.
 
 use std::process::{Child, Stdio};
 
@@ -28,7 +28,8 @@ fn a_second_run_fetches_nothing_and_a_deleted_file_comes_back() {
     world.assert_whole("out");
 }
 
-/// The cursor names a tree, not a commit: upstream squashes its history. It waits for bad lines.
+/// Checks that the cursor names a tree, not a commit, since upstream squashes its history, and that bad lines hold it
+/// back.
 #[test]
 fn the_cursor_moves_when_a_run_went_through_the_whole_index() {
     let mut world = World::new(TestRegistry::generate(31, 30, 200));
@@ -71,7 +72,7 @@ fn a_flipped_byte_is_found_and_repaired_by_verification() {
     assert!(repaired.stdout.contains("quarantine"), "{}", repaired.stdout);
     world.assert_whole("out");
 
-    // The origin does not give it any more: the mirror says that it is not whole.
+    // The origin does not have it any more: the mirror reports that it is incomplete.
     std::fs::write(&victim, &bytes).unwrap();
     world.origin.script(|_| Fault::Status(404));
     run(world.mirroring("out").arg("--verify-existing")).expect(4);
@@ -92,7 +93,7 @@ fn a_republished_release_is_noticed_without_hashing() {
     assert_eq!(ended.count("downloaded"), ids.len() as u64);
     assert!(ended.stdout.contains("replaced upstream"), "{}", ended.stdout);
     world.assert_whole("out");
-    // The old bytes are kept, each beside its path.
+    // The old bytes are kept, at their paths below another directory.
     let kept = crate::world::tree(&world.path("out/.mirror/replaced"));
     assert_eq!(kept.len(), ids.len());
     for (path, sum) in kept {
@@ -182,7 +183,7 @@ fn a_torn_manifest_is_cut_at_its_end_and_refused_in_its_middle() {
 #[test]
 fn only_one_of_many_starts_wins() {
     let world = World::new(TestRegistry::generate(28, 20, 300));
-    // The winner is held until all others have ended.
+    // The winner is held back until all others have ended.
     let (gate, open) = std::sync::mpsc::channel::<()>();
     let open = std::sync::Mutex::new(open);
     world.origin.script(move |_| {

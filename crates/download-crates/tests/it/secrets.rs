@@ -1,5 +1,5 @@
-//! A secret in an address or in a proxy variable is used, and is nowhere afterwards: in no file, no file name, no
-//! output and no log at any level, and not on the listener.
+//! Checks that a secret in an address or in a proxy variable is used, and is nowhere afterwards: in no file, no file
+//! name, no output and no log at any level, and not on the listener.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -14,14 +14,14 @@ use mirror_testkit::{Ended, Fault, GitHttp, OriginOptions, Protocol, TestRegistr
 use crate::world::{World, run};
 
 const SECRET: &str = "s3cretword";
-/// As a header carries it: `alice:s3cretword`.
+/// The form in a header: `alice:s3cretword`.
 const ENCODED: &str = "YWxpY2U6czNjcmV0d29yZA==";
 
-/// A registry that lets nobody in without the secret, and counts who had it.
+/// A registry that answers only with the secret, and counts such requests.
 struct Locked {
     world: World,
     let_in: Arc<AtomicU64>,
-    /// The files that the operator wrote, which may contain secrets.
+    /// The operator's own files, which may contain secrets.
     inputs: tempfile::TempDir,
 }
 
@@ -37,13 +37,13 @@ impl Locked {
                 seen.fetch_add(1, Ordering::SeqCst);
                 return Fault::None;
             }
-            // The addresses that the registry itself names are open.
+            // The addresses that the registry itself names need no secret.
             if ask.path.starts_with("/open/") { Fault::None } else { Fault::Status(401) }
         });
         Self { world, let_in, inputs: tempfile::tempdir().unwrap() }
     }
 
-    /// The address of the registry with the secret in it.
+    /// Returns the address of the registry with the secret in it.
     fn base(&self) -> String {
         self.world.origin.base().replace("http://", &format!("http://alice:{SECRET}@"))
     }
@@ -54,7 +54,7 @@ impl Locked {
         path
     }
 
-    /// Runs, with everything that can be logged; says how often the secret was shown where it belongs.
+    /// Runs with every kind of log; returns how often the secret was sent where it belongs.
     fn run(&self, out: &str, prepare: impl FnOnce(&mut Command)) -> (Ended, u64) {
         let before = self.let_in.load(Ordering::SeqCst);
         let mut command = Command::new(crate::world::BIN);
@@ -73,7 +73,7 @@ impl Locked {
         (ended, self.let_in.load(Ordering::SeqCst) - before)
     }
 
-    /// Looks through everything that was left behind.
+    /// Searches everything that was left behind.
     fn search(&self, what: &str) {
         for (path, bytes) in tree_with_hidden(self.world.dir.path()) {
             clean(path.as_bytes(), what);
@@ -219,7 +219,7 @@ fn a_proxy_is_shown_its_own_and_nothing_keeps_it() {
     let locked = Locked::new(404);
     let index = locked.world.index();
     let (ended, shown) = locked.run("proxied", |command| {
-        // No resolver knows the host: only the proxy can have found the way.
+        // No resolver knows the host: only the proxy can have been asked.
         command.arg("--index-dir").arg(index).args(["--crates-base-url", "http://registry.test/crates"]);
         command.env("http_proxy", locked.base());
     });
@@ -228,7 +228,7 @@ fn a_proxy_is_shown_its_own_and_nothing_keeps_it() {
     locked.world.assert_whole("proxied");
 }
 
-/// A git repository with the index of the registry, below a new directory.
+/// Makes a git repository with the index of the registry, below a new directory.
 fn repository(locked: &Locked) -> tempfile::TempDir {
     let site = tempfile::tempdir().unwrap();
     let repository = site.path().join("index");
@@ -254,14 +254,14 @@ fn one_run_has_one_meaning_of_proxies() {
         });
         ended
     };
-    // No resolver knows the host: only the proxy can have found the way.
+    // No resolver knows the host: only the proxy can have been asked.
     clone("by-proxy", &proxy, "10.0.0.0/8").expect(0);
     locked.world.assert_whole("by-proxy");
     assert_eq!(clone("exempt", &proxy, "test").code, 5);
     let ended = clone("socks", &format!("socks5h://alice:{SECRET}@127.0.0.1:1"), "").expect(2);
     assert!(ended.stderr.contains("http_proxy") && ended.stderr.contains("git.test"), "{}", ended.stderr);
     let asked = server.requests();
-    // The same for the index and for downloads, by name, by subnet and for everybody.
+    // The same for the index and for downloads, by name, by subnet and for all hosts.
     for exempt in ["registry.test", ".test", "*"] {
         let index = locked.world.index();
         let (ended, _) = locked.run("exempt", |command| {
@@ -287,7 +287,7 @@ fn an_unusable_proxy_ends_a_run_that_needs_it_at_once_and_no_other() {
     run("unneeded", &format!("{}/crates", locked.base())).expect(0);
     let ended = run("needed", "http://registry.test/crates").expect(2);
     assert!(ended.stderr.contains("all_proxy") && ended.stderr.contains("registry.test"), "{}", ended.stderr);
-    // What is held needs nobody.
+    // A held release needs no request.
     run("unneeded", "http://registry.test/crates").expect(0);
 }
 
@@ -295,7 +295,7 @@ fn an_unusable_proxy_ends_a_run_that_needs_it_at_once_and_no_other() {
 fn a_cloned_index_does_not_keep_it() {
     let locked = Locked::new(405);
     let site = repository(&locked);
-    // In clear text git's transport shows it to nobody.
+    // Over plain HTTP, git's transport does not send it.
     let server = GitHttp::start(site.path(), true);
     let url = server.url("index").replace("https://", &format!("https://alice:{SECRET}@"));
     for out in ["cloned", "cloned"] {
@@ -309,7 +309,7 @@ fn a_cloned_index_does_not_keep_it() {
     locked.world.assert_whole("cloned");
 }
 
-/// Asks the listener of a run for a page; `None` when nobody listens.
+/// Requests a page from the listener of a run; `None` when no listener answers.
 fn page(port: u16, path: &str) -> Option<Vec<u8>> {
     let mut tcp = TcpStream::connect(("127.0.0.1", port)).ok()?;
     tcp.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
@@ -323,7 +323,7 @@ fn page(port: u16, path: &str) -> Option<Vec<u8>> {
 fn the_listener_does_not_serve_it() {
     let locked = Locked::new(406);
     let index = locked.world.index();
-    // The run lasts until it is ended.
+    // The run lasts until it is stopped.
     locked.world.origin.script(|_| Fault::Silence);
     let mut asked = 0;
     for _ in 0..20 {
@@ -334,7 +334,7 @@ fn the_listener_does_not_serve_it() {
         command.args(["--listen", &format!("127.0.0.1:{port}")]).arg("--index-dir").arg(&index);
         command.arg(format!("--crates-base-url={}/crates", locked.base())).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // Its first line comes when it listens.
+        // Its first line comes when it is listening.
         let mut line = String::new();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         stderr.read_line(&mut line).unwrap();

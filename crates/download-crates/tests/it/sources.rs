@@ -1,4 +1,4 @@
-//! Every source of records gives the same tree.
+//! Checks that every source of records leads to the same tree.
 
 use mirror_testkit::{OriginOptions, Protocol, TestRegistry, git};
 
@@ -14,7 +14,7 @@ fn directory_checkout_bare_clone_list_and_lockfile_give_the_same_tree() {
     let checkout = world.path("checkout");
     world.registry.commit_git(&checkout);
     git(world.dir.path(), &["clone", "--quiet", "--bare", "checkout", "bare.git"]);
-    // What counts is HEAD's tree, never the work tree.
+    // Only HEAD's tree counts, never the work tree.
     for entry in std::fs::read_dir(&checkout).unwrap().flatten() {
         if entry.path().is_dir() && entry.file_name() != ".git" {
             std::fs::remove_dir_all(entry.path()).unwrap();
@@ -38,7 +38,7 @@ fn directory_checkout_bare_clone_list_and_lockfile_give_the_same_tree() {
     world.assert_whole("lock");
 }
 
-/// SSL_CERT_FILE and SSL_CERT_DIR name the roots, as for every program of the system.
+/// SSL_CERT_FILE and SSL_CERT_DIR name the roots, as for every program on the system.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_systems_way_to_name_roots_is_honoured() {
@@ -68,7 +68,7 @@ fn plain_http_and_tls_without_h2_work_too() {
         let ended = run(&mut world.mirroring("out")).expect(0);
         assert_eq!(ended.count("downloaded"), 60);
         world.assert_whole("out");
-        // Connections are used again.
+        // Connections are reused.
         assert!(world.origin.connections() <= 60, "{}", world.origin.connections());
     }
 }
@@ -131,7 +131,7 @@ fn closure_takes_everything_that_a_build_could_need() {
     );
     let newest = ["--crates", "top", "--closure", "--latest", "1", "--index-url", &url];
     run(world.command("newest").args(newest)).expect(0);
-    // What only an older version of `middle` needs is not wanted.
+    // Dependencies of older versions of `middle` alone are not wanted.
     assert_eq!(files("newest"), ["middle-1.5.0.crate", "tool-1.0.0.crate", "top-1.0.0.crate"]);
 }
 
@@ -185,7 +185,7 @@ fn both_layouts_hold_the_same_files_and_do_not_mix() {
         .map(|release| (mirror_sync::Layout::Cargo.path(&release.id), release.cksum.to_hex()))
         .collect();
     assert_same(&world.tree("out"), &expected);
-    // The layout of a mirror is its own: it needs not be said again.
+    // A mirror remembers its layout: it need not be named again.
     let again = run(&mut world.mirroring("out")).expect(0);
     assert_eq!((again.count("existing"), again.count("downloaded")), (30, 0));
     let mixed = run(world.mirroring("out").args(["--layout", "shard"])).expect(2);
@@ -245,7 +245,7 @@ fn a_dry_run_asks_for_what_is_probably_large() {
     assert!(hits == 0 && !without.contains("MiB"), "nothing tells the large one from the others: {without}");
     let (with, hits) = dry("out");
     assert_eq!(hits, 1, "{with}");
-    // The small ones come to 104 KiB, and differ by little.
+    // The small ones add up to 104 KiB, and differ little.
     assert!(with.starts_with("about 3.0 MiB, between 3.0 MiB and 3.0 MiB"), "{with}");
 }
 
@@ -267,7 +267,7 @@ fn a_local_index_says_where_its_releases_are() {
         world.assert_whole(&out);
     }
 
-    // A repository of another host does not send the run to this machine, unless the operator does.
+    // A repository of another host does not lead the run to this machine, unless the operator does.
     git(&world.path("bare.git"), &["config", "remote.origin.url", "https://index.invalid/index"]);
     let asked = world.origin.hits_below("/crates/");
     let led = run(world.command("led").args(["--index-dir", "bare.git", "--retries", "0"]));
@@ -334,7 +334,7 @@ fn files_of_another_kind_at_the_paths_of_an_index_are_no_index() {
                 assert!(ended.stderr.lines().count() <= 3, "{index}: one diagnosis: {}", ended.stderr);
             }
         }
-        // A good file among them makes an index of it; the others are its bad lines.
+        // One good file makes it an index; the others are its bad lines.
         let (path, text) = world.registry.index_files().pop_first().unwrap();
         std::fs::write(dir.join(path), text).unwrap();
         let mut command = world.command(&format!("out-{name}"));

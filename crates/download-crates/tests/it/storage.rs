@@ -1,8 +1,8 @@
-//! Disks that are full, out of inodes, or read-only; processes that may open few files.
+//! Disks that are full, out of inodes, or read-only; processes that may open only a few files.
 //!
-//! A small file system is mounted in a namespace of its own, which needs no rights where user
-//! namespaces are allowed. Where they are not, these tests say so and pass: the same faults are
-//! injected into every step of a commit by the tests of `mirror-store`.
+//! A small file system is mounted in a namespace of its own, which needs no privileges where user namespaces are
+//! allowed. Elsewhere, these tests report that and pass: the tests of `mirror-store` inject the same faults into every
+//! step of a commit.
 #![cfg(target_os = "linux")]
 
 use std::process::Command;
@@ -38,8 +38,8 @@ fn script(world: &World, text: &str) -> Ended {
     run(Command::new("unshare").args(["-Urm", "sh", "-c", &text]).current_dir(world.dir.path()))
 }
 
-/// A run on a file system mounted with `short` must end with 6, and with `enough` the next one with
-/// 0; its mirror is copied to `out`.
+/// Checks that a run on a file system mounted with `short` ends with 6, and the next one, with `enough`, with 0; copies
+/// its mirror to `out`.
 fn short_then_enough(world: &World, short: &str, enough: &str) -> Ended {
     let text = format!(
         "mount -t tmpfs -o {short} none disk\n\
@@ -103,7 +103,7 @@ fn a_disk_that_fills_up_under_a_bundle_loses_nothing_that_was_committed() {
     let all = world.expected().len() as u64;
     assert_eq!(counted.len(), 4, "{}", ended.stdout);
     assert!(counted[2] > 0 && counted[..3].is_sorted(), "{counted:?}");
-    // What a run that was stopped committed, the last one did not fetch again.
+    // The last run did not fetch again what an interrupted one had committed.
     assert!(counted[2] + counted[3] <= all, "{counted:?} of {all}");
     let held = crate::bundled::members(&world.path("b"), &std::collections::BTreeSet::new());
     crate::world::assert_same(&held, &world.expected());

@@ -1,5 +1,5 @@
-//! Trees of releases that no run of ours made: adopted in their layout, moved when asked, or refused in words; never
-//! fetched again beside themselves.
+//! Trees of releases that another program made: adopted in their layout, moved on request, or refused with a reason;
+//! never fetched a second time.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::world::{World, assert_same, run, tree};
 
 type Path = fn(&ReleaseId) -> String;
 
-/// Trees that are no layout of a mirror.
+/// Returns layouts of trees that no mirror has.
 fn other() -> Vec<(&'static str, Path)> {
     vec![
         ("flat", |id| id.file_name()),
@@ -32,7 +32,7 @@ fn world() -> World {
     World::new(registry)
 }
 
-/// Lays the releases out below `out`, all but every fifth.
+/// Writes the releases below `out`, except every fifth.
 fn lay(world: &World, out: &str, path: Path) -> u64 {
     let mut laid = 0;
     for (n, release) in world.registry.releases().filter(|one| !one.yanked).enumerate() {
@@ -66,12 +66,12 @@ fn a_tree_in_a_layout_of_ours_is_adopted_in_it() {
         assert!(record.contains(layout.as_str()), "{record}");
         let found = tree(&world.path("m"));
         assert_eq!(found.keys().filter(|path| path.ends_with(".crate")).count() as u64, all);
-        // Or without an index at hand, and then held against it.
+        // Or without an index at hand, and compared with one later.
         let laid = lay(&world, "r", path);
         let rebuilt = run(world.command("r").arg("--rebuild-catalogue")).expect(0);
         assert_eq!((rebuilt.count("adopted files"), rebuilt.count("held")), (laid, laid));
         assert_eq!(run(&mut world.mirroring("r")).expect(0).count("downloaded"), all - laid);
-        // Another layout may not be asked for.
+        // Another layout must not be requested.
         lay(&world, "w", path);
         let wrong = if layout == Layout::Shard { "cargo" } else { "shard" };
         for more in [&["--layout", wrong][..], &["--layout", wrong, "--dry-run", "--offline"]] {
@@ -110,7 +110,7 @@ fn another_tree_is_refused_in_words_and_moved_when_asked() {
     }
 }
 
-/// Covers what the previous version fetched beside such a tree.
+/// Covers releases that the previous version fetched beside such a tree.
 #[test]
 fn what_lies_beside_its_place_is_told_and_left() {
     let world = world();
@@ -128,7 +128,7 @@ fn what_lies_beside_its_place_is_told_and_left() {
     assert_same(&tree(&world.path("m")), &before);
 }
 
-/// Files and directories from machines whose clocks stood before 1970, or far ahead.
+/// Covers files and directories from machines whose clocks were before 1970, or far ahead.
 #[test]
 fn files_with_times_of_any_age_are_held_like_others() {
     use std::time::{Duration, SystemTime};
@@ -150,7 +150,7 @@ fn files_with_times_of_any_age_are_held_like_others() {
                 ended.stdout
             );
         }
-        // Gone is noticed whatever the times are.
+        // A missing file is noticed, whatever the times are.
         let gone = world.expected().into_keys().next().unwrap();
         fs::remove_file(world.path("m").join(gone)).unwrap();
         assert_eq!(run(&mut world.mirroring("m")).expect(0).count("downloaded"), 1);
@@ -159,7 +159,7 @@ fn files_with_times_of_any_age_are_held_like_others() {
     }
 }
 
-/// Half of the releases are in their place when the move is stopped: nobody takes the other half for missing.
+/// When the move is stopped, half of the releases are in their places: no run takes the other half for missing.
 #[test]
 fn a_move_that_was_stopped_is_gone_on_with_before_anything_is_fetched() {
     let world = world();

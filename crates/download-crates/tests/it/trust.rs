@@ -1,5 +1,5 @@
-//! Input that a mirror must not believe: its own notes of another index, times that a copy carries, a past that
-//! upstream has come back to.
+//! Input that a mirror must not trust: its own records about another index, times that a copy kept, an earlier state
+//! that upstream returns to.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use mirror_testkit::{Fault, TestRegistry, git};
 use crate::incremental::{Incremental, UNCHANGED};
 use crate::world::{World, run};
 
-/// The id of a release whose crate keeps others without it.
+/// Returns the id of a release whose crate has others.
 fn one_of_many(mirror: &Incremental) -> mirror_sync::ReleaseId {
     let crates = mirror.world.registry.crates.values();
     crates.into_iter().find(|releases| releases.len() > 2).unwrap()[1].id.clone()
@@ -43,7 +43,7 @@ fn what_an_older_index_lacks_is_not_pruned() {
 fn an_empty_index_is_a_mistake_and_no_deletion() {
     let mirror = Incremental::new(61);
     std::fs::create_dir(mirror.world.path("unmounted")).unwrap();
-    // What is no index at all is none on every run.
+    // A directory that is no index is none in every run.
     std::fs::create_dir_all(mirror.world.path("project/src")).unwrap();
     std::fs::write(mirror.world.path("project/src/main.rs"), "fn main() {}\n".repeat(100)).unwrap();
     for index in ["unmounted", "project", "project"] {
@@ -88,7 +88,7 @@ fn another_selection_does_not_empty_the_ledger_behind_the_cursor() {
     mirror.go(&["--latest", "1", "--checksums", "sums"]).expect(0);
     mirror.adds_up(&mirror.go(&[]).expect(0));
     mirror.world.assert_whole("out");
-    // The same by a yank that is taken back.
+    // The same with a yank that is undone.
     std::fs::remove_file(path(&mirror, &id)).unwrap();
     mirror.world.origin.script(|_| Fault::Status(404));
     mirror.go(&[]).expect(3);
@@ -177,7 +177,7 @@ fn a_copy_with_a_torn_file_and_old_times_is_noticed() {
     let torn = std::fs::read(&victim).unwrap();
     std::fs::write(&victim, &torn[..torn.len() / 2]).unwrap();
     std::fs::File::options().write(true).open(&victim).unwrap().set_modified(before.0).unwrap();
-    // Restored by something that gives the directory its old time back.
+    // Restored by a program that resets the time of the directory.
     std::fs::File::open(victim.parent().unwrap()).unwrap().set_modified(before.1).unwrap();
     assert_eq!(mirror.go(&[]).expect(0).count("downloaded"), 1);
     mirror.world.assert_whole("out");

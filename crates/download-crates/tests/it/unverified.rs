@@ -1,4 +1,4 @@
-//! No answer without the right bytes becomes a release, whatever its status, and wherever the request came from.
+//! Checks that no answer without the right bytes becomes a release, whatever its status and the source of the request.
 
 use mirror_testkit::{Ended, Fault, TestRegistry};
 
@@ -6,7 +6,7 @@ use crate::world::{World, run};
 
 const ASKED: usize = 40;
 
-/// Answers that carry no release, though a client might take them for one.
+/// Returns answers without a release that a client might take for one.
 fn answers() -> Vec<(&'static str, Fault)> {
     let statuses = [204, 205, 206, 304].map(|status| ("status", Fault::Status(status)));
     statuses.into_iter().chain([("empty", Fault::TruncateUnannounced(0))]).collect()
@@ -20,7 +20,7 @@ fn world(seed: u64) -> World {
     world
 }
 
-/// Nothing is held, and everything is named as missing.
+/// Asserts that nothing is held, and every release is reported missing.
 fn nothing(world: &World, out: &str, ended: &Ended, what: &str) {
     assert!(world.tree(out).is_empty(), "{what}: {:?}", world.tree(out));
     assert_eq!(ended.count("downloaded"), 0, "{what}");

@@ -35,7 +35,7 @@ impl Remote {
         git_says(&self.world.path("remote"), &["rev-parse", "HEAD"])
     }
 
-    /// The program, with its index at `index`.
+    /// Returns the command of the program with its index at `index`.
     fn command(&self, out: &str) -> Command {
         let mut command = self.world.command(out);
         command.args(["--index-dir", "index", "--update-index", "--index-url"]);
@@ -67,7 +67,7 @@ fn an_index_is_cloned_updated_and_mirrored() {
     let third = run(&mut remote.command("out")).expect(0);
     assert!(third.stderr.contains("the index is up to date"), "{}", third.stderr);
 
-    // Left as it is when that is asked for as well, and in a dry run.
+    // The index stays as it is when that is requested as well, and in a dry run.
     remote.publish();
     let asked = remote.daemon.connections();
     let skipped = run(remote.command("out").arg("--skip-index-update")).expect(0);
@@ -83,7 +83,7 @@ fn history_is_cloned_on_request_and_https_takes_cacert() {
     let mut remote = Remote::new(72, 10);
     remote.publish();
     let server = GitHttp::start(remote.world.dir.path(), true);
-    // One file with the roots of both: the origin's for the crates.
+    // One file with the roots of both: the crates come from the origin.
     let mut roots = std::fs::read_to_string(server.ca()).unwrap();
     roots += &std::fs::read_to_string(remote.world.origin.ca()).unwrap();
     std::fs::write(remote.world.path("roots.pem"), roots).unwrap();
@@ -107,7 +107,7 @@ fn history_is_cloned_on_request_and_https_takes_cacert() {
     assert_eq!(git_says(&remote.world.path("index"), &["rev-list", "--count", "--all"]), "2");
 }
 
-/// The ssh program, a proxy and roots by their variables, as git has them.
+/// Checks that the ssh program, a proxy and roots can be set by the variables of git.
 #[test]
 fn gits_own_ways_lead_to_the_remote() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -179,7 +179,7 @@ fn ends_that_are_told_apart() {
     assert!(!remote.world.path("index").exists());
 }
 
-/// A run that holds the index; the second one says so, the first one obeys a signal.
+/// Checks two runs on one index: the second one reports the lock, and a signal stops the first.
 #[test]
 fn a_second_run_is_told_and_signals_stop_a_clone() {
     let remote = Remote::new(74, 200);
@@ -207,8 +207,8 @@ fn assert_sound(index: &Path) {
     git(index, &["fsck", "--full", "--no-progress"]);
 }
 
-/// Killed at a random moment, the index is absent, at the old commit or at the new one, and whole.
-/// 26 kills for each kind of clone.
+/// Kills clones at random moments: the index is absent, at the old commit or at the new one, and whole. 26 kills for
+/// each kind of clone.
 fn kills(seed: u64, more: &[&str]) {
     let mut remote = Remote::new(seed, 600);
     let index = remote.world.path("index");
@@ -267,7 +267,7 @@ fn kills_leave_the_old_full_index_or_the_new_one() {
     kills(76, &["--index-full"]);
 }
 
-/// A checkout may be half way between two commits after a kill; the next run continues it.
+/// After a kill, a checkout may be half way between two commits; the next run continues it.
 #[test]
 fn a_killed_checkout_is_gone_on_with() {
     let mut remote = Remote::new(77, 600);
@@ -276,7 +276,7 @@ fn a_killed_checkout_is_gone_on_with() {
     let mut random = fastrand::Rng::with_seed(77);
     let (mut whole, mut between) = (Duration::ZERO, 0);
     let mut published = vec![remote.tip()];
-    // As many kills as it takes to meet a run that writes files, and twenty at least.
+    // As many kills as are needed to meet a run that writes files, and at least twenty.
     for round in 0..200 {
         if round > 20 && between > 0 {
             break;
@@ -298,7 +298,7 @@ fn a_killed_checkout_is_gone_on_with() {
             if round % 2 == 0 {
                 std::thread::sleep(whole.mul_f64(random.f64()));
             } else {
-                // However slow the machine is: files are written behind this marker.
+                // On a machine of any speed: files are written after this marker.
                 while !index.join(".git/mirror-checkout").exists() && child.try_wait().unwrap().is_none() {
                     std::thread::sleep(Duration::from_micros(200));
                 }
@@ -307,7 +307,7 @@ fn a_killed_checkout_is_gone_on_with() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        // The old one, the new one, or one in between that an earlier run was on its way to.
+        // The old one, the new one, or one in between that an earlier run was heading for.
         let place = |tip: Option<String>| published.iter().position(|one| Some(one) == tip.as_ref()).unwrap();
         assert!(place(remote.head()) >= old);
         assert_sound(&index);
@@ -319,7 +319,7 @@ fn a_killed_checkout_is_gone_on_with() {
     assert!(between > 0, "no kill met a run that wrote files");
 }
 
-/// Variables by which git finds a repository are not for one that was named.
+/// Variables by which git finds a repository must not apply to one that was named.
 #[test]
 fn the_environment_of_git_leads_an_update_nowhere_else() {
     let mut remote = Remote::new(78, 20);

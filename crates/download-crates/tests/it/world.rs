@@ -38,7 +38,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// A plain directory of index files, as the registry is now.
+    /// Writes the registry's current index as a plain directory, and returns its path.
     pub(crate) fn index(&self) -> PathBuf {
         let dir = self.path("index");
         if dir.exists() {
@@ -48,7 +48,7 @@ impl World {
         dir
     }
 
-    /// The program with what every run here needs.
+    /// Returns the command of the program with the flags for every run here.
     pub(crate) fn command(&self, out: &str) -> Command {
         let mut command = Command::new(BIN);
         command
@@ -65,7 +65,7 @@ impl World {
         command
     }
 
-    /// The same, from a plain directory of index files.
+    /// Returns the same, reading a plain directory of index files.
     pub(crate) fn mirroring(&self, out: &str) -> Command {
         let mut command = self.command(out);
         command.arg("--index-dir").arg(self.index());
@@ -73,7 +73,7 @@ impl World {
         command
     }
 
-    /// The tree that a whole mirror has: path and checksum.
+    /// Returns the tree of a complete mirror: path and checksum.
     pub(crate) fn expected(&self) -> BTreeMap<String, String> {
         self.registry
             .releases()
@@ -100,14 +100,14 @@ impl World {
         names.map(Result::unwrap).collect()
     }
 
-    /// Records of the manifest; every line must be one.
+    /// Returns the records of the manifest; asserts that every line is one.
     pub(crate) fn manifest(&self, out: &str) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.path(&format!("{out}.jsonl"))).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
-/// Trees may be large: says what differs.
+/// Asserts that two trees are equal; reports only the differences, since trees may be large.
 #[track_caller]
 pub(crate) fn assert_same(found: &BTreeMap<String, String>, expected: &BTreeMap<String, String>) {
     let missing: Vec<_> = expected.keys().filter(|path| !found.contains_key(*path)).take(5).collect();
@@ -122,7 +122,7 @@ pub(crate) fn assert_same(found: &BTreeMap<String, String>, expected: &BTreeMap<
     );
 }
 
-/// The files below a root by their checksums.
+/// Returns the files below a root, with their checksums.
 pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
     mirror_testkit::tree(root).into_iter().map(|(name, bytes)| (name, hex(&bytes))).collect()
 }

@@ -1,5 +1,5 @@
-//! Archives that mean harm, and archives that are only broken: each refused by name, nothing written outside
-//! the output; and whatever is accepted means the same to GNU tar and to Python.
+//! Hostile archives, and broken ones: each is refused with the right name, nothing is written outside the output, and
+//! every accepted archive means the same to GNU tar and to Python.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use super::world::{World, shell, tree};
 const NAME: &str = "s/er/serde-1.0.0.crate";
 const OTHER: &str = "t/ok/tokio-1.0.0.crate";
 
-/// A header with its checksum, before or after `change`.
+/// Makes a header with its checksum, before or after `change`.
 fn header(name: &str, kind: u8, size: u64, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     header.set_size(size);
@@ -30,7 +30,7 @@ fn header(name: &str, kind: u8, size: u64, change: impl FnOnce(&mut [u8])) -> Ve
     bytes.to_vec()
 }
 
-/// Puts the checksum of a header right.
+/// Corrects the checksum of a header.
 fn fix(block: &mut [u8]) {
     block[148..156].fill(b' ');
     let sum: u32 = block.iter().map(|&b| u32::from(b)).sum();
@@ -67,7 +67,7 @@ fn size_field(text: &'static [u8; 12]) -> impl FnOnce(&mut [u8]) {
     move |bytes| bytes[124..136].copy_from_slice(text)
 }
 
-/// Tar files and what is said of them.
+/// Returns tar files, and the words of the error for each.
 fn tars() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let good = || file(NAME, b"serde");
     let one = |name: &str| ended(&[file(name, b"x")]);
@@ -189,7 +189,7 @@ fn tars() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     ]
 }
 
-/// Whole bundles whose frames mean harm.
+/// Returns whole bundles with hostile frames.
 fn frames() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let good = stream(&ended(&[file(NAME, b"serde")]));
     let skippable = |content: &[u8]| {
@@ -305,7 +305,7 @@ fn hostile_archives_are_refused_by_name_and_nothing_is_written_outside() {
     }
 }
 
-/// The same building blocks without a fault are accepted: what refuses the others is the fault.
+/// Checks that the same building blocks without a fault are accepted: the fault is what makes the others be refused.
 #[test]
 fn the_good_twins_are_accepted() {
     let world = World::new(1, 10);
@@ -332,7 +332,7 @@ fn the_good_twins_are_accepted() {
     }
 }
 
-/// An archive of good members with something done to it.
+/// Returns an archive of good members with a random change.
 fn generated(rng: &mut fastrand::Rng) -> Vec<u8> {
     let names = [
         NAME,
@@ -435,7 +435,7 @@ const PAX: &[(&str, &str)] = &[
     ("hdrcharset", "BINARY"),
 ];
 
-/// A line for each member, then one for all of their bytes; `None` when it is refused.
+/// Returns a line for each member, then one for all of their bytes; `None` when the archive is refused.
 fn our_reading(bundle: &std::path::Path) -> Option<String> {
     let reader = BundleReader::open(bundle, BundleLimits::default()).unwrap();
     let (mut text, mut all) = (String::new(), sha2::Sha256::new());

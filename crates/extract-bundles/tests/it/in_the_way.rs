@@ -1,5 +1,5 @@
-//! Something other than a plain file or directory stands where a release would be written: it is named, the bundle
-//! is not blamed for it, what it leads to stays as it is, and every other release is written.
+//! Checks obstacles in the places of releases, other than plain files or directories: the obstacle is named, the bundle
+//! is not blamed, the target of a link stays as it is, and every other release is written.
 #![cfg(unix)]
 
 use std::fs;
@@ -12,8 +12,8 @@ use super::world::{Ended, World, run, small, tree};
 
 const RELEASE: &str = "f/oo/foobar-1.0.0.crate";
 
-/// An object that is put into the output before the program runs: its name, what makes it, and the
-/// path that must be named.
+/// An obstacle that is put into the output before the program runs: its name, a function that makes it, and the path
+/// that must be named.
 type Plant = (&'static str, fn(&World), &'static str);
 
 fn plants() -> Vec<Plant> {

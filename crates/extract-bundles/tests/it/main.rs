@@ -1,4 +1,4 @@
-//! The program as a person runs it.
+//! Runs the program as a person does.
 #![expect(clippy::disallowed_methods, reason = "tests write their own files")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

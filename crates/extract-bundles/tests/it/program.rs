@@ -1,4 +1,4 @@
-//! The program with good bundles, and with things in its way.
+//! The program with good bundles, and with obstacles.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ fn a_mirror_comes_out_as_a_loose_run_would_make_it() {
         let record = fs::read_to_string(world.path("out/.mirror/mirror.json")).unwrap();
         assert!(record.contains(layout.as_str()), "{record}");
         assert_eq!(fs::read_dir(world.path("out/.mirror/stage")).unwrap().count(), 0);
-        // Again: all of it is there.
+        // Again: everything is there.
         let again = world.run(&["--out", "out"]).expect(0);
         assert_eq!((again.count("extracted"), again.count("existing")), (0, count));
         let verified = world.run(&["--verify"]).expect(0);
@@ -40,7 +40,7 @@ fn a_partial_bundle_is_read_as_far_as_its_manifest_goes() {
     world.run(&["--out", "out"]).expect(0);
     assert_eq!(tree(&world.path("out")), world.expected(Layout::Shard));
     assert_eq!(world.run(&["--verify"]).expect(0).count("verified"), world.registry.len() as u64);
-    // Without its manifest: as far as it is whole.
+    // Without its manifest, the bundle is used as far as it is whole.
     fs::remove_file(world.bundles().join("bundle-0000.manifest.jsonl.partial")).unwrap();
     let ended = world.run(&["--out", "out2"]);
     assert_eq!(tree(&world.path("out2")), world.expected(Layout::Shard), "{ended:?}");
@@ -88,7 +88,7 @@ fn a_listing_is_for_pipes() {
     assert_eq!(world.run(&["--list", "--crate", "empty"]).expect(0).stdout.lines().count(), 1);
 }
 
-/// A listing that is not whole is no listing; a reader who has seen enough is no fault.
+/// An incomplete listing is an error; a reader that stops early is not.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_listing_onto_a_full_disk_is_told() {
@@ -122,7 +122,7 @@ fn files_that_are_there_are_kept_and_told_when_they_differ() {
     assert!(ended.stdout.contains("a-foo-0.1.0+build.1.crate: the file that is there"), "{}", ended.stdout);
     assert_eq!(fs::read(&path).unwrap(), b"mine");
     world.run(&["--out", "out", "--crate", "a-foo"]).expect(4);
-    // Also where its directory is the only one that was there.
+    // Also where its directory was the only one.
     let path = world.path("new/a-/fo/a-foo-0.1.0+build.1.crate");
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, "mine").unwrap();
@@ -132,7 +132,7 @@ fn files_that_are_there_are_kept_and_told_when_they_differ() {
     assert_eq!(tree(&world.path("out")), world.expected(Layout::Shard));
 }
 
-/// Upstream replaced a release: its new bytes stand in a later bundle.
+/// Upstream replaced a release: a later bundle has its new bytes.
 #[test]
 fn the_last_bundle_counts() {
     let mut world = World::new(40, 1_000);
@@ -146,7 +146,7 @@ fn the_last_bundle_counts() {
         world.run(args).expect(0);
         assert_eq!(tree(&world.path("out")), world.expected(Layout::Shard), "{args:?}");
     }
-    // An output that was made before.
+    // Into an existing output.
     fs::write(world.path("out/a-/fo/a-foo-0.1.0+build.1.crate"), b"plus").unwrap();
     world.run(&["--out", "out"]).expect(0);
     assert_eq!(tree(&world.path("out")), world.expected(Layout::Shard));
@@ -195,7 +195,7 @@ fn usage_locks_and_storage_have_their_codes() {
     assert!(ended.stderr.contains("\nhint: --pattern takes a glob"), "{}", ended.stderr);
     run(world.command(&["--out", "out"]).args(["--crate", "../x"])).expect(2);
     world.run(&[]).expect(2);
-    // Another run holds the output: the lock is taken by a run of the same mirror.
+    // Another run holds the output: a run of the same mirror has the lock.
     world.run(&["--out", "out"]).expect(0);
     let lock = fs::File::options().write(true).open(world.path("out/.mirror/lock")).unwrap();
     lock.lock().unwrap();
@@ -205,7 +205,7 @@ fn usage_locks_and_storage_have_their_codes() {
     drop(lock);
     fs::write(world.path("file"), "").unwrap();
     world.run(&["--out", "file"]).expect(6);
-    // A mirror of the other layout.
+    // A mirror with the other layout.
     let other = World::new(5, 100);
     other.bundle_in(small(), true, Layout::Cargo);
     let ended = run(other.command(&["--out"]).arg(world.path("out"))).expect(2);
@@ -224,7 +224,7 @@ fn links_in_the_output_are_not_followed() {
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
 }
 
-/// Stopped by a signal at random moments, what is there is whole, and the next run continues.
+/// Stops runs with signals at random moments: every file is whole, and the next run continues.
 #[cfg(unix)]
 #[test]
 fn signals_and_kills_leave_whole_files_only() {

@@ -1,5 +1,5 @@
-//! Bundles as the Go system makes them: one continuous zstd stream, no seek table, a manifest without
-//! offsets whose paths are those of another machine.
+//! Bundles of the Go system: one continuous zstd stream, no seek table, and a manifest without offsets with paths of
+//! another machine.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,7 +8,7 @@ use mirror_types::Layout;
 
 use super::world::{World, tree};
 
-/// Name and prefix of a path, where it can be split at a slash; `None` needs a PAX header.
+/// Splits a path into name and prefix at a slash, where possible; `None` needs a PAX header.
 fn ustar(path: &str, size: u64) -> Option<tar::Header> {
     let mut header = tar::Header::new_ustar();
     header.set_path(path).ok()?;
@@ -24,7 +24,7 @@ fn ustar(path: &str, size: u64) -> Option<tar::Header> {
     Some(header)
 }
 
-/// The tar file, with the end that Go's writer gives it.
+/// Makes a tar file with the end that Go's writer adds.
 pub(crate) fn archive(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, data) in members {
@@ -44,7 +44,7 @@ pub(crate) fn archive(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// One stream whose size nobody knew beforehand.
+/// Compresses to one stream of unknown size.
 pub(crate) fn stream(tar: &[u8]) -> Vec<u8> {
     let mut encoder = zstd::Encoder::new(Vec::new(), 7).unwrap();
     encoder.include_checksum(true).unwrap();
@@ -138,7 +138,8 @@ fn a_stream_that_was_cut_or_damaged_is_a_fault() {
     }
 }
 
-/// The first release of the Go system: members are named by the host that they came from, and nothing lists them.
+/// Covers the first release of the Go system: members are named after the host that they came from, and no manifest
+/// lists them.
 #[test]
 fn bundles_of_the_first_go_release_mix_with_those_of_the_later_ones() {
     let world = World::new(300, 2_000);
@@ -150,7 +151,7 @@ fn bundles_of_the_first_go_release_mix_with_those_of_the_later_ones() {
         .collect();
     let (first, second) = by_host.split_at(by_host.len() / 2);
     fs::write(world.bundles().join("bundle-0000.tar.zst"), stream(&archive(first))).unwrap();
-    // A tree that either release made holds some of it, with a sidecar.
+    // A tree that either release made holds some of them, with a sidecar.
     let held = world.registry.releases().next().unwrap();
     let held = (Layout::Shard.path(&held.id), held.body.to_vec());
     let file = world.path("out").join(&held.0);
@@ -160,7 +161,7 @@ fn bundles_of_the_first_go_release_mix_with_those_of_the_later_ones() {
     fs::write(world.path("out").join(&sidecar), "{}").unwrap();
     let ended = world.run(&["--out", "out"]).expect(0);
     assert_eq!((ended.count("extracted"), ended.count("existing")), (first.len() as u64 - 1, 1));
-    // The later release goes on in the same directory, with the paths of its layout.
+    // The later release continues in the same directory, with the paths of its layout.
     let later: Vec<_> = world.expected(Layout::Shard).into_iter().collect();
     let of_second: Vec<_> = later
         .iter()

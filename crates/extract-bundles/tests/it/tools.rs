@@ -1,4 +1,4 @@
-//! Ordinary tools read every bundle of ours.
+//! Checks that ordinary tools can read our bundles.
 
 use std::collections::BTreeMap;
 

@@ -11,7 +11,7 @@ use mirror_types::Layout;
 
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_extract-bundles");
 
-/// A script for the shell that fails when any part of a pipe fails.
+/// Returns a shell script that fails when any part of a pipe fails.
 pub(crate) fn shell(script: &str, dir: &Path) -> Ended {
     run(Command::new("bash").args(["-o", "pipefail", "-ec", script]).current_dir(dir))
 }
@@ -69,7 +69,7 @@ impl World {
         if seal { writer.seal().unwrap() } else { writer.commit().unwrap() }
     }
 
-    /// Returns the files that a loose mirror of the registry has.
+    /// Returns the files of a loose mirror of the registry.
     pub(crate) fn expected(&self, layout: Layout) -> BTreeMap<String, Vec<u8>> {
         self.registry.releases().map(|release| (layout.path(&release.id), release.body.to_vec())).collect()
     }

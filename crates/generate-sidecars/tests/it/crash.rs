@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::world::{World, assert_same};
 
-/// The program at work; nothing of it is shown.
+/// Starts the program, with its output discarded.
 fn start(world: &World, arguments: &[&str]) -> Child {
     let mut command = world.command(arguments);
     command.args(["--log-level", "error"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Measures how long a run takes when nothing disturbs it.
+/// Measures the time of an undisturbed run.
 fn usual(world: &World, arguments: &[&str]) -> u64 {
     let began = Instant::now();
     start(world, arguments).wait().unwrap();
@@ -94,7 +94,7 @@ fn signals_stop_cleanly() {
         let (name, code) = if round % 2 == 0 { ("INT", 130) } else { ("TERM", 143) };
         let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
         let ended = child.wait_with_output().unwrap().status;
-        // Before the handler stands, the signal itself ends the program.
+        // Before the handler is installed, the signal itself ends the program.
         assert!(
             !sent.success() || matches!(ended.code(), None | Some(0)) || ended.code() == Some(code),
             "{ended:?}"

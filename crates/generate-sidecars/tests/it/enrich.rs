@@ -9,7 +9,7 @@ use crate::world::{BASE, World};
 const JSONL: [&str; 8] =
     ["--index-dir", "index", "--output-mode", "jsonl", "--jsonl-out", "s.jsonl", "--manifest", "m.jsonl"];
 
-/// The sidecar of a release, out of a run with the manifest.
+/// Returns the sidecar of a release from a run with the manifest.
 fn enriched(world: &World, version: &str) -> Value {
     let lines = world.lines("s.jsonl");
     let found = lines.into_iter().find(|line| line["vers"] == version).unwrap();
@@ -32,7 +32,7 @@ fn the_latest_record_that_tells_of_bytes_counts() {
     let url = |version: &str| format!("{BASE}/serde/serde-{version}.crate");
     let (bundle, member) = ("bundles/bundle-0000.tar.zst", |n: &str| format!("s/er/serde-{n}.crate"));
     let records = [
-        // Schema 1: as the source system writes it.
+        // Schema 1, in the form of the source system.
         json!({"schema_version": 1, "url": url("1.0.0"), "path": "D:\\m\\s\\er\\serde-1.0.0.crate", "ok": true,
             "storage": "filesystem", "size": 1}),
         json!({"url": url("1.0.1"), "ok": true, "storage": "bundle", "bundle_path": "D:\\b\\bundle-0000.tar.zst",

@@ -1,4 +1,4 @@
-//! Faults, and things in the way.
+//! Faults and obstacles.
 #![cfg(unix)]
 
 use std::process::Command;

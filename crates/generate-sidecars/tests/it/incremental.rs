@@ -6,7 +6,7 @@ fn files(world: &World, more: &[&str]) -> crate::world::Ended {
     world.run(&[&["--index-dir", "index"], more].concat()).expect(0)
 }
 
-/// A release that is not yanked, as crate and place.
+/// Returns a release that is not yanked, as crate and position.
 fn some_release(world: &World, nth: usize) -> (String, usize) {
     let mut all = world.registry.crates.iter().flat_map(|(name, releases)| {
         releases
@@ -39,7 +39,7 @@ fn only_what_changed_is_looked_at() {
     assert_eq!(run.count("selected"), all.len() as u64 + 2);
     assert_same(&world.files("out"), &world.expected(false));
 
-    // A deletion upstream takes nothing away here.
+    // A deletion upstream removes nothing here.
     let gone = world.registry.crates.get_mut(&name).unwrap().remove(at);
     world.commit();
     let run = files(&world, &["--refresh"]);
@@ -61,7 +61,7 @@ fn a_yank_is_seen_with_refresh_however_late() {
         world.commit();
         let (path, value) = World::sidecar(&world.registry.crates[&name][at]);
 
-        // As the source system does: what is there stays as it is.
+        // As in the source system: existing files stay as they are.
         files(&world, &[include]);
         assert_same(&world.files("out"), &before);
         world.registry.add("later", "1.0.0", b"x");
@@ -84,7 +84,7 @@ fn other_settings_look_at_everything() {
     let yanked = world.expected(true).len() - world.expected(false).len();
     assert_eq!(files(&world, &["--include-yanked"]).count("written"), yanked as u64);
     assert_same(&world.files("out"), &world.expected(true));
-    // Of what is there, only --refresh changes what other settings make of it.
+    // Only --refresh rewrites existing files for other settings.
     let other = ["--index-dir", "index", "--include-yanked"];
     let run = ended(&mut world.with_base(&other, "http://other/")).expect(0);
     assert_eq!(run.count("written"), 0);
@@ -137,7 +137,7 @@ fn bad_lines_are_reported_in_every_run() {
     }
 }
 
-/// Versions before this one wrote the path into `crate_file`, and a state of format 1.
+/// Earlier versions wrote the path into `crate_file`, and a state of format 1.
 #[test]
 fn sidecars_of_the_version_before_are_corrected_once() {
     for plain in [false, true] {
@@ -160,7 +160,7 @@ fn sidecars_of_the_version_before_are_corrected_once() {
         let state = world.path("out/.mirror/sidecars.json");
         let text = std::fs::read_to_string(&state).unwrap();
         std::fs::write(&state, text.replace("\"format_version\": 2", "\"format_version\": 1")).unwrap();
-        // One that the source system wrote has no path and stays as it is.
+        // A sidecar of the source system has no path and stays as it is.
         let (path, value) = all.iter().next().map(|(path, value)| (path.clone(), value.clone())).unwrap();
         let mut foreign = value.as_object().unwrap().clone();
         foreign.remove("crate_path");
@@ -181,14 +181,14 @@ fn sidecars_of_the_version_before_are_corrected_once() {
         assert_eq!(std::fs::read_to_string(world.path("out").join(&path)).unwrap(), foreign);
         let mut expected = all.clone();
         expected.insert(path.clone(), serde_json::from_str(&foreign).unwrap());
-        // The yank is left to --refresh, the name is not.
+        // The yank is left to --refresh, the name is corrected.
         assert_same(&world.files("out"), &expected);
         let again = world.run(&index).expect(0);
         assert!(!again.stdout.contains("refreshed"), "{}", again.stdout);
     }
 }
 
-/// Versions before remembered foreign files as index files with bad lines; they are passed over since.
+/// Earlier versions remembered foreign files as index files with bad lines; this version skips them.
 #[test]
 fn a_foreign_file_that_is_remembered_as_bad_is_forgotten() {
     let world = World::new(20, 60);

@@ -93,7 +93,7 @@ fn odd_lines_come_through_and_bad_ones_are_told() {
         ),
         "nonsense".to_owned(),
         format!(r#"{{"name":"oddity","vers":"1.0.3","cksum":"{sum}","deps":[1,,2]}}"#),
-        // Of two lines of one release the last counts.
+        // The last of two lines of one release counts.
         format!(r#"{{"name":"oddity","vers":"1.0.4","cksum":"{sum}","yanked":true}}"#),
         format!(r#"{{"name":"oddity","vers":"../../x","cksum":"{sum}"}}"#),
         format!(r#"{{"name":"../oddity","vers":"1.0.9","cksum":"{sum}"}}"#),
@@ -130,7 +130,7 @@ fn odd_lines_come_through_and_bad_ones_are_told() {
         .map(|line| (format!("{}.json", line["crate_path"].as_str().unwrap()), line))
         .collect();
     assert_same(&world.files("out"), &by_file);
-    // Nothing came to lie elsewhere.
+    // No file was written elsewhere.
     let mut names: Vec<_> =
         std::fs::read_dir(world.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();

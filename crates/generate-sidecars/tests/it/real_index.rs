@@ -37,7 +37,7 @@ fn python_computes_every_sidecar_of_a_real_index_alike() {
         world.run(&common).expect(0);
         assert_eq!(compared("out"), expected, "{index}");
     }
-    // The check finds what is wrong.
+    // The check itself finds a wrong sidecar.
     let text = std::fs::read_to_string(world.path("s.jsonl")).unwrap();
     std::fs::write(world.path("s.jsonl"), text.replacen("\"yanked\":false", "\"yanked\":true", 1)).unwrap();
     let faults = check_sidecars(&part, BASE, false, &world.path("s.jsonl")).unwrap_err();

@@ -1,4 +1,4 @@
-//! A registry, its index in several forms, and what its sidecars must be.
+//! A registry, its index in several forms, and its expected sidecars.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ impl World {
         ended(&mut self.command(arguments))
     }
 
-    /// Makes the expected sidecar of a release with serde, as anybody would.
+    /// Makes the expected sidecar of a release with serde.
     pub(crate) fn sidecar(release: &TestRelease) -> (String, Value) {
         let id = &release.id;
         let file = Layout::Shard.path(id);
@@ -75,7 +75,7 @@ impl World {
         self.registry.releases().filter(|release| yanked || !release.yanked).map(Self::sidecar).collect()
     }
 
-    /// The same in the order of the index: bytewise by path, lines in their order.
+    /// Returns the same in the order of the index: bytewise by path, lines in order.
     pub(crate) fn in_order(&self, yanked: bool) -> Vec<Value> {
         let mut files: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for release in self.registry.releases().filter(|release| yanked || !release.yanked) {
@@ -102,7 +102,7 @@ impl World {
     }
 }
 
-/// Maps may be large: says what differs.
+/// Asserts that two maps are equal; reports only the differences, since maps may be large.
 #[track_caller]
 pub(crate) fn assert_same(found: &Sidecars, expected: &Sidecars) {
     let missing: Vec<_> = expected.keys().filter(|path| !found.contains_key(*path)).take(5).collect();

@@ -13,7 +13,7 @@ use mirror_extract::{ExtractEvent, ExtractObserver, ExtractOptions, ExtractOutco
 use mirror_testkit::TestRegistry;
 use mirror_types::Layout;
 
-/// Writes down what it is told, one line for each event.
+/// Records the events, one line for each.
 #[derive(Default)]
 struct Notes(Mutex<Vec<String>>);
 
@@ -91,7 +91,7 @@ impl World {
     }
 }
 
-/// Returns how many of the notes say this.
+/// Counts the notes with this text.
 fn count(notes: &[String], what: &str) -> usize {
     notes.iter().filter(|note| *note == what).count()
 }
@@ -154,7 +154,7 @@ fn a_bundle_without_manifest_and_a_torn_end_are_told() {
     })
     .unwrap();
     std::fs::remove_file(manifest).unwrap();
-    // As a power cut leaves what was written and not synced.
+    // A power cut can leave this in place of unsynced bytes.
     let mut bytes = std::fs::read(&bundle.path).unwrap();
     bytes[usize::try_from(last_frame).unwrap()..].fill(0);
     std::fs::write(&bundle.path, bytes).unwrap();

@@ -8,7 +8,7 @@ use mirror_testkit::{Fault, Protocol};
 use crate::kit::{BODY_BYTES, HANG, Kit};
 use crate::origin::{quick, verified};
 
-/// A file with the authorities of both, where they have any.
+/// Returns a file with the authorities of both, where they have any.
 fn two_authorities(one: &Kit, other: &Kit) -> Option<tempfile::NamedTempFile> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     for kit in [one, other] {

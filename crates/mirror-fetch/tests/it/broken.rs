@@ -1,4 +1,4 @@
-//! Connections that break, and answers that never come.
+//! Broken connections, and missing answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use url::Url;
 use crate::kit::{HANG, Kit, until};
 use crate::origin::{fetcher, quick};
 
-/// Takes connections and closes them at once, or keeps them and sends nothing.
+/// Accepts connections and closes them at once, or keeps them and sends nothing.
 async fn mute(keeps: bool) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -50,7 +50,7 @@ async fn a_connection_closed_at_once_is_a_reset() {
 
 #[tokio::test]
 async fn nobody_there_is_a_failed_connection() {
-    // No other test can be given that port.
+    // No other test can get that port.
     let failure = fetcher(quick()).fetch(req("https", 1)).await.unwrap_err();
     assert_eq!((failure.kind, failure.retries), (FailureKind::Connect, 3), "{failure}");
 }
@@ -76,7 +76,7 @@ async fn plain_http_where_tls_is_spoken_and_the_reverse() {
     let failure = fetcher(quick()).fetch(req("https", port)).await.unwrap_err();
     assert_eq!((failure.kind, failure.retries), (FailureKind::Tls, 1), "{failure}");
 
-    // Without trust in the origin's authority.
+    // The client does not trust the origin's authority.
     let secure = Kit::speaking(Protocol::Http2);
     let failure = fetcher(quick()).fetch(req("https", secure.origin.addr().port())).await.unwrap_err();
     assert_eq!((failure.kind, failure.retries), (FailureKind::Tls, 1), "{failure}");
@@ -117,7 +117,7 @@ async fn a_stream_that_is_always_reset_fails_alone() {
 async fn connections_dropped_under_many_requests_lose_none() {
     for protocol in [Protocol::Http2, Protocol::Http1Tls, Protocol::Http1] {
         let kit = Kit::speaking(protocol);
-        // Every 60th request takes its connection with it, in the middle of the body.
+        // Every 60th request breaks its connection, in the middle of the body.
         kit.origin.script(|ask| if ask.total % 60 == 30 { Fault::Drop(1000) } else { Fault::None });
         let (fetcher, _) = kit.fetcher(FetchOptions { retries: 6, ..quick() });
         let all = tokio::time::timeout(HANG, kit.run(&fetcher, 400)).await.unwrap();
@@ -148,7 +148,7 @@ async fn goaway_with_a_thousand_requests_in_flight_loses_none() {
     };
     let kit = Kit::start(options);
     let (fetcher, seen) = kit.fetcher(FetchOptions { concurrency: 1000, ..quick() });
-    // The driver begins with few and comes to many; here all are in flight from the start.
+    // The driver begins with a few requests and works up to many; here all are in flight from the start.
     let paths: Vec<_> = (0..1000).map(|n| format!("/at-once/{n}")).collect();
     let all = join_all(paths.iter().map(|path| fetcher.fetch(kit.req(path))));
     for outcome in tokio::time::timeout(HANG, all).await.unwrap() {
@@ -171,7 +171,7 @@ async fn cancelling_does_not_wait_for_hanging_requests() {
             n if n % 2 == 0 => Fault::Silence,
             _ => Fault::Stall(500),
         });
-        // No deadline of a request comes to help.
+        // No deadline of a request can end it.
         let (far, options) = (Duration::from_secs(3600), quick());
         let options = FetchOptions { concurrency: 400, total_timeout: far, idle_timeout: far, ..options };
         let (fetcher, seen) = kit.fetcher(options);
@@ -184,13 +184,13 @@ async fn cancelling_does_not_wait_for_hanging_requests() {
         let (driver, token) = (fetcher.clone(), cancel.clone());
         let driver = tokio::spawn(async move { driver.run(jobs, result, token).await });
         let most = if protocol == Protocol::Http2 { 100 } else { 30 };
-        // What was answered arrives; the rest hangs.
+        // Answered requests return; the rest hangs.
         until(|| kit.origin.total() >= 1000 + most && results.len() >= 1000).await;
         cancel.cancel();
         let end = tokio::time::timeout(HANG, driver).await.unwrap().unwrap();
         assert_eq!(end, mirror_fetch::RunEnd::Done);
         assert_eq!(*seen.inflight.lock().unwrap(), 0);
-        // Nothing of the cancelled requests is in the way of the next.
+        // The cancelled requests do not block the next ones.
         kit.origin.heal();
         tokio::time::timeout(HANG, fetcher.fetch(kit.req("/again"))).await.unwrap().unwrap();
     }

@@ -1,4 +1,4 @@
-//! The program that embedders read does what it says.
+//! Runs the example program for embedders.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::origin::quick;
 #[expect(dead_code, reason = "its main is not called")]
 mod fetch_stream;
 
-/// A registry of 100 releases, the origin that has them, and the list of all.
+/// Makes a registry of 100 releases, the origin that has them, and the list of all.
 fn world() -> (TestRegistry, Origin, String) {
     let registry = TestRegistry::generate(5, 100, 10_000);
     let origin = Origin::start(OriginOptions::default(), registry.site(""));
@@ -25,7 +25,7 @@ fn world() -> (TestRegistry, Origin, String) {
     (registry, origin, list)
 }
 
-/// About half of the bodies are larger.
+/// About half of the bodies are larger, bytes.
 const SPOOL_ABOVE_BYTES: usize = 10_000;
 
 fn fetcher(origin: &Origin, spools: Arc<dyn SpoolFactory>) -> Fetcher {
@@ -72,7 +72,7 @@ async fn what_has_another_checksum_is_told_and_not_saved() {
     assert_eq!(files(dir.path()), 99);
 }
 
-/// Spools are what large bodies go to, and they alone.
+/// Only large bodies go into spools.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_room_for_large_bodies_the_small_ones_are_fetched() {
     let (registry, origin, list) = world();
@@ -88,7 +88,7 @@ async fn without_room_for_large_bodies_the_small_ones_are_fetched() {
 async fn a_stream_that_is_dropped_ends_its_requests() {
     let kit = Kit::speaking(Protocol::Http2);
     kit.origin.script(|ask| if ask.path == "/0" { Fault::None } else { Fault::Stall(10) });
-    // They would go on for longer than the test waits.
+    // They would continue for longer than the test waits.
     let patience = HANG * 5;
     let (fetcher, seen) =
         kit.fetcher(FetchOptions { idle_timeout: patience, total_timeout: patience, ..quick() });

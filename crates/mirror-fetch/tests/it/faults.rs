@@ -245,7 +245,7 @@ async fn not_modified_is_a_success_only_for_validators_without_a_checksum() {
     for conditional in [asked(IF_NONE_MATCH, "\"kept\""), asked(IF_MODIFIED_SINCE, "then")] {
         let got = fetcher(quick()).fetch(conditional.clone()).await.unwrap();
         assert!(got.status == 304 && matches!(got.content, Content::NotModified));
-        // A release is a success by its bytes alone, whatever was asked beside it.
+        // Only its bytes make a release a success, whatever headers the request had.
         let failure = fetcher(quick()).fetch(conditional.with_expect(sum(b""))).await.unwrap_err();
         assert_eq!((failure.kind, failure.http_status), (FailureKind::HttpStatus, Some(304)));
     }

@@ -1,4 +1,4 @@
-//! The testkit's origin as this crate's tests use it: paths are numbers, bodies are known.
+//! The testkit's origin in the form for this crate's tests: paths are numbers, bodies are known.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::origin::{Seen, Spools, quick, sum};
 
-/// Every test ends long before: one that hangs fails.
+/// A time limit far beyond that of any test: a test that hangs fails.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
 pub(crate) const BODY_BYTES: usize = 3000;
@@ -42,25 +42,25 @@ impl Kit {
         Self::start(OriginOptions { protocol, ..OriginOptions::default() })
     }
 
-    /// `base` with trust in this origin.
+    /// Returns `base` with trust in this origin.
     pub(crate) fn options(&self, base: FetchOptions) -> FetchOptions {
         let cacert: Option<PathBuf> = self.tls.then(|| self.origin.ca().to_owned());
         FetchOptions { cacert, ..base }
     }
 
-    /// A fetcher with quick retries, and its counters.
+    /// Returns a fetcher with quick retries, and its counters.
     pub(crate) fn fetcher(&self, base: FetchOptions) -> (Fetcher, Arc<Seen>) {
         let seen = Arc::new(Seen::default());
         let options = self.options(base);
         (Fetcher::new(options, Arc::clone(&seen) as _, Arc::new(Spools::default())).unwrap(), seen)
     }
 
-    /// The authority of its certificate.
+    /// Returns the authority of its certificate.
     pub(crate) fn ca(&self) -> Option<&std::path::Path> {
         self.tls.then(|| self.origin.ca())
     }
 
-    /// A fetcher with exactly these options.
+    /// Returns a fetcher with exactly these options.
     #[expect(clippy::unused_self, reason = "reads as the others do")]
     pub(crate) fn trusting(&self, options: FetchOptions) -> Fetcher {
         Fetcher::new(options, Arc::new(()), Arc::new(Spools::default())).unwrap()
@@ -74,7 +74,7 @@ impl Kit {
         Url::parse(&format!("{}{path}", self.origin.base())).unwrap()
     }
 
-    /// A request that wants the right bytes.
+    /// Returns a request that expects the right bytes.
     pub(crate) fn req(&self, path: &str) -> FetchRequest {
         FetchRequest::new(self.url(path)).with_expect(sum(&body(path)))
     }
@@ -85,7 +85,7 @@ impl Kit {
         tokio::time::timeout(HANG, join_all(reqs)).await.unwrap()
     }
 
-    /// Runs `/0` to `/{count - 1}` through the driver; gives the outcomes by number.
+    /// Runs `/0` to `/{count - 1}` through the driver; returns the outcomes by number.
     pub(crate) async fn run(&self, fetcher: &Fetcher, count: usize) -> Vec<Result<Fetched, Failure>> {
         let (job, jobs) = mpsc::channel(64);
         let (result, mut results) = mpsc::channel(64);

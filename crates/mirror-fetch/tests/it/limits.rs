@@ -1,4 +1,4 @@
-//! Limits on sizes and rates, and what an origin asks for with 429.
+//! Limits on sizes and rates, and the pauses that an origin requests with 429.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::origin::{quick, verified};
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Http2, Protocol::Http1Tls, Protocol::Http1];
 
-/// The buckets let this much pass at once.
+/// The time of the free burst of a bucket.
 const BURST: Duration = Duration::from_millis(50);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -27,7 +27,7 @@ async fn an_endless_body_ends_at_the_cap_and_is_not_asked_for_again() {
         let endless = mirror_fetch::FetchRequest::new(kit.url("/endless"));
         let failure = tokio::time::timeout(HANG, fetcher.fetch(endless)).await.unwrap().unwrap_err();
         assert_eq!((failure.kind, failure.retries), (FailureKind::TooLarge, 0), "{protocol:?}: {failure}");
-        // One frame may lie across the cap.
+        // One frame may cross the cap.
         assert!((CAP..=CAP + (1 << 20)).contains(&seen.bytes()), "{protocol:?}: {}", seen.bytes());
         assert_eq!((kit.origin.hits("/endless"), seen.retries()), (1, 0), "{protocol:?}");
         // The window that the dropped body had filled is free again.
@@ -51,8 +51,7 @@ async fn empty_chunks_for_ever_are_no_progress() {
         let options = FetchOptions { retries: 0, idle_timeout: Duration::from_secs(1), ..quick() };
         let (fetcher, seen) = kit.fetcher(options);
         let failure = tokio::time::timeout(HANG, fetcher.fetch(kit.req("/1"))).await.unwrap().unwrap_err();
-        // The h2 library counts empty frames itself and may be the first to have enough:
-        // that ends the connection, which is forgiven twice.
+        // The h2 library counts empty frames itself and may end the connection first, which is forgiven twice.
         let calm = protocol == Protocol::Http2 && failure.kind == FailureKind::Reset;
         assert!(calm || failure.kind == FailureKind::Idle, "{protocol:?}: {failure}");
         assert!((1..=3).contains(&seen.bytes()), "{}", seen.bytes());
@@ -101,7 +100,7 @@ async fn bytes_are_no_faster_than_allowed() {
             outcome.unwrap();
         }
         assert_eq!(seen.bytes(), (COUNT * BODY_BYTES) as u64);
-        // What came last need not be earned before the end.
+        // The last bytes need not be earned before the end.
         let least = Duration::from_secs_f64(((COUNT - 1) * BODY_BYTES) as f64 / 200_000.0) - BURST;
         assert!(began.elapsed() >= least, "{protocol:?}: {:?}", began.elapsed());
     }
@@ -113,7 +112,7 @@ async fn waiting_for_the_byte_limit_is_no_fault_of_the_origin() {
         let kit = Kit::speaking(protocol);
         let body = bytes::Bytes::from(vec![1; 3 << 20]);
         kit.origin.replace_site(Arc::new(move |_| Some(Served::new(body.clone()))));
-        // Half of the time that the limit makes it take.
+        // Half of the time that the limit enforces.
         let total_timeout = Duration::from_millis(1500);
         let options = FetchOptions { retries: 0, total_timeout, max_bytes_per_sec: 1 << 20, ..quick() };
         let (fetcher, _) = kit.fetcher(options);
@@ -133,7 +132,7 @@ async fn one_429_silences_every_request_to_its_origin_and_no_other() {
             kept.lock().unwrap().push(Instant::now());
             if ask.total == 0 { Fault::RetryAfter(429, 1) } else { Fault::None }
         });
-        // One request at a time: the others wait for their turn when the 429 comes.
+        // One request at a time: the others wait for their turn when the 429 arrives.
         let (fetcher, _) = busy.fetcher(FetchOptions { concurrency: 1, max_conns_per_host: 1, ..quick() });
         let paths: Vec<_> = (0..20).map(|n| format!("/{n}")).collect();
         let all = join_all(paths.iter().map(|path| fetcher.fetch(busy.req(path))));
@@ -145,7 +144,7 @@ async fn one_429_silences_every_request_to_its_origin_and_no_other() {
         assert_eq!(all.into_iter().map(|got| got.unwrap().retries).sum::<u32>(), 1);
         let arrivals = arrivals.lock().unwrap().clone();
         assert_eq!(arrivals.len(), 21);
-        // With HTTP/2 one more request may be on its way when the 429 is still coming back.
+        // With HTTP/2 one more request may be sent while the 429 is on its way.
         let on_its_way = if protocol == Protocol::Http2 { 1 } else { 0 };
         for arrival in &arrivals[1 + on_its_way..] {
             let after = *arrival - arrivals[0];
@@ -158,7 +157,7 @@ async fn one_429_silences_every_request_to_its_origin_and_no_other() {
 async fn a_held_origin_does_not_hold_up_another() {
     let (busy, other) = (Kit::speaking(Protocol::Http2), Kit::speaking(Protocol::Http1));
     busy.origin.script(|_| Fault::RetryAfter(429, 120));
-    // Memory for four requests only.
+    // Memory for only four requests.
     let (fetcher, seen) = busy.fetcher(FetchOptions { memory_budget_bytes: 0, ..quick() });
     let first = tokio::spawn({
         let (fetcher, req) = (fetcher.clone(), busy.req("/0"));
@@ -181,7 +180,7 @@ async fn a_held_origin_does_not_hold_up_another() {
     first.abort();
 }
 
-/// Spools that count what lies in all of them together.
+/// Spools that count the bytes in all of them together.
 #[derive(Clone, Default)]
 struct Disk {
     held_bytes: Arc<AtomicU64>,

@@ -1,4 +1,4 @@
-//! Origins that do exactly what a test says, and the fetcher's surroundings.
+//! Origins that follow a test's script exactly, and the fetcher's surroundings.
 
 use std::any::Any;
 use std::io;
@@ -27,7 +27,7 @@ pub(crate) enum Then {
 
 pub(crate) type Reply = (Vec<u8>, Then);
 
-/// An HTTP/1.1 origin: `script` sees the number of the request and its head.
+/// An HTTP/1.1 origin: `script` gets the number of the request and its head.
 pub(crate) struct Plain {
     pub(crate) base: Url,
     pub(crate) requests: Arc<AtomicUsize>,
@@ -98,7 +98,7 @@ pub(crate) fn sum(body: &[u8]) -> Sha256 {
     Sha256::from_bytes(sha2::Sha256::digest(body).into())
 }
 
-/// Spools into memory.
+/// Spools in memory.
 #[derive(Default)]
 pub(crate) struct Spools {
     pub(crate) restarts: Arc<AtomicUsize>,
@@ -129,7 +129,7 @@ impl Spool for MemorySpool {
     }
 }
 
-/// Counts what the fetcher tells.
+/// Counts the fetcher's events.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) retries: AtomicUsize,
@@ -165,7 +165,7 @@ pub(crate) fn fetcher(options: FetchOptions) -> Fetcher {
     Fetcher::new(options, Arc::new(()), Arc::new(Spools::default())).unwrap()
 }
 
-/// The body of an answer that must have one.
+/// Returns the body of an answer that must have one.
 pub(crate) fn verified(got: &Fetched) -> &Verified {
     got.verified().unwrap()
 }

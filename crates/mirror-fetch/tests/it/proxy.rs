@@ -1,5 +1,5 @@
-//! Requests through an HTTP proxy. Host names end in `.test`, which no resolver knows: only the proxy
-//! can have found the way.
+//! Requests through an HTTP proxy. Host names end in `.test`, which no resolver knows: only the proxy can have been
+//! asked.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use url::Url;
 use crate::origin::{fetcher, quick, response, sum, verified};
 use crate::secure::secure;
 
-/// The treatment of `CONNECT` by a proxy; anything else it answers itself, with what was asked.
+/// How a proxy handles `CONNECT`; it answers any other request itself, with the request as the body.
 #[derive(Clone, Copy)]
 enum Tunnels {
     /// Every host is at this address.
@@ -23,7 +23,7 @@ enum Tunnels {
     HangUp,
 }
 
-/// A proxy that keeps the head of every request.
+/// A proxy that records the head of every request.
 struct Proxy {
     addr: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -47,7 +47,7 @@ impl Proxy {
         self.heads.lock().unwrap().clone()
     }
 
-    /// Options that name this proxy, with `user` as in `name:password@`.
+    /// Returns options that name this proxy, with `user` as in `name:password@`.
     fn options(&self, user: &str, base: FetchOptions) -> FetchOptions {
         let address = format!("http://{user}{}", self.addr);
         let proxies = ProxySettings::Variables(vec![("all_proxy".to_owned(), address)]);

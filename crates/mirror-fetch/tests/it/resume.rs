@@ -14,7 +14,7 @@ fn half() -> (Vec<u8>, Then) {
     ([head.as_bytes(), &body()[..120_000]].concat(), Then::Close)
 }
 
-/// Returns the offset from which the request wants to continue, when its validator is right.
+/// Returns the offset from which the request continues, when its validator is right.
 fn range(head: &str) -> Option<usize> {
     assert!(head.contains("if-range: \"v1\""), "{head}");
     head.split_once("range: bytes=")?.1.split_once('-')?.0.parse().ok()

@@ -33,7 +33,7 @@ pub(crate) struct Secure {
     pub(crate) heads: Arc<Mutex<Vec<HeaderMap>>>,
 }
 
-/// Answers each path with itself after `delay(n)`; says GOAWAY after `per_conn` requests.
+/// Starts an origin that answers each path with itself after `delay(n)`, and sends GOAWAY after `per_conn` requests.
 pub(crate) async fn secure(
     per_conn: usize,
     delay: impl Fn(usize) -> Duration + Send + Sync + Copy + 'static,

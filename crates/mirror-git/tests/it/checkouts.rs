@@ -1,4 +1,4 @@
-//! Indexes that are checked out.
+//! Checked out indexes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl World {
         options(&self.daemon.url("remote/.git"))
     }
 
-    /// Refused with these words, and nothing was touched.
+    /// Asserts that an update is refused with these words, and that nothing was touched.
     #[track_caller]
     fn refused(&self, words: &str) {
         let before = snapshot(&self.dir);
@@ -41,7 +41,7 @@ impl World {
     }
 }
 
-/// Every file outside `.git`, and what the refs and git's index say.
+/// Returns every file outside `.git`, and the state of the refs and of git's index.
 fn snapshot(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut dirs = vec![dir.to_owned()];
@@ -68,7 +68,7 @@ fn snapshot(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 fn assert_clean(world: &World, tip: &str) {
     assert_at(&world.dir, tip);
     assert_eq!(git_says(&world.dir, &["status", "--porcelain"]), "");
-    // What git itself would have checked out.
+    // The files that git itself would have checked out.
     let fresh = world.upstream.path("fresh");
     git(world.upstream.dir.path(), &["clone", "--quiet", "remote", "fresh"]);
     let strip = |dir: &Path| -> BTreeMap<String, Vec<u8>> {
@@ -88,7 +88,7 @@ fn a_clean_checkout_follows() {
         let updated = update(&world.dir, &world.options()).unwrap();
         assert_eq!(updated.checked_out, 1);
         assert_clean(&world, &tip);
-        // Releases that go, directories that go with them, a file that becomes a directory.
+        // Releases that are removed, directories that go with them, a file that becomes a directory.
         for _ in 0..15 {
             world.upstream.registry.crates.pop_last();
         }
@@ -113,7 +113,7 @@ fn a_clean_checkout_follows() {
         assert_eq!(update(&world.dir, &world.options()).unwrap().checked_out, 0);
         assert_clean(&world, &tip);
         assert_eq!(git_says(&world.dir, &["rev-parse", "origin/master"]), tip);
-        // git goes on from here as ever.
+        // git continues from here as usual.
         let tip = world.upstream.publish();
         git(&world.dir, &["pull", "--quiet", "--ff-only"]);
         assert_clean(&world, &tip);
@@ -150,7 +150,7 @@ fn local_changes_are_refused_and_kept() {
     assert_clean(&world, &tip);
 }
 
-/// Killed while it set refs, a run leaves locks on them; git's own are left alone.
+/// A run that is killed while it sets refs leaves locks on them; git's own locks are left alone.
 #[test]
 fn locks_of_a_killed_run_are_given_back() {
     let mut world = World::new(&[]);
@@ -182,7 +182,7 @@ fn a_file_in_the_way_is_refused_and_kept() {
     world.refused(&new);
     std::fs::remove_file(&file).unwrap();
 
-    // A directory that is a link leads out of the work tree.
+    // A directory that is a link leads outside the work tree.
     let outside = world.upstream.path("outside");
     std::fs::create_dir(&outside).unwrap();
     let top = world.dir.join(new.split('/').next().unwrap());
@@ -233,7 +233,7 @@ fn a_repository_in_the_middle_of_something_is_refused() {
     assert_clean(&world, &world.upstream.tip());
 }
 
-/// git makes it empty, and fills it later.
+/// git creates its lock empty, and fills it later.
 #[test]
 fn a_lock_that_is_still_empty_is_gits() {
     let mut world = World::new(&[]);
@@ -284,13 +284,13 @@ fn a_file_that_is_changed_while_others_are_written_is_kept() {
     assert_eq!(refused.kind(), FaultKind::Usage);
     assert!(refused.to_string().contains("zz/late"), "{refused}");
     assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine");
-    // git is free to put it right, and the next update goes on.
+    // git can repair the work tree, and the next update continues.
     git(&world.dir, &["checkout", "--quiet", "zz/late"]);
     update(&world.dir, &world.options()).unwrap();
     assert_clean(&world, &world.upstream.tip());
 }
 
-/// Killed at every step of a checkout: what each leaves is made by hand.
+/// Covers kills at every step of a checkout: the remains of each are made by hand.
 #[test]
 fn a_checkout_that_was_cut_short_is_gone_on_with() {
     for step in 0..4 {
@@ -323,7 +323,7 @@ fn a_checkout_that_was_cut_short_is_gone_on_with() {
     }
 }
 
-/// Between a killed run and the next one, somebody committed.
+/// Between the killed run and the next one, another program committed.
 #[test]
 fn what_was_cut_short_is_not_gone_on_with_when_head_was_moved() {
     let mut world = World::new(&[]);
@@ -343,7 +343,7 @@ fn what_was_cut_short_is_not_gone_on_with_when_head_was_moved() {
     assert_clean(&world, &tip);
 }
 
-/// No ref says what came from the remote: commits that it does not have are somebody's own.
+/// No ref records what came from the remote: commits that the remote does not have are local ones.
 #[test]
 fn own_commits_are_kept_without_a_tracking_branch() {
     for remote in [true, false] {
@@ -365,7 +365,7 @@ fn own_commits_are_kept_without_a_tracking_branch() {
         assert_sound(&world.dir);
         git(&world.dir, &["reset", "--quiet", "--hard", "HEAD~1"]);
         update(&world.dir, &options).unwrap();
-        // What an update set is known, and follows where it was not moved as well.
+        // A commit that an update set is recorded as the remote's, so the next update can leave it behind.
         let tip = world.upstream.squash();
         update(&world.dir, &options).unwrap();
         assert_clean(&world, &tip);

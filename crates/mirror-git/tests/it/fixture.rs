@@ -1,4 +1,4 @@
-//! A repository to clone from, and what must hold of the clone.
+//! A repository to clone from, and assertions about the clone.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl Upstream {
         self.dir.path().join(name)
     }
 
-    /// A further commit with a new release.
+    /// Commits a new release.
     pub(crate) fn publish(&mut self) -> String {
         self.serial += 1;
         self.registry.add("fresh-crate", &format!("0.{}.0", self.serial), b"new");
@@ -68,7 +68,7 @@ pub(crate) fn update(dir: &Path, options: &UpdateOptions) -> Result<Updated, Upd
     update_index(dir, options, &QuietObserver)
 }
 
-/// At `tip`, undamaged, and nothing left lying about.
+/// Asserts that the clone is at `tip`, undamaged, and without leftovers.
 #[track_caller]
 pub(crate) fn assert_at(dir: &Path, tip: &str) {
     assert_eq!(git_says(dir, &["rev-parse", "HEAD"]), tip);

@@ -1,4 +1,4 @@
-//! Remotes that send no objects, but references and messages without an end.
+//! Remotes that send endless references and messages instead of objects.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use mirror_types::{Advice, FaultKind, chain};
 
 use crate::fixture::{Upstream, assert_at, options, update};
 
-/// A machine that is busy may take long over a flood; that is not what ends it.
+/// A busy machine may take long for a flood; time is not what ends it.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
 const MIB: u64 = 1 << 20;
-/// The memory of sockets on both sides, in addition to what was read.
+/// The memory of sockets on both sides, in addition to the bytes that were read.
 const SOCKETS_MIB: u64 = 32;
 
-/// Returns how many mebibytes are read, and how the error names them.
+/// Returns the mebibytes that are read, and their name in the error.
 fn bound(flood: GitFlood) -> (u64, &'static str) {
     match flood {
         GitFlood::Announcements
@@ -70,7 +70,7 @@ fn each_flood_ends_an_update_over_http() {
     each_flood_ends_an_update(&GitFlood::ALL, true);
 }
 
-/// The real git, over the pipe of a program, with references of its own protocol before version 2.
+/// Covers the real git, over the pipe of a program, with references of its protocols before version 2.
 #[test]
 fn a_repository_on_this_machine_with_too_many_references_leaves_the_index_as_it_is() {
     let mut upstream = Upstream::new(10);
@@ -89,7 +89,7 @@ fn a_repository_on_this_machine_with_too_many_references_leaves_the_index_as_it_
     git(&dir, &["config", "protocol.version", "0"]);
     assert_heard_out(&update(&dir, &options).unwrap_err(), bound(GitFlood::OldReferences));
     assert_at(&dir, &old);
-    // Version 2 asks for HEAD alone, and some thousands are no harm in either.
+    // Version 2 asks only for HEAD, and some thousands do no harm in either.
     git(&dir, &["config", "protocol.version", "2"]);
     update(&dir, &options).unwrap();
     assert_at(&dir, &new);

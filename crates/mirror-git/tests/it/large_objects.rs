@@ -1,4 +1,4 @@
-//! Updates of an index with files that are too large to be worked on in memory.
+//! Updates of an index with files that are too large to be processed in memory.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -12,10 +12,10 @@ use mirror_types::chain;
 
 use crate::fixture::{Upstream, assert_at, options};
 
-/// Largest object that these updates work on in memory.
+/// Largest object that these updates process in memory.
 const MOST: usize = 40_000;
 const LARGE: &str = "la/rg/large";
-/// git makes differences to the large one of it: their names end alike.
+/// git stores the large file as a difference to this one: their names end alike.
 const PART: &str = "ar/ge/arge";
 
 #[derive(Default)]
@@ -62,7 +62,7 @@ impl Scene {
         UpdateOptions { max_object_bytes: MOST, history, ..options(&self.daemon.url("remote/.git")) }
     }
 
-    /// Brings `name` to `tip`, where it has everything that upstream has.
+    /// Brings `name` to `tip`, and checks that it has everything of upstream.
     #[track_caller]
     fn follow(&self, name: &str, history: History, tip: &str) -> (Updated, Vec<String>) {
         let (dir, notices) = (self.upstream.path(name), Notices::default());
@@ -114,22 +114,22 @@ fn a_large_file_is_cloned_and_changes() {
             "each byte counts once: {}",
             cloned.received_bytes
         );
-        // Something else is new.
+        // Another file is new.
         let tip = scene.commit(&[("sm/al/small", b"small\n")]);
         let (_, notices) = scene.follow(name, history, &tip);
         assert!(notices.is_empty(), "{notices:?}");
-        // It changes, which comes as a difference to what is here where history allows it.
+        // It changes, which arrives as a difference to what is here where the history allows it.
         large.extend_from_slice(b"another line\n");
         let tip = scene.commit(&[(LARGE, &large)]);
         scene.follow(name, history, &tip);
         assert_holds(&dir, LARGE, &large);
-        // It becomes small, by parts; these are differences to what is here.
+        // It becomes small, in parts; these are differences to what is here.
         let part = &large[..MOST - 1000];
         let tip = scene.commit(&[(LARGE, &part[100..]), (PART, part)]);
         scene.follow(name, history, &tip);
         assert_holds(&dir, LARGE, &part[100..]);
         assert_holds(&dir, PART, part);
-        // And large again.
+        // It becomes large again.
         let again = [part, part, b"\n"].concat();
         let tip = scene.commit(&[(LARGE, &again), (PART, &part[7..])]);
         scene.follow(name, history, &tip);
@@ -143,7 +143,7 @@ fn all_of_a_history_with_large_files_is_cloned_at_once() {
     let remote = scene.upstream.remote();
     let mut text = bytes(2, MOST / 2);
     let mut tip = String::new();
-    // From small to large and back, which git stores as long lines of differences.
+    // From small to large and back, which git stores as long chains of differences.
     for step in 0..12_u64 {
         text = match step {
             0..6 => [&text[..], &bytes(step, MOST / 4)].concat(),
@@ -205,7 +205,7 @@ fn a_checkout_gets_large_files_as_well() {
         assert_eq!(git_says(&dir, &["status", "--porcelain"]), "");
         large.extend_from_slice(b"another line\n");
     }
-    // What somebody wrote into the large one is his.
+    // Local changes to the large file are kept.
     std::fs::write(dir.join(LARGE), &large[1..]).unwrap();
     scene.commit(&[(LARGE, &large)]);
     let refused = update_index(&dir, &scene.options(History::Full), &Notices::default()).unwrap_err();
@@ -236,7 +236,7 @@ fn large_files_stay_as_they_are_where_packs_become_one() {
             assert!(notices.iter().all(|text| !text.contains("stay as they are")), "{notices:?}");
         }
         assert!(replaced > 0);
-        // What nothing reaches any more goes with the packs that nothing needs.
+        // Objects that nothing reaches go together with the packs that are not needed.
         update_index(&dir, &options, &Notices::default()).unwrap();
         let files = if history == History::Shallow { 1 } else { 3 };
         assert_eq!(loose(&dir), files, "{history:?}");
@@ -252,7 +252,7 @@ fn a_pack_of_very_many_objects_is_looked_through_before_it_is_indexed() {
     let scene = Scene::new();
     let remote = scene.upstream.remote();
     std::fs::create_dir_all(remote.join("ma/ny")).unwrap();
-    // What is known of so many is more than the largest object.
+    // The information about so many objects is larger than the largest object.
     for at in 0..MOST / 100 {
         std::fs::write(remote.join(format!("ma/ny/many{at}")), at.to_string()).unwrap();
     }

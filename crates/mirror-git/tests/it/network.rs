@@ -1,4 +1,4 @@
-//! Networks that fail, servers that hang, two at a time.
+//! Failing networks, hanging servers, and two updates at a time.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -13,7 +13,7 @@ use mirror_types::{FaultKind, chain};
 
 use crate::fixture::{Upstream, assert_at, assert_sound, options, update};
 
-/// Stops when `when` says so.
+/// Stops the update when `when` returns true.
 struct Stopper<F: Fn(&UpdateStatus) -> bool> {
     when: F,
     stopped: AtomicBool,
@@ -50,7 +50,7 @@ impl<F: Fn(&UpdateStatus) -> bool> UpdateObserver for Stopper<F> {
     }
 }
 
-/// The connection ends after so many bytes, in every part of the talk.
+/// Ends the connection after each number of bytes, in every part of the conversation.
 #[test]
 fn a_connection_that_is_cut_changes_nothing_and_is_tried_again() {
     let mut upstream = Upstream::new(300);
@@ -133,7 +133,7 @@ fn a_wish_to_stop_is_honoured_at_once() {
     }
 }
 
-/// Stops when the first attempt has failed.
+/// Stops the update when the first attempt has failed.
 #[derive(Default)]
 struct StopAtRetry(AtomicBool);
 

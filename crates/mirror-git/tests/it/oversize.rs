@@ -1,4 +1,4 @@
-//! Files that are too large to be read cost neither memory nor the rest of the index.
+//! Checks that files that are too large to be read cost neither memory nor the rest of the index.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -30,7 +30,7 @@ fn commit(dir: &Path) {
     git(dir, &["commit", "--quiet", "-m", "files"]);
 }
 
-/// Returns what every way of reading yields, which must be the same.
+/// Reads the index in every way; asserts that all yield the same, and returns it.
 #[track_caller]
 fn read(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let source = IndexSource::open_with(dir, MOST).unwrap();
@@ -57,7 +57,7 @@ fn read(dir: &Path) -> BTreeMap<String, Vec<u8>> {
         let files = files.into_inner().unwrap();
         assert!(files.keys().eq(ordered.keys()), "{threads} threads gave other files");
         for (path, data) in &files {
-            // Which of them are a difference to which depends on the way.
+            // Which of them is stored as a difference to which depends on the way of packing.
             let both = (reason(path, data), reason(path, &ordered[path]));
             assert!(*data == ordered[path] || both.0.is_some() || both.1.is_some(), "{path}");
         }
@@ -65,7 +65,7 @@ fn read(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     ordered
 }
 
-/// Why a file is not read.
+/// Returns why a file is not read.
 fn reason(path: &str, data: &[u8]) -> Option<String> {
     let mut faults = Vec::new();
     let records = parse_file(path, data, &IndexLimits::default(), &mut |fault| faults.push(fault));
@@ -126,7 +126,7 @@ fn what_is_made_of_a_large_file_is_named_as_well() {
         let reason = reason("ar/ge/arge", &files["ar/ge/arge"]).expect("a part of the large one");
         assert!(reason.contains("stored as a difference") && reason.contains("git -c core.big"), "{reason}");
     }
-    // As that says.
+    // With the setting that the reason names.
     git(dir.path(), &["-c", "core.bigFileThreshold=16k", "repack", "-adf", "--quiet"]);
     assert!(read(dir.path())["ar/ge/arge"] == large[..MOST - 96]);
 }

@@ -1,4 +1,4 @@
-//! Packs do not pile up.
+//! Checks that packs do not accumulate.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn packs(dir: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// Objects in packs, and objects that the refs reach.
+/// Returns the objects in packs, and the objects that the refs reach.
 fn objects(dir: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
     let listed = git_says(dir, &["cat-file", "--batch-all-objects", "--batch-check=%(objectname)"]);
     let reached = git_says(dir, &["rev-list", "--objects", "--all"]);
@@ -24,13 +24,13 @@ fn objects(dir: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
     (listed.lines().map(first).collect(), reached.lines().map(first).collect())
 }
 
-/// The other commit of the shallow boundary.
+/// Returns the other commit of the shallow boundary.
 fn before_last(dir: &Path, tip: &str) -> String {
     let boundary = std::fs::read_to_string(dir.join("shallow")).unwrap();
     boundary.lines().find(|line| *line != tip).unwrap().to_owned()
 }
 
-/// Between two updates, somebody makes a branch of what only the replaced packs have.
+/// Between two updates, a branch is made at objects that only the replaced packs have.
 #[test]
 fn replaced_packs_that_a_new_branch_needs_stay() {
     let mut upstream = Upstream::new(40);
@@ -80,7 +80,7 @@ fn a_shallow_clone_keeps_the_newest_snapshot_only() {
         }
     }
     assert_eq!(replaced, [0, 0, 0, 5, 0, 0, 0, 5, 0]);
-    // git works with it too.
+    // git can use it, too.
     git(&dir, &["gc", "--quiet", "--prune=now"]);
     let tip = upstream.publish();
     update(&dir, &options).unwrap();
@@ -103,9 +103,9 @@ fn a_full_clone_keeps_everything_and_its_largest_pack() {
         let tip = upstream.publish();
         update(&dir, &options).unwrap();
         assert_at(&dir, &tip);
-        // After a squash the server sends the whole tree again: a full clone shows it no edge to cut at.
+        // After a squash the server sends the whole tree again: a full clone has no boundary that it could cut at.
         assert!(round >= 5 || packs(&dir).is_superset(&first), "the largest pack stays");
-        // With those that were replaced, until the next update.
+        // Together with the replaced packs, until the next update.
         assert!(packs(&dir).len() <= 5, "{:?}", packs(&dir));
     }
     let (held, reached) = objects(&dir);
@@ -155,7 +155,7 @@ fn packs_that_somebody_keeps_stay_and_gc_is_left_alone() {
     assert_eq!(packs(&dir).len(), 2);
 }
 
-/// Covers what `git` leaves when it is killed while it removes a pack.
+/// Covers the remains of a `git` that is killed while it removes a pack.
 #[test]
 fn an_index_without_its_pack_is_passed_over() {
     let mut upstream = Upstream::new(20);
@@ -178,7 +178,7 @@ fn an_index_without_its_pack_is_passed_over() {
     assert!(replaced > 0);
 }
 
-/// Killed after the new pack stood and before the old ones were gone.
+/// Covers a kill after the new pack was in place and before the old ones were removed.
 #[test]
 fn removal_that_was_cut_short_is_finished() {
     let mut upstream = Upstream::new(40);
@@ -201,7 +201,7 @@ fn removal_that_was_cut_short_is_finished() {
     assert!(packs(&dir).is_disjoint(&old));
     assert!(!dir.join("mirror-packs-replaced").exists());
 
-    // A list whose new pack is not there proves nothing.
+    // A list whose new pack is missing proves nothing.
     let held = packs(&dir);
     let lie: Vec<_> =
         std::iter::once("pack-0000".to_owned()).chain(held.iter().map(|n| n.replace(".pack", ""))).collect();

@@ -63,7 +63,7 @@ fn every_form_of_storage_gives_the_same_files() {
     let mut synthetic = index(1);
     synthetic.create_git(&bare, GitForm::Bare);
     reads(&bare, &files(&synthetic));
-    // Several packs, history, objects that are loose.
+    // Several packs, a history, loose objects.
     for _ in 0..3 {
         synthetic.commit_day(&bare, &DAY);
     }
@@ -73,7 +73,7 @@ fn every_form_of_storage_gives_the_same_files() {
     let chains = git_says(&bare, &["cat-file", "--batch-all-objects", "--batch-check=%(deltabase)"]);
     assert!(chains.lines().filter(|base| !base.starts_with("0000")).count() > 100, "the pack has deltas");
     reads(&bare, &now);
-    // Deltas that name their bases instead of pointing at them.
+    // Deltas that name their bases instead of giving their offsets.
     git(&bare, &["-c", "repack.useDeltaBaseOffset=false", "repack", "-a", "-d", "-f", "--quiet"]);
     reads(&bare, &now);
     Synthetic::squash(&bare);
@@ -89,7 +89,7 @@ fn every_form_of_storage_gives_the_same_files() {
     let url = format!("file://{}", bare.display());
     git(dir.path(), &["clone", "--quiet", "--bare", "--depth=1", &url, "shallow.git"]);
     reads(&dir.path().join("shallow.git"), &now);
-    // Every object in a file of its own.
+    // Only loose objects.
     git(&bare, &["repack", "-a", "-d", "--quiet"]);
     let loose = dir.path().join("loose.git");
     git(dir.path(), &["init", "--quiet", "--bare", "--initial-branch=master", "loose.git"]);
@@ -172,7 +172,7 @@ fn what_changed_between_two_trees() {
     }
     assert!(wanted.len() > 80 && found == wanted);
     assert!(source.compare(&source.tree_id().unwrap()).unwrap().is_empty());
-    // A tree that is not there any more, and none at all.
+    // A tree that is gone, and an id that never was one.
     git(&bare, &["reflog", "expire", "--expire=now", "--all"]);
     git(&bare, &["gc", "--quiet", "--prune=now"]);
     let source = IndexSource::open(&bare).unwrap();
@@ -207,7 +207,6 @@ fn a_damaged_pack_is_an_error_and_no_short_list() {
         let scanned = source.scan_unordered(2, &|| Box::new(|_, _| ControlFlow::Continue(())));
         refused += usize::from(scanned.is_err());
     }
-    // A checksum that zlib does not have guards the rest: a few bytes of a commit or a header matter to
-    // nobody.
+    // Another checksum than zlib's guards the rest: changes of a few bytes of a commit or a header have no effect.
     assert!(refused >= 17, "{refused} of 19");
 }

@@ -1,4 +1,4 @@
-//! Every way to a remote, and what remotes do between two updates.
+//! Every transport to a remote, and changes of a remote between two updates.
 
 use mirror_git::{History, UpdateOptions};
 use mirror_testkit::{GitDaemon, GitHttp, git, git_says};
@@ -6,7 +6,7 @@ use mirror_types::{FaultKind, chain};
 
 use crate::fixture::{Upstream, assert_at, commits, options, update};
 
-/// Clone, nothing new, news, force-push, squash: by one address.
+/// Follows a remote at one address: clone, nothing new, new commits, force-push, squash.
 fn follow(upstream: &mut Upstream, name: &str, options: &UpdateOptions) {
     let dir = upstream.path(name);
     let full = options.history == History::Full;

@@ -1,4 +1,4 @@
-//! Repositories that git made, in every shape, and remotes that change their branch.
+//! Repositories made by git, in every form, and remotes that change their branch.
 
 use mirror_git::{History, UpdateOptions};
 use mirror_testkit::{GitDaemon, git, git_says};
@@ -67,7 +67,7 @@ fn a_branch_that_is_renamed_upstream_is_followed() {
     }
 }
 
-/// To a name that cannot stand beside the old one, and back.
+/// Covers a name that cannot exist beside the old one, and the way back.
 #[test]
 fn a_branch_that_becomes_a_directory_is_followed() {
     for (name, arguments) in [("bare", &["--bare"][..]), ("checkout", &[])] {
@@ -96,7 +96,7 @@ fn a_branch_that_becomes_a_directory_is_followed() {
     }
 }
 
-/// Killed after HEAD let go of the old branch; or somebody's own branch is in the way.
+/// Covers a kill after HEAD left the old branch, and a local branch in the way.
 #[test]
 fn an_old_branch_in_the_way_goes_only_when_head_is_there() {
     let mut upstream = Upstream::new(20);
@@ -126,7 +126,7 @@ fn an_old_branch_in_the_way_goes_only_when_head_is_there() {
     let packs = packs.filter(|entry| entry.as_ref().unwrap().path().extension().unwrap() == "pack").count();
     assert!(packs <= 5, "{packs} packs pile up");
 
-    // Nor is a checkout half brought to a commit that its refs cannot follow.
+    // Nor is a checkout moved half way to a commit that its refs cannot follow.
     let work = upstream.path("work");
     git(upstream.dir.path(), &["clone", "--quiet", "remote", "work"]);
     git(&work, &["branch", "yours", "HEAD~1"]);
@@ -142,7 +142,7 @@ fn an_old_branch_in_the_way_goes_only_when_head_is_there() {
     assert_at(&work, &tip);
 }
 
-/// In a bare clone HEAD follows the default branch; a branch that is still there stays.
+/// In a bare clone HEAD follows the default branch; a branch that still exists stays.
 #[test]
 fn another_default_branch_is_followed() {
     let mut upstream = Upstream::new(30);
@@ -156,7 +156,7 @@ fn another_default_branch_is_followed() {
     assert_at(&dir, &tip);
     let branches = git_says(&dir, &["for-each-ref", "--format=%(refname)"]);
     assert_eq!(branches, "refs/heads/master\nrefs/heads/trunk/index");
-    // A detached HEAD upstream is followed by commit.
+    // A detached HEAD upstream is followed by its commit.
     git(&upstream.remote(), &["checkout", "--quiet", "--detach"]);
     let tip = upstream.publish();
     update(&dir, &options).unwrap();
@@ -184,7 +184,7 @@ fn what_cannot_be_updated_is_said() {
     assert!(plain.to_string().contains("plain directory"), "{plain}");
     assert_eq!(plain.advice(), Some(Advice::AnotherIndexOrNoUpdate));
     std::fs::remove_file(dir.join("a-file")).unwrap();
-    // An empty directory is as good as none.
+    // An empty directory counts as a missing one.
     update(&dir, &options(&daemon.url("remote/.git"))).unwrap();
     assert_at(&dir, &upstream.tip());
     let file = upstream.path("file");
@@ -193,7 +193,7 @@ fn what_cannot_be_updated_is_said() {
     assert!(file.to_string().contains("no directory"), "{file}");
 }
 
-/// Said before anything is fetched: the clone could not get its name.
+/// Reported before anything is fetched: the clone could not get its name.
 #[test]
 fn a_link_to_an_empty_directory_is_refused() {
     let upstream = Upstream::new(5);
@@ -221,12 +221,12 @@ fn the_address_that_is_asked_for_wins() {
         UpdateOptions { url: Some(second.clone().into()), ..options("git://127.0.0.1:1/never-asked") };
     let updated = update(&dir, &asked).unwrap();
     assert_eq!((updated.url, updated.received_bytes), (second, 0));
-    // Its own origin stays what it was.
+    // Its own origin stays as it was.
     update(&dir, &options("git://127.0.0.1:1/never-asked")).unwrap();
     assert_at(&dir, &tip);
 }
 
-/// The default address is for new clones: a private index must not become the public one.
+/// The default address is only for new clones: a private index must not become the public one.
 #[test]
 fn an_index_without_a_remote_is_not_given_the_default_one() {
     let mut upstream = Upstream::new(10);
@@ -262,7 +262,7 @@ fn a_shallow_clone_is_made_anew_with_history_only_when_asked() {
     assert_eq!(commits(&dir), 1);
 }
 
-/// Checks that what the repository's configuration says about remotes applies.
+/// Checks that the settings of the repository about remotes apply.
 #[test]
 fn settings_of_the_repository_are_honoured() {
     let mut upstream = Upstream::new(10);

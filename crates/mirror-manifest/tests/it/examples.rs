@@ -1,4 +1,4 @@
-//! The programs that embedders read do what they say.
+//! Runs the example programs for embedders.
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};

@@ -1,3 +1,3 @@
-//! The crate as those use it who depend on it.
+//! Uses the crate as its dependents do.
 
 mod examples;

@@ -1,4 +1,4 @@
-//! Whatever a crash or a failing disk leaves of a commit: what was promised is held, and nothing is said to be held
+//! Checks commits cut short by a crash or a failing disk: everything promised is held, and nothing is recorded as held
 //! that is not there.
 
 use std::collections::{BTreeMap, HashSet};
@@ -15,13 +15,13 @@ use crate::transaction::{BYTES, SHA256, To, failure, id, new, staged, wanted};
 
 const OTHER: &[u8] = b"other bytes of the same release";
 const OTHER_SHA256: &str = "aa93e96f4589280e7f9258be3c978ae4f09a8198730a50769450601f45f0e303";
-/// The promise for each release that has one: these bytes, or, with `None`, that it is gone.
+/// The promise for each release that has one: these bytes, or `None` for a removed release.
 type Promise = BTreeMap<&'static str, Option<&'static [u8]>>;
 
 /// The operations on a mirror on a simulated disk.
 struct Session {
     sim: Simulator,
-    /// The promises after each number of steps; whatever a commit that is under way touches is left out.
+    /// The promises after each number of steps, without the releases that a commit in progress touches.
     promises: Vec<(usize, Promise)>,
     error: Option<RepoError>,
 }
@@ -29,7 +29,7 @@ struct Session {
 impl Session {
     fn run(root: &Path, fails: Option<usize>) -> Self {
         const EIO: i32 = 5;
-        // Directories that are made before anything is in them do not go through the simulator.
+        // Directories that are made while they are empty do not go through the simulator.
         mirror_fs::make_dir_all(&root.join("bundles")).expect("directory");
         mirror_fs::create_anew(&root.join("bundles/.bundles.lock")).expect("its lock");
         let sim = Simulator::new(root, Arc::new(LocalFs::unsynced())).expect("simulator");
@@ -92,7 +92,7 @@ impl Session {
         kept.map(|(_, promise)| promise.clone()).unwrap_or_default()
     }
 
-    /// Opens what is left, and holds it against what was promised.
+    /// Opens the remains, and compares them with what was promised.
     #[track_caller]
     fn assert_kept(&self, root: &Path, steps: usize, what: &str) {
         let opened = MirrorWriter::open(&options(root));
@@ -121,7 +121,7 @@ impl Session {
     }
 }
 
-/// Path and bytes of every file below a directory.
+/// Returns path and bytes of every file below a directory.
 fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let (mut files, mut dirs) = (BTreeMap::new(), vec![root.to_owned()]);
     while let Some(dir) = dirs.pop() {
@@ -164,7 +164,7 @@ fn a_commit_that_is_cut_short_anywhere_promises_nothing_that_is_not_there() {
         disk.apply(step);
         for loss in Loss::ALL {
             disk.lay_down(loss, &root).expect("lay down");
-            // Most losses leave the same at most steps.
+            // Most losses leave the same files at most steps.
             if seen.insert((session.promised(at + 1), files(&root))) {
                 session.assert_kept(&root, at + 1, &format!("{loss:?} after step {at} ({step:?})"));
             }
@@ -187,7 +187,7 @@ fn a_step_that_fails_promises_nothing_that_is_not_there() {
     }
 }
 
-/// A record is not only true once the next run has looked: the bytes are durable before it is written at all.
+/// A record is true before any later run checks it: the bytes are durable before it is written at all.
 #[test]
 fn no_record_is_written_before_its_bytes_are_durable() {
     let dir = tempfile::tempdir().expect("dir");
@@ -212,7 +212,7 @@ fn no_record_is_written_before_its_bytes_are_durable() {
     assert_eq!(seen, 5, "every release that was held has a record");
 }
 
-/// Holds a record against what a power cut leaves.
+/// Compares a record with what a power cut leaves.
 #[track_caller]
 fn assert_durable(record: &ManifestRecord, root: &Path, left: &Path) {
     let len = |path: &str| {

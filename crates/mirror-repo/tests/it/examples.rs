@@ -1,4 +1,4 @@
-//! The programs that embedders read do what they say.
+//! Runs the example program for embedders.
 
 use std::fs;
 

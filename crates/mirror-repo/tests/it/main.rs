@@ -1,4 +1,4 @@
-//! A mirror as one thing: whose manifest and whose bundles are whose, and what earlier versions left.
+//! Whole mirrors: which manifest and which bundles belong to which mirror, and the remains of earlier versions.
 #![expect(clippy::disallowed_methods, reason = "tests make and damage mirrors by hand")]
 
 mod crash;
@@ -31,7 +31,7 @@ fn a_new_mirror_has_everything_inside_and_remembers_what_was_named() {
     assert_eq!(places().bundles, world.path("a/bundles"), "not before they were seen to be right");
     LockedMirror::remember_bundles(&a.store, &a.bundles_dir).expect("remember");
     drop(a);
-    // The next run, another program, and the mirror in another place with what stands beside it.
+    // The next run, another program, and the mirror in another place together with the files beside it.
     let (again, _) = world.open("a").expect("remembered");
     assert_eq!((again.id, again.manifest.path()), (id, world.path("m/audit.jsonl").as_path()));
     drop(again);
@@ -61,7 +61,7 @@ fn a_manifest_of_another_mirror_is_refused_and_left_as_it_is() {
     }
     assert!(LockedMirror::resolve_paths(&b).is_err(), "a dry run says so, too");
     assert_eq!(fs::read(world.path("shared.jsonl")).expect("read"), before);
-    // Without the flag nothing is in the way, and the first mirror goes on.
+    // Without the flag, nothing is in the way, and the first mirror continues.
     assert!(world.open("b").is_ok());
     assert!(world.open("a").is_ok());
 }
@@ -105,7 +105,7 @@ fn a_copy_does_not_write_into_the_manifest_of_its_original() {
     assert_eq!(fs::read(copy.manifest.path()).expect("read"), before, "it begins with the records so far");
     drop(copy);
     assert!(world.open("copy").is_ok());
-    // The original is gone: then this is it.
+    // The original is gone: the copy takes its place.
     fs::remove_dir_all(world.path("a")).expect("remove");
     world.copy("copy", "a");
     assert!(world.open("a").is_ok());
@@ -149,7 +149,7 @@ fn a_lost_record_is_made_again_with_the_id_that_the_manifest_tells() {
     let (again, _) = world.open("a").expect("open");
     assert_eq!(again.id, id);
     drop(again);
-    // Under another name the manifest says that it is a's.
+    // Under another name, the manifest shows that it belongs to `a`.
     world.copy("a", "b");
     fs::remove_file(world.path("b/.mirror/mirror.json")).expect("remove");
     assert_eq!(world.open("b").expect_err("another's").kind(), FaultKind::Usage);

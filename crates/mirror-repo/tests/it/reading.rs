@@ -1,4 +1,4 @@
-//! A mirror that is read while others change it.
+//! A mirror that is read while other processes change it.
 
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -35,7 +35,7 @@ fn releases_are_read_wherever_they_are() {
         assert_eq!(read(&mirror, name).as_deref(), Some(BYTES), "{name}");
     }
     assert_eq!(read(&mirror, "dddd"), None);
-    // What the tree lost is read out of the bundle, and what nothing has is not there.
+    // A release that the tree lost is read from the bundle, and one that nothing has is not there.
     let held = |name| mirror.held(&id(name)).expect("held").expect("some");
     let is_loose = |name| {
         let found = mirror.locate(&id(name), &held(name)).expect("locate");
@@ -60,7 +60,7 @@ fn changes_of_others_are_noticed() {
     let before = mirror.generation().expect("generation");
     assert_eq!(mirror.generation().expect("generation"), before, "nothing has changed");
     assert_eq!(read(&mirror, "aaaa").as_deref(), Some(BYTES));
-    // The bundle that is open grows, and gets its final name.
+    // The partial bundle is appended to, and gets its final name.
     hold(&mut writer, &["bbbb"], To::Bundle);
     assert!(mirror.generation().expect("generation") > before);
     assert_eq!(read(&mirror, "bbbb").as_deref(), Some(BYTES));
@@ -71,7 +71,7 @@ fn changes_of_others_are_noticed() {
     assert!(mirror.is_deleted(&id("aaaa")).expect("deleted"));
     assert_eq!(mirror.totals().expect("totals").releases, 1);
     drop(writer);
-    // Another catalogue in its place.
+    // Another catalogue is put in its place.
     assert!(!mirror.look_again().expect("look"));
     let before = mirror.generation().expect("generation");
     let mut report = mirror_repo::RebuildReport::default();
@@ -141,7 +141,7 @@ fn a_member_that_is_not_whole_is_none() {
     file.write_all(&[0x55; 8]).expect("damage");
     assert_eq!(bundles().hash(a, &id("aaaa")).expect("hash"), None, "it is damaged");
     assert_eq!(bundles().hash(b, &id("bbbb")).expect("hash"), Some(sum), "the next one is not");
-    // A directory that is gone is no damage.
+    // A missing directory is no damage.
     let gone = OpenBundles::new(made.path("gone"));
     assert_eq!(gone.hash(a, &id("aaaa")).expect_err("no directory").kind(), FaultKind::Storage);
 }
@@ -186,7 +186,7 @@ fn a_release_is_read_in_pieces_until_it_is_enough() {
         assert_eq!(pieces(name, usize::MAX).1, BYTES, "{name}");
         assert_eq!((pieces(name, 1).0, pieces(name, 1).2), (true, 1), "{name}: one is enough");
     }
-    // Another release than the catalogue says, and damage, are reported and are no error.
+    // Another release than the catalogue's, and damage, are reported and are no errors.
     let held = mirror.held(&id("bbbb")).expect("held").expect("some");
     let located = mirror.locate(&id("bbbb"), &held).expect("locate").expect("found");
     assert!(!mirror.read_in_pieces(&id("cccc"), &located, &mut |_| true).expect("read"));
@@ -209,7 +209,7 @@ fn a_preview_is_of_whatever_is_there_and_touches_nothing() {
     assert!(preview().mirror().is_none() && preview().lost().is_empty());
     let (mut writer, _) = made.open();
     hold(&mut writer, &["aaaa", "bbbb"], To::Both);
-    // As long as a run goes on, too: no lock is taken.
+    // Even while a run is in progress: a preview takes no lock.
     assert!(preview().lost().is_empty());
     writer.finish(&[], true).expect("finish");
     drop(writer);

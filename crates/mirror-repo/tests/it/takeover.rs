@@ -1,4 +1,4 @@
-//! Mirrors of the version before: no id, the manifest in the working directory.
+//! Mirrors of the previous version: no id, and the manifest in the working directory.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::world::{World, earlier_line};
 fn a_manifest_in_the_working_directory_is_taken_over_where_it_lies() {
     let world = World::new();
     world.earlier("a");
-    // As that version named the root: relative to the directory in which it ran.
+    // That version named the root relative to the directory in which it ran.
     let lines = earlier_line("a", "serde") + &earlier_line("./a", "log") + "{\"schema_ver";
     fs::write(world.path("manifest.jsonl"), &lines).expect("write");
     let (a, report) = world.open("a").expect("open");
@@ -42,7 +42,7 @@ fn a_shared_manifest_stays_as_it_is_and_each_mirror_takes_its_own_records() {
         assert_eq!(fs::read_to_string(mirror.manifest.path()).expect("read"), expected);
         assert!(!world.path(name).join(".mirror/catalogue.sqlite").exists());
         drop(mirror);
-        // Killed behind the copy and before the record: that of the version before is still there.
+        // A kill after the copy and before the record: the record is still that of the previous version.
         world.earlier(name);
         let (mirror, _) = world.open(name).expect("again");
         assert_eq!(fs::read_to_string(mirror.manifest.path()).expect("read"), expected);
@@ -51,7 +51,7 @@ fn a_shared_manifest_stays_as_it_is_and_each_mirror_takes_its_own_records() {
         assert!(!report.was_shared, "it is done once");
     }
     assert_eq!(fs::read_to_string(world.path("manifest.jsonl")).expect("read"), mixed);
-    // A script that still names it continues with the mirror's own.
+    // A script that still names the old manifest continues with the mirror's own.
     let mut named = world.options("a");
     named.manifest = Some("manifest.jsonl".into());
     let (a, report) = LockedMirror::open(&named).expect("open");

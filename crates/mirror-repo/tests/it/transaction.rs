@@ -1,4 +1,4 @@
-//! The remains of a transaction, and how the next open of the mirror treats them.
+//! The remains of a transaction, and what the next open of the mirror does with them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ pub(crate) fn failure() -> FailedAttempt {
     }
 }
 
-/// Says to which stores a release is to go.
+/// The stores into which a release is to go.
 #[derive(Clone, Copy)]
 pub(crate) enum To {
     Tree,
@@ -73,7 +73,7 @@ pub(crate) fn new(mirror: &MirrorWriter, name: &str, to: To) -> Result<NewReleas
     })
 }
 
-/// Stages bytes of a release in the stores to which it is to go.
+/// Stages bytes of a release in these stores.
 pub(crate) fn staged(
     mirror: &MirrorWriter,
     id: &ReleaseId,
@@ -85,7 +85,7 @@ pub(crate) fn staged(
         To::Bundle => &[StoreId::BUNDLES],
         To::Both => &[StoreId::LOOSE, StoreId::BUNDLES],
     };
-    // Taken on trust.
+    // The stores trust the checksum.
     let (sha256, size) = (SHA256.parse().expect("a hash"), bytes.len() as u64);
     let stage = |store: &StoreId| {
         let body = CrateBody::Memory(Box::new(bytes.to_vec()));
@@ -129,7 +129,7 @@ impl Made {
         self.path(&wanted(name).path)
     }
 
-    /// The status of every record, in their order.
+    /// Returns the status of every record, in order.
     fn statuses(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut take = |_, record: ManifestRecord| {
@@ -194,7 +194,7 @@ fn no_record_speaks_of_bytes_that_could_not_be_published() {
     let new = new(&writer, "aaaa", To::Tree).expect("stage");
     tx.hold(&mut writer, new).expect("hold");
     tx.fail(wanted("bbbb"), failure());
-    // A directory in the way of the file.
+    // A directory in the place of the file.
     fs::create_dir_all(mirror.file("aaaa").join("x")).expect("in the way");
     writer.commit(tx).expect_err("it is in the way");
     assert!(mirror.statuses().is_empty());
@@ -208,7 +208,7 @@ fn a_record_that_the_catalogue_was_not_told_of_is_taken_in_by_the_next() {
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa"], To::Tree);
     drop(writer);
-    // As a power cut leaves it: the last changes of the catalogue are gone.
+    // A power cut can leave this: the last changes of the catalogue are gone.
     let database = catalogue_in(&mirror.path(".mirror"));
     let before = fs::read(&database).expect("read");
     let (mut writer, _) = mirror.open();
@@ -246,7 +246,7 @@ fn what_both_stores_lost_at_once_is_held_nowhere() {
     tx.lost(&writer, id("aaaa"), StoreId::LOOSE).expect("lost");
     tx.lost(&writer, id("aaaa"), StoreId::BUNDLES).expect("lost");
     tx.lost(&writer, id("bbbb"), StoreId::LOOSE).expect("lost");
-    // Never held: the ledger has it, the manifest says nothing.
+    // Never held: it goes into the ledger, and the manifest gets no record.
     tx.lost(&writer, id("cccc"), StoreId::LOOSE).expect("lost");
     writer.commit(tx).expect("commit");
     let pruned = ["pruned", "existing", "pruned", "pruned", "existing"];
@@ -257,7 +257,7 @@ fn what_both_stores_lost_at_once_is_held_nowhere() {
     };
     check(&writer);
     assert_eq!(writer.catalogue().ledger_crates().expect("ledger"), ["aaaa", "bbbb", "cccc"]);
-    // The manifest says the same as the catalogue.
+    // The manifest agrees with the catalogue.
     drop(writer);
     let mut catalogue = Catalogue::open(&mirror.world.path("other.sqlite")).expect("open");
     catalogue.replay(&mirror.path("manifest.jsonl"), Layout::Shard).expect("replay");
@@ -347,7 +347,7 @@ fn a_member_that_nobody_was_told_of_is_taken_in() {
     writer.finish_bundles(true).expect("finish");
     let known = locations(&writer, "bbbb");
     drop(writer);
-    // As a kill between the bundle and the manifest leaves it.
+    // A kill between the bundle and the manifest leaves this.
     mirror.forget_catalogue();
     fs::write(mirror.path("manifest.jsonl"), "").expect("write");
     let (writer, _) = mirror.open();
@@ -374,7 +374,7 @@ fn a_catalogue_is_made_again_of_manifest_bundles_and_files() {
     assert!(locations(&writer, "bbbb").is_some_and(|all| all.member().is_some()));
     assert!(locations(&writer, "cccc").is_some_and(|all| all.is_loose()));
     drop(writer);
-    // Stopped, it leaves everything as it was.
+    // When it is stopped, it leaves everything as it was.
     let before = fs::read(mirror.path("manifest.jsonl")).expect("read");
     let stopped = rebuild(&mirror.options, &|| true, &mut report).expect("stopped");
     assert!(stopped.interrupted);

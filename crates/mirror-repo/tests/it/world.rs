@@ -43,7 +43,7 @@ impl World {
         mirror.id
     }
 
-    /// Makes what the version before left: a record with the layout alone.
+    /// Makes the remains of the previous version: a record with only the layout.
     pub(crate) fn earlier(&self, name: &str) {
         fs::create_dir_all(self.path(name).join(".mirror")).expect("dir");
         fs::write(
@@ -71,7 +71,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A record of release 1.0.0 of a crate, as it is held below `root`.
+/// Makes a record of release 1.0.0 of a crate, held below `root`.
 pub(crate) fn record(root: &Path, krate: &str) -> ManifestRecord {
     let id = ReleaseId { name: krate.parse().expect("name"), version: "1.0.0".parse().expect("version") };
     ManifestRecord {
@@ -89,7 +89,7 @@ pub(crate) fn record(root: &Path, krate: &str) -> ManifestRecord {
     }
 }
 
-/// The same as a line of the version before, which did not know of ids.
+/// Makes the same as a line of the previous version, which had no ids.
 pub(crate) fn earlier_line(root: &str, krate: &str) -> String {
     let record = record(Path::new(root), krate);
     format!("{}\n", serde_json::to_string(&record).expect("json"))

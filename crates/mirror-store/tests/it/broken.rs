@@ -1,4 +1,4 @@
-//! Stores that break the contract are found out.
+//! Checks that the contract suite detects stores that break the contract.
 
 use std::any::Any;
 use std::fs::File;
@@ -169,7 +169,7 @@ fn what_a_store_does_wrong_is_named() {
     }
 }
 
-/// A file system that leaves out a kind of sync.
+/// A file system that omits one kind of sync.
 #[derive(Debug)]
 struct Careless {
     fs: Arc<dyn Fs>,

@@ -1,4 +1,4 @@
-//! The store that authors of other stores read keeps the contract.
+//! Checks that the example store for authors of stores fulfils the contract.
 
 #[path = "../../examples/flat_store.rs"]
 #[expect(dead_code, reason = "its main is not called")]

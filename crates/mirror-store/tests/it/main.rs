@@ -1,4 +1,4 @@
-//! The stores, held against the contract of all stores.
+//! Runs the contract of all stores on each of them.
 
 mod broken;
 mod examples;

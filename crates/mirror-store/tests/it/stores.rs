@@ -12,7 +12,7 @@ fn loose(root: &Path, fs: Arc<dyn Fs>) -> Result<Arc<dyn CrateStore>, StoreError
     Ok(Arc::new(LooseStore::new(Store::open_on(fs, root, Layout::Shard, false)?)))
 }
 
-/// Small bundles, so that they are sealed and continued.
+/// Opens stores of small bundles, so that they are sealed and continued.
 fn bundles(dir: &Path, fs: Arc<dyn Fs>) -> Result<Arc<dyn CrateStore>, StoreError> {
     let how = BundleOptions { bundle_bytes: 4_000, threads: 1, ..BundleOptions::default() };
     Ok(Arc::new(BundleStore::open_on(fs, dir, Layout::Shard, how)?.0))

@@ -1,4 +1,4 @@
-//! A store that is none of this library's: a directory for each crate, in it a plain ZIP for each release.
+//! A store from outside this library: a directory for each crate, with a plain ZIP for each release.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -34,7 +34,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| bit(crc)))
 }
 
-/// One entry, stored as it is.
+/// Makes a ZIP with one uncompressed entry.
 fn zip(name: &str, data: &[u8]) -> Vec<u8> {
     let number = |n: usize| u32::try_from(n).expect("small").to_le_bytes();
     let [crc, len, name_len] = [crc32(data).to_le_bytes(), number(data.len()), number(name.len())];

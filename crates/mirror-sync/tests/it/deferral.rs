@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 const HOUR: u64 = 3600;
 
-/// Lets nothing be had before it is so many hours old.
+/// Holds back releases that are less than this many hours old.
 #[derive(Debug, Clone, Copy)]
 struct MinAge(u64);
 
@@ -33,15 +33,15 @@ impl DeferralPolicy for MinAge {
     }
 }
 
-/// The hours since 1970 as the clock of a run.
+/// Returns a number of hours since 1970 as the clock of a run.
 fn hour(hours: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(hours * HOUR)
 }
 
-/// The reported way of a run through the index, and its reason to stop.
+/// What a run reported about its way through the index, and its reason to stop.
 #[derive(Default)]
 struct Observed {
-    /// The numbers of releases that were selected at a time: those that are not looked at come at once.
+    /// The numbers of releases selected at a time: releases that are not looked at come all at once.
     selected: Mutex<Vec<u64>>,
     deferred: AtomicU64,
     unchanged: AtomicBool,
@@ -84,7 +84,7 @@ struct Finished {
 }
 
 impl Finished {
-    /// Returns how many releases were downloaded, held already, and deferred.
+    /// Returns the numbers of releases that were downloaded, already held, and deferred.
     fn counts(&self) -> (u64, u64, u64) {
         let Outcome { downloaded, existing, deferred, .. } = self.outcome;
         assert_eq!(self.observed.deferred.load(Ordering::Relaxed), deferred);
@@ -92,7 +92,7 @@ impl Finished {
         (downloaded, existing, deferred)
     }
 
-    /// Tells whether the run looked at no index file at all.
+    /// Returns whether the run looked at no index file at all.
     fn looked_at_nothing(&self) -> bool {
         self.observed.unchanged.load(Ordering::Relaxed)
             && self.observed.selected.lock().expect("lock").len() == 1
@@ -109,7 +109,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// Publishes a release at an hour.
+    /// Publishes a release at a given hour.
     fn publish(&mut self, name: &str, version: &str, at: u64) {
         let body = format!("{name} {version} of {at}");
         let pubtime = format!("1970-01-{:02}T{:02}:00:00Z", at / 24 + 1, at % 24);
@@ -181,7 +181,7 @@ fn id(name: &str, version: &str) -> ReleaseId {
     ReleaseId { name: name.parse().expect("name"), version: version.parse().expect("version") }
 }
 
-/// A mirror with two crates of which `young 1.1.0` was published at hour 30.
+/// Makes a mirror with two crates, of which `young 1.1.0` was published at hour 30.
 fn with_one_deferred() -> World {
     let mut world = World::new();
     for version in ["1.0.0", "1.0.1"] {
@@ -233,7 +233,7 @@ fn what_upstream_deletes_before_it_is_due_is_never_fetched() {
     world.publish("short", "1.0.0", 40);
     world.offer();
     assert_eq!(world.run_at(50).counts(), (0, 3, 2));
-    // One line of a file, and a file.
+    // A line of a file, and a file.
     world.delete("young", "1.1.0");
     world.delete("short", "1.0.0");
     world.offer();
@@ -280,7 +280,7 @@ fn a_failed_release_that_is_deferred_leaves_the_ledger() {
     assert_eq!(world.run_at(54).counts(), (1, 0, 0));
 }
 
-/// A run of a part that changes a date takes the cursor away: the next whole run goes by its own policy.
+/// Checks that a run of a part that changes a date removes the cursor: the next whole run goes by its own policy.
 #[test]
 fn what_another_policy_wrote_into_the_list_delays_nothing() {
     let world = with_one_deferred();
@@ -309,7 +309,7 @@ fn a_run_that_is_stopped_behind_its_first_commit_skips_nothing() {
     assert_eq!(world.run_at(73).counts(), (2, 4, 0));
 }
 
-/// Machines that fill one mirror in turn have one list, and each goes by what is deferred of its own part.
+/// Machines that fill one mirror in turn share one list, and each goes by the deferred releases of its own part.
 #[test]
 fn what_waits_in_another_part_is_neither_counted_nor_looked_at() {
     let mut world = World::new();
@@ -334,7 +334,7 @@ fn what_waits_in_another_part_is_neither_counted_nor_looked_at() {
     assert_eq!(part("1/2", 54).counts(), (of_first, 0, 0));
 }
 
-/// Replaced bytes start to wait again, and what is held of the release stays held meanwhile.
+/// Replaced bytes wait from the beginning, and the held bytes of the release stay held meanwhile.
 #[test]
 fn new_bytes_of_a_held_release_wait_beside_the_old_ones() {
     let mut world = with_one_deferred();
@@ -356,7 +356,7 @@ fn new_bytes_of_a_held_release_wait_beside_the_old_ones() {
     assert_eq!((bytes(), world.deferred()), (b"other bytes".to_vec(), BTreeMap::new()));
 }
 
-/// Whatever the records come from, they say when a release was published.
+/// Records of every source have the time of publication.
 #[test]
 fn every_kind_of_index_is_held_against_the_policy() {
     let mut world = World::new();
@@ -385,7 +385,7 @@ fn every_kind_of_index_is_held_against_the_policy() {
     }
 }
 
-/// No manifest lists what is deferred: a rebuilt catalogue has neither list nor cursor.
+/// No manifest lists deferred releases: a rebuilt catalogue has neither list nor cursor.
 #[test]
 fn a_catalogue_that_is_made_again_skips_nothing() {
     for rebuilds in [false, true] {
@@ -411,8 +411,8 @@ fn a_catalogue_that_is_made_again_skips_nothing() {
     }
 }
 
-/// Random incremental runs: releases are published, deleted, published anew, wanted at once by others; runs are
-/// stopped. After each run the mirror holds what an independent model says.
+/// Performs random incremental runs: releases are published, deleted, republished, and wanted at once by others; runs
+/// are stopped. After each run the mirror must hold what an independent model predicts.
 #[test]
 fn nothing_is_skipped_for_ever_and_nothing_is_fetched_too_early() {
     for seed in 0..5 {
@@ -498,16 +498,16 @@ impl Simulation {
         assert_eq!(finished.counts(), (counts.0 as u64, counts.1 as u64, counts.2 as u64));
         let expected: BTreeMap<_, _> = waiting.into_iter().map(|(id, at)| (id.clone(), at + 24)).collect();
         assert_eq!(self.world.deferred(), expected);
-        // The same moment again: nothing is left to be done.
+        // The same moment again: nothing is left to do.
         let again = self.world.run_at(self.now);
-        // Crates of which a held release was deleted are looked at by every run.
+        // Every run looks at crates of which a held release was deleted.
         let is_quiet = self.held.iter().all(|id| self.listed.contains_key(id));
         assert!(again.observed.unchanged.load(Ordering::Relaxed));
         assert!(again.looked_at_nothing() || !is_quiet);
         assert_eq!(again.counts(), (0, existing as u64 + counts.0 as u64, counts.2 as u64));
     }
 
-    /// A run that is stopped in its course holds some of what is due.
+    /// Checks that a run that is stopped on its way holds some of what is due.
     fn stopped(&mut self) {
         self.world.run(self.world.options(self.now), 1);
         let found = self.found();

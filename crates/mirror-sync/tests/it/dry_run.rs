@@ -1,4 +1,4 @@
-//! A dry run says what the run that follows plans, whatever state the mirror is in.
+//! Checks that a dry run reports what the next run plans, in every state of a mirror.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,8 +40,8 @@ impl Planned {
     }
 }
 
-/// Returns every file below a directory with its bytes, what a mirror keeps for itself too. SQLite's two files beside a
-/// catalogue are left out: every reader makes them.
+/// Returns every file below a directory with its bytes, including the mirror's own state. Leaves out SQLite's two files
+/// beside a catalogue: every reader makes them.
 fn everything(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten() {
@@ -90,11 +90,11 @@ impl World {
         self.dir.path().join("out").join(Layout::Shard.path(id))
     }
 
-    /// Puts a file of another size in the place of one, as somebody who changes the directory does.
+    /// Replaces a file by one of another size, as another program would.
     fn cut(&self) {
         std::fs::remove_file(self.file("cut")).expect("remove");
         std::fs::write(self.file("cut"), b"the").expect("write");
-        // Also where a tick of the clock is long: the directory has other times than the run left.
+        // Also where the clock has long ticks: the directory gets another time than the run left.
         let dir = std::fs::File::open(self.file("cut").parent().expect("directory")).expect("open");
         dir.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1)).expect("times");
     }
@@ -103,7 +103,7 @@ impl World {
         self.registry.crates.get_mut(name).expect("crate")[0].yanked = yanked;
     }
 
-    /// Offers the registry, but for the releases of one crate: those are gone.
+    /// Offers the registry without the releases of one crate.
     fn publish_without(&self, gone: &'static str) {
         self.origin.replace_site(self.registry.site(""));
         self.origin.script(move |ask| match ask.path.contains(&format!("/{gone}-")) {
@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    /// Plans, runs, and compares both; returns what was done.
+    /// Plans, runs, and compares both; returns the outcome of the run.
     #[track_caller]
     fn agree(&self, more: impl FnOnce(DownloadOptions) -> DownloadOptions) -> Outcome {
         let options = more(self.options.clone());
@@ -148,13 +148,14 @@ fn a_dry_run_and_the_run_that_follows_agree() {
         let whole = |options| options;
         world.yank("unyanked", true);
         world.publish_without("gap");
-        // Nothing is there; then everything but what upstream does not have, which is in the ledger.
+        // At first nothing is there; then everything except what upstream lacks, which is in the ledger.
         let done = world.agree(whole);
         assert_eq!((done.downloaded, done.unavailable), (9, 1));
         let done = world.agree(whole);
         assert_eq!((done.existing, done.would_fetch), (9, 1));
 
-        // Upstream changes. What it has replaced cannot be had, and is in the ledger beside the old bytes.
+        // Upstream changes. The replaced bytes are not available, so the release is in the ledger, with the old bytes
+        // held.
         world.yank("yanked", true);
         world.yank("unyanked", false);
         world.registry.crates.remove("deleted");
@@ -164,7 +165,7 @@ fn a_dry_run_and_the_run_that_follows_agree() {
         assert_eq!((done.unavailable, done.downloaded), (1, 1));
         assert_eq!(done.removed_upstream.len(), 2, "{:?}", done.removed_upstream);
 
-        // It goes back to the old bytes: they are held, and are in the ledger. Files are lost meanwhile.
+        // Upstream goes back to the old bytes: they are held, and in the ledger. Meanwhile, files are lost.
         world.registry.republish("reverted", "1.0.0", b"the bytes of reverted");
         world.registry.republish("replaced", "1.0.0", b"new bytes");
         world.registry.add("new", "1.0.0", b"a new crate");
@@ -195,10 +196,10 @@ fn what_a_bundle_still_has_is_held_in_a_dry_run_too() {
             std::fs::remove_file(world.file(name)).expect("remove");
         }
         world.cut();
-        // One place is enough, and each has one: nothing is to be done.
+        // One place is enough, and each release has one: nothing is to be done.
         let done = world.agree(|options| DownloadOptions { storage: Storage::Bundle, ..options });
         assert_eq!((done.existing, done.would_fetch, done.would_verify), (10, 0, 0));
-        // Both are wanted: what is missing is made from the member.
+        // Both are wanted: a missing file is made from the member.
         std::fs::remove_file(world.file("gap")).expect("remove");
         let done = world.agree(|options| options);
         assert_eq!((done.would_fetch, done.downloaded), (0, 0));

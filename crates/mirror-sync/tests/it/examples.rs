@@ -1,4 +1,4 @@
-//! The program that embedders read does what it says.
+//! Runs the example program for embedders.
 
 use mirror_sync::{CancellationToken, DownloadOptions, ExitStatus, NameSet, Outcome};
 use mirror_testkit::Fault;
@@ -9,7 +9,7 @@ use crate::World;
 #[expect(dead_code, reason = "its main is not called")]
 mod embed_sync;
 
-/// Runs to the end; returns the outcome and all lines that were shown.
+/// Runs to the end; returns the outcome and all displayed lines.
 fn sync(options: DownloadOptions) -> (Outcome, Vec<String>) {
     let mut lines = Vec::new();
     let mut show = |line| lines.push(line);
@@ -27,10 +27,10 @@ fn a_sync_in_another_tool_shows_what_it_does() {
     assert_eq!((outcome.exit_status(), outcome.downloaded), (ExitStatus::Complete, all));
     let last = lines.last().expect("a line");
     let received = last.strip_prefix(&format!("{all} of {all} releases, 0 failed, ")).expect(last);
-    // A request may be sent a second time, when it takes long.
+    // A request may be sent a second time when it takes long.
     let kib: u64 = received.strip_suffix(" KiB received").expect(last).parse().expect(last);
     assert!(kib >= world.total_bytes() >> 10, "{last}");
-    // What is held counts as well.
+    // Held releases count as well.
     let (_, lines) = sync(world.options());
     assert_eq!(lines.last(), Some(&format!("{all} of {all} releases, 0 failed, 0 KiB received")));
 }

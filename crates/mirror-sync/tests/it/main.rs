@@ -102,7 +102,7 @@ fn run(options: DownloadOptions) -> (Outcome, Counts) {
     (outcome, counts)
 }
 
-/// The outcome and the events tell the same story, in a first run, a second one, and one that hashes everything.
+/// Checks that the outcome and the events agree, in a first run, a second one, and one that hashes everything.
 #[test]
 fn events_add_up_to_the_outcome() {
     for storage in [Storage::Loose, Storage::Bundle, Storage::Both] {
@@ -157,7 +157,7 @@ fn what_cannot_be_had_and_what_was_damaged_are_reported_by_name() {
     assert_eq!(std::fs::read(&file).expect("read"), damaged.body);
 }
 
-/// A run that is stopped before it begins has done nothing, and says so.
+/// Checks that a run that is stopped before it begins does nothing, and reports that.
 #[test]
 fn a_run_that_is_stopped_ends_as_interrupted() {
     let world = World::new(30);

@@ -54,7 +54,7 @@ fn search_info_and_add_work() {
     assert!(found.contains("with-dash = \"0.1.1\""), "{found}");
     let info = home.run(&project, &["info", "--registry", "mirror", "with-dash"], true);
     assert!(info.contains("version: 0.1.1"), "{info}");
-    // By source replacement alone, as the page recommends; a question must be told the address.
+    // By source replacement alone, as the page recommends; the query command has to be given the address.
     let index = format!("sparse+{}/index/", server.base);
     let found = home.run(&project, &["search", "--index", &index, "with"], true);
     assert!(found.contains("with-dash = \"0.1.1\""), "{found}");
@@ -69,7 +69,7 @@ fn search_info_and_add_work() {
     assert!(missing.contains("no-such-crate") && missing.contains("could not be found"), "{missing}");
 }
 
-/// Checks that the resolver does not find what a part of a registry does not hold.
+/// Checks that the resolver does not find releases that a partial mirror lacks.
 #[test]
 fn a_partial_mirror_fails_when_cargo_resolves() {
     let mut registry = registry();

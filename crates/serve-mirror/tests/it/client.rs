@@ -1,4 +1,4 @@
-//! A client of a few lines: HTTP/1.1 and HTTP/2, with TLS or without.
+//! A small client: HTTP/1.1 and HTTP/2, with or without TLS.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +29,8 @@ impl Got {
     }
 }
 
-/// Asks one thing over a connection of its own. `base` as a server says it; `ca`: with TLS, then by HTTP/2.
+/// Sends one request over a connection of its own. `base` is the address that the server prints; with `ca`, uses TLS
+/// and HTTP/2.
 pub(crate) fn ask(base: &str, ca: Option<&Path>, method: &str, path: &str, headers: &[(&str, &str)]) -> Got {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let addr = base.rsplit_once("//").unwrap().1;
@@ -87,7 +88,7 @@ async fn over(
     Got { status: head.status.as_u16(), headers: head.headers, body, version: head.version }
 }
 
-/// GET without TLS.
+/// Sends a GET without TLS.
 pub(crate) fn get(base: &str, path: &str) -> Got {
     ask(base, None, "GET", path, &[])
 }

@@ -1,4 +1,4 @@
-//! Many hostile clients at a time, and a good one beside them.
+//! Many hostile clients at a time, and a good one among them.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::world::{BIN, Serving, World, registry};
 
 const MAX_PEAK_BYTES: u64 = 512 << 20;
 
-/// Small releases, and large ones whose bytes do not shrink.
+/// Makes small releases, and large ones whose bytes do not compress.
 fn many() -> TestRegistry {
     let mut registry = registry();
     let mut random = 7_u32;
@@ -43,7 +43,7 @@ fn paths(world: &World) -> Vec<String> {
         .collect()
 }
 
-/// Asks for everything, each over a connection of its own.
+/// Requests everything, each over a connection of its own.
 #[track_caller]
 fn all_is_whole(world: &World, server: &Serving) {
     for release in world.registry.releases() {
@@ -66,7 +66,7 @@ fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Returns whether the server has accepted a connection: one that only waits for that belongs to no file of any
+/// Returns whether the server has accepted a connection: a connection that waits for that belongs to no file of any
 /// process.
 #[cfg(target_os = "linux")]
 fn is_accepted(stream: &TcpStream) -> bool {
@@ -83,7 +83,7 @@ fn open_files(server: &Serving) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", server.child.id())).map_or(0, Iterator::count)
 }
 
-/// Fills all places of a server with hostile clients of every kind; a good one is answered in whole all the while.
+/// Fills all places of a server with hostile clients of every kind; a good client must get whole answers all the while.
 /// Returns the peak of its memory, bytes.
 fn bears(storage: Storage, clients: usize, rounds: usize) -> u64 {
     let world = world(storage);
@@ -102,7 +102,7 @@ fn bears(storage: Storage, clients: usize, rounds: usize) -> u64 {
     soon("all places are free again", || {
         get(&server.base, "/metrics").text().contains("crates_serve_connections 1\n")
     });
-    // Answers that are given up when their clients go keep their files until they notice.
+    // Answers whose clients are gone keep their files open until the server notices.
     soon("the files of the crowd are closed", || open_files(&server) <= files_before + 40);
     let (code, log) = server.stop();
     assert_eq!(code, Some(0), "{log}");
@@ -186,7 +186,7 @@ fn few_open_files_are_shared_out() {
     assert!(log.matches("no connection can be taken").count() <= 1, "{log}");
 }
 
-/// Files that are missing for a while are said to be missing once, and connections are taken again when there are some.
+/// Checks that a server that runs out of files reports that once, and accepts connections again when there are some.
 #[test]
 fn a_server_without_open_files_goes_on_when_there_are_some() {
     if !mirror_testkit::has("prlimit", &["--version"]) {
@@ -225,7 +225,7 @@ fn a_server_without_open_files_goes_on_when_there_are_some() {
     assert_eq!(log.matches("no connection can be taken").count(), 1, "{log}");
 }
 
-/// Connections that say nothing keep no server from stopping.
+/// Checks that connections that send nothing do not keep a server from stopping.
 #[cfg(target_os = "linux")]
 #[test]
 fn silent_connections_do_not_hold_up_the_end() {
@@ -272,7 +272,7 @@ fn a_stream_goes_on_after_it_stood_still() {
             }
             if frame[3] == 0 && got.len() % (4 << 10) == 0 {
                 if stands < 2 && got.len() > stands * (1 << 20) {
-                    // Long enough for the server to give back what it can.
+                    // Long enough for the server to free what it can.
                     std::thread::sleep(Duration::from_millis(1_500));
                     stands += 1;
                 }

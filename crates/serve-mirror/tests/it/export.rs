@@ -12,7 +12,7 @@ use crate::world::{BIN, CargoHome, World, add, project, registry};
 
 const DEPS: [(&str, &str); 4] = [("with-dash", "0.1"), ("Mixed_Case", "2"), ("abc", "0.3.0"), ("a", "1")];
 
-/// Runs an export; gives its summary.
+/// Runs an export; returns its summary.
 #[track_caller]
 pub(crate) fn export(world: &World, dir: &str, args: &[&str], code: i32) -> String {
     let output = Command::new(BIN)
@@ -35,7 +35,7 @@ fn figures(summary: &str, expected: &[(&str, u64)]) {
     }
 }
 
-/// Every file below a directory, without what the export keeps for itself.
+/// Returns every file below a directory, without the export's own state.
 pub(crate) fn files(root: &Path) -> BTreeSet<String> {
     let (mut found, mut dirs) = (BTreeSet::new(), vec![root.to_owned()]);
     while let Some(dir) = dirs.pop() {
@@ -59,7 +59,7 @@ fn expected(world: &World, release: impl Fn(&mirror_testkit::TestRelease) -> Str
     index.chain(world.registry.releases().map(release)).collect()
 }
 
-/// Adds the packed forms of index files that are worth it.
+/// Adds the packed forms of index files that are worth one.
 fn packed(world: &World, all: &mut BTreeSet<String>) {
     let before = all.len();
     let index = world.registry.index_files();
@@ -69,7 +69,7 @@ fn packed(world: &World, all: &mut BTreeSet<String>) {
     assert!(all.len() > before, "one of them is long");
 }
 
-/// Every packed form beside an index file has the same bytes.
+/// Asserts that every packed form has the same bytes as its index file.
 fn packed_forms_are_alike(web: &Path) {
     let mut seen = 0;
     for path in files(web).iter().filter(|path| path.ends_with(".gz")) {
@@ -126,7 +126,7 @@ fn an_export_follows_the_mirror_and_does_nothing_twice() {
     );
     figures(&export(&world, "web", &args, 0), &[("linked", 0), ("written", 0), ("there already", 8)]);
 
-    // One is new, one is yanked, one has other bytes, a crate and a version are gone.
+    // One release is new, one is yanked, one has other bytes; a crate and a version are gone.
     add(&mut world.registry, "a", "1.1.0", &[]);
     world.registry.crates.get_mut("ab").unwrap()[0].yanked = true;
     world.registry.republish("abc", "0.3.0+build.7", b"other bytes");
@@ -152,7 +152,7 @@ fn an_export_follows_the_mirror_and_does_nothing_twice() {
     let replaced = std::fs::read(world.path("web/crates/abc/abc-0.3.0+build.7.crate")).unwrap();
     assert_eq!(replaced, b"other bytes");
 
-    // Somebody took a file away.
+    // A file was removed by hand.
     std::fs::remove_file(world.path("web/crates/a/a-1.0.0.crate")).unwrap();
     figures(&export(&world, "web", &args, 0), &[("linked", 1), ("there already", 6)]);
     export(&world, "out", &args, 2);
@@ -167,7 +167,7 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// `None` where there is no nginx and nobody insists on it.
+    /// Starts nginx; `None` where it is missing and not required.
     fn start(world: &World, port: u16) -> Option<Self> {
         let dir = world.path("nginx");
         std::fs::create_dir_all(&dir).unwrap();
@@ -222,7 +222,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Asked, not killed: its workers end with it.
+        // Stopped by a signal rather than killed, so that its workers end with it.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }
@@ -282,7 +282,7 @@ fn the_doctor_tries_it_all() {
     }
     assert_eq!(doctor("out", "no-such-cargo").0, Some(3));
     assert_eq!(doctor("nowhere", &cargo).0, Some(2));
-    // What is held and is no crate at all.
+    // A held file that is no crate.
     let path = world.path("out/y/an/yanked-1.0.0.crate");
     let len = std::fs::metadata(&path).unwrap().len();
     std::fs::write(&path, vec![0; usize::try_from(len).unwrap()]).unwrap();
@@ -291,7 +291,7 @@ fn the_doctor_tries_it_all() {
     assert!(table.contains("FAILS"), "{table}");
 }
 
-/// Links where an export writes: what they lead to stays as it is.
+/// Covers links in an export: their targets stay as they are.
 #[test]
 #[cfg(unix)]
 fn links_in_an_export_are_not_followed() {
@@ -310,7 +310,7 @@ fn links_in_an_export_are_not_followed() {
         assert_eq!(std::fs::read(world.path("victim")).unwrap(), b"precious", "{rel}");
         assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0, "{rel}");
     }
-    // A release that is a link in the mirror is not handed on as one.
+    // A release that is a link in the mirror must not be exported as one.
     let release = world.registry.releases().next().unwrap();
     let file = world.path("out").join(Layout::Shard.path(&release.id));
     std::fs::remove_file(&file).unwrap();

@@ -1,4 +1,4 @@
-//! A server that may not write the mirror shows what runs commit.
+//! Checks that a server that may not write to the mirror shows what runs commit.
 #![cfg(unix)]
 
 use std::fs::Permissions;
@@ -11,10 +11,10 @@ use mirror_testkit::has;
 use crate::client::get;
 use crate::world::{BIN, Serving, World, add, registry};
 
-/// Longer than a server takes to notice, on a loaded machine.
+/// A limit beyond the time that a server takes to notice, on a loaded machine.
 const MOST: Duration = Duration::from_secs(60);
 
-/// Needs root and setpriv: only another user cannot write what the runs of this one write.
+/// Needs root and setpriv: only another user cannot write to what the runs of this one write.
 #[test]
 fn a_server_of_another_user_follows_runs() {
     let mut world = World::new(registry());
@@ -24,7 +24,7 @@ fn a_server_of_another_user_follows_runs() {
         return;
     }
     world.sync();
-    // What lies below must be readable to others, and the program, too.
+    // The parents must be readable to others, and so must the program.
     std::fs::set_permissions(world.dir.path(), Permissions::from_mode(0o755)).unwrap();
     std::fs::copy(BIN, world.path("served")).unwrap();
     let readable = [&nobody[..], &["test", "-r"]].concat();
@@ -36,7 +36,7 @@ fn a_server_of_another_user_follows_runs() {
     command.args(nobody).arg(world.path("served")).arg("--mirror").arg(world.path("out"));
     let server = Serving::start(&mut command);
     assert_eq!(get(&server.base, "/index/2/ab").status, 200);
-    // Small runs, and one after which the catalogue is another file in most of its pages.
+    // Small runs, and one that changes most pages of the catalogue.
     for (run, releases) in [1, 1, 1_500, 1].into_iter().enumerate() {
         for n in 0..releases {
             add(&mut world.registry, &format!("newcomer{run}x{n}"), "1.0.0", &[]);

@@ -1,4 +1,4 @@
-//! Clients that mean harm, or do it.
+//! Clients that do harm, on purpose or not.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use crate::client::get;
 use crate::world::{Serving, World, registry};
 
-/// Sends bytes, reads what comes until the other side closes or nothing more comes.
+/// Sends bytes, and reads until the other side closes or sends nothing more.
 fn raw(server: &Serving, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.addr()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    // It may hang up before it has read all.
+    // The server may close the connection before it has read everything.
     let _ = stream.write_all(bytes);
     let mut got = Vec::new();
     let _ = stream.read_to_end(&mut got);
@@ -121,7 +121,7 @@ fn slow_clients_are_let_go() {
     let world = World::new(registry());
     world.sync();
     let server = world.serve(&["--head-timeout", "1s", "--idle-timeout", "2s", "--max-connections", "20"]);
-    // They fill every place, each in its own way, and never end a request.
+    // They fill every place, each in its own way, and never complete a request.
     let mut slow: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
     for (at, stream) in slow.iter_mut().enumerate() {
         let _ = match at % 3 {
@@ -145,7 +145,7 @@ fn slow_clients_are_let_go() {
     drop(slow);
 }
 
-/// An answer that nobody reads holds nothing up, and its connection is closed.
+/// Checks that an answer that the client does not read blocks nothing, and that its connection is closed.
 #[test]
 fn who_asks_and_does_not_read_is_let_go() {
     let mut registry = registry();

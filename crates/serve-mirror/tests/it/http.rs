@@ -40,7 +40,7 @@ fn index_files_are_byte_for_byte_and_answered_under_conditions() {
     assert_eq!(not("if-none-match", packed.header("etag")).status, 304);
     assert_eq!(packed.header("vary"), "accept-encoding");
 
-    // A date is sent once it is meaningful.
+    // A date is sent once the clock has moved past it.
     std::thread::sleep(std::time::Duration::from_millis(2_100));
     let date = get(&server.base, "/ma/ny/many").header("last-modified").to_owned();
     assert_eq!(not("if-modified-since", &date).status, 304);
@@ -114,7 +114,7 @@ fn releases_come_from_everywhere_with_all_their_headers() {
 fn only_what_is_there_is_listed() {
     let world = World::new(registry());
     world.sync_with(|options| options.include_yanked = false);
-    // What was not asked for, and what somebody took away.
+    // Files that were not mirrored, and one that was removed by hand.
     std::fs::remove_file(world.path("out/2/ab-1.2.0.crate")).ok();
     std::fs::remove_file(world.path("out/ab/ab-1.2.0.crate")).unwrap();
     let server = world.serve(&[]);
@@ -194,7 +194,7 @@ fn search_finds_what_is_held() {
     assert_eq!(search("")["meta"]["total"], 6, "of all");
 }
 
-/// Files come from other machines, with any times.
+/// Files from other machines may have any times.
 #[test]
 fn a_file_whose_time_no_header_can_have_is_served_without_one() {
     use std::time::{Duration, SystemTime};

@@ -1,4 +1,4 @@
-//! The program as a person runs it, asked by the real Cargo and by hostile clients.
+//! Runs the program as a person does, with requests of the real Cargo and of hostile clients.
 #![expect(clippy::disallowed_methods, reason = "tests write their own files")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,5 +1,5 @@
-//! A release that upstream deleted is not offered, and one that it reinstated is; what is only in bundles is offered,
-//! too.
+//! Checks that a release that upstream deleted is not offered, that a reinstated one is, and that releases in bundles
+//! alone are, too.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use crate::world::{BIN, CargoHome, Serving, World, add, project, registry};
 
 const DEPS: [(&str, &str); 4] = [("with-dash", "0.1"), ("Mixed_Case", "2"), ("abc", "0.3.0"), ("a", "1")];
 
-/// Answers of the server for a release: its line, its file by both addresses.
+/// Returns the server's answers for a release: its line, and its file at both addresses.
 fn answers(base: &str, index: &str, name: &str, version: &str) -> [u16; 3] {
     let listed = get(base, &format!("/index/{index}"));
     let line = listed.status == 200 && listed.text().contains(&format!("\"vers\":\"{version}\""));
@@ -35,7 +35,7 @@ fn sync_sparse(world: &World, names: &[&str]) {
     assert_eq!(outcome.downloaded + outcome.existing + outcome.failed, outcome.selected);
 }
 
-/// A sparse registry says with these answers that it has no such crate, as Cargo takes them.
+/// Covers the answers by which a sparse registry reports that it has no such crate, as Cargo understands them.
 #[test]
 fn a_crate_that_a_sparse_registry_has_no_more_is_not_offered() {
     let world = World::new(registry());
@@ -56,7 +56,7 @@ fn a_crate_that_a_sparse_registry_has_no_more_is_not_offered() {
         sync_sparse(&world, &["ab", "a"]);
         assert_eq!(answers(&server.base, "2/ab", "ab", "1.2.0"), held, "back after {status}");
     }
-    // An answer that says nothing about the crate takes nothing away.
+    // An answer that does not concern the crate removes nothing.
     for status in [403, 429, 500, 503] {
         world.origin.script(
             move |ask| {
@@ -68,8 +68,8 @@ fn a_crate_that_a_sparse_registry_has_no_more_is_not_offered() {
     }
 }
 
-/// For the registry `-` and `_` are one: a crate that is gone in one spelling and there in the other is offered in the
-/// one that upstream has.
+/// For the registry `-` and `_` are one: a crate that is gone in one spelling and exists in the other is offered in the
+/// spelling of upstream.
 #[test]
 fn a_name_that_came_back_in_another_spelling_is_offered_in_that_one() {
     let mut world = World::new(registry());
@@ -91,7 +91,7 @@ fn a_name_that_came_back_in_another_spelling_is_offered_in_that_one() {
     }
 }
 
-/// A person knows that upstream lists what it cannot deliver: an export without it is whole.
+/// A person acknowledged that upstream lists a release that it cannot deliver: an export without it is complete.
 #[test]
 fn an_export_that_leaves_out_known_gaps_alone_is_whole() {
     let mut world = World::new(registry());
@@ -116,14 +116,14 @@ fn an_export_that_leaves_out_known_gaps_alone_is_whole() {
     assert!(!told.contains("never-there"), "{told}");
     export(&world, "local", &["--format", "local-registry"], 0);
     assert!(!files(&world.path("local")).iter().any(|file| file.contains("never-there")));
-    // Another gap is one.
+    // Another gap counts.
     let file = world.path("out").join(Layout::Shard.path(&world.registry.crates["ab"][0].id));
     std::fs::remove_file(file).unwrap();
     let told = export(&world, "web", &args, 4);
     assert!(told.contains("ab") && !told.contains("never-there"), "{told}");
 }
 
-/// The bundles alone went over the gap: their index lines are beside them.
+/// Only the bundles crossed the air gap: their index lines are beside them.
 #[test]
 fn a_real_build_runs_from_bundles_alone() {
     let world = World::with(registry(), Layout::Shard, Storage::Bundle);

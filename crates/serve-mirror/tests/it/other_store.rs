@@ -1,5 +1,5 @@
-//! A mirror whose releases are in a store that is none of the product's: mirrored into, verified, repaired, rebuilt,
-//! pruned, exported, served to Cargo.
+//! A mirror with releases in a store from outside the product: mirrored into, verified, repaired, rebuilt, pruned,
+//! exported, served to Cargo.
 
 use std::fs;
 use std::path::Path;
@@ -89,7 +89,7 @@ fn a_mirror_lives_in_it() {
     assert_eq!(mirror(&world, &stores, |_| {}).existing, all, "nothing to do");
     assert_eq!(verify(&world, &stores).verified_existing, all);
 
-    // What is wrong or gone is noticed, and fetched again.
+    // Wrong and missing releases are noticed, and fetched again.
     let (wrong, gone) = (zip_of(&world, "ab", "1.2.0"), zip_of(&world, "yanked", "1.0.0"));
     let mut bytes = fs::read(&wrong).unwrap();
     let middle = bytes.len() / 2;
@@ -100,7 +100,7 @@ fn a_mirror_lives_in_it() {
     assert_eq!((outcome.downloaded, outcome.quarantined, outcome.verified_existing), (2, 1, all - 2));
     assert_eq!(verify(&world, &stores).verified_existing, all);
 
-    // Upstream publishes other bytes under a name, takes one release away, adds one.
+    // Upstream publishes other bytes under a name, deletes one release, adds one.
     world.registry.crates.remove("a");
     add(&mut world.registry, "a", "1.0.0", &[("abc", "0.3")]);
     world.registry.crates.remove("yanked");
@@ -142,7 +142,7 @@ fn served_and_exported(world: &World, stores: &[Arc<dyn CrateStore>]) {
     assert_eq!(files(&world.path("exported"), ".crate"), 8);
 }
 
-/// The manifest alone says what a store of others has, and a mirror is not opened without it.
+/// Only the manifest lists the releases in a foreign store, and a mirror does not open without that store.
 #[test]
 fn its_mirror_is_made_again_from_the_manifest_and_refused_without_it() {
     let world = World::new(registry());
@@ -174,14 +174,14 @@ fn its_mirror_is_made_again_from_the_manifest_and_refused_without_it() {
     assert!(refused.to_string().contains("store with the number 4"), "{refused}");
 }
 
-/// With two stores, each gets every release; what one of them lost or never had is made from the other.
+/// Checks that each of two stores gets every release; what one of them lost or never had is made from the other.
 #[test]
 fn a_second_store_is_filled_from_the_first() {
     let world = World::new(registry());
     let (zips, memory) = (zips(&world), Arc::new(MemoryStore::new(StoreId(7))) as Arc<dyn CrateStore>);
     mirror(&world, &[Arc::clone(&zips)], |_| {});
     let both = [memory, zips];
-    // A request to the origin would find nothing.
+    // A request to the origin would fail.
     let nowhere = |options: &mut DownloadOptions| {
         options.crates_base_url = Some(format!("{}/nothing", world.origin.base()).into());
     };
@@ -193,7 +193,7 @@ fn a_second_store_is_filled_from_the_first() {
         options.verify_existing = true;
     });
     assert_eq!((outcome.downloaded, outcome.verified_existing, outcome.failed), (0, 8, 0));
-    // It was held in one place; the next run makes the copy that is missing.
+    // One place held it; the next run makes the missing copy.
     let outcome = mirror(&world, &both, nowhere);
     assert_eq!((outcome.downloaded, outcome.failed), (0, 0));
     assert!(zip_of(&world, "ab", "1.2.0").exists());

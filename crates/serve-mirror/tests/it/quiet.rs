@@ -1,4 +1,4 @@
-//! Logging decides nothing: answers, signals and exit codes are the same when nobody can read the log.
+//! Checks that logging does not matter: answers, signals and exit codes are the same when no process reads the log.
 #![cfg(unix)]
 
 use std::os::unix::process::CommandExt as _;
@@ -11,14 +11,14 @@ use crate::world::{BIN, World, registry};
 /// Longer than any start or end takes on a loaded machine.
 const MOST: Duration = Duration::from_secs(60);
 
-/// A server whose log nobody reads; its address is known beforehand.
+/// A server whose log no process reads; its address is chosen beforehand.
 struct Quiet {
     child: Child,
     base: String,
 }
 
 impl Quiet {
-    /// Starts one; a port that somebody took meanwhile is tried again.
+    /// Starts one; tries again when another program took the port meanwhile.
     fn start(world: &World, stderr: impl Fn() -> Stdio) -> Self {
         for _ in 0..5 {
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -76,7 +76,7 @@ impl Drop for Quiet {
     }
 }
 
-/// The reader of the log went away.
+/// Returns a pipe whose reader is gone.
 fn closed_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -1,4 +1,4 @@
-//! A mirror that is served while runs go on.
+//! Serves a mirror while runs are in progress.
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -10,8 +10,8 @@ use mirror_testkit::TestRegistry;
 use crate::client::get;
 use crate::world::{BIN, World};
 
-/// Every name that is listed has its file, with the listed checksum, whatever is committed meanwhile; and
-/// what a run has committed is served when it ends.
+/// Checks that every listed name has its file, with the listed checksum, whatever is committed meanwhile, and that what
+/// a run has committed is served when it ends.
 fn readers_see_whole_states(storage: Storage, runs: usize) {
     let mut world = World::with(TestRegistry::generate(70, 40, 300), Layout::Shard, storage);
     world.sync();
@@ -78,7 +78,7 @@ fn a_bundled_mirror_is_served_while_runs_go_on() {
     readers_see_whole_states(Storage::Bundle, 10);
 }
 
-/// A catalogue and an index cache that are made again are noticed.
+/// Checks that a rebuilt catalogue and a rebuilt index cache are noticed.
 #[test]
 fn what_is_replaced_is_opened_again() {
     let world = World::new(TestRegistry::generate(71, 40, 300));
@@ -99,7 +99,7 @@ fn what_is_replaced_is_opened_again() {
     }
 }
 
-/// It would look like a mirror that holds nothing.
+/// The mirror would appear to hold nothing.
 #[test]
 fn a_mirror_that_keeps_its_lines_as_the_version_before_is_not_served() {
     let world = World::new(TestRegistry::generate(72, 10, 300));
@@ -118,7 +118,7 @@ fn a_mirror_that_keeps_its_lines_as_the_version_before_is_not_served() {
         assert_eq!(ended.status.code(), Some(4), "{said}");
         assert!(said.contains("index.1.lines") && said.contains("taken them over"), "{said}");
     }
-    // The next run takes them over.
+    // The next run converts them.
     world.sync();
     let server = world.serve(&[]);
     for (path, text) in world.registry.index_files() {

@@ -10,7 +10,7 @@ use mirror_testkit::{Origin, OriginOptions, TestRegistry};
 
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_serve-mirror");
 
-/// The `.crate` of a library that needs others.
+/// Makes the `.crate` of a library with dependencies.
 pub(crate) fn package(name: &str, version: &str, deps: &[(&str, &str)]) -> Vec<u8> {
     let mut manifest = format!(
         "[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2021\"\n[dependencies]\n"
@@ -40,7 +40,7 @@ pub(crate) fn add(registry: &mut TestRegistry, name: &str, version: &str, deps: 
         .collect();
 }
 
-/// Names and versions as they occur.
+/// Makes a registry with realistic names and versions.
 pub(crate) fn registry() -> TestRegistry {
     let mut registry = TestRegistry::default();
     add(&mut registry, "a", "1.0.0", &[]);
@@ -77,7 +77,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// Mirrors what the registry has now, as far as `change` lets it.
+    /// Mirrors what the registry has now, with the options that `change` sets.
     pub(crate) fn sync_with(&self, change: impl FnOnce(&mut DownloadOptions)) -> Outcome {
         self.origin.replace_site(self.registry.site(""));
         let index = self.path("index");
@@ -158,7 +158,7 @@ impl Serving {
         self.base.rsplit_once("//").unwrap().1
     }
 
-    /// Stops it as an operator does; gives its exit code and what it logged.
+    /// Stops it as an operator would; returns its exit code and its log.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         let code = self.child.wait().unwrap().code();
@@ -185,12 +185,12 @@ impl CargoHome {
         let mut config = std::fs::File::create(dir.join("config.toml")).unwrap();
         write!(config, "[source.crates-io]\nreplace-with = \"mirror\"\n{source}\n[net]\nretry = 0\n")
             .unwrap();
-        // Whatever chooses the toolchain here must not look at the new home.
+        // The toolchain must not be chosen by the new home.
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         Self { dir: dir.to_owned(), cargo }
     }
 
-    /// A home whose crates come from the server at `base`.
+    /// Makes a home whose crates come from the server at `base`.
     pub(crate) fn sparse(dir: &Path, base: &str) -> Self {
         let index = format!("sparse+{base}/index/");
         Self::new(
@@ -215,7 +215,7 @@ impl CargoHome {
         command
     }
 
-    /// Runs Cargo; gives everything that it said.
+    /// Runs Cargo; returns its output.
     #[track_caller]
     pub(crate) fn run(&self, project: &Path, args: &[&str], good: bool) -> String {
         let output = self.command(project).args(args).output().unwrap();
@@ -226,7 +226,7 @@ impl CargoHome {
     }
 }
 
-/// A project that depends on crates of the registry.
+/// Makes a project that depends on crates of the registry.
 pub(crate) fn project(dir: &Path, deps: &[(&str, &str)]) -> PathBuf {
     std::fs::create_dir_all(dir.join("src")).unwrap();
     let mut manifest =
