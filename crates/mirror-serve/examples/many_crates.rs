@@ -1,5 +1,5 @@
-//! Memory does not grow with the registry: a server of 250,000 crates is asked for all of them, and its peak
-//! is printed, MiB. For `cargo xtask bench serve`; Linux only.
+//! Checks that memory does not grow with the registry: requests all of a server's 250,000 crates, and prints its peak
+//! in MiB. For `cargo xtask bench serve`; Linux only.
 #![expect(clippy::disallowed_methods, reason = "it writes a mirror of its own")]
 #![expect(clippy::print_stdout, reason = "what it is for")]
 
@@ -32,7 +32,7 @@ fn text(n: usize, sum: Sha256) -> String {
     text
 }
 
-/// A mirror whose releases are all in one frame of one bundle: to be listed they need no more.
+/// Makes a mirror whose releases are all in one frame of one bundle: listing them needs no more.
 fn mirror(root: &Path) {
     let state = root.join("out/.mirror");
     std::fs::create_dir_all(&state).expect("directory");
@@ -63,7 +63,7 @@ fn mirror(root: &Path) {
     }
 }
 
-/// Of this process, MiB.
+/// Returns a figure of this process, MiB.
 fn memory(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("status");
     let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("field");
@@ -79,7 +79,7 @@ fn memory(field: &str) -> u64 {
 fn main() {
     let dir = tempfile::tempdir().expect("directory");
     mirror(dir.path());
-    // What making it took is not what serving it takes.
+    // The memory for making the mirror does not count.
     std::fs::write("/proc/self/clear_refs", "5").expect("clear the peak");
     let before = memory("VmRSS");
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -26,17 +26,17 @@ use crate::route::Route;
 use crate::search::{Query, search};
 use crate::source::Source;
 
-/// A date has whole seconds: what was changed just now has none.
+/// A date has whole seconds: an object that has just changed gets none.
 const SETTLED: Duration = Duration::from_secs(2);
-/// A text up to this has no part in its connection's share.
+/// Longest text that is not counted in its connection's share.
 const SHORT_BYTES: usize = 1 << 10;
 /// The shortest interval between two counts of the held releases.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
-/// Until a release is looked for again that is being replaced.
+/// The wait before a release that is being replaced is looked for again.
 const ONCE_MORE: Duration = Duration::from_millis(250);
 
 impl App {
-    /// Answers; whatever goes wrong has an answer too.
+    /// Answers a request. Every failure has an answer, too.
     pub(crate) async fn answer(self: &Arc<Self>, head: &Parts, asker: &Asker) -> Answer {
         let work = asker.seat.work();
         let route = Route::of(head.uri.path());
@@ -68,7 +68,7 @@ impl App {
         if head.method == Method::HEAD {
             *answer.body_mut() = ServeBody::Empty;
         }
-        // For room it waits for its client.
+        // While it waits for room, the server waits for the client.
         drop(work);
         if let ServeBody::Whole(text) = answer.body()
             && text.len() > SHORT_BYTES
@@ -125,7 +125,7 @@ impl App {
         }
     }
 
-    /// Returns the index file at `path` in its current state; `None` when nothing of it is held.
+    /// Returns the current index file at `path`; `None` when nothing of it is held.
     async fn prepared(self: &Arc<Self>, path: &str) -> Result<Option<Arc<Prepared>>, ServeError> {
         let state = self.mirror.state()?;
         let before = self.prepared.get(path);
@@ -137,7 +137,7 @@ impl App {
         blocking(move || app.prepare(&path, state, before.as_deref())).await
     }
 
-    /// Returns the text of an index file again after a part was sent; it must not have changed.
+    /// Returns the text of an index file again after a part was sent; the text must not have changed.
     pub(crate) async fn text_again(self: &Arc<Self>, path: &str, tag: &str, gzip: bool) -> io::Result<Bytes> {
         let prepared = self.prepared(path).await.map_err(io::Error::other)?;
         let same = prepared.filter(|prepared| prepared.tag == tag);
@@ -162,7 +162,7 @@ impl App {
         let body = gzip.unwrap_or(&prepared.plain);
         let entity = Entity { tag: &prepared.tag, modified, len: body.len() as u64 };
         let part = match part(&head.headers, entity) {
-            // A range would be one of the packed bytes.
+            // A range would refer to the packed bytes.
             Part::Range(_) | Part::Unsatisfiable if gzip.is_some() => Part::Whole,
             part => part,
         };
@@ -211,7 +211,7 @@ impl App {
         Ok(Some(prepared))
     }
 
-    /// Returns what the catalogue says now of a release.
+    /// Returns the catalogue's current row of a release.
     pub(crate) fn held(&self, id: &ReleaseId) -> Result<Option<Held>, ServeError> {
         let generation = self.mirror.state()?.generation;
         if let Some(known) = self.held.get(id).filter(|known| known.0 == generation) {
@@ -233,7 +233,7 @@ impl App {
     ) -> Result<Answer, ServeError> {
         let mut found = self.find(&id).await?;
         if found.is_none() && self.held(&id)?.is_some() {
-            // A run that replaces it may have moved the old one away and not yet recorded the new one.
+            // A run that replaces it may have moved the old one away and not recorded the new one yet.
             tokio::time::sleep(ONCE_MORE).await;
             found = self.find(&id).await?;
             if found.is_none() {
@@ -252,7 +252,7 @@ impl App {
         let mut answer = entity_answer(&part, entity, "");
         if let Some(range) = part.range(entity.len) {
             *answer.body_mut() = if head.method == Method::HEAD {
-                // Its length is all that is asked.
+                // Only its length is requested.
                 ServeBody::HeadOnly(range.end - range.start)
             } else {
                 let (app, seat) = (Arc::clone(self), Arc::clone(&asker.seat));
@@ -264,7 +264,7 @@ impl App {
         Ok(answer)
     }
 
-    /// Says that a release is not held, and why where that is known.
+    /// Answers that a release is not held, and why where that is known.
     fn not_held(&self, id: &ReleaseId) -> Result<Answer, ServeError> {
         Ok(if self.mirror.is_deleted(id)? {
             text(StatusCode::NOT_FOUND, format!("{id} was deleted upstream; this mirror does not offer it\n"))
@@ -320,7 +320,7 @@ impl App {
         Ok(totals)
     }
 
-    /// Returns the address by which the client reaches this server, without a slash at the end.
+    /// Returns the address at which the client reaches this server, without a slash at the end.
     fn base(&self, head: &Parts, asker: &Asker) -> Option<String> {
         if let Some(url) = &self.public_url {
             return Some(url.clone());

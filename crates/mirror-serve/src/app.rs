@@ -17,11 +17,11 @@ use crate::options::ServeOptions;
 use crate::page::Totals;
 use crate::seats::Seat;
 
-/// Searches at a time: each looks at every name.
+/// Most searches at a time: each looks at every name.
 const SEARCHES: usize = 2;
-/// Bytes of unpacked members of bundles that are kept for the next pieces of them.
+/// Most bytes of unpacked members of bundles that are kept for later pieces of them.
 const CHUNK_CACHE_BYTES: usize = 32 << 20;
-/// Members of bundles that are unpacked as their clients take them, at a time. Each has a window in memory.
+/// Most members of bundles that are unpacked as their clients read them. Each has a window in memory.
 const OPEN_MEMBERS: usize = 16;
 
 /// An index file, prepared.
@@ -39,9 +39,9 @@ pub(crate) struct App {
     pub(crate) counters: Counters,
     /// Places for releases that stay open between two pieces.
     pub(crate) kept: Arc<Semaphore>,
-    /// Places for releases that are opened and read by other threads.
+    /// Places for releases that other threads open and read.
     pub(crate) opening: Arc<Semaphore>,
-    /// Parts of members of bundles, unpacked; by the hash of the release and their number.
+    /// Unpacked parts of members of bundles, by the hash of the release and their number.
     pub(crate) chunks: Cache<(Sha256, u64), Bytes>,
     /// Places for unpacking them.
     pub(crate) unpacking: Semaphore,
@@ -53,12 +53,12 @@ pub(crate) struct App {
     pub(crate) totals: Mutex<Option<(u64, Instant, Arc<Totals>)>>,
     pub(crate) counting: Semaphore,
     pub(crate) searches: Semaphore,
-    /// Places for preparing index files: as many as there are processors. More threads would not be faster, and
-    /// each would have memory that it does not give back.
+    /// Places for preparing index files: as many as there are processors. More threads would not be faster, and each
+    /// would keep memory allocated.
     pub(crate) preparing: Semaphore,
 }
 
-/// The client that asks.
+/// The client of a request.
 pub(crate) struct Asker {
     pub(crate) tls: bool,
     pub(crate) seat: Arc<Seat>,
@@ -87,7 +87,7 @@ impl App {
     }
 }
 
-/// Runs blocking code where it holds up nobody.
+/// Runs blocking code on a thread where it blocks no connection.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ServeError> + Send + 'static,
 ) -> Result<T, ServeError> {

@@ -12,14 +12,14 @@ use crate::source::{PIECE_BYTES, Source};
 
 type Reading = Pin<Box<dyn Future<Output = (Box<Source>, io::Result<Bytes>)> + Send>>;
 
-/// A body: nothing, bytes, or what is read when the client can take it.
+/// A body: nothing, bytes, or a source that is read as the client can receive it.
 pub(crate) enum ServeBody {
     Empty,
     /// The announced length of an answer to HEAD, whose bytes are not sent.
     HeadOnly(u64),
     Whole(Bytes),
     Read(Box<Source>),
-    /// A piece is being read; so many bytes are left with it.
+    /// A piece is being read; this many bytes remain, including the piece.
     Reading(Reading, u64),
 }
 
@@ -32,7 +32,7 @@ impl ServeBody {
         Self::Read(Box::new(source))
     }
 
-    /// Returns the number of bytes that are still to be sent, or announced.
+    /// Returns the number of bytes still to be sent, or announced.
     pub(crate) fn left(&self) -> u64 {
         match self {
             Self::Empty => 0,
@@ -42,7 +42,7 @@ impl ServeBody {
         }
     }
 
-    /// Returns the next bytes, `most_bytes` at most; none at the end.
+    /// Returns the next bytes, at most `most_bytes`; none at the end.
     pub(crate) async fn next(&mut self, most_bytes: usize) -> io::Result<Bytes> {
         match self {
             Self::Empty | Self::HeadOnly(_) => Ok(Bytes::new()),
@@ -56,7 +56,7 @@ impl ServeBody {
         }
     }
 
-    /// Frees what can be read again, while the client takes nothing.
+    /// Frees everything that can be read again, while the client reads nothing.
     pub(crate) fn rest(&mut self) {
         if let Self::Read(source) = self {
             source.rest();
@@ -64,7 +64,7 @@ impl ServeBody {
     }
 }
 
-/// For HTTP/1.1: a piece is asked for when the one before was sent.
+/// For HTTP/1.1: the next piece is requested when the one before was sent.
 impl Body for ServeBody {
     type Data = Bytes;
     type Error = io::Error;

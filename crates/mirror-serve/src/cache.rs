@@ -1,14 +1,14 @@
-//! Prepared answers, within a number of bytes.
+//! A cache of prepared answers, limited in bytes.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The memory for an entry, beside its own contents.
+/// The memory of an entry, beside its contents.
 const ENTRY_BYTES: usize = 160;
 
-/// Keeps what was used lately. Two generations: when the young one has half of the bytes, it becomes the
-/// old one, and what was old and not used since is gone.
+/// Keeps recently used entries. It has two generations: when the young one has half of the bytes, it becomes the old
+/// one, and the entries of the previous old one that were not used since are dropped.
 pub(crate) struct Cache<K, V> {
     most_bytes: usize,
     generations: Mutex<Generations<K, V>>,
@@ -62,7 +62,7 @@ impl<K: Hash + Eq + Clone, V> Cache<K, V> {
         }
     }
 
-    /// Forgets an entry.
+    /// Removes an entry.
     pub(crate) fn remove<Q: Hash + Eq + ?Sized>(&self, key: &Q)
     where
         K: std::borrow::Borrow<Q>,

@@ -1,4 +1,4 @@
-//! The client at the other end of a connection, and how it is answered.
+//! The client at the other end of a connection, and the answers to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -18,7 +18,7 @@ pub(crate) struct Client {
     asker: Asker,
     pub(crate) limits: ServeLimits,
     pub(crate) stop: CancellationToken,
-    /// True if a request has come.
+    /// True if a request has arrived.
     pub(crate) has_asked: AtomicBool,
 }
 
@@ -37,7 +37,7 @@ impl Client {
         &self.asker.seat
     }
 
-    /// Answers a request, in time.
+    /// Answers a request within the time limit.
     pub(crate) async fn answer(&self, head: &Parts) -> Answer {
         self.has_asked.store(true, Relaxed);
         let answer = tokio::time::timeout(self.limits.request_time, self.app.answer(head, &self.asker));

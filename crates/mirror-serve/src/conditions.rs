@@ -5,14 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, header};
 
-/// The part that is to be sent.
+/// The part to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Part {
     /// All of it.
     Whole,
     /// These bytes.
     Range(Range<u64>),
-    /// The client has it.
+    /// Nothing: the client has it.
     NotModified,
     /// The requested range is not within it.
     Unsatisfiable,
@@ -29,16 +29,16 @@ impl Part {
     }
 }
 
-/// The entity that a request is about.
+/// The entity that a request is for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entity<'a> {
-    /// Without quotes and without the suffix of an encoding.
+    /// The tag, without quotes and without the suffix of an encoding.
     pub(crate) tag: &'a str,
     pub(crate) modified: Option<SystemTime>,
     pub(crate) len: u64,
 }
 
-/// Decides. `asked` are the headers of the request.
+/// Decides which part is sent. `asked` are the headers of the request.
 pub(crate) fn part(asked: &HeaderMap, entity: Entity<'_>) -> Part {
     if is_known(asked, entity) {
         return Part::NotModified;
@@ -50,7 +50,7 @@ pub(crate) fn part(asked: &HeaderMap, entity: Entity<'_>) -> Part {
     range_of(range, entity.len)
 }
 
-/// Returns the one value of a header; `None` when it is there twice, or is not text.
+/// Returns the one value of a header; `None` when it occurs twice, or is not text.
 fn single(asked: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = asked.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -59,11 +59,11 @@ fn single(asked: &HeaderMap, name: HeaderName) -> Option<&str> {
     }
 }
 
-/// Returns whether the client has it already.
+/// Returns whether the client has the current entity.
 fn is_known(asked: &HeaderMap, entity: Entity<'_>) -> bool {
     let mut tags = asked.get_all(header::IF_NONE_MATCH).iter().peekable();
     if tags.peek().is_some() {
-        // With it, dates do not count.
+        // If the header is there, dates do not count.
         return tags
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
@@ -77,13 +77,13 @@ fn is_known(asked: &HeaderMap, entity: Entity<'_>) -> bool {
     }
 }
 
-/// Returns whether `quoted` is the tag, of whichever encoding.
+/// Returns whether `quoted` is the tag, in any encoding.
 fn is_tag(quoted: &str, tag: &str) -> bool {
     let Some(text) = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else { return false };
     text == tag || text.strip_suffix(GZIP_SUFFIX) == Some(tag)
 }
 
-/// Behind the tag of what is sent with gzip.
+/// The suffix of the tag of a gzip encoding.
 pub(crate) const GZIP_SUFFIX: &str = "-gzip";
 
 /// Returns whether the file of which the client has a part is unchanged.
@@ -103,7 +103,7 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since: Duration| since.as_secs())
 }
 
-/// Parses one range of bytes. Several, or what is no range at all, count as no request for a part.
+/// Parses one range of bytes. Several ranges, or malformed ones, are ignored.
 fn range_of(text: &str, len: u64) -> Part {
     let number = |text: &str| -> Option<u64> {
         if text.is_empty() || text.len() > 19 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -123,7 +123,7 @@ fn range_of(text: &str, len: u64) -> Part {
     if range.is_empty() { Part::Unsatisfiable } else { Part::Range(range) }
 }
 
-/// Returns whether gzip is to be sent: the client takes it, and does not like the plain text better (RFC 9110, 12.5.3).
+/// Returns whether to send gzip: the client accepts it, and does not prefer the plain text (RFC 9110, 12.5.3).
 pub(crate) fn takes_gzip(asked: &HeaderMap) -> bool {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     let values = asked.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
@@ -143,7 +143,7 @@ pub(crate) fn takes_gzip(asked: &HeaderMap) -> bool {
     gzip > 0 && gzip >= identity.unwrap_or(0)
 }
 
-/// Parses a weight of a header, 0 to 1 with at most three digits behind the point; `None` for anything else.
+/// Parses a weight of a header, 0 to 1 with at most three decimals; `None` for anything else.
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
     if !matches!(whole, "0" | "1") || rest.len() > 3 || !rest.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,4 +1,4 @@
-//! One connection: what it speaks, and how long it is borne.
+//! One connection: its protocol, and its limits.
 
 use std::io;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::client::Client;
 use crate::watch::{Spoken, Stream};
 use crate::{http1, http2};
 
-/// Why a connection ended.
+/// The reason why a connection ended.
 type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 impl Client {
-    /// Serves a connection until it ends, or for as long as it is borne: until it has moved nothing for too long, has
-    /// not asked in time, or makes room for another one.
+    /// Serves a connection until it ends, has moved nothing for too long, has sent no request in time, or has to make
+    /// room for another one.
     pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, tls: Option<TlsAcceptor>) -> Ended {
         stream.set_nodelay(true)?;
         let seat = Arc::clone(self.seat());
@@ -36,7 +36,7 @@ impl Client {
         Ok(())
     }
 
-    /// Ends when no request has come in the time for a head.
+    /// Completes when no request has arrived in the time for a head.
     async fn never_asks(&self) {
         tokio::time::sleep(self.limits.head_time).await;
         if self.has_asked.load(Relaxed) {
@@ -57,7 +57,7 @@ impl Client {
 
     async fn speak(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Ended {
         let begun = Stream::begin(stream, self.seat());
-        // One that has said nothing yet has nothing to wait for.
+        // A connection that has sent nothing yet need not be waited for.
         let Some(begun) = self.stop.run_until_cancelled(begun).await else { return Ok(()) };
         let (stream, spoken) = begun?;
         match spoken {

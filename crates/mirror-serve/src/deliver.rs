@@ -1,4 +1,4 @@
-//! The bytes of releases, piece by piece.
+//! Delivers the bytes of releases, piece by piece.
 
 use std::io;
 use std::ops::Range;
@@ -14,19 +14,19 @@ use crate::app::{App, blocking};
 use crate::error::ServeError;
 use crate::source::{Found, PIECE_BYTES, Unpacking, bytes_of};
 
-/// Frames of bundles up to this are unpacked without another thread when they are in memory.
+/// Largest frame of a bundle that is unpacked on this thread when it is in memory.
 const SMALL_BYTES: u64 = 256 << 10;
-/// The size of the chunks into which a longer member of a bundle is cut when it cannot stay open: each chunk is
-/// unpacked from the beginning of the member on, and kept for the pieces that come next.
+/// The size of the chunks of a longer member of a bundle that cannot stay open: each chunk is unpacked from the
+/// beginning of the member, and kept for the next pieces.
 const CHUNK_BYTES: u64 = 2 << 20;
-/// Members with a larger window do not stay open: zstd makes none that is larger unless it is told to.
+/// Largest window of a member that stays open: zstd makes no larger one by default.
 const WINDOW_BYTES: u64 = 8 << 20;
-/// Chunks of a member, about: members that are longer than that many have larger ones, so that they are not unpacked
-/// too often.
+/// Approximate number of chunks of a member: longer members have larger chunks, so that they are not unpacked too
+/// often.
 const CHUNKS: u64 = 64;
 
 impl App {
-    /// Keeps what was found, open, when there is a place for one more.
+    /// Keeps a release open, when there is a place for one more.
     pub(crate) fn keep(&self, found: Found) -> Option<Found> {
         if found._place.is_some() {
             return Some(found);
@@ -35,7 +35,7 @@ impl App {
         Some(Found { _place: Some(place), ..found })
     }
 
-    /// Finds a release; `None` when it is not offered, or its bytes are not there.
+    /// Finds a release; `None` when it is not offered, or its bytes are missing.
     pub(crate) async fn find(self: &Arc<Self>, id: &ReleaseId) -> Result<Option<Found>, ServeError> {
         let Some(held) = self.held(id)? else { return Ok(None) };
         let found = |held, located| Found { held, located, unpacking: Unpacking::NotBegun, _place: None };
@@ -51,7 +51,7 @@ impl App {
         Ok(located.await?.map(|(held, located)| found(held, located)))
     }
 
-    /// Finds a release again of which a part was sent; it must be the same.
+    /// Finds a release again after a part was sent; it must be the same.
     pub(crate) async fn find_again(
         self: &Arc<Self>,
         id: &ReleaseId,
@@ -66,7 +66,7 @@ impl App {
         })
     }
 
-    /// Reads a piece of a release, of [`PIECE_BYTES`] at most.
+    /// Reads a piece of a release, of at most [`PIECE_BYTES`].
     pub(crate) async fn piece(
         self: &Arc<Self>,
         id: &ReleaseId,
@@ -75,7 +75,7 @@ impl App {
     ) -> io::Result<(Vec<u8>, Found)> {
         match &found.located {
             Located::Open(file) => {
-                // What is in memory is read here: cheaper than to wake up another thread.
+                // Bytes in memory are read here, which costs less than waking up another thread.
                 let mut bytes = vec![0; bytes_of(&piece)];
                 if file.read_at_once(&mut bytes, piece.start)? {
                     return Ok((bytes, found));
@@ -150,7 +150,7 @@ impl App {
                 let (reader, frame, start) = (Arc::clone(reader), *frame, piece.start);
                 let open =
                     blocking(move || Ok(OpenMember::open(reader, frame.offset, frame.len, WINDOW_BYTES)));
-                // Unpacking it in chunks finds what is wrong with it.
+                // Unpacking it in chunks will report the fault.
                 let Ok(mut member) = open.await? else { return Ok(None) };
                 if member.release() != id || member.size() != found.held.size {
                     return Err(misplaced(id));
@@ -218,7 +218,7 @@ impl App {
             let (from, to) = (range.start.clamp(here, end), range.end.clamp(here, end));
             bytes.extend_from_slice(&piece[bytes_of(&(here..from))..bytes_of(&(here..to))]);
             here = end;
-            // The rest is not wanted.
+            // The rest is not needed.
             if here > range.end { Err(Stopped::Enough) } else { Ok(()) }
         };
         let is_it =
@@ -231,7 +231,7 @@ impl App {
     }
 }
 
-/// Why a member is not read to its end.
+/// The reason why a member is not read to its end.
 enum Stopped {
     Enough,
     Bundle(BundleError),

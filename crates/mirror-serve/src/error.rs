@@ -7,20 +7,20 @@ use mirror_repo::RepoError;
 use mirror_store::StoreError;
 use mirror_types::{Advice, Cause, FaultKind, Printable, Unexpected};
 
-/// Why a mirror cannot be served.
+/// The reason why a mirror cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// There is no mirror; make it first, or name another.
+    /// There is no mirror; make it first, or name another one.
     #[error("there is no mirror at {}: it has no .mirror/catalogue.sqlite", path.display())]
     NoMirror {
-        /// The place where it should be.
+        /// The path where it should be.
         path: PathBuf,
     },
-    /// Releases are in bundles, which are not there; say where they are.
+    /// Releases are in bundles, which are missing; name their directory.
     #[error("the mirror holds releases in bundles, and there are none at {}; say where they are", path.display())]
     NoBundles {
-        /// The place where they should be.
+        /// The path where they should be.
         path: PathBuf,
     },
     /// A certificate or a key cannot be used; the source says why.
@@ -28,10 +28,10 @@ pub enum ServeError {
     Tls {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: Cause,
     },
-    /// The address cannot be listened at; choose another, or end what listens there.
+    /// The server cannot listen at the address; choose another, or end the program that does.
     #[error("could not listen on {addr}")]
     Listen {
         /// The address.
@@ -39,7 +39,7 @@ pub enum ServeError {
         /// The reason.
         source: io::Error,
     },
-    /// The address at which clients are to reach the mirror is none; write one by http or https.
+    /// The address at which clients are to reach the mirror is not valid; write an http or https address.
     #[error("{text} is no address like https://crates.example.org or https://example.org/crates")]
     PublicUrl {
         /// The text, printable.
@@ -63,13 +63,13 @@ pub enum ServeError {
     /// A fault of this program; report it.
     #[error("internal error: {0}")]
     Internal(String),
-    /// A fault of this program that another library noticed; report it.
+    /// A fault of this program that a library reported; report it.
     #[error(transparent)]
     Unexpected(#[from] Unexpected),
 }
 
 impl From<RepoError> for ServeError {
-    /// Adds to what a person can do something about what that is.
+    /// Adds the advice of this crate to errors that a person can do something about.
     fn from(error: RepoError) -> Self {
         match error {
             RepoError::NoMirror { path } => Self::NoMirror { path },
@@ -125,7 +125,7 @@ impl ServeError {
     }
 }
 
-/// An error with all of its reasons.
+/// Displays an error with all of its causes.
 pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
 
 impl std::fmt::Display for Chain<'_> {

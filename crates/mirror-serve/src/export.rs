@@ -1,4 +1,4 @@
-//! The mirror as files that need no server of ours.
+//! Exports the mirror as files that need no server of ours.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -16,17 +16,17 @@ use mirror_types::{CrateName, Layout, Printable, ReleaseId, Sha256, StoreId, ind
 use crate::error::ServeError;
 use crate::reply::{config_of_files, gzip};
 
-/// Files that get their names at once.
+/// Files that are committed at once.
 const BATCH: usize = 2_000;
 const BATCH_BYTES: u64 = 64 << 20;
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// In which form.
+/// The form of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExportFormat {
-    /// A sparse registry for any web server: `index/` and `crates/`, reached at this address.
+    /// A sparse registry for any web server, which serves it at this address: `index/` and `crates/`.
     Static {
-        /// Without a slash at the end.
+        /// The address, without a slash at the end.
         base_url: String,
     },
     /// A directory for Cargo's `local-registry`: `index/`, and the releases beside it.
@@ -48,20 +48,20 @@ impl ExportFormat {
 pub struct ExportOptions {
     /// Root of the mirror.
     pub mirror: PathBuf,
-    /// The directory of its bundles; `None`: where the mirror says, or beside it.
+    /// The directory of its bundles; `None` takes the one that the mirror records, or the one beside it.
     pub bundles_dir: Option<PathBuf>,
-    /// Stores beside its loose tree and its bundles in which it holds something.
+    /// Stores beside its loose tree and its bundles that hold something.
     pub stores: Vec<Arc<dyn CrateStore>>,
     /// The target directory.
     pub dir: PathBuf,
-    /// In which form.
+    /// The form.
     pub format: ExportFormat,
-    /// Loose files are copied, never linked.
+    /// True if loose files are copied, never linked.
     pub copy: bool,
 }
 
 impl ExportOptions {
-    /// Exports the mirror at a root into a directory; files are linked where they can be.
+    /// Exports the mirror at a root into a directory, with links where possible.
     #[must_use]
     pub fn new(mirror: PathBuf, dir: PathBuf, format: ExportFormat) -> Self {
         Self { mirror, bundles_dir: None, stores: Vec::new(), dir, format, copy: false }
@@ -71,32 +71,32 @@ impl ExportOptions {
 /// The result of an export.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExportOutcome {
-    /// Crates that are listed.
+    /// Crates that the export lists.
     pub crates: u64,
-    /// Releases that are listed.
+    /// Releases that the export lists.
     pub releases: u64,
-    /// Releases that are other names of files of the mirror, made now.
+    /// Releases that were linked to files of the mirror in this run.
     pub linked: u64,
-    /// Releases that were copied or unpacked now.
+    /// Releases that were copied or unpacked in this run.
     pub written: u64,
-    /// Bytes of those.
+    /// Their bytes.
     pub bytes: u64,
-    /// Releases that were there already.
+    /// Releases that were already there.
     pub kept: u64,
-    /// Releases that are not listed any more and were removed.
+    /// Releases that were removed, because the export does not list them any more.
     pub removed: u64,
-    /// Releases that the mirror holds and does not have with the right bytes, where they should be, with the reason.
-    /// The export lists only those of them that it has itself.
+    /// Releases that the mirror should hold, and does not have with the right bytes in their place, with the reason.
+    /// The export lists only those that it has itself.
     pub missing: Vec<(ReleaseId, String)>,
-    /// Releases and crates that the export leaves out otherwise, with the reason; no acknowledged gaps.
+    /// Other releases and crates that the export leaves out, with the reason; not acknowledged gaps.
     pub left_out: Vec<(String, &'static str)>,
-    /// Stopped before the end; the same command continues.
+    /// True if it was stopped before the end; the same command continues it.
     pub interrupted: bool,
 }
 
-/// Writes the listed releases, then the index files that list them, then removes what is not listed any
-/// more: at every moment what is listed is there. What an earlier export wrote stays where it is. `stop` is
-/// asked between crates. Blocks.
+/// Writes the listed releases, then the index files that list them, then removes what is not listed any more: at every
+/// moment, every listed release is there. Files of an earlier export stay where they are. Calls `stop` between crates.
+/// Blocks.
 ///
 /// # Errors
 /// When there is no mirror, another export writes to the same place, or the disk refuses.
@@ -105,7 +105,7 @@ pub fn export(options: &ExportOptions, stop: &dyn Fn() -> bool) -> Result<Export
     if options.dir.join(".mirror/catalogue.sqlite").exists() {
         return Err(ServeError::ExportIntoMirror { dir: options.dir.clone() });
     }
-    // Its lock, its stage and its order of steps; the layout does not matter.
+    // The store provides the lock, the stage and the order of steps; its layout does not matter.
     let store = Store::open(&options.dir, Layout::Cargo, false)?;
     let mut export = Export {
         options,
@@ -161,20 +161,20 @@ struct Export<'a> {
     /// Paths that no index file lists any more.
     gone: Vec<String>,
     bytes: u64,
-    /// Hashes of the releases that are listed.
+    /// Hashes of the listed releases.
     listed: HashSet<u64>,
     state: RandomState,
 }
 
 impl Export<'_> {
-    /// Exports a crate; false when nothing of it is held.
+    /// Exports a crate; returns false when nothing of it is held.
     fn one(&mut self, path: &str) -> Result<bool, ServeError> {
         let rel = format!("index/{path}");
         let before = self.read(&rel)?;
         let mut old = releases(&before);
         let mirror = self.mirror;
         let listing = mirror.listing_with(path, &mut |id, held| {
-            // What was listed with this checksum was written then.
+            // A release that was listed with this checksum was written by an earlier export.
             let was = old.get(&id) == Some(&held.sha256);
             self.take(&id, held, was)
         })?;
@@ -194,12 +194,12 @@ impl Export<'_> {
         Ok(true)
     }
 
-    /// Reads a file of the export; nothing, when there is none.
+    /// Reads a file of the export; empty when there is none.
     fn read(&self, rel: &str) -> Result<Vec<u8>, ServeError> {
         Ok(if self.store.has(rel)? { self.store.read(rel)? } else { Vec::new() })
     }
 
-    /// Writes an index file and, for web servers that send it as it is, its packed form.
+    /// Writes an index file and, for web servers that can send it, its packed form.
     fn index_file(&mut self, rel: &str, before: &[u8], listing: &Listing) -> Result<(), ServeError> {
         let same = before == listing.text;
         if matches!(self.options.format, ExportFormat::Static { .. }) {
@@ -208,7 +208,7 @@ impl Export<'_> {
             if !(same && there) {
                 match gzip(&listing.text) {
                     Some(gzip) => self.index.push(self.store.stage(&packed, &gzip)?),
-                    // An earlier packed form must not outlive it.
+                    // An outdated packed form must not remain.
                     None if there => self.store.remove([packed])?,
                     None => {}
                 }
@@ -220,11 +220,11 @@ impl Export<'_> {
         Ok(())
     }
 
-    /// Puts a release into the export, with the right bytes; returns false when that cannot be. `was`: an earlier
+    /// Puts a release into the export, with the right bytes; returns false when that is impossible. `was`: an earlier
     /// export wrote it.
     fn take(&mut self, id: &ReleaseId, held: &Held, was: bool) -> Result<bool, ServeError> {
         let to = self.options.format.path(id);
-        // What was cut since is written again.
+        // A file that was truncated since is written again.
         let there = was && self.store.size(&to)? == Some(held.size);
         let wrong = match self.mirror.is_there(id, held) {
             Ok(true) if there => {
@@ -244,7 +244,7 @@ impl Export<'_> {
         Ok(kept)
     }
 
-    /// Puts a release into the stage; returns what is wrong with its bytes in the mirror, if anything is.
+    /// Stages a release; returns the fault of its bytes in the mirror, if there is one.
     fn release(&mut self, id: &ReleaseId, held: &Held, to: &str) -> Result<Option<String>, ServeError> {
         const WRONG: &str = "its bytes do not have the checksum of the index";
         let (mirror, path) = (self.mirror, self.mirror.layout().path(id));
@@ -286,13 +286,13 @@ impl Export<'_> {
         Ok(None)
     }
 
-    /// Returns a hash of a text, the same within one export.
+    /// Returns a hash of a text that is the same within one export.
     fn hash(&self, text: &str) -> u64 {
         self.state.hash_one(text)
     }
 
-    /// Names what is missing in the export: held releases without a line in the index, and releases that could not be
-    /// had and that no person acknowledged.
+    /// Names what is missing in the export: held releases without a line in the index, and unavailable releases that no
+    /// person acknowledged.
     fn left_out(&mut self) -> Result<(), ServeError> {
         let mut named: HashSet<String> = self.outcome.missing.iter().map(|(id, _)| id.to_string()).collect();
         let (listed, state) = (&self.listed, &self.state);
@@ -332,7 +332,7 @@ impl Export<'_> {
         self.bytes += bytes;
     }
 
-    /// Commits releases first, then what lists them, then removes what nothing lists any more.
+    /// Commits releases first, then their index files, then removes what is not listed any more.
     fn commit(&mut self) -> Result<(), ServeError> {
         for batch in [&mut self.releases, &mut self.index] {
             if !batch.is_empty() {
@@ -345,7 +345,7 @@ impl Export<'_> {
         Ok(())
     }
 
-    /// Removes index files of crates of which nothing is held any more, and then their releases.
+    /// Removes index files of crates that are not held any more, and then their releases.
     fn remove_unlisted(&mut self, listed: &HashSet<String>) -> Result<(), ServeError> {
         let mut dirs = vec!["index".to_owned()];
         while let Some(dir) = dirs.pop() {
@@ -368,12 +368,12 @@ impl Export<'_> {
     }
 }
 
-/// Returns the path of the packed form of an index file. No crate has such a name.
+/// Returns the path of the packed form of an index file. No crate can have such a name.
 fn packed_path(rel: &str) -> String {
     format!("{rel}.gz")
 }
 
-/// Returns the releases that a text lists, with their checksums.
+/// Returns the releases in an index file, with their checksums.
 fn releases(text: &[u8]) -> HashMap<ReleaseId, Sha256> {
     records(text).map(|(record, _)| (record.id, record.cksum)).collect()
 }

@@ -1,13 +1,13 @@
 //! Distribution of the open files that the system allows.
 
-/// Files that the process has open for itself and for what it does at the moment: half of them, within these bounds.
+/// Files for the process itself and for its current work: half of the allowed ones, within these bounds.
 const OWN: std::ops::RangeInclusive<usize> = 24..=128;
-/// Bundles that are open at a time, at most.
+/// Most bundles that are open at a time.
 const BUNDLES: usize = 256;
-/// Files that are kept open for bodies on their way, at most.
+/// Most files that are kept open for bodies in progress.
 const KEPT: usize = 256;
 
-/// Numbers of open files.
+/// Limits on open files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Files {
     /// Connections.
@@ -21,7 +21,7 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Shares out `allowed` files, of which connections have what they want as far as it goes.
+    /// Divides `allowed` files; connections get as many as they want, where possible.
     pub(crate) fn of(allowed: usize, connections: usize) -> Self {
         let rest = allowed.saturating_sub((allowed / 2).clamp(*OWN.start(), *OWN.end()));
         let kept = (rest / 8).clamp(1, KEPT);

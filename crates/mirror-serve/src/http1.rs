@@ -1,4 +1,4 @@
-//! Connections that speak HTTP/1.1.
+//! Connections over HTTP/1.1.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::client::Client;
 
-/// Answers until the client has enough.
+/// Serves requests until the client closes the connection.
 pub(crate) async fn serve(
     client: Arc<Client>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -26,7 +26,7 @@ pub(crate) async fn serve(
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
-        // A clock that stands before 1970 has no date for headers.
+        // A clock before 1970 has no date for headers.
         .auto_date_header(SystemTime::now() >= SystemTime::UNIX_EPOCH)
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_time)

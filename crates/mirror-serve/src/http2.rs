@@ -1,4 +1,4 @@
-//! Connections that speak HTTP/2. A body is read only as far as its stream and its connection can take it now.
+//! Connections over HTTP/2. A body is read only as far as its stream and its connection can take it at the moment.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::body::ServeBody;
 use crate::client::Client;
 use crate::seats::LITTLE_BYTES;
 
-/// The time after which a stream that takes nothing releases its memory.
+/// The time after which a stream that makes no progress frees its memory.
 const REST_AFTER: Duration = Duration::from_secs(1);
-/// Bytes of a stream that wait for the socket, at most.
+/// Most bytes of a stream that wait for the socket.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
 
-/// Answers until the client has enough.
+/// Serves requests until the client closes the connection.
 pub(crate) async fn serve(
     client: Arc<Client>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -49,12 +49,12 @@ pub(crate) async fn serve(
     }
 }
 
-/// Answers one request. Whatever ends the connection ends this too.
+/// Answers one request. The end of the connection ends it, too.
 async fn answer(client: Arc<Client>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let (head, body) = request.into_parts();
     drop(body);
     let asked = Arc::clone(&client);
-    // In a box: it is large, and long gone when the last byte is sent.
+    // Boxed: it is large, and finished long before the last byte is sent.
     let answer = Box::pin(async move { asked.answer(&head).await });
     let answer = tokio::select! {
         answer = answer => answer,
@@ -72,14 +72,14 @@ async fn answer(client: Arc<Client>, request: Request<RecvStream>, mut respond: 
     }
 }
 
-/// Returns the time as headers have it; a clock that stands before 1970 has none.
+/// Returns the time in the form of headers; a clock before 1970 has none.
 fn date() -> Option<HeaderValue> {
     let now = SystemTime::now();
     now.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     HeaderValue::try_from(httpdate::fmt_http_date(now)).ok()
 }
 
-/// Sends a body; false when it does not get to its end.
+/// Sends a body; returns false when it is not sent to its end.
 async fn send(client: &Client, mut stream: SendStream<Bytes>, mut body: ServeBody) -> bool {
     let mut begun = false;
     while body.left() > 0 {
@@ -101,7 +101,7 @@ async fn send(client: &Client, mut stream: SendStream<Bytes>, mut body: ServeBod
             return false;
         };
         let bytes = piece.len() as u64;
-        // A body that ends too early must not look like a whole one.
+        // A body that ends too early must not look complete.
         if bytes == 0 || stream.send_data(piece, body.left() == 0).is_err() {
             stream.send_reset(Reason::INTERNAL_ERROR);
             return false;
@@ -112,8 +112,8 @@ async fn send(client: &Client, mut stream: SendStream<Bytes>, mut body: ServeBod
     true
 }
 
-/// Waits until the stream can take something. What the body has in memory is given back after `patience`; `None` when
-/// the stream takes nothing in `idle_time`, or is gone.
+/// Waits until the stream can take bytes. Frees the body's memory after `patience`; `None` when the stream takes
+/// nothing within `idle_time`, or is gone.
 async fn room(
     stream: &mut SendStream<Bytes>,
     body: &mut ServeBody,

@@ -37,10 +37,11 @@ pub use samples::Samples;
 pub use server::{Server, public_url};
 pub use tokio_util::sync::CancellationToken;
 
-/// Opens the mirror at `root` to be read. `bundles_dir`: where its bundles are, if not where the mirror says.
+/// Opens the mirror at `root` for reading. `bundles_dir` is the directory of its bundles, if it differs from the
+/// recorded one.
 ///
 /// # Errors
-/// When there is none, its bundles are missing, or what is there cannot be read.
+/// When there is no mirror, its bundles are missing, or a file cannot be read.
 pub fn open(root: &std::path::Path, bundles_dir: Option<&std::path::Path>) -> Result<Mirror, ServeError> {
     Ok(Mirror::open(root, bundles_dir)?)
 }

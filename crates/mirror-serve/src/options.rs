@@ -7,38 +7,38 @@ use mirror_store::CrateStore;
 /// A certificate and its key.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
-    /// PEM: the certificate, and what leads to its authority.
+    /// PEM: the certificate, and its chain up to the authority.
     pub cert: PathBuf,
     /// PEM: the private key.
     pub key: PathBuf,
 }
 
-/// The limits on what clients may cost.
+/// Limits on the cost of clients.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeLimits {
-    /// Connections at a time. When one more comes, the one that has moved nothing for the longest time makes room, or
-    /// the slowest of those that move less than 16 KiB a second; when all are faster, it waits for a second and is
+    /// Most connections at a time. For one more, the one that has moved nothing for the longest time makes room, or the
+    /// slowest of those that move less than 16 KiB a second; when all are faster, the new one waits for a second and is
     /// closed.
     pub connections: usize,
-    /// Requests at a time on a connection of HTTP/2.
+    /// Most requests at a time on a connection of HTTP/2.
     pub streams: u32,
-    /// Bytes of the head of a request.
+    /// Most bytes of the head of a request.
     pub head_bytes: usize,
-    /// For the head of a request, and for TLS to begin.
+    /// Time for the head of a request, and for the TLS handshake.
     pub head_time: Duration,
-    /// Until an answer begins.
+    /// Time until an answer begins.
     pub request_time: Duration,
     /// A connection that took less than a KiB of answers in this time is closed, and so is a stream of HTTP/2 that took
     /// nothing.
     pub idle_time: Duration,
-    /// For what is under way when the server stops.
+    /// Time for requests in progress when the server stops.
     pub grace_time: Duration,
-    /// Bytes of prepared index files that are kept.
+    /// Bytes of prepared index files in the cache.
     pub cache_bytes: usize,
-    /// Bytes of bodies on their way that are in memory, beside those; each connection has an equal share.
+    /// Bytes of bodies in progress that are in memory, beside the cache; each connection has an equal share.
     pub body_bytes: usize,
-    /// Files that the process may have open; `None`: as the system says. Connections that they do not suffice for are
-    /// not taken.
+    /// Files that the process may have open; `None` takes the limit of the system. Connections beyond that are not
+    /// accepted.
     pub open_files: Option<usize>,
 }
 
@@ -64,22 +64,22 @@ impl Default for ServeLimits {
 pub struct ServeOptions {
     /// Root of the mirror.
     pub mirror: PathBuf,
-    /// The directory of its bundles; `None`: where the mirror says, or beside it.
+    /// The directory of its bundles; `None` takes the one that the mirror records, or the one beside it.
     pub bundles_dir: Option<PathBuf>,
-    /// Stores beside its loose tree and its bundles in which it holds something.
+    /// Stores beside its loose tree and its bundles that hold something.
     pub stores: Vec<Arc<dyn CrateStore>>,
-    /// Address to listen at; `:8080` means all interfaces.
+    /// The address to listen at; `:8080` means all interfaces.
     pub listen: String,
-    /// `None`: no TLS.
+    /// `None` means no TLS.
     pub tls: Option<TlsFiles>,
-    /// The address by which clients reach the server; `None`: by the name that they ask for.
+    /// The address at which clients reach the server; `None` takes the name in each request.
     pub public_url: Option<String>,
-    /// The limits on what they may cost.
+    /// The limits on the cost of clients.
     pub limits: ServeLimits,
 }
 
 impl ServeOptions {
-    /// Serves the mirror at this root to this machine, at port 8080, without TLS.
+    /// Serves the mirror at this root to this machine, on port 8080, without TLS.
     #[must_use]
     pub fn new(mirror: PathBuf) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! The page for people.
+//! The page for a browser.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ const PAGE: &str = include_str!("page.html");
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Totals {
     pub(crate) held: HeldTotals,
-    /// Crates without an index line: how many, and the first.
+    /// The number of crates without an index line, and the first of them.
     pub(crate) unlisted: (u64, Vec<CrateName>),
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn render(base: &str, totals: &Totals, last_run: Option<&str>, now: S
         .replace("{base}", &escaped(base))
 }
 
-/// Names the crates that are held and that Cargo cannot find.
+/// Names the held crates that Cargo cannot find.
 fn unlisted(totals: &Totals) -> String {
     let (count, first) = &totals.unlisted;
     if *count == 0 {
@@ -50,7 +50,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Formats a number as `1 234 567`
+/// Formats a number as `1 234 567`.
 fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -63,10 +63,10 @@ fn thousands(number: u64) -> String {
     text
 }
 
-/// Says how long ago an RFC 3339 time was.
+/// Formats how long ago an RFC 3339 time was.
 fn ago(time: &str, now: SystemTime) -> String {
     let Ok(then) = time.parse::<jiff::Timestamp>() else { return "at an unknown time".to_owned() };
-    // In whole seconds, as people count them.
+    // In whole seconds.
     let then = jiff::Timestamp::from_second(then.as_second()).unwrap_or(then);
     let gone = now.duration_since(then.into()).map_or(0, |gone| gone.as_secs());
     let (number, unit) = match gone {

@@ -1,16 +1,16 @@
-//! Requests that say two things at once. A proxy in between may have understood the other one. Pure.
+//! Detects requests with two meanings, of which a proxy in between may have chosen the other one. Pure.
 
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, Version, header};
 
 use crate::reply::{Answer, set, text};
 
-/// Refuses a request by which a server and a proxy before it could be set against each other; `None` for a proper one.
+/// Refuses a request that a server and a proxy before it could understand differently; `None` for a proper one.
 pub(crate) fn improper(head: &Parts) -> Option<Answer> {
     let hosts: Vec<&HeaderValue> = head.headers.get_all(header::HOST).iter().collect();
     let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
     let why = if head.headers.contains_key(header::TRANSFER_ENCODING) {
-        // The length that came with it, if one did, is forgotten before this is seen.
+        // hyper has removed a length that came with it before this code sees the request.
         "a request here has no body, so that it needs no Transfer-Encoding\n"
     } else if head.headers.get_all(header::CONTENT_LENGTH).iter().count() > 1 {
         "the request has more than one Content-Length\n"
@@ -27,7 +27,7 @@ pub(crate) fn improper(head: &Parts) -> Option<Answer> {
     };
     let mut answer = text(StatusCode::BAD_REQUEST, why);
     if head.version != Version::HTTP_2 {
-        // Nobody knows where the next request begins.
+        // It is unknown where the next request begins.
         set(&mut answer, header::CONNECTION, "close");
     }
     Some(answer)

@@ -1,4 +1,4 @@
-//! Answers: status, headers and texts.
+//! Builds answers: status, headers and texts.
 
 use std::io::Write as _;
 use std::time::SystemTime;
@@ -13,10 +13,10 @@ use crate::conditions::{Entity, Part};
 
 pub(crate) type Answer = Response<ServeBody>;
 
-/// Texts below this are sent as they are.
+/// Shortest text that is worth packing, bytes.
 const WORTH_GZIP: usize = 860;
 
-/// Returns `config.json` of the registry at `base` when it consists of files, where nobody answers a search.
+/// Returns `config.json` of the registry at `base` when it consists of files, so that no server answers searches.
 pub(crate) fn config_of_files(base: &str) -> String {
     let dl = format!("{base}/crates/{{crate}}/{{crate}}-{{version}}.crate");
     format!("{}\n", serde_json::json!({"dl": dl}))
@@ -29,7 +29,7 @@ pub(crate) fn config(base: &str) -> String {
     format!("{config}\n")
 }
 
-/// Packs a text where that is worth it.
+/// Packs a text if that is worth it.
 pub(crate) fn gzip(text: &[u8]) -> Option<Bytes> {
     if text.len() < WORTH_GZIP {
         return None;
@@ -41,7 +41,7 @@ pub(crate) fn gzip(text: &[u8]) -> Option<Bytes> {
     Some(packed.into())
 }
 
-/// Status and headers of an entity, or of a part of it; the body is still to come.
+/// Returns status and headers of an entity, or of a part of it, without the body.
 pub(crate) fn entity_answer(part: &Part, entity: Entity<'_>, suffix: &str) -> Answer {
     let mut answer = Response::new(ServeBody::Empty);
     *answer.status_mut() = match part {
@@ -68,7 +68,7 @@ pub(crate) fn entity_answer(part: &Part, entity: Entity<'_>, suffix: &str) -> An
     answer
 }
 
-/// Returns a time as headers have it; `None` for one that they cannot have: files may have any.
+/// Returns a time in the form of headers; `None` for one out of their range: files may have any time.
 fn http_date(time: SystemTime) -> Option<String> {
     /// The first second of the year 10,000.
     const END_S: u64 = 253_402_300_800;
@@ -95,14 +95,14 @@ pub(crate) fn json(body: String) -> Answer {
     answer
 }
 
-/// Makes an answer in words.
+/// Makes an answer with a text.
 pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     let mut answer = typed("text/plain; charset=utf-8", body);
     *answer.status_mut() = status;
     answer
 }
 
-/// Rewrites an answer in words into the form in which Cargo reads errors of a registry.
+/// Converts an answer with a text into the form in which Cargo reads errors of a registry.
 pub(crate) fn as_api_error(answer: &mut Answer) {
     if let ServeBody::Whole(text) = answer.body() {
         let detail = String::from_utf8_lossy(text).trim_end().to_owned();

@@ -1,15 +1,15 @@
-//! The routes that paths name. No part of a path is ever joined to a directory. Pure.
+//! Routes requests by path. No part of a path is ever joined to a directory. Pure.
 
 use mirror_types::{CrateName, ReleaseId, VersionText, index_path};
 use percent_encoding::percent_decode_str;
 
-/// Longest path that is looked at, bytes.
+/// Longest path that is routed, bytes.
 const LONGEST: usize = 1_024;
 
-/// The route that a path names.
+/// The route of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// The page for people.
+    /// The page for a browser.
     Page,
     /// The registry's `config.json`.
     Config,
@@ -21,7 +21,7 @@ pub(crate) enum Route {
     Search,
     Metrics,
     Health,
-    /// Nothing that could be here.
+    /// No route.
     Nothing,
 }
 
@@ -46,7 +46,7 @@ impl Route {
         let parts: Vec<&str> = path.split('/').collect();
         match *parts.as_slice() {
             ["crates", name, file] => of_file(name, file),
-            // Cargo's own way, where `dl` has no markers.
+            // Cargo's own form, when `dl` has no markers.
             ["crates", name, version, "download"] | ["api", "v1", "crates", name, version, "download"] => {
                 release(name, version)
             }
@@ -74,7 +74,7 @@ fn of_file(name: &str, file: &str) -> Option<Route> {
     Some(Route::Crate(ReleaseId { name, version }))
 }
 
-/// Routes the path of an index file: the one that its name leads to, and no other. It has nothing to escape.
+/// Routes the path of an index file: only the path that belongs to its name. Nothing in it needs escaping.
 fn index(parts: &[&str]) -> Option<Route> {
     let path = index_path(&CrateName::new(parts.last()?).ok()?);
     (parts.join("/") == path).then_some(Route::Index(path))

@@ -1,4 +1,4 @@
-//! Releases to try a mirror with.
+//! Picks releases to try a mirror with.
 
 use mirror_index_line::{Dependency, IndexLine, lines};
 use mirror_repo::Mirror;
@@ -6,10 +6,10 @@ use mirror_types::ReleaseId;
 
 use crate::error::ServeError;
 
-/// Candidates that are looked at for each kind.
+/// Most candidates that are examined for each kind.
 const LOOKED_AT: usize = 200;
 
-/// Releases that need no others, so that a project with one of them resolves in any part of a registry.
+/// Releases without dependencies, so that a project with one of them resolves in any part of a registry.
 #[derive(Debug, Clone, Default)]
 pub struct Samples {
     /// Names of one, two and three characters.
@@ -18,7 +18,7 @@ pub struct Samples {
     pub mixed_case: Option<ReleaseId>,
     /// A version with build metadata.
     pub build_metadata: Option<ReleaseId>,
-    /// Any, the usual ones first.
+    /// Any others, common ones first.
     pub plain: Vec<ReleaseId>,
 }
 
@@ -78,7 +78,7 @@ fn first_alone(mirror: &Mirror, candidates: &[ReleaseId]) -> Result<Option<Relea
     Ok(None)
 }
 
-/// Returns whether a release is listed, not yanked, and needs no other.
+/// Returns whether a release is listed, not yanked, and has no dependencies.
 fn is_alone(mirror: &Mirror, id: &ReleaseId) -> Result<bool, ServeError> {
     let Some(listing) = mirror.listing(&id.name)? else { return Ok(false) };
     let needs = |dep: &Dependency| !dep.is_optional() && !dep.is_for_development();

@@ -1,4 +1,4 @@
-//! Cargo's search, over the names of what is held.
+//! Answers Cargo's search, over the names of held crates.
 
 use mirror_index_line::records;
 use mirror_repo::{Listing, Mirror};
@@ -18,7 +18,7 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    /// Parses a query as Cargo and the registry's web API write it; ignores anything else in it.
+    /// Parses a query in the form of Cargo and the registry's web API; ignores unknown parameters.
     pub(crate) fn of(query: &str) -> Self {
         let mut found = Self { text: String::new(), per_page: 10, page: 1 };
         for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
@@ -35,7 +35,7 @@ impl Query {
     }
 }
 
-/// Looks for crates. Blocks; looks at every name.
+/// Searches for crates. Blocks; looks at every name.
 pub(crate) fn search(mirror: &Mirror, query: &Query) -> Result<Value, ServeError> {
     let skip = (query.page - 1) * query.per_page;
     let (total, names) =
@@ -53,7 +53,7 @@ pub(crate) fn search(mirror: &Mirror, query: &Query) -> Result<Value, ServeError
     Ok(json!({"crates": crates, "meta": {"total": total}}))
 }
 
-/// Returns the newest version of a crate: one that is no pre-release, and not yanked, if there is one.
+/// Returns the newest version of a crate: one that is neither a pre-release nor yanked, if there is one.
 pub(crate) fn newest(listing: &Listing, name: &str) -> Option<String> {
     let versions =
         records(&listing.text).map(|(record, _)| record).filter(|record| record.id.name.as_str() == name);

@@ -1,4 +1,4 @@
-//! The places of connections, what each of them may cost, and whose turn it is to go.
+//! The places for connections: what each may cost, and which has to make room.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,21 +8,21 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// One permit is worth so many bytes.
+/// Bytes of one permit.
 const UNIT_BYTES: usize = 1 << 10;
-/// Moving less than this is standing still; an answer that came to its end counts as much.
+/// Moving less than this counts as standing still; the end of an answer counts as much, bytes.
 pub(crate) const LITTLE_BYTES: u64 = 1 << 10;
-/// A connection that moved something in this time is not idle.
+/// A connection that moved something within this time is not idle.
 const BUSY: Duration = Duration::from_secs(1);
-/// A connection is judged by its rate when it is at least so old.
+/// The least age at which a connection is judged by its rate.
 const MEASURABLE_AFTER: Duration = Duration::from_millis(500);
-/// A connection that takes less, bytes a second, makes room for others though it is not idle: that little can be taken
-/// by any number of clients that only want to be in the way.
+/// A connection with a lower rate, bytes a second, makes room for others though it is not idle: any number of clients
+/// that only want to occupy places can move that little.
 const SLOW: f64 = 16.0 * 1024.0;
 /// The weight of earlier bytes in the current rate: a third of it after this time.
 const MEMORY: Duration = Duration::from_secs(8);
 
-/// The place of a connection. It has a share of the memory for bodies, which no other connection can use up.
+/// The place of a connection. It has a share of the memory for bodies that no other connection can use up.
 pub(crate) struct Seat {
     permits: Arc<Semaphore>,
     most: u32,
@@ -31,20 +31,21 @@ pub(crate) struct Seat {
     cut: CancellationToken,
 }
 
-/// The bytes that a connection has moved.
+/// The traffic of a connection.
 #[derive(Default)]
 struct Moves {
     bytes: u64,
     last: Option<Instant>,
-    /// Bytes, as far as they counted at `last`.
+    /// Bytes, with the weight that they had at `last`.
     recent: f64,
-    /// Things that the server does for it now: while there are some, it waits for us and not we for it.
+    /// Work that the server does for it at the moment: meanwhile the connection waits for the server, not the server
+    /// for it.
     works: usize,
-    /// When the last of them ended.
+    /// The end of the last work.
     worked: Option<Instant>,
 }
 
-/// Something that the server does for a connection, until this is dropped.
+/// Work of the server for a connection, until this is dropped.
 pub(crate) struct Work(Arc<Seat>);
 
 impl Drop for Work {
@@ -62,7 +63,7 @@ impl Moves {
     }
 }
 
-/// Bytes that give their room back when nobody has them any more.
+/// Bytes that return their room when they are dropped.
 struct Owned<B> {
     bytes: B,
     _permit: OwnedSemaphorePermit,
@@ -96,13 +97,13 @@ impl Seat {
         }
     }
 
-    /// Waits until the share has room for so many bytes. What is larger than the share takes all of it.
+    /// Waits until the share has room for this many bytes. More than the share takes all of it.
     pub(crate) async fn room(&self, bytes: usize) -> Room {
         let permits = Arc::clone(&self.permits).acquire_many_owned(self.units(bytes)).await;
         Room(permits.expect("nobody closes it"))
     }
 
-    /// Reserves room for so many bytes, if there is any now.
+    /// Reserves room for this many bytes, if there is room now.
     pub(crate) fn room_at_once(&self, bytes: usize) -> Option<Room> {
         Arc::clone(&self.permits).try_acquire_many_owned(self.units(bytes)).ok().map(Room)
     }
@@ -115,13 +116,13 @@ impl Seat {
         self.moves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the server is at work for the client.
+    /// Notes that the server works for the client.
     pub(crate) fn work(self: &Arc<Self>) -> Work {
         self.moves().works += 1;
         Work(Arc::clone(self))
     }
 
-    /// Notes that so many bytes of bodies went to the client.
+    /// Notes that this many bytes of bodies were sent to the client.
     pub(crate) fn moved(&self, bytes: u64) {
         self.moved_at(bytes, Instant::now());
     }
@@ -134,7 +135,7 @@ impl Seat {
         moves.last = Some(now);
     }
 
-    /// Ends when less than a KiB was moved in `time`.
+    /// Completes when less than a KiB was moved within `time`.
     pub(crate) async fn still_for(&self, time: Duration) {
         let mut before = self.moves().bytes;
         loop {
@@ -147,7 +148,7 @@ impl Seat {
         }
     }
 
-    /// Ends when the place is given to somebody else.
+    /// Completes when the place is given to another connection.
     pub(crate) async fn cut(&self) {
         self.cut.cancelled().await;
     }
@@ -159,7 +160,7 @@ impl Seat {
         (moves.works == 0).then_some((since, moves.last.is_some()))
     }
 
-    /// Returns the bytes that it moves in a second.
+    /// Returns its rate in bytes a second.
     fn rate(&self, now: Instant) -> f64 {
         let age = now.saturating_duration_since(self.began).clamp(BUSY, MEMORY);
         self.moves().recent(now) / age.as_secs_f64()
@@ -173,7 +174,7 @@ pub(crate) struct Seats {
     taken: Mutex<(u64, HashMap<u64, Arc<Seat>>)>,
 }
 
-/// A place that is taken, until this is dropped.
+/// A taken place, until this is dropped.
 pub(crate) struct Taken {
     pub(crate) seat: Arc<Seat>,
     number: u64,
@@ -215,13 +216,13 @@ fn make_room(seats: &mut HashMap<u64, Arc<Seat>>, now: Instant) -> bool {
     true
 }
 
-/// Finds the one that has moved nothing for the longest time.
+/// Finds the connection that has moved nothing for the longest time.
 fn idle(seats: &HashMap<u64, Arc<Seat>>, now: Instant) -> Option<u64> {
     let since = seats.iter().filter_map(|(number, seat)| Some((seat.idle_since()?.0, *number)));
     since.filter(|(since, _)| now.saturating_duration_since(*since) > BUSY).min().map(|(_, number)| number)
 }
 
-/// Finds the slowest of those that have had time to show how fast they are.
+/// Finds the slowest of those that have had time to show their rate.
 fn slow(seats: &HashMap<u64, Arc<Seat>>, now: Instant) -> Option<u64> {
     let measurable = seats.iter().filter(|(_, seat)| {
         let has_moved = seat.idle_since().is_some_and(|(_, ever)| ever);
@@ -285,7 +286,7 @@ mod tests {
             let made = make_room(all, now);
             made.then(|| before.into_iter().find(|number| !all.contains_key(number)).expect("one went"))
         };
-        // One fast, one slow, one that was fast once, one slower than the slow one; all move all the time.
+        // One is fast, one slow, one was fast once, one is slower than the slow one; all move all the time.
         for now in 1..=200 {
             for (seat, bytes) in
                 [&taken[0], &taken[1], &taken[2], &taken[3]].iter().zip([100_000, 2_000, 0, 500])

@@ -1,4 +1,4 @@
-//! Connections in, answers out.
+//! Accepts connections and serves them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,17 +21,17 @@ use crate::seats::{Seats, Taken};
 use crate::source::PIECE_BYTES;
 use crate::tls;
 
-/// The interval between two looks whether the open catalogue was replaced.
+/// The interval between two checks whether the open catalogue was replaced.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The share of a connection in the memory for bodies, at most.
+/// Largest share of a connection in the memory for bodies.
 const MAX_SHARE_BYTES: usize = 1 << 20;
-/// Until a connection is turned away because none makes room for it; the next ones wait with it.
+/// The time after which a connection is turned away when none makes room for it; the next ones wait meanwhile.
 const PLACE_WITHIN: Duration = Duration::from_secs(1);
-/// The interval between two looks for a place meanwhile.
+/// The interval between two attempts to get a place meanwhile.
 const LOOK_FOR_PLACE_EVERY: Duration = Duration::from_millis(20);
 
-/// A server that listens and has not begun to answer.
+/// A server that listens and does not answer yet.
 pub struct Server {
     app: Arc<App>,
     listener: TcpListener,
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// Opens the mirror and listens. Inside a runtime with I/O and time; blocks for a moment.
+    /// Opens the mirror and listens. Needs a runtime with I/O and time; blocks for a moment.
     ///
     /// # Errors
     /// When there is no mirror, a certificate cannot be used, or the address is not available.
@@ -61,7 +61,7 @@ impl Server {
         let full = if listen.starts_with(':') { format!("[::]{listen}") } else { listen.clone() };
         let fail = |source| ServeError::Listen { addr: listen.clone(), source };
         let listener = match TcpListener::bind(&full).await {
-            // A machine without IPv6.
+            // The machine has no IPv6.
             Err(_) if listen.starts_with(':') => TcpListener::bind(format!("0.0.0.0{listen}")).await,
             bound => bound,
         };
@@ -81,7 +81,7 @@ impl Server {
         Ok(Self { app, listener, addr, tls, limits, files })
     }
 
-    /// Returns the address on which it listens.
+    /// Returns the address at which it listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
@@ -93,7 +93,7 @@ impl Server {
         &self.app.mirror
     }
 
-    /// Answers until `stop` is cancelled; then what is under way has a little time to end.
+    /// Serves until `stop` is cancelled; then requests in progress have a little time to end.
     pub async fn run(self, stop: CancellationToken) {
         tokio::spawn(look_again(Arc::clone(&self.app), stop.clone()));
         let share_bytes =
@@ -125,7 +125,7 @@ impl Connections for Clients {
     type Stream = TcpStream;
     type Place = Taken;
 
-    /// Takes a place, as soon as there is one or somebody makes room; `None` when nobody does in time.
+    /// Takes a place, as soon as there is one or another connection makes room; `None` when that takes too long.
     async fn place(&self) -> Option<Taken> {
         let until = Instant::now() + PLACE_WITHIN;
         loop {
@@ -160,12 +160,12 @@ impl Connections for Clients {
     }
 }
 
-/// Checks the address of a registry as people write it, and returns it without a slash at the end.
+/// Checks the address of a registry in the form that people write, and returns it without a slash at the end.
 ///
 /// # Errors
-/// When it is no plain address by http or https.
+/// When it is no plain http or https address.
 pub fn public_url(text: &str) -> Result<String, ServeError> {
-    // It is written into texts and joined with paths as it is: nothing in it may have to be escaped, or be left out.
+    // It is inserted into texts and joined with paths as it is: nothing in it may need escaping, or be dropped.
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"'<>\\^`{|}?#@".contains(&byte);
     let plain_text = text.trim_end_matches('/');
     let begins = ["https://", "http://"].iter().find_map(|scheme| plain_text.strip_prefix(scheme));

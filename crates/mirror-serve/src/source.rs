@@ -1,5 +1,5 @@
-//! Bytes that are read when their client can take them. What has to wait holds no memory and no open file: it finds its
-//! bytes again.
+//! Bytes that are read as their client can receive them. A source that has to wait holds no memory and no open file: it
+//! finds its bytes again.
 
 use std::io;
 use std::ops::Range;
@@ -19,13 +19,13 @@ use crate::seats::Seat;
 /// Bytes that are read at once.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
-/// The object that is sent.
+/// The object that is being sent.
 enum What {
     Release { id: ReleaseId, sha256: Sha256, size: u64, found: Option<Box<Found>> },
     IndexFile { path: String, tag: String, gzip: bool, text: Option<Bytes> },
 }
 
-/// The place of a release, with the permit for its open file.
+/// A found release, with the permit for its open file.
 pub(crate) struct Found {
     pub(crate) held: Held,
     pub(crate) located: Located,
@@ -33,29 +33,29 @@ pub(crate) struct Found {
     pub(crate) _place: Option<OwnedSemaphorePermit>,
 }
 
-/// The way in which a long member of a bundle is unpacked.
+/// How a long member of a bundle is unpacked.
 pub(crate) enum Unpacking {
-    /// Nothing was read yet.
+    /// Nothing has been read yet.
     NotBegun,
-    /// From its beginning to its end, as its client takes it. Holds a place.
+    /// From its beginning to its end, at the pace of its client. Holds a place.
     Open(Box<OpenMember>, OwnedSemaphorePermit),
-    /// In chunks that are unpacked from its beginning on: there was no place, or its client made it wait.
+    /// In chunks that are unpacked from its beginning: there was no place, or its client made it wait.
     InChunks,
 }
 
-/// A part of a release or of an index file, on its way to a client.
+/// A part of a release or of an index file that is being sent.
 pub(crate) struct Source {
     app: Arc<App>,
     seat: Arc<Seat>,
     what: What,
-    /// The range that is still to be sent, `ahead` with it.
+    /// The range still to be sent, including `ahead`.
     range: Range<u64>,
     /// Bytes that were read and did not fit.
     ahead: Bytes,
 }
 
 impl Source {
-    /// Reads a part of a release. Its file stays open when there is a place for that.
+    /// Makes a source of a part of a release. Its file stays open when there is a place for that.
     pub(crate) fn release(
         app: Arc<App>,
         seat: Arc<Seat>,
@@ -68,7 +68,7 @@ impl Source {
         Self { app, seat, what, range, ahead: Bytes::new() }
     }
 
-    /// Reads a part of an index file; `text` is all of it.
+    /// Makes a source of a part of an index file; `text` is all of it.
     pub(crate) fn index_file(
         app: Arc<App>,
         seat: Arc<Seat>,
@@ -80,12 +80,12 @@ impl Source {
         Self { app, seat, what, range, ahead: Bytes::new() }
     }
 
-    /// Returns the number of bytes that are still to be sent.
+    /// Returns the number of bytes still to be sent.
     pub(crate) fn left(&self) -> u64 {
         self.range.end - self.range.start
     }
 
-    /// Returns the next bytes, `most_bytes` at most; none at the end.
+    /// Returns the next bytes, at most `most_bytes`; none at the end.
     pub(crate) async fn next(&mut self, most_bytes: usize) -> io::Result<Bytes> {
         if self.ahead.is_empty() && self.left() > 0 {
             self.ahead = self.read().await.inspect_err(|error| {
@@ -97,7 +97,7 @@ impl Source {
         Ok(piece)
     }
 
-    /// Returns the rest of a short index file if that needs no waiting: clients request short files most.
+    /// Returns the rest of a short index file if that needs no waiting: short files are requested most.
     pub(crate) fn rest_at_once(&mut self) -> Option<Bytes> {
         let What::IndexFile { text: Some(text), .. } = &self.what else { return None };
         if text.len() > PIECE_BYTES || !self.ahead.is_empty() {
@@ -110,7 +110,7 @@ impl Source {
         Some(piece)
     }
 
-    /// Frees what can be read again.
+    /// Frees everything that can be read again.
     pub(crate) fn rest(&mut self) {
         self.ahead = Bytes::new();
         match &mut self.what {
@@ -133,7 +133,7 @@ impl Source {
                     None => app.find_again(id, *sha256, *size).await?,
                 };
                 let (bytes, now) = app.piece(id, now, piece).await?;
-                // For the next one.
+                // Kept for the next piece.
                 *found = if last { None } else { app.keep(now).map(Box::new) };
                 Bytes::from(bytes)
             }
@@ -145,7 +145,7 @@ impl Source {
                 let slice = whole.get(bytes_of(&(0..piece.start))..bytes_of(&(0..piece.end)));
                 let slice = slice.ok_or(io::ErrorKind::UnexpectedEof)?;
                 if whole.len() > PIECE_BYTES {
-                    // A slice would keep all of it.
+                    // A slice would keep all of it in memory.
                     let slice = Bytes::copy_from_slice(slice);
                     *text = (!last).then_some(whole);
                     slice

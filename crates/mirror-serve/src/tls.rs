@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::error::ServeError;
 use crate::options::TlsFiles;
 
-/// Configures TLS with this certificate; HTTP/2 and HTTP/1.1 by ALPN.
+/// Configures TLS with this certificate, and HTTP/2 and HTTP/1.1 by ALPN.
 pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ServeError> {
     let bad = |path: &Path, source: Cause| ServeError::Tls { path: path.to_owned(), source };
     let of_cert = |error: rustls_pki_types::pem::Error| bad(&files.cert, Cause::new(error));

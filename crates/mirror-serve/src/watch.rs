@@ -1,4 +1,4 @@
-//! A connection's stream, begun again from bytes that were read already, and its bytes counted.
+//! A connection's stream that starts with bytes that were already read, and counts its bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -20,8 +20,8 @@ pub(crate) enum Spoken {
     Http2,
 }
 
-/// A stream that begins with what was read of it already. What is written is counted as moved where that tells that a
-/// body moves: with HTTP/1.1, where nothing else is written than answers.
+/// A stream that starts with bytes that were already read. With HTTP/1.1, where only answers are written, written bytes
+/// count as moved.
 pub(crate) struct Stream<S> {
     stream: S,
     begun: Bytes,
@@ -29,7 +29,7 @@ pub(crate) struct Stream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
-    /// Reads as much as tells what is spoken. Waits for the client as long as it takes.
+    /// Reads enough to detect the protocol. Waits for the client for any time.
     pub(crate) async fn begin(mut stream: S, seat: &Arc<Seat>) -> io::Result<(Self, Spoken)> {
         let mut begun = Vec::with_capacity(PREFACE.len());
         while begun.len() < PREFACE.len() && PREFACE.starts_with(&begun) {
@@ -117,7 +117,7 @@ mod tests {
             (b"", Spoken::Http1),
         ] {
             let (mut client, server) = tokio::io::duplex(1_024);
-            // Byte by byte, as a slow one does.
+            // Byte by byte, as from a slow client.
             for byte in said {
                 client.write_all(&[*byte]).await.expect("written");
             }
