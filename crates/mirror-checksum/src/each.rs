@@ -2,9 +2,9 @@ use mirror_types::Sha256;
 
 use crate::Hasher;
 
-/// Returns the checksum of each of `inputs`, in their order. On processors with the SHA extensions of x86, it takes
-/// about half the time of hashing one after the other, from two inputs on, best with four or more of about the same
-/// length; elsewhere it hashes one after the other. Holds nothing but the answer; computes, never waits.
+/// Returns the checksum of each of `inputs`, in order. On processors with the SHA extensions of x86, it takes about
+/// half the time of hashing one after the other, from two inputs on, best with four or more of about the same length;
+/// elsewhere it hashes one after the other. Allocates only the result; computes, never waits.
 #[must_use]
 pub fn each(inputs: &[&[u8]]) -> Vec<Sha256> {
     #[cfg(target_arch = "x86_64")]
@@ -45,7 +45,7 @@ mod tests {
         assert_eq!(sums.into_iter().map(Sha256::to_hex).collect::<Vec<_>>(), inputs.map(|(_, sum)| sum));
     }
 
-    /// Covers every way in which the last bytes and the length share the last blocks, in every place.
+    /// Covers every way in which the last bytes and the length share the last blocks, in every position.
     #[test]
     fn all_short_lengths_in_all_places() {
         let bytes: Vec<u8> = (0..200_u8).collect();

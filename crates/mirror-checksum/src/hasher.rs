@@ -1,7 +1,7 @@
 use mirror_types::Sha256;
 use sha2::Digest as _;
 
-/// Hashes bytes as they come.
+/// Hashes bytes as they arrive.
 #[derive(Debug, Clone, Default)]
 pub struct Hasher(sha2::Sha256);
 
@@ -14,12 +14,12 @@ impl Hasher {
         hasher.finish()
     }
 
-    /// Takes more bytes.
+    /// Adds bytes.
     pub fn update(&mut self, data: &[u8]) {
         self.0.update(data);
     }
 
-    /// Returns the checksum of all of them.
+    /// Returns the checksum of all added bytes.
     #[must_use]
     pub fn finish(self) -> Sha256 {
         Sha256::from_bytes(self.0.finalize().into())

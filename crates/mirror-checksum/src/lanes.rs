@@ -1,5 +1,5 @@
-//! Up to four SHA-256 at a time on one core (FIPS 180-4). An instruction for two rounds waits for the one
-//! before it; in the time that one stream waits, the processor can work on others.
+//! Up to four SHA-256 at a time on one core (FIPS 180-4). An instruction for two rounds has to wait for the one before
+//! it; meanwhile, the processor can work on other streams.
 
 use std::arch::x86_64::{
     __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_extract_epi32, _mm_set_epi32, _mm_set_epi64x,
@@ -10,7 +10,7 @@ use std::array::from_fn;
 
 use mirror_types::Sha256;
 
-/// Streams at a time; more need more registers than there are, and gain nothing.
+/// Most streams at a time; more would need more registers than there are, and gain nothing.
 const LANES: usize = 4;
 
 type Block = [u8; 64];
@@ -35,23 +35,23 @@ const ROUND: [[u32; 4]; 16] = [
 #[derive(Clone, Copy)]
 pub(crate) struct Lanes(());
 
-/// One input on its way.
+/// An input that is being hashed.
 struct Lane<'a> {
-    /// Its place among the inputs.
+    /// Its index among the inputs.
     at: usize,
     state: State,
-    /// Whole blocks that are still to be hashed.
+    /// Whole blocks still to be hashed.
     blocks: &'a [Block],
-    /// The rest, padded, with the length behind it.
+    /// The rest, padded, with the length after it.
     tail: [Block; 2],
-    /// Which part of the tail is still to be hashed.
+    /// The part of the tail still to be hashed.
     tail_left: std::ops::Range<usize>,
 }
 
 impl<'a> Lane<'a> {
     fn new(at: usize, input: &'a [u8]) -> Self {
         let (blocks, rest) = input.as_chunks::<64>();
-        // 0x80 and eight bytes of length follow what is left of the input.
+        // 0x80 and eight bytes of length follow the rest of the input.
         let len = if rest.len() + 9 <= 64 { 1 } else { 2 };
         let mut tail = [[0; 64]; 2];
         let flat = tail.as_flattened_mut();
@@ -88,7 +88,7 @@ impl<'a> Lane<'a> {
 }
 
 impl Lanes {
-    /// Returns what this processor can use; `None` when it lacks the instructions.
+    /// Returns the proof for this processor; `None` when it lacks the instructions.
     pub(crate) fn of_this_processor() -> Option<Self> {
         let has = is_x86_feature_detected!("sha")
             && is_x86_feature_detected!("sse4.1")
@@ -99,7 +99,7 @@ impl Lanes {
     /// Returns the checksum of each of `inputs`.
     pub(crate) fn hash(self, inputs: &[&[u8]]) -> Vec<Sha256> {
         let mut sums = vec![Sha256::from_bytes([0; 32]); inputs.len()];
-        // Long ones first: what is left alone at the end should be short.
+        // Long inputs first, so that the rest that remains alone at the end is short.
         let mut order: Vec<usize> = (0..inputs.len()).collect();
         order.sort_by_key(|&at| inputs[at].len());
         let mut next = || order.pop().map(|at| Lane::new(at, inputs[at]));
@@ -125,7 +125,7 @@ impl Lanes {
         sums
     }
 
-    /// Hashes as many blocks of each as all of them have without a gap.
+    /// Hashes as many blocks of each stream as all of them have without a gap.
     fn step<const N: usize>(self, mut lanes: [&mut Lane<'_>; N]) {
         let count = lanes.iter().map(|lane| lane.next().len()).min().unwrap_or(0);
         let states: [State; N] = {
