@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Until a connection is taken again after one could not be: most of the time the process has no more open files.
+/// The wait after a connection could not be accepted: usually the process has no more open files.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// The interval between two log lines about a shortage.
 const LOG_EVERY: Duration = Duration::from_secs(60);
@@ -28,20 +28,20 @@ impl Incoming for TcpListener {
     }
 }
 
-/// The server's side of its connections.
+/// The server's part in its connections.
 pub trait Connections: Send + Sync {
     /// A connection.
     type Stream;
-    /// The permit that bounds the number of connections: each holds one until it ends.
+    /// A permit that bounds the number of connections: each holds one until it ends.
     type Place: Send;
 
-    /// Waits for a place for a connection that was taken; `None` turns it away. The next connections wait meanwhile.
+    /// Waits for a place for an accepted connection; `None` turns it away. The next connections wait meanwhile.
     fn place(&self) -> impl Future<Output = Option<Self::Place>> + Send;
 
-    /// Ends a connection that can be done without, if there is one: the system has no room for another.
+    /// Ends a dispensable connection, if there is one: the system has no room for another.
     fn make_room(&self) {}
 
-    /// Serves a connection to its end, and then gives its place back. Runs as a task of its own.
+    /// Serves a connection to its end, and then frees its place. Runs as a task of its own.
     fn serve(
         &self,
         stream: Self::Stream,
@@ -49,9 +49,9 @@ pub trait Connections: Send + Sync {
     ) -> impl Future<Output = ()> + Send + use<Self> + 'static;
 }
 
-/// Takes connections until `stop` is cancelled, then stops listening and waits no longer than `grace_time` for those
-/// that are open; they must look for themselves that they were stopped. Returns how many are still open then. Inside
-/// a runtime with I/O and time.
+/// Accepts connections until `stop` is cancelled, then stops listening and waits at most `grace_time` for the open
+/// ones, which must detect by themselves that they were stopped. Returns the number of those still open. Needs a
+/// runtime with I/O and time.
 pub async fn accept<I, C>(
     mut incoming: I,
     connections: &C,
@@ -71,7 +71,7 @@ where
         };
         let stream = match next {
             Ok(stream) => stream,
-            // That one is gone; others are not.
+            // This connection is gone; others are not.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => {
                 shortage.log(&error);
@@ -86,12 +86,12 @@ where
     }
     drop(incoming);
     tasks.close();
-    // Not an error: who waits knows of the time.
+    // A timeout is no error: the result shows which connections are left.
     let _ = tokio::time::timeout(grace_time, tasks.wait()).await;
     tasks.len()
 }
 
-/// Remembers when it was logged that no connection can be taken.
+/// The time of the last log line about connections that could not be accepted.
 #[derive(Default)]
 struct Shortage(Option<Instant>);
 

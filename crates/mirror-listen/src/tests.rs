@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Connections, Incoming, accept};
 
-/// Connections that come in this order, or fail to come; behind the last one none comes any more.
+/// Connections and failures in this order; after the last, none comes.
 struct Script {
     coming: VecDeque<io::Result<u32>>,
     closed: Arc<AtomicBool>,
@@ -68,7 +68,7 @@ impl Connections for Server {
     }
 }
 
-/// A loop over scripted connections, and what can be seen of it.
+/// A loop over scripted connections, and its observable state.
 struct Running {
     server: Arc<Server>,
     served: mpsc::UnboundedReceiver<(u32, Instant)>,
