@@ -69,7 +69,7 @@ pub enum ServeError {
 }
 
 impl From<RepoError> for ServeError {
-    /// Adds the advice of this crate to errors that a person can do something about.
+    /// Turns errors that a person can act on into those of this crate, which have advice.
     fn from(error: RepoError) -> Self {
         match error {
             RepoError::NoMirror { path } => Self::NoMirror { path },
