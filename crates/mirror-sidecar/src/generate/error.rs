@@ -6,11 +6,11 @@ use mirror_repo::RepoError;
 use mirror_store::StoreError;
 use mirror_types::{Advice, FaultKind, Unexpected};
 
-/// Why sidecars could not be generated.
+/// The reason why sidecars could not be generated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GenerateError {
-    /// Neither an index was named, nor does the mirror keep one; name one, or fill the mirror first.
+    /// No index was named, and the mirror keeps none; name one, or fill the mirror first.
     #[error("{} keeps nothing of {what}; name an index, or fill the mirror first", mirror.display())]
     NothingKept {
         /// The root of the mirror.
@@ -26,10 +26,10 @@ pub enum GenerateError {
         /// The number of them.
         count: usize,
     },
-    /// Nothing says where crates come from; say it.
+    /// No source has the address of the crates; name it.
     #[error("the cache has no config.json that says where crates come from")]
     NoAddress,
-    /// The index changed while it was read; run again when nobody updates it.
+    /// The index changed while it was read; run again when no program updates it.
     #[error(
         "{what} of the index changed while it was read; let whatever updates it come to its end, then run the same \
          command again"
@@ -63,7 +63,7 @@ pub enum GenerateError {
     /// A fault of this program; report it.
     #[error("internal error: {0}; please report it")]
     Internal(String),
-    /// A fault of this program that another library noticed; report it.
+    /// A fault of this program that a library reported; report it.
     #[error(transparent)]
     Unexpected(#[from] Unexpected),
 }

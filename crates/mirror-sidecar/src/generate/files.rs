@@ -1,4 +1,4 @@
-//! A sidecar beside each crate.
+//! Writes a sidecar beside each crate.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
@@ -18,23 +18,23 @@ use super::source::Feed;
 use super::state::State;
 use super::work::Work;
 
-/// Files that are published at once.
+/// Files that are published together.
 const BATCH: usize = 4_096;
-/// Index files that differ; beyond these everything is looked at faster in the order of the packs.
-const MANY: usize = 25_000;
-/// Index files with bad lines that are remembered; with more of them every run looks at everything.
-const MOST_BAD: usize = 1_000;
+/// Most changed index files; with more, reading the whole index in the order of its packs is faster.
+const MAX_CHANGED_FILES: usize = 25_000;
+/// Most index files with bad lines that are remembered; with more, every run reads everything.
+const MAX_BAD_FILES: usize = 1_000;
 
 pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<SidecarOutcome, GenerateError> {
     let store = Store::open(out, Layout::default(), false)?;
     work.rules.layout = store.layout();
     let settings = settings(&work)?;
     let before = State::recall(&store)?;
-    // Without a state of this format, sidecars may be there that an earlier version wrote.
+    // Without a state of this format, there may be sidecars of an earlier version.
     let correct = before.is_none();
     let mut state = before.unwrap_or_else(|| State::new(settings.clone()));
     if state.settings != settings {
-        // What is written now is made by other settings: what is there is not all alike any more.
+        // This run uses other settings, so that the sidecars are not all alike any more.
         state = State::new(settings);
         state.remember(&store)?;
     }
@@ -50,9 +50,10 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
     let tree = feed.trees();
     let since = if work.options.refresh { &state.current } else { &state.present };
     let news = match (&tree, since) {
-        (Some((source, _)), Some(since)) if work.options.limit == 0 => {
-            source.compare(since).filter(|changes| changes.len() <= MANY).map(|changes| (*source, changes))
-        }
+        (Some((source, _)), Some(since)) if work.options.limit == 0 => source
+            .compare(since)
+            .filter(|changes| changes.len() <= MAX_CHANGED_FILES)
+            .map(|changes| (*source, changes)),
         _ => None,
     };
     let outcome = match news {
@@ -78,14 +79,14 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
     state.present = Some(tree);
     (state.selected, state.yanked_skipped) = (outcome.selected, outcome.yanked_skipped);
     state.bad_files = shared.bad_files.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if state.bad_files.len() > MOST_BAD {
+    if state.bad_files.len() > MAX_BAD_FILES {
         (state.present, state.current) = (None, None);
     }
     state.remember(&shared.store)?;
     Ok(outcome)
 }
 
-/// Describes the settings that sidecars depend on: when these change, every file is looked at.
+/// Describes the settings that affect sidecars: when they change, every file is read.
 fn settings(work: &Work<'_>) -> Result<String, GenerateError> {
     let urls = match &work.rules.urls {
         Urls::Base(base) => base.clone(),
@@ -108,16 +109,16 @@ struct Shared {
     store: Store,
     /// True if the mirror was empty when the run began.
     fresh: bool,
-    /// True if a sidecar that is there may have been written by a version that put the path into `crate_file`.
+    /// True if existing sidecars may be from a version that put the path into `crate_file`.
     correct: bool,
-    /// Batches that are not full.
+    /// Batches that are not full yet.
     left: Mutex<Vec<Staged>>,
-    /// True if a sidecar was left as it was that may show an earlier line.
+    /// True if a sidecar was left as it was and may have an earlier line.
     met: Mutex<bool>,
     bad_files: Mutex<BTreeSet<String>>,
 }
 
-/// One thread's writing.
+/// The state of one writing thread.
 struct Writer<'w> {
     work: &'w Work<'w>,
     shared: &'w Shared,
@@ -126,7 +127,7 @@ struct Writer<'w> {
     text: Vec<u8>,
     batch: Vec<Staged>,
     met: bool,
-    /// The part of the tally that was reported so far: written and existing.
+    /// The part of the tally that was already reported: written and existing.
     shown: (u64, u64),
 }
 
@@ -144,7 +145,7 @@ impl<'w> Writer<'w> {
         }
     }
 
-    /// Takes a file of the index. `known`: lines that an earlier run has seen to.
+    /// Takes a file of the index. `known`: lines that an earlier run has handled.
     fn file(&mut self, path: &str, data: &[u8], known: &HashSet<&[u8]>) -> ControlFlow<()> {
         let mut tally = std::mem::take(&mut self.tally);
         let limit = self.work.options.limit;
@@ -213,7 +214,7 @@ impl<'w> Writer<'w> {
         self.put(tally, &rel, there, selected)
     }
 
-    /// Stages the text as the sidecar `rel`, which is `there` already or not.
+    /// Stages the text as the sidecar `rel`; `there` says whether that exists.
     fn put(
         &mut self,
         tally: &mut Tally,
@@ -257,11 +258,11 @@ impl Drop for Writer<'_> {
     }
 }
 
-/// Returns the sidecar `text` with the bare file name in `crate_file` and the path in `crate_path`, when an
-/// earlier version wrote it: that one put the path into `crate_file`. Every other byte stays.
+/// Returns the sidecar `text` with the bare file name in `crate_file` and the path in `crate_path`, if an earlier
+/// version wrote it: that version put the path into `crate_file`. Every other byte stays.
 fn correct(text: &[u8], facts: &Facts<'_>) -> Option<Vec<u8>> {
     let Facts { crate_file, crate_path, .. } = facts;
-    // Names and versions hold nothing that JSON escapes; two spaces are the topmost level alone.
+    // Names and versions contain nothing that JSON escapes; two spaces mark the topmost level alone.
     let wrong = format!("\n  \"crate_file\": \"{crate_path}\",\n");
     let right = format!("\n  \"crate_file\": \"{crate_file}\",\n  \"crate_path\": \"{crate_path}\",\n");
     let text = std::str::from_utf8(text).ok()?;
@@ -283,8 +284,8 @@ fn all(work: &Work<'_>, feed: &Feed, shared: &Shared) -> Result<SidecarOutcome, 
     finish(work, shared)
 }
 
-/// Generates the sidecars of what differs from the tree of an earlier run, and of files that had bad lines, so that
-/// every run reports these.
+/// Generates the sidecars of files that changed since the tree of an earlier run, and of files that had bad lines, so
+/// that every run reports these.
 fn some(
     work: &Work<'_>,
     shared: &Shared,
@@ -300,7 +301,7 @@ fn some(
         let mut look = |path: &str, before: Option<&[u8]>, after: Option<&[u8]>| {
             looked_at += 1;
             let before = before.unwrap_or_default();
-            // Only what counted then has been seen to.
+            // Only lines that counted then have been handled.
             let mut known = HashSet::new();
             let _ = each(&work.rules, path, before, &mut was, &mut |_, parsed, _| {
                 known.insert(parsed.bytes);
@@ -326,7 +327,7 @@ fn some(
         }
     }
     let mut outcome = finish(work, shared)?;
-    // Of all other files, what was counted then.
+    // The totals of all other files stay as they were.
     let other = state.selected.saturating_sub(was.selected);
     outcome.selected += other;
     outcome.existing += other;
@@ -335,7 +336,7 @@ fn some(
     Ok(outcome)
 }
 
-/// Publishes what is left.
+/// Publishes the rest.
 fn finish(work: &Work<'_>, shared: &Shared) -> Result<SidecarOutcome, GenerateError> {
     let left = std::mem::take(&mut *shared.left.lock().unwrap_or_else(PoisonError::into_inner));
     if !work.has_failed() {

@@ -1,8 +1,8 @@
-//! One JSONL of all sidecars, in the order of the index.
+//! Writes one JSONL of all sidecars, in the order of the index.
 //!
-//! The index is read in the order of its packs, which is not that of its paths. So it is read twice:
-//! the first time says how long the lines of each file will be, and with that where they belong; the
-//! second time they are written there. A line takes four bytes of memory in between.
+//! The index is read in the order of its packs, which is not that of its paths. Therefore it is read twice: the first
+//! pass measures the lines of each file, which determines their offsets; the second pass writes them there. A line
+//! takes four bytes of memory in between.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -25,8 +25,8 @@ use super::work::Work;
 /// Bytes that are collected before they are written, in order.
 const PIECE: usize = 1 << 20;
 
-/// The treatment of a line: nothing; it is read again; or the place of its version, so that it need not be: begin above
-/// [`PLACE`], length below.
+/// How a line is treated: it is left out; it is read again; or the position of its version is known, so that it need
+/// not be: begin above [`PLACE`], length below.
 type Fate = u32;
 const LEFT_OUT: Fate = 0;
 const READ_AGAIN: Fate = 1;
@@ -105,7 +105,7 @@ fn line(
     text: &mut Vec<u8>,
 ) -> Result<(), GenerateError> {
     let facts = builder.facts(parsed, path);
-    // It was read, so it can be written.
+    // It could be read, so it can be written.
     parsed.line.compact(&facts, text).map_err(Unexpected::could_not("write a sidecar"))?;
     text.push(b'\n');
     Ok(())
@@ -113,9 +113,9 @@ fn line(
 
 /// The measurements of the whole index.
 struct Plan {
-    /// In the order of their paths.
+    /// The files, in the order of their paths.
     files: Vec<Measured>,
-    /// The fates of lines, by thread.
+    /// How each line is treated, by thread.
     fates: Vec<Vec<Fate>>,
     /// The offset of each file.
     offsets: Vec<u64>,
@@ -134,7 +134,7 @@ struct Measured {
     bytes: u64,
 }
 
-/// One thread's measuring.
+/// The state of one measuring thread.
 struct Measurer<'w> {
     work: &'w Work<'w>,
     builder: FactsBuilder<'w>,
@@ -190,7 +190,7 @@ fn fate(parsed: &ParsedLine<'_>, name: &CrateName, urls: &Urls) -> Fate {
     packed.unwrap_or(READ_AGAIN)
 }
 
-/// Reads all of the index; `None` when the run was stopped.
+/// Reads the whole index; `None` when the run was stopped.
 fn measure(work: &Work<'_>, feed: &Feed) -> Result<Option<Plan>, GenerateError> {
     work.tell(SidecarEvent::Phase(SidecarPhase::Measure));
     let done = Mutex::default();
@@ -229,7 +229,7 @@ fn measure(work: &Work<'_>, feed: &Feed) -> Result<Option<Plan>, GenerateError> 
     Ok(Some(Plan { files, fates, offsets, bytes, lines }))
 }
 
-/// Goes on unless something went wrong.
+/// Continues unless an operation failed.
 fn own_file(work: &Work<'_>, done: Result<(), GenerateError>) -> ControlFlow<()> {
     match done {
         Ok(()) if !(work.is_stopped)() => ControlFlow::Continue(()),
@@ -241,7 +241,7 @@ fn own_file(work: &Work<'_>, done: Result<(), GenerateError>) -> ControlFlow<()>
     }
 }
 
-/// Reads the index again and puts every file's lines where they belong.
+/// Reads the index again and writes every file's lines to their offsets.
 fn place(work: &Work<'_>, feed: &Feed, output: &OutputFile, plan: &Plan) -> Result<(), GenerateError> {
     output.set_len(plan.bytes)?;
     let by_path: HashMap<&str, usize> =
@@ -252,7 +252,7 @@ fn place(work: &Work<'_>, feed: &Feed, output: &OutputFile, plan: &Plan) -> Resu
         let mut text = Vec::new();
         let (by_path, placed) = (&by_path, &placed);
         Box::new(move |path, data| {
-            // Files of which nothing is selected have no place.
+            // Files without selected lines have no offset.
             let Some(at) = by_path.get(path) else { return own_file(work, Ok(())) };
             let file = &plan.files[*at];
             let fates = &plan.fates[file.thread][file.first..file.first + file.count];
@@ -277,7 +277,7 @@ fn place(work: &Work<'_>, feed: &Feed, output: &OutputFile, plan: &Plan) -> Resu
     Ok(())
 }
 
-/// Writes the lines of a file as they were measured, and returns how many.
+/// Writes the lines of a file as they were measured, and returns their number.
 fn again(
     builder: &mut FactsBuilder<'_>,
     file: &Measured,
@@ -313,7 +313,7 @@ fn again(
     read_again(builder, file, data, text, work)
 }
 
-/// Writes all lines of a file, some of which are not plain.
+/// Writes all lines of a file with lines that are not plain.
 fn read_again(
     builder: &mut FactsBuilder<'_>,
     file: &Measured,

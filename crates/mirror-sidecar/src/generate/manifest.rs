@@ -1,4 +1,4 @@
-//! The places of releases by a downloader's manifest, in some 40 bytes for each.
+//! The places of releases, from a downloader's manifest, in some 40 bytes for each.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -12,12 +12,12 @@ use super::error::GenerateError;
 use super::observe::{SidecarEvent, SidecarObserver};
 use super::options::{ManifestRead, Stopped};
 
-/// The places of releases, by the latest record of each that names bytes. A record of a failure says nothing of what
-/// was there before; one of pruning takes it away.
+/// The places of releases, from the last record of each that names bytes. A record of a failure does not change the
+/// earlier place; a record of pruning removes it.
 #[derive(Debug, Default)]
 pub(super) struct Enrichment {
-    /// By a hash of crate and version; a second one is in the value, so that together they tell
-    /// releases apart with 96 bits.
+    /// The places, by a hash of crate and version; the value has a second hash, so that together 96 bits distinguish
+    /// releases.
     releases: HashMap<u64, Packed>,
     keys: [RandomState; 2],
     texts: Interned,
@@ -50,12 +50,12 @@ struct Packed {
     member: u32,
 }
 
-/// Instead of the number of a text.
+/// Stands for a missing text.
 const NONE: u32 = u32::MAX;
 const OWN: u32 = u32::MAX - 1;
 const OWN_BACKSLASHES: u32 = u32::MAX - 2;
 
-/// Texts that many records have.
+/// Texts that many records share.
 #[derive(Debug, Default)]
 struct Interned {
     texts: Vec<Box<str>>,
@@ -79,7 +79,7 @@ impl Interned {
 }
 
 impl Enrichment {
-    /// Reads a manifest. A last line without its newline is left out: the run that writes it may not have ended.
+    /// Reads a manifest. Leaves out a last line without its newline: the run that writes it may still be running.
     pub(super) fn read(
         path: &Path,
         is_stopped: &Stopped<'_>,
@@ -150,7 +150,7 @@ impl Enrichment {
         self.releases.insert(key, Packed { check, storage, bundle, member });
     }
 
-    /// Returns where a release is held; `None` when the manifest does not say.
+    /// Returns where a release is held; `None` when the manifest has no place.
     pub(super) fn held(&self, name: &str, version: &str) -> Option<Held<'_>> {
         let (key, check) = self.key(name, version);
         let packed = self.releases.get(&key).filter(|packed| packed.check == check)?;
@@ -165,7 +165,7 @@ impl Enrichment {
     }
 }
 
-/// Returns whether a member has the name of the release's file in the shard layout.
+/// Returns whether a member has the file name of the release in the shard layout.
 fn is_own(member: &str, separator: char, name: &str, version: &str) -> bool {
     let Ok(name) = CrateName::new(name) else { return false };
     let (dir, file) = (Layout::Shard.dir(&name), format!("{name}-{version}.crate"));

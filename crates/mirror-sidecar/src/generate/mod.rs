@@ -28,8 +28,8 @@ use manifest::Enrichment;
 use render::Rules;
 use work::Work;
 
-/// Writes the sidecars that `options` ask for. Streams; memory grows with the number of crates, and by
-/// some 25 bytes for each release (40 more with a manifest). Stops cleanly soon after `is_stopped` says so. Blocks.
+/// Writes the sidecars that `options` describe. Streams; memory grows with the number of crates, and by some 25 bytes
+/// for each release (40 more with a manifest). Stops cleanly soon after `is_stopped` returns true. Blocks.
 ///
 /// # Errors
 /// When the run could not begin or could not continue. Bad lines of the index are no error; they are in
@@ -73,8 +73,8 @@ pub fn generate(
     Ok(outcome)
 }
 
-/// Returns the manifest that was named, or, when there is none, the one that the mirror remembers: earlier versions
-/// kept it in the working directory.
+/// Returns the named manifest or, if it does not exist, the one that the mirror remembers: earlier versions kept it in
+/// the working directory.
 fn remembered(
     named: &Path,
     mode: &SidecarMode,

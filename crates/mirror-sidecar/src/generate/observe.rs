@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// Watches a run: counts, logs, draws. `()` does nothing of it.
+/// Receives the events of a run: to count, log or draw them. `()` ignores them all.
 pub trait SidecarObserver: Send + Sync {
     /// Receives an event. Called by several threads at a time, once or twice for each file of the index: it must not
     /// block.
@@ -19,11 +19,11 @@ impl SidecarObserver for () {}
 pub enum SidecarPhase {
     /// Opening the index and the manifest.
     Open,
-    /// Reading the index a first time, to find out where each line of a JSONL belongs. Nothing is written yet.
+    /// Reading the index a first time, to find the offset of each line of a JSONL. Nothing is written yet.
     Measure,
     /// Writing sidecars.
     Write,
-    /// Over.
+    /// The run is over.
     Done,
 }
 
@@ -48,9 +48,9 @@ pub enum SidecarEvent<'a> {
         /// Index files that it keeps.
         files: usize,
     },
-    /// There is no manifest where one was named; the one that the mirror remembers is read.
+    /// The named manifest does not exist; the one that the mirror remembers is read.
     ManifestElsewhere {
-        /// The place where it was said to be.
+        /// The path that was named.
         named: &'a Path,
         /// The one that is read.
         used: &'a Path,
@@ -63,26 +63,26 @@ pub enum SidecarEvent<'a> {
         manifest: &'a Path,
         /// Its records.
         records: u64,
-        /// Releases of which it says where they are held.
+        /// Releases with a known place.
         releases: u64,
     },
-    /// Only so many files of the index are looked at: they changed since an earlier run.
+    /// Only these files of the index are read: they changed since an earlier run.
     OnlyChanged {
         /// Files that changed.
         files: usize,
     },
-    /// Sidecars that were there before may show earlier lines; they stay as they are until they are refreshed.
+    /// Existing sidecars may have earlier lines; they stay as they are until they are refreshed.
     StaleKept,
 
-    /// So many releases are selected. Told of a JSONL, whose lines are counted beforehand.
+    /// The number of selected releases. Only for a JSONL, whose lines are counted beforehand.
     Selected(u64),
-    /// So many more sidecars were written.
+    /// More sidecars were written.
     Written {
         /// The number of sidecars.
         sidecars: u64,
-        /// Their bytes, where that is known: of the lines of a JSONL.
+        /// Their bytes, where they are known: for the lines of a JSONL.
         bytes: u64,
     },
-    /// So many more sidecars were there, and stay as they are.
+    /// This many more sidecars exist already, and stay as they are.
     Existing(u64),
 }

@@ -5,7 +5,7 @@ use mirror_types::{Address, ExitStatus};
 
 use super::error::GenerateError;
 
-/// A function that returns true if the caller wants no more.
+/// A function that returns true when the run is to stop.
 pub type Stopped<'a> = dyn Fn() -> bool + Sync + 'a;
 
 /// The source of the lines.
@@ -13,8 +13,8 @@ pub type Stopped<'a> = dyn Fn() -> bool + Sync + 'a;
 pub enum SidecarSource {
     /// A local index: a checkout, a bare repository or a plain directory.
     Local(PathBuf),
-    /// The mirror's cache of a sparse registry, which is asked nothing: the mirror, and the root of the registry when
-    /// it keeps several.
+    /// The mirror's cache of a sparse registry, without any request: the mirror, and the root of the registry when it
+    /// keeps several.
     SparseCache {
         /// The mirror root.
         mirror: PathBuf,
@@ -35,19 +35,19 @@ pub enum SidecarMode {
     Jsonl {
         /// The file.
         path: PathBuf,
-        /// The mirror whose layout `crate_file` follows, when it is there.
+        /// The mirror whose layout `crate_file` follows, if it exists.
         layout_of: PathBuf,
     },
 }
 
-/// The settings of a run; resolved from flags by the caller.
+/// The settings of a run, resolved from flags by the caller.
 #[derive(Debug, Clone)]
 pub struct SidecarOptions {
     /// The source of the lines.
     pub source: SidecarSource,
     /// The form of the output.
     pub mode: SidecarMode,
-    /// A downloader's manifest, of schema 1 or 2, that says what is held where.
+    /// A downloader's manifest, of schema 1 or 2, with the places of releases.
     pub manifest: Option<PathBuf>,
     /// Also yanked releases.
     pub include_yanked: bool,
@@ -57,12 +57,13 @@ pub struct SidecarOptions {
     pub concurrency: usize,
     /// Base of download URLs; `None` takes the sparse registry's own `dl`, or the product's default.
     pub crates_base_url: Option<Address>,
-    /// Bring sidecars that are there up to date.
+    /// Update existing sidecars.
     pub refresh: bool,
 }
 
 impl SidecarOptions {
-    /// Writes what `mode` says of every release that is not yanked. A sidecar that is there already stays as it is.
+    /// Writes the sidecar of every release that is not yanked, in the form of `mode`. An existing sidecar stays as it
+    /// is.
     #[must_use]
     pub fn new(source: SidecarSource, mode: SidecarMode) -> Self {
         Self {
@@ -83,13 +84,13 @@ impl SidecarOptions {
 pub struct ManifestRead {
     /// Records that were read.
     pub records: u64,
-    /// Releases of which it says where they are held.
+    /// Releases with a known place.
     pub releases: u64,
     /// Lines that are no records.
     pub bad_lines: u64,
-    /// The first of them, with their numbers.
+    /// The first of these lines, with their numbers.
     pub first_bad_lines: Vec<String>,
-    /// True if it ends in a torn line, as the manifest of a run that has not ended may.
+    /// True if it ends in a torn line, as the manifest of an unfinished run may.
     pub torn: bool,
 }
 
@@ -98,13 +99,13 @@ pub struct ManifestRead {
 pub struct SidecarOutcome {
     /// Records that were selected.
     pub selected: u64,
-    /// Sidecars that were not there before; lines, of a JSONL.
+    /// New sidecars; for a JSONL, its lines.
     pub written: u64,
-    /// Sidecars that were there and stayed as they are.
+    /// Existing sidecars that stay as they are.
     pub existing: u64,
-    /// Sidecars that were there and were written anew.
+    /// Existing sidecars that were rewritten.
     pub refreshed: u64,
-    /// Sidecars of yanked releases, not selected, that were there and were written anew.
+    /// Existing sidecars of yanked releases, not selected, that were rewritten.
     pub yanked_refreshed: u64,
     /// Yanked releases left out.
     pub yanked_skipped: u64,
@@ -112,20 +113,20 @@ pub struct SidecarOutcome {
     pub bytes: u64,
     /// Bad lines of the index.
     pub bad_lines: u64,
-    /// The first of them.
+    /// The first of these lines.
     pub first_bad_lines: Vec<String>,
     /// The findings in the manifest.
     pub manifest: Option<ManifestRead>,
-    /// Files of the index that were looked at, when those are not all.
+    /// Files of the index that were read, when the run did not read all.
     pub news: Option<u64>,
     /// Time taken.
     pub elapsed: Duration,
-    /// Stopped before the end.
+    /// True if the run was stopped before the end.
     pub interrupted: bool,
 }
 
 impl SidecarOutcome {
-    /// Returns how a run ends that came to this end.
+    /// Returns the exit status for this outcome.
     #[must_use]
     pub fn exit_status(&self) -> ExitStatus {
         if self.interrupted {
@@ -137,7 +138,7 @@ impl SidecarOutcome {
         }
     }
 
-    /// Checks that a run that came to its end has an answer for every selected record.
+    /// Checks that a run that was not stopped has an answer for every selected record.
     pub(super) fn check(&self) -> Result<(), GenerateError> {
         let told = self.written + self.existing + self.refreshed;
         if self.interrupted || told == self.selected {

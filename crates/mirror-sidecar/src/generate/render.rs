@@ -1,4 +1,4 @@
-//! From a file of the index to its sidecars, one line after another.
+//! Makes the sidecars of an index file, line by line.
 
 use std::ops::ControlFlow;
 
@@ -9,18 +9,18 @@ use mirror_types::{CrateName, IndexRecord, Layout, last_of_each};
 
 use super::manifest::{Enrichment, Member};
 
-/// Faults that a run keeps, so that the first ones in index order are among them.
-const FAULTS_MOST: usize = 10_000;
+/// Most faults that a run keeps, so that the first ones in index order are among them.
+const MAX_KEPT_FAULTS: usize = 10_000;
 
 /// Download URLs.
 pub(super) enum Urls {
     /// `{base}/{name}/{name}-{version}.crate`; no slash at the end of the base.
     Base(String),
-    /// As a sparse registry says.
+    /// The template of a sparse registry.
     Template(DlTemplate),
 }
 
-/// By what sidecars are made.
+/// The rules for making sidecars.
 pub(super) struct Rules {
     pub(super) urls: Urls,
     pub(super) layout: Layout,
@@ -54,15 +54,15 @@ impl Tally {
         self.bytes += other.bytes;
         self.bad_lines += other.bad_lines;
         self.faults.extend(other.faults);
-        if self.faults.len() > FAULTS_MOST {
+        if self.faults.len() > MAX_KEPT_FAULTS {
             self.faults.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
-            self.faults.truncate(FAULTS_MOST / 2);
+            self.faults.truncate(MAX_KEPT_FAULTS / 2);
         }
     }
 
     fn fault(&mut self, fault: LineFault) {
         self.bad_lines += 1;
-        if self.faults.len() < FAULTS_MOST {
+        if self.faults.len() < MAX_KEPT_FAULTS {
             self.faults.push(fault);
         }
     }
@@ -72,7 +72,7 @@ impl Tally {
 pub(super) struct ParsedLine<'a> {
     pub(super) line: Line<'a>,
     pub(super) bytes: &'a [u8],
-    /// Which of the file's lines, blank ones left out, from 0.
+    /// The number of the line in the file, without blank lines, from 0.
     pub(super) at: usize,
     pub(super) record: IndexRecord,
 }
@@ -117,13 +117,13 @@ pub(super) fn each<'d>(
     (ControlFlow::Continue(()), whole)
 }
 
-/// Makes the facts of one release after another; its texts are used again.
+/// Makes the facts of one release after another, and reuses its texts.
 pub(super) struct FactsBuilder<'r> {
     rules: &'r Rules,
     name: Option<CrateName>,
     file: String,
     url: String,
-    /// The length of each that stays the same for the versions of a crate.
+    /// The length of the part of each text that stays the same for the versions of a crate.
     kept: (usize, usize),
     member: String,
 }
@@ -166,8 +166,7 @@ impl<'r> FactsBuilder<'r> {
         self.of(&id.name, id.version.as_str(), path)
     }
 
-    /// Returns the facts of a release of which only name and version are known; the URL is right only with
-    /// [`Urls::Base`].
+    /// Returns the facts of a release from its name and version alone; the URL is right only with [`Urls::Base`].
     pub(super) fn of<'s>(&'s mut self, name: &CrateName, version: &str, path: &'s str) -> Facts<'s> {
         if let Urls::Base(_) = self.rules.urls {
             self.begin(name);

@@ -1,4 +1,4 @@
-//! The sources of sidecars: a local index, or what a mirror keeps of a sparse registry.
+//! The sources of sidecars: a local index, or a mirror's cache of a sparse registry.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -22,15 +22,15 @@ pub(super) enum Feed {
 /// The index files that a mirror keeps of one sparse registry.
 pub(super) struct SparseCache {
     store: Store,
-    /// Below `.mirror`.
+    /// The directory below `.mirror`.
     dir: String,
-    /// In bytewise order.
+    /// The paths, in bytewise order.
     paths: Vec<String>,
 }
 
 const CONFIG: &str = "config.json";
 
-/// Opens the source, and says where its crates come from. Touches nothing.
+/// Opens the source, and finds the address of its crates. Writes nothing.
 pub(super) fn open(
     options: &SidecarOptions,
     observer: &dyn SidecarObserver,
@@ -77,7 +77,7 @@ impl Feed {
         }
     }
 
-    /// Passes every file to a visitor of one of several threads, in the order that is read fastest.
+    /// Passes every file to a visitor of one of several threads, in the order that is fastest to read.
     pub(super) fn fastest<'v>(
         &self,
         threads: usize,
@@ -134,12 +134,12 @@ impl SparseCache {
         Ok(match CacheEntry::decode(&bytes) {
             Ok(CacheEntry { state: CacheState::Present(data), .. }) => Some(data),
             Ok(CacheEntry { state: CacheState::Gone, .. }) => None,
-            // A reader finds no good line in it, and names the file. The rest of a damaged entry may look good.
+            // A reader finds no good line in it, and reports the file. The rest of a damaged entry may look good.
             Err(_) => Some(b"a damaged entry of the cache".to_vec()),
         })
     }
 
-    /// Returns the URLs at which the registry has its crates.
+    /// Returns the download URLs of the registry.
     fn urls(&self) -> Result<Urls, GenerateError> {
         let Some(config) = self.load(CONFIG)? else {
             return Err(GenerateError::NoAddress);

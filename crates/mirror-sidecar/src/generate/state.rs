@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 use super::error::GenerateError;
 
 const FILE: &str = "sidecars.json";
-/// 2: every sidecar beside it has the bare file name in `crate_file`. In 1 that was the path.
+/// In format 2, every sidecar has the bare file name in `crate_file`; in format 1 that was the path.
 const FORMAT_VERSION: u32 = 2;
 
-/// The state that a run leaves for the next one.
+/// The state that a run saves for the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
     format_version: u32,
-    /// By what the sidecars were made.
+    /// The settings of the sidecars.
     pub(super) settings: String,
-    /// The tree of the index of which every selected release has a sidecar.
+    /// The tree of the index for which every selected release has a sidecar.
     pub(super) present: Option<String>,
-    /// The tree whose lines all sidecars show that are there; not later than `present`.
+    /// The tree whose lines are in all existing sidecars; not later than `present`.
     pub(super) current: Option<String>,
-    /// Of `present`.
+    /// Selected releases of `present`.
     pub(super) selected: u64,
-    /// Of `present`.
+    /// Yanked releases of `present` that were left out.
     pub(super) yanked_skipped: u64,
     /// Index files that had bad lines.
     pub(super) bad_files: BTreeSet<String>,
@@ -43,7 +43,7 @@ impl State {
         }
     }
 
-    /// Reads what an earlier run left; what cannot be read, or is of an earlier format, counts as nothing.
+    /// Reads the state of an earlier run; an unreadable one, or one of an earlier format, counts as missing.
     pub(super) fn recall(store: &Store) -> Result<Option<Self>, GenerateError> {
         let bytes = store.read_state(FILE)?;
         Ok(bytes
@@ -51,12 +51,12 @@ impl State {
             .filter(|state| state.format_version == FORMAT_VERSION))
     }
 
-    /// Leaves it; durable on return.
+    /// Saves the state; durable on return.
     pub(super) fn remember(&self, store: &Store) -> Result<(), GenerateError> {
         let text = serde_json::to_vec_pretty(self)
             .map_err(Unexpected::could_not("write the state of the sidecars"))?;
         store.write_state(FILE, &text)?;
-        // A batch of nothing makes durable what was written before.
+        // An empty batch makes earlier writes durable.
         Ok(store.commit(Vec::new())?)
     }
 }

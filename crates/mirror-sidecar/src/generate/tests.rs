@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::*;
 
-/// Writes down what it is told, one line for each event.
+/// Records the events, one line for each.
 #[derive(Default)]
 struct Notes(Mutex<Vec<String>>);
 
@@ -90,7 +90,7 @@ fn a_jsonl_is_measured_before_it_is_written() {
     let mut written = notes[5..notes.len() - 1].to_vec();
     written.sort();
     assert_eq!(written, ["written 1", "written 2"]);
-    // Its first records need no measuring.
+    // The first records need no measuring.
     let (_, notes) = run(&SidecarOptions { limit: 2, ..options });
     assert_eq!(notes, ["Open", "index: plain directory", "Write", "written 1", "written 1", "Done"]);
 }
@@ -109,7 +109,7 @@ fn the_manifest_that_is_read_is_told() {
     let (_, notes) = run(&given(manifest));
     assert_eq!(notes[2..4], ["manifest torn", "manifest: 2, 1"]);
 
-    // One that the mirror has in its root is read where there is none of the given name.
+    // A manifest in the root of the mirror is read when the named one does not exist.
     let out = dir.path().join("out");
     drop(mirror_store::Store::open(&out, mirror_types::Layout::Shard, false).unwrap());
     std::fs::write(out.join("manifest.jsonl"), format!("{record}\n")).unwrap();

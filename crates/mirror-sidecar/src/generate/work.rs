@@ -19,7 +19,7 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Returns the number of threads: no more than there are processors.
+    /// Returns the number of threads: at most one for each processor.
     pub(super) fn threads(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         cores.min(self.options.concurrency).max(1)
@@ -37,12 +37,12 @@ impl Work<'_> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Takes in what a thread counted.
+    /// Adds the counts of a thread.
     pub(super) fn add(&self, tally: Tally) {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
     }
 
-    /// Returns what was counted, or the first error.
+    /// Returns the totals, or the first error.
     pub(super) fn end(&self) -> Result<SidecarOutcome, GenerateError> {
         if let Some(error) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
