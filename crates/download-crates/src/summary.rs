@@ -74,7 +74,7 @@ pub(crate) fn of_rebuild(outcome: &RebuildOutcome, out: &Path) -> String {
     for path in &outcome.first_left {
         let _ = writeln!(text, "  {} was left where it is", Printable(path));
     }
-    for id in outcome.lost.iter().take(SOME) {
+    for id in outcome.lost.iter().take(MAX_LISTED) {
         let _ = writeln!(text, "  {id} has no file of its size any more");
     }
     if !outcome.lost.is_empty() || outcome.lost_members > 0 || !outcome.missing_bundles.is_empty() {
@@ -85,7 +85,7 @@ pub(crate) fn of_rebuild(outcome: &RebuildOutcome, out: &Path) -> String {
 }
 
 /// Lost files that are named one by one.
-const SOME: usize = 10;
+const MAX_LISTED: usize = 10;
 
 /// Writes the summary of a run.
 pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
@@ -186,7 +186,8 @@ fn held(text: &mut String, outcome: &Outcome) {
         line("known gaps", text);
     }
     if !outcome.resolved_gaps.is_empty() {
-        let named: Vec<String> = outcome.resolved_gaps.iter().take(SOME).map(ToString::to_string).collect();
+        let named: Vec<String> =
+            outcome.resolved_gaps.iter().take(MAX_LISTED).map(ToString::to_string).collect();
         line("gaps resolved", format!("{}: {}", outcome.resolved_gaps.len(), named.join(", ")));
     }
     if outcome.reinstated > 0 {
@@ -236,7 +237,7 @@ fn selected(text: &mut String, outcome: &Outcome) {
             format!("{} were read, and what they name was mirrored", outcome.lockfiles_read),
         );
     }
-    for unusable in outcome.lockfiles_unusable.iter().take(SOME) {
+    for unusable in outcome.lockfiles_unusable.iter().take(MAX_LISTED) {
         line("unusable", format!("{}: {}", unusable.what, mirror_sync::Printable(&unusable.why)));
     }
     if !outcome.elsewhere.is_empty() {

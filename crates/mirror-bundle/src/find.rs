@@ -14,9 +14,9 @@ use crate::fault::BundleFault;
 use crate::record::BundleMember;
 
 /// Bytes of a manifest that are searched at once; also the longest line.
-const CHUNK: usize = 1 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
 /// Largest manifest that one thread searches alone, bytes.
-const ALONE: u64 = 8 << 20;
+const MAX_SEARCHED_ALONE_BYTES: u64 = 8 << 20;
 
 /// Returns the members of one crate, or of one release, in a bundle's manifest, in its order. Parses only lines that
 /// contain the name, and searches large manifests with several threads until a release is found: one of 160 MB takes
@@ -35,7 +35,7 @@ pub fn find_members(
     };
     let len = std::fs::metadata(manifest).map_err(at("look at", manifest))?.len();
     let threads = match len {
-        ..ALONE => 1,
+        ..MAX_SEARCHED_ALONE_BYTES => 1,
         _ => thread::available_parallelism().map_or(1, |n| n.get() as u64),
     };
     let search = Search {
@@ -86,7 +86,7 @@ impl Search<'_> {
         let mut skip = range.start > 0;
         file.seek(SeekFrom::Start(base)).map_err(at("read", manifest))?;
         let mut found = Vec::new();
-        let mut buffer = vec![0; 2 * CHUNK];
+        let mut buffer = vec![0; 2 * CHUNK_BYTES];
         let mut have = 0;
         loop {
             let n = file.read(&mut buffer[have..]).map_err(at("read", manifest))?;
@@ -187,7 +187,7 @@ mod tests {
         }
         text += "{\"crate\":\"name-7\",\"bundle_me";
         std::fs::write(&path, &text).expect("write");
-        assert!(text.len() > 2 * CHUNK);
+        assert!(text.len() > 2 * CHUNK_BYTES);
         for n in [0, 7, 9_999, 19_999] {
             let name: CrateName = format!("name-{n}").parse().expect("name");
             let both = find_members(&path, &name, None).expect("find");
@@ -244,7 +244,7 @@ mod tests {
             );
         }
         std::fs::write(&path, &text).expect("write");
-        assert!(text.len() as u64 > ALONE);
+        assert!(text.len() as u64 > MAX_SEARCHED_ALONE_BYTES);
         let version = "1.0.0".parse().expect("version");
         for n in [0, 1, 34_999, 35_000, 35_001, 69_999] {
             let name: CrateName = format!("name-{n}").parse().expect("name");

@@ -17,9 +17,9 @@ use crate::tar::{self, Step};
 use crate::zframe::{self, Frame, HEAD, Head};
 
 /// Largest frame that is unpacked in memory, in unpacked bytes.
-const IN_MEMORY: u32 = 8 << 20;
+const MAX_IN_MEMORY_BYTES: u32 = 8 << 20;
 /// Bytes of a bundle that are read at once.
-const AT_ONCE: u64 = 2 << 20;
+const READ_BYTES: u64 = 2 << 20;
 
 /// A bundle, open for reading: one of this system, sealed or partial, or of the source system. Takes no lock and
 /// changes nothing. Any number of threads may share it.
@@ -275,7 +275,7 @@ impl BundleReader {
             let first = map.frames[at];
             let mut next = at + 1;
             let mut end = first.offset + u64::from(first.len);
-            while next < run.end && end - first.offset < AT_ONCE && map.frames[next].offset == end {
+            while next < run.end && end - first.offset < READ_BYTES && map.frames[next].offset == end {
                 end += u64::from(map.frames[next].len);
                 next += 1;
             }
@@ -306,7 +306,7 @@ impl BundleReader {
             return Err(self.wrong(begin, BundleFault::Torn));
         }
         let len = end - begin;
-        if len <= AT_ONCE + u64::from(IN_MEMORY) {
+        if len <= READ_BYTES + u64::from(MAX_IN_MEMORY_BYTES) {
             let len = usize::try_from(len).unwrap_or(0);
             if buffers.packed.len() < len {
                 buffers.packed.resize(len, 0);
@@ -342,7 +342,7 @@ impl BundleReader {
         let begin = usize::try_from(frame.offset - base).unwrap_or(usize::MAX);
         let slice = begin.checked_add(frame.len as usize).and_then(|end| packed[..*loaded].get(begin..end));
         match slice {
-            Some(slice) if frame.size <= IN_MEMORY => {
+            Some(slice) if frame.size <= MAX_IN_MEMORY_BYTES => {
                 unpack(decoder, slice, frame, &self.limits, plain)
                     .map_err(|fault| self.wrong(frame.offset, fault))?;
                 let mut rest = plain.as_slice();

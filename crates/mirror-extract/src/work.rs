@@ -20,7 +20,7 @@ use crate::open::Open;
 use crate::options::{ExtractOptions, ExtractOutcome, ExtractTask};
 
 /// Most files of one commit.
-const BATCH: usize = 2_000;
+const BATCH_FILES: usize = 2_000;
 /// Most bytes of one commit.
 const BATCH_BYTES: u64 = 128 << 20;
 /// Longest time that a staged file waits for its commit.
@@ -29,7 +29,7 @@ const BATCH_TIME: Duration = Duration::from_secs(1);
 const CHUNK_FILES: usize = 64;
 const CHUNK_BYTES: u64 = 1 << 20;
 /// Largest member that is held in memory, bytes.
-const IN_MEMORY: u64 = 8 << 20;
+const MAX_IN_MEMORY_BYTES: u64 = 8 << 20;
 
 /// A member of a stream, read by one thread, to be hashed and staged by another.
 pub(crate) struct Loaded {
@@ -227,7 +227,7 @@ impl<'a> Work<'a> {
             if !self.goes_on(open) {
                 return Err(Stop::Cancelled);
             }
-            if member.size() > IN_MEMORY {
+            if member.size() > MAX_IN_MEMORY_BYTES {
                 return self.member(open, member, out, commits);
             }
             bytes += member.size();
@@ -393,8 +393,9 @@ impl<'a> Work<'a> {
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
-            let full =
-                batch.staged.len() >= BATCH || batch.bytes >= BATCH_BYTES || since.elapsed() >= BATCH_TIME;
+            let full = batch.staged.len() >= BATCH_FILES
+                || batch.bytes >= BATCH_BYTES
+                || since.elapsed() >= BATCH_TIME;
             if ended || full {
                 self.commit(std::mem::take(&mut batch));
             }

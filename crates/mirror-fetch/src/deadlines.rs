@@ -24,7 +24,7 @@ pub(crate) struct Deadlines<'a> {
 }
 
 /// A timer that fires later than this shows a busy machine, not a slow origin.
-const LATE: Duration = Duration::from_millis(100);
+const LATE_AFTER: Duration = Duration::from_millis(100);
 
 impl<'a> Deadlines<'a> {
     pub(crate) fn first_alarm(now: Instant, total: Duration, idle: Duration) -> Instant {
@@ -71,8 +71,8 @@ impl<'a> Deadlines<'a> {
     /// Moves the deadlines when the timer fires late: bytes that arrived meanwhile have not been processed yet.
     fn forgive_lateness(&mut self) {
         let late = Instant::now().saturating_duration_since(self.sleep.deadline());
-        if late > LATE {
-            let more = (late + LATE).min(self.lateness_left);
+        if late > LATE_AFTER {
+            let more = (late + LATE_AFTER).min(self.lateness_left);
             self.lateness_left -= more;
             self.total += more;
             self.mark += more;

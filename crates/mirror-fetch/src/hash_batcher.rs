@@ -9,7 +9,7 @@ use mirror_types::Sha256;
 use tokio::sync::oneshot;
 
 /// Bodies that are hashed together: more than the processor hashes at once, since their lengths differ.
-const TOGETHER: usize = 12;
+const BATCH_BODIES: usize = 12;
 
 /// A body, and the channel on which its checksum is awaited.
 type Pending = (Bytes, oneshot::Sender<(Bytes, Sha256)>);
@@ -28,7 +28,7 @@ impl HashBatcher {
             waiting.push((body, answer));
             waiting.len()
         };
-        if count >= TOGETHER {
+        if count >= BATCH_BODIES {
             self.flush();
         }
         sum.await.ok()
@@ -71,22 +71,23 @@ mod tests {
             let (got, sum) = answer.expect("hashed, and alive");
             assert_eq!((got, sum), (body(i), mirror_checksum::each(&[&body(i)])[0]));
         };
-        let mut hashes: Vec<_> = (0..TOGETHER + 2).map(|i| Some(Box::pin(batcher.hash(body(i))))).collect();
+        let mut hashes: Vec<_> =
+            (0..BATCH_BODIES + 2).map(|i| Some(Box::pin(batcher.hash(body(i))))).collect();
         let mut poll = |i: usize| hashes[i].as_mut().expect("kept").now_or_never();
-        for i in 0..TOGETHER - 1 {
+        for i in 0..BATCH_BODIES - 1 {
             assert!(poll(i).is_none(), "{i}");
         }
         // The last body completes the batch.
-        right(TOGETHER - 1, poll(TOGETHER - 1).flatten());
-        (0..TOGETHER - 1).for_each(|i| right(i, poll(i).flatten()));
+        right(BATCH_BODIES - 1, poll(BATCH_BODIES - 1).flatten());
+        (0..BATCH_BODIES - 1).for_each(|i| right(i, poll(i).flatten()));
         assert!(batcher.is_empty());
         // A cancelled body does no harm.
-        assert!(poll(TOGETHER).is_none());
-        assert!(poll(TOGETHER + 1).is_none());
-        hashes[TOGETHER] = None;
+        assert!(poll(BATCH_BODIES).is_none());
+        assert!(poll(BATCH_BODIES + 1).is_none());
+        hashes[BATCH_BODIES] = None;
         assert!(!batcher.is_empty());
         batcher.flush();
-        right(TOGETHER + 1, hashes[TOGETHER + 1].as_mut().expect("kept").now_or_never().flatten());
+        right(BATCH_BODIES + 1, hashes[BATCH_BODIES + 1].as_mut().expect("kept").now_or_never().flatten());
     }
 
     #[tokio::test]

@@ -22,9 +22,9 @@ use crate::request::FetchRequest;
 use crate::shared::Core;
 
 /// Finished requests that may wait for the receiver before no more jobs are taken.
-const OUTBOX: usize = 16;
+const MAX_WAITING_RESULTS: usize = 16;
 /// The number of last requests that are hedged.
-const HEDGE_LAST: usize = 16;
+const HEDGED_REQUESTS: usize = 16;
 const TICK: Duration = Duration::from_millis(250);
 const HEDGE_AFTER: Duration = Duration::from_secs(2);
 
@@ -105,7 +105,7 @@ impl<T: Send + 'static, F: Future<Output = (u64, Outcome)>> Driver<'_, T, F> {
 
     /// Starts a second copy of a request that takes far longer than usual.
     fn hedge(&mut self, start: impl Fn(u64, Arc<Shared>, bool) -> F) {
-        if self.flights.len() > HEDGE_LAST {
+        if self.flights.len() > HEDGED_REQUESTS {
             return;
         }
         let patience = HEDGE_AFTER.max(self.typical * 4);
@@ -144,7 +144,7 @@ pub(crate) async fn run<T: Send + 'static>(
         if !open && flying == 0 && waiting == 0 {
             return RunEnd::Done;
         }
-        let room = open && waiting < OUTBOX && flying < core.limiter.current();
+        let room = open && waiting < MAX_WAITING_RESULTS && flying < core.limiter.current();
         tokio::select! {
             biased;
             () = &mut cancelled => return RunEnd::Done,

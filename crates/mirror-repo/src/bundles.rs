@@ -16,9 +16,9 @@ use crate::open::{OpenOptions, OpenReport};
 use crate::writer::MirrorWriter;
 
 /// Releases that one transaction records.
-const CHUNK: usize = 5_000;
+const CHUNK_RELEASES: usize = 5_000;
 /// Most bundles that an error names.
-const NAMED: usize = 5;
+const MAX_NAMED_BUNDLES: usize = 5;
 
 fn listed(dir: &Path) -> Result<Vec<BundleFiles>, RepoError> {
     if dir.is_dir() { Ok(list_bundles(dir)?) } else { Ok(Vec::new()) }
@@ -50,7 +50,7 @@ impl MirrorWriter {
             }
         }
         let count = wrong.len() as u64;
-        for chunk in wrong.chunks(CHUNK) {
+        for chunk in wrong.chunks(CHUNK_RELEASES) {
             let mut tx = self.begin();
             for id in chunk {
                 tx.lost(self, id.clone(), StoreId::BUNDLES)?;
@@ -94,7 +94,7 @@ impl MirrorWriter {
         for number in &missing {
             let mut lost = Vec::new();
             self.catalogue().members_of(*number, &mut |id, _, _| lost.push(id))?;
-            for chunk in lost.chunks(CHUNK) {
+            for chunk in lost.chunks(CHUNK_RELEASES) {
                 let mut tx = self.begin();
                 for id in chunk {
                     tx.record_loss(self, id, StoreId::BUNDLES)?;
@@ -175,7 +175,7 @@ impl MirrorWriter {
             if without_place > 0 {
                 all.without_place.push((files.name.clone(), without_place));
             }
-            for chunk in new.chunks(CHUNK) {
+            for chunk in new.chunks(CHUNK_RELEASES) {
                 let mut tx = self.begin();
                 chunk.iter().for_each(|member| tx.found_member(member));
                 self.commit(tx)?;
@@ -287,8 +287,13 @@ fn file_name(number: u32) -> String {
 }
 
 fn names(missing: &[u32]) -> String {
-    let text = missing.iter().take(NAMED).map(|number| file_name(*number)).collect::<Vec<_>>().join(", ");
-    match missing.len().saturating_sub(NAMED) {
+    let text = missing
+        .iter()
+        .take(MAX_NAMED_BUNDLES)
+        .map(|number| file_name(*number))
+        .collect::<Vec<_>>()
+        .join(", ");
+    match missing.len().saturating_sub(MAX_NAMED_BUNDLES) {
         0 => text,
         more => format!("{text} and {more} more"),
     }

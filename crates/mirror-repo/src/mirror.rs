@@ -18,7 +18,7 @@ use crate::stores::Stores;
 use crate::writer::catalogue_in;
 
 /// Most idle connections to the catalogue.
-const SPARE: usize = 4;
+const MAX_IDLE_CONNECTIONS: usize = 4;
 
 /// A mirror, opened to be read: the held releases, their index lines, their bytes. Takes no lock and writes nothing; a
 /// download may be running. Everything blocks. Any number of threads may share it.
@@ -257,7 +257,7 @@ impl Mirror {
         // A connection to a frozen file would not see the next change.
         connections.cache = connections.cache.filter(|cache| !cache.is_frozen());
         let mut spare = spare();
-        if spare.len() < SPARE && !connections.catalogue.is_frozen() {
+        if spare.len() < MAX_IDLE_CONNECTIONS && !connections.catalogue.is_frozen() {
             spare.push(connections);
         }
         answer

@@ -7,7 +7,7 @@ use crate::error::RepoError;
 use crate::writer::MirrorWriter;
 
 /// Removals at once beyond which they look like a fault upstream, not like housekeeping.
-const MASS: u64 = 500;
+const MASS_RELEASES: u64 = 500;
 /// The same as a part of what is held: one in a thousand.
 const MASS_PART: u64 = 1_000;
 /// Releases removed between two commits.
@@ -20,7 +20,7 @@ const GUARDED_FROM: u64 = 1_000;
 /// Returns whether `doomed` of `held` releases are suspiciously many.
 #[must_use]
 pub fn is_mass(doomed: u64, held: u64) -> bool {
-    doomed > MASS || doomed.saturating_mul(MASS_PART) > held
+    doomed > MASS_RELEASES || doomed.saturating_mul(MASS_PART) > held
 }
 
 /// Splits releases into those outside all bundles and those in one: bundles are never rewritten.

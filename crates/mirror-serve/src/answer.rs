@@ -33,7 +33,7 @@ const SHORT_BYTES: usize = 1 << 10;
 /// The shortest interval between two counts of the held releases.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
 /// The wait before a release that is being replaced is looked for again.
-const ONCE_MORE: Duration = Duration::from_millis(250);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 impl App {
     /// Answers a request. Every failure has an answer, too.
@@ -234,7 +234,7 @@ impl App {
         let mut found = self.find(&id).await?;
         if found.is_none() && self.held(&id)?.is_some() {
             // A run that replaces it may have moved the old one away and not recorded the new one yet.
-            tokio::time::sleep(ONCE_MORE).await;
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
             found = self.find(&id).await?;
             if found.is_none() {
                 tracing::warn!(release = %id, "is held, but its bytes are not where the catalogue says");

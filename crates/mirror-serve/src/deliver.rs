@@ -23,7 +23,7 @@ const CHUNK_BYTES: u64 = 2 << 20;
 const WINDOW_BYTES: u64 = 8 << 20;
 /// Approximate number of chunks of a member: longer members have larger chunks, so that they are not unpacked too
 /// often.
-const CHUNKS: u64 = 64;
+const CHUNKS_PER_MEMBER: u64 = 64;
 
 impl App {
     /// Keeps a release open, when there is a place for one more.
@@ -111,7 +111,7 @@ impl App {
         {
             return Ok(bytes);
         }
-        let chunk_bytes = CHUNK_BYTES.max(size.div_ceil(CHUNKS));
+        let chunk_bytes = CHUNK_BYTES.max(size.div_ceil(CHUNKS_PER_MEMBER));
         let mut bytes = Vec::with_capacity(bytes_of(&piece));
         let mut at = piece.start;
         while at < piece.end {

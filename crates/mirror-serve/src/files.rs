@@ -1,11 +1,11 @@
 //! Distribution of the open files that the system allows.
 
 /// Files for the process itself and for its current work: half of the allowed ones, within these bounds.
-const OWN: std::ops::RangeInclusive<usize> = 24..=128;
+const OWN_FILES: std::ops::RangeInclusive<usize> = 24..=128;
 /// Most bundles that are open at a time.
-const BUNDLES: usize = 256;
+const MAX_OPEN_BUNDLES: usize = 256;
 /// Most files that are kept open for bodies in progress.
-const KEPT: usize = 256;
+const MAX_KEPT_FILES: usize = 256;
 
 /// Limits on open files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +23,9 @@ pub(crate) struct Files {
 impl Files {
     /// Divides `allowed` files; connections get as many as they want, where possible.
     pub(crate) fn of(allowed: usize, connections: usize) -> Self {
-        let rest = allowed.saturating_sub((allowed / 2).clamp(*OWN.start(), *OWN.end()));
-        let kept = (rest / 8).clamp(1, KEPT);
-        let bundles = (rest / 8).clamp(1, BUNDLES);
+        let rest = allowed.saturating_sub((allowed / 2).clamp(*OWN_FILES.start(), *OWN_FILES.end()));
+        let kept = (rest / 8).clamp(1, MAX_KEPT_FILES);
+        let bundles = (rest / 8).clamp(1, MAX_OPEN_BUNDLES);
         let left = rest.saturating_sub(kept + bundles).max(1);
         Self { connections: connections.min(left), kept, opening: (allowed / 16).clamp(1, 32), bundles }
     }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::ServeBody;
 use crate::client::Client;
-use crate::seats::LITTLE_BYTES;
+use crate::seats::MIN_PROGRESS_BYTES;
 
 /// The time after which a stream that makes no progress frees its memory.
 const REST_AFTER: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ async fn answer(client: Arc<Client>, request: Request<RecvStream>, mut respond: 
     let Ok(stream) = respond.send_response(http::Response::from_parts(head, ()), is_empty) else { return };
     let all_sent = is_empty || send(&client, stream, body).await;
     if all_sent {
-        client.seat().moved(LITTLE_BYTES);
+        client.seat().moved(MIN_PROGRESS_BYTES);
     }
 }
 

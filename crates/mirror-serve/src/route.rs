@@ -4,7 +4,7 @@ use mirror_types::{CrateName, ReleaseId, VersionText, index_path};
 use percent_encoding::percent_decode_str;
 
 /// Longest path that is routed, bytes.
-const LONGEST: usize = 1_024;
+const MAX_PATH_BYTES: usize = 1_024;
 
 /// The route of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Route {
     }
 
     fn known(path: &str) -> Option<Self> {
-        if path.len() > LONGEST {
+        if path.len() > MAX_PATH_BYTES {
             return None;
         }
         match path {
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_nobody_should_ask_for() {
-        let long = format!("/crates/a/a-1.0.0-{}.crate", "x".repeat(LONGEST));
+        let long = format!("/crates/a/a-1.0.0-{}.crate", "x".repeat(MAX_PATH_BYTES));
         for path in [
             "",
             "//",

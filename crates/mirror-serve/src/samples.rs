@@ -7,7 +7,7 @@ use mirror_types::ReleaseId;
 use crate::error::ServeError;
 
 /// Most candidates that are examined for each kind.
-const LOOKED_AT: usize = 200;
+const MAX_CANDIDATES: usize = 200;
 
 /// Releases without dependencies, so that a project with one of them resolves in any part of a registry.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +41,7 @@ impl Samples {
                     _ => 5,
                 };
                 let usual = USUAL.contains(&name);
-                if (kinds[kind].len() < LOOKED_AT || usual)
+                if (kinds[kind].len() < MAX_CANDIDATES || usual)
                     && let (Ok(name), Ok(version)) = (name.parse(), version.parse())
                 {
                     kinds[kind].push(ReleaseId { name, version });

@@ -11,16 +11,16 @@ use tokio_util::sync::CancellationToken;
 /// Bytes of one permit.
 const UNIT_BYTES: usize = 1 << 10;
 /// Moving less than this counts as standing still; the end of an answer counts as much, bytes.
-pub(crate) const LITTLE_BYTES: u64 = 1 << 10;
+pub(crate) const MIN_PROGRESS_BYTES: u64 = 1 << 10;
 /// A connection that moved something within this time is not idle.
-const BUSY: Duration = Duration::from_secs(1);
+const IDLE_AFTER: Duration = Duration::from_secs(1);
 /// The least age at which a connection is judged by its rate.
 const MEASURABLE_AFTER: Duration = Duration::from_millis(500);
 /// A connection with a lower rate, bytes a second, makes room for others though it is not idle: any number of clients
 /// that only want to occupy places can move that little.
-const SLOW: f64 = 16.0 * 1024.0;
+const SLOW_BYTES_PER_SEC: f64 = 16.0 * 1024.0;
 /// The weight of earlier bytes in the current rate: a third of it after this time.
-const MEMORY: Duration = Duration::from_secs(8);
+const RATE_DECAY: Duration = Duration::from_secs(8);
 
 /// The place of a connection. It has a share of the memory for bodies that no other connection can use up.
 pub(crate) struct Seat {
@@ -59,7 +59,7 @@ impl Drop for Work {
 impl Moves {
     fn recent(&self, now: Instant) -> f64 {
         let since = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
-        self.recent * (-since.div_duration_f64(MEMORY)).exp()
+        self.recent * (-since.div_duration_f64(RATE_DECAY)).exp()
     }
 }
 
@@ -141,7 +141,7 @@ impl Seat {
         loop {
             tokio::time::sleep(time).await;
             let now = self.moves().bytes;
-            if now - before < LITTLE_BYTES {
+            if now - before < MIN_PROGRESS_BYTES {
                 return;
             }
             before = now;
@@ -162,7 +162,7 @@ impl Seat {
 
     /// Returns its rate in bytes a second.
     fn rate(&self, now: Instant) -> f64 {
-        let age = now.saturating_duration_since(self.began).clamp(BUSY, MEMORY);
+        let age = now.saturating_duration_since(self.began).clamp(IDLE_AFTER, RATE_DECAY);
         self.moves().recent(now) / age.as_secs_f64()
     }
 }
@@ -219,7 +219,10 @@ fn make_room(seats: &mut HashMap<u64, Arc<Seat>>, now: Instant) -> bool {
 /// Finds the connection that has moved nothing for the longest time.
 fn idle(seats: &HashMap<u64, Arc<Seat>>, now: Instant) -> Option<u64> {
     let since = seats.iter().filter_map(|(number, seat)| Some((seat.idle_since()?.0, *number)));
-    since.filter(|(since, _)| now.saturating_duration_since(*since) > BUSY).min().map(|(_, number)| number)
+    since
+        .filter(|(since, _)| now.saturating_duration_since(*since) > IDLE_AFTER)
+        .min()
+        .map(|(_, number)| number)
 }
 
 /// Finds the slowest of those that have had time to show their rate.
@@ -228,7 +231,9 @@ fn slow(seats: &HashMap<u64, Arc<Seat>>, now: Instant) -> Option<u64> {
         let has_moved = seat.idle_since().is_some_and(|(_, ever)| ever);
         has_moved && now.saturating_duration_since(seat.began) > MEASURABLE_AFTER
     });
-    let rates = measurable.map(|(number, seat)| (seat.rate(now), *number)).filter(|(rate, _)| *rate < SLOW);
+    let rates = measurable
+        .map(|(number, seat)| (seat.rate(now), *number))
+        .filter(|(rate, _)| *rate < SLOW_BYTES_PER_SEC);
     rates.min_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, number)| number)
 }
 

@@ -14,7 +14,7 @@ use crate::path::below;
 type Found = Option<(Sha256, u64)>;
 
 /// Largest file that is hashed together with others, bytes; a larger one is hashed alone, piece by piece.
-const SMALL: usize = 512 << 10;
+const MAX_TOGETHER_BYTES: usize = 512 << 10;
 const PIECE: usize = 128 << 10;
 
 thread_local! {
@@ -66,7 +66,7 @@ impl Store {
         for (rel, buffer) in rels.iter().zip(buffers.iter_mut()) {
             let one = self.open_to_hash(rel).and_then(|open| match open {
                 None => Ok(None),
-                Some(mut open) if open.size <= SMALL as u64 => match whole(&mut open, buffer)? {
+                Some(mut open) if open.size <= MAX_TOGETHER_BYTES as u64 => match whole(&mut open, buffer)? {
                     Some(len) => {
                         small.push((found.len(), len));
                         Ok(None)
@@ -116,7 +116,7 @@ fn read(open: &mut Open, buffer: &mut [u8]) -> Result<usize, StoreError> {
 /// Reads a file into the beginning of `buffer`. `None` when it has grown.
 fn whole(open: &mut Open, buffer: &mut Vec<u8>) -> Result<Option<usize>, StoreError> {
     // One byte more distinguishes the end from a file that grows.
-    let room = usize::try_from(open.size).unwrap_or(SMALL) + 1;
+    let room = usize::try_from(open.size).unwrap_or(MAX_TOGETHER_BYTES) + 1;
     if buffer.len() < room {
         buffer.resize(room, 0);
     }
@@ -159,7 +159,19 @@ mod tests {
     fn together_as_alone() {
         let dir = tempfile::tempdir().expect("dir");
         let store = Store::open(dir.path(), Layout::Shard, true).expect("store");
-        let sizes = [0, 1, 64, SMALL - 1, 20_000, SMALL, SMALL + 1, 3 * SMALL + 7, 5, 100_000, 63];
+        let sizes = [
+            0,
+            1,
+            64,
+            MAX_TOGETHER_BYTES - 1,
+            20_000,
+            MAX_TOGETHER_BYTES,
+            MAX_TOGETHER_BYTES + 1,
+            3 * MAX_TOGETHER_BYTES + 7,
+            5,
+            100_000,
+            63,
+        ];
         let mut rels = Vec::new();
         for (i, size) in sizes.into_iter().enumerate() {
             let bytes: Vec<u8> = (0..=u8::MAX).cycle().skip(i).take(size).collect();

@@ -11,11 +11,11 @@ use crate::error::{StoreError, at};
 use crate::tree_form::TreeForm;
 
 /// Releases from which the form of a tree is judged.
-const ENOUGH: u32 = 64;
+const SAMPLE_RELEASES: u32 = 64;
 /// Most entries that are looked at for them.
-const MOST_ENTRIES: u32 = 50_000;
+const MAX_ENTRIES: u32 = 50_000;
 /// Most directory levels of a form.
-const DEEPEST: usize = 5;
+const MAX_DEPTH: usize = 5;
 
 /// Returns the form of most releases in a tree, and the path of one of them; `None` where there are none. Looks at a
 /// sample; follows no links. Blocks.
@@ -37,7 +37,7 @@ pub(crate) fn tree_form(root: &Path, own: Layout) -> Result<Option<(TreeForm, St
         for entry in listing {
             let entry = entry.map_err(at("list", &path))?;
             entries += 1;
-            if releases >= ENOUGH || entries > MOST_ENTRIES {
+            if releases >= SAMPLE_RELEASES || entries > MAX_ENTRIES {
                 break;
             }
             let Ok(name) = entry.file_name().into_string() else { continue };
@@ -46,7 +46,7 @@ pub(crate) fn tree_form(root: &Path, own: Layout) -> Result<Option<(TreeForm, St
                 continue;
             }
             let rel = if dir.is_empty() { name } else { format!("{dir}/{name}") };
-            if kind.is_dir() && depth < DEEPEST {
+            if kind.is_dir() && depth < MAX_DEPTH {
                 dirs.push_front((rel, depth + 1));
             } else if kind.is_file()
                 && let Some((_, form)) = TreeForm::of_path(&rel, own)
@@ -58,7 +58,7 @@ pub(crate) fn tree_form(root: &Path, own: Layout) -> Result<Option<(TreeForm, St
                 }
             }
         }
-        if releases >= ENOUGH || entries > MOST_ENTRIES {
+        if releases >= SAMPLE_RELEASES || entries > MAX_ENTRIES {
             break;
         }
     }

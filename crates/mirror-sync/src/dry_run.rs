@@ -14,7 +14,7 @@ use mirror_types::ReleaseId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::dry_run::size_estimate::{ASKED, Draw, SizeSample};
+use crate::dry_run::size_estimate::{Draw, SAMPLE_SIZE, SizeSample};
 use crate::error::SyncError;
 use crate::held_view::CatalogueView;
 use crate::observe::{SyncEvent, SyncObserver};
@@ -185,8 +185,8 @@ fn time(
 
 /// Asks the origin for the sizes of the releases of a sample.
 async fn ask(sizes: &mut Draw, fetcher: &Fetcher, cancel: &CancellationToken) -> Result<(), SyncError> {
-    let (jobs, queue) = mpsc::channel(ASKED);
-    let (results, mut answers) = mpsc::channel(ASKED);
+    let (jobs, queue) = mpsc::channel(SAMPLE_SIZE);
+    let (results, mut answers) = mpsc::channel(SAMPLE_SIZE);
     for (at, release) in sizes.asked.iter().enumerate() {
         let request = FetchRequest::new(release.url.clone()).head().across_origins();
         if jobs.try_send((at, request)).is_err() {

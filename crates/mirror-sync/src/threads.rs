@@ -8,7 +8,7 @@ use crate::error::SyncError;
 
 /// The increase of the nice value of a thread that works behind the network.
 #[cfg(target_os = "linux")]
-const BEHIND: i32 = 10;
+const NICE_INCREASE: i32 = 10;
 
 pub(crate) type Answer<T> = tokio::sync::oneshot::Receiver<T>;
 
@@ -45,7 +45,7 @@ pub(crate) fn spawn_behind<T: Send + 'static>(
 fn step_back() {
     use rustix::process::{getpriority_process, setpriority_process};
     // `None` is the calling thread. The kernel caps the value at 19.
-    let lowered = getpriority_process(None).and_then(|nice| setpriority_process(None, nice + BEHIND));
+    let lowered = getpriority_process(None).and_then(|nice| setpriority_process(None, nice + NICE_INCREASE));
     if let Err(error) = lowered {
         tracing::debug!(%error, "a thread keeps its priority");
     }
@@ -68,7 +68,7 @@ mod tests {
         let nice = || rustix::process::getpriority_process(None).expect("nice");
         let own = nice();
         let behind = join(spawn_behind("behind", nice).expect("spawn")).await.expect("join");
-        assert_eq!(behind, (own + BEHIND).min(19));
+        assert_eq!(behind, (own + NICE_INCREASE).min(19));
         assert_eq!(join(spawn("beside", nice).expect("spawn")).await.expect("join"), own);
         assert_eq!(nice(), own);
     }

@@ -20,10 +20,10 @@ const MEAN_BYTES: usize = 1_500;
 const BUNDLE_SIZE_GB: &str = "0.00016";
 
 /// The shortest time limit for a kill.
-const SHORTEST: Duration = Duration::from_millis(30);
+const MIN_KILL_AFTER: Duration = Duration::from_millis(30);
 
 /// The longest wait for a removal.
-const LONGEST: Duration = Duration::from_secs(30);
+const MAX_REMOVAL_WAIT: Duration = Duration::from_secs(30);
 
 /// The kind of run that is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,7 +235,10 @@ impl<'a> World<'a> {
             // The removals take only a few milliseconds of the run: the kill waits until one file disappears.
             Some(victim) => {
                 let began = Instant::now();
-                while victim.exists() && matches!(child.try_wait(), Ok(None)) && began.elapsed() < LONGEST {
+                while victim.exists()
+                    && matches!(child.try_wait(), Ok(None))
+                    && began.elapsed() < MAX_REMOVAL_WAIT
+                {
                     std::thread::yield_now();
                 }
             }
@@ -320,7 +323,11 @@ impl<'a> World<'a> {
             let flags = self.flags();
             met_at_work = self.one(&flags, most)?;
             // This way most kills meet a run at work, and some come near its end.
-            most = if met_at_work { (most * 9 / 8).min(longest * 2) } else { (most * 3 / 4).max(SHORTEST) };
+            most = if met_at_work {
+                (most * 9 / 8).min(longest * 2)
+            } else {
+                (most * 3 / 4).max(MIN_KILL_AFTER)
+            };
             // The next run repairs the mirror; sometimes it is killed as well.
             if met_at_work && self.random.u8(..) < 80 {
                 self.whole(&flags)?;

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 use crate::{ReleaseId, Sha256};
 
 /// Most lines that are compared rather than hashed: most crates have few versions.
-const FEW: usize = 12;
+const MAX_COMPARED_LINES: usize = 12;
 
 /// The fields of an index line that the mirror needs. Callers that need its other fields keep the
 /// line itself.
@@ -22,7 +22,7 @@ pub struct IndexRecord {
 
 /// Keeps the last line of each release, as Cargo does; the order stays.
 pub fn last_of_each<T>(lines: &mut Vec<T>, id: impl Fn(&T) -> &ReleaseId) {
-    let repeated: Vec<usize> = if lines.len() <= FEW {
+    let repeated: Vec<usize> = if lines.len() <= MAX_COMPARED_LINES {
         (0..lines.len())
             .filter(|at| lines[at + 1..].iter().any(|later| id(later) == id(&lines[*at])))
             .collect()

@@ -6,11 +6,11 @@ use mirror_serve::{ExportFormat, ExportOptions, ExportOutcome, Printable};
 use crate::doctor::{Finding, Verdict};
 
 /// Releases that are named here; the log names them all.
-const NAMED: usize = 50;
+const MAX_NAMED: usize = 50;
 
 fn more(text: &mut String, count: usize) {
-    if count > NAMED {
-        text.push_str(&format!("  and {} more, which the log names\n", count - NAMED));
+    if count > MAX_NAMED {
+        text.push_str(&format!("  and {} more, which the log names\n", count - MAX_NAMED));
     }
 }
 
@@ -29,14 +29,14 @@ pub(crate) fn exported(outcome: &ExportOutcome, options: &ExportOptions) -> Stri
             "\n{} releases are held and could not be exported; download-crates --verify-existing repairs the mirror:\n",
             outcome.missing.len()
         ));
-        for (id, why) in outcome.missing.iter().take(NAMED) {
+        for (id, why) in outcome.missing.iter().take(MAX_NAMED) {
             text.push_str(&format!("  {id}: {}\n", Printable(why)));
         }
         more(&mut text, outcome.missing.len());
     }
     if !outcome.left_out.is_empty() {
         text.push_str(&format!("\n{} are left out:\n", outcome.left_out.len()));
-        for (what, why) in outcome.left_out.iter().take(NAMED) {
+        for (what, why) in outcome.left_out.iter().take(MAX_NAMED) {
             text.push_str(&format!("  {}: {why}\n", Printable(what)));
         }
         more(&mut text, outcome.left_out.len());

@@ -9,10 +9,10 @@ use gix::objs::tree::EntryMode;
 use super::supervise::Meter;
 
 /// Most levels of directories below the root. An index has two or three.
-const DEEPEST: usize = 8;
+const MAX_DEPTH: usize = 8;
 /// Most files and directories in a tree when it is written out, and most that are read to check it. crates.io has a
 /// quarter of a million; a few small trees that name each other can have any number.
-const MOST: u64 = 20_000_000;
+const MAX_ENTRIES: u64 = 20_000_000;
 
 /// The reason why a tree is refused.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(crate) fn complete(
     meter: &Meter,
     interrupt: &AtomicBool,
 ) -> Result<(), Flaw> {
-    let mut scales = Scales { repo, meter, interrupt, known: HashMap::new(), read: 0, most: MOST };
+    let mut scales = Scales { repo, meter, interrupt, known: HashMap::new(), read: 0, most: MAX_ENTRIES };
     scales.weigh(new, old, 0).map(drop)
 }
 
@@ -57,15 +57,15 @@ struct Scales<'a> {
 }
 
 impl Scales<'_> {
-    /// Goes no deeper than [`DEEPEST`], and into each tree once unless an old one is at its place. Parts that the old
+    /// Goes no deeper than [`MAX_DEPTH`], and into each tree once unless an old one is at its place. Parts that the old
     /// tree vouches for have no weight: they were weighed when they arrived.
     fn weigh(&mut self, new: ObjectId, old: Option<ObjectId>, depth: usize) -> Result<Weight, Flaw> {
         if old.is_none()
             && let Some(known) = self.known.get(&new)
         {
-            return if depth + known.height > DEEPEST { Err(too_deep()) } else { Ok(*known) };
+            return if depth + known.height > MAX_DEPTH { Err(too_deep()) } else { Ok(*known) };
         }
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return Err(too_deep());
         }
         self.meter.listed();
@@ -125,7 +125,7 @@ impl Scales<'_> {
 
 fn too_deep() -> Flaw {
     Flaw::Monstrous(format!(
-        "what the remote has is no index: directories in it are nested more than {DEEPEST} deep"
+        "what the remote has is no index: directories in it are nested more than {MAX_DEPTH} deep"
     ))
 }
 
@@ -151,8 +151,14 @@ mod tests {
 
     fn weigh(repo: &gix::Repository, new: ObjectId, old: Option<ObjectId>) -> Result<Weight, Flaw> {
         let (meter, interrupt) = (Meter::default(), AtomicBool::new(false));
-        let mut scales =
-            Scales { repo, meter: &meter, interrupt: &interrupt, known: HashMap::new(), read: 0, most: MOST };
+        let mut scales = Scales {
+            repo,
+            meter: &meter,
+            interrupt: &interrupt,
+            known: HashMap::new(),
+            read: 0,
+            most: MAX_ENTRIES,
+        };
         scales.weigh(new, old, 0)
     }
 
@@ -176,7 +182,7 @@ mod tests {
     fn nesting_ends_soon() {
         let (_dir, repo, blob) = repo();
         let mut nested = tree(&repo, 1, EntryKind::Blob, blob);
-        for level in 1..=DEEPEST {
+        for level in 1..=MAX_DEPTH {
             nested = tree(&repo, 1, EntryKind::Tree, nested);
             assert_eq!(
                 weigh(&repo, nested, None).unwrap(),

@@ -7,7 +7,7 @@ use super::database::Catalogue;
 use crate::error::ManifestError;
 
 /// Most sources that are distinguished; SQLite's integers have 63 bits for them.
-const SOURCES_MOST: u32 = 63;
+const MAX_SOURCES: u32 = 63;
 
 /// Returns whether the releases record in which sources they were seen.
 pub(super) fn has_seen(db: &Connection) -> rusqlite::Result<bool> {
@@ -38,7 +38,7 @@ impl Catalogue {
     /// # Errors
     /// When SQLite fails.
     pub fn source_bit(&self, source: &str) -> Result<Option<u64>, ManifestError> {
-        for at in 0..SOURCES_MOST {
+        for at in 0..MAX_SOURCES {
             match self.source(at)? {
                 Some(known) if known == source => return Ok(Some(1 << at)),
                 Some(_) => {}
@@ -57,7 +57,7 @@ impl Catalogue {
         if let Some(bit) = self.source_bit(source)? {
             return Ok(bit);
         }
-        for at in 0..SOURCES_MOST {
+        for at in 0..MAX_SOURCES {
             if self.source(at)?.is_none() {
                 self.set_source(at, source)?;
                 return Ok(1 << at);
@@ -86,7 +86,7 @@ impl Catalogue {
             return Ok(());
         }
         let fail = self.fail("write to");
-        for at in 0..SOURCES_MOST {
+        for at in 0..MAX_SOURCES {
             let Some(source) = other.source(at)? else { break };
             self.set_source(at, &source)?;
         }

@@ -19,7 +19,7 @@ use super::crate_store::{
 use crate::error::{StoreError, at};
 
 /// Longest frame that is unpacked into memory, bytes.
-const AT_ONCE_BYTES: u64 = 1 << 20;
+const MAX_IN_MEMORY_BYTES: u64 = 1 << 20;
 
 /// The bundles of a mirror: many releases in each file. A committed release stays where it is; committing it again adds
 /// another copy.
@@ -159,7 +159,7 @@ impl CrateStore for BundleStore {
     fn open(&self, id: &ReleaseId, at: &Location) -> Result<Option<OpenCrate>, StoreError> {
         let member = self.member_at(id, at)?;
         let Some(bundle) = self.open.find(member)? else { return Ok(None) };
-        if member.len <= AT_ONCE_BYTES
+        if member.len <= MAX_IN_MEMORY_BYTES
             && let Some(bytes) = unpacked(&bundle.reader, id, member)?
         {
             return Ok(Some(OpenCrate::new(bytes, bundle.modified)));

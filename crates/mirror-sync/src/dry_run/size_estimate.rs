@@ -18,7 +18,7 @@ use mirror_types::ReleaseId;
 use url::Url;
 
 /// Releases whose size is asked for.
-pub(crate) const ASKED: usize = 100;
+pub(crate) const SAMPLE_SIZE: usize = 100;
 /// Bytes expected of a release of which no other version is held: the mean of the registry, 400 GB in 2.5 million.
 const UNKNOWN_BYTES: u64 = 160_000;
 /// Least size expected of any release, bytes. A small crate whose next version is large is rarely sampled, and counts
@@ -79,22 +79,22 @@ impl SizeSample {
         self.wanted += 1;
         self.expected_bytes = self.expected_bytes.saturating_add(expected_bytes);
         let rank = Rank::of(id, expected_bytes);
-        let belongs =
-            self.candidates.len() <= ASKED || self.candidates.peek().is_some_and(|(last, _)| rank < *last);
+        let belongs = self.candidates.len() <= SAMPLE_SIZE
+            || self.candidates.peek().is_some_and(|(last, _)| rank < *last);
         belongs.then_some(rank)
     }
 
     /// Takes the address of a release that may be asked for.
     pub(crate) fn candidate(&mut self, rank: Rank, url: Url) {
         self.candidates.push((rank, url));
-        if self.candidates.len() > ASKED + 1 {
+        if self.candidates.len() > SAMPLE_SIZE + 1 {
             self.candidates.pop();
         }
     }
 
     /// Returns the sample, once all wanted releases are counted.
     pub(crate) fn draw(mut self) -> Draw {
-        let beyond = if self.candidates.len() > ASKED { self.candidates.pop() } else { None };
+        let beyond = if self.candidates.len() > SAMPLE_SIZE { self.candidates.pop() } else { None };
         let asked = self.candidates.into_sorted_vec().into_iter().map(|(rank, url)| Asked {
             url,
             expected_bytes: rank.expected_bytes,
@@ -305,7 +305,7 @@ mod tests {
         let ids = ids(10_100);
         let all: Vec<_> = ids.iter().enumerate().map(|(number, id)| (number, id, UNKNOWN_BYTES)).collect();
         let first = numbers(&draw(all[..10_000].iter().copied()));
-        assert_eq!(first.len(), ASKED);
+        assert_eq!(first.len(), SAMPLE_SIZE);
         assert_eq!(first, numbers(&draw(all[..10_000].iter().rev().copied())), "whatever the order");
         let late = first.iter().filter(|number| **number >= 1_000).count();
         assert!((80..100).contains(&late), "nine tenths come from the later nine tenths: {late}");
@@ -320,7 +320,7 @@ mod tests {
         let is_large = |number: &usize| number % 500 == 3;
         let expected = |number| if is_large(&number) { 100 << 20 } else { LEAST_EXPECTED_BYTES };
         let drawn = numbers(&draw(ids.iter().enumerate().map(|(n, id)| (n, id, expected(n)))));
-        assert_eq!((drawn.len(), drawn.iter().filter(|number| is_large(number)).count()), (ASKED, 20));
+        assert_eq!((drawn.len(), drawn.iter().filter(|number| is_large(number)).count()), (SAMPLE_SIZE, 20));
         let alike = numbers(&draw(ids.iter().enumerate().map(|(n, id)| (n, id, UNKNOWN_BYTES))));
         assert!(alike.iter().filter(|number| is_large(number)).count() < 5, "their hashes are like others");
     }

@@ -19,14 +19,14 @@ pub(crate) type Results = Arc<Mutex<mpsc::Receiver<FetchResult>>>;
 pub(crate) type FetchResult = (Box<JobContext>, Result<Fetched, Failure>);
 
 /// Results that a writer takes at once.
-const TAKE: usize = 32;
+const BATCH_RESULTS: usize = 32;
 
 /// Stages what the fetcher yields until it ends. Runs on a thread of its own; blocks.
 pub(crate) fn write_staged(targets: &[Arc<dyn CrateStore>], results: &Results, messages: &Sender<Message>) {
-    let mut taken = Vec::with_capacity(TAKE);
+    let mut taken = Vec::with_capacity(BATCH_RESULTS);
     loop {
         let got = match results.lock() {
-            Ok(mut receiver) => receiver.blocking_recv_many(&mut taken, TAKE),
+            Ok(mut receiver) => receiver.blocking_recv_many(&mut taken, BATCH_RESULTS),
             Err(_) => 0,
         };
         if got == 0 {

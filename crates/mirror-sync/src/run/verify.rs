@@ -18,7 +18,7 @@ use crate::run::message::{FetchJob, HashJob, JobContext, Message, PriorState, Ve
 
 /// Largest release that is read into memory to be copied, bytes; larger ones are read twice. It also limits a batch of
 /// them, since many batches may wait for the dispatcher.
-const SMALL: u64 = 1 << 20;
+const MAX_COPIED_BYTES: u64 = 1 << 20;
 
 /// A job, and what the stores with the release returned when it was hashed with others.
 struct Looked {
@@ -83,7 +83,7 @@ impl Hasher {
                 }
                 let fetch = self.look(one, &mut made)?;
                 bytes += made.last().map_or(0, in_memory);
-                if fetch.is_none() && bytes < SMALL {
+                if fetch.is_none() && bytes < MAX_COPIED_BYTES {
                     continue;
                 }
                 bytes = 0;
@@ -236,7 +236,7 @@ impl Hasher {
             Err(error) => return Err(error.into()),
         };
         let size = open.len();
-        let read = if size <= SMALL {
+        let read = if size <= MAX_COPIED_BYTES {
             open.read().map(|bytes| (mirror_checksum::Hasher::of(&bytes), Copyable::Memory(Arc::new(bytes))))
         } else {
             open.hash().map(|sha256| (sha256, Copyable::Open(Arc::new(open))))
