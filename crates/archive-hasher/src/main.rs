@@ -69,7 +69,7 @@ fn resolve(flags: &Flags) -> anyhow::Result<(Order, Reports)> {
     }
 }
 
-/// Returns the summary, and how the run ends.
+/// Carries out the task; returns the summary, and the exit status.
 fn carry_out(order: &Order, monitor: &Monitor) -> Result<(String, ExitStatus), ArchiveError> {
     let begun = Instant::now();
     match order {

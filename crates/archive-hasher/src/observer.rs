@@ -1,4 +1,4 @@
-//! Logs what happens in a run.
+//! Logs the events of a run.
 
 use mirror_archive::{ArchiveEvent, ArchiveObserver, shown};
 

@@ -1,4 +1,4 @@
-//! Flags become options; nothing is touched yet but the file with the passphrase.
+//! Resolves flags to options; reads only the file with the passphrase, and writes nothing.
 
 use std::io::Read as _;
 

@@ -11,10 +11,10 @@ use mirror_sync::{SyncEvent, SyncObserver, SyncPhase};
 use mirror_telemetry::{Activity, Phase, RunStats};
 use mirror_types::{Location, Printable, ReleaseId, Sha256, StoreId, human_bytes};
 
-/// Releases of one kind that are named one by one.
+/// Most releases of one kind that are named one by one.
 const MAX_NAMED: u64 = 20;
 
-/// Counts and logs what happens in a run.
+/// Counts and logs the events of a run.
 pub(crate) struct Reporter {
     stats: Arc<RunStats>,
     /// Held releases that upstream removed.
@@ -116,7 +116,7 @@ impl Reporter {
         }
     }
 
-    /// Logs what upstream took back or down, and what became of it here.
+    /// Logs what upstream removed or reinstated, and the consequences here.
     fn log_upstream(&self, event: &SyncEvent<'_>) {
         match event {
             SyncEvent::RemovedUpstream { release, kind } => {
@@ -227,7 +227,7 @@ fn log_updated(updated: &Updated) {
     }
 }
 
-/// Says what was found and done when a mirror was opened.
+/// Logs the findings and repairs of opening a mirror.
 fn log_opened(report: &OpenReport) {
     log_manifest(report);
     log_bundles(report);

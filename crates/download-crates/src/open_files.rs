@@ -1,7 +1,7 @@
-//! The number of files and connections that this process may have open.
+//! Limits on the files and connections of this process.
 
-/// Connections that a run may have, so that enough is left for files: `None` when there is no need
-/// to care. Asks the system for as many as it allows.
+/// Returns how many connections a run may have, so that enough files are left; `None` when they suffice anyway. Raises
+/// the limit of the process as far as the system allows.
 #[cfg(unix)]
 pub(crate) fn connections() -> Option<usize> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

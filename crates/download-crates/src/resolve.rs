@@ -1,4 +1,4 @@
-//! Flags become settings; nothing is touched yet but the files that they name.
+//! Resolves flags to settings; reads only the files that they name, and writes nothing.
 
 use std::time::Duration;
 
@@ -183,7 +183,7 @@ fn lock_sources(flags: &Flags) -> LockSources {
     LockSources { own, replaced: upstream::lock_sources() }
 }
 
-/// Resolves how far --closure goes.
+/// Resolves the extent of --closure.
 fn closure(flags: &Flags, upstream: &Upstream, include: &NameSet) -> Result<Option<ClosureOptions>> {
     if !flags.closure {
         if !flags.target.is_empty() || flags.no_optional {

@@ -12,7 +12,7 @@ fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(time.as_secs().max(1))
 }
 
-/// Lists the known gaps, one a line, with tabs between: release, `known` or `new`, the last answer and since when, and
+/// Lists the known gaps, one a line, separated by tabs: release, `known` or `new`, the last answer and since when, and
 /// the note of a person.
 pub(crate) fn of_gaps(listed: &[ListedGap]) -> String {
     let mut text = String::new();
@@ -84,7 +84,7 @@ pub(crate) fn of_rebuild(outcome: &RebuildOutcome, out: &Path) -> String {
     text
 }
 
-/// Lost files that are named one by one.
+/// Most items that are listed one by one.
 const MAX_LISTED: usize = 10;
 
 /// Writes the summary of a run.
@@ -151,7 +151,7 @@ fn was_done(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
     line("rate", format!("{:.1}/s", outcome.downloaded as f64 / seconds));
 }
 
-/// Says what became of what is held.
+/// Writes what happened to held releases.
 fn held(text: &mut String, outcome: &Outcome) {
     let mut line = |name: &str, value: String| mirror_cli::row(text, name, value);
     if let Some(name) = &outcome.partial_bundle {
@@ -201,7 +201,7 @@ fn held(text: &mut String, outcome: &Outcome) {
     }
 }
 
-/// Says what was left out of the selection, and what it lacks.
+/// Writes what was left out of the selection, and what it lacks.
 fn selected(text: &mut String, outcome: &Outcome) {
     let mut line = |name: &str, value: String| mirror_cli::row(text, name, value);
     if outcome.yanked_skipped > 0 {
@@ -281,7 +281,7 @@ fn faults(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
     }
 }
 
-/// Says what to do next.
+/// Writes what to do next.
 fn advice(text: &mut String, outcome: &Outcome) {
     if outcome.removal_refused > 0 {
         let _ = writeln!(

@@ -64,19 +64,19 @@ fn work(settings: &Settings, reporter: &Reporter, cancel: &CancellationToken) ->
         }
     });
     let lost = lost.or_else(|| out.flush().err());
-    // What is left in the buffer cannot be written either.
+    // The rest of the buffer cannot be written either.
     let _ = out.into_parts();
     match lost {
-        // Who reads the listing has seen enough.
+        // A reader that closes the pipe has seen enough.
         Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(End::Listing(error)),
         _ => result.map_err(End::Work),
     }
 }
 
-/// Why there is no outcome.
+/// The reason why there is no outcome.
 enum End {
     Work(ExtractError),
-    /// The listing is all that was asked for, and is not whole.
+    /// The listing, which was all that was requested, is incomplete.
     Listing(std::io::Error),
 }
 
@@ -85,7 +85,7 @@ fn finish(result: Result<ExtractOutcome, End>, settings: &Settings, signals: &Si
         Ok(outcome) => {
             let text = summary::of(&outcome, &settings.options);
             match settings.options.task {
-                // The listing is for pipes: what is said beside it goes elsewhere.
+                // The listing is for pipes: messages go elsewhere.
                 ExtractTask::List if outcome.exit_status() == ExitStatus::Complete => {}
                 ExtractTask::List => mirror_cli::say(&text),
                 _ => mirror_cli::print(&text),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mirror_extract::{ExtractEvent, ExtractObserver};
 use mirror_telemetry::RunStats;
 
-/// Counts and logs what happens in an extraction.
+/// Counts and logs the events of an extraction.
 pub(crate) struct Reporter(pub(crate) Arc<RunStats>);
 
 impl ExtractObserver for Reporter {

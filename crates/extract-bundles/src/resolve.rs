@@ -1,4 +1,4 @@
-//! Flags become settings; nothing is touched yet.
+//! Resolves flags to settings, without touching the disk.
 
 use anyhow::{Context as _, Result, bail};
 use mirror_extract::{ExtractOptions, ExtractTask, Wanted};

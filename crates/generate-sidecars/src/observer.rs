@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mirror_sidecar::generate::{SidecarEvent, SidecarObserver, SidecarPhase};
 use mirror_telemetry::{Activity, Phase, RunStats};
 
-/// Counts and logs what happens in a run.
+/// Counts and logs the events of a run.
 pub(crate) struct Reporter(pub(crate) Arc<RunStats>);
 
 impl SidecarObserver for Reporter {

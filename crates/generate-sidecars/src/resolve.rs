@@ -1,4 +1,4 @@
-//! Flags become settings; nothing is touched yet.
+//! Resolves flags to settings, without touching the disk.
 
 use anyhow::{Result, bail};
 use mirror_sidecar::generate::{SidecarMode, SidecarOptions, SidecarSource};

@@ -1,7 +1,7 @@
-//! Mirrors some crates out of another tool, which shows the progress in its own way.
+//! Mirrors some crates within another tool, which shows the progress in its own way.
 //!
-//! `cargo run -p mirror-sync --example embed_sync -- INDEX OUT CRATE...`: INDEX is a local index, OUT becomes the mirror,
-//! CRATE is a name or a glob. Run again, it fetches what is new.
+//! `cargo run -p mirror-sync --example embed_sync -- INDEX OUT CRATE...`: INDEX is a local index, OUT becomes the
+//! mirror, CRATE is a name or a glob. A second run fetches what is new.
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -14,10 +14,10 @@ use mirror_sync::{
     SyncObserver, Upstream, download,
 };
 
-/// The time between two looks at the progress.
+/// The time between two updates of the progress.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// The figures that the user sees. Events come from several threads, so that they only count.
+/// The figures for the user. Events come from several threads, and are only counted.
 #[derive(Debug, Default)]
 struct Progress {
     selected: AtomicU64,
@@ -54,7 +54,7 @@ impl Progress {
     }
 }
 
-/// Runs to the end and passes a line to `show` now and then, and once at the end.
+/// Runs to the end; passes a line to `show` now and then, and once at the end.
 pub(crate) async fn sync(
     options: DownloadOptions,
     cancel: CancellationToken,
@@ -83,7 +83,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         include: NameSet::parse(crates)?,
         ..DownloadOptions::new(Upstream::Local(index.into()), out.into())
     };
-    // Whoever cancels the token ends the run in good order.
+    // Cancelling the token ends the run in good order.
     let mut show = |line| write!(io::stderr(), "\r{line}").unwrap_or_default();
     let outcome = sync(options, CancellationToken::new(), &mut show).await?;
     for failed in &outcome.first_failures {

@@ -1,4 +1,4 @@
-//! The real Cargo, tried on the mirror.
+//! Tries the real Cargo on the mirror.
 #![expect(
     clippy::disallowed_methods,
     reason = "projects and Cargo's home are temporary, no part of a mirror"
@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::flags::Doctor;
 
-/// The result of a try.
+/// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Works,
     Fails,
-    /// There was nothing to try it with.
+    /// There was nothing to check it with.
     NotTried,
 }
 
@@ -40,7 +40,7 @@ impl Finding {
     }
 }
 
-/// Serves the mirror to this machine alone, and tries it.
+/// Serves the mirror to this machine alone, and runs the checks.
 pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
     let options = ServeOptions {
         bundles_dir: flags.source.bundles_dir.clone(),
@@ -71,10 +71,10 @@ pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
     findings
 }
 
-/// The tries that prove that the mirror serves releases.
+/// The checks that prove that the mirror serves releases.
 const PROOFS: [&str; 5] = ["fetch", "build", "short names", "capital letters", "versions with +"];
 
-/// Checks whether Cargo can find what is held.
+/// Checks whether Cargo can find the held releases.
 fn index_lines(mirror: &Mirror) -> Result<Finding> {
     const WHAT: &str = "index lines";
     let (count, first) = mirror.unlisted().map_err(ServeError::from)?;
@@ -156,7 +156,7 @@ impl Patient {
         Ok(())
     }
 
-    /// Tries search, info and add.
+    /// Checks search, info and add.
     fn ask_about(&self, samples: &Samples, findings: &mut Vec<Finding>) -> Result<()> {
         let Some(id) = samples.plain.first() else { return Ok(()) };
         let name = id.name.as_str();
@@ -192,7 +192,7 @@ impl Patient {
         })
     }
 
-    /// Checks that Cargo reports a crate that nobody has as missing, in so many words.
+    /// Checks that Cargo reports a crate that does not exist as missing, in those words.
     fn miss(&self) -> Result<Finding> {
         const WHAT: &str = "a missing crate";
         const NAME: &str = "no-such-crate-in-any-registry";
@@ -232,11 +232,11 @@ impl Patient {
         Ok(dir)
     }
 
-    /// Runs Cargo, and returns what it says, or why it failed.
+    /// Runs Cargo, and returns its output, or why it failed.
     fn run(&self, project: &Path, args: &[&str]) -> Result<String, String> {
         let mut command = Command::new(&self.cargo);
         for (name, _) in std::env::vars_os() {
-            // Nothing that would lead it elsewhere.
+            // Removes variables that would lead it elsewhere.
             let upper = name.to_string_lossy().to_ascii_uppercase();
             if upper.starts_with("CARGO") || upper.ends_with("_PROXY") {
                 command.env_remove(name);

@@ -50,7 +50,7 @@ fn export(flags: &Export) -> ExitCode {
     }
 }
 
-/// Returns how an export ends.
+/// Returns the exit status of an export.
 fn exported(outcome: &ExportOutcome) -> ExitStatus {
     if outcome.interrupted {
         ExitStatus::Interrupted
@@ -110,7 +110,7 @@ fn serve(flags: &Serve) -> ExitCode {
         tracing::info!(mirror = %options.mirror.display(), "serving at {scheme}://{addr}/");
         let look = options.clone();
         tokio::task::spawn_blocking(move || name_unlisted(&look));
-        // On a task: a worker that has the connections need not be woken for them.
+        // In a task: the worker with the connections need not be woken for them.
         let run = tokio::spawn(server.run(stop));
         Ok(run.await.map_err(Unexpected::could_not("run the server to its end"))?)
     });
@@ -121,7 +121,7 @@ fn serve(flags: &Serve) -> ExitCode {
     }
 }
 
-/// Names the crates that are held and that Cargo cannot find.
+/// Names the held crates that Cargo cannot find.
 fn name_unlisted(options: &mirror_serve::ServeOptions) {
     let found = mirror_serve::open(&options.mirror, options.bundles_dir.as_deref())
         .and_then(|mirror| Ok(mirror.unlisted_crates()?));

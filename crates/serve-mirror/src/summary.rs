@@ -5,7 +5,7 @@ use mirror_serve::{ExportFormat, ExportOptions, ExportOutcome, Printable};
 
 use crate::doctor::{Finding, Verdict};
 
-/// Releases that are named here; the log names them all.
+/// Most releases that are named here; the log names them all.
 const MAX_NAMED: usize = 50;
 
 fn more(text: &mut String, count: usize) {
@@ -14,7 +14,7 @@ fn more(text: &mut String, count: usize) {
     }
 }
 
-/// Describes what an export did, and how to use it.
+/// Describes the result of an export, and how to use it.
 pub(crate) fn exported(outcome: &ExportOutcome, options: &ExportOptions) -> String {
     let mut text = String::new();
     row(&mut text, "crates", outcome.crates);
@@ -60,7 +60,7 @@ pub(crate) fn exported(outcome: &ExportOutcome, options: &ExportOptions) -> Stri
     text
 }
 
-/// Writes a table of what was tried.
+/// Writes a table of the checks.
 pub(crate) fn found(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
     let mut text = String::new();
