@@ -88,7 +88,7 @@ impl<'a> Member<'a> {
         take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let (path, offset) = (self.entry.path.clone(), self.frame_offset);
-        let wrong = |trouble| told(self.bundle, Some(&path), Some(offset), trouble);
+        let wrong = |trouble| with_place(self.bundle, Some(&path), Some(offset), trouble);
         match &mut self.data {
             Data::Slice(bytes) => take(bytes),
             Data::Stream { input, left } => {
@@ -139,7 +139,7 @@ impl<'a> Member<'a> {
             Data::Stream { input, .. } => {
                 let mut input = input;
                 tar::skip_padding(&mut input, self.entry.size).map_err(|trouble| {
-                    told(self.bundle, Some(&self.entry.path), Some(self.frame_offset), trouble)
+                    with_place(self.bundle, Some(&self.entry.path), Some(self.frame_offset), trouble)
                 })
             }
         }
@@ -147,7 +147,12 @@ impl<'a> Member<'a> {
 }
 
 /// Adds the bundle and the place to a fault.
-pub(crate) fn told(path: &Path, member: Option<&str>, offset: Option<u64>, trouble: Trouble) -> BundleError {
+pub(crate) fn with_place(
+    path: &Path,
+    member: Option<&str>,
+    offset: Option<u64>,
+    trouble: Trouble,
+) -> BundleError {
     match trouble {
         Trouble::Fault(fault) => BundleError::damaged(path, member, offset, fault),
         Trouble::Of(member, fault) => BundleError::damaged(path, Some(&member), offset, fault),

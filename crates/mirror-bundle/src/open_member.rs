@@ -8,7 +8,7 @@ use mirror_types::ReleaseId;
 use crate::error::{BundleError, at};
 use crate::fault::{BundleFault, Trouble};
 use crate::limits::BundleLimits;
-use crate::member::told;
+use crate::member::with_place;
 use crate::reader::BundleReader;
 use crate::stream::{FrameStream, READ_AHEAD};
 use crate::tar::{self, Entry, Step};
@@ -60,7 +60,7 @@ impl OpenMember {
     ) -> Result<Self, BundleError> {
         let limits = bundle.limits();
         let limits = BundleLimits { window_bytes: limits.window_bytes.min(window_bytes), ..limits };
-        let wrong = |trouble: Trouble| told(bundle.path(), None, Some(offset), trouble);
+        let wrong = |trouble: Trouble| with_place(bundle.path(), None, Some(offset), trouble);
         let end = offset.checked_add(len).filter(|end| *end <= bundle.len());
         let end = end.ok_or_else(|| wrong(BundleFault::Torn.into()))?;
         let piece = SharedPiece { bundle: Arc::clone(&bundle), offset, end };
@@ -125,7 +125,7 @@ impl OpenMember {
     }
 
     fn wrong(&self, trouble: Trouble) -> BundleError {
-        told(self.bundle.path(), Some(&self.entry.path), Some(self.frame_offset), trouble)
+        with_place(self.bundle.path(), Some(&self.entry.path), Some(self.frame_offset), trouble)
     }
 
     fn read(&mut self, out: &mut [u8]) -> Result<(), Trouble> {

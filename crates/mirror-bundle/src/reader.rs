@@ -9,7 +9,7 @@ use zstd::bulk::Decompressor;
 use crate::error::{BundleError, at};
 use crate::fault::{BundleFault, Trouble};
 use crate::limits::BundleLimits;
-use crate::member::{Data, Member, Seen, told};
+use crate::member::{Data, Member, Seen, with_place};
 use crate::names::PARTIAL;
 use crate::record::BundleMember;
 use crate::stream::FrameStream;
@@ -167,7 +167,7 @@ impl BundleReader {
     }
 
     fn wrong(&self, offset: u64, trouble: impl Into<Trouble>) -> BundleError {
-        told(&self.path, None, Some(offset), trouble.into())
+        with_place(&self.path, None, Some(offset), trouble.into())
     }
 
     pub(crate) fn piece(&self, offset: u64, end: u64) -> Piece<'_> {
@@ -381,7 +381,7 @@ impl BundleReader {
         }
         let (data, mut pad) = rest.split_at(size);
         tar::skip_padding(&mut pad, entry.size)
-            .map_err(|trouble| told(&self.path, Some(&entry.path), Some(frame.offset), trouble))?;
+            .map_err(|trouble| with_place(&self.path, Some(&entry.path), Some(frame.offset), trouble))?;
         visit(&mut Member { bundle: &self.path, entry, frame_offset: frame.offset, data: Data::Slice(data) })
     }
 

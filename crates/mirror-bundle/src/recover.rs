@@ -12,7 +12,7 @@ use mirror_types::{BundleNumber, MirrorId, Sha256};
 use crate::error::{BundleError, at};
 use crate::fault::{BundleFault, Trouble};
 use crate::limits::BundleLimits;
-use crate::member::told;
+use crate::member::with_place;
 use crate::names::{self, BundleFiles};
 use crate::partial::{Extent, PartialBundle, Sums, append_to_index, publish};
 use crate::reader::BundleReader;
@@ -247,7 +247,7 @@ impl Recovery<'_> {
                     found.push((member, frame));
                 }
                 Ok(_) | Err(Trouble::Fault(_) | Trouble::Of(..)) => break,
-                Err(trouble) => return Err(told(reader.path(), None, Some(end), trouble)),
+                Err(trouble) => return Err(with_place(reader.path(), None, Some(end), trouble)),
             }
         }
         self.report.cut_bytes += partial.bundle.len() - end;

@@ -44,10 +44,11 @@ pub fn extract(
     };
     observer.event(ExtractEvent::Planned);
     outcome.elapsed = begun.elapsed();
-    let told = outcome.extracted + outcome.existing + outcome.verified + outcome.superseded + outcome.failed;
-    if !outcome.interrupted && told != outcome.members {
+    let counted =
+        outcome.extracted + outcome.existing + outcome.verified + outcome.superseded + outcome.failed;
+    if !outcome.interrupted && counted != outcome.members {
         return Err(ExtractError::Internal(format!(
-            "{} members were read, {told} came to an end",
+            "{} members were read, {counted} came to an end",
             outcome.members
         )));
     }
@@ -128,10 +129,10 @@ fn plan(work: &Work<'_>, bundles: &[BundleFiles], tasks: &Sender<Task>) {
         };
         work.count_bundle();
         if open.listed.is_none() {
-            work.tell(ExtractEvent::NoManifest { bundle: &one.name });
+            work.emit(ExtractEvent::NoManifest { bundle: &one.name });
         }
         let runs = open.map.as_ref().map(|map| map.runs(RUN_BYTES));
-        work.tell(ExtractEvent::Selected(open.members().unwrap_or(0)));
+        work.emit(ExtractEvent::Selected(open.members().unwrap_or(0)));
         let pieces = runs.as_ref().map_or(1, Vec::len) as u64;
         open.left.store(pieces, Ordering::Relaxed);
         if pieces == 0 {
@@ -145,7 +146,7 @@ fn plan(work: &Work<'_>, bundles: &[BundleFiles], tasks: &Sender<Task>) {
             break;
         }
     }
-    work.tell(ExtractEvent::Planned);
+    work.emit(ExtractEvent::Planned);
 }
 
 /// Lists the members of the bundles, from their manifests where there are any.
@@ -162,7 +163,7 @@ fn list(
             break;
         }
         outcome.bundles += 1;
-        let told = match &one.manifest {
+        let counted = match &one.manifest {
             Some(manifest) => read_manifest(manifest, &mut |line| {
                 outcome.members += 1;
                 show(&listing(one, line.size, Some(&line.sha256), &line.bundle_member));
@@ -176,7 +177,7 @@ fn list(
                 })
                 .map(|_| ()),
         };
-        match told {
+        match counted {
             Err(error) if !is_of_bundle(error.kind()) => return Err(error.into()),
             Err(error) => {
                 outcome.bad_bundles += 1;

@@ -32,7 +32,7 @@ impl Work<'_> {
                     Resolved::Failed(why, in_the_way) => {
                         outcome.failed += 1;
                         outcome.in_the_way += u64::from(in_the_way);
-                        self.tell(ExtractEvent::Failed { path: &recheck.path, why: &why });
+                        self.emit(ExtractEvent::Failed { path: &recheck.path, why: &why });
                         outcome.fail(recheck.path.clone(), why);
                     }
                 }

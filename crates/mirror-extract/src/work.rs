@@ -119,7 +119,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    pub(crate) fn tell(&self, event: ExtractEvent<'_>) {
+    pub(crate) fn emit(&self, event: ExtractEvent<'_>) {
         self.observer.event(event);
     }
 
@@ -149,7 +149,7 @@ impl<'a> Work<'a> {
             let name = open.map_or_else(|| "bundle".to_owned(), |open| open.files.name.clone());
             outcome.fail(name, error.to_string());
             drop(outcome);
-            self.tell(ExtractEvent::BundleFailed(&error));
+            self.emit(ExtractEvent::BundleFailed(&error));
         }
     }
 
@@ -260,7 +260,7 @@ impl<'a> Work<'a> {
             Err(Stop::Store(StoreError::Bundle(BundleError::Damaged { fault, .. })))
                 if !open.files.sealed && is_torn(&fault) =>
             {
-                self.tell(ExtractEvent::PartialEnd { bundle: &open.files.name, fault: &fault });
+                self.emit(ExtractEvent::PartialEnd { bundle: &open.files.name, fault: &fault });
                 Ok(())
             }
             read => read.map(|_| ()),
@@ -305,11 +305,11 @@ impl<'a> Work<'a> {
                 }
             }
             Ok(Fate::Existing) => {
-                self.tell(ExtractEvent::Existing);
+                self.emit(ExtractEvent::Existing);
                 lock(&self.outcome).existing += 1;
             }
             Ok(Fate::Verified) => {
-                self.tell(ExtractEvent::Verified);
+                self.emit(ExtractEvent::Verified);
                 lock(&self.outcome).verified += 1;
             }
             Ok(Fate::Again | Fate::Differs) => {
@@ -317,7 +317,7 @@ impl<'a> Work<'a> {
                 lock(&self.rechecks).push(Recheck { path, id, bundle: open.files.path.clone() });
             }
             Ok(Fate::Blocked(error)) => {
-                self.tell(ExtractEvent::Blocked(&error));
+                self.emit(ExtractEvent::Blocked(&error));
                 let mut outcome = lock(&self.outcome);
                 outcome.failed += 1;
                 outcome.fail(member.path().to_owned(), error.to_string());
@@ -413,7 +413,7 @@ impl<'a> Work<'a> {
         let files = batch.staged.len() as u64;
         match store.commit(batch.staged) {
             Ok(()) => {
-                self.tell(ExtractEvent::Extracted { files, bytes: batch.bytes });
+                self.emit(ExtractEvent::Extracted { files, bytes: batch.bytes });
                 let mut outcome = lock(&self.outcome);
                 outcome.extracted += files;
                 outcome.bytes += batch.bytes;

@@ -127,12 +127,15 @@ mod tests {
     fn what_is_refused_is_told_without_secrets_and_at_no_length() {
         let first = Url::parse("https://a.test/x").unwrap();
         for location in ["https://us3r:s3cret@b.test/?sig=s3cret", "ftp://us3r:s3cret@b.test/s?s3cret"] {
-            let told = follow(&first, &first, Some(location.as_bytes()), true).unwrap_err().message;
-            assert!(told.contains("b.test") && !told.contains("s3cret") && !told.contains("us3r"), "{told}");
+            let message = follow(&first, &first, Some(location.as_bytes()), true).unwrap_err().message;
+            assert!(
+                message.contains("b.test") && !message.contains("s3cret") && !message.contains("us3r"),
+                "{message}"
+            );
         }
         let long = format!("https://b.test/{}", "x".repeat(5_000));
-        let told = follow(&first, &first, Some(long.as_bytes()), false).unwrap_err().message;
-        assert!(told.len() < 400, "{told}");
+        let message = follow(&first, &first, Some(long.as_bytes()), false).unwrap_err().message;
+        assert!(message.len() < 400, "{message}");
         let longer = "x".repeat(MAX_LOCATION_BYTES + 1);
         assert!(follow(&first, &first, Some(longer.as_bytes()), true).is_err());
     }

@@ -19,7 +19,7 @@ use crate::reply::{config_of_files, gzip};
 /// Files that are committed at once.
 const BATCH: usize = 2_000;
 const BATCH_BYTES: u64 = 64 << 20;
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// The form of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +124,7 @@ pub fn export(options: &ExportOptions, stop: &dyn Fn() -> bool) -> Result<Export
         export.store.commit(vec![config])?;
     }
     let mut listed = HashSet::new();
-    let mut told = Instant::now();
+    let mut reported = Instant::now();
     for path in mirror.index_paths()? {
         if stop() {
             export.outcome.interrupted = true;
@@ -133,8 +133,8 @@ pub fn export(options: &ExportOptions, stop: &dyn Fn() -> bool) -> Result<Export
         if export.one(&path)? {
             listed.insert(path);
         }
-        if told.elapsed() >= TELL_EVERY {
-            told = Instant::now();
+        if reported.elapsed() >= REPORT_EVERY {
+            reported = Instant::now();
             tracing::info!(
                 crates = export.outcome.crates,
                 releases = export.outcome.releases,

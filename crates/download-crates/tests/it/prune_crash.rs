@@ -122,14 +122,14 @@ fn every_step(first: &[&'static str], flags: &[&'static str]) {
     case.assert_right("not stopped", true);
     let base = fs::read(world.path("base.jsonl")).unwrap();
     let done = fs::read(world.path("m.jsonl")).unwrap();
-    let told = &done[base.len()..];
-    assert_eq!(told.iter().filter(|b| **b == b'\n').count(), case.doomed.len());
+    let added = &done[base.len()..];
+    assert_eq!(added.iter().filter(|b| **b == b'\n').count(), case.doomed.len());
     if case.doomed.is_empty() {
         // Bundles are never rewritten: nothing is removed, and nothing recorded.
         return;
     }
     // The number of files removed, and how much of the manifest's lines was written by then.
-    let line = told.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let line = added.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
     let count = case.doomed.len();
     let steps = [
         (0, 0),
@@ -137,8 +137,8 @@ fn every_step(first: &[&'static str], flags: &[&'static str]) {
         (count, 0),
         (count, line - 9),
         (count, line),
-        (count, told.len() - 1),
-        (count, told.len()),
+        (count, added.len() - 1),
+        (count, added.len()),
     ];
     for (at, (removed, written)) in steps.into_iter().enumerate() {
         for prune in [true, false] {
@@ -146,9 +146,9 @@ fn every_step(first: &[&'static str], flags: &[&'static str]) {
             for path in &case.doomed[..removed] {
                 fs::remove_file(world.path(path)).unwrap();
             }
-            fs::write(world.path("m.jsonl"), [&base, &told[..written]].concat()).unwrap();
+            fs::write(world.path("m.jsonl"), [&base, &added[..written]].concat()).unwrap();
             let what =
-                format!("{removed} of {count} removed, {written} of {} bytes told, {prune}", told.len());
+                format!("{removed} of {count} removed, {written} of {} bytes added, {prune}", added.len());
             case.next(if prune { &PRUNE } else { &[] });
             case.assert_right(&what, prune);
             if at % 2 == 0 || prune {

@@ -284,12 +284,12 @@ fn hostile_archives_are_refused_by_name_and_nothing_is_written_outside() {
     let world = World::new(1, 10);
     fs::create_dir_all(world.bundles()).unwrap();
     let before: BTreeSet<_> = ["bundles", "out"].map(str::to_owned).into();
-    let tars = tars().into_iter().map(|(name, tar, told)| (name, stream(&tar), told));
-    for (name, bundle, told) in tars.chain(frames()) {
+    let tars = tars().into_iter().map(|(name, tar, words)| (name, stream(&tar), words));
+    for (name, bundle, words) in tars.chain(frames()) {
         fs::write(world.bundles().join("bundle-0000.tar.zst"), bundle).unwrap();
         let ended = world.run(&["--out", "out"]).expect(4);
-        let named = told.split('|').any(|told| ended.stdout.contains(told));
-        assert!(named, "{name}: {told}\n{}", ended.stdout);
+        let named = words.split('|').any(|words| ended.stdout.contains(words));
+        assert!(named, "{name}: {words}\n{}", ended.stdout);
         let left = tree(&world.path("out"));
         for (path, data) in &left {
             let good = [(NAME, &b"serde"[..]), (OTHER, b"x"), (OTHER, b"tokio")];

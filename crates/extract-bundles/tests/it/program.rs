@@ -178,10 +178,10 @@ fn what_a_manifest_says_is_held_against_the_bundle() {
         (good.replacen("{\"url\"", "{\"url", 1), "is no record"),
         (good.replace("\"frame_offset\":0,", "\"frame_offset\":1,"), "does not lie where"),
     ];
-    for (text, told) in changed {
+    for (text, words) in changed {
         fs::write(&manifest, &text).unwrap();
         let ended = world.run(&["--verify"]).expect(4);
-        assert!(ended.stdout.contains(told), "{told}: {}", ended.stdout);
+        assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
     }
 }
 

@@ -390,21 +390,21 @@ fn tree_of(repo: &gix::Repository, commit: ObjectId) -> Result<ObjectId, String>
 /// Returns the paths that are staged or modified. Files that git does not track are not among them; whether one is in
 /// the way shows when the new tree is known.
 fn local_changes(repo: &gix::Repository) -> Result<Vec<String>, String> {
-    let told = |error: gix::error::Error| error.to_string();
+    let text_of = |error: gix::error::Error| error.to_string();
     if repo.head_id().is_err() {
-        let staged = repo.index_or_empty().map_err(told)?;
+        let staged = repo.index_or_empty().map_err(text_of)?;
         return Ok(staged.entries().iter().map(|entry| entry.path(&staged).to_string()).collect());
     }
     let status = repo
         .status(gix::progress::Discard)
-        .map_err(told)?
+        .map_err(text_of)?
         .untracked_files(gix::status::UntrackedFiles::None)
         .index_worktree_rewrites(None)
         .tree_index_track_renames(gix::status::tree_index::TrackRenames::Disabled)
         .index_worktree_submodules(None);
     let mut changed = BTreeSet::new();
-    for item in status.into_iter(None).map_err(told)? {
-        changed.insert(item.map_err(told)?.location().to_string());
+    for item in status.into_iter(None).map_err(text_of)? {
+        changed.insert(item.map_err(text_of)?.location().to_string());
     }
     Ok(changed.into_iter().collect())
 }

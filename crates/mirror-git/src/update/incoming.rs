@@ -147,7 +147,7 @@ pub(crate) fn fetch(
                 broken = true;
                 why
             }
-            failure => return Err(failure.told(dir, url, number + 1)),
+            failure => return Err(failure.into_error(dir, url, number + 1)),
         };
         observer.event(UpdateEvent::Retrying { why: url.scrub(&why), wait });
         if !sleep(wait, observer) {
@@ -173,7 +173,7 @@ impl From<Halt> for Failure {
 
 impl Failure {
     /// Turns the failure that ended the attempts into an error.
-    fn told(self, dir: &Path, url: &Address, attempts: u32) -> UpdateError {
+    fn into_error(self, dir: &Path, url: &Address, attempts: u32) -> UpdateError {
         match self {
             Self::Transient(reason) | Self::Broken(reason) | Self::Final(reason) | Self::Large(reason) => {
                 UpdateError::Origin { url: url.to_string(), source: Cause::new(url.scrub(&reason)), attempts }

@@ -160,9 +160,9 @@ struct Made {
 impl Work {
     /// Writes the new pack and its index.
     fn make(self, meter: &Meter, interrupt: &AtomicBool) -> Result<Made, String> {
-        let told = |error: UpdateError| error.to_string();
-        disk::remove_tree(&self.incoming).map_err(told)?;
-        disk::make_dir(&self.incoming).map_err(told)?;
+        let text_of = |error: UpdateError| error.to_string();
+        disk::remove_tree(&self.incoming).map_err(text_of)?;
+        disk::make_dir(&self.incoming).map_err(text_of)?;
         let stream = self.incoming.join("stream");
         let mut made = self.write(&stream, meter, interrupt).map_err(|error| error.to_string())?;
         let mut input =
@@ -181,13 +181,13 @@ impl Work {
             },
         )
         .map_err(|error| error.to_string())?;
-        disk::remove_file(&stream).map_err(told)?;
+        disk::remove_file(&stream).map_err(text_of)?;
         if bundle.index.num_objects as usize != made.count {
             return Err(format!("{} objects were written, not {}", bundle.index.num_objects, made.count));
         }
         let path = bundle.data_path.ok_or("the pack got no name")?;
         for extension in ["pack", "idx"] {
-            disk::seal(&path.with_extension(extension)).map_err(told)?;
+            disk::seal(&path.with_extension(extension)).map_err(text_of)?;
         }
         made.pack = path.with_extension("");
         Ok(made)

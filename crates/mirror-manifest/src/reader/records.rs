@@ -82,13 +82,13 @@ mod tests {
         std::fs::write(path, text).expect("write");
     }
 
-    fn told(records: &mut ManifestRecords) -> Vec<String> {
-        let tell = |item| match item {
+    fn texts(records: &mut ManifestRecords) -> Vec<String> {
+        let text = |item| match item {
             Ok(ManifestRecord { url, .. }) => url,
             Err(ManifestError::BadLine { offset, .. }) => format!("bad at {offset}"),
             Err(error) => panic!("{error}"),
         };
-        records.map(tell).collect()
+        records.map(text).collect()
     }
 
     #[test]
@@ -97,11 +97,11 @@ mod tests {
         let path = dir.path().join("m");
         write(&path, "{\"url\":\"a\"}\n{\"ur\n \n\u{fffd}[]\n{\"url\":\"b\"}\n{\"url\":\"c");
         let mut records = ManifestRecords::open(&path).expect("open");
-        assert_eq!(told(&mut records), ["a", "bad at 12", "bad at 19", "b"]);
+        assert_eq!(texts(&mut records), ["a", "bad at 12", "bad at 19", "b"]);
         // An incomplete line is read once it is complete.
         let end = records.end();
         write(&path, "{\"url\":\"a\"}\n{\"ur\n \n\u{fffd}[]\n{\"url\":\"b\"}\n{\"url\":\"c\"}\n");
-        assert_eq!(told(&mut ManifestRecords::open_at(&path, end).expect("open")), ["c"]);
+        assert_eq!(texts(&mut ManifestRecords::open_at(&path, end).expect("open")), ["c"]);
     }
 
     #[test]

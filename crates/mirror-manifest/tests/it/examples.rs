@@ -36,7 +36,7 @@ fn a_manifest_is_summed_up_past_a_damaged_line() {
     let mut file = File::options().write(true).open(&path).expect("open");
     file.seek(SeekFrom::Start(second)).expect("seek");
     file.write_all(b"#").expect("write");
-    let told = sums();
-    assert!(told.starts_with(&format!("the line at byte {second} is no record: ")), "{told}");
-    assert!(told.ends_with("\n2 downloaded, 110 bytes\n1 error, 0 bytes\n"), "{told}");
+    let summed = sums();
+    assert!(summed.starts_with(&format!("the line at byte {second} is no record: ")), "{summed}");
+    assert!(summed.ends_with("\n2 downloaded, 110 bytes\n1 error, 0 bytes\n"), "{summed}");
 }

@@ -46,7 +46,7 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
         met: Mutex::default(),
         bad_files: Mutex::default(),
     };
-    work.tell(SidecarEvent::Phase(SidecarPhase::Write));
+    work.emit(SidecarEvent::Phase(SidecarPhase::Write));
     let tree = feed.trees();
     let since = if work.options.refresh { &state.current } else { &state.present };
     let news = match (&tree, since) {
@@ -74,7 +74,7 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
     if work.options.refresh || (in_step && !met) {
         state.current = Some(tree.clone());
     } else if outcome.news.is_none() && state.current.is_none() {
-        work.tell(SidecarEvent::StaleKept);
+        work.emit(SidecarEvent::StaleKept);
     }
     state.present = Some(tree);
     (state.selected, state.yanked_skipped) = (outcome.selected, outcome.yanked_skipped);
@@ -240,10 +240,10 @@ impl<'w> Writer<'w> {
         let written = self.tally.written + self.tally.refreshed;
         let existing = self.tally.existing;
         if written > self.shown.0 {
-            self.work.tell(SidecarEvent::Written { sidecars: written - self.shown.0, bytes: 0 });
+            self.work.emit(SidecarEvent::Written { sidecars: written - self.shown.0, bytes: 0 });
         }
         if existing > self.shown.1 {
-            self.work.tell(SidecarEvent::Existing(existing - self.shown.1));
+            self.work.emit(SidecarEvent::Existing(existing - self.shown.1));
         }
         self.shown = (written, existing);
     }
@@ -293,7 +293,7 @@ fn some(
     source: &IndexSource,
     changes: &[Change],
 ) -> Result<SidecarOutcome, GenerateError> {
-    work.tell(SidecarEvent::OnlyChanged { files: changes.len() });
+    work.emit(SidecarEvent::OnlyChanged { files: changes.len() });
     let mut was = Tally::default();
     let mut looked_at = 0;
     {

@@ -42,11 +42,11 @@ pub(super) fn write(
     work.rules.layout = mirror.map_or_else(Layout::default, |mirror| mirror.layout());
     let output = OutputFile::begin(path)?;
     if work.options.limit > 0 {
-        work.tell(SidecarEvent::Phase(SidecarPhase::Write));
+        work.emit(SidecarEvent::Phase(SidecarPhase::Write));
         in_order(&work, feed, &output)?;
     } else if let Some(plan) = measure(&work, feed)? {
-        work.tell(SidecarEvent::Selected(plan.lines));
-        work.tell(SidecarEvent::Phase(SidecarPhase::Write));
+        work.emit(SidecarEvent::Selected(plan.lines));
+        work.emit(SidecarEvent::Phase(SidecarPhase::Write));
         place(&work, feed, &output, &plan)?;
     }
     let mut outcome = work.end()?;
@@ -83,7 +83,7 @@ fn in_order(work: &Work<'_>, feed: &Feed, output: &OutputFile) -> Result<(), Gen
             ControlFlow::Continue(())
         });
         if tally.selected > before {
-            work.tell(SidecarEvent::Written { sidecars: tally.selected - before, bytes: 0 });
+            work.emit(SidecarEvent::Written { sidecars: tally.selected - before, bytes: 0 });
         }
         if failed.is_ok() && text.len() >= PIECE {
             failed = flush(&mut text);
@@ -192,7 +192,7 @@ fn fate(parsed: &ParsedLine<'_>, name: &CrateName, urls: &Urls) -> Fate {
 
 /// Reads the whole index; `None` when the run was stopped.
 fn measure(work: &Work<'_>, feed: &Feed) -> Result<Option<Plan>, GenerateError> {
-    work.tell(SidecarEvent::Phase(SidecarPhase::Measure));
+    work.emit(SidecarEvent::Phase(SidecarPhase::Measure));
     let done = Mutex::default();
     feed.fastest(work.threads(), &|| {
         let mut own = Measurer {
@@ -264,7 +264,7 @@ fn place(work: &Work<'_>, feed: &Feed, output: &OutputFile, plan: &Plan) -> Resu
                 }
                 output.write_at(plan.offsets[*at], &text)?;
                 placed.fetch_add(1, Ordering::Relaxed);
-                work.tell(SidecarEvent::Written { sidecars: count, bytes: file.bytes });
+                work.emit(SidecarEvent::Written { sidecars: count, bytes: file.bytes });
                 Ok(())
             });
             own_file(work, done)

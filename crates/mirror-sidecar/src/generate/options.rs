@@ -140,12 +140,12 @@ impl SidecarOutcome {
 
     /// Checks that a run that was not stopped has an answer for every selected record.
     pub(super) fn check(&self) -> Result<(), GenerateError> {
-        let told = self.written + self.existing + self.refreshed;
-        if self.interrupted || told == self.selected {
+        let counted = self.written + self.existing + self.refreshed;
+        if self.interrupted || counted == self.selected {
             return Ok(());
         }
         Err(GenerateError::Internal(format!(
-            "{} records were selected, {told} sidecars came of them",
+            "{} records were selected, {counted} sidecars came of them",
             self.selected
         )))
     }

@@ -25,7 +25,7 @@ impl Work<'_> {
         cores.min(self.options.concurrency).max(1)
     }
 
-    pub(super) fn tell(&self, event: SidecarEvent<'_>) {
+    pub(super) fn emit(&self, event: SidecarEvent<'_>) {
         self.observer.event(event);
     }
 

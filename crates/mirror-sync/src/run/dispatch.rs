@@ -118,13 +118,13 @@ impl Dispatcher {
             Message::Deferred(release) => batch.tx.defer(*release),
             Message::Undeferred(id) => batch.tx.undefer(id),
             Message::RemovedUpstream(id, kind) => {
-                self.tell(SyncEvent::RemovedUpstream { release: &id, kind });
+                self.emit(SyncEvent::RemovedUpstream { release: &id, kind });
                 batch.tx.removed_upstream(id, kind);
             }
             Message::YankedBefore(id) => batch.tx.removed_upstream(id, UpstreamRemoval::Yanked),
             Message::Unyanked(id) => batch.tx.unyanked(id),
             Message::Reinstated(id) => {
-                self.tell(SyncEvent::Reinstated(&id));
+                self.emit(SyncEvent::Reinstated(&id));
                 batch.tx.reinstated(id);
             }
             Message::Seen(id) => batch.tx.seen(id),
@@ -142,7 +142,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn tell(&self, event: SyncEvent<'_>) {
+    fn emit(&self, event: SyncEvent<'_>) {
         self.observer.event(event);
     }
 
@@ -159,7 +159,7 @@ impl Dispatcher {
         if prior.at.is_empty() {
             batch.downloaded.push(bytes.size);
         } else {
-            self.tell(SyncEvent::Verified);
+            self.emit(SyncEvent::Verified);
             self.outcome.verified_existing += 1;
         }
         let writes = !staged.is_empty();
@@ -167,7 +167,7 @@ impl Dispatcher {
             batch.bytes += bytes.size;
         }
         if (writes || !prior.recorded) && self.gaps.remove(&release.id) {
-            self.tell(SyncEvent::GapFilled(&release.id));
+            self.emit(SyncEvent::GapFilled(&release.id));
             self.outcome.resolved_gaps.push(release.id.clone());
         }
         let (held_at, recorded) = (prior.at, prior.recorded);
@@ -189,7 +189,7 @@ impl Dispatcher {
             self.outcome.given_up = true;
             self.cancel.cancel();
         }
-        self.tell(SyncEvent::Failed {
+        self.emit(SyncEvent::Failed {
             release: &release.id,
             kind: attempt.kind,
             why: &attempt.message,
@@ -217,7 +217,7 @@ impl Dispatcher {
     fn crate_failed(&mut self, name: CrateName, failure: RecordFailure, batch: &mut Batch) {
         let attempt = failure.attempt;
         self.outcome.failed += 1;
-        self.tell(SyncEvent::CrateFailed { name: &name, kind: attempt.kind, why: &attempt.message });
+        self.emit(SyncEvent::CrateFailed { name: &name, kind: attempt.kind, why: &attempt.message });
         self.outcome.fail(name.to_string(), attempt.message.clone());
         batch.tx.fail_crate(name, attempt);
     }
@@ -227,7 +227,7 @@ impl Dispatcher {
         self.outcome.replaced += done.replaced;
         self.outcome.bundled += done.bundled;
         for size in batch.downloaded {
-            self.tell(SyncEvent::Downloaded { bytes: size });
+            self.emit(SyncEvent::Downloaded { bytes: size });
             self.outcome.downloaded += 1;
             self.outcome.bytes += size;
         }

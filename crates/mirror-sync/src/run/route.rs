@@ -64,32 +64,32 @@ impl Router {
             Decision::Fetch(job) => self.fetch(*job),
             Decision::Fail { id, cksum, url, fault } => {
                 let failure = Box::new(RecordFailure::planned(fault.kind(), fault.to_string()));
-                self.tell(Message::Failed { context: self.context_of(id, cksum, url, false), failure })
+                self.send(Message::Failed { context: self.context_of(id, cksum, url, false), failure })
             }
             Decision::FailCrate { name, fault } => {
                 let failure = Box::new(RecordFailure::planned(fault.kind(), fault.to_string()));
-                self.tell(Message::CrateFailed { name, failure })
+                self.send(Message::CrateFailed { name, failure })
             }
-            Decision::CrateRead(name) => self.tell(Message::CrateRead(name)),
-            Decision::Resolved(id) => self.tell(Message::Resolved(id)),
-            Decision::Dropped(id) => self.tell(Message::Dropped(id)),
-            Decision::Deferred { release, known } => known || self.tell(Message::Deferred(release)),
-            Decision::Undeferred(id) => self.tell(Message::Undeferred(id)),
-            Decision::Seen(id) => !self.notes_seen || self.tell(Message::Seen(id)),
-            Decision::Yanked(id) => self.tell(Message::RemovedUpstream(id, UpstreamRemoval::Yanked)),
-            Decision::YankedBefore(id) => self.tell(Message::YankedBefore(id)),
-            Decision::Unyanked(id) => self.tell(Message::Unyanked(id)),
-            Decision::Reinstated(id) => self.tell(Message::Reinstated(id)),
+            Decision::CrateRead(name) => self.send(Message::CrateRead(name)),
+            Decision::Resolved(id) => self.send(Message::Resolved(id)),
+            Decision::Dropped(id) => self.send(Message::Dropped(id)),
+            Decision::Deferred { release, known } => known || self.send(Message::Deferred(release)),
+            Decision::Undeferred(id) => self.send(Message::Undeferred(id)),
+            Decision::Seen(id) => !self.notes_seen || self.send(Message::Seen(id)),
+            Decision::Yanked(id) => self.send(Message::RemovedUpstream(id, UpstreamRemoval::Yanked)),
+            Decision::YankedBefore(id) => self.send(Message::YankedBefore(id)),
+            Decision::Unyanked(id) => self.send(Message::Unyanked(id)),
+            Decision::Reinstated(id) => self.send(Message::Reinstated(id)),
             Decision::IndexFile { lines, removes } if removes && self.withholds => {
                 self.tally.withhold(*lines);
                 true
             }
-            Decision::IndexFile { lines, .. } => self.tell(Message::IndexFile(lines)),
+            Decision::IndexFile { lines, .. } => self.send(Message::IndexFile(lines)),
         };
         if sent { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 
-    fn tell(&self, message: Message) -> bool {
+    fn send(&self, message: Message) -> bool {
         self.messages.send(message).is_ok()
     }
 

@@ -22,8 +22,8 @@ fn mirror() -> Mirror {
 #[track_caller]
 fn assert_damaged(mirror: &Mirror) {
     let error = mirror.reader().expect_err("damaged");
-    let told = (error.kind(), error.advice());
-    assert_eq!(told, (FaultKind::Integrity, Some(Advice::VerifyExisting)), "{error}");
+    let found = (error.kind(), error.advice());
+    assert_eq!(found, (FaultKind::Integrity, Some(Advice::VerifyExisting)), "{error}");
 }
 
 fn offset_of(bytes: &[u8], part: &[u8]) -> usize {
