@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_kept_and_said_once() {
+    fn a_cause_is_kept_and_printed_once() {
         let error = ArchiveError::pgp("signing failed")(io::Error::other("no way"));
         assert_eq!(error.to_string(), "signing failed");
         let source = std::error::Error::source(&error).map(ToString::to_string);

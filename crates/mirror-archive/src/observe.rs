@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test's own files")]
-    fn what_is_read_and_written_is_told_in_order() {
+    fn reads_and_writes_are_reported_in_order() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("d");
         std::fs::create_dir(&dir).unwrap();

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_that_ends_leaves_nobody_waiting() {
+    fn a_driver_that_ends_leaves_no_caller_waiting() {
         let batcher = HashBatcher::default();
         let (answer, sum) = oneshot::channel();
         batcher.0.lock().expect("lock").push((Bytes::new(), answer));

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_told_without_secrets_and_at_no_length() {
+    fn refusals_are_short_and_contain_no_secrets() {
         let first = Url::parse("https://a.test/x").unwrap();
         for location in ["https://us3r:s3cret@b.test/?sig=s3cret", "ftp://us3r:s3cret@b.test/s?s3cret"] {
             let message = follow(&first, &first, Some(location.as_bytes()), true).unwrap_err().message;

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn who_never_answers_is_given_up_after_twenty_requests_or_some_time() {
+    fn an_origin_that_never_answers_is_given_up_after_twenty_requests_or_some_time() {
         for kind in [FailureKind::Connect, FailureKind::Idle, FailureKind::Reset, FailureKind::Truncated] {
             let silence = Silence::new(&options());
             fail(&silence, kind, HOPELESS_REQUESTS - 1);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answered_once_is_given_up_when_every_request_has_had_its_time() {
+    fn an_origin_that_answered_once_is_given_up_when_every_request_has_had_its_time() {
         for (kind, patience) in [(FailureKind::Idle, 17), (FailureKind::Timeout, 65)] {
             let silence = Silence::new(&options());
             silence.answered();

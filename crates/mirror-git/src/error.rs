@@ -71,14 +71,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_the_source_and_not_told_twice() {
+    fn a_cause_is_the_source_and_not_repeated() {
         let git = IndexError::Git { doing: "read", path: "i".into(), source: Cause::new("no object") };
         assert_eq!(git.source().map(ToString::to_string).as_deref(), Some("no object"));
         assert!(!git.to_string().contains("no object"), "{git}");
     }
 
     #[test]
-    fn who_names_the_wrong_place_is_told_to_name_another() {
+    fn a_wrong_path_leads_to_the_advice_to_name_another() {
         let missing = IndexError::Missing { path: "i".into() };
         assert_eq!(missing.advice(), Some(Advice::NameTheIndex));
         let unreadable = IndexError::Unreadable { path: "i".into(), why: "x" };

@@ -146,7 +146,7 @@ fn a_file_is_of_the_crate_that_its_first_line_with_a_name_names() {
 }
 
 #[test]
-fn any_field_is_read_for_who_asks() {
+fn any_field_is_read_on_demand() {
     let text = br#"{"name":"a","vers":"1","cksum":"","pubtime":"2025-01-02T03:04:05Z","rust_version":null,
         "links":"z\u0061","new": { "a" : [1.0] },"new2":1e999}"#;
     let line = IndexLine::skim(text).expect("a line");

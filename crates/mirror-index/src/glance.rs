@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_index_file_is_told_from_bad_lines_of_one() {
+    fn files_of_another_kind_are_distinguished_from_bad_lines() {
         for (data, what) in [
             (&b"<!DOCTYPE html>\n<html><body>Sign in</body></html>\n"[..], "a web page"),
             (b"\xef\xbb\xbf\n <html>", "a web page"),

@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_registry_says_is_told_clipped() {
+    fn text_of_a_registry_is_clipped_in_messages() {
         let long = "x".repeat(100_000);
         for config in [format!("\"{long}\""), format!("{{\"dl\":[\"{long}\"]}}"), format!("{{\"dl\":{long}")]
         {

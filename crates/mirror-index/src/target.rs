@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn platforms_of_dependencies_are_judged_as_far_as_a_triple_tells() {
+    fn platforms_of_dependencies_are_judged_as_far_as_a_triple_allows() {
         let linux = target("x86_64-unknown-linux-gnu");
         let windows = target("i686-pc-windows-msvc");
         let mac = target("aarch64-apple-darwin");
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn triples_tell_their_facts() {
+    fn triples_determine_their_facts() {
         for (triple, os, family, width) in [
             ("wasm32-unknown-unknown", "unknown", "wasm", "32"),
             ("wasm32-wasip1", "wasi", "wasm", "32"),

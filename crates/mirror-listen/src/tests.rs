@@ -111,7 +111,7 @@ async fn a_shortage_makes_room_and_is_waited_for_and_an_abort_is_passed_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_no_place_is_turned_away() {
+async fn a_connection_without_a_place_is_turned_away() {
     let mut running = run(2, vec![Ok(1), Ok(2), Ok(3), Ok(4)]);
     assert_eq!((next(&mut running).await.0, next(&mut running).await.0), (1, 2));
     running.server.end.cancel();

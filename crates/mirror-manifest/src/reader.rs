@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_to_goes_on_behind_a_bad_line() {
+    fn a_reader_may_continue_after_a_bad_line() {
         let dir = tempfile::tempdir().expect("dir");
         let path = file(&dir, "{\"url\":\"a\"}\n{\"ur\n \n{\"url\":\"b\"}\n{\"url\":\"c");
         for (offset, numbers) in [(0, [1, 2, 3, 4].as_slice()), (12, &[1, 2, 3]), (31, &[])] {

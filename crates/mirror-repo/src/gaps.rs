@@ -233,7 +233,7 @@ mod tests {
     const SAMPLE: &str = "[[gap]]\nrelease = \"a@1.0.0\"\nsince = 2019-11-26\nwho = \"platform \\\"team\\\"\"\nwhy = \"403 for years: ü\"\n";
 
     #[test]
-    fn what_is_kept_is_what_was_said() {
+    fn gaps_are_kept_as_they_were_acknowledged() {
         let gaps = parse_gaps(SAMPLE).expect("gaps");
         assert_eq!((gaps.len(), gaps[0].since.as_str()), (1, "2019-11-26"));
         assert_eq!(parse_gaps(&render(&gaps)).expect("kept"), gaps);

@@ -62,7 +62,7 @@ impl MirrorWriter {
         Ok(removed_upstream.filter(|(_, kind, _)| takes(*kind)).map(|(id, ..)| id).collect())
     }
 
-    /// Returns whether so many of the held releases are suspiciously many.
+    /// Returns whether removing so many of the held releases looks suspicious.
     ///
     /// # Errors
     /// When the catalogue cannot be read.

@@ -217,11 +217,11 @@ impl Transaction {
             StoreId::LOOSE => "its file was gone or wrong",
             _ => "its store had lost it, or had wrong bytes of it",
         };
-        self.tell_loss(id, why, &held, mirror.catalogue().is_deleted(id)?);
+        self.record_pruned(id, why, &held, mirror.catalogue().is_deleted(id)?);
         Ok(())
     }
 
-    fn tell_loss(&mut self, id: &ReleaseId, why: &str, left: &Held, is_deleted: bool) {
+    fn record_pruned(&mut self, id: &ReleaseId, why: &str, left: &Held, is_deleted: bool) {
         let pruned = self.recorder.pruned(id, Some(why));
         let still = (!left.locations.is_empty()).then(|| self.recorder.still_held(id, left, &pruned));
         self.record(pruned);

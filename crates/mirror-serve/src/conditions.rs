@@ -174,7 +174,7 @@ mod tests {
     const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 
     #[test]
-    fn who_has_it_gets_nothing() {
+    fn a_client_that_has_the_entity_gets_nothing() {
         use header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
         for known in ["\"abc\"", "W/\"abc\"", "\"abc-gzip\"", "\"x\", W/\"abc\"", "*"] {
             assert_eq!(decide(&[(IF_NONE_MATCH, known)]), Part::NotModified, "{known}");
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_sent_to_those_who_take_it() {
+    fn gzip_is_sent_to_clients_that_accept_it() {
         for (text, takes) in [
             ("gzip", true),
             ("GZIP", true),

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_should_ask_for() {
+    fn improper_paths_have_no_route() {
         let long = format!("/crates/a/a-1.0.0-{}.crate", "x".repeat(MAX_PATH_BYTES));
         for path in [
             "",

@@ -280,7 +280,7 @@ mod tests {
         assert!(seats.take().is_some());
     }
     #[test]
-    fn who_takes_next_to_nothing_makes_room_for_a_newcomer() {
+    fn a_connection_that_moves_next_to_nothing_makes_room() {
         let seats = Arc::new(Seats::new(4, UNIT_BYTES));
         let taken: Vec<_> = (0..4).map(|_| seats.take().expect("a place")).collect();
         let began = taken[0].seat.began;
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_the_server_is_neither_idle_nor_slow() {
+    fn a_connection_that_waits_for_the_server_is_neither_idle_nor_slow() {
         let seats = Arc::new(Seats::new(1, UNIT_BYTES));
         let waits = seats.take().expect("a place");
         let works = [waits.seat.work(), waits.seat.work()];

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_first_bytes_tell_what_is_spoken_and_are_read_again() {
+    async fn the_first_bytes_show_the_protocol_and_are_read_again() {
         for (said, spoken) in [
             (&b"GET / HTTP/1.1\r\n\r\n"[..], Spoken::Http1),
             (b"PRI * HTTP/1.1\r\n\r\nSM\r\n\r\n more", Spoken::Http1),

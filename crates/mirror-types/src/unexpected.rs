@@ -26,7 +26,7 @@ mod tests {
     use crate::cause::chain;
 
     #[test]
-    fn what_was_noticed_is_told_behind_what_was_done() {
+    fn the_message_has_the_problem_after_the_operation() {
         let refused = Err::<(), _>(std::io::Error::other("no more threads"));
         let error = refused.map_err(Unexpected::could_not("start a thread")).expect_err("refused");
         assert_eq!(

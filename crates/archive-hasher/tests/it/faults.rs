@@ -208,7 +208,7 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn a_full_disk_is_said_to_be_full() {
+fn a_full_disk_is_reported_as_full() {
     if !std::path::Path::new("/dev/full").exists() {
         return;
     }

@@ -228,7 +228,7 @@ fn a_passphrase_protects_a_key_of_our_own() {
 }
 
 #[test]
-fn unsigned_is_said_to_be_unsigned() {
+fn an_unsigned_inventory_is_reported_as_unsigned() {
     let world = World::small();
     world.create(&[]).expect(0);
     let public = std::fs::read(world.path("out/t.public.asc")).unwrap();

@@ -174,7 +174,7 @@ fn a_damaged_cache_is_asked_for_again() {
 }
 
 #[test]
-fn a_run_that_is_offline_asks_nobody_for_anything() {
+fn an_offline_run_sends_no_request() {
     let world = World::new(small());
     let url = format!("sparse+{}/index/", world.origin.base());
     let sparse = ["--index-url", &url, "--crates", "foo-bar,other"];

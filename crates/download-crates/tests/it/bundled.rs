@@ -278,7 +278,7 @@ fn a_missing_bundle_is_an_integrity_fault_until_the_catalogue_is_rebuilt() {
 }
 
 #[test]
-fn catalogue_and_manifest_are_made_again_from_bundles_and_files() {
+fn catalogue_and_manifest_are_rebuilt_from_bundles_and_files() {
     let mut world = World::new(TestRegistry::generate(77, 200, 2_000));
     bundling(&world, &[]).expect(0);
     let bundled = world.expected().len() as u64;

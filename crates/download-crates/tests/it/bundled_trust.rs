@@ -331,7 +331,7 @@ fn verification_repairs_a_bundle_that_still_grows() {
 }
 
 #[test]
-fn a_copy_that_was_lost_is_made_again_whoever_noticed_it() {
+fn a_lost_copy_is_made_again_whichever_run_noticed_it() {
     let mut mirror = Mirror::new(102);
     mirror.add("odd-one", b"held twice");
     mirror.add("z-last", b"something behind it");

@@ -61,7 +61,7 @@ fn survives(world: &World, what: &str, codes: &[i32], bytes: &[u8]) {
 }
 
 #[test]
-fn it_is_told_and_nothing_is_lost() {
+fn damage_is_reported_and_nothing_is_lost() {
     let world = World::new(TestRegistry::generate(91, 120, 200));
     run(&mut world.mirroring("base")).expect(0);
     let whole = fs::read(world.path("base/.mirror/catalogue.sqlite")).unwrap();

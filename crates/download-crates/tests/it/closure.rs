@@ -132,7 +132,7 @@ fn cargo_resolves_over_exactly_what_a_closure_takes() {
 }
 
 #[test]
-fn what_a_closure_leaves_out_is_told() {
+fn a_closure_reports_what_it_leaves_out() {
     let mut registry = TestRegistry::default();
     let dep = |name: &str, more: serde_json::Value| {
         let mut dep = json!({"name": name, "req": "^1", "features": [], "optional": false, "default_features": true,

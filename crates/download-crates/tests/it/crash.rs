@@ -130,7 +130,7 @@ fn a_second_signal_ends_at_once_and_is_safe() {
 
 /// The short form of `cargo xtask proof kills`.
 #[test]
-fn what_kills_leave_is_right_for_whoever_shares_no_code() {
+fn what_kills_leave_is_right_for_an_independent_check() {
     use mirror_testkit::{KillKind, KillOptions, has, kill};
     let tools = [("python3", "--version"), ("zstd", "--version"), ("tar", "--version")];
     if !tools.iter().all(|(tool, flag)| has(tool, &[flag])) {

@@ -49,7 +49,7 @@ fn assert_kept(world: &World, out: &str, expected: &BTreeMap<String, Vec<u8>>) {
 }
 
 #[test]
-fn lines_outlive_the_catalogue_that_is_made_again() {
+fn lines_outlive_a_rebuilt_catalogue() {
     let mirror = Incremental::new(66);
     run(mirror.world.command("out").arg("--rebuild-catalogue")).expect(0);
     // Behind an air gap, there is no index to read them from.
@@ -128,7 +128,7 @@ fn lines_that_are_lost_come_back() {
 
 /// Covers a mirror without an index: the lines name their crates themselves.
 #[test]
-fn a_catalogue_that_is_made_again_keeps_the_lines() {
+fn a_rebuilt_catalogue_keeps_the_lines() {
     let mirror = Incremental::new(64);
     let files = mirror.world.registry.index_files();
     run(mirror.world.command("out").arg("--rebuild-catalogue")).expect(0);
@@ -155,7 +155,7 @@ fn an_older_mirror_gets_its_lines() {
 
 /// Only the log has the lines of a crate that upstream has deleted.
 #[test]
-fn what_the_version_before_kept_is_taken_over() {
+fn the_log_of_the_previous_version_is_converted() {
     for rebuilds in [false, true] {
         let mut mirror = Incremental::new(65);
         let expected = mirror.world.registry.index_files();

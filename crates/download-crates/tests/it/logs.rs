@@ -36,7 +36,7 @@ fn end(child: &mut Child) -> Option<i32> {
 }
 
 #[test]
-fn a_run_whose_log_nobody_takes_comes_to_its_end() {
+fn a_run_whose_log_is_not_read_comes_to_its_end() {
     let world = failing();
     let mut command = world.mirroring("out");
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -53,7 +53,7 @@ fn a_run_whose_log_nobody_takes_comes_to_its_end() {
 
 #[cfg(unix)]
 #[test]
-fn a_run_whose_log_nobody_takes_can_be_stopped() {
+fn a_run_whose_log_is_not_read_can_be_stopped() {
     let world = failing();
     // The last of them never get an answer.
     world.origin.script(|ask| {

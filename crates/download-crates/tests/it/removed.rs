@@ -16,7 +16,7 @@ fn take_one_away(mirror: &mut Incremental) -> String {
 }
 
 #[test]
-fn what_was_deleted_stays_hidden_when_the_catalogue_is_made_again() {
+fn deleted_releases_stay_hidden_when_the_catalogue_is_rebuilt() {
     let mut mirror = Incremental::new(71);
     let name = take_one_away(&mut mirror);
     mirror.go(&[]).expect(0);

@@ -151,7 +151,7 @@ fn by_index_list_and_base_it_is_shown_to_its_host_and_kept_nowhere() {
 }
 
 #[test]
-fn failures_and_mistakes_do_not_tell_it() {
+fn failures_and_mistakes_do_not_reveal_it() {
     let locked = Locked::new(402);
     let index = locked.world.index();
     let base = locked.base();

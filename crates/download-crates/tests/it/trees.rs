@@ -112,7 +112,7 @@ fn another_tree_is_refused_in_words_and_moved_when_asked() {
 
 /// Covers releases that the previous version fetched beside such a tree.
 #[test]
-fn what_lies_beside_its_place_is_told_and_left() {
+fn files_outside_their_places_are_reported_and_left() {
     let world = world();
     run(&mut world.mirroring("m")).expect(0);
     let path: Path = |id| format!("{}/{}", Layout::Cargo.dir(&id.name), id.file_name());
@@ -161,7 +161,7 @@ fn files_with_times_of_any_age_are_held_like_others() {
 
 /// When the move is stopped, half of the releases are in their places: no run takes the other half for missing.
 #[test]
-fn a_move_that_was_stopped_is_gone_on_with_before_anything_is_fetched() {
+fn an_interrupted_move_continues_before_anything_is_fetched() {
     let world = world();
     let path: Path = |id| id.file_name();
     let laid = lay(&world, "m", path);

@@ -145,7 +145,7 @@ fn gits_own_ways_lead_to_the_remote() {
 }
 
 #[test]
-fn ends_that_are_told_apart() {
+fn different_ends_have_different_codes() {
     let remote = Remote::new(73, 10);
     let url = remote.daemon.url("remote/.git");
     let usage = |arguments: &[&str], words: &str| {
@@ -181,7 +181,7 @@ fn ends_that_are_told_apart() {
 
 /// Checks two runs on one index: the second one reports the lock, and a signal stops the first.
 #[test]
-fn a_second_run_is_told_and_signals_stop_a_clone() {
+fn a_second_run_is_refused_and_signals_stop_a_clone() {
     let remote = Remote::new(74, 200);
     for (name, code) in [("TERM", 143), ("INT", 130)] {
         remote.daemon.misbehave(GitFault::Stall(2_000), 1);
@@ -269,7 +269,7 @@ fn kills_leave_the_old_full_index_or_the_new_one() {
 
 /// After a kill, a checkout may be half way between two commits; the next run continues it.
 #[test]
-fn a_killed_checkout_is_gone_on_with() {
+fn a_killed_checkout_is_continued() {
     let mut remote = Remote::new(77, 600);
     let index = remote.world.path("index");
     git(remote.world.dir.path(), &["clone", "--quiet", "remote", "index"]);

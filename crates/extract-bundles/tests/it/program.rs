@@ -91,7 +91,7 @@ fn a_listing_is_for_pipes() {
 /// An incomplete listing is an error; a reader that stops early is not.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_listing_onto_a_full_disk_is_told() {
+fn a_listing_onto_a_full_disk_is_an_error() {
     use std::process::Stdio;
 
     let world = World::new(50, 500);
@@ -111,7 +111,7 @@ fn a_listing_onto_a_full_disk_is_told() {
 }
 
 #[test]
-fn files_that_are_there_are_kept_and_told_when_they_differ() {
+fn existing_files_are_kept_and_reported_when_they_differ() {
     let world = World::new(60, 1_000);
     world.bundle(small(), true);
     world.run(&["--out", "out"]).expect(0);

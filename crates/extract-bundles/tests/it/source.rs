@@ -103,7 +103,7 @@ fn a_bundle_of_the_go_system_is_read_like_ours() {
 }
 
 #[test]
-fn without_manifests_the_bundles_are_read_and_said_to_be_unchecked() {
+fn bundles_without_manifests_are_read_and_reported_as_unchecked() {
     let world = World::new(900, 9_000);
     make(&world);
     for entry in fs::read_dir(world.bundles()).unwrap() {

@@ -27,7 +27,7 @@ fn world() -> World {
 }
 
 #[test]
-fn the_latest_record_that_tells_of_bytes_counts() {
+fn the_latest_record_that_names_bytes_counts() {
     let world = world();
     let url = |version: &str| format!("{BASE}/serde/serde-{version}.crate");
     let (bundle, member) = ("bundles/bundle-0000.tar.zst", |n: &str| format!("s/er/serde-{n}.crate"));
@@ -92,7 +92,7 @@ fn a_manifest_that_changed_changes_files_with_refresh() {
 }
 
 #[test]
-fn a_torn_end_is_tolerated_and_bad_lines_are_told() {
+fn a_torn_end_is_tolerated_and_bad_lines_are_reported() {
     let world = world();
     let good = json!({"crate": "serde", "version": "1.0.2", "ok": true, "storage": "filesystem"});
     std::fs::write(world.path("m.jsonl"), format!("{good}\n{{\"crate\":\"ser")).unwrap();

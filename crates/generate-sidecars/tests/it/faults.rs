@@ -79,7 +79,7 @@ fn links_in_the_place_of_the_state_and_of_what_grows_are_not_followed() {
 }
 
 #[test]
-fn a_disk_that_refuses_is_told() {
+fn a_refusal_of_the_disk_is_reported() {
     let world = World::new(13, 300);
     world.commit();
     let refused = |arguments: &str| {

@@ -76,7 +76,7 @@ fn the_limit_takes_the_first_records_of_the_index() {
 }
 
 #[test]
-fn odd_lines_come_through_and_bad_ones_are_told() {
+fn odd_lines_come_through_and_bad_ones_are_reported() {
     let world = World::new(4, 40);
     let plain = world.path("plain");
     world.registry.write_index(&plain);

@@ -99,7 +99,7 @@ fn a_task_that_fails_ends_the_run() {
 }
 
 #[test]
-fn a_run_stops_when_it_is_told_to() {
+fn a_run_stops_on_request() {
     let at_once = Mutex::new(0);
     let monitor = Monitor::new();
     monitor.cancel();

@@ -46,7 +46,7 @@ fn a_passphrase_is_needed_and_tried_at_once() {
 }
 
 #[test]
-fn what_is_no_key_is_said_to_be_none() {
+fn a_file_without_a_key_is_reported_as_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("key");
     std::fs::write(&path, "no key").unwrap();

@@ -97,7 +97,7 @@ fn count(notes: &[String], what: &str) -> usize {
 }
 
 #[test]
-fn an_extraction_tells_what_it_selects_and_what_it_wrote() {
+fn an_extraction_reports_what_it_selects_and_what_it_wrote() {
     let world = World::new(true);
     let (outcome, notes) = world.extract();
     assert_eq!(outcome.extracted, 3);
@@ -109,7 +109,7 @@ fn an_extraction_tells_what_it_selects_and_what_it_wrote() {
 }
 
 #[test]
-fn what_is_there_and_what_is_verified_is_told_one_by_one() {
+fn existing_and_verified_members_are_reported_one_by_one() {
     let world = World::new(true);
     world.extract();
     let (outcome, notes) = world.extract();
@@ -121,7 +121,7 @@ fn what_is_there_and_what_is_verified_is_told_one_by_one() {
 }
 
 #[test]
-fn every_failure_is_told() {
+fn every_failure_is_reported() {
     let world = World::new(true);
     std::fs::create_dir_all(world.path("out/s/er/serde-1.0.0.crate")).unwrap();
     std::fs::write(world.path("out/s/er/serde-1.0.1.crate"), "other bytes").unwrap();
@@ -132,7 +132,7 @@ fn every_failure_is_told() {
 }
 
 #[test]
-fn a_damaged_bundle_is_told_once() {
+fn a_damaged_bundle_is_reported_once() {
     let world = World::new(true);
     let bundle = world.bundle();
     let mut bytes = std::fs::read(&bundle.path).unwrap();
@@ -143,7 +143,7 @@ fn a_damaged_bundle_is_told_once() {
 }
 
 #[test]
-fn a_bundle_without_manifest_and_a_torn_end_are_told() {
+fn a_bundle_without_manifest_and_a_torn_end_are_reported() {
     let world = World::new(false);
     let bundle = world.bundle();
     let manifest = bundle.manifest.as_ref().unwrap();

@@ -49,7 +49,7 @@ async fn a_connection_closed_at_once_is_a_reset() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_a_failed_connection() {
+async fn a_port_without_a_listener_is_a_failed_connection() {
     // No other test can get that port.
     let failure = fetcher(quick()).fetch(req("https", 1)).await.unwrap_err();
     assert_eq!((failure.kind, failure.retries), (FailureKind::Connect, 3), "{failure}");

@@ -59,7 +59,7 @@ async fn a_hundred_releases_are_fetched_and_verified() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_has_another_checksum_is_told_and_not_saved() {
+async fn a_body_with_another_checksum_is_reported_and_not_saved() {
     let (registry, origin, list) = world();
     let wrong = registry.releases().last().unwrap().url_path();
     let path = wrong.clone();

@@ -97,7 +97,7 @@ impl Program {
         let named = ProgramKind::from(command.as_os_str());
         let kind = match options.kind {
             Some(kind) => kind,
-            None if named == ProgramKind::Simple => told_by_itself(&command, shell, &url)?,
+            None if named == ProgramKind::Simple => kind_by_trial(&command, shell, &url)?,
             None => named,
         };
         let ssh = Some(Ssh { command, kind, shell });
@@ -248,7 +248,7 @@ fn refused(why: &'static str) -> gix::Error {
 }
 
 /// Finds out whether a command knows OpenSSH's `-G`, as git does.
-fn told_by_itself(command: &OsStr, shell: bool, url: &gix::Url) -> Result<ProgramKind> {
+fn kind_by_trial(command: &OsStr, shell: bool, url: &gix::Url) -> Result<ProgramKind> {
     let Usable(host) = url.host_as_argument() else {
         return Err(refused("its host would be taken for an option of ssh"));
     };

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn bombs_are_told_at_once() {
+    fn bombs_are_detected_at_once() {
         let (_dir, repo, blob) = repo();
         let mut bomb = tree(&repo, 10, EntryKind::Blob, blob);
         for level in 1..10 {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_unless_it_was_there_before() {
+    fn missing_objects_are_reported_unless_they_were_there_before() {
         let (_dir, repo, _) = repo();
         let absent = ObjectId::from_hex(&[b'1'; 40]).unwrap();
         for kind in [EntryKind::Blob, EntryKind::Tree] {

@@ -292,7 +292,7 @@ fn a_file_that_is_changed_while_others_are_written_is_kept() {
 
 /// Covers kills at every step of a checkout: the remains of each are made by hand.
 #[test]
-fn a_checkout_that_was_cut_short_is_gone_on_with() {
+fn an_interrupted_checkout_is_continued() {
     for step in 0..4 {
         let mut world = World::new(&[]);
         let first = world.upstream.publish();
@@ -325,7 +325,7 @@ fn a_checkout_that_was_cut_short_is_gone_on_with() {
 
 /// Between the killed run and the next one, another program committed.
 #[test]
-fn what_was_cut_short_is_not_gone_on_with_when_head_was_moved() {
+fn an_interrupted_checkout_is_not_continued_when_head_was_moved() {
     let mut world = World::new(&[]);
     let tip = world.upstream.publish();
     let git_dir = world.dir.join(".git");

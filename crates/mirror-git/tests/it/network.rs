@@ -163,7 +163,7 @@ fn a_wish_to_stop_is_honoured_between_attempts() {
 }
 
 #[test]
-fn http_errors_are_told_apart() {
+fn http_errors_are_distinguished() {
     let upstream = Upstream::new(20);
     let server = GitHttp::start(upstream.dir.path(), false);
     let dir = upstream.path("clone");
@@ -196,7 +196,7 @@ fn a_certificate_of_a_stranger_is_refused() {
 }
 
 #[test]
-fn the_second_of_two_is_told() {
+fn the_second_of_two_updates_is_refused() {
     let mut upstream = Upstream::new(200);
     let daemon = GitDaemon::start(upstream.dir.path());
     let options = options(&daemon.url("remote/.git"));

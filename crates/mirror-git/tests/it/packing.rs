@@ -131,7 +131,7 @@ fn packs_are_readable_as_git_makes_them() {
 }
 
 #[test]
-fn packs_that_somebody_keeps_stay_and_gc_is_left_alone() {
+fn packs_that_are_marked_to_be_kept_stay_and_gc_is_left_alone() {
     let mut upstream = Upstream::new(40);
     let daemon = GitDaemon::start(upstream.dir.path());
     let options = UpdateOptions { packs_most: 2, ..options(&daemon.url("remote/.git")) };

@@ -164,7 +164,7 @@ fn another_default_branch_is_followed() {
 }
 
 #[test]
-fn what_cannot_be_updated_is_said() {
+fn a_repository_that_cannot_be_updated_is_refused_with_the_reason() {
     let upstream = Upstream::new(5);
     let daemon = GitDaemon::start(upstream.dir.path());
     let dir = upstream.path("clone");

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_catalogue_is_made_again_from_the_manifest() {
+    fn a_deleted_catalogue_is_rebuilt_from_the_manifest() {
         let dir = tempfile::tempdir().expect("dir");
         let manifest = dir.path().join("m.jsonl");
         let (mut writer, _) = ManifestWriter::open(&manifest, MirrorId::from_bytes([1; 16])).expect("open");

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_told_and_survived() {
+    fn a_bad_line_is_reported_and_survived() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("m");
         write(&path, "{\"url\":\"a\"}\n{\"ur\n \n\u{fffd}[]\n{\"url\":\"b\"}\n{\"url\":\"c");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_once() {
+    fn an_unreadable_manifest_is_reported_once() {
         let dir = tempfile::tempdir().expect("dir");
         assert!(matches!(ManifestRecords::open(&dir.path().join("none")), Err(ManifestError::Io { .. })));
         // A directory can be opened like a file, but not read.

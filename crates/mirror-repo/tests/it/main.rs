@@ -142,7 +142,7 @@ fn a_manifest_whose_directory_is_gone_is_not_begun_anew() {
 }
 
 #[test]
-fn a_lost_record_is_made_again_with_the_id_that_the_manifest_tells() {
+fn a_lost_record_is_restored_with_the_id_in_the_manifest() {
     let world = World::new();
     let id = world.write_records("a", None, &["serde"]);
     fs::remove_file(world.path("a/.mirror/mirror.json")).expect("remove");

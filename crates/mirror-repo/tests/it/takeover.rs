@@ -8,7 +8,7 @@ use mirror_types::FaultKind;
 use crate::world::{World, earlier_line};
 
 #[test]
-fn a_manifest_in_the_working_directory_is_taken_over_where_it_lies() {
+fn a_manifest_in_the_working_directory_is_used_where_it_is() {
     let world = World::new();
     world.earlier("a");
     // That version named the root relative to the directory in which it ran.
@@ -76,7 +76,7 @@ fn a_manifest_of_others_in_the_working_directory_is_none_of_its_business() {
 }
 
 #[test]
-fn a_manifest_of_the_source_system_is_taken_over() {
+fn a_manifest_of_the_source_system_is_used() {
     let world = World::new();
     let line = r#"{"schema_version":1,"url":"http://h/serde/serde-1.0.0.crate","path":"out/s/er/serde-1.0.0.crate","storage":"filesystem","size":1,"ok":true,"status":"downloaded"}"#;
     fs::write(world.path("manifest.jsonl"), format!("{line}\n")).expect("write");

@@ -203,7 +203,7 @@ fn no_record_speaks_of_bytes_that_could_not_be_published() {
 }
 
 #[test]
-fn a_record_that_the_catalogue_was_not_told_of_is_taken_in_by_the_next() {
+fn a_record_that_the_catalogue_lacks_is_replayed_by_the_next_run() {
     let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa"], To::Tree);
@@ -266,7 +266,7 @@ fn what_both_stores_lost_at_once_is_held_nowhere() {
 }
 
 #[test]
-fn what_upstream_deleted_and_offers_again_is_told_by_the_manifest() {
+fn the_manifest_records_what_upstream_deleted_and_offers_again() {
     let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa", "bbbb", "cccc"], To::Tree);
@@ -340,7 +340,7 @@ fn bundles_that_are_gone_are_missed() {
 }
 
 #[test]
-fn a_member_that_nobody_was_told_of_is_taken_in() {
+fn a_member_without_a_record_is_adopted() {
     let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa", "bbbb"], To::Bundle);
@@ -355,7 +355,7 @@ fn a_member_that_nobody_was_told_of_is_taken_in() {
 }
 
 #[test]
-fn a_catalogue_is_made_again_of_manifest_bundles_and_files() {
+fn a_catalogue_is_rebuilt_from_manifest_bundles_and_files() {
     let mirror = Made::new();
     let (mut writer, _) = mirror.open();
     hold(&mut writer, &["aaaa"], To::Tree);

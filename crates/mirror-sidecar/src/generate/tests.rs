@@ -69,7 +69,7 @@ fn jsonl(dir: &Path) -> SidecarMode {
 }
 
 #[test]
-fn files_are_told_as_they_are_written_and_as_they_are_there() {
+fn written_and_existing_files_are_reported() {
     let (_dir, options) = world();
     let (outcome, notes) = run(&options);
     assert_eq!(outcome.written, 3);
@@ -96,7 +96,7 @@ fn a_jsonl_is_measured_before_it_is_written() {
 }
 
 #[test]
-fn the_manifest_that_is_read_is_told() {
+fn the_manifest_that_is_read_is_reported() {
     let (dir, options) = world();
     let record = r#"{"crate":"serde","version":"1.0.1","ok":true,"storage":"filesystem"}"#;
     let manifest = dir.path().join("m.jsonl");

@@ -48,9 +48,9 @@ pub fn run(scratch: &Path, open: &dyn Fn(&Path) -> Arc<dyn CrateStore>) {
         ("threads", batches::any_number_of_threads_may_stage),
         ("large", places::large_bodies_are_read_by_position),
         ("reopen", places::what_was_committed_is_there_when_it_is_opened_again),
-        ("remove", places::what_is_removed_is_gone_or_said_to_be_kept),
-        ("aside", places::what_is_set_aside_is_gone_or_said_to_be_kept),
-        ("list", places::a_listing_ends_when_it_is_told_to),
+        ("remove", places::removed_releases_are_gone_or_reported_as_kept),
+        ("aside", places::releases_set_aside_are_gone_or_reported_as_kept),
+        ("list", places::a_listing_ends_when_the_visitor_breaks),
         ("hostile", places::hostile_places_and_names_give_nothing_away),
     ];
     for (name, check) in checks {

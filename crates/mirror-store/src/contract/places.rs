@@ -84,7 +84,7 @@ pub(super) fn what_was_committed_is_there_when_it_is_opened_again(kit: &Kit<'_>)
     assert_listed(&*store, &all, &at, "opened again");
 }
 
-pub(super) fn what_is_removed_is_gone_or_said_to_be_kept(kit: &Kit<'_>) {
+pub(super) fn removed_releases_are_gone_or_reported_as_kept(kit: &Kit<'_>) {
     goes(kit, &|store, all, at| {
         let held: Vec<_> = all.iter().map(|(id, _)| id.clone()).zip(at.iter().cloned()).collect();
         done("removing", store.remove(&held))
@@ -93,7 +93,7 @@ pub(super) fn what_is_removed_is_gone_or_said_to_be_kept(kit: &Kit<'_>) {
     done("removing nothing", store.remove(&[]));
 }
 
-pub(super) fn what_is_set_aside_is_gone_or_said_to_be_kept(kit: &Kit<'_>) {
+pub(super) fn releases_set_aside_are_gone_or_reported_as_kept(kit: &Kit<'_>) {
     goes(kit, &|store, all, at| {
         let aside = |((id, _), at): (&(_, _), _)| {
             done("setting aside", store.set_aside(id, at, Aside::Quarantine, "run-1"))
@@ -135,7 +135,7 @@ fn goes(kit: &Kit<'_>, go: Go<'_>) {
     assert_held(&*store, &all[..1], &again, "committed again after it was taken away");
 }
 
-pub(super) fn a_listing_ends_when_it_is_told_to(kit: &Kit<'_>) {
+pub(super) fn a_listing_ends_when_the_visitor_breaks(kit: &Kit<'_>) {
     let store = kit.open();
     commit(&store, &releases(7));
     for most in 1..=7 {

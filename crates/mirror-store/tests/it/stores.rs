@@ -59,7 +59,7 @@ fn bundles_survive_crashes() {
 }
 
 #[test]
-fn a_store_of_somebody_else_keeps_the_contract_and_survives_crashes() {
+fn a_foreign_store_keeps_the_contract_and_survives_crashes() {
     let scratch = tempfile::tempdir().expect("dir");
     let zips = |root: &Path, fs| ZipStore::open(root, fs).map(|store| Arc::new(store) as Arc<dyn CrateStore>);
     contract::run(&scratch.path().join("contract"), &|root| {

@@ -385,7 +385,7 @@ fn a_list_names_releases_and_may_demand_checksums() {
 }
 
 #[test]
-fn the_limit_ends_a_plan_and_so_does_who_takes_its_decisions() {
+fn the_limit_ends_a_plan_and_so_does_its_consumer() {
     let lines = [line("a", "1.0.0", 1), line("a", "1.1.0", 2), line("a", "1.2.0", 3)];
     let limited = Wanted { limit: 2, scope: Scope::Part, named: vec![name("other")], ..wanted() };
     let (words, planned) = run(limited, vec![file("a", &lines)], HeldInMemory::default());

@@ -387,7 +387,7 @@ fn every_kind_of_index_is_held_against_the_policy() {
 
 /// No manifest lists deferred releases: a rebuilt catalogue has neither list nor cursor.
 #[test]
-fn a_catalogue_that_is_made_again_skips_nothing() {
+fn a_rebuilt_catalogue_skips_nothing() {
     for rebuilds in [false, true] {
         let world = with_one_deferred();
         if rebuilds {

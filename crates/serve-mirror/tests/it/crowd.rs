@@ -116,7 +116,7 @@ fn crowd(few: usize) -> usize {
 }
 
 #[test]
-fn a_crowd_of_every_kind_stops_nobody_else() {
+fn a_crowd_of_every_kind_stops_no_other_client() {
     let clients = crowd(3 * ClientFault::ALL.len());
     for storage in [Storage::Loose, Storage::Bundle] {
         let peak = bears(storage, clients, clients.div_ceil(32));
@@ -126,7 +126,7 @@ fn a_crowd_of_every_kind_stops_nobody_else() {
 
 /// Each kind by itself, so that none of them hides behind another.
 #[test]
-fn a_crowd_of_one_kind_stops_nobody_else() {
+fn a_crowd_of_one_kind_stops_no_other_client() {
     let clients = crowd(16);
     for storage in [Storage::Loose, Storage::Bundle] {
         let world = world(storage);
@@ -146,7 +146,7 @@ fn a_crowd_of_one_kind_stops_nobody_else() {
 }
 
 #[test]
-fn who_moves_nothing_makes_room_for_others() {
+fn a_client_that_moves_nothing_makes_room_for_others() {
     let world = world(Storage::Loose);
     let server = world.serve(&["--max-connections", "16", "--idle-timeout", "1h", "--head-timeout", "1h"]);
     let silent: Vec<TcpStream> = (0..16).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();

@@ -147,7 +147,7 @@ fn slow_clients_are_let_go() {
 
 /// Checks that an answer that the client does not read blocks nothing, and that its connection is closed.
 #[test]
-fn who_asks_and_does_not_read_is_let_go() {
+fn a_client_that_does_not_read_its_answer_is_cut_off() {
     let mut registry = registry();
     registry.add("large", "1.0.0", &vec![7; 12 << 20]);
     let world = World::new(registry);
@@ -170,7 +170,7 @@ fn who_asks_and_does_not_read_is_let_go() {
 }
 
 #[test]
-fn who_never_asks_is_let_go_after_the_time_for_a_head() {
+fn a_client_without_a_request_is_cut_off_after_the_time_for_a_head() {
     let world = World::new(registry());
     world.sync();
     let server = world.serve(&["--head-timeout", "1s"]);

@@ -144,7 +144,7 @@ fn served_and_exported(world: &World, stores: &[Arc<dyn CrateStore>]) {
 
 /// Only the manifest lists the releases in a foreign store, and a mirror does not open without that store.
 #[test]
-fn its_mirror_is_made_again_from_the_manifest_and_refused_without_it() {
+fn its_mirror_is_rebuilt_from_the_manifest_and_refused_without_the_store() {
     let world = World::new(registry());
     let stores = [zips(&world)];
     mirror(&world, &stores, |_| {});

@@ -84,7 +84,7 @@ fn closed_pipe() -> Stdio {
 }
 
 #[test]
-fn a_server_whose_log_cannot_be_written_answers_and_ends_when_it_is_told() {
+fn a_server_whose_log_cannot_be_written_answers_and_stops_on_request() {
     let world = World::new(registry());
     world.sync();
     for signal in ["-TERM", "-INT"] {

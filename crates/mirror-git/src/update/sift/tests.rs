@@ -158,7 +158,7 @@ fn nothing_is_lost_of_any_pack_that_git_makes() {
 }
 
 #[test]
-fn damage_is_told() {
+fn damage_is_reported() {
     let mut world = World::new(1);
     let source = world.source();
     let tip = git_says(&source, &["rev-parse", "HEAD"]);

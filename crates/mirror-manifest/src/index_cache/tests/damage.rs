@@ -141,7 +141,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 160, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_damage_is_noticed_by_whoever_reads_it_and_repaired_by_a_run_that_verifies(
+    fn any_damage_is_noticed_by_readers_and_repaired_by_a_run_that_verifies(
         damages in prop::collection::vec(damages::in_place(), 1..4),
     ) {
         thread_local! {

@@ -35,7 +35,7 @@ fn old_mirror() -> (Mirror, PathBuf) {
 }
 
 #[track_caller]
-fn assert_taken_over(mirror: &Mirror) {
+fn assert_converted(mirror: &Mirror) {
     assert_eq!(mirror.read("se/rd/serde"), Some(text("serde", 3)));
     assert_eq!(mirror.read("1/a"), Some(text("a", 10)), "the newest counts");
     assert!(takeover::logs(mirror.dir.path()).expect("logs").is_empty());
@@ -47,21 +47,21 @@ fn assert_taken_over(mirror: &Mirror) {
 }
 
 #[test]
-fn a_log_is_taken_over_and_readers_say_so_before() {
+fn a_log_is_converted_and_readers_ask_for_that_before() {
     let (mut mirror, log) = old_mirror();
     let Err(ManifestError::OldIndexCache { path }) = mirror.reader() else {
         panic!("a reader finds nothing");
     };
     assert_eq!(path, log);
     assert_eq!(mirror.open(false).1, IndexCacheReport::default());
-    assert_taken_over(&mirror);
+    assert_converted(&mirror);
     set_cursor(&mut mirror.catalogue);
     assert_eq!(mirror.open(false).1, IndexCacheReport::default());
     assert!(mirror.has_cursor(), "once");
 }
 
 #[test]
-fn frames_larger_than_what_is_read_at_once_are_taken_over_up_to_a_torn_one() {
+fn frames_larger_than_the_window_are_converted_up_to_a_torn_one() {
     let mut mirror = Mirror::new();
     let mut rest = 1_u32;
     let large: Vec<u8> = text("large", 5)
@@ -121,7 +121,7 @@ fn a_takeover_that_is_cut_anywhere_is_done_again() {
             read => assert!(read.expect("open").is_some(), "cut at {len}: nothing seems to be kept"),
         }
         mirror.open(false);
-        assert_taken_over(&mirror);
+        assert_converted(&mirror);
     }
 }
 

@@ -95,7 +95,7 @@ fn a_yanked_release_is_known_as_such_when_it_is_due() {
 }
 
 #[test]
-fn the_list_is_told_only_what_it_does_not_know() {
+fn the_list_gets_only_new_entries() {
     let lines = [dated("a", "1.0.0", 1, 950)];
     let file = || vec![dated_file("a", &lines)];
     let word = |view| run(under_policy(1000), file(), view).0;
@@ -113,7 +113,7 @@ fn the_list_is_told_only_what_it_does_not_know() {
 }
 
 #[test]
-fn what_nobody_waits_for_leaves_the_list() {
+fn releases_that_are_not_wanted_leave_the_list() {
     let lines = [dated("a", "1.0.0", 1, 950), dated("a", "1.1.0", 2, 950), dated("a", "1.2.0!", 3, 950)];
     let rows = [
         row("a", "1.0.0", 1, 950),

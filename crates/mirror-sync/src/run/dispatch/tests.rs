@@ -198,7 +198,7 @@ fn an_acknowledged_gap_is_none_any_more_when_it_is_filled() {
 }
 
 #[test]
-fn an_origin_that_lets_nobody_in_is_given_up_and_sooner_by_a_stranger() {
+fn an_origin_that_denies_access_is_given_up_and_sooner_by_a_new_mirror() {
     let refused = |count: usize| (0..count).map(|n| failure(&format!("c{n}"), 403)).collect::<Vec<_>>();
     for (existing, count, given_up) in [(0, 19, false), (0, 20, true), (1, 999, false), (1, 1_000, true)] {
         let world = World { existing, ..World::new() };
