@@ -88,7 +88,7 @@ impl Reporter {
             }
             SyncEvent::Opened(report) => log_opened(report),
             SyncEvent::SourcesUnknown(error) => tracing::warn!(
-                "the old catalogue does not say which index listed what, the next run looks anew: {error}"
+                "the old catalogue does not show which index listed what, the next run records it anew: {error}"
             ),
             SyncEvent::BadLine(text) => tracing::warn!("bad index line: {text}"),
             SyncEvent::MoreBadLines { path, lines } => {
@@ -110,7 +110,7 @@ impl Reporter {
                 tracing::warn!(crate_name = %name, kind, "{}", Printable(why));
             }
             SyncEvent::GapFilled(release) => {
-                tracing::info!(%release, "was a known gap, and could be had: it is none any more");
+                tracing::info!(%release, "was a known gap, and could be fetched: it is resolved");
             }
             event => self.log_upstream(event),
         }
@@ -136,7 +136,7 @@ impl Reporter {
             SyncEvent::Hidden(releases) => log_hidden(releases),
             SyncEvent::MassRemovalRefused { releases } => tracing::error!(
                 releases,
-                "so many disappeared upstream at once that it looks like a fault there: they are offered on"
+                "so many disappeared upstream at once that it looks like a fault there: they are still offered"
             ),
             SyncEvent::PruneSkipped => tracing::warn!(
                 "nothing was pruned: that takes a run that went through the whole of a local index, which did not \
@@ -302,7 +302,7 @@ fn log_bundles(report: &OpenReport) {
     if report.misplaced_members > 0 {
         tracing::warn!(
             releases = report.misplaced_members,
-            "records speak of members that do not stand in the bundles; they are not held"
+            "records name members that are not in the bundles; they are not held"
         );
     }
     if report.relisted_members > 0 || report.cut_bundle_bytes > 0 {

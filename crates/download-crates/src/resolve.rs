@@ -152,7 +152,7 @@ fn update(flags: &Flags, upstream: &Upstream) -> Result<Option<IndexUpdate>> {
         return Ok(None);
     }
     if flags.update_index && flags.offline {
-        bail!("--offline asks nobody, and --update-index fetches the index; leave one of them away");
+        bail!("--offline sends no requests, and --update-index fetches the index; leave one of them out");
     }
     if !flags.update_index {
         if flags.index_full {

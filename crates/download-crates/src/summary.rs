@@ -287,8 +287,8 @@ fn advice(text: &mut String, outcome: &Outcome) {
         let _ = writeln!(
             text,
             "\n{} releases disappeared upstream, more than 500 or 0.1% of what is held. That looks like a fault of the \
-             index, so they are offered on, and the next run looks again. Look at them with --dry-run; if that is how it \
-             should be, add --accept-mass-removal.",
+             index, so they are still offered, and the next run looks again. Look at them with --dry-run; if that is how \
+             it should be, add --accept-mass-removal.",
             outcome.removal_refused
         );
     }
@@ -307,14 +307,14 @@ fn advice(text: &mut String, outcome: &Outcome) {
         );
     } else if outcome.unrepaired > 0 {
         text.push_str(
-            "\nheld files were found damaged and could not be fetched again; they stand in .mirror/quarantine.\n",
+            "\nheld files were found damaged and could not be fetched again; they are in .mirror/quarantine.\n",
         );
     }
     if outcome.interrupted {
         text.push_str("\nstopped early; run the same command again to continue from here.\n");
     } else if outcome.failed + outcome.unavailable > outcome.acknowledged {
         text.push_str(
-            "\nthe mirror is not complete: these releases stand in the failure ledger (.mirror/catalogue.sqlite, \
+            "\nthe mirror is not complete: these releases are in the failure ledger (.mirror/catalogue.sqlite, \
              table failures) and are tried again by the next run of the same command.\n",
         );
     }

@@ -43,16 +43,16 @@ pub enum BundleFault {
     #[error("its PAX header has the record {}, which may change what the member is", Printable(.0))]
     PaxKey(String),
     /// A PAX record that contradicts the header.
-    #[error("its PAX header says another {0} than the header")]
+    #[error("its PAX header has another {0} than the header")]
     PaxOverride(&'static str),
     /// A malformed PAX header.
     #[error("its PAX header is malformed")]
     PaxMalformed,
     /// A type of entry that is none of these.
-    #[error("its type {0:#04x} is none that a bundle holds")]
+    #[error("its type {0:#04x} does not belong in a bundle")]
     ForeignType(u8),
     /// The same path occurs twice in one bundle.
-    #[error("its path stands in the bundle twice")]
+    #[error("its path is in the bundle twice")]
     Duplicate,
     /// The header's checksum is wrong.
     #[error("the checksum of its header is wrong")]
@@ -89,10 +89,10 @@ pub enum BundleFault {
     #[error("a frame needs a dictionary")]
     Dictionary,
     /// A skippable frame that is not the seek table at the end.
-    #[error("a skippable frame stands where none belongs; tools would pass over what it hides")]
+    #[error("a skippable frame is where none belongs; tools would skip what it hides")]
     SkippableFrame,
     /// There is no zstd frame where one should begin.
-    #[error("what begins here is no zstd frame")]
+    #[error("no zstd frame begins here")]
     NotAFrame,
     /// The file ends in the middle.
     #[error("the bundle ends in the middle of it")]
@@ -104,7 +104,7 @@ pub enum BundleFault {
     #[error("the end of the archive (two blocks of zeros) is missing; the bundle was cut")]
     MissingTrailer,
     /// Something follows the end of the archive.
-    #[error("something stands behind the end of the archive")]
+    #[error("something follows the end of the archive")]
     TrailingData,
     /// The seek table contradicts the frames.
     #[error("the seek table is wrong: {0}")]
@@ -113,7 +113,7 @@ pub enum BundleFault {
     #[error("the frame does not hold exactly one member")]
     FrameShape,
     /// The manifest of the bundle does not list the member.
-    #[error("it does not stand in the bundle's manifest")]
+    #[error("it is not in the bundle's manifest")]
     NotInManifest,
     /// The manifest lists a member that the bundle does not have.
     #[error("the bundle's manifest lists it, the bundle does not have it")]
@@ -130,7 +130,7 @@ pub enum BundleFault {
         listed: u64,
     },
     /// The manifest has another place for the member.
-    #[error("it does not lie where the bundle's manifest says")]
+    #[error("it is not where the bundle's manifest says")]
     Misplaced,
     /// A line of a manifest or of the index is of a later format.
     #[error("it has format {found}, this version knows {known}; use a newer version")]

@@ -71,7 +71,7 @@ impl IndexSource {
         let what = match source.glance()? {
             Glance::Index => return Ok(source),
             Glance::Empty => {
-                "holds no crate: no file stands where an index has one, as se/rd/serde; check its path, \
+                "holds no crate: there is no file in a place such as se/rd/serde; check its path, \
                               and whether the disk is mounted"
                     .to_owned()
             }

@@ -105,7 +105,7 @@ impl Spellings {
         if known == name {
             Ok(record)
         } else {
-            Err(format!("{} stands in the file as {known} already", record.id))
+            Err(format!("{} is already in the file as {known}", record.id))
         }
     }
 }

@@ -144,8 +144,8 @@ pub enum ManifestError {
     },
     /// The index lines are still in the log of an earlier version; a run that changes the mirror converts them.
     #[error(
-        "the index lines {} are kept as an earlier version did; they can be read when a run that updates the mirror, or \
-         one that makes its catalogue again, has taken them over",
+        "the index lines {} have the form of an earlier version; run an update of the mirror, or rebuild its \
+         catalogue, to convert them",
         path.display()
     )]
     OldIndexCache {
@@ -154,7 +154,7 @@ pub enum ManifestError {
     },
     /// The catalogue was made by a newer version; use that, or rebuild a damaged one.
     #[error("the catalogue {} has format {found}, this version knows {known}; use a newer version; if it is damaged, it can be \
-         made again", path.display())]
+         rebuilt", path.display())]
     NewerCatalogue {
         /// The database.
         path: PathBuf,
@@ -166,7 +166,8 @@ pub enum ManifestError {
 }
 
 /// The advice for a damaged catalogue.
-const REBUILD: &str = ": what is held is not lost; the catalogue can be made again from the manifest, the bundles and the files";
+const REBUILD: &str =
+    ": what is held is not lost; the catalogue can be rebuilt from the manifest, the bundles and the files";
 
 /// The advice for a damaged index cache.
 const REFILL: &str = ": a run that verifies what is held repairs it, and reads the index again";

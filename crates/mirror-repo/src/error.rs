@@ -32,8 +32,8 @@ pub enum RepoError {
     },
     /// The remembered manifest is gone together with its directory; bring it back, or name its new place.
     #[error(
-        "the manifest of the mirror {} is remembered at {}, and that directory is not there; mount it or bring it \
-         back, or name the manifest where it is now",
+        "the manifest of the mirror {} is remembered at {}, and that directory is missing; mount it or bring it \
+         back, or name the new place of the manifest",
         root.display(), path.display()
     )]
     ManifestGone {
@@ -101,7 +101,7 @@ pub enum RepoError {
     /// rebuild the catalogue.
     #[error(
         "the bundles in {} are damaged where they are to be continued; restore the bundle that is named from a copy, \
-         or move it and its manifest away and make the catalogue again, and the next run fetches again what was in it",
+         or move it and its manifest away and rebuild the catalogue, and the next run fetches its releases again",
         dir.display()
     )]
     BundleDamaged {
@@ -146,7 +146,7 @@ pub enum RepoError {
     #[error("internal error: {0}; please report it")]
     Internal(String),
     /// The system returned no random numbers for the id of a new mirror; the source says why.
-    #[error("the operating system gave no random numbers for the id of the new mirror")]
+    #[error("the operating system returned no random numbers for the id of the new mirror")]
     Random(#[source] Cause),
 }
 

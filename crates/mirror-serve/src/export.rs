@@ -314,7 +314,7 @@ impl Export<'_> {
                     && !gaps.iter().any(|gap| gap.name == name && gap.version == version)
                     && named.insert(id.clone())
                 {
-                    left_out.push((id, "stands in the failure ledger: it could not be had"));
+                    left_out.push((id, "is in the failure ledger: it could not be fetched"));
                 }
             }
             Ok(())

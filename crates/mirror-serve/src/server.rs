@@ -107,7 +107,7 @@ impl Server {
         };
         let open = accept(self.listener, &clients, &stop, clients.limits.grace_time).await;
         if open > 0 {
-            tracing::warn!(connections = open, "cut off what did not end in time");
+            tracing::warn!(connections = open, "cut off connections that did not end in time");
         }
     }
 }

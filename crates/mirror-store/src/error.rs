@@ -35,8 +35,8 @@ pub enum StoreError {
     /// The releases there are in the layout of another tool; have them moved with
     /// [`Store::open_to_move`](crate::Store::open_to_move), or use another directory.
     #[error(
-        "{} holds releases as {} (such as {}), which is no layout of a mirror: they would be fetched again beside \
-         themselves. Nothing was written",
+        "{} holds releases as {} (such as {}), which is no layout of a mirror: a run would fetch them a second \
+         time. Nothing was written",
         root.display(), form.pattern(), Printable(example)
     )]
     OtherTree {

@@ -90,7 +90,7 @@ fn a_sparse_registry_is_asked_conditionally_and_its_cache_serves_offline() {
     let before = world.origin.total();
     let offline = run(world.command("out").args(lock).arg("--offline")).expect(0);
     assert_eq!(offline.count("existing"), 40);
-    assert_eq!(world.origin.total(), before, "offline asks nobody");
+    assert_eq!(world.origin.total(), before, "an offline run sends no requests");
 
     let never = run(world.command("fresh").args(lock).arg("--offline")).expect(5);
     assert!(never.stderr.contains("--offline"), "{}", never.stderr);

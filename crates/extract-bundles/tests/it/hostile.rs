@@ -120,7 +120,7 @@ fn tars() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             ended(&[pax(b'x', &record("path", NAME)), Vec::new()]),
             "of another format|checksum of its header",
         ),
-        ("duplicate", ended(&[good(), file(OTHER, b"x"), good()]), "stands in the bundle twice"),
+        ("duplicate", ended(&[good(), file(OTHER, b"x"), good()]), "is in the bundle twice"),
         (
             "header sum",
             {
@@ -183,8 +183,8 @@ fn tars() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ),
         ("cut in a header", [good(), good()[..100].to_vec()].concat(), "ends in the middle"),
         ("cut in data", good()[..514].to_vec(), "ends in the middle"),
-        ("behind the end", [ended(&[good()]), good()].concat(), "behind the end"),
-        ("a byte behind the end", [ended(&[good()]), b"x".to_vec()].concat(), "behind the end"),
+        ("behind the end", [ended(&[good()]), good()].concat(), "follows the end"),
+        ("a byte behind the end", [ended(&[good()]), b"x".to_vec()].concat(), "follows the end"),
         ("empty file", Vec::new(), "the end of the archive"),
     ]
 }
@@ -239,7 +239,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             },
             "the frame is damaged",
         ),
-        ("another archive behind", cat(&[&good, &good]), "behind the end"),
+        ("another archive behind", cat(&[&good, &good]), "follows the end"),
         (
             "table too short",
             cat(&[&both, &table(&[(a.len(), 1024), (b.len(), 1024)])]),
@@ -264,17 +264,17 @@ fn frames() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         (
             "end before the last frame",
             cat(&[&a, &end, &b, &table(&[(a.len(), 1024), (end.len(), 1024), (b.len(), 1024)])]),
-            "behind the end",
+            "follows the end",
         ),
         (
             "duplicate frames",
             cat(&[&a, &a, &end, &table(&[(a.len(), 1024), (a.len(), 1024), (end.len(), 1024)])]),
-            "stands in the bundle twice",
+            "is in the bundle twice",
         ),
         (
             "behind the table",
             cat(&[&both, &table(&[(a.len(), 1024), (b.len(), 1024), (end.len(), 1024)]), b"x"]),
-            "behind the end",
+            "follows the end",
         ),
     ]
 }

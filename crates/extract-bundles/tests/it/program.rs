@@ -169,14 +169,14 @@ fn what_a_manifest_says_is_held_against_the_bundle() {
     let changed = [
         (good.replace(&placed[3].sha256.to_string(), &other), "checksum"),
         (good.replace(&line(5), &line(5).replace("\"size\":", "\"size\":1")), "says"),
-        (good.replace(&format!("{}\n", line(9)), ""), "does not stand in the bundle's manifest"),
+        (good.replace(&format!("{}\n", line(9)), ""), "is not in the bundle's manifest"),
         (
             good.clone() + &line(2).replace(&placed[2].bundle_member, "n/ot/nothere-1.0.0.crate") + "\n",
             "does not have it",
         ),
         (good.clone() + &line(2) + "\n", "twice"),
         (good.replacen("{\"url\"", "{\"url", 1), "is no record"),
-        (good.replace("\"frame_offset\":0,", "\"frame_offset\":1,"), "does not lie where"),
+        (good.replace("\"frame_offset\":0,", "\"frame_offset\":1,"), "is not where"),
     ];
     for (text, words) in changed {
         fs::write(&manifest, &text).unwrap();

@@ -114,7 +114,7 @@ fn assert_damage(path: &Path, what: &str) -> bool {
         Ok(()) => false,
         Err(error) => {
             assert_eq!(error.kind(), FaultKind::Integrity, "{what}: {error:?}");
-            assert!(error.to_string().contains("can be made again"), "{what}: {error}");
+            assert!(error.to_string().contains("can be rebuilt"), "{what}: {error}");
             assert_eq!(error.advice(), Some(Advice::RebuildCatalogue), "{what}: {error}");
             true
         }

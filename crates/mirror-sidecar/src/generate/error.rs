@@ -31,7 +31,7 @@ pub enum GenerateError {
     NoAddress,
     /// The index changed while it was read; run again when no program updates it.
     #[error(
-        "{what} of the index changed while it was read; let whatever updates it come to its end, then run the same \
+        "{what} of the index changed while it was read; wait until its update has ended, then run the same \
          command again"
     )]
     IndexChanged {

@@ -113,11 +113,11 @@ pub(crate) enum PlanFault {
     IndexUnread(String),
     #[error("the index has no such crate; check how it is spelled")]
     NoCrate,
-    #[error("the mirror has no index lines of it, and this run asks nobody")]
+    #[error("the mirror has no index lines of it, and this run is offline")]
     NoCrateOffline,
     #[error("the lockfile names it, the index does not have it")]
     NoRelease,
-    #[error("the lockfile names it, the mirror has no index line of it, and this run asks nobody")]
+    #[error("the lockfile names it, the mirror has no index line of it, and this run is offline")]
     NoReleaseOffline,
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn counting(
     };
     Box::new(move || {
         if let Err(error) = std::thread::Builder::new().name("count".to_owned()).spawn(count) {
-            tracing::debug!("the whole is not counted: {error}");
+            tracing::debug!("the selected releases are not counted: {error}");
         }
     })
 }

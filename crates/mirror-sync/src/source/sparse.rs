@@ -147,7 +147,7 @@ impl SparseRegistry {
                 let known = self.file(&name);
                 let answer = match known {
                     None if !self.was_asked(&name) => {
-                        let why = "it was never fetched, and this run asks nobody".to_owned();
+                        let why = "it was never fetched, and this run is offline".to_owned();
                         self.failed.insert(name.clone(), why.clone());
                         FileAnswer::Failed(why)
                     }

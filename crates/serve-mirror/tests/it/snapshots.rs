@@ -116,7 +116,7 @@ fn a_mirror_that_keeps_its_lines_as_the_version_before_is_not_served() {
         let ended = command.arg("--mirror").arg(world.path("out")).output().unwrap();
         let said = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(4), "{said}");
-        assert!(said.contains("index.1.lines") && said.contains("taken them over"), "{said}");
+        assert!(said.contains("index.1.lines") && said.contains("convert them"), "{said}");
     }
     // The next run converts them.
     world.sync();
