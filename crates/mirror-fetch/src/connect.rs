@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use mirror_tls::{CertificateFileError, read_certificates};
+use mirror_tls::{CertificateFileError, Trust};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -53,23 +53,14 @@ pub(crate) struct Connector {
 
 impl Connector {
     pub(crate) fn new(options: &FetchOptions) -> Result<Self, FetchSetupError> {
-        let mut roots = rustls::RootCertStore::empty();
-        let native = rustls_native_certs::load_native_certs();
-        for error in &native.errors {
-            tracing::warn!(%error, "some system certificates cannot be read");
-        }
-        roots.add_parsable_certificates(native.certs);
+        let mut trust = Trust::of_system();
         if let Some(path) = &options.cacert {
-            let none = || FetchSetupError::NoCertificate { path: path.clone() };
-            let certs = read_certificates(path).map_err(|error| match error {
+            trust.add_file(path).map_err(|error| match error {
                 CertificateFileError::Read(source) => FetchSetupError::CaCert { path: path.clone(), source },
-                _ => none(),
+                _ => FetchSetupError::NoCertificate { path: path.clone() },
             })?;
-            if roots.add_parsable_certificates(certs).0 == 0 {
-                return Err(none());
-            }
         }
-        let mut config = mirror_tls::client()?.with_root_certificates(roots).with_no_client_auth();
+        let mut config = trust.client()?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),

@@ -18,6 +18,9 @@ pub enum CertificateFileError {
     /// It is no PEM.
     #[error(transparent)]
     Pem(#[from] pem::Error),
+    /// It has no certificate that can be trusted.
+    #[error("it has no usable certificate")]
+    Unusable,
 }
 
 /// Reads the certificates of a PEM file, in its order; there may be none. Blocks.

@@ -2,8 +2,10 @@
 
 mod certificates;
 mod config;
+mod trust;
 
 pub use certificates::{CertificateFileError, MAX_PEM_BYTES, read_certificates};
 pub use config::{client, server};
 pub use rustls;
 pub use rustls_pki_types::CertificateDer;
+pub use trust::Trust;

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::sync::{Arc, Mutex};
 
 use gix::protocol::transport::client::blocking_io::http;
+use mirror_tls::Trust;
+use mirror_tls::rustls::ClientConfig;
 
 use super::options::UpdateOptions;
 
@@ -66,19 +68,11 @@ pub(crate) fn settings(repo: &gix::Repository) -> Vec<String> {
 
 /// Configures TLS with the system's roots (SSL_CERT_FILE and SSL_CERT_DIR are honoured), those of `--cacert`, and git's
 /// GIT_SSL_CAINFO or `http.sslCAInfo`.
-fn tls(
-    options: &UpdateOptions,
-    configured: Option<&std::path::Path>,
-) -> Result<rustls::ClientConfig, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+fn tls(options: &UpdateOptions, configured: Option<&std::path::Path>) -> Result<ClientConfig, String> {
+    let mut trust = Trust::of_system();
     for path in options.cacert.as_deref().into_iter().chain(configured) {
-        let fail = |why: String| format!("the certificates of {} cannot be used: {why}", path.display());
-        let certs = mirror_tls::read_certificates(path).map_err(|error| fail(error.to_string()))?;
-        if roots.add_parsable_certificates(certs).0 == 0 {
-            return Err(fail("there is none in it".to_owned()));
-        }
+        let told = |error| format!("the certificates of {} cannot be used: {error}", path.display());
+        trust.add_file(path).map_err(told)?;
     }
-    let config = mirror_tls::client().map_err(|error| error.to_string())?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    trust.client().map_err(|error| error.to_string())
 }
