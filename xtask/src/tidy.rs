@@ -43,6 +43,8 @@ fn check(workspace: &Workspace) -> Vec<String> {
     faults.extend(edges::unused(members));
     faults.extend(edges::blocking_crates(members));
     faults.extend(members::package_sections(members));
+    faults.extend(members::licences(members, files));
+    faults.extend(members::own_versions(root, members));
     faults.extend(members::inherited_dependencies(members));
     faults.extend(members::used_dependencies(root, members));
     faults.extend(sources::lengths(files));

@@ -1,29 +1,102 @@
 //! The `Cargo.toml` of each package.
 
-use super::manifest::Manifest;
-use super::workspace::Member;
+use super::manifest::{Entry, Manifest};
+use super::workspace::{File, Member};
 
-/// Checks that each package takes lints and licence from the workspace, says what it is, and is never published by
-/// accident.
+/// Packages that never leave this workspace.
+const PRIVATE: &[&str] = &["mirror-testkit", "xtask"];
+
+/// Lines that each package has, and what they say.
+const INHERITED: &[(&str, &str, &str)] = &[
+    ("lints", "workspace", "`[lints] workspace = true`"),
+    ("package", "license.workspace", "`license.workspace = true`"),
+    ("package", "repository.workspace", "`repository.workspace = true`"),
+    ("package", "rust-version.workspace", "`rust-version.workspace = true`"),
+    ("package", "version.workspace", "`version.workspace = true`"),
+];
+
+/// Lines that each package has that may be published.
+const INHERITED_IF_PUBLIC: &[(&str, &str, &str)] = &[
+    ("package", "include.workspace", "`include.workspace = true`, so that its package is small"),
+    ("package", "publish.workspace", "`publish.workspace = true`"),
+];
+
+/// Checks that each package takes lints, licence and version from the workspace and says what it is; that packages for
+/// others have what a registry shows; and that the others can never be published.
 pub(crate) fn package_sections(members: &[Member]) -> Vec<String> {
     let mut faults = Vec::new();
-    for Member { name, description, publish, manifest, .. } in members {
+    for member in members {
+        let Member { name, description, publish, manifest, .. } = member;
         let mut fault = |text: &str| faults.push(format!("{name}: {text}"));
-        if manifest.value("lints", "workspace") != Some("true") {
-            fault("Cargo.toml lacks `[lints] workspace = true`");
+        let is_public = !PRIVATE.contains(&name.as_str());
+        let lines = INHERITED.iter().chain(INHERITED_IF_PUBLIC.iter().filter(|_| is_public));
+        for (section, key, line) in lines {
+            if manifest.value(section, key) != Some("true") {
+                fault(&format!("Cargo.toml lacks {line}"));
+            }
         }
         if description.as_deref().is_none_or(|text| text.trim().is_empty()) {
             fault("Cargo.toml lacks a description");
         }
-        if manifest.value("package", "license.workspace") != Some("true") {
-            fault("Cargo.toml lacks `license.workspace = true`");
-        }
-        // The workspace says `publish = false` once, for all.
-        if manifest.value("package", "publish.workspace") != Some("true") {
-            fault("Cargo.toml lacks `publish.workspace = true`");
-        }
-        if publish.as_ref().is_none_or(|registries| !registries.is_empty()) {
+        let is_unpublishable = publish.as_ref().is_some_and(Vec::is_empty);
+        if is_public {
+            if is_unpublishable {
+                fault("cargo would not publish it; it is not one of the packages for this workspace alone");
+            }
+            registry_page(member, &mut fault);
+        } else if !is_unpublishable {
             fault("cargo would publish it; `publish` must be false");
+        }
+    }
+    faults
+}
+
+/// Checks what a registry and docs.rs show of a package.
+fn registry_page(member: &Member, fault: &mut dyn FnMut(&str)) {
+    let Member { keywords, categories, readme, is_library, manifest, .. } = member;
+    // The registry refuses more, and longer ones.
+    if keywords.is_empty() || keywords.len() > 5 || keywords.iter().any(|word| word.len() > 20) {
+        fault("Cargo.toml must have one to five `keywords` of at most 20 letters");
+    }
+    if categories.is_empty() || categories.len() > 5 {
+        fault("Cargo.toml must have one to five `categories`");
+    }
+    if readme.is_none() {
+        fault("it has no README; a program takes that of the workspace with `readme.workspace = true`");
+    }
+    if *is_library && manifest.value("package.metadata.docs.rs", "all-features") != Some("true") {
+        fault("Cargo.toml lacks `[package.metadata.docs.rs] all-features = true`");
+    }
+}
+
+/// Checks that each package for others brings the text of the licence along.
+pub(crate) fn licences(members: &[Member], files: &[File]) -> Vec<String> {
+    let text = |path: &str| files.iter().find(|file| file.path == path).map(|file| file.text.as_str());
+    let root = text("LICENSE");
+    let public = members.iter().filter(|member| !PRIVATE.contains(&member.name.as_str()));
+    let paths = public.map(|member| format!("crates/{}/LICENSE", member.name));
+    let faulty = paths.filter(|path| text(path) != root);
+    faulty.map(|path| format!("{path} must be a link to ../../LICENSE, for the package")).collect()
+}
+
+/// Checks that packages find each other in a registry: beside its path, each package of this workspace has the version
+/// of the workspace. Those that are never published have none, so that packages leave them out.
+pub(crate) fn own_versions(root: &Manifest, members: &[Member]) -> Vec<String> {
+    let version = root.value("workspace.package", "version").unwrap_or_default();
+    let mut faults = Vec::new();
+    for entry in root.section("workspace.dependencies") {
+        let name = entry.dependency();
+        if !members.iter().any(|member| member.name == name) {
+            continue;
+        }
+        let is_private = PRIVATE.contains(&name);
+        let stated = format!("version = {version}");
+        if is_private && entry.value.contains("version") {
+            faults
+                .push(format!("Cargo.toml: `{name}` is never published, so that it must not have a version"));
+        }
+        if !is_private && !entry.value.contains(&stated) {
+            faults.push(format!("Cargo.toml: `{name}` needs `{stated}`, the version of the workspace"));
         }
     }
     faults
@@ -33,7 +106,10 @@ pub(crate) fn package_sections(members: &[Member]) -> Vec<String> {
 pub(crate) fn inherited_dependencies(members: &[Member]) -> Vec<String> {
     let mut faults = Vec::new();
     for Member { name, manifest, .. } in members {
-        for entry in manifest.dependencies().filter(|entry| !entry.is_inherited()) {
+        // For its tests a package may depend on itself, with other features; without a version, because a package
+        // with one could not be made before it is published.
+        let is_itself = |entry: &Entry| entry.dependency() == name && entry.value.contains("path = \".\"");
+        for entry in manifest.dependencies().filter(|entry| !entry.is_inherited() && !is_itself(entry)) {
             faults.push(format!(
                 "{name}: `{}` in [{}] must be `workspace = true`, with its version in the root Cargo.toml",
                 entry.key, entry.section
@@ -50,7 +126,7 @@ pub(crate) fn used_dependencies(root: &Manifest, members: &[Member]) -> Vec<Stri
         used.any(|entry| entry.dependency() == name)
     };
     root.section("workspace.dependencies")
-        .map(super::manifest::Entry::dependency)
+        .map(Entry::dependency)
         .filter(|name| !is_used(name))
         .map(|name| format!("Cargo.toml: no package uses `{name}` of [workspace.dependencies]; remove it"))
         .collect()
@@ -58,41 +134,100 @@ pub(crate) fn used_dependencies(root: &Manifest, members: &[Member]) -> Vec<Stri
 
 #[cfg(test)]
 mod tests {
-    use super::super::workspace::build::member_with_manifest;
+    use super::super::workspace::build::{file, member_with_manifest};
     use super::*;
 
-    const GOOD: &str = "[package]\nlicense.workspace = true\npublish.workspace = true\n\n\
+    const GOOD: &str = "[package]\nversion.workspace = true\nrust-version.workspace = true\n\
+                        license.workspace = true\nrepository.workspace = true\ninclude.workspace = true\n\
+                        publish.workspace = true\n\n[package.metadata.docs.rs]\nall-features = true\n\n\
                         [lints]\nworkspace = true\n";
 
     fn described(manifest: &str) -> Member {
-        let member = member_with_manifest("a", manifest);
-        Member { description: Some("What it is.".to_owned()), publish: Some(Vec::new()), ..member }
+        let words = |word: &str| vec![word.to_owned()];
+        Member {
+            description: Some("What it is.".to_owned()),
+            keywords: words("mirror"),
+            categories: words("filesystem"),
+            readme: Some("README.md".to_owned()),
+            is_library: true,
+            ..member_with_manifest("a", manifest)
+        }
+    }
+
+    fn private(manifest: &str) -> Member {
+        Member { name: "xtask".to_owned(), publish: Some(Vec::new()), ..described(manifest) }
     }
 
     #[test]
     fn a_good_package_passes() {
-        assert_eq!(package_sections(&[described(GOOD)]), Vec::<String>::new());
+        assert_eq!(package_sections(&[described(GOOD), private(GOOD)]), Vec::<String>::new());
     }
 
     #[test]
     fn every_missing_line_is_a_fault() {
-        for line in ["license.workspace = true\n", "publish.workspace = true\n", "workspace = true\n"] {
-            // The last of the three is the end of the others, so it is taken from the end of the text.
-            let at = GOOD.rfind(line).unwrap();
-            let without = format!("{}{}", &GOOD[..at], &GOOD[at + line.len()..]);
+        let lines: Vec<&str> = GOOD.lines().filter(|line| line.ends_with("true")).collect();
+        assert_eq!(lines.len(), INHERITED.len() + INHERITED_IF_PUBLIC.len() + 1);
+        for line in lines {
+            let kept = GOOD.lines().filter(|other| *other != line);
+            let without: String = kept.map(|line| format!("{line}\n")).collect();
             assert_eq!(package_sections(&[described(&without)]).len(), 1, "without {line}");
         }
-        assert_eq!(package_sections(&[Member { description: None, ..described(GOOD) }]).len(), 1);
-        let blank = Some(" ".to_owned());
-        assert_eq!(package_sections(&[Member { description: blank, ..described(GOOD) }]).len(), 1);
     }
 
     #[test]
-    fn what_can_be_published_is_a_fault() {
-        for publish in [None, Some(vec!["somewhere".to_owned()])] {
-            let faults = package_sections(&[Member { publish, ..described(GOOD) }]);
-            assert_eq!(faults, ["a: cargo would publish it; `publish` must be false"]);
+    fn what_the_registry_shows_must_be_there() {
+        let good = || described(GOOD);
+        let long = vec!["a".repeat(21)];
+        let many = vec!["a".to_owned(); 6];
+        let bad = [
+            Member { description: None, ..good() },
+            Member { description: Some(" ".to_owned()), ..good() },
+            Member { keywords: Vec::new(), ..good() },
+            Member { keywords: long, ..good() },
+            Member { keywords: many.clone(), ..good() },
+            Member { categories: Vec::new(), ..good() },
+            Member { categories: many, ..good() },
+            Member { readme: None, ..good() },
+        ];
+        for member in bad {
+            assert_eq!(package_sections(std::slice::from_ref(&member)).len(), 1, "{member:?}");
         }
+    }
+
+    #[test]
+    fn what_is_private_cannot_be_published_and_the_rest_can() {
+        for publish in [None, Some(vec!["somewhere".to_owned()])] {
+            let faults = package_sections(&[Member { publish, ..private(GOOD) }]);
+            assert_eq!(faults, ["xtask: cargo would publish it; `publish` must be false"]);
+        }
+        let faults = package_sections(&[Member { publish: Some(Vec::new()), ..described(GOOD) }]);
+        assert!(faults[0].starts_with("a: cargo would not publish it"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_package_without_the_licence_is_a_fault() {
+        let root = || file("LICENSE", "Do as you like.\n");
+        let members = [described(GOOD), private(GOOD)];
+        let good = [root(), file("crates/a/LICENSE", "Do as you like.\n")];
+        assert_eq!(licences(&members, &good), Vec::<String>::new());
+        assert_eq!(licences(&members, &[root()]).len(), 1);
+        assert_eq!(licences(&members, &[root(), file("crates/a/LICENSE", "../../LICENSE")]).len(), 1);
+    }
+
+    #[test]
+    fn packages_find_each_other_by_version() {
+        let root = |a: &str, xtask: &str| {
+            Manifest::parse(&format!(
+                "[workspace.package]\nversion = \"1.2.3\"\n\n[workspace.dependencies]\nother = \"1\"\n\
+                 a = {{ {a}path = \"crates/a\" }}\nxtask = {{ {xtask}path = \"xtask\" }}\n"
+            ))
+        };
+        let members = [described(GOOD), private(GOOD)];
+        let versioned = "version = \"1.2.3\", ";
+        assert_eq!(own_versions(&root(versioned, ""), &members), Vec::<String>::new());
+        assert_eq!(own_versions(&root("", ""), &members).len(), 1);
+        assert_eq!(own_versions(&root("version = \"1.2.2\", ", ""), &members).len(), 1);
+        assert_eq!(own_versions(&root(versioned, versioned), &members).len(), 1);
     }
 
     #[test]
@@ -103,6 +238,9 @@ mod tests {
         let faults = inherited_dependencies(&[bad]);
         assert_eq!(faults.len(), 2);
         assert!(faults[0].starts_with("a: `x` in [dev-dependencies]"), "{faults:?}");
+        let itself =
+            member_with_manifest("a", "[dev-dependencies]\na = { path = \".\", features = [\"x\"] }\n");
+        assert_eq!(inherited_dependencies(&[itself]), Vec::<String>::new());
     }
 
     #[test]

@@ -27,6 +27,12 @@ pub(crate) struct Member {
     pub(crate) description: Option<String>,
     /// The registries to which cargo would let it be published: `None` is everywhere, an empty list is nowhere.
     pub(crate) publish: Option<Vec<String>>,
+    pub(crate) keywords: Vec<String>,
+    pub(crate) categories: Vec<String>,
+    /// The path of its README.
+    pub(crate) readme: Option<String>,
+    /// Whether other packages can use it.
+    pub(crate) is_library: bool,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) manifest: Manifest,
 }
@@ -62,8 +68,17 @@ struct Package {
     name: String,
     description: Option<String>,
     publish: Option<Vec<String>>,
+    keywords: Vec<String>,
+    categories: Vec<String>,
+    readme: Option<String>,
+    targets: Vec<Target>,
     dependencies: Vec<Dependency>,
     manifest_path: String,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
 }
 
 fn kind<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
@@ -101,6 +116,10 @@ fn member(package: Package) -> anyhow::Result<Member> {
         name: package.name,
         description: package.description,
         publish: package.publish,
+        keywords: package.keywords,
+        categories: package.categories,
+        readme: package.readme,
+        is_library: package.targets.iter().flat_map(|target| &target.kind).any(|kind| kind == "lib"),
         dependencies: package.dependencies,
     })
 }
