@@ -10,6 +10,7 @@ mod manifest;
 mod members;
 mod sources;
 mod upstream;
+mod workflows;
 mod workspace;
 
 use std::path::Path;
@@ -51,6 +52,7 @@ fn check(workspace: &Workspace) -> Vec<String> {
     faults.extend(sources::forbidden_text(files));
     faults.extend(flags::in_libraries(files));
     faults.extend(upstream::one_home(files));
+    faults.extend(workflows::pinned_actions(files));
     faults.extend(docs::required_files(files, other_paths));
     faults.extend(docs::architecture(files, members));
     faults.extend(docs::readmes(files));
