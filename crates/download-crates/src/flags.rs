@@ -179,7 +179,7 @@ pub(crate) struct Flags {
     /// Accepted for the source system's scripts; see --max-conns-per-host.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Network")]
     pub(crate) max_idle_per_host: usize,
-    /// Certificates to trust in addition to the system's (PEM).
+    /// Certificates to trust in addition to the system's (PEM): roots, or a server's own self-signed one.
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub(crate) cacert: Option<PathBuf>,
     /// Upper bound of bytes per second; 0 means none.

@@ -19,7 +19,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::tls::CertificateFiles;
 use crate::worker::Worker;
+
+const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// Serves the repositories below a directory over smart HTTP. Stopped when dropped.
 pub struct GitHttp {
@@ -47,7 +50,22 @@ impl GitHttp {
     #[must_use]
     pub fn start(root: &Path, tls: bool) -> Self {
         let dir = tempfile::tempdir().expect("a directory for certificates");
-        let acceptor = tls.then(|| crate::tls::acceptor(dir.path(), &[b"h2", b"http/1.1"]).0);
+        let acceptor = tls.then(|| crate::tls::acceptor(dir.path(), ALPN).0);
+        Self::start_at(root, dir, acceptor)
+    }
+
+    /// Serves what is below `root` over TLS with this certificate.
+    ///
+    /// # Panics
+    /// When no port is free, or the files are no certificate and its key: this is test code.
+    #[must_use]
+    pub fn with_certificate(root: &Path, files: &CertificateFiles) -> Self {
+        let dir = tempfile::tempdir().expect("a directory for certificates");
+        Self::start_at(root, dir, Some(crate::tls::acceptor_of(files, ALPN)))
+    }
+
+    fn start_at(root: &Path, dir: tempfile::TempDir, acceptor: Option<TlsAcceptor>) -> Self {
+        let tls = acceptor.is_some();
         let listener = StdListener::bind("127.0.0.1:0").expect("a port to listen at");
         listener.set_nonblocking(true).expect("non-blocking");
         let addr = listener.local_addr().expect("address");

@@ -37,4 +37,5 @@ pub use registry::{TestRegistry, TestRelease};
 pub use serve::Served;
 pub use site::{git, git_says};
 pub use synthetic::{DayChanges, GitForm, Scale, Synthetic, SyntheticRelease};
+pub use tls::CertificateFiles;
 pub use tree::tree;

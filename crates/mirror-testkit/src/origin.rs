@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fault::{Ask, Fault};
 use crate::serve::{Answer, Served, respond};
+use crate::tls::CertificateFiles;
 use crate::worker::Worker;
 
 /// The protocol of an origin.
@@ -49,6 +50,8 @@ pub struct OriginOptions {
     pub max_streams: u32,
     /// Threads.
     pub workers: usize,
+    /// Its certificate; by default an authority of its own signs one.
+    pub certificate: Option<CertificateFiles>,
 }
 
 impl Default for OriginOptions {
@@ -60,6 +63,7 @@ impl Default for OriginOptions {
             requests_per_connection: None,
             max_streams: 128,
             workers: 1,
+            certificate: None,
         }
     }
 }
@@ -90,10 +94,15 @@ impl Origin {
     #[must_use]
     pub fn start(options: OriginOptions, site: Site) -> Self {
         let dir = tempfile::tempdir().expect("a directory for certificates");
-        let (acceptor, ca) = match options.protocol {
-            Protocol::Http1 => (None, None),
-            Protocol::Http1Tls => split(crate::tls::acceptor(dir.path(), &[b"http/1.1"])),
-            Protocol::Http2 => split(crate::tls::acceptor(dir.path(), &[b"h2", b"http/1.1"])),
+        let alpn: &[&[u8]] = match options.protocol {
+            Protocol::Http1 => &[],
+            Protocol::Http1Tls => &[b"http/1.1"],
+            Protocol::Http2 => &[b"h2", b"http/1.1"],
+        };
+        let (acceptor, ca) = match &options.certificate {
+            _ if alpn.is_empty() => (None, None),
+            Some(files) => (Some(crate::tls::acceptor_of(files, alpn)), Some(files.cert.clone())),
+            None => split(crate::tls::acceptor(dir.path(), alpn)),
         };
         let listener = StdListener::bind(options.listen).expect("a port to listen at");
         listener.set_nonblocking(true).expect("non-blocking");
@@ -126,7 +135,8 @@ impl Origin {
         self.addr
     }
 
-    /// Returns the path of the PEM file of the authority that signed its certificate.
+    /// Returns the path of the PEM file of the authority that signed its certificate, or of the certificate that it was
+    /// given.
     ///
     /// # Panics
     /// When it has no TLS.

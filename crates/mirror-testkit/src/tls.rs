@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 /// Makes a certificate authority for one test, a certificate for this machine, and the authority's PEM file below
@@ -23,13 +24,34 @@ pub(crate) fn acceptor(dir: &Path, alpn: &[&[u8]]) -> (TlsAcceptor, PathBuf) {
     std::fs::write(&path, ca_cert.pem()).expect("write the authority");
     std::fs::write(dir.join("cert.pem"), cert.pem()).expect("write the certificate");
     std::fs::write(dir.join("key.pem"), key.serialize_pem()).expect("write the key");
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    (serving(vec![cert.der().clone()], key, alpn), path)
+}
+
+/// A certificate and its key that something else made.
+#[derive(Debug, Clone)]
+pub struct CertificateFiles {
+    /// The certificate, PEM.
+    pub cert: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+}
+
+/// Reads a certificate and its key.
+pub(crate) fn acceptor_of(files: &CertificateFiles, alpn: &[&[u8]]) -> TlsAcceptor {
+    let chain = CertificateDer::pem_file_iter(&files.cert).expect("read the certificate");
+    let chain = chain.collect::<Result<_, _>>().expect("a certificate");
+    serving(chain, PrivateKeyDer::from_pem_file(&files.key).expect("a key"), alpn)
+}
+
+fn serving(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>, alpn: &[&[u8]]) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .with_single_cert(chain, key)
         .expect("certificate");
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    (TlsAcceptor::from(Arc::new(config)), path)
+    TlsAcceptor::from(Arc::new(config))
 }

@@ -23,7 +23,7 @@ pub fn server() -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, rustls::Er
 }
 
 /// Names the provider explicitly: a second one in the dependency tree must not change it.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 

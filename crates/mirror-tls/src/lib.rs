@@ -2,6 +2,7 @@
 
 mod certificates;
 mod config;
+mod named;
 mod trust;
 
 pub use certificates::{CertificateFileError, MAX_PEM_BYTES, read_certificates};

@@ -6,6 +6,7 @@ mod answers;
 mod bundled;
 mod bundled_trust;
 mod catalogue_damage;
+mod certificates;
 mod closure;
 mod crash;
 mod faults;
