@@ -5,12 +5,17 @@ use std::time::Duration;
 use clap::{Command, Parser};
 use mirror_types::{ExitStatus, redacted};
 
-/// Parses the flags that this process was started with.
+/// Parses the flags that this process was started with. Every program also answers `--generate man` and `--generate
+/// SHELL`, with its man page or its completion on standard output; a subcommand may stand before it.
 ///
 /// # Errors
-/// When it is to end at once: help was asked for and is printed, or what is wrong is.
+/// When it is to end at once: help or something generated was asked for and is printed, or what is wrong is.
 pub fn flags<F: Parser>() -> Result<F, ExitCode> {
-    parse(std::env::args_os()).map_err(|error| {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if let Some(end) = crate::generate::answer::<F>(&args) {
+        return Err(end);
+    }
+    parse(args).map_err(|error| {
         if std::env::args().any(|arg| redacted(&arg) != arg) && error.use_stderr() {
             // It may quote what was typed; nothing else of it is lost but its colours.
             crate::say(hidden(&error.to_string()).trim_end());

@@ -17,6 +17,15 @@ pub enum Program {
 }
 
 impl Program {
+    /// Every program.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::DownloadCrates,
+        Self::GenerateSidecars,
+        Self::ExtractBundles,
+        Self::ServeMirror,
+        Self::ArchiveHasher,
+    ];
+
     /// Returns what it is called on a command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -182,18 +191,10 @@ fn has(command: &Command, flag: &str) -> bool {
 mod tests {
     use super::*;
 
-    const PROGRAMS: [Program; 5] = [
-        Program::DownloadCrates,
-        Program::GenerateSidecars,
-        Program::ExtractBundles,
-        Program::ServeMirror,
-        Program::ArchiveHasher,
-    ];
-
     #[test]
     fn every_advice_can_be_carried_out_somewhere() {
         for advice in Advice::ALL {
-            let told = PROGRAMS.iter().filter_map(|program| hint(*advice, *program)).collect::<Vec<_>>();
+            let told = Program::ALL.iter().filter_map(|program| hint(*advice, *program)).collect::<Vec<_>>();
             assert!(!told.is_empty(), "{advice:?}");
             assert!(told.iter().all(|hint| hint.is_ascii() && !hint.ends_with('.')), "{told:?}");
         }

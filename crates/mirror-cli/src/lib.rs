@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod args;
+mod generate;
 mod hints;
 mod last_words;
 mod repeats;

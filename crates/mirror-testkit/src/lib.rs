@@ -10,6 +10,7 @@ mod hostile;
 mod kills;
 mod listener;
 mod origin;
+mod pages;
 mod program;
 mod real_index;
 mod registry;
@@ -29,6 +30,7 @@ pub use hostile::{
 #[cfg(unix)]
 pub use kills::{KillKind, KillOptions, KillReport, kill};
 pub use origin::{Origin, OriginOptions, Protocol, Site};
+pub use pages::check_pages;
 pub use program::{Ended, has, peak_of, run, run_measured};
 pub use real_index::{
     EmbodiedIndex, IndexFacts, WELL_KNOWN, cargo_lock, check_sidecars, count_index, held_files,

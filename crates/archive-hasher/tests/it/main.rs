@@ -13,6 +13,7 @@ mod flips;
 // Some file systems refuse names that are not UTF-8, or treat composed and decomposed ones alike.
 #[cfg(target_os = "linux")]
 mod names;
+mod pages;
 mod signing;
 mod verifying;
 mod world;

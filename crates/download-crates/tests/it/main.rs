@@ -16,6 +16,7 @@ mod hostile_origins;
 mod incremental;
 mod index_cache;
 mod logs;
+mod pages;
 mod planted;
 mod prune_crash;
 mod real_index;

@@ -4,6 +4,7 @@
 
 mod hostile;
 mod in_the_way;
+mod pages;
 mod program;
 mod source;
 mod tools;

@@ -7,5 +7,6 @@ mod enrich;
 mod faults;
 mod incremental;
 mod outputs;
+mod pages;
 mod real_index;
 mod world;

@@ -11,6 +11,7 @@ mod hostile;
 mod http;
 mod offered;
 mod other_store;
+mod pages;
 mod quiet;
 mod snapshots;
 mod world;
