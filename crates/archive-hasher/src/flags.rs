@@ -33,6 +33,8 @@ pub(crate) enum Command {
     ///
     /// Lists what changed, is missing or was added, one line each on standard output.
     Verify(Verify),
+    /// Signs one file as it is, and writes the signature beside it: FILE.asc, which gpg --verify checks.
+    Sign(Sign),
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +109,20 @@ pub(crate) struct Verify {
     pub(crate) reports: Reports,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// The file to sign.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Armored private key that signs. A passphrase comes from --passphrase-file or from the
+    /// environment variable ARCHIVE_HASHER_PASSPHRASE, never from the command line.
+    #[arg(long, value_name = "FILE", help_heading = "Signature")]
+    pub(crate) gpgkey: PathBuf,
+    /// File whose first line is the passphrase of the private key.
+    #[arg(long, value_name = "FILE", help_heading = "Signature")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Reports {
     /// Show progress: a bar on a terminal, log lines elsewhere.
@@ -144,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_flag_given_twice_counts_as_its_last() {
-        let checked = mirror_cli::check_repeats::<Flags>(&["--dir=d"]).unwrap();
+        let checked = mirror_cli::check_repeats::<Flags>(&["--dir=d", "--gpgkey=k f"]).unwrap();
         assert!(checked > 10, "{checked} flags");
     }
 
@@ -195,6 +211,8 @@ mod tests {
             "verify --inventory i --skip-signature --public-key k",
             "--dir d verify --inventory i",
             "--dir d --passphrase secret",
+            "sign file",
+            "sign --gpgkey k",
         ] {
             assert!(flags(line).is_err(), "{line}");
         }

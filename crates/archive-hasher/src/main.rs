@@ -15,7 +15,7 @@ mod observer;
 mod resolve;
 mod summary;
 
-use flags::{Command, Flags, Reports};
+use flags::{Command, Flags, Reports, Sign};
 
 /// The task of the program.
 enum Order {
@@ -28,6 +28,9 @@ fn main() -> ExitCode {
         Ok(flags) => flags,
         Err(end) => return end,
     };
+    if let Some(Command::Sign(flags)) = &flags.command {
+        return sign(flags);
+    }
     let (order, reports) = match resolve(&flags) {
         Ok(order) => order,
         Err(error) => return complain(&error, ExitStatus::Usage),
@@ -53,10 +56,7 @@ fn main() -> ExitCode {
             mirror_cli::print(&text);
             ExitCode::from(status.code())
         }
-        Err(error) => {
-            let (code, advice) = (signals.exit_code(error.kind().exit_status()), error.advice());
-            mirror_cli::complain(Program::ArchiveHasher, &error.into(), advice, code)
-        }
+        Err(error) => fail(error, |status| signals.exit_code(status)),
     }
 }
 
@@ -65,7 +65,9 @@ fn resolve(flags: &Flags) -> anyhow::Result<(Order, Reports)> {
         Some(Command::Verify(verify)) => {
             Ok((Order::Verify(resolve::verify(verify)?), verify.reports.clone()))
         }
-        None => Ok((Order::Create(resolve::create(&flags.create)?), flags.create.reports.clone())),
+        None | Some(Command::Sign(_)) => {
+            Ok((Order::Create(resolve::create(&flags.create)?), flags.create.reports.clone()))
+        }
     }
 }
 
@@ -91,6 +93,21 @@ fn carry_out(order: &Order, monitor: &Monitor) -> Result<(String, ExitStatus), A
     }
 }
 
+/// Signs one file, which is read in no time.
+fn sign(flags: &Sign) -> ExitCode {
+    let passphrase = match resolve::passphrase(flags.passphrase_file.as_deref()) {
+        Ok(passphrase) => passphrase,
+        Err(error) => return complain(&error, ExitStatus::Usage),
+    };
+    match mirror_archive::sign_file(&flags.file, &flags.gpgkey, passphrase.as_ref()) {
+        Ok(signature) => {
+            mirror_cli::print(&summary::signed(&signature));
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(error, ExitStatus::code),
+    }
+}
+
 fn progress(monitor: &Arc<Monitor>, reports: &Reports, terminal: &ProgressHandle) -> WorkProgress {
     let monitor = Arc::clone(monitor);
     let done = move || {
@@ -103,6 +120,11 @@ fn progress(monitor: &Arc<Monitor>, reports: &Reports, terminal: &ProgressHandle
         }
     };
     WorkProgress::start(done, reports.progress_interval, std::io::stderr().is_terminal(), terminal)
+}
+
+fn fail(error: ArchiveError, code: impl FnOnce(ExitStatus) -> u8) -> ExitCode {
+    let (code, advice) = (code(error.kind().exit_status()), error.advice());
+    mirror_cli::complain(Program::ArchiveHasher, &error.into(), advice, code)
 }
 
 fn complain(error: &anyhow::Error, status: ExitStatus) -> ExitCode {

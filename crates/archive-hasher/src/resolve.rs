@@ -1,6 +1,7 @@
 //! Resolves flags to options; reads only the file with the passphrase, and writes nothing.
 
 use std::io::Read as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use mirror_archive::{Against, CreateOptions, HashKind, Passphrase, Signing, VerifyOptions};
@@ -22,7 +23,7 @@ pub(crate) fn create(flags: &Create) -> Result<CreateOptions> {
     let signing = if flags.no_sign {
         Signing::No
     } else {
-        let passphrase = passphrase(flags)?;
+        let passphrase = passphrase(flags.passphrase_file.as_deref())?;
         match &flags.gpgkey {
             Some(file) => Signing::Key { file: file.clone(), passphrase },
             None => Signing::Own { passphrase },
@@ -70,8 +71,9 @@ fn workers(asked: usize) -> usize {
     if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, usize::from) }
 }
 
-fn passphrase(flags: &Create) -> Result<Option<Passphrase>> {
-    let Some(path) = &flags.passphrase_file else {
+/// Reads the passphrase of the private key, from its file or from the environment.
+pub(crate) fn passphrase(file: Option<&Path>) -> Result<Option<Passphrase>> {
+    let Some(path) = file else {
         let value = std::env::var_os(PASSPHRASE_VARIABLE).filter(|value| !value.is_empty());
         return Ok(value.map(|value| Passphrase::new(value.into_encoded_bytes())));
     };

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mirror_archive::{Created, SignatureState, Verified};
+use mirror_archive::{Created, FileSignature, SignatureState, Verified};
 
 struct Table(String);
 
@@ -47,6 +47,13 @@ pub(crate) fn created(created: &Created, elapsed: Duration) -> String {
     for note in &created.notes {
         let _ = writeln!(table.0, "\nnote: {note}");
     }
+    table.0
+}
+
+pub(crate) fn signed(signature: &FileSignature) -> String {
+    let mut table = Table(String::new());
+    table.line("signature", signature.path.display());
+    table.line("signed by", &signature.fingerprint);
     table.0
 }
 

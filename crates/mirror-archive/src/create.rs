@@ -411,7 +411,8 @@ fn documents(
     Ok(Documents { inventory, signature: Some(signature), secret, public })
 }
 
-fn small(target: &Path, text: &str, secret: bool) -> Result<Temp, ArchiveError> {
+/// Writes a small file under a temporary name, and syncs it.
+pub(crate) fn small(target: &Path, text: &str, secret: bool) -> Result<Temp, ArchiveError> {
     let temp = Temp::beside(target, secret)?;
     temp.handle()?.write_all(text.as_bytes()).map_err(ArchiveError::io_at("writing", target))?;
     temp.sync()?;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod create;
+mod detached;
 mod disk;
 mod engine;
 mod entry;
@@ -21,6 +22,7 @@ mod verify;
 mod walk;
 
 pub use create::{CreateOptions, Created, Signing, UsedKey, create};
+pub use detached::{FileSignature, sign_file};
 pub use error::{ArchiveError, Given};
 pub use hashes::{HashKind, Hasher};
 pub use monitor::{Done, Monitor};

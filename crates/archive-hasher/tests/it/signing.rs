@@ -143,6 +143,39 @@ fn with_keys_that_gpg_made() {
 }
 
 #[test]
+fn one_file_is_signed_as_it_is() {
+    let Some(gpg) = Gpg::new() else { return };
+    let world = World::small();
+    let fingerprint = gpg.generate(&world, "ed25519", "battery");
+    std::fs::write(world.path("SUMS"), "of something\n").unwrap();
+    let sign = |arguments: &[&str]| {
+        let mut command = world.command(&["sign", "--gpgkey", "secret.asc"]);
+        run(command.args(arguments).env("ARCHIVE_HASHER_PASSPHRASE", "battery"))
+    };
+    let (file, signature) = (world.path("SUMS"), world.path("SUMS.asc"));
+    let ended = sign(&["SUMS"]).expect(0);
+    assert_eq!(ended.value("signed by"), fingerprint);
+    let good = gpg.verify(&signature, &file).expect(0);
+    assert!(good.stdout.contains("GOODSIG") && good.stdout.contains(&fingerprint), "{}", good.stdout);
+
+    // Another run signs what is there by then.
+    std::fs::write(&file, "of something else\n").unwrap();
+    gpg.verify(&signature, &file).expect(1);
+    sign(&["SUMS"]).expect(0);
+    gpg.verify(&signature, &file).expect(0);
+
+    let old = std::fs::read(&signature).unwrap();
+    let locked = run(&mut world.command(&["sign", "--gpgkey", "secret.asc", "SUMS"])).expect(2);
+    assert!(locked.stderr.contains("give --passphrase-file"), "{}", locked.stderr);
+    assert_eq!(std::fs::read(&signature).unwrap(), old, "a run that fails leaves the old signature");
+    let missing = sign(&["missing"]).expect(2);
+    assert!(missing.stderr.contains("missing"), "{}", missing.stderr);
+    let directory = sign(&["t"]).expect(2);
+    assert!(directory.stderr.contains("no regular file"), "{}", directory.stderr);
+    assert!(!world.path("t.asc").exists());
+}
+
+#[test]
 fn a_public_key_of_an_earlier_run_is_not_taken_for_the_senders() {
     let Some(gpg) = Gpg::new() else { return };
     let world = World::small();
