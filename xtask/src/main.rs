@@ -9,6 +9,7 @@
 mod bench;
 mod cases;
 mod ci;
+mod dist;
 mod proof;
 mod serving;
 mod synth;
@@ -34,6 +35,8 @@ enum Command {
     Synth(synth::Synth),
     /// Serve a registry from a seed on this machine, over TLS and HTTP/2.
     Origin(synth::Serve),
+    /// Build the programs reproducibly, and pack them with man pages, completions, licences and an SBOM.
+    Dist(dist::Options),
     /// Measure against yardsticks: needs GNU time, and for downloads nginx, h2load, curl and wget2.
     Bench(bench::Options),
     /// Prove what takes longer than the gate has time for.
@@ -47,6 +50,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(end) = dist::in_place_of_rustc() {
+        return end;
+    }
     match run(&Command::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // Not by returning the error from `main`: a fault in the tree is no fault of ours, and with
@@ -66,6 +72,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Cases(options) => cases::run(&root, options),
         Command::Synth(options) => synth::synth(options),
         Command::Origin(options) => synth::serve(options),
+        Command::Dist(options) => dist::run(&root, options),
         Command::Bench(options) => bench::run(&root, options),
         Command::Proof(options) => proof::run(&root, options),
         Command::HashTwo(options) => bench::hash_two(options),

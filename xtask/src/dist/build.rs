@@ -1,0 +1,259 @@
+//! Building the programs so that nothing of this machine is in them.
+//!
+//! The compiler replaces paths when its flags say so. Cargo must not see these flags: it names directories after a hash
+//! of all flags, and such names, too, get into programs. So this program stands in for the compiler and adds them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, bail};
+
+use super::{PROGRAMS, printed};
+use crate::cargo;
+
+/// The variable with the flags that are added, and what separates them.
+const FLAGS: &str = "XTASK_RUSTC_FLAGS";
+const SEPARATOR: &str = "\u{1f}";
+
+/// Variables with which a person changes what compilers do; the flags of `.cargo/config.toml` stay.
+const FOREIGN: &[&str] = &[
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CFLAGS",
+    "CPPFLAGS",
+    "CXXFLAGS",
+    "LDFLAGS",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTFLAGS",
+];
+
+/// The paths that stand in programs in place of those of this machine.
+const WORKSPACE: &str = "/build/mirror-rust-crates";
+const TARGET_DIR: &str = "/build/target";
+const CARGO_HOME: &str = "/build/cargo";
+
+/// How the programs are built.
+#[derive(Debug)]
+pub(crate) struct Build {
+    pub(crate) root: PathBuf,
+    pub(crate) target_dir: PathBuf,
+    pub(crate) target: String,
+    pub(crate) profile: String,
+    /// `rustc 1.95.0 (…)`.
+    pub(crate) compiler: String,
+    pub(crate) sysroot: PathBuf,
+    epoch: u64,
+}
+
+/// A program that was built.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) name: &'static str,
+    pub(crate) file_name: String,
+    pub(crate) path: PathBuf,
+}
+
+impl Build {
+    /// Asks the compiler which one it is.
+    pub(crate) fn prepare(
+        root: &Path,
+        target_dir: &Path,
+        profile: &str,
+        target: Option<&str>,
+        epoch: u64,
+    ) -> anyhow::Result<Self> {
+        let rustc = || {
+            let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+            command.current_dir(root);
+            command
+        };
+        let verbose = printed(rustc().arg("-vV"))?;
+        let host = verbose.lines().find_map(|line| line.strip_prefix("host: "));
+        let target =
+            target.or(host).context("rustc does not tell the target of this machine; give --target")?;
+        let compiler = verbose.lines().next().unwrap_or_default();
+        let sysroot = printed(rustc().args(["--print", "sysroot"]))?;
+        std::fs::create_dir_all(target_dir)
+            .with_context(|| format!("could not make {}", target_dir.display()))?;
+        Ok(Self {
+            root: root.to_owned(),
+            target_dir: target_dir.canonicalize().context("the target directory vanished")?,
+            target: target.to_owned(),
+            profile: profile.to_owned(),
+            compiler: compiler.to_owned(),
+            sysroot: PathBuf::from(sysroot.trim_end()),
+            epoch,
+        })
+    }
+
+    /// Builds the programs and returns where they are.
+    pub(crate) fn programs(&self) -> anyhow::Result<Vec<Program>> {
+        let mut command = self.cargo()?;
+        let Self { profile, target, .. } = self;
+        // Debug information goes; the symbol table stays: CPU profiles name functions with it.
+        let strip = format!("profile.{profile}.strip=\"debuginfo\"");
+        command.args(["build", "--locked", "--bins", "--profile", profile, "--target", target]);
+        command.args(["--config", &strip]).args(selected());
+        let status = command.status().context("cargo could not be started")?;
+        if !status.success() {
+            bail!("cargo ended with {status}; what it found stands above");
+        }
+        // The directory of the profile `dev` is the only one with a name of its own.
+        let dir = if profile == "dev" { "debug" } else { profile };
+        let dir = self.target_dir.join(target).join(dir);
+        let ending = if target.contains("windows") { ".exe" } else { "" };
+        let program = |name: &'static str| {
+            let file_name = format!("{name}{ending}");
+            Program { name, path: dir.join(&file_name), file_name }
+        };
+        Ok(PROGRAMS.iter().copied().map(program).collect())
+    }
+
+    /// Runs a program for something that it makes of its own flags.
+    pub(crate) fn generated(&self, program: &Program, below: &[&str], kind: &str) -> anyhow::Result<String> {
+        let mut command = Command::new(&program.path);
+        command.args(below).args(["--generate", kind]).env("SOURCE_DATE_EPOCH", self.epoch.to_string());
+        printed(&mut command)
+    }
+
+    /// Returns how hard the archive is compressed: time is only worth it for a release.
+    pub(crate) fn compression_level(&self) -> i32 {
+        if self.profile == "dist" { 19 } else { 3 }
+    }
+
+    /// Returns a cargo whose results depend on nothing but the sources and the toolchain.
+    fn cargo(&self) -> anyhow::Result<Command> {
+        let mut command = cargo();
+        command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target_dir);
+        for variable in FOREIGN {
+            command.env_remove(variable);
+        }
+        let own = std::env::current_exe().context("this program does not know where it is")?;
+        let c_flags = format!("CFLAGS_{}", self.target.replace('-', "_"));
+        command
+            .env("RUSTC_WRAPPER", own)
+            .env(FLAGS, self.rust_flags()?.join(SEPARATOR))
+            .env(c_flags, self.c_flags()?)
+            .env("CARGO_INCREMENTAL", "0")
+            .env("SOURCE_DATE_EPOCH", self.epoch.to_string())
+            // Apple's tools write no time into libraries of objects.
+            .env("ZERO_AR_DATE", "1")
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC");
+        Ok(command)
+    }
+
+    fn rust_flags(&self) -> anyhow::Result<Vec<String>> {
+        let mapped = self.mapped()?;
+        let mut flags: Vec<String> =
+            mapped.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")).collect();
+        if self.target.ends_with("msvc") {
+            // The linker writes a hash where it would write the time.
+            flags.extend(["-C".to_owned(), "link-arg=/Brepro".to_owned()]);
+        }
+        Ok(flags)
+    }
+
+    /// Returns the flags of C code: SQLite and zstd name their sources in assertions.
+    fn c_flags(&self) -> anyhow::Result<String> {
+        if self.target.ends_with("msvc") {
+            return Ok(String::new());
+        }
+        let flags = self.mapped()?;
+        let flags: Vec<String> =
+            flags.iter().map(|(from, to)| format!("-ffile-prefix-map={from}={to}")).collect();
+        if let Some(flag) = flags.iter().find(|flag| flag.contains(char::is_whitespace)) {
+            bail!(
+                "C compilers get their flags separated by spaces, and this one has some: {flag}; build elsewhere"
+            );
+        }
+        Ok(flags.join(" "))
+    }
+
+    /// Returns the paths of this machine and what stands in their place. The last that fits counts.
+    fn mapped(&self) -> anyhow::Result<Vec<(String, &'static str)>> {
+        let home = match std::env::var_os("CARGO_HOME") {
+            Some(home) => PathBuf::from(home),
+            None => {
+                std::env::home_dir().context("there is no home directory; set CARGO_HOME")?.join(".cargo")
+            }
+        };
+        let paths =
+            [(home, CARGO_HOME), (self.root.clone(), WORKSPACE), (self.target_dir.clone(), TARGET_DIR)];
+        let text = |(path, to): (PathBuf, &'static str)| {
+            let path = path.into_os_string().into_string();
+            let path = path.map_err(|path| anyhow::anyhow!("{} is not UTF-8", Path::new(&path).display()));
+            Ok((path?, to))
+        };
+        paths.into_iter().map(text).collect()
+    }
+}
+
+/// Runs the compiler in its own name and with more flags, when this program was started in place of it.
+pub(crate) fn in_place_of_rustc() -> Option<ExitCode> {
+    let flags = std::env::var(FLAGS).ok()?;
+    let mut arguments = std::env::args_os().skip(1);
+    let mut command = Command::new(arguments.next()?);
+    command.args(arguments).args(flags.split(SEPARATOR));
+    let status = command.status().ok();
+    Some(status.filter(std::process::ExitStatus::success).map_or(ExitCode::FAILURE, |_| ExitCode::SUCCESS))
+}
+
+/// Returns the arguments that select the programs alone: other packages would turn on features.
+pub(crate) fn selected() -> impl Iterator<Item = &'static str> {
+    PROGRAMS.iter().flat_map(|program| ["--package", program])
+}
+
+#[cfg(test)]
+impl Build {
+    /// Returns one that never builds.
+    pub(crate) fn of_a_test(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            target_dir: root.join("target"),
+            target: "x86_64-unknown-linux-gnu".to_owned(),
+            profile: "dist".to_owned(),
+            compiler: "rustc 1.95.0".to_owned(),
+            sysroot: root.join("rust"),
+            epoch: 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(root: &str) -> Build {
+        Build::of_a_test(Path::new(root))
+    }
+
+    #[test]
+    fn flags_name_no_path_but_to_replace_it() {
+        let build = build("/home/a/here");
+        let flags = build.rust_flags().unwrap();
+        assert!(flags.contains(&"--remap-path-prefix=/home/a/here=/build/mirror-rust-crates".to_owned()));
+        // A directory below another one comes behind it: the last that fits counts.
+        let place = |path: &str| flags.iter().position(|flag| flag.contains(path)).unwrap();
+        assert!(place("/home/a/here/target=") > place("/home/a/here="));
+        assert!(build.c_flags().unwrap().contains("-ffile-prefix-map=/home/a/here/target=/build/target"));
+    }
+
+    #[test]
+    fn c_code_cannot_be_built_below_a_path_with_spaces() {
+        assert!(build("/home/a b").c_flags().is_err());
+    }
+
+    #[test]
+    fn every_program_is_selected() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+        let mut programs: Vec<String> = std::fs::read_dir(crates)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.path().join("src/main.rs").exists())
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect();
+        programs.sort();
+        assert_eq!(programs, PROGRAMS);
+    }
+}
