@@ -187,7 +187,7 @@ async fn turn(
 fn build(ctx: &Ctx<'_>, origin: &Origin, url: &Url, h2: bool) -> Result<Request<Empty<Bytes>>, Fault> {
     let bad = |e: http::uri::InvalidUri| Fault::new(FailureKind::Address, e);
     // HTTP/2 and plain proxies need the whole address, an HTTP/1.1 origin only its path.
-    let absolute = h2 || (origin.target.proxy.is_some() && !origin.target.https);
+    let absolute = h2 || origin.target.asked_proxy().is_some();
     let from = if absolute { Position::BeforeScheme } else { Position::BeforePath };
     let uri: Uri = url[from..Position::AfterQuery].parse().map_err(bad)?;
     let mut request = Request::new(Empty::new());
@@ -202,9 +202,7 @@ fn build(ctx: &Ctx<'_>, origin: &Origin, url: &Url, h2: bool) -> Result<Request<
             .map_err(|e| Fault::new(FailureKind::Address, e))?;
         headers.insert(HOST, host);
     }
-    if let Some(value) = origin.target.proxy.as_ref().and_then(|p| p.authorization.as_ref())
-        && !origin.target.https
-    {
+    if let Some(value) = origin.target.asked_proxy().and_then(|proxy| proxy.authorization.as_ref()) {
         headers.insert(http::header::PROXY_AUTHORIZATION, value.clone());
     }
     // The caller's headers, credentials above all, are for the origin that the caller named; validators may go

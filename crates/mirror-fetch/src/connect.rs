@@ -1,25 +1,26 @@
-//! From an origin to a connection: lookup, TCP, proxy, TLS, HTTP handshake.
+//! From an origin to a connection: the way to its port, TLS, HTTP handshake.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http_body_util::Empty;
 use hyper::client::conn::{http1, http2};
+use hyper::rt::{Read, Write};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
+use hyper_util::client::legacy::connect::Connection as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use mirror_tls::{CertificateFileError, Trust};
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tower::{ServiceExt as _, service_fn};
 
 use crate::failure::{FailureKind, Fault, FetchSetupError};
 use crate::fair::Fair;
 use crate::options::FetchOptions;
 use crate::proxy::{Proxies, Proxy};
-use crate::redirect::is_local;
+use crate::route::{Lookup, Routes, system_lookup, tls_fault, uri};
 
 pub(crate) type H1 = http1::SendRequest<Empty<Bytes>>;
 pub(crate) type H2 = http2::SendRequest<Empty<Bytes>>;
@@ -33,7 +34,7 @@ pub(crate) enum Conn {
 }
 
 /// Whom to connect to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) https: bool,
     /// Without brackets.
@@ -44,15 +45,28 @@ pub(crate) struct Target {
     pub(crate) proxy: Option<Proxy>,
 }
 
+impl Target {
+    /// Returns the proxy that is itself sent the requests: that of an origin without TLS.
+    pub(crate) fn asked_proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| !self.https)
+    }
+}
+
 /// Everything connections share.
 pub(crate) struct Connector {
-    tls: TlsConnector,
+    /// TLS with origins.
+    tls: Arc<ClientConfig>,
+    routes: Routes,
     proxies: Proxies,
     timeout: Duration,
 }
 
 impl Connector {
     pub(crate) fn new(options: &FetchOptions) -> Result<Self, FetchSetupError> {
+        Self::with_lookup(options, system_lookup())
+    }
+
+    fn with_lookup(options: &FetchOptions, lookup: Lookup) -> Result<Self, FetchSetupError> {
         let mut trust = Trust::of_system();
         if let Some(path) = &options.cacert {
             trust.add_file(path).map_err(|error| match error {
@@ -60,12 +74,14 @@ impl Connector {
                 _ => FetchSetupError::NoCertificate { path: path.clone() },
             })?;
         }
-        let mut config = trust.client()?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut tls = trust.client()?;
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let timeout = options.connect_timeout;
         Ok(Self {
-            tls: TlsConnector::from(Arc::new(config)),
+            tls: Arc::new(tls),
+            routes: Routes { lookup, timeout },
             proxies: Proxies::new(&options.proxies),
-            timeout: options.connect_timeout,
+            timeout,
         })
     }
 
@@ -88,137 +104,27 @@ impl Connector {
     }
 
     async fn open(&self, target: &Target) -> Result<Conn, Fault> {
-        let tcp = match &target.proxy {
-            None => self.tcp(&target.host, target.port, target.guarded).await?,
-            Some(proxy) => {
-                let tcp = self.tcp(&proxy.host, proxy.port, false).await;
-                let mut tcp =
-                    tcp.map_err(|fault| fault.about(format_args!("the proxy for {}", target.host)))?;
-                if target.https {
-                    tunnel(&mut tcp, target, proxy).await?;
-                }
-                tcp
-            }
-        };
-        if !target.https {
-            return http1_over(tcp).await;
-        }
         let name = ServerName::try_from(target.host.clone())
             .map_err(|e| Fault::new(FailureKind::Address, format_args!("{}: {e}", target.host)))?;
-        let tls = self
-            .tls
-            .connect(name, tcp)
+        let (routes, ends) = (self.routes.clone(), target.clone());
+        let route = service_fn(move |dst| {
+            let (routes, ends) = (routes.clone(), ends.clone());
+            async move { routes.open(&ends, dst).await }
+        });
+        let name = Arc::new(FixedServerNameResolver::new(name));
+        let scheme = if target.https { Scheme::HTTPS } else { Scheme::HTTP };
+        let io = HttpsConnector::new(route, Arc::clone(&self.tls), false, name)
+            .oneshot(uri(&scheme, &target.host, target.port)?)
             .await
-            .map_err(|e| Fault::new(tls_kind(&e), format_args!("TLS with {}: {e}", target.host)))?;
-        if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-            http2_over(tls).await
-        } else {
-            http1_over(tls).await
-        }
-    }
-
-    async fn tcp(&self, host: &str, port: u16, guarded: bool) -> Result<TcpStream, Fault> {
-        let found = tokio::net::lookup_host((host, port))
-            .await
-            .map_err(|e| Fault::new(FailureKind::Dns, format_args!("looking up {host}: {e}")))?;
-        let all: Vec<SocketAddr> = found.collect();
-        let usable: Vec<SocketAddr> =
-            all.iter().copied().filter(|address| !(guarded && is_local(address.ip()))).collect();
-        if usable.is_empty() {
-            return Err(if all.is_empty() {
-                Fault::new(FailureKind::Dns, format_args!("{host} has no address"))
-            } else {
-                Fault::new(
-                    FailureKind::Address,
-                    format_args!("{host} is a loopback or link-local address that the operator did not name"),
-                )
-            });
-        }
-        let mut last = None;
-        let share = self.timeout / u32::try_from(usable.len()).unwrap_or(u32::MAX).max(1);
-        for address in interleave(&usable) {
-            let wait = share.max(Duration::from_secs(1)).min(self.timeout);
-            match tokio::time::timeout(wait, TcpStream::connect(address)).await {
-                Ok(Ok(tcp)) => {
-                    if let Err(error) = tcp.set_nodelay(true) {
-                        tracing::debug!(%error, "cannot set TCP_NODELAY");
-                    }
-                    return Ok(tcp);
-                }
-                Ok(Err(error)) => last = Some((address, error)),
-                Err(_) => last = Some((address, io::ErrorKind::TimedOut.into())),
-            }
-        }
-        let Some((address, error)) = last else {
-            return Err(Fault::new(FailureKind::Connect, format_args!("{host} has no usable address")));
-        };
-        let mut fault =
-            Fault::new(FailureKind::Connect, format_args!("connecting to {host} ({address}): {error}"));
-        // EMFILE and ENFILE: fewer connections are the only cure.
-        fault.congested = matches!(error.raw_os_error(), Some(23 | 24));
-        Err(fault)
+            .map_err(|error| tls_fault(error, &target.host))?;
+        if io.connected().is_negotiated_h2() { http2_over(io).await } else { http1_over(io).await }
     }
 }
 
-/// Alternates the address families, the resolver's first choice first.
-fn interleave(all: &[SocketAddr]) -> Vec<SocketAddr> {
-    let first_is_v6 = all.first().is_some_and(|a| a.ip().is_ipv6());
-    let (same, other): (Vec<_>, Vec<_>) = all.iter().copied().partition(|a| a.ip().is_ipv6() == first_is_v6);
-    let (mut same, mut other) = (same.into_iter(), other.into_iter());
-    let mut out = Vec::with_capacity(all.len());
-    loop {
-        match (same.next(), other.next()) {
-            (None, None) => return out,
-            (a, b) => out.extend(a.into_iter().chain(b)),
-        }
-    }
-}
-
-fn tls_kind(error: &io::Error) -> FailureKind {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
-            FailureKind::Reset
-        }
-        _ => FailureKind::Tls,
-    }
-}
-
-/// Asks an HTTP proxy for a tunnel. The peer says nothing before our TLS hello, so nothing is over-read.
-async fn tunnel(tcp: &mut TcpStream, target: &Target, proxy: &Proxy) -> Result<(), Fault> {
-    let host = match target.host.parse::<IpAddr>() {
-        Ok(IpAddr::V6(address)) => format!("[{address}]"),
-        _ => target.host.clone(),
-    };
-    let port = target.port;
-    let mut head = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n").into_bytes();
-    if let Some(value) = &proxy.authorization {
-        head.extend_from_slice(b"Proxy-Authorization: ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
-    head.extend_from_slice(b"\r\n");
-    let failed = |e: io::Error| Fault::new(FailureKind::Connect, format_args!("proxy {}: {e}", proxy.host));
-    tcp.write_all(&head).await.map_err(failed)?;
-    let mut answer = Vec::with_capacity(1024);
-    while !answer.windows(4).any(|w| w == b"\r\n\r\n") {
-        if answer.len() > 8192 || tcp.read_buf(&mut answer).await.map_err(failed)? == 0 {
-            return Err(Fault::new(
-                FailureKind::Connect,
-                format_args!("proxy {} does not answer", proxy.host),
-            ));
-        }
-    }
-    let status = answer.get(9..12).and_then(|s| std::str::from_utf8(s).ok()).unwrap_or("?");
-    if answer.starts_with(b"HTTP/1.") && status.starts_with('2') {
-        return Ok(());
-    }
-    Err(Fault::new(FailureKind::Connect, format_args!("proxy {} refuses the tunnel: {status}", proxy.host)))
-}
-
-async fn http1_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: S) -> Result<Conn, Fault> {
+async fn http1_over<S: Read + Write + Unpin + Send + 'static>(io: S) -> Result<Conn, Fault> {
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(HEADER_LIMIT_BYTES as usize)
-        .handshake(TokioIo::new(Fair::new(io)))
+        .handshake(fair(io))
         .await
         .map_err(|e| Fault::of_hyper(&e, "HTTP/1.1 handshake"))?;
     tokio::spawn(async move {
@@ -230,7 +136,7 @@ async fn http1_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: S) -
     Ok(Conn::H1(sender))
 }
 
-async fn http2_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: S) -> Result<Conn, Fault> {
+async fn http2_over<S: Read + Write + Unpin + Send + 'static>(io: S) -> Result<Conn, Fault> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(1 << 20)
@@ -238,7 +144,7 @@ async fn http2_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: S) -
         .max_header_list_size(HEADER_LIMIT_BYTES)
         .keep_alive_interval(Duration::from_secs(15))
         .keep_alive_timeout(Duration::from_secs(15))
-        .handshake(TokioIo::new(Fair::new(io)))
+        .handshake(fair(io))
         .await
         .map_err(|e| Fault::of_hyper(&e, "HTTP/2 handshake"))?;
     tokio::spawn(async move {
@@ -248,4 +154,100 @@ async fn http2_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: S) -
         }
     });
     Ok(Conn::H2(sender))
+}
+
+/// Has a connection let others have their turn. [`Fair`] is written for the traits of tokio.
+fn fair<S: Read + Write + Unpin>(io: S) -> TokioIo<Fair<TokioIo<S>>> {
+    TokioIo::new(Fair::new(TokioIo::new(io)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+    use super::*;
+    use crate::options::ProxySettings;
+
+    const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    /// Long before this a connection is there, and long after it the kernel gives up the attempt.
+    const HANG: Duration = Duration::from_secs(60);
+
+    /// Connects to `two.test`, which has these addresses, with a timeout that no test waits for.
+    async fn connect(addresses: io::Result<Vec<IpAddr>>, port: u16, guarded: bool) -> Result<Conn, Fault> {
+        let addresses: Arc<io::Result<Vec<SocketAddr>>> =
+            Arc::new(addresses.map(|all| all.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()));
+        let lookup: Lookup = Arc::new(move |host| {
+            assert_eq!(host, "two.test");
+            let found = match addresses.as_ref() {
+                Ok(found) => Ok(found.clone()),
+                Err(error) => Err(io::Error::other(error.to_string())),
+            };
+            Box::pin(std::future::ready(found))
+        });
+        let options = FetchOptions {
+            connect_timeout: Duration::from_secs(3600),
+            proxies: ProxySettings::Variables(Vec::new()),
+            ..FetchOptions::default()
+        };
+        let connector = Connector::with_lookup(&options, lookup).unwrap();
+        let target = Target { https: false, host: "two.test".to_owned(), port, guarded, proxy: None };
+        tokio::time::timeout(HANG, connector.connect(&target)).await.expect("no attempt hangs")
+    }
+
+    /// Listens at one address, and at the same port of another one in such a way that the kernel answers nobody: its
+    /// queue is full. `None` without IPv6.
+    async fn live_and_dead(live: IpAddr, dead: IpAddr) -> Option<(TcpListener, TcpListener, TcpStream)> {
+        for _ in 0..100 {
+            let listener = TcpListener::bind((live, 0)).await.ok()?;
+            let address = SocketAddr::new(dead, listener.local_addr().unwrap().port());
+            let socket = if dead.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }.ok()?;
+            match socket.bind(address) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
+                Err(_) => return None,
+            }
+            let dead = socket.listen(0).unwrap();
+            let filling = TcpStream::connect(address).await.unwrap();
+            return Some((listener, dead, filling));
+        }
+        panic!("no port is free at both addresses");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_dead_address_of_one_family_does_not_hold_up_the_other() {
+        for (live, dead) in [(V4, V6), (V6, V4)] {
+            let Some((listener, _dead, _filling)) = live_and_dead(live, dead).await else {
+                eprintln!("skipped: this machine has no IPv6");
+                return;
+            };
+            let port = listener.local_addr().unwrap().port();
+            let connected = connect(Ok(vec![dead, live]), port, false).await;
+            assert!(connected.is_ok(), "{:?}", connected.err());
+            // It is this one that was reached.
+            listener.accept().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_says_whether_the_name_the_address_or_the_port_is_at_fault() {
+        let closed = TcpListener::bind((V4, 0)).await.unwrap();
+        let port = closed.local_addr().unwrap().port();
+        drop(closed);
+        let table = [
+            (Ok(vec![V4]), false, FailureKind::Connect, "connecting to two.test (127.0.0.1): "),
+            (Ok(vec![V4, V6]), true, FailureKind::Address, "did not name"),
+            (Ok(Vec::new()), true, FailureKind::Dns, "two.test has no address"),
+            (Err(io::Error::other("no such name")), false, FailureKind::Dns, "two.test: no such name"),
+        ];
+        for (addresses, guarded, kind, words) in table {
+            let fault = connect(addresses, port, guarded).await.err().unwrap();
+            assert_eq!(fault.kind, kind, "{}", fault.message);
+            assert!(fault.message.contains(words), "{}", fault.message);
+        }
+    }
 }

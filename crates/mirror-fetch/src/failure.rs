@@ -220,6 +220,15 @@ pub(crate) struct Fault {
     pub(crate) mute: bool,
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The connectors of libraries carry it through their layers.
+impl Error for Fault {}
+
 impl Fault {
     pub(crate) fn new(kind: FailureKind, message: impl fmt::Display) -> Self {
         let congested = matches!(kind, FailureKind::Reset | FailureKind::Timeout | FailureKind::Idle);

@@ -17,6 +17,7 @@ mod proxy;
 mod redirect;
 mod request;
 mod retry;
+mod route;
 mod run;
 mod shared;
 mod silence;

@@ -20,6 +20,7 @@ use crate::limit::lock;
 use crate::options::FetchOptions;
 use crate::plus::KnownForm;
 use crate::redirect::is_local_host;
+use crate::route::local_address;
 
 /// Most streams of a connection before another one is worth opening.
 const STREAMS_PER_CONN: usize = 64;
@@ -121,9 +122,7 @@ impl Pool {
         };
         // A proxy resolves names itself, so hosts that are local by name are refused here.
         if guarded && is_local_host(url) {
-            let text =
-                format_args!("{host} is a loopback or link-local address that the operator did not name");
-            return Err(Fault::new(FailureKind::Address, text));
+            return Err(local_address(&host));
         }
         let port = url.port_or_known_default().unwrap_or(if https { 443 } else { 80 });
         let proxy = self.connector.proxy(https, &host, port)?;

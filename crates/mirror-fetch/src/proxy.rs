@@ -6,19 +6,24 @@
 use std::net::IpAddr;
 
 use base64::Engine as _;
+use http::uri::Scheme;
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use mirror_types::Address;
+use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use crate::failure::{FailureKind, Fault};
 use crate::options::ProxySettings;
+use crate::route::uri;
 
-/// One proxy spoken to over plain TCP.
+/// An HTTP proxy.
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
+    /// Its own address.
+    pub(crate) uri: Uri,
+    /// Without brackets.
     pub(crate) host: String,
-    pub(crate) port: u16,
     pub(crate) authorization: Option<HeaderValue>,
 }
 
@@ -173,39 +178,19 @@ fn parse(named: &Named, host: &str) -> Result<Proxy, UnusableProxy> {
     };
     let authorization =
         if url.username().is_empty() { None } else { basic(url.username(), url.password().unwrap_or("")) };
-    Ok(Proxy { host, port: url.port_or_known_default().unwrap_or(80), authorization })
+    let uri = uri(&Scheme::HTTP, &host, url.port_or_known_default().unwrap_or(80)).map_err(|_| unusable())?;
+    Ok(Proxy { uri, host, authorization })
 }
 
 /// Returns the `Basic` header of a user name and a password as an address has them. It shows itself nowhere.
 pub(crate) fn basic(user: &str, password: &str) -> Option<HeaderValue> {
-    let plain = [unescape(user), b":".to_vec(), unescape(password)].concat();
+    let mut plain: Vec<u8> = percent_decode_str(user).collect();
+    plain.push(b':');
+    plain.extend(percent_decode_str(password));
     let text = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(plain));
     let mut value = HeaderValue::try_from(text).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-/// Undoes percent escapes.
-fn unescape(text: &str) -> Vec<u8> {
-    let mut bytes = text.bytes();
-    let mut out = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        match hex_pair(bytes.clone()) {
-            Some(value) if byte == b'%' => {
-                out.push(value);
-                bytes.nth(1);
-            }
-            _ => out.push(byte),
-        }
-    }
-    out
-}
-
-/// Reads the value of the next two hexadecimal digits.
-fn hex_pair(mut ahead: std::str::Bytes<'_>) -> Option<u8> {
-    let high = char::from(ahead.next()?).to_digit(16)?;
-    let low = char::from(ahead.next()?).to_digit(16)?;
-    u8::try_from(high * 16 + low).ok()
 }
 
 #[cfg(test)]
@@ -224,7 +209,7 @@ mod tests {
             ("NO_PROXY", "localhost, .inner.test,host.test:8443"),
         ]);
         let https = proxies.of(true, "a.test", 443).unwrap().unwrap();
-        assert_eq!((https.host.as_str(), https.port), ("proxy.test", 3128));
+        assert_eq!(https.uri, "http://proxy.test:3128/");
         assert_eq!(https.authorization.unwrap(), "Basic dXM6ZXI6cHc=");
         assert_eq!(proxies.of(false, "a.test", 80).unwrap().unwrap().host, "other.test");
         let told = format!("{proxies:?}");
