@@ -126,11 +126,16 @@ pub(super) fn pack_mib(repository: &Path) -> anyhow::Result<f64> {
     Ok(bytes as f64 / f64::from(1 << 20))
 }
 
-/// Returns a figure of the summary of the last run.
+/// Names in the summary, and those that earlier versions gave to the same figures.
+const RENAMED: [(&str, &str); 1] = [("removed upstream", "withdrawn upstream")];
+
+/// Returns a figure of the summary of the last run, which may be one of an earlier version.
 pub(super) fn count(work: &Path, name: &str) -> anyhow::Result<u64> {
     let log = std::fs::read_to_string(work.join("log")).context("reading the log")?;
+    let before = RENAMED.iter().find(|(now, _)| *now == name).map(|(_, before)| *before);
     let found = log.lines().rev().find_map(|line| {
-        line.strip_prefix(name).filter(|rest| rest.starts_with(' '))?.split_whitespace().next()?.parse().ok()
+        let rest = line.strip_prefix(name).or_else(|| line.strip_prefix(before?))?;
+        rest.starts_with(' ').then(|| rest.split_whitespace().next()?.parse().ok())?
     });
     found.with_context(|| format!("no {name:?} in the summary"))
 }

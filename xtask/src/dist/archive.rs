@@ -94,8 +94,11 @@ fn append(
     tar.append_data(&mut header, place, bytes)
 }
 
-/// Reads an archive back: each path with its mode, its time and its bytes.
-pub(crate) fn read(path: &Path) -> anyhow::Result<BTreeMap<String, (u32, u64, Vec<u8>)>> {
+/// The contents of an archive: each path with its mode, its time and its bytes.
+pub(crate) type Contents = BTreeMap<String, (u32, u64, Vec<u8>)>;
+
+/// Reads an archive back.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Contents> {
     let doing = || format!("could not read {}", path.display());
     let unpacked = zstd::Decoder::new(File::open(path).with_context(doing)?).with_context(doing)?;
     let mut found = BTreeMap::new();

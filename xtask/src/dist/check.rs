@@ -1,11 +1,11 @@
 //! Proof that two builds of one commit are equal: each in a clone of its own, in directories of different names.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
+use super::archive::Contents;
 use super::{Made, Options, archive, git, make, printed};
 
 /// Names of the clones: of different lengths, because a path of another length moves what stands behind it.
@@ -61,8 +61,6 @@ fn differing(one: &Contents, other: &Contents) -> Vec<String> {
     let names: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
     names.into_iter().filter(|name| one.get(*name) != other.get(*name)).cloned().collect()
 }
-
-type Contents = BTreeMap<String, (u32, u64, Vec<u8>)>;
 
 #[cfg(test)]
 mod tests {
