@@ -46,9 +46,9 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Returns the proxy that is itself sent the requests: that of an origin without TLS.
+    /// Returns the proxy that is itself sent the requests: an HTTP proxy for an origin without TLS.
     pub(crate) fn asked_proxy(&self) -> Option<&Proxy> {
-        self.proxy.as_ref().filter(|_| !self.https)
+        self.proxy.as_ref().filter(|proxy| !self.https && proxy.socks.is_none())
     }
 }
 
@@ -75,11 +75,14 @@ impl Connector {
             })?;
         }
         let mut tls = trust.client()?;
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // A proxy is asked over HTTP/1.1.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let proxy_tls = Arc::new(tls.clone());
+        tls.alpn_protocols.insert(0, b"h2".to_vec());
         let timeout = options.connect_timeout;
         Ok(Self {
             tls: Arc::new(tls),
-            routes: Routes { lookup, timeout },
+            routes: Routes { lookup, tls: proxy_tls, timeout },
             proxies: Proxies::new(&options.proxies),
             timeout,
         })
@@ -166,6 +169,7 @@ mod tests {
     use std::io;
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+    use mirror_testkit::{ProxyKind, TestProxy};
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
     use super::*;
@@ -248,6 +252,30 @@ mod tests {
             let fault = connect(addresses, port, guarded).await.err().unwrap();
             assert_eq!(fault.kind, kind, "{}", fault.message);
             assert!(fault.message.contains(words), "{}", fault.message);
+        }
+    }
+
+    /// With `socks5` the name is looked up here, guard included; with `socks5h` only the proxy sees it.
+    #[tokio::test]
+    async fn a_socks_proxy_is_asked_for_the_address_or_for_the_name() {
+        let origin = TcpListener::bind((V4, 0)).await.unwrap();
+        let found: Vec<SocketAddr> = vec!["192.0.2.7:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()];
+        for (scheme, looked_up) in [("socks5", true), ("socks5h", false)] {
+            let proxy = TestProxy::start(ProxyKind::Socks5, origin.local_addr().unwrap());
+            let named = format!("{scheme}://{}", proxy.addr());
+            let proxies = ProxySettings::Variables(vec![("all_proxy".to_owned(), named)]);
+            let found = found.clone();
+            let lookup: Lookup = Arc::new(move |host| {
+                assert_eq!((host.as_str(), looked_up), ("two.test", true));
+                Box::pin(std::future::ready(Ok(found.clone())))
+            });
+            let options = FetchOptions { proxies, ..FetchOptions::default() };
+            let connector = Connector::with_lookup(&options, lookup).unwrap();
+            let by = connector.proxy(false, "two.test", 80).unwrap();
+            let host = "two.test".to_owned();
+            let target = Target { https: false, host, port: 80, guarded: true, proxy: by };
+            assert!(connector.connect(&target).await.is_ok());
+            assert_eq!(proxy.asked(), [if looked_up { "192.0.2.7:80" } else { "two.test:80" }]);
         }
     }
 }

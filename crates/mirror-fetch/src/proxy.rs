@@ -3,6 +3,8 @@
 //! A proxy is looked at when a request is to go through it, and not before: desktops name proxies of every kind for
 //! hosts that a mirror never asks.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 
 use base64::Engine as _;
@@ -17,14 +19,34 @@ use crate::failure::{FailureKind, Fault};
 use crate::options::ProxySettings;
 use crate::route::uri;
 
-/// An HTTP proxy.
+/// The port of a SOCKS proxy that names none.
+const SOCKS_PORT: u16 = 1080;
+
+/// A proxy that can be used.
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
-    /// Its own address.
+    /// Its own address; `https` when it wants TLS.
     pub(crate) uri: Uri,
     /// Without brackets.
     pub(crate) host: String,
+    /// What an HTTP proxy is shown.
     pub(crate) authorization: Option<HeaderValue>,
+    /// Set for a SOCKS proxy.
+    pub(crate) socks: Option<Socks>,
+}
+
+/// The ways of a SOCKS proxy, version 5. Shows no credentials.
+#[derive(Clone)]
+pub(crate) struct Socks {
+    /// This machine looks names up, and not the proxy.
+    pub(crate) looks_up_here: bool,
+    pub(crate) login: Option<(String, String)>,
+}
+
+impl fmt::Debug for Socks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socks").field("looks_up_here", &self.looks_up_here).finish_non_exhaustive()
+    }
 }
 
 /// A proxy as it is named; nothing is known of whether it can be used.
@@ -46,8 +68,8 @@ pub struct Proxies {
 /// Why an address cannot be reached through its proxy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{variable} names the proxy {proxy} for {host}, and only http:// proxies can be used; name such a one, or exempt \
-     the host with no_proxy"
+    "{variable} names the proxy {proxy} for {host}, and only http://, https://, socks5h:// and socks5:// proxies can be \
+     used; name such a one, or exempt the host with no_proxy"
 )]
 pub struct UnusableProxy {
     /// The environment variable.
@@ -112,11 +134,13 @@ impl Proxies {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
         let Some(named) = self.named(url.scheme() == "https", host, port) else { return Ok(None) };
-        parse(named, host).map(|_| Some(Address::new(with_scheme(named.address.reveal()))))
+        let usable = named.url().filter(|url| Proxy::new(url).is_some());
+        usable.map(|url| Some(Address::new(url))).ok_or_else(|| named.unusable(host))
     }
 
     pub(crate) fn of(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>, UnusableProxy> {
-        self.named(https, host, port).map(|named| parse(named, host)).transpose()
+        let Some(named) = self.named(https, host, port) else { return Ok(None) };
+        named.url().and_then(|url| Proxy::new(&url)).map(Some).ok_or_else(|| named.unusable(host))
     }
 
     fn named(&self, https: bool, host: &str, port: u16) -> Option<&Named> {
@@ -157,29 +181,47 @@ fn at_port(entry: &str, port: u16) -> Option<&str> {
     Some(host.trim_matches(['[', ']']))
 }
 
-fn with_scheme(text: &str) -> String {
-    if text.contains("://") { text.to_owned() } else { format!("http://{text}") }
+impl Named {
+    /// Returns its address with the port that it has when none is named.
+    fn url(&self) -> Option<Url> {
+        let text = self.address.reveal();
+        let mut url =
+            if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) }
+                .ok()?;
+        if url.scheme().starts_with("socks5") && url.port().is_none() {
+            url.set_port(Some(SOCKS_PORT)).ok()?;
+        }
+        Some(url)
+    }
+
+    fn unusable(&self, host: &str) -> UnusableProxy {
+        UnusableProxy { variable: self.variable, proxy: self.address.to_string(), host: host.to_owned() }
+    }
 }
 
-fn parse(named: &Named, host: &str) -> Result<Proxy, UnusableProxy> {
-    let unusable = || UnusableProxy {
-        variable: named.variable,
-        proxy: named.address.to_string(),
-        host: host.to_owned(),
-    };
-    let url = Url::parse(&with_scheme(named.address.reveal())).map_err(|_| unusable())?;
-    if url.scheme() != "http" {
-        return Err(unusable());
+impl Proxy {
+    /// Reads an address; `None` when no such proxy can be used.
+    fn new(url: &Url) -> Option<Self> {
+        let host = match url.host()? {
+            Host::Ipv6(address) => address.to_string(),
+            host => host.to_string(),
+        };
+        let port = url.port_or_known_default()?;
+        let scheme = if url.scheme() == "https" { Scheme::HTTPS } else { Scheme::HTTP };
+        let mut proxy = Self { uri: uri(&scheme, &host, port).ok()?, host, authorization: None, socks: None };
+        let (user, password) = (url.username(), url.password().unwrap_or(""));
+        match url.scheme() {
+            "http" | "https" if user.is_empty() => {}
+            "http" | "https" => proxy.authorization = basic(user, password),
+            "socks5" | "socks5h" => {
+                let text = |text| percent_decode_str(text).decode_utf8().map(Cow::into_owned).ok();
+                let login = if user.is_empty() { None } else { Some((text(user)?, text(password)?)) };
+                proxy.socks = Some(Socks { looks_up_here: url.scheme() == "socks5", login });
+            }
+            _ => return None,
+        }
+        Some(proxy)
     }
-    let host = match url.host() {
-        Some(Host::Ipv6(address)) => address.to_string(),
-        Some(host) => host.to_string(),
-        None => return Err(unusable()),
-    };
-    let authorization =
-        if url.username().is_empty() { None } else { basic(url.username(), url.password().unwrap_or("")) };
-    let uri = uri(&Scheme::HTTP, &host, url.port_or_known_default().unwrap_or(80)).map_err(|_| unusable())?;
-    Ok(Proxy { uri, host, authorization })
 }
 
 /// Returns the `Basic` header of a user name and a password as an address has them. It shows itself nowhere.
@@ -214,6 +256,44 @@ mod tests {
         assert_eq!(proxies.of(false, "a.test", 80).unwrap().unwrap().host, "other.test");
         let told = format!("{proxies:?}");
         assert!(told.contains("proxy.test") && !told.contains("pw"), "{told}");
+    }
+
+    #[test]
+    fn every_kind_of_proxy_is_read() {
+        let table = [
+            ("p.test", "http://p.test:80/", "http://p.test/", None),
+            ("https://u:pw@p.test", "https://p.test:443/", "https://u:pw@p.test/", None),
+            ("https://[::1]:8443", "https://[::1]:8443/", "https://[::1]:8443/", None),
+            ("socks5://p.test:99", "http://p.test:99/", "socks5://p.test:99", Some((true, None))),
+            (
+                "socks5h://us%3aer:p%40w@10.0.0.1",
+                "http://10.0.0.1:1080/",
+                "socks5h://us%3aer:p%40w@10.0.0.1:1080",
+                Some((false, Some(("us:er", "p@w")))),
+            ),
+        ];
+        for (named, uri, address, socks) in table {
+            let proxies = of(&[("all_proxy", named)]);
+            let proxy = proxies.of(true, "a.test", 443).unwrap().unwrap();
+            assert_eq!(proxy.uri, uri, "{named}");
+            let read = proxy.socks.map(|socks| (socks.looks_up_here, socks.login));
+            let socks = socks.map(|(here, login)| {
+                (here, login.map(|(user, password): (&str, &str)| (user.to_owned(), password.to_owned())))
+            });
+            assert_eq!(read, socks, "{named}");
+            // For those who open connections of their own.
+            assert_eq!(proxies.of_url("https://a.test/x").unwrap().unwrap().reveal(), address);
+        }
+    }
+
+    #[test]
+    fn no_proxy_shows_its_credentials() {
+        for named in ["http://us3r:s3cret@p.test", "socks5h://us3r:s3cret@p.test"] {
+            let proxies = of(&[("all_proxy", named)]);
+            let proxy = proxies.of(true, "a.test", 443).unwrap().unwrap();
+            let told = format!("{proxies:?} {proxy:?}");
+            assert!(told.contains("p.test") && !told.contains("s3cret"), "{told}");
+        }
     }
 
     #[test]
@@ -259,9 +339,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_refused_where_it_is_needed() {
-        for named in
-            ["socks5://u:s3cret@p.test:1080", "socks://p.test", "https://p.test", "http://", "http://[::1"]
-        {
+        for named in [
+            "socks4://u:s3cret@p.test:1080",
+            "socks://p.test",
+            "ftp://p.test",
+            "socks5://",
+            "http://",
+            "http://[::1",
+        ] {
             let proxies = of(&[("ALL_PROXY", named), ("no_proxy", "inner.test")]);
             assert!(proxies.of(true, "inner.test", 443).unwrap().is_none());
             let error = proxies.of(true, "a.test", 443).unwrap_err();

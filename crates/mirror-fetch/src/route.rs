@@ -2,16 +2,19 @@
 
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::client::legacy::connect::proxy::SocksV5;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tower::{Service, ServiceExt as _, service_fn};
@@ -30,8 +33,8 @@ type Looked = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 /// Looks a name up.
 pub(crate) type Lookup = Arc<dyn Fn(String) -> Looked + Send + Sync>;
 
-/// A connection to an origin's port, or to a proxy.
-pub(crate) type Io = TokioIo<TcpStream>;
+/// A connection to an origin's port, or to a proxy; with TLS when that proxy wants it.
+pub(crate) type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 /// Asks the system.
 pub(crate) fn system_lookup() -> Lookup {
@@ -42,6 +45,8 @@ pub(crate) fn system_lookup() -> Lookup {
 #[derive(Clone)]
 pub(crate) struct Routes {
     pub(crate) lookup: Lookup,
+    /// TLS with proxies.
+    pub(crate) tls: Arc<ClientConfig>,
     pub(crate) timeout: Duration,
 }
 
@@ -50,11 +55,13 @@ impl Routes {
     /// proxy.
     pub(crate) async fn open(&self, target: &Target, dst: Uri) -> Result<Io, Fault> {
         let Some(proxy) = &target.proxy else {
-            return self.tcp(&target.host, target.guarded).oneshot(dst).await;
+            let tcp = self.tcp(&target.host, target.guarded).oneshot(dst).await?;
+            return Ok(MaybeHttpsStream::Http(tcp));
         };
-        self.by_http(proxy, &dst)
-            .await
-            .map_err(|fault| fault.about(format_args!("the proxy for {}", target.host)))
+        if proxy.socks.is_some() {
+            return self.by_socks(target, proxy, dst).await.map(MaybeHttpsStream::Http);
+        }
+        self.by_http(proxy, &dst).await.map_err(|fault| by_proxy(target, fault))
     }
 
     /// Returns the service that connects over TCP. It tries both families of addresses at once when the first does not
@@ -84,12 +91,56 @@ impl Routes {
 
     /// Connects to an HTTP proxy, and asks it for a tunnel when TLS with the origin follows.
     async fn by_http(&self, proxy: &Proxy, dst: &Uri) -> Result<Io, Fault> {
-        let mut io = self.tcp(&proxy.host, false).oneshot(proxy.uri.clone()).await?;
+        let tls = Arc::clone(&self.tls);
+        let mut io = HttpsConnector::from((self.tcp(&proxy.host, false), tls))
+            .oneshot(proxy.uri.clone())
+            .await
+            .map_err(|error| tls_fault(error, &proxy.host))?;
         if dst.scheme() == Some(&Scheme::HTTPS) {
             tunnel(&mut TokioIo::new(&mut io), dst, proxy).await?;
         }
         Ok(io)
     }
+
+    /// Has a SOCKS proxy connect to the origin. With `socks5` this machine looks the name up, with `socks5h` the proxy.
+    async fn by_socks(&self, target: &Target, proxy: &Proxy, dst: Uri) -> Result<TokioIo<TcpStream>, Fault> {
+        let looks_up_here = proxy.socks.as_ref().is_some_and(|socks| socks.looks_up_here);
+        let places = if looks_up_here && target.host.parse::<IpAddr>().is_err() {
+            let found = resolve(&self.lookup, &target.host, target.guarded).await?;
+            let place = |address: SocketAddr| uri(&Scheme::HTTPS, &address.ip().to_string(), target.port);
+            found.into_iter().map(place).collect::<Result<_, _>>()?
+        } else {
+            vec![dst]
+        };
+        let mut fault = Fault::new(FailureKind::Dns, format_args!("{} has no address", target.host));
+        for place in places {
+            match self.socks_to(proxy, place).await {
+                Ok(tcp) => return Ok(tcp),
+                Err(failed) => fault = by_proxy(target, failed),
+            }
+        }
+        Err(fault)
+    }
+
+    async fn socks_to(&self, proxy: &Proxy, dst: Uri) -> Result<TokioIo<TcpStream>, Fault> {
+        // Connected first: the library's error does not say why its own connector failed.
+        let mut tcp = Some(self.tcp(&proxy.host, false).oneshot(proxy.uri.clone()).await?);
+        let connected = service_fn(move |_: Uri| {
+            let tcp = tcp.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
+            std::future::ready(tcp)
+        });
+        let mut socks = SocksV5::new(proxy.uri.clone(), connected);
+        if let Some((user, password)) = proxy.socks.as_ref().and_then(|socks| socks.login.clone()) {
+            socks = socks.with_auth(user, password);
+        }
+        let failed = |error| Fault::new(FailureKind::Connect, format_args!("{}: {error}", proxy.host));
+        socks.oneshot(dst).await.map_err(failed)
+    }
+}
+
+/// Says of a fault that it is the proxy's, and who was to be reached.
+fn by_proxy(target: &Target, fault: Fault) -> Fault {
+    fault.about(format_args!("the proxy for {}", target.host))
 }
 
 /// Makes the address of a port; `host` has no brackets.

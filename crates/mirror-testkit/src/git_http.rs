@@ -88,6 +88,12 @@ impl GitHttp {
         format!("{}://{}/{name}", if self.tls { "https" } else { "http" }, self.addr)
     }
 
+    /// Returns the address on which it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Returns the path of the PEM file of the authority that signed its certificate.
     #[must_use]
     pub fn ca(&self) -> PathBuf {

@@ -12,6 +12,7 @@ mod listener;
 mod origin;
 mod pages;
 mod program;
+mod proxy;
 mod real_index;
 mod registry;
 mod serve;
@@ -32,6 +33,7 @@ pub use kills::{KillKind, KillOptions, KillReport, kill};
 pub use origin::{Origin, OriginOptions, Protocol, Site};
 pub use pages::check_pages;
 pub use program::{Ended, has, peak_of, run, run_measured};
+pub use proxy::{ProxyKind, TestProxy};
 pub use real_index::{
     EmbodiedIndex, IndexFacts, WELL_KNOWN, cargo_lock, check_sidecars, count_index, held_files,
 };

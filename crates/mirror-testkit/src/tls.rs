@@ -16,7 +16,8 @@ pub(crate) fn acceptor(dir: &Path, alpn: &[&[u8]]) -> (TlsAcceptor, PathBuf) {
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_cert = ca.self_signed(&ca_key).expect("authority");
     let key = KeyPair::generate().expect("key");
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    // The last ones are known to proxies alone.
+    let names = ["localhost", "127.0.0.1", "registry.test", "git.test"].map(str::to_owned);
     let mut params = CertificateParams::new(names).expect("params");
     params.distinguished_name.push(DnType::CommonName, "localhost");
     let cert = params.signed_by(&key, &Issuer::new(ca, ca_key)).expect("certificate");

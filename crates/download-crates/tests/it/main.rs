@@ -18,6 +18,7 @@ mod index_cache;
 mod logs;
 mod pages;
 mod planted;
+mod proxies;
 mod prune_crash;
 mod real_index;
 mod removed;

@@ -258,7 +258,7 @@ fn one_run_has_one_meaning_of_proxies() {
     clone("by-proxy", &proxy, "10.0.0.0/8").expect(0);
     locked.world.assert_whole("by-proxy");
     assert_eq!(clone("exempt", &proxy, "test").code, 5);
-    let ended = clone("socks", &format!("socks5h://alice:{SECRET}@127.0.0.1:1"), "").expect(2);
+    let ended = clone("socks", &format!("socks4://alice:{SECRET}@127.0.0.1:1"), "").expect(2);
     assert!(ended.stderr.contains("http_proxy") && ended.stderr.contains("git.test"), "{}", ended.stderr);
     let asked = server.requests();
     // The same for the index and for downloads, by name, by subnet and for all hosts.

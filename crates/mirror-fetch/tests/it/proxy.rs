@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mirror_fetch::{FailureKind, FetchOptions, FetchRequest, ProxySettings};
+use mirror_testkit::{ProxyKind, TestProxy};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
@@ -196,7 +198,7 @@ async fn a_proxy_that_gives_no_tunnel_is_a_failed_connection() {
 async fn a_proxy_of_another_kind_is_refused_where_it_is_needed() {
     let origin = crate::origin::Plain::start(|_, _| crate::origin::ok(b"direct")).await;
     let proxies =
-        ProxySettings::Variables(vec![("all_proxy".to_owned(), "socks5://u:word@p.test".to_owned())]);
+        ProxySettings::Variables(vec![("all_proxy".to_owned(), "socks4://u:word@p.test".to_owned())]);
     let fetcher = fetcher(FetchOptions { proxies, ..quick() });
     assert_eq!(verified(&fetcher.fetch(origin.req()).await.unwrap()).size(), 6);
     let failure = fetcher.fetch(https()).await.unwrap_err();
@@ -211,4 +213,104 @@ async fn a_proxy_that_is_not_there_is_named() {
     let failure = fetcher(options).fetch(https()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Connect);
     assert!(failure.message.contains("the proxy for origin.test"), "{failure}");
+}
+
+const LOGIN: &str = "us3r:s3cret";
+
+/// Options that name this proxy, and trust it beside the origin.
+fn through(proxy: &TestProxy, named: &str, base: FetchOptions, dir: &TempDir) -> FetchOptions {
+    let proxy_ca = proxy.ca();
+    let files = base.cacert.iter().chain([&proxy_ca]);
+    let trusted = files.filter_map(|path| std::fs::read_to_string(path).ok());
+    let cacert = dir.path().join("roots.pem");
+    std::fs::write(&cacert, trusted.collect::<String>()).unwrap();
+    let address = format!("{named}://{LOGIN}@{}", proxy.addr());
+    let proxies = ProxySettings::Variables(vec![("all_proxy".to_owned(), address)]);
+    let cacert = std::fs::metadata(&cacert).is_ok_and(|file| file.len() > 0).then_some(cacert);
+    FetchOptions { proxies, cacert, ..base }
+}
+
+const KINDS: [(ProxyKind, &str); 3] =
+    [(ProxyKind::Http, "http"), (ProxyKind::Https, "https"), (ProxyKind::Socks5, "socks5h")];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn https_goes_through_every_kind_of_proxy_with_tls_end_to_end() {
+    for (kind, named) in KINDS {
+        let origin = secure(usize::MAX, |_| Duration::ZERO).await;
+        let (proxy, dir) = (TestProxy::with_login(kind, origin.addr(), LOGIN), TempDir::new().unwrap());
+        let fetcher = fetcher(through(&proxy, named, origin.options(), &dir));
+        for _ in 0..3 {
+            let got = fetcher.fetch(https()).await.unwrap();
+            assert_eq!((got.status, got.retries), (200, 0), "{named}");
+        }
+        // The requests share an HTTP/2 connection with the origin, whatever the proxy speaks.
+        assert_eq!(proxy.asked(), ["origin.test:443"], "{named}");
+        let failure = fetcher.fetch(req("https://another.test/file/1")).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Tls, "{named}: {failure}");
+        assert!(failure.message.contains(": TLS with another.test: "), "{failure}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_goes_through_every_kind_of_proxy() {
+    for (kind, named) in KINDS {
+        // Through SOCKS, too, an origin is asked as if it were asked directly.
+        let origin = crate::origin::Plain::start(|_, head| {
+            assert!(head.starts_with("get /a/b%20c?d=e http/1.1\r\n"), "{head}");
+            assert!(head.contains("\r\nhost: origin.test:8080\r\n"), "{head}");
+            assert!(!head.contains("proxy-authorization"), "{head}");
+            crate::origin::ok(b"proxied")
+        })
+        .await;
+        let addr = origin.base.socket_addrs(|| None).unwrap()[0];
+        let (proxy, dir) = (TestProxy::with_login(kind, addr, LOGIN), TempDir::new().unwrap());
+        let fetcher = fetcher(through(&proxy, named, quick(), &dir));
+        let got =
+            fetcher.fetch(req("http://origin.test:8080/a/b%20c?d=e").with_expect(sum(b"proxied"))).await;
+        assert_eq!(verified(&got.unwrap()).size(), 7, "{named}");
+        let asked = if kind == ProxyKind::Socks5 {
+            "origin.test:8080"
+        } else {
+            "http://origin.test:8080/a/b%20c?d=e"
+        };
+        assert_eq!(proxy.asked(), [asked], "{named}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_wants_another_login_is_named_with_its_answer() {
+    let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    for ((kind, named), words) in KINDS.into_iter().zip(["407", "407", "credentials not accepted"]) {
+        let (proxy, dir) = (TestProxy::with_login(kind, nowhere, "another:login"), TempDir::new().unwrap());
+        let options = FetchOptions { retries: 0, ..through(&proxy, named, quick(), &dir) };
+        let failure = fetcher(options).fetch(https()).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Connect, "{named}: {failure}");
+        let told = format!("{failure} {failure:?}");
+        assert!(told.contains("the proxy for origin.test: 127.0.0.1") && told.contains(words), "{told}");
+        assert!(!told.contains("us3r") && !told.contains("s3cret"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_behind_which_nobody_listens_is_named_with_its_answer() {
+    let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    for ((kind, named), words) in KINDS.into_iter().zip(["502", "502", "connection refused"]) {
+        let (proxy, dir) = (TestProxy::with_login(kind, nowhere, LOGIN), TempDir::new().unwrap());
+        let options = FetchOptions { retries: 0, ..through(&proxy, named, quick(), &dir) };
+        let failure = fetcher(options).fetch(https()).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Connect, "{named}: {failure}");
+        assert!(failure.message.contains(words), "{named}: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_whose_certificate_is_not_trusted_gets_no_login() {
+    let proxy =
+        TestProxy::with_login(ProxyKind::Https, std::net::SocketAddr::from(([127, 0, 0, 1], 1)), LOGIN);
+    let address = format!("https://{LOGIN}@{}", proxy.addr());
+    let proxies = ProxySettings::Variables(vec![("all_proxy".to_owned(), address)]);
+    let failure = fetcher(FetchOptions { proxies, ..quick() }).fetch(https()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Tls, "{failure}");
+    assert!(failure.message.contains("the proxy for origin.test: TLS with 127.0.0.1"), "{failure}");
+    assert!(proxy.asked().is_empty());
 }
