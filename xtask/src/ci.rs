@@ -28,9 +28,9 @@ enum Step {
     Cases,
 }
 
-/// Packages what may be published, without compiling the packages. Offline, because the steps before have fetched what
-/// is needed; `--allow-dirty`, because the gate runs before a commit, too.
-const PACKAGE: &[&str] = &[
+/// Packages what may be published, without compiling the packages: `cargo xtask proof packages` does that. Offline,
+/// because the steps before have fetched what is needed; `--allow-dirty`, because the gate runs before a commit, too.
+pub(crate) const PACKAGE: &[&str] = &[
     "package",
     "--workspace",
     "--exclude",

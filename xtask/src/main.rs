@@ -11,6 +11,7 @@ mod cases;
 mod ci;
 mod dist;
 mod proof;
+mod release;
 mod serving;
 mod synth;
 mod tidy;
@@ -37,6 +38,8 @@ enum Command {
     Origin(synth::Serve),
     /// Build the programs reproducibly, and pack them with man pages, completions, licences and an SBOM.
     Dist(dist::Options),
+    /// Make a release on this machine: version, changelog, package check, commit, tag. Pushes nothing.
+    Release(release::Options),
     /// Measure against yardsticks: needs GNU time, and for downloads nginx, h2load, curl and wget2.
     Bench(bench::Options),
     /// Prove what takes longer than the gate has time for.
@@ -73,6 +76,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Synth(options) => synth::synth(options),
         Command::Origin(options) => synth::serve(options),
         Command::Dist(options) => dist::run(&root, options),
+        Command::Release(options) => release::run(&root, options),
         Command::Bench(options) => bench::run(&root, options),
         Command::Proof(options) => proof::run(&root, options),
         Command::HashTwo(options) => bench::hash_two(options),

@@ -6,6 +6,11 @@ mod real_index;
 
 use std::path::Path;
 
+use anyhow::{Context as _, bail};
+
+use crate::cargo;
+use crate::ci::PACKAGE;
+
 /// The choice of a proof.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -18,6 +23,8 @@ enum Proof {
     /// Kill the downloader at random moments; Python, zstd and tar check what each kill leaves.
     #[cfg(unix)]
     Kills(kills::Options),
+    /// Compile each package by itself, from what its package holds and nothing else of this repository.
+    Packages,
     /// Run the programs on a registry's own index; Python, git and Cargo check what comes of it.
     RealIndex(real_index::Options),
 }
@@ -27,6 +34,19 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     match &options.proof {
         #[cfg(unix)]
         Proof::Kills(options) => kills::run(root, options),
+        Proof::Packages => packages(root),
         Proof::RealIndex(options) => real_index::run(root, options),
     }
+}
+
+/// Makes all packages, and has cargo unpack and compile each, with the others in place of a registry.
+fn packages(root: &Path) -> anyhow::Result<()> {
+    let mut command = cargo();
+    command.args(PACKAGE.iter().filter(|argument| **argument != "--no-verify")).current_dir(root);
+    let status = command.status().context("cargo could not be started")?;
+    if !status.success() {
+        bail!("a package does not compile: {status}; what cargo found stands above");
+    }
+    println!("proof: every package compiles by itself");
+    Ok(())
 }

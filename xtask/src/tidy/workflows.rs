@@ -85,6 +85,6 @@ mod tests {
                     for file in files: assert isinstance(yaml.safe_load(file.read_text()), dict), file\n\
                     print(len(files))";
         let ended = mirror_testkit::run(Command::new(python).args(["-c", read]).arg(root)).expect(0);
-        assert!(ended.stdout.trim().parse::<u32>().unwrap() >= 2, "{}", ended.stdout);
+        assert!(ended.stdout.trim().parse::<u32>().unwrap() >= 3, "{}", ended.stdout);
     }
 }
