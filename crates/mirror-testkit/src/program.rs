@@ -1,3 +1,4 @@
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 /// Lines of standard error that a failed test shows.
@@ -94,6 +95,30 @@ pub fn has(program: &str, arguments: &[&str]) -> bool {
         eprintln!("skipped: {line}");
     }
     works
+}
+
+/// Checks a text of metrics with promtool, which also objects to names and types that Prometheus advises against. Without
+/// promtool it does what [`has`] does. Blocks.
+///
+/// # Panics
+/// When promtool objects.
+#[track_caller]
+pub fn check_metrics(text: &str) {
+    if !has("promtool", &["--version"]) {
+        return;
+    }
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("promtool");
+    // It reads all of it before it answers.
+    child.stdin.take().expect("stdin").write_all(text.as_bytes()).expect("writing to promtool");
+    let ended = child.wait_with_output().expect("promtool");
+    let objections = [ended.stdout, ended.stderr].concat();
+    assert!(
+        ended.status.success() && objections.is_empty(),
+        "{}\n{text}",
+        String::from_utf8_lossy(&objections)
+    );
 }
 
 /// Runs a program to its end, and returns the most memory that it had, in bytes; 0 where the system does not show it. A

@@ -5,11 +5,11 @@
 #[cfg(unix)]
 mod profiles;
 
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mirror_telemetry::{Listener, Phase, RunStats};
+use mirror_testkit::check_metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -43,18 +43,6 @@ async fn get(listener: &Listener, path: &str) -> Got {
 async fn start() -> (Listener, Arc<RunStats>) {
     let stats = RunStats::new("1.2.3");
     (Listener::start("127.0.0.1:0", stats.clone()).await.unwrap(), stats)
-}
-
-fn there(program: &str, argument: &str) -> bool {
-    let run = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let there = run.is_ok_and(|status| status.success());
-    if !there {
-        #[expect(clippy::print_stderr, reason = "who reads the log of a test run wants to know")]
-        {
-            eprintln!("skipped: {program} is not there");
-        }
-    }
-    there
 }
 
 #[tokio::test]
@@ -145,18 +133,8 @@ async fn metrics_are_what_prometheus_expects() {
 
     let (idle, _stats) = start().await;
     let nothing_yet = get(&idle, "/metrics").await;
-    if there("promtool", "--version") {
-        for text in [text, nothing_yet.text()] {
-            let file = tempfile::NamedTempFile::new().unwrap();
-            std::fs::write(file.path(), text).unwrap();
-            let checked = Command::new("promtool")
-                .args(["check", "metrics"])
-                .stdin(std::fs::File::open(file.path()).unwrap())
-                .output()
-                .unwrap();
-            let said = [checked.stdout, checked.stderr].concat();
-            assert!(checked.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
-        }
+    for text in [text, nothing_yet.text()] {
+        check_metrics(text);
     }
 }
 

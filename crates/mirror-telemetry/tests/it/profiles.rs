@@ -1,5 +1,6 @@
 //! CPU profiles, taken while this process is busy.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -86,7 +87,7 @@ async fn a_profile_under_load_has_stacks_that_tools_resolve() {
     stop.store(true, Ordering::Relaxed);
     burner.join().unwrap();
 
-    if there("go", "version") {
+    if mirror_testkit::has("go", &["version"]) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &profile.body).unwrap();
         let home = tempfile::tempdir().unwrap();
