@@ -68,6 +68,7 @@ impl Listener {
     }
 
     fn on(socket: TcpListener, addr: SocketAddr, stats: Arc<RunStats>, limits: Limits) -> Self {
+        stats.requests().record_durations();
         let stop = CancellationToken::new();
         let places = Arc::new(Semaphore::new(limits.connections));
         let clients = Clients { places, bound: addr, stats, limits, stop: stop.clone() };

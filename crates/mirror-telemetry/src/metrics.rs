@@ -1,11 +1,28 @@
 //! `/metrics` and `/api/status`, out of [`RunStats`].
 
-use std::fmt::Write as _;
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering::Relaxed;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::stats::{BUCKETS_MS, RunStats};
+use metrics::{
+    Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    with_local_recorder,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
+
+use crate::stats::{RunStats, Snapshot};
+
+const REQUESTS: &str = "crates_download_requests_total";
+const BYTES: &str = "crates_download_bytes_total";
+const RETRIES: &str = "crates_download_retries_total";
+const INFLIGHT: &str = "crates_download_inflight";
+const DURATION: &str = "crates_download_duration_seconds";
+const PROCESSED: &str = "crates_processed_total";
+
+/// Upper bounds of the duration histogram, in seconds: Prometheus' standard buckets.
+const BUCKETS_S: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Samples between two upkeeps of the recorder, 16 bytes each.
+const UPKEEP_AFTER: u64 = 4096;
 
 /// Renders the counters as JSON: the fields of the source system, and more.
 pub(crate) fn status_json(stats: &RunStats) -> String {
@@ -34,40 +51,94 @@ pub(crate) fn status_json(stats: &RunStats) -> String {
 /// Renders the counters in Prometheus' text format, version 0.0.4.
 pub(crate) fn metrics(stats: &RunStats) -> String {
     let now = stats.snapshot();
-    let mut text = String::new();
-    let head = |text: &mut String, name: &str, kind: &str, help: &str| {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    };
-    let name = "crates_download_requests_total";
-    head(&mut text, name, "counter", "Requests by result and HTTP status; net is a transport error.");
-    for ((ok, code), count) in stats.requests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        let status = if *ok { "ok" } else { "error" };
-        let code = code.map_or_else(|| "net".to_owned(), |code| code.to_string());
-        let _ = writeln!(text, "{name}{{status=\"{status}\",code=\"{code}\"}} {count}");
+    stats.requests().render(&now)
+}
+
+/// The requests that ended. One lock guards all of it: the recorder of `metrics-exporter-prometheus` loses samples that
+/// are recorded while it adds up earlier ones.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    /// By success and HTTP status.
+    counts: BTreeMap<(bool, Option<u16>), u64>,
+    exporter: Option<Exporter>,
+}
+
+impl Requests {
+    /// Counts a request that ended; `None` is a transport error.
+    pub(crate) fn count(&mut self, status: Option<u16>, ok: bool, elapsed: Duration) {
+        *self.counts.entry((ok, status)).or_default() += 1;
+        if let Some(exporter) = &mut self.exporter {
+            exporter.record(elapsed);
+        }
     }
-    for (name, kind, help, value) in [
-        ("crates_download_bytes_total", "counter", "Bytes of bodies received.", now.received),
-        ("crates_download_retries_total", "counter", "Attempts beyond the first.", now.retries),
-        ("crates_download_inflight", "gauge", "Requests under way.", now.inflight),
-    ] {
-        head(&mut text, name, kind, help);
-        let _ = writeln!(text, "{name} {value}");
+
+    /// Records durations from now on.
+    pub(crate) fn record_durations(&mut self) {
+        self.exporter.get_or_insert_with(Exporter::new);
     }
-    let name = "crates_download_duration_seconds";
-    head(&mut text, name, "histogram", "Duration of requests.");
-    let mut sum = 0;
-    for (at, bucket) in stats.buckets.iter().enumerate() {
-        sum += bucket.load(Relaxed);
-        let bound = BUCKETS_MS.get(at).map_or_else(
-            || "+Inf".to_owned(),
-            |&millis| Duration::from_millis(millis).as_secs_f64().to_string(),
-        );
-        let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {sum}");
+
+    fn render(&mut self, now: &Snapshot) -> String {
+        self.exporter.get_or_insert_with(Exporter::new).render(&self.counts, now)
     }
-    let seconds = Duration::from_micros(stats.duration_micros.load(Relaxed)).as_secs_f64();
-    let _ = writeln!(text, "{name}_sum {seconds}\n{name}_count {sum}");
-    let name = "crates_processed_total";
-    head(&mut text, name, "counter", "Records by result.");
+}
+
+/// Shows the counters of a run to Prometheus. Its recorder is its own: an embedding program may have installed another
+/// one for the process.
+#[derive(Debug)]
+struct Exporter {
+    recorder: PrometheusRecorder,
+    durations: Histogram,
+    samples: u64,
+}
+
+impl Exporter {
+    fn new() -> Self {
+        let buckets =
+            PrometheusBuilder::new().set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), &BUCKETS_S);
+        // Only an empty list of buckets is an error.
+        let recorder = buckets.unwrap_or_default().build_recorder();
+        let durations = with_local_recorder(&recorder, || {
+            describe_counter!(REQUESTS, "Requests by result and HTTP status; net is a transport error.");
+            describe_counter!(BYTES, "Bytes of bodies received.");
+            describe_counter!(RETRIES, "Attempts beyond the first.");
+            describe_gauge!(INFLIGHT, "Requests under way.");
+            describe_histogram!(DURATION, "Duration of requests.");
+            describe_counter!(PROCESSED, "Records by result.");
+            histogram!(DURATION)
+        });
+        Self { recorder, durations, samples: 0 }
+    }
+
+    /// Records a duration. The recorder keeps every sample until its upkeep adds them up, so their number triggers it:
+    /// memory is bounded at any rate, scraped or not.
+    fn record(&mut self, elapsed: Duration) {
+        self.durations.record(elapsed);
+        self.samples += 1;
+        if self.samples.is_multiple_of(UPKEEP_AFTER) {
+            self.recorder.handle().run_upkeep();
+        }
+    }
+
+    /// Sets counters and gauges to what they are now, and renders them with the histogram.
+    fn render(&mut self, counts: &BTreeMap<(bool, Option<u16>), u64>, now: &Snapshot) -> String {
+        with_local_recorder(&self.recorder, || {
+            for ((ok, code), count) in counts {
+                let status = if *ok { "ok" } else { "error" };
+                let code = code.map_or_else(|| "net".to_owned(), |code| code.to_string());
+                counter!(REQUESTS, "status" => status, "code" => code).absolute(*count);
+            }
+            set(now);
+        });
+        self.recorder.handle().render()
+    }
+}
+
+/// Sets the metrics of the current recorder.
+fn set(now: &Snapshot) {
+    counter!(BYTES).absolute(now.received);
+    counter!(RETRIES).absolute(now.retries);
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    gauge!(INFLIGHT).set(now.inflight as f64);
     for (result, value) in [
         ("downloaded", now.downloaded),
         ("existing", now.existing),
@@ -75,10 +146,33 @@ pub(crate) fn metrics(stats: &RunStats) -> String {
         ("unavailable", now.unavailable),
         ("error", now.errors),
     ] {
-        let _ = writeln!(text, "{name}{{result=\"{result}\"}} {value}");
+        counter!(PROCESSED, "result" => result).absolute(value);
     }
     if now.deferred > 0 {
-        let _ = writeln!(text, "{name}{{result=\"deferred\"}} {}", now.deferred);
+        counter!(PROCESSED, "result" => "deferred").absolute(now.deferred);
     }
-    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_listener_no_sample_is_kept() {
+        let stats = RunStats::new("0");
+        stats.request(Some(200), true, Duration::from_millis(1));
+        assert!(stats.requests().exporter.is_none());
+    }
+
+    #[test]
+    fn a_recorder_of_the_embedding_program_sees_nothing() {
+        let embedder = PrometheusBuilder::new().build_recorder();
+        with_local_recorder(&embedder, || {
+            let stats = RunStats::new("0");
+            stats.requests().record_durations();
+            stats.request(Some(200), true, Duration::from_millis(1));
+            assert!(metrics(&stats).contains("crates_download_duration_seconds_count 1\n"));
+        });
+        assert_eq!(embedder.handle().render(), "");
+    }
 }

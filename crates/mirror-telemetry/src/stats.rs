@@ -1,7 +1,8 @@
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::metrics::Requests;
 
 /// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +61,6 @@ pub struct Activity {
     pub total: Option<u64>,
 }
 
-/// Upper bounds of the duration histogram, milliseconds: Prometheus' standard buckets.
-pub(crate) const BUCKETS_MS: [u64; 11] = [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000];
-
 /// Counters of one run, shared by all its threads.
 #[derive(Debug)]
 pub struct RunStats {
@@ -84,9 +82,7 @@ pub struct RunStats {
     inflight: AtomicI64,
     concurrency: AtomicU64,
     activity: Mutex<Option<Activity>>,
-    pub(crate) requests: Mutex<BTreeMap<(bool, Option<u16>), u64>>,
-    pub(crate) buckets: [AtomicU64; BUCKETS_MS.len() + 1],
-    pub(crate) duration_micros: AtomicU64,
+    requests: Mutex<Requests>,
 }
 
 /// The counters at one moment.
@@ -156,8 +152,6 @@ impl RunStats {
             concurrency: AtomicU64::new(0),
             activity: Mutex::default(),
             requests: Mutex::default(),
-            buckets: std::array::from_fn(|_| AtomicU64::new(0)),
-            duration_micros: AtomicU64::new(0),
         })
     }
 
@@ -227,14 +221,9 @@ impl RunStats {
     pub fn error(&self) {
         self.errors.fetch_add(1, Relaxed);
     }
-    /// Counts a request that ended; `None` is a transport error.
+    /// Counts a request that ended; `None` is a transport error. Its duration counts from the first listener on.
     pub fn request(&self, status: Option<u16>, ok: bool, elapsed: Duration) {
-        *self.requests.lock().unwrap_or_else(PoisonError::into_inner).entry((ok, status)).or_default() += 1;
-        let millis = elapsed.as_secs_f64() * 1e3;
-        #[expect(clippy::cast_precision_loss, reason = "small constants")]
-        let at = BUCKETS_MS.iter().position(|&bound| millis <= bound as f64).unwrap_or(BUCKETS_MS.len());
-        self.buckets[at].fetch_add(1, Relaxed);
-        self.duration_micros.fetch_add(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.requests().count(status, ok, elapsed);
     }
     /// Counts bytes of a body that came in.
     pub fn received(&self, bytes: u64) {
@@ -251,6 +240,10 @@ impl RunStats {
     /// Sets the limit of requests under way.
     pub fn concurrency(&self, limit: u64) {
         self.concurrency.store(limit, Relaxed);
+    }
+
+    pub(crate) fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the counters as they are now.

@@ -4,6 +4,7 @@
 
 #[cfg(unix)]
 mod profiles;
+mod samples;
 
 use std::sync::Arc;
 use std::time::Duration;
