@@ -1,11 +1,7 @@
 //! Tar in the form of POSIX.1-2001: ustar headers, and PAX records for what they cannot hold.
 
-mod header;
 mod read;
 mod write;
 
 pub(crate) use read::Unpacker;
 pub(crate) use write::{Packed, Packer};
-
-#[cfg(test)]
-mod tests;

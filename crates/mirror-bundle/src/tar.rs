@@ -1,21 +1,20 @@
-//! Tar headers: made in one form, and read in that form and in the one that Go's `archive/tar` writes.
+//! The members of a bundle's tar: made in one form, and read in that form and in the one that Go's `archive/tar`
+//! writes.
 //!
 //! What is accepted means the same to GNU tar and to Python's tarfile; what they might read in two ways is
 //! refused.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
+pub(crate) use mirror_tar::{BLOCK_BYTES as BLOCK, END, padding};
+use mirror_tar::{CheckedBlock, EntryType, Header, HeaderFault, MODE, NAME_BYTES, is_zero, records};
 use mirror_types::{Layout, ReleaseId};
 
 use crate::fault::{BundleFault, Trouble};
 use crate::limits::BundleLimits;
 use crate::names::member_of;
 
-/// Everything in a tar file is made of blocks of so many bytes.
-pub(crate) const BLOCK: usize = 512;
-/// The end of an archive.
-pub(crate) const END: [u8; 1024] = [0; 1024];
-const NAME: usize = 100;
 /// Longest PAX header that is read: a path and a few times.
 const MAX_PAX: u64 = 4096;
 
@@ -38,64 +37,29 @@ pub(crate) enum Step {
     Nothing,
 }
 
-/// Returns the number of bytes up to the next block.
-pub(crate) fn padding(size: u64) -> usize {
-    let over = usize::try_from(size % BLOCK as u64).unwrap_or(0);
-    (BLOCK - over) % BLOCK
-}
-
 /// Returns the unpacked size of a frame in bytes: headers, data, padding.
 pub(crate) fn framed_size(path: &str, size: u64) -> u64 {
-    let mut headers = Vec::new();
-    write_headers(&mut headers, path, size);
-    headers.len() as u64 + size + padding(size) as u64
+    header(path, size).encoded_bytes() as u64 + size + padding(size) as u64
 }
 
 /// Appends the headers of a file to `out`.
 pub(crate) fn write_headers(out: &mut Vec<u8>, path: &str, size: u64) {
-    if path.len() > NAME {
-        let record = pax_record("path", path);
-        let name = format!("PaxHeaders.0/{}", &path[path.len() - 80..].replace('/', "_"));
-        header(out, &name, b'x', record.len() as u64);
-        out.extend_from_slice(record.as_bytes());
-        out.resize(out.len() + padding(record.len() as u64), 0);
+    header(path, size).encode_into(out, |name| {
+        let end = &name[name.len().saturating_sub(80)..];
+        let flat = end.iter().map(|byte| if *byte == b'/' { b'_' } else { *byte });
+        b"PaxHeaders.0/".iter().copied().chain(flat).collect()
+    });
+}
+
+fn header(path: &str, size: u64) -> Header<'_> {
+    Header {
+        name: Cow::Borrowed(path.as_bytes()),
+        target: Cow::Borrowed(b""),
+        size_bytes: size,
+        modified_s: 0,
+        mode: MODE,
+        kind: EntryType::Regular,
     }
-    header(out, &path[..path.len().min(NAME)], b'0', size);
-}
-
-/// Returns `LEN KEY=VALUE\n`, where LEN counts itself.
-fn pax_record(key: &str, value: &str) -> String {
-    let body = key.len() + value.len() + 3;
-    let mut len = body + 1;
-    while len != body + len.to_string().len() {
-        len = body + len.to_string().len();
-    }
-    format!("{len} {key}={value}\n")
-}
-
-fn header(out: &mut Vec<u8>, name: &str, kind: u8, size: u64) {
-    let start = out.len();
-    out.resize(start + BLOCK, 0);
-    let block = &mut out[start..];
-    block[..name.len()].copy_from_slice(name.as_bytes());
-    block[100..108].copy_from_slice(b"0000644\0");
-    block[108..116].copy_from_slice(b"0000000\0");
-    block[116..124].copy_from_slice(b"0000000\0");
-    block[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
-    block[136..148].copy_from_slice(b"00000000000\0");
-    block[156] = kind;
-    block[257..265].copy_from_slice(b"ustar\x0000");
-    block[329..337].copy_from_slice(b"0000000\0");
-    block[337..345].copy_from_slice(b"0000000\0");
-    let sum = checksum(block);
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-}
-
-/// Returns the sum of all bytes of a header, with the field of the checksum taken as spaces.
-fn checksum(block: &[u8]) -> u32 {
-    let whole: u32 = block.iter().map(|&b| u32::from(b)).sum();
-    let field: u32 = block[148..156].iter().map(|&b| u32::from(b)).sum();
-    whole - field + 8 * u32::from(b' ')
 }
 
 /// Reads up to the data of the next member. `input` must give whole blocks.
@@ -107,11 +71,11 @@ pub(crate) fn step(input: &mut impl Read, limits: &BundleLimits) -> Result<Step,
             _ => Err(BundleFault::MissingTrailer.into()),
         };
     }
-    let first = Header::parse(&block)?;
-    let (header, long) = if first.kind == b'x' {
+    let first = Described::parse(&block)?;
+    let (header, long) = if first.kind == EntryType::XHeader {
         let pax = read_pax(input, first.size)?;
         let Some(block) = read_block(input)? else { return Err(BundleFault::Torn.into()) };
-        (Header::parse(&block)?, Some(pax))
+        (Described::parse(&block)?, Some(pax))
     } else {
         (first, None)
     };
@@ -155,10 +119,6 @@ pub(crate) fn torn(error: io::Error) -> Trouble {
     if error.kind() == io::ErrorKind::UnexpectedEof { BundleFault::Torn.into() } else { error.into() }
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&b| b == 0)
-}
-
 /// Reads one block; `None` at the end of the input.
 fn read_block(input: &mut impl Read) -> Result<Option<[u8; BLOCK]>, Trouble> {
     let mut block = [0; BLOCK];
@@ -173,73 +133,64 @@ fn read_block(input: &mut impl Read) -> Result<Option<[u8; BLOCK]>, Trouble> {
     Ok(Some(block))
 }
 
-fn kind_of(kind: u8) -> Result<(), BundleFault> {
+fn kind_of(kind: EntryType) -> Result<(), BundleFault> {
     Err(match kind {
-        b'0' | 0 => return Ok(()),
-        b'1' | b'2' => BundleFault::Link,
-        b'3' | b'4' => BundleFault::Device,
-        b'5' | b'D' => BundleFault::Directory,
-        b'6' => BundleFault::Fifo,
-        b'L' | b'K' | b'N' => BundleFault::GnuLongName,
-        b'S' => BundleFault::Sparse,
-        b'g' => BundleFault::PaxGlobal,
-        other => BundleFault::ForeignType(other),
+        EntryType::Regular => return Ok(()),
+        EntryType::Link | EntryType::Symlink => BundleFault::Link,
+        EntryType::Char | EntryType::Block => BundleFault::Device,
+        EntryType::Directory => BundleFault::Directory,
+        EntryType::Fifo => BundleFault::Fifo,
+        EntryType::GNULongName | EntryType::GNULongLink => BundleFault::GnuLongName,
+        EntryType::GNUSparse => BundleFault::Sparse,
+        EntryType::XGlobalHeader => BundleFault::PaxGlobal,
+        // GNU's directories with their contents listed, and its older long names.
+        other => match other.as_byte() {
+            b'D' => BundleFault::Directory,
+            b'N' => BundleFault::GnuLongName,
+            byte => BundleFault::ForeignType(byte),
+        },
     })
 }
 
-struct Header {
+/// What a header says of a member.
+struct Described {
     path: String,
-    kind: u8,
+    kind: EntryType,
     size: u64,
 }
 
-impl Header {
+impl Described {
     fn parse(block: &[u8; BLOCK]) -> Result<Self, BundleFault> {
-        if number(&block[148..156]) != Some(u64::from(checksum(block))) {
-            return Err(BundleFault::HeaderChecksum);
-        }
-        let kind = block[156];
+        let block = CheckedBlock::new(block)?;
+        let kind = block.kind();
         // Named before the form is looked at: GNU's own types come with GNU's own magic.
-        if kind != b'x' {
+        if kind != EntryType::XHeader {
             kind_of(kind)?;
         }
-        if &block[257..265] != b"ustar\x0000" {
-            return Err(BundleFault::Header("it is of another format"));
-        }
-        for field in [100..108, 108..116, 116..124, 136..148] {
-            number(&block[field]).ok_or(BundleFault::Header("a number is not octal"))?;
-        }
-        // Of no meaning for files, yet Python ends the archive silently at a header where they are no numbers.
-        for field in [329..337, 337..345] {
-            if number(&block[field.clone()]).is_none() && !is_zero(&block[field]) {
-                return Err(BundleFault::Header("a device number is not octal"));
-            }
-        }
-        let size = number(&block[124..136]).ok_or(BundleFault::Header("its size is not octal"))?;
-        if text(&block[157..257]) != Some("") {
+        let header = block.header()?;
+        if !header.target.is_empty() {
             return Err(BundleFault::Header("it has the target of a link"));
         }
-        let name = text(&block[..NAME]).ok_or(BundleFault::Header("its name is not plain ASCII"))?;
-        let prefix = text(&block[345..500]).ok_or(BundleFault::Header("its prefix is not plain ASCII"))?;
-        let path = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
-        Ok(Self { path, kind, size })
+        let path = String::from_utf8(header.name.into_owned()).ok();
+        let path = path.filter(|path| path.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
+        let path = path.ok_or(BundleFault::Header(NOT_PLAIN))?;
+        Ok(Self { path, kind, size: header.size_bytes })
     }
 }
 
-/// Parses octal digits, followed only by spaces and zero bytes. Refuses base-256 numbers and signs.
-fn number(field: &[u8]) -> Option<u64> {
-    let digits = field.iter().take_while(|b| matches!(b, b'0'..=b'7')).count();
-    if digits == 0 || field[digits..].iter().any(|b| !matches!(b, b' ' | 0)) {
-        return None;
-    }
-    std::str::from_utf8(&field[..digits]).ok().and_then(|text| u64::from_str_radix(text, 8).ok())
-}
+const NOT_PLAIN: &str = "its name is not plain ASCII";
 
-/// Returns printable ASCII up to the first zero byte, behind which only zero bytes may follow.
-fn text(field: &[u8]) -> Option<&str> {
-    let len = field.iter().position(|&b| b == 0).unwrap_or(field.len());
-    let plain = field[..len].iter().all(|b| (0x20..0x7f).contains(b)) && is_zero(&field[len..]);
-    plain.then(|| std::str::from_utf8(&field[..len]).ok()).flatten()
+impl From<HeaderFault> for BundleFault {
+    fn from(fault: HeaderFault) -> Self {
+        Self::Header(match fault {
+            HeaderFault::Checksum => return Self::HeaderChecksum,
+            HeaderFault::Size => "its size is not octal",
+            HeaderFault::Number => "a number is not octal",
+            HeaderFault::Device => "a device number is not octal",
+            HeaderFault::Name => NOT_PLAIN,
+            _ => "it is of another format",
+        })
+    }
 }
 
 /// The statements of a PAX header about the member after it.
@@ -262,19 +213,10 @@ fn read_pax(input: &mut impl Read, size: u64) -> Result<Pax, Trouble> {
 impl Pax {
     fn parse(data: &[u8]) -> Result<Self, BundleFault> {
         let mut pax = Self::default();
-        let mut rest = std::str::from_utf8(data).map_err(|_| BundleFault::PaxMalformed)?;
-        while !rest.is_empty() {
-            let (digits, _) = rest.split_once(' ').ok_or(BundleFault::PaxMalformed)?;
-            let plain = !digits.is_empty() && digits.len() < 5 && !digits.starts_with('0');
-            let len: usize = match digits.parse() {
-                Ok(len) if plain && digits.bytes().all(|b| b.is_ascii_digit()) => len,
-                _ => return Err(BundleFault::PaxMalformed),
-            };
-            let record = rest.get(digits.len() + 1..len).and_then(|r| r.strip_suffix('\n'));
-            let (key, value) =
-                record.and_then(|record| record.split_once('=')).ok_or(BundleFault::PaxMalformed)?;
-            pax.take(key, value)?;
-            rest = &rest[len..];
+        for record in records(data) {
+            let (key, value) = record.map_err(|_| BundleFault::PaxMalformed)?;
+            let text = |bytes| std::str::from_utf8(bytes).map_err(|_| BundleFault::PaxMalformed);
+            pax.take(text(key)?, text(value)?)?;
         }
         Ok(pax)
     }
@@ -296,7 +238,7 @@ impl Pax {
     }
 
     /// Returns the path, when it is only longer than the header's and everything else is the same.
-    fn path_beside(self, header: &Header) -> Result<String, BundleFault> {
+    fn path_beside(self, header: &Described) -> Result<String, BundleFault> {
         if self.size.is_some_and(|size| size != header.size) {
             return Err(BundleFault::PaxOverride("size"));
         }
@@ -304,7 +246,9 @@ impl Pax {
             None => Ok(header.path.clone()),
             Some(path) if path == header.path => Ok(path),
             // The header has the beginning of a path that is too long for it.
-            Some(path) if path.len() > NAME && !header.path.is_empty() && path.starts_with(&header.path) => {
+            Some(path)
+                if path.len() > NAME_BYTES && !header.path.is_empty() && path.starts_with(&header.path) =>
+            {
                 Ok(path)
             }
             Some(_) => Err(BundleFault::PaxOverride("path")),
@@ -322,28 +266,19 @@ mod tests {
         step(&mut &bytes[..], &BundleLimits::default())
     }
 
+    /// Bundles are appended to and compared by their checksum: every version frames a member in the same bytes.
     #[test]
-    fn a_header_is_the_one_that_the_tar_crate_writes() {
-        let mut ours = Vec::new();
-        write_headers(&mut ours, "s/er/serde-1.0.0.crate", 5);
-        let mut theirs = tar::Header::new_ustar();
-        theirs.set_path("s/er/serde-1.0.0.crate").expect("path");
-        theirs.set_size(5);
-        theirs.set_mode(0o644);
-        theirs.set_uid(0);
-        theirs.set_gid(0);
-        theirs.set_mtime(0);
-        theirs.set_device_major(0).expect("major");
-        theirs.set_device_minor(0).expect("minor");
-        theirs.set_entry_type(tar::EntryType::Regular);
-        theirs.set_cksum();
-        for (bytes, what) in [(&ours[..], "ours"), (&theirs.as_bytes()[..], "theirs")] {
-            let Step::Member(entry) = one(bytes).expect(what) else { panic!("{what}") };
-            assert_eq!((entry.path.as_str(), entry.size), ("s/er/serde-1.0.0.crate", 5));
-        }
-        let read = tar::Header::from_byte_slice(&ours);
-        assert_eq!(read.mode().expect("mode"), 0o644);
-        assert_eq!(read.cksum().expect("cksum"), checksum(&ours));
+    fn the_headers_of_a_long_path_stay_as_they_are() {
+        let path = format!("s/er/serde-1.0.0-{}.crate", "a".repeat(100));
+        let mut bytes = Vec::new();
+        write_headers(&mut bytes, &path, 5);
+        assert_eq!(framed_size(&path, 5), bytes.len() as u64 + 512);
+        assert_eq!(bytes.len(), 3 * BLOCK);
+        let name = format!("PaxHeaders.0/{}", &path[path.len() - 80..]);
+        assert!(bytes.starts_with(name.as_bytes()) && is_zero(&bytes[name.len()..100]));
+        assert_eq!(&bytes[124..156], b"00000000205\x0000000000000\x00030605\0 ");
+        assert!(bytes[BLOCK..].starts_with(format!("133 path={path}\n\0").as_bytes()));
+        assert_eq!(&bytes[2 * BLOCK..][..101], format!("{}0", &path[..100]).as_bytes());
     }
 
     proptest! {
@@ -363,14 +298,6 @@ mod tests {
         fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..2048)) {
             let _ = one(&bytes);
             let _ = Pax::parse(&bytes);
-        }
-
-        #[test]
-        fn a_record_counts_itself(value in "[a-z]{1,1200}") {
-            let record = pax_record("path", &value);
-            let len: usize = record.split(' ').next().expect("len").parse().expect("number");
-            prop_assert_eq!(len, record.len());
-            prop_assert_eq!(Pax::parse(record.as_bytes()).expect("pax").path, Some(value));
         }
     }
 }

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::sync::Arc;
 
-use super::header::{DIRECTORY, FILE, Header, PAX, SYMLINK, UNIT_BYTES};
+use mirror_tar::{BLOCK_BYTES as UNIT_BYTES, CheckedBlock, EntryType, HeaderFault, RecordFault, is_zero};
+
 use crate::engine::{BLOCK_BYTES, Block, Piece, Source};
 use crate::entry::{Digests, Entry, EntryKind};
 use crate::error::ArchiveError;
@@ -97,7 +98,7 @@ impl<'a, S: Sink> Unpacker<'a, S> {
                 if *left == 0 {
                     let padding = pax.split_off(*size);
                     self.expect = Expect::Header;
-                    if padding.iter().any(|byte| *byte != 0) {
+                    if !is_zero(&padding) {
                         self.lost("padding that is not zero");
                     }
                 }
@@ -119,12 +120,12 @@ impl<'a, S: Sink> Unpacker<'a, S> {
                 }
                 if last {
                     self.expect = Expect::Header;
-                    if unit[taken..].iter().any(|byte| *byte != 0) {
+                    if !is_zero(&unit[taken..]) {
                         self.lost("padding that is not zero");
                     }
                 }
             }
-            Expect::Zeros if unit == [0; UNIT_BYTES] => self.expect = Expect::End,
+            Expect::Zeros if is_zero(&unit) => self.expect = Expect::End,
             Expect::Zeros => self.lost("half an end mark"),
             Expect::End => self.lost("bytes after the end mark"),
             Expect::Lost => {}
@@ -133,11 +134,12 @@ impl<'a, S: Sink> Unpacker<'a, S> {
     }
 
     fn header(&mut self, unit: &[u8; UNIT_BYTES]) -> Result<Expect, &'static str> {
-        if *unit == [0; UNIT_BYTES] {
+        if is_zero(unit) {
             return if self.pax.is_some() { Err("PAX records without a member") } else { Ok(Expect::Zeros) };
         }
-        let mut header = Header::decode(unit)?;
-        if header.kind == PAX {
+        let block = CheckedBlock::new(unit).map_err(unlike_ours)?;
+        let mut header = block.header().map_err(unlike_ours)?;
+        if header.kind == EntryType::XHeader {
             if self.pax.is_some() || header.size_bytes == 0 || header.size_bytes > MAX_PAX_BYTES {
                 return Err("PAX records of a size that we do not write");
             }
@@ -145,20 +147,24 @@ impl<'a, S: Sink> Unpacker<'a, S> {
             return Ok(Expect::Pax { left: size.next_multiple_of(UNIT_BYTES), size });
         }
         if let Some(records) = self.pax.take() {
-            header.apply(&records)?;
+            header.apply(&records).map_err(|fault| match fault {
+                RecordFault::Key => "a PAX record that we do not write",
+                _ => "damaged PAX records",
+            })?;
         }
+        let (mut name, target) = (header.name.into_owned(), header.target.into_owned());
         let kind = match header.kind {
-            FILE => EntryKind::File,
-            DIRECTORY if header.name.pop() == Some(b'/') => EntryKind::Directory,
-            SYMLINK => EntryKind::Symlink(header.target),
+            EntryType::Regular if !block.is_of_old_kind() => EntryKind::File,
+            EntryType::Directory if name.pop() == Some(b'/') => EntryKind::Directory,
+            EntryType::Symlink => EntryKind::Symlink(target),
             _ => return Err("a member of a kind that we do not write"),
         };
-        if !is_plain(&header.name) || (kind != EntryKind::File && header.size_bytes != 0) {
+        if !is_plain(&name) || (kind != EntryKind::File && header.size_bytes != 0) {
             return Err("a member of a form that we do not write");
         }
         let entry = Entry {
-            is_metadata: header.name == self.metadata,
-            path: header.name,
+            is_metadata: name == self.metadata,
+            path: name,
             kind,
             size_bytes: header.size_bytes,
             modified_s: header.modified_s,
@@ -166,6 +172,16 @@ impl<'a, S: Sink> Unpacker<'a, S> {
             digests: Digests::default(),
         };
         Ok(Expect::Content { left: entry.size_bytes, entry: Arc::new(entry), begun: false })
+    }
+}
+
+fn unlike_ours(fault: HeaderFault) -> &'static str {
+    match fault {
+        HeaderFault::Checksum => "wrong checksum of a header",
+        HeaderFault::Format => "no header of POSIX tar",
+        HeaderFault::Size => "a size that is no number",
+        HeaderFault::Name => "a name that goes on behind its end",
+        _ => "a mode, an owner or a time that is no number",
     }
 }
 

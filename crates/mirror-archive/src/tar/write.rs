@@ -1,9 +1,10 @@
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
+use mirror_tar::{BLOCK_BYTES, END, EntryType, Header, MODE, padding};
 use sha2::Digest as _;
 
-use super::header::{DIRECTORY, FILE, Header, SYMLINK, UNIT_BYTES};
 use crate::engine::Block;
 use crate::entry::{Entry, EntryKind};
 use crate::error::ArchiveError;
@@ -34,7 +35,7 @@ impl Packer {
             let failed = ArchiveError::io("writing the tar at", &piece.entry.path);
             let mut piece = || -> io::Result<()> {
                 if piece.first {
-                    self.write_all(&header(&piece.entry).encode())?;
+                    self.write_all(&encode(&header(&piece.entry)))?;
                 }
                 self.write_all(&block.data()[piece.range.clone()])?;
                 if piece.last { self.pad() } else { Ok(()) }
@@ -53,14 +54,14 @@ impl Packer {
         write: impl FnOnce(&mut dyn Write) -> Result<(), ArchiveError>,
     ) -> Result<(), ArchiveError> {
         let header = Header {
-            name: name.to_vec(),
-            target: Vec::new(),
+            name: Cow::Borrowed(name),
+            target: Cow::Borrowed(b""),
             size_bytes,
             modified_s,
-            mode: 0o644,
-            kind: FILE,
+            mode: MODE,
+            kind: EntryType::Regular,
         };
-        self.write_all(&header.encode()).map_err(ArchiveError::io("writing the tar at", name))?;
+        self.write_all(&encode(&header)).map_err(ArchiveError::io("writing the tar at", name))?;
         let begin = self.size_bytes;
         write(self)?;
         if self.size_bytes - begin != size_bytes {
@@ -71,15 +72,13 @@ impl Packer {
 
     /// Writes the end mark.
     pub(crate) fn finish(mut self) -> Result<Packed, ArchiveError> {
-        let done = self.write_all(&[0; 2 * UNIT_BYTES]).and_then(|()| self.out.flush());
+        let done = self.write_all(&END).and_then(|()| self.out.flush());
         done.map_err(ArchiveError::io("writing the end of", b"the tar"))?;
         Ok(Packed { size_bytes: self.size_bytes, sha256: self.sha256.finalize().into() })
     }
 
     fn pad(&mut self) -> io::Result<()> {
-        let unit = UNIT_BYTES as u64;
-        let beyond = usize::try_from(self.size_bytes % unit).unwrap_or(0);
-        if beyond == 0 { Ok(()) } else { self.write_all(&[0; UNIT_BYTES][beyond..]) }
+        self.write_all(&[0; BLOCK_BYTES][..padding(self.size_bytes)])
     }
 }
 
@@ -95,15 +94,23 @@ impl Write for Packer {
     }
 }
 
-fn header(entry: &Entry) -> Header {
+/// Encodes a header with its PAX records, which take the name of the member below `PaxHeaders`.
+fn encode(header: &Header<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(BLOCK_BYTES);
+    header.encode_into(&mut out, |name| [b"PaxHeaders/", name].concat());
+    out
+}
+
+fn header(entry: &Entry) -> Header<'_> {
     let (kind, target, mode) = match &entry.kind {
-        EntryKind::File => (FILE, Vec::new(), entry.mode),
-        EntryKind::Directory => (DIRECTORY, Vec::new(), entry.mode),
-        EntryKind::Symlink(target) => (SYMLINK, target.clone(), 0o777),
+        EntryKind::File => (EntryType::Regular, &[][..], entry.mode),
+        EntryKind::Directory => (EntryType::Directory, &[][..], entry.mode),
+        EntryKind::Symlink(target) => (EntryType::Symlink, target.as_slice(), 0o777),
     };
-    let mut name = entry.path.clone();
-    if kind == DIRECTORY {
-        name.push(b'/');
-    }
-    Header { name, target, size_bytes: entry.size_bytes, modified_s: entry.modified_s, mode, kind }
+    let name = match kind {
+        EntryType::Directory => Cow::Owned([&entry.path[..], b"/"].concat()),
+        _ => Cow::Borrowed(entry.path.as_slice()),
+    };
+    let (size_bytes, modified_s) = (entry.size_bytes, entry.modified_s);
+    Header { name, target: Cow::Borrowed(target), size_bytes, modified_s, mode, kind }
 }
