@@ -6,7 +6,6 @@ use std::hash::Hasher as _;
 use sha2::Digest as _;
 
 use crate::error::ArchiveError;
-use crate::murmur3::Murmur3;
 
 /// A digest over the contents of all regular files, concatenated in the order of the walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,7 +119,7 @@ impl HashKind {
             Self::Xxh3 => Box::new(twox_hash::XxHash3_64::new()),
             Self::Sha256 => Box::new(Rust(sha2::Sha256::new())),
             Self::Xxh64 => Box::new(twox_hash::XxHash64::with_seed(0)),
-            Self::Murmur3 => Box::new(Murmur3::new(0)),
+            Self::Murmur3 => Box::new(mur3::Hasher128::with_seed(0)),
         };
         Hasher { kind: self, inner }
     }
@@ -219,12 +218,12 @@ impl Digester for twox_hash::XxHash64 {
     }
 }
 
-impl Digester for Murmur3 {
+impl Digester for mur3::Hasher128 {
     fn update(&mut self, data: &[u8]) {
-        Murmur3::update(self, data);
+        self.write(data);
     }
     fn finish(self: Box<Self>) -> Vec<u8> {
-        let (h1, h2) = Murmur3::finish(&self);
+        let (h1, h2) = self.finish128();
         [h1.to_be_bytes(), h2.to_be_bytes()].concat()
     }
 }

@@ -9,7 +9,6 @@ mod error;
 mod hashes;
 mod inventory;
 mod monitor;
-mod murmur3;
 mod names;
 mod observe;
 mod publish;

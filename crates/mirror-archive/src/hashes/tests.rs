@@ -52,6 +52,21 @@ fn ripemd_160() {
     }
 }
 
+/// Checks the verification value that the author's test suite gives for this variant of Murmur3: digests of keys of 0 to
+/// 255 bytes under falling seeds, digested once more, in the byte order of a little-endian machine.
+#[test]
+fn murmur3() {
+    let digest = |seed: u32, data: &[u8]| {
+        let mut hash = mur3::Hasher128::with_seed(seed);
+        data.chunks(7).for_each(|piece| hash.write(piece));
+        let (h1, h2) = hash.finish128();
+        [h1.to_le_bytes(), h2.to_le_bytes()].concat()
+    };
+    let key: Vec<u8> = (0..=255).collect();
+    let all: Vec<u8> = (0..256_u32).flat_map(|i| digest(256 - i, &key[..i as usize])).collect();
+    assert_eq!(digest(0, &all)[..4], 0x6384_ba69_u32.to_le_bytes());
+}
+
 /// Checks the vectors of FIPS 180 and 202, RFC 7693 (with 32 bytes: the reference implementation), the specifications
 /// of BLAKE3 and xxHash.
 #[test]
@@ -70,6 +85,7 @@ fn the_others_on_abc_and_on_nothing() {
     assert_eq!(digest(HashKind::Xxh3, b""), "2d06800538d394c2");
     assert!(digest(HashKind::Sha512, b"abc").starts_with("ddaf35a193617abacc417349ae204131"));
     assert_eq!(digest(HashKind::Murmur3, b""), "0".repeat(32));
+    assert_eq!(digest(HashKind::Murmur3, b"abc"), "b4963f3f3fad78673ba2744126ca2d52");
 }
 
 #[test]
