@@ -2,150 +2,104 @@
 //! spacing, keys that stand twice. Values keep the bytes that they have in the line.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use mirror_index_line::{LineError, Scanner};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Error as _, Serialize, Serializer};
+use serde_json::value::RawValue;
 
-use crate::facts::{Facts, push_string};
+use crate::facts::Facts;
 
-/// A member: its key as text, and its value.
-pub(crate) type Member<'a> = (Cow<'a, str>, Node<'a>);
+/// The members of a sidecar, sorted by key.
+pub(crate) struct Document<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
-pub(crate) enum Node<'a> {
-    /// A string, number, `true`, `false` or `null`, as it is in the line.
-    Plain(&'a [u8]),
-    Array(Vec<Node<'a>>),
-    /// Sorted by key, each key once.
-    Object(Vec<Member<'a>>),
+enum Value<'a> {
+    Field(Sorted<'a>),
+    Fact(&'a str),
 }
 
-/// Reads the object that a line is.
-pub(crate) fn read<'a>(line: &'a str) -> Result<Vec<Member<'a>>, LineError> {
-    let mut at = Scanner::new(line);
-    at.space();
-    let Node::Object(members) = node(&mut at, 0)? else { return Err(LineError::NoObject) };
-    at.end()?;
-    Ok(members)
-}
-
-fn node<'a>(at: &mut Scanner<'a>, depth: usize) -> Result<Node<'a>, LineError> {
-    let start = at.position();
-    match at.peek() {
-        Some(b'{') => {
-            at.open(depth)?;
-            let mut members: Vec<Member<'a>> = Vec::with_capacity(10);
-            let mut more = !at.is_empty(b'}');
-            while more {
-                let key = at.key()?.decode();
-                let value = node(at, depth + 1)?;
-                members.push((key, value));
-                more = at.goes_on(b'}')?;
+impl<'a> Document<'a> {
+    /// Reads the object that a line is, and puts the facts in; they win over fields of the line that are called the same.
+    pub(crate) fn new(line: &'a str, facts: &Facts<'a>) -> serde_json::Result<Self> {
+        let Members(fields) = serde_json::from_str(line)?;
+        let fields = fields.into_iter().map(|(key, value)| (key, Value::Field(Sorted(value))));
+        let mut members: Vec<_> = fields.collect();
+        for (key, value) in facts.known() {
+            let value = Value::Fact(value);
+            match members.binary_search_by(|(found, _)| found.as_ref().cmp(key)) {
+                Ok(at) => members[at].1 = value,
+                Err(at) => members.insert(at, (Cow::Borrowed(key), value)),
             }
-            Ok(Node::Object(unique(members)))
         }
-        Some(b'[') => {
-            at.open(depth)?;
-            let mut items = Vec::new();
-            let mut more = !at.is_empty(b']');
-            while more {
-                at.space();
-                items.push(node(at, depth + 1)?);
-                more = at.goes_on(b']')?;
+        Ok(Self(members))
+    }
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Field(value) => value.serialize(serializer),
+            Self::Fact(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+/// A value as it stands in the line, but for the order of keys and the spacing. It is parsed where it is written, level
+/// by level: a tree of all levels would take more memory and no less time.
+struct Sorted<'a>(&'a RawValue);
+
+impl Serialize for Sorted<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = self.0.get();
+        match text.as_bytes().first() {
+            Some(b'{') => {
+                let Members(members) = serde_json::from_str(text).map_err(S::Error::custom)?;
+                serializer.collect_map(members.iter().map(|(key, value)| (key, Sorted(value))))
             }
-            Ok(Node::Array(items))
-        }
-        _ => {
-            at.value(depth)?;
-            Ok(Node::Plain(at.since(start).as_bytes()))
-        }
-    }
-}
-
-/// Sorts by key; of equal keys the last one stays.
-fn unique(mut members: Vec<Member<'_>>) -> Vec<Member<'_>> {
-    members.reverse();
-    members.sort_by(|a, b| a.0.cmp(&b.0));
-    members.dedup_by(|later, first| later.0 == first.0);
-    members
-}
-
-/// Puts the facts in; they win over fields of the line that are called the same.
-pub(crate) fn add<'a>(members: &mut Vec<Member<'a>>, facts: &Facts<'_>, room: &'a mut Vec<u8>) {
-    let mut ends = Vec::new();
-    for (key, value) in facts.known() {
-        push_string(value, room);
-        ends.push((key, room.len()));
-    }
-    let room: &'a [u8] = room;
-    let mut start = 0;
-    for (key, end) in ends {
-        let value = Node::Plain(&room[start..end]);
-        match members.binary_search_by(|member| member.0.as_ref().cmp(key)) {
-            Ok(at) => members[at].1 = value,
-            Err(at) => members.insert(at, (Cow::Borrowed(key), value)),
-        }
-        start = end;
-    }
-}
-
-/// The form in which a document is written.
-#[derive(Clone, Copy)]
-pub(crate) enum Form {
-    /// Nothing that need not be there.
-    Compact,
-    /// A line for each value, two spaces for each level.
-    Pretty,
-}
-
-pub(crate) fn write(members: &[Member<'_>], form: Form, out: &mut Vec<u8>) {
-    object(members, form, 0, out);
-}
-
-fn object(members: &[Member<'_>], form: Form, depth: usize, out: &mut Vec<u8>) {
-    out.push(b'{');
-    for (at, (key, value)) in members.iter().enumerate() {
-        separate(at, form, depth + 1, out);
-        push_string(key, out);
-        out.extend_from_slice(match form {
-            Form::Compact => b":",
-            Form::Pretty => b": ",
-        });
-        write_node(value, form, depth + 1, out);
-    }
-    close(members.is_empty(), b'}', form, depth, out);
-}
-
-fn write_node(node: &Node<'_>, form: Form, depth: usize, out: &mut Vec<u8>) {
-    match node {
-        Node::Plain(bytes) => out.extend_from_slice(bytes),
-        Node::Object(members) => object(members, form, depth, out),
-        Node::Array(items) => {
-            out.push(b'[');
-            for (at, item) in items.iter().enumerate() {
-                separate(at, form, depth + 1, out);
-                write_node(item, form, depth + 1, out);
+            Some(b'[') => {
+                let items: Vec<&RawValue> = serde_json::from_str(text).map_err(S::Error::custom)?;
+                serializer.collect_seq(items.into_iter().map(Sorted))
             }
-            close(items.is_empty(), b']', form, depth, out);
+            _ => self.0.serialize(serializer),
         }
     }
 }
 
-fn separate(at: usize, form: Form, depth: usize, out: &mut Vec<u8>) {
-    if at > 0 {
-        out.push(b',');
-    }
-    if let Form::Pretty = form {
-        indent(depth, out);
+/// The members of an object, sorted by key; of equal keys the last one counts.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
     }
 }
 
-fn close(empty: bool, bracket: u8, form: Form, depth: usize, out: &mut Vec<u8>) {
-    if let (false, Form::Pretty) = (empty, form) {
-        indent(depth, out);
-    }
-    out.push(bracket);
-}
+struct MembersVisitor;
 
-fn indent(depth: usize, out: &mut Vec<u8>) {
-    out.push(b'\n');
-    out.extend(std::iter::repeat_n(b' ', depth * 2));
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::with_capacity(10);
+        while let Some((Key(key), value)) = map.next_entry()? {
+            members.push((key, value));
+        }
+        members.reverse();
+        members.sort_by(|a, b| a.0.cmp(&b.0));
+        members.dedup_by(|later, first| later.0 == first.0);
+        Ok(Members(members))
+    }
 }

@@ -48,23 +48,12 @@ impl<'a> Facts<'a> {
 }
 
 /// Appends a text as JSON.
-pub(crate) fn push_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    if text.bytes().any(special) {
-        for byte in text.bytes() {
-            match byte {
-                b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-                0..0x20 => {
-                    const HEX: &[u8; 16] = b"0123456789abcdef";
-                    let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
-                    out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
-                }
-                _ => out.push(byte),
-            }
-        }
+fn push_string(text: &str, out: &mut Vec<u8>) {
+    if text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        out.extend(serde_json::Value::from(text).to_string().bytes());
     } else {
+        out.push(b'"');
         out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
     }
-    out.push(b'"');
 }

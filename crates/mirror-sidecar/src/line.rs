@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use mirror_index_line::{CheckedLine, LineError};
 
-use crate::document::{self, Form};
+use crate::document::Document;
 use crate::facts::{Facts, KEYS};
 
 /// A line of the index, checked to be one JSON object, with the fields that say which release it is.
@@ -53,7 +53,8 @@ impl<'a> Line<'a> {
             splice(self.text.as_bytes(), facts, out);
             return Ok(());
         }
-        self.written(facts, Form::Compact, out)
+        let document = Document::new(self.text, facts).map_err(unreadable)?;
+        serde_json::to_writer(out, &document).map_err(unreadable)
     }
 
     /// Appends the sidecar for people: keys sorted, two spaces for each level, a newline at the end.
@@ -61,18 +62,16 @@ impl<'a> Line<'a> {
     /// # Errors
     /// None that [`Line::read`] did not have.
     pub fn pretty(&self, facts: &Facts<'_>, out: &mut Vec<u8>) -> Result<(), LineError> {
-        self.written(facts, Form::Pretty, out)?;
+        let document = Document::new(self.text, facts).map_err(unreadable)?;
+        serde_json::to_writer_pretty(&mut *out, &document).map_err(unreadable)?;
         out.push(b'\n');
         Ok(())
     }
+}
 
-    fn written(&self, facts: &Facts<'_>, form: Form, out: &mut Vec<u8>) -> Result<(), LineError> {
-        let mut room = Vec::new();
-        let mut members = document::read(self.text)?;
-        document::add(&mut members, facts, &mut room);
-        document::write(&members, form, out);
-        Ok(())
-    }
+/// Reports a line that serde does not read, although [`Line::read`] did.
+fn unreadable(_: serde_json::Error) -> LineError {
+    LineError::NoObject
 }
 
 /// Appends the sidecar of a line for which [`Line::version_place`] gave a place, which is not read

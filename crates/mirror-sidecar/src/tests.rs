@@ -75,6 +75,18 @@ fn a_plain_line_keeps_its_bytes() {
     assert_eq!(spliced, compact.as_bytes());
 }
 
+/// Both ways of writing escape as serde does, and as Python does that leaves text as it is.
+#[test]
+fn control_characters_have_one_form() {
+    let facts = Facts { bundle_path: Some("a\n\u{8}\t\u{1b}\u{7f}\u{e9}\u{2028}"), ..FACTS };
+    let written = "\"a\\n\\b\\t\\u001b\u{7f}\u{e9}\u{2028}\"";
+    let (compact, pretty) = both(LINE.as_bytes(), &facts).expect("good");
+    let (spaced, _) = both(LINE.replace("\"deps\"", " \"deps\"").as_bytes(), &facts).expect("good");
+    assert!(compact.contains(&format!("\"bundle_path\":{written}")), "{compact}");
+    assert!(spaced.contains(&format!("\"bundle_path\":{written}")), "{spaced}");
+    assert!(pretty.contains(&format!("\"bundle_path\": {written}")), "{pretty}");
+}
+
 #[test]
 fn numbers_and_strings_stay_as_they_are_written() {
     for value in [
