@@ -7,6 +7,8 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use percent_encoding::percent_decode_str;
+
 /// Longest path that is accepted, bytes. Linux allows 4,095.
 pub(crate) const MAX_PATH_BYTES: usize = 32 * 1024;
 /// The prefix of a path in an inventory that is not UTF-8; no other path begins with it.
@@ -82,18 +84,7 @@ pub(crate) fn percent(bytes: &[u8]) -> String {
 
 /// Undoes [`percent`]; `None` when this is not what it writes.
 pub(crate) fn unpercent(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        if *byte != b'%' {
-            out.push(*byte);
-            continue;
-        }
-        let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-        out.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &after[2..];
-    }
+    let out: Vec<u8> = percent_decode_str(text).collect();
     (percent(&out) == text).then_some(out)
 }
 

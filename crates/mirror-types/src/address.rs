@@ -1,5 +1,6 @@
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 /// An address, or a template of addresses, that an operator gave and that may contain a secret: a user name and a
@@ -29,8 +30,8 @@ impl Address {
         let (user, password) = whole.split_once(':').unwrap_or((whole, ""));
         let mut text = text.replace(&format!("{whole}@"), "");
         for secret in [password, if password.is_empty() { user } else { "" }] {
-            let plain = unescaped(secret);
-            for form in [secret, plain.as_str()].into_iter().filter(|form| !form.is_empty()) {
+            let plain = percent_decode_str(secret).decode_utf8_lossy();
+            for form in [secret, &*plain].into_iter().filter(|form| !form.is_empty()) {
                 text = text.replace(form, HIDDEN);
             }
         }
@@ -125,27 +126,6 @@ fn user_info(text: &str) -> Option<(usize, usize)> {
         Err(_) => rest.len(),
     };
     rest[..end].rfind('@').map(|at| (start, start + at))
-}
-
-/// Decodes percent escapes, for people.
-fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let pair =
-            after.get(..2).and_then(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-        match pair.filter(|_| byte == b'%') {
-            Some(value) => {
-                bytes.push(value);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
