@@ -3,7 +3,6 @@
 use mirror_index_line::records;
 use mirror_repo::{Listing, Mirror};
 use mirror_types::CrateName;
-use percent_encoding::percent_decode_str;
 use semver::Version;
 use serde_json::{Value, json};
 
@@ -21,10 +20,8 @@ impl Query {
     /// Parses a query in the form of Cargo and the registry's web API; ignores unknown parameters.
     pub(crate) fn of(query: &str) -> Self {
         let mut found = Self { text: String::new(), per_page: 10, page: 1 };
-        for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            let value = value.replace('+', " ");
-            let value = percent_decode_str(&value).decode_utf8_lossy();
-            match key {
+        for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            match &*key {
                 "q" => found.text = value.trim().chars().take(64).collect(),
                 "per_page" => found.per_page = value.parse().unwrap_or(10).clamp(1, 100),
                 "page" => found.page = value.parse().unwrap_or(1).clamp(1, 1_000),
