@@ -1,5 +1,7 @@
 //! The `Cargo.toml` of each package.
 
+use toml::Value;
+
 use super::manifest::{Entry, Manifest};
 use super::workspace::{File, Member};
 
@@ -7,18 +9,18 @@ use super::workspace::{File, Member};
 const PRIVATE: &[&str] = &["mirror-testkit", "xtask"];
 
 /// Lines that each package has, and what they say.
-const INHERITED: &[(&str, &str, &str)] = &[
-    ("lints", "workspace", "`[lints] workspace = true`"),
-    ("package", "license.workspace", "`license.workspace = true`"),
-    ("package", "repository.workspace", "`repository.workspace = true`"),
-    ("package", "rust-version.workspace", "`rust-version.workspace = true`"),
-    ("package", "version.workspace", "`version.workspace = true`"),
+const INHERITED: &[(&[&str], &str)] = &[
+    (&["lints", "workspace"], "`[lints] workspace = true`"),
+    (&["package", "license", "workspace"], "`license.workspace = true`"),
+    (&["package", "repository", "workspace"], "`repository.workspace = true`"),
+    (&["package", "rust-version", "workspace"], "`rust-version.workspace = true`"),
+    (&["package", "version", "workspace"], "`version.workspace = true`"),
 ];
 
 /// Lines that each package has that may be published.
-const INHERITED_IF_PUBLIC: &[(&str, &str, &str)] = &[
-    ("package", "include.workspace", "`include.workspace = true`, so that its package is small"),
-    ("package", "publish.workspace", "`publish.workspace = true`"),
+const INHERITED_IF_PUBLIC: &[(&[&str], &str)] = &[
+    (&["package", "include", "workspace"], "`include.workspace = true`, so that its package is small"),
+    (&["package", "publish", "workspace"], "`publish.workspace = true`"),
 ];
 
 /// Checks that each package takes lints, licence and version from the workspace and says what it is; that packages for
@@ -30,8 +32,8 @@ pub(crate) fn package_sections(members: &[Member]) -> Vec<String> {
         let mut fault = |text: &str| faults.push(format!("{name}: {text}"));
         let is_public = !PRIVATE.contains(&name.as_str());
         let lines = INHERITED.iter().chain(INHERITED_IF_PUBLIC.iter().filter(|_| is_public));
-        for (section, key, line) in lines {
-            if manifest.value(section, key) != Some("true") {
+        for (keys, line) in lines {
+            if !manifest.is_true(keys) {
                 fault(&format!("Cargo.toml lacks {line}"));
             }
         }
@@ -64,7 +66,7 @@ fn registry_page(member: &Member, fault: &mut dyn FnMut(&str)) {
     if readme.is_none() {
         fault("it has no README; a program takes that of the workspace with `readme.workspace = true`");
     }
-    if *is_library && manifest.value("package.metadata.docs.rs", "all-features") != Some("true") {
+    if *is_library && !manifest.is_true(&["package", "metadata", "docs", "rs", "all-features"]) {
         fault("Cargo.toml lacks `[package.metadata.docs.rs] all-features = true`");
     }
 }
@@ -82,21 +84,22 @@ pub(crate) fn licences(members: &[Member], files: &[File]) -> Vec<String> {
 /// Checks that packages find each other in a registry: beside its path, each package of this workspace has the version
 /// of the workspace. Those that are never published have none, so that packages leave them out.
 pub(crate) fn own_versions(root: &Manifest, members: &[Member]) -> Vec<String> {
-    let version = root.value("workspace.package", "version").unwrap_or_default();
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let version = text(root.value(&["workspace", "package", "version"])).unwrap_or_default();
     let mut faults = Vec::new();
-    for entry in root.section("workspace.dependencies") {
-        let name = entry.dependency();
+    for (name, entry) in root.workspace_dependencies() {
         if !members.iter().any(|member| member.name == name) {
             continue;
         }
         let is_private = PRIVATE.contains(&name);
-        let stated = format!("version = {version}");
-        if is_private && entry.value.contains("version") {
+        let stated = text(entry.get("version"));
+        if is_private && stated.is_some() {
             faults
                 .push(format!("Cargo.toml: `{name}` is never published, so that it must not have a version"));
         }
-        if !is_private && !entry.value.contains(&stated) {
-            faults.push(format!("Cargo.toml: `{name}` needs `{stated}`, the version of the workspace"));
+        if !is_private && stated.as_ref() != Some(&version) {
+            faults
+                .push(format!("Cargo.toml: `{name}` needs `version = \"{version}\"`, that of the workspace"));
         }
     }
     faults
@@ -108,11 +111,13 @@ pub(crate) fn inherited_dependencies(members: &[Member]) -> Vec<String> {
     for Member { name, manifest, .. } in members {
         // For its tests a package may depend on itself, with other features; without a version, because a package
         // with one could not be made before it is published.
-        let is_itself = |entry: &Entry| entry.dependency() == name && entry.value.contains("path = \".\"");
+        let is_itself = |entry: &Entry<'_>| {
+            entry.name == name && entry.value.get("path").and_then(Value::as_str) == Some(".")
+        };
         for entry in manifest.dependencies().filter(|entry| !entry.is_inherited() && !is_itself(entry)) {
             faults.push(format!(
                 "{name}: `{}` in [{}] must be `workspace = true`, with its version in the root Cargo.toml",
-                entry.key, entry.section
+                entry.name, entry.section
             ));
         }
     }
@@ -123,10 +128,10 @@ pub(crate) fn inherited_dependencies(members: &[Member]) -> Vec<String> {
 pub(crate) fn used_dependencies(root: &Manifest, members: &[Member]) -> Vec<String> {
     let is_used = |name: &str| {
         let mut used = members.iter().flat_map(|member| member.manifest.dependencies());
-        used.any(|entry| entry.dependency() == name)
+        used.any(|entry| entry.name == name)
     };
-    root.section("workspace.dependencies")
-        .map(Entry::dependency)
+    root.workspace_dependencies()
+        .map(|(name, _)| name)
         .filter(|name| !is_used(name))
         .map(|name| format!("Cargo.toml: no package uses `{name}` of [workspace.dependencies]; remove it"))
         .collect()
@@ -221,6 +226,7 @@ mod tests {
                 "[workspace.package]\nversion = \"1.2.3\"\n\n[workspace.dependencies]\nother = \"1\"\n\
                  a = {{ {a}path = \"crates/a\" }}\nxtask = {{ {xtask}path = \"xtask\" }}\n"
             ))
+            .unwrap()
         };
         let members = [described(GOOD), private(GOOD)];
         let versioned = "version = \"1.2.3\", ";
@@ -245,7 +251,7 @@ mod tests {
 
     #[test]
     fn unused_entries_are_faults() {
-        let root = Manifest::parse("[workspace.dependencies]\nx = \"1\"\ny = { version = \"1\" }\n");
+        let root = Manifest::parse("[workspace.dependencies]\nx = \"1\"\ny = { version = \"1\" }\n").unwrap();
         let uses_x = || member_with_manifest("a", "[dependencies]\nx.workspace = true\n");
         let uses_y = member_with_manifest(
             "b",

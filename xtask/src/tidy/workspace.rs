@@ -126,7 +126,7 @@ fn member(package: Package) -> anyhow::Result<Member> {
 
 fn manifest(path: &Path) -> anyhow::Result<Manifest> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Manifest::parse(&text))
+    Manifest::parse(&text).with_context(|| format!("cannot understand {}", path.display()))
 }
 
 fn tracked_files(root: &Path) -> anyhow::Result<(Vec<File>, Vec<String>)> {
@@ -173,7 +173,7 @@ pub(crate) mod build {
     }
 
     pub(crate) fn member_with_manifest(name: &str, text: &str) -> Member {
-        Member { manifest: Manifest::parse(text), ..member(name, &[]) }
+        Member { manifest: Manifest::parse(text).unwrap(), ..member(name, &[]) }
     }
 }
 
