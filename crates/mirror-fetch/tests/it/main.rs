@@ -1,5 +1,6 @@
 //! The fetcher against scripted local origins.
 
+#![expect(clippy::disallowed_methods, reason = "tests write their own files")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod answers;
