@@ -1,7 +1,6 @@
 //! One request, one answer.
 
 use std::io;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -111,7 +110,8 @@ impl App {
             Route::Metrics => {
                 let state = self.mirror.state()?;
                 let known = self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let rendered = self.counters.render(state.generation, known.map(|(.., totals)| totals.held));
+                let totals = known.as_ref().map(|(.., totals)| &**totals);
+                let rendered = self.counters.render(state.generation, totals);
                 Ok(typed("text/plain; version=0.0.4; charset=utf-8", rendered))
             }
             Route::Health => Ok(match self.mirror.state() {
@@ -193,7 +193,7 @@ impl App {
             self.prepared.remove(path);
             return Ok(None);
         };
-        self.counters.prepared.fetch_add(1, Relaxed);
+        self.counters.prepared.increment(1);
         let same = before.filter(|before| before.tag == listing.hash);
         let gzip = match same {
             Some(same) => same.gzip.clone(),

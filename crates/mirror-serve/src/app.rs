@@ -70,7 +70,7 @@ impl App {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
             mirror: Arc::new(mirror),
-            counters: Counters::default(),
+            counters: Counters::new(),
             kept: Arc::new(Semaphore::new(files.kept)),
             opening: Arc::new(Semaphore::new(files.opening)),
             chunks: Cache::new(CHUNK_CACHE_BYTES),

@@ -28,11 +28,11 @@ impl Client {
             () = seat.still_for(self.limits.idle_time) => {}
             () = self.never_asks() => {}
             () = seat.cut() => {
-                counters.made_room.fetch_add(1, Relaxed);
+                counters.made_room.increment(1);
                 return Ok(());
             }
         }
-        counters.cut_off.fetch_add(1, Relaxed);
+        counters.cut_off.increment(1);
         Ok(())
     }
 

@@ -1,9 +1,12 @@
 //! The counters of the server.
 
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use metrics::{
+    Counter, Gauge, counter, describe_counter, describe_gauge, gauge, set_default_local_recorder,
+    with_local_recorder,
+};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
-use mirror_manifest::HeldTotals;
+use crate::page::Totals;
 
 /// The subject of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,79 +17,140 @@ pub(crate) enum Kind {
     Other,
 }
 
-const KINDS: [(&str, Kind); 4] =
-    [("index", Kind::Index), ("crate", Kind::Crate), ("search", Kind::Search), ("other", Kind::Other)];
+/// As labels, in the order of [`Kind`].
+const KINDS: [&str; 4] = ["index", "crate", "search", "other"];
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
-/// Counters of a server.
-#[derive(Debug, Default)]
+const REQUESTS: &str = "crates_serve_requests_total";
+const BYTES: &str = "crates_serve_bytes_total";
+const CONNECTIONS: &str = "crates_serve_connections_total";
+const OPEN: &str = "crates_serve_connections";
+const REFUSED: &str = "crates_serve_connections_refused_total";
+const CUT: &str = "crates_serve_connections_cut_total";
+const MADE_ROOM: &str = "crates_serve_connections_made_room_total";
+const PREPARED: &str = "crates_serve_index_files_prepared_total";
+const GENERATION: &str = "crates_serve_generation";
+const HELD_CRATES: &str = "crates_serve_held_crates";
+const HELD_RELEASES: &str = "crates_serve_held_releases";
+const HELD_BYTES: &str = "crates_serve_held_bytes";
+
+/// Counters of a server, in a recorder of its own: a process may have several servers, and an embedding program may
+/// have installed another recorder for the process. There is no histogram, so the recorder keeps no samples and needs
+/// no upkeep.
+#[derive(Debug)]
 pub(crate) struct Counters {
-    requests: [[AtomicU64; 4]; 4],
-    pub(crate) bytes: AtomicU64,
-    pub(crate) connections: AtomicU64,
-    pub(crate) open: AtomicU64,
-    pub(crate) turned_away: AtomicU64,
-    pub(crate) cut_off: AtomicU64,
-    pub(crate) made_room: AtomicU64,
-    pub(crate) prepared: AtomicU64,
+    recorder: PrometheusRecorder,
+    /// By kind and class of status.
+    requests: [[Counter; 4]; 4],
+    bytes: Counter,
+    pub(crate) connections: Counter,
+    pub(crate) open: Gauge,
+    pub(crate) turned_away: Counter,
+    pub(crate) cut_off: Counter,
+    pub(crate) made_room: Counter,
+    pub(crate) prepared: Counter,
 }
 
 impl Counters {
+    pub(crate) fn new() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let current = set_default_local_recorder(&recorder);
+        describe();
+        let requests =
+            KINDS.map(|kind| CLASSES.map(|class| counter!(REQUESTS, "kind" => kind, "status" => class)));
+        let (bytes, connections, open) = (counter!(BYTES), counter!(CONNECTIONS), gauge!(OPEN));
+        let (turned_away, cut_off, made_room) = (counter!(REFUSED), counter!(CUT), counter!(MADE_ROOM));
+        let prepared = counter!(PREPARED);
+        drop(current);
+        Self { recorder, requests, bytes, connections, open, turned_away, cut_off, made_room, prepared }
+    }
+
     pub(crate) fn answered(&self, kind: Kind, status: u16, bytes: u64) {
         let class = usize::from(status / 100).clamp(2, 5) - 2;
-        self.requests[kind as usize][class].fetch_add(1, Relaxed);
-        self.bytes.fetch_add(bytes, Relaxed);
+        self.requests[kind as usize][class].increment(1);
+        self.bytes.increment(bytes);
     }
 
     /// Renders Prometheus' text format, version 0.0.4.
-    pub(crate) fn render(&self, generation: u64, census: Option<HeldTotals>) -> String {
-        let mut text = String::new();
-        let head = |text: &mut String, name: &str, kind: &str, help: &str| {
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        };
-        let name = "crates_serve_requests_total";
-        head(&mut text, name, "counter", "Requests by what was asked for and class of status.");
-        for (label, kind) in KINDS {
-            for (class, count) in CLASSES.iter().zip(&self.requests[kind as usize]) {
-                let _ =
-                    writeln!(text, "{name}{{kind=\"{label}\",status=\"{class}\"}} {}", count.load(Relaxed));
+    pub(crate) fn render(&self, generation: u64, totals: Option<&Totals>) -> String {
+        with_local_recorder(&self.recorder, || {
+            set(GENERATION, generation);
+            if let Some(Totals { held, .. }) = totals {
+                set(HELD_CRATES, held.crates);
+                set(HELD_RELEASES, held.releases);
+                set(HELD_BYTES, held.bytes);
+            }
+        });
+        self.recorder.handle().render()
+    }
+}
+
+fn describe() {
+    describe_counter!(REQUESTS, "Requests by what was asked for and class of status.");
+    describe_counter!(BYTES, "Bytes of bodies that were answered with.");
+    describe_counter!(CONNECTIONS, "Connections that were taken.");
+    describe_gauge!(OPEN, "Connections that are open.");
+    describe_counter!(REFUSED, "Connections beyond the limit.");
+    describe_counter!(CUT, "Connections closed for moving nothing.");
+    describe_counter!(MADE_ROOM, "Connections closed for moving nothing while others wanted their place.");
+    describe_counter!(PREPARED, "Index files prepared.");
+    describe_gauge!(GENERATION, "States of the mirror that were seen.");
+    describe_gauge!(HELD_CRATES, "Crates of which something is held.");
+    describe_gauge!(HELD_RELEASES, "Releases that are held.");
+    describe_gauge!(HELD_BYTES, "Bytes of releases that are held.");
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+fn set(name: &'static str, value: u64) {
+    gauge!(name).set(value as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_request_has_its_label() {
+        let counters = Counters::new();
+        for (kind, times) in [(Kind::Index, 1), (Kind::Crate, 2), (Kind::Search, 3), (Kind::Other, 4)] {
+            for _ in 0..times {
+                counters.answered(kind, 404, 10);
             }
         }
-        let mut rows = vec![
-            ("bytes_total", "counter", "Bytes of bodies that were answered with.", self.bytes.load(Relaxed)),
-            ("connections_total", "counter", "Connections that were taken.", self.connections.load(Relaxed)),
-            ("connections", "gauge", "Connections that are open.", self.open.load(Relaxed)),
-            (
-                "connections_refused_total",
-                "counter",
-                "Connections beyond the limit.",
-                self.turned_away.load(Relaxed),
-            ),
-            (
-                "connections_cut_total",
-                "counter",
-                "Connections closed for moving nothing.",
-                self.cut_off.load(Relaxed),
-            ),
-            (
-                "connections_made_room_total",
-                "counter",
-                "Connections closed for moving nothing while others wanted their place.",
-                self.made_room.load(Relaxed),
-            ),
-            ("index_files_prepared_total", "counter", "Index files prepared.", self.prepared.load(Relaxed)),
-            ("generation", "gauge", "States of the mirror that were seen.", generation),
-        ];
-        if let Some(census) = census {
-            rows.push(("held_crates", "gauge", "Crates of which something is held.", census.crates));
-            rows.push(("held_releases", "gauge", "Releases that are held.", census.releases));
-            rows.push(("held_bytes", "gauge", "Bytes of releases that are held.", census.bytes));
+        counters.answered(Kind::Crate, 206, 1);
+        counters.answered(Kind::Other, 101, 0);
+        let text = counters.render(7, None);
+        for line in [
+            "crates_serve_requests_total{kind=\"index\",status=\"4xx\"} 1",
+            "crates_serve_requests_total{kind=\"crate\",status=\"4xx\"} 2",
+            "crates_serve_requests_total{kind=\"search\",status=\"4xx\"} 3",
+            "crates_serve_requests_total{kind=\"other\",status=\"4xx\"} 4",
+            "crates_serve_requests_total{kind=\"crate\",status=\"2xx\"} 1",
+            "crates_serve_requests_total{kind=\"index\",status=\"5xx\"} 0",
+            "crates_serve_bytes_total 101",
+            "crates_serve_generation 7",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
-        for (name, kind, help, value) in rows {
-            let name = format!("crates_serve_{name}");
-            head(&mut text, &name, kind, help);
-            let _ = writeln!(text, "{name} {value}");
+        assert!(!text.contains("held"), "what was not counted is not shown as nothing: {text}");
+    }
+
+    #[test]
+    fn bytes_are_exact_and_in_digits() {
+        let mut totals = Totals::default();
+        (totals.held.crates, totals.held.bytes) = (250_000, 9_007_199_254_740_991);
+        let text = Counters::new().render(1, Some(&totals));
+        for line in ["crates_serve_held_crates 250000", "crates_serve_held_bytes 9007199254740991"] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
-        text
+        mirror_testkit::check_metrics(&text);
+    }
+
+    #[test]
+    fn servers_of_one_process_count_apart() {
+        let (one, other) = (Counters::new(), Counters::new());
+        one.connections.increment(1);
+        assert!(one.render(0, None).contains("crates_serve_connections_total 1\n"));
+        assert!(other.render(0, None).contains("crates_serve_connections_total 0\n"));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use mirror_listen::{Connections, accept};
@@ -132,7 +131,7 @@ impl Connections for Clients {
             let taken = self.seats.take();
             if taken.is_some() || self.stop.is_cancelled() || Instant::now() > until {
                 if taken.is_none() {
-                    self.app.counters.turned_away.fetch_add(1, Relaxed);
+                    self.app.counters.turned_away.increment(1);
                 }
                 return taken;
             }
@@ -146,15 +145,15 @@ impl Connections for Clients {
 
     fn serve(&self, stream: TcpStream, place: Taken) -> impl Future<Output = ()> + Send + use<> + 'static {
         let app = Arc::clone(&self.app);
-        app.counters.connections.fetch_add(1, Relaxed);
-        app.counters.open.fetch_add(1, Relaxed);
+        app.counters.connections.increment(1);
+        app.counters.open.increment(1);
         let (seat, tls) = (Arc::clone(&place.seat), self.tls.clone());
         let client = Client::new(Arc::clone(&app), seat, tls.is_some(), self.limits, self.stop.clone());
         async move {
             if let Err(error) = client.serve(stream, tls).await {
                 tracing::debug!("a connection ended: {error}");
             }
-            app.counters.open.fetch_sub(1, Relaxed);
+            app.counters.open.decrement(1);
             drop(place);
         }
     }
