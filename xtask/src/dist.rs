@@ -101,7 +101,7 @@ fn make(root: &Path, options: &Options, target_dir: &Path) -> anyhow::Result<Mad
     let programs = build.programs()?;
     let sbom = sbom::document(&packages, &build, epoch)?;
     let mut entries = documents(root, &packages, &build)?;
-    entries.insert("sbom.cdx.json".to_owned(), Entry::file(sbom.clone()));
+    entries.insert(format!("share/doc/{PRODUCT}/sbom.cdx.json"), Entry::file(sbom.clone()));
     for program in &programs {
         entries.extend(of_program(&build, program)?);
     }

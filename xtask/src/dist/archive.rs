@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -51,22 +51,22 @@ pub(crate) fn write(
         for (at, _) in place.match_indices('/') {
             let directory = &place[..=at];
             if directories.insert(directory.to_owned()) {
-                let header = header(tar::EntryType::Directory, 0o755, 0, mtime);
-                append(&mut tar, header, directory, std::io::empty()).with_context(doing)?;
+                let mut header = header(tar::EntryType::Directory, 0o755, 0, mtime);
+                tar.append_data(&mut header, directory, std::io::empty()).with_context(doing)?;
             }
         }
         let mode = if entry.is_program { 0o755 } else { 0o644 };
         match &entry.content {
             Content::Bytes(bytes) => {
-                let header = header(tar::EntryType::Regular, mode, bytes.len() as u64, mtime);
-                append(&mut tar, header, &place, &bytes[..]).with_context(doing)?;
+                let mut header = header(tar::EntryType::Regular, mode, bytes.len() as u64, mtime);
+                tar.append_data(&mut header, &place, &bytes[..]).with_context(doing)?;
             }
             Content::File(source) => {
                 let reading = || format!("could not read {}", source.display());
                 let file = File::open(source).with_context(reading)?;
                 let len = file.metadata().with_context(reading)?.len();
-                let header = header(tar::EntryType::Regular, mode, len, mtime);
-                append(&mut tar, header, &place, file).with_context(doing)?;
+                let mut header = header(tar::EntryType::Regular, mode, len, mtime);
+                tar.append_data(&mut header, &place, file).with_context(doing)?;
             }
         }
     }
@@ -83,15 +83,6 @@ fn header(kind: tar::EntryType, mode: u32, size: u64, mtime: u64) -> tar::Header
     header.set_uid(0);
     header.set_gid(0);
     header
-}
-
-fn append(
-    tar: &mut tar::Builder<impl Write>,
-    mut header: tar::Header,
-    place: &str,
-    bytes: impl Read,
-) -> std::io::Result<()> {
-    tar.append_data(&mut header, place, bytes)
 }
 
 /// The contents of an archive: each path with its mode, its time and its bytes.

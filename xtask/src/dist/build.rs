@@ -249,7 +249,7 @@ mod tests {
         let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
         let mut programs: Vec<String> = std::fs::read_dir(crates)
             .unwrap()
-            .map(|entry| entry.unwrap())
+            .map(Result::unwrap)
             .filter(|entry| entry.path().join("src/main.rs").exists())
             .map(|entry| entry.file_name().into_string().unwrap())
             .collect();

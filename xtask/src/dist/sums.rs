@@ -1,5 +1,6 @@
 //! `SHA256SUMS` and its signature.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +13,7 @@ pub(crate) fn write(path: &Path, files: &[&Path]) -> anyhow::Result<()> {
     let mut text = String::new();
     for file in files {
         let bytes = std::fs::read(file).with_context(|| format!("could not read {}", file.display()))?;
-        let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let name = file.file_name().map(OsStr::to_string_lossy).unwrap_or_default();
         for byte in Sha256::digest(&bytes) {
             let _ = write!(text, "{byte:02x}");
         }
