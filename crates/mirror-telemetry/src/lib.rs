@@ -7,6 +7,8 @@ mod listener;
 mod logging;
 mod metrics;
 mod profile;
+#[cfg(unix)]
+mod profile_proto;
 mod progress;
 mod stats;
 mod work;

@@ -85,14 +85,12 @@ async fn blocking<T: Send + 'static>(
 
 #[cfg(unix)]
 mod imp {
-    use pprof::protos::Message as _;
-
     use crate::flame::Flame;
     use crate::listener::Answer;
+    use crate::profile_proto;
 
     pub(super) fn protobuf(report: &pprof::Report) -> Result<Answer, String> {
-        let profile = report.pprof().map_err(|error| error.to_string())?;
-        Ok(Answer::new("application/octet-stream", profile.encode_to_vec()))
+        Ok(Answer::new("application/octet-stream", profile_proto::encoded(report)))
     }
 
     pub(super) fn flame_graph(report: &pprof::Report) -> Result<Answer, String> {

@@ -1,0 +1,165 @@
+//! A CPU profile as `go tool pprof` reads it: a `Profile` message of
+//! <https://github.com/google/pprof/blob/main/proto/profile.proto>.
+//!
+//! The format is frozen and needs two kinds of fields, numbers and byte strings, so that they are written here: a
+//! library would bring a compiler of `.proto` files into every build.
+
+use std::collections::HashMap;
+use std::time::UNIX_EPOCH;
+
+/// Returns the encoded profile. Names stand once each in a table whose first entry is empty.
+pub(crate) fn encoded(report: &pprof::Report) -> Vec<u8> {
+    let mut names = Names::default();
+    let mut profile = Message::default();
+    let period = 1_000_000_000 / u64::try_from(report.timing.frequency).unwrap_or(0).max(1);
+    let time = value_type(&mut names, "cpu", "nanoseconds");
+    profile.message(1, &value_type(&mut names, "samples", "count"));
+    profile.message(1, &time);
+    let thread = names.of("thread");
+    let mut places = Places::default();
+    for (stack, count) in &report.data {
+        let count = u64::try_from(*count).unwrap_or(0);
+        let mut sample = Message::default();
+        // Innermost first, and within a frame what was inlined first.
+        for symbol in stack.frames.iter().flatten() {
+            sample.number(1, places.of(symbol, &mut names));
+        }
+        sample.number(2, count);
+        sample.number(2, count.saturating_mul(period));
+        let mut label = Message::default();
+        label.number(1, thread);
+        label.number(2, names.of(&stack.thread_name));
+        sample.message(3, &label);
+        profile.message(2, &sample);
+    }
+    profile.0.append(&mut places.written.0);
+    let began = report.timing.start_time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    profile.number(9, u64::try_from(began.as_nanos()).unwrap_or(0));
+    profile.number(10, u64::try_from(report.timing.duration.as_nanos()).unwrap_or(0));
+    profile.message(11, &time);
+    profile.number(12, period);
+    names.write(&mut profile);
+    profile.0
+}
+
+fn value_type(names: &mut Names, kind: &str, unit: &str) -> Message {
+    let mut written = Message::default();
+    written.number(1, names.of(kind));
+    written.number(2, names.of(unit));
+    written
+}
+
+/// The places in the program of which a profile speaks: a location and a function for each name and line.
+#[derive(Default)]
+struct Places {
+    ids: HashMap<(u64, u32), u64>,
+    written: Message,
+}
+
+impl Places {
+    fn of(&mut self, symbol: &pprof::Symbol, names: &mut Names) -> u64 {
+        let (name, line) = (names.of(&symbol.name()), symbol.lineno());
+        let next = self.ids.len() as u64 + 1;
+        let id = *self.ids.entry((name, line)).or_insert(next);
+        if id == next {
+            let mut in_source = Message::default();
+            in_source.number(1, id);
+            in_source.number(2, u64::from(line));
+            let mut location = Message::default();
+            location.number(1, id);
+            location.message(4, &in_source);
+            self.written.message(4, &location);
+            let mut function = Message::default();
+            function.number(1, id);
+            function.number(2, name);
+            function.number(3, names.of(&symbol.sys_name()));
+            function.number(4, names.of(&symbol.filename()));
+            self.written.message(5, &function);
+        }
+        id
+    }
+}
+
+/// The table of names.
+#[derive(Default)]
+struct Names {
+    ids: HashMap<String, u64>,
+    in_order: Vec<String>,
+}
+
+impl Names {
+    /// Returns the place of a name in the table, 0 for the empty one.
+    fn of(&mut self, name: &str) -> u64 {
+        if name.is_empty() {
+            return 0;
+        }
+        if let Some(id) = self.ids.get(name) {
+            return *id;
+        }
+        self.in_order.push(name.to_owned());
+        let id = self.in_order.len() as u64;
+        self.ids.insert(name.to_owned(), id);
+        id
+    }
+
+    fn write(&self, profile: &mut Message) {
+        profile.bytes(6, b"");
+        for name in &self.in_order {
+            profile.bytes(6, name.as_bytes());
+        }
+    }
+}
+
+/// The fields of a message, one after the other. A repeated field is written again.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn number(&mut self, field: u8, value: u64) {
+        self.varint(u64::from(field) << 3);
+        self.varint(value);
+    }
+
+    fn bytes(&mut self, field: u8, value: &[u8]) {
+        self.varint(u64::from(field) << 3 | 2);
+        self.varint(value.len() as u64);
+        self.0.extend_from_slice(value);
+    }
+
+    fn message(&mut self, field: u8, value: &Self) {
+        self.bytes(field, &value.0);
+    }
+
+    /// Seven bits a byte, the lowest first; the eighth says that more follow.
+    fn varint(&mut self, mut value: u64) {
+        while value > 0x7f {
+            self.0.push((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push((value & 0x7f) as u8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pprof::protos::{Function, Message as _};
+
+    use super::*;
+
+    #[test]
+    fn a_library_reads_numbers_of_every_length_and_text() {
+        for number in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, 1 << 35, i64::MAX as u64] {
+            let mut written = Message::default();
+            written.number(1, number);
+            written.number(4, 3);
+            let read = Function::decode(&*written.0).expect("a message");
+            assert_eq!((read.id, read.filename), (number, 3));
+        }
+        let mut names = Names::default();
+        assert_eq!(["b", "", "a", "b"].map(|name| names.of(name)), [1, 0, 2, 1]);
+        let mut written = Message::default();
+        names.write(&mut written);
+        let read = pprof::protos::Profile::decode(&*written.0).expect("a message");
+        assert_eq!(read.string_table, ["", "b", "a"]);
+    }
+}
