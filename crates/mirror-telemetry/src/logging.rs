@@ -3,6 +3,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+#[cfg(feature = "progress")]
 use indicatif::MultiProgress;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
@@ -62,13 +63,21 @@ pub enum TelemetryError {
 
 /// The terminal, shared by log lines and the progress bar.
 #[derive(Debug, Clone, Default)]
-pub struct ProgressHandle(pub(crate) MultiProgress);
+pub struct ProgressHandle(#[cfg(feature = "progress")] pub(crate) MultiProgress);
 
 impl ProgressHandle {
     /// Makes a terminal without a bar.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Writes what belongs above the bar.
+    fn above_the_bar(&self, write: impl FnOnce()) {
+        #[cfg(feature = "progress")]
+        self.0.suspend(write);
+        #[cfg(not(feature = "progress"))]
+        write();
     }
 }
 
@@ -192,10 +201,9 @@ pub fn init_logging(options: &LogOptions, terminal: &ProgressHandle) -> Result<L
             Lines::start(move |text| drop(file.write_all(text.as_bytes())), told)
         }
         None => {
-            // Above the bar.
-            let terminal = terminal.0.clone();
+            let terminal = terminal.clone();
             let write = move |text: &str| {
-                terminal.suspend(|| drop(io::stderr().write_all(text.as_bytes())));
+                terminal.above_the_bar(|| drop(io::stderr().write_all(text.as_bytes())));
             };
             Lines::start(write, told)
         }

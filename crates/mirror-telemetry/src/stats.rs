@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "listener")]
 use crate::metrics::Requests;
 
 /// The phase of a run.
@@ -82,6 +83,7 @@ pub struct RunStats {
     inflight: AtomicI64,
     concurrency: AtomicU64,
     activity: Mutex<Option<Activity>>,
+    #[cfg(feature = "listener")]
     requests: Mutex<Requests>,
 }
 
@@ -151,6 +153,7 @@ impl RunStats {
             inflight: AtomicI64::new(0),
             concurrency: AtomicU64::new(0),
             activity: Mutex::default(),
+            #[cfg(feature = "listener")]
             requests: Mutex::default(),
         })
     }
@@ -221,9 +224,13 @@ impl RunStats {
     pub fn error(&self) {
         self.errors.fetch_add(1, Relaxed);
     }
-    /// Counts a request that ended; `None` is a transport error. Its duration counts from the first listener on.
+    /// Counts a request that ended; `None` is a transport error. Its duration counts from the first listener on;
+    /// without the feature `listener`, which alone shows requests, nothing is counted.
     pub fn request(&self, status: Option<u16>, ok: bool, elapsed: Duration) {
+        #[cfg(feature = "listener")]
         self.requests().count(status, ok, elapsed);
+        #[cfg(not(feature = "listener"))]
+        let _ = (status, ok, elapsed);
     }
     /// Counts bytes of a body that came in.
     pub fn received(&self, bytes: u64) {
@@ -242,7 +249,8 @@ impl RunStats {
         self.concurrency.store(limit, Relaxed);
     }
 
-    pub(crate) fn requests(&self) -> MutexGuard<'_, Requests> {
+    #[cfg(feature = "listener")]
+    pub(crate) fn requests(&self) -> std::sync::MutexGuard<'_, Requests> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::UNIX_EPOCH;
 
 /// Returns the encoded profile. Names stand once each in a table whose first entry is empty.
-pub(crate) fn encoded(report: &pprof::Report) -> Vec<u8> {
+pub(super) fn encoded(report: &pprof::Report) -> Vec<u8> {
     let mut names = Names::default();
     let mut profile = Message::default();
     let period = 1_000_000_000 / u64::try_from(report.timing.frequency).unwrap_or(0).max(1);

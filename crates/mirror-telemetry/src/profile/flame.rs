@@ -22,11 +22,11 @@ impl Node {
 
 /// Stacks that are merged where they begin alike.
 #[derive(Debug, Default)]
-pub(crate) struct Flame(Node);
+pub(super) struct Flame(Node);
 
 impl Flame {
     /// Adds a stack, outermost frame first, that was seen `count` times.
-    pub(crate) fn add(&mut self, stack: &[String], count: u64) {
+    pub(super) fn add(&mut self, stack: &[String], count: u64) {
         let mut node = &mut self.0;
         node.count += count;
         for name in stack {
@@ -35,7 +35,7 @@ impl Flame {
         }
     }
 
-    pub(crate) fn svg(&self) -> String {
+    pub(super) fn svg(&self) -> String {
         #[expect(clippy::cast_precision_loss, reason = "a picture")]
         let height = ROW * (self.0.depth() + 1) as f64;
         let mut svg = format!(
