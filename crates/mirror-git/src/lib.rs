@@ -4,6 +4,7 @@ mod error;
 mod read;
 mod repository;
 mod source;
+#[cfg(feature = "update")]
 mod update;
 
 pub use error::IndexError;
@@ -12,6 +13,7 @@ pub use mirror_index::{DirError, DirIndex, Glance, IndexFile, Visit};
 pub use mirror_types::Address;
 pub use read::GitIndex;
 pub use source::{BlobId, Change, IndexSource};
+#[cfg(feature = "update")]
 pub use update::{
     History, ProxyRule, QuietObserver, UpdateError, UpdateEvent, UpdateObserver, UpdateOptions, UpdatePhase,
     UpdateStatus, Updated, update_index,

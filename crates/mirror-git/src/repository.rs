@@ -1,6 +1,6 @@
 //! Opens git repositories by their path.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Returns the options for opening a repository by its path and its own configuration. They ignore variables of the
 /// environment that lead git elsewhere (`GIT_WORK_TREE`, `GIT_INDEX_FILE`, `GIT_OBJECT_DIRECTORY`, `GIT_NAMESPACE`, …):
@@ -11,15 +11,6 @@ pub(crate) fn options() -> gix::open::Options {
     permissions.env.git_prefix = gix::sec::Permission::Deny;
     permissions.env.objects = gix::sec::Permission::Deny;
     permissions.config.env = false;
-    gix::open::Options::default().permissions(permissions)
-}
-
-/// Returns the options for opening a repository that fetches: variables by which git reaches a remote also count, such
-/// as `GIT_SSH_COMMAND`, `GIT_SSL_CAINFO` and `GIT_ASKPASS`. The caller has to deal with `GIT_NAMESPACE` and
-/// `GIT_SHALLOW_FILE`, which count then, too.
-pub(crate) fn options_to_fetch() -> gix::open::Options {
-    let mut permissions = gix::open::Permissions::all();
-    permissions.env.objects = gix::sec::Permission::Deny;
     gix::open::Options::default().permissions(permissions)
 }
 
@@ -63,12 +54,4 @@ pub(crate) fn unreadable_form(dir: &Path) -> Option<&'static str> {
         );
     }
     None
-}
-
-/// Returns a lock file of git in the repository: another git holds it, or a killed one left it.
-pub(crate) fn lock_in_the_way(git_dir: &Path) -> Option<PathBuf> {
-    ["packed-refs.lock", "HEAD.lock", "index.lock", "shallow.lock", "config.lock"]
-        .iter()
-        .map(|name| git_dir.join(name))
-        .find(|path| path.symlink_metadata().is_ok())
 }

@@ -250,7 +250,7 @@ impl Attempt {
         // A base that is already here may be as large, and so may an object made from it.
         let bound = crate::repository::bound(self.options.max_object_bytes);
         let own = self.settings.iter().cloned().chain(own).chain([bound]);
-        let options = crate::repository::options_to_fetch().config_overrides(own);
+        let options = super::state::options_to_fetch().config_overrides(own);
         let mut repo = gix::open_opts(&self.incoming, options).map_err(classify)?;
         repo.clear_namespace();
         Ok(repo)

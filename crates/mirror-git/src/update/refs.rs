@@ -13,7 +13,7 @@ use mirror_types::{Address, Advice};
 use super::disk;
 use super::error::UpdateError;
 use super::options::{UpdateEvent, UpdateObserver, UpdateOptions};
-use crate::repository;
+use super::state;
 
 /// The position of HEAD.
 pub(crate) struct Head {
@@ -183,7 +183,7 @@ fn not_set(
 ) -> UpdateError {
     let of_branch = repo.git_dir().join(format!("{branch}.lock"));
     let held = of_branch.exists().then_some(of_branch);
-    match held.or_else(|| repository::lock_in_the_way(repo.git_dir())) {
+    match held.or_else(|| state::lock_in_the_way(repo.git_dir())) {
         Some(lock) => UpdateError::refused(
             dir,
             format!(

@@ -1,6 +1,6 @@
 //! The state of the path of the index.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mirror_types::Advice;
 
@@ -83,4 +83,21 @@ pub(crate) fn open(dir: &Path) -> Result<gix::Repository, UpdateError> {
 /// Returns whether the repository is shallow. An unreadable boundary counts as one.
 pub(crate) fn is_shallow(repo: &gix::Repository) -> bool {
     repo.is_shallow().unwrap_or(true)
+}
+
+/// Returns the options for opening a repository that fetches: variables by which git reaches a remote also count, such
+/// as `GIT_SSH_COMMAND`, `GIT_SSL_CAINFO` and `GIT_ASKPASS`. The caller has to deal with `GIT_NAMESPACE` and
+/// `GIT_SHALLOW_FILE`, which count then, too.
+pub(crate) fn options_to_fetch() -> gix::open::Options {
+    let mut permissions = gix::open::Permissions::all();
+    permissions.env.objects = gix::sec::Permission::Deny;
+    gix::open::Options::default().permissions(permissions)
+}
+
+/// Returns a lock file of git in the repository: another git holds it, or a killed one left it.
+pub(crate) fn lock_in_the_way(git_dir: &Path) -> Option<PathBuf> {
+    ["packed-refs.lock", "HEAD.lock", "index.lock", "shallow.lock", "config.lock"]
+        .iter()
+        .map(|name| git_dir.join(name))
+        .find(|path| path.symlink_metadata().is_ok())
 }
