@@ -2,6 +2,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use mirror_types::{Advice, Cause, FaultKind, MirrorId, disk_advice};
+#[cfg(feature = "catalogue")]
 use rusqlite::ErrorCode;
 
 /// The reason why manifest or catalogue could not be used.
@@ -75,6 +76,7 @@ pub enum ManifestError {
         path: PathBuf,
     },
     /// SQLite failed; the source says why. A damaged catalogue can be rebuilt.
+    #[cfg(feature = "catalogue")]
     #[error("could not {doing} the catalogue {}{}", path.display(), advice(source))]
     Catalogue {
         /// The operation that failed.
@@ -103,6 +105,7 @@ pub enum ManifestError {
         source: io::Error,
     },
     /// SQLite failed on the index cache; the source says why. A damaged cache can be filled again.
+    #[cfg(feature = "catalogue")]
     #[error("could not {doing} the index cache {}{}", path.display(), cache_advice(source))]
     IndexCache {
         /// The operation that failed.
@@ -172,6 +175,7 @@ const REBUILD: &str =
 /// The advice for a damaged index cache.
 const REFILL: &str = ": a run that verifies what is held repairs it, and reads the index again";
 
+#[cfg(feature = "catalogue")]
 fn cache_advice(source: &rusqlite::Error) -> &'static str {
     match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => disk_advice(io::ErrorKind::StorageFull),
@@ -180,6 +184,7 @@ fn cache_advice(source: &rusqlite::Error) -> &'static str {
     }
 }
 
+#[cfg(feature = "catalogue")]
 fn advice(source: &rusqlite::Error) -> &'static str {
     match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => disk_advice(io::ErrorKind::StorageFull),
@@ -188,6 +193,7 @@ fn advice(source: &rusqlite::Error) -> &'static str {
     }
 }
 
+#[cfg(feature = "catalogue")]
 /// Returns whether an error of SQLite is about the contents of the file, and not about the disk, the system, or another
 /// user of it. Damage appears in many forms: a missing table, a constraint that does not hold, a value of another type.
 pub(crate) fn is_damage(source: &rusqlite::Error) -> bool {
@@ -228,9 +234,11 @@ impl ManifestError {
             | Self::DamagedIndexCache { .. }
             | Self::NewerIndexCache { .. }
             | Self::OldIndexCache { .. } => FaultKind::Integrity,
+            #[cfg(feature = "catalogue")]
             Self::Catalogue { source, .. } | Self::IndexCache { source, .. } if is_damage(source) => {
                 FaultKind::Integrity
             }
+            #[cfg(feature = "catalogue")]
             Self::Catalogue { .. } | Self::IndexCache { .. } => FaultKind::Storage,
         }
     }
@@ -250,16 +258,18 @@ impl ManifestError {
             Self::BadLine { .. } | Self::BadLines { .. } | Self::DamagedIndexCache { .. } => {
                 Some(Advice::VerifyExisting)
             }
+            #[cfg(feature = "catalogue")]
             Self::IndexCache { source, .. } if is_damage(source) => Some(Advice::VerifyExisting),
+            #[cfg(feature = "catalogue")]
             Self::Catalogue { source, .. } if is_damage(source) => Some(Advice::RebuildCatalogue),
             Self::DamagedCatalogue { .. } | Self::NewerCatalogue { .. } => Some(Advice::RebuildCatalogue),
             Self::Io { .. }
             | Self::IndexCacheFile { .. }
             | Self::Strange { .. }
-            | Self::Catalogue { .. }
-            | Self::IndexCache { .. }
             | Self::NewerIndexCache { .. }
             | Self::OldIndexCache { .. } => None,
+            #[cfg(feature = "catalogue")]
+            Self::Catalogue { .. } | Self::IndexCache { .. } => None,
         }
     }
 }

@@ -1,21 +1,26 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "catalogue")]
 mod catalogue;
-#[cfg(test)]
+#[cfg(all(test, feature = "catalogue"))]
 mod damages;
 mod error;
+#[cfg(feature = "catalogue")]
 mod index_cache;
 mod reader;
 mod record;
 mod shape;
+#[cfg(feature = "catalogue")]
 mod sqlite;
 mod writer;
 
+#[cfg(feature = "catalogue")]
 pub use catalogue::{
     BundlesIdentity, Catalogue, Change, DeferredCrate, DeferredRelease, DirRow, FailureRow, GapRow, Held,
     HeldRelease, HeldTotals, IndexCursor, LOST, ReplayReport, UnavailableRow, UpstreamRemoval,
 };
 pub use error::ManifestError;
+#[cfg(feature = "catalogue")]
 pub use index_cache::{
     CacheState, IndexCacheReader, IndexCacheReport, IndexCacheWriter, LinePacker, PackedLines, TextDigest,
     index_cache_in,
