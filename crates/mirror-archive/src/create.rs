@@ -14,9 +14,10 @@ use crate::inventory::{Head, TarFacts, date, insert_signature, write_toml, write
 use crate::monitor::Monitor;
 use crate::names::shown;
 use crate::observe::ArchiveEvent;
+use crate::passphrase::Passphrase;
 use crate::publish::{self, Lock, Temp};
 use crate::record::{Record, Spool};
-use crate::sign::{Passphrase, Signer};
+use crate::sign::Signer;
 use crate::source::{Sink, Tree};
 use crate::tar::{Packed, Packer};
 use crate::tasks::Work;

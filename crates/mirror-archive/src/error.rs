@@ -138,6 +138,10 @@ pub enum ArchiveError {
         /// The reason.
         why: String,
     },
+    /// Signing, or checking a signature, was asked of a build without OpenPGP; do without, or build it with the feature
+    /// `openpgp`.
+    #[error("this program was built without OpenPGP: it can make no signature and check none")]
+    NoOpenPgp,
     /// Another run writes the same outputs; wait for it, or choose another name for these.
     #[error("another run holds {}; wait for it", .0.display())]
     Locked(PathBuf),
@@ -209,7 +213,8 @@ impl ArchiveError {
             | Self::Special { .. }
             | Self::Key(_)
             | Self::LockedKey(_)
-            | Self::OpenPgp { .. } => FaultKind::Usage,
+            | Self::OpenPgp { .. }
+            | Self::NoOpenPgp => FaultKind::Usage,
             Self::Changed { .. } | Self::Inventory { .. } | Self::Strange(_) => FaultKind::Integrity,
             Self::Io { .. } => FaultKind::Storage,
             Self::Locked(_) => FaultKind::Locked,
@@ -236,6 +241,7 @@ impl ArchiveError {
     }
 
     /// Says that OpenPGP refused.
+    #[cfg(feature = "openpgp")]
     pub(crate) fn pgp<E>(what: impl Into<String>) -> impl FnOnce(E) -> Self
     where
         E: std::error::Error + Send + Sync + 'static,
@@ -259,6 +265,7 @@ impl ArchiveError {
             Self::NoPublicKey { .. } => Some(Advice::NameThePublicKeyOrSkip),
             Self::NoTar => Some(Advice::CompareTheDirectory),
             Self::LockedKey(_) => Some(Advice::GivePassphrase),
+            Self::NoOpenPgp => Some(Advice::DoWithoutSignature),
             Self::UnknownDigest { .. }
             | Self::Input { .. }
             | Self::OpenPgp { .. }
@@ -285,6 +292,7 @@ mod tests {
             (ArchiveError::BadName { name: "x".to_owned() }, FaultKind::Usage),
             (ArchiveError::open(Given::Tar, Path::new("p"))(io()), FaultKind::Usage),
             (ArchiveError::LockedKey("p".into()), FaultKind::Usage),
+            (ArchiveError::NoOpenPgp, FaultKind::Usage),
             (ArchiveError::pgp("x")(io()), FaultKind::Usage),
             (ArchiveError::Input { what: "x", path: "p".into(), source: io() }, FaultKind::Usage),
             (ArchiveError::Special { path: b"p".to_vec(), kind: "fifo" }, FaultKind::Usage),
@@ -313,6 +321,7 @@ mod tests {
             (ArchiveError::NoPublicKey { fingerprint: "x".to_owned() }, Some(Advice::NameThePublicKeyOrSkip)),
             (ArchiveError::NoTar, Some(Advice::CompareTheDirectory)),
             (ArchiveError::LockedKey(path()), Some(Advice::GivePassphrase)),
+            (ArchiveError::NoOpenPgp, Some(Advice::DoWithoutSignature)),
             (ArchiveError::Interrupted, None),
         ];
         for (error, advice) in table {

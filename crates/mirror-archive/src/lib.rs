@@ -11,8 +11,13 @@ mod inventory;
 mod monitor;
 mod names;
 mod observe;
+mod passphrase;
 mod publish;
 mod record;
+#[cfg(feature = "openpgp")]
+mod sign;
+#[cfg(not(feature = "openpgp"))]
+#[path = "sign/absent.rs"]
 mod sign;
 mod source;
 mod tar;
@@ -27,5 +32,5 @@ pub use hashes::{HashKind, Hasher};
 pub use monitor::{Done, Monitor};
 pub use names::shown;
 pub use observe::{ArchiveEvent, ArchiveObserver};
-pub use sign::Passphrase;
+pub use passphrase::Passphrase;
 pub use verify::{Against, Finding, SignatureState, Verified, VerifyOptions, verify};

@@ -18,27 +18,10 @@ use pgp::types::{KeyDetails, Password, Timestamp};
 use rand::rngs::OsRng;
 
 use crate::error::ArchiveError;
+use crate::passphrase::Passphrase;
 
 /// Longest key file that is read, bytes.
 const MAX_KEY_BYTES: u64 = 4 * 1024 * 1024;
-
-/// The passphrase of a private key. Never shown.
-#[derive(Clone)]
-pub struct Passphrase(Vec<u8>);
-
-impl Passphrase {
-    /// Takes the bytes as they are.
-    #[must_use]
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(bytes.into())
-    }
-}
-
-impl std::fmt::Debug for Passphrase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Passphrase(...)")
-    }
-}
 
 /// A private key that can sign.
 pub(crate) struct Signer {
@@ -83,7 +66,7 @@ impl Signer {
                 "{shown} holds no private key that may sign today: it is revoked, expired, or for other uses"
             )));
         }
-        let password = passphrase.map_or_else(Password::empty, |text| Password::from(text.0.as_slice()));
+        let password = passphrase.map_or_else(Password::empty, |text| Password::from(text.bytes()));
         let signer = Self { key, password, subkey };
         signer.sign(&b""[..]).map_err(|_| match passphrase {
             Some(_) => fault(format!("the passphrase does not unlock {shown}")),
@@ -98,7 +81,7 @@ impl Signer {
         now().map_err(fault)?;
         let text = match passphrase {
             Some(text) => Some(
-                String::from_utf8(text.0.clone())
+                String::from_utf8(text.bytes().to_vec())
                     .map_err(|_| fault("the passphrase of a new key must be UTF-8"))?,
             ),
             None => None,
@@ -113,7 +96,7 @@ impl Signer {
             .build()
             .map_err(ArchiveError::pgp(FAILED))?;
         let key = params.generate(OsRng).map_err(ArchiveError::pgp(FAILED))?;
-        let password = passphrase.map_or_else(Password::empty, |text| Password::from(text.0.as_slice()));
+        let password = passphrase.map_or_else(Password::empty, |text| Password::from(text.bytes()));
         Ok(Self { key, password, subkey: None })
     }
 

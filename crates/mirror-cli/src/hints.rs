@@ -138,6 +138,7 @@ fn of_archive(advice: Advice) -> Option<&'static str> {
         Advice::GivePassphrase => {
             "give --passphrase-file, or the environment variable ARCHIVE_HASHER_PASSPHRASE"
         }
+        Advice::DoWithoutSignature => "--no-sign makes an archive without one, --skip-signature checks none",
         _ => return None,
     })
 }

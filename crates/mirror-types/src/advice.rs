@@ -89,6 +89,8 @@ advice! {
     NameThePublicKey,
     /// Give the passphrase of the private key.
     GivePassphrase,
+    /// Make no signature, or check none.
+    DoWithoutSignature,
 }
 
 #[cfg(test)]
@@ -102,7 +104,7 @@ mod tests {
         assert_eq!(Advice::ALL.iter().collect::<HashSet<_>>().len(), Advice::ALL.len());
         assert_eq!(
             (Advice::ALL[0], Advice::ALL.len()),
-            (Advice::AnotherRoot, Advice::GivePassphrase as usize + 1)
+            (Advice::AnotherRoot, Advice::DoWithoutSignature as usize + 1)
         );
     }
 }
