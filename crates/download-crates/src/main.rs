@@ -19,9 +19,14 @@ use flags::Flags;
 use observer::Reporter;
 use resolve::Settings;
 
-/// One thread allocates bodies and names and another frees them, which glibc does under a lock: jemalloc saves 17% of
-/// the CPU time of a run of small files.
-#[cfg(not(windows))]
+/// One thread allocates bodies and names and another frees them, which glibc does under a lock: an allocator without
+/// that lock saves 17% of the CPU time of a run of small files.
+#[cfg(all(not(windows), not(feature = "jemalloc")))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// As fast, and takes heap profiles.
+#[cfg(all(not(windows), feature = "jemalloc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::create::small;
 use crate::error::ArchiveError;
+use crate::passphrase::Passphrase;
 use crate::publish;
-use crate::sign::{Passphrase, Signer};
+use crate::sign::Signer;
 
 /// A signature that was written.
 #[derive(Debug)]

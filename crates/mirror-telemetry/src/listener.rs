@@ -207,15 +207,12 @@ async fn route(request: &Request<Incoming>, stats: &RunStats) -> Answer {
         "/debug/pprof/cmdline" => Answer::new("text/plain; charset=utf-8", command_line()),
         "/debug/pprof/profile" => profile::protobuf(query).await,
         "/debug/pprof/flamegraph" => profile::flame_graph(query).await,
-        "/debug/pprof/heap" => {
-            Answer::no(StatusCode::NOT_IMPLEMENTED, "heap profiles are not built into this program")
-        }
+        "/debug/pprof/heap" => profile::heap().await,
         _ => Answer::no(StatusCode::NOT_FOUND, "see /, /metrics, /api/status and /debug/pprof/"),
     }
 }
 
-/// Arguments between NUL bytes, as Go's tools expect them.
-/// Returns how the program was started. Addresses may carry secrets, which are nobody's business here.
+/// Returns how the program was started: arguments between NUL bytes, as Go's tools expect them. Addresses may carry secrets, which are nobody's business here.
 fn command_line() -> Vec<u8> {
     let arguments: Vec<_> = std::env::args_os().map(|word| redacted(&word.to_string_lossy())).collect();
     arguments.join("\0").into_bytes()

@@ -1,4 +1,4 @@
-//! Profiles of the running program: of its CPU time, one at a time.
+//! Profiles of the running program: of its CPU time, one at a time, and of its heap.
 
 #[cfg(all(unix, feature = "profiles"))]
 mod flame;
@@ -45,4 +45,35 @@ pub(crate) async fn flame_graph(query: &str) -> Answer {
         Ok(time) => sampling::flame_graph(time).await,
         Err(answer) => answer,
     }
+}
+
+/// Answers with what is allocated, for `go tool pprof`.
+#[cfg(all(target_os = "linux", feature = "heap-profiles"))]
+pub(crate) async fn heap() -> Answer {
+    let heap = match jemalloc_pprof::PROF_CTL.as_ref() {
+        Some(heap) if heap.lock().await.activated() => heap,
+        _ => {
+            return Answer::no(
+                StatusCode::NOT_IMPLEMENTED,
+                "the allocator takes no samples in this process: start it with _RJEM_MALLOC_CONF=prof:true in its environment",
+            );
+        }
+    };
+    let dumped = tokio::task::spawn_blocking(|| heap.blocking_lock().dump_pprof()).await;
+    match dumped.map_err(Into::into).flatten() {
+        Ok(profile) => Answer::new("application/octet-stream", profile),
+        Err(error) => Answer::no(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &format!("the heap profile could not be taken: {error:#}"),
+        ),
+    }
+}
+
+/// Refuses: there is no heap profiler in this build.
+#[cfg(not(all(target_os = "linux", feature = "heap-profiles")))]
+pub(crate) async fn heap() -> Answer {
+    Answer::no(
+        StatusCode::NOT_IMPLEMENTED,
+        "heap profiles are not built into this program: its feature `jemalloc` has them, on Linux",
+    )
 }

@@ -11,6 +11,8 @@ mod closure;
 mod crash;
 mod faults;
 mod git_floods;
+#[cfg(all(target_os = "linux", feature = "jemalloc"))]
+mod heap;
 mod hostile;
 mod hostile_origins;
 mod incremental;

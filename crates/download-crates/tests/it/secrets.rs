@@ -310,7 +310,7 @@ fn a_cloned_index_does_not_keep_it() {
 }
 
 /// Requests a page from the listener of a run; `None` when no listener answers.
-fn page(port: u16, path: &str) -> Option<Vec<u8>> {
+pub(crate) fn page(port: u16, path: &str) -> Option<Vec<u8>> {
     let mut tcp = TcpStream::connect(("127.0.0.1", port)).ok()?;
     tcp.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
     write!(tcp, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n").ok()?;
