@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use crate::{cargo, cases, tidy};
+use crate::{cargo, cases, features, tidy};
 
 /// The steps to run.
 #[derive(Debug, clap::Args)]
@@ -24,6 +24,8 @@ enum Step {
     Deny,
     Tidy,
     Package,
+    Unused,
+    Features,
     Test,
     Cases,
 }
@@ -47,6 +49,7 @@ pub(crate) const PACKAGE: &[&str] = &[
 enum Work {
     Cargo { arguments: &'static [&'static str], environment: &'static [(&'static str, &'static str)] },
     Tidy,
+    Features,
     Cases,
 }
 
@@ -59,6 +62,8 @@ impl Step {
             Self::Deny => "deny",
             Self::Tidy => "tidy",
             Self::Package => "package",
+            Self::Unused => "unused",
+            Self::Features => "features",
             Self::Test => "test",
             Self::Cases => "cases",
         }
@@ -80,6 +85,8 @@ impl Step {
             Self::Deny => plain(&["deny", "check", "bans", "licenses", "sources"]),
             Self::Tidy => Work::Tidy,
             Self::Package => plain(PACKAGE),
+            Self::Unused => plain(&["machete"]),
+            Self::Features => Work::Features,
             Self::Test => plain(&["test", "--workspace", "--locked"]),
             Self::Cases => Work::Cases,
         }
@@ -96,6 +103,7 @@ impl Step {
                 line + "cargo " + &arguments.join(" ")
             }
             Work::Tidy => "cargo xtask tidy".to_owned(),
+            Work::Features => "cargo xtask ci features".to_owned(),
             Work::Cases => "cargo xtask cases".to_owned(),
         }
     }
@@ -112,6 +120,7 @@ impl Step {
                 Ok(())
             }
             Work::Tidy => tidy::run(root),
+            Work::Features => features::run(root),
             Work::Cases => cases::run(root, &cases::Options::default()),
         }
     }
@@ -145,16 +154,8 @@ mod tests {
 
     #[test]
     fn no_choice_means_every_step_once() {
-        let all = [
-            Step::Fmt,
-            Step::Clippy,
-            Step::Doc,
-            Step::Deny,
-            Step::Tidy,
-            Step::Package,
-            Step::Test,
-            Step::Cases,
-        ];
+        use Step::{Cases, Clippy, Deny, Doc, Features, Fmt, Package, Test, Tidy, Unused};
+        let all = [Fmt, Clippy, Doc, Deny, Tidy, Package, Unused, Features, Test, Cases];
         assert_eq!(plan(&[]), all);
     }
 

@@ -10,6 +10,7 @@ mod bench;
 mod cases;
 mod ci;
 mod dist;
+mod features;
 mod proof;
 mod release;
 mod serving;

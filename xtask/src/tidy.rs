@@ -8,7 +8,9 @@ mod edges;
 mod flags;
 mod manifest;
 mod members;
+mod profiles;
 mod sources;
+mod trees;
 mod upstream;
 mod workflows;
 mod workspace;
@@ -16,6 +18,8 @@ mod workspace;
 use std::path::Path;
 
 use anyhow::bail;
+
+pub(crate) use workspace::{Member, members};
 
 use workspace::Workspace;
 
@@ -38,7 +42,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
 }
 
 fn check(workspace: &Workspace) -> Vec<String> {
-    let Workspace { root, members, files, other_paths } = workspace;
+    let Workspace { root, members, trees, files, other_paths } = workspace;
     let mut faults = Vec::new();
     faults.extend(edges::table(members));
     faults.extend(edges::unused(members));
@@ -48,6 +52,8 @@ fn check(workspace: &Workspace) -> Vec<String> {
     faults.extend(members::own_versions(root, members));
     faults.extend(members::inherited_dependencies(members));
     faults.extend(members::used_dependencies(root, members));
+    faults.extend(profiles::optimised(root, members));
+    faults.extend(trees::absent(trees));
     faults.extend(sources::lengths(files));
     faults.extend(sources::forbidden_text(files));
     faults.extend(flags::in_libraries(files));

@@ -1,5 +1,6 @@
 //! The input of the checks: packages from cargo, files from git.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -7,6 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
 use super::manifest::Manifest;
+use super::trees::{self, Tree};
 use crate::cargo;
 
 #[derive(Debug)]
@@ -14,6 +16,7 @@ pub(crate) struct Workspace {
     /// The root manifest.
     pub(crate) root: Manifest,
     pub(crate) members: Vec<Member>,
+    pub(crate) trees: Vec<Tree>,
     /// Tracked text files.
     pub(crate) files: Vec<File>,
     /// Tracked files that are not text.
@@ -34,6 +37,7 @@ pub(crate) struct Member {
     /// Whether other packages can use it.
     pub(crate) is_library: bool,
     pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) features: Vec<String>,
     pub(crate) manifest: Manifest,
 }
 
@@ -73,6 +77,7 @@ struct Package {
     readme: Option<String>,
     targets: Vec<Target>,
     dependencies: Vec<Dependency>,
+    features: BTreeMap<String, Vec<String>>,
     manifest_path: String,
 }
 
@@ -95,14 +100,16 @@ impl Workspace {
         let (files, other_paths) = tracked_files(root)?;
         Ok(Self {
             root: manifest(&root.join("Cargo.toml"))?,
-            members: read_members(root)?,
+            members: members(root)?,
+            trees: trees::programs().map(|program| tree(root, program)).collect::<Result<_, _>>()?,
             files,
             other_paths,
         })
     }
 }
 
-fn read_members(root: &Path) -> anyhow::Result<Vec<Member>> {
+/// Reads what cargo knows of the packages of the workspace.
+pub(crate) fn members(root: &Path) -> anyhow::Result<Vec<Member>> {
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--no-deps"]).current_dir(root);
     let metadata: Metadata = serde_json::from_slice(&output(&mut command)?)
@@ -121,7 +128,15 @@ fn member(package: Package) -> anyhow::Result<Member> {
         readme: package.readme,
         is_library: package.targets.iter().flat_map(|target| &target.kind).any(|kind| kind == "lib"),
         dependencies: package.dependencies,
+        features: package.features.into_keys().collect(),
     })
+}
+
+fn tree(root: &Path, program: &str) -> anyhow::Result<Tree> {
+    let mut command = cargo();
+    command.args(["tree", "--package", program, "--edges", "normal,build", "--prefix", "none"]);
+    let printed = output(command.args(["--format", "{p}"]).current_dir(root))?;
+    Ok(Tree::parse(program, &String::from_utf8_lossy(&printed)))
 }
 
 fn manifest(path: &Path) -> anyhow::Result<Manifest> {

@@ -1,0 +1,65 @@
+//! The step `features` of the gate: every package compiles by itself, with none of its features and with each of them.
+//!
+//! Other steps compile the whole workspace, where a package has what any other asks of it and of its dependencies.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+use crate::cargo;
+use crate::tidy::Member;
+
+/// Checks every combination; the first that does not compile ends it.
+pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
+    for arguments in combinations(&crate::tidy::members(root)?) {
+        let status = cargo()
+            .args(["clippy", "--quiet", "--locked", "--no-deps"])
+            .args(&arguments)
+            .args(["--", "-D", "warnings"])
+            .current_dir(root)
+            .status()
+            .context("cargo could not be started")?;
+        if !status.success() {
+            bail!("`cargo clippy {}` ended with {status}; what it found is above", arguments.join(" "));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the arguments of `cargo clippy` for each package: without features, and with each feature alone.
+fn combinations(members: &[Member]) -> Vec<Vec<String>> {
+    let mut all = Vec::new();
+    for Member { name, features, .. } in members {
+        let bare = ["--package", name, "--no-default-features"].map(str::to_owned).to_vec();
+        let with = |feature: &String| [bare.as_slice(), &["--features".to_owned(), feature.clone()]].concat();
+        let alone: Vec<_> = features.iter().filter(|feature| *feature != "default").map(with).collect();
+        all.push(bare);
+        all.extend(alone);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_feature_is_checked_alone_and_a_package_without_them() {
+        let member = |name: &str, features: &[&str]| Member {
+            name: name.to_owned(),
+            features: features.iter().map(|feature| (*feature).to_owned()).collect(),
+            ..Member::default()
+        };
+        let found = combinations(&[member("a", &[]), member("b", &["default", "x", "y"])]);
+        let lines: Vec<String> = found.iter().map(|arguments| arguments.join(" ")).collect();
+        assert_eq!(
+            lines,
+            [
+                "--package a --no-default-features",
+                "--package b --no-default-features",
+                "--package b --no-default-features --features x",
+                "--package b --no-default-features --features y",
+            ]
+        );
+    }
+}

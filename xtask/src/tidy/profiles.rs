@@ -1,0 +1,51 @@
+//! The profile `release`: who is optimised in full.
+
+use super::manifest::Manifest;
+use super::workspace::Member;
+
+/// Packages that are quick enough without: programs parse flags and call what works.
+const QUICK_ENOUGH: &[&str] = &[
+    "archive-hasher",
+    "download-crates",
+    "extract-bundles",
+    "generate-sidecars",
+    "mirror-cli",
+    "mirror-telemetry",
+    "serve-mirror",
+];
+
+/// Checks that each package of the workspace has an entry in the list of those that are optimised in full: a new one
+/// would be slow, and nobody would see why.
+pub(crate) fn optimised(root: &Manifest, members: &[Member]) -> Vec<String> {
+    const SECTION: &str = "profile.release.package";
+    let listed = |name: &str| root.value(SECTION, &format!("{name}.opt-level")).is_some();
+    members
+        .iter()
+        .map(|member| member.name.as_str())
+        .filter(|name| listed(name) == QUICK_ENOUGH.contains(name))
+        .map(|name| {
+            if listed(name) {
+                format!("Cargo.toml: `{name}` is quick enough without an entry in [{SECTION}]; remove it")
+            } else {
+                format!("Cargo.toml: `{name}` has no `{name}.opt-level = 3` in [{SECTION}]; add it")
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::workspace::build::member;
+    use super::*;
+
+    #[test]
+    fn every_package_is_optimised_or_quick_enough() {
+        let root = Manifest::parse("[profile.release.package]\nmirror-fs.opt-level = 3\n");
+        let [fs, cli, other] = ["mirror-fs", "mirror-cli", "mirror-other"].map(|name| member(name, &[]));
+        let faults = optimised(&root, &[fs, cli, other]);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].contains("`mirror-other.opt-level = 3`"), "{faults:?}");
+        let root = Manifest::parse("[profile.release.package]\nmirror-cli.opt-level = 3\n");
+        assert!(optimised(&root, &[member("mirror-cli", &[])])[0].contains("remove it"));
+    }
+}
