@@ -6,6 +6,7 @@
 mod archive;
 mod bundles;
 mod download;
+mod fresh;
 mod index;
 mod measure;
 mod nginx;
@@ -24,7 +25,7 @@ use sitting::Bench;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The benchmarks to run: p1 to p8, archive, serve; all when none is named.
+    /// The benchmarks to run: p1 to p9, archive, serve; all but p9 when none is named.
     only: Vec<String>,
     /// Rounds; each runs every program once.
     #[arg(long, default_value_t = 5)]
@@ -139,6 +140,10 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     if wanted("p8") {
         download::memory(&bench, &mut report)?;
+    }
+    // It builds everything again in every round.
+    if options.only.iter().any(|only| only == "p9") {
+        fresh::clone(root, &bench, &mut report)?;
     }
     if wanted("archive") {
         archive::run(&bench, &mut report)?;

@@ -69,7 +69,7 @@ pub(super) fn ours(
 }
 
 /// Checks that a program fetched everything: else its figure means nothing.
-fn check_files(out: &Path, expected: usize) -> anyhow::Result<()> {
+pub(super) fn check_files(out: &Path, expected: usize) -> anyhow::Result<()> {
     let mut found = 0;
     let mut dirs = vec![out.to_owned()];
     while let Some(dir) = dirs.pop() {

@@ -111,6 +111,28 @@ impl Report {
         self.commands(rows.iter().take(1));
     }
 
+    /// Writes what a fresh clone takes until it has a mirror.
+    pub(crate) fn fresh(&mut self, releases: usize, rows: &[&Series]) {
+        let rounds = rows.first().map_or(0, |series| series.costs.len());
+        let work = format!(
+            "The {releases} releases of `Cargo.lock`, from an origin on this machine; dependencies are fetched, nothing is \
+             built; {rounds} rounds"
+        );
+        let text = self.section("P9: from a fresh clone to a mirror", &work);
+        let _ = writeln!(text, "| Command | wall s | CPU s | Peak MiB |\n|---|---|---|---|");
+        for series in rows {
+            let _ = writeln!(
+                text,
+                "| {} | {:.1} | {:.1} | {:.0} |",
+                series.name,
+                series.median(|cost| cost.wall_s),
+                series.median(|cost| cost.cpu_s),
+                series.peak_mib(),
+            );
+        }
+        self.commands(rows.iter().take(1).copied());
+    }
+
     /// Writes what each incremental run took, and what the program reported of it.
     pub(crate) fn incremental_runs(&mut self, title: &str, work: &str, rows: &[(&Series, &str)]) {
         let text = self.section(title, work);
