@@ -6,6 +6,7 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "a maintainer's command writes no mirror files")]
 
+mod api;
 mod bench;
 mod cases;
 mod ci;
@@ -41,6 +42,8 @@ enum Command {
     Dist(dist::Options),
     /// Make a release on this machine: version, changelog, package check, commit, tag. Pushes nothing.
     Release(release::Options),
+    /// Compare the public items of each library with the listings in docs/api, or write those.
+    Api(api::Options),
     /// Measure against yardsticks: needs GNU time, and for downloads nginx, h2load, curl and wget2.
     Bench(bench::Options),
     /// Prove what takes longer than the gate has time for.
@@ -54,7 +57,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    if let Some(end) = dist::in_place_of_rustc() {
+    if let Some(end) = api::in_place_of_rustdoc().or_else(dist::in_place_of_rustc) {
         return end;
     }
     match run(&Command::parse()) {
@@ -78,6 +81,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Origin(options) => synth::serve(options),
         Command::Dist(options) => dist::run(&root, options),
         Command::Release(options) => release::run(&root, options),
+        Command::Api(options) => api::run(&root, options),
         Command::Bench(options) => bench::run(&root, options),
         Command::Proof(options) => proof::run(&root, options),
         Command::HashTwo(options) => bench::hash_two(options),
