@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use crate::{cargo, cases, features, tidy};
+use crate::{api, cargo, cases, features, tidy};
 
 /// The steps to run.
 #[derive(Debug, clap::Args)]
@@ -21,6 +21,7 @@ enum Step {
     Fmt,
     Clippy,
     Doc,
+    Api,
     Deny,
     Tidy,
     Package,
@@ -48,6 +49,7 @@ pub(crate) const PACKAGE: &[&str] = &[
 /// The way in which a step is done.
 enum Work {
     Cargo { arguments: &'static [&'static str], environment: &'static [(&'static str, &'static str)] },
+    Api,
     Tidy,
     Features,
     Cases,
@@ -59,6 +61,7 @@ impl Step {
             Self::Fmt => "fmt",
             Self::Clippy => "clippy",
             Self::Doc => "doc",
+            Self::Api => "api",
             Self::Deny => "deny",
             Self::Tidy => "tidy",
             Self::Package => "package",
@@ -80,6 +83,7 @@ impl Step {
                 arguments: &["doc", "--workspace", "--no-deps", "--locked"],
                 environment: &[("RUSTDOCFLAGS", "-D warnings")],
             },
+            Self::Api => Work::Api,
             // `advisories` is left out: it needs a database from the internet, and a new advisory
             // would fail a commit that changed nothing.
             Self::Deny => plain(&["deny", "check", "bans", "licenses", "sources"]),
@@ -102,6 +106,7 @@ impl Step {
                 }
                 line + "cargo " + &arguments.join(" ")
             }
+            Work::Api => "cargo xtask api".to_owned(),
             Work::Tidy => "cargo xtask tidy".to_owned(),
             Work::Features => "cargo xtask ci features".to_owned(),
             Work::Cases => "cargo xtask cases".to_owned(),
@@ -119,6 +124,7 @@ impl Step {
                 }
                 Ok(())
             }
+            Work::Api => api::run(root, &api::Options::default()),
             Work::Tidy => tidy::run(root),
             Work::Features => features::run(root),
             Work::Cases => cases::run(root, &cases::Options::default()),
@@ -154,8 +160,8 @@ mod tests {
 
     #[test]
     fn no_choice_means_every_step_once() {
-        use Step::{Cases, Clippy, Deny, Doc, Features, Fmt, Package, Test, Tidy, Unused};
-        let all = [Fmt, Clippy, Doc, Deny, Tidy, Package, Unused, Features, Test, Cases];
+        use Step::{Api, Cases, Clippy, Deny, Doc, Features, Fmt, Package, Test, Tidy, Unused};
+        let all = [Fmt, Clippy, Doc, Api, Deny, Tidy, Package, Unused, Features, Test, Cases];
         assert_eq!(plan(&[]), all);
     }
 
