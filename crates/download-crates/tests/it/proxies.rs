@@ -156,6 +156,23 @@ fn no_proxy_means_the_same_for_the_releases_and_for_the_index() {
     }
 }
 
+/// With `socks5` this machine looks names up; an address is one already.
+#[cfg(unix)]
+#[test]
+fn socks5_is_given_addresses() {
+    let hidden = Hidden::new(425, false);
+    for asked in Asked::ALL {
+        let proxy = TestProxy::start(ProxyKind::Socks5, asked.addr(&hidden));
+        let value = format!("socks5://{}", proxy.addr());
+        let place = format!("0.0.0.0:{}", asked.addr(&hidden).port());
+        let ended = asked.run(&hidden, &format!("{asked:?}"), &format!("http://{place}"), |command| {
+            command.env("http_proxy", value);
+        });
+        ended.expect(0);
+        assert!(proxy.asked().contains(&place), "{asked:?}: {:?}", proxy.asked());
+    }
+}
+
 /// No resolver knows the hosts: an exempt one cannot be reached.
 #[test]
 fn names_and_domains_are_exempt_for_the_releases_and_for_the_index() {
