@@ -1,3 +1,7 @@
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_util::Stream;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -11,7 +15,8 @@ use crate::run::RunEnd;
 /// Jobs that are read ahead, and results that wait to be taken.
 const QUEUE: usize = 16;
 
-/// The results of [`Fetcher::stream`], in order of completion. Dropping it ends the requests in progress.
+/// The results of [`Fetcher::stream`], in order of completion; also a [`Stream`]. Dropping it ends the requests in
+/// progress.
 #[derive(Debug)]
 pub struct FetchStream<T> {
     results: mpsc::Receiver<(T, Result<Fetched, Failure>)>,
@@ -47,19 +52,32 @@ impl<T: Send + 'static> FetchStream<T> {
     /// # Panics
     /// When the fetcher has panicked.
     pub async fn next(&mut self) -> Option<(T, Result<Fetched, Failure>)> {
-        if let Some(result) = self.results.recv().await {
-            return Some(result);
-        }
-        if self.end.is_none() {
-            self.end = Some((&mut self.driver).await.unwrap_or_else(gone));
-        }
-        None
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
     /// Returns how the run ended, once [`FetchStream::next`] has returned `None`: whether every job had its result.
     #[must_use]
     pub const fn end(&self) -> Option<RunEnd> {
         self.end
+    }
+}
+
+/// The same results, for the combinators of `futures`.
+///
+/// # Panics
+/// When the fetcher has panicked.
+impl<T: Send + 'static> Stream for FetchStream<T> {
+    type Item = (T, Result<Fetched, Failure>);
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if let Some(result) = ready!(this.results.poll_recv(cx)) {
+            return Poll::Ready(Some(result));
+        }
+        if this.end.is_none() {
+            this.end = Some(ready!(Pin::new(&mut this.driver).poll(cx)).unwrap_or_else(gone));
+        }
+        Poll::Ready(None)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Runs the example program for embedders.
 
 use std::fmt::Write as _;
+use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 
-use mirror_fetch::{FetchOptions, Fetcher, FileSpools, MemorySpools, SpoolFactory};
+use futures_util::StreamExt as _;
+use mirror_fetch::{FetchOptions, Fetcher, FileSpools, MemorySpools, RunEnd, SpoolFactory};
 use mirror_testkit::{Fault, Origin, OriginOptions, Protocol, TestRegistry};
 
 use crate::kit::{HANG, Kit, until};
@@ -99,4 +101,18 @@ async fn a_stream_that_is_dropped_ends_its_requests() {
     until(|| inflight() == 4).await;
     drop(stream);
     until(|| inflight() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_pass_through_the_combinators_of_futures() {
+    let kit = Kit::speaking(Protocol::Http2);
+    let (fetcher, _seen) = kit.fetcher(quick());
+    let jobs: Vec<_> = (0..50).map(|n| (n, kit.req(&format!("/{n}")))).collect();
+    let mut stream = fetcher.stream(jobs);
+    let mut fetched: Vec<i32> =
+        (&mut stream).filter_map(|(n, result)| ready(result.is_ok().then_some(n))).collect().await;
+    fetched.sort_unstable();
+    assert_eq!(fetched, (0..50).collect::<Vec<_>>());
+    assert_eq!(stream.end(), Some(RunEnd::Done));
+    assert!(stream.next().await.is_none(), "and it stays at its end");
 }
