@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use mirror_types::{CLIPPED_MESSAGE_BYTES, clipped};
+use mirror_types::{CLIPPED_MESSAGE_BYTES, FaultKind, clipped};
 
 /// The kind of a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -202,6 +202,18 @@ pub enum FetchSetupError {
     UserAgent,
 }
 
+impl FetchSetupError {
+    /// Returns what kind of fault this is: each comes from an option.
+    #[must_use]
+    pub const fn kind(&self) -> FaultKind {
+        match self {
+            Self::CaCert { .. } | Self::NoCertificate { .. } | Self::Tls(_) | Self::UserAgent => {
+                FaultKind::Usage
+            }
+        }
+    }
+}
+
 /// One failed attempt.
 #[derive(Debug, Clone)]
 pub(crate) struct Fault {
@@ -312,6 +324,18 @@ fn io_kind(error: &io::Error) -> FailureKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fetcher_that_cannot_be_set_up_has_wrong_options() {
+        for error in [
+            FetchSetupError::CaCert { path: "ca".into(), source: io::ErrorKind::NotFound.into() },
+            FetchSetupError::NoCertificate { path: "ca".into() },
+            FetchSetupError::Tls(rustls::Error::NoCertificatesPresented),
+            FetchSetupError::UserAgent,
+        ] {
+            assert_eq!(error.kind(), FaultKind::Usage, "{error:?}");
+        }
+    }
 
     #[test]
     fn the_retry_table() {
