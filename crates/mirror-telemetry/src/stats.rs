@@ -65,6 +65,7 @@ pub struct Activity {
 /// Counters of one run, shared by all its threads.
 #[derive(Debug)]
 pub struct RunStats {
+    #[cfg_attr(not(feature = "listener"), expect(dead_code, reason = "the listener alone shows it"))]
     pub(crate) version: String,
     begun: Instant,
     phase: AtomicU8,

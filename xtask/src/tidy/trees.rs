@@ -5,7 +5,7 @@
 const ABSENT: &[(&str, &[&str])] = &[
     ("archive-hasher", &["gix", "hyper", "pprof", "reqwest", "rusqlite", "rustls"]),
     ("extract-bundles", &["gix", "hyper", "pgp", "pprof", "reqwest", "rustls"]),
-    ("generate-sidecars", &["gix-transport", "hyper", "pgp", "pprof", "reqwest", "rustls"]),
+    ("generate-sidecars", &["hyper", "pgp", "pprof", "reqwest", "rustls"]),
     ("serve-mirror", &["gix", "pgp", "pprof", "reqwest"]),
     ("download-crates", &["pgp", "prost-build", "tikv-jemalloc-sys"]),
 ];

@@ -43,7 +43,6 @@ impl Signer {
 pub(crate) enum Keys {}
 
 /// A good signature.
-#[expect(dead_code, reason = "nothing can be found good")]
 pub(crate) struct Checked {
     pub(crate) fingerprint: String,
     pub(crate) user: String,
