@@ -240,8 +240,10 @@ pub(crate) fn far(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Measures P8: memory does not grow with the registry.
+/// Measures P8: memory does not grow with the registry, nor with the samples that the metrics of the listener take.
 pub(crate) fn memory(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
+    // Of a flag that is given twice, the last one counts.
+    const LISTENER: &[&str] = &["--listen", "127.0.0.1:0"];
     let tls = Origin::start(OriginOptions::default(), Arc::new(|_| None));
     let (mut rows, mut earlier) = (Vec::new(), Vec::new());
     for releases in [bench.releases, bench.releases * 10] {
@@ -249,16 +251,21 @@ pub(crate) fn memory(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<(
         let nginx = Nginx::start(bench.work, &files.www, tls.tls_dir())?;
         let mut series = Series::new(&format!("{releases} releases"));
         println!("P8, {releases} releases");
-        let (arguments, out) = ours(bench, &files, &nginx.base(), tls.ca(), &[]);
+        let (arguments, out) = ours(bench, &files, &nginx.base(), tls.ca(), LISTENER);
         let program = bench.program.display().to_string();
         series.run(bench.work, &program, &arguments)?;
         check_files(&out, files.registry.len())?;
         let mut again = Series::new(&format!("{releases} releases, run again"));
         again.run(bench.work, &program, &arguments)?;
-        rows.extend([series, again]);
+        give_back(bench, &out)?;
+        let mut silent = Series::new(&format!("{releases} releases, without a listener"));
+        let (arguments, out) = ours(bench, &files, &nginx.base(), tls.ca(), &[]);
+        silent.run(bench.work, &program, &arguments)?;
+        checked(bench, &out, files.registry.len())?;
+        rows.extend([series, again, silent]);
         if let Some(program) = bench.before("download-crates") {
             let mut before = Series::new(&format!("{releases} releases, the version before"));
-            let (arguments, _) = ours(bench, &files, &nginx.base(), tls.ca(), &[]);
+            let (arguments, _) = ours(bench, &files, &nginx.base(), tls.ca(), LISTENER);
             before.run(bench.work, &program.display().to_string(), &arguments)?;
             earlier.push(before);
         }
