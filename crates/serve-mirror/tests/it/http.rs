@@ -3,6 +3,7 @@
 use std::io::Read as _;
 
 use mirror_sync::{Layout, Storage};
+use mirror_testkit::check_metrics;
 
 use crate::client::{ask, get};
 use crate::world::{World, add, registry};
@@ -152,6 +153,7 @@ fn the_configuration_is_for_the_host_that_was_asked() {
     let metrics = get(&server.base, "/metrics").text();
     assert!(metrics.contains("crates_serve_requests_total{kind=\"index\",status=\"4xx\"} 6"), "{metrics}");
     assert!(metrics.contains("crates_serve_held_releases 8"), "{metrics}");
+    check_metrics(&metrics);
     assert_eq!(get(&server.base, "/healthz").text(), "ok\n");
 
     let behind = world.serve(&["--public-url", "https://crates.example.org/x/"]);
