@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use mirror_index::DirError;
 use mirror_index::sparse::ConfigError;
-use mirror_types::{Advice, Cause};
+use mirror_types::{Advice, Cause, FaultKind};
 
 /// The reason why an index could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,20 @@ pub enum IndexError {
 }
 
 impl IndexError {
+    /// Returns what kind of fault this is. An index is an input of the person who names it, who must repair what keeps it
+    /// from being read.
+    #[must_use]
+    pub const fn kind(&self) -> FaultKind {
+        match self {
+            Self::Missing { .. }
+            | Self::NotAnIndex { .. }
+            | Self::Dir(_)
+            | Self::Config { .. }
+            | Self::Unreadable { .. }
+            | Self::Git { .. } => FaultKind::Usage,
+        }
+    }
+
     /// Returns what a person can do about it, beside what the error says.
     #[must_use]
     pub fn advice(&self) -> Option<Advice> {
@@ -75,6 +89,22 @@ mod tests {
         let git = IndexError::Git { doing: "read", path: "i".into(), source: Cause::new("no object") };
         assert_eq!(git.source().map(ToString::to_string).as_deref(), Some("no object"));
         assert!(!git.to_string().contains("no object"), "{git}");
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_read_is_for_a_person_to_repair() {
+        let path = || std::path::PathBuf::from("i");
+        let refused = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        for error in [
+            IndexError::Missing { path: path() },
+            IndexError::NotAnIndex { path: path(), what: "holds no crate".to_owned() },
+            IndexError::Dir(DirError { path: path(), source: refused }),
+            IndexError::Config { path: path(), source: ConfigError::Size { bytes: 1 } },
+            IndexError::Unreadable { path: path(), why: "x" },
+            IndexError::Git { doing: "read", path: path(), source: Cause::new("no object") },
+        ] {
+            assert_eq!(error.kind(), FaultKind::Usage, "{error:?}");
+        }
     }
 
     #[test]

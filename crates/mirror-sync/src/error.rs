@@ -135,9 +135,9 @@ impl SyncError {
             | Self::Checksums { .. }
             | Self::NoIndexToTry { .. }
             | Self::Read { .. }
-            | Self::Config(_)
-            | Self::Index(_)
-            | Self::FetchSetup(_) => FaultKind::Usage,
+            | Self::Config(_) => FaultKind::Usage,
+            Self::Index(error) => error.kind(),
+            Self::FetchSetup(error) => error.kind(),
             Self::Update(error) => error.kind(),
             Self::RegistryConfig { .. } | Self::NeverFetched { .. } | Self::Silent { .. } => {
                 FaultKind::Origin

@@ -78,8 +78,8 @@ impl GenerateError {
             | Self::NoAddress
             | Self::IndexChanged { .. }
             | Self::Read { .. }
-            | Self::Config(_)
-            | Self::Index(_) => FaultKind::Usage,
+            | Self::Config(_) => FaultKind::Usage,
+            Self::Index(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Repo(error) => error.kind(),
             Self::Internal(_) | Self::Unexpected(_) => FaultKind::Internal,
