@@ -94,11 +94,9 @@ mod tests {
     #[test]
     fn an_index_that_cannot_be_read_is_for_a_person_to_repair() {
         let path = || std::path::PathBuf::from("i");
-        let refused = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
         for error in [
             IndexError::Missing { path: path() },
             IndexError::NotAnIndex { path: path(), what: "holds no crate".to_owned() },
-            IndexError::Dir(DirError { path: path(), source: refused }),
             IndexError::Config { path: path(), source: ConfigError::Size { bytes: 1 } },
             IndexError::Unreadable { path: path(), why: "x" },
             IndexError::Git { doing: "read", path: path(), source: Cause::new("no object") },
