@@ -91,7 +91,7 @@ fn another_tree_is_refused_in_words_and_moved_when_asked() {
         for more in [&[][..], &["--dry-run", "--offline"], &["--layout", "cargo"]] {
             let refused = run(world.mirroring("m").args(more)).expect(2);
             assert!(refused.stderr.contains("--rebuild-catalogue"), "{what}: {}", refused.stderr);
-            assert!(refused.stderr.contains("would be fetched again"), "{what}: {}", refused.stderr);
+            assert!(refused.stderr.contains("would fetch them a second time"), "{what}: {}", refused.stderr);
             assert_same(&tree(&world.path("m")), &before);
         }
         assert_eq!(world.origin.total(), 0, "{what}");
