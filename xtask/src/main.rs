@@ -101,5 +101,8 @@ fn workspace_root() -> anyhow::Result<PathBuf> {
 /// Runs the cargo that started us, so that a toolchain chosen with `cargo +name` stays chosen.
 fn cargo() -> std::process::Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    std::process::Command::new(program)
+    let mut command = std::process::Command::new(program);
+    // Where `cargo run` sets it, cargo-machete takes its own name for a directory.
+    command.env_remove("CARGO_PKG_NAME");
+    command
 }
