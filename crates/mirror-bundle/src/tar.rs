@@ -152,7 +152,7 @@ fn kind_of(kind: EntryType) -> Result<(), BundleFault> {
     })
 }
 
-/// What a header says of a member.
+/// The description of a member in its header.
 struct Described {
     path: String,
     kind: EntryType,

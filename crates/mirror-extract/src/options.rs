@@ -4,7 +4,7 @@ use std::time::Duration;
 use mirror_bundle::BundleLimits;
 use mirror_types::{CrateName, ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId, VersionText};
 
-/// What to do with the bundles.
+/// The task to do with the bundles.
 #[derive(Debug, Clone)]
 pub enum ExtractTask {
     /// Make a loose mirror of them.

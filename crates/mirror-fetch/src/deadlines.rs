@@ -19,7 +19,7 @@ pub(crate) struct Deadlines<'a> {
     idle: Duration,
     mark: Instant,
     since_mark: u64,
-    /// How much of this machine's delays may still be added to the deadlines.
+    /// The part of this machine's delays that may still be added to the deadlines.
     lateness_left: Duration,
 }
 

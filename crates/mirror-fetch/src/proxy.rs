@@ -29,7 +29,7 @@ pub(crate) struct Proxy {
     pub(crate) uri: Uri,
     /// Without brackets.
     pub(crate) host: String,
-    /// What an HTTP proxy is shown.
+    /// The credentials for an HTTP proxy.
     pub(crate) authorization: Option<HeaderValue>,
     /// Set for a SOCKS proxy.
     pub(crate) socks: Option<Socks>,

@@ -41,7 +41,7 @@ pub(crate) fn system_lookup() -> Lookup {
     Arc::new(|host| Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) }))
 }
 
-/// What every connection goes through.
+/// The lookup, the TLS settings and the timeout that all connections share.
 #[derive(Clone)]
 pub(crate) struct Routes {
     pub(crate) lookup: Lookup,

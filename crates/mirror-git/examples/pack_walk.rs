@@ -20,7 +20,7 @@ use mirror_index::is_index_file;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// What was read, whatever the order.
+/// A summary of what was read, independent of the order.
 #[derive(Default)]
 struct Totals {
     files: AtomicU64,

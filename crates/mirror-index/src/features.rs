@@ -117,7 +117,7 @@ impl Manifest {
     }
 }
 
-/// What a set of features turns on.
+/// The dependencies and features that a set of features turns on.
 #[derive(Debug, Default)]
 struct Active<'m> {
     /// Active optional dependencies, by their names in the manifest.

@@ -34,7 +34,7 @@ pub struct Mirror {
     detector: Mutex<ChangeDetector>,
 }
 
-/// Where the bytes of a release were found.
+/// The place in which the bytes of a release were found.
 #[derive(Debug, Clone)]
 pub enum Located {
     /// Open, to be read by position: a file of its own, or the object of another store.

@@ -69,7 +69,7 @@ pub struct Transaction {
     /// The number of releases with a step in the manifest.
     releases: usize,
     index_files: Vec<PackedLines>,
-    /// Where releases are still held of which a copy was lost.
+    /// The remaining places of releases of which a copy was lost.
     left: HashMap<ReleaseId, Locations>,
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Found {
     pub(crate) _place: Option<OwnedSemaphorePermit>,
 }
 
-/// How a long member of a bundle is unpacked.
+/// The way a long member of a bundle is unpacked.
 pub(crate) enum Unpacking {
     /// Nothing has been read yet.
     NotBegun,

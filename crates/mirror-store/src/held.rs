@@ -35,7 +35,7 @@ impl Store {
     }
 }
 
-/// What is known about a held file without waiting.
+/// The facts known about a held file without waiting.
 #[derive(Debug)]
 pub enum AtOnce {
     /// Finding out would take a wait for the disk.

@@ -32,7 +32,7 @@ const WORKSPACE: &str = "/build/mirror-rust-crates";
 const TARGET_DIR: &str = "/build/target";
 const CARGO_HOME: &str = "/build/cargo";
 
-/// How the programs are built.
+/// The settings with which the programs are built.
 #[derive(Debug)]
 pub(crate) struct Build {
     pub(crate) root: PathBuf,

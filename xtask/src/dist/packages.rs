@@ -10,7 +10,7 @@ use super::build::{Build, selected};
 use super::printed;
 use crate::cargo;
 
-/// What the programs are made of, by name and version.
+/// The packages of the programs, by name and version.
 #[derive(Debug)]
 pub(crate) struct Packages {
     pub(crate) all: BTreeMap<Id, Package>,
@@ -34,7 +34,7 @@ pub(crate) struct Package {
     pub(crate) directory: PathBuf,
     /// SHA-256 of its release, hexadecimal; packages of this workspace have none.
     pub(crate) checksum: Option<String>,
-    /// Whether its code runs in a program, and not only while that is built.
+    /// True if its code runs in a program, and not only while that is built.
     pub(crate) is_shipped: bool,
     pub(crate) uses: BTreeSet<Id>,
 }

@@ -1,4 +1,4 @@
-//! What the programs are built from: packages that some of them do without, whatever the crates in between ask for.
+//! The trees of the programs: packages that some of them do without, whatever the crates in between ask for.
 
 /// Packages that a program must not be built from. One that reads files has no use for a network, for TLS or for a
 /// profiler, and whoever builds it does not wait for them.

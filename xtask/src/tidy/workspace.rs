@@ -34,7 +34,7 @@ pub(crate) struct Member {
     pub(crate) categories: Vec<String>,
     /// The path of its README.
     pub(crate) readme: Option<String>,
-    /// Whether other packages can use it.
+    /// True if other packages can use it.
     pub(crate) is_library: bool,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) features: Vec<String>,

@@ -91,7 +91,7 @@ fn five_thousand_crates_from_a_bad_origin_are_all_held_in_the_end() {
     assert!(world.ledger("out").is_empty());
 }
 
-/// Gives one crate each fault, for ever: it fails, with its reason, and every other crate is held.
+/// Assigns each fault to one crate, for ever: that crate fails, with its reason, and every other one is held.
 #[test]
 fn every_fault_fails_its_own_record_and_no_other() {
     let second = Duration::from_secs(1);

@@ -76,7 +76,7 @@ impl Hidden {
     }
 }
 
-/// What a run asks for over HTTP.
+/// The parts of a run that use HTTP.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Asked {
     Releases,

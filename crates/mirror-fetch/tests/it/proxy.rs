@@ -15,7 +15,7 @@ use url::Url;
 use crate::origin::{fetcher, quick, response, sum, verified};
 use crate::secure::secure;
 
-/// How a proxy handles `CONNECT`; it answers any other request itself, with the request as the body.
+/// The way a proxy handles `CONNECT`; it answers any other request itself, with the request as the body.
 #[derive(Clone, Copy)]
 enum Tunnels {
     /// Every host is at this address.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Step;
 
-/// What is lost in a crash.
+/// The data that a crash loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// Nothing: the process was killed, and the system has everything.

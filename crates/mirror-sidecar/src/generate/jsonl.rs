@@ -25,7 +25,7 @@ use super::work::Work;
 /// Bytes that are collected before they are written, in order.
 const PIECE: usize = 1 << 20;
 
-/// How a line is treated: it is left out; it is read again; or the position of its version is known, so that it need
+/// The treatment of a line: it is left out; it is read again; or the position of its version is known, so that it need
 /// not be: begin above [`PLACE`], length below.
 type Fate = u32;
 const LEFT_OUT: Fate = 0;
@@ -115,7 +115,7 @@ fn line(
 struct Plan {
     /// The files, in the order of their paths.
     files: Vec<Measured>,
-    /// How each line is treated, by thread.
+    /// The treatment of each line, by thread.
     fates: Vec<Vec<Fate>>,
     /// The offset of each file.
     offsets: Vec<u64>,

@@ -38,7 +38,7 @@ pub(crate) struct Dispatcher {
     pub(crate) outcome: Outcome,
 }
 
-/// What remains when everything is committed.
+/// The rest of a run when everything is committed.
 pub(crate) struct Finished {
     pub(crate) outcome: Outcome,
     pub(crate) mirror: MirrorWriter,

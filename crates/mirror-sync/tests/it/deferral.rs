@@ -38,7 +38,7 @@ fn hour(hours: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(hours * HOUR)
 }
 
-/// What a run reported about its way through the index, and its reason to stop.
+/// The report of a run about its way through the index, and its reason to stop.
 #[derive(Default)]
 struct Observed {
     /// The numbers of releases selected at a time: releases that are not looked at come all at once.

@@ -46,7 +46,7 @@ struct World {
     rng: fastrand::Rng,
 }
 
-/// What a pack was found to contain.
+/// The contents found in a pack.
 #[derive(Debug, Default)]
 struct Seen {
     /// Large objects, and deltas that involve them.
