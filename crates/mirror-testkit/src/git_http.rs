@@ -15,12 +15,12 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::tls::CertificateFiles;
-use crate::worker::Worker;
+use crate::worker::{Worker, accept_each};
 
 const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
 
@@ -125,15 +125,7 @@ async fn accept(
     state: Arc<State>,
     stop: CancellationToken,
 ) {
-    let listener = TcpListener::from_std(listener).expect("listener");
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((tcp, _)) = accepted else { continue };
-        tokio::spawn(connection(tcp, acceptor.clone(), state.clone()));
-    }
+    accept_each(listener, &stop, |tcp| connection(tcp, acceptor.clone(), state.clone())).await;
 }
 
 async fn connection(tcp: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<State>) {

@@ -9,14 +9,14 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::fault::{Ask, Fault};
 use crate::serve::{Answer, Served, respond};
 use crate::tls::CertificateFiles;
-use crate::worker::Worker;
+use crate::worker::{Worker, accept_each};
 
 /// The protocol of an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -202,17 +202,12 @@ async fn accept(
     state: Arc<State>,
     stop: CancellationToken,
 ) {
-    let listener = TcpListener::from_std(listener).expect("listener");
-    loop {
-        let tcp = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((tcp, _)) = tcp else { continue };
+    accept_each(listener, &stop, |tcp| {
         let _ = tcp.set_nodelay(true);
         state.connections.fetch_add(1, Ordering::SeqCst);
-        tokio::spawn(connection(tcp, acceptor.clone(), state.clone(), stop.child_token()));
-    }
+        connection(tcp, acceptor.clone(), state.clone(), stop.child_token())
+    })
+    .await;
 }
 
 async fn connection(

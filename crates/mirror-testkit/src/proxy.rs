@@ -14,11 +14,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::worker::Worker;
+use crate::worker::{Worker, accept_each};
 
 /// The protocol of a [`TestProxy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,15 +101,9 @@ impl TestProxy {
 }
 
 async fn accept(listener: StdListener, tls: Option<TlsAcceptor>, state: Arc<State>, stop: CancellationToken) {
-    let listener = TcpListener::from_std(listener).expect("listener");
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((tcp, _)) = accepted else { continue };
+    accept_each(listener, &stop, |tcp| {
         let (tls, state) = (tls.clone(), Arc::clone(&state));
-        tokio::spawn(async move {
+        async move {
             match tls {
                 Some(tls) => {
                     if let Ok(tls) = tls.accept(tcp).await {
@@ -119,8 +113,9 @@ async fn accept(listener: StdListener, tls: Option<TlsAcceptor>, state: Arc<Stat
                 None if state.kind == ProxyKind::Socks5 => drop(socks5(tcp, &state).await),
                 None => http1(tcp, state).await,
             }
-        });
-    }
+        }
+    })
+    .await;
 }
 
 async fn http1(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, state: Arc<State>) {

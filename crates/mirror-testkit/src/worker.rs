@@ -1,7 +1,9 @@
 //! A thread with a runtime of its own.
 
+use std::net::TcpListener as StdListener;
 use std::thread::JoinHandle;
 
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +45,26 @@ impl Worker {
             runtime.shutdown_background();
         });
         Self { stop, thread: Some(thread) }
+    }
+}
+
+/// Spawns a task for every connection, which `serve` makes, until `stop` is cancelled.
+///
+/// # Panics
+/// When the runtime does not take the listener: this is test code.
+pub(crate) async fn accept_each<Task: Future<Output = ()> + Send + 'static>(
+    listener: StdListener,
+    stop: &CancellationToken,
+    mut serve: impl FnMut(TcpStream) -> Task,
+) {
+    let listener = TcpListener::from_std(listener).expect("listener");
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((tcp, _)) = accepted else { continue };
+        tokio::spawn(serve(tcp));
     }
 }
 

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::worker::Worker;
+use crate::worker::{Worker, accept_each};
 
 use crate::origin::Protocol;
 
@@ -116,16 +116,11 @@ async fn accept(
     stop: &CancellationToken,
     count: &AtomicU64,
 ) {
-    let listener = TcpListener::from_std(listener).expect("listener");
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((tcp, _)) = accepted else { continue };
+    accept_each(listener, stop, |tcp| {
         count.fetch_add(1, Ordering::SeqCst);
-        tokio::spawn(connection(tcp, acceptor.clone(), fault));
-    }
+        connection(tcp, acceptor.clone(), fault)
+    })
+    .await;
 }
 
 async fn connection(mut tcp: TcpStream, acceptor: Option<TlsAcceptor>, fault: Hostility) {
