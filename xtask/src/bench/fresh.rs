@@ -20,14 +20,14 @@ pub(crate) fn clone(root: &Path, bench: &Bench<'_>, report: &mut Report) -> anyh
     let registry = locked(root)?;
     let origin = Origin::start(OriginOptions::default(), registry.site("https://localhost/"));
     let (base, ca) = (origin.base(), origin.ca().display().to_string());
-    let mut us = Series::new("git clone, cargo run --release");
-    let mut again = Series::new("cargo run --release again");
+    let mut us = Series::new("git clone, cargo run");
+    let mut again = Series::new("cargo run again");
     for round in 0..bench.rounds {
         println!("P9, round {} of {}", round + 1, bench.rounds);
         let folder = bench.work.join(format!("p9-{round}"));
         let (from, to) = (root.display(), folder.display());
         let run = format!(
-            "cd {to} && cargo run --release --locked --bin download-crates -- --cargo-lock Cargo.lock --out mirror \
+            "cd {to} && cargo run --locked --bin download-crates -- --cargo-lock Cargo.lock --out mirror \
              --index-url sparse+{base}/index/ --crates-base-url {base}/crates --cacert {ca} --listen ''"
         );
         // Without the folder that this build has its own programs in.
