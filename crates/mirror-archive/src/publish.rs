@@ -81,6 +81,7 @@ impl Lock {
             Err(LockFault::Open(error) | LockFault::Lock(error)) => {
                 Err(ArchiveError::io_at("opening the lock", &at)(error))
             }
+            Err(other) => Err(ArchiveError::io_at("locking", &at)(io::Error::other(other))),
         }
     }
 }

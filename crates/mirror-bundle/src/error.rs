@@ -129,6 +129,7 @@ pub(crate) fn lock(dir: &Path, path: &Path) -> Result<FileLock, BundleError> {
         LockFault::Held { holder } => BundleError::Locked { dir: dir.to_owned(), holder },
         LockFault::Open(error) => at("open the lock", path)(error),
         LockFault::Lock(error) => at("lock", path)(error),
+        other => at("lock", path)(io::Error::other(other)),
     })
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The reason why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LockFault {
     /// Another open file holds it.
     #[error("it is locked{holder}")]

@@ -119,6 +119,7 @@ fn lock(file: &File, path: &Path) -> Result<FileLock, ManifestError> {
     FileLock::of(own, path).map_err(|fault| match fault {
         LockFault::Held { .. } => ManifestError::Busy { path: path.to_owned() },
         LockFault::Open(error) | LockFault::Lock(error) => at("lock", path)(error),
+        other => at("lock", path)(io::Error::other(other)),
     })
 }
 

@@ -1,4 +1,5 @@
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use mirror_fs::{LockFault, TempFile, patient};
@@ -41,6 +42,7 @@ impl OutputFile {
                 Err(LockFault::Open(error) | LockFault::Lock(error)) => {
                     return Err(at("lock", &partial)(error));
                 }
+                Err(other) => return Err(at("lock", &partial)(io::Error::other(other))),
             }
             // Another process may have published it since it was opened.
             if mirror_fs::is_at(&file, &partial) {

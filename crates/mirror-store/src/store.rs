@@ -574,5 +574,6 @@ fn lock(root: &Path, path: &Path) -> Result<FileLock, StoreError> {
         LockFault::Held { holder } => StoreError::Locked { root: root.to_owned(), holder },
         LockFault::Open(error) => at("open the lock", path)(error),
         LockFault::Lock(error) => at("lock", path)(error),
+        other => at("lock", path)(io::Error::other(other)),
     })
 }

@@ -1,5 +1,6 @@
 //! One update at a time.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use mirror_fs::{FileLock, LockFault};
@@ -50,6 +51,7 @@ impl Lock {
             LockFault::Held { holder } => UpdateError::Locked { dir: dir.to_owned(), holder },
             LockFault::Open(error) => UpdateError::storage("open the lock", path)(error),
             LockFault::Lock(error) => UpdateError::storage("lock", path)(error),
+            other => UpdateError::storage("lock", path)(io::Error::other(other)),
         })?;
         Ok(Self { file, path: path.to_owned() })
     }
