@@ -29,42 +29,39 @@ pub(crate) fn create(flags: &Create) -> Result<CreateOptions> {
             None => Signing::Own { passphrase },
         }
     };
-    Ok(CreateOptions {
-        dir: dir.clone(),
-        out_dir: flags.out_dir.clone(),
-        prefix: flags.out_prefix.clone(),
-        hashes: HashKind::parse_list(&flags.hashes).context("--hashes")?,
-        workers: workers(flags.hash_workers),
-        tar: !flags.no_tar,
-        signing,
-    })
+    let mut options = CreateOptions::new(dir.clone());
+    options.out_dir = flags.out_dir.clone();
+    options.prefix = flags.out_prefix.clone();
+    options.hashes = HashKind::parse_list(&flags.hashes).context("--hashes")?;
+    options.workers = workers(flags.hash_workers);
+    options.tar = !flags.no_tar;
+    options.signing = signing;
+    Ok(options)
 }
 
 pub(crate) fn verify(flags: &Verify) -> Result<VerifyOptions> {
-    Ok(VerifyOptions {
-        inventory: flags.inventory.clone(),
-        against: match (&flags.dir, &flags.tar) {
-            (Some(dir), _) => Against::Dir(dir.clone()),
-            (None, Some(tar)) => Against::Tar(tar.clone()),
-            (None, None) => Against::Nothing,
-        },
-        public_key: flags.public_key.clone(),
-        skip_signature: flags.skip_signature,
-        hashes: HashKind::parse_list(&flags.hashes).context("--hashes")?,
-        workers: workers(flags.hash_workers),
-    })
+    let against = match (&flags.dir, &flags.tar) {
+        (Some(dir), _) => Against::Dir(dir.clone()),
+        (None, Some(tar)) => Against::Tar(tar.clone()),
+        (None, None) => Against::Nothing,
+    };
+    let mut options = VerifyOptions::new(flags.inventory.clone(), against);
+    options.public_key = flags.public_key.clone();
+    options.skip_signature = flags.skip_signature;
+    options.hashes = HashKind::parse_list(&flags.hashes).context("--hashes")?;
+    options.workers = workers(flags.hash_workers);
+    Ok(options)
 }
 
 pub(crate) fn logging(flags: &Reports) -> LogOptions {
-    LogOptions {
-        format: flags.log_format.into(),
-        level: match flags.log_level {
-            Some(level) => level.into(),
-            None if flags.verbose => LogLevel::Debug,
-            None => LogLevel::Info,
-        },
-        path: None,
-    }
+    let mut options = LogOptions::default();
+    options.format = flags.log_format.into();
+    options.level = match flags.log_level {
+        Some(level) => level.into(),
+        None if flags.verbose => LogLevel::Debug,
+        None => LogLevel::Info,
+    };
+    options
 }
 
 fn workers(asked: usize) -> usize {

@@ -32,11 +32,11 @@ impl LogFlags {
     /// Returns where and how to log.
     #[must_use]
     pub fn log(&self) -> telemetry::LogOptions {
-        telemetry::LogOptions {
-            format: self.log_format.into(),
-            level: self.log_level.into(),
-            path: self.log_path.clone(),
-        }
+        let mut options = telemetry::LogOptions::default();
+        options.format = self.log_format.into();
+        options.level = self.log_level.into();
+        options.path = self.log_path.clone();
+        options
     }
 
     /// Returns how to show progress: as a bar on a terminal, unless lines were asked for.
@@ -44,11 +44,11 @@ impl LogFlags {
     pub fn progress(&self) -> telemetry::ProgressOptions {
         let interval = (!self.progress_interval.is_zero()).then_some(self.progress_interval);
         let lines = interval.is_some() || self.progress_every > 0;
-        telemetry::ProgressOptions {
-            interval,
-            every: self.progress_every,
-            bar: !lines && std::io::stderr().is_terminal(),
-        }
+        let mut options = telemetry::ProgressOptions::default();
+        options.interval = interval;
+        options.every = self.progress_every;
+        options.bar = !lines && std::io::stderr().is_terminal();
+        options
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use mirror_manifest::{Catalogue, Change, HeldRelease, IndexCacheWriter, LinePacker, TextDigest};
-use mirror_serve::{ServeLimits, ServeOptions, Server};
+use mirror_serve::{ServeOptions, Server};
 use mirror_types::{CrateName, MemberLocation, ReleaseId, Sha256, index_path};
 use tokio_util::sync::CancellationToken;
 
@@ -88,15 +88,8 @@ fn main() {
         .build()
         .expect("runtime");
     let stop = CancellationToken::new();
-    let options = ServeOptions {
-        stores: Vec::new(),
-        mirror: dir.path().join("out"),
-        bundles_dir: None,
-        listen: "127.0.0.1:0".to_owned(),
-        tls: None,
-        public_url: None,
-        limits: ServeLimits::default(),
-    };
+    let mut options = ServeOptions::new(dir.path().join("out"));
+    options.listen = "127.0.0.1:0".to_owned();
     let server = runtime.block_on(Server::open(&options)).expect("server");
     let addr = server.local_addr();
     let serving = runtime.spawn(server.run(stop.clone()));

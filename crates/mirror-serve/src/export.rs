@@ -45,6 +45,7 @@ impl ExportFormat {
 
 /// The settings of an export.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ExportOptions {
     /// Root of the mirror.
     pub mirror: PathBuf,

@@ -6,6 +6,7 @@ use mirror_store::CrateStore;
 
 /// A certificate and its key.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct TlsFiles {
     /// PEM: the certificate, and its chain up to the authority.
     pub cert: PathBuf,
@@ -13,8 +14,17 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+impl TlsFiles {
+    /// Names both files.
+    #[must_use]
+    pub const fn new(cert: PathBuf, key: PathBuf) -> Self {
+        Self { cert, key }
+    }
+}
+
 /// Limits on the cost of clients.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct ServeLimits {
     /// Most connections at a time. For one more, the one that has moved nothing for the longest time makes room, or the
     /// slowest of those that move less than 16 KiB a second; when all are faster, the new one waits for a second and is
@@ -61,6 +71,7 @@ impl Default for ServeLimits {
 
 /// The settings of the server.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ServeOptions {
     /// Root of the mirror.
     pub mirror: PathBuf,

@@ -35,6 +35,7 @@ pub enum LogLevel {
 
 /// The destination and the form of the log.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LogOptions {
     /// Form of the lines.
     pub format: LogFormat,
@@ -42,6 +43,13 @@ pub struct LogOptions {
     pub level: LogLevel,
     /// A file instead of standard error.
     pub path: Option<PathBuf>,
+}
+
+/// Logs ordinary events as text to standard error.
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: LogLevel::Info, path: None }
+    }
 }
 
 /// Why logging could not be set up.

@@ -9,10 +9,11 @@ use mirror_types::human_bytes;
 use crate::logging::ProgressHandle;
 use crate::stats::{Activity, RunStats, Snapshot};
 
-/// The settings of the progress display.
-#[derive(Debug, Clone, Copy)]
+/// The settings of the progress display. By default a line is logged every 10 s.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct ProgressOptions {
-    /// A log line at this interval.
+    /// A log line at this interval. `None`: every 10 s if `every` is 0, else never.
     pub interval: Option<Duration>,
     /// A log line every N records; 0 disables.
     pub every: u64,

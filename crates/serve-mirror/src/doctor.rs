@@ -42,11 +42,9 @@ impl Finding {
 
 /// Serves the mirror to this machine alone, and runs the checks.
 pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
-    let options = ServeOptions {
-        bundles_dir: flags.source.bundles_dir.clone(),
-        listen: "127.0.0.1:0".to_owned(),
-        ..ServeOptions::new(flags.source.mirror.clone())
-    };
+    let mut options = ServeOptions::new(flags.source.mirror.clone());
+    options.bundles_dir = flags.source.bundles_dir.clone();
+    options.listen = "127.0.0.1:0".to_owned();
     let mirror = mirror_serve::open(&options.mirror, options.bundles_dir.as_deref())?;
     let samples = Samples::of(&mirror)?;
     let unlisted = index_lines(&mirror)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mirror_cli::{LogFormat, LogLevel, duration};
-use mirror_serve::{ExportFormat, ExportOptions, ServeLimits, ServeOptions, TlsFiles, public_url};
+use mirror_serve::{ExportFormat, ExportOptions, ServeOptions, TlsFiles, public_url};
 use mirror_telemetry::LogOptions;
 
 /// Lets Cargo build from a mirror.
@@ -96,11 +96,10 @@ impl Export {
             (Format::Static, None) => bail!("--public-url says where clients will reach the files"),
             (Format::LocalRegistry, _) => ExportFormat::LocalRegistry,
         };
-        Ok(ExportOptions {
-            bundles_dir: self.source.bundles_dir.clone(),
-            copy: self.copy,
-            ..ExportOptions::new(self.source.mirror.clone(), self.dir.clone(), format)
-        })
+        let mut options = ExportOptions::new(self.source.mirror.clone(), self.dir.clone(), format);
+        options.bundles_dir = self.source.bundles_dir.clone();
+        options.copy = self.copy;
+        Ok(options)
     }
 }
 
@@ -131,11 +130,11 @@ pub(crate) struct Reports {
 
 impl Reports {
     pub(crate) fn options(&self) -> LogOptions {
-        LogOptions {
-            format: self.log_format.into(),
-            level: self.log_level.into(),
-            path: self.log_path.clone(),
-        }
+        let mut options = LogOptions::default();
+        options.format = self.log_format.into();
+        options.level = self.log_level.into();
+        options.path = self.log_path.clone();
+        options
     }
 }
 
@@ -195,25 +194,21 @@ impl Serve {
             }
         }
         let tls = match (&self.tls_cert, &self.tls_key) {
-            (Some(cert), Some(key)) => Some(TlsFiles { cert: cert.clone(), key: key.clone() }),
+            (Some(cert), Some(key)) => Some(TlsFiles::new(cert.clone(), key.clone())),
             _ => None,
         };
-        Ok(ServeOptions {
-            bundles_dir: self.source.bundles_dir.clone(),
-            listen: self.listen.clone(),
-            tls,
-            public_url: self.public_url.clone(),
-            limits: ServeLimits {
-                connections: self.max_connections.into(),
-                idle_time: self.idle_timeout,
-                head_time: self.head_timeout,
-                request_time: self.request_timeout,
-                grace_time: self.grace,
-                cache_bytes: usize::from(self.cache_mb) << 20,
-                ..ServeLimits::default()
-            },
-            ..ServeOptions::new(self.source.mirror.clone())
-        })
+        let mut options = ServeOptions::new(self.source.mirror.clone());
+        options.bundles_dir = self.source.bundles_dir.clone();
+        options.listen = self.listen.clone();
+        options.tls = tls;
+        options.public_url = self.public_url.clone();
+        options.limits.connections = self.max_connections.into();
+        options.limits.idle_time = self.idle_timeout;
+        options.limits.head_time = self.head_timeout;
+        options.limits.request_time = self.request_timeout;
+        options.limits.grace_time = self.grace;
+        options.limits.cache_bytes = usize::from(self.cache_mb) << 20;
+        Ok(options)
     }
 }
 

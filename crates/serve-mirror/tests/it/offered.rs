@@ -133,25 +133,12 @@ fn a_real_build_runs_from_bundles_alone() {
         std::fs::remove_dir_all(world.path(dir)).unwrap();
     }
     let there = world.path("there");
-    let options = ExtractOptions {
-        bundles_dir: world.path("bundles"),
-        pattern: "*.tar.zst".to_owned(),
-        only: None,
-        task: ExtractTask::Extract { out: there.clone(), overwrite: false },
-        concurrency: 2,
-        limits: Default::default(),
-    };
+    let task = ExtractTask::Extract { out: there.clone(), overwrite: false };
+    let mut options = ExtractOptions::new(world.path("bundles"), task);
+    options.concurrency = 2;
     let outcome = extract(&options, &(), &Default::default(), &mut |_| {}).unwrap();
     assert_eq!(outcome.extracted, 8, "{outcome:?}");
-    let options = RebuildOptions {
-        stores: Vec::new(),
-        out: there.clone(),
-        layout: Layout::Shard,
-        layout_asked: false,
-        manifest: None,
-        bundles_out: None,
-    };
-    let outcome = rebuild_catalogue(&options, &(), &Default::default()).unwrap();
+    let outcome = rebuild_catalogue(&RebuildOptions::new(there.clone()), &(), &Default::default()).unwrap();
     assert_eq!((outcome.held, outcome.index_files), (8, 6), "{outcome:?}");
     let server = Serving::start(Command::new(BIN).arg("--mirror").arg(&there));
     for (path, text) in world.registry.index_files() {

@@ -9,7 +9,7 @@ use mirror_fs::{LocalFs, SyncMode};
 use mirror_serve::{ExportFormat, ExportOptions, ServeOptions, Server, export};
 use mirror_store::{CrateStore, MemoryStore};
 use mirror_sync::{
-    DownloadOptions, Layout, Outcome, Prune, RebuildOptions, Storage, SyncError, Upstream, download,
+    DownloadOptions, Outcome, Prune, RebuildOptions, Storage, SyncError, Upstream, download,
     rebuild_catalogue,
 };
 use mirror_types::StoreId;
@@ -60,15 +60,9 @@ fn zip_of(world: &World, name: &str, version: &str) -> std::path::PathBuf {
 /// Serves the mirror in this process while `look` runs.
 fn serving(world: &World, stores: &[Arc<dyn CrateStore>], look: impl FnOnce(&str)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let options = ServeOptions {
-        mirror: world.path("out"),
-        bundles_dir: None,
-        stores: stores.to_vec(),
-        listen: "127.0.0.1:0".to_owned(),
-        tls: None,
-        public_url: None,
-        limits: Default::default(),
-    };
+    let mut options = ServeOptions::new(world.path("out"));
+    options.stores = stores.to_vec();
+    options.listen = "127.0.0.1:0".to_owned();
     let server = runtime.block_on(Server::open(&options)).unwrap();
     let base = format!("http://{}", server.local_addr());
     let stop = CancellationToken::new();
@@ -129,14 +123,9 @@ fn served_and_exported(world: &World, stores: &[Arc<dyn CrateStore>]) {
         let home = CargoHome::sparse(&world.path("home"), base);
         home.run(&project, &["build"], true);
     });
-    let options = ExportOptions {
-        mirror: world.path("out"),
-        bundles_dir: None,
-        stores: stores.to_vec(),
-        dir: world.path("exported"),
-        format: ExportFormat::LocalRegistry,
-        copy: false,
-    };
+    let mut options =
+        ExportOptions::new(world.path("out"), world.path("exported"), ExportFormat::LocalRegistry);
+    options.stores = stores.to_vec();
     let exported = export(&options, &|| false).unwrap();
     assert_eq!((exported.releases, exported.missing.len()), (8, 0));
     assert_eq!(files(&world.path("exported"), ".crate"), 8);
@@ -151,21 +140,14 @@ fn its_mirror_is_rebuilt_from_the_manifest_and_refused_without_the_store() {
     for file in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
         let _ = fs::remove_file(world.path("out/.mirror").join(file));
     }
-    let options = RebuildOptions {
-        out: world.path("out"),
-        layout: Layout::Shard,
-        layout_asked: false,
-        manifest: Some(world.path("out.jsonl")),
-        bundles_out: None,
-        stores: stores.to_vec(),
-    };
+    let mut options = RebuildOptions::new(world.path("out"));
+    options.manifest = Some(world.path("out.jsonl"));
+    options.stores = stores.to_vec();
     let rebuilt = rebuild_catalogue(&options, &(), &Default::default()).unwrap();
     assert_eq!(rebuilt.held, 8);
     assert_eq!(mirror(&world, &stores, |_| {}).existing, 8);
-    let without = DownloadOptions {
-        manifest: Some(world.path("out.jsonl")),
-        ..DownloadOptions::new(Upstream::Local(world.path("index")), world.path("out"))
-    };
+    let mut without = DownloadOptions::new(Upstream::Local(world.path("index")), world.path("out"));
+    without.manifest = Some(world.path("out.jsonl"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let refused = runtime.block_on(download(without, Arc::new(()), Default::default()));
     let refused: SyncError = refused.map(drop).unwrap_err();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use mirror_sync::{DownloadOptions, FetchOptions, Layout, Outcome, Storage, Upstream};
+use mirror_sync::{DownloadOptions, Layout, Outcome, Storage, Upstream};
 use mirror_testkit::{Origin, OriginOptions, TestRegistry};
 
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_serve-mirror");
@@ -85,17 +85,15 @@ impl World {
             std::fs::remove_dir_all(&index).unwrap();
         }
         self.registry.write_index(&index);
-        let mut options = DownloadOptions {
-            include_yanked: true,
-            crates_base_url: Some(format!("{}/crates", self.origin.base()).into()),
-            layout: self.layout,
-            layout_asked: true,
-            manifest: Some(self.path("out.jsonl")),
-            storage: self.storage,
-            bundles_out: Some(self.path("bundles")),
-            fetch: FetchOptions { cacert: Some(self.origin.ca().to_owned()), ..FetchOptions::default() },
-            ..DownloadOptions::new(Upstream::Local(index), self.path("out"))
-        };
+        let mut options = DownloadOptions::new(Upstream::Local(index), self.path("out"));
+        options.include_yanked = true;
+        options.crates_base_url = Some(format!("{}/crates", self.origin.base()).into());
+        options.layout = self.layout;
+        options.layout_asked = true;
+        options.manifest = Some(self.path("out.jsonl"));
+        options.storage = self.storage;
+        options.bundles_out = Some(self.path("bundles"));
+        options.fetch.cacert = Some(self.origin.ca().to_owned());
         change(&mut options);
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(mirror_sync::download(options, Arc::new(()), Default::default())).unwrap()
