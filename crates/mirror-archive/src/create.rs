@@ -25,6 +25,7 @@ use crate::walk;
 
 /// The settings for archiving a directory.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct CreateOptions {
     /// The directory.
     pub dir: PathBuf,

@@ -29,6 +29,7 @@ const MAX_SIGNATURE_BYTES: u64 = 64 * 1024;
 
 /// The settings of a check.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct VerifyOptions {
     /// The inventory.
     pub inventory: PathBuf,

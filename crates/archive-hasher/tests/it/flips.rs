@@ -2,20 +2,14 @@
 
 use std::path::PathBuf;
 
-use mirror_archive::{Against, HashKind, Monitor, VerifyOptions};
+use mirror_archive::{Against, Monitor, VerifyOptions};
 
 use crate::world::World;
 
 /// Verifies with the library, and returns the result as an exit code.
 fn verify(world: &World, against: Against) -> u8 {
-    let options = VerifyOptions {
-        inventory: world.path("out/t.yaml"),
-        against,
-        public_key: None,
-        skip_signature: false,
-        hashes: vec![HashKind::Blake3],
-        workers: 2,
-    };
+    let mut options = VerifyOptions::new(world.path("out/t.yaml"), against);
+    options.workers = 2;
     match mirror_archive::verify(&options, &Monitor::new(), &mut |_| {}) {
         Ok(verified) => {
             if verified.is_good() {
