@@ -20,12 +20,10 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         (Some(out), ..) => ExtractTask::Extract { out: out.clone(), overwrite: flags.overwrite },
         (None, ..) => bail!("--out DIR says where the mirror is to be made"),
     };
-    let options = ExtractOptions {
-        pattern: flags.pattern.clone(),
-        only: flags.krate.as_deref().map(wanted).transpose()?,
-        concurrency: flags.concurrency,
-        ..ExtractOptions::new(flags.bundles_dir.clone(), task)
-    };
+    let mut options = ExtractOptions::new(flags.bundles_dir.clone(), task);
+    options.pattern = flags.pattern.clone();
+    options.only = flags.krate.as_deref().map(wanted).transpose()?;
+    options.concurrency = flags.concurrency;
     Ok(Settings { options, log: flags.reports.log(), progress: flags.reports.progress() })
 }
 

@@ -10,6 +10,7 @@ pub const MAX_RATIO: u64 = 1_000;
 
 /// The limits of a reader. They bound memory and disk for any bundle, whoever made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BundleLimits {
     /// Most members of one bundle. A reader keeps 16 bytes for each, to detect duplicates.
     pub members: u64,

@@ -23,6 +23,7 @@ const BATCH_BYTES: u64 = 256 << 10;
 
 /// The settings for writing bundles.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct BundleOptions {
     /// A bundle of this many bytes is sealed, and the next one begun.
     pub bundle_bytes: u64,

@@ -46,6 +46,7 @@ impl std::fmt::Display for Wanted {
 
 /// The options of [`extract`](crate::extract).
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ExtractOptions {
     /// The directory of the bundles.
     pub bundles_dir: PathBuf,

@@ -130,7 +130,8 @@ impl MirrorWriter {
         &self,
         options: &OpenOptions,
     ) -> Result<(BundleStore, BundleReport), RepoError> {
-        let mut how = BundleOptions { mirror: Some(self.id()), ..BundleOptions::default() };
+        let mut how = BundleOptions::default();
+        how.mirror = Some(self.id());
         if let Some(bytes) = options.bundle_bytes {
             how.bundle_bytes = bytes.max(1);
         }

@@ -3,16 +3,16 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use mirror_bundle::{BundleOptions, BundleWriter};
+use mirror_bundle::BundleWriter;
 use mirror_types::Layout;
 
-use super::world::{World, new_member, run, small, tree};
+use super::world::{World, new_member, run, sealed_at, small, tree};
 
 #[test]
 fn a_mirror_comes_out_as_a_loose_run_would_make_it() {
     for layout in [Layout::Shard, Layout::Cargo] {
         let world = World::new(600, 3_000);
-        world.bundle_in(BundleOptions { bundle_bytes: 300_000, ..small() }, true, layout);
+        world.bundle_in(sealed_at(300_000), true, layout);
         let ended = world.run(&["-out", "out"]).expect(0);
         let count = world.registry.len() as u64;
         assert_eq!((ended.count("extracted"), ended.count("members")), (count, count));
@@ -49,7 +49,7 @@ fn a_partial_bundle_is_read_as_far_as_its_manifest_goes() {
 #[test]
 fn one_crate_and_one_release() {
     let world = World::new(300, 2_000);
-    world.bundle(BundleOptions { bundle_bytes: 100_000, ..small() }, true);
+    world.bundle(sealed_at(100_000), true);
     let ended = world.run(&["--out", "out", "--crate", "a-foo@0.1.0+build.1"]).expect(0);
     assert_eq!(ended.count("extracted"), 1);
     let found = tree(&world.path("out"));
@@ -229,7 +229,7 @@ fn links_in_the_output_are_not_followed() {
 #[test]
 fn signals_and_kills_leave_whole_files_only() {
     let world = World::new(4_000, 3_000);
-    world.bundle(BundleOptions { bundle_bytes: 1 << 20, ..small() }, true);
+    world.bundle(sealed_at(1 << 20), true);
     let expected = world.expected(Layout::Shard);
     let mut rng = fastrand::Rng::with_seed(8);
     let mut stopped = 0;

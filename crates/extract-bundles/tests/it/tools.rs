@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use mirror_bundle::BundleOptions;
 use mirror_types::Layout;
 
-use super::world::{World, shell, small, tree};
+use super::world::{World, sealed_at, shell, tree};
 
 const PYTHON: &str = r#"
 import sys, tarfile
@@ -29,7 +28,7 @@ fn sizes(text: &str) -> BTreeMap<String, u64> {
 #[test]
 fn gnu_tar_bsdtar_zstd_and_python_read_our_bundles() {
     let world = World::new(400, 20_000);
-    world.bundle(BundleOptions { bundle_bytes: 4 << 20, ..small() }, true);
+    world.bundle(sealed_at(4 << 20), true);
     let dir = world.bundles();
     let expected = world.expected(Layout::Shard);
     let sorted = |text: String| {

@@ -22,7 +22,16 @@ pub(crate) struct World {
 }
 
 pub(crate) fn small() -> BundleOptions {
-    BundleOptions { threads: 2, ..BundleOptions::default() }
+    let mut options = BundleOptions::default();
+    options.threads = 2;
+    options
+}
+
+/// Returns options for bundles that are sealed at `bundle_bytes`.
+pub(crate) fn sealed_at(bundle_bytes: u64) -> BundleOptions {
+    let mut options = small();
+    options.bundle_bytes = bundle_bytes;
+    options
 }
 
 pub(crate) fn new_member(release: &TestRelease, layout: Layout) -> NewMember {

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use mirror_bundle::{
-    BundleFiles, BundleLimits, BundleOptions, BundleWriter, MemberBody, NewMember, list_bundles,
-    read_manifest,
+    BundleFiles, BundleOptions, BundleWriter, MemberBody, NewMember, list_bundles, read_manifest,
 };
 use mirror_extract::{ExtractEvent, ExtractObserver, ExtractOptions, ExtractOutcome, ExtractTask, extract};
 use mirror_testkit::TestRegistry;
@@ -43,7 +42,8 @@ impl World {
             registry.add("serde", version, format!("bytes of {version}").as_bytes());
         }
         let world = Self { dir: tempfile::tempdir().unwrap(), registry };
-        let options = BundleOptions { threads: 1, ..BundleOptions::default() };
+        let mut options = BundleOptions::default();
+        options.threads = 1;
         let (mut writer, _) = BundleWriter::open(&world.path("bundles"), options).unwrap();
         for release in world.registry.releases() {
             let new = NewMember {
@@ -73,14 +73,9 @@ impl World {
 
     /// Extracts on one thread, and returns the events.
     fn run(&self, task: ExtractTask) -> (ExtractOutcome, Vec<String>) {
-        let options = ExtractOptions {
-            bundles_dir: self.path("bundles"),
-            pattern: "*".to_owned(),
-            only: None,
-            task,
-            concurrency: 1,
-            limits: BundleLimits::default(),
-        };
+        let mut options = ExtractOptions::new(self.path("bundles"), task);
+        options.pattern = "*".to_owned();
+        options.concurrency = 1;
         let notes = Notes::default();
         let outcome = extract(&options, &notes, &Default::default(), &mut |_| {}).unwrap();
         (outcome, notes.0.into_inner().unwrap())

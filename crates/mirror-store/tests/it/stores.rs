@@ -14,7 +14,9 @@ fn loose(root: &Path, fs: Arc<dyn Fs>) -> Result<Arc<dyn CrateStore>, StoreError
 
 /// Opens stores of small bundles, so that they are sealed and continued.
 fn bundles(dir: &Path, fs: Arc<dyn Fs>) -> Result<Arc<dyn CrateStore>, StoreError> {
-    let how = BundleOptions { bundle_bytes: 4_000, threads: 1, ..BundleOptions::default() };
+    let mut how = BundleOptions::default();
+    how.bundle_bytes = 4_000;
+    how.threads = 1;
     Ok(Arc::new(BundleStore::open_on(fs, dir, Layout::Shard, how)?.0))
 }
 
