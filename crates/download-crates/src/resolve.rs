@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mirror_sync::{
-    AnswerLimits, ClosureLimits, ClosureOptions, DownloadOptions, FetchOptions, IndexUpdate, Layout,
-    LockSources, MAX_TEXT_BYTES, NameSet, Prune, RebuildOptions, Storage, Upstream, human_bytes, read_text,
-    upstream,
+    ClosureLimits, ClosureOptions, DownloadOptions, FetchOptions, IndexUpdate, Layout, LockSources,
+    MAX_TEXT_BYTES, NameSet, Prune, RebuildOptions, Storage, Upstream, human_bytes, read_text, upstream,
 };
 use mirror_telemetry::{LogOptions, ProgressOptions};
 
@@ -40,50 +39,43 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
             "--with-lockfiles reads the lockfiles of crates that --crates or --crates-file name; give one of them"
         );
     }
-    let options = DownloadOptions {
-        upstream,
-        update,
-        cargo_locks: flags.cargo_lock.clone(),
-        lock_sources: lock_sources(flags),
-        include,
-        exclude: NameSet::parse(&flags.exclude).context("--exclude")?,
-        latest: flags.latest,
-        include_prerelease: flags.include_prerelease,
-        include_yanked: flags.include_yanked,
-        shard: flags.shard.parse().context("--shard")?,
-        closure,
-        with_lockfiles: flags.with_lockfiles,
-        deferral: None,
-        now: None,
-        limit: flags.limit,
-        checksums: flags.checksums.clone(),
-        crates_base_url: flags.crates_base_url.clone().map(Into::into),
-        offline: flags.offline,
-        answers: AnswerLimits::default(),
-        out: flags.out.clone(),
-        layout,
-        layout_asked: flags.layout.is_some(),
-        manifest: flags.manifest.clone(),
-        storage: match (flags.bundle, flags.bundle_mode) {
-            (false, _) => Storage::Loose,
-            (true, BundleMode::Only) => Storage::Bundle,
-            (true, BundleMode::Add) => Storage::Both,
-        },
-        stores: Vec::new(),
-        bundles_out: flags.bundles_out.clone(),
-        bundle_bytes: bundle_bytes(flags.bundle_size_gb),
-        bundle_seal: flags.bundle_seal,
-        verify_existing: flags.verify_existing,
-        prune: flags.prune.map(|what| match what {
-            PruneWhat::Deleted => Prune::Deleted,
-            PruneWhat::Yanked => Prune::Yanked,
-        }),
-        allow_mass_prune: flags.allow_mass_prune,
-        accept_mass_removal: flags.accept_mass_removal,
-        acknowledge_gaps: flags.acknowledge_gaps.as_deref().map(mirror_sync::read_gaps).transpose()?,
-        dry_run: flags.dry_run,
-        fetch: fetch(flags),
+    let mut options = DownloadOptions::new(upstream, flags.out.clone());
+    options.update = update;
+    options.cargo_locks = flags.cargo_lock.clone();
+    options.lock_sources = lock_sources(flags);
+    options.include = include;
+    options.exclude = NameSet::parse(&flags.exclude).context("--exclude")?;
+    options.latest = flags.latest;
+    options.include_prerelease = flags.include_prerelease;
+    options.include_yanked = flags.include_yanked;
+    options.shard = flags.shard.parse().context("--shard")?;
+    options.closure = closure;
+    options.with_lockfiles = flags.with_lockfiles;
+    options.limit = flags.limit;
+    options.checksums = flags.checksums.clone();
+    options.crates_base_url = flags.crates_base_url.clone().map(Into::into);
+    options.offline = flags.offline;
+    options.layout = layout;
+    options.layout_asked = flags.layout.is_some();
+    options.manifest = flags.manifest.clone();
+    options.storage = match (flags.bundle, flags.bundle_mode) {
+        (false, _) => Storage::Loose,
+        (true, BundleMode::Only) => Storage::Bundle,
+        (true, BundleMode::Add) => Storage::Both,
     };
+    options.bundles_out = flags.bundles_out.clone();
+    options.bundle_bytes = bundle_bytes(flags.bundle_size_gb);
+    options.bundle_seal = flags.bundle_seal;
+    options.verify_existing = flags.verify_existing;
+    options.prune = flags.prune.map(|what| match what {
+        PruneWhat::Deleted => Prune::Deleted,
+        PruneWhat::Yanked => Prune::Yanked,
+    });
+    options.allow_mass_prune = flags.allow_mass_prune;
+    options.accept_mass_removal = flags.accept_mass_removal;
+    options.acknowledge_gaps = flags.acknowledge_gaps.as_deref().map(mirror_sync::read_gaps).transpose()?;
+    options.dry_run = flags.dry_run;
+    options.fetch = fetch(flags);
     let effective = effective(&options);
     Ok(Settings {
         options,
@@ -108,13 +100,12 @@ pub(crate) fn layout(flags: &Flags) -> Result<Layout> {
 
 /// Resolves the flags that --rebuild-catalogue uses.
 pub(crate) fn rebuild(flags: &Flags) -> Result<RebuildOptions> {
-    Ok(RebuildOptions {
-        layout: layout(flags)?,
-        layout_asked: flags.layout.is_some(),
-        manifest: flags.manifest.clone(),
-        bundles_out: flags.bundles_out.clone(),
-        ..RebuildOptions::new(flags.out.clone())
-    })
+    let mut options = RebuildOptions::new(flags.out.clone());
+    options.layout = layout(flags)?;
+    options.layout_asked = flags.layout.is_some();
+    options.manifest = flags.manifest.clone();
+    options.bundles_out = flags.bundles_out.clone();
+    Ok(options)
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "above 0 and far below 2^64")]
@@ -168,19 +159,22 @@ fn update(flags: &Flags, upstream: &Upstream) -> Result<Option<IndexUpdate>> {
         ),
         Upstream::List(_) => bail!("--update-index needs --index-dir DIR; a list of URLs has no index"),
     }
-    let (idle, defaults) = (flags.idle_timeout, IndexUpdate::default());
-    Ok(Some(IndexUpdate {
-        url: flags.index_url.clone().map(Into::into),
-        full: flags.index_full,
-        idle_timeout: if idle.is_zero() { defaults.idle_timeout } else { idle },
-    }))
+    let mut update = IndexUpdate::default();
+    update.url = flags.index_url.clone().map(Into::into);
+    update.full = flags.index_full;
+    if !flags.idle_timeout.is_zero() {
+        update.idle_timeout = flags.idle_timeout;
+    }
+    Ok(Some(update))
 }
 
 fn lock_sources(flags: &Flags) -> LockSources {
     let own = flags.index_url.as_ref().map_or_else(Vec::new, |url| {
         vec![url.clone(), format!("registry+{}", url.strip_prefix("sparse+").unwrap_or(url))]
     });
-    LockSources { own, replaced: upstream::lock_sources() }
+    let mut sources = LockSources::new(own);
+    sources.replaced = upstream::lock_sources();
+    sources
 }
 
 /// Resolves the extent of --closure.
@@ -201,7 +195,11 @@ fn closure(flags: &Flags, upstream: &Upstream, include: &NameSet) -> Result<Opti
             "--closure begins with the crates that --crates, --crates-file or --cargo-lock name; give one of them"
         );
     }
-    Ok(Some(ClosureOptions { targets: flags.target.clone(), no_optional: flags.no_optional, limits }))
+    let mut options = ClosureOptions::default();
+    options.targets = flags.target.clone();
+    options.no_optional = flags.no_optional;
+    options.limits = limits;
+    Ok(Some(options))
 }
 
 fn names(flags: &Flags) -> Result<NameSet> {
@@ -216,24 +214,22 @@ fn names(flags: &Flags) -> Result<NameSet> {
 }
 
 fn fetch(flags: &Flags) -> FetchOptions {
-    let defaults = FetchOptions::default();
     let given = |time: Duration, or: Duration| if time.is_zero() { or } else { time };
-    FetchOptions {
-        concurrency: flags.concurrency,
-        retries: flags.retries,
-        retry_base: flags.retry_base,
-        retry_max: flags.retry_max,
-        total_timeout: Duration::from_secs(flags.timeout.max(1)),
-        idle_timeout: given(flags.idle_timeout, defaults.idle_timeout),
-        connect_timeout: given(flags.tls_timeout, defaults.connect_timeout),
-        user_agent: flags.user_agent.clone().unwrap_or_else(|| user_agent(flags.contact.as_deref())),
-        cacert: flags.cacert.clone(),
-        max_requests_per_sec: flags.max_requests_per_sec,
-        max_bytes_per_sec: flags.max_bytes_per_sec,
-        max_conns_per_host: flags.max_conns_per_host,
-        offline: flags.offline,
-        ..defaults
-    }
+    let mut options = FetchOptions::default();
+    options.concurrency = flags.concurrency;
+    options.retries = flags.retries;
+    options.retry_base = flags.retry_base;
+    options.retry_max = flags.retry_max;
+    options.total_timeout = Duration::from_secs(flags.timeout.max(1));
+    options.idle_timeout = given(flags.idle_timeout, options.idle_timeout);
+    options.connect_timeout = given(flags.tls_timeout, options.connect_timeout);
+    options.user_agent = flags.user_agent.clone().unwrap_or_else(|| user_agent(flags.contact.as_deref()));
+    options.cacert = flags.cacert.clone();
+    options.max_requests_per_sec = flags.max_requests_per_sec;
+    options.max_bytes_per_sec = flags.max_bytes_per_sec;
+    options.max_conns_per_host = flags.max_conns_per_host;
+    options.offline = flags.offline;
+    options
 }
 
 fn user_agent(contact: Option<&str>) -> String {

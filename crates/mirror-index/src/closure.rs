@@ -12,6 +12,7 @@ use crate::target::Target;
 
 /// The extent of a closure.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct ClosureOptions {
     /// Only dependencies of these targets; none means those of all targets.
     pub targets: Vec<Target>,
@@ -23,6 +24,7 @@ pub struct ClosureOptions {
 
 /// Bounds of a closure: a registry decides how many crates depend on each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClosureLimits {
     /// Most crates in the closure.
     pub max_crates: usize,

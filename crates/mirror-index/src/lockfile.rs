@@ -19,12 +19,21 @@ pub struct LockSet {
 
 /// The names by which lockfiles refer to the mirrored registry.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct LockSources {
     /// The `source` strings of the registry itself.
     pub own: Vec<String>,
     /// The `source` strings of the registry that it may replace. They count as long as no package names the registry
     /// itself: lockfiles never name a mirror behind source replacement, but they do name a registry of its own.
     pub replaced: Vec<String>,
+}
+
+impl LockSources {
+    /// Names the registry itself, which replaces no other.
+    #[must_use]
+    pub const fn new(own: Vec<String>) -> Self {
+        Self { own, replaced: Vec::new() }
+    }
 }
 
 #[derive(Deserialize)]
@@ -236,7 +245,7 @@ mod tests {
     }
 
     fn own(source: &str) -> LockSources {
-        LockSources { own: vec![source.to_owned()], replaced: Vec::new() }
+        LockSources::new(vec![source.to_owned()])
     }
 
     #[test]

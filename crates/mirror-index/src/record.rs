@@ -12,6 +12,7 @@ use crate::oversize;
 
 /// Limits on the contents of an index, and on what is read.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct IndexLimits {
     /// Longest line, bytes.
     pub max_line_bytes: usize,

@@ -126,6 +126,7 @@ impl fmt::Display for Shard {
 
 /// The wanted part of an index.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Selection {
     /// Only these crates; empty means all.
     pub include: NameSet,

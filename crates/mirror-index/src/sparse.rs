@@ -369,6 +369,7 @@ pub fn interpret(status: u16, etag: Option<&str>, last_modified: Option<&str>, b
 
 /// Limits on the answers of a sparse registry, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AnswerLimits {
     /// Largest index file. The largest known ones have some 5 MiB.
     pub max_index_file_bytes: u64,
@@ -384,6 +385,7 @@ impl Default for AnswerLimits {
 
 /// An answer for an index file that cannot be used; the cached file stays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadAnswer {
     /// Not one of its lines is a record.
     #[error("the answer is no index file; it begins with {start}")]

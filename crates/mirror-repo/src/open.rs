@@ -14,6 +14,7 @@ use crate::survey::{Claimant, own_lines};
 
 /// The settings for opening a mirror.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct OpenOptions {
     /// Its root.
     pub root: PathBuf,

@@ -79,10 +79,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let [index, out, crates @ ..] = &arguments[..] else {
         return Err("usage: embed_sync INDEX OUT CRATE...".into());
     };
-    let options = DownloadOptions {
-        include: NameSet::parse(crates)?,
-        ..DownloadOptions::new(Upstream::Local(index.into()), out.into())
-    };
+    let mut options = DownloadOptions::new(Upstream::Local(index.into()), out.into());
+    options.include = NameSet::parse(crates)?;
     // Cancelling the token ends the run in good order.
     let mut show = |line| write!(io::stderr(), "\r{line}").unwrap_or_default();
     let outcome = sync(options, CancellationToken::new(), &mut show).await?;

@@ -123,15 +123,14 @@ async fn prepare(
         let named: Vec<_> = foreign.iter().map(|(source, n)| format!("{source} ({n})")).collect();
         return Err(SyncError::OtherRegistries { named: named.join(", ") });
     }
-    let selection = Selection {
-        include: options.include.clone(),
-        exclude: options.exclude.clone(),
-        locked,
-        latest: options.latest,
-        include_prerelease: options.include_prerelease,
-        include_yanked: options.include_yanked,
-        shard: options.shard,
-    };
+    let mut selection = Selection::default();
+    selection.include = options.include.clone();
+    selection.exclude = options.exclude.clone();
+    selection.locked = locked;
+    selection.latest = options.latest;
+    selection.include_prerelease = options.include_prerelease;
+    selection.include_yanked = options.include_yanked;
+    selection.shard = options.shard;
     let checksums = options.checksums.as_deref().map(read_checksums).transpose()?;
     let named =
         options.crates_base_url.as_ref().map(|base| DlTemplate::from_base(base.reveal())).transpose()?;

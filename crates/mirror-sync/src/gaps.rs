@@ -24,7 +24,9 @@ pub fn read_gaps(path: &Path) -> Result<Vec<Gap>, SyncError> {
 /// When another run holds the mirror, the catalogue is damaged, or the disk refuses.
 pub fn acknowledge_gaps(out: &Path, layout: Layout, asked: bool, gaps: &[Gap]) -> Result<(), SyncError> {
     let layout = asked.then_some(layout);
-    let options = OpenOptions { root: out.to_owned(), layout, ..OpenOptions::default() };
+    let mut options = OpenOptions::default();
+    options.root = out.to_owned();
+    options.layout = layout;
     Ok(mirror_repo::acknowledge_gaps(&options, gaps)?)
 }
 

@@ -70,7 +70,9 @@ mod tests {
 
     fn selection(names: &[&str]) -> Selection {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        Selection { include: NameSet::parse(&names).expect("names"), ..Selection::default() }
+        let mut selection = Selection::default();
+        selection.include = NameSet::parse(&names).expect("names");
+        selection
     }
 
     #[test]

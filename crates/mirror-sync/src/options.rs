@@ -58,6 +58,7 @@ pub enum Storage {
 
 /// The settings for cloning or updating a local git index before it is read.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct IndexUpdate {
     /// The address that the operator names; `None` takes the origin of the index, or the product's upstream for a new
     /// clone.
@@ -76,6 +77,7 @@ impl Default for IndexUpdate {
 
 /// The options of a download run. Begin with [`DownloadOptions::new`] and change fields.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct DownloadOptions {
     /// The source of the records.
     pub upstream: Upstream,
@@ -159,7 +161,7 @@ impl DownloadOptions {
             upstream,
             update: None,
             cargo_locks: Vec::new(),
-            lock_sources: LockSources { own: mirror_types::upstream::lock_sources(), replaced: Vec::new() },
+            lock_sources: LockSources::new(mirror_types::upstream::lock_sources()),
             include: NameSet::default(),
             exclude: NameSet::default(),
             latest: 0,
@@ -216,22 +218,23 @@ impl DownloadOptions {
 
     /// Returns the limits for reading an index.
     pub(crate) fn index_limits(&self) -> IndexLimits {
-        IndexLimits { reads_published: self.deferral.is_some(), ..IndexLimits::default() }
+        let mut limits = IndexLimits::default();
+        limits.reads_published = self.deferral.is_some();
+        limits
     }
 
     /// Returns how the mirror is opened.
     pub(crate) fn mirror(&self) -> mirror_repo::OpenOptions {
-        mirror_repo::OpenOptions {
-            root: self.out.clone(),
-            layout: self.layout_asked.then_some(self.layout),
-            manifest: self.manifest.clone(),
-            bundles: self.bundles_out.clone(),
-            targets: self.targets(),
-            stores: self.stores.clone(),
-            bundle_bytes: Some(self.bundle_bytes),
-            verify: self.verify_existing,
-            ..mirror_repo::OpenOptions::default()
-        }
+        let mut options = mirror_repo::OpenOptions::default();
+        options.root = self.out.clone();
+        options.layout = self.layout_asked.then_some(self.layout);
+        options.manifest = self.manifest.clone();
+        options.bundles = self.bundles_out.clone();
+        options.targets = self.targets();
+        options.stores = self.stores.clone();
+        options.bundle_bytes = Some(self.bundle_bytes);
+        options.verify = self.verify_existing;
+        options
     }
 }
 
@@ -252,20 +255,20 @@ impl RebuildOptions {
 
     /// Returns how the mirror is opened.
     pub(crate) fn mirror(&self) -> mirror_repo::OpenOptions {
-        mirror_repo::OpenOptions {
-            root: self.out.clone(),
-            layout: self.layout_asked.then_some(self.layout),
-            manifest: self.manifest.clone(),
-            bundles: self.bundles_out.clone(),
-            targets: vec![StoreId::BUNDLES],
-            stores: self.stores.clone(),
-            ..mirror_repo::OpenOptions::default()
-        }
+        let mut options = mirror_repo::OpenOptions::default();
+        options.root = self.out.clone();
+        options.layout = self.layout_asked.then_some(self.layout);
+        options.manifest = self.manifest.clone();
+        options.bundles = self.bundles_out.clone();
+        options.targets = vec![StoreId::BUNDLES];
+        options.stores = self.stores.clone();
+        options
     }
 }
 
 /// The sources of a rebuilt catalogue; see [`rebuild_catalogue`](crate::rebuild_catalogue).
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RebuildOptions {
     /// Mirror root.
     pub out: PathBuf,

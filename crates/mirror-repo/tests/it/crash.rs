@@ -42,7 +42,8 @@ impl Session {
     }
 
     fn commits(&mut self, root: &Path) -> Result<(), RepoError> {
-        let options = OpenOptions { fs: Some(Arc::new(self.sim.clone())), ..options(root) };
+        let mut options = options(root);
+        options.fs = Some(Arc::new(self.sim.clone()));
         let (mut mirror, _) = MirrorWriter::open(&options)?;
         let mut tx = mirror.begin();
         for (name, to) in [("aaaa", To::Tree), ("bbbb", To::Bundle), ("cccc", To::Both)] {
@@ -138,7 +139,10 @@ fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn options(root: &Path) -> OpenOptions {
-    OpenOptions { root: root.to_owned(), targets: vec![StoreId::BUNDLES], ..OpenOptions::default() }
+    let mut options = OpenOptions::default();
+    options.root = root.to_owned();
+    options.targets = vec![StoreId::BUNDLES];
+    options
 }
 
 fn sha256_of(bytes: &[u8]) -> Sha256 {

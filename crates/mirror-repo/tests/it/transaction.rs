@@ -113,7 +113,8 @@ pub(crate) struct Made {
 impl Made {
     pub(crate) fn new() -> Self {
         let world = World::new();
-        let options = OpenOptions { targets: vec![StoreId::BUNDLES], ..world.options("m") };
+        let mut options = world.options("m");
+        options.targets = vec![StoreId::BUNDLES];
         Self { world, options }
     }
 

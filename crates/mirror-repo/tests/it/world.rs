@@ -25,7 +25,10 @@ impl World {
 
     /// Returns the options with which the mirror `name` is opened by default from this working directory.
     pub(crate) fn options(&self, name: &str) -> OpenOptions {
-        OpenOptions { root: self.path(name), working_dir: Some(self.root.clone()), ..OpenOptions::default() }
+        let mut options = OpenOptions::default();
+        options.root = self.path(name);
+        options.working_dir = Some(self.root.clone());
+        options
     }
 
     pub(crate) fn open(&self, name: &str) -> Result<(LockedMirror, OpenReport), RepoError> {

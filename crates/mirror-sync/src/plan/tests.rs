@@ -254,7 +254,8 @@ fn what_upstream_removes_and_reinstates_is_reported_once() {
         (id("x", "1.0.0"), UpstreamRemoval::Deleted),
     ]
     .into();
-    let wanted = Wanted { selection: Selection { include_yanked: true, ..Selection::default() }, ..wanted() };
+    let mut wanted = wanted();
+    wanted.selection.include_yanked = true;
     let (words, planned) = run(wanted, vec![file("a", &lines)], view);
     let expected = ["yanked a 1.0.0", "unyanked a 1.1.0", "reinstated a 1.2.0", "removed a 1.4.0"];
     assert_eq!(words[..4], expected);
@@ -319,9 +320,8 @@ fn lines_go_ahead_of_the_releases_and_say_when_some_are_removed() {
     let view = HeldInMemory::default().with(&id("a", "0.9.0"), held(7));
     let (words, _) = run(wanted(), vec![item()], view);
     assert_eq!(words, ["removed a 0.9.0", "lines true", "fetch a 1.0.0 of 107"]);
-    let others =
-        Selection { include: NameSet::parse(&["b".to_owned()]).expect("names"), ..Selection::default() };
-    let nothing_wanted = Wanted { selection: others, ..wanted() };
+    let mut nothing_wanted = wanted();
+    nothing_wanted.selection.include = NameSet::parse(&["b".to_owned()]).expect("names");
     assert!(run(nothing_wanted, vec![item()], HeldInMemory::default()).0.is_empty());
 }
 
@@ -348,14 +348,10 @@ fn a_lockfile_says_what_must_be_found_and_with_which_checksum() {
         )
     };
     let text = format!("version = 3\n{}{}{}", package("1.0.0", 1), package("1.1.0", 9), package("3.0.0", 3));
-    let sources = LockSources { own: mirror_types::upstream::lock_sources(), replaced: Vec::new() };
+    let sources = LockSources::new(mirror_types::upstream::lock_sources());
     let locked = LockSet::parse(&[("Cargo.lock".to_owned(), text)], &sources).expect("lock");
-    let wanted = Wanted {
-        selection: Selection { locked: Some(locked.clone()), ..Selection::default() },
-        must: Some(locked),
-        scope: Scope::Part,
-        ..wanted()
-    };
+    let mut wanted = Wanted { must: Some(locked.clone()), scope: Scope::Part, ..wanted() };
+    wanted.selection.locked = Some(locked);
     let lines = [line("a", "1.0.0!", 1), line("a", "1.1.0", 2), line("a", "1.2.0", 3)];
     let (words, _) = run(wanted, vec![file("a", &lines)], HeldInMemory::default());
     assert_eq!(

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mirror_fetch::FetchObserver;
 use mirror_manifest::Catalogue;
 use mirror_sync::{
-    Deferral, DeferralPolicy, DownloadOptions, FetchOptions, IndexRecord, NameSet, Outcome, RebuildOptions,
-    SyncEvent, SyncObserver, Upstream, download, rebuild_catalogue,
+    Deferral, DeferralPolicy, DownloadOptions, IndexRecord, NameSet, Outcome, RebuildOptions, SyncEvent,
+    SyncObserver, Upstream, download, rebuild_catalogue,
 };
 use mirror_testkit::{Origin, OriginOptions, TestRegistry};
 use mirror_types::{ExitStatus, Layout, ReleaseId};
@@ -131,14 +131,13 @@ impl World {
     }
 
     fn options(&self, at: u64) -> DownloadOptions {
-        DownloadOptions {
-            deferral: Some(Arc::new(MinAge(24))),
-            now: Some(hour(at)),
-            accept_mass_removal: true,
-            crates_base_url: Some(format!("{}/crates", self.origin.base()).into()),
-            fetch: FetchOptions { cacert: Some(self.origin.ca().to_owned()), ..FetchOptions::default() },
-            ..DownloadOptions::new(Upstream::Local(self.path("index")), self.path("out"))
-        }
+        let mut options = DownloadOptions::new(Upstream::Local(self.path("index")), self.path("out"));
+        options.deferral = Some(Arc::new(MinAge(24)));
+        options.now = Some(hour(at));
+        options.accept_mass_removal = true;
+        options.crates_base_url = Some(format!("{}/crates", self.origin.base()).into());
+        options.fetch.cacert = Some(self.origin.ca().to_owned());
+        options
     }
 
     fn run(&self, options: DownloadOptions, stop_after: u64) -> Finished {
@@ -218,7 +217,8 @@ fn a_dry_run_counts_what_is_deferred_and_lists_nothing() {
     world.publish("old", "1.0.2", 50);
     world.offer();
     let dry = |at| {
-        let dry = DownloadOptions { dry_run: true, ..world.options(at) };
+        let mut dry = world.options(at);
+        dry.dry_run = true;
         let finished = world.run(dry, 0);
         (finished.outcome.would_fetch, finished.counts())
     };
@@ -245,8 +245,9 @@ fn what_upstream_deletes_before_it_is_due_is_never_fetched() {
 #[test]
 fn what_others_want_at_once_is_fetched_and_waits_no_longer() {
     let world = with_one_deferred();
-    let include = NameSet::parse(&["young".to_owned()]).expect("names");
-    let at_once = DownloadOptions { deferral: None, include, ..world.options(50) };
+    let mut at_once = world.options(50);
+    at_once.deferral = None;
+    at_once.include = NameSet::parse(&["young".to_owned()]).expect("names");
     assert_eq!(world.run(at_once, 0).counts(), (1, 1, 0));
     assert_eq!(world.deferred(), BTreeMap::new());
     let next = world.run_at(51);
@@ -257,11 +258,16 @@ fn what_others_want_at_once_is_fetched_and_waits_no_longer() {
 #[test]
 fn another_policy_looks_at_everything_again() {
     let world = with_one_deferred();
-    let younger = |at| DownloadOptions { deferral: Some(Arc::new(MinAge(20))), ..world.options(at) };
+    let younger = |at| {
+        let mut options = world.options(at);
+        options.deferral = Some(Arc::new(MinAge(20)));
+        options
+    };
     assert_eq!(world.run(younger(49), 0).counts(), (0, 3, 1));
     assert_eq!(world.deferred(), BTreeMap::from([(id("young", "1.1.0"), 50)]));
     assert_eq!(world.run(younger(50), 0).counts(), (1, 3, 0));
-    let without = DownloadOptions { deferral: None, ..world.options(50) };
+    let mut without = world.options(50);
+    without.deferral = None;
     assert_eq!(world.run(without, 0).counts(), (0, 4, 0));
 }
 
@@ -270,7 +276,8 @@ fn a_failed_release_that_is_deferred_leaves_the_ledger() {
     let mut world = World::new();
     world.publish("a", "1.0.0", 30);
     world.registry.commit_git(&world.path("index"));
-    let at_once = DownloadOptions { deferral: None, ..world.options(40) };
+    let mut at_once = world.options(40);
+    at_once.deferral = None;
     assert_eq!(world.run(at_once, 0).outcome.unavailable, 1);
     assert_eq!(world.catalogue().failures().expect("failures").len(), 1);
     assert_eq!(world.run_at(41).counts(), (0, 0, 1));
@@ -284,9 +291,9 @@ fn a_failed_release_that_is_deferred_leaves_the_ledger() {
 #[test]
 fn what_another_policy_wrote_into_the_list_delays_nothing() {
     let world = with_one_deferred();
-    let include = NameSet::parse(&["young".to_owned()]).expect("names");
-    let deferral: Option<Arc<dyn DeferralPolicy>> = Some(Arc::new(MinAge(100)));
-    let slower = DownloadOptions { deferral, include, ..world.options(50) };
+    let mut slower = world.options(50);
+    slower.deferral = Some(Arc::new(MinAge(100)));
+    slower.include = NameSet::parse(&["young".to_owned()]).expect("names");
     assert_eq!(world.run(slower, 0).counts(), (0, 1, 1));
     assert_eq!(world.deferred(), BTreeMap::from([(id("young", "1.1.0"), 130)]));
     assert_eq!(world.run_at(54).counts(), (1, 3, 0));
@@ -318,8 +325,9 @@ fn what_waits_in_another_part_is_neither_counted_nor_looked_at() {
     }
     world.offer();
     let part = |shard: &str, at| {
-        let shard = shard.parse().expect("shard");
-        world.run(DownloadOptions { shard, ..world.options(at) }, 0)
+        let mut options = world.options(at);
+        options.shard = shard.parse().expect("shard");
+        world.run(options, 0)
     };
     let (of_first, of_second) = (part("1/2", 48).counts().2, part("2/2", 48).counts().2);
     assert!(of_first > 0 && of_second > 0 && of_first + of_second == 6);
@@ -347,7 +355,8 @@ fn new_bytes_of_a_held_release_wait_beside_the_old_ones() {
     let bytes = || std::fs::read(&file).expect("read");
     let before = bytes();
     assert_eq!(world.run_at(60).counts(), (1, 1, 1));
-    let verify = DownloadOptions { verify_existing: true, ..world.options(61) };
+    let mut verify = world.options(61);
+    verify.verify_existing = true;
     let verified = world.run(verify, 0);
     assert_eq!((verified.counts(), verified.outcome.verified_existing), ((0, 0, 1), 2));
     assert_eq!((bytes(), world.deferred()), (before, [(id("old", "1.0.0"), 74)].into()));
@@ -374,10 +383,12 @@ fn every_kind_of_index_is_held_against_the_policy() {
         ("sparse, closed", sparse(), true),
     ] {
         let run = |at, dry_run| {
-            let include = NameSet::parse(&["a".to_owned()]).expect("names");
-            let (upstream, out) = (upstream.clone(), world.path(kind));
-            let closure = closes.then(Default::default);
-            let options = DownloadOptions { upstream, out, include, closure, dry_run, ..world.options(at) };
+            let mut options = world.options(at);
+            options.upstream = upstream.clone();
+            options.out = world.path(kind);
+            options.include = NameSet::parse(&["a".to_owned()]).expect("names");
+            options.closure = closes.then(Default::default);
+            options.dry_run = dry_run;
             world.run(options, 0).counts()
         };
         assert_eq!([run(53, true), run(53, false)], [(0, 0, 1), (1, 0, 1)], "{kind}");
@@ -391,14 +402,7 @@ fn a_rebuilt_catalogue_skips_nothing() {
     for rebuilds in [false, true] {
         let world = with_one_deferred();
         if rebuilds {
-            let options = RebuildOptions {
-                out: world.path("out"),
-                layout: Layout::Shard,
-                layout_asked: false,
-                manifest: None,
-                bundles_out: None,
-                stores: Vec::new(),
-            };
+            let options = RebuildOptions::new(world.path("out"));
             rebuild_catalogue(&options, &(), &CancellationToken::new()).expect("rebuilt");
         } else {
             Catalogue::remove(&world.path("out").join(".mirror/catalogue.sqlite")).expect("remove");
@@ -518,8 +522,10 @@ impl Simulation {
 
     fn others_want_at_once(&mut self) {
         let name = Self::CRATES[self.random.usize(..Self::CRATES.len())];
-        let include = NameSet::parse(&[name.to_owned()]).expect("names");
-        self.world.run(DownloadOptions { deferral: None, include, ..self.world.options(self.now) }, 0);
+        let mut options = self.world.options(self.now);
+        options.deferral = None;
+        options.include = NameSet::parse(&[name.to_owned()]).expect("names");
+        self.world.run(options, 0);
         self.held.extend(self.listed.keys().filter(|id| id.name.as_str() == name).cloned());
         assert_eq!(self.found(), self.held);
     }

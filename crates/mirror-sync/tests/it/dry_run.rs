@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mirror_sync::{DownloadOptions, FetchOptions, Layout, Outcome, Storage, Upstream, UpstreamRemoval};
+use mirror_sync::{DownloadOptions, Layout, Outcome, Storage, Upstream, UpstreamRemoval};
 use mirror_testkit::{Fault, Origin, OriginOptions, TestRegistry};
 
 use crate::run;
@@ -75,13 +75,11 @@ impl World {
         }
         registry.add("held", "1.1.0", b"another release");
         let (index, out) = (dir.path().join("index"), dir.path().join("out"));
-        let options = DownloadOptions {
-            storage,
-            include_yanked: true,
-            crates_base_url: Some(format!("{}/crates", origin.base()).into()),
-            fetch: FetchOptions { cacert: Some(origin.ca().to_owned()), ..FetchOptions::default() },
-            ..DownloadOptions::new(Upstream::Local(index), out)
-        };
+        let mut options = DownloadOptions::new(Upstream::Local(index), out);
+        options.storage = storage;
+        options.include_yanked = true;
+        options.crates_base_url = Some(format!("{}/crates", origin.base()).into());
+        options.fetch.cacert = Some(origin.ca().to_owned());
         Self { origin, registry, dir, git, options }
     }
 
@@ -121,10 +119,13 @@ impl World {
 
     /// Plans, runs, and compares both; returns the outcome of the run.
     #[track_caller]
-    fn agree(&self, more: impl FnOnce(DownloadOptions) -> DownloadOptions) -> Outcome {
-        let options = more(self.options.clone());
+    fn agree(&self, change: impl FnOnce(&mut DownloadOptions)) -> Outcome {
+        let mut options = self.options.clone();
+        change(&mut options);
         let before = everything(&self.dir.path().join("out"));
-        let (dry, _) = run(DownloadOptions { dry_run: true, ..options.clone() });
+        let mut dry = options.clone();
+        dry.dry_run = true;
+        let (dry, _) = run(dry);
         let after = everything(&self.dir.path().join("out"));
         let touched: Vec<_> = after
             .iter()
@@ -145,13 +146,12 @@ impl World {
 fn a_dry_run_and_the_run_that_follows_agree() {
     for (git, storage) in [false, true].into_iter().flat_map(|git| STORAGES.map(|storage| (git, storage))) {
         let mut world = World::new(git, storage);
-        let whole = |options| options;
         world.yank("unyanked", true);
         world.publish_without("gap");
         // At first nothing is there; then everything except what upstream lacks, which is in the ledger.
-        let done = world.agree(whole);
+        let done = world.agree(|_| {});
         assert_eq!((done.downloaded, done.unavailable), (9, 1));
-        let done = world.agree(whole);
+        let done = world.agree(|_| {});
         assert_eq!((done.existing, done.would_fetch), (9, 1));
 
         // Upstream changes. The replaced bytes are not available, so the release is in the ledger, with the old bytes
@@ -161,7 +161,7 @@ fn a_dry_run_and_the_run_that_follows_agree() {
         world.registry.crates.remove("deleted");
         world.registry.republish("reverted", "1.0.0", b"other bytes");
         world.publish_without("reverted");
-        let done = world.agree(whole);
+        let done = world.agree(|_| {});
         assert_eq!((done.unavailable, done.downloaded), (1, 1));
         assert_eq!(done.removed_upstream.len(), 2, "{:?}", done.removed_upstream);
 
@@ -174,15 +174,15 @@ fn a_dry_run_and_the_run_that_follows_agree() {
             std::fs::remove_file(world.file("lost")).expect("remove");
             world.cut();
         }
-        let done = world.agree(whole);
+        let done = world.agree(|_| {});
         assert!(done.would_verify > 0, "what the ledger names is hashed");
         assert_eq!(done.failed + done.unavailable, 0);
 
-        let done = world.agree(|options| DownloadOptions { include_yanked: false, ..options });
+        let done = world.agree(|options| options.include_yanked = false);
         assert_eq!(done.yanked_skipped, 1);
-        let done = world.agree(|options| DownloadOptions { verify_existing: true, ..options });
+        let done = world.agree(|options| options.verify_existing = true);
         assert_eq!((done.would_verify, done.existing), (done.selected, 0));
-        assert_eq!(world.agree(whole).existing, 10);
+        assert_eq!(world.agree(|_| {}).existing, 10);
     }
 }
 
@@ -191,17 +191,17 @@ fn what_a_bundle_still_has_is_held_in_a_dry_run_too() {
     for git in [false, true] {
         let world = World::new(git, Storage::Both);
         world.publish_without("nothing");
-        world.agree(|options| options);
+        world.agree(|_| {});
         for name in ["lost", "held"] {
             std::fs::remove_file(world.file(name)).expect("remove");
         }
         world.cut();
         // One place is enough, and each release has one: nothing is to be done.
-        let done = world.agree(|options| DownloadOptions { storage: Storage::Bundle, ..options });
+        let done = world.agree(|options| options.storage = Storage::Bundle);
         assert_eq!((done.existing, done.would_fetch, done.would_verify), (10, 0, 0));
         // Both are wanted: a missing file is made from the member.
         std::fs::remove_file(world.file("gap")).expect("remove");
-        let done = world.agree(|options| options);
+        let done = world.agree(|_| {});
         assert_eq!((done.would_fetch, done.downloaded), (0, 0));
         assert_eq!(done.verified_existing, 4);
         assert!(world.file("lost").is_file());

@@ -44,7 +44,7 @@ fn what_a_sync_in_another_tool_cannot_have_is_shown() {
     let path = gone.url_path();
     world.origin.script(move |ask| if ask.path.ends_with(&path) { Fault::Status(404) } else { Fault::None });
     let include = NameSet::parse(&[name.to_owned()]).expect("a name");
-    let (outcome, lines) = sync(DownloadOptions { include, ..world.options() });
+    let (outcome, lines) = sync(world.options_with(|options| options.include = include));
     assert_eq!(outcome.exit_status(), ExitStatus::Records);
     assert!(outcome.first_failures[0].what.contains(&gone.id.to_string()), "{:?}", outcome.first_failures);
     let last = lines.last().expect("a line");

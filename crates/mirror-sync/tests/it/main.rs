@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use mirror_fetch::FetchObserver;
 use mirror_sync::{
-    DownloadOptions, FetchOptions, Outcome, Storage, SyncEvent, SyncObserver, SyncPhase, Upstream, download,
+    DownloadOptions, Outcome, Storage, SyncEvent, SyncObserver, SyncPhase, Upstream, download,
 };
 use mirror_testkit::{Fault, Origin, OriginOptions, TestRegistry};
 use tokio_util::sync::CancellationToken;
@@ -75,12 +75,17 @@ impl World {
     }
 
     fn options(&self) -> DownloadOptions {
-        DownloadOptions {
-            include_yanked: true,
-            crates_base_url: Some(format!("{}/crates", self.origin.base()).into()),
-            fetch: FetchOptions { cacert: Some(self.origin.ca().to_owned()), ..FetchOptions::default() },
-            ..DownloadOptions::new(Upstream::Local(self.path("index")), self.path("out"))
-        }
+        let mut options = DownloadOptions::new(Upstream::Local(self.path("index")), self.path("out"));
+        options.include_yanked = true;
+        options.crates_base_url = Some(format!("{}/crates", self.origin.base()).into());
+        options.fetch.cacert = Some(self.origin.ca().to_owned());
+        options
+    }
+
+    fn options_with(&self, change: impl FnOnce(&mut DownloadOptions)) -> DownloadOptions {
+        let mut options = self.options();
+        change(&mut options);
+        options
     }
 
     fn run(&self, options: DownloadOptions) -> (Outcome, Counts) {
@@ -107,7 +112,7 @@ fn run(options: DownloadOptions) -> (Outcome, Counts) {
 fn events_add_up_to_the_outcome() {
     for storage in [Storage::Loose, Storage::Bundle, Storage::Both] {
         let world = World::new(120);
-        let options = || DownloadOptions { storage, ..world.options() };
+        let options = || world.options_with(|options| options.storage = storage);
         let all = world.registry.len() as u64;
         let (outcome, counts) = world.run(options());
         assert_eq!((outcome.selected, outcome.downloaded, outcome.bytes), (all, all, world.total_bytes()));
@@ -118,7 +123,10 @@ fn events_add_up_to_the_outcome() {
         let (outcome, counts) = world.run(options());
         assert_eq!((outcome.downloaded, outcome.existing), (0, all), "{storage:?}");
         assert_eq!((counts.selected, counts.existing, counts.downloaded), (all, all, 0));
-        let (outcome, counts) = world.run(DownloadOptions { verify_existing: true, ..options() });
+        let (outcome, counts) = world.run(world.options_with(|options| {
+            options.storage = storage;
+            options.verify_existing = true;
+        }));
         assert_eq!((outcome.verified_existing, counts.verified), (all, all), "{storage:?}");
         assert_eq!(counts.phases[1], SyncPhase::Verify);
     }
@@ -128,12 +136,13 @@ fn events_add_up_to_the_outcome() {
 fn a_dry_run_counts_and_touches_nothing() {
     let world = World::new(60);
     let all = world.registry.len() as u64;
-    let (outcome, counts) = world.run(DownloadOptions { dry_run: true, ..world.options() });
+    let dry = || world.options_with(|options| options.dry_run = true);
+    let (outcome, counts) = world.run(dry());
     assert_eq!((outcome.would_fetch, outcome.selected, counts.selected), (all, all, all));
     assert!(outcome.estimate.is_some_and(|estimate| estimate.bytes == world.total_bytes()));
     assert!(!world.path("out").exists());
-    world.run(DownloadOptions { limit: 20, ..world.options() });
-    let (outcome, _) = world.run(DownloadOptions { dry_run: true, ..world.options() });
+    world.run(world.options_with(|options| options.limit = 20));
+    let (outcome, _) = world.run(dry());
     assert_eq!((outcome.existing, outcome.would_fetch), (20, all - 20));
 }
 
@@ -151,7 +160,7 @@ fn what_cannot_be_had_and_what_was_damaged_are_reported_by_name() {
     world.origin.heal();
     let file = world.path("out").join(mirror_types::Layout::Shard.path(&damaged.id));
     std::fs::write(&file, b"damaged").expect("write");
-    let (outcome, counts) = world.run(DownloadOptions { verify_existing: true, ..world.options() });
+    let (outcome, counts) = world.run(world.options_with(|options| options.verify_existing = true));
     assert_eq!((outcome.downloaded, outcome.quarantined, outcome.failed), (2, 1, 0));
     assert_eq!(counts.wrong, [damaged.id.to_string()]);
     assert_eq!(std::fs::read(&file).expect("read"), damaged.body);

@@ -34,7 +34,8 @@ fn dated(name: &str, version: &str, cksum: u8, published: u64) -> String {
 }
 
 fn dated_file(name: &str, lines: &[String]) -> Item {
-    let limits = IndexLimits { reads_published: true, ..IndexLimits::default() };
+    let mut limits = IndexLimits::default();
+    limits.reads_published = true;
     Item::File(Parsed::of(&index_path(&name.parse().expect("name")), lines.join("\n").as_bytes(), &limits))
 }
 
@@ -84,9 +85,10 @@ fn what_is_too_young_and_not_held_is_deferred() {
 #[test]
 fn a_yanked_release_is_known_as_such_when_it_is_due() {
     let lines = [dated("a", "1.0.0!", 1, 950)];
-    let yanked = |now| Wanted {
-        selection: Selection { include_yanked: true, ..Selection::default() },
-        ..under_policy(now)
+    let yanked = |now| {
+        let mut wanted = under_policy(now);
+        wanted.selection.include_yanked = true;
+        wanted
     };
     let (words, _) = run(yanked(1000), vec![dated_file("a", &lines)], HeldInMemory::default());
     assert_eq!(words, ["deferred a 1.0.0 until 1050"]);

@@ -54,8 +54,9 @@ impl World {
     }
 
     fn open(&self) -> MirrorWriter {
-        let root = self.dir.path().join("out");
-        MirrorWriter::open(&OpenOptions { root, ..OpenOptions::default() }).expect("open").0
+        let mut options = OpenOptions::default();
+        options.root = self.dir.path().join("out");
+        MirrorWriter::open(&options).expect("open").0
     }
 
     /// Makes messages with the mirror, and runs a dispatcher over them.
