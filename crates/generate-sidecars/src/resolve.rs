@@ -17,15 +17,13 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     if flags.concurrency == 0 {
         bail!("--concurrency must be at least 1");
     }
-    let options = SidecarOptions {
-        manifest: flags.manifest.clone(),
-        include_yanked: flags.include_yanked,
-        limit: flags.limit,
-        concurrency: flags.concurrency,
-        crates_base_url: flags.crates_base_url.clone().map(Into::into),
-        refresh: flags.refresh,
-        ..SidecarOptions::new(source(flags)?, mode(flags)?)
-    };
+    let mut options = SidecarOptions::new(source(flags)?, mode(flags)?);
+    options.manifest = flags.manifest.clone();
+    options.include_yanked = flags.include_yanked;
+    options.limit = flags.limit;
+    options.concurrency = flags.concurrency;
+    options.crates_base_url = flags.crates_base_url.clone().map(Into::into);
+    options.refresh = flags.refresh;
     Ok(Settings { options, log: flags.reports.log(), progress: flags.reports.progress() })
 }
 

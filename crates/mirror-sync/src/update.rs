@@ -29,19 +29,17 @@ pub(crate) async fn update(
         return Ok(());
     }
     observer.event(SyncEvent::Phase(SyncPhase::UpdateIndex));
-    let wanted = UpdateOptions {
-        url: update.url.clone(),
-        history: if update.full { History::Full } else { History::Shallow },
-        cacert: options.fetch.cacert.clone(),
-        user_agent: options.fetch.user_agent.clone(),
-        proxies: proxy_rule(options),
-        connect_timeout: options.fetch.connect_timeout,
-        idle_timeout: update.idle_timeout,
-        retries: options.fetch.retries,
-        retry_base: options.fetch.retry_base,
-        retry_max: options.fetch.retry_max,
-        ..UpdateOptions::default()
-    };
+    let mut wanted = UpdateOptions::default();
+    wanted.url = update.url.clone();
+    wanted.history = if update.full { History::Full } else { History::Shallow };
+    wanted.cacert = options.fetch.cacert.clone();
+    wanted.user_agent = options.fetch.user_agent.clone();
+    wanted.proxies = proxy_rule(options);
+    wanted.connect_timeout = options.fetch.connect_timeout;
+    wanted.idle_timeout = update.idle_timeout;
+    wanted.retries = options.fetch.retries;
+    wanted.retry_base = options.fetch.retry_base;
+    wanted.retry_max = options.fetch.retry_max;
     let bridge = ObserverBridge { dir: dir.clone(), observer: Arc::clone(observer), cancel: cancel.clone() };
     let updated = join(spawn("update", move || update_index(&bridge.dir, &wanted, &bridge))?).await;
     observer.event(SyncEvent::IndexUpdating(None));

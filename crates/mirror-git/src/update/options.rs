@@ -40,6 +40,7 @@ impl std::fmt::Debug for ProxyRule {
 
 /// The settings for cloning and updating.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct UpdateOptions {
     /// The address to fetch from that the operator names; `None` takes the repository's own origin.
     pub url: Option<Address>,

@@ -355,7 +355,8 @@ fn own_commits_are_kept_without_a_tracking_branch() {
         } else {
             git(&world.dir, &["remote", "remove", "origin"]);
         }
-        let options = UpdateOptions { url: Some(url.into()), ..world.options() };
+        let mut options = world.options();
+        options.url = Some(url.into());
         world.upstream.publish();
         git(&world.dir, &["commit", "--quiet", "--allow-empty", "-m", "mine"]);
         let before = snapshot(&world.dir);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mirror_git::{History, QuietObserver, UpdateError, UpdateOptions, Updated, update_index};
+use mirror_git::{QuietObserver, UpdateError, UpdateOptions, Updated, update_index};
 use mirror_testkit::{TestRegistry, git, git_says};
 
 /// An upstream at `{dir}/remote`, served from `{dir}`.
@@ -50,18 +50,14 @@ impl Upstream {
 }
 
 pub(crate) fn options(url: &str) -> UpdateOptions {
-    UpdateOptions {
-        url: None,
-        default_url: url.to_owned(),
-        history: History::Shallow,
-        cacert: None,
-        user_agent: "test".to_owned(),
-        idle_timeout: Duration::from_secs(60),
-        retries: 0,
-        retry_base: Duration::from_millis(5),
-        retry_max: Duration::from_millis(20),
-        ..UpdateOptions::default()
-    }
+    let mut options = UpdateOptions::default();
+    options.default_url = url.to_owned();
+    options.user_agent = "test".to_owned();
+    options.idle_timeout = Duration::from_secs(60);
+    options.retries = 0;
+    options.retry_base = Duration::from_millis(5);
+    options.retry_max = Duration::from_millis(20);
+    options
 }
 
 pub(crate) fn update(dir: &Path, options: &UpdateOptions) -> Result<Updated, UpdateError> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mirror_git::{UpdateError, UpdateOptions};
+use mirror_git::UpdateError;
 use mirror_testkit::{FloodingGit, GitFlood, git, git_says};
 use mirror_types::{Advice, FaultKind, chain};
 
@@ -44,7 +44,9 @@ fn each_flood_ends_an_update(floods: &[GitFlood], http: bool) {
     let clone = dir.path().join("clone");
     for flood in floods {
         let server = FloodingGit::start(*flood, http);
-        let options = UpdateOptions { retries: 3, idle_timeout: NEVER, ..options(&server.url()) };
+        let mut options = options(&server.url());
+        options.retries = 3;
+        options.idle_timeout = NEVER;
         let refused = update(&clone, &options).unwrap_err();
         let bound = bound(*flood);
         assert_heard_out(&refused, bound);
@@ -74,7 +76,8 @@ fn each_flood_ends_an_update_over_http() {
 #[test]
 fn a_repository_on_this_machine_with_too_many_references_leaves_the_index_as_it_is() {
     let mut upstream = Upstream::new(10);
-    let options = UpdateOptions { retries: 3, ..options(&format!("file://{}", upstream.remote().display())) };
+    let mut options = options(&format!("file://{}", upstream.remote().display()));
+    options.retries = 3;
     let dir = upstream.path("clone");
     update(&dir, &options).unwrap();
     let old = upstream.tip();

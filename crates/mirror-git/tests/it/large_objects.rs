@@ -59,7 +59,10 @@ impl Scene {
     }
 
     fn options(&self, history: History) -> UpdateOptions {
-        UpdateOptions { max_object_bytes: MOST, history, ..options(&self.daemon.url("remote/.git")) }
+        let mut options = options(&self.daemon.url("remote/.git"));
+        options.max_object_bytes = MOST;
+        options.history = history;
+        options
     }
 
     /// Brings `name` to `tip`, and checks that it has everything of upstream.
@@ -220,7 +223,8 @@ fn large_files_stay_as_they_are_where_packs_become_one() {
     for history in [History::Shallow, History::Full] {
         let scene = Scene::new();
         let dir = scene.upstream.path("clone");
-        let options = UpdateOptions { packs_most: 1, ..scene.options(history) };
+        let mut options = scene.options(history);
+        options.packs_most = 1;
         let mut large = bytes(5, 4 * MOST);
         let mut replaced = 0;
         for step in 0..4_u8 {

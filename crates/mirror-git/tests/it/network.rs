@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use mirror_git::{
-    QuietObserver, UpdateError, UpdateEvent, UpdateObserver, UpdateOptions, UpdatePhase, UpdateStatus,
-    update_index,
+    QuietObserver, UpdateError, UpdateEvent, UpdateObserver, UpdatePhase, UpdateStatus, update_index,
 };
 use mirror_testkit::{GitDaemon, GitFault, GitHttp};
 use mirror_types::{FaultKind, chain};
@@ -71,7 +70,9 @@ fn a_connection_that_is_cut_changes_nothing_and_is_tried_again() {
     }
     daemon.misbehave(GitFault::Cut(whole / 2), 2);
     let observer = Stopper::new(|_| false);
-    update_index(&dir, &UpdateOptions { retries: 3, ..options.clone() }, &observer).unwrap();
+    let mut again = options.clone();
+    again.retries = 3;
+    update_index(&dir, &again, &observer).unwrap();
     assert_eq!(observer.retries.load(SeqCst), 2);
     assert_at(&dir, &upstream.tip());
 
@@ -95,7 +96,8 @@ fn a_silent_server_is_given_up() {
     let dir = upstream.path("clone");
     for at in [0, 100, 2_000] {
         daemon.misbehave(GitFault::Stall(at), 1);
-        let options = UpdateOptions { idle_timeout: Duration::from_millis(300), ..patient.clone() };
+        let mut options = patient.clone();
+        options.idle_timeout = Duration::from_millis(300);
         let silent = update(&dir, &options).unwrap_err();
         assert_eq!(silent.kind(), FaultKind::Origin);
         assert!(chain(&silent).contains("nothing came for 300ms"), "{silent:?}");
@@ -105,7 +107,8 @@ fn a_silent_server_is_given_up() {
     let old = upstream.tip();
     let new = upstream.publish();
     daemon.misbehave(GitFault::Stall(600), 1);
-    let options = UpdateOptions { idle_timeout: Duration::from_millis(300), ..patient.clone() };
+    let mut options = patient.clone();
+    options.idle_timeout = Duration::from_millis(300);
     update(&dir, &options).unwrap_err();
     assert_at(&dir, &old);
     update(&dir, &patient).unwrap();
@@ -157,7 +160,10 @@ fn a_wish_to_stop_is_honoured_between_attempts() {
     daemon.misbehave(GitFault::Cut(0), 1);
     let hour = Duration::from_secs(3600);
     let url = daemon.url("remote/.git");
-    let options = UpdateOptions { retries: 3, retry_base: hour, retry_max: hour, ..options(&url) };
+    let mut options = options(&url);
+    options.retries = 3;
+    options.retry_base = hour;
+    options.retry_max = hour;
     let stopped = update_index(&upstream.path("clone"), &options, &StopAtRetry::default());
     assert!(matches!(stopped, Err(UpdateError::Stopped)), "{stopped:?}");
 }
@@ -167,16 +173,16 @@ fn http_errors_are_distinguished() {
     let upstream = Upstream::new(20);
     let server = GitHttp::start(upstream.dir.path(), false);
     let dir = upstream.path("clone");
-    let options = options(&server.url("remote/.git"));
+    let mut options = options(&server.url("remote/.git"));
+    options.retries = 2;
     server.refuse(503, 2);
     let observer = Stopper::new(|_| false);
-    update_index(&dir, &UpdateOptions { retries: 2, ..options.clone() }, &observer).unwrap();
+    update_index(&dir, &options, &observer).unwrap();
     assert_eq!(observer.retries.load(SeqCst), 2);
     for status in [403, 404, 401] {
         server.refuse(status, 1);
         let before = server.requests();
-        let refused =
-            update_index(&dir, &UpdateOptions { retries: 2, ..options.clone() }, &observer).unwrap_err();
+        let refused = update_index(&dir, &options, &observer).unwrap_err();
         assert_eq!(refused.kind(), FaultKind::Origin);
         assert_eq!(server.requests(), before + 1, "{status} is not tried again");
         assert_at(&dir, &upstream.tip());
@@ -187,7 +193,8 @@ fn http_errors_are_distinguished() {
 fn a_certificate_of_a_stranger_is_refused() {
     let upstream = Upstream::new(5);
     let server = GitHttp::start(upstream.dir.path(), true);
-    let options = UpdateOptions { retries: 3, ..options(&server.url("remote/.git")) };
+    let mut options = options(&server.url("remote/.git"));
+    options.retries = 3;
     let observer = Stopper::new(|_| false);
     let refused = update_index(&upstream.path("clone"), &options, &observer).unwrap_err();
     assert_eq!(refused.kind(), FaultKind::Origin);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use mirror_git::{History, UpdateOptions};
+use mirror_git::History;
 use mirror_testkit::{GitDaemon, git, git_says};
 
 use crate::fixture::{Upstream, assert_at, options, update};
@@ -35,7 +35,8 @@ fn before_last(dir: &Path, tip: &str) -> String {
 fn replaced_packs_that_a_new_branch_needs_stay() {
     let mut upstream = Upstream::new(40);
     let daemon = GitDaemon::start(upstream.dir.path());
-    let options = UpdateOptions { packs_most: 2, ..options(&daemon.url("remote/.git")) };
+    let mut options = options(&daemon.url("remote/.git"));
+    options.packs_most = 2;
     let dir = upstream.path("clone");
     update(&dir, &options).unwrap();
     let old = upstream.tip();
@@ -57,7 +58,8 @@ fn replaced_packs_that_a_new_branch_needs_stay() {
 fn a_shallow_clone_keeps_the_newest_snapshot_only() {
     let mut upstream = Upstream::new(80);
     let daemon = GitDaemon::start(upstream.dir.path());
-    let options = UpdateOptions { packs_most: 4, ..options(&daemon.url("remote/.git")) };
+    let mut options = options(&daemon.url("remote/.git"));
+    options.packs_most = 4;
     let dir = upstream.path("clone");
     update(&dir, &options).unwrap();
     let mut replaced = Vec::new();
@@ -92,7 +94,9 @@ fn a_full_clone_keeps_everything_and_its_largest_pack() {
     let mut upstream = Upstream::new(1_000);
     let daemon = GitDaemon::start(upstream.dir.path());
     let url = daemon.url("remote/.git");
-    let options = UpdateOptions { packs_most: 3, history: History::Full, ..options(&url) };
+    let mut options = options(&url);
+    options.packs_most = 3;
+    options.history = History::Full;
     let dir = upstream.path("clone");
     update(&dir, &options).unwrap();
     let first = packs(&dir);
@@ -118,7 +122,8 @@ fn packs_are_readable_as_git_makes_them() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut upstream = Upstream::new(20);
     let daemon = GitDaemon::start(upstream.dir.path());
-    let options = UpdateOptions { packs_most: 1, ..options(&daemon.url("remote/.git")) };
+    let mut options = options(&daemon.url("remote/.git"));
+    options.packs_most = 1;
     let dir = upstream.path("clone");
     for _ in 0..2 {
         update(&dir, &options).unwrap();
@@ -134,7 +139,8 @@ fn packs_are_readable_as_git_makes_them() {
 fn packs_that_are_marked_to_be_kept_stay_and_gc_is_left_alone() {
     let mut upstream = Upstream::new(40);
     let daemon = GitDaemon::start(upstream.dir.path());
-    let options = UpdateOptions { packs_most: 2, ..options(&daemon.url("remote/.git")) };
+    let mut options = options(&daemon.url("remote/.git"));
+    options.packs_most = 2;
     let dir = upstream.path("clone");
     update(&dir, &options).unwrap();
     let kept = packs(&dir).pop_first().unwrap();
@@ -160,7 +166,8 @@ fn packs_that_are_marked_to_be_kept_stay_and_gc_is_left_alone() {
 fn an_index_without_its_pack_is_passed_over() {
     let mut upstream = Upstream::new(20);
     let daemon = GitDaemon::start(upstream.dir.path());
-    let options = UpdateOptions { packs_most: 2, ..options(&daemon.url("remote/.git")) };
+    let mut options = options(&daemon.url("remote/.git"));
+    options.packs_most = 2;
     let dir = upstream.path("clone");
     update(&dir, &options).unwrap();
     let stranger = upstream.path("stranger");

@@ -50,7 +50,8 @@ fn from_the_daemon() {
     for (name, history) in [("shallow", History::Shallow), ("full", History::Full)] {
         let mut upstream = Upstream::new(60);
         let daemon = GitDaemon::start(upstream.dir.path());
-        let options = UpdateOptions { history, ..options(&daemon.url("remote/.git")) };
+        let mut options = options(&daemon.url("remote/.git"));
+        options.history = history;
         follow(&mut upstream, name, &options);
     }
 }
@@ -61,7 +62,9 @@ fn over_http_and_https() {
         let mut upstream = Upstream::new(60);
         let server = GitHttp::start(upstream.dir.path(), tls);
         let cacert = tls.then(|| server.ca());
-        let options = UpdateOptions { history, cacert, ..options(&server.url("remote/.git")) };
+        let mut options = options(&server.url("remote/.git"));
+        options.history = history;
+        options.cacert = cacert;
         follow(&mut upstream, "clone", &options);
     }
 }
@@ -81,7 +84,8 @@ fn a_tree_that_no_index_has_is_refused() {
     let upstream = Upstream::new(10);
     let daemon = GitDaemon::start(upstream.dir.path());
     let dir = upstream.path("clone");
-    let options = UpdateOptions { retries: 3, ..options(&daemon.url("remote/.git")) };
+    let mut options = options(&daemon.url("remote/.git"));
+    options.retries = 3;
     update(&dir, &options).unwrap();
     let old = upstream.tip();
     let deep = upstream.remote().join("1/2/3/4/5/6/7/8/9");

@@ -1,6 +1,6 @@
 //! Repositories made by git, in every form, and remotes that change their branch.
 
-use mirror_git::{History, UpdateOptions};
+use mirror_git::History;
 use mirror_testkit::{GitDaemon, git, git_says};
 use mirror_types::{Advice, FaultKind, chain};
 
@@ -24,7 +24,8 @@ fn clones_that_git_made_are_updated() {
         git(upstream.dir.path(), &[&["clone", "--quiet"], arguments, &[&url, "clone"]].concat());
         let dir = upstream.path("clone");
         let shallow = dir.join("shallow").exists();
-        let options = UpdateOptions { packs_most: 2, ..options("git://127.0.0.1:1/never-asked") };
+        let mut options = options("git://127.0.0.1:1/never-asked");
+        options.packs_most = 2;
         for _ in 0..4 {
             let tip = upstream.publish();
             let updated = update(&dir, &options).unwrap();
@@ -101,7 +102,8 @@ fn a_branch_that_becomes_a_directory_is_followed() {
 fn an_old_branch_in_the_way_goes_only_when_head_is_there() {
     let mut upstream = Upstream::new(20);
     let daemon = GitDaemon::start(upstream.dir.path());
-    let options = UpdateOptions { packs_most: 3, ..options(&daemon.url("remote/.git")) };
+    let mut options = options(&daemon.url("remote/.git"));
+    options.packs_most = 3;
     let dir = upstream.path("clone");
     update(&dir, &options).unwrap();
     let old = upstream.tip();
@@ -217,8 +219,8 @@ fn the_address_that_is_asked_for_wins() {
     git(upstream.dir.path(), &["clone", "--quiet", "remote", "second"]);
     let tip = upstream.publish();
     let second = daemon.url("second/.git");
-    let asked =
-        UpdateOptions { url: Some(second.clone().into()), ..options("git://127.0.0.1:1/never-asked") };
+    let mut asked = options("git://127.0.0.1:1/never-asked");
+    asked.url = Some(second.clone().into());
     let updated = update(&dir, &asked).unwrap();
     assert_eq!((updated.url, updated.received_bytes), (second, 0));
     // Its own origin stays as it was.
@@ -242,7 +244,8 @@ fn an_index_without_a_remote_is_not_given_the_default_one() {
     assert_eq!(refused.advice(), Some(Advice::NameTheRemote));
     assert!(text.contains("name one") && text.contains("another user"), "{text}");
     assert_at(&dir, &old);
-    let asked = UpdateOptions { url: Some(options.default_url.clone().into()), ..options };
+    let mut asked = options;
+    asked.url = Some(asked.default_url.clone().into());
     update(&dir, &asked).unwrap();
     assert_at(&dir, &new);
 }
@@ -256,7 +259,8 @@ fn a_shallow_clone_is_made_anew_with_history_only_when_asked() {
     let shallow = options(&daemon.url("remote/.git"));
     update(&dir, &shallow).unwrap();
     upstream.publish();
-    let full = UpdateOptions { history: History::Full, ..shallow };
+    let mut full = shallow;
+    full.history = History::Full;
     let updated = update(&dir, &full).unwrap();
     assert!(updated.shallow, "what is there stays as it is");
     assert_eq!(commits(&dir), 1);
@@ -272,7 +276,8 @@ fn settings_of_the_repository_are_honoured() {
     git(upstream.dir.path(), &["clone", "--quiet", "--bare", "remote", "clone"]);
     let tip = upstream.publish();
     git(&dir, &["config", &format!("url.{url}.insteadOf"), "the:index"]);
-    let asked = UpdateOptions { url: Some("the:index".into()), ..options("unused") };
+    let mut asked = options("unused");
+    asked.url = Some("the:index".into());
     update(&dir, &asked).unwrap();
     assert_at(&dir, &tip);
 }

@@ -42,6 +42,7 @@ pub enum SidecarMode {
 
 /// The settings of a run, resolved from flags by the caller.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SidecarOptions {
     /// The source of the lines.
     pub source: SidecarSource,
