@@ -3,6 +3,7 @@ use std::time::Duration;
 
 /// The settings of a [`Fetcher`](crate::Fetcher). Every limit is the caller's; the defaults suit one mirror run.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct FetchOptions {
     /// Most requests in flight; the adaptive limit stays at or below it. Default 128.
     pub concurrency: usize,

@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn caps_bound_the_time() {
-        let fetch = mirror_fetch::FetchOptions { max_requests_per_sec: 10, ..Default::default() };
+        let mut fetch = mirror_fetch::FetchOptions::default();
+        fetch.max_requests_per_sec = 10;
         assert_eq!(time(100, 1, Some(1000.0), &fetch), Some(Duration::from_secs(10)));
         assert_eq!(time(100, 1, None, &mirror_fetch::FetchOptions::default()), None);
     }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use mirror_fetch::{Content, FailureKind, FetchOptions, FetchRequest};
+use mirror_fetch::{Content, FailureKind, FetchRequest};
 use mirror_testkit::{Fault, Protocol};
 
 use crate::kit::{BODY_BYTES, HANG, Kit};
@@ -75,7 +75,8 @@ async fn redirects_to_another_origin_are_followed_where_the_bytes_are_compared()
         kit.origin.script(move |_| Fault::Redirect(elsewhere.clone()));
         let ca = two_authorities(&kit, &other);
         let (fetcher, seen) = kit.fetcher(quick());
-        let options = FetchOptions { cacert: ca.as_ref().map(|ca| ca.path().to_owned()), ..quick() };
+        let mut options = quick();
+        options.cacert = ca.as_ref().map(|ca| ca.path().to_owned());
         let fetcher = if ca.is_some() { kit.trusting(options) } else { fetcher };
         let asked = || FetchRequest::new(kit.url("/1"));
         let failure = fetcher.fetch(asked()).await.unwrap_err();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mirror_fetch::{FailureKind, FetchOptions, FetchRequest};
+use mirror_fetch::{FailureKind, FetchRequest};
 use mirror_testkit::{Fault, OriginOptions, Protocol};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::kit::{HANG, Kit, until};
-use crate::origin::{fetcher, quick};
+use crate::origin::{fetcher, quick, quick_with};
 
 /// Accepts connections and closes them at once, or keeps them and sends nothing.
 async fn mute(keeps: bool) -> (u16, Arc<AtomicUsize>) {
@@ -58,7 +58,9 @@ async fn a_port_without_a_listener_is_a_failed_connection() {
 #[tokio::test]
 async fn a_handshake_that_never_ends_meets_the_connect_timeout() {
     let (port, conns) = mute(true).await;
-    let options = FetchOptions { connect_timeout: Duration::from_millis(200), retries: 1, ..quick() };
+    let mut options = quick();
+    options.connect_timeout = Duration::from_millis(200);
+    options.retries = 1;
     let fetcher = fetcher(options);
     let all = join_all((0..100).map(|_| fetcher.fetch(req("https", port))));
     for outcome in tokio::time::timeout(HANG, all).await.unwrap() {
@@ -119,7 +121,7 @@ async fn connections_dropped_under_many_requests_lose_none() {
         let kit = Kit::speaking(protocol);
         // Every 60th request breaks its connection, in the middle of the body.
         kit.origin.script(|ask| if ask.total % 60 == 30 { Fault::Drop(1000) } else { Fault::None });
-        let (fetcher, _) = kit.fetcher(FetchOptions { retries: 6, ..quick() });
+        let (fetcher, _) = kit.fetcher(quick_with(|options| options.retries = 6));
         let all = tokio::time::timeout(HANG, kit.run(&fetcher, 400)).await.unwrap();
         for outcome in all {
             outcome.unwrap();
@@ -147,7 +149,7 @@ async fn goaway_with_a_thousand_requests_in_flight_loses_none() {
         ..OriginOptions::default()
     };
     let kit = Kit::start(options);
-    let (fetcher, seen) = kit.fetcher(FetchOptions { concurrency: 1000, ..quick() });
+    let (fetcher, seen) = kit.fetcher(quick_with(|options| options.concurrency = 1000));
     // The driver begins with a few requests and works up to many; here all are in flight from the start.
     let paths: Vec<_> = (0..1000).map(|n| format!("/at-once/{n}")).collect();
     let all = join_all(paths.iter().map(|path| fetcher.fetch(kit.req(path))));
@@ -172,8 +174,10 @@ async fn cancelling_does_not_wait_for_hanging_requests() {
             _ => Fault::Stall(500),
         });
         // No deadline of a request can end it.
-        let (far, options) = (Duration::from_secs(3600), quick());
-        let options = FetchOptions { concurrency: 400, total_timeout: far, idle_timeout: far, ..options };
+        let (far, mut options) = (Duration::from_secs(3600), quick());
+        options.concurrency = 400;
+        options.total_timeout = far;
+        options.idle_timeout = far;
         let (fetcher, seen) = kit.fetcher(options);
         let (job, jobs) = mpsc::channel(2000);
         let (result, results) = mpsc::channel(2000);

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use mirror_fetch::{FetchOptions, Fetcher, FileSpools, MemorySpools, RunEnd, SpoolFactory};
+use mirror_fetch::{Fetcher, FileSpools, MemorySpools, RunEnd, SpoolFactory};
 use mirror_testkit::{Fault, Origin, OriginOptions, Protocol, TestRegistry};
 
 use crate::kit::{HANG, Kit, until};
-use crate::origin::quick;
+use crate::origin::{quick, quick_with};
 
 #[path = "../../examples/fetch_stream.rs"]
 #[expect(dead_code, reason = "its main is not called")]
@@ -32,7 +32,9 @@ const SPOOL_ABOVE_BYTES: usize = 10_000;
 
 fn fetcher(origin: &Origin, spools: Arc<dyn SpoolFactory>) -> Fetcher {
     let cacert = Some(origin.ca().to_owned());
-    let options = FetchOptions { cacert, spool_above_bytes: SPOOL_ABOVE_BYTES as u64, ..quick() };
+    let mut options = quick();
+    options.cacert = cacert;
+    options.spool_above_bytes = SPOOL_ABOVE_BYTES as u64;
     Fetcher::new(options, Arc::new(()), spools).unwrap()
 }
 
@@ -92,8 +94,10 @@ async fn a_stream_that_is_dropped_ends_its_requests() {
     kit.origin.script(|ask| if ask.path == "/0" { Fault::None } else { Fault::Stall(10) });
     // They would continue for longer than the test waits.
     let patience = HANG * 5;
-    let (fetcher, seen) =
-        kit.fetcher(FetchOptions { idle_timeout: patience, total_timeout: patience, ..quick() });
+    let (fetcher, seen) = kit.fetcher(quick_with(|options| {
+        options.idle_timeout = patience;
+        options.total_timeout = patience;
+    }));
     let inflight = || *seen.inflight.lock().unwrap();
     let mut stream = fetcher.stream((0..5).map(|n| (n, kit.req(&format!("/{n}")))).collect::<Vec<_>>());
     let (first, result) = stream.next().await.unwrap();

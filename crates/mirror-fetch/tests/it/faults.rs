@@ -3,9 +3,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
-use mirror_fetch::{Body, Content, FailureKind, FetchOptions, Fetcher};
+use mirror_fetch::{Body, Content, FailureKind, Fetcher};
 
-use crate::origin::{Plain, Seen, Spools, Then, fetcher, ok, quick, response, sum, verified};
+use crate::origin::{Plain, Seen, Spools, Then, fetcher, ok, quick, quick_with, response, sum, verified};
 
 #[tokio::test]
 async fn a_body_arrives_verified_and_the_connection_is_used_again() {
@@ -90,7 +90,9 @@ async fn stalls_and_drips_hit_the_idle_limit() {
         let origin =
             Plain::start(move |_, _| (b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\nabc".to_vec(), then))
                 .await;
-        let options = FetchOptions { retries: 0, idle_timeout: Duration::from_millis(300), ..quick() };
+        let mut options = quick();
+        options.retries = 0;
+        options.idle_timeout = Duration::from_millis(300);
         let began = Instant::now();
         let failure = fetcher(options).fetch(origin.req()).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Idle, "{failure}");
@@ -192,7 +194,7 @@ async fn what_an_origin_writes_into_its_headers_is_clipped_and_escaped() {
         let answer = [&head[..], &bad, b"\r\n\r\nx"].concat();
         let origin = Plain::start(move |_, _| (answer.clone(), Then::Keep)).await;
         let request = origin.req().with_expect(sum(b"y"));
-        let failure = fetcher(FetchOptions { retries: 0, ..quick() }).fetch(request).await.unwrap_err();
+        let failure = fetcher(quick_with(|options| options.retries = 0)).fetch(request).await.unwrap_err();
         assert!(failure.message.len() < 700 && failure.message.is_ascii(), "{failure}");
     }
     let answer =
@@ -205,7 +207,8 @@ async fn what_an_origin_writes_into_its_headers_is_clipped_and_escaped() {
 #[tokio::test]
 async fn limits_and_encodings_are_refused() {
     let big = Plain::start(|_, _| ok(&[0; 5000])).await;
-    let options = FetchOptions { max_body_bytes: 4999, ..quick() };
+    let mut options = quick();
+    options.max_body_bytes = 4999;
     assert_eq!(fetcher(options).fetch(big.req()).await.unwrap_err().kind, FailureKind::TooLarge);
 
     let endless = Plain::start(|_, _| {
@@ -214,7 +217,8 @@ async fn limits_and_encodings_are_refused() {
         (bytes, Then::Close)
     })
     .await;
-    let options = FetchOptions { max_body_bytes: 4999, ..quick() };
+    let mut options = quick();
+    options.max_body_bytes = 4999;
     assert_eq!(fetcher(options).fetch(endless.req()).await.unwrap_err().kind, FailureKind::TooLarge);
 
     let packed =
@@ -300,7 +304,7 @@ async fn an_empty_body_is_compared_like_any_other() {
 #[tokio::test]
 async fn full_memory_spools_and_then_holds_back() {
     let origin = Plain::start(|_, _| ok(&[7; 100_000])).await;
-    let fetcher = fetcher(FetchOptions { memory_budget_bytes: 64 << 10, ..quick() });
+    let fetcher = fetcher(quick_with(|options| options.memory_budget_bytes = 64 << 10));
     let got = fetcher.fetch(origin.req()).await.unwrap();
     assert!(matches!(verified(&got).body(), Body::Spooled(_)) && !verified(&got).holds_memory());
 

@@ -43,9 +43,10 @@ impl Kit {
     }
 
     /// Returns `base` with trust in this origin.
-    pub(crate) fn options(&self, base: FetchOptions) -> FetchOptions {
+    pub(crate) fn options(&self, mut base: FetchOptions) -> FetchOptions {
         let cacert: Option<PathBuf> = self.tls.then(|| self.origin.ca().to_owned());
-        FetchOptions { cacert, ..base }
+        base.cacert = cacert;
+        base
     }
 
     /// Returns a fetcher with quick retries, and its counters.

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use mirror_fetch::{FailureKind, FetchOptions, Fetcher, Spool, SpoolFactory};
+use mirror_fetch::{FailureKind, Fetcher, Spool, SpoolFactory};
 use mirror_testkit::{Fault, Protocol, Served};
 
 use crate::kit::{BODY_BYTES, HANG, Kit, until};
-use crate::origin::{quick, verified};
+use crate::origin::{quick, quick_with, verified};
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Http2, Protocol::Http1Tls, Protocol::Http1];
 
@@ -22,7 +22,9 @@ async fn an_endless_body_ends_at_the_cap_and_is_not_asked_for_again() {
     for protocol in PROTOCOLS {
         let kit = Kit::speaking(protocol);
         kit.origin.script(|ask| if ask.path == "/endless" { Fault::Endless } else { Fault::None });
-        let options = FetchOptions { max_body_bytes: CAP, spool_above_bytes: 1 << 20, ..quick() };
+        let mut options = quick();
+        options.max_body_bytes = CAP;
+        options.spool_above_bytes = 1 << 20;
         let (fetcher, seen) = kit.fetcher(options);
         let endless = mirror_fetch::FetchRequest::new(kit.url("/endless"));
         let failure = tokio::time::timeout(HANG, fetcher.fetch(endless)).await.unwrap().unwrap_err();
@@ -48,7 +50,9 @@ async fn empty_chunks_for_ever_are_no_progress() {
     join_all(PROTOCOLS.map(|protocol| async move {
         let kit = Kit::speaking(protocol);
         kit.origin.script(|_| Fault::EmptyChunks);
-        let options = FetchOptions { retries: 0, idle_timeout: Duration::from_secs(1), ..quick() };
+        let mut options = quick();
+        options.retries = 0;
+        options.idle_timeout = Duration::from_secs(1);
         let (fetcher, seen) = kit.fetcher(options);
         let failure = tokio::time::timeout(HANG, fetcher.fetch(kit.req("/1"))).await.unwrap().unwrap_err();
         // The h2 library counts empty frames itself and may end the connection first, which is forgiven twice.
@@ -64,7 +68,7 @@ async fn requests_are_no_faster_than_allowed() {
     const COUNT: u32 = 25;
     for protocol in [Protocol::Http2, Protocol::Http1] {
         let kit = Kit::speaking(protocol);
-        let (fetcher, _) = kit.fetcher(FetchOptions { max_requests_per_sec: 50, ..quick() });
+        let (fetcher, _) = kit.fetcher(quick_with(|options| options.max_requests_per_sec = 50));
         let began = Instant::now();
         for outcome in kit.run(&fetcher, COUNT as usize).await {
             outcome.unwrap();
@@ -82,7 +86,7 @@ async fn retries_and_redirects_count_as_requests() {
         ("/1", _) => Fault::Redirect("/2".to_owned()),
         _ => Fault::None,
     });
-    let (fetcher, _) = kit.fetcher(FetchOptions { max_requests_per_sec: 10, ..quick() });
+    let (fetcher, _) = kit.fetcher(quick_with(|options| options.max_requests_per_sec = 10));
     let began = Instant::now();
     let got = fetcher.fetch(mirror_fetch::FetchRequest::new(kit.url("/1"))).await.unwrap();
     assert_eq!((got.retries, kit.origin.total()), (3, 5));
@@ -94,7 +98,7 @@ async fn bytes_are_no_faster_than_allowed() {
     const COUNT: usize = 40;
     for protocol in [Protocol::Http2, Protocol::Http1] {
         let kit = Kit::speaking(protocol);
-        let (fetcher, seen) = kit.fetcher(FetchOptions { max_bytes_per_sec: 200_000, ..quick() });
+        let (fetcher, seen) = kit.fetcher(quick_with(|options| options.max_bytes_per_sec = 200_000));
         let began = Instant::now();
         for outcome in kit.run(&fetcher, COUNT).await {
             outcome.unwrap();
@@ -114,7 +118,10 @@ async fn waiting_for_the_byte_limit_is_no_fault_of_the_origin() {
         kit.origin.replace_site(Arc::new(move |_| Some(Served::new(body.clone()))));
         // Half of the time that the limit enforces.
         let total_timeout = Duration::from_millis(1500);
-        let options = FetchOptions { retries: 0, total_timeout, max_bytes_per_sec: 1 << 20, ..quick() };
+        let mut options = quick();
+        options.retries = 0;
+        options.total_timeout = total_timeout;
+        options.max_bytes_per_sec = 1 << 20;
         let (fetcher, _) = kit.fetcher(options);
         let got = fetcher.fetch(mirror_fetch::FetchRequest::new(kit.url("/1"))).await.unwrap();
         assert_eq!(verified(&got).size(), 3 << 20);
@@ -133,7 +140,10 @@ async fn one_429_silences_every_request_to_its_origin_and_no_other() {
             if ask.total == 0 { Fault::RetryAfter(429, 1) } else { Fault::None }
         });
         // One request at a time: the others wait for their turn when the 429 arrives.
-        let (fetcher, _) = busy.fetcher(FetchOptions { concurrency: 1, max_conns_per_host: 1, ..quick() });
+        let (fetcher, _) = busy.fetcher(quick_with(|options| {
+            options.concurrency = 1;
+            options.max_conns_per_host = 1;
+        }));
         let paths: Vec<_> = (0..20).map(|n| format!("/{n}")).collect();
         let all = join_all(paths.iter().map(|path| fetcher.fetch(busy.req(path))));
         let elsewhere = async {
@@ -158,7 +168,7 @@ async fn a_held_origin_does_not_hold_up_another() {
     let (busy, other) = (Kit::speaking(Protocol::Http2), Kit::speaking(Protocol::Http1));
     busy.origin.script(|_| Fault::RetryAfter(429, 120));
     // Memory for only four requests.
-    let (fetcher, seen) = busy.fetcher(FetchOptions { memory_budget_bytes: 0, ..quick() });
+    let (fetcher, seen) = busy.fetcher(quick_with(|options| options.memory_budget_bytes = 0));
     let first = tokio::spawn({
         let (fetcher, req) = (fetcher.clone(), busy.req("/0"));
         async move { fetcher.fetch(req).await }
@@ -229,12 +239,11 @@ async fn few_large_bodies_fill_the_disk_at_a_time_and_all_arrive() {
         let body = bytes::Bytes::from(vec![1; BYTES]);
         kit.origin.replace_site(Arc::new(move |_| Some(Served::new(body.clone()))));
         let disk = Disk::default();
-        let options = kit.options(FetchOptions {
-            spool_above_bytes: 16 << 10,
-            large_above_bytes: LARGE_ABOVE_BYTES,
-            large_at_once: 2,
-            ..quick()
-        });
+        let options = kit.options(quick_with(|options| {
+            options.spool_above_bytes = 16 << 10;
+            options.large_above_bytes = LARGE_ABOVE_BYTES;
+            options.large_at_once = 2;
+        }));
         let fetcher = Fetcher::new(options, Arc::new(()), Arc::new(disk.clone())).unwrap();
         let one = async |n: u64| {
             let request = mirror_fetch::FetchRequest::new(kit.url(&format!("/{n}")));

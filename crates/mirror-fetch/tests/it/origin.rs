@@ -152,13 +152,19 @@ impl FetchObserver for Seen {
 }
 
 pub(crate) fn quick() -> FetchOptions {
-    FetchOptions {
-        retries: 3,
-        retry_base: Duration::from_millis(5),
-        retry_max: Duration::from_millis(20),
-        idle_timeout: Duration::from_secs(5),
-        ..FetchOptions::default()
-    }
+    let mut options = FetchOptions::default();
+    options.retries = 3;
+    options.retry_base = Duration::from_millis(5);
+    options.retry_max = Duration::from_millis(20);
+    options.idle_timeout = Duration::from_secs(5);
+    options
+}
+
+/// Returns quick options with a change.
+pub(crate) fn quick_with(change: impl FnOnce(&mut FetchOptions)) -> FetchOptions {
+    let mut options = quick();
+    change(&mut options);
+    options
 }
 
 pub(crate) fn fetcher(options: FetchOptions) -> Fetcher {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mirror_fetch::{FetchOptions, Fetcher};
+use mirror_fetch::Fetcher;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +34,8 @@ async fn many_requests_share_few_connections() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_straggler_is_hedged() {
     let origin = secure(usize::MAX, |n| Duration::from_secs(if n == 5 { 30 } else { 0 })).await;
-    let options = FetchOptions { idle_timeout: Duration::from_secs(30), ..origin.options() };
+    let mut options = origin.options();
+    options.idle_timeout = Duration::from_secs(30);
     let fetcher = Fetcher::new(options, Arc::new(()), Arc::new(Spools::default())).unwrap();
     let began = Instant::now();
     assert_eq!(origin.run(&fetcher, 20).await.len(), 20);

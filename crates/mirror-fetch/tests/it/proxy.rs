@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-use crate::origin::{fetcher, quick, response, sum, verified};
+use crate::origin::{fetcher, quick, quick_with, response, sum, verified};
 use crate::secure::secure;
 
 /// The way a proxy handles `CONNECT`; it answers any other request itself, with the request as the body.
@@ -50,10 +50,11 @@ impl Proxy {
     }
 
     /// Returns options that name this proxy, with `user` as in `name:password@`.
-    fn options(&self, user: &str, base: FetchOptions) -> FetchOptions {
+    fn options(&self, user: &str, mut base: FetchOptions) -> FetchOptions {
         let address = format!("http://{user}{}", self.addr);
         let proxies = ProxySettings::Variables(vec![("all_proxy".to_owned(), address)]);
-        FetchOptions { proxies, ..base }
+        base.proxies = proxies;
+        base
     }
 }
 
@@ -199,7 +200,7 @@ async fn a_proxy_of_another_kind_is_refused_where_it_is_needed() {
     let origin = crate::origin::Plain::start(|_, _| crate::origin::ok(b"direct")).await;
     let proxies =
         ProxySettings::Variables(vec![("all_proxy".to_owned(), "socks4://u:word@p.test".to_owned())]);
-    let fetcher = fetcher(FetchOptions { proxies, ..quick() });
+    let fetcher = fetcher(quick_with(|options| options.proxies = proxies));
     assert_eq!(verified(&fetcher.fetch(origin.req()).await.unwrap()).size(), 6);
     let failure = fetcher.fetch(https()).await.unwrap_err();
     assert_eq!((failure.kind, failure.retries), (FailureKind::Proxy, 0), "{failure}");
@@ -209,7 +210,9 @@ async fn a_proxy_of_another_kind_is_refused_where_it_is_needed() {
 #[tokio::test]
 async fn a_proxy_that_is_not_there_is_named() {
     let proxies = ProxySettings::Variables(vec![("all_proxy".to_owned(), "127.0.0.1:1".to_owned())]);
-    let options = FetchOptions { proxies, retries: 0, ..quick() };
+    let mut options = quick();
+    options.proxies = proxies;
+    options.retries = 0;
     let failure = fetcher(options).fetch(https()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Connect);
     assert!(failure.message.contains("the proxy for origin.test"), "{failure}");
@@ -218,7 +221,7 @@ async fn a_proxy_that_is_not_there_is_named() {
 const LOGIN: &str = "us3r:s3cret";
 
 /// Options that name this proxy, and trust it beside the origin.
-fn through(proxy: &TestProxy, named: &str, base: FetchOptions, dir: &TempDir) -> FetchOptions {
+fn through(proxy: &TestProxy, named: &str, mut base: FetchOptions, dir: &TempDir) -> FetchOptions {
     let proxy_ca = proxy.ca();
     let files = base.cacert.iter().chain([&proxy_ca]);
     let trusted = files.filter_map(|path| std::fs::read_to_string(path).ok());
@@ -227,7 +230,9 @@ fn through(proxy: &TestProxy, named: &str, base: FetchOptions, dir: &TempDir) ->
     let address = format!("{named}://{LOGIN}@{}", proxy.addr());
     let proxies = ProxySettings::Variables(vec![("all_proxy".to_owned(), address)]);
     let cacert = std::fs::metadata(&cacert).is_ok_and(|file| file.len() > 0).then_some(cacert);
-    FetchOptions { proxies, cacert, ..base }
+    base.proxies = proxies;
+    base.cacert = cacert;
+    base
 }
 
 const KINDS: [(ProxyKind, &str); 3] =
@@ -282,7 +287,8 @@ async fn a_proxy_that_wants_another_login_is_named_with_its_answer() {
     let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
     for ((kind, named), words) in KINDS.into_iter().zip(["407", "407", "credentials not accepted"]) {
         let (proxy, dir) = (TestProxy::with_login(kind, nowhere, "another:login"), TempDir::new().unwrap());
-        let options = FetchOptions { retries: 0, ..through(&proxy, named, quick(), &dir) };
+        let mut options = through(&proxy, named, quick(), &dir);
+        options.retries = 0;
         let failure = fetcher(options).fetch(https()).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Connect, "{named}: {failure}");
         let told = format!("{failure} {failure:?}");
@@ -296,7 +302,8 @@ async fn a_proxy_behind_which_nobody_listens_is_named_with_its_answer() {
     let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
     for ((kind, named), words) in KINDS.into_iter().zip(["502", "502", "connection refused"]) {
         let (proxy, dir) = (TestProxy::with_login(kind, nowhere, LOGIN), TempDir::new().unwrap());
-        let options = FetchOptions { retries: 0, ..through(&proxy, named, quick(), &dir) };
+        let mut options = through(&proxy, named, quick(), &dir);
+        options.retries = 0;
         let failure = fetcher(options).fetch(https()).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Connect, "{named}: {failure}");
         assert!(failure.message.contains(words), "{named}: {failure}");
@@ -309,7 +316,7 @@ async fn a_proxy_whose_certificate_is_not_trusted_gets_no_login() {
         TestProxy::with_login(ProxyKind::Https, std::net::SocketAddr::from(([127, 0, 0, 1], 1)), LOGIN);
     let address = format!("https://{LOGIN}@{}", proxy.addr());
     let proxies = ProxySettings::Variables(vec![("all_proxy".to_owned(), address)]);
-    let failure = fetcher(FetchOptions { proxies, ..quick() }).fetch(https()).await.unwrap_err();
+    let failure = fetcher(quick_with(|options| options.proxies = proxies)).fetch(https()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Tls, "{failure}");
     assert!(failure.message.contains("the proxy for origin.test: TLS with 127.0.0.1"), "{failure}");
     assert!(proxy.asked().is_empty());

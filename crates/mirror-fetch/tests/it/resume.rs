@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mirror_fetch::{Body, Content, FetchOptions, Fetcher};
+use mirror_fetch::{Body, Content, Fetcher};
 
 use crate::origin::{MemorySpool, Plain, Spools, Then, ok, quick, response, sum};
 
@@ -22,7 +22,8 @@ fn range(head: &str) -> Option<usize> {
 
 async fn fetch(origin: &Plain) -> (Vec<u8>, u32, usize) {
     let spools = Arc::new(Spools::default());
-    let options = FetchOptions { spool_above_bytes: 1000, ..quick() };
+    let mut options = quick();
+    options.spool_above_bytes = 1000;
     let fetcher = Fetcher::new(options, Arc::new(()), Arc::clone(&spools) as _).unwrap();
     let got = fetcher.fetch(origin.req().with_expect(sum(&body()))).await.unwrap();
     let Content::Body(body) = got.content else { panic!("no body") };

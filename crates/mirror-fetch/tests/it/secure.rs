@@ -100,7 +100,9 @@ impl Secure {
     }
 
     pub(crate) fn options(&self) -> FetchOptions {
-        FetchOptions { cacert: Some(self.cacert.path().to_owned()), ..quick() }
+        let mut options = quick();
+        options.cacert = Some(self.cacert.path().to_owned());
+        options
     }
 
     pub(crate) fn req(&self, n: usize) -> FetchRequest {
