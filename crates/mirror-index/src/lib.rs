@@ -24,5 +24,5 @@ pub use mirror_index_line::{Dependency, IndexLine, InvalidLine, LineError, Requi
 pub use oversize::MAX_FILE_BYTES;
 pub use paths::{holds_index_files, is_index_file};
 pub use record::{FileChecker, IndexFile, IndexLimits, LineFault, Visit, parse_file};
-pub use selection::{NameSet, Selected, Selection, Shard};
+pub use selection::{NameSet, Selected, Selection, Shard, canonical_glob};
 pub use target::Target;

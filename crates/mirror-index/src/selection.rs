@@ -69,9 +69,10 @@ impl NameSet {
     }
 }
 
-/// Returns a glob in the form that is compared with canonical names: lower case, `_` for `-` outside of brackets, where
-/// `-` marks a range.
-fn canonical_glob(text: &str) -> String {
+/// Returns a glob in the form in which [`NameSet`] compares it with canonical names: lower case, `_` for `-` outside of
+/// brackets, where `-` marks a range.
+#[must_use]
+pub fn canonical_glob(text: &str) -> String {
     let mut in_brackets = false;
     text.chars()
         .map(|c| {

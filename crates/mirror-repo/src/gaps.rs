@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mirror_manifest::{Catalogue, GapRow, UnavailableRow};
 use mirror_store::Store;
-use mirror_types::{Layout, Printable, ReleaseId};
+use mirror_types::{Layout, Printable, ReleaseId, nearest};
 
 use crate::error::RepoError;
 use crate::open::{LockedMirror, OpenOptions};
@@ -102,26 +102,10 @@ fn one(gap: &toml::Table, place: &str) -> Result<Gap, String> {
 /// Refuses keys that are not among `keys`.
 fn known(table: &toml::Table, keys: &[&str], place: &str) -> Result<(), String> {
     if let Some(key) = table.keys().find(|key| !keys.contains(&key.as_str())) {
-        let nearest = keys.iter().min_by_key(|known| distance(key, known)).unwrap_or(&"");
+        let nearest = nearest(key, keys);
         return Err(format!("{place}{} is not known; the nearest key is {nearest}", Printable(key)));
     }
     Ok(())
-}
-
-/// Returns the number of letters to add, remove or change to turn one word into the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(64).enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = corner + usize::from(x != *y);
-            corner = row[j + 1];
-            row[j + 1] = change.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn render(gaps: &[Gap]) -> String {

@@ -5,6 +5,7 @@ mod advice;
 mod bundle_number;
 mod cause;
 mod fault;
+mod held_back;
 mod layout;
 mod location;
 mod mirror_id;
@@ -20,6 +21,7 @@ pub use advice::Advice;
 pub use bundle_number::BundleNumber;
 pub use cause::{Cause, chain, one_line};
 pub use fault::{ExitStatus, FailedRecord, FaultKind, KEPT_FAILURES};
+pub use held_back::{HeldBack, Rule, UnknownRule};
 pub use layout::{Layout, UnknownLayout, index_path, index_prefix};
 pub use location::{Codec, Location, Locations, MemberLocation, StoreId};
 pub use mirror_id::{InvalidMirrorId, MirrorId};
@@ -28,5 +30,7 @@ pub use name::{
 };
 pub use record::{IndexRecord, last_of_each};
 pub use sha256::{InvalidSha256, Sha256};
-pub use text::{CLIPPED_MESSAGE_BYTES, CLIPPED_VALUE_BYTES, Printable, clipped, disk_advice, human_bytes};
+pub use text::{
+    CLIPPED_MESSAGE_BYTES, CLIPPED_VALUE_BYTES, Printable, clipped, disk_advice, human_bytes, nearest,
+};
 pub use unexpected::Unexpected;

@@ -81,6 +81,29 @@ pub fn disk_advice(kind: std::io::ErrorKind) -> &'static str {
     }
 }
 
+/// Returns the known word that is nearest to a word that is not known, for a message; the first of several that are
+/// equally near, and an empty text where none is known.
+#[must_use]
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> &'a str {
+    known.iter().min_by_key(|known| distance(word, known)).copied().unwrap_or_default()
+}
+
+/// Returns the number of letters to add, remove or change to turn one word into the other. Compares the first 64.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(64).enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let change = corner + usize::from(x != *y);
+            corner = row[j + 1];
+            row[j + 1] = change.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +126,18 @@ mod tests {
                 assert_eq!(clipped(&text, most_bytes), text);
             }
         }
+    }
+
+    #[test]
+    fn the_nearest_word_is_found() {
+        let known = ["release", "since", "who", "why"];
+        for (word, expected) in
+            [("sinse", "since"), ("Who", "who"), ("wy", "why"), ("relaese", "release"), ("", "who")]
+        {
+            assert_eq!(nearest(word, &known), expected, "{word}");
+        }
+        assert_eq!(nearest("a", &[]), "");
+        assert_eq!(nearest(&"x".repeat(1_000_000), &known), "release", "a long word costs no more");
     }
 
     #[test]
