@@ -1,5 +1,5 @@
-//! One advisory in the format of RustSec's database (<https://github.com/RustSec/advisory-db>): Markdown that begins with
-//! a block of TOML, or TOML alone, as before 2020.
+//! One advisory in the formats of RustSec's database (<https://github.com/RustSec/advisory-db>): Markdown that begins with
+//! a block of TOML, or TOML alone, as in its first years. The latest form leaves out the line `[advisory]`.
 
 use std::fmt;
 
@@ -131,7 +131,7 @@ impl Advisory {
     /// Describes the fault.
     pub(crate) fn parse(package: &str, id: &str, text: &str, is_markdown: bool) -> Result<Self, String> {
         let (toml, body) = if is_markdown { front_matter(text)? } else { (text, "") };
-        let File { advisory, versions } = toml::from_str(toml).map_err(|error| {
+        let File { advisory, versions } = File::parse(toml).map_err(|error| {
             format!("its TOML is not that of an advisory: {}", clipped(error.message(), CLIPPED_VALUE_BYTES))
         })?;
         if advisory.id != id {
@@ -170,6 +170,18 @@ struct File {
     advisory: Head,
     #[serde(default)]
     versions: Versions,
+}
+
+impl File {
+    fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        let mut table: toml::Table = text.parse()?;
+        if !table.contains_key("advisory") {
+            let versions = table.remove("versions");
+            table = toml::Table::from_iter([("advisory".to_owned(), toml::Value::Table(table))]);
+            table.extend(versions.map(|versions| ("versions".to_owned(), versions)));
+        }
+        table.try_into()
+    }
 }
 
 #[derive(Deserialize)]

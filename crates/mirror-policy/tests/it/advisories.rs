@@ -63,6 +63,18 @@ fn the_older_form_is_read_too() {
 }
 
 #[test]
+fn the_latest_form_leaves_out_the_name_of_its_head() {
+    let text = "```toml\n# A comment.\nid = \"RUSTSEC-2026-0001\"\npackage = \"a\"\ncategories = [\"malicious\"]\n\n\
+                [versions]\npatched = [\"> 1.2\"]\n\n[affected]\nos = [\"linux\"]\n```\n\n# A title\n";
+    let database = Advisories::from_files([("./crates/a/RUSTSEC-2026-0001.md", text)]);
+    assert_eq!((database.len(), database.faults()), (1, &[][..]));
+    assert_eq!(database.of(&"a".parse().expect("name"))[0].kind(), AdvisoryKind::Malicious);
+    // RustSec's tools read a missing number as zero.
+    assert_eq!(affected(&database, "a", "1.2.0").len(), 1);
+    assert!(affected(&database, "a", "1.2.1").is_empty());
+}
+
+#[test]
 fn withdrawn_advisories_do_not_count() {
     let database = advisories(&[
         advisory("RUSTSEC-2026-0001", "a", "withdrawn = \"2026-11-02\"", "patched = []"),

@@ -174,11 +174,11 @@ fn a_malicious_release_is_denied_without_being_asked() {
     let (record, patched) = (record("a-crate", "1.0.0"), record("a-crate", "2.0.0"));
     let default = Policy::default();
     let evaluation = default.evaluate(&candidate(&record), &database, now());
-    assert_eq!(
-        sentence(&evaluation.verdict),
-        "held back by advisories: RUSTSEC-2026-0002 (malicious)",
-        "the malicious one is named before one with a lower id"
-    );
+    let malicious = "held back by advisories: RUSTSEC-2026-0002 (malicious)";
+    assert_eq!(sentence(&evaluation.verdict), malicious);
+    let strict = policy("advisories.vulnerable = \"deny\"");
+    let verdict = strict.evaluate(&candidate(&record), &database, now()).verdict;
+    assert_eq!(sentence(&verdict), malicious, "it is named before one with a lower id");
     let reported: Vec<&str> = evaluation.reports.iter().map(|advisory| advisory.id()).collect();
     assert_eq!(reported, ["RUSTSEC-2026-0001"], "one that informs is not reported");
     assert!(default.evaluate(&candidate(&patched), &database, now()).verdict.is_offered());
