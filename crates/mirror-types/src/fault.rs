@@ -15,6 +15,8 @@ pub enum FaultKind {
     Storage,
     /// Another run has the lock.
     Locked,
+    /// A snapshot, a delivery or a signature is not accepted.
+    Refused,
     /// Stopped on request.
     Stopped,
 }
@@ -30,6 +32,7 @@ impl FaultKind {
             Self::Origin => ExitStatus::Origin,
             Self::Storage => ExitStatus::Storage,
             Self::Locked => ExitStatus::Locked,
+            Self::Refused => ExitStatus::Refused,
             Self::Stopped => ExitStatus::Interrupted,
         }
     }
@@ -55,6 +58,8 @@ pub enum ExitStatus {
     Storage = 6,
     /// Another run holds the output.
     Locked = 7,
+    /// A snapshot, a delivery or a signature was refused.
+    Refused = 8,
     /// Stopped by SIGINT.
     Interrupted = 130,
     /// Stopped by SIGTERM.
@@ -101,6 +106,7 @@ mod tests {
             (FaultKind::Origin, 5),
             (FaultKind::Storage, 6),
             (FaultKind::Locked, 7),
+            (FaultKind::Refused, 8),
             (FaultKind::Stopped, 130),
         ] {
             assert_eq!(kind.exit_status().code(), code, "{kind:?}");
