@@ -23,6 +23,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("mirror-bundle", &["mirror-types", "mirror-checksum", "mirror-fs", "mirror-tar"]),
     ("mirror-store", &["mirror-types", "mirror-checksum", "mirror-fs", "mirror-bundle"]),
     ("mirror-manifest", &["mirror-types", "mirror-fs", "mirror-index-line"]),
+    ("mirror-snapshot", &["mirror-types", "mirror-checksum", "mirror-fs"]),
     (
         "mirror-repo",
         &[
@@ -120,6 +121,7 @@ const BLOCKING: &[&str] = &[
     "mirror-bundle",
     "mirror-store",
     "mirror-manifest",
+    "mirror-snapshot",
     "mirror-repo",
     "mirror-sidecar",
     "mirror-archive",
