@@ -95,32 +95,32 @@ impl Report {
         self.commands(rows.iter().take(1).map(|(series, _)| *series));
     }
 
+    /// Writes the memory and the time of whole runs, one for each row.
     pub(crate) fn memory(&mut self, title: &str, rows: &[Series]) {
-        let text = self.section(title, "Files of 200 bytes on average from nginx; one round");
-        let _ = writeln!(text, "| Run | Peak MiB | wall s | CPU s |\n|---|---|---|---|");
-        for series in rows {
-            let _ = writeln!(
-                text,
-                "| {} | {:.0} | {:.1} | {:.1} |",
-                series.name,
-                series.peak_mib(),
-                series.median(|cost| cost.wall_s),
-                series.median(|cost| cost.cpu_s),
-            );
-        }
-        self.commands(rows.iter().take(1));
+        self.costs(title, "Files of 200 bytes on average from nginx; one round", "Run", rows.iter());
     }
 
-    /// Writes what a fresh clone takes until it has a mirror.
+    /// Writes the cost of getting from a fresh clone to a mirror.
     pub(crate) fn fresh(&mut self, releases: usize, rows: &[&Series]) {
         let rounds = rows.first().map_or(0, |series| series.costs.len());
         let work = format!(
             "The {releases} releases of `Cargo.lock`, from an origin on this machine; dependencies are fetched, nothing is \
              built; {rounds} rounds"
         );
-        let text = self.section("P9: from a fresh clone to a mirror", &work);
-        let _ = writeln!(text, "| Command | wall s | CPU s | Peak MiB |\n|---|---|---|---|");
-        for series in rows {
+        self.costs("P9: from a fresh clone to a mirror", &work, "Command", rows.iter().copied());
+    }
+
+    /// Writes a table with the time and the memory that each row took, and the command of the first row.
+    fn costs<'a>(
+        &mut self,
+        title: &str,
+        work: &str,
+        heading: &str,
+        rows: impl Iterator<Item = &'a Series> + Clone,
+    ) {
+        let text = self.section(title, work);
+        let _ = writeln!(text, "| {heading} | wall s | CPU s | Peak MiB |\n|---|---|---|---|");
+        for series in rows.clone() {
             let _ = writeln!(
                 text,
                 "| {} | {:.1} | {:.1} | {:.0} |",
@@ -130,7 +130,7 @@ impl Report {
                 series.peak_mib(),
             );
         }
-        self.commands(rows.iter().take(1).copied());
+        self.commands(rows.take(1));
     }
 
     /// Writes what each incremental run took, and what the program reported of it.
