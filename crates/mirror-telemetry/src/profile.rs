@@ -21,10 +21,10 @@ pub(crate) const LONGEST_S: u64 = 300;
 
 /// Parses `seconds=N` of a query.
 fn seconds(query: &str, default: u64) -> Result<Duration, Answer> {
-    let given = query.split('&').find_map(|pair| pair.strip_prefix("seconds="));
+    let given = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "seconds");
     let seconds = match given {
         None => Some(default),
-        Some(text) => text.parse().ok().filter(|n| (1..=LONGEST_S).contains(n)),
+        Some((_, text)) => text.parse().ok().filter(|n| (1..=LONGEST_S).contains(n)),
     };
     seconds.map(Duration::from_secs).ok_or_else(|| {
         Answer::no(StatusCode::BAD_REQUEST, &format!("seconds must be a number from 1 to {LONGEST_S}"))
@@ -76,4 +76,32 @@ pub(crate) async fn heap() -> Answer {
         StatusCode::NOT_IMPLEMENTED,
         "heap profiles are not built into this program: its feature `jemalloc` has them, on Linux",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_read_as_a_form_writes_them() {
+        let read =
+            |query: &str| seconds(query, 30).map(|time| time.as_secs()).map_err(|answer| answer.status);
+        let table = [
+            ("", Ok(30)),
+            ("debug=1", Ok(30)),
+            ("xseconds=5", Ok(30)),
+            ("seconds=5", Ok(5)),
+            ("debug=1&seconds=300", Ok(300)),
+            ("%73econds=%31%30", Ok(10)),
+            ("seconds=1&seconds=2", Ok(1)),
+            ("seconds", Err(StatusCode::BAD_REQUEST)),
+            ("seconds=", Err(StatusCode::BAD_REQUEST)),
+            ("seconds=0", Err(StatusCode::BAD_REQUEST)),
+            ("seconds=301", Err(StatusCode::BAD_REQUEST)),
+            ("seconds=+5", Err(StatusCode::BAD_REQUEST)),
+        ];
+        for (query, wanted) in table {
+            assert_eq!(read(query), wanted, "{query}");
+        }
+    }
 }
