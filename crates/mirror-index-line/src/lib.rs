@@ -15,4 +15,4 @@ pub use error::{InvalidLine, LineError};
 pub use file::{crate_of, is_like_a_line, lines, records};
 pub use line::IndexLine;
 pub use requirements::{Dependency, Requirements};
-pub use scanner::{JsonText, MAX_DEPTH, Scanner};
+pub use scanner::MAX_DEPTH;

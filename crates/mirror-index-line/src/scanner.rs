@@ -7,7 +7,7 @@ pub const MAX_DEPTH: usize = 127;
 
 /// Scans the JSON of a line byte by byte and checks it in full, without building anything.
 #[derive(Debug, Clone)]
-pub struct Scanner<'a> {
+pub(crate) struct Scanner<'a> {
     text: &'a str,
     line: &'a [u8],
     at: usize,
@@ -16,7 +16,7 @@ pub struct Scanner<'a> {
 
 /// A string, as it is in the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JsonText<'a> {
+pub(crate) struct JsonText<'a> {
     /// The text between its quotes.
     pub(crate) inner: &'a [u8],
     pub(crate) escaped: bool,
@@ -24,8 +24,7 @@ pub struct JsonText<'a> {
 
 impl<'a> JsonText<'a> {
     /// Decodes the string.
-    #[must_use]
-    pub fn decode(self) -> Cow<'a, str> {
+    pub(crate) fn decode(self) -> Cow<'a, str> {
         // Neither can fail: the line is UTF-8, and the scanner has checked the escapes.
         if self.escaped {
             let quoted = [b"\"", self.inner, b"\""].concat();
@@ -37,20 +36,17 @@ impl<'a> JsonText<'a> {
 
 impl<'a> Scanner<'a> {
     /// Begins at the first byte of a line.
-    #[must_use]
-    pub fn new(line: &'a str) -> Self {
+    pub(crate) fn new(line: &'a str) -> Self {
         Self { text: line, line: line.as_bytes(), at: 0, spaced: false }
     }
 
     /// Returns the number of bytes passed.
-    #[must_use]
-    pub const fn position(&self) -> usize {
+    pub(crate) const fn position(&self) -> usize {
         self.at
     }
 
     /// Returns the text passed since position `start`.
-    #[must_use]
-    pub fn since(&self, start: usize) -> &'a str {
+    pub(crate) fn since(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
@@ -60,8 +56,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Returns the next byte.
-    #[must_use]
-    pub fn peek(&self) -> Option<u8> {
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.line.get(self.at).copied()
     }
 
@@ -71,10 +66,7 @@ impl<'a> Scanner<'a> {
 
     /// Passes over the opening brace of the line's object. Call [`Scanner::is_empty`] to find out whether it has
     /// members.
-    ///
-    /// # Errors
-    /// When the line is no object.
-    pub fn begin(&mut self) -> Result<(), LineError> {
+    pub(crate) fn begin(&mut self) -> Result<(), LineError> {
         self.space();
         if self.peek() != Some(b'{') {
             return Err(LineError::NoObject);
@@ -84,16 +76,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// Checks that nothing follows the object.
-    ///
-    /// # Errors
-    /// When something follows.
-    pub fn end(&mut self) -> Result<(), LineError> {
+    pub(crate) fn end(&mut self) -> Result<(), LineError> {
         self.space();
         if self.at < self.line.len() { self.wanted("the end of the line") } else { Ok(()) }
     }
 
     /// Passes over white space.
-    pub fn space(&mut self) {
+    pub(crate) fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
             self.spaced = true;
             self.at += 1;
@@ -109,10 +98,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes a key, and passes over the colon after it.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn key(&mut self) -> Result<JsonText<'a>, LineError> {
+    pub(crate) fn key(&mut self) -> Result<JsonText<'a>, LineError> {
         self.space();
         let key = self.string()?;
         self.space();
@@ -123,10 +109,7 @@ impl<'a> Scanner<'a> {
 
     /// Returns, after a value, whether the object or array that ends with `close` continues; passes over the comma or
     /// the bracket.
-    ///
-    /// # Errors
-    /// When it neither continues nor ends.
-    pub fn goes_on(&mut self, close: u8) -> Result<bool, LineError> {
+    pub(crate) fn goes_on(&mut self, close: u8) -> Result<bool, LineError> {
         self.space();
         match self.peek() {
             Some(b',') => {
@@ -142,7 +125,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Returns, after an opening bracket, whether the closing one follows, and passes over that.
-    pub fn is_empty(&mut self, close: u8) -> bool {
+    pub(crate) fn is_empty(&mut self, close: u8) -> bool {
         self.space();
         let empty = self.peek() == Some(close);
         self.at += usize::from(empty);
@@ -150,10 +133,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes over a value at nesting depth `depth`.
-    ///
-    /// # Errors
-    /// When it is no JSON, or nested too deep.
-    pub fn value(&mut self, depth: usize) -> Result<(), LineError> {
+    pub(crate) fn value(&mut self, depth: usize) -> Result<(), LineError> {
         match self.peek() {
             Some(b'"') => self.string().map(drop),
             Some(b'{') => {
@@ -187,10 +167,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes over an opening bracket at nesting depth `depth`.
-    ///
-    /// # Errors
-    /// When it is nested too deep.
-    pub fn open(&mut self, depth: usize) -> Result<(), LineError> {
+    fn open(&mut self, depth: usize) -> Result<(), LineError> {
         if depth >= MAX_DEPTH {
             return Err(LineError::TooDeep);
         }
@@ -246,10 +223,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes a string.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn string(&mut self) -> Result<JsonText<'a>, LineError> {
+    pub(crate) fn string(&mut self) -> Result<JsonText<'a>, LineError> {
         self.expect(b'"', "a string")?;
         let start = self.at;
         let mut escaped = false;
