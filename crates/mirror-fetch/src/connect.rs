@@ -278,4 +278,36 @@ mod tests {
             assert_eq!(proxy.asked(), [if looked_up { "192.0.2.7:80" } else { "two.test:80" }]);
         }
     }
+
+    /// Checks the limit of hyper-util for all texts together: it is neither stricter nor laxer than what that can send.
+    #[tokio::test]
+    async fn a_login_that_the_socks_client_cannot_send_is_refused_with_its_limit() {
+        let origin = TcpListener::bind((V4, 0)).await.unwrap();
+        let table =
+            [("two.test", 249 - "two.test".len(), 249), ("192.0.2.7", 246, 246), ("2001:db8::7", 234, 234)];
+        for (host, login_bytes, limit) in table {
+            for (password_bytes, fits) in [(login_bytes - 100, true), (login_bytes - 99, false)] {
+                let (user, password) = ("u".repeat(100), "p".repeat(password_bytes));
+                let login = format!("{user}:{password}");
+                let proxy = TestProxy::with_login(ProxyKind::Socks5, origin.local_addr().unwrap(), &login);
+                let named = format!("socks5h://{login}@{}", proxy.addr());
+                let proxies = ProxySettings::Variables(vec![("all_proxy".to_owned(), named)]);
+                let options = FetchOptions { proxies, ..FetchOptions::default() };
+                let connector = Connector::new(&options).unwrap();
+                let by = connector.proxy(false, host, 80).unwrap();
+                let target =
+                    Target { https: false, host: host.to_owned(), port: 80, guarded: false, proxy: by };
+                let fault = connector.connect(&target).await.err();
+                assert_eq!(fault.is_none(), fits, "{host}: {fault:?}");
+                assert_eq!(proxy.asked().len(), usize::from(fits), "{host}");
+                if let Some(fault) = fault {
+                    assert_eq!(fault.kind, FailureKind::Proxy);
+                    let words = format!("have {} bytes together", limit + 1);
+                    assert!(fault.message.contains(&words), "{}", fault.message);
+                    assert!(fault.message.contains(&format!("can send {limit};")), "{}", fault.message);
+                    assert!(!fault.message.contains("ppp"), "{}", fault.message);
+                }
+            }
+        }
+    }
 }

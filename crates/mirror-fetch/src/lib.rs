@@ -36,7 +36,7 @@ pub use answer::{Body, Content, Fetched, Verified};
 pub use failure::{Failure, FailureKind, FetchSetupError, RetryKind};
 pub use fetcher::Fetcher;
 pub use options::{FetchObserver, FetchOptions, ProxySettings};
-pub use proxy::{Proxies, UnusableProxy};
+pub use proxy::{Proxies, ProxyFault, UnusableProxy};
 pub use request::FetchRequest;
 pub use run::RunEnd;
 pub use spool::{FileSpool, FileSpools, MemorySpool, MemorySpools, Spool, SpoolFactory};

@@ -22,6 +22,9 @@ use crate::route::uri;
 /// The port of a SOCKS proxy that names none.
 const SOCKS_PORT: u16 = 1080;
 
+/// Longest user name, password and host name of SOCKS 5, bytes: each has its length in one byte (RFC 1928, RFC 1929).
+const MAX_SOCKS_TEXT_BYTES: usize = 255;
+
 /// A proxy that can be used.
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
@@ -65,12 +68,10 @@ pub struct Proxies {
     exempt: Vec<String>,
 }
 
-/// Why an address cannot be reached through its proxy.
+/// An address that cannot be reached through its proxy. Correct the variable, or exempt the host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{variable} names the proxy {proxy} for {host}, and only http://, https://, socks5h:// and socks5:// proxies can be \
-     used; name such a one, or exempt the host with no_proxy"
-)]
+#[error("{variable} names the proxy {proxy} for {host}, {reason}, or exempt the host with no_proxy")]
+#[non_exhaustive]
 pub struct UnusableProxy {
     /// The environment variable.
     pub variable: &'static str,
@@ -78,6 +79,43 @@ pub struct UnusableProxy {
     pub proxy: String,
     /// The host that is to be reached.
     pub host: String,
+    /// The fault of the proxy.
+    pub reason: ProxyFault,
+}
+
+/// The fault of a proxy that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxyFault {
+    /// The address is not one of a proxy of a known kind.
+    Kind,
+    /// The user name or the password of a SOCKS proxy is not UTF-8.
+    NotUtf8,
+    /// The user name of a SOCKS proxy is longer than 255 bytes, the limit of RFC 1929.
+    LongUser,
+    /// The password of a SOCKS proxy is longer than 255 bytes, the limit of RFC 1929.
+    LongPassword,
+    /// The host that a SOCKS proxy would look up has a name longer than 255 bytes, the limit of RFC 1928.
+    LongHost,
+}
+
+impl fmt::Display for ProxyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (part, advice) = match self {
+            Self::Kind => {
+                return f.write_str(
+                    "and only http://, https://, socks5h:// and socks5:// proxies can be used; name such a one",
+                );
+            }
+            Self::NotUtf8 => {
+                return f.write_str("whose user name or password is not UTF-8; choose others");
+            }
+            Self::LongUser => ("whose user name", "choose a shorter one"),
+            Self::LongPassword => ("whose password", "choose a shorter one"),
+            Self::LongHost => ("whose name", "use a socks5:// proxy"),
+        };
+        write!(f, "{part} is longer than the {MAX_SOCKS_TEXT_BYTES} bytes that SOCKS 5 allows; {advice}")
+    }
 }
 
 impl From<UnusableProxy> for Fault {
@@ -134,13 +172,17 @@ impl Proxies {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
         let Some(named) = self.named(url.scheme() == "https", host, port) else { return Ok(None) };
-        let usable = named.url().filter(|url| Proxy::new(url).is_some());
-        usable.map(|url| Some(Address::new(url))).ok_or_else(|| named.unusable(host))
+        let usable = named.url().ok_or(ProxyFault::Kind).and_then(|url| {
+            Proxy::new(&url, host)?;
+            Ok(Some(Address::new(url)))
+        });
+        usable.map_err(|reason| named.unusable(host, reason))
     }
 
     pub(crate) fn of(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>, UnusableProxy> {
         let Some(named) = self.named(https, host, port) else { return Ok(None) };
-        named.url().and_then(|url| Proxy::new(&url)).map(Some).ok_or_else(|| named.unusable(host))
+        let proxy = named.url().ok_or(ProxyFault::Kind).and_then(|url| Proxy::new(&url, host));
+        proxy.map(Some).map_err(|reason| named.unusable(host, reason))
     }
 
     fn named(&self, https: bool, host: &str, port: u16) -> Option<&Named> {
@@ -194,34 +236,56 @@ impl Named {
         Some(url)
     }
 
-    fn unusable(&self, host: &str) -> UnusableProxy {
-        UnusableProxy { variable: self.variable, proxy: self.address.to_string(), host: host.to_owned() }
+    fn unusable(&self, host: &str, reason: ProxyFault) -> UnusableProxy {
+        let proxy = self.address.to_string();
+        UnusableProxy { variable: self.variable, proxy, host: host.to_owned(), reason }
     }
 }
 
 impl Proxy {
-    /// Reads an address; `None` when no such proxy can be used.
-    fn new(url: &Url) -> Option<Self> {
-        let host = match url.host()? {
+    /// Reads the address of a proxy that is to reach `target`.
+    fn new(url: &Url, target: &str) -> Result<Self, ProxyFault> {
+        let host = match url.host().ok_or(ProxyFault::Kind)? {
             Host::Ipv6(address) => address.to_string(),
             host => host.to_string(),
         };
-        let port = url.port_or_known_default()?;
+        let port = url.port_or_known_default().ok_or(ProxyFault::Kind)?;
         let scheme = if url.scheme() == "https" { Scheme::HTTPS } else { Scheme::HTTP };
-        let mut proxy = Self { uri: uri(&scheme, &host, port).ok()?, host, authorization: None, socks: None };
+        let uri = uri(&scheme, &host, port).map_err(|_| ProxyFault::Kind)?;
+        let mut proxy = Self { uri, host, authorization: None, socks: None };
         let (user, password) = (url.username(), url.password().unwrap_or(""));
         match url.scheme() {
             "http" | "https" if user.is_empty() => {}
             "http" | "https" => proxy.authorization = basic(user, password),
             "socks5" | "socks5h" => {
-                let text = |text| percent_decode_str(text).decode_utf8().map(Cow::into_owned).ok();
-                let login = if user.is_empty() { None } else { Some((text(user)?, text(password)?)) };
-                proxy.socks = Some(Socks { looks_up_here: url.scheme() == "socks5", login });
+                let looks_up_here = url.scheme() == "socks5";
+                if !looks_up_here {
+                    socks_text(target, ProxyFault::LongHost)?;
+                }
+                let login = if user.is_empty() {
+                    None
+                } else {
+                    let (user, password) = (decoded(user)?, decoded(password)?);
+                    socks_text(&user, ProxyFault::LongUser)?;
+                    socks_text(&password, ProxyFault::LongPassword)?;
+                    Some((user, password))
+                };
+                proxy.socks = Some(Socks { looks_up_here, login });
             }
-            _ => return None,
+            _ => return Err(ProxyFault::Kind),
         }
-        Some(proxy)
+        Ok(proxy)
     }
+}
+
+/// Decodes a user name or a password for a SOCKS proxy.
+fn decoded(text: &str) -> Result<String, ProxyFault> {
+    percent_decode_str(text).decode_utf8().map(Cow::into_owned).map_err(|_| ProxyFault::NotUtf8)
+}
+
+/// Checks that SOCKS 5 can express the length of a text.
+fn socks_text(text: &str, fault: ProxyFault) -> Result<(), ProxyFault> {
+    if text.len() > MAX_SOCKS_TEXT_BYTES { Err(fault) } else { Ok(()) }
 }
 
 /// Returns the `Basic` header of a user name and a password as an address has them. It shows itself nowhere.
@@ -357,5 +421,37 @@ mod tests {
             );
             assert!(proxies.of_url("http://a.test/").is_err());
         }
+    }
+
+    #[test]
+    fn texts_that_socks_cannot_express_are_refused() {
+        let long = |bytes| "x".repeat(bytes);
+        let host = |bytes| format!("{}.test", "a".repeat(bytes - 5));
+        let reason = |named: &str, host: &str| {
+            let proxies = of(&[("ALL_PROXY", named)]);
+            let by_url = proxies.of_url(&format!("https://{host}/")).err();
+            let error = proxies.of(true, host, 443).err();
+            assert_eq!(by_url, error, "{named}");
+            if let Some(error) = &error {
+                let text = error.to_string();
+                assert!(text.contains("ALL_PROXY names the proxy ") && !text.contains("xxx"), "{text}");
+                assert!(error.reason == ProxyFault::NotUtf8 || text.contains("the 255 bytes"), "{text}");
+            }
+            error.map(|error| error.reason)
+        };
+        for scheme in ["socks5", "socks5h"] {
+            let named = |user: &str, password: &str| format!("{scheme}://{user}:{password}@p.test");
+            assert_eq!(reason(&named(&long(255), &long(255)), "a.test"), None);
+            assert_eq!(reason(&named(&long(256), "y"), "a.test"), Some(ProxyFault::LongUser));
+            assert_eq!(reason(&named("y", &long(256)), "a.test"), Some(ProxyFault::LongPassword));
+            // A letter of two bytes, each of which is three characters in the address.
+            assert_eq!(reason(&named(&"%C3%A9".repeat(127), "y"), "a.test"), None);
+            assert_eq!(reason(&named(&"%C3%A9".repeat(128), "y"), "a.test"), Some(ProxyFault::LongUser));
+            assert_eq!(reason(&named("%FF", "y"), "a.test"), Some(ProxyFault::NotUtf8));
+        }
+        assert_eq!(reason("socks5h://p.test", &host(255)), None);
+        assert_eq!(reason("socks5h://p.test", &host(256)), Some(ProxyFault::LongHost));
+        assert_eq!(reason("socks5://p.test", &host(256)), None);
+        assert_eq!(reason(&format!("http://{}:y@p.test", long(256)), &host(256)), None);
     }
 }

@@ -28,6 +28,9 @@ use crate::redirect::is_local;
 /// Longest head of a proxy's answer, bytes.
 const ANSWER_LIMIT_BYTES: usize = 8192;
 
+/// The buffer in which hyper-util collects everything that it sends to a SOCKS proxy, bytes.
+const SOCKS_BUFFER_BYTES: usize = 262;
+
 /// The addresses of a name, or why there are none.
 type Looked = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 /// Looks a name up.
@@ -123,6 +126,7 @@ impl Routes {
     }
 
     async fn socks_to(&self, proxy: &Proxy, dst: Uri) -> Result<TokioIo<TcpStream>, Fault> {
+        fits_in_socks(proxy, &dst)?;
         // Connected first: the library's error does not say why its own connector failed.
         let mut tcp = Some(self.tcp(&proxy.host, false).oneshot(proxy.uri.clone()).await?);
         let connected = service_fn(move |_: Uri| {
@@ -136,6 +140,35 @@ impl Routes {
         let failed = |error| Fault::new(FailureKind::Connect, format_args!("{}: {error}", proxy.host));
         socks.oneshot(dst).await.map_err(failed)
     }
+}
+
+/// Checks that hyper-util can send the login and the host to a SOCKS proxy. Its own error names none of them.
+fn fits_in_socks(proxy: &Proxy, dst: &Uri) -> Result<(), Fault> {
+    let host = dst.host().unwrap_or_default();
+    // The greeting, then the request: four bytes, the address or the name with its length, the port.
+    let (name_bytes, mut fixed_bytes) = match host.trim_matches(['[', ']']).parse() {
+        Ok(IpAddr::V4(_)) => (0, 3 + 4 + 4 + 2),
+        Ok(IpAddr::V6(_)) => (0, 3 + 4 + 16 + 2),
+        Err(_) => (host.len(), 3 + 4 + 1 + 2),
+    };
+    let mut login_bytes = 0;
+    if let Some((user, password)) = proxy.socks.as_ref().and_then(|socks| socks.login.as_ref()) {
+        // A version and two lengths.
+        fixed_bytes += 3;
+        login_bytes = user.len() + password.len();
+    }
+    let (found, limit) = (name_bytes + login_bytes, SOCKS_BUFFER_BYTES - fixed_bytes);
+    if found <= limit {
+        return Ok(());
+    }
+    Err(Fault::new(
+        FailureKind::Proxy,
+        format_args!(
+            "{}: user name, password and host name have {found} bytes together, and the SOCKS client of this program \
+             can send {limit}; choose a shorter login",
+            proxy.host
+        ),
+    ))
 }
 
 /// Says of a fault that it is the proxy's, and who was to be reached.
