@@ -1,4 +1,4 @@
-//! The command line, as it was typed.
+//! The command line, as typed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use clap::{Args, Parser, Subcommand};
 use mirror_cli::{LogFormat, LogLevel};
 
 /// Hashes a directory with many algorithms in one read, writes an inventory, signs it and packs it
-/// into a tar; `archive-hasher verify` checks all of that at the other end.
+/// into a tar; `archive-hasher verify` checks all of that on the receiving side.
 ///
 /// Writes `{prefix}.yaml` (the inventory), `{prefix}.yaml.asc` (a detached OpenPGP signature of it)
 /// and `{prefix}.tar`. Without --gpgkey an Ed25519 key is made once and kept as
-/// `{prefix}.secret.asc` and `{prefix}.public.asc`; later runs use it again. Nothing gets its final
-/// name before it is whole. See docs/archive-hasher.md for the formats and for checking with stock
+/// `{prefix}.secret.asc` and `{prefix}.public.asc`; later runs use it again. No file gets its final
+/// name before it is complete. See docs/archive-hasher.md for the formats and for checking with stock
 /// tools.
 ///
 /// Exit codes: 0 all is well; 1 internal error; 2 usage; 4 integrity: something differs from the
@@ -44,21 +44,21 @@ pub(crate) struct Create {
     #[arg(long, value_name = "DIR", help_heading = "Input")]
     pub(crate) dir: Option<PathBuf>,
 
-    /// Directory for the outputs, outside of --dir; made when it is not there. Default: beside --dir.
+    /// Directory for the outputs, outside --dir; created if it does not exist. Default: beside --dir.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) out_dir: Option<PathBuf>,
-    /// Name of the outputs, before their endings. Default: the name of the directory.
+    /// Name of the outputs, without their extensions. Default: the name of the directory.
     #[arg(long, value_name = "NAME", help_heading = "Output")]
     pub(crate) out_prefix: Option<String>,
     /// Do not pack the directory into {prefix}.tar.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) no_tar: bool,
 
-    /// Armored private key that signs. A passphrase comes from --passphrase-file or from the
+    /// Armored private key to sign with. A passphrase comes from --passphrase-file or from the
     /// environment variable ARCHIVE_HASHER_PASSPHRASE, never from the command line.
     #[arg(long, value_name = "FILE", help_heading = "Signature")]
     pub(crate) gpgkey: Option<PathBuf>,
-    /// File whose first line is the passphrase of the private key, or of the key that is made.
+    /// File whose first line is the passphrase of the private key, or of the new key.
     #[arg(long, value_name = "FILE", help_heading = "Signature")]
     pub(crate) passphrase_file: Option<PathBuf>,
     /// Do not sign; an outdated {prefix}.yaml.asc is removed.
@@ -97,8 +97,8 @@ pub(crate) struct Verify {
     /// Do not check the signature.
     #[arg(long, conflicts_with = "public_key", help_heading = "Signature", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) skip_signature: bool,
-    /// Digests of the whole directory to compute again beside those of each file, as in the inventory;
-    /// or `all` or `none`.
+    /// Digests of the whole directory to recompute besides those of each file: names from the
+    /// inventory separated by commas, `all` or `none`.
     #[arg(long, value_name = "LIST", default_value = "blake3", help_heading = "Hashing")]
     pub(crate) hashes: String,
     /// Threads that hash; 0 means one for each core.
@@ -114,7 +114,7 @@ pub(crate) struct Sign {
     /// The file to sign.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Armored private key that signs. A passphrase comes from --passphrase-file or from the
+    /// Armored private key to sign with. A passphrase comes from --passphrase-file or from the
     /// environment variable ARCHIVE_HASHER_PASSPHRASE, never from the command line.
     #[arg(long, value_name = "FILE", help_heading = "Signature")]
     pub(crate) gpgkey: PathBuf,
@@ -131,7 +131,7 @@ pub(crate) struct Reports {
     /// Time between log lines of progress.
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration, help_heading = "Reports")]
     pub(crate) progress_interval: Duration,
-    /// Log every entry: --log-level debug, unless that is given.
+    /// Log every entry, as --log-level debug does; an explicit --log-level takes precedence.
     #[arg(long, help_heading = "Reports", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) verbose: bool,
     /// Format of log lines, which go to standard error.
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn hints_name_flags_that_are_there() {
+    fn hints_name_existing_flags() {
         let named = mirror_cli::check_hints::<Flags>(mirror_cli::Program::ArchiveHasher).unwrap();
         assert!(named > 1, "{named} flags");
     }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn verify_has_flags_of_its_own() {
+    fn verify_takes_only_its_flags() {
         let parsed = flags("verify -inventory i.yaml -tar t.tar -public-key k.asc").unwrap();
         let Some(Command::Verify(verify)) = parsed.command else { panic!("{parsed:?}") };
         assert_eq!(verify.inventory, PathBuf::from("i.yaml"));

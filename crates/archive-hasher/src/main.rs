@@ -17,7 +17,7 @@ mod summary;
 
 use flags::{Command, Flags, Reports, Sign};
 
-/// The task of the program.
+/// The operation that the flags ask for.
 enum Order {
     Create(CreateOptions),
     Verify(VerifyOptions),
@@ -93,7 +93,7 @@ fn carry_out(order: &Order, monitor: &Monitor) -> Result<(String, ExitStatus), A
     }
 }
 
-/// Signs one file, which is read in no time.
+/// Signs one file. That takes a moment, so it shows no progress and handles no signals.
 fn sign(flags: &Sign) -> ExitCode {
     let passphrase = match resolve::passphrase(flags.passphrase_file.as_deref()) {
         Ok(passphrase) => passphrase,

@@ -18,7 +18,7 @@ impl ArchiveObserver for Log {
             ArchiveEvent::Comparing { files, bytes } => tracing::info!(files, bytes, "comparing"),
             ArchiveEvent::TransientListed => tracing::warn!(
                 "the inventory lists locks or the stage of a mirror, as earlier versions did; the digests of the \
-                 whole, which cover them, were not compared. Those of each file were"
+                 whole cover them and were not compared, but those of each file were"
             ),
             _ => {}
         }

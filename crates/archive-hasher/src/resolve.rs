@@ -18,7 +18,7 @@ pub(crate) fn create(flags: &Create) -> Result<CreateOptions> {
         bail!("give the directory to archive, --dir DIR, or `verify --inventory FILE` (--help shows all)");
     };
     if flags.no_sign && (flags.gpgkey.is_some() || flags.passphrase_file.is_some()) {
-        bail!("--no-sign and --gpgkey or --passphrase-file exclude each other");
+        bail!("--no-sign and --gpgkey or --passphrase-file cannot be combined");
     }
     let signing = if flags.no_sign {
         Signing::No
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn without_flags_options_are_those_that_embedders_begin_with() {
+    fn default_flags_give_the_default_options() {
         let created = create(&flags("archive-hasher --dir d --no-sign").create).expect("options");
         assert_eq!(format!("{created:?}"), format!("{:?}", CreateOptions::new("d".into())));
         let Some(Command::Verify(typed)) = flags("archive-hasher verify --inventory i --dir d").command

@@ -38,9 +38,10 @@ pub(crate) fn created(created: &Created, elapsed: Duration) -> String {
             table.line("secret key", format_args!("{} ({history})", secret.display()));
             table.line("public key", public.display());
             table.0.push_str(
-                "\nThe inventory was signed with a key of this program's own, because no --gpgkey was given. Keep \
-                 the\nsecret key here and private: it must not travel with the archive. Tell receivers the fingerprint \
-                 above\nby another way; a public key that only comes along proves nothing about who sent it.\n",
+                "\nThe inventory was signed with a key that this program generated, because no --gpgkey was given. \
+                 Keep the\nsecret key on this machine: it must not travel with the archive. Tell receivers the \
+                 fingerprint above\nthrough another channel; a public key that comes with the archive does not prove \
+                 who sent it.\n",
             );
         }
     }
@@ -63,16 +64,16 @@ pub(crate) fn verified(verified: &Verified, compared: bool, elapsed: Duration) -
         SignatureState::Good { fingerprint, user, known_key, detached } => {
             table.line("signature", format_args!("good, by {fingerprint} ({user})"));
             if !known_key {
-                table.line(
-                    "",
-                    "the key stood beside the inventory: compare the fingerprint with the sender's",
-                );
+                table.line("", "the key came with the inventory: compare the fingerprint with the sender's");
             }
             if !detached {
-                table.line("", "the detached .yaml.asc is not there; the signature inside was checked");
+                table.line(
+                    "",
+                    "the detached .yaml.asc is missing; the signature in the inventory was checked",
+                );
             }
         }
-        SignatureState::Unsigned => table.line("signature", "none: nothing says who made this inventory"),
+        SignatureState::Unsigned => table.line("signature", "none: nothing proves who made this inventory"),
         SignatureState::Skipped => table.line("signature", "not checked (--skip-signature)"),
         _ => table.line("signature", "BAD"),
     }
@@ -92,7 +93,7 @@ pub(crate) fn verified(verified: &Verified, compared: bool, elapsed: Duration) -
     table.line("elapsed", format_args!("{:.1}s", elapsed.as_secs_f64()));
     table.line(
         "result",
-        if verified.is_good() { "all is as the inventory says" } else { "NOT as the inventory says" },
+        if verified.is_good() { "everything matches the inventory" } else { "DIFFERS from the inventory" },
     );
     table.0
 }

@@ -1,7 +1,7 @@
-//! Prints a digest of a file and the seconds that it took on one thread, reading aside.
+//! Prints a digest of a file and the seconds that it took on one thread, without reading.
 //!
-//! `cargo run --release -p mirror-archive --example digest -- sha512 FILE`; the yardstick of
-//! `cargo xtask bench archive`.
+//! `cargo run --release -p mirror-archive --example digest -- sha512 FILE`. `cargo xtask bench archive`
+//! compares with it.
 #![expect(clippy::print_stdout, reason = "a program that prints")]
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Making an inventory, a signature and a tar in one pass over a directory.
+//! Makes an inventory, a signature and a tar in one pass over a directory.
 
 use std::io::{BufWriter, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -29,22 +29,22 @@ use crate::walk;
 pub struct CreateOptions {
     /// The directory.
     pub dir: PathBuf,
-    /// The directory of the outputs; without one, beside the directory.
+    /// The directory for the outputs; `None` puts them beside the archived directory.
     pub out_dir: Option<PathBuf>,
-    /// The name of the outputs; without one, that of the directory.
+    /// The name of the outputs; `None` takes that of the directory.
     pub prefix: Option<String>,
     /// Digests of the whole directory.
     pub hashes: Vec<HashKind>,
     /// Threads that hash; at least 1 is used.
     pub workers: usize,
-    /// True if the directory is packed, too.
+    /// True to pack the directory into a tar, too.
     pub tar: bool,
-    /// The choice of a key to sign with, or of none.
+    /// The key to sign with, if any.
     pub signing: Signing,
 }
 
 impl CreateOptions {
-    /// Inventories a directory with all digests and packs it, beside itself; signs nothing.
+    /// Makes options that inventory a directory with all digests and pack it into a tar, beside it and unsigned.
     #[must_use]
     pub fn new(dir: PathBuf) -> Self {
         Self {
@@ -59,19 +59,19 @@ impl CreateOptions {
     }
 }
 
-/// The signature that is asked for, and its key.
+/// The key to sign with.
 #[derive(Debug, Clone)]
 pub enum Signing {
-    /// Not at all.
+    /// None: the outputs are not signed.
     No,
-    /// With an armored private key.
+    /// An armored private key.
     Key {
         /// Its file.
         file: PathBuf,
         /// The passphrase that unlocks it.
         passphrase: Option<Passphrase>,
     },
-    /// With `{prefix}.secret.asc`; when that is not there, a new Ed25519 key is made and kept there.
+    /// The key in `{prefix}.secret.asc`. If there is none, a new Ed25519 key is generated and kept there.
     Own {
         /// The passphrase that unlocks it.
         passphrase: Option<Passphrase>,
@@ -108,9 +108,9 @@ pub struct Created {
 pub struct UsedKey {
     /// Fingerprint of the primary key.
     pub fingerprint: String,
-    /// The files of a key of our own: secret and public.
+    /// The secret and the public file, if the key is kept with the outputs.
     pub own: Option<(PathBuf, PathBuf)>,
-    /// True if it was made in this run.
+    /// True if this run generated it.
     pub new: bool,
 }
 
@@ -133,8 +133,8 @@ impl Targets {
     }
 }
 
-/// Reads a directory once; hashes, inventories, and on demand packs and signs it. Blocks; uses
-/// `workers` threads beside its own. Publishes nothing unless all of it is whole.
+/// Reads a directory once; hashes and inventories it, and packs and signs it if asked to. Blocks; uses
+/// `workers` threads besides the calling one. Publishes nothing unless everything is complete.
 ///
 /// # Errors
 /// See [`ArchiveError`]; nothing was published then, unless publishing itself failed.
@@ -151,7 +151,7 @@ pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, Arc
     for extension in OUTPUTS {
         publish::remove_leftover(&targets.path(extension))?;
     }
-    // Under the lock: another run may just have made and kept a key.
+    // Under the lock: another run may just have generated a key.
     let (signer, key) = match given {
         Some(signer) => {
             let key = UsedKey { fingerprint: signer.fingerprint(), own: None, new: false };
@@ -164,7 +164,7 @@ pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, Arc
     let tar = if options.tar { Some(Temp::beside(&targets.path("tar"), false)?) } else { None };
     let head = read_all(&dir, options, &targets, &mut spool, tar.as_ref(), monitor)?;
     monitor.check()?;
-    monitor.tell(ArchiveEvent::WritingInventory);
+    monitor.emit(ArchiveEvent::WritingInventory);
     let documents = documents(&targets, &head, &mut spool, signer.as_ref().zip(key.as_ref()), monitor)?;
     if let Some(tar) = &tar {
         tar.sync()?;
@@ -173,7 +173,7 @@ pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, Arc
     publish_all(&targets, documents, tar, key, head)
 }
 
-/// Looks at names and sizes, so that what can be refused is refused before anything is written.
+/// Checks names and sizes, so that a refusal comes before anything is written.
 fn survey(
     dir: &Path,
     options: &CreateOptions,
@@ -189,11 +189,11 @@ fn survey(
         Ok(())
     })?;
     monitor.expect(files, bytes);
-    monitor.tell(ArchiveEvent::Reading { dir, files, bytes });
+    monitor.emit(ArchiveEvent::Reading { dir, files, bytes });
     Ok(())
 }
 
-/// Makes the one pass: spools entries, runs their contents through all tasks, and completes the tar.
+/// Makes the single pass: spools entries, runs their contents through all tasks, and completes the tar.
 fn read_all(
     dir: &Path,
     options: &CreateOptions,
@@ -226,7 +226,7 @@ fn read_all(
     Ok(head)
 }
 
-/// Keeps what is through.
+/// Spools finished entries.
 struct Collector<'a> {
     spool: &'a mut Spool,
     monitor: &'a Monitor,
@@ -238,7 +238,7 @@ impl Sink for Collector<'_> {
             let source = std::io::Error::other("its modification time is outside the years 0 to 9999");
             return Err(ArchiveError::Io { what: "recording", path: entry.path.clone(), source });
         }
-        self.monitor.tell(ArchiveEvent::Archived { path: &entry.path, bytes: entry.size_bytes });
+        self.monitor.emit(ArchiveEvent::Archived { path: &entry.path, bytes: entry.size_bytes });
         self.spool.push(&Record::of(entry)?)
     }
 }
@@ -269,7 +269,7 @@ fn targets(options: &CreateOptions, dir: &Path) -> Result<Targets, ArchiveError>
         Some(directory) => directory.clone(),
         None => dir.parent().map(Path::to_owned).ok_or(ArchiveError::NothingBeside)?,
     };
-    // Before it is made: its nearest parent that is there tells where it will be.
+    // The directory may not exist yet; its nearest existing parent shows where it will be.
     let mut there = std::path::absolute(&directory).map_err(ArchiveError::input("finding", &directory))?;
     while !there.exists() && there.pop() {}
     let real = there.canonicalize().map_err(ArchiveError::input("finding", &there))?;
@@ -279,7 +279,7 @@ fn targets(options: &CreateOptions, dir: &Path) -> Result<Targets, ArchiveError>
     Ok(Targets { directory, prefix })
 }
 
-/// Tries a key that was named, before anything is read or written.
+/// Loads and tries the given key, before anything is read or written.
 fn given_signer(options: &CreateOptions) -> Result<Option<Signer>, ArchiveError> {
     match &options.signing {
         Signing::Key { file, passphrase } => Signer::load(file, passphrase.as_ref()).map(Some),
@@ -402,7 +402,7 @@ fn documents(
     monitor.check()?;
     let armored = signer.sign(rewound(&inventory)?)?;
     let signature = small(&targets.path("yaml.asc"), &armored, false)?;
-    // A key that was given never touches the outputs.
+    // A given key is never written to the outputs.
     let (mut secret, mut public) = (None, None);
     if let Some((secret_at, public_at)) = &key.own {
         if key.new {
@@ -426,21 +426,21 @@ fn notes_on_keys(targets: &Targets, key: Option<&UsedKey>) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(UsedKey { own: Some((secret, _)), new: true, .. }) = key {
         notes.push(format!(
-            "{} is the private key: it stays on this machine, only the other files travel",
+            "{} is the private key: keep it on this machine, and send only the other files",
             secret.display()
         ));
     }
     let own_public = targets.path("public.asc");
     if key.is_some_and(|key| key.own.is_none()) && own_public.exists() {
         notes.push(format!(
-            "{} belongs to an earlier run, not to the key that signed; receivers need the public key of that one",
+            "{} belongs to an earlier run, not to the key that signed; send receivers the public key of that one",
             own_public.display()
         ));
     }
     notes
 }
 
-/// Publishes everything, the inventory last: while the old one is there, a check finds the difference.
+/// Publishes everything, the inventory last: until then, a check against the old one finds the difference.
 fn publish_all(
     targets: &Targets,
     documents: Documents,
@@ -468,7 +468,7 @@ fn publish_all(
         None => {
             if tar_at.exists() {
                 notes.push(format!(
-                    "{} is older than this inventory and not described by it",
+                    "{} is older than this inventory, which does not describe it",
                     tar_at.display()
                 ));
             }

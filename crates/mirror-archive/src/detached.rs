@@ -1,4 +1,4 @@
-//! A detached signature of one file, whatever is in it.
+//! Signs one file of any content with a detached signature.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -14,26 +14,26 @@ use crate::sign::Signer;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FileSignature {
-    /// The armored signature: the name of the file, with `.asc` behind it.
+    /// The armored signature: the name of the file with `.asc` appended.
     pub path: PathBuf,
     /// Fingerprint of the primary key.
     pub fingerprint: String,
 }
 
-/// Signs the bytes of a file with an armored private key, and writes the signature beside it, in place of an older one.
+/// Signs the bytes of a file with an armored private key, and writes the signature beside it, replacing an older one.
 /// `gpg --verify FILE.asc FILE` checks it. Blocks.
 ///
 /// # Errors
-/// When the key cannot sign, or a file cannot be read or written; an older signature is still there then.
+/// Fails when the key cannot sign, or a file cannot be read or written; an older signature stays in place then.
 pub fn sign_file(
     file: &Path,
     key: &Path,
     passphrase: Option<&Passphrase>,
 ) -> Result<FileSignature, ArchiveError> {
     let signer = Signer::load(key, passphrase)?;
-    let opened = File::open(file).map_err(ArchiveError::input("opening the file to sign,", file))?;
+    let opened = File::open(file).map_err(ArchiveError::input("opening, in order to sign it,", file))?;
     if !opened.metadata().map_err(ArchiveError::input("examining", file))?.is_file() {
-        let source = std::io::Error::other("it is no regular file");
+        let source = std::io::Error::other("it is not a regular file");
         return Err(ArchiveError::input("signing", file)(source));
     }
     let armored = signer.sign(BufReader::new(opened))?;

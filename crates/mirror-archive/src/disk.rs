@@ -1,4 +1,4 @@
-//! The differences between operating systems in looking at files.
+//! Reads attributes of files, which differ between operating systems.
 
 use std::fs::Metadata;
 use std::time::SystemTime;
@@ -28,7 +28,7 @@ fn identity(_: &Metadata) -> (u64, u64) {
     (0, 0)
 }
 
-/// Returns permission bits, without set-user-id and its like.
+/// Returns the permission bits, without set-user-id, set-group-id and the sticky bit.
 #[cfg(unix)]
 pub(crate) fn mode(metadata: &Metadata) -> u32 {
     use std::os::unix::fs::MetadataExt as _;
@@ -48,7 +48,7 @@ pub(crate) fn modified_s(metadata: &Metadata) -> i64 {
     metadata.mtime()
 }
 
-/// Returns whole seconds since 1970, rounded down.
+/// Returns the whole seconds since 1970, rounded down.
 #[cfg(not(unix))]
 pub(crate) fn modified_s(metadata: &Metadata) -> i64 {
     let Ok(time) = metadata.modified() else { return 0 };
@@ -62,7 +62,7 @@ pub(crate) fn modified_s(metadata: &Metadata) -> i64 {
     }
 }
 
-/// Names the kind of what is neither file, directory nor link.
+/// Names the kind of a special file.
 #[cfg(unix)]
 pub(crate) fn special(kind: std::fs::FileType) -> &'static str {
     use std::os::unix::fs::FileTypeExt as _;
@@ -79,7 +79,7 @@ pub(crate) fn special(kind: std::fs::FileType) -> &'static str {
     }
 }
 
-/// Names the kind of what is neither file, directory nor link.
+/// Names the kind of a special file.
 #[cfg(not(unix))]
 pub(crate) fn special(_: std::fs::FileType) -> &'static str {
     "special file"

@@ -1,9 +1,9 @@
 //! One reader, many tasks: every block that is read goes through every task, in order.
 //!
-//! The reader fills blocks and hands them out; workers take, again and again, the task that is
-//! furthest behind and give it its next block. So the costs of the tasks balance whatever their
-//! ratio, as long as none alone takes more than its worker's share. A block that all tasks have seen
-//! goes back to the reader, in order. Memory: [`BLOCKS`] blocks of [`BLOCK_BYTES`].
+//! The reader fills blocks and hands them out. Each worker repeatedly takes the task that is furthest
+//! behind and gives it its next block. This balances the load whatever the tasks cost, as long as no
+//! single task takes more than one worker's share. A block that all tasks have seen goes back to the
+//! reader, in order. Memory: [`BLOCKS`] blocks of [`BLOCK_BYTES`].
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -14,11 +14,11 @@ use crate::entry::Entry;
 use crate::error::ArchiveError;
 use crate::monitor::Monitor;
 
-/// Room for data in a block.
+/// The capacity of a block.
 pub(crate) const BLOCK_BYTES: usize = 512 * 1024;
-/// Blocks in all.
+/// The number of blocks.
 const BLOCKS: usize = 24;
-/// Entries that begin or end in a block, so that a million empty files do not fill memory.
+/// Most pieces in a block. Without a limit, a million empty files would fill memory.
 const MAX_PIECES: usize = 4096;
 
 /// A part of an entry's content.
@@ -33,7 +33,7 @@ pub(crate) struct Piece {
     pub(crate) last: bool,
 }
 
-/// Bytes that were read.
+/// Bytes that were read, and the entries that they belong to.
 #[derive(Debug)]
 pub(crate) struct Block {
     buffer: Vec<u8>,
@@ -46,13 +46,13 @@ impl Block {
         Self { buffer: vec![0; BLOCK_BYTES], len: 0, pieces: Vec::new() }
     }
 
-    /// Makes an empty one, outside of a run.
+    /// Makes an empty block outside a run.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
         Self::new()
     }
 
-    /// Returns everything in it.
+    /// Returns the filled part.
     pub(crate) fn data(&self) -> &[u8] {
         &self.buffer[..self.len]
     }
@@ -83,7 +83,7 @@ impl Block {
 
 /// A source of blocks.
 pub(crate) trait Source {
-    /// Fills an empty block; `false` when nothing is left and nothing was put into it.
+    /// Fills an empty block; returns `false` at the end, with the block still empty.
     fn fill(&mut self, block: &mut Block) -> Result<bool, ArchiveError>;
     /// Takes a block that all tasks have seen, in order.
     fn retire(&mut self, block: &Block) -> Result<(), ArchiveError>;
@@ -95,9 +95,9 @@ pub(crate) trait Task: Send {
 }
 
 struct Slot<T> {
-    /// Away while a worker has it.
+    /// `None` while a worker has it.
     task: Option<T>,
-    /// The next block it gets.
+    /// The number of its next block.
     next: u64,
     spent: Duration,
 }
@@ -130,7 +130,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// A thread that panics must not leave the others waiting.
+/// Fails the run when its thread panics; otherwise the other threads would wait for ever.
 struct Alarm<'a, T>(&'a Shared<T>);
 
 impl<T> Drop for Alarm<'_, T> {
@@ -141,8 +141,8 @@ impl<T> Drop for Alarm<'_, T> {
     }
 }
 
-/// Reads everything from `source` on the calling thread, runs `tasks` on `workers` threads, and gives
-/// the tasks back.
+/// Reads everything from `source` on the calling thread, runs `tasks` on `workers` threads, and
+/// returns the tasks.
 pub(crate) fn run<T: Task>(
     source: &mut impl Source,
     tasks: Vec<T>,
@@ -220,7 +220,7 @@ fn read<T: Task>(
     Ok(())
 }
 
-/// Waits until the oldest block is done, and takes all that are; `false` after a failure.
+/// Waits until the oldest block is done, and retires all that are; returns `false` after a failure.
 fn retire<T>(
     source: &mut impl Source,
     shared: &Shared<T>,
@@ -243,7 +243,7 @@ fn retire<T>(
     drop(state);
     for block in done {
         source.retire(&block)?;
-        // The last worker dropped its share before it said that it was done.
+        // The last worker drops its reference before it reports that it is done.
         let mut block = Arc::try_unwrap(block).unwrap_or_else(|_| Block::new());
         block.clear();
         free.push(block);
@@ -287,13 +287,13 @@ fn work<T: Task>(shared: &Shared<T>) {
         if index == 0 && state.blocks[0].1 == 0 {
             shared.room.notify_all();
         }
-        // Somebody may wait for this very task, or for the end.
+        // Another worker may wait for this task, or for the end.
         shared.work.notify_all();
     }
 }
 
-/// Picks, of the tasks with a block left, the one with the lowest number; among equals the most expensive, because what
-/// takes long should not begin last.
+/// Picks the idle task whose next block has the lowest number; among equals the most expensive, because long work
+/// should not start last.
 fn furthest_behind<T>(state: &State<T>) -> Option<usize> {
     let end = state.first + state.blocks.len() as u64;
     let ready = state.slots.iter().enumerate().filter(|(_, slot)| slot.task.is_some() && slot.next < end);

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 pub(crate) enum EntryKind {
     File,
     Directory,
-    /// With its target, as it is.
+    /// With its target, verbatim.
     Symlink(Vec<u8>),
 }
 
@@ -15,19 +15,19 @@ pub(crate) struct Entry {
     /// Relative, `/` between components.
     pub(crate) path: Vec<u8>,
     pub(crate) kind: EntryKind,
-    /// Of a file.
+    /// The size of a file; 0 for other entries.
     pub(crate) size_bytes: u64,
     /// Seconds since 1970, UTC.
     pub(crate) modified_s: i64,
     /// Permission bits.
     pub(crate) mode: u32,
-    /// True if it stands beside the directory's own contents, as the metadata in a tar does.
+    /// True for the metadata in a tar, which is no part of the directory.
     pub(crate) is_metadata: bool,
-    /// Of a file, once it is hashed.
+    /// The digests of a file, once it is hashed.
     pub(crate) digests: Digests,
 }
 
-/// The digests that two hashers compute of a file, each at its own pace.
+/// The digests of a file, which two tasks compute independently.
 #[derive(Debug, Default)]
 pub(crate) struct Digests {
     pub(crate) sha256: OnceLock<[u8; 32]>,

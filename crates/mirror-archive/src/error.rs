@@ -5,86 +5,84 @@ use mirror_types::{Advice, FaultKind};
 
 use crate::names::shown;
 
-/// Why a directory could not be archived, or an archive not be checked.
+/// An error while archiving a directory or checking an archive.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
-    /// A word is the name of no digest; the message lists those that there are.
-    #[error("{word:?} is no digest; there are {known}, and `all`")]
+    /// A word does not name a digest; the message lists the names.
+    #[error("{word:?} is not a digest; choose from {known}, or take `all`")]
     UnknownDigest {
         /// The word.
         word: String,
         /// The names of all digests.
         known: String,
     },
-    /// Something of another kind than it must be was named; name another one.
-    #[error("{} is no {}", path.display(), given.expected())]
+    /// A named path is not of the kind that is needed; name another one.
+    #[error("{} is not a {}", path.display(), given.expected())]
     WrongKind {
-        /// The kind of thing that was named.
+        /// The kind that is needed.
         given: Given,
         /// Its path.
         path: PathBuf,
     },
-    /// Something that cannot be opened was named; look at its path and who may read it, or name another one.
+    /// A named path cannot be opened; check it and its permissions, or name another one.
     #[error("opening the {} {}", given.name(), path.display())]
     Open {
-        /// The kind of thing that was named.
+        /// The kind that is needed.
         given: Given,
         /// Its path.
         path: PathBuf,
         /// The reason.
         source: io::Error,
     },
-    /// The outputs have no name, because the directory has none that they can share; name them.
-    #[error("{why}, so the outputs need a name of their own")]
+    /// The directory has no name that the outputs can share; name them.
+    #[error("{why}, so the outputs need to be named")]
     Unnamed {
-        /// Why.
+        /// The reason.
         why: &'static str,
     },
     /// The outputs cannot have this name; choose another.
-    #[error("{name:?} is no name for the outputs: that is a plain file name of at most 200 bytes")]
+    #[error("{name:?} cannot be the name of the outputs: use a plain file name of at most 200 bytes")]
     BadName {
         /// The name.
         name: String,
     },
-    /// The tar would hold two files of one name; choose another name for the outputs.
-    #[error("the directory holds a {name}, and so will the tar")]
+    /// The directory contains a file with the name of the metadata in the tar; choose another name for the outputs.
+    #[error("the directory contains {name}, and the tar would hold its metadata under the same name")]
     NameTaken {
         /// The name, printable.
         name: String,
     },
-    /// The outputs stand beside the directory, and nothing can stand beside the root; name another directory for them.
-    #[error(
-        "there is nothing beside the root of the file system, so the outputs need a directory of their own"
-    )]
+    /// By default, the outputs go beside the directory, and the root has no such place; name a directory for them.
+    #[error("the root of the file system has no place beside it, so the outputs need another directory")]
     NothingBeside,
     /// The outputs would become part of what is archived; choose a directory outside.
     #[error(
-        "{} lies inside the directory that is archived, so the outputs would become part of it: choose a directory \
+        "{} is inside the directory to archive, so the outputs would become part of it: choose a directory \
          outside",
         .0.display()
     )]
     OutputInside(PathBuf),
-    /// The inventory is signed, and the key to check it by is not there; get it from the sender.
-    #[error("the inventory says that it is signed by {fingerprint}, and the public key of that is not there")]
+    /// The inventory is signed, but the public key to check it with is missing; get it from the sender.
+    #[error("the inventory claims a signature by {fingerprint}, but that public key is missing")]
     NoPublicKey {
         /// The fingerprint in the inventory, printable.
         fingerprint: String,
     },
-    /// There is no tar that the inventory describes; compare with the directory.
+    /// The inventory describes no tar; compare with the directory.
     #[error("the inventory was made without a tar")]
     NoTar,
-    /// A file that was named is not there, or is not what it should be; look at its path and who may read it.
+    /// A named file is missing or unsuitable; check its path and its permissions.
     #[error("{what} {}", path.display())]
     Input {
-        /// The operation that was to be done with it.
+        /// The operation that failed.
         what: &'static str,
         /// Its path.
         path: PathBuf,
         /// The reason.
         source: io::Error,
     },
-    /// Something that is neither file, directory nor symbolic link; remove it, or archive another directory.
+    /// An entry is neither file, directory nor symbolic link; remove it, or archive another directory.
     #[error(
         "{} is a {kind}; only files, directories and symbolic links can be archived: remove it",
         shown(path)
@@ -95,9 +93,9 @@ pub enum ArchiveError {
         /// Its kind.
         kind: &'static str,
     },
-    /// Something changed or vanished while it was being read; run again when nobody writes there.
+    /// An entry changed or vanished while it was being read; run again when nothing writes there.
     #[error(
-        "{} {how} while it was being read; nothing was published, run again when nobody writes there",
+        "{} {how} while it was being read; nothing was published. Run again when nothing writes there",
         shown(path)
     )]
     Changed {
@@ -111,7 +109,7 @@ pub enum ArchiveError {
     Io {
         /// The operation that failed.
         what: &'static str,
-        /// To what.
+        /// Its path, bytes.
         path: Vec<u8>,
         /// The reason.
         source: io::Error,
@@ -130,7 +128,7 @@ pub enum ArchiveError {
         /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The inventory is not one, or is damaged; take another copy of it.
+    /// The file is not an inventory, or is damaged; take another copy of it.
     #[error("the inventory is damaged, or not one of ours: line {line}: {why}")]
     Inventory {
         /// Counted from 1.
@@ -138,14 +136,13 @@ pub enum ArchiveError {
         /// The reason.
         why: String,
     },
-    /// Signing, or checking a signature, was asked of a build without OpenPGP; do without, or build it with the feature
-    /// `openpgp`.
-    #[error("this program was built without OpenPGP: it can make no signature and check none")]
+    /// A build without OpenPGP was asked to make or check a signature; do without, or build with the feature `openpgp`.
+    #[error("this program was built without OpenPGP: it can neither make nor check signatures")]
     NoOpenPgp,
     /// Another run writes the same outputs; wait for it, or choose another name for these.
     #[error("another run holds {}; wait for it", .0.display())]
     Locked(PathBuf),
-    /// Something other than a regular file stands where the lock of the outputs belongs; remove it.
+    /// Something other than a regular file has the name of the lock of the outputs; remove it.
     #[error("{} is not a regular file; remove it", .0.display())]
     Strange(PathBuf),
     /// The caller asked to stop.
@@ -156,7 +153,7 @@ pub enum ArchiveError {
     Internal(&'static str),
 }
 
-/// A path that a caller names for an archive to be made or checked.
+/// The kind of path that a caller names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Given {
     /// The directory.
@@ -179,8 +176,8 @@ impl Given {
     fn expected(self) -> &'static str {
         match self {
             Self::Directory => "directory",
-            Self::Tar => "file, as a tar is one",
-            Self::Inventory => "file, as an inventory is one",
+            Self::Tar => "regular file, so it is not a tar",
+            Self::Inventory => "regular file, so it is not an inventory",
         }
     }
 
@@ -194,7 +191,7 @@ impl Given {
 }
 
 impl ArchiveError {
-    /// Returns what kind of fault this is.
+    /// Returns the kind of fault.
     #[must_use]
     pub fn kind(&self) -> FaultKind {
         match self {
@@ -235,12 +232,12 @@ impl ArchiveError {
         move |source| Self::Input { what, path: path.to_owned(), source }
     }
 
-    /// Says that what was named cannot be opened.
+    /// Makes the error for a named path that cannot be opened.
     pub(crate) fn open(given: Given, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Open { given, path: path.to_owned(), source }
     }
 
-    /// Says that OpenPGP refused.
+    /// Makes the error for a refusal of OpenPGP.
     #[cfg(feature = "openpgp")]
     pub(crate) fn pgp<E>(what: impl Into<String>) -> impl FnOnce(E) -> Self
     where
@@ -253,7 +250,7 @@ impl ArchiveError {
         Self::Changed { path: path.to_vec(), how }
     }
 
-    /// Returns what a person can do about it, beside what the error says.
+    /// Returns advice for a person that goes beyond the message.
     #[must_use]
     pub fn advice(&self) -> Option<Advice> {
         match self {
@@ -310,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_done_is_a_value() {
+    fn errors_have_typed_advice() {
         let path = || PathBuf::from("p");
         let table = [
             (ArchiveError::WrongKind { given: Given::Directory, path: path() }, Some(Advice::AnotherInput)),

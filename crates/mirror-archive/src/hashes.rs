@@ -80,11 +80,11 @@ impl HashKind {
         }
     }
 
-    /// Kinds out of a list of keys separated by commas, in the order of the inventory; `all` stands
-    /// for all, `none` for none.
+    /// Parses a list of keys separated by commas, or `all` or `none`. Returns the kinds in the order
+    /// of the inventory.
     ///
     /// # Errors
-    /// [`ArchiveError::UnknownDigest`] names the first word that is no key.
+    /// [`ArchiveError::UnknownDigest`] names the first word that is not a key.
     pub fn parse_list(list: &str) -> Result<Vec<Self>, ArchiveError> {
         let mut kinds = Vec::new();
         for word in list.split(',').map(str::trim).filter(|word| !word.is_empty()) {
@@ -131,7 +131,7 @@ impl fmt::Display for HashKind {
     }
 }
 
-/// A digest under way.
+/// A digest that is being computed.
 pub struct Hasher {
     kind: HashKind,
     inner: Box<dyn Digester>,
@@ -150,13 +150,13 @@ impl Hasher {
         self.kind
     }
 
-    /// Takes the next bytes.
+    /// Hashes the next bytes.
     pub fn update(&mut self, data: &[u8]) {
         self.inner.update(data);
     }
 
-    /// Returns the digest in hexadecimal, as the usual tools print it: numbers begin with the highest digit, Murmur3
-    /// gives its first half first.
+    /// Returns the digest in hexadecimal, as the usual tools print it: numbers with the most significant digit first,
+    /// Murmur3 with its first half first.
     #[must_use]
     pub fn finish(self) -> String {
         hex(&self.inner.finish())
@@ -235,7 +235,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
-/// Parses the bytes that exactly `2 * N` lower-case digits stand for.
+/// Parses exactly `2 * N` lower-case hexadecimal digits.
 pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut out = [0; N];
     if text.len() != 2 * N || text.bytes().any(|c| c.is_ascii_uppercase() || c == b'+') {

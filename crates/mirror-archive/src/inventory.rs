@@ -1,4 +1,4 @@
-//! The inventory: what it says, how it is written, how it is read back.
+//! The inventory: its content, its writer, its reader.
 
 mod head;
 mod lines;

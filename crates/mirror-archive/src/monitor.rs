@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use crate::error::ArchiveError;
 use crate::observe::{ArchiveEvent, ArchiveObserver};
 
-/// Shared with the caller: how far a run is, what happens in it, and whether it should stop.
+/// A run as its caller sees it: reports progress and events, and can cancel the run.
 #[derive(Default)]
 pub struct Monitor {
     observer: Option<Box<dyn ArchiveObserver>>,
@@ -23,30 +23,30 @@ impl std::fmt::Debug for Monitor {
 /// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
-    /// Files that are through.
+    /// Finished files.
     pub files: u64,
-    /// Bytes that are through.
+    /// Finished bytes.
     pub bytes: u64,
-    /// Files in all; 0 as long as that is not known.
+    /// All files; 0 until they are counted.
     pub total_files: u64,
-    /// Bytes in all.
+    /// All bytes; 0 until they are counted.
     pub total_bytes: u64,
 }
 
 impl Monitor {
-    /// Makes the monitor of a run that has not begun, without an observer.
+    /// Makes a monitor without an observer.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes one of a run that has not begun, and tells `observer` what happens in it.
+    /// Makes a monitor that passes the events of the run to `observer`.
     #[must_use]
     pub fn observed_by(observer: impl ArchiveObserver + 'static) -> Self {
         Self { observer: Some(Box::new(observer)), ..Self::default() }
     }
 
-    pub(crate) fn tell(&self, event: ArchiveEvent<'_>) {
+    pub(crate) fn emit(&self, event: ArchiveEvent<'_>) {
         if let Some(observer) = &self.observer {
             observer.event(event);
         }
@@ -57,7 +57,7 @@ impl Monitor {
         self.cancelled.store(true, Relaxed);
     }
 
-    /// Returns how far it is.
+    /// Returns the progress so far.
     #[must_use]
     pub fn done(&self) -> Done {
         Done {

@@ -14,7 +14,7 @@ pub(crate) const MAX_PATH_BYTES: usize = 32 * 1024;
 /// The prefix of a path in an inventory that is not UTF-8; no other path begins with it.
 const ESCAPED: &str = "./";
 
-/// Compares in the order of the walk: component by component, so that a directory is followed by what is in it.
+/// Compares in the order of the walk: component by component, so that its contents follow a directory.
 pub(crate) fn walk_order(a: &[u8], b: &[u8]) -> Ordering {
     let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
     a.iter().map(key).cmp(b.iter().map(key))
@@ -41,8 +41,8 @@ pub(crate) fn below(root: &Path, path: &[u8]) -> PathBuf {
     root.join(&*String::from_utf8_lossy(path))
 }
 
-/// Returns whether a path names what a mirror keeps only while a program works on it: its locks, its stage, and the
-/// memory that the users of its catalogue share. It is made again when it is missing, so no inventory lists it.
+/// Returns whether a path is transient in a mirror: a lock, the stage, or the shared memory of the catalogue. Programs
+/// create these when they need them, so no inventory lists them.
 pub(crate) fn is_transient(path: &[u8]) -> bool {
     let mut parts = path.split(|byte| *byte == b'/').peekable();
     while let Some(part) = parts.next() {
@@ -82,7 +82,7 @@ pub(crate) fn percent(bytes: &[u8]) -> String {
     out
 }
 
-/// Undoes [`percent`]; `None` when this is not what it writes.
+/// Decodes what [`percent`] writes; `None` for any other text.
 pub(crate) fn unpercent(text: &str) -> Option<Vec<u8>> {
     let out: Vec<u8> = percent_decode_str(text).collect();
     (percent(&out) == text).then_some(out)
@@ -105,7 +105,7 @@ pub(crate) fn unkey(text: &str) -> Option<Vec<u8>> {
     is_plain(&path).then_some(path)
 }
 
-/// Returns text that is no path (a link's target, a directory's name), and whether it had to be escaped.
+/// Returns text that is not a path (a link's target, a directory's name), and whether it had to be escaped.
 pub(crate) fn text(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Cow::Borrowed(text), false),
@@ -151,7 +151,7 @@ pub(crate) fn quoted(text: &str) -> String {
     out
 }
 
-/// Undoes [`quoted`]; `None` when this is not what it writes.
+/// Parses what [`quoted`] writes; `None` for any other text.
 pub(crate) fn unquoted(text: &str) -> Option<String> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     let mut out = String::with_capacity(inner.len());
@@ -181,7 +181,7 @@ fn code(chars: &mut std::str::Chars<'_>, digits: usize) -> Option<char> {
     char::from_u32(u32::from_str_radix(text, 16).ok()?)
 }
 
-/// Returns a path for people, in which nothing commands a terminal.
+/// Returns a path for people, without characters that control a terminal.
 #[must_use]
 pub fn shown(path: &[u8]) -> String {
     let mut out = String::new();
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_is_followed_by_what_is_in_it() {
+    fn a_directory_is_followed_by_its_contents() {
         let mut paths = ["a-b", "a", "a/z", "a/b/c", "a/b", "a.c", "b", "a/b-"];
         paths.sort_by(|a, b| walk_order(a.as_bytes(), b.as_bytes()));
         assert_eq!(paths, ["a", "a/b", "a/b/c", "a/b-", "a/z", "a-b", "a.c", "b"]);
@@ -223,18 +223,18 @@ mod tests {
     }
 
     #[test]
-    fn escaped_names_never_meet_plain_ones() {
+    fn escaped_names_never_equal_plain_ones() {
         assert_eq!(key(b"a%FF"), ("a%FF".into(), false));
         assert_eq!(key(b"a%\xff"), ("./a%25%FF".into(), true));
         assert_eq!(unkey("./a%25%FF"), Some(b"a%\xff".to_vec()));
-        // Not what we write: a valid name escaped, small digits, a dangling sign.
+        // Never written: a valid name escaped, lower-case digits, an incomplete escape.
         for text in ["./a", "./a%41", "./a%ff", "./a%F", "./a%", "../a%FF", "./../%FF"] {
             assert_eq!(unkey(text), None, "{text}");
         }
     }
 
     #[test]
-    fn other_ways_to_write_a_string_are_not_ours() {
+    fn other_spellings_of_a_string_are_refused() {
         for text in
             ["\"\\u0041\"", "\"\\x41\"", "\"a", "a", "\"\\u00e\"", "\"\\uD800\"", "\"\n\"", "\"a\"b\""]
         {
@@ -245,14 +245,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_comes_back(text in "\\PC*|[\\x00-\\x7f]*|.*") {
+        fn any_text_is_read_back(text in "\\PC*|[\\x00-\\x7f]*|.*") {
             let written = quoted(&text);
             prop_assert!(!written.contains('\n'));
             prop_assert_eq!(unquoted(&written), Some(text));
         }
 
         #[test]
-        fn any_path_comes_back(path in proptest::collection::vec(any::<u8>(), 1..40)) {
+        fn any_path_is_read_back(path in proptest::collection::vec(any::<u8>(), 1..40)) {
             let back = unkey(&key(&path).0);
             prop_assert_eq!(back, is_plain(&path).then_some(path));
         }
@@ -264,7 +264,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_shown_is_harmless(path in proptest::collection::vec(any::<u8>(), 0..40)) {
+        fn shown_paths_have_no_hidden_characters(path in proptest::collection::vec(any::<u8>(), 0..40)) {
             prop_assert!(shown(&path).chars().all(|c| !is_hidden(c)));
         }
     }

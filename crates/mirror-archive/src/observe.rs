@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-/// Watches a run: logs, draws. How far the run is, the [`Monitor`](crate::Monitor) says.
+/// Receives the events of a run, to log or draw them. The [`Monitor`](crate::Monitor) has the progress.
 pub trait ArchiveObserver: Send + Sync {
-    /// Receives an event. Called once for each file that is archived: it must not block.
+    /// Receives an event. It is called for every file that is archived, and must not block.
     fn event(&self, event: ArchiveEvent<'_>);
 }
 
@@ -21,7 +21,7 @@ pub enum ArchiveEvent<'a> {
         /// Their bytes.
         bytes: u64,
     },
-    /// An entry of the directory is through.
+    /// An entry of the directory was read and hashed.
     Archived {
         /// Its path below the directory.
         path: &'a [u8],
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use crate::{Against, CreateOptions, HashKind, Monitor, Signing, VerifyOptions, create, verify};
 
-    /// Writes down the events.
+    /// Records the events.
     #[derive(Clone, Default)]
     struct Notes(Arc<Mutex<Vec<String>>>);
 
@@ -85,8 +85,8 @@ mod tests {
             signing: Signing::No,
         };
         let created = create(&options, &monitor).unwrap();
-        let told = std::mem::take(&mut *notes.0.lock().unwrap());
-        assert_eq!(told, ["reading 2, 7", "a, 3", "b, 4", "WritingInventory"]);
+        let noted = std::mem::take(&mut *notes.0.lock().unwrap());
+        assert_eq!(noted, ["reading 2, 7", "a, 3", "b, 4", "WritingInventory"]);
         let options = VerifyOptions {
             inventory: created.inventory,
             against: Against::Dir(dir),

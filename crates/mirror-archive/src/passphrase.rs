@@ -1,4 +1,4 @@
-/// The passphrase of a private key. Never shown.
+/// The passphrase of a private key. `Debug` does not show it.
 #[derive(Clone)]
 pub struct Passphrase(
     #[cfg_attr(
@@ -9,7 +9,7 @@ pub struct Passphrase(
 );
 
 impl Passphrase {
-    /// Takes the bytes as they are.
+    /// Wraps the bytes as they are.
     #[must_use]
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())

@@ -1,4 +1,4 @@
-//! The few files that a run writes: a temporary name, a sync, a rename. Nothing else here writes.
+//! Writes the files of a run: under a temporary name, synced, then renamed. No other module writes.
 
 use std::fs::File;
 use std::io;
@@ -8,12 +8,12 @@ use mirror_fs::{FileLock, LockFault, TempFile, not_plain};
 
 use crate::error::ArchiveError;
 
-/// A file that has not its final name yet; it goes when it is dropped before that.
+/// A file under a temporary name. Dropping it before it is published removes it.
 #[derive(Debug)]
 pub(crate) struct Temp(TempFile);
 
 impl Temp {
-    /// Creates a file beside `target`, readable by its owner alone when it holds a secret.
+    /// Creates a file beside `target`, readable only by its owner if it holds a secret.
     pub(crate) fn beside(target: &Path, secret: bool) -> Result<Self, ArchiveError> {
         let at = temporary(target);
         let mode = if secret { 0o600 } else { 0o644 };
@@ -25,7 +25,7 @@ impl Temp {
         self.0.file().try_clone().map_err(ArchiveError::io_at("sharing", self.0.path()))
     }
 
-    /// Makes it durable; it keeps its temporary name.
+    /// Syncs the file; it keeps its temporary name.
     pub(crate) fn sync(&self) -> Result<(), ArchiveError> {
         self.0.sync().map_err(ArchiveError::io_at("syncing", self.0.path()))
     }
@@ -41,28 +41,28 @@ fn temporary(target: &Path) -> PathBuf {
     target.with_file_name(format!(".{name}.partial"))
 }
 
-/// Removes what a run that was killed left of this file.
+/// Removes the temporary file that a killed run left.
 pub(crate) fn remove_leftover(target: &Path) -> Result<(), ArchiveError> {
     let at = temporary(target);
     remove(&at).map_err(ArchiveError::io_at("removing what an earlier run left at", &at))
 }
 
-/// Removes a file; that it is not there is fine.
+/// Removes a file; succeeds if there is none.
 pub(crate) fn remove(at: &Path) -> io::Result<()> {
     mirror_fs::remove(at)
 }
 
-/// Makes the names in a directory durable.
+/// Syncs a directory, so that the names in it are durable.
 pub(crate) fn sync_directory(at: &Path) -> Result<(), ArchiveError> {
     mirror_fs::sync_dir(at).map_err(ArchiveError::io_at("syncing", at))
 }
 
-/// Makes the directory of the outputs.
+/// Creates the directory for the outputs.
 pub(crate) fn make_directory(at: &Path) -> Result<(), ArchiveError> {
     mirror_fs::make_dir_all(at).map_err(ArchiveError::io_at("creating the directory", at))
 }
 
-/// One writer per set of outputs.
+/// The lock of a set of outputs: one run writes them at a time.
 #[derive(Debug)]
 pub(crate) struct Lock {
     at: PathBuf,
@@ -73,7 +73,7 @@ impl Lock {
     /// Takes the lock, or fails at once.
     pub(crate) fn take(directory: &Path, prefix: &str) -> Result<Self, ArchiveError> {
         let at = directory.join(format!(".{prefix}.lock"));
-        // Its last holder removes the file.
+        // The last holder of the lock removes its file.
         match FileLock::take_current(&at) {
             Ok(file) => Ok(Self { at, _file: file }),
             Err(LockFault::Held { .. }) => Err(ArchiveError::Locked(at)),

@@ -1,4 +1,4 @@
-//! The statements of an inventory about an entry, and the spool in which a run collects them.
+//! The record of one entry in an inventory, and the spool in which a run collects records.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};

@@ -1,4 +1,4 @@
-//! OpenPGP: signing an inventory, and checking who signed it.
+//! Signs inventories with OpenPGP, and checks their signatures.
 
 mod certificate;
 mod check;
@@ -31,11 +31,11 @@ pub(crate) struct Signer {
     subkey: Option<usize>,
 }
 
-/// Returns the time for signatures. Refuses a clock outside of the range that these can express: the library would
+/// Returns the time for signatures. Refuses a clock outside the range of OpenPGP times, on which the library would
 /// panic.
 pub(super) fn now() -> Result<Timestamp, String> {
     let clock = std::time::SystemTime::now();
-    clock.try_into().map_err(|_| "this machine's clock stands before 1970 or after 2106: set it".to_owned())
+    clock.try_into().map_err(|_| "this machine's clock is before 1970 or after 2106: set it".to_owned())
 }
 
 fn fault(what: impl Into<String>) -> ArchiveError {
@@ -53,12 +53,12 @@ fn read_bounded(path: &Path, what: &'static str) -> Result<Vec<u8>, ArchiveError
 }
 
 impl Signer {
-    /// Reads an armored private key, finds what can sign in it, and tries the passphrase.
+    /// Reads an armored private key, finds the part of it that can sign, and tries the passphrase.
     pub(crate) fn load(path: &Path, passphrase: Option<&Passphrase>) -> Result<Self, ArchiveError> {
         let bytes = read_bounded(path, "reading the private key")?;
         let shown = path.display();
         let (key, _) = SignedSecretKey::from_armor_single(&*bytes)
-            .map_err(ArchiveError::pgp(format!("{shown} is no armored private key")))?;
+            .map_err(ArchiveError::pgp(format!("{shown} holds no armored private key")))?;
         let now = now().map_err(fault)?;
         let subkey = certificate::signing_subkey(&key, now);
         if subkey.is_none() && !certificate::primary_signs(&key.to_public_key(), now) {
@@ -77,7 +77,7 @@ impl Signer {
 
     /// Generates an Ed25519 key.
     pub(crate) fn generate(name: &str, passphrase: Option<&Passphrase>) -> Result<Self, ArchiveError> {
-        const FAILED: &str = "making a key failed";
+        const FAILED: &str = "generating a key failed";
         now().map_err(fault)?;
         let text = match passphrase {
             Some(text) => Some(

@@ -1,4 +1,4 @@
-//! The files of a directory as blocks.
+//! Reads the files of a directory as blocks.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -13,7 +13,7 @@ use crate::monitor::Monitor;
 use crate::names::below;
 use crate::walk::{Found, Walk, vanished};
 
-/// Takes entries that are through, in the order of the walk.
+/// Receives finished entries, in the order of the walk.
 pub(crate) trait Sink {
     fn entry(&mut self, entry: &Entry) -> Result<(), ArchiveError>;
 }
@@ -24,7 +24,7 @@ pub(crate) struct Tree<'a, S> {
     walk: Walk,
     open: Option<Open>,
     monitor: &'a Monitor,
-    /// The metadata that an unpacked tar left at the root: read, and no part of the directory.
+    /// The name of the metadata that an unpacked tar left at the root: read, but no part of the directory.
     metadata: Option<Vec<u8>>,
     pub(crate) sink: S,
 }
@@ -41,7 +41,7 @@ impl<'a, S: Sink> Tree<'a, S> {
         Ok(Self { root: root.to_owned(), walk: Walk::new(root)?, open: None, monitor, metadata: None, sink })
     }
 
-    /// Takes a file of this name at the root for the metadata of a tar that was unpacked.
+    /// Treats a file of this name at the root as the metadata of an unpacked tar.
     pub(crate) fn with_metadata(self, name: Option<&str>) -> Self {
         Self { metadata: name.map(|name| name.as_bytes().to_vec()), ..self }
     }
@@ -71,7 +71,7 @@ impl<'a, S: Sink> Tree<'a, S> {
 }
 
 impl Open {
-    /// Reads what fits; `true` at the end of the file.
+    /// Reads as much as fits; returns `true` at the end of the file.
     fn read(&mut self, block: &mut Block) -> Result<bool, ArchiveError> {
         let path = &self.entry.path;
         let (from, first) = (block.len(), self.read_bytes == 0);
@@ -95,7 +95,7 @@ impl Open {
         Ok(last)
     }
 
-    /// Checks that nothing is left at the end, and that the file is still the one that was opened.
+    /// Checks that nothing follows the expected end, and that the file was not changed since it was opened.
     fn check(&mut self) -> Result<(), ArchiveError> {
         let path = &self.entry.path;
         if read(&mut self.file, &mut [0], path)? != 0 {

@@ -1,4 +1,4 @@
-//! The tasks that are done with the blocks.
+//! The tasks that every block goes through.
 
 use sha2::Digest as _;
 
@@ -56,7 +56,7 @@ impl Task for Work {
     }
 }
 
-/// Contents that lie side by side are taken at once: many small files cost no more than a large one.
+/// Hashes adjacent contents in one call, so that many small files cost no more than a large one.
 fn whole(hasher: &mut Hasher, block: &Block) {
     let (mut from, mut to) = (0, 0);
     let contents = block.pieces.iter().filter(|piece| piece.entry.is_file() && !piece.entry.is_metadata);

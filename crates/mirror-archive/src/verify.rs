@@ -1,4 +1,4 @@
-//! Checking a directory or a tar against an inventory. Reads only.
+//! Checks a directory or a tar against an inventory. Reads only.
 
 use std::cmp::Ordering;
 use std::fs::File;
@@ -33,21 +33,21 @@ const MAX_SIGNATURE_BYTES: u64 = 64 * 1024;
 pub struct VerifyOptions {
     /// The inventory.
     pub inventory: PathBuf,
-    /// The object to compare it with.
+    /// The directory or tar to compare it with.
     pub against: Against,
-    /// The key that must have signed; without one, `{prefix}.public.asc` beside the inventory.
+    /// The file of the key that must have signed; `None` takes `{prefix}.public.asc` beside the inventory.
     pub public_key: Option<PathBuf>,
-    /// True if to leave the signature alone.
+    /// True to skip the signature.
     pub skip_signature: bool,
-    /// Digests of the whole to compute again, where the inventory has them. The digests of each file
-    /// are computed always.
+    /// Digests of the whole to recompute, where the inventory has them. The digests of each file are
+    /// always computed.
     pub hashes: Vec<HashKind>,
     /// Threads that hash; at least 1 is used.
     pub workers: usize,
 }
 
 impl VerifyOptions {
-    /// Compares an inventory with this, by its BLAKE3 of the whole and the digests of each file, and checks its signature.
+    /// Makes options that check the signature, the digests of each file, and the BLAKE3 of the whole.
     #[must_use]
     pub fn new(inventory: PathBuf, against: Against) -> Self {
         Self {
@@ -61,10 +61,10 @@ impl VerifyOptions {
     }
 }
 
-/// An inventory, and what is compared with it.
+/// The object that an inventory is compared with.
 #[derive(Debug, Clone)]
 pub enum Against {
-    /// Nothing: the inventory and its signature alone.
+    /// None: only the inventory and its signature are checked.
     Nothing,
     /// A directory.
     Dir(PathBuf),
@@ -80,20 +80,20 @@ pub enum Finding {
     Changed {
         /// Its path, bytes.
         path: Vec<u8>,
-        /// In what.
+        /// The respect in which it differs.
         how: &'static str,
     },
-    /// An entry is not there.
+    /// An entry is missing.
     Missing(Vec<u8>),
-    /// Something is there that the inventory does not know.
+    /// An entry is not in the inventory.
     Extra(Vec<u8>),
-    /// A digest of the whole is another.
+    /// A digest of the whole differs.
     Hash(HashKind),
     /// The tar is damaged outside of its contents.
     Tar(String),
     /// The signature is bad.
     Signature {
-        /// Why, in one line.
+        /// The reason, in one line.
         why: String,
         /// Advice for a person.
         advice: Option<Advice>,
@@ -101,7 +101,7 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// Returns what a person can do about it, beside what the finding says.
+    /// Returns advice for a person that goes beyond the message.
     #[must_use]
     pub fn advice(&self) -> Option<Advice> {
         match self {
@@ -117,7 +117,7 @@ impl std::fmt::Display for Finding {
             Self::Changed { path, how } => write!(f, "changed    {} ({how})", shown(path)),
             Self::Missing(path) => write!(f, "missing    {}", shown(path)),
             Self::Extra(path) => write!(f, "extra      {}", shown(path)),
-            Self::Hash(kind) => write!(f, "digest     {kind} of the whole is another"),
+            Self::Hash(kind) => write!(f, "digest     {kind} of the whole differs"),
             Self::Tar(why) => write!(f, "tar        {why}"),
             Self::Signature { why, .. } => write!(f, "signature  {why}"),
         }
@@ -130,18 +130,18 @@ impl std::fmt::Display for Finding {
 pub enum SignatureState {
     /// There is none.
     Unsigned,
-    /// It was left alone.
+    /// It was not checked.
     Skipped,
     /// It is good.
     Good {
         /// Fingerprint of the key.
         fingerprint: String,
-        /// Whose it says it is.
+        /// The first user id of the key.
         user: String,
-        /// True if the caller named the key; else it stood beside the inventory and proves only that both belong
-        /// together.
+        /// True if the caller named the key. Otherwise the key came with the inventory, and proves only that both
+        /// belong together.
         known_key: bool,
-        /// True if the detached signature was there too.
+        /// True if the detached signature was present and good, too.
         detached: bool,
     },
     /// It is bad; a [`Finding`] says why.
@@ -155,17 +155,17 @@ pub struct Verified {
     pub signature: SignatureState,
     /// Files that were compared.
     pub files: u64,
-    /// Bytes of them.
+    /// Their bytes.
     pub bytes: u64,
-    /// Digests of the whole that were computed again.
+    /// Digests of the whole that were recomputed.
     pub hashes: Vec<HashKind>,
     /// Entries that differ.
     pub changed: u64,
-    /// Entries that are not there.
+    /// Entries that are missing.
     pub missing: u64,
-    /// Entries too many.
+    /// Entries that are not in the inventory.
     pub extra: u64,
-    /// Faults beside those.
+    /// Other faults.
     pub other: u64,
 }
 
@@ -177,7 +177,7 @@ impl Verified {
     }
 }
 
-/// Counts findings and hands them on.
+/// Counts findings and passes them on.
 struct Findings<'a> {
     report: &'a mut dyn FnMut(&Finding),
     changed: u64,
@@ -203,11 +203,11 @@ impl Findings<'_> {
 }
 
 /// Checks an inventory, its signature, and what it describes. Each finding goes to `report` at once.
-/// Blocks; uses `workers` threads beside its own; writes nothing.
+/// Blocks; uses `workers` threads besides the calling one; writes nothing.
 ///
 /// # Errors
-/// [`ArchiveError::Inventory`] for an inventory that cannot be trusted to mean anything; for others
-/// see [`ArchiveError`]. What is merely wrong is a [`Finding`], not an error.
+/// [`ArchiveError::Inventory`] for a damaged inventory; see [`ArchiveError`] for the others. A
+/// difference is a [`Finding`], not an error.
 pub fn verify(
     options: &VerifyOptions,
     monitor: &Monitor,
@@ -219,7 +219,7 @@ pub fn verify(
     let signature = check_signature(options, &inventory, &mut findings)?;
     monitor.check()?;
     let (files, bytes) = (inventory.head.files, inventory.head.bytes);
-    monitor.tell(ArchiveEvent::Comparing { files, bytes });
+    monitor.emit(ArchiveEvent::Comparing { files, bytes });
     let wanted: Vec<HashKind> = inventory.head.hashes.iter().map(|(kind, _)| *kind).collect();
     let kinds: Vec<_> = wanted.into_iter().filter(|kind| options.hashes.contains(kind)).collect();
     let (files, bytes, hashes) = match &options.against {
@@ -256,7 +256,7 @@ fn check_signature(
         if detached.is_none() && options.public_key.is_none() {
             return Ok(SignatureState::Unsigned);
         }
-        let why = "the inventory holds no signature, but one was to be expected";
+        let why = "the inventory holds no signature, but one was expected";
         findings.add(&Finding::Signature { why: why.to_owned(), advice: None });
         return Ok(SignatureState::Bad);
     };
@@ -270,12 +270,12 @@ fn check_signature(
     let keys = Keys::load(&file)?;
     let good = keys.check(&signed.armored, inventory.unsigned_document()).and_then(|checked| {
         if checked.fingerprint != signed.fingerprint {
-            return Err("it names another key than the one that made it".to_owned());
+            return Err("it names a key other than the one that made it".to_owned());
         }
         match &detached {
-            Some(armored) => {
-                keys.check(armored, inventory.document()).map_err(|why| format!("the detached one: {why}"))
-            }
+            Some(armored) => keys
+                .check(armored, inventory.document())
+                .map_err(|why| format!("the detached signature: {why}")),
             None => Ok(checked),
         }
     });
@@ -288,7 +288,7 @@ fn check_signature(
         }),
         Err(mut why) => {
             if !known_key {
-                why.push_str(&format!("; it was checked by {}", file.display()));
+                why.push_str(&format!("; it was checked with {}", file.display()));
             }
             let advice = (!known_key).then_some(Advice::NameThePublicKey);
             findings.add(&Finding::Signature { why, advice });
@@ -308,15 +308,15 @@ fn read_detached(at: &Path) -> Result<Option<String>, ArchiveError> {
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Compares entries as they come with those of the inventory.
+/// Compares entries with those of the inventory as they arrive.
 struct Comparer<'a, 'b> {
     records: Peekable<Records>,
     findings: &'a mut Findings<'b>,
-    /// The member of a tar that the inventory describes by itself.
+    /// The metadata in the tar, which the inventory describes separately; `None` once it was compared.
     toml: Option<&'a TarFacts>,
-    /// True if what is transient in a mirror was left out of what comes: inventories of earlier versions list it.
+    /// True if transient files of a mirror do not arrive here. Inventories of earlier versions list them.
     without_transient: bool,
-    /// True if the inventory lists something of that kind; its digests of the whole are of more than what came.
+    /// True if the inventory lists such files; its digests of the whole cover them, too.
     listed_transient: bool,
     files: u64,
     bytes: u64,
@@ -383,7 +383,7 @@ fn difference(what: &What, entry: &Entry) -> Option<&'static str> {
         }
         (What::Directory, EntryKind::Directory) => None,
         (What::Symlink(target), EntryKind::Symlink(now)) => (target != now).then_some("target"),
-        _ => Some("is of another kind"),
+        _ => Some("kind"),
     }
 }
 
@@ -392,7 +392,7 @@ fn tasks(kinds: &[HashKind]) -> Vec<Work> {
     whole.chain(Work::each()).collect()
 }
 
-/// Digests of the whole tell something only when nothing else is wrong.
+/// Compares the digests of the whole, unless another finding already explains why they differ.
 fn check_whole(done: Vec<Work>, inventory: &Inventory, findings: &mut Findings<'_>) {
     if findings.all() > 0 {
         return;
@@ -437,7 +437,7 @@ fn check_dir(
     tree.sink.skip_to(None)?;
     let Comparer { findings, listed_transient, files, bytes, .. } = tree.sink;
     if listed_transient {
-        monitor.tell(ArchiveEvent::TransientListed);
+        monitor.emit(ArchiveEvent::TransientListed);
         return Ok((files, bytes, false));
     }
     check_whole(done, inventory, findings);
@@ -479,7 +479,7 @@ fn check_tar(
         unpacker
             .sink
             .findings
-            .add(&Finding::Tar(format!("{why}, at byte {offset}; what follows was not compared")));
+            .add(&Finding::Tar(format!("{why}, at byte {offset}; the rest was not compared")));
     } else {
         unpacker.sink.skip_to(None)?;
         if unpacker.sink.toml.is_some() {
@@ -494,7 +494,7 @@ fn check_tar(
     if metadata.len() != facts.size_bytes || raw[..] != facts.sha256 {
         let (len, wanted) = (metadata.len(), facts.size_bytes);
         findings.add(&Finding::Tar(format!(
-            "it is another than the inventory describes: {len} bytes with SHA-256 {}, not {wanted} bytes with {}",
+            "it is not the tar that the inventory describes: {len} bytes with SHA-256 {}, not {wanted} bytes with {}",
             hex(&raw),
             hex(&facts.sha256)
         )));

@@ -1,4 +1,4 @@
-//! A directory, depth first, the entries of each directory sorted by the bytes of their names.
+//! Walks a directory depth first, the entries of each directory sorted by the bytes of their names.
 
 use std::fs::FileType;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::entry::{Digests, Entry, EntryKind};
 use crate::error::ArchiveError;
 use crate::names::{below, is_transient, join};
 
-/// Memory: the names in one directory of each level. Files are not looked at: the caller opens them.
+/// A walk. Holds the names of one directory for each level; the caller opens the files.
 pub(crate) struct Walk {
     root: PathBuf,
     levels: Vec<Level>,
@@ -20,7 +20,7 @@ struct Level {
     entries: std::vec::IntoIter<(Vec<u8>, FileType)>,
 }
 
-/// An object that the walk comes across.
+/// An entry that the walk found.
 pub(crate) enum Found {
     /// A regular file, not yet opened.
     File(Vec<u8>),
@@ -35,14 +35,14 @@ impl Walk {
         Ok(walk)
     }
 
-    /// Lists a directory that will be walked next.
+    /// Lists the directory to walk next.
     fn enter(&mut self, path: Vec<u8>) -> Result<(), ArchiveError> {
         let at = below(&self.root, &path);
-        let told = self.told(&path);
-        let stamp = Stamp::of(&std::fs::symlink_metadata(&at).map_err(vanished("looking at", &told))?);
+        let named = self.in_messages(&path);
+        let stamp = Stamp::of(&std::fs::symlink_metadata(&at).map_err(vanished("looking at", &named))?);
         let mut entries = Vec::new();
-        for entry in std::fs::read_dir(&at).map_err(vanished("listing", &told))? {
-            let entry = entry.map_err(ArchiveError::io("listing", &told))?;
+        for entry in std::fs::read_dir(&at).map_err(vanished("listing", &named))? {
+            let entry = entry.map_err(ArchiveError::io("listing", &named))?;
             let name = entry.file_name().into_encoded_bytes();
             if is_transient(&join(&path, &name)) {
                 continue;
@@ -55,7 +55,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Returns the next entry, without the root itself and what is transient in a mirror.
+    /// Returns the next entry. Leaves out the root itself and the transient files of a mirror.
     pub(crate) fn next(&mut self) -> Result<Option<Found>, ArchiveError> {
         loop {
             let Some(level) = self.levels.last_mut() else { return Ok(None) };
@@ -93,8 +93,8 @@ impl Walk {
         }
     }
 
-    /// Returns the path as messages show it: the root has no name below itself.
-    fn told(&self, path: &[u8]) -> Vec<u8> {
+    /// Returns the path for messages. The root, whose relative path is empty, is named in full.
+    fn in_messages(&self, path: &[u8]) -> Vec<u8> {
         match path {
             [] => self.root.as_os_str().as_encoded_bytes().to_vec(),
             below => below.to_vec(),
@@ -107,10 +107,10 @@ impl Walk {
         Ok(target.into_os_string().into_encoded_bytes())
     }
 
-    /// Checks that a directory neither gained nor lost entries since it was listed: else it was not archived as it is.
+    /// Checks that a directory neither gained nor lost entries since it was listed.
     fn leave(&self, path: &[u8], stamp: Stamp) -> Result<(), ArchiveError> {
         let at = below(&self.root, path);
-        let now = std::fs::symlink_metadata(at).map_err(vanished("looking at", &self.told(path)))?;
+        let now = std::fs::symlink_metadata(at).map_err(vanished("looking at", &self.in_messages(path)))?;
         if Stamp::of(&now) != stamp {
             let name = if path.is_empty() { b"the directory itself".as_slice() } else { path };
             return Err(ArchiveError::changed(name, "had entries added or removed"));
@@ -119,7 +119,7 @@ impl Walk {
     }
 }
 
-/// Maps an I/O error: what was listed and is gone has vanished; anything else is a fault of the disk.
+/// Maps an I/O error: a listed entry that is gone has vanished; any other error is a fault of the disk.
 pub(crate) fn vanished(
     what: &'static str,
     path: &[u8],
@@ -131,8 +131,8 @@ pub(crate) fn vanished(
     }
 }
 
-/// Counts the files below a directory and their bytes, refuses special files, and sees to it that the
-/// whole run does not fail late for something that can be seen at once.
+/// Counts the files below a directory and their bytes, and refuses special files, so that a run fails
+/// before it reads gigabytes.
 pub(crate) fn survey(
     root: &Path,
     mut each: impl FnMut(&[u8]) -> Result<(), ArchiveError>,
@@ -154,6 +154,6 @@ pub(crate) fn survey(
     Ok((files, bytes))
 }
 
-// Names that differ in case, or are not UTF-8, are not for every file system.
+// Some file systems refuse names that are not UTF-8, or treat names that differ only in case alike.
 #[cfg(all(test, target_os = "linux"))]
 mod tests;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::world::{World, first_word, has, last_word, python, script};
 
-/// Concatenates the contents in the documented order, without the program: the names of each directory sorted by bytes,
+/// Concatenates the contents in the documented order without the program: the names of each directory sorted by bytes,
 /// a directory walked at its place.
 fn concatenate(directory: &Path, out: &mut impl std::io::Write) {
     let mut entries: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap()).collect();
@@ -83,7 +83,7 @@ fn check_files(world: &World, key: &str, program: &str) {
 }
 
 #[test]
-fn of_a_small_tree() {
+fn digests_of_a_small_tree_match_stock_tools() {
     let world = World::small();
     let ended = world.create(&[]).expect(0);
     compare_with_stock_tools(&world);
@@ -96,7 +96,7 @@ fn of_a_small_tree() {
 }
 
 #[test]
-fn of_an_empty_directory() {
+fn digests_of_an_empty_directory_match_stock_tools() {
     let world = World::empty();
     world.create(&[]).expect(0);
     compare_with_stock_tools(&world);
@@ -105,7 +105,7 @@ fn of_an_empty_directory() {
 }
 
 #[test]
-fn of_ten_thousand_small_files() {
+fn digests_of_ten_thousand_small_files_match_stock_tools() {
     let world = World::empty();
     let mut random = fastrand::Rng::with_seed(10_000);
     for number in 0..10_000 {
@@ -127,7 +127,7 @@ fn of_ten_thousand_small_files() {
 
 /// Covers files around the size of a block, and one of many blocks.
 #[test]
-fn of_files_that_span_blocks() {
+fn digests_of_files_that_span_blocks_match_stock_tools() {
     let world = World::empty();
     let mut random = fastrand::Rng::with_seed(5);
     for size in [524_287, 524_288, 524_289, 1_048_576, 5_000_011, 1] {
@@ -141,7 +141,7 @@ fn of_files_that_span_blocks() {
 }
 
 #[test]
-fn do_not_depend_on_the_number_of_threads() {
+fn digests_do_not_depend_on_the_number_of_threads() {
     let world = World::small();
     world.write("large", &vec![7; 3_000_000]);
     let mut seen = Vec::new();
@@ -153,7 +153,7 @@ fn do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
-fn only_those_that_were_asked_for() {
+fn only_the_requested_digests_are_computed() {
     let world = World::small();
     world.create(&["--hashes", "xxh3,sha256", "--no-sign"]).expect(0);
     assert_eq!(world.digests().keys().collect::<Vec<_>>(), ["sha256", "xxh3"]);
@@ -161,5 +161,5 @@ fn only_those_that_were_asked_for() {
     assert!(world.digests().is_empty());
     world.verify(&["--dir", "t", "--hashes", "all"]).expect(0);
     let ended = world.create(&["--hashes", "md5"]).expect(2);
-    assert!(ended.stderr.contains("there are kangaroo12, blake3"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("choose from kangaroo12, blake3"), "{}", ended.stderr);
 }

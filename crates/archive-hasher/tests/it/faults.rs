@@ -25,16 +25,12 @@ fn special_files_are_refused() {
 }
 
 #[test]
-fn outputs_do_not_lie_in_the_directory() {
+fn outputs_inside_the_directory_are_refused() {
     let world = World::small();
     std::os::unix::fs::symlink("t/d", world.path("door")).unwrap();
     for out in ["t", "t/new/deep", "door", "t/../t"] {
         let ended = run(&mut world.command(&["--dir", "t", "--out-dir", out])).expect(2);
-        assert!(
-            ended.stderr.contains("lies inside the directory that is archived"),
-            "{out}: {}",
-            ended.stderr
-        );
+        assert!(ended.stderr.contains("is inside the directory to archive"), "{out}: {}", ended.stderr);
         assert!(
             ended.stderr.contains("\nhint: --out-dir names a directory outside of --dir"),
             "{out}: {}",
@@ -47,7 +43,7 @@ fn outputs_do_not_lie_in_the_directory() {
 }
 
 #[test]
-fn a_file_with_the_name_of_the_metadata() {
+fn a_file_with_the_name_of_the_metadata_is_refused() {
     let world = World::small();
     world.write("t.toml", b"");
     let ended = world.create(&[]).expect(2);
@@ -60,7 +56,7 @@ fn a_file_with_the_name_of_the_metadata() {
 }
 
 #[test]
-fn flags_that_make_no_sense() {
+fn senseless_flags_are_refused() {
     let world = World::small();
     for arguments in [
         &[][..],
@@ -81,7 +77,7 @@ fn flags_that_make_no_sense() {
 }
 
 #[test]
-fn one_writer_at_a_time() {
+fn a_second_writer_is_refused() {
     let world = World::small();
     world.create(&[]).expect(0);
     let before = std::fs::read(world.path("out/t.yaml")).unwrap();
@@ -97,7 +93,7 @@ fn one_writer_at_a_time() {
 }
 
 #[test]
-fn leftovers_of_a_killed_run_are_cleared_away() {
+fn leftovers_of_a_killed_run_are_removed() {
     let world = World::small();
     std::fs::create_dir(world.path("out")).unwrap();
     std::os::unix::fs::symlink("../t/a", world.path("out/.t.tar.partial")).unwrap();
@@ -110,7 +106,7 @@ fn leftovers_of_a_killed_run_are_cleared_away() {
 }
 
 #[test]
-fn a_run_that_is_refused_leaves_no_directory() {
+fn a_refused_run_leaves_no_directory() {
     let world = World::small();
     run(Command::new("mkfifo").arg(world.path("t/pipe"))).expect(0);
     world.create(&[]).expect(2);
@@ -134,7 +130,7 @@ fn each_file_is_read_once() {
         .spawn()
         .unwrap();
     let id = Pid::from_raw(child.id().cast_signed()).unwrap();
-    // The figures can be read until the process is waited for.
+    // The kernel keeps the counters until the process is reaped.
     waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
     let figures = std::fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap();
     assert!(child.wait().unwrap().success());
@@ -143,7 +139,7 @@ fn each_file_is_read_once() {
     assert!((SIZE..SIZE + 1_000_000).contains(&read), "{read} bytes were read");
 }
 
-/// Makes a tree that takes long enough, and of which the file system stores nothing.
+/// Adds a sparse file that keeps a run busy for long and takes no room on disk.
 fn endless(world: &World) {
     std::fs::File::create(world.path("t/sparse")).unwrap().set_len(1 << 40).unwrap();
 }
@@ -212,7 +208,7 @@ fn a_full_disk_is_reported_as_full() {
     if !std::path::Path::new("/dev/full").exists() {
         return;
     }
-    // A device without room for the tar: the run itself chooses the temporary name, so a limit on the size of files
+    // The run chooses the temporary name itself, so /dev/full cannot take its place: a limit on the size of files
     // stands in for a full disk.
     let world = World::small();
     world.write("large", &vec![1; 3_000_000]);

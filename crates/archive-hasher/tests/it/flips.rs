@@ -47,7 +47,7 @@ fn targets(world: &World) -> Vec<Target> {
 }
 
 #[test]
-fn a_thousand_at_random() {
+fn a_thousand_random_flips_are_found() {
     let world = World::small();
     // A name that needs PAX records, so that these are flipped, too.
     world.write(&"long ".repeat(40), b"long");
@@ -70,9 +70,9 @@ fn a_thousand_at_random() {
     assert_eq!((verify(&world, dir), verify(&world, tar)), (0, 0));
 }
 
-/// Does the same with the program, a few times, and without a signature.
+/// Flips bits under the program itself, a few times, with and without a signature.
 #[test]
-fn some_by_the_program_itself() {
+fn the_program_finds_flipped_bits() {
     for sign in [&[][..], &["--no-sign"]] {
         let world = World::small();
         world.create(sign).expect(0);

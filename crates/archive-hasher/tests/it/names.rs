@@ -1,4 +1,4 @@
-//! Hostile names, in several readers.
+//! Checks that other programs read hostile names as they are.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -71,7 +71,7 @@ fn hostile() -> Vec<Vec<u8>> {
 }
 
 /// Makes a tree of these names: as files, in directories of such names, as links and their targets, and one path that
-/// is longer than what YAML searches for the colon of a key.
+/// is too long for a simple key of YAML.
 fn tree() -> World {
     let world = World::empty();
     let root = world.path("t");
@@ -187,14 +187,14 @@ fn tar_programs_restore_the_tree() {
         let into = world.path(program);
         std::fs::create_dir(&into).unwrap();
         let mut command = Command::new(program);
-        // Without a UTF-8 locale, bsdtar cannot write names that it knows to be UTF-8.
+        // Without a UTF-8 locale, bsdtar cannot write names that the tar declares to be UTF-8.
         command.env("LC_ALL", "C.UTF-8").current_dir(&into).args(arguments).arg(world.path("out/t.tar"));
         let ended = run(&mut command).expect(0);
         assert_eq!(ended.stderr, "", "{program} has nothing to complain about");
         std::fs::remove_file(into.join("t.toml")).unwrap();
         let mut found = paths(&into);
         if program == "bsdtar" {
-            // It composes decomposed names (e and an accent), as it does with tars of its own.
+            // It composes decomposed names (e and an accent), as it does with tars that it wrote.
             found.extend(wanted.iter().filter(|path| path.contains("65cc81")).cloned());
         }
         let missing: Vec<_> = wanted.difference(&found).collect();
@@ -207,7 +207,7 @@ fn tar_programs_restore_the_tree() {
 }
 
 #[test]
-fn an_executable_file_stays_one_and_times_are_kept() {
+fn executable_files_stay_executable_and_times_are_kept() {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     if !has("tar", &["--version"]) {
         return;
@@ -235,7 +235,7 @@ fn an_executable_file_stays_one_and_times_are_kept() {
 }
 
 #[test]
-fn a_directory_with_a_hostile_name() {
+fn a_directory_with_a_hostile_name_needs_a_prefix() {
     let world = World::empty();
     let name = OsStr::from_bytes(b"caf\xe9");
     std::fs::rename(world.path("t"), world.0.path().join(name)).unwrap();

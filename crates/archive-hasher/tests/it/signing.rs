@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::world::{Ended, World, has, run};
 
-/// A home of gpg with an agent that ends with it.
+/// A home directory of gpg. Dropping it ends the agent in it.
 struct Gpg(tempfile::TempDir);
 
 impl Gpg {
@@ -34,7 +34,7 @@ impl Gpg {
         self.run(&["--import", key.to_str().unwrap()]).expect(0);
     }
 
-    /// Returns gpg's result for a detached signature, in the form for programs.
+    /// Verifies a detached signature with gpg, which reports its status in the form for programs.
     fn verify(&self, signature: &Path, data: &Path) -> Ended {
         self.run(&["--status-fd", "1", "--verify", signature.to_str().unwrap(), data.to_str().unwrap()])
     }
@@ -85,7 +85,7 @@ fn gpg_accepts_both(gpg: &Gpg, world: &World, fingerprint: &str) {
 }
 
 #[test]
-fn with_a_key_of_our_own() {
+fn a_generated_key_signs() {
     let world = World::small();
     let ended = world.create(&[]).expect(0);
     let fingerprint = ended.value("signed by").to_owned();
@@ -113,7 +113,7 @@ fn with_a_key_of_our_own() {
 }
 
 #[test]
-fn with_keys_that_gpg_made() {
+fn keys_made_by_gpg_sign() {
     let Some(gpg) = Gpg::new() else { return };
     for (kind, passphrase) in [("ed25519", "correct horse"), ("rsa2048", ""), ("nistp256", "battery")] {
         let world = World::small();
@@ -126,7 +126,10 @@ fn with_keys_that_gpg_made() {
             assert!(ended.stderr.contains("needs a passphrase"), "{}", ended.stderr);
             let ended = run(command.env("ARCHIVE_HASHER_PASSPHRASE", "wrong")).expect(2);
             assert!(ended.stderr.contains("does not unlock"), "{}", ended.stderr);
-            assert!(world.outputs().is_empty(), "a key that does not work is noticed before anything else");
+            assert!(
+                world.outputs().is_empty(),
+                "a key that does not work is found before anything is written"
+            );
             run(command.env("ARCHIVE_HASHER_PASSPHRASE", passphrase)).expect(0);
             std::fs::write(world.path("phrase"), format!("{passphrase}\n")).unwrap();
             run(command.env_remove("ARCHIVE_HASHER_PASSPHRASE").args(["--passphrase-file", "phrase"]))
@@ -158,7 +161,7 @@ fn one_file_is_signed_as_it_is() {
     let good = gpg.verify(&signature, &file).expect(0);
     assert!(good.stdout.contains("GOODSIG") && good.stdout.contains(&fingerprint), "{}", good.stdout);
 
-    // Another run signs what is there by then.
+    // A second run signs the new contents.
     std::fs::write(&file, "of something else\n").unwrap();
     gpg.verify(&signature, &file).expect(1);
     sign(&["SUMS"]).expect(0);
@@ -171,7 +174,7 @@ fn one_file_is_signed_as_it_is() {
     let missing = sign(&["missing"]).expect(2);
     assert!(missing.stderr.contains("missing"), "{}", missing.stderr);
     let directory = sign(&["t"]).expect(2);
-    assert!(directory.stderr.contains("no regular file"), "{}", directory.stderr);
+    assert!(directory.stderr.contains("not a regular file"), "{}", directory.stderr);
     assert!(!world.path("t.asc").exists());
 }
 
@@ -189,9 +192,9 @@ fn a_public_key_of_an_earlier_run_is_not_taken_for_the_senders() {
     world.verify(&["--public-key", "public.asc"]).expect(0);
 }
 
-/// The usual form of a person's key: the primary certifies, a subkey signs.
+/// Covers the usual form of a personal key: the primary key certifies, a subkey signs.
 #[test]
-fn with_a_subkey() {
+fn a_subkey_signs() {
     let Some(gpg) = Gpg::new() else { return };
     let world = World::small();
     let id = "Sub Key <sub@example.org>";
@@ -226,7 +229,7 @@ fn with_a_subkey() {
 }
 
 #[test]
-fn an_expired_or_a_revoked_key_does_not_sign() {
+fn an_expired_key_does_not_sign() {
     let Some(gpg) = Gpg::new() else { return };
     let world = World::small();
     let id = "old@example.org";
@@ -248,7 +251,7 @@ fn an_expired_or_a_revoked_key_does_not_sign() {
 }
 
 #[test]
-fn a_passphrase_protects_a_key_of_our_own() {
+fn a_passphrase_protects_a_generated_key() {
     let world = World::small();
     let create = |passphrase: &str| {
         let mut command = world.command(&["--dir", "t", "--out-dir", "out", "--no-tar"]);
@@ -269,10 +272,10 @@ fn an_unsigned_inventory_is_reported_as_unsigned() {
     assert!(ended.value("signature").starts_with("none"));
     assert!(!world.path("out/t.yaml.asc").exists(), "an outdated signature is removed");
     let ended = world.verify(&["--dir", "t"]).expect(0);
-    assert!(ended.value("signature").starts_with("none: nothing says who"), "{}", ended.stdout);
+    assert!(ended.value("signature").starts_with("none: nothing proves who"), "{}", ended.stdout);
     std::fs::write(world.path("public.asc"), public).unwrap();
     let ended = world.verify(&["--public-key", "public.asc"]).expect(4);
-    assert!(ended.stdout.contains("holds no signature, but one was to be expected"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("holds no signature, but one was expected"), "{}", ended.stdout);
     world.create(&["--no-sign", "--gpgkey", "x"]).expect(2);
 }
 
@@ -286,7 +289,7 @@ fn a_forged_inventory_is_found_even_without_the_detached_signature() {
     world.create(&[]).expect(0);
     std::fs::remove_file(world.path("out/t.yaml.asc")).unwrap();
     let ended = world.verify(&[]).expect(0);
-    assert!(ended.stdout.contains("the detached .yaml.asc is not there"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("the detached .yaml.asc is missing"), "{}", ended.stdout);
 
     let signed = std::fs::read_to_string(world.path("out/t.yaml")).unwrap();
     let begin = signed.find("signature:\n").unwrap();
@@ -295,5 +298,5 @@ fn a_forged_inventory_is_found_even_without_the_detached_signature() {
     let forged = format!("{}{}{}", &unsigned[..at], &signed[begin..end], &unsigned[at..]);
     std::fs::write(world.path("out/t.yaml"), forged).unwrap();
     let ended = world.verify(&[]).expect(4);
-    assert!(ended.stdout.contains("signature  it does not fit"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("signature  it does not match"), "{}", ended.stdout);
 }

@@ -18,7 +18,7 @@ impl World {
         world
     }
 
-    /// Makes one with some files, an empty one, an empty directory and links.
+    /// Makes a folder whose `t` has some files, an empty file, an empty directory and links.
     pub(crate) fn small() -> Self {
         let world = Self::empty();
         for directory in ["t/d", "t/d/e", "t/empty"] {
@@ -38,7 +38,7 @@ impl World {
         self.0.path().join(name)
     }
 
-    /// Writes a file of the directory.
+    /// Writes a file in the directory `t`.
     pub(crate) fn write(&self, path: &str, data: &[u8]) {
         std::fs::write(self.path("t").join(path), data).unwrap();
     }
@@ -68,7 +68,7 @@ impl World {
         names
     }
 
-    /// Returns the digests in the inventory, read by a YAML reader in Python.
+    /// Returns the digests in the inventory, read line by line.
     pub(crate) fn digests(&self) -> BTreeMap<String, String> {
         let text = std::fs::read_to_string(self.path("out/t.yaml")).unwrap();
         let lines = text.lines().skip_while(|line| *line != "hashes:").skip(1);

@@ -35,7 +35,7 @@ impl Source for Numbers {
     }
 }
 
-/// Remembers what it saw, at its own pace.
+/// Records the blocks that it saw, and pauses at each.
 struct Seen<'a> {
     numbers: Vec<u8>,
     pause: Duration,
@@ -80,7 +80,7 @@ fn every_task_sees_every_block_in_order() {
 }
 
 #[test]
-fn nothing_to_read_and_nothing_to_do() {
+fn a_run_without_blocks_or_without_tasks_ends() {
     let at_once = Mutex::new(0);
     let tasks = run(&mut Numbers::to(0), seen(&at_once, &[0, 0]), 2, &Monitor::new()).unwrap();
     assert!(tasks.iter().all(|task| task.numbers.is_empty()));

@@ -6,14 +6,14 @@ fn digest(kind: HashKind, data: &[u8]) -> String {
     hasher.finish()
 }
 
-/// Returns the pattern of the test vectors of KangarooTwelve: bytes 00 to FA, again and again.
+/// Returns the pattern of the test vectors of KangarooTwelve: bytes 00 to FA, repeated.
 fn pattern(len: usize) -> Vec<u8> {
     (0..=0xfa_u8).cycle().take(len).collect()
 }
 
 /// Checks the vectors of RFC 9861, section 5.
 #[test]
-fn kangaroo_twelve() {
+fn kangaroo_twelve_matches_published_vectors() {
     let vectors = [
         (0, "1ac2d450fc3b4205d19da7bfca1b37513c0803577ac7167f06fe2ce1f0ef39e5"),
         (1, "2bda92450e8b147f8a7cb629e784a058efca7cf7d8218e02d345dfaa65244a1f"),
@@ -29,7 +29,7 @@ fn kangaroo_twelve() {
 
 /// Checks the vectors that the authors of Whirlpool published.
 #[test]
-fn whirlpool() {
+fn whirlpool_matches_published_vectors() {
     let empty = "19fa61d75522a466 9b44e39c1d2e1726 c530232130d407f8 9afee0964997f7a7 \
                  3e83be698b288feb cf88e3e03c4f0757 ea8964e59b63d937 08b138cc42a66eb3";
     let abc = "4e2448a4c6f486bb 16b6562c73b4020b f3043e3a731bce72 1ae1b303d97e6d4c \
@@ -40,7 +40,7 @@ fn whirlpool() {
 
 /// Checks the vectors that the authors of RIPEMD-160 published.
 #[test]
-fn ripemd_160() {
+fn ripemd_160_matches_published_vectors() {
     let vectors: [(&[u8], &str); 4] = [
         (b"", "9c1185a5c5e9fc54612808977ee8f548b2258d31"),
         (b"abc", "8eb208f7e05d987a9b044a8e98c6b087f15a0bfc"),
@@ -52,10 +52,10 @@ fn ripemd_160() {
     }
 }
 
-/// Checks the verification value that the author's test suite gives for this variant of Murmur3: digests of keys of 0 to
-/// 255 bytes under falling seeds, digested once more, in the byte order of a little-endian machine.
+/// Checks the verification value that the author's test suite gives for this variant of Murmur3: digests of keys of 0
+/// to 255 bytes under decreasing seeds, digested once more, in the byte order of a little-endian machine.
 #[test]
-fn murmur3() {
+fn murmur3_matches_its_verification_value() {
     let digest = |seed: u32, data: &[u8]| {
         let mut hash = mur3::Hasher128::with_seed(seed);
         data.chunks(7).for_each(|piece| hash.write(piece));
@@ -70,7 +70,7 @@ fn murmur3() {
 /// Checks the vectors of FIPS 180 and 202, RFC 7693 (with 32 bytes: the reference implementation), the specifications
 /// of BLAKE3 and xxHash.
 #[test]
-fn the_others_on_abc_and_on_nothing() {
+fn the_other_digests_match_published_vectors() {
     let vectors = [
         (HashKind::Sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
         (HashKind::Sha3, "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532"),
@@ -89,7 +89,7 @@ fn the_others_on_abc_and_on_nothing() {
 }
 
 #[test]
-fn pieces_make_no_difference() {
+fn splitting_the_input_changes_no_digest() {
     let data = pattern(70_000);
     for kind in HashKind::ALL {
         let mut hasher = kind.hasher();
@@ -108,13 +108,13 @@ fn pieces_make_no_difference() {
 }
 
 #[test]
-fn lists_of_keys() {
+fn lists_of_keys_are_parsed() {
     assert_eq!(HashKind::parse_list("all").expect("all"), HashKind::ALL);
     assert_eq!(HashKind::parse_list("none, ").expect("none"), []);
     let two = HashKind::parse_list("sha256,blake3 ,sha256").expect("two");
     assert_eq!(two, [HashKind::Blake3, HashKind::Sha256]);
     let error = HashKind::parse_list("sha256,md5").expect_err("md5");
-    assert!(error.to_string().contains("\"md5\" is no digest; there are kangaroo12, blake3"), "{error}");
+    assert!(error.to_string().contains("\"md5\" is not a digest; choose from kangaroo12, blake3"), "{error}");
 }
 
 #[test]

@@ -1,17 +1,17 @@
-//! The statements of an inventory about the whole, and its dates.
+//! The head of an inventory, and its dates.
 
 use jiff::Timestamp;
 
 use crate::hashes::HashKind;
 
-/// The version of the source system, whose fields all stand here with their meaning.
+/// The schema version of the source system, all of whose fields keep their meaning here.
 pub(super) const SCHEMA_VERSION: u32 = 1;
 const DATE: &str = "%Y-%m-%d %H:%M:%S";
 
-/// The statements of an inventory about the whole.
+/// The facts in an inventory about the directory as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// When it was made, as it is written.
+    /// The date on which it was made, as written.
     pub(crate) date: String,
     /// The program that made it.
     pub(crate) generator: String,
@@ -25,7 +25,7 @@ pub(crate) struct Head {
     pub(crate) tar: Option<TarFacts>,
 }
 
-/// The statements of an inventory about the tar that was made with it.
+/// The facts in an inventory about the tar made with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TarFacts {
     /// File name.
@@ -44,7 +44,7 @@ pub(crate) fn date(seconds: i64) -> Option<String> {
     (text.len() == 19 && !text.starts_with('-')).then_some(text)
 }
 
-/// Undoes [`date`]; `None` when this is not what it writes.
+/// Parses what [`date`] writes; `None` for any other text.
 pub(super) fn undate(text: &str) -> Option<i64> {
     let civil = jiff::civil::DateTime::strptime(DATE, text).ok()?;
     let seconds = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second();

@@ -1,4 +1,4 @@
-//! Lines of a file at a known place, bounded, counted, hashed on demand.
+//! Reads the lines of a part of a file: bounded in length, counted, hashed on request.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
@@ -8,11 +8,11 @@ use sha2::Digest as _;
 
 use crate::error::ArchiveError;
 
-/// Longest line that is accepted, bytes: a path of the greatest length with every byte escaped.
+/// Longest line that is accepted, bytes: the longest path with every byte escaped.
 const MAX_LINE_BYTES: u64 = 256 * 1024;
 
-/// One open file, read by several readers each at its own place. What was checked is what is read: the
-/// file is not opened twice.
+/// A part of an open file. Several readers share the file, each at its own offset: opened again, it
+/// might be another file than the one that was checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     file: Arc<Mutex<File>>,
@@ -47,13 +47,13 @@ impl Read for Part {
 pub(super) struct Lines {
     input: BufReader<Part>,
     line: Vec<u8>,
-    /// True if the line in hand was only looked at.
+    /// True if `line` was peeked at and not yet taken.
     ahead: bool,
     /// Number of the last line that was taken, from 1.
     number: u64,
     /// The offset at which the line after it begins.
     offset: u64,
-    /// Of all lines that were taken while it was there.
+    /// The digest of all lines taken since it was set.
     pub(super) sha256: Option<sha2::Sha256>,
 }
 
@@ -86,14 +86,15 @@ impl Lines {
             let read = input.read_until(b'\n', &mut self.line);
             let got = read.map_err(ArchiveError::io("reading", b"the inventory"))?;
             if self.line.pop() != Some(b'\n') {
-                let why = if got == 0 { "it ends too early" } else { "a line without an end, or too long" };
+                let why =
+                    if got == 0 { "it ends too early" } else { "a line that is too long, or has no end" };
                 return Err(self.fault(why));
             }
         }
         std::str::from_utf8(&self.line).map_err(|_| self.fault("not UTF-8"))
     }
 
-    /// Takes the line that was looked at.
+    /// Takes the line that was peeked at.
     fn take(&mut self) {
         self.ahead = false;
         self.number += 1;
@@ -138,7 +139,7 @@ impl Lines {
         self.field(key).map(Some)
     }
 
-    /// Takes the next line when it is this; else it stays, as it does at the end.
+    /// Consumes the next line if it is this one, and returns whether it was; never at the end.
     pub(super) fn optional(&mut self, wanted: &str) -> Result<bool, ArchiveError> {
         if self.ended()? || self.peek()? != wanted {
             return Ok(false);

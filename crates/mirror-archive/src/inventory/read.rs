@@ -1,5 +1,5 @@
-//! Reads an inventory back: exactly what [`super::write_yaml`] writes and nothing else, so that a
-//! document can mean one thing only. Memory is bounded whatever the file holds.
+//! Reads an inventory: exactly what [`super::write_yaml`] writes and nothing else, so that a document
+//! has only one meaning. Memory is bounded, whatever the file contains.
 
 use std::cmp::Ordering;
 use std::fs::File;
@@ -30,7 +30,7 @@ pub(crate) struct Inventory {
     sections: [Section; 3],
 }
 
-/// The block of the signature.
+/// The signature block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Signed {
     pub(crate) key_id: String,
@@ -40,7 +40,7 @@ pub(crate) struct Signed {
     range: (u64, u64),
 }
 
-/// The place of a kind of entries.
+/// The part of the document that lists one kind of entry.
 #[derive(Debug, Clone, Copy)]
 struct Section {
     kind: Kind,
@@ -68,7 +68,7 @@ impl Inventory {
         let mut lines = Lines::new(part.clone(), 0);
         lines.sha256 = Some(sha2::Sha256::new());
         let head = read_head(&mut lines)?;
-        // The block of the signature is outside the checksum, as it is outside what was signed.
+        // Neither the checksum nor the signature covers the signature block.
         let before = lines.sha256.clone();
         let begin = lines.offset();
         let signed = read_signature(&mut lines, begin)?;
@@ -79,22 +79,24 @@ impl Inventory {
         let (files, counted) = read_section(&mut lines, Kind::Files, counted)?;
         let (directories, counted) = read_section(&mut lines, Kind::Directories, counted)?;
         let (symlinks, counted) = read_section(&mut lines, Kind::Symlinks, counted)?;
-        let told = Counted {
+        let stated = Counted {
             files: head.files,
             directories: head.directories,
             symlinks: head.symlinks,
             bytes: head.bytes,
         };
-        if told != counted {
-            return Err(lines.fault(format!("the totals say {told:?}, the entries are {counted:?}")));
+        if stated != counted {
+            return Err(
+                lines.fault(format!("the totals are {stated:?}, but the entries add up to {counted:?}"))
+            );
         }
         let sum = lines.sha256.take().map(|sha256| hex(&sha256.finalize())).unwrap_or_default();
         lines.expect("checksum:")?;
         if unquoted(&lines.field("  sha256: ")?).as_deref() != Some(&sum) {
-            return Err(lines.fault("the checksum does not fit what stands above it"));
+            return Err(lines.fault("the checksum does not match the lines above it"));
         }
         if !lines.ended()? {
-            return Err(lines.fault("something follows the end"));
+            return Err(lines.fault("something follows the checksum"));
         }
         Ok(Self { head, signed, part, len_bytes: metadata.len(), sections: [files, directories, symlinks] })
     }
@@ -114,7 +116,7 @@ impl Inventory {
         self.part.range(0, self.len_bytes)
     }
 
-    /// Returns the document without the block of the signature, which the signature in that block covers.
+    /// Returns the document without the signature block: the bytes that the signature in it covers.
     pub(crate) fn unsigned_document(&self) -> impl Read + use<> {
         let (begin, end) = self.signed.as_ref().map_or((0, 0), |signed| signed.range);
         self.part.range(0, begin).chain(self.part.range(end, self.len_bytes))
@@ -157,7 +159,7 @@ fn read_head(lines: &mut Lines) -> Result<Head, ArchiveError> {
     lines.expect("directory:")?;
     let name = text_field(lines, "  name: ")?;
     let name = if lines.optional("  name_escaped: true")? {
-        unpercent(&name).ok_or_else(|| lines.fault("a name that is not escaped as we escape"))?
+        unpercent(&name).ok_or_else(|| lines.fault("a name with another escaping than ours"))?
     } else {
         name.into_bytes()
     };
@@ -166,7 +168,7 @@ fn read_head(lines: &mut Lines) -> Result<Head, ArchiveError> {
     let symlinks = number_field(lines, "  total_symlinks: ")?;
     let bytes = number_field(lines, "  total_size_bytes: ")?;
     if text_field(lines, "  inventory_date: ")? != date {
-        return Err(lines.fault("another date than in the first line"));
+        return Err(lines.fault("the date differs from the first line"));
     }
     lines.expect("")?;
     let hashes = read_hashes(lines)?;
@@ -274,7 +276,8 @@ fn read_section(
             What::File(file) => {
                 counted.files += 1;
                 let sum = counted.bytes.checked_add(file.size_bytes);
-                counted.bytes = sum.ok_or_else(|| lines.fault("sizes beyond all measure"))?;
+                counted.bytes =
+                    sum.ok_or_else(|| lines.fault("the sizes add up to more than 64 bits hold"))?;
             }
             What::Directory => counted.directories += 1,
             What::Symlink(_) => counted.symlinks += 1,
@@ -287,7 +290,7 @@ fn read_section(
 fn in_order(lines: &Lines, last: &[u8], path: &[u8]) -> Result<(), ArchiveError> {
     match walk_order(last, path) {
         Ordering::Less => Ok(()),
-        _ => Err(lines.fault("an entry twice, or out of order")),
+        _ => Err(lines.fault("a repeated entry, or one out of order")),
     }
 }
 
@@ -304,7 +307,7 @@ fn read_record(lines: &mut Lines, kind: Kind) -> Result<Record, ArchiveError> {
     };
     let path = path(lines, key)?;
     if (key.chars().count() > MAX_SIMPLE_KEY_CHARS) != (first == "  : ") {
-        return Err(lines.fault("a key in another form than we write"));
+        return Err(lines.fault("a key in another form than ours"));
     }
     let what = if kind == Kind::Files {
         What::File(read_file(lines, first)?)
@@ -312,7 +315,7 @@ fn read_record(lines: &mut Lines, kind: Kind) -> Result<Record, ArchiveError> {
         let target = text_field(lines, &format!("{first}target: "))?;
         let escaped = lines.optional("    target_escaped: true")?;
         let target = if escaped { unpercent(&target) } else { Some(target.into_bytes()) };
-        What::Symlink(target.ok_or_else(|| lines.fault("a target that is not escaped as we escape"))?)
+        What::Symlink(target.ok_or_else(|| lines.fault("a target with another escaping than ours"))?)
     };
     if std::str::from_utf8(&path).is_err() {
         lines.expect("    escaped: true")?;
@@ -358,7 +361,7 @@ impl Iterator for Entries {
     }
 }
 
-/// All entries, merged into the order of the walk.
+/// The entries of all sections, merged into the order of the walk.
 pub(crate) struct Records {
     sections: [Peekable<Entries>; 3],
 }

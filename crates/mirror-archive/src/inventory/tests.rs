@@ -147,7 +147,7 @@ impl Written {
 }
 
 #[test]
-fn everything_comes_back() {
+fn every_record_is_read_back() {
     let hashes = vec![(crate::HashKind::Xxh3, "0".repeat(16)), (crate::HashKind::Sha256, "1".repeat(64))];
     let written = written(hostile(), hashes);
     let inventory = written.check(&written.yaml.clone());
@@ -164,7 +164,7 @@ fn an_empty_directory_has_an_inventory_too() {
 }
 
 #[test]
-fn the_signature_stands_between_and_is_taken_out_again() {
+fn a_signature_is_inserted_and_left_out_again() {
     use std::io::Read as _;
     let written = written(hostile(), Vec::new());
     let armored = "-----BEGIN PGP SIGNATURE-----\n\nabc\n=def\n-----END PGP SIGNATURE-----\n";
@@ -215,7 +215,7 @@ fn flipped_bits_are_found() {
     assert!(written.open(&[&*written.yaml, b"\n"].concat()).is_err());
 }
 
-/// Covers what a hostile author may write, with a matching checksum.
+/// Covers inventories by a hostile author, whose checksums match.
 #[test]
 fn an_inventory_that_lies_about_itself_is_refused() {
     use sha2::Digest as _;
@@ -291,7 +291,7 @@ fn any_record() -> impl Strategy<Value = Record> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn any_records_come_back(records in proptest::collection::vec(any_record(), 0..20)) {
+    fn any_records_are_read_back(records in proptest::collection::vec(any_record(), 0..20)) {
         let written = written(records, Vec::new());
         written.check(&written.yaml);
         prop_assert!(written.toml.parse::<::toml::Table>().is_ok());

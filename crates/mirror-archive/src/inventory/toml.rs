@@ -8,7 +8,7 @@ use crate::hashes::hex;
 use crate::names::{key, quoted, text};
 use crate::record::{Spool, What};
 
-/// Writes what the inventory says, without the tar that it is itself a part of.
+/// Writes the contents of the inventory, without the facts about the tar, of which this is a part.
 pub(crate) fn write_toml(out: &mut dyn Write, head: &Head, spool: &mut Spool) -> Result<(), ArchiveError> {
     let failed = || ArchiveError::io("writing", b"the metadata");
     let begin = |out: &mut dyn Write| -> io::Result<()> {
@@ -23,7 +23,8 @@ pub(crate) fn write_toml(out: &mut dyn Write, head: &Head, spool: &mut Spool) ->
     write_head(out, head).map_err(failed())?;
     spool.replay(|record| {
         let What::File(file) = &record.what else { return Ok(()) };
-        let modified = date(file.modified_s).ok_or_else(|| io::Error::other("a time without a date"))?;
+        let modified =
+            date(file.modified_s).ok_or_else(|| io::Error::other("a time outside the years 0 to 9999"))?;
         let (name, escaped) = key(&record.path);
         writeln!(out, "\n[files.{}]\nsize = {}", quoted(&name), file.size_bytes)?;
         writeln!(out, "modified = {}", quoted(&modified))?;

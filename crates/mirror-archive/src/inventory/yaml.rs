@@ -10,7 +10,7 @@ use crate::hashes::{HashKind, hex};
 use crate::names::{key, quoted, text};
 use crate::record::{Record, Spool, What};
 
-/// YAML ends the search for a key's colon after 1,024 characters; a longer key is marked with `?`.
+/// YAML parsers look for a key's colon within 1,024 characters; a longer key is marked with `?`.
 pub(super) const MAX_SIMPLE_KEY_CHARS: usize = 1000;
 /// The digests, in the groups of the source system.
 pub(super) const GROUPS: [(&str, &[HashKind]); 3] = [
@@ -22,7 +22,7 @@ pub(super) const GROUPS: [(&str, &[HashKind]); 3] = [
     ("Additional hashes", &[HashKind::Sha256, HashKind::Xxh64, HashKind::Murmur3]),
 ];
 
-/// Counts and hashes what goes through.
+/// Counts and hashes the bytes that it passes on.
 struct Tee<W> {
     out: W,
     sha256: sha2::Sha256,
@@ -41,7 +41,7 @@ impl<W: Write> Write for Tee<W> {
     }
 }
 
-/// Writes the inventory without a signature; returns where the signature's block belongs.
+/// Writes the inventory without a signature; returns the offset at which the signature block belongs.
 pub(crate) fn write_yaml(out: &mut impl Write, head: &Head, spool: &mut Spool) -> Result<u64, ArchiveError> {
     let failed = || ArchiveError::io("writing", b"the inventory");
     let mut out = Tee { out, sha256: sha2::Sha256::new(), written_bytes: 0 };
@@ -107,7 +107,8 @@ fn write_hashes(out: &mut impl Write, hashes: &[(HashKind, String)]) -> io::Resu
 
 fn write_file(out: &mut impl Write, record: &Record) -> io::Result<()> {
     let What::File(file) = &record.what else { return Ok(()) };
-    let modified = date(file.modified_s).ok_or_else(|| io::Error::other("a time without a date"))?;
+    let modified =
+        date(file.modified_s).ok_or_else(|| io::Error::other("a time outside the years 0 to 9999"))?;
     let (name, escaped) = key(&record.path);
     let first = begin(out, &quoted(&name))?;
     writeln!(out, "{first}size: {}\n    modified: {}", file.size_bytes, quoted(&modified))?;
@@ -128,7 +129,7 @@ fn write_symlink(out: &mut impl Write, record: &Record) -> io::Result<()> {
     if escaped { writeln!(out, "    escaped: true") } else { Ok(()) }
 }
 
-/// Writes the key of a mapping; returns what the first line of its value begins with.
+/// Writes the key of a mapping; returns the prefix of the first line of its value.
 fn begin(out: &mut impl Write, key: &str) -> io::Result<&'static str> {
     if key.chars().count() > MAX_SIMPLE_KEY_CHARS {
         writeln!(out, "  ? {key}")?;
@@ -139,7 +140,7 @@ fn begin(out: &mut impl Write, key: &str) -> io::Result<&'static str> {
     }
 }
 
-/// Returns the block with the signature, as it stands before `files`.
+/// Returns the signature block, which precedes `files`.
 fn signature_block(key_id: &str, fingerprint: &str, armored: &str) -> String {
     let mut block = format!(
         "signature:\n  gpg_key_id: {}\n  gpg_fingerprint: {}\n  gpg_signature: |\n",
@@ -157,7 +158,7 @@ fn signature_block(key_id: &str, fingerprint: &str, armored: &str) -> String {
     block
 }
 
-/// Copies an inventory with the block of a signature in its place.
+/// Copies an inventory and inserts the signature block at `at`.
 pub(crate) fn insert_signature(
     unsigned: &mut impl Read,
     at: u64,

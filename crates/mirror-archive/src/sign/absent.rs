@@ -1,4 +1,4 @@
-//! Signing and checking in a build without OpenPGP: both are refused before the directory is read.
+//! Refuses to sign and to check in a build without OpenPGP, before the directory is read.
 
 use std::io::Read;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::error::ArchiveError;
 use crate::passphrase::Passphrase;
 
-/// A private key that can sign: there is none.
+/// A private key that can sign. In this build there is none.
 pub(crate) enum Signer {}
 
 impl Signer {
@@ -39,7 +39,7 @@ impl Signer {
     }
 }
 
-/// Public keys out of one file: they cannot be read.
+/// Public keys from one file. In this build there are none.
 pub(crate) enum Keys {}
 
 /// A good signature.

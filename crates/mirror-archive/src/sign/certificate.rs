@@ -1,4 +1,4 @@
-//! The permitted uses of a key, by the signatures that its owner made over it.
+//! Finds the permitted uses of a key in the signatures that its owner made over it.
 
 use pgp::composed::{SignedPublicKey, SignedPublicSubKey, SignedSecretKey};
 use pgp::packet::{Signature, SignatureType};
@@ -20,7 +20,7 @@ pub(super) fn primary_signs(key: &SignedPublicKey, at: Timestamp) -> bool {
         let signatures = user.signatures.iter();
         signatures.filter(|signature| signature.verify_certification(primary, Tag::UserId, &user.id).is_ok())
     });
-    // Flags and expiry may stand in either kind; of all self-signatures the newest counts.
+    // Either kind may carry flags and expiry; the newest of all self-signatures counts.
     newest(direct.chain(of_users))
         .is_some_and(|signature| signature.key_flags().sign() && is_current(signature, primary, at))
 }
@@ -34,7 +34,7 @@ pub(super) fn subkey_signs(key: &SignedPublicKey, subkey: &SignedPublicSubKey, a
             && signature.verify_subkey_binding(primary, &subkey.key).is_ok()
     });
     let may = newest(bindings).is_some_and(|binding| {
-        // The subkey must agree, or anybody's key could be claimed.
+        // Without the subkey's own signature, anybody's key could be claimed as a subkey.
         let agreed = binding.embedded_signature();
         binding.key_flags().sign()
             && is_current(binding, &subkey.key, at)
@@ -52,7 +52,7 @@ pub(super) fn signing_subkey(key: &SignedSecretKey, now: Timestamp) -> Option<us
     usable.max_by_key(|(_, subkey)| subkey.key.created_at().as_secs()).map(|(at, _)| at)
 }
 
-/// Returns whether a private key is present: gpg leaves a mark in the place of one that is elsewhere.
+/// Returns whether a private key is present: gpg writes a stub in place of one that is kept elsewhere.
 fn is_there(params: &SecretParams) -> bool {
     match params {
         SecretParams::Plain(_) => true,

@@ -12,7 +12,7 @@ use crate::names::shown;
 /// The time by which a signature may be ahead of this machine's clock, seconds.
 const CLOCK_SLACK_S: u64 = 24 * 3600;
 
-/// Public keys out of one file.
+/// Public keys from one file.
 pub(crate) struct Keys(Vec<SignedPublicKey>);
 
 /// A good signature.
@@ -20,7 +20,7 @@ pub(crate) struct Keys(Vec<SignedPublicKey>);
 pub(crate) struct Checked {
     /// Fingerprint of the primary key.
     pub(crate) fingerprint: String,
-    /// Its first user id, harmless to print.
+    /// Its first user id, safe to print.
     pub(crate) user: String,
 }
 
@@ -38,15 +38,15 @@ impl Keys {
         Ok(Self(keys))
     }
 
-    /// Checks an armored signature over everything read from `data`; the text says why it is bad.
+    /// Checks an armored signature over everything read from `data`; the error says why it is bad.
     pub(crate) fn check(&self, armored: &str, data: impl Read) -> Result<Checked, String> {
         let (signature, _) = DetachedSignature::from_armor_single(armored.as_bytes())
             .map_err(|error| format!("it cannot be read: {error}"))?;
         let signature = signature.signature;
         if signature.typ() != Some(SignatureType::Binary) {
-            return Err("it is not one over a file".to_owned());
+            return Err("it is not a signature over a file".to_owned());
         }
-        let created = signature.created().ok_or("it has no time")?;
+        let created = signature.created().ok_or("it has no creation time")?;
         if u64::from(created.as_secs()) > u64::from(super::now()?.as_secs()) + CLOCK_SLACK_S {
             return Err("it was made in the future; is this machine's clock right?".to_owned());
         }
@@ -61,10 +61,10 @@ impl Keys {
                 fingerprint: format!("{:X}", primary.fingerprint()),
                 user: key.details.users.first().map_or_else(String::new, |user| shown(user.id.id())),
             };
-            let bad = |error| format!("it does not fit what stands there: {error}");
+            let bad = |error| format!("it does not match the signed data: {error}");
             if made_by(&primary.fingerprint(), &primary.legacy_key_id()) {
                 if !certificate::primary_signs(key, created) {
-                    return Err("its key was not allowed to sign, expired, or is revoked".to_owned());
+                    return Err("its key was not allowed to sign, had expired, or is revoked".to_owned());
                 }
                 return signature.verify(primary, data).map(|()| found()).map_err(bad);
             }
@@ -73,7 +73,7 @@ impl Keys {
                     continue;
                 }
                 if !certificate::subkey_signs(key, subkey, created) {
-                    return Err("its key was not allowed to sign, expired, or is revoked".to_owned());
+                    return Err("its key was not allowed to sign, had expired, or is revoked".to_owned());
                 }
                 return signature.verify(&subkey.key, data).map(|()| found()).map_err(bad);
             }

@@ -11,7 +11,7 @@ fn files(signer: &Signer) -> (tempfile::TempDir, std::path::PathBuf, std::path::
 }
 
 #[test]
-fn a_key_of_our_own_signs_and_is_read_again() {
+fn a_generated_key_signs_and_can_be_loaded_again() {
     let signer = Signer::generate("test", None).unwrap();
     let (_dir, secret, public) = files(&signer);
     let again = Signer::load(&secret, None).unwrap();
@@ -24,7 +24,7 @@ fn a_key_of_our_own_signs_and_is_read_again() {
         (checked.fingerprint, checked.user),
         (signer.fingerprint(), "archive-hasher: test".to_owned())
     );
-    assert!(keys.check(&signature, &b"dato"[..]).unwrap_err().contains("does not fit"));
+    assert!(keys.check(&signature, &b"dato"[..]).unwrap_err().contains("does not match"));
     assert!(keys.check("nothing", &b"data"[..]).unwrap_err().contains("cannot be read"));
     let stranger = Signer::generate("stranger", None).unwrap();
     let strange = stranger.sign(&b"data"[..]).unwrap();
@@ -32,7 +32,7 @@ fn a_key_of_our_own_signs_and_is_read_again() {
 }
 
 #[test]
-fn a_passphrase_is_needed_and_tried_at_once() {
+fn a_passphrase_is_required_and_tried_when_the_key_is_loaded() {
     let passphrase = Passphrase::new("correct horse");
     let signer = Signer::generate("test", Some(&passphrase)).unwrap();
     let (_dir, secret, public) = files(&signer);
@@ -46,7 +46,7 @@ fn a_passphrase_is_needed_and_tried_at_once() {
 }
 
 #[test]
-fn a_file_without_a_key_is_reported_as_one() {
+fn a_file_without_a_key_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("key");
     std::fs::write(&path, "no key").unwrap();
@@ -65,5 +65,5 @@ fn only_signatures_over_files_count() {
     let of_user = signer.key.details.users[0].signatures[0].clone();
     let armored = armor(&DetachedSignature::new(of_user)).unwrap();
     let error = Keys::load(&public).unwrap().check(&armored, &b"data"[..]).unwrap_err();
-    assert_eq!(error, "it is not one over a file");
+    assert_eq!(error, "it is not a signature over a file");
 }

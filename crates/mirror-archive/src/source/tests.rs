@@ -15,7 +15,7 @@ impl Sink for Names {
     }
 }
 
-/// Reads a large file `f` halfway, lets somebody at it, and reads on.
+/// Reads one block of a large file `f`, disturbs it, and reads on.
 fn disturbed(disturb: impl FnOnce(&Path)) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
@@ -37,7 +37,7 @@ fn append(path: &Path) -> File {
 }
 
 #[test]
-fn what_happens_to_an_open_file_is_noticed() {
+fn changes_to_an_open_file_are_noticed() {
     let grown = disturbed(|path| append(path).set_len(BLOCK_BYTES as u64 + 2).unwrap());
     assert!(grown.starts_with("f grew while"), "{grown}");
     let cut = disturbed(|path| append(path).set_len(BLOCK_BYTES as u64).unwrap());
@@ -47,7 +47,7 @@ fn what_happens_to_an_open_file_is_noticed() {
     assert!(rewritten.starts_with("f was written to while"), "{rewritten}");
     let touched = disturbed(|path| append(path).set_modified(SystemTime::UNIX_EPOCH).unwrap());
     assert!(touched.starts_with("f was written to while"), "{touched}");
-    // Another file took its place: the directory tells.
+    // Another file took its place, which changes the directory.
     let replaced = disturbed(|path| {
         let other = path.with_file_name("other");
         std::fs::write(&other, vec![3; BLOCK_BYTES + 1]).unwrap();
@@ -57,7 +57,7 @@ fn what_happens_to_an_open_file_is_noticed() {
 }
 
 #[test]
-fn a_file_that_is_listed_and_gone_has_vanished() {
+fn a_listed_file_that_is_gone_has_vanished() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["a", "b"] {
         std::fs::write(dir.path().join(name), "").unwrap();

@@ -1,5 +1,5 @@
-//! The members of a tar as blocks, for checking. Strict: what [`super::Packer`] does not write is
-//! damage. Nothing is ever written, and no name is used as a path.
+//! Reads the members of a tar as blocks, to check them. Strict: anything that [`super::Packer`] does
+//! not write is damage. Writes nothing, and uses no name as a path.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -14,7 +14,7 @@ use crate::monitor::Monitor;
 use crate::names::{MAX_PATH_BYTES, is_plain};
 use crate::source::Sink;
 
-/// Records of one member: path and target of a link.
+/// Longest PAX records of one member, bytes: its path and the target of a link.
 const MAX_PAX_BYTES: u64 = 2 * MAX_PATH_BYTES as u64 + 1024;
 
 enum Expect {
@@ -32,7 +32,7 @@ enum Expect {
     },
     /// The second unit of zeros.
     Zeros,
-    /// Nothing.
+    /// Nothing more.
     End,
     /// Damage was found; the rest is only hashed.
     Lost,
@@ -74,14 +74,14 @@ impl<'a, S: Sink> Unpacker<'a, S> {
         self.expect = Expect::Lost;
     }
 
-    /// Takes one unit, which stands at `at` in the block.
+    /// Takes one unit, which begins at `at` in the block.
     fn unit(&mut self, block: &mut Block, at: usize) {
         let mut unit = [0; UNIT_BYTES];
         unit.copy_from_slice(&block.data()[at..at + UNIT_BYTES]);
         match &mut self.expect {
             Expect::Header => match self.header(&unit) {
                 Ok(expect) => {
-                    // An empty member has no unit of its own.
+                    // An empty member has no units.
                     if let Expect::Content { entry, left: 0, .. } = expect {
                         block.pieces.push(Piece { entry, range: at..at, first: true, last: true });
                         self.expect = Expect::Header;
@@ -141,14 +141,14 @@ impl<'a, S: Sink> Unpacker<'a, S> {
         let mut header = block.header().map_err(unlike_ours)?;
         if header.kind == EntryType::XHeader {
             if self.pax.is_some() || header.size_bytes == 0 || header.size_bytes > MAX_PAX_BYTES {
-                return Err("PAX records of a size that we do not write");
+                return Err("PAX records of an unsupported size");
             }
             let size = usize::try_from(header.size_bytes).unwrap_or(0);
             return Ok(Expect::Pax { left: size.next_multiple_of(UNIT_BYTES), size });
         }
         if let Some(records) = self.pax.take() {
             header.apply(&records).map_err(|fault| match fault {
-                RecordFault::Key => "a PAX record that we do not write",
+                RecordFault::Key => "an unsupported PAX record",
                 _ => "damaged PAX records",
             })?;
         }
@@ -157,10 +157,10 @@ impl<'a, S: Sink> Unpacker<'a, S> {
             EntryType::Regular if !block.is_of_old_kind() => EntryKind::File,
             EntryType::Directory if name.pop() == Some(b'/') => EntryKind::Directory,
             EntryType::Symlink => EntryKind::Symlink(target),
-            _ => return Err("a member of a kind that we do not write"),
+            _ => return Err("a member of an unsupported kind"),
         };
         if !is_plain(&name) || (kind != EntryKind::File && header.size_bytes != 0) {
-            return Err("a member of a form that we do not write");
+            return Err("a member of an unsupported form");
         }
         let entry = Entry {
             is_metadata: name == self.metadata,
@@ -177,11 +177,11 @@ impl<'a, S: Sink> Unpacker<'a, S> {
 
 fn unlike_ours(fault: HeaderFault) -> &'static str {
     match fault {
-        HeaderFault::Checksum => "wrong checksum of a header",
-        HeaderFault::Format => "no header of POSIX tar",
-        HeaderFault::Size => "a size that is no number",
-        HeaderFault::Name => "a name that goes on behind its end",
-        _ => "a mode, an owner or a time that is no number",
+        HeaderFault::Checksum => "a header with a wrong checksum",
+        HeaderFault::Format => "a header that is not POSIX tar",
+        HeaderFault::Size => "a size that is not a number",
+        HeaderFault::Name => "a name that continues after its end",
+        _ => "a mode, an owner or a time that is not a number",
     }
 }
 

@@ -11,14 +11,14 @@ use crate::error::ArchiveError;
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Writes a tar as its contents come by, and hashes it.
+/// Writes a tar block by block, and hashes it.
 pub(crate) struct Packer {
     out: BufWriter<File>,
     sha256: sha2::Sha256,
     size_bytes: u64,
 }
 
-/// A tar that is complete, not yet synced.
+/// A complete tar, not yet synced.
 pub(crate) struct Packed {
     pub(crate) size_bytes: u64,
     pub(crate) sha256: [u8; 32],
@@ -29,7 +29,7 @@ impl Packer {
         Self { out: BufWriter::with_capacity(BUFFER_BYTES, file), sha256: sha2::Sha256::new(), size_bytes: 0 }
     }
 
-    /// Takes the next contents.
+    /// Appends the contents of a block.
     pub(crate) fn block(&mut self, block: &Block) -> Result<(), ArchiveError> {
         for piece in &block.pieces {
             let failed = ArchiveError::io("writing the tar at", &piece.entry.path);
@@ -45,7 +45,7 @@ impl Packer {
         Ok(())
     }
 
-    /// Adds a file whose contents `write` produces; they must have `size_bytes`.
+    /// Adds a file whose contents `write` produces; they must be `size_bytes` long.
     pub(crate) fn file(
         &mut self,
         name: &[u8],
@@ -65,7 +65,7 @@ impl Packer {
         let begin = self.size_bytes;
         write(self)?;
         if self.size_bytes - begin != size_bytes {
-            return Err(ArchiveError::Internal("a file of the tar has another size than its header says"));
+            return Err(ArchiveError::Internal("the size of a file in the tar differs from its header"));
         }
         self.pad().map_err(ArchiveError::io("writing the tar at", name))
     }
@@ -94,7 +94,7 @@ impl Write for Packer {
     }
 }
 
-/// Encodes a header with its PAX records, which take the name of the member below `PaxHeaders`.
+/// Encodes a header with its PAX records, which are named after the member, below `PaxHeaders`.
 fn encode(header: &Header<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(BLOCK_BYTES);
     header.encode_into(&mut out, |name| [b"PaxHeaders/", name].concat());

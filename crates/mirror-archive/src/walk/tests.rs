@@ -25,7 +25,7 @@ fn paths(root: &Path) -> Result<Vec<String>, ArchiveError> {
 }
 
 #[test]
-fn depth_first_by_the_bytes_of_names() {
+fn entries_come_depth_first_by_the_bytes_of_their_names() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
     for directory in ["b", "b/c", "b/empty", "B", "é"] {
@@ -70,7 +70,7 @@ fn special_files_are_refused_by_name() {
 }
 
 #[test]
-fn what_comes_or_goes_during_the_walk_is_noticed() {
+fn entries_that_come_or_go_during_the_walk_are_noticed() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("d")).unwrap();
     fs::write(dir.path().join("d/f"), "").unwrap();
@@ -89,7 +89,7 @@ fn what_comes_or_goes_during_the_walk_is_noticed() {
 }
 
 #[test]
-fn a_survey_counts() {
+fn a_survey_counts_files_and_bytes() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("d")).unwrap();
     fs::write(dir.path().join("d/f"), "123").unwrap();
@@ -103,7 +103,7 @@ fn a_survey_counts() {
 }
 
 #[test]
-fn what_is_transient_in_a_mirror_is_left_out() {
+fn transient_files_of_a_mirror_are_left_out() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
     for at in ["m/.mirror/stage/x", "m/bundles", "stage"] {
@@ -141,7 +141,7 @@ fn a_root_that_cannot_be_listed_is_named() {
     let gone = dir.path().join("gone");
     let error = paths(&gone).unwrap_err();
     assert!(error.to_string().contains(gone.to_str().unwrap()), "{error}");
-    // As when it becomes unreadable: it is no directory any more.
+    // A file in its place fails as an unreadable directory does.
     fs::write(&gone, "").unwrap();
     let error = paths(&gone).unwrap_err();
     assert!(error.to_string().contains(gone.to_str().unwrap()), "{error}");
