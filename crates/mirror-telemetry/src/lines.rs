@@ -1,24 +1,24 @@
-//! Lines of the log on their way to where they are written: callers do not wait for a log that nobody reads.
+//! Queues log lines for the thread that writes them, so that callers do not wait for a log that nothing reads.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The most that waits to be written, bytes. A log that is written keeps far below.
+/// Most bytes that wait to be written. A log that moves stays far below.
 const MOST_BYTES: usize = 1 << 20;
 
 /// The time that a caller, or the end of the program, waits for a log that does not move.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A queue of lines, and the thread that writes them. Clones are the same queue.
+/// A queue of lines, and the thread that writes them. Clones share the queue.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lines(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// Something was queued, or there is room.
+    /// Signals that something was queued, or that there is room.
     moved: Condvar,
 }
 
@@ -26,34 +26,34 @@ struct Shared {
 struct Queue {
     waiting: VecDeque<String>,
     bytes: usize,
-    /// True if the thread writes what it took.
+    /// True while the thread writes a batch.
     writing: bool,
-    /// Batches that were written: the log moves.
+    /// The number of batches written. It grows while the log moves.
     written: u64,
-    /// True if the log stood still for [`PATIENCE`], and nothing was written since: nobody waits for it then.
-    stands: bool,
+    /// True if nothing was written for [`PATIENCE`], nor since. Then callers do not wait.
+    stuck: bool,
     /// Lines that found no room since this was last reported.
     lost: u64,
 }
 
 impl Lines {
-    /// Starts the thread. It passes lines to `write`, as many as wait at once; `told` makes the line about those that
-    /// were lost.
+    /// Starts the thread, which passes all waiting lines to `write` at once. `report_lost` formats the line about lost
+    /// ones.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// Fails when the thread cannot be started.
     pub(crate) fn start(
         mut write: impl FnMut(&str) + Send + 'static,
-        told: impl Fn(u64) -> String + Send + 'static,
+        report_lost: impl Fn(u64) -> String + Send + 'static,
     ) -> io::Result<Self> {
         let lines = Self::default();
         let own = lines.clone();
         let work = move || {
             loop {
-                let batch = own.next(&told);
+                let batch = own.next(&report_lost);
                 write(&batch);
                 let mut queue = own.queue();
-                (queue.writing, queue.stands) = (false, false);
+                (queue.writing, queue.stuck) = (false, false);
                 queue.written += 1;
                 own.0.moved.notify_all();
             }
@@ -62,12 +62,12 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Queues a line. Waits for room while the log moves; loses the line when it stands still.
+    /// Queues a line. Waits for room while the log moves; drops the line when the log is stuck.
     pub(crate) fn push(&self, line: String) {
         let mut queue = self.queue();
         while queue.bytes + line.len() > MOST_BYTES && !queue.waiting.is_empty() {
             queue = self.wait(queue);
-            if queue.stands {
+            if queue.stuck {
                 queue.lost += 1;
                 return;
             }
@@ -77,26 +77,26 @@ impl Lines {
         self.0.moved.notify_all();
     }
 
-    /// Waits until all that was queued is written, as long as the log moves.
+    /// Waits until all queued lines are written, as long as the log moves.
     pub(crate) fn flush(&self) {
         let mut queue = self.queue();
-        while (queue.writing || !queue.waiting.is_empty()) && !queue.stands {
+        while (queue.writing || !queue.waiting.is_empty()) && !queue.stuck {
             queue = self.wait(queue);
         }
     }
 
-    /// Waits until something was written, [`PATIENCE`] at most; the queue then says whether the log stands still.
+    /// Waits until something was written, at most [`PATIENCE`]; sets `stuck` if nothing was.
     fn wait<'q>(&'q self, queue: MutexGuard<'q, Queue>) -> MutexGuard<'q, Queue> {
         let before = queue.written;
-        let as_before = |queue: &mut Queue| queue.written == before && !queue.stands;
+        let as_before = |queue: &mut Queue| queue.written == before && !queue.stuck;
         let waited = self.0.moved.wait_timeout_while(queue, PATIENCE, as_before);
         let (mut queue, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        queue.stands |= timeout.timed_out() && queue.written == before;
+        queue.stuck |= timeout.timed_out() && queue.written == before;
         queue
     }
 
-    /// Waits for lines and takes them all.
-    fn next(&self, told: &dyn Fn(u64) -> String) -> String {
+    /// Waits for lines, and takes them all.
+    fn next(&self, report_lost: &dyn Fn(u64) -> String) -> String {
         let mut queue = self.queue();
         while queue.waiting.is_empty() {
             queue = self.0.moved.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -106,7 +106,7 @@ impl Lines {
         let lost = std::mem::take(&mut queue.lost);
         (queue.bytes, queue.writing) = (0, true);
         if lost > 0 {
-            batch.push_str(&told(lost));
+            batch.push_str(&report_lost(lost));
         }
         batch
     }
@@ -122,15 +122,16 @@ mod tests {
 
     use super::*;
 
-    fn told(lost: u64) -> String {
+    fn report_lost(lost: u64) -> String {
         format!("{lost} lost\n")
     }
 
     #[test]
     fn every_line_is_written_in_order_while_the_log_moves() {
         let (written, read) = mpsc::sync_channel::<String>(0);
-        let lines = Lines::start(move |text| drop(written.send(text.to_owned())), told).expect("a thread");
-        // Several times what has room, and a line that has none by itself.
+        let lines =
+            Lines::start(move |text| drop(written.send(text.to_owned())), report_lost).expect("a thread");
+        // Several times the room of the queue, and a line that exceeds it by itself.
         let all: Vec<String> =
             (0..5_000).map(|n| format!("{n:>900}\n")).chain(["x".repeat(2 << 20)]).collect();
         let (own, queued) = (lines.clone(), all.clone());
@@ -147,9 +148,10 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_stands_still_holds_up_nobody_and_says_later_what_it_lost() {
+    fn a_stuck_log_delays_callers_once_and_later_reports_what_it_lost() {
         let (written, read) = mpsc::sync_channel::<String>(0);
-        let lines = Lines::start(move |text| drop(written.send(text.to_owned())), told).expect("a thread");
+        let lines =
+            Lines::start(move |text| drop(written.send(text.to_owned())), report_lost).expect("a thread");
         // The first is being written, the second fills the queue; ten thousand more find no room.
         lines.push("first\n".to_owned());
         while !lines.queue().writing {

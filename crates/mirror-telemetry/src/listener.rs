@@ -18,14 +18,14 @@ use crate::metrics::{metrics, status_json};
 use crate::profile;
 use crate::stats::RunStats;
 
-/// The limits of one client.
+/// The limits on clients.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     connections: usize,
     /// For the head of a request, and between requests.
     head: Duration,
-    /// After this a connection takes no more requests, and after twice this it is cut, whether or
-    /// not the client has read its answer.
+    /// After this time a connection takes no more requests, and after twice this time it is closed,
+    /// whether or not the client has read its answer.
     lifetime: Duration,
 }
 
@@ -37,7 +37,7 @@ const LIMITS: Limits = Limits {
 const DASHBOARD: &str = include_str!("dashboard.html");
 const INDEX: &str = include_str!("pprof.html");
 
-/// Why the listener could not start.
+/// An error while starting the listener.
 #[derive(Debug, thiserror::Error)]
 #[error("could not listen on {addr}")]
 pub struct ListenError {
@@ -46,8 +46,8 @@ pub struct ListenError {
 }
 
 /// Serves the dashboard, `/metrics`, `/api/status` and `/debug/pprof/` over HTTP/1.1, read-only.
-/// Bound to a loopback address it answers only requests that name this machine, so that no page
-/// in a browser can read it under another name.
+/// Bound to a loopback address, it answers only requests that name this machine, so that no page in
+/// a browser can read it under another name.
 #[derive(Debug)]
 pub struct Listener {
     addr: SocketAddr,
@@ -55,10 +55,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on `addr`; `:9090` means all interfaces. Inside a runtime.
+    /// Listens on `addr`; `:9090` means all interfaces. Needs a Tokio runtime.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// Fails when the address cannot be bound.
     pub async fn start(addr: &str, stats: Arc<RunStats>) -> Result<Self, ListenError> {
         let full = if addr.starts_with(':') { format!("0.0.0.0{addr}") } else { addr.to_owned() };
         let fail = |source| ListenError { addr: addr.to_owned(), source };
@@ -86,7 +86,7 @@ impl Listener {
         self.addr
     }
 
-    /// Stops listening and ends what is open.
+    /// Stops listening and closes all connections.
     pub fn shutdown(self) {
         self.stop.cancel();
     }
@@ -128,7 +128,7 @@ async fn serve(stream: TcpStream, bound: SocketAddr, stats: Arc<RunStats>, limit
         let stats = stats.clone();
         async move { Ok::<_, Infallible>(answer(&request, bound, &stats).await) }
     });
-    // A clock that stands before 1970 has no date for headers.
+    // A time before 1970 cannot be a date in headers.
     let has_date = std::time::SystemTime::now() >= std::time::UNIX_EPOCH;
     let connection = hyper::server::conn::http1::Builder::new()
         .auto_date_header(has_date)
@@ -171,7 +171,7 @@ async fn answer(request: &Request<Incoming>, bound: SocketAddr, stats: &RunStats
     let answer = if !matches!(*request.method(), Method::GET | Method::HEAD) {
         Answer::no(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered")
     } else if !names_this_machine(request.headers(), bound) {
-        Answer::no(StatusCode::FORBIDDEN, "this listener answers under the name of this machine only")
+        Answer::no(StatusCode::FORBIDDEN, "this listener answers only requests that name this machine")
     } else {
         route(request, stats).await
     };
@@ -212,7 +212,7 @@ async fn route(request: &Request<Incoming>, stats: &RunStats) -> Answer {
     }
 }
 
-/// Returns how the program was started: arguments between NUL bytes, as Go's tools expect them. Addresses may carry secrets, which are nobody's business here.
+/// Returns the command line: arguments separated by NUL bytes, as Go's tools expect them, addresses without secrets.
 fn command_line() -> Vec<u8> {
     let arguments: Vec<_> = std::env::args_os().map(|word| redacted(&word.to_string_lossy())).collect();
     arguments.join("\0").into_bytes()
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loopback_listener_has_no_other_name() {
+    fn a_loopback_listener_refuses_other_names() {
         let named = |host: &str, bound: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, host.parse().expect("header"));
@@ -277,25 +277,25 @@ mod tests {
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-    /// Returns whether an answer begins to arrive; an error is a connection that was closed.
+    /// Returns whether an answer begins to arrive. On a closed connection, none does.
     async fn answered(stream: &mut TcpStream) -> bool {
         let mut byte = [0];
         stream.write_all(GET).await.is_ok() && stream.read(&mut byte).await.is_ok_and(|n| n == 1)
     }
 
     #[tokio::test]
-    async fn who_never_ends_a_request_is_cut_off() {
+    async fn a_client_that_never_ends_its_request_is_cut_off() {
         let listener = limited(|limits| limits.head = Duration::from_millis(50)).await;
         let mut stream = connected(&listener).await;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: loc").await.expect("write");
         let mut got = Vec::new();
-        // Ends, that is the point; with a reset or without.
+        // This must end, with a reset or without.
         let _ = stream.read_to_end(&mut got).await;
         assert!(!got.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&got));
     }
 
     #[tokio::test]
-    async fn who_never_reads_is_cut_off() {
+    async fn a_client_that_never_reads_is_cut_off() {
         let listener = limited(|limits| limits.lifetime = Duration::from_millis(50)).await;
         let mut stream = connected(&listener).await;
         // Answers fill the buffers of both sides, then the server can neither write nor read.
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn places_are_limited_and_given_back() {
+    async fn connections_are_limited_and_their_places_reused() {
         let listener = limited(|limits| {
             limits.connections = 2;
             limits.head = Duration::from_secs(3600);
@@ -313,7 +313,7 @@ mod tests {
         assert!(answered(&mut one).await && answered(&mut other).await);
         assert!(!answered(&mut connected(&listener).await).await);
         drop(one);
-        // The server hears of it when it hears of it.
+        // The server may notice late that the client is gone.
         while !answered(&mut connected(&listener).await).await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

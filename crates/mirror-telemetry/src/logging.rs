@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
 
 use crate::lines::Lines;
 
-/// Form of log lines.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -33,11 +33,11 @@ pub enum LogLevel {
     Error,
 }
 
-/// The destination and the form of the log.
+/// The destination and the format of the log.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LogOptions {
-    /// Form of the lines.
+    /// The format of the lines.
     pub format: LogFormat,
     /// Least important level.
     pub level: LogLevel,
@@ -52,7 +52,7 @@ impl Default for LogOptions {
     }
 }
 
-/// Why logging could not be set up.
+/// An error while setting up logging.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TelemetryError {
@@ -80,7 +80,7 @@ impl ProgressHandle {
         Self::default()
     }
 
-    /// Writes what belongs above the bar.
+    /// Runs `write` while the bar is hidden, so that its text appears above.
     fn above_the_bar(&self, write: impl FnOnce()) {
         #[cfg(feature = "progress")]
         self.0.suspend(write);
@@ -89,7 +89,7 @@ impl ProgressHandle {
     }
 }
 
-/// Takes records as `tracing` makes them, each with one call.
+/// Receives the records of `tracing`, each in one call.
 #[derive(Clone)]
 struct Records(Lines);
 
@@ -110,10 +110,9 @@ impl<'a> MakeWriter<'a> for Records {
     }
 }
 
-/// The log of the process, while it is set up. Dropped, it waits until what was logged is written, unless the log
-/// stands still.
+/// A guard of the log of the process. Dropping it waits until all queued lines are written, unless the log is stuck.
 #[derive(Debug)]
-#[must_use = "what is logged last may be lost without it"]
+#[must_use = "without it, the last lines may be lost"]
 pub struct Logging(());
 
 impl Drop for Logging {
@@ -124,20 +123,20 @@ impl Drop for Logging {
 
 static LOG: OnceLock<Lines> = OnceLock::new();
 
-/// Waits until what was logged is written, so that what is printed next stands behind it; a second at most where
-/// nobody reads the log. Does nothing where there is none.
+/// Waits until all queued lines are written, so that later output follows them; at most a second when nothing reads
+/// the log. Does nothing when logging is not set up.
 pub fn flush_log() {
     if let Some(lines) = LOG.get() {
         lines.flush();
     }
 }
 
-/// Makes the record about lines that were lost, as all others look.
+/// Formats a record about lost lines like all other records.
 fn lost(lines: u64, format: LogFormat) -> String {
     let record = Arc::new(Mutex::new(Vec::new()));
     let writer = Mutex::new(Kept(record.clone()));
     let builder = records(LevelFilter::WARN).with_writer(writer);
-    let say = || tracing::warn!(lines, "lines of the log are lost: nobody took them for a second");
+    let say = || tracing::warn!(lines, "log lines were lost, because nothing read the log for a second");
     match format {
         LogFormat::Text => tracing::subscriber::with_default(builder.finish(), say),
         LogFormat::Json => tracing::subscriber::with_default(builder.json().finish(), say),
@@ -145,7 +144,7 @@ fn lost(lines: u64, format: LogFormat) -> String {
     clean(&record.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Keeps what is written.
+/// Collects what is written.
 struct Kept(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Kept {
@@ -157,8 +156,8 @@ impl io::Write for Kept {
     }
 }
 
-/// Keeps a record to one line in which nothing commands a terminal: writes control characters, whoever sent them, as
-/// JSON does.
+/// Makes a record one line that cannot control a terminal: escapes control characters, whoever sent them, as JSON
+/// does.
 fn clean(record: &[u8]) -> String {
     let text = String::from_utf8_lossy(record);
     let (body, end) = text.strip_suffix('\n').map_or((&*text, ""), |body| (body, "\n"));
@@ -166,7 +165,7 @@ fn clean(record: &[u8]) -> String {
     for c in body.chars() {
         match c {
             '\t' => out.push(' '),
-            // Beside control characters what ends a line or turns the direction of text around.
+            // Besides control characters: line separators, and marks that change the direction of text.
             c if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
@@ -177,9 +176,9 @@ fn clean(record: &[u8]) -> String {
     out
 }
 
-/// Sets how all log records look.
+/// Sets the look of all log records.
 fn records(level: LevelFilter) -> SubscriberBuilder<DefaultFields, Format, LevelFilter> {
-    // Its own complaints would go to standard error by a macro that panics when that cannot be written.
+    // The library prints its internal errors with a macro that panics when standard error cannot be written.
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
@@ -187,11 +186,11 @@ fn records(level: LevelFilter) -> SubscriberBuilder<DefaultFields, Format, Level
         .log_internal_errors(false)
 }
 
-/// Sets up logging for the process; a second call changes nothing. Logging decides nothing: a log that cannot be
-/// written is lost, and one that nobody takes holds up the callers for a second in all.
+/// Sets up logging for the process; a second call changes nothing. The log never stops a run: lines that cannot be
+/// written are lost, and a log that nothing reads delays its callers by a second in all.
 ///
 /// # Errors
-/// When the log file cannot be opened, or the thread that writes the log cannot be started.
+/// Fails when the log file cannot be opened, or the thread that writes the log cannot be started.
 pub fn init_logging(options: &LogOptions, terminal: &ProgressHandle) -> Result<Logging, TelemetryError> {
     let level = match options.level {
         LogLevel::Debug => LevelFilter::DEBUG,
@@ -200,20 +199,20 @@ pub fn init_logging(options: &LogOptions, terminal: &ProgressHandle) -> Result<L
         LogLevel::Error => LevelFilter::ERROR,
     };
     let format = options.format;
-    let told = move |lines| lost(lines, format);
+    let report_lost = move |lines| lost(lines, format);
     let lines = match &options.path {
         Some(path) => {
             #[expect(clippy::disallowed_methods, reason = "a log file, not a mirror file")]
             let file = std::fs::File::options().append(true).create(true).open(path);
             let mut file = file.map_err(|source| TelemetryError::File { path: path.clone(), source })?;
-            Lines::start(move |text| drop(file.write_all(text.as_bytes())), told)
+            Lines::start(move |text| drop(file.write_all(text.as_bytes())), report_lost)
         }
         None => {
             let terminal = terminal.clone();
             let write = move |text: &str| {
                 terminal.above_the_bar(|| drop(io::stderr().write_all(text.as_bytes())));
             };
-            Lines::start(write, told)
+            Lines::start(write, report_lost)
         }
     };
     let lines = lines.map_err(TelemetryError::Thread)?;
@@ -244,7 +243,7 @@ mod tests {
     const HOSTILE: &str =
         "x\x1b[31mred\x1b[0m\r\n2026-01-01T00:00:00Z INFO forged\u{9b}1m\u{2028}\u{202e}\"}";
 
-    /// Logs hostile text in all the places that a record has.
+    /// Logs hostile text in every part of a record.
     fn logged(make: impl FnOnce(Records) -> tracing::Dispatch) -> String {
         let (written, read) = mpsc::channel::<String>();
         let lines = Lines::start(move |text| drop(written.send(text.to_owned())), |_| String::new());
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_lines_are_told_in_the_form_of_the_log() {
+    fn lost_lines_are_reported_in_the_format_of_the_log() {
         let text = lost(12, LogFormat::Text);
         assert!(text.contains("WARN") && text.contains("lines=12") && text.ends_with('\n'), "{text}");
         let json: serde_json::Value = serde_json::from_str(&lost(12, LogFormat::Json)).expect("JSON");

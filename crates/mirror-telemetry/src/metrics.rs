@@ -1,4 +1,4 @@
-//! `/metrics` and `/api/status`, out of [`RunStats`].
+//! Renders `/metrics` and `/api/status` from [`RunStats`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,8 +54,8 @@ pub(crate) fn metrics(stats: &RunStats) -> String {
     stats.requests().render(&now)
 }
 
-/// The requests that ended. One lock guards all of it: the recorder of `metrics-exporter-prometheus` loses samples that
-/// are recorded while it adds up earlier ones.
+/// The requests that ended. One lock guards all of them, because the recorder of `metrics-exporter-prometheus` loses
+/// samples that are recorded while it adds up earlier ones.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     /// By success and HTTP status.
@@ -82,8 +82,8 @@ impl Requests {
     }
 }
 
-/// Shows the counters of a run to Prometheus. Its recorder is its own: an embedding program may have installed another
-/// one for the process.
+/// Exports the counters of a run to Prometheus. The recorder belongs to the run: an embedding program may have
+/// installed another one for the process.
 #[derive(Debug)]
 struct Exporter {
     recorder: PrometheusRecorder,
@@ -119,7 +119,7 @@ impl Exporter {
         }
     }
 
-    /// Sets counters and gauges to what they are now, and renders them with the histogram.
+    /// Sets counters and gauges to their current values, and renders them with the histogram.
     fn render(&mut self, counts: &BTreeMap<(bool, Option<u16>), u64>, now: &Snapshot) -> String {
         with_local_recorder(&self.recorder, || {
             for ((ok, code), count) in counts {

@@ -16,7 +16,7 @@ use http::StatusCode;
 
 use crate::listener::Answer;
 
-/// The longest profile.
+/// The longest profile, seconds.
 pub(crate) const LONGEST_S: u64 = 300;
 
 /// Parses `seconds=N` of a query.
@@ -39,7 +39,7 @@ pub(crate) async fn protobuf(query: &str) -> Answer {
     }
 }
 
-/// Answers with a picture of where the time goes.
+/// Answers with a flame graph.
 pub(crate) async fn flame_graph(query: &str) -> Answer {
     match seconds(query, 10) {
         Ok(time) => sampling::flame_graph(time).await,
@@ -47,7 +47,7 @@ pub(crate) async fn flame_graph(query: &str) -> Answer {
     }
 }
 
-/// Answers with what is allocated, for `go tool pprof`.
+/// Answers with a heap profile that `go tool pprof` reads.
 #[cfg(all(target_os = "linux", feature = "heap-profiles"))]
 pub(crate) async fn heap() -> Answer {
     let heap = match jemalloc_pprof::PROF_CTL.as_ref() {
@@ -69,12 +69,12 @@ pub(crate) async fn heap() -> Answer {
     }
 }
 
-/// Refuses: there is no heap profiler in this build.
+/// Refuses, because this build has no heap profiler.
 #[cfg(not(all(target_os = "linux", feature = "heap-profiles")))]
 pub(crate) async fn heap() -> Answer {
     Answer::no(
         StatusCode::NOT_IMPLEMENTED,
-        "heap profiles are not built into this program: its feature `jemalloc` has them, on Linux",
+        "this program was built without heap profiles; its feature `jemalloc` adds them on Linux",
     )
 }
 

@@ -17,11 +17,11 @@ pub struct ProgressOptions {
     pub interval: Option<Duration>,
     /// A log line every N records; 0 disables.
     pub every: u64,
-    /// A bar; the caller knows whether there is a terminal.
+    /// True to draw a bar; the caller knows whether there is a terminal.
     pub bar: bool,
 }
 
-/// Shows progress from a thread of its own until finished.
+/// Shows progress from a separate thread until [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct Progress {
     stop: Sender<()>,

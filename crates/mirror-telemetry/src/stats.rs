@@ -17,11 +17,11 @@ pub enum Phase {
     Index,
     /// Fetching.
     Download,
-    /// Hashing what is held.
+    /// Verifying held releases.
     Verify,
     /// Committing the rest.
     Finishing,
-    /// Over.
+    /// Ended.
     Done,
 }
 
@@ -51,21 +51,21 @@ impl Phase {
     }
 }
 
-/// Work that is not counted in records, shown in their place while it lasts.
+/// Work that is not counted in records, shown instead of them while it lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Activity {
     /// Its name and its progress, in a few words.
     pub text: String,
     /// Steps done.
     pub done: u64,
-    /// Steps in all, when that is known.
+    /// All steps, if their number is known.
     pub total: Option<u64>,
 }
 
 /// Counters of one run, shared by all its threads.
 #[derive(Debug)]
 pub struct RunStats {
-    #[cfg_attr(not(feature = "listener"), expect(dead_code, reason = "the listener alone shows it"))]
+    #[cfg_attr(not(feature = "listener"), expect(dead_code, reason = "only the listener shows it"))]
     pub(crate) version: String,
     begun: Instant,
     phase: AtomicU8,
@@ -93,11 +93,11 @@ pub struct RunStats {
 pub struct Snapshot {
     /// The phase of the run.
     pub phase: Phase,
-    /// Records that are wanted, as far as that is known.
+    /// Wanted records, as far as their number is known.
     pub planned: u64,
-    /// True if `planned` is the whole.
+    /// True if `planned` is the final number.
     pub plan_finished: bool,
-    /// Records that came to an end.
+    /// Records that are done.
     pub processed: u64,
     /// Of those, held.
     pub ok: u64,
@@ -107,7 +107,7 @@ pub struct Snapshot {
     pub downloaded: u64,
     /// Held already.
     pub existing: u64,
-    /// Held already and hashed.
+    /// Held already and verified.
     pub verified_existing: u64,
     /// Not fetched yet, because policy holds them back.
     pub deferred: u64,
@@ -121,9 +121,9 @@ pub struct Snapshot {
     pub retries: u64,
     /// Requests under way.
     pub inflight: u64,
-    /// Requests that may be under way.
+    /// The limit of requests under way.
     pub concurrency: u64,
-    /// Since the start.
+    /// Time since the start.
     pub uptime: Duration,
     /// Records a second since the start.
     pub rate_per_sec: f64,
@@ -132,7 +132,7 @@ pub struct Snapshot {
 }
 
 impl RunStats {
-    /// Counters of a run that begins now.
+    /// Makes the counters of a run that begins now.
     #[must_use]
     pub fn new(version: &str) -> Arc<Self> {
         Arc::new(Self {
@@ -159,15 +159,15 @@ impl RunStats {
         })
     }
 
-    /// Sets what the run is busy with now.
+    /// Sets the phase of the run.
     pub fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
     }
-    /// Sets other work than records; `None` when it is over.
+    /// Sets work other than records; `None` ends it.
     pub fn set_activity(&self, activity: Option<Activity>) {
         *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity;
     }
-    /// Returns what was set last.
+    /// Returns the activity that was set last.
     #[must_use]
     pub fn activity(&self) -> Option<Activity> {
         self.activity.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -176,7 +176,7 @@ impl RunStats {
     pub fn planned(&self, n: u64) {
         self.planned.fetch_add(n, Relaxed);
     }
-    /// Sets how many records will be wanted in all: planning waits for the downloads, and progress needs a total.
+    /// Sets the expected number of wanted records. Planning waits for downloads, but progress needs a total early.
     pub fn expect(&self, n: u64) {
         self.expected.store(n, Relaxed);
     }
@@ -199,13 +199,13 @@ impl RunStats {
         self.downloaded.fetch_add(n, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
     }
-    /// Counts `files` of `bytes` in all that came out of bundles and became durable.
+    /// Counts `files` of `bytes` in all that were extracted from bundles and became durable.
     pub fn extracted(&self, files: u64, bytes: u64) {
         self.downloaded.fetch_add(files, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
         self.received.fetch_add(bytes, Relaxed);
     }
-    /// Counts a record that is held already.
+    /// Counts `n` records that are held already.
     pub fn existing(&self, n: u64) {
         self.existing.fetch_add(n, Relaxed);
     }
@@ -225,15 +225,15 @@ impl RunStats {
     pub fn error(&self) {
         self.errors.fetch_add(1, Relaxed);
     }
-    /// Counts a request that ended; `None` is a transport error. Its duration counts from the first listener on;
-    /// without the feature `listener`, which alone shows requests, nothing is counted.
+    /// Counts a request that ended; `None` is a transport error. Records its duration once a listener has started.
+    /// Does nothing without the feature `listener`, because nothing else shows requests.
     pub fn request(&self, status: Option<u16>, ok: bool, elapsed: Duration) {
         #[cfg(feature = "listener")]
         self.requests().count(status, ok, elapsed);
         #[cfg(not(feature = "listener"))]
         let _ = (status, ok, elapsed);
     }
-    /// Counts bytes of a body that came in.
+    /// Counts received bytes of a body.
     pub fn received(&self, bytes: u64) {
         self.received.fetch_add(bytes, Relaxed);
     }
@@ -241,7 +241,7 @@ impl RunStats {
     pub fn retry(&self) {
         self.retries.fetch_add(1, Relaxed);
     }
-    /// Requests under way changed.
+    /// Adds `delta` to the number of requests under way.
     pub fn inflight(&self, delta: i64) {
         self.inflight.fetch_add(delta, Relaxed);
     }
@@ -255,7 +255,7 @@ impl RunStats {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the counters as they are now.
+    /// Returns the current counters.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let [downloaded, existing, verified_existing, deferred, unavailable, errors, planned] = [

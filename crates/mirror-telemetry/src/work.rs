@@ -7,20 +7,20 @@ use mirror_types::human_bytes;
 
 use crate::logging::ProgressHandle;
 
-/// The progress of work that goes through files.
+/// The progress of work on files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WorkDone {
-    /// Files that are through.
+    /// Finished files.
     pub files: u64,
-    /// Bytes that are through.
+    /// Finished bytes.
     pub bytes: u64,
-    /// Files in all; 0 as long as that is not known.
+    /// All files; 0 until they are counted.
     pub total_files: u64,
-    /// Bytes in all.
+    /// All bytes; 0 until they are counted.
     pub total_bytes: u64,
 }
 
-/// Shows how far such work is, from a thread of its own until finished.
+/// Shows the progress of work on files, from a separate thread, until [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct WorkProgress {
     stop: Sender<()>,
@@ -28,7 +28,7 @@ pub struct WorkProgress {
 }
 
 impl WorkProgress {
-    /// Calls `done` again and again, and draws a bar, or logs a line at this interval.
+    /// Polls `done`, and draws a bar or logs a line at this interval.
     #[must_use]
     pub fn start(
         done: impl Fn() -> WorkDone + Send + 'static,
@@ -79,7 +79,7 @@ fn log(done: &impl Fn() -> WorkDone, interval: Duration, stopped: &Receiver<()>)
 
 fn line(now: &WorkDone, elapsed: Duration) -> String {
     if now.total_files == 0 {
-        return "looking at what is there".to_owned();
+        return "counting files".to_owned();
     }
     #[expect(
         clippy::cast_precision_loss,
@@ -105,17 +105,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_how_far_and_how_long() {
+    fn a_line_has_the_progress_and_the_time_left() {
         let done = WorkDone { files: 1, bytes: 2_000, total_files: 4, total_bytes: 8_000 };
         let text = line(&done, Duration::from_secs(2));
         assert!(text.starts_with("1 of 4 files, ") && text.ends_with("/s, 6s left"), "{text}");
-        assert_eq!(line(&WorkDone::default(), Duration::ZERO), "looking at what is there");
+        assert_eq!(line(&WorkDone::default(), Duration::ZERO), "counting files");
         let stuck = WorkDone { total_files: 1, total_bytes: 1, ..WorkDone::default() };
         assert!(line(&stuck, Duration::from_secs(1)).ends_with("/s"), "no rate, no end");
     }
 
     #[test]
-    fn it_ends_when_told() {
+    fn finishing_ends_the_thread_at_once() {
         let progress =
             WorkProgress::start(WorkDone::default, Duration::from_secs(3600), false, &ProgressHandle::new());
         progress.finish();

@@ -1,4 +1,4 @@
-//! Answers where no CPU profile can be taken.
+//! Refuses CPU profiles in builds that cannot take them.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use crate::listener::Answer;
 
 pub(super) async fn protobuf(_: Duration) -> Answer {
     let why = if cfg!(unix) {
-        "CPU profiles are not built into this program"
+        "this program was built without CPU profiles"
     } else {
-        "CPU profiles are taken on Unix systems only"
+        "CPU profiles are available only on Unix systems"
     };
     Answer::no(StatusCode::NOT_IMPLEMENTED, why)
 }

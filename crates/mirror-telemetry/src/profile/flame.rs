@@ -1,11 +1,11 @@
-//! Stacks as a flame graph: one SVG without scripts, names in tooltips.
+//! Draws stacks as a flame graph: one SVG without scripts, names in tooltips.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 1200.0;
 const ROW: f64 = 17.0;
-/// Narrower boxes are left out: nobody sees them.
+/// Boxes narrower than this are too small to see, and left out.
 const NARROWEST: f64 = 0.4;
 
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ impl Node {
     }
 }
 
-/// Stacks that are merged where they begin alike.
+/// Stacks, merged by the outer frames that they share.
 #[derive(Debug, Default)]
 pub(super) struct Flame(Node);
 
@@ -88,7 +88,7 @@ fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
             '"' => out.push_str("&quot;"),
-            // What XML cannot hold at all.
+            // XML cannot hold these at all.
             c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('?'),
             c => out.push(c),
         }

@@ -1,13 +1,13 @@
-//! A CPU profile as `go tool pprof` reads it: a `Profile` message of
+//! Encodes a CPU profile for `go tool pprof`: a `Profile` message of
 //! <https://github.com/google/pprof/blob/main/proto/profile.proto>.
 //!
-//! The format is frozen and needs two kinds of fields, numbers and byte strings, so that they are written here: a
+//! The format is frozen and needs only two kinds of fields, numbers and byte strings. They are encoded here, because a
 //! library would bring a compiler of `.proto` files into every build.
 
 use std::collections::HashMap;
 use std::time::UNIX_EPOCH;
 
-/// Returns the encoded profile. Names stand once each in a table whose first entry is empty.
+/// Returns the encoded profile. A table contains each name once; its first entry is empty.
 pub(super) fn encoded(report: &pprof::Report) -> Vec<u8> {
     let mut names = Names::default();
     let mut profile = Message::default();
@@ -20,7 +20,7 @@ pub(super) fn encoded(report: &pprof::Report) -> Vec<u8> {
     for (stack, count) in &report.data {
         let count = u64::try_from(*count).unwrap_or(0);
         let mut sample = Message::default();
-        // Innermost first, and within a frame what was inlined first.
+        // Innermost first, and within a frame inlined functions first.
         for symbol in stack.frames.iter().flatten() {
             sample.number(1, places.of(symbol, &mut names));
         }
@@ -49,7 +49,7 @@ fn value_type(names: &mut Names, kind: &str, unit: &str) -> Message {
     written
 }
 
-/// The places in the program of which a profile speaks: a location and a function for each name and line.
+/// The code locations in a profile: a location and a function for each name and line.
 #[derive(Default)]
 struct Places {
     ids: HashMap<(u64, u32), u64>,
@@ -88,7 +88,7 @@ struct Names {
 }
 
 impl Names {
-    /// Returns the place of a name in the table, 0 for the empty one.
+    /// Returns the index of a name in the table, 0 for the empty one.
     fn of(&mut self, name: &str) -> u64 {
         if name.is_empty() {
             return 0;
@@ -110,7 +110,7 @@ impl Names {
     }
 }
 
-/// The fields of a message, one after the other. A repeated field is written again.
+/// The fields of a message, one after the other. A repeated field is written several times.
 #[derive(Default)]
 struct Message(Vec<u8>);
 
@@ -130,7 +130,7 @@ impl Message {
         self.bytes(field, &value.0);
     }
 
-    /// Seven bits a byte, the lowest first; the eighth says that more follow.
+    /// Writes seven bits a byte, the lowest first; the eighth is set if more follow.
     fn varint(&mut self, mut value: u64) {
         while value > 0x7f {
             self.0.push((value & 0x7f) as u8 | 0x80);

@@ -1,4 +1,4 @@
-//! CPU profiles, by samples of the stacks of all threads.
+//! Takes CPU profiles by sampling the stacks of all threads.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::flame::Flame;
 use super::proto;
 use crate::listener::Answer;
 
-/// Samples a second of CPU time; no divisor of common timers.
+/// Samples per second of CPU time: a prime, so that samples do not coincide with common timers.
 const FREQUENCY_HZ: i32 = 199;
 
 pub(super) async fn protobuf(time: Duration) -> Answer {
@@ -19,8 +19,8 @@ pub(super) async fn flame_graph(time: Duration) -> Answer {
     sampled(time, |report| Answer::new("image/svg+xml", svg(report))).await
 }
 
-/// The profiler at work. Dropped wherever it is, sampling ends and the next profile may begin, in
-/// this order.
+/// A running profiler. Dropping it ends the sampling and then allows the next profile; the order of
+/// the fields matters.
 struct Sampling {
     guard: pprof::ProfilerGuard<'static>,
     _one: tokio::sync::MutexGuard<'static, ()>,
@@ -39,7 +39,7 @@ async fn sampled(time: Duration, render: fn(&pprof::Report) -> Answer) -> Answer
             guard.map(|guard| Sampling { guard, _one: one }).map_err(|error| error.to_string())
         })
         .await?;
-        // When the client goes away, hyper drops all this.
+        // hyper drops this future when the client goes away.
         tokio::time::sleep(time).await;
         blocking(move || {
             let report = sampling.guard.report().build().map_err(|error| error.to_string())?;
@@ -62,7 +62,7 @@ async fn blocking<T: Send + 'static>(
 fn svg(report: &pprof::Report) -> String {
     let mut flame = Flame::default();
     for (stack, count) in &report.data {
-        // Innermost first, and within a frame what was inlined first.
+        // Innermost first, and within a frame inlined functions first.
         let mut names: Vec<String> =
             stack.frames.iter().flat_map(|frame| frame.iter().map(pprof::Symbol::name)).collect();
         names.push(stack.thread_name.clone());

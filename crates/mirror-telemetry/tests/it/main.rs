@@ -1,4 +1,4 @@
-//! The listener as a browser, Prometheus and Go's tools see it.
+//! Tests the listener as a browser, Prometheus and Go's tools use it.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::disallowed_methods, reason = "a test's own files")]
 
@@ -64,7 +64,7 @@ async fn status_has_the_fields_of_the_source_system_and_more() {
         (&json["version"], &json["planned"], &json["bytes"]),
         (&"1.2.3".into(), &7.into(), &100.into())
     );
-    // The whole is known before the plan is finished, and time left with it.
+    // The total is known before the plan is finished, and so is the time left.
     assert!(json["eta_sec"].is_null());
     stats.expect(70);
     let json: serde_json::Value = serde_json::from_slice(&get(&listener, "/api/status").await.body).unwrap();
@@ -72,13 +72,13 @@ async fn status_has_the_fields_of_the_source_system_and_more() {
     assert!(json["eta_sec"].is_u64(), "{json}");
     stats.plan_finished();
     let json: serde_json::Value = serde_json::from_slice(&get(&listener, "/api/status").await.body).unwrap();
-    assert_eq!(json["planned"], 7, "what was planned counts");
+    assert_eq!(json["planned"], 7, "the final plan replaces the expected total");
     let rate = json["rate_per_sec"].as_str().unwrap();
     assert!(rate.split_once('.').is_some_and(|(_, decimals)| decimals.len() == 1), "{rate}");
 }
 
 #[tokio::test]
-async fn what_policy_defers_is_done_with_and_told_once_there_is_some() {
+async fn deferred_records_are_done_and_shown_once_there_are_some() {
     let (listener, stats) = start().await;
     let deferred = "crates_processed_total{result=\"deferred\"} 2";
     assert!(!get(&listener, "/metrics").await.text().contains("deferred"));
@@ -93,7 +93,7 @@ async fn what_policy_defers_is_done_with_and_told_once_there_is_some() {
 }
 
 #[tokio::test]
-async fn metrics_are_what_prometheus_expects() {
+async fn prometheus_accepts_the_metrics() {
     let (listener, stats) = start().await;
     for millis in [1, 30, 700, 99_000] {
         stats.request(Some(200), true, Duration::from_millis(millis));
@@ -119,7 +119,7 @@ async fn metrics_are_what_prometheus_expects() {
         .collect();
     assert!(buckets.is_sorted() && buckets.len() > 5, "{buckets:?}");
 
-    // Bounds in order, the last without an end, every bucket with all that the ones before it hold.
+    // The bounds are in order, the last is infinite, and each bucket includes those before it.
     let bounds: Vec<&str> =
         text.lines().filter_map(|line| line.split("_bucket{le=\"").nth(1)?.split('"').next()).collect();
     let (last, finite) = bounds.split_last().unwrap();
@@ -157,14 +157,14 @@ async fn only_reading_is_allowed_and_only_under_this_machines_name() {
 }
 
 #[tokio::test]
-async fn the_dashboard_stands_alone() {
+async fn the_dashboard_loads_nothing_from_elsewhere() {
     let (listener, _stats) = start().await;
     let got = get(&listener, "/").await;
     assert!(got.head.contains("content-security-policy: default-src 'none'"), "{}", got.head);
     assert!(got.head.contains("x-content-type-options: nosniff"), "{}", got.head);
     let status = get(&listener, "/api/status").await;
     assert!(status.head.contains("cache-control: no-store"), "{}", status.head);
-    // What the page shows is what the status has.
+    // The page shows every field of the status.
     let json: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
     let page = got.text();
     for key in json.as_object().unwrap().keys().filter(|key| *key != "ok") {

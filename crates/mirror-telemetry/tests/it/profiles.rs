@@ -1,4 +1,4 @@
-//! CPU profiles, taken while this process is busy.
+//! Takes CPU profiles while this process is busy.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,9 +8,9 @@ use pprof::protos::{Message as _, Profile};
 
 use super::*;
 
-/// Burns CPU until told to stop; its name must be found in the profile.
+/// Burns CPU until `stop` is set; its name must be in the profile.
 #[inline(never)]
-fn a_function_with_a_telling_name(stop: &AtomicBool) -> u64 {
+fn a_function_with_a_unique_name(stop: &AtomicBool) -> u64 {
     let mut sum = 0_u64;
     while !stop.load(Ordering::Relaxed) {
         for n in 0..10_000_u64 {
@@ -20,9 +20,9 @@ fn a_function_with_a_telling_name(stop: &AtomicBool) -> u64 {
     sum
 }
 
-const NAME: &str = "a_function_with_a_telling_name";
+const NAME: &str = "a_function_with_a_unique_name";
 
-/// The stacks of a profile, innermost function first.
+/// Returns the stacks of a profile, innermost function first.
 fn stacks(profile: &Profile) -> Vec<Vec<&str>> {
     let text = |at: i64| profile.string_table[usize::try_from(at).unwrap()].as_str();
     let function = |id| text(profile.function.iter().find(|function| function.id == id).unwrap().name);
@@ -37,7 +37,7 @@ fn stacks(profile: &Profile) -> Vec<Vec<&str>> {
         .collect()
 }
 
-/// Takes profiles until one saw the busy thread: how soon it gets the CPU is up to the machine.
+/// Takes profiles until one shows the busy thread: the machine decides how soon that gets the CPU.
 async fn until_seen(listener: &Listener, path: &str, seen: impl Fn(&Got) -> bool) -> Got {
     for _ in 0..30 {
         let got = get(listener, path).await;
@@ -49,14 +49,14 @@ async fn until_seen(listener: &Listener, path: &str, seen: impl Fn(&Got) -> bool
     panic!("thirty profiles of a busy process do not show what it does");
 }
 
-/// One test for all: there is one profiler in a process.
+/// Covers everything in one test, because a process has one profiler.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_profile_under_load_has_stacks_that_tools_resolve() {
     let (listener, _stats) = start().await;
     let stop = Arc::new(AtomicBool::new(false));
     let burner = std::thread::spawn({
         let stop = stop.clone();
-        move || a_function_with_a_telling_name(&stop)
+        move || a_function_with_a_unique_name(&stop)
     });
 
     let decoded = |got: &Got| Profile::decode(&*got.body).unwrap();
@@ -103,14 +103,14 @@ async fn a_profile_under_load_has_stacks_that_tools_resolve() {
     }
 }
 
-/// While a profile is taken another is refused; once its client is gone, another may be taken.
+/// Checks that a second profile is refused while one is taken, and allowed once the client of the first is gone.
 async fn one_at_a_time(listener: &Listener) {
     const LONG: &[u8] = b"GET /debug/pprof/profile?seconds=300 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let short = || get(listener, "/debug/pprof/flamegraph?seconds=1");
     let long = loop {
         let mut stream = TcpStream::connect(listener.local_addr()).await.unwrap();
         stream.write_all(LONG).await.unwrap();
-        // When the short one came first, the long one was refused.
+        // If the short one came first, the long one was refused.
         let got = short().await;
         if got.status == 409 {
             assert!(got.text().contains("another profile"), "{}", got.text());
@@ -118,7 +118,7 @@ async fn one_at_a_time(listener: &Listener) {
         }
     };
     drop(long);
-    // The server hears that the client is gone, when it hears of it, and not after 300 seconds.
+    // The server may notice late that the client is gone, but long before the 300 seconds are over.
     let left = Instant::now();
     let after = loop {
         let got = short().await;

@@ -1,4 +1,4 @@
-//! The samples of the duration histogram: none is lost, and they do not pile up.
+//! Checks that no sample of the duration histogram is lost, and that samples do not pile up.
 
 use std::process::Command;
 
@@ -6,12 +6,12 @@ use mirror_testkit::run_measured;
 
 use super::*;
 
-/// Set in the process that records and has its memory to itself: other tests allocate more than samples take.
+/// Set in a process that only records: in this one, other tests allocate more than the samples take.
 const ALONE: &str = "MIRROR_TEST_ALONE";
 const THREADS: u64 = 2;
-/// Enough to be seen: kept one by one they take 16 bytes each.
+/// Enough to show: kept one by one, samples take 16 bytes each.
 const SAMPLES: u64 = 8_000_000;
-/// A third of what [`SAMPLES`] would take, and several times of what the process takes without them.
+/// A third of what [`SAMPLES`] would take, and several times what the process takes without them.
 const MAX_BYTES: u64 = 40 << 20;
 
 /// Records this many samples on several threads; returns when they have ended.
@@ -36,7 +36,7 @@ fn counted(text: &str) -> [u64; 2] {
 }
 
 #[tokio::test]
-async fn they_do_not_pile_up_when_nothing_scrapes() {
+async fn samples_do_not_pile_up_when_nothing_scrapes() {
     if std::env::var_os(ALONE).is_some() {
         let (listener, stats) = start().await;
         record(&stats, SAMPLES).await;
@@ -44,7 +44,7 @@ async fn they_do_not_pile_up_when_nothing_scrapes() {
         return;
     }
     let mut alone = Command::new(std::env::current_exe().unwrap());
-    alone.args(["--exact", "samples::they_do_not_pile_up_when_nothing_scrapes"]).env(ALONE, "1");
+    alone.args(["--exact", "samples::samples_do_not_pile_up_when_nothing_scrapes"]).env(ALONE, "1");
     let (ended, peak_bytes) = run_measured(&mut alone, Duration::from_secs(300));
     let ended = ended.expect(0);
     assert!(ended.stdout.contains("1 passed"), "{}", ended.stdout);
@@ -52,7 +52,7 @@ async fn they_do_not_pile_up_when_nothing_scrapes() {
 }
 
 #[tokio::test]
-async fn none_is_lost_to_a_scrape() {
+async fn no_sample_is_lost_to_a_scrape() {
     const SOME: u64 = 500_000;
     let (listener, stats) = start().await;
     let recording = tokio::spawn(async move { record(&stats, SOME).await });
