@@ -1,8 +1,8 @@
 //! `cargo xtask api`: the public items of each library, compared with the listings in `docs/api`.
 //!
-//! A change of what other programs can use is then a change that a reviewer sees. rustdoc describes a crate as JSON only
-//! when its unstable options are allowed. They are allowed to rustdoc alone, by this program in its place: in the
-//! environment of Cargo the permission would reach build scripts, which look for it, and rebuild every dependency.
+//! This shows a reviewer every change of the public items. rustdoc writes JSON only when unstable options are allowed.
+//! This program wraps rustdoc to allow them there only: in the environment of Cargo, the permission would reach build
+//! scripts, which check for it, and rebuild every dependency.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use serde::Deserialize;
 use crate::cargo;
 use crate::dist::printed;
 
-/// The variable with the program that this one stands in for.
+/// The variable with the program that this one wraps.
 const RUSTDOC: &str = "XTASK_RUSTDOC";
 const LISTINGS: &str = "docs/api";
-/// A library that only tests of this workspace use.
+/// The library that only tests of this workspace use.
 const NOT_LISTED: &str = "mirror-testkit";
 /// Lines of a difference that are shown for each crate.
 const SHOWN: usize = 40;
@@ -70,12 +70,12 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         changed.extend(remove_others(&directory, &listed, options.write)?);
     }
     if changed.is_empty() {
-        println!("api: {} libraries are as their listings in {LISTINGS} say", listed.len());
+        println!("api: {} libraries match their listings in {LISTINGS}", listed.len());
         return Ok(());
     }
     bail!(
         "the public items of {} are not those in {LISTINGS}; if they are meant to change, run `cargo xtask api --write` \
-         and say in CHANGELOG.md what becomes of users",
+         and describe the change for users in CHANGELOG.md",
         changed.join(", ")
     )
 }
@@ -85,12 +85,12 @@ fn list(root: &Path, chosen: &[String]) -> anyhow::Result<BTreeMap<String, Strin
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--no-deps"]).current_dir(root);
     let metadata: Metadata = serde_json::from_str(&printed(&mut command)?)
-        .context("what `cargo metadata` printed is not what this command knows")?;
+        .context("could not parse the output of `cargo metadata`")?;
     let libraries =
         metadata.packages.iter().filter(|package| package.is_library() && package.name != NOT_LISTED);
     let names: Vec<&str> = libraries.map(|package| package.name.as_str()).collect();
     if let Some(unknown) = chosen.iter().find(|name| !names.contains(&name.as_str())) {
-        bail!("{unknown} is no library of this workspace that others use; there are {}", names.join(", "));
+        bail!("{unknown} is not a library of this workspace for others; choose from {}", names.join(", "));
     }
     let names: Vec<&str> =
         names.into_iter().filter(|name| chosen.is_empty() || chosen.iter().any(|one| one == name)).collect();
@@ -110,7 +110,7 @@ impl Package {
 
 /// Has rustdoc describe libraries, with all their features, as docs.rs shows them.
 fn document(root: &Path, names: &[&str]) -> anyhow::Result<()> {
-    let own = std::env::current_exe().context("this program does not know where it is")?;
+    let own = std::env::current_exe().context("the path of this program is unknown")?;
     let mut command = cargo();
     command.args(["doc", "--locked", "--quiet", "--no-deps", "--lib", "--all-features"]).current_dir(root);
     command.args(names.iter().flat_map(|name| ["--package", name]));
@@ -120,12 +120,12 @@ fn document(root: &Path, names: &[&str]) -> anyhow::Result<()> {
         .env("RUSTDOCFLAGS", "-Z unstable-options --output-format json");
     let status = command.status().context("cargo could not be started")?;
     if !status.success() {
-        bail!("cargo ended with {status}; what it found stands above");
+        bail!("cargo ended with {status}; its report is above");
     }
     Ok(())
 }
 
-/// Runs rustdoc in its own name, when this program was started in place of it.
+/// Runs rustdoc, when this program was started as its wrapper.
 pub(crate) fn in_place_of_rustdoc() -> Option<ExitCode> {
     let rustdoc = std::env::var_os(RUSTDOC)?;
     let mut command = Command::new(rustdoc);
@@ -151,7 +151,7 @@ fn listing(json: &Path) -> anyhow::Result<String> {
     Ok(api.items().map(|item| format!("{item}\n")).collect())
 }
 
-/// Returns what is in only one of two listings, with a sign before each line; `None` when they are equal.
+/// Returns the lines in only one of two listings, each with a sign; `None` if they are equal.
 fn difference(old: &str, new: &str) -> Option<String> {
     if old == new {
         return None;
@@ -190,7 +190,7 @@ fn remove_others(
         if write {
             std::fs::remove_file(&path).with_context(|| format!("could not remove {}", path.display()))?;
         } else {
-            println!("api: {} lists no library of this workspace", path.display());
+            println!("api: {} does not belong to a library of this workspace", path.display());
             others.push("crates that are gone");
         }
     }
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_says_what_is_gone_and_what_has_come() {
+    fn a_difference_lists_removed_and_added_items() {
         assert_eq!(difference("a\nb\n", "a\nb\n"), None);
         assert_eq!(difference("a\nb\n", "b\nc\n").unwrap(), "  - a\n  + c");
         assert_eq!(difference("a\nb\n", "b\na\n").unwrap(), "  the same items in another order");
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn public_items_are_listed_and_private_ones_are_not() {
+    fn only_public_items_are_listed() {
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().join("lib.rs");
         std::fs::write(&source, "pub struct Seen { pub field: u8, hidden: u8 }\nfn unseen() {}\n").unwrap();

@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: the product beside what a person would use instead, in one sitting.
+//! `cargo xtask bench`: measures the programs beside the tools that a person would use instead, in one session.
 //!
 //! Ratios between programs that were run in turn count, and CPU seconds per unit of work; single wall
-//! times do not. Everything is written to a folder on tmpfs where there is one.
+//! times do not. Everything is written to a folder on tmpfs, if there is one.
 
 mod archive;
 mod bundles;
@@ -45,7 +45,7 @@ pub(crate) struct Options {
     /// MiB that archive-hasher reads.
     #[arg(long, default_value_t = 1024)]
     archive_mib: u64,
-    /// Folder to work in. Default: below /dev/shm when it is there.
+    /// Folder to work in. Default: below /dev/shm if it exists.
     #[arg(long)]
     work: Option<PathBuf>,
     /// The folder with the release programs of another version, which run in turn with these.
@@ -141,7 +141,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     if wanted("p8") {
         download::memory(&bench, &mut report)?;
     }
-    // It builds everything again in every round.
+    // P9 builds everything again in every round.
     if options.only.iter().any(|only| only == "p9") {
         fresh::clone(root, &bench, &mut report)?;
     }
@@ -167,7 +167,7 @@ fn program(root: &Path, name: &str) -> anyhow::Result<PathBuf> {
     program.canonicalize().with_context(|| format!("looking for {}", program.display()))
 }
 
-/// Runs this command again in the release build: an origin or a yardstick without optimisation would measure itself.
+/// Runs this command again as a release build: an origin or a yardstick without optimisation would distort the figures.
 fn again_in_release(root: &Path) -> anyhow::Result<()> {
     let status = crate::cargo()
         .current_dir(root)

@@ -1,4 +1,4 @@
-//! `cargo xtask cases`: the scripts of `testdata/cases`, on the programs of this workspace.
+//! `cargo xtask cases`: runs the scripts of `testdata/cases` with the programs of this workspace.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,10 +9,10 @@ use anyhow::{Context as _, bail};
 
 use crate::cargo;
 
-/// Cases that run at a time: most of them wait for clocks and peers.
+/// Cases that run at a time. Most of them wait for clocks and peers.
 const AT_A_TIME: usize = 2;
 
-/// Which cases to run.
+/// The cases to run.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
     /// Only cases whose file name begins with one of these, as in `cargo xtask cases 30 41`. Without any: all.
@@ -31,7 +31,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let cases = chosen(&root.join("testdata/cases"), &options.beginnings)?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&path)))
-        .context("the directory of the programs cannot stand in PATH")?;
+        .context("the directory of the programs cannot be in PATH")?;
     let queue = Mutex::new(cases.iter());
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -57,7 +57,7 @@ fn next<'a>(queue: &Mutex<std::slice::Iter<'a, PathBuf>>) -> Option<&'a PathBuf>
     queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next()
 }
 
-/// Builds the programs and returns where they are.
+/// Builds the programs and returns their directory.
 fn built(root: &Path) -> anyhow::Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--workspace", "--bins", "--locked", "--quiet"]).current_dir(root);
@@ -82,13 +82,13 @@ fn chosen(dir: &Path, beginnings: &[String]) -> anyhow::Result<Vec<PathBuf>> {
         }
     }
     if cases.is_empty() {
-        bail!("no case is called so; {} has them all", dir.display());
+        bail!("no case has such a name; {} has them all", dir.display());
     }
     cases.sort();
     Ok(cases)
 }
 
-/// Runs one case and shows its verdict. Returns its name when it fails.
+/// Runs one case and prints its verdict. Returns its name if it fails.
 fn run_one(case: &Path, path: &std::ffi::OsStr) -> Result<(), String> {
     let name = case.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let began = Instant::now();

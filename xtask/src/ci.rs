@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: the gate, step by step.
+//! `cargo xtask ci`: runs the steps of the gate.
 
 use std::path::Path;
 use std::time::Instant;
@@ -46,7 +46,7 @@ pub(crate) const PACKAGE: &[&str] = &[
     "--allow-dirty",
 ];
 
-/// The way in which a step is done.
+/// The work of a step.
 enum Work {
     Cargo { arguments: &'static [&'static str], environment: &'static [(&'static str, &'static str)] },
     Api,
@@ -120,7 +120,7 @@ impl Step {
                 command.args(arguments).envs(environment.iter().copied()).current_dir(root);
                 let status = command.status().context("cargo could not be started")?;
                 if !status.success() {
-                    bail!("cargo ended with {status}; what it found stands above");
+                    bail!("cargo ended with {status}; its report is above");
                 }
                 Ok(())
             }
@@ -150,7 +150,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         })?;
         println!("== {}: {:.1} s", step.name(), step_started.elapsed().as_secs_f64());
     }
-    println!("\n== the gate is open: {} steps in {:.1} s", steps.len(), started.elapsed().as_secs_f64());
+    println!("\n== the gate passes: {} steps in {:.1} s", steps.len(), started.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -171,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn names_are_what_the_command_line_takes() {
+    fn names_are_those_of_the_command_line() {
         for step in Step::value_variants() {
             assert_eq!(Step::from_str(step.name(), false), Ok(*step));
         }
     }
 
     #[test]
-    fn lines_can_be_typed() {
+    fn lines_are_commands_to_type() {
         assert_eq!(Step::Test.line(), "cargo test --workspace --locked");
         assert_eq!(Step::Doc.line(), "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --no-deps --locked");
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: the archive of a release for one target, with everything that belongs to it.
+//! `cargo xtask dist`: builds the archive of a release for one target, with everything that belongs to it.
 //!
 //! Two runs on one commit write the same bytes, wherever the repository is: paths are mapped, times are those of the
 //! commit, and lists are sorted. `--check` proves it.
@@ -22,7 +22,7 @@ use build::Build;
 pub(crate) use build::in_place_of_rustc;
 use packages::Packages;
 
-/// The name of what is released, before version and target.
+/// The name of the product, before version and target.
 const PRODUCT: &str = "mirror-rust-crates";
 
 /// The programs of a release.
@@ -41,11 +41,11 @@ pub(crate) struct Options {
     /// Directory for the archive, the SBOM and the sums. Default: `reproducible/dist` in Cargo's target directory.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Armored private OpenPGP key that signs the sums, with archive-hasher; its passphrase is read from the environment
-    /// variable ARCHIVE_HASHER_PASSPHRASE.
+    /// Armored private OpenPGP key that signs the sums, with archive-hasher; its passphrase is read from the
+    /// environment variable ARCHIVE_HASHER_PASSPHRASE.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Take uncommitted changes into the archive, which is no release then.
+    /// Include uncommitted changes; the archive is not a release then.
     #[arg(long)]
     allow_dirty: bool,
     /// Build the last commit twice, in two clones in different directories, and compare every byte.
@@ -61,7 +61,7 @@ pub(crate) struct Made {
     pub(crate) sums: PathBuf,
 }
 
-/// Makes the archive, or proves that it can be made twice.
+/// Makes the archive, or checks that two builds are equal.
 pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     if options.check {
         return check::run(root, options);
@@ -70,7 +70,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         Some(dir) => root.join(dir),
         None => root.join("target"),
     };
-    // Cargo does not see the flags that replace paths, so that it would take what was built without them.
+    // Cargo does not see the flags that replace paths, so it would reuse what was built without them.
     let made = make(root, options, &target_dir.join("reproducible"))?;
     for path in [&made.archive, &made.sbom, &made.sums] {
         println!("{}", path.display());
@@ -78,7 +78,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds below a target directory and writes the archive and what belongs to it.
+/// Builds below a target directory, and writes the archive and the files that go with it.
 fn make(root: &Path, options: &Options, target_dir: &Path) -> anyhow::Result<Made> {
     // Paths in programs are mapped as the compiler sees them: without links.
     let root = &root.canonicalize().with_context(|| format!("could not find {}", root.display()))?;
@@ -119,7 +119,7 @@ fn make(root: &Path, options: &Options, target_dir: &Path) -> anyhow::Result<Mad
     Ok(made)
 }
 
-/// Returns a program, its man pages and its completions, each where an installation below a prefix has it.
+/// Returns a program, its man pages and its completions, each at its path below an installation prefix.
 fn of_program(build: &Build, program: &build::Program) -> anyhow::Result<BTreeMap<String, Entry>> {
     let name = program.name;
     let mut entries = BTreeMap::new();
@@ -142,14 +142,14 @@ fn of_program(build: &Build, program: &build::Program) -> anyhow::Result<BTreeMa
     Ok(entries)
 }
 
-/// Returns what there is to read, and the units for systemd.
+/// Returns the documents, and the units for systemd.
 fn documents(root: &Path, packages: &Packages, build: &Build) -> anyhow::Result<BTreeMap<String, Entry>> {
     let doc = format!("share/doc/{PRODUCT}");
     let listed = git(root, &["ls-files", "-z", "--", "docs", "README.md", "CHANGELOG.md", "LICENSE"])?;
     let mut entries = BTreeMap::new();
     for path in listed.split_terminator('\0') {
         if path.starts_with("docs/api/") {
-            // For reviewers; readers have docs.rs.
+            // These are for reviewers; readers have docs.rs.
             continue;
         }
         let bytes = std::fs::read(root.join(path)).with_context(|| format!("could not read {path}"))?;
@@ -178,7 +178,7 @@ fn refuse_dirty(root: &Path) -> anyhow::Result<()> {
     )
 }
 
-/// Returns when the last commit was made, in seconds since 1970: the time of everything in the archive.
+/// Returns the time of the last commit, in seconds since 1970. Everything in the archive has this time.
 fn commit_time(root: &Path) -> anyhow::Result<u64> {
     let text = git(root, &["log", "-1", "--format=%ct"])?;
     text.trim().parse().with_context(|| format!("git gave {text:?} as the time of the last commit"))
@@ -210,9 +210,9 @@ mod tests {
         }
     }
 
-    /// Everything that an archive has beside the programs, of this workspace as it is.
+    /// Checks everything in an archive but the programs, made from this workspace.
     #[test]
-    fn documents_of_this_workspace_are_whole() {
+    fn documents_of_this_workspace_are_complete() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
         let target = tempfile::tempdir().unwrap();
         let build = Build::prepare(&root, target.path(), "dist", None, 1_700_000_000).unwrap();

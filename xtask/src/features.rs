@@ -1,7 +1,7 @@
-//! The step `features` of the gate: every package that has features compiles by itself, with none and with each of them.
+//! The step `features` of the gate: compiles each package with features by itself, with none and with each of them.
 //!
-//! Other steps compile the whole workspace, where a package has what any other asks of it and of its dependencies. `cargo
-//! xtask proof packages` compiles every package by itself, which takes longer than the gate has time for.
+//! Other steps compile the whole workspace, where a package gets every feature that any other package enables. `cargo
+//! xtask proof packages` compiles every package by itself, which takes too long for the gate.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use crate::cargo;
 use crate::tidy::Member;
 
-/// Checks every combination; the first that does not compile ends it.
+/// Checks the combinations; stops at the first that does not compile.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     for arguments in combinations(&crate::tidy::members(root)?) {
         let status = cargo()
@@ -21,7 +21,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
             .status()
             .context("cargo could not be started")?;
         if !status.success() {
-            bail!("`cargo clippy {}` ended with {status}; what it found is above", arguments.join(" "));
+            bail!("`cargo clippy {}` ended with {status}; its report is above", arguments.join(" "));
         }
     }
     Ok(())
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_feature_is_checked_alone_and_a_package_with_features_without_them() {
+    fn packages_are_checked_without_features_and_with_each_alone() {
         let member = |name: &str, features: &[&str]| Member {
             name: name.to_owned(),
             features: features.iter().map(|feature| (*feature).to_owned()).collect(),

@@ -1,9 +1,5 @@
 //! Maintainer commands: `cargo xtask <command>`.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a maintainer's command speaks to the person who ran it"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a maintainer's command prints its results")]
 #![expect(clippy::disallowed_methods, reason = "a maintainer's command writes no mirror files")]
 
 mod api;
@@ -28,11 +24,11 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
-    /// Check the rules that the compiler does not know: who uses whom, file lengths, upkeep.
+    /// Check the rules that the compiler does not check: dependencies between crates, file lengths, upkeep.
     Tidy,
-    /// Run what `.ci/run` runs, stopping at the first failure.
+    /// Run the steps of `.ci/run`; stop at the first failure.
     Ci(ci::Options),
-    /// Run the scripts of `testdata/cases`, each of which shows one thing that a user wants.
+    /// Run the scripts of `testdata/cases`, each of which shows one thing that a user wants to do.
     Cases(cases::Options),
     /// Make a registry from a seed, as files.
     Synth(synth::Synth),
@@ -44,9 +40,9 @@ enum Command {
     Release(release::Options),
     /// Compare the public items of each library with the listings in docs/api, or write those.
     Api(api::Options),
-    /// Measure against yardsticks: needs GNU time, and for downloads nginx, h2load, curl and wget2.
+    /// Measure the programs against other tools: needs GNU time, and for downloads nginx, h2load, curl and wget2.
     Bench(bench::Options),
-    /// Prove what takes longer than the gate has time for.
+    /// Run a check that takes too long for the gate.
     Proof(proof::Options),
     #[command(hide = true)]
     HashTwo(bench::HashTwo),
@@ -62,8 +58,8 @@ fn main() -> ExitCode {
     }
     match run(&Command::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        // Not by returning the error from `main`: a fault in the tree is no fault of ours, and with
-        // RUST_BACKTRACE set the list of faults would drown in a backtrace.
+        // Returning the error from `main` would print a backtrace with RUST_BACKTRACE set, and hide the
+        // list of faults.
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -90,19 +86,19 @@ fn run(command: &Command) -> anyhow::Result<()> {
     }
 }
 
-/// Returns the directory of the root manifest. Finds it from the place of this package, so that the commands work from
-/// any directory of the workspace.
+/// Returns the directory of the root manifest, found from the path of this package, so that the commands work in any
+/// directory of the workspace.
 fn workspace_root() -> anyhow::Result<PathBuf> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = package.parent().context("the xtask package has no parent directory")?;
     Ok(root.to_owned())
 }
 
-/// Runs the cargo that started us, so that a toolchain chosen with `cargo +name` stays chosen.
+/// Runs the Cargo that started this program, so that a toolchain chosen with `cargo +name` stays chosen.
 fn cargo() -> std::process::Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = std::process::Command::new(program);
-    // Where `cargo run` sets it, cargo-machete takes its own name for a directory.
+    // When `cargo run` sets it, cargo-machete takes its own name for a directory.
     command.env_remove("CARGO_PKG_NAME");
     command
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask proof`: what takes longer than the gate has time for.
+//! `cargo xtask proof`: checks that take too long for the gate.
 
 #[cfg(unix)]
 mod kills;
@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use crate::cargo;
 use crate::ci::PACKAGE;
 
-/// The choice of a proof.
+/// The proof to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -23,13 +23,13 @@ enum Proof {
     /// Kill the downloader at random moments; Python, zstd and tar check what each kill leaves.
     #[cfg(unix)]
     Kills(kills::Options),
-    /// Compile each package by itself, from what its package holds and nothing else of this repository.
+    /// Compile each package by itself, from its packaged files alone.
     Packages,
-    /// Run the programs on a registry's own index; Python, git and Cargo check what comes of it.
+    /// Run the programs on a registry's own index; Python, git and Cargo check the results.
     RealIndex(real_index::Options),
 }
 
-/// Runs it; the first fault ends it.
+/// Runs the proof; the first fault ends it.
 pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     match &options.proof {
         #[cfg(unix)]
@@ -39,13 +39,13 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
 }
 
-/// Makes all packages, and has cargo unpack and compile each, with the others in place of a registry.
+/// Packages everything, and has Cargo unpack and compile each package with the others as its registry.
 fn packages(root: &Path) -> anyhow::Result<()> {
     let mut command = cargo();
     command.args(PACKAGE.iter().filter(|argument| **argument != "--no-verify")).current_dir(root);
     let status = command.status().context("cargo could not be started")?;
     if !status.success() {
-        bail!("a package does not compile: {status}; what cargo found stands above");
+        bail!("a package does not compile: {status}; Cargo's report is above");
     }
     println!("proof: every package compiles by itself");
     Ok(())

@@ -1,4 +1,4 @@
-//! `cargo xtask release X.Y.Z`: version, changelog, package check, commit and tag, on this machine alone.
+//! `cargo xtask release X.Y.Z`: version, changelog, package check, commit and tag, only on this machine.
 
 use std::path::Path;
 use std::process::Command;
@@ -40,28 +40,28 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         }
         make(&clone, version, &today)?;
         println!("{}", git(&clone, &["show", "--stat", "--patch", &format!("v{version}")])?);
-        println!("release: {version} could be made; nothing was changed here");
+        println!("release: {version} can be made; nothing was changed here");
         return Ok(());
     }
     make(root, version, &today)?;
-    println!("release: {version} is committed and tagged on this machine; to let others have it:");
+    println!("release: {version} is committed and tagged on this machine; to publish it:");
     println!("git push origin {BRANCH} v{version}");
     Ok(())
 }
 
-/// Checks that a release can be made of what is there.
+/// Checks that the repository is in a state to release.
 fn check(root: &Path, version: &Version) -> anyhow::Result<()> {
     let branch = git(root, &["rev-parse", "--abbrev-ref", "HEAD"])?;
     if branch.trim() != BRANCH {
-        bail!("a release is made on {BRANCH}, and this is {}; check {BRANCH} out", branch.trim());
+        bail!("a release is made on {BRANCH}, but this is {}; check out {BRANCH}", branch.trim());
     }
     let changed = git(root, &["status", "--porcelain"])?;
     if !changed.is_empty() {
-        bail!("there are changes that are not committed:\n{changed}commit them first, or set them aside");
+        bail!("there are changes that are not committed:\n{changed}commit or stash them first");
     }
     let tag = format!("v{version}");
     if !git(root, &["tag", "--list", &tag])?.is_empty() {
-        bail!("the tag {tag} is there already; release another version");
+        bail!("the tag {tag} exists already; release another version");
     }
     let manifest = read(root, "Cargo.toml")?;
     let current = current_version(&manifest)?;
@@ -77,7 +77,7 @@ fn make(root: &Path, version: &Version, today: &str) -> anyhow::Result<()> {
     if made.is_err() {
         let mut restore = vec!["restore", "--staged", "--worktree", "--"];
         restore.extend(CHANGED);
-        git(root, &restore).context("could not take back the changes of a release that failed")?;
+        git(root, &restore).context("could not revert the changes of the failed release")?;
     }
     made
 }
@@ -94,7 +94,7 @@ fn change(root: &Path, version: &Version, today: &str) -> anyhow::Result<String>
     package.args(PACKAGE).arg("--quiet").current_dir(root);
     let status = package.status().context("cargo could not be started")?;
     if !status.success() {
-        bail!("the packages of {version} cannot be made: {status}; cargo says why above");
+        bail!("the packages of {version} cannot be made: {status}; Cargo's report is above");
     }
     Ok(notes)
 }
@@ -108,18 +108,20 @@ fn record(root: &Path, version: &Version, notes: &str) -> anyhow::Result<()> {
     git(root, &commit)?;
     let tag = format!("v{version}");
     let message = format!("Mirror Rust Crates {version}\n\n{notes}\n");
-    // Headings of the notes begin with what git takes for a comment.
+    // Headings in the notes begin with `#`, which git would take for a comment.
     git(root, &["tag", "--annotate", "--cleanup=verbatim", "--message", &message, &tag])?;
     Ok(())
 }
 
-/// Turns what is unreleased into the section of this version, and begins a new one. Returns the changelog and the notes.
+/// Turns the unreleased section into that of this version, and begins a new one. Returns the changelog and the notes.
 fn cut(changelog: &str, version: &Version, today: &str) -> anyhow::Result<(String, String)> {
     let at = changelog.find(UNRELEASED).context("CHANGELOG.md has no section \"## Unreleased\"")?;
     let (before, rest) = (&changelog[..at], &changelog[at + UNRELEASED.len()..]);
     let notes = rest.find("\n## ").map_or(rest, |end| &rest[..end]).trim();
     if notes.is_empty() {
-        bail!("the section \"Unreleased\" of CHANGELOG.md is empty: say what changed since the last release");
+        bail!(
+            "the section \"Unreleased\" of CHANGELOG.md is empty: list what changed since the last release"
+        );
     }
     let changelog = format!("{before}{UNRELEASED}\n## {version}, {today}\n{rest}");
     Ok((changelog, notes.to_owned()))
@@ -130,10 +132,10 @@ fn current_version(manifest: &str) -> anyhow::Result<Version> {
     let version =
         table.get("workspace").and_then(|workspace| workspace.get("package")?.get("version")?.as_str());
     let version = version.context("Cargo.toml has no version in [workspace.package]")?;
-    version.parse().with_context(|| format!("{version:?} in Cargo.toml is no version"))
+    version.parse().with_context(|| format!("{version:?} in Cargo.toml is not a version"))
 }
 
-/// Writes the version where the root manifest has the current one: for the workspace, and beside the path of each of its
+/// Replaces the current version in the root manifest: that of the workspace, and those beside the paths of its
 /// packages.
 fn with_version(manifest: &str, version: &Version) -> anyhow::Result<String> {
     let old = format!("version = \"{}\"", current_version(manifest)?);
@@ -237,12 +239,12 @@ b = { version = "0.1.0", path = "b" }
         assert_eq!(git(root, &["status", "--porcelain"]).unwrap(), "");
         assert_eq!(git(root, &["rev-list", "--count", "HEAD"]).unwrap().trim(), "2");
         assert_eq!(git(root, &["cat-file", "-t", "v0.2.0"]).unwrap().trim(), "tag");
-        let told = git(root, &["tag", "--list", "--format=%(contents)", "v0.2.0"]).unwrap();
-        assert!(told.contains("- It works.") && !told.contains("It begins"), "{told}");
-        // The next one has nothing to say yet.
+        let message = git(root, &["tag", "--list", "--format=%(contents)", "v0.2.0"]).unwrap();
+        assert!(message.contains("- It works.") && !message.contains("It begins"), "{message}");
+        // The next release has no notes yet.
         assert!(fault(release(root, "0.3.0", false)).contains("is empty"));
-        assert!(fault(release(root, "0.2.0", false)).contains("tag v0.2.0 is there already"));
-        assert_eq!(git(root, &["status", "--porcelain"]).unwrap(), "", "a release that fails leaves nothing");
+        assert!(fault(release(root, "0.2.0", false)).contains("tag v0.2.0 exists already"));
+        assert_eq!(git(root, &["status", "--porcelain"]).unwrap(), "", "a failed release leaves nothing");
     }
 
     #[test]
@@ -255,7 +257,7 @@ b = { version = "0.1.0", path = "b" }
     }
 
     #[test]
-    fn what_is_no_state_to_release_is_refused() {
+    fn a_state_that_cannot_be_released_is_refused() {
         let dir = repository();
         let root = dir.path();
         assert!(
@@ -265,11 +267,11 @@ b = { version = "0.1.0", path = "b" }
         assert!(fault(release(root, "0.2.0", false)).contains("not committed:\n?? new"));
         std::fs::remove_file(root.join("new")).unwrap();
         git(root, &["checkout", "--quiet", "-b", "other"]).unwrap();
-        assert!(fault(release(root, "0.2.0", false)).contains("made on main, and this is other"));
+        assert!(fault(release(root, "0.2.0", false)).contains("made on main, but this is other"));
     }
 
     #[test]
-    fn a_package_that_cannot_be_made_takes_everything_back() {
+    fn a_package_that_cannot_be_made_reverts_everything() {
         let dir = repository();
         let root = dir.path();
         let manifest = MANIFEST.replace("version = \"0.1.0\", path", "path");
@@ -282,7 +284,7 @@ b = { version = "0.1.0", path = "b" }
     }
 
     #[test]
-    fn only_own_versions_change() {
+    fn only_versions_of_the_workspace_change() {
         let manifest = "[workspace.package]\nversion = \"1.0.0\"\nrust-version = \"1.95\"\n\n[workspace.dependencies]\n\
                         own = { version = \"1.0.0\", path = \"own\" }\nother = { version = \"1.0.0\" }\n";
         let expected = "[workspace.package]\nversion = \"1.1.0\"\nrust-version = \"1.95\"\n\n[workspace.dependencies]\n\
@@ -291,7 +293,7 @@ b = { version = "0.1.0", path = "b" }
     }
 
     #[test]
-    fn the_changelog_keeps_what_it_had() {
+    fn the_changelog_keeps_older_sections() {
         let (changelog, notes) = cut(CHANGELOG, &version("0.1.0"), "2026-01-02").unwrap();
         assert_eq!(notes, "- It works.");
         let expected = "# Changelog\n\n## Unreleased\n\n## 0.1.0, 2026-01-02\n\n- It works.\n\n## 0.0.1, 2025-01-01\n\n\

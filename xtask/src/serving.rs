@@ -1,4 +1,4 @@
-//! A running `serve-mirror`.
+//! Runs `serve-mirror`.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -14,7 +14,7 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// Serves a mirror; over TLS when `tls` has `cert.pem` and `key.pem`.
+    /// Serves a mirror, over TLS if a directory with `cert.pem` and `key.pem` is given.
     pub(crate) fn start(program: &Path, mirror: &Path, tls: Option<&Path>) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
         command.args(["--listen", "127.0.0.1:0", "--mirror"]).arg(mirror);
@@ -30,12 +30,12 @@ impl Serving {
             let address = line.split_once("serving at ")?.1.split_whitespace().next()?.trim_end_matches('/');
             Some(address.to_owned())
         });
-        // It must not wait for somebody to read what it logs.
+        // Reads its log to the end, or the server would block on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, base: base.context("serve-mirror ended at once")? })
+        Ok(Self { child, base: base.context("serve-mirror ended before it served")? })
     }
 
-    /// Returns the most memory that it had, MiB.
+    /// Returns its peak memory, MiB.
     pub(crate) fn peak_mib(&self) -> anyhow::Result<f64> {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("its status")?;

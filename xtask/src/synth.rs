@@ -1,4 +1,4 @@
-//! `cargo xtask synth` and `cargo xtask origin`: a registry made from a seed, as files or served.
+//! `cargo xtask synth` and `cargo xtask origin`: make a registry from a seed, as files or served.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ pub(crate) struct Synth {
     /// Crates that change in each of these.
     #[arg(long, default_value_t = 500)]
     daily: usize,
-    /// At last a commit without parents that keeps the tree.
+    /// Add a last commit without parents that keeps the tree.
     #[arg(long)]
     squash: bool,
     /// Pack the bare repository as a server does, with deltas.
@@ -74,7 +74,7 @@ pub(crate) struct Serve {
     /// Mean size of a release in bytes.
     #[arg(long, default_value_t = 20_000)]
     mean_bytes: usize,
-    /// Every answer is this late, in milliseconds.
+    /// Delay of every answer, in milliseconds.
     #[arg(long, default_value_t = 0)]
     delay_ms: u64,
     /// Port on 127.0.0.1; 0 takes a free one.

@@ -1,7 +1,7 @@
-//! `cargo xtask tidy`: the rules that neither the compiler nor clippy knows.
+//! `cargo xtask tidy`: checks the rules that neither the compiler nor clippy checks.
 //!
-//! Reading the workspace happens once, in `workspace`. Each check is a pure function from what was
-//! read to a list of faults, so that a unit test shows it pass and fail.
+//! `workspace` reads the input once. Each check is a pure function from that input to a list of
+//! faults, so that a unit test shows it pass and fail.
 
 mod docs;
 mod edges;
@@ -23,7 +23,7 @@ pub(crate) use workspace::{Member, members};
 
 use workspace::Workspace;
 
-/// Runs every check and prints every fault, so that one run is enough to know them all.
+/// Runs every check and prints all faults, so that one run shows them all.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let workspace = Workspace::read(root)?;
     let faults = check(&workspace);

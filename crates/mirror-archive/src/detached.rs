@@ -31,7 +31,7 @@ pub fn sign_file(
     passphrase: Option<&Passphrase>,
 ) -> Result<FileSignature, ArchiveError> {
     let signer = Signer::load(key, passphrase)?;
-    let opened = File::open(file).map_err(ArchiveError::input("opening, in order to sign it,", file))?;
+    let opened = File::open(file).map_err(ArchiveError::input("opening", file))?;
     if !opened.metadata().map_err(ArchiveError::input("examining", file))?.is_file() {
         let source = std::io::Error::other("it is not a regular file");
         return Err(ArchiveError::input("signing", file)(source));

@@ -1,4 +1,4 @@
-//! All digests of `archive-hasher` beside what each of them costs alone on one thread.
+//! Measures all digests of `archive-hasher` beside each of them alone on one thread.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -56,7 +56,7 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     std::fs::remove_dir_all(bench.work.join("archive")).context("removing the tree")
 }
 
-/// Writes bytes on which no digest is faster than on others.
+/// Writes random bytes, so that no digest has an advantage.
 fn write_noise(path: &Path, bytes: u64) -> anyhow::Result<()> {
     let mut out = std::io::BufWriter::new(std::fs::File::create(path).context("making a file")?);
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -1,5 +1,5 @@
-//! P7: bundling while downloading; a bundle back to loose files, beside `tar --zstd -x`; one release out
-//! of a large bundle.
+//! P7: bundling while downloading; extracting a bundle to loose files, beside `tar --zstd -x`;
+//! extracting one release from a large bundle.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ use super::sitting::Bench;
 
 /// Mean size of a release, in bytes.
 const MEAN: usize = 20_000;
-/// Single releases that are taken out of the bundle in one round.
+/// Single releases that are extracted from the bundle in one round.
 const SINGLES: usize = 20;
 
 /// Measures writing bundles and extracting them.
@@ -27,7 +27,7 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     read(bench, report)
 }
 
-/// Measures the same download into loose files and into bundles, in turn.
+/// Measures one download into loose files and into bundles, in turn.
 fn write(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let files = Files::make(bench.work, "p7", bench.releases, MEAN);
     let tls = Origin::start(OriginOptions::default(), Arc::new(|_| None));
@@ -42,7 +42,7 @@ fn write(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
         let (arguments, _) = ours(bench, &files, &base, tls.ca(), &["--bundle", "--bundles-out", &dir]);
         bundled.run(bench.work, &program, &arguments)?;
         let in_bundles = count(bench.work, "bundled")?;
-        ensure!(in_bundles == total as u64, "{in_bundles} releases of {total} were bundled");
+        ensure!(in_bundles == total as u64, "{in_bundles} of {total} releases were bundled");
         let (arguments, _) = ours(bench, &files, &base, tls.ca(), &[]);
         loose.run(bench.work, &program, &arguments)?;
     }
@@ -126,7 +126,7 @@ fn read(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Milliseconds for one release, the start of the program included. GNU time counts hundredths of seconds.
+/// Returns the milliseconds for one release, including the start of the program: GNU time counts only hundredths.
 fn one(bench: &Bench<'_>, program: &str, bundles: &str, release: &str) -> anyhow::Result<f64> {
     let out = bench.work.join("p7-one");
     let begun = Instant::now();

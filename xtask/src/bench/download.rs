@@ -13,7 +13,7 @@ use super::nginx::Nginx;
 use super::report::Report;
 use super::sitting::Bench;
 
-/// Releases as a web server's document root, with the lists that the programs want.
+/// Releases in a web server's document root, with the lists that the programs need.
 pub(super) struct Files {
     pub(super) registry: TestRegistry,
     pub(super) www: std::path::PathBuf,
@@ -32,14 +32,14 @@ impl Files {
     }
 }
 
-/// Makes a new output folder below `work`. On disk, old ones stay until [`clear`]: deleting a tree makes the next one
-/// slower for a while.
+/// Makes a new output folder below `work`. On disk, old ones stay until [`clear`], because deleting a tree slows down
+/// the next one for a while.
 pub(super) fn fresh(work: &Path) -> PathBuf {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     work.join(format!("out-{}", NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// Removes what all runs wrote.
+/// Removes the outputs of all runs.
 pub(super) fn clear(work: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(work).context("listing the work folder")? {
         let path = entry.context("listing the work folder")?.path();
@@ -62,13 +62,13 @@ pub(super) fn ours(
     let mut arguments = words(&["--crates-base-url", &format!("{base}/crates"), "--out", &shown]);
     arguments.extend(words(&["--index-dir", &files.index.display().to_string(), "--listen", ""]));
     arguments.extend(words(&["--cacert", &ca.display().to_string(), "--include-yanked"]));
-    // Where it lies by default; earlier versions have it elsewhere.
+    // The default place; earlier versions have another one.
     arguments.extend(words(&["--manifest", &out.join("manifest.jsonl").display().to_string()]));
     arguments.extend(words(more));
     (arguments, out)
 }
 
-/// Checks that a program fetched everything: else its figure means nothing.
+/// Checks that a program fetched everything; otherwise its figures mean nothing.
 pub(super) fn check_files(out: &Path, expected: usize) -> anyhow::Result<()> {
     let mut found = 0;
     let mut dirs = vec![out.to_owned()];
@@ -83,13 +83,13 @@ pub(super) fn check_files(out: &Path, expected: usize) -> anyhow::Result<()> {
         }
     }
     if found != expected {
-        bail!("{found} files of {expected} were fetched");
+        bail!("{found} of {expected} files were fetched");
     }
     Ok(())
 }
 
-/// Checks a run, and gives its memory back where that is what it wrote to: otherwise each run would write to
-/// pages that the machine has never used, and on a virtual one pay its host for them.
+/// Checks a run, and frees the memory that it wrote to on tmpfs: otherwise each run would write to pages that the
+/// machine has never used, which a virtual one must first get from its host.
 fn checked(bench: &Bench<'_>, out: &Path, expected: usize) -> anyhow::Result<()> {
     check_files(out, expected)?;
     give_back(bench, out)
@@ -105,7 +105,7 @@ fn give_back(bench: &Bench<'_>, out: &Path) -> anyhow::Result<()> {
 /// Measures P1: nginx on loopback.
 pub(crate) fn loopback(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let files = Files::make(bench.work, "p1", bench.releases, 20_000);
-    // For its certificate only.
+    // Only its certificate is used.
     let tls = Origin::start(OriginOptions::default(), Arc::new(|_| None));
     let nginx = Nginx::start(bench.work, &files.www, tls.tls_dir())?;
     let (base, ca) = (nginx.base(), tls.ca().display().to_string());
@@ -141,7 +141,7 @@ pub(crate) fn loopback(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result
         let out = fresh(bench.work);
         let mut line = words(&[&files.www.display().to_string(), &out.display().to_string(), "h2load"]);
         line.extend(receive);
-        floor.run_told(bench.work, &bench.floor.display().to_string(), &line)?;
+        floor.run_reported(bench.work, &bench.floor.display().to_string(), &line)?;
         give_back(bench, &out)?;
         if has("curl") {
             let out = fresh(bench.work);
@@ -242,7 +242,7 @@ pub(crate) fn far(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
 
 /// Measures P8: memory does not grow with the registry, nor with the samples that the metrics of the listener take.
 pub(crate) fn memory(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
-    // Of a flag that is given twice, the last one counts.
+    // If a flag is given twice, the last one counts.
     const LISTENER: &[&str] = &["--listen", "127.0.0.1:0"];
     let tls = Origin::start(OriginOptions::default(), Arc::new(|_| None));
     let (mut rows, mut earlier) = (Vec::new(), Vec::new());

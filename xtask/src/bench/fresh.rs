@@ -10,8 +10,8 @@ use super::measure::{Series, words};
 use super::report::Report;
 use super::sitting::Bench;
 
-/// Measures P9. The releases that the lockfile names come from Cargo's own cache, and an origin on this machine serves
-/// them: how fast a registry answers is no concern of this project.
+/// Measures P9. An origin on this machine serves the releases in the lockfile from Cargo's own cache, because the speed
+/// of a registry is not what is measured.
 pub(crate) fn clone(root: &Path, bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let fetched = crate::cargo().args(["fetch", "--locked"]).current_dir(root).status();
     if !fetched.context("running cargo fetch")?.success() {
@@ -30,7 +30,7 @@ pub(crate) fn clone(root: &Path, bench: &Bench<'_>, report: &mut Report) -> anyh
             "cd {to} && cargo run --locked --bin download-crates -- --cargo-lock Cargo.lock --out mirror \
              --index-url sparse+{base}/index/ --crates-base-url {base}/crates --cacert {ca} --listen ''"
         );
-        // Without the folder that this build has its own programs in.
+        // Without the target directory of this build.
         let alone = |line: &str| words(&["--unset=CARGO_TARGET_DIR", "sh", "-c", line]);
         us.run(bench.work, "env", &alone(&format!("git clone --quiet {from} {to} && {run}")))?;
         check_files(&folder.join("mirror"), registry.len())?;
@@ -45,7 +45,7 @@ pub(crate) fn clone(root: &Path, bench: &Bench<'_>, report: &mut Report) -> anyh
     Ok(())
 }
 
-/// Returns the releases that `Cargo.lock` names, out of Cargo's cache.
+/// Returns the releases in `Cargo.lock`, from Cargo's cache.
 fn locked(root: &Path) -> anyhow::Result<TestRegistry> {
     let text = std::fs::read_to_string(root.join("Cargo.lock")).context("reading Cargo.lock")?;
     let mut registry = TestRegistry::default();
@@ -63,7 +63,7 @@ fn locked(root: &Path) -> anyhow::Result<TestRegistry> {
         let file = cached(&format!("{name}-{version}.crate"))?;
         let body = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
         if registry.add(name, version, &body).cksum.to_hex() != checksum {
-            bail!("{} is not what Cargo.lock names", file.display());
+            bail!("{} does not match its checksum in Cargo.lock", file.display());
         }
     }
     Ok(registry)

@@ -1,4 +1,4 @@
-//! P3: planning the whole index. P4 and the incremental runs: what a run costs when little or nothing changed.
+//! P3: planning the whole index. P4: the cost of incremental runs when little or nothing changed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -126,10 +126,10 @@ pub(super) fn pack_mib(repository: &Path) -> anyhow::Result<f64> {
     Ok(bytes as f64 / f64::from(1 << 20))
 }
 
-/// Names in the summary, and those that earlier versions gave to the same figures.
+/// Names of figures in the summary, and their names in earlier versions.
 const RENAMED: [(&str, &str); 1] = [("removed upstream", "withdrawn upstream")];
 
-/// Returns a figure of the summary of the last run, which may be one of an earlier version.
+/// Returns a figure from the summary of the last run, which may be of an earlier version.
 pub(super) fn count(work: &Path, name: &str) -> anyhow::Result<u64> {
     let log = std::fs::read_to_string(work.join("log")).context("reading the log")?;
     let before = RENAMED.iter().find(|(now, _)| *now == name).map(|(_, before)| *before);
@@ -142,11 +142,11 @@ pub(super) fn count(work: &Path, name: &str) -> anyhow::Result<u64> {
 
 const BEFORE: &str = " (the version before)";
 
-/// A mirror, and the program that keeps it.
+/// A mirror, and the program that maintains it.
 struct Held {
     program: PathBuf,
     out: PathBuf,
-    /// Stands behind the names of its rows.
+    /// The suffix of the names of its rows.
     suffix: &'static str,
 }
 
@@ -160,8 +160,8 @@ struct IncrementalRuns<'a> {
     rows: Vec<(Series, String)>,
 }
 
-/// Measures P4: a whole mirror, in incremental runs to which little or nothing is new. Checks every figure that the
-/// program reports and, at the end, every file.
+/// Measures P4: incremental runs of a whole mirror when little or nothing changed. Checks every figure that the program
+/// reports and, at the end, every file.
 pub(crate) fn incremental_runs(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let releases = bench.held_releases;
     println!("P4: making a mirror of {releases} small crates");
@@ -245,7 +245,7 @@ impl IncrementalRuns<'_> {
         self.origin.replace_site(Arc::new(self.index.clone()).site("https://localhost/"));
     }
 
-    /// Publishes what happens upstream between two runs; returns the number of crates.
+    /// Publishes changes between two runs; returns the number of crates.
     fn publish_day(&mut self, changes: &DayChanges) -> u64 {
         let changed = self.index.commit_day(&self.bare, changes);
         self.serve();
@@ -282,7 +282,7 @@ impl IncrementalRuns<'_> {
         let mut said = Vec::new();
         for (what, wanted) in expected {
             let found = count(self.bench.work, what)?;
-            ensure!(found == *wanted, "{name}: {what} is {found}, {wanted} was expected");
+            ensure!(found == *wanted, "{name}: {what} is {found}, but {wanted} was expected");
             said.push(format!("{what} {found}"));
         }
         *noticed = said.join(", ");
@@ -306,7 +306,7 @@ impl IncrementalRuns<'_> {
         bail!("too few crates to remove {files} files of")
     }
 
-    /// Returns a path by the rules of the shard layout, as the source documents state them.
+    /// Returns a path by the rules of the shard layout in the source documents.
     fn path(&self, release: &SyntheticRelease) -> PathBuf {
         let id = self.index.id(release);
         let name = id.name.as_str();
@@ -319,7 +319,7 @@ impl IncrementalRuns<'_> {
         Path::new(&dir).join(id.file_name())
     }
 
-    /// Compares every file with the bytes that were published, with code that the program does not share.
+    /// Compares every file with the published bytes, with code that the program does not share.
     fn check(&self, held: u64) -> anyhow::Result<()> {
         let mut found = 0;
         for at in self.index.numbers() {
@@ -333,7 +333,7 @@ impl IncrementalRuns<'_> {
         let files = files_below(&self.mirrors[0].out)?;
         ensure!(
             files as u64 == held,
-            "{files} files are held, {held} were expected, {found} are in the index"
+            "{files} files are held, but {held} were expected; {found} are in the index"
         );
         Ok(())
     }

@@ -13,8 +13,8 @@ pub(crate) struct Cost {
     pub(crate) wall_s: f64,
     pub(crate) cpu_s: f64,
     pub(crate) peak_mib: f64,
-    /// Of that, memory of its own: mapped files left out, which the system takes back when it needs room. The
-    /// highest of samples; 0 where the system does not tell.
+    /// The private part of the peak, without mapped files, which the system can drop. The highest of several samples; 0
+    /// if the system does not report it.
     pub(crate) own_mib: f64,
 }
 
@@ -31,7 +31,7 @@ impl Series {
         Self { name: name.to_owned(), command: String::new(), costs: Vec::new() }
     }
 
-    /// Runs the program once and adds what it took; its output goes to `log`.
+    /// Runs the program once and adds its cost; its output goes to `log`.
     pub(crate) fn run(&mut self, work: &Path, program: &str, arguments: &[String]) -> anyhow::Result<()> {
         let line = std::iter::once(program.to_owned()).chain(arguments.iter().cloned()).collect::<Vec<_>>();
         self.command = shown(&line).replace(&work.display().to_string(), "$WORK");
@@ -71,7 +71,7 @@ impl Series {
     }
 
     /// Measures a program that reports its own wall and CPU seconds in the last line that it prints.
-    pub(crate) fn run_told(
+    pub(crate) fn run_reported(
         &mut self,
         work: &Path,
         program: &str,
@@ -106,13 +106,13 @@ impl Series {
         self.costs.iter().map(|cost| cost.own_mib).fold(0.0, f64::max)
     }
 
-    /// Returns how many times as fast as `other` it was: the median over the rounds.
+    /// Returns the speed relative to `other`: the median over the rounds.
     pub(crate) fn speed_over(&self, other: &Self) -> f64 {
         median(self.costs.iter().zip(&other.costs).map(|(own, its)| its.wall_s / own.wall_s).collect())
     }
 }
 
-/// Samples the memory of its own that the child of `timer` has, and returns the most, in KiB. Costs next to nothing.
+/// Samples the private memory of the child of `timer`, and returns the highest value, in KiB. Costs next to nothing.
 fn sample(timer: u32, done: &AtomicBool) -> u64 {
     const EVERY: Duration = Duration::from_millis(20);
     let mut most = 0;
@@ -129,7 +129,7 @@ fn sample(timer: u32, done: &AtomicBool) -> u64 {
     most
 }
 
-/// Returns the command line without the paths of one machine.
+/// Returns the command line without the paths of this machine.
 fn shown(line: &[String]) -> String {
     let name = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
     let words = line.iter().enumerate().map(|(at, word)| match at {
@@ -146,7 +146,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Returns whether a program is there.
+/// Returns whether a program is installed.
 pub(crate) fn has(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }

@@ -1,4 +1,4 @@
-//! nginx as an origin: TLS, HTTP/2, on a free port, stopped when dropped.
+//! Runs nginx as an origin: TLS, HTTP/2, on a free port, stopped when dropped.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -63,7 +63,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // TERM, so that the master takes its workers along.
+        // TERM, so that the master process ends its workers, too.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }

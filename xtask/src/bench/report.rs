@@ -1,4 +1,4 @@
-//! The table, as Markdown.
+//! Writes the tables as Markdown.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,17 +8,17 @@ use super::measure::Series;
 
 pub(crate) struct Report {
     head: String,
-    /// When, where and on which commit.
+    /// The date, the commit and the machine.
     sitting: String,
-    /// Rows of the table, each with the benchmark that it belongs to in front.
+    /// Rows of the first table. Each begins with its benchmark.
     targets: Vec<String>,
-    /// One for each table, the title in front.
+    /// The other tables, each below its title.
     sections: Vec<String>,
 }
 
 fn first_line(program: &str, argument: &str) -> String {
     let Ok(output) = Command::new(program).arg(argument).output() else { return "not there".to_owned() };
-    // nginx speaks to standard error.
+    // nginx prints to standard error.
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
 }
@@ -46,7 +46,7 @@ impl Report {
         Ok(Self { head: head.to_owned(), sitting, targets: Vec::new(), sections: Vec::new() })
     }
 
-    /// Begins a table; what is written next belongs to it.
+    /// Begins a section, and returns its text to add a table.
     fn section(&mut self, title: &str, work: &str) -> &mut String {
         self.sections.push(format!("## {title}\n\n{work}. {}\n\n", self.sitting));
         let last = self.sections.len() - 1;
@@ -78,7 +78,7 @@ impl Report {
         self.commands(std::iter::once(us).chain(rivals.iter().copied()));
     }
 
-    /// Requests in a second; each with the one that it is compared with.
+    /// Writes the requests per second of each series, and its ratio to the second one of the pair.
     pub(crate) fn serving(&mut self, title: &str, work: &str, requests: usize, rows: &[(&Series, &Series)]) {
         let rounds = rows.first().map_or(0, |(series, _)| series.costs.len());
         let text = self.section(title, &format!("{work}; {rounds} rounds"));
@@ -133,7 +133,7 @@ impl Report {
         self.commands(rows.take(1));
     }
 
-    /// Writes what each incremental run took, and what the program reported of it.
+    /// Writes the cost of each incremental run, and what the program reported of it.
     pub(crate) fn incremental_runs(&mut self, title: &str, work: &str, rows: &[(&Series, &str)]) {
         let text = self.section(title, work);
         let _ = writeln!(
@@ -154,7 +154,7 @@ impl Report {
         self.commands(rows.iter().take(1).map(|(series, _)| *series));
     }
 
-    /// Writes what each digest costs alone, and how near to the bound runs of the program came.
+    /// Writes the cost of each digest alone, and how close runs of the program came to the bound.
     pub(crate) fn archive(&mut self, mib: u64, alone: &[(String, f64)], runs: &[(&Series, f64)]) {
         let bytes = (mib << 20) as f64;
         let rounds = runs.first().map_or(0, |(series, _)| series.costs.len());
@@ -197,12 +197,12 @@ impl Report {
         text.push_str("```\n");
     }
 
-    /// Writes a figure that belongs to a target and has none of its own.
+    /// Writes a figure that has no target, but explains one.
     pub(crate) fn figure(&mut self, name: &str, value: f64, what: &str) {
         self.targets.push(format!("| {name} | {value:.3} | {what} | |"));
     }
 
-    /// Writes how a benchmark compares with the version before, where that took part.
+    /// Writes the comparison of a benchmark with the previous version, if that took part.
     pub(crate) fn before(&mut self, name: &str, us: &Series, before: &Series) {
         if !before.costs.is_empty() {
             self.figure(
@@ -224,7 +224,7 @@ impl Report {
         self.merged("")
     }
 
-    /// Returns the whole document: what was measured now, and what an earlier one has that was not measured again.
+    /// Returns the whole document: the new figures, and those of an earlier one that were not measured again.
     pub(crate) fn merged(&self, old: &str) -> String {
         let again = |text: &str, all: &[String]| all.iter().any(|new| benchmark(new) == benchmark(text));
         let mut targets: Vec<String> = old
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_again_stays() {
+    fn figures_that_were_not_measured_again_stay() {
         let first = report(
             &["| P1 x | 1 |", "| P6 z | 3 |"],
             &["## P1: one\n\n| P1 no target |\n", "## P6: six\n\ntext\n"],

@@ -1,4 +1,4 @@
-//! The requests that `serve-mirror` answers in a second, beside nginx with the same bytes, over TLS + HTTP/2.
+//! Measures requests per second of `serve-mirror`, beside nginx with the same bytes, over TLS + HTTP/2.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use super::report::Report;
 use super::sitting::Bench;
 use crate::serving::Serving;
 
-/// Requests of one run.
+/// Requests in one run.
 const REQUESTS: usize = 200_000;
 
-/// Measures index files, and releases out of the loose tree and out of bundles.
+/// Measures index files, and releases from the loose tree and from bundles.
 pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let files = Files::make(bench.work, "serve", bench.releases, 20_000);
     let tls = Origin::start(OriginOptions::default(), Arc::new(|_| None));
@@ -124,10 +124,10 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     report.target("Serve peak MiB", peak, "at most 128", |x| x <= 128.0);
     let many =
         Command::new(&bench.many_crates).env("TMPDIR", bench.work).output().context("serving many crates")?;
-    let told = String::from_utf8_lossy(&many.stdout).into_owned();
-    let peak = told.split_whitespace().next().and_then(|text| text.parse().ok());
+    let printed = String::from_utf8_lossy(&many.stdout).into_owned();
+    let peak = printed.split_whitespace().next().and_then(|text| text.parse().ok());
     let peak =
-        peak.with_context(|| format!("250,000 crates: {told}{}", String::from_utf8_lossy(&many.stderr)))?;
+        peak.with_context(|| format!("250,000 crates: {printed}{}", String::from_utf8_lossy(&many.stderr)))?;
     report.target("Serve peak MiB, 250,000 crates all asked for", peak, "at most 128", |x| x <= 128.0);
     drop((of_loose, of_bundles, nginx));
     std::fs::remove_dir_all(&web).context("removing the export")?;

@@ -17,12 +17,12 @@ use super::sitting::Bench;
 /// The yardstick of P5's files: writes them straight to their final names, with two threads.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WriteTwo {
-    /// All files one behind another, as `gathered` leaves them.
+    /// All files, one after another, as `gather` writes them.
     all: PathBuf,
     out: PathBuf,
 }
 
-/// Makes a bare, repacked index of so many releases.
+/// Makes a bare, repacked index with this number of releases.
 fn index(dir: &Path, releases: usize) -> PathBuf {
     let bare = dir.join("index.git");
     let index = Synthetic::new(Scale { seed: 5, releases, crates: releases.div_ceil(10), mean_bytes: 0 });
@@ -115,7 +115,7 @@ pub(crate) fn files(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()
     std::fs::remove_dir_all(&dir).context("removing the index of P5")
 }
 
-/// Puts all sidecars below `out` one behind another: path, a line break, length, a line break, bytes.
+/// Writes all sidecars below `out` into one file: path, a line break, length, a line break, bytes.
 fn gather(out: &Path, all: &Path) -> anyhow::Result<usize> {
     let file = File::create(all).with_context(|| format!("making {}", all.display()))?;
     let mut to = std::io::BufWriter::new(file);

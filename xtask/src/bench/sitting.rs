@@ -12,7 +12,7 @@ pub(crate) struct Bench<'a> {
     /// `serve-mirror`, and the example that serves a mirror of many crates.
     pub(crate) server: PathBuf,
     pub(crate) many_crates: PathBuf,
-    /// The example that does what no download can leave out.
+    /// The example that does only the necessary part of a download.
     pub(crate) floor: PathBuf,
     /// `archive-hasher`, and the example that times one digest.
     pub(crate) archiver: PathBuf,
@@ -26,7 +26,7 @@ pub(crate) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Returns a program of the other version, where one was named.
+    /// Returns a program of the other version, if one was named.
     pub(crate) fn before(&self, name: &str) -> Option<PathBuf> {
         self.before.as_ref().map(|dir| dir.join(name))
     }

@@ -1,4 +1,4 @@
-//! P6: hashing what is held, beside two plain threads that read and hash.
+//! P6: verifying held releases, beside two plain threads that read and hash.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ fn one(bench: &Bench<'_>, report: &mut Report, releases: usize, mean_bytes: usiz
     );
     let index = bench.work.join("p6-index");
     registry.commit_git(&index);
-    // As a clone comes: in one pack.
+    // In one pack, like a clone.
     git(&index, &["repack", "-a", "-d", "--quiet"]);
     let out = bench.work.join("p6-out").display().to_string();
     let mut arguments = words(&["--index-dir", &index.display().to_string(), "--listen", ""]);

@@ -1,4 +1,4 @@
-//! The archive: tar, sorted, one time, one owner; zstd.
+//! Writes the archive: a sorted tar with one time and one owner, compressed with zstd.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -21,12 +21,12 @@ pub(crate) enum Content {
 }
 
 impl Entry {
-    /// Takes a text that was made for the archive.
+    /// Adds a generated text.
     pub(crate) fn file(text: String) -> Self {
         Self { is_program: false, content: Content::Bytes(text.into_bytes()) }
     }
 
-    /// Takes a program from where it was built.
+    /// Adds a program that was built.
     pub(crate) fn program(path: PathBuf) -> Self {
         Self { is_program: true, content: Content::File(path) }
     }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_what_was_written() {
+    fn an_archive_is_read_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.tar.zst");
         write(&path, "top", &entries(dir.path()), 1_700_000_000, 3).unwrap();

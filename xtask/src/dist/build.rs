@@ -1,7 +1,8 @@
-//! Building the programs so that nothing of this machine is in them.
+//! Builds the programs without any trace of this machine.
 //!
-//! The compiler replaces paths when its flags say so. Cargo must not see these flags: it names directories after a hash
-//! of all flags, and such names, too, get into programs. So this program stands in for the compiler and adds them.
+//! The compiler can replace paths, by flags that contain them. Cargo must not see these flags: it names directories
+//! after a hash of all flags, and such names get into programs, too. So this program wraps the compiler and adds the
+//! flags.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -11,11 +12,11 @@ use anyhow::{Context as _, bail};
 use super::{PROGRAMS, printed};
 use crate::cargo;
 
-/// The variable with the flags that are added, and what separates them.
+/// The variable with the added flags, and their separator.
 const FLAGS: &str = "XTASK_RUSTC_FLAGS";
 const SEPARATOR: &str = "\u{1f}";
 
-/// Variables with which a person changes what compilers do; the flags of `.cargo/config.toml` stay.
+/// Variables that change what compilers do, and are removed; the flags of `.cargo/config.toml` stay.
 const FOREIGN: &[&str] = &[
     "CARGO_BUILD_RUSTFLAGS",
     "CARGO_ENCODED_RUSTFLAGS",
@@ -27,7 +28,7 @@ const FOREIGN: &[&str] = &[
     "RUSTFLAGS",
 ];
 
-/// The paths that stand in programs in place of those of this machine.
+/// The paths that replace those of this machine in programs.
 const WORKSPACE: &str = "/build/mirror-rust-crates";
 const TARGET_DIR: &str = "/build/target";
 const CARGO_HOME: &str = "/build/cargo";
@@ -54,7 +55,7 @@ pub(crate) struct Program {
 }
 
 impl Build {
-    /// Asks the compiler which one it is.
+    /// Asks the compiler for its version.
     pub(crate) fn prepare(
         root: &Path,
         target_dir: &Path,
@@ -70,7 +71,7 @@ impl Build {
         let verbose = printed(rustc().arg("-vV"))?;
         let host = verbose.lines().find_map(|line| line.strip_prefix("host: "));
         let target =
-            target.or(host).context("rustc does not tell the target of this machine; give --target")?;
+            target.or(host).context("rustc does not report the target of this machine; give --target")?;
         let compiler = verbose.lines().next().unwrap_or_default();
         let sysroot = printed(rustc().args(["--print", "sysroot"]))?;
         std::fs::create_dir_all(target_dir)
@@ -86,19 +87,19 @@ impl Build {
         })
     }
 
-    /// Builds the programs and returns where they are.
+    /// Builds the programs and returns their paths.
     pub(crate) fn programs(&self) -> anyhow::Result<Vec<Program>> {
         let mut command = self.cargo()?;
         let Self { profile, target, .. } = self;
-        // Debug information goes; the symbol table stays: CPU profiles name functions with it.
+        // Strips debug information, but not the symbol table, from which CPU profiles take function names.
         let strip = format!("profile.{profile}.strip=\"debuginfo\"");
         command.args(["build", "--locked", "--bins", "--profile", profile, "--target", target]);
         command.args(["--config", &strip]).args(selected());
         let status = command.status().context("cargo could not be started")?;
         if !status.success() {
-            bail!("cargo ended with {status}; what it found stands above");
+            bail!("cargo ended with {status}; its report is above");
         }
-        // The directory of the profile `dev` is the only one with a name of its own.
+        // Only the directory of the profile `dev` has another name than its profile.
         let dir = if profile == "dev" { "debug" } else { profile };
         let dir = self.target_dir.join(target).join(dir);
         let ending = if target.contains("windows") { ".exe" } else { "" };
@@ -109,26 +110,26 @@ impl Build {
         Ok(PROGRAMS.iter().copied().map(program).collect())
     }
 
-    /// Runs a program for something that it makes of its own flags.
+    /// Runs a program that prints something about its own flags.
     pub(crate) fn generated(&self, program: &Program, below: &[&str], kind: &str) -> anyhow::Result<String> {
         let mut command = Command::new(&program.path);
         command.args(below).args(["--generate", kind]).env("SOURCE_DATE_EPOCH", self.epoch.to_string());
         printed(&mut command)
     }
 
-    /// Returns how hard the archive is compressed: time is only worth it for a release.
+    /// Returns the compression level: a high one is worth its time only for a release.
     pub(crate) fn compression_level(&self) -> i32 {
         if self.profile == "dist" { 19 } else { 3 }
     }
 
-    /// Returns a cargo whose results depend on nothing but the sources and the toolchain.
+    /// Returns a Cargo command whose results depend only on the sources and the toolchain.
     fn cargo(&self) -> anyhow::Result<Command> {
         let mut command = cargo();
         command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target_dir);
         for variable in FOREIGN {
             command.env_remove(variable);
         }
-        let own = std::env::current_exe().context("this program does not know where it is")?;
+        let own = std::env::current_exe().context("the path of this program is unknown")?;
         let c_flags = format!("CFLAGS_{}", self.target.replace('-', "_"));
         command
             .env("RUSTC_WRAPPER", own)
@@ -136,7 +137,7 @@ impl Build {
             .env(c_flags, self.c_flags()?)
             .env("CARGO_INCREMENTAL", "0")
             .env("SOURCE_DATE_EPOCH", self.epoch.to_string())
-            // Apple's tools write no time into libraries of objects.
+            // Keeps Apple's tools from writing the time into object libraries.
             .env("ZERO_AR_DATE", "1")
             .env("LC_ALL", "C")
             .env("TZ", "UTC");
@@ -148,7 +149,7 @@ impl Build {
         let mut flags: Vec<String> =
             mapped.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")).collect();
         if self.target.ends_with("msvc") {
-            // The linker writes a hash where it would write the time.
+            // The linker writes a hash instead of the time.
             flags.extend(["-C".to_owned(), "link-arg=/Brepro".to_owned()]);
         }
         Ok(flags)
@@ -164,13 +165,14 @@ impl Build {
             flags.iter().map(|(from, to)| format!("-ffile-prefix-map={from}={to}")).collect();
         if let Some(flag) = flags.iter().find(|flag| flag.contains(char::is_whitespace)) {
             bail!(
-                "C compilers get their flags separated by spaces, and this one has some: {flag}; build elsewhere"
+                "flags for C compilers are separated by spaces, and this one contains some: {flag}; build in another \
+                 directory"
             );
         }
         Ok(flags.join(" "))
     }
 
-    /// Returns the paths of this machine and what stands in their place. The last that fits counts.
+    /// Returns the paths of this machine and their replacements. The last that matches counts.
     fn mapped(&self) -> anyhow::Result<Vec<(String, &'static str)>> {
         let home = match std::env::var_os("CARGO_HOME") {
             Some(home) => PathBuf::from(home),
@@ -189,7 +191,7 @@ impl Build {
     }
 }
 
-/// Runs the compiler in its own name and with more flags, when this program was started in place of it.
+/// Runs the compiler with the added flags, when this program was started as its wrapper.
 pub(crate) fn in_place_of_rustc() -> Option<ExitCode> {
     let flags = std::env::var(FLAGS).ok()?;
     let mut arguments = std::env::args_os().skip(1);
@@ -199,14 +201,14 @@ pub(crate) fn in_place_of_rustc() -> Option<ExitCode> {
     Some(status.filter(std::process::ExitStatus::success).map_or(ExitCode::FAILURE, |_| ExitCode::SUCCESS))
 }
 
-/// Returns the arguments that select the programs alone: other packages would turn on features.
+/// Returns the arguments that select only the programs: other packages would enable features.
 pub(crate) fn selected() -> impl Iterator<Item = &'static str> {
     PROGRAMS.iter().flat_map(|program| ["--package", program])
 }
 
 #[cfg(test)]
 impl Build {
-    /// Returns one that never builds.
+    /// Returns a build that never runs.
     pub(crate) fn of_a_test(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
@@ -229,11 +231,11 @@ mod tests {
     }
 
     #[test]
-    fn flags_name_no_path_but_to_replace_it() {
+    fn flags_contain_paths_only_to_replace_them() {
         let build = build("/home/a/here");
         let flags = build.rust_flags().unwrap();
         assert!(flags.contains(&"--remap-path-prefix=/home/a/here=/build/mirror-rust-crates".to_owned()));
-        // A directory below another one comes behind it: the last that fits counts.
+        // A directory comes after its parent: the last that matches counts.
         let place = |path: &str| flags.iter().position(|flag| flag.contains(path)).unwrap();
         assert!(place("/home/a/here/target=") > place("/home/a/here="));
         assert!(build.c_flags().unwrap().contains("-ffile-prefix-map=/home/a/here/target=/build/target"));

@@ -1,4 +1,4 @@
-//! Proof that two builds of one commit are equal: each in a clone of its own, in directories of different names.
+//! Checks that two builds of one commit are equal, each in its own clone, in directories with different names.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,10 +8,10 @@ use anyhow::{Context as _, bail};
 use super::archive::Contents;
 use super::{Made, Options, archive, git, make, printed};
 
-/// Names of the clones: of different lengths, because a path of another length moves what stands behind it.
+/// Names of the clones. Their lengths differ, because a path of another length moves everything after it.
 const CLONES: [&str; 2] = ["a", "another/place/with-a-longer-name"];
 
-/// Builds twice and compares.
+/// Builds twice and compares the archives.
 pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let commit = git(root, &["rev-parse", "HEAD"])?;
     let dir = tempfile::tempdir().context("could not make a temporary directory")?;
@@ -35,7 +35,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds in a clone, with a target directory inside of it.
+/// Builds in a clone, with the target directory inside.
 fn make_in(clone: &Path, options: &Options) -> anyhow::Result<Made> {
     let options = Options { check: false, out: None, ..options.clone() };
     make(clone, &options, &clone.join("target"))
@@ -50,7 +50,7 @@ fn compare(one: &Made, other: &Made) -> anyhow::Result<()> {
         let read =
             |path: &Path| std::fs::read(path).with_context(|| format!("could not read {}", path.display()));
         if read(one)? != read(other)? {
-            bail!("{} and {} hold the same files and differ all the same", one.display(), other.display());
+            bail!("{} and {} contain the same files, but are not equal", one.display(), other.display());
         }
     }
     Ok(())

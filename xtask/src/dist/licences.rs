@@ -1,4 +1,4 @@
-//! `THIRD-PARTY-LICENSES.txt`: the licences of other people's code in the programs, with their texts.
+//! Writes `THIRD-PARTY-LICENSES.txt`: the licences of other people's code in the programs, with their texts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,9 +9,9 @@ use anyhow::Context as _;
 use super::build::Build;
 use super::packages::{Id, Package, Packages};
 
-/// Directories below a package that are searched: C code in it has licences of its own.
+/// Levels of directories that are searched in a package: C code in it has its own licences.
 const DEPTH: usize = 3;
-/// A file that is longer is no licence.
+/// A longer file is not a licence.
 const MAX_BYTES: u64 = 256 * 1024;
 const RULE: &str = "--------------------------------------------------------------------------------";
 
@@ -36,7 +36,7 @@ pub(crate) fn text(packages: &Packages, build: &Build) -> anyhow::Result<String>
     let mut document = format!(
         "The programs contain other people's code, under these licences. Their texts follow the list.\n\n{list}"
     );
-    // In the order of their first users.
+    // Sorted by their first users.
     let mut texts: Vec<(Vec<String>, String)> =
         texts.into_iter().map(|(text, users)| (users, text)).collect();
     texts.sort();
@@ -82,7 +82,7 @@ fn search(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> anyhow::R
     Ok(())
 }
 
-/// Returns whether a file is a licence, a notice or a list of authors that one refers to.
+/// Returns whether a file is a licence, a notice, or a list of authors that a licence refers to.
 fn is_licence(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let is_code = ["rs", "c", "h", "py", "sh", "toml", "json", "html"]
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_texts_are_written_once_with_all_their_users() {
+    fn equal_texts_are_written_once_with_all_users() {
         let dir = tempfile::tempdir().unwrap();
         let of = |name: &str, text: Option<&str>, checksum: Option<&str>| {
             let place = dir.path().join(name);

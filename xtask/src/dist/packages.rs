@@ -1,4 +1,4 @@
-//! The packages that the programs are made of, with their licences and checksums.
+//! Finds the packages that the programs are built from, with their licences and checksums.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub(crate) struct Package {
     pub(crate) directory: PathBuf,
     /// SHA-256 of its release, hexadecimal; packages of this workspace have none.
     pub(crate) checksum: Option<String>,
-    /// True if its code runs in a program, and not only while that is built.
+    /// True if its code runs in a program; false if it only runs at build time.
     pub(crate) is_shipped: bool,
     pub(crate) uses: BTreeSet<Id>,
 }
@@ -93,7 +93,7 @@ struct Locked {
 }
 
 impl Packages {
-    /// Asks Cargo what it builds the programs from, for one target and with their features.
+    /// Asks Cargo for the packages of the programs, for one target and with their features.
     pub(crate) fn read(root: &Path, build: &Build) -> anyhow::Result<Self> {
         let tree = |edges: &str| {
             let mut command = cargo();
@@ -101,15 +101,15 @@ impl Packages {
             command.args(["--edges", edges, "--target", &build.target]).args(selected());
             printed(&mut command).map(|text| listed(&text))
         };
-        // Cargo follows a macro's own dependencies as well, which run in the compiler.
+        // Cargo also follows the dependencies of macros, which run in the compiler.
         let shipped = tree("normal,no-proc-macro")?;
         let built = tree("normal,build")?;
         let mut command = cargo();
         command.args(["metadata", "--format-version", "1", "--locked"]).current_dir(root);
         let metadata: Metadata = serde_json::from_str(&printed(&mut command)?)
-            .context("what `cargo metadata` printed is not what this command knows")?;
+            .context("could not parse the output of `cargo metadata`")?;
         let lock = std::fs::read_to_string(root.join("Cargo.lock")).context("could not read Cargo.lock")?;
-        let lock: Lock = toml::from_str(&lock).context("Cargo.lock is not what this command knows")?;
+        let lock: Lock = toml::from_str(&lock).context("could not parse Cargo.lock")?;
         Self::join(metadata, lock, &shipped, &built)
     }
 
@@ -146,10 +146,10 @@ impl Packages {
             all.insert(id, package);
         }
         if let Some(unknown) = built.iter().find(|id| !all.contains_key(*id)) {
-            bail!("cargo builds {} {} and does not describe it", unknown.name, unknown.version);
+            bail!("Cargo builds {} {}, but does not describe it", unknown.name, unknown.version);
         }
         let mut own = all.keys().filter(|id| super::PROGRAMS.contains(&id.name.as_str()));
-        let version = own.next().context("cargo builds none of the programs")?.version.clone();
+        let version = own.next().context("Cargo builds none of the programs")?.version.clone();
         Ok(Self { all, version })
     }
 
@@ -158,7 +158,7 @@ impl Packages {
         &self.version
     }
 
-    /// Returns the packages of others whose code is in the programs.
+    /// Returns the third-party packages whose code is in the programs.
     pub(crate) fn third_party(&self) -> impl Iterator<Item = (&Id, &Package)> {
         self.all.iter().filter(|(_, package)| package.is_shipped && package.checksum.is_some())
     }
@@ -170,7 +170,7 @@ impl Described {
     }
 }
 
-/// Returns what each package uses, for the programs or to build them, not for tests.
+/// Returns the dependencies of each package, at run time and at build time, without those of tests.
 fn uses(resolve: &Resolve, ids: &BTreeMap<String, Id>) -> BTreeMap<Id, BTreeSet<Id>> {
     let mut uses = BTreeMap::new();
     for node in &resolve.nodes {
@@ -184,7 +184,7 @@ fn uses(resolve: &Resolve, ids: &BTreeMap<String, Id>) -> BTreeMap<Id, BTreeSet<
     uses
 }
 
-/// Reads lines like `serde v1.0.0 (proc-macro)`.
+/// Parses lines like `serde v1.0.0 (proc-macro)`.
 fn listed(text: &str) -> BTreeSet<Id> {
     let id = |line: &str| {
         let (name, rest) = line.trim().split_once(" v")?;
@@ -194,7 +194,7 @@ fn listed(text: &str) -> BTreeSet<Id> {
     text.lines().filter_map(id).collect()
 }
 
-/// Builders for the tests of what is written about packages.
+/// Builders for tests of the documents about packages.
 #[cfg(test)]
 pub(crate) mod make {
     use super::*;
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_builds_is_listed_and_not_shipped() {
+    fn build_dependencies_are_listed_and_not_shipped() {
         let shipped = [make::id("serve-mirror"), make::id("used")].into();
         let built = [make::id("serve-mirror"), make::id("used"), make::id("builder")].into();
         let packages = Packages::join(metadata(), lock(), &shipped, &built).unwrap();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_without_a_description_is_noticed() {
+    fn a_package_that_cargo_does_not_describe_is_an_error() {
         let built = [make::id("serve-mirror"), make::id("strange")].into();
         assert!(Packages::join(metadata(), lock(), &built, &built).is_err());
     }

@@ -1,4 +1,4 @@
-//! The bill of materials: CycloneDX 1.6, JSON (ECMA-424).
+//! Writes the bill of materials: CycloneDX 1.6, JSON (ECMA-424).
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use super::PRODUCT;
 use super::build::Build;
 use super::packages::{Id, Package, Packages};
 
-/// Writes what the programs are made of. The serial number is made of the contents, so that equal contents have one.
+/// Writes the components of the programs. The serial number is derived from the contents, so equal contents share it.
 pub(crate) fn document(packages: &Packages, build: &Build, epoch: u64) -> anyhow::Result<String> {
     let root = format!("{PRODUCT}@{}", packages.version());
     let programs: Vec<String> =
@@ -61,7 +61,7 @@ fn component(id: &Id, package: &Package) -> Value {
     }
     fields.insert("scope".to_owned(), json!(if package.is_shipped { "required" } else { "excluded" }));
     if let Some(licence) = &package.licence {
-        // Old packages separate alternatives by a slash, which is no SPDX.
+        // Old packages separate alternatives by a slash, which is not SPDX.
         let expression = licence.replace(" / ", "/").replace('/', " OR ");
         fields.insert("licenses".to_owned(), json!([{ "expression": expression }]));
     }
@@ -79,7 +79,7 @@ fn reference(id: &Id) -> String {
     format!("{}@{}", id.name, id.version)
 }
 
-/// Returns a version as a package URL has it: build metadata begins with a plus.
+/// Returns a version for a package URL, which encodes the plus before build metadata.
 fn encoded(version: &str) -> String {
     version.replace('+', "%2B")
 }
@@ -88,7 +88,7 @@ fn compiler_version(build: &Build) -> &str {
     build.compiler.strip_prefix("rustc ").unwrap_or(&build.compiler)
 }
 
-/// Returns a UUID of version 8, which is for numbers of one's own making (RFC 9562).
+/// Returns a UUID of version 8, which is for custom schemes (RFC 9562).
 fn serial_number(contents: &[u8]) -> String {
     let digest = Sha256::digest(contents);
     let mut bytes = [0; 16];
@@ -106,8 +106,8 @@ fn serial_number(contents: &[u8]) -> String {
 }
 
 fn timestamp(epoch: u64) -> anyhow::Result<String> {
-    let seconds = i64::try_from(epoch).context("the commit is of another age")?;
-    let time = jiff::Timestamp::from_second(seconds).context("the commit is of another age")?;
+    let seconds = i64::try_from(epoch).context("the time of the commit is out of range")?;
+    let time = jiff::Timestamp::from_second(seconds).context("the time of the commit is out of range")?;
     Ok(time.to_string())
 }
 
@@ -132,9 +132,9 @@ mod tests {
         serde_json::from_str(&text()).unwrap()
     }
 
-    /// The fields that the schema requires, and the forms of their values.
+    /// Checks the fields that the schema requires, and the forms of their values.
     #[test]
-    fn required_fields_are_there() {
+    fn required_fields_are_present() {
         let document = made();
         assert_eq!((&document["bomFormat"], &document["specVersion"]), (&json!("CycloneDX"), &json!("1.6")));
         assert_eq!(document["version"], 1);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_is_described_as_its_registry_knows_it() {
+    fn a_package_is_described_as_in_its_registry() {
         let document = made();
         let find = |name: &str| {
             let all = document["components"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! `SHA256SUMS` and its signature.
+//! Writes `SHA256SUMS`, and signs it.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
-/// Writes the sums of files beside it, in the form that `sha256sum --check` reads.
+/// Writes the sums of the files beside it, for `sha256sum --check`.
 pub(crate) fn write(path: &Path, files: &[&Path]) -> anyhow::Result<()> {
     let mut text = String::new();
     for file in files {
@@ -22,11 +22,11 @@ pub(crate) fn write(path: &Path, files: &[&Path]) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("could not write {}", path.display()))
 }
 
-/// Signs the sums with an operator's key, or says that nothing was signed.
+/// Signs the sums with an operator's key, or reports that nothing was signed.
 pub(crate) fn sign(sums: &Path, key: Option<&Path>, archive_hasher: Option<&Path>) -> anyhow::Result<()> {
     let signature = sums.with_extension("asc");
     let Some(key) = key else {
-        // One of an earlier run would vouch for other sums.
+        // A signature of an earlier run would be of other sums.
         match std::fs::remove_file(&signature) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("could not remove {}", signature.display()));
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_are_those_that_everybody_computes() {
+    fn sums_equal_those_of_other_tools() {
         let dir = tempfile::tempdir().unwrap();
         let (one, sums) = (dir.path().join("one"), dir.path().join("SHA256SUMS"));
         std::fs::write(&one, "abc").unwrap();
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_of_other_sums_does_not_stay() {
+    fn a_signature_of_other_sums_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let (sums, old) = (dir.path().join("SHA256SUMS"), dir.path().join("SHA256SUMS.asc"));
         std::fs::write(&old, "old").unwrap();

@@ -1,4 +1,4 @@
-//! `cargo xtask proof kills`.
+//! `cargo xtask proof kills`: kills the downloader at random moments and checks what is left.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,27 +9,27 @@ use mirror_testkit::{KillKind, KillOptions, kill};
 /// The number and kinds of kills.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Kills of each kind that must meet a run at work.
+    /// Kills of each kind that must hit a run at work.
     #[arg(long, default_value_t = 200)]
     kills: u32,
     /// The folder with the programs. Default: the release build of this workspace.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
-    /// The folder with the programs of the version before, whose mirrors are taken over; without it that kind is
+    /// The folder with the programs of the previous version, whose mirrors are taken over; without it, that kind is
     /// left out.
     #[arg(long, value_name = "DIR")]
     before: Option<PathBuf>,
     /// Only these kinds: loose, bundled, mixed, prune, takeover.
     #[arg(long, value_delimiter = ',', value_parser = kind)]
     kinds: Vec<KillKind>,
-    /// Makes the moments.
+    /// The seed of the random moments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 fn kind(text: &str) -> Result<KillKind, String> {
     let known = KillKind::ALL.into_iter().find(|kind| kind.as_str() == text);
-    known.ok_or_else(|| "it is none of loose, bundled, mixed, prune, takeover".to_owned())
+    known.ok_or_else(|| "choose from loose, bundled, mixed, prune, takeover".to_owned())
 }
 
 pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
@@ -42,7 +42,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         seed: options.seed,
     };
     if !how.program.is_file() {
-        bail!("{} is not there; build it, or name --programs", how.program.display());
+        bail!("{} does not exist; build it, or give --programs", how.program.display());
     }
     let chosen = |kind: &KillKind| options.kinds.is_empty() || options.kinds.contains(kind);
     for kind in KillKind::ALL.into_iter().filter(chosen) {

@@ -1,5 +1,5 @@
-//! `cargo xtask proof real-index`: the programs on a registry's own index. Each ends clean, and what it says and
-//! writes is what Python, git and Cargo make of the same index.
+//! `cargo xtask proof real-index`: runs the programs on a registry's own index. Each must end with 0, and its reports
+//! and files must equal those that Python, git and Cargo derive from the same index.
 
 mod closure;
 mod update;
@@ -12,9 +12,9 @@ use anyhow::{Context as _, ensure};
 use clap::ValueEnum as _;
 use mirror_testkit::{IndexFacts, check_sidecars, git};
 
-use world::{BARE, CHECKOUT, MADE, World, same, told};
+use world::{BARE, CHECKOUT, MADE, World, print_row, same};
 
-/// Which index, by which programs.
+/// The index and the programs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// A git bundle of the index.
@@ -31,7 +31,7 @@ pub(crate) struct Options {
 /// One step of the proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Step {
-    /// Dry runs count what is there.
+    /// Dry runs count the index.
     DryRun,
     /// Every sidecar is compared.
     Sidecars,
@@ -39,7 +39,7 @@ enum Step {
     Update,
     /// Cargo resolves over closures of well-known crates.
     Closure,
-    /// All of it is mirrored.
+    /// The whole index is mirrored.
     Whole,
 }
 
@@ -69,7 +69,7 @@ impl World {
             let began = Instant::now();
             self.dry_run(index)?;
             let IndexFacts { releases, yanked, .. } = self.facts;
-            told(
+            print_row(
                 &format!("dry run, {index}"),
                 &format!("{} and {releases} releases", releases - yanked),
                 began,
@@ -79,7 +79,7 @@ impl World {
         Ok(())
     }
 
-    /// Writes sidecars and has each compared.
+    /// Writes sidecars and compares each.
     fn sidecars(&self) -> anyhow::Result<()> {
         let IndexFacts { releases, yanked, .. } = self.facts;
         for index in [BARE, CHECKOUT] {
@@ -93,8 +93,8 @@ impl World {
                 let ended = self.clean("generate-sidecars", &jsonl)?;
                 same(index, "written", ended.count("written"), expected)?;
                 self.compared(index, with_yanked, &lines, expected)?;
-                told(&format!("sidecars, {index}"), &format!("JSONL, {what}: {expected} equal"), began);
-                // Each form once: a quarter of a million small files takes its time.
+                print_row(&format!("sidecars, {index}"), &format!("JSONL, {what}: {expected} equal"), began);
+                // Each form only once: writing a quarter of a million small files takes long.
                 if (index == BARE) != with_yanked {
                     continue;
                 }
@@ -105,7 +105,7 @@ impl World {
                 let again = self.clean("generate-sidecars", &[&common[..], &["--out", &files]].concat())?;
                 same(index, "existing", again.count("existing"), expected)?;
                 same(index, "written again", again.count("written"), 0)?;
-                told(&format!("sidecars, {index}"), &format!("files, {what}: {expected} equal"), began);
+                print_row(&format!("sidecars, {index}"), &format!("files, {what}: {expected} equal"), began);
                 std::fs::remove_dir_all(self.path(&files)).context("removing the sidecars")?;
             }
         }
@@ -119,8 +119,8 @@ impl World {
         same(&found.display().to_string(), "sidecars compared", equal, expected)
     }
 
-    /// Mirrors all of it twice, with bodies, out of git into bundles: an alarm means something only when a full mirror
-    /// ends with 0.
+    /// Mirrors the whole index twice, with bodies, from git into bundles. Exit codes alert an operator only if a full
+    /// mirror ends with 0.
     fn whole(&self) -> anyhow::Result<()> {
         let began = Instant::now();
         let made = self.path(MADE);
@@ -134,7 +134,7 @@ impl World {
         let again = self.download(&whole)?;
         same("the whole, again", "existing", again.count("existing"), releases)?;
         same("the whole, again", "downloaded", again.count("downloaded"), 0)?;
-        told(
+        print_row(
             "a full mirror",
             &format!("{releases} releases in bundles, nothing more to do for the next run"),
             began,

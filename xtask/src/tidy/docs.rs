@@ -1,14 +1,14 @@
-//! Files that a reader finds at the top level.
+//! Checks the documents that readers and tools look for.
 
 use super::workspace::{File, Member};
 
 const ARCHITECTURE: &str = "docs/architecture.md";
 const REQUIRED: &[&str] = &["CHANGELOG.md", "README.md", ARCHITECTURE, "LICENSE", "deny.toml", ".ci/run"];
 
-/// The first line of a library.
+/// The first line of `lib.rs`.
 const INCLUDES_README: &str = "#![doc = include_str!(\"../README.md\")]";
 
-/// The files that people and tools look for are there.
+/// Checks that the files that people and tools look for exist.
 pub(crate) fn required_files(files: &[File], other_paths: &[String]) -> Vec<String> {
     let is_there = |path: &str| {
         files.iter().any(|file| file.path == path) || other_paths.iter().any(|other| other == path)
@@ -17,14 +17,14 @@ pub(crate) fn required_files(files: &[File], other_paths: &[String]) -> Vec<Stri
     missing.map(|path| format!("{path} is missing, or git does not track it")).collect()
 }
 
-/// Checks that the architecture names every package, in code font, so that none is without a place.
+/// Checks that the architecture names every package, in code font.
 pub(crate) fn architecture(files: &[File], members: &[Member]) -> Vec<String> {
     let text = files.iter().find(|file| file.path == ARCHITECTURE).map_or("", |file| file.text.as_str());
     let unnamed = members.iter().filter(|member| !text.contains(&format!("`{}`", member.name)));
     unnamed.map(|member| format!("{ARCHITECTURE} does not name `{}`", member.name)).collect()
 }
 
-/// The doc of each library crate is its README, with an example that the tests compile.
+/// Checks that the doc of each library crate is its README, with an example that the tests compile.
 pub(crate) fn readmes(files: &[File]) -> Vec<String> {
     let crates = files.iter().filter_map(|file| Some((file.path.strip_suffix("/src/lib.rs")?, file)));
     let mut faults = Vec::new();
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crate_without_a_readme_that_is_its_doc_is_a_fault() {
+    fn a_crate_whose_doc_is_not_its_readme_is_a_fault() {
         let lib = || file("crates/a/src/lib.rs", "#![doc = include_str!(\"../README.md\")]\n");
         let readme = || file("crates/a/README.md", "# a\n\n```rust,no_run\nrun();\n```\n");
         assert_eq!(readmes(&[readme(), lib()]), Vec::<String>::new());

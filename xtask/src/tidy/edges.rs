@@ -1,12 +1,12 @@
-//! Which package may use which: the table of `docs/architecture.md`, checked.
+//! Checks which package uses which against the table of `docs/architecture.md`.
 
 use super::workspace::{Kind, Member};
 
-/// Tests of any package may use it.
+/// The package that tests of any package may use.
 const TESTKIT: &str = "mirror-testkit";
 
-/// One row: a package and what it ships of this workspace, each from a row above its own: arrows point up the table
-/// and down the house. What two siblings need is in `mirror-types`.
+/// The table. A row is a package and the packages of this workspace that it may use, all from rows above its own:
+/// arrows point up the table and down the house.
 const TABLE: &[(&str, &[&str])] = &[
     ("mirror-types", &[]),
     ("mirror-fs", &[]),
@@ -98,16 +98,16 @@ const TABLE: &[(&str, &[&str])] = &[
     ("xtask", &[TESTKIT]),
 ];
 
-/// The packages that the tests of a package use beside those that it ships with.
+/// The packages that the tests of a package use besides its own dependencies.
 const FOR_TESTS: &[(&str, &[&str])] = &[
-    // They read what is in the bundles.
+    // These tests read the contents of bundles.
     ("download-crates", &["mirror-bundle"]),
     ("extract-bundles", &["mirror-bundle"]),
-    // They make the mirrors that are served.
+    // These tests make the mirrors that are served.
     ("serve-mirror", &["mirror-fs", "mirror-store", "mirror-sync", "mirror-extract"]),
 ];
 
-/// Blocking code on threads of its own: an executor here would let a slow disk stop the network.
+/// Packages of blocking code. They run on separate threads: on an executor, a slow disk would stop the network.
 const BLOCKING: &[&str] = &[
     "mirror-types",
     "mirror-fs",
@@ -144,7 +144,7 @@ pub(crate) fn table(members: &[Member]) -> Vec<String> {
         let used = member.dependencies.iter().filter(|dependency| is_member(&dependency.name));
         for dependency in used {
             let used = dependency.name.as_str();
-            // A package turns on features of its own for its tests by depending on itself.
+            // A package enables its features for its tests by depending on itself.
             let for_tests = dependency.kind == Kind::Dev
                 && name != TESTKIT
                 && (used == TESTKIT || used == name || of_tests.contains(&used));
@@ -160,7 +160,7 @@ pub(crate) fn table(members: &[Member]) -> Vec<String> {
     faults
 }
 
-/// Checks that each package uses all that its row allows: what nobody needs any more is taken out.
+/// Checks that each package uses everything that its row allows, so that unused permissions are removed.
 pub(crate) fn unused(members: &[Member]) -> Vec<String> {
     let mut faults = order();
     for (name, allowed) in TABLE.iter().chain(FOR_TESTS) {
@@ -181,14 +181,15 @@ pub(crate) fn unused(members: &[Member]) -> Vec<String> {
 fn order() -> Vec<String> {
     let place = |name: &str| TABLE.iter().position(|(row, _)| *row == name);
     let upward = TABLE.iter().enumerate().flat_map(|(at, (row, allowed))| {
-        allowed.iter().filter(move |used| place(used).is_none_or(|of| of >= at)).map(move |used| {
-            format!("the dependency table lets {row} use {used}, which does not stand above it")
-        })
+        allowed
+            .iter()
+            .filter(move |used| place(used).is_none_or(|of| of >= at))
+            .map(move |used| format!("the dependency table lets {row} use {used}, which is not above it"))
     });
     upward.collect()
 }
 
-/// Packages of blocking code do not ship async libraries. Their tests may use them.
+/// Checks that packages of blocking code do not depend on async libraries, except for tests.
 pub(crate) fn blocking_crates(members: &[Member]) -> Vec<String> {
     let mut faults = Vec::new();
     for member in members.iter().filter(|member| BLOCKING.contains(&member.name.as_str())) {
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_table_allows_passes() {
+    fn uses_that_the_table_allows_pass() {
         let members = [
             alone("mirror-types"),
             alone(TESTKIT),
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn siblings_must_not_meet() {
+    fn a_package_must_not_use_its_sibling() {
         let members = [alone("mirror-index"), member("mirror-manifest", &[("mirror-index", Kind::Normal)])];
         assert_eq!(
             table(&members),
@@ -272,14 +273,14 @@ mod tests {
     }
 
     #[test]
-    fn tests_get_no_other_sibling() {
+    fn tests_must_not_use_other_siblings() {
         let members = [alone("mirror-store"), member("mirror-index", &[("mirror-store", Kind::Dev)])];
         let faults = table(&members);
         assert!(faults[0].contains("as a dev-dependency"), "{faults:?}");
     }
 
     #[test]
-    fn what_only_tests_use_is_not_shipped() {
+    fn dependencies_of_tests_are_not_shipped() {
         let uses = |kind| {
             let used = [("mirror-sync", kind), ("mirror-extract", Kind::Dev), ("mirror-serve", Kind::Normal)];
             let members = [alone("mirror-sync"), alone("mirror-extract"), member("serve-mirror", &used)];
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permission_that_nobody_needs_is_taken_out() {
+    fn an_unused_permission_is_a_fault() {
         let faults = unused(&[alone("mirror-checksum")]);
         assert!(faults[0].contains("lets mirror-checksum use mirror-types, which it does not"), "{faults:?}");
     }
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_name_rows() {
+    fn rows_only_name_packages_with_rows() {
         for (name, allowed) in TABLE {
             for used in *allowed {
                 assert!(TABLE.iter().any(|(row, _)| row == used), "{name} may use {used}, which has no row");

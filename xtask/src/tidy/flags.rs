@@ -1,9 +1,9 @@
-//! Libraries name no flag: a flag is a program's, and its hints say which one helps (`mirror-cli`).
+//! Checks that libraries name no flags: flags belong to programs, whose hints (`mirror-cli`) name them.
 
 use super::workspace::File;
 
-/// Strings of a library may name a flag of another program, where a person is to run that one.
-/// Each row: the end of the path, the flag, and whose it is and why it is named.
+/// Flags of other programs that a library may name, because a person has to run that program. Each row has the end of
+/// the path, the flag, and the program with the reason.
 const ALLOWED: &[(&str, &str, &str)] = &[
     (
         "mirror-git/src/repository.rs",
@@ -15,10 +15,10 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("mirror-git/src/update/refs.rs", "--move", "of git branch: a branch is to make room"),
 ];
 
-/// Not libraries: the place of the hints, and what only tests use.
+/// Crates that may name flags: that of the hints, and that of the tests.
 const EXEMPT: &[&str] = &["mirror-cli", "mirror-testkit"];
 
-/// Checks that no string in a library crate has `--` with a letter behind it, outside tests and comments.
+/// Checks that no string in a library crate contains `--` and a letter, outside tests and comments.
 pub(crate) fn in_libraries(files: &[File]) -> Vec<String> {
     let test_modules: Vec<String> = files.iter().flat_map(modules_of_tests).collect();
     let mut faults = Vec::new();
@@ -55,7 +55,7 @@ fn is_library(path: &str) -> bool {
         && path.ends_with(".rs")
 }
 
-/// Returns the paths, without an ending, of the modules that a file declares for tests alone.
+/// Returns the paths, without extension, of the modules that a file declares only for tests.
 fn modules_of_tests(file: &File) -> Vec<String> {
     let Some(own) = file.path.strip_suffix(".rs") else { return Vec::new() };
     let dir = match own.rsplit_once('/') {
@@ -79,10 +79,10 @@ fn modules_of_tests(file: &File) -> Vec<String> {
 
 const TESTS: &str = "#[cfg(test)]";
 
-/// Returns the strings of a source text, each with where it begins, without those of items for tests.
+/// Returns the strings in a source text with their offsets, without those in items for tests.
 fn strings(text: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
-    // Braces that are open; in an item for tests, how many were before it.
+    // The number of open braces, and that number at the start of an item for tests.
     let (mut depth, mut test_item) = (0_usize, None);
     let mut at = 0;
     while at < text.len() {
@@ -111,8 +111,8 @@ fn strings(text: &str) -> Vec<(usize, &str)> {
     found
 }
 
-/// Returns how many bytes what begins here takes: a comment, a string with what stands in it, a literal of one
-/// character, else one character.
+/// Returns the length in bytes of the token that begins here: a comment, a string with its contents, a character
+/// literal, or else one character.
 fn token(rest: &str, before: Option<char>) -> (usize, Option<&str>) {
     let whole = |end: Option<usize>| end.unwrap_or(rest.len());
     let first = rest.chars().next().map_or(1, char::len_utf8);
@@ -141,7 +141,7 @@ fn token(rest: &str, before: Option<char>) -> (usize, Option<&str>) {
     (first, None)
 }
 
-/// Returns where the quote stands that ends a string.
+/// Returns the offset of the quote that ends a string.
 fn end_of_string(quoted: &str) -> Option<usize> {
     let mut escaped = false;
     quoted.bytes().position(|byte| {
@@ -151,7 +151,7 @@ fn end_of_string(quoted: &str) -> Option<usize> {
     })
 }
 
-/// Returns how many bytes follow the quote of a character; none when it begins a lifetime.
+/// Returns the number of bytes after the quote of a character literal; `None` if the quote begins a lifetime.
 fn end_of_character(character: &str) -> usize {
     let mut chars = character.char_indices();
     match (chars.next(), chars.next()) {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_tests_and_the_hints_name_flags() {
+    fn programs_tests_and_hints_may_name_flags() {
         let bad = "f(\"--out\")";
         for path in [
             "crates/download-crates/src/main.rs",

@@ -1,4 +1,4 @@
-//! A `Cargo.toml`. What `cargo metadata` does not tell is which entries a member inherits.
+//! Reads a `Cargo.toml`, because `cargo metadata` does not report which entries a member inherits.
 
 use toml::{Table, Value};
 
@@ -19,13 +19,13 @@ impl Manifest {
         text.parse().map(Self)
     }
 
-    /// Returns the value to which the keys lead, the outermost first.
+    /// Returns the value at a path of keys, the outermost first.
     pub(crate) fn value(&self, keys: &[&str]) -> Option<&Value> {
         let (first, inner) = keys.split_first()?;
         inner.iter().try_fold(self.0.get(*first)?, |value, key| value.get(key))
     }
 
-    /// Returns whether the keys lead to `true`.
+    /// Returns whether the value at a path of keys is `true`.
     pub(crate) fn is_true(&self, keys: &[&str]) -> bool {
         self.value(keys) == Some(&Value::Boolean(true))
     }
@@ -59,7 +59,7 @@ impl Entry<'_> {
     }
 }
 
-/// Yields the entries of a value that is a table.
+/// Returns the entries of a table.
 fn table(value: Option<&Value>) -> impl Iterator<Item = (&str, &Value)> {
     value.and_then(Value::as_table).into_iter().flatten().map(|(key, value)| (key.as_str(), value))
 }
@@ -97,7 +97,7 @@ extra = []
 "##;
 
     #[test]
-    fn keys_lead_to_true_or_not() {
+    fn paths_of_keys_are_followed() {
         let manifest = Manifest::parse(TEXT).unwrap();
         assert!(manifest.is_true(&["package", "license", "workspace"]));
         for keys in
@@ -109,7 +109,7 @@ extra = []
     }
 
     #[test]
-    fn inherited_and_not() {
+    fn inherited_entries_are_recognised() {
         let manifest = Manifest::parse(TEXT).unwrap();
         let mut read: Vec<(String, &str, bool)> = manifest
             .dependencies()
@@ -135,7 +135,7 @@ extra = []
     }
 
     #[test]
-    fn the_workspace_table_is_no_use_of_it() {
+    fn an_entry_of_the_workspace_is_not_a_use() {
         let manifest = Manifest::parse("[workspace.dependencies]\na = \"1\"\n").unwrap();
         assert_eq!(manifest.dependencies().count(), 0);
         assert_eq!(manifest.workspace_dependencies().map(|(name, _)| name).collect::<Vec<_>>(), ["a"]);

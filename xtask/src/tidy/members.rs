@@ -1,14 +1,14 @@
-//! The `Cargo.toml` of each package.
+//! Checks the `Cargo.toml` of each package.
 
 use toml::Value;
 
 use super::manifest::{Entry, Manifest};
 use super::workspace::{File, Member};
 
-/// Packages that never leave this workspace.
+/// Packages that are never published.
 const PRIVATE: &[&str] = &["mirror-testkit", "xtask"];
 
-/// Lines that each package has, and what they say.
+/// Settings that each package needs, and how to write them.
 const INHERITED: &[(&[&str], &str)] = &[
     (&["lints", "workspace"], "`[lints] workspace = true`"),
     (&["package", "license", "workspace"], "`license.workspace = true`"),
@@ -17,14 +17,14 @@ const INHERITED: &[(&[&str], &str)] = &[
     (&["package", "version", "workspace"], "`version.workspace = true`"),
 ];
 
-/// Lines that each package has that may be published.
+/// Settings that each package for others needs.
 const INHERITED_IF_PUBLIC: &[(&[&str], &str)] = &[
     (&["package", "include", "workspace"], "`include.workspace = true`, so that its package is small"),
     (&["package", "publish", "workspace"], "`publish.workspace = true`"),
 ];
 
-/// Checks that each package takes lints, licence and version from the workspace and says what it is; that packages for
-/// others have what a registry shows; and that the others can never be published.
+/// Checks that each package has a description and takes lints, licence and version from the workspace; that packages
+/// for others have everything that a registry shows; and that the remaining packages cannot be published.
 pub(crate) fn package_sections(members: &[Member]) -> Vec<String> {
     let mut faults = Vec::new();
     for member in members {
@@ -43,20 +43,22 @@ pub(crate) fn package_sections(members: &[Member]) -> Vec<String> {
         let is_unpublishable = publish.as_ref().is_some_and(Vec::is_empty);
         if is_public {
             if is_unpublishable {
-                fault("cargo would not publish it; it is not one of the packages for this workspace alone");
+                fault(
+                    "Cargo would not publish it, but it is not one of the private packages of this workspace",
+                );
             }
             registry_page(member, &mut fault);
         } else if !is_unpublishable {
-            fault("cargo would publish it; `publish` must be false");
+            fault("Cargo would publish it; `publish` must be false");
         }
     }
     faults
 }
 
-/// Checks what a registry and docs.rs show of a package.
+/// Checks the settings that a registry and docs.rs show.
 fn registry_page(member: &Member, fault: &mut dyn FnMut(&str)) {
     let Member { keywords, categories, readme, is_library, manifest, .. } = member;
-    // The registry refuses more, and longer ones.
+    // The registry refuses more keywords, and longer ones.
     if keywords.is_empty() || keywords.len() > 5 || keywords.iter().any(|word| word.len() > 20) {
         fault("Cargo.toml must have one to five `keywords` of at most 20 letters");
     }
@@ -71,7 +73,7 @@ fn registry_page(member: &Member, fault: &mut dyn FnMut(&str)) {
     }
 }
 
-/// Checks that each package for others brings the text of the licence along.
+/// Checks that each package for others includes the text of the licence.
 pub(crate) fn licences(members: &[Member], files: &[File]) -> Vec<String> {
     let text = |path: &str| files.iter().find(|file| file.path == path).map(|file| file.text.as_str());
     let root = text("LICENSE");
@@ -81,8 +83,8 @@ pub(crate) fn licences(members: &[Member], files: &[File]) -> Vec<String> {
     faulty.map(|path| format!("{path} must be a link to ../../LICENSE, for the package")).collect()
 }
 
-/// Checks that packages find each other in a registry: beside its path, each package of this workspace has the version
-/// of the workspace. Those that are never published have none, so that packages leave them out.
+/// Checks that packages find each other in a registry: each package of this workspace has the version of the workspace
+/// beside its path. Packages that are never published have none, so that published ones leave them out.
 pub(crate) fn own_versions(root: &Manifest, members: &[Member]) -> Vec<String> {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let version = text(root.value(&["workspace", "package", "version"])).unwrap_or_default();
@@ -94,8 +96,7 @@ pub(crate) fn own_versions(root: &Manifest, members: &[Member]) -> Vec<String> {
         let is_private = PRIVATE.contains(&name);
         let stated = text(entry.get("version"));
         if is_private && stated.is_some() {
-            faults
-                .push(format!("Cargo.toml: `{name}` is never published, so that it must not have a version"));
+            faults.push(format!("Cargo.toml: `{name}` is never published, so it must not have a version"));
         }
         if !is_private && stated.as_ref() != Some(&version) {
             faults
@@ -105,12 +106,12 @@ pub(crate) fn own_versions(root: &Manifest, members: &[Member]) -> Vec<String> {
     faults
 }
 
-/// Checks that versions are chosen once, in the root manifest.
+/// Checks that versions are set once, in the root manifest.
 pub(crate) fn inherited_dependencies(members: &[Member]) -> Vec<String> {
     let mut faults = Vec::new();
     for Member { name, manifest, .. } in members {
-        // For its tests a package may depend on itself, with other features; without a version, because a package
-        // with one could not be made before it is published.
+        // A package may depend on itself, with features for its tests; without a version, because Cargo could not
+        // package it before that version is published.
         let is_itself = |entry: &Entry<'_>| {
             entry.name == name && entry.value.get("path").and_then(Value::as_str) == Some(".")
         };
@@ -124,7 +125,7 @@ pub(crate) fn inherited_dependencies(members: &[Member]) -> Vec<String> {
     faults
 }
 
-/// Checks that each entry is used: one that nobody uses is a decision that nobody looks after.
+/// Checks that each entry is used.
 pub(crate) fn used_dependencies(root: &Manifest, members: &[Member]) -> Vec<String> {
     let is_used = |name: &str| {
         let mut used = members.iter().flat_map(|member| member.manifest.dependencies());
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_registry_shows_must_be_there() {
+    fn settings_that_the_registry_shows_are_required() {
         let good = || described(GOOD);
         let long = vec!["a".repeat(21)];
         let many = vec!["a".to_owned(); 6];
@@ -200,13 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_private_cannot_be_published_and_the_rest_can() {
+    fn only_private_packages_cannot_be_published() {
         for publish in [None, Some(vec!["somewhere".to_owned()])] {
             let faults = package_sections(&[Member { publish, ..private(GOOD) }]);
-            assert_eq!(faults, ["xtask: cargo would publish it; `publish` must be false"]);
+            assert_eq!(faults, ["xtask: Cargo would publish it; `publish` must be false"]);
         }
         let faults = package_sections(&[Member { publish: Some(Vec::new()), ..described(GOOD) }]);
-        assert!(faults[0].starts_with("a: cargo would not publish it"), "{faults:?}");
+        assert!(faults[0].starts_with("a: Cargo would not publish it"), "{faults:?}");
     }
 
     #[test]
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_stand_in_the_root() {
+    fn versions_are_set_in_the_root() {
         let good = member_with_manifest("a", "[dependencies]\nx.workspace = true\n");
         assert_eq!(inherited_dependencies(&[good]), Vec::<String>::new());
         let bad = member_with_manifest("a", "[dev-dependencies]\nx = \"1\"\ny = { path = \"../y\" }\n");

@@ -1,9 +1,9 @@
-//! The profile `release`: the packages that are optimised in full.
+//! Checks the list of packages that the profile `release` optimises in full.
 
 use super::manifest::Manifest;
 use super::workspace::Member;
 
-/// Packages that are quick enough without: programs parse flags and call what works.
+/// Packages that need no full optimisation: programs parse flags and call the libraries.
 const QUICK_ENOUGH: &[&str] = &[
     "archive-hasher",
     "download-crates",
@@ -14,8 +14,8 @@ const QUICK_ENOUGH: &[&str] = &[
     "serve-mirror",
 ];
 
-/// Checks that each package of the workspace has an entry in the list of those that are optimised in full: a new one
-/// would be slow without a warning.
+/// Checks that each other package of the workspace has an entry: without one, a new package would be slow, with no
+/// warning.
 pub(crate) fn optimised(root: &Manifest, members: &[Member]) -> Vec<String> {
     const SECTION: &str = "profile.release.package";
     let listed = |name: &str| root.value(&["profile", "release", "package", name, "opt-level"]).is_some();

@@ -1,21 +1,21 @@
-//! The text of tracked files.
+//! Checks the text of tracked files.
 
 use super::workspace::File;
 
-/// A file that is longer holds more than one responsibility, or soon will.
+/// Most lines of a source file. A longer one has more than one responsibility, or soon will.
 const MAX_SOURCE_LINES: usize = 600;
-/// `lib.rs` is a table of contents.
+/// Most lines of `lib.rs`, which is a table of contents.
 const MAX_LIB_LINES: usize = 60;
 
-/// Text that must not be in a `.rs` file, and the alternative. Put together from pieces, because this file is checked
+/// Text that must not be in a `.rs` file, and the alternative. Concatenated from pieces, because this file is checked,
 /// too.
 const FORBIDDEN: &[(&str, &str)] = &[
     (concat!("todo", "!("), "finish it, or leave it out"),
     (concat!("unimplemented", "!("), "finish it, or leave it out"),
     (concat!("dbg", "!("), "use an event of `tracing`, or nothing"),
-    (concat!("#[", "allow("), "use #[expect(lint, reason = \"...\")], which ends with its cause"),
-    (concat!("#![", "allow("), "use #![expect(lint, reason = \"...\")], which ends with its cause"),
-    (concat!("#[", "ignore"), "a test runs always; a measure belongs in `cargo xtask bench`"),
+    (concat!("#[", "allow("), "use #[expect(lint, reason = \"...\")], which fails once it is not needed"),
+    (concat!("#![", "allow("), "use #![expect(lint, reason = \"...\")], which fails once it is not needed"),
+    (concat!("#[", "ignore"), "tests always run; a measurement belongs in `cargo xtask bench`"),
 ];
 
 /// Checks that source files are short enough to be read in one go.
@@ -25,10 +25,11 @@ pub(crate) fn lengths(files: &[File]) -> Vec<String> {
         let lines = text.lines().count();
         if path.ends_with("/lib.rs") && lines > MAX_LIB_LINES {
             faults.push(format!(
-                "{path} has {lines} lines; a table of contents has at most {MAX_LIB_LINES}, move code to modules"
+                "{path} has {lines} lines; a table of contents has at most {MAX_LIB_LINES}: move code to modules"
             ));
         } else if lines > MAX_SOURCE_LINES {
-            faults.push(format!("{path} has {lines} lines; at most {MAX_SOURCE_LINES}, split it"));
+            faults
+                .push(format!("{path} has {lines} lines, at most {MAX_SOURCE_LINES} are allowed: split it"));
         }
     }
     faults
@@ -44,7 +45,7 @@ fn is_source(path: &str) -> bool {
     package && parts.next() == Some("src") && path.ends_with(".rs")
 }
 
-/// Checks that there is no trailing whitespace, and in Rust no tabs and nothing that was left for later.
+/// Checks that there is no trailing whitespace, and in Rust no tabs and no unfinished code.
 pub(crate) fn forbidden_text(files: &[File]) -> Vec<String> {
     let mut faults = Vec::new();
     for File { path, text } in files {
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_at_and_above_the_limit() {
+    fn a_file_above_the_limit_is_a_fault() {
         let good = [
             long("crates/a/src/deep/b.rs", 600),
             long("xtask/src/main.rs", 600),
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn trailing_whitespace_in_any_text() {
+    fn trailing_whitespace_is_a_fault_in_any_text() {
         let faults = forbidden_text(&[file("README.md", "good\nbad \nbad\t\n")]);
         let expected = [2, 3].map(|number| format!("README.md:{number}: whitespace at the end of the line"));
         assert_eq!(faults, expected);
@@ -104,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn tabs_only_in_rust() {
+    fn tabs_are_faults_only_in_rust() {
         assert_eq!(forbidden_text(&[file("Makefile", "\tgood\n")]), Vec::<String>::new());
         assert_eq!(forbidden_text(&[file("a.rs", "\tbad\n")]).len(), 1);
     }
 
     #[test]
-    fn what_was_left_for_later() {
+    fn unfinished_code_is_a_fault() {
         for (text, _) in FORBIDDEN {
             let line = format!("    {text}x)]\n");
             assert_eq!(forbidden_text(&[file("a.rs", &line)]).len(), 1, "{text}");

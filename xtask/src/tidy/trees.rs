@@ -1,7 +1,7 @@
-//! The trees of the programs: packages that some of them do without, whatever the crates in between ask for.
+//! Checks the dependency trees of the programs for packages that they must not contain.
 
-/// Packages that a program must not be built from. One that reads files has no use for a network, for TLS or for a
-/// profiler, and whoever builds it does not wait for them.
+/// Packages that a program must not be built from. A program that only reads files needs no network, TLS or profiler,
+/// and nobody who builds it should wait for them.
 const ABSENT: &[(&str, &[&str])] = &[
     ("archive-hasher", &["gix", "hyper", "pprof", "reqwest", "rusqlite", "rustls"]),
     ("extract-bundles", &["gix", "hyper", "pgp", "pprof", "reqwest", "rustls"]),
@@ -18,7 +18,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Parses what `cargo tree --prefix none --format {p}` printed: a name, and more, in each line.
+    /// Parses the output of `cargo tree --prefix none --format {p}`: each line begins with a name.
     pub(crate) fn parse(program: &str, printed: &str) -> Self {
         let names = printed.lines().filter_map(|line| line.split(' ').next());
         Self { program: program.to_owned(), packages: names.map(str::to_owned).collect() }
@@ -30,15 +30,15 @@ pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
     ABSENT.iter().map(|(program, _)| *program)
 }
 
-/// Checks that no program is built from what it does without.
+/// Checks that no program is built from a package that it must not contain.
 pub(crate) fn absent(trees: &[Tree]) -> Vec<String> {
     let mut faults = Vec::new();
     for (program, absent) in ABSENT {
         for tree in trees.iter().filter(|tree| tree.program == *program) {
             for package in absent.iter().filter(|name| tree.packages.iter().any(|built| built == *name)) {
                 faults.push(format!(
-                    "{program} is built from {package}, which it does without; `cargo tree -p {program} -e \
-                     normal,build -i {package}` shows who asks for it"
+                    "{program} is built from {package}, which it must not contain; `cargo tree -p {program} -e \
+                     normal,build -i {package}` shows which crate needs it"
                 ));
             }
         }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_program_does_without_is_found() {
+    fn a_package_that_a_program_must_not_contain_is_found() {
         let printed =
             "extract-bundles v0.1.0 (/w/crates/extract-bundles)\nhyper-util v0.1.21\ntokio v1.54.1 (*)\n";
         assert_eq!(absent(&[Tree::parse("extract-bundles", printed)]), [""; 0]);

@@ -1,23 +1,23 @@
-//! The upstream registry's addresses have one home.
+//! Checks that the upstream registry's addresses are in one file.
 //!
-//! `upstream.rs` composes them from the domain, so not even there does a whole address stand. Any
-//! other file takes them from there: tests then cannot reach the internet by a pasted address, and a
-//! change of host is a change of one file. Prose that names the registry is fine.
+//! `upstream.rs` composes them from the domain, so that even this file has no whole address. All other
+//! files take them from there: tests then cannot reach the internet by a pasted address, and a change
+//! of host is a change of one file. Prose may name the registry.
 
 use super::workspace::File;
 
 const HOME: &str = "crates/mirror-types/src/upstream.rs";
-/// Put together from pieces, because this file is checked too.
+/// The domain, concatenated from pieces, because this file is checked, too.
 const DOMAIN: &str = concat!("crates", ".io");
 
-/// Checks that outside its home no `.rs` file holds the domain in an address, as a host, or as a string of its own from
-/// which an address could be composed.
+/// Checks that no other `.rs` file contains the domain in an address, as a host, or as a whole string from which an
+/// address could be composed.
 pub(crate) fn one_home(files: &[File]) -> Vec<String> {
     let mut faults = Vec::new();
     match files.iter().find(|file| file.path == HOME) {
         Some(home) if home.text.lines().any(names_upstream) => {}
-        Some(_) => faults.push(format!("{HOME} no longer holds \"{DOMAIN}\"; bring this check up to date")),
-        None => faults.push(format!("{HOME} is missing; bring this check up to date")),
+        Some(_) => faults.push(format!("{HOME} no longer contains \"{DOMAIN}\"; update this check")),
+        None => faults.push(format!("{HOME} is missing; update this check")),
     }
     for File { path, text } in files.iter().filter(|file| file.path.ends_with(".rs") && file.path != HOME) {
         for (line, number) in text.lines().zip(1..) {
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_have_one_home() {
+    fn addresses_outside_their_file_are_faults() {
         let bad = [
             format!("get(\"https://static.{DOMAIN}/x\")"),
             format!("//! See <https://github.com/rust-lang/{DOMAIN}-index>."),
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_that_moved_is_noticed() {
+    fn a_moved_file_is_noticed() {
         assert_eq!(one_home(&[]).len(), 1);
         assert_eq!(one_home(&[file(HOME, "pub const OTHER: u8 = 0;\n")]).len(), 1);
     }

@@ -1,9 +1,9 @@
-//! The workflows of GitHub.
+//! Checks the workflows of GitHub.
 
 use super::workspace::File;
 
-/// Checks that each action of a workflow is pinned by commit, with its version in a comment: a tag can be moved to other
-/// code, which would run with the rights of the workflow.
+/// Checks that each action of a workflow is pinned by commit, with its version in a comment: a tag can be moved to
+/// other code, which would run with the permissions of the workflow.
 pub(crate) fn pinned_actions(files: &[File]) -> Vec<String> {
     let mut faults = Vec::new();
     for File { path, text } in files.iter().filter(|file| file.path.starts_with(".github/")) {
@@ -22,7 +22,7 @@ pub(crate) fn pinned_actions(files: &[File]) -> Vec<String> {
 fn used(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let action = line.strip_prefix("- ").unwrap_or(line).trim_start().strip_prefix("uses:")?.trim();
-    // An action of this repository is as the commit has it.
+    // An action in this repository belongs to the commit.
     (!action.starts_with("./")).then_some(action)
 }
 
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_short_commits_and_nameless_ones_are_faults() {
+    fn tags_short_commits_and_missing_versions_are_faults() {
         let short = &COMMIT[1..];
         for action in
             ["a/b", "a/b@v1", &format!("a/b@{COMMIT}"), &format!("a/b@{short} # v1"), "a/b@main # v1"]
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_for_github_is_yaml() {
+    fn every_file_for_github_is_valid_yaml() {
         let python = ["python3", "/usr/bin/python3"].into_iter().find(|python| {
             Command::new(python)
                 .args(["-c", "import yaml"])

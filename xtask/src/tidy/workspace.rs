@@ -1,4 +1,4 @@
-//! The input of the checks: packages from cargo, files from git.
+//! Reads the input of the checks: packages from Cargo, files from git.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(crate) struct Workspace {
 pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) description: Option<String>,
-    /// The registries to which cargo would let it be published: `None` is everywhere, an empty list is nowhere.
+    /// The registries to which Cargo would publish it: `None` means any, an empty list none.
     pub(crate) publish: Option<Vec<String>>,
     pub(crate) keywords: Vec<String>,
     pub(crate) categories: Vec<String>,
@@ -108,12 +108,12 @@ impl Workspace {
     }
 }
 
-/// Reads what cargo knows of the packages of the workspace.
+/// Asks Cargo for the packages of the workspace.
 pub(crate) fn members(root: &Path) -> anyhow::Result<Vec<Member>> {
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--no-deps"]).current_dir(root);
     let metadata: Metadata = serde_json::from_slice(&output(&mut command)?)
-        .context("what `cargo metadata` printed is not what this command knows")?;
+        .context("could not parse the output of `cargo metadata`")?;
     metadata.packages.into_iter().map(member).collect()
 }
 
@@ -141,7 +141,7 @@ fn tree(root: &Path, program: &str) -> anyhow::Result<Tree> {
 
 fn manifest(path: &Path) -> anyhow::Result<Manifest> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Manifest::parse(&text).with_context(|| format!("cannot understand {}", path.display()))
+    Manifest::parse(&text).with_context(|| format!("cannot parse {}", path.display()))
 }
 
 fn tracked_files(root: &Path) -> anyhow::Result<(Vec<File>, Vec<String>)> {
@@ -151,7 +151,7 @@ fn tracked_files(root: &Path) -> anyhow::Result<(Vec<File>, Vec<String>)> {
     for path in listing.split_terminator('\0') {
         let bytes = match std::fs::read(root.join(path)) {
             Ok(bytes) => bytes,
-            // Deleted in the working tree and not committed yet: the commit will not have it either.
+            // Deleted in the working tree, but not committed yet: the commit will not have it either.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error).with_context(|| format!("cannot read {path}")),
         };

@@ -1,11 +1,11 @@
-//! Closures of well-known crates: the real Cargo resolves over exactly what was selected.
+//! Mirrors closures of well-known crates, and has the real Cargo resolve over exactly what was selected.
 
 use std::time::Instant;
 
 use anyhow::ensure;
 use mirror_testkit::{WELL_KNOWN, cargo_lock, held_files};
 
-use super::world::{MADE, World, told};
+use super::world::{MADE, World, print_row};
 use crate::serving::Serving;
 
 pub(super) fn run(world: &World) -> anyhow::Result<()> {
@@ -16,7 +16,7 @@ pub(super) fn run(world: &World) -> anyhow::Result<()> {
         sizes.push(format!("{name} {taken}/{locked}"));
     }
     let what = "crates, each resolves over what was taken, by default and with all features";
-    told("closures", &format!("{} {what}", WELL_KNOWN.len()), began);
+    print_row("closures", &format!("{} {what}", WELL_KNOWN.len()), began);
     println!("{:<24} taken/locked: {}", "", sizes.join(", "));
     let began = Instant::now();
     let all = WELL_KNOWN.join(",");
@@ -25,11 +25,15 @@ pub(super) fn run(world: &World) -> anyhow::Result<()> {
     let dependencies: String = WELL_KNOWN.iter().map(|name| format!("{name} = \"*\"\n")).collect();
     let locked = cargo_lock(&format!("{}/index/", serving.base), &dependencies)
         .map_err(|said| anyhow::anyhow!("a project that uses all of them: {said}"))?;
-    told("closure of all", &format!("{taken} releases taken, {} locked by one project", locked.len()), began);
+    print_row(
+        "closure of all",
+        &format!("{taken} releases taken, {} locked by one project", locked.len()),
+        began,
+    );
     Ok(())
 }
 
-/// Mirrors a closure out of a directory and out of a sparse registry; returns how many releases were taken.
+/// Mirrors a closure from a directory and from a sparse registry; returns the number of releases.
 fn mirror(world: &World, names: &str, out: &str) -> anyhow::Result<usize> {
     let closure = ["--crates", names, "--closure", "--latest", "1"];
     world.download(&[&closure[..], &["--index-dir", MADE, "--out", out]].concat())?;
@@ -39,15 +43,15 @@ fn mirror(world: &World, names: &str, out: &str) -> anyhow::Result<usize> {
     world.download(&[&closure[..], &["--index-url", &url, "--out", &sparse]].concat())?;
     ensure!(
         held_files(&world.path(&sparse)) == taken,
-        "{names}: the sparse registry closes otherwise than the directory ({} and {})",
+        "{names}: the closures from the directory and from the sparse registry differ ({} and {})",
         world.path(&sparse).display(),
         world.path(out).display()
     );
     Ok(taken.len())
 }
 
-/// Takes the closure of a crate, serves what was taken, and has Cargo resolve a project over it; returns how many
-/// releases were taken, and how many Cargo locked of them.
+/// Mirrors the closure of a crate, serves it, and has Cargo resolve a project over it; returns the number of releases,
+/// and how many of them Cargo locked.
 fn one(world: &World, name: &str) -> anyhow::Result<(usize, usize)> {
     let out = format!("closure-{name}");
     let taken = mirror(world, name, &out)?;
@@ -66,7 +70,7 @@ fn one(world: &World, name: &str) -> anyhow::Result<(usize, usize)> {
                 );
                 most = most.max(locked.len());
             }
-            // What the whole index cannot resolve either: features that exclude each other.
+            // The whole index cannot resolve this either: some features exclude each other.
             (Err(_), Err(_)) if features.is_some() => {}
             (Err(said), _) => {
                 return Err(anyhow::anyhow!("{name}{asked} over what was taken: {said}"));

@@ -1,16 +1,16 @@
-//! The index is cloned and updated from a copy that real git serves.
+//! Clones and updates the index from a copy that real git serves.
 
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use mirror_testkit::{GitDaemon, GitHttp, git, git_says};
 
-use super::world::{BARE, CHECKOUT, World, told};
+use super::world::{BARE, CHECKOUT, World, print_row};
 
-/// The copy that is served, below a folder of its own.
+/// The copy that is served, in a separate folder.
 const SERVED: &str = "served/index";
 
-/// Clones and updates from each kind of server: nothing to do, then a commit more.
+/// Clones from each kind of server, and updates without and with a new commit.
 pub(super) fn run(world: &World) -> anyhow::Result<()> {
     std::fs::create_dir_all(world.path("served")).context("a folder to serve")?;
     git(world.dir.path(), &["clone", "--quiet", "--bare", BARE, SERVED]);
@@ -25,7 +25,7 @@ pub(super) fn run(world: &World) -> anyhow::Result<()> {
             update(world, &index, url)?;
         }
         world.dry_run(&index)?;
-        told(
+        print_row(
             &format!("update, {kind}"),
             "cloned, and brought up to date: the same tree, the same releases",
             began,
@@ -36,14 +36,14 @@ pub(super) fn run(world: &World) -> anyhow::Result<()> {
     for (kind, url) in &kinds {
         update(world, &format!("updated-{kind}"), url)?;
     }
-    told("update, a commit later", "from file, daemon and http: the new tree", began);
+    print_row("update, a commit later", "from file, daemon and http: the new tree", began);
     Ok(())
 }
 
-/// Runs the downloader with an update. What it selects is yanked altogether, so that there is nothing to fetch.
+/// Runs the downloader with an update. It selects only yanked releases, so that there is nothing to fetch.
 fn update(world: &World, index: &str, url: &str) -> anyhow::Result<()> {
     let yanked =
-        world.facts.all_yanked.as_deref().context("the index has no crate that is yanked altogether")?;
+        world.facts.all_yanked.as_deref().context("the index has no crate whose releases are all yanked")?;
     world.download(&[
         "--update-index",
         "--index-dir",
@@ -62,7 +62,7 @@ fn update(world: &World, index: &str, url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Commits a further release to the served copy, and takes it away from the checkout again.
+/// Commits another release to the served copy, and removes it from the checkout again.
 fn commit(world: &World) -> anyhow::Result<()> {
     let checkout = world.path(CHECKOUT);
     let path = checkout.join("1/a");

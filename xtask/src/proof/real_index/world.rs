@@ -1,4 +1,4 @@
-//! The world of the steps: the index in all its forms, an origin, and the programs.
+//! The environment of the steps: the index in all its forms, an origin, and the programs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ pub(super) const CHECKOUT: &str = "checkout";
 /// The index with bodies, as a directory.
 pub(super) const MADE: &str = "made";
 
-/// The world of the steps.
+/// The environment of the steps.
 pub(super) struct World {
     pub(super) programs: PathBuf,
     pub(super) dir: tempfile::TempDir,
@@ -30,8 +30,8 @@ impl World {
         let dir = tempfile::tempdir().context("a folder to work in")?;
         let began = Instant::now();
         let bundle = std::path::absolute(bundle)?;
-        ensure!(bundle.is_file(), "{} is not there", bundle.display());
-        let bundle = bundle.to_str().context("the name of the bundle is no UTF-8")?;
+        ensure!(bundle.is_file(), "{} does not exist", bundle.display());
+        let bundle = bundle.to_str().context("the name of the bundle is not UTF-8")?;
         git(dir.path(), &["clone", "--quiet", "--bare", bundle, BARE]);
         git(dir.path(), &["clone", "--quiet", BARE, CHECKOUT]);
         let counted = [BARE, CHECKOUT].map(|form| count_index(&dir.path().join(form)));
@@ -43,7 +43,7 @@ impl World {
         let how = OriginOptions { protocol: Protocol::Http1, ..OriginOptions::default() };
         let origin = Origin::start(how, index.site(None));
         let IndexFacts { files, lines, releases, yanked, duplicates, crates, .. } = &facts;
-        told(
+        print_row(
             "index",
             &format!(
                 "{files} files, {crates} crates, {lines} lines, {duplicates} of them replaced by later ones, {releases} \
@@ -62,10 +62,10 @@ impl World {
         self.programs.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
     }
 
-    /// Runs a program; any other end than 0 is a fault.
+    /// Runs a program; any exit code but 0 is a fault.
     pub(super) fn clean(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Ended> {
         let path = self.program(program);
-        ensure!(path.is_file(), "{} is not there; build it, or name --programs", path.display());
+        ensure!(path.is_file(), "{} does not exist; build it, or give --programs", path.display());
         let mut command = Command::new(path);
         command.current_dir(self.dir.path()).args(arguments);
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
@@ -105,13 +105,13 @@ impl World {
     }
 }
 
-/// Holds a figure against the one that was counted.
+/// Compares a figure with the one that was counted.
 pub(super) fn same(of: &str, what: &str, found: u64, expected: u64) -> anyhow::Result<()> {
-    ensure!(found == expected, "{of}: {what}: {found}, and not {expected}");
+    ensure!(found == expected, "{of}: {what}: {found} instead of {expected}");
     Ok(())
 }
 
 /// Prints a line of the table.
-pub(super) fn told(step: &str, what: &str, began: Instant) {
+pub(super) fn print_row(step: &str, what: &str, began: Instant) {
     println!("{step:<24} {what} ({:.0} s)", began.elapsed().as_secs_f64());
 }
