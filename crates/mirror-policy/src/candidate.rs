@@ -33,8 +33,8 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    /// Makes a candidate of a release that upstream lists. Its age counts from the record's time of publication; size and
-    /// licence are unknown.
+    /// Makes a candidate of a release that upstream lists. Its age counts from the record's time of publication, which is
+    /// there only if the caller read it from the index line; size and licence are unknown.
     #[must_use]
     pub fn new(record: &'a IndexRecord) -> Self {
         Self {

@@ -121,6 +121,7 @@ impl<'t> Document<'t> {
             "licenses" => policy.licences = self.licences(value)?,
             "advisories" => self.advisories(policy, value)?,
             "waiver" => self.waivers(policy, value)?,
+            // The format was checked before the keys.
             _ => {}
         }
         Ok(())
@@ -163,8 +164,9 @@ impl<'t> Document<'t> {
     fn choice<T: Copy>(&self, value: &Value<'t>, key: &str, choices: &[(&str, T)]) -> Parsed<T> {
         let text = string(value).unwrap_or_default();
         choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice).ok_or_else(|| {
-            let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-            self.fault(value.span(), format!("{key} is {}", names.join(" or ")))
+            let mut names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+            let last = names.pop().unwrap_or_default();
+            self.fault(value.span(), format!("{key} is {} or {last}", names.join(", ")))
         })
     }
 
@@ -344,4 +346,45 @@ fn date(value: &Value<'_>) -> Option<jiff::civil::Date> {
     let toml::value::Datetime { date: Some(date), time: None, offset: None } = date else { return None };
     let number = |number: u8| i8::try_from(number).ok();
     jiff::civil::Date::new(i16::try_from(date.year).ok()?, number(date.month)?, number(date.day)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use toml::{Table, Value};
+
+    use super::*;
+    use crate::policy::SAMPLE;
+
+    #[test]
+    fn the_sample_and_the_parser_have_the_same_keys() {
+        let sample: Table = SAMPLE.parse().expect("sample");
+        let table = |value: &Value| value.as_table().expect("table").clone();
+        let waiver = table(&sample["waiver"][0]);
+        for (table, known) in [
+            (&sample, KEYS),
+            (&table(&sample["licenses"]), LICENCE_KEYS),
+            (&table(&sample["advisories"]), ADVISORY_KEYS),
+            (&waiver, WAIVER_KEYS),
+        ] {
+            let mut known = known.to_vec();
+            known.sort_unstable();
+            assert_eq!(table.keys().map(String::as_str).collect::<Vec<_>>(), known);
+        }
+    }
+
+    /// A key that is known and not read would be a rule that does nothing.
+    #[test]
+    fn every_known_key_is_read() {
+        let wrong = |key: &str| format!("{key} = 1.5\n");
+        let of_table = |table: &str, keys: &[&str]| {
+            keys.iter().map(|key| format!("[{table}]\n{}", wrong(key))).collect::<Vec<_>>()
+        };
+        let mut texts: Vec<String> = KEYS.iter().map(|key| wrong(key)).collect();
+        texts.extend(of_table("licenses", LICENCE_KEYS));
+        texts.extend(of_table("advisories", ADVISORY_KEYS));
+        for text in texts {
+            let fault = Policy::parse(&text).expect_err(&text);
+            assert!(!fault.reason.contains("not known;") || text.starts_with("format"), "{text}: {fault}");
+        }
+    }
 }
