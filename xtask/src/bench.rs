@@ -167,7 +167,7 @@ fn program(root: &Path, name: &str) -> anyhow::Result<PathBuf> {
     program.canonicalize().with_context(|| format!("looking for {}", program.display()))
 }
 
-/// Runs this command again as a release build: an origin or a yardstick without optimisation would distort the figures.
+/// Runs this command again as a release build: an origin or a baseline without optimisation would distort the figures.
 fn again_in_release(root: &Path) -> anyhow::Result<()> {
     let status = crate::cargo()
         .current_dir(root)

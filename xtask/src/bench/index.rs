@@ -12,7 +12,7 @@ use super::measure::{Series, words};
 use super::report::Report;
 use super::sitting::Bench;
 
-/// The yardstick of P3: walks a checked-out index with two threads and reads every line with serde.
+/// The baseline of P3: walks a checked-out index with two threads and reads every line with serde.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WalkTwo {
     dir: PathBuf,

@@ -14,7 +14,7 @@ use super::measure::{Series, words};
 use super::report::Report;
 use super::sitting::Bench;
 
-/// The yardstick of P5's files: writes them straight to their final names, with two threads.
+/// The baseline of P5's files: writes them straight to their final names, with two threads.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WriteTwo {
     /// All files, one after another, as `gather` writes them.
@@ -97,7 +97,7 @@ pub(crate) fn files(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()
         }
         std::fs::remove_dir_all(&out).context("removing the sidecars")?;
         rival.run(bench.work, &own()?, &words(&["write-two", &shown(&all), &shown(&plain)]))?;
-        std::fs::remove_dir_all(&plain).context("removing the yardstick's files")?;
+        std::fs::remove_dir_all(&plain).context("removing the baseline's files")?;
     }
     report.downloads(
         "P5: sidecars as files",

@@ -12,7 +12,7 @@ use super::measure::{Series, words};
 use super::report::Report;
 use super::sitting::Bench;
 
-/// The yardstick of P6: reads and hashes every file below a folder with two threads.
+/// The baseline of P6: reads and hashes every file below a folder with two threads.
 #[derive(Debug, clap::Args)]
 pub(crate) struct HashTwo {
     dir: PathBuf,
