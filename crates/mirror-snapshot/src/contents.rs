@@ -121,7 +121,7 @@ pub struct Counts {
     pub bytes: u64,
 }
 
-/// The reason class of a gap.
+/// The kind of a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GapKind {
@@ -136,7 +136,7 @@ pub enum GapKind {
 pub struct Gap {
     /// Crate and version.
     pub id: ReleaseId,
-    /// The reason class.
+    /// The kind.
     pub kind: GapKind,
     reason: String,
 }

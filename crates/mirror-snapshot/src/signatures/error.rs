@@ -130,6 +130,14 @@ pub enum SignatureError {
         /// The reason.
         source: io::Error,
     },
+    /// The keyring cannot be read. Check its path and who may read it.
+    #[error("reading the keyring {}", path.display())]
+    Keyring {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
     /// A program that checks signatures could not be started, or failed. Install it.
     #[error("could not check the signature with {program}")]
     Program {
@@ -150,7 +158,7 @@ impl SignatureError {
     pub fn kind(&self) -> FaultKind {
         match self {
             Self::Read { .. } => FaultKind::Storage,
-            Self::NoKeyring | Self::Program { .. } => FaultKind::Usage,
+            Self::NoKeyring | Self::Keyring { .. } | Self::Program { .. } => FaultKind::Usage,
             Self::NoSignature
             | Self::Bad { .. }
             | Self::UnknownKey { .. }
@@ -160,6 +168,12 @@ impl SignatureError {
             | Self::TooFew { .. }
             | Self::TooMany { .. } => FaultKind::Refused,
         }
+    }
+
+    /// Returns advice for a person, beside what the error says.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        matches!(self, Self::NoKeyring | Self::Keyring { .. }).then_some(Advice::NameThePublicKey)
     }
 
     pub(super) fn bad(signature: impl Into<String>, why: impl Into<String>) -> Self {

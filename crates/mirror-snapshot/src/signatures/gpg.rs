@@ -89,7 +89,7 @@ impl GpgKeyring {
 
     /// Reads the keyring, without its armor.
     fn read(&self) -> Result<Vec<u8>, SignatureError> {
-        let fault = |source| SignatureError::Read { path: self.0.clone(), source };
+        let fault = |source| SignatureError::Keyring { path: self.0.clone(), source };
         let mut bytes = Vec::new();
         let file = File::open(&self.0).map_err(fault)?;
         file.take(MAX_KEYRING_BYTES + 1).read_to_end(&mut bytes).map_err(fault)?;
@@ -146,8 +146,8 @@ impl GpgKey {
         self
     }
 
-    /// Signs a document, and returns the armored detached signature and the key that made it. Blocks; the agent may wait
-    /// for a person.
+    /// Signs a document, and returns the armored detached signature and the key that made it, which may be a subkey.
+    /// Blocks; the agent may wait for a person.
     ///
     /// # Errors
     /// When gpg is not installed, or refuses.

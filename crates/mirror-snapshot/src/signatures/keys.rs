@@ -21,7 +21,7 @@ pub(super) enum KeyFault {
 }
 
 /// Flags and counter behind the signature of a security key.
-const SECURITY_KEY_TRAILER_BYTES: usize = 5;
+pub(super) const SECURITY_KEY_TRAILER_BYTES: usize = 5;
 
 /// Checks a signature of a key over bytes.
 pub(super) fn verify(key: &KeyData, signed: &[u8], signature: &Signature) -> Result<(), KeyFault> {

@@ -16,6 +16,8 @@ const UNKNOWN_ALGORITHM: &str = "4";
 const BAD_PUBLIC_KEY: &str = "6";
 /// Class of a signature over a document as it is.
 const BINARY_DOCUMENT: &str = "00";
+/// The shortest key id in a line about a good signature.
+const MIN_KEY_ID_DIGITS: usize = 16;
 /// Numbers of hashes for which two documents with one hash can be made: MD5, SHA-1, RIPEMD-160.
 const WEAK_HASHES: [&str; 3] = ["1", "2", "3"];
 
@@ -81,10 +83,10 @@ impl<'a> Report<'a> {
         }
         // Exactly one good signature, of the key that is valid.
         let good = self.only("GOODSIG").and_then(|arguments| arguments.split_first());
-        let Some((id, user)) = good.filter(|(id, _)| valid.signing_key.ends_with(**id)) else {
+        let is_its_key = |id: &str| id.len() >= MIN_KEY_ID_DIGITS && valid.signing_key.ends_with(id);
+        let Some((_, user)) = good.filter(|(id, _)| is_its_key(id)) else {
             return bad("gpg did not report that it is good");
         };
-        debug_assert!(!id.is_empty(), "checked by Valid::parse");
         if valid.class != BINARY_DOCUMENT {
             return bad("it is not over the document as it is");
         }

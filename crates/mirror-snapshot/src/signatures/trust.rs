@@ -29,7 +29,7 @@ pub struct Trust {
 pub enum KeyId {
     /// Of an SSH key, as `ssh-keygen -l` shows it: `SHA256:` and base64.
     Ssh(String),
-    /// Of an OpenPGP primary key: 40 or 64 upper-case hexadecimal digits; the 16 of a key id where no more is known.
+    /// Of an OpenPGP key, the primary one where signatures are checked: 40 or 64 upper-case hexadecimal digits; the 16 of a key id where no more is known.
     OpenPgp(String),
 }
 

@@ -10,7 +10,7 @@ use mirror_snapshot::{
     Trust, verify,
 };
 use mirror_testkit::{Ended, has, run};
-use mirror_types::FaultKind;
+use mirror_types::{Advice, FaultKind};
 
 use crate::ssh_world::Ssh;
 use crate::world::snapshot;
@@ -128,6 +128,25 @@ fn gpg_signs_and_its_signatures_count() {
 }
 
 #[test]
+fn a_signature_of_a_subkey_counts_for_its_primary_key() {
+    let Some(gpg) = Gpg::new() else { return };
+    gpg.run(&["--quick-generate-key", "a <a@example.org>", "ed25519", "cert", "never"]).expect(0);
+    let fingerprints = || {
+        let listed = gpg.run(&["--with-colons", "--list-keys"]).expect(0).stdout;
+        let lines = listed.lines().filter(|line| line.starts_with("fpr"));
+        lines.filter_map(|line| line.split(':').nth(9).map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let primary = fingerprints().remove(0);
+    gpg.run(&["--quick-add-key", &primary, "ed25519", "sign", "never"]).expect(0);
+    let subkey = fingerprints().remove(1);
+    let key = GpgKey::new(&primary).with_home(gpg.0.path().to_owned());
+    let (armored, id) = key.sign(snapshot().as_bytes()).unwrap();
+    assert_eq!(id, KeyId::OpenPgp(subkey));
+    let signers = check(armored.as_bytes(), &gpg.keyring(&[], &[&primary]), 1).unwrap();
+    assert_eq!(signers[0].key, KeyId::OpenPgp(primary));
+}
+
+#[test]
 fn signatures_that_are_bad_or_by_other_keys_are_refused() {
     let Some(gpg) = Gpg::new() else { return };
     let (a, b) = (gpg.generate("a", "never"), gpg.generate("b", "never"));
@@ -153,7 +172,8 @@ fn signatures_that_are_bad_or_by_other_keys_are_refused() {
     let clear = std::fs::read(gpg.path("message.asc")).unwrap();
     assert!(check(&clear, &keyring, 1).is_err());
     let missing = check(&of_a, &GpgKeyring::new(gpg.path("missing")), 1).expect_err("missing");
-    assert!(matches!(missing, SignatureError::Read { .. }), "{missing}");
+    assert!(matches!(missing, SignatureError::Keyring { .. }), "{missing}");
+    assert_eq!((missing.kind(), missing.advice()), (FaultKind::Usage, Some(Advice::NameThePublicKey)));
     std::fs::write(gpg.path("empty"), b"").unwrap();
     assert!(check(&of_a, &GpgKeyring::new(gpg.path("empty")), 1).is_err());
 }

@@ -331,8 +331,15 @@ fn number(bytes: &[u8]) -> Vec<u8> {
     if bytes[0] >= 0x80 { [&[0], bytes].concat() } else { bytes.to_vec() }
 }
 
-/// Makes a signature as a security key does (PROTOCOL.u2f), with a private key of ring in its place; returns it with the
-/// line of its public key.
+fn armored(blob: &[u8]) -> Vec<u8> {
+    let encoded = STANDARD.encode(blob);
+    let lines: Vec<&str> =
+        encoded.as_bytes().chunks(70).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", lines.join("\n")).into_bytes()
+}
+
+/// Makes a signature as a security key does (PROTOCOL.u2f), with a private key of ring in its place; returns its bytes
+/// with the line of its public key.
 fn security_key(kind: &str, flags: u8, document: &[u8]) -> (String, Vec<u8>) {
     let random = ring::rand::SystemRandom::new();
     let digest = |algorithm, bytes: &[u8]| ring::digest::digest(algorithm, bytes).as_ref().to_vec();
@@ -358,12 +365,7 @@ fn security_key(kind: &str, flags: u8, document: &[u8]) -> (String, Vec<u8>) {
     let signature = [wire(&[kind.as_bytes(), &signature]), trailer.to_vec()].concat();
     let mut blob = [&b"SSHSIG"[..], &1_u32.to_be_bytes()].concat();
     blob.extend(wire(&[&key, b"mirror-snapshot", b"", b"sha512", &signature]));
-    let encoded = STANDARD.encode(blob);
-    let lines: Vec<&str> =
-        encoded.as_bytes().chunks(70).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    let armored =
-        format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", lines.join("\n"));
-    (format!("{kind} {} token", STANDARD.encode(key)), armored.into_bytes())
+    (format!("{kind} {} token", STANDARD.encode(key)), blob)
 }
 
 #[test]
@@ -372,7 +374,8 @@ fn signatures_of_security_keys_count_touched_or_not() {
     let document = snapshot();
     for kind in ["sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"] {
         for flags in [0, 1, 5] {
-            let (public, signature) = security_key(kind, flags, document.as_bytes());
+            let (public, blob) = security_key(kind, flags, document.as_bytes());
+            let signature = armored(&blob);
             let allowed = format!("{IDENTITY} {public}\n");
             assert!(ssh.verify(&allowed, &[], &signature, document.as_bytes()), "{kind}, {flags}");
             let ours = check(&[&signature], &trust(&allowed), 1);
@@ -393,4 +396,30 @@ fn keys_count_at_the_given_time_and_not_at_that_of_the_clock() {
     let year_2030 = at(1_900_000_000);
     assert!(check_at(&[&signature], &trust, 1, year_2030).is_ok());
     assert!(matches!(check(&[&signature], &trust, 1), Err(SignatureError::OutsideValidity(_))));
+}
+
+proptest::proptest! {
+    /// Changes, cuts and fills up the bytes in the armor: what counts is what was signed.
+    #[test]
+    fn any_bytes_in_an_armor_are_taken_without_panic(
+        is_ecdsa: bool,
+        changes in proptest::collection::vec((0..400_usize, proptest::num::u8::ANY), 0..4),
+        len in 0..400_usize,
+        tail in proptest::collection::vec(proptest::num::u8::ANY, 0..40),
+    ) {
+        let kind = if is_ecdsa { "sk-ecdsa-sha2-nistp256@openssh.com" } else { "sk-ssh-ed25519@openssh.com" };
+        let (public, good) = security_key(kind, 1, snapshot().as_bytes());
+        let trust = trust(&format!("* {public}\n"));
+        proptest::prop_assert!(check(&[&armored(&good)], &trust, 1).is_ok());
+        let mut bytes = good.clone();
+        for (at, byte) in changes {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        let cut = [&bytes[..len.min(bytes.len())], &tail].concat();
+        for bytes in [bytes, cut] {
+            let counts = check(&[&armored(&bytes)], &trust, 1).is_ok();
+            proptest::prop_assert_eq!(counts, bytes == good);
+        }
+    }
 }

@@ -26,7 +26,7 @@ fn only_a_signature_that_is_good_and_valid_counts() {
     assert_eq!(one(&["KEY_CONSIDERED FPR 0", GOOD, VALID, "TRUST_UNDEFINED 0 tofu"]), Ok(Ok(signer)));
     let not_valid = "the OpenPGP signature 1 is bad: gpg did not report that it is valid";
     let not_good = "the OpenPGP signature 1 is bad: gpg did not report that it is good";
-    let table: [(&[&str], &str); 10] = [
+    let table: [(&[&str], &str); 12] = [
         (&[], not_valid),
         (&[GOOD], not_valid),
         (&[GOOD, VALID, VALID], not_valid),
@@ -35,6 +35,8 @@ fn only_a_signature_that_is_good_and_valid_counts() {
         (&[VALID], not_good),
         (&[GOOD, GOOD, VALID], not_good),
         (&["GOODSIG 0000000000000000 B", VALID], not_good),
+        (&["GOODSIG  B", VALID], not_good),
+        (&["GOODSIG", VALID], not_good),
         (
             &[GOOD, "VALIDSIG FPR 2026-11-27 1795777890 0 4 0 22 8 01 FPR"],
             "the OpenPGP signature 1 is bad: it is not over the document as it is",
