@@ -34,6 +34,8 @@ impl AllowedSignersError {
     }
 }
 
+const NO_KEY: &str = "there is no public key behind the principals and options";
+
 /// The keys whose SSH signatures count, in the format of `ssh-keygen(1)`, section ALLOWED SIGNERS: in each line the
 /// principals, options, and a public key. Certificate authorities are refused: only keys that are listed themselves count.
 #[derive(Debug, Clone, Default)]
@@ -42,10 +44,15 @@ pub struct AllowedSigners(Vec<Entry>);
 #[derive(Debug, Clone)]
 struct Entry {
     principals: String,
+    options: Options,
+    key: KeyData,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Options {
     namespaces: Option<String>,
     valid_after: Option<SystemTime>,
     valid_before: Option<SystemTime>,
-    key: KeyData,
 }
 
 impl AllowedSigners {
@@ -94,36 +101,40 @@ impl AllowedSigners {
 impl Entry {
     fn parse(line: &str, zone: &TimeZone) -> Result<Self, String> {
         let (principals, rest) = principals(line)?;
-        let mut entry = Self {
-            principals: principals.to_owned(),
-            namespaces: None,
-            valid_after: None,
-            valid_before: None,
-            // Any key; replaced below.
-            key: KeyData::Ed25519(ssh_key::public::Ed25519PublicKey([0; 32])),
-        };
-        let key = match PublicKey::from_openssh(rest) {
-            Ok(key) => key,
+        let (options, key) = match PublicKey::from_openssh(rest) {
+            Ok(key) => (Options::default(), key),
             Err(_) => {
-                let key = entry.options(rest, zone)?;
-                PublicKey::from_openssh(key)
-                    .map_err(|_| "there is no public key behind the principals and options".to_owned())?
+                let (options, key) = Options::parse(rest, zone)?;
+                let key = PublicKey::from_openssh(key).map_err(|_| NO_KEY.to_owned())?;
+                (options, key)
             }
         };
         if let KeyData::Other(_) = key.key_data() {
             return Err(format!("keys of type {} are not supported", Printable(key.algorithm().as_str())));
         }
-        if let (Some(after), Some(before)) = (entry.valid_after, entry.valid_before)
-            && before <= after
-        {
-            return Err("valid-before is not later than valid-after".to_owned());
-        }
-        entry.key = key.key_data().clone();
-        Ok(entry)
+        Ok(Self { principals: principals.to_owned(), options, key: key.key_data().clone() })
     }
 
+    /// Checks everything but the key. Both ends of the validity are inside, as for OpenSSH.
+    fn check(&self, identity: Option<&str>, at: SystemTime) -> Result<(), Reason> {
+        let Options { namespaces, valid_after, valid_before } = &self.options;
+        if namespaces.as_ref().is_some_and(|list| !pattern::matches_list(NAMESPACE, list)) {
+            return Err(Reason::OtherNamespace);
+        }
+        if identity.is_some_and(|identity| !pattern::matches_list(identity, &self.principals)) {
+            return Err(Reason::OtherIdentity);
+        }
+        if valid_after.is_some_and(|after| at < after) || valid_before.is_some_and(|before| at > before) {
+            return Err(Reason::OutsideValidity { after: *valid_after, before: *valid_before });
+        }
+        Ok(())
+    }
+}
+
+impl Options {
     /// Parses the options at the beginning of a text, and returns what follows them.
-    fn options<'a>(&mut self, mut text: &'a str, zone: &TimeZone) -> Result<&'a str, String> {
+    fn parse<'a>(mut text: &'a str, zone: &TimeZone) -> Result<(Self, &'a str), String> {
+        let mut options = Self::default();
         loop {
             let end = text.find([' ', '\t', ',', '=']).unwrap_or(text.len());
             let (name, rest) = text.split_at(end);
@@ -131,16 +142,28 @@ impl Entry {
                 Some(value) => quoted(value).map(|(value, rest)| (Some(value), rest))?,
                 None => (None, rest),
             };
-            self.option(&name.to_ascii_lowercase(), value, zone)?;
+            options.add(&name.to_ascii_lowercase(), value, zone)?;
             match rest.strip_prefix(',') {
                 Some(more) => text = more,
-                None if rest.starts_with([' ', '\t']) => return Ok(rest.trim_start()),
-                None => return Err("there is no public key behind the principals and options".to_owned()),
+                None if rest.starts_with([' ', '\t']) => {
+                    options.check()?;
+                    return Ok((options, rest.trim_start()));
+                }
+                None => return Err(NO_KEY.to_owned()),
             }
         }
     }
 
-    fn option(&mut self, name: &str, value: Option<String>, zone: &TimeZone) -> Result<(), String> {
+    fn check(&self) -> Result<(), String> {
+        match (self.valid_after, self.valid_before) {
+            (Some(after), Some(before)) if before <= after => {
+                Err("valid-before is not later than valid-after".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add(&mut self, name: &str, value: Option<String>, zone: &TimeZone) -> Result<(), String> {
         let time = |value: &str| {
             parse_time(value, zone)
                 .ok_or_else(|| format!("{name} is a time such as 20271231Z or 20271231235959Z"))
@@ -163,22 +186,6 @@ impl Entry {
             }
         };
         if is_repeated { Err(format!("the option {name} is there twice")) } else { Ok(()) }
-    }
-
-    /// Checks everything but the key. Both ends of the validity are inside, as for OpenSSH.
-    fn check(&self, identity: Option<&str>, at: SystemTime) -> Result<(), Reason> {
-        if self.namespaces.as_ref().is_some_and(|list| !pattern::matches_list(NAMESPACE, list)) {
-            return Err(Reason::OtherNamespace);
-        }
-        if identity.is_some_and(|identity| !pattern::matches_list(identity, &self.principals)) {
-            return Err(Reason::OtherIdentity);
-        }
-        if self.valid_after.is_some_and(|after| at < after)
-            || self.valid_before.is_some_and(|before| at > before)
-        {
-            return Err(Reason::OutsideValidity { after: self.valid_after, before: self.valid_before });
-        }
-        Ok(())
     }
 }
 
