@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod closure;
-mod deferral;
 mod dir;
 mod error;
 mod features;
@@ -15,7 +14,6 @@ pub mod sparse;
 mod target;
 
 pub use closure::{Closure, ClosureLimits, ClosureOptions, ClosureReport};
-pub use deferral::{Deferral, DeferralPolicy};
 pub use dir::DirIndex;
 pub use error::{DirError, LockError, SelectionError};
 pub use glance::Glance;

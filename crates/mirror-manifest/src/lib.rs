@@ -16,8 +16,9 @@ mod writer;
 
 #[cfg(feature = "catalogue")]
 pub use catalogue::{
-    BundlesIdentity, Catalogue, Change, DeferredCrate, DeferredRelease, DirRow, FailureRow, GapRow, Held,
-    HeldRelease, HeldTotals, IndexCursor, LOST, ReplayReport, UnavailableRow, UpstreamRemoval,
+    BundlesIdentity, Catalogue, Change, DeferredCrate, DirRow, FailureRow, GapRow, Held, HeldBackCount,
+    HeldBackRelease, HeldRelease, HeldTotals, IndexCursor, LOST, ReplayReport, UnavailableRow,
+    UpstreamRemoval,
 };
 pub use error::ManifestError;
 #[cfg(feature = "catalogue")]

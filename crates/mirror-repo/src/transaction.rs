@@ -8,7 +8,7 @@ use std::vec;
 
 use mirror_bundle::BundleMember;
 use mirror_manifest::{
-    Change, DeferredRelease, Held, HeldRelease, ManifestRecord, PackedLines, UpstreamRemoval, rfc3339,
+    Change, Held, HeldBackRelease, HeldRelease, ManifestRecord, PackedLines, UpstreamRemoval, rfc3339,
 };
 use mirror_store::{Aside, StagedCrate, StoreBatch};
 use mirror_types::{CrateName, Location, Locations, ReleaseId, Sha256, StoreId};
@@ -282,13 +282,29 @@ impl Transaction {
     }
 
     /// Notes that policy holds a wanted release back. The manifest gets no record: nothing was done.
-    pub fn defer(&mut self, release: DeferredRelease) {
+    pub fn defer(&mut self, release: HeldBackRelease) {
         self.change(Change::Deferred(release));
     }
 
     /// Takes a release out of the list of deferred ones.
     pub fn undefer(&mut self, id: ReleaseId) {
         self.change(Change::Undeferred(id));
+    }
+
+    /// Notes that policy does not offer a held release from now on. The manifest gets no record: policy changes nothing
+    /// that is held.
+    pub fn hold_back(&mut self, release: HeldBackRelease) {
+        self.change(Change::HeldBack(release));
+    }
+
+    /// Notes that policy offers a held release again.
+    pub fn offer(&mut self, id: ReleaseId) {
+        self.change(Change::Offered(id));
+    }
+
+    /// Notes that everything that is held was judged by the policy that `identity` identifies.
+    pub fn policy_applied(&mut self, identity: String) {
+        self.change(Change::PolicyApplied(identity));
     }
 
     /// Takes a whole crate out of the failure ledger: its index file could be read.

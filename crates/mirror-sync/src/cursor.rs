@@ -64,10 +64,11 @@ impl Cursor {
             (_, true) => " of all",
         };
         // Another policy may release what this one defers.
-        let deferral = options.deferral.as_ref().map(|policy| format!(", deferred by {}", policy.describe()));
-        let deferral = deferral.unwrap_or_default();
+        let policy =
+            options.policy.as_ref().map(|policy| format!(", policy {}", policy.identity(options.moment())));
+        let policy = policy.unwrap_or_default();
         let selection = format!(
-            "latest {}{pre}, yanked {}, shard {}{places}{deferral}",
+            "latest {}{pre}, yanked {}, shard {}{places}{policy}",
             options.latest, options.include_yanked, options.shard
         );
         Some(Self { tree: source.tree_id()?, selection, shard: options.shard })

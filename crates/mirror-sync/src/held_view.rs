@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mirror_manifest::{Catalogue, DeferredRelease, Held, LOST, UpstreamRemoval};
+use mirror_manifest::{Catalogue, Held, HeldBackRelease, LOST, UpstreamRemoval};
 use mirror_repo::Presence;
 use mirror_store::Store;
 use mirror_types::{CrateName, Layout, ReleaseId, StoreId};
@@ -130,7 +130,7 @@ impl HeldView for CatalogueView {
         Ok(catalogue.deferred_crates()?.into_iter().map(|of| of.name).collect())
     }
 
-    fn deferred_of(&self, name: &CrateName) -> Result<Vec<DeferredRelease>, SyncError> {
+    fn deferred_of(&self, name: &CrateName) -> Result<Vec<HeldBackRelease>, SyncError> {
         self.catalogue.as_ref().map_or(Ok(Vec::new()), |catalogue| Ok(catalogue.deferred_of(name)?))
     }
 

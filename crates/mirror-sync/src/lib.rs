@@ -10,6 +10,7 @@ mod held_view;
 mod list;
 mod names;
 mod observe;
+mod offer;
 mod options;
 mod outcome;
 mod packaged;
@@ -32,8 +33,9 @@ pub use mirror_fetch::{CancellationToken, FetchObserver, FetchOptions, FetchSetu
 pub use mirror_git::{IndexError, UpdateError, UpdateEvent, UpdateStatus, Updated};
 pub use mirror_index::sparse::{AnswerLimits, ConfigError};
 pub use mirror_index::{ClosureLimits, ClosureOptions, LockSources, NameSet, Shard, Target};
-pub use mirror_index::{Deferral, DeferralPolicy, LockError, SelectionError};
+pub use mirror_index::{LockError, SelectionError};
 pub use mirror_manifest::{ManifestError, UpstreamRemoval};
+pub use mirror_policy::{Advisories, LoadedPolicy, Policy};
 pub use mirror_repo::{BUNDLES, Gap, ListedGap, MANIFEST, OpenReport, RebuildOutcome, RepoError};
 pub use mirror_store::{CrateStore, StoreError};
 pub use mirror_types::{

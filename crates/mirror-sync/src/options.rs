@@ -6,8 +6,9 @@ use mirror_bundle::BundleOptions;
 use mirror_fetch::FetchOptions;
 use mirror_git::UpdateOptions;
 use mirror_index::sparse::AnswerLimits;
-use mirror_index::{ClosureOptions, DeferralPolicy, IndexLimits, LockSources, NameSet, Shard};
+use mirror_index::{ClosureOptions, IndexLimits, LockSources, NameSet, Shard};
 use mirror_manifest::UpstreamRemoval;
+use mirror_policy::LoadedPolicy;
 use mirror_store::CrateStore;
 use mirror_types::{Address, Layout, StoreId};
 
@@ -104,9 +105,11 @@ pub struct DownloadOptions {
     pub closure: Option<ClosureOptions>,
     /// Also what the lockfiles inside selected binary crates name.
     pub with_lockfiles: bool,
-    /// Holds selected releases back until a date. Does not apply to a list of URLs, which has no dates.
-    pub deferral: Option<Arc<dyn DeferralPolicy>>,
-    /// The moment by which `deferral` decides; `None`: the beginning of the run.
+    /// Decides which releases are fetched, as far as the index says enough, and which of the held ones are offered. With
+    /// `None`, everything is offered that upstream did not delete. Does not keep entries of a list of URLs from being
+    /// fetched.
+    pub policy: Option<Arc<LoadedPolicy>>,
+    /// The moment by which `policy` decides; `None`: the beginning of the run.
     pub now: Option<SystemTime>,
     /// First N records only; 0 means all.
     pub limit: u64,
@@ -170,7 +173,7 @@ impl DownloadOptions {
             shard: Shard::default(),
             closure: None,
             with_lockfiles: false,
-            deferral: None,
+            policy: None,
             now: None,
             limit: 0,
             checksums: None,
@@ -216,10 +219,14 @@ impl DownloadOptions {
         self.now.unwrap_or_else(SystemTime::now)
     }
 
+    fn reads_published(&self) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.policy().needs().publication_time)
+    }
+
     /// Returns the limits for reading an index.
     pub(crate) fn index_limits(&self) -> IndexLimits {
         let mut limits = IndexLimits::default();
-        limits.reads_published = self.deferral.is_some();
+        limits.reads_published = self.reads_published();
         limits
     }
 

@@ -25,6 +25,7 @@ use crate::cursor::Cursor;
 use crate::error::SyncError;
 use crate::held_view::CatalogueView;
 use crate::observe::{SyncEvent, SyncObserver, SyncPhase};
+use crate::offer::{self, Judgement};
 use crate::options::DownloadOptions;
 use crate::outcome::Outcome;
 use crate::plan::plan;
@@ -94,6 +95,8 @@ async fn open_all(run: Run, store: Option<Store>) -> Result<Prepared, SyncError>
     let locked = store.map_or_else(|| lock(&options), Ok)?;
     let mut mirror = open(locked, &options, &*observer, &run.cancel)?;
     let gaps = mirror.resolve_gaps(options.acknowledge_gaps.as_deref())?;
+    let policy = options.policy.clone().unwrap_or_default();
+    offer::begin(&mut mirror, &policy, options.moment())?;
     let source_bit = record_source(&mut mirror, &run.input, &options)?;
     let (store, reader) = (mirror.store().clone(), mirror.catalogue().another()?);
     let cache = mirror.index_cache_reader()?;
@@ -194,7 +197,9 @@ async fn carry_out(
     };
     let progress = router.tally.progress();
     let (stop, watcher) = (cancel.clone(), Arc::clone(observer));
-    let dispatcher = Dispatcher { mirror, observer: watcher, progress, gaps, cancel: stop, outcome };
+    let judgement = Judgement::new(options.policy.clone().unwrap_or_default(), options.moment());
+    let dispatcher =
+        Dispatcher { mirror, observer: watcher, progress, gaps, judgement, cancel: stop, outcome };
     let message_queue = queues.message_queue;
     drop(queues.hash_queue);
     let commit = spawn_behind("commit", move || dispatcher.run(&message_queue))?;

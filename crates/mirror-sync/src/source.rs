@@ -188,7 +188,7 @@ impl Run {
             verify: options.verify_existing,
             copies: options.copies(),
             scope: found.scope,
-            deferral: options.deferral.clone(),
+            policy: options.policy.clone(),
             now: options.moment(),
         };
         let expected = if options.limit > 0 { Expected::Unknown } else { found.expected };

@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, OptionalExtension as _, Transaction, params};
 use super::change::Change;
 use super::columns::number;
 use super::database::Catalogue;
-use super::deferred::DeferredRelease;
+use super::held_back::{self, HeldBackRelease};
 use super::index_cache;
 use super::places;
 use super::rows::{FailureRow, HeldRelease, LOST};
@@ -61,9 +61,10 @@ enum Sql {
     Reinstate,
     Fail,
     Resolve,
-    Defer,
+    HoldBack,
     Undefer,
     UndeferHeld,
+    Offer,
     RemoveUpstream,
     See,
     WriteDir,
@@ -129,13 +130,19 @@ impl Sql {
                      attempts = attempts + excluded.attempts, last_seen = excluded.last_seen"
             }
             Self::Resolve => "DELETE FROM failures WHERE crate = ?1 AND version = ?2",
-            Self::Defer => {
-                "INSERT INTO deferred VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT DO UPDATE SET cksum = excluded.cksum, until = excluded.until, why = excluded.why
-                 WHERE cksum <> excluded.cksum OR until IS NOT excluded.until OR why <> excluded.why"
+            Self::HoldBack => {
+                "INSERT INTO held_back VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT DO UPDATE SET cksum = excluded.cksum, rule = excluded.rule, why = excluded.why,
+                     until = excluded.until,
+                     since = iif(cksum = excluded.cksum AND rule = excluded.rule, since, excluded.since)
+                 WHERE cksum <> excluded.cksum OR rule <> excluded.rule OR why <> excluded.why
+                     OR until IS NOT excluded.until"
             }
-            Self::Undefer => "DELETE FROM deferred WHERE crate = ?1 AND version = ?2",
-            Self::UndeferHeld => "DELETE FROM deferred WHERE crate = ?1 AND version = ?2 AND cksum = ?3",
+            Self::Undefer => "DELETE FROM held_back WHERE crate = ?1 AND version = ?2 AND NOT held",
+            Self::UndeferHeld => {
+                "DELETE FROM held_back WHERE crate = ?1 AND version = ?2 AND NOT held AND cksum = ?3"
+            }
+            Self::Offer => "DELETE FROM held_back WHERE crate = ?1 AND version = ?2 AND held",
             Self::RemoveUpstream => {
                 "INSERT INTO withdrawn VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT DO UPDATE SET kind = excluded.kind, first_seen = excluded.first_seen
@@ -203,6 +210,7 @@ impl<'t> Applier<'t> {
                 self.cursor_outdated = true;
                 self.of_release(Sql::Remove, id)?;
                 self.of_release(Sql::LosePlaces, id)?;
+                self.of_release(Sql::Offer, id)?;
                 self.of_release(Sql::Reinstate, id).map(drop)
             }
             Change::BundleGone(number) => {
@@ -222,6 +230,9 @@ impl<'t> Applier<'t> {
                 self.cursor_outdated |= self.of_release(Sql::Undefer, id)? > 0;
                 Ok(())
             }
+            Change::HeldBack(release) => self.hold_back(release).map(drop),
+            Change::Offered(id) => self.of_release(Sql::Offer, id).map(drop),
+            Change::PolicyApplied(policy) => super::state::set_policy(self.to, policy),
             Change::CrateResolved(name) => self.sql.get(Sql::Resolve)?.execute([name.as_str(), ""]).map(drop),
             Change::RemovedUpstream { id, kind, seen } => {
                 self.cursor_outdated = true;
@@ -293,13 +304,27 @@ impl<'t> Applier<'t> {
 
     /// Adds a deferred release. Drops the cursor if the release is new: the cursor covers only what was deferred when
     /// it was set, so the next run has to look at the whole index.
-    fn defer(&mut self, release: &DeferredRelease) -> rusqlite::Result<()> {
-        let DeferredRelease { id, cksum, until, why } = release;
-        self.of_release(Sql::Resolve, id)?;
-        let (cksum, until) = (cksum.to_hex(), super::deferred::text_of(*until));
-        let row = params![id.name.as_str(), id.version.as_str(), cksum, until, why];
-        self.cursor_outdated |= self.sql.get(Sql::Defer)?.execute(row)? > 0;
+    fn defer(&mut self, release: &HeldBackRelease) -> rusqlite::Result<()> {
+        self.of_release(Sql::Resolve, &release.id)?;
+        self.cursor_outdated |= self.hold_back(release)?;
         Ok(())
+    }
+
+    /// Adds a release that policy holds back; returns whether the table did not have it like this.
+    fn hold_back(&mut self, release: &HeldBackRelease) -> rusqlite::Result<bool> {
+        let HeldBackRelease { id, cksum, is_held, decision } = release;
+        let since = held_back::text_of(decision.since);
+        let row = params![
+            id.name.as_str(),
+            id.version.as_str(),
+            cksum.to_hex(),
+            is_held,
+            decision.rule.name(),
+            decision.why,
+            held_back::text_of(decision.until),
+            since.as_deref().unwrap_or(&self.now),
+        ];
+        Ok(self.sql.get(Sql::HoldBack)?.execute(row)? > 0)
     }
 
     fn lose(&mut self, id: &ReleaseId, store: StoreId) -> rusqlite::Result<()> {
@@ -315,6 +340,7 @@ impl<'t> Applier<'t> {
         };
         if self.of_release(Sql::RemoveUnheld, id)? > 0 {
             self.of_release(Sql::Reinstate, id)?;
+            self.of_release(Sql::Offer, id)?;
         }
         let row = [id.name.as_str(), id.version.as_str(), &self.now, kind];
         self.sql.get(Sql::RecordLoss)?.execute(row).map(drop)

@@ -2,7 +2,7 @@
 
 use mirror_types::{CrateName, ReleaseId, StoreId};
 
-use super::deferred::DeferredRelease;
+use super::held_back::HeldBackRelease;
 use super::rows::{DirRow, FailureRow, HeldRelease, UpstreamRemoval};
 use crate::index_cache::CacheState;
 
@@ -38,9 +38,15 @@ pub enum Change {
     Dropped(ReleaseId),
     /// A release is wanted, but policy holds it back. It leaves the failure ledger, and is deferred until it is held
     /// with these bytes, fails, or is undeferred.
-    Deferred(DeferredRelease),
+    Deferred(HeldBackRelease),
     /// A release is not deferred any more, although it was not fetched.
     Undeferred(ReleaseId),
+    /// A release is held, and policy does not offer it from now on.
+    HeldBack(HeldBackRelease),
+    /// Policy offers a held release again that it held back.
+    Offered(ReleaseId),
+    /// What is held was judged by a policy, which this text identifies.
+    PolicyApplied(String),
     /// A whole crate leaves the failure ledger: its index file could be read.
     CrateResolved(CrateName),
     /// Upstream removed a held release. The time of the first sight is kept until the kind of removal changes.

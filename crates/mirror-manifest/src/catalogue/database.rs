@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use rusqlite::Connection;
@@ -14,6 +15,9 @@ pub struct Catalogue {
     pub(super) has_seen: bool,
     /// True if they record whether other stores than the mirror's two hold them.
     pub(super) has_places: bool,
+    /// True if it is known to have the table of what policy holds back: a run may add it to an earlier catalogue while
+    /// this is open.
+    pub(super) has_held_back: Cell<bool>,
     /// True if the file is read as if it could not change.
     pub(super) frozen: bool,
 }

@@ -4,10 +4,10 @@ mod columns;
 #[cfg(test)]
 mod damage;
 mod database;
-mod deferred;
 mod files;
 mod gaps;
 mod held;
+mod held_back;
 mod index_cache;
 mod ledger;
 mod open;
@@ -21,8 +21,8 @@ mod state;
 
 pub use change::Change;
 pub use database::Catalogue;
-pub use deferred::{DeferredCrate, DeferredRelease};
 pub use gaps::{GapRow, UnavailableRow};
+pub use held_back::{DeferredCrate, HeldBackCount, HeldBackRelease};
 pub use replay::ReplayReport;
 pub use rows::{DirRow, FailureRow, Held, HeldRelease, LOST, UpstreamRemoval};
 pub use serve::HeldTotals;

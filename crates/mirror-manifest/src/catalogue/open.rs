@@ -1,5 +1,6 @@
 //! Opens and checks a catalogue, and puts one in the place of another.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use mirror_types::ReleaseId;
@@ -11,7 +12,7 @@ use super::files::{check_head, check_plain, remove_all};
 use super::held::removed_upstream;
 use super::rows::UpstreamRemoval;
 use super::schema::{FORMAT, SCHEMA};
-use super::{deferred, places, sources};
+use super::{held_back, places, sources};
 use crate::error::{ManifestError, at};
 use crate::sqlite::{
     READ_ONLY, format_of, has_tables, open_or_freeze, open_to_read, open_to_write, structure_fault,
@@ -48,11 +49,17 @@ impl Catalogue {
                 return Err(ManifestError::NewerCatalogue { path: path.to_owned(), found, known: FORMAT });
             }
         }
-        db.execute_batch(deferred::SCHEMA).map_err(fail)?;
+        db.execute_batch(held_back::SCHEMA).map_err(fail)?;
         sources::upgrade(&db).map_err(fail)?;
         places::upgrade(&db).map_err(fail)?;
-        let mut catalogue =
-            Self { db, path: path.to_owned(), has_seen: true, has_places: true, frozen: false };
+        let mut catalogue = Self {
+            db,
+            path: path.to_owned(),
+            has_seen: true,
+            has_places: true,
+            has_held_back: Cell::new(true),
+            frozen: false,
+        };
         if !kept.is_empty() {
             let removed_upstream =
                 |(id, kind, seen): (ReleaseId, _, _)| Change::RemovedUpstream { id, kind, seen };
@@ -83,7 +90,8 @@ impl Catalogue {
         }
         let has_seen = sources::has_seen(&db).map_err(fail)?;
         let has_places = places::has_places(&db).map_err(fail)?;
-        Ok(Some(Self { db, path: path.to_owned(), has_seen, has_places, frozen }))
+        let has_held_back = Cell::new(false);
+        Ok(Some(Self { db, path: path.to_owned(), has_seen, has_places, has_held_back, frozen }))
     }
 
     /// Opens the catalogue a second time, for reading on another thread, which sees the committed state.
@@ -93,7 +101,8 @@ impl Catalogue {
     pub fn another(&self) -> Result<Self, ManifestError> {
         let (db, frozen) = open_or_freeze(&self.path).map_err(self.fail("open"))?;
         let (has_seen, has_places) = (self.has_seen, self.has_places);
-        Ok(Self { db, path: self.path.clone(), has_seen, has_places, frozen })
+        let has_held_back = self.has_held_back.clone();
+        Ok(Self { db, path: self.path.clone(), has_seen, has_places, has_held_back, frozen })
     }
 
     /// Returns whether this reads the file as it was when it was opened: without the marks by which readers and writers

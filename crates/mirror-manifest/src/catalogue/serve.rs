@@ -20,41 +20,72 @@ pub struct HeldTotals {
 }
 
 /// Excludes what upstream deleted from `releases`, joined with `crates`.
-const OFFERED: &str = "NOT EXISTS (SELECT 1 FROM withdrawn
+const NOT_DELETED: &str = "NOT EXISTS (SELECT 1 FROM withdrawn
     WHERE crate = crates.name AND withdrawn.version = releases.version AND kind = 'deleted')";
+/// Excludes what policy holds back.
+const NOT_HELD_BACK: &str = "NOT EXISTS (SELECT 1 FROM held_back
+    WHERE crate = crates.name AND held_back.version = releases.version AND held)";
 
 impl Catalogue {
-    /// Returns the held versions of a crate that upstream did not delete.
+    /// Returns the condition for a release that is offered, on `releases` joined with `crates`.
+    fn offered(&self) -> rusqlite::Result<String> {
+        Ok(match self.has_held_back()? {
+            true => format!("{NOT_DELETED} AND {NOT_HELD_BACK}"),
+            false => NOT_DELETED.to_owned(),
+        })
+    }
+
+    /// Returns the held versions of a crate that upstream did not delete and policy does not hold back.
     ///
     /// # Errors
     /// When SQLite fails.
     pub fn offered_of(&self, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
         let mut held = self.held_of(name)?;
         if !held.is_empty() {
-            let deleted = self.deleted_of(name)?;
-            held.retain(|held| !deleted.contains(&held.version));
+            let hidden = self.hidden_of(name)?;
+            held.retain(|held| !hidden.contains(&held.version));
         }
         Ok(held)
     }
 
-    /// Returns the versions of a crate that upstream deleted.
-    fn deleted_of(&self, name: &CrateName) -> Result<Vec<String>, ManifestError> {
+    /// Returns the versions of a crate that upstream deleted, and those that are held and that policy holds back.
+    fn hidden_of(&self, name: &CrateName) -> Result<Vec<String>, ManifestError> {
+        const DELETED: &str = "SELECT version FROM withdrawn WHERE crate = ?1 AND kind = 'deleted'";
+        const HELD_BACK: &str = "SELECT version FROM held_back WHERE crate = ?1 AND held";
         let query = || {
-            let mut statement = self
-                .db
-                .prepare_cached("SELECT version FROM withdrawn WHERE crate = ?1 AND kind = 'deleted'")?;
-            let rows = statement.query_map([name.as_str()], |row| row.get(0))?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
+            let mut hidden = Vec::new();
+            for select in [Some(DELETED), self.has_held_back()?.then_some(HELD_BACK)].into_iter().flatten() {
+                let mut statement = self.db.prepare_cached(select)?;
+                let mut rows = statement.query([name.as_str()])?;
+                while let Some(row) = rows.next()? {
+                    hidden.push(row.get(0)?);
+                }
+            }
+            Ok(hidden)
         };
-        query().map_err(self.fail("read what upstream removed from"))
+        query().map_err(self.fail("read what is not offered from"))
     }
 
-    /// Returns where and with which hash a release is held, unless upstream deleted it.
+    /// Returns where and with which hash a release is held, unless upstream deleted it or policy holds it back.
     ///
     /// # Errors
     /// When SQLite fails.
     pub fn offered_release(&self, id: &ReleaseId) -> Result<Option<Held>, ManifestError> {
-        Ok(if self.is_deleted(id)? { None } else { self.held_release(id)? })
+        Ok(if self.is_deleted(id)? || self.is_held_back(id)? { None } else { self.held_release(id)? })
+    }
+
+    /// Returns whether a release is held and policy does not offer it.
+    fn is_held_back(&self, id: &ReleaseId) -> Result<bool, ManifestError> {
+        const EXISTS: &str =
+            "SELECT EXISTS (SELECT 1 FROM held_back WHERE crate = ?1 AND version = ?2 AND held)";
+        let query = || {
+            if !self.has_held_back()? {
+                return Ok(false);
+            }
+            let key = [id.name.as_str(), id.version.as_str()];
+            self.db.prepare_cached(EXISTS)?.query_row(key, |row| row.get(0))
+        };
+        query().map_err(self.fail("read what policy holds back from"))
     }
 
     /// Returns whether upstream deleted a release.
@@ -120,14 +151,16 @@ impl Catalogue {
         query().map_err(self.fail("look into"))
     }
 
-    /// Passes every offered release to `visit`, crate by crate: those that are held and that upstream did not delete.
+    /// Passes every offered release to `visit`, crate by crate: those that are held, that upstream did not delete, and
+    /// that policy does not hold back.
     ///
     /// # Errors
     /// When SQLite fails.
     pub fn releases(&self, visit: &mut dyn FnMut(&str, &str)) -> Result<(), ManifestError> {
         let mut query = || {
+            let offered = self.offered()?;
             let mut statement = self.db.prepare(&format!(
-                "SELECT name, version FROM releases JOIN crates ON crates.id = crate_id WHERE {OFFERED}"
+                "SELECT name, version FROM releases JOIN crates ON crates.id = crate_id WHERE {offered}"
             ))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
@@ -153,52 +186,54 @@ impl Catalogue {
         seen
     }
 
-    /// Counts the offered releases: held, and not deleted upstream. The time grows with their number.
+    /// Counts the offered releases: held, not deleted upstream, and not held back. The time grows with their number.
     ///
     /// # Errors
     /// When SQLite fails.
     pub fn totals(&self) -> Result<HeldTotals, ManifestError> {
-        let none = "SELECT NOT EXISTS (SELECT 1 FROM withdrawn WHERE kind = 'deleted')";
-        let none = self
-            .db
-            .query_row(none, [], |row| row.get::<_, bool>(0))
-            .map_err(self.fail("count what is held in"))?;
-        // Where nothing is deleted, as in most mirrors, counting needs no lookups.
-        let offered = if none { "1" } else { OFFERED };
-        let count = &format!(
-            "SELECT count(DISTINCT crate_id), count(*), coalesce(sum(size), 0)
-             FROM releases JOIN crates ON crates.id = crate_id WHERE {offered}"
-        );
-        let row = |row: &rusqlite::Row<'_>| {
-            Ok(HeldTotals {
-                crates: size(row.get(0)?),
-                releases: size(row.get(1)?),
-                bytes: size(row.get(2)?),
+        let query = || {
+            // Where everything is offered, as in most mirrors, counting needs no lookups.
+            let mut hidden = "EXISTS (SELECT 1 FROM withdrawn WHERE kind = 'deleted')".to_owned();
+            if self.has_held_back()? {
+                hidden += " OR EXISTS (SELECT 1 FROM held_back WHERE held)";
+            }
+            let some = self.db.query_row(&format!("SELECT {hidden}"), [], |row| row.get::<_, bool>(0))?;
+            let offered = if some { self.offered()? } else { "1".to_owned() };
+            let count = format!(
+                "SELECT count(DISTINCT crate_id), count(*), coalesce(sum(size), 0)
+                 FROM releases JOIN crates ON crates.id = crate_id WHERE {offered}"
+            );
+            self.db.query_row(&count, [], |row| {
+                Ok(HeldTotals {
+                    crates: size(row.get(0)?),
+                    releases: size(row.get(1)?),
+                    bytes: size(row.get(2)?),
+                })
             })
         };
-        self.db.query_row(count, [], row).map_err(self.fail("count what is held in"))
+        query().map_err(self.fail("count what is offered in"))
     }
 
-    /// Searches for crates with held releases whose names contain `part`, ignoring case and the difference between `-`
+    /// Searches for crates with offered releases whose names contain `part`, ignoring case and the difference between `-`
     /// and `_`: `part` itself comes first, then names that begin with it, short ones first. Skips the first `skip`,
     /// returns at most `most`, and counts all matches. Looks at every name.
     ///
     /// # Errors
     /// When SQLite fails.
     pub fn search(&self, part: &str, skip: u64, most: u64) -> Result<(u64, Vec<String>), ManifestError> {
-        const FOUND: &str =
-            "FROM (SELECT id, name, instr(lower(replace(name, '_', '-')), ?1) AS at FROM crates)
-             AS crates WHERE at > 0 AND EXISTS (SELECT 1 FROM releases WHERE crate_id = id
-             AND NOT EXISTS (SELECT 1 FROM withdrawn
-                 WHERE crate = crates.name AND withdrawn.version = releases.version AND kind = 'deleted'))";
         let part = part.to_ascii_lowercase().replace('_', "-");
         let query = || {
+            let found = format!(
+                "FROM (SELECT id, name, instr(lower(replace(name, '_', '-')), ?1) AS at FROM crates)
+                 AS crates WHERE at > 0 AND EXISTS (SELECT 1 FROM releases WHERE crate_id = id AND {})",
+                self.offered()?
+            );
             let count = self
                 .db
-                .prepare_cached(&format!("SELECT count(*) {FOUND}"))?
+                .prepare_cached(&format!("SELECT count(*) {found}"))?
                 .query_row([&part], |row| row.get::<_, i64>(0))?;
             let mut list = self.db.prepare_cached(&format!(
-                "SELECT name {FOUND} ORDER BY length(name) <> length(?1) OR at <> 1, at <> 1, length(name), name
+                "SELECT name {found} ORDER BY length(name) <> length(?1) OR at <> 1, at <> 1, length(name), name
                  LIMIT ?2 OFFSET ?3"
             ))?;
             let bound = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);

@@ -22,6 +22,7 @@ const BUNDLES_IDENTITY: &str = "bundles_identity";
 const SCANNED_MIRROR: &str = "swept_place";
 const DOWNLOAD_RATE: &str = "files_per_sec";
 const LAST_RUN: &str = "last_run";
+const POLICY: &str = "policy";
 /// The prefix of the number of a source.
 const SOURCE: &str = "index_source_";
 
@@ -233,6 +234,14 @@ impl Catalogue {
         self.remember(LAST_RUN, &rfc3339(ended))
     }
 
+    /// Returns the text that identifies the policy by which everything that is held was judged; `None` where none was.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn policy(&self) -> Result<Option<String>, ManifestError> {
+        self.recall(POLICY)
+    }
+
     /// Returns the source with a number.
     pub(super) fn source(&self, number: u32) -> Result<Option<String>, ManifestError> {
         self.recall(&format!("{SOURCE}{number}"))
@@ -267,6 +276,10 @@ impl Catalogue {
 
 pub(super) fn set_manifest_len(to: &Transaction<'_>, len: u64) -> rusqlite::Result<()> {
     to.execute("INSERT OR REPLACE INTO state VALUES (?1, ?2)", [MANIFEST_LEN, &len.to_string()]).map(drop)
+}
+
+pub(super) fn set_policy(to: &Transaction<'_>, policy: &str) -> rusqlite::Result<()> {
+    to.execute("INSERT OR REPLACE INTO state VALUES (?1, ?2)", [POLICY, policy]).map(drop)
 }
 
 pub(super) fn drop_cursor(to: &Transaction<'_>) -> rusqlite::Result<()> {

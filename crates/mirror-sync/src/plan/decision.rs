@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use mirror_index::sparse::DlTemplate;
-use mirror_manifest::{DeferredRelease, PackedLines};
+use mirror_manifest::{HeldBackRelease, PackedLines};
 use mirror_types::{CrateName, ReleaseId, Sha256};
 use url::Url;
 
@@ -23,7 +23,7 @@ pub(crate) enum Decision {
     Fail { id: ReleaseId, cksum: Option<Sha256>, url: String, fault: PlanFault },
     /// Selected, not held with the bytes that the index lists, and held back by policy. `known`: the list of deferred
     /// releases has it already.
-    Deferred { release: Box<DeferredRelease>, known: bool },
+    Deferred { release: Box<HeldBackRelease>, known: bool },
     /// A crate that was named is not known; counts as one selected release.
     FailCrate { name: CrateName, fault: PlanFault },
     /// Releases that need not be looked at: an earlier run selected and held them.

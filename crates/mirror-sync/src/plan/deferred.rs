@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mirror_index::Deferral;
-use mirror_manifest::DeferredRelease;
-use mirror_types::{CrateName, IndexRecord, ReleaseId, index_path};
+use mirror_manifest::HeldBackRelease;
+use mirror_policy::{Candidate, CratePolicy, LoadedPolicy, Verdict};
+use mirror_types::{CrateName, HeldBack, IndexRecord, ReleaseId, index_path};
 
 use super::decision::Decision;
+use super::held::HeldRow;
 use super::planner::{Planner, Scope};
 use super::sink::Halt;
 
@@ -46,7 +47,7 @@ impl DeferredCrates {
 /// The entries of the lists for a crate that is planned.
 pub(super) struct Listed {
     /// Its deferred releases, by version.
-    deferred: HashMap<String, DeferredRelease>,
+    deferred: HashMap<String, HeldBackRelease>,
     /// True if it is in the failure ledger.
     failed: bool,
 }
@@ -94,21 +95,84 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Holds back a selected release that is not held as the index lists it, when policy says so. Returns whether it
-    /// did.
-    pub(super) fn defer(&mut self, record: &IndexRecord, listed: &Listed) -> Result<bool, Halt> {
+    /// Defers a selected release that is not held as the index lists it, when policy holds it back. `row`: other bytes
+    /// are held under its name. Returns whether it did.
+    pub(super) fn defer(
+        &mut self,
+        record: &IndexRecord,
+        row: Option<&HeldRow>,
+        listed: &Listed,
+        judge: Option<&Judge<'_>>,
+    ) -> Result<bool, Halt> {
         let now = self.wanted.now;
-        let Some(policy) = &self.wanted.deferral else { return Ok(false) };
-        let Some(Deferral { until, why }) = policy.deferral(record, now) else { return Ok(false) };
+        let Some(judge) = judge else { return Ok(false) };
+        let known = listed.deferred.get(record.id.version.as_str());
+        // Bytes that replace others are as old as the mirror's knowledge of them.
+        let since = row.map(|_| {
+            let known = known.filter(|known| known.cksum == record.cksum);
+            known.and_then(|known| known.decision.since).unwrap_or(now)
+        });
+        let Some(HeldBack { rule, until, why, .. }) = judge.held_back(record, since, now) else {
+            return Ok(false);
+        };
         let until = until.map(in_whole_millis);
         if until.is_some_and(|until| until <= now) {
             return Ok(false);
         }
+        let decision = HeldBack { rule, until, why, since };
         let release =
-            DeferredRelease { id: record.id.clone(), cksum: record.cksum, until, why: why.into_owned() };
-        let known = !listed.failed && listed.deferred.get(record.id.version.as_str()) == Some(&release);
+            HeldBackRelease { id: record.id.clone(), cksum: record.cksum, is_held: false, decision };
+        let known = !listed.failed && known.is_some_and(|known| known.agrees_with(&release));
         self.decide(Decision::Deferred { release: Box::new(release), known })?;
         Ok(true)
+    }
+}
+
+/// The judgement of policy about the releases of one crate that are not held.
+pub(super) struct Judge<'p> {
+    of_crate: CratePolicy<'p>,
+    /// The verdicts of rules that compare the releases of a crate.
+    together: Option<HashMap<String, Verdict>>,
+}
+
+impl<'p> Judge<'p> {
+    /// Makes the judge of a crate, with all of its records.
+    pub(super) fn new(
+        policy: &'p LoadedPolicy,
+        name: &CrateName,
+        records: &[IndexRecord],
+        now: SystemTime,
+    ) -> Self {
+        let of_crate = policy.of_crate(name);
+        let together = policy.policy().needs().releases.then(|| {
+            let candidates: Vec<_> = records.iter().map(Candidate::new).collect();
+            let versions = records.iter().map(|record| record.id.version.to_string());
+            versions.zip(of_crate.verdicts(&candidates, now)).collect()
+        });
+        Self { of_crate, together }
+    }
+
+    /// Returns the decision to hold a release back, if policy can decide that before it is fetched. `since` is the moment
+    /// from which its age counts instead of its publication, when that is later.
+    fn held_back(
+        &self,
+        record: &IndexRecord,
+        since: Option<SystemTime>,
+        now: SystemTime,
+    ) -> Option<HeldBack> {
+        let mut candidate = Candidate::new(record);
+        candidate.counts_from = candidate.counts_from.max(since);
+        let alone = match self.of_crate.verdict(&candidate, now) {
+            Verdict::HeldBack(decision) => return Some(decision),
+            verdict => verdict,
+        };
+        match self.together.as_ref().and_then(|verdicts| verdicts.get(record.id.version.as_str())) {
+            Some(Verdict::HeldBack(decision)) => Some(decision.clone()),
+            _ => match alone {
+                Verdict::HeldBack(decision) => Some(decision),
+                Verdict::Offered | Verdict::Undecided(_) => None,
+            },
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::{HashMap, HashSet};
 
-use mirror_manifest::{DeferredRelease, UpstreamRemoval};
+use mirror_manifest::{HeldBackRelease, UpstreamRemoval};
 use mirror_types::{CrateName, Locations, ReleaseId, Sha256};
 
 use crate::error::SyncError;
@@ -53,7 +53,7 @@ pub(crate) trait HeldView: Send {
     /// Returns the crates with deferred releases.
     fn deferred_crates(&self) -> Result<Vec<String>, SyncError>;
     /// Returns the deferred releases of a crate.
-    fn deferred_of(&self, name: &CrateName) -> Result<Vec<DeferredRelease>, SyncError>;
+    fn deferred_of(&self, name: &CrateName) -> Result<Vec<HeldBackRelease>, SyncError>;
     /// Returns whether a file without a record lies at the path of a release.
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError>;
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mirror_index::sparse::DlTemplate;
-use mirror_index::{DeferralPolicy, LockSet, Selection};
+use mirror_index::{LockSet, Selection};
 use mirror_manifest::{PackedLines, UpstreamRemoval};
+use mirror_policy::LoadedPolicy;
 use mirror_types::{CrateName, IndexRecord, Location, ReleaseId, Sha256, StoreId, index_path};
 use url::Url;
 
 use super::decision::{Decision, DownloadAddress, Job, PlanFault};
-use super::deferred::{DeferredCrates, Listed};
+use super::deferred::{DeferredCrates, Judge, Listed};
 use super::held::{HeldRow, HeldView, SeenIn};
 use super::index::{Index, Item, Parsed};
 use super::sink::{Halt, Sink};
@@ -49,8 +50,8 @@ pub(crate) struct Wanted {
     /// The stores each of which has to hold every release.
     pub(crate) copies: Vec<StoreId>,
     pub(crate) scope: Scope,
-    /// The policy that holds selected releases back until a date.
-    pub(crate) deferral: Option<Arc<dyn DeferralPolicy>>,
+    /// The policy that holds selected releases back.
+    pub(crate) policy: Option<Arc<LoadedPolicy>>,
     /// The moment by which the policy decides.
     pub(crate) now: SystemTime,
 }
@@ -220,6 +221,8 @@ impl Planner<'_> {
             true => records.iter().map(|record| record.id.version.to_string()).collect(),
             false => HashSet::new(),
         };
+        let policy = self.wanted.policy.clone();
+        let judge = policy.as_ref().map(|policy| Judge::new(policy, &name, &records, self.wanted.now));
         let selected = self.wanted.selection.select(records);
         if selected.yanked_skipped > 0 {
             self.decide(Decision::YankedSkipped(selected.yanked_skipped as u64))?;
@@ -238,7 +241,7 @@ impl Planner<'_> {
             self.fail(id, Some(index), fault)?;
         }
         for record in selected.records {
-            self.record(record, &held, largest, &listed)?;
+            self.record(record, &held, largest, &listed, judge.as_ref())?;
         }
         Ok(())
     }
@@ -249,10 +252,11 @@ impl Planner<'_> {
         held: &HashMap<String, HeldRow>,
         largest: u64,
         listed: &Listed,
+        judge: Option<&Judge<'_>>,
     ) -> Result<(), Halt> {
         self.begin(&record.id)?;
         let row = held.get(record.id.version.as_str());
-        if row.is_none_or(|row| row.sha256 != record.cksum) && self.defer(&record, listed)? {
+        if row.is_none_or(|row| row.sha256 != record.cksum) && self.defer(&record, row, listed, judge)? {
             return Ok(());
         }
         let IndexRecord { id, cksum, yanked, .. } = record;

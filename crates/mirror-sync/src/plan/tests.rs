@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexLimits, LockSet, LockSources, NameSet, Selection};
-use mirror_manifest::{DeferredRelease, UpstreamRemoval};
+use mirror_manifest::{HeldBackRelease, UpstreamRemoval};
 use mirror_types::{CrateName, Location, Locations, MemberLocation, ReleaseId, Sha256, StoreId, index_path};
 use url::Url;
 
@@ -60,7 +60,7 @@ struct HeldInMemory {
     removed_upstream: HashMap<ReleaseId, UpstreamRemoval>,
     failed: Vec<(String, FailedRelease)>,
     unrecorded: HashSet<ReleaseId>,
-    deferred: Vec<DeferredRelease>,
+    deferred: Vec<HeldBackRelease>,
 }
 
 impl HeldInMemory {
@@ -100,7 +100,7 @@ impl HeldView for HeldInMemory {
     fn deferred_crates(&self) -> Result<Vec<String>, SyncError> {
         Ok(self.deferred.iter().map(|release| release.id.name.to_string()).collect())
     }
-    fn deferred_of(&self, name: &CrateName) -> Result<Vec<DeferredRelease>, SyncError> {
+    fn deferred_of(&self, name: &CrateName) -> Result<Vec<HeldBackRelease>, SyncError> {
         Ok(self.deferred.iter().filter(|release| release.id.name == *name).cloned().collect())
     }
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError> {
@@ -130,7 +130,7 @@ fn wanted() -> Wanted {
         verify: false,
         copies: Vec::new(),
         scope: Scope::All,
-        deferral: None,
+        policy: None,
         now: UNIX_EPOCH,
     }
 }
@@ -150,7 +150,10 @@ fn word(decision: &Decision) -> String {
         Decision::Unchanged(totals) => format!("unchanged {}", totals.selected),
         Decision::YankedSkipped(n) => format!("skip {n}"),
         Decision::Deferred { release, known } => {
-            let until = release.until.map(|until| until.duration_since(UNIX_EPOCH).expect("until").as_secs());
+            let until = release
+                .decision
+                .until
+                .map(|until| until.duration_since(UNIX_EPOCH).expect("until").as_secs());
             let until = until.map_or("ever".to_owned(), |until| until.to_string());
             format!("deferred {} until {until}{}", release.id, if *known { ", known" } else { "" })
         }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
+use crate::offer::Judgement;
 use crate::outcome::Outcome;
 use crate::run::message::{JobContext, Message, RecordFailure, VerifiedRelease};
 use crate::tally::PlanProgress;
@@ -34,6 +35,7 @@ pub(crate) struct Dispatcher {
     pub(crate) progress: Arc<PlanProgress>,
     /// Gaps that a person acknowledged.
     pub(crate) gaps: HashSet<ReleaseId>,
+    pub(crate) judgement: Judgement,
     pub(crate) cancel: CancellationToken,
     pub(crate) outcome: Outcome,
 }
@@ -49,12 +51,15 @@ struct Batch {
     /// Sizes of the downloaded files, counted once they are durable.
     downloaded: Vec<u64>,
     bytes: u64,
+    /// Crates of which policy has to judge the held releases.
+    unjudged: HashSet<CrateName>,
     began: Option<Instant>,
 }
 
 impl Batch {
     fn of(mirror: &MirrorWriter) -> Self {
-        Self { tx: mirror.begin(), downloaded: Vec::new(), bytes: 0, began: None }
+        let (downloaded, unjudged) = (Vec::new(), HashSet::new());
+        Self { tx: mirror.begin(), downloaded, bytes: 0, unjudged, began: None }
     }
     fn is_empty(&self) -> bool {
         self.began.is_none()
@@ -130,6 +135,8 @@ impl Dispatcher {
             Message::Seen(id) => batch.tx.seen(id),
             Message::IndexFile(lines) => {
                 batch.bytes += lines.packed_bytes();
+                let file = lines.path.rsplit('/').next().unwrap_or_default();
+                self.judgement.line_changed(&self.mirror, file, &mut batch.unjudged)?;
                 batch.tx.index_file(*lines);
             }
             Message::Broken(error) => return Err(error),
@@ -171,8 +178,13 @@ impl Dispatcher {
             self.outcome.resolved_gaps.push(release.id.clone());
         }
         let (held_at, recorded) = (prior.at, prior.recorded);
+        let judged = (writes || !recorded)
+            .then(|| self.judgement.begin(&release.id, bytes.sha256, &mut batch.unjudged))
+            .flatten();
         let new = NewRelease { release, bytes, held_at, recorded, replaces, staged };
-        Ok(batch.tx.hold(&mut self.mirror, new)?)
+        batch.tx.hold(&mut self.mirror, new)?;
+        judged.into_iter().for_each(|unjudged| batch.tx.hold_back(unjudged));
+        Ok(())
     }
 
     fn failed(&mut self, context: JobContext, failure: RecordFailure, batch: &mut Batch) {
@@ -231,7 +243,8 @@ impl Dispatcher {
             self.outcome.downloaded += 1;
             self.outcome.bytes += size;
         }
-        Ok(())
+        let unjudged: Vec<CrateName> = batch.unjudged.into_iter().collect();
+        self.judgement.finish(&mut self.mirror, &unjudged)
     }
 }
 

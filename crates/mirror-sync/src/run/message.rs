@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use mirror_fetch::{Failure, FailureKind, FetchRequest};
-use mirror_manifest::{DeferredRelease, PackedLines, UpstreamRemoval};
+use mirror_manifest::{HeldBackRelease, PackedLines, UpstreamRemoval};
 use mirror_repo::{FailedAttempt, VerifiedBytes, WantedRelease};
 use mirror_store::StagedCrate;
 use mirror_types::{CrateName, Locations, ReleaseId, StoreId};
@@ -144,7 +144,7 @@ pub(crate) enum Message {
     /// A release in the ledger is not wanted any more.
     Dropped(ReleaseId),
     /// Policy holds a wanted release back.
-    Deferred(Box<DeferredRelease>),
+    Deferred(Box<HeldBackRelease>),
     /// A release is to leave the list of deferred ones.
     Undeferred(ReleaseId),
     /// Upstream removed a held release.

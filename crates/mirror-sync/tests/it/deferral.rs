@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mirror_fetch::FetchObserver;
 use mirror_manifest::Catalogue;
 use mirror_sync::{
-    Deferral, DeferralPolicy, DownloadOptions, IndexRecord, NameSet, Outcome, RebuildOptions, SyncEvent,
+    Advisories, DownloadOptions, LoadedPolicy, NameSet, Outcome, Policy, RebuildOptions, SyncEvent,
     SyncObserver, Upstream, download, rebuild_catalogue,
 };
 use mirror_testkit::{Origin, OriginOptions, TestRegistry};
@@ -18,19 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 const HOUR: u64 = 3600;
 
-/// Holds back releases that are less than this many hours old.
-#[derive(Debug, Clone, Copy)]
-struct MinAge(u64);
+/// Returns a policy that holds back releases that are less than this many hours old.
+fn min_age(hours: u64) -> Option<Arc<LoadedPolicy>> {
+    policy(&format!("min-publish-age = \"{hours} hours\""))
+}
 
-impl DeferralPolicy for MinAge {
-    fn describe(&self) -> String {
-        format!("{} h", self.0)
-    }
-    fn deferral(&self, record: &IndexRecord, now: SystemTime) -> Option<Deferral> {
-        let until = record.published.map(|at| at + Duration::from_secs(self.0 * HOUR));
-        let holds = until.is_none_or(|until| until > now);
-        holds.then_some(Deferral { until, why: "min-age".into() })
-    }
+fn policy(text: &str) -> Option<Arc<LoadedPolicy>> {
+    Some(Arc::new(LoadedPolicy::new(Policy::parse(text).expect("a policy"), Advisories::default())))
 }
 
 /// Returns a number of hours since 1970 as the clock of a run.
@@ -132,7 +126,7 @@ impl World {
 
     fn options(&self, at: u64) -> DownloadOptions {
         let mut options = DownloadOptions::new(Upstream::Local(self.path("index")), self.path("out"));
-        options.deferral = Some(Arc::new(MinAge(24)));
+        options.policy = min_age(24);
         options.now = Some(hour(at));
         options.accept_mass_removal = true;
         options.crates_base_url = Some(format!("{}/crates", self.origin.base()).into());
@@ -169,7 +163,7 @@ impl World {
             catalogue.deferred_of(&of.name.parse().expect("name")).expect("deferred").into_iter()
         });
         rows.map(|row| {
-            let until = row.until.expect("a date").duration_since(UNIX_EPOCH).expect("since 1970");
+            let until = row.decision.until.expect("a date").duration_since(UNIX_EPOCH).expect("since 1970");
             (row.id, until.as_secs() / HOUR)
         })
         .collect()
@@ -246,7 +240,7 @@ fn what_upstream_deletes_before_it_is_due_is_never_fetched() {
 fn what_others_want_at_once_is_fetched_and_waits_no_longer() {
     let world = with_one_deferred();
     let mut at_once = world.options(50);
-    at_once.deferral = None;
+    at_once.policy = None;
     at_once.include = NameSet::parse(&["young".to_owned()]).expect("names");
     assert_eq!(world.run(at_once, 0).counts(), (1, 1, 0));
     assert_eq!(world.deferred(), BTreeMap::new());
@@ -260,14 +254,14 @@ fn another_policy_looks_at_everything_again() {
     let world = with_one_deferred();
     let younger = |at| {
         let mut options = world.options(at);
-        options.deferral = Some(Arc::new(MinAge(20)));
+        options.policy = min_age(20);
         options
     };
     assert_eq!(world.run(younger(49), 0).counts(), (0, 3, 1));
     assert_eq!(world.deferred(), BTreeMap::from([(id("young", "1.1.0"), 50)]));
     assert_eq!(world.run(younger(50), 0).counts(), (1, 3, 0));
     let mut without = world.options(50);
-    without.deferral = None;
+    without.policy = None;
     assert_eq!(world.run(without, 0).counts(), (0, 4, 0));
 }
 
@@ -277,7 +271,7 @@ fn a_failed_release_that_is_deferred_leaves_the_ledger() {
     world.publish("a", "1.0.0", 30);
     world.registry.commit_git(&world.path("index"));
     let mut at_once = world.options(40);
-    at_once.deferral = None;
+    at_once.policy = None;
     assert_eq!(world.run(at_once, 0).outcome.unavailable, 1);
     assert_eq!(world.catalogue().failures().expect("failures").len(), 1);
     assert_eq!(world.run_at(41).counts(), (0, 0, 1));
@@ -292,7 +286,7 @@ fn a_failed_release_that_is_deferred_leaves_the_ledger() {
 fn what_another_policy_wrote_into_the_list_delays_nothing() {
     let world = with_one_deferred();
     let mut slower = world.options(50);
-    slower.deferral = Some(Arc::new(MinAge(100)));
+    slower.policy = min_age(100);
     slower.include = NameSet::parse(&["young".to_owned()]).expect("names");
     assert_eq!(world.run(slower, 0).counts(), (0, 1, 1));
     assert_eq!(world.deferred(), BTreeMap::from([(id("young", "1.1.0"), 130)]));
@@ -342,7 +336,7 @@ fn what_waits_in_another_part_is_neither_counted_nor_looked_at() {
     assert_eq!(part("1/2", 54).counts(), (of_first, 0, 0));
 }
 
-/// Replaced bytes wait from the beginning, and the held bytes of the release stay held meanwhile.
+/// Replaced bytes wait from the moment at which a run saw them, and the held bytes of the release stay held meanwhile.
 #[test]
 fn new_bytes_of_a_held_release_wait_beside_the_old_ones() {
     let mut world = with_one_deferred();
@@ -359,8 +353,9 @@ fn new_bytes_of_a_held_release_wait_beside_the_old_ones() {
     verify.verify_existing = true;
     let verified = world.run(verify, 0);
     assert_eq!((verified.counts(), verified.outcome.verified_existing), ((0, 0, 1), 2));
-    assert_eq!((bytes(), world.deferred()), (before, [(id("old", "1.0.0"), 74)].into()));
-    let due = world.run_at(74);
+    assert_eq!((bytes(), world.deferred()), (before, [(id("old", "1.0.0"), 84)].into()));
+    assert_eq!(world.run_at(83).counts(), (0, 2, 1));
+    let due = world.run_at(84);
     assert_eq!((due.counts(), due.outcome.replaced), ((1, 2, 0), 1));
     assert_eq!((bytes(), world.deferred()), (b"other bytes".to_vec(), BTreeMap::new()));
 }
@@ -523,7 +518,7 @@ impl Simulation {
     fn others_want_at_once(&mut self) {
         let name = Self::CRATES[self.random.usize(..Self::CRATES.len())];
         let mut options = self.world.options(self.now);
-        options.deferral = None;
+        options.policy = None;
         options.include = NameSet::parse(&[name.to_owned()]).expect("names");
         self.world.run(options, 0);
         self.held.extend(self.listed.keys().filter(|id| id.name.as_str() == name).cloned());

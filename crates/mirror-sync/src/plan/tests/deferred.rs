@@ -2,24 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use mirror_index::{Deferral, DeferralPolicy};
-use mirror_types::IndexRecord;
+use mirror_policy::{LoadedPolicy, Policy};
+use mirror_types::{HeldBack, Rule};
 
 use super::*;
 
 /// Holds back releases that are less than 100 seconds old or have no date.
-#[derive(Debug)]
-struct MinAge;
-
-impl DeferralPolicy for MinAge {
-    fn describe(&self) -> String {
-        "100 s".to_owned()
-    }
-    fn deferral(&self, record: &IndexRecord, now: SystemTime) -> Option<Deferral> {
-        let until = record.published.map(|published| published + Duration::from_secs(100));
-        let holds = until.is_none_or(|until| until > now);
-        holds.then_some(Deferral { until, why: "min-age".into() })
-    }
+fn min_age() -> Arc<LoadedPolicy> {
+    let policy = Policy::parse("min-publish-age = \"100 seconds\"").expect("a policy");
+    Arc::new(LoadedPolicy::new(policy, mirror_policy::Advisories::default()))
 }
 
 fn at(seconds: u64) -> SystemTime {
@@ -40,16 +31,17 @@ fn dated_file(name: &str, lines: &[String]) -> Item {
 }
 
 fn under_policy(now: u64) -> Wanted {
-    Wanted { deferral: Some(Arc::new(MinAge)), now: at(now), ..wanted() }
+    Wanted { policy: Some(min_age()), now: at(now), ..wanted() }
 }
 
 /// Makes a row of the list of deferred releases, as the policy would.
-fn row(name: &str, version: &str, cksum: u8, published: u64) -> DeferredRelease {
-    let until = Some(at(published + 100));
-    DeferredRelease { id: id(name, version), cksum: sum(cksum), until, why: "min-age".to_owned() }
+fn row(name: &str, version: &str, cksum: u8, published: u64) -> HeldBackRelease {
+    let (until, since) = (Some(at(published + 100)), Some(at(1)));
+    let decision = HeldBack { rule: Rule::MinPublishAge, until, since, why: String::new() };
+    HeldBackRelease { id: id(name, version), cksum: sum(cksum), is_held: false, decision }
 }
 
-fn listing(rows: &[DeferredRelease]) -> HeldInMemory {
+fn listing(rows: &[HeldBackRelease]) -> HeldInMemory {
     HeldInMemory { deferred: rows.to_vec(), ..HeldInMemory::default() }
 }
 
@@ -70,8 +62,8 @@ fn what_is_too_young_and_not_held_is_deferred() {
         "fetch a 1.0.0 of 109",
         "deferred a 1.1.0 until 1050",
         "existing a 1.2.0 103",
-        // Other bytes are held, and they stay.
-        "deferred a 1.3.0 until 1050",
+        // Other bytes are held, and they stay. The age counts from the moment at which these were seen.
+        "deferred a 1.3.0 until 1100",
         "deferred a 1.4.0 until ever",
         "fetch a 1.5.0 of 109",
         "deferred a 1.6.0 until 1001",
@@ -102,7 +94,8 @@ fn the_list_gets_only_new_entries() {
     let file = || vec![dated_file("a", &lines)];
     let word = |view| run(under_policy(1000), file(), view).0;
     assert_eq!(word(listing(&[row("a", "1.0.0", 1, 950)])), ["deferred a 1.0.0 until 1050, known"]);
-    let other_rule = DeferredRelease { why: "other".to_owned(), ..row("a", "1.0.0", 1, 950) };
+    let mut other_rule = row("a", "1.0.0", 1, 950);
+    other_rule.decision.rule = Rule::Deny;
     for row in [row("a", "1.0.0", 2, 950), row("a", "1.0.0", 1, 951), other_rule] {
         assert_eq!(word(listing(std::slice::from_ref(&row))), ["deferred a 1.0.0 until 1050"], "{row:?}");
     }

@@ -76,6 +76,7 @@ impl World {
             observer: Arc::clone(&self.events) as Arc<dyn SyncObserver>,
             progress: tally.progress(),
             gaps: self.gaps.clone(),
+            judgement: Judgement::new(Arc::default(), SystemTime::now()),
             cancel: self.cancel.clone(),
             outcome: Outcome::default(),
         };

@@ -1,34 +1,51 @@
-//! Releases that policy holds back until a date: the list beside the failure ledger.
+//! Releases that policy holds back: those that are wanted and not fetched, which are deferred, and those that are held
+//! and not offered.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mirror_types::{CrateName, ReleaseId, Sha256};
-use rusqlite::{Connection, OptionalExtension as _};
+use mirror_types::{CrateName, HeldBack, ReleaseId, Rule, Sha256};
+use rusqlite::{OptionalExtension as _, Row};
 
+use super::columns::size;
 use super::database::Catalogue;
 use crate::error::ManifestError;
 use crate::record::rfc3339;
 
-/// A table beside the others, so that an earlier catalogue gets it without a rebuild. `until` is RFC 3339 with
-/// milliseconds, so that the texts sort like the moments.
+/// A table beside the others, so that an earlier catalogue gets it without a rebuild. `until` and `since` are RFC 3339
+/// with milliseconds, so that the texts sort like the moments. `held` distinguishes releases that are held and not
+/// offered from deferred ones; a release that upstream published again may be both, with other bytes.
 pub(super) const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS deferred (
-    crate TEXT NOT NULL, version TEXT NOT NULL, cksum TEXT NOT NULL, until TEXT, why TEXT NOT NULL,
-    PRIMARY KEY (crate, version)
+CREATE TABLE IF NOT EXISTS held_back (
+    crate TEXT NOT NULL, version TEXT NOT NULL, cksum TEXT NOT NULL, held INTEGER NOT NULL,
+    rule TEXT NOT NULL, why TEXT NOT NULL, until TEXT, since TEXT NOT NULL,
+    PRIMARY KEY (crate, version, held)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS held_back_deferred ON held_back (crate, until) WHERE NOT held;
+CREATE INDEX IF NOT EXISTS held_back_held ON held_back (rule) WHERE held;
+CREATE INDEX IF NOT EXISTS held_back_due ON held_back (until) WHERE held AND until IS NOT NULL;
 ";
 
-/// A release that is wanted and not fetched yet, because policy holds it back.
+/// A release that policy holds back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeferredRelease {
+pub struct HeldBackRelease {
     /// The release.
     pub id: ReleaseId,
     /// The checksum in the index: other bytes under the same name are judged again.
     pub cksum: Sha256,
-    /// The moment from which it may be fetched, in whole milliseconds; `None`: never under this policy.
-    pub until: Option<SystemTime>,
-    /// The rule that holds it back, one word.
-    pub why: String,
+    /// True if it is held with these bytes and not offered; false if it is wanted and not fetched yet.
+    pub is_held: bool,
+    /// The decision. Moments are in whole milliseconds; `since` is the time at which the decision was first recorded.
+    pub decision: HeldBack,
+}
+
+impl HeldBackRelease {
+    /// Returns whether another row says the same, whenever it was first recorded.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let HeldBack { rule, until, why, .. } = &other.decision;
+        (&self.id, self.cksum, self.is_held) == (&other.id, other.cksum, other.is_held)
+            && (self.decision.rule, self.decision.until, &self.decision.why) == (*rule, *until, why)
+    }
 }
 
 /// A crate with deferred releases.
@@ -42,6 +59,19 @@ pub struct DeferredCrate {
     pub next_due: Option<SystemTime>,
 }
 
+/// The number of releases that a rule holds back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldBackCount {
+    /// The rule.
+    pub rule: Rule,
+    /// Releases that are held and not offered.
+    pub held: u64,
+    /// Releases that are not fetched.
+    pub deferred: u64,
+}
+
+const COLUMNS: &str = "crate, version, cksum, held, rule, why, until, since";
+
 /// Returns a moment in the form of the table.
 pub(super) fn text_of(until: Option<SystemTime>) -> Option<String> {
     until.map(rfc3339)
@@ -52,33 +82,147 @@ fn moment(text: Option<String>) -> Option<SystemTime> {
     Some(text?.parse::<jiff::Timestamp>().map_or(UNIX_EPOCH, SystemTime::from))
 }
 
-fn has_table(db: &Connection) -> rusqlite::Result<bool> {
-    db.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'deferred')", [], |row| row.get(0))
+fn release_of(row: &Row<'_>) -> rusqlite::Result<HeldBackRelease> {
+    let text = |at| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
+    let (Ok(name), Ok(version), Ok(cksum)) = (text(0)?.parse(), text(1)?.parse(), Sha256::from_hex(text(2)?))
+    else {
+        return Err(rusqlite::Error::InvalidQuery);
+    };
+    let (rule, mut why) = (text(4)?, text(5)?.to_owned());
+    // A rule of a later version keeps holding back.
+    let rule = rule.parse().unwrap_or_else(|_| {
+        why = format!("the rule {rule}");
+        Rule::Deny
+    });
+    let decision = HeldBack { rule, until: moment(row.get(6)?), since: moment(row.get(7)?), why };
+    Ok(HeldBackRelease { id: ReleaseId { name, version }, cksum, is_held: row.get(3)?, decision })
 }
 
 impl Catalogue {
+    /// Returns whether the catalogue has the table; one that no program of this version has written to lacks it.
+    pub(super) fn has_held_back(&self) -> rusqlite::Result<bool> {
+        if !self.has_held_back.get() {
+            let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'held_back')";
+            self.has_held_back.set(self.db.prepare_cached(exists)?.query_row([], |row| row.get(0))?);
+        }
+        Ok(self.has_held_back.get())
+    }
+
+    /// Returns the releases of a crate that policy holds back.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn held_back_of(&self, name: &CrateName) -> Result<Vec<HeldBackRelease>, ManifestError> {
+        let query = || {
+            if !self.has_held_back()? {
+                return Ok(Vec::new());
+            }
+            let select = format!("SELECT {COLUMNS} FROM held_back WHERE crate = ?1");
+            let mut statement = self.db.prepare_cached(&select)?;
+            let rows = statement.query_map([name.as_str()], release_of)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read what policy holds back from"))
+    }
+
+    /// Returns the decision to hold a release back, if there is one; that about the held bytes comes first.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn held_back(&self, id: &ReleaseId) -> Result<Option<HeldBackRelease>, ManifestError> {
+        let query = || {
+            if !self.has_held_back()? {
+                return Ok(None);
+            }
+            let select = format!(
+                "SELECT {COLUMNS} FROM held_back WHERE crate = ?1 AND version = ?2
+                 ORDER BY held DESC LIMIT 1"
+            );
+            let mut statement = self.db.prepare_cached(&select)?;
+            statement.query_row([id.name.as_str(), id.version.as_str()], release_of).optional()
+        };
+        query().map_err(self.fail("read what policy holds back from"))
+    }
+
+    /// Passes every release that policy holds back to `visit`, by name.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn all_held_back(&self, visit: &mut dyn FnMut(HeldBackRelease)) -> Result<(), ManifestError> {
+        let mut query = || {
+            if !self.has_held_back()? {
+                return Ok(());
+            }
+            let mut statement = self.db.prepare(&format!("SELECT {COLUMNS} FROM held_back"))?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                visit(release_of(row)?);
+            }
+            Ok(())
+        };
+        query().map_err(self.fail("read what policy holds back from"))
+    }
+
+    /// Counts the releases that policy holds back, by rule, in the order of the rules.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn held_back_counts(&self) -> Result<Vec<HeldBackCount>, ManifestError> {
+        let query = || {
+            if !self.has_held_back()? {
+                return Ok(Vec::new());
+            }
+            let mut statement = self.db.prepare(
+                "SELECT rule, sum(held), sum(NOT held) FROM held_back GROUP BY rule ORDER BY rule",
+            )?;
+            let rows = statement.query_map([], |row| {
+                let rule = row.get_ref(0)?.as_str()?.parse().unwrap_or(Rule::Deny);
+                Ok(HeldBackCount { rule, held: size(row.get(1)?), deferred: size(row.get(2)?) })
+            })?;
+            let mut counts = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            counts.sort_by_key(|count| count.rule);
+            Ok(counts)
+        };
+        query().map_err(self.fail("count what policy holds back in"))
+    }
+
+    /// Returns the crates of which a release is held and not offered because of `rule`.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn crates_held_back_by(&self, rule: Rule) -> Result<Vec<CrateName>, ManifestError> {
+        self.held_back_names("SELECT DISTINCT crate FROM held_back WHERE held AND rule = ?1", rule.name())
+    }
+
+    /// Returns the crates of which a release is held and not offered until a moment that `now` has reached.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn crates_due(&self, now: SystemTime) -> Result<Vec<CrateName>, ManifestError> {
+        let due = "SELECT DISTINCT crate FROM held_back WHERE held AND until IS NOT NULL AND until <= ?1";
+        self.held_back_names(due, &rfc3339(now))
+    }
+
+    fn held_back_names(&self, select: &str, value: &str) -> Result<Vec<CrateName>, ManifestError> {
+        let query = || {
+            if !self.has_held_back()? {
+                return Ok(Vec::new());
+            }
+            let mut statement = self.db.prepare(select)?;
+            let rows = statement.query_map([value], |row| row.get::<_, String>(0))?;
+            rows.map(|name| name?.parse().map_err(|_| rusqlite::Error::InvalidQuery)).collect()
+        };
+        query().map_err(self.fail("read what policy holds back from"))
+    }
+
     /// Returns the deferred releases of a crate.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn deferred_of(&self, name: &CrateName) -> Result<Vec<DeferredRelease>, ManifestError> {
-        let query = || {
-            if !has_table(&self.db)? {
-                return Ok(Vec::new());
-            }
-            let mut statement =
-                self.db.prepare_cached("SELECT version, cksum, until, why FROM deferred WHERE crate = ?1")?;
-            let rows = statement.query_map([name.as_str()], |row| {
-                let (version, cksum): (String, String) = (row.get(0)?, row.get(1)?);
-                let (Ok(version), Ok(cksum)) = (version.parse(), Sha256::from_hex(&cksum)) else {
-                    return Err(rusqlite::Error::InvalidQuery);
-                };
-                let id = ReleaseId { name: name.clone(), version };
-                Ok(DeferredRelease { id, cksum, until: moment(row.get(2)?), why: row.get(3)? })
-            })?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        };
-        query().map_err(self.fail("read the deferred releases of"))
+    pub fn deferred_of(&self, name: &CrateName) -> Result<Vec<HeldBackRelease>, ManifestError> {
+        let mut releases = self.held_back_of(name)?;
+        releases.retain(|release| !release.is_held);
+        Ok(releases)
     }
 
     /// Returns the crates with deferred releases, by name.
@@ -87,14 +231,18 @@ impl Catalogue {
     /// When SQLite fails.
     pub fn deferred_crates(&self) -> Result<Vec<DeferredCrate>, ManifestError> {
         let query = || {
-            if !has_table(&self.db)? {
+            if !self.has_held_back()? {
                 return Ok(Vec::new());
             }
-            let mut statement =
-                self.db.prepare("SELECT crate, count(*), min(until) FROM deferred GROUP BY crate")?;
+            let mut statement = self
+                .db
+                .prepare("SELECT crate, count(*), min(until) FROM held_back WHERE NOT held GROUP BY crate")?;
             let rows = statement.query_map([], |row| {
-                let releases = super::columns::size(row.get(1)?);
-                Ok(DeferredCrate { name: row.get(0)?, releases, next_due: moment(row.get(2)?) })
+                Ok(DeferredCrate {
+                    name: row.get(0)?,
+                    releases: size(row.get(1)?),
+                    next_due: moment(row.get(2)?),
+                })
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
@@ -114,15 +262,7 @@ impl Catalogue {
     /// # Errors
     /// When SQLite fails.
     pub fn next_due(&self) -> Result<Option<SystemTime>, ManifestError> {
-        let query = || {
-            if !has_table(&self.db)? {
-                return Ok(None);
-            }
-            let least =
-                self.db.query_row("SELECT min(until) FROM deferred", [], |row| row.get(0)).optional()?;
-            Ok(moment(least.flatten()))
-        };
-        query().map_err(self.fail("read the deferred releases of"))
+        Ok(self.deferred_crates()?.into_iter().filter_map(|of| of.next_due).min())
     }
 }
 
@@ -151,9 +291,15 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    fn deferred(name: &str, version: &str, until: Option<u64>) -> DeferredRelease {
-        let (cksum, why) = (Sha256::from_bytes([7; 32]), "too-young".to_owned());
-        DeferredRelease { id: id(name, version), cksum, until: until.map(at), why }
+    fn deferred(name: &str, version: &str, until: Option<u64>) -> HeldBackRelease {
+        let (until, since) = (until.map(at), Some(at(100)));
+        let decision = HeldBack { rule: Rule::MinPublishAge, until, since, why: String::new() };
+        HeldBackRelease {
+            id: id(name, version),
+            cksum: Sha256::from_bytes([7; 32]),
+            is_held: false,
+            decision,
+        }
     }
 
     fn defer(name: &str, version: &str, until: Option<u64>) -> Change {
@@ -251,7 +397,8 @@ mod tests {
         let (_dir, mut catalogue) = catalogue();
         let known = defer("a", "1.0.0", Some(300));
         catalogue.apply(std::slice::from_ref(&known)).expect("apply");
-        let other_rule = DeferredRelease { why: "other".to_owned(), ..deferred("a", "1.0.0", Some(301)) };
+        let mut other_rule = deferred("a", "1.0.0", Some(301));
+        other_rule.decision.rule = Rule::Deny;
         for (change, stays) in [
             (known, true),
             (defer("a", "1.0.0", Some(301)), false),
@@ -299,7 +446,7 @@ mod tests {
     fn a_catalogue_of_before_defers_nothing_and_gets_the_list() {
         let (dir, catalogue) = catalogue();
         let path = dir.path().join("c.sqlite");
-        catalogue.db.execute_batch("DROP TABLE deferred").expect("as it was");
+        catalogue.db.execute_batch("DROP TABLE held_back").expect("as it was");
         drop(catalogue);
         let reader = Catalogue::open_read_only(&path).expect("open").expect("some");
         assert_eq!(reader.deferred_crates().expect("crates"), []);
