@@ -398,6 +398,18 @@ fn keys_count_at_the_given_time_and_not_at_that_of_the_clock() {
     assert!(matches!(check(&[&signature], &trust, 1), Err(SignatureError::OutsideValidity(_))));
 }
 
+/// Attack: the length of the key claims more bytes than there are, which the library lets pass. Found by the test below.
+#[test]
+fn a_length_that_does_not_fit_is_refused() {
+    for kind in ["sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"] {
+        let (public, mut blob) = security_key(kind, 1, snapshot().as_bytes());
+        // Behind the six letters and the version.
+        blob[11] = 1;
+        let result = check(&[&armored(&blob)], &trust(&format!("* {public}\n")), 1);
+        assert!(matches!(result, Err(SignatureError::Bad { .. })), "{kind}: {result:?}");
+    }
+}
+
 proptest::proptest! {
     /// Changes, cuts and fills up the bytes in the armor: what counts is what was signed.
     #[test]
