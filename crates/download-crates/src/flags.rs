@@ -1,7 +1,7 @@
 //! The command line, as it was typed.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Parser, ValueEnum};
 use mirror_cli::{LogFlags, duration};
@@ -92,6 +92,23 @@ pub(crate) struct Flags {
     /// This machine's share, i of n.
     #[arg(long, value_name = "i/n", default_value = "1/1", help_heading = "Selection")]
     pub(crate) shard: String,
+
+    /// Only what was published by this date (2026-08-01: its end, in UTC) or moment (2026-08-01T12:00:00Z): the registry
+    /// as it was then, but for yanks and deletions since.
+    #[arg(long, value_name = "DATE", value_parser = moment, help_heading = "Selection")]
+    pub(crate) as_of: Option<SystemTime>,
+
+    /// TOML file of the rules that decide which releases are fetched and offered. Default: policy.toml in the mirror.
+    /// See docs/policy.md.
+    #[arg(long, value_name = "FILE", help_heading = "Policy")]
+    pub(crate) policy: Option<PathBuf>,
+    /// RustSec advisory database, a directory: releases that it calls malicious are not fetched and not offered. Default:
+    /// the one that the policy names.
+    #[arg(long, value_name = "DIR", help_heading = "Policy")]
+    pub(crate) advisory_db: Option<PathBuf>,
+    /// Explain what decides about a release of the mirror, or about all of a crate, and exit.
+    #[arg(long, value_name = "NAME[@VERSION]", help_heading = "Policy", conflicts_with_all = ["dry_run", "prune", "update_index", "gaps", "rebuild_catalogue"])]
+    pub(crate) explain: Option<String>,
 
     /// Mirror root.
     #[arg(long, value_name = "DIR", default_value = "out", help_heading = "Output")]
@@ -224,6 +241,18 @@ fn gigabytes(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Parses a date, which means its end in UTC, or a moment.
+fn moment(text: &str) -> Result<SystemTime, String> {
+    let bad = || "write a date like 2026-08-01, or a moment like 2026-08-01T12:00:00Z".to_owned();
+    if let Ok(date) = text.parse::<jiff::civil::Date>()
+        && text.len() == "2026-08-01".len()
+    {
+        let end = date.at(23, 59, 59, 999_999_999).to_zoned(jiff::tz::TimeZone::UTC);
+        return end.map(|end| end.timestamp().into()).map_err(|_| bad());
+    }
+    text.parse::<jiff::Timestamp>().map(SystemTime::from).map_err(|_| bad())
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
@@ -245,6 +274,22 @@ mod tests {
     fn hints_name_flags_that_are_there() {
         let named = mirror_cli::check_hints::<Flags>(mirror_cli::Program::DownloadCrates).unwrap();
         assert!(named > 1, "{named} flags");
+    }
+
+    #[test]
+    fn a_date_means_its_end() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let end = at(2 * 86_400) - Duration::from_nanos(1);
+        for (text, moment) in [
+            ("1970-01-02", Some(end)),
+            ("1970-01-02T00:00:07Z", Some(at(86_407))),
+            ("1970-01-02T01:00:07+01:00", Some(at(86_407))),
+            ("yesterday", None),
+            ("1970-02-30", None),
+            ("1970-01-02T00:00:07", None),
+        ] {
+            assert_eq!(super::moment(text).ok(), moment, "{text}");
+        }
     }
 
     #[test]

@@ -41,6 +41,9 @@ fn main() -> ExitCode {
     if flags.gaps {
         return gaps(&flags);
     }
+    if let Some(release) = &flags.explain {
+        return explain(&flags, release);
+    }
     let settings = match resolve::resolve(&flags) {
         Ok(mut settings) => {
             settings.options.fetch.conns_bound = open_files::connections().unwrap_or(0);
@@ -81,6 +84,36 @@ fn gaps(flags: &Flags) -> ExitCode {
     match listed() {
         Ok(listed) => {
             mirror_cli::print(&summary::of_gaps(&listed));
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(error),
+    }
+}
+
+/// Explains what policy decides about the releases that `text` names.
+fn explain(flags: &Flags, text: &str) -> ExitCode {
+    let (name, version) = match resolve::release(text) {
+        Ok(named) => named,
+        Err(error) => return complain(&error, ExitStatus::Usage),
+    };
+    let _log = match mirror_telemetry::init_logging(&flags.reports.log(), &ProgressHandle::new()) {
+        Ok(log) => log,
+        Err(error) => return complain(&error.into(), ExitStatus::Usage),
+    };
+    let explained = || {
+        let policy = resolve::policy(flags)?.unwrap_or_default();
+        mirror_sync::explain(&flags.out, &policy, &name, version.as_ref(), std::time::SystemTime::now())
+    };
+    match explained() {
+        Ok(explained) if explained.is_empty() => {
+            let error = anyhow::anyhow!(
+                "the mirror {} neither holds {text} nor has an index line of it; check how it is spelled",
+                flags.out.display()
+            );
+            complain(&error, ExitStatus::Usage)
+        }
+        Ok(explained) => {
+            mirror_cli::print(&summary::of_explained(&explained));
             ExitCode::SUCCESS
         }
         Err(error) => fail(error),

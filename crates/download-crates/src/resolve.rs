@@ -1,11 +1,13 @@
 //! Resolves flags to settings; reads only the files that they name, and writes nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mirror_sync::{
-    ClosureLimits, ClosureOptions, DownloadOptions, FetchOptions, IndexUpdate, Layout, LockSources,
-    MAX_TEXT_BYTES, NameSet, Prune, RebuildOptions, Storage, Upstream, human_bytes, read_text, upstream,
+    ClosureLimits, ClosureOptions, CrateName, DownloadOptions, FetchOptions, IndexUpdate, Layout,
+    LoadedPolicy, LockSources, MAX_TEXT_BYTES, NameSet, Prune, RebuildOptions, Storage, SyncError, Upstream,
+    VersionText, human_bytes, read_text, upstream,
 };
 use mirror_telemetry::{LogOptions, ProgressOptions};
 
@@ -49,6 +51,8 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     options.include_prerelease = flags.include_prerelease;
     options.include_yanked = flags.include_yanked;
     options.shard = flags.shard.parse().context("--shard")?;
+    options.as_of = flags.as_of;
+    options.policy = policy(flags)?.map(Arc::new);
     options.closure = closure;
     options.with_lockfiles = flags.with_lockfiles;
     options.limit = flags.limit;
@@ -89,6 +93,21 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         progress: flags.reports.progress(),
         effective,
     })
+}
+
+/// Reads the policy that the flags name, or that of the mirror.
+pub(crate) fn policy(flags: &Flags) -> Result<Option<LoadedPolicy>, SyncError> {
+    mirror_sync::load_policy(&flags.out, flags.policy.as_deref(), flags.advisory_db.as_deref())
+}
+
+/// Parses the release, or the crate, of --explain.
+pub(crate) fn release(text: &str) -> Result<(CrateName, Option<VersionText>)> {
+    let (name, version) = match text.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (text, None),
+    };
+    let name = name.parse().context("--explain takes NAME or NAME@VERSION")?;
+    Ok((name, version.map(str::parse).transpose().context("--explain takes NAME or NAME@VERSION")?))
 }
 
 pub(crate) fn layout(flags: &Flags) -> Result<Layout> {
@@ -266,6 +285,9 @@ fn effective(options: &DownloadOptions) -> String {
         |path| path.display().to_string(),
     );
     line("manifest", manifest);
+    if let Some(policy) = &options.policy {
+        line("policy", policy.policy().digest().to_hex()[..16].to_owned());
+    }
     line("concurrency", options.fetch.concurrency.to_string());
     text
 }

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mirror_sync::{
-    DownloadOptions, ListedGap, Outcome, Printable, RebuildOutcome, Storage, UpstreamRemoval, human_bytes,
+    Decision, DownloadOptions, Explained, ListedGap, Outcome, Printable, RebuildOutcome, Rule, Storage,
+    UpstreamRemoval, Verdict, human_bytes,
 };
 
 fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
@@ -33,6 +34,54 @@ pub(crate) fn of_gaps(listed: &[ListedGap]) -> String {
         text.push_str("no gaps are known\n");
     }
     text
+}
+
+/// Explains what decides about releases: a sentence for each, in the words of a server's 404, and a line for each rule
+/// that is in use.
+pub(crate) fn of_explained(explained: &[Explained]) -> String {
+    let mut text = String::new();
+    for release in explained {
+        let held = if release.is_held { "held" } else { "not held" };
+        let verdict = match &release.verdict {
+            Verdict::Offered if release.is_held => "offered".to_owned(),
+            Verdict::Offered => "would be offered".to_owned(),
+            Verdict::HeldBack(decision) => {
+                let mut decision = decision.clone();
+                // The mirror knows since when; the rule does not.
+                decision.since = release.in_force.as_ref().map_or(decision.since, |in_force| in_force.since);
+                decision.to_string()
+            }
+            Verdict::Undecided(facts) => format!("not decided: its {facts} is not known"),
+        };
+        let _ = writeln!(text, "{}: {verdict} ({held})", release.id);
+        let agrees = match (&release.verdict, &release.in_force) {
+            (Verdict::HeldBack(decided), Some(in_force)) => decided.rule == in_force.rule,
+            (Verdict::HeldBack(decided), None) => decided.rule == Rule::Deleted || !release.is_held,
+            (_, in_force) => in_force.is_none(),
+        };
+        if !agrees {
+            let now = release.in_force.as_ref().map_or("offered".to_owned(), ToString::to_string);
+            let _ = writeln!(text, "  until the next run: {now}");
+        }
+        for finding in release.findings.iter().filter(|finding| finding.decision != Decision::Off) {
+            let mark = match finding.decision {
+                Decision::HoldsBack => "holds back",
+                Decision::Waived => "waived",
+                Decision::Undecided => "undecided",
+                Decision::Passes | Decision::Off => "passes",
+            };
+            let _ = writeln!(text, "  {:<16}{mark:<11}{}", finding.rule.name(), Printable(&finding.reason));
+        }
+        for id in &release.reports {
+            let _ = writeln!(text, "  {:<16}{:<11}{}", "advisories", "reported", Printable(id));
+        }
+    }
+    text
+}
+
+/// Writes numbers by rule: `10 min-publish-age, 2 deny`.
+fn by_rule(counts: &std::collections::BTreeMap<Rule, u64>) -> String {
+    counts.iter().map(|(rule, count)| format!("{count} {rule}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Writes the summary of a rebuilt catalogue.
@@ -211,7 +260,19 @@ fn selected(text: &mut String, outcome: &Outcome) {
         );
     }
     if outcome.deferred > 0 {
-        line("deferred", format!("{} (policy holds them back until a date)", outcome.deferred));
+        let rules = by_rule(&outcome.deferred_by);
+        let rules = if rules.is_empty() { "as before".to_owned() } else { rules };
+        line("deferred", format!("{} (policy keeps them from being fetched: {rules})", outcome.deferred));
+    }
+    if !outcome.held_back.is_empty() {
+        let total: u64 = outcome.held_back.values().sum();
+        line("held back", format!("{total} (held and not offered: {})", by_rule(&outcome.held_back)));
+    }
+    if outcome.undated > 0 {
+        line(
+            "undated, skipped",
+            format!("{} (the index does not say when they were published)", outcome.undated),
+        );
     }
     if outcome.without_checksum > 0 {
         line(
@@ -271,6 +332,12 @@ fn faults(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
         let _ = writeln!(text, "\nfirst failures:");
         for failed in &outcome.first_failures {
             let _ = writeln!(text, "  {}: {}", failed.what, mirror_sync::Printable(&failed.why));
+        }
+    }
+    if options.dry_run && !outcome.first_deferred.is_empty() {
+        let _ = writeln!(text, "\npolicy would keep {} releases from being fetched:", outcome.deferred);
+        for deferred in &outcome.first_deferred {
+            let _ = writeln!(text, "  {}: {}", deferred.what, Printable(&deferred.why));
         }
     }
     if options.dry_run && options.prune.is_some() {
@@ -335,7 +402,7 @@ mod tests {
             assert!(!of(&outcome, &options).contains("deferred"));
             outcome.deferred = 2;
             let summary = of(&outcome, &options);
-            assert!(summary.contains("\ndeferred           2 (policy"), "{summary}");
+            assert!(summary.contains("\ndeferred           2 (policy keeps"), "{summary}");
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use mirror_types::{CrateName, IndexRecord, Printable, ReleaseId, Sha256};
@@ -144,6 +145,9 @@ pub struct Selection {
     pub include_yanked: bool,
     /// This machine's share.
     pub shard: Shard,
+    /// Only what was published by this moment: the index as it was then, but for yanks and deletions since. The records
+    /// must have been read with their time of publication; those without one are left out.
+    pub as_of: Option<SystemTime>,
 }
 
 /// The chosen releases of one crate.
@@ -153,6 +157,8 @@ pub struct Selected {
     pub records: Vec<IndexRecord>,
     /// Versions left out because they are yanked.
     pub yanked_skipped: usize,
+    /// Versions left out because nothing says when they were published, and the selection ends at a moment.
+    pub undated: usize,
     /// Releases with different checksums in lockfile and index, in this order.
     pub checksum_conflicts: Vec<(ReleaseId, Sha256, Sha256)>,
 }
@@ -187,6 +193,12 @@ impl Selection {
             });
             selected.records = records;
             return selected;
+        }
+        if let Some(end) = self.as_of {
+            records.retain(|record| {
+                selected.undated += usize::from(record.published.is_none());
+                record.published.is_some_and(|published| published <= end)
+            });
         }
         if !self.include_yanked || self.latest > 0 {
             let before = records.len();
@@ -247,6 +259,28 @@ mod tests {
         let yanked = [("1.0.0", true), ("2.0.0-rc.1", false)];
         assert_eq!(versions(&latest(1), &yanked), ["2.0.0-rc.1"]);
         assert_eq!(versions(&Selection { include_yanked: true, ..latest(1) }, &yanked), ["2.0.0-rc.1"]);
+    }
+
+    #[test]
+    fn a_selection_ends_at_a_moment() {
+        let at = |seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let dated = |version: &str, published: Option<u64>| {
+            let record = record(version, false);
+            IndexRecord { published: published.map(at), ..record }
+        };
+        let records = [("1.0.0", Some(10)), ("1.1.0", Some(20)), ("1.2.0", Some(21)), ("1.3.0", None)];
+        let select = |as_of, latest| {
+            let selection = Selection { as_of, latest, ..Selection::default() };
+            let records = records.iter().map(|(version, published)| dated(version, *published)).collect();
+            let selected = selection.select(records);
+            let versions: Vec<_> =
+                selected.records.iter().map(|record| record.id.version.to_string()).collect();
+            (versions.join(" "), selected.undated)
+        };
+        assert_eq!(select(None, 0), ("1.0.0 1.1.0 1.2.0 1.3.0".to_owned(), 0));
+        assert_eq!(select(Some(at(20)), 0), ("1.0.0 1.1.0".to_owned(), 1));
+        assert_eq!(select(Some(at(20)), 1), ("1.1.0".to_owned(), 1), "the newest of what there was");
+        assert_eq!(select(Some(at(9)), 0), (String::new(), 1));
     }
 
     #[test]

@@ -321,6 +321,17 @@ impl Mirror {
         })
     }
 
+    /// Returns the text of an index file as upstream has it, by its path in the index; `None` when the index cache does not
+    /// have it.
+    ///
+    /// # Errors
+    /// When the index cache cannot be read.
+    pub fn index_text(&self, path: &str) -> Result<Option<Vec<u8>>, RepoError> {
+        self.ask_with_cache(|connections| {
+            connections.ask_both(&self.store.state_dir(), |_, cache| Ok::<_, RepoError>(cache.read(path)?))
+        })
+    }
+
     /// Returns where an offered release is held: one that upstream did not delete.
     ///
     /// # Errors

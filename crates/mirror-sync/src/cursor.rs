@@ -46,7 +46,8 @@ impl Cursor {
     /// Returns the cursor as it will be after this run; `None` when the index has no trees to compare, or the run does
     /// not go through all of it.
     pub(crate) fn of(source: &IndexSource, options: &DownloadOptions, is_open: bool) -> Option<Self> {
-        if !is_open || options.closure.is_some() || options.limit > 0 || options.checksums.is_some() {
+        let is_part = options.closure.is_some() || options.as_of.is_some() || options.limit > 0;
+        if !is_open || is_part || options.checksums.is_some() {
             return None;
         }
         // A run that wants several copies also looks at releases with one copy; otherwise any copy will do.

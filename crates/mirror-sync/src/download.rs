@@ -88,6 +88,7 @@ async fn with_lockfiles(
         include: NameSet::default(),
         latest: 0,
         shard: Shard::default(),
+        as_of: None,
         closure: None,
         with_lockfiles: false,
         limit: 0,
@@ -131,6 +132,7 @@ async fn prepare(
     selection.include_prerelease = options.include_prerelease;
     selection.include_yanked = options.include_yanked;
     selection.shard = options.shard;
+    selection.as_of = options.as_of;
     let checksums = options.checksums.as_deref().map(read_checksums).transpose()?;
     let named =
         options.crates_base_url.as_ref().map(|base| DlTemplate::from_base(base.reveal())).transpose()?;

@@ -55,6 +55,12 @@ pub enum SyncError {
     /// The address of the downloads, or what the registry says of it, makes no sense; name another.
     #[error(transparent)]
     Config(#[from] mirror_index::sparse::ConfigError),
+    /// The policy could not be used; the error says why.
+    #[error(transparent)]
+    Policy(#[from] mirror_policy::PolicyError),
+    /// The advisory database could not be read; the error says why.
+    #[error(transparent)]
+    Advisories(#[from] mirror_policy::AdvisoriesError),
     /// The index could not be read; the error says what to do.
     #[error(transparent)]
     Index(#[from] mirror_git::IndexError),
@@ -136,6 +142,8 @@ impl SyncError {
             | Self::NoIndexToTry { .. }
             | Self::Read { .. }
             | Self::Config(_) => FaultKind::Usage,
+            Self::Policy(error) => error.kind(),
+            Self::Advisories(error) => error.kind(),
             Self::Index(error) => error.kind(),
             Self::FetchSetup(error) => error.kind(),
             Self::Update(error) => error.kind(),
@@ -169,6 +177,8 @@ impl SyncError {
             | Self::Lock(_)
             | Self::Checksums { .. }
             | Self::Read { .. }
+            | Self::Policy(_)
+            | Self::Advisories(_)
             | Self::Config(_)
             | Self::FetchSetup(_)
             | Self::RegistryConfig { .. }

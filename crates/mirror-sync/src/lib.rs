@@ -15,6 +15,7 @@ mod options;
 mod outcome;
 mod packaged;
 mod plan;
+mod policy;
 mod prune;
 mod rebuild;
 mod removed;
@@ -35,7 +36,9 @@ pub use mirror_index::sparse::{AnswerLimits, ConfigError};
 pub use mirror_index::{ClosureLimits, ClosureOptions, LockSources, NameSet, Shard, Target};
 pub use mirror_index::{LockError, SelectionError};
 pub use mirror_manifest::{ManifestError, UpstreamRemoval};
-pub use mirror_policy::{Advisories, LoadedPolicy, Policy};
+pub use mirror_policy::{
+    Advisories, Decision, Finding, HeldBack, LoadedPolicy, Policy, PolicyError, Rule, Verdict,
+};
 pub use mirror_repo::{BUNDLES, Gap, ListedGap, MANIFEST, OpenReport, RebuildOutcome, RepoError};
 pub use mirror_store::{CrateStore, StoreError};
 pub use mirror_types::{
@@ -46,4 +49,5 @@ pub use mirror_types::{Advice, Cause, FailedRecord, FaultKind, Location, Sha256,
 pub use observe::{SyncEvent, SyncObserver, SyncPhase};
 pub use options::{DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};
 pub use outcome::{Estimate, Outcome};
+pub use policy::{Explained, POLICY_FILE, explain, load_policy};
 pub use rebuild::rebuild_catalogue;

@@ -104,35 +104,9 @@ fn held_back(
     held: &[Held],
     now: SystemTime,
 ) -> Vec<HeldBackRelease> {
-    let mut listed: HashMap<&str, &IndexRecord> =
-        records.iter().map(|record| (record.id.version.as_str(), record)).collect();
-    // Bytes that upstream has replaced are judged by the line of the others. Without a line there is no date: a list has
-    // none, and upstream may have deleted it.
-    let others: Vec<IndexRecord> = held
-        .iter()
-        .filter_map(|row| {
-            let line = listed.get(row.version.as_str());
-            if line.is_some_and(|line| line.cksum == row.sha256) {
-                return None;
-            }
-            let id = ReleaseId { name: name.clone(), version: row.version.parse().ok()? };
-            let (yanked, published) = line.map_or((false, None), |line| (line.yanked, line.published));
-            Some(IndexRecord { id, cksum: row.sha256, yanked, published })
-        })
-        .collect();
-    listed.extend(others.iter().map(|record| (record.id.version.as_str(), record)));
-    let sizes: HashMap<&str, u64> = held.iter().map(|row| (row.version.as_str(), row.size)).collect();
-    let candidates: Vec<Candidate<'_>> = listed
-        .values()
-        .map(|record| {
-            let mut candidate = Candidate::new(record);
-            candidate.size_bytes = sizes.get(record.id.version.as_str()).copied();
-            candidate
-        })
-        .collect();
+    let releases = Releases::of(name, records, held);
+    let candidates = releases.candidates();
     let verdicts = policy.of_crate(name).verdicts(&candidates, now);
-    let is_held =
-        |(candidate, _): &(&Candidate<'_>, Verdict)| sizes.contains_key(candidate.record.id.version.as_str());
     let held_back = |(candidate, verdict): (&Candidate<'_>, Verdict)| {
         let decision = match verdict {
             Verdict::Offered => return None,
@@ -146,7 +120,49 @@ fn held_back(
         let IndexRecord { id, cksum, .. } = candidate.record.clone();
         Some(HeldBackRelease { id, cksum, is_held: true, decision })
     };
-    candidates.iter().zip(verdicts).filter(is_held).filter_map(held_back).collect()
+    candidates
+        .iter()
+        .zip(verdicts)
+        .filter(|(candidate, _)| candidate.size_bytes.is_some())
+        .filter_map(held_back)
+        .collect()
+}
+
+/// The releases of a crate that are listed or held, with what is known of each.
+pub(crate) struct Releases {
+    /// With the size in bytes of those that are held.
+    releases: Vec<(IndexRecord, Option<u64>)>,
+}
+
+impl Releases {
+    /// Joins the lines of a crate with what is held of it. Bytes that upstream has replaced are judged by the line of the
+    /// others. A held release without a line has no date: a list has none, and upstream may have deleted it.
+    pub(crate) fn of(name: &CrateName, records: &[IndexRecord], held: &[Held]) -> Self {
+        let mut held: HashMap<&str, &Held> = held.iter().map(|row| (row.version.as_str(), row)).collect();
+        let mut releases: Vec<_> = records
+            .iter()
+            .map(|record| match held.remove(record.id.version.as_str()) {
+                Some(row) => (IndexRecord { cksum: row.sha256, ..record.clone() }, Some(row.size)),
+                None => (record.clone(), None),
+            })
+            .collect();
+        releases.extend(held.into_values().filter_map(|row| {
+            let id = ReleaseId { name: name.clone(), version: row.version.parse().ok()? };
+            Some((IndexRecord { id, cksum: row.sha256, yanked: false, published: None }, Some(row.size)))
+        }));
+        Self { releases }
+    }
+
+    /// Returns them as candidates.
+    pub(crate) fn candidates(&self) -> Vec<Candidate<'_>> {
+        let mut candidates = Vec::with_capacity(self.releases.len());
+        for (record, size_bytes) in &self.releases {
+            let mut candidate = Candidate::new(record);
+            candidate.size_bytes = *size_bytes;
+            candidates.push(candidate);
+        }
+        candidates
+    }
 }
 
 /// Judges releases while a run commits them.

@@ -101,6 +101,8 @@ pub struct DownloadOptions {
     pub include_yanked: bool,
     /// This machine's share.
     pub shard: Shard,
+    /// Only what was published by this moment.
+    pub as_of: Option<SystemTime>,
     /// Also what builds of the selection need, within these bounds.
     pub closure: Option<ClosureOptions>,
     /// Also what the lockfiles inside selected binary crates name.
@@ -171,6 +173,7 @@ impl DownloadOptions {
             include_prerelease: false,
             include_yanked: false,
             shard: Shard::default(),
+            as_of: None,
             closure: None,
             with_lockfiles: false,
             policy: None,
@@ -220,7 +223,8 @@ impl DownloadOptions {
     }
 
     fn reads_published(&self) -> bool {
-        self.policy.as_ref().is_some_and(|policy| policy.policy().needs().publication_time)
+        self.as_of.is_some()
+            || self.policy.as_ref().is_some_and(|policy| policy.policy().needs().publication_time)
     }
 
     /// Returns the limits for reading an index.

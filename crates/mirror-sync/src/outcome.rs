@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mirror_manifest::UpstreamRemoval;
-use mirror_types::{ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId};
+use mirror_types::{ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId, Rule};
 
 use crate::error::SyncError;
 
@@ -20,6 +20,14 @@ pub struct Outcome {
     pub verified_existing: u64,
     /// Wanted and not fetched yet, because policy holds them back.
     pub deferred: u64,
+    /// Those of them that were looked at, by rule.
+    pub deferred_by: BTreeMap<Rule, u64>,
+    /// The first of them, with reasons.
+    pub first_deferred: Vec<FailedRecord>,
+    /// Held releases that policy does not offer, by rule, after the run.
+    pub held_back: BTreeMap<Rule, u64>,
+    /// Left out because nothing says when they were published, and only older ones are wanted.
+    pub undated: u64,
     /// Not available upstream.
     pub unavailable: u64,
     /// Of these, gaps that a person acknowledged.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mirror_index::{ClosureReport, Selection};
 use mirror_manifest::{PackedLines, UpstreamRemoval};
-use mirror_types::{KEPT_FAILURES, ReleaseId};
+use mirror_types::{FailedRecord, KEPT_FAILURES, ReleaseId, Rule};
 
 use crate::observe::{SyncEvent, SyncObserver};
 use crate::outcome::Outcome;
@@ -25,8 +25,14 @@ pub(crate) struct PlanReport {
     pub(crate) to_fetch: u64,
     pub(crate) to_verify: u64,
     pub(crate) yanked_skipped: u64,
-    /// Releases that policy holds back until a date.
+    /// Releases that are left out because nothing says when they were published.
+    pub(crate) undated: u64,
+    /// Releases that policy holds back and that are not fetched.
     pub(crate) deferred: u64,
+    /// Those that were looked at, by rule.
+    pub(crate) deferred_by: BTreeMap<Rule, u64>,
+    /// The first of them, each with the reason.
+    pub(crate) first_deferred: Vec<FailedRecord>,
     /// Of a closure: releases with dependencies in other registries, by registry.
     pub(crate) elsewhere: BTreeMap<String, usize>,
     /// Of a closure: requirements that no release satisfies, and the first of them.
@@ -60,7 +66,10 @@ impl PlanReport {
         outcome.would_fetch = self.to_fetch;
         outcome.would_verify = self.to_verify;
         outcome.yanked_skipped = self.yanked_skipped;
+        outcome.undated = self.undated;
         outcome.deferred = self.deferred;
+        outcome.deferred_by = self.deferred_by;
+        outcome.first_deferred = self.first_deferred;
         outcome.without_checksum = self.without_checksum;
         outcome.roots = self.roots;
         outcome.elsewhere = self.elsewhere;
@@ -158,9 +167,14 @@ impl Tally {
                 self.report.without_checksum += u64::from(*fault == PlanFault::NoChecksum);
             }
             Decision::FailCrate { .. } => self.select(1),
-            Decision::Deferred { .. } => {
+            Decision::Deferred { release, .. } => {
                 self.select(1);
                 self.deferred(1);
+                *self.report.deferred_by.entry(release.decision.rule).or_default() += 1;
+                if self.report.first_deferred.len() < KEPT_FAILURES {
+                    let (what, why) = (release.id.to_string(), release.decision.to_string());
+                    self.report.first_deferred.push(FailedRecord { what, why });
+                }
             }
             Decision::Unchanged(totals) => {
                 self.select(totals.selected);
@@ -169,6 +183,7 @@ impl Tally {
                 self.report.yanked_skipped += totals.yanked_skipped;
             }
             Decision::YankedSkipped(releases) => self.report.yanked_skipped += releases,
+            Decision::Undated(releases) => self.report.undated += releases,
             Decision::Yanked(id) => self.report.removed_upstream.push((id.clone(), UpstreamRemoval::Yanked)),
             Decision::Reinstated(_) => self.report.reinstated += 1,
             Decision::Removed(id) => self.report.removed.push(id.clone()),

@@ -58,6 +58,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-bundle",
             "mirror-store",
             "mirror-manifest",
+            "mirror-policy",
             "mirror-repo",
         ],
     ),

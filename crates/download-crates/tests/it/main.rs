@@ -20,6 +20,7 @@ mod index_cache;
 mod logs;
 mod pages;
 mod planted;
+mod policy;
 mod proxies;
 mod prune_crash;
 mod real_index;

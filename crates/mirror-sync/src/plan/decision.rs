@@ -30,6 +30,8 @@ pub(crate) enum Decision {
     Unchanged(Totals),
     /// Yanked releases that are left out.
     YankedSkipped(u64),
+    /// Releases that are left out because nothing says when they were published.
+    Undated(u64),
     /// The index file of a crate in the failure ledger could be read.
     CrateRead(CrateName),
     /// A release in the failure ledger is held after all.

@@ -227,6 +227,9 @@ impl Planner<'_> {
         if selected.yanked_skipped > 0 {
             self.decide(Decision::YankedSkipped(selected.yanked_skipped as u64))?;
         }
+        if selected.undated > 0 {
+            self.decide(Decision::Undated(selected.undated as u64))?;
+        }
         let good = |record: &IndexRecord| {
             held.get(record.id.version.as_str()).is_some_and(|held| held.sha256 == record.cksum)
         };

@@ -149,6 +149,7 @@ fn word(decision: &Decision) -> String {
         Decision::FailCrate { name, fault } => format!("fail {name} {}", fault.kind()),
         Decision::Unchanged(totals) => format!("unchanged {}", totals.selected),
         Decision::YankedSkipped(n) => format!("skip {n}"),
+        Decision::Undated(n) => format!("undated {n}"),
         Decision::Deferred { release, known } => {
             let until = release
                 .decision

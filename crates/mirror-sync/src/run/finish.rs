@@ -72,6 +72,13 @@ pub(crate) fn finish(
         };
         cursor.leave(&mut mirror, totals, bad_files)?;
     }
+    outcome.held_back = mirror
+        .catalogue()
+        .held_back_counts()?
+        .into_iter()
+        .filter(|count| count.held > 0)
+        .map(|count| (count.rule, count.held))
+        .collect();
     mirror.finish(if accepted { &removed } else { &[] }, ended)?;
     if began.elapsed() > RESCAN_AFTER && !outcome.interrupted {
         // The next run need not list what this one wrote.

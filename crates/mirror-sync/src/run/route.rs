@@ -51,6 +51,7 @@ impl Router {
             Decision::Existing { .. }
             | Decision::Unchanged(_)
             | Decision::YankedSkipped(_)
+            | Decision::Undated(_)
             | Decision::Removed(_)
             | Decision::BadFile { .. }
             | Decision::BadLine(_) => true,

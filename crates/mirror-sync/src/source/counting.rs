@@ -38,7 +38,8 @@ pub(crate) fn counting(
         }
         // The planner meets the same error and reports it.
         let Ok(source) = IndexSource::open(&dir) else { return };
-        let (selected, limits) = (AtomicU64::new(0), IndexLimits::default());
+        let (selected, mut limits) = (AtomicU64::new(0), IndexLimits::default());
+        limits.reads_published = selection.as_of.is_some();
         let scanned = source.scan_unordered(1, &|| {
             Box::new(|path, data| {
                 selected.fetch_add(totals_of(&selection, path, data, &limits), Ordering::Relaxed);

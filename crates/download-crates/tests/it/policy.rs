@@ -1,0 +1,169 @@
+//! Runs under a policy: what is fetched, what is held and not offered, and how that is explained.
+
+use std::time::{Duration, SystemTime};
+
+use mirror_repo::Mirror;
+use mirror_testkit::TestRegistry;
+
+use crate::world::{World, run};
+
+/// Returns the time of publication of a release that is so many days old.
+fn days_ago(days: u64) -> Option<String> {
+    let at = SystemTime::now() - Duration::from_secs(days * 86_400);
+    Some(jiff::Timestamp::try_from(at).unwrap().to_string())
+}
+
+/// Makes a registry: `old 1.0.0` and `1.1.0`, `young 1.0.0` (30 days) and `1.1.0` (one day), `evil 1.0.0`.
+fn world() -> World {
+    let mut registry = TestRegistry::default();
+    for (name, version, days) in [
+        ("old", "1.0.0", 500),
+        ("old", "1.1.0", 400),
+        ("young", "1.0.0", 30),
+        ("young", "1.1.0", 1),
+        ("evil", "1.0.0", 300),
+    ] {
+        registry.add(name, version, format!("{name} {version}").as_bytes()).pubtime = days_ago(days);
+    }
+    World::new(registry)
+}
+
+/// Returns the releases that a server of the mirror lists.
+fn offered(world: &World) -> Vec<String> {
+    let mirror = Mirror::open(&world.path("out"), None).unwrap();
+    let mut offered = Vec::new();
+    for path in mirror.index_paths().unwrap() {
+        if let Some(listing) = mirror.listing_at(&path).unwrap() {
+            offered.extend(listing.releases().map(|id| id.to_string()));
+        }
+    }
+    offered.sort();
+    offered
+}
+
+fn write(world: &World, name: &str, text: &str) {
+    let path = world.path(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+#[test]
+fn a_policy_in_the_mirror_decides_what_is_fetched_and_offered() {
+    let world = world();
+    let everything = ["evil 1.0.0", "old 1.0.0", "old 1.1.0", "young 1.0.0", "young 1.1.0"];
+    write(&world, "out/policy.toml", "min-publish-age = \"7 days\"\ndeny = [\"evil\"]\n");
+    let first = run(&mut world.mirroring("out")).expect(0);
+    assert_eq!((first.count("downloaded"), first.count("deferred")), (3, 2));
+    assert!(first.stdout.contains("1 deny, 1 min-publish-age"), "{}", first.stdout);
+    assert_eq!(offered(&world), &everything[1..4]);
+
+    // What is held already stays held, and is offered no more.
+    write(&world, "out/policy.toml", "deny = [\"old@<1.1\"]\n");
+    let second = run(&mut world.mirroring("out")).expect(0);
+    assert_eq!((second.count("downloaded"), second.count("held back")), (2, 1));
+    assert_eq!(offered(&world), ["evil 1.0.0", "old 1.1.0", "young 1.0.0", "young 1.1.0"]);
+    assert_eq!(mirror_testkit::tree(&world.path("out")).len(), 5 + 1, "the releases and the policy");
+
+    // Without the file, everything is offered again.
+    std::fs::remove_file(world.path("out/policy.toml")).unwrap();
+    let third = run(&mut world.mirroring("out")).expect(0);
+    assert!(!third.stdout.contains("held back"), "{}", third.stdout);
+    assert_eq!(offered(&world), everything);
+}
+
+#[test]
+fn a_malicious_release_is_offered_no_more_from_the_run_that_knows() {
+    let world = world();
+    run(&mut world.mirroring("out")).expect(0);
+    let advisory = |id: &str, package: &str, rest: &str| {
+        format!(
+            "```toml\n[advisory]\nid = \"{id}\"\npackage = \"{package}\"\ndate = \"2026-08-20\"\n{rest}\n[versions]\npatched = []\n```\n\n# Removed\n"
+        )
+    };
+    let bad = advisory("RUSTSEC-2026-0001", "evil", "categories = [\"malicious\"]");
+    write(&world, "db/crates/evil/RUSTSEC-2026-0001.md", &bad);
+    write(&world, "db/crates/old/RUSTSEC-2026-0002.md", &advisory("RUSTSEC-2026-0002", "old", ""));
+    let known = run(world.mirroring("out").args(["--advisory-db", "db"])).expect(0);
+    assert_eq!(known.count("held back"), 1);
+    assert_eq!(offered(&world), ["old 1.0.0", "old 1.1.0", "young 1.0.0", "young 1.1.0"]);
+    let explained =
+        run(world.command("out").args(["--advisory-db", "db", "--explain", "evil@1.0.0"])).expect(0);
+    assert!(
+        explained.stdout.contains("by advisories: RUSTSEC-2026-0001 (malicious)"),
+        "{}",
+        explained.stdout
+    );
+
+    // A new mirror does not even fetch it.
+    let fresh = run(world.mirroring("other").args(["--advisory-db", "db"])).expect(0);
+    assert_eq!((fresh.count("downloaded"), fresh.count("deferred")), (4, 1));
+
+    // Withdrawn: offered again.
+    let withdrawn =
+        advisory("RUSTSEC-2026-0001", "evil", "categories = [\"malicious\"]\nwithdrawn = \"2026-09-01\"");
+    write(&world, "db/crates/evil/RUSTSEC-2026-0001.md", &withdrawn);
+    run(world.mirroring("out").args(["--advisory-db", "db"])).expect(0);
+    assert_eq!(offered(&world).len(), 5);
+}
+
+#[test]
+fn every_rule_is_explained_in_the_words_of_the_server() {
+    let world = world();
+    write(
+        &world,
+        "p.toml",
+        "min-publish-age = \"7 days\"\ndeny = [\"old@<1.1\"]\nmax-crate-size = \"1 MB\"\n",
+    );
+    run(world.mirroring("out").args(["--policy", "p.toml"])).expect(0);
+    let explain = |release: &str| {
+        run(world.command("out").args(["--policy", "p.toml", "--explain", release])).expect(0).stdout
+    };
+    let old = explain("old");
+    let first = old.lines().next().unwrap();
+    assert!(first.starts_with("old 1.0.0: held back since 20"), "{old}");
+    assert!(first.ends_with(" by deny: matches `old@<1.1` (not held)"), "{old}");
+    assert!(old.contains("old 1.1.0: offered (held)"), "{old}");
+    let young = explain("young@1.1.0");
+    let mirror = Mirror::open(&world.path("out"), None).unwrap();
+    let id = mirror_sync::ReleaseId { name: "young".parse().unwrap(), version: "1.1.0".parse().unwrap() };
+    let said = mirror.catalogue().unwrap().held_back(&id).unwrap().unwrap().decision.to_string();
+    assert!(said.starts_with("held back until ") && said.ends_with(" by min-publish-age"), "{said}");
+    assert!(young.contains(&format!("young 1.1.0: {said} (not held)")), "{said} in {young}");
+    let unknown = run(world.command("out").args(["--explain", "nothing"])).expect(2);
+    assert!(unknown.stderr.contains("check how it is spelled"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_dry_run_names_what_policy_would_keep_out() {
+    let world = world();
+    write(&world, "p.toml", "min-publish-age = \"7 days\"\nallow = [\"young\"]\n");
+    let dry = run(world.mirroring("out").args(["--policy", "p.toml", "--dry-run", "--offline"])).expect(0);
+    assert!(dry.stdout.contains("policy would keep 4 releases from being fetched"), "{}", dry.stdout);
+    assert!(dry.stdout.contains("  young 1.1.0: held back until "), "{}", dry.stdout);
+    assert!(dry.stdout.contains("  evil 1.0.0: held back by allow: "), "{}", dry.stdout);
+    assert!(!world.path("out").exists());
+}
+
+#[test]
+fn a_wrong_policy_ends_a_run_before_it_begins() {
+    let world = world();
+    write(&world, "out/policy.toml", "min-publish-ago = \"7 days\"\n");
+    let refused = run(&mut world.mirroring("out")).expect(2);
+    assert!(refused.stderr.contains("min-publish-age"), "{}", refused.stderr);
+    assert_eq!(world.origin.total(), 0);
+    let refused = run(world.mirroring("out").args(["--policy", "none.toml"])).expect(2);
+    assert!(refused.stderr.contains("none.toml"), "{}", refused.stderr);
+}
+
+#[test]
+fn the_registry_of_a_date_is_mirrored() {
+    let mut world = world();
+    world.registry.add("undated", "1.0.0", b"undated").pubtime = None;
+    world.publish();
+    let date = &days_ago(200).unwrap()[..10].to_owned();
+    let then = run(world.mirroring("out").args(["--as-of", date])).expect(0);
+    assert_eq!((then.count("downloaded"), then.count("undated, skipped")), (3, 1));
+    assert_eq!(offered(&world), ["evil 1.0.0", "old 1.0.0", "old 1.1.0"]);
+    let newest = run(world.mirroring("newest").args(["--as-of", date, "--latest", "1", "--exclude", "evil"]));
+    assert_eq!(newest.expect(0).count("downloaded"), 1);
+}

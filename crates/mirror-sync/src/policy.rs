@@ -1,0 +1,111 @@
+//! The policy of a mirror: read from files, and explained.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use mirror_index::{IndexLimits, parse_file};
+use mirror_policy::{Advisories, Finding, LoadedPolicy, Policy, Verdict};
+use mirror_repo::Mirror;
+use mirror_types::{CrateName, HeldBack, IndexRecord, ReleaseId, VersionText, index_path};
+
+use crate::error::SyncError;
+use crate::offer::Releases;
+
+/// The name of the policy file in the root of a mirror.
+pub const POLICY_FILE: &str = "policy.toml";
+
+/// Reads the policy at `path`, and the advisory database that it names or that `database` names in its place. `None`
+/// reads the mirror's own policy, if there is one. Blocks.
+///
+/// # Errors
+/// When a file cannot be read, or is not valid.
+pub fn load_policy(
+    out: &Path,
+    path: Option<&Path>,
+    database: Option<&Path>,
+) -> Result<Option<LoadedPolicy>, SyncError> {
+    let own = out.join(POLICY_FILE);
+    let path = match path {
+        Some(path) => Some(path),
+        None => own.is_file().then_some(own.as_path()),
+    };
+    let policy = match (path, database) {
+        (Some(path), _) => Policy::load(path)?,
+        (None, Some(_)) => Policy::default(),
+        (None, None) => return Ok(None),
+    };
+    let named = || {
+        let from = path.and_then(Path::parent).unwrap_or(Path::new(""));
+        policy.advisory_database().map(|text| from.join(text))
+    };
+    let database: Option<PathBuf> = database.map(Path::to_owned).or_else(named);
+    let advisories = database.as_deref().map(Advisories::load).transpose()?.unwrap_or_default();
+    Ok(Some(LoadedPolicy::new(policy, advisories)))
+}
+
+/// The decision of policy about one release of a mirror, and what led to it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Explained {
+    /// The release.
+    pub id: ReleaseId,
+    /// True if the mirror holds it.
+    pub is_held: bool,
+    /// True if upstream deleted it.
+    pub is_deleted: bool,
+    /// The decision that is in force: what a server of the mirror says.
+    pub in_force: Option<HeldBack>,
+    /// The decision of the policy at this moment; a run puts it in force.
+    pub verdict: Verdict,
+    /// The finding of each rule.
+    pub findings: Vec<Finding>,
+    /// The ids of advisories that are reported and do not hold it back.
+    pub reports: Vec<String>,
+}
+
+/// Explains what decides about the releases of a crate, or about one of them, from what the mirror holds: its catalogue
+/// and its index lines. Writes nothing. Blocks.
+///
+/// # Errors
+/// When there is no mirror, or it cannot be read.
+pub fn explain(
+    out: &Path,
+    policy: &LoadedPolicy,
+    name: &CrateName,
+    version: Option<&VersionText>,
+    now: SystemTime,
+) -> Result<Vec<Explained>, SyncError> {
+    let mirror = Mirror::open(out, None)?;
+    let path = index_path(name);
+    let text = mirror.index_text(&path)?.unwrap_or_default();
+    let mut limits = IndexLimits::default();
+    limits.reads_published = true;
+    let mut records: Vec<IndexRecord> = parse_file(&path, &text, &limits, &mut |_| {});
+    records.retain(|record| record.id.name == *name);
+    let catalogue = mirror.catalogue()?;
+    let releases = Releases::of(name, &records, &catalogue.held_of(name)?);
+    let mut candidates = releases.candidates();
+    for candidate in &mut candidates {
+        // The rule needs the fact only; the date is in the catalogue.
+        let deleted = catalogue.is_deleted(&candidate.record.id)?;
+        candidate.deleted = deleted.then_some(now);
+    }
+    let evaluations = policy.of_crate(name).evaluate_all(&candidates, now);
+    let mut explained = Vec::new();
+    for (candidate, evaluation) in candidates.iter().zip(evaluations) {
+        let id = candidate.record.id.clone();
+        if version.is_some_and(|version| *version != id.version) {
+            continue;
+        }
+        explained.push(Explained {
+            is_held: candidate.size_bytes.is_some(),
+            is_deleted: candidate.deleted.is_some(),
+            in_force: catalogue.held_back(&id)?.map(|release| release.decision),
+            verdict: evaluation.verdict,
+            findings: evaluation.findings,
+            reports: evaluation.reports.iter().map(|advisory| advisory.id().to_owned()).collect(),
+            id,
+        });
+    }
+    Ok(explained)
+}
