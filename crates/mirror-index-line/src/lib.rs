@@ -4,6 +4,7 @@ mod checked;
 mod error;
 mod file;
 mod line;
+mod published;
 mod requirements;
 mod scanner;
 mod skim;

@@ -5,6 +5,7 @@ use mirror_types::{CrateName, IndexRecord, ReleaseId, Sha256, VersionText};
 
 use crate::checked::{field, said};
 use crate::error::{InvalidLine, LineError};
+use crate::published;
 use crate::requirements::Requirements;
 use crate::skim::{Fields, skim};
 
@@ -87,10 +88,14 @@ impl<'a> IndexLine<'a> {
         self.text_of("pubtime")
     }
 
-    /// Returns the time of publication; `None` when the line has none in RFC 3339. Reads the whole line.
+    /// Returns the time of publication; `None` when the line has none in RFC 3339. Reads the whole line only when it is
+    /// written in an unusual way.
     #[must_use]
     pub fn published(&self) -> Option<SystemTime> {
-        let text = self.pubtime().ok()??;
+        let text = match published::find(self.text) {
+            Some(text) => Cow::Borrowed(text?),
+            None => self.pubtime().ok()??,
+        };
         text.parse::<jiff::Timestamp>().ok().map(SystemTime::from)
     }
 
