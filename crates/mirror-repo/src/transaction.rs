@@ -8,7 +8,8 @@ use std::vec;
 
 use mirror_bundle::BundleMember;
 use mirror_manifest::{
-    Change, Held, HeldBackRelease, HeldRelease, ManifestRecord, PackedLines, UpstreamRemoval, rfc3339,
+    Change, Held, HeldBackRelease, HeldRelease, LicenceRow, ManifestRecord, PackedLines, UpstreamRemoval,
+    rfc3339,
 };
 use mirror_store::{Aside, StagedCrate, StoreBatch};
 use mirror_types::{CrateName, Location, Locations, ReleaseId, Sha256, StoreId};
@@ -300,6 +301,11 @@ impl Transaction {
     /// Notes that policy offers a held release again.
     pub fn offer(&mut self, id: ReleaseId) {
         self.change(Change::Offered(id));
+    }
+
+    /// Notes the licence of a held release. The manifest gets no record: it can be read again.
+    pub fn licence(&mut self, row: LicenceRow) {
+        self.change(Change::Licence(row));
     }
 
     /// Notes that everything that is held was judged by the policy that `identity` identifies.

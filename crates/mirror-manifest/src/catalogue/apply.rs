@@ -10,6 +10,7 @@ use super::columns::number;
 use super::database::Catalogue;
 use super::held_back::{self, HeldBackRelease};
 use super::index_cache;
+use super::licences::{self, LicenceRow};
 use super::places;
 use super::rows::{FailureRow, HeldRelease, LOST};
 use crate::error::ManifestError;
@@ -65,6 +66,8 @@ enum Sql {
     Undefer,
     UndeferHeld,
     Offer,
+    AddLicence,
+    ForgetLicence,
     RemoveUpstream,
     See,
     WriteDir,
@@ -143,6 +146,8 @@ impl Sql {
                 "DELETE FROM held_back WHERE crate = ?1 AND version = ?2 AND NOT held AND cksum = ?3"
             }
             Self::Offer => "DELETE FROM held_back WHERE crate = ?1 AND version = ?2 AND held",
+            Self::AddLicence => "INSERT OR REPLACE INTO licences VALUES (?1, ?2, ?3, ?4, ?5)",
+            Self::ForgetLicence => "DELETE FROM licences WHERE crate = ?1 AND version = ?2",
             Self::RemoveUpstream => {
                 "INSERT INTO withdrawn VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT DO UPDATE SET kind = excluded.kind, first_seen = excluded.first_seen
@@ -211,6 +216,7 @@ impl<'t> Applier<'t> {
                 self.of_release(Sql::Remove, id)?;
                 self.of_release(Sql::LosePlaces, id)?;
                 self.of_release(Sql::Offer, id)?;
+                self.of_release(Sql::ForgetLicence, id)?;
                 self.of_release(Sql::Reinstate, id).map(drop)
             }
             Change::BundleGone(number) => {
@@ -232,6 +238,7 @@ impl<'t> Applier<'t> {
             }
             Change::HeldBack(release) => self.hold_back(release).map(drop),
             Change::Offered(id) => self.of_release(Sql::Offer, id).map(drop),
+            Change::Licence(row) => self.add_licence(row),
             Change::PolicyApplied(policy) => super::state::set_policy(self.to, policy),
             Change::CrateResolved(name) => self.sql.get(Sql::Resolve)?.execute([name.as_str(), ""]).map(drop),
             Change::RemovedUpstream { id, kind, seen } => {
@@ -276,6 +283,7 @@ impl<'t> Applier<'t> {
         if self.sql.get(Sql::HasOtherBytes)?.query_row(key, |row| row.get::<_, bool>(0))? {
             self.cursor_outdated = true;
             self.of_release(Sql::LosePlaces, &held.id)?;
+            self.of_release(Sql::ForgetLicence, &held.id)?;
         }
         let elsewhere = || held.locations.iter().filter(|at| places::is_elsewhere(at.store()));
         let member = held.locations.member();
@@ -327,6 +335,13 @@ impl<'t> Applier<'t> {
         Ok(self.sql.get(Sql::HoldBack)?.execute(row)? > 0)
     }
 
+    fn add_licence(&mut self, row: &LicenceRow) -> rusqlite::Result<()> {
+        let LicenceRow { id, sha256, licence } = row;
+        let (text, fault) = licence.columns();
+        let row = params![id.name.as_str(), id.version.as_str(), sha256.as_bytes(), text, fault];
+        self.sql.get(Sql::AddLicence)?.execute(row).map(drop)
+    }
+
     fn lose(&mut self, id: &ReleaseId, store: StoreId) -> rusqlite::Result<()> {
         let kind = if store == StoreId::BUNDLES { DAMAGED } else { LOST };
         match store {
@@ -341,6 +356,7 @@ impl<'t> Applier<'t> {
         if self.of_release(Sql::RemoveUnheld, id)? > 0 {
             self.of_release(Sql::Reinstate, id)?;
             self.of_release(Sql::Offer, id)?;
+            self.of_release(Sql::ForgetLicence, id)?;
         }
         let row = [id.name.as_str(), id.version.as_str(), &self.now, kind];
         self.sql.get(Sql::RecordLoss)?.execute(row).map(drop)
@@ -377,6 +393,7 @@ impl<'t> Applier<'t> {
 }
 
 fn forget_bundle(to: &Transaction<'_>, number: u32) -> rusqlite::Result<()> {
+    to.execute(licences::FORGET_BUNDLE, [number])?;
     to.execute("DELETE FROM releases WHERE bundle = ?1 AND NOT loose AND NOT elsewhere", [number])?;
     to.execute(
         "UPDATE releases SET bundle = NULL, frame_offset = NULL, frame_len = NULL WHERE bundle = ?1",

@@ -3,6 +3,7 @@
 use mirror_types::{CrateName, ReleaseId, StoreId};
 
 use super::held_back::HeldBackRelease;
+use super::licences::LicenceRow;
 use super::rows::{DirRow, FailureRow, HeldRelease, UpstreamRemoval};
 use crate::index_cache::CacheState;
 
@@ -45,6 +46,8 @@ pub enum Change {
     HeldBack(HeldBackRelease),
     /// Policy offers a held release again that it held back.
     Offered(ReleaseId),
+    /// The licence of a held release was read. It is known until the release is not held any more, or with other bytes.
+    Licence(LicenceRow),
     /// What is held was judged by a policy, which this text identifies.
     PolicyApplied(String),
     /// A whole crate leaves the failure ledger: its index file could be read.
