@@ -10,6 +10,8 @@ pub enum Licence<'a> {
     Unknown,
     /// The release states none, or names only a file.
     Missing,
+    /// Its `Cargo.toml` cannot be read, for this reason.
+    Unreadable(&'a str),
     /// The text of `license` in its `Cargo.toml`.
     Stated(&'a str),
 }

@@ -259,6 +259,9 @@ impl<'p> CratePolicy<'p> {
                 holds(Rule::Licenses, "it states no licence".to_owned())
             }
             Licence::Missing => Answer::Passes,
+            Licence::Unreadable(reason) => {
+                holds(Rule::Licenses, format!("its Cargo.toml cannot be read: {reason}"))
+            }
             Licence::Stated(text) => match licences.check(text) {
                 Ok(()) => Answer::Passes,
                 Err(reason) => holds(Rule::Licenses, reason),
@@ -311,7 +314,7 @@ impl<'p> CratePolicy<'p> {
             Rule::MaxCrateSize => "it is small enough",
             Rule::Licenses => match candidate.licence {
                 Licence::Stated(_) => "its licence is allowed",
-                Licence::Missing | Licence::Unknown => "it states no licence",
+                Licence::Missing | Licence::Unknown | Licence::Unreadable(_) => "it states no licence",
             },
             Rule::Newest => "it is among the newest versions",
         };

@@ -13,6 +13,7 @@ mod observe;
 mod offer;
 mod options;
 mod outcome;
+mod package;
 mod packaged;
 mod plan;
 mod policy;

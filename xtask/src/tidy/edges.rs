@@ -55,6 +55,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-index",
             "mirror-git",
             "mirror-fetch",
+            "mirror-tar",
             "mirror-bundle",
             "mirror-store",
             "mirror-manifest",

@@ -37,24 +37,25 @@ const ADVISORIES: [(&str, &str, [bool; 5]); 3] = [
     ("informational = \"unmaintained\"", "patched = []", [true; 5]),
 ];
 
-const LICENCES: [Licence<'static>; 5] = [
+const LICENCES: [Licence<'static>; 6] = [
     Licence::Unknown,
     Licence::Missing,
     Licence::Stated("MIT OR GPL-3.0"),
     Licence::Stated("MIT AND ISC"),
     Licence::Stated("nonsense("),
+    Licence::Unreadable("it is not UTF-8"),
 ];
 
 /// Licence rules, and their answers for each of `LICENCES`; `None` stands for a fact that is unknown.
-const LICENCE_RULES: [(&str, [Option<bool>; 5]); 5] = [
-    ("", [Some(true); 5]),
-    ("licenses.allow = [\"MIT\"]", [None, Some(false), Some(true), Some(false), Some(false)]),
+const LICENCE_RULES: [(&str, [Option<bool>; 6]); 5] = [
+    ("", [Some(true); 6]),
+    ("licenses.allow = [\"MIT\"]", [None, Some(false), Some(true), Some(false), Some(false), Some(false)]),
     (
         "licenses = { allow = [\"MIT\", \"ISC\"], missing = \"offer\" }",
-        [None, Some(true), Some(true), Some(true), Some(false)],
+        [None, Some(true), Some(true), Some(true), Some(false), Some(false)],
     ),
-    ("licenses.deny = [\"MIT\"]", [None, Some(true), Some(true), Some(false), Some(false)]),
-    ("licenses.missing = \"deny\"", [None, Some(false), Some(true), Some(true), Some(true)]),
+    ("licenses.deny = [\"MIT\"]", [None, Some(true), Some(true), Some(false), Some(false), Some(false)]),
+    ("licenses.missing = \"deny\"", [None, Some(false), Some(true), Some(true), Some(true), Some(false)]),
 ];
 
 const ON: [&str; 3] = ["deny", "report", "ignore"];
