@@ -7,6 +7,7 @@ mod error;
 mod gaps;
 mod given;
 mod held_view;
+mod licences;
 mod list;
 mod names;
 mod observe;

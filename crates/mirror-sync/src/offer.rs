@@ -12,8 +12,10 @@ use mirror_manifest::{Held, HeldBackRelease};
 use mirror_policy::{Candidate, LoadedPolicy, Verdict};
 use mirror_repo::{MirrorWriter, Transaction};
 use mirror_types::{CrateName, HeldBack, IndexRecord, ReleaseId, Rule, Sha256, index_path};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::SyncError;
+use crate::licences::{Licences, read_licence};
 
 /// Changes that are committed together.
 const BATCH: usize = 10_000;
@@ -25,6 +27,15 @@ pub(crate) enum Judged<'c> {
     All,
     /// These.
     Crates(&'c [CrateName]),
+}
+
+/// The source of licences that a rule needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LicenceSource<'c> {
+    /// The catalogue. A release whose licence it does not have stays held back.
+    Known,
+    /// The catalogue, and the bytes of releases whose licence it does not have, until this is cancelled.
+    Read(&'c CancellationToken),
 }
 
 /// Judges what the policy of the last run left: everything when the policy has changed since, and otherwise the crates
@@ -42,24 +53,42 @@ pub(crate) fn begin(
     let applied = mirror.catalogue().policy()?;
     if applied.unwrap_or_else(|| LoadedPolicy::default().identity(now)) == identity {
         let due = mirror.catalogue().crates_due(now)?;
-        return judge(mirror, policy, Judged::Crates(&due), now);
+        return judge(mirror, policy, Judged::Crates(&due), LicenceSource::Known, now);
     }
-    judge(mirror, policy, Judged::All, now)?;
+    judge(mirror, policy, Judged::All, LicenceSource::Known, now)?;
     let mut tx = mirror.begin();
     tx.policy_applied(identity);
     mirror.commit(tx)?;
     Ok(())
 }
 
-/// Judges the held releases of crates, and records what has changed. Memory: one index file, and the names of all crates
-/// where all are judged. Blocks.
+/// Judges everything that is held once more, with the licences that the catalogue did not have yet, if a rule needs them.
+/// To be called when the bytes were verified. Blocks.
 ///
 /// # Errors
-/// When the index cache or the catalogue fails.
+/// As [`judge`].
+pub(crate) fn read_licences(
+    mirror: &mut MirrorWriter,
+    policy: &LoadedPolicy,
+    now: SystemTime,
+    cancel: &CancellationToken,
+) -> Result<(), SyncError> {
+    if policy.policy().needs().licence && !cancel.is_cancelled() {
+        judge(mirror, policy, Judged::All, LicenceSource::Read(cancel), now)?;
+    }
+    Ok(())
+}
+
+/// Judges the held releases of crates, and records what has changed. Memory: one index file, one release where licences
+/// are read, and the names of all crates where all are judged. Blocks.
+///
+/// # Errors
+/// When the index cache or the catalogue fails, or the disk refuses to read a release.
 pub(crate) fn judge(
     mirror: &mut MirrorWriter,
     policy: &LoadedPolicy,
     which: Judged<'_>,
+    source: LicenceSource<'_>,
     now: SystemTime,
 ) -> Result<(), SyncError> {
     let mut all = Vec::new();
@@ -75,7 +104,8 @@ pub(crate) fn judge(
     }
     let lines = mirror.index_cache_reader()?;
     let mut limits = IndexLimits::default();
-    limits.reads_published = policy.policy().needs().publication_time;
+    let needs = policy.policy().needs();
+    limits.reads_published = needs.publication_time;
     let mut changes = Changes { tx: mirror.begin(), count: 0 };
     for name in names {
         let held = mirror.catalogue().held_of(name)?;
@@ -85,7 +115,24 @@ pub(crate) fn judge(
         let mut records = parse_file(&path, &text, &limits, &mut |_| {});
         records.retain(|record| record.id.name == *name);
         let before = mirror.catalogue().held_back_of(name)?;
-        let after = held_back(policy, name, &records, &held, now);
+        let of_crate = OfCrate { policy, name, releases: Releases::of(name, &records, &held), now };
+        let mut licences = Licences::default();
+        if needs.licence {
+            licences = Licences::new(mirror.catalogue().licences_of(name)?);
+            if let LicenceSource::Read(cancel) = source {
+                let open = of_crate.without_licence(&licences);
+                for row in held.iter().filter(|row| open.contains(&row.version)) {
+                    if !cancel.is_cancelled()
+                        && let Some(row) = read_licence(mirror.stores(), name, row)?
+                    {
+                        licences.add(&row);
+                        changes.tx.licence(row);
+                        changes.count += 1;
+                    }
+                }
+            }
+        }
+        let after = of_crate.held_back(&licences);
         changes.compare(before, after);
         if changes.count >= BATCH {
             let full = std::mem::replace(&mut changes, Changes { tx: mirror.begin(), count: 0 });
@@ -96,36 +143,49 @@ pub(crate) fn judge(
     Ok(())
 }
 
-/// Returns the held releases of a crate that policy holds back. `records` are its lines in the index.
-fn held_back(
-    policy: &LoadedPolicy,
-    name: &CrateName,
-    records: &[IndexRecord],
-    held: &[Held],
+/// The releases of a crate, under a policy.
+struct OfCrate<'p> {
+    policy: &'p LoadedPolicy,
+    name: &'p CrateName,
+    releases: Releases,
     now: SystemTime,
-) -> Vec<HeldBackRelease> {
-    let releases = Releases::of(name, records, held);
-    let candidates = releases.candidates();
-    let verdicts = policy.of_crate(name).verdicts(&candidates, now);
-    let held_back = |(candidate, verdict): (&Candidate<'_>, Verdict)| {
-        let decision = match verdict {
-            Verdict::Offered => return None,
-            Verdict::HeldBack(decision) => HeldBack { since: None, ..decision },
-            // A release whose facts are unknown might be one that must not be offered.
-            Verdict::Undecided(facts) => {
-                let rule = if facts.licence { Rule::Licenses } else { Rule::MaxCrateSize };
-                HeldBack { rule, until: None, since: None, why: format!("its {facts} is not known yet") }
-            }
+}
+
+impl OfCrate<'_> {
+    /// Returns the versions of held releases about which only a licence that is not known can decide.
+    fn without_licence(&self, licences: &Licences) -> HashSet<String> {
+        let candidates = self.releases.candidates(licences);
+        let verdicts = self.policy.of_crate(self.name).verdicts(&candidates, self.now);
+        let held = candidates.iter().zip(verdicts).filter(|(candidate, _)| candidate.size_bytes.is_some());
+        held.filter(|(_, verdict)| matches!(verdict, Verdict::Undecided(facts) if facts.licence))
+            .map(|(candidate, _)| candidate.record.id.version.to_string())
+            .collect()
+    }
+
+    /// Returns the held releases that policy holds back.
+    fn held_back(&self, licences: &Licences) -> Vec<HeldBackRelease> {
+        let candidates = self.releases.candidates(licences);
+        let verdicts = self.policy.of_crate(self.name).verdicts(&candidates, self.now);
+        let held_back = |(candidate, verdict): (&Candidate<'_>, Verdict)| {
+            let decision = match verdict {
+                Verdict::Offered => return None,
+                Verdict::HeldBack(decision) => HeldBack { since: None, ..decision },
+                // A release whose facts are unknown might be one that must not be offered.
+                Verdict::Undecided(facts) => {
+                    let rule = if facts.licence { Rule::Licenses } else { Rule::MaxCrateSize };
+                    HeldBack { rule, until: None, since: None, why: format!("its {facts} is not known yet") }
+                }
+            };
+            let IndexRecord { id, cksum, .. } = candidate.record.clone();
+            Some(HeldBackRelease { id, cksum, is_held: true, decision })
         };
-        let IndexRecord { id, cksum, .. } = candidate.record.clone();
-        Some(HeldBackRelease { id, cksum, is_held: true, decision })
-    };
-    candidates
-        .iter()
-        .zip(verdicts)
-        .filter(|(candidate, _)| candidate.size_bytes.is_some())
-        .filter_map(held_back)
-        .collect()
+        candidates
+            .iter()
+            .zip(verdicts)
+            .filter(|(candidate, _)| candidate.size_bytes.is_some())
+            .filter_map(held_back)
+            .collect()
+    }
 }
 
 /// The releases of a crate that are listed or held, with what is known of each.
@@ -153,12 +213,13 @@ impl Releases {
         Self { releases }
     }
 
-    /// Returns them as candidates.
-    pub(crate) fn candidates(&self) -> Vec<Candidate<'_>> {
+    /// Returns them as candidates, with the licences that are known.
+    pub(crate) fn candidates<'r>(&'r self, licences: &'r Licences) -> Vec<Candidate<'r>> {
         let mut candidates = Vec::with_capacity(self.releases.len());
         for (record, size_bytes) in &self.releases {
             let mut candidate = Candidate::new(record);
             candidate.size_bytes = *size_bytes;
+            candidate.licence = licences.of(record);
             candidates.push(candidate);
         }
         candidates
@@ -216,7 +277,9 @@ impl Judgement {
 
     /// Judges crates whose releases and lines are committed.
     pub(crate) fn finish(&self, mirror: &mut MirrorWriter, names: &[CrateName]) -> Result<(), SyncError> {
-        judge(mirror, &self.policy, Judged::Crates(names), self.now)
+        // A commit that has begun is finished: a release that is judged without its licence would stay held back.
+        let never = CancellationToken::new();
+        judge(mirror, &self.policy, Judged::Crates(names), LicenceSource::Read(&never), self.now)
     }
 }
 

@@ -9,6 +9,7 @@ use mirror_repo::Mirror;
 use mirror_types::{CrateName, HeldBack, IndexRecord, ReleaseId, VersionText, index_path};
 
 use crate::error::SyncError;
+use crate::licences::Licences;
 use crate::offer::Releases;
 
 /// The name of the policy file in the root of a mirror.
@@ -84,7 +85,8 @@ pub fn explain(
     records.retain(|record| record.id.name == *name);
     let catalogue = mirror.catalogue()?;
     let releases = Releases::of(name, &records, &catalogue.held_of(name)?);
-    let mut candidates = releases.candidates();
+    let licences = Licences::new(catalogue.licences_of(name)?);
+    let mut candidates = releases.candidates(&licences);
     for candidate in &mut candidates {
         // The rule needs the fact only; the date is in the catalogue.
         let deleted = catalogue.is_deleted(&candidate.record.id)?;

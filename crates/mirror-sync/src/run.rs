@@ -83,6 +83,11 @@ pub(crate) async fn perform(run: Run, store: Option<Store>) -> Result<Outcome, S
     let known = gaps.iter().map(|gap| gap.release.clone()).collect();
     let mut carried = carry_out(prepared, known, outcome, &options, &observer, cancel).await?;
     carried.outcome.interrupted = user_cancel.is_cancelled();
+    if verifies && !carried.outcome.interrupted && !carried.outcome.given_up {
+        let policy = options.policy.clone().unwrap_or_default();
+        offer::read_licences(&mut carried.mirror, &policy, options.moment(), &user_cancel)?;
+        carried.outcome.interrupted = user_cancel.is_cancelled();
+    }
     let outcome = finish(carried, cursor, gaps, &options, &*observer, (began, &user_cancel))?;
     observer.event(SyncEvent::Phase(SyncPhase::Done));
     Ok(outcome)
