@@ -30,6 +30,15 @@ pub(crate) struct Wanted {
     pub(crate) max_bytes: u64,
 }
 
+/// The result of searching a release.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The wanted files, in the order in which they were asked for.
+    pub(crate) files: Vec<Option<Vec<u8>>>,
+    /// True if a file was noticed.
+    pub(crate) noticed: bool,
+}
+
 /// Unpacks a release piece by piece, and keeps the wanted files.
 pub(crate) struct Package {
     decoder: GzDecoder<Members>,
@@ -57,11 +66,11 @@ impl Package {
         true
     }
 
-    /// Returns the wanted files, in their order, and whether a file was noticed.
+    /// Returns what was found.
     ///
     /// # Errors
     /// The reason for which they cannot be read.
-    pub(crate) fn finish(mut self) -> Result<(Vec<Option<Vec<u8>>>, bool), String> {
+    pub(crate) fn finish(mut self) -> Result<Found, String> {
         // Whatever follows the members does not matter, and neither does a damaged end of the stream.
         let finished = self.decoder.try_finish();
         let members = self.decoder.get_mut();
@@ -76,7 +85,7 @@ impl Package {
                 return Err("the release ends too early".to_owned());
             }
         }
-        Ok((std::mem::take(&mut members.found), members.noticed))
+        Ok(std::mem::take(&mut members.found))
     }
 }
 
@@ -92,8 +101,8 @@ pub(crate) fn licence_of<E>(
     const MANIFEST: &[Wanted] = &[Wanted { path: "Cargo.toml", max_bytes: MAX_MANIFEST_BYTES }];
     let mut package = Package::new(id, MANIFEST, |_| false, true);
     read(&mut |piece| package.feed(piece))?;
-    let found = package.finish().and_then(|(mut found, _)| {
-        let text = found.pop().flatten().ok_or("the release has none")?;
+    let found = package.finish().and_then(|mut found| {
+        let text = found.files.pop().flatten().ok_or("the release has none")?;
         stated(&text)
     });
     Ok(found.unwrap_or_else(|reason| {
@@ -147,8 +156,7 @@ struct Members {
     /// Name and size of the next member, where a member before it states them.
     next_name: Option<Vec<u8>>,
     next_size: Option<u64>,
-    found: Vec<Option<Vec<u8>>>,
-    noticed: bool,
+    found: Found,
     seen_bytes: u64,
     fault: Option<String>,
     /// True if the rest does not matter.
@@ -169,8 +177,7 @@ impl Members {
             body: Vec::new(),
             next_name: None,
             next_size: None,
-            found: vec![None; wanted.len()],
-            noticed: false,
+            found: Found { files: vec![None; wanted.len()], noticed: false },
             seen_bytes: 0,
             fault: None,
             is_done: false,
@@ -228,7 +235,7 @@ impl Members {
 
     fn use_of_file(&mut self, is_file: bool, name: &str, size: u64) -> Use {
         let Some(name) = name.strip_prefix(&self.root).filter(|_| is_file) else { return Use::Skipped };
-        self.noticed |= (self.notices)(name);
+        self.found.noticed |= (self.notices)(name);
         let Some(which) = self.wanted.iter().position(|wanted| wanted.path == name) else {
             return Use::Skipped;
         };
@@ -246,8 +253,8 @@ impl Members {
             Use::LongName => self.next_name = Some(until_zero(&self.body).to_vec()),
             Use::Records => self.take_records(),
             Use::Kept(which) => {
-                self.found[which] = Some(std::mem::take(&mut self.body));
-                self.is_done = self.stops && self.found.iter().all(Option::is_some);
+                self.found.files[which] = Some(std::mem::take(&mut self.body));
+                self.is_done = self.stops && self.found.files.iter().all(Option::is_some);
             }
         }
     }

@@ -79,12 +79,12 @@ fn package_of(id: &ReleaseId) -> Package {
 
 /// Returns the lockfile of a release that has a binary.
 fn lockfile(package: Package) -> Result<Option<String>, String> {
-    let (found, has_main) = package.finish()?;
-    let [lock, manifest] = found.try_into().unwrap_or_default();
+    let found = package.finish()?;
+    let [lock, manifest] = found.files.try_into().unwrap_or_default();
     let Some(lock): Option<Vec<u8>> = lock else { return Ok(None) };
     let manifest: Vec<u8> = manifest.unwrap_or_default();
     let manifest = String::from_utf8_lossy(&manifest);
-    if !has_main && !manifest.lines().any(|line| line.trim() == "[[bin]]") {
+    if !found.noticed && !manifest.lines().any(|line| line.trim() == "[[bin]]") {
         return Ok(None);
     }
     String::from_utf8(lock).map(Some).map_err(|_| "it is no text".to_owned())

@@ -4,6 +4,7 @@
 mod deferral;
 mod dry_run;
 mod examples;
+mod licences;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
