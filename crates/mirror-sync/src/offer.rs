@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::SyncError;
 use crate::licences::{Licences, read_licence};
 
+/// The reason of a release that is committed and not judged yet.
+const UNJUDGED: &str = "it is not judged yet";
 /// Changes that are committed together.
 const BATCH: usize = 10_000;
 
@@ -38,16 +40,20 @@ pub(crate) enum LicenceSource<'c> {
     Read(&'c CancellationToken),
 }
 
-/// Judges what the policy of the last run left: everything when the policy has changed since, and otherwise the crates
-/// of which a release has become old enough. Blocks.
+/// Judges what the policy of the last run left: the releases that it committed and did not judge because it was killed,
+/// everything else when the policy has changed since, and otherwise the crates of which a release has become old enough.
+/// Blocks.
 ///
 /// # Errors
-/// When the index cache or the catalogue fails.
+/// As [`judge`].
 pub(crate) fn begin(
     mirror: &mut MirrorWriter,
     policy: &LoadedPolicy,
     now: SystemTime,
 ) -> Result<(), SyncError> {
+    let unjudged = unjudged(mirror)?;
+    let never = CancellationToken::new();
+    judge(mirror, policy, Judged::Crates(&unjudged), LicenceSource::Read(&never), now)?;
     let identity = policy.identity(now);
     // A mirror that never had a policy offers everything, which the default policy does too.
     let applied = mirror.catalogue().policy()?;
@@ -60,6 +66,21 @@ pub(crate) fn begin(
     tx.policy_applied(identity);
     mirror.commit(tx)?;
     Ok(())
+}
+
+/// Returns the crates of which a release was committed and not judged.
+fn unjudged(mirror: &MirrorWriter) -> Result<Vec<CrateName>, SyncError> {
+    let mut names = mirror.catalogue().crates_held_back_by(Rule::MaxCrateSize)?;
+    let mut failed = Ok(());
+    names.retain(|name| match mirror.catalogue().held_back_of(name) {
+        Ok(rows) => rows.iter().any(|row| row.is_held && row.decision.why == UNJUDGED),
+        Err(error) => {
+            failed = Err(error);
+            false
+        }
+    });
+    failed?;
+    Ok(names)
 }
 
 /// Judges everything that is held once more, with the licences that the catalogue did not have yet, if a rule needs them.
@@ -256,8 +277,8 @@ impl Judgement {
             return None;
         }
         unjudged.insert(id.name.clone());
-        let why = "it is not judged yet".to_owned();
-        let decision = HeldBack { rule: Rule::MaxCrateSize, until: None, since: None, why };
+        let (rule, why) = (Rule::MaxCrateSize, UNJUDGED.to_owned());
+        let decision = HeldBack { rule, until: None, since: None, why };
         Some(HeldBackRelease { id: id.clone(), cksum, is_held: true, decision })
     }
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use mirror_manifest::Catalogue;
+use mirror_manifest::{Catalogue, Change, HeldBackRelease};
 use mirror_sync::{
     Advisories, DownloadOptions, Explained, LoadedPolicy, Outcome, Policy, Storage, Verdict, explain,
 };
 use mirror_tar::{EntryType, Header, MODE, padding};
 use mirror_testkit::TestRegistry;
-use mirror_types::{ReleaseId, Rule};
+use mirror_types::{HeldBack, ReleaseId, Rule};
 
 use crate::World;
 
@@ -96,7 +96,7 @@ fn catalogue(world: &World) -> Catalogue {
 /// Returns the reasons for which releases are held back, by name.
 fn held_back(world: &World) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    let mut visit = |release: mirror_manifest::HeldBackRelease| {
+    let mut visit = |release: HeldBackRelease| {
         assert!(release.is_held);
         assert_eq!(release.decision.rule, Rule::Licenses, "{release:?}");
         found.insert(release.id.name.to_string(), release.decision.why);
@@ -190,4 +190,31 @@ fn replaced_bytes_are_judged_by_their_own_licence() {
     assert_eq!(outcome.replaced, 1);
     assert!(held_back(&world)["mit"].contains("ISC"));
     assert_eq!(known(&world), 6);
+}
+
+/// Covers a run that was killed between the commit of a release and the judgement about it.
+#[test]
+fn what_was_committed_and_not_judged_is_judged_by_the_next_run() {
+    let world = world();
+    run(&world, Storage::Loose, "", |_| {});
+    let unjudged = world.registry.releases().map(|release| {
+        let decision = HeldBack {
+            rule: Rule::MaxCrateSize,
+            until: None,
+            since: None,
+            why: "it is not judged yet".into(),
+        };
+        Change::HeldBack(HeldBackRelease {
+            id: release.id.clone(),
+            cksum: release.cksum,
+            is_held: true,
+            decision,
+        })
+    });
+    let unjudged: Vec<_> = unjudged.collect();
+    let path = world.path("out").join(".mirror/catalogue.sqlite");
+    Catalogue::open(&path).expect("open").apply(&unjudged).expect("apply");
+    assert_eq!(catalogue(&world).held_back_counts().expect("counts")[0].held, 6);
+    run(&world, Storage::Loose, ONLY_MIT, |_| {});
+    assert_judged(&world);
 }
