@@ -37,6 +37,8 @@ pub(crate) struct Found {
     pub(crate) files: Vec<Option<Vec<u8>>>,
     /// True if a file was noticed.
     pub(crate) noticed: bool,
+    /// The reason for which the rest was not searched.
+    pub(crate) damage: Option<String>,
 }
 
 /// Unpacks a release piece by piece, and keeps the wanted files.
@@ -69,7 +71,7 @@ impl Package {
     /// Returns what was found.
     ///
     /// # Errors
-    /// The reason for which they cannot be read.
+    /// The reason for which a wanted file cannot be read, or the release is not searched.
     pub(crate) fn finish(mut self) -> Result<Found, String> {
         // Whatever follows the members does not matter, and neither does a damaged end of the stream.
         let finished = self.decoder.try_finish();
@@ -78,12 +80,15 @@ impl Package {
             return Err(fault);
         }
         if !members.is_done {
-            if let Some(broken) = self.broken.take().or(finished.err().map(|error| error.to_string())) {
-                return Err(format!("the release cannot be unpacked: {broken}"));
+            let broken = self.broken.take().or(finished.err().map(|error| error.to_string()));
+            let damage = match broken {
+                Some(broken) => Some(format!("the release cannot be unpacked: {broken}")),
+                None => members.is_inside().then(|| "the release ends too early".to_owned()),
+            };
+            if let (Use::Kept(_), Some(damage)) = (members.purpose, &damage) {
+                return Err(damage.clone());
             }
-            if members.is_inside() {
-                return Err("the release ends too early".to_owned());
-            }
+            members.found.damage = damage;
         }
         Ok(std::mem::take(&mut members.found))
     }
@@ -102,7 +107,8 @@ pub(crate) fn licence_of<E>(
     let mut package = Package::new(id, MANIFEST, |_| false, true);
     read(&mut |piece| package.feed(piece))?;
     let found = package.finish().and_then(|mut found| {
-        let text = found.files.pop().flatten().ok_or("the release has none")?;
+        let missing = || found.damage.unwrap_or_else(|| "the release has none".to_owned());
+        let text = found.files.pop().flatten().ok_or_else(missing)?;
         stated(&text)
     });
     Ok(found.unwrap_or_else(|reason| {
@@ -177,7 +183,7 @@ impl Members {
             body: Vec::new(),
             next_name: None,
             next_size: None,
-            found: Found { files: vec![None; wanted.len()], noticed: false },
+            found: Found { files: vec![None; wanted.len()], noticed: false, damage: None },
             seen_bytes: 0,
             fault: None,
             is_done: false,

@@ -79,6 +79,7 @@ fn package_of(id: &ReleaseId) -> Package {
 
 /// Returns the lockfile of a release that has a binary.
 fn lockfile(package: Package) -> Result<Option<String>, String> {
+    // What is no archive has no lockfile, either.
     let found = package.finish()?;
     let [lock, manifest] = found.files.try_into().unwrap_or_default();
     let Some(lock): Option<Vec<u8>> = lock else { return Ok(None) };
@@ -137,5 +138,7 @@ mod tests {
         let mut bad = member("tool-1.0.0/Cargo.lock", b"");
         bad[124..135].copy_from_slice(b"not a size!");
         assert!(found(&[bad], 512).is_err());
+        let cut = member("tool-1.0.0/Cargo.lock", &[b'#'; 4096])[..1024].to_vec();
+        assert!(found(&[cut], 512).is_err());
     }
 }
