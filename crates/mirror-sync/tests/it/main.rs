@@ -5,6 +5,7 @@ mod deferral;
 mod dry_run;
 mod examples;
 mod licences;
+mod nights;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
