@@ -136,7 +136,16 @@ pub(crate) fn judge(
         let mut records = parse_file(&path, &text, &limits, &mut |_| {});
         records.retain(|record| record.id.name == *name);
         let before = mirror.catalogue().held_back_of(name)?;
-        let of_crate = OfCrate { policy, name, releases: Releases::of(name, &records, &held), now };
+        let mut deleted = HashSet::new();
+        for row in &held {
+            let Ok(version) = row.version.parse() else { continue };
+            let id = ReleaseId { name: name.clone(), version };
+            if mirror.catalogue().is_deleted(&id)? {
+                deleted.insert(id);
+            }
+        }
+        let releases = Releases::of(name, &records, &held);
+        let of_crate = OfCrate { policy, name, releases, deleted, now };
         let mut licences = Licences::default();
         if needs.licence {
             licences = Licences::new(mirror.catalogue().licences_of(name)?);
@@ -169,13 +178,24 @@ struct OfCrate<'p> {
     policy: &'p LoadedPolicy,
     name: &'p CrateName,
     releases: Releases,
+    /// The held releases that upstream deleted.
+    deleted: HashSet<ReleaseId>,
     now: SystemTime,
 }
 
 impl OfCrate<'_> {
+    fn candidates<'c>(&'c self, licences: &'c Licences) -> Vec<Candidate<'c>> {
+        let mut candidates = self.releases.candidates(licences);
+        for candidate in &mut candidates {
+            // The rule needs the fact only. What was deleted takes no place among the newest versions.
+            candidate.deleted = self.deleted.contains(&candidate.record.id).then_some(self.now);
+        }
+        candidates
+    }
+
     /// Returns the versions of held releases about which only a licence that is not known can decide.
     fn without_licence(&self, licences: &Licences) -> HashSet<String> {
-        let candidates = self.releases.candidates(licences);
+        let candidates = self.candidates(licences);
         let verdicts = self.policy.of_crate(self.name).verdicts(&candidates, self.now);
         let held = candidates.iter().zip(verdicts).filter(|(candidate, _)| candidate.size_bytes.is_some());
         held.filter(|(_, verdict)| matches!(verdict, Verdict::Undecided(facts) if facts.licence))
@@ -183,13 +203,15 @@ impl OfCrate<'_> {
             .collect()
     }
 
-    /// Returns the held releases that policy holds back.
+    /// Returns the held releases that policy holds back, without those that upstream deleted, which the catalogue hides
+    /// itself.
     fn held_back(&self, licences: &Licences) -> Vec<HeldBackRelease> {
-        let candidates = self.releases.candidates(licences);
+        let candidates = self.candidates(licences);
         let verdicts = self.policy.of_crate(self.name).verdicts(&candidates, self.now);
         let held_back = |(candidate, verdict): (&Candidate<'_>, Verdict)| {
             let decision = match verdict {
                 Verdict::Offered => return None,
+                Verdict::HeldBack(decision) if decision.rule == Rule::Deleted => return None,
                 Verdict::HeldBack(decision) => HeldBack { since: None, ..decision },
                 // A release whose facts are unknown might be one that must not be offered.
                 Verdict::Undecided(facts) => {
@@ -277,9 +299,7 @@ impl Judgement {
             return None;
         }
         unjudged.insert(id.name.clone());
-        let (rule, why) = (Rule::MaxCrateSize, UNJUDGED.to_owned());
-        let decision = HeldBack { rule, until: None, since: None, why };
-        Some(HeldBackRelease { id: id.clone(), cksum, is_held: true, decision })
+        Some(not_judged(id, cksum))
     }
 
     /// Notes that the lines of an index file change: the held releases of its crates are to be judged by them.
@@ -296,12 +316,36 @@ impl Judgement {
         Ok(())
     }
 
+    /// Notes that a held release is to be offered again: it is held back until its crate is judged. Returns `None` where
+    /// the policy holds nothing back.
+    pub(crate) fn reinstated(
+        &self,
+        mirror: &MirrorWriter,
+        id: &ReleaseId,
+        unjudged: &mut HashSet<CrateName>,
+    ) -> Result<Option<HeldBackRelease>, SyncError> {
+        if self.is_open {
+            return Ok(None);
+        }
+        unjudged.insert(id.name.clone());
+        let row = mirror.catalogue().held_of(&id.name)?;
+        let row = row.into_iter().find(|row| row.version == id.version.as_str());
+        Ok(row.map(|row| not_judged(id, row.sha256)))
+    }
+
     /// Judges crates whose releases and lines are committed.
     pub(crate) fn finish(&self, mirror: &mut MirrorWriter, names: &[CrateName]) -> Result<(), SyncError> {
         // A commit that has begun is finished: a release that is judged without its licence would stay held back.
         let never = CancellationToken::new();
         judge(mirror, &self.policy, Judged::Crates(names), LicenceSource::Read(&never), self.now)
     }
+}
+
+/// Returns the row of a held release that is to be judged.
+fn not_judged(id: &ReleaseId, cksum: Sha256) -> HeldBackRelease {
+    let (rule, why) = (Rule::MaxCrateSize, UNJUDGED.to_owned());
+    let decision = HeldBack { rule, until: None, since: None, why };
+    HeldBackRelease { id: id.clone(), cksum, is_held: true, decision }
 }
 
 /// The changes of a batch.

@@ -153,7 +153,8 @@ impl<'p> Judge<'p> {
     }
 
     /// Returns the decision to hold a release back, if policy can decide that before it is fetched. `since` is the moment
-    /// from which its age counts instead of its publication, when that is later.
+    /// from which its age counts instead of its publication, when that is later. A release without a publication time
+    /// stays without an age.
     fn held_back(
         &self,
         record: &IndexRecord,
@@ -161,7 +162,7 @@ impl<'p> Judge<'p> {
         now: SystemTime,
     ) -> Option<HeldBack> {
         let mut candidate = Candidate::new(record);
-        candidate.counts_from = candidate.counts_from.max(since);
+        candidate.counts_from = candidate.counts_from.map(|at| since.map_or(at, |since| at.max(since)));
         let alone = match self.of_crate.verdict(&candidate, now) {
             Verdict::HeldBack(decision) => return Some(decision),
             verdict => verdict,

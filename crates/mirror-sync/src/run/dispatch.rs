@@ -130,7 +130,9 @@ impl Dispatcher {
             Message::Unyanked(id) => batch.tx.unyanked(id),
             Message::Reinstated(id) => {
                 self.emit(SyncEvent::Reinstated(&id));
+                let unjudged = self.judgement.reinstated(&self.mirror, &id, &mut batch.unjudged)?;
                 batch.tx.reinstated(id);
+                unjudged.into_iter().for_each(|unjudged| batch.tx.hold_back(unjudged));
             }
             Message::Seen(id) => batch.tx.seen(id),
             Message::IndexFile(lines) => {

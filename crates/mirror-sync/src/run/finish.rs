@@ -1,14 +1,17 @@
 //! The end of a run: steps and reports that need everything to be committed.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use mirror_git::IndexSource;
 use mirror_repo::{Gap, MirrorWriter};
+use mirror_types::CrateName;
 use tokio_util::sync::CancellationToken;
 
 use crate::cursor::Cursor;
 use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
+use crate::offer::{Judged, LicenceSource, judge};
 use crate::options::{DownloadOptions, Upstream};
 use crate::outcome::Outcome;
 use crate::plan::Totals;
@@ -50,6 +53,13 @@ pub(crate) fn finish(
         mirror.resolve_gaps(Some(&gaps))?;
     }
     hide(&mut mirror, &removed, withheld, options.accept_mass_removal, &mut outcome, observer)?;
+    // Other releases of their crates may have other lines, or another place among the newest versions.
+    let policy = options.policy.clone().unwrap_or_default();
+    if !policy.is_open() && !removed.is_empty() {
+        let names: HashSet<CrateName> = removed.iter().map(|id| id.name.clone()).collect();
+        let names: Vec<CrateName> = names.into_iter().collect();
+        judge(&mut mirror, &policy, Judged::Crates(&names), LicenceSource::Known, options.moment())?;
+    }
     // The next run must see a refused removal again.
     let accepted = outcome.removal_refused == 0;
     let ended = !outcome.interrupted && !outcome.given_up;

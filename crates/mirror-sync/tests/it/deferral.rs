@@ -23,7 +23,7 @@ fn min_age(hours: u64) -> Option<Arc<LoadedPolicy>> {
     policy(&format!("min-publish-age = \"{hours} hours\""))
 }
 
-fn policy(text: &str) -> Option<Arc<LoadedPolicy>> {
+pub(crate) fn policy(text: &str) -> Option<Arc<LoadedPolicy>> {
     Some(Arc::new(LoadedPolicy::new(Policy::parse(text).expect("a policy"), Advisories::default())))
 }
 
@@ -65,15 +65,15 @@ impl SyncObserver for Observed {
     }
 }
 
-struct World {
+pub(crate) struct World {
     origin: Origin,
-    registry: TestRegistry,
+    pub(crate) registry: TestRegistry,
     dir: tempfile::TempDir,
 }
 
 /// The result of one incremental run.
-struct Finished {
-    outcome: Outcome,
+pub(crate) struct Finished {
+    pub(crate) outcome: Outcome,
     observed: Arc<Observed>,
 }
 
@@ -94,23 +94,23 @@ impl Finished {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let origin = Origin::start(OriginOptions::default(), Arc::new(|_| None));
         Self { origin, registry: TestRegistry::default(), dir: tempfile::tempdir().expect("dir") }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Publishes a release at a given hour.
-    fn publish(&mut self, name: &str, version: &str, at: u64) {
+    pub(crate) fn publish(&mut self, name: &str, version: &str, at: u64) {
         let body = format!("{name} {version} of {at}");
         let pubtime = format!("1970-01-{:02}T{:02}:00:00Z", at / 24 + 1, at % 24);
         self.registry.add(name, version, body.as_bytes()).pubtime = Some(pubtime);
     }
 
-    fn delete(&mut self, name: &str, version: &str) {
+    pub(crate) fn delete(&mut self, name: &str, version: &str) {
         let releases = self.registry.crates.get_mut(name).expect("a crate");
         releases.retain(|release| release.id.version.as_str() != version);
         if releases.is_empty() {
@@ -119,12 +119,12 @@ impl World {
     }
 
     /// Offers the registry as it is now.
-    fn offer(&self) {
+    pub(crate) fn offer(&self) {
         self.origin.replace_site(self.registry.site(""));
         self.registry.commit_git(&self.path("index"));
     }
 
-    fn options(&self, at: u64) -> DownloadOptions {
+    pub(crate) fn options(&self, at: u64) -> DownloadOptions {
         let mut options = DownloadOptions::new(Upstream::Local(self.path("index")), self.path("out"));
         options.policy = min_age(24);
         options.now = Some(hour(at));
@@ -134,7 +134,7 @@ impl World {
         options
     }
 
-    fn run(&self, options: DownloadOptions, stop_after: u64) -> Finished {
+    pub(crate) fn run(&self, options: DownloadOptions, stop_after: u64) -> Finished {
         let observed = Arc::new(Observed { stop_after, ..Observed::default() });
         let runtime = tokio::runtime::Runtime::new().expect("runtime");
         let observer = Arc::clone(&observed) as Arc<dyn SyncObserver>;
@@ -151,7 +151,7 @@ impl World {
         Catalogue::open_read_only(&path).expect("open").expect("a catalogue")
     }
 
-    fn has_file(&self, id: &ReleaseId) -> bool {
+    pub(crate) fn has_file(&self, id: &ReleaseId) -> bool {
         self.path("out").join(Layout::Shard.path(id)).exists()
     }
 
@@ -170,7 +170,7 @@ impl World {
     }
 }
 
-fn id(name: &str, version: &str) -> ReleaseId {
+pub(crate) fn id(name: &str, version: &str) -> ReleaseId {
     ReleaseId { name: name.parse().expect("name"), version: version.parse().expect("version") }
 }
 

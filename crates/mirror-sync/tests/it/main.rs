@@ -6,6 +6,7 @@ mod dry_run;
 mod examples;
 mod licences;
 mod nights;
+mod offered;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,95 @@
+//! Which held releases are offered when upstream or the policy changes.
+
+use mirror_repo::Mirror;
+use mirror_types::index_path;
+
+use crate::deferral::{World, id, policy};
+
+impl World {
+    /// Runs at an hour under a policy.
+    fn night(&self, at: u64, text: &str) {
+        let mut options = self.options(at);
+        options.policy = policy(text);
+        options.accept_mass_removal = false;
+        options.include_yanked = true;
+        self.run(options, 0);
+    }
+
+    /// Returns the versions of a crate that are listed, after checking that the same are served.
+    fn offered(&self, name: &str) -> Vec<String> {
+        let mirror = Mirror::open(&self.path("out"), None).expect("open");
+        let listing = mirror.listing_at(&index_path(&name.parse().expect("name"))).expect("listing");
+        let ids: Vec<_> = listing.iter().flat_map(|listing| listing.releases()).collect();
+        assert!(ids.iter().all(|id| mirror.held(id).expect("held").is_some()));
+        ids.into_iter().map(|id| id.version.to_string()).collect()
+    }
+}
+
+fn with_two() -> World {
+    let mut world = World::new();
+    world.publish("a", "1.0.0", 0);
+    world.publish("a", "1.1.0", 0);
+    world.publish("b", "1.0.0", 0);
+    world.offer();
+    world
+}
+
+#[test]
+fn a_deleted_release_takes_no_place_among_the_newest() {
+    let mut world = with_two();
+    world.night(1, "");
+    world.night(2, "newest = 1");
+    assert_eq!(world.offered("a"), ["1.1.0"]);
+    world.delete("a", "1.1.0");
+    world.offer();
+    world.night(3, "newest = 1");
+    assert_eq!(world.offered("a"), ["1.0.0"]);
+}
+
+/// The line of the other release comes with those that lack the deleted one.
+#[test]
+fn a_release_that_is_yanked_while_another_is_deleted_is_judged() {
+    let mut world = with_two();
+    world.night(1, "yanked = \"deny\"");
+    assert_eq!(world.offered("a"), ["1.0.0", "1.1.0"]);
+    world.delete("a", "1.1.0");
+    world.registry.crates.get_mut("a").expect("a crate")[0].yanked = true;
+    world.offer();
+    world.night(2, "yanked = \"deny\"");
+    assert!(world.offered("a").is_empty());
+}
+
+#[test]
+fn a_release_that_comes_back_is_judged() {
+    let mut world = with_two();
+    world.night(1, "");
+    let before = world.registry.clone();
+    world.delete("b", "1.0.0");
+    world.offer();
+    world.night(2, "");
+    assert!(world.offered("b").is_empty());
+    world.night(3, "deny = [\"b\"]");
+    world.registry = before;
+    world.offer();
+    world.night(4, "deny = [\"b\"]");
+    assert!(world.offered("b").is_empty());
+    world.night(5, "");
+    assert_eq!(world.offered("b"), ["1.0.0"]);
+}
+
+#[test]
+fn new_bytes_without_a_date_are_not_fetched() {
+    let mut world = with_two();
+    let rule = "min-publish-age = \"24 hours\"";
+    world.night(30, rule);
+    world.registry.republish("b", "1.0.0", b"other bytes");
+    world.registry.crates.get_mut("b").expect("a crate")[0].pubtime = None;
+    world.offer();
+    for at in [31, 80] {
+        world.night(at, rule);
+        assert!(world.offered("b").is_empty());
+        let file = mirror_types::Layout::Shard.path(&id("b", "1.0.0"));
+        let bytes = std::fs::read(world.path("out").join(file)).expect("read");
+        assert_ne!(bytes, b"other bytes");
+    }
+}
