@@ -17,8 +17,8 @@ mod writer;
 #[cfg(feature = "catalogue")]
 pub use catalogue::{
     BundlesIdentity, Catalogue, Change, DeferredCrate, DirRow, FailureRow, GapRow, Held, HeldBackCount,
-    HeldBackRelease, HeldRelease, HeldTotals, IndexCursor, LOST, LicenceRow, ReplayReport, StatedLicence,
-    UnavailableRow, UpstreamRemoval,
+    HeldBackRelease, HeldRelease, HeldTotals, IndexCursor, LOST, LicenceRow, ReplacedRelease, ReplayReport,
+    StatedLicence, UnavailableRow, UpstreamRemoval,
 };
 pub use error::ManifestError;
 #[cfg(feature = "catalogue")]

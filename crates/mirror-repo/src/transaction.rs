@@ -8,8 +8,8 @@ use std::vec;
 
 use mirror_bundle::BundleMember;
 use mirror_manifest::{
-    Change, Held, HeldBackRelease, HeldRelease, LicenceRow, ManifestRecord, PackedLines, UpstreamRemoval,
-    rfc3339,
+    Change, Held, HeldBackRelease, HeldRelease, LicenceRow, ManifestRecord, PackedLines, ReplacedRelease,
+    UpstreamRemoval, rfc3339,
 };
 use mirror_store::{Aside, StagedCrate, StoreBatch};
 use mirror_types::{CrateName, Location, Locations, ReleaseId, Sha256, StoreId};
@@ -296,6 +296,11 @@ impl Transaction {
     /// that is held.
     pub fn hold_back(&mut self, release: HeldBackRelease) {
         self.change(Change::HeldBack(release));
+    }
+
+    /// Notes that bytes of a release replace others, so that their age counts from that moment.
+    pub fn replaced(&mut self, release: ReplacedRelease) {
+        self.change(Change::Replaced(release));
     }
 
     /// Notes that policy offers a held release again.

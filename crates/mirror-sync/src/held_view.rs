@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mirror_manifest::{Catalogue, Held, HeldBackRelease, LOST, UpstreamRemoval};
+use mirror_manifest::{Catalogue, Held, HeldBackRelease, LOST, ReplacedRelease, UpstreamRemoval};
 use mirror_repo::Presence;
 use mirror_store::Store;
 use mirror_types::{CrateName, Layout, ReleaseId, StoreId};
@@ -132,6 +132,10 @@ impl HeldView for CatalogueView {
 
     fn deferred_of(&self, name: &CrateName) -> Result<Vec<HeldBackRelease>, SyncError> {
         self.catalogue.as_ref().map_or(Ok(Vec::new()), |catalogue| Ok(catalogue.deferred_of(name)?))
+    }
+
+    fn replaced_of(&self, name: &CrateName) -> Result<Vec<ReplacedRelease>, SyncError> {
+        self.catalogue.as_ref().map_or(Ok(Vec::new()), |catalogue| Ok(catalogue.replaced_of(name)?))
     }
 
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError> {

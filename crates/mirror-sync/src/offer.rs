@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mirror_index::{IndexLimits, parse_file};
-use mirror_manifest::{Held, HeldBackRelease};
+use mirror_manifest::{Held, HeldBackRelease, ReplacedRelease};
 use mirror_policy::{Candidate, LoadedPolicy, Verdict};
 use mirror_repo::{MirrorWriter, Transaction};
 use mirror_types::{CrateName, HeldBack, IndexRecord, ReleaseId, Rule, Sha256, index_path};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::SyncError;
 use crate::licences::{Licences, read_licence};
+use crate::plan::count_from;
 
 /// The reason of a release that is committed and not judged yet.
 const UNJUDGED: &str = "it is not judged yet";
@@ -144,7 +145,8 @@ pub(crate) fn judge(
                 deleted.insert(id);
             }
         }
-        let releases = Releases::of(name, &records, &held);
+        let replaced = mirror.catalogue().replaced_of(name)?;
+        let releases = Releases::of(name, &records, &held, &replaced);
         let of_crate = OfCrate { policy, name, releases, deleted, now };
         let mut licences = Licences::default();
         if needs.licence {
@@ -235,12 +237,19 @@ impl OfCrate<'_> {
 pub(crate) struct Releases {
     /// With the size in bytes of those that are held.
     releases: Vec<(IndexRecord, Option<u64>)>,
+    /// The moments at which runs saw bytes replace others.
+    replaced: HashMap<(ReleaseId, Sha256), SystemTime>,
 }
 
 impl Releases {
     /// Joins the lines of a crate with what is held of it. Bytes that upstream has replaced are judged by the line of the
     /// others. A held release without a line has no date: a list has none, and upstream may have deleted it.
-    pub(crate) fn of(name: &CrateName, records: &[IndexRecord], held: &[Held]) -> Self {
+    pub(crate) fn of(
+        name: &CrateName,
+        records: &[IndexRecord],
+        held: &[Held],
+        replaced: &[ReplacedRelease],
+    ) -> Self {
         let mut held: HashMap<&str, &Held> = held.iter().map(|row| (row.version.as_str(), row)).collect();
         let mut releases: Vec<_> = records
             .iter()
@@ -253,7 +262,8 @@ impl Releases {
             let id = ReleaseId { name: name.clone(), version: row.version.parse().ok()? };
             Some((IndexRecord { id, cksum: row.sha256, yanked: false, published: None }, Some(row.size)))
         }));
-        Self { releases }
+        let replaced = replaced.iter().map(|bytes| ((bytes.id.clone(), bytes.cksum), bytes.seen));
+        Self { releases, replaced: replaced.collect() }
     }
 
     /// Returns them as candidates, with the licences that are known.
@@ -263,6 +273,7 @@ impl Releases {
             let mut candidate = Candidate::new(record);
             candidate.size_bytes = *size_bytes;
             candidate.licence = licences.of(record);
+            count_from(&mut candidate, self.replaced.get(&(record.id.clone(), record.cksum)).copied());
             candidates.push(candidate);
         }
         candidates
@@ -331,6 +342,23 @@ impl Judgement {
         let row = mirror.catalogue().held_of(&id.name)?;
         let row = row.into_iter().find(|row| row.version == id.version.as_str());
         Ok(row.map(|row| not_judged(id, row.sha256)))
+    }
+
+    /// Notes that bytes that are to be held replace others. They are as old as the mirror's knowledge of them.
+    pub(crate) fn replaced(
+        &self,
+        mirror: &MirrorWriter,
+        id: &ReleaseId,
+        cksum: Sha256,
+        unjudged: &mut HashSet<CrateName>,
+    ) -> Result<ReplacedRelease, SyncError> {
+        if !self.is_open {
+            unjudged.insert(id.name.clone());
+        }
+        let deferred = mirror.catalogue().deferred_of(&id.name)?;
+        let known = deferred.into_iter().find(|release| release.id == *id && release.cksum == cksum);
+        let seen = known.and_then(|release| release.decision.since).unwrap_or(self.now);
+        Ok(ReplacedRelease { id: id.clone(), cksum, seen })
     }
 
     /// Judges crates whose releases and lines are committed.

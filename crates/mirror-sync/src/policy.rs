@@ -84,7 +84,7 @@ pub fn explain(
     let mut records: Vec<IndexRecord> = parse_file(&path, &text, &limits, &mut |_| {});
     records.retain(|record| record.id.name == *name);
     let catalogue = mirror.catalogue()?;
-    let releases = Releases::of(name, &records, &catalogue.held_of(name)?);
+    let releases = Releases::of(name, &records, &catalogue.held_of(name)?, &catalogue.replaced_of(name)?);
     let licences = Licences::new(catalogue.licences_of(name)?);
     let mut candidates = releases.candidates(&licences);
     for candidate in &mut candidates {

@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, OptionalExtension as _, Transaction, params};
 use super::change::Change;
 use super::columns::number;
 use super::database::Catalogue;
-use super::held_back::{self, HeldBackRelease};
+use super::held_back::{self, HeldBackRelease, ReplacedRelease};
 use super::index_cache;
 use super::licences::{self, LicenceRow};
 use super::places;
@@ -63,6 +63,7 @@ enum Sql {
     Fail,
     Resolve,
     HoldBack,
+    Replace,
     Undefer,
     UndeferHeld,
     Offer,
@@ -133,6 +134,7 @@ impl Sql {
                      attempts = attempts + excluded.attempts, last_seen = excluded.last_seen"
             }
             Self::Resolve => "DELETE FROM failures WHERE crate = ?1 AND version = ?2",
+            Self::Replace => "INSERT OR REPLACE INTO replaced VALUES (?1, ?2, ?3, ?4)",
             Self::HoldBack => {
                 "INSERT INTO held_back VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                  ON CONFLICT DO UPDATE SET cksum = excluded.cksum, rule = excluded.rule, why = excluded.why,
@@ -237,6 +239,10 @@ impl<'t> Applier<'t> {
                 Ok(())
             }
             Change::HeldBack(release) => self.hold_back(release).map(drop),
+            Change::Replaced(ReplacedRelease { id, cksum, seen }) => {
+                let row = [id.name.as_str(), id.version.as_str(), &cksum.to_hex(), &rfc3339(*seen)];
+                self.sql.get(Sql::Replace)?.execute(row).map(drop)
+            }
             Change::Offered(id) => self.of_release(Sql::Offer, id).map(drop),
             Change::Licence(row) => self.add_licence(row),
             Change::PolicyApplied(policy) => super::state::set_policy(self.to, policy),

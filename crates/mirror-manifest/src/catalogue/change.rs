@@ -2,7 +2,7 @@
 
 use mirror_types::{CrateName, ReleaseId, StoreId};
 
-use super::held_back::HeldBackRelease;
+use super::held_back::{HeldBackRelease, ReplacedRelease};
 use super::licences::LicenceRow;
 use super::rows::{DirRow, FailureRow, HeldRelease, UpstreamRemoval};
 use crate::index_cache::CacheState;
@@ -44,6 +44,8 @@ pub enum Change {
     Undeferred(ReleaseId),
     /// A release is held, and policy does not offer it from now on.
     HeldBack(HeldBackRelease),
+    /// Bytes of a release replace others, and a run saw that at this moment.
+    Replaced(ReplacedRelease),
     /// Policy offers a held release again that it held back.
     Offered(ReleaseId),
     /// The licence of a held release was read. It is known until the release is not held any more, or with other bytes.

@@ -23,6 +23,10 @@ CREATE TABLE IF NOT EXISTS held_back (
 CREATE INDEX IF NOT EXISTS held_back_deferred ON held_back (crate, until) WHERE NOT held;
 CREATE INDEX IF NOT EXISTS held_back_held ON held_back (rule) WHERE held;
 CREATE INDEX IF NOT EXISTS held_back_due ON held_back (until) WHERE held AND until IS NOT NULL;
+CREATE TABLE IF NOT EXISTS replaced (
+    crate TEXT NOT NULL, version TEXT NOT NULL, cksum TEXT NOT NULL, seen TEXT NOT NULL,
+    PRIMARY KEY (crate, version)
+) WITHOUT ROWID;
 ";
 
 /// A release that policy holds back.
@@ -46,6 +50,17 @@ impl HeldBackRelease {
         (&self.id, self.cksum, self.is_held) == (&other.id, other.cksum, other.is_held)
             && (self.decision.rule, self.decision.until, &self.decision.why) == (*rule, *until, why)
     }
+}
+
+/// Bytes of a release that replace others. Their age counts from the moment at which a run saw them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplacedRelease {
+    /// The release.
+    pub id: ReleaseId,
+    /// The checksum of the new bytes.
+    pub cksum: Sha256,
+    /// The moment, in whole milliseconds.
+    pub seen: SystemTime,
 }
 
 /// A crate with deferred releases.
@@ -213,6 +228,31 @@ impl Catalogue {
             rows.map(|name| name?.parse().map_err(|_| rusqlite::Error::InvalidQuery)).collect()
         };
         query().map_err(self.fail("read what policy holds back from"))
+    }
+
+    /// Returns the releases of a crate whose bytes replace others.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn replaced_of(&self, name: &CrateName) -> Result<Vec<ReplacedRelease>, ManifestError> {
+        let query = || {
+            let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'replaced')";
+            if !self.db.prepare_cached(exists)?.query_row([], |row| row.get(0))? {
+                return Ok(Vec::new());
+            }
+            let select = "SELECT version, cksum, seen FROM replaced WHERE crate = ?1";
+            let mut statement = self.db.prepare_cached(select)?;
+            let rows = statement.query_map([name.as_str()], |row| {
+                let text = |at| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
+                let (Ok(version), Ok(cksum)) = (text(0)?.parse(), Sha256::from_hex(text(1)?)) else {
+                    return Err(rusqlite::Error::InvalidQuery);
+                };
+                let seen = moment(row.get(2)?).unwrap_or(UNIX_EPOCH);
+                Ok(ReplacedRelease { id: ReleaseId { name: name.clone(), version }, cksum, seen })
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read what was replaced from"))
     }
 
     /// Returns the deferred releases of a crate.

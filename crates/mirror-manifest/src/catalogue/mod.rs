@@ -23,7 +23,7 @@ mod state;
 pub use change::Change;
 pub use database::Catalogue;
 pub use gaps::{GapRow, UnavailableRow};
-pub use held_back::{DeferredCrate, HeldBackCount, HeldBackRelease};
+pub use held_back::{DeferredCrate, HeldBackCount, HeldBackRelease, ReplacedRelease};
 pub use licences::{LicenceRow, StatedLicence};
 pub use replay::ReplayReport;
 pub use rows::{DirRow, FailureRow, Held, HeldRelease, LOST, UpstreamRemoval};

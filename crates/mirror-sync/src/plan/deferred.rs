@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mirror_manifest::HeldBackRelease;
+use mirror_manifest::{HeldBackRelease, ReplacedRelease};
 use mirror_policy::{Candidate, CratePolicy, LoadedPolicy, Verdict};
 use mirror_types::{CrateName, HeldBack, IndexRecord, ReleaseId, index_path};
 
@@ -48,6 +48,8 @@ impl DeferredCrates {
 pub(super) struct Listed {
     /// Its deferred releases, by version.
     deferred: HashMap<String, HeldBackRelease>,
+    /// Its releases whose bytes replace others.
+    replaced: Vec<ReplacedRelease>,
     /// True if it is in the failure ledger.
     failed: bool,
 }
@@ -56,6 +58,25 @@ impl Listed {
     /// Returns whether nothing of the crate is deferred.
     pub(super) fn is_empty(&self) -> bool {
         self.deferred.is_empty()
+    }
+
+    /// Returns the moment from which the age of a release counts that is not held as the index lists it, when its bytes
+    /// replace others: they are as old as the mirror's knowledge of them. `row`: the others are held. They may be lost.
+    pub(super) fn since(
+        &self,
+        record: &IndexRecord,
+        row: Option<&HeldRow>,
+        now: SystemTime,
+    ) -> Option<SystemTime> {
+        let Some(_) = row.filter(|row| row.sha256 != record.cksum) else {
+            let mut replaced = self.replaced.iter();
+            return replaced
+                .find(|replaced| replaced.id == record.id && replaced.cksum == record.cksum)
+                .map(|replaced| replaced.seen);
+        };
+        let known = self.deferred.get(record.id.version.as_str());
+        let known = known.filter(|known| known.cksum == record.cksum);
+        Some(known.and_then(|known| known.decision.since).unwrap_or(now))
     }
 }
 
@@ -67,7 +88,12 @@ impl Planner<'_> {
             false => Vec::new(),
         };
         let by_version = deferred.into_iter().map(|release| (release.id.version.to_string(), release));
-        Ok(Listed { deferred: by_version.collect(), failed: self.ledger.contains(name.as_str()) })
+        let replaced = match self.wanted.policy {
+            Some(_) => self.held.replaced_of(name)?,
+            None => Vec::new(),
+        };
+        let failed = self.ledger.contains(name.as_str());
+        Ok(Listed { deferred: by_version.collect(), replaced, failed })
     }
 
     /// Takes releases out of the list that are held by now, not wanted any more, or gone from the index. Only a plan of
@@ -106,12 +132,8 @@ impl Planner<'_> {
     ) -> Result<bool, Halt> {
         let now = self.wanted.now;
         let Some(judge) = judge else { return Ok(false) };
+        let since = listed.since(record, row, now);
         let known = listed.deferred.get(record.id.version.as_str());
-        // Bytes that replace others are as old as the mirror's knowledge of them.
-        let since = row.map(|_| {
-            let known = known.filter(|known| known.cksum == record.cksum);
-            known.and_then(|known| known.decision.since).unwrap_or(now)
-        });
         let Some(HeldBack { rule, until, why, .. }) = judge.held_back(record, since, now) else {
             return Ok(false);
         };
@@ -136,16 +158,25 @@ pub(super) struct Judge<'p> {
 }
 
 impl<'p> Judge<'p> {
-    /// Makes the judge of a crate, with all of its records.
+    /// Makes the judge of a crate, with all of its records and what is held of them.
     pub(super) fn new(
         policy: &'p LoadedPolicy,
         name: &CrateName,
         records: &[IndexRecord],
+        held: &HashMap<String, HeldRow>,
+        listed: &Listed,
         now: SystemTime,
     ) -> Self {
         let of_crate = policy.of_crate(name);
         let together = policy.policy().needs().releases.then(|| {
-            let candidates: Vec<_> = records.iter().map(Candidate::new).collect();
+            let mut candidates: Vec<Candidate<'_>> = Vec::with_capacity(records.len());
+            for record in records {
+                let row = held.get(record.id.version.as_str());
+                let mut candidate = Candidate::new(record);
+                candidate.size_bytes = row.filter(|row| row.sha256 == record.cksum).map(|row| row.bytes);
+                count_from(&mut candidate, listed.since(record, row, now));
+                candidates.push(candidate);
+            }
             let versions = records.iter().map(|record| record.id.version.to_string());
             versions.zip(of_crate.verdicts(&candidates, now)).collect()
         });
@@ -162,7 +193,7 @@ impl<'p> Judge<'p> {
         now: SystemTime,
     ) -> Option<HeldBack> {
         let mut candidate = Candidate::new(record);
-        candidate.counts_from = candidate.counts_from.map(|at| since.map_or(at, |since| at.max(since)));
+        count_from(&mut candidate, since);
         let alone = match self.of_crate.verdict(&candidate, now) {
             Verdict::HeldBack(decision) => return Some(decision),
             verdict => verdict,
@@ -175,6 +206,12 @@ impl<'p> Judge<'p> {
             },
         }
     }
+}
+
+/// Counts the age of a release from a moment, when that is later than its publication. A release without a publication
+/// time stays without an age.
+pub(crate) fn count_from(candidate: &mut Candidate<'_>, since: Option<SystemTime>) {
+    candidate.counts_from = candidate.counts_from.map(|at| since.map_or(at, |since| at.max(since)));
 }
 
 /// Rounds a moment up to the precision of the list.

@@ -1,6 +1,6 @@
 use std::collections::{HashMap, HashSet};
 
-use mirror_manifest::{HeldBackRelease, UpstreamRemoval};
+use mirror_manifest::{HeldBackRelease, ReplacedRelease, UpstreamRemoval};
 use mirror_types::{CrateName, Locations, ReleaseId, Sha256};
 
 use crate::error::SyncError;
@@ -54,6 +54,8 @@ pub(crate) trait HeldView: Send {
     fn deferred_crates(&self) -> Result<Vec<String>, SyncError>;
     /// Returns the deferred releases of a crate.
     fn deferred_of(&self, name: &CrateName) -> Result<Vec<HeldBackRelease>, SyncError>;
+    /// Returns the releases of a crate whose bytes replace others.
+    fn replaced_of(&self, name: &CrateName) -> Result<Vec<ReplacedRelease>, SyncError>;
     /// Returns whether a file without a record lies at the path of a release.
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError>;
 }

@@ -16,6 +16,7 @@ mod tests;
 mod totals;
 
 pub(crate) use decision::{Decision, DownloadAddress, Job, PlanFault};
+pub(crate) use deferred::count_from;
 pub(crate) use held::{FailedRelease, HeldRow, HeldView, SeenIn};
 pub(crate) use index::{Index, Item, Parsed, wants_file};
 pub(crate) use planner::{Planned, Scope, Wanted, hash, plan};

@@ -222,7 +222,9 @@ impl Planner<'_> {
             false => HashSet::new(),
         };
         let policy = self.wanted.policy.clone();
-        let judge = policy.as_ref().map(|policy| Judge::new(policy, &name, &records, self.wanted.now));
+        let judge = policy
+            .as_ref()
+            .map(|policy| Judge::new(policy, &name, &records, &held, &listed, self.wanted.now));
         let selected = self.wanted.selection.select(records);
         if selected.yanked_skipped > 0 {
             self.decide(Decision::YankedSkipped(selected.yanked_skipped as u64))?;

@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexLimits, LockSet, LockSources, NameSet, Selection};
-use mirror_manifest::{HeldBackRelease, UpstreamRemoval};
+use mirror_manifest::{HeldBackRelease, ReplacedRelease, UpstreamRemoval};
 use mirror_types::{CrateName, Location, Locations, MemberLocation, ReleaseId, Sha256, StoreId, index_path};
 use url::Url;
 
@@ -102,6 +102,9 @@ impl HeldView for HeldInMemory {
     }
     fn deferred_of(&self, name: &CrateName) -> Result<Vec<HeldBackRelease>, SyncError> {
         Ok(self.deferred.iter().filter(|release| release.id.name == *name).cloned().collect())
+    }
+    fn replaced_of(&self, _: &CrateName) -> Result<Vec<ReplacedRelease>, SyncError> {
+        Ok(Vec::new())
     }
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError> {
         Ok(self.unrecorded.contains(id))

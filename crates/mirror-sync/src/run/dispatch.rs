@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use mirror_manifest::UpstreamRemoval;
+use mirror_manifest::{HeldBackRelease, ReplacedRelease, UpstreamRemoval};
 use mirror_repo::{MirrorWriter, NewRelease, Transaction};
-use mirror_types::{CrateName, ReleaseId};
+use mirror_types::{CrateName, HeldBack, ReleaseId};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::SyncError;
@@ -120,7 +120,15 @@ impl Dispatcher {
             Message::Lost(id, store) => batch.tx.lost(&self.mirror, id, store)?,
             Message::Resolved(id) => batch.tx.resolved(id),
             Message::Dropped(id) => batch.tx.dropped(id),
-            Message::Deferred(release) => batch.tx.defer(*release),
+            Message::Deferred(release) => {
+                // Only bytes that replace others count from another moment than their publication.
+                if let HeldBackRelease { id, cksum, decision: HeldBack { since: Some(seen), .. }, .. } =
+                    &*release
+                {
+                    batch.tx.replaced(ReplacedRelease { id: id.clone(), cksum: *cksum, seen: *seen });
+                }
+                batch.tx.defer(*release);
+            }
             Message::Undeferred(id) => batch.tx.undefer(id),
             Message::RemovedUpstream(id, kind) => {
                 self.emit(SyncEvent::RemovedUpstream { release: &id, kind });
@@ -183,8 +191,15 @@ impl Dispatcher {
         let judged = (writes || !recorded)
             .then(|| self.judgement.begin(&release.id, bytes.sha256, &mut batch.unjudged))
             .flatten();
+        let replaced = match replaces {
+            true => {
+                Some(self.judgement.replaced(&self.mirror, &release.id, bytes.sha256, &mut batch.unjudged)?)
+            }
+            false => None,
+        };
         let new = NewRelease { release, bytes, held_at, recorded, replaces, staged };
         batch.tx.hold(&mut self.mirror, new)?;
+        replaced.into_iter().for_each(|replaced| batch.tx.replaced(replaced));
         judged.into_iter().for_each(|unjudged| batch.tx.hold_back(unjudged));
         Ok(())
     }

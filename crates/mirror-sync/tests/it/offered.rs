@@ -19,7 +19,7 @@ impl World {
     fn offered(&self, name: &str) -> Vec<String> {
         let mirror = Mirror::open(&self.path("out"), None).expect("open");
         let listing = mirror.listing_at(&index_path(&name.parse().expect("name"))).expect("listing");
-        let ids: Vec<_> = listing.iter().flat_map(|listing| listing.releases()).collect();
+        let ids: Vec<_> = listing.iter().flat_map(mirror_repo::Listing::releases).collect();
         assert!(ids.iter().all(|id| mirror.held(id).expect("held").is_some()));
         ids.into_iter().map(|id| id.version.to_string()).collect()
     }
@@ -91,5 +91,24 @@ fn new_bytes_without_a_date_are_not_fetched() {
         let file = mirror_types::Layout::Shard.path(&id("b", "1.0.0"));
         let bytes = std::fs::read(world.path("out").join(file)).expect("read");
         assert_ne!(bytes, b"other bytes");
+    }
+}
+
+/// Replaced bytes count from the moment at which a run saw them, whatever the policy was at that time.
+#[test]
+fn new_bytes_stay_young_when_the_policy_changes() {
+    for first in ["", "min-publish-age = \"24 hours\""] {
+        let mut world = with_two();
+        world.night(30, first);
+        world.registry.republish("b", "1.0.0", b"other bytes");
+        world.offer();
+        world.night(31, first);
+        world.night(60, first);
+        assert_eq!(world.offered("b"), ["1.0.0"], "after {first:?}");
+        let longer = "min-publish-age = \"48 hours\"";
+        for (at, offered) in [(61, 0), (78, 0), (79, 1)] {
+            world.night(at, longer);
+            assert_eq!(world.offered("b").len(), offered, "after {first:?}, at {at}");
+        }
     }
 }
