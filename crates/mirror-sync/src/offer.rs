@@ -22,6 +22,31 @@ use crate::plan::count_from;
 const UNJUDGED: &str = "it is not judged yet";
 /// Changes that are committed together.
 const BATCH: usize = 10_000;
+/// The identity of no policy. It is in the catalogue while something that is committed is not judged.
+const NONE_APPLIED: &str = "";
+
+/// Notes, with the changes of a transaction, that they are not judged yet.
+pub(crate) fn mark_unjudged(tx: &mut Transaction) {
+    tx.policy_applied(NONE_APPLIED.to_owned());
+}
+
+/// Judges the crates that [`mark_unjudged`] was about; afterwards everything is judged. Blocks.
+///
+/// # Errors
+/// When the index cache or the catalogue fails.
+pub(crate) fn judge_marked(
+    mirror: &mut MirrorWriter,
+    policy: &LoadedPolicy,
+    names: &[CrateName],
+    source: LicenceSource<'_>,
+    now: SystemTime,
+) -> Result<(), SyncError> {
+    judge(mirror, policy, Judged::Crates(names), source, now)?;
+    let mut tx = mirror.begin();
+    tx.policy_applied(policy.identity(now));
+    mirror.commit(tx)?;
+    Ok(())
+}
 
 /// The crates of which the held releases are to be judged.
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +66,9 @@ pub(crate) enum LicenceSource<'c> {
     Read(&'c CancellationToken),
 }
 
-/// Judges what the policy of the last run left: the releases that it committed and did not judge because it was killed,
-/// everything else when the policy has changed since, and otherwise the crates of which a release has become old enough.
-/// Blocks.
+/// Judges what the policy of the last run left: the releases that it committed and did not judge because it was killed;
+/// everything else when the policy has changed since, or when that run was killed while something was not judged; and
+/// otherwise the crates of which a release has become old enough. Blocks.
 ///
 /// # Errors
 /// As [`judge`].
@@ -363,9 +388,12 @@ impl Judgement {
 
     /// Judges crates whose releases and lines are committed.
     pub(crate) fn finish(&self, mirror: &mut MirrorWriter, names: &[CrateName]) -> Result<(), SyncError> {
+        if names.is_empty() {
+            return Ok(());
+        }
         // A commit that has begun is finished: a release that is judged without its licence would stay held back.
         let never = CancellationToken::new();
-        judge(mirror, &self.policy, Judged::Crates(names), LicenceSource::Read(&never), self.now)
+        judge_marked(mirror, &self.policy, names, LicenceSource::Read(&never), self.now)
     }
 }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
-use crate::offer::Judgement;
+use crate::offer::{Judgement, mark_unjudged};
 use crate::outcome::Outcome;
 use crate::run::message::{JobContext, Message, RecordFailure, VerifiedRelease};
 use crate::tally::PlanProgress;
@@ -251,7 +251,10 @@ impl Dispatcher {
         batch.tx.fail_crate(name, attempt);
     }
 
-    fn commit(&mut self, batch: Batch) -> Result<(), SyncError> {
+    fn commit(&mut self, mut batch: Batch) -> Result<(), SyncError> {
+        if !batch.unjudged.is_empty() {
+            mark_unjudged(&mut batch.tx);
+        }
         let done = self.mirror.commit(batch.tx)?;
         self.outcome.replaced += done.replaced;
         self.outcome.bundled += done.bundled;

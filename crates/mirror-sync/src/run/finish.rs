@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cursor::Cursor;
 use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
-use crate::offer::{Judged, LicenceSource, judge};
+use crate::offer::{LicenceSource, judge_marked, mark_unjudged};
 use crate::options::{DownloadOptions, Upstream};
 use crate::outcome::Outcome;
 use crate::plan::Totals;
@@ -52,13 +52,18 @@ pub(crate) fn finish(
         gaps.retain(|gap| !outcome.resolved_gaps.contains(&gap.release));
         mirror.resolve_gaps(Some(&gaps))?;
     }
-    hide(&mut mirror, &removed, withheld, options.accept_mass_removal, &mut outcome, observer)?;
     // Other releases of their crates may have other lines, or another place among the newest versions.
-    let policy = options.policy.clone().unwrap_or_default();
-    if !policy.is_open() && !removed.is_empty() {
+    let policy = options.policy.clone().filter(|policy| !policy.is_open() && !removed.is_empty());
+    if policy.is_some() {
+        let mut tx = mirror.begin();
+        mark_unjudged(&mut tx);
+        mirror.commit(tx)?;
+    }
+    hide(&mut mirror, &removed, withheld, options.accept_mass_removal, &mut outcome, observer)?;
+    if let Some(policy) = policy {
         let names: HashSet<CrateName> = removed.iter().map(|id| id.name.clone()).collect();
         let names: Vec<CrateName> = names.into_iter().collect();
-        judge(&mut mirror, &policy, Judged::Crates(&names), LicenceSource::Known, options.moment())?;
+        judge_marked(&mut mirror, &policy, &names, LicenceSource::Known, options.moment())?;
     }
     // The next run must see a refused removal again.
     let accepted = outcome.removal_refused == 0;

@@ -19,7 +19,7 @@ use mirror_types::{Layout, ReleaseId, index_path};
 use tokio_util::sync::CancellationToken;
 
 /// Seeds and nights of the gate.
-const SEEDS: u64 = 1;
+const SEEDS: u64 = 4;
 const NIGHTS: u32 = 40;
 /// Seeds and nights of the long form.
 const SEEDS_OF_PROOF: u64 = 20;
@@ -706,7 +706,7 @@ impl Simulation {
                     self.fail(kind, "counts as deleted and is listed", &id);
                 }
                 if is_deleted {
-                    self.deleted.insert(id);
+                    self.deleted.insert(id.clone());
                 } else {
                     self.deleted.remove(&id);
                 }
@@ -716,10 +716,14 @@ impl Simulation {
                 } else {
                     self.deleted.remove(&id);
                 }
-                // What comes back is seen anew.
-                let is_replaced = self.held.contains_key(&id) || !is_gone;
-                if !is_replaced {
+            }
+            // Bytes that were never held and come back are seen anew.
+            let is_pending = |replaced: &Replaced| self.held.get(&id) != Some(&replaced.body);
+            if is_gone && self.replaced.get(&id).is_some_and(is_pending) {
+                if Self::looks_at(kind, &id) {
                     self.replaced.remove(&id);
+                } else if let (Kind::Stopped(_), Some(replaced)) = (kind, self.replaced.get_mut(&id)) {
+                    replaced.latest = None;
                 }
             }
         }

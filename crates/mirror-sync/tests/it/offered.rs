@@ -1,7 +1,13 @@
 //! Which held releases are offered when upstream or the policy changes.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mirror_fetch::FetchObserver;
 use mirror_repo::Mirror;
+use mirror_sync::{SyncEvent, SyncObserver, download};
 use mirror_types::index_path;
+use tokio_util::sync::CancellationToken;
 
 use crate::deferral::{World, id, policy};
 
@@ -17,7 +23,11 @@ impl World {
 
     /// Returns the versions of a crate that are listed, after checking that the same are served.
     fn offered(&self, name: &str) -> Vec<String> {
-        let mirror = Mirror::open(&self.path("out"), None).expect("open");
+        Self::offered_in(&self.path("out"), name)
+    }
+
+    fn offered_in(out: &Path, name: &str) -> Vec<String> {
+        let mirror = Mirror::open(out, None).expect("open");
         let listing = mirror.listing_at(&index_path(&name.parse().expect("name"))).expect("listing");
         let ids: Vec<_> = listing.iter().flat_map(mirror_repo::Listing::releases).collect();
         assert!(ids.iter().all(|id| mirror.held(id).expect("held").is_some()));
@@ -110,5 +120,55 @@ fn new_bytes_stay_young_when_the_policy_changes() {
             world.night(at, longer);
             assert_eq!(world.offered("b").len(), offered, "after {first:?}, at {at}");
         }
+    }
+}
+
+/// Copies the mirror when the first release is committed: a run that is killed then leaves this.
+struct Copier {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl FetchObserver for Copier {}
+
+impl SyncObserver for Copier {
+    fn event(&self, event: SyncEvent<'_>) {
+        if matches!(event, SyncEvent::Downloaded { .. }) && !self.to.exists() {
+            copy(&self.from, &self.to);
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry")) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("a copy");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_before_it_judges_skips_nothing() {
+    let world = with_two();
+    let options = |at, out: &str| {
+        let mut options = world.options(at);
+        options.policy = policy("max-crate-size = \"1 MB\"");
+        options.out = world.path(out);
+        options
+    };
+    let copier = Copier { from: world.path("out"), to: world.path("killed") };
+    let runtime = tokio::runtime::Runtime::new().expect("runtime");
+    let run = download(options(1, "out"), Arc::new(copier), CancellationToken::new());
+    runtime.block_on(run).expect("run");
+    let killed = world.path("killed");
+    assert!(World::offered_in(&killed, "a").is_empty(), "nothing is judged yet");
+    world.run(options(2, "killed"), 0);
+    for name in ["a", "b"] {
+        assert_eq!(World::offered_in(&killed, name), world.offered(name));
+        assert!(!world.offered(name).is_empty());
     }
 }
