@@ -259,46 +259,60 @@ impl OfCrate<'_> {
 }
 
 /// The releases of a crate that are listed or held, with what is known of each.
-pub(crate) struct Releases {
-    /// With the size in bytes of those that are held.
-    releases: Vec<(IndexRecord, Option<u64>)>,
-    /// The moments at which runs saw bytes replace others.
-    replaced: HashMap<(ReleaseId, Sha256), SystemTime>,
+pub(crate) struct Releases(Vec<Release>);
+
+struct Release {
+    record: IndexRecord,
+    /// Its size, if it is held.
+    size_bytes: Option<u64>,
+    /// The moment at which a run saw its bytes replace others.
+    since: Option<SystemTime>,
 }
 
 impl Releases {
     /// Joins the lines of a crate with what is held of it. Bytes that upstream has replaced are judged by the line of the
-    /// others. A held release without a line has no date: a list has none, and upstream may have deleted it.
+    /// others, and are as young as these. A held release without a line has no date: a list has none, and upstream may
+    /// have deleted it.
     pub(crate) fn of(
         name: &CrateName,
         records: &[IndexRecord],
         held: &[Held],
         replaced: &[ReplacedRelease],
     ) -> Self {
+        let since = |id: &ReleaseId, cksums: &[Sha256]| {
+            let of_release = replaced.iter().filter(|bytes| bytes.id == *id);
+            of_release.filter(|bytes| cksums.contains(&bytes.cksum)).map(|bytes| bytes.seen).max()
+        };
         let mut held: HashMap<&str, &Held> = held.iter().map(|row| (row.version.as_str(), row)).collect();
         let mut releases: Vec<_> = records
             .iter()
-            .map(|record| match held.remove(record.id.version.as_str()) {
-                Some(row) => (IndexRecord { cksum: row.sha256, ..record.clone() }, Some(row.size)),
-                None => (record.clone(), None),
+            .map(|record| {
+                let row = held.remove(record.id.version.as_str());
+                let cksum = row.map_or(record.cksum, |row| row.sha256);
+                Release {
+                    record: IndexRecord { cksum, ..record.clone() },
+                    size_bytes: row.map(|row| row.size),
+                    since: since(&record.id, &[cksum, record.cksum]),
+                }
             })
             .collect();
         releases.extend(held.into_values().filter_map(|row| {
             let id = ReleaseId { name: name.clone(), version: row.version.parse().ok()? };
-            Some((IndexRecord { id, cksum: row.sha256, yanked: false, published: None }, Some(row.size)))
+            let since = since(&id, &[row.sha256]);
+            let record = IndexRecord { id, cksum: row.sha256, yanked: false, published: None };
+            Some(Release { record, size_bytes: Some(row.size), since })
         }));
-        let replaced = replaced.iter().map(|bytes| ((bytes.id.clone(), bytes.cksum), bytes.seen));
-        Self { releases, replaced: replaced.collect() }
+        Self(releases)
     }
 
     /// Returns them as candidates, with the licences that are known.
     pub(crate) fn candidates<'r>(&'r self, licences: &'r Licences) -> Vec<Candidate<'r>> {
-        let mut candidates = Vec::with_capacity(self.releases.len());
-        for (record, size_bytes) in &self.releases {
+        let mut candidates = Vec::with_capacity(self.0.len());
+        for Release { record, size_bytes, since } in &self.0 {
             let mut candidate = Candidate::new(record);
             candidate.size_bytes = *size_bytes;
             candidate.licence = licences.of(record);
-            count_from(&mut candidate, self.replaced.get(&(record.id.clone(), record.cksum)).copied());
+            count_from(&mut candidate, *since);
             candidates.push(candidate);
         }
         candidates

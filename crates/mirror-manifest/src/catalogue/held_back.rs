@@ -25,7 +25,7 @@ CREATE INDEX IF NOT EXISTS held_back_held ON held_back (rule) WHERE held;
 CREATE INDEX IF NOT EXISTS held_back_due ON held_back (until) WHERE held AND until IS NOT NULL;
 CREATE TABLE IF NOT EXISTS replaced (
     crate TEXT NOT NULL, version TEXT NOT NULL, cksum TEXT NOT NULL, seen TEXT NOT NULL,
-    PRIMARY KEY (crate, version)
+    PRIMARY KEY (crate, version, cksum)
 ) WITHOUT ROWID;
 ";
 

@@ -126,6 +126,7 @@ impl Dispatcher {
                     &*release
                 {
                     batch.tx.replaced(ReplacedRelease { id: id.clone(), cksum: *cksum, seen: *seen });
+                    batch.unjudged.insert(id.name.clone());
                 }
                 batch.tx.defer(*release);
             }

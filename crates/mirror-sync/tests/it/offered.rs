@@ -123,6 +123,22 @@ fn new_bytes_stay_young_when_the_policy_changes() {
     }
 }
 
+/// The bytes before are not listed any more, so that they displace nothing.
+#[test]
+fn new_bytes_that_wait_take_no_place_among_the_newest() {
+    let mut world = with_two();
+    let rules = "newest = 1\nmin-publish-age = \"24 hours\"";
+    world.night(29, "");
+    world.night(30, rules);
+    assert_eq!(world.offered("a"), ["1.1.0"]);
+    world.registry.republish("a", "1.1.0", b"other bytes");
+    world.offer();
+    for (at, offered) in [(31, "1.0.0"), (54, "1.0.0"), (55, "1.1.0")] {
+        world.night(at, rules);
+        assert_eq!(world.offered("a"), [offered], "at {at}");
+    }
+}
+
 /// Copies the mirror when the first release is committed: a run that is killed then leaves this.
 struct Copier {
     from: PathBuf,
