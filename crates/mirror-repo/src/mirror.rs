@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use mirror_bundle::{BundleError, BundleReader, OpenBundle, OpenBundles};
+use mirror_index_line::records;
 use mirror_manifest::{Catalogue, Held, HeldTotals, IndexCacheReader, ManifestError};
 use mirror_store::{AtOnce, CrateStore, OpenCrate, Store, StoreError};
-use mirror_types::{CrateName, Layout, MemberLocation, ReleaseId, index_path};
+use mirror_types::{CrateName, HeldBack, Layout, MemberLocation, ReleaseId, index_path};
 
 use crate::change_detector::{ChangeDetector, MirrorState};
 use crate::error::RepoError;
@@ -332,7 +333,7 @@ impl Mirror {
         })
     }
 
-    /// Returns where an offered release is held: one that upstream did not delete.
+    /// Returns where an offered release is held: one that upstream did not delete, and that policy does not hold back.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
@@ -346,6 +347,33 @@ impl Mirror {
     /// When the catalogue cannot be read.
     pub fn is_deleted(&self, id: &ReleaseId) -> Result<bool, RepoError> {
         self.ask(|catalogue| Ok(catalogue.is_deleted(id)?))
+    }
+
+    /// Returns the decision to hold a release back, whether its bytes are held or not: a deferred one counts, too.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn held_back(&self, id: &ReleaseId) -> Result<Option<HeldBack>, RepoError> {
+        self.ask(|catalogue| Ok(catalogue.held_back(id)?.map(|release| release.decision)))
+    }
+
+    /// Returns the first release of an index file that policy holds back, in the order of upstream, with the decision.
+    /// `path` is that of the file in the index.
+    ///
+    /// # Errors
+    /// When the index cache or the catalogue cannot be read.
+    pub fn held_back_at(&self, path: &str) -> Result<Option<(ReleaseId, HeldBack)>, RepoError> {
+        self.ask_with_cache(|connections| {
+            connections.ask_both(&self.store.state_dir(), |catalogue, cache| {
+                let Some(text) = cache.read(path)? else { return Ok(None) };
+                for (record, _) in records(&text) {
+                    if let Some(release) = catalogue.held_back(&record.id)? {
+                        return Ok::<_, RepoError>(Some((release.id, release.decision)));
+                    }
+                }
+                Ok(None)
+            })
+        })
     }
 
     /// Finds the bytes that the catalogue lists; `None` when they are missing, or have another length. Blocks.

@@ -154,7 +154,7 @@ impl App {
         asker: &Asker,
     ) -> Result<Answer, ServeError> {
         let Some(prepared) = self.prepared(&path).await? else {
-            return Ok(text(StatusCode::NOT_FOUND, "this mirror holds nothing of that crate\n"));
+            return self.nothing_of(path).await;
         };
         let modified = Some(prepared.since)
             .filter(|since| SystemTime::now().duration_since(*since).is_ok_and(|age| age >= SETTLED));
@@ -264,10 +264,25 @@ impl App {
         Ok(answer)
     }
 
-    /// Answers that a release is not held, and why where that is known.
+    /// Answers that no release of an index file is offered, and why where that is known.
+    async fn nothing_of(self: &Arc<Self>, path: String) -> Result<Answer, ServeError> {
+        let app = Arc::clone(self);
+        let why = blocking(move || Ok(app.mirror.held_back_at(&path)?)).await?;
+        Ok(match why {
+            Some((id, decision)) => text(StatusCode::NOT_FOUND, format!("{id} is {decision}\n")),
+            None => text(StatusCode::NOT_FOUND, "this mirror holds nothing of that crate\n"),
+        })
+    }
+
+    /// Answers that a release is not held or not offered, and why where that is known.
     fn not_held(&self, id: &ReleaseId) -> Result<Answer, ServeError> {
         Ok(if self.mirror.is_deleted(id)? {
             text(StatusCode::NOT_FOUND, format!("{id} was deleted upstream; this mirror does not offer it\n"))
+        } else if let Some(decision) = self.mirror.held_back(id)?
+            // Other bytes of an offered release may be deferred: they are not why this one is missing.
+            && self.mirror.held(id)?.is_none()
+        {
+            text(StatusCode::NOT_FOUND, format!("{id} is {decision}\n"))
         } else {
             text(StatusCode::NOT_FOUND, "this mirror does not hold that release\n")
         })
