@@ -7,6 +7,7 @@ mod client;
 mod crowd;
 mod export;
 mod follows;
+mod held_back;
 mod hostile;
 mod http;
 mod offered;

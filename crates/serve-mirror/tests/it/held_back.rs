@@ -1,0 +1,105 @@
+//! Releases that policy holds back: refused with the reason.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use mirror_sync::{Advisories, LoadedPolicy, Outcome, Policy};
+
+use crate::client::{ask, get};
+use crate::world::{CargoHome, World, add, project, registry};
+
+/// 27 November 2026: a day after the young releases were published.
+const NOW: Duration = Duration::from_secs(1_795_737_600);
+const AGE: &str = "min-publish-age = \"7 days\"\n";
+
+/// Makes the registry, with `with-dash` 0.1.1 and `Mixed_Case` published on 26 November 2026, and all else long before.
+fn aged() -> mirror_testkit::TestRegistry {
+    let mut registry = registry();
+    for release in registry.crates.values_mut().flatten() {
+        let young = ["with-dash 0.1.1", "Mixed_Case 2.0.0"].contains(&release.id.to_string().as_str());
+        let time = if young { "2026-11-26T00:00:00Z" } else { "2020-01-01T00:00:00Z" };
+        release.pubtime = Some(time.to_owned());
+    }
+    registry
+}
+
+/// Mirrors under a policy.
+fn sync(world: &World, policy: &str) -> Outcome {
+    let outcome = world.sync_with(|options| {
+        let policy = Policy::parse(policy).unwrap();
+        options.policy = Some(Arc::new(LoadedPolicy::new(policy, Advisories::default())));
+        options.now = Some(SystemTime::UNIX_EPOCH + NOW);
+    });
+    assert_eq!(outcome.failed, 0);
+    outcome
+}
+
+#[test]
+fn refusals_name_the_rule_for_what_is_held_and_for_what_is_deferred() {
+    let young = "with-dash 0.1.1 is held back until 2026-12-03 by min-publish-age";
+    for is_held in [true, false] {
+        let world = World::new(aged());
+        if is_held {
+            world.sync();
+        }
+        sync(&world, AGE);
+        let held = world
+            .path("out")
+            .join(mirror_sync::Layout::Shard.path(&world.registry.crates["Mixed_Case"][0].id));
+        assert_eq!(held.exists(), is_held);
+        let server = world.serve(&[]);
+        for path in ["/crates/with-dash/with-dash-0.1.1.crate", "/crates/with-dash/0.1.1/download"] {
+            let got = get(&server.base, path);
+            assert_eq!((got.status, got.text()), (404, format!("{young}\n")), "{path}");
+        }
+        let got = ask(&server.base, None, "GET", "/api/v1/crates/with-dash/0.1.1/download", &[]);
+        let said: serde_json::Value = serde_json::from_slice(&got.body).unwrap();
+        assert_eq!((got.status, said), (404, serde_json::json!({"errors": [{"detail": young}]})));
+        let listed = get(&server.base, "/index/wi/th/with-dash").text();
+        assert!(listed.contains("0.1.0") && !listed.contains("0.1.1"), "{listed}");
+        // Nothing is left of this index file.
+        let got = get(&server.base, "/index/mi/xe/mixed_case");
+        let why = "Mixed_Case 2.0.0 is held back until 2026-12-03 by min-publish-age\n".to_owned();
+        assert_eq!((got.status, got.text()), (404, why));
+        // Others are refused as before.
+        for path in ["/index/no/su/nosuch", "/crates/with-dash/with-dash-9.0.0.crate"] {
+            let got = get(&server.base, path);
+            assert_eq!((got.status, got.text().contains("held back")), (404, false), "{path}");
+        }
+        // The running server offers them when the policy no longer holds them back.
+        sync(&world, "");
+        assert_eq!(get(&server.base, "/index/mi/xe/mixed_case").status, 200);
+        assert_eq!(get(&server.base, "/crates/with-dash/with-dash-0.1.1.crate").status, 200);
+    }
+}
+
+#[test]
+fn cargo_takes_the_older_version_and_says_why_a_locked_one_is_refused() {
+    let mut registry = aged();
+    registry.crates.retain(|name, _| name != "with-dash");
+    for (version, day) in [("1.0.0", "2020-01-01"), ("1.1.0", "2026-11-26")] {
+        add(&mut registry, "steady", version, &[]);
+        registry.crates.get_mut("steady").unwrap().last_mut().unwrap().pubtime =
+            Some(format!("{day}T00:00:00Z"));
+    }
+    let world = World::new(registry);
+    world.sync();
+    let server = world.serve(&[]);
+    // This lockfile names the newer version; Cargo has read the index and has not fetched the release.
+    let locked = project(&world.path("locked"), &[("steady", "1")]);
+    let home = CargoHome::sparse(&world.path("home"), &server.base);
+    home.run(&locked, &["generate-lockfile"], true);
+    let lock = || std::fs::read_to_string(locked.join("Cargo.lock")).unwrap();
+    assert!(lock().contains("version = \"1.1.0\""), "{}", lock());
+    sync(&world, AGE);
+    let said = home.run(&locked, &["fetch", "--locked"], false);
+    assert!(said.contains("steady 1.1.0 is held back until 2026-12-03 by min-publish-age"), "{said}");
+    // A Cargo that reads the index only now does not find that version, and asks the server for nothing else.
+    let other = CargoHome::sparse(&world.path("other"), &server.base);
+    let said = other.run(&locked, &["fetch", "--locked"], false);
+    assert!(said.contains("steady") && !said.contains("held back"), "{said}");
+    let project = project(&world.path("project"), &[("steady", "1")]);
+    other.run(&project, &["build"], true);
+    let lock = std::fs::read_to_string(project.join("Cargo.lock")).unwrap();
+    assert!(lock.contains("name = \"steady\"\nversion = \"1.0.0\""), "{lock}");
+}
