@@ -14,6 +14,7 @@ use mirror_store::{CrateStore, Staged, Store};
 use mirror_types::{CrateName, Layout, Printable, ReleaseId, Sha256, StoreId, index_path};
 
 use crate::error::ServeError;
+use crate::held_back::HeldBackTotals;
 use crate::reply::{config_of_files, gzip};
 
 /// Files that are committed at once.
@@ -91,6 +92,8 @@ pub struct ExportOutcome {
     pub missing: Vec<(ReleaseId, String)>,
     /// Other releases and crates that the export leaves out, with the reason; not acknowledged gaps.
     pub left_out: Vec<(String, &'static str)>,
+    /// Releases that policy holds back, and that the export therefore leaves out; not counted if it was stopped.
+    pub held_back: HeldBackTotals,
     /// True if it was stopped before the end; the same command continues it.
     pub interrupted: bool,
 }
@@ -148,6 +151,7 @@ pub fn export(options: &ExportOptions, stop: &dyn Fn() -> bool) -> Result<Export
     if !export.outcome.interrupted {
         export.remove_unlisted(&listed)?;
         export.left_out()?;
+        export.outcome.held_back = HeldBackTotals::of(&mirror)?;
     }
     Ok(export.outcome)
 }

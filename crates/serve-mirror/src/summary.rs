@@ -41,6 +41,9 @@ pub(crate) fn exported(outcome: &ExportOutcome, options: &ExportOptions) -> Stri
         }
         more(&mut text, outcome.left_out.len());
     }
+    if let Some(sentence) = outcome.held_back.sentence() {
+        text.push_str(&format!("\n{sentence}\n"));
+    }
     if outcome.interrupted {
         text.push_str("\nStopped before the end; the same command continues.\n");
         return text;

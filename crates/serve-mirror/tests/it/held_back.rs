@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use mirror_sync::{Advisories, LoadedPolicy, Outcome, Policy};
 
 use crate::client::{ask, get};
+use crate::export::{export, files};
 use crate::world::{CargoHome, World, add, project, registry};
 
 /// 27 November 2026: a day after the young releases were published.
@@ -102,4 +103,44 @@ fn cargo_takes_the_older_version_and_says_why_a_locked_one_is_refused() {
     other.run(&project, &["build"], true);
     let lock = std::fs::read_to_string(project.join("Cargo.lock")).unwrap();
     assert!(lock.contains("name = \"steady\"\nversion = \"1.0.0\""), "{lock}");
+}
+
+#[test]
+fn an_export_leaves_out_and_counts_what_is_held_back_and_removes_it_from_an_older_one() {
+    let world = World::new(aged());
+    world.sync();
+    let forms: [(&str, &[&str]); 2] =
+        [("web", &["--public-url", "http://crates.example"]), ("local", &["--format", "local-registry"])];
+    let whole: Vec<_> = forms
+        .iter()
+        .map(|(dir, args)| {
+            let told = export(&world, dir, args, 0);
+            assert!(!told.contains("held back"), "{told}");
+            files(&world.path(dir))
+        })
+        .collect();
+    sync(&world, &format!("{AGE}deny = [\"ab\"]\n"));
+    for ((dir, args), whole) in forms.iter().zip(&whole) {
+        let told = export(&world, dir, args, 0);
+        let all = "3 releases are held back by policy: 1 deny, 2 min-publish-age\n";
+        assert!(told.contains(all), "{told}");
+        let gone: Vec<_> = whole.difference(&files(&world.path(dir))).cloned().collect();
+        for part in
+            ["ab-1.2.0.crate", "Mixed_Case-2.0.0.crate", "with-dash-0.1.1.crate", "index/2/ab", "index/mi/xe"]
+        {
+            assert!(gone.iter().any(|file| file.contains(part)), "{part} in {gone:?}");
+        }
+        assert!(!gone.iter().any(|file| file.contains("with-dash-0.1.0")), "{gone:?}");
+        let index = std::fs::read_to_string(world.path(dir).join("index/wi/th/with-dash")).unwrap();
+        assert!(index.contains("\"0.1.0\"") && !index.contains("\"0.1.1\""), "{index}");
+        // A first export leaves out the same.
+        let fresh = format!("{dir}-fresh");
+        assert!(export(&world, &fresh, args, 0).contains(all));
+        assert_eq!(files(&world.path(&fresh)), files(&world.path(dir)));
+    }
+    sync(&world, "");
+    for ((dir, args), whole) in forms.iter().zip(&whole) {
+        export(&world, dir, args, 0);
+        assert_eq!(&files(&world.path(dir)), whole, "offered again");
+    }
 }
