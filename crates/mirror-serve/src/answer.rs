@@ -15,6 +15,7 @@ use crate::app::{App, Asker, Prepared, blocking};
 use crate::body::ServeBody;
 use crate::conditions::{Entity, GZIP_SUFFIX, Part, part, takes_gzip};
 use crate::error::{Chain, ServeError};
+use crate::held_back::HeldBackTotals;
 use crate::metrics::Kind;
 use crate::page::{self, Totals};
 use crate::proper::improper;
@@ -328,7 +329,10 @@ impl App {
             return Ok(totals);
         }
         let mirror = Arc::clone(&self.mirror);
-        let count = move || Ok(Totals { held: mirror.totals()?, unlisted: mirror.unlisted_crates()? });
+        let count = move || {
+            let (held, unlisted) = (mirror.totals()?, mirror.unlisted_crates()?);
+            Ok(Totals { held, unlisted, held_back: HeldBackTotals::of(&mirror)? })
+        };
         let totals = Arc::new(blocking(count).await?);
         let counted = Some((generation, Instant::now(), Arc::clone(&totals)));
         *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = counted;

@@ -6,6 +6,8 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
+use mirror_types::Rule;
+
 use crate::page::Totals;
 
 /// The subject of a request.
@@ -33,6 +35,7 @@ const GENERATION: &str = "crates_serve_generation";
 const HELD_CRATES: &str = "crates_serve_held_crates";
 const HELD_RELEASES: &str = "crates_serve_held_releases";
 const HELD_BYTES: &str = "crates_serve_held_bytes";
+const HELD_BACK: &str = "crates_serve_held_back_releases";
 
 /// Counters of a server, in a recorder of its own: a process may have several servers, and an embedding program may
 /// have installed another recorder for the process. There is no histogram, so the recorder keeps no samples and needs
@@ -75,10 +78,14 @@ impl Counters {
     pub(crate) fn render(&self, generation: u64, totals: Option<&Totals>) -> String {
         with_local_recorder(&self.recorder, || {
             set(GENERATION, generation);
-            if let Some(Totals { held, .. }) = totals {
+            if let Some(Totals { held, held_back, .. }) = totals {
                 set(HELD_CRATES, held.crates);
                 set(HELD_RELEASES, held.releases);
                 set(HELD_BYTES, held.bytes);
+                // A rule that holds nothing back any more must not keep its old number.
+                for rule in Rule::ALL {
+                    set_gauge(&gauge!(HELD_BACK, "rule" => rule.name()), held_back.by(rule));
+                }
             }
         });
         self.recorder.handle().render()
@@ -98,11 +105,16 @@ fn describe() {
     describe_gauge!(HELD_CRATES, "Crates of which something is held.");
     describe_gauge!(HELD_RELEASES, "Releases that are held.");
     describe_gauge!(HELD_BYTES, "Bytes of releases that are held.");
+    describe_gauge!(HELD_BACK, "Releases that policy holds back, held or not, by rule.");
+}
+
+fn set(name: &'static str, value: u64) {
+    set_gauge(&gauge!(name), value);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-fn set(name: &'static str, value: u64) {
-    gauge!(name).set(value as f64);
+fn set_gauge(gauge: &Gauge, value: u64) {
+    gauge.set(value as f64);
 }
 
 #[cfg(test)]
@@ -144,6 +156,23 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         mirror_testkit::check_metrics(&text);
+    }
+
+    #[test]
+    fn what_is_held_back_is_counted_by_rule_and_forgotten() {
+        let mut totals = Totals::default();
+        totals.held_back.by_rule = vec![(Rule::Deny, 2), (Rule::MinPublishAge, 10)];
+        let counters = Counters::new();
+        let text = counters.render(1, Some(&totals));
+        mirror_testkit::check_metrics(&text);
+        let has = |text: &str, rule: &str, releases: u64| {
+            let line = format!("crates_serve_held_back_releases{{rule=\"{rule}\"}} {releases}");
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        };
+        for (rule, releases) in [("deny", 2), ("min-publish-age", 10), ("yanked", 0)] {
+            has(&text, rule, releases);
+        }
+        has(&counters.render(2, Some(&Totals::default())), "deny", 0);
     }
 
     #[test]

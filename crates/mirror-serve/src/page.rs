@@ -5,6 +5,8 @@ use std::time::SystemTime;
 use mirror_manifest::HeldTotals;
 use mirror_types::{CrateName, human_bytes};
 
+use crate::held_back::HeldBackTotals;
+
 const PAGE: &str = include_str!("page.html");
 
 /// The totals of a mirror, and the crates that Cargo cannot find.
@@ -13,6 +15,8 @@ pub(crate) struct Totals {
     pub(crate) held: HeldTotals,
     /// The number of crates without an index line, and the first of them.
     pub(crate) unlisted: (u64, Vec<CrateName>),
+    /// The releases that policy holds back.
+    pub(crate) held_back: HeldBackTotals,
 }
 
 /// Renders the page of the registry at `base`.
@@ -26,8 +30,18 @@ pub(crate) fn render(base: &str, totals: &Totals, last_run: Option<&str>, now: S
         .replace("{releases}", &thousands(held.releases))
         .replace("{bytes}", &human_bytes(held.bytes))
         .replace("{last_run}", &last_run)
+        .replace("{held_back}", &held_back(&totals.held_back))
         .replace("{unlisted}", &unlisted(totals))
         .replace("{base}", &escaped(base))
+}
+
+/// Counts what policy holds back.
+fn held_back(totals: &HeldBackTotals) -> String {
+    match totals.releases() {
+        0 => String::new(),
+        1 => "<p>1 release is held back by policy.</p>".to_owned(),
+        many => format!("<p>{} releases are held back by policy.</p>", thousands(many)),
+    }
 }
 
 /// Names the held crates that Cargo cannot find.
@@ -82,6 +96,8 @@ fn ago(time: &str, now: SystemTime) -> String {
 mod tests {
     use std::time::Duration;
 
+    use mirror_types::Rule;
+
     use super::*;
 
     #[test]
@@ -97,8 +113,12 @@ mod tests {
         assert!(html.contains("cargo add") && !html.contains("--registry"), "{html}");
         assert!(render("\"<x>", &totals, None, now).contains("sparse+&quot;&lt;x&gt;/index/"));
         let unlisted = (3, vec!["a".parse().expect("name"), "b".parse().expect("name")]);
-        let html = render("http://h:1", &Totals { held, unlisted }, None, now);
+        let html = render("http://h:1", &Totals { held, unlisted, ..Totals::default() }, None, now);
         assert!(html.contains("Of 3 crates that are held") && html.contains("a, b, \u{2026}"), "{html}");
+        assert!(!html.contains("held back") && !html.contains("{held_back}"), "{html}");
+        let held_back = HeldBackTotals { by_rule: vec![(Rule::Deny, 1_200), (Rule::MinPublishAge, 34)] };
+        let html = render("http://h:1", &Totals { held_back, ..Totals::default() }, None, now);
+        assert!(html.contains("<p>1\u{a0}234 releases are held back by policy.</p>"), "{html}");
         assert_eq!(ago("1994-11-06T11:49:37+03:00", now), "5 hours ago");
         assert_eq!(ago("1994-10-06T08:49:37Z", now), "31 days ago");
         assert_eq!(ago("1969-12-31T23:00:00Z", SystemTime::UNIX_EPOCH), "60 minutes ago");

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
-use mirror_serve::{Mirror, Samples, ServeError, ServeOptions, Server};
+use mirror_serve::{
+    HeldBackTotals, Mirror, Samples, ServeError, ServeOptions, Server, WithoutPubtime, next_due,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::flags::Doctor;
@@ -18,6 +20,8 @@ use crate::flags::Doctor;
 pub(crate) enum Verdict {
     Works,
     Fails,
+    /// The mirror serves, and a person should know this.
+    Warns,
     /// There was nothing to check it with.
     NotTried,
 }
@@ -47,7 +51,7 @@ pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
     options.listen = "127.0.0.1:0".to_owned();
     let mirror = mirror_serve::open(&options.mirror, options.bundles_dir.as_deref())?;
     let samples = Samples::of(&mirror)?;
-    let unlisted = index_lines(&mirror)?;
+    let first = [index_lines(&mirror)?, held_back(&mirror)?, publication_times(&mirror)?];
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let server = runtime.block_on(Server::open(&options))?;
     let base = format!("http://{}", server.local_addr());
@@ -62,7 +66,7 @@ pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
                        needs no other crate";
             Finding::new("proof", Verdict::Fails, why)
         });
-        std::iter::once(unlisted).chain(tried).chain(nothing).collect()
+        first.into_iter().chain(tried).chain(nothing).collect()
     });
     stop.cancel();
     let _ = runtime.block_on(serving);
@@ -90,6 +94,32 @@ fn index_lines(mirror: &Mirror) -> Result<Finding> {
         detail.push_str("\nand more");
     }
     Ok(Finding::new(WHAT, Verdict::Fails, detail))
+}
+
+/// Counts what policy holds back.
+fn held_back(mirror: &Mirror) -> Result<Finding> {
+    const WHAT: &str = "policy";
+    let Some(mut detail) = HeldBackTotals::of(mirror)?.sentence() else {
+        return Ok(Finding::new(WHAT, Verdict::Works, "it holds nothing back"));
+    };
+    if let Some(next) = next_due(mirror)? {
+        detail.push_str(&format!("\nnext: {next}"));
+    }
+    Ok(Finding::new(WHAT, Verdict::Works, detail))
+}
+
+/// Checks whether Cargo's own rule of age can judge what is offered.
+fn publication_times(mirror: &Mirror) -> Result<Finding> {
+    const WHAT: &str = "publication times";
+    let WithoutPubtime { crates, releases } = WithoutPubtime::of(mirror)?;
+    if releases == 0 {
+        return Ok(Finding::new(WHAT, Verdict::Works, "every index line that is offered has one"));
+    }
+    let detail = format!(
+        "{releases} offered releases of {crates} crates have no pubtime in their index line; Cargo's \
+         registry.global-min-publish-age lets these pass, however young they are"
+    );
+    Ok(Finding::new(WHAT, Verdict::Warns, detail))
 }
 
 /// Cargo with a home of its own.

@@ -71,6 +71,7 @@ pub(crate) fn found(findings: &[Finding]) -> String {
         let verdict = match finding.verdict {
             Verdict::Works => "works",
             Verdict::Fails => "FAILS",
+            Verdict::Warns => "warns",
             Verdict::NotTried => "-",
         };
         let mut lines = finding.detail.lines();

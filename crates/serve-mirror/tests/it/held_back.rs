@@ -7,7 +7,7 @@ use mirror_sync::{Advisories, LoadedPolicy, Outcome, Policy};
 
 use crate::client::{ask, get};
 use crate::export::{export, files};
-use crate::world::{CargoHome, World, add, project, registry};
+use crate::world::{BIN, CargoHome, World, add, project, registry};
 
 /// 27 November 2026: a day after the young releases were published.
 const NOW: Duration = Duration::from_secs(1_795_737_600);
@@ -143,4 +143,55 @@ fn an_export_leaves_out_and_counts_what_is_held_back_and_removes_it_from_an_olde
         export(&world, dir, args, 0);
         assert_eq!(&files(&world.path(dir)), whole, "offered again");
     }
+}
+
+#[test]
+fn the_page_the_metrics_and_the_doctor_count_what_is_held_back() {
+    let world = World::new(aged());
+    world.sync();
+    sync(&world, &format!("{AGE}deny = [\"ab\"]\n"));
+    let server = world.serve(&[]);
+    let page = get(&server.base, "/").text();
+    assert!(page.contains("3 releases are held back by policy."), "{page}");
+    let metrics = get(&server.base, "/metrics").text();
+    for (rule, releases) in [("deny", 1), ("min-publish-age", 2), ("yanked", 0)] {
+        let line = format!("crates_serve_held_back_releases{{rule=\"{rule}\"}} {releases}");
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    mirror_testkit::check_metrics(&metrics);
+    let table = doctor(&world);
+    assert!(table.contains("3 releases are held back by policy: 1 deny, 2 min-publish-age"), "{table}");
+    assert!(
+        table.contains("next: ") && table.contains("is held back until 2026-12-03 by min-publish-age"),
+        "{table}"
+    );
+    assert!(table.contains("every index line that is offered has one"), "{table}");
+    assert!(!table.contains("warns"), "{table}");
+}
+
+#[test]
+fn the_doctor_warns_of_offered_lines_without_a_publication_time() {
+    let mut registry = aged();
+    for name in ["a", "ab", "yanked"] {
+        registry.crates.get_mut(name).unwrap()[0].pubtime = None;
+    }
+    let world = World::new(registry);
+    world.sync();
+    // What is not offered does not count.
+    sync(&world, "deny = [\"ab\"]\n");
+    let table = doctor(&world);
+    let line = table.lines().find(|line| line.starts_with("publication times")).unwrap();
+    assert!(line.contains("warns") && line.contains("2 offered releases of 2 crates"), "{table}");
+    assert!(line.contains("global-min-publish-age"), "{table}");
+}
+
+/// Runs the doctor, which must find no fault; returns its table.
+fn doctor(world: &World) -> String {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = std::process::Command::new(BIN);
+    command.args(["doctor", "--mirror", "out", "--cargo", &cargo]).current_dir(world.dir.path());
+    let output = command.output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{table}");
+    table
 }
