@@ -39,6 +39,10 @@ pub(crate) struct Flags {
     /// Also yanked releases.
     #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) include_yanked: bool,
+    /// Only releases that the mirror at --out offers: held with the checksum of the index, not deleted upstream, and not
+    /// held back by policy. Looks at the whole index. Existing sidecars of other releases stay.
+    #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) offered: bool,
     /// First N records of the index only; 0 means all.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Selection")]
     pub(crate) limit: u64,
@@ -110,6 +114,7 @@ mod tests {
         assert_eq!(bundled.output_mode, OutputMode::Jsonl);
         assert!(bundled.include_yanked);
         assert!(!flags("-index-dir i -refresh=false").refresh);
+        assert!(flags("--offered --out m").offered && !flags("--index-dir i").offered);
         assert_eq!(flags("-index-dir i").concurrency, 128);
     }
 }

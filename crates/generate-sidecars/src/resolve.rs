@@ -20,6 +20,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     let mut options = SidecarOptions::new(source(flags)?, mode(flags)?);
     options.manifest = flags.manifest.clone();
     options.include_yanked = flags.include_yanked;
+    options.offered = flags.offered;
     options.limit = flags.limit;
     options.concurrency = flags.concurrency;
     options.crates_base_url = flags.crates_base_url.clone().map(Into::into);

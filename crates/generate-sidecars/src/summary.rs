@@ -26,6 +26,9 @@ pub(crate) fn of(outcome: &SidecarOutcome, options: &SidecarOptions) -> String {
     if outcome.yanked_skipped > 0 {
         line("yanked, skipped", format!("{} (--include-yanked)", outcome.yanked_skipped));
     }
+    if outcome.not_offered > 0 {
+        line("not offered", outcome.not_offered.to_string());
+    }
     if let Some(read) = &outcome.manifest {
         let torn = if read.torn { ", the last one torn" } else { "" };
         line("manifest", format!("{} records, {} releases held{torn}", read.records, read.releases));

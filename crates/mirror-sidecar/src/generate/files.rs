@@ -28,6 +28,9 @@ const MAX_BAD_FILES: usize = 1_000;
 pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<SidecarOutcome, GenerateError> {
     let store = Store::open(out, Layout::default(), false)?;
     work.rules.layout = store.layout();
+    if work.options.offered {
+        return offered_alone(&work, feed, store);
+    }
     let settings = settings(&work)?;
     let before = State::recall(&store)?;
     // Without a state of this format, there may be sidecars of an earlier version.
@@ -84,6 +87,21 @@ pub(super) fn write(mut work: Work<'_>, feed: &Feed, out: &Path) -> Result<Sidec
     }
     state.remember(&shared.store)?;
     Ok(outcome)
+}
+
+/// Generates the sidecars of offered releases. What is offered changes without the index, so every line is looked at, and
+/// the record of what other runs did stays as it is.
+fn offered_alone(work: &Work<'_>, feed: &Feed, store: Store) -> Result<SidecarOutcome, GenerateError> {
+    let shared = Shared {
+        fresh: store.is_empty()?,
+        correct: State::recall(&store)?.is_none(),
+        store,
+        left: Mutex::default(),
+        met: Mutex::default(),
+        bad_files: Mutex::default(),
+    };
+    work.emit(SidecarEvent::Phase(SidecarPhase::Write));
+    all(work, feed, &shared)
 }
 
 /// Describes the settings that affect sidecars: when they change, every file is read.

@@ -5,6 +5,7 @@ mod files;
 mod jsonl;
 mod manifest;
 mod observe;
+mod offered;
 mod options;
 mod render;
 mod source;
@@ -25,11 +26,12 @@ pub use observe::{SidecarEvent, SidecarObserver, SidecarPhase};
 pub use options::{ManifestRead, SidecarMode, SidecarOptions, SidecarOutcome, SidecarSource, Stopped};
 
 use manifest::Enrichment;
+use offered::Offered;
 use render::Rules;
 use work::Work;
 
 /// Writes the sidecars that `options` describe. Streams; memory grows with the number of crates, and by some 25 bytes
-/// for each release (40 more with a manifest). Stops cleanly soon after `is_stopped` returns true. Blocks.
+/// for each release (40 more with a manifest, 16 more for offered releases alone). Stops cleanly soon after `is_stopped` returns true. Blocks.
 ///
 /// # Errors
 /// When the run could not begin or could not continue. Bad lines of the index are no error; they are in
@@ -47,6 +49,8 @@ pub fn generate(
             .map(|(facts, read)| (Some(facts), Some(read)))?,
         None => (None, None),
     };
+    let (SidecarMode::Files { out: mirror } | SidecarMode::Jsonl { layout_of: mirror, .. }) = &options.mode;
+    let offered = if options.offered { Some(Offered::read(mirror)?) } else { None };
     let work = Work {
         options,
         observer,
@@ -57,6 +61,7 @@ pub fn generate(
             include_yanked: options.include_yanked,
             limits: IndexLimits::default(),
             facts,
+            offered,
         },
         tally: Mutex::default(),
         failed: Mutex::default(),

@@ -60,6 +60,8 @@ pub struct SidecarOptions {
     pub crates_base_url: Option<Address>,
     /// Update existing sidecars.
     pub refresh: bool,
+    /// Only releases that the mirror offers, with the checksum of the index.
+    pub offered: bool,
 }
 
 impl SidecarOptions {
@@ -76,6 +78,7 @@ impl SidecarOptions {
             concurrency: std::thread::available_parallelism().map_or(1, usize::from),
             crates_base_url: None,
             refresh: false,
+            offered: false,
         }
     }
 }
@@ -110,6 +113,8 @@ pub struct SidecarOutcome {
     pub yanked_refreshed: u64,
     /// Yanked releases left out.
     pub yanked_skipped: u64,
+    /// Releases left out because the mirror does not offer them.
+    pub not_offered: u64,
     /// Bytes written.
     pub bytes: u64,
     /// Bad lines of the index.

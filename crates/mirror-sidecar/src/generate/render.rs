@@ -8,6 +8,7 @@ use mirror_index::{FileChecker, IndexLimits, LineFault, lines};
 use mirror_types::{CrateName, IndexRecord, Layout, last_of_each};
 
 use super::manifest::{Enrichment, Member};
+use super::offered::Offered;
 
 /// Most faults that a run keeps, so that the first ones in index order are among them.
 const MAX_KEPT_FAULTS: usize = 10_000;
@@ -27,6 +28,8 @@ pub(super) struct Rules {
     pub(super) include_yanked: bool,
     pub(super) limits: IndexLimits,
     pub(super) facts: Option<Enrichment>,
+    /// Selects these alone.
+    pub(super) offered: Option<Offered>,
 }
 
 /// The counts of a thread.
@@ -38,6 +41,7 @@ pub(super) struct Tally {
     pub(super) refreshed: u64,
     pub(super) yanked_refreshed: u64,
     pub(super) yanked_skipped: u64,
+    pub(super) not_offered: u64,
     pub(super) bytes: u64,
     pub(super) bad_lines: u64,
     pub(super) faults: Vec<LineFault>,
@@ -51,6 +55,7 @@ impl Tally {
         self.refreshed += other.refreshed;
         self.yanked_refreshed += other.yanked_refreshed;
         self.yanked_skipped += other.yanked_skipped;
+        self.not_offered += other.not_offered;
         self.bytes += other.bytes;
         self.bad_lines += other.bad_lines;
         self.faults.extend(other.faults);
@@ -104,11 +109,12 @@ pub(super) fn each<'d>(
     }
     last_of_each(&mut all, |parsed| &parsed.record.id);
     for parsed in all {
-        let selected = rules.include_yanked || !parsed.record.yanked;
-        if selected {
-            tally.selected += 1;
-        } else {
-            tally.yanked_skipped += 1;
+        let wanted = rules.include_yanked || !parsed.record.yanked;
+        let selected = wanted && rules.offered.as_ref().is_none_or(|offered| offered.has(&parsed.record));
+        match (wanted, selected) {
+            (_, true) => tally.selected += 1,
+            (true, false) => tally.not_offered += 1,
+            (false, false) => tally.yanked_skipped += 1,
         }
         if visit(tally, parsed, selected).is_break() {
             return (ControlFlow::Break(()), whole);

@@ -199,6 +199,7 @@ mod tests {
             concurrency: 8,
             crates_base_url: None,
             refresh: false,
+            offered: false,
         }
     }
 

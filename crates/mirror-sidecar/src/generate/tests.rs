@@ -54,6 +54,7 @@ fn world() -> (tempfile::TempDir, SidecarOptions) {
         concurrency: 1,
         crates_base_url: None,
         refresh: false,
+        offered: false,
     };
     (dir, options)
 }
@@ -115,4 +116,62 @@ fn the_manifest_that_is_read_is_reported() {
     std::fs::write(out.join("manifest.jsonl"), format!("{record}\n")).unwrap();
     let (_, notes) = run(&given(dir.path().join("none.jsonl")));
     assert_eq!(notes[2..4], ["manifest: manifest.jsonl", "manifest: 1, 1"]);
+}
+
+fn id(name: &str, version: &str) -> mirror_types::ReleaseId {
+    mirror_types::ReleaseId { name: name.parse().unwrap(), version: version.parse().unwrap() }
+}
+
+/// Makes a mirror that holds three releases: one with other bytes than the index lists, one that policy holds back.
+fn mirror(out: &Path) {
+    use mirror_manifest::{Catalogue, Change, HeldBackRelease, HeldRelease};
+    use mirror_types::{HeldBack, Location, Rule, Sha256};
+
+    let store = mirror_store::Store::open(out, Layout::Shard, false).unwrap();
+    let mut catalogue = Catalogue::open(&store.state_dir().join("catalogue.sqlite")).unwrap();
+    let held = |id, sum| {
+        let (sha256, locations) = (Sha256::from_bytes([sum; 32]), Location::LOOSE.into());
+        Change::Held { release: HeldRelease { id, sha256, size: 1, locations }, source: 0 }
+    };
+    let decision = HeldBack { rule: Rule::Deny, until: None, since: None, why: String::new() };
+    let young = HeldBackRelease {
+        id: id("serde", "1.0.1"),
+        cksum: Sha256::from_bytes([0xab; 32]),
+        is_held: true,
+        decision,
+    };
+    let changes = [
+        held(id("abc", "0.1.0"), 0xcd),
+        held(id("serde", "1.0.0"), 0xab),
+        held(id("serde", "1.0.1"), 0xab),
+        Change::HeldBack(young),
+    ];
+    catalogue.apply(&changes).unwrap();
+}
+
+#[test]
+fn offered_releases_alone_have_sidecars_when_that_is_asked_for() {
+    let (dir, options) = world();
+    let out = dir.path().join("out");
+    let offered = SidecarOptions { offered: true, ..options.clone() };
+    let none = generate(&offered, &Notes::default(), &|| false);
+    assert!(matches!(none, Err(GenerateError::Repo(mirror_repo::RepoError::NoMirror { .. }))), "{none:?}");
+    mirror(&out);
+    let lines = SidecarOptions { mode: jsonl(dir.path()), ..offered.clone() };
+    let (outcome, _) = run(&lines);
+    assert_eq!((outcome.selected, outcome.written, outcome.not_offered), (1, 1, 2));
+    let text = std::fs::read_to_string(dir.path().join("s.jsonl")).unwrap();
+    assert!(text.lines().count() == 1 && text.contains("serde-1.0.0.crate"), "{text}");
+    let sidecar =
+        |(name, version)| out.join(format!("{}.json", Layout::Shard.path(&id(name, version)))).exists();
+    let of = [("abc", "0.1.0"), ("serde", "1.0.0"), ("serde", "1.0.1")];
+    for written in [1, 0] {
+        let (outcome, _) = run(&offered);
+        assert_eq!((outcome.written, outcome.existing, outcome.not_offered), (written, 1 - written, 2));
+        assert_eq!(of.map(sidecar), [false, true, false]);
+    }
+    // Without it nothing has changed, and such a run does not take the others for done.
+    let (outcome, _) = run(&options);
+    assert_eq!((outcome.written, outcome.existing, outcome.not_offered), (2, 1, 0));
+    assert_eq!(of.map(sidecar), [true; 3]);
 }

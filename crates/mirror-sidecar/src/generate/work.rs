@@ -57,6 +57,7 @@ impl Work<'_> {
             refreshed: tally.refreshed,
             yanked_refreshed: tally.yanked_refreshed,
             yanked_skipped: tally.yanked_skipped,
+            not_offered: tally.not_offered,
             bytes: tally.bytes,
             bad_lines: tally.bad_lines,
             first_bad_lines: faults.iter().take(KEPT_FAILURES).map(ToString::to_string).collect(),
