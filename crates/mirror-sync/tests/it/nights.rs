@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use mirror_fetch::FetchObserver;
-use mirror_repo::Mirror;
+use mirror_repo::{Listing, Mirror};
 use mirror_sync::{
     Advisories, DownloadOptions, LoadedPolicy, NameSet, Outcome, Policy, Storage, SyncEvent, SyncObserver,
     Upstream, download,
@@ -800,6 +800,7 @@ impl Simulation {
             listed.extend(
                 listing.iter().flat_map(mirror_repo::Listing::releases).zip(lines.collect::<Vec<_>>()),
             );
+            listed.extend(listing.iter().flat_map(Listing::releases).zip(lines.collect::<Vec<_>>()));
         }
         for id in &ever {
             let line = self.known.get(id);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mirror_fetch::FetchObserver;
-use mirror_repo::Mirror;
+use mirror_repo::{Listing, Mirror};
 use mirror_sync::{SyncEvent, SyncObserver, download};
 use mirror_types::index_path;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,7 @@ impl World {
         let mirror = Mirror::open(out, None).expect("open");
         let listing = mirror.listing_at(&index_path(&name.parse().expect("name"))).expect("listing");
         let ids: Vec<_> = listing.iter().flat_map(mirror_repo::Listing::releases).collect();
+        let ids: Vec<_> = listing.iter().flat_map(Listing::releases).collect();
         assert!(ids.iter().all(|id| mirror.held(id).expect("held").is_some()));
         ids.into_iter().map(|id| id.version.to_string()).collect()
     }
