@@ -298,6 +298,11 @@ impl Transaction {
         self.change(Change::HeldBack(release));
     }
 
+    /// Makes the next run look at the whole index.
+    pub fn cursor_outdated(&mut self) {
+        self.change(Change::CursorOutdated);
+    }
+
     /// Notes that bytes of a release replace others, so that their age counts from that moment.
     pub fn replaced(&mut self, release: ReplacedRelease) {
         self.change(Change::Replaced(release));

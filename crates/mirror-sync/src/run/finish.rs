@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mirror_git::IndexSource;
 use mirror_repo::{Gap, MirrorWriter};
-use mirror_types::CrateName;
+use mirror_types::{CrateName, Rule};
 use tokio_util::sync::CancellationToken;
 
 use crate::cursor::Cursor;
@@ -78,8 +78,22 @@ pub(crate) fn finish(
             None => observer.event(SyncEvent::PruneSkipped),
         }
     }
+    // A release that turns out to be too large makes room for an older one, which only a plan finds.
+    let makes_room = options.policy.as_ref().is_some_and(|policy| {
+        let needs = policy.policy().needs();
+        (needs.size || needs.licence)
+            && outcome.downloaded > 0
+            && outcome.deferred_by.contains_key(&Rule::Newest)
+    });
+    if makes_room {
+        let mut tx = mirror.begin();
+        tx.cursor_outdated();
+        mirror.commit(tx)?;
+    }
     // Failures are in the ledger, and files with bad lines in the cursor.
-    if let (true, Some(cursor)) = (accepted && through && bad_files.len() <= MAX_BAD_FILES, cursor) {
+    if let (true, Some(cursor)) =
+        (!makes_room && accepted && through && bad_files.len() <= MAX_BAD_FILES, cursor)
+    {
         let totals = Totals {
             selected: outcome.selected,
             yanked_skipped: outcome.yanked_skipped,

@@ -340,7 +340,12 @@ impl Simulation {
                 4 => Kind::Verify,
                 _ => Kind::Whole,
             };
-            let outcome = self.download(&kind);
+            let mut outcome = self.download(&kind);
+            // A release that turns out to be too large makes room for an older one in the next run.
+            let makes_room = self.rules.newest > 0 && self.rules.largest.is_some();
+            while makes_room && outcome.downloaded > 0 && !matches!(kind, Kind::Stopped(_)) {
+                outcome = self.download(&kind);
+            }
             self.check(&kind, &outcome);
         }
     }

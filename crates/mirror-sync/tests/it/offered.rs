@@ -140,6 +140,18 @@ fn new_bytes_that_wait_take_no_place_among_the_newest() {
     }
 }
 
+#[test]
+fn a_release_that_is_too_large_makes_room_in_the_next_run() {
+    let mut world = with_two();
+    world.registry.republish("a", "1.1.0", &[b'.'; 500]);
+    world.offer();
+    let rules = "newest = 1\nmax-crate-size = \"100 B\"";
+    world.night(1, rules);
+    assert!(world.offered("a").is_empty());
+    world.night(2, rules);
+    assert_eq!(world.offered("a"), ["1.0.0"]);
+}
+
 /// Copies the mirror when the first release is committed: a run that is killed then leaves this.
 struct Copier {
     from: PathBuf,
