@@ -802,9 +802,6 @@ impl Simulation {
             let text =
                 listing.as_ref().map(|listing| String::from_utf8(listing.text.to_vec()).expect("text"));
             let lines = text.iter().flat_map(|text| text.lines()).map(|line| format!("{line}\n"));
-            listed.extend(
-                listing.iter().flat_map(mirror_repo::Listing::releases).zip(lines.collect::<Vec<_>>()),
-            );
             listed.extend(listing.iter().flat_map(Listing::releases).zip(lines.collect::<Vec<_>>()));
         }
         for id in &ever {

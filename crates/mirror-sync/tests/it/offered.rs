@@ -29,7 +29,6 @@ impl World {
     fn offered_in(out: &Path, name: &str) -> Vec<String> {
         let mirror = Mirror::open(out, None).expect("open");
         let listing = mirror.listing_at(&index_path(&name.parse().expect("name"))).expect("listing");
-        let ids: Vec<_> = listing.iter().flat_map(mirror_repo::Listing::releases).collect();
         let ids: Vec<_> = listing.iter().flat_map(Listing::releases).collect();
         assert!(ids.iter().all(|id| mirror.held(id).expect("held").is_some()));
         ids.into_iter().map(|id| id.version.to_string()).collect()
