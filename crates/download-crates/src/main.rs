@@ -159,6 +159,7 @@ async fn run(settings: Settings) -> ExitCode {
         Ok(log) => log,
         Err(error) => return complain(&error.into(), ExitStatus::Usage),
     };
+    warn_of_policy(&settings);
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
     let listener = match &settings.listen {
         Some(addr) if !settings.options.dry_run => match Listener::start(addr, stats.clone()).await {
@@ -191,6 +192,30 @@ async fn run(settings: Settings) -> ExitCode {
         listener.shutdown();
     }
     finish(result, &settings, &signals)
+}
+
+/// Warns of parts of the policy that do not count: advisories that cannot be read, waivers that have ended.
+fn warn_of_policy(settings: &Settings) {
+    /// Faults that are shown one by one.
+    const MOST: usize = 10;
+    let Some(policy) = &settings.options.policy else { return };
+    let faults = policy.advisories().faults();
+    for fault in faults.iter().take(MOST) {
+        tracing::warn!("an advisory does not count, because it cannot be read: {fault}");
+    }
+    if faults.len() > MOST {
+        tracing::warn!("{} more advisories cannot be read", faults.len() - MOST);
+    }
+    let now = std::time::SystemTime::now();
+    for waiver in policy.policy().waivers().into_iter().filter(|waiver| waiver.ends() <= now) {
+        tracing::warn!(
+            "the waiver for {} by {} ended with {}, and does not count any more: {}",
+            waiver.release(),
+            waiver.who(),
+            waiver.until(),
+            waiver.why()
+        );
+    }
 }
 
 fn finish(result: Result<Outcome, SyncError>, settings: &Settings, signals: &Signals) -> ExitCode {

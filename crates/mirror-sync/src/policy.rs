@@ -35,6 +35,13 @@ pub fn load_policy(
         (None, Some(_)) => Policy::default(),
         (None, None) => return Ok(None),
     };
+    if policy.offers_deleted() {
+        let what = path.unwrap_or(Path::new(POLICY_FILE)).display();
+        return Err(SyncError::Usage(format!(
+            "the policy {what} has offer-deleted = true, and a mirror keeps no index lines of what upstream deleted, so \
+             that it could not be offered; remove that line"
+        )));
+    }
     let named = || {
         let from = path.and_then(Path::parent).unwrap_or(Path::new(""));
         policy.advisory_database().map(|text| from.join(text))

@@ -156,6 +156,23 @@ fn a_wrong_policy_ends_a_run_before_it_begins() {
 }
 
 #[test]
+fn what_does_not_count_is_named() {
+    let world = world();
+    let waiver = "[[waiver]]\nrelease = \"evil@1.0.0\"\nrules = [\"deny\"]\nuntil = 2020-01-01\nwho = \"me\"\nwhy = \"x\"\n";
+    write(&world, "p.toml", &format!("deny = [\"evil\"]\n{waiver}"));
+    write(&world, "db/crates/evil/RUSTSEC-2026-0001.md", "no advisory");
+    let flags = ["--policy", "p.toml", "--advisory-db", "db"];
+    let ended = run(world.mirroring("out").args(flags)).expect(0);
+    assert_eq!(ended.count("deferred"), 1);
+    for warning in ["the waiver for evil 1.0.0 by me ended with 2020-01-01", "RUSTSEC-2026-0001.md"] {
+        assert!(ended.stderr.contains(warning), "{}", ended.stderr);
+    }
+    write(&world, "p.toml", "offer-deleted = true\n");
+    let refused = run(world.mirroring("out").args(flags)).expect(2);
+    assert!(refused.stderr.contains("offer-deleted = true"), "{}", refused.stderr);
+}
+
+#[test]
 fn the_registry_of_a_date_is_mirrored() {
     let mut world = world();
     world.registry.add("undated", "1.0.0", b"undated").pubtime = None;
