@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, Parser};
 use crate::args::command;
 
 /// Values that are tried for a flag: one of them is of its type.
-const VALUES: [&str; 12] = [
+const VALUES: [&str; 14] = [
     "1",
     "2",
     "1s",
@@ -20,6 +20,8 @@ const VALUES: [&str; 12] = [
     "right",
     "x86_64-pc-linux-gnu",
     "x86_64-apple-darwin",
+    "2026-08-01",
+    "2026-08-02",
 ];
 
 /// Types every flag of a program, and of its subcommands, twice: of a flag with one value the last must count, a
