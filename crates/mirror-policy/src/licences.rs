@@ -25,7 +25,7 @@ pub(crate) struct Licences {
     /// When it is not empty, no other licence is allowed.
     pub(crate) allow: Vec<Licensee>,
     pub(crate) deny: Vec<Licensee>,
-    /// Whether a release without a licence is held back; `None` where the policy does not say.
+    /// True if a release without a licence is held back; `None` where the policy does not say.
     pub(crate) deny_missing: Option<bool>,
 }
 

@@ -111,7 +111,7 @@ mod tests {
     }
 
     proptest! {
-        /// Where no pre-release is involved, the ranges are Cargo's.
+        /// Compares with the ranges of Cargo, which are the same where no pre-release is involved.
         #[test]
         fn without_pre_releases_the_answer_is_cargos(
             op in prop::sample::select(vec!["", "^", "~", "=", "<", "<=", ">", ">="]),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mirror_index::{IndexLimits, parse_file};
-use mirror_manifest::{Held, HeldBackRelease, ReplacedRelease};
+use mirror_manifest::{Catalogue, Held, HeldBackRelease, ReplacedRelease};
 use mirror_policy::{Candidate, LoadedPolicy, Verdict};
 use mirror_repo::{MirrorWriter, Transaction};
 use mirror_types::{CrateName, HeldBack, IndexRecord, ReleaseId, Rule, Sha256, index_path};
@@ -96,17 +96,14 @@ pub(crate) fn begin(
 
 /// Returns the crates of which a release was committed and not judged.
 fn unjudged(mirror: &MirrorWriter) -> Result<Vec<CrateName>, SyncError> {
-    let mut names = mirror.catalogue().crates_held_back_by(Rule::MaxCrateSize)?;
-    let mut failed = Ok(());
-    names.retain(|name| match mirror.catalogue().held_back_of(name) {
-        Ok(rows) => rows.iter().any(|row| row.is_held && row.decision.why == UNJUDGED),
-        Err(error) => {
-            failed = Err(error);
-            false
+    let mut unjudged = Vec::new();
+    for name in mirror.catalogue().crates_held_back_by(Rule::MaxCrateSize)? {
+        let rows = mirror.catalogue().held_back_of(&name)?;
+        if rows.iter().any(|row| row.is_held && row.decision.why == UNJUDGED) {
+            unjudged.push(name);
         }
-    });
-    failed?;
-    Ok(names)
+    }
+    Ok(unjudged)
 }
 
 /// Judges everything that is held once more, with the licences that the catalogue did not have yet, if a rule needs them.
@@ -150,29 +147,14 @@ pub(crate) fn judge(
         return Ok(());
     }
     let lines = mirror.index_cache_reader()?;
-    let mut limits = IndexLimits::default();
     let needs = policy.policy().needs();
-    limits.reads_published = needs.publication_time;
     let mut changes = Changes { tx: mirror.begin(), count: 0 };
     for name in names {
         let held = mirror.catalogue().held_of(name)?;
-        let path = index_path(name);
-        let text = lines.read(&path)?.unwrap_or_default();
-        // Lines that are bad were reported when they were read from the index.
-        let mut records = parse_file(&path, &text, &limits, &mut |_| {});
-        records.retain(|record| record.id.name == *name);
+        let text = lines.read(&index_path(name))?.unwrap_or_default();
         let before = mirror.catalogue().held_back_of(name)?;
-        let mut deleted = HashSet::new();
-        for row in &held {
-            let Ok(version) = row.version.parse() else { continue };
-            let id = ReleaseId { name: name.clone(), version };
-            if mirror.catalogue().is_deleted(&id)? {
-                deleted.insert(id);
-            }
-        }
-        let replaced = mirror.catalogue().replaced_of(name)?;
-        let releases = Releases::of(name, &records, &held, &replaced);
-        let of_crate = OfCrate { policy, name, releases, deleted, now };
+        let releases = Releases::read(mirror.catalogue(), name, &text, &held, needs.publication_time)?;
+        let of_crate = OfCrate { policy, name, releases, now };
         let mut licences = Licences::default();
         if needs.licence {
             licences = Licences::new(mirror.catalogue().licences_of(name)?);
@@ -205,24 +187,13 @@ struct OfCrate<'p> {
     policy: &'p LoadedPolicy,
     name: &'p CrateName,
     releases: Releases,
-    /// The held releases that upstream deleted.
-    deleted: HashSet<ReleaseId>,
     now: SystemTime,
 }
 
 impl OfCrate<'_> {
-    fn candidates<'c>(&'c self, licences: &'c Licences) -> Vec<Candidate<'c>> {
-        let mut candidates = self.releases.candidates(licences);
-        for candidate in &mut candidates {
-            // The rule needs the fact only. What was deleted takes no place among the newest versions.
-            candidate.deleted = self.deleted.contains(&candidate.record.id).then_some(self.now);
-        }
-        candidates
-    }
-
     /// Returns the versions of held releases about which only a licence that is not known can decide.
     fn without_licence(&self, licences: &Licences) -> HashSet<String> {
-        let candidates = self.candidates(licences);
+        let candidates = self.releases.candidates(licences, self.now);
         let verdicts = self.policy.of_crate(self.name).verdicts(&candidates, self.now);
         let held = candidates.iter().zip(verdicts).filter(|(candidate, _)| candidate.size_bytes.is_some());
         held.filter(|(_, verdict)| matches!(verdict, Verdict::Undecided(facts) if facts.licence))
@@ -233,7 +204,7 @@ impl OfCrate<'_> {
     /// Returns the held releases that policy holds back, without those that upstream deleted, which the catalogue hides
     /// itself.
     fn held_back(&self, licences: &Licences) -> Vec<HeldBackRelease> {
-        let candidates = self.candidates(licences);
+        let candidates = self.releases.candidates(licences, self.now);
         let verdicts = self.policy.of_crate(self.name).verdicts(&candidates, self.now);
         let held_back = |(candidate, verdict): (&Candidate<'_>, Verdict)| {
             let decision = match verdict {
@@ -267,18 +238,37 @@ struct Release {
     size_bytes: Option<u64>,
     /// The moment at which a run saw its bytes replace others.
     since: Option<SystemTime>,
+    /// True if upstream deleted it.
+    is_deleted: bool,
 }
 
 impl Releases {
+    /// Reads what decides about the releases of a crate: its lines in the index file `text`, and what the catalogue has of
+    /// it. `held` are its held releases.
+    pub(crate) fn read(
+        catalogue: &Catalogue,
+        name: &CrateName,
+        text: &[u8],
+        held: &[Held],
+        reads_published: bool,
+    ) -> Result<Self, SyncError> {
+        let mut limits = IndexLimits::default();
+        limits.reads_published = reads_published;
+        // Lines that are bad were reported when they were read from the index.
+        let mut records = parse_file(&index_path(name), text, &limits, &mut |_| {});
+        records.retain(|record| record.id.name == *name);
+        let mut releases = Self::of(name, &records, held, &catalogue.replaced_of(name)?);
+        let deleted = catalogue.deleted_of(name)?;
+        for Release { record, is_deleted, .. } in &mut releases.0 {
+            *is_deleted = deleted.iter().any(|version| version == record.id.version.as_str());
+        }
+        Ok(releases)
+    }
+
     /// Joins the lines of a crate with what is held of it. Bytes that upstream has replaced are judged by the line of the
     /// others, and are as young as these. A held release without a line has no date: a list has none, and upstream may
     /// have deleted it.
-    pub(crate) fn of(
-        name: &CrateName,
-        records: &[IndexRecord],
-        held: &[Held],
-        replaced: &[ReplacedRelease],
-    ) -> Self {
+    fn of(name: &CrateName, records: &[IndexRecord], held: &[Held], replaced: &[ReplacedRelease]) -> Self {
         let since = |id: &ReleaseId, cksums: &[Sha256]| {
             let of_release = replaced.iter().filter(|bytes| bytes.id == *id);
             of_release.filter(|bytes| cksums.contains(&bytes.cksum)).map(|bytes| bytes.seen).max()
@@ -293,6 +283,7 @@ impl Releases {
                     record: IndexRecord { cksum, ..record.clone() },
                     size_bytes: row.map(|row| row.size),
                     since: since(&record.id, &[cksum, record.cksum]),
+                    is_deleted: false,
                 }
             })
             .collect();
@@ -300,17 +291,19 @@ impl Releases {
             let id = ReleaseId { name: name.clone(), version: row.version.parse().ok()? };
             let since = since(&id, &[row.sha256]);
             let record = IndexRecord { id, cksum: row.sha256, yanked: false, published: None };
-            Some(Release { record, size_bytes: Some(row.size), since })
+            Some(Release { record, size_bytes: Some(row.size), since, is_deleted: false })
         }));
         Self(releases)
     }
 
-    /// Returns them as candidates, with the licences that are known.
-    pub(crate) fn candidates<'r>(&'r self, licences: &'r Licences) -> Vec<Candidate<'r>> {
+    /// Returns them as candidates, with the licences that are known. The rule about deleted releases needs the fact only:
+    /// its moment is `now`. What was deleted takes no place among the newest versions.
+    pub(crate) fn candidates<'r>(&'r self, licences: &'r Licences, now: SystemTime) -> Vec<Candidate<'r>> {
         let mut candidates = Vec::with_capacity(self.0.len());
-        for Release { record, size_bytes, since } in &self.0 {
+        for Release { record, size_bytes, since, is_deleted } in &self.0 {
             let mut candidate = Candidate::new(record);
             candidate.size_bytes = *size_bytes;
+            candidate.deleted = is_deleted.then_some(now);
             candidate.licence = licences.of(record);
             count_from(&mut candidate, *since);
             candidates.push(candidate);

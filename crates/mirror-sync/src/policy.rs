@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use mirror_index::{IndexLimits, parse_file};
 use mirror_policy::{Advisories, Finding, LoadedPolicy, Policy, Verdict};
 use mirror_repo::Mirror;
-use mirror_types::{CrateName, HeldBack, IndexRecord, ReleaseId, VersionText, index_path};
+use mirror_types::{CrateName, HeldBack, ReleaseId, VersionText, index_path};
 
 use crate::error::SyncError;
 use crate::licences::Licences;
@@ -84,21 +83,11 @@ pub fn explain(
     now: SystemTime,
 ) -> Result<Vec<Explained>, SyncError> {
     let mirror = Mirror::open(out, None)?;
-    let path = index_path(name);
-    let text = mirror.index_text(&path)?.unwrap_or_default();
-    let mut limits = IndexLimits::default();
-    limits.reads_published = true;
-    let mut records: Vec<IndexRecord> = parse_file(&path, &text, &limits, &mut |_| {});
-    records.retain(|record| record.id.name == *name);
+    let text = mirror.index_text(&index_path(name))?.unwrap_or_default();
     let catalogue = mirror.catalogue()?;
-    let releases = Releases::of(name, &records, &catalogue.held_of(name)?, &catalogue.replaced_of(name)?);
+    let releases = Releases::read(&catalogue, name, &text, &catalogue.held_of(name)?, true)?;
     let licences = Licences::new(catalogue.licences_of(name)?);
-    let mut candidates = releases.candidates(&licences);
-    for candidate in &mut candidates {
-        // The rule needs the fact only; the date is in the catalogue.
-        let deleted = catalogue.is_deleted(&candidate.record.id)?;
-        candidate.deleted = deleted.then_some(now);
-    }
+    let candidates = releases.candidates(&licences, now);
     let evaluations = policy.of_crate(name).evaluate_all(&candidates, now);
     let mut explained = Vec::new();
     for (candidate, evaluation) in candidates.iter().zip(evaluations) {

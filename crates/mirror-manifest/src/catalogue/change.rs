@@ -50,7 +50,7 @@ pub enum Change {
     Offered(ReleaseId),
     /// The licence of a held release was read. It is known until the release is not held any more, or with other bytes.
     Licence(LicenceRow),
-    /// What is held was judged by a policy, which this text identifies.
+    /// A policy, which this text identifies, has judged everything that is held.
     PolicyApplied(String),
     /// A whole crate leaves the failure ledger: its index file could be read.
     CrateResolved(CrateName),

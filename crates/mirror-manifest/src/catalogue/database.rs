@@ -25,6 +25,15 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
+    /// Returns whether the catalogue has a table that earlier versions lack. `known` remembers that it has.
+    pub(super) fn has_table(&self, known: &Cell<bool>, name: &str) -> rusqlite::Result<bool> {
+        if !known.get() {
+            let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1)";
+            known.set(self.db.prepare_cached(exists)?.query_row([name], |row| row.get(0))?);
+        }
+        Ok(known.get())
+    }
+
     pub(super) fn fail(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> ManifestError + use<> {
         let path = self.path.clone();
         move |source| ManifestError::Catalogue { doing, path: path.clone(), source }

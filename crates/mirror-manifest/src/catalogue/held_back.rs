@@ -1,6 +1,7 @@
 //! Releases that policy holds back: those that are wanted and not fetched, which are deferred, and those that are held
 //! and not offered.
 
+use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mirror_types::{CrateName, HeldBack, ReleaseId, Rule, Sha256};
@@ -116,11 +117,7 @@ fn release_of(row: &Row<'_>) -> rusqlite::Result<HeldBackRelease> {
 impl Catalogue {
     /// Returns whether the catalogue has the table; one that no program of this version has written to lacks it.
     pub(super) fn has_held_back(&self) -> rusqlite::Result<bool> {
-        if !self.has_held_back.get() {
-            let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'held_back')";
-            self.has_held_back.set(self.db.prepare_cached(exists)?.query_row([], |row| row.get(0))?);
-        }
-        Ok(self.has_held_back.get())
+        self.has_table(&self.has_held_back, "held_back")
     }
 
     /// Returns the releases of a crate that policy holds back.
@@ -236,8 +233,7 @@ impl Catalogue {
     /// When SQLite fails.
     pub fn replaced_of(&self, name: &CrateName) -> Result<Vec<ReplacedRelease>, ManifestError> {
         let query = || {
-            let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'replaced')";
-            if !self.db.prepare_cached(exists)?.query_row([], |row| row.get(0))? {
+            if !self.has_table(&Cell::new(false), "replaced")? {
                 return Ok(Vec::new());
             }
             let select = "SELECT version, cksum, seen FROM replaced WHERE crate = ?1";

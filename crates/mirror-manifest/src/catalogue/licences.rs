@@ -72,11 +72,7 @@ fn row_of(row: &Row<'_>) -> rusqlite::Result<LicenceRow> {
 impl Catalogue {
     /// Returns whether the catalogue has the table; one that no program of this version has written to lacks it.
     fn has_licences(&self) -> rusqlite::Result<bool> {
-        if !self.has_licences.get() {
-            let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'licences')";
-            self.has_licences.set(self.db.prepare_cached(exists)?.query_row([], |row| row.get(0))?);
-        }
-        Ok(self.has_licences.get())
+        self.has_table(&self.has_licences, "licences")
     }
 
     /// Returns the licences of the held releases of a crate, as far as they were read.

@@ -50,20 +50,28 @@ impl Catalogue {
 
     /// Returns the versions of a crate that upstream deleted, and those that are held and that policy holds back.
     fn hidden_of(&self, name: &CrateName) -> Result<Vec<String>, ManifestError> {
-        const DELETED: &str = "SELECT version FROM withdrawn WHERE crate = ?1 AND kind = 'deleted'";
-        const HELD_BACK: &str = "SELECT version FROM held_back WHERE crate = ?1 AND held";
-        let query = || {
-            let mut hidden = Vec::new();
-            for select in [Some(DELETED), self.has_held_back()?.then_some(HELD_BACK)].into_iter().flatten() {
-                let mut statement = self.db.prepare_cached(select)?;
-                let mut rows = statement.query([name.as_str()])?;
-                while let Some(row) = rows.next()? {
-                    hidden.push(row.get(0)?);
-                }
-            }
-            Ok(hidden)
+        let mut hidden = self.deleted_of(name)?;
+        let query = || match self.has_held_back()? {
+            true => self.versions_of("SELECT version FROM held_back WHERE crate = ?1 AND held", name),
+            false => Ok(Vec::new()),
         };
-        query().map_err(self.fail("read what is not offered from"))
+        hidden.extend(query().map_err(self.fail("read what is not offered from"))?);
+        Ok(hidden)
+    }
+
+    /// Returns the versions of a crate that upstream deleted.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn deleted_of(&self, name: &CrateName) -> Result<Vec<String>, ManifestError> {
+        self.versions_of("SELECT version FROM withdrawn WHERE crate = ?1 AND kind = 'deleted'", name)
+            .map_err(self.fail("read what upstream removed from"))
+    }
+
+    fn versions_of(&self, select: &str, name: &CrateName) -> rusqlite::Result<Vec<String>> {
+        let mut statement = self.db.prepare_cached(select)?;
+        let rows = statement.query_map([name.as_str()], |row| row.get(0))?;
+        rows.collect()
     }
 
     /// Returns where and with which hash a release is held, unless upstream deleted it or policy holds it back.

@@ -10,7 +10,7 @@ use crate::setup::{DAY, advisories, advisory, now, policy, record};
 
 /// The versions of the crate `a-crate`, in their order.
 const VERSIONS: [&str; 5] = ["1.0.0", "1.5.0", "2.0.0-rc.1", "2.0.0", "2.1.0-beta"];
-/// Which of them are pre-releases.
+/// True for those that are pre-releases.
 const IS_PRE: [bool; 5] = [false, false, true, false, true];
 
 /// Entries of a list, and which versions they deny and allow.
@@ -310,7 +310,7 @@ proptest! {
         }
     }
 
-    /// What a stranger or a mistake puts into a policy file is refused, and nothing panics.
+    /// Refuses whatever a stranger or a mistake puts into a policy file, and does not panic.
     #[test]
     fn no_text_makes_the_parser_panic(text in "(format|deny|allow|waiver|licenses|advisories|until|=|\\[|\\]|\\{|\\}|\"|@|<|\\.|,|\n| |1|x|-|\\*|\\PC){0,40}") {
         let _ = mirror_policy::Policy::parse(&text);

@@ -1,4 +1,4 @@
-//! What the tests build their cases of.
+//! The parts of which the tests build their cases.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -78,7 +78,7 @@ pub enum SignatureError {
     /// signature.
     #[error("the {signature} is bad: {why}")]
     Bad {
-        /// Which one it is.
+        /// The name of the signature.
         signature: String,
         /// The reason.
         why: String,

@@ -194,16 +194,12 @@ impl<'p> Judge<'p> {
     ) -> Option<HeldBack> {
         let mut candidate = Candidate::new(record);
         count_from(&mut candidate, since);
-        let alone = match self.of_crate.verdict(&candidate, now) {
-            Verdict::HeldBack(decision) => return Some(decision),
-            verdict => verdict,
-        };
-        match self.together.as_ref().and_then(|verdicts| verdicts.get(record.id.version.as_str())) {
-            Some(Verdict::HeldBack(decision)) => Some(decision.clone()),
-            _ => match alone {
-                Verdict::HeldBack(decision) => Some(decision),
-                Verdict::Offered | Verdict::Undecided(_) => None,
-            },
+        if let Verdict::HeldBack(decision) = self.of_crate.verdict(&candidate, now) {
+            return Some(decision);
+        }
+        match self.together.as_ref()?.get(record.id.version.as_str())? {
+            Verdict::HeldBack(decision) => Some(decision.clone()),
+            Verdict::Offered | Verdict::Undecided(_) => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which held releases are offered when upstream or the policy changes.
+//! Held releases that are offered, or not, when upstream or the policy changes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
