@@ -16,9 +16,9 @@ mod writer;
 
 #[cfg(feature = "catalogue")]
 pub use catalogue::{
-    BundlesIdentity, Catalogue, Change, DeferredCrate, DirRow, FailureRow, GapRow, Held, HeldBackCount,
-    HeldBackRelease, HeldRelease, HeldTotals, IndexCursor, LOST, LicenceRow, ReplacedRelease, ReplayReport,
-    StatedLicence, UnavailableRow, UpstreamRemoval,
+    BundlesIdentity, Catalogue, Change, DeferredCrate, DeferredGroup, DirRow, FailureRow, GapRow, Held,
+    HeldBackCount, HeldBackRelease, HeldRelease, HeldTotals, IndexCursor, LOST, LicenceRow, ReplacedRelease,
+    ReplayReport, StatedLicence, UnavailableRow, UpstreamRemoval,
 };
 pub use error::ManifestError;
 #[cfg(feature = "catalogue")]

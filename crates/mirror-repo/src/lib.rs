@@ -32,7 +32,9 @@ pub use listing::Listing;
 pub use mirror::{Located, Mirror};
 pub use mirror_bundle::{BundleError, BundleReader, OpenBundle, OpenBundles};
 pub use mirror_fs::Fs;
-pub use mirror_manifest::{Catalogue, Held, HeldBackRelease, HeldTotals, IndexCacheReader, IndexCacheReport};
+pub use mirror_manifest::{
+    Catalogue, DeferredGroup, Held, HeldBackRelease, HeldTotals, IndexCacheReader, IndexCacheReport,
+};
 pub use mirror_manifest::{IndexCursor, ManifestError, PackedLines, UpstreamRemoval};
 pub use mirror_store::{CrateStore, OpenCrate, StagedCrate, Store, StoreError};
 pub use mirror_types::{CrateName, Layout, Location, Locations, MemberLocation, MirrorId, ReleaseId, Sha256};

@@ -354,7 +354,7 @@ impl Mirror {
     /// # Errors
     /// When the catalogue cannot be read.
     pub fn held_back(&self, id: &ReleaseId) -> Result<Option<HeldBack>, RepoError> {
-        self.ask(|catalogue| Ok(catalogue.held_back(id)?.map(|release| release.decision)))
+        self.ask(|catalogue| Ok(catalogue.held_back(id)?))
     }
 
     /// Returns the first release of an index file that policy holds back, in the order of upstream, with the decision.
@@ -367,8 +367,8 @@ impl Mirror {
             connections.ask_both(&self.store.state_dir(), |catalogue, cache| {
                 let Some(text) = cache.read(path)? else { return Ok(None) };
                 for (record, _) in records(&text) {
-                    if let Some(release) = catalogue.held_back(&record.id)? {
-                        return Ok::<_, RepoError>(Some((release.id, release.decision)));
+                    if let Some(decision) = catalogue.held_back(&record.id)? {
+                        return Ok::<_, RepoError>(Some((record.id, decision)));
                     }
                 }
                 Ok(None)

@@ -8,8 +8,8 @@ use std::vec;
 
 use mirror_bundle::BundleMember;
 use mirror_manifest::{
-    Change, Held, HeldBackRelease, HeldRelease, LicenceRow, ManifestRecord, PackedLines, ReplacedRelease,
-    UpstreamRemoval, rfc3339,
+    Change, DeferredGroup, Held, HeldBackRelease, HeldRelease, LicenceRow, ManifestRecord, PackedLines,
+    ReplacedRelease, UpstreamRemoval, rfc3339,
 };
 use mirror_store::{Aside, StagedCrate, StoreBatch};
 use mirror_types::{CrateName, Location, Locations, ReleaseId, Sha256, StoreId};
@@ -285,6 +285,12 @@ impl Transaction {
     /// Notes that policy holds a wanted release back. The manifest gets no record: nothing was done.
     pub fn defer(&mut self, release: HeldBackRelease) {
         self.change(Change::Deferred(release));
+    }
+
+    /// Notes which releases of a crate policy keeps from being fetched whatever the time is, in place of those that are
+    /// noted.
+    pub fn defer_groups(&mut self, name: CrateName, groups: Vec<DeferredGroup>) {
+        self.change(Change::DeferredGroups { name, groups });
     }
 
     /// Takes a release out of the list of deferred ones.

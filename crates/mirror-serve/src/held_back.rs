@@ -66,24 +66,13 @@ fn are_held_back(releases: u64) -> String {
 }
 
 /// Returns the sentence of the held-back release that is due first, such as `serde 1.0.0 is held back until 2026-12-03
-/// by min-publish-age`; `None` where no release has a date. The time grows with their number; blocks.
+/// by min-publish-age`; `None` where no release has a date. Blocks.
 ///
 /// # Errors
 /// When the catalogue cannot be read.
 pub fn next_due(mirror: &Mirror) -> Result<Option<String>, ServeError> {
-    let mut next = None;
-    mirror.ask(|catalogue| {
-        next = None;
-        catalogue.all_held_back(&mut |release| {
-            if let Some(until) = release.decision.until
-                && next.as_ref().is_none_or(|(first, _)| until < *first)
-            {
-                next = Some((until, format!("{} is {}", release.id, release.decision)));
-            }
-        })?;
-        Ok(())
-    })?;
-    Ok(next.map(|(_, sentence)| sentence))
+    let first = mirror.ask(|catalogue| Ok(catalogue.first_due()?))?;
+    Ok(first.map(|release| format!("{} is {}", release.id, release.decision)))
 }
 
 /// The offered releases whose index lines have no publication time that can be read.

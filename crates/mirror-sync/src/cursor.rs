@@ -134,9 +134,43 @@ impl Cursor {
             return Ok(None);
         }
         let unchanged = self.tree == old.tree;
-        let deferred = not_looked_at(&deferred, &changes, &also);
+        let deferred =
+            not_looked_at(&deferred, &changes, &also) + self.without_date(catalogue, &changes, &also)?;
         let totals = Totals { selected: old.selected, yanked_skipped: old.yanked_skipped, deferred };
         Ok(Some(IndexDelta { unchanged, changes, also, totals }))
+    }
+
+    /// Counts the releases that are deferred without a date and whose index file is not looked at.
+    fn without_date(
+        &self,
+        catalogue: &Catalogue,
+        changes: &[Change],
+        also: &BTreeMap<String, Option<CrateName>>,
+    ) -> Result<u64, SyncError> {
+        let contains = |name: &CrateName| self.shard.contains(name);
+        let mut count = 0;
+        if self.shard == Shard::default() {
+            count = catalogue.deferred_without_date()?;
+        } else {
+            catalogue.each_deferred_group(&mut |name, releases| {
+                if name.parse().is_ok_and(|name| contains(&name)) {
+                    count += releases;
+                }
+            })?;
+        }
+        if count == 0 {
+            return Ok(0);
+        }
+        for path in changes.iter().map(|change| &change.path).chain(also.keys()) {
+            let file = path.rsplit('/').next().unwrap_or_default();
+            for name in catalogue.crates_deferred_in(file)?.iter().filter_map(|name| name.parse().ok()) {
+                if contains(&name) && index_path(&name) == *path {
+                    let groups = catalogue.deferred_groups_of(&name)?;
+                    count -= groups.iter().map(|group| group.versions.len() as u64).sum::<u64>().min(count);
+                }
+            }
+        }
+        Ok(count)
     }
 }
 

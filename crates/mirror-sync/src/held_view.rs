@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mirror_manifest::{Catalogue, Held, HeldBackRelease, LOST, ReplacedRelease, UpstreamRemoval};
+use mirror_manifest::{
+    Catalogue, DeferredGroup, Held, HeldBackRelease, LOST, ReplacedRelease, UpstreamRemoval,
+};
 use mirror_repo::Presence;
 use mirror_store::Store;
 use mirror_types::{CrateName, Layout, ReleaseId, StoreId};
@@ -132,6 +134,19 @@ impl HeldView for CatalogueView {
 
     fn deferred_of(&self, name: &CrateName) -> Result<Vec<HeldBackRelease>, SyncError> {
         self.catalogue.as_ref().map_or(Ok(Vec::new()), |catalogue| Ok(catalogue.deferred_of(name)?))
+    }
+
+    fn grouped_crates(&self, visit: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
+        let Some(catalogue) = &self.catalogue else { return Ok(()) };
+        Ok(catalogue.each_deferred_group(&mut |name, _| visit(name))?)
+    }
+
+    fn grouped_crates_of_file(&self, file: &str) -> Result<Vec<String>, SyncError> {
+        self.catalogue.as_ref().map_or(Ok(Vec::new()), |catalogue| Ok(catalogue.crates_deferred_in(file)?))
+    }
+
+    fn deferred_groups_of(&self, name: &CrateName) -> Result<Vec<DeferredGroup>, SyncError> {
+        self.catalogue.as_ref().map_or(Ok(Vec::new()), |catalogue| Ok(catalogue.deferred_groups_of(name)?))
     }
 
     fn replaced_of(&self, name: &CrateName) -> Result<Vec<ReplacedRelease>, SyncError> {

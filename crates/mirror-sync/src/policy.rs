@@ -98,7 +98,7 @@ pub fn explain(
         explained.push(Explained {
             is_held: candidate.size_bytes.is_some(),
             is_deleted: candidate.deleted.is_some(),
-            in_force: catalogue.held_back(&id)?.map(|release| release.decision),
+            in_force: catalogue.held_back(&id)?,
             verdict: evaluation.verdict,
             findings: evaluation.findings,
             reports: evaluation.reports.iter().map(|advisory| advisory.id().to_owned()).collect(),

@@ -192,6 +192,7 @@ impl Tally {
             Decision::CrateRead(_)
             | Decision::Resolved(_)
             | Decision::Dropped(_)
+            | Decision::DeferredGroups { .. }
             | Decision::Undeferred(_)
             | Decision::Seen(_)
             | Decision::YankedBefore(_)

@@ -126,7 +126,7 @@ fn every_rule_is_explained_in_the_words_of_the_server() {
     let young = explain("young@1.1.0");
     let mirror = Mirror::open(&world.path("out"), None).unwrap();
     let id = mirror_sync::ReleaseId { name: "young".parse().unwrap(), version: "1.1.0".parse().unwrap() };
-    let said = mirror.catalogue().unwrap().held_back(&id).unwrap().unwrap().decision.to_string();
+    let said = mirror.catalogue().unwrap().held_back(&id).unwrap().unwrap().to_string();
     assert!(said.starts_with("held back until ") && said.ends_with(" by min-publish-age"), "{said}");
     assert!(young.contains(&format!("young 1.1.0: {said} (not held)")), "{said} in {young}");
     let unknown = run(world.command("out").args(["--explain", "nothing"])).expect(2);

@@ -8,6 +8,7 @@ use rusqlite::{CachedStatement, OptionalExtension as _, Transaction, params};
 use super::change::Change;
 use super::columns::number;
 use super::database::Catalogue;
+use super::deferred;
 use super::held_back::{self, HeldBackRelease, ReplacedRelease};
 use super::index_cache;
 use super::licences::{self, LicenceRow};
@@ -37,7 +38,7 @@ impl Catalogue {
 
 /// Applies changes in order.
 fn apply(to: &Transaction<'_>, changes: &[Change]) -> rusqlite::Result<()> {
-    let mut applier = Applier::new(to);
+    let mut applier = Applier::new(to)?;
     changes.iter().try_for_each(|change| applier.apply(change))?;
     applier.finish()
 }
@@ -189,19 +190,23 @@ struct Applier<'t> {
     /// The time of the transaction.
     now: String,
     manifest_len: Option<u64>,
+    /// True if releases may be deferred without a date.
+    has_groups: bool,
     /// True if comparing trees would not show a later run what has changed: upstream may go back to an earlier tree.
     cursor_outdated: bool,
 }
 
 impl<'t> Applier<'t> {
-    fn new(to: &'t Transaction<'t>) -> Self {
-        Self {
+    fn new(to: &'t Transaction<'t>) -> rusqlite::Result<Self> {
+        let some = "SELECT EXISTS (SELECT 1 FROM deferred)";
+        Ok(Self {
             to,
+            has_groups: to.prepare_cached(some)?.query_row([], |row| row.get(0))?,
             sql: Statements { on: to, prepared: [const { None }; Sql::COUNT] },
             now: rfc3339(SystemTime::now()),
             manifest_len: None,
             cursor_outdated: false,
-        }
+        })
     }
 
     /// Executes a statement about one release; returns the number of rows that it changed.
@@ -230,12 +235,17 @@ impl<'t> Applier<'t> {
             Change::Resolved(id) => self.of_release(Sql::Resolve, id).map(drop),
             Change::Dropped(id) => {
                 self.cursor_outdated = true;
-                self.of_release(Sql::Undefer, id)?;
+                self.undefer(id)?;
                 self.of_release(Sql::Resolve, id).map(drop)
             }
             Change::Deferred(release) => self.defer(release),
+            Change::DeferredGroups { name, groups } => {
+                self.has_groups = true;
+                self.cursor_outdated |= deferred::replace(self.to, name, groups.clone(), &self.now)?;
+                Ok(())
+            }
             Change::Undeferred(id) => {
-                self.cursor_outdated |= self.of_release(Sql::Undefer, id)? > 0;
+                self.cursor_outdated |= self.undefer(id)?;
                 Ok(())
             }
             Change::HeldBack(release) => self.hold_back(release).map(drop),
@@ -313,7 +323,17 @@ impl<'t> Applier<'t> {
             self.sql.get(Sql::GrowBundle)?.execute(params![member.bundle, end])?;
         }
         let had = params![name, held.id.version.as_str(), held.sha256.to_hex()];
-        self.sql.get(Sql::UndeferHeld)?.execute(had).map(drop)
+        self.sql.get(Sql::UndeferHeld)?.execute(had)?;
+        self.leave_group(&held.id).map(drop)
+    }
+
+    /// Takes a release out of the lists of deferred ones; returns whether it was there.
+    fn undefer(&mut self, id: &ReleaseId) -> rusqlite::Result<bool> {
+        Ok((self.of_release(Sql::Undefer, id)? > 0) | self.leave_group(id)?)
+    }
+
+    fn leave_group(&self, id: &ReleaseId) -> rusqlite::Result<bool> {
+        Ok(self.has_groups && deferred::take_out(self.to, id, &self.now)?)
     }
 
     /// Adds a deferred release. Drops the cursor if the release is new: the cursor covers only what was deferred when
@@ -370,7 +390,7 @@ impl<'t> Applier<'t> {
 
     fn fail(&mut self, row: &FailureRow) -> rusqlite::Result<()> {
         if let Some(version) = &row.version {
-            self.sql.get(Sql::Undefer)?.execute([row.name.as_str(), version.as_str()])?;
+            self.undefer(&ReleaseId { name: row.name.clone(), version: version.clone() })?;
         }
         let row = params![
             row.name.as_str(),

@@ -2,6 +2,7 @@
 
 use mirror_types::{CrateName, ReleaseId, StoreId};
 
+use super::deferred::DeferredGroup;
 use super::held_back::{HeldBackRelease, ReplacedRelease};
 use super::licences::LicenceRow;
 use super::rows::{DirRow, FailureRow, HeldRelease, UpstreamRemoval};
@@ -37,9 +38,17 @@ pub enum Change {
     Resolved(ReleaseId),
     /// A release that is not wanted any more leaves the failure ledger and the list of deferred ones.
     Dropped(ReleaseId),
-    /// A release is wanted, but policy holds it back. It leaves the failure ledger, and is deferred until it is held
+    /// A release is wanted, but policy holds it back, until a date or because its bytes replace others. It leaves the failure ledger, and is deferred until it is held
     /// with these bytes, fails, or is undeferred.
     Deferred(HeldBackRelease),
+    /// The releases of a crate that policy keeps from being fetched whatever the time is. They replace those that the
+    /// catalogue has.
+    DeferredGroups {
+        /// The crate.
+        name: CrateName,
+        /// The releases, by rule and reason.
+        groups: Vec<DeferredGroup>,
+    },
     /// A release is not deferred any more, although it was not fetched.
     Undeferred(ReleaseId),
     /// A release is held, and policy does not offer it from now on.

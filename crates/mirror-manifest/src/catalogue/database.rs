@@ -18,6 +18,8 @@ pub struct Catalogue {
     /// True if it is known to have the table of what policy holds back: a run may add it to an earlier catalogue while
     /// this is open.
     pub(super) has_held_back: Cell<bool>,
+    /// The same about the table `deferred`.
+    pub(super) has_deferred: Cell<bool>,
     /// True if it is known to have the table of licences.
     pub(super) has_licences: Cell<bool>,
     /// True if the file is read as if it could not change.

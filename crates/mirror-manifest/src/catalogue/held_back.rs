@@ -1,5 +1,5 @@
-//! Releases that policy holds back: those that are wanted and not fetched, which are deferred, and those that are held
-//! and not offered.
+//! Releases that policy holds back: those that are held and not offered, and those that are wanted and not fetched before
+//! a date. Releases that are deferred without a date are in a table of their own (`deferred`).
 
 use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS held_back (
     PRIMARY KEY (crate, version, held)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS held_back_deferred ON held_back (crate, until) WHERE NOT held;
+CREATE INDEX IF NOT EXISTS held_back_deferred_due ON held_back (until) WHERE NOT held AND until IS NOT NULL;
 CREATE INDEX IF NOT EXISTS held_back_held ON held_back (rule) WHERE held;
 CREATE INDEX IF NOT EXISTS held_back_due ON held_back (until) WHERE held AND until IS NOT NULL;
 CREATE TABLE IF NOT EXISTS replaced (
@@ -64,7 +65,7 @@ pub struct ReplacedRelease {
     pub seen: SystemTime,
 }
 
-/// A crate with deferred releases.
+/// A crate with releases that are deferred until a date, or because their bytes replace others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeferredCrate {
     /// The crate.
@@ -98,19 +99,27 @@ fn moment(text: Option<String>) -> Option<SystemTime> {
     Some(text?.parse::<jiff::Timestamp>().map_or(UNIX_EPOCH, SystemTime::from))
 }
 
+/// Makes a decision of the texts of a row; the moments are `until` and `since`.
+pub(super) fn decision_of(
+    rule: &str,
+    mut why: String,
+    (until, since): (Option<String>, Option<String>),
+) -> HeldBack {
+    // A rule of a later version keeps holding back.
+    let rule = rule.parse().unwrap_or_else(|_| {
+        why = format!("the rule {rule}");
+        Rule::Deny
+    });
+    HeldBack { rule, until: moment(until), since: moment(since), why }
+}
+
 fn release_of(row: &Row<'_>) -> rusqlite::Result<HeldBackRelease> {
     let text = |at| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
     let (Ok(name), Ok(version), Ok(cksum)) = (text(0)?.parse(), text(1)?.parse(), Sha256::from_hex(text(2)?))
     else {
         return Err(rusqlite::Error::InvalidQuery);
     };
-    let (rule, mut why) = (text(4)?, text(5)?.to_owned());
-    // A rule of a later version keeps holding back.
-    let rule = rule.parse().unwrap_or_else(|_| {
-        why = format!("the rule {rule}");
-        Rule::Deny
-    });
-    let decision = HeldBack { rule, until: moment(row.get(6)?), since: moment(row.get(7)?), why };
+    let decision = decision_of(text(4)?, text(5)?.to_owned(), (row.get(6)?, row.get(7)?));
     Ok(HeldBackRelease { id: ReleaseId { name, version }, cksum, is_held: row.get(3)?, decision })
 }
 
@@ -120,7 +129,8 @@ impl Catalogue {
         self.has_table(&self.has_held_back, "held_back")
     }
 
-    /// Returns the releases of a crate that policy holds back.
+    /// Returns the releases of a crate that policy holds back: those that are held, and those that are deferred until a
+    /// date or because their bytes replace others. [`Self::deferred_groups_of`] returns the rest.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -141,7 +151,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn held_back(&self, id: &ReleaseId) -> Result<Option<HeldBackRelease>, ManifestError> {
+    pub fn held_back(&self, id: &ReleaseId) -> Result<Option<HeldBack>, ManifestError> {
         let query = || {
             if !self.has_held_back()? {
                 return Ok(None);
@@ -153,26 +163,29 @@ impl Catalogue {
             let mut statement = self.db.prepare_cached(&select)?;
             statement.query_row([id.name.as_str(), id.version.as_str()], release_of).optional()
         };
-        query().map_err(self.fail("read what policy holds back from"))
+        match query().map_err(self.fail("read what policy holds back from"))? {
+            Some(release) => Ok(Some(release.decision)),
+            None => Ok(self.deferred_group(id)?.map(|group| group.decision())),
+        }
     }
 
-    /// Passes every release that policy holds back to `visit`, by name.
+    /// Returns the release that policy holds back until the earliest moment; `None` when no release has a date.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn all_held_back(&self, visit: &mut dyn FnMut(HeldBackRelease)) -> Result<(), ManifestError> {
-        let mut query = || {
+    pub fn first_due(&self) -> Result<Option<HeldBackRelease>, ManifestError> {
+        let query = |part: &str| {
             if !self.has_held_back()? {
-                return Ok(());
+                return Ok(None);
             }
-            let mut statement = self.db.prepare(&format!("SELECT {COLUMNS} FROM held_back"))?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                visit(release_of(row)?);
-            }
-            Ok(())
+            let select = format!(
+                "SELECT {COLUMNS} FROM held_back WHERE {part} AND until IS NOT NULL ORDER BY until LIMIT 1"
+            );
+            self.db.query_row(&select, [], release_of).optional()
         };
-        query().map_err(self.fail("read what policy holds back from"))
+        let fail = self.fail("read what policy holds back from");
+        let found = [query("held").map_err(&fail)?, query("NOT held").map_err(&fail)?];
+        Ok(found.into_iter().flatten().min_by_key(|release| release.decision.until))
     }
 
     /// Counts the releases that policy holds back, by rule, in the order of the rules.
@@ -191,7 +204,17 @@ impl Catalogue {
                 let rule = row.get_ref(0)?.as_str()?.parse().unwrap_or(Rule::Deny);
                 Ok(HeldBackCount { rule, held: size(row.get(1)?), deferred: size(row.get(2)?) })
             })?;
-            let mut counts = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            let mut counts: Vec<HeldBackCount> = Vec::new();
+            for more in rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().chain(self.deferred_counts()?)
+            {
+                match counts.iter_mut().find(|count| count.rule == more.rule) {
+                    Some(count) => {
+                        count.held += more.held;
+                        count.deferred += more.deferred;
+                    }
+                    None => counts.push(more),
+                }
+            }
             counts.sort_by_key(|count| count.rule);
             Ok(counts)
         };
@@ -251,7 +274,7 @@ impl Catalogue {
         query().map_err(self.fail("read what was replaced from"))
     }
 
-    /// Returns the deferred releases of a crate.
+    /// Returns the releases of a crate that are deferred until a date, or because their bytes replace others.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -261,7 +284,7 @@ impl Catalogue {
         Ok(releases)
     }
 
-    /// Returns the crates with deferred releases, by name.
+    /// Returns the crates with releases that are deferred until a date, or because their bytes replace others, by name.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -290,7 +313,8 @@ impl Catalogue {
     /// # Errors
     /// When SQLite fails.
     pub fn deferred_count(&self) -> Result<u64, ManifestError> {
-        Ok(self.deferred_crates()?.iter().map(|of| of.releases).sum())
+        let dated: u64 = self.deferred_crates()?.iter().map(|of| of.releases).sum();
+        Ok(dated + self.deferred_without_date()?)
     }
 
     /// Returns the moment from which the next deferred release may be fetched; `None` when no release has a date.

@@ -4,6 +4,7 @@ mod columns;
 #[cfg(test)]
 mod damage;
 mod database;
+mod deferred;
 mod files;
 mod gaps;
 mod held;
@@ -22,6 +23,7 @@ mod state;
 
 pub use change::Change;
 pub use database::Catalogue;
+pub use deferred::DeferredGroup;
 pub use gaps::{GapRow, UnavailableRow};
 pub use held_back::{DeferredCrate, HeldBackCount, HeldBackRelease, ReplacedRelease};
 pub use licences::{LicenceRow, StatedLicence};

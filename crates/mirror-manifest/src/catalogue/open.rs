@@ -12,7 +12,7 @@ use super::files::{check_head, check_plain, remove_all};
 use super::held::removed_upstream;
 use super::rows::UpstreamRemoval;
 use super::schema::{FORMAT, SCHEMA};
-use super::{held_back, licences, places, sources};
+use super::{deferred, held_back, licences, places, sources};
 use crate::error::{ManifestError, at};
 use crate::sqlite::{
     READ_ONLY, format_of, has_tables, open_or_freeze, open_to_read, open_to_write, structure_fault,
@@ -50,6 +50,7 @@ impl Catalogue {
             }
         }
         db.execute_batch(held_back::SCHEMA).map_err(fail)?;
+        db.execute_batch(deferred::SCHEMA).map_err(fail)?;
         db.execute_batch(licences::SCHEMA).map_err(fail)?;
         sources::upgrade(&db).map_err(fail)?;
         places::upgrade(&db).map_err(fail)?;
@@ -59,6 +60,7 @@ impl Catalogue {
             has_seen: true,
             has_places: true,
             has_held_back: Cell::new(true),
+            has_deferred: Cell::new(true),
             has_licences: Cell::new(true),
             frozen: false,
         };
@@ -93,8 +95,9 @@ impl Catalogue {
         let has_seen = sources::has_seen(&db).map_err(fail)?;
         let has_places = places::has_places(&db).map_err(fail)?;
         let (has_held_back, has_licences) = (Cell::new(false), Cell::new(false));
+        let has_deferred = Cell::new(false);
         let path = path.to_owned();
-        Ok(Some(Self { db, path, has_seen, has_places, has_held_back, has_licences, frozen }))
+        Ok(Some(Self { db, path, has_seen, has_places, has_held_back, has_deferred, has_licences, frozen }))
     }
 
     /// Opens the catalogue a second time, for reading on another thread, which sees the committed state.
@@ -105,8 +108,9 @@ impl Catalogue {
         let (db, frozen) = open_or_freeze(&self.path).map_err(self.fail("open"))?;
         let (has_seen, has_places) = (self.has_seen, self.has_places);
         let (has_held_back, has_licences) = (self.has_held_back.clone(), self.has_licences.clone());
+        let has_deferred = self.has_deferred.clone();
         let path = self.path.clone();
-        Ok(Self { db, path, has_seen, has_places, has_held_back, has_licences, frozen })
+        Ok(Self { db, path, has_seen, has_places, has_held_back, has_deferred, has_licences, frozen })
     }
 
     /// Returns whether this reads the file as it was when it was opened: without the marks by which readers and writers

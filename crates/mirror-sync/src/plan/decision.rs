@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use mirror_index::sparse::DlTemplate;
-use mirror_manifest::{HeldBackRelease, PackedLines};
+use mirror_manifest::{DeferredGroup, HeldBackRelease, PackedLines};
 use mirror_types::{CrateName, ReleaseId, Sha256};
 use url::Url;
 
@@ -22,7 +22,7 @@ pub(crate) enum Decision {
     /// Selected, and nothing can be fetched for it.
     Fail { id: ReleaseId, cksum: Option<Sha256>, url: String, fault: PlanFault },
     /// Selected, not held with the bytes that the index lists, and held back by policy. `known`: the list of deferred
-    /// releases has it already.
+    /// releases has it already, or gets it with the group of its crate.
     Deferred { release: Box<HeldBackRelease>, known: bool },
     /// A crate that was named is not known; counts as one selected release.
     FailCrate { name: CrateName, fault: PlanFault },
@@ -38,6 +38,8 @@ pub(crate) enum Decision {
     Resolved(ReleaseId),
     /// A release in the failure ledger is not wanted any more.
     Dropped(ReleaseId),
+    /// The deferred releases of a crate that have no date, by reason, are others than those of the list.
+    DeferredGroups { name: CrateName, groups: Vec<DeferredGroup> },
     /// A deferred release is to leave the list: it is held, not wanted, or gone.
     Undeferred(ReleaseId),
     /// The index lists a held release that was never seen in it.

@@ -1,15 +1,16 @@
-//! Defers releases that policy holds back until a date, and resolves them when their crates are looked at again.
+//! Defers releases that policy holds back, and resolves them when their crates are looked at again. Those that wait for a
+//! date are listed one by one; those that no date changes are listed by crate and reason, for there may be millions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mirror_manifest::{HeldBackRelease, ReplacedRelease};
+use mirror_manifest::{DeferredGroup, HeldBackRelease, ReplacedRelease};
 use mirror_policy::{Candidate, CratePolicy, LoadedPolicy, Verdict};
 use mirror_types::{CrateName, HeldBack, IndexRecord, ReleaseId, index_path};
 
 use super::decision::Decision;
 use super::held::HeldRow;
-use super::planner::{Planner, Scope};
+use super::planner::{Planner, Scope, hash};
 use super::sink::Halt;
 
 /// Crates with deferred releases, by the path of their index file. A crate is taken out when the plan has looked at it.
@@ -46,8 +47,10 @@ impl DeferredCrates {
 
 /// The entries of the lists for a crate that is planned.
 pub(super) struct Listed {
-    /// Its deferred releases, by version.
+    /// Its releases that are deferred until a date, or because their bytes replace others, by version.
     deferred: HashMap<String, HeldBackRelease>,
+    /// Its other deferred releases, by reason.
+    groups: Vec<DeferredGroup>,
     /// Its releases whose bytes replace others.
     replaced: Vec<ReplacedRelease>,
     /// True if it is in the failure ledger.
@@ -57,7 +60,7 @@ pub(super) struct Listed {
 impl Listed {
     /// Returns whether nothing of the crate is deferred.
     pub(super) fn is_empty(&self) -> bool {
-        self.deferred.is_empty()
+        self.deferred.is_empty() && self.groups.is_empty()
     }
 
     /// Returns the moment from which the age of a release counts that is not held as the index lists it, when its bytes
@@ -92,8 +95,12 @@ impl Planner<'_> {
             Some(_) => self.held.replaced_of(name)?,
             None => Vec::new(),
         };
+        let groups = match self.grouped.as_ref().is_none_or(|names| names.contains(&hash(name.as_str()))) {
+            true => self.held.deferred_groups_of(name)?,
+            false => Vec::new(),
+        };
         let failed = self.ledger.contains(name.as_str());
-        Ok(Listed { deferred: by_version.collect(), replaced, failed })
+        Ok(Listed { deferred: by_version.collect(), groups, replaced, failed })
     }
 
     /// Takes releases out of the list that are held by now, not wanted any more, or gone from the index. Only a plan of
@@ -121,13 +128,46 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Returns the groups of deferred releases of a crate without those that this plan looks at. Only a plan of the whole
+    /// index can find that a release is not wanted.
+    pub(super) fn remaining<'r>(
+        &self,
+        listed: &Listed,
+        wanted: impl Iterator<Item = (&'r ReleaseId, bool)>,
+        is_gone: &dyn Fn(&str) -> bool,
+    ) -> Vec<DeferredGroup> {
+        if listed.groups.is_empty() || self.wanted.scope != Scope::Part {
+            return Vec::new();
+        }
+        let wanted: HashSet<&str> = wanted.map(|(id, _)| id.version.as_str()).collect();
+        let mut groups = listed.groups.clone();
+        for group in &mut groups {
+            group.versions.retain(|version| !wanted.contains(version.as_str()) && !is_gone(version.as_str()));
+        }
+        groups
+    }
+
+    /// Reports the groups of deferred releases of a crate, if they are others than before.
+    pub(super) fn regroup(
+        &mut self,
+        name: &CrateName,
+        listed: &Listed,
+        mut groups: Vec<DeferredGroup>,
+    ) -> Result<(), Halt> {
+        DeferredGroup::sort(&mut groups);
+        if DeferredGroup::agree(&listed.groups, &groups) {
+            return Ok(());
+        }
+        self.decide(Decision::DeferredGroups { name: name.clone(), groups })
+    }
+
     /// Defers a selected release that is not held as the index lists it, when policy holds it back. `row`: other bytes
-    /// are held under its name. Returns whether it did.
+    /// are held under its name. Returns whether it did. A release without a date is added to `groups`.
     pub(super) fn defer(
         &mut self,
         record: &IndexRecord,
         row: Option<&HeldRow>,
-        listed: &Listed,
+        (listed, groups): (&Listed, &mut Vec<DeferredGroup>),
         judge: Option<&Judge<'_>>,
     ) -> Result<bool, Halt> {
         let now = self.wanted.now;
@@ -144,9 +184,36 @@ impl Planner<'_> {
         let decision = HeldBack { rule, until, why, since };
         let release =
             HeldBackRelease { id: record.id.clone(), cksum: record.cksum, is_held: false, decision };
-        let known = !listed.failed && known.is_some_and(|known| known.agrees_with(&release));
-        self.decide(Decision::Deferred { release: Box::new(release), known })?;
+        let mut is_known = !listed.failed && known.is_some_and(|known| known.agrees_with(&release));
+        if until.is_none() && since.is_none() {
+            is_known = true;
+            if known.is_some() {
+                self.decide(Decision::Undeferred(record.id.clone()))?;
+            }
+            if listed.failed {
+                self.decide(Decision::Dropped(record.id.clone()))?;
+            }
+            add(groups, &release);
+        }
+        self.decide(Decision::Deferred { release: Box::new(release), known: is_known })?;
         Ok(true)
+    }
+}
+
+/// Adds a release to the group of its reason.
+fn add(groups: &mut Vec<DeferredGroup>, release: &HeldBackRelease) {
+    let HeldBack { rule, why, .. } = &release.decision;
+    let version = release.id.version.clone();
+    match groups.iter_mut().find(|group| group.rule == *rule && group.why == *why) {
+        Some(group) => group.versions.push(version),
+        None => {
+            groups.push(DeferredGroup {
+                rule: *rule,
+                why: why.clone(),
+                since: None,
+                versions: vec![version],
+            });
+        }
     }
 }
 

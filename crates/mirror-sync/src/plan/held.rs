@@ -1,6 +1,6 @@
 use std::collections::{HashMap, HashSet};
 
-use mirror_manifest::{HeldBackRelease, ReplacedRelease, UpstreamRemoval};
+use mirror_manifest::{DeferredGroup, HeldBackRelease, ReplacedRelease, UpstreamRemoval};
 use mirror_types::{CrateName, Locations, ReleaseId, Sha256};
 
 use crate::error::SyncError;
@@ -50,10 +50,16 @@ pub(crate) trait HeldView: Send {
     fn failed_crates(&self) -> Result<HashSet<String>, SyncError>;
     /// Returns the ledger's entries of a crate.
     fn failures_of(&self, name: &CrateName) -> Result<Vec<FailedRelease>, SyncError>;
-    /// Returns the crates with deferred releases.
+    /// Returns the crates with releases that are deferred until a date, or because their bytes replace others.
     fn deferred_crates(&self) -> Result<Vec<String>, SyncError>;
-    /// Returns the deferred releases of a crate.
+    /// Returns these releases of a crate.
     fn deferred_of(&self, name: &CrateName) -> Result<Vec<HeldBackRelease>, SyncError>;
+    /// Visits the names of all crates with releases that are deferred without a date; a name may come several times.
+    fn grouped_crates(&self, visit: &mut dyn FnMut(&str)) -> Result<(), SyncError>;
+    /// Returns the crates with such releases whose index file is called `file`, ignoring case.
+    fn grouped_crates_of_file(&self, file: &str) -> Result<Vec<String>, SyncError>;
+    /// Returns these releases of a crate, by reason.
+    fn deferred_groups_of(&self, name: &CrateName) -> Result<Vec<DeferredGroup>, SyncError>;
     /// Returns the releases of a crate whose bytes replace others.
     fn replaced_of(&self, name: &CrateName) -> Result<Vec<ReplacedRelease>, SyncError>;
     /// Returns whether a file without a record lies at the path of a release.

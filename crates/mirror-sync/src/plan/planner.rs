@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{LockSet, Selection};
-use mirror_manifest::{PackedLines, UpstreamRemoval};
+use mirror_manifest::{DeferredGroup, PackedLines, UpstreamRemoval};
 use mirror_policy::LoadedPolicy;
 use mirror_types::{CrateName, IndexRecord, Location, ReleaseId, Sha256, StoreId, index_path};
 use url::Url;
@@ -79,6 +79,7 @@ pub(crate) fn plan(
     let mut planner = Planner {
         ledger: held.failed_crates()?,
         deferred: DeferredCrates::of(&held.deferred_crates()?),
+        grouped: grouped(held, wanted.scope)?,
         removed_upstream: held.removed_upstream()?,
         named: wanted.named.iter().map(|name| (name.canonical(), name.clone())).collect(),
         read: (wanted.scope == Scope::All).then(HashSet::new),
@@ -118,6 +119,8 @@ pub(super) struct Planner<'p> {
     pub(super) ledger: HashSet<String>,
     /// Crates with deferred releases; a crate is taken out when the plan has looked at it.
     pub(super) deferred: DeferredCrates,
+    /// When all files are read: hashes of the names of crates with releases that are deferred without a date.
+    pub(super) grouped: Option<HashSet<u64>>,
     /// The releases that upstream is known to have removed.
     pub(super) removed_upstream: HashMap<ReleaseId, UpstreamRemoval>,
     /// When all files are read: hashes of the names in them, and of the paths of those that may have more.
@@ -237,7 +240,9 @@ impl Planner<'_> {
         };
         let wanted = selected.records.iter().map(|record| (&record.id, good(record)));
         let wanted = wanted.chain(selected.checksum_conflicts.iter().map(|(id, ..)| (id, false)));
-        self.undefer(&listed, wanted.clone(), &|version| whole && !all.contains(version))?;
+        let is_gone = |version: &str| whole && !all.contains(version);
+        self.undefer(&listed, wanted.clone(), &is_gone)?;
+        let mut groups = self.remaining(&listed, wanted.clone(), &is_gone);
         self.resolve(&name, wanted)?;
         let largest = largest(&held);
         for (id, lock, index) in selected.checksum_conflicts {
@@ -246,9 +251,9 @@ impl Planner<'_> {
             self.fail(id, Some(index), fault)?;
         }
         for record in selected.records {
-            self.record(record, &held, largest, &listed, judge.as_ref())?;
+            self.record(record, &held, largest, (&listed, &mut groups), judge.as_ref())?;
         }
-        Ok(())
+        self.regroup(&name, &listed, groups)
     }
 
     fn record(
@@ -256,12 +261,14 @@ impl Planner<'_> {
         record: IndexRecord,
         held: &HashMap<String, HeldRow>,
         largest: u64,
-        listed: &Listed,
+        (listed, groups): (&Listed, &mut Vec<DeferredGroup>),
         judge: Option<&Judge<'_>>,
     ) -> Result<(), Halt> {
         self.begin(&record.id)?;
         let row = held.get(record.id.version.as_str());
-        if row.is_none_or(|row| row.sha256 != record.cksum) && self.defer(&record, row, listed, judge)? {
+        if row.is_none_or(|row| row.sha256 != record.cksum)
+            && self.defer(&record, row, (listed, groups), judge)?
+        {
             return Ok(());
         }
         let IndexRecord { id, cksum, yanked, .. } = record;
@@ -436,6 +443,9 @@ impl Planner<'_> {
         self.held.crates(&mut look)?;
         self.ledger.iter().for_each(|name| look(name));
         self.deferred.names().for_each(|name| look(name.as_str()));
+        self.held.grouped_crates(&mut look)?;
+        gone.sort_unstable();
+        gone.dedup();
         gone.iter().try_for_each(|name| self.gone(name))
     }
 }
@@ -446,6 +456,19 @@ impl HeldRow {
         let locations = Location::LOOSE.into();
         Self { sha256, bytes: 0, locations, seen: SeenIn::Unknown, recorded: false }
     }
+}
+
+/// Returns the hashes of the names of crates with releases that are deferred without a date, for a plan of all files.
+/// Another plan asks for each crate.
+fn grouped(held: &dyn HeldView, scope: Scope) -> Result<Option<HashSet<u64>>, SyncError> {
+    if scope != Scope::All {
+        return Ok(None);
+    }
+    let mut names = HashSet::new();
+    held.grouped_crates(&mut |name| {
+        names.insert(hash(name));
+    })?;
+    Ok(Some(names))
 }
 
 fn largest(held: &HashMap<String, HeldRow>) -> u64 {

@@ -103,6 +103,14 @@ impl Planner<'_> {
                 self.gone(&name)?;
             }
         }
+        for name in self.held.grouped_crates_of_file(file)? {
+            if let Ok(name) = name.parse::<CrateName>()
+                && index_path(&name) == path
+                && !present.contains(&name)
+            {
+                self.gone(&name)?;
+            }
+        }
         self.deferred.missing_at(path, present).iter().try_for_each(|name| self.gone(name))
     }
 
@@ -127,6 +135,7 @@ impl Planner<'_> {
         self.compare(name, &[], true, &held)?;
         let listed = self.listed_of(name)?;
         self.undefer(&listed, std::iter::empty(), &|_| true)?;
+        self.regroup(name, &listed, Vec::new())?;
         self.resolve(name, std::iter::empty())
     }
 

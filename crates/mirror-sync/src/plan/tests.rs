@@ -7,8 +7,10 @@ use std::time::UNIX_EPOCH;
 
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexLimits, LockSet, LockSources, NameSet, Selection};
-use mirror_manifest::{HeldBackRelease, ReplacedRelease, UpstreamRemoval};
-use mirror_types::{CrateName, Location, Locations, MemberLocation, ReleaseId, Sha256, StoreId, index_path};
+use mirror_manifest::{DeferredGroup, HeldBackRelease, ReplacedRelease, UpstreamRemoval};
+use mirror_types::{
+    CrateName, Location, Locations, MemberLocation, ReleaseId, Sha256, StoreId, VersionText, index_path,
+};
 use url::Url;
 
 mod deferred;
@@ -61,6 +63,7 @@ struct HeldInMemory {
     failed: Vec<(String, FailedRelease)>,
     unrecorded: HashSet<ReleaseId>,
     deferred: Vec<HeldBackRelease>,
+    groups: BTreeMap<String, Vec<DeferredGroup>>,
 }
 
 impl HeldInMemory {
@@ -102,6 +105,16 @@ impl HeldView for HeldInMemory {
     }
     fn deferred_of(&self, name: &CrateName) -> Result<Vec<HeldBackRelease>, SyncError> {
         Ok(self.deferred.iter().filter(|release| release.id.name == *name).cloned().collect())
+    }
+    fn grouped_crates(&self, visit: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
+        self.groups.keys().for_each(|name| visit(name));
+        Ok(())
+    }
+    fn grouped_crates_of_file(&self, file: &str) -> Result<Vec<String>, SyncError> {
+        Ok(self.groups.keys().filter(|name| name.eq_ignore_ascii_case(file)).cloned().collect())
+    }
+    fn deferred_groups_of(&self, name: &CrateName) -> Result<Vec<DeferredGroup>, SyncError> {
+        Ok(self.groups.get(name.as_str()).cloned().unwrap_or_default())
     }
     fn replaced_of(&self, _: &CrateName) -> Result<Vec<ReplacedRelease>, SyncError> {
         Ok(Vec::new())
@@ -160,6 +173,13 @@ fn word(decision: &Decision) -> String {
                 .map(|until| until.duration_since(UNIX_EPOCH).expect("until").as_secs());
             let until = until.map_or("ever".to_owned(), |until| until.to_string());
             format!("deferred {} until {until}{}", release.id, if *known { ", known" } else { "" })
+        }
+        Decision::DeferredGroups { name, groups } => {
+            let groups = groups.iter().map(|DeferredGroup { rule, why, versions, .. }| {
+                let versions: Vec<&str> = versions.iter().map(VersionText::as_str).collect();
+                format!(" {rule} ({why}): {};", versions.join(" "))
+            });
+            format!("groups of {name}:{}", groups.collect::<String>())
         }
         Decision::Undeferred(id) => format!("undeferred {id}"),
         Decision::CrateRead(name) => format!("read {name}"),

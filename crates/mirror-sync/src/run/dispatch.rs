@@ -130,6 +130,7 @@ impl Dispatcher {
                 }
                 batch.tx.defer(*release);
             }
+            Message::DeferredGroups { name, groups } => batch.tx.defer_groups(name, groups),
             Message::Undeferred(id) => batch.tx.undefer(id),
             Message::RemovedUpstream(id, kind) => {
                 self.emit(SyncEvent::RemovedUpstream { release: &id, kind });

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use mirror_fetch::{Failure, FailureKind, FetchRequest};
-use mirror_manifest::{HeldBackRelease, PackedLines, UpstreamRemoval};
+use mirror_manifest::{DeferredGroup, HeldBackRelease, PackedLines, UpstreamRemoval};
 use mirror_repo::{FailedAttempt, VerifiedBytes, WantedRelease};
 use mirror_store::StagedCrate;
 use mirror_types::{CrateName, Locations, ReleaseId, StoreId};
@@ -145,6 +145,8 @@ pub(crate) enum Message {
     Dropped(ReleaseId),
     /// Policy holds a wanted release back.
     Deferred(Box<HeldBackRelease>),
+    /// The releases of a crate that policy holds back without a date, by reason.
+    DeferredGroups { name: CrateName, groups: Vec<DeferredGroup> },
     /// A release is to leave the list of deferred ones.
     Undeferred(ReleaseId),
     /// Upstream removed a held release.

@@ -75,6 +75,7 @@ impl Router {
             Decision::Resolved(id) => self.send(Message::Resolved(id)),
             Decision::Dropped(id) => self.send(Message::Dropped(id)),
             Decision::Deferred { release, known } => known || self.send(Message::Deferred(release)),
+            Decision::DeferredGroups { name, groups } => self.send(Message::DeferredGroups { name, groups }),
             Decision::Undeferred(id) => self.send(Message::Undeferred(id)),
             Decision::Seen(id) => !self.notes_seen || self.send(Message::Seen(id)),
             Decision::Yanked(id) => self.send(Message::RemovedUpstream(id, UpstreamRemoval::Yanked)),

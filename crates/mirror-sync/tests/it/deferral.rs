@@ -79,7 +79,7 @@ pub(crate) struct Finished {
 
 impl Finished {
     /// Returns the numbers of releases that were downloaded, already held, and deferred.
-    fn counts(&self) -> (u64, u64, u64) {
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let Outcome { downloaded, existing, deferred, .. } = self.outcome;
         assert_eq!(self.observed.deferred.load(Ordering::Relaxed), deferred);
         assert_eq!(self.outcome.exit_status(), ExitStatus::Complete);
@@ -87,7 +87,7 @@ impl Finished {
     }
 
     /// Returns whether the run looked at no index file at all.
-    fn looked_at_nothing(&self) -> bool {
+    pub(crate) fn looked_at_nothing(&self) -> bool {
         self.observed.unchanged.load(Ordering::Relaxed)
             && self.observed.selected.lock().expect("lock").len() == 1
     }
@@ -156,7 +156,7 @@ impl World {
     }
 
     /// Returns the deferred releases with the hour at which they are due.
-    fn deferred(&self) -> BTreeMap<ReleaseId, u64> {
+    pub(crate) fn deferred(&self) -> BTreeMap<ReleaseId, u64> {
         let catalogue = self.catalogue();
         let crates = catalogue.deferred_crates().expect("crates");
         let rows = crates.iter().flat_map(|of| {

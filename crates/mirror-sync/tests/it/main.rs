@@ -4,6 +4,7 @@
 mod deferral;
 mod dry_run;
 mod examples;
+mod grouped;
 mod licences;
 mod nights;
 mod offered;

@@ -64,9 +64,10 @@ fn what_is_too_young_and_not_held_is_deferred() {
         "existing a 1.2.0 103",
         // Other bytes are held, and they stay. The age counts from the moment at which these were seen.
         "deferred a 1.3.0 until 1100",
-        "deferred a 1.4.0 until ever",
+        "deferred a 1.4.0 until ever, known",
         "fetch a 1.5.0 of 109",
         "deferred a 1.6.0 until 1001",
+        "groups of a: min-publish-age (its publication time is not known): 1.4.0;",
     ];
     assert_eq!(words, expected);
     assert!(planned.complete);
@@ -160,4 +161,87 @@ fn bad_lines_let_no_crate_leave_the_list() {
     let items = vec![dated_file("a", &["{".to_owned()])];
     let (words, _) = run(under_policy(1000), items, listing(&[row("a", "1.0.0", 1, 950)]));
     assert_eq!(words, ["bad 1/a 1"]);
+}
+
+/// Denies `a` altogether and the versions of `b` before 2.
+fn denying(scope: Scope) -> Wanted {
+    let policy = Policy::parse("deny = [\"a\", \"b@<2\"]").expect("a policy");
+    let policy = Arc::new(LoadedPolicy::new(policy, mirror_policy::Advisories::default()));
+    Wanted { policy: Some(policy), scope, ..wanted() }
+}
+
+fn group(why: &str, versions: &[&str]) -> DeferredGroup {
+    let versions = versions.iter().map(|version| version.parse().expect("version")).collect();
+    DeferredGroup { rule: Rule::Deny, why: why.to_owned(), since: Some(at(1)), versions }
+}
+
+fn grouping(of: &str, groups: &[DeferredGroup]) -> HeldInMemory {
+    HeldInMemory { groups: [(of.to_owned(), groups.to_vec())].into(), ..HeldInMemory::default() }
+}
+
+#[test]
+fn what_no_date_changes_is_listed_by_crate_and_reason() {
+    let a = || vec![file("a", &[line("a", "1.0.0", 1), line("a", "1.1.0", 2)])];
+    let counted = ["deferred a 1.0.0 until ever, known", "deferred a 1.1.0 until ever, known"];
+    let both = "groups of a: deny (matches `a`): 1.0.0 1.1.0;";
+    let (words, _) = run(denying(Scope::All), a(), HeldInMemory::default());
+    assert_eq!(words, [&counted[..], &[both]].concat());
+    // A list that has them already is left alone, and one that is old is replaced.
+    for (groups, is_new) in [
+        (vec![group("matches `a`", &["1.0.0", "1.1.0"])], false),
+        (vec![group("matches `a`", &["1.0.0"])], true),
+        (vec![group("matches `a`", &["1.0.0", "1.1.0", "1.2.0"])], true),
+        (vec![group("matches `?`", &["1.0.0", "1.1.0"])], true),
+    ] {
+        for scope in [Scope::All, Scope::Changes] {
+            let (words, _) = run(denying(scope), a(), grouping("a", &groups));
+            let more: &[&str] = if is_new { &[both] } else { &[] };
+            assert_eq!(words, [&counted[..], more].concat(), "{groups:?}, {scope:?}");
+        }
+    }
+}
+
+#[test]
+fn a_release_leaves_its_group_when_it_is_to_be_fetched_or_gone() {
+    let b = || vec![file("b", &[line("b", "1.0.0", 1), line("b", "2.0.0", 2), line("b", "3.0.0!", 3)])];
+    let before = || grouping("b", &[group("matches `b@<2`", &["1.0.0", "2.0.0", "3.0.0", "4.0.0"])]);
+    let rest = ["skip 1", "deferred b 1.0.0 until ever, known", "fetch b 2.0.0 of 0"];
+    let (words, _) = run(denying(Scope::Changes), b(), before());
+    assert_eq!(words, [&rest[..], &["groups of b: deny (matches `b@<2`): 1.0.0;"]].concat());
+    // A plan of a part does not know whether another selection wants the yanked release.
+    let (words, _) = run(denying(Scope::Part), b(), before());
+    assert_eq!(words, [&rest[..], &["groups of b: deny (matches `b@<2`): 1.0.0 3.0.0;"]].concat());
+    for (scope, items) in [
+        (Scope::All, vec![]),
+        (Scope::Changes, vec![Item::NoFile("1/b".to_owned())]),
+        (Scope::Changes, vec![Item::CrateGone(name("b"))]),
+    ] {
+        let (words, _) = run(denying(scope), items, before());
+        assert_eq!(words, ["groups of b:"], "{scope:?}");
+    }
+}
+
+#[test]
+fn a_release_that_gets_or_loses_its_date_changes_its_list() {
+    let lines = [dated("a", "1.0.0", 1, 950)];
+    let dated_before = || listing(&[row("a", "1.0.0", 1, 950)]);
+    let (words, _) = run(denying(Scope::All), vec![dated_file("a", &lines)], dated_before());
+    let denied = [
+        "undeferred a 1.0.0",
+        "deferred a 1.0.0 until ever, known",
+        "groups of a: deny (matches `a`): 1.0.0;",
+    ];
+    assert_eq!(words, denied);
+    let denied_before = grouping("a", &[group("matches `a`", &["1.0.0"])]);
+    let (words, _) = run(under_policy(1000), vec![dated_file("a", &lines)], denied_before);
+    assert_eq!(words, ["deferred a 1.0.0 until 1050", "groups of a:"]);
+}
+
+#[test]
+fn a_failed_release_that_is_denied_leaves_the_ledger() {
+    let failed = HeldInMemory::default().failed(&id("a", "1.0.0"), false);
+    let (words, _) = run(denying(Scope::All), vec![file("a", &[line("a", "1.0.0", 1)])], failed);
+    let left =
+        ["dropped a 1.0.0", "deferred a 1.0.0 until ever, known", "groups of a: deny (matches `a`): 1.0.0;"];
+    assert_eq!(words, left);
 }
