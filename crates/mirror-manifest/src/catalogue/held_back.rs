@@ -197,21 +197,11 @@ impl Catalogue {
             if !self.has_held_back()? {
                 return Ok(Vec::new());
             }
-            let mut statement = self.db.prepare(
-                "SELECT rule, sum(held), sum(NOT held) FROM held_back GROUP BY rule ORDER BY rule",
-            )?;
-            let rows = statement.query_map([], |row| {
-                let rule = row.get_ref(0)?.as_str()?.parse().unwrap_or(Rule::Deny);
-                Ok(HeldBackCount { rule, held: size(row.get(1)?), deferred: size(row.get(2)?) })
-            })?;
-            let mut counts: Vec<HeldBackCount> = Vec::new();
-            for more in rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().chain(self.deferred_counts()?)
-            {
+            // Each half has an index of its own, which is a small part of the table.
+            let mut counts = self.counts_of("held")?;
+            for more in self.counts_of("NOT held")?.into_iter().chain(self.deferred_counts()?) {
                 match counts.iter_mut().find(|count| count.rule == more.rule) {
-                    Some(count) => {
-                        count.held += more.held;
-                        count.deferred += more.deferred;
-                    }
+                    Some(count) => count.deferred += more.deferred,
                     None => counts.push(more),
                 }
             }
@@ -219,6 +209,19 @@ impl Catalogue {
             Ok(counts)
         };
         query().map_err(self.fail("count what policy holds back in"))
+    }
+
+    /// Counts the releases of one half of the table, by rule.
+    fn counts_of(&self, half: &str) -> rusqlite::Result<Vec<HeldBackCount>> {
+        let select = format!("SELECT rule, held, count(*) FROM held_back WHERE {half} GROUP BY rule");
+        let mut statement = self.db.prepare(&select)?;
+        let rows = statement.query_map([], |row| {
+            let rule = row.get_ref(0)?.as_str()?.parse().unwrap_or(Rule::Deny);
+            let releases = size(row.get(2)?);
+            let (held, deferred) = if row.get(1)? { (releases, 0) } else { (0, releases) };
+            Ok(HeldBackCount { rule, held, deferred })
+        })?;
+        rows.collect()
     }
 
     /// Returns the crates of which a release is held and not offered because of `rule`.
