@@ -35,7 +35,8 @@ pub use pages::check_pages;
 pub use program::{Ended, check_metrics, has, peak_of, run, run_measured};
 pub use proxy::{ProxyKind, TestProxy};
 pub use real_index::{
-    EmbodiedIndex, IndexFacts, WELL_KNOWN, cargo_lock, check_sidecars, count_index, held_files,
+    EmbodiedIndex, IndexFacts, POLICY_CASES, PolicyCase, PolicyCounts, WELL_KNOWN, cargo_lock, check_policy,
+    check_sidecars, count_index, date_index, held_files,
 };
 pub use registry::{TestRegistry, TestRelease};
 pub use serve::Served;

@@ -15,6 +15,10 @@ use crate::origin::Site;
 use crate::serve::Served;
 use crate::site::put;
 
+mod policy;
+
+pub use policy::{POLICY_CASES, PolicyCase, PolicyCounts, check_policy, date_index};
+
 const CHECK: &str = include_str!("real_index/check.py");
 
 /// Crates that were widely used in 2019; testdata has the part of the index that they need.
@@ -65,7 +69,7 @@ pub struct IndexFacts {
 /// # Errors
 /// The output of Python when it failed.
 pub fn count_index(index: &Path) -> Result<IndexFacts, String> {
-    let said = python(&["count".as_ref(), index.as_os_str()])?;
+    let said = python(CHECK, &["count".as_ref(), index.as_os_str()])?;
     serde_json::from_str(&said).map_err(|error| format!("{error} in {said}"))
 }
 
@@ -81,19 +85,22 @@ pub fn check_sidecars(
     sidecars: &Path,
 ) -> Result<u64, String> {
     let yanked = if include_yanked { "yanked" } else { "unyanked" };
-    let said = python(&[
-        "sidecars".as_ref(),
-        index.as_os_str(),
-        crates_base.as_ref(),
-        yanked.as_ref(),
-        sidecars.as_os_str(),
-    ])?;
+    let said = python(
+        CHECK,
+        &[
+            "sidecars".as_ref(),
+            index.as_os_str(),
+            crates_base.as_ref(),
+            yanked.as_ref(),
+            sidecars.as_os_str(),
+        ],
+    )?;
     said.trim().parse().map_err(|error| format!("{error} in {said}"))
 }
 
-fn python(arguments: &[&std::ffi::OsStr]) -> Result<String, String> {
+fn python(script: &str, arguments: &[&std::ffi::OsStr]) -> Result<String, String> {
     let mut command = Command::new("python3");
-    command.args(["-c", CHECK]).args(arguments).stdin(Stdio::null());
+    command.args(["-c", script]).args(arguments).stdin(Stdio::null());
     let output = command.output().map_err(|error| format!("python3 could not be started: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {

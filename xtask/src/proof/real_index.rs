@@ -2,6 +2,7 @@
 //! and files must equal those that Python, git and Cargo derive from the same index.
 
 mod closure;
+mod policy;
 mod update;
 mod world;
 
@@ -33,6 +34,8 @@ pub(crate) struct Options {
 enum Step {
     /// Dry runs count the index.
     DryRun,
+    /// Dry runs under policies count what the policies keep from being fetched.
+    Policy,
     /// Every sidecar is compared.
     Sidecars,
     /// The index is cloned and updated from a copy that git serves.
@@ -53,6 +56,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         if options.steps.is_empty() || options.steps.contains(step) {
             match step {
                 Step::DryRun => world.dry_runs()?,
+                Step::Policy => policy::run(&world)?,
                 Step::Sidecars => world.sidecars()?,
                 Step::Update => update::run(&world)?,
                 Step::Closure => closure::run(&world)?,

@@ -5,8 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use mirror_testkit::{
-    EmbodiedIndex, Ended, Origin, OriginOptions, Protocol, WELL_KNOWN, cargo_lock, count_index, git, has,
-    held_files,
+    EmbodiedIndex, Ended, Origin, OriginOptions, POLICY_CASES, Protocol, WELL_KNOWN, cargo_lock,
+    check_policy, count_index, date_index, git, has, held_files,
 };
 
 use crate::world::{BIN, run};
@@ -115,4 +115,43 @@ fn cargo_resolves_over_closures_of_well_known_crates() {
     let all: String = WELL_KNOWN.iter().map(|name| format!("{name} = \"*\"\n")).collect();
     let locked = same(&all);
     assert!(locked > 200 && taken.len() >= locked, "{locked} of {}", taken.len());
+}
+
+/// The index of 2019 has no publication times, so a copy has times that follow from names and versions.
+#[test]
+fn under_a_policy_a_real_index_has_what_others_count() {
+    if !has("python3", &["--version"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dated = dir.path().join("dated");
+    let lines = date_index(&part(), &dated).unwrap();
+    assert!((800..883).contains(&lines), "{lines} of 883 lines have a time");
+    for (index, is_dated) in [(part(), false), (dated, true)] {
+        for case in &POLICY_CASES {
+            let mut dry_run = |flags: &[String]| {
+                let mut command = Command::new(BIN);
+                command.current_dir(dir.path()).args([
+                    "--dry-run",
+                    "--offline",
+                    "--listen",
+                    "",
+                    "--out",
+                    "none",
+                ]);
+                command.arg("--index-dir").arg(&index).args(flags);
+                Ok(run(&mut command).expect(0))
+            };
+            let counts = check_policy(case, &index, &dir.path().join("policy.toml"), &mut dry_run).unwrap();
+            if is_dated {
+                assert_eq!(counts.deferred.len(), case.rules.len(), "{}: {counts:?}", case.name);
+                assert!(
+                    case.rules.iter().all(|rule| counts.deferred[*rule] > 0),
+                    "{}: {counts:?}",
+                    case.name
+                );
+                assert!(counts.would_fetch > 0, "{}: {counts:?}", case.name);
+            }
+        }
+    }
 }
