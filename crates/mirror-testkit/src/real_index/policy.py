@@ -12,7 +12,7 @@ import datetime, fnmatch, hashlib, json, os, re, sys, tomllib
 FIRST, LAST = (datetime.datetime(*day, tzinfo=datetime.timezone.utc) for day in [(2015, 1, 1), (2019, 11, 10)])
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400, "month": 30 * 86400}
 NUMBER = r"(?:0|[1-9][0-9]*)"
-SEMVER = re.compile(rf"({NUMBER})\.({NUMBER})\.({NUMBER})(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
+SEMVER = re.compile(rf"({NUMBER})\.({NUMBER})\.({NUMBER})(?:-([0-9A-Za-z.-]+))?(?:\+([0-9A-Za-z.-]+))?")
 
 
 def files(index):
@@ -60,14 +60,20 @@ def matches(pattern, name):
     return fnmatch.fnmatchcase(canonical(name), pattern)
 
 
+def identifiers(text):
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in text.split(".")] if text else []
+
+
 def version_key(text):
     """Returns a key that sorts by precedence; nothing where the text is no semantic version."""
     found = SEMVER.fullmatch(text)
-    if not found:
-        return None
-    pre = found[4]
-    parts = [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in pre.split(".")] if pre else []
-    return tuple(int(found[at]) for at in (1, 2, 3)), (not pre, parts)
+    return found and (tuple(int(found[at]) for at in (1, 2, 3)), (not found[4], identifiers(found[4])))
+
+
+def order_key(text):
+    """Returns a key that sorts as Cargo does: where the precedence is the same, build metadata decides."""
+    found = SEMVER.fullmatch(text)
+    return (version_key(text), identifiers(found[5])) if found else (((-1,), (False, [])), [])
 
 
 def comparators(requirement):
@@ -119,7 +125,7 @@ def published(line):
 def newest(lines, number):
     lines = [line for line in lines if not line["yanked"]]
     stable = [line for line in lines if (version_key(line["vers"]) or (0, (False,)))[1][0]]
-    order = sorted(stable or lines, key=lambda line: version_key(line["vers"]) or ((-1,), (False, [])), reverse=True)
+    order = sorted(stable or lines, key=lambda line: order_key(line["vers"]), reverse=True)
     return {line["vers"] for line in order[:number]}
 
 
