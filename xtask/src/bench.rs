@@ -10,6 +10,7 @@ mod fresh;
 mod index;
 mod measure;
 mod nginx;
+mod policy;
 mod report;
 mod serve;
 mod sidecars;
@@ -25,7 +26,8 @@ use sitting::Bench;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The benchmarks to run: p1 to p9, archive, serve; all but p9 when none is named.
+    /// The benchmarks to run: p1 to p9, archive, policy (P4 and P10 under a policy), serve; all but p9 when none is
+    /// named.
     only: Vec<String>,
     /// Rounds; each runs every program once.
     #[arg(long, default_value_t = 5)]
@@ -36,7 +38,7 @@ pub(crate) struct Options {
     /// Records of the index of P3, and of the JSONL of P5.
     #[arg(long, default_value_t = 2_500_000)]
     index_releases: usize,
-    /// Releases that the mirror of P4 holds, and files of P5.
+    /// Releases that the mirrors of P4 and of `policy` hold, and files of P5.
     #[arg(long, default_value_t = 300_000)]
     held_releases: usize,
     /// MiB of the bundle of P7.
@@ -147,6 +149,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     if wanted("archive") {
         archive::run(&bench, &mut report)?;
+    }
+    if wanted("policy") {
+        policy::run(&bench, &mut report)?;
     }
     if wanted("serve") {
         serve::run(&bench, &mut report)?;

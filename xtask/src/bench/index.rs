@@ -72,8 +72,11 @@ pub(crate) fn plan(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()>
     );
     let mut us = Series::new("download-crates --dry-run");
     let mut before = Series::new("download-crates --dry-run of the version before");
+    let policies = write_policies(&dir)?;
     let mut naive = Series::new("two plain threads over the work tree, serde (no planning)");
     let mut by_git = Series::new("git ls-tree, git cat-file --batch (no parsing)");
+    let mut under =
+        policies.map(|(what, path)| (path, Series::new(&format!("download-crates --dry-run, {what}"))));
     for round in 0..bench.rounds {
         println!("P3, round {} of {}", round + 1, bench.rounds);
         us.run(bench.work, &program, &ours)?;
@@ -84,6 +87,10 @@ pub(crate) fn plan(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()>
         );
         if let Some(program) = bench.before("download-crates") {
             before.run(bench.work, &program.display().to_string(), &ours)?;
+        }
+        for (policy, series) in &mut under {
+            let more = words(&["--policy", policy]);
+            series.run(bench.work, &program, &[&ours[..], &more].concat())?;
         }
         naive.run(bench.work, &own, &words(&["walk-two", &tree]))?;
         by_git.run(bench.work, "sh", &words(&["-c", &cat]))?;
@@ -99,9 +106,20 @@ pub(crate) fn plan(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()>
         ),
         index.releases(),
         &us,
-        &[&naive, &by_git, &before].into_iter().filter(|s| !s.costs.is_empty()).collect::<Vec<_>>(),
+        &under
+            .iter()
+            .map(|(_, series)| series)
+            .chain([&naive, &by_git, &before])
+            .filter(|s| !s.costs.is_empty())
+            .collect::<Vec<_>>(),
     );
     report.before("P3", &us, &before);
+    for (_, series) in &under {
+        let name = series.name.rsplit(", ").next().unwrap_or_default();
+        report.target(&format!("P3 CPU, {name}, over no policy"), series.cpu_over(&us), "at most 1.1", |x| {
+            x <= 1.1
+        });
+    }
     let scale = releases as f64 / 2_500_000.0;
     report.target(
         "P3 seconds for 2.5 million records",
@@ -111,6 +129,23 @@ pub(crate) fn plan(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()>
     );
     report.target("P3 peak MiB beyond the pack", us.peak_mib() - pack_mib, "at most 256", |x| x <= 256.0);
     std::fs::remove_dir_all(&dir).context("removing the index of P3")
+}
+
+/// Writes policies, and returns what each has, and its path.
+fn write_policies(dir: &Path) -> anyhow::Result<[(&'static str, String); 3]> {
+    let deny = "deny = [\"evil-crate\", \"left-pad@<2\"]\n";
+    let policies = [
+        ("deny", deny.to_owned()),
+        ("min-publish-age and deny", format!("min-publish-age = \"7 days\"\n{deny}")),
+        ("allow", "allow = [\"serde\"]\n".to_owned()),
+    ];
+    let mut written = Vec::new();
+    for (what, text) in policies {
+        let path = dir.join(format!("{}.toml", what.replace(' ', "-")));
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        written.push((what, path.display().to_string()));
+    }
+    written.try_into().map_err(|_| anyhow::anyhow!("three policies"))
 }
 
 pub(super) fn own() -> anyhow::Result<String> {

@@ -80,9 +80,31 @@ impl Report {
 
     /// Writes the requests per second of each series, and its ratio to the second one of the pair.
     pub(crate) fn serving(&mut self, title: &str, work: &str, requests: usize, rows: &[(&Series, &Series)]) {
+        self.requests(title, work, requests, "over nginx", rows);
+    }
+
+    /// Writes the same with a policy and without, which is the second one of each pair.
+    pub(crate) fn serving_with_policy(
+        &mut self,
+        title: &str,
+        work: &str,
+        requests: usize,
+        rows: &[(&Series, &Series)],
+    ) {
+        self.requests(title, work, requests, "over no policy", rows);
+    }
+
+    fn requests(
+        &mut self,
+        title: &str,
+        work: &str,
+        requests: usize,
+        over: &str,
+        rows: &[(&Series, &Series)],
+    ) {
         let rounds = rows.first().map_or(0, |(series, _)| series.costs.len());
         let text = self.section(title, &format!("{work}; {rounds} rounds"));
-        let _ = writeln!(text, "| Server | requests/s | over nginx |\n|---|---|---|");
+        let _ = writeln!(text, "| Server | requests/s | {over} |\n|---|---|---|");
         for (series, nginx) in rows {
             let _ = writeln!(
                 text,
