@@ -161,8 +161,8 @@ pub(crate) struct Flags {
     /// code. The mirror keeps the list until you give another file. With --gaps: without a run.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) acknowledge_gaps: Option<PathBuf>,
-    /// Rebuild .mirror/catalogue.sqlite from manifest, bundles and files, and exit. Needs no index and no
-    /// network.
+    /// Rebuild .mirror/catalogue.sqlite from manifest, bundles and files, judge it by the policy, and exit. Needs no index
+    /// and no network.
     #[arg(long, help_heading = "Output", conflicts_with_all = ["dry_run", "prune", "update_index"], num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) rebuild_catalogue: bool,
 

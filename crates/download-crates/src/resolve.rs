@@ -124,6 +124,7 @@ pub(crate) fn rebuild(flags: &Flags) -> Result<RebuildOptions> {
     options.layout_asked = flags.layout.is_some();
     options.manifest = flags.manifest.clone();
     options.bundles_out = flags.bundles_out.clone();
+    options.policy = policy(flags)?.map(Arc::new);
     Ok(options)
 }
 

@@ -44,6 +44,16 @@ pub enum ManifestError {
         /// The file.
         path: PathBuf,
     },
+    /// Nothing is offered, because a policy is in force and has not judged what the catalogue holds; a run judges it.
+    #[error(
+        "the catalogue {} was made anew, and the policy of the mirror has not judged it yet: nothing is offered until \
+         a run has",
+        path.display()
+    )]
+    Unjudged {
+        /// The catalogue.
+        path: PathBuf,
+    },
     /// The operating system refused; the source says why.
     #[error("could not {doing} the manifest {}{}", path.display(), disk_advice(source.kind()))]
     Io {
@@ -224,6 +234,7 @@ impl ManifestError {
     pub fn kind(&self) -> FaultKind {
         match self {
             Self::Busy { .. } => FaultKind::Locked,
+            Self::Unjudged { .. } => FaultKind::Refused,
             Self::NotAManifest { .. } | Self::OthersManifest { .. } => FaultKind::Usage,
             Self::Io { .. } | Self::IndexCacheFile { .. } => FaultKind::Storage,
             Self::Strange { .. }
@@ -266,6 +277,7 @@ impl ManifestError {
             Self::Io { .. }
             | Self::IndexCacheFile { .. }
             | Self::Strange { .. }
+            | Self::Unjudged { .. }
             | Self::NewerIndexCache { .. }
             | Self::OldIndexCache { .. } => None,
             #[cfg(feature = "catalogue")]

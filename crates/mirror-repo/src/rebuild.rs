@@ -103,7 +103,8 @@ pub fn rebuild(
     let old = locked.catalogue_path();
     let made = locked.store.state_dir().join("catalogue.new.sqlite");
     Catalogue::remove(&made)?;
-    // Facts that are in no manifest: the dates of removals upstream, and which index lists a release.
+    // Facts that are in no manifest: the dates of removals upstream, since when bytes are known that replaced others, and
+    // which index lists a release.
     let before = Catalogue::open_read_only(&old).ok().flatten();
     let mut writer = begin(locked, options, &made, &mut outcome)?;
     writer.take_in_all(options, is_stopped, report, &mut outcome)?;
@@ -181,12 +182,22 @@ impl MirrorWriter {
     ) -> Result<(), RepoError> {
         let removed_upstream =
             before.as_ref().and_then(|before| before.removed_upstream().ok()).unwrap_or_default();
+        // Where the old catalogue cannot be read, bytes that replaced others are as young as the new one.
+        let replaced = before.as_ref().and_then(|before| before.replaced().ok()).unwrap_or_default();
+        let deferred = before.as_ref().and_then(|before| before.deferred().ok()).unwrap_or_default();
         if let Some(before) = before {
             report.sources_unknown = self.catalogue_mut().take_seen_of(&before).err();
         }
         let mut tx = self.begin();
         for (id, kind, seen) in removed_upstream {
             tx.change(Change::RemovedUpstream { id, kind, seen });
+        }
+        // They say since when bytes are known that were not fetched yet.
+        for release in deferred {
+            tx.change(Change::Deferred(release));
+        }
+        for bytes in replaced {
+            tx.change(Change::Replaced(bytes));
         }
         self.commit(tx)?;
         let (state, dir) = (self.store().state_dir(), self.bundles_dir().to_owned());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
-use mirror_manifest::Held;
+use mirror_manifest::{Held, ManifestError};
 use mirror_repo::{Located, MirrorState};
 use mirror_types::{Printable, ReleaseId};
 
@@ -32,6 +32,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 const SHORT_BYTES: usize = 1 << 10;
 /// The shortest interval between two counts of the held releases.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
+/// The answer while nothing is offered.
+const UNJUDGED: &str = "the policy of this mirror has not judged its new catalogue yet; the next run does\n";
 /// The wait before a release that is being replaced is looked for again.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
@@ -51,7 +53,15 @@ impl App {
         } else if matches!(head.method, Method::GET | Method::HEAD) {
             self.route(route, head, asker).await.unwrap_or_else(|error| {
                 tracing::error!(path = %Printable(head.uri.path()), "{:#}", Chain(&error));
-                text(StatusCode::INTERNAL_SERVER_ERROR, "the server cannot read its mirror; see its log\n")
+                match error {
+                    ServeError::Manifest(ManifestError::Unjudged { .. }) => {
+                        text(StatusCode::SERVICE_UNAVAILABLE, UNJUDGED)
+                    }
+                    _ => text(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "the server cannot read its mirror; see its log\n",
+                    ),
+                }
             })
         } else {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");

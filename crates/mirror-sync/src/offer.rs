@@ -83,7 +83,11 @@ pub(crate) fn begin(
     let identity = policy.identity(now);
     // A mirror that never had a policy offers everything, which the default policy does too.
     let applied = mirror.catalogue().policy()?;
-    if applied.unwrap_or_else(|| LoadedPolicy::default().identity(now)) == identity {
+    let applied = applied.unwrap_or_else(|| LoadedPolicy::default().identity(now));
+    if !policy.is_open() {
+        mirror.catalogue().set_policy_in_force(true)?;
+    }
+    if applied == identity && !mirror.catalogue().is_unjudged()? {
         let due = mirror.catalogue().crates_due(now)?;
         return judge(mirror, policy, Judged::Crates(&due), LicenceSource::Known, now);
     }
@@ -91,6 +95,9 @@ pub(crate) fn begin(
     let mut tx = mirror.begin();
     tx.policy_applied(identity);
     mirror.commit(tx)?;
+    if policy.is_open() {
+        mirror.catalogue().set_policy_in_force(false)?;
+    }
     Ok(())
 }
 

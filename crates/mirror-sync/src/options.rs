@@ -261,6 +261,8 @@ impl RebuildOptions {
             manifest: None,
             bundles_out: None,
             stores: Vec::new(),
+            policy: None,
+            now: None,
         }
     }
 
@@ -293,4 +295,9 @@ pub struct RebuildOptions {
     pub bundles_out: Option<PathBuf>,
     /// Stores beside the loose tree and the bundles, as in [`DownloadOptions`].
     pub stores: Vec<Arc<dyn CrateStore>>,
+    /// The policy by which the rebuilt catalogue is judged. Without one, a mirror whose runs had one offers nothing until
+    /// the next run has judged it.
+    pub policy: Option<Arc<LoadedPolicy>>,
+    /// The moment by which it decides; `None` for that of the judgement.
+    pub now: Option<SystemTime>,
 }

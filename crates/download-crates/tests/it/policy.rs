@@ -71,6 +71,77 @@ fn a_policy_in_the_mirror_decides_what_is_fetched_and_offered() {
     assert_eq!(offered(&world), everything);
 }
 
+/// Whatever happens to the catalogue, nothing is offered that policy holds back.
+#[test]
+fn a_catalogue_that_is_made_anew_offers_nothing_before_it_is_judged() {
+    let world = world();
+    run(&mut world.mirroring("out")).expect(0);
+    let elsewhere = world.path("policy.toml").display().to_string();
+    write(&world, "policy.toml", "min-publish-age = \"7 days\"\ndeny = [\"evil\"]\n");
+    run(world.mirroring("out").args(["--policy", &elsewhere])).expect(0);
+    let admitted = ["old 1.0.0", "old 1.1.0", "young 1.0.0"];
+    assert_eq!(offered(&world), admitted);
+    let refusal = || {
+        Mirror::open(&world.path("out"), None).unwrap().totals().map(drop).map_err(|error| error.to_string())
+    };
+    let rebuild = |more: &[&str]| run(world.command("out").arg("--rebuild-catalogue").args(more)).expect(0);
+
+    // Nothing says where the policy is.
+    rebuild(&[]);
+    let refused = refusal().unwrap_err();
+    assert!(refused.contains("nothing is offered until a run has"), "{refused}");
+    // Rebuilt once more, under the policy.
+    rebuild(&["--policy", &elsewhere]);
+    assert_eq!(offered(&world), admitted);
+
+    // Lost altogether: there is no mirror to serve, and the next run judges what it finds.
+    let lose = || {
+        for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
+            let _ = std::fs::remove_file(world.path("out/.mirror").join(name));
+        }
+    };
+    lose();
+    assert!(Mirror::open(&world.path("out"), None).is_err());
+    run(world.mirroring("out").args(["--policy", &elsewhere])).expect(0);
+    assert_eq!(offered(&world), admitted);
+
+    // A policy in the mirror is found.
+    std::fs::rename(world.path("policy.toml"), world.path("out/policy.toml")).unwrap();
+    lose();
+    rebuild(&[]);
+    assert_eq!(offered(&world), admitted);
+
+    // A run without a policy offers everything, and later rebuilds do.
+    std::fs::remove_file(world.path("out/policy.toml")).unwrap();
+    rebuild(&[]);
+    assert!(refusal().is_err());
+    run(&mut world.mirroring("out")).expect(0);
+    assert_eq!(offered(&world).len(), 5);
+    rebuild(&[]);
+    assert_eq!(offered(&world).len(), 5);
+}
+
+/// Upstream replaces the bytes of a release: they are young, whatever the index says, also after a rebuild.
+#[test]
+fn bytes_that_replaced_others_stay_young_when_the_catalogue_is_rebuilt() {
+    for loses in [false, true] {
+        let mut world = world();
+        run(&mut world.mirroring("out")).expect(0);
+        write(&world, "out/policy.toml", "min-publish-age = \"7 days\"\n");
+        run(&mut world.mirroring("out")).expect(0);
+        world.registry.add("old", "1.0.0", b"other bytes").pubtime = days_ago(500);
+        world.publish();
+        run(&mut world.mirroring("out")).expect(0);
+        let admitted = ["evil 1.0.0", "old 1.1.0", "young 1.0.0"];
+        assert_eq!(offered(&world), admitted);
+        if loses {
+            std::fs::remove_file(world.path("out/.mirror/catalogue.sqlite")).unwrap();
+        }
+        run(world.command("out").arg("--rebuild-catalogue")).expect(0);
+        assert_eq!(offered(&world), admitted, "{loses}");
+    }
+}
+
 #[test]
 fn a_malicious_release_is_offered_no_more_from_the_run_that_knows() {
     let world = world();

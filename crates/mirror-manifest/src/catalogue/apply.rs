@@ -65,6 +65,7 @@ enum Sql {
     Resolve,
     HoldBack,
     Replace,
+    ReplaceUnseen,
     Undefer,
     UndeferHeld,
     Offer,
@@ -135,6 +136,7 @@ impl Sql {
                      attempts = attempts + excluded.attempts, last_seen = excluded.last_seen"
             }
             Self::Resolve => "DELETE FROM failures WHERE crate = ?1 AND version = ?2",
+            Self::ReplaceUnseen => "INSERT OR IGNORE INTO replaced VALUES (?1, ?2, ?3, ?4)",
             Self::Replace => "INSERT OR REPLACE INTO replaced VALUES (?1, ?2, ?3, ?4)",
             Self::HoldBack => {
                 "INSERT INTO held_back VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -300,6 +302,9 @@ impl<'t> Applier<'t> {
             self.cursor_outdated = true;
             self.of_release(Sql::LosePlaces, &held.id)?;
             self.of_release(Sql::ForgetLicence, &held.id)?;
+            // Where nothing says since when these bytes are known, they are as young as this.
+            let row = [name, held.id.version.as_str(), &held.sha256.to_hex(), &self.now];
+            self.sql.get(Sql::ReplaceUnseen)?.execute(row)?;
         }
         let elsewhere = || held.locations.iter().filter(|at| places::is_elsewhere(at.store()));
         let member = held.locations.member();

@@ -123,7 +123,33 @@ fn release_of(row: &Row<'_>) -> rusqlite::Result<HeldBackRelease> {
     Ok(HeldBackRelease { id: ReleaseId { name, version }, cksum, is_held: row.get(3)?, decision })
 }
 
+fn replaced_row(row: &Row<'_>) -> rusqlite::Result<ReplacedRelease> {
+    let text = |at| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
+    let (Ok(name), Ok(version), Ok(cksum)) = (text(0)?.parse(), text(1)?.parse(), Sha256::from_hex(text(2)?))
+    else {
+        return Err(rusqlite::Error::InvalidQuery);
+    };
+    let seen = moment(row.get(3)?).unwrap_or(UNIX_EPOCH);
+    Ok(ReplacedRelease { id: ReleaseId { name, version }, cksum, seen })
+}
+
 impl Catalogue {
+    /// Returns all bytes that replace others, with the moments at which runs saw them.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn replaced(&self) -> Result<Vec<ReplacedRelease>, ManifestError> {
+        let query = || {
+            if !self.has_table(&Cell::new(false), "replaced")? {
+                return Ok(Vec::new());
+            }
+            let mut statement = self.db.prepare("SELECT crate, version, cksum, seen FROM replaced")?;
+            let rows = statement.query_map([], replaced_row)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read what replaced other bytes from"))
+    }
+
     /// Returns whether the catalogue has the table; one that no program of this version has written to lacks it.
     pub(super) fn has_held_back(&self) -> rusqlite::Result<bool> {
         self.has_table(&self.has_held_back, "held_back")
@@ -145,6 +171,23 @@ impl Catalogue {
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         query().map_err(self.fail("read what policy holds back from"))
+    }
+
+    /// Returns all releases that are deferred until a date or because their bytes replace others.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn deferred(&self) -> Result<Vec<HeldBackRelease>, ManifestError> {
+        let query = || {
+            if !self.has_held_back()? {
+                return Ok(Vec::new());
+            }
+            let mut statement =
+                self.db.prepare(&format!("SELECT {COLUMNS} FROM held_back WHERE NOT held"))?;
+            let rows = statement.query_map([], release_of)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read what is deferred from"))
     }
 
     /// Returns the decision to hold a release back, if there is one; that about the held bytes comes first.
@@ -262,16 +305,9 @@ impl Catalogue {
             if !self.has_table(&Cell::new(false), "replaced")? {
                 return Ok(Vec::new());
             }
-            let select = "SELECT version, cksum, seen FROM replaced WHERE crate = ?1";
+            let select = "SELECT crate, version, cksum, seen FROM replaced WHERE crate = ?1";
             let mut statement = self.db.prepare_cached(select)?;
-            let rows = statement.query_map([name.as_str()], |row| {
-                let text = |at| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
-                let (Ok(version), Ok(cksum)) = (text(0)?.parse(), Sha256::from_hex(text(1)?)) else {
-                    return Err(rusqlite::Error::InvalidQuery);
-                };
-                let seen = moment(row.get(2)?).unwrap_or(UNIX_EPOCH);
-                Ok(ReplacedRelease { id: ReleaseId { name: name.clone(), version }, cksum, seen })
-            })?;
+            let rows = statement.query_map([name.as_str()], replaced_row)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         query().map_err(self.fail("read what was replaced from"))

@@ -12,7 +12,7 @@ use super::files::{check_head, check_plain, remove_all};
 use super::held::removed_upstream;
 use super::rows::UpstreamRemoval;
 use super::schema::{FORMAT, SCHEMA};
-use super::{deferred, held_back, licences, places, sources};
+use super::{deferred, held_back, licences, places, sources, state};
 use crate::error::{ManifestError, at};
 use crate::sqlite::{
     READ_ONLY, format_of, has_tables, open_or_freeze, open_to_read, open_to_write, structure_fault,
@@ -43,7 +43,7 @@ impl Catalogue {
             check_unmade(&db, path)?;
         }
         match found {
-            0 => db.execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;")).map_err(fail)?,
+            0 => make(&db, state::is_policy_in_force(path)).map_err(fail)?,
             FORMAT => {}
             found => {
                 return Err(ManifestError::NewerCatalogue { path: path.to_owned(), found, known: FORMAT });
@@ -150,6 +150,16 @@ impl Catalogue {
         check_plain(path)?;
         remove_all(path)
     }
+}
+
+/// Makes the tables in an empty database. `is_policy_in_force`: nothing of it is offered before it is judged.
+fn make(db: &Connection, is_policy_in_force: bool) -> rusqlite::Result<()> {
+    let transaction = db.unchecked_transaction()?;
+    transaction.execute_batch(SCHEMA)?;
+    if is_policy_in_force {
+        state::set_unjudged(&transaction)?;
+    }
+    transaction.commit()
 }
 
 /// Refuses a database that has tables and no format: both are written in one transaction.

@@ -38,8 +38,9 @@ impl Catalogue {
     /// Returns the held versions of a crate that upstream did not delete and policy does not hold back.
     ///
     /// # Errors
-    /// When SQLite fails.
+    /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn offered_of(&self, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
+        self.check_judged()?;
         let mut held = self.held_of(name)?;
         if !held.is_empty() {
             let hidden = self.hidden_of(name)?;
@@ -77,8 +78,9 @@ impl Catalogue {
     /// Returns where and with which hash a release is held, unless upstream deleted it or policy holds it back.
     ///
     /// # Errors
-    /// When SQLite fails.
+    /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn offered_release(&self, id: &ReleaseId) -> Result<Option<Held>, ManifestError> {
+        self.check_judged()?;
         Ok(if self.is_deleted(id)? || self.is_held_back(id)? { None } else { self.held_release(id)? })
     }
 
@@ -163,8 +165,9 @@ impl Catalogue {
     /// that policy does not hold back.
     ///
     /// # Errors
-    /// When SQLite fails.
+    /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn releases(&self, visit: &mut dyn FnMut(&str, &str)) -> Result<(), ManifestError> {
+        self.check_judged()?;
         let mut query = || {
             let offered = self.offered()?;
             let mut statement = self.db.prepare(&format!(
@@ -197,8 +200,9 @@ impl Catalogue {
     /// Counts the offered releases: held, not deleted upstream, and not held back. The time grows with their number.
     ///
     /// # Errors
-    /// When SQLite fails.
+    /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn totals(&self) -> Result<HeldTotals, ManifestError> {
+        self.check_judged()?;
         let query = || {
             // Where everything is offered, as in most mirrors, counting needs no lookups.
             let mut hidden = "EXISTS (SELECT 1 FROM withdrawn WHERE kind = 'deleted')".to_owned();
@@ -227,8 +231,9 @@ impl Catalogue {
     /// returns at most `most`, and counts all matches. Looks at every name.
     ///
     /// # Errors
-    /// When SQLite fails.
+    /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn search(&self, part: &str, skip: u64, most: u64) -> Result<(u64, Vec<String>), ManifestError> {
+        self.check_judged()?;
         let part = part.to_ascii_lowercase().replace('_', "-");
         let query = || {
             let found = format!(

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use mirror_types::Sha256;
-use rusqlite::{OptionalExtension as _, Transaction};
+use rusqlite::{Connection, OptionalExtension as _, Transaction};
 use serde::{Deserialize, Serialize};
 
 use super::database::Catalogue;
-use crate::error::ManifestError;
+use crate::error::{ManifestError, at};
 use crate::record::rfc3339;
 
 const CURSOR: &str = "index_cursor";
@@ -23,6 +23,10 @@ const SCANNED_MIRROR: &str = "swept_place";
 const DOWNLOAD_RATE: &str = "files_per_sec";
 const LAST_RUN: &str = "last_run";
 const POLICY: &str = "policy";
+/// Present while a policy that is in force has not judged everything that this catalogue was made with.
+const UNJUDGED: &str = "unjudged";
+/// The file beside a catalogue that says that a policy is in force. It survives the catalogue.
+const POLICY_IN_FORCE: &str = "policy-in-force";
 /// The prefix of the number of a source.
 const SOURCE: &str = "index_source_";
 
@@ -113,6 +117,45 @@ impl Catalogue {
         let stored = StoredCursor { format_version: CURSOR_FORMAT, tree, selection, totals, bad_files };
         let text = self.to_json(&stored)?;
         self.remember(CURSOR, &text)
+    }
+
+    /// Notes beside the catalogue whether a policy is in force, durable on return. While the note is there, a catalogue
+    /// that is made anew offers nothing before a policy has judged it. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn set_policy_in_force(&self, is_in_force: bool) -> Result<(), ManifestError> {
+        const TEXT: &[u8] = b"A policy decides what this mirror offers. Only a run removes this file.\n";
+        let Some(dir) = self.path.parent() else { return Ok(()) };
+        if is_policy_in_force(&self.path) == is_in_force {
+            return Ok(());
+        }
+        let note = dir.join(POLICY_IN_FORCE);
+        let write = || {
+            match is_in_force {
+                true => mirror_fs::replace(&note, &dir.join(format!("{POLICY_IN_FORCE}.unfinished")), TEXT)?,
+                false => mirror_fs::remove(&note)?,
+            }
+            mirror_fs::sync_dir(dir)
+        };
+        write().map_err(at("note the policy beside", &note))
+    }
+
+    /// Returns whether a policy that is in force has not judged everything that this catalogue was made with.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn is_unjudged(&self) -> Result<bool, ManifestError> {
+        let query = || {
+            let exists = "SELECT EXISTS (SELECT 1 FROM state WHERE key = ?1)";
+            self.db.prepare_cached(exists)?.query_row([UNJUDGED], |row| row.get(0))
+        };
+        query().map_err(self.fail("read the state of"))
+    }
+
+    /// Refuses to tell what is offered while that is not judged.
+    pub(super) fn check_judged(&self) -> Result<(), ManifestError> {
+        if self.is_unjudged()? { Err(ManifestError::Unjudged { path: self.path.clone() }) } else { Ok(()) }
     }
 
     /// Returns the number of bytes of the manifest that the catalogue covers.
@@ -278,7 +321,21 @@ pub(super) fn set_manifest_len(to: &Transaction<'_>, len: u64) -> rusqlite::Resu
     to.execute("INSERT OR REPLACE INTO state VALUES (?1, ?2)", [MANIFEST_LEN, &len.to_string()]).map(drop)
 }
 
+/// Returns whether a policy is in force in the mirror whose catalogue is at `path`.
+pub(super) fn is_policy_in_force(path: &Path) -> bool {
+    path.with_file_name(POLICY_IN_FORCE).exists()
+}
+
+/// Notes in a new catalogue that nothing in it is judged.
+pub(super) fn set_unjudged(to: &Connection) -> rusqlite::Result<()> {
+    to.execute("INSERT OR REPLACE INTO state VALUES (?1, '1')", [UNJUDGED]).map(drop)
+}
+
+/// Records that a policy has judged everything; an empty text, that something new is not judged.
 pub(super) fn set_policy(to: &Transaction<'_>, policy: &str) -> rusqlite::Result<()> {
+    if !policy.is_empty() {
+        to.execute("DELETE FROM state WHERE key = ?1", [UNJUDGED])?;
+    }
     to.execute("INSERT OR REPLACE INTO state VALUES (?1, ?2)", [POLICY, policy]).map(drop)
 }
 
@@ -288,7 +345,10 @@ pub(super) fn drop_cursor(to: &Transaction<'_>) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use mirror_types::{CrateName, Location, ReleaseId};
+
     use super::*;
+    use crate::{Change, HeldRelease};
 
     #[test]
     fn what_is_left_behind_is_found_again() {
@@ -323,6 +383,64 @@ mod tests {
         assert!(!catalogue.has_times_of("here").expect("times"));
         catalogue.set_download_rate(12.34).expect("set");
         assert_eq!(catalogue.download_rate().expect("rate"), Some(12.3));
+    }
+
+    /// A catalogue that is made while a policy is in force tells nothing of what is offered before the policy has judged
+    /// it; what is held is told.
+    #[test]
+    fn what_is_not_judged_is_not_offered() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("c.sqlite");
+        let name = "a".parse::<CrateName>().expect("name");
+        let id = ReleaseId { name: name.clone(), version: "1.0.0".parse().expect("version") };
+        let release = HeldRelease {
+            id: id.clone(),
+            sha256: Sha256::from_bytes([7; 32]),
+            size: 5,
+            locations: Location::LOOSE.into(),
+        };
+        let told = |catalogue: &Catalogue| {
+            assert_eq!(catalogue.held_of(&name).expect("held").len(), 1);
+            let told = [
+                catalogue.offered_of(&name).map(drop),
+                catalogue.offered_release(&id).map(drop),
+                catalogue.releases(&mut |_, _| ()),
+                catalogue.totals().map(drop),
+                catalogue.search("a", 0, 1).map(drop),
+            ];
+            let refused =
+                told.iter().filter(|told| matches!(told, Err(ManifestError::Unjudged { .. }))).count();
+            assert_eq!(told.iter().filter(|told| told.is_err()).count(), refused, "{told:?}");
+            assert!(refused == 0 || refused == told.len(), "{told:?}");
+            refused == 0
+        };
+        let make = || {
+            let mut catalogue = Catalogue::open(&path).expect("open");
+            catalogue.apply(&[Change::Held { release: release.clone(), source: 0 }]).expect("held");
+            catalogue
+        };
+        let catalogue = make();
+        assert!(told(&catalogue), "a mirror without a policy");
+        catalogue.set_policy_in_force(true).expect("noted");
+        assert!(told(&catalogue), "it was judged as it grew");
+        drop(catalogue);
+        Catalogue::remove(&path).expect("removed");
+
+        let mut catalogue = make();
+        assert!(!told(&catalogue));
+        assert!(!told(&Catalogue::open_read_only(&path).expect("open").expect("some")));
+        drop(catalogue);
+        catalogue = Catalogue::open(&path).expect("open");
+        assert!(!told(&catalogue), "opening does not judge");
+        catalogue.apply(&[Change::PolicyApplied(String::new())]).expect("marked");
+        assert!(!told(&catalogue), "a mark does not judge");
+        catalogue.apply(&[Change::PolicyApplied("some policy".to_owned())]).expect("judged");
+        assert!(told(&catalogue));
+
+        catalogue.set_policy_in_force(false).expect("noted");
+        drop(catalogue);
+        Catalogue::remove(&path).expect("removed");
+        assert!(told(&make()), "no policy is in force any more");
     }
 
     #[test]

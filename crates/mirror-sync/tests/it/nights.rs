@@ -11,8 +11,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use mirror_fetch::FetchObserver;
 use mirror_repo::{Listing, Mirror};
 use mirror_sync::{
-    Advisories, DownloadOptions, LoadedPolicy, NameSet, Outcome, Policy, Storage, SyncEvent, SyncObserver,
-    Upstream, download,
+    Advisories, DownloadOptions, LoadedPolicy, NameSet, Outcome, Policy, RebuildOptions, Storage, SyncEvent,
+    SyncObserver, Upstream, download, rebuild_catalogue,
 };
 use mirror_testkit::{Origin, OriginOptions, TestRegistry};
 use mirror_types::{Layout, ReleaseId, index_path};
@@ -330,6 +330,9 @@ impl Simulation {
             if self.storage == Storage::Loose && self.random.u8(..8) == 0 {
                 self.lose();
             }
+            if night > 0 && self.random.u8(..8) == 0 {
+                self.rebuild();
+            }
             let kind = match self.random.u8(..10) {
                 0 | 1 => {
                     let names = CRATES.iter().filter(|_| self.random.bool()).copied().collect::<Vec<_>>();
@@ -517,6 +520,25 @@ impl Simulation {
         std::fs::remove_file(self.out().join(Layout::Shard.path(&id))).expect("removed");
         self.held.remove(&id);
         self.lost.insert(id);
+    }
+
+    /// Rebuilds the catalogue: without a policy, nothing is offered where one was in force; with one, what it admits of
+    /// what the mirror knows.
+    fn rebuild(&mut self) {
+        let mut options = RebuildOptions::new(self.out());
+        let observer = Stop::default();
+        let policy = Arc::new(self.policy());
+        let was_open = !self.out().join(".mirror/policy-in-force").exists();
+        if self.random.bool() {
+            rebuild_catalogue(&options, &observer, &observer.cancel).expect("rebuilt");
+            let mirror = Mirror::open(&self.out(), None).expect("a mirror");
+            assert_eq!(mirror.totals().is_ok(), was_open, "{}", self.rules.text());
+        }
+        options.policy = Some(policy);
+        options.now = Some(UNIX_EPOCH + Duration::from_secs(self.now));
+        rebuild_catalogue(&options, &observer, &observer.cancel).expect("rebuilt");
+        let mirror = Mirror::open(&self.out(), None).expect("a mirror");
+        self.check_offered(&Kind::Stopped(0), &mirror);
     }
 
     fn out(&self) -> PathBuf {

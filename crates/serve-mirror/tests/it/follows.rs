@@ -12,7 +12,7 @@ use crate::client::get;
 use crate::world::{BIN, Serving, World, add, registry};
 
 /// A limit beyond the time that a server takes to notice, on a loaded machine.
-const MOST: Duration = Duration::from_secs(60);
+pub(crate) const MOST: Duration = Duration::from_secs(60);
 
 /// Needs root and setpriv: only another user cannot write to what the runs of this one write.
 #[test]

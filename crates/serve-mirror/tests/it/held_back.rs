@@ -1,12 +1,13 @@
 //! Releases that policy holds back: refused with the reason.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mirror_sync::{Advisories, LoadedPolicy, Outcome, Policy};
 
 use crate::client::{ask, get};
 use crate::export::{export, files};
+use crate::follows::MOST;
 use crate::world::{BIN, CargoHome, World, add, project, registry};
 
 /// 27 November 2026: a day after the young releases were published.
@@ -33,6 +34,35 @@ fn sync(world: &World, policy: &str) -> Outcome {
     });
     assert_eq!(outcome.failed, 0);
     outcome
+}
+
+/// A server whose mirror gets a catalogue that is not judged answers with the reason, until a run has judged it.
+#[test]
+fn nothing_is_served_while_a_new_catalogue_is_not_judged() {
+    let world = World::new(aged());
+    sync(&world, AGE);
+    let server = world.serve(&[]);
+    let paths =
+        ["/index/wi/th/with-dash", "/crates/with-dash/with-dash-0.1.0.crate", "/api/v1/crates?q=dash"];
+    // A server looks for another catalogue from time to time.
+    let answers = |status: u16| {
+        let began = Instant::now();
+        while paths.map(|path| get(&server.base, path).status) != [status; 3] {
+            assert!(began.elapsed() < MOST, "the server never answers {status}");
+        }
+    };
+    answers(200);
+
+    let options = mirror_sync::RebuildOptions::new(world.path("out"));
+    let cancel = tokio_util::sync::CancellationToken::new();
+    mirror_sync::rebuild_catalogue(&options, &(), &cancel).unwrap();
+    answers(503);
+    let said = get(&server.base, paths[0]).text();
+    assert!(said.contains("has not judged its new catalogue yet"), "{said}");
+    export(&world, "exported", &["--public-url", "https://crates.test"], 8);
+
+    sync(&world, AGE);
+    answers(200);
 }
 
 #[test]
