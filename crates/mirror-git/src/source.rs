@@ -110,6 +110,15 @@ impl IndexSource {
         }
     }
 
+    /// Returns the id of the commit that is read; `None` for a plain directory.
+    #[must_use]
+    pub fn commit_id(&self) -> Option<String> {
+        match self {
+            Self::Git(index) => Some(index.commit_id()),
+            Self::Dir(_) => None,
+        }
+    }
+
     /// Returns the address that a git repository was cloned from, when it records one. It may contain secrets.
     #[must_use]
     pub fn origin(&self) -> Option<String> {

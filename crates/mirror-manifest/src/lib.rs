@@ -17,8 +17,8 @@ mod writer;
 #[cfg(feature = "catalogue")]
 pub use catalogue::{
     BundlesIdentity, Catalogue, Change, DeferredCrate, DeferredGroup, DirRow, FailureRow, GapRow, Held,
-    HeldBackCount, HeldBackRelease, HeldRelease, HeldTotals, IndexCursor, LOST, LicenceRow, ReplacedRelease,
-    ReplayReport, StatedLicence, UnavailableRow, UpstreamRemoval,
+    HeldBackCount, HeldBackRelease, HeldRelease, HeldTotals, IndexCursor, LOST, LicenceRow, OfferedRow,
+    ReplacedRelease, ReplayReport, SnapshotRow, StatedLicence, UnavailableRow, UnitRow, UpstreamRemoval,
 };
 pub use error::ManifestError;
 #[cfg(feature = "catalogue")]

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use mirror_bundle::BundleError;
 use mirror_manifest::ManifestError;
+use mirror_snapshot::{RowError, SnapshotError};
 use mirror_store::StoreError;
 use mirror_types::{Advice, Cause, FaultKind, StoreId};
 
@@ -142,6 +143,60 @@ pub enum RepoError {
         /// The number.
         store: StoreId,
     },
+    /// The document of a snapshot is damaged; restore it from a copy.
+    #[error("the snapshot {} cannot be used", path.display())]
+    BadSnapshot {
+        /// Its path.
+        path: PathBuf,
+        /// The fault.
+        source: SnapshotError,
+    },
+    /// The document of a snapshot has the name of another; give it its own name.
+    #[error("{} is the snapshot with serial {serial}", path.display())]
+    MisnamedSnapshot {
+        /// Its path.
+        path: PathBuf,
+        /// The serial that it states.
+        serial: u64,
+    },
+    /// A snapshot could not be made; the source says why.
+    #[error("could not make a snapshot")]
+    MakeSnapshot(#[from] SnapshotError),
+    /// The rows of a snapshot do not follow one another: a fault of this program, or a damaged catalogue.
+    #[error("the catalogue has rows that no snapshot can have")]
+    SnapshotRow(#[source] RowError),
+    /// There is no snapshot with this serial; name another.
+    #[error("there is no snapshot with serial {serial} in {}", dir.display())]
+    NoSnapshot {
+        /// The serial.
+        serial: u64,
+        /// The directory of the snapshots.
+        dir: PathBuf,
+    },
+    /// The catalogue does not know what was offered then: it is younger, or an earlier program wrote it.
+    #[error(
+        "the catalogue does not know what snapshot {serial} offered: it was rebuilt since, or is of another program"
+    )]
+    UnknownSnapshot {
+        /// The serial.
+        serial: u64,
+    },
+    /// The document is not the one that was published with this serial. Restore it.
+    #[error("the document of snapshot {serial} is not the one that this mirror took")]
+    OtherSnapshot {
+        /// The serial.
+        serial: u64,
+    },
+    /// The rows in the catalogue are not those of the document: one of the two was changed.
+    #[error(
+        "the catalogue has other releases for snapshot {serial} than its document states, in unit {unit}"
+    )]
+    OtherRows {
+        /// The serial.
+        serial: u64,
+        /// The first unit that differs.
+        unit: String,
+    },
     /// A part of the mirror broke its contract.
     #[error("internal error: {0}; please report it")]
     Internal(String),
@@ -202,7 +257,12 @@ impl RepoError {
             Self::BundlesMissing { .. } | Self::OtherBundles { .. } | Self::BundleDamaged { .. } => {
                 FaultKind::Integrity
             }
-            Self::Internal(_) => FaultKind::Internal,
+            Self::BadSnapshot { .. }
+            | Self::MisnamedSnapshot { .. }
+            | Self::OtherSnapshot { .. }
+            | Self::OtherRows { .. } => FaultKind::Refused,
+            Self::NoSnapshot { .. } | Self::UnknownSnapshot { .. } => FaultKind::Usage,
+            Self::MakeSnapshot(_) | Self::SnapshotRow(_) | Self::Internal(_) => FaultKind::Internal,
             Self::Io { .. } | Self::Random(_) => FaultKind::Storage,
         }
     }
@@ -224,6 +284,14 @@ impl RepoError {
             | Self::NoBundles { .. }
             | Self::StoreMissing { .. }
             | Self::StoreTwice { .. }
+            | Self::BadSnapshot { .. }
+            | Self::MisnamedSnapshot { .. }
+            | Self::MakeSnapshot(_)
+            | Self::SnapshotRow(_)
+            | Self::NoSnapshot { .. }
+            | Self::UnknownSnapshot { .. }
+            | Self::OtherSnapshot { .. }
+            | Self::OtherRows { .. }
             | Self::Internal(_)
             | Self::Random(_) => None,
         }

@@ -18,6 +18,7 @@ mod recorded;
 mod records;
 mod resolve;
 mod scan;
+mod snapshot;
 mod stores;
 mod survey;
 mod transaction;
@@ -47,6 +48,9 @@ pub use rebuild::{RebuildOutcome, RebuildReport, rebuild};
 pub use recorded::RecordedPlaces;
 pub use records::{FailedAttempt, VerifiedBytes, WantedRelease};
 pub use resolve::{BUNDLES, MANIFEST};
+pub use snapshot::{
+    At, OfferedUnits, SNAPSHOTS, SnapshotDir, SnapshotFile, check_rows, offered_units, rows_of,
+};
 pub use stores::Stores;
 pub use transaction::{Committed, NewRelease, Transaction};
 pub use writer::{MirrorWriter, catalogue_in};

@@ -1,10 +1,12 @@
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use mirror_types::{MirrorId, ReleaseId, Sha256, clipped};
+use mirror_types::{CrateName, MirrorId, ReleaseId, Sha256, VersionText, clipped};
 use serde::de::Error as _;
 
+use crate::row::name_order;
 use crate::unit::UnitDigests;
 
 /// The longest reason of a gap, in bytes.
@@ -131,21 +133,30 @@ pub enum GapKind {
     Acknowledged,
 }
 
-/// A release that upstream lists and that the mirror could not get.
+/// A release that upstream lists and that the mirror could not get; or a whole crate, whose index file it could not get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// Crate and version.
-    pub id: ReleaseId,
+    /// The crate.
+    pub name: CrateName,
+    /// Its version; `None` for all versions that are not offered.
+    pub version: Option<VersionText>,
     /// The kind.
     pub kind: GapKind,
     reason: String,
 }
 
 impl Gap {
-    /// Makes a gap. The reason is escaped to printable ASCII and clipped to [`MAX_REASON_BYTES`].
+    /// Makes the gap of a release. The reason is escaped to printable ASCII and clipped to [`MAX_REASON_BYTES`].
     #[must_use]
     pub fn new(id: ReleaseId, kind: GapKind, reason: &str) -> Self {
-        Self { id, kind, reason: clipped(reason, MAX_REASON_BYTES) }
+        let reason = clipped(reason, MAX_REASON_BYTES);
+        Self { name: id.name, version: Some(id.version), kind, reason }
+    }
+
+    /// Makes the gap of a whole crate; as [`Gap::new`] otherwise.
+    #[must_use]
+    pub fn of_crate(name: CrateName, kind: GapKind, reason: &str) -> Self {
+        Self { name, version: None, kind, reason: clipped(reason, MAX_REASON_BYTES) }
     }
 
     /// Returns the reason: printable ASCII.
@@ -155,8 +166,18 @@ impl Gap {
     }
 
     /// Takes a reason as it is; `None` when [`Gap::new`] would change it.
-    pub(crate) fn exact(id: ReleaseId, kind: GapKind, reason: String) -> Option<Self> {
-        (clipped(&reason, MAX_REASON_BYTES) == reason).then_some(Self { id, kind, reason })
+    pub(crate) fn exact(
+        name: CrateName,
+        version: Option<VersionText>,
+        kind: GapKind,
+        reason: String,
+    ) -> Option<Self> {
+        (clipped(&reason, MAX_REASON_BYTES) == reason).then_some(Self { name, version, kind, reason })
+    }
+
+    /// Compares two gaps in the order of the document: that of rows, a whole crate before its releases.
+    pub(crate) fn order(&self, other: &Self) -> Ordering {
+        name_order(&self.name, &other.name).then_with(|| self.version.cmp(&other.version))
     }
 }
 
@@ -180,9 +201,10 @@ mod tests {
             || ReleaseId { name: "a".parse().expect("name"), version: "1.0.0".parse().expect("version") };
         let gap = Gap::new(id(), GapKind::Failed, "404\x1b[31m\nNot Found \u{e9}");
         assert_eq!(gap.reason(), "404\\u{1b}[31m\\nNot Found \\u{e9}");
-        assert_eq!(Gap::exact(id(), GapKind::Failed, gap.reason().to_owned()), Some(gap));
+        let exact = |reason: String| Gap::exact(id().name, Some(id().version), GapKind::Failed, reason);
+        assert_eq!(exact(gap.reason().to_owned()), Some(gap));
         let long = Gap::new(id(), GapKind::Acknowledged, &"x".repeat(10_000));
         assert_eq!(long.reason().len(), MAX_REASON_BYTES);
-        assert_eq!(Gap::exact(id(), GapKind::Failed, "caf\u{e9}".to_owned()), None);
+        assert_eq!(exact("caf\u{e9}".to_owned()), None);
     }
 }

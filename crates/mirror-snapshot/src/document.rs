@@ -1,12 +1,11 @@
 use std::time::SystemTime;
 
 use mirror_checksum::Hasher;
-use mirror_types::{Cause, CrateName, MirrorId, ReleaseId, Sha256, VersionText};
+use mirror_types::{Cause, CrateName, MirrorId, Sha256, VersionText};
 use serde::{Deserialize, Serialize};
 
 use crate::contents::{Contents, Counts, Gap, GapKind, GitId, IndexState};
 use crate::error::SnapshotError;
-use crate::row::row_order;
 use crate::time;
 use crate::unit::UnitDigests;
 
@@ -47,7 +46,7 @@ impl Snapshot {
     /// # Errors
     /// When a value contradicts the format or another value, or there are too many gaps.
     pub fn new(mut contents: Contents) -> Result<Self, SnapshotError> {
-        contents.gaps.sort_by(|a, b| row_order(&a.id, &b.id));
+        contents.gaps.sort_by(Gap::order);
         for (field, time) in [("created", &mut contents.created), ("expires", &mut contents.expires)] {
             *time = time::whole(*time)
                 .ok_or(SnapshotError::invalid(field, "is before the year 1970 or after the year 9998"))?;
@@ -175,7 +174,7 @@ fn check(contents: &Contents) -> Result<(), SnapshotError> {
     if gaps.len() > MAX_GAPS {
         return Err(SnapshotError::TooManyGaps { count: gaps.len(), most: MAX_GAPS });
     }
-    if !gaps.is_sorted_by(|a, b| row_order(&a.id, &b.id).is_lt()) {
+    if !gaps.is_sorted_by(|a, b| a.order(b).is_lt()) {
         return invalid("gaps", "are not sorted, or name a release twice");
     }
     Ok(())
@@ -215,7 +214,7 @@ struct DocumentIndex {
 #[serde(deny_unknown_fields)]
 struct DocumentGap {
     name: CrateName,
-    version: VersionText,
+    version: Option<VersionText>,
     kind: GapKind,
     reason: String,
 }
@@ -227,8 +226,8 @@ impl Document {
                 .ok_or(SnapshotError::invalid(field, "is before the year 1970 or after the year 9998"))
         };
         let gaps = contents.gaps.iter().map(|gap| DocumentGap {
-            name: gap.id.name.clone(),
-            version: gap.id.version.clone(),
+            name: gap.name.clone(),
+            version: gap.version.clone(),
             kind: gap.kind,
             reason: gap.reason().to_owned(),
         });
@@ -256,8 +255,7 @@ impl Document {
         };
         let units = UnitDigests::from_slice(&self.units).ok_or(invalid("units", "are not 256"))?;
         let gaps = self.gaps.into_iter().map(|gap| {
-            let id = ReleaseId { name: gap.name, version: gap.version };
-            Gap::exact(id, gap.kind, gap.reason)
+            Gap::exact(gap.name, gap.version, gap.kind, gap.reason)
                 .ok_or(invalid("gaps", "have a reason that is too long, or not printable ASCII"))
         });
         let contents = Contents {

@@ -93,8 +93,13 @@ pub fn row_order(a: &ReleaseId, b: &ReleaseId) -> Ordering {
     if a.name == b.name {
         return a.version.cmp(&b.version);
     }
-    let lower = |id: &ReleaseId| id.name.as_str().to_ascii_lowercase();
-    lower(a).cmp(&lower(b)).then_with(|| a.name.cmp(&b.name))
+    name_order(&a.name, &b.name)
+}
+
+/// Compares two crates in the order of rows.
+pub(crate) fn name_order(a: &CrateName, b: &CrateName) -> Ordering {
+    let lower = |name: &CrateName| name.as_str().to_ascii_lowercase();
+    lower(a).cmp(&lower(b)).then_with(|| a.cmp(b))
 }
 
 /// Why rows are refused.

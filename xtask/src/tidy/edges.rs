@@ -33,6 +33,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-bundle",
             "mirror-store",
             "mirror-manifest",
+            "mirror-snapshot",
         ],
     ),
     (

@@ -22,6 +22,8 @@ pub struct GitIndex {
     path: PathBuf,
     /// HEAD's tree at the time of opening: it is what is read, even if HEAD moves.
     tree: gix::ObjectId,
+    /// HEAD's commit at that time.
+    commit: gix::ObjectId,
     /// Largest object that is read.
     max_bytes: usize,
 }
@@ -34,10 +36,11 @@ impl GitIndex {
         let opened = gix::open_opts(path, repository::options_within(max_bytes));
         let mut repo = opened.map_err(|error| fail("open", path)(error.into()))?;
         repo.object_cache_size_if_unset(0);
-        let commit = repo.head_commit().map_err(|error| fail("find HEAD of", path)(error.into()))?;
-        let tree = commit.tree_id().map_err(|error| fail("read HEAD of", path)(error.into()))?.detach();
-        drop(commit);
-        Ok(Self { repo, path: path.to_owned(), tree, max_bytes })
+        let head = repo.head_commit().map_err(|error| fail("find HEAD of", path)(error.into()))?;
+        let tree = head.tree_id().map_err(|error| fail("read HEAD of", path)(error.into()))?.detach();
+        let commit = head.id().detach();
+        drop(head);
+        Ok(Self { repo, path: path.to_owned(), tree, commit, max_bytes })
     }
 
     /// Returns the address that it was cloned from, according to its configuration.
@@ -47,6 +50,10 @@ impl GitIndex {
 
     pub(crate) fn tree_id(&self) -> String {
         self.tree.to_string()
+    }
+
+    pub(crate) fn commit_id(&self) -> String {
+        self.commit.to_string()
     }
 
     pub(crate) fn describe(&self) -> String {

@@ -1,5 +1,6 @@
 //! Applies changes to the catalogue.
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use mirror_types::{ReleaseId, Sha256, StoreId, VersionText};
@@ -12,8 +13,8 @@ use super::deferred;
 use super::held_back::{self, HeldBackRelease, ReplacedRelease};
 use super::index_cache;
 use super::licences::{self, LicenceRow};
-use super::places;
 use super::rows::{FailureRow, HeldRelease, LOST};
+use super::{places, snapshots};
 use crate::error::ManifestError;
 use crate::record::rfc3339;
 
@@ -196,6 +197,10 @@ struct Applier<'t> {
     has_groups: bool,
     /// True if comparing trees would not show a later run what has changed: upstream may go back to an earlier tree.
     cursor_outdated: bool,
+    /// The serial of the next snapshot, when there is one before it.
+    next_snapshot: Option<i64>,
+    /// Crates whose offered releases are kept as they were before this transaction.
+    kept: HashSet<String>,
 }
 
 impl<'t> Applier<'t> {
@@ -208,7 +213,56 @@ impl<'t> Applier<'t> {
             now: rfc3339(SystemTime::now()),
             manifest_len: None,
             cursor_outdated: false,
+            next_snapshot: snapshots::next_serial(to)?,
+            kept: HashSet::new(),
         })
+    }
+
+    /// Keeps what is offered of a crate before it changes, for the snapshot before and those before that.
+    fn keep_offered(&mut self, name: &str) -> rusqlite::Result<()> {
+        match self.next_snapshot {
+            Some(serial) if !self.kept.contains(name) => {
+                snapshots::keep(self.to, serial, name)?;
+                self.kept.insert(name.to_owned());
+                Ok(())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Keeps what is offered of the crates about which a change decides.
+    fn keep_offered_before(&mut self, change: &Change) -> rusqlite::Result<()> {
+        match change {
+            Change::Held { release, .. } => self.keep_offered(release.id.name.as_str()),
+            Change::HeldBack(HeldBackRelease { id, .. })
+            | Change::Lost { id, .. }
+            | Change::Removed(id)
+            | Change::Offered(id)
+            | Change::RemovedUpstream { id, .. }
+            | Change::Reinstated(id) => self.keep_offered(id.name.as_str()),
+            Change::BundleGone(number) if self.next_snapshot.is_some() => {
+                let names = snapshots::crates_of_bundle(self.to, *number)?;
+                names.iter().try_for_each(|name| self.keep_offered(name))
+            }
+            Change::BundleGone(_)
+            | Change::BundlesMeasured
+            | Change::Failed(_)
+            | Change::Resolved(_)
+            | Change::Dropped(_)
+            | Change::Deferred(_)
+            | Change::DeferredGroups { .. }
+            | Change::Undeferred(_)
+            | Change::Replaced(_)
+            | Change::Licence(_)
+            | Change::PolicyApplied(_)
+            | Change::CrateResolved(_)
+            | Change::Seen { .. }
+            | Change::DirWritten(_)
+            | Change::DirListed(_)
+            | Change::IndexCache(_)
+            | Change::CursorOutdated
+            | Change::ManifestLen(_) => Ok(()),
+        }
     }
 
     /// Executes a statement about one release; returns the number of rows that it changed.
@@ -217,6 +271,7 @@ impl<'t> Applier<'t> {
     }
 
     fn apply(&mut self, change: &Change) -> rusqlite::Result<()> {
+        self.keep_offered_before(change)?;
         match change {
             Change::Held { release, source } => self.hold(release, *source),
             Change::Lost { id, store } => self.lose(id, *store),

@@ -15,15 +15,27 @@ pub struct Catalogue {
     pub(super) has_seen: bool,
     /// True if they record whether other stores than the mirror's two hold them.
     pub(super) has_places: bool,
-    /// True if it is known to have the table of what policy holds back: a run may add it to an earlier catalogue while
-    /// this is open.
-    pub(super) has_held_back: Cell<bool>,
-    /// The same about the table `deferred`.
-    pub(super) has_deferred: Cell<bool>,
-    /// True if it is known to have the table of licences.
-    pub(super) has_licences: Cell<bool>,
+    /// The tables that it is known to have and that earlier versions lack.
+    pub(super) tables: KnownTables,
     /// True if the file is read as if it could not change.
     pub(super) frozen: bool,
+}
+
+/// Tables that earlier versions lack, each true when the catalogue is known to have it: a run may add them to an earlier
+/// catalogue while this is open.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownTables {
+    pub(super) held_back: Cell<bool>,
+    pub(super) deferred: Cell<bool>,
+    pub(super) licences: Cell<bool>,
+    pub(super) snapshots: Cell<bool>,
+}
+
+impl KnownTables {
+    pub(super) fn all() -> Self {
+        let known = || Cell::new(true);
+        Self { held_back: known(), deferred: known(), licences: known(), snapshots: known() }
+    }
 }
 
 impl Catalogue {

@@ -123,7 +123,7 @@ pub(super) fn take_out(db: &Connection, id: &ReleaseId, now: &str) -> rusqlite::
 impl Catalogue {
     /// Returns whether the catalogue has the table; one that no program of this version has written to lacks it.
     pub(super) fn has_deferred(&self) -> rusqlite::Result<bool> {
-        self.has_table(&self.has_deferred, "deferred")
+        self.has_table(&self.tables.deferred, "deferred")
     }
 
     /// Returns the releases of a crate that are deferred without a date, by rule and reason.

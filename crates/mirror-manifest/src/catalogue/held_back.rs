@@ -152,7 +152,7 @@ impl Catalogue {
 
     /// Returns whether the catalogue has the table; one that no program of this version has written to lacks it.
     pub(super) fn has_held_back(&self) -> rusqlite::Result<bool> {
-        self.has_table(&self.has_held_back, "held_back")
+        self.has_table(&self.tables.held_back, "held_back")
     }
 
     /// Returns the releases of a crate that policy holds back: those that are held, and those that are deferred until a

@@ -72,7 +72,7 @@ fn row_of(row: &Row<'_>) -> rusqlite::Result<LicenceRow> {
 impl Catalogue {
     /// Returns whether the catalogue has the table; one that no program of this version has written to lacks it.
     fn has_licences(&self) -> rusqlite::Result<bool> {
-        self.has_table(&self.has_licences, "licences")
+        self.has_table(&self.tables.licences, "licences")
     }
 
     /// Returns the licences of the held releases of a crate, as far as they were read.

@@ -18,6 +18,7 @@ mod replay;
 mod rows;
 mod schema;
 mod serve;
+mod snapshots;
 mod sources;
 mod state;
 
@@ -30,4 +31,5 @@ pub use licences::{LicenceRow, StatedLicence};
 pub use replay::ReplayReport;
 pub use rows::{DirRow, FailureRow, Held, HeldRelease, LOST, UpstreamRemoval};
 pub use serve::HeldTotals;
+pub use snapshots::{OfferedRow, SnapshotRow, UnitRow};
 pub use state::{BundlesIdentity, IndexCursor};

@@ -1,18 +1,17 @@
 //! Opens and checks a catalogue, and puts one in the place of another.
 
-use std::cell::Cell;
 use std::path::Path;
 
 use mirror_types::ReleaseId;
 use rusqlite::Connection;
 
 use super::change::Change;
-use super::database::Catalogue;
+use super::database::{Catalogue, KnownTables};
 use super::files::{check_head, check_plain, remove_all};
 use super::held::removed_upstream;
 use super::rows::UpstreamRemoval;
 use super::schema::{FORMAT, SCHEMA};
-use super::{deferred, held_back, licences, places, sources, state};
+use super::{deferred, held_back, licences, places, snapshots, sources, state};
 use crate::error::{ManifestError, at};
 use crate::sqlite::{
     READ_ONLY, format_of, has_tables, open_or_freeze, open_to_read, open_to_write, structure_fault,
@@ -52,6 +51,7 @@ impl Catalogue {
         db.execute_batch(held_back::SCHEMA).map_err(fail)?;
         db.execute_batch(deferred::SCHEMA).map_err(fail)?;
         db.execute_batch(licences::SCHEMA).map_err(fail)?;
+        db.execute_batch(snapshots::SCHEMA).map_err(fail)?;
         sources::upgrade(&db).map_err(fail)?;
         places::upgrade(&db).map_err(fail)?;
         let mut catalogue = Self {
@@ -59,9 +59,7 @@ impl Catalogue {
             path: path.to_owned(),
             has_seen: true,
             has_places: true,
-            has_held_back: Cell::new(true),
-            has_deferred: Cell::new(true),
-            has_licences: Cell::new(true),
+            tables: KnownTables::all(),
             frozen: false,
         };
         if !kept.is_empty() {
@@ -94,10 +92,8 @@ impl Catalogue {
         }
         let has_seen = sources::has_seen(&db).map_err(fail)?;
         let has_places = places::has_places(&db).map_err(fail)?;
-        let (has_held_back, has_licences) = (Cell::new(false), Cell::new(false));
-        let has_deferred = Cell::new(false);
-        let path = path.to_owned();
-        Ok(Some(Self { db, path, has_seen, has_places, has_held_back, has_deferred, has_licences, frozen }))
+        let (tables, path) = (KnownTables::default(), path.to_owned());
+        Ok(Some(Self { db, path, has_seen, has_places, tables, frozen }))
     }
 
     /// Opens the catalogue a second time, for reading on another thread, which sees the committed state.
@@ -107,10 +103,8 @@ impl Catalogue {
     pub fn another(&self) -> Result<Self, ManifestError> {
         let (db, frozen) = open_or_freeze(&self.path).map_err(self.fail("open"))?;
         let (has_seen, has_places) = (self.has_seen, self.has_places);
-        let (has_held_back, has_licences) = (self.has_held_back.clone(), self.has_licences.clone());
-        let has_deferred = self.has_deferred.clone();
-        let path = self.path.clone();
-        Ok(Self { db, path, has_seen, has_places, has_held_back, has_deferred, has_licences, frozen })
+        let (tables, path) = (self.tables.clone(), self.path.clone());
+        Ok(Self { db, path, has_seen, has_places, tables, frozen })
     }
 
     /// Returns whether this reads the file as it was when it was opened: without the marks by which readers and writers

@@ -1,0 +1,301 @@
+//! The snapshots that a mirror has taken: their digests, the digests of units of the newest, and what was offered before
+//! each change since the oldest.
+//!
+//! When a crate changes for the first time after a snapshot, the same transaction keeps its offered releases as they were,
+//! under the serial that the next snapshot will have. So a run compares only the crates that changed, and a state of
+//! before can be read as long as its snapshot is kept. A mirror without snapshots keeps nothing.
+
+use mirror_types::Sha256;
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+
+use super::columns::{number, sha, size};
+use super::database::Catalogue;
+use super::serve::{NOT_DELETED, NOT_HELD_BACK};
+use crate::error::ManifestError;
+
+/// Tables beside the others, so that an earlier catalogue gets them without a rebuild. The row without a version says
+/// that a crate changed; the others are its releases as they were offered before.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS snapshots (serial INTEGER PRIMARY KEY, sha256 BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS snapshot_units (
+    unit INTEGER PRIMARY KEY, sha256 BLOB NOT NULL,
+    crates INTEGER NOT NULL, releases INTEGER NOT NULL, bytes INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS offered_before (
+    crate TEXT NOT NULL, serial INTEGER NOT NULL, version TEXT NOT NULL,
+    sha256 BLOB, size INTEGER, yanked INTEGER,
+    PRIMARY KEY (crate, serial, version)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS offered_before_serial ON offered_before (serial, crate) WHERE version = '';
+";
+
+const YANKED: &str = "EXISTS (SELECT 1 FROM withdrawn
+    WHERE crate = crates.name AND withdrawn.version = releases.version AND kind = 'yanked')";
+
+/// A snapshot that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotRow {
+    /// Its number.
+    pub serial: u64,
+    /// SHA-256 of its document.
+    pub sha256: Sha256,
+}
+
+/// The digest of a unit, and what it covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnitRow {
+    /// The number of the unit.
+    pub unit: u8,
+    /// SHA-256 of its rows.
+    pub sha256: Sha256,
+    /// Crates with offered releases.
+    pub crates: u64,
+    /// Offered releases.
+    pub releases: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+/// An offered release of a crate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferedRow {
+    /// The version.
+    pub version: String,
+    /// The checksum of the bytes.
+    pub sha256: Sha256,
+    /// Their number.
+    pub size: u64,
+    /// True if it is offered as yanked.
+    pub yanked: bool,
+}
+
+fn offered_row(row: &Row<'_>) -> rusqlite::Result<OfferedRow> {
+    Ok(OfferedRow {
+        version: row.get(0)?,
+        sha256: sha(row.get_ref(1)?.as_blob()?)?,
+        size: size(row.get(2)?),
+        yanked: row.get(3)?,
+    })
+}
+
+/// Returns the serial under which changes are kept; `None` while there are no snapshots.
+pub(super) fn next_serial(to: &Transaction<'_>) -> rusqlite::Result<Option<i64>> {
+    to.prepare_cached("SELECT max(serial) + 1 FROM snapshots")?.query_row([], |row| row.get(0))
+}
+
+/// Keeps what is offered of a crate, unless a change since the newest snapshot has done so.
+pub(super) fn keep(to: &Transaction<'_>, serial: i64, name: &str) -> rusqlite::Result<()> {
+    const MARK: &str = "INSERT OR IGNORE INTO offered_before (crate, serial, version) VALUES (?1, ?2, '')";
+    if to.prepare_cached(MARK)?.execute(params![name, serial])? == 0 {
+        return Ok(());
+    }
+    let keep = format!(
+        "INSERT INTO offered_before SELECT name, ?2, version, sha256, size, {YANKED}
+         FROM releases JOIN crates ON crates.id = crate_id
+         WHERE name = ?1 AND {NOT_DELETED} AND {NOT_HELD_BACK}"
+    );
+    to.prepare_cached(&keep)?.execute(params![name, serial]).map(drop)
+}
+
+/// Returns the crates of which a bundle has a release.
+pub(super) fn crates_of_bundle(to: &Transaction<'_>, bundle: u32) -> rusqlite::Result<Vec<String>> {
+    const OF_BUNDLE: &str =
+        "SELECT DISTINCT name FROM releases JOIN crates ON crates.id = crate_id WHERE bundle = ?1";
+    to.prepare_cached(OF_BUNDLE)?.query_map([bundle], |row| row.get(0))?.collect()
+}
+
+impl Catalogue {
+    fn has_snapshots(&self) -> rusqlite::Result<bool> {
+        self.has_table(&self.tables.snapshots, "snapshots")
+    }
+
+    /// Returns the snapshots whose states can be read, the newest last.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotRow>, ManifestError> {
+        let query = || {
+            if !self.has_snapshots()? {
+                return Ok(Vec::new());
+            }
+            let mut statement =
+                self.db.prepare_cached("SELECT serial, sha256 FROM snapshots ORDER BY serial")?;
+            let rows = statement.query_map([], |row| {
+                Ok(SnapshotRow { serial: size(row.get(0)?), sha256: sha(row.get_ref(1)?.as_blob()?)? })
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read the snapshots in"))
+    }
+
+    /// Returns the digests of the units of the newest snapshot; none when there is none.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn snapshot_units(&self) -> Result<Vec<UnitRow>, ManifestError> {
+        let query = || {
+            if !self.has_snapshots()? {
+                return Ok(Vec::new());
+            }
+            let select = "SELECT unit, sha256, crates, releases, bytes FROM snapshot_units ORDER BY unit";
+            let mut statement = self.db.prepare_cached(select)?;
+            let rows = statement.query_map([], |row| {
+                Ok(UnitRow {
+                    unit: row.get(0)?,
+                    sha256: sha(row.get_ref(1)?.as_blob()?)?,
+                    crates: size(row.get(2)?),
+                    releases: size(row.get(3)?),
+                    bytes: size(row.get(4)?),
+                })
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read the digests of units in"))
+    }
+
+    /// Returns the names of the crates that changed after a snapshot, also those that changed back.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn crates_changed_since(&self, serial: u64) -> Result<Vec<String>, ManifestError> {
+        let query = || {
+            if !self.has_snapshots()? {
+                return Ok(Vec::new());
+            }
+            let select = "SELECT DISTINCT crate FROM offered_before WHERE serial > ?1 AND version = ''";
+            let mut statement = self.db.prepare_cached(select)?;
+            let rows = statement.query_map([number(serial)], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read what changed in"))
+    }
+
+    /// Returns the offered releases of a crate, by the bytes of their versions.
+    ///
+    /// # Errors
+    /// [`ManifestError::Unjudged`]; when SQLite fails.
+    pub fn offered_rows(&self, name: &str) -> Result<Vec<OfferedRow>, ManifestError> {
+        self.check_judged()?;
+        self.offered_now(name).map_err(self.fail("read what is offered from"))
+    }
+
+    /// Reads the releases, and what hides some of them, in queries of their own: nearly every crate has nothing hidden.
+    fn offered_now(&self, name: &str) -> rusqlite::Result<Vec<OfferedRow>> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT version, sha256, size, 0 FROM releases
+             WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) ORDER BY version",
+        )?;
+        let mut rows = statement.query_map([name], offered_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        if rows.is_empty() {
+            return Ok(rows);
+        }
+        let mut hidden = Vec::new();
+        let mut removed =
+            self.db.prepare_cached("SELECT version, kind = 'yanked' FROM withdrawn WHERE crate = ?1")?;
+        let mut removed = removed.query([name])?;
+        while let Some(row) = removed.next()? {
+            let version: String = row.get(0)?;
+            match (row.get(1)?, rows.iter_mut().find(|row| row.version == version)) {
+                (true, Some(row)) => row.yanked = true,
+                (false, Some(_)) => hidden.push(version),
+                (_, None) => {}
+            }
+        }
+        if self.has_held_back()? {
+            let select = "SELECT version FROM held_back WHERE crate = ?1 AND held";
+            let mut held_back = self.db.prepare_cached(select)?;
+            let mut held_back = held_back.query([name])?;
+            while let Some(row) = held_back.next()? {
+                hidden.push(row.get(0)?);
+            }
+        }
+        rows.retain(|row| !hidden.contains(&row.version));
+        Ok(rows)
+    }
+
+    /// Returns the releases of a crate that were offered when a snapshot was taken, by the bytes of their versions. The
+    /// snapshot must be one of [`Catalogue::snapshots`].
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn offered_rows_at(&self, serial: u64, name: &str) -> Result<Vec<OfferedRow>, ManifestError> {
+        let query = || {
+            let first =
+                "SELECT min(serial) FROM offered_before WHERE crate = ?1 AND serial > ?2 AND version = ''";
+            let changed: Option<i64> = self
+                .db
+                .prepare_cached(first)?
+                .query_row(params![name, number(serial)], |row| row.get(0))
+                .optional()?
+                .flatten();
+            let Some(changed) = changed else { return self.offered_now(name) };
+            let mut statement = self.db.prepare_cached(
+                "SELECT version, sha256, size, yanked FROM offered_before
+                 WHERE crate = ?1 AND serial = ?2 AND version <> '' ORDER BY version",
+            )?;
+            statement.query_map(params![name, changed], offered_row)?.collect()
+        };
+        query().map_err(self.fail("read what was offered from"))
+    }
+
+    /// Records a snapshot of what is offered now, with the digests of the units that differ from those of the snapshot
+    /// before. Durable when a later transaction is: its document lies in a file beside, and counts.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn snapshot_taken(&mut self, snapshot: SnapshotRow, units: &[UnitRow]) -> Result<(), ManifestError> {
+        let fail = self.fail("record a snapshot in");
+        let mut write = || {
+            let transaction = self.db.transaction()?;
+            let row = params![number(snapshot.serial), snapshot.sha256.as_bytes()];
+            transaction.execute("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2)", row)?;
+            for UnitRow { unit, sha256, crates, releases, bytes } in units {
+                transaction
+                    .prepare_cached("INSERT OR REPLACE INTO snapshot_units VALUES (?1, ?2, ?3, ?4, ?5)")?
+                    .execute(params![
+                        unit,
+                        sha256.as_bytes(),
+                        number(*crates),
+                        number(*releases),
+                        number(*bytes)
+                    ])?;
+            }
+            transaction.commit()
+        };
+        write().map_err(fail)
+    }
+
+    /// Forgets the states of all snapshots but these and the newest, which later changes are compared with.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn keep_snapshots(&mut self, kept: &[u64]) -> Result<(), ManifestError> {
+        let known = self.snapshots()?;
+        let Some((newest, earlier)) = known.split_last() else { return Ok(()) };
+        let forgotten: Vec<u64> =
+            earlier.iter().map(|row| row.serial).filter(|serial| !kept.contains(serial)).collect();
+        if forgotten.is_empty() {
+            return Ok(());
+        }
+        let oldest = earlier.iter().map(|row| row.serial).find(|serial| kept.contains(serial));
+        let oldest = oldest.unwrap_or(newest.serial);
+        let fail = self.fail("forget snapshots in");
+        let write = || {
+            let transaction = self.db.transaction()?;
+            for serial in forgotten {
+                transaction.execute("DELETE FROM snapshots WHERE serial = ?1", [number(serial)])?;
+            }
+            // What changed up to the oldest snapshot led to it, and says nothing of it or of later ones.
+            transaction.execute(
+                "DELETE FROM offered_before WHERE (crate, serial) IN
+                     (SELECT crate, serial FROM offered_before WHERE version = '' AND serial <= ?1)",
+                [number(oldest)],
+            )?;
+            transaction.commit()
+        };
+        write().map_err(fail)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use mirror_types::{HeldBack, Location, MemberLocation, ReleaseId, Rule, StoreId};
+
+use super::*;
+use crate::{Change, HeldBackRelease, HeldRelease, UpstreamRemoval};
+
+fn id(name: &str, version: &str) -> ReleaseId {
+    ReleaseId { name: name.parse().expect("name"), version: version.parse().expect("version") }
+}
+
+fn held(name: &str, version: &str, byte: u8) -> Change {
+    let locations = if byte >= 100 { MemberLocation::tar(3, 0, 9).into() } else { Location::LOOSE.into() };
+    let sha256 = Sha256::from_bytes([byte; 32]);
+    Change::Held { release: HeldRelease { id: id(name, version), sha256, size: 5, locations }, source: 0 }
+}
+
+fn held_back(name: &str, version: &str) -> Change {
+    let decision = HeldBack { rule: Rule::Deny, until: None, since: None, why: "denied".to_owned() };
+    let cksum = Sha256::from_bytes([1; 32]);
+    Change::HeldBack(HeldBackRelease { id: id(name, version), cksum, is_held: true, decision })
+}
+
+fn removed_upstream(name: &str, version: &str, kind: UpstreamRemoval) -> Change {
+    Change::RemovedUpstream { id: id(name, version), kind, seen: String::new() }
+}
+
+fn open(dir: &Path) -> Catalogue {
+    Catalogue::open(&dir.join("c.sqlite")).expect("open")
+}
+
+fn shown(rows: Vec<OfferedRow>) -> Vec<String> {
+    let shown = |row: OfferedRow| {
+        format!("{} {}{}", row.version, row.sha256.as_bytes()[0], if row.yanked { " yanked" } else { "" })
+    };
+    rows.into_iter().map(shown).collect()
+}
+
+fn taken(catalogue: &mut Catalogue, serial: u64) {
+    let sha256 = Sha256::from_bytes([9; 32]);
+    catalogue.snapshot_taken(SnapshotRow { serial, sha256 }, &[]).expect("taken");
+}
+
+fn all_now(catalogue: &Catalogue) -> BTreeMap<&'static str, Vec<String>> {
+    ["a", "b", "c"].map(|name| (name, shown(catalogue.offered_rows(name).expect("rows")))).into()
+}
+
+fn all_at(catalogue: &Catalogue, serial: u64) -> BTreeMap<&'static str, Vec<String>> {
+    ["a", "b", "c"].map(|name| (name, shown(catalogue.offered_rows_at(serial, name).expect("rows")))).into()
+}
+
+#[test]
+fn nothing_is_kept_before_the_first_snapshot() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut catalogue = open(dir.path());
+    catalogue.apply(&[held("a", "1.0.0", 1), held("a", "1.0.0", 2)]).expect("apply");
+    assert_eq!(catalogue.crates_changed_since(0).expect("changed"), Vec::<String>::new());
+    assert_eq!(catalogue.snapshots().expect("snapshots"), []);
+}
+
+#[test]
+fn rows_are_what_is_offered_by_the_bytes_of_versions() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut catalogue = open(dir.path());
+    let versions = ["1.10.0", "1.9.0", "1.2.0", "1.0.0", "0.1.0"];
+    catalogue.apply(&versions.map(|version| held("a", version, 1))).expect("apply");
+    catalogue
+        .apply(&[
+            removed_upstream("a", "1.9.0", UpstreamRemoval::Yanked),
+            removed_upstream("a", "1.0.0", UpstreamRemoval::Deleted),
+            held_back("a", "0.1.0"),
+        ])
+        .expect("apply");
+    assert_eq!(all_now(&catalogue)["a"], ["1.10.0 1", "1.2.0 1", "1.9.0 1 yanked"]);
+}
+
+/// Every kind of change that alters what is offered keeps what was offered before, once, and a state can be read until its
+/// snapshot is forgotten.
+#[test]
+fn every_change_keeps_what_was_offered_before() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut catalogue = open(dir.path());
+    catalogue.apply(&[held("a", "1.0.0", 1), held("a", "2.0.0", 2), held("b", "1.0.0", 3)]).expect("apply");
+    let lost = |name: &str| Change::Lost { id: id(name, "1.0.0"), store: StoreId::LOOSE };
+    let nights: Vec<Vec<Change>> = vec![
+        vec![],
+        vec![held("c", "1.0.0", 4)],
+        vec![held("c", "1.0.0", 5)],
+        vec![held_back("a", "1.0.0"), held_back("a", "2.0.0")],
+        vec![Change::Offered(id("a", "1.0.0")), removed_upstream("a", "1.0.0", UpstreamRemoval::Yanked)],
+        vec![Change::Reinstated(id("a", "1.0.0")), removed_upstream("b", "1.0.0", UpstreamRemoval::Deleted)],
+        vec![lost("a")],
+        vec![held("a", "1.0.0", 1), Change::Reinstated(id("b", "1.0.0"))],
+        vec![Change::Removed(id("a", "2.0.0")), held("a", "3.0.0", 103), held("c", "2.0.0", 104)],
+        vec![Change::BundleGone(3)],
+        vec![held("b", "1.0.0", 7), held("b", "1.0.0", 8)],
+    ];
+    let mut states = BTreeMap::new();
+    for (serial, night) in (1..).zip(&nights) {
+        for change in night {
+            catalogue.apply(std::slice::from_ref(change)).expect("apply");
+        }
+        states.insert(serial, all_now(&catalogue));
+        taken(&mut catalogue, serial);
+        for (serial, state) in &states {
+            assert_eq!(&all_at(&catalogue, *serial), state, "snapshot {serial} after {night:?}");
+        }
+    }
+    let newest = u64::try_from(nights.len()).expect("small");
+    assert_eq!(catalogue.crates_changed_since(newest - 1).expect("changed"), ["b"]);
+    assert_eq!(catalogue.crates_changed_since(newest).expect("changed"), Vec::<String>::new());
+    // All states differ from the next, so that this test can fail.
+    assert!(states.values().zip(states.values().skip(1)).all(|(one, next)| one != next));
+
+    catalogue.keep_snapshots(&[4, 8]).expect("kept");
+    let kept: Vec<u64> = catalogue.snapshots().expect("snapshots").iter().map(|row| row.serial).collect();
+    assert_eq!(kept, [4, 8, newest]);
+    for serial in kept {
+        assert_eq!(all_at(&catalogue, serial), states[&serial], "snapshot {serial}");
+    }
+    catalogue.keep_snapshots(&[]).expect("kept");
+    assert_eq!(catalogue.crates_changed_since(0).expect("changed"), Vec::<String>::new());
+    assert_eq!(all_at(&catalogue, newest), states[&newest]);
+}
+
+#[test]
+fn changes_that_alter_nothing_that_is_offered_keep_nothing() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut catalogue = open(dir.path());
+    catalogue.apply(&[held("a", "1.0.0", 1)]).expect("apply");
+    taken(&mut catalogue, 1);
+    catalogue
+        .apply(&[
+            Change::Seen { id: id("a", "1.0.0"), source: 1 },
+            Change::Resolved(id("a", "1.0.0")),
+            Change::DirWritten("a".to_owned()),
+            Change::CursorOutdated,
+        ])
+        .expect("apply");
+    assert_eq!(catalogue.crates_changed_since(0).expect("changed"), Vec::<String>::new());
+}
+
+#[test]
+fn digests_of_units_are_those_of_the_newest_snapshot() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut catalogue = open(dir.path());
+    let unit = |unit, byte| UnitRow {
+        unit,
+        sha256: Sha256::from_bytes([byte; 32]),
+        crates: 1,
+        releases: 2,
+        bytes: u64::from(byte),
+    };
+    let sha256 = Sha256::from_bytes([9; 32]);
+    catalogue.snapshot_taken(SnapshotRow { serial: 1, sha256 }, &[unit(0, 1), unit(255, 2)]).expect("taken");
+    catalogue.snapshot_taken(SnapshotRow { serial: 2, sha256 }, &[unit(255, 3)]).expect("taken");
+    assert_eq!(catalogue.snapshot_units().expect("units"), [unit(0, 1), unit(255, 3)]);
+    let reader = Catalogue::open_read_only(&dir.path().join("c.sqlite")).expect("open").expect("some");
+    assert_eq!(reader.snapshot_units().expect("units").len(), 2);
+}

@@ -1,0 +1,91 @@
+//! The snapshots of a mirror: documents below its root, and rows that the catalogue can tell of each.
+
+mod dir;
+mod rows;
+
+use std::time::SystemTime;
+
+use mirror_manifest::SnapshotRow;
+use mirror_snapshot::Snapshot;
+
+use crate::error::RepoError;
+use crate::writer::MirrorWriter;
+
+pub use dir::{SNAPSHOTS, SnapshotDir, SnapshotFile};
+pub use rows::{At, OfferedUnits, check_rows, offered_units, rows_of};
+
+impl MirrorWriter {
+    /// Returns the snapshots of this mirror.
+    #[must_use]
+    pub fn snapshot_dir(&self) -> SnapshotDir {
+        SnapshotDir::of(self.store().root())
+    }
+
+    /// Returns the digests of what is offered now. Computes those of the units that changed since the newest snapshot.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn offered_units(&self) -> Result<OfferedUnits, RepoError> {
+        offered_units(self.catalogue())
+    }
+
+    /// Writes a snapshot of what is offered now, after its signatures, each with the name of its file. `units` are those
+    /// of the same state. When a document is published, its serial is used up, whatever happens next. Blocks.
+    ///
+    /// # Errors
+    /// When the disk or SQLite fails; when there is a document with this serial.
+    pub fn publish_snapshot(
+        &mut self,
+        snapshot: &Snapshot,
+        signatures: &[(String, Vec<u8>)],
+        units: &OfferedUnits,
+    ) -> Result<(), RepoError> {
+        self.snapshot_dir().publish(snapshot, signatures)?;
+        self.adopt_snapshot(snapshot, units)
+    }
+
+    /// Records a snapshot whose document is there, and that says what is offered now, as the newest.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn adopt_snapshot(&mut self, snapshot: &Snapshot, units: &OfferedUnits) -> Result<(), RepoError> {
+        let row = SnapshotRow { serial: snapshot.serial(), sha256: snapshot.digest() };
+        Ok(self.catalogue_mut().snapshot_taken(row, units.changed())?)
+    }
+
+    /// Removes all snapshots but the newest `newest`, those that are pinned, and the one that is newest of all. Returns
+    /// the serials of those that were removed. Blocks.
+    ///
+    /// # Errors
+    /// When the disk or SQLite fails.
+    pub fn retain_snapshots(&mut self, newest: usize) -> Result<Vec<u64>, RepoError> {
+        let dir = self.snapshot_dir();
+        let mut files = dir.list()?;
+        files.reverse();
+        let (mut kept, mut removed) = (Vec::new(), Vec::new());
+        for (place, file) in files.iter().enumerate() {
+            if place < newest.max(1) || file.is_pinned {
+                kept.push(file.serial);
+            } else {
+                removed.push(file.serial);
+            }
+        }
+        // A document whose rows cannot be told any more does less harm than rows without their document.
+        self.catalogue_mut().keep_snapshots(&kept)?;
+        for serial in &removed {
+            dir.remove(*serial)?;
+        }
+        removed.sort_unstable();
+        Ok(removed)
+    }
+
+    /// Returns the time at which the newest snapshot is too old; `None` when there is none that can be read.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn snapshot_expires(&self) -> Result<Option<SystemTime>, RepoError> {
+        let newest = self.snapshot_dir().newest()?;
+        Ok(newest.map(|snapshot| snapshot.contents().expires))
+    }
+}

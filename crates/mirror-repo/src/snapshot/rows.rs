@@ -1,0 +1,184 @@
+use std::collections::BTreeSet;
+
+use mirror_manifest::{Catalogue, OfferedRow, UnitRow};
+use mirror_snapshot::{Counts, Row, RowError, RowState, Snapshot, UNITS, Unit, UnitDigests, digest_unit};
+use mirror_types::{CrateName, ReleaseId};
+
+use crate::error::RepoError;
+
+/// The state of a mirror whose rows are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// What is offered now.
+    Now,
+    /// What was offered when the snapshot with this serial was taken.
+    Snapshot(u64),
+}
+
+/// The digests of all units of a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferedUnits {
+    rows: Vec<UnitRow>,
+    changed: Vec<UnitRow>,
+}
+
+impl OfferedUnits {
+    /// Returns the digests.
+    #[must_use]
+    pub fn digests(&self) -> UnitDigests {
+        let mut digests = UnitDigests::empty();
+        for row in &self.rows {
+            digests.set(Unit::new(row.unit), row.sha256);
+        }
+        digests
+    }
+
+    /// Returns the numbers of what is offered.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for row in &self.rows {
+            counts.crates += row.crates;
+            counts.releases += row.releases;
+            counts.bytes += row.bytes;
+        }
+        counts
+    }
+
+    /// Returns the units that were computed, because they changed since the newest snapshot or there was none.
+    #[must_use]
+    pub fn changed(&self) -> &[UnitRow] {
+        &self.changed
+    }
+}
+
+/// Returns the rows of a crate in a state, in their order.
+///
+/// # Errors
+/// When SQLite fails, or a row of the catalogue is damaged.
+pub fn rows_of(catalogue: &Catalogue, at: At, name: &CrateName) -> Result<Vec<Row>, RepoError> {
+    let rows = offered(catalogue, at, name)?;
+    rows.into_iter().map(|row| row_of(name, row)).collect()
+}
+
+fn offered(catalogue: &Catalogue, at: At, name: &CrateName) -> Result<Vec<OfferedRow>, RepoError> {
+    Ok(match at {
+        At::Now => catalogue.offered_rows(name.as_str())?,
+        At::Snapshot(serial) => catalogue.offered_rows_at(serial, name.as_str())?,
+    })
+}
+
+fn row_of(name: &CrateName, row: OfferedRow) -> Result<Row, RepoError> {
+    let bad = |_| RepoError::Internal(format!("the catalogue has a version of {name} that is none"));
+    let version = row.version.parse().map_err(bad)?;
+    let state = if row.yanked { RowState::Yanked } else { RowState::Offered };
+    Ok(Row { id: ReleaseId { name: name.clone(), version }, checksum: row.sha256, state })
+}
+
+/// Computes the digests of what is offered now, from those of the newest snapshot where it has them. Reads the releases
+/// of all crates in a unit in which a crate changed. Memory: the names of all crates. Blocks.
+///
+/// # Errors
+/// When SQLite fails, or a row of the catalogue is damaged.
+pub fn offered_units(catalogue: &Catalogue) -> Result<OfferedUnits, RepoError> {
+    let known = catalogue.snapshot_units()?;
+    let newest = catalogue.snapshots()?.last().map(|newest| newest.serial);
+    let Some(newest) = newest.filter(|_| known.len() == UNITS) else {
+        let rows = digest(catalogue, At::Now, &Unit::all().collect())?;
+        return Ok(OfferedUnits { changed: rows.clone(), rows });
+    };
+    let mut units = BTreeSet::new();
+    for name in catalogue.crates_changed_since(newest)? {
+        let name = parsed(&name)?;
+        let unit = Unit::of(&name);
+        if !units.contains(&unit)
+            && offered(catalogue, At::Now, &name)? != offered(catalogue, At::Snapshot(newest), &name)?
+        {
+            units.insert(unit);
+        }
+    }
+    let changed = digest(catalogue, At::Now, &units)?;
+    let mut rows = known;
+    for row in &changed {
+        rows[usize::from(row.unit)] = *row;
+    }
+    Ok(OfferedUnits { rows, changed })
+}
+
+/// Checks that the rows of a snapshot in the catalogue are those whose digests it states. Reads all of them; memory as
+/// for [`offered_units`]. Blocks.
+///
+/// # Errors
+/// When they differ, or the catalogue does not have them; when SQLite fails.
+pub fn check_rows(catalogue: &Catalogue, snapshot: &Snapshot) -> Result<(), RepoError> {
+    let serial = snapshot.serial();
+    let known = catalogue.snapshots()?.into_iter().find(|known| known.serial == serial);
+    match known {
+        None => return Err(RepoError::UnknownSnapshot { serial }),
+        Some(known) if known.sha256 != snapshot.digest() => {
+            return Err(RepoError::OtherSnapshot { serial });
+        }
+        Some(_) => {}
+    }
+    let units = &snapshot.contents().units;
+    for row in digest(catalogue, At::Snapshot(serial), &Unit::all().collect())? {
+        let unit = Unit::new(row.unit);
+        if units.get(unit) != row.sha256 {
+            return Err(RepoError::OtherRows { serial, unit: unit.to_string() });
+        }
+    }
+    Ok(())
+}
+
+fn parsed(name: &str) -> Result<CrateName, RepoError> {
+    name.parse().map_err(|_| RepoError::Internal(format!("the catalogue has a crate {name:?}")))
+}
+
+/// Computes the digests of units in a state.
+fn digest(catalogue: &Catalogue, at: At, units: &BTreeSet<Unit>) -> Result<Vec<UnitRow>, RepoError> {
+    if units.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut names: Vec<Vec<CrateName>> = vec![Vec::new(); UNITS];
+    let mut bad = None;
+    catalogue.crates(&mut |name| match parsed(name) {
+        Ok(name) => {
+            let unit = Unit::of(&name);
+            if units.contains(&unit) {
+                names[usize::from(unit.number())].push(name);
+            }
+        }
+        Err(error) => bad = Some(error),
+    })?;
+    if let Some(error) = bad {
+        return Err(error);
+    }
+    let mut digests = Vec::with_capacity(units.len());
+    for unit in units {
+        let mut names = std::mem::take(&mut names[usize::from(unit.number())]);
+        names.sort_by_cached_key(|name| (name.as_str().to_ascii_lowercase(), name.clone()));
+        digests.push(digest_of(catalogue, at, *unit, &names)?);
+    }
+    Ok(digests)
+}
+
+fn digest_of(catalogue: &Catalogue, at: At, unit: Unit, names: &[CrateName]) -> Result<UnitRow, RepoError> {
+    let mut bytes = 0;
+    let rows = names.iter().flat_map(|name| {
+        let rows = offered(catalogue, at, name);
+        let (rows, error) = match rows {
+            Ok(rows) => (rows, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        bytes += rows.iter().map(|row| row.size).sum::<u64>();
+        error.map(Err).into_iter().chain(rows.into_iter().map(|row| row_of(name, row)))
+    });
+    let (sha256, counts) = digest_unit(unit, rows)?;
+    Ok(UnitRow { unit: unit.number(), sha256, crates: counts.crates, releases: counts.releases, bytes })
+}
+
+impl From<RowError> for RepoError {
+    fn from(error: RowError) -> Self {
+        Self::SnapshotRow(error)
+    }
+}
