@@ -18,7 +18,8 @@ mod writer;
 pub use catalogue::{
     BundlesIdentity, Catalogue, Change, DeferredCrate, DeferredGroup, DirRow, FailureRow, GapRow, Held,
     HeldBackCount, HeldBackRelease, HeldRelease, HeldTotals, IndexCursor, LOST, LicenceRow, OfferedRow,
-    ReplacedRelease, ReplayReport, SnapshotRow, StatedLicence, UnavailableRow, UnitRow, UpstreamRemoval,
+    ReplacedRelease, ReplayReport, SnapshotRow, StatedLicence, UnavailableRow, UnfetchedRow, UnitRow,
+    UpstreamRemoval,
 };
 pub use error::ManifestError;
 #[cfg(feature = "catalogue")]

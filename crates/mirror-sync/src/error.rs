@@ -103,6 +103,10 @@ pub enum SyncError {
     /// The mirror could not be opened; the error says what to do.
     #[error(transparent)]
     Repo(#[from] mirror_repo::RepoError),
+    /// The snapshot of the run could not be signed, and was not written; everything else is done. The error says what to
+    /// do, and the next run signs.
+    #[error("could not sign the snapshot; everything else of the run is done, and the next run takes one")]
+    Sign(#[from] mirror_snapshot::SigningError),
     /// Manifest or catalogue failed; the error says what to do.
     #[error(transparent)]
     Manifest(#[from] mirror_manifest::ManifestError),
@@ -154,6 +158,7 @@ impl SyncError {
             Self::Store(error) => error.kind(),
             Self::Repo(error) => error.kind(),
             Self::Manifest(error) => error.kind(),
+            Self::Sign(error) => error.kind(),
             Self::Unaccounted { .. } | Self::Internal(_) | Self::Unexpected(_) => FaultKind::Internal,
         }
     }
@@ -167,6 +172,7 @@ impl SyncError {
             Self::Store(error) => error.advice(),
             Self::Repo(error) => error.advice(),
             Self::Manifest(error) => error.advice(),
+            Self::Sign(error) => error.advice(),
             Self::WantedAndPruned => Some(Advice::IncludeOrPruneYanked),
             Self::OtherRegistries { .. } => Some(Advice::NameTheRegistry),
             Self::CratesUnnamed => Some(Advice::NameCrates),

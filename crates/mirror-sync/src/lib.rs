@@ -22,6 +22,7 @@ mod prune;
 mod rebuild;
 mod removed;
 mod run;
+mod snapshot;
 mod source;
 mod spool;
 mod tally;
@@ -42,6 +43,7 @@ pub use mirror_policy::{
     Advisories, Decision, Finding, HeldBack, LoadedPolicy, Policy, PolicyError, Rule, Verdict,
 };
 pub use mirror_repo::{BUNDLES, Gap, ListedGap, MANIFEST, OpenReport, RebuildOutcome, RepoError};
+pub use mirror_snapshot::{GpgKey, Passphrase, SigningError, SshSigner};
 pub use mirror_store::{CrateStore, StoreError};
 pub use mirror_types::{
     Address, CrateName, ExitStatus, IndexRecord, Layout, Printable, ReleaseId, VersionText, human_bytes,
@@ -53,3 +55,4 @@ pub use options::{DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, 
 pub use outcome::{Estimate, Outcome};
 pub use policy::{Explained, POLICY_FILE, explain, load_policy};
 pub use rebuild::rebuild_catalogue;
+pub use snapshot::{SnapshotKey, SnapshotOptions};

@@ -6,6 +6,7 @@ use mirror_fetch::FetchObserver;
 use mirror_git::{UpdateEvent, UpdateStatus, Updated};
 use mirror_manifest::{ManifestError, UpstreamRemoval};
 use mirror_repo::OpenReport;
+use mirror_repo::RepoError;
 use mirror_types::{CrateName, Location, ReleaseId, Sha256};
 
 /// Receives the events of a run: to count, log or draw them. `()` ignores them all.
@@ -182,6 +183,20 @@ pub enum SyncEvent<'a> {
     Pruning(&'a ReleaseId),
     /// A release that upstream removed stays, because a bundle holds it.
     PruneKept(&'a ReleaseId),
+    /// A snapshot of what is offered was taken.
+    SnapshotTaken {
+        /// Its serial.
+        serial: u64,
+        /// True if it was signed.
+        is_signed: bool,
+    },
+    /// No snapshot was taken: more releases could not be got than one can name.
+    TooManyGaps {
+        /// The number of releases.
+        releases: usize,
+    },
+    /// The document of an earlier snapshot cannot be read; it is passed over.
+    BadSnapshot(&'a RepoError),
     /// The file of a held release was gone when the run ended.
     Lost(&'a ReleaseId),
 }

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::snapshot::SnapshotOptions;
 use mirror_bundle::BundleOptions;
 use mirror_fetch::FetchOptions;
 use mirror_git::UpdateOptions;
@@ -151,6 +152,8 @@ pub struct DownloadOptions {
     pub accept_mass_removal: bool,
     /// The gaps that a person acknowledges from now on; `None` keeps those of the mirror.
     pub acknowledge_gaps: Option<Vec<Gap>>,
+    /// The snapshots of what is offered; `None` takes none.
+    pub snapshots: Option<SnapshotOptions>,
     /// Plan only; touch nothing.
     pub dry_run: bool,
     /// The settings of the fetcher.
@@ -197,6 +200,7 @@ impl DownloadOptions {
             allow_mass_prune: false,
             accept_mass_removal: false,
             acknowledge_gaps: None,
+            snapshots: Some(SnapshotOptions::default()),
             dry_run: false,
             fetch: FetchOptions::default(),
         }

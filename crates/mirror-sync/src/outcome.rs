@@ -98,6 +98,8 @@ pub struct Outcome {
     pub would_verify: u64,
     /// With `--dry-run`: estimated bytes and time of these downloads, when something is known.
     pub estimate: Option<Estimate>,
+    /// The serial of the newest snapshot, when the run took one or found that it still holds.
+    pub snapshot: Option<u64>,
     /// Time taken.
     pub elapsed: Duration,
     /// Stopped before the end.

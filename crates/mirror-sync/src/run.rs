@@ -16,6 +16,7 @@ use std::time::Instant;
 use mirror_bundle::BundleOptions;
 use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
 use mirror_repo::{Gap, MirrorWriter};
+use mirror_snapshot::IndexState;
 use mirror_store::{CrateStore, Store};
 use mirror_types::{ReleaseId, StoreId, Unexpected};
 use tokio::sync::mpsc;
@@ -37,7 +38,8 @@ use crate::run::opened::{lock, open};
 use crate::run::route::Router;
 use crate::run::stage::{FetchResult, write_staged};
 use crate::run::verify::Hasher;
-use crate::source::{Expected, OpenContext, Opened, Run, counting};
+use crate::snapshot::{RunState, index_state};
+use crate::source::{Expected, Input, OpenContext, Opened, Run, counting};
 use crate::spool::StoreSpools;
 use crate::tally::{PlanReport, Tally};
 use crate::threads::{Answer, join, spawn, spawn_behind};
@@ -62,6 +64,8 @@ pub(crate) struct Prepared {
     pub(crate) cursor: Option<Cursor>,
     /// Gaps that a person acknowledged.
     pub(crate) gaps: Vec<Gap>,
+    /// Index and policy, for the snapshot.
+    pub(crate) state: RunState,
     /// The counters. They also collect crates when the lockfiles inside them are wanted.
     tally: Tally,
     /// Called when the downloads first hold planning back.
@@ -78,6 +82,7 @@ pub(crate) async fn perform(run: Run, store: Option<Store>) -> Result<Outcome, S
     let outcome = Outcome { foreign_packages: run.foreign.clone(), ..Outcome::default() };
     let mut prepared = open_all(Run { cancel: cancel.clone(), ..run }, store).await?;
     let (cursor, gaps) = (prepared.cursor.take(), std::mem::take(&mut prepared.gaps));
+    let state = std::mem::take(&mut prepared.state);
     let verifies = options.verify_existing;
     observer.event(SyncEvent::Phase(if verifies { SyncPhase::Verify } else { SyncPhase::Download }));
     let known = gaps.iter().map(|gap| gap.release.clone()).collect();
@@ -88,7 +93,7 @@ pub(crate) async fn perform(run: Run, store: Option<Store>) -> Result<Outcome, S
         offer::read_licences(&mut carried.mirror, &policy, options.moment(), &user_cancel)?;
         carried.outcome.interrupted = user_cancel.is_cancelled();
     }
-    let outcome = finish(carried, cursor, gaps, &options, &*observer, (began, &user_cancel))?;
+    let outcome = finish(carried, (cursor, state), gaps, &options, &*observer, (began, &user_cancel))?;
     observer.event(SyncEvent::Phase(SyncPhase::Done));
     Ok(outcome)
 }
@@ -106,6 +111,14 @@ async fn open_all(run: Run, store: Option<Store>) -> Result<Prepared, SyncError>
     let (store, reader) = (mirror.store().clone(), mirror.catalogue().another()?);
     let cache = mirror.index_cache_reader()?;
     let cursor = run.cursor();
+    let state = RunState {
+        index: if let Input::Local(source) = &run.input {
+            index_state(source)
+        } else {
+            IndexState::default()
+        },
+        policy: options.policy.as_ref().map(|policy| policy.policy().digest()),
+    };
     let fetcher = fetcher(&options, &observer, &store)?;
     let tally = Tally::new(options.with_lockfiles.then(|| run.selection.clone()), Arc::clone(&observer));
     let (selection, cancel) = (run.selection.clone(), run.cancel.clone());
@@ -130,7 +143,7 @@ async fn open_all(run: Run, store: Option<Store>) -> Result<Prepared, SyncError>
     }
     let layout = store.layout();
     let held = CatalogueView::new(Some(reader), Some(store), layout, source_bit, &[]);
-    Ok(Prepared { mirror, index, held, fetcher, cursor, gaps, tally, on_full })
+    Ok(Prepared { mirror, index, held, fetcher, cursor, gaps, state, tally, on_full })
 }
 
 fn fetcher(

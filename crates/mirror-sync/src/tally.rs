@@ -20,6 +20,8 @@ const MAX_WITHHELD_FILES: usize = 20_000;
 pub(crate) struct PlanReport {
     /// True if every crate of the index was looked at.
     pub(crate) complete: bool,
+    /// True if everything that was selected was looked at.
+    pub(crate) through: bool,
     pub(crate) selected: u64,
     pub(crate) existing: u64,
     pub(crate) to_fetch: u64,
@@ -237,6 +239,7 @@ impl Tally {
             .extend(report.removed.iter().map(|id| (id.clone(), UpstreamRemoval::Deleted)));
         PlanReport {
             complete: planned.complete,
+            through: planned.through,
             existing: self.progress.existing(),
             known_removed: planned.removed_upstream,
             elsewhere: closure.elsewhere,

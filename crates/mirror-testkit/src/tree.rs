@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Returns the files below `root`: their bytes, by path with `/`. Leaves out `.mirror`, where a program keeps its own
-/// state, and the manifest of a mirror; follows links to files, not to directories. Empty when `root` does not exist.
+/// state, the manifest of a mirror, and its snapshots; follows links to files, not to directories. Empty when `root` does not exist.
 ///
 /// # Panics
 /// When something cannot be read, or a name is no UTF-8.
@@ -14,7 +14,7 @@ pub fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
         let Ok(entries) = std::fs::read_dir(&dir) else { continue };
         for entry in entries {
             let path = entry.expect("an entry").path();
-            if path.file_name().is_some_and(|name| name == ".mirror") {
+            if path.file_name().is_some_and(|name| name == ".mirror" || name == "snapshots") {
                 continue;
             }
             if path.symlink_metadata().expect("what it is").is_dir() {

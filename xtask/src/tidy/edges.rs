@@ -60,6 +60,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-bundle",
             "mirror-store",
             "mirror-manifest",
+            "mirror-snapshot",
             "mirror-policy",
             "mirror-repo",
         ],

@@ -49,7 +49,7 @@ fn apply(to: &Transaction<'_>, changes: &[Change]) -> rusqlite::Result<()> {
 enum Sql {
     FindCrate,
     AddCrate,
-    HasOtherBytes,
+    HasTheseBytes,
     Hold,
     GrowBundle,
     LoseFile,
@@ -85,9 +85,7 @@ impl Sql {
         match self {
             Self::FindCrate => "SELECT id FROM crates WHERE name = ?1",
             Self::AddCrate => "INSERT INTO crates (name) VALUES (?1)",
-            Self::HasOtherBytes => {
-                "SELECT EXISTS (SELECT 1 FROM releases WHERE crate_id = ?1 AND version = ?2 AND sha256 <> ?3)"
-            }
+            Self::HasTheseBytes => "SELECT sha256 = ?3 FROM releases WHERE crate_id = ?1 AND version = ?2",
             Self::Hold => {
                 "INSERT INTO releases
                      (crate_id, version, sha256, size, loose, bundle, frame_offset, frame_len, seen, elsewhere)
@@ -234,7 +232,12 @@ impl<'t> Applier<'t> {
     fn keep_offered_before(&mut self, change: &Change) -> rusqlite::Result<()> {
         match change {
             Change::Held { release, .. } => self.keep_offered(release.id.name.as_str()),
+            Change::Failed(row) => self.keep_offered(row.name.as_str()),
             Change::HeldBack(HeldBackRelease { id, .. })
+            | Change::Deferred(HeldBackRelease { id, .. })
+            | Change::Undeferred(id)
+            | Change::Resolved(id)
+            | Change::Dropped(id)
             | Change::Lost { id, .. }
             | Change::Removed(id)
             | Change::Offered(id)
@@ -246,12 +249,7 @@ impl<'t> Applier<'t> {
             }
             Change::BundleGone(_)
             | Change::BundlesMeasured
-            | Change::Failed(_)
-            | Change::Resolved(_)
-            | Change::Dropped(_)
-            | Change::Deferred(_)
             | Change::DeferredGroups { .. }
-            | Change::Undeferred(_)
             | Change::Replaced(_)
             | Change::Licence(_)
             | Change::PolicyApplied(_)
@@ -352,8 +350,10 @@ impl<'t> Applier<'t> {
             None => self.sql.get(Sql::AddCrate)?.insert([name])?,
         };
         let key = params![id, held.id.version.as_str(), held.sha256.as_bytes()];
+        let before =
+            self.sql.get(Sql::HasTheseBytes)?.query_row(key, |row| row.get::<_, bool>(0)).optional()?;
         // Upstream may go back to the bytes that were held before.
-        if self.sql.get(Sql::HasOtherBytes)?.query_row(key, |row| row.get::<_, bool>(0))? {
+        if before == Some(false) {
             self.cursor_outdated = true;
             self.of_release(Sql::LosePlaces, &held.id)?;
             self.of_release(Sql::ForgetLicence, &held.id)?;
@@ -384,6 +384,10 @@ impl<'t> Applier<'t> {
         }
         let had = params![name, held.id.version.as_str(), held.sha256.to_hex()];
         self.sql.get(Sql::UndeferHeld)?.execute(had)?;
+        // Other bytes that wait for a time are not those that upstream lists any more.
+        if before != Some(true) && self.of_release(Sql::Undefer, &held.id)? > 0 {
+            self.cursor_outdated = true;
+        }
         self.leave_group(&held.id).map(drop)
     }
 

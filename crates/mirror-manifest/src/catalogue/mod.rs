@@ -27,6 +27,7 @@ pub use database::Catalogue;
 pub use deferred::DeferredGroup;
 pub use gaps::{GapRow, UnavailableRow};
 pub use held_back::{DeferredCrate, HeldBackCount, HeldBackRelease, ReplacedRelease};
+pub use ledger::UnfetchedRow;
 pub use licences::{LicenceRow, StatedLicence};
 pub use replay::ReplayReport;
 pub use rows::{DirRow, FailureRow, Held, HeldRelease, LOST, UpstreamRemoval};

@@ -20,10 +20,10 @@ pub struct HeldTotals {
 }
 
 /// Excludes what upstream deleted from `releases`, joined with `crates`.
-pub(super) const NOT_DELETED: &str = "NOT EXISTS (SELECT 1 FROM withdrawn
+const NOT_DELETED: &str = "NOT EXISTS (SELECT 1 FROM withdrawn
     WHERE crate = crates.name AND withdrawn.version = releases.version AND kind = 'deleted')";
 /// Excludes what policy holds back.
-pub(super) const NOT_HELD_BACK: &str = "NOT EXISTS (SELECT 1 FROM held_back
+const NOT_HELD_BACK: &str = "NOT EXISTS (SELECT 1 FROM held_back
     WHERE crate = crates.name AND held_back.version = releases.version AND held)";
 
 impl Catalogue {

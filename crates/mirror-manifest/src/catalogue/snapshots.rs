@@ -6,11 +6,10 @@
 //! before can be read as long as its snapshot is kept. A mirror without snapshots keeps nothing.
 
 use mirror_types::Sha256;
-use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::columns::{number, sha, size};
 use super::database::Catalogue;
-use super::serve::{NOT_DELETED, NOT_HELD_BACK};
 use crate::error::ManifestError;
 
 /// Tables beside the others, so that an earlier catalogue gets them without a rebuild. The row without a version says
@@ -28,9 +27,6 @@ CREATE TABLE IF NOT EXISTS offered_before (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS offered_before_serial ON offered_before (serial, crate) WHERE version = '';
 ";
-
-const YANKED: &str = "EXISTS (SELECT 1 FROM withdrawn
-    WHERE crate = crates.name AND withdrawn.version = releases.version AND kind = 'yanked')";
 
 /// A snapshot that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,12 +85,62 @@ pub(super) fn keep(to: &Transaction<'_>, serial: i64, name: &str) -> rusqlite::R
     if to.prepare_cached(MARK)?.execute(params![name, serial])? == 0 {
         return Ok(());
     }
-    let keep = format!(
-        "INSERT INTO offered_before SELECT name, ?2, version, sha256, size, {YANKED}
-         FROM releases JOIN crates ON crates.id = crate_id
-         WHERE name = ?1 AND {NOT_DELETED} AND {NOT_HELD_BACK}"
-    );
-    to.prepare_cached(&keep)?.execute(params![name, serial]).map(drop)
+    const KEEP: &str = "INSERT INTO offered_before VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let mut statement = to.prepare_cached(KEEP)?;
+    for row in offered_rows(to, name, true)? {
+        let OfferedRow { version, sha256, size, yanked } = row;
+        statement.execute(params![name, serial, version, sha256.as_bytes(), number(size), yanked])?;
+    }
+    Ok(())
+}
+
+/// Reads the offered releases of a crate. Reads what hides some of them in queries of their own: nearly every crate has
+/// nothing hidden.
+fn offered_rows(db: &Connection, name: &str, has_held_back: bool) -> rusqlite::Result<Vec<OfferedRow>> {
+    let mut statement = db.prepare_cached(
+        "SELECT version, sha256, size, 0 FROM releases
+         WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) ORDER BY version",
+    )?;
+    let mut rows = statement.query_map([name], offered_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    if rows.is_empty() {
+        return Ok(rows);
+    }
+    let mut removed = db.prepare_cached("SELECT version, kind = 'yanked' FROM withdrawn WHERE crate = ?1")?;
+    let mut removed = removed.query([name])?;
+    while let Some(row) = removed.next()? {
+        let (version, is_yanked) = (row.get_ref(0)?.as_str()?, row.get(1)?);
+        if is_yanked {
+            rows.iter_mut().filter(|row| row.version == version).for_each(|row| row.yanked = true);
+        } else {
+            rows.retain(|row| row.version != version);
+        }
+    }
+    // The index lists other bytes than those that are held, which could not be fetched, or not yet.
+    let mut failed =
+        db.prepare_cached("SELECT version, cksum FROM failures WHERE crate = ?1 AND cksum IS NOT NULL")?;
+    let mut failed = failed.query([name])?;
+    while let Some(row) = failed.next()? {
+        retain_bytes(&mut rows, row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+    }
+    if has_held_back {
+        let mut held_back =
+            db.prepare_cached("SELECT version, cksum, held FROM held_back WHERE crate = ?1")?;
+        let mut held_back = held_back.query([name])?;
+        while let Some(row) = held_back.next()? {
+            let (version, is_held) = (row.get_ref(0)?.as_str()?, row.get(2)?);
+            if is_held {
+                rows.retain(|row| row.version != version);
+            } else {
+                retain_bytes(&mut rows, version, row.get_ref(1)?.as_str()?);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// Removes the row of a release unless it has these bytes.
+fn retain_bytes(rows: &mut Vec<OfferedRow>, version: &str, cksum: &str) {
+    rows.retain(|row| row.version != version || row.sha256.to_hex() == cksum);
 }
 
 /// Returns the crates of which a bundle has a release.
@@ -170,7 +216,8 @@ impl Catalogue {
         query().map_err(self.fail("read what changed in"))
     }
 
-    /// Returns the offered releases of a crate, by the bytes of their versions.
+    /// Returns the offered releases of a crate, by the bytes of their versions: those that are held with the bytes that the
+    /// index lists, that upstream did not delete, and that policy does not hold back.
     ///
     /// # Errors
     /// [`ManifestError::Unjudged`]; when SQLite fails.
@@ -179,38 +226,8 @@ impl Catalogue {
         self.offered_now(name).map_err(self.fail("read what is offered from"))
     }
 
-    /// Reads the releases, and what hides some of them, in queries of their own: nearly every crate has nothing hidden.
     fn offered_now(&self, name: &str) -> rusqlite::Result<Vec<OfferedRow>> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT version, sha256, size, 0 FROM releases
-             WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) ORDER BY version",
-        )?;
-        let mut rows = statement.query_map([name], offered_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
-        if rows.is_empty() {
-            return Ok(rows);
-        }
-        let mut hidden = Vec::new();
-        let mut removed =
-            self.db.prepare_cached("SELECT version, kind = 'yanked' FROM withdrawn WHERE crate = ?1")?;
-        let mut removed = removed.query([name])?;
-        while let Some(row) = removed.next()? {
-            let version: String = row.get(0)?;
-            match (row.get(1)?, rows.iter_mut().find(|row| row.version == version)) {
-                (true, Some(row)) => row.yanked = true,
-                (false, Some(_)) => hidden.push(version),
-                (_, None) => {}
-            }
-        }
-        if self.has_held_back()? {
-            let select = "SELECT version FROM held_back WHERE crate = ?1 AND held";
-            let mut held_back = self.db.prepare_cached(select)?;
-            let mut held_back = held_back.query([name])?;
-            while let Some(row) = held_back.next()? {
-                hidden.push(row.get(0)?);
-            }
-        }
-        rows.retain(|row| !hidden.contains(&row.version));
-        Ok(rows)
+        offered_rows(&self.db, name, self.has_held_back()?)
     }
 
     /// Returns the releases of a crate that were offered when a snapshot was taken, by the bytes of their versions. The

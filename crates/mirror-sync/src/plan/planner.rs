@@ -61,6 +61,8 @@ pub(crate) struct Wanted {
 pub(crate) struct Planned {
     /// True if every crate of the index was looked at.
     pub(crate) complete: bool,
+    /// True if everything that was selected was looked at.
+    pub(crate) through: bool,
     /// The releases that upstream is known to have removed and that are held now.
     pub(crate) removed_upstream: HashMap<ReleaseId, UpstreamRemoval>,
 }
@@ -101,12 +103,13 @@ pub(crate) fn plan(
         }
     })?;
     let ended = halted.map_or_else(|| planner.end(), Err);
-    let complete = match ended {
-        Ok(()) => planner.wanted.scope != Scope::Part,
+    let through = match ended {
+        Ok(()) => true,
         Err(Halt::Stopped) => false,
         Err(Halt::Failed(error)) => return Err(error),
     };
-    Ok(Planned { complete, removed_upstream: planner.removed_upstream })
+    let complete = through && planner.wanted.scope != Scope::Part;
+    Ok(Planned { complete, through, removed_upstream: planner.removed_upstream })
 }
 
 pub(super) struct Planner<'p> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mirror_git::IndexSource;
 use mirror_repo::{Gap, MirrorWriter};
-use mirror_types::{CrateName, Rule};
+use mirror_types::{CrateName, ExitStatus, Rule};
 use tokio_util::sync::CancellationToken;
 
 use crate::cursor::Cursor;
@@ -17,6 +17,7 @@ use crate::outcome::Outcome;
 use crate::plan::Totals;
 use crate::prune::prune;
 use crate::removed::hide;
+use crate::snapshot::{self, RunState};
 use crate::tally::PlanReport;
 
 /// Most files with bad lines that the cursor names; with more, every run reads everything.
@@ -35,14 +36,14 @@ pub(crate) struct Carried {
 /// the next run expects it. Blocks.
 pub(crate) fn finish(
     carried: Carried,
-    cursor: Option<Cursor>,
+    (cursor, state): (Option<Cursor>, RunState),
     mut gaps: Vec<Gap>,
     options: &DownloadOptions,
     observer: &dyn SyncObserver,
     (began, cancel): (Instant, &CancellationToken),
 ) -> Result<Outcome, SyncError> {
     let Carried { mut mirror, mut outcome, mut report } = carried;
-    let complete = report.complete;
+    let (complete, looked_through) = (report.complete, report.through);
     let bad_files = std::mem::take(&mut report.bad_files);
     let removed = std::mem::take(&mut report.removed);
     let withheld = std::mem::take(&mut report.withheld_lines);
@@ -114,6 +115,10 @@ pub(crate) fn finish(
         let lost = mirror.rescan(&|| cancel.is_cancelled())?;
         lost.iter().for_each(|id| observer.event(SyncEvent::Lost(id)));
         outcome.lost_while_running = lost.len() as u64;
+    }
+    let is_whole = matches!(outcome.exit_status(), ExitStatus::Complete | ExitStatus::Records);
+    if let Some(snapshots) = options.snapshots.as_ref().filter(|_| looked_through && ended && is_whole) {
+        outcome.snapshot = snapshot::take(&mut mirror, state, snapshots, observer, options.moment())?;
     }
     Ok(outcome)
 }

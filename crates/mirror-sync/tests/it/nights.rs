@@ -8,8 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use mirror_checksum::Hasher;
 use mirror_fetch::FetchObserver;
-use mirror_repo::{Listing, Mirror};
+use mirror_repo::{At, Listing, Mirror, SnapshotDir, check_rows, rows_of};
+use mirror_snapshot::{
+    Held as HeldSnapshot, Row, RowError, RowState, Snapshot, accept, digest_rows, row_order,
+};
 use mirror_sync::{
     Advisories, DownloadOptions, LoadedPolicy, NameSet, Outcome, Policy, RebuildOptions, Storage, SyncEvent,
     SyncObserver, Upstream, download, rebuild_catalogue,
@@ -284,6 +288,8 @@ struct Simulation {
     replaced: BTreeMap<ReleaseId, Replaced>,
     /// Releases whose file was removed from the mirror before this night.
     lost: BTreeSet<ReleaseId>,
+    /// The newest snapshot.
+    snapshot: Option<Snapshot>,
 }
 
 impl Simulation {
@@ -310,6 +316,7 @@ impl Simulation {
             deleted: BTreeSet::new(),
             replaced: BTreeMap::new(),
             lost: BTreeSet::new(),
+            snapshot: None,
         }
     }
 
@@ -693,6 +700,81 @@ impl Simulation {
         self.learn(kind, &mirror);
         self.check_held(kind, &mirror, &before);
         self.check_offered(kind, &mirror);
+        self.check_snapshots(kind, outcome, &mirror);
+    }
+
+    /// Checks that the newest snapshot states what the index files list and the files hold, and that the rows of earlier
+    /// ones can still be told.
+    fn check_snapshots(&mut self, kind: &Kind, outcome: &Outcome, mirror: &Mirror) {
+        let dir = SnapshotDir::of(&self.out());
+        // A run that is to be stopped may have ended before.
+        assert!(outcome.snapshot.is_some() || matches!(kind, Kind::Stopped(_)));
+        if let Some(serial) = outcome.snapshot {
+            let snapshot = dir.read(serial).expect("read").expect("there");
+            assert_eq!(dir.list().expect("list").last().map(|file| file.serial), Some(serial), "the newest");
+            let rows = self.listed(mirror);
+            let (units, counts) = digest_rows(rows.into_iter().map(Ok::<_, RowError>)).expect("sorted");
+            let stated = snapshot.contents();
+            if stated.units != units {
+                let catalogue = mirror.catalogue().expect("catalogue");
+                let listed = self.listed(mirror);
+                for name in CRATES {
+                    let told = rows_of(&catalogue, At::Now, &name.parse().expect("name")).expect("rows");
+                    let of_name = listed.iter().filter(|row| row.id.name.as_str() == name);
+                    for row in told.iter().filter(|row| !listed.contains(row)) {
+                        self.fail(
+                            kind,
+                            &format!("is in the snapshot ({:?}) and not listed so", row.state),
+                            &row.id,
+                        );
+                    }
+                    for row in of_name.filter(|row| !told.contains(row)) {
+                        let why = catalogue.held_back_of(&row.id.name).expect("rows");
+                        let failed = catalogue.failures().expect("failures");
+                        let what = format!(
+                            "is listed ({:?}) and not in the snapshot: {why:?} {failed:?}",
+                            row.state
+                        );
+                        self.fail(kind, &what, &row.id);
+                    }
+                }
+            }
+            assert_eq!(
+                (&stated.units, stated.counts.crates, stated.counts.releases),
+                (&units, counts.crates, counts.releases),
+                "seed {}, night {}",
+                self.seed,
+                self.night
+            );
+            if let Some(before) = &self.snapshot {
+                let acceptance = accept(Some(&HeldSnapshot::from(before)), &snapshot, stated.created);
+                assert!(acceptance.is_ok(), "{acceptance:?}");
+            }
+            self.snapshot = Some(snapshot);
+        }
+        let catalogue = mirror.catalogue().expect("catalogue");
+        for row in catalogue.snapshots().expect("snapshots") {
+            let snapshot = dir.read(row.serial).expect("read").expect("there");
+            check_rows(&catalogue, &snapshot).unwrap_or_else(|error| {
+                panic!("seed {}, night {}, snapshot {}: {error}", self.seed, self.night, row.serial)
+            });
+        }
+    }
+
+    /// Returns the rows of what the index files list, with the checksums of the bytes.
+    fn listed(&self, mirror: &Mirror) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for path in mirror.index_paths().expect("paths") {
+            let Some(listing) = mirror.listing_at(&path).expect("listing") else { continue };
+            let text = String::from_utf8(listing.text.to_vec()).expect("text");
+            for (id, line) in listing.releases().zip(text.lines()) {
+                let line: serde_json::Value = serde_json::from_str(line).expect("a line");
+                let state = if line["yanked"] == true { RowState::Yanked } else { RowState::Offered };
+                rows.push(Row { checksum: Hasher::of(self.held[&id].as_bytes()), id, state });
+            }
+        }
+        rows.sort_by(|one, other| row_order(&one.id, &other.id));
+        rows
     }
 
     /// Brings what the mirror has seen up to date.

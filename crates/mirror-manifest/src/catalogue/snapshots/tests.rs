@@ -4,7 +4,7 @@ use std::path::Path;
 use mirror_types::{HeldBack, Location, MemberLocation, ReleaseId, Rule, StoreId};
 
 use super::*;
-use crate::{Change, HeldBackRelease, HeldRelease, UpstreamRemoval};
+use crate::{Change, FailureRow, HeldBackRelease, HeldRelease, UpstreamRemoval};
 
 fn id(name: &str, version: &str) -> ReleaseId {
     ReleaseId { name: name.parse().expect("name"), version: version.parse().expect("version") }
@@ -20,6 +20,30 @@ fn held_back(name: &str, version: &str) -> Change {
     let decision = HeldBack { rule: Rule::Deny, until: None, since: None, why: "denied".to_owned() };
     let cksum = Sha256::from_bytes([1; 32]);
     Change::HeldBack(HeldBackRelease { id: id(name, version), cksum, is_held: true, decision })
+}
+
+/// Other bytes are wanted, and could not be fetched.
+fn failed(name: &str, version: &str, byte: u8) -> Change {
+    let ReleaseId { name, version } = id(name, version);
+    Change::Failed(FailureRow {
+        name,
+        version: Some(version),
+        cksum: Some(Sha256::from_bytes([byte; 32])),
+        url: String::new(),
+        kind: "status".to_owned(),
+        error: String::new(),
+        http_status: None,
+        attempts: 1,
+        first_seen: String::new(),
+        last_seen: String::new(),
+    })
+}
+
+/// Other bytes are wanted, and not fetched yet.
+fn deferred(name: &str, version: &str, byte: u8) -> Change {
+    let decision = HeldBack { rule: Rule::MinPublishAge, until: None, since: None, why: "young".to_owned() };
+    let cksum = Sha256::from_bytes([byte; 32]);
+    Change::Deferred(HeldBackRelease { id: id(name, version), cksum, is_held: false, decision })
 }
 
 fn removed_upstream(name: &str, version: &str, kind: UpstreamRemoval) -> Change {
@@ -95,6 +119,10 @@ fn every_change_keeps_what_was_offered_before() {
         vec![Change::Removed(id("a", "2.0.0")), held("a", "3.0.0", 103), held("c", "2.0.0", 104)],
         vec![Change::BundleGone(3)],
         vec![held("b", "1.0.0", 7), held("b", "1.0.0", 8)],
+        vec![failed("a", "1.0.0", 9), failed("b", "1.0.0", 8)],
+        vec![Change::Resolved(id("a", "1.0.0"))],
+        vec![deferred("a", "1.0.0", 9), deferred("b", "1.0.0", 8)],
+        vec![Change::Undeferred(id("a", "1.0.0")), Change::Dropped(id("b", "1.0.0"))],
     ];
     let mut states = BTreeMap::new();
     for (serial, night) in (1..).zip(&nights) {
@@ -108,7 +136,7 @@ fn every_change_keeps_what_was_offered_before() {
         }
     }
     let newest = u64::try_from(nights.len()).expect("small");
-    assert_eq!(catalogue.crates_changed_since(newest - 1).expect("changed"), ["b"]);
+    assert_eq!(catalogue.crates_changed_since(newest - 1).expect("changed"), ["a", "b"]);
     assert_eq!(catalogue.crates_changed_since(newest).expect("changed"), Vec::<String>::new());
     // All states differ from the next, so that this test can fail.
     assert!(states.values().zip(states.values().skip(1)).all(|(one, next)| one != next));
@@ -133,7 +161,6 @@ fn changes_that_alter_nothing_that_is_offered_keep_nothing() {
     catalogue
         .apply(&[
             Change::Seen { id: id("a", "1.0.0"), source: 1 },
-            Change::Resolved(id("a", "1.0.0")),
             Change::DirWritten("a".to_owned()),
             Change::CursorOutdated,
         ])
