@@ -15,7 +15,7 @@ use mirror_sync::Target;
 ///
 /// Exit codes: 0 complete; 1 internal error; 2 usage; 3 some records failed or are unavailable;
 /// 4 integrity fault in what is held; 5 the origin refused or never answered; 6 storage; 7 the
-/// output is locked by another run; 130, 143 stopped by a signal.
+/// output is locked by another run; 8 refused: a snapshot, or what no policy has judged; 130, 143 stopped by a signal.
 #[derive(Debug, Parser)]
 #[command(name = "download-crates", version, max_term_width = 100)]
 pub(crate) struct Flags {
@@ -109,6 +109,63 @@ pub(crate) struct Flags {
     /// Explain what decides about a release of the mirror, or about all of a crate, and exit.
     #[arg(long, value_name = "NAME[@VERSION]", help_heading = "Policy", conflicts_with_all = ["dry_run", "prune", "update_index", "gaps", "rebuild_catalogue"])]
     pub(crate) explain: Option<String>,
+
+    /// SSH key that signs the snapshot of the run: a private key, or a public one whose private half an agent holds. May
+    /// be given several times.
+    #[arg(long, value_name = "FILE", help_heading = "Snapshots")]
+    pub(crate) sign_key: Vec<PathBuf>,
+    /// Key of gpg that signs it, as `gpg --local-user` takes it. May be given several times.
+    #[arg(long, value_name = "KEY", help_heading = "Snapshots")]
+    pub(crate) sign_gpg: Vec<String>,
+    /// File whose first line is the passphrase of the keys of --sign-key. Default: MIRROR_SIGN_PASSPHRASE in the
+    /// environment.
+    #[arg(long, value_name = "FILE", help_heading = "Snapshots")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Time until a snapshot expires; when nothing changes, the next is taken half way to it.
+    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = duration, help_heading = "Snapshots")]
+    pub(crate) valid_for: Duration,
+    /// Keep this many newest snapshots, beside those with a file `snapshot-SERIAL.json.pin`.
+    #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Snapshots")]
+    pub(crate) keep_snapshots: usize,
+    /// Take no snapshot.
+    #[arg(long, help_heading = "Snapshots")]
+    pub(crate) no_snapshot: bool,
+    /// List the snapshots of the mirror, and exit.
+    #[arg(long, help_heading = "Snapshots", conflicts_with_all = ["dry_run", "prune", "update_index", "gaps", "rebuild_catalogue", "explain"])]
+    pub(crate) snapshots: bool,
+    /// Tell by name what changed between two snapshots, or from one to now (`7..`), and exit.
+    #[arg(long, value_name = "OLD..NEW", help_heading = "Snapshots", conflicts_with_all = ["dry_run", "prune", "update_index", "gaps", "rebuild_catalogue", "explain", "snapshots"])]
+    pub(crate) diff_snapshots: Option<String>,
+    /// Check a snapshot and the signatures beside it, and exit: with 8 when it is refused.
+    #[arg(long, value_name = "FILE", help_heading = "Snapshots", conflicts_with_all = ["dry_run", "prune", "update_index", "gaps", "rebuild_catalogue", "explain", "snapshots", "diff_snapshots"])]
+    pub(crate) check_snapshot: Option<PathBuf>,
+    /// With --check-snapshot: the keys that count, as `ssh-keygen` takes them.
+    #[arg(long, value_name = "FILE", requires = "check_snapshot", help_heading = "Snapshots")]
+    pub(crate) allowed_signers: Option<PathBuf>,
+    /// With --allowed-signers: only keys of this principal count.
+    #[arg(long, value_name = "NAME", requires = "allowed_signers", help_heading = "Snapshots")]
+    pub(crate) identity: Option<String>,
+    /// With --check-snapshot: public keys that do not count any more, one a line.
+    #[arg(long, value_name = "FILE", requires = "check_snapshot", help_heading = "Snapshots")]
+    pub(crate) revoked_keys: Option<PathBuf>,
+    /// With --check-snapshot: OpenPGP keys that count.
+    #[arg(long, value_name = "FILE", requires = "check_snapshot", help_heading = "Snapshots")]
+    pub(crate) gpg_keyring: Option<PathBuf>,
+    /// With --check-snapshot: this many keys must have signed.
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Snapshots")]
+    pub(crate) threshold: usize,
+    /// With --check-snapshot: ask for no signature.
+    #[arg(long, requires = "check_snapshot", help_heading = "Snapshots")]
+    pub(crate) allow_unsigned: bool,
+    /// With --check-snapshot: the snapshot that was accepted last, which this one must follow.
+    #[arg(long, value_name = "FILE", requires = "check_snapshot", help_heading = "Snapshots")]
+    pub(crate) after: Option<PathBuf>,
+    /// With --check-snapshot: the mirror at --out must offer what the snapshot states.
+    #[arg(long, requires = "check_snapshot", help_heading = "Snapshots")]
+    pub(crate) check_rows: bool,
+    /// With --check-snapshot: judge keys and expiry by this date, where the clock is wrong.
+    #[arg(long, value_name = "DATE", requires = "check_snapshot", value_parser = moment, help_heading = "Snapshots")]
+    pub(crate) at: Option<SystemTime>,
 
     /// Mirror root.
     #[arg(long, value_name = "DIR", default_value = "out", help_heading = "Output")]

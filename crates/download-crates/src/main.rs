@@ -13,6 +13,7 @@ mod flags;
 mod observer;
 mod open_files;
 mod resolve;
+mod snapshots;
 mod summary;
 
 use flags::Flags;
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
     }
     if let Some(release) = &flags.explain {
         return explain(&flags, release);
+    }
+    if flags.snapshots || flags.diff_snapshots.is_some() || flags.check_snapshot.is_some() {
+        return tell_snapshots(&flags);
     }
     let settings = match resolve::resolve(&flags) {
         Ok(mut settings) => {
@@ -84,6 +88,39 @@ fn gaps(flags: &Flags) -> ExitCode {
     match listed() {
         Ok(listed) => {
             mirror_cli::print(&summary::of_gaps(&listed));
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(error),
+    }
+}
+
+/// Lists, compares or checks snapshots.
+fn tell_snapshots(flags: &Flags) -> ExitCode {
+    let _log = match mirror_telemetry::init_logging(&flags.reports.log(), &ProgressHandle::new()) {
+        Ok(log) => log,
+        Err(error) => return complain(&error.into(), ExitStatus::Usage),
+    };
+    let told = if let Some(path) = &flags.check_snapshot {
+        let demands = match snapshots::demands(flags) {
+            Ok(demands) => demands,
+            Err(error) => return complain(&error, ExitStatus::Usage),
+        };
+        mirror_sync::check_snapshot(path, &demands).map(|checked| snapshots::of_checked(&checked, path))
+    } else if let Some(text) = &flags.diff_snapshots {
+        let (old, new) = match snapshots::serials(text) {
+            Ok(serials) => serials,
+            Err(error) => return complain(&error, ExitStatus::Usage),
+        };
+        let mut counted = snapshots::Differences::default();
+        let mut tell = |difference: &_| mirror_cli::print(&counted.add(difference));
+        mirror_sync::diff_snapshots(&flags.out, old, new, &mut tell).map(|()| counted.sum())
+    } else {
+        let listed = mirror_sync::list_snapshots(&flags.out);
+        listed.map(|listed| snapshots::of_list(&listed, std::time::SystemTime::now()))
+    };
+    match told {
+        Ok(text) => {
+            mirror_cli::print(&text);
             ExitCode::SUCCESS
         }
         Err(error) => fail(error),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mirror_fetch::FetchObserver;
 use mirror_git::{UpdateEvent, UpdateStatus, Updated};
-use mirror_repo::OpenReport;
+use mirror_repo::{OpenReport, RepoError};
 use mirror_sync::{SyncEvent, SyncObserver, SyncPhase};
 use mirror_telemetry::{Activity, Phase, RunStats};
 use mirror_types::{Location, Printable, ReleaseId, Sha256, StoreId, human_bytes};
@@ -148,10 +148,28 @@ impl Reporter {
             SyncEvent::PruneKept(release) => {
                 tracing::info!(%release, "was removed upstream; it stays, because a bundle holds it");
             }
+            SyncEvent::SnapshotTaken { serial, is_signed: true } => {
+                tracing::info!(serial, "took a snapshot of what is offered, and signed it");
+            }
+            SyncEvent::SnapshotTaken { serial, is_signed: false } => {
+                tracing::info!(serial, "took a snapshot of what is offered");
+            }
+            SyncEvent::TooManyGaps { releases } => {
+                tracing::warn!(
+                    releases,
+                    "no snapshot was taken: so many releases are missing that it cannot name them"
+                );
+            }
+            SyncEvent::BadSnapshot(error) => log_bad_snapshot(*error),
             SyncEvent::Lost(release) => log_lost(release),
             _ => {}
         }
     }
+}
+
+fn log_bad_snapshot(error: &RepoError) {
+    let why = std::error::Error::source(error).map_or(String::new(), |why| format!(": {why}"));
+    tracing::warn!("an earlier snapshot is passed over: {error}{why}");
 }
 
 fn shown(phase: SyncPhase) -> Phase {

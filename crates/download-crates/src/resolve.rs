@@ -79,6 +79,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     options.accept_mass_removal = flags.accept_mass_removal;
     options.acknowledge_gaps = flags.acknowledge_gaps.as_deref().map(mirror_sync::read_gaps).transpose()?;
     options.dry_run = flags.dry_run;
+    options.snapshots = if flags.dry_run { None } else { crate::snapshots::options(flags)? };
     options.fetch = fetch(flags);
     let effective = effective(&options);
     Ok(Settings {

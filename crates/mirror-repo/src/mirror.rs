@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use mirror_bundle::{BundleError, BundleReader, OpenBundle, OpenBundles};
 use mirror_index_line::records;
 use mirror_manifest::{Catalogue, Held, HeldTotals, IndexCacheReader, ManifestError};
-use mirror_store::{AtOnce, CrateStore, OpenCrate, Store, StoreError};
-use mirror_types::{CrateName, HeldBack, Layout, MemberLocation, ReleaseId, index_path};
+use mirror_store::{AtOnce, CrateStore, MirrorRecord, OpenCrate, Store, StoreError};
+use mirror_types::{CrateName, HeldBack, Layout, MemberLocation, MirrorId, ReleaseId, index_path};
 
 use crate::change_detector::{ChangeDetector, MirrorState};
 use crate::error::RepoError;
@@ -141,6 +141,14 @@ impl Mirror {
             catalogues: RwLock::default(),
             detector: Mutex::new(detector),
         }
+    }
+
+    /// Returns the id of the mirror; `None` for one that only a program of before has written to. Blocks.
+    ///
+    /// # Errors
+    /// When its record cannot be read.
+    pub fn id(&self) -> Result<Option<MirrorId>, RepoError> {
+        Ok(MirrorRecord::read(&self.root)?.and_then(|record| record.id))
     }
 
     /// Returns the root of the mirror.

@@ -107,6 +107,12 @@ pub enum SyncError {
     /// do, and the next run signs.
     #[error("could not sign the snapshot; everything else of the run is done, and the next run takes one")]
     Sign(#[from] mirror_snapshot::SigningError),
+    /// The signatures of a snapshot are refused; the error says why.
+    #[error("the signatures of the snapshot are refused")]
+    Signature(#[from] mirror_snapshot::SignatureError),
+    /// A snapshot may not follow the one before; the error says why.
+    #[error(transparent)]
+    Refused(#[from] mirror_snapshot::Refusal),
     /// Manifest or catalogue failed; the error says what to do.
     #[error(transparent)]
     Manifest(#[from] mirror_manifest::ManifestError),
@@ -159,6 +165,8 @@ impl SyncError {
             Self::Repo(error) => error.kind(),
             Self::Manifest(error) => error.kind(),
             Self::Sign(error) => error.kind(),
+            Self::Signature(error) => error.kind(),
+            Self::Refused(error) => error.kind(),
             Self::Unaccounted { .. } | Self::Internal(_) | Self::Unexpected(_) => FaultKind::Internal,
         }
     }
@@ -173,6 +181,7 @@ impl SyncError {
             Self::Repo(error) => error.advice(),
             Self::Manifest(error) => error.advice(),
             Self::Sign(error) => error.advice(),
+            Self::Signature(error) => error.advice(),
             Self::WantedAndPruned => Some(Advice::IncludeOrPruneYanked),
             Self::OtherRegistries { .. } => Some(Advice::NameTheRegistry),
             Self::CratesUnnamed => Some(Advice::NameCrates),
@@ -189,6 +198,7 @@ impl SyncError {
             | Self::FetchSetup(_)
             | Self::RegistryConfig { .. }
             | Self::Silent { .. }
+            | Self::Refused(_)
             | Self::Spool(_)
             | Self::Internal(_)
             | Self::Unexpected(_) => None,

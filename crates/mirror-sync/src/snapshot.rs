@@ -1,5 +1,7 @@
 //! Takes a snapshot of what the mirror offers, at the end of a run that went through its whole selection.
 
+mod tell;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,6 +16,11 @@ use mirror_types::ReleaseId;
 
 use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
+
+pub use tell::{
+    CheckedSnapshot, Difference, ListedSnapshot, SnapshotDemands, check_snapshot, diff_snapshots,
+    list_snapshots,
+};
 
 /// The settings of the snapshots of a mirror.
 #[derive(Debug, Clone)]
