@@ -15,7 +15,8 @@ use mirror_sync::Target;
 ///
 /// Exit codes: 0 complete; 1 internal error; 2 usage; 3 some records failed or are unavailable;
 /// 4 integrity fault in what is held; 5 the origin refused or never answered; 6 storage; 7 the
-/// output is locked by another run; 8 refused: a snapshot, or what no policy has judged; 130, 143 stopped by a signal.
+/// output is locked by another run; 8 refused: a snapshot, or a mirror that no policy has judged; 130, 143 stopped by a
+/// signal.
 #[derive(Debug, Parser)]
 #[command(name = "download-crates", version, max_term_width = 100)]
 pub(crate) struct Flags {

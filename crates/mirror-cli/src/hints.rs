@@ -120,6 +120,10 @@ fn of_download(advice: Advice) -> Option<&'static str> {
         Advice::IncludeOrPruneYanked => {
             "--include-yanked wants yanked releases, and --prune=yanked removes them; give one of the two"
         }
+        Advice::NameThePublicKey => "--gpg-keyring names a file with the keys that count",
+        Advice::GivePassphrase => {
+            "give --passphrase-file, or the environment variable MIRROR_SIGN_PASSPHRASE"
+        }
         _ => return None,
     })
 }

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, Parser};
 use crate::args::command;
 
 /// Values that are tried for a flag: one of them is of its type.
-const VALUES: [&str; 14] = [
+const VALUES: [&str; 16] = [
     "1",
     "2",
     "1s",
@@ -22,6 +22,8 @@ const VALUES: [&str; 14] = [
     "x86_64-apple-darwin",
     "2026-08-01",
     "2026-08-02",
+    "1..2",
+    "1..3",
 ];
 
 /// Types every flag of a program, and of its subcommands, twice: of a flag with one value the last must count, a

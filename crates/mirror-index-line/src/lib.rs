@@ -10,6 +10,7 @@ mod scanner;
 mod skim;
 #[cfg(test)]
 mod tests;
+mod yanked;
 
 pub use checked::CheckedLine;
 pub use error::{InvalidLine, LineError};
@@ -17,3 +18,4 @@ pub use file::{crate_of, is_like_a_line, lines, records};
 pub use line::IndexLine;
 pub use requirements::{Dependency, Requirements};
 pub use scanner::MAX_DEPTH;
+pub use yanked::with_yanked;

@@ -54,6 +54,17 @@ pub enum ManifestError {
         /// The catalogue.
         path: PathBuf,
     },
+    /// The catalogue cannot tell what a snapshot offered.
+    #[error(
+        "{} does not know what snapshot {serial} offered: there was none, it is not kept any more, or the catalogue was \
+         rebuilt since; download-crates --snapshots lists those that are known", path.display()
+    )]
+    UnknownSnapshot {
+        /// The catalogue.
+        path: PathBuf,
+        /// The serial.
+        serial: u64,
+    },
     /// The operating system refused; the source says why.
     #[error("could not {doing} the manifest {}{}", path.display(), disk_advice(source.kind()))]
     Io {
@@ -235,7 +246,9 @@ impl ManifestError {
         match self {
             Self::Busy { .. } => FaultKind::Locked,
             Self::Unjudged { .. } => FaultKind::Refused,
-            Self::NotAManifest { .. } | Self::OthersManifest { .. } => FaultKind::Usage,
+            Self::NotAManifest { .. } | Self::OthersManifest { .. } | Self::UnknownSnapshot { .. } => {
+                FaultKind::Usage
+            }
             Self::Io { .. } | Self::IndexCacheFile { .. } => FaultKind::Storage,
             Self::Strange { .. }
             | Self::BadLine { .. }
@@ -278,6 +291,7 @@ impl ManifestError {
             | Self::IndexCacheFile { .. }
             | Self::Strange { .. }
             | Self::Unjudged { .. }
+            | Self::UnknownSnapshot { .. }
             | Self::NewerIndexCache { .. }
             | Self::OldIndexCache { .. } => None,
             #[cfg(feature = "catalogue")]

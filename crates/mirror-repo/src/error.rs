@@ -173,14 +173,6 @@ pub enum RepoError {
         /// The directory of the snapshots.
         dir: PathBuf,
     },
-    /// The catalogue does not know what was offered then: it is younger, or an earlier program wrote it.
-    #[error(
-        "the catalogue does not know what snapshot {serial} offered: it was rebuilt since, or is of another program"
-    )]
-    UnknownSnapshot {
-        /// The serial.
-        serial: u64,
-    },
     /// The document is not the one that was published with this serial. Restore it.
     #[error("the document of snapshot {serial} is not the one that this mirror took")]
     OtherSnapshot {
@@ -261,7 +253,7 @@ impl RepoError {
             | Self::MisnamedSnapshot { .. }
             | Self::OtherSnapshot { .. }
             | Self::OtherRows { .. } => FaultKind::Refused,
-            Self::NoSnapshot { .. } | Self::UnknownSnapshot { .. } => FaultKind::Usage,
+            Self::NoSnapshot { .. } => FaultKind::Usage,
             Self::MakeSnapshot(_) | Self::SnapshotRow(_) | Self::Internal(_) => FaultKind::Internal,
             Self::Io { .. } | Self::Random(_) => FaultKind::Storage,
         }
@@ -289,7 +281,6 @@ impl RepoError {
             | Self::MakeSnapshot(_)
             | Self::SnapshotRow(_)
             | Self::NoSnapshot { .. }
-            | Self::UnknownSnapshot { .. }
             | Self::OtherSnapshot { .. }
             | Self::OtherRows { .. }
             | Self::Internal(_)

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use mirror_index_line::records;
+use mirror_index_line::{records, with_yanked};
 use mirror_manifest::Held;
-use mirror_types::{ReleaseId, last_of_each};
+use mirror_types::{CrateName, ReleaseId, last_of_each};
 
 /// The held versions of a crate.
 pub(crate) type Versions = HashMap<String, Held>;
@@ -43,12 +43,41 @@ impl Listing {
                 kept.push(b'\n');
             }
         }
-        if kept.is_empty() {
-            return Ok(None);
+        Ok(Self::of_lines(kept))
+    }
+
+    fn of_lines(mut text: Vec<u8>) -> Option<Self> {
+        if text.is_empty() {
+            return None;
         }
-        kept.shrink_to_fit();
-        let hash = blake3::hash(&kept).to_hex()[..32].to_owned();
-        Ok(Some(Self { text: kept.into(), hash }))
+        text.shrink_to_fit();
+        let hash = blake3::hash(&text).to_hex()[..32].to_owned();
+        Some(Self { text: text.into(), hash })
+    }
+
+    /// Sets the flags of yanks as they were: `yanked_of` returns the yanked versions of a crate, or `None` to keep the
+    /// flags of its lines. Leaves a line out whose flag cannot be set.
+    pub(crate) fn with_yanks<E>(
+        &self,
+        yanked_of: &mut dyn FnMut(&CrateName) -> Result<Option<Vec<String>>, E>,
+    ) -> Result<Option<Self>, E> {
+        let mut yanked: HashMap<CrateName, Option<Vec<String>>> = HashMap::new();
+        let mut kept = Vec::with_capacity(self.text.len());
+        for (record, line) in records(&self.text) {
+            let ReleaseId { name, version } = record.id;
+            if !yanked.contains_key(&name) {
+                yanked.insert(name.clone(), yanked_of(&name)?);
+            }
+            let is_yanked = match yanked.get(&name) {
+                Some(Some(yanked)) => yanked.iter().any(|yanked| yanked == version.as_str()),
+                _ => record.yanked,
+            };
+            if let Some(line) = with_yanked(line, is_yanked) {
+                kept.extend_from_slice(&line);
+                kept.push(b'\n');
+            }
+        }
+        Ok(Self::of_lines(kept))
     }
 
     /// Yields the releases in the listing.

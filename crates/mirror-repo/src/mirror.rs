@@ -15,6 +15,7 @@ use crate::error::RepoError;
 use crate::listing::{Listing, Versions};
 use crate::recorded::RecordedPlaces;
 use crate::resolve::BUNDLES;
+use crate::snapshot::SnapshotDir;
 use crate::stores::Stores;
 use crate::writer::catalogue_in;
 
@@ -33,6 +34,8 @@ pub struct Mirror {
     /// Replaced when another catalogue is put in the place of this one.
     catalogues: RwLock<Arc<Pool>>,
     detector: Mutex<ChangeDetector>,
+    /// The serial of the snapshot of which it tells; `None` for what is offered now.
+    snapshot: Option<u64>,
 }
 
 /// The place in which the bytes of a release were found.
@@ -140,6 +143,7 @@ impl Mirror {
             others,
             catalogues: RwLock::default(),
             detector: Mutex::new(detector),
+            snapshot: None,
         }
     }
 
@@ -149,6 +153,29 @@ impl Mirror {
     /// When its record cannot be read.
     pub fn id(&self) -> Result<Option<MirrorId>, RepoError> {
         Ok(MirrorRecord::read(&self.root)?.and_then(|record| record.id))
+    }
+
+    /// Makes this tell what was offered when a snapshot was taken: everything that is asked for afterwards is about that
+    /// state, as far as its bytes are held and upstream has not deleted them since.
+    ///
+    /// # Errors
+    /// When the catalogue does not know the snapshot, or cannot be read.
+    pub fn at_snapshot(mut self, serial: u64) -> Result<Self, RepoError> {
+        self.snapshot = Some(serial);
+        self.catalogue()?;
+        Ok(self)
+    }
+
+    /// Returns the serial of the snapshot of which this tells; `None` when it tells what is offered now.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<u64> {
+        self.snapshot
+    }
+
+    /// Returns the snapshots of the mirror.
+    #[must_use]
+    pub fn snapshot_dir(&self) -> SnapshotDir {
+        SnapshotDir::of(&self.root)
     }
 
     /// Returns the root of the mirror.
@@ -279,7 +306,11 @@ impl Mirror {
     /// When it cannot be opened.
     pub fn catalogue(&self) -> Result<Catalogue, RepoError> {
         let none = || RepoError::NoMirror { path: self.root.clone() };
-        Catalogue::open_read_only(&self.database)?.ok_or_else(none)
+        let mut catalogue = Catalogue::open_read_only(&self.database)?.ok_or_else(none)?;
+        if let Some(serial) = self.snapshot {
+            catalogue.tell_of_snapshot(serial)?;
+        }
+        Ok(catalogue)
     }
 
     fn connect(&self) -> Result<Catalogue, RepoError> {
@@ -322,10 +353,22 @@ impl Mirror {
         self.ask_with_cache(|connections| {
             connections.ask_both(&self.store.state_dir(), |catalogue, cache| {
                 let Some(text) = cache.read(path)? else { return Ok(None) };
-                Listing::of(&text, &mut |name| Ok(held(catalogue, name)?), &mut |name, version, held| {
-                    let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else { return Ok(false) };
-                    takes(ReleaseId { name, version }, held)
-                })
+                let listing = Listing::of(
+                    &text,
+                    &mut |name| Ok(held(catalogue, name)?),
+                    &mut |name, version, held| {
+                        let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else {
+                            return Ok(false);
+                        };
+                        takes(ReleaseId { name, version }, held)
+                    },
+                )?;
+                match listing {
+                    Some(listing) if self.snapshot.is_some() => {
+                        listing.with_yanks(&mut |name| Ok::<_, E>(catalogue.yanked_then(name)?))
+                    }
+                    listing => Ok(listing),
+                }
             })
         })
     }

@@ -15,6 +15,7 @@ use crate::app::{App, Asker, Prepared, blocking};
 use crate::body::ServeBody;
 use crate::conditions::{Entity, GZIP_SUFFIX, Part, part, takes_gzip};
 use crate::error::{Chain, ServeError};
+use crate::freshness::SnapshotState;
 use crate::held_back::HeldBackTotals;
 use crate::metrics::Kind;
 use crate::page::{self, Totals};
@@ -34,6 +35,8 @@ const SHORT_BYTES: usize = 1 << 10;
 const COUNT_EVERY: Duration = Duration::from_secs(60);
 /// The answer while nothing is offered.
 const UNJUDGED: &str = "the policy of this mirror has not judged its new catalogue yet; the next run does\n";
+/// The answer once the snapshot that is served is no longer known.
+const FORGOTTEN: &str = "this server offers a snapshot that its mirror does not keep any more\n";
 /// The wait before a release that is being replaced is looked for again.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
@@ -56,6 +59,9 @@ impl App {
                 match error {
                     ServeError::Manifest(ManifestError::Unjudged { .. }) => {
                         text(StatusCode::SERVICE_UNAVAILABLE, UNJUDGED)
+                    }
+                    ServeError::Manifest(ManifestError::UnknownSnapshot { .. }) => {
+                        text(StatusCode::SERVICE_UNAVAILABLE, FORGOTTEN)
                     }
                     _ => text(
                         StatusCode::INTERNAL_SERVER_ERROR,
@@ -294,6 +300,8 @@ impl App {
             && self.mirror.held(id)?.is_none()
         {
             text(StatusCode::NOT_FOUND, format!("{id} is {decision}\n"))
+        } else if let Some(serial) = self.mirror.snapshot() {
+            text(StatusCode::NOT_FOUND, format!("{id} is not in snapshot {serial}, which is served here\n"))
         } else {
             text(StatusCode::NOT_FOUND, "this mirror does not hold that release\n")
         })
@@ -341,7 +349,11 @@ impl App {
         let mirror = Arc::clone(&self.mirror);
         let count = move || {
             let (held, unlisted) = (mirror.totals()?, mirror.unlisted_crates()?);
-            Ok(Totals { held, unlisted, held_back: HeldBackTotals::of(&mirror)? })
+            let snapshot = SnapshotState::of(&mirror).unwrap_or_else(|error| {
+                tracing::warn!("could not read the snapshot: {}", Chain(&error));
+                None
+            });
+            Ok(Totals { held, unlisted, held_back: HeldBackTotals::of(&mirror)?, snapshot })
         };
         let totals = Arc::new(blocking(count).await?);
         let counted = Some((generation, Instant::now(), Arc::clone(&totals)));

@@ -52,6 +52,8 @@ pub struct ExportOptions {
     pub mirror: PathBuf,
     /// The directory of its bundles; `None` takes the one that the mirror records, or the one beside it.
     pub bundles_dir: Option<PathBuf>,
+    /// The serial of the snapshot whose state is exported; `None` exports what is offered now.
+    pub snapshot: Option<u64>,
     /// Stores beside its loose tree and its bundles that hold something.
     pub stores: Vec<Arc<dyn CrateStore>>,
     /// The target directory.
@@ -66,7 +68,7 @@ impl ExportOptions {
     /// Exports the mirror at a root into a directory, with links where possible.
     #[must_use]
     pub fn new(mirror: PathBuf, dir: PathBuf, format: ExportFormat) -> Self {
-        Self { mirror, bundles_dir: None, stores: Vec::new(), dir, format, copy: false }
+        Self { mirror, bundles_dir: None, snapshot: None, stores: Vec::new(), dir, format, copy: false }
     }
 }
 
@@ -105,7 +107,10 @@ pub struct ExportOutcome {
 /// # Errors
 /// When there is no mirror, another export writes to the same place, or the disk refuses.
 pub fn export(options: &ExportOptions, stop: &dyn Fn() -> bool) -> Result<ExportOutcome, ServeError> {
-    let mirror = Mirror::open_with(&options.mirror, options.bundles_dir.as_deref(), &options.stores)?;
+    let mut mirror = Mirror::open_with(&options.mirror, options.bundles_dir.as_deref(), &options.stores)?;
+    if let Some(serial) = options.snapshot {
+        mirror = mirror.at_snapshot(serial)?;
+    }
     if options.dir.join(".mirror/catalogue.sqlite").exists() {
         return Err(ServeError::ExportIntoMirror { dir: options.dir.clone() });
     }

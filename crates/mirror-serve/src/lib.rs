@@ -11,6 +11,7 @@ mod deliver;
 mod error;
 mod export;
 mod files;
+mod freshness;
 mod held_back;
 mod http1;
 mod http2;
@@ -30,6 +31,7 @@ mod watch;
 
 pub use error::ServeError;
 pub use export::{ExportFormat, ExportOptions, ExportOutcome, export};
+pub use freshness::{SnapshotRemains, SnapshotState};
 pub use held_back::{HeldBackTotals, WithoutPubtime, next_due};
 pub use mirror_repo::{Listing, Located, Mirror};
 pub use mirror_store::CrateStore;

@@ -36,6 +36,7 @@ const HELD_CRATES: &str = "crates_serve_held_crates";
 const HELD_RELEASES: &str = "crates_serve_held_releases";
 const HELD_BYTES: &str = "crates_serve_held_bytes";
 const HELD_BACK: &str = "crates_serve_held_back_releases";
+const EXPIRES: &str = "crates_serve_snapshot_expires_timestamp_seconds";
 
 /// Counters of a server, in a recorder of its own: a process may have several servers, and an embedding program may
 /// have installed another recorder for the process. There is no histogram, so the recorder keeps no samples and needs
@@ -78,10 +79,14 @@ impl Counters {
     pub(crate) fn render(&self, generation: u64, totals: Option<&Totals>) -> String {
         with_local_recorder(&self.recorder, || {
             set(GENERATION, generation);
-            if let Some(Totals { held, held_back, .. }) = totals {
+            if let Some(Totals { held, held_back, snapshot, .. }) = totals {
                 set(HELD_CRATES, held.crates);
                 set(HELD_RELEASES, held.releases);
                 set(HELD_BYTES, held.bytes);
+                if let Some(snapshot) = snapshot {
+                    let expires = snapshot.expires.duration_since(std::time::UNIX_EPOCH);
+                    set(EXPIRES, expires.map_or(0, |time| time.as_secs()));
+                }
                 // A rule that holds nothing back any more must not keep its old number.
                 for rule in Rule::ALL {
                     set_gauge(&gauge!(HELD_BACK, "rule" => rule.name()), held_back.by(rule));
@@ -106,6 +111,7 @@ fn describe() {
     describe_gauge!(HELD_RELEASES, "Releases that are held.");
     describe_gauge!(HELD_BYTES, "Bytes of releases that are held.");
     describe_gauge!(HELD_BACK, "Releases that policy holds back, held or not, by rule.");
+    describe_gauge!(EXPIRES, "Time at which the snapshot that is served, or the newest one, is too old.");
 }
 
 fn set(name: &'static str, value: u64) {

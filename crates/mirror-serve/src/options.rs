@@ -77,6 +77,8 @@ pub struct ServeOptions {
     pub mirror: PathBuf,
     /// The directory of its bundles; `None` takes the one that the mirror records, or the one beside it.
     pub bundles_dir: Option<PathBuf>,
+    /// The serial of the snapshot whose state is served; `None` serves what is offered now.
+    pub snapshot: Option<u64>,
     /// Stores beside its loose tree and its bundles that hold something.
     pub stores: Vec<Arc<dyn CrateStore>>,
     /// The address to listen at; `:8080` means all interfaces.
@@ -96,6 +98,7 @@ impl ServeOptions {
         Self {
             mirror,
             bundles_dir: None,
+            snapshot: None,
             stores: Vec::new(),
             listen: "127.0.0.1:8080".to_owned(),
             tls: None,

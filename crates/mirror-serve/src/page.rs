@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use mirror_manifest::HeldTotals;
 use mirror_types::{CrateName, human_bytes};
 
+use crate::freshness::SnapshotState;
 use crate::held_back::HeldBackTotals;
 
 const PAGE: &str = include_str!("page.html");
@@ -17,6 +18,8 @@ pub(crate) struct Totals {
     pub(crate) unlisted: (u64, Vec<CrateName>),
     /// The releases that policy holds back.
     pub(crate) held_back: HeldBackTotals,
+    /// The snapshot that is served, or the newest.
+    pub(crate) snapshot: Option<SnapshotState>,
 }
 
 /// Renders the page of the registry at `base`.
@@ -32,7 +35,17 @@ pub(crate) fn render(base: &str, totals: &Totals, last_run: Option<&str>, now: S
         .replace("{last_run}", &last_run)
         .replace("{held_back}", &held_back(&totals.held_back))
         .replace("{unlisted}", &unlisted(totals))
+        .replace("{snapshot}", &snapshot(totals, now))
         .replace("{base}", &escaped(base))
+}
+
+/// Says which snapshot is served, and whether it is past its date.
+fn snapshot(totals: &Totals, now: SystemTime) -> String {
+    let state = totals.snapshot.as_ref().map(|state| state.sentence(now));
+    state.map_or(String::new(), |sentence| {
+        let (first, rest) = sentence.split_at(1);
+        format!("<p>{}{}.</p>", first.to_uppercase(), escaped(rest))
+    })
 }
 
 /// Counts what policy holds back.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mirror_listen::{Connections, accept};
 use tokio::net::{TcpListener, TcpStream};
@@ -13,8 +13,9 @@ use crate::app::App;
 use crate::client::Client;
 use mirror_repo::Mirror;
 
-use crate::error::ServeError;
+use crate::error::{Chain, ServeError};
 use crate::files::{self, Files};
+use crate::freshness::SnapshotState;
 use crate::options::{ServeLimits, ServeOptions};
 use crate::seats::{Seats, Taken};
 use crate::source::PIECE_BYTES;
@@ -22,6 +23,10 @@ use crate::tls;
 
 /// The interval between two checks whether the open catalogue was replaced.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The interval between two looks whether the snapshot has expired.
+const LOOK_FOR_EXPIRY_EVERY: Duration = Duration::from_mins(10);
+/// The interval between two warnings of that.
+const WARN_EVERY: Duration = Duration::from_hours(24);
 
 /// Largest share of a connection in the memory for bodies.
 const MAX_SHARE_BYTES: usize = 1 << 20;
@@ -54,7 +59,12 @@ impl Server {
     pub async fn open(options: &ServeOptions) -> Result<Self, ServeError> {
         let mut options = options.clone();
         options.public_url = options.public_url.as_deref().map(public_url).transpose()?;
-        let mirror = Mirror::open_with(&options.mirror, options.bundles_dir.as_deref(), &options.stores)?;
+        let mut mirror = Mirror::open_with(&options.mirror, options.bundles_dir.as_deref(), &options.stores)?;
+        if let Some(serial) = options.snapshot {
+            mirror = mirror.at_snapshot(serial)?;
+            // It has its document, too.
+            SnapshotState::of(&mirror)?;
+        }
         let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
         let listen = &options.listen;
         let full = if listen.starts_with(':') { format!("[::]{listen}") } else { listen.clone() };
@@ -95,6 +105,7 @@ impl Server {
     /// Serves until `stop` is cancelled; then requests in progress have a little time to end.
     pub async fn run(self, stop: CancellationToken) {
         tokio::spawn(look_again(Arc::clone(&self.app), stop.clone()));
+        tokio::spawn(watch_expiry(Arc::clone(&self.app), stop.clone()));
         let share_bytes =
             (self.limits.body_bytes / self.files.connections).clamp(PIECE_BYTES, MAX_SHARE_BYTES);
         let clients = Clients {
@@ -188,6 +199,31 @@ async fn look_again(app: Arc<App>, stop: CancellationToken) {
                 tracing::warn!("the catalogue was replaced by one that cannot be read: {error}");
             }
             Ok(Ok(false)) | Err(_) => {}
+        }
+    }
+}
+
+/// Warns when the snapshot is past its date, and again every day.
+async fn watch_expiry(app: Arc<App>, stop: CancellationToken) {
+    let mut warned: Option<(u64, Instant)> = None;
+    loop {
+        let mirror = Arc::clone(&app.mirror);
+        let state = tokio::task::spawn_blocking(move || SnapshotState::of(&mirror)).await;
+        match state {
+            Ok(Ok(Some(state))) if state.is_expired(SystemTime::now()) => {
+                let is_new =
+                    warned.is_none_or(|(serial, at)| serial != state.serial || at.elapsed() >= WARN_EVERY);
+                if is_new {
+                    tracing::warn!("{}", state.sentence(SystemTime::now()));
+                    warned = Some((state.serial, Instant::now()));
+                }
+            }
+            Ok(Err(error)) => tracing::warn!("could not read the snapshot: {}", Chain(&error)),
+            Ok(Ok(_)) | Err(_) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_FOR_EXPIRY_EVERY) => {}
         }
     }
 }

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 use mirror_serve::{
-    HeldBackTotals, Mirror, Samples, ServeError, ServeOptions, Server, WithoutPubtime, next_due,
+    HeldBackTotals, Mirror, Samples, ServeError, ServeOptions, Server, SnapshotRemains, SnapshotState,
+    WithoutPubtime, next_due,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -48,10 +49,11 @@ impl Finding {
 pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
     let mut options = ServeOptions::new(flags.source.mirror.clone());
     options.bundles_dir = flags.source.bundles_dir.clone();
+    options.snapshot = flags.source.snapshot;
     options.listen = "127.0.0.1:0".to_owned();
-    let mirror = mirror_serve::open(&options.mirror, options.bundles_dir.as_deref())?;
+    let mirror = flags.source.open()?;
     let samples = Samples::of(&mirror)?;
-    let first = [index_lines(&mirror)?, held_back(&mirror)?, publication_times(&mirror)?];
+    let first = [index_lines(&mirror)?, held_back(&mirror)?, publication_times(&mirror)?, snapshot(&mirror)?];
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let server = runtime.block_on(Server::open(&options))?;
     let base = format!("http://{}", server.local_addr());
@@ -106,6 +108,27 @@ fn held_back(mirror: &Mirror) -> Result<Finding> {
         detail.push_str(&format!("\nnext: {next}"));
     }
     Ok(Finding::new(WHAT, Verdict::Works, detail))
+}
+
+/// Looks at the date of the snapshot that is served, or the newest.
+fn snapshot(mirror: &Mirror) -> Result<Finding> {
+    const WHAT: &str = "snapshot";
+    let Some(state) = SnapshotState::of(mirror)? else {
+        return Ok(Finding::new(
+            WHAT,
+            Verdict::Works,
+            "there is none; the next run that goes through takes one",
+        ));
+    };
+    let now = std::time::SystemTime::now();
+    let verdict = if state.is_expired(now) { Verdict::Warns } else { Verdict::Works };
+    let mut detail = state.sentence(now);
+    if state.is_chosen
+        && let Some(remains) = SnapshotRemains::of(mirror)?.sentence()
+    {
+        detail.push_str(&format!("\n{remains}"));
+    }
+    Ok(Finding::new(WHAT, verdict, detail))
 }
 
 /// Checks whether Cargo's own rule of age can judge what is offered.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mirror_cli::{LogFormat, LogLevel, duration};
-use mirror_serve::{ExportFormat, ExportOptions, ServeOptions, TlsFiles, public_url};
+use mirror_serve::{ExportFormat, ExportOptions, Mirror, ServeError, ServeOptions, TlsFiles, public_url};
 use mirror_telemetry::LogOptions;
 
 /// Lets Cargo build from a mirror.
@@ -98,6 +98,7 @@ impl Export {
         };
         let mut options = ExportOptions::new(self.source.mirror.clone(), self.dir.clone(), format);
         options.bundles_dir = self.source.bundles_dir.clone();
+        options.snapshot = self.source.snapshot;
         options.copy = self.copy;
         Ok(options)
     }
@@ -112,6 +113,21 @@ pub(crate) struct Source {
     /// Directory of its bundles. Default: where download-crates put them, or `bundles` beside the mirror.
     #[arg(long, value_name = "DIR", help_heading = "Mirror")]
     pub(crate) bundles_dir: Option<PathBuf>,
+    /// Offer exactly what this snapshot states, as far as its bytes are held, whatever came later. `download-crates
+    /// --snapshots` lists those that are known.
+    #[arg(long, value_name = "SERIAL", help_heading = "Mirror")]
+    pub(crate) snapshot: Option<u64>,
+}
+
+impl Source {
+    /// Opens the mirror.
+    pub(crate) fn open(&self) -> Result<Mirror, ServeError> {
+        let mirror = mirror_serve::open(&self.mirror, self.bundles_dir.as_deref())?;
+        Ok(match self.snapshot {
+            Some(serial) => mirror.at_snapshot(serial)?,
+            None => mirror,
+        })
+    }
 }
 
 /// The flags for logging.
@@ -199,6 +215,7 @@ impl Serve {
         };
         let mut options = ServeOptions::new(self.source.mirror.clone());
         options.bundles_dir = self.source.bundles_dir.clone();
+        options.snapshot = self.source.snapshot;
         options.listen = self.listen.clone();
         options.tls = tls;
         options.public_url = self.public_url.clone();

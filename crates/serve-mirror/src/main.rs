@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use mirror_cli::Program;
-use mirror_serve::{ExportOutcome, ServeError, Server};
+use mirror_serve::{ExportOutcome, ServeError, Server, SnapshotRemains, SnapshotState};
 use mirror_telemetry::{LogOptions, ProgressHandle};
 use mirror_types::{ExitStatus, FaultKind, Unexpected};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ mod doctor;
 mod flags;
 mod summary;
 
-use flags::{Command, Doctor, Export, Flags, Serve};
+use flags::{Command, Doctor, Export, Flags, Serve, Source};
 
 fn main() -> ExitCode {
     let flags: Flags = match mirror_cli::flags() {
@@ -108,8 +108,11 @@ fn serve(flags: &Serve) -> ExitCode {
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         let addr = server.local_addr();
         tracing::info!(mirror = %options.mirror.display(), "serving at {scheme}://{addr}/");
-        let look = options.clone();
-        tokio::task::spawn_blocking(move || name_unlisted(&look));
+        let source = flags.source.clone();
+        tokio::task::spawn_blocking(move || {
+            name_unlisted(&source);
+            tell_remains(&source);
+        });
         // In a task: the worker with the connections need not be woken for them.
         let run = tokio::spawn(server.run(stop));
         Ok(run.await.map_err(Unexpected::could_not("run the server to its end"))?)
@@ -122,10 +125,8 @@ fn serve(flags: &Serve) -> ExitCode {
 }
 
 /// Names the held crates that Cargo cannot find.
-fn name_unlisted(options: &mirror_serve::ServeOptions) {
-    let found = mirror_serve::open(&options.mirror, options.bundles_dir.as_deref())
-        .and_then(|mirror| Ok(mirror.unlisted_crates()?));
-    match found {
+fn name_unlisted(source: &Source) {
+    match source.open().and_then(|mirror| Ok(mirror.unlisted_crates()?)) {
         Ok((0, _)) => {}
         Ok((count, first)) => {
             let named: Vec<String> = first.iter().map(ToString::to_string).collect();
@@ -136,6 +137,29 @@ fn name_unlisted(options: &mirror_serve::ServeOptions) {
             );
         }
         Err(error) => tracing::warn!("could not look for crates without index lines: {error}"),
+    }
+}
+
+/// Says which snapshot is served, and what of it is not.
+fn tell_remains(source: &Source) {
+    if source.snapshot.is_none() {
+        return;
+    }
+    let look = || {
+        let mirror = source.open()?;
+        let state = SnapshotState::of(&mirror)?.map(|state| state.sentence(std::time::SystemTime::now()));
+        Ok::<_, ServeError>((state, SnapshotRemains::of(&mirror)?.sentence()))
+    };
+    match look() {
+        Ok((state, remains)) => {
+            if let Some(state) = state {
+                tracing::info!("{state}");
+            }
+            if let Some(remains) = remains {
+                tracing::warn!("of the snapshot that is served: {remains}");
+            }
+        }
+        Err(error) => tracing::warn!("could not compare the snapshot with what is offered now: {error}"),
     }
 }
 

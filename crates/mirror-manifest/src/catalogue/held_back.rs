@@ -195,6 +195,9 @@ impl Catalogue {
     /// # Errors
     /// When SQLite fails.
     pub fn held_back(&self, id: &ReleaseId) -> Result<Option<HeldBack>, ManifestError> {
+        if self.past.is_some() {
+            return Ok(None);
+        }
         let query = || {
             if !self.has_held_back()? {
                 return Ok(None);
@@ -218,7 +221,7 @@ impl Catalogue {
     /// When SQLite fails.
     pub fn first_due(&self) -> Result<Option<HeldBackRelease>, ManifestError> {
         let query = |part: &str| {
-            if !self.has_held_back()? {
+            if self.past.is_some() || !self.has_held_back()? {
                 return Ok(None);
             }
             let select = format!(
@@ -237,7 +240,7 @@ impl Catalogue {
     /// When SQLite fails.
     pub fn held_back_counts(&self) -> Result<Vec<HeldBackCount>, ManifestError> {
         let query = || {
-            if !self.has_held_back()? {
+            if self.past.is_some() || !self.has_held_back()? {
                 return Ok(Vec::new());
             }
             // Each half has an index of its own, which is a small part of the table.

@@ -13,6 +13,7 @@ mod index_cache;
 mod ledger;
 mod licences;
 mod open;
+mod past;
 mod places;
 mod replay;
 mod rows;

@@ -61,6 +61,7 @@ impl Catalogue {
             has_places: true,
             tables: KnownTables::all(),
             frozen: false,
+            past: None,
         };
         if !kept.is_empty() {
             let removed_upstream =
@@ -93,7 +94,7 @@ impl Catalogue {
         let has_seen = sources::has_seen(&db).map_err(fail)?;
         let has_places = places::has_places(&db).map_err(fail)?;
         let (tables, path) = (KnownTables::default(), path.to_owned());
-        Ok(Some(Self { db, path, has_seen, has_places, tables, frozen }))
+        Ok(Some(Self { db, path, has_seen, has_places, tables, frozen, past: None }))
     }
 
     /// Opens the catalogue a second time, for reading on another thread, which sees the committed state.
@@ -104,7 +105,7 @@ impl Catalogue {
         let (db, frozen) = open_or_freeze(&self.path).map_err(self.fail("open"))?;
         let (has_seen, has_places) = (self.has_seen, self.has_places);
         let (tables, path) = (self.tables.clone(), self.path.clone());
-        Ok(Self { db, path, has_seen, has_places, tables, frozen })
+        Ok(Self { db, path, has_seen, has_places, tables, frozen, past: self.past })
     }
 
     /// Returns whether this reads the file as it was when it was opened: without the marks by which readers and writers

@@ -40,6 +40,9 @@ impl Catalogue {
     /// # Errors
     /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn offered_of(&self, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
+        if let Some(serial) = self.past {
+            return self.past_of(serial, name);
+        }
         self.check_judged()?;
         let mut held = self.held_of(name)?;
         if !held.is_empty() {
@@ -80,6 +83,9 @@ impl Catalogue {
     /// # Errors
     /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn offered_release(&self, id: &ReleaseId) -> Result<Option<Held>, ManifestError> {
+        if let Some(serial) = self.past {
+            return self.past_release(serial, id);
+        }
         self.check_judged()?;
         Ok(if self.is_deleted(id)? || self.is_held_back(id)? { None } else { self.held_release(id)? })
     }
@@ -167,6 +173,9 @@ impl Catalogue {
     /// # Errors
     /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn releases(&self, visit: &mut dyn FnMut(&str, &str)) -> Result<(), ManifestError> {
+        if let Some(serial) = self.past {
+            return self.past_releases(serial, &mut |name, held| visit(name.as_str(), &held.version));
+        }
         self.check_judged()?;
         let mut query = || {
             let offered = self.offered()?;
@@ -202,6 +211,9 @@ impl Catalogue {
     /// # Errors
     /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn totals(&self) -> Result<HeldTotals, ManifestError> {
+        if let Some(serial) = self.past {
+            return self.past_totals(serial);
+        }
         self.check_judged()?;
         let query = || {
             // Where everything is offered, as in most mirrors, counting needs no lookups.
@@ -233,8 +245,11 @@ impl Catalogue {
     /// # Errors
     /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn search(&self, part: &str, skip: u64, most: u64) -> Result<(u64, Vec<String>), ManifestError> {
-        self.check_judged()?;
         let part = part.to_ascii_lowercase().replace('_', "-");
+        if let Some(serial) = self.past {
+            return self.past_search(serial, &part, skip, most);
+        }
+        self.check_judged()?;
         let query = || {
             let found = format!(
                 "FROM (SELECT id, name, instr(lower(replace(name, '_', '-')), ?1) AS at FROM crates)

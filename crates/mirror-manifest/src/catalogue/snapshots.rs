@@ -174,6 +174,25 @@ impl Catalogue {
         query().map_err(self.fail("read the snapshots in"))
     }
 
+    /// Returns the snapshot with a serial.
+    ///
+    /// # Errors
+    /// [`ManifestError::UnknownSnapshot`]; when SQLite fails.
+    pub fn snapshot(&self, serial: u64) -> Result<SnapshotRow, ManifestError> {
+        let query = || {
+            if !self.has_snapshots()? {
+                return Ok(None);
+            }
+            let select = "SELECT sha256 FROM snapshots WHERE serial = ?1";
+            let mut statement = self.db.prepare_cached(select)?;
+            statement.query_row([number(serial)], |row| sha(row.get_ref(0)?.as_blob()?)).optional()
+        };
+        match query().map_err(self.fail("read the snapshots in"))? {
+            Some(sha256) => Ok(SnapshotRow { serial, sha256 }),
+            None => Err(ManifestError::UnknownSnapshot { path: self.path.clone(), serial }),
+        }
+    }
+
     /// Returns the digests of the units of the newest snapshot; none when there is none.
     ///
     /// # Errors

@@ -112,13 +112,8 @@ pub fn offered_units(catalogue: &Catalogue) -> Result<OfferedUnits, RepoError> {
 /// When they differ, or the catalogue does not have them; when SQLite fails.
 pub fn check_rows(catalogue: &Catalogue, snapshot: &Snapshot) -> Result<(), RepoError> {
     let serial = snapshot.serial();
-    let known = catalogue.snapshots()?.into_iter().find(|known| known.serial == serial);
-    match known {
-        None => return Err(RepoError::UnknownSnapshot { serial }),
-        Some(known) if known.sha256 != snapshot.digest() => {
-            return Err(RepoError::OtherSnapshot { serial });
-        }
-        Some(_) => {}
+    if catalogue.snapshot(serial)?.sha256 != snapshot.digest() {
+        return Err(RepoError::OtherSnapshot { serial });
     }
     let units = &snapshot.contents().units;
     for row in digest(catalogue, At::Snapshot(serial), &Unit::all().collect())? {

@@ -1,0 +1,124 @@
+//! Queries of a connection that tells what was offered when a snapshot was taken.
+
+use std::cmp::Reverse;
+
+use mirror_types::{CrateName, ReleaseId};
+
+use super::database::Catalogue;
+use super::rows::Held;
+use super::serve::HeldTotals;
+use crate::error::ManifestError;
+
+impl Catalogue {
+    /// Makes this connection tell what was offered when a snapshot was taken, as far as its bytes are still held and
+    /// upstream has not deleted them since; queries about what policy holds back tell of nothing. Each query fails once
+    /// the snapshot is forgotten.
+    ///
+    /// # Errors
+    /// [`ManifestError::UnknownSnapshot`]; when SQLite fails.
+    pub fn tell_of_snapshot(&mut self, serial: u64) -> Result<(), ManifestError> {
+        self.snapshot(serial)?;
+        self.past = Some(serial);
+        Ok(())
+    }
+
+    /// Returns the releases of a crate that a snapshot offered, and that are held with the same bytes.
+    pub(super) fn past_of(&self, serial: u64, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
+        self.in_one_state(|| {
+            self.snapshot(serial)?;
+            let rows = self.offered_rows_at(serial, name.as_str())?;
+            if rows.is_empty() {
+                return Ok(Vec::new());
+            }
+            let mut held = self.held_of(name)?;
+            let deleted = self.deleted_of(name)?;
+            held.retain(|held| {
+                let is_it =
+                    |row: &super::OfferedRow| (&row.version, row.sha256) == (&held.version, held.sha256);
+                rows.iter().any(is_it) && !deleted.contains(&held.version)
+            });
+            Ok(held)
+        })
+    }
+
+    /// Returns a release as [`Catalogue::past_of`] does.
+    pub(super) fn past_release(&self, serial: u64, id: &ReleaseId) -> Result<Option<Held>, ManifestError> {
+        let held = self.past_of(serial, &id.name)?;
+        Ok(held.into_iter().find(|held| held.version == id.version.as_str()))
+    }
+
+    /// Passes every release that a snapshot offered, and that is held with the same bytes, to `visit`.
+    pub(super) fn past_releases(
+        &self,
+        serial: u64,
+        visit: &mut dyn FnMut(&CrateName, Held),
+    ) -> Result<(), ManifestError> {
+        let mut names: Vec<CrateName> = Vec::new();
+        self.crates(&mut |name| names.extend(name.parse::<CrateName>()))?;
+        for name in names {
+            for held in self.past_of(serial, &name)? {
+                visit(&name, held);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts them.
+    pub(super) fn past_totals(&self, serial: u64) -> Result<HeldTotals, ManifestError> {
+        let mut totals = HeldTotals::default();
+        let mut last = None;
+        self.past_releases(serial, &mut |name, held| {
+            totals.crates += u64::from(last.as_ref() != Some(name));
+            totals.releases += 1;
+            totals.bytes += held.size;
+            last = Some(name.clone());
+        })?;
+        Ok(totals)
+    }
+
+    /// Searches as [`Catalogue::search`] does; reads the releases of every crate whose name matches.
+    pub(super) fn past_search(
+        &self,
+        serial: u64,
+        part: &str,
+        skip: u64,
+        most: u64,
+    ) -> Result<(u64, Vec<String>), ManifestError> {
+        let mut found = Vec::new();
+        self.crates(&mut |name| {
+            if let Some(at) = name.to_ascii_lowercase().replace('_', "-").find(part) {
+                let (is_whole, begins) = (at == 0 && name.len() == part.len(), at == 0);
+                found.push((Reverse(is_whole), Reverse(begins), name.len(), name.to_owned()));
+            }
+        })?;
+        found.sort();
+        let (mut total, mut names) = (0, Vec::new());
+        for (.., name) in found {
+            let Ok(checked) = name.parse() else { continue };
+            if self.past_of(serial, &checked)?.is_empty() {
+                continue;
+            }
+            if total >= skip && total - skip < most {
+                names.push(name);
+            }
+            total += 1;
+        }
+        Ok((total, names))
+    }
+
+    /// Returns the versions of a crate that were yanked when the snapshot that this connection tells of was taken; `None`
+    /// when it tells of no snapshot.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn yanked_then(&self, name: &CrateName) -> Result<Option<Vec<String>>, ManifestError> {
+        let Some(serial) = self.past else { return Ok(None) };
+        let rows = self.offered_rows_at(serial, name.as_str())?;
+        Ok(Some(rows.into_iter().filter(|row| row.yanked).map(|row| row.version).collect()))
+    }
+
+    /// Runs `look` in one read transaction, unless it is in one already.
+    fn in_one_state<T>(&self, look: impl FnOnce() -> Result<T, ManifestError>) -> Result<T, ManifestError> {
+        if self.db.is_autocommit() { self.consistently(look) } else { look() }
+    }
+}
