@@ -16,6 +16,7 @@ mod proxy;
 mod real_index;
 mod registry;
 mod serve;
+mod signing;
 mod site;
 mod synthetic;
 mod tls;
@@ -40,6 +41,7 @@ pub use real_index::{
 };
 pub use registry::{TestRegistry, TestRelease};
 pub use serve::Served;
+pub use signing::{Gpg, SSH_IDENTITY, Ssh, SshAgent};
 pub use site::{git, git_says};
 pub use synthetic::{DayChanges, GitForm, Scale, Synthetic, SyntheticRelease};
 pub use tls::CertificateFiles;

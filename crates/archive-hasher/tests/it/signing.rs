@@ -6,63 +6,30 @@ use std::process::Command;
 
 use crate::world::{Ended, World, has, run};
 
-/// A home directory of gpg. Dropping it ends the agent in it.
-struct Gpg(tempfile::TempDir);
-
-impl Gpg {
-    fn new() -> Option<Self> {
-        if !has("gpg", &["--version"]) || !has("gpgconf", &["--version"]) {
-            return None;
-        }
-        let home = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        Some(Self(home))
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        let mut command = Command::new("gpg");
-        command.arg("--homedir").arg(self.0.path()).args([
-            "--batch",
-            "--no-tty",
-            "--pinentry-mode",
-            "loopback",
-        ]);
-        run(command.args(arguments))
-    }
-
-    fn import(&self, key: &Path) {
-        self.run(&["--import", key.to_str().unwrap()]).expect(0);
-    }
-
-    /// Verifies a detached signature with gpg, which reports its status in the form for programs.
-    fn verify(&self, signature: &Path, data: &Path) -> Ended {
-        self.run(&["--status-fd", "1", "--verify", signature.to_str().unwrap(), data.to_str().unwrap()])
-    }
-
-    /// Makes a key, exports both halves into the world, and returns its fingerprint.
-    fn generate(&self, world: &World, kind: &str, passphrase: &str) -> String {
-        let id = format!("{kind} <{kind}@example.org>");
-        self.run(&["--passphrase", passphrase, "--quick-generate-key", &id, kind, "sign", "never"]).expect(0);
-        self.export(world, &id, passphrase)
-    }
-
-    fn export(&self, world: &World, id: &str, passphrase: &str) -> String {
-        for (name, export) in [("secret.asc", "--export-secret-keys"), ("public.asc", "--export")] {
-            let file = world.path(name);
-            let _ = std::fs::remove_file(&file);
-            let file = file.to_str().unwrap().to_owned();
-            self.run(&["--passphrase", passphrase, "--armor", "--output", &file, export, id]).expect(0);
-        }
-        let listed = self.run(&["--with-colons", "--list-keys", id]).expect(0).stdout;
-        let line = listed.lines().find(|line| line.starts_with("fpr")).unwrap();
-        line.split(':').nth(9).unwrap().to_owned()
-    }
+fn import(gpg: &Gpg, key: &Path) {
+    gpg.run(&["--import", key.to_str().unwrap()]).expect(0);
 }
 
-impl Drop for Gpg {
-    fn drop(&mut self) {
-        let _ = Command::new("gpgconf").arg("--homedir").arg(self.0.path()).args(["--kill", "all"]).status();
+/// Verifies a detached signature with gpg, which reports its status in the form for programs.
+fn verify(gpg: &Gpg, signature: &Path, data: &Path) -> Ended {
+    gpg.run(&["--status-fd", "1", "--verify", signature.to_str().unwrap(), data.to_str().unwrap()])
+}
+
+/// Makes a key, exports both halves into the world, and returns its fingerprint.
+fn generate(gpg: &Gpg, world: &World, kind: &str, passphrase: &str) -> String {
+    let id = format!("{kind} <{kind}@example.org>");
+    gpg.run(&["--passphrase", passphrase, "--quick-generate-key", &id, kind, "sign", "never"]).expect(0);
+    export(gpg, world, &id, passphrase)
+}
+
+fn export(gpg: &Gpg, world: &World, id: &str, passphrase: &str) -> String {
+    for (name, export) in [("secret.asc", "--export-secret-keys"), ("public.asc", "--export")] {
+        let file = world.path(name);
+        let _ = std::fs::remove_file(&file);
+        let file = file.to_str().unwrap().to_owned();
+        gpg.run(&["--passphrase", passphrase, "--armor", "--output", &file, export, id]).expect(0);
     }
+    gpg.fingerprint(id)
 }
 
 /// Cuts the signature and the signed document out of the inventory, as the documentation describes.
@@ -78,10 +45,10 @@ fn cut_out(world: &World) {
 
 #[track_caller]
 fn gpg_accepts_both(gpg: &Gpg, world: &World, fingerprint: &str) {
-    let good = gpg.verify(&world.path("out/t.yaml.asc"), &world.path("out/t.yaml")).expect(0);
+    let good = verify(&gpg, &world.path("out/t.yaml.asc"), &world.path("out/t.yaml")).expect(0);
     assert!(good.stdout.contains("GOODSIG") && good.stdout.contains(fingerprint), "{}", good.stdout);
     cut_out(world);
-    gpg.verify(&world.path("inside.asc"), &world.path("unsigned.yaml")).expect(0);
+    verify(&gpg, &world.path("inside.asc"), &world.path("unsigned.yaml")).expect(0);
 }
 
 #[test]
@@ -104,12 +71,12 @@ fn a_generated_key_signs() {
     assert!(!known.stdout.contains("compare the fingerprint"), "{}", known.stdout);
 
     let Some(gpg) = Gpg::new() else { return };
-    gpg.import(&world.path("out/t.public.asc"));
+    import(&gpg, &world.path("out/t.public.asc"));
     gpg_accepts_both(&gpg, &world, &fingerprint);
     let mut yaml = std::fs::read(world.path("out/t.yaml")).unwrap();
     yaml[200] ^= 1;
     std::fs::write(world.path("out/t.yaml"), yaml).unwrap();
-    gpg.verify(&world.path("out/t.yaml.asc"), &world.path("out/t.yaml")).expect(1);
+    verify(&gpg, &world.path("out/t.yaml.asc"), &world.path("out/t.yaml")).expect(1);
 }
 
 #[test]
@@ -117,7 +84,7 @@ fn keys_made_by_gpg_sign() {
     let Some(gpg) = Gpg::new() else { return };
     for (kind, passphrase) in [("ed25519", "correct horse"), ("rsa2048", ""), ("nistp256", "battery")] {
         let world = World::small();
-        let fingerprint = gpg.generate(&world, kind, passphrase);
+        let fingerprint = generate(&gpg, &world, kind, passphrase);
         let mut command = world.command(&["--dir", "t", "--out-dir", "out", "--gpgkey", "secret.asc"]);
         if passphrase.is_empty() {
             run(&mut command).expect(0);
@@ -149,7 +116,7 @@ fn keys_made_by_gpg_sign() {
 fn one_file_is_signed_as_it_is() {
     let Some(gpg) = Gpg::new() else { return };
     let world = World::small();
-    let fingerprint = gpg.generate(&world, "ed25519", "battery");
+    let fingerprint = generate(&gpg, &world, "ed25519", "battery");
     std::fs::write(world.path("SUMS"), "of something\n").unwrap();
     let sign = |arguments: &[&str]| {
         let mut command = world.command(&["sign", "--gpgkey", "secret.asc"]);
@@ -158,14 +125,14 @@ fn one_file_is_signed_as_it_is() {
     let (file, signature) = (world.path("SUMS"), world.path("SUMS.asc"));
     let ended = sign(&["SUMS"]).expect(0);
     assert_eq!(ended.value("signed by"), fingerprint);
-    let good = gpg.verify(&signature, &file).expect(0);
+    let good = verify(&gpg, &signature, &file).expect(0);
     assert!(good.stdout.contains("GOODSIG") && good.stdout.contains(&fingerprint), "{}", good.stdout);
 
     // A second run signs the new contents.
     std::fs::write(&file, "of something else\n").unwrap();
-    gpg.verify(&signature, &file).expect(1);
+    verify(&gpg, &signature, &file).expect(1);
     sign(&["SUMS"]).expect(0);
-    gpg.verify(&signature, &file).expect(0);
+    verify(&gpg, &signature, &file).expect(0);
 
     let old = std::fs::read(&signature).unwrap();
     let locked = run(&mut world.command(&["sign", "--gpgkey", "secret.asc", "SUMS"])).expect(2);
@@ -183,7 +150,7 @@ fn a_public_key_of_an_earlier_run_is_not_taken_for_the_senders() {
     let Some(gpg) = Gpg::new() else { return };
     let world = World::small();
     world.create(&["--no-tar"]).expect(0);
-    gpg.generate(&world, "ed25519", "");
+    generate(&gpg, &world, "ed25519", "");
     let ended = world.create(&["--no-tar", "--gpgkey", "secret.asc"]).expect(0);
     assert!(ended.stdout.contains("t.public.asc belongs to an earlier run"), "{}", ended.stdout);
     let ended = world.verify(&[]).expect(4);
@@ -199,13 +166,13 @@ fn a_subkey_signs() {
     let world = World::small();
     let id = "Sub Key <sub@example.org>";
     gpg.run(&["--passphrase", "", "--quick-generate-key", id, "ed25519", "cert", "never"]).expect(0);
-    let fingerprint = gpg.export(&world, id, "");
+    let fingerprint = export(&gpg, &world, id, "");
     let certify_only = ["--gpgkey", "secret.asc", "--no-tar"];
     let ended = world.create(&certify_only).expect(2);
     assert!(ended.stderr.contains("no private key that may sign today"), "{}", ended.stderr);
 
     gpg.run(&["--passphrase", "", "--quick-add-key", &fingerprint, "ed25519", "sign", "never"]).expect(0);
-    gpg.export(&world, id, "");
+    export(&gpg, &world, id, "");
     let ended = world.create(&certify_only).expect(0);
     assert_eq!(ended.value("signed by"), fingerprint);
     gpg_accepts_both(&gpg, &world, &fingerprint);
@@ -245,7 +212,7 @@ fn an_expired_key_does_not_sign() {
         "1d",
     ])
     .expect(0);
-    gpg.export(&world, id, "");
+    export(&gpg, &world, id, "");
     let ended = world.create(&["--gpgkey", "secret.asc"]).expect(2);
     assert!(ended.stderr.contains("expired"), "{}", ended.stderr);
 }

@@ -6,7 +6,8 @@ use mirror_snapshot::{
     AllowedSigners, NAMESPACE, Row, RowReader, Signatures, Snapshot, Trust, UnitDigests, digest_rows, verify,
 };
 
-use crate::ssh_world::Ssh;
+use mirror_testkit::Ssh;
+
 use crate::world::{CREATED, at, ok, rows, snapshot, text};
 
 /// Returns the bytes with one bit of one of them flipped.

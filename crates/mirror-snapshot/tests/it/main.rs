@@ -11,5 +11,4 @@ mod flips;
 mod openpgp;
 mod rows;
 mod ssh;
-mod ssh_world;
 mod world;

@@ -1,7 +1,6 @@
 //! OpenPGP signatures, with gpg.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
@@ -9,77 +8,22 @@ use mirror_snapshot::{
     AllowedSigners, GpgKey, GpgKeyring, KeyId, NAMESPACE, SignatureError, Signatures, Signer, SigningError,
     Trust, verify,
 };
-use mirror_testkit::{Ended, has, run};
+use mirror_testkit::{Gpg, Ssh, run};
 use mirror_types::{Advice, FaultKind};
 
-use crate::ssh_world::Ssh;
 use crate::world::snapshot;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A home of gpg with an agent that ends with it.
-struct Gpg(tempfile::TempDir);
-
-impl Gpg {
-    fn new() -> Option<Self> {
-        use std::os::unix::fs::PermissionsExt as _;
-        if !has("gpg", &["--version"]) || !has("gpgconf", &["--version"]) {
-            return None;
-        }
-        let home = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        Some(Self(home))
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        let mut command = Command::new("gpg");
-        command.arg("--homedir").arg(self.0.path());
-        command.args(["--batch", "--no-tty", "--yes", "--pinentry-mode", "loopback", "--passphrase", ""]);
-        run(command.args(arguments))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Makes a key that signs, and returns its fingerprint.
-    fn generate(&self, name: &str, expires: &str) -> String {
-        self.run(&[
-            "--quick-generate-key",
-            &format!("{name} <{name}@example.org>"),
-            "ed25519",
-            "sign",
-            expires,
-        ])
-        .expect(0);
-        let listed =
-            self.run(&["--with-colons", "--list-keys", &format!("<{name}@example.org>")]).expect(0).stdout;
-        let line = listed.lines().find(|line| line.starts_with("fpr")).unwrap();
-        line.split(':').nth(9).unwrap().to_owned()
-    }
-
-    /// Exports public keys as a keyring.
-    fn keyring(&self, more: &[&str], keys: &[&str]) -> GpgKeyring {
-        let path = self.path("exported");
-        let arguments = [more, &["--output", path.to_str().unwrap(), "--export"], keys].concat();
-        self.run(&arguments).expect(0);
-        let kept = self.path(&format!("keyring-{}", keys.join("-")));
-        std::fs::rename(path, &kept).unwrap();
-        GpgKeyring::new(kept)
-    }
-
-    fn sign(&self, key: &str) -> Vec<u8> {
-        let (armored, id) =
-            GpgKey::new(key).with_home(self.0.path().to_owned()).sign(snapshot().as_bytes()).unwrap();
-        assert_eq!(id, KeyId::OpenPgp(key.to_owned()));
-        armored.into_bytes()
-    }
+fn sign(gpg: &Gpg, key: &str) -> Vec<u8> {
+    let signer = GpgKey::new(key).with_home(gpg.home().to_owned());
+    let (armored, id) = signer.sign(snapshot().as_bytes()).unwrap();
+    assert_eq!(id, KeyId::OpenPgp(key.to_owned()));
+    armored.into_bytes()
 }
 
-impl Drop for Gpg {
-    fn drop(&mut self) {
-        let _ = Command::new("gpgconf").arg("--homedir").arg(self.0.path()).args(["--kill", "all"]).status();
-    }
+fn keyring_of(gpg: &Gpg, more: &[&str], keys: &[&str]) -> GpgKeyring {
+    GpgKeyring::new(gpg.keyring(more, keys))
 }
 
 fn check_at(
@@ -104,11 +48,11 @@ fn check(signature: &[u8], keyring: &GpgKeyring, need: usize) -> Result<Vec<Sign
 fn gpg_signs_and_its_signatures_count() {
     let Some(gpg) = Gpg::new() else { return };
     let key = gpg.generate("a", "never");
-    let signature = gpg.sign(&key);
+    let signature = sign(&gpg, &key);
     assert!(signature.starts_with(b"-----BEGIN PGP SIGNATURE-----\n"));
     let signer = Signer { key: KeyId::OpenPgp(key.clone()), name: "a <a@example.org>".to_owned() };
     for armor in [&[][..], &["--armor"]] {
-        let keyring = gpg.keyring(armor, &[&key]);
+        let keyring = keyring_of(&gpg, armor, &[&key]);
         assert_eq!(check(&signature, &keyring, 1).unwrap(), std::slice::from_ref(&signer), "{armor:?}");
     }
     let keybox = GpgKeyring::new(gpg.path("pubring.kbx"));
@@ -122,7 +66,7 @@ fn gpg_signs_and_its_signatures_count() {
     std::fs::write(gpg.path("snapshot-1.json"), snapshot().as_bytes()).unwrap();
     std::fs::write(gpg.path("snapshot-1.json.asc"), &signature).unwrap();
     let mut command = Command::new("gpg");
-    command.current_dir(gpg.0.path());
+    command.current_dir(gpg.home());
     command.args(["--no-default-keyring", "--keyring", "./keys.gpg", "--trust-model", "always"]);
     run(command.args(["--verify", "snapshot-1.json.asc", "snapshot-1.json"])).expect(0);
 }
@@ -139,10 +83,10 @@ fn a_signature_of_a_subkey_counts_for_its_primary_key() {
     let primary = fingerprints().remove(0);
     gpg.run(&["--quick-add-key", &primary, "ed25519", "sign", "never"]).expect(0);
     let subkey = fingerprints().remove(1);
-    let key = GpgKey::new(&primary).with_home(gpg.0.path().to_owned());
+    let key = GpgKey::new(&primary).with_home(gpg.home().to_owned());
     let (armored, id) = key.sign(snapshot().as_bytes()).unwrap();
     assert_eq!(id, KeyId::OpenPgp(subkey));
-    let signers = check(armored.as_bytes(), &gpg.keyring(&[], &[&primary]), 1).unwrap();
+    let signers = check(armored.as_bytes(), &keyring_of(&gpg, &[], &[&primary]), 1).unwrap();
     assert_eq!(signers[0].key, KeyId::OpenPgp(primary));
 }
 
@@ -150,8 +94,8 @@ fn a_signature_of_a_subkey_counts_for_its_primary_key() {
 fn signatures_that_are_bad_or_by_other_keys_are_refused() {
     let Some(gpg) = Gpg::new() else { return };
     let (a, b) = (gpg.generate("a", "never"), gpg.generate("b", "never"));
-    let (of_a, only_b) = (gpg.sign(&a), gpg.keyring(&[], &[&b]));
-    let keyring = gpg.keyring(&[], &[&a, &b]);
+    let (of_a, only_b) = (sign(&gpg, &a), keyring_of(&gpg, &[], &[&b]));
+    let keyring = keyring_of(&gpg, &[], &[&a, &b]);
     let other = check_at(b"{}", &of_a, &keyring, 1, SystemTime::now()).expect_err("other bytes");
     let message = "the OpenPGP signature 1 is bad: its key did not make it over these bytes";
     assert_eq!((other.to_string().as_str(), other.kind()), (message, FaultKind::Refused));
@@ -183,8 +127,8 @@ fn keys_that_are_expired_revoked_or_from_the_future_do_not_count() {
     let Some(gpg) = Gpg::new() else { return };
     let now = SystemTime::now();
     let (week, gone) = (gpg.generate("week", "7d"), gpg.generate("gone", "never"));
-    let (of_week, of_gone) = (gpg.sign(&week), gpg.sign(&gone));
-    let keyring = gpg.keyring(&[], &[&week, &gone]);
+    let (of_week, of_gone) = (sign(&gpg, &week), sign(&gpg, &gone));
+    let keyring = keyring_of(&gpg, &[], &[&week, &gone]);
     let at = |signature: &[u8], at| check_at(snapshot().as_bytes(), signature, &keyring, 1, at);
     assert!(at(&of_week, now + DAY).is_ok());
     assert!(matches!(at(&of_week, now + 8 * DAY), Err(SignatureError::OutsideValidity(_))));
@@ -196,7 +140,7 @@ fn keys_that_are_expired_revoked_or_from_the_future_do_not_count() {
     let text = std::fs::read_to_string(&certificate).unwrap().replace(":-----BEGIN", "-----BEGIN");
     std::fs::write(&certificate, text).unwrap();
     gpg.run(&["--import", certificate.to_str().unwrap()]).expect(0);
-    let keyring = gpg.keyring(&[], &[&gone]);
+    let keyring = keyring_of(&gpg, &[], &[&gone]);
     let error = check(&of_gone, &keyring, 1).expect_err("revoked");
     assert!(matches!(&error, SignatureError::Revoked { key: KeyId::OpenPgp(id) } if *id == gone), "{error}");
 }
@@ -205,7 +149,7 @@ fn keys_that_are_expired_revoked_or_from_the_future_do_not_count() {
 fn a_file_may_hold_several_signatures_and_both_kinds_count_together() {
     let Some(gpg) = Gpg::new() else { return };
     let (a, b) = (gpg.generate("a", "never"), gpg.generate("b", "never"));
-    let (keyring, only_a) = (gpg.keyring(&[], &[&a, &b]), gpg.keyring(&[], &[&a]));
+    let (keyring, only_a) = (keyring_of(&gpg, &[], &[&a, &b]), keyring_of(&gpg, &[], &[&a]));
     let document = gpg.path("document");
     std::fs::write(&document, snapshot().as_bytes()).unwrap();
     let document = document.to_str().unwrap();
@@ -216,7 +160,7 @@ fn a_file_may_hold_several_signatures_and_both_kinds_count_together() {
     assert!(matches!(check(&both, &only_a, 2), Err(SignatureError::TooFew { have: 1, need: 2, .. })));
 
     let mut signatures = Signatures::default();
-    signatures.add_openpgp(gpg.sign(&a));
+    signatures.add_openpgp(sign(&gpg, &a));
     let mut trust = Trust::default();
     let decide = |signatures: &Signatures, trust: &Trust, need| {
         let need = NonZeroUsize::new(need).unwrap();
@@ -240,7 +184,7 @@ fn a_file_may_hold_several_signatures_and_both_kinds_count_together() {
 #[test]
 fn a_key_that_gpg_does_not_have_signs_nothing() {
     let Some(gpg) = Gpg::new() else { return };
-    let error = GpgKey::new("nobody").with_home(gpg.0.path().to_owned()).sign(b"x").expect_err("no key");
+    let error = GpgKey::new("nobody").with_home(gpg.home().to_owned()).sign(b"x").expect_err("no key");
     assert!(matches!(error, SigningError::Program { program: "gpg", .. }), "{error}");
     assert_eq!(error.kind(), FaultKind::Usage);
     let words = std::error::Error::source(&error).unwrap().to_string();

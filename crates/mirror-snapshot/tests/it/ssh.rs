@@ -10,10 +10,10 @@ use mirror_snapshot::{
     AllowedSigners, KeyId, NAMESPACE, Passphrase, Reason, RevokedKeys, SignatureError, Signatures, Signer,
     SigningError, SshSigner, Trust, ssh_signature_name, verify,
 };
+use mirror_testkit::{SSH_IDENTITY as IDENTITY, Ssh, SshAgent};
 use mirror_types::{Advice, FaultKind};
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 
-use crate::ssh_world::{Agent, IDENTITY, Ssh};
 use crate::world::{CREATED, at, snapshot};
 
 /// Kinds that are signed with in process, and those that ssh-keygen signs with.
@@ -138,7 +138,7 @@ fn locked_keys_are_unlocked_with_their_passphrase() {
 #[test]
 fn a_public_key_signs_through_the_agent_that_holds_its_private_half() {
     let Some(ssh) = Ssh::new() else { return };
-    let agent = Agent::start(&ssh);
+    let agent = SshAgent::start(&ssh);
     for kind in KINDS {
         let name = kind.replace(' ', "-");
         let key = ssh.generate(&name, kind, "");
