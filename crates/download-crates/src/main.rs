@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use mirror_cli::{Program, Signals};
-use mirror_sync::{Outcome, SyncError};
+use mirror_sync::{Outcome, SigningError, SyncError};
 use mirror_telemetry::{Listener, Progress, ProgressHandle, RunStats};
 use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,10 @@ fn main() -> ExitCode {
             settings.options.fetch.conns_bound = open_files::connections().unwrap_or(0);
             settings
         }
-        Err(error) => return complain(&error, ExitStatus::Usage),
+        Err(error) => {
+            let advice = error.downcast_ref::<SigningError>().and_then(SigningError::advice);
+            return mirror_cli::complain(Program::DownloadCrates, &error, advice, ExitStatus::Usage);
+        }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(network_threads())

@@ -245,6 +245,9 @@ fn held(text: &mut String, outcome: &Outcome) {
     if outcome.pruned > 0 {
         line("pruned", outcome.pruned.to_string());
     }
+    if let Some(serial) = outcome.snapshot {
+        line("snapshot", serial.to_string());
+    }
     if outcome.lost_while_running > 0 {
         line("lost", format!("{} files were removed while the run went on", outcome.lost_while_running));
     }

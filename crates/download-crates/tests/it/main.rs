@@ -27,6 +27,7 @@ mod real_index;
 mod removed;
 mod rerun;
 mod secrets;
+mod snapshots;
 mod sources;
 mod storage;
 mod trees;

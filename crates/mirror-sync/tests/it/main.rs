@@ -8,6 +8,7 @@ mod grouped;
 mod licences;
 mod nights;
 mod offered;
+mod snapshots;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
