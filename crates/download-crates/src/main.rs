@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use mirror_cli::{Program, Signals};
-use mirror_sync::{Outcome, SigningError, SyncError};
+use mirror_sync::snapshot::{self, SigningError};
+use mirror_sync::{Outcome, SyncError};
 use mirror_telemetry::{Listener, Progress, ProgressHandle, RunStats};
 use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
@@ -108,7 +109,7 @@ fn tell_snapshots(flags: &Flags) -> ExitCode {
             Ok(demands) => demands,
             Err(error) => return complain(&error, ExitStatus::Usage),
         };
-        mirror_sync::check_snapshot(path, &demands).map(|checked| snapshots::of_checked(&checked, path))
+        snapshot::check_snapshot(path, &demands).map(|checked| snapshots::of_checked(&checked, path))
     } else if let Some(text) = &flags.diff_snapshots {
         let (old, new) = match snapshots::serials(text) {
             Ok(serials) => serials,
@@ -116,9 +117,9 @@ fn tell_snapshots(flags: &Flags) -> ExitCode {
         };
         let mut counted = snapshots::Differences::default();
         let mut tell = |difference: &_| mirror_cli::print(&counted.add(difference));
-        mirror_sync::diff_snapshots(&flags.out, old, new, &mut tell).map(|()| counted.sum())
+        snapshot::diff_snapshots(&flags.out, old, new, &mut tell).map(|()| counted.sum())
     } else {
-        let listed = mirror_sync::list_snapshots(&flags.out);
+        let listed = snapshot::list_snapshots(&flags.out);
         listed.map(|listed| snapshots::of_list(&listed, std::time::SystemTime::now()))
     };
     match told {

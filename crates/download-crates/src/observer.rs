@@ -160,7 +160,7 @@ impl Reporter {
                     "no snapshot was taken: so many releases are missing that it cannot name them"
                 );
             }
-            SyncEvent::BadSnapshot(error) => log_bad_snapshot(*error),
+            SyncEvent::BadSnapshot(error) => log_bad_snapshot(error),
             SyncEvent::Lost(release) => log_lost(release),
             _ => {}
         }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
-use mirror_sync::{
+use mirror_sync::Printable;
+use mirror_sync::snapshot::{
     Acceptance, AllowedSigners, Change, CheckedSnapshot, Difference, GpgKey, GpgKeyring, ListedSnapshot,
-    Passphrase, Printable, RevokedKeys, SnapshotDemands, SnapshotKey, SnapshotOptions, SshSigner, Trust,
+    Passphrase, RevokedKeys, SnapshotDemands, SnapshotKey, SnapshotOptions, SshSigner, Trust,
 };
 
 use crate::flags::Flags;

@@ -17,7 +17,7 @@ use mirror_cli::LogFlags;
 ///
 /// Exit codes: 0 complete; 1 internal error; 2 usage; 3 some lines of the index or of the manifest are bad
 /// (listed); 4 something that is no file is in the way; 6 storage; 7 the output is locked by another
-/// run; 130, 143 stopped by a signal.
+/// run; 8 with --offered, no policy has judged the new catalogue of the mirror; 130, 143 stopped by a signal.
 #[derive(Debug, Parser)]
 #[command(name = "generate-sidecars", version, max_term_width = 100)]
 pub(crate) struct Flags {

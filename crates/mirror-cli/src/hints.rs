@@ -120,6 +120,7 @@ fn of_download(advice: Advice) -> Option<&'static str> {
         Advice::IncludeOrPruneYanked => {
             "--include-yanked wants yanked releases, and --prune=yanked removes them; give one of the two"
         }
+        Advice::ListSnapshots => "--snapshots lists those that are known",
         Advice::NameThePublicKey => "--gpg-keyring names a file with the keys that count",
         Advice::GivePassphrase => {
             "give --passphrase-file, or the environment variable MIRROR_SIGN_PASSPHRASE"
@@ -157,6 +158,7 @@ fn elsewhere(advice: Advice) -> Option<&'static str> {
             "a run of download-crates with --rebuild-catalogue makes it again from the manifest, the bundles and the files"
         }
         Advice::VerifyExisting => "a run of download-crates with --verify-existing repairs it",
+        Advice::ListSnapshots => "download-crates with --snapshots lists those that are known",
         Advice::NameTheManifest => {
             "a run of download-crates with --manifest names the manifest of the mirror"
         }

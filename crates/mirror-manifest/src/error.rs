@@ -57,7 +57,7 @@ pub enum ManifestError {
     /// The catalogue cannot tell what a snapshot offered.
     #[error(
         "{} does not know what snapshot {serial} offered: there was none, it is not kept any more, or the catalogue was \
-         rebuilt since; download-crates --snapshots lists those that are known", path.display()
+         rebuilt since", path.display()
     )]
     UnknownSnapshot {
         /// The catalogue.
@@ -287,11 +287,11 @@ impl ManifestError {
             #[cfg(feature = "catalogue")]
             Self::Catalogue { source, .. } if is_damage(source) => Some(Advice::RebuildCatalogue),
             Self::DamagedCatalogue { .. } | Self::NewerCatalogue { .. } => Some(Advice::RebuildCatalogue),
+            Self::UnknownSnapshot { .. } => Some(Advice::ListSnapshots),
             Self::Io { .. }
             | Self::IndexCacheFile { .. }
             | Self::Strange { .. }
             | Self::Unjudged { .. }
-            | Self::UnknownSnapshot { .. }
             | Self::NewerIndexCache { .. }
             | Self::OldIndexCache { .. } => None,
             #[cfg(feature = "catalogue")]

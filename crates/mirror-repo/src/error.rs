@@ -269,6 +269,7 @@ impl RepoError {
             Self::SharedWithOriginal { what, .. } => Some(what.advice()),
             Self::BundlesMissing { .. } | Self::OtherBundles { .. } => Some(Advice::FindOrForgetBundles),
             Self::BundleDamaged { .. } => Some(Advice::ForgetTheBundle),
+            Self::NoSnapshot { .. } => Some(Advice::ListSnapshots),
             Self::NotText { .. }
             | Self::Io { .. }
             | Self::BadGaps { .. }
@@ -280,7 +281,6 @@ impl RepoError {
             | Self::MisnamedSnapshot { .. }
             | Self::MakeSnapshot(_)
             | Self::SnapshotRow(_)
-            | Self::NoSnapshot { .. }
             | Self::OtherSnapshot { .. }
             | Self::OtherRows { .. }
             | Self::Internal(_)

@@ -55,23 +55,21 @@ impl Listing {
         Some(Self { text: text.into(), hash })
     }
 
-    /// Sets the flags of yanks as they were: `yanked_of` returns the yanked versions of a crate, or `None` to keep the
-    /// flags of its lines. Leaves a line out whose flag cannot be set.
+    /// Sets the flags of yanks as they were: `yanked_of` returns the yanked versions of a crate. Leaves a line out whose flag cannot be set.
     pub(crate) fn with_yanks<E>(
         &self,
-        yanked_of: &mut dyn FnMut(&CrateName) -> Result<Option<Vec<String>>, E>,
+        yanked_of: &mut dyn FnMut(&CrateName) -> Result<Vec<String>, E>,
     ) -> Result<Option<Self>, E> {
-        let mut yanked: HashMap<CrateName, Option<Vec<String>>> = HashMap::new();
+        let mut yanked: HashMap<CrateName, Vec<String>> = HashMap::new();
         let mut kept = Vec::with_capacity(self.text.len());
         for (record, line) in records(&self.text) {
             let ReleaseId { name, version } = record.id;
             if !yanked.contains_key(&name) {
                 yanked.insert(name.clone(), yanked_of(&name)?);
             }
-            let is_yanked = match yanked.get(&name) {
-                Some(Some(yanked)) => yanked.iter().any(|yanked| yanked == version.as_str()),
-                _ => record.yanked,
-            };
+            let is_yanked = yanked
+                .get(&name)
+                .is_some_and(|yanked| yanked.iter().any(|yanked| yanked == version.as_str()));
             if let Some(line) = with_yanked(line, is_yanked) {
                 kept.extend_from_slice(&line);
                 kept.push(b'\n');

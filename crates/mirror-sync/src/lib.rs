@@ -22,7 +22,7 @@ mod prune;
 mod rebuild;
 mod removed;
 mod run;
-mod snapshot;
+pub mod snapshot;
 mod source;
 mod spool;
 mod tally;
@@ -43,10 +43,6 @@ pub use mirror_policy::{
     Advisories, Decision, Finding, HeldBack, LoadedPolicy, Policy, PolicyError, Rule, Verdict,
 };
 pub use mirror_repo::{BUNDLES, Gap, ListedGap, MANIFEST, OpenReport, RebuildOutcome, RepoError};
-pub use mirror_snapshot::{
-    Acceptance, AllowedSigners, AllowedSignersError, Change, Counts, GpgKey, GpgKeyring, Passphrase, Refusal,
-    RevokedKeys, Signer, SigningError, Snapshot, SshSigner, Trust,
-};
 pub use mirror_store::{CrateStore, StoreError};
 pub use mirror_types::{
     Address, CrateName, ExitStatus, IndexRecord, Layout, Printable, ReleaseId, VersionText, human_bytes,
@@ -58,7 +54,4 @@ pub use options::{DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, 
 pub use outcome::{Estimate, Outcome};
 pub use policy::{Explained, POLICY_FILE, explain, load_policy};
 pub use rebuild::rebuild_catalogue;
-pub use snapshot::{
-    CheckedSnapshot, Difference, ListedSnapshot, SnapshotDemands, SnapshotKey, SnapshotOptions,
-    check_snapshot, diff_snapshots, list_snapshots,
-};
+pub use snapshot::{SnapshotKey, SnapshotOptions};

@@ -1,4 +1,5 @@
-//! Takes a snapshot of what the mirror offers, at the end of a run that went through its whole selection.
+//! Snapshots of what a mirror offers: taken at the end of a run that went through its whole selection; listed, compared
+//! and checked.
 
 mod tell;
 
@@ -9,14 +10,18 @@ use std::time::{Duration, SystemTime};
 use mirror_git::IndexSource;
 use mirror_repo::{MirrorWriter, OfferedUnits};
 use mirror_snapshot::{
-    Contents, Gap, GapKind, GpgKey, IndexState, Snapshot, SnapshotError, SshSigner, openpgp_signature_name,
-    snapshot_file_name, ssh_signature_name,
+    Contents, Gap, GapKind, IndexState, SnapshotError, openpgp_signature_name, snapshot_file_name,
+    ssh_signature_name,
 };
 use mirror_types::ReleaseId;
 
 use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
 
+pub use mirror_snapshot::{
+    Acceptance, AllowedSigners, AllowedSignersError, Change, Counts, GpgKey, GpgKeyring, KeyId, Passphrase,
+    Refusal, RevokedKeys, SignatureError, Signer, SigningError, Snapshot, SshSigner, Trust,
+};
 pub use tell::{
     CheckedSnapshot, Difference, ListedSnapshot, SnapshotDemands, check_snapshot, diff_snapshots,
     list_snapshots,

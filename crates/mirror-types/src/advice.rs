@@ -91,6 +91,8 @@ advice! {
     GivePassphrase,
     /// Make no signature, or check none.
     DoWithoutSignature,
+    /// List the snapshots of the mirror.
+    ListSnapshots,
 }
 
 #[cfg(test)]

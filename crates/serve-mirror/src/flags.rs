@@ -37,8 +37,8 @@ pub(crate) enum Command {
     /// A second run writes only what is new, and removes what is not held any more. At every moment, all that is
     /// listed exists.
     ///
-    /// Exit codes: 0 complete; 2 usage; 4 the mirror is damaged; 6 disk; 7 another export writes there; 130,
-    /// 143 stopped by a signal: the same command continues.
+    /// Exit codes: 0 complete; 2 usage; 4 the mirror is damaged; 6 disk; 7 another export writes there; 8 no policy
+    /// has judged the new catalogue of the mirror; 130, 143 stopped by a signal: the same command continues.
     Export(Export),
     /// Tries the mirror with the real Cargo, and prints what works.
     ///

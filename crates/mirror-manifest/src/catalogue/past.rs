@@ -106,15 +106,15 @@ impl Catalogue {
         Ok((total, names))
     }
 
-    /// Returns the versions of a crate that were yanked when the snapshot that this connection tells of was taken; `None`
+    /// Returns the versions of a crate that were yanked when the snapshot that this connection tells of was taken; none
     /// when it tells of no snapshot.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn yanked_then(&self, name: &CrateName) -> Result<Option<Vec<String>>, ManifestError> {
-        let Some(serial) = self.past else { return Ok(None) };
+    pub fn yanked_then(&self, name: &CrateName) -> Result<Vec<String>, ManifestError> {
+        let Some(serial) = self.past else { return Ok(Vec::new()) };
         let rows = self.offered_rows_at(serial, name.as_str())?;
-        Ok(Some(rows.into_iter().filter(|row| row.yanked).map(|row| row.version).collect()))
+        Ok(rows.into_iter().filter(|row| row.yanked).map(|row| row.version).collect())
     }
 
     /// Runs `look` in one read transaction, unless it is in one already.

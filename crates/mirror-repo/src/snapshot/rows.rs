@@ -58,7 +58,7 @@ impl OfferedUnits {
 /// When SQLite fails, or a row of the catalogue is damaged.
 pub fn rows_of(catalogue: &Catalogue, at: At, name: &CrateName) -> Result<Vec<Row>, RepoError> {
     let rows = offered(catalogue, at, name)?;
-    rows.into_iter().map(|row| row_of(name, row)).collect()
+    rows.iter().map(|row| row_of(name, row)).collect()
 }
 
 fn offered(catalogue: &Catalogue, at: At, name: &CrateName) -> Result<Vec<OfferedRow>, RepoError> {
@@ -68,7 +68,7 @@ fn offered(catalogue: &Catalogue, at: At, name: &CrateName) -> Result<Vec<Offere
     })
 }
 
-fn row_of(name: &CrateName, row: OfferedRow) -> Result<Row, RepoError> {
+fn row_of(name: &CrateName, row: &OfferedRow) -> Result<Row, RepoError> {
     let bad = |_| RepoError::Internal(format!("the catalogue has a version of {name} that is none"));
     let version = row.version.parse().map_err(bad)?;
     let state = if row.yanked { RowState::Yanked } else { RowState::Offered };
@@ -166,7 +166,7 @@ fn digest_of(catalogue: &Catalogue, at: At, unit: Unit, names: &[CrateName]) -> 
             Err(error) => (Vec::new(), Some(error)),
         };
         bytes += rows.iter().map(|row| row.size).sum::<u64>();
-        error.map(Err).into_iter().chain(rows.into_iter().map(|row| row_of(name, row)))
+        error.map(Err).into_iter().chain(rows.into_iter().map(|row| row_of(name, &row)))
     });
     let (sha256, counts) = digest_unit(unit, rows)?;
     Ok(UnitRow { unit: unit.number(), sha256, crates: counts.crates, releases: counts.releases, bytes })
