@@ -117,7 +117,7 @@ fn tell_snapshots(flags: &Flags) -> ExitCode {
         };
         let mut counted = snapshots::Differences::default();
         let mut tell = |difference: &_| mirror_cli::print(&counted.add(difference));
-        snapshot::diff_snapshots(&flags.out, old, new, &mut tell).map(|()| counted.sum())
+        snapshot::diff_snapshots(&flags.out, old, new, &mut tell).map(|units| counted.sum(&units))
     } else {
         let listed = snapshot::list_snapshots(&flags.out);
         listed.map(|listed| snapshots::of_list(&listed, std::time::SystemTime::now()))

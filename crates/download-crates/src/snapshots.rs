@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use mirror_sync::Printable;
 use mirror_sync::snapshot::{
     Acceptance, AllowedSigners, Change, CheckedSnapshot, Difference, GpgKey, GpgKeyring, ListedSnapshot,
-    Passphrase, RevokedKeys, SnapshotDemands, SnapshotKey, SnapshotOptions, SshSigner, Trust,
+    Passphrase, RevokedKeys, SnapshotDemands, SnapshotKey, SnapshotOptions, SshSigner, Trust, Unit,
 };
 
 use crate::flags::Flags;
@@ -171,13 +171,26 @@ impl Differences {
         format!("{word}\t{}{why}\n", change.id())
     }
 
-    /// Writes the numbers.
-    pub(crate) fn sum(&self) -> String {
+    /// Writes the numbers, and the units in which the differences are.
+    pub(crate) fn sum(&self, units: &[Unit]) -> String {
         let Self { added, removed, held_back, replaced, yanked, unyanked } = self;
         format!(
             "{added} added, {removed} removed, {held_back} newly held back, {replaced} replaced, {yanked} yanked, \
-             {unyanked} unyanked\n"
+             {unyanked} unyanked; {}\n",
+            of_units(units)
         )
+    }
+}
+
+/// Names the units in which two snapshots differ.
+fn of_units(units: &[Unit]) -> String {
+    match units {
+        [] => "no unit differs".to_owned(),
+        [one] => format!("unit {one} differs"),
+        many => {
+            let named: Vec<String> = many.iter().map(ToString::to_string).collect();
+            format!("{} units differ: {}", many.len(), named.join(" "))
+        }
     }
 }
 
@@ -207,6 +220,9 @@ pub(crate) fn of_checked(checked: &CheckedSnapshot, path: &Path) -> String {
             Acceptance::AlreadyHeld => "it is the one before".to_owned(),
         },
     );
+    if checked.acceptance != Acceptance::First {
+        line("differences", of_units(&checked.differing));
+    }
     let rows = if checked.has_checked_rows { "those of the mirror" } else { "not checked" };
     line("rows", rows.to_owned());
     text

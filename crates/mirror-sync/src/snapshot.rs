@@ -20,7 +20,7 @@ use crate::observe::{SyncEvent, SyncObserver};
 
 pub use mirror_snapshot::{
     Acceptance, AllowedSigners, AllowedSignersError, Change, Counts, GpgKey, GpgKeyring, KeyId, Passphrase,
-    Refusal, RevokedKeys, SignatureError, Signer, SigningError, Snapshot, SshSigner, Trust,
+    Refusal, RevokedKeys, SignatureError, Signer, SigningError, Snapshot, SshSigner, Trust, Unit,
 };
 pub use tell::{
     CheckedSnapshot, Difference, ListedSnapshot, SnapshotDemands, check_snapshot, diff_snapshots,

@@ -4,9 +4,9 @@
 /// and nobody who builds it should wait for them.
 const ABSENT: &[(&str, &[&str])] = &[
     ("archive-hasher", &["gix", "hyper", "pprof", "reqwest", "rusqlite", "rustls"]),
-    ("extract-bundles", &["gix", "hyper", "pgp", "pprof", "reqwest", "rustls"]),
-    ("generate-sidecars", &["hyper", "pgp", "pprof", "reqwest", "rustls"]),
-    ("serve-mirror", &["gix", "pgp", "pprof", "reqwest"]),
+    ("extract-bundles", &["gix", "hyper", "pgp", "pprof", "reqwest", "rustls", "ssh-key"]),
+    ("generate-sidecars", &["hyper", "pgp", "pprof", "reqwest", "rustls", "ssh-key"]),
+    ("serve-mirror", &["gix", "pgp", "pprof", "reqwest", "ssh-key"]),
     ("download-crates", &["pgp", "prost-build", "tikv-jemalloc-sys"]),
 ];
 

@@ -1,10 +1,11 @@
 //! Checks that stock gpg accepts our signatures, and that the program signs with keys of gpg.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::Command;
 
-use crate::world::{Ended, World, has, run};
+use mirror_testkit::Gpg;
+
+use crate::world::{Ended, World, run};
 
 fn import(gpg: &Gpg, key: &Path) {
     gpg.run(&["--import", key.to_str().unwrap()]).expect(0);
@@ -45,10 +46,10 @@ fn cut_out(world: &World) {
 
 #[track_caller]
 fn gpg_accepts_both(gpg: &Gpg, world: &World, fingerprint: &str) {
-    let good = verify(&gpg, &world.path("out/t.yaml.asc"), &world.path("out/t.yaml")).expect(0);
+    let good = verify(gpg, &world.path("out/t.yaml.asc"), &world.path("out/t.yaml")).expect(0);
     assert!(good.stdout.contains("GOODSIG") && good.stdout.contains(fingerprint), "{}", good.stdout);
     cut_out(world);
-    verify(&gpg, &world.path("inside.asc"), &world.path("unsigned.yaml")).expect(0);
+    verify(gpg, &world.path("inside.asc"), &world.path("unsigned.yaml")).expect(0);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Lists, compares and checks the snapshots of a mirror. Writes nothing.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::SystemTime;
 use mirror_repo::{At, Catalogue, Mirror, SnapshotDir, check_rows, rows_of};
 use mirror_snapshot::{
     Acceptance, Change, Counts, Held, MAX_SNAPSHOT_BYTES, Refusal, RowError, Signatures, Signer, Snapshot,
-    Trust, accept, diff, verify,
+    Trust, Unit, accept, compare, diff, verify,
 };
 use mirror_types::{CrateName, HeldBack};
 
@@ -72,7 +73,8 @@ pub struct Difference {
 }
 
 /// Passes the differences between two snapshots of the mirror at `out` to `visit`, by crate; `new` is what is offered now
-/// when it is `None`. Checks the rows of both against their documents first, which reads all of them. Blocks.
+/// when it is `None`. Returns the units in which they are, in order. Checks the rows of both against their documents
+/// first, which reads all of them. Blocks.
 ///
 /// # Errors
 /// When there is no mirror or no such snapshot, when the mirror cannot tell its rows, or they are not those of the
@@ -82,7 +84,7 @@ pub fn diff_snapshots(
     old: u64,
     new: Option<u64>,
     visit: &mut dyn FnMut(&Difference),
-) -> Result<(), SyncError> {
+) -> Result<Vec<Unit>, SyncError> {
     let catalogue = Mirror::open(out, None)?.catalogue()?;
     let dir = SnapshotDir::of(out);
     for serial in [Some(old), new].into_iter().flatten() {
@@ -95,10 +97,14 @@ pub fn diff_snapshots(
         .filter_map(|name| name.parse().ok())
         .collect();
     names.sort();
+    let mut units = BTreeSet::new();
     for name in names {
-        differences_of(&catalogue, &name, (At::Snapshot(old), at_new), visit)?;
+        differences_of(&catalogue, &name, (At::Snapshot(old), at_new), &mut |difference| {
+            units.insert(Unit::of(&name));
+            visit(difference);
+        })?;
     }
-    Ok(())
+    Ok(units.into_iter().collect())
 }
 
 fn document(dir: &SnapshotDir, serial: u64) -> Result<Snapshot, SyncError> {
@@ -159,6 +165,8 @@ pub struct CheckedSnapshot {
     pub signers: Vec<Signer>,
     /// How it follows the one that was accepted last.
     pub acceptance: Acceptance,
+    /// The units in which it differs from the one that was accepted last; none without that.
+    pub differing: Vec<Unit>,
     /// True if the rows of a mirror were compared with it.
     pub has_checked_rows: bool,
 }
@@ -178,15 +186,22 @@ pub fn check_snapshot(path: &Path, demands: &SnapshotDemands) -> Result<CheckedS
             verify(snapshot.as_bytes(), &signatures, trust, *threshold, now)?
         }
     };
-    let after = demands.after.as_deref().map(read).transpose()?.as_ref().map(Held::from);
-    let acceptance = accept(after.as_ref(), &snapshot, now)?;
+    let after = demands.after.as_deref().map(read).transpose()?;
+    let acceptance = accept(after.as_ref().map(Held::from).as_ref(), &snapshot, now)?;
     if acceptance == Acceptance::AlreadyHeld {
         accept(None, &snapshot, now)?;
     }
     if let Some(out) = &demands.mirror {
         check_against(out, &snapshot)?;
     }
-    Ok(CheckedSnapshot { snapshot, signers, acceptance, has_checked_rows: demands.mirror.is_some() })
+    let differing = after.map_or(Vec::new(), |after| compare(&after, &snapshot));
+    Ok(CheckedSnapshot {
+        snapshot,
+        signers,
+        acceptance,
+        differing,
+        has_checked_rows: demands.mirror.is_some(),
+    })
 }
 
 /// Checks that a snapshot is one of the mirror at `out`, and that the mirror's rows are those that it states.
