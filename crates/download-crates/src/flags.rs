@@ -153,7 +153,13 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "FILE", requires = "check_snapshot", help_heading = "Snapshots")]
     pub(crate) gpg_keyring: Option<PathBuf>,
     /// With --check-snapshot: this many keys must have signed.
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Snapshots")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        requires = "check_snapshot",
+        help_heading = "Snapshots"
+    )]
     pub(crate) threshold: usize,
     /// With --check-snapshot: ask for no signature.
     #[arg(long, requires = "check_snapshot", help_heading = "Snapshots")]

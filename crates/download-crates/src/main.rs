@@ -119,8 +119,7 @@ fn tell_snapshots(flags: &Flags) -> ExitCode {
         let mut tell = |difference: &_| mirror_cli::print(&counted.add(difference));
         snapshot::diff_snapshots(&flags.out, old, new, &mut tell).map(|units| counted.sum(&units))
     } else {
-        let listed = snapshot::list_snapshots(&flags.out);
-        listed.map(|listed| snapshots::of_list(&listed, std::time::SystemTime::now()))
+        list_snapshots(&flags.out)
     };
     match told {
         Ok(text) => {
@@ -128,6 +127,27 @@ fn tell_snapshots(flags: &Flags) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => fail(error),
+    }
+}
+
+/// Lists snapshots; ends with the fault of the first document that cannot be used, after the others.
+fn list_snapshots(out: &std::path::Path) -> Result<String, SyncError> {
+    let (mut listed, mut first) = (0, None);
+    let now = std::time::SystemTime::now();
+    snapshot::list_snapshots(out, &mut |one| match one {
+        Ok(one) => {
+            listed += 1;
+            mirror_cli::print(&snapshots::of_listed(&one, now));
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            first.get_or_insert(error);
+        }
+    })?;
+    match first {
+        Some(error) => Err(error.into()),
+        None if listed == 0 => Ok("there are no snapshots\n".to_owned()),
+        None => Ok(String::new()),
     }
 }
 

@@ -160,6 +160,10 @@ impl Reporter {
                     "no snapshot was taken: so many releases are missing that it cannot name them"
                 );
             }
+            SyncEvent::SnapshotFailed(error) => tracing::error!(
+                "no snapshot was taken; everything else is done, and the next run takes one: {error}{}",
+                cause(*error)
+            ),
             SyncEvent::BadSnapshot(error) => log_bad_snapshot(error),
             SyncEvent::Lost(release) => log_lost(release),
             _ => {}
@@ -168,8 +172,12 @@ impl Reporter {
 }
 
 fn log_bad_snapshot(error: &RepoError) {
-    let why = std::error::Error::source(error).map_or(String::new(), |why| format!(": {why}"));
-    tracing::warn!("an earlier snapshot is passed over: {error}{why}");
+    tracing::warn!("an earlier snapshot is passed over: {error}{}", cause(error));
+}
+
+/// Returns the reason for an error, to be written behind it.
+fn cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or(String::new(), |why| format!(": {why}"))
 }
 
 fn shown(phase: SyncPhase) -> Phase {

@@ -1,6 +1,5 @@
 //! Lists, compares and checks snapshots, in the words of the program.
 
-use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -106,37 +105,29 @@ pub(crate) fn serials(text: &str) -> Result<(u64, Option<u64>)> {
     Ok((serial(old)?, if new.is_empty() { None } else { Some(serial(new)?) }))
 }
 
-/// Writes a list of snapshots, one a line, separated by tabs.
-pub(crate) fn of_list(listed: &[ListedSnapshot], now: SystemTime) -> String {
-    let mut text = String::new();
-    for one in listed {
-        let mut notes = Vec::new();
-        if one.expires <= now {
-            notes.push("expired");
-        }
-        notes.push(if one.is_signed { "signed" } else { "not signed" });
-        if one.is_pinned {
-            notes.push("pinned");
-        }
-        if !one.has_rows {
-            notes.push("its releases are not known any more");
-        }
-        let _ = writeln!(
-            text,
-            "{}\tfrom {}\tuntil {}\t{} releases of {} crates\t{} gaps\t{}",
-            one.serial,
-            moment(one.created),
-            moment(one.expires),
-            one.counts.releases,
-            one.counts.crates,
-            one.gaps,
-            notes.join(", ")
-        );
+/// Writes a snapshot as a line of the list, separated by tabs.
+pub(crate) fn of_listed(one: &ListedSnapshot, now: SystemTime) -> String {
+    let mut notes = Vec::new();
+    if one.expires <= now {
+        notes.push("expired");
     }
-    if listed.is_empty() {
-        text.push_str("there are no snapshots\n");
+    notes.push(if one.is_signed { "signed" } else { "not signed" });
+    if one.is_pinned {
+        notes.push("pinned");
     }
-    text
+    if !one.has_rows {
+        notes.push("its releases are not known any more");
+    }
+    format!(
+        "{}\tfrom {}\tuntil {}\t{} releases of {} crates\t{} gaps\t{}\n",
+        one.serial,
+        moment(one.created),
+        moment(one.expires),
+        one.counts.releases,
+        one.counts.crates,
+        one.gaps,
+        notes.join(", ")
+    )
 }
 
 fn moment(time: SystemTime) -> String {

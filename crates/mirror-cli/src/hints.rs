@@ -158,7 +158,7 @@ fn elsewhere(advice: Advice) -> Option<&'static str> {
             "a run of download-crates with --rebuild-catalogue makes it again from the manifest, the bundles and the files"
         }
         Advice::VerifyExisting => "a run of download-crates with --verify-existing repairs it",
-        Advice::ListSnapshots => "download-crates with --snapshots lists those that are known",
+        Advice::ListSnapshots => "a run of download-crates with --snapshots lists those that are known",
         Advice::NameTheManifest => {
             "a run of download-crates with --manifest names the manifest of the mirror"
         }

@@ -144,7 +144,10 @@ pub enum RepoError {
         store: StoreId,
     },
     /// The document of a snapshot is damaged; restore it from a copy.
-    #[error("the snapshot {} cannot be used", path.display())]
+    #[error(
+        "the snapshot {} cannot be used; restore it from a copy, or remove it with its signatures: the next run takes \
+         another", path.display()
+    )]
     BadSnapshot {
         /// Its path.
         path: PathBuf,
@@ -152,7 +155,7 @@ pub enum RepoError {
         source: SnapshotError,
     },
     /// The document of a snapshot has the name of another; give it its own name.
-    #[error("{} is the snapshot with serial {serial}", path.display())]
+    #[error("{} is the snapshot with serial {serial}; give it the name of that serial, or remove it", path.display())]
     MisnamedSnapshot {
         /// Its path.
         path: PathBuf,
@@ -174,14 +177,18 @@ pub enum RepoError {
         dir: PathBuf,
     },
     /// The document is not the one that was published with this serial. Restore it.
-    #[error("the document of snapshot {serial} is not the one that this mirror took")]
+    #[error(
+        "the document of snapshot {serial} is not the one that this mirror took; restore that from a copy"
+    )]
     OtherSnapshot {
         /// The serial.
         serial: u64,
     },
-    /// The rows in the catalogue are not those of the document: one of the two was changed.
+    /// The rows in the catalogue are not those of the document: one of the two was changed, or a later run was not
+    /// finished.
     #[error(
-        "the catalogue has other releases for snapshot {serial} than its document states, in unit {unit}"
+        "the catalogue has other releases for snapshot {serial} than its document states, in unit {unit}: one of the two \
+         was changed, or a run since then did not come to its end; run again where the mirror is made, or copy it again"
     )]
     OtherRows {
         /// The serial.

@@ -49,7 +49,7 @@ pub use recorded::RecordedPlaces;
 pub use records::{FailedAttempt, VerifiedBytes, WantedRelease};
 pub use resolve::{BUNDLES, MANIFEST};
 pub use snapshot::{
-    At, OfferedUnits, SNAPSHOTS, SnapshotDir, SnapshotFile, check_rows, offered_units, rows_of,
+    At, OfferedUnits, SNAPSHOTS, SnapshotDir, SnapshotFile, check_offered, check_rows, offered_units, rows_of,
 };
 pub use stores::Stores;
 pub use transaction::{Committed, NewRelease, Transaction};

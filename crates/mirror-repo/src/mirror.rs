@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use mirror_bundle::{BundleError, BundleReader, OpenBundle, OpenBundles};
 use mirror_index_line::records;
-use mirror_manifest::{Catalogue, Held, HeldTotals, IndexCacheReader, ManifestError};
+use mirror_manifest::{Catalogue, Held, HeldTotals, IndexCacheReader, ManifestError, SnapshotRow};
 use mirror_store::{AtOnce, CrateStore, MirrorRecord, OpenCrate, Store, StoreError};
 use mirror_types::{CrateName, HeldBack, Layout, MemberLocation, MirrorId, ReleaseId, index_path};
 
@@ -34,8 +34,8 @@ pub struct Mirror {
     /// Replaced when another catalogue is put in the place of this one.
     catalogues: RwLock<Arc<Pool>>,
     detector: Mutex<ChangeDetector>,
-    /// The serial of the snapshot of which it tells; `None` for what is offered now.
-    snapshot: Option<u64>,
+    /// The snapshot of which it tells; `None` for what is offered now.
+    snapshot: Option<SnapshotRow>,
 }
 
 /// The place in which the bytes of a release were found.
@@ -159,9 +159,13 @@ impl Mirror {
     /// state, as far as its bytes are held and upstream has not deleted them since.
     ///
     /// # Errors
-    /// When the catalogue does not know the snapshot, or cannot be read.
+    /// When there is no such snapshot, the catalogue does not know it, or its document is not the one that was taken.
     pub fn at_snapshot(mut self, serial: u64) -> Result<Self, RepoError> {
-        self.snapshot = Some(serial);
+        let known = self.catalogue()?.snapshot(serial)?;
+        if self.snapshot_dir().find(serial)?.digest() != known.sha256 {
+            return Err(RepoError::OtherSnapshot { serial });
+        }
+        self.snapshot = Some(known);
         self.catalogue()?;
         Ok(self)
     }
@@ -169,7 +173,7 @@ impl Mirror {
     /// Returns the serial of the snapshot of which this tells; `None` when it tells what is offered now.
     #[must_use]
     pub fn snapshot(&self) -> Option<u64> {
-        self.snapshot
+        self.snapshot.map(|snapshot| snapshot.serial)
     }
 
     /// Returns the snapshots of the mirror.
@@ -307,8 +311,8 @@ impl Mirror {
     pub fn catalogue(&self) -> Result<Catalogue, RepoError> {
         let none = || RepoError::NoMirror { path: self.root.clone() };
         let mut catalogue = Catalogue::open_read_only(&self.database)?.ok_or_else(none)?;
-        if let Some(serial) = self.snapshot {
-            catalogue.tell_of_snapshot(serial)?;
+        if let Some(snapshot) = self.snapshot {
+            catalogue.tell_of_snapshot(snapshot)?;
         }
         Ok(catalogue)
     }

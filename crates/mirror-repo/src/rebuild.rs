@@ -185,6 +185,9 @@ impl MirrorWriter {
         // Where the old catalogue cannot be read, bytes that replaced others are as young as the new one.
         let replaced = before.as_ref().and_then(|before| before.replaced().ok()).unwrap_or_default();
         let deferred = before.as_ref().and_then(|before| before.deferred().ok()).unwrap_or_default();
+        // Followers refuse a serial that comes twice.
+        let serial = before.as_ref().and_then(|before| before.last_serial().ok()).unwrap_or_default();
+        self.catalogue_mut().keep_last_serial(serial)?;
         if let Some(before) = before {
             report.sources_unknown = self.catalogue_mut().take_seen_of(&before).err();
         }

@@ -12,7 +12,7 @@ use crate::error::RepoError;
 use crate::writer::MirrorWriter;
 
 pub use dir::{SNAPSHOTS, SnapshotDir, SnapshotFile};
-pub use rows::{At, OfferedUnits, check_rows, offered_units, rows_of};
+pub use rows::{At, OfferedUnits, check_offered, check_rows, offered_units, rows_of};
 
 impl MirrorWriter {
     /// Returns the snapshots of this mirror.

@@ -36,7 +36,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(60);
 /// The answer while nothing is offered.
 const UNJUDGED: &str = "the policy of this mirror has not judged its new catalogue yet; the next run does\n";
 /// The answer once the snapshot that is served is no longer known.
-const FORGOTTEN: &str = "this server offers a snapshot that its mirror does not keep any more\n";
+const FORGOTTEN: &str =
+    "this server offers a snapshot that its mirror does not know any more; its operator must name another\n";
 /// The wait before a release that is being replaced is looked for again.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 

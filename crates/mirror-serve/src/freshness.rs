@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use mirror_repo::{Mirror, RepoError};
+use mirror_repo::Mirror;
 use mirror_types::ReleaseId;
 
 use crate::error::ServeError;
@@ -31,10 +31,7 @@ impl SnapshotState {
         let chosen = mirror.snapshot();
         let snapshot = match chosen {
             None => dir.newest()?,
-            Some(serial) => {
-                let none = || RepoError::NoSnapshot { serial, dir: dir.path(serial).with_file_name("") };
-                Some(dir.read(serial)?.ok_or_else(none)?)
-            }
+            Some(serial) => Some(dir.find(serial)?),
         };
         Ok(snapshot.map(|snapshot| {
             let contents = snapshot.contents();
@@ -93,9 +90,7 @@ impl SnapshotRemains {
     /// When the document or the catalogue cannot be read, or `mirror` tells of no snapshot.
     pub fn of(mirror: &Mirror) -> Result<Self, ServeError> {
         let serial = mirror.snapshot().unwrap_or_default();
-        let dir = mirror.snapshot_dir();
-        let none = || RepoError::NoSnapshot { serial, dir: dir.path(serial).with_file_name("") };
-        let snapshot = dir.read(serial)?.ok_or_else(none)?;
+        let snapshot = mirror.snapshot_dir().find(serial)?;
         let now = Mirror::open(mirror.root(), Some(mirror.bundles_dir()))?.catalogue()?;
         let mut remains = Self { stated: snapshot.contents().counts.releases, ..Self::default() };
         let mut failed = None;

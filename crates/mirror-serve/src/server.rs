@@ -62,8 +62,6 @@ impl Server {
         let mut mirror = Mirror::open_with(&options.mirror, options.bundles_dir.as_deref(), &options.stores)?;
         if let Some(serial) = options.snapshot {
             mirror = mirror.at_snapshot(serial)?;
-            // It has its document, too.
-            SnapshotState::of(&mirror)?;
         }
         let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
         let listen = &options.listen;

@@ -105,7 +105,7 @@ pub enum SyncError {
     Repo(#[from] mirror_repo::RepoError),
     /// The snapshot of the run could not be signed, and was not written; everything else is done. The error says what to
     /// do, and the next run signs.
-    #[error("could not sign the snapshot; everything else of the run is done, and the next run takes one")]
+    #[error("could not sign the snapshot")]
     Sign(#[from] mirror_snapshot::SigningError),
     /// The signatures of a snapshot are refused; the error says why.
     #[error("the signatures of the snapshot are refused")]

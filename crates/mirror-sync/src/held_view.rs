@@ -89,14 +89,15 @@ impl HeldView for CatalogueView {
 
     fn removed_upstream(&self) -> Result<HashMap<ReleaseId, UpstreamRemoval>, SyncError> {
         let Some(catalogue) = &self.catalogue else { return Ok(HashMap::new()) };
-        let mut removed_upstream: HashMap<_, _> =
-            catalogue.removed_upstream()?.into_iter().map(|(id, kind, _)| (id, kind)).collect();
-        // The rows of releases that are not held any more do not count.
+        let mut removed_upstream: HashMap<_, _> = catalogue.withdrawn()?.into_iter().collect();
+        // What upstream deleted and is not held any more is of no interest; a yank is, when it is fetched again.
         for (name, lost) in &self.lost {
             let left = self.held_of(catalogue, name)?;
             for version in lost.iter().filter(|lost| !left.iter().any(|row| row.version == **lost)) {
-                if let Ok(version) = version.parse() {
-                    removed_upstream.remove(&ReleaseId { name: name.clone(), version });
+                let Ok(version) = version.parse() else { continue };
+                let id = ReleaseId { name: name.clone(), version };
+                if removed_upstream.get(&id) == Some(&UpstreamRemoval::Deleted) {
+                    removed_upstream.remove(&id);
                 }
             }
         }

@@ -195,6 +195,9 @@ pub enum SyncEvent<'a> {
         /// The number of releases.
         releases: usize,
     },
+    /// A snapshot was due and could not be taken or signed. Everything else of the run is done, and the next run takes
+    /// one.
+    SnapshotFailed(&'a crate::SyncError),
     /// The document of an earlier snapshot cannot be read; it is passed over.
     BadSnapshot(&'a RepoError),
     /// The file of a held release was gone when the run ended.

@@ -100,6 +100,8 @@ pub struct Outcome {
     pub estimate: Option<Estimate>,
     /// The serial of the newest snapshot, when the run took one or found that it still holds.
     pub snapshot: Option<u64>,
+    /// True if a snapshot was due and could not be taken or signed; the next run takes it.
+    pub has_no_snapshot: bool,
     /// Time taken.
     pub elapsed: Duration,
     /// Stopped before the end.
@@ -138,6 +140,7 @@ impl Outcome {
             || self.bad_lines > 0
             || self.removal_refused > 0
             || !self.lockfiles_unusable.is_empty()
+            || self.has_no_snapshot
         {
             ExitStatus::Records
         } else if self.prune_refused > 0 {
@@ -159,6 +162,9 @@ impl Outcome {
 
     /// Adds the outcome of a further pass of the same run.
     pub(crate) fn absorb(&mut self, more: Self) {
+        if more.snapshot.is_some() || more.has_no_snapshot {
+            (self.snapshot, self.has_no_snapshot) = (more.snapshot, more.has_no_snapshot);
+        }
         for (own, more) in [
             (&mut self.selected, more.selected),
             (&mut self.downloaded, more.downloaded),

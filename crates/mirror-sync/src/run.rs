@@ -16,7 +16,6 @@ use std::time::Instant;
 use mirror_bundle::BundleOptions;
 use mirror_fetch::{FetchObserver, Fetcher, RunEnd};
 use mirror_repo::{Gap, MirrorWriter};
-use mirror_snapshot::IndexState;
 use mirror_store::{CrateStore, Store};
 use mirror_types::{ReleaseId, StoreId, Unexpected};
 use tokio::sync::mpsc;
@@ -112,11 +111,7 @@ async fn open_all(run: Run, store: Option<Store>) -> Result<Prepared, SyncError>
     let cache = mirror.index_cache_reader()?;
     let cursor = run.cursor();
     let state = RunState {
-        index: if let Input::Local(source) = &run.input {
-            index_state(source)
-        } else {
-            IndexState::default()
-        },
+        index: if let Input::Local(source) = &run.input { Some(index_state(source)) } else { None },
         policy: options.policy.as_ref().map(|policy| policy.policy().digest()),
     };
     let fetcher = fetcher(&options, &observer, &store)?;

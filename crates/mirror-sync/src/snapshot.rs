@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mirror_git::IndexSource;
+use mirror_manifest::SnapshotRow;
 use mirror_repo::{MirrorWriter, OfferedUnits};
 use mirror_snapshot::{
     Contents, Gap, GapKind, IndexState, SnapshotError, openpgp_signature_name, snapshot_file_name,
@@ -27,11 +28,17 @@ pub use tell::{
     list_snapshots,
 };
 
+/// The longest time from a snapshot to its expiry: 100 years.
+const MAX_VALID: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
+/// The difference between clocks that a checker of snapshots allows.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The settings of the snapshots of a mirror.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SnapshotOptions {
-    /// The time from a snapshot to its expiry. When nothing changes, the next one is taken half way to it.
+    /// The time from a snapshot to its expiry. When nothing changes, the next one is taken half way to it. More than
+    /// 100 years count as 100 years.
     pub valid_for: Duration,
     /// The number of newest snapshots that are kept, beside those that are pinned; at least 1.
     pub keep: usize,
@@ -59,7 +66,8 @@ pub enum SnapshotKey {
 /// The facts of a run that a snapshot states, and that the mirror does not record.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RunState {
-    pub(crate) index: IndexState,
+    /// The index, when the run went through all of it.
+    pub(crate) index: Option<IndexState>,
     /// The digest of the policy; `None` when there is none.
     pub(crate) policy: Option<mirror_types::Sha256>,
 }
@@ -70,8 +78,8 @@ pub(crate) fn index_state(source: &IndexSource) -> IndexState {
     IndexState { commit: id(source.commit_id()), tree: id(source.tree_id()) }
 }
 
-/// Takes a snapshot, unless the newest one says the same and is not half way to its expiry; then signs the newest if it
-/// has no signature. Returns the serial of the newest snapshot; `None` when none can be taken. Blocks; a key may wait for
+/// Takes a snapshot, unless the newest one says the same and is not half way to its expiry; then adds the signatures that
+/// the newest lacks. Returns the serial of the newest snapshot; `None` when none can be taken. Blocks; a key may wait for
 /// a person.
 ///
 /// # Errors
@@ -84,16 +92,23 @@ pub(crate) fn take(
     now: SystemTime,
 ) -> Result<Option<u64>, SyncError> {
     let units = mirror.offered_units()?;
-    let mut contents = Contents::new(mirror.id(), now, now + options.valid_for, units.digests());
+    let valid_for = options.valid_for.min(MAX_VALID);
+    let mut contents = Contents::new(mirror.id(), now, now + valid_for, units.digests());
     contents.counts = units.counts();
-    (contents.index, contents.policy) = (state.index, state.policy);
+    let states_index = state.index.is_some();
+    contents.index = state.index.unwrap_or_default();
+    contents.policy = state.policy;
     contents.gaps = gaps(mirror)?;
-    let newest = newest(mirror, observer)?;
-    if let Some(newest) = newest.as_ref().filter(|newest| says_the_same(newest.contents(), &contents, now)) {
+    let chain = Chain::of(mirror, observer)?;
+    if let Some(newest) = &chain.newest
+        && chain.may_renew(newest)
+        && says_the_same(newest.contents(), &contents, states_index)
+        && is_fresh(newest.contents(), valid_for, now)
+    {
         return renew(mirror, newest, &units, options).map(Some);
     }
-    follow(mirror, newest.as_ref(), &mut contents)?;
-    contents.expires = contents.created + options.valid_for;
+    chain.continue_with(&mut contents, now);
+    contents.expires = contents.created + valid_for;
     let snapshot = match Snapshot::new(contents) {
         Ok(snapshot) => snapshot,
         Err(SnapshotError::TooManyGaps { count, .. }) => {
@@ -110,22 +125,69 @@ pub(crate) fn take(
     Ok(Some(serial))
 }
 
-/// Returns the newest snapshot of this mirror that can be read. Documents that cannot be read are reported.
-fn newest(mirror: &MirrorWriter, observer: &dyn SyncObserver) -> Result<Option<Snapshot>, SyncError> {
-    let dir = mirror.snapshot_dir();
-    for file in dir.list()?.iter().rev() {
-        match dir.read(file.serial) {
-            Ok(Some(snapshot)) if snapshot.mirror() == mirror.id() => return Ok(Some(snapshot)),
-            Ok(_) => {}
-            Err(error) => observer.event(SyncEvent::BadSnapshot(&error)),
-        }
-    }
-    Ok(None)
+/// What a new snapshot follows.
+struct Chain {
+    /// The newest document of this mirror that can be read.
+    newest: Option<Snapshot>,
+    /// The newest snapshot that the catalogue knows.
+    recorded: Option<SnapshotRow>,
+    /// The highest serial that was used, as far as anything tells.
+    last: u64,
 }
 
-/// Returns whether a snapshot says the same as contents of now, and is still good for half of its time.
-fn says_the_same(old: &Contents, new: &Contents, now: SystemTime) -> bool {
-    let half = old.expires.duration_since(old.created).unwrap_or_default() / 2;
+impl Chain {
+    /// Reports documents that cannot be read, and passes those of other mirrors over.
+    fn of(mirror: &MirrorWriter, observer: &dyn SyncObserver) -> Result<Self, SyncError> {
+        let recorded = mirror.catalogue().snapshots()?.last().copied();
+        let mut chain = Self { newest: None, recorded, last: mirror.catalogue().last_serial()? };
+        let dir = mirror.snapshot_dir();
+        for file in dir.list()?.iter().rev() {
+            match dir.read(file.serial) {
+                Ok(Some(snapshot)) if snapshot.mirror() == mirror.id() => {
+                    chain.last = chain.last.max(snapshot.serial());
+                    chain.newest = Some(snapshot);
+                    break;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    chain.last = chain.last.max(file.serial);
+                    observer.event(SyncEvent::BadSnapshot(&error));
+                }
+            }
+        }
+        Ok(chain)
+    }
+
+    /// Returns whether the newest document is the newest snapshot: the catalogue knows it as that, or does not know it
+    /// yet, because a run was killed or the catalogue is new.
+    fn may_renew(&self, newest: &Snapshot) -> bool {
+        newest.serial() == self.last
+            && self.recorded.is_none_or(|recorded| {
+                recorded.serial < newest.serial()
+                    || (recorded.serial, recorded.sha256) == (newest.serial(), newest.digest())
+            })
+    }
+
+    /// Makes contents follow the newest snapshot: a serial that no document ever had, and the digest of the one before.
+    fn continue_with(&self, contents: &mut Contents, now: SystemTime) {
+        contents.serial = 1 + self.last;
+        contents.previous = match (&self.newest, self.recorded) {
+            (Some(newest), Some(recorded)) if recorded.serial > newest.serial() => Some(recorded.sha256),
+            (Some(newest), _) => Some(newest.digest()),
+            (None, recorded) => recorded.map(|recorded| recorded.sha256),
+        };
+        // A clock that was put back must not make a snapshot that is refused as older than the one before. One that was
+        // far ahead made a snapshot that everybody refuses, and that nobody holds.
+        if let Some(newest) = &self.newest
+            && newest.contents().created <= now + CLOCK_TOLERANCE
+        {
+            contents.created = contents.created.max(newest.contents().created);
+        }
+    }
+}
+
+/// Returns whether a snapshot says the same as contents of now. `states_index`: the run went through the whole index.
+fn says_the_same(old: &Contents, new: &Contents, states_index: bool) -> bool {
     // Reasons may change with every attempt.
     let gaps = |contents: &Contents| -> Vec<_> {
         let mut gaps: Vec<_> = contents
@@ -136,13 +198,18 @@ fn says_the_same(old: &Contents, new: &Contents, now: SystemTime) -> bool {
         gaps.sort();
         gaps
     };
-    now < old.created + half
-        && (&old.units, old.counts, &old.index, old.policy)
-            == (&new.units, new.counts, &new.index, new.policy)
+    (&old.units, old.counts, old.policy) == (&new.units, new.counts, new.policy)
+        && (!states_index || old.index == new.index)
         && gaps(old) == gaps(new)
 }
 
-/// Makes the catalogue know the newest snapshot, which says what is offered now, and signs it if nobody has.
+/// Returns whether a snapshot is not half way to its expiry yet, nor to that of one that is taken now.
+fn is_fresh(contents: &Contents, valid_for: Duration, now: SystemTime) -> bool {
+    let valid = contents.expires.duration_since(contents.created).unwrap_or_default().min(valid_for);
+    now < contents.created + valid / 2 && contents.created <= now + CLOCK_TOLERANCE
+}
+
+/// Makes the catalogue know the newest snapshot, which says what is offered now, and adds the signatures that it lacks.
 fn renew(
     mirror: &mut MirrorWriter,
     newest: &Snapshot,
@@ -150,37 +217,15 @@ fn renew(
     options: &SnapshotOptions,
 ) -> Result<u64, SyncError> {
     let serial = newest.serial();
-    let known = mirror.catalogue().snapshots()?;
-    if known.last().is_none_or(|known| (known.serial, known.sha256) != (serial, newest.digest())) {
-        // A run was killed after it had published the document, or the catalogue is new.
+    if mirror.catalogue().snapshots()?.last().is_none_or(|recorded| recorded.serial < serial) {
         mirror.adopt_snapshot(newest, units)?;
     }
     let dir = mirror.snapshot_dir();
-    if !options.keys.is_empty() && !dir.is_signed(serial)? {
+    if dir.signatures(serial)? < options.keys.len() {
         dir.add_signatures(&sign(options, newest)?)?;
     }
     mirror.retain_snapshots(options.keep)?;
     Ok(serial)
-}
-
-/// Makes contents follow the newest snapshot: a serial that no document ever had, and the digest of the one before.
-fn follow(
-    mirror: &MirrorWriter,
-    newest: Option<&Snapshot>,
-    contents: &mut Contents,
-) -> Result<(), SyncError> {
-    let recorded = mirror.catalogue().snapshots()?.last().copied();
-    let listed = mirror.snapshot_dir().list()?.last().map_or(0, |file| file.serial);
-    contents.serial = 1 + listed.max(recorded.map_or(0, |recorded| recorded.serial));
-    contents.previous = match (newest, recorded) {
-        (Some(newest), Some(recorded)) if recorded.serial > newest.serial() => Some(recorded.sha256),
-        (Some(newest), _) => Some(newest.digest()),
-        (None, recorded) => recorded.map(|recorded| recorded.sha256),
-    };
-    // A clock that was put back must not make a snapshot that nobody accepts after the one before.
-    contents.created =
-        newest.map_or(contents.created, |newest| contents.created.max(newest.contents().created));
-    Ok(())
 }
 
 /// Returns what upstream lists and the mirror could not get.

@@ -113,12 +113,13 @@ fn held_back(mirror: &Mirror) -> Result<Finding> {
 /// Looks at the date of the snapshot that is served, or the newest.
 fn snapshot(mirror: &Mirror) -> Result<Finding> {
     const WHAT: &str = "snapshot";
-    let Some(state) = SnapshotState::of(mirror)? else {
-        return Ok(Finding::new(
-            WHAT,
-            Verdict::Works,
-            "there is none; the next run that goes through takes one",
-        ));
+    let state = match SnapshotState::of(mirror) {
+        Ok(Some(state)) => state,
+        Ok(None) => {
+            let what = "there is none; the next run that goes through takes one";
+            return Ok(Finding::new(WHAT, Verdict::Works, what));
+        }
+        Err(error) => return Ok(Finding::new(WHAT, Verdict::Fails, error.to_string())),
     };
     let now = std::time::SystemTime::now();
     let verdict = if state.is_expired(now) { Verdict::Warns } else { Verdict::Works };

@@ -255,3 +255,36 @@ fn the_registry_of_a_date_is_mirrored() {
     let newest = run(world.mirroring("newest").args(["--as-of", date, "--latest", "1", "--exclude", "evil"]));
     assert_eq!(newest.expect(0).count("downloaded"), 1);
 }
+
+/// What only a line of the index forbids stays held back when the lines are lost, and a policy changes meanwhile.
+#[test]
+fn lost_index_lines_offer_nothing_that_they_forbid() {
+    let mut world = world();
+    world.registry.crates.get_mut("old").unwrap()[1].yanked = true;
+    world.publish();
+    let run_with = |policy: &str| {
+        write(&world, "out/policy.toml", policy);
+        run(world.mirroring("out").arg("--include-yanked")).expect(0);
+    };
+    run_with("");
+    assert_eq!(offered(&world).len(), 5);
+    let admitted = ["evil 1.0.0", "old 1.0.0", "young 1.0.0"];
+    for lost in [false, true] {
+        // The second policy differs from the first, so that everything is judged anew.
+        let more = if lost { "deny = [\"nothing\"]\n" } else { "" };
+        if lost {
+            for suffix in ["", "-wal", "-shm"] {
+                let _ = std::fs::remove_file(world.path(&format!("out/.mirror/index.sqlite{suffix}")));
+            }
+        }
+        run_with(&format!("{more}min-publish-age = \"7 days\"\nyanked = \"deny\"\n"));
+        assert_eq!(offered(&world), admitted, "{lost}");
+        let mirror = Mirror::open(&world.path("out"), None).unwrap();
+        for id in ["old 1.1.0", "young 1.1.0"] {
+            let (name, version) = id.split_once(' ').unwrap();
+            let id =
+                mirror_sync::ReleaseId { name: name.parse().unwrap(), version: version.parse().unwrap() };
+            assert!(mirror.held(&id).unwrap().is_none(), "{id}, {lost}");
+        }
+    }
+}

@@ -62,6 +62,7 @@ enum Sql {
     RecordLoss,
     Remove,
     Reinstate,
+    ForgetDeletion,
     Fail,
     Resolve,
     HoldBack,
@@ -128,6 +129,9 @@ impl Sql {
                  WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) AND version = ?2"
             }
             Self::Reinstate => "DELETE FROM withdrawn WHERE crate = ?1 AND version = ?2",
+            Self::ForgetDeletion => {
+                "DELETE FROM withdrawn WHERE crate = ?1 AND version = ?2 AND kind = 'deleted'"
+            }
             Self::Fail => {
                 "INSERT INTO failures VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
                  ON CONFLICT DO UPDATE SET cksum = excluded.cksum, url = excluded.url, kind = excluded.kind,
@@ -231,6 +235,10 @@ impl<'t> Applier<'t> {
     /// Keeps what is offered of the crates about which a change decides.
     fn keep_offered_before(&mut self, change: &Change) -> rusqlite::Result<()> {
         match change {
+            // In one more place, the same bytes are offered as before.
+            Change::Held { release, .. } if self.next_snapshot.is_none() || self.holds_these(release)? => {
+                Ok(())
+            }
             Change::Held { release, .. } => self.keep_offered(release.id.name.as_str()),
             Change::Failed(row) => self.keep_offered(row.name.as_str()),
             Change::HeldBack(HeldBackRelease { id, .. })
@@ -342,6 +350,16 @@ impl<'t> Applier<'t> {
         }
     }
 
+    /// Returns whether a release is held with the same bytes already.
+    fn holds_these(&mut self, held: &HeldRelease) -> rusqlite::Result<bool> {
+        let name = held.id.name.as_str();
+        let known = self.sql.get(Sql::FindCrate)?.query_row([name], |row| row.get::<_, i64>(0)).optional()?;
+        let Some(id) = known else { return Ok(false) };
+        let key = params![id, held.id.version.as_str(), held.sha256.as_bytes()];
+        let same = self.sql.get(Sql::HasTheseBytes)?.query_row(key, |row| row.get(0)).optional()?;
+        Ok(same == Some(true))
+    }
+
     fn hold(&mut self, held: &HeldRelease, source: u64) -> rusqlite::Result<()> {
         let name = held.id.name.as_str();
         let known = self.sql.get(Sql::FindCrate)?.query_row([name], |row| row.get::<_, i64>(0)).optional()?;
@@ -444,7 +462,8 @@ impl<'t> Applier<'t> {
             }
         };
         if self.of_release(Sql::RemoveUnheld, id)? > 0 {
-            self.of_release(Sql::Reinstate, id)?;
+            // A yank is a fact about the release, which may be fetched again in the same run.
+            self.of_release(Sql::ForgetDeletion, id)?;
             self.of_release(Sql::Offer, id)?;
             self.of_release(Sql::ForgetLicence, id)?;
         }

@@ -19,8 +19,8 @@ pub struct Catalogue {
     pub(super) tables: KnownTables,
     /// True if the file is read as if it could not change.
     pub(super) frozen: bool,
-    /// The serial of the snapshot that it tells of; `None` for what is offered now.
-    pub(super) past: Option<u64>,
+    /// The snapshot that it tells of; `None` for what is offered now.
+    pub(super) past: Option<super::snapshots::SnapshotRow>,
 }
 
 /// Tables that earlier versions lack, each true when the catalogue is known to have it: a run may add them to an earlier

@@ -172,6 +172,26 @@ impl Catalogue {
     pub fn removed_upstream(&self) -> Result<Vec<(ReleaseId, UpstreamRemoval, String)>, ManifestError> {
         removed_upstream(&self.db).map_err(self.fail("read what upstream removed from"))
     }
+
+    /// Returns the releases that are recorded as removed by upstream, also those that are not held: one may be lost, or
+    /// could not be fetched yet.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn withdrawn(&self) -> Result<Vec<(ReleaseId, UpstreamRemoval)>, ManifestError> {
+        let query = || {
+            let mut statement = self.db.prepare("SELECT crate, version, kind FROM withdrawn")?;
+            let mut rows = statement.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (name, version) = (row.get_ref(0)?.as_str()?.parse(), row.get_ref(1)?.as_str()?.parse());
+                let (Ok(name), Ok(version)) = (name, version) else { continue };
+                found.push((ReleaseId { name, version }, UpstreamRemoval::read(row.get_ref(2)?.as_str()?)));
+            }
+            Ok(found)
+        };
+        query().map_err(self.fail("read what upstream removed from"))
+    }
 }
 
 pub(super) fn removed_upstream(

@@ -68,8 +68,8 @@ impl Catalogue {
         query().map_err(self.fail("read the failures of"))
     }
 
-    /// Returns what could not be fetched and is not held, by crate and version; a whole crate where its index file could
-    /// not be fetched.
+    /// Returns what could not be fetched, by crate and version; a whole crate where its index file could not be fetched. A
+    /// release that is held with other bytes than the index lists is one of them.
     ///
     /// # Errors
     /// When SQLite fails.
@@ -79,6 +79,7 @@ impl Catalogue {
                 "SELECT crate, version, error FROM failures WHERE NOT EXISTS (
                      SELECT 1 FROM releases WHERE crate_id = (SELECT id FROM crates WHERE name = crate)
                          AND releases.version = failures.version
+                         AND (cksum IS NULL OR lower(hex(releases.sha256)) = cksum)
                  ) ORDER BY 1, 2",
             )?;
             let rows = statement.query_map([], unfetched_row)?;

@@ -7,6 +7,7 @@ use mirror_types::{CrateName, ReleaseId};
 use super::database::Catalogue;
 use super::rows::Held;
 use super::serve::HeldTotals;
+use super::snapshots::SnapshotRow;
 use crate::error::ManifestError;
 
 impl Catalogue {
@@ -16,17 +17,27 @@ impl Catalogue {
     ///
     /// # Errors
     /// [`ManifestError::UnknownSnapshot`]; when SQLite fails.
-    pub fn tell_of_snapshot(&mut self, serial: u64) -> Result<(), ManifestError> {
-        self.snapshot(serial)?;
-        self.past = Some(serial);
+    pub fn tell_of_snapshot(&mut self, snapshot: SnapshotRow) -> Result<(), ManifestError> {
+        self.check_known(snapshot)?;
+        self.past = Some(snapshot);
         Ok(())
     }
 
+    fn check_known(&self, snapshot: SnapshotRow) -> Result<(), ManifestError> {
+        let SnapshotRow { serial, .. } = snapshot;
+        if self.snapshot(serial)? == snapshot {
+            Ok(())
+        } else {
+            // A new catalogue knows another state by this number.
+            Err(ManifestError::UnknownSnapshot { path: self.path.clone(), serial })
+        }
+    }
+
     /// Returns the releases of a crate that a snapshot offered, and that are held with the same bytes.
-    pub(super) fn past_of(&self, serial: u64, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
+    pub(super) fn past_of(&self, past: SnapshotRow, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
         self.in_one_state(|| {
-            self.snapshot(serial)?;
-            let rows = self.offered_rows_at(serial, name.as_str())?;
+            self.check_known(past)?;
+            let rows = self.offered_rows_at(past.serial, name.as_str())?;
             if rows.is_empty() {
                 return Ok(Vec::new());
             }
@@ -42,21 +53,25 @@ impl Catalogue {
     }
 
     /// Returns a release as [`Catalogue::past_of`] does.
-    pub(super) fn past_release(&self, serial: u64, id: &ReleaseId) -> Result<Option<Held>, ManifestError> {
-        let held = self.past_of(serial, &id.name)?;
+    pub(super) fn past_release(
+        &self,
+        past: SnapshotRow,
+        id: &ReleaseId,
+    ) -> Result<Option<Held>, ManifestError> {
+        let held = self.past_of(past, &id.name)?;
         Ok(held.into_iter().find(|held| held.version == id.version.as_str()))
     }
 
     /// Passes every release that a snapshot offered, and that is held with the same bytes, to `visit`.
     pub(super) fn past_releases(
         &self,
-        serial: u64,
+        past: SnapshotRow,
         visit: &mut dyn FnMut(&CrateName, Held),
     ) -> Result<(), ManifestError> {
         let mut names: Vec<CrateName> = Vec::new();
         self.crates(&mut |name| names.extend(name.parse::<CrateName>()))?;
         for name in names {
-            for held in self.past_of(serial, &name)? {
+            for held in self.past_of(past, &name)? {
                 visit(&name, held);
             }
         }
@@ -64,10 +79,10 @@ impl Catalogue {
     }
 
     /// Counts them.
-    pub(super) fn past_totals(&self, serial: u64) -> Result<HeldTotals, ManifestError> {
+    pub(super) fn past_totals(&self, past: SnapshotRow) -> Result<HeldTotals, ManifestError> {
         let mut totals = HeldTotals::default();
         let mut last = None;
-        self.past_releases(serial, &mut |name, held| {
+        self.past_releases(past, &mut |name, held| {
             totals.crates += u64::from(last.as_ref() != Some(name));
             totals.releases += 1;
             totals.bytes += held.size;
@@ -79,7 +94,7 @@ impl Catalogue {
     /// Searches as [`Catalogue::search`] does; reads the releases of every crate whose name matches.
     pub(super) fn past_search(
         &self,
-        serial: u64,
+        past: SnapshotRow,
         part: &str,
         skip: u64,
         most: u64,
@@ -95,7 +110,7 @@ impl Catalogue {
         let (mut total, mut names) = (0, Vec::new());
         for (.., name) in found {
             let Ok(checked) = name.parse() else { continue };
-            if self.past_of(serial, &checked)?.is_empty() {
+            if self.past_of(past, &checked)?.is_empty() {
                 continue;
             }
             if total >= skip && total - skip < most {
@@ -112,8 +127,8 @@ impl Catalogue {
     /// # Errors
     /// When SQLite fails.
     pub fn yanked_then(&self, name: &CrateName) -> Result<Vec<String>, ManifestError> {
-        let Some(serial) = self.past else { return Ok(Vec::new()) };
-        let rows = self.offered_rows_at(serial, name.as_str())?;
+        let Some(past) = self.past else { return Ok(Vec::new()) };
+        let rows = self.offered_rows_at(past.serial, name.as_str())?;
         Ok(rows.into_iter().filter(|row| row.yanked).map(|row| row.version).collect())
     }
 

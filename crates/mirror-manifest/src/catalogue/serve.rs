@@ -40,8 +40,8 @@ impl Catalogue {
     /// # Errors
     /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn offered_of(&self, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
-        if let Some(serial) = self.past {
-            return self.past_of(serial, name);
+        if let Some(past) = self.past {
+            return self.past_of(past, name);
         }
         self.check_judged()?;
         let mut held = self.held_of(name)?;
@@ -83,8 +83,8 @@ impl Catalogue {
     /// # Errors
     /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn offered_release(&self, id: &ReleaseId) -> Result<Option<Held>, ManifestError> {
-        if let Some(serial) = self.past {
-            return self.past_release(serial, id);
+        if let Some(past) = self.past {
+            return self.past_release(past, id);
         }
         self.check_judged()?;
         Ok(if self.is_deleted(id)? || self.is_held_back(id)? { None } else { self.held_release(id)? })
@@ -173,8 +173,8 @@ impl Catalogue {
     /// # Errors
     /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn releases(&self, visit: &mut dyn FnMut(&str, &str)) -> Result<(), ManifestError> {
-        if let Some(serial) = self.past {
-            return self.past_releases(serial, &mut |name, held| visit(name.as_str(), &held.version));
+        if let Some(past) = self.past {
+            return self.past_releases(past, &mut |name, held| visit(name.as_str(), &held.version));
         }
         self.check_judged()?;
         let mut query = || {
@@ -211,8 +211,8 @@ impl Catalogue {
     /// # Errors
     /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn totals(&self) -> Result<HeldTotals, ManifestError> {
-        if let Some(serial) = self.past {
-            return self.past_totals(serial);
+        if let Some(past) = self.past {
+            return self.past_totals(past);
         }
         self.check_judged()?;
         let query = || {
@@ -246,8 +246,8 @@ impl Catalogue {
     /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn search(&self, part: &str, skip: u64, most: u64) -> Result<(u64, Vec<String>), ManifestError> {
         let part = part.to_ascii_lowercase().replace('_', "-");
-        if let Some(serial) = self.past {
-            return self.past_search(serial, &part, skip, most);
+        if let Some(past) = self.past {
+            return self.past_search(past, &part, skip, most);
         }
         self.check_judged()?;
         let query = || {

@@ -28,6 +28,9 @@ CREATE TABLE IF NOT EXISTS offered_before (
 CREATE INDEX IF NOT EXISTS offered_before_serial ON offered_before (serial, crate) WHERE version = '';
 ";
 
+/// The key of the highest serial that an earlier catalogue of the mirror knew.
+const LAST_SERIAL: &str = "last_serial";
+
 /// A snapshot that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotRow {
@@ -193,6 +196,23 @@ impl Catalogue {
         }
     }
 
+    /// Returns the highest serial that a snapshot of this mirror ever had, as far as the catalogue knows; 0 for none.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn last_serial(&self) -> Result<u64, ManifestError> {
+        let kept = self.recall(LAST_SERIAL)?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        Ok(self.snapshots()?.last().map_or(0, |row| row.serial).max(kept))
+    }
+
+    /// Remembers that serials up to this one were used.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn keep_last_serial(&mut self, serial: u64) -> Result<(), ManifestError> {
+        if serial > self.last_serial()? { self.keep(LAST_SERIAL, &serial.to_string()) } else { Ok(()) }
+    }
+
     /// Returns the digests of the units of the newest snapshot; none when there is none.
     ///
     /// # Errors
@@ -307,25 +327,26 @@ impl Catalogue {
     /// When SQLite fails.
     pub fn keep_snapshots(&mut self, kept: &[u64]) -> Result<(), ManifestError> {
         let known = self.snapshots()?;
-        let Some((newest, earlier)) = known.split_last() else { return Ok(()) };
+        let Some((_, earlier)) = known.split_last() else { return Ok(()) };
         let forgotten: Vec<u64> =
             earlier.iter().map(|row| row.serial).filter(|serial| !kept.contains(serial)).collect();
         if forgotten.is_empty() {
             return Ok(());
         }
-        let oldest = earlier.iter().map(|row| row.serial).find(|serial| kept.contains(serial));
-        let oldest = oldest.unwrap_or(newest.serial);
         let fail = self.fail("forget snapshots in");
         let write = || {
             let transaction = self.db.transaction()?;
             for serial in forgotten {
                 transaction.execute("DELETE FROM snapshots WHERE serial = ?1", [number(serial)])?;
             }
-            // What changed up to the oldest snapshot led to it, and says nothing of it or of later ones.
+            // Rows tell of the snapshots from the change before on up to their own serial.
             transaction.execute(
-                "DELETE FROM offered_before WHERE (crate, serial) IN
-                     (SELECT crate, serial FROM offered_before WHERE version = '' AND serial <= ?1)",
-                [number(oldest)],
+                "DELETE FROM offered_before WHERE (crate, serial) IN (
+                     SELECT crate, serial FROM offered_before AS mark WHERE version = '' AND NOT EXISTS (
+                         SELECT 1 FROM snapshots WHERE snapshots.serial < mark.serial AND snapshots.serial >= coalesce(
+                             (SELECT max(serial) FROM offered_before AS before WHERE before.crate = mark.crate
+                                  AND before.version = '' AND before.serial < mark.serial), 0)))",
+                [],
             )?;
             transaction.commit()
         };

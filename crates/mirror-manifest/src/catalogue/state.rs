@@ -307,7 +307,7 @@ impl Catalogue {
     }
 
     /// Writes only values that changed: readers of the catalogue notice every write.
-    fn keep(&mut self, key: &str, value: &str) -> Result<(), ManifestError> {
+    pub(super) fn keep(&mut self, key: &str, value: &str) -> Result<(), ManifestError> {
         if self.recall(key)?.as_deref() == Some(value) { Ok(()) } else { self.remember(key, value) }
     }
 

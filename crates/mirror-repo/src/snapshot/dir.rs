@@ -8,6 +8,8 @@ use crate::error::RepoError;
 
 /// The directory of the snapshots, below the root of a mirror.
 pub const SNAPSHOTS: &str = "snapshots";
+/// The highest serial that a document may have, as for every number in it.
+const MAX_SERIAL: u64 = (1 << 53) - 1;
 /// The suffix of the file whose presence keeps a snapshot.
 const PIN: &str = "pin";
 /// The name under which a file is written before it gets its own.
@@ -82,6 +84,14 @@ impl SnapshotDir {
         }
     }
 
+    /// Reads the snapshot with a serial. Blocks.
+    ///
+    /// # Errors
+    /// When there is none, and as [`SnapshotDir::read`].
+    pub fn find(&self, serial: u64) -> Result<Snapshot, RepoError> {
+        self.read(serial)?.ok_or_else(|| RepoError::NoSnapshot { serial, dir: self.0.clone() })
+    }
+
     /// Reads the newest snapshot; `None` when there is none. Blocks.
     ///
     /// # Errors
@@ -93,18 +103,18 @@ impl SnapshotDir {
         }
     }
 
-    /// Returns whether a snapshot has a signature beside it, which is not checked.
+    /// Returns the number of files with signatures beside a snapshot, which are not checked.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn is_signed(&self, serial: u64) -> Result<bool, RepoError> {
+    pub fn signatures(&self, serial: u64) -> Result<usize, RepoError> {
         let names = self.names()?;
         let document = snapshot_file_name(serial);
-        let is_signature = |name: &String| {
+        let is_signature = |name: &str| {
             let suffix = name.strip_prefix(&document);
             suffix.is_some_and(|suffix| suffix.starts_with(".sig") || suffix.starts_with(".asc"))
         };
-        Ok(names.iter().any(is_signature))
+        Ok(names.iter().filter(|name| is_signature(name)).count())
     }
 
     /// Writes signatures, each with the name of its file, durable on return. Blocks.
@@ -128,7 +138,7 @@ impl SnapshotDir {
     ) -> Result<(), RepoError> {
         let path = self.path(snapshot.serial());
         let fail = |source| RepoError::Io { doing: "write the snapshot", path: path.clone(), source };
-        let is_new = mirror_fs::make_dir(&self.0).map_err(fail)?;
+        mirror_fs::make_dir(&self.0).map_err(fail)?;
         // Left by a run that was killed, for bytes that nobody has.
         for name in self.names()? {
             if name.starts_with(&snapshot.file_name()) && !name.ends_with(PIN) {
@@ -141,7 +151,7 @@ impl SnapshotDir {
         self.add_signatures(signatures)?;
         mirror_fs::replace(&path, &self.0.join(UNFINISHED), snapshot.as_bytes()).map_err(fail)?;
         mirror_fs::sync_dir(&self.0).map_err(fail)?;
-        if is_new && let Some(root) = self.0.parent() {
+        if let Some(root) = self.0.parent() {
             mirror_fs::sync_dir(root).map_err(fail)?;
         }
         Ok(())
@@ -185,5 +195,5 @@ impl SnapshotDir {
 /// Returns the serial of a document with this name; `None` for other files.
 fn serial_of(name: &str) -> Option<u64> {
     let serial = name.strip_prefix("snapshot-")?.strip_suffix(".json")?.parse().ok()?;
-    (snapshot_file_name(serial) == name && serial > 0).then_some(serial)
+    (snapshot_file_name(serial) == name && (1..=MAX_SERIAL).contains(&serial)).then_some(serial)
 }

@@ -115,11 +115,23 @@ pub fn check_rows(catalogue: &Catalogue, snapshot: &Snapshot) -> Result<(), Repo
     if catalogue.snapshot(serial)?.sha256 != snapshot.digest() {
         return Err(RepoError::OtherSnapshot { serial });
     }
+    check_digests(catalogue, At::Snapshot(serial), snapshot)
+}
+
+/// Checks that what is offered now is what a snapshot states. Reads all of it; memory as for [`offered_units`]. Blocks.
+///
+/// # Errors
+/// When they differ; when SQLite fails.
+pub fn check_offered(catalogue: &Catalogue, snapshot: &Snapshot) -> Result<(), RepoError> {
+    check_digests(catalogue, At::Now, snapshot)
+}
+
+fn check_digests(catalogue: &Catalogue, at: At, snapshot: &Snapshot) -> Result<(), RepoError> {
     let units = &snapshot.contents().units;
-    for row in digest(catalogue, At::Snapshot(serial), &Unit::all().collect())? {
+    for row in digest(catalogue, at, &Unit::all().collect())? {
         let unit = Unit::new(row.unit);
         if units.get(unit) != row.sha256 {
-            return Err(RepoError::OtherRows { serial, unit: unit.to_string() });
+            return Err(RepoError::OtherRows { serial: snapshot.serial(), unit: unit.to_string() });
         }
     }
     Ok(())

@@ -44,7 +44,7 @@ pub(crate) trait HeldView: Send {
     fn crates(&self, visit: &mut dyn FnMut(&str)) -> Result<(), SyncError>;
     /// Returns the held crates whose index file is called `file`, ignoring case.
     fn crates_of_file(&self, file: &str) -> Result<Vec<String>, SyncError>;
-    /// Returns the held releases that are known to be removed upstream.
+    /// Returns the releases that are known to be removed upstream, held or not.
     fn removed_upstream(&self) -> Result<HashMap<ReleaseId, UpstreamRemoval>, SyncError>;
     /// Returns the crates in the failure ledger.
     fn failed_crates(&self) -> Result<HashSet<String>, SyncError>;

@@ -275,8 +275,8 @@ impl Planner<'_> {
             return Ok(());
         }
         let IndexRecord { id, cksum, yanked, .. } = record;
-        if yanked && row.is_none() {
-            self.yanked_before(&id)?;
+        if row.is_none() {
+            if yanked { self.yanked_before(&id)? } else { self.unyanked_before(&id)? }
         }
         let from = DownloadAddress::Template(self.wanted.template.clone(), cksum);
         let given = self.wanted.checksums.as_ref().and_then(|sums| sums.get(&from.readable(&id)).copied());

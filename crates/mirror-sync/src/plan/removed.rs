@@ -91,6 +91,15 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Notes that a release is not yanked any more that was so before the mirror held it.
+    pub(super) fn unyanked_before(&mut self, id: &ReleaseId) -> Result<(), Halt> {
+        if self.removed_upstream.get(id) == Some(&UpstreamRemoval::Yanked) {
+            self.removed_upstream.remove(id);
+            self.decide(Decision::Unyanked(id.clone()))?;
+        }
+        Ok(())
+    }
+
     /// Looks for held or deferred crates whose index file is at `path`, ignoring case, and that are not among
     /// `present`, the crates in that file.
     pub(super) fn gone_at(&mut self, path: &str, present: &[CrateName]) -> Result<(), Halt> {

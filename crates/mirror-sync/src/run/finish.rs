@@ -118,7 +118,15 @@ pub(crate) fn finish(
     }
     let is_whole = matches!(outcome.exit_status(), ExitStatus::Complete | ExitStatus::Records);
     if let Some(snapshots) = options.snapshots.as_ref().filter(|_| looked_through && ended && is_whole) {
-        outcome.snapshot = snapshot::take(&mut mirror, state, snapshots, observer, options.moment())?;
+        // A run of a part says nothing of the rest of the index.
+        let state = RunState { index: state.index.filter(|_| complete), ..state };
+        match snapshot::take(&mut mirror, state, snapshots, observer, options.moment()) {
+            Ok(serial) => outcome.snapshot = serial,
+            Err(error) => {
+                observer.event(SyncEvent::SnapshotFailed(&error));
+                outcome.has_no_snapshot = true;
+            }
+        }
     }
     Ok(outcome)
 }

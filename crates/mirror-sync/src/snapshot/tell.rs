@@ -6,7 +6,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use mirror_repo::{At, Catalogue, Mirror, SnapshotDir, check_rows, rows_of};
+use mirror_manifest::{Catalogue, SnapshotRow};
+use mirror_repo::{At, Mirror, RepoError, SnapshotDir, check_offered, check_rows, rows_of};
 use mirror_snapshot::{
     Acceptance, Change, Counts, Held, MAX_SNAPSHOT_BYTES, Refusal, RowError, Signatures, Signer, Snapshot,
     Trust, Unit, accept, compare, diff, verify,
@@ -37,29 +38,35 @@ pub struct ListedSnapshot {
     pub has_rows: bool,
 }
 
-/// Lists the snapshots of the mirror at `out`, the newest last. Reads every document. Blocks.
+/// Passes the snapshots of the mirror at `out` to `visit`, the newest last, or the fault of a document that cannot be used.
+/// Reads every document. Blocks.
 ///
 /// # Errors
-/// When there is no mirror, or a document is damaged.
-pub fn list_snapshots(out: &Path) -> Result<Vec<ListedSnapshot>, SyncError> {
+/// When there is no mirror, or the directory cannot be read.
+pub fn list_snapshots(
+    out: &Path,
+    visit: &mut dyn FnMut(Result<ListedSnapshot, RepoError>),
+) -> Result<(), SyncError> {
     let known = Mirror::open(out, None)?.catalogue()?.snapshots()?;
     let dir = SnapshotDir::of(out);
-    let mut listed = Vec::new();
     for file in dir.list()? {
-        let Some(snapshot) = dir.read(file.serial)? else { continue };
-        let contents = snapshot.contents();
-        listed.push(ListedSnapshot {
-            serial: file.serial,
-            created: contents.created,
-            expires: contents.expires,
-            counts: contents.counts,
-            gaps: contents.gaps.len(),
-            is_pinned: file.is_pinned,
-            is_signed: dir.is_signed(file.serial)?,
-            has_rows: known.iter().any(|row| (row.serial, row.sha256) == (file.serial, snapshot.digest())),
-        });
+        let Some(snapshot) = dir.read(file.serial).transpose() else { continue };
+        visit(snapshot.and_then(|snapshot| {
+            let contents = snapshot.contents();
+            let row = SnapshotRow { serial: file.serial, sha256: snapshot.digest() };
+            Ok(ListedSnapshot {
+                serial: file.serial,
+                created: contents.created,
+                expires: contents.expires,
+                counts: contents.counts,
+                gaps: contents.gaps.len(),
+                is_pinned: file.is_pinned,
+                is_signed: dir.signatures(file.serial)? > 0,
+                has_rows: known.contains(&row),
+            })
+        }));
     }
-    Ok(listed)
+    Ok(())
 }
 
 /// A difference between two states of a mirror.
@@ -87,29 +94,27 @@ pub fn diff_snapshots(
 ) -> Result<Vec<Unit>, SyncError> {
     let catalogue = Mirror::open(out, None)?.catalogue()?;
     let dir = SnapshotDir::of(out);
-    for serial in [Some(old), new].into_iter().flatten() {
-        check_rows(&catalogue, &document(&dir, serial)?)?;
-    }
-    let at_new = new.map_or(At::Now, At::Snapshot);
-    let mut names: Vec<CrateName> = catalogue
-        .crates_changed_since(old.min(new.unwrap_or(old)))?
-        .iter()
-        .filter_map(|name| name.parse().ok())
-        .collect();
-    names.sort();
-    let mut units = BTreeSet::new();
-    for name in names {
-        differences_of(&catalogue, &name, (At::Snapshot(old), at_new), &mut |difference| {
-            units.insert(Unit::of(&name));
-            visit(difference);
-        })?;
-    }
-    Ok(units.into_iter().collect())
-}
-
-fn document(dir: &SnapshotDir, serial: u64) -> Result<Snapshot, SyncError> {
-    let none = || mirror_repo::RepoError::NoSnapshot { serial, dir: dir.path(serial).with_file_name("") };
-    Ok(dir.read(serial)?.ok_or_else(none)?)
+    // A run may go on meanwhile.
+    catalogue.consistently(|| {
+        for serial in [Some(old), new].into_iter().flatten() {
+            check_rows(&catalogue, &dir.find(serial)?)?;
+        }
+        let at_new = new.map_or(At::Now, At::Snapshot);
+        let mut names: Vec<CrateName> = catalogue
+            .crates_changed_since(old.min(new.unwrap_or(old)))?
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect();
+        names.sort();
+        let mut units = BTreeSet::new();
+        for name in names {
+            differences_of(&catalogue, &name, (At::Snapshot(old), at_new), &mut |difference| {
+                units.insert(Unit::of(&name));
+                visit(difference);
+            })?;
+        }
+        Ok(units.into_iter().collect())
+    })
 }
 
 fn differences_of(
@@ -204,7 +209,8 @@ pub fn check_snapshot(path: &Path, demands: &SnapshotDemands) -> Result<CheckedS
     })
 }
 
-/// Checks that a snapshot is one of the mirror at `out`, and that the mirror's rows are those that it states.
+/// Checks that a snapshot is one of the mirror at `out`, that the mirror's rows are those that it states, and for the newest
+/// one that they are what is offered now.
 fn check_against(out: &Path, snapshot: &Snapshot) -> Result<(), SyncError> {
     let mirror = Mirror::open(out, None)?;
     match mirror.id()? {
@@ -213,7 +219,16 @@ fn check_against(out: &Path, snapshot: &Snapshot) -> Result<(), SyncError> {
         }
         Some(_) | None => {}
     }
-    Ok(check_rows(&mirror.catalogue()?, snapshot)?)
+    let catalogue = mirror.catalogue()?;
+    catalogue.consistently(|| {
+        check_rows(&catalogue, snapshot)?;
+        let newest = catalogue.snapshots()?.last().map(|newest| newest.serial);
+        // After the newest, there is nothing else that could be offered.
+        if newest == Some(snapshot.serial()) {
+            check_offered(&catalogue, snapshot)?
+        }
+        Ok(())
+    })
 }
 
 fn read(path: &Path) -> Result<Snapshot, SyncError> {

@@ -161,6 +161,8 @@ fn changes_that_alter_nothing_that_is_offered_keep_nothing() {
     catalogue
         .apply(&[
             Change::Seen { id: id("a", "1.0.0"), source: 1 },
+            // In one more place.
+            held("a", "1.0.0", 1),
             Change::DirWritten("a".to_owned()),
             Change::CursorOutdated,
         ])
@@ -185,4 +187,57 @@ fn digests_of_units_are_those_of_the_newest_snapshot() {
     assert_eq!(catalogue.snapshot_units().expect("units"), [unit(0, 1), unit(255, 3)]);
     let reader = Catalogue::open_read_only(&dir.path().join("c.sqlite")).expect("open").expect("some");
     assert_eq!(reader.snapshot_units().expect("units").len(), 2);
+}
+
+/// A snapshot that is kept for years keeps the rows that tell of it, and not all that came after it.
+#[test]
+fn a_pinned_snapshot_keeps_only_its_own_rows() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut catalogue = open(dir.path());
+    let mut states = BTreeMap::new();
+    for serial in 1..=20 {
+        // One crate changes every night, the other on the third.
+        let mut night = vec![held("a", "1.0.0", u8::try_from(serial).expect("small"))];
+        night.extend((serial <= 3).then(|| held("b", "1.0.0", 50)));
+        night.extend((serial == 3).then(|| held("b", "1.0.0", 51)));
+        catalogue.apply(&night).expect("apply");
+        states.insert(serial, all_now(&catalogue));
+        taken(&mut catalogue, serial);
+    }
+    catalogue.keep_snapshots(&[2, 18, 19]).expect("kept");
+    for serial in [2, 18, 19, 20] {
+        assert_eq!(all_at(&catalogue, serial), states[&serial], "snapshot {serial}");
+    }
+    let marks = "SELECT crate || serial FROM offered_before WHERE version = '' ORDER BY 1";
+    let mut query = catalogue.db.prepare(marks).expect("query");
+    let marks = query.query_map([], |row| row.get(0)).expect("rows").collect::<Result<Vec<String>, _>>();
+    assert_eq!(marks.expect("marks"), ["a19", "a20", "a3", "b3"]);
+}
+
+/// A release whose new bytes could not be fetched is missing, although others are held.
+#[test]
+fn what_could_not_be_fetched_is_named_though_other_bytes_are_held() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut catalogue = open(dir.path());
+    let names = |catalogue: &Catalogue| -> Vec<String> {
+        catalogue.unfetched().expect("rows").into_iter().map(|row| row.name.to_string()).collect()
+    };
+    catalogue
+        .apply(&[held("a", "1.0.0", 1), failed("a", "1.0.0", 9), failed("b", "1.0.0", 2)])
+        .expect("apply");
+    assert_eq!(names(&catalogue), ["a", "b"]);
+    catalogue.apply(&[held("a", "1.0.0", 9)]).expect("apply");
+    assert_eq!(names(&catalogue), ["b"]);
+}
+
+#[test]
+fn a_yank_outlives_the_loss_of_the_bytes() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut catalogue = open(dir.path());
+    let lost = Change::Lost { id: id("a", "1.0.0"), store: StoreId::LOOSE };
+    catalogue
+        .apply(&[held("a", "1.0.0", 1), removed_upstream("a", "1.0.0", UpstreamRemoval::Yanked), lost])
+        .expect("apply");
+    catalogue.apply(&[held("a", "1.0.0", 1)]).expect("apply");
+    assert_eq!(all_now(&catalogue)["a"], ["1.0.0 1 yanked"]);
 }
