@@ -225,7 +225,7 @@ fn check_against(out: &Path, snapshot: &Snapshot) -> Result<(), SyncError> {
         let newest = catalogue.snapshots()?.last().map(|newest| newest.serial);
         // After the newest, there is nothing else that could be offered.
         if newest == Some(snapshot.serial()) {
-            check_offered(&catalogue, snapshot)?
+            check_offered(&catalogue, snapshot)?;
         }
         Ok(())
     })
