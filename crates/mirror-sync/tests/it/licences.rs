@@ -9,11 +9,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use mirror_manifest::{Catalogue, Change, HeldBackRelease};
 use mirror_sync::{
-    Advisories, DownloadOptions, Explained, LoadedPolicy, Outcome, Policy, Storage, Verdict, explain,
+    Advisories, DownloadOptions, Explained, LoadedPolicy, Outcome, Policy, RebuildOptions, Storage, Verdict,
+    explain, rebuild_catalogue,
 };
 use mirror_tar::{EntryType, Header, MODE, padding};
 use mirror_testkit::TestRegistry;
 use mirror_types::{HeldBack, ReleaseId, Rule};
+use tokio_util::sync::CancellationToken;
 
 use crate::World;
 
@@ -217,4 +219,20 @@ fn what_was_committed_and_not_judged_is_judged_by_the_next_run() {
     assert_eq!(catalogue(&world).held_back_counts().expect("counts")[0].held, 6);
     run(&world, Storage::Loose, ONLY_MIT, |_| {});
     assert_judged(&world);
+}
+
+/// The bytes of a release do not change when its catalogue is made anew.
+#[test]
+fn a_rebuilt_catalogue_knows_the_licences_that_were_read() {
+    for storage in STORAGES {
+        let world = world();
+        run(&world, storage, ONLY_MIT, |_| {});
+        let mut options = RebuildOptions::new(world.path("out"));
+        options.policy = Some(policy(ONLY_MIT));
+        rebuild_catalogue(&options, &(), &CancellationToken::new()).expect("rebuilt");
+        assert_judged(&world);
+        assert_eq!(known(&world), 6);
+        run(&world, storage, ONLY_MIT, |_| {});
+        assert_judged(&world);
+    }
 }
