@@ -103,8 +103,8 @@ pub fn rebuild(
     let old = locked.catalogue_path();
     let made = locked.store.state_dir().join("catalogue.new.sqlite");
     Catalogue::remove(&made)?;
-    // Facts that are in no manifest: the dates of removals upstream, since when bytes are known that replaced others, and
-    // which index lists a release.
+    // Facts that are in no manifest: the dates of removals upstream, since when bytes are known that replaced others,
+    // which index lists a release, and the licences that were read.
     let before = Catalogue::open_read_only(&old).ok().flatten();
     let mut writer = begin(locked, options, &made, &mut outcome)?;
     writer.take_in_all(options, is_stopped, report, &mut outcome)?;
@@ -190,6 +190,8 @@ impl MirrorWriter {
         self.catalogue_mut().keep_last_serial(serial)?;
         if let Some(before) = before {
             report.sources_unknown = self.catalogue_mut().take_seen_of(&before).err();
+            // A release whose licence is not known is held back until a run has verified it.
+            let _ = self.catalogue_mut().take_licences_of(&before);
         }
         let mut tx = self.begin();
         for (id, kind, seen) in removed_upstream {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use mirror_manifest::{
-    Catalogue, DeferredGroup, Held, HeldBackRelease, LOST, ReplacedRelease, UpstreamRemoval,
+    Catalogue, DeferredGroup, Held, HeldBackRelease, LOST, LicenceRow, ReplacedRelease, UpstreamRemoval,
 };
 use mirror_repo::Presence;
 use mirror_store::Store;
@@ -152,6 +152,10 @@ impl HeldView for CatalogueView {
 
     fn replaced_of(&self, name: &CrateName) -> Result<Vec<ReplacedRelease>, SyncError> {
         self.catalogue.as_ref().map_or(Ok(Vec::new()), |catalogue| Ok(catalogue.replaced_of(name)?))
+    }
+
+    fn licences_of(&self, name: &CrateName) -> Result<Vec<LicenceRow>, SyncError> {
+        self.catalogue.as_ref().map_or(Ok(Vec::new()), |catalogue| Ok(catalogue.licences_of(name)?))
     }
 
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError> {

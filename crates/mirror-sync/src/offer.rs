@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mirror_index::{IndexLimits, parse_file};
-use mirror_manifest::{Catalogue, Held, HeldBackRelease, ReplacedRelease};
+use mirror_manifest::{Catalogue, Held, HeldBackRelease, LicenceRow, ReplacedRelease};
 use mirror_policy::{Candidate, LoadedPolicy, Verdict};
-use mirror_repo::{MirrorWriter, Transaction};
+use mirror_repo::{MirrorWriter, Stores, Transaction};
 use mirror_types::{CrateName, HeldBack, IndexRecord, ReleaseId, Rule, Sha256, index_path};
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +30,8 @@ pub(crate) fn mark_unjudged(tx: &mut Transaction) {
     tx.policy_applied(NONE_APPLIED.to_owned());
 }
 
-/// Judges the crates that [`mark_unjudged`] was about; afterwards everything is judged. Blocks.
+/// Judges the crates that [`mark_unjudged`] was about; afterwards everything is judged. Returns the number of licences that
+/// were read. Blocks.
 ///
 /// # Errors
 /// When the index cache or the catalogue fails.
@@ -40,12 +41,12 @@ pub(crate) fn judge_marked(
     names: &[CrateName],
     source: LicenceSource<'_>,
     now: SystemTime,
-) -> Result<(), SyncError> {
-    judge(mirror, policy, Judged::Crates(names), source, now)?;
+) -> Result<u64, SyncError> {
+    let read = judge(mirror, policy, Judged::Crates(names), source, now)?;
     let mut tx = mirror.begin();
     tx.policy_applied(policy.identity(now));
     mirror.commit(tx)?;
-    Ok(())
+    Ok(read)
 }
 
 /// The crates of which the held releases are to be judged.
@@ -89,7 +90,8 @@ pub(crate) fn begin(
     }
     if applied == identity && !mirror.catalogue().is_unjudged()? {
         let due = mirror.catalogue().crates_due(now)?;
-        return judge(mirror, policy, Judged::Crates(&due), LicenceSource::Known, now);
+        judge(mirror, policy, Judged::Crates(&due), LicenceSource::Known, now)?;
+        return Ok(());
     }
     judge(mirror, policy, Judged::All, LicenceSource::Known, now)?;
     let mut tx = mirror.begin();
@@ -114,7 +116,7 @@ fn unjudged(mirror: &MirrorWriter) -> Result<Vec<CrateName>, SyncError> {
 }
 
 /// Judges everything that is held once more, with the licences that the catalogue did not have yet, if a rule needs them.
-/// To be called when the bytes were verified. Blocks.
+/// To be called when the bytes were verified. Returns the number of licences that were read. Blocks.
 ///
 /// # Errors
 /// As [`judge`].
@@ -123,15 +125,15 @@ pub(crate) fn read_licences(
     policy: &LoadedPolicy,
     now: SystemTime,
     cancel: &CancellationToken,
-) -> Result<(), SyncError> {
-    if policy.policy().needs().licence && !cancel.is_cancelled() {
-        judge(mirror, policy, Judged::All, LicenceSource::Read(cancel), now)?;
+) -> Result<u64, SyncError> {
+    if !policy.policy().needs().licence || cancel.is_cancelled() {
+        return Ok(0);
     }
-    Ok(())
+    judge(mirror, policy, Judged::All, LicenceSource::Read(cancel), now)
 }
 
-/// Judges the held releases of crates, and records what has changed. Memory: one index file, one release where licences
-/// are read, and the names of all crates where all are judged. Blocks.
+/// Judges the held releases of crates, and records what has changed. Returns the number of licences that were read. Memory:
+/// one index file, one release where licences are read, and the names of all crates where all are judged. Blocks.
 ///
 /// # Errors
 /// When the index cache or the catalogue fails, or the disk refuses to read a release.
@@ -141,7 +143,7 @@ pub(crate) fn judge(
     which: Judged<'_>,
     source: LicenceSource<'_>,
     now: SystemTime,
-) -> Result<(), SyncError> {
+) -> Result<u64, SyncError> {
     let mut all = Vec::new();
     let names = match which {
         Judged::Crates(names) => names,
@@ -151,11 +153,12 @@ pub(crate) fn judge(
         }
     };
     if names.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let lines = mirror.index_cache_reader()?;
     let needs = policy.policy().needs();
     let mut changes = Changes { tx: mirror.begin(), count: 0 };
+    let mut read = 0;
     for name in names {
         let held = mirror.catalogue().held_of(name)?;
         let text = lines.read(&index_path(name))?.unwrap_or_default();
@@ -166,16 +169,9 @@ pub(crate) fn judge(
         if needs.licence {
             licences = Licences::new(mirror.catalogue().licences_of(name)?);
             if let LicenceSource::Read(cancel) = source {
-                let open = of_crate.without_licence(&licences);
-                for row in held.iter().filter(|row| open.contains(&row.version)) {
-                    if !cancel.is_cancelled()
-                        && let Some(row) = read_licence(mirror.stores(), name, row)?
-                    {
-                        licences.add(&row);
-                        changes.tx.licence(row);
-                        changes.count += 1;
-                    }
-                }
+                let found = of_crate.read_licences(mirror.stores(), &held, &mut licences, cancel)?;
+                read += found.len() as u64;
+                changes.add_licences(found, needs.releases);
             }
         }
         let after = of_crate.held_back(&licences);
@@ -186,7 +182,7 @@ pub(crate) fn judge(
         }
     }
     mirror.commit(changes.tx)?;
-    Ok(())
+    Ok(read)
 }
 
 /// The releases of a crate, under a policy.
@@ -206,6 +202,32 @@ impl OfCrate<'_> {
         held.filter(|(_, verdict)| matches!(verdict, Verdict::Undecided(facts) if facts.licence))
             .map(|(candidate, _)| candidate.record.id.version.to_string())
             .collect()
+    }
+
+    /// Reads the licences about which only they can decide, until `cancel` is cancelled. One that is not allowed makes room
+    /// for an older version, whose licence decides then.
+    fn read_licences(
+        &self,
+        stores: &Stores,
+        held: &[Held],
+        licences: &mut Licences,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<LicenceRow>, SyncError> {
+        let mut found = Vec::new();
+        loop {
+            let (open, known) = (self.without_licence(licences), found.len());
+            for row in held.iter().filter(|row| open.contains(&row.version)) {
+                if !cancel.is_cancelled()
+                    && let Some(row) = read_licence(stores, self.name, row)?
+                {
+                    licences.add(&row);
+                    found.push(row);
+                }
+            }
+            if found.len() == known {
+                return Ok(found);
+            }
+        }
     }
 
     /// Returns the held releases that policy holds back, without those that upstream deleted, which the catalogue hides
@@ -400,10 +422,10 @@ impl Judgement {
         Ok(ReplacedRelease { id: id.clone(), cksum, seen })
     }
 
-    /// Judges crates whose releases and lines are committed.
-    pub(crate) fn finish(&self, mirror: &mut MirrorWriter, names: &[CrateName]) -> Result<(), SyncError> {
+    /// Judges crates whose releases and lines are committed. Returns the number of licences that were read.
+    pub(crate) fn finish(&self, mirror: &mut MirrorWriter, names: &[CrateName]) -> Result<u64, SyncError> {
         if names.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         // A commit that has begun is finished: a release that is judged without its licence would stay held back.
         let never = CancellationToken::new();
@@ -425,6 +447,16 @@ struct Changes {
 }
 
 impl Changes {
+    /// Records licences that were read. `displaces`: releases displace each other, so that the next run has to plan anew
+    /// what takes the place of a release that is held back by its licence.
+    fn add_licences(&mut self, found: Vec<LicenceRow>, displaces: bool) {
+        if displaces && !found.is_empty() {
+            self.tx.cursor_outdated();
+        }
+        self.count += found.len();
+        found.into_iter().for_each(|row| self.tx.licence(row));
+    }
+
     /// Records the difference between two states of a crate.
     fn compare(&mut self, before: Vec<HeldBackRelease>, after: Vec<HeldBackRelease>) {
         let mut before: HashMap<ReleaseId, HeldBackRelease> = before

@@ -89,7 +89,8 @@ pub(crate) async fn perform(run: Run, store: Option<Store>) -> Result<Outcome, S
     carried.outcome.interrupted = user_cancel.is_cancelled();
     if verifies && !carried.outcome.interrupted && !carried.outcome.given_up {
         let policy = options.policy.clone().unwrap_or_default();
-        offer::read_licences(&mut carried.mirror, &policy, options.moment(), &user_cancel)?;
+        carried.licences_read +=
+            offer::read_licences(&mut carried.mirror, &policy, options.moment(), &user_cancel)?;
         carried.outcome.interrupted = user_cancel.is_cancelled();
     }
     let outcome = finish(carried, (cursor, state), gaps, &options, &*observer, (began, &user_cancel))?;
@@ -211,8 +212,16 @@ async fn carry_out(
     let progress = router.tally.progress();
     let (stop, watcher) = (cancel.clone(), Arc::clone(observer));
     let judgement = Judgement::new(options.policy.clone().unwrap_or_default(), options.moment());
-    let dispatcher =
-        Dispatcher { mirror, observer: watcher, progress, gaps, judgement, cancel: stop, outcome };
+    let dispatcher = Dispatcher {
+        mirror,
+        observer: watcher,
+        progress,
+        gaps,
+        judgement,
+        licences_read: 0,
+        cancel: stop,
+        outcome,
+    };
     let message_queue = queues.message_queue;
     drop(queues.hash_queue);
     let commit = spawn_behind("commit", move || dispatcher.run(&message_queue))?;
@@ -232,14 +241,14 @@ async fn carry_out(
         join(writer).await?;
     }
     observer.event(SyncEvent::Phase(SyncPhase::Finish));
-    let Finished { mut outcome, mut mirror } = join(commit).await??;
+    let Finished { mut outcome, mut mirror, licences_read } = join(commit).await??;
     outcome.partial_bundle = mirror.finish_bundles(options.bundle_seal)?;
     if let Some(error) = hash_error {
         return Err(error);
     }
     outcome.quarantined = quarantined;
     outcome.given_up |= end == RunEnd::Silent;
-    Ok(Carried { mirror, outcome, report: planned? })
+    Ok(Carried { mirror, outcome, report: planned?, licences_read })
 }
 
 /// Plans an index, and passes each decision to the thread that carries it out. Blocks.

@@ -1,7 +1,7 @@
 //! The licences that held releases state, read from their packages when a rule needs them.
 
 use mirror_types::{CrateName, ReleaseId, Sha256};
-use rusqlite::Row;
+use rusqlite::{Row, params};
 
 use super::columns::sha;
 use super::database::Catalogue;
@@ -91,6 +91,39 @@ impl Catalogue {
         };
         query().map_err(self.fail("read the licences in"))
     }
+
+    /// Copies the licences of what is held here with the same bytes from another catalogue of the same mirror: no manifest
+    /// has them.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn take_licences_of(&mut self, other: &Self) -> Result<(), ManifestError> {
+        let fail = self.fail("write to");
+        let mut take = || {
+            if !other.has_licences()? {
+                return Ok(());
+            }
+            let to = self.db.transaction()?;
+            {
+                let mut from =
+                    other.db.prepare("SELECT crate, version, sha256, licence, fault FROM licences")?;
+                let mut add = to.prepare(
+                    "INSERT OR REPLACE INTO licences SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (
+                     SELECT 1 FROM releases JOIN crates ON crates.id = crate_id
+                     WHERE name = ?1 AND version = ?2 AND sha256 = ?3)",
+                )?;
+                let mut rows = from.query([])?;
+                while let Some(row) = rows.next()? {
+                    let LicenceRow { id, sha256, licence } = row_of(row)?;
+                    let (text, fault) = licence.columns();
+                    let (name, version) = (id.name.as_str(), id.version.as_str());
+                    add.execute(params![name, version, sha256.as_bytes(), text, fault])?;
+                }
+            }
+            to.commit()
+        };
+        take().map_err(fail)
+    }
 }
 
 #[cfg(test)]
@@ -155,6 +188,25 @@ mod tests {
             catalogue.apply(&[loose(), licence]).expect("apply");
             catalogue.apply(&changes).expect("apply");
             assert_eq!(!found(&catalogue).is_empty(), stays, "{changes:?}");
+        }
+    }
+
+    /// A licence belongs to bytes, and to what is held.
+    #[test]
+    fn another_catalogue_takes_over_what_it_holds_with_the_same_bytes() {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut before = Catalogue::open(&dir.path().join("before.sqlite")).expect("open");
+        let licence = row(StatedLicence::Text("MIT".to_owned()));
+        before.apply(&[held(7, Location::LOOSE), Change::Licence(licence.clone())]).expect("apply");
+        for (at, changes, taken) in [
+            (0, vec![held(7, Location::LOOSE)], vec![licence.clone()]),
+            (1, vec![held(8, Location::LOOSE)], Vec::new()),
+            (2, Vec::new(), Vec::new()),
+        ] {
+            let mut new = Catalogue::open(&dir.path().join(format!("{at}.sqlite"))).expect("open");
+            new.apply(&changes).expect("apply");
+            new.take_licences_of(&before).expect("taken");
+            assert_eq!(found(&new), taken, "{changes:?}");
         }
     }
 

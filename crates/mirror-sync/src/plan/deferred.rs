@@ -12,6 +12,7 @@ use super::decision::Decision;
 use super::held::HeldRow;
 use super::planner::{Planner, Scope, hash};
 use super::sink::Halt;
+use crate::licences::Licences;
 
 /// Crates with deferred releases, by the path of their index file. A crate is taken out when the plan has looked at it.
 pub(super) struct DeferredCrates(HashMap<String, Vec<CrateName>>);
@@ -53,6 +54,8 @@ pub(super) struct Listed {
     groups: Vec<DeferredGroup>,
     /// Its releases whose bytes replace others.
     replaced: Vec<ReplacedRelease>,
+    /// The licences of its held releases, where a rule that compares releases has to know them.
+    licences: Licences,
     /// True if it is in the failure ledger.
     failed: bool,
 }
@@ -99,8 +102,13 @@ impl Planner<'_> {
             true => self.held.deferred_groups_of(name)?,
             false => Vec::new(),
         };
+        let needs = self.wanted.policy.as_ref().map(|policy| policy.policy().needs());
+        let licences = match needs.is_some_and(|needs| needs.licence && needs.releases) {
+            true => Licences::new(self.held.licences_of(name)?),
+            false => Licences::default(),
+        };
         let failed = self.ledger.contains(name.as_str());
-        Ok(Listed { deferred: by_version.collect(), groups, replaced, failed })
+        Ok(Listed { deferred: by_version.collect(), groups, replaced, licences, failed })
     }
 
     /// Takes releases out of the list that are held by now, not wanted any more, or gone from the index. Only a plan of
@@ -241,6 +249,7 @@ impl<'p> Judge<'p> {
                 let row = held.get(record.id.version.as_str());
                 let mut candidate = Candidate::new(record);
                 candidate.size_bytes = row.filter(|row| row.sha256 == record.cksum).map(|row| row.bytes);
+                candidate.licence = listed.licences.of(record);
                 count_from(&mut candidate, listed.since(record, row, now));
                 candidates.push(candidate);
             }

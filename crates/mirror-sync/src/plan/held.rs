@@ -1,6 +1,6 @@
 use std::collections::{HashMap, HashSet};
 
-use mirror_manifest::{DeferredGroup, HeldBackRelease, ReplacedRelease, UpstreamRemoval};
+use mirror_manifest::{DeferredGroup, HeldBackRelease, LicenceRow, ReplacedRelease, UpstreamRemoval};
 use mirror_types::{CrateName, Locations, ReleaseId, Sha256};
 
 use crate::error::SyncError;
@@ -62,6 +62,8 @@ pub(crate) trait HeldView: Send {
     fn deferred_groups_of(&self, name: &CrateName) -> Result<Vec<DeferredGroup>, SyncError>;
     /// Returns the releases of a crate whose bytes replace others.
     fn replaced_of(&self, name: &CrateName) -> Result<Vec<ReplacedRelease>, SyncError>;
+    /// Returns the licences of the held releases of a crate, as far as they were read.
+    fn licences_of(&self, name: &CrateName) -> Result<Vec<LicenceRow>, SyncError>;
     /// Returns whether a file without a record lies at the path of a release.
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError>;
 }

@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{IndexLimits, LockSet, LockSources, NameSet, Selection};
-use mirror_manifest::{DeferredGroup, HeldBackRelease, ReplacedRelease, UpstreamRemoval};
+use mirror_manifest::{DeferredGroup, HeldBackRelease, LicenceRow, ReplacedRelease, UpstreamRemoval};
 use mirror_types::{
     CrateName, Location, Locations, MemberLocation, ReleaseId, Sha256, StoreId, VersionText, index_path,
 };
@@ -117,6 +117,9 @@ impl HeldView for HeldInMemory {
         Ok(self.groups.get(name.as_str()).cloned().unwrap_or_default())
     }
     fn replaced_of(&self, _: &CrateName) -> Result<Vec<ReplacedRelease>, SyncError> {
+        Ok(Vec::new())
+    }
+    fn licences_of(&self, _: &CrateName) -> Result<Vec<LicenceRow>, SyncError> {
         Ok(Vec::new())
     }
     fn has_unrecorded(&mut self, id: &ReleaseId) -> Result<bool, SyncError> {

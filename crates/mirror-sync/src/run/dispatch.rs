@@ -36,6 +36,8 @@ pub(crate) struct Dispatcher {
     /// Gaps that a person acknowledged.
     pub(crate) gaps: HashSet<ReleaseId>,
     pub(crate) judgement: Judgement,
+    /// Licences that were read, to judge what was committed.
+    pub(crate) licences_read: u64,
     pub(crate) cancel: CancellationToken,
     pub(crate) outcome: Outcome,
 }
@@ -44,6 +46,7 @@ pub(crate) struct Dispatcher {
 pub(crate) struct Finished {
     pub(crate) outcome: Outcome,
     pub(crate) mirror: MirrorWriter,
+    pub(crate) licences_read: u64,
 }
 
 struct Batch {
@@ -78,7 +81,11 @@ impl Dispatcher {
         if done.is_err() {
             self.cancel.cancel();
         }
-        done.map(|()| Finished { outcome: self.outcome, mirror: self.mirror })
+        done.map(|()| Finished {
+            outcome: self.outcome,
+            mirror: self.mirror,
+            licences_read: self.licences_read,
+        })
     }
 
     fn take_all(&mut self, messages: &Receiver<Message>) -> Result<(), SyncError> {
@@ -266,7 +273,8 @@ impl Dispatcher {
             self.outcome.bytes += size;
         }
         let unjudged: Vec<CrateName> = batch.unjudged.into_iter().collect();
-        self.judgement.finish(&mut self.mirror, &unjudged)
+        self.licences_read += self.judgement.finish(&mut self.mirror, &unjudged)?;
+        Ok(())
     }
 }
 

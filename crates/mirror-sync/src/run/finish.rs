@@ -30,6 +30,8 @@ pub(crate) struct Carried {
     pub(crate) mirror: MirrorWriter,
     pub(crate) outcome: Outcome,
     pub(crate) report: PlanReport,
+    /// Licences that were read.
+    pub(crate) licences_read: u64,
 }
 
 /// Ends a run that began at `began`: hides what upstream deleted, prunes, moves the cursor, and leaves the mirror as
@@ -42,7 +44,7 @@ pub(crate) fn finish(
     observer: &dyn SyncObserver,
     (began, cancel): (Instant, &CancellationToken),
 ) -> Result<Outcome, SyncError> {
-    let Carried { mut mirror, mut outcome, mut report } = carried;
+    let Carried { mut mirror, mut outcome, mut report, licences_read } = carried;
     let (complete, looked_through) = (report.complete, report.through);
     let bad_files = std::mem::take(&mut report.bad_files);
     let removed = std::mem::take(&mut report.removed);
@@ -79,11 +81,12 @@ pub(crate) fn finish(
             None => observer.event(SyncEvent::PruneSkipped),
         }
     }
-    // A release that turns out to be too large makes room for an older one, which only a plan finds.
+    // A release that turns out to be too large, or to have another licence, makes room for an older one, which only a plan
+    // finds.
     let makes_room = options.policy.as_ref().is_some_and(|policy| {
         let needs = policy.policy().needs();
         (needs.size || needs.licence)
-            && outcome.downloaded > 0
+            && (outcome.downloaded > 0 || licences_read > 0)
             && outcome.deferred_by.contains_key(&Rule::Newest)
     });
     if makes_room {

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use mirror_manifest::{Catalogue, Change, HeldBackRelease};
+use mirror_repo::Mirror;
 use mirror_sync::{
-    Advisories, DownloadOptions, Explained, LoadedPolicy, Outcome, Policy, Storage, Verdict, explain,
+    Advisories, DownloadOptions, Explained, LoadedPolicy, Outcome, Policy, RebuildOptions, Storage, Upstream,
+    Verdict, explain, rebuild_catalogue,
 };
 use mirror_tar::{EntryType, Header, MODE, padding};
 use mirror_testkit::TestRegistry;
 use mirror_types::{HeldBack, ReleaseId, Rule};
+use tokio_util::sync::CancellationToken;
 
 use crate::World;
 
@@ -217,4 +220,80 @@ fn what_was_committed_and_not_judged_is_judged_by_the_next_run() {
     assert_eq!(catalogue(&world).held_back_counts().expect("counts")[0].held, 6);
     run(&world, Storage::Loose, ONLY_MIT, |_| {});
     assert_judged(&world);
+}
+
+/// The bytes of a release do not change when its catalogue is made anew.
+#[test]
+fn a_rebuilt_catalogue_knows_the_licences_that_were_read() {
+    for storage in STORAGES {
+        let world = world();
+        run(&world, storage, ONLY_MIT, |_| {});
+        let mut options = RebuildOptions::new(world.path("out"));
+        options.policy = Some(policy(ONLY_MIT));
+        rebuild_catalogue(&options, &(), &CancellationToken::new()).expect("rebuilt");
+        assert_judged(&world);
+        assert_eq!(known(&world), 6);
+        run(&world, storage, ONLY_MIT, |_| {});
+        assert_judged(&world);
+    }
+}
+
+/// Makes a registry with one crate whose newest version is not allowed.
+fn with_two_versions() -> World {
+    let mut world = World::new(0);
+    world.registry = TestRegistry::default();
+    for (version, licence) in [("1.0.0", "MIT"), ("1.1.0", "GPL-3.0-only")] {
+        let body = package("a", version, Some(&manifest("a", &format!("license = \"{licence}\""))));
+        world.registry.add("a", version, &body);
+    }
+    world.origin.replace_site(world.registry.site(""));
+    world.registry.commit_git(&world.path("git"));
+    world
+}
+
+/// Runs over the git index of a registry; returns what was downloaded.
+fn newest(world: &World, text: &str, verifies: bool) -> u64 {
+    let outcome = run(world, Storage::Loose, text, |options| {
+        options.upstream = Upstream::Local(world.path("git"));
+        options.verify_existing = verifies;
+    });
+    outcome.downloaded
+}
+
+const NEWEST_MIT: &str = "newest = 1\nlicenses = { allow = [\"MIT\"] }";
+
+#[test]
+fn a_licence_that_is_not_allowed_makes_room_in_the_next_run() {
+    let world = with_two_versions();
+    assert_eq!(newest(&world, NEWEST_MIT, false), 1);
+    assert_eq!(newest(&world, NEWEST_MIT, false), 1);
+    assert_eq!(held_back(&world).keys().collect::<Vec<_>>(), ["a"]);
+    let id = |version: &str| ReleaseId {
+        name: "a".parse().expect("name"),
+        version: version.parse().expect("version"),
+    };
+    let mirror = Mirror::open(&world.path("out"), None).expect("open");
+    let is_offered = |version| mirror.held(&id(version)).expect("held").is_some();
+    assert_eq!((is_offered("1.0.0"), is_offered("1.1.0")), (true, false));
+}
+
+/// What a run finds out while it verifies counts, too.
+#[test]
+fn a_licence_that_is_read_later_makes_room_in_the_next_run() {
+    let world = with_two_versions();
+    assert_eq!(newest(&world, "newest = 1", false), 1);
+    assert_eq!(newest(&world, NEWEST_MIT, false), 0, "it is not known");
+    assert_eq!(newest(&world, NEWEST_MIT, true), 0);
+    assert_eq!(newest(&world, NEWEST_MIT, false), 1);
+}
+
+/// A held version that takes the place of a newer one is read in the same run.
+#[test]
+fn one_verification_reads_all_that_decides() {
+    let world = with_two_versions();
+    assert_eq!(newest(&world, "", false), 2);
+    newest(&world, NEWEST_MIT, true);
+    let found = catalogue(&world).held_back_of(&"a".parse().expect("name")).expect("held back");
+    let versions: Vec<_> = found.iter().map(|row| row.id.version.as_str()).collect();
+    assert_eq!(versions, ["1.1.0"], "{found:?}");
 }

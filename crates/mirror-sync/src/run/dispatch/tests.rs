@@ -77,13 +77,14 @@ impl World {
             progress: tally.progress(),
             gaps: self.gaps.clone(),
             judgement: Judgement::new(Arc::default(), SystemTime::now()),
+            licences_read: 0,
             cancel: self.cancel.clone(),
             outcome: Outcome::default(),
         };
         let (send, receive) = crossbeam_channel::unbounded();
         messages.into_iter().for_each(|message| send.send(message).expect("taken"));
         drop(send);
-        dispatcher.run(&receive).map(|Finished { outcome, mirror }| (outcome, mirror))
+        dispatcher.run(&receive).map(|Finished { outcome, mirror, .. }| (outcome, mirror))
     }
 
     fn events(&self) -> Vec<String> {
