@@ -479,8 +479,10 @@ mod tests {
             (vec![deferred(), failed()], (0, 1)),
             (vec![deferred(), held(7)], (0, 0)),
             (vec![held(7), deferred()], (1, 0)),
-            (vec![deferred(), held(8)], (1, 0)),
-            (vec![deferred(), Change::Resolved(id("a", "1.0.0")), held(8)], (1, 0)),
+            // Bytes that come are those that the index lists; the next run looks again.
+            (vec![deferred(), held(8)], (0, 0)),
+            (vec![deferred(), Change::Resolved(id("a", "1.0.0")), held(8)], (0, 0)),
+            (vec![held(8), deferred(), held(8)], (1, 0)),
             (vec![held(8), deferred(), lost()], (1, 1)),
             (vec![deferred(), Change::Dropped(id("a", "1.0.0"))], (0, 0)),
             (vec![deferred(), Change::Undeferred(id("a", "1.0.0"))], (0, 0)),
