@@ -11,6 +11,8 @@ use mirror_sync::{SyncEvent, SyncObserver, SyncPhase};
 use mirror_telemetry::{Activity, Phase, RunStats};
 use mirror_types::{Location, Printable, ReleaseId, Sha256, StoreId, human_bytes};
 
+use crate::advisories;
+
 /// Most releases of one kind that are named one by one.
 const MAX_NAMED: u64 = 20;
 
@@ -58,7 +60,8 @@ impl Reporter {
         match event {
             SyncEvent::Phase(phase) => stats.set_phase(shown(*phase)),
             SyncEvent::IndexUpdating(status) => stats.set_activity(status.map(activity)),
-            SyncEvent::IndexUpdate { event: UpdateEvent::Retrying { .. }, .. } => stats.retry(),
+            SyncEvent::IndexUpdate { event: UpdateEvent::Retrying { .. }, .. }
+            | SyncEvent::AdvisoriesUpdate { event: UpdateEvent::Retrying { .. }, .. } => stats.retry(),
             SyncEvent::Expected(releases) => stats.expect(*releases),
             SyncEvent::Selected(releases) => stats.planned(*releases),
             SyncEvent::Existing(releases) => stats.existing(*releases),
@@ -112,6 +115,11 @@ impl Reporter {
             SyncEvent::GapFilled(release) => {
                 tracing::info!(%release, "was a known gap, and could be fetched: it is resolved");
             }
+            SyncEvent::AdvisoriesLeft { dir, is_dry_run } => advisories::log_left(dir, *is_dry_run),
+            SyncEvent::AdvisoriesUpdate { dir, event } => advisories::log_update(dir, event),
+            SyncEvent::AdvisoriesUpdated(updated) => advisories::log_updated(updated),
+            SyncEvent::AdvisoriesOutdated { dir, error } => advisories::log_outdated(dir, error),
+            SyncEvent::AdvisoriesRead { dir, advisories, now } => advisories::log_read(dir, advisories, *now),
             event => self.log_upstream(event),
         }
     }

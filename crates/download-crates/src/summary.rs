@@ -9,6 +9,8 @@ use mirror_sync::{
     UpstreamRemoval, Verdict, human_bytes,
 };
 
+use crate::advisories;
+
 fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(time.as_secs().max(1))
 }
@@ -267,6 +269,9 @@ fn selected(text: &mut String, outcome: &Outcome) {
     if !outcome.held_back.is_empty() {
         let total: u64 = outcome.held_back.values().sum();
         line("held back", format!("{total} (held and not offered: {})", by_rule(&outcome.held_back)));
+    }
+    if let Some(used) = &outcome.advisories {
+        line("advisories", advisories::row(used));
     }
     if outcome.undated > 0 {
         line(

@@ -18,7 +18,10 @@ mod units;
 mod versions;
 mod waiver;
 
-pub use advisories::{Advisories, AdvisoryFault, MAX_ADVISORY_BYTES};
+pub use advisories::{
+    Advisories, AdvisoryFault, AdvisoryReader, DatabaseCommit, MAX_ADVISORIES, MAX_ADVISORY_BYTES,
+    MAX_DATABASE_BYTES, STALE_AFTER,
+};
 pub use advisory::{Advisory, AdvisoryKind};
 pub use candidate::{Candidate, Licence};
 pub use crate_policy::CratePolicy;

@@ -1,6 +1,7 @@
 //! Whole runs in process, against a real origin, as an embedder starts them.
 #![expect(clippy::disallowed_methods, reason = "tests damage files")]
 
+mod advisory_clones;
 mod deferral;
 mod dry_run;
 mod examples;
