@@ -62,6 +62,14 @@ impl Reporter {
             SyncEvent::IndexUpdating(status) => stats.set_activity(status.map(activity)),
             SyncEvent::IndexUpdate { event: UpdateEvent::Retrying { .. }, .. }
             | SyncEvent::AdvisoriesUpdate { event: UpdateEvent::Retrying { .. }, .. } => stats.retry(),
+            SyncEvent::AdvisoriesRead { advisories, now, .. } => stats.change_offer(|offer| {
+                offer.advisories_age = advisories.commit().map(|commit| commit.age(*now));
+            }),
+            SyncEvent::Judged { held_back, reported } => stats.change_offer(|offer| {
+                offer.held_back =
+                    held_back.iter().map(|count| (count.rule, count.held + count.deferred)).collect();
+                offer.reported = *reported;
+            }),
             SyncEvent::Expected(releases) => stats.expect(*releases),
             SyncEvent::Selected(releases) => stats.planned(*releases),
             SyncEvent::Existing(releases) => stats.existing(*releases),

@@ -273,6 +273,12 @@ fn selected(text: &mut String, outcome: &Outcome) {
     if let Some(used) = &outcome.advisories {
         line("advisories", advisories::row(used));
     }
+    if outcome.reported.releases > 0 {
+        line(
+            "with advisories",
+            format!("{} (offered; `vulnerable = \"deny\"` holds them back)", outcome.reported.releases),
+        );
+    }
     if outcome.undated > 0 {
         line(
             "undated, skipped",
@@ -343,6 +349,12 @@ fn faults(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
         let _ = writeln!(text, "\npolicy would keep {} releases from being fetched:", outcome.deferred);
         for deferred in &outcome.first_deferred {
             let _ = writeln!(text, "  {}: {}", deferred.what, Printable(&deferred.why));
+        }
+    }
+    if !outcome.reported.first.is_empty() {
+        let _ = writeln!(text, "\nfirst releases with advisories:");
+        for reported in &outcome.reported.first {
+            let _ = writeln!(text, "  {}: {}", reported.what, Printable(&reported.why));
         }
     }
     if options.dry_run && options.prune.is_some() {

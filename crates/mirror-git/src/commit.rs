@@ -84,10 +84,10 @@ impl CommitFiles {
         }
         let fail = |doing| move |error: gix::error::Error| fail(path, doing, error);
         let opened = gix::open_opts(path, repository::options_within(MAX_TREE_BYTES));
-        let repo = opened.map_err(|error| fail("open")(error.into()))?;
-        let commit = repo.head_commit().map_err(|error| fail("find HEAD of")(error.into()))?;
-        let tree = commit.tree_id().map_err(|error| fail("read HEAD of")(error.into()))?.detach();
-        let time = commit.time().map_err(|error| fail("read HEAD of")(error.into()))?;
+        let repo = opened.map_err(fail("open"))?;
+        let commit = repo.head_commit().map_err(fail("find HEAD of"))?;
+        let tree = commit.tree_id().map_err(fail("read HEAD of"))?.detach();
+        let time = commit.time().map_err(fail("read HEAD of"))?;
         let id = commit.id;
         drop(commit);
         Ok(Self { repo, path: path.to_owned(), commit: id, tree, time: moment(time.seconds) })

@@ -135,6 +135,11 @@ impl Advisories {
         self.by_name.of(name)
     }
 
+    /// Yields the crates that they are about, each once.
+    pub fn names(&self) -> impl Iterator<Item = &CrateName> {
+        self.by_name.lists().filter_map(|of_crate| of_crate.first().map(Advisory::package))
+    }
+
     /// Returns their number.
     #[must_use]
     pub fn len(&self) -> usize {

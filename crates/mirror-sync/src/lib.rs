@@ -22,6 +22,7 @@ mod policy;
 mod prune;
 mod rebuild;
 mod removed;
+mod reported;
 mod run;
 mod source;
 mod spool;
@@ -39,7 +40,7 @@ pub use mirror_git::{IndexError, UpdateError, UpdateEvent, UpdateStatus, Updated
 pub use mirror_index::sparse::{AnswerLimits, ConfigError};
 pub use mirror_index::{ClosureLimits, ClosureOptions, LockSources, NameSet, Shard, Target};
 pub use mirror_index::{LockError, SelectionError};
-pub use mirror_manifest::{ManifestError, UpstreamRemoval};
+pub use mirror_manifest::{HeldBackCount, ManifestError, UpstreamRemoval};
 pub use mirror_policy::{
     Advisories, DatabaseCommit, Decision, Finding, HeldBack, LoadedPolicy, Policy, PolicyError, Rule, Verdict,
 };
@@ -52,6 +53,6 @@ pub use mirror_types::{
 pub use mirror_types::{Advice, Cause, FailedRecord, FaultKind, Location, Sha256, StoreId, Unexpected};
 pub use observe::{SyncEvent, SyncObserver, SyncPhase};
 pub use options::{AdvisoryUpdate, DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};
-pub use outcome::{AdvisoriesUsed, Estimate, Outcome};
+pub use outcome::{AdvisoriesUsed, Estimate, Outcome, Reported};
 pub use policy::{Explained, POLICY_FILE, PolicyFile, explain, load_policy, read_policy};
 pub use rebuild::rebuild_catalogue;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use mirror_fetch::FetchObserver;
 use mirror_git::{UpdateError, UpdateEvent, UpdateStatus, Updated};
-use mirror_manifest::{ManifestError, UpstreamRemoval};
+use mirror_manifest::{HeldBackCount, ManifestError, UpstreamRemoval};
 use mirror_policy::Advisories;
 use mirror_repo::OpenReport;
 use mirror_types::{CrateName, Location, ReleaseId, Sha256};
@@ -112,6 +112,14 @@ pub enum SyncEvent<'a> {
     Opened(&'a OpenReport),
     /// A catalogue is rebuilt without the old record of which index listed what: the next run records it anew.
     SourcesUnknown(&'a ManifestError),
+
+    /// Policy has judged what is held: when a run begins, and when it ends.
+    Judged {
+        /// Releases that policy holds back, by rule.
+        held_back: &'a [HeldBackCount],
+        /// Offered releases with an advisory that is only reported; `None` where there are no advisories.
+        reported: Option<u64>,
+    },
 
     /// The number of releases that will be selected.
     Expected(u64),

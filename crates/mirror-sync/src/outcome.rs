@@ -28,6 +28,9 @@ pub struct Outcome {
     pub first_deferred: Vec<FailedRecord>,
     /// Held releases that policy does not offer, by rule, after the run.
     pub held_back: BTreeMap<Rule, u64>,
+    /// Releases that are offered although an advisory is about them, because the policy only reports it. In a dry run,
+    /// also those that would be fetched.
+    pub reported: Reported,
     /// The advisory database by which the run decided, when it read one.
     pub advisories: Option<AdvisoriesUsed>,
     /// Left out because nothing says when they were published, and only older ones are wanted.
@@ -106,6 +109,15 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// Stopped before the end.
     pub interrupted: bool,
+}
+
+/// Releases with an advisory that the policy only reports.
+#[derive(Debug, Clone, Default)]
+pub struct Reported {
+    /// Their number.
+    pub releases: u64,
+    /// The first of them by name, each with the ids of its advisories.
+    pub first: Vec<FailedRecord>,
 }
 
 /// The advisory database by which a run decided.
@@ -200,6 +212,9 @@ impl Outcome {
         ] {
             *own += more;
         }
+        // Both are the state of the mirror after a pass.
+        self.held_back = more.held_back;
+        self.reported = more.reported;
         self.partial_bundle = more.partial_bundle.or(self.partial_bundle.take());
         self.removed_upstream.extend(more.removed_upstream);
         self.resolved_gaps.extend(more.resolved_gaps);

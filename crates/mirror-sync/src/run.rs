@@ -30,6 +30,7 @@ use crate::options::DownloadOptions;
 use crate::outcome::Outcome;
 use crate::plan::plan;
 use crate::removed::record_source;
+use crate::reported::survey;
 use crate::run::dispatch::{Dispatcher, Finished};
 use crate::run::finish::{Carried, finish};
 use crate::run::message::{FetchJob, HashJob, Message};
@@ -102,6 +103,9 @@ async fn open_all(run: Run, store: Option<Store>) -> Result<Prepared, SyncError>
     let gaps = mirror.resolve_gaps(options.acknowledge_gaps.as_deref())?;
     let policy = options.policy.clone().unwrap_or_default();
     offer::begin(&mut mirror, &policy, options.moment())?;
+    if options.policy.is_some() {
+        survey(mirror.catalogue(), &options, &*observer)?;
+    }
     let source_bit = record_source(&mut mirror, &run.input, &options)?;
     let (store, reader) = (mirror.store().clone(), mirror.catalogue().another()?);
     let cache = mirror.index_cache_reader()?;

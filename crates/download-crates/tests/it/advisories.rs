@@ -219,6 +219,40 @@ fn a_database_that_has_not_changed_for_a_month_is_warned_of() {
     }
 }
 
+/// What is vulnerable is offered and named, until the policy denies it.
+#[test]
+fn vulnerable_releases_are_named_and_denied_on_request() {
+    let remote = Remote::new();
+    remote.publish("RUSTSEC-2026-0002", "old", "", 0);
+    remote.publish("RUSTSEC-2026-0003", "old", "", 0);
+    remote.publish("RUSTSEC-2026-0004", "good", "informational = \"unmaintained\"", 0);
+    let listed = "\nfirst releases with advisories:\n  old 1.0.0: RUSTSEC-2026-0002, RUSTSEC-2026-0003\n";
+    let dry =
+        run(remote.world.mirroring("out").args(["--advisory-db", "remote-db", "--dry-run", "--offline"]));
+    let dry = dry.expect(0);
+    assert_eq!(dry.count("with advisories"), 1, "{}", dry.stdout);
+    assert!(dry.stdout.contains(listed), "{}", dry.stdout);
+
+    // Also by the run that changes nothing.
+    for _ in 0..2 {
+        let ended = run(&mut remote.updating()).expect(0);
+        assert_eq!((ended.count("with advisories"), ended.count("deferred")), (1, 1), "{}", ended.stdout);
+        assert!(ended.stdout.contains(listed), "{}", ended.stdout);
+    }
+    let dry = run(&mut remote.mirroring(&["--dry-run", "--offline"])).expect(0);
+    assert!(dry.stdout.contains(listed), "what is held counts: {}", dry.stdout);
+
+    std::fs::write(remote.world.path("p.toml"), "[advisories]\nvulnerable = \"deny\"\n").unwrap();
+    let denied = run(&mut remote.mirroring(&["--policy", "p.toml"])).expect(0);
+    assert_eq!(denied.count("held back"), 1);
+    assert!(!denied.stdout.contains("with advisories"), "{}", denied.stdout);
+    std::fs::write(remote.world.path("p.toml"), "[advisories]\nvulnerable = \"ignore\"\n").unwrap();
+    let ignored = run(&mut remote.mirroring(&["--policy", "p.toml"])).expect(0);
+    assert!(!ignored.stdout.contains("with advisories") && !ignored.stdout.contains("held back"));
+    let without = run(&mut remote.world.mirroring("out")).expect(0);
+    assert!(!without.stdout.contains("advisories"), "{}", without.stdout);
+}
+
 #[test]
 fn flags_that_make_no_sense_are_refused() {
     let remote = Remote::new();
