@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use mirror_checksum::Hasher;
-use mirror_types::{CrateName, Printable, Sha256, one_line};
+use mirror_types::{ADVISORIES_STALE_AFTER, CrateName, Printable, Sha256, one_line};
 
 use crate::advisory::Advisory;
 use crate::error::AdvisoriesError;
@@ -19,8 +19,6 @@ pub const MAX_ADVISORY_BYTES: usize = 1 << 20;
 pub const MAX_ADVISORIES: usize = 50_000;
 /// Most bytes of all of them. Those of RustSec's have some MiB.
 pub const MAX_DATABASE_BYTES: u64 = 64 << 20;
-/// The age of its newest commit from which a database is stale: RustSec's gets several commits a week.
-pub const STALE_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Most files and directories that are looked at, whatever they are.
 const MAX_ENTRIES: usize = 200_000;
 /// Version of the canonical form behind [`Advisories::digest`].
@@ -58,10 +56,10 @@ impl DatabaseCommit {
         now.duration_since(self.time).unwrap_or_default()
     }
 
-    /// Returns whether it is older than [`STALE_AFTER`] at the moment `now`.
+    /// Returns whether it is older than [`ADVISORIES_STALE_AFTER`] at the moment `now`.
     #[must_use]
     pub fn is_stale(&self, now: SystemTime) -> bool {
-        self.age(now) > STALE_AFTER
+        self.age(now) > ADVISORIES_STALE_AFTER
     }
 }
 

@@ -30,10 +30,10 @@ mod watch;
 
 pub use error::ServeError;
 pub use export::{ExportFormat, ExportOptions, ExportOutcome, export};
-pub use held_back::{HeldBackTotals, WithoutPubtime, next_due};
+pub use held_back::{HeldBackTotals, WithoutPubtime, advisories_age, next_due};
 pub use mirror_repo::{Listing, Located, Mirror};
 pub use mirror_store::CrateStore;
-pub use mirror_types::{Printable, ReleaseId, Rule};
+pub use mirror_types::{ADVISORIES_STALE_AFTER, Printable, ReleaseId, Rule};
 pub use options::{ServeLimits, ServeOptions, TlsFiles};
 pub use samples::Samples;
 pub use server::{Server, public_url};
