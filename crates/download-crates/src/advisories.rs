@@ -113,7 +113,7 @@ pub(crate) fn log_read(dir: &Path, advisories: &Advisories, now: SystemTime) {
             age(commit.age(now))
         ),
         None => {
-            tracing::info!(database = %dir.display(), "{} advisories of a plain directory", advisories.len())
+            tracing::info!(database = %dir.display(), "{} advisories of a plain directory", advisories.len());
         }
     }
 }

@@ -103,6 +103,9 @@ pub(crate) struct Flags {
     /// See docs/policy.md.
     #[arg(long, value_name = "FILE", help_heading = "Policy")]
     pub(crate) policy: Option<PathBuf>,
+    /// Print a policy file that has every key, with comments, and exit.
+    #[arg(long, help_heading = "Policy", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) sample_policy: bool,
     /// RustSec advisory database, a git clone or a plain directory: releases that it calls malicious are not fetched and
     /// not offered. Default: the one that the policy names.
     #[arg(long, value_name = "DIR", help_heading = "Policy")]

@@ -36,6 +36,10 @@ fn main() -> ExitCode {
         Ok(flags) => flags,
         Err(end) => return end,
     };
+    if flags.sample_policy {
+        mirror_cli::print(mirror_sync::SAMPLE_POLICY);
+        return ExitCode::SUCCESS;
+    }
     if flags.rebuild_catalogue {
         return rebuild(&flags);
     }

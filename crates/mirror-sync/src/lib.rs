@@ -42,7 +42,8 @@ pub use mirror_index::{ClosureLimits, ClosureOptions, LockSources, NameSet, Shar
 pub use mirror_index::{LockError, SelectionError};
 pub use mirror_manifest::{HeldBackCount, ManifestError, UpstreamRemoval};
 pub use mirror_policy::{
-    Advisories, DatabaseCommit, Decision, Finding, HeldBack, LoadedPolicy, Policy, PolicyError, Rule, Verdict,
+    Advisories, DatabaseCommit, Decision, Finding, HeldBack, LoadedPolicy, Policy, PolicyError, Rule,
+    SAMPLE as SAMPLE_POLICY, Verdict,
 };
 pub use mirror_repo::{BUNDLES, Gap, ListedGap, MANIFEST, OpenReport, RebuildOutcome, RepoError};
 pub use mirror_store::{CrateStore, StoreError};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mirror_manifest::{Catalogue, HeldBackCount};
-use mirror_policy::{Candidate, LoadedPolicy};
+use mirror_policy::{Advisory, Candidate, LoadedPolicy};
 use mirror_types::{CrateName, FailedRecord, IndexRecord, KEPT_FAILURES, ReleaseId, Sha256, VersionText};
 
 use crate::error::SyncError;
@@ -92,8 +92,7 @@ impl Reports {
         let cksum = Sha256::from_bytes([0; 32]);
         let record = IndexRecord { id: id.clone(), cksum, yanked: false, published: None };
         let of_crate = self.policy.of_crate(&id.name);
-        let ids: Vec<&str> =
-            of_crate.reports(&Candidate::new(&record)).map(|advisory| advisory.id()).collect();
+        let ids: Vec<&str> = of_crate.reports(&Candidate::new(&record)).map(Advisory::id).collect();
         if !ids.is_empty() {
             self.found.insert(id.clone(), ids.join(", "));
         }

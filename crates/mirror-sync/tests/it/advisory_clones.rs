@@ -1,4 +1,5 @@
 //! Advisory databases in git: what is read of ordinary and of hostile commits.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::Write as _;
 use std::path::Path;
