@@ -340,3 +340,21 @@ fn log_bundles(report: &OpenReport) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mirror_sync::{HeldBackCount, Rule};
+
+    use super::*;
+
+    #[test]
+    fn the_effect_of_a_policy_reaches_the_metrics() {
+        let stats = RunStats::new("0");
+        let reporter = Reporter::new(Arc::clone(&stats));
+        assert_eq!(stats.offer(), None);
+        let held_back = [HeldBackCount { rule: Rule::Deny, held: 1, deferred: 2 }];
+        reporter.event(SyncEvent::Judged { held_back: &held_back, reported: Some(4) });
+        let offer = stats.offer().unwrap();
+        assert_eq!((offer.held_back.get(&Rule::Deny), offer.reported), (Some(&3), Some(4)));
+    }
+}

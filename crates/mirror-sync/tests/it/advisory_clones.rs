@@ -4,9 +4,12 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
-use mirror_sync::{Advisories, SyncError, read_advisories};
-use mirror_testkit::{git, git_says};
+use mirror_sync::{Advisories, LoadedPolicy, Policy, SyncError, read_advisories};
+use mirror_testkit::{TestRegistry, git, git_says};
+
+use crate::World;
 
 const TEXT: &str =
     "```toml\n[advisory]\nid = \"RUSTSEC-2026-0001\"\npackage = \"a\"\n[versions]\npatched = []\n```\n";
@@ -163,4 +166,29 @@ fn a_clone_and_a_directory_decide_alike() {
     let plain = read_advisories(plain.path()).unwrap();
     assert_eq!((clone.digest(), clone.len()), (plain.digest(), 1));
     assert_eq!(plain.commit(), None);
+}
+
+#[test]
+fn what_policy_does_is_counted_when_a_run_begins_and_when_it_ends() {
+    let world = World::new(0);
+    let mut registry = TestRegistry::default();
+    for name in ["a", "b", "c"] {
+        registry.add(name, "1.0.0", name.as_bytes());
+    }
+    world.origin.replace_site(registry.site(""));
+    registry.write_index(&world.path("index"));
+    let policy = |advisories| {
+        let policy = Policy::parse("deny = [\"b\"]\n").unwrap();
+        Some(Arc::new(LoadedPolicy::new(policy, advisories)))
+    };
+    let advisories = || Advisories::from_files([("crates/a/RUSTSEC-2026-0001.md", TEXT)]);
+    let run =
+        |policy: Option<Arc<LoadedPolicy>>| world.run(world.options_with(|options| options.policy = policy));
+    let (first, counts) = run(policy(advisories()));
+    assert_eq!(counts.judged, [(0, Some(0)), (1, Some(1))]);
+    let named = &first.reported.first[0];
+    assert_eq!((first.reported.releases, &*named.what, &*named.why), (1, "a 1.0.0", "RUSTSEC-2026-0001"));
+    assert_eq!(run(policy(advisories())).1.judged, [(1, Some(1)), (1, Some(1))]);
+    assert_eq!(run(policy(Advisories::default())).1.judged, [(1, None), (1, None)]);
+    assert_eq!(run(None).1.judged, []);
 }

@@ -35,6 +35,8 @@ struct Counts {
     failed: Vec<String>,
     wrong: Vec<String>,
     planned: u32,
+    /// Releases that policy holds back, and offered ones with an advisory.
+    judged: Vec<(u64, Option<u64>)>,
 }
 
 impl FetchObserver for EventCounter {}
@@ -54,6 +56,11 @@ impl SyncObserver for EventCounter {
             SyncEvent::Failed { release, .. } => counts.failed.push(release.to_string()),
             SyncEvent::Wrong { release, .. } => counts.wrong.push(release.to_string()),
             SyncEvent::Planned => counts.planned += 1,
+            SyncEvent::Judged { held_back, reported } => {
+                counts
+                    .judged
+                    .push((held_back.iter().map(|count| count.held + count.deferred).sum(), reported));
+            }
             _ => {}
         }
     }
