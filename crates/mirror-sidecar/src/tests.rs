@@ -79,11 +79,11 @@ fn a_plain_line_keeps_its_bytes() {
 /// A field of the line with that name stays where no licence is asked for, byte for byte; otherwise ours wins.
 #[test]
 fn the_licence_is_the_last_field_and_wins() {
-    let line = LINE.replace("\"deps\"", "\"license\":[ 1 ],\"deps\"");
+    let line = LINE.replace("\"deps\"", "\"license\":[1.50],\"deps\"");
     let without = Facts { license: None, ..FACTS };
     let (compact, pretty) = both(line.as_bytes(), &without).expect("good");
     assert!(compact.starts_with(line.strip_suffix('}').expect("an object")), "{compact}");
-    assert!(pretty.contains("\n  \"license\": [\n    1\n  ],\n"), "{pretty}");
+    assert!(pretty.contains("\n  \"license\": [\n    1.50\n  ],\n"), "{pretty}");
     for line in [&line, LINE, &line.replace("license", "l\\u0069cense")] {
         agree(line.as_bytes(), &FACTS);
         agree(line.as_bytes(), &without);
