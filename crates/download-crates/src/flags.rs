@@ -31,7 +31,8 @@ pub(crate) struct Flags {
     /// its cache.
     #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) offline: bool,
-    /// Clone --index-dir when nothing is there (bare, newest commit only), else bring it up to date; then mirror.
+    /// Clone --index-dir when nothing is there (bare, newest commit only), else bring it up to date, and likewise the
+    /// advisory database of the policy, if there is one; then mirror.
     #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) update_index: bool,
     /// Clone the whole history when --update-index makes a clone.
@@ -103,12 +104,21 @@ pub(crate) struct Flags {
     /// See docs/policy.md.
     #[arg(long, value_name = "FILE", help_heading = "Policy")]
     pub(crate) policy: Option<PathBuf>,
-    /// RustSec advisory database, a directory: releases that it calls malicious are not fetched and not offered. Default:
-    /// the one that the policy names.
+    /// Print a policy file that has every key, with comments, and exit.
+    #[arg(long, help_heading = "Policy", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) sample_policy: bool,
+    /// RustSec advisory database, a git clone or a plain directory: releases that it calls malicious are not fetched and
+    /// not offered. Default: the one that the policy names.
     #[arg(long, value_name = "DIR", help_heading = "Policy")]
     pub(crate) advisory_db: Option<PathBuf>,
+    /// Clone the advisory database when nothing is there, else bring the clone up to date, as --update-index does, too.
+    #[arg(long, help_heading = "Policy", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) update_advisories: bool,
+    /// Where the advisory database is fetched from. Default: the origin of the clone, else RustSec's own repository.
+    #[arg(long, value_name = "URL", help_heading = "Policy")]
+    pub(crate) advisory_url: Option<String>,
     /// Explain what decides about a release of the mirror, or about all of a crate, and exit.
-    #[arg(long, value_name = "NAME[@VERSION]", help_heading = "Policy", conflicts_with_all = ["dry_run", "prune", "update_index", "gaps", "rebuild_catalogue"])]
+    #[arg(long, value_name = "NAME[@VERSION]", help_heading = "Policy", conflicts_with_all = ["dry_run", "prune", "update_index", "update_advisories", "gaps", "rebuild_catalogue"])]
     pub(crate) explain: Option<String>,
 
     /// SSH key that signs the snapshot of the run: a private key, or a public one whose private half an agent holds. May

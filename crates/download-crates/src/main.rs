@@ -10,6 +10,7 @@ use mirror_telemetry::{Listener, Progress, ProgressHandle, RunStats};
 use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
 
+mod advisories;
 mod flags;
 mod observer;
 mod open_files;
@@ -37,6 +38,10 @@ fn main() -> ExitCode {
         Ok(flags) => flags,
         Err(end) => return end,
     };
+    if flags.sample_policy {
+        mirror_cli::print(mirror_sync::SAMPLE_POLICY);
+        return ExitCode::SUCCESS;
+    }
     if flags.rebuild_catalogue {
         return rebuild(&flags);
     }
@@ -255,18 +260,9 @@ async fn run(settings: Settings) -> ExitCode {
     finish(result, &settings, &signals)
 }
 
-/// Warns of parts of the policy that do not count: advisories that cannot be read, waivers that have ended.
+/// Warns of waivers that have ended, which do not count.
 fn warn_of_policy(settings: &Settings) {
-    /// Faults that are shown one by one.
-    const MOST: usize = 10;
     let Some(policy) = &settings.options.policy else { return };
-    let faults = policy.advisories().faults();
-    for fault in faults.iter().take(MOST) {
-        tracing::warn!("an advisory does not count, because it cannot be read: {fault}");
-    }
-    if faults.len() > MOST {
-        tracing::warn!("{} more advisories cannot be read", faults.len() - MOST);
-    }
     let now = std::time::SystemTime::now();
     for waiver in policy.policy().waivers().into_iter().filter(|waiver| waiver.ends() <= now) {
         tracing::warn!(

@@ -11,6 +11,8 @@ use mirror_sync::{SyncEvent, SyncObserver, SyncPhase};
 use mirror_telemetry::{Activity, Phase, RunStats};
 use mirror_types::{Location, Printable, ReleaseId, Sha256, StoreId, human_bytes};
 
+use crate::advisories;
+
 /// Most releases of one kind that are named one by one.
 const MAX_NAMED: u64 = 20;
 
@@ -58,7 +60,16 @@ impl Reporter {
         match event {
             SyncEvent::Phase(phase) => stats.set_phase(shown(*phase)),
             SyncEvent::IndexUpdating(status) => stats.set_activity(status.map(activity)),
-            SyncEvent::IndexUpdate { event: UpdateEvent::Retrying { .. }, .. } => stats.retry(),
+            SyncEvent::IndexUpdate { event: UpdateEvent::Retrying { .. }, .. }
+            | SyncEvent::AdvisoriesUpdate { event: UpdateEvent::Retrying { .. }, .. } => stats.retry(),
+            SyncEvent::AdvisoriesRead { advisories, now, .. } => stats.change_offer(|offer| {
+                offer.advisories_age = advisories.commit().map(|commit| commit.age(*now));
+            }),
+            SyncEvent::Judged { held_back, reported } => stats.change_offer(|offer| {
+                offer.held_back =
+                    held_back.iter().map(|count| (count.rule, count.held + count.deferred)).collect();
+                offer.reported = *reported;
+            }),
             SyncEvent::Expected(releases) => stats.expect(*releases),
             SyncEvent::Selected(releases) => stats.planned(*releases),
             SyncEvent::Existing(releases) => stats.existing(*releases),
@@ -112,6 +123,11 @@ impl Reporter {
             SyncEvent::GapFilled(release) => {
                 tracing::info!(%release, "was a known gap, and could be fetched: it is resolved");
             }
+            SyncEvent::AdvisoriesLeft { dir, is_dry_run } => advisories::log_left(dir, *is_dry_run),
+            SyncEvent::AdvisoriesUpdate { dir, event } => advisories::log_update(dir, event),
+            SyncEvent::AdvisoriesUpdated(updated) => advisories::log_updated(updated),
+            SyncEvent::AdvisoriesOutdated { dir, error } => advisories::log_outdated(dir, error),
+            SyncEvent::AdvisoriesRead { dir, advisories, now } => advisories::log_read(dir, advisories, *now),
             event => self.log_upstream(event),
         }
     }
@@ -348,5 +364,23 @@ fn log_bundles(report: &OpenReport) {
             "its manifest has no offsets (the source system's have none): what is in it does not count as held; \
              extract-bundles makes loose files of it"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mirror_sync::{HeldBackCount, Rule};
+
+    use super::*;
+
+    #[test]
+    fn the_effect_of_a_policy_reaches_the_metrics() {
+        let stats = RunStats::new("0");
+        let reporter = Reporter::new(Arc::clone(&stats));
+        assert_eq!(stats.offer(), None);
+        let held_back = [HeldBackCount { rule: Rule::Deny, held: 1, deferred: 2 }];
+        reporter.event(SyncEvent::Judged { held_back: &held_back, reported: Some(4) });
+        let offer = stats.offer().unwrap();
+        assert_eq!((offer.held_back.get(&Rule::Deny), offer.reported), (Some(&3), Some(4)));
     }
 }

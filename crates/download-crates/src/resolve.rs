@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mirror_sync::{
-    ClosureLimits, ClosureOptions, CrateName, DownloadOptions, FetchOptions, IndexUpdate, Layout,
-    LoadedPolicy, LockSources, MAX_TEXT_BYTES, NameSet, Prune, RebuildOptions, Storage, SyncError, Upstream,
-    VersionText, human_bytes, read_text, upstream,
+    Advisories, ClosureLimits, ClosureOptions, CrateName, DownloadOptions, FetchOptions, IndexUpdate, Layout,
+    LoadedPolicy, LockSources, MAX_TEXT_BYTES, NameSet, PolicyFile, Prune, RebuildOptions, Storage,
+    SyncError, Upstream, VersionText, human_bytes, read_text, upstream,
 };
 use mirror_telemetry::{LogOptions, ProgressOptions};
 
+use crate::advisories;
 use crate::flags::{BundleMode, Flags, PruneWhat};
 
 /// The resolved settings of a run.
@@ -52,7 +53,11 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     options.include_yanked = flags.include_yanked;
     options.shard = flags.shard.parse().context("--shard")?;
     options.as_of = flags.as_of;
-    options.policy = policy(flags)?.map(Arc::new);
+    if let Some(PolicyFile { policy, database, .. }) = policy_file(flags)? {
+        options.policy = Some(Arc::new(LoadedPolicy::new(policy, Advisories::default())));
+        options.advisory_db = database;
+    }
+    options.advisory_update = advisories::update(flags, options.advisory_db.as_deref())?;
     options.closure = closure;
     options.with_lockfiles = flags.with_lockfiles;
     options.limit = flags.limit;
@@ -96,7 +101,12 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     })
 }
 
-/// Reads the policy that the flags name, or that of the mirror.
+/// Reads the policy file that the flags name, or that of the mirror, without its advisories.
+fn policy_file(flags: &Flags) -> Result<Option<PolicyFile>, SyncError> {
+    mirror_sync::read_policy(&flags.out, flags.policy.as_deref(), flags.advisory_db.as_deref())
+}
+
+/// Reads the policy that the flags name, or that of the mirror, and its advisories.
 pub(crate) fn policy(flags: &Flags) -> Result<Option<LoadedPolicy>, SyncError> {
     mirror_sync::load_policy(&flags.out, flags.policy.as_deref(), flags.advisory_db.as_deref())
 }

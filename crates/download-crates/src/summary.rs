@@ -9,6 +9,8 @@ use mirror_sync::{
     UpstreamRemoval, Verdict, human_bytes,
 };
 
+use crate::advisories;
+
 fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(time.as_secs().max(1))
 }
@@ -271,6 +273,15 @@ fn selected(text: &mut String, outcome: &Outcome) {
         let total: u64 = outcome.held_back.values().sum();
         line("held back", format!("{total} (held and not offered: {})", by_rule(&outcome.held_back)));
     }
+    if let Some(used) = &outcome.advisories {
+        line("advisories", advisories::row(used));
+    }
+    if outcome.reported.releases > 0 {
+        line(
+            "with advisories",
+            format!("{} (offered; `vulnerable = \"deny\"` holds them back)", outcome.reported.releases),
+        );
+    }
     if outcome.undated > 0 {
         line(
             "undated, skipped",
@@ -341,6 +352,12 @@ fn faults(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
         let _ = writeln!(text, "\npolicy would keep {} releases from being fetched:", outcome.deferred);
         for deferred in &outcome.first_deferred {
             let _ = writeln!(text, "  {}: {}", deferred.what, Printable(&deferred.why));
+        }
+    }
+    if !outcome.reported.first.is_empty() {
+        let _ = writeln!(text, "\nfirst releases with advisories:");
+        for reported in &outcome.reported.first {
+            let _ = writeln!(text, "  {}: {}", reported.what, Printable(&reported.why));
         }
     }
     if options.dry_run && options.prune.is_some() {

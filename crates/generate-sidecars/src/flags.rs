@@ -47,6 +47,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Selection")]
     pub(crate) limit: u64,
 
+    /// Also `license`, as a release states it in its Cargo.toml, where the catalogue of the mirror at
+    /// --out has it: runs of download-crates read it while their policy has a rule on licences.
+    #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) with_licence: bool,
     /// Mirror root; its layout is kept.
     #[arg(long, value_name = "DIR", default_value = "out", help_heading = "Output")]
     pub(crate) out: PathBuf,

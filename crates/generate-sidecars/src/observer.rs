@@ -57,6 +57,9 @@ fn log(event: &SidecarEvent<'_>) {
         SidecarEvent::ManifestRead { manifest, records, releases } => {
             tracing::info!(manifest = %manifest.display(), records, "read what is held of {releases} releases");
         }
+        SidecarEvent::LicencesRead(releases) => {
+            tracing::info!("the catalogue of the mirror has the licences of {releases} releases");
+        }
         SidecarEvent::OnlyChanged { files } => {
             tracing::info!(files, "only what changed in the index is looked at");
         }

@@ -21,6 +21,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     options.manifest = flags.manifest.clone();
     options.include_yanked = flags.include_yanked;
     options.offered = flags.offered;
+    options.with_licence = flags.with_licence;
     options.limit = flags.limit;
     options.concurrency = flags.concurrency;
     options.crates_base_url = flags.crates_base_url.clone().map(Into::into);

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod commit;
 mod error;
 mod read;
 mod repository;
@@ -7,6 +8,7 @@ mod source;
 #[cfg(feature = "update")]
 mod update;
 
+pub use commit::{CommitEntry, CommitError, CommitFiles, EntrySort};
 pub use error::IndexError;
 pub use mirror_index::sparse::{ConfigError, DlTemplate};
 pub use mirror_index::{DirError, DirIndex, Glance, IndexFile, Visit};

@@ -41,7 +41,7 @@ pub(crate) fn unreadable_form(dir: &Path) -> Option<&'static str> {
         );
     }
     if is("extensions.objectFormat", "sha256") {
-        return Some("its objects have SHA-256 names; the index of a registry has SHA-1 names");
+        return Some("its objects have SHA-256 names, and only SHA-1 names are read yet");
     }
     let promised = config
         .sections_by_name("remote")
@@ -50,7 +50,7 @@ pub(crate) fn unreadable_form(dir: &Path) -> Option<&'static str> {
         .any(|remote| remote.value("promisor").is_some_and(|value| value != "false"));
     if promised || config.string("extensions.partialClone").is_some() {
         return Some(
-            "it is a partial clone, which lacks objects that records are read from; clone it without --filter",
+            "it is a partial clone, which lacks objects that are to be read; clone it without --filter",
         );
     }
     None

@@ -4,9 +4,10 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use mirror_checksum::Hasher;
-use mirror_types::{CrateName, Printable, Sha256, one_line};
+use mirror_types::{ADVISORIES_STALE_AFTER, CrateName, Printable, Sha256, one_line};
 
 use crate::advisory::Advisory;
 use crate::error::AdvisoriesError;
@@ -14,6 +15,12 @@ use crate::names::ByName;
 
 /// Longest file of an advisory, bytes. The largest in the database have a few KiB.
 pub const MAX_ADVISORY_BYTES: usize = 1 << 20;
+/// Most files of advisories in a database. RustSec's has some thousand.
+pub const MAX_ADVISORIES: usize = 50_000;
+/// Most bytes of all of them. Those of RustSec's have some MiB.
+pub const MAX_DATABASE_BYTES: u64 = 64 << 20;
+/// Most files and directories that are looked at, whatever they are.
+const MAX_ENTRIES: usize = 200_000;
 /// Version of the canonical form behind [`Advisories::digest`].
 const DIGEST_FORMAT: u32 = 1;
 
@@ -33,6 +40,29 @@ impl fmt::Display for AdvisoryFault {
     }
 }
 
+/// The commit of a git clone that a database was read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseCommit {
+    /// Its id, in hex.
+    pub id: String,
+    /// The moment at which it was made, as it records it.
+    pub time: SystemTime,
+}
+
+impl DatabaseCommit {
+    /// Returns its age at the moment `now`; zero for one that claims to be younger.
+    #[must_use]
+    pub fn age(&self, now: SystemTime) -> Duration {
+        now.duration_since(self.time).unwrap_or_default()
+    }
+
+    /// Returns whether it is older than [`ADVISORIES_STALE_AFTER`] at the moment `now`.
+    #[must_use]
+    pub fn is_stale(&self, now: SystemTime) -> bool {
+        self.age(now) > ADVISORIES_STALE_AFTER
+    }
+}
+
 /// The advisories of a database, by crate. Withdrawn ones are left out. Holds all of them in memory, which takes about
 /// 1 KiB for each.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +70,7 @@ pub struct Advisories {
     by_name: ByName<Advisory>,
     len: usize,
     faults: Vec<AdvisoryFault>,
+    commit: Option<DatabaseCommit>,
 }
 
 impl Advisories {
@@ -58,38 +89,53 @@ impl Advisories {
     /// Reads the directory of a database. Blocks. Follows no links below `crates`.
     ///
     /// # Errors
-    /// When it has no directory `crates`, or the disk refuses.
+    /// When it is not there or has no directory `crates`, the disk refuses, or it has more than [`MAX_ADVISORIES`] files of advisories or
+    /// more than [`MAX_DATABASE_BYTES`] in them.
     pub fn load(dir: &Path) -> Result<Self, AdvisoriesError> {
         let crates = dir.join("crates");
+        if !dir.exists() {
+            return Err(AdvisoriesError::Missing { path: dir.to_owned() });
+        }
         if !crates.is_dir() {
             return Err(AdvisoriesError::NoDatabase { path: dir.to_owned() });
         }
-        let mut reader = Reader::default();
+        let mut reader = AdvisoryReader::new(dir);
         for (name, of_crate) in entries(&crates)? {
             let is_dir = of_crate.symlink_metadata().map_err(read_error(&of_crate))?.is_dir();
             for (file, path) in if is_dir { entries(&of_crate)? } else { Vec::new() } {
                 let shown = format!("crates/{}/{}", name.to_string_lossy(), file.to_string_lossy());
-                if id_in(&shown).is_none() {
+                if !AdvisoryReader::wants(&shown) {
                     continue;
                 }
                 if !path.symlink_metadata().map_err(read_error(&path))?.is_file() {
-                    reader.fault(&shown, "it is no file");
+                    reader.fault(&shown, "it is no file")?;
                     continue;
                 }
                 let mut bytes = Vec::new();
                 let read = File::open(&path)
                     .and_then(|file| file.take(MAX_ADVISORY_BYTES as u64 + 1).read_to_end(&mut bytes));
                 read.map_err(read_error(&path))?;
-                reader.read(&shown, &bytes);
+                reader.read(&shown, &bytes)?;
             }
         }
-        Ok(reader.finish())
+        Ok(reader.finish(None))
+    }
+
+    /// Returns the commit that they were read from; `None` where they do not come from a git clone.
+    #[must_use]
+    pub fn commit(&self) -> Option<&DatabaseCommit> {
+        self.commit.as_ref()
     }
 
     /// Returns the advisories about a crate, ordered by id, whatever their versions. Costs one lookup.
     #[must_use]
     pub fn of(&self, name: &CrateName) -> &[Advisory] {
         self.by_name.of(name)
+    }
+
+    /// Yields the crates that they are about, each once.
+    pub fn names(&self) -> impl Iterator<Item = &CrateName> {
+        self.by_name.lists().filter_map(|of_crate| of_crate.first().map(Advisory::package))
     }
 
     /// Returns their number.
@@ -122,6 +168,84 @@ impl Advisories {
             hasher.update(line.as_bytes());
         }
         hasher.finish()
+    }
+}
+
+/// Makes [`Advisories`] of files one by one, within the bounds of a database. For databases that are no directory.
+pub struct AdvisoryReader {
+    reader: Reader,
+    database: PathBuf,
+    entries: usize,
+    files: usize,
+    bytes: u64,
+}
+
+impl AdvisoryReader {
+    /// Begins with the database at a path, which errors name.
+    #[must_use]
+    pub fn new(database: &Path) -> Self {
+        Self { reader: Reader::default(), database: database.to_owned(), entries: 0, files: 0, bytes: 0 }
+    }
+
+    /// Returns whether a file is one of an advisory by its path from the root, with `/` between the parts.
+    #[must_use]
+    pub fn wants(path: &str) -> bool {
+        id_in(path).is_some()
+    }
+
+    /// Counts entries of a directory that was listed.
+    ///
+    /// # Errors
+    /// When there are more than 200,000 of them, as where directories hold each other.
+    pub fn listed(&mut self, entries: usize) -> Result<(), AdvisoriesError> {
+        self.entries = self.entries.saturating_add(entries);
+        if self.entries <= MAX_ENTRIES {
+            return Ok(());
+        }
+        Err(self.too_large(format!("more than {MAX_ENTRIES} files and directories")))
+    }
+
+    /// Adds a file. What is no advisory, or larger than [`MAX_ADVISORY_BYTES`], is a fault of the database.
+    ///
+    /// # Errors
+    /// When there are more than [`MAX_ADVISORIES`] files, or more than [`MAX_DATABASE_BYTES`] in them.
+    pub fn read(&mut self, path: &str, bytes: &[u8]) -> Result<(), AdvisoriesError> {
+        self.admit(bytes.len())?;
+        self.reader.read(path, bytes);
+        Ok(())
+    }
+
+    /// Adds a fault: the advisory at `path` cannot be read for a reason.
+    ///
+    /// # Errors
+    /// When there are more than [`MAX_ADVISORIES`] files.
+    pub fn fault(&mut self, path: &str, reason: &str) -> Result<(), AdvisoriesError> {
+        self.admit(0)?;
+        self.reader.fault(path, reason);
+        Ok(())
+    }
+
+    /// Ends, and returns the advisories. `commit` is where they come from.
+    #[must_use]
+    pub fn finish(self, commit: Option<DatabaseCommit>) -> Advisories {
+        Advisories { commit, ..self.reader.finish() }
+    }
+
+    fn admit(&mut self, bytes: usize) -> Result<(), AdvisoriesError> {
+        self.files += 1;
+        self.bytes += bytes as u64;
+        let what = if self.files > MAX_ADVISORIES {
+            format!("more than {MAX_ADVISORIES} advisories")
+        } else if self.bytes > MAX_DATABASE_BYTES {
+            format!("advisories of more than {MAX_DATABASE_BYTES} bytes")
+        } else {
+            return Ok(());
+        };
+        Err(self.too_large(what))
+    }
+
+    fn too_large(&self, what: String) -> AdvisoriesError {
+        AdvisoriesError::TooLarge { path: self.database.clone(), what }
     }
 }
 

@@ -63,6 +63,20 @@ pub enum AdvisoriesError {
         /// The reason.
         source: std::io::Error,
     },
+    /// Nothing is at the path; check it, or clone the database.
+    #[error("there is no advisory database at {}", path.display())]
+    Missing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It has more than any advisory database; name another one.
+    #[error("{} is no advisory database: it has {what}", path.display())]
+    TooLarge {
+        /// The database.
+        path: PathBuf,
+        /// A description of what is too much.
+        what: String,
+    },
     /// The directory has no directory `crates`. Name the root of the database.
     #[error("{} is no advisory database: it has no directory named crates", path.display())]
     NoDatabase {
@@ -77,7 +91,7 @@ impl AdvisoriesError {
     pub const fn kind(&self) -> FaultKind {
         match self {
             Self::Read { .. } => FaultKind::Storage,
-            Self::NoDatabase { .. } => FaultKind::Usage,
+            Self::Missing { .. } | Self::NoDatabase { .. } | Self::TooLarge { .. } => FaultKind::Usage,
         }
     }
 }

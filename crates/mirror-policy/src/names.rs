@@ -53,6 +53,10 @@ impl<T> ByName<T> {
         self.0.get(Canonical::of(name).as_bytes()).map_or(&[], Vec::as_slice)
     }
 
+    pub(crate) fn lists(&self) -> impl Iterator<Item = &[T]> {
+        self.0.values().map(Vec::as_slice)
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.0.values().flatten()
     }

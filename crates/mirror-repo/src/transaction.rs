@@ -329,6 +329,11 @@ impl Transaction {
         self.change(Change::PolicyApplied(identity));
     }
 
+    /// Notes of which moment the newest commit of the advisory database is; `None` without a git clone.
+    pub fn advisories_of(&mut self, moment: Option<SystemTime>) {
+        self.change(Change::AdvisoriesOf(moment));
+    }
+
     /// Takes a whole crate out of the failure ledger: its index file could be read.
     pub fn crate_read(&mut self, name: CrateName) {
         self.change(Change::CrateResolved(name));

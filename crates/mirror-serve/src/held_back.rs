@@ -1,5 +1,7 @@
 //! Counts of what policy holds back, and of what Cargo's own rule of age cannot judge.
 
+use std::time::{Duration, SystemTime};
+
 use mirror_index_line::{IndexLine, lines};
 use mirror_manifest::HeldBackCount;
 use mirror_repo::{Mirror, RepoError};
@@ -73,6 +75,16 @@ fn are_held_back(releases: u64) -> String {
 pub fn next_due(mirror: &Mirror) -> Result<Option<String>, ServeError> {
     let first = mirror.ask(|catalogue| Ok(catalogue.first_due()?))?;
     Ok(first.map(|release| format!("{} is {}", release.id, release.decision)))
+}
+
+/// Returns the age of the newest commit of the advisory database by which the last run of a mirror decided, at the moment
+/// `now`; `None` where that had no git clone of one. Blocks.
+///
+/// # Errors
+/// When the catalogue cannot be read.
+pub fn advisories_age(mirror: &Mirror, now: SystemTime) -> Result<Option<Duration>, ServeError> {
+    let moment = mirror.ask(|catalogue| Ok(catalogue.advisories_of()?))?;
+    Ok(moment.map(|moment| now.duration_since(moment).unwrap_or_default()))
 }
 
 /// The offered releases whose index lines have no publication time that can be read.

@@ -15,9 +15,15 @@ pub struct Facts<'a> {
     pub bundle_path: Option<&'a str>,
     /// Its name in the bundle.
     pub bundle_member: Option<&'a str>,
+    /// The licence as in its `Cargo.toml`, usually an SPDX expression, when that was asked for and is known.
+    pub license: Option<&'a str>,
 }
 
-/// The keys of all facts.
+/// The key of the licence. It is not among [`KEYS`], so that a line with a field of that name stays as it is where no
+/// licence is asked for.
+pub(crate) const LICENSE: &str = "license";
+
+/// The keys of all other facts.
 pub(crate) const KEYS: [&str; 7] =
     ["crate_file", "crate_path", "crate_url", "index_path", "storage", "bundle_path", "bundle_member"];
 
@@ -33,7 +39,8 @@ impl<'a> Facts<'a> {
             self.bundle_path,
             self.bundle_member,
         ];
-        KEYS.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?)))
+        let all = KEYS.into_iter().zip(values).chain([(LICENSE, self.license)]);
+        all.filter_map(|(key, value)| Some((key, value?)))
     }
 
     /// Appends `,"key":"value"` for each.

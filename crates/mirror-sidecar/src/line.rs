@@ -49,7 +49,8 @@ impl<'a> Line<'a> {
     /// # Errors
     /// None that [`Line::read`] did not have.
     pub fn compact(&self, facts: &Facts<'_>, out: &mut Vec<u8>) -> Result<(), LineError> {
-        if self.plain {
+        let has_license = || self.text.contains("\"license\"");
+        if self.plain && (facts.license.is_none() || !has_license()) {
             splice(self.text.as_bytes(), facts, out);
             return Ok(());
         }

@@ -13,6 +13,7 @@ const FACTS: Facts<'_> = Facts {
     storage: Some("filesystem+bundle"),
     bundle_path: Some("D:\\bundles\\bundle-0001.tar.zst"),
     bundle_member: Some("s/er/serde-1.0.0.crate\u{1}"),
+    license: Some("MIT OR \"x\""),
 };
 
 /// Makes a sidecar with serde, as anybody would.
@@ -73,6 +74,22 @@ fn a_plain_line_keeps_its_bytes() {
     let mut spliced = Vec::new();
     splice(LINE.as_bytes(), &facts, &mut spliced);
     assert_eq!(spliced, compact.as_bytes());
+}
+
+/// A field of the line with that name stays where no licence is asked for, byte for byte; otherwise ours wins.
+#[test]
+fn the_licence_is_the_last_field_and_wins() {
+    let line = LINE.replace("\"deps\"", "\"license\":[1.50],\"deps\"");
+    let without = Facts { license: None, ..FACTS };
+    let (compact, pretty) = both(line.as_bytes(), &without).expect("good");
+    assert!(compact.starts_with(line.strip_suffix('}').expect("an object")), "{compact}");
+    assert!(pretty.contains("\n  \"license\": [\n    1.50\n  ],\n"), "{pretty}");
+    for line in [&line, LINE, &line.replace("license", "l\\u0069cense")] {
+        agree(line.as_bytes(), &FACTS);
+        agree(line.as_bytes(), &without);
+    }
+    let (compact, _) = both(LINE.as_bytes(), &FACTS).expect("good");
+    assert!(compact.ends_with(",\"license\":\"MIT OR \\\"x\\\"\"}"), "{compact}");
 }
 
 /// Both ways of writing escape as serde does, and as Python does that leaves text as it is.

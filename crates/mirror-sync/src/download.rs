@@ -1,12 +1,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use mirror_git::UpdateError;
 use mirror_index::sparse::DlTemplate;
 use mirror_index::{LockSet, NameSet, Selection, Shard};
 use mirror_repo::Mirror;
 use mirror_types::FailedRecord;
 use tokio_util::sync::CancellationToken;
 
+use crate::advisories::with_advisories;
 use crate::dry_run::dry_run;
 use crate::error::SyncError;
 use crate::given::{MAX_TEXT_BYTES, read_text};
@@ -34,23 +36,25 @@ pub async fn download(
     let began = Instant::now();
     // The whole run uses one moment as its clock.
     let options = DownloadOptions { now: Some(options.moment()), ..options };
-    // While it updates its index, the run must be the only one: it takes the lock first.
-    let store = match &options.update {
-        Some(_) if !options.dry_run => Some(lock(&options)?),
-        _ => None,
+    // While it updates its index or its advisories, the run must be the only one: it takes the lock first.
+    let updates = options.update.is_some() || options.advisory_update.is_some();
+    let store = if updates && !options.dry_run { Some(lock(&options)?) } else { None };
+    let stopped = || Ok(Outcome { interrupted: true, elapsed: began.elapsed(), ..Outcome::default() });
+    let (options, advisories) = match with_advisories(options, &observer, &cancel).await {
+        Err(SyncError::Update(UpdateError::Stopped)) => return stopped(),
+        read => read?,
     };
     let again = options.with_lockfiles.then(|| (options.clone(), Arc::clone(&observer), cancel.clone()));
     let run = match prepare(options, None, observer, cancel).await {
         // The stop counts as that of a run that had begun: it is no error.
-        Err(SyncError::Update(mirror_git::UpdateError::Stopped)) => {
-            return Ok(Outcome { interrupted: true, elapsed: began.elapsed(), ..Outcome::default() });
-        }
+        Err(SyncError::Update(UpdateError::Stopped)) => return stopped(),
         prepared => prepared?,
     };
     let mut outcome = if run.options.dry_run { dry_run(run).await? } else { perform(run, store).await? };
     if let Some((options, observer, cancel)) = again.filter(|(options, ..)| !options.dry_run) {
         with_lockfiles(&mut outcome, options, observer, cancel).await?;
     }
+    outcome.advisories = advisories;
     outcome.elapsed = began.elapsed();
     Ok(outcome)
 }

@@ -23,6 +23,7 @@ use crate::outcome::{Estimate, Outcome};
 use crate::plan::{Decision, plan};
 use crate::prune::outside_bundles;
 use crate::removed::bit_of;
+use crate::reported::Reports;
 use crate::source::{Expected, OpenContext, Opened, Run};
 use crate::spool::memory_spools;
 use crate::tally::{PlanReport, Tally};
@@ -57,16 +58,22 @@ pub(crate) async fn dry_run(run: Run) -> Result<Outcome, SyncError> {
     if let Expected::Releases(releases) = opened.expected {
         observer.event(SyncEvent::Expected(releases));
     }
+    let mut reports = Reports::new(options.policy.as_ref());
+    if let Some(catalogue) = &catalogue {
+        reports.add_offered(catalogue)?;
+    }
     let (store, layout) = (found.store().cloned(), found.layout());
     let view = CatalogueView::new(catalogue, store, layout, source_bit, found.lost());
     let count = Count {
         tally: Tally::new(rooted, Arc::clone(&observer)),
         observer: Arc::clone(&observer),
         sample: SizeSample::default(),
+        reports,
         failed: None,
         cancel: cancel.clone(),
     };
-    let (mut report, sample) = join(spawn("plan", move || count.all(opened, view))?).await??;
+    let Planned { mut report, sample, reports } =
+        join(spawn("plan", move || count.all(opened, view))?).await??;
     let mut outcome = Outcome { foreign_packages: foreign, ..Outcome::default() };
     let mut sizes = sample.draw();
     if !options.offline {
@@ -82,6 +89,7 @@ pub(crate) async fn dry_run(run: Run) -> Result<Outcome, SyncError> {
     let known = std::mem::take(&mut report.known_removed);
     would_prune(&options, found.mirror(), known, &*observer, &mut outcome)?;
     report.add_to(&mut outcome);
+    outcome.reported = reports.finish();
     outcome.interrupted = cancel.is_cancelled();
     Ok(outcome)
 }
@@ -118,16 +126,25 @@ struct Count {
     tally: Tally,
     observer: Arc<dyn SyncObserver>,
     sample: SizeSample,
+    reports: Reports,
     failed: Option<SyncError>,
     cancel: CancellationToken,
 }
 
+/// The findings of a dry run.
+struct Planned {
+    report: PlanReport,
+    sample: SizeSample,
+    reports: Reports,
+}
+
 impl Count {
-    fn all(mut self, opened: Opened, mut held: CatalogueView) -> Result<(PlanReport, SizeSample), SyncError> {
+    fn all(mut self, opened: Opened, mut held: CatalogueView) -> Result<Planned, SyncError> {
         let Opened { wanted, mut index, closure, .. } = opened;
         let planned = plan(wanted, &mut index, &mut held, &mut |decision| self.take(&decision))?;
         self.failed.map_or(Ok(()), Err)?;
-        Ok((self.tally.finish(planned, closure), self.sample))
+        let report = self.tally.finish(planned, closure);
+        Ok(Planned { report, sample: self.sample, reports: self.reports })
     }
 
     fn take(&mut self, decision: &Decision) -> ControlFlow<()> {
@@ -141,6 +158,7 @@ impl Count {
                 job.held_bytes.into_iter().for_each(|bytes| self.sample.held(bytes));
             }
             Decision::Fetch(job) => {
+                self.reports.add(&job.id);
                 job.held_bytes.into_iter().for_each(|bytes| self.sample.held(bytes));
                 if let Some(rank) = self.sample.want(&job.id, job.largest_held_bytes) {
                     match job.from.url(&job.id) {

@@ -42,6 +42,12 @@ pub enum SyncError {
         /// The path of the index.
         dir: PathBuf,
     },
+    /// A dry run clones no advisory database, and there is none; run without the dry run.
+    #[error("there is no advisory database at {}, and a dry run clones none", dir.display())]
+    NoAdvisoriesToTry {
+        /// The path of the database.
+        dir: PathBuf,
+    },
     /// A file that was named could not be read; the source says why.
     #[error("could not read {what} {}", path.display())]
     Read {
@@ -61,10 +67,13 @@ pub enum SyncError {
     /// The advisory database could not be read; the error says why.
     #[error(transparent)]
     Advisories(#[from] mirror_policy::AdvisoriesError),
+    /// The git clone of the advisory database could not be read; the error says why.
+    #[error("could not read the advisory database")]
+    AdvisoryClone(#[from] mirror_git::CommitError),
     /// The index could not be read; the error says what to do.
     #[error(transparent)]
     Index(#[from] mirror_git::IndexError),
-    /// The index could not be cloned or updated; the error says what to do.
+    /// The index or the advisory database could not be cloned or updated; the error says what to do.
     #[error(transparent)]
     Update(#[from] mirror_git::UpdateError),
     /// The fetcher could not be set up; mend what the error names.
@@ -150,6 +159,8 @@ impl SyncError {
             | Self::CratesUnnamed
             | Self::Checksums { .. }
             | Self::NoIndexToTry { .. }
+            | Self::NoAdvisoriesToTry { .. }
+            | Self::AdvisoryClone(_)
             | Self::Read { .. }
             | Self::Config(_) => FaultKind::Usage,
             Self::Policy(error) => error.kind(),
@@ -185,7 +196,7 @@ impl SyncError {
             Self::WantedAndPruned => Some(Advice::IncludeOrPruneYanked),
             Self::OtherRegistries { .. } => Some(Advice::NameTheRegistry),
             Self::CratesUnnamed => Some(Advice::NameCrates),
-            Self::NoIndexToTry { .. } => Some(Advice::RunInEarnest),
+            Self::NoIndexToTry { .. } | Self::NoAdvisoriesToTry { .. } => Some(Advice::RunInEarnest),
             Self::NeverFetched { .. } => Some(Advice::RunOnline),
             Self::Unaccounted { .. } => Some(Advice::VerifyExisting),
             Self::Usage(_)
@@ -194,6 +205,7 @@ impl SyncError {
             | Self::Read { .. }
             | Self::Policy(_)
             | Self::Advisories(_)
+            | Self::AdvisoryClone(_)
             | Self::Config(_)
             | Self::FetchSetup(_)
             | Self::RegistryConfig { .. }

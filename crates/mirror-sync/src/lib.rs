@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod advisories;
 mod cursor;
 mod download;
 mod dry_run;
@@ -21,6 +22,7 @@ mod policy;
 mod prune;
 mod rebuild;
 mod removed;
+mod reported;
 mod run;
 pub mod snapshot;
 mod source;
@@ -29,6 +31,7 @@ mod tally;
 mod threads;
 mod update;
 
+pub use advisories::read_advisories;
 pub use download::download;
 pub use error::SyncError;
 pub use gaps::{acknowledge_gaps, list_gaps, read_gaps};
@@ -38,9 +41,10 @@ pub use mirror_git::{IndexError, UpdateError, UpdateEvent, UpdateStatus, Updated
 pub use mirror_index::sparse::{AnswerLimits, ConfigError};
 pub use mirror_index::{ClosureLimits, ClosureOptions, LockSources, NameSet, Shard, Target};
 pub use mirror_index::{LockError, SelectionError};
-pub use mirror_manifest::{ManifestError, UpstreamRemoval};
+pub use mirror_manifest::{HeldBackCount, ManifestError, UpstreamRemoval};
 pub use mirror_policy::{
-    Advisories, Decision, Finding, HeldBack, LoadedPolicy, Policy, PolicyError, Rule, Verdict,
+    Advisories, DatabaseCommit, Decision, Finding, HeldBack, LoadedPolicy, Policy, PolicyError, Rule,
+    SAMPLE as SAMPLE_POLICY, Verdict,
 };
 pub use mirror_repo::{BUNDLES, Gap, ListedGap, MANIFEST, OpenReport, RebuildOutcome, RepoError};
 pub use mirror_store::{CrateStore, StoreError};
@@ -50,8 +54,8 @@ pub use mirror_types::{
 };
 pub use mirror_types::{Advice, Cause, FailedRecord, FaultKind, Location, Sha256, StoreId, Unexpected};
 pub use observe::{SyncEvent, SyncObserver, SyncPhase};
-pub use options::{DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};
-pub use outcome::{Estimate, Outcome};
-pub use policy::{Explained, POLICY_FILE, explain, load_policy};
+pub use options::{AdvisoryUpdate, DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};
+pub use outcome::{AdvisoriesUsed, Estimate, Outcome, Reported};
+pub use policy::{Explained, POLICY_FILE, PolicyFile, explain, load_policy, read_policy};
 pub use rebuild::rebuild_catalogue;
 pub use snapshot::{SnapshotKey, SnapshotOptions};

@@ -1,10 +1,12 @@
 //! The events of a run, and the trait that receives them.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use mirror_fetch::FetchObserver;
-use mirror_git::{UpdateEvent, UpdateStatus, Updated};
-use mirror_manifest::{ManifestError, UpstreamRemoval};
+use mirror_git::{UpdateError, UpdateEvent, UpdateStatus, Updated};
+use mirror_manifest::{HeldBackCount, ManifestError, UpstreamRemoval};
+use mirror_policy::Advisories;
 use mirror_repo::OpenReport;
 use mirror_repo::RepoError;
 use mirror_types::{CrateName, Location, ReleaseId, Sha256};
@@ -24,7 +26,7 @@ impl SyncObserver for () {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SyncPhase {
-    /// Cloning or updating the index.
+    /// Cloning or updating the index, or the advisory database.
     UpdateIndex,
     /// Opening the mirror and the index.
     Open,
@@ -54,7 +56,7 @@ pub enum SyncEvent<'a> {
         /// The event.
         event: &'a UpdateEvent,
     },
-    /// The progress of the update; `None` when it is over.
+    /// The progress of an update, of the index or of the advisory database; `None` when it is over.
     IndexUpdating(Option<&'a UpdateStatus>),
     /// The index was updated.
     IndexUpdated(&'a Updated),
@@ -65,6 +67,40 @@ pub enum SyncEvent<'a> {
         /// A description of it for people.
         what: &'a str,
     },
+
+    /// The advisory database is not updated: this is a dry run, or the database is a plain directory.
+    AdvisoriesLeft {
+        /// The database.
+        dir: &'a Path,
+        /// True if the reason is the dry run.
+        is_dry_run: bool,
+    },
+    /// Something happened while the advisory database was updated.
+    AdvisoriesUpdate {
+        /// The database.
+        dir: &'a Path,
+        /// The event.
+        event: &'a UpdateEvent,
+    },
+    /// The advisory database was updated.
+    AdvisoriesUpdated(&'a Updated),
+    /// The advisory database could not be updated; the run uses it as it is.
+    AdvisoriesOutdated {
+        /// The database.
+        dir: &'a Path,
+        /// The reason.
+        error: &'a UpdateError,
+    },
+    /// The advisory database was read.
+    AdvisoriesRead {
+        /// The database.
+        dir: &'a Path,
+        /// Its advisories.
+        advisories: &'a Advisories,
+        /// The moment by which the run decides.
+        now: SystemTime,
+    },
+
     /// The index is the one that an earlier run went through.
     IndexUnchanged,
     /// The index differs from the one that an earlier run went through in so many files.
@@ -77,6 +113,14 @@ pub enum SyncEvent<'a> {
     Opened(&'a OpenReport),
     /// A catalogue is rebuilt without the old record of which index listed what: the next run records it anew.
     SourcesUnknown(&'a ManifestError),
+
+    /// Policy has judged what is held: when a run begins, and when it ends.
+    Judged {
+        /// Releases that policy holds back, by rule.
+        held_back: &'a [HeldBackCount],
+        /// Offered releases with an advisory that is only reported; `None` where there are no advisories.
+        reported: Option<u64>,
+    },
 
     /// The number of releases that will be selected.
     Expected(u64),

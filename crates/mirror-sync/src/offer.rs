@@ -78,6 +78,7 @@ pub(crate) fn begin(
     policy: &LoadedPolicy,
     now: SystemTime,
 ) -> Result<(), SyncError> {
+    note_advisories(mirror, policy)?;
     let unjudged = unjudged(mirror)?;
     let never = CancellationToken::new();
     judge(mirror, policy, Judged::Crates(&unjudged), LicenceSource::Read(&never), now)?;
@@ -99,6 +100,17 @@ pub(crate) fn begin(
     mirror.commit(tx)?;
     if policy.is_open() {
         mirror.catalogue().set_policy_in_force(false)?;
+    }
+    Ok(())
+}
+
+/// Notes of which moment the advisories are, for those who judge the mirror without a policy.
+fn note_advisories(mirror: &mut MirrorWriter, policy: &LoadedPolicy) -> Result<(), SyncError> {
+    let moment = policy.advisories().commit().map(|commit| commit.time);
+    if mirror.catalogue().advisories_of()? != moment {
+        let mut tx = mirror.begin();
+        tx.advisories_of(moment);
+        mirror.commit(tx)?;
     }
     Ok(())
 }

@@ -77,6 +77,22 @@ impl Default for IndexUpdate {
     }
 }
 
+/// The settings for cloning or updating the advisory database before it is read.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct AdvisoryUpdate {
+    /// The address that the operator names; `None` takes the origin of the clone, or RustSec's own for a new one.
+    pub url: Option<Address>,
+    /// Longest time in which nothing arrives. Default: 120 s.
+    pub idle_timeout: std::time::Duration,
+}
+
+impl Default for AdvisoryUpdate {
+    fn default() -> Self {
+        Self { url: None, idle_timeout: UpdateOptions::default().idle_timeout }
+    }
+}
+
 /// The options of a download run. Begin with [`DownloadOptions::new`] and change fields.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -112,6 +128,11 @@ pub struct DownloadOptions {
     /// `None`, everything is offered that upstream did not delete. Does not keep entries of a list of URLs from being
     /// fetched.
     pub policy: Option<Arc<LoadedPolicy>>,
+    /// The advisory database by which `policy` decides, in place of the advisories that it has: a directory or a git
+    /// clone. The run reads it when it begins.
+    pub advisory_db: Option<PathBuf>,
+    /// Clone or update `advisory_db` first, if it is no plain directory. What cannot be updated is used as it is.
+    pub advisory_update: Option<AdvisoryUpdate>,
     /// The moment by which `policy` decides; `None`: the beginning of the run.
     pub now: Option<SystemTime>,
     /// First N records only; 0 means all.
@@ -180,6 +201,8 @@ impl DownloadOptions {
             closure: None,
             with_lockfiles: false,
             policy: None,
+            advisory_db: None,
+            advisory_update: None,
             now: None,
             limit: 0,
             checksums: None,

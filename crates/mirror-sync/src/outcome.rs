@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mirror_manifest::UpstreamRemoval;
+use mirror_policy::DatabaseCommit;
 use mirror_types::{ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId, Rule};
 
 use crate::error::SyncError;
@@ -26,6 +28,11 @@ pub struct Outcome {
     pub first_deferred: Vec<FailedRecord>,
     /// Held releases that policy does not offer, by rule, after the run.
     pub held_back: BTreeMap<Rule, u64>,
+    /// Releases that are offered although an advisory is about them, because the policy only reports it. In a dry run,
+    /// also those that would be fetched.
+    pub reported: Reported,
+    /// The advisory database by which the run decided, when it read one.
+    pub advisories: Option<AdvisoriesUsed>,
     /// Left out because nothing says when they were published, and only older ones are wanted.
     pub undated: u64,
     /// Not available upstream.
@@ -108,6 +115,30 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
+/// Releases with an advisory that the policy only reports.
+#[derive(Debug, Clone, Default)]
+pub struct Reported {
+    /// Their number.
+    pub releases: u64,
+    /// The first of them by name, each with the ids of its advisories.
+    pub first: Vec<FailedRecord>,
+}
+
+/// The advisory database by which a run decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdvisoriesUsed {
+    /// Its path.
+    pub dir: PathBuf,
+    /// Its advisories that count.
+    pub advisories: u64,
+    /// The commit that was read; `None` for a plain directory.
+    pub commit: Option<DatabaseCommit>,
+    /// The age of that commit at the moment by which the run decided.
+    pub age: Option<Duration>,
+    /// True if it was to be brought up to date, and that failed.
+    pub is_outdated: bool,
+}
+
 /// The estimated cost of the downloads of a dry run: exact for up to 100 releases whose sizes the origin reports, else
 /// estimated from a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +170,7 @@ impl Outcome {
         } else if missing > 0
             || self.bad_lines > 0
             || self.removal_refused > 0
+            || self.advisories.as_ref().is_some_and(|used| used.is_outdated)
             || !self.lockfiles_unusable.is_empty()
             || self.has_no_snapshot
         {
@@ -188,6 +220,9 @@ impl Outcome {
         ] {
             *own += more;
         }
+        // Both are the state of the mirror after a pass.
+        self.held_back = more.held_back;
+        self.reported = more.reported;
         self.partial_bundle = more.partial_bundle.or(self.partial_bundle.take());
         self.removed_upstream.extend(more.removed_upstream);
         self.resolved_gaps.extend(more.resolved_gaps);

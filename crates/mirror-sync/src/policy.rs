@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use mirror_policy::{Advisories, Finding, LoadedPolicy, Policy, Verdict};
+use mirror_policy::{Finding, LoadedPolicy, Policy, Verdict};
 use mirror_repo::Mirror;
 use mirror_types::{CrateName, HeldBack, ReleaseId, VersionText, index_path};
 
+use crate::advisories::read_advisories;
 use crate::error::SyncError;
 use crate::licences::Licences;
 use crate::offer::Releases;
@@ -14,16 +15,26 @@ use crate::offer::Releases;
 /// The name of the policy file in the root of a mirror.
 pub const POLICY_FILE: &str = "policy.toml";
 
-/// Reads the policy at `path`, and the advisory database that it names or that `database` names in its place. `None`
-/// reads the mirror's own policy, if there is one. Blocks.
+/// A policy file that was read, and its advisory database, which was not.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct PolicyFile {
+    /// The policy.
+    pub policy: Policy,
+    /// The path of the advisory database, if there is one.
+    pub database: Option<PathBuf>,
+}
+
+/// Reads the policy at `path`, and finds the advisory database that it names or that `database` names in its place.
+/// `None` reads the mirror's own policy, if there is one. Blocks.
 ///
 /// # Errors
-/// When a file cannot be read, or is not valid.
-pub fn load_policy(
+/// When the file cannot be read, or is not valid.
+pub fn read_policy(
     out: &Path,
     path: Option<&Path>,
     database: Option<&Path>,
-) -> Result<Option<LoadedPolicy>, SyncError> {
+) -> Result<Option<PolicyFile>, SyncError> {
     let own = out.join(POLICY_FILE);
     let path = match path {
         Some(path) => Some(path),
@@ -46,7 +57,20 @@ pub fn load_policy(
         policy.advisory_database().map(|text| from.join(text))
     };
     let database: Option<PathBuf> = database.map(Path::to_owned).or_else(named);
-    let advisories = database.as_deref().map(Advisories::load).transpose()?.unwrap_or_default();
+    Ok(Some(PolicyFile { policy, database }))
+}
+
+/// Reads a policy as [`read_policy`] does, and its advisory database. Blocks.
+///
+/// # Errors
+/// When a file cannot be read, or is not valid.
+pub fn load_policy(
+    out: &Path,
+    path: Option<&Path>,
+    database: Option<&Path>,
+) -> Result<Option<LoadedPolicy>, SyncError> {
+    let Some(PolicyFile { policy, database }) = read_policy(out, path, database)? else { return Ok(None) };
+    let advisories = database.as_deref().map(read_advisories).transpose()?.unwrap_or_default();
     Ok(Some(LoadedPolicy::new(policy, advisories)))
 }
 

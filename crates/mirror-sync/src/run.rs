@@ -30,6 +30,7 @@ use crate::options::DownloadOptions;
 use crate::outcome::Outcome;
 use crate::plan::plan;
 use crate::removed::record_source;
+use crate::reported::survey;
 use crate::run::dispatch::{Dispatcher, Finished};
 use crate::run::finish::{Carried, finish};
 use crate::run::message::{FetchJob, HashJob, Message};
@@ -82,10 +83,15 @@ pub(crate) async fn perform(run: Run, store: Option<Store>) -> Result<Outcome, S
     let mut prepared = open_all(Run { cancel: cancel.clone(), ..run }, store).await?;
     let (cursor, gaps) = (prepared.cursor.take(), std::mem::take(&mut prepared.gaps));
     let state = std::mem::take(&mut prepared.state);
+    let surveyed = survey_beside(&prepared.mirror, &options, &observer)?;
     let verifies = options.verify_existing;
     observer.event(SyncEvent::Phase(if verifies { SyncPhase::Verify } else { SyncPhase::Download }));
     let known = gaps.iter().map(|gap| gap.release.clone()).collect();
     let mut carried = carry_out(prepared, known, outcome, &options, &observer, cancel).await?;
+    // Its event must not come after that of the end.
+    if let Some(surveyed) = surveyed {
+        join(surveyed).await??;
+    }
     carried.outcome.interrupted = user_cancel.is_cancelled();
     if verifies && !carried.outcome.interrupted && !carried.outcome.given_up {
         let policy = options.policy.clone().unwrap_or_default();
@@ -96,6 +102,21 @@ pub(crate) async fn perform(run: Run, store: Option<Store>) -> Result<Outcome, S
     let outcome = finish(carried, (cursor, state), gaps, &options, &*observer, (began, &user_cancel))?;
     observer.event(SyncEvent::Phase(SyncPhase::Done));
     Ok(outcome)
+}
+
+/// Counts what policy does when a run begins, on a thread of its own: a list that keeps a whole registry out makes that
+/// take a third of a second. Returns `None` without a policy.
+fn survey_beside(
+    mirror: &MirrorWriter,
+    options: &DownloadOptions,
+    observer: &Arc<dyn SyncObserver>,
+) -> Result<Option<Answer<Result<(), SyncError>>>, SyncError> {
+    if options.policy.is_none() {
+        return Ok(None);
+    }
+    let (reader, options) = (mirror.catalogue().another()?, options.clone());
+    let observer = Arc::clone(observer);
+    spawn_behind("survey", move || survey(&reader, &options, &*observer).map(drop)).map(Some)
 }
 
 async fn open_all(run: Run, store: Option<Store>) -> Result<Prepared, SyncError> {

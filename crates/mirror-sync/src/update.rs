@@ -1,12 +1,14 @@
-//! Brings a local git index up to date before it is read.
+//! Brings the git repositories of a run up to date before they are read: the index, and the advisory database.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mirror_fetch::Proxies;
 use mirror_git::{
-    History, ProxyRule, UpdateEvent, UpdateObserver, UpdateOptions, UpdateStatus, update_index,
+    History, ProxyRule, UpdateError, UpdateEvent, UpdateObserver, UpdateOptions, UpdateStatus, Updated,
+    update_index,
 };
+use mirror_types::upstream;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::SyncError;
@@ -28,23 +30,59 @@ pub(crate) async fn update(
         observer.event(SyncEvent::IndexLeft);
         return Ok(());
     }
-    observer.event(SyncEvent::Phase(SyncPhase::UpdateIndex));
-    let mut wanted = UpdateOptions::default();
+    let mut wanted = update_options(options);
     wanted.url = update.url.clone();
     wanted.history = if update.full { History::Full } else { History::Shallow };
+    wanted.idle_timeout = update.idle_timeout;
+    let updated = carry_out(Repository::Index, dir, wanted, observer, cancel).await??;
+    observer.event(SyncEvent::IndexUpdated(&updated));
+    Ok(())
+}
+
+/// Clones the advisory database in `dir`, or brings it up to date, as `options` ask for. The inner error is that of the
+/// update.
+pub(crate) async fn update_advisories(
+    options: &DownloadOptions,
+    dir: &Path,
+    observer: &Arc<dyn SyncObserver>,
+    cancel: &CancellationToken,
+) -> Result<Result<(), UpdateError>, SyncError> {
+    let Some(update) = &options.advisory_update else { return Ok(Ok(())) };
+    let mut wanted = update_options(options);
+    wanted.what = "advisory database";
+    wanted.url = update.url.clone();
+    wanted.default_url = upstream::advisory_database_url();
+    wanted.idle_timeout = update.idle_timeout;
+    let updated = carry_out(Repository::Advisories, dir, wanted, observer, cancel).await?;
+    Ok(updated.map(|updated| observer.event(SyncEvent::AdvisoriesUpdated(&updated))))
+}
+
+/// Returns the settings that hold for every repository.
+fn update_options(options: &DownloadOptions) -> UpdateOptions {
+    let mut wanted = UpdateOptions::default();
     wanted.cacert = options.fetch.cacert.clone();
     wanted.user_agent = options.fetch.user_agent.clone();
     wanted.proxies = proxy_rule(options);
     wanted.connect_timeout = options.fetch.connect_timeout;
-    wanted.idle_timeout = update.idle_timeout;
     wanted.retries = options.fetch.retries;
     wanted.retry_base = options.fetch.retry_base;
     wanted.retry_max = options.fetch.retry_max;
-    let bridge = ObserverBridge { dir: dir.clone(), observer: Arc::clone(observer), cancel: cancel.clone() };
-    let updated = join(spawn("update", move || update_index(&bridge.dir, &wanted, &bridge))?).await;
+    wanted
+}
+
+async fn carry_out(
+    what: Repository,
+    dir: &Path,
+    wanted: UpdateOptions,
+    observer: &Arc<dyn SyncObserver>,
+    cancel: &CancellationToken,
+) -> Result<Result<Updated, UpdateError>, SyncError> {
+    observer.event(SyncEvent::Phase(SyncPhase::UpdateIndex));
+    let bridge =
+        ObserverBridge { what, dir: dir.to_owned(), observer: Arc::clone(observer), cancel: cancel.clone() };
+    let updated = join(spawn("update", move || update_index(&bridge.dir, &wanted, &bridge))?).await?;
     observer.event(SyncEvent::IndexUpdating(None));
-    observer.event(SyncEvent::IndexUpdated(&updated??));
-    Ok(())
+    Ok(updated)
 }
 
 /// Returns the rule by which the index uses the proxy settings: the same as for downloads.
@@ -53,8 +91,16 @@ fn proxy_rule(options: &DownloadOptions) -> ProxyRule {
     ProxyRule::new(move |url| proxies.of_url(url).map_err(|error| error.to_string()))
 }
 
+/// The repositories that a run updates.
+#[derive(Clone, Copy)]
+enum Repository {
+    Index,
+    Advisories,
+}
+
 /// Passes the progress of an update on to the observer of the run.
 struct ObserverBridge {
+    what: Repository,
     dir: PathBuf,
     observer: Arc<dyn SyncObserver>,
     cancel: CancellationToken,
@@ -70,6 +116,10 @@ impl UpdateObserver for ObserverBridge {
     }
 
     fn event(&self, event: UpdateEvent) {
-        self.observer.event(SyncEvent::IndexUpdate { dir: &self.dir, event: &event });
+        let (dir, event) = (&*self.dir, &event);
+        self.observer.event(match self.what {
+            Repository::Index => SyncEvent::IndexUpdate { dir, event },
+            Repository::Advisories => SyncEvent::AdvisoriesUpdate { dir, event },
+        });
     }
 }

@@ -21,6 +21,6 @@ pub use logging::{
 };
 #[cfg(feature = "progress")]
 pub use progress::{Progress, ProgressOptions};
-pub use stats::{Activity, Phase, RunStats, Snapshot};
+pub use stats::{Activity, Offer, Phase, RunStats, Snapshot};
 #[cfg(feature = "progress")]
 pub use work::{WorkDone, WorkProgress};

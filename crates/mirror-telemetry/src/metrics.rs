@@ -9,7 +9,9 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 
-use crate::stats::{RunStats, Snapshot};
+use mirror_types::Rule;
+
+use crate::stats::{Offer, RunStats, Snapshot};
 
 const REQUESTS: &str = "crates_download_requests_total";
 const BYTES: &str = "crates_download_bytes_total";
@@ -17,6 +19,9 @@ const RETRIES: &str = "crates_download_retries_total";
 const INFLIGHT: &str = "crates_download_inflight";
 const DURATION: &str = "crates_download_duration_seconds";
 const PROCESSED: &str = "crates_processed_total";
+const HELD_BACK: &str = "crates_download_held_back_releases";
+const REPORTED: &str = "crates_download_advisory_releases";
+const ADVISORIES_AGE: &str = "crates_download_advisories_age_seconds";
 
 /// Upper bounds of the duration histogram, in seconds: Prometheus' standard buckets.
 const BUCKETS_S: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -51,7 +56,7 @@ pub(crate) fn status_json(stats: &RunStats) -> String {
 /// Renders the counters in Prometheus' text format, version 0.0.4.
 pub(crate) fn metrics(stats: &RunStats) -> String {
     let now = stats.snapshot();
-    stats.requests().render(&now)
+    stats.requests().render(&now, stats.offer().as_ref())
 }
 
 /// The requests that ended. One lock guards all of them, because the recorder of `metrics-exporter-prometheus` loses
@@ -77,8 +82,8 @@ impl Requests {
         self.exporter.get_or_insert_with(Exporter::new);
     }
 
-    fn render(&mut self, now: &Snapshot) -> String {
-        self.exporter.get_or_insert_with(Exporter::new).render(&self.counts, now)
+    fn render(&mut self, now: &Snapshot, offer: Option<&Offer>) -> String {
+        self.exporter.get_or_insert_with(Exporter::new).render(&self.counts, now, offer)
     }
 }
 
@@ -104,6 +109,9 @@ impl Exporter {
             describe_gauge!(INFLIGHT, "Requests under way.");
             describe_histogram!(DURATION, "Duration of requests.");
             describe_counter!(PROCESSED, "Records by result.");
+            describe_gauge!(HELD_BACK, "Releases that policy holds back, held or not, by rule.");
+            describe_gauge!(REPORTED, "Offered releases with an advisory that is only reported.");
+            describe_gauge!(ADVISORIES_AGE, "Age of the newest commit of the advisory database.");
             histogram!(DURATION)
         });
         Self { recorder, durations, samples: 0 }
@@ -120,7 +128,12 @@ impl Exporter {
     }
 
     /// Sets counters and gauges to their current values, and renders them with the histogram.
-    fn render(&mut self, counts: &BTreeMap<(bool, Option<u16>), u64>, now: &Snapshot) -> String {
+    fn render(
+        &mut self,
+        counts: &BTreeMap<(bool, Option<u16>), u64>,
+        now: &Snapshot,
+        offer: Option<&Offer>,
+    ) -> String {
         with_local_recorder(&self.recorder, || {
             for ((ok, code), count) in counts {
                 let status = if *ok { "ok" } else { "error" };
@@ -128,6 +141,9 @@ impl Exporter {
                 counter!(REQUESTS, "status" => status, "code" => code).absolute(*count);
             }
             set(now);
+            if let Some(offer) = offer {
+                set_offer(offer);
+            }
         });
         self.recorder.handle().render()
     }
@@ -150,6 +166,22 @@ fn set(now: &Snapshot) {
     }
     if now.deferred > 0 {
         counter!(PROCESSED, "result" => "deferred").absolute(now.deferred);
+    }
+}
+
+/// Sets the gauges of the current recorder that show what policy does.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+fn set_offer(offer: &Offer) {
+    // A rule that holds nothing back any more must not keep its old number.
+    for rule in Rule::ALL {
+        let releases = offer.held_back.get(&rule).copied().unwrap_or_default();
+        gauge!(HELD_BACK, "rule" => rule.name()).set(releases as f64);
+    }
+    if let Some(releases) = offer.reported {
+        gauge!(REPORTED).set(releases as f64);
+    }
+    if let Some(age) = offer.advisories_age {
+        gauge!(ADVISORIES_AGE).set(age.as_secs() as f64);
     }
 }
 

@@ -1,6 +1,9 @@
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use mirror_types::Rule;
 
 #[cfg(feature = "listener")]
 use crate::metrics::Requests;
@@ -84,8 +87,20 @@ pub struct RunStats {
     inflight: AtomicI64,
     concurrency: AtomicU64,
     activity: Mutex<Option<Activity>>,
+    offer: Mutex<Option<Offer>>,
     #[cfg(feature = "listener")]
     requests: Mutex<Requests>,
+}
+
+/// The effect of a policy on a mirror, as it was judged last.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// Releases that policy holds back, held or not, by rule.
+    pub held_back: BTreeMap<Rule, u64>,
+    /// Offered releases with an advisory that is only reported; `None` where there are no advisories.
+    pub reported: Option<u64>,
+    /// Age of the newest commit of the advisory database, if it is a git clone.
+    pub advisories_age: Option<Duration>,
 }
 
 /// The counters at one moment.
@@ -154,6 +169,7 @@ impl RunStats {
             inflight: AtomicI64::new(0),
             concurrency: AtomicU64::new(0),
             activity: Mutex::default(),
+            offer: Mutex::default(),
             #[cfg(feature = "listener")]
             requests: Mutex::default(),
         })
@@ -171,6 +187,15 @@ impl RunStats {
     #[must_use]
     pub fn activity(&self) -> Option<Activity> {
         self.activity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// Changes the effect of the policy. Metrics show it from the first time on.
+    pub fn change_offer(&self, change: impl FnOnce(&mut Offer)) {
+        change(self.offer.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default());
+    }
+    /// Returns the effect of the policy; `None` before it was judged.
+    #[must_use]
+    pub fn offer(&self) -> Option<Offer> {
+        self.offer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
     /// Counts `n` more records that are wanted.
     pub fn planned(&self, n: u64) {

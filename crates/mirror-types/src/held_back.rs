@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::text::{Printable, nearest};
+
+/// The age of the newest commit of an advisory database above which the database is stale: RustSec's gets several commits
+/// a week.
+pub const ADVISORIES_STALE_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A rule of policy that can hold a release back. Rules are asked in the order of their definition, and the first that
 /// holds a release back counts.

@@ -21,7 +21,7 @@ pub use advice::Advice;
 pub use bundle_number::BundleNumber;
 pub use cause::{Cause, chain, one_line};
 pub use fault::{ExitStatus, FailedRecord, FaultKind, KEPT_FAILURES};
-pub use held_back::{HeldBack, Rule, UnknownRule};
+pub use held_back::{ADVISORIES_STALE_AFTER, HeldBack, Rule, UnknownRule};
 pub use layout::{Layout, UnknownLayout, index_path, index_prefix};
 pub use location::{Codec, Location, Locations, MemberLocation, StoreId};
 pub use mirror_id::{InvalidMirrorId, MirrorId};

@@ -9,6 +9,12 @@ pub fn git_index_url() -> String {
     format!("https://github.com/rust-lang/{REGISTRY}-index")
 }
 
+/// Returns the address of the repository of RustSec's advisory database, which is about the crates of the registry.
+#[must_use]
+pub fn advisory_database_url() -> String {
+    "https://github.com/RustSec/advisory-db".to_owned()
+}
+
 /// Returns the root of the sparse index, without the `sparse+` prefix, with a final slash.
 #[must_use]
 pub fn sparse_index_url() -> String {

@@ -6,11 +6,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use mirror_serve::{
-    HeldBackTotals, Mirror, Samples, ServeError, ServeOptions, Server, SnapshotRemains, SnapshotState,
-    WithoutPubtime, next_due,
+    ADVISORIES_STALE_AFTER, HeldBackTotals, Mirror, Samples, ServeError, ServeOptions, Server,
+    SnapshotRemains, SnapshotState, WithoutPubtime, advisories_age, next_due,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +54,9 @@ pub(crate) fn examine(flags: &Doctor) -> Result<Vec<Finding>> {
     options.listen = "127.0.0.1:0".to_owned();
     let mirror = flags.source.open()?;
     let samples = Samples::of(&mirror)?;
-    let first = [index_lines(&mirror)?, held_back(&mirror)?, publication_times(&mirror)?, snapshot(&mirror)?];
+    let mut first =
+        vec![index_lines(&mirror)?, held_back(&mirror)?, publication_times(&mirror)?, snapshot(&mirror)?];
+    first.extend(advisories(&mirror)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let server = runtime.block_on(Server::open(&options))?;
     let base = format!("http://{}", server.local_addr());
@@ -144,6 +147,21 @@ fn publication_times(mirror: &Mirror) -> Result<Finding> {
          registry.global-min-publish-age lets these pass, however young they are"
     );
     Ok(Finding::new(WHAT, Verdict::Warns, detail))
+}
+
+/// Looks how old the advisories are by which the last run decided; nothing where they are of no git clone.
+fn advisories(mirror: &Mirror) -> Result<Option<Finding>> {
+    let Some(age) = advisories_age(mirror, SystemTime::now())? else { return Ok(None) };
+    let days = age.as_secs() / 86_400;
+    let is_stale = age > ADVISORIES_STALE_AFTER;
+    let mut detail = format!(
+        "the newest commit of the database by which the last run decided is {days} day{} old",
+        if days == 1 { "" } else { "s" }
+    );
+    if is_stale {
+        detail.push_str("; a run of download-crates with --update-advisories brings it up to date");
+    }
+    Ok(Some(Finding::new("advisories", if is_stale { Verdict::Warns } else { Verdict::Works }, detail)))
 }
 
 /// Cargo with a home of its own.

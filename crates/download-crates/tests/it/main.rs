@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests write their own files")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod advisories;
 mod answers;
 mod bundled;
 mod bundled_trust;

@@ -215,6 +215,21 @@ fn a_dry_run_names_what_policy_would_keep_out() {
     assert!(!world.path("out").exists());
 }
 
+/// The sample needs its database, and nothing else.
+#[test]
+fn the_sample_is_printed_and_is_a_policy() {
+    let world = world();
+    let sample = run(std::process::Command::new(crate::world::BIN).arg("--sample-policy")).expect(0).stdout;
+    assert_eq!(sample, mirror_sync::SAMPLE_POLICY);
+    write(&world, "p.toml", &sample);
+    let flags = ["--policy", "p.toml", "--dry-run", "--offline"];
+    let refused = run(world.mirroring("out").args(flags)).expect(2);
+    assert!(refused.stderr.contains("there is no advisory database at advisory-db"), "{}", refused.stderr);
+    write(&world, "advisory-db/crates/README.md", "");
+    let dry = run(world.mirroring("out").args(flags)).expect(0);
+    assert!(dry.stdout.contains("  young 1.1.0: held back until "), "{}", dry.stdout);
+}
+
 #[test]
 fn a_wrong_policy_ends_a_run_before_it_begins() {
     let world = world();

@@ -12,7 +12,7 @@ use mirror_types::{Address, Advice, Cause, chain, one_line};
 
 use super::allowance::Allowance;
 use super::disk;
-use super::error::UpdateError;
+use super::error::{INDEX, UpdateError};
 use super::options::{UpdateEvent, UpdateObserver, UpdateOptions};
 use super::receive::Session;
 use super::refs::Head;
@@ -115,8 +115,10 @@ pub(crate) fn fetch(
         old: old.map(|id| id.to_string()),
     });
     if options.history == super::History::Full && shallow {
-        let text = "the index is a shallow clone and stays one; its full history comes only with a new clone";
-        observer.event(UpdateEvent::Notice(text.to_owned()));
+        observer.event(UpdateEvent::Notice(format!(
+            "the {} is a shallow clone and stays one; its full history comes only with a new clone",
+            options.what
+        )));
     }
     let patience = Patience { idle: options.idle_timeout, until: Some(Instant::now() + DEADLINE) };
     let (mut wait, mut broken) = (options.retry_base, false);
@@ -176,11 +178,18 @@ impl Failure {
     fn into_error(self, dir: &Path, url: &Address, attempts: u32) -> UpdateError {
         match self {
             Self::Transient(reason) | Self::Broken(reason) | Self::Final(reason) | Self::Large(reason) => {
-                UpdateError::Origin { url: url.to_string(), source: Cause::new(url.scrub(&reason)), attempts }
+                UpdateError::Origin {
+                    what: INDEX,
+                    url: url.to_string(),
+                    source: Cause::new(url.scrub(&reason)),
+                    attempts,
+                }
             }
-            Self::Storage(reason) => {
-                UpdateError::Unstorable { dir: dir.to_owned(), source: Cause::new(url.scrub(&reason)) }
-            }
+            Self::Storage(reason) => UpdateError::Unstorable {
+                what: INDEX,
+                dir: dir.to_owned(),
+                source: Cause::new(url.scrub(&reason)),
+            },
             Self::Refused(why, advice) => UpdateError::refused(dir, why, advice),
             Self::Stopped => UpdateError::Stopped,
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use mirror_fs::{FileLock, LockFault};
 
 use super::disk;
-use super::error::UpdateError;
+use super::error::{INDEX, UpdateError};
 
 /// A lock, held until it is dropped. It belongs to the open file, so it ends with the process in every case.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Lock {
 
     fn take(dir: &Path, path: &Path) -> Result<Self, UpdateError> {
         let file = FileLock::take(path).map_err(|fault| match fault {
-            LockFault::Held { holder } => UpdateError::Locked { dir: dir.to_owned(), holder },
+            LockFault::Held { holder } => UpdateError::Locked { what: INDEX, dir: dir.to_owned(), holder },
             LockFault::Open(error) => UpdateError::storage("open the lock", path)(error),
             LockFault::Lock(error) => UpdateError::storage("lock", path)(error),
             other => UpdateError::storage("lock", path)(io::Error::other(other)),

@@ -44,6 +44,7 @@ pub use options::{
 use state::State;
 
 /// Clones the index into `dir` when nothing is there, else brings the git repository there up to date with its remote.
+/// Any repository will do that is read by its HEAD, and whose directories are nested at most 8 deep.
 /// Blocks; works on a thread of its own, and reports its progress to `observer`. Memory grows with the number of
 /// objects that arrive (about 100 bytes each), not with their size.
 ///
@@ -55,10 +56,11 @@ pub fn update_index(
     observer: &dyn UpdateObserver,
 ) -> Result<Updated, UpdateError> {
     let began = Instant::now();
-    let mut updated = match State::of(dir)? {
-        State::Absent => clone::clone(dir, options, observer)?,
-        State::Repository => update(dir, options, observer)?,
-    };
+    let done = State::of(dir).and_then(|state| match state {
+        State::Absent => clone::clone(dir, options, observer),
+        State::Repository => update(dir, options, observer),
+    });
+    let mut updated = done.map_err(|error| error.about(options.what))?;
     updated.elapsed = began.elapsed();
     Ok(updated)
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use mirror_types::{Address, upstream};
 
+use super::error::INDEX;
+
 /// The amount of history in a new clone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum History {
@@ -42,6 +44,8 @@ impl std::fmt::Debug for ProxyRule {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct UpdateOptions {
+    /// The word for the repository in errors and notices: `index`.
+    pub what: &'static str,
     /// The address to fetch from that the operator names; `None` takes the repository's own origin.
     pub url: Option<Address>,
     /// The default address of a new clone.
@@ -74,6 +78,7 @@ pub struct UpdateOptions {
 impl Default for UpdateOptions {
     fn default() -> Self {
         Self {
+            what: INDEX,
             url: None,
             default_url: upstream::git_index_url(),
             history: History::Shallow,

@@ -54,8 +54,8 @@ pub(crate) fn consolidate(
         Err(why) => {
             let _ = incoming::remove_leftovers(repo.common_dir());
             if !observer.stopped() {
-                observer
-                    .event(UpdateEvent::Notice(format!("the packs of the index stay as they are: {why}")));
+                let text = format!("the packs of the {} stay as they are: {why}", options.what);
+                observer.event(UpdateEvent::Notice(text));
             }
             0
         }

@@ -47,7 +47,8 @@ pub(crate) fn url(
         (Some(asked), Some(own)) => {
             if asked.to_string() != own.to_string() {
                 observer.event(UpdateEvent::Notice(format!(
-                    "the index was cloned from {own}; it is updated from {asked}, as was asked for"
+                    "the {} was cloned from {own}; it is updated from {asked}, as was asked for",
+                    options.what
                 )));
             }
             asked.clone()
@@ -56,7 +57,8 @@ pub(crate) fn url(
         (None, Some(own)) => {
             if own.reveal() != options.default_url {
                 observer.event(UpdateEvent::Notice(format!(
-                    "the index is updated from its own origin, {own}, because no other was named"
+                    "the {} is updated from its own origin, {own}, because no other was named",
+                    options.what
                 )));
             }
             own

@@ -261,6 +261,7 @@ impl<'t> Applier<'t> {
             | Change::Replaced(_)
             | Change::Licence(_)
             | Change::PolicyApplied(_)
+            | Change::AdvisoriesOf(_)
             | Change::CrateResolved(_)
             | Change::Seen { .. }
             | Change::DirWritten(_)
@@ -319,6 +320,7 @@ impl<'t> Applier<'t> {
             Change::Offered(id) => self.of_release(Sql::Offer, id).map(drop),
             Change::Licence(row) => self.add_licence(row),
             Change::PolicyApplied(policy) => super::state::set_policy(self.to, policy),
+            Change::AdvisoriesOf(moment) => super::state::set_advisories_of(self.to, *moment),
             Change::CrateResolved(name) => self.sql.get(Sql::Resolve)?.execute([name.as_str(), ""]).map(drop),
             Change::RemovedUpstream { id, kind, seen } => {
                 self.cursor_outdated = true;

@@ -1,5 +1,7 @@
 //! The changes of the catalogue.
 
+use std::time::SystemTime;
+
 use mirror_types::{CrateName, ReleaseId, StoreId};
 
 use super::deferred::DeferredGroup;
@@ -61,6 +63,8 @@ pub enum Change {
     Licence(LicenceRow),
     /// A policy, which this text identifies, has judged everything that is held.
     PolicyApplied(String),
+    /// The newest commit of the advisory database by which a run decides is of this moment; `None` without a git clone.
+    AdvisoriesOf(Option<SystemTime>),
     /// A whole crate leaves the failure ledger: its index file could be read.
     CrateResolved(CrateName),
     /// Upstream removed a held release. The time of the first sight is kept until the kind of removal changes.

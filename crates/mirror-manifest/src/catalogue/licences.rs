@@ -124,6 +124,27 @@ impl Catalogue {
         };
         take().map_err(fail)
     }
+
+    /// Passes the licences of all held releases, as far as they were read, to `visit`, ordered by crate and version.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn licences(&self, visit: &mut dyn FnMut(LicenceRow)) -> Result<(), ManifestError> {
+        let mut query = || {
+            if !self.has_licences()? {
+                return Ok(());
+            }
+            let select =
+                "SELECT crate, version, sha256, licence, fault FROM licences ORDER BY crate, version";
+            let mut statement = self.db.prepare(select)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                visit(row_of(row)?);
+            }
+            Ok(())
+        };
+        query().map_err(self.fail("read the licences in"))
+    }
 }
 
 #[cfg(test)]
@@ -163,6 +184,9 @@ mod tests {
         ] {
             catalogue.apply(&[Change::Licence(row(licence.clone()))]).expect("apply");
             assert_eq!(found(&catalogue), [row(licence)]);
+            let mut all = Vec::new();
+            catalogue.licences(&mut |row| all.push(row)).expect("licences");
+            assert_eq!(all, found(&catalogue));
         }
     }
 

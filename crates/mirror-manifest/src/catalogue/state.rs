@@ -23,6 +23,7 @@ const SCANNED_MIRROR: &str = "swept_place";
 const DOWNLOAD_RATE: &str = "files_per_sec";
 const LAST_RUN: &str = "last_run";
 const POLICY: &str = "policy";
+const ADVISORIES_OF: &str = "advisories_of";
 /// Present while a policy that is in force has not judged everything that this catalogue was made with.
 const UNJUDGED: &str = "unjudged";
 /// The file beside a catalogue that says that a policy is in force. It survives the catalogue.
@@ -285,6 +286,16 @@ impl Catalogue {
         self.recall(POLICY)
     }
 
+    /// Returns the moment of the newest commit of the advisory database by which the last run decided; `None` where it
+    /// had none, or no git clone. An unreadable one counts as missing.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn advisories_of(&self) -> Result<Option<SystemTime>, ManifestError> {
+        let text = self.recall(ADVISORIES_OF)?;
+        Ok(text.and_then(|text| text.parse::<jiff::Timestamp>().ok()).map(SystemTime::from))
+    }
+
     /// Returns the source with a number.
     pub(super) fn source(&self, number: u32) -> Result<Option<String>, ManifestError> {
         self.recall(&format!("{SOURCE}{number}"))
@@ -337,6 +348,16 @@ pub(super) fn set_policy(to: &Transaction<'_>, policy: &str) -> rusqlite::Result
         to.execute("DELETE FROM state WHERE key = ?1", [UNJUDGED])?;
     }
     to.execute("INSERT OR REPLACE INTO state VALUES (?1, ?2)", [POLICY, policy]).map(drop)
+}
+
+pub(super) fn set_advisories_of(to: &Transaction<'_>, moment: Option<SystemTime>) -> rusqlite::Result<()> {
+    let set = match moment {
+        Some(moment) => {
+            to.execute("INSERT OR REPLACE INTO state VALUES (?1, ?2)", [ADVISORIES_OF, &rfc3339(moment)])
+        }
+        None => to.execute("DELETE FROM state WHERE key = ?1", [ADVISORIES_OF]),
+    };
+    set.map(drop)
 }
 
 pub(super) fn drop_cursor(to: &Transaction<'_>) -> rusqlite::Result<()> {
@@ -441,6 +462,21 @@ mod tests {
         drop(catalogue);
         Catalogue::remove(&path).expect("removed");
         assert!(told(&make()), "no policy is in force any more");
+    }
+
+    #[test]
+    fn the_age_of_advisories_is_kept_until_there_are_none() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("c.sqlite");
+        let mut catalogue = Catalogue::open(&path).expect("open");
+        let moment = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_790_000_000);
+        for known in [Some(moment), None] {
+            catalogue.apply(&[Change::AdvisoriesOf(known)]).expect("noted");
+            let reader = Catalogue::open_read_only(&path).expect("open").expect("some");
+            assert_eq!(reader.advisories_of().expect("read"), known);
+        }
+        catalogue.remember(ADVISORIES_OF, "yesterday").expect("remember");
+        assert_eq!(catalogue.advisories_of().expect("read"), None);
     }
 
     #[test]

@@ -119,7 +119,11 @@ fn settings(work: &Work<'_>) -> Result<String, GenerateError> {
             format!("{} bytes, {}", meta.len(), changed.unwrap_or_default().as_nanos())
         }
     };
-    Ok(format!("crates at {urls}; yanked {}; manifest {manifest}", work.options.include_yanked))
+    let licences = match &work.rules.licences {
+        None => String::new(),
+        Some(licences) => format!("; licences {}", licences.identity()),
+    };
+    Ok(format!("crates at {urls}; yanked {}; manifest {manifest}{licences}", work.options.include_yanked))
 }
 
 /// The state that the threads of a run share, and their results.

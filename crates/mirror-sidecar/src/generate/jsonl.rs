@@ -18,7 +18,7 @@ use mirror_types::{CrateName, Layout, Unexpected};
 use super::error::GenerateError;
 use super::observe::{SidecarEvent, SidecarPhase};
 use super::options::SidecarOutcome;
-use super::render::{FactsBuilder, ParsedLine, Tally, Urls, each};
+use super::render::{FactsBuilder, ParsedLine, Rules, Tally, Urls, each};
 use super::source::Feed;
 use super::work::Work;
 
@@ -153,7 +153,7 @@ impl Measurer<'_> {
         let _ = each(&work.rules, path, data, tally, &mut |_, parsed, selected| {
             fates.resize(first + parsed.at, LEFT_OUT);
             let name = name.get_or_insert_with(|| parsed.record.id.name.clone());
-            fates.push(if selected { fate(&parsed, name, &work.rules.urls) } else { LEFT_OUT });
+            fates.push(if selected { fate(&parsed, name, &work.rules) } else { LEFT_OUT });
             if selected {
                 text.clear();
                 failed = line(&parsed, builder, path, text);
@@ -178,8 +178,10 @@ impl Drop for Measurer<'_> {
     }
 }
 
-fn fate(parsed: &ParsedLine<'_>, name: &CrateName, urls: &Urls) -> Fate {
-    let place = match urls {
+fn fate(parsed: &ParsedLine<'_>, name: &CrateName, rules: &Rules) -> Fate {
+    let place = match rules.urls {
+        // A licence is found by the checksum of the line.
+        _ if rules.licences.is_some() => None,
         Urls::Base(_) if parsed.record.id.name == *name => parsed.line.version_place(),
         _ => None,
     };

@@ -3,6 +3,7 @@
 mod error;
 mod files;
 mod jsonl;
+mod licences;
 mod manifest;
 mod observe;
 mod offered;
@@ -25,13 +26,14 @@ pub use error::GenerateError;
 pub use observe::{SidecarEvent, SidecarObserver, SidecarPhase};
 pub use options::{ManifestRead, SidecarMode, SidecarOptions, SidecarOutcome, SidecarSource, Stopped};
 
+use licences::Licences;
 use manifest::Enrichment;
 use offered::Offered;
 use render::Rules;
 use work::Work;
 
 /// Writes the sidecars that `options` describe. Streams; memory grows with the number of crates, and by some 25 bytes
-/// for each release (40 more with a manifest, 16 more for offered releases alone). Stops cleanly soon after `is_stopped` returns true. Blocks.
+/// for each release (40 more with a manifest, 16 more for offered releases alone, 24 more with licences). Stops cleanly soon after `is_stopped` returns true. Blocks.
 ///
 /// # Errors
 /// When the run could not begin or could not continue. Bad lines of the index are no error; they are in
@@ -51,6 +53,10 @@ pub fn generate(
     };
     let (SidecarMode::Files { out: mirror } | SidecarMode::Jsonl { layout_of: mirror, .. }) = &options.mode;
     let offered = if options.offered { Some(Offered::read(mirror)?) } else { None };
+    let licences = if options.with_licence { Some(Licences::read(mirror)?) } else { None };
+    if let Some(licences) = &licences {
+        observer.event(SidecarEvent::LicencesRead(licences.len()));
+    }
     let work = Work {
         options,
         observer,
@@ -61,6 +67,7 @@ pub fn generate(
             include_yanked: options.include_yanked,
             limits: IndexLimits::default(),
             facts,
+            licences,
             offered,
         },
         tally: Mutex::default(),

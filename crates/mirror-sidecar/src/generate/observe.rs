@@ -66,6 +66,8 @@ pub enum SidecarEvent<'a> {
         /// Releases with a known place.
         releases: u64,
     },
+    /// The licences that the catalogue of the mirror has were read: of so many releases.
+    LicencesRead(u64),
     /// Only these files of the index are read: they changed since an earlier run.
     OnlyChanged {
         /// Files that changed.

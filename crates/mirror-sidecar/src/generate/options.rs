@@ -62,6 +62,8 @@ pub struct SidecarOptions {
     pub refresh: bool,
     /// Only releases that the mirror offers, with the checksum of the index.
     pub offered: bool,
+    /// Also the licence of each release, as far as the catalogue of the mirror has it.
+    pub with_licence: bool,
 }
 
 impl SidecarOptions {
@@ -79,6 +81,7 @@ impl SidecarOptions {
             crates_base_url: None,
             refresh: false,
             offered: false,
+            with_licence: false,
         }
     }
 }

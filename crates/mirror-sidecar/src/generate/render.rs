@@ -7,6 +7,7 @@ use mirror_index::sparse::DlTemplate;
 use mirror_index::{FileChecker, IndexLimits, LineFault, lines};
 use mirror_types::{CrateName, IndexRecord, Layout, last_of_each};
 
+use super::licences::Licences;
 use super::manifest::{Enrichment, Member};
 use super::offered::Offered;
 
@@ -28,6 +29,7 @@ pub(super) struct Rules {
     pub(super) include_yanked: bool,
     pub(super) limits: IndexLimits,
     pub(super) facts: Option<Enrichment>,
+    pub(super) licences: Option<Licences>,
     /// Selects these alone.
     pub(super) offered: Option<Offered>,
 }
@@ -169,10 +171,12 @@ impl<'r> FactsBuilder<'r> {
             self.begin(&id.name);
             self.url = template.readable(id, cksum);
         }
-        self.of(&id.name, id.version.as_str(), path)
+        let license = self.rules.licences.as_ref().and_then(|licences| licences.of(&parsed.record));
+        Facts { license, ..self.of(&id.name, id.version.as_str(), path) }
     }
 
-    /// Returns the facts of a release from its name and version alone; the URL is right only with [`Urls::Base`].
+    /// Returns the facts of a release from its name and version alone, which are not enough for its licence; the URL is
+    /// right only with [`Urls::Base`].
     pub(super) fn of<'s>(&'s mut self, name: &CrateName, version: &str, path: &'s str) -> Facts<'s> {
         if let Urls::Base(_) = self.rules.urls {
             self.begin(name);
@@ -202,6 +206,7 @@ impl<'r> FactsBuilder<'r> {
             storage: held.storage,
             bundle_path: held.bundle_path,
             bundle_member: member,
+            license: None,
         }
     }
 }

@@ -200,6 +200,7 @@ mod tests {
             crates_base_url: None,
             refresh: false,
             offered: false,
+            with_licence: false,
         }
     }
 

@@ -55,6 +55,7 @@ fn world() -> (tempfile::TempDir, SidecarOptions) {
         crates_base_url: None,
         refresh: false,
         offered: false,
+        with_licence: false,
     };
     (dir, options)
 }
@@ -174,4 +175,83 @@ fn offered_releases_alone_have_sidecars_when_that_is_asked_for() {
     let (outcome, _) = run(&options);
     assert_eq!((outcome.written, outcome.existing, outcome.not_offered), (2, 1, 0));
     assert_eq!(of.map(sidecar), [true; 3]);
+}
+
+/// Records a licence of bytes of which every byte of the checksum is `sum`.
+fn state_licence(
+    out: &Path,
+    (name, version): (&str, &str),
+    sum: u8,
+    licence: mirror_manifest::StatedLicence,
+) {
+    use mirror_manifest::{Catalogue, Change, LicenceRow};
+
+    let mut catalogue = Catalogue::open(&out.join(".mirror/catalogue.sqlite")).unwrap();
+    let sha256 = mirror_types::Sha256::from_bytes([sum; 32]);
+    catalogue.apply(&[Change::Licence(LicenceRow { id: id(name, version), sha256, licence })]).unwrap();
+}
+
+#[test]
+fn licences_are_those_that_the_catalogue_has_of_the_bytes_in_the_index() {
+    use mirror_manifest::StatedLicence::{Missing, Text};
+
+    let (dir, options) = world();
+    let out = dir.path().join("out");
+    mirror(&out);
+    state_licence(&out, ("serde", "1.0.0"), 0xab, Text("MIT OR Apache-2.0".to_owned()));
+    state_licence(&out, ("serde", "1.0.1"), 0xab, Missing);
+    state_licence(&out, ("abc", "0.1.0"), 0xcd, Text("GPL-3.0-only".to_owned()));
+    let lines = |with_licence| {
+        let options = SidecarOptions { mode: jsonl(dir.path()), with_licence, ..options.clone() };
+        let (outcome, notes) = run(&options);
+        assert_eq!(outcome.written, 3);
+        assert_eq!(notes.contains(&"LicencesRead(2)".to_owned()), with_licence, "{notes:?}");
+        std::fs::read_to_string(dir.path().join("s.jsonl")).unwrap()
+    };
+    let plain = lines(false);
+    assert!(!plain.contains("license"), "{plain}");
+    // The licence of other bytes does not count.
+    let expected: Vec<String> = plain
+        .lines()
+        .map(|line| match line.contains("serde-1.0.0.crate") {
+            true => format!("{},\"license\":\"MIT OR Apache-2.0\"}}\n", line.strip_suffix('}').unwrap()),
+            false => format!("{line}\n"),
+        })
+        .collect();
+    assert_eq!(lines(true), expected.concat());
+
+    let sidecar = |version: &str| {
+        let path = out.join(format!("{}.json", Layout::Shard.path(&id("serde", version))));
+        std::fs::read_to_string(path).unwrap()
+    };
+    let files = SidecarOptions { with_licence: true, refresh: true, ..options };
+    assert_eq!(run(&files).0.written, 3);
+    assert!(sidecar("1.0.0").contains("\n  \"license\": \"MIT OR Apache-2.0\",\n"), "{}", sidecar("1.0.0"));
+    assert!(!sidecar("1.0.1").contains("license"), "{}", sidecar("1.0.1"));
+    // One that becomes known later.
+    state_licence(&out, ("serde", "1.0.1"), 0xab, Text("0BSD".to_owned()));
+    let outcome = run(&files).0;
+    assert_eq!((outcome.refreshed, outcome.existing), (1, 2));
+    assert!(sidecar("1.0.1").contains("\"0BSD\""));
+}
+
+/// A git index, where a run looks only at what changed.
+#[test]
+fn a_new_licence_makes_a_run_look_at_everything() {
+    let (dir, options) = world();
+    let out = dir.path().join("out");
+    mirror(&out);
+    let index = dir.path().join("index");
+    for arguments in [&["init", "--quiet"][..], &["add", "--all"], &["commit", "--quiet", "--message", "m"]] {
+        let mut git = std::process::Command::new("git");
+        git.current_dir(&index).args(["-c", "user.name=t", "-c", "user.email=t@localhost"]).args(arguments);
+        assert!(git.status().unwrap().success());
+    }
+    let files = SidecarOptions { with_licence: true, refresh: true, ..options };
+    assert_eq!(run(&files).0.written, 3);
+    assert_eq!(run(&files).0.news, Some(0));
+    state_licence(&out, ("serde", "1.0.0"), 0xab, mirror_manifest::StatedLicence::Text("MIT".to_owned()));
+    let outcome = run(&files).0;
+    assert_eq!((outcome.news, outcome.refreshed), (None, 1));
+    assert_eq!(run(&files).0.news, Some(0));
 }

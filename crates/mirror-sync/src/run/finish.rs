@@ -17,6 +17,7 @@ use crate::outcome::Outcome;
 use crate::plan::Totals;
 use crate::prune::prune;
 use crate::removed::hide;
+use crate::reported::survey;
 use crate::snapshot::{self, RunState};
 use crate::tally::PlanReport;
 
@@ -105,13 +106,10 @@ pub(crate) fn finish(
         };
         cursor.leave(&mut mirror, totals, bad_files)?;
     }
-    outcome.held_back = mirror
-        .catalogue()
-        .held_back_counts()?
-        .into_iter()
-        .filter(|count| count.held > 0)
-        .map(|count| (count.rule, count.held))
-        .collect();
+    let (held_back, reported) = survey(mirror.catalogue(), options, observer)?;
+    outcome.held_back =
+        held_back.iter().filter(|count| count.held > 0).map(|count| (count.rule, count.held)).collect();
+    outcome.reported = reported;
     mirror.finish(if accepted { &removed } else { &[] }, ended)?;
     if began.elapsed() > RESCAN_AFTER && !outcome.interrupted {
         // The next run need not list what this one wrote.

@@ -1,6 +1,7 @@
 //! Whole runs in process, against a real origin, as an embedder starts them.
 #![expect(clippy::disallowed_methods, reason = "tests damage files")]
 
+mod advisory_clones;
 mod deferral;
 mod dry_run;
 mod examples;
@@ -35,6 +36,8 @@ struct Counts {
     failed: Vec<String>,
     wrong: Vec<String>,
     planned: u32,
+    /// Releases that policy holds back, and offered ones with an advisory.
+    judged: Vec<(u64, Option<u64>)>,
 }
 
 impl FetchObserver for EventCounter {}
@@ -54,6 +57,11 @@ impl SyncObserver for EventCounter {
             SyncEvent::Failed { release, .. } => counts.failed.push(release.to_string()),
             SyncEvent::Wrong { release, .. } => counts.wrong.push(release.to_string()),
             SyncEvent::Planned => counts.planned += 1,
+            SyncEvent::Judged { held_back, reported } => {
+                counts
+                    .judged
+                    .push((held_back.iter().map(|count| count.held + count.deferred).sum(), reported));
+            }
             _ => {}
         }
     }

@@ -93,6 +93,37 @@ async fn deferred_records_are_done_and_shown_once_there_are_some() {
 }
 
 #[tokio::test]
+async fn the_effect_of_a_policy_is_shown_once_it_was_judged() {
+    use mirror_types::Rule;
+
+    let (listener, stats) = start().await;
+    let gauges = ["held_back_releases", "advisory_releases", "advisories_age_seconds"];
+    let before = get(&listener, "/metrics").await;
+    assert!(gauges.iter().all(|gauge| !before.text().contains(gauge)), "{}", before.text());
+    stats.change_offer(|offer| offer.advisories_age = Some(Duration::from_secs(90_000)));
+    stats.change_offer(|offer| {
+        offer.held_back = [(Rule::MinPublishAge, 10), (Rule::Deny, 2)].into();
+        offer.reported = Some(3);
+    });
+    let got = get(&listener, "/metrics").await;
+    let has = |text: &str, line: &str| text.lines().any(|found| found == line);
+    for line in [
+        "crates_download_held_back_releases{rule=\"min-publish-age\"} 10",
+        "crates_download_held_back_releases{rule=\"deny\"} 2",
+        "crates_download_held_back_releases{rule=\"yanked\"} 0",
+        "crates_download_advisory_releases 3",
+        "crates_download_advisories_age_seconds 90000",
+    ] {
+        assert!(has(got.text(), line), "{line} is not in\n{}", got.text());
+    }
+    check_metrics(got.text());
+    // A rule that holds nothing back any more does not keep its number.
+    stats.change_offer(|offer| offer.held_back.clear());
+    let later = get(&listener, "/metrics").await;
+    assert!(has(later.text(), "crates_download_held_back_releases{rule=\"deny\"} 0"), "{}", later.text());
+}
+
+#[tokio::test]
 async fn prometheus_accepts_the_metrics() {
     let (listener, stats) = start().await;
     for millis in [1, 30, 700, 99_000] {

@@ -215,6 +215,47 @@ fn the_doctor_warns_of_offered_lines_without_a_publication_time() {
     assert!(line.contains("global-min-publish-age"), "{table}");
 }
 
+#[test]
+fn the_doctor_says_how_old_the_advisories_are() {
+    let world = World::new(aged());
+    let database = world.path("database");
+    std::fs::create_dir_all(database.join("crates/ab")).unwrap();
+    mirror_testkit::git(&database, &["init", "--quiet"]);
+    let commit = |days: u64| {
+        std::fs::write(database.join("crates/ab/notes.txt"), days.to_string()).unwrap();
+        mirror_testkit::git(&database, &["add", "--all"]);
+        let at = SystemTime::now() - Duration::from_secs(days * 86_400 + 60);
+        let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let committed = std::process::Command::new("git")
+            .current_dir(&database)
+            .args([
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@localhost",
+                "commit",
+                "--quiet",
+                "--message",
+                "m",
+            ])
+            .env("GIT_COMMITTER_DATE", format!("{at} +0000"))
+            .status();
+        assert!(committed.unwrap().success());
+    };
+    for (days, verdict) in [(1, "works"), (31, "warns")] {
+        commit(days);
+        world.sync_with(|options| options.advisory_db = Some(database.clone()));
+        let table = doctor(&world);
+        let line = table.lines().find(|line| line.starts_with("advisories")).unwrap();
+        let age = format!("is {days} day{} old", if days == 1 { "" } else { "s" });
+        assert!(line.contains(verdict) && line.contains(&age), "{table}");
+    }
+    // Without a database, there is nothing to say.
+    world.sync();
+    let table = doctor(&world);
+    assert!(!table.contains("advisories"), "{table}");
+}
+
 /// Runs the doctor, which must find no fault; returns its table.
 fn doctor(world: &World) -> String {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
