@@ -44,28 +44,7 @@ impl Simulation {
             let (units, counts) = digest_rows(rows.into_iter().map(Ok::<_, RowError>)).expect("sorted");
             let stated = snapshot.contents();
             if stated.units != units {
-                let catalogue = mirror.catalogue().expect("catalogue");
-                let listed = self.listed(mirror);
-                for name in CRATES {
-                    let told = rows_of(&catalogue, At::Now, &name.parse().expect("name")).expect("rows");
-                    let of_name = listed.iter().filter(|row| row.id.name.as_str() == name);
-                    for row in told.iter().filter(|row| !listed.contains(row)) {
-                        self.fail(
-                            kind,
-                            &format!("is in the snapshot ({:?}) and not listed so", row.state),
-                            &row.id,
-                        );
-                    }
-                    for row in of_name.filter(|row| !told.contains(row)) {
-                        let why = catalogue.held_back_of(&row.id.name).expect("rows");
-                        let failed = catalogue.failures().expect("failures");
-                        let what = format!(
-                            "is listed ({:?}) and not in the snapshot: {why:?} {failed:?}",
-                            row.state
-                        );
-                        self.fail(kind, &what, &row.id);
-                    }
-                }
+                self.name_difference(kind, mirror);
             }
             assert_eq!(
                 (&stated.units, stated.counts.crates, stated.counts.releases),
@@ -86,6 +65,27 @@ impl Simulation {
             check_rows(&catalogue, &snapshot).unwrap_or_else(|error| {
                 panic!("seed {}, night {}, snapshot {}: {error}", self.seed, self.night, row.serial)
             });
+        }
+    }
+
+    /// Fails with the first release about which the catalogue and the index files differ, if there is one.
+    fn name_difference(&self, kind: &Kind, mirror: &Mirror) {
+        let catalogue = mirror.catalogue().expect("catalogue");
+        let listed = self.listed(mirror);
+        for name in CRATES {
+            let told = rows_of(&catalogue, At::Now, &name.parse().expect("name")).expect("rows");
+            if let Some(row) = told.iter().find(|row| !listed.contains(row)) {
+                let what = format!("is in the snapshot ({:?}) and not listed so", row.state);
+                self.fail(kind, &what, &row.id);
+            }
+            let mut of_name = listed.iter().filter(|row| row.id.name.as_str() == name);
+            if let Some(row) = of_name.find(|row| !told.contains(row)) {
+                let why = catalogue.held_back_of(&row.id.name).expect("rows");
+                let failed = catalogue.failures().expect("failures");
+                let state = row.state;
+                let what = format!("is listed ({state:?}) and not in the snapshot: {why:?} {failed:?}");
+                self.fail(kind, &what, &row.id);
+            }
         }
     }
 
