@@ -67,6 +67,8 @@ struct Simulation {
     origin: Origin,
     dir: tempfile::TempDir,
     storage: Storage,
+    /// True if the runs ask the registry for each crate, in place of reading its git index.
+    is_sparse: bool,
     now: u64,
     rules: Rules,
     advice: Vec<Advice>,
@@ -89,16 +91,16 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let storage = if random.bool() { Storage::Loose } else { Storage::Bundle };
+        let storage = if seed & 1 == 0 { Storage::Loose } else { Storage::Bundle };
         let old = Line { body: "old".to_owned(), yanked: false, published: Some(0) };
         Self {
             seed,
             night: 0,
-            random,
+            random: fastrand::Rng::with_seed(seed),
             origin: Origin::start(OriginOptions::default(), Arc::new(|_| None)),
             dir: tempfile::tempdir().expect("dir"),
             storage,
+            is_sparse: seed & 2 > 0,
             now: 10 * DAY,
             rules: Rules { age: DAY, ..Rules::default() },
             advice: Vec::new(),
@@ -158,9 +160,10 @@ impl Simulation {
     fn fail(&self, kind: &Kind, what: &str, id: &ReleaseId) -> ! {
         let (seed, night, now) = (self.seed, self.night, self.now);
         panic!(
-            "seed {seed}, night {night} ({kind:?}, {:?}, {}): {id}: {what}\nupstream: {:?}\nseen: {:?}\nheld: {:?}\n\
+            "seed {seed}, night {night} ({kind:?}, {:?}, {}{}): {id}: {what}\nupstream: {:?}\nseen: {:?}\nheld: {:?}\n\
              deleted: {}\nreplaced: {:?}\nadvice: {:?}\n{}",
             self.storage,
+            if self.is_sparse { "sparse, " } else { "" },
             rfc3339(now),
             self.truth.get(id),
             self.known.get(id),

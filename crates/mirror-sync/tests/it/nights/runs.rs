@@ -15,7 +15,7 @@ use mirror_types::ReleaseId;
 use tokio_util::sync::CancellationToken;
 
 use super::rules::{Advice, rfc3339};
-use super::{Kind, Simulation};
+use super::{CRATES, Kind, Simulation};
 
 #[derive(Default)]
 pub(super) struct Stop {
@@ -83,10 +83,16 @@ impl Simulation {
 
     pub(super) fn download(&mut self, kind: &Kind) -> Outcome {
         let registry = self.registry();
-        let index = self.dir.path().join("index");
         self.origin.replace_site(registry.site(""));
-        registry.commit_git(&index);
-        let mut options = DownloadOptions::new(Upstream::Local(index), self.out());
+        let upstream = if self.is_sparse {
+            Upstream::Sparse(format!("{}/index/", self.origin.base()).into())
+        } else {
+            let index = self.dir.path().join("index");
+            registry.commit_git(&index);
+            Upstream::Local(index)
+        };
+        let mut options = DownloadOptions::new(upstream, self.out());
+        options.include = NameSet::parse(&self.named(kind)).expect("names");
         options.policy = Some(Arc::new(self.policy()));
         options.now = Some(UNIX_EPOCH + Duration::from_secs(self.now));
         options.include_yanked = true;
@@ -98,21 +104,28 @@ impl Simulation {
         let observer = Arc::new(Stop::default());
         let mut observer = Arc::into_inner(observer).expect("the only one");
         match kind {
-            Kind::Part(names) => {
-                let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-                options.include = NameSet::parse(&names).expect("names");
-            }
             Kind::Stopped(after) => {
                 observer.after = *after;
                 if *after == 0 {
                     observer.cancel.cancel();
                 }
             }
-            Kind::Whole | Kind::Verify => {}
+            Kind::Whole | Kind::Part(_) | Kind::Verify => {}
         }
         let cancel = observer.cancel.clone();
         let runtime = tokio::runtime::Runtime::new().expect("runtime");
         runtime.block_on(download(options, Arc::new(observer), cancel)).expect("run")
+    }
+
+    /// Returns the crates that the runs of a night name; none when they read everything. A sparse registry cannot list
+    /// what it has.
+    pub(super) fn named(&self, kind: &Kind) -> Vec<String> {
+        let names = match kind {
+            Kind::Part(names) => names.clone(),
+            _ if self.is_sparse => CRATES.into_iter().chain(["old"]).collect(),
+            _ => Vec::new(),
+        };
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// Returns whether a night with this kind looks at a crate to its end.
