@@ -49,6 +49,8 @@ struct Replaced {
     body: String,
     earliest: u64,
     latest: Option<u64>,
+    /// True if they were held at the end of a night.
+    was_held: bool,
 }
 
 /// The way in which a night differs from others.
@@ -58,6 +60,10 @@ enum Kind {
     Part(Vec<&'static str>),
     Stopped(u64),
     Verify,
+    Prune {
+        /// True if it may prune many releases; in a mirror as small as this, each is many.
+        allows_mass: bool,
+    },
 }
 
 struct Simulation {
@@ -144,6 +150,7 @@ impl Simulation {
                 }
                 2 | 3 => Kind::Stopped(self.random.u64(0..3)),
                 4 => Kind::Verify,
+                5 => Kind::Prune { allows_mass: self.random.u8(..4) > 0 },
                 _ => Kind::Whole,
             };
             let mut outcome = self.download(&kind);

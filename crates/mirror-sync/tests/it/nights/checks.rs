@@ -38,8 +38,17 @@ impl Simulation {
     /// ones can still be told.
     fn check_snapshots(&mut self, kind: &Kind, outcome: &Outcome, mirror: &Mirror) {
         let dir = SnapshotDir::of(&self.out());
-        // A run that is to be stopped may have ended before.
-        assert!(outcome.snapshot.is_some() || matches!(kind, Kind::Stopped(_)));
+        // A run that is to be stopped may have ended before. One that refuses to prune ends with another code than 0 or 3.
+        if !matches!(kind, Kind::Stopped(_)) {
+            let refuses = self.refuses_to_prune(kind);
+            if (outcome.snapshot.is_none(), outcome.prune_refused > 0) != (refuses, refuses) {
+                self.fail(
+                    kind,
+                    &format!("the run took no snapshot, or did not refuse: {outcome:?}"),
+                    &id("old", "1.0.0"),
+                );
+            }
+        }
         if let Some(serial) = outcome.snapshot {
             let snapshot = dir.read(serial).expect("read").expect("there");
             assert_eq!(dir.list().expect("list").last().map(|file| file.serial), Some(serial), "the newest");
@@ -139,7 +148,9 @@ impl Simulation {
         for (id, body) in before {
             let listed = self.truth.get(id).map(|line| &line.body);
             match held.get(id) {
+                None if self.prunes(kind) && listed.is_none() => {}
                 None => self.fail(kind, "is not held any more", id),
+                Some(_) if self.prunes(kind) && listed.is_none() => self.fail(kind, "was not pruned", id),
                 Some(found) if found != body && Some(found) != listed => {
                     self.fail(kind, "has other bytes", id)
                 }
@@ -158,6 +169,9 @@ impl Simulation {
             }
         }
         self.held = held;
+        for (id, replaced) in &mut self.replaced {
+            replaced.was_held |= self.held.get(id) == Some(&replaced.body);
+        }
         for id in self.admitted(true) {
             if Self::looks_at(kind, &id) && self.held.get(&id) != self.truth.get(&id).map(|line| &line.body) {
                 self.fail(kind, "is admitted and not fetched", &id);

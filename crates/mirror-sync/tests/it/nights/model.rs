@@ -25,7 +25,7 @@ impl Simulation {
                 continue;
             }
             let latest = (!is_stopped).then_some(now);
-            let replaced = Replaced { body: line.body.clone(), earliest: now, latest };
+            let replaced = Replaced { body: line.body.clone(), earliest: now, latest, was_held: false };
             match held_before.get(&id) {
                 Some(body) if *body != line.body => {
                     self.replaced.insert(id, replaced);
@@ -123,7 +123,8 @@ impl Simulation {
                 }
             }
             // Bytes that were never held and come back are seen anew.
-            let is_pending = |replaced: &Replaced| self.held.get(&id) != Some(&replaced.body);
+            let is_pending =
+                |replaced: &Replaced| !replaced.was_held && self.held.get(&id) != Some(&replaced.body);
             if is_gone && self.replaced.get(&id).is_some_and(is_pending) {
                 if Self::looks_at(kind, &id) {
                     self.replaced.remove(&id);

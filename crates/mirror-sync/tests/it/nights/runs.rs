@@ -7,8 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use mirror_fetch::FetchObserver;
 use mirror_repo::Mirror;
 use mirror_sync::{
-    Advisories, DownloadOptions, LoadedPolicy, NameSet, Outcome, Policy, RebuildOptions, SyncEvent,
-    SyncObserver, Upstream, download, rebuild_catalogue,
+    Advisories, DownloadOptions, LoadedPolicy, NameSet, Outcome, Policy, Prune, RebuildOptions, Storage,
+    SyncEvent, SyncObserver, Upstream, download, rebuild_catalogue,
 };
 use mirror_testkit::TestRegistry;
 use mirror_types::ReleaseId;
@@ -110,6 +110,10 @@ impl Simulation {
                     observer.cancel.cancel();
                 }
             }
+            Kind::Prune { allows_mass } => {
+                options.prune = Some(Prune::Deleted);
+                options.allow_mass_prune = *allows_mass;
+            }
             Kind::Whole | Kind::Part(_) | Kind::Verify => {}
         }
         let cancel = observer.cancel.clone();
@@ -128,10 +132,27 @@ impl Simulation {
         names.into_iter().map(str::to_owned).collect()
     }
 
+    /// Returns whether a night removes what upstream deleted: bundles are never rewritten, and only a run that went
+    /// through a whole index proves that a release is gone.
+    pub(super) fn prunes(&self, kind: &Kind) -> bool {
+        self.is_able_to_prune() && *kind == Kind::Prune { allows_mass: true }
+    }
+
+    /// Returns whether a night refuses to prune: what upstream deleted is too much.
+    pub(super) fn refuses_to_prune(&self, kind: &Kind) -> bool {
+        self.is_able_to_prune()
+            && *kind == Kind::Prune { allows_mass: false }
+            && self.held.keys().any(|id| !self.truth.contains_key(id))
+    }
+
+    fn is_able_to_prune(&self) -> bool {
+        self.storage == Storage::Loose && !self.is_sparse
+    }
+
     /// Returns whether a night with this kind looks at a crate to its end.
     pub(super) fn looks_at(kind: &Kind, id: &ReleaseId) -> bool {
         match kind {
-            Kind::Whole | Kind::Verify => true,
+            Kind::Whole | Kind::Verify | Kind::Prune { .. } => true,
             Kind::Part(names) => names.contains(&id.name.as_str()),
             Kind::Stopped(_) => false,
         }
