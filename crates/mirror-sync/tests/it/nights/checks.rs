@@ -9,6 +9,7 @@ use mirror_sync::Outcome;
 use mirror_testkit::TestRegistry;
 use mirror_types::{ReleaseId, index_path};
 
+use super::licences::Body;
 use super::rules::{Line, rfc3339};
 use super::{CRATES, Kind, Simulation, id};
 
@@ -30,6 +31,7 @@ impl Simulation {
         let mirror = Mirror::open(&self.out(), None).expect("a mirror");
         self.learn(kind, &mirror);
         self.check_held(kind, &mirror, &before);
+        self.note_read(kind, &before);
         self.check_offered(kind, &mirror);
         self.check_snapshots(kind, outcome, &mirror);
     }
@@ -110,7 +112,7 @@ impl Simulation {
             for (id, line) in listing.releases().zip(text.lines()) {
                 let line: serde_json::Value = serde_json::from_str(line).expect("a line");
                 let state = if line["yanked"] == true { RowState::Yanked } else { RowState::Offered };
-                rows.push(Row { checksum: Hasher::of(self.held[&id].as_bytes()), id, state });
+                rows.push(Row { checksum: Hasher::of(&self.held[&id].bytes), id, state });
             }
         }
         rows.sort_by(|one, other| row_order(&one.id, &other.id));
@@ -120,13 +122,13 @@ impl Simulation {
     pub(super) fn text_of(lines: &BTreeMap<ReleaseId, Line>) -> String {
         let mut registry = TestRegistry::default();
         for (id, line) in lines {
-            let release = registry.add(id.name.as_str(), id.version.as_str(), line.body.as_bytes());
+            let release = registry.add(id.name.as_str(), id.version.as_str(), &line.body.bytes);
             (release.yanked, release.pubtime) = (line.yanked, line.published.map(rfc3339));
         }
         registry.releases().fold(String::new(), |text, release| text + &release.line() + "\n")
     }
 
-    fn check_held(&mut self, kind: &Kind, mirror: &Mirror, before: &BTreeMap<ReleaseId, String>) {
+    fn check_held(&mut self, kind: &Kind, mirror: &Mirror, before: &BTreeMap<ReleaseId, Body>) {
         let catalogue = mirror.catalogue().expect("catalogue");
         let names: BTreeSet<_> = self.truth.keys().chain(before.keys()).map(|id| id.name.clone()).collect();
         let mut held = BTreeMap::new();
@@ -139,10 +141,12 @@ impl Simulation {
                 }
                 let located = mirror.locate(&id, &row).expect("locate");
                 let Some(located) = located else { self.fail(kind, "is held and not there", &id) };
-                held.insert(
-                    id.clone(),
-                    String::from_utf8(mirror.read(&id, &located).expect("bytes")).expect("text"),
-                );
+                let bytes = mirror.read(&id, &located).expect("bytes");
+                let bodies = [self.truth.get(&id).map(|line| &line.body), before.get(&id)];
+                let Some(body) = bodies.into_iter().flatten().find(|body| body.bytes == bytes) else {
+                    self.fail(kind, "is held with bytes that are neither its own nor those of before", &id)
+                };
+                held.insert(id, body.clone());
             }
         }
         for (id, body) in before {

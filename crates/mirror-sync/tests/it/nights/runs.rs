@@ -59,7 +59,7 @@ impl Simulation {
     fn registry(&self) -> TestRegistry {
         let mut registry = TestRegistry::default();
         for (id, line) in &self.truth {
-            let release = registry.add(id.name.as_str(), id.version.as_str(), line.body.as_bytes());
+            let release = registry.add(id.name.as_str(), id.version.as_str(), &line.body.bytes);
             (release.yanked, release.pubtime) = (line.yanked, line.published.map(rfc3339));
         }
         registry
