@@ -24,8 +24,13 @@ const ONLY_MIT: &str = "licenses = { allow = [\"MIT\"] }";
 
 /// Packs a release with this `Cargo.toml`, as Cargo does.
 fn package(name: &str, version: &str, manifest: Option<&str>) -> Vec<u8> {
+    pack(name, version, manifest, "A crate.\n")
+}
+
+/// Packs a release with these files.
+pub(crate) fn pack(name: &str, version: &str, manifest: Option<&str>, readme: &str) -> Vec<u8> {
     let root = format!("{name}-{version}");
-    let mut files = vec![(format!("{root}/README.md"), "A crate.\n")];
+    let mut files = vec![(format!("{root}/README.md"), readme)];
     files.extend(manifest.map(|text| (format!("{root}/Cargo.toml"), text)));
     files.push((format!("{root}/src/lib.rs"), ""));
     let mut tar = Vec::new();

@@ -3,6 +3,7 @@
 
 mod changes;
 mod checks;
+mod licences;
 mod model;
 mod rules;
 mod runs;
@@ -12,10 +13,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mirror_snapshot::Snapshot;
-use mirror_sync::Storage;
+use mirror_sync::{Outcome, Storage};
 use mirror_testkit::{Origin, OriginOptions};
 use mirror_types::ReleaseId;
 
+use licences::Body;
 use rules::{Advice, Line, Rules, rfc3339};
 
 /// Seeds and nights of the gate. `cargo xtask proof nights` sets the variable to more of them, as `SEEDS NIGHTS`.
@@ -46,9 +48,11 @@ fn id(name: &str, version: &str) -> ReleaseId {
 /// The moment at which a run saw bytes replace others: the first at which it may have, and the first at which it must.
 #[derive(Debug, Clone)]
 struct Replaced {
-    body: String,
+    body: Body,
     earliest: u64,
     latest: Option<u64>,
+    /// True if they were held at the end of a night.
+    was_held: bool,
 }
 
 /// The way in which a night differs from others.
@@ -58,6 +62,10 @@ enum Kind {
     Part(Vec<&'static str>),
     Stopped(u64),
     Verify,
+    Prune {
+        /// True if it may prune many releases; in a mirror as small as this, each is many.
+        allows_mass: bool,
+    },
 }
 
 struct Simulation {
@@ -67,6 +75,10 @@ struct Simulation {
     origin: Origin,
     dir: tempfile::TempDir,
     storage: Storage,
+    /// True if the runs ask the registry for each crate, in place of reading its git index.
+    is_sparse: bool,
+    /// True if releases are packages that state a licence.
+    has_packages: bool,
     now: u64,
     rules: Rules,
     advice: Vec<Advice>,
@@ -77,7 +89,9 @@ struct Simulation {
     buried: BTreeMap<ReleaseId, Line>,
     /// The lines that the mirror has seen last.
     known: BTreeMap<ReleaseId, Line>,
-    held: BTreeMap<ReleaseId, String>,
+    held: BTreeMap<ReleaseId, Body>,
+    /// Held releases whose licence the mirror has certainly read.
+    read: BTreeSet<ReleaseId>,
     /// Held releases that the mirror has seen to be deleted.
     deleted: BTreeSet<ReleaseId>,
     replaced: BTreeMap<ReleaseId, Replaced>,
@@ -89,16 +103,18 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let storage = if random.bool() { Storage::Loose } else { Storage::Bundle };
-        let old = Line { body: "old".to_owned(), yanked: false, published: Some(0) };
+        let storage = if seed & 1 == 0 { Storage::Loose } else { Storage::Bundle };
+        let old = Line { body: Body::text(0, 0), yanked: false, published: Some(0) };
         Self {
             seed,
             night: 0,
-            random,
+            random: fastrand::Rng::with_seed(seed),
             origin: Origin::start(OriginOptions::default(), Arc::new(|_| None)),
             dir: tempfile::tempdir().expect("dir"),
             storage,
+            is_sparse: seed & 2 > 0,
+            // Each kind of storage and source with and without them, also among few seeds.
+            has_packages: (seed & 7).count_ones() % 2 == 1,
             now: 10 * DAY,
             rules: Rules { age: DAY, ..Rules::default() },
             advice: Vec::new(),
@@ -108,6 +124,7 @@ impl Simulation {
             buried: BTreeMap::new(),
             known: BTreeMap::new(),
             held: BTreeMap::new(),
+            read: BTreeSet::new(),
             deleted: BTreeSet::new(),
             replaced: BTreeMap::new(),
             lost: BTreeSet::new(),
@@ -119,53 +136,78 @@ impl Simulation {
         for night in 0..nights {
             self.night = night;
             self.pass_time();
-            for _ in 0..self.random.usize(0..5) {
-                self.change();
-            }
-            if self.random.u8(..5) == 0 {
-                self.change_policy();
-            }
-            if self.random.u8(..8) == 0 {
-                self.change_advice();
-            }
-            self.lost.clear();
-            if self.storage == Storage::Loose && self.random.u8(..8) == 0 {
-                self.lose();
-            }
+            let had_licences = self.rules.licences.is_some();
+            self.change_all();
+            let asks_for_licences = !had_licences && self.rules.licences.is_some();
             if night > 0 && self.random.u8(..8) == 0 {
                 self.rebuild();
             }
-            let kind = match self.random.u8(..10) {
-                0 | 1 => {
-                    let names = CRATES.iter().filter(|_| self.random.bool()).copied().collect::<Vec<_>>();
-                    if names.is_empty() { Kind::Whole } else { Kind::Part(names) }
-                }
-                2 | 3 => Kind::Stopped(self.random.u64(0..3)),
-                4 => Kind::Verify,
-                _ => Kind::Whole,
-            };
-            let mut outcome = self.download(&kind);
-            // A release that turns out to be too large makes room for an older one in the next run.
-            let makes_room = self.rules.newest > 0 && self.rules.largest.is_some();
-            while makes_room && outcome.downloaded > 0 && !matches!(kind, Kind::Stopped(_)) {
-                outcome = self.download(&kind);
-            }
+            let kind = self.kind(asks_for_licences);
+            let outcome = self.download_all(&kind);
             self.check(&kind, &outcome);
         }
+    }
+
+    fn change_all(&mut self) {
+        for _ in 0..self.random.usize(0..5) {
+            self.change();
+        }
+        if self.random.u8(..5) == 0 {
+            self.change_policy();
+        }
+        if self.random.u8(..8) == 0 {
+            self.change_advice();
+        }
+        self.lost.clear();
+        if self.storage == Storage::Loose && self.random.u8(..8) == 0 {
+            self.lose();
+        }
+    }
+
+    /// Chooses the kind of a night. Often the first with a rule on licences verifies what is held, as the documentation
+    /// advises.
+    fn kind(&mut self, asks_for_licences: bool) -> Kind {
+        match self.random.u8(..10) {
+            _ if asks_for_licences && self.random.bool() => Kind::Verify,
+            0 | 1 => {
+                let names = CRATES.iter().filter(|_| self.random.bool()).copied().collect::<Vec<_>>();
+                if names.is_empty() { Kind::Whole } else { Kind::Part(names) }
+            }
+            2 | 3 => Kind::Stopped(self.random.u64(0..3)),
+            4 => Kind::Verify,
+            5 => Kind::Prune { allows_mass: self.random.u8(..4) > 0 },
+            _ => Kind::Whole,
+        }
+    }
+
+    /// Runs until nothing follows: a release that turns out to be too large, or to have another licence, makes room for an
+    /// older one in the next run.
+    fn download_all(&mut self, kind: &Kind) -> Outcome {
+        let mut outcome = self.download(kind);
+        let finds_out = self.rules.largest.is_some() || self.rules.licences.is_some();
+        let makes_room = self.rules.newest > 0 && finds_out && !matches!(kind, Kind::Stopped(_));
+        let mut has_read = *kind == Kind::Verify;
+        while makes_room && (has_read || outcome.downloaded > 0) {
+            outcome = self.download(if has_read { &Kind::Whole } else { kind });
+            has_read = false;
+        }
+        outcome
     }
 
     #[track_caller]
     fn fail(&self, kind: &Kind, what: &str, id: &ReleaseId) -> ! {
         let (seed, night, now) = (self.seed, self.night, self.now);
         panic!(
-            "seed {seed}, night {night} ({kind:?}, {:?}, {}): {id}: {what}\nupstream: {:?}\nseen: {:?}\nheld: {:?}\n\
-             deleted: {}\nreplaced: {:?}\nadvice: {:?}\n{}",
+            "seed {seed}, night {night} ({kind:?}, {:?}, {}{}): {id}: {what}\nupstream: {:?}\nseen: {:?}\nheld: {:?}\n\
+             deleted: {}, licence read: {}\nreplaced: {:?}\nadvice: {:?}\n{}",
             self.storage,
+            if self.is_sparse { "sparse, " } else { "" },
             rfc3339(now),
             self.truth.get(id),
             self.known.get(id),
             self.held.get(id),
             self.deleted.contains(id),
+            self.read.contains(id),
             self.replaced.get(id),
             self.advice,
             self.rules.text()

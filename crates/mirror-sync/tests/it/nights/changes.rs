@@ -2,15 +2,21 @@
 
 use mirror_types::{Layout, ReleaseId};
 
+use super::licences::{Body, LicenceRule};
 use super::rules::{Advice, Entry, Line, Range, Waiver};
 use super::{CRATES, DAY, HOUR, Simulation, id};
 
+/// The rules in waivers.
+const WAIVED: [&str; 8] =
+    ["deny", "allow", "advisories", "yanked", "min-publish-age", "max-crate-size", "licenses", "newest"];
+
 impl Simulation {
-    fn body(&mut self) -> String {
+    fn body(&mut self, id: &ReleaseId) -> Body {
         self.serials += 1;
-        let size = self.random.usize(20..200);
-        let body = format!("{:.<size$}", format!("body {} of {size} ", self.serials));
-        body
+        match self.has_packages {
+            true => Body::package(self.serials, id, &mut self.random),
+            false => Body::text(self.serials, self.random.usize(20..200)),
+        }
     }
 
     fn published(&mut self) -> Option<u64> {
@@ -36,7 +42,7 @@ impl Simulation {
                 line.yanked = !line.yanked;
             }
             (4, Some(id)) => {
-                let body = self.body();
+                let body = self.body(&id);
                 let published = self.published();
                 let keeps = self.random.bool();
                 let line = self.truth.get_mut(&id).expect("listed");
@@ -49,7 +55,7 @@ impl Simulation {
                 let Some(id) = self.any(|this| this.buried.keys().cloned().collect()) else { return };
                 let mut line = self.buried.remove(&id).expect("buried");
                 if self.random.u8(..3) == 0 {
-                    line.body = self.body();
+                    line.body = self.body(&id);
                 }
                 self.truth.insert(id, line);
             }
@@ -68,7 +74,7 @@ impl Simulation {
                 if self.truth.contains_key(&id) || self.buried.contains_key(&id) {
                     return;
                 }
-                let (body, published) = (self.body(), self.published());
+                let (body, published) = (self.body(&id), self.published());
                 self.truth.insert(id, Line { body, yanked: false, published });
             }
         }
@@ -93,6 +99,10 @@ impl Simulation {
             Entry { text, names, range }
         };
         match self.random.u8(..9) {
+            _ if self.has_packages && self.random.u8(..4) == 0 => {
+                let rule = self.random.u8(..3) > 0;
+                self.rules.licences = rule.then(|| LicenceRule::any(&mut self.random));
+            }
             0 | 1 => self.rules.age = self.random.u64(0..5) * DAY,
             2 => self.rules.deny = vec![entry(&mut self.random, true)],
             3 => self.rules.deny.clear(),
@@ -101,14 +111,15 @@ impl Simulation {
                 self.rules.allow = vec![any(&mut self.random), any(&mut self.random)];
             }
             4 => self.rules.allow.clear(),
-            5 => self.rules.largest = self.random.bool().then_some(120),
+            5 => {
+                let middle = if self.has_packages { 330 } else { 120 };
+                self.rules.largest = self.random.bool().then_some(middle);
+            }
             6 => self.rules.newest = self.random.usize(0..4),
             7 => self.rules.denies_yanked = !self.rules.denies_yanked,
             _ => {
                 let Some(id) = self.any(|this| this.truth.keys().cloned().collect()) else { return };
-                let rules =
-                    ["deny", "allow", "advisories", "yanked", "min-publish-age", "max-crate-size", "newest"];
-                let rule = rules[self.random.usize(..rules.len())];
+                let rule = WAIVED[self.random.usize(..WAIVED.len())];
                 let ends = (self.now / DAY + self.random.u64(1..4)) * DAY;
                 self.rules.waivers.retain(|waiver| waiver.id != id || waiver.rule != rule);
                 self.rules.waivers.push(Waiver { id, rule, ends });
@@ -137,6 +148,7 @@ impl Simulation {
         let Some(id) = self.any(|this| this.held.keys().cloned().collect()) else { return };
         std::fs::remove_file(self.out().join(Layout::Shard.path(&id))).expect("removed");
         self.held.remove(&id);
+        self.read.remove(&id);
         self.lost.insert(id);
     }
 }

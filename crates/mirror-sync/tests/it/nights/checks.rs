@@ -9,6 +9,7 @@ use mirror_sync::Outcome;
 use mirror_testkit::TestRegistry;
 use mirror_types::{ReleaseId, index_path};
 
+use super::licences::Body;
 use super::rules::{Line, rfc3339};
 use super::{CRATES, Kind, Simulation, id};
 
@@ -16,10 +17,13 @@ impl Simulation {
     pub(super) fn check(&mut self, kind: &Kind, outcome: &Outcome) {
         let some = id("old", "1.0.0");
         // A crate that is named must be in the index.
-        let named: &[&str] = if let Kind::Part(names) = kind { names } else { &[] };
         let is_listed = |name: &str| self.truth.keys().any(|id| id.name.as_str() == name);
-        let missing = named.iter().filter(|name| !is_listed(name));
-        if outcome.failed != missing.count() as u64 || outcome.unavailable > 0 {
+        let missing = self.named(kind).iter().filter(|name| !is_listed(name)).count() as u64;
+        let failed = match kind {
+            Kind::Stopped(_) => outcome.failed > missing,
+            _ => outcome.failed != missing,
+        };
+        if failed || outcome.unavailable > 0 {
             self.fail(kind, &format!("the run failed: {outcome:?}"), &some);
         }
         let before = self.held.clone();
@@ -27,6 +31,7 @@ impl Simulation {
         let mirror = Mirror::open(&self.out(), None).expect("a mirror");
         self.learn(kind, &mirror);
         self.check_held(kind, &mirror, &before);
+        self.note_read(kind, &before);
         self.check_offered(kind, &mirror);
         self.check_snapshots(kind, outcome, &mirror);
     }
@@ -35,8 +40,17 @@ impl Simulation {
     /// ones can still be told.
     fn check_snapshots(&mut self, kind: &Kind, outcome: &Outcome, mirror: &Mirror) {
         let dir = SnapshotDir::of(&self.out());
-        // A run that is to be stopped may have ended before.
-        assert!(outcome.snapshot.is_some() || matches!(kind, Kind::Stopped(_)));
+        // A run that is to be stopped may have ended before. One that refuses to prune ends with another code than 0 or 3.
+        if !matches!(kind, Kind::Stopped(_)) {
+            let refuses = self.refuses_to_prune(kind);
+            if (outcome.snapshot.is_none(), outcome.prune_refused > 0) != (refuses, refuses) {
+                self.fail(
+                    kind,
+                    &format!("the run took no snapshot, or did not refuse: {outcome:?}"),
+                    &id("old", "1.0.0"),
+                );
+            }
+        }
         if let Some(serial) = outcome.snapshot {
             let snapshot = dir.read(serial).expect("read").expect("there");
             assert_eq!(dir.list().expect("list").last().map(|file| file.serial), Some(serial), "the newest");
@@ -44,25 +58,7 @@ impl Simulation {
             let (units, counts) = digest_rows(rows.into_iter().map(Ok::<_, RowError>)).expect("sorted");
             let stated = snapshot.contents();
             if stated.units != units {
-                let catalogue = mirror.catalogue().expect("catalogue");
-                let listed = self.listed(mirror);
-                for name in CRATES {
-                    let told = rows_of(&catalogue, At::Now, &name.parse().expect("name")).expect("rows");
-                    let mut of_name = listed.iter().filter(|row| row.id.name.as_str() == name);
-                    if let Some(row) = told.iter().find(|row| !listed.contains(row)) {
-                        let what = format!("is in the snapshot ({:?}) and not listed so", row.state);
-                        self.fail(kind, &what, &row.id);
-                    }
-                    if let Some(row) = of_name.find(|row| !told.contains(row)) {
-                        let why = catalogue.held_back_of(&row.id.name).expect("rows");
-                        let failed = catalogue.failures().expect("failures");
-                        let what = format!(
-                            "is listed ({:?}) and not in the snapshot: {why:?} {failed:?}",
-                            row.state
-                        );
-                        self.fail(kind, &what, &row.id);
-                    }
-                }
+                self.name_difference(kind, mirror);
             }
             assert_eq!(
                 (&stated.units, stated.counts.crates, stated.counts.releases),
@@ -86,6 +82,27 @@ impl Simulation {
         }
     }
 
+    /// Fails with the first release about which the catalogue and the index files differ, if there is one.
+    fn name_difference(&self, kind: &Kind, mirror: &Mirror) {
+        let catalogue = mirror.catalogue().expect("catalogue");
+        let listed = self.listed(mirror);
+        for name in CRATES {
+            let told = rows_of(&catalogue, At::Now, &name.parse().expect("name")).expect("rows");
+            if let Some(row) = told.iter().find(|row| !listed.contains(row)) {
+                let what = format!("is in the snapshot ({:?}) and not listed so", row.state);
+                self.fail(kind, &what, &row.id);
+            }
+            let mut of_name = listed.iter().filter(|row| row.id.name.as_str() == name);
+            if let Some(row) = of_name.find(|row| !told.contains(row)) {
+                let why = catalogue.held_back_of(&row.id.name).expect("rows");
+                let failed = catalogue.failures().expect("failures");
+                let state = row.state;
+                let what = format!("is listed ({state:?}) and not in the snapshot: {why:?} {failed:?}");
+                self.fail(kind, &what, &row.id);
+            }
+        }
+    }
+
     /// Returns the rows of what the index files list, with the checksums of the bytes.
     fn listed(&self, mirror: &Mirror) -> Vec<Row> {
         let mut rows = Vec::new();
@@ -95,7 +112,7 @@ impl Simulation {
             for (id, line) in listing.releases().zip(text.lines()) {
                 let line: serde_json::Value = serde_json::from_str(line).expect("a line");
                 let state = if line["yanked"] == true { RowState::Yanked } else { RowState::Offered };
-                rows.push(Row { checksum: Hasher::of(self.held[&id].as_bytes()), id, state });
+                rows.push(Row { checksum: Hasher::of(&self.held[&id].bytes), id, state });
             }
         }
         rows.sort_by(|one, other| row_order(&one.id, &other.id));
@@ -105,13 +122,13 @@ impl Simulation {
     pub(super) fn text_of(lines: &BTreeMap<ReleaseId, Line>) -> String {
         let mut registry = TestRegistry::default();
         for (id, line) in lines {
-            let release = registry.add(id.name.as_str(), id.version.as_str(), line.body.as_bytes());
+            let release = registry.add(id.name.as_str(), id.version.as_str(), &line.body.bytes);
             (release.yanked, release.pubtime) = (line.yanked, line.published.map(rfc3339));
         }
         registry.releases().fold(String::new(), |text, release| text + &release.line() + "\n")
     }
 
-    fn check_held(&mut self, kind: &Kind, mirror: &Mirror, before: &BTreeMap<ReleaseId, String>) {
+    fn check_held(&mut self, kind: &Kind, mirror: &Mirror, before: &BTreeMap<ReleaseId, Body>) {
         let catalogue = mirror.catalogue().expect("catalogue");
         let names: BTreeSet<_> = self.truth.keys().chain(before.keys()).map(|id| id.name.clone()).collect();
         let mut held = BTreeMap::new();
@@ -124,16 +141,20 @@ impl Simulation {
                 }
                 let located = mirror.locate(&id, &row).expect("locate");
                 let Some(located) = located else { self.fail(kind, "is held and not there", &id) };
-                held.insert(
-                    id.clone(),
-                    String::from_utf8(mirror.read(&id, &located).expect("bytes")).expect("text"),
-                );
+                let bytes = mirror.read(&id, &located).expect("bytes");
+                let bodies = [self.truth.get(&id).map(|line| &line.body), before.get(&id)];
+                let Some(body) = bodies.into_iter().flatten().find(|body| body.bytes == bytes) else {
+                    self.fail(kind, "is held with bytes that are neither its own nor those of before", &id)
+                };
+                held.insert(id, body.clone());
             }
         }
         for (id, body) in before {
             let listed = self.truth.get(id).map(|line| &line.body);
             match held.get(id) {
+                None if self.prunes(kind) && listed.is_none() => {}
                 None => self.fail(kind, "is not held any more", id),
+                Some(_) if self.prunes(kind) && listed.is_none() => self.fail(kind, "was not pruned", id),
                 Some(found) if found != body && Some(found) != listed => {
                     self.fail(kind, "has other bytes", id)
                 }
@@ -152,6 +173,9 @@ impl Simulation {
             }
         }
         self.held = held;
+        for (id, replaced) in &mut self.replaced {
+            replaced.was_held |= self.held.get(id) == Some(&replaced.body);
+        }
         for id in self.admitted(true) {
             if Self::looks_at(kind, &id) && self.held.get(&id) != self.truth.get(&id).map(|line| &line.body) {
                 self.fail(kind, "is admitted and not fetched", &id);

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use mirror_repo::Mirror;
 use mirror_types::{ReleaseId, index_path};
 
+use super::licences::Body;
 use super::rules::Line;
 use super::{Kind, Replaced, Simulation};
 
 impl Simulation {
     /// Notes which bytes the mirror sees replace others.
-    pub(super) fn note_replaced(&mut self, kind: &Kind, held_before: &BTreeMap<ReleaseId, String>) {
+    pub(super) fn note_replaced(&mut self, kind: &Kind, held_before: &BTreeMap<ReleaseId, Body>) {
         let is_stopped = matches!(kind, Kind::Stopped(_));
         let seen: Vec<_> = self.truth.clone().into_iter().collect();
         for (id, line) in seen {
@@ -25,7 +26,7 @@ impl Simulation {
                 continue;
             }
             let latest = (!is_stopped).then_some(now);
-            let replaced = Replaced { body: line.body.clone(), earliest: now, latest };
+            let replaced = Replaced { body: line.body.clone(), earliest: now, latest, was_held: false };
             match held_before.get(&id) {
                 Some(body) if *body != line.body => {
                     self.replaced.insert(id, replaced);
@@ -49,29 +50,83 @@ impl Simulation {
 
     /// Returns the releases that are certainly admitted, or those that perhaps are, by what the mirror has seen.
     pub(super) fn admitted(&self, certainly: bool) -> BTreeSet<ReleaseId> {
+        let passes = |id: &ReleaseId, line: &Line| {
+            // The licence of what is not held yet is read when it is fetched.
+            let is_known = !self.is_held(id, line) || self.is_licence_known(id);
+            self.rules.admits_licence(id, &line.body, self.now) && (is_known || !certainly)
+        };
+        // Where it is not known, it may be any.
+        let counts = |id: &ReleaseId, line: &Line| {
+            let passes = self.rules.admits_licence(id, &line.body, self.now);
+            if certainly { passes || !self.is_licence_known(id) } else { passes && self.is_licence_known(id) }
+        };
+        self.admitted_with(certainly, &passes, &counts)
+    }
+
+    /// Returns the releases of which a run reads the licence when it has their bytes, because no other rule holds them
+    /// back. `all`: it reads every one that it has to.
+    fn asked(&self, all: bool) -> BTreeSet<ReleaseId> {
+        let passes = |id: &ReleaseId, line: &Line| {
+            self.rules.asks_licence(id, self.now) && self.is_held(id, line) && !self.deleted.contains(id)
+        };
+        let counts = |id: &ReleaseId, line: &Line| {
+            self.rules.admits_licence(id, &line.body, self.now) || !(all || self.is_licence_known(id))
+        };
+        self.admitted_with(true, &passes, &counts)
+    }
+
+    fn is_held(&self, id: &ReleaseId, line: &Line) -> bool {
+        self.held.get(id) == Some(&line.body)
+    }
+
+    /// Returns whether the licence of a held release is certainly known, as far as a rule asks for it.
+    fn is_licence_known(&self, id: &ReleaseId) -> bool {
+        !self.rules.asks_licence(id, self.now) || self.read.contains(id)
+    }
+
+    /// Returns the releases that all rules admit, with `passes` in place of that on licences. `counts` says whether it lets
+    /// a held release take a place among the newest versions.
+    fn admitted_with(
+        &self,
+        certainly: bool,
+        passes: &dyn Fn(&ReleaseId, &Line) -> bool,
+        counts: &dyn Fn(&ReleaseId, &Line) -> bool,
+    ) -> BTreeSet<ReleaseId> {
         let admits = |id: &ReleaseId, line: &Line, certainly: bool| {
             self.rules.admit(id, line, self.since(id, line, certainly), &self.advice, self.now)
         };
-        let is_held = |id: &ReleaseId, line: &Line| self.held.get(id) == Some(&line.body);
-        let fits = |id: &ReleaseId, line: &Line| self.rules.admits_size(id, line.body.len(), self.now);
+        let fits = |id: &ReleaseId, line: &Line| self.rules.admits_size(id, line.body.bytes.len(), self.now);
         let mut ids: BTreeSet<ReleaseId> = self
             .known
             .iter()
-            .filter(|(id, line)| admits(id, line, certainly) && fits(id, line))
+            .filter(|(id, line)| admits(id, line, certainly) && fits(id, line) && passes(id, line))
             .map(|(id, _)| id.clone())
             .collect();
         // Those that are not held may have any size, and may come or not.
         let counted: Vec<(ReleaseId, bool)> = self
             .known
             .iter()
-            .filter(|(id, line)| match is_held(id, line) {
-                true => admits(id, line, !certainly) && fits(id, line),
+            .filter(|(id, line)| match self.is_held(id, line) {
+                true => admits(id, line, !certainly) && fits(id, line) && counts(id, line),
                 false => certainly && admits(id, line, false),
             })
             .map(|(id, line)| (id.clone(), line.yanked))
             .collect();
         self.rules.keep_newest(&mut ids, &counted, self.now);
         ids
+    }
+
+    /// Notes of which releases the mirror has read the licence: a run reads those that it fetches, and one that verifies
+    /// all others.
+    pub(super) fn note_read(&mut self, kind: &Kind, held_before: &BTreeMap<ReleaseId, Body>) {
+        let verifies = *kind == Kind::Verify;
+        let mut read = std::mem::take(&mut self.read);
+        read.retain(|id| self.held.contains_key(id) && self.held.get(id) == held_before.get(id));
+        self.read = read;
+        let asked = self.asked(verifies);
+        let came = |id: &ReleaseId| self.held.get(id) != held_before.get(id);
+        let found: Vec<_> = asked.into_iter().filter(|id| verifies || came(id)).collect();
+        self.read.extend(found);
     }
 
     /// Brings what the mirror has seen up to date.
@@ -123,7 +178,8 @@ impl Simulation {
                 }
             }
             // Bytes that were never held and come back are seen anew.
-            let is_pending = |replaced: &Replaced| self.held.get(&id) != Some(&replaced.body);
+            let is_pending =
+                |replaced: &Replaced| !replaced.was_held && self.held.get(&id) != Some(&replaced.body);
             if is_gone && self.replaced.get(&id).is_some_and(is_pending) {
                 if Self::looks_at(kind, &id) {
                     self.replaced.remove(&id);

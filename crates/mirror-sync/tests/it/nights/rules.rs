@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use mirror_types::ReleaseId;
 
+use super::licences::{Body, LicenceRule};
 use super::{DAY, HOUR};
 
 /// Returns year, month and day of a moment, in seconds since 1970.
@@ -37,7 +38,7 @@ pub(super) fn rfc3339(at: u64) -> String {
 /// A release as upstream lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
-    pub(super) body: String,
+    pub(super) body: Body,
     pub(super) yanked: bool,
     pub(super) published: Option<u64>,
 }
@@ -114,6 +115,7 @@ pub(super) struct Rules {
     pub(super) allow: Vec<Entry>,
     pub(super) largest: Option<u64>,
     pub(super) newest: usize,
+    pub(super) licences: Option<LicenceRule>,
     pub(super) denies_yanked: bool,
     pub(super) denies_vulnerable: bool,
     pub(super) waivers: Vec<Waiver>,
@@ -125,6 +127,7 @@ impl Rules {
         let mut text = format!("min-publish-age = \"{} seconds\"\n", self.age);
         let _ = writeln!(text, "deny = [{}]\nallow = [{}]", list(&self.deny), list(&self.allow));
         let _ = writeln!(text, "newest = {}", self.newest);
+        text += &self.licences.as_ref().map(LicenceRule::text).unwrap_or_default();
         if self.denies_yanked {
             text += "yanked = \"deny\"\n";
         }
@@ -178,6 +181,15 @@ impl Rules {
 
     pub(super) fn admits_size(&self, id: &ReleaseId, size: usize, now: u64) -> bool {
         self.largest.is_none_or(|largest| size as u64 <= largest) || self.waives(id, "max-crate-size", now)
+    }
+
+    /// Returns whether the rule on licences asks for that of a release which no other rule holds back.
+    pub(super) fn asks_licence(&self, id: &ReleaseId, now: u64) -> bool {
+        self.licences.is_some() && !self.waives(id, "licenses", now)
+    }
+
+    pub(super) fn admits_licence(&self, id: &ReleaseId, body: &Body, now: u64) -> bool {
+        self.licences.as_ref().is_none_or(|rule| rule.allows(body)) || self.waives(id, "licenses", now)
     }
 
     /// Keeps those that are not displaced by `counted`, of which each is admitted by all other rules.

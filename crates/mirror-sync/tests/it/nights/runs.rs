@@ -7,15 +7,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use mirror_fetch::FetchObserver;
 use mirror_repo::Mirror;
 use mirror_sync::{
-    Advisories, DownloadOptions, LoadedPolicy, NameSet, Outcome, Policy, RebuildOptions, SyncEvent,
-    SyncObserver, Upstream, download, rebuild_catalogue,
+    Advisories, DownloadOptions, LoadedPolicy, NameSet, Outcome, Policy, Prune, RebuildOptions, Storage,
+    SyncEvent, SyncObserver, Upstream, download, rebuild_catalogue,
 };
 use mirror_testkit::TestRegistry;
 use mirror_types::ReleaseId;
 use tokio_util::sync::CancellationToken;
 
 use super::rules::{Advice, rfc3339};
-use super::{Kind, Simulation};
+use super::{CRATES, Kind, Simulation};
 
 #[derive(Default)]
 pub(super) struct Stop {
@@ -59,7 +59,7 @@ impl Simulation {
     fn registry(&self) -> TestRegistry {
         let mut registry = TestRegistry::default();
         for (id, line) in &self.truth {
-            let release = registry.add(id.name.as_str(), id.version.as_str(), line.body.as_bytes());
+            let release = registry.add(id.name.as_str(), id.version.as_str(), &line.body.bytes);
             (release.yanked, release.pubtime) = (line.yanked, line.published.map(rfc3339));
         }
         registry
@@ -83,10 +83,16 @@ impl Simulation {
 
     pub(super) fn download(&mut self, kind: &Kind) -> Outcome {
         let registry = self.registry();
-        let index = self.dir.path().join("index");
         self.origin.replace_site(registry.site(""));
-        registry.commit_git(&index);
-        let mut options = DownloadOptions::new(Upstream::Local(index), self.out());
+        let upstream = if self.is_sparse {
+            Upstream::Sparse(format!("{}/index/", self.origin.base()).into())
+        } else {
+            let index = self.dir.path().join("index");
+            registry.commit_git(&index);
+            Upstream::Local(index)
+        };
+        let mut options = DownloadOptions::new(upstream, self.out());
+        options.include = NameSet::parse(&self.named(kind)).expect("names");
         options.policy = Some(Arc::new(self.policy()));
         options.now = Some(UNIX_EPOCH + Duration::from_secs(self.now));
         options.include_yanked = true;
@@ -98,27 +104,55 @@ impl Simulation {
         let observer = Arc::new(Stop::default());
         let mut observer = Arc::into_inner(observer).expect("the only one");
         match kind {
-            Kind::Part(names) => {
-                let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-                options.include = NameSet::parse(&names).expect("names");
-            }
             Kind::Stopped(after) => {
                 observer.after = *after;
                 if *after == 0 {
                     observer.cancel.cancel();
                 }
             }
-            Kind::Whole | Kind::Verify => {}
+            Kind::Prune { allows_mass } => {
+                options.prune = Some(Prune::Deleted);
+                options.allow_mass_prune = *allows_mass;
+            }
+            Kind::Whole | Kind::Part(_) | Kind::Verify => {}
         }
         let cancel = observer.cancel.clone();
         let runtime = tokio::runtime::Runtime::new().expect("runtime");
         runtime.block_on(download(options, Arc::new(observer), cancel)).expect("run")
     }
 
+    /// Returns the crates that the runs of a night name; none when they read everything. A sparse registry cannot list
+    /// what it has.
+    pub(super) fn named(&self, kind: &Kind) -> Vec<String> {
+        let names = match kind {
+            Kind::Part(names) => names.clone(),
+            _ if self.is_sparse => CRATES.into_iter().chain(["old"]).collect(),
+            _ => Vec::new(),
+        };
+        names.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Returns whether a night removes what upstream deleted: bundles are never rewritten, and only a run that went
+    /// through a whole index proves that a release is gone.
+    pub(super) fn prunes(&self, kind: &Kind) -> bool {
+        self.is_able_to_prune() && *kind == Kind::Prune { allows_mass: true }
+    }
+
+    /// Returns whether a night refuses to prune: what upstream deleted is too much.
+    pub(super) fn refuses_to_prune(&self, kind: &Kind) -> bool {
+        self.is_able_to_prune()
+            && *kind == Kind::Prune { allows_mass: false }
+            && self.held.keys().any(|id| !self.truth.contains_key(id))
+    }
+
+    fn is_able_to_prune(&self) -> bool {
+        self.storage == Storage::Loose && !self.is_sparse
+    }
+
     /// Returns whether a night with this kind looks at a crate to its end.
     pub(super) fn looks_at(kind: &Kind, id: &ReleaseId) -> bool {
         match kind {
-            Kind::Whole | Kind::Verify => true,
+            Kind::Whole | Kind::Verify | Kind::Prune { .. } => true,
             Kind::Part(names) => names.contains(&id.name.as_str()),
             Kind::Stopped(_) => false,
         }
