@@ -10,6 +10,7 @@ mod licences;
 mod packages;
 mod sbom;
 mod sums;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,11 +46,14 @@ pub(crate) struct Options {
     /// environment variable ARCHIVE_HASHER_PASSPHRASE.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// SSH key that signs the sums, with ssh-keygen; its private half may be with an agent.
+    #[arg(long, value_name = "FILE")]
+    ssh_key: Option<PathBuf>,
     /// Include uncommitted changes; the archive is not a release then.
     #[arg(long)]
     allow_dirty: bool,
     /// Build the last commit twice, in two clones in different directories, and compare every byte.
-    #[arg(long, conflicts_with_all = ["allow_dirty", "key"])]
+    #[arg(long, conflicts_with_all = ["allow_dirty", "key", "ssh_key"])]
     check: bool,
 }
 
@@ -98,11 +102,11 @@ fn make(root: &Path, options: &Options, target_dir: &Path) -> anyhow::Result<Mad
         build.target,
         build.profile
     );
-    let programs = build.programs()?;
+    let built = build.programs()?;
     let sbom = sbom::document(&packages, &build, epoch)?;
     let mut entries = documents(root, &packages, &build)?;
     entries.insert(format!("share/doc/{PRODUCT}/sbom.cdx.json"), Entry::file(sbom.clone()));
-    for program in &programs {
+    for program in &built.programs {
         entries.extend(of_program(&build, program)?);
     }
 
@@ -114,8 +118,10 @@ fn make(root: &Path, options: &Options, target_dir: &Path) -> anyhow::Result<Mad
     archive::write(&made.archive, &name, &entries, epoch, build.compression_level())?;
     std::fs::write(&made.sbom, &sbom).with_context(|| format!("could not write {}", made.sbom.display()))?;
     sums::write(&made.sums, &[&made.archive, &made.sbom])?;
-    let hasher = programs.iter().find(|program| program.name == "archive-hasher");
-    sums::sign(&made.sums, options.key.as_deref(), hasher.map(|program| program.path.as_path()))?;
+    let hasher = built.programs.iter().find(|program| program.name == "archive-hasher");
+    let keys = sums::Keys { openpgp: options.key.as_deref(), ssh: options.ssh_key.as_deref() };
+    sums::sign(&made.sums, &keys, hasher.map(|program| program.path.as_path()))?;
+    trial::run(&made, &build, &built)?;
     Ok(made)
 }
 

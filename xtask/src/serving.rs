@@ -22,6 +22,11 @@ impl Serving {
             command.arg("--tls-cert").arg(tls.join("cert.pem"));
             command.arg("--tls-key").arg(tls.join("key.pem"));
         }
+        Self::spawn(command)
+    }
+
+    /// Starts a server whose command line is complete, and waits until it serves.
+    pub(crate) fn spawn(mut command: Command) -> anyhow::Result<Self> {
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().context("starting serve-mirror")?;
         let log = child.stderr.take().context("its log")?;

@@ -10,6 +10,7 @@ mod manifest;
 mod members;
 mod profiles;
 mod sources;
+mod toolchain;
 mod trees;
 mod upstream;
 mod workflows;
@@ -59,6 +60,8 @@ fn check(workspace: &Workspace) -> Vec<String> {
     faults.extend(flags::in_libraries(files));
     faults.extend(upstream::one_home(files));
     faults.extend(workflows::pinned_actions(files));
+    faults.extend(toolchain::versions(root, files));
+    faults.extend(toolchain::programs_of_the_image(files));
     faults.extend(docs::required_files(files, other_paths));
     faults.extend(docs::architecture(files, members));
     faults.extend(docs::readmes(files));

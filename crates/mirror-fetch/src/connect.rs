@@ -170,7 +170,9 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
     use mirror_testkit::{ProxyKind, TestProxy};
-    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+    use tokio::net::TcpListener;
+    #[cfg(target_os = "linux")]
+    use tokio::net::{TcpSocket, TcpStream};
 
     use super::*;
     use crate::options::ProxySettings;
@@ -204,6 +206,7 @@ mod tests {
 
     /// Listens at one address, and at the same port of another one in such a way that the kernel answers nobody: its
     /// queue is full. `None` without IPv6.
+    #[cfg(target_os = "linux")]
     async fn live_and_dead(live: IpAddr, dead: IpAddr) -> Option<(TcpListener, TcpListener, TcpStream)> {
         for _ in 0..100 {
             let listener = TcpListener::bind((live, 0)).await.ok()?;

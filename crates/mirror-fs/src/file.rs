@@ -28,12 +28,7 @@ impl TempFile {
     /// When the disk refuses.
     pub fn create_with_mode(path: &Path, mode: u32) -> io::Result<Self> {
         remove(path)?;
-        let mut options = new_file();
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-        #[cfg(not(unix))]
-        let _ = mode;
-        Ok(Self::of(options.open(path)?, path))
+        Ok(Self::of(with_mode(new_file(), mode).open(path)?, path))
     }
 
     /// Wraps a file that is open for writing.
@@ -80,6 +75,18 @@ impl Drop for TempFile {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Adds the permissions of files that are created.
+#[cfg(unix)]
+fn with_mode(mut options: OpenOptions, mode: u32) -> OpenOptions {
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    options
+}
+
+#[cfg(not(unix))]
+fn with_mode(options: OpenOptions, _mode: u32) -> OpenOptions {
+    options
 }
 
 fn new_file() -> OpenOptions {

@@ -58,11 +58,10 @@ pub(crate) async fn join<T>(answer: Answer<T>) -> Result<T, SyncError> {
     answer.await.map_err(|_| SyncError::Internal("a thread ended without a result".to_owned()))
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
-    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn only_the_thread_steps_back() {
         let nice = || rustix::process::getpriority_process(None).expect("nice");

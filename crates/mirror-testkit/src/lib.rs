@@ -32,7 +32,7 @@ pub use hostile::{
 #[cfg(unix)]
 pub use kills::{KillKind, KillOptions, KillReport, kill};
 pub use origin::{Origin, OriginOptions, Protocol, Site};
-pub use pages::check_pages;
+pub use pages::{check_completion, check_man, check_pages};
 pub use program::{Ended, check_metrics, has, peak_of, run, run_measured};
 pub use proxy::{ProxyKind, TestProxy};
 pub use real_index::{

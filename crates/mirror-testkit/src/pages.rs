@@ -1,6 +1,6 @@
 //! Man pages and completions as the programs that read them see them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::program::{has, run};
@@ -27,9 +27,9 @@ pub fn check_pages(program: &str, flag: &str) {
         std::fs::write(&path, generated(program, &[], shell)).expect("the script");
         path
     };
-    check_bash(&script("bash"), &name, flag);
-    check_zsh(&script("zsh"), &name);
-    check_fish(&script("fish"), &name, flag);
+    check_completion("bash", &script("bash"), &name, flag);
+    check_completion("zsh", &script("zsh"), &name, flag);
+    check_completion("fish", &script("fish"), &name, flag);
 }
 
 fn generated(program: &str, below: &[&str], kind: &str) -> String {
@@ -39,7 +39,11 @@ fn generated(program: &str, below: &[&str], kind: &str) -> String {
     run(&mut command).expect(0).stdout
 }
 
-fn check_man(page: &Path) {
+/// Has a man page read by mandoc and groff, each if it is there. Blocks.
+///
+/// # Panics
+/// When one of them finds a fault, or is required and missing.
+pub fn check_man(page: &Path) {
     if has("mandoc", &["-T", "lint", "-W", "error", "/dev/null"]) {
         let ended = run(Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(page));
         let shown = format!("{}{}", ended.stdout, ended.stderr);
@@ -48,6 +52,20 @@ fn check_man(page: &Path) {
     if has("groff", &["--version"]) {
         let ended = run(Command::new("groff").args(["-man", "-ww", "-z", "-Tutf8"]).arg(page)).expect(0);
         assert_eq!(ended.stderr, "", "{}", page.display());
+    }
+}
+
+/// Loads the completions of the program `name` in their shell, if it is there: bash, zsh or fish. `flag` is one that they
+/// must offer. Blocks.
+///
+/// # Panics
+/// When the shell finds a fault, or is required and missing; when it is another shell.
+pub fn check_completion(shell: &str, script: &Path, name: &str, flag: &str) {
+    match shell {
+        "bash" => check_bash(script, name, flag),
+        "zsh" => check_zsh(script, name),
+        "fish" => check_fish(script, name, flag),
+        other => panic!("completions for {other} cannot be checked"),
     }
 }
 
@@ -84,11 +102,12 @@ fn check_fish(script: &Path, name: &str, flag: &str) {
     if !has("fish", &["--version"]) {
         return;
     }
-    let home: PathBuf = script.with_extension("home");
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let home = home.path();
     let complete = "source $argv[1]; complete --do-complete \"$argv[2] $argv[3]\"";
     let mut command = Command::new("fish");
     // fish keeps a history in the home directory of the user.
-    command.env("HOME", &home).env("XDG_CONFIG_HOME", &home).env("XDG_DATA_HOME", &home);
+    command.env("HOME", home).env("XDG_CONFIG_HOME", home).env("XDG_DATA_HOME", home);
     command.args(["--no-config", "-c", complete]).arg(script).args([name, &flag[..flag.len() - 1]]);
     let offered = run(&mut command).expect(0);
     let is_offered = offered.stdout.lines().any(|line| line.split('\t').next() == Some(flag));

@@ -4,11 +4,14 @@
 //! after a hash of all flags, and such names get into programs, too. So this program wraps the compiler and adds the
 //! flags.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, bail};
+use serde::Deserialize;
 
+use super::packages::Id;
 use super::{PROGRAMS, printed};
 use crate::cargo;
 
@@ -44,6 +47,13 @@ pub(crate) struct Build {
     pub(crate) compiler: String,
     pub(crate) sysroot: PathBuf,
     epoch: u64,
+}
+
+/// The programs that were built, and the packages that Cargo compiled for them: those whose code can be in a program.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) programs: Vec<Program>,
+    pub(crate) compiled: BTreeSet<Id>,
 }
 
 /// A program that was built.
@@ -87,18 +97,21 @@ impl Build {
         })
     }
 
-    /// Builds the programs and returns their paths.
-    pub(crate) fn programs(&self) -> anyhow::Result<Vec<Program>> {
+    /// Builds the programs.
+    pub(crate) fn programs(&self) -> anyhow::Result<Built> {
         let mut command = self.cargo()?;
         let Self { profile, target, .. } = self;
         // Strips debug information, but not the symbol table, from which CPU profiles take function names.
         let strip = format!("profile.{profile}.strip=\"debuginfo\"");
         command.args(["build", "--locked", "--bins", "--profile", profile, "--target", target]);
-        command.args(["--config", &strip]).args(selected());
-        let status = command.status().context("cargo could not be started")?;
-        if !status.success() {
-            bail!("cargo ended with {status}; its report is above");
+        command.args(["--config", &strip, "--message-format", "json-render-diagnostics"]).args(selected());
+        // Messages for people go to the standard error.
+        command.stderr(Stdio::inherit());
+        let output = command.output().context("cargo could not be started")?;
+        if !output.status.success() {
+            bail!("cargo ended with {}; its report is above", output.status);
         }
+        let messages = String::from_utf8(output.stdout).context("cargo printed text that is not UTF-8")?;
         // Only the directory of the profile `dev` has another name than its profile.
         let dir = if profile == "dev" { "debug" } else { profile };
         let dir = self.target_dir.join(target).join(dir);
@@ -107,7 +120,10 @@ impl Build {
             let file_name = format!("{name}{ending}");
             Program { name, path: dir.join(&file_name), file_name }
         };
-        Ok(PROGRAMS.iter().copied().map(program).collect())
+        Ok(Built {
+            compiled: compiled(&messages, &self.target_dir.join(target))?,
+            programs: PROGRAMS.iter().copied().map(program).collect(),
+        })
     }
 
     /// Runs a program that prints something about its own flags.
@@ -172,6 +188,11 @@ impl Build {
         Ok(flags.join(" "))
     }
 
+    /// Returns the paths of this machine that must not be in programs.
+    pub(crate) fn own_paths(&self) -> anyhow::Result<Vec<String>> {
+        Ok(self.mapped()?.into_iter().map(|(path, _)| path).collect())
+    }
+
     /// Returns the paths of this machine and their replacements. The last that matches counts.
     fn mapped(&self) -> anyhow::Result<Vec<(String, &'static str)>> {
         let home = match std::env::var_os("CARGO_HOME") {
@@ -189,6 +210,41 @@ impl Build {
         };
         paths.into_iter().map(text).collect()
     }
+}
+
+/// A message of `cargo build --message-format json`.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    package_id: Option<String>,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
+}
+
+/// Returns the packages that were compiled for the target, whose files Cargo puts below `dir`. Macros and build scripts are
+/// compiled for this machine, into another directory.
+fn compiled(messages: &str, dir: &Path) -> anyhow::Result<BTreeSet<Id>> {
+    let mut found = BTreeSet::new();
+    for line in messages.lines() {
+        let message: Message = serde_json::from_str(line)
+            .with_context(|| format!("could not parse a message of cargo: {line}"))?;
+        if message.reason == "compiler-artifact" && message.filenames.iter().any(|file| file.starts_with(dir))
+        {
+            let id = message.package_id.as_deref().and_then(id_of);
+            found.insert(id.with_context(|| format!("cargo names no package: {line}"))?);
+        }
+    }
+    Ok(found)
+}
+
+/// Parses the id of a package: `registry+https://…#name@version`, or `path+file:///…/name#version`.
+fn id_of(package: &str) -> Option<Id> {
+    let (source, fragment) = package.split_once('#')?;
+    let (name, version) = match fragment.split_once('@') {
+        Some((name, version)) => (name, version),
+        None => (source.rsplit('/').next()?, fragment),
+    };
+    Some(Id { name: name.to_owned(), version: version.to_owned() })
 }
 
 /// Runs the compiler with the added flags, when this program was started as its wrapper.
@@ -244,6 +300,27 @@ mod tests {
     #[test]
     fn c_code_cannot_be_built_below_a_path_with_spaces() {
         assert!(build("/home/a b").c_flags().is_err());
+    }
+
+    #[test]
+    fn what_was_compiled_for_the_target_is_read_from_messages() {
+        let artifact = |id: &str, file: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","package_id":"{id}","filenames":["{file}"],"fresh":true}}"#
+            )
+        };
+        let messages = [
+            artifact("registry+https://r.example/index#serde@1.0.2", "/t/x86/dist/deps/libserde.rlib"),
+            artifact("registry+https://r.example/index#syn@2.0.0", "/t/dist/deps/libsyn.rlib"),
+            artifact("path+file:///w/crates/mirror-fs#0.1.0", "/t/x86/dist/deps/libmirror_fs.rlib"),
+            artifact("path+file:///w/crates/program#other-name@0.1.0", "/t/x86/dist/other-name"),
+            r#"{"reason":"build-script-executed","package_id":"registry+https://r.example/index#ring@1.0.0"}"#.to_owned(),
+            r#"{"reason":"build-finished","success":true}"#.to_owned(),
+        ];
+        let found = compiled(&messages.join("\n"), Path::new("/t/x86")).unwrap();
+        let found: Vec<String> = found.iter().map(|id| format!("{} {}", id.name, id.version)).collect();
+        assert_eq!(found, ["mirror-fs 0.1.0", "other-name 0.1.0", "serde 1.0.2"]);
+        assert!(compiled("no JSON", Path::new("/t")).is_err());
     }
 
     #[test]

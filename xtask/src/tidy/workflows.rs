@@ -36,7 +36,7 @@ fn is_pinned(action: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::process::Command;
 
     use super::super::workspace::build::file;
@@ -67,24 +67,64 @@ mod tests {
         }
     }
 
+    /// Returns a Python that reads YAML, if there is one.
+    fn python() -> Option<&'static str> {
+        let reads_yaml = |python: &&str| {
+            let tried = Command::new(python).args(["-c", "import yaml"]).output();
+            tried.is_ok_and(|output| output.status.success())
+        };
+        let found = ["python3", "/usr/bin/python3"].into_iter().find(reads_yaml);
+        if found.is_none() {
+            mirror_testkit::has("python3", &["-c", "import yaml"]);
+        }
+        found
+    }
+
+    fn root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    }
+
     #[test]
     fn every_file_for_github_is_valid_yaml() {
-        let python = ["python3", "/usr/bin/python3"].into_iter().find(|python| {
-            Command::new(python)
-                .args(["-c", "import yaml"])
-                .output()
-                .is_ok_and(|output| output.status.success())
-        });
-        let Some(python) = python else {
-            mirror_testkit::has("python3", &["-c", "import yaml"]);
-            return;
-        };
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.github");
+        let Some(python) = python() else { return };
         let read = "import sys, yaml, pathlib\n\
                     files = sorted(pathlib.Path(sys.argv[1]).rglob('*.yml'))\n\
                     for file in files: assert isinstance(yaml.safe_load(file.read_text()), dict), file\n\
                     print(len(files))";
-        let ended = mirror_testkit::run(Command::new(python).args(["-c", read]).arg(root)).expect(0);
+        let mut command = Command::new(python);
+        let ended = mirror_testkit::run(command.args(["-c", read]).arg(root().join(".github"))).expect(0);
         assert!(ended.stdout.trim().parse::<u32>().unwrap() >= 3, "{}", ended.stdout);
+    }
+
+    /// Has every script in a workflow read by shellcheck, with words in place of GitHub's expressions.
+    #[test]
+    fn every_script_of_a_workflow_passes_shellcheck() {
+        let Some(python) = python() else { return };
+        if !mirror_testkit::has("shellcheck", &["--version"]) {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let extract = r"import pathlib, re, sys, yaml
+for file in sorted(pathlib.Path(sys.argv[1]).glob('*.yml')):
+    for name, job in yaml.safe_load(file.read_text())['jobs'].items():
+        for at, step in enumerate(job['steps']):
+            if 'run' in step:
+                # GitHub runs bash with these options.
+                text = 'set -eo pipefail\n' + re.sub(r'\$\{\{.*?\}\}', 'EXPRESSION', step['run'])
+                pathlib.Path(sys.argv[2], f'{file.stem}-{name}-{at}').write_text(text)";
+        let mut command = Command::new(python);
+        command.args(["-c", extract]).arg(root().join(".github/workflows")).arg(dir.path());
+        mirror_testkit::run(&mut command).expect(0);
+        let scripts: Vec<PathBuf> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(scripts.len() > 15, "{scripts:?}");
+        mirror_testkit::run(Command::new("shellcheck").args(["--shell", "bash"]).args(scripts)).expect(0);
+    }
+
+    #[test]
+    fn the_script_of_the_gate_passes_shellcheck() {
+        if mirror_testkit::has("shellcheck", &["--version"]) {
+            mirror_testkit::run(Command::new("shellcheck").arg(root().join(".ci/run"))).expect(0);
+        }
     }
 }

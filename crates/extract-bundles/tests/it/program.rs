@@ -1,6 +1,7 @@
 //! The program with good bundles, and with obstacles.
 
 use std::fs;
+#[cfg(unix)]
 use std::time::{Duration, Instant};
 
 use mirror_bundle::BundleWriter;

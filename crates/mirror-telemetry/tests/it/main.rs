@@ -1,6 +1,5 @@
 //! Tests the listener as a browser, Prometheus and Go's tools use it.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
-#![expect(clippy::disallowed_methods, reason = "a test's own files")]
 
 #[cfg(unix)]
 mod profiles;

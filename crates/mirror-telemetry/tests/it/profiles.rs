@@ -1,4 +1,5 @@
 //! Takes CPU profiles while this process is busy.
+#![expect(clippy::disallowed_methods, reason = "a test's own files")]
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};

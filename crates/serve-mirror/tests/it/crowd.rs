@@ -9,7 +9,7 @@ use mirror_sync::{Layout, Storage};
 use mirror_testkit::{ClientFault, HostileClients, TestRegistry, peak_of};
 
 use crate::client::get;
-use crate::world::{BIN, Serving, World, registry};
+use crate::world::{Serving, World, registry};
 
 const MAX_PEAK_BYTES: u64 = 512 << 20;
 
@@ -167,7 +167,9 @@ fn few_open_files_are_shared_out() {
     let world = world(Storage::Loose);
     let mut command = Command::new("sh");
     // 48 of them are for connections.
-    command.args(["-c", "ulimit -n 128; exec \"$@\"", "sh", BIN, "--mirror"]).arg(world.path("out"));
+    command
+        .args(["-c", "ulimit -n 128; exec \"$@\"", "sh", crate::world::BIN, "--mirror"])
+        .arg(world.path("out"));
     let server = Serving::start(&mut command);
     let hostile = HostileClients::start(
         server.addr().parse().unwrap(),

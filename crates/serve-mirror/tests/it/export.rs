@@ -180,7 +180,10 @@ impl Nginx {
         let temps: String =
             ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().map(|name| temp(name)).collect();
         // Its workers must be able to read the files of the user who runs this test.
+        #[cfg(unix)]
         let is_root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&dir).unwrap()) == 0;
+        #[cfg(not(unix))]
+        let is_root = false;
         let user = if is_root { "user root;\n" } else { "" };
         let config = format!(
             "{user}daemon off;\npid {}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{temps}{server}}}\n",

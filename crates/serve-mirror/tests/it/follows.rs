@@ -9,10 +9,7 @@ use std::time::{Duration, Instant};
 use mirror_testkit::has;
 
 use crate::client::get;
-use crate::world::{BIN, Serving, World, add, registry};
-
-/// A limit beyond the time that a server takes to notice, on a loaded machine.
-pub(crate) const MOST: Duration = Duration::from_secs(60);
+use crate::world::{BIN, MOST, Serving, World, add, registry};
 
 /// Needs root and setpriv: only another user cannot write to what the runs of this one write.
 #[test]

@@ -7,8 +7,7 @@ use mirror_sync::{Advisories, LoadedPolicy, Outcome, Policy};
 
 use crate::client::{ask, get};
 use crate::export::{export, files};
-use crate::follows::MOST;
-use crate::world::{BIN, CargoHome, World, add, project, registry};
+use crate::world::{BIN, CargoHome, MOST, World, add, project, registry};
 
 /// 27 November 2026: a day after the young releases were published.
 const NOW: Duration = Duration::from_secs(1_795_737_600);

@@ -6,10 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::client::get;
-use crate::world::{BIN, World, registry};
-
-/// Longer than any start or end takes on a loaded machine.
-const MOST: Duration = Duration::from_secs(60);
+use crate::world::{BIN, MOST, World, registry};
 
 /// A server whose log no process reads; its address is chosen beforehand.
 struct Quiet {

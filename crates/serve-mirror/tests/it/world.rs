@@ -4,11 +4,15 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mirror_sync::{DownloadOptions, Layout, Outcome, Storage, Upstream};
 use mirror_testkit::{Origin, OriginOptions, TestRegistry};
 
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_serve-mirror");
+
+/// A limit beyond the time that a server takes to start, to notice a change or to end, on a loaded machine.
+pub(crate) const MOST: Duration = Duration::from_secs(60);
 
 /// Makes the `.crate` of a library with dependencies.
 pub(crate) fn package(name: &str, version: &str, deps: &[(&str, &str)]) -> Vec<u8> {
