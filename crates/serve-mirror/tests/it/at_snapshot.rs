@@ -6,8 +6,7 @@ use mirror_sync::SnapshotOptions;
 
 use crate::client::get;
 use crate::export::{export, files};
-use crate::follows::MOST;
-use crate::world::{BIN, CargoHome, World, add, package, project, registry};
+use crate::world::{BIN, CargoHome, MOST, World, add, package, project, registry};
 
 /// Mirrors a registry, and again after changes of every kind, under a policy.
 fn changed() -> World {
