@@ -58,4 +58,3 @@ pub use options::{AdvisoryUpdate, DownloadOptions, IndexUpdate, Prune, RebuildOp
 pub use outcome::{AdvisoriesUsed, Estimate, Outcome, Reported};
 pub use policy::{Explained, POLICY_FILE, PolicyFile, explain, load_policy, read_policy};
 pub use rebuild::rebuild_catalogue;
-pub use snapshot::{SnapshotKey, SnapshotOptions};

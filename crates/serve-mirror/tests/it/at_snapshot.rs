@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use mirror_sync::SnapshotOptions;
+use mirror_sync::snapshot::SnapshotOptions;
 
 use crate::client::get;
 use crate::export::{export, files};
