@@ -120,6 +120,9 @@ fn of_download(advice: Advice) -> Option<&'static str> {
         Advice::IncludeOrPruneYanked => {
             "--include-yanked wants yanked releases, and --prune=yanked removes them; give one of the two"
         }
+        Advice::NameTheAdvisories => {
+            "--advisory-url says where the advisory database is fetched from, --advisory-db where it is"
+        }
         Advice::ListSnapshots => "--snapshots lists those that are known",
         Advice::NameThePublicKey => "--gpg-keyring names a file with the keys that count",
         Advice::GivePassphrase => {

@@ -99,8 +99,11 @@ pub(crate) async fn with_advisories(
 /// Decides about a database that could not be brought up to date: the run goes on with what is there. Without it, the run
 /// would offer what advisories call malicious.
 fn keeps(dir: &Path, error: UpdateError, observer: &dyn SyncObserver) -> Result<(), SyncError> {
-    if error.kind() == FaultKind::Stopped || !CommitFiles::is_repository(dir) {
+    if error.kind() == FaultKind::Stopped {
         return Err(SyncError::Update(error));
+    }
+    if !CommitFiles::is_repository(dir) {
+        return Err(SyncError::NoAdvisories(error));
     }
     observer.event(SyncEvent::AdvisoriesOutdated { dir, error: &error });
     Ok(())

@@ -67,6 +67,10 @@ pub enum SyncError {
     /// The advisory database could not be read; the error says why.
     #[error(transparent)]
     Advisories(#[from] mirror_policy::AdvisoriesError),
+    /// There is no advisory database, and none could be cloned; the error says why. Without one, a run would offer what
+    /// advisories call malicious.
+    #[error(transparent)]
+    NoAdvisories(mirror_git::UpdateError),
     /// The git clone of the advisory database could not be read; the error says why.
     #[error("could not read the advisory database")]
     AdvisoryClone(#[from] mirror_git::CommitError),
@@ -167,7 +171,7 @@ impl SyncError {
             Self::Advisories(error) => error.kind(),
             Self::Index(error) => error.kind(),
             Self::FetchSetup(error) => error.kind(),
-            Self::Update(error) => error.kind(),
+            Self::Update(error) | Self::NoAdvisories(error) => error.kind(),
             Self::RegistryConfig { .. } | Self::NeverFetched { .. } | Self::Silent { .. } => {
                 FaultKind::Origin
             }
@@ -188,6 +192,7 @@ impl SyncError {
         match self {
             Self::Index(error) => error.advice(),
             Self::Update(error) => error.advice(),
+            Self::NoAdvisories(_) => Some(Advice::NameTheAdvisories),
             Self::Store(error) => error.advice(),
             Self::Repo(error) => error.advice(),
             Self::Manifest(error) => error.advice(),

@@ -93,6 +93,8 @@ advice! {
     DoWithoutSignature,
     /// List the snapshots of the mirror.
     ListSnapshots,
+    /// Name the advisory database, or where it is fetched from.
+    NameTheAdvisories,
 }
 
 #[cfg(test)]

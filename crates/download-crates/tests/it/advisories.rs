@@ -145,6 +145,7 @@ fn a_database_that_cannot_be_updated_is_used_as_it_is_and_one_that_is_missing_en
         refused.stderr
     );
     assert!(refused.stderr.contains("(2 attempts)"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--advisory-url says where"), "{}", refused.stderr);
     assert!(!remote.world.path("db").exists());
     assert_eq!(remote.world.origin.total(), 0, "nothing is fetched without advisories");
 
