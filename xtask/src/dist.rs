@@ -19,8 +19,8 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use archive::{Content, Entry};
-use build::Build;
 pub(crate) use build::in_place_of_rustc;
+use build::{Build, Wrapper};
 use packages::Packages;
 
 /// The name of the product, before version and target.
@@ -67,15 +67,16 @@ pub(crate) struct Made {
 
 /// Makes the archive, or checks that two builds are equal.
 pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
+    let wrapper = Wrapper::copy()?;
     if options.check {
-        return check::run(root, options);
+        return check::run(root, options, &wrapper);
     }
     let target_dir = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => root.join(dir),
         None => root.join("target"),
     };
     // Cargo does not see the flags that replace paths, so it would reuse what was built without them.
-    let made = make(root, options, &target_dir.join("reproducible"))?;
+    let made = make(root, options, &target_dir.join("reproducible"), &wrapper)?;
     for path in [&made.archive, &made.sbom, &made.sums] {
         println!("{}", path.display());
     }
@@ -83,14 +84,15 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
 }
 
 /// Builds below a target directory, and writes the archive and the files that go with it.
-fn make(root: &Path, options: &Options, target_dir: &Path) -> anyhow::Result<Made> {
+fn make(root: &Path, options: &Options, target_dir: &Path, wrapper: &Wrapper) -> anyhow::Result<Made> {
     // Paths in programs are mapped as the compiler sees them: without links.
     let root = &root.canonicalize().with_context(|| format!("could not find {}", root.display()))?;
     if !options.allow_dirty {
         refuse_dirty(root)?;
     }
     let epoch = commit_time(root)?;
-    let build = Build::prepare(root, target_dir, &options.profile, options.target.as_deref(), epoch)?;
+    let build =
+        Build::prepare(root, target_dir, &options.profile, options.target.as_deref(), epoch, wrapper)?;
     let packages = Packages::read(root, &build)?;
     let name = format!("{PRODUCT}-{}-{}", packages.version(), build.target);
     let out = options.out.clone().unwrap_or_else(|| build.target_dir.join("dist"));
@@ -221,7 +223,8 @@ mod tests {
     fn documents_of_this_workspace_are_complete() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
         let target = tempfile::tempdir().unwrap();
-        let build = Build::prepare(&root, target.path(), "dist", None, 1_700_000_000).unwrap();
+        let wrapper = Wrapper::copy().unwrap();
+        let build = Build::prepare(&root, target.path(), "dist", None, 1_700_000_000, &wrapper).unwrap();
         let packages = Packages::read(&root, &build).unwrap();
         assert!(packages.third_party().count() > 100);
         for (id, package) in packages.third_party() {

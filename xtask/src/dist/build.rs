@@ -47,6 +47,14 @@ pub(crate) struct Build {
     pub(crate) compiler: String,
     pub(crate) sysroot: PathBuf,
     epoch: u64,
+    /// Wraps the compiler.
+    wrapper: PathBuf,
+}
+
+/// A copy of this program, which wraps the compiler: cargo may replace this program while a build of an hour goes on.
+#[derive(Debug)]
+pub(crate) struct Wrapper {
+    dir: tempfile::TempDir,
 }
 
 /// The programs that were built, and the packages that Cargo compiled for them: those whose code can be in a program.
@@ -64,6 +72,20 @@ pub(crate) struct Program {
     pub(crate) path: PathBuf,
 }
 
+impl Wrapper {
+    /// Copies this program; the copy is removed when the value is dropped.
+    pub(crate) fn copy() -> anyhow::Result<Self> {
+        let own = std::env::current_exe().context("the path of this program is unknown")?;
+        let wrapper = Self { dir: tempfile::tempdir().context("could not make a temporary directory")? };
+        std::fs::copy(&own, wrapper.path()).with_context(|| format!("could not copy {}", own.display()))?;
+        Ok(wrapper)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.path().join(format!("xtask{}", std::env::consts::EXE_SUFFIX))
+    }
+}
+
 impl Build {
     /// Asks the compiler for its version.
     pub(crate) fn prepare(
@@ -72,6 +94,7 @@ impl Build {
         profile: &str,
         target: Option<&str>,
         epoch: u64,
+        wrapper: &Wrapper,
     ) -> anyhow::Result<Self> {
         let rustc = || {
             let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
@@ -94,6 +117,7 @@ impl Build {
             compiler: compiler.to_owned(),
             sysroot: PathBuf::from(sysroot.trim_end()),
             epoch,
+            wrapper: wrapper.path(),
         })
     }
 
@@ -145,10 +169,9 @@ impl Build {
         for variable in FOREIGN {
             command.env_remove(variable);
         }
-        let own = std::env::current_exe().context("the path of this program is unknown")?;
         let c_flags = format!("CFLAGS_{}", self.target.replace('-', "_"));
         command
-            .env("RUSTC_WRAPPER", own)
+            .env("RUSTC_WRAPPER", &self.wrapper)
             .env(FLAGS, self.rust_flags()?.join(SEPARATOR))
             .env(c_flags, self.c_flags()?)
             .env("CARGO_INCREMENTAL", "0")
@@ -274,6 +297,7 @@ impl Build {
             compiler: "rustc 1.95.0".to_owned(),
             sysroot: root.join("rust"),
             epoch: 1,
+            wrapper: root.join("xtask"),
         }
     }
 }
@@ -321,6 +345,18 @@ mod tests {
         let found: Vec<String> = found.iter().map(|id| format!("{} {}", id.name, id.version)).collect();
         assert_eq!(found, ["mirror-fs 0.1.0", "other-name 0.1.0", "serde 1.0.2"]);
         assert!(compiled("no JSON", Path::new("/t")).is_err());
+    }
+
+    #[test]
+    fn the_wrapper_is_a_copy_of_this_program_until_it_is_dropped() {
+        let wrapper = Wrapper::copy().unwrap();
+        let (path, own) = (wrapper.path(), std::env::current_exe().unwrap());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), std::fs::metadata(own).unwrap().len());
+        // As the compiler, with the arguments of the compiler.
+        let mut command = Command::new(&path);
+        assert!(command.arg("--list").output().unwrap().status.success());
+        drop(wrapper);
+        assert!(!path.exists());
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use super::archive::Contents;
+use super::build::Wrapper;
 use super::{Made, Options, archive, git, make, printed};
 
 /// Names of the clones. Their lengths differ, because a path of another length moves everything after it.
 const CLONES: [&str; 2] = ["a", "another/place/with-a-longer-name"];
 
 /// Builds twice and compares the archives.
-pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
+pub(crate) fn run(root: &Path, options: &Options, wrapper: &Wrapper) -> anyhow::Result<()> {
     let commit = git(root, &["rev-parse", "HEAD"])?;
     let dir = tempfile::tempdir().context("could not make a temporary directory")?;
     let mut made = Vec::new();
@@ -20,7 +21,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         let clone = dir.path().join(name);
         printed(Command::new("git").args(["clone", "--quiet", "--no-checkout"]).arg(root).arg(&clone))?;
         git(&clone, &["checkout", "--quiet", "--detach", commit.trim()])?;
-        made.push(make_in(&clone, options)?);
+        made.push(make_in(&clone, options, wrapper)?);
     }
     compare(&made[0], &made[1])?;
     println!("dist: two builds of {} in different directories are equal, byte for byte:", commit.trim());
@@ -36,9 +37,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
 }
 
 /// Builds in a clone, with the target directory inside.
-fn make_in(clone: &Path, options: &Options) -> anyhow::Result<Made> {
+fn make_in(clone: &Path, options: &Options, wrapper: &Wrapper) -> anyhow::Result<Made> {
     let options = Options { check: false, out: None, ..options.clone() };
-    make(clone, &options, &clone.join("target"))
+    make(clone, &options, &clone.join("target"), wrapper)
 }
 
 fn compare(one: &Made, other: &Made) -> anyhow::Result<()> {
