@@ -45,7 +45,7 @@ pub(crate) fn finish(
     observer: &dyn SyncObserver,
     (began, cancel): (Instant, &CancellationToken),
 ) -> Result<Outcome, SyncError> {
-    let Carried { mut mirror, mut outcome, mut report, licences_read } = carried;
+    let Carried { mut mirror, mut outcome, mut report, mut licences_read } = carried;
     let (complete, looked_through) = (report.complete, report.through);
     let bad_files = std::mem::take(&mut report.bad_files);
     let removed = std::mem::take(&mut report.removed);
@@ -67,7 +67,11 @@ pub(crate) fn finish(
     if let Some(policy) = policy {
         let names: HashSet<CrateName> = removed.iter().map(|id| id.name.clone()).collect();
         let names: Vec<CrateName> = names.into_iter().collect();
-        judge_marked(&mut mirror, &policy, &names, LicenceSource::Known, options.moment())?;
+        // A version that takes the place of a deleted one may not have been read: it was not asked for, also where the run
+        // verified.
+        let never = CancellationToken::new();
+        licences_read +=
+            judge_marked(&mut mirror, &policy, &names, LicenceSource::Read(&never), options.moment())?;
     }
     // The next run must see a refused removal again.
     let accepted = outcome.removal_refused == 0;

@@ -265,6 +265,7 @@ fn newest(world: &World, text: &str, verifies: bool) -> u64 {
     outcome.downloaded
 }
 
+const NEWEST_ANY: &str = "newest = 1\nlicenses = { allow = [\"MIT\", \"GPL-3.0-only\"] }";
 const NEWEST_MIT: &str = "newest = 1\nlicenses = { allow = [\"MIT\"] }";
 
 #[test]
@@ -301,4 +302,17 @@ fn one_verification_reads_all_that_decides() {
     let found = catalogue(&world).held_back_of(&"a".parse().expect("name")).expect("held back");
     let versions: Vec<_> = found.iter().map(|row| row.id.version.as_str()).collect();
     assert_eq!(versions, ["1.1.0"], "{found:?}");
+}
+
+/// What upstream deleted is hidden at the end of a run, after what is held was verified.
+#[test]
+fn a_version_that_takes_the_place_of_a_deleted_one_is_read() {
+    let mut world = with_two_versions();
+    assert_eq!(newest(&world, "", false), 2);
+    let releases = world.registry.crates.get_mut("a").expect("a crate");
+    releases.retain(|release| release.id.version.as_str() == "1.0.0");
+    world.registry.commit_git(&world.path("git"));
+    newest(&world, NEWEST_ANY, true);
+    let found = catalogue(&world).held_back_of(&"a".parse().expect("name")).expect("held back");
+    assert!(found.iter().all(|row| row.id.version.as_str() != "1.0.0"), "{found:?}");
 }
