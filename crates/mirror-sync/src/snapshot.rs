@@ -131,17 +131,21 @@ struct Chain {
     newest: Option<Snapshot>,
     /// The newest snapshot that the catalogue knows.
     recorded: Option<SnapshotRow>,
-    /// The highest serial that was used, as far as anything tells.
+    /// The highest serial that this mirror used, as far as anything tells.
     last: u64,
+    /// The highest serial of any document in the directory, of which some may be those of another mirror.
+    occupied: u64,
 }
 
 impl Chain {
     /// Reports documents that cannot be read, and passes those of other mirrors over.
     fn of(mirror: &MirrorWriter, observer: &dyn SyncObserver) -> Result<Self, SyncError> {
         let recorded = mirror.catalogue().snapshots()?.last().copied();
-        let mut chain = Self { newest: None, recorded, last: mirror.catalogue().last_serial()? };
         let dir = mirror.snapshot_dir();
-        for file in dir.list()?.iter().rev() {
+        let files = dir.list()?;
+        let occupied = files.last().map_or(0, |file| file.serial);
+        let mut chain = Self { newest: None, recorded, last: mirror.catalogue().last_serial()?, occupied };
+        for file in files.iter().rev() {
             match dir.read(file.serial) {
                 Ok(Some(snapshot)) if snapshot.mirror() == mirror.id() => {
                     chain.last = chain.last.max(snapshot.serial());
@@ -170,7 +174,7 @@ impl Chain {
 
     /// Makes contents follow the newest snapshot: a serial that no document ever had, and the digest of the one before.
     fn continue_with(&self, contents: &mut Contents, now: SystemTime) {
-        contents.serial = 1 + self.last;
+        contents.serial = 1 + self.last.max(self.occupied);
         contents.previous = match (&self.newest, self.recorded) {
             (Some(newest), Some(recorded)) if recorded.serial > newest.serial() => Some(recorded.sha256),
             (Some(newest), _) => Some(newest.digest()),

@@ -444,14 +444,11 @@ fn lost_halves_of_a_snapshot_do_no_harm() {
     world.grow("out", "1.2.0");
     assert_eq!(world.snapshot("out", 5)["counts"]["releases"], 6);
 
-    // The document of another mirror counts for nothing.
+    // The document of another mirror is no part of the chain, and is not overwritten.
     run(&mut world.mirroring("stranger")).expect(0);
-    std::fs::copy(world.document("stranger", 1), world.document("out", 70)).unwrap();
-    std::fs::write(world.document("out", 70), {
-        let text = std::fs::read_to_string(world.document("stranger", 1)).unwrap();
-        text.replace("\"serial\": 1,", "\"serial\": 70,")
-    })
-    .unwrap();
+    let strange = std::fs::read_to_string(world.document("stranger", 1)).unwrap();
+    let strange = strange.replace("\"serial\": 1,", "\"serial\": 6,");
+    std::fs::write(world.document("out", 6), &strange).unwrap();
     let listed = run(world.command("out").arg("--snapshots")).expect(8);
     assert!(listed.stdout.lines().any(|line| line.starts_with("5\t")), "{}", listed.stdout);
     assert!(listed.stderr.contains("snapshot-4.json cannot be used"), "{}", listed.stderr);
@@ -464,7 +461,15 @@ fn lost_halves_of_a_snapshot_do_no_harm() {
     world.check(&world.document("out", 5), &["--allow-unsigned", "--check-rows"]).expect(0);
     world.grow("out", "1.3.0");
     let digest = hex(&std::fs::read(world.document("out", 5)).unwrap());
-    assert_eq!(world.snapshot("out", 6)["previous"], Value::from(digest));
+    assert_eq!(world.snapshot("out", 7)["previous"], Value::from(digest));
+    assert_eq!(std::fs::read_to_string(world.document("out", 6)).unwrap(), strange);
+
+    // Everything that names the mirror is lost: it is another one from then on.
+    std::fs::remove_dir_all(world.path("out/.mirror")).unwrap();
+    std::fs::remove_file(world.path("out.jsonl")).unwrap();
+    run(&mut world.mirroring("out")).expect(0);
+    let first = world.snapshot("out", 8);
+    assert_eq!((&first["previous"], &first["counts"]["releases"]), (&Value::Null, &7.into()));
 }
 
 /// The yank of a release survives its repair, and ends with a fetch that failed before.
