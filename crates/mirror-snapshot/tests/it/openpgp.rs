@@ -74,14 +74,15 @@ fn gpg_signs_and_its_signatures_count() {
 #[test]
 fn a_signature_of_a_subkey_counts_for_its_primary_key() {
     let Some(gpg) = Gpg::new() else { return };
-    gpg.run(&["--quick-generate-key", "a <a@example.org>", "ed25519", "cert", "never"]).expect(0);
+    gpg.run(&["--passphrase", "", "--quick-generate-key", "a <a@example.org>", "ed25519", "cert", "never"])
+        .expect(0);
     let fingerprints = || {
         let listed = gpg.run(&["--with-colons", "--list-keys"]).expect(0).stdout;
         let lines = listed.lines().filter(|line| line.starts_with("fpr"));
         lines.filter_map(|line| line.split(':').nth(9).map(str::to_owned)).collect::<Vec<_>>()
     };
     let primary = fingerprints().remove(0);
-    gpg.run(&["--quick-add-key", &primary, "ed25519", "sign", "never"]).expect(0);
+    gpg.run(&["--passphrase", "", "--quick-add-key", &primary, "ed25519", "sign", "never"]).expect(0);
     let subkey = fingerprints().remove(1);
     let key = GpgKey::new(&primary).with_home(gpg.home().to_owned());
     let (armored, id) = key.sign(snapshot().as_bytes()).unwrap();
