@@ -40,6 +40,26 @@ impl Serving {
         Ok(Self { child, base: base.context("serve-mirror ended before it served")? })
     }
 
+    /// Waits until it has used no processor for a second: it looks through its mirror when it starts.
+    pub(crate) fn wait_until_idle(&self) -> anyhow::Result<()> {
+        let used = || {
+            let stat =
+                std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).context("its times")?;
+            // User and system time are the 12th and 13th field behind the name.
+            let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+            Ok::<Vec<String>, anyhow::Error>(fields.skip(11).take(2).map(str::to_owned).collect())
+        };
+        let mut before = used()?;
+        loop {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            let now = used()?;
+            if now == before {
+                return Ok(());
+            }
+            before = now;
+        }
+    }
+
     /// Returns its peak memory, MiB.
     pub(crate) fn peak_mib(&self) -> anyhow::Result<f64> {
         let status =

@@ -1,5 +1,5 @@
-//! P4 and P10 under a policy: two mirrors of the same releases, one of which has a policy that holds most of them back:
-//! those without a publication time, and half of the others.
+//! P4 and P10 under a policy and with snapshots: two mirrors of the same releases, one of which has a policy that holds
+//! most of them back: those without a publication time, and half of the others.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -52,7 +52,10 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
         vec![("the first run under the policy judges what is held", Series::new("policy, first run"))];
     mirrors.night(&mut rows[0].1, &mirrors.ruled)?;
     let held_back = count(bench.work, "held back")?;
+    let mut first = Series::new("the first snapshot");
+    mirrors.night(&mut first, &mirrors.plain)?;
     let (mut plain, mut ruled) = (Series::new("nothing new, no policy"), Series::new("nothing new, policy"));
+    let mut bare = Series::new("nothing new, no snapshots");
     // The run after one that wrote much may list directories.
     for out in [&mirrors.plain, &mirrors.ruled] {
         mirrors.night(&mut Series::new(""), out)?;
@@ -61,6 +64,8 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
         println!("policy, round {} of {}", round + 1, bench.rounds);
         mirrors.night(&mut plain, &mirrors.plain)?;
         ensure!(count(bench.work, "existing")? == releases as u64, "not everything is held");
+        ensure!(count(bench.work, "snapshot")? == 1, "nothing is new, and another snapshot was taken");
+        mirrors.night_with(&mut bare, &mirrors.plain, &["--no-snapshot"])?;
         mirrors.night(&mut ruled, &mirrors.ruled)?;
         ensure!(count(bench.work, "held back")? == held_back, "another number is held back");
     }
@@ -77,10 +82,15 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     });
     report.target("P4 peak MiB, nothing new, policy", ruled.peak_mib(), "at most 64", |x| x <= 64.0);
     report.figure("P4 CPU with a policy over none", ruled.cpu_over(&plain), "");
+    report.figure("P4 CPU with snapshots over none", plain.cpu_over(&bare), "");
+    rows.push(("the first snapshot states what is held", first));
+    rows.push(("nothing new, --no-snapshot", bare));
     rows.extend([("nothing new, no policy", plain), ("nothing new, policy", ruled)]);
     rows.push(("releases become old enough, policy", comes));
     let noticed = [
         format!("held back {held_back}"),
+        "snapshot 1".to_owned(),
+        format!("existing {releases}"),
         format!("existing {releases}"),
         format!("held back {held_back}"),
         format!("{old_enough} more are offered"),
@@ -106,7 +116,7 @@ impl Mirrors<'_> {
         let origin = Origin::start(how, Arc::new(self.index.clone()).site("http://localhost/"));
         let mut line = self.line(&self.plain);
         line.extend(words(&["--crates-base-url", &format!("{}/crates", origin.base())]));
-        line.extend(words(&["--bundle", "--bundle-mode", "only", "--bundle-seal"]));
+        line.extend(words(&["--bundle", "--bundle-mode", "only", "--bundle-seal", "--no-snapshot"]));
         Series::new("").run(self.bench.work, &self.bench.program.display().to_string(), &line)?;
         ensure!(
             count(self.bench.work, "downloaded")? == self.index.releases() as u64,
@@ -154,7 +164,12 @@ impl Mirrors<'_> {
 
     /// Runs the downloader as every night; there is nothing to fetch.
     fn night(&self, series: &mut Series, out: &Path) -> anyhow::Result<()> {
+        self.night_with(series, out, &[])
+    }
+
+    fn night_with(&self, series: &mut Series, out: &Path, more: &[&str]) -> anyhow::Result<()> {
         let mut line = self.line(out);
+        line.extend(words(more));
         line.extend(words(&["--crates-base-url", "http://127.0.0.1:1/crates"]));
         line.extend(words(&["--bundle", "--bundle-mode", "only", "--bundle-seal"]));
         series.run(self.bench.work, &self.bench.program.display().to_string(), &line)
@@ -193,12 +208,20 @@ impl Mirrors<'_> {
         let [plain, ruled] =
             [&self.plain, &self.ruled].map(|mirror| Serving::start(&self.bench.server, mirror, None));
         let (plain, ruled) = (plain?, ruled?);
+        let mut past = Command::new(&self.bench.server);
+        past.args(["--listen", "127.0.0.1:0", "--snapshot", "1", "--mirror"]).arg(&self.plain);
+        let past = Serving::spawn(past)?;
+        for server in [&plain, &ruled, &past] {
+            server.wait_until_idle()?;
+        }
         let (index, crates) = self.addresses(&ruled)?;
         let mut runs = [
             ("serve-mirror, index files, no policy", &plain, &index),
             ("serve-mirror, index files, policy", &ruled, &index),
             ("serve-mirror, releases in bundles, no policy", &plain, &crates),
             ("serve-mirror, releases in bundles, policy", &ruled, &crates),
+            ("serve-mirror, index files, at a snapshot", &past, &index),
+            ("serve-mirror, releases in bundles, at a snapshot", &past, &crates),
         ]
         .map(|(name, server, paths)| (Series::new(name), server, paths));
         for round in 0..self.bench.rounds {
@@ -207,8 +230,10 @@ impl Mirrors<'_> {
                 self.request(series, server, paths)?;
             }
         }
-        let [(index_plain, ..), (index_ruled, ..), (crates_plain, ..), (crates_ruled, ..)] = &runs;
+        let [index_plain, index_ruled, crates_plain, crates_ruled, index_past, crates_past] =
+            runs.each_ref().map(|(series, ..)| series);
         let pairs = [("index files", index_ruled, index_plain), ("releases", crates_ruled, crates_plain)];
+        let past = [("index files", index_past, index_plain), ("releases", crates_past, crates_plain)];
         report.serving_with_policy(
             "P10: requests under a policy",
             &format!(
@@ -219,11 +244,19 @@ impl Mirrors<'_> {
                 crates.len()
             ),
             REQUESTS,
-            &pairs.map(|(_, ruled, plain)| [(plain, plain), (ruled, plain)]).concat(),
+            &[
+                pairs.map(|(_, ruled, plain)| [(plain, plain), (ruled, plain)]).concat(),
+                past.map(|(_, past, plain)| (past, plain)).to_vec(),
+            ]
+            .concat(),
         );
         for (what, ruled, plain) in pairs {
             let name = format!("P10 {what}, speed with a policy over none");
             report.target(&name, ruled.speed_over(plain), "at least 0.95", |x| x >= 0.95);
+        }
+        for (what, past, plain) in past {
+            let name = format!("P10 {what}, speed at a snapshot over none");
+            report.target(&name, past.speed_over(plain), "at least 0.95", |x| x >= 0.95);
         }
         Ok(())
     }
