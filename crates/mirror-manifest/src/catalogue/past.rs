@@ -1,8 +1,9 @@
 //! Queries of a connection that tells what was offered when a snapshot was taken.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 
-use mirror_types::{CrateName, ReleaseId};
+use mirror_types::{CrateName, ReleaseId, Sha256};
 
 use super::database::Catalogue;
 use super::rows::Held;
@@ -43,10 +44,10 @@ impl Catalogue {
             }
             let mut held = self.held_of(name)?;
             let deleted = self.deleted_of(name)?;
+            let rows: HashMap<&str, Sha256> =
+                rows.iter().map(|row| (row.version.as_str(), row.sha256)).collect();
             held.retain(|held| {
-                let is_it =
-                    |row: &super::OfferedRow| (&row.version, row.sha256) == (&held.version, held.sha256);
-                rows.iter().any(is_it) && !deleted.contains(&held.version)
+                rows.get(held.version.as_str()) == Some(&held.sha256) && !deleted.contains(&held.version)
             });
             Ok(held)
         })
@@ -58,8 +59,14 @@ impl Catalogue {
         past: SnapshotRow,
         id: &ReleaseId,
     ) -> Result<Option<Held>, ManifestError> {
-        let held = self.past_of(past, &id.name)?;
-        Ok(held.into_iter().find(|held| held.version == id.version.as_str()))
+        self.in_one_state(|| {
+            self.check_known(past)?;
+            let rows = self.offered_rows_at(past.serial, id.name.as_str())?;
+            let row = rows.into_iter().find(|row| row.version == id.version.as_str());
+            let Some(row) = row else { return Ok(None) };
+            let held = self.held_release(id)?.filter(|held| held.sha256 == row.sha256);
+            Ok(if self.is_deleted(id)? { None } else { held })
+        })
     }
 
     /// Passes every release that a snapshot offered, and that is held with the same bytes, to `visit`.
