@@ -3,8 +3,6 @@
 mod dir;
 mod rows;
 
-use std::time::SystemTime;
-
 use mirror_manifest::SnapshotRow;
 use mirror_snapshot::Snapshot;
 
@@ -78,14 +76,5 @@ impl MirrorWriter {
         }
         removed.sort_unstable();
         Ok(removed)
-    }
-
-    /// Returns the time at which the newest snapshot is too old; `None` when there is none that can be read.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn snapshot_expires(&self) -> Result<Option<SystemTime>, RepoError> {
-        let newest = self.snapshot_dir().newest()?;
-        Ok(newest.map(|snapshot| snapshot.contents().expires))
     }
 }

@@ -89,7 +89,8 @@ impl HeldView for CatalogueView {
 
     fn removed_upstream(&self) -> Result<HashMap<ReleaseId, UpstreamRemoval>, SyncError> {
         let Some(catalogue) = &self.catalogue else { return Ok(HashMap::new()) };
-        let mut removed_upstream: HashMap<_, _> = catalogue.withdrawn()?.into_iter().collect();
+        let mut removed_upstream: HashMap<_, _> =
+            catalogue.withdrawn()?.into_iter().map(|(id, kind, _)| (id, kind)).collect();
         // What upstream deleted and is not held any more is of no interest; a yank is, when it is fetched again.
         for (name, lost) in &self.lost {
             let left = self.held_of(catalogue, name)?;

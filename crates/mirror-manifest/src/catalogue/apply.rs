@@ -235,11 +235,6 @@ impl<'t> Applier<'t> {
     /// Keeps what is offered of the crates about which a change decides.
     fn keep_offered_before(&mut self, change: &Change) -> rusqlite::Result<()> {
         match change {
-            // In one more place, the same bytes are offered as before.
-            Change::Held { release, .. } if self.next_snapshot.is_none() || self.holds_these(release)? => {
-                Ok(())
-            }
-            Change::Held { release, .. } => self.keep_offered(release.id.name.as_str()),
             Change::Failed(row) => self.keep_offered(row.name.as_str()),
             Change::HeldBack(HeldBackRelease { id, .. })
             | Change::Deferred(HeldBackRelease { id, .. })
@@ -255,7 +250,9 @@ impl<'t> Applier<'t> {
                 let names = snapshots::crates_of_bundle(self.to, *number)?;
                 names.iter().try_for_each(|name| self.keep_offered(name))
             }
-            Change::BundleGone(_)
+            // What is held keeps it by itself: whether it changes anything depends on the bytes.
+            Change::Held { .. }
+            | Change::BundleGone(_)
             | Change::BundlesMeasured
             | Change::DeferredGroups { .. }
             | Change::Replaced(_)
@@ -352,16 +349,6 @@ impl<'t> Applier<'t> {
         }
     }
 
-    /// Returns whether a release is held with the same bytes already.
-    fn holds_these(&mut self, held: &HeldRelease) -> rusqlite::Result<bool> {
-        let name = held.id.name.as_str();
-        let known = self.sql.get(Sql::FindCrate)?.query_row([name], |row| row.get::<_, i64>(0)).optional()?;
-        let Some(id) = known else { return Ok(false) };
-        let key = params![id, held.id.version.as_str(), held.sha256.as_bytes()];
-        let same = self.sql.get(Sql::HasTheseBytes)?.query_row(key, |row| row.get(0)).optional()?;
-        Ok(same == Some(true))
-    }
-
     fn hold(&mut self, held: &HeldRelease, source: u64) -> rusqlite::Result<()> {
         let name = held.id.name.as_str();
         let known = self.sql.get(Sql::FindCrate)?.query_row([name], |row| row.get::<_, i64>(0)).optional()?;
@@ -372,6 +359,10 @@ impl<'t> Applier<'t> {
         let key = params![id, held.id.version.as_str(), held.sha256.as_bytes()];
         let before =
             self.sql.get(Sql::HasTheseBytes)?.query_row(key, |row| row.get::<_, bool>(0)).optional()?;
+        // In one more place, the same bytes are offered as before.
+        if before != Some(true) {
+            self.keep_offered(name)?;
+        }
         // Upstream may go back to the bytes that were held before.
         if before == Some(false) {
             self.cursor_outdated = true;

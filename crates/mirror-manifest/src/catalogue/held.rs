@@ -173,35 +173,30 @@ impl Catalogue {
         removed_upstream(&self.db).map_err(self.fail("read what upstream removed from"))
     }
 
-    /// Returns the releases that are recorded as removed by upstream, also those that are not held: one may be lost, or
-    /// could not be fetched yet.
+    /// Returns the releases that are recorded as removed by upstream, as [`Catalogue::removed_upstream`] does, also those
+    /// that are not held: one may be lost, or could not be fetched yet. In no order.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn withdrawn(&self) -> Result<Vec<(ReleaseId, UpstreamRemoval)>, ManifestError> {
-        let query = || {
-            let mut statement = self.db.prepare("SELECT crate, version, kind FROM withdrawn")?;
-            let mut rows = statement.query([])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (name, version) = (row.get_ref(0)?.as_str()?.parse(), row.get_ref(1)?.as_str()?.parse());
-                let (Ok(name), Ok(version)) = (name, version) else { continue };
-                found.push((ReleaseId { name, version }, UpstreamRemoval::read(row.get_ref(2)?.as_str()?)));
-            }
-            Ok(found)
-        };
-        query().map_err(self.fail("read what upstream removed from"))
+    pub fn withdrawn(&self) -> Result<Vec<(ReleaseId, UpstreamRemoval, String)>, ManifestError> {
+        let select = "SELECT crate, version, kind, first_seen FROM withdrawn";
+        withdrawn(&self.db, select).map_err(self.fail("read what upstream removed from"))
     }
 }
 
 pub(super) fn removed_upstream(
     db: &Connection,
 ) -> rusqlite::Result<Vec<(ReleaseId, UpstreamRemoval, String)>> {
-    let mut statement = db.prepare(
+    withdrawn(
+        db,
         "SELECT crate, withdrawn.version, kind, first_seen FROM withdrawn
          JOIN crates ON name = crate JOIN releases ON crate_id = crates.id AND releases.version = withdrawn.version
          ORDER BY 1, 2",
-    )?;
+    )
+}
+
+fn withdrawn(db: &Connection, select: &str) -> rusqlite::Result<Vec<(ReleaseId, UpstreamRemoval, String)>> {
+    let mut statement = db.prepare(select)?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {

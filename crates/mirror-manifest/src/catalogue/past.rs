@@ -69,18 +69,16 @@ impl Catalogue {
         })
     }
 
-    /// Passes every release that a snapshot offered, and that is held with the same bytes, to `visit`.
+    /// Passes the releases that a snapshot offered, and that are held with the same bytes, to `visit`, crate by crate.
     pub(super) fn past_releases(
         &self,
         past: SnapshotRow,
-        visit: &mut dyn FnMut(&CrateName, Held),
+        visit: &mut dyn FnMut(&CrateName, &[Held]),
     ) -> Result<(), ManifestError> {
         let mut names: Vec<CrateName> = Vec::new();
         self.crates(&mut |name| names.extend(name.parse::<CrateName>()))?;
         for name in names {
-            for held in self.past_of(past, &name)? {
-                visit(&name, held);
-            }
+            visit(&name, &self.past_of(past, &name)?);
         }
         Ok(())
     }
@@ -88,12 +86,10 @@ impl Catalogue {
     /// Counts them.
     pub(super) fn past_totals(&self, past: SnapshotRow) -> Result<HeldTotals, ManifestError> {
         let mut totals = HeldTotals::default();
-        let mut last = None;
-        self.past_releases(past, &mut |name, held| {
-            totals.crates += u64::from(last.as_ref() != Some(name));
-            totals.releases += 1;
-            totals.bytes += held.size;
-            last = Some(name.clone());
+        self.past_releases(past, &mut |_, held| {
+            totals.crates += u64::from(!held.is_empty());
+            totals.releases += held.len() as u64;
+            totals.bytes += held.iter().map(|held| held.size).sum::<u64>();
         })?;
         Ok(totals)
     }

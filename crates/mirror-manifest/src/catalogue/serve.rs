@@ -174,7 +174,9 @@ impl Catalogue {
     /// [`ManifestError::Unjudged`]; when SQLite fails.
     pub fn releases(&self, visit: &mut dyn FnMut(&str, &str)) -> Result<(), ManifestError> {
         if let Some(past) = self.past {
-            return self.past_releases(past, &mut |name, held| visit(name.as_str(), &held.version));
+            return self.past_releases(past, &mut |name, held| {
+                held.iter().for_each(|held| visit(name.as_str(), &held.version));
+            });
         }
         self.check_judged()?;
         let mut query = || {
