@@ -1,4 +1,4 @@
-//! What the program does about the advisory database: flags in, log lines and a row of the summary out.
+//! The advisory database in the program: its flags, its log lines, and its row of the summary.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};

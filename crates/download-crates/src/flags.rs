@@ -114,7 +114,7 @@ pub(crate) struct Flags {
     /// Clone the advisory database when nothing is there, else bring the clone up to date, as --update-index does, too.
     #[arg(long, help_heading = "Policy", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) update_advisories: bool,
-    /// Where the advisory database is fetched from. Default: the origin of the clone, else RustSec's own repository.
+    /// Address from which the advisory database is fetched. Default: the origin of the clone, else RustSec's own repository.
     #[arg(long, value_name = "URL", help_heading = "Policy")]
     pub(crate) advisory_url: Option<String>,
     /// Explain what decides about a release of the mirror, or about all of a crate, and exit.

@@ -1,4 +1,4 @@
-//! How old the state is that a mirror offers.
+//! The age of the state that a mirror offers.
 
 use std::time::SystemTime;
 
@@ -71,7 +71,7 @@ fn date(time: SystemTime) -> String {
     text.map_or_else(|_| "an unknown time".to_owned(), |text| text.chars().take(10).collect())
 }
 
-/// What became of a snapshot that is served.
+/// The part of a snapshot that can still be served.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SnapshotRemains {

@@ -217,7 +217,7 @@ fn a_database_that_has_not_changed_for_a_month_is_warned_of() {
     }
 }
 
-/// What is vulnerable is offered and named, until the policy denies it.
+/// Checks that what is vulnerable is offered and named, until the policy denies it.
 #[test]
 fn vulnerable_releases_are_named_and_denied_on_request() {
     let remote = Remote::new();

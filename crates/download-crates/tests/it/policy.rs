@@ -271,7 +271,7 @@ fn the_registry_of_a_date_is_mirrored() {
     assert_eq!(newest.expect(0).count("downloaded"), 1);
 }
 
-/// What only a line of the index forbids stays held back when the lines are lost, and a policy changes meanwhile.
+/// Checks that what only a line of the index forbids stays held back when the lines are lost, and a policy changes meanwhile.
 #[test]
 fn lost_index_lines_offer_nothing_that_they_forbid() {
     let mut world = world();

@@ -9,9 +9,9 @@ use crate::error::RepoError;
 /// The state of a mirror whose rows are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum At {
-    /// What is offered now.
+    /// The releases that are offered now.
     Now,
-    /// What was offered when the snapshot with this serial was taken.
+    /// The releases that were offered when the snapshot with this serial was taken.
     Snapshot(u64),
 }
 
